@@ -1,0 +1,167 @@
+//! The only two shapes that cross the log: an event and a tick.
+//!
+//! ```text
+//! event event event TICK event TICK        an epoch: everything between two ticks
+//! └──── epoch 1 ────┘ └─ epoch 2 ┘          ordered by (host, seq, index), repeats removed
+//! ```
+//!
+//! A tick is a barrier: all events of its epoch are durable before it, and it never splits a frame. So an epoch is a
+//! function of the log, and what was written behind the newest tick before a crash may be written again: it falls
+//! into the same epoch. The encoding is CBOR, one map a message, documented in `docs/log.md`.
+
+mod reason;
+mod wire;
+
+pub use reason::DropReason;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::id::{Cid, Collection, Cursor, Did, Epoch, Rkey, Tid};
+use crate::time::Timestamp;
+
+/// Which stream an event came from: the relay's host name, or `recording:` and the recording's identity.
+pub type Host = Arc<str>;
+
+/// A message of the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Something that happened in one account.
+    Event(Event),
+    /// The end of an epoch.
+    Tick(Tick),
+}
+
+/// Something that happened in one account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// The stream it came from.
+    pub host: Host,
+    /// Its frame's `seq` in that stream.
+    pub seq: Cursor,
+    /// Its place within the frame.
+    pub index: u32,
+    /// Network time, set once by ingest; never falls from one event of the log to the next.
+    pub time: Timestamp,
+    /// The account.
+    pub did: Did,
+    /// What happened.
+    pub body: Body,
+}
+
+/// What happened in an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// A record was written or deleted.
+    Op(Op),
+    /// The handle or the keys may have changed (`#identity`).
+    Identity {
+        /// The new handle, if the event names one.
+        handle: Option<Box<str>>,
+    },
+    /// The hosting status was announced (`#account`).
+    Account {
+        /// Whether its content may be shown.
+        active: bool,
+        /// Why not: `deleted`, `deactivated`, `takendown`, `suspended`, ... as written.
+        status: Option<Box<str>>,
+    },
+    /// The repo stands at a revision, and its operations up to there were not (all) told.
+    Moved {
+        /// The revision.
+        rev: Tid,
+        /// How we know.
+        why: Moved,
+    },
+}
+
+/// How a repo came to stand at a revision without operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Moved {
+    /// `#sync` told so.
+    Sync,
+    /// A commit without operations, as the first one of each repo.
+    Empty,
+    /// A commit whose operations or blocks were left out: the repo is out of sync.
+    TooBig,
+}
+
+/// One operation of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Op {
+    /// The commit's revision.
+    pub rev: Tid,
+    /// The revision before it, if the commit says so and ingest publishes every commit of the repo.
+    pub since: Option<Tid>,
+    /// What was done.
+    pub action: Action,
+    /// In which collection.
+    pub collection: Collection,
+    /// Under which key.
+    pub rkey: Rkey,
+    /// The CID of the new record; `None` for a delete.
+    pub cid: Option<Cid>,
+    /// The new record's DAG-CBOR, untouched; `None` for a delete or if the frame lacked the block.
+    pub record: Option<Box<[u8]>>,
+}
+
+/// What an operation does to its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Action {
+    /// A new record.
+    Create,
+    /// A new version of a record.
+    Update,
+    /// The record's end.
+    Delete,
+}
+
+impl Action {
+    /// The protocol's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+}
+
+/// The end of an epoch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tick {
+    /// The epoch that ends here; the first is 1, no gaps.
+    pub epoch: Epoch,
+    /// Network time at its end: not before any of its events, never falling.
+    pub time: Timestamp,
+    /// The stream that was read.
+    pub host: Host,
+    /// The newest `seq` of that stream whose events are all in the log.
+    pub cursor: Cursor,
+    /// Frames read from that stream so far, counted from the first ever (where a recording goes on).
+    pub frames: u64,
+    /// Whether the stream ended here (a recording's last tick): lists are brought up to date at once.
+    pub last: bool,
+    /// What ingest counted since the tick before, by counter name (`docs/log.md`): exact, as it is part of the log.
+    pub counts: BTreeMap<Box<str>, u64>,
+}
+
+impl Message {
+    /// The CBOR of this message, appended to `buffer`.
+    pub fn encode(&self, buffer: &mut Vec<u8>) {
+        wire::encode(self, buffer);
+    }
+
+    /// Reads a message back.
+    ///
+    /// # Errors
+    /// The bytes are not what [`Message::encode`] writes: our own log is damaged or of another version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        wire::decode(bytes)
+    }
+}
+
+/// A message of the log could not be read: the log is damaged or of another version.
+#[derive(Debug, thiserror::Error)]
+#[error("log message is not readable: {0}")]
+pub struct DecodeError(String);

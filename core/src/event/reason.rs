@@ -1,0 +1,82 @@
+//! Why an input was dropped.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
+        /// Why an input was dropped, in whole or in part. Every drop is counted under one of these.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum DropReason {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl DropReason {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The label in metrics, rows and reports.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The message is no binary message.
+    FrameText = "frame_text",
+    /// Header or body is not CBOR, is cut short, or more follows.
+    FrameCbor = "frame_cbor",
+    /// Header or body lacks a field or has one of another type.
+    FrameShape = "frame_shape",
+    /// `op` is neither 1 nor -1.
+    FrameOp = "frame_op",
+    /// `t` is a type we do not know.
+    FrameType = "frame_type",
+    /// An error frame of the relay.
+    FrameError = "frame_error",
+    /// The message is larger than the protocol allows.
+    FrameSize = "frame_size",
+    /// `seq` was repeated or went back: already applied.
+    SeqRepeated = "seq_repeated",
+    /// The DID is not valid.
+    Did = "did",
+    /// `rev` is not a TID.
+    Rev = "rev",
+    /// `rev` lies more than 5 minutes ahead of network time.
+    RevFuture = "rev_future",
+    /// `rev` is not newer than the newest of its repo: already applied.
+    RevRepeated = "rev_repeated",
+    /// More blocks or operations than the protocol allows.
+    CommitSize = "commit_size",
+    /// `tooBig`, or operations without any blocks: they cannot be applied.
+    CommitTooBig = "commit_too_big",
+    /// The CAR is not readable.
+    Car = "car",
+    /// The bytes of a block do not match its CID.
+    CidMismatch = "cid_mismatch",
+    /// The CAR's root is not the commit.
+    CommitRoot = "commit_root",
+    /// The signed commit is missing, of another version, or names another repo or revision.
+    CommitInner = "commit_inner",
+    /// The collection or the record key of an operation is not valid.
+    OpPath = "op_path",
+    /// The action of an operation is none of create, update, delete.
+    OpAction = "op_action",
+    /// The CID of an operation is missing or not valid.
+    OpCid = "op_cid",
+    /// The block of a record is not in the CAR: its key is live with unknown content.
+    RecordMissing = "record_missing",
+    /// The record is not strict DAG-CBOR as the protocol narrows it: its key is live with unknown content.
+    RecordCbor = "record_cbor",
+    /// The record is not a map: its key is live with unknown content.
+    RecordShape = "record_shape",
+    /// A tag, domain or link is longer than 4,096 bytes: it is not counted.
+    KeyLength = "key_length",
+    /// A delete of a record that was never seen.
+    DeleteUnknown = "delete_unknown",
+    /// The collection is not read (`FIREHOSE_COLLECTIONS`).
+    FilterCollection = "filter_collection",
+    /// The account is not read (`FIREHOSE_DIDS_ALLOW`, `FIREHOSE_DIDS_DENY`).
+    FilterDid = "filter_did",
+}

@@ -1,0 +1,47 @@
+//! The protocol's syntax rules, as checks on text (<https://atproto.com/specs>: did, nsid, record-key).
+
+/// Whether `text` is a DID: `did:method:id`, at most 2,048 bytes.
+pub fn is_did(text: &str) -> bool {
+    let Some((method, id)) = text
+        .strip_prefix("did:")
+        .and_then(|rest| rest.split_once(':'))
+    else {
+        return false;
+    };
+    let id_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"._:%-".contains(&byte);
+    text.len() <= 2_048
+        && !method.is_empty()
+        && method.bytes().all(|byte| byte.is_ascii_lowercase())
+        && id.bytes().all(id_byte)
+        && !id.is_empty()
+        && !id.ends_with([':', '%'])
+}
+
+/// Whether `text` is an NSID: a reversed domain of at least two labels and a name without digits in front or hyphens.
+pub fn is_nsid(text: &str) -> bool {
+    let Some((authority, name)) = text.rsplit_once('.') else {
+        return false;
+    };
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 317
+        && authority.len() <= 253
+        && authority.contains('.')
+        && authority.split('.').all(label)
+        && authority.as_bytes()[0].is_ascii_alphabetic()
+        && (1..=63).contains(&name.len())
+        && name.as_bytes()[0].is_ascii_alphabetic()
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether `text` is a record key: 1 to 512 of `A-Za-z0-9._:~-`, neither `.` nor `..`.
+pub fn is_rkey(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:~-".contains(&byte);
+    (1..=512).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".."
+}

@@ -1,0 +1,164 @@
+//! The view store: rows that a commit has made final. The dataflow writes it, everybody else reads it.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use super::BoxError;
+use crate::id::{Epoch, Seq};
+use crate::time::Timestamp;
+use crate::view::{Change, Key, StoredRow, ViewId};
+
+/// Reads rows.
+#[async_trait]
+pub trait ViewReader: Send + Sync {
+    /// Who may write, what is committed, what was begun.
+    async fn control(&self) -> Result<Control, StoreError>;
+
+    /// The rows under `keys`, in the same order; `None` where there is none. Each row is exact at its own epoch.
+    async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError>;
+
+    /// Rows of one view in the order of their keys, at most `limit`.
+    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError>;
+}
+
+/// Writes rows: one writer at a time, one commit after the other.
+///
+/// `lead`, then for each commit `begin`, any number of `write`, `commit`. After a crash the first commit must end
+/// exactly at the intent that `lead` answers: then every half-written row is written again with the same value.
+#[async_trait]
+pub trait ViewStore: ViewReader {
+    /// Takes over: draws the next term, which ends the terms before it, and answers the state found.
+    async fn lead(&self) -> Result<Control, StoreError>;
+
+    /// Records that a commit up to `intent` begins. `Fenced` unless `term` is the current one;
+    /// `Order` unless `intent` is behind the committed epoch and not before a recorded intent.
+    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError>;
+
+    /// Writes whole rows of one view, exact at the intent. Rows of the same key: the last one counts.
+    async fn write(&self, term: Term, view: ViewId, changes: Vec<Change>)
+    -> Result<(), StoreError>;
+
+    /// All rows up to the intent were written: makes it the committed epoch.
+    /// `Fenced` unless `term` is the current one; `Order` unless `committed.epoch` is the intent.
+    async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError>;
+}
+
+/// Number of a writer: each one that takes over gets a higher one.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Term(pub u64);
+
+/// The store's one control record.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Control {
+    /// The current writer.
+    pub term: Term,
+    /// The last commit that is complete; `None` before the first.
+    pub committed: Option<Committed>,
+    /// The end of a commit that was begun and not completed.
+    pub intent: Option<Epoch>,
+}
+
+/// What a completed commit says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Committed {
+    /// Rows are exact at the end of this epoch.
+    pub epoch: Epoch,
+    /// Network time at its end.
+    pub time: Timestamp,
+    /// Network time of the first event that was counted: nothing is known from before.
+    pub since: Timestamp,
+    /// Which log the rows were computed from ([`Bounds::id`](super::log::Bounds::id)).
+    pub log_id: u64,
+    /// Position of the epoch's tick in that log.
+    pub log_seq: Seq,
+    /// Number of rows of each view and the sum of their hashes, to compare with a recomputation.
+    pub sums: BTreeMap<ViewId, Sum>,
+}
+
+/// Number of rows and the wrapping sum of their 128-bit hashes ([`row_hash`](crate::view::row_hash)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sum {
+    /// Rows there are.
+    pub rows: i64,
+    /// Sum of their hashes, modulo 2^128.
+    pub hash: u128,
+}
+
+/// Which rows a scan wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// By the view's key, or by its second order ([`ViewId::second_key`]); the rows carry that order's keys.
+    pub order: Order,
+    /// Keys from here on, inclusive.
+    pub from: Key,
+    /// Up to here, exclusive; `None`: to the end.
+    pub to: Option<Key>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// By which key rows are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The view's own.
+    First,
+    /// The other one: of `interactions`, by subject.
+    Second,
+}
+
+impl Range {
+    /// All rows whose key begins with `prefix`.
+    pub fn prefix(order: Order, prefix: &[u8], limit: usize) -> Self {
+        let mut end = prefix.to_vec();
+        while end.last() == Some(&0xff) {
+            end.pop();
+        }
+        let to = end
+            .last_mut()
+            .map(|byte| *byte += 1)
+            .map(|()| Key::from(end.as_slice()));
+        Self {
+            order,
+            from: Key::from(prefix),
+            to,
+            limit,
+        }
+    }
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Another writer took over: stop.
+    #[error("writer {ours:?} is fenced off by {current:?}")]
+    Fenced {
+        /// The current writer's term.
+        current: Term,
+        /// The caller's.
+        ours: Term,
+    },
+    /// The commit is out of turn: a bug of the caller.
+    #[error("commit at epoch {epoch} is out of turn: {reason}")]
+    Order {
+        /// The epoch that was to be committed.
+        epoch: Epoch,
+        /// What stands in its way.
+        reason: String,
+    },
+    /// Stored bytes are not what was written: stop, a person must look.
+    #[error("the view store is damaged: {0}")]
+    Damaged(String),
+    /// The operation failed and may have been done or not: repeat it.
+    #[error("the view store could not {operation}")]
+    Failed {
+        /// What was tried, as `write rows`.
+        operation: &'static str,
+        /// Why it failed.
+        #[source]
+        source: BoxError,
+    },
+}

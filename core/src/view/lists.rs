@@ -1,0 +1,209 @@
+//! Top lists: one row a list.
+
+use serde::{Deserialize, Serialize};
+
+use super::key::{ViewKey, take};
+use super::{RowError, ViewId};
+use crate::time::{Minute, Timestamp};
+
+/// A stretch of network time that ends now and slides by buckets, the open one included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[repr(u8)]
+pub enum Window {
+    /// 60 buckets of a minute.
+    Hour = 0,
+    /// 144 buckets of 10 minutes.
+    Day = 1,
+    /// 168 buckets of an hour.
+    Week = 2,
+    /// Everything since the log's first event.
+    All = 3,
+}
+
+impl Window {
+    /// All of them, each longer than the one before.
+    pub const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::All];
+
+    /// The name in routes and rows.
+    pub fn name(self) -> &'static str {
+        ["1h", "24h", "7d", "all"][self as usize]
+    }
+
+    /// The window of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|window| window.name() == name)
+    }
+
+    /// Minutes of a bucket and number of buckets; `None` for all time.
+    pub fn buckets(self) -> Option<(u32, u32)> {
+        match self {
+            Self::Hour => Some((1, 60)),
+            Self::Day => Some((10, 144)),
+            Self::Week => Some((60, 168)),
+            Self::All => None,
+        }
+    }
+
+    /// The first minute that counts at `now`; all time starts at minute 0.
+    pub fn first_minute(self, now: Minute) -> Minute {
+        let first =
+            |(minutes, count): (u32, u32)| (now.0 / minutes + 1).saturating_sub(count) * minutes;
+        Minute(self.buckets().map_or(0, first))
+    }
+
+    /// The first moment that counts at `now`.
+    pub fn start(self, now: Timestamp) -> Timestamp {
+        self.first_minute(now.minute()).start()
+    }
+
+    /// The next longer window, which tells what to expect of this one.
+    pub fn longer(self) -> Option<Self> {
+        Self::ALL.get(self as usize + 1).copied()
+    }
+}
+
+macro_rules! measures {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
+        /// What a list is ordered by. The numbers are part of the stored format.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[repr(u8)]
+        pub enum Measure { $($(#[$doc])* $name = $number,)* }
+
+        impl Measure {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The name in routes and rows.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+measures! {
+    /// Likes of a post.
+    Likes = 0, "likes";
+    /// Reposts of a post.
+    Reposts = 1, "reposts";
+    /// Direct replies to a post.
+    Replies = 2, "replies";
+    /// Replies anywhere in a post's thread.
+    RootReplies = 3, "root_replies";
+    /// Quotes of a post.
+    Quotes = 4, "quotes";
+    /// Posts that hold a tag, domain, link, mention or language.
+    Count = 5, "count";
+    /// Distinct authors of such posts.
+    Authors = 6, "authors";
+    /// Likes that an account gave.
+    LikesGiven = 7, "likes_given";
+    /// Likes that an account's records got.
+    LikesReceived = 8, "likes_received";
+    /// Reposts that an account made.
+    RepostsGiven = 9, "reposts_given";
+    /// Reposts that an account's records got.
+    RepostsReceived = 10, "reposts_received";
+    /// Posts that an account wrote.
+    Posts = 11, "posts";
+    /// Blocks that an account made.
+    BlocksGiven = 12, "blocks_given";
+    /// Blocks of an account by others.
+    BlocksReceived = 13, "blocks_received";
+}
+
+impl Measure {
+    /// The measure of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|measure| measure.name() == name)
+    }
+
+    /// The measures that a view of lists has; empty for a view that has none.
+    pub fn of(view: ViewId) -> &'static [Self] {
+        match view {
+            ViewId::TopPosts => &Self::ALL[0..5],
+            ViewId::TopHashtags | ViewId::TopDomains | ViewId::TopLinks | ViewId::TopMentions => {
+                &Self::ALL[5..7]
+            }
+            ViewId::TopActors => &Self::ALL[7..12],
+            ViewId::TopBlocks => &Self::ALL[12..14],
+            _ => &[],
+        }
+    }
+}
+
+/// Which list of a view.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ListKey {
+    /// Over which time. `top_actors` and `top_blocks` know only 24 hours.
+    pub window: Window,
+    /// Ordered by what.
+    pub measure: Measure,
+    /// Of posts in this language (its primary subtag in lower case, `und` for none); empty: of all.
+    pub lang: Box<str>,
+}
+
+impl ViewKey for ListKey {
+    fn encode(&self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&[self.window as u8, self.measure as u8]);
+        self.lang.to_string().encode(bytes);
+    }
+
+    fn decode(bytes: &mut &[u8]) -> Result<Self, RowError> {
+        let head = take(bytes, 2)?;
+        Ok(Self {
+            window: *Window::ALL.get(usize::from(head[0])).ok_or(RowError)?,
+            measure: *Measure::ALL.get(usize::from(head[1])).ok_or(RowError)?,
+            lang: String::decode(bytes)?.into(),
+        })
+    }
+}
+
+/// A list: at most [`ListRow::LENGTH`] entries, the highest value first, equal ones by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ListRow {
+    /// The entries, best first.
+    pub entries: Vec<ListEntry>,
+}
+
+impl ListRow {
+    /// Entries of a list at most.
+    pub const LENGTH: usize = 100;
+}
+
+/// An entry of a list.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct ListEntry {
+    /// An AT URI, a DID, a tag, a domain, a URL.
+    pub key: Box<str>,
+    /// The list's measure in the list's window.
+    pub value: u32,
+    /// The view's other measure (count beside authors and the other way round), 0 where there is none.
+    pub other: u32,
+    /// The list's measure in the next longer window, for velocity; equal to `value` where there is none.
+    pub longer: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_has_its_buckets_with_the_open_one() {
+        let now = Minute(20_000 * 1_440 + 754);
+        assert_eq!(Window::Hour.first_minute(now).0, now.0 - 59);
+        assert_eq!(Window::Day.first_minute(now).0, now.0 - 4 - 1_430);
+        assert_eq!(Window::Week.first_minute(now).0, now.0 - 34 - 167 * 60);
+        assert_eq!(Window::All.first_minute(now).0, 0);
+    }
+
+    #[test]
+    fn numbers_and_places_agree() {
+        for (place, measure) in Measure::ALL.iter().enumerate() {
+            assert_eq!(*measure as usize, place);
+        }
+    }
+}
