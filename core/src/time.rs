@@ -49,13 +49,9 @@ impl Timestamp {
         let is = |at: usize, byte: u8| (bytes.get(at) == Some(&byte)).then_some(());
         let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
         let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-        (
-            is(4, b'-')?,
-            is(7, b'-')?,
-            is(10, b'T')?,
-            is(13, b':')?,
-            is(16, b':')?,
-        );
+        for (place, mark) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')] {
+            is(place, mark)?;
+        }
         let real = (1..=12).contains(&month)
             && (1..=month_days(year, month)).contains(&day)
             && hour < 24
