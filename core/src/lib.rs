@@ -11,8 +11,10 @@
 //! No network, no clock, no randomness: whatever needs one takes it as an argument.
 
 pub mod base32;
+pub mod cbor;
 pub mod event;
 pub mod id;
 pub mod port;
+pub mod record;
 pub mod time;
 pub mod view;

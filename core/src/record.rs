@@ -1,0 +1,175 @@
+//! The one parser of records: DAG-CBOR bytes to the typed facts that the views count.
+//!
+//! ```text
+//! collection, bytes ─▶ parse ─▶ Like, Repost   subject: UriRef
+//!                               Follow, Block  subject: Did
+//!                               Post           reply, quote, langs, tags, links, domains, mentions, characters
+//!                               Profile        name, description, avatar
+//!                               Other          checked, nothing read
+//! ```
+//!
+//! Pure, and in one pass: every byte of the record is checked by the strict rules of [`cbor`](crate::cbor), and the
+//! facts borrow from it. A record that breaks those rules is refused as a whole, so no two readers can see different
+//! things in it. A field that is absent, of another type than its lexicon says, or not a valid identifier counts as
+//! absent, and the rest of the record is kept.
+//!
+//! Memory: a record without lists allocates nothing (but for a DID that is no did:plc). Lists are as long as the
+//! record makes them, at most; their repeats are removed in n log n.
+
+mod distinct;
+mod post;
+mod uri;
+mod url;
+
+pub use post::Post;
+pub use uri::UriRef;
+
+use crate::cbor::{Error, Reader, Strict};
+use crate::event::DropReason;
+use crate::id::{Cid, Collection, Did};
+
+/// Bytes of a tag, domain, link or language, at most; a longer one is left out of the facts.
+pub const KEY_BYTES_MAX: usize = 4_096;
+
+/// What a record says, as far as views count it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a record is parsed, read and gone; a box would cost more than the copy"
+)]
+pub enum Record<'a> {
+    /// `app.bsky.feed.like`
+    Like {
+        /// What is liked.
+        subject: Option<UriRef<'a>>,
+    },
+    /// `app.bsky.feed.repost`
+    Repost {
+        /// What is reposted.
+        subject: Option<UriRef<'a>>,
+    },
+    /// `app.bsky.graph.follow`
+    Follow {
+        /// Who is followed.
+        subject: Option<Did>,
+    },
+    /// `app.bsky.graph.block`
+    Block {
+        /// Who is blocked.
+        subject: Option<Did>,
+    },
+    /// `app.bsky.feed.post`
+    Post(Post<'a>),
+    /// `app.bsky.actor.profile`
+    Profile(Profile<'a>),
+    /// A record of any other collection: valid, and not read.
+    Other,
+}
+
+/// What an account says about itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile<'a> {
+    /// The name to show.
+    pub display_name: Option<&'a str>,
+    /// The text below it.
+    pub description: Option<&'a str>,
+    /// The picture's blob.
+    pub avatar: Option<Cid>,
+}
+
+/// Reads a record of `collection`.
+///
+/// # Errors
+/// [`DropReason::RecordCbor`] if it is not strict DAG-CBOR as the protocol narrows it, [`DropReason::RecordShape`] if
+/// it is no map.
+pub fn parse<'a>(collection: &str, bytes: &'a [u8]) -> Result<Record<'a>, DropReason> {
+    let mut reader = Reader::new(bytes);
+    let record = match collection {
+        "app.bsky.feed.like" => like(&mut reader).map(|subject| Record::Like { subject }),
+        Collection::POST => post::read(&mut reader).map(Record::Post),
+        "app.bsky.feed.repost" => like(&mut reader).map(|subject| Record::Repost { subject }),
+        "app.bsky.graph.follow" => follow(&mut reader).map(|subject| Record::Follow { subject }),
+        "app.bsky.graph.block" => follow(&mut reader).map(|subject| Record::Block { subject }),
+        "app.bsky.actor.profile" => profile(&mut reader).map(Record::Profile),
+        _ => reader.skip().map(|()| Record::Other),
+    };
+    match record.and_then(|record| reader.end().map(|()| record)) {
+        Ok(record) if is_map(bytes) => Ok(record),
+        Ok(_) => Err(DropReason::RecordShape),
+        Err(_) => Err(DropReason::RecordCbor),
+    }
+}
+
+/// Whether an item begins as a map does.
+fn is_map(bytes: &[u8]) -> bool {
+    bytes.first().is_some_and(|first| first >> 5 == 5)
+}
+
+/// `subject.uri`, of a like or a repost.
+fn like<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
+    let mut subject = None;
+    reader.map(|reader, key| match key {
+        "subject" => {
+            subject = reference(reader)?;
+            Ok(())
+        }
+        _ => reader.skip(),
+    })?;
+    Ok(subject)
+}
+
+/// The `uri` of a strong reference: `{cid, uri}`.
+fn reference<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
+    let mut uri = None;
+    reader.map(|reader, key| match key {
+        "uri" => {
+            uri = reader.text()?.and_then(UriRef::parse);
+            Ok(())
+        }
+        _ => reader.skip(),
+    })?;
+    Ok(uri)
+}
+
+/// `subject`, of a follow or a block.
+fn follow(reader: &mut Reader<'_, Strict>) -> Result<Option<Did>, Error> {
+    let mut subject = None;
+    reader.map(|reader, key| match key {
+        "subject" => {
+            subject = reader.text()?.and_then(|text| text.parse().ok());
+            Ok(())
+        }
+        _ => reader.skip(),
+    })?;
+    Ok(subject)
+}
+
+fn profile<'a>(reader: &mut Reader<'a, Strict>) -> Result<Profile<'a>, Error> {
+    let mut profile = Profile::default();
+    reader.map(|reader, key| {
+        match key {
+            "displayName" => profile.display_name = reader.text()?,
+            "description" => profile.description = reader.text()?,
+            "avatar" => profile.avatar = blob(reader)?,
+            _ => reader.skip()?,
+        }
+        Ok(())
+    })?;
+    Ok(profile)
+}
+
+/// The `ref` of a blob (<https://atproto.com/specs/data-model#blob-type>).
+fn blob(reader: &mut Reader<'_, Strict>) -> Result<Option<Cid>, Error> {
+    let mut cid = None;
+    reader.map(|reader, key| match key {
+        "ref" => {
+            cid = reader.link()?;
+            Ok(())
+        }
+        _ => reader.skip(),
+    })?;
+    Ok(cid)
+}
+
+#[cfg(test)]
+mod tests;
