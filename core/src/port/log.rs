@@ -27,7 +27,8 @@ pub trait Log: Send + Sync {
     /// `Trimmed` if the log begins behind it, `Ahead` if it ends before it (`next` itself is fine).
     async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError>;
 
-    /// Gives back room: messages below `below` may be forgotten. Never forgets one at or behind it.
+    /// Gives back room: messages below `below` may be forgotten. Never forgets one at or behind it, nor the newest
+    /// durable tick.
     async fn trim(&self, below: Seq) -> Result<(), LogError>;
 }
 

@@ -42,6 +42,7 @@ pub trait ViewStore: ViewReader {
 
     /// All rows up to the intent were written: makes it the committed epoch.
     /// `Fenced` unless `term` is the current one; `Order` unless `committed.epoch` is the intent.
+    /// Repeating the last commit is fine and changes nothing.
     async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError>;
 }
 
@@ -60,6 +61,69 @@ pub struct Control {
     pub committed: Option<Committed>,
     /// The end of a commit that was begun and not completed.
     pub intent: Option<Epoch>,
+}
+
+/// The rules of the protocol, for every adapter that decides by itself.
+impl Control {
+    /// Whether a commit up to `intent` may begin.
+    ///
+    /// # Errors
+    /// `Fenced` and `Order` as [`ViewStore::begin`] says.
+    pub fn check_begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+        self.check_term(term)?;
+        let order = |reason: String| StoreError::Order {
+            epoch: intent,
+            reason,
+        };
+        match (&self.committed, self.intent) {
+            (Some(committed), _) if intent <= committed.epoch => {
+                Err(order(format!("epoch {} is committed", committed.epoch)))
+            }
+            (_, Some(begun)) if intent < begun => Err(order(format!(
+                "a commit up to epoch {begun} was begun before"
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// The epoch at which rows may be written now.
+    ///
+    /// # Errors
+    /// `Fenced` unless `term` is the current one; `Order` unless a commit was begun.
+    pub fn check_write(&self, term: Term) -> Result<Epoch, StoreError> {
+        self.check_term(term)?;
+        self.intent.ok_or_else(|| StoreError::Order {
+            epoch: self.committed.as_ref().map_or(Epoch(0), |it| it.epoch),
+            reason: "rows were written before a commit was begun".to_owned(),
+        })
+    }
+
+    /// Whether there is something to commit: `false` if this very commit was completed before.
+    ///
+    /// # Errors
+    /// `Fenced` and `Order` as [`ViewStore::commit`] says.
+    pub fn check_commit(&self, term: Term, committed: &Committed) -> Result<bool, StoreError> {
+        self.check_term(term)?;
+        match self.intent {
+            Some(intent) if intent == committed.epoch => Ok(true),
+            None if self.committed.as_ref() == Some(committed) => Ok(false),
+            intent => Err(StoreError::Order {
+                epoch: committed.epoch,
+                reason: match intent {
+                    Some(intent) => format!("a commit up to epoch {intent} was begun"),
+                    None => "no commit was begun".to_owned(),
+                },
+            }),
+        }
+    }
+
+    fn check_term(&self, ours: Term) -> Result<(), StoreError> {
+        let current = self.term;
+        if ours == current {
+            return Ok(());
+        }
+        Err(StoreError::Fenced { current, ours })
+    }
 }
 
 /// What a completed commit says of itself.

@@ -1,0 +1,226 @@
+//! A log in memory. Its positions have no gaps: the message at `first + i` is the `i`-th that is kept.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use tokio::sync::watch;
+
+use crate::event::{Message, Tick};
+use crate::id::Seq;
+use crate::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
+
+/// A [`Log`] in memory. Clones are handles of the same log.
+#[derive(Clone, Debug)]
+pub struct MemoryLog(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    id: u64,
+    bytes_max: u64,
+    state: Mutex<State>,
+    /// Told after every change of `state`: wakes readers that wait for messages and writers that wait for room.
+    changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    first: u64,
+    kept: VecDeque<Kept>,
+    bytes: u64,
+    newest_tick: Option<(Seq, Tick)>,
+    held: bool,
+}
+
+#[derive(Debug)]
+struct Kept {
+    message: Message,
+    bytes: u64,
+}
+
+impl State {
+    fn next(&self) -> u64 {
+        self.first + self.kept.len() as u64
+    }
+}
+
+impl MemoryLog {
+    /// An empty log of this identity, without a limit.
+    pub fn new(id: u64) -> Self {
+        Self::with_bytes_max(id, u64::MAX)
+    }
+
+    /// An empty log that lets a writer wait while its messages have `bytes_max` encoded bytes or more.
+    pub fn with_bytes_max(id: u64, bytes_max: u64) -> Self {
+        let state = State {
+            first: 1,
+            kept: VecDeque::new(),
+            bytes: 0,
+            newest_tick: None,
+            held: false,
+        };
+        Self(Arc::new(Shared {
+            id,
+            bytes_max,
+            state: Mutex::new(state),
+            changed: watch::Sender::new(()),
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Log for MemoryLog {
+    async fn bounds(&self) -> Result<Bounds, LogError> {
+        let state = self.state();
+        Ok(Bounds {
+            id: self.0.id,
+            first: Seq(state.first),
+            next: Seq(state.next()),
+            bytes: state.bytes,
+            bytes_max: self.0.bytes_max,
+        })
+    }
+
+    async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {
+        Ok(self.state().newest_tick.clone())
+    }
+
+    async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError> {
+        let mut state = self.state();
+        if std::mem::replace(&mut state.held, true) {
+            return Err(LogError::Held);
+        }
+        Ok(Box::new(Writer {
+            log: self.clone(),
+            tick: None,
+        }))
+    }
+
+    async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError> {
+        let state = self.state();
+        let (first, next) = (Seq(state.first), Seq(state.next()));
+        if from < first {
+            return Err(LogError::Trimmed {
+                wanted: from,
+                first,
+            });
+        }
+        if from > next {
+            return Err(LogError::Ahead { wanted: from, next });
+        }
+        Ok(Box::new(Reader {
+            log: self.clone(),
+            changed: self.0.changed.subscribe(),
+            next: from,
+        }))
+    }
+
+    async fn trim(&self, below: Seq) -> Result<(), LogError> {
+        let mut state = self.state();
+        let newest_tick = state.newest_tick.as_ref().map_or(0, |(seq, _)| seq.0);
+        while state.first < below.0.min(newest_tick) {
+            let forgotten = state.kept.pop_front().expect("the newest tick is kept");
+            state.first += 1;
+            state.bytes -= forgotten.bytes;
+        }
+        self.0.changed.send_replace(());
+        Ok(())
+    }
+}
+
+struct Writer {
+    log: MemoryLog,
+    /// The newest tick that was appended and not yet flushed.
+    tick: Option<(Seq, Tick)>,
+}
+
+impl Writer {
+    fn push(&mut self, messages: Vec<Message>) {
+        let mut state = self.log.state();
+        let mut buffer = Vec::new();
+        for message in messages {
+            if let Message::Tick(tick) = &message {
+                self.tick = Some((Seq(state.next()), tick.clone()));
+            }
+            buffer.clear();
+            message.encode(&mut buffer);
+            let bytes = buffer.len() as u64;
+            state.bytes += bytes;
+            state.kept.push_back(Kept { message, bytes });
+        }
+        self.log.0.changed.send_replace(());
+    }
+}
+
+#[async_trait]
+impl LogWriter for Writer {
+    async fn append(&mut self, messages: Vec<Message>) -> Result<(), LogError> {
+        let mut changed = self.log.0.changed.subscribe();
+        while self.log.state().bytes >= self.log.0.bytes_max {
+            changed.changed().await.expect("the log holds the sender");
+        }
+        self.push(messages);
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<Seq, LogError> {
+        let mut state = self.log.state();
+        if let Some(tick) = self.tick.take() {
+            state.newest_tick = Some(tick);
+        }
+        Ok(Seq(state.next()))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.log.state().held = false;
+    }
+}
+
+struct Reader {
+    log: MemoryLog,
+    changed: watch::Receiver<()>,
+    next: Seq,
+}
+
+impl Reader {
+    /// Up to `messages_max` messages from `next` on, without waiting.
+    fn take(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
+        let state = self.log.state();
+        let Some(skip) = self.next.0.checked_sub(state.first) else {
+            return Err(LogError::Trimmed {
+                wanted: self.next,
+                first: Seq(state.first),
+            });
+        };
+        let messages: Vec<_> = (self.next.0..)
+            .zip(state.kept.iter().skip(skip as usize))
+            .take(messages_max.max(1))
+            .map(|(seq, kept)| (Seq(seq), kept.message.clone()))
+            .collect();
+        self.next.0 += messages.len() as u64;
+        Ok(messages)
+    }
+}
+
+#[async_trait]
+impl LogReader for Reader {
+    async fn next(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
+        loop {
+            self.changed.mark_unchanged();
+            let messages = self.take(messages_max)?;
+            if !messages.is_empty() {
+                return Ok(messages);
+            }
+            self.changed
+                .changed()
+                .await
+                .expect("the log holds the sender");
+        }
+    }
+}

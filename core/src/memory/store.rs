@@ -1,0 +1,166 @@
+//! A view store in memory: sorted maps, and the commit protocol in one place.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::id::Epoch;
+use crate::port::store::{
+    Committed, Control, Order, Range, StoreError, Term, ViewReader, ViewStore,
+};
+use crate::view::{Change, Key, StoredRow, ViewId};
+
+/// A [`ViewStore`] in memory. Clones are handles of the same store.
+#[derive(Clone, Debug)]
+pub struct MemoryStore {
+    torn: bool,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    control: Control,
+    rows: BTreeMap<ViewId, BTreeMap<Key, StoredRow>>,
+    by_second_key: BTreeMap<ViewId, BTreeMap<Key, StoredRow>>,
+    /// What the commit in progress wrote, unless it is written through.
+    pending: Vec<(ViewId, Vec<Change>)>,
+}
+
+impl MemoryStore {
+    /// An empty store whose commits are one transaction: readers see a commit wholly or not at all, and a commit
+    /// that its writer left is forgotten by the next one.
+    pub fn new() -> Self {
+        Self {
+            torn: false,
+            state: Arc::default(),
+        }
+    }
+
+    /// An empty store as weak as the port allows: rows are seen as they are written, those of a commit that its
+    /// writer left stay, and so does the intent.
+    pub fn torn() -> Self {
+        Self {
+            torn: true,
+            state: Arc::default(),
+        }
+    }
+
+    /// All rows of a view.
+    pub fn rows(&self, view: ViewId) -> BTreeMap<Key, StoredRow> {
+        self.state().rows.get(&view).cloned().unwrap_or_default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[async_trait]
+impl ViewReader for MemoryStore {
+    async fn control(&self) -> Result<Control, StoreError> {
+        Ok(self.state().control.clone())
+    }
+
+    async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        let state = self.state();
+        let rows = state.rows.get(&view);
+        Ok(keys
+            .iter()
+            .map(|key| rows.and_then(|rows| rows.get(key)).cloned())
+            .collect())
+    }
+
+    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
+        if range.to.as_ref().is_some_and(|to| *to <= range.from) {
+            return Ok(Vec::new());
+        }
+        let state = self.state();
+        let orders = match range.order {
+            Order::First => &state.rows,
+            Order::Second => &state.by_second_key,
+        };
+        let to = range.to.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = orders
+            .get(&view)
+            .into_iter()
+            .flat_map(|rows| rows.range((Bound::Included(range.from.clone()), to.clone())));
+        Ok(rows.take(range.limit).map(|(_, row)| row.clone()).collect())
+    }
+}
+
+#[async_trait]
+impl ViewStore for MemoryStore {
+    async fn lead(&self) -> Result<Control, StoreError> {
+        let mut state = self.state();
+        state.control.term.0 += 1;
+        if !self.torn {
+            state.pending.clear();
+            state.control.intent = None;
+        }
+        Ok(state.control.clone())
+    }
+
+    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.control.check_begin(term, intent)?;
+        state.control.intent = Some(intent);
+        state.pending.clear();
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        term: Term,
+        view: ViewId,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        let mut state = self.state();
+        let epoch = state.control.check_write(term)?;
+        if self.torn {
+            state.apply(view, changes, epoch);
+        } else {
+            state.pending.push((view, changes));
+        }
+        Ok(())
+    }
+
+    async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
+        let mut state = self.state();
+        if !state.control.check_commit(term, &committed)? {
+            return Ok(());
+        }
+        for (view, changes) in std::mem::take(&mut state.pending) {
+            state.apply(view, changes, committed.epoch);
+        }
+        state.control.committed = Some(committed);
+        state.control.intent = None;
+        Ok(())
+    }
+}
+
+impl State {
+    fn apply(&mut self, view: ViewId, changes: Vec<Change>, epoch: Epoch) {
+        for Change { key, row } in changes {
+            if let Some(second) = view.second_key(key.as_bytes()) {
+                let order = self.by_second_key.entry(view).or_default();
+                put(order, second, row.clone(), epoch);
+            }
+            put(self.rows.entry(view).or_default(), key, row, epoch);
+        }
+    }
+}
+
+fn put(rows: &mut BTreeMap<Key, StoredRow>, key: Key, row: Option<Box<[u8]>>, epoch: Epoch) {
+    match row {
+        Some(row) => rows.insert(key.clone(), StoredRow { key, epoch, row }),
+        None => rows.remove(&key),
+    };
+}
