@@ -14,6 +14,7 @@ pub mod base32;
 pub mod cbor;
 pub mod event;
 pub mod id;
+pub mod memory;
 pub mod port;
 pub mod record;
 pub mod time;
