@@ -1,4 +1,4 @@
-//! A pull reader of DAG-CBOR that borrows: no tree of values, no allocation.
+//! A pull reader of DAG-CBOR that borrows: no tree of values, no allocation on the usual path.
 //!
 //! ```text
 //! bytes ─▶ Reader ── map(|reader, key| …), list(|reader| …), text(), link(), …
@@ -15,7 +15,7 @@
 //!   Integers beyond 53 bits are taken: the data model allows them, and refusing them would drop a like for a field
 //!   that nobody counts.
 //! - [`Loose`], for the envelope (frame header and body, CAR header): well-formed CBOR of definite lengths, with
-//!   text keys in any order. A key given twice is the caller's to judge.
+//!   unique text keys in any order.
 //!
 //! Limits: [`DEPTH_MAX`] containers within each other, so no input can exhaust the stack. A claimed length is never
 //! allocated, and counts only as far as the input really goes.
@@ -286,22 +286,48 @@ impl<'a, R: Rules> Reader<'a, R> {
         mut entry: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
         self.within(|reader| {
+            let (start, mut sorted) = (reader.rest, true);
             let mut before: Option<&[u8]> = None;
             for _ in 0..length {
-                if reader.major()? != Major::Text {
-                    return Err(Error::Key);
-                }
-                let key_length = reader.argument()?;
-                let key = reader.take(key_length)?;
+                let key = reader.key()?;
                 let behind = |before: &[u8]| (before.len(), before) < (key.len(), key);
-                if R::STRICT && !before.is_none_or(behind) {
+                sorted &= before.is_none_or(behind);
+                if R::STRICT && !sorted {
                     return Err(Error::Key);
                 }
                 before = Some(key);
                 entry(reader, key)?;
             }
-            Ok(())
+            match sorted {
+                true => Ok(()),
+                false => reader.check_unique(start, length),
+            }
         })
+    }
+
+    #[inline]
+    fn key(&mut self) -> Result<&'a [u8], Error> {
+        if self.major()? != Major::Text {
+            return Err(Error::Key);
+        }
+        let length = self.argument()?;
+        self.take(length)
+    }
+
+    /// Checks that a map whose keys are not in order has no key twice: reads its entries again from `start`.
+    #[cold]
+    fn check_unique(&self, start: &'a [u8], length: u64) -> Result<(), Error> {
+        let mut again = Self::new(start);
+        let mut keys = Vec::new();
+        for _ in 0..length {
+            keys.push(again.key()?);
+            again.skip()?;
+        }
+        keys.sort_unstable();
+        match keys.windows(2).all(|pair| pair[0] != pair[1]) {
+            true => Ok(()),
+            false => Err(Error::Key),
+        }
     }
 
     /// Calls `read` one container deeper.

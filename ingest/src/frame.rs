@@ -1,0 +1,312 @@
+//! One message of the relay, from bytes to what it says (<https://atproto.com/specs/event-stream>,
+//! <https://atproto.com/specs/sync>).
+//!
+//! ```text
+//! bytes ─▶ header {op, t} ─▶ body ─┬─▶ Commit: ops ◀─ blocks (CAR): record bytes by CID, hashed
+//!          envelope: Loose         └─▶ Identity, Account, Sync, Info, Error, Unknown
+//! ```
+//!
+//! Pure: no socket, no clock, no state. Everything borrows from the message; a commit of one operation allocates
+//! nothing. Three outcomes, none of which can be lost: a [`Frame`], which may name dropped siblings
+//! ([`Commit::drops`]); or [`Rejected`], with the reason and whatever could be read of `seq` and account.
+//!
+//! Rules that the specification leaves open, and ours:
+//! - The envelope is not content-addressed: its keys may stand in any order (relays write `op` before `t`) and
+//!   unknown ones are ignored, but a key given twice is refused, as two readers could differ about it.
+//! - A field of another type than its lexicon says counts as absent; one that we need and that is absent rejects.
+//! - Types of the older protocol (`#handle`, `#tombstone`, `#migrate`) are [`Frame::Unknown`]: they were replaced.
+//! - Records are not parsed here: a broken record harms only itself, its bytes go to the log as they are.
+
+mod blocks;
+mod body;
+mod commit;
+
+use skytide_core::cbor::{Loose, Reader};
+use skytide_core::event::{Action, DropReason};
+use skytide_core::id::{Cid, Cursor, Did, Tid};
+use smallvec::SmallVec;
+
+use body::{Body, parse_did};
+
+/// Bytes of a message, at most (<https://atproto.com/specs/event-stream#framing>).
+pub const FRAME_BYTES_MAX: usize = 5_000_000;
+/// Bytes of the blocks of a commit, at most (lexicon `com.atproto.sync.subscribeRepos`).
+pub const BLOCKS_BYTES_MAX: usize = 2_000_000;
+/// Operations of a commit, at most (same lexicon).
+pub const OPS_MAX: u32 = 200;
+
+/// How much of a message is checked by hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// The records that operations name.
+    Records,
+    /// Every block; also that the CAR's root is the commit, and that the signed commit within is of version 3 and names
+    /// the same account and revision.
+    Blocks,
+}
+
+/// What a message says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every frame is a commit, and none is kept"
+)]
+pub enum Frame<'a> {
+    /// `#commit`: an account changed its records.
+    Commit(Commit<'a>),
+    /// `#identity`: handle or keys may have changed.
+    Identity {
+        /// Position in the relay's stream.
+        seq: Cursor,
+        /// When the relay says it happened, as written.
+        time: &'a str,
+        /// The account.
+        did: Did,
+        /// The handle, if it is named.
+        handle: Option<&'a str>,
+    },
+    /// `#account`: the hosting status was announced.
+    Account {
+        /// Position in the relay's stream.
+        seq: Cursor,
+        /// When the relay says it happened, as written.
+        time: &'a str,
+        /// The account.
+        did: Did,
+        /// Whether its content may be shown.
+        active: bool,
+        /// Why not, as written.
+        status: Option<&'a str>,
+    },
+    /// `#sync`: a repo stands at a revision, whatever was told before.
+    Sync {
+        /// Position in the relay's stream.
+        seq: Cursor,
+        /// When the relay says it happened, as written.
+        time: &'a str,
+        /// The account.
+        did: Did,
+        /// The revision.
+        rev: Tid,
+    },
+    /// `#info`: a note of the relay about the stream, as `OutdatedCursor`.
+    Info {
+        /// Which note.
+        name: &'a str,
+        /// Its text.
+        message: Option<&'a str>,
+    },
+    /// The relay reports an error, as `FutureCursor`, and will close.
+    Error {
+        /// Which error; empty if the relay did not say.
+        name: &'a str,
+        /// Its text.
+        message: Option<&'a str>,
+    },
+    /// A message of a type we do not know.
+    Unknown {
+        /// The type.
+        t: &'a str,
+        /// Position in the relay's stream, if it has one.
+        seq: Option<Cursor>,
+    },
+}
+
+/// What an account changed at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit<'a> {
+    /// Position in the relay's stream.
+    pub seq: Cursor,
+    /// When the relay says it happened, as written.
+    pub time: &'a str,
+    /// The account.
+    pub did: Did,
+    /// The repo's new revision.
+    pub rev: Tid,
+    /// The revision before, if the commit says so.
+    pub since: Option<Tid>,
+    /// `tooBig`, or operations without any blocks: the repo is out of sync, and `ops` is empty.
+    /// ([`DropReason::CommitTooBig`], which is not among `drops`.)
+    pub too_big: bool,
+    /// The operations that can be applied, in order.
+    pub ops: SmallVec<[Op<'a>; 1]>,
+    /// One reason for each operation that was left out (`OpPath`, `OpAction`, `OpCid`), and for each that stays
+    /// without its record (`RecordMissing`).
+    pub drops: SmallVec<[DropReason; 8]>,
+}
+
+/// One operation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Op<'a> {
+    /// Its place in the commit, counting also those that were left out.
+    pub index: u32,
+    /// What is done.
+    pub action: Action,
+    /// In which collection: a valid NSID.
+    pub collection: &'a str,
+    /// Under which key: a valid record key.
+    pub rkey: &'a str,
+    /// The CID of the new record; `None` for a delete.
+    pub cid: Option<Cid>,
+    /// The new record: bytes that match `cid`. `None` for a delete, or if the frame lacks the block.
+    pub record: Option<&'a [u8]>,
+}
+
+/// A message that says nothing we can use, and what could be read of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why.
+    pub reason: DropReason,
+    /// Its position in the relay's stream.
+    pub seq: Option<Cursor>,
+    /// Its type, if it is one that we know.
+    pub kind: Option<&'static str>,
+    /// The account that it names.
+    pub did: Option<Did>,
+}
+
+/// Reads a message.
+///
+/// # Errors
+/// The message as a whole cannot be used; one bad operation or record is no such reason.
+pub fn decode(bytes: &[u8], verify: Verify) -> Result<Frame<'_>, Rejected> {
+    if bytes.len() > FRAME_BYTES_MAX {
+        return Err(DropReason::FrameSize.into());
+    }
+    let (header, rest) = read_header(bytes)?;
+    let kind = match (header.op, header.t) {
+        (Some(1), Some(t)) => t,
+        (Some(-1), _) => return error(rest),
+        (Some(1) | None, _) => return Err(DropReason::FrameShape.into()),
+        (Some(_), _) => return Err(DropReason::FrameOp.into()),
+    };
+    match kind {
+        COMMIT => with_body(COMMIT, rest, |body| commit::check(body, verify)),
+        IDENTITY => with_body(IDENTITY, rest, identity),
+        ACCOUNT => with_body(ACCOUNT, rest, account),
+        SYNC => with_body(SYNC, rest, |body| sync(body, verify)),
+        INFO => with_body(INFO, rest, info),
+        _ => {
+            let seq = Body::read_any(rest)?.seq;
+            Ok(Frame::Unknown { t: kind, seq })
+        }
+    }
+}
+
+const COMMIT: &str = "#commit";
+const IDENTITY: &str = "#identity";
+const ACCOUNT: &str = "#account";
+const SYNC: &str = "#sync";
+const INFO: &str = "#info";
+
+impl From<DropReason> for Rejected {
+    fn from(reason: DropReason) -> Self {
+        Self {
+            reason,
+            seq: None,
+            kind: None,
+            did: None,
+        }
+    }
+}
+
+/// What the header says.
+#[derive(Default)]
+struct Header<'a> {
+    op: Option<i64>,
+    t: Option<&'a str>,
+}
+
+/// The two ways in which the header of nearly every message is written.
+const COMMIT_HEADERS: [&[u8]; 2] = [b"\xa2at\x67#commitbop\x01", b"\xa2bop\x01at\x67#commit"];
+
+#[inline]
+fn read_header(bytes: &[u8]) -> Result<(Header<'_>, &[u8]), DropReason> {
+    for usual in COMMIT_HEADERS {
+        if let Some(rest) = bytes.strip_prefix(usual) {
+            let (op, t) = (Some(1), Some(COMMIT));
+            return Ok((Header { op, t }, rest));
+        }
+    }
+    let mut header = Header::default();
+    let mut reader = Reader::<Loose>::new(bytes);
+    let map = reader.map(|reader, key| {
+        match key {
+            "op" => header.op = reader.integer()?,
+            "t" => header.t = reader.text()?,
+            _ => reader.skip()?,
+        }
+        Ok(())
+    });
+    match map {
+        Ok(Some(())) => Ok((header, reader.rest())),
+        Ok(None) => Err(DropReason::FrameShape),
+        Err(_) => Err(DropReason::FrameCbor),
+    }
+}
+
+/// Reads the body and gives it to `check`; an error is told with what the body says of its origin.
+fn with_body<'a>(
+    kind: &'static str,
+    bytes: &'a [u8],
+    check: impl FnOnce(&mut Body<'a>) -> Result<Frame<'a>, DropReason>,
+) -> Result<Frame<'a>, Rejected> {
+    let mut body = Body::default();
+    body.read(bytes)
+        .and_then(|()| check(&mut body))
+        .map_err(|reason| Rejected {
+            reason,
+            seq: body.seq,
+            kind: Some(kind),
+            did: body.repo.or(body.did).and_then(|did| did.parse().ok()),
+        })
+}
+
+fn identity<'a>(body: &mut Body<'a>) -> Result<Frame<'a>, DropReason> {
+    Ok(Frame::Identity {
+        seq: body.seq()?,
+        time: body.time()?,
+        did: parse_did(body.did)?,
+        handle: body.handle,
+    })
+}
+
+fn account<'a>(body: &mut Body<'a>) -> Result<Frame<'a>, DropReason> {
+    Ok(Frame::Account {
+        seq: body.seq()?,
+        time: body.time()?,
+        did: parse_did(body.did)?,
+        active: body.active.ok_or(DropReason::FrameShape)?,
+        status: body.status,
+    })
+}
+
+fn sync<'a>(body: &mut Body<'a>, verify: Verify) -> Result<Frame<'a>, DropReason> {
+    let (seq, time) = (body.seq()?, body.time()?);
+    let (did, rev) = (parse_did(body.did)?, body.rev()?);
+    if verify == Verify::Blocks {
+        blocks::check_sync(body.blocks.unwrap_or_default(), &did, rev)?;
+    }
+    Ok(Frame::Sync {
+        seq,
+        time,
+        did,
+        rev,
+    })
+}
+
+fn info<'a>(body: &mut Body<'a>) -> Result<Frame<'a>, DropReason> {
+    Ok(Frame::Info {
+        name: body.name.ok_or(DropReason::FrameShape)?,
+        message: body.message,
+    })
+}
+
+/// An error frame: the relay will close, so even an unreadable body is told as an error.
+fn error(rest: &[u8]) -> Result<Frame<'_>, Rejected> {
+    let body = Body::read_any(rest)?;
+    Ok(Frame::Error {
+        name: body.error.unwrap_or_default(),
+        message: body.message,
+    })
+}

@@ -1,0 +1,96 @@
+//! The body of a message: the fields of all types, each by its name.
+
+use skytide_core::cbor::{Error, Loose, Reader};
+use skytide_core::event::DropReason;
+use skytide_core::id::{Cid, Cursor, Did, Tid};
+
+use super::commit::Ops;
+
+/// What a body says; a field that is absent or of another type than expected is `None`.
+#[derive(Default)]
+pub(super) struct Body<'a> {
+    pub(super) seq: Option<Cursor>,
+    pub(super) time: Option<&'a str>,
+    /// The account of any type but a commit.
+    pub(super) did: Option<&'a str>,
+    /// The account of a commit.
+    pub(super) repo: Option<&'a str>,
+    pub(super) rev: Option<&'a str>,
+    pub(super) since: Option<&'a str>,
+    pub(super) blocks: Option<&'a [u8]>,
+    pub(super) commit: Option<Cid>,
+    pub(super) too_big: Option<bool>,
+    pub(super) ops: Ops<'a>,
+    pub(super) handle: Option<&'a str>,
+    pub(super) active: Option<bool>,
+    pub(super) status: Option<&'a str>,
+    pub(super) name: Option<&'a str>,
+    pub(super) message: Option<&'a str>,
+    pub(super) error: Option<&'a str>,
+}
+
+impl<'a> Body<'a> {
+    /// Reads the body of a type that we know; what was read before an error stays.
+    pub(super) fn read(&mut self, bytes: &'a [u8]) -> Result<(), DropReason> {
+        let mut reader = Reader::<Loose>::new(bytes);
+        match reader.map(|reader, key| self.field(reader, key)) {
+            Ok(Some(())) if reader.end().is_ok() => Ok(()),
+            Ok(None) if reader.end().is_ok() => Err(DropReason::FrameShape),
+            _ => Err(DropReason::FrameCbor),
+        }
+    }
+
+    /// Reads the body of an error, or of a type that we do not know: it need not be a map.
+    pub(super) fn read_any(bytes: &'a [u8]) -> Result<Self, DropReason> {
+        let mut body = Self::default();
+        match body.read(bytes) {
+            Ok(()) | Err(DropReason::FrameShape) => Ok(body),
+            Err(reason) => Err(reason),
+        }
+    }
+
+    fn field(&mut self, reader: &mut Reader<'a, Loose>, key: &str) -> Result<(), Error> {
+        match key {
+            "ops" => self.ops.read(reader)?,
+            "rev" => self.rev = reader.text()?,
+            "seq" => self.seq = seq(reader.integer()?),
+            "did" => self.did = reader.text()?,
+            "repo" => self.repo = reader.text()?,
+            "time" => self.time = reader.text()?,
+            "since" => self.since = reader.text()?,
+            "blocks" => self.blocks = reader.bytes()?,
+            "commit" => self.commit = reader.link()?,
+            "tooBig" => self.too_big = reader.boolean()?,
+            "handle" => self.handle = reader.text()?,
+            "active" => self.active = reader.boolean()?,
+            "status" => self.status = reader.text()?,
+            "name" => self.name = reader.text()?,
+            "message" => self.message = reader.text()?,
+            "error" => self.error = reader.text()?,
+            _ => reader.skip()?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn seq(&self) -> Result<Cursor, DropReason> {
+        self.seq.ok_or(DropReason::FrameShape)
+    }
+
+    pub(super) fn time(&self) -> Result<&'a str, DropReason> {
+        self.time.ok_or(DropReason::FrameShape)
+    }
+
+    pub(super) fn rev(&self) -> Result<Tid, DropReason> {
+        let text = self.rev.ok_or(DropReason::FrameShape)?;
+        text.parse().map_err(|_| DropReason::Rev)
+    }
+}
+
+pub(super) fn parse_did(text: Option<&str>) -> Result<Did, DropReason> {
+    let text = text.ok_or(DropReason::FrameShape)?;
+    text.parse().map_err(|_| DropReason::Did)
+}
+
+fn seq(number: Option<i64>) -> Option<Cursor> {
+    number.and_then(|seq| u64::try_from(seq).ok()).map(Cursor)
+}
