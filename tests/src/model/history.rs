@@ -1,0 +1,260 @@
+//! What the log has told: live records, accounts, operations. Events change it one after the other, in plain code.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skytide_core::event::{Action, Body, DropReason, Event, Moved, Op};
+use skytide_core::id::{AtUri, Collection, Did, PostKey, Tid};
+use skytide_core::time::{Minute, Timestamp};
+
+use super::Policy;
+use super::facts::{self, Content, Fact};
+
+/// Everything the views are computed from.
+#[derive(Debug)]
+pub(super) struct History {
+    policy: Policy,
+    /// Live records, hidden ones too, by address.
+    records: BTreeMap<AtUri, Live>,
+    /// Posts that were ever created or updated.
+    pub(super) posts_seen: BTreeSet<PostKey>,
+    /// The newest revision of each repo.
+    revs: BTreeMap<Did, Tid>,
+    /// What identity and account events told, and which repos lack operations.
+    pub(super) accounts: BTreeMap<Did, Account>,
+    /// The newest minute in which an account's operation was applied.
+    pub(super) last_seen: BTreeMap<Did, Minute>,
+    /// Every operation that was applied and every account event, for `activity`.
+    pub(super) deeds: Vec<Deed>,
+    /// Counters by name.
+    pub(super) counters: BTreeMap<String, u64>,
+}
+
+/// A live record.
+#[derive(Debug)]
+struct Live {
+    first_seen: Minute,
+    /// `None`: its content is unknown.
+    content: Option<Content>,
+}
+
+/// What is known of an account besides its records.
+#[derive(Clone, Debug)]
+pub(super) struct Account {
+    pub(super) handle: Option<(Box<str>, Timestamp)>,
+    pub(super) active: bool,
+    pub(super) status: Option<Box<str>>,
+    pub(super) out_of_sync: bool,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            handle: None,
+            active: true,
+            status: None,
+            out_of_sync: false,
+        }
+    }
+}
+
+/// Something that `activity` counts.
+#[derive(Debug)]
+pub(super) struct Deed {
+    pub(super) did: Did,
+    pub(super) minute: Minute,
+    /// The collection, or `#account` and its like.
+    pub(super) kind: String,
+    pub(super) action: Action,
+    pub(super) bytes: u64,
+}
+
+impl History {
+    pub(super) fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            records: BTreeMap::new(),
+            posts_seen: BTreeSet::new(),
+            revs: BTreeMap::new(),
+            accounts: BTreeMap::new(),
+            last_seen: BTreeMap::new(),
+            deeds: Vec::new(),
+            counters: BTreeMap::new(),
+        }
+    }
+
+    /// Applies the events of one frame: the operations of one commit, or one other event.
+    pub(super) fn apply(&mut self, frame: &[Event]) {
+        for event in frame {
+            match &event.body {
+                Body::Op(_) => {}
+                Body::Identity { handle } => self.identity(event, handle.as_deref()),
+                Body::Account { active, status } => {
+                    self.account(event, *active, status.as_deref());
+                }
+                Body::Moved { rev, why } => self.moved(event, *rev, *why),
+            }
+        }
+        let ops = frame.iter().filter_map(|event| match &event.body {
+            Body::Op(op) => Some((event, op)),
+            _ => None,
+        });
+        self.commit(&ops.collect::<Vec<_>>());
+    }
+
+    /// Adds counts to the counters of the same names.
+    pub(super) fn count(&mut self, counts: &BTreeMap<Box<str>, u64>) {
+        for (name, count) in counts {
+            *self.counters.entry(name.to_string()).or_default() += count;
+        }
+    }
+
+    /// The facts of all live records that are not hidden.
+    pub(super) fn facts(&self) -> impl Iterator<Item = Fact<'_>> {
+        self.visible().filter_map(|(uri, live)| {
+            let content = live.content.as_ref()?;
+            Some(Fact {
+                uri,
+                minute: live.first_seen,
+                content,
+            })
+        })
+    }
+
+    /// The addresses of all live records that are not hidden, those of unknown content included.
+    pub(super) fn live(&self) -> impl Iterator<Item = &AtUri> {
+        self.visible().map(|(uri, _)| uri)
+    }
+
+    fn visible(&self) -> impl Iterator<Item = (&AtUri, &Live)> {
+        self.records.iter().filter(|(uri, _)| !self.hides(&uri.did))
+    }
+
+    fn hides(&self, did: &Did) -> bool {
+        self.policy == Policy::ActiveAccountsOnly
+            && self
+                .accounts
+                .get(did)
+                .is_some_and(|account| !account.active)
+    }
+
+    fn identity(&mut self, event: &Event, handle: Option<&str>) {
+        self.deed(event, "#identity", Action::Create, 0);
+        let account = self.accounts.entry(event.did.clone()).or_default();
+        if let Some(handle) = handle {
+            account.handle = Some((handle.into(), event.time));
+        }
+    }
+
+    fn account(&mut self, event: &Event, active: bool, status: Option<&str>) {
+        self.deed(event, "#account", Action::Create, 0);
+        let account = self.accounts.entry(event.did.clone()).or_default();
+        account.active = active;
+        account.status = status.map(Into::into);
+        if !active && status == Some("deleted") && self.policy != Policy::OpsOnly {
+            self.records.retain(|uri, _| uri.did != event.did);
+        }
+    }
+
+    fn moved(&mut self, event: &Event, rev: Tid, why: Moved) {
+        if why == Moved::Sync {
+            self.deed(event, "#sync", Action::Create, 0);
+        }
+        let known = self.revs.get(&event.did).copied();
+        if known.is_some_and(|known| rev <= known) {
+            return;
+        }
+        let missed = match why {
+            Moved::Sync => known.is_some(),
+            Moved::Empty => false,
+            Moved::TooBig => true,
+        };
+        if missed {
+            self.out_of_sync(&event.did);
+        }
+        self.revs.insert(event.did.clone(), rev);
+    }
+
+    /// Applies a commit, or drops it whole if its revision is not newer than the repo's.
+    fn commit(&mut self, ops: &[(&Event, &Op)]) {
+        let Some((event, first)) = ops.first() else {
+            return;
+        };
+        let known = self.revs.get(&event.did).copied();
+        if known.is_some_and(|known| first.rev <= known) {
+            self.dropped(DropReason::RevRepeated, ops.len() as u64);
+            return;
+        }
+        if known.is_some() && first.since.is_some() && first.since != known {
+            self.out_of_sync(&event.did);
+        }
+        self.revs.insert(event.did.clone(), first.rev);
+        for (event, op) in ops {
+            self.operation(event, op);
+        }
+    }
+
+    fn operation(&mut self, event: &Event, op: &Op) {
+        let bytes = op.record.as_ref().map_or(0, |record| record.len() as u64);
+        self.deed(event, op.collection.as_str(), op.action, bytes);
+        let minute = event.time.minute();
+        let last_seen = self.last_seen.entry(event.did.clone()).or_default();
+        *last_seen = minute.max(*last_seen);
+
+        let uri = AtUri {
+            did: event.did.clone(),
+            collection: op.collection.clone(),
+            rkey: op.rkey.clone(),
+        };
+        if op.action == Action::Delete {
+            if self.records.remove(&uri).is_none() {
+                self.dropped(DropReason::DeleteUnknown, 1);
+            }
+            return;
+        }
+        if op.collection.as_str() == Collection::POST {
+            self.posts_seen.insert(PostKey::new(&uri.did, &uri.rkey));
+        }
+        let content = match facts::read(op) {
+            Ok((content, keys_too_long)) => {
+                if keys_too_long > 0 {
+                    self.dropped(DropReason::KeyLength, keys_too_long);
+                }
+                Some(content)
+            }
+            Err(reason) => {
+                self.dropped(reason, 1);
+                None
+            }
+        };
+        let first_seen = self
+            .records
+            .get(&uri)
+            .map_or(minute, |live| live.first_seen);
+        self.records.insert(
+            uri,
+            Live {
+                first_seen,
+                content,
+            },
+        );
+    }
+
+    fn out_of_sync(&mut self, did: &Did) {
+        self.accounts.entry(did.clone()).or_default().out_of_sync = true;
+    }
+
+    fn deed(&mut self, event: &Event, kind: &str, action: Action, bytes: u64) {
+        self.deeds.push(Deed {
+            did: event.did.clone(),
+            minute: event.time.minute(),
+            kind: kind.to_owned(),
+            action,
+            bytes,
+        });
+    }
+
+    fn dropped(&mut self, reason: DropReason, count: u64) {
+        let name = format!("dropped/{}", reason.as_str());
+        *self.counters.entry(name).or_default() += count;
+    }
+}

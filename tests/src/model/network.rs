@@ -1,0 +1,122 @@
+//! `activity`, `accounts`, `handles`, `counters`: what was told, and by whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skytide_core::event::Action;
+use skytide_core::id::Did;
+use skytide_core::time::Minute;
+use skytide_core::view::{
+    AccountRow, ActivityKey, ActivityRow, CounterRow, HandleKey, HandleRow, Span, ViewId, Window,
+};
+
+use super::Table;
+use super::facts::Content;
+use super::history::History;
+
+pub(super) fn rows(history: &History, now: Minute, table: &mut Table) {
+    activity(history, now, table);
+    accounts(history, table);
+    handles(history, table);
+    for (name, value) in &history.counters {
+        table.put(ViewId::Counters, name, &CounterRow { value: *value });
+    }
+}
+
+/// How long rows of an hour are kept.
+const HOUR_ROWS_MINUTES: u32 = 60 * 24 * 60;
+
+fn activity(history: &History, now: Minute, table: &mut Table) {
+    let mut rows: BTreeMap<(Span, u32, String), ActivityRow> = BTreeMap::new();
+    let mut accounts: BTreeMap<(Span, u32, String), BTreeSet<&Did>> = BTreeMap::new();
+    for deed in &history.deeds {
+        let mut kinds = vec![deed.kind.clone()];
+        if !deed.kind.starts_with('#') {
+            kinds.push(String::new());
+        }
+        let minute = deed.minute.0;
+        let hour = minute - minute % 60;
+        for (span, start) in [(Span::All, 0), (Span::Hour, hour), (Span::Minute, minute)] {
+            for kind in &kinds {
+                let key = (span, start, kind.clone());
+                accounts.entry(key.clone()).or_default().insert(&deed.did);
+                let row = rows.entry(key).or_default();
+                match deed.action {
+                    Action::Create => row.creates += 1,
+                    Action::Update => row.updates += 1,
+                    Action::Delete => row.deletes += 1,
+                }
+                row.bytes += deed.bytes;
+            }
+        }
+    }
+    for uri in history.live() {
+        for kind in [uri.collection.as_str(), ""] {
+            rows.entry((Span::All, 0, kind.to_owned()))
+                .or_default()
+                .live += 1;
+        }
+    }
+    for ((span, start_minute, kind), mut row) in rows {
+        let key = (span, start_minute, kind);
+        row.accounts = accounts[&key].len() as u64;
+        let first = match span {
+            Span::All => 0,
+            Span::Hour => (now.0 - now.0 % 60).saturating_sub(HOUR_ROWS_MINUTES),
+            Span::Minute => Window::Day.first_minute(now).0,
+        };
+        if start_minute >= first {
+            let collection = key.2.into();
+            let key = ActivityKey {
+                span,
+                start_minute,
+                collection,
+            };
+            table.put(ViewId::Activity, &key, &row);
+        }
+    }
+}
+
+fn accounts(history: &History, table: &mut Table) {
+    let mut rows: BTreeMap<&Did, AccountRow> = BTreeMap::new();
+    for (did, account) in &history.accounts {
+        let row = AccountRow {
+            handle: account.handle.as_ref().map(|(handle, _)| handle.clone()),
+            active: account.active,
+            status: account.status.clone(),
+            out_of_sync: account.out_of_sync,
+            ..AccountRow::default()
+        };
+        rows.insert(did, row);
+    }
+    for fact in history.facts() {
+        let Content::Profile(profile) = fact.content else {
+            continue;
+        };
+        if !fact.uri.rkey.with_str(|rkey| rkey == "self") {
+            continue;
+        }
+        let unknown = AccountRow {
+            active: true,
+            ..AccountRow::default()
+        };
+        let row = rows.entry(&fact.uri.did).or_insert(unknown);
+        row.display_name = profile.display_name.clone();
+        row.description = profile.description.clone();
+        row.avatar = profile.avatar.clone();
+    }
+    for (did, row) in rows {
+        table.put(ViewId::Accounts, did, &row);
+    }
+}
+
+fn handles(history: &History, table: &mut Table) {
+    for (did, account) in &history.accounts {
+        if let Some((handle, claimed)) = &account.handle {
+            let key = HandleKey {
+                handle: handle.to_lowercase().into(),
+                did: did.clone(),
+            };
+            table.put(ViewId::Handles, &key, &HandleRow { claimed: *claimed });
+        }
+    }
+}

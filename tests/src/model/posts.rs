@@ -1,0 +1,141 @@
+//! `posts` and `top_posts`: who refers to which post.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skytide_core::id::{AtUri, Collection, Did, PostKey};
+use skytide_core::time::Minute;
+use skytide_core::view::{ListEntry, ListKey, Measure, PostRow, PostState, ViewId, Window};
+
+use super::facts::Content;
+use super::history::History;
+use super::{Table, best};
+
+/// A live record that counts for a post.
+struct Reference {
+    measure: Measure,
+    post: PostKey,
+    author: Did,
+    minute: Minute,
+}
+
+pub(super) fn rows(history: &History, table: &mut Table) {
+    let mut rows: BTreeMap<PostKey, PostRow> = BTreeMap::new();
+    for reference in references(history) {
+        let by_itself = u32::from(reference.author == reference.post.did());
+        let row = rows.entry(reference.post).or_default();
+        let (all, own) = match reference.measure {
+            Measure::Likes => (&mut row.likes, &mut row.self_likes),
+            Measure::Reposts => (&mut row.reposts, &mut row.self_reposts),
+            Measure::Replies => (&mut row.replies, &mut row.self_replies),
+            Measure::RootReplies => (&mut row.root_replies, &mut row.self_root_replies),
+            Measure::Quotes => (&mut row.quotes, &mut row.self_quotes),
+            other => unreachable!("{other:?} is no tally of a post"),
+        };
+        *all += 1;
+        *own += by_itself;
+    }
+    for post in &history.posts_seen {
+        rows.entry(post.clone()).or_default().state = PostState::Gone;
+    }
+    for post in live(history) {
+        rows.entry(post).or_default().state = PostState::Live;
+    }
+    for (post, row) in rows {
+        table.put(ViewId::Posts, &post, &row);
+    }
+}
+
+pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
+    let live = live(history);
+    let languages = languages(history);
+    let mut minutes: BTreeMap<(Measure, PostKey), Vec<Minute>> = BTreeMap::new();
+    for Reference {
+        measure,
+        post,
+        minute,
+        ..
+    } in references(history)
+    {
+        if live.contains(&post) || !history.posts_seen.contains(&post) {
+            minutes.entry((measure, post)).or_default().push(minute);
+        }
+    }
+    let value = |minutes: &[Minute], window: Window| {
+        let first = window.first_minute(now);
+        minutes.iter().filter(|minute| **minute >= first).count() as u32
+    };
+
+    let all_langs: BTreeSet<&str> = languages.values().flatten().map(String::as_str).collect();
+    for lang in std::iter::once("").chain(all_langs) {
+        for window in Window::ALL {
+            for &measure in Measure::of(ViewId::TopPosts) {
+                let listed = minutes.iter().filter(|((of, post), _)| {
+                    let speaks = languages
+                        .get(post)
+                        .is_some_and(|langs| langs.contains(lang));
+                    *of == measure && (lang.is_empty() || speaks)
+                });
+                let entries = listed.map(|((_, post), minutes)| ListEntry {
+                    key: post.to_string().into(),
+                    value: value(minutes, window),
+                    other: 0,
+                    longer: value(minutes, window.longer().unwrap_or(window)),
+                });
+                let key = ListKey {
+                    window,
+                    measure,
+                    lang: lang.into(),
+                };
+                if let Some(row) = best(entries) {
+                    table.put(ViewId::TopPosts, &key, &row);
+                }
+            }
+        }
+    }
+}
+
+/// Posts that are there and not hidden, those of unknown content included.
+fn live(history: &History) -> BTreeSet<PostKey> {
+    history.live().filter_map(post).collect()
+}
+
+/// The primary languages of every visible post.
+fn languages(history: &History) -> BTreeMap<PostKey, BTreeSet<String>> {
+    let facts = history.facts().filter_map(|fact| match fact.content {
+        Content::Post(content) => Some((post(fact.uri)?, content.primary_languages())),
+        _ => None,
+    });
+    facts.collect()
+}
+
+fn references(history: &History) -> Vec<Reference> {
+    let mut references = Vec::new();
+    for fact in history.facts() {
+        let subjects = match fact.content {
+            Content::Like(subject) => vec![(Measure::Likes, subject.as_ref())],
+            Content::Repost(subject) => vec![(Measure::Reposts, subject.as_ref())],
+            Content::Post(post) => vec![
+                (Measure::Replies, post.parent.as_ref()),
+                (Measure::RootReplies, post.root.as_ref()),
+                (Measure::Quotes, post.quoted.as_ref()),
+            ],
+            _ => vec![],
+        };
+        for (measure, subject) in subjects {
+            if let Some(post) = subject.and_then(post) {
+                references.push(Reference {
+                    measure,
+                    post,
+                    author: fact.uri.did.clone(),
+                    minute: fact.minute,
+                });
+            }
+        }
+    }
+    references
+}
+
+/// The post of this address, if it is one.
+fn post(uri: &AtUri) -> Option<PostKey> {
+    (uri.collection.as_str() == Collection::POST).then(|| PostKey::new(&uri.did, &uri.rkey))
+}

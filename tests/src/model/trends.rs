@@ -1,0 +1,119 @@
+//! `hashtags`, `domains`, `links`, `mentions`, `languages` and the lists of the first four.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skytide_core::id::Did;
+use skytide_core::time::Minute;
+use skytide_core::view::{ListEntry, ListKey, Measure, TrendKey, TrendRow, ViewId, Window};
+
+use super::facts::{Content, Post};
+use super::history::History;
+use super::{Table, best};
+
+/// The views of trends with their lists; `languages` has none.
+const VIEWS: [(ViewId, Option<ViewId>); 5] = [
+    (ViewId::Hashtags, Some(ViewId::TopHashtags)),
+    (ViewId::Domains, Some(ViewId::TopDomains)),
+    (ViewId::Links, Some(ViewId::TopLinks)),
+    (ViewId::Mentions, Some(ViewId::TopMentions)),
+    (ViewId::Languages, None),
+];
+
+/// By key and language (empty: all): the posts that hold it, as author and minute.
+type Holders = BTreeMap<(String, String), Vec<(Did, Minute)>>;
+
+pub(super) fn rows(history: &History, now: Minute, table: &mut Table) {
+    for (view, _) in VIEWS {
+        for ((key, lang), posts) in holders(history, view) {
+            let key = TrendKey {
+                key: key.into(),
+                lang: lang.into(),
+            };
+            table.put(view, &key, &row(&posts, now));
+        }
+    }
+}
+
+pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
+    for (view, lists) in VIEWS {
+        let Some(lists) = lists else { continue };
+        let rows: BTreeMap<_, _> = holders(history, view)
+            .into_iter()
+            .map(|(key, posts)| (key, row(&posts, now)))
+            .collect();
+        let langs: BTreeSet<&String> = rows.keys().map(|(_, lang)| lang).collect();
+        for lang in langs {
+            for window in Window::ALL {
+                for &measure in Measure::of(lists) {
+                    let listed = rows.iter().filter(|((_, of), _)| of == lang);
+                    let entries = listed.map(|((key, _), row)| entry(key, row, window, measure));
+                    let key = ListKey {
+                        window,
+                        measure,
+                        lang: lang.as_str().into(),
+                    };
+                    if let Some(list) = best(entries) {
+                        table.put(lists, &key, &list);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn entry(key: &str, row: &TrendRow, window: Window, measure: Measure) -> ListEntry {
+    let (measured, other) = match measure {
+        Measure::Count => (row.counts, row.authors),
+        _ => (row.authors, row.counts),
+    };
+    ListEntry {
+        key: key.into(),
+        value: measured[window as usize],
+        other: other[window as usize],
+        longer: measured[window.longer().unwrap_or(window) as usize],
+    }
+}
+
+fn row(posts: &[(Did, Minute)], now: Minute) -> TrendRow {
+    let mut row = TrendRow::default();
+    for window in Window::ALL {
+        let first = window.first_minute(now);
+        let within = || posts.iter().filter(|(_, minute)| *minute >= first);
+        let authors: BTreeSet<_> = within().map(|(author, _)| author).collect();
+        row.counts[window as usize] = within().count() as u32;
+        row.authors[window as usize] = authors.len() as u32;
+    }
+    row
+}
+
+fn holders(history: &History, view: ViewId) -> Holders {
+    let mut holders = Holders::new();
+    for fact in history.facts() {
+        let Content::Post(post) = fact.content else {
+            continue;
+        };
+        let mut langs = BTreeSet::from([String::new()]);
+        if view != ViewId::Languages {
+            langs.extend(post.primary_languages());
+        }
+        for key in held(post, view) {
+            for lang in &langs {
+                let posts = holders.entry((key.clone(), lang.clone())).or_default();
+                posts.push((fact.uri.did.clone(), fact.minute));
+            }
+        }
+    }
+    holders
+}
+
+/// What a post holds, each once.
+fn held(post: &Post, view: ViewId) -> BTreeSet<String> {
+    match view {
+        ViewId::Hashtags => post.hashtags.clone(),
+        ViewId::Domains => post.domains.clone(),
+        ViewId::Links => post.links.clone(),
+        ViewId::Mentions => post.mentions.iter().map(Did::to_string).collect(),
+        ViewId::Languages => post.languages(),
+        other => unreachable!("{} is no trend", other.name()),
+    }
+}
