@@ -245,7 +245,7 @@ impl Ord for PostKey {
             (PostRepr::Usual { did: a, tid: s }, PostRepr::Usual { did: b, tid: t }) => {
                 (a, s).cmp(&(b, t))
             }
-            _ => (self.did(), self.rkey()).cmp(&(other.did(), other.rkey())),
+            _ => self.to_string().cmp(&other.to_string()),
         }
     }
 }

@@ -1,0 +1,300 @@
+//! Epochs of the log, and the batches in which they are fed.
+//!
+//! ```text
+//! messages ─▶ epoch: everything between two ticks, ordered, repeats removed
+//! epochs   ─▶ batch: [ up to its last list epoch ][ the rest ]      one commit
+//! ```
+//!
+//! A batch takes as many epochs as have gathered while the one before was at work. Views are functions of the log at
+//! each epoch, so how epochs are grouped changes nothing but how many intermediate rows are never written. Lists are
+//! the exception that needs the cut: they are as of the last *list epoch*, one whose tick begins a new second.
+
+use skytide_core::event::{Event, Message, Tick};
+use skytide_core::id::{Epoch, Seq};
+use skytide_core::time::Timestamp;
+
+use crate::DataflowError;
+use crate::types::{Clock, Input, Time};
+
+/// Gathers messages into epochs.
+#[derive(Debug, Default)]
+pub struct Epochs {
+    events: Vec<Event>,
+    newest: Option<(Epoch, Timestamp)>,
+    since: Option<Timestamp>,
+}
+
+/// A whole epoch.
+#[derive(Debug)]
+pub struct WholeEpoch {
+    /// Its events, ordered and without repeats.
+    pub events: Vec<Event>,
+    /// Its end.
+    pub tick: Tick,
+    /// The time of the dataflow that it has.
+    pub time: Time,
+    /// Whether lists are written at its end.
+    pub lists: bool,
+    /// Position of the tick.
+    pub log_seq: Seq,
+    /// Network time of the first event of all.
+    pub since: Timestamp,
+}
+
+impl Epochs {
+    /// Takes the next message; answers the epoch that it ends.
+    ///
+    /// # Errors
+    /// Ticks are not numbered one by one, or time goes back: the log is damaged.
+    pub fn take(
+        &mut self,
+        seq: Seq,
+        message: Message,
+    ) -> Result<Option<WholeEpoch>, DataflowError> {
+        let tick = match message {
+            Message::Event(event) => {
+                self.since.get_or_insert(event.time);
+                self.events.push(event);
+                return Ok(None);
+            }
+            Message::Tick(tick) => tick,
+        };
+        let (before, time_before) = self.newest.unwrap_or_default();
+        if tick.epoch.0 != before.0 + 1 || tick.time < time_before {
+            let found = tick.epoch;
+            return Err(DataflowError::Ticks { seq, before, found });
+        }
+        let time = Time::try_from(tick.epoch.0).map_err(|_| DataflowError::EpochsEnded)?;
+        let first = self.newest.is_none();
+        self.newest = Some((tick.epoch, tick.time));
+        let mut events = std::mem::take(&mut self.events);
+        let order = |event: &Event| (event.host.clone(), event.seq, event.index);
+        if !events.is_sorted_by(|a, b| (&a.host, a.seq, a.index) < (&b.host, b.seq, b.index)) {
+            events.sort_by_key(order);
+            events.dedup_by(|a, b| (&a.host, a.seq, a.index) == (&b.host, b.seq, b.index));
+        }
+        Ok(Some(WholeEpoch {
+            events,
+            time,
+            lists: first || tick.last || tick.time.second() > time_before.second(),
+            log_seq: seq,
+            since: *self.since.get_or_insert(tick.time),
+            tick,
+        }))
+    }
+}
+
+/// The end of a batch: what the commit will say of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The last epoch.
+    pub epoch: Epoch,
+    /// Network time at its end.
+    pub time: Timestamp,
+    /// Network time of the first event of all.
+    pub since: Timestamp,
+    /// Position of its tick.
+    pub log_seq: Seq,
+    /// Events in the batch.
+    pub events: usize,
+    /// Epochs in the batch.
+    pub epochs: usize,
+}
+
+/// What one worker is fed at one time.
+#[derive(Debug)]
+pub struct Segment {
+    /// The time: its last epoch.
+    pub time: Time,
+    /// The clock at that time.
+    pub clock: Clock,
+    /// Events of this worker's accounts, in order.
+    pub inputs: Vec<Input>,
+}
+
+/// Epochs that are fed and committed together.
+#[derive(Debug)]
+pub struct Batch {
+    /// For each worker the segments up to the last list epoch, and behind it.
+    workers: Vec<[Option<Segment>; 2]>,
+    end: Option<End>,
+}
+
+impl Batch {
+    /// An empty batch for so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers: (0..workers).map(|_| [None, None]).collect(),
+            end: None,
+        }
+    }
+
+    /// Its end so far; `None` while it is empty.
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+
+    /// Adds the next epoch.
+    pub fn add(&mut self, epoch: WholeEpoch) {
+        let WholeEpoch {
+            events,
+            tick,
+            time,
+            lists,
+            log_seq,
+            since,
+        } = epoch;
+        let (events_before, epochs_before) =
+            self.end.map_or((0, 0), |end| (end.events, end.epochs));
+        self.end = Some(End {
+            epoch: tick.epoch,
+            time: tick.time,
+            since,
+            log_seq,
+            events: events_before + events.len(),
+            epochs: epochs_before + 1,
+        });
+        let workers = self.workers.len();
+        for segments in &mut self.workers {
+            let [head, tail] = segments;
+            let clock = Clock {
+                now: tick.time,
+                lists,
+            };
+            if lists && let Some(behind) = tail.take() {
+                join(head, behind);
+            }
+            join(
+                if lists { head } else { tail },
+                Segment {
+                    time,
+                    clock,
+                    inputs: Vec::new(),
+                },
+            );
+        }
+        let place = usize::from(!lists);
+        for event in events {
+            let worker = usize::from(event.did.partition(PARTITIONS)) % workers;
+            feed(&mut self.workers[worker][place], Input::Event(event));
+        }
+        if !tick.counts.is_empty() {
+            feed(&mut self.workers[0][place], Input::Counts(tick.counts));
+        }
+    }
+
+    /// The segments of each worker, in order of time.
+    pub fn into_segments(self) -> impl Iterator<Item = Vec<Segment>> {
+        self.workers
+            .into_iter()
+            .map(|segments| segments.into_iter().flatten().collect())
+    }
+}
+
+/// Parts into which accounts are divided among workers.
+const PARTITIONS: u16 = 1024;
+
+/// Puts a segment behind another one: their inputs together, at the later time.
+fn join(segment: &mut Option<Segment>, behind: Segment) {
+    match segment {
+        None => *segment = Some(behind),
+        Some(segment) => {
+            let mut inputs = std::mem::take(&mut segment.inputs);
+            inputs.extend(behind.inputs);
+            let lists = segment.clock.lists || behind.clock.lists;
+            let clock = Clock {
+                lists,
+                ..behind.clock
+            };
+            *segment = Segment {
+                inputs,
+                clock,
+                time: behind.time,
+            };
+        }
+    }
+}
+
+fn feed(segment: &mut Option<Segment>, input: Input) {
+    segment
+        .as_mut()
+        .expect("the epoch made its segment")
+        .inputs
+        .push(input);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use skytide_core::event::Body;
+    use skytide_core::id::Cursor;
+
+    use super::*;
+
+    fn event(seq: u64) -> Message {
+        Message::Event(Event {
+            host: Arc::from("relay.example"),
+            seq: Cursor(seq),
+            index: 0,
+            time: Timestamp(1),
+            did: "did:plc:3ir4kq33qnjyzawsel2s2vak".parse().unwrap(),
+            body: Body::Identity { handle: None },
+        })
+    }
+
+    fn tick(epoch: u64, ms: u64) -> Message {
+        Message::Tick(Tick {
+            epoch: Epoch(epoch),
+            time: Timestamp(ms),
+            host: Arc::from("relay.example"),
+            cursor: Cursor(0),
+            frames: 0,
+            last: false,
+            counts: BTreeMap::new(),
+        })
+    }
+
+    #[test]
+    fn an_epoch_is_ordered_and_has_no_repeats() {
+        let mut epochs = Epochs::default();
+        for seq in [3, 1, 2, 1, 3] {
+            assert!(epochs.take(Seq(1), event(seq)).unwrap().is_none());
+        }
+        let epoch = epochs.take(Seq(6), tick(1, 5)).unwrap().unwrap();
+        let seqs: Vec<u64> = epoch.events.iter().map(|event| event.seq.0).collect();
+        assert_eq!(seqs, [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_missing_tick_is_refused() {
+        let mut epochs = Epochs::default();
+        epochs.take(Seq(1), tick(1, 5)).unwrap();
+        assert!(epochs.take(Seq(2), tick(3, 6)).is_err());
+    }
+
+    #[test]
+    fn a_batch_is_cut_at_its_last_list_epoch() {
+        let mut epochs = Epochs::default();
+        let mut batch = Batch::new(1);
+        for (epoch, ms) in [
+            (1, 900),
+            (2, 950),
+            (3, 1_000),
+            (4, 1_100),
+            (5, 2_000),
+            (6, 2_100),
+        ] {
+            epochs.take(Seq(epoch), event(epoch)).unwrap();
+            batch.add(epochs.take(Seq(epoch), tick(epoch, ms)).unwrap().unwrap());
+        }
+        assert_eq!(batch.end().unwrap().epoch, Epoch(6));
+        let segments = batch.into_segments().next().unwrap();
+        let told: Vec<_> = segments
+            .iter()
+            .map(|s| (s.time, s.clock.lists, s.inputs.len()))
+            .collect();
+        assert_eq!(told, [(5, true, 5), (6, false, 1)]);
+    }
+}

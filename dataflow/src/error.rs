@@ -1,0 +1,68 @@
+//! Why the dataflow stopped.
+
+use skytide_core::id::{Epoch, Seq};
+use skytide_core::port::log::LogError;
+use skytide_core::port::store::StoreError;
+
+/// Why the dataflow stopped. None of these is caused by upstream data.
+#[derive(Debug, thiserror::Error)]
+pub enum DataflowError {
+    /// Reading the log failed.
+    #[error("the log could not be read")]
+    Log(#[from] LogError),
+    /// The store refused.
+    #[error("the view store refused")]
+    Store(#[from] StoreError),
+    /// The log's beginning is gone, and rows cannot be computed without it.
+    #[error("the log begins at {first}: its beginning is needed to compute the views")]
+    Trimmed {
+        /// Its first message.
+        first: Seq,
+    },
+    /// The rows in the store come from another log.
+    #[error("the view store was computed from another log (at epoch {epoch})")]
+    OtherLog {
+        /// The store's committed epoch.
+        epoch: Epoch,
+    },
+    /// The log lost messages that the store has seen.
+    #[error(
+        "the log ends before {log}, but the view store was computed up to {store}: messages were lost"
+    )]
+    LogBehind {
+        /// What the store has seen.
+        store: Seq,
+        /// Where the log ends.
+        log: Seq,
+    },
+    /// Rows computed again are not those in the store.
+    #[error(
+        "view {view:?} in the store differs from what the log gives at epoch {epoch}: {stored} rows stored, {computed} computed"
+    )]
+    Differs {
+        /// The view.
+        view: &'static str,
+        /// The store's committed epoch.
+        epoch: Epoch,
+        /// Rows in the store.
+        stored: i64,
+        /// Rows computed.
+        computed: i64,
+    },
+    /// Ticks are out of order.
+    #[error("the log is damaged: tick {found} at {seq} follows tick {before}")]
+    Ticks {
+        /// Where.
+        seq: Seq,
+        /// The tick before.
+        before: Epoch,
+        /// The tick found.
+        found: Epoch,
+    },
+    /// More epochs than the dataflow can number.
+    #[error("the log has more than 2^32 epochs")]
+    EpochsEnded,
+    /// A worker panicked: an invariant of our own state is broken.
+    #[error("a worker stopped: {0}")]
+    Panicked(String),
+}

@@ -1,0 +1,149 @@
+//! What the dataflow tells of its work.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::records::Gauges;
+
+/// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the line a second in the log.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Epochs committed, by number of the newest.
+    pub epoch: Gauge,
+    /// Network time of the newest commit, seconds since 1970.
+    pub network_time_seconds: Gauge<f64, AtomicU64>,
+    /// Events of committed epochs since the process started, those fed again after a restart included.
+    pub events: Counter,
+    /// Rows written.
+    pub rows: Counter,
+    /// Bytes of keys and columns written.
+    pub row_bytes: Counter,
+    /// Commits.
+    pub commits: Counter,
+    /// Seconds that worker 0 stepped the graph.
+    pub step_seconds: Counter<f64, AtomicU64>,
+    /// Seconds that commits took.
+    pub commit_seconds: Counter<f64, AtomicU64>,
+    /// Commits that failed and were repeated.
+    pub retries: Counter,
+    /// Live records, hidden ones included.
+    pub live_records: Gauge,
+    /// Accounts known, as author or subject.
+    pub accounts: Gauge,
+    /// Batches that were fed and are not committed.
+    pub batches_pending: Gauge,
+    /// Events read from the log that are not fed.
+    pub events_pending: Gauge,
+    /// 1 while what the store has already is computed again after a restart.
+    pub catching_up: Gauge,
+    by_worker: Vec<(AtomicU64, AtomicU64)>,
+}
+
+impl Metrics {
+    /// Metrics for at most so many workers, registered under `indexer_`.
+    pub fn register(registry: &mut Registry, workers: usize) -> Arc<Self> {
+        let by_worker = (0..workers).map(|_| Default::default()).collect();
+        let metrics = Arc::new(Self {
+            by_worker,
+            ..Self::default()
+        });
+        let m = metrics.as_ref();
+        let registry = registry.sub_registry_with_prefix("indexer");
+        registry.register("epoch", "Newest committed epoch", m.epoch.clone());
+        registry.register_with_unit(
+            "network_time",
+            "Network time of the newest commit, since 1970",
+            Unit::Seconds,
+            m.network_time_seconds.clone(),
+        );
+        registry.register("events", "Events of committed epochs", m.events.clone());
+        registry.register("rows", "Rows written", m.rows.clone());
+        registry.register_with_unit("rows", "Rows written", Unit::Bytes, m.row_bytes.clone());
+        registry.register("commits", "Commits", m.commits.clone());
+        registry.register_with_unit(
+            "step",
+            "Time that the graph was stepped",
+            Unit::Seconds,
+            m.step_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "commit",
+            "Time that commits took",
+            Unit::Seconds,
+            m.commit_seconds.clone(),
+        );
+        registry.register("commit_retries", "Commits repeated", m.retries.clone());
+        registry.register("live_records", "Live records", m.live_records.clone());
+        registry.register("accounts", "Accounts known", m.accounts.clone());
+        registry.register(
+            "batches_pending",
+            "Batches not committed",
+            m.batches_pending.clone(),
+        );
+        registry.register(
+            "events_pending",
+            "Events read, not fed",
+            m.events_pending.clone(),
+        );
+        registry.register("catching_up", "1 during recovery", m.catching_up.clone());
+        metrics
+    }
+
+    /// Takes the sizes of one worker's state.
+    pub(crate) fn gauges(&self, worker: usize, gauges: Gauges) {
+        if let Some((records, accounts)) = self.by_worker.get(worker) {
+            records.store(gauges.records, Ordering::Relaxed);
+            accounts.store(gauges.accounts, Ordering::Relaxed);
+        }
+        let sum = |of: fn(&(AtomicU64, AtomicU64)) -> &AtomicU64| -> i64 {
+            self.by_worker
+                .iter()
+                .map(|pair| of(pair).load(Ordering::Relaxed) as i64)
+                .sum()
+        };
+        self.live_records.set(sum(|pair| &pair.0));
+        self.accounts.set(sum(|pair| &pair.1));
+    }
+
+    /// One structured line, for the last `period`.
+    pub(crate) fn line(&self, before: &mut Snapshot, period: Duration) {
+        let now = Snapshot {
+            events: self.events.get(),
+            rows: self.rows.get(),
+            commits: self.commits.get(),
+            step_seconds: self.step_seconds.get(),
+            commit_seconds: self.commit_seconds.get(),
+        };
+        let seconds = period.as_secs_f64();
+        tracing::info!(
+            target: "skytide::dataflow",
+            epoch = self.epoch.get(),
+            events = now.events - before.events,
+            events_per_second = ((now.events - before.events) as f64 / seconds).round(),
+            rows_changed = now.rows - before.rows,
+            live_records = self.live_records.get(),
+            commits = now.commits - before.commits,
+            step_ms = ((now.step_seconds - before.step_seconds) * 1e3).round(),
+            commit_ms = ((now.commit_seconds - before.commit_seconds) * 1e3).round(),
+            events_pending = self.events_pending.get(),
+            batches_pending = self.batches_pending.get(),
+            catching_up = self.catching_up.get() == 1,
+        );
+        *before = now;
+    }
+}
+
+/// Counters at an earlier line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Snapshot {
+    events: u64,
+    rows: u64,
+    commits: u64,
+    step_seconds: f64,
+    commit_seconds: f64,
+}

@@ -1,0 +1,118 @@
+//! `live_records`: the stream of operations becomes exact insertions and retractions of facts.
+//!
+//! ```text
+//! events ──▶ repo (by DID) ── rev newer? ── record under (collection, rkey) ──▶ -1 what it gave, +1 what it gives
+//!                         └── account hidden or shown: all its facts -1 or +1
+//! ```
+//!
+//! A delete names only its key, so the operator remembers for each live record what it gave. Routed by DID: one worker
+//! sees a repo's operations in order. State per live record: 40 bytes in its repo's own hash table (so no table ever
+//! grows large and stalls the stream), more for posts, profiles and the odd; nothing after a delete. State per repo:
+//! the newest revision, the hosting status. What ends it: deletes; an account's deletion.
+
+mod activity;
+mod content;
+mod repo;
+mod state;
+
+use skytide_core::event::{Body, DropReason, Event, Op};
+use skytide_core::id::{Cursor, Did};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+
+pub use state::{AccountPolicy, Gauges, LiveRecords};
+
+use crate::operators::on_tick::on_tick;
+use crate::types::{Clocks, Facts, Input, Time};
+
+/// The operator. `gauges` is told its size after each time.
+pub fn live_records<'s>(
+    inputs: StreamVec<'s, Time, Input>,
+    clocks: Clocks<'s>,
+    policy: AccountPolicy,
+    gauges: impl Fn(Gauges) + 'static,
+) -> Facts<'s> {
+    let mut state = LiveRecords::new(policy);
+    on_tick(
+        "LiveRecords",
+        (inputs, Pipeline),
+        clocks,
+        move |(time, clock), inputs, facts| {
+            let mut commit = None;
+            for input in inputs {
+                match input {
+                    Input::Event(event) => apply(&mut state, &mut commit, event),
+                    Input::Counts(counts) => state.count_all(counts),
+                }
+            }
+            state.end_of_time(clock.now);
+            facts.extend(state.take_facts().map(|(fact, diff)| (fact, time, diff)));
+            gauges(state.gauges());
+        },
+    )
+}
+
+/// The commit whose operations are being read: all of them share its fate.
+struct Commit {
+    did: Did,
+    seq: Cursor,
+    accepted: bool,
+}
+
+fn apply(state: &mut LiveRecords, commit: &mut Option<Commit>, event: Event) {
+    let Event {
+        seq,
+        time,
+        did,
+        body,
+        ..
+    } = event;
+    let minute = time.minute();
+    match body {
+        Body::Op(op) => {
+            let same = commit
+                .as_ref()
+                .filter(|commit| commit.seq == seq && commit.did == did);
+            let accepted = match same {
+                Some(commit) => commit.accepted,
+                None => state.begin_commit(&did, &op),
+            };
+            *commit = Some(Commit {
+                did: did.clone(),
+                seq,
+                accepted,
+            });
+            if accepted {
+                state.operation(&did, op, minute);
+            } else {
+                state.drop_one(DropReason::RevRepeated);
+            }
+        }
+        Body::Identity { handle } => {
+            state.count_event("#identity", &did, minute);
+            state.identity(&did, handle, time);
+        }
+        Body::Account { active, status } => {
+            state.count_event("#account", &did, minute);
+            state.account(&did, active, status);
+        }
+        Body::Moved { rev, why } => state.moved((&did, minute), rev, why),
+    }
+}
+
+impl LiveRecords {
+    /// Compares a commit's revision with the newest of its repo; false if it was applied already.
+    fn begin_commit(&mut self, did: &Did, op: &Op) -> bool {
+        let known = self.rev(did);
+        if known.is_some_and(|known| op.rev <= known) {
+            return false;
+        }
+        if let (Some(known), Some(since)) = (known, op.since)
+            && known != since
+        {
+            self.out_of_sync(did);
+        }
+        self.set_rev(did, op.rev);
+        true
+    }
+}

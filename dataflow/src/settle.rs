@@ -1,0 +1,118 @@
+//! What a batch did to the rows: changes for the store, and what they do to the sums.
+
+use std::collections::BTreeMap;
+
+use skytide_core::port::store::Sum;
+use skytide_core::view::{Change, ViewId, row_hash};
+
+use crate::types::{Row, Time};
+
+/// What one worker's rows did in one batch.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Changes by view, in the order of their keys: one for each key whose row is another now.
+    pub changes: BTreeMap<ViewId, Vec<Change>>,
+    /// What they add to each view's sum.
+    pub sums: BTreeMap<ViewId, Sum>,
+}
+
+/// Settles the updates of a batch: rows that came and went within it cancel.
+///
+/// # Panics
+/// If a key has two rows, or none to take back: our own state is broken.
+pub fn settle(mut updates: Vec<(Row, Time, i32)>) -> Settled {
+    updates.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+    let mut settled = Settled::default();
+    let same_key =
+        |a: &(Row, Time, i32), b: &(Row, Time, i32)| a.0.view == b.0.view && a.0.key == b.0.key;
+    let mut rest = updates.as_slice();
+    while let Some((first, ..)) = rest.first() {
+        let length = rest
+            .iter()
+            .take_while(|update| same_key(update, &rest[0]))
+            .count();
+        let (group, behind) = rest.split_at(length);
+        rest = behind;
+        let sum = settled.sums.entry(first.view).or_default();
+        let (mut old, mut new) = (None, None);
+        for same_row in group.chunk_by(|a, b| a.0 == b.0) {
+            let row = &same_row[0].0;
+            match same_row.iter().map(|(_, _, diff)| diff).sum::<i32>() {
+                0 => {}
+                1 => assert!(new.replace(row).is_none(), "two rows under {:?}", row.key),
+                -1 => assert!(
+                    old.replace(row).is_none(),
+                    "two old rows under {:?}",
+                    row.key
+                ),
+                n => panic!(
+                    "row {:?} of {} changed {n} times at once",
+                    row.key,
+                    row.view.name()
+                ),
+            }
+        }
+        for (row, sign) in [(old, -1), (new, 1)] {
+            if let Some(row) = row {
+                add(sum, row, sign);
+            }
+        }
+        if let Some(row) = new.or(old) {
+            let columns = new.map(|row| row.columns.clone());
+            let change = Change {
+                key: row.key.clone(),
+                row: columns,
+            };
+            settled.changes.entry(row.view).or_default().push(change);
+        }
+    }
+    settled
+}
+
+fn add(sum: &mut Sum, row: &Row, sign: i64) {
+    let hash = row_hash(row.view, row.key.as_bytes(), &row.columns);
+    sum.rows += sign;
+    sum.hash = match sign {
+        1 => sum.hash.wrapping_add(hash),
+        _ => sum.hash.wrapping_sub(hash),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use skytide_core::view::{CounterRow, Key};
+
+    use super::*;
+
+    fn row(key: &str, value: u64) -> Row {
+        Row::new(ViewId::Counters, &key.to_owned(), &CounterRow { value })
+    }
+
+    #[test]
+    fn rows_that_come_and_go_within_a_batch_cancel() {
+        let settled = settle(vec![
+            (row("kept", 1), 1, -1),
+            (row("kept", 2), 1, 1),
+            (row("kept", 2), 2, -1),
+            (row("kept", 3), 2, 1),
+            (row("gone", 1), 1, 1),
+            (row("gone", 1), 2, -1),
+            (row("left", 7), 2, -1),
+        ]);
+        let changes = &settled.changes[&ViewId::Counters];
+        let key = |text: &str| Key::of(&text.to_owned());
+        assert_eq!(changes.len(), 2);
+        assert_eq!(
+            (&changes[0].key, &changes[0].row),
+            (&key("kept"), &Some(row("kept", 3).columns))
+        );
+        assert_eq!((&changes[1].key, &changes[1].row), (&key("left"), &None));
+        assert_eq!(settled.sums[&ViewId::Counters].rows, -1);
+    }
+
+    #[test]
+    #[should_panic(expected = "two rows")]
+    fn two_rows_under_one_key_stop_the_process() {
+        settle(vec![(row("a", 1), 1, 1), (row("a", 2), 1, 1)]);
+    }
+}

@@ -1,0 +1,61 @@
+//! The types that every part of the graph shares.
+
+use skytide_core::event::Event;
+use skytide_core::time::Timestamp;
+use skytide_core::view::{Key, ViewId, ViewKey, encode_row};
+use std::collections::BTreeMap;
+use timely::dataflow::StreamVec;
+
+use crate::fact::Fact;
+
+/// Time of the dataflow: the number of an epoch. 32 bits last 13 years at ten a second, and halve the time of an update.
+pub type Time = u32;
+
+/// What a worker is fed.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// An event of an account of this worker.
+    Event(Event),
+    /// What ingest counted.
+    Counts(BTreeMap<Box<str>, u64>),
+}
+
+/// The tick that ends a time; every worker gets one for each time that it is fed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Clock {
+    /// Network time at the end of the epoch.
+    pub now: Timestamp,
+    /// Whether lists are written at this time.
+    pub lists: bool,
+}
+
+/// Facts with their time and how many times they come (+1) or go (-1).
+pub type Facts<'s> = StreamVec<'s, Time, (Fact, Time, i32)>;
+
+/// The clock of this worker.
+pub type Clocks<'s> = StreamVec<'s, Time, Clock>;
+
+/// Rows that begin to hold (+1) and end to hold (-1).
+pub type Rows<'s> = StreamVec<'s, Time, (Row, Time, i32)>;
+
+/// A row of a view.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Row {
+    /// Of which view.
+    pub view: ViewId,
+    /// Its key.
+    pub key: Key,
+    /// Its columns.
+    pub columns: Box<[u8]>,
+}
+
+impl Row {
+    /// The row of typed columns.
+    pub fn new<C: serde::Serialize>(view: ViewId, key: &impl ViewKey, columns: &C) -> Self {
+        Self {
+            view,
+            key: Key::of(key),
+            columns: encode_row(columns),
+        }
+    }
+}

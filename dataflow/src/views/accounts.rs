@@ -1,0 +1,94 @@
+//! `accounts`: what the stream tells of an account itself.
+//!
+//! ```text
+//! facts ─ to (account, what is told) ─ reduce by account ─▶ rows
+//! ```
+//!
+//! State: what is told of each account, at most four values, and its row.
+
+use differential_dataflow::AsCollection;
+use serde::{Deserialize, Serialize};
+use skytide_core::id::Did;
+use skytide_core::view::{AccountRow, Key, ViewId, encode_row};
+use timely::dataflow::operators::vec::Map;
+
+use crate::fact::Fact;
+use crate::types::{Facts, Row, Rows};
+
+/// One thing that is told of an account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Told {
+    Handle(Option<Box<str>>),
+    Status {
+        active: bool,
+        status: Option<Box<str>>,
+    },
+    Profile {
+        name: Option<Box<str>>,
+        description: Option<Box<str>>,
+        avatar: Option<Box<str>>,
+    },
+    OutOfSync,
+}
+
+/// Rows of `accounts`.
+pub fn accounts<'s>(facts: Facts<'s>) -> Rows<'s> {
+    let told = facts.flat_map(|(fact, time, diff)| told(fact).map(|told| (told, time, diff)));
+
+    let rows = told
+        .as_collection()
+        .reduce_named("Accounts", |_account: &Did, told, row| {
+            row.push((encode_row(&row_of(told.iter().map(|(told, _)| *told))), 1));
+        });
+
+    rows.inner.map(|((account, columns), time, diff)| {
+        (
+            Row {
+                view: ViewId::Accounts,
+                key: Key::of(&account),
+                columns,
+            },
+            time,
+            diff,
+        )
+    })
+}
+
+fn told(fact: Fact) -> Option<(Did, Told)> {
+    match fact {
+        Fact::Identity(account, handle, _) => Some((account, Told::Handle(handle))),
+        Fact::Status(account, active, status) => Some((account, Told::Status { active, status })),
+        Fact::OutOfSync(account) => Some((account, Told::OutOfSync)),
+        Fact::Profile(profile) => Some((
+            profile.did.clone(),
+            Told::Profile {
+                name: profile.display_name.clone(),
+                description: profile.description.clone(),
+                avatar: profile.avatar.clone(),
+            },
+        )),
+        _ => None,
+    }
+}
+
+fn row_of<'a>(told: impl Iterator<Item = &'a Told>) -> AccountRow {
+    let mut row = AccountRow {
+        active: true,
+        ..AccountRow::default()
+    };
+    for told in told.cloned() {
+        match told {
+            Told::Handle(handle) => row.handle = handle,
+            Told::Status { active, status } => (row.active, row.status) = (active, status),
+            Told::Profile {
+                name,
+                description,
+                avatar,
+            } => {
+                (row.display_name, row.description, row.avatar) = (name, description, avatar);
+            }
+            Told::OutOfSync => row.out_of_sync = true,
+        }
+    }
+    row
+}

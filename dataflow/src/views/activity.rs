@@ -1,0 +1,114 @@
+//! `activity` and `counters`: operations by collection and time, and everything that is only counted.
+//!
+//! ```text
+//! facts ─ (stretch, collection) ──exchange──▶ sum ─▶ rows; minutes leave after 24 hours, hours after 60 days
+//!   └──── (counter's name) ───────exchange──▶ sum ─▶ rows
+//! ```
+//!
+//! State: one entry per row.
+
+use std::collections::BTreeMap;
+
+use differential_dataflow::Hashable;
+use skytide_core::time::Minute;
+use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span, ViewId, Window};
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::vec::Map;
+
+use super::sums::Touched;
+use crate::fact::{Activity, Fact};
+use crate::operators::on_tick::on_tick;
+use crate::types::{Clocks, Facts, Rows};
+
+/// Days for which rows of hours are kept.
+const HOURS_KEPT_DAYS: u32 = 60;
+
+/// Rows of `activity`.
+pub fn activity<'s>(facts: Facts<'s>, clocks: Clocks<'s>) -> Rows<'s> {
+    let counted = facts.flat_map(|(fact, _time, diff)| match fact {
+        Fact::Activity(key, activity) => {
+            debug_assert_eq!(diff, 1, "counts of events are never taken back");
+            Some((key, activity))
+        }
+        _ => None,
+    });
+
+    let by_key = Exchange::new(|(key, _): &(ActivityKey, Activity)| key.hashed());
+    let mut sums = BTreeMap::<ActivityKey, Activity>::new();
+    on_tick(
+        "Activity",
+        (counted, by_key),
+        clocks,
+        move |(time, clock), counted, rows| {
+            let mut touched = Touched::<ActivityKey, ActivityRow>::new();
+            for (key, activity) in counted {
+                touched.touch(&key, || sums.get(&key).map(row));
+                sums.entry(key).or_default().add(&activity);
+            }
+            for span in [Span::Hour, Span::Minute] {
+                for key in expired(&sums, span, clock.now.minute()) {
+                    touched.touch(&key, || sums.get(&key).map(row));
+                    sums.remove(&key);
+                }
+            }
+            touched.tell((ViewId::Activity, time), |key| sums.get(key).map(row), rows);
+        },
+    )
+}
+
+/// Rows of `counters`.
+pub fn counters<'s>(facts: Facts<'s>, clocks: Clocks<'s>) -> Rows<'s> {
+    let counted = facts.flat_map(|(fact, _time, _diff)| match fact {
+        Fact::Counter(name, count) => Some((name.into_string(), count)),
+        _ => None,
+    });
+
+    let by_name = Exchange::new(|(name, _): &(String, u64)| name.hashed());
+    let mut sums = BTreeMap::<String, u64>::new();
+    on_tick(
+        "Counters",
+        (counted, by_name),
+        clocks,
+        move |(time, _clock), counted, rows| {
+            let row = |value: &u64| CounterRow { value: *value };
+            let mut touched = Touched::<String, CounterRow>::new();
+            for (name, count) in counted {
+                touched.touch(&name, || sums.get(&name).map(row));
+                *sums.entry(name).or_default() += count;
+            }
+            touched.tell(
+                (ViewId::Counters, time),
+                |name| sums.get(name).map(row),
+                rows,
+            );
+        },
+    )
+}
+
+fn expired(sums: &BTreeMap<ActivityKey, Activity>, span: Span, now: Minute) -> Vec<ActivityKey> {
+    let first = match span {
+        Span::All => 0,
+        Span::Hour => (now.0 / 60 * 60).saturating_sub(HOURS_KEPT_DAYS * 24 * 60),
+        Span::Minute => Window::Day.first_minute(now).0,
+    };
+    let from = |start_minute| ActivityKey {
+        span,
+        start_minute,
+        collection: "".into(),
+    };
+    sums.range(from(0)..from(first))
+        .map(|(key, _)| key.clone())
+        .collect()
+}
+
+fn row(activity: &Activity) -> ActivityRow {
+    let count = |n: i64| u64::try_from(n).expect("a count is not negative");
+    ActivityRow {
+        creates: count(activity.creates),
+        updates: count(activity.updates),
+        deletes: count(activity.deletes),
+        bytes: count(activity.bytes),
+        accounts: count(activity.accounts),
+        live: count(activity.live),
+    }
+}

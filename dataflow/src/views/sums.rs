@@ -1,0 +1,54 @@
+//! Sums by key whose old rows are taken away by time: the part that `activity`, `counters` and `interactions` share.
+
+use std::collections::BTreeMap;
+
+use skytide_core::view::{ViewId, ViewKey};
+
+use crate::types::{Row, Time};
+
+/// The rows of keys before they were touched in the running time.
+///
+/// State: the touched keys, for the length of one time.
+#[derive(Debug)]
+pub struct Touched<K, C> {
+    before: BTreeMap<K, Option<C>>,
+}
+
+impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> Touched<K, C> {
+    /// Nothing was touched yet.
+    pub fn new() -> Self {
+        Self {
+            before: BTreeMap::new(),
+        }
+    }
+
+    /// Remembers the row that a key had, at its first touch; `None`: it had none.
+    pub fn touch(&mut self, key: &K, row: impl FnOnce() -> Option<C>) {
+        if !self.before.contains_key(key) {
+            self.before.insert(key.clone(), row());
+        }
+    }
+
+    /// Tells the rows that ended and began, given the row that each key has now.
+    pub fn tell(
+        self,
+        (view, time): (ViewId, Time),
+        mut now: impl FnMut(&K) -> Option<C>,
+        rows: &mut Vec<(Row, Time, i32)>,
+    ) {
+        for (key, old) in self.before {
+            let new = now(&key);
+            if old != new {
+                for (columns, diff) in [(old, -1), (new, 1)] {
+                    rows.extend(columns.map(|c| (Row::new(view, &key, &c), time, diff)));
+                }
+            }
+        }
+    }
+}
+
+impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> Default for Touched<K, C> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

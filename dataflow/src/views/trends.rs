@@ -1,0 +1,329 @@
+//! `hashtags`, `domains`, `links`, `mentions`, `languages`: posts and distinct authors of everything that posts hold,
+//! by window, overall and per language, and the best lists of the first four.
+//!
+//! ```text
+//! posts ─ (view, key, language), author, minute ──exchange by key──▶ windows of (key, author)
+//!                                                                     ├─ sums ▶ counts, positive sums ▶ authors ─▶ rows
+//!                                                                     └─ boards ── at list times ─▶ lists
+//! ```
+//!
+//! State: the windows of (key, author) pairs, a row per key that has any post left, the boards.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use differential_dataflow::Hashable;
+use serde::{Deserialize, Serialize};
+use skytide_core::id::Did;
+use skytide_core::time::Minute;
+use skytide_core::view::{ListEntry, ListKey, Measure, TrendKey, TrendRow, ViewId, Window};
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::vec::Map;
+
+use crate::fact::{Fact, Post, UNDETERMINED};
+use crate::operators::boards::{Boards, Family, OVERALL};
+use crate::operators::interner::Interner;
+use crate::operators::lists::{Output, WorkerList};
+use crate::operators::on_tick::on_tick;
+use crate::operators::windows::{Changed, Windows};
+use crate::types::{Clocks, Facts, Row, Time};
+
+/// A post holds a key, or no more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Held {
+    view: ViewId,
+    key: TrendKey,
+    author: Did,
+    first_seen: Minute,
+    diff: i32,
+}
+
+/// Rows and this worker's lists of the wanted ones of the five views.
+pub fn trends<'s>(
+    facts: Facts<'s>,
+    clocks: Clocks<'s>,
+    (worker, wanted): (usize, Vec<ViewId>),
+) -> timely::dataflow::StreamVec<'s, Time, Output> {
+    let held = facts.flat_map(move |(fact, _time, diff)| match fact {
+        Fact::Post(post) => held_by(&post, &wanted, diff),
+        _ => Vec::new(),
+    });
+
+    let by_key = Exchange::new(|held: &Held| (held.view as u8, &held.key).hashed());
+    let mut trends = Trends::default();
+    on_tick(
+        "Trends",
+        (held, by_key),
+        clocks,
+        move |(time, clock), held, output| {
+            trends.advance(clock.now.minute());
+            for held in held {
+                trends.add(held);
+            }
+            trends.settle(time, output);
+            if clock.lists {
+                trends.lists(worker, output);
+            }
+        },
+    )
+}
+
+/// Everything that a post holds: each key overall and in each of the post's languages.
+fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
+    let mut held = Vec::new();
+    let author = post.key.did();
+    let mut hold = |view: ViewId, key: &str, lang: &str| {
+        let key = TrendKey {
+            key: key.into(),
+            lang: lang.into(),
+        };
+        let (author, first_seen) = (author.clone(), post.first_seen);
+        held.push(Held {
+            view,
+            key,
+            author,
+            first_seen,
+            diff,
+        });
+    };
+    let langs = post.primary_langs();
+    for (view, keys) in [
+        (ViewId::Hashtags, &post.tags),
+        (ViewId::Domains, &post.domains),
+        (ViewId::Links, &post.links),
+    ] {
+        for key in keys.iter().filter(|_| wanted.contains(&view)) {
+            hold(view, key, "");
+            langs.iter().for_each(|lang| hold(view, key, lang));
+        }
+    }
+    for mention in post
+        .mentions
+        .iter()
+        .filter(|_| wanted.contains(&ViewId::Mentions))
+    {
+        mention.with_str(|did| {
+            hold(ViewId::Mentions, did, "");
+            langs
+                .iter()
+                .for_each(|lang| hold(ViewId::Mentions, did, lang));
+        });
+    }
+    if wanted.contains(&ViewId::Languages) {
+        for lang in &post.langs {
+            hold(ViewId::Languages, lang, "");
+        }
+        if post.langs.is_empty() {
+            hold(ViewId::Languages, UNDETERMINED, "");
+        }
+    }
+    held
+}
+
+#[derive(Debug)]
+struct Trends {
+    keys: Interner<(ViewId, TrendKey)>,
+    authors: Interner<Did>,
+    langs: Interner<Box<str>>,
+    /// Counts and authors of each key by its number.
+    values: Vec<Values>,
+    windows: Windows<(u32, u32)>,
+    boards: Boards<u32>,
+    /// Keys changed in the running time, with their values before.
+    touched: BTreeMap<u32, Values>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Values {
+    counts: [i32; 4],
+    authors: [i32; 4],
+}
+
+impl Default for Trends {
+    fn default() -> Self {
+        Self {
+            keys: Interner::default(),
+            authors: Interner::default(),
+            langs: Interner::default(),
+            values: Vec::new(),
+            windows: Windows::new(&Window::ALL),
+            boards: Boards::default(),
+            touched: BTreeMap::new(),
+        }
+    }
+}
+
+impl Trends {
+    fn advance(&mut self, now: Minute) {
+        let Self {
+            windows,
+            values,
+            touched,
+            ..
+        } = self;
+        windows.advance(now, |changed| apply(values, touched, changed));
+    }
+
+    fn add(&mut self, held: Held) {
+        let key = self.keys.number(&(held.view, held.key));
+        let author = self.authors.number(&held.author);
+        if self.values.len() <= key as usize {
+            self.values.resize(key as usize + 1, Values::default());
+        }
+        let Self {
+            windows,
+            values,
+            touched,
+            ..
+        } = self;
+        windows.add(((key, author), held.first_seen), held.diff, |changed| {
+            apply(values, touched, changed);
+        });
+    }
+
+    /// Tells the rows that changed, offers their keys to the boards, forgets keys that no post holds any more.
+    fn settle(&mut self, time: Time, output: &mut Vec<Output>) {
+        for (number, old) in std::mem::take(&mut self.touched) {
+            let new = self.values[number as usize];
+            let (view, key) = self.keys.key(number).clone();
+            if old != new {
+                for (values, diff) in [(old, -1), (new, 1)] {
+                    if values != Values::default() {
+                        let row = Row::new(view, &key, &values.row());
+                        output.push(Output::Row((row, time, diff)));
+                    }
+                }
+            }
+            if let Some(view) = list_view(view) {
+                let lang = match &*key.lang {
+                    "" => OVERALL,
+                    _ => self.langs.number(&key.lang),
+                };
+                let row = new.row();
+                for (measure, values) in [
+                    (Measure::Count, row.counts),
+                    (Measure::Authors, row.authors),
+                ] {
+                    self.boards.offer(
+                        Family {
+                            view,
+                            measure,
+                            lang,
+                        },
+                        number,
+                        values,
+                    );
+                }
+            }
+            if new == Values::default() {
+                self.keys.release(number);
+            }
+        }
+    }
+
+    fn lists(&mut self, worker: usize, output: &mut Vec<Output>) {
+        let Self {
+            boards,
+            keys,
+            langs,
+            values,
+            ..
+        } = self;
+        let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
+            for (number, (view, key)) in keys.iter() {
+                let lang = if key.lang.is_empty() {
+                    Some(OVERALL)
+                } else {
+                    langs.find(&key.lang)
+                };
+                let value = values[number as usize].row().of(family.measure)[window as usize];
+                if list_view(*view) == Some(family.view) && lang == Some(family.lang) && value > 0 {
+                    found.push((number, value));
+                }
+            }
+        };
+        let order = |a: &(u32, u32), b: &(u32, u32)| {
+            (Reverse(a.1), &keys.key(a.0).1.key).cmp(&(Reverse(b.1), &keys.key(b.0).1.key))
+        };
+        boards.take_changed(all, order, |family, window, best| {
+            let lang = match family.lang {
+                OVERALL => "".into(),
+                lang => langs.key(lang).clone(),
+            };
+            let Family { view, measure, .. } = family;
+            let entries = best.iter().map(|&(number, value)| {
+                let row = values[number as usize].row();
+                let other = match measure {
+                    Measure::Count => row.authors,
+                    _ => row.counts,
+                };
+                ListEntry {
+                    key: keys.key(number).1.key.clone(),
+                    value,
+                    other: other[window as usize],
+                    longer: row.of(measure)[window.longer().unwrap_or(window) as usize],
+                }
+            });
+            let entries = entries.collect();
+            let key = ListKey {
+                window,
+                measure,
+                lang,
+            };
+            output.push(Output::List(WorkerList {
+                view,
+                key,
+                worker,
+                entries,
+            }));
+        });
+    }
+}
+
+fn apply(values: &mut [Values], touched: &mut BTreeMap<u32, Values>, changed: Changed<(u32, u32)>) {
+    let Changed {
+        window,
+        key: (key, _author),
+        old,
+        new,
+    } = changed;
+    let values = &mut values[key as usize];
+    touched.entry(key).or_insert(*values);
+    values.counts[window as usize] += new - old;
+    values.authors[window as usize] += i32::from(new > 0) - i32::from(old > 0);
+}
+
+/// The view that holds the lists of another.
+fn list_view(view: ViewId) -> Option<ViewId> {
+    match view {
+        ViewId::Hashtags => Some(ViewId::TopHashtags),
+        ViewId::Domains => Some(ViewId::TopDomains),
+        ViewId::Links => Some(ViewId::TopLinks),
+        ViewId::Mentions => Some(ViewId::TopMentions),
+        _ => None,
+    }
+}
+
+impl Values {
+    fn row(&self) -> TrendRow {
+        let count = |n: i32| u32::try_from(n).expect("a count of live records is not negative");
+        TrendRow {
+            counts: self.counts.map(count),
+            authors: self.authors.map(count),
+        }
+    }
+}
+
+/// The values of a measure by window.
+trait OfMeasure {
+    fn of(&self, measure: Measure) -> [u32; 4];
+}
+
+impl OfMeasure for TrendRow {
+    fn of(&self, measure: Measure) -> [u32; 4] {
+        match measure {
+            Measure::Authors => self.authors,
+            _ => self.counts,
+        }
+    }
+}
