@@ -12,6 +12,7 @@
 
 pub mod base32;
 pub mod cbor;
+pub mod config;
 pub mod event;
 pub mod id;
 pub mod memory;

@@ -1,0 +1,64 @@
+//! Every option of Skytide, once: doc, unit, default, range, flag and variable in one field.
+//!
+//! ```text
+//! flag ▶ environment variable ▶ .env ▶ default        the first one that is there counts
+//! ```
+//!
+//! `--help`, `skytide config` and `docs/config.md` derive from the declarations here, so they
+//! cannot disagree with them. A section per service; each command accepts every option, so that one
+//! `.env` serves all of them. This module reads no environment and no file: `app` does, and hands
+//! in what it found.
+
+mod api;
+mod environment;
+mod firehose;
+mod indexer;
+mod process;
+mod reference;
+mod scheduler;
+mod servers;
+mod store;
+mod values;
+
+pub use api::Api;
+pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check, nearest};
+pub use firehose::{CollectionFilter, Firehose, Start, Verify};
+pub use indexer::{AccountPolicy, Indexer};
+pub use process::{LogFormat, Process};
+pub use reference::{OptionDoc, Setting, in_force, markdown, options};
+pub use scheduler::Scheduler;
+pub use servers::{Mongo, Nats};
+pub use store::Store;
+pub use values::{Between, ByteSize, Endpoint, Span, ValueError, between, masked};
+
+/// Everything that can be set.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Config {
+    /// Of the process itself.
+    #[command(flatten)]
+    pub process: Process,
+    /// Of the embedded log and store.
+    #[command(flatten)]
+    pub store: Store,
+    /// Of ingest.
+    #[command(flatten)]
+    pub firehose: Firehose,
+    /// Of the dataflow.
+    #[command(flatten)]
+    pub indexer: Indexer,
+    /// Of the jobs.
+    #[command(flatten)]
+    pub scheduler: Scheduler,
+    /// Of the API.
+    #[command(flatten)]
+    pub api: Api,
+    /// Of NATS.
+    #[command(flatten)]
+    pub nats: Nats,
+    /// Of MongoDB.
+    #[command(flatten)]
+    pub mongo: Mongo,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+use clap::{Args, Command, FromArgMatches};
+
+use super::*;
+use crate::id::Cursor;
+
+fn parse(flags: &[&str]) -> Result<Config, String> {
+    let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
+    let matches = command
+        .try_get_matches_from(flags)
+        .map_err(|error| error.to_string())?;
+    Config::from_arg_matches(&matches).map_err(|error| error.to_string())
+}
+
+fn refusal(flags: &[&str]) -> String {
+    let error = parse(flags).expect_err("a refusal");
+    error.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn every_option_has_one_name_in_all_its_forms() {
+    for option in options() {
+        let flag = format!("--{}", option.name.to_lowercase().replace('_', "-"));
+        assert_eq!(option.flag, flag);
+        assert!(
+            PREFIXES
+                .iter()
+                .any(|prefix| option.name.starts_with(prefix)),
+            "{} has none of the prefixes",
+            option.name
+        );
+        assert!(option.doc.len() > 1, "{} has no doc", option.name);
+        assert!(!option.value.is_empty(), "{} has no unit", option.name);
+    }
+}
+
+#[test]
+fn every_default_is_allowed() {
+    let config = parse(&[]).expect("defaults");
+    assert_eq!(config.firehose.url.to_string(), "wss://bsky.network");
+    assert_eq!(config.firehose.start, Start::Live);
+    assert_eq!(config.firehose.collections, [CollectionFilter::All]);
+    assert_eq!(config.store.log_bytes_max, ByteSize(64 << 30));
+    assert_eq!(config.api.address.to_string(), "127.0.0.1:7780");
+}
+
+#[test]
+fn a_value_out_of_range_is_refused_with_the_range() {
+    let cases = [
+        (
+            "--firehose-tick-interval-ms=9",
+            "error: invalid value '9' for '--firehose-tick-interval-ms <MS>': \
+             9 is not in 10 to 60000",
+        ),
+        (
+            "--firehose-tick-interval-ms=fast",
+            "error: invalid value 'fast' for '--firehose-tick-interval-ms <MS>': \
+             invalid digit found in string; \
+             allowed is 10 to 60000",
+        ),
+        (
+            "--store-log-bytes-max=1MiB",
+            "error: invalid value '1MiB' for '--store-log-bytes-max <BYTES>': \
+             1MiB is not in 64MiB to 64TiB",
+        ),
+        (
+            "--firehose-start=yesterday",
+            "error: invalid value 'yesterday' for '--firehose-start <live|oldest|SEQ>': \
+             allowed is live, oldest \
+             or a seq of the relay",
+        ),
+        (
+            "--nats-url=nats://localhost",
+            "error: invalid value 'nats://localhost' for '--nats-url <URL>': \
+             not in this version, which holds log \
+             and views in files of its own: leave it unset",
+        ),
+    ];
+    for (flag, expected) in cases {
+        assert_eq!(refusal(&[flag]), expected);
+    }
+}
+
+#[test]
+fn a_start_behind_a_seq_is_read() {
+    let config = parse(&["--firehose-start=42"]).expect("a seq");
+    assert_eq!(config.firehose.start, Start::After(Cursor(42)));
+}
+
+#[test]
+fn collections_are_names_or_beginnings_of_names() {
+    let config = parse(&["--firehose-collections=app.bsky.*,com.example.thing"]).expect("two");
+    let passes = |name: &str| {
+        config
+            .firehose
+            .collections
+            .iter()
+            .any(|it| it.matches(name))
+    };
+    assert!(passes("app.bsky.feed.post"));
+    assert!(passes("com.example.thing"));
+    assert!(!passes("app.bskyx.feed.post"));
+    assert!(!passes("com.example.things"));
+    for wrong in ["app.bsky.", "*.post", "app bsky.*", "post"] {
+        assert!(
+            parse(&["--firehose-collections", wrong]).is_err(),
+            "{wrong}"
+        );
+    }
+}
+
+#[test]
+fn sizes_and_times_come_back_as_they_were_written() {
+    for text in ["64GiB", "512MiB", "4096TiB", "1000", "3KiB"] {
+        assert_eq!(text.parse::<ByteSize>().expect(text).to_string(), text);
+    }
+    for text in ["30d", "36h", "90s", "10m", "0s"] {
+        assert_eq!(text.parse::<Span>().expect(text).to_string(), text);
+    }
+    for wrong in ["", "-1", "64GB", "99999999TiB", "1.5GiB"] {
+        assert!(wrong.parse::<ByteSize>().is_err(), "{wrong:?}");
+    }
+    for wrong in ["", "10", "-1s", "1w", "99999999999999999d"] {
+        assert!(wrong.parse::<Span>().is_err(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn an_address_never_shows_its_secrets() {
+    let cases = [
+        ("wss://bsky.network", "wss://bsky.network", "bsky.network"),
+        (
+            "ws://me:se@cret@Host:80/x?token=abc&b",
+            "ws://***@Host:80/x?token=***&b=***",
+            "host:80",
+        ),
+        (
+            "wss://token@relay.example/",
+            "wss://***@relay.example/",
+            "relay.example",
+        ),
+    ];
+    for (text, shown, host) in cases {
+        let endpoint = Endpoint::parse(text, &["wss", "ws"]).expect(text);
+        assert_eq!(endpoint.to_string(), shown);
+        assert_eq!(format!("{endpoint:?}"), format!("{shown:?}"));
+        assert_eq!(endpoint.host(), host);
+        assert_eq!(endpoint.with_secret(), text);
+    }
+    let refused = Endpoint::parse("https://me:secret@host", &["wss"]).expect_err("a scheme");
+    assert!(!refused.to_string().contains("secret"), "{refused}");
+    for wrong in ["", "bsky.network", "wss://", "wss:///path", "wss://a b"] {
+        assert!(Endpoint::parse(wrong, &["wss"]).is_err(), "{wrong:?}");
+    }
+}
+
+fn variable(name: &str, origin: Origin) -> Variable {
+    let name = name.to_owned();
+    Variable { name, origin }
+}
+
+#[test]
+fn a_slip_is_refused_and_a_strangers_name_is_told() {
+    let cases = [
+        ("FIREHOSE_URI", Origin::Environment, Err("FIREHOSE_URL")),
+        ("firehose_url", Origin::Environment, Err("FIREHOSE_URL")),
+        (
+            "INDEXER_WORKER",
+            Origin::Environment,
+            Err("INDEXER_WORKERS"),
+        ),
+        ("NATS_PORT", Origin::Environment, Ok(1)),
+        ("NATS_PORT", Origin::File, Err("NATS_URL")),
+        ("API_PORT_7780_TCP_ADDR", Origin::Environment, Ok(1)),
+        ("FIREHOSE_URL", Origin::File, Ok(0)),
+        ("PATH", Origin::Environment, Ok(0)),
+        ("DATABASE_URL", Origin::File, Ok(0)),
+    ];
+    for (name, origin, expected) in cases {
+        let found = check([variable(name, origin)]);
+        let found = found
+            .as_ref()
+            .map(Vec::len)
+            .map_err(|slip| slip.nearest.as_str());
+        assert_eq!(found, expected, "{name} in {origin:?}");
+    }
+}
+
+#[test]
+fn what_is_in_force_says_where_it_comes_from() {
+    let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
+    let flags = ["--firehose-url", "wss://me:secret@relay.example"];
+    let matches = command.get_matches_from(flags);
+    let settings = in_force(&matches, &[]);
+    let of = |name: &str| {
+        let found = settings.iter().find(|setting| setting.name == name);
+        let found = found.expect(name);
+        (found.value.as_deref(), found.source)
+    };
+    assert_eq!(
+        of("FIREHOSE_URL"),
+        (Some("wss://***@relay.example"), "flag")
+    );
+    assert_eq!(of("STORE_DIR"), (Some("./data"), "default"));
+    assert_eq!(of("NATS_URL"), (None, "default"));
+    assert_eq!(settings.len(), options().len());
+}

@@ -1,0 +1,216 @@
+//! Forms of values that several options share.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+
+/// Why a value of an option is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ValueError(pub String);
+
+/// A value of the given type within a range; the range shows in `--help`, in errors and in
+/// `docs/config.md`.
+pub fn between<T>(range: RangeInclusive<T>) -> Between<T> {
+    Between { range }
+}
+
+/// Reads a value and refuses one outside of its range.
+#[derive(Clone, Debug)]
+pub struct Between<T> {
+    range: RangeInclusive<T>,
+}
+
+impl<T> TypedValueParser for Between<T>
+where
+    T: FromStr<Err: fmt::Display> + fmt::Display + PartialOrd + Clone + Send + Sync + 'static,
+{
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &std::ffi::OsStr,
+    ) -> Result<T, clap::Error> {
+        let (least, most) = (self.range.start().clone(), self.range.end().clone());
+        StringValueParser::new()
+            .try_map(move |text| {
+                let value: T = text
+                    .parse()
+                    .map_err(|why| ValueError(format!("{why}; allowed is {least} to {most}")))?;
+                if (&least..=&most).contains(&&value) {
+                    return Ok(value);
+                }
+                Err(ValueError(format!("{value} is not in {least} to {most}")))
+            })
+            .parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let range = format!("{} to {}", self.range.start(), self.range.end());
+        Some(Box::new(std::iter::once(PossibleValue::new(range))))
+    }
+}
+
+/// A number of bytes, as `64 GiB`, `512MiB` or `4096`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    const UNITS: [(&'static str, u32); 4] = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
+}
+
+impl FromStr for ByteSize {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let unit = Self::UNITS
+            .iter()
+            .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)));
+        let (number, shift) = unit.unwrap_or((text, 0));
+        let bytes: Option<u64> = number.trim_end().parse().ok();
+        bytes
+            .and_then(|bytes| bytes.checked_mul(1 << shift))
+            .map(Self)
+            .ok_or_else(|| ValueError(format!("{text:?} is no size such as 64GiB, 512MiB or 4096")))
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = |(_, shift): &&(&str, u32)| self.0 != 0 && self.0.is_multiple_of(1 << shift);
+        match Self::UNITS.iter().find(whole) {
+            Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// A length of time, as `90s`, `10m`, `36h` or `30d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span(pub Duration);
+
+impl Span {
+    const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1)];
+}
+
+impl FromStr for Span {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let seconds = Self::UNITS.iter().find_map(|(unit, seconds)| {
+            let number: u64 = text.strip_suffix(*unit)?.parse().ok()?;
+            number.checked_mul(*seconds)
+        });
+        seconds
+            .map(|seconds| Self(Duration::from_secs(seconds)))
+            .ok_or_else(|| {
+                ValueError(format!(
+                    "{text:?} is no length of time such as 90s, 10m, 36h or 30d"
+                ))
+            })
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let whole = |(_, unit): &&(char, u64)| seconds != 0 && seconds.is_multiple_of(*unit);
+        match Self::UNITS.iter().find(whole) {
+            Some((unit, size)) => write!(f, "{}{unit}", seconds / size),
+            None => write!(f, "{seconds}s"),
+        }
+    }
+}
+
+/// The address of a server, as `wss://bsky.network`. It may hold a password, which is shown
+/// nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Endpoint(String);
+
+impl Endpoint {
+    /// The address as it was written, password and all.
+    pub fn with_secret(&self) -> &str {
+        &self.0
+    }
+
+    /// The scheme, as `wss`.
+    pub fn scheme(&self) -> &str {
+        self.0.split("://").next().unwrap_or_default()
+    }
+
+    /// Host and port in lower case, without user and password: `bsky.network`, `127.0.0.1:2583`.
+    pub fn host(&self) -> String {
+        let (_, host, _) = split(&self.0).unwrap_or_default();
+        host.to_ascii_lowercase()
+    }
+
+    /// Reads an address of one of the given schemes.
+    ///
+    /// # Errors
+    /// It has another form or another scheme.
+    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, ValueError> {
+        let refused = || {
+            let forms: Vec<String> = schemes.iter().map(|it| format!("{it}://HOST")).collect();
+            ValueError(format!(
+                "{:?} is no address of the form {}",
+                masked(text),
+                forms.join(" or ")
+            ))
+        };
+        let (_, host, _) = split(text).ok_or_else(refused)?;
+        let endpoint = Self(text.to_owned());
+        let fits = schemes.contains(&endpoint.scheme())
+            && !host.is_empty()
+            && text
+                .chars()
+                .all(|it| !it.is_whitespace() && !it.is_control());
+        fits.then_some(endpoint).ok_or_else(refused)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&masked(&self.0))
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", masked(&self.0))
+    }
+}
+
+/// `scheme://user@`, `host:port`, `/path?query`; `None` without a scheme.
+fn split(text: &str) -> Option<(&str, &str, &str)> {
+    let authority = text.find("://")? + 3;
+    let end = text[authority..]
+        .find(['/', '?', '#'])
+        .map_or(text.len(), |it| authority + it);
+    let host = text[authority..end]
+        .rfind('@')
+        .map_or(authority, |it| authority + it + 1);
+    Some((&text[..host], &text[host..end], &text[end..]))
+}
+
+/// The text with whatever may be secret in an address replaced: user and password, and the values
+/// of a query.
+pub fn masked(text: &str) -> String {
+    let Some((before, host, after)) = split(text) else {
+        return text.to_owned();
+    };
+    let scheme = before.split("://").next().unwrap_or_default();
+    let user = if before.ends_with('@') { "***@" } else { "" };
+    let (path, query) = after.split_once('?').unwrap_or((after, ""));
+    let query: Vec<String> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| format!("{}=***", pair.split('=').next().unwrap_or_default()))
+        .collect();
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{scheme}://{user}{host}{path}{mark}{}", query.join("&"))
+}
