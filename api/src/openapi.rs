@@ -1,0 +1,98 @@
+//! `/openapi.json`, written from the table of routes and the schemas of the answers.
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+
+use crate::catalogue::{Param, Place, ROUTES, Route};
+
+/// `GET /openapi.json`
+pub(crate) async fn show() -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        include_str!("../openapi.json"),
+    )
+        .into_response()
+}
+
+/// The description as it should be: `openapi.json` is compared with it.
+pub fn describe() -> Value {
+    let schemas: Value =
+        serde_json::from_str(include_str!("schemas.json")).expect("schemas.json is JSON");
+    let mut paths = Map::new();
+    for route in ROUTES {
+        paths.insert(
+            route.path.replace("{*", "{"),
+            json!({ "get": operation(route) }),
+        );
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Skytide",
+            "description": "Exact live aggregates of the Bluesky network. Read only.",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "paths": paths,
+        "components": { "schemas": schemas },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut responses = Map::new();
+    responses.insert("200".to_owned(), success(route));
+    if !route.schema.is_empty() && route.path.starts_with("/v1/") {
+        let unchanged = "The answer of the commit named by If-None-Match still holds";
+        responses.insert("304".to_owned(), json!({ "description": unchanged }));
+    }
+    for status in route.problems {
+        let problem = json!({ "$ref": "#/components/schemas/Problem" });
+        let content = json!({ "application/problem+json": { "schema": problem } });
+        let described = json!({ "description": meaning(*status), "content": content });
+        responses.insert(status.to_string(), described);
+    }
+    json!({
+        "operationId": route.id,
+        "summary": route.summary,
+        "parameters": route.params.iter().map(parameter).collect::<Vec<_>>(),
+        "responses": responses,
+    })
+}
+
+fn success(route: &Route) -> Value {
+    let schema = match route.schema {
+        "" => json!({ "type": "string" }),
+        name => json!({ "$ref": format!("#/components/schemas/{name}") }),
+    };
+    json!({ "description": route.summary, "content": { route.media: { "schema": schema } } })
+}
+
+fn parameter(param: &Param) -> Value {
+    let mut schema = json!({ "type": "string" });
+    if !param.allowed.is_empty() {
+        schema["enum"] = json!(param.allowed);
+    }
+    if param.allowed.contains(&param.default) {
+        schema["default"] = json!(param.default);
+    }
+    let default = match param.default {
+        "" => String::new(),
+        default => format!(". Default: {default}"),
+    };
+    json!({
+        "name": param.name,
+        "in": if param.place == Place::Path { "path" } else { "query" },
+        "required": param.place == Place::Path,
+        "description": format!("{}{default}", param.doc),
+        "schema": schema,
+    })
+}
+
+fn meaning(status: u16) -> &'static str {
+    match status {
+        400 => "A parameter is unknown or cannot have this value",
+        404 => "Nothing is known at this address",
+        _ => "Nothing is counted yet, or the store cannot be read now: try again",
+    }
+}

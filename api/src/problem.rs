@@ -1,0 +1,236 @@
+//! Errors as problem details (<https://www.rfc-editor.org/rfc/rfc9457>): what was wrong with which parameter, and
+//! which values are right. What went wrong inside is for the log; the client gets a number that finds it there.
+
+use std::error::Error;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Json;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use skytide_core::port::store::StoreError;
+use skytide_core::view::RowError;
+
+/// An error as the client sees it. `type` is `about:blank`, so `title` is the status in words; `code` tells apart what
+/// a client may act on.
+#[derive(Debug)]
+pub(crate) struct Problem(Box<Details>);
+
+#[derive(Debug, Serialize)]
+struct Details {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    title: &'static str,
+    #[serde(serialize_with = "status_number")]
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameter: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    allowed: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request: Option<u64>,
+    #[serde(skip)]
+    retry_after_seconds: Option<u32>,
+}
+
+/// Characters of a refused value that the answer repeats.
+const VALUE_CHARS_MAX: usize = 100;
+
+static FAILURES: AtomicU64 = AtomicU64::new(1);
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self(Box::new(Details {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status,
+            code,
+            detail: detail.into(),
+            parameter: None,
+            value: None,
+            allowed: Vec::new(),
+            nearest: None,
+            request: None,
+            retry_after_seconds: None,
+        }))
+    }
+
+    /// A parameter's value cannot be used.
+    pub(crate) fn parameter(name: &str, value: &str, detail: impl Into<String>) -> Self {
+        let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail);
+        problem.0.parameter = Some(cut(name));
+        problem.0.value = Some(cut(value));
+        problem
+    }
+
+    /// There is no such parameter; `known` are those of the route.
+    pub(crate) fn unknown_parameter(name: &str, known: Vec<&str>) -> Self {
+        let nearest = nearest(name, &known);
+        let hint = nearest.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+        let name = cut(name);
+        let detail = format!("there is no parameter {name:?} here{hint}");
+        let mut problem = Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", detail);
+        problem.0.parameter = Some(name);
+        problem.0.nearest = nearest.map(str::to_owned);
+        problem.allowed(known)
+    }
+
+    /// Nothing stands at this address.
+    pub(crate) fn not_found(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// The method is not GET or HEAD.
+    pub(crate) fn method() -> Self {
+        let detail = "this API only reads: use GET or HEAD";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    /// Path and query are longer than `bytes_max`.
+    pub(crate) fn uri_too_long(bytes_max: usize) -> Self {
+        let detail = format!("path and query may have {bytes_max} bytes");
+        Self::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail)
+    }
+
+    /// Not now, but soon.
+    pub(crate) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_soon()
+    }
+
+    /// Something of ours is broken: logged with its causes, told without them.
+    pub(crate) fn internal(error: &(dyn Error + 'static)) -> Self {
+        Self::logged(StatusCode::INTERNAL_SERVER_ERROR, "internal", error)
+    }
+
+    fn logged(status: StatusCode, code: &'static str, error: &(dyn Error + 'static)) -> Self {
+        let request = FAILURES.fetch_add(1, Ordering::Relaxed);
+        tracing::error!(request, code, error, "request failed");
+        let detail = "the request failed on our side; the log has the reason";
+        let mut problem = Self::new(status, code, detail);
+        problem.0.request = Some(request);
+        problem
+    }
+
+    fn retry_soon(mut self) -> Self {
+        self.0.retry_after_seconds = Some(1);
+        self
+    }
+
+    /// Names the values that are right, and the one that was probably meant.
+    pub(crate) fn allowed<T: Into<String>>(mut self, values: impl IntoIterator<Item = T>) -> Self {
+        self.0.allowed = values.into_iter().map(Into::into).collect();
+        let known: Vec<&str> = self.0.allowed.iter().map(String::as_str).collect();
+        if let Some(value) = &self.0.value {
+            self.0.nearest = nearest(value, &known).map(str::to_owned);
+        }
+        self
+    }
+}
+
+fn cut(text: &str) -> String {
+    text.chars().take(VALUE_CHARS_MAX).collect()
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Failed { .. } => {
+                Self::logged(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", &error)
+                    .retry_soon()
+            }
+            _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<RowError> for Problem {
+    fn from(error: RowError) -> Self {
+        Self::internal(&error)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = (self.0.status, Json(&*self.0)).into_response();
+        let headers = response.headers_mut();
+        let form = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, form);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(seconds) = self.0.retry_after_seconds {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        response
+    }
+}
+
+fn status_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u16(status.as_u16())
+}
+
+/// The known name that a slip of the hand makes `name`, if there is one.
+fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let slips_max = (name.chars().count().min(32) / 3).max(1);
+    known
+        .iter()
+        .map(|near| (distance(name, near), *near))
+        .filter(|(slips, _)| *slips <= slips_max)
+        .min()
+        .map(|(_, near)| near)
+}
+
+/// Levenshtein distance; texts longer than 32 characters are told apart by their length.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len() > 32 || b.len() > 32 {
+        return a.len().max(b.len());
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(from != to);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_finds_the_name_that_was_meant() {
+        let known = ["window", "lang", "limit", "cursor"];
+        let cases = [
+            ("windw", Some("window")),
+            ("lnag", None),
+            ("langs", Some("lang")),
+            ("limits", Some("limit")),
+            ("q", None),
+            ("", None),
+        ];
+        for (name, near) in cases {
+            assert_eq!(nearest(name, &known), near, "{name}");
+        }
+    }
+
+    #[test]
+    fn distances_are_those_counted_by_hand() {
+        for (a, b, slips) in [
+            ("", "abc", 3),
+            ("kitten", "sitting", 3),
+            ("lang", "lang", 0),
+        ] {
+            assert_eq!(distance(a, b), slips, "{a} {b}");
+        }
+    }
+}

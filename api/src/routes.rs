@@ -1,0 +1,13 @@
+//! One module a resource. A handler parses, asks one query, shapes.
+
+pub(crate) mod actors;
+pub(crate) mod health;
+pub(crate) mod interactions;
+pub(crate) mod network;
+pub(crate) mod posts;
+pub(crate) mod series;
+pub(crate) mod start;
+pub(crate) mod stream;
+pub(crate) mod trend;
+pub(crate) mod trends;
+pub(crate) mod views;

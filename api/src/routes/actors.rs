@@ -1,0 +1,126 @@
+//! `/v1/actors/{actor}`: what is known of an account, and its counts of all time.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Serialize;
+use skytide_core::view::{AccountRow, ActorRow, ViewId};
+
+use crate::answer::{Query, Rows, answer};
+use crate::catalogue::ACTOR_ROUTE;
+use crate::params::{Params, decoded};
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::subject::{Actor, Resolved, moment};
+
+/// `GET /v1/actors/{actor}`
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let actor = Actor::parse(&decoded(path)?)?;
+    Params::parse(query.as_deref(), &ACTOR_ROUTE)?;
+    answer(&state, &headers, actor).await
+}
+
+/// An account, as JSON.
+#[derive(Serialize)]
+pub(crate) struct Profile {
+    did: String,
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved: Option<Resolved>,
+    /// What the account or its host says; `null`: no event told anything.
+    account: Option<Known>,
+    counts: Counts,
+}
+
+#[derive(Serialize)]
+struct Known {
+    handle: Option<Box<str>>,
+    handle_verified: bool,
+    active: bool,
+    status: Option<Box<str>>,
+    display_name: Option<Box<str>>,
+    description: Option<Box<str>>,
+    avatar: Option<Box<str>>,
+    rev: Option<String>,
+    out_of_sync: bool,
+}
+
+#[derive(Serialize)]
+struct Counts {
+    followers: u32,
+    follow_records: u32,
+    follows: u32,
+    blockers: u32,
+    block_records: u32,
+    blocks: u32,
+    posts: u32,
+    likes_given: u32,
+    likes_received: u32,
+    reposts_given: u32,
+    reposts_received: u32,
+    last_seen: Option<String>,
+}
+
+impl Query for Actor {
+    type Data = Profile;
+
+    async fn read(&self, rows: &Rows<'_>) -> Result<Profile, Problem> {
+        let (did, resolved) = self.resolve(rows).await?;
+        let account: Option<AccountRow> = rows.one(ViewId::Accounts, did.clone()).await?;
+        let counts: Option<ActorRow> = rows.one(ViewId::Actors, did.clone()).await?;
+        if account.is_none() && counts.is_none() {
+            let since = rows.committed.since.rfc3339();
+            return Err(Problem::not_found(format!(
+                "no event named {did} since {since}"
+            )));
+        }
+        Ok(Profile {
+            url: format!("https://bsky.app/profile/{did}"),
+            did: did.to_string(),
+            resolved,
+            account: account.map(Known::from),
+            counts: counts.unwrap_or_default().into(),
+        })
+    }
+}
+
+impl From<AccountRow> for Known {
+    fn from(row: AccountRow) -> Self {
+        Self {
+            handle: row.handle,
+            handle_verified: false,
+            active: row.active,
+            status: row.status,
+            display_name: row.display_name,
+            description: row.description,
+            avatar: row.avatar,
+            rev: row.rev.map(|rev| rev.to_string()),
+            out_of_sync: row.out_of_sync,
+        }
+    }
+}
+
+impl From<ActorRow> for Counts {
+    fn from(row: ActorRow) -> Self {
+        Self {
+            followers: row.followers,
+            follow_records: row.follow_records,
+            follows: row.follows,
+            blockers: row.blockers,
+            block_records: row.block_records,
+            blocks: row.blocks,
+            posts: row.posts,
+            likes_given: row.likes_given,
+            likes_received: row.likes_received,
+            reposts_given: row.reposts_given,
+            reposts_received: row.reposts_received,
+            last_seen: moment(row.last_seen),
+        }
+    }
+}

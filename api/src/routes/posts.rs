@@ -1,0 +1,64 @@
+//! `/v1/posts/{uri}`: the tallies of a post.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Serialize;
+use skytide_core::id::PostKey;
+use skytide_core::view::{PostRow, ViewId};
+
+use crate::answer::{Query, Rows, answer};
+use crate::catalogue::POST;
+use crate::params::{Params, decoded};
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::subject::{Account, PostAddress, Resolved, accounts, post_url};
+
+/// `GET /v1/posts/{uri}`
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let address = PostAddress::parse(&decoded(path)?)?;
+    Params::parse(query.as_deref(), &POST)?;
+    answer(&state, &headers, address).await
+}
+
+/// A post, as JSON.
+#[derive(Serialize)]
+pub(crate) struct Post {
+    uri: String,
+    url: String,
+    author: Account,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved: Option<Resolved>,
+    #[serde(flatten)]
+    tallies: PostRow,
+}
+
+impl Query for PostAddress {
+    type Data = Post;
+
+    async fn read(&self, rows: &Rows<'_>) -> Result<Post, Problem> {
+        let (did, resolved) = self.author.resolve(rows).await?;
+        let post = PostKey::new(&did, &self.rkey);
+        let tallies: Option<PostRow> = rows.one(ViewId::Posts, post.clone()).await?;
+        let tallies = tallies.ok_or_else(|| {
+            let since = rows.committed.since.rfc3339();
+            Problem::not_found(format!(
+                "{post} was neither seen nor referred to since {since}"
+            ))
+        })?;
+        let mut author = accounts(rows, std::slice::from_ref(&did)).await?;
+        Ok(Post {
+            uri: post.to_string(),
+            url: post_url(&post),
+            author: author.remove(0),
+            resolved,
+            tallies,
+        })
+    }
+}

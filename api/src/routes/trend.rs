@@ -1,0 +1,160 @@
+//! `/v1/trends/{view}/{key}`: any tag, domain, link or mentioned account, by window and language.
+//!
+//! All rows of a key stand together: one scan. What nobody used has counts of zero, which is exact, too.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use serde::Serialize;
+use skytide_core::port::store::{Order, Range};
+use skytide_core::view::{TrendKey, TrendRow, ViewId, ViewKey, Window};
+
+use crate::answer::{Query, Rows, answer};
+use crate::catalogue::TREND;
+use crate::params::{Params, decoded};
+use crate::problem::Problem;
+use crate::state::ApiState;
+use crate::subject::{Account, Actor, Resolved, accounts};
+use crate::velocity::{Coverage, Covered};
+
+/// Languages of one key that are looked at.
+const LANGS_MAX: usize = 500;
+
+/// `GET /v1/trends/{view}/{key}`
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    path: Result<Path<(String, String)>, PathRejection>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (view, key) = decoded(path)?;
+    let trend = Trend::parse(&view, &key)?;
+    Params::parse(query.as_deref(), &TREND)?;
+    answer(&state, &headers, trend).await
+}
+
+pub(crate) struct Trend {
+    view: ViewId,
+    key: Key,
+}
+
+enum Key {
+    Text(String),
+    Account(Actor),
+}
+
+impl Trend {
+    /// The key in the form in which the view counts it.
+    fn parse(view: &str, text: &str) -> Result<Self, Problem> {
+        if text.is_empty() {
+            return Err(Problem::parameter("key", text, "the key is empty"));
+        }
+        let key = |key: String| Key::Text(key);
+        let (view, key) = match view.strip_prefix("top_").unwrap_or(view) {
+            "hashtags" => {
+                let tag = text.strip_prefix(['#', '＃']).unwrap_or(text);
+                (ViewId::Hashtags, key(tag.to_lowercase()))
+            }
+            "domains" => (ViewId::Domains, key(text.to_lowercase())),
+            "links" => (ViewId::Links, key(text.to_owned())),
+            "mentions" => (ViewId::Mentions, Key::Account(Actor::parse(text)?)),
+            "posts" => return Err(elsewhere(view, "/v1/posts/{uri}")),
+            "actors" | "blocks" => return Err(elsewhere(view, "/v1/actors/{actor}")),
+            _ => {
+                let detail = format!("there is no view {view:?} whose keys can be asked for");
+                let views = ["hashtags", "domains", "links", "mentions"];
+                return Err(Problem::parameter("view", view, detail).allowed(views));
+            }
+        };
+        Ok(Self { view, key })
+    }
+}
+
+fn elsewhere(view: &str, route: &str) -> Problem {
+    let detail = format!("single entries of {view:?} are at {route}");
+    Problem::parameter("view", view, detail)
+}
+
+/// Counts of one key, as JSON.
+#[derive(Serialize)]
+pub(crate) struct Counts {
+    view: &'static str,
+    key: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    account: Option<Account>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolved: Option<Resolved>,
+    /// Overall.
+    windows: Vec<InWindow>,
+    /// Most counted of all time first.
+    languages: Vec<InLanguage>,
+    /// There are more languages than were looked at.
+    partial: bool,
+}
+
+#[derive(Serialize)]
+struct InLanguage {
+    lang: Box<str>,
+    windows: Vec<InWindow>,
+}
+
+#[derive(Serialize)]
+struct InWindow {
+    window: Covered,
+    count: u32,
+    authors: u32,
+    velocity: Option<f64>,
+}
+
+fn windows(coverage: Coverage, row: &TrendRow) -> Vec<InWindow> {
+    let in_window = |window: Window| {
+        let longer = window.longer().map_or(0, |longer| row.count(longer));
+        InWindow {
+            window: coverage.of(window),
+            count: row.count(window),
+            authors: row.authors[window as usize],
+            velocity: coverage.velocity(window, row.count(window), longer),
+        }
+    };
+    Window::ALL.map(in_window).into()
+}
+
+impl Query for Trend {
+    type Data = Counts;
+
+    async fn read(&self, rows: &Rows<'_>) -> Result<Counts, Problem> {
+        let (key, did, resolved) = match &self.key {
+            Key::Text(text) => (text.clone(), None, None),
+            Key::Account(actor) => {
+                let (did, resolved) = actor.resolve(rows).await?;
+                (did.to_string(), Some(did), resolved)
+            }
+        };
+        let mut prefix = Vec::new();
+        key.encode(&mut prefix);
+        let range = Range::prefix(Order::First, &prefix, LANGS_MAX + 1);
+        let mut found: Vec<(TrendKey, TrendRow)> = rows.scan(self.view, range).await?;
+        let partial = found.len() > LANGS_MAX;
+        let overall = found.iter().position(|(key, _)| key.lang.is_empty());
+        let overall = overall.map_or_else(TrendRow::default, |place| found.remove(place).1);
+        found.sort_by_key(|(_, row)| std::cmp::Reverse(row.count(Window::All)));
+
+        let coverage = rows.coverage();
+        Ok(Counts {
+            view: self.view.name(),
+            account: accounts(rows, did.as_slice()).await?.pop(),
+            resolved,
+            windows: windows(coverage, &overall),
+            languages: found
+                .into_iter()
+                .map(|(key, row)| InLanguage {
+                    lang: key.lang,
+                    windows: windows(coverage, &row),
+                })
+                .collect(),
+            key,
+            partial,
+        })
+    }
+}

@@ -1,0 +1,243 @@
+//! What people put into a path: posts and accounts in every form in which they are passed around.
+
+use serde::Serialize;
+use skytide_core::id::{Collection, Did, PostKey, Rkey};
+use skytide_core::port::store::{Order, Range};
+use skytide_core::time::Timestamp;
+use skytide_core::view::{AccountRow, HandleKey, HandleRow, ViewId, ViewKey};
+
+use crate::answer::Rows;
+use crate::problem::Problem;
+
+/// Claims of one handle that are looked at.
+const CLAIMS_MAX: usize = 1_000;
+
+/// An account as the client named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Actor {
+    Did(Did),
+    /// In lower case, without `@`.
+    Handle(String),
+}
+
+/// How a handle became an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Resolved {
+    handle: String,
+    /// When the account claimed it.
+    claimed: String,
+    /// Accounts that ever claimed it.
+    claims: usize,
+    /// Always false: neither DNS nor the account's host was asked.
+    verified: bool,
+}
+
+impl Actor {
+    /// A DID, a handle, or an `at://` URI of one of them.
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
+        let name = text
+            .trim()
+            .trim_start_matches("at://")
+            .trim_start_matches('@');
+        if name.starts_with("did:") {
+            let did = name.parse().map_err(|_| {
+                Problem::parameter(
+                    "actor",
+                    text,
+                    "this is not a DID such as did:plc:ewvi7nxzyoun6zhxrhs64oiz",
+                )
+            })?;
+            return Ok(Self::Did(did));
+        }
+        let handle = name.trim_end_matches('.').to_ascii_lowercase();
+        if is_handle(&handle) {
+            return Ok(Self::Handle(handle));
+        }
+        let detail =
+            "an account is named by its DID (did:plc:...) or its handle (name.bsky.social)";
+        Err(Problem::parameter("actor", text, detail))
+    }
+
+    /// The account: of a handle the one that claimed it last.
+    pub(crate) async fn resolve(
+        &self,
+        rows: &Rows<'_>,
+    ) -> Result<(Did, Option<Resolved>), Problem> {
+        let handle = match self {
+            Self::Did(did) => return Ok((did.clone(), None)),
+            Self::Handle(handle) => handle,
+        };
+        let mut prefix = Vec::new();
+        handle.encode(&mut prefix);
+        let range = Range::prefix(Order::First, &prefix, CLAIMS_MAX);
+        let claims: Vec<(HandleKey, HandleRow)> = rows.scan(ViewId::Handles, range).await?;
+        let newest = claims
+            .iter()
+            .max_by_key(|(key, row)| (row.claimed, &key.did));
+        let (key, row) = newest.ok_or_else(|| {
+            Problem::not_found(format!(
+                "no #identity event named the handle {handle:?} since we count"
+            ))
+        })?;
+        let resolved = Resolved {
+            handle: handle.clone(),
+            claimed: row.claimed.rfc3339(),
+            claims: claims.len(),
+            verified: false,
+        };
+        Ok((key.did.clone(), Some(resolved)))
+    }
+}
+
+/// A domain name of two labels or more (<https://atproto.com/specs/handle>).
+fn is_handle(text: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 253 && text.contains('.') && text.split('.').all(label)
+}
+
+/// A post as the client named it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PostAddress {
+    pub(crate) author: Actor,
+    pub(crate) rkey: Rkey,
+}
+
+impl PostAddress {
+    /// `at://account/app.bsky.feed.post/rkey` or `https://bsky.app/profile/account/post/rkey`, with a DID or a handle.
+    /// A proxy may have made one slash of two.
+    pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
+        let bare = text
+            .trim()
+            .split(['?', '#'])
+            .next()
+            .unwrap_or("")
+            .trim_end_matches('/');
+        let (scheme, rest) = bare.split_once(":/").unwrap_or(("at", bare));
+        let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
+        let found = match (scheme, &parts[..]) {
+            ("at", [author, Collection::POST, rkey]) => Some((author, rkey)),
+            ("https" | "http", ["bsky.app", "profile", author, "post", rkey]) => {
+                Some((author, rkey))
+            }
+            _ => None,
+        };
+        let (author, rkey) = found.ok_or_else(|| not_a_post(text))?;
+        let rkey = rkey.parse().map_err(|_| not_a_post(text))?;
+        Ok(Self {
+            author: Actor::parse(author)?,
+            rkey,
+        })
+    }
+}
+
+fn not_a_post(text: &str) -> Problem {
+    let detail = "a post is named by at://did/app.bsky.feed.post/rkey or https://bsky.app/profile/did/post/rkey";
+    Problem::parameter("uri", text, detail)
+}
+
+/// The page on which people read a post.
+pub(crate) fn post_url(post: &PostKey) -> String {
+    format!(
+        "https://bsky.app/profile/{}/post/{}",
+        post.did(),
+        post.rkey()
+    )
+}
+
+/// An account as lists show it. Names are what the account says of itself.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Account {
+    pub(crate) did: String,
+    pub(crate) handle: Option<Box<str>>,
+    pub(crate) display_name: Option<Box<str>>,
+    /// `null`: no event told.
+    pub(crate) active: Option<bool>,
+}
+
+impl Account {
+    pub(crate) fn new(did: &Did, row: Option<AccountRow>) -> Self {
+        let active = row.as_ref().map(|row| row.active);
+        let row = row.unwrap_or_default();
+        Self {
+            did: did.to_string(),
+            handle: row.handle,
+            display_name: row.display_name,
+            active,
+        }
+    }
+}
+
+/// The accounts of `dids`, in their order.
+pub(crate) async fn accounts(rows: &Rows<'_>, dids: &[Did]) -> Result<Vec<Account>, Problem> {
+    let found: Vec<Option<AccountRow>> = rows.get(ViewId::Accounts, dids).await?;
+    Ok(dids
+        .iter()
+        .zip(found)
+        .map(|(did, row)| Account::new(did, row))
+        .collect())
+}
+
+/// A time, or `null` for the one before all.
+pub(crate) fn moment(time: Timestamp) -> Option<String> {
+    (time != Timestamp::default()).then(|| time.rfc3339())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_is_found_in_every_form_in_which_it_is_passed_around() {
+        let did = "did:plc:3ir4kq33qnjyzawsel2s2vak";
+        let forms = [
+            format!("at://{did}/app.bsky.feed.post/3n2xril3jyo2a"),
+            format!("at:/{did}/app.bsky.feed.post/3n2xril3jyo2a"),
+            format!("{did}/app.bsky.feed.post/3n2xril3jyo2a"),
+            format!("https://bsky.app/profile/{did}/post/3n2xril3jyo2a"),
+            format!("https:/bsky.app/profile/{did}/post/3n2xril3jyo2a/"),
+            format!("https://bsky.app/profile/{did}/post/3n2xril3jyo2a?ref_src=embed"),
+        ];
+        for form in forms {
+            let post = PostAddress::parse(&form).unwrap();
+            assert_eq!(post.author, Actor::Did(did.parse().unwrap()), "{form}");
+            assert_eq!(post.rkey.to_string(), "3n2xril3jyo2a", "{form}");
+        }
+        let by_handle =
+            PostAddress::parse("https://bsky.app/profile/Ana.bsky.social/post/self").unwrap();
+        assert_eq!(by_handle.author, Actor::Handle("ana.bsky.social".into()));
+        for form in [
+            "",
+            "hello",
+            "at://did:plc:x/app.bsky.feed.like/3n2xril3jyo2a",
+            "https://example.com/profile/a/post/b",
+        ] {
+            assert!(PostAddress::parse(form).is_err(), "{form}");
+        }
+    }
+
+    #[test]
+    fn an_account_is_a_did_or_a_handle() {
+        for text in [
+            "@ana.bsky.social",
+            "ana.bsky.social",
+            "ANA.bsky.social.",
+            "at://ana.bsky.social",
+        ] {
+            assert_eq!(
+                Actor::parse(text).unwrap(),
+                Actor::Handle("ana.bsky.social".into()),
+                "{text}"
+            );
+        }
+        for text in ["ana", "did:plc:", "-a.b", "a..b", "<script>", "", "a_b.com"] {
+            assert!(Actor::parse(text).is_err(), "{text}");
+        }
+    }
+}

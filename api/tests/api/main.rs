@@ -1,0 +1,21 @@
+//! The API as its users see it: requests go through [`skytide_api::router`], rows stand in the memory store.
+//!
+//! - `lists`: trends, single keys, pages, velocity
+//! - `subjects`: posts, accounts, interactions
+//! - `network`: activity, the catalogue, health, metrics
+//! - `refusals`: every error, limits, methods, CORS, caching
+//! - `commits`: answers while commits come between
+//! - `stream`: server-sent events
+//! - `described`: openapi.json and what is really answered; the start page
+//! - `socket`: binding, bounded stop
+
+mod commits;
+mod described;
+mod lists;
+mod network;
+mod refusals;
+mod schema;
+mod socket;
+mod stream;
+mod subjects;
+mod world;
