@@ -1,0 +1,428 @@
+//! From frames to the messages of the log. Pure: no socket, no file, no clock; the same frames give the same events.
+//!
+//! ```text
+//! frame ─ decode ─ seq: new? ─ network time ─ filters ─ rev ─▶ events ┐
+//!           │         └ old: skipped, or a reset                      ├─▶ Cut: one whole epoch
+//!           └ unreadable: dropped, counted, sampled           counts ─┘   (events, then its tick)
+//! ```
+//!
+//! - A frame is never split: an epoch ends between two frames, when it has `tick_events_max` events or
+//!   [`CUT_BYTES_MAX`] bytes, when the caller says that its time is over, and before numbers go back: perhaps they
+//!   begin anew, and within an epoch they must rise.
+//! - Every frame is counted once, every drop under its reason, in the tick of the epoch in which it was judged.
+//! - Network time begins with the median of the first frames, which are held back until there are
+//!   [`time::WINDOW`] of them or the epoch is over: so even the first clock may be forged.
+
+mod apply;
+pub mod counts;
+pub mod filter;
+mod seq;
+mod time;
+
+use bytes::Bytes;
+use skytide_core::event::{DropReason, Event, Host, Message, Tick};
+use skytide_core::id::{Cursor, Epoch};
+use skytide_core::time::Timestamp;
+
+use crate::frame::{Frame, Rejected, Verify, decode};
+use counts::Counts;
+use filter::Filter;
+use seq::{Numbered, SeqWatch, Step};
+use time::NetworkTime;
+
+/// Bytes of records at which an epoch ends: bounds what waits for the log.
+pub const CUT_BYTES_MAX: usize = 8 << 20;
+/// An epoch also ends after this many frames for each event that it may have, so that frames without events count on.
+const FRAMES_PER_EVENT: u64 = 4;
+/// Dropped frames of one reason that are handed out for inspection.
+pub(crate) const SAMPLES_MAX: u8 = 10;
+
+/// What an [`Assembler`] needs to know.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The stream's name.
+    pub host: Host,
+    /// Whether the stream goes on by itself: its time is then never ahead of our clock.
+    pub live: bool,
+    /// How much of a frame is checked by hash.
+    pub verify: Verify,
+    /// What is read.
+    pub filter: Filter,
+    /// An epoch ends after the frame that brings it to this many events.
+    pub tick_events_max: usize,
+}
+
+/// How far a stream was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// The newest number applied.
+    pub cursor: Option<Cursor>,
+    /// Frames read from the first ever.
+    pub frames: u64,
+}
+
+impl Position {
+    /// What a tick of the same stream says.
+    pub fn of(tick: &Tick) -> Self {
+        Self {
+            cursor: (tick.cursor.0 > 0).then_some(tick.cursor),
+            frames: tick.frames,
+        }
+    }
+}
+
+/// One whole epoch: its events, then its tick.
+#[derive(Debug)]
+pub struct Cut {
+    /// Never empty: the tick is the last one.
+    pub messages: Vec<Message>,
+    /// The same tick.
+    pub tick: Tick,
+    /// What was counted in it.
+    pub counts: Counts,
+}
+
+/// Something that the caller should do or tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A frame was dropped, in whole or in part; told a few times for each reason.
+    Dropped {
+        /// Why.
+        reason: DropReason,
+        /// The frame.
+        frame: Bytes,
+    },
+    /// The relay reports an error and will close.
+    Error {
+        /// Which.
+        name: String,
+        /// Its text.
+        message: String,
+    },
+    /// The relay tells something about the stream.
+    Info {
+        /// What.
+        name: String,
+        /// Its text.
+        message: String,
+    },
+    /// The relay's numbers began anew.
+    Reset {
+        /// The newest number before.
+        before: Option<Cursor>,
+        /// The newest number now.
+        after: Option<Cursor>,
+    },
+}
+
+/// Turns frames into epochs of the log.
+#[derive(Debug)]
+pub struct Assembler {
+    setup: Setup,
+    seq: SeqWatch,
+    time: NetworkTime,
+    ceiling: Option<Timestamp>,
+    /// The first frames, until network time is known.
+    held: Option<Vec<Bytes>>,
+    epoch: Epoch,
+    frames: u64,
+    events: Vec<Message>,
+    event_bytes: usize,
+    counts: Counts,
+    cuts: Vec<Cut>,
+    notes: Vec<Note>,
+    samples: [u8; DropReason::ALL.len()],
+    unusable_row: u32,
+}
+
+impl Assembler {
+    /// Goes on behind the log's newest tick, at its position if it is of the same stream.
+    pub fn new(setup: Setup, newest: Option<&Tick>) -> Self {
+        let ours = newest.filter(|tick| tick.host == setup.host);
+        let position = ours.map(Position::of).unwrap_or_default();
+        Self {
+            setup,
+            seq: SeqWatch::at(position.cursor),
+            time: NetworkTime::at(newest.map_or(Timestamp(0), |tick| tick.time)),
+            ceiling: None,
+            held: Some(Vec::new()),
+            epoch: newest.map_or(Epoch(0), |tick| tick.epoch),
+            frames: position.frames,
+            events: Vec::new(),
+            event_bytes: 0,
+            counts: Counts::default(),
+            cuts: Vec::new(),
+            notes: Vec::new(),
+            samples: [0; DropReason::ALL.len()],
+            unusable_row: 0,
+        }
+    }
+
+    /// Tells our own clock, which network time of a live stream may not pass.
+    pub fn clock(&mut self, now: Timestamp) {
+        self.ceiling = self.setup.live.then_some(now);
+    }
+
+    /// The next binary message of the stream.
+    pub fn frame(&mut self, bytes: Bytes) {
+        let Some(held) = &mut self.held else {
+            self.judge(&bytes, true);
+            return self.end_if_full();
+        };
+        if let Ok(frame) = decode(&bytes, self.setup.verify)
+            && let Some(time) = numbers(&frame).and_then(|(_, time)| time)
+        {
+            self.time.note(time);
+        }
+        held.push(bytes);
+        if held.len() == time::WINDOW {
+            self.release();
+        }
+    }
+
+    /// The next message of the stream, which is not a binary one.
+    pub fn text(&mut self, bytes: &Bytes) {
+        self.frames += 1;
+        self.counts.frame("unreadable", bytes.len());
+        self.unusable(DropReason::FrameText, bytes);
+        self.end_if_full();
+    }
+
+    /// A message of the stream was larger than the protocol allows; its bytes were not kept.
+    pub fn oversized(&mut self) {
+        self.frames += 1;
+        self.counts.frame("unreadable", 0);
+        self.unusable(DropReason::FrameSize, &Bytes::new());
+        self.end_if_full();
+    }
+
+    /// The connection was lost. The answer is where to go on: everything before was judged.
+    pub fn disconnected(&mut self) -> Position {
+        self.release();
+        self.counts.disconnects += 1;
+        self.unusable_row = 0;
+        self.position()
+    }
+
+    /// Ends the epoch. `last`: the stream ends here.
+    ///
+    /// Without effect while nothing is known of the stream's time, and, within a recording, while it is not decided
+    /// whether its numbers begin anew: then a tick's count of frames would cover some whose events are still missing.
+    pub fn tick(&mut self, last: bool) {
+        self.release();
+        if last {
+            let repeated = self.seq.acquit();
+            self.counts.drop(DropReason::SeqRepeated, repeated);
+        }
+        let undecided = !self.setup.live && self.seq.suspects() > 0;
+        let timeless = self.time.now() == Timestamp(0) && self.events.is_empty();
+        if last || !undecided && !timeless {
+            self.end_epoch(last);
+        }
+    }
+
+    /// The epochs that ended since the last call.
+    pub fn take_cuts(&mut self) -> Vec<Cut> {
+        std::mem::take(&mut self.cuts)
+    }
+
+    /// What there is to do or tell since the last call.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// How far the stream was read.
+    pub fn position(&self) -> Position {
+        Position {
+            cursor: self.seq.newest(),
+            frames: self.frames,
+        }
+    }
+
+    /// Network time.
+    pub fn now(&self) -> Timestamp {
+        self.time.now()
+    }
+
+    /// How many frames were read since a position, those included that are still held back.
+    pub fn read_since(&self, begin: Position) -> u64 {
+        let held = self.held.as_ref().map_or(0, Vec::len) as u64;
+        self.frames - begin.frames + held
+    }
+
+    /// Whether the stream goes on by itself.
+    pub fn live(&self) -> bool {
+        self.setup.live
+    }
+
+    /// How many messages in a row were of no use at all.
+    pub fn unusable_row(&self) -> u32 {
+        self.unusable_row
+    }
+
+    fn release(&mut self) {
+        let Some(held) = self.held.take() else { return };
+        if held.is_empty() {
+            self.held = Some(held);
+            return;
+        }
+        self.time.advance(self.ceiling);
+        for bytes in held {
+            self.judge(&bytes, false);
+            self.end_if_full();
+        }
+    }
+
+    /// Reads a frame and does what it says. `note`: its time is news to the clock.
+    fn judge(&mut self, bytes: &Bytes, note: bool) {
+        let decoded = decode(bytes, self.setup.verify);
+        if let Ok(frame) = &decoded
+            && numbers(frame).is_some_and(|(seq, _)| self.seq.begins_row(seq))
+            && !self.events.is_empty()
+        {
+            self.end_epoch(false);
+        }
+        self.frames += 1;
+        match decoded {
+            Ok(frame) => {
+                self.unusable_row = 0;
+                self.counts.frame(kind(&frame), bytes.len());
+                self.order(&frame, bytes, note);
+            }
+            Err(rejected) => self.reject(&rejected, bytes),
+        }
+    }
+
+    fn order(&mut self, frame: &Frame<'_>, bytes: &Bytes, note: bool) {
+        let Some((seq, time)) = numbers(frame) else {
+            return self.unnumbered(frame, bytes);
+        };
+        let numbered = Numbered { seq, time, bytes };
+        match self.seq.step(&numbered, self.time.newest_agreed()) {
+            Step::New { missing, repeated } => {
+                self.counts.drop(DropReason::SeqRepeated, repeated);
+                self.counts.gaps += u64::from(missing > 0);
+                self.counts.missing_seqs += missing;
+                if note && let Some(time) = time {
+                    self.time.note(time);
+                    self.time.advance(self.ceiling);
+                }
+                self.apply(frame, bytes);
+            }
+            Step::Old { repeated } => self.counts.drop(DropReason::SeqRepeated, repeated),
+            Step::Reset {
+                frames,
+                lost,
+                before,
+            } => {
+                self.counts.drop(DropReason::SeqRepeated, lost);
+                self.begin_anew(&frames, before);
+            }
+        }
+    }
+
+    fn begin_anew(&mut self, frames: &[Bytes], before: Cursor) {
+        self.counts.resets += 1;
+        for bytes in frames {
+            if let Ok(frame) = decode(bytes, self.setup.verify) {
+                self.order(&frame, bytes, true);
+            }
+        }
+        self.notes.push(Note::Reset {
+            before: Some(before),
+            after: self.seq.newest(),
+        });
+    }
+
+    fn reject(&mut self, rejected: &Rejected, bytes: &Bytes) {
+        self.counts
+            .frame(rejected.kind.unwrap_or("unreadable"), bytes.len());
+        if let Some(seq) = rejected.seq {
+            self.seq.pass(seq);
+        }
+        if rejected.kind.is_some() {
+            self.unusable_row = 0;
+            return self.drop(rejected.reason, bytes);
+        }
+        self.unusable(rejected.reason, bytes);
+    }
+
+    fn unusable(&mut self, reason: DropReason, bytes: &Bytes) {
+        self.unusable_row = self.unusable_row.saturating_add(1);
+        self.drop(reason, bytes);
+    }
+
+    fn drop(&mut self, reason: DropReason, bytes: &Bytes) {
+        self.counts.drop(reason, 1);
+        let told = &mut self.samples[reason as usize];
+        if *told < SAMPLES_MAX {
+            *told += 1;
+            let frame = bytes.clone();
+            self.notes.push(Note::Dropped { reason, frame });
+        }
+    }
+
+    fn push(&mut self, event: Event, bytes: usize) {
+        self.counts.event(&event.body);
+        self.event_bytes += bytes;
+        self.events.push(Message::Event(event));
+    }
+
+    fn end_if_full(&mut self) {
+        let events_max = self.setup.tick_events_max.max(1);
+        if self.events.len() >= events_max
+            || self.event_bytes >= CUT_BYTES_MAX
+            || self.counts.frames >= FRAMES_PER_EVENT.saturating_mul(events_max as u64)
+        {
+            self.tick(false);
+        }
+    }
+
+    fn end_epoch(&mut self, last: bool) {
+        self.epoch.0 += 1;
+        let counts = std::mem::take(&mut self.counts);
+        let tick = Tick {
+            epoch: self.epoch,
+            time: self.time.now(),
+            host: self.setup.host.clone(),
+            cursor: self.seq.newest().unwrap_or_default(),
+            frames: self.frames,
+            last,
+            counts: counts.by_name(),
+        };
+        let mut messages = std::mem::take(&mut self.events);
+        messages.push(Message::Tick(tick.clone()));
+        self.event_bytes = 0;
+        self.cuts.push(Cut {
+            messages,
+            tick,
+            counts,
+        });
+    }
+}
+
+/// The counter of a frame.
+fn kind(frame: &Frame<'_>) -> &'static str {
+    match frame {
+        Frame::Commit(_) => "#commit",
+        Frame::Identity { .. } => "#identity",
+        Frame::Account { .. } => "#account",
+        Frame::Sync { .. } => "#sync",
+        Frame::Info { .. } => "#info",
+        Frame::Error { .. } => "error",
+        Frame::Unknown { .. } => "other",
+    }
+}
+
+/// Number and time of a frame that has a place in the stream.
+fn numbers(frame: &Frame<'_>) -> Option<(Cursor, Option<Timestamp>)> {
+    let (seq, time) = match frame {
+        Frame::Commit(commit) => (commit.seq, commit.time),
+        Frame::Identity { seq, time, .. }
+        | Frame::Account { seq, time, .. }
+        | Frame::Sync { seq, time, .. } => (*seq, *time),
+        Frame::Unknown { seq, .. } => return seq.map(|seq| (seq, None)),
+        Frame::Info { .. } | Frame::Error { .. } => return None,
+    };
+    Some((seq, Timestamp::parse(time)))
+}

@@ -1,0 +1,165 @@
+//! What a frame that is new does: events, or a reason why not.
+
+use bytes::Bytes;
+use skytide_core::event::{Body, DropReason, Event, Moved, Op};
+use skytide_core::id::{Cursor, Did, Tid};
+
+use super::{Assembler, Note};
+use crate::frame::{self, Commit, Frame};
+
+/// How far a revision may lie ahead of network time.
+const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
+/// Bytes of an event besides its record, about.
+const EVENT_BYTES: usize = 160;
+/// Characters of a relay's own words that are kept.
+const WORDS_MAX: usize = 200;
+
+impl Assembler {
+    /// Does what a frame says that is the next of the stream.
+    pub(super) fn apply(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
+        if did(frame).is_some_and(|did| !self.setup.filter.did(did)) {
+            return self.counts.drop(DropReason::FilterDid, 1);
+        }
+        match frame {
+            Frame::Commit(commit) => self.commit(commit, bytes),
+            Frame::Identity {
+                seq, did, handle, ..
+            } => {
+                let handle = handle.map(Box::from);
+                self.event(*seq, did, Body::Identity { handle });
+            }
+            Frame::Account {
+                seq,
+                did,
+                active,
+                status,
+                ..
+            } => {
+                let (active, status) = (*active, status.map(Box::from));
+                self.event(*seq, did, Body::Account { active, status });
+            }
+            Frame::Sync { seq, did, rev, .. } if self.credible(*rev) => {
+                let why = Moved::Sync;
+                self.event(*seq, did, Body::Moved { rev: *rev, why });
+            }
+            Frame::Sync { .. } => self.drop(DropReason::RevFuture, bytes),
+            Frame::Info { .. } | Frame::Error { .. } | Frame::Unknown { .. } => {
+                self.unnumbered(frame, bytes);
+            }
+        }
+    }
+
+    /// Does what a frame says that has no place in the stream.
+    pub(super) fn unnumbered(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
+        match frame {
+            Frame::Info { name, message } => {
+                self.counts.info(name);
+                let (name, message) = (words(name), words(message.unwrap_or_default()));
+                self.notes.push(Note::Info { name, message });
+            }
+            Frame::Error { name, message } => {
+                self.counts.error(name);
+                self.drop(DropReason::FrameError, bytes);
+                let (name, message) = (words(name), words(message.unwrap_or_default()));
+                self.notes.push(Note::Error { name, message });
+            }
+            _ => self.drop(DropReason::FrameType, bytes),
+        }
+    }
+
+    fn commit(&mut self, commit: &Commit<'_>, bytes: &Bytes) {
+        if !self.credible(commit.rev) {
+            return self.drop(DropReason::RevFuture, bytes);
+        }
+        for &reason in &commit.drops {
+            self.drop(reason, bytes);
+        }
+        if commit.too_big {
+            self.drop(DropReason::CommitTooBig, bytes);
+        }
+        if commit.too_big || commit.ops.is_empty() {
+            let why = if commit.too_big {
+                Moved::TooBig
+            } else {
+                Moved::Empty
+            };
+            let rev = commit.rev;
+            return self.event(commit.seq, &commit.did, Body::Moved { rev, why });
+        }
+        self.count_repeated_paths(commit);
+        let since = commit.since.filter(|_| self.setup.filter.all_collections());
+        for op in &commit.ops {
+            if self.setup.filter.collection(op.collection) {
+                self.op(commit, op, since);
+            } else {
+                self.counts.drop(DropReason::FilterCollection, 1);
+            }
+        }
+    }
+
+    fn op(&mut self, commit: &Commit<'_>, op: &frame::Op<'_>, since: Option<Tid>) {
+        let (Ok(collection), Ok(rkey)) = (op.collection.parse(), op.rkey.parse()) else {
+            return self.counts.drop(DropReason::OpPath, 1);
+        };
+        let body = Body::Op(Op {
+            rev: commit.rev,
+            since,
+            action: op.action,
+            collection,
+            rkey,
+            cid: op.cid,
+            record: op.record.map(Box::from),
+        });
+        let event = Event {
+            host: self.setup.host.clone(),
+            seq: commit.seq,
+            index: op.index,
+            time: self.time.now(),
+            did: commit.did.clone(),
+            body,
+        };
+        self.push(event, EVENT_BYTES + op.record.map_or(0, <[u8]>::len));
+    }
+
+    /// Writes an event that is no operation.
+    fn event(&mut self, seq: Cursor, did: &Did, body: Body) {
+        let event = Event {
+            host: self.setup.host.clone(),
+            seq,
+            index: 0,
+            time: self.time.now(),
+            did: did.clone(),
+            body,
+        };
+        self.push(event, EVENT_BYTES);
+    }
+
+    fn credible(&self, rev: Tid) -> bool {
+        let now_micros = self.time.now().0.saturating_mul(1_000);
+        rev.micros() <= now_micros.saturating_add(REV_AHEAD_MICROS_MAX)
+    }
+
+    fn count_repeated_paths(&mut self, commit: &Commit<'_>) {
+        if commit.ops.len() < 2 {
+            return;
+        }
+        let paths = commit.ops.iter().map(|op| (op.collection, op.rkey));
+        let distinct: std::collections::BTreeSet<_> = paths.collect();
+        self.counts.paths_repeated += (commit.ops.len() - distinct.len()) as u64;
+    }
+}
+
+fn did<'a>(frame: &'a Frame<'_>) -> Option<&'a Did> {
+    match frame {
+        Frame::Commit(commit) => Some(&commit.did),
+        Frame::Identity { did, .. } | Frame::Account { did, .. } | Frame::Sync { did, .. } => {
+            Some(did)
+        }
+        Frame::Info { .. } | Frame::Error { .. } | Frame::Unknown { .. } => None,
+    }
+}
+
+/// A relay's own words, cut to a length fit for a log line.
+fn words(text: &str) -> String {
+    text.chars().take(WORDS_MAX).collect()
+}

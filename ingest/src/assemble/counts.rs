@@ -1,0 +1,254 @@
+//! What is counted between two ticks. Arrays, as every frame passes here; names only where a tick needs them.
+
+use std::collections::BTreeMap;
+
+use skytide_core::event::{Action, Body, DropReason};
+
+/// Kinds of frames with a counter of their own; all others are `other`.
+pub(crate) const KINDS: [&str; 8] = [
+    "#commit",
+    "#identity",
+    "#account",
+    "#sync",
+    "#info",
+    "error",
+    "unreadable",
+    "other",
+];
+/// Notes of the relay with a counter of their own; all others are `other`.
+const INFOS: [&str; 2] = ["OutdatedCursor", "other"];
+/// Errors of the relay with a counter of their own; all others are `other`.
+const ERRORS: [&str; 3] = ["FutureCursor", "ConsumerTooSlow", "other"];
+const REASONS: usize = DropReason::ALL.len();
+
+/// Collections with a label of their own in metrics and summaries; all others are `other`.
+pub const COLLECTIONS: [&str; 19] = [
+    "app.bsky.actor.profile",
+    "app.bsky.actor.status",
+    "app.bsky.feed.generator",
+    "app.bsky.feed.like",
+    "app.bsky.feed.post",
+    "app.bsky.feed.postgate",
+    "app.bsky.feed.repost",
+    "app.bsky.feed.threadgate",
+    "app.bsky.graph.block",
+    "app.bsky.graph.follow",
+    "app.bsky.graph.list",
+    "app.bsky.graph.listblock",
+    "app.bsky.graph.listitem",
+    "app.bsky.graph.starterpack",
+    "app.bsky.graph.verification",
+    "app.bsky.labeler.service",
+    "app.bsky.notification.declaration",
+    "chat.bsky.actor.declaration",
+    "other",
+];
+const OTHER: usize = COLLECTIONS.len() - 1;
+const ACTIONS: [Action; 3] = [Action::Create, Action::Update, Action::Delete];
+
+/// Sums since the tick before.
+#[derive(Clone, Debug, Default)]
+pub struct Counts {
+    /// Frames read.
+    pub frames: u64,
+    /// Their bytes.
+    pub frame_bytes: u64,
+    /// Events written to the log.
+    pub events: u64,
+    /// Places in the stream where numbers were left out.
+    pub gaps: u64,
+    /// Numbers left out.
+    pub missing_seqs: u64,
+    /// How often the relay's numbering began anew.
+    pub resets: u64,
+    /// How often the connection was lost.
+    pub disconnects: u64,
+    /// Operations on a path that an earlier operation of the same commit had named: legal, applied in order.
+    pub paths_repeated: u64,
+    kinds: [u64; KINDS.len()],
+    infos: [u64; INFOS.len()],
+    errors: [u64; ERRORS.len()],
+    drops: [u64; REASONS],
+    ops: [[u64; ACTIONS.len()]; COLLECTIONS.len()],
+    identities: u64,
+    accounts: u64,
+    moved: u64,
+}
+
+impl Counts {
+    pub(crate) fn frame(&mut self, kind: &str, bytes: usize) {
+        self.frames += 1;
+        self.frame_bytes += bytes as u64;
+        self.kinds[place(&KINDS, kind)] += 1;
+    }
+
+    pub(crate) fn info(&mut self, name: &str) {
+        self.infos[place(&INFOS, name)] += 1;
+    }
+
+    pub(crate) fn error(&mut self, name: &str) {
+        self.errors[place(&ERRORS, name)] += 1;
+    }
+
+    pub(crate) fn drop(&mut self, reason: DropReason, count: u64) {
+        self.drops[reason as usize] += count;
+    }
+
+    pub(crate) fn event(&mut self, body: &Body) {
+        self.events += 1;
+        match body {
+            Body::Op(op) => {
+                self.ops[collection_place(op.collection.as_str())][op.action as usize] += 1;
+            }
+            Body::Identity { .. } => self.identities += 1,
+            Body::Account { .. } => self.accounts += 1,
+            Body::Moved { .. } => self.moved += 1,
+        }
+    }
+
+    /// Drops by reason, those that happened.
+    pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        let drops = DropReason::ALL.iter().map(|&r| (r, self.drops[r as usize]));
+        drops.filter(|&(_, count)| count > 0)
+    }
+
+    /// Frames by kind, those that came.
+    pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        KINDS
+            .into_iter()
+            .zip(self.kinds)
+            .filter(|&(_, count)| count > 0)
+    }
+
+    /// Operations by collection and action, those that came.
+    pub fn ops(&self) -> impl Iterator<Item = (&'static str, Action, u64)> {
+        let rows = COLLECTIONS.into_iter().zip(&self.ops);
+        let cells = rows.flat_map(|(collection, row)| {
+            ACTIONS
+                .into_iter()
+                .zip(row)
+                .map(move |(action, &count)| (collection, action, count))
+        });
+        cells.filter(|&(_, _, count)| count > 0)
+    }
+
+    /// Events that are no operations: identities, accounts, and repos that moved without operations.
+    pub fn others(&self) -> [(&'static str, u64); 3] {
+        [
+            ("identity", self.identities),
+            ("account", self.accounts),
+            ("moved", self.moved),
+        ]
+    }
+
+    /// The counters of a tick, by name (`docs/recordings.md`); those that are not zero.
+    pub fn by_name(&self) -> BTreeMap<Box<str>, u64> {
+        let plain = [
+            ("frames", self.frames),
+            ("frame_bytes", self.frame_bytes),
+            ("events", self.events),
+            ("gaps", self.gaps),
+            ("missing_seqs", self.missing_seqs),
+            ("resets", self.resets),
+            ("disconnects", self.disconnects),
+            ("paths_repeated", self.paths_repeated),
+        ];
+        let plain = plain.map(|(name, count)| (Box::from(name), count));
+        let named = |group: &'static str, names: &[&'static str], counts: &[u64]| {
+            let pairs = names.iter().zip(counts);
+            pairs
+                .map(|(name, &count)| (format!("{group}/{name}").into_boxed_str(), count))
+                .collect::<Vec<_>>()
+        };
+        let reasons = DropReason::ALL.iter().map(|reason| reason.as_str());
+        plain
+            .into_iter()
+            .chain(named("frames", &KINDS, &self.kinds))
+            .chain(named("info", &INFOS, &self.infos))
+            .chain(named("error", &ERRORS, &self.errors))
+            .chain(named("dropped", &reasons.collect::<Vec<_>>(), &self.drops))
+            .filter(|&(_, count)| count > 0)
+            .collect()
+    }
+
+    /// Adds the counts of a later stretch.
+    pub fn add(&mut self, later: &Self) {
+        let pairs = [
+            (&mut self.frames, later.frames),
+            (&mut self.frame_bytes, later.frame_bytes),
+            (&mut self.events, later.events),
+            (&mut self.gaps, later.gaps),
+            (&mut self.missing_seqs, later.missing_seqs),
+            (&mut self.resets, later.resets),
+            (&mut self.disconnects, later.disconnects),
+            (&mut self.paths_repeated, later.paths_repeated),
+            (&mut self.identities, later.identities),
+            (&mut self.accounts, later.accounts),
+            (&mut self.moved, later.moved),
+        ];
+        for (sum, count) in pairs {
+            *sum += count;
+        }
+        add_each(&mut self.kinds, &later.kinds);
+        add_each(&mut self.infos, &later.infos);
+        add_each(&mut self.errors, &later.errors);
+        add_each(&mut self.drops, &later.drops);
+        for (row, count) in self.ops.iter_mut().zip(&later.ops) {
+            add_each(row, count);
+        }
+    }
+}
+
+fn add_each(sums: &mut [u64], counts: &[u64]) {
+    for (sum, count) in sums.iter_mut().zip(counts) {
+        *sum += count;
+    }
+}
+
+/// The place of a name, or the last one, which stands for all others.
+fn place(names: &[&str], name: &str) -> usize {
+    let found = names.iter().position(|&known| known == name);
+    found.unwrap_or(names.len() - 1)
+}
+
+fn collection_place(name: &str) -> usize {
+    COLLECTIONS[..OTHER].binary_search(&name).unwrap_or(OTHER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_stand_in_the_order_they_are_searched_by() {
+        assert!(COLLECTIONS[..OTHER].is_sorted());
+        for (i, &reason) in DropReason::ALL.iter().enumerate() {
+            assert_eq!(reason as usize, i);
+        }
+        for (i, action) in ACTIONS.into_iter().enumerate() {
+            assert_eq!(action as usize, i);
+        }
+    }
+
+    #[test]
+    fn names_are_bounded_whatever_the_stream_says() {
+        let mut counts = Counts::default();
+        for i in 0..1_000 {
+            counts.frame(&format!("#new{i}"), 1);
+            counts.info(&format!("Note{i}"));
+            counts.error(&format!("Error{i}"));
+        }
+        let names: Vec<_> = counts.by_name().into_iter().collect();
+        let expected = [
+            ("error/other", 1_000),
+            ("frame_bytes", 1_000),
+            ("frames", 1_000),
+            ("frames/other", 1_000),
+            ("info/other", 1_000),
+        ];
+        assert_eq!(
+            names,
+            expected.map(|(name, count)| (Box::from(name), count))
+        );
+    }
+}

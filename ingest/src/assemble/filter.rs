@@ -1,0 +1,192 @@
+//! Which collections and accounts are read.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use skytide_core::id::{Did, is_nsid};
+
+use crate::Options;
+
+/// Which collections and accounts are read. The default reads all.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Empty: all.
+    collections: Vec<Pattern>,
+    allow: Option<BTreeSet<Did>>,
+    deny: BTreeSet<Did>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Pattern {
+    Whole(Box<str>),
+    /// With the dot at its end.
+    Prefix(Box<str>),
+}
+
+/// A filter cannot be used as it is written.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// Not a collection, and not a prefix with a wildcard.
+    #[error("{0:?} is neither a collection nor a prefix as \"app.bsky.*\"")]
+    Collection(String),
+    /// The file of accounts is not readable.
+    #[error("could not read the accounts in {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A line of the file of accounts is no DID.
+    #[error("line {line} of {} is not a DID", path.display())]
+    Did {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        #[source]
+        source: skytide_core::id::IdError,
+    },
+}
+
+impl Filter {
+    /// What the options say, with the files that they name.
+    ///
+    /// # Errors
+    /// A pattern is not one, or a file is not readable or has a line that is no DID.
+    pub fn load(options: &Options) -> Result<Self, FilterError> {
+        let patterns = options.collections.iter().map(|text| pattern(text));
+        let mut collections: Vec<Pattern> = patterns.collect::<Result<_, _>>()?;
+        if collections.contains(&Pattern::Prefix("".into())) {
+            collections.clear();
+        }
+        let read = |path: &Option<PathBuf>| path.as_deref().map(dids).transpose();
+        Ok(Self {
+            collections,
+            allow: read(&options.dids_allow)?,
+            deny: read(&options.dids_deny)?.unwrap_or_default(),
+        })
+    }
+
+    /// Whether all collections are read.
+    pub fn all_collections(&self) -> bool {
+        self.collections.is_empty()
+    }
+
+    /// Whether this collection is read.
+    pub fn collection(&self, name: &str) -> bool {
+        self.collections.is_empty()
+            || self.collections.iter().any(|pattern| match pattern {
+                Pattern::Whole(whole) => **whole == *name,
+                Pattern::Prefix(prefix) => name.starts_with(&**prefix),
+            })
+    }
+
+    /// Whether this account is read.
+    pub fn did(&self, did: &Did) -> bool {
+        !self.deny.contains(did) && self.allow.as_ref().is_none_or(|allow| allow.contains(did))
+    }
+}
+
+fn pattern(text: &str) -> Result<Pattern, FilterError> {
+    let wrong = || FilterError::Collection(text.to_owned());
+    match text.strip_suffix('*') {
+        Some("") => Ok(Pattern::Prefix("".into())),
+        Some(prefix) if prefix.ends_with('.') && is_nsid(&format!("{prefix}x.x")) => {
+            Ok(Pattern::Prefix(prefix.into()))
+        }
+        None if is_nsid(text) => Ok(Pattern::Whole(text.into())),
+        _ => Err(wrong()),
+    }
+}
+
+fn dids(path: &Path) -> Result<BTreeSet<Did>, FilterError> {
+    let text = fs::read_to_string(path).map_err(|source| FilterError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    let lines = text.lines().enumerate().filter_map(|(i, line)| {
+        let did = line.split('#').next().unwrap_or_default().trim();
+        (!did.is_empty()).then_some((i + 1, did))
+    });
+    lines
+        .map(|(line, did)| {
+            did.parse().map_err(|source| FilterError::Did {
+                path: path.to_owned(),
+                line,
+                source,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(collections: &[&str]) -> Result<Filter, FilterError> {
+        Filter::load(&Options {
+            collections: collections.iter().map(ToString::to_string).collect(),
+            ..Options::default()
+        })
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_is_below_it_and_nothing_else() {
+        let filter = of(&["app.bsky.feed.*", "app.bsky.graph.follow"]).unwrap();
+        for (name, read) in [
+            ("app.bsky.feed.like", true),
+            ("app.bsky.feed.post", true),
+            ("app.bsky.feedback.post", false),
+            ("app.bsky.graph.follow", true),
+            ("app.bsky.graph.followed", false),
+            ("app.bsky.graph.block", false),
+        ] {
+            assert_eq!(filter.collection(name), read, "{name}");
+        }
+        assert!(!filter.all_collections());
+        assert!(of(&[]).unwrap().collection("com.example.anything"));
+        assert!(of(&["*"]).unwrap().collection("com.example.anything"));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for text in [
+            "",
+            "app.bsky.feed*",
+            "app.*.like",
+            "likes",
+            "app.bsky.feed.",
+            ".*",
+        ] {
+            assert!(of(&[text]).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_deny_file_wins_and_a_bad_line_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            Some(path)
+        };
+        let filter = Filter::load(&Options {
+            dids_allow: file("allow", "# ours\ndid:plc:a\n\n did:web:b.example # why\n"),
+            dids_deny: file("deny", "did:plc:a\n"),
+            ..Options::default()
+        })
+        .unwrap();
+        let reads = |did: &str| filter.did(&did.parse().unwrap());
+        assert!(reads("did:web:b.example"));
+        assert!(!reads("did:plc:a") && !reads("did:plc:c"));
+        let error = Filter::load(&Options {
+            dids_deny: file("bad", "did:plc:a\nplc:a\n"),
+            ..Options::default()
+        });
+        assert!(error.unwrap_err().to_string().starts_with("line 2 of "));
+    }
+}

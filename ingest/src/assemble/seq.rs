@@ -1,0 +1,284 @@
+//! The relay's numbering: what is new, what was seen, and whether the numbers began anew.
+//!
+//! Numbers may skip (gaps are legal) and may repeat: a relay that takes the cursor as inclusive sends one frame
+//! again (indigo#837), one that rewinds after a restart many. Such frames were applied and are skipped. A relay may
+//! also lose its counter and start over (indigo#1133 went from 20 billion to 1); all it sends then has old numbers
+//! and would be skipped for ever. The two differ in time: what is sent again is not newer than what we had.
+//!
+//! The rule: a frame with an old number is a *suspect*. The numbering counts as reset when, of [`SUSPECTS`] suspects
+//! in a row with rising numbers, at least [`SUSPECTS_NEWER`] are newer than the newest time that the frames before
+//! them agreed on. The suspects are kept meanwhile, so that after a reset they are applied and nothing is lost.
+//! A frame with a new number ends the row: its suspects were repetitions. A number that does not rise within the row
+//! is a repetition, too.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use skytide_core::id::Cursor;
+use skytide_core::time::Timestamp;
+
+/// Suspects in a row that decide.
+pub(crate) const SUSPECTS: usize = 32;
+/// How many of them must be newer than everything before.
+pub(crate) const SUSPECTS_NEWER: usize = 24;
+/// Bytes of suspects kept at most; beyond, the oldest ones keep only their number and are lost in a reset.
+const SUSPECT_BYTES_MAX: usize = 16 << 20;
+/// A frame that could not be read moves the position by so much at most: its number is not to be trusted further.
+const UNREADABLE_STEP_MAX: u64 = 1_000;
+
+/// Where we stand in the relay's numbering.
+#[derive(Debug)]
+pub(crate) struct SeqWatch {
+    newest: Option<Cursor>,
+    suspects: VecDeque<Suspect>,
+    suspect_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Suspect {
+    seq: Cursor,
+    newer: bool,
+    bytes: Option<Bytes>,
+}
+
+/// What a number means.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// New, with so many numbers left out before it, and so many suspects that turned out to be repetitions.
+    New { missing: u64, repeated: u64 },
+    /// Old: kept aside or skipped. So many frames (this one or earlier suspects) are certain repetitions now.
+    Old { repeated: u64 },
+    /// The numbering began anew: these frames, the newest among them, are to be applied from the start.
+    Reset {
+        frames: Vec<Bytes>,
+        lost: u64,
+        before: Cursor,
+    },
+}
+
+/// A frame as far as its number goes.
+pub(crate) struct Numbered<'a> {
+    pub(crate) seq: Cursor,
+    pub(crate) time: Option<Timestamp>,
+    pub(crate) bytes: &'a Bytes,
+}
+
+impl SeqWatch {
+    pub(crate) fn at(newest: Option<Cursor>) -> Self {
+        Self {
+            newest,
+            suspects: VecDeque::new(),
+            suspect_bytes: 0,
+        }
+    }
+
+    /// The newest number applied.
+    pub(crate) fn newest(&self) -> Option<Cursor> {
+        self.newest
+    }
+
+    /// Whether a frame of this number would be the first suspect of a row.
+    pub(crate) fn begins_row(&self, seq: Cursor) -> bool {
+        self.suspects.is_empty() && self.newest.is_some_and(|newest| seq < newest)
+    }
+
+    /// Frames kept aside until it is decided what they are.
+    pub(crate) fn suspects(&self) -> usize {
+        self.suspects.len()
+    }
+
+    /// Judges the next frame; `agreed` is the newest time of those before it.
+    pub(crate) fn step(&mut self, frame: &Numbered<'_>, agreed: Timestamp) -> Step {
+        match self.newest {
+            Some(newest) if frame.seq == newest && self.suspects.is_empty() => {
+                Step::Old { repeated: 1 }
+            }
+            Some(newest) if frame.seq <= newest => self.suspect(frame, agreed, newest),
+            newest => {
+                let repeated = self.acquit();
+                self.newest = Some(frame.seq);
+                let missing = newest.map_or(0, |newest| frame.seq.0 - newest.0 - 1);
+                Step::New { missing, repeated }
+            }
+        }
+    }
+
+    /// Takes note of a frame that says nothing we can use, so that it is not asked for again.
+    pub(crate) fn pass(&mut self, seq: Cursor) {
+        if let Some(newest) = self.newest
+            && (1..=UNREADABLE_STEP_MAX).contains(&seq.0.saturating_sub(newest.0))
+        {
+            self.newest = Some(seq);
+        }
+    }
+
+    /// Ends a row of suspects: they were repetitions. Answers how many.
+    pub(crate) fn acquit(&mut self) -> u64 {
+        self.suspect_bytes = 0;
+        let count = self.suspects.len() as u64;
+        self.suspects.clear();
+        count
+    }
+
+    fn suspect(&mut self, frame: &Numbered<'_>, agreed: Timestamp, newest: Cursor) -> Step {
+        if self
+            .suspects
+            .back()
+            .is_some_and(|last| frame.seq == last.seq)
+        {
+            return Step::Old { repeated: 1 };
+        }
+        let mut repeated = 0;
+        if self
+            .suspects
+            .back()
+            .is_some_and(|last| frame.seq < last.seq)
+        {
+            repeated += self.acquit();
+        }
+        self.suspects.push_back(Suspect {
+            seq: frame.seq,
+            newer: frame.time.is_some_and(|time| time > agreed),
+            bytes: Some(frame.bytes.clone()),
+        });
+        self.suspect_bytes += frame.bytes.len();
+        if self.suspects.len() > SUSPECTS {
+            self.forget_oldest();
+            repeated += 1;
+        }
+        self.spare_bytes();
+        let newer = self.suspects.iter().filter(|suspect| suspect.newer).count();
+        if self.suspects.len() < SUSPECTS || newer < SUSPECTS_NEWER {
+            return Step::Old { repeated };
+        }
+        self.reset(newest)
+    }
+
+    fn reset(&mut self, before: Cursor) -> Step {
+        let total = self.suspects.len() as u64;
+        let frames: Vec<Bytes> = self.suspects.drain(..).filter_map(|s| s.bytes).collect();
+        self.suspect_bytes = 0;
+        self.newest = None;
+        let lost = total - frames.len() as u64;
+        Step::Reset {
+            frames,
+            lost,
+            before,
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.suspects.pop_front() {
+            self.suspect_bytes -= oldest.bytes.map_or(0, |bytes| bytes.len());
+        }
+    }
+
+    fn spare_bytes(&mut self) {
+        for suspect in &mut self.suspects {
+            if self.suspect_bytes <= SUSPECT_BYTES_MAX {
+                return;
+            }
+            self.suspect_bytes -= suspect.bytes.take().map_or(0, |bytes| bytes.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AGREED: Timestamp = Timestamp(1_000);
+
+    fn step(watch: &mut SeqWatch, seq: u64, time: u64) -> Step {
+        let bytes = Bytes::from(seq.to_be_bytes().to_vec());
+        let frame = Numbered {
+            seq: Cursor(seq),
+            time: Some(Timestamp(time)),
+            bytes: &bytes,
+        };
+        watch.step(&frame, AGREED)
+    }
+
+    #[test]
+    fn gaps_are_counted_and_repetitions_skipped() {
+        let mut watch = SeqWatch::at(Some(Cursor(10)));
+        let new = |missing, repeated| Step::New { missing, repeated };
+        assert_eq!(step(&mut watch, 11, 1), new(0, 0));
+        assert_eq!(step(&mut watch, 15, 1), new(3, 0));
+        assert_eq!(step(&mut watch, 15, 1), Step::Old { repeated: 1 });
+        assert_eq!(step(&mut watch, 14, 1), Step::Old { repeated: 0 });
+        assert_eq!(step(&mut watch, 14, 1), Step::Old { repeated: 1 });
+        assert_eq!(step(&mut watch, 12, 1), Step::Old { repeated: 1 });
+        assert_eq!(step(&mut watch, 16, 1), new(0, 1));
+        assert_eq!(watch.newest(), Some(Cursor(16)));
+    }
+
+    #[test]
+    fn old_frames_sent_again_are_never_a_reset() {
+        let mut watch = SeqWatch::at(Some(Cursor(10_000)));
+        let repeated: u64 = (1..=10_000)
+            .map(|seq| match step(&mut watch, seq, 1_000) {
+                Step::Old { repeated } => repeated,
+                other => panic!("{other:?}"),
+            })
+            .sum();
+        assert_eq!(repeated, 10_000 - SUSPECTS as u64);
+        let new = step(&mut watch, 10_001, 1_000);
+        let (missing, repeated) = (0, SUSPECTS as u64);
+        assert_eq!(new, Step::New { missing, repeated });
+    }
+
+    #[test]
+    fn numbers_that_begin_anew_are_a_reset_and_lose_nothing() {
+        let mut watch = SeqWatch::at(Some(Cursor(20_000_000_000)));
+        for seq in 1..SUSPECTS as u64 {
+            let time = if seq % 4 == 0 { 900 } else { 2_000 };
+            assert_eq!(step(&mut watch, seq, time), Step::Old { repeated: 0 });
+        }
+        let Step::Reset {
+            frames,
+            lost: 0,
+            before: Cursor(20_000_000_000),
+        } = step(&mut watch, SUSPECTS as u64, 2_000)
+        else {
+            panic!("no reset");
+        };
+        let seqs: Vec<u64> = frames
+            .iter()
+            .map(|bytes| u64::from_be_bytes(bytes[..].try_into().unwrap()))
+            .collect();
+        assert_eq!(seqs, (1..=SUSPECTS as u64).collect::<Vec<_>>());
+        assert_eq!(watch.newest(), None);
+    }
+
+    #[test]
+    fn kept_suspects_are_bounded_in_bytes() {
+        let mut watch = SeqWatch::at(Some(Cursor(1_000)));
+        let bytes = Bytes::from(vec![0; 5_000_000]);
+        for seq in 1..=SUSPECTS as u64 {
+            let frame = Numbered {
+                seq: Cursor(seq),
+                time: Some(Timestamp(2_000)),
+                bytes: &bytes,
+            };
+            match watch.step(&frame, AGREED) {
+                Step::Old { .. } => assert!(watch.suspect_bytes <= SUSPECT_BYTES_MAX),
+                Step::Reset { frames, lost, .. } => {
+                    assert_eq!((frames.len(), lost), (3, SUSPECTS as u64 - 3));
+                    return;
+                }
+                Step::New { .. } => panic!("seq {seq} is old"),
+            }
+        }
+        panic!("no reset");
+    }
+
+    #[test]
+    fn an_unreadable_frame_moves_the_position_only_a_little() {
+        let mut watch = SeqWatch::at(Some(Cursor(10)));
+        watch.pass(Cursor(12));
+        watch.pass(Cursor(1 << 60));
+        watch.pass(Cursor(3));
+        assert_eq!(watch.newest(), Some(Cursor(12)));
+    }
+}

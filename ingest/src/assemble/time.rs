@@ -1,0 +1,117 @@
+//! Network time: the running median of what the frames say.
+
+use std::collections::VecDeque;
+
+use skytide_core::time::Timestamp;
+
+/// Frames whose median counts: odd, so that the median is one of them.
+pub(crate) const WINDOW: usize = 31;
+
+/// The clock of the stream. One forged clock moves nothing: half of the last frames must agree.
+///
+/// It never goes back. With a ceiling (our own clock, for a live stream) it never goes ahead of that either, except
+/// where it already stood there. State: the last [`WINDOW`] times.
+#[derive(Debug)]
+pub(crate) struct NetworkTime {
+    /// In the order of arrival.
+    last: VecDeque<Timestamp>,
+    /// The same times, sorted.
+    sorted: Vec<Timestamp>,
+    now: Timestamp,
+}
+
+impl NetworkTime {
+    /// A clock that stands at `now` and has seen no frame.
+    pub(crate) fn at(now: Timestamp) -> Self {
+        Self {
+            last: VecDeque::with_capacity(WINDOW),
+            sorted: Vec::with_capacity(WINDOW),
+            now,
+        }
+    }
+
+    /// The time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Takes note of a frame's time, without moving the clock.
+    pub(crate) fn note(&mut self, time: Timestamp) {
+        if self.last.len() == WINDOW
+            && let Some(oldest) = self.last.pop_front()
+            && let Ok(at) = self.sorted.binary_search(&oldest)
+        {
+            self.sorted.remove(at);
+        }
+        self.last.push_back(time);
+        let at = self.sorted.partition_point(|&other| other <= time);
+        self.sorted.insert(at, time);
+    }
+
+    /// Moves the clock to the median of the times noted, but not back and not beyond `ceiling`.
+    pub(crate) fn advance(&mut self, ceiling: Option<Timestamp>) {
+        let Some(&median) = self.sorted.get(self.sorted.len().saturating_sub(1) / 2) else {
+            return;
+        };
+        let median = ceiling.map_or(median, |ceiling| median.min(ceiling));
+        self.now = self.now.max(median);
+    }
+
+    /// The newest time that frames agree on: the second newest of the last ones, or the clock if that is later.
+    pub(crate) fn newest_agreed(&self) -> Timestamp {
+        let second = self.sorted.iter().rev().nth(1).copied();
+        second.unwrap_or_default().max(self.now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(times: &[u64], ceiling: Option<u64>) -> u64 {
+        let mut time = NetworkTime::at(Timestamp(0));
+        for &t in times {
+            time.note(Timestamp(t));
+            time.advance(ceiling.map(Timestamp));
+        }
+        time.now().0
+    }
+
+    #[test]
+    fn the_median_of_the_last_frames_is_the_time() {
+        let mut noise = 7_u64;
+        let times: Vec<u64> = (0..500)
+            .map(|i| {
+                noise = noise
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1);
+                1_000_000 + i * 10 + (noise >> 33) % 1_000
+            })
+            .collect();
+        let mut highest = 0;
+        for end in 1..=times.len() {
+            let mut last = times[end.saturating_sub(WINDOW)..end].to_vec();
+            last.sort_unstable();
+            highest = highest.max(last[(last.len() - 1) / 2]);
+            assert_eq!(after(&times[..end], None), highest, "after {end} frames");
+        }
+    }
+
+    #[test]
+    fn a_forged_clock_moves_nothing_and_time_never_goes_back() {
+        let steady = vec![5_000; WINDOW];
+        for forged in [0, u64::MAX] {
+            let mut times = steady.clone();
+            times.extend([forged; WINDOW / 2]);
+            assert_eq!(after(&times, None), 5_000);
+        }
+        let mut times = steady;
+        times.extend([4_000; 2 * WINDOW]);
+        assert_eq!(after(&times, None), 5_000);
+    }
+
+    #[test]
+    fn time_is_never_ahead_of_our_clock() {
+        assert_eq!(after(&[9_000; WINDOW], Some(8_000)), 8_000);
+    }
+}

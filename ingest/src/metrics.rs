@@ -1,0 +1,116 @@
+//! What ingest shows of itself, for Prometheus. Label sets are bounded, whatever the stream contains.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Registry, Unit};
+use skytide_core::event::Tick;
+use skytide_core::time::Timestamp;
+
+use crate::assemble::counts::Counts;
+
+type Label = (&'static str, &'static str);
+
+/// The metrics of ingest; clones are handles of the same ones.
+#[derive(Clone, Debug, Default)]
+pub struct Metrics {
+    frames: Family<[Label; 1], Counter>,
+    frame_bytes: Counter,
+    events: Family<[Label; 2], Counter>,
+    dropped: Family<[Label; 1], Counter>,
+    gaps: Counter,
+    missing_seqs: Counter,
+    resets: Counter,
+    disconnects: Counter,
+    connected: Gauge,
+    seq: Gauge,
+    epoch: Gauge,
+    lag_seconds: Gauge<f64, AtomicU64>,
+    queue_batches: Gauge,
+    queue_epochs: Gauge,
+    log_errors: Counter,
+}
+
+impl Metrics {
+    /// New metrics, registered under `skytide_ingest_`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let new = Self::default();
+        let r = registry.sub_registry_with_prefix("skytide_ingest");
+        r.register("frames", "Frames read, by type", new.frames.clone());
+        let help = "Bytes of the frames read";
+        r.register_with_unit("frame", help, Unit::Bytes, new.frame_bytes.clone());
+        let help = "Events written to the log, by collection and operation";
+        r.register("events", help, new.events.clone());
+        let help = "Inputs dropped in whole or in part, by reason";
+        r.register("dropped", help, new.dropped.clone());
+        let help = "Places where the relay left out numbers";
+        r.register("seq_gaps", help, new.gaps.clone());
+        let help = "Numbers that the relay left out";
+        r.register("seq_missing", help, new.missing_seqs.clone());
+        let help = "How often the relay's numbers began anew";
+        r.register("seq_resets", help, new.resets.clone());
+        let help = "Connections to the relay that were lost";
+        r.register("disconnects", help, new.disconnects.clone());
+        let help = "Whether a connection to the relay stands";
+        r.register("connected", help, new.connected.clone());
+        let help = "Newest number of the relay that is durable in the log";
+        r.register("seq", help, new.seq.clone());
+        let help = "Newest epoch that is durable in the log";
+        r.register("epoch", help, new.epoch.clone());
+        let help = "How far network time lies behind our clock";
+        r.register_with_unit("lag", help, Unit::Seconds, new.lag_seconds.clone());
+        let help = "Batches of frames that wait to be decoded";
+        r.register("queue_batches", help, new.queue_batches.clone());
+        let help = "Epochs that wait for the log";
+        r.register("queue_epochs", help, new.queue_epochs.clone());
+        let help = "Writes to the log that failed and were repeated";
+        r.register("log_errors", help, new.log_errors.clone());
+        new
+    }
+
+    pub(crate) fn connected(&self, connected: bool) {
+        self.connected.set(i64::from(connected));
+    }
+
+    pub(crate) fn log_error(&self) {
+        self.log_errors.inc();
+    }
+
+    pub(crate) fn queues(&self, batches: usize, epochs: usize) {
+        self.queue_batches.set(batches as i64);
+        self.queue_epochs.set(epochs as i64);
+    }
+
+    /// An epoch is durable.
+    pub(crate) fn epoch(&self, tick: &Tick, counts: &Counts) {
+        for (kind, count) in counts.kinds() {
+            self.frames.get_or_create(&[("type", kind)]).inc_by(count);
+        }
+        for (collection, action, count) in counts.ops() {
+            let labels = [("collection", collection), ("operation", action.as_str())];
+            self.events.get_or_create(&labels).inc_by(count);
+        }
+        for (event, count) in counts.others() {
+            let labels = [("collection", ""), ("operation", event)];
+            self.events.get_or_create(&labels).inc_by(count);
+        }
+        for (reason, count) in counts.drops() {
+            let labels = [("reason", reason.as_str())];
+            self.dropped.get_or_create(&labels).inc_by(count);
+        }
+        self.frame_bytes.inc_by(counts.frame_bytes);
+        self.gaps.inc_by(counts.gaps);
+        self.missing_seqs.inc_by(counts.missing_seqs);
+        self.resets.inc_by(counts.resets);
+        self.disconnects.inc_by(counts.disconnects);
+        self.seq.set(tick.cursor.0 as i64);
+        self.epoch.set(tick.epoch.0 as i64);
+    }
+
+    pub(crate) fn lag(&self, now: Timestamp, network: Timestamp) {
+        let lag_ms = now.0.saturating_sub(network.0);
+        self.lag_seconds.set(lag_ms as f64 / 1_000.0);
+    }
+}

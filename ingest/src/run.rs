@@ -1,0 +1,304 @@
+//! The service: source, assembler and log, and what happens when one of them fails.
+
+mod assembling;
+mod reading;
+mod writing;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use skytide_core::event::{Host, Tick};
+use skytide_core::id::Epoch;
+use skytide_core::port::clock::Clock;
+use skytide_core::port::log::{Log, LogError};
+use skytide_core::time::Timestamp;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use assembling::Assembling;
+use reading::{Extent, Reading};
+use writing::Writing;
+
+use crate::assemble::counts::Counts;
+use crate::assemble::filter::{Filter, FilterError};
+use crate::assemble::{Assembler, Position, Setup};
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::samples::Samples;
+use crate::source::{Source, SourceError};
+
+/// Batches of frames that wait to be decoded, at most: with what a batch may hold, about 100 MB at the very worst.
+const QUEUE_BATCHES: usize = 16;
+/// Epochs that wait for the log, at most.
+const QUEUE_EPOCHS: usize = 4;
+/// The first and the longest wait after an error of the log.
+const LOG_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+
+/// What surrounds ingest.
+#[derive(Clone)]
+pub struct Context {
+    /// Where events go.
+    pub log: Arc<dyn Log>,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// What is shown to Prometheus.
+    pub metrics: Metrics,
+    /// Called after each write that became durable.
+    pub progress: Arc<dyn Fn(&Progress) + Send + Sync>,
+    /// Ends ingest when cancelled.
+    pub stop: CancellationToken,
+}
+
+/// How far ingest came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Where it stands in the stream.
+    pub position: Position,
+    /// The newest durable epoch.
+    pub epoch: Epoch,
+    /// Network time at its end.
+    pub time: Timestamp,
+    /// Frames, bytes and events of this run.
+    pub frames: u64,
+    /// Bytes of these frames.
+    pub frame_bytes: u64,
+    /// Events written.
+    pub events: u64,
+    /// Bytes of the source in all, if it is known.
+    pub source_bytes: Option<u64>,
+    /// Bytes read of it so far (of the files as they are, compressed or not).
+    pub source_bytes_read: u64,
+}
+
+/// What a run did.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Everything that was counted and is durable.
+    pub counts: Counts,
+    /// The newest durable tick; `None` if there is none yet.
+    pub tick: Option<Tick>,
+    /// Time spent decoding and assembling.
+    pub decode: Duration,
+    /// Time spent waiting for the log.
+    pub log: Duration,
+    /// Whether the stream ended, as a recording does; else `stop` ended the run.
+    pub ended: bool,
+}
+
+/// Why ingest ended against its will.
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    /// The log refuses: stop, a person must look.
+    #[error("ingest cannot go on with this log")]
+    Log(#[from] LogError),
+    /// The source can be read no further. What was read before is durable.
+    #[error("the source can be read no further")]
+    Source {
+        /// What was done until then.
+        summary: Box<Summary>,
+        /// Why.
+        #[source]
+        source: SourceError,
+    },
+    /// The log holds another stream, which this one would be mixed with.
+    #[error("the data are of {log:?}, not of {source_host:?}")]
+    OtherSource {
+        /// Whose events the log holds.
+        log: Host,
+        /// What was to be read.
+        source_host: Host,
+    },
+    /// A filter cannot be used as it is written.
+    #[error("a filter of ingest is not usable")]
+    Filter(#[from] FilterError),
+}
+
+/// How a session ended.
+enum Ending {
+    Stopped,
+    Ended,
+    Source(SourceError),
+}
+
+/// What stays the same from session to session.
+struct Run {
+    options: Options,
+    setup: Setup,
+    context: Context,
+}
+
+/// What is to be done with the stream, in its order.
+enum Work {
+    Batch(Vec<crate::source::Raw>),
+    /// The time of the epoch is over.
+    Tick,
+    /// The connection is lost: answer where to go on.
+    Lost(tokio::sync::oneshot::Sender<Position>),
+    /// Nothing more comes. `last`: the stream ended.
+    End {
+        last: bool,
+    },
+}
+
+/// Reads the source into the log until the stream ends or `stop` is cancelled.
+///
+/// An error of the log that may pass (`Failed`) leads back to its newest tick, with a new writer, as often as it takes.
+///
+/// # Errors
+/// The source or the log cannot be used further, or they do not belong together.
+pub async fn run(
+    options: Options,
+    mut source: Box<dyn Source>,
+    context: Context,
+) -> Result<Summary, IngestError> {
+    let setup = Setup {
+        host: source.host().clone(),
+        live: source.live(),
+        verify: options.verify,
+        filter: Filter::load(&options)?,
+        tick_events_max: options.tick_events_max,
+    };
+    let run = Run {
+        options,
+        setup,
+        context,
+    };
+    let mut summary = Summary::default();
+    let mut retry = LOG_RETRY.0;
+    loop {
+        let done = summary.counts.frames;
+        match run.session_or_overdue(source.as_mut(), &mut summary).await {
+            Ok(ending) => return conclude(ending, summary),
+            Err(IngestError::Log(error @ LogError::Failed { .. })) => {
+                let progressed = summary.counts.frames > done;
+                retry = if progressed { LOG_RETRY.0 } else { retry };
+                run.tell_log_error(&error, retry);
+                tokio::select! {
+                    () = sleep(retry) => {}
+                    () = run.context.stop.cancelled() => return Ok(summary),
+                }
+                retry = (retry * 2).min(LOG_RETRY.1);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn conclude(ending: Ending, mut summary: Summary) -> Result<Summary, IngestError> {
+    match ending {
+        Ending::Stopped => Ok(summary),
+        Ending::Ended => {
+            summary.ended = true;
+            Ok(summary)
+        }
+        Ending::Source(source) => {
+            let summary = Box::new(summary);
+            Err(IngestError::Source { summary, source })
+        }
+    }
+}
+
+impl Run {
+    /// A session, but no longer than `stop_grace` after `stop`.
+    async fn session_or_overdue(
+        &self,
+        source: &mut dyn Source,
+        summary: &mut Summary,
+    ) -> Result<Ending, IngestError> {
+        let overdue = async {
+            self.context.stop.cancelled().await;
+            sleep(self.options.stop_grace).await;
+        };
+        let ending = tokio::select! {
+            ending = self.session(source, summary) => ending,
+            () = overdue => {
+                warn!("stopped before everything that was read became durable; it will be read again");
+                Ok(Ending::Stopped)
+            }
+        };
+        self.context.metrics.connected(false);
+        ending
+    }
+
+    /// From the log's newest tick on, until something ends it.
+    async fn session(
+        &self,
+        source: &mut dyn Source,
+        summary: &mut Summary,
+    ) -> Result<Ending, IngestError> {
+        let mut writer = self.context.log.writer().await?;
+        let newest = self.context.log.newest_tick().await?.map(|(_, tick)| tick);
+        check_source(&self.setup, newest.as_ref())?;
+        summary.tick.clone_from(&newest);
+        let assembler = Assembler::new(self.setup.clone(), newest.as_ref());
+        source.seek(assembler.position());
+
+        let (work, works) = mpsc::channel(QUEUE_BATCHES);
+        let (cut, cuts) = mpsc::channel(QUEUE_EPOCHS);
+        let reconnect = Arc::new(Notify::new());
+        let extent = Extent::default();
+        let (mut ticker, mut assembling) = (JoinSet::new(), JoinSet::new());
+        if self.setup.live {
+            ticker.spawn(reading::tick(work.downgrade(), self.options.tick_interval));
+        }
+        assembling.spawn(assembling::assemble(Assembling {
+            ended: newest.is_some_and(|tick| tick.last),
+            assembler,
+            works,
+            cuts: cut,
+            clock: self.context.clock.clone(),
+            samples: Samples::open(self.options.samples.as_deref()),
+            reconnect: reconnect.clone(),
+        }));
+        let mut writing = Writing {
+            context: &self.context,
+            live: self.setup.live,
+            works: work.downgrade(),
+            cuts,
+            extent: &extent,
+            summary,
+        };
+        let mut reading = Reading {
+            context: &self.context,
+            work,
+            reconnect: &reconnect,
+            extent: &extent,
+        };
+        let (ending, ()) = tokio::try_join!(
+            async { Ok(reading.read(source).await) },
+            writing.write(writer.as_mut()),
+        )?;
+        while let Some(done) = assembling.join_next().await {
+            match done {
+                Ok(decode) => summary.decode += decode,
+                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+            }
+        }
+        Ok(ending)
+    }
+
+    fn tell_log_error(&self, error: &LogError, retry: Duration) {
+        self.context.metrics.log_error();
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        warn!(%error, cause, ?retry, "going back to the newest tick of the log");
+    }
+}
+
+/// Refuses to mix a recording with anything else.
+fn check_source(setup: &Setup, newest: Option<&Tick>) -> Result<(), IngestError> {
+    let Some(tick) = newest.filter(|tick| tick.host != setup.host) else {
+        return Ok(());
+    };
+    if !setup.live || tick.host.starts_with("recording:") {
+        return Err(IngestError::OtherSource {
+            log: tick.host.clone(),
+            source_host: setup.host.clone(),
+        });
+    }
+    let (before, now) = (&tick.host, &setup.host);
+    info!(%before, %now, "another relay than before: starting in its stream as for the first time");
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! The task that makes epochs durable.
+
+use skytide_core::port::log::{LogError, LogWriter};
+use tokio::sync::mpsc::{Receiver, WeakSender};
+use tokio::time::Instant;
+
+use super::reading::Extent;
+use super::{Context, IngestError, Progress, Summary, Work};
+use crate::assemble::{Cut, Position};
+
+/// Epochs that are made durable together, at most: each flush costs the disk a turn, however much it covers.
+const FLUSH_EPOCHS_MAX: usize = 16;
+
+/// Writes what the assembler gives, and tells of it.
+pub(super) struct Writing<'a> {
+    pub(super) context: &'a Context,
+    pub(super) live: bool,
+    pub(super) works: WeakSender<Work>,
+    pub(super) cuts: Receiver<Cut>,
+    pub(super) extent: &'a Extent,
+    pub(super) summary: &'a mut Summary,
+}
+
+impl Writing<'_> {
+    /// Writes until no more epochs come.
+    pub(super) async fn write(&mut self, log: &mut dyn LogWriter) -> Result<(), IngestError> {
+        while let Some(cut) = self.cuts.recv().await {
+            let started = Instant::now();
+            let mut durable = vec![append(log, cut).await?];
+            while durable.len() < FLUSH_EPOCHS_MAX {
+                let Ok(cut) = self.cuts.try_recv() else { break };
+                durable.push(append(log, cut).await?);
+            }
+            log.flush().await?;
+            self.summary.log += started.elapsed();
+            self.tell(durable);
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, durable: Vec<Cut>) {
+        let metrics = &self.context.metrics;
+        for cut in durable {
+            metrics.epoch(&cut.tick, &cut.counts);
+            self.summary.counts.add(&cut.counts);
+            self.summary.tick = Some(cut.tick);
+        }
+        let works = self.works.upgrade();
+        let waiting = works.map_or(0, |works| works.max_capacity() - works.capacity());
+        metrics.queues(waiting, self.cuts.len());
+        let Some(tick) = &self.summary.tick else {
+            return;
+        };
+        if self.live {
+            metrics.lag(self.context.clock.now(), tick.time);
+        }
+        let (source_bytes, source_bytes_read) = self.extent.get();
+        (self.context.progress)(&Progress {
+            position: Position::of(tick),
+            epoch: tick.epoch,
+            time: tick.time,
+            frames: self.summary.counts.frames,
+            frame_bytes: self.summary.counts.frame_bytes,
+            events: self.summary.counts.events,
+            source_bytes,
+            source_bytes_read,
+        });
+    }
+}
+
+/// Appends an epoch; what is left of it is what there is to tell.
+async fn append(log: &mut dyn LogWriter, mut cut: Cut) -> Result<Cut, LogError> {
+    log.append(std::mem::take(&mut cut.messages)).await?;
+    Ok(cut)
+}

@@ -1,0 +1,89 @@
+//! A few dropped frames of each reason, kept as files for a person to look at.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use skytide_core::event::DropReason;
+use tracing::warn;
+
+use crate::assemble::SAMPLES_MAX;
+
+/// Bytes that are kept of a frame.
+const SAMPLE_BYTES_MAX: usize = 64 << 10;
+
+/// The folder: files `<reason>-<n>.frame`, n from 0, at most [`SAMPLES_MAX`] of each reason, also over restarts.
+#[derive(Debug)]
+pub(crate) struct Samples {
+    folder: Option<PathBuf>,
+    kept: [u8; DropReason::ALL.len()],
+}
+
+impl Samples {
+    /// Counts what is there already.
+    pub(crate) fn open(folder: Option<&Path>) -> Self {
+        let there = |reason: &DropReason| {
+            let names = (0..SAMPLES_MAX).map(|n| name(*reason, n));
+            let exists = |name: &String| folder.is_some_and(|folder| folder.join(name).exists());
+            names.take_while(exists).count() as u8
+        };
+        let mut kept = [0; DropReason::ALL.len()];
+        for (kept, reason) in kept.iter_mut().zip(DropReason::ALL) {
+            *kept = there(reason);
+        }
+        Self {
+            folder: folder.map(Path::to_owned),
+            kept,
+        }
+    }
+
+    /// Keeps a frame, if there is room for another one of its reason. Trouble is told once and ends the collection.
+    pub(crate) fn keep(&mut self, reason: DropReason, frame: &[u8]) {
+        let kept = &mut self.kept[reason as usize];
+        let Some(folder) = self.folder.as_deref().filter(|_| *kept < SAMPLES_MAX) else {
+            return;
+        };
+        match write(folder, &name(reason, *kept), frame) {
+            Ok(()) => *kept += 1,
+            Err(error) => {
+                warn!(%error, folder = %folder.display(), "dropped frames are not kept");
+                self.folder = None;
+            }
+        }
+    }
+}
+
+fn name(reason: DropReason, n: u8) -> String {
+    format!("{}-{n}.frame", reason.as_str())
+}
+
+fn write(folder: &Path, name: &str, frame: &[u8]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    fs::write(
+        folder.join(name),
+        &frame[..frame.len().min(SAMPLE_BYTES_MAX)],
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_bounded_in_number_and_size_and_survive_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dropped");
+        for _restart in 0..3 {
+            let mut samples = Samples::open(Some(&path));
+            for n in 0..7_u8 {
+                samples.keep(DropReason::FrameCbor, &vec![n; SAMPLE_BYTES_MAX + 5]);
+                samples.keep(DropReason::Did, &[n]);
+            }
+        }
+        let files: Vec<_> = fs::read_dir(&path).unwrap().map(Result::unwrap).collect();
+        assert_eq!(files.len(), 2 * usize::from(SAMPLES_MAX));
+        let sizes = files.iter().map(|file| file.metadata().unwrap().len());
+        assert_eq!(sizes.max(), Some(SAMPLE_BYTES_MAX as u64));
+        assert_eq!(fs::read(path.join("did-9.frame")).unwrap(), [2]);
+    }
+}

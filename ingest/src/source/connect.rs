@@ -1,0 +1,228 @@
+//! From a relay's address to an open WebSocket.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use skytide_core::event::Host;
+use skytide_core::id::Cursor;
+use skytide_core::time::Timestamp;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, USER_AGENT};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Uri};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, handshake::client::Request};
+use tokio_tungstenite::{
+    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
+};
+
+use super::SourceError;
+use crate::options::RelayOptions;
+
+/// An open connection.
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+const PATH: &str = "/xrpc/com.atproto.sync.subscribeRepos";
+const AGENT: &str = concat!("skytide/", env!("CARGO_PKG_VERSION"));
+
+/// A relay's address, checked, and what is needed to call it.
+pub(super) struct Address {
+    /// `ws://` or `wss://`, host and path.
+    base: String,
+    host: Host,
+    tls: Option<Connector>,
+}
+
+/// Why no connection stands, in words without secrets, and how long the relay wants us to wait.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) reason: String,
+    pub(super) retry_after: Option<RetryAfter>,
+}
+
+/// When a relay wants to be asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RetryAfter {
+    In(Duration),
+    At(Timestamp),
+}
+
+impl Address {
+    /// Reads an address as the options have it.
+    pub(super) fn parse(url: &str) -> Result<Self, SourceError> {
+        let wrong = |why: &str| SourceError::Address(why.to_owned());
+        let uri: Uri = url.trim().parse().map_err(|_| wrong("it is not a URL"))?;
+        let secure = match uri.scheme_str() {
+            Some("wss" | "https") => true,
+            Some("ws" | "http") => false,
+            _ => {
+                return Err(wrong(
+                    "it begins with none of wss://, ws://, https://, http://",
+                ));
+            }
+        };
+        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
+        if authority.as_str().contains('@') {
+            return Err(wrong(
+                "it contains a user name, which would be shown in logs",
+            ));
+        }
+        if uri.query().is_some() {
+            return Err(wrong("it has a query; the cursor is added by itself"));
+        }
+        let path = match uri.path() {
+            "" | "/" => PATH,
+            path => path,
+        };
+        let scheme = if secure { "wss" } else { "ws" };
+        Ok(Self {
+            base: format!("{scheme}://{authority}{path}"),
+            host: authority.as_str().to_ascii_lowercase().into(),
+            tls: secure.then(connector).transpose()?,
+        })
+    }
+
+    /// The relay's name: its host, with the port if one is given.
+    pub(super) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Opens a connection that begins behind `cursor`.
+    pub(super) async fn connect(
+        &self,
+        cursor: Option<Cursor>,
+        options: &RelayOptions,
+    ) -> Result<Socket, Refusal> {
+        let request = self.request(cursor).map_err(|error| refusal(&error))?;
+        let limit = Some(options.message_bytes_max);
+        let config = WebSocketConfig::default()
+            .max_message_size(limit)
+            .max_frame_size(limit);
+        let opening = connect_async_tls_with_config(request, Some(config), true, self.tls.clone());
+        match tokio::time::timeout(options.connect_timeout, opening).await {
+            Ok(Ok((socket, _))) => Ok(socket),
+            Ok(Err(error)) => Err(refusal(&error)),
+            Err(_) => Err(Refusal {
+                reason: format!("no connection within {:?}", options.connect_timeout),
+                retry_after: None,
+            }),
+        }
+    }
+
+    fn request(&self, cursor: Option<Cursor>) -> Result<Request, Error> {
+        let url = match cursor {
+            Some(cursor) => format!("{}?cursor={cursor}", self.base),
+            None => self.base.clone(),
+        };
+        let mut request = url.into_client_request()?;
+        let agent = HeaderValue::from_static(AGENT);
+        request.headers_mut().insert(USER_AGENT, agent);
+        Ok(request)
+    }
+}
+
+impl RetryAfter {
+    /// The wait that is asked for, if it is now `now`.
+    pub(super) fn wait(self, now: Timestamp) -> Duration {
+        match self {
+            Self::In(wait) => wait,
+            Self::At(at) => Duration::from_millis(at.0.saturating_sub(now.0)),
+        }
+    }
+}
+
+/// TLS by rustls and ring, with the machine's own root certificates.
+fn connector() -> Result<Connector, SourceError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = "this machine has no root certificates (install ca-certificates)";
+        return Err(SourceError::Tls(why.to_owned()));
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| SourceError::Tls(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Connector::Rustls(Arc::new(config)))
+}
+
+fn refusal(error: &Error) -> Refusal {
+    match error {
+        Error::Http(response) => {
+            let status = response.status();
+            let asked = matches!(status.as_u16(), 429 | 503);
+            Refusal {
+                reason: format!("it answered {status} instead of a WebSocket"),
+                retry_after: asked.then(|| retry_after(response.headers())).flatten(),
+            }
+        }
+        error => Refusal {
+            reason: error.to_string(),
+            retry_after: None,
+        },
+    }
+}
+
+/// `Retry-After`, in seconds or as a date (RFC 9110, 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(RetryAfter::In(Duration::from_secs(seconds)));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    let since_1970 = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    Some(RetryAfter::At(Timestamp(since_1970.as_millis() as u64)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_gets_the_path_and_the_cursor_and_names_its_host() {
+        let url = |address: &str, cursor| {
+            let address = Address::parse(address).unwrap();
+            let request = address.request(cursor).unwrap();
+            (request.uri().to_string(), address.host().to_string())
+        };
+        let (plain, host) = url("ws://Relay.example", None);
+        assert_eq!(plain, format!("ws://Relay.example{PATH}"));
+        assert_eq!(host, "relay.example");
+        let (with_cursor, host) = url("http://127.0.0.1:99/own/path", Some(Cursor(7)));
+        assert_eq!(with_cursor, "ws://127.0.0.1:99/own/path?cursor=7");
+        assert_eq!(host, "127.0.0.1:99");
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_without_repeating_it() {
+        for url in [
+            "",
+            "relay.example",
+            "ftp://a",
+            "ws://me:secret@a",
+            "ws://a/?cursor=3",
+        ] {
+            let error = Address::parse(url).err().map(|error| error.to_string());
+            assert!(
+                error.is_some_and(|error| !error.contains("secret")),
+                "{url}"
+            );
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_in_both_forms() {
+        let read = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers).map(|after| after.wait(Timestamp(1_000_000)).as_secs())
+        };
+        assert_eq!(read("120"), Some(120));
+        assert_eq!(read("Thu, 01 Jan 1970 00:20:00 GMT"), Some(200));
+        assert_eq!(read("Thu, 01 Jan 1970 00:10:00 GMT"), Some(0));
+        assert_eq!(read("soon"), None);
+    }
+}

@@ -1,0 +1,160 @@
+//! The form of a recording: where a frame begins and ends (`docs/recordings.md`).
+//!
+//! Each frame stands behind its length, four bytes, big- or little-endian. Nothing says which; the content does.
+
+use crate::frame::{Verify, decode};
+use skytide_core::event::DropReason;
+
+/// A length over this is damage. Frames between the protocol's limit and this one are left out and counted.
+pub const LENGTH_MAX: usize = 16 << 20;
+/// Bytes of a length.
+pub const PREFIX: usize = 4;
+/// Bytes from the start of a recording that are enough to tell the byte order.
+pub const HEAD_BYTES: usize = 64 << 10;
+
+/// Order of the bytes of a length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ByteOrder {
+    /// The most significant byte first: what `skytide record` writes.
+    Big,
+    /// The least significant byte first.
+    Little,
+}
+
+impl ByteOrder {
+    /// Reads a length; `None` if it is over [`LENGTH_MAX`].
+    pub fn length(self, prefix: [u8; PREFIX]) -> Option<usize> {
+        let length = match self {
+            Self::Big => u32::from_be_bytes(prefix),
+            Self::Little => u32::from_le_bytes(prefix),
+        };
+        usize::try_from(length)
+            .ok()
+            .filter(|&length| length <= LENGTH_MAX)
+    }
+
+    /// Tells the order from a recording's first bytes ([`HEAD_BYTES`], or all there are). `None`: it is no recording.
+    ///
+    /// For each order, lengths are followed as far as they lead within `head`. The order whose first frame is one
+    /// wins; if that is said of both or of none, the one with more frames in its chain.
+    pub fn detect(head: &[u8]) -> Option<Self> {
+        let big = Chain::follow(head, Self::Big);
+        let little = Chain::follow(head, Self::Little);
+        let (best, order) = if little > big {
+            (little, Self::Little)
+        } else {
+            (big, Self::Big)
+        };
+        let chained = best.plausible && (best.frames >= 2 || best.cut);
+        (best.first_is_frame || chained).then_some(order)
+    }
+}
+
+/// What following the lengths of one order gives; the greater, the more believable.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Chain {
+    /// The first whole frame reads as one.
+    first_is_frame: bool,
+    /// No length was over the limit.
+    plausible: bool,
+    /// Frames of which all bytes are there.
+    frames: usize,
+    /// Even the first frame is cut off by the end.
+    cut: bool,
+}
+
+impl Chain {
+    fn follow(head: &[u8], order: ByteOrder) -> Self {
+        let mut chain = Self {
+            first_is_frame: false,
+            plausible: true,
+            frames: 0,
+            cut: false,
+        };
+        let mut rest = head;
+        while let Some((prefix, behind)) = rest.split_first_chunk::<PREFIX>() {
+            let Some(length) = order.length(*prefix) else {
+                chain.plausible = false;
+                break;
+            };
+            let Some((frame, behind)) = behind.split_at_checked(length) else {
+                chain.cut = chain.frames == 0;
+                break;
+            };
+            if chain.frames == 0 {
+                chain.first_is_frame = is_frame(frame);
+            }
+            chain.frames += 1;
+            rest = behind;
+        }
+        chain
+    }
+}
+
+/// Whether the bytes are a frame, if perhaps one that we would drop.
+pub fn is_frame(bytes: &[u8]) -> bool {
+    match decode(bytes, Verify::Records) {
+        Ok(_) => true,
+        Err(rejected) => rejected.reason != DropReason::FrameCbor,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An `#info` frame whose text has so many bytes.
+    fn frame(text_bytes: u16) -> Vec<u8> {
+        let mut frame = b"\xa2at\x65#infobop\x01\xa2dnamedNotegmessage\x79".to_vec();
+        frame.extend(text_bytes.to_be_bytes());
+        frame.resize(frame.len() + usize::from(text_bytes), b'x');
+        frame
+    }
+
+    fn recording(frames: &[Vec<u8>], order: ByteOrder) -> Vec<u8> {
+        let with_length = frames.iter().flat_map(|frame| {
+            let length = frame.len() as u32;
+            let prefix = match order {
+                ByteOrder::Big => length.to_be_bytes(),
+                ByteOrder::Little => length.to_le_bytes(),
+            };
+            prefix.into_iter().chain(frame.iter().copied())
+        });
+        with_length.collect()
+    }
+
+    #[test]
+    fn the_order_of_any_lengths_is_told_apart() {
+        assert!(is_frame(&frame(10)));
+        for order in [ByteOrder::Big, ByteOrder::Little] {
+            for size in [0, 1, 190, 221, 222, 223, 224, 500, 5_000, 65_000] {
+                let frames = vec![frame(size), frame(3), frame(700)];
+                let bytes = recording(&frames, order);
+                for end in [PREFIX + frames[0].len(), bytes.len()] {
+                    let head = &bytes[..end.min(HEAD_BYTES)];
+                    assert_eq!(ByteOrder::detect(head), Some(order), "{size} {end}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_broken_first_frame_does_not_hide_the_order() {
+        for order in [ByteOrder::Big, ByteOrder::Little] {
+            let frames = vec![b"garbage".to_vec(), frame(3), Vec::new(), frame(700)];
+            assert_eq!(ByteOrder::detect(&recording(&frames, order)), Some(order));
+        }
+    }
+
+    #[test]
+    fn other_files_are_no_recordings() {
+        for bytes in [
+            &b"{\"seq\": 1}\n{\"seq\": 2}\n"[..],
+            b"GIF89a...............",
+            &[0xff; 100],
+            b"abc",
+        ] {
+            assert_eq!(ByteOrder::detect(bytes), None);
+        }
+    }
+}

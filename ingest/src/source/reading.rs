@@ -1,0 +1,252 @@
+//! Recordings on disk, read as one stream of frames. Blocking; runs on a thread of its own.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::{Bytes, BytesMut};
+
+use super::format::{ByteOrder, HEAD_BYTES, PREFIX, is_frame};
+use super::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Raw, RecordingError, RecordingProblem};
+use crate::frame::FRAME_BYTES_MAX;
+
+/// Bytes read at once.
+const CHUNK: usize = 512 << 10;
+/// Windows up to 128 MiB: what `zstd --long=27` makes.
+const WINDOW_LOG_MAX: u32 = 27;
+
+/// Files that are one stream, in order.
+pub(super) struct Reading {
+    files: VecDeque<PathBuf>,
+    current: Option<RecordingFile>,
+    /// What stopped the last batch and is yet to be told.
+    stopped: Option<RecordingError>,
+    read_bytes: Arc<AtomicU64>,
+}
+
+impl Reading {
+    /// Begins with the first file; `read_bytes` counts the bytes that were taken from the files.
+    pub(super) fn new(files: &[PathBuf], read_bytes: Arc<AtomicU64>) -> Self {
+        Self {
+            files: files.iter().cloned().collect(),
+            current: None,
+            stopped: None,
+            read_bytes,
+        }
+    }
+
+    /// The next frames; none: the stream ended.
+    pub(super) fn batch(&mut self) -> Result<Vec<Raw>, RecordingError> {
+        if let Some(error) = self.stopped.take() {
+            return Err(error);
+        }
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
+            match self.next() {
+                Ok(Some(raw)) => {
+                    bytes += raw.len();
+                    batch.push(raw);
+                }
+                Ok(None) => break,
+                Err(error) if batch.is_empty() => return Err(error),
+                Err(error) => {
+                    self.stopped = Some(error);
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// The next frame, of whichever file.
+    pub(super) fn next(&mut self) -> Result<Option<Raw>, RecordingError> {
+        loop {
+            if let Some(file) = &mut self.current
+                && let Some(raw) = file.next()?
+            {
+                return Ok(Some(raw));
+            }
+            let Some(path) = self.files.pop_front() else {
+                return Ok(None);
+            };
+            self.current = Some(RecordingFile::open(&path, self.read_bytes.clone())?);
+        }
+    }
+}
+
+/// One recording.
+pub(crate) struct RecordingFile {
+    path: PathBuf,
+    stream: Box<dyn Read + Send>,
+    compressed: bool,
+    file_bytes: Arc<AtomicU64>,
+    order: ByteOrder,
+    buffer: BytesMut,
+    /// Where `buffer` begins in the decompressed stream.
+    offset: u64,
+    ended: Option<RecordingProblem>,
+    eof: bool,
+}
+
+impl RecordingFile {
+    /// Opens a file and finds out its form. `read_bytes` counts along.
+    pub(crate) fn open(path: &Path, read_bytes: Arc<AtomicU64>) -> Result<Self, RecordingError> {
+        let failed = |source| RecordingError::new(path, 0, RecordingProblem::Io(source));
+        let file = File::open(path).map_err(failed)?;
+        let file_bytes = Arc::new(AtomicU64::new(0));
+        let mut counted = Counted {
+            inner: BufReader::with_capacity(CHUNK, file),
+            counters: [file_bytes.clone(), read_bytes],
+        };
+        let compressed = is_zstd(counted.fill_buf().map_err(failed)?);
+        let stream: Box<dyn Read + Send> = if compressed {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(counted).map_err(failed)?;
+            decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
+            Box::new(decoder)
+        } else {
+            Box::new(counted)
+        };
+        let mut recording = Self {
+            path: path.to_owned(),
+            stream,
+            compressed,
+            file_bytes,
+            order: ByteOrder::Big,
+            buffer: BytesMut::new(),
+            offset: 0,
+            ended: None,
+            eof: false,
+        };
+        recording.fill(HEAD_BYTES);
+        let head = &recording.buffer[..recording.buffer.len().min(HEAD_BYTES)];
+        match ByteOrder::detect(head) {
+            Some(order) => recording.order = order,
+            None if head.is_empty() => {}
+            None if recording.ended.is_some() => return Err(recording.end()),
+            None => return Err(recording.error(RecordingProblem::Foreign)),
+        }
+        Ok(recording)
+    }
+
+    /// The order of the bytes of its lengths.
+    pub(crate) fn order(&self) -> ByteOrder {
+        self.order
+    }
+
+    /// Whether it is a zstd file.
+    pub(crate) fn compressed(&self) -> bool {
+        self.compressed
+    }
+
+    /// The next whole frame; `None`: the file ended where a frame ended.
+    ///
+    /// A frame that does not read as one counts only if the length behind it can be one:
+    /// else it is this frame's own length that is damaged.
+    pub(crate) fn next(&mut self) -> Result<Option<Raw>, RecordingError> {
+        if !self.fill(PREFIX) {
+            let clean = self.buffer.is_empty() && self.ended.is_none();
+            return if clean { Ok(None) } else { Err(self.end()) };
+        }
+        let prefix = self.prefix(0);
+        let Some(length) = self.order.length(prefix) else {
+            return Err(self.error(RecordingProblem::Length));
+        };
+        let end = PREFIX + length;
+        if !self.fill(end + PREFIX) && self.buffer.len() < end {
+            return Err(self.end());
+        }
+        let follows = self.buffer.len() >= end + PREFIX;
+        if follows
+            && self.order.length(self.prefix(end)).is_none()
+            && !is_frame(&self.buffer[PREFIX..end])
+        {
+            return Err(self.error(RecordingProblem::Length));
+        }
+        let frame: Bytes = self.buffer.split_to(end).split_off(PREFIX).freeze();
+        self.offset += end as u64;
+        let oversized = length > FRAME_BYTES_MAX;
+        Ok(Some(if oversized {
+            Raw::Oversized
+        } else {
+            Raw::Binary(frame)
+        }))
+    }
+
+    fn prefix(&self, at: usize) -> [u8; PREFIX] {
+        std::array::from_fn(|i| self.buffer[at + i])
+    }
+
+    /// Reads on until so many bytes are there; false: there are fewer.
+    fn fill(&mut self, wanted: usize) -> bool {
+        while self.buffer.len() < wanted && !self.eof {
+            let filled = self.buffer.len();
+            self.buffer.resize(filled + CHUNK.max(wanted - filled), 0);
+            let read = self.stream.read(&mut self.buffer[filled..]);
+            self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => self.eof = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.eof = true;
+                    self.ended = Some(RecordingProblem::of(error));
+                }
+            }
+        }
+        self.buffer.len() >= wanted
+    }
+
+    /// The error of a stream that ends within a frame.
+    fn end(&mut self) -> RecordingError {
+        let problem = self.ended.take().unwrap_or(RecordingProblem::Cut);
+        self.error(problem)
+    }
+
+    fn error(&self, problem: RecordingProblem) -> RecordingError {
+        let mut error = RecordingError::new(&self.path, self.offset, problem);
+        if self.compressed {
+            error.compressed_offset = Some(self.file_bytes.load(Ordering::Relaxed));
+        }
+        error
+    }
+}
+
+/// Whether a file that begins so is a zstd file: a frame, or one to be skipped (RFC 8878, 3.1).
+pub(crate) fn is_zstd(head: &[u8]) -> bool {
+    matches!(
+        head,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]
+    )
+}
+
+/// Counts what is taken from a file.
+struct Counted {
+    inner: BufReader<File>,
+    counters: [Arc<AtomicU64>; 2],
+}
+
+impl Read for Counted {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let available = self.fill_buf()?;
+        let length = available.len().min(into.len());
+        into[..length].copy_from_slice(&available[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+impl BufRead for Counted {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.inner.consume(length);
+        for counter in &self.counters {
+            counter.fetch_add(length as u64, Ordering::Relaxed);
+        }
+    }
+}
