@@ -1,0 +1,308 @@
+//! The data folder: whose data it holds, in which format, and which processes use it.
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// Version of the data folder's format. Rises when an older program could not read it, or a newer one not the old.
+pub const FORMAT: u32 = 1;
+
+const ABOUT: &str = "skytide.toml";
+
+/// A folder with a log and a store of one source.
+#[derive(Clone, Debug)]
+pub struct DataDir(PathBuf);
+
+/// A part of the folder that one process at a time may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Writing the log: `ingest`, `up`, `replay`.
+    LogWriter,
+    /// The store, whether it is read or written: `index`, `serve`, `schedule`, `export`, `up`, `replay`.
+    Store,
+}
+
+/// The right to use a part. Ends when it is dropped, or with the process.
+#[derive(Debug)]
+pub struct Hold(#[expect(dead_code, reason = "its lock is what counts")] File);
+
+/// Why a data folder is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Written by another version of the program: use that one, or another folder.
+    #[error(
+        "data folder {path:?} is of format {found}, this program needs format {FORMAT}: \
+         use another folder (--data) or the program that wrote it"
+    )]
+    Format {
+        /// The folder.
+        path: PathBuf,
+        /// Its format.
+        found: u32,
+    },
+    /// It belongs to another stream: use another folder.
+    #[error(
+        "data folder {path:?} holds the data of {found:?}, not of {wanted:?}: \
+         use another folder (--data)"
+    )]
+    Source {
+        /// The folder.
+        path: PathBuf,
+        /// Whose data it holds.
+        found: String,
+        /// Whose data was to be put in.
+        wanted: String,
+    },
+    /// It is no data folder, or its description is damaged.
+    #[error("{path:?} is not a data folder of skytide: {why}")]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+        /// How we know.
+        why: &'static str,
+    },
+    /// Another process uses it: end that one first.
+    #[error("data folder is in use: {lock:?} is locked by {holder}")]
+    Held {
+        /// The lock file.
+        lock: PathBuf,
+        /// `process 123`, or `another process`.
+        holder: String,
+    },
+    /// The file system failed.
+    #[error("data folder: could not {operation} {path:?}")]
+    Failed {
+        /// What was tried, as `read`.
+        operation: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl DataDir {
+    /// Opens the folder for the data of `source` (a relay's host, or `recording:` and its identity); makes it if it
+    /// is not there or empty. `None` takes whatever source it has, but does not make one.
+    ///
+    /// # Errors
+    /// See [`DataDirError`].
+    pub fn open(path: &Path, source: Option<&str>) -> Result<Self, DataDirError> {
+        let about = path.join(ABOUT);
+        match std::fs::read_to_string(&about) {
+            Ok(text) => check(path, &text, source)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => make(path, source)?,
+            Err(error) => return Err(failed("read", &about)(error)),
+        }
+        Ok(Self(path.to_owned()))
+    }
+
+    /// Whose data it holds.
+    ///
+    /// # Errors
+    /// The description cannot be read.
+    pub fn source(&self) -> Result<String, DataDirError> {
+        let about = self.0.join(ABOUT);
+        let text = std::fs::read_to_string(&about).map_err(failed("read", &about))?;
+        parse(&text)
+            .map(|(_, source)| source)
+            .ok_or(DataDirError::Foreign {
+                path: self.0.clone(),
+                why: "its skytide.toml is not readable",
+            })
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Where the log is.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// Where the store is.
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store")
+    }
+
+    /// Takes the right to use a part.
+    ///
+    /// # Errors
+    /// `Held` if another process has it.
+    pub fn hold(&self, part: Part) -> Result<Hold, DataDirError> {
+        let path = self.0.join(match part {
+            Part::LogWriter => "log.lock",
+            Part::Store => "store.lock",
+        });
+        let mut options = File::options();
+        let opened = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path);
+        let mut lock = opened.map_err(failed("open", &path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder(&mut lock);
+                return Err(DataDirError::Held { lock: path, holder });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error)),
+        }
+        let mut note = || {
+            lock.set_len(0)?;
+            lock.rewind()?;
+            write!(lock, "{}", std::process::id())
+        };
+        note().map_err(failed("write", &path))?;
+        Ok(Hold(lock))
+    }
+}
+
+/// Who has written its number into the lock file.
+fn holder(lock: &mut File) -> String {
+    let mut text = String::new();
+    match lock.take(32).read_to_string(&mut text) {
+        Ok(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("process {text}")
+        }
+        _ => "another process".to_owned(),
+    }
+}
+
+fn check(path: &Path, text: &str, wanted: Option<&str>) -> Result<(), DataDirError> {
+    let path = path.to_owned();
+    let Some((found, source)) = parse(text) else {
+        let why = "its skytide.toml is not readable";
+        return Err(DataDirError::Foreign { path, why });
+    };
+    if found != FORMAT {
+        return Err(DataDirError::Format { path, found });
+    }
+    match wanted {
+        Some(wanted) if wanted != source => Err(DataDirError::Source {
+            path,
+            found: source,
+            wanted: wanted.to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
+    let foreign = |why| DataDirError::Foreign {
+        path: path.to_owned(),
+        why,
+    };
+    let source = source.ok_or_else(|| foreign("there is nothing in it to read"))?;
+    std::fs::create_dir_all(path).map_err(failed("make", path))?;
+    for entry in std::fs::read_dir(path).map_err(failed("list", path))? {
+        let name = entry.map_err(failed("list", path))?.file_name();
+        // Left by a start that ended in the middle.
+        if name != format!("{ABOUT}.new").as_str() {
+            return Err(foreign("it holds other files and no skytide.toml"));
+        }
+    }
+    let text = format!(
+        "# The data of one stream, written by skytide. Not to be edited.\n\
+         format = {FORMAT}\nsource = {source:?}\n"
+    );
+    let unfinished = path.join(format!("{ABOUT}.new"));
+    let write = || {
+        let mut file = File::create(&unfinished)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&unfinished, path.join(ABOUT))?;
+        File::open(path)?.sync_all()
+    };
+    write().map_err(failed("write", &unfinished))
+}
+
+/// The format and the source. Hosts and recordings have names without quotes and control characters.
+fn parse(text: &str) -> Option<(u32, String)> {
+    let value = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='))
+            .map(str::trim)
+    };
+    let source = value("source")?.strip_prefix('"')?.strip_suffix('"')?;
+    Some((value("format")?.parse().ok()?, source.to_owned()))
+}
+
+fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> DataDirError {
+    move |source| DataDirError::Failed {
+        operation,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RELAY: Option<&str> = Some("relay.example");
+
+    #[track_caller]
+    fn refused(path: &Path, source: Option<&str>) -> String {
+        DataDir::open(path, source).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_folder_keeps_its_source_and_refuses_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/data");
+        DataDir::open(&path, RELAY).unwrap();
+        assert_eq!(
+            DataDir::open(&path, None).unwrap().source().unwrap(),
+            "relay.example"
+        );
+        DataDir::open(&path, RELAY).unwrap();
+        let error = refused(&path, Some("recording:1f"));
+        assert!(
+            error.contains("relay.example") && error.contains("recording:1f"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_folder_of_another_format_or_of_somebody_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        DataDir::open(folder.path(), RELAY).unwrap();
+        let about = folder.path().join(ABOUT);
+        std::fs::write(&about, "format = 9\nsource = \"relay.example\"\n").unwrap();
+        assert!(refused(folder.path(), RELAY).contains("is of format 9"));
+        std::fs::write(&about, "nonsense").unwrap();
+        assert!(refused(folder.path(), RELAY).contains("not readable"));
+        std::fs::rename(&about, folder.path().join("diary.txt")).unwrap();
+        assert!(refused(folder.path(), RELAY).contains("other files"));
+    }
+
+    #[test]
+    fn a_start_that_ended_in_the_middle_is_done_again() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("skytide.toml.new"), "form").unwrap();
+        DataDir::open(folder.path(), RELAY).unwrap();
+        DataDir::open(folder.path(), RELAY).unwrap();
+    }
+
+    #[test]
+    fn each_part_is_held_by_one_at_a_time_and_the_refusal_names_file_and_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path(), RELAY).unwrap();
+        let log = data.hold(Part::LogWriter).unwrap();
+        let _store = data.hold(Part::Store).unwrap();
+        let error = data.hold(Part::LogWriter).unwrap_err().to_string();
+        let process = format!("process {}", std::process::id());
+        assert!(
+            error.contains("log.lock") && error.contains(&process),
+            "{error}"
+        );
+        drop(log);
+        data.hold(Part::LogWriter).unwrap();
+    }
+}

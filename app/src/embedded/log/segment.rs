@@ -1,0 +1,227 @@
+//! One file of the log: a header, then messages without a gap.
+//!
+//! ```text
+//!   0  "SKYTLOG\n" │ format u32 │ 0 u32 │ log id u64 │ first seq u64 │ CRC-32 of these
+//!  64  synced slot: end u64 │ next seq u64 │ offset of the newest tick u64 │ its seq u64 │ CRC-32
+//! 128  the other slot
+//! 256  messages ...
+//! ```
+//!
+//! A slot says how far the file was durable once: it is written after the messages were synced, and is itself
+//! durable with the next sync. The two take turns, so a torn one leaves the other. The valid one that reaches
+//! further counts. A segment that has a successor has both slots at its end.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use skytide_core::port::log::LogError;
+
+use super::{damaged, failed};
+
+/// Where messages begin.
+pub const HEADER_BYTES: u64 = 256;
+/// Version of the format of segments.
+pub const FORMAT: u32 = 1;
+
+const MAGIC: &[u8; 8] = b"SKYTLOG\n";
+const HEAD_BYTES: usize = 36;
+const SLOT_OFFSETS: [u64; 2] = [64, 128];
+const SLOT_BYTES: usize = 36;
+
+/// How far a segment is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Synced {
+    /// Where the durable messages end.
+    pub end: u64,
+    /// The position behind them.
+    pub next: u64,
+    /// Offset and position of their newest tick.
+    pub tick: Option<(u64, u64)>,
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub struct Segment {
+    /// The position of its first message.
+    pub first: u64,
+    /// The log it belongs to.
+    pub log_id: u64,
+    /// The file.
+    pub file: File,
+}
+
+impl Segment {
+    /// Makes an empty segment, durable with its name.
+    pub fn create(folder: &Path, log_id: u64, first: u64) -> Result<Self, LogError> {
+        let make = || -> io::Result<File> {
+            let path = path(folder, first);
+            let unfinished = path.with_extension("new");
+            let mut options = OpenOptions::new();
+            let file = options
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&unfinished)?;
+            let mut header = [0; HEADER_BYTES as usize];
+            header[..HEAD_BYTES].copy_from_slice(&head(log_id, first));
+            let synced = Synced {
+                end: HEADER_BYTES,
+                next: first,
+                tick: None,
+            };
+            for offset in SLOT_OFFSETS {
+                header[offset as usize..][..SLOT_BYTES]
+                    .copy_from_slice(&slot(log_id, first, synced));
+            }
+            file.write_all_at(&header, 0)?;
+            file.sync_all()?;
+            std::fs::rename(&unfinished, &path)?;
+            sync_folder(folder)?;
+            Ok(file)
+        };
+        let file = make().map_err(failed("make a segment"))?;
+        Ok(Self {
+            first,
+            log_id,
+            file,
+        })
+    }
+
+    /// Opens the segment that begins at `first`; `None` if there is no such file.
+    pub fn open(folder: &Path, first: u64, write: bool) -> Result<Option<Self>, LogError> {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(write)
+            .open(path(folder, first));
+        let file = match opened {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(failed("open a segment"))?,
+        };
+        let mut bytes = [0; HEAD_BYTES];
+        match file.read_exact_at(&mut bytes, 0) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(damaged(first, 0, "the header is cut off"));
+            }
+            read => read.map_err(failed("read a segment"))?,
+        }
+        let format = u32::from_le_bytes(bytes[8..12].try_into().expect("4 bytes"));
+        if &bytes[..8] == MAGIC && format != FORMAT {
+            let why = format!("it is of format {format}, this program reads format {FORMAT}");
+            return Err(damaged(first, 8, &why));
+        }
+        let log_id = u64::from_le_bytes(bytes[16..24].try_into().expect("8 bytes"));
+        if bytes != head(log_id, first) {
+            return Err(damaged(first, 0, "the header is not valid"));
+        }
+        Ok(Some(Self {
+            first,
+            log_id,
+            file,
+        }))
+    }
+
+    /// How far it is durable, by its slots.
+    pub fn synced(&self) -> Result<Synced, LogError> {
+        let mut newest: Option<Synced> = None;
+        for offset in SLOT_OFFSETS {
+            let mut bytes = [0; SLOT_BYTES];
+            self.file
+                .read_exact_at(&mut bytes, offset)
+                .map_err(failed("read a segment"))?;
+            let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"));
+            let synced = Synced {
+                end: number(0),
+                next: number(8),
+                tick: (number(16) > 0).then(|| (number(16), number(24))),
+            };
+            if bytes == slot(self.log_id, self.first, synced)
+                && newest.is_none_or(|newest| newest.end <= synced.end)
+            {
+                newest = Some(synced);
+            }
+        }
+        newest.ok_or_else(|| damaged(self.first, SLOT_OFFSETS[0], "no synced position is valid"))
+    }
+
+    /// Notes how far it is durable, in one of the slots.
+    pub fn note_synced(&self, turn: usize, synced: Synced) -> io::Result<()> {
+        let bytes = slot(self.log_id, self.first, synced);
+        self.file.write_all_at(&bytes, SLOT_OFFSETS[turn % 2])
+    }
+
+    /// Bytes of the file.
+    pub fn bytes(&self) -> Result<u64, LogError> {
+        let about = self.file.metadata().map_err(failed("look at a segment"))?;
+        Ok(about.len())
+    }
+}
+
+/// The first positions of all segments there are, in order.
+pub fn list(folder: &Path) -> Result<Vec<u64>, LogError> {
+    let read = || -> io::Result<Vec<u64>> {
+        let mut firsts = Vec::new();
+        for entry in std::fs::read_dir(folder)? {
+            let name = entry?.file_name();
+            let digits = name.to_str().and_then(|name| name.strip_suffix(".log"));
+            firsts.extend(
+                digits
+                    .filter(|it| it.len() == 20)
+                    .and_then(|it| it.parse::<u64>().ok()),
+            );
+        }
+        firsts.sort_unstable();
+        Ok(firsts)
+    };
+    read().map_err(failed("list the segments"))
+}
+
+/// Bytes of all files of the log.
+pub fn total_bytes(folder: &Path) -> Result<u64, LogError> {
+    let mut total = 0;
+    for first in list(folder)? {
+        // A segment that another process has trimmed meanwhile takes no room.
+        total += std::fs::metadata(path(folder, first)).map_or(0, |about| about.len());
+    }
+    Ok(total)
+}
+
+/// Makes what was done to the names in a folder durable.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// The file of the segment that begins at `first`.
+pub fn path(folder: &Path, first: u64) -> PathBuf {
+    folder.join(format!("{first:020}.log"))
+}
+
+fn head(log_id: u64, first: u64) -> [u8; HEAD_BYTES] {
+    let mut bytes = [0; HEAD_BYTES];
+    bytes[..8].copy_from_slice(MAGIC);
+    bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
+    bytes[16..24].copy_from_slice(&log_id.to_le_bytes());
+    bytes[24..32].copy_from_slice(&first.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[..32]);
+    bytes[32..].copy_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// The checksum covers the log and the segment: a slot of another one is not valid here.
+fn slot(log_id: u64, first: u64, synced: Synced) -> [u8; SLOT_BYTES] {
+    let (tick_offset, tick_seq) = synced.tick.unwrap_or((0, 0));
+    let mut bytes = [0; SLOT_BYTES];
+    for (at, number) in [synced.end, synced.next, tick_offset, tick_seq]
+        .iter()
+        .enumerate()
+    {
+        bytes[at * 8..][..8].copy_from_slice(&number.to_le_bytes());
+    }
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&head(log_id, first));
+    hasher.update(&bytes[..32]);
+    bytes[32..].copy_from_slice(&hasher.finalize().to_le_bytes());
+    bytes
+}

@@ -1,0 +1,349 @@
+//! The view store on disk: an LSM tree (fjall) for each view, one atomic batch a commit.
+//!
+//! ```text
+//! write ─▶ pending (memory) ─ commit ─▶ one batch: rows, second order, control record ─▶ journal, memtables
+//!                                       readers: a snapshot each call; synced every second and at the end
+//! ```
+//!
+//! - Readers see a commit wholly or not at all. A commit that its writer left is gone, with its intent.
+//! - A commit is handed to the operating system; the disk has it within [`SYNC_EVERY`]. A power cut may take the
+//!   newest commits back, always from the end: the rows are a function of the log and are computed again.
+//! - The database belongs to one process at a time.
+//!
+//! Why fjall, with numbers: `docs/decisions/0001-embedded-store.md`. Keys and values: `docs/store.md`.
+
+mod row;
+
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+use skytide_core::id::Epoch;
+use skytide_core::port::BoxError;
+use skytide_core::port::store::{
+    Committed, Control, Order, Range, StoreError, Term, ViewReader, ViewStore,
+};
+use skytide_core::view::{Change, Key, StoredRow, ViewId};
+use tokio::sync::Mutex as Turn;
+
+/// How long a commit may stay with the operating system only. Rows can be computed again from the log, so this
+/// decides only how much of it is read again after a power cut; a sync for each commit would cost a tenth of the rate.
+pub const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+const CONTROL: &str = "control";
+
+/// How much memory and disk the store may use beyond its rows.
+#[derive(Clone, Copy, Debug)]
+pub struct StoreOptions {
+    /// Bytes of blocks kept in memory for reading, all views together.
+    pub cache_bytes: u64,
+    /// Bytes of new rows of one view kept in memory before they are written to a sorted file.
+    pub memtable_bytes: u64,
+    /// Bytes of the journal, 64 MiB or more. It bounds the new rows of all views in memory (about twice as much),
+    /// and the time that opening takes.
+    pub journal_bytes: u64,
+    /// Threads that write and merge sorted files.
+    pub threads: usize,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 64 << 20,
+            memtable_bytes: 16 << 20,
+            journal_bytes: 128 << 20,
+            threads: 2,
+        }
+    }
+}
+
+/// A [`ViewStore`] in a folder. Clones are handles of the same store.
+#[derive(Clone)]
+pub struct EmbeddedStore(Arc<Shared>);
+
+struct Shared {
+    database: Database,
+    control_space: Keyspace,
+    /// For each view its rows, and those in its second order.
+    views: Vec<(ViewId, Keyspace, Option<Keyspace>)>,
+    control: Mutex<Control>,
+    /// What the commit in progress wrote. Whoever changes `control` holds it.
+    pending: Arc<Turn<Vec<(ViewId, Vec<Change>)>>>,
+    unsynced: Arc<AtomicBool>,
+    syncer: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl EmbeddedStore {
+    /// Opens the store in this folder, makes it if there is none. Reads the journal of the last run again.
+    ///
+    /// # Errors
+    /// `Failed` if another process has it open or the folder cannot be used, `Damaged` if it is not readable.
+    pub fn open(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        let builder = Database::builder(folder)
+            .cache_size(options.cache_bytes)
+            .max_journaling_size(options.journal_bytes.max(64 << 20))
+            .worker_threads(options.threads.max(1));
+        let database = builder.open().map_err(failed("open"))?;
+        let space = |name: &str| {
+            let settings =
+                || KeyspaceCreateOptions::default().max_memtable_size(options.memtable_bytes);
+            database.keyspace(name, settings).map_err(failed("open"))
+        };
+        let mut views = Vec::new();
+        for &view in ViewId::ALL {
+            let number = view as u8;
+            let second = match view.has_second_order() {
+                true => Some(space(&format!("view{number}_second"))?),
+                false => None,
+            };
+            views.push((view, space(&format!("view{number}"))?, second));
+        }
+        let control_space = space(CONTROL)?;
+        let control = match control_space.get(CONTROL).map_err(failed("open"))? {
+            Some(bytes) => row::read_control(&bytes)?,
+            None => Control::default(),
+        };
+        let unsynced = Arc::new(AtomicBool::new(false));
+        let syncer = start_syncer(database.clone(), unsynced.clone()).map_err(failed("open"))?;
+        Ok(Self(Arc::new(Shared {
+            database,
+            control_space,
+            views,
+            control: Mutex::new(control),
+            pending: Arc::default(),
+            unsynced,
+            syncer: Some(syncer),
+        })))
+    }
+
+    /// Bytes on disk, the journal included.
+    ///
+    /// # Errors
+    /// `Failed` if the files cannot be looked at.
+    pub fn disk_bytes(&self) -> Result<u64, StoreError> {
+        self.0
+            .database
+            .disk_space()
+            .map_err(failed("look at its files"))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = self.0.clone();
+        tokio::task::spawn_blocking(move || work(&shared))
+            .await
+            .map_err(failed("finish its work"))?
+    }
+}
+
+#[async_trait]
+impl ViewReader for EmbeddedStore {
+    async fn control(&self) -> Result<Control, StoreError> {
+        Ok(self.0.control().clone())
+    }
+
+    async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        let keys = keys.to_vec();
+        self.blocking(move |shared| {
+            let (rows, _) = shared.view(view);
+            let snapshot = shared.database.snapshot();
+            let get = |key: Key| {
+                let value = snapshot.get(rows, key.as_bytes());
+                let value = value.map_err(failed("read rows"))?;
+                value.map(|value| row::read(key, &value)).transpose()
+            };
+            keys.into_iter().map(get).collect()
+        })
+        .await
+    }
+
+    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
+        if range.to.as_ref().is_some_and(|to| *to <= range.from) {
+            return Ok(Vec::new());
+        }
+        self.blocking(move |shared| {
+            let (rows, second) = shared.view(view);
+            let rows = match (range.order, second) {
+                (Order::First, _) => rows,
+                (Order::Second, Some(second)) => second,
+                (Order::Second, None) => return Ok(Vec::new()),
+            };
+            let from = Bound::Included(range.from.as_bytes());
+            let to = range.to.as_ref();
+            let to = to.map_or(Bound::Unbounded, |to| Bound::Excluded(to.as_bytes()));
+            let found = shared
+                .database
+                .snapshot()
+                .range::<&[u8], _>(rows, (from, to));
+            let read = |guard: fjall::Guard| {
+                let (key, value) = guard.into_inner().map_err(failed("read rows"))?;
+                row::read(Key::from(&key[..]), &value)
+            };
+            found.take(range.limit).map(read).collect()
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl ViewStore for EmbeddedStore {
+    async fn lead(&self) -> Result<Control, StoreError> {
+        let mut pending = self.0.pending.clone().lock_owned().await;
+        self.blocking(move |shared| {
+            pending.clear();
+            let mut control = shared.control().clone();
+            control.term.0 += 1;
+            control.intent = None;
+            shared.apply(shared.database.batch(), control.clone())?;
+            Ok(control)
+        })
+        .await
+    }
+
+    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+        let mut pending = self.0.pending.lock().await;
+        let mut control = self.0.control();
+        control.check_begin(term, intent)?;
+        control.intent = Some(intent);
+        pending.clear();
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        term: Term,
+        view: ViewId,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        let mut pending = self.0.pending.lock().await;
+        self.0.control().check_write(term)?;
+        pending.push((view, changes));
+        Ok(())
+    }
+
+    async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
+        let mut pending = self.0.pending.clone().lock_owned().await;
+        if !self.0.control().check_commit(term, &committed)? {
+            return Ok(());
+        }
+        self.blocking(move |shared| {
+            let mut batch = shared.database.batch();
+            shared.put_rows(&mut batch, &pending, committed.epoch);
+            let mut control = shared.control().clone();
+            control.committed = Some(committed);
+            control.intent = None;
+            shared.apply(batch, control)?;
+            pending.clear();
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Shared {
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn view(&self, view: ViewId) -> (&Keyspace, Option<&Keyspace>) {
+        let of = self.views.iter().find(|(id, ..)| *id == view);
+        let (_, rows, second) = of.expect("every view of the catalogue has its keyspaces");
+        (rows, second.as_ref())
+    }
+
+    fn put_rows(
+        &self,
+        batch: &mut OwnedWriteBatch,
+        pending: &[(ViewId, Vec<Change>)],
+        epoch: Epoch,
+    ) {
+        let mut changes: Vec<(ViewId, &Change)> = pending
+            .iter()
+            .flat_map(|(view, changes)| changes.iter().map(|change| (*view, change)))
+            .collect();
+        // A stable sort: of the changes of one key the last one is written last, and it counts.
+        changes.sort_by(|(a, x), (b, y)| (a, &x.key).cmp(&(b, &y.key)));
+        let mut changes = changes.into_iter().peekable();
+        while let Some((view, change)) = changes.next() {
+            if changes
+                .peek()
+                .is_some_and(|(next, it)| (*next, &it.key) == (view, &change.key))
+            {
+                continue;
+            }
+            let (rows, second) = self.view(view);
+            let key = change.key.as_bytes();
+            let value = change.row.as_deref().map(|row| row::value(epoch, row));
+            if let (Some(second), Some(second_key)) = (second, view.second_key(key)) {
+                put(batch, second, second_key.as_bytes(), value.as_deref());
+            }
+            put(batch, rows, key, value.as_deref());
+        }
+    }
+
+    /// Writes the batch and the control record in one step.
+    fn apply(&self, mut batch: OwnedWriteBatch, control: Control) -> Result<(), StoreError> {
+        let record = row::control(&control);
+        batch.insert(&self.control_space, CONTROL, record);
+        let batch = batch.durability(Some(PersistMode::Buffer));
+        batch.commit().map_err(failed("commit"))?;
+        self.unsynced.store(true, Ordering::Release);
+        *self.control() = control;
+        Ok(())
+    }
+}
+
+fn put(batch: &mut OwnedWriteBatch, space: &Keyspace, key: &[u8], value: Option<&[u8]>) {
+    match value {
+        Some(value) => batch.insert(space, key, value),
+        None => batch.remove(space, key),
+    }
+}
+
+/// Syncs what was committed, every second and when the sender is gone. A failure poisons the database: the next
+/// commit fails.
+fn start_syncer(
+    database: Database,
+    unsynced: Arc<AtomicBool>,
+) -> std::io::Result<(mpsc::Sender<()>, JoinHandle<()>)> {
+    let (stop, stopped) = mpsc::channel();
+    let run = move || {
+        loop {
+            let ended = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
+            if unsynced.swap(false, Ordering::Acquire)
+                && let Err(error) = database.persist(PersistMode::SyncData)
+            {
+                tracing::error!(%error, "the store could not sync its journal");
+            }
+            if ended {
+                return;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("store-sync".to_owned());
+    Ok((stop, thread.spawn(run)?))
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.syncer.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> StoreError {
+    move |source| StoreError::Failed {
+        operation,
+        source: source.into(),
+    }
+}

@@ -1,0 +1,67 @@
+//! Values as they are stored: the epoch, then the columns; and the control record.
+
+use skytide_core::id::Epoch;
+use skytide_core::port::store::{Control, StoreError};
+use skytide_core::view::{Key, StoredRow};
+
+/// A row's value: its epoch in LEB128 (<https://en.wikipedia.org/wiki/LEB128>), then its columns.
+pub fn value(epoch: Epoch, row: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(10 + row.len());
+    let mut rest = epoch.0;
+    while rest >= 0x80 {
+        bytes.push(rest as u8 | 0x80);
+        rest >>= 7;
+    }
+    bytes.push(rest as u8);
+    bytes.extend_from_slice(row);
+    bytes
+}
+
+/// Reads a row's value.
+pub fn read(key: Key, value: &[u8]) -> Result<StoredRow, StoreError> {
+    let last = value.iter().take(10).position(|byte| byte & 0x80 == 0);
+    let Some((epoch, row)) = last.and_then(|last| value.split_at_checked(last + 1)) else {
+        return Err(StoreError::Damaged(format!(
+            "the row of key {key:?} has no epoch"
+        )));
+    };
+    let epoch = epoch
+        .iter()
+        .rev()
+        .fold(0, |bits, byte| bits << 7 | u64::from(byte & 0x7f));
+    Ok(StoredRow {
+        key,
+        epoch: Epoch(epoch),
+        row: row.into(),
+    })
+}
+
+/// The control record as CBOR, so that views are known by their names.
+pub fn control(control: &Control) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    ciborium::into_writer(control, &mut bytes).expect("a vector takes every byte");
+    bytes
+}
+
+/// Reads the control record.
+pub fn read_control(bytes: &[u8]) -> Result<Control, StoreError> {
+    ciborium::from_reader(bytes).map_err(|error| {
+        StoreError::Damaged(format!("the control record is not readable: {error}"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epoch_and_columns_come_back() {
+        for epoch in [0, 1, 127, 128, 300, 864_000_000, u64::MAX] {
+            let bytes = value(Epoch(epoch), b"columns");
+            let row = read(Key::from(&b"key"[..]), &bytes).unwrap();
+            assert_eq!((row.epoch, &row.row[..]), (Epoch(epoch), &b"columns"[..]));
+        }
+        assert!(read(Key::default(), &[]).is_err());
+        assert!(read(Key::default(), &[0x80]).is_err());
+    }
+}
