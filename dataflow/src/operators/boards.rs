@@ -260,7 +260,7 @@ mod tests {
         boards.offer(FAMILY, 1, [0; 4]);
         boards.take_changed(
             |_, _, _| (),
-            |a, b| a.cmp(b),
+            Ord::cmp,
             |_, _, best| assert!(best.is_empty()),
         );
         assert!(boards.families.is_empty());

@@ -212,7 +212,7 @@ mod tests {
         windows.add((1, Minute(1_000)), 5, |_| ());
         let mut told = Vec::new();
         windows.advance(Minute(100_000), |change| {
-            told.push((change.window, change.old, change.new))
+            told.push((change.window, change.old, change.new));
         });
         assert_eq!(
             told,

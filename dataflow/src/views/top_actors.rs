@@ -34,7 +34,7 @@ pub fn top_actors<'s>(
     let told = facts.flat_map(|(fact, _time, diff)| {
         let mut told = Vec::new();
         tell(fact, |account, measure, minute: Minute| {
-            told.push((account, measure, minute, diff))
+            told.push((account, measure, minute, diff));
         });
         told
     });
@@ -50,12 +50,12 @@ pub fn top_actors<'s>(
         move |(_time, clock), told, output| {
             let mut touched = HashSet::new();
             window.advance(clock.now.minute(), |changed| {
-                _ = touched.insert(changed.key)
+                _ = touched.insert(changed.key);
             });
             for (account, measure, minute, diff) in told {
                 let key = (accounts.number(&account), measure);
                 window.add((key, minute), diff, |changed| {
-                    _ = touched.insert(changed.key)
+                    _ = touched.insert(changed.key);
                 });
             }
             for (account, measure) in touched {

@@ -1,0 +1,156 @@
+//! Operations on records: put and remove.
+
+use std::hash::BuildHasher;
+
+use hashbrown::hash_table::Entry;
+use skytide_core::event::{Action, DropReason, Op};
+use skytide_core::id::{Collection, Did, PostKey, Rkey};
+use skytide_core::time::Minute;
+
+use super::{ALL, LiveRecords};
+use crate::fact::{Activity, Fact};
+use crate::records::content::{Content, Place};
+use crate::records::repo::LiveRecord;
+
+impl LiveRecords {
+    /// Applies one operation of an accepted commit.
+    pub(in crate::records) fn operation(&mut self, did: &Did, op: Op, minute: Minute) {
+        let (account, _) = self.repo(did);
+        let collection = self.collections.number(&op.collection.as_str().into());
+        self.count_operation((account, collection), &op, minute);
+        match op.action {
+            Action::Create | Action::Update => self.put((did, account, collection), op, minute),
+            Action::Delete => {
+                if !self.remove((did, account, collection), &op.collection, &op.rkey) {
+                    self.drop_one(DropReason::DeleteUnknown);
+                }
+            }
+        }
+    }
+
+    fn count_operation(&mut self, (account, collection): (u32, u32), op: &Op, minute: Minute) {
+        let mut activity = Activity {
+            bytes: op.record.as_ref().map_or(0, |record| record.len() as i64),
+            ..Activity::default()
+        };
+        match op.action {
+            Action::Create => activity.creates = 1,
+            Action::Update => activity.updates = 1,
+            Action::Delete => activity.deletes = 1,
+        }
+        for collection in [collection, ALL] {
+            self.activity.add(minute, (collection, account), &activity);
+        }
+        let newest = self.last_seen.entry(account).or_insert(minute);
+        *newest = minute.max(*newest);
+    }
+
+    fn put(&mut self, (did, account, collection): (&Did, u32, u32), op: Op, minute: Minute) {
+        let Self {
+            hasher,
+            dids,
+            repos,
+            facts,
+            activity,
+            ..
+        } = self;
+        let repo = repos[account as usize]
+            .as_mut()
+            .expect("an operation makes its repo");
+        let name = op.collection.as_str();
+        let same = |record: &LiveRecord| record.collection == collection && record.rkey == op.rkey;
+        let rehash = |record: &LiveRecord| hasher.hash_one((record.collection, &record.rkey));
+        let visible = !repo.hidden;
+        let hash = hasher.hash_one((collection, &op.rkey));
+        let entry = repo.records.entry(hash, same, rehash);
+        let first_seen = match &entry {
+            Entry::Occupied(entry) => entry.get().first_seen,
+            Entry::Vacant(_) => minute,
+        };
+        let place = Place {
+            did,
+            collection: name,
+            rkey: &op.rkey,
+            first_seen,
+        };
+        let (content, dropped) = Content::read(&place, op.record.as_deref(), dids);
+        if visible {
+            facts.extend(content.fact(&place, dids).map(|fact| (fact, 1)));
+        }
+        match entry {
+            Entry::Occupied(mut entry) => {
+                let old = std::mem::replace(&mut entry.get_mut().content, content);
+                if visible {
+                    facts.extend(old.fact(&place, dids).map(|fact| (fact, -1)));
+                }
+            }
+            Entry::Vacant(entry) => {
+                if name == Collection::POST {
+                    facts.push((Fact::Seen(PostKey::new(did, &op.rkey)), 1));
+                }
+                let rkey = op.rkey.clone();
+                entry.insert(LiveRecord {
+                    rkey,
+                    collection,
+                    first_seen,
+                    content,
+                });
+                self.records += 1;
+                if visible {
+                    activity.live(collection, 1);
+                    activity.live(ALL, 1);
+                }
+            }
+        }
+        if let Some((reason, count)) = dropped {
+            self.drop_many(reason, count);
+        }
+    }
+
+    fn remove(
+        &mut self,
+        (did, account, collection): (&Did, u32, u32),
+        name: &Collection,
+        rkey: &Rkey,
+    ) -> bool {
+        let Self {
+            hasher,
+            dids,
+            repos,
+            facts,
+            activity,
+            ..
+        } = self;
+        let repo = repos[account as usize]
+            .as_mut()
+            .expect("an operation makes its repo");
+        let same = |record: &LiveRecord| record.collection == collection && record.rkey == *rkey;
+        let Ok(entry) = repo
+            .records
+            .find_entry(hasher.hash_one((collection, rkey)), same)
+        else {
+            return false;
+        };
+        let (
+            LiveRecord {
+                first_seen,
+                content,
+                ..
+            },
+            _,
+        ) = entry.remove();
+        self.records -= 1;
+        if !repo.hidden {
+            let place = Place {
+                did,
+                collection: name.as_str(),
+                rkey,
+                first_seen,
+            };
+            facts.extend(content.fact(&place, dids).map(|fact| (fact, -1)));
+            activity.live(collection, -1);
+            activity.live(ALL, -1);
+        }
+        true
+    }
+}
