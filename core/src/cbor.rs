@@ -119,24 +119,22 @@ impl<'a, R: Rules> Reader<'a, R> {
         }
     }
 
-    /// Reads a map: `entry` is called with each key and must read or skip its value. `None` (and no call) if the
-    /// item is no map; it has been passed over.
+    /// Reads a map: `entry` is called with each key and must read or skip its value. The key is checked to be UTF-8,
+    /// and given as bytes because that is how it is compared. `None` (and no call) if the item is no map; it has
+    /// been passed over.
     ///
     /// # Errors
     /// The item, or anything within it, breaks the rules.
     #[inline]
     pub fn map(
         &mut self,
-        mut entry: impl FnMut(&mut Self, &'a str) -> Result<(), Error>,
+        entry: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Error>,
     ) -> Result<Option<()>, Error> {
         if self.major()? != Major::Map {
             return self.pass();
         }
         let length = self.argument()?;
-        self.entries(length, |reader, key| {
-            let key = std::str::from_utf8(key).map_err(|_| Error::Utf8)?;
-            entry(reader, key)
-        })?;
+        self.entries(length, entry)?;
         Ok(Some(()))
     }
 
@@ -244,17 +242,14 @@ impl<'a, R: Rules> Reader<'a, R> {
         match self.major()? {
             Major::Unsigned | Major::Negative => self.integer().map(|_| ()),
             Major::Bytes => self.bytes().map(|_| ()),
-            Major::Text => self.text().map(|_| ()),
+            Major::Text => self.checked_text().map(|_| ()),
             Major::List => {
                 let length = self.argument()?;
                 self.items(length, Self::skip)
             }
             Major::Map => {
                 let length = self.argument()?;
-                self.entries(length, |reader, key| {
-                    std::str::from_utf8(key).map_err(|_| Error::Utf8)?;
-                    reader.skip()
-                })
+                self.entries(length, |reader, _| reader.skip())
             }
             Major::Tag if R::STRICT => self.strict_link().map(|_| ()),
             Major::Tag => {
@@ -290,8 +285,7 @@ impl<'a, R: Rules> Reader<'a, R> {
             let mut before: Option<&[u8]> = None;
             for _ in 0..length {
                 let key = reader.key()?;
-                let behind = |before: &[u8]| (before.len(), before) < (key.len(), key);
-                sorted &= before.is_none_or(behind);
+                sorted &= before.is_none_or(|before| is_behind(before, key));
                 if R::STRICT && !sorted {
                     return Err(Error::Key);
                 }
@@ -307,11 +301,21 @@ impl<'a, R: Rules> Reader<'a, R> {
 
     #[inline]
     fn key(&mut self) -> Result<&'a [u8], Error> {
-        if self.major()? != Major::Text {
-            return Err(Error::Key);
+        match self.major()? {
+            Major::Text => self.checked_text(),
+            _ => Err(Error::Key),
         }
+    }
+
+    /// Reads a text without making a `str` of it: most are ASCII, which is told at a fraction of the price.
+    #[inline]
+    fn checked_text(&mut self) -> Result<&'a [u8], Error> {
         let length = self.argument()?;
-        self.take(length)
+        let bytes = self.take(length)?;
+        if !bytes.is_ascii() && std::str::from_utf8(bytes).is_err() {
+            return Err(Error::Utf8);
+        }
+        Ok(bytes)
     }
 
     /// Checks that a map whose keys are not in order has no key twice: reads its entries again from `start`.
@@ -347,6 +351,16 @@ impl<'a, R: Rules> Reader<'a, R> {
         let (cid, rest) = rest.split_at_checked(Cid::LENGTH).ok_or(Error::End)?;
         self.rest = rest;
         Cid::from_bytes(cid).ok_or(Error::Link)
+    }
+}
+
+/// Whether `key` stands behind `before`: longer, or of the same length and larger.
+#[inline]
+fn is_behind(before: &[u8], key: &[u8]) -> bool {
+    match (before, key) {
+        _ if before.len() != key.len() => before.len() < key.len(),
+        ([a, ..], [b, ..]) if a != b => a < b,
+        _ => before < key,
     }
 }
 

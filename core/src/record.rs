@@ -109,7 +109,7 @@ fn is_map(bytes: &[u8]) -> bool {
 fn like<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
     let mut subject = None;
     reader.map(|reader, key| match key {
-        "subject" => {
+        b"subject" => {
             subject = reference(reader)?;
             Ok(())
         }
@@ -122,7 +122,7 @@ fn like<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error
 fn reference<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
     let mut uri = None;
     reader.map(|reader, key| match key {
-        "uri" => {
+        b"uri" => {
             uri = reader.text()?.and_then(UriRef::parse);
             Ok(())
         }
@@ -135,7 +135,7 @@ fn reference<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, 
 fn follow(reader: &mut Reader<'_, Strict>) -> Result<Option<Did>, Error> {
     let mut subject = None;
     reader.map(|reader, key| match key {
-        "subject" => {
+        b"subject" => {
             subject = reader.text()?.and_then(|text| text.parse().ok());
             Ok(())
         }
@@ -148,9 +148,9 @@ fn profile<'a>(reader: &mut Reader<'a, Strict>) -> Result<Profile<'a>, Error> {
     let mut profile = Profile::default();
     reader.map(|reader, key| {
         match key {
-            "displayName" => profile.display_name = reader.text()?,
-            "description" => profile.description = reader.text()?,
-            "avatar" => profile.avatar = blob(reader)?,
+            b"displayName" => profile.display_name = reader.text()?,
+            b"description" => profile.description = reader.text()?,
+            b"avatar" => profile.avatar = blob(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -162,7 +162,7 @@ fn profile<'a>(reader: &mut Reader<'a, Strict>) -> Result<Profile<'a>, Error> {
 fn blob(reader: &mut Reader<'_, Strict>) -> Result<Option<Cid>, Error> {
     let mut cid = None;
     reader.map(|reader, key| match key {
-        "ref" => {
+        b"ref" => {
             cid = reader.link()?;
             Ok(())
         }

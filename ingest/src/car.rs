@@ -55,8 +55,8 @@ impl<'a> Car<'a> {
         let mut reader = Reader::<Loose>::new(header);
         let map = reader.map(|reader, key| {
             match key {
-                "version" => version = reader.integer()?,
-                "roots" => {
+                b"version" => version = reader.integer()?,
+                b"roots" => {
                     reader.list(|reader| {
                         let link = reader.link()?;
                         root = if roots == 0 { link } else { root };

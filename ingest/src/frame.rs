@@ -232,8 +232,8 @@ fn read_header(bytes: &[u8]) -> Result<(Header<'_>, &[u8]), DropReason> {
     let mut reader = Reader::<Loose>::new(bytes);
     let map = reader.map(|reader, key| {
         match key {
-            "op" => header.op = reader.integer()?,
-            "t" => header.t = reader.text()?,
+            b"op" => header.op = reader.integer()?,
+            b"t" => header.t = reader.text()?,
             _ => reader.skip()?,
         }
         Ok(())

@@ -41,16 +41,16 @@ type Strictly<'a> = Reader<'a, Strict>;
 pub(super) fn read<'a>(reader: &mut Strictly<'a>) -> Result<Post<'a>, Error> {
     let mut post = Post::default();
     reader.map(|reader, key| match key {
-        "tags" => read_tags(reader, &mut post),
-        "text" => {
+        b"tags" => read_tags(reader, &mut post),
+        b"text" => {
             let text = reader.text()?.unwrap_or_default();
             post.characters = u32::try_from(text.chars().count()).unwrap_or(u32::MAX);
             Ok(())
         }
-        "embed" => read_embed(reader, &mut post),
-        "langs" => read_langs(reader, &mut post),
-        "reply" => read_reply(reader, &mut post),
-        "facets" => read_facets(reader, &mut post),
+        b"embed" => read_embed(reader, &mut post),
+        b"langs" => read_langs(reader, &mut post),
+        b"reply" => read_reply(reader, &mut post),
+        b"facets" => read_facets(reader, &mut post),
         _ => reader.skip(),
     })?;
     distinct(&mut post.langs);
@@ -131,8 +131,8 @@ fn read_langs<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), 
 fn read_reply<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.map(|reader, key| {
         match key {
-            "root" => post.reply_root = reference(reader)?,
-            "parent" => post.reply_parent = reference(reader)?,
+            b"root" => post.reply_root = reference(reader)?,
+            b"parent" => post.reply_parent = reference(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -143,7 +143,7 @@ fn read_reply<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), 
 fn read_facets<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.list(|reader| {
         reader.map(|reader, key| match key {
-            "features" => reader.list(|reader| read_feature(reader, post)).map(|_| ()),
+            b"features" => reader.list(|reader| read_feature(reader, post)).map(|_| ()),
             _ => reader.skip(),
         })?;
         Ok(())
@@ -155,10 +155,10 @@ fn read_feature<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<()
     let (mut kind, mut tag, mut uri, mut did) = (None, None, None, None);
     reader.map(|reader, key| {
         match key {
-            "$type" => kind = reader.text()?,
-            "tag" => tag = reader.text()?,
-            "uri" => uri = reader.text()?,
-            "did" => did = reader.text()?,
+            b"$type" => kind = reader.text()?,
+            b"tag" => tag = reader.text()?,
+            b"uri" => uri = reader.text()?,
+            b"did" => did = reader.text()?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -192,10 +192,10 @@ fn read_embed<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), 
     let mut embed = Embed::default();
     reader.map(|reader, key| {
         match key {
-            "$type" => embed.kind = reader.text()?,
-            "record" => (embed.record, embed.inner_record) = read_embedded_record(reader)?,
-            "external" => embed.external = read_uri(reader)?,
-            "media" => embed.media_external = read_media(reader)?,
+            b"$type" => embed.kind = reader.text()?,
+            b"record" => (embed.record, embed.inner_record) = read_embedded_record(reader)?,
+            b"external" => embed.external = read_uri(reader)?,
+            b"media" => embed.media_external = read_media(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -227,8 +227,8 @@ fn read_embedded_record<'a>(
     let (mut direct, mut inner) = (None, None);
     reader.map(|reader, key| {
         match key {
-            "uri" => direct = reader.text()?.and_then(UriRef::parse),
-            "record" => inner = reference(reader)?,
+            b"uri" => direct = reader.text()?.and_then(UriRef::parse),
+            b"record" => inner = reference(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -241,8 +241,8 @@ fn read_media<'a>(reader: &mut Strictly<'a>) -> Result<Option<&'a str>, Error> {
     let (mut kind, mut external) = (None, None);
     reader.map(|reader, key| {
         match key {
-            "$type" => kind = reader.text()?,
-            "external" => external = read_uri(reader)?,
+            b"$type" => kind = reader.text()?,
+            b"external" => external = read_uri(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -254,7 +254,7 @@ fn read_media<'a>(reader: &mut Strictly<'a>) -> Result<Option<&'a str>, Error> {
 fn read_uri<'a>(reader: &mut Strictly<'a>) -> Result<Option<&'a str>, Error> {
     let mut uri = None;
     reader.map(|reader, key| match key {
-        "uri" => {
+        b"uri" => {
             uri = reader.text()?;
             Ok(())
         }

@@ -1,6 +1,6 @@
 //! The blocks of a commit: the records that its operations name, and the signed commit.
 
-use ring::digest::{SHA256, digest};
+use sha2::{Digest, Sha256};
 use skytide_core::cbor::{Error, Reader, Strict};
 use skytide_core::event::DropReason;
 use skytide_core::id::{Cid, Did, Tid};
@@ -9,90 +9,120 @@ use smallvec::SmallVec;
 use super::Op;
 use crate::car::{Block, Car};
 
+/// What a walk over a CAR found beside the records.
+pub(super) struct Root<'a> {
+    /// The CID of the CAR's first root.
+    pub(super) cid: Option<Cid>,
+    block: Option<&'a [u8]>,
+}
+
 /// Gives each operation its record and checks the CIDs: of these records, or of `every` block. Reads the CAR to its
 /// end in any case, as one that breaks off is refused.
 pub(super) fn attach<'a>(
     ops: &mut [Op<'a>],
     bytes: &'a [u8],
     every: bool,
-) -> Result<(), DropReason> {
+) -> Result<Root<'a>, DropReason> {
     let mut wanted: SmallVec<[(u64, usize); 4]> = ops
         .iter()
         .enumerate()
         .filter_map(|(i, op)| Some((order(op.cid.as_ref()?.digest()), i)))
         .collect();
     wanted.sort_unstable();
-    for block in Car::open(bytes).map_err(|_| DropReason::Car)? {
-        let block = block.map_err(|_| DropReason::Car)?;
-        let mut check = every;
-        if let Some(cid) = Cid::from_bytes(block.cid) {
-            let first = wanted.partition_point(|&(at, _)| at < order(cid.digest()));
-            let alike = wanted[first..]
-                .iter()
-                .take_while(|&&(at, _)| at == order(cid.digest()));
-            for &(_, i) in alike {
-                if ops[i].cid == Some(cid) && ops[i].record.is_none() {
-                    ops[i].record = Some(block.data);
-                    check = true;
-                }
+    let car = Car::open(bytes).map_err(|_| DropReason::Car)?;
+    let (cid, mut block) = (car.root(), None);
+    for next in car {
+        let next = next.map_err(|_| DropReason::Car)?;
+        let Some(digest) = dag_cbor_digest(next.cid) else {
+            // A blob, or a block of another network: no operation can name it.
+            if every {
+                check_foreign(&next)?;
             }
+            continue;
+        };
+        let used = give(ops, &wanted, digest, next.data);
+        if (every || used) && Sha256::digest(next.data).as_slice() != digest {
+            return Err(DropReason::CidMismatch);
         }
-        if check {
-            check_hash(&block)?;
+        if every && cid.is_some_and(|root| root.is_dag_cbor() && root.digest() == digest) {
+            block = Some(next.data);
         }
     }
-    Ok(())
+    Ok(Root { cid, block })
+}
+
+/// Gives a block to the operations that name it and have none yet; whether there are any.
+#[inline]
+fn give<'a>(
+    ops: &mut [Op<'a>],
+    wanted: &[(u64, usize)],
+    digest: &[u8; 32],
+    data: &'a [u8],
+) -> bool {
+    let at = order(digest);
+    let first = match wanted {
+        [] => return false,
+        [(only, _)] => usize::from(*only != at),
+        _ => wanted.partition_point(|&(other, _)| other < at),
+    };
+    let mut given = false;
+    for &(_, i) in wanted[first..]
+        .iter()
+        .take_while(|&&(other, _)| other == at)
+    {
+        let op = &mut ops[i];
+        if op.record.is_none() && op.cid.is_some_and(|cid| cid.digest() == digest) {
+            op.record = Some(data);
+            given = true;
+        }
+    }
+    given
 }
 
 /// Where a digest stands among others: its first eight bytes are nearly always enough to tell it from all of them.
+#[inline]
 fn order(digest: &[u8; 32]) -> u64 {
     let first = digest.first_chunk().copied().unwrap_or_default();
     u64::from_be_bytes(first)
 }
 
-fn check_hash(block: &Block<'_>) -> Result<(), DropReason> {
-    let cid = Cid::from_bytes(block.cid).ok_or(DropReason::CidMismatch)?;
-    match digest(&SHA256, block.data).as_ref() == cid.digest() {
-        true => Ok(()),
-        false => Err(DropReason::CidMismatch),
+/// The SHA-256 in the binary CID of a DAG-CBOR block.
+#[inline]
+fn dag_cbor_digest(cid: &[u8]) -> Option<&[u8; 32]> {
+    match cid {
+        [1, 0x71, 0x12, 0x20, digest @ ..] => digest.try_into().ok(),
+        _ => None,
     }
 }
 
-/// Checks that the CAR's root is `commit` and that this block agrees with the frame. The hashes are [`attach`]'s.
-pub(super) fn check_commit(
-    bytes: &[u8],
-    commit: Option<Cid>,
-    did: &Did,
-    rev: Tid,
-) -> Result<(), DropReason> {
-    let car = Car::open(bytes).map_err(|_| DropReason::Car)?;
-    let root = car.root().ok_or(DropReason::CommitRoot)?;
-    if commit != Some(root) {
-        return Err(DropReason::CommitRoot);
+/// Checks a block that is not DAG-CBOR; one that the protocol does not know is refused.
+fn check_foreign(block: &Block<'_>) -> Result<(), DropReason> {
+    let cid = Cid::from_bytes(block.cid).ok_or(DropReason::CidMismatch)?;
+    if Sha256::digest(block.data).as_slice() != cid.digest() {
+        return Err(DropReason::CidMismatch);
     }
-    agree(car, root, did, rev)
+    Ok(())
 }
 
 /// Checks the blocks of a `#sync`: every hash, and the signed commit that is the root.
 pub(super) fn check_sync(bytes: &[u8], did: &Did, rev: Tid) -> Result<(), DropReason> {
-    attach(&mut [], bytes, true)?;
-    let car = Car::open(bytes).map_err(|_| DropReason::Car)?;
-    let root = car.root().ok_or(DropReason::CommitRoot)?;
-    agree(car, root, did, rev)
+    let root = attach(&mut [], bytes, true)?;
+    root.cid.ok_or(DropReason::CommitRoot)?;
+    root.agrees(did, rev)
 }
 
-/// Checks that the block `root` is a signed commit of version 3 and of this account and revision.
-fn agree(mut car: Car<'_>, root: Cid, did: &Did, rev: Tid) -> Result<(), DropReason> {
-    let block = car
-        .find_map(|block| block.ok().filter(|block| block.cid == root.to_bytes()))
-        .ok_or(DropReason::CommitInner)?;
-    let inner = read_commit(block.data).map_err(|_| DropReason::CommitInner)?;
-    let same = inner.version == Some(3)
-        && inner.did.and_then(|text| text.parse().ok()).as_ref() == Some(did)
-        && inner.rev.and_then(|text| text.parse().ok()) == Some(rev);
-    match same {
-        true => Ok(()),
-        false => Err(DropReason::CommitInner),
+impl Root<'_> {
+    /// Checks that the root is a signed commit of version 3, and of this account and revision.
+    pub(super) fn agrees(&self, did: &Did, rev: Tid) -> Result<(), DropReason> {
+        let inner = self.block.and_then(|block| read_commit(block).ok());
+        let inner = inner.ok_or(DropReason::CommitInner)?;
+        let same = inner.version == Some(3)
+            && inner.did.and_then(|text| text.parse().ok()).as_ref() == Some(did)
+            && inner.rev.and_then(|text| text.parse().ok()) == Some(rev);
+        if !same {
+            return Err(DropReason::CommitInner);
+        }
+        Ok(())
     }
 }
 
@@ -109,9 +139,9 @@ fn read_commit(bytes: &[u8]) -> Result<Inner<'_>, Error> {
     let mut reader = Reader::<Strict>::new(bytes);
     reader.map(|reader, key| {
         match key {
-            "did" => inner.did = reader.text()?,
-            "rev" => inner.rev = reader.text()?,
-            "version" => inner.version = reader.integer()?,
+            b"did" => inner.did = reader.text()?,
+            b"rev" => inner.rev = reader.text()?,
+            b"version" => inner.version = reader.integer()?,
             _ => reader.skip()?,
         }
         Ok(())

@@ -49,24 +49,24 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn field(&mut self, reader: &mut Reader<'a, Loose>, key: &str) -> Result<(), Error> {
+    fn field(&mut self, reader: &mut Reader<'a, Loose>, key: &[u8]) -> Result<(), Error> {
         match key {
-            "ops" => self.ops.read(reader)?,
-            "rev" => self.rev = reader.text()?,
-            "seq" => self.seq = seq(reader.integer()?),
-            "did" => self.did = reader.text()?,
-            "repo" => self.repo = reader.text()?,
-            "time" => self.time = reader.text()?,
-            "since" => self.since = reader.text()?,
-            "blocks" => self.blocks = reader.bytes()?,
-            "commit" => self.commit = reader.link()?,
-            "tooBig" => self.too_big = reader.boolean()?,
-            "handle" => self.handle = reader.text()?,
-            "active" => self.active = reader.boolean()?,
-            "status" => self.status = reader.text()?,
-            "name" => self.name = reader.text()?,
-            "message" => self.message = reader.text()?,
-            "error" => self.error = reader.text()?,
+            b"ops" => self.ops.read(reader)?,
+            b"rev" => self.rev = reader.text()?,
+            b"seq" => self.seq = seq(reader.integer()?),
+            b"did" => self.did = reader.text()?,
+            b"repo" => self.repo = reader.text()?,
+            b"time" => self.time = reader.text()?,
+            b"since" => self.since = reader.text()?,
+            b"blocks" => self.blocks = reader.bytes()?,
+            b"commit" => self.commit = reader.link()?,
+            b"tooBig" => self.too_big = reader.boolean()?,
+            b"handle" => self.handle = reader.text()?,
+            b"active" => self.active = reader.boolean()?,
+            b"status" => self.status = reader.text()?,
+            b"name" => self.name = reader.text()?,
+            b"message" => self.message = reader.text()?,
+            b"error" => self.error = reader.text()?,
             _ => reader.skip()?,
         }
         Ok(())

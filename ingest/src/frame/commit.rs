@@ -39,9 +39,9 @@ impl<'a> Ops<'a> {
         let (mut action, mut path, mut cid) = (None, None, None);
         let map = reader.map(|reader, key| {
             match key {
-                "cid" => cid = reader.link()?,
-                "path" => path = reader.text()?,
-                "action" => action = reader.text()?,
+                b"cid" => cid = reader.link()?,
+                b"path" => path = reader.text()?,
+                b"action" => action = reader.text()?,
                 _ => reader.skip()?,
             }
             Ok(())
@@ -110,15 +110,18 @@ pub(super) fn check<'a>(body: &mut Body<'a>, verify: Verify) -> Result<Frame<'a>
     if too_big {
         ops = Ops::default();
     } else if !bytes.is_empty() {
-        blocks::attach(&mut ops.good, bytes, verify == Verify::Blocks)?;
+        let root = blocks::attach(&mut ops.good, bytes, verify == Verify::Blocks)?;
+        if verify == Verify::Blocks {
+            if root.cid.is_none() || root.cid != body.commit {
+                return Err(DropReason::CommitRoot);
+            }
+            root.agrees(&did, rev)?;
+        }
         let missing = ops
             .good
             .iter()
             .filter(|op| op.cid.is_some() && op.record.is_none());
         ops.drops.extend(missing.map(|_| DropReason::RecordMissing));
-    }
-    if verify == Verify::Blocks && !bytes.is_empty() {
-        blocks::check_commit(bytes, body.commit, &did, rev)?;
     }
     Ok(Frame::Commit(Commit {
         seq,
