@@ -414,6 +414,14 @@ fn kind(frame: &Frame<'_>) -> &'static str {
     }
 }
 
+/// The number that a message has in its stream, whatever else is wrong with it.
+pub(crate) fn seq_of(bytes: &[u8]) -> Option<Cursor> {
+    match decode(bytes, Verify::Records) {
+        Ok(frame) => numbers(&frame).map(|(seq, _)| seq),
+        Err(rejected) => rejected.seq,
+    }
+}
+
 /// Number and time of a frame that has a place in the stream.
 fn numbers(frame: &Frame<'_>) -> Option<(Cursor, Option<Timestamp>)> {
     let (seq, time) = match frame {

@@ -17,11 +17,14 @@ pub mod car;
 pub mod frame;
 mod metrics;
 mod options;
+pub mod record;
 mod run;
 mod samples;
 pub mod source;
+#[cfg(test)]
+mod testing;
 
 pub use metrics::Metrics;
-pub use options::{Options, RelayOptions, Start, StartError};
+pub use options::{Options, RelayOptions};
 pub use run::{Context, IngestError, Progress, Summary, run};
 pub use source::{RecordingSource, RelaySource, Source};

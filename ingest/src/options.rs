@@ -1,8 +1,10 @@
-//! What can be chosen about ingest. Plain values: the command line, the environment and the defaults belong to `core`.
+//! What ingest and the relay's client need to know, as plain values. The options themselves, with their names,
+//! ranges and defaults, stand in [`skytide_core::config::Firehose`].
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use skytide_core::config::{self, CollectionFilter, Firehose, Start};
 use skytide_core::id::Cursor;
 
 use crate::frame::{FRAME_BYTES_MAX, Verify};
@@ -10,8 +12,8 @@ use crate::frame::{FRAME_BYTES_MAX, Verify};
 /// How frames become messages of the log.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Collections to read: whole names, or `app.bsky.*` for all below a prefix. Empty: all.
-    pub collections: Vec<String>,
+    /// Collections to read.
+    pub collections: Vec<CollectionFilter>,
     /// File of the only accounts to read: one DID a line, `#` begins a comment.
     pub dids_allow: Option<PathBuf>,
     /// File of accounts not to read, of the same form; it wins over `dids_allow`.
@@ -28,17 +30,24 @@ pub struct Options {
     pub stop_grace: Duration,
 }
 
-impl Default for Options {
-    fn default() -> Self {
+/// How long a stop may take, unless the caller says otherwise.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+impl From<&Firehose> for Options {
+    /// What was configured; no samples are kept.
+    fn from(config: &Firehose) -> Self {
         Self {
-            collections: Vec::new(),
-            dids_allow: None,
-            dids_deny: None,
-            verify: Verify::Records,
-            tick_interval: Duration::from_millis(100),
-            tick_events_max: 5_000,
+            collections: config.collections.clone(),
+            dids_allow: config.dids_allow.clone(),
+            dids_deny: config.dids_deny.clone(),
+            verify: match config.verify {
+                config::Verify::Records => Verify::Records,
+                config::Verify::Blocks => Verify::Blocks,
+            },
+            tick_interval: Duration::from_millis(config.tick_interval_ms),
+            tick_events_max: config.tick_events_max as usize,
             samples: None,
-            stop_grace: Duration::from_secs(5),
+            stop_grace: STOP_GRACE,
         }
     }
 }
@@ -46,7 +55,7 @@ impl Default for Options {
 /// How a relay is read.
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
-    /// Where it is: `wss://host` (or `ws`, `https`, `http`), with or without a path.
+    /// Where it is: `wss://host` or `ws://host`, with or without a path.
     /// Without one, that of `com.atproto.sync.subscribeRepos` is used.
     pub url: String,
     /// Where reading starts if the log knows no position in this relay's stream.
@@ -68,61 +77,27 @@ pub struct RelayOptions {
 }
 
 impl RelayOptions {
-    /// The defaults for this relay.
-    pub fn new(url: impl Into<String>) -> Self {
+    /// What was configured. The jitter of two processes should not have the same `seed`.
+    pub fn new(config: &Firehose, seed: u64) -> Self {
         Self {
-            url: url.into(),
-            start: Start::Live,
-            read_timeout: Duration::from_secs(60),
-            ping_interval: Duration::from_secs(20),
-            connect_timeout: Duration::from_secs(15),
-            backoff_min: Duration::from_secs(1),
-            backoff_max: Duration::from_secs(60),
+            url: config.url.with_secret().to_owned(),
+            start: config.start,
+            read_timeout: config.read_timeout.0,
+            ping_interval: config.ping_interval.0,
+            connect_timeout: config.connect_timeout.0,
+            backoff_min: Duration::from_secs(1).min(config.backoff_max.0),
+            backoff_max: config.backoff_max.0,
             message_bytes_max: FRAME_BYTES_MAX,
-            seed: 0,
+            seed,
+        }
+    }
+
+    /// The cursor to ask for in a stream that was never read: none is the present, 0 the oldest frame there is.
+    pub(crate) fn first_cursor(&self) -> Option<Cursor> {
+        match self.start {
+            Start::Live => None,
+            Start::Oldest => Some(Cursor(0)),
+            Start::After(cursor) => Some(cursor),
         }
     }
 }
-
-/// Where to start in a stream that was never read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Start {
-    /// With what happens now: no cursor.
-    #[default]
-    Live,
-    /// With the oldest frame that the relay still has: cursor 0.
-    Oldest,
-    /// With the frame behind this one.
-    After(Cursor),
-}
-
-impl Start {
-    /// The cursor to ask for.
-    pub fn cursor(self) -> Option<Cursor> {
-        match self {
-            Self::Live => None,
-            Self::Oldest => Some(Cursor(0)),
-            Self::After(cursor) => Some(cursor),
-        }
-    }
-}
-
-impl std::str::FromStr for Start {
-    type Err = StartError;
-
-    fn from_str(text: &str) -> Result<Self, StartError> {
-        match text {
-            "live" => Ok(Self::Live),
-            "oldest" => Ok(Self::Oldest),
-            _ => text
-                .parse()
-                .map(|seq| Self::After(Cursor(seq)))
-                .map_err(|_| StartError(text.to_owned())),
-        }
-    }
-}
-
-/// A text names no start.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is none of \"live\", \"oldest\" or a sequence number")]
-pub struct StartError(String);

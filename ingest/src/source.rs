@@ -10,6 +10,13 @@ mod relay;
 pub use recording::{RecordingError, RecordingProblem, RecordingSource};
 pub use relay::RelaySource;
 
+/// Opens one recording, to learn its form.
+pub(crate) fn recording_file(
+    path: &std::path::Path,
+) -> Result<reading::RecordingFile, RecordingError> {
+    reading::RecordingFile::open(path, std::sync::Arc::default())
+}
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use skytide_core::event::Host;

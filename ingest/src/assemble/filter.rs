@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use skytide_core::id::{Did, is_nsid};
+use skytide_core::config::CollectionFilter;
+use skytide_core::id::Did;
 
 use crate::Options;
 
@@ -12,24 +13,14 @@ use crate::Options;
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Empty: all.
-    collections: Vec<Pattern>,
+    collections: Vec<CollectionFilter>,
     allow: Option<BTreeSet<Did>>,
     deny: BTreeSet<Did>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Pattern {
-    Whole(Box<str>),
-    /// With the dot at its end.
-    Prefix(Box<str>),
 }
 
 /// A filter cannot be used as it is written.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// Not a collection, and not a prefix with a wildcard.
-    #[error("{0:?} is neither a collection nor a prefix as \"app.bsky.*\"")]
-    Collection(String),
     /// The file of accounts is not readable.
     #[error("could not read the accounts in {}", path.display())]
     Read {
@@ -56,14 +47,13 @@ impl Filter {
     /// What the options say, with the files that they name.
     ///
     /// # Errors
-    /// A pattern is not one, or a file is not readable or has a line that is no DID.
+    /// A file is not readable or has a line that is no DID.
     pub fn load(options: &Options) -> Result<Self, FilterError> {
-        let patterns = options.collections.iter().map(|text| pattern(text));
-        let mut collections: Vec<Pattern> = patterns.collect::<Result<_, _>>()?;
-        if collections.contains(&Pattern::Prefix("".into())) {
+        let read = |path: &Option<PathBuf>| path.as_deref().map(dids).transpose();
+        let mut collections = options.collections.clone();
+        if collections.contains(&CollectionFilter::All) {
             collections.clear();
         }
-        let read = |path: &Option<PathBuf>| path.as_deref().map(dids).transpose();
         Ok(Self {
             collections,
             allow: read(&options.dids_allow)?,
@@ -78,28 +68,12 @@ impl Filter {
 
     /// Whether this collection is read.
     pub fn collection(&self, name: &str) -> bool {
-        self.collections.is_empty()
-            || self.collections.iter().any(|pattern| match pattern {
-                Pattern::Whole(whole) => **whole == *name,
-                Pattern::Prefix(prefix) => name.starts_with(&**prefix),
-            })
+        self.collections.is_empty() || self.collections.iter().any(|pattern| pattern.matches(name))
     }
 
     /// Whether this account is read.
     pub fn did(&self, did: &Did) -> bool {
         !self.deny.contains(did) && self.allow.as_ref().is_none_or(|allow| allow.contains(did))
-    }
-}
-
-fn pattern(text: &str) -> Result<Pattern, FilterError> {
-    let wrong = || FilterError::Collection(text.to_owned());
-    match text.strip_suffix('*') {
-        Some("") => Ok(Pattern::Prefix("".into())),
-        Some(prefix) if prefix.ends_with('.') && is_nsid(&format!("{prefix}x.x")) => {
-            Ok(Pattern::Prefix(prefix.into()))
-        }
-        None if is_nsid(text) => Ok(Pattern::Whole(text.into())),
-        _ => Err(wrong()),
     }
 }
 
@@ -127,11 +101,18 @@ fn dids(path: &Path) -> Result<BTreeSet<Did>, FilterError> {
 mod tests {
     use super::*;
 
+    fn options(collections: &[&str]) -> Options {
+        Options {
+            collections: collections
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect(),
+            ..crate::testing::options()
+        }
+    }
+
     fn of(collections: &[&str]) -> Result<Filter, FilterError> {
-        Filter::load(&Options {
-            collections: collections.iter().map(ToString::to_string).collect(),
-            ..Options::default()
-        })
+        Filter::load(&options(collections))
     }
 
     #[test]
@@ -153,20 +134,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_refused() {
-        for text in [
-            "",
-            "app.bsky.feed*",
-            "app.*.like",
-            "likes",
-            "app.bsky.feed.",
-            ".*",
-        ] {
-            assert!(of(&[text]).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
     fn the_deny_file_wins_and_a_bad_line_is_named() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
@@ -177,7 +144,7 @@ mod tests {
         let filter = Filter::load(&Options {
             dids_allow: file("allow", "# ours\ndid:plc:a\n\n did:web:b.example # why\n"),
             dids_deny: file("deny", "did:plc:a\n"),
-            ..Options::default()
+            ..options(&[])
         })
         .unwrap();
         let reads = |did: &str| filter.did(&did.parse().unwrap());
@@ -185,7 +152,7 @@ mod tests {
         assert!(!reads("did:plc:a") && !reads("did:plc:c"));
         let error = Filter::load(&Options {
             dids_deny: file("bad", "did:plc:a\nplc:a\n"),
-            ..Options::default()
+            ..options(&[])
         });
         assert!(error.unwrap_err().to_string().starts_with("line 2 of "));
     }

@@ -203,6 +203,11 @@ impl RecordingError {
         }
     }
 
+    /// Whether it is only that the end is missing.
+    pub(crate) fn cut(&self) -> bool {
+        matches!(self.problem, RecordingProblem::Cut)
+    }
+
     /// Whether there may be whole frames before the error.
     fn within_a_recording(&self) -> bool {
         use RecordingProblem::{Compression, Cut, Length};

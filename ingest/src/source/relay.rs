@@ -95,7 +95,7 @@ impl RelaySource {
 
     /// The cursor to ask for.
     fn cursor(&self) -> Option<Cursor> {
-        let cursor = self.position.cursor.or(self.options.start.cursor())?;
+        let cursor = self.position.cursor.or(self.options.first_cursor())?;
         Some(Cursor(
             cursor
                 .0

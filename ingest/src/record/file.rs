@@ -1,0 +1,267 @@
+//! The file of a recording that is being made.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use skytide_core::id::Cursor;
+
+use crate::assemble::seq_of;
+use crate::source::RecordingError;
+use crate::source::format::{ByteOrder, PREFIX};
+use crate::source::recording_file;
+
+/// zstd's own default: a third of the size at several hundred MB a second.
+const LEVEL: i32 = 3;
+/// Bytes of frames behind the last safe place that are written again when a recording is gone on with.
+const SALVAGE_BYTES_MAX: usize = 256 << 20;
+
+/// What a file held already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Whole frames.
+    pub frames: u64,
+    /// The number of the last one that has one.
+    pub cursor: Option<Cursor>,
+    /// Bytes of the file that belonged to no whole frame, and were cut off.
+    pub cut_bytes: u64,
+}
+
+/// Why a recording cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordFileError {
+    /// The file could not be read or written.
+    #[error("could not {operation} {}", path.display())]
+    Io {
+        /// What was tried, as `open`.
+        operation: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process records into the file.
+    #[error("another process records into {}", .0.display())]
+    Held(PathBuf),
+    /// The file is there and is no recording.
+    #[error("the file cannot be gone on with")]
+    NotARecording(#[from] RecordingError),
+    /// The file is a recording of another form than ours.
+    #[error("{} is not a zstd file with big-endian lengths: choose another name", .0.display())]
+    OtherForm(PathBuf),
+    /// The file is cut short within a zstd frame so large that its beginning is not rewritten.
+    #[error("{} is cut short within one large zstd frame: choose another name", .0.display())]
+    CutTooLarge(PathBuf),
+}
+
+/// A recording that is written to, held against other processes.
+pub(super) struct RecordFile {
+    path: PathBuf,
+    file: File,
+    found: Found,
+}
+
+impl RecordFile {
+    /// Makes a new file, or opens one that is there and cuts it to its whole frames.
+    pub(super) fn open(path: &Path) -> Result<Self, RecordFileError> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create(true).truncate(false);
+        let file = options.open(path).map_err(failed("open", path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RecordFileError::Held(path.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(failed("lock", path)(source)),
+        }
+        let mut recording = Self {
+            path: path.to_owned(),
+            file,
+            found: Found::default(),
+        };
+        recording.go_on()?;
+        Ok(recording)
+    }
+
+    /// What the file held when it was opened.
+    pub(super) fn found(&self) -> Found {
+        self.found
+    }
+
+    /// Appends frames, each behind its length, as one zstd frame, and waits until they are durable.
+    pub(super) fn append(&mut self, frames: &[u8]) -> Result<(), RecordFileError> {
+        let compressed = compress(frames).map_err(failed("compress", &self.path))?;
+        let write = |file: &mut File| {
+            file.write_all(&compressed)?;
+            file.sync_data()
+        };
+        write(&mut self.file).map_err(failed("write", &self.path))
+    }
+
+    /// Finds the whole frames, cuts off what lies behind them, and stands at the end.
+    fn go_on(&mut self) -> Result<(), RecordFileError> {
+        let length = self
+            .file
+            .metadata()
+            .map_err(failed("read", &self.path))?
+            .len();
+        if length == 0 {
+            return Ok(());
+        }
+        let form = recording_file(&self.path).map(|file| (file.compressed(), file.order()));
+        match form {
+            Ok((true, ByteOrder::Big)) => {}
+            Ok(_) => return Err(RecordFileError::OtherForm(self.path.clone())),
+            // Killed within its first second: nothing whole, but ours.
+            Err(error) if error.cut() => {}
+            Err(error) => return Err(error.into()),
+        }
+        let scan = Scan::of(&self.file).map_err(failed("read", &self.path))?;
+        if scan.overflow {
+            return Err(RecordFileError::CutTooLarge(self.path.clone()));
+        }
+        let cut = |file: &mut File| {
+            file.set_len(scan.safe)?;
+            file.seek(SeekFrom::End(0))
+        };
+        cut(&mut self.file).map_err(failed("cut", &self.path))?;
+        if !scan.salvaged.is_empty() {
+            self.append(&scan.salvaged)?;
+        }
+        let now = self
+            .file
+            .metadata()
+            .map_err(failed("read", &self.path))?
+            .len();
+        self.found = Found {
+            frames: scan.frames,
+            cursor: scan.cursor,
+            cut_bytes: length.saturating_sub(now),
+        };
+        Ok(())
+    }
+}
+
+fn failed<'a>(
+    operation: &'static str,
+    path: &'a Path,
+) -> impl FnOnce(io::Error) -> RecordFileError + 'a {
+    move |source| RecordFileError::Io {
+        operation,
+        path: path.to_owned(),
+        source,
+    }
+}
+
+fn compress(frames: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = zstd::stream::Encoder::new(Vec::new(), LEVEL)?;
+    encoder.include_checksum(true)?;
+    encoder.set_pledged_src_size(Some(frames.len() as u64))?;
+    encoder.write_all(frames)?;
+    encoder.finish()
+}
+
+/// What a file holds, and up to where it can stay as it is.
+#[derive(Debug, Default)]
+struct Scan {
+    frames: u64,
+    cursor: Option<Cursor>,
+    /// Where a zstd frame ends together with a frame: up to here the file stays.
+    safe: u64,
+    /// The whole frames behind that, each behind its length.
+    salvaged: Vec<u8>,
+    /// There are more of them than are kept.
+    overflow: bool,
+    /// The beginning of a frame.
+    rest: Vec<u8>,
+}
+
+impl Scan {
+    fn of(file: &File) -> io::Result<Self> {
+        let mut scan = Self::default();
+        let mut input = Counted {
+            inner: BufReader::new(file),
+            consumed: 0,
+        };
+        input.inner.rewind()?;
+        while !input.fill_buf()?.is_empty() {
+            if !scan.zstd_frame(&mut input)? {
+                return Ok(scan);
+            }
+            if scan.rest.is_empty() {
+                scan.safe = input.consumed;
+                scan.salvaged.clear();
+                scan.overflow = false;
+            }
+        }
+        Ok(scan)
+    }
+
+    /// Reads one zstd frame; false: it is not whole.
+    fn zstd_frame(&mut self, input: &mut Counted<'_>) -> io::Result<bool> {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
+        decoder.window_log_max(27)?;
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            match decoder.read(&mut buffer) {
+                Ok(0) => return Ok(true),
+                Ok(read) => {
+                    if !self.feed(&buffer[..read]) {
+                        return Ok(false);
+                    }
+                }
+                Err(error) if error.raw_os_error().is_some() => return Err(error),
+                Err(_damaged) => return Ok(false),
+            }
+        }
+    }
+
+    /// Takes decompressed bytes; false: a length is none.
+    fn feed(&mut self, bytes: &[u8]) -> bool {
+        self.rest.extend(bytes);
+        let mut begin = 0;
+        while let Some(prefix) = self.rest[begin..].first_chunk::<PREFIX>() {
+            let Some(length) = ByteOrder::Big.length(*prefix) else {
+                return false;
+            };
+            let end = begin + PREFIX + length;
+            let Some(frame) = self.rest.get(begin + PREFIX..end) else {
+                break;
+            };
+            self.frames += 1;
+            self.cursor = seq_of(frame).or(self.cursor);
+            begin = end;
+        }
+        if self.salvaged.len() + begin > SALVAGE_BYTES_MAX {
+            self.overflow = true;
+        } else {
+            self.salvaged.extend(&self.rest[..begin]);
+        }
+        self.rest.drain(..begin);
+        true
+    }
+}
+
+/// Counts what is taken from a file.
+struct Counted<'a> {
+    inner: BufReader<&'a File>,
+    consumed: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(into)?;
+        self.consumed += read as u64;
+        Ok(read)
+    }
+}
+
+impl BufRead for Counted<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, length: usize) {
+        self.inner.consume(length);
+        self.consumed += length as u64;
+    }
+}
