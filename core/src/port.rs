@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod log;
+pub mod snapshot;
 pub mod store;
 
 /// Any error behind a port's own.

@@ -1,8 +1,12 @@
 //! Options of the API.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use super::between;
+use super::{Span, between};
+
+const SECOND: Span = Span(Duration::from_secs(1));
+const HOUR: Span = Span(Duration::from_secs(3_600));
 
 /// How the API listens.
 #[derive(Clone, Debug, clap::Args)]
@@ -14,21 +18,41 @@ pub struct Api {
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:7780")]
     pub address: SocketAddr,
 
-    /// Requests answered at once, at most; more of them wait.
+    /// Connections open at once, at most; more of them wait.
     #[arg(
-        id = "API_REQUESTS_MAX",
-        long = "api-requests-max",
-        env = "API_REQUESTS_MAX"
+        id = "API_CONNECTIONS_MAX",
+        long = "api-connections-max",
+        env = "API_CONNECTIONS_MAX"
     )]
-    #[arg(value_name = "REQUESTS", default_value_t = 256, value_parser = between(1..=100_000_u32))]
-    pub requests_max: u32,
+    #[arg(value_name = "CONNECTIONS", default_value_t = 1_024)]
+    #[arg(value_parser = between(1..=100_000_u32))]
+    pub connections_max: u32,
 
-    /// Live streams open at once, at most; more of them are refused.
+    /// Live streams (`/v1/stream`) open at once, at most; more of them are refused.
     #[arg(
-        id = "API_STREAMS_MAX",
-        long = "api-streams-max",
-        env = "API_STREAMS_MAX"
+        id = "API_STREAM_CLIENTS_MAX",
+        long = "api-stream-clients-max",
+        env = "API_STREAM_CLIENTS_MAX"
     )]
-    #[arg(value_name = "STREAMS", default_value_t = 256, value_parser = between(0..=100_000_u32))]
-    pub streams_max: u32,
+    #[arg(value_name = "CLIENTS", default_value_t = 256)]
+    #[arg(value_parser = between(0..=100_000_u32))]
+    pub stream_clients_max: u32,
+
+    /// How long an answer may take; live streams have no end.
+    #[arg(
+        id = "API_REQUEST_MAX",
+        long = "api-request-max",
+        env = "API_REQUEST_MAX"
+    )]
+    #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=HOUR))]
+    pub request_max: Span,
+
+    /// Age of the newest commit from which on `/readyz` says no.
+    #[arg(
+        id = "API_READY_AGE_MAX",
+        long = "api-ready-age-max",
+        env = "API_READY_AGE_MAX"
+    )]
+    #[arg(value_name = "TIME", default_value = "30s", value_parser = between(SECOND..=HOUR))]
+    pub ready_age_max: Span,
 }

@@ -1,5 +1,6 @@
 //! Options of ingest: which relay, from where on, what of it, how it is cut into epochs.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -184,6 +185,16 @@ impl CollectionFilter {
             Self::All => true,
             Self::Below(prefix) => collection.starts_with(&**prefix),
             Self::One(name) => collection == &**name,
+        }
+    }
+}
+
+impl fmt::Display for CollectionFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("*"),
+            Self::Below(prefix) => write!(f, "{prefix}*"),
+            Self::One(name) => f.write_str(name),
         }
     }
 }

@@ -40,7 +40,7 @@ pub struct Indexer {
         long = "indexer-batch-events-max",
         env = "INDEXER_BATCH_EVENTS_MAX"
     )]
-    #[arg(value_name = "EVENTS", default_value_t = 100_000)]
+    #[arg(value_name = "EVENTS", default_value_t = 50_000)]
     #[arg(value_parser = between(1..=10_000_000_u32))]
     pub batch_events_max: u32,
 }

@@ -1,0 +1,101 @@
+//! What the tests of the jobs share.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use skytide_core::id::Epoch;
+use skytide_core::memory::MemoryStore;
+use skytide_core::port::snapshot::{Snapshot, SnapshotError, SnapshotStore};
+use skytide_core::port::store::{Committed, ViewStore};
+use skytide_core::time::Timestamp;
+use skytide_core::view::{
+    Change, Key, ListEntry, ListKey, ListRow, Measure, ViewId, Window, encode_row,
+};
+
+/// Snapshots in memory.
+#[derive(Debug, Default)]
+pub struct Snapshots(Mutex<BTreeMap<Timestamp, Snapshot>>);
+
+impl Snapshots {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<Timestamp, Snapshot>> {
+        self.0.lock().expect("not poisoned")
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for Snapshots {
+    async fn put(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        self.all().insert(snapshot.time, snapshot.clone());
+        Ok(())
+    }
+
+    async fn at(&self, time: Timestamp) -> Result<Option<Snapshot>, SnapshotError> {
+        let newest = self
+            .all()
+            .range(..=time)
+            .next_back()
+            .map(|(_, it)| it.clone());
+        Ok(newest)
+    }
+
+    async fn times(&self) -> Result<Vec<Timestamp>, SnapshotError> {
+        Ok(self.all().keys().copied().collect())
+    }
+
+    async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, SnapshotError> {
+        let mut all = self.all();
+        let old: Vec<_> = all
+            .range(..time)
+            .map(|(time, _)| *time)
+            .take(limit)
+            .collect();
+        for time in &old {
+            all.remove(time);
+        }
+        Ok(old.len())
+    }
+}
+
+/// Commits so many lists, one a language; answers them in the order of their keys.
+pub async fn commit_lists(
+    store: &MemoryStore,
+    epoch: u64,
+    count: usize,
+) -> Vec<(ListKey, ListRow)> {
+    let list = |number: usize| {
+        let key = ListKey {
+            window: Window::Hour,
+            measure: Measure::Count,
+            lang: format!("l{number:05}").into(),
+        };
+        let entry = ListEntry {
+            key: format!("tag {number}").into(),
+            value: 3,
+            other: 2,
+            longer: 4,
+        };
+        let entries = vec![entry];
+        (key, ListRow { entries })
+    };
+    let lists: Vec<_> = (0..count).map(list).collect();
+    let change = |(key, row): &(ListKey, ListRow)| Change {
+        key: Key::of(key),
+        row: Some(encode_row(row)),
+    };
+    let term = store.lead().await.expect("leads").term;
+    let epoch = Epoch(epoch);
+    store.begin(term, epoch).await.expect("begins");
+    let changes = lists.iter().map(change).collect();
+    store
+        .write(term, ViewId::TopHashtags, changes)
+        .await
+        .expect("writes");
+    let committed = Committed {
+        epoch,
+        time: Timestamp(epoch.0 * 1_000),
+        ..Committed::default()
+    };
+    store.commit(term, committed).await.expect("commits");
+    lists
+}
