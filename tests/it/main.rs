@@ -1,1 +1,3 @@
-//! Tests.
+//! All tests that need more than one crate, as one binary.
+
+mod recount;

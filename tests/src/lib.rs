@@ -1,4 +1,5 @@
 //! What the tests are made of: a naive recount, random worlds, checkers. Nobody depends on it.
 
+pub mod checkers;
 pub mod model;
 pub mod world;

@@ -26,7 +26,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use skytide_core::event::{Event, Message, Tick};
-use skytide_core::id::Epoch;
+use skytide_core::id::{AtUri, Epoch};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, ListEntry, ListRow, ViewId, ViewKey, encode_row};
 
@@ -101,6 +101,11 @@ impl Model {
                 Some(tick.epoch)
             }
         }
+    }
+
+    /// The addresses of all live records as of the newest tick, hidden ones included.
+    pub fn live(&self) -> Vec<AtUri> {
+        self.history.records().cloned().collect()
     }
 
     /// All rows as of the newest tick.

@@ -57,7 +57,7 @@ pub struct World {
     random: Random,
     cast: Cast,
     hosts: [Host; 2],
-    /// The newest `seq` of each host.
+    /// The newest `seq` of each host. Their numbers are apart, so that a frame may come from the other host, too.
     seqs: [u64; 2],
     /// The newest revision of each account, and one that was in use before.
     revs: BTreeMap<Did, (Tid, Tid)>,
@@ -114,7 +114,7 @@ impl World {
         Some(self.with_tick(events))
     }
 
-    /// A last epoch in which these records are deleted, whoever owns them.
+    /// A last epoch in which these records are deleted, whoever owns them; all by one host, which keeps their order.
     pub fn farewell(&mut self, live: &[AtUri]) -> Vec<Message> {
         let mut events = Vec::new();
         for uri in live {
@@ -127,7 +127,7 @@ impl World {
                 cid: None,
                 record: None,
             };
-            events.extend(self.frame(&uri.did, vec![Body::Op(op)]));
+            events.extend(self.frame(1, &uri.did, vec![Body::Op(op)]));
         }
         self.options.epochs = self.epoch + 1;
         self.with_tick(events)
@@ -180,8 +180,10 @@ impl World {
         self.frames += 1;
         if !self.sent.is_empty() && self.random.chance(6) {
             let mut frame = self.random.pick(&self.sent).clone();
+            let host = self.hosts[self.random.below(2) as usize].clone();
             for event in &mut frame {
                 event.time = self.time;
+                event.host = host.clone();
             }
             return frame;
         }
@@ -192,13 +194,13 @@ impl World {
             2 => vec![self.account()],
             _ => vec![self.moved(&did)],
         };
-        let frame = self.frame(&did, bodies);
+        let host = self.random.weighted(&[3, 1]);
+        let frame = self.frame(host, &did, bodies);
         self.sent.push(frame.clone());
         frame
     }
 
-    fn frame(&mut self, did: &Did, bodies: Vec<Body>) -> Vec<Event> {
-        let host = self.random.weighted(&[3, 1]);
+    fn frame(&mut self, host: usize, did: &Did, bodies: Vec<Body>) -> Vec<Event> {
         self.seqs[host] += 1 + self.random.below(3);
         let event = |(index, body)| Event {
             host: self.hosts[host].clone(),

@@ -61,19 +61,16 @@ impl Post {
         self.langs.clone()
     }
 
-    /// The primary subtags of its languages: `en` of `en-US`. One that is nothing but a hyphen and more is no
-    /// language.
+    /// The primary subtags of its languages: `en` of `en-US`; one that begins with a hyphen has none.
     pub(super) fn primary_languages(&self) -> BTreeSet<String> {
-        let primary = |lang: &String| {
+        let primary = |lang: String| {
             let end = lang.find(['-', '_']).unwrap_or(lang.len());
-            lang[..end].to_ascii_lowercase()
+            match &lang[..end] {
+                "" => UNDETERMINED.to_owned(),
+                subtag => subtag.to_ascii_lowercase(),
+            }
         };
-        let mut languages: BTreeSet<String> = self.langs.iter().map(primary).collect();
-        languages.remove("");
-        if languages.is_empty() {
-            languages.insert(UNDETERMINED.to_owned());
-        }
-        languages
+        self.languages().into_iter().map(primary).collect()
     }
 }
 

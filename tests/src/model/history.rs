@@ -125,6 +125,11 @@ impl History {
         self.visible().map(|(uri, _)| uri)
     }
 
+    /// The addresses of all live records, hidden ones too.
+    pub(super) fn records(&self) -> impl Iterator<Item = &AtUri> {
+        self.records.keys()
+    }
+
     fn visible(&self) -> impl Iterator<Item = (&AtUri, &Live)> {
         self.records.iter().filter(|(uri, _)| !self.hides(&uri.did))
     }

@@ -1,0 +1,253 @@
+//! The dataflow against the naive recount: every row of every view, after every commit.
+//!
+//! | family | what it can prove |
+//! |---|---|
+//! | `every_view_equals...` | any order of deeds, any policy, 1, 2 and 4 workers, exact at every epoch |
+//! | `a_large_commit...` | epochs in one commit give what they give one by one |
+//! | `lists_longer...` | lists are cut at their length and refilled from what was left out |
+//! | `rows_depend_neither...` | two runs agree on every row of an epoch, whatever their workers and commits |
+//! | `a_restart...` | what was computed again agrees with what is stored, and goes on from there |
+//! | `interactions_of_a_day...` | what is kept for some days goes, if not at once |
+//! | `what_is_delivered_again...` | repeats, in the epoch and in later ones, change nothing |
+//! | `nothing_outlives...` | every fact is taken back with its record |
+//! | `worlds_reach...` | none of the above is vacuous: the worlds do what they are meant to |
+//!
+//! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
+
+mod harness;
+mod logs;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skytide_core::event::Message;
+use skytide_core::view::{CounterRow, ListRow, ViewId, decode_row};
+use skytide_tests::checkers::{Recorder, difference, left_of_facts};
+use skytide_tests::model::{Model, Options, Policy, Rows, recount};
+use skytide_tests::world::{self, World};
+
+use harness::{Case, day, first_day, seeds};
+use logs::{beginning, delivered_again};
+
+#[tokio::test]
+async fn every_view_equals_the_recount_at_every_epoch() {
+    for seed in seeds(0) {
+        let messages = Case::of(seed).world();
+        let expected = recount(&messages, Case::of(seed).options);
+        for workers in [1, 2, 4] {
+            let case = Case::of(seed).with(workers, 1);
+            let commits = case.run(&messages).await;
+            assert_eq!(commits.len(), expected.len(), "commits of {case:?}");
+            case.compare(&expected, &commits);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_commit_equals_the_recount_at_its_last_epoch() {
+    for seed in seeds(1_000) {
+        let messages = Case::of(seed).world();
+        let expected = recount(&messages, Case::of(seed).options);
+        for (workers, epochs_max) in [(1, 2), (2, 7), (1, usize::MAX), (4, usize::MAX)] {
+            let case = Case::of(seed).with(workers, epochs_max);
+            case.compare(&expected, &case.run(&messages).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_longer_than_their_length_are_cut_and_refilled() {
+    let wide = world::Options {
+        accounts: 120,
+        rkeys: 24,
+        epochs: 10,
+        frames_max: 2_500,
+    };
+    for seed in seeds(2_000).into_iter().take(2) {
+        let messages = world::log(seed, wide);
+        let case = Case::of(seed).with(2, 1);
+        let expected = recount(&messages, case.options);
+        let longest = expected.iter().map(|(_, rows)| longest_list(rows)).max();
+        assert_eq!(longest, Some(ListRow::LENGTH), "seed {seed} fills no list");
+        case.compare(&expected, &case.run(&messages).await);
+    }
+}
+
+#[tokio::test]
+async fn rows_depend_neither_on_workers_nor_on_commits() {
+    for seed in seeds(5_000) {
+        let mut case = Case::of(seed);
+        case.options.interactions_days = Some(1);
+        let messages = Case::of(seed).world();
+        let commits = case.run(&messages).await;
+        let expected: BTreeMap<_, _> = commits
+            .into_iter()
+            .map(|commit| (commit.committed.epoch, commit.rows))
+            .collect();
+        for (workers, epochs_max) in [(2, 1), (4, 1), (1, 3), (2, 10), (1, usize::MAX)] {
+            let case = case.with(workers, epochs_max);
+            for commit in case.run(&messages).await {
+                let epoch = commit.committed.epoch;
+                if let Some(text) = difference(&expected[&epoch], &commit.rows) {
+                    panic!("{case:?}, epoch {epoch}: {text}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_restart_with_other_workers_and_commits_finds_its_own_rows_and_goes_on() {
+    for seed in seeds(7_000) {
+        let mut case = Case::of(seed);
+        case.options.interactions_days = Some(1);
+        let messages = Case::of(seed).world();
+        let expected = recount(&messages, case.options);
+        let store = Arc::new(Recorder::default());
+        for (workers, epochs_max, epochs) in [(1, 1, 15), (2, 1, 25), (4, 5, 45), (1, 60, 60)] {
+            let case = case.with(workers, epochs_max);
+            let part = beginning(&messages, epochs);
+            case.run_on(part, store.clone()).await;
+            let commits = store.take();
+            let end = commits.last().expect("a commit").committed.epoch.0 as usize;
+            assert!(end >= epochs, "{case:?} ended at {end}");
+            case.compare(&expected[..end], &commits);
+        }
+    }
+}
+
+#[tokio::test]
+async fn interactions_of_a_day_that_is_over_leave_within_256_epochs() {
+    let long = world::Options {
+        epochs: 900,
+        frames_max: 3,
+        ..world::Options::default()
+    };
+    for seed in seeds(6_000).into_iter().take(2) {
+        let mut case = Case::of(seed);
+        case.options.interactions_days = Some(1);
+        let commits = case.run(&world::log(seed, long)).await;
+        let mut left = 0;
+        for pair in commits.windows(257) {
+            let [before, .., now] = pair else {
+                unreachable!("257 commits")
+            };
+            let first = first_day(before.committed.time, Some(1));
+            let late = now.rows[&ViewId::Interactions]
+                .keys()
+                .find(|key| day(key) < first);
+            let epoch = now.committed.epoch;
+            assert_eq!(late, None, "seed {seed}, epoch {epoch}, first day {first}");
+            left += before.rows[&ViewId::Interactions].len();
+        }
+        assert!(left > 0, "seed {seed} has no interactions");
+    }
+}
+
+#[tokio::test]
+async fn what_is_delivered_again_changes_nothing_but_its_counter() {
+    for seed in seeds(3_000) {
+        let case = Case::of(seed).with(2, 1);
+        let once = Case::of(seed).world();
+        let again = delivered_again(&once, seed);
+        assert!(again.len() > once.len());
+        let mut expected = case.run(&once).await;
+        let mut found = case.run(&again).await;
+        assert_eq!(expected.len(), found.len(), "commits of {case:?}");
+        for (expected, found) in expected.iter_mut().zip(&mut found) {
+            for commit in [&mut *expected, &mut *found] {
+                commit.rows.remove(&ViewId::Counters);
+            }
+            if let Some(text) = difference(&expected.rows, &found.rows) {
+                panic!("{case:?}, epoch {}: {text}", expected.committed.epoch);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn nothing_outlives_the_record_that_gave_it() {
+    for seed in seeds(4_000) {
+        let case = Case::of(seed).with(2, 5);
+        let mut world = World::new(seed, world::Options::default());
+        let mut model = Model::new(case.options);
+        let mut messages = Vec::new();
+        while let Some(mut epoch) = world.next_epoch() {
+            for message in &mut epoch {
+                if let Message::Tick(tick) = message {
+                    tick.last = false;
+                }
+                model.read(message);
+            }
+            messages.extend(epoch);
+        }
+        let live = model.live();
+        assert!(
+            live.len() > 20,
+            "{case:?}: only {} live records",
+            live.len()
+        );
+        messages.extend(world.farewell(&live));
+        let commits = case.run(&messages).await;
+        let last = commits.last().expect("a commit");
+        assert_eq!(last.committed.epoch.0, 61, "{case:?} ended early");
+        if let Some(text) = left_of_facts(&last.rows) {
+            panic!("{case:?}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn worlds_reach_everything_that_they_are_meant_to_reach() {
+    let mut counters: BTreeMap<String, u64> = BTreeMap::new();
+    let mut gone: BTreeMap<ViewId, usize> = BTreeMap::new();
+    for seed in 0..6 {
+        let policy = Policy::ActiveAccountsOnly;
+        let options = Options {
+            policy,
+            ..Case::of(seed).options
+        };
+        let epochs = recount(&Case::of(seed).world(), options);
+        for pair in epochs.windows(2) {
+            for (view, rows) in &pair[0].1 {
+                let left = rows.keys().filter(|key| !pair[1].1[view].contains_key(key));
+                *gone.entry(*view).or_default() += left.count();
+            }
+        }
+        let (_, last) = epochs.last().expect("an epoch");
+        for (key, row) in &last[&ViewId::Counters] {
+            let row: CounterRow = decode_row(row).expect("a counter");
+            *counters.entry(key.decode().expect("a name")).or_default() += row.value;
+        }
+    }
+    let reasons = [
+        "rev_repeated",
+        "delete_unknown",
+        "record_missing",
+        "record_cbor",
+        "record_shape",
+        "key_length",
+    ];
+    for reason in reasons {
+        let count = counters.get(&format!("dropped/{reason}"));
+        assert!(count.is_some(), "no {reason} in {counters:?}");
+    }
+    // Counters and what is known of accounts mostly stay; rows of every other view come and go.
+    for view in ViewId::ALL {
+        let stays = matches!(view, ViewId::Counters | ViewId::Actors | ViewId::Accounts);
+        assert!(
+            stays || gone[view] > 0,
+            "no row of {} ever went",
+            view.name()
+        );
+    }
+}
+
+fn longest_list(rows: &Rows) -> usize {
+    let lists = rows
+        .get(&ViewId::TopPosts)
+        .into_iter()
+        .flat_map(BTreeMap::values);
+    let lengths = lists.map(|row| decode_row(row).map_or(0, |list: ListRow| list.entries.len()));
+    lengths.max().unwrap_or_default()
+}

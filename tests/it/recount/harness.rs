@@ -1,0 +1,141 @@
+//! Runs the dataflow over a log and holds each commit against the recount.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skytide_core::event::Message;
+use skytide_core::id::Epoch;
+use skytide_core::memory::MemoryLog;
+use skytide_core::port::log::Log;
+use skytide_core::time::Timestamp;
+use skytide_core::view::{InteractionKey, Key, ViewId};
+use skytide_dataflow::{AccountPolicy, Metrics};
+use skytide_tests::checkers::{Commit, Recorder, difference, wrong_sum};
+use skytide_tests::model::{Options, Policy, Rows};
+use skytide_tests::world;
+use tokio_util::sync::CancellationToken;
+
+/// What makes a run; a failure names all of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Of the world.
+    pub seed: u64,
+    /// Policy and retention.
+    pub options: Options,
+    /// Threads of the dataflow.
+    pub workers: usize,
+    /// Epochs in one commit at most.
+    pub epochs_max: usize,
+}
+
+impl Case {
+    /// A seed's case: all policies and retentions in turn; one worker, a commit for each epoch.
+    pub fn of(seed: u64) -> Self {
+        let options = Options {
+            policy: Policy::ALL[(seed % 3) as usize],
+            interactions_days: [Some(8), Some(1), None, Some(2)][(seed % 4) as usize],
+        };
+        Self {
+            seed,
+            options,
+            workers: 1,
+            epochs_max: 1,
+        }
+    }
+
+    /// The log of the seed's world.
+    pub fn world(self) -> Vec<Message> {
+        world::log(self.seed, world::Options::default())
+    }
+
+    /// The same with another number of workers and epochs in a commit.
+    pub fn with(self, workers: usize, epochs_max: usize) -> Self {
+        Self {
+            workers,
+            epochs_max,
+            ..self
+        }
+    }
+
+    /// Runs the dataflow over a whole log; answers what readers saw after each commit.
+    pub async fn run(self, messages: &[Message]) -> Vec<Commit> {
+        let store = Arc::new(Recorder::default());
+        self.run_on(messages.to_vec(), store.clone()).await;
+        store.take()
+    }
+
+    /// Runs the dataflow over a log, from what a store has on.
+    pub async fn run_on(self, messages: Vec<Message>, store: Arc<Recorder>) {
+        let log = MemoryLog::new(7);
+        let mut writer = log.writer().await.expect("a new log has no writer");
+        writer.append(messages).await.expect("memory takes it");
+        writer.flush().await.expect("memory keeps it");
+        let dataflow = skytide_dataflow::Options {
+            workers: self.workers,
+            account_policy: match self.options.policy {
+                Policy::ActiveAccountsOnly => AccountPolicy::ActiveAccountsOnly,
+                Policy::DeletedAccountsRemoved => AccountPolicy::DeletedAccountsRemoved,
+                Policy::OpsOnly => AccountPolicy::OpsOnly,
+            },
+            interactions_days: self.options.interactions_days,
+            batch_epochs_max: self.epochs_max,
+            until_last: true,
+            ..skytide_dataflow::Options::default()
+        };
+        let metrics = Arc::new(Metrics::default());
+        let stop = CancellationToken::new();
+        let ended = skytide_dataflow::run(dataflow, Arc::new(log), store, metrics, stop).await;
+        if let Err(error) = ended {
+            panic!("{self:?}: {error}");
+        }
+    }
+
+    /// Each commit must be exact at its epoch, and state the sums of its rows; the last one ends the log.
+    /// Interactions of a day that is over may still be there: they have a test of their own.
+    #[track_caller]
+    pub fn compare(self, expected: &[(Epoch, Rows)], commits: &[Commit]) {
+        let by_epoch: BTreeMap<Epoch, &Rows> = expected
+            .iter()
+            .map(|(epoch, rows)| (*epoch, rows))
+            .collect();
+        for Commit { committed, rows } in commits {
+            let epoch = committed.epoch;
+            if let Some(text) = wrong_sum(&committed.sums, rows) {
+                panic!("{self:?}, epoch {epoch}: {text}");
+            }
+            let mut rows = rows.clone();
+            let first = first_day(committed.time, self.options.interactions_days);
+            let interactions = rows.entry(ViewId::Interactions).or_default();
+            interactions.retain(|key, _| day(key) >= first);
+            if let Some(text) = difference(by_epoch[&epoch], &rows) {
+                panic!("{self:?}, epoch {epoch}: {text}");
+            }
+        }
+        let last = commits.last().map(|commit| commit.committed.epoch);
+        assert_eq!(
+            last,
+            by_epoch.keys().last().copied(),
+            "{self:?}: the end is not committed"
+        );
+    }
+}
+
+/// The first day whose interactions are kept.
+pub fn first_day(now: Timestamp, days: Option<u32>) -> u32 {
+    days.map_or(0, |days| (now.day() + 1).saturating_sub(days))
+}
+
+/// The day of a row of `interactions`.
+pub fn day(key: &Key) -> u32 {
+    let key: InteractionKey = key.decode().expect("a key of interactions");
+    key.day
+}
+
+/// Seeds from `first` on.
+pub fn seeds(first: u64) -> Vec<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    match number("SKYTIDE_TEST_SEED") {
+        Some(seed) => vec![seed],
+        None => (first..first + number("SKYTIDE_TEST_SEEDS").unwrap_or(6)).collect(),
+    }
+}

@@ -1,0 +1,59 @@
+//! Logs made from another log.
+
+use skytide_core::event::{Body, Event, Message};
+use skytide_core::time::Timestamp;
+use skytide_tests::world::Random;
+
+/// The log until a tick at which lists are written anyhow, marked as its last: the first one from an epoch on.
+pub fn beginning(messages: &[Message], epochs: usize) -> Vec<Message> {
+    let mut part = Vec::new();
+    let mut before = Timestamp(0);
+    for message in messages {
+        part.push(message.clone());
+        let Some(Message::Tick(tick)) = part.last_mut() else {
+            continue;
+        };
+        let new_second = tick.time.second() > before.second();
+        before = tick.time;
+        if tick.epoch.0 as usize >= epochs && new_second {
+            tick.last = true;
+            break;
+        }
+    }
+    part
+}
+
+/// The same log after many interruptions: in most epochs a part was written, and then all of it again; and commits of
+/// former epochs come once more.
+pub fn delivered_again(messages: &[Message], seed: u64) -> Vec<Message> {
+    let mut random = Random::new(!seed);
+    let mut former: Vec<&Event> = Vec::new();
+    let mut again = Vec::new();
+    for epoch in messages.split_inclusive(|message| matches!(message, Message::Tick(_))) {
+        let (tick, events) = epoch.split_last().expect("an epoch has a tick");
+        let at = |event: &Message| {
+            let (Message::Event(event), Message::Tick(tick)) = (event, tick) else {
+                unreachable!("events stand before the tick");
+            };
+            Message::Event(Event {
+                time: tick.time,
+                ..event.clone()
+            })
+        };
+        again.extend_from_slice(events);
+        let part = random.below(events.len() as u64 + 1) as usize;
+        again.extend(events[..part].iter().map(at));
+        again.extend(events.iter().rev().take(part).map(at));
+        for _ in 0..random.below(4).min(former.len() as u64) {
+            let picked = *random.pick(&former);
+            let frame = former.iter().filter(|event| event.seq == picked.seq);
+            again.extend(frame.map(|event| at(&Message::Event((*event).clone()))));
+        }
+        again.push(tick.clone());
+        former.extend(events.iter().filter_map(|message| match message {
+            Message::Event(event) if matches!(event.body, Body::Op(_)) => Some(event),
+            _ => None,
+        }));
+    }
+    again
+}

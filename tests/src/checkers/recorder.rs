@@ -1,0 +1,94 @@
+//! A view store that remembers what its rows were after every commit.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use skytide_core::id::Epoch;
+use skytide_core::memory::MemoryStore;
+use skytide_core::port::store::{
+    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+};
+use skytide_core::view::{Change, Key, StoredRow, ViewId};
+
+use crate::model::Rows;
+
+/// A commit as its readers see it.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// What it says of itself.
+    pub committed: Committed,
+    /// All rows that are stored.
+    pub rows: Rows,
+}
+
+/// A [`MemoryStore`] that keeps a copy of all rows at each commit.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    store: MemoryStore,
+    commits: Mutex<Vec<Commit>>,
+}
+
+impl Recorder {
+    /// Takes the commits that were made since the last call, in order.
+    pub fn take(&self) -> Vec<Commit> {
+        std::mem::take(&mut *self.commits.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn record(&self, committed: Committed) {
+        let rows_of = |view: ViewId| -> BTreeMap<Key, Box<[u8]>> {
+            self.store
+                .rows(view)
+                .into_iter()
+                .map(|(key, stored)| (key, stored.row))
+                .collect()
+        };
+        let rows = ViewId::ALL
+            .iter()
+            .map(|view| (*view, rows_of(*view)))
+            .collect();
+        let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
+        commits.push(Commit { committed, rows });
+    }
+}
+
+#[async_trait]
+impl ViewReader for Recorder {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.store.control().await
+    }
+
+    async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        self.store.get(view, keys).await
+    }
+
+    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
+        self.store.scan(view, range).await
+    }
+}
+
+#[async_trait]
+impl ViewStore for Recorder {
+    async fn lead(&self) -> Result<Control, StoreError> {
+        self.store.lead().await
+    }
+
+    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+        self.store.begin(term, intent).await
+    }
+
+    async fn write(
+        &self,
+        term: Term,
+        view: ViewId,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        self.store.write(term, view, changes).await
+    }
+
+    async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
+        self.store.commit(term, committed.clone()).await?;
+        self.record(committed);
+        Ok(())
+    }
+}
