@@ -1,1 +1,160 @@
-//! In the making.
+//! Answers while commits come between their reads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use skytide_core::id::Epoch;
+use skytide_core::memory::MemoryStore;
+use skytide_core::port::store::{
+    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+};
+use skytide_core::view::{Change, Key, Measure, PostRow, PostState, StoredRow, ViewId, Window};
+
+use crate::world::{ANA, World, ask, list, post, row};
+
+/// A store in which a commit comes after each of the first `commits_left` lists that are read: the list and the post
+/// it names say the same number in every commit.
+struct Busy {
+    store: MemoryStore,
+    term: Term,
+    commits_left: AtomicU32,
+    epoch: AtomicU32,
+    template: Committed,
+}
+
+fn rows_of(value: u32) -> [(ViewId, Vec<Change>); 2] {
+    let post = post(ANA, "3n2xril3jyo2a");
+    let tallies = PostRow {
+        likes: value,
+        state: PostState::Live,
+        ..PostRow::default()
+    };
+    let entries = [(&*post.to_string(), value, 0, value)];
+    [
+        (
+            ViewId::TopPosts,
+            vec![list(Window::Day, Measure::Likes, "", &entries)],
+        ),
+        (ViewId::Posts, vec![row(&post, &tallies)]),
+    ]
+}
+
+impl Busy {
+    async fn new(world: &World, commits_left: u32) -> Self {
+        let term = world.store.lead().await.unwrap().term;
+        let busy = Self {
+            store: world.store.clone(),
+            term,
+            commits_left: AtomicU32::new(commits_left),
+            epoch: AtomicU32::new(100),
+            template: world.committed(),
+        };
+        busy.commit().await;
+        busy
+    }
+
+    async fn commit(&self) {
+        let value = self.epoch.fetch_add(1, Ordering::SeqCst);
+        let epoch = Epoch(u64::from(value));
+        self.store.begin(self.term, epoch).await.unwrap();
+        for (view, changes) in rows_of(value) {
+            self.store.write(self.term, view, changes).await.unwrap();
+        }
+        let committed = Committed {
+            epoch,
+            ..self.template.clone()
+        };
+        self.store.commit(self.term, committed).await.unwrap();
+    }
+}
+
+#[async_trait]
+impl ViewReader for Busy {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.store.control().await
+    }
+
+    async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        let rows = self.store.get(view, keys).await;
+        let left = self.commits_left.load(Ordering::SeqCst);
+        if view == ViewId::TopPosts && left > 0 {
+            self.commits_left.store(left - 1, Ordering::SeqCst);
+            self.commit().await;
+        }
+        rows
+    }
+
+    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
+        self.store.scan(view, range).await
+    }
+}
+
+fn numbers(answer: &Value) -> [&Value; 3] {
+    let entry = &answer["entries"][0];
+    [&answer["epoch"], &entry["value"], &entry["post"]["likes"]]
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_read_again_until_it_is_of_one_commit() {
+    for store in [MemoryStore::new(), MemoryStore::torn()] {
+        let world = World::on(store);
+        let busy = Busy::new(&world, 3).await;
+        let (_, answer) = ask(world.state_on(Arc::new(busy)), "/v1/trends/posts").await;
+        assert_eq!(answer["consistent"], true);
+        assert_eq!(numbers(&answer), [103, 103, 103]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_never_comes_to_rest_says_so_and_is_not_kept() {
+    let world = World::empty();
+    let busy = Busy::new(&world, u32::MAX).await;
+    let state = world.state_on(Arc::new(busy));
+    let (_, answer) = ask(state.clone(), "/v1/trends/posts").await;
+    assert_eq!(answer["consistent"], false);
+    let [_, value, likes] = numbers(&answer);
+    assert_ne!(value, likes, "the test's own commit came between");
+    let response = crate::world::send(state, crate::world::request("/v1/trends/posts")).await;
+    assert!(response.headers().get("etag").is_none());
+    assert_eq!(response.headers()["cache-control"], "no-store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_of_a_commit_in_progress_are_not_passed_off_as_committed() {
+    let mut world = World::on(MemoryStore::torn());
+    world.commit(&rows_of(7)).await;
+    let term = world.store.lead().await.unwrap().term;
+    world.store.begin(term, Epoch(50)).await.unwrap();
+    let [_, (posts, changes)] = rows_of(8);
+    world.store.write(term, posts, changes).await.unwrap();
+    let answer = world.get("/v1/trends/posts").await;
+    assert_eq!(
+        (numbers(&answer), &answer["consistent"]),
+        ([&json!(41), &json!(7), &json!(8)], &json!(false))
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_is_missing_during_a_commit_is_doubted_unless_commits_are_atomic() {
+    let mut world = World::on(MemoryStore::torn());
+    world.commit(&rows_of(7)).await;
+    let term = world.store.lead().await.unwrap().term;
+    world.store.begin(term, Epoch(50)).await.unwrap();
+    let removed = Change {
+        key: Key::of(&post(ANA, "3n2xril3jyo2a")),
+        row: None,
+    };
+    world
+        .store
+        .write(term, ViewId::Posts, vec![removed])
+        .await
+        .unwrap();
+    let uri = "/v1/trends/posts";
+    assert_eq!(ask(world.state(), uri).await.1["consistent"], false);
+    assert_eq!(
+        ask(world.state().with_atomic_commits(), uri).await.1["consistent"],
+        true
+    );
+}

@@ -1,1 +1,339 @@
-//! In the making.
+//! Every error, limits, methods, CORS, caching.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use serde_json::{Value, json};
+use skytide_api::Limits;
+use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
+use skytide_core::view::{Key, StoredRow, ViewId};
+
+use crate::world::{ANA, World, ask, request, send, text};
+
+async fn world() -> World {
+    let mut world = World::empty();
+    world.commit(&[]).await;
+    world
+}
+
+#[tokio::test]
+async fn every_slip_is_told_with_the_parameter_and_what_would_be_right() {
+    let world = world().await;
+    let cases = [
+        ("/v1/trends/hashtag", "view", json!("hashtags")),
+        ("/v1/trends/hashtags?window=1d", "window", json!("1h")),
+        ("/v1/trends/actors?window=7d", "window", Value::Null),
+        ("/v1/trends/actors?lang=en", "lang", Value::Null),
+        ("/v1/trends/hashtags?lang=3n", "lang", Value::Null),
+        ("/v1/trends/hashtags?windw=1h", "windw", json!("window")),
+        (
+            "/v1/trends/hashtags?measure=counts",
+            "measure",
+            json!("count"),
+        ),
+        ("/v1/trends/posts?measure=velocity", "measure", Value::Null),
+        (
+            "/v1/trends/links?measure=velocity&window=all",
+            "window",
+            Value::Null,
+        ),
+        ("/v1/trends/hashtags?limit=0", "limit", Value::Null),
+        ("/v1/trends/hashtags?limit=101", "limit", Value::Null),
+        ("/v1/trends/hashtags?limit=-1", "limit", Value::Null),
+        ("/v1/trends/hashtags?limit=1&limit=2", "limit", Value::Null),
+        ("/v1/trends/hashtags?cursor=abc", "cursor", Value::Null),
+        ("/v1/trends/posts/at:%2F%2Fx", "view", Value::Null),
+        ("/v1/trends/actors/x", "view", Value::Null),
+        ("/v1/trends/tags/x", "view", Value::Null),
+        ("/v1/trends/mentions/nobody", "actor", Value::Null),
+        ("/v1/trends/hashtags/x?window=1h", "window", Value::Null),
+        ("/v1/trends/links/%ff", "path", Value::Null),
+        ("/v1/posts/hello", "uri", Value::Null),
+        (
+            "/v1/posts/at://did:plc:a/app.bsky.feed.like/3n2xril3jyo2a",
+            "uri",
+            Value::Null,
+        ),
+        ("/v1/actors/ana", "actor", Value::Null),
+        ("/v1/actors/did:plc", "actor", Value::Null),
+        (
+            "/v1/actors/ana.test/interactions?direction=send",
+            "direction",
+            json!("sent"),
+        ),
+        (
+            "/v1/actors/ana.test/interactions?days=8",
+            "days",
+            Value::Null,
+        ),
+        ("/v1/network?hours=1441", "hours", Value::Null),
+        ("/v1/views?x=1", "x", Value::Null),
+        (
+            "/v1/stream?lists=posts,links,hashtags,domains,mentions",
+            "lists",
+            Value::Null,
+        ),
+        ("/v1/stream?lists=postz", "view", json!("posts")),
+    ];
+    for (uri, parameter, nearest) in cases {
+        let (status, problem) = world.refused(uri).await;
+        assert_eq!(status, 400, "{uri}: {problem:#}");
+        assert_eq!(problem["parameter"], parameter, "{uri}: {problem:#}");
+        assert_eq!(problem["nearest"], nearest, "{uri}: {problem:#}");
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn the_allowed_values_are_listed() {
+    let world = world().await;
+    let (_, problem) = world.refused("/v1/trends/blocks?window=1h").await;
+    assert_eq!(problem["allowed"], json!(["24h"]));
+    let (_, problem) = world.refused("/v1/trends/domains?measure=likes").await;
+    assert_eq!(problem["allowed"], json!(["count", "authors", "velocity"]));
+    let (_, problem) = world.refused("/v1/network?windows=1h").await;
+    assert_eq!(problem["allowed"], json!(["limit", "window", "hours"]));
+    assert_eq!(problem["code"], "unknown_parameter");
+}
+
+#[tokio::test]
+async fn a_cursor_is_for_its_own_question_only() {
+    let mut world = World::empty();
+    let entries = [("a", 2, 1, 2), ("b", 1, 1, 1)];
+    let list = crate::world::list(
+        skytide_core::view::Window::Day,
+        skytide_core::view::Measure::Count,
+        "",
+        &entries,
+    );
+    world.commit(&[(ViewId::TopLinks, vec![list])]).await;
+    let page = world.get("/v1/trends/links?limit=1").await;
+    let cursor = page["cursor"].as_str().unwrap();
+    let same = format!("/v1/trends/links?cursor={cursor}&window=24h&limit=100");
+    assert_eq!(world.get(&same).await["entries"][0]["key"], "b");
+    for (uri, parameter) in [
+        (
+            format!("/v1/trends/links?cursor={cursor}&window=1h"),
+            "window",
+        ),
+        (format!("/v1/trends/links?cursor={cursor}&lang=en"), "lang"),
+        (format!("/v1/trends/domains?cursor={cursor}"), "cursor"),
+    ] {
+        let (status, problem) = world.refused(&uri).await;
+        assert_eq!(
+            (status, problem["parameter"].as_str()),
+            (400, Some(parameter)),
+            "{uri}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_leads_nowhere_is_a_problem_too() {
+    let world = world().await;
+    for uri in [
+        "/v2",
+        "/v1",
+        "/v1/",
+        "/v1/trends",
+        "/favicon.ico",
+        "/assets/../Cargo.toml",
+    ] {
+        let (status, problem) = world.refused(uri).await;
+        assert_eq!(
+            (status, problem["code"].as_str()),
+            (404, Some("not_found")),
+            "{uri}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_reading_is_possible() {
+    let world = world().await;
+    for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
+        let request = Request::builder()
+            .method(method)
+            .uri("/v1/network")
+            .body(Body::empty());
+        let response = send(world.state(), request.unwrap()).await;
+        assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+        let allow: Vec<_> = response.headers().get_all("allow").iter().collect();
+        assert_eq!(allow.len(), 1, "{allow:?}");
+        assert!(allow[0].to_str().unwrap().starts_with("GET"), "{allow:?}");
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+    }
+    let head = Request::head("/v1/network").body(Body::empty()).unwrap();
+    let response = send(world.state(), head).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(text(response).await, "");
+}
+
+#[tokio::test]
+async fn a_long_address_is_refused_before_anything_reads_it() {
+    let world = world().await;
+    let (status, problem) = world
+        .refused(&format!("/v1/actors/{}", "a".repeat(20_000)))
+        .await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (414, Some("uri_too_long"))
+    );
+    let (status, problem) = world
+        .refused(&format!("/v1/actors/{}", "a".repeat(9_000)))
+        .await;
+    assert_eq!(status, 400);
+    assert_eq!(
+        problem["value"].as_str().unwrap().len(),
+        100,
+        "long values are cut"
+    );
+}
+
+#[tokio::test]
+async fn pages_of_any_origin_may_read() {
+    let world = world().await;
+    for uri in ["/v1/network", "/v1/nothing", "/openapi.json"] {
+        let response = send(world.state(), request(uri)).await;
+        assert_eq!(
+            response.headers()["access-control-allow-origin"],
+            "*",
+            "{uri}"
+        );
+        assert_eq!(
+            response.headers()["x-content-type-options"],
+            "nosniff",
+            "{uri}"
+        );
+    }
+    let preflight = Request::options("/v1/network").body(Body::empty()).unwrap();
+    let response = send(world.state(), preflight).await;
+    assert_eq!(response.status(), StatusCode::NO_CONTENT);
+    assert_eq!(
+        response.headers()["access-control-allow-methods"],
+        "GET, HEAD"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_is_fetched_again_only_after_a_commit() {
+    let mut world = world().await;
+    let first = send(world.state(), request("/v1/network")).await;
+    let tag = first.headers()["etag"].clone();
+    assert_eq!(first.headers()["cache-control"], "no-cache");
+    let again = || {
+        Request::get("/v1/network")
+            .header("if-none-match", &tag)
+            .body(Body::empty())
+            .unwrap()
+    };
+    let same = send(world.state(), again()).await;
+    assert_eq!(
+        (same.status(), &same.headers()["etag"]),
+        (StatusCode::NOT_MODIFIED, &tag)
+    );
+    assert_eq!(text(same).await, "");
+    world.commit(&[]).await;
+    assert_eq!(send(world.state(), again()).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn before_the_first_commit_the_answer_is_to_come_back() {
+    let world = World::empty();
+    for uri in [
+        "/v1/trends/posts",
+        "/v1/network",
+        "/v1/views",
+        &format!("/v1/actors/{ANA}"),
+    ] {
+        let response = send(world.state(), request(uri)).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{uri}");
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert!(
+            text(response).await.contains("nothing_counted_yet"),
+            "{uri}"
+        );
+    }
+}
+
+/// A store that fails, or hangs, with a secret in its error.
+struct Broken {
+    hangs: bool,
+}
+
+impl Broken {
+    async fn fail<T>(&self) -> Result<T, StoreError> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        let source = "mongodb://user:secret@db".into();
+        Err(StoreError::Failed {
+            operation: "read rows",
+            source,
+        })
+    }
+}
+
+#[async_trait]
+impl ViewReader for Broken {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.fail().await
+    }
+
+    async fn get(&self, _: ViewId, _: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        self.fail().await
+    }
+
+    async fn scan(&self, _: ViewId, _: Range) -> Result<Vec<StoredRow>, StoreError> {
+        self.fail().await
+    }
+}
+
+#[tokio::test]
+async fn a_failing_store_leaks_nothing() {
+    let world = world().await;
+    for uri in ["/v1/network", "/readyz"] {
+        let state = world.state_on(Arc::new(Broken { hangs: false }));
+        let (status, json) = ask(state, uri).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{uri}");
+        assert!(!json.to_string().contains("mongodb"), "{json}");
+    }
+    let state = world.state_on(Arc::new(Broken { hangs: false }));
+    assert!(ask(state, "/v1/network").await.1["request"].is_u64());
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_our_fault_not_the_clients() {
+    let mut world = world().await;
+    let key = skytide_core::view::ListKey {
+        window: skytide_core::view::Window::Day,
+        measure: skytide_core::view::Measure::Likes,
+        lang: "".into(),
+    };
+    let damaged = crate::world::row(&key, &"not a list");
+    world.commit(&[(ViewId::TopPosts, vec![damaged])]).await;
+    let (status, problem) = world.refused("/v1/trends/posts").await;
+    assert_eq!((status, problem["code"].as_str()), (500, Some("internal")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_store_is_given_up() {
+    let world = world().await;
+    let limits = Limits {
+        request_ms_max: 500,
+        ..Limits::default()
+    };
+    let state = world
+        .state_on(Arc::new(Broken { hangs: true }))
+        .with_limits(limits);
+    let (status, problem) = ask(state, "/v1/network").await;
+    assert_eq!(
+        (status.as_u16(), problem["code"].as_str()),
+        (503, Some("too_slow"))
+    );
+}
