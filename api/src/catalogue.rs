@@ -66,7 +66,7 @@ const VIEWS: &[&str] = &[
 const LANG: Param = query(
     "lang",
     "",
-    "Language of the posts, as `en`; of a tag like `pt-BR` the primary subtag counts; `und`: posts that name none",
+    "Language of the posts, as `en`; of `pt-BR` the first part counts; `und`: they name none",
 );
 const LIMIT: Param = query("limit", "25", "Entries at most, 1 to 100");
 const ACTOR: Param = path("actor", "A DID, or a handle with or without `@`");
@@ -94,7 +94,7 @@ pub(crate) const TRENDS: Route = Route {
         query(
             "measure",
             "likes, count, likes_received or blocks_received",
-            "Ordered by what: see `/v1/views`; `velocity` (hashtags, domains, links, mentions) reorders the list by count",
+            "Ordered by what, see `/v1/views`; `velocity` reorders the list of highest count",
         ),
         LIMIT,
         query(
@@ -120,7 +120,7 @@ pub(crate) const TREND: Route = Route {
         },
         path(
             "key",
-            "The tag (with or without `#`), host, URL (percent-encoded) or DID; nobody used it: zeros",
+            "Tag (with or without `#`), host, URL (percent-encoded) or DID; unused: zeros",
         ),
     ],
     media: JSON,
@@ -184,7 +184,7 @@ pub(crate) const INTERACTIONS: Route = Route {
 pub(crate) const NETWORK: Route = Route {
     path: "/v1/network",
     id: "network",
-    summary: "Activity by collection, rates, languages, drops by reason, and series by minute and hour",
+    summary: "Activity by collection, rates, languages, drops, series by minute and hour",
     params: &[
         query("limit", "20", "Collections and languages at most, 1 to 100"),
         Param {
@@ -218,7 +218,7 @@ pub(crate) const STREAM: Route = Route {
         query(
             "lists",
             "",
-            "Lists to send whole with each event, by comma, at most 4: names of `/v1/trends/{view}`",
+            "Lists to send with each event, by comma, at most 4: views of `/v1/trends/{view}`",
         ),
         Param {
             allowed: WINDOWS,

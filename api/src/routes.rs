@@ -1,8 +1,10 @@
 //! One module a resource. A handler parses, asks one query, shapes.
 
 pub(crate) mod actors;
+pub(crate) mod entries;
 pub(crate) mod health;
 pub(crate) mod interactions;
+pub(crate) mod lists;
 pub(crate) mod network;
 pub(crate) mod posts;
 pub(crate) mod series;

@@ -84,7 +84,7 @@ impl ApiState {
         let nothing = || {
             Problem::unavailable(
                 "nothing_counted_yet",
-                "no commit yet: the first events have not been counted; /readyz says what is waited for",
+                "no commit yet: nothing has been counted; /readyz says what is waited for",
             )
         };
         let committed = control.committed.clone().ok_or_else(nothing)?;

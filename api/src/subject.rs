@@ -138,7 +138,8 @@ impl PostAddress {
 }
 
 fn not_a_post(text: &str) -> Problem {
-    let detail = "a post is named by at://did/app.bsky.feed.post/rkey or https://bsky.app/profile/did/post/rkey";
+    let detail =
+        "a post is at://did/app.bsky.feed.post/rkey or https://bsky.app/profile/did/post/rkey";
     Problem::parameter("uri", text, detail)
 }
 

@@ -23,9 +23,11 @@ use serde::Serialize;
 use skytide_core::id::Epoch;
 use tokio::time::MissedTickBehavior;
 
+use super::entries::Page;
 use super::health::Ready;
+use super::lists::ListView;
 use super::series::Rates;
-use super::trends::{ListView, Page, Trends};
+use super::trends::Trends;
 use crate::answer::{Query, Rows, consistent};
 use crate::catalogue::STREAM;
 use crate::params::Params;

@@ -7,119 +7,21 @@
 //!
 //! A list holds at most 100 entries; so `velocity` ranks among the 100 of highest count, and the answer says so.
 
-use std::str::FromStr;
-
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use serde::Serialize;
-use skytide_core::id::{Did, PostKey};
-use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, PostRow, RowError, ViewId, Window};
+use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
 
+use super::entries::{Entry, Page, join};
+use super::lists::{ListView, VELOCITY};
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::TRENDS;
 use crate::page::{Cursor, Position};
 use crate::params::{Params, decoded};
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::subject::{Account, accounts, post_url};
-use crate::velocity::{Covered, SUPPORT_MIN};
-
-/// A view of lists.
-#[derive(Debug)]
-pub(crate) struct ListView {
-    /// In routes.
-    pub(crate) name: &'static str,
-    /// Where its lists are.
-    pub(crate) id: ViewId,
-    /// The measure if none is named.
-    default: Measure,
-    /// Windows that are kept.
-    pub(crate) windows: &'static [Window],
-    /// What its keys are.
-    keys: Keys,
-}
-
-/// What the entries of a list are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keys {
-    Posts,
-    Accounts,
-    Texts,
-}
-
-const fn list(name: &'static str, id: ViewId, default: Measure, keys: Keys) -> ListView {
-    ListView {
-        name,
-        id,
-        default,
-        windows: &Window::ALL,
-        keys,
-    }
-}
-
-const DAY: &[Window] = &[Window::Day];
-
-/// All of them.
-pub(crate) const LISTS: [ListView; 7] = [
-    list("posts", ViewId::TopPosts, Measure::Likes, Keys::Posts),
-    list("hashtags", ViewId::TopHashtags, Measure::Count, Keys::Texts),
-    list("domains", ViewId::TopDomains, Measure::Count, Keys::Texts),
-    list("links", ViewId::TopLinks, Measure::Count, Keys::Texts),
-    list(
-        "mentions",
-        ViewId::TopMentions,
-        Measure::Count,
-        Keys::Accounts,
-    ),
-    ListView {
-        windows: DAY,
-        ..list(
-            "actors",
-            ViewId::TopActors,
-            Measure::LikesReceived,
-            Keys::Accounts,
-        )
-    },
-    ListView {
-        windows: DAY,
-        ..list(
-            "blocks",
-            ViewId::TopBlocks,
-            Measure::BlocksReceived,
-            Keys::Accounts,
-        )
-    },
-];
-
-impl ListView {
-    /// The view of this name, `top_` in front or not.
-    pub(crate) fn named(name: &str) -> Result<&'static Self, Problem> {
-        let bare = name.strip_prefix("top_").unwrap_or(name);
-        LISTS.iter().find(|view| view.name == bare).ok_or_else(|| {
-            Problem::parameter("view", name, format!("there is no list {name:?}"))
-                .allowed(LISTS.iter().map(|view| view.name))
-        })
-    }
-
-    /// Whether its entries count posts and their authors.
-    pub(crate) fn is_trend(&self) -> bool {
-        self.default == Measure::Count
-    }
-
-    fn has_langs(&self) -> bool {
-        self.windows.len() > 1
-    }
-
-    /// The measures by which it can be ordered, as in routes.
-    pub(crate) fn measures(&self) -> Vec<&'static str> {
-        let stored = Measure::of(self.id).iter().map(|measure| measure.name());
-        stored.chain(self.is_trend().then_some(VELOCITY)).collect()
-    }
-}
-
-const VELOCITY: &str = "velocity";
+use crate::velocity::SUPPORT_MIN;
 
 /// One page of one list.
 #[derive(Clone, Debug)]
@@ -304,42 +206,6 @@ impl Trends {
     }
 }
 
-/// A page of a list, as JSON.
-#[derive(Serialize)]
-pub(crate) struct Page {
-    view: &'static str,
-    window: Covered,
-    lang: Option<Box<str>>,
-    measure: &'static str,
-    /// Entries in the whole list, of which this is a page.
-    ranked_among: usize,
-    /// How many best by count were looked at, and how high a count must be; only of velocity.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    support_min: Option<u32>,
-    entries: Vec<Entry>,
-    cursor: Option<String>,
-}
-
-/// An entry of a list, as JSON.
-#[derive(Serialize)]
-struct Entry {
-    rank: usize,
-    key: Box<str>,
-    value: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authors: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    velocity: Option<Option<f64>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    post: Option<PostRow>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    account: Option<Account>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    url: Option<String>,
-}
-
 impl Query for Trends {
     type Data = Page;
 
@@ -381,32 +247,4 @@ impl Query for Trends {
             cursor,
         })
     }
-}
-
-/// Adds the posts and accounts that the keys name.
-async fn join(rows: &Rows<'_>, keys: Keys, entries: &mut [Entry]) -> Result<(), Problem> {
-    let dids: Vec<Did> = match keys {
-        Keys::Texts => return Ok(()),
-        Keys::Accounts => keys_of(entries)?,
-        Keys::Posts => {
-            let posts: Vec<PostKey> = keys_of(entries)?;
-            let tallies: Vec<Option<PostRow>> = rows.get(ViewId::Posts, &posts).await?;
-            for ((entry, post), tally) in entries.iter_mut().zip(&posts).zip(tallies) {
-                entry.post = Some(tally.unwrap_or_default());
-                entry.url = Some(post_url(post));
-            }
-            posts.iter().map(PostKey::did).collect()
-        }
-    };
-    for (entry, account) in entries.iter_mut().zip(accounts(rows, &dids).await?) {
-        entry.account = Some(account);
-    }
-    Ok(())
-}
-
-fn keys_of<K: FromStr>(entries: &[Entry]) -> Result<Vec<K>, RowError> {
-    entries
-        .iter()
-        .map(|entry| entry.key.parse().map_err(|_| RowError))
-        .collect()
 }

@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Serialize;
 use skytide_core::view::{ViewId, Window};
 
-use super::trends::{LISTS, ListView};
+use super::lists::{LISTS, ListView};
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::VIEWS_ROUTE;
 use crate::params::Params;

@@ -3,7 +3,8 @@
 //! - `lists`: trends, single keys, pages, velocity
 //! - `subjects`: posts, accounts, interactions
 //! - `network`: activity, the catalogue, health, metrics
-//! - `refusals`: every error, limits, methods, CORS, caching
+//! - `refusals`: slips of clients, limits, methods, CORS, caching
+//! - `failures`: what goes wrong on our side
 //! - `commits`: answers while commits come between
 //! - `stream`: server-sent events
 //! - `described`: openapi.json and what is really answered; the start page
@@ -11,6 +12,7 @@
 
 mod commits;
 mod described;
+mod failures;
 mod lists;
 mod network;
 mod refusals;

@@ -1,16 +1,11 @@
-//! Every error, limits, methods, CORS, caching.
+//! Slips of clients, limits, methods, CORS, caching.
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use serde_json::{Value, json};
-use skytide_api::Limits;
-use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
-use skytide_core::view::{Key, StoredRow, ViewId};
+use skytide_core::view::{Measure, ViewId, Window};
 
-use crate::world::{ANA, World, ask, request, send, text};
+use crate::world::{World, list, request, send, text};
 
 async fn world() -> World {
     let mut world = World::empty();
@@ -102,12 +97,7 @@ async fn the_allowed_values_are_listed() {
 async fn a_cursor_is_for_its_own_question_only() {
     let mut world = World::empty();
     let entries = [("a", 2, 1, 2), ("b", 1, 1, 1)];
-    let list = crate::world::list(
-        skytide_core::view::Window::Day,
-        skytide_core::view::Measure::Count,
-        "",
-        &entries,
-    );
+    let list = list(Window::Day, Measure::Count, "", &entries);
     world.commit(&[(ViewId::TopLinks, vec![list])]).await;
     let page = world.get("/v1/trends/links?limit=1").await;
     let cursor = page["cursor"].as_str().unwrap();
@@ -240,100 +230,4 @@ async fn an_answer_is_fetched_again_only_after_a_commit() {
     assert_eq!(text(same).await, "");
     world.commit(&[]).await;
     assert_eq!(send(world.state(), again()).await.status(), StatusCode::OK);
-}
-
-#[tokio::test]
-async fn before_the_first_commit_the_answer_is_to_come_back() {
-    let world = World::empty();
-    for uri in [
-        "/v1/trends/posts",
-        "/v1/network",
-        "/v1/views",
-        &format!("/v1/actors/{ANA}"),
-    ] {
-        let response = send(world.state(), request(uri)).await;
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{uri}");
-        assert_eq!(response.headers()["retry-after"], "1");
-        assert!(
-            text(response).await.contains("nothing_counted_yet"),
-            "{uri}"
-        );
-    }
-}
-
-/// A store that fails, or hangs, with a secret in its error.
-struct Broken {
-    hangs: bool,
-}
-
-impl Broken {
-    async fn fail<T>(&self) -> Result<T, StoreError> {
-        if self.hangs {
-            std::future::pending::<()>().await;
-        }
-        let source = "mongodb://user:secret@db".into();
-        Err(StoreError::Failed {
-            operation: "read rows",
-            source,
-        })
-    }
-}
-
-#[async_trait]
-impl ViewReader for Broken {
-    async fn control(&self) -> Result<Control, StoreError> {
-        self.fail().await
-    }
-
-    async fn get(&self, _: ViewId, _: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
-        self.fail().await
-    }
-
-    async fn scan(&self, _: ViewId, _: Range) -> Result<Vec<StoredRow>, StoreError> {
-        self.fail().await
-    }
-}
-
-#[tokio::test]
-async fn a_failing_store_leaks_nothing() {
-    let world = world().await;
-    for uri in ["/v1/network", "/readyz"] {
-        let state = world.state_on(Arc::new(Broken { hangs: false }));
-        let (status, json) = ask(state, uri).await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{uri}");
-        assert!(!json.to_string().contains("mongodb"), "{json}");
-    }
-    let state = world.state_on(Arc::new(Broken { hangs: false }));
-    assert!(ask(state, "/v1/network").await.1["request"].is_u64());
-}
-
-#[tokio::test]
-async fn a_damaged_row_is_our_fault_not_the_clients() {
-    let mut world = world().await;
-    let key = skytide_core::view::ListKey {
-        window: skytide_core::view::Window::Day,
-        measure: skytide_core::view::Measure::Likes,
-        lang: "".into(),
-    };
-    let damaged = crate::world::row(&key, &"not a list");
-    world.commit(&[(ViewId::TopPosts, vec![damaged])]).await;
-    let (status, problem) = world.refused("/v1/trends/posts").await;
-    assert_eq!((status, problem["code"].as_str()), (500, Some("internal")));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_hanging_store_is_given_up() {
-    let world = world().await;
-    let limits = Limits {
-        request_ms_max: 500,
-        ..Limits::default()
-    };
-    let state = world
-        .state_on(Arc::new(Broken { hangs: true }))
-        .with_limits(limits);
-    let (status, problem) = ask(state, "/v1/network").await;
-    assert_eq!(
-        (status.as_u16(), problem["code"].as_str()),
-        (503, Some("too_slow"))
-    );
 }

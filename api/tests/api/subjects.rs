@@ -91,7 +91,8 @@ async fn the_newest_claim_of_a_handle_wins_and_is_not_called_verified() {
         let answer = world.get(&format!("/v1/actors/{name}")).await;
         assert_eq!(answer["did"], ANA);
         let resolved = json!({
-            "handle": "ana.bsky.social", "claimed": "2026-06-03T00:00:00.000Z", "claims": 2, "verified": false,
+            "handle": "ana.bsky.social", "claimed": "2026-06-03T00:00:00.000Z",
+            "claims": 2, "verified": false,
         });
         assert_eq!(answer["resolved"], resolved);
         assert_eq!(answer["account"]["handle_verified"], false);

@@ -1,0 +1,109 @@
+//! Failures on our side: nothing counted yet, a store that fails, hangs or is damaged.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::http::StatusCode;
+use skytide_api::Limits;
+use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
+use skytide_core::view::{Key, ListKey, Measure, StoredRow, ViewId, Window};
+
+use crate::world::{ANA, World, ask, request, row, send, text};
+
+#[tokio::test]
+async fn before_the_first_commit_the_answer_is_to_come_back() {
+    let world = World::empty();
+    for uri in [
+        "/v1/trends/posts",
+        "/v1/network",
+        "/v1/views",
+        &format!("/v1/actors/{ANA}"),
+    ] {
+        let response = send(world.state(), request(uri)).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{uri}");
+        assert_eq!(response.headers()["retry-after"], "1");
+        assert!(
+            text(response).await.contains("nothing_counted_yet"),
+            "{uri}"
+        );
+    }
+}
+
+/// A store that fails, or hangs, with a secret in its error.
+struct Broken {
+    hangs: bool,
+}
+
+impl Broken {
+    async fn fail<T>(&self) -> Result<T, StoreError> {
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        let source = "mongodb://user:secret@db".into();
+        Err(StoreError::Failed {
+            operation: "read rows",
+            source,
+        })
+    }
+}
+
+#[async_trait]
+impl ViewReader for Broken {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.fail().await
+    }
+
+    async fn get(&self, _: ViewId, _: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        self.fail().await
+    }
+
+    async fn scan(&self, _: ViewId, _: Range) -> Result<Vec<StoredRow>, StoreError> {
+        self.fail().await
+    }
+}
+
+#[tokio::test]
+async fn a_failing_store_leaks_nothing() {
+    let mut world = World::empty();
+    world.commit(&[]).await;
+    for uri in ["/v1/network", "/readyz"] {
+        let state = world.state_on(Arc::new(Broken { hangs: false }));
+        let (status, json) = ask(state, uri).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{uri}");
+        assert!(!json.to_string().contains("mongodb"), "{json}");
+    }
+    let state = world.state_on(Arc::new(Broken { hangs: false }));
+    assert!(ask(state, "/v1/network").await.1["request"].is_u64());
+}
+
+#[tokio::test]
+async fn a_damaged_row_is_our_fault_not_the_clients() {
+    let mut world = World::empty();
+    let key = ListKey {
+        window: Window::Day,
+        measure: Measure::Likes,
+        lang: "".into(),
+    };
+    let damaged = row(&key, &"not a list");
+    world.commit(&[(ViewId::TopPosts, vec![damaged])]).await;
+    let (status, problem) = world.refused("/v1/trends/posts").await;
+    assert_eq!((status, problem["code"].as_str()), (500, Some("internal")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_store_is_given_up() {
+    let mut world = World::empty();
+    world.commit(&[]).await;
+    let limits = Limits {
+        request_ms_max: 500,
+        ..Limits::default()
+    };
+    let state = world
+        .state_on(Arc::new(Broken { hangs: true }))
+        .with_limits(limits);
+    let (status, problem) = ask(state, "/v1/network").await;
+    assert_eq!(
+        (status.as_u16(), problem["code"].as_str()),
+        (503, Some("too_slow"))
+    );
+}
