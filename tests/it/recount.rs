@@ -5,6 +5,7 @@
 //! | `every_view_equals...` | any order of deeds, any policy, 1, 2 and 4 workers, exact at every epoch |
 //! | `a_large_commit...` | epochs in one commit give what they give one by one |
 //! | `lists_longer...` | lists are cut at their length and refilled from what was left out |
+//! | `a_list_that_lost...` | the same where so many keys were left out that the list cannot be filled without them |
 //! | `rows_depend_neither...` | two runs agree on every row of an epoch, whatever their workers and commits |
 //! | `a_restart...` | what was computed again agrees with what is stored, and goes on from there |
 //! | `interactions_of_a_day...` | what is kept for some days goes, if not at once |
@@ -14,6 +15,7 @@
 //!
 //! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
 
+mod crowd;
 mod harness;
 mod logs;
 
@@ -69,6 +71,16 @@ async fn lists_longer_than_their_length_are_cut_and_refilled() {
         let expected = recount(&messages, case.options);
         let longest = expected.iter().map(|(_, rows)| longest_list(rows)).max();
         assert_eq!(longest, Some(ListRow::LENGTH), "seed {seed} fills no list");
+        case.compare(&expected, &case.run(&messages).await);
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_lost_its_best_is_filled_from_all_keys() {
+    let messages = crowd::log();
+    let expected = recount(&messages, Case::of(0).options);
+    for workers in [1, 2] {
+        let case = Case::of(0).with(workers, 1);
         case.compare(&expected, &case.run(&messages).await);
     }
 }
