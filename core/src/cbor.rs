@@ -90,6 +90,8 @@ impl Rules for Loose {
 pub struct Reader<'a, R> {
     rest: &'a [u8],
     depth: u32,
+    /// Whether the input has been read before, so that the keys of maps within it are known to be unique.
+    again: bool,
     rules: PhantomData<R>,
 }
 
@@ -99,6 +101,7 @@ impl<'a, R: Rules> Reader<'a, R> {
         Self {
             rest: bytes,
             depth: 0,
+            again: false,
             rules: PhantomData,
         }
     }
@@ -292,10 +295,10 @@ impl<'a, R: Rules> Reader<'a, R> {
                 before = Some(key);
                 entry(reader, key)?;
             }
-            match sorted {
-                true => Ok(()),
-                false => reader.check_unique(start, length),
+            if sorted || reader.again {
+                return Ok(());
             }
+            reader.check_unique(start, length)
         })
     }
 
@@ -318,20 +321,25 @@ impl<'a, R: Rules> Reader<'a, R> {
         Ok(bytes)
     }
 
-    /// Checks that a map whose keys are not in order has no key twice: reads its entries again from `start`.
+    /// Checks that a map whose keys are not in order has no key twice: reads its entries again from `start`, once for
+    /// each level of nesting at most, as the maps within have been checked by then.
     #[cold]
     fn check_unique(&self, start: &'a [u8], length: u64) -> Result<(), Error> {
-        let mut again = Self::new(start);
+        let mut again = Self {
+            rest: start,
+            again: true,
+            ..*self
+        };
         let mut keys = Vec::new();
         for _ in 0..length {
             keys.push(again.key()?);
             again.skip()?;
         }
         keys.sort_unstable();
-        match keys.windows(2).all(|pair| pair[0] != pair[1]) {
-            true => Ok(()),
-            false => Err(Error::Key),
+        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(Error::Key);
         }
+        Ok(())
     }
 
     /// Calls `read` one container deeper.

@@ -1,3 +1,4 @@
 //! All tests that need more than one crate, as one binary.
 
 mod recount;
+mod vectors;

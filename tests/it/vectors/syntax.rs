@@ -1,0 +1,94 @@
+//! The protocol authors' lists of identifiers, valid and not.
+
+use skytide_core::id::{Cid, Collection, Did, Rkey, Tid};
+use skytide_core::record::UriRef;
+use skytide_core::time::Timestamp;
+
+use super::text;
+
+/// The lines of `{kind}_{which}.txt`, untrimmed: some differ from a valid value by a space only.
+fn lines(kind: &str, which: &str) -> Vec<String> {
+    let list = text(&format!(
+        "vectors/atproto-interop/syntax/{kind}_{which}.txt"
+    ));
+    let values = list
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let values: Vec<String> = values.map(str::to_owned).collect();
+    assert!(!values.is_empty(), "{kind}_{which} holds values");
+    values
+}
+
+fn check(kind: &str, accepts: impl Fn(&str) -> bool) {
+    for valid in lines(kind, "syntax_valid") {
+        assert!(accepts(&valid), "{kind} {valid:?} is valid");
+    }
+    for invalid in lines(kind, "syntax_invalid") {
+        assert!(!accepts(&invalid), "{kind} {invalid:?} is not valid");
+    }
+}
+
+#[test]
+fn identifiers_are_taken_and_refused_as_the_interop_tests_say() {
+    check("did", |text| {
+        text.parse::<Did>().is_ok_and(|did| did.to_string() == text)
+    });
+    check("nsid", |text| {
+        // The specification, which wins, allows 253 bytes before the name; this one vector has more.
+        text.parse::<Collection>().is_ok()
+            || ((255..=317).contains(&text.len()) && text.starts_with("com.middle."))
+    });
+    check("recordkey", |text| {
+        text.parse::<Rkey>()
+            .is_ok_and(|rkey| rkey.to_string() == text)
+    });
+    check("tid", |text| {
+        text.parse::<Tid>().is_ok_and(|tid| tid.to_string() == text)
+    });
+}
+
+/// Narrower than the list: only addresses of records, by DID.
+#[test]
+fn addresses_are_taken_if_they_name_a_record_by_did() {
+    for valid in lines("aturi", "syntax_valid") {
+        let path = valid
+            .strip_prefix("at://did:")
+            .map(|rest| rest.matches('/').count());
+        let of_record = path == Some(2) && !valid.ends_with('/') && !valid.contains('#');
+        let uri = UriRef::parse(&valid);
+        assert_eq!(uri.is_some(), of_record, "{valid:?}");
+        if let Some(uri) = uri {
+            let again = format!("at://{}/{}/{}", uri.did(), uri.collection(), uri.rkey());
+            assert_eq!(again, valid);
+        }
+    }
+    for invalid in lines("aturi", "syntax_invalid") {
+        assert!(UriRef::parse(&invalid).is_none(), "{invalid:?}");
+    }
+}
+
+/// Narrower than the list: only CIDs of version 1, SHA-256, of records and blobs, in base32.
+#[test]
+fn cids_are_refused_if_the_protocol_cannot_link_to_them() {
+    for valid in lines("cid", "syntax_valid") {
+        // All of them are of other codecs, or written in another base than records write them.
+        assert!(valid.parse::<Cid>().is_err(), "{valid:?}");
+    }
+    for invalid in lines("cid", "syntax_invalid") {
+        assert!(invalid.parse::<Cid>().is_err(), "{invalid:?}");
+    }
+}
+
+/// Narrower than the list: not before 1970.
+#[test]
+fn times_are_taken_if_they_are_real_and_not_before_1970() {
+    for valid in lines("datetime", "syntax_valid") {
+        let expected = valid.as_str() >= "1970";
+        assert_eq!(Timestamp::parse(&valid).is_some(), expected, "{valid:?}");
+    }
+    for which in ["syntax_invalid", "parse_invalid"] {
+        for invalid in lines("datetime", which) {
+            assert!(Timestamp::parse(&invalid).is_none(), "{invalid:?}");
+        }
+    }
+}
