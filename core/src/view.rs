@@ -26,7 +26,7 @@ use crate::id::Epoch;
 /// A change of one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its key.
+    /// Its key: 1 to 65,535 bytes.
     pub key: Key,
     /// The whole new row; `None` removes it.
     pub row: Option<Box<[u8]>>,

@@ -14,7 +14,7 @@
 
 mod row;
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeInclusive};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -37,6 +37,8 @@ use tokio::sync::Mutex as Turn;
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
 
 const CONTROL: &str = "control";
+/// What the database takes as a key.
+const KEY_BYTES: RangeInclusive<usize> = 1..=u16::MAX as usize;
 
 /// How much memory and disk the store may use beyond its rows.
 #[derive(Clone, Copy, Debug)]
@@ -225,6 +227,15 @@ impl ViewStore for EmbeddedStore {
     ) -> Result<(), StoreError> {
         let mut pending = self.0.pending.lock().await;
         self.0.control().check_write(term)?;
+        if let Some(change) = changes
+            .iter()
+            .find(|it| !KEY_BYTES.contains(&it.key.as_bytes().len()))
+        {
+            let bytes = change.key.as_bytes().len();
+            return Err(failed("write rows")(format!(
+                "a key of {view:?} has {bytes} bytes"
+            )));
+        }
         pending.push((view, changes));
         Ok(())
     }
