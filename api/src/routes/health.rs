@@ -59,7 +59,9 @@ impl Ready {
             }
         };
         if committed.is_none() && reasons.is_empty() {
-            reasons.push("nothing is counted yet: waiting for the first commit".to_owned());
+            reasons.push(
+                "nothing is counted yet: waiting for the first events of the relay".to_owned(),
+            );
         }
         let now = state.clock.now().0;
         let freshness_ms = committed

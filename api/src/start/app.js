@@ -55,7 +55,8 @@ function showCommit(commit) {
 function showWaiting(ready) {
   newest = null;
   const parts = ready.parts.filter((item) => !item.ok).map((item) => `${item.name}: ${item.detail}`);
-  notice(["Nothing is counted yet.", ready.reasons.join("; ") + ".", ...parts].join(" "));
+  const text = [...ready.reasons, ...parts].join("; ");
+  notice(`${text.charAt(0).toUpperCase()}${text.slice(1)}.`);
   at("parts").replaceChildren(...ready.parts.map(rows.part));
   for (const name of [...Object.keys(LISTS), "languages", "drops"]) {
     rows.fill(at(name), [], "Waiting for the first events of the relay.");

@@ -12,7 +12,7 @@ use skytide_core::port::store::{
 };
 use skytide_core::view::{Change, Key, Measure, PostRow, PostState, StoredRow, ViewId, Window};
 
-use crate::world::{ANA, World, ask, list, post, row};
+use crate::world::{ANA, World, account, ask, did, list, post, row};
 
 /// A store in which a commit comes after each of the first `commits_left` lists that are read: the list and the post
 /// it names say the same number in every commit.
@@ -22,9 +22,12 @@ struct Busy {
     commits_left: AtomicU32,
     epoch: AtomicU32,
     template: Committed,
+    rows: fn(u32) -> Rows,
 }
 
-fn rows_of(value: u32) -> [(ViewId, Vec<Change>); 2] {
+type Rows = [(ViewId, Vec<Change>); 3];
+
+fn rows_of(value: u32) -> Rows {
     let post = post(ANA, "3n2xril3jyo2a");
     let tallies = PostRow {
         likes: value,
@@ -38,11 +41,33 @@ fn rows_of(value: u32) -> [(ViewId, Vec<Change>); 2] {
             vec![list(Window::Day, Measure::Likes, "", &entries)],
         ),
         (ViewId::Posts, vec![row(&post, &tallies)]),
+        (
+            ViewId::Accounts,
+            vec![row(&did(ANA), &account("ana.test", "Ana"))],
+        ),
+    ]
+}
+
+/// As [`rows_of`], but the post is there at epoch 100 only.
+fn rows_of_a_short_life(value: u32) -> Rows {
+    let [list_of_one, posts, accounts] = rows_of(value);
+    if value == 100 {
+        return [list_of_one, posts, accounts];
+    }
+    let gone = Change {
+        key: Key::of(&post(ANA, "3n2xril3jyo2a")),
+        row: None,
+    };
+    let empty = list(Window::Day, Measure::Likes, "", &[]);
+    [
+        (ViewId::TopPosts, vec![empty]),
+        (ViewId::Posts, vec![gone]),
+        (ViewId::Accounts, vec![]),
     ]
 }
 
 impl Busy {
-    async fn new(world: &World, commits_left: u32) -> Self {
+    async fn new(world: &World, commits_left: u32, rows: fn(u32) -> Rows) -> Self {
         let term = world.store.lead().await.unwrap().term;
         let busy = Self {
             store: world.store.clone(),
@@ -50,6 +75,7 @@ impl Busy {
             commits_left: AtomicU32::new(commits_left),
             epoch: AtomicU32::new(100),
             template: world.committed(),
+            rows,
         };
         busy.commit().await;
         busy
@@ -59,7 +85,7 @@ impl Busy {
         let value = self.epoch.fetch_add(1, Ordering::SeqCst);
         let epoch = Epoch(u64::from(value));
         self.store.begin(self.term, epoch).await.unwrap();
-        for (view, changes) in rows_of(value) {
+        for (view, changes) in (self.rows)(value) {
             self.store.write(self.term, view, changes).await.unwrap();
         }
         let committed = Committed {
@@ -100,7 +126,7 @@ fn numbers(answer: &Value) -> [&Value; 3] {
 async fn an_answer_is_read_again_until_it_is_of_one_commit() {
     for store in [MemoryStore::new(), MemoryStore::torn()] {
         let world = World::on(store);
-        let busy = Busy::new(&world, 3).await;
+        let busy = Busy::new(&world, 3, rows_of).await;
         let (_, answer) = ask(world.state_on(Arc::new(busy)), "/v1/trends/posts").await;
         assert_eq!(answer["consistent"], true);
         assert_eq!(numbers(&answer), [103, 103, 103]);
@@ -108,9 +134,21 @@ async fn an_answer_is_read_again_until_it_is_of_one_commit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_row_that_a_commit_removed_between_the_reads_does_not_make_half_an_answer() {
+    let world = World::empty();
+    let busy = Busy::new(&world, 1, rows_of_a_short_life).await;
+    let (_, answer) = ask(world.state_on(Arc::new(busy)), "/v1/trends/posts").await;
+    assert_eq!(
+        (&answer["epoch"], &answer["entries"]),
+        (&json!(101), &json!([]))
+    );
+    assert_eq!(answer["consistent"], true);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_never_comes_to_rest_says_so_and_is_not_kept() {
     let world = World::empty();
-    let busy = Busy::new(&world, u32::MAX).await;
+    let busy = Busy::new(&world, u32::MAX, rows_of).await;
     let state = world.state_on(Arc::new(busy));
     let (_, answer) = ask(state.clone(), "/v1/trends/posts").await;
     assert_eq!(answer["consistent"], false);
@@ -127,7 +165,7 @@ async fn rows_of_a_commit_in_progress_are_not_passed_off_as_committed() {
     world.commit(&rows_of(7)).await;
     let term = world.store.lead().await.unwrap().term;
     world.store.begin(term, Epoch(50)).await.unwrap();
-    let [_, (posts, changes)] = rows_of(8);
+    let [_, (posts, changes), _] = rows_of(8);
     world.store.write(term, posts, changes).await.unwrap();
     let answer = world.get("/v1/trends/posts").await;
     assert_eq!(

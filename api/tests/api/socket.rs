@@ -1,5 +1,7 @@
 //! The real socket: binding, bounded stop.
 
+use std::io::Read;
+
 use skytide_api::{Options, ServeError, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -54,6 +56,11 @@ async fn a_stop_ends_open_streams_and_then_the_server() {
     }
     stop.cancel();
     running.await.unwrap().unwrap();
+    // All is closed by now: the end is there to be read, without waiting.
+    let mut rest = Vec::new();
+    let read = client.into_std().unwrap().read_to_end(&mut rest);
+    assert!(read.is_ok(), "the stream is still open: {read:?}");
+    assert!(rest.ends_with(b"0\r\n\r\n"), "the stream was cut off");
     assert!(
         TcpStream::connect(address).await.is_err(),
         "the port is free again"

@@ -1,11 +1,17 @@
 //! Server-sent events.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
 use axum::body::{Body, BodyDataStream};
 use axum::http::Response;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use skytide_api::Limits;
-use skytide_core::view::{Change, Measure, Span, ViewId, Window};
+use skytide_core::memory::MemoryStore;
+use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
+use skytide_core::view::{Change, Key, Measure, Span, StoredRow, ViewId, Window};
 use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, activity, list, request, send};
@@ -103,6 +109,49 @@ async fn clients_of_one_question_get_one_answer_and_of_another_their_own() {
             .unwrap()
             .len();
         assert_eq!(entries, expected, "{uri}");
+    }
+}
+
+/// Counts the lists that are read.
+struct Counting {
+    store: MemoryStore,
+    lists: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl ViewReader for Counting {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.store.control().await
+    }
+
+    async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        self.lists
+            .fetch_add(u32::from(view == ViewId::TopHashtags), Ordering::SeqCst);
+        self.store.get(view, keys).await
+    }
+
+    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
+        self.store.scan(view, range).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_list_that_many_clients_watch_is_read_once_a_commit() {
+    let mut world = World::empty();
+    world.commit(&[tags(5)]).await;
+    let lists = Arc::new(AtomicU32::new(0));
+    let reader = Counting {
+        store: world.store.clone(),
+        lists: lists.clone(),
+    };
+    let state = world.state_on(Arc::new(reader));
+    for commits in 1..=3 {
+        for _ in 0..5 {
+            let response = send(state.clone(), request("/v1/stream?lists=hashtags")).await;
+            Events::of(response).next().await.unwrap();
+        }
+        assert_eq!(lists.load(Ordering::SeqCst), commits);
+        world.commit(&[tags(6)]).await;
     }
 }
 
