@@ -1,4 +1,24 @@
-//! The one binary of Skytide as a library: the only place that knows the embedded database, the environment and the
-//! clock.
+//! The one binary of Skytide as a library: the only place that knows the embedded database, the
+//! environment, signals and the clock.
+//!
+//! ```text
+//! main ─▶ cli, environment ─▶ commands ─▶ services side by side (ingest, dataflow, scheduler, api)
+//!                                  │        on data: embedded log and store
+//!                                  └─▶ tools: replay (progress, report), record, export, config
+//! ```
 
+pub mod cli;
+pub mod clock;
+pub mod commands;
+pub mod data;
 pub mod embedded;
+pub mod environment;
+pub mod export;
+pub mod failure;
+pub mod health;
+pub mod options;
+pub mod progress;
+pub mod services;
+pub mod shutdown;
+pub mod snapshots;
+pub mod telemetry;

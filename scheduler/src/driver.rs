@@ -117,8 +117,8 @@ impl Scheduler {
     /// A job panicked.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), BoxError> {
         let mut tasks = JoinSet::new();
-        for entry in self.jobs.iter().cloned() {
-            let clock = self.clock.clone();
+        for entry in &self.jobs {
+            let (entry, clock) = (entry.clone(), self.clock.clone());
             tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
                 entry.drive(clock.as_ref()).await;
             }));

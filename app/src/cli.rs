@@ -1,0 +1,243 @@
+//! The command line: commands, and the options of `core::config` on each of them.
+
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use skytide_core::config::{Config, Span};
+
+use crate::environment::{self, Environment};
+use crate::failure::Failure;
+
+/// Exact live aggregates of the Bluesky firehose.
+#[derive(Debug, Parser)]
+#[command(
+    name = "skytide",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run all services in one process: read the relay, count, serve the API and the start page.
+    Up(Box<Config>),
+    /// Run one service: read the relay, write the log.
+    Ingest(Box<Config>),
+    /// Run one service: read the log, count, write the views.
+    Index(Box<Config>),
+    /// Run one service: the jobs.
+    Schedule(Box<Schedule>),
+    /// Run one service: the API and the start page.
+    Serve(Box<Config>),
+    /// Send recordings through ingest, log, dataflow and store as fast as the machine can.
+    Replay(Box<Replay>),
+    /// Record a relay's frames to a file, for `replay`.
+    Record(Box<Record>),
+    /// Write every view of a store as files.
+    Export(Box<Export>),
+    /// Print what is in force and where each value comes from.
+    Config(Box<Show>),
+}
+
+/// The jobs.
+#[derive(Debug, Args)]
+pub struct Schedule {
+    /// Run this job once, now, and end.
+    #[arg(long, value_name = "JOB")]
+    pub run: Option<String>,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What to replay.
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Recordings, plain or zstd, in their order: together they are one stream.
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+
+    /// Write every view to this folder afterwards.
+    #[arg(long, value_name = "DIR")]
+    pub export: Option<PathBuf>,
+
+    /// Write CSV instead of NDJSON.
+    #[arg(long, requires = "export")]
+    pub csv: bool,
+
+    /// Keep log and store in this folder, and go on with what is in it; without it they live in
+    /// a scratch folder and are removed.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What to record.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("until").required(true).multiple(true))]
+pub struct Record {
+    /// The file, zstd. If it is there and unfinished, recording goes on behind its last frame.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+
+    /// End after this time, as 90s, 10m or 36h.
+    #[arg(long = "for", value_name = "TIME", group = "until")]
+    pub time_max: Option<Span>,
+
+    /// End when the file holds so many frames.
+    #[arg(long, value_name = "FRAMES", group = "until")]
+    pub frames: Option<u64>,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// What to export.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Where to write; made if it is not there.
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+
+    /// Write CSV instead of NDJSON.
+    #[arg(long)]
+    pub csv: bool,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// How to print the options.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Print the reference page of all options instead.
+    #[arg(long)]
+    pub markdown: bool,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// The options that matter to a command, by the beginnings of their names; the rest is accepted
+/// all the same, but `--help` does not show it.
+const SHOWN: &[(&str, &[&str])] = &[
+    ("ingest", &["SKYTIDE_", "STORE_", "FIREHOSE_"]),
+    ("index", &["SKYTIDE_", "STORE_", "INDEXER_"]),
+    ("schedule", &["SKYTIDE_", "STORE_", "SCHEDULER_"]),
+    ("serve", &["SKYTIDE_", "STORE_", "API_"]),
+    ("replay", &["SKYTIDE_", "FIREHOSE_", "INDEXER_"]),
+    ("record", &["SKYTIDE_", "FIREHOSE_"]),
+    ("export", &["SKYTIDE_", "STORE_"]),
+];
+
+/// What was asked for, and with which options.
+pub struct Invocation {
+    /// The command with its options.
+    pub command: Command,
+    /// The command's matches, which know where each value comes from.
+    pub matches: ArgMatches,
+    /// What was found around the command line.
+    pub environment: Environment,
+}
+
+impl Invocation {
+    /// The options.
+    pub fn config(&self) -> &Config {
+        self.command.config()
+    }
+
+    /// Whether an option was set, by whatever means.
+    pub fn is_set(&self, name: &str) -> bool {
+        let source = self.matches.value_source(name);
+        source.is_some_and(|source| source != ValueSource::DefaultValue)
+    }
+}
+
+impl Command {
+    /// The options.
+    pub fn config(&self) -> &Config {
+        match self {
+            Self::Up(config) | Self::Ingest(config) | Self::Index(config) | Self::Serve(config) => {
+                config
+            }
+            Self::Schedule(schedule) => &schedule.config,
+            Self::Replay(replay) => &replay.config,
+            Self::Record(record) => &record.config,
+            Self::Export(export) => &export.config,
+            Self::Config(show) => &show.config,
+        }
+    }
+
+    /// Whether it does one thing and ends.
+    pub fn is_tool(&self) -> bool {
+        matches!(
+            self,
+            Self::Replay(_) | Self::Record(_) | Self::Export(_) | Self::Config(_)
+        )
+    }
+}
+
+/// Reads `.env`, the environment and the command line.
+///
+/// # Errors
+/// A name or a value is not right.
+pub fn read() -> Result<Invocation, Failure> {
+    let environment = environment::load(".env".as_ref())?;
+    let mut matches = command()
+        .try_get_matches()
+        .map_err(|error| with_origin(error, &environment))?;
+    let cli = Cli::from_arg_matches_mut(&mut matches.clone())?;
+    let (_, matches) = matches.remove_subcommand().expect("a command is required");
+    Ok(Invocation {
+        command: cli.command,
+        matches,
+        environment,
+    })
+}
+
+fn command() -> clap::Command {
+    SHOWN.iter().fold(Cli::command(), |command, (name, shown)| {
+        command.mut_subcommand(name, |command| {
+            command.mut_args(|arg| {
+                let id = arg.get_id().as_str().to_owned();
+                let option = arg.get_env().is_some();
+                let matters = shown.iter().any(|prefix| id.starts_with(prefix));
+                arg.hide(option && !matters)
+            })
+        })
+    })
+}
+
+/// Says where a bad value came from if it was no flag.
+fn with_origin(error: clap::Error, environment: &Environment) -> Failure {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else {
+        return error.into();
+    };
+    let flag = arg.split(' ').next().unwrap_or_default();
+    let name = flag
+        .trim_start_matches('-')
+        .to_uppercase()
+        .replace('-', "_");
+    let is_flag = std::env::args().any(|it| it == flag || it.starts_with(&format!("{flag}=")));
+    match environment.origin(&name) {
+        Some(origin) if !is_flag => {
+            eprintln!("the value of {name} comes from {origin}");
+            error.into()
+        }
+        _ => error.into(),
+    }
+}

@@ -1,0 +1,42 @@
+//! `skytide config`: what is in force and where each value comes from.
+
+use std::io::{self, Write};
+
+use skytide_core::config::{in_force, markdown};
+
+use crate::cli::{Invocation, Show};
+use crate::failure::Failure;
+
+/// Prints the options.
+///
+/// # Errors
+/// Standard output is closed.
+pub fn show(show: &Show, invocation: &Invocation) -> Result<(), Failure> {
+    let text = if show.markdown {
+        markdown()
+    } else {
+        table(invocation)
+    };
+    io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|why| Failure::because("the options could not be printed", why))
+}
+
+fn table(invocation: &Invocation) -> String {
+    let settings = in_force(&invocation.matches, &invocation.environment.from_file);
+    let rows: Vec<[String; 3]> = settings
+        .into_iter()
+        .map(|it| {
+            let value = it.value.unwrap_or_else(|| "(unset)".to_owned());
+            [it.name, value, it.source.to_owned()]
+        })
+        .collect();
+    let width = |column: usize| {
+        let widths = rows.iter().map(|row| row[column].chars().count());
+        widths.max().unwrap_or_default()
+    };
+    let (names, values) = (width(0), width(1));
+    rows.iter()
+        .map(|[name, value, source]| format!("{name:names$}  {value:values$}  {source}\n"))
+        .collect()
+}

@@ -1,0 +1,166 @@
+//! `skytide replay`: recordings through the same path as the live stream.
+//!
+//! ```text
+//! FILE... ─ ingest ─▶ log ─ dataflow ─▶ store ─▶ report, export
+//! ```
+//!
+//! Network time is the recording's own, and the last epoch ends at its last frame. A damaged file is
+//! told only after all whole frames before the damage were counted and exported.
+
+mod report;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use skytide_core::id::Epoch;
+use skytide_dataflow as dataflow;
+use skytide_ingest::{self as ingest, Context, IngestError, RecordingSource, Source};
+use tokio::time::interval;
+use tokio_util::sync::CancellationToken;
+
+use super::export;
+use crate::cli::Replay;
+use crate::clock::SystemClock;
+use crate::data::{Data, Use};
+use crate::export::Summary;
+use crate::failure::{Failure, chain};
+use crate::options;
+use crate::progress::Replaying;
+
+/// What a shell reports for a process that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+/// How often it is looked whether the dataflow has counted everything.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// Replays, reports, exports.
+///
+/// # Errors
+/// A file is not a recording, the data folder cannot be used, or a part failed.
+pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, Failure> {
+    let source = RecordingSource::open(replay.files.clone())
+        .map_err(|why| Failure::because("the recording cannot be read", why))?;
+    let (data, _scratch) = open(replay, source.host())?;
+    let replayed = send_through(replay, source, &data, stop.clone()).await?;
+    if stop.is_cancelled() {
+        eprintln!("stopped; with --data, the same command goes on from here");
+        return Ok(ExitCode::from(INTERRUPTED));
+    }
+    let store = data.store();
+    if let Some(folder) = &replay.export {
+        let format = export::format(replay.csv);
+        let exported = crate::export::export(store.as_ref(), folder, format).await;
+        export::tell(
+            folder,
+            &exported.map_err(|why| export::failed(folder, why))?,
+        );
+    }
+    let summary = Summary::now(store.as_ref()).await;
+    let summary = summary.map_err(|why| Failure::because("the summary cannot be read", why))?;
+    report::print(&summary, &replayed, store.as_ref()).await?;
+    if let Some(damage) = &replayed.damage {
+        eprintln!("error: {}", chain(damage));
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a replay did.
+pub struct Replayed {
+    /// What ingest did.
+    ingest: ingest::Summary,
+    /// What the dataflow did.
+    dataflow: Arc<dataflow::Metrics>,
+    /// From the first frame to the last commit.
+    took: Duration,
+    /// Why a recording could be read no further.
+    damage: Option<ingest::source::SourceError>,
+}
+
+/// The data folder, and the scratch folder that must outlive it.
+fn open(replay: &Replay, host: &str) -> Result<(Data, Option<tempfile::TempDir>), Failure> {
+    let config = &replay.config;
+    if let Some(path) = &replay.data {
+        return Ok((Data::open(path, Some(host), Use::All, config, true)?, None));
+    }
+    let scratch = tempfile::Builder::new().prefix("skytide-replay-").tempdir();
+    let scratch = scratch.map_err(|why| Failure::because("no scratch folder can be made", why))?;
+    let path: PathBuf = scratch.path().join("data");
+    let data = Data::open(&path, Some(host), Use::All, config, false)?;
+    Ok((data, Some(scratch)))
+}
+
+/// Runs ingest and dataflow until everything is counted, or `stop`.
+async fn send_through(
+    replay: &Replay,
+    source: RecordingSource,
+    data: &Data,
+    stop: CancellationToken,
+) -> Result<Replayed, Failure> {
+    let mut registry = Registry::default();
+    let flow_options = dataflow::Options {
+        interactions_days: None,
+        ..options::dataflow(&replay.config)
+    };
+    let metrics = dataflow::Metrics::register(&mut registry, flow_options.workers);
+    let progress = Arc::new(Replaying::new(metrics.clone()));
+    let told = progress.clone();
+    let context = Context {
+        log: data.log.clone(),
+        clock: Arc::new(SystemClock),
+        metrics: ingest::Metrics::register(&mut registry),
+        progress: Arc::new(move |now| told.durable(now)),
+        stop: stop.child_token(),
+    };
+    let stop_flow = stop.child_token();
+
+    let reading = async {
+        let options = options::ingest(&replay.config, None);
+        let read = whole_frames(ingest::run(options, Box::new(source), context).await)?;
+        let newest = read.0.tick.as_ref().map_or(Epoch(0), |tick| tick.epoch);
+        tokio::select! {
+            () = committed(newest, &metrics) => {}
+            () = stop_flow.cancelled() => {}
+        }
+        stop_flow.cancel();
+        Ok(read)
+    };
+    let counting = async {
+        let (log, store) = (data.log.clone(), data.store());
+        let stop = stop_flow.clone();
+        let counted = dataflow::run(flow_options, log, store, metrics.clone(), stop).await;
+        counted.map_err(|why| Failure::because("the dataflow stopped", why))
+    };
+    let (read, ()) = tokio::select! {
+        both = async { tokio::try_join!(reading, counting) } => both?,
+        never = progress.show() => match never {},
+    };
+    let (ingest, damage) = read;
+    Ok(Replayed {
+        ingest,
+        dataflow: metrics.clone(),
+        took: progress.started().elapsed(),
+        damage,
+    })
+}
+
+/// What ingest did, and the damage that ended it; any other error is one.
+fn whole_frames(
+    read: Result<ingest::Summary, IngestError>,
+) -> Result<(ingest::Summary, Option<ingest::source::SourceError>), Failure> {
+    match read {
+        Ok(summary) => Ok((summary, None)),
+        Err(IngestError::Source { summary, source }) => Ok((*summary, Some(source))),
+        Err(why) => Err(Failure::because("ingest stopped", why)),
+    }
+}
+
+/// Waits until the dataflow has committed an epoch.
+async fn committed(epoch: Epoch, metrics: &dataflow::Metrics) {
+    let mut look = interval(LOOK_EVERY);
+    while metrics.epoch.get() < i64::try_from(epoch.0).unwrap_or(i64::MAX) {
+        look.tick().await;
+    }
+}

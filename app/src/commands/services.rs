@@ -1,0 +1,240 @@
+//! `skytide up`, and each service by itself.
+
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::registry::Registry;
+use skytide_api::{ApiState, ServeError, Server};
+use skytide_core::config::Config;
+use skytide_core::port::clock::Clock;
+use skytide_core::port::snapshot::SnapshotStore;
+use skytide_dataflow as dataflow;
+use skytide_ingest::{self as ingest, Context, Progress, RelaySource, Source};
+use skytide_scheduler::jobs::{Retention, TakeSnapshot};
+use skytide_scheduler::{Job, Scheduler};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::Schedule;
+use crate::clock::SystemClock;
+use crate::data::{Data, Use};
+use crate::failure::Failure;
+use crate::health::UpHealth;
+use crate::options;
+use crate::services::Services;
+use crate::snapshots::SnapshotDir;
+
+/// All services in one process.
+///
+/// # Errors
+/// The data folder or the port cannot be had, or a service failed.
+pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
+    let source = relay(config)?;
+    let dir = &config.store.dir;
+    let data = Data::open(dir, Some(source.host()), Use::All, config, true)?;
+    let server = bind(config).await?;
+    let shared = Shared::default();
+    let flow = options::dataflow(config);
+    let counted = shared.dataflow_metrics(&flow);
+    let health = Arc::new(UpHealth::new(
+        Arc::new(SystemClock),
+        data.log.clone(),
+        counted.clone(),
+        config.firehose.read_timeout.0,
+    ));
+    let heard = health.clone();
+    let context = shared.context(&data, stop.clone(), move |it| heard.heard(it));
+    let state = shared.api_state(config, &data).with_health(health);
+    let jobs = jobs(config, &data)?;
+
+    println!("Skytide is up: http://{}/", server.address());
+    println!(
+        "It reads {} and keeps its data in {}. Ctrl-C ends it.",
+        config.firehose.url,
+        dir.display()
+    );
+    let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+    services.start("ingest", read(config, &data, source, context));
+    let (log, store) = (data.log.clone(), data.store());
+    let counting = dataflow::run(flow, log, store, counted, stop.clone());
+    services.start("the dataflow", counting);
+    services.start("the scheduler", jobs.run(stop.clone()));
+    services.start("the API", server.run(state, stop));
+    services.until_one_ends().await
+}
+
+/// The relay to the log.
+///
+/// # Errors
+/// The data folder cannot be used, or ingest failed.
+pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
+    let source = relay(config)?;
+    let dir = &config.store.dir;
+    let data = Data::open(dir, Some(source.host()), Use::Ingest, config, true)?;
+    let context = Shared::default().context(&data, stop.clone(), |_| {});
+    let mut services = Services::new(stop, config.process.shutdown_max.0);
+    services.start("ingest", read(config, &data, source, context));
+    services.until_one_ends().await
+}
+
+/// The log to the views.
+///
+/// # Errors
+/// The data folder cannot be used, or the dataflow failed.
+pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
+    let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
+    let flow = options::dataflow(config);
+    let counted = Shared::default().dataflow_metrics(&flow);
+    let (log, store) = (data.log.clone(), data.store());
+    let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+    services.start(
+        "the dataflow",
+        dataflow::run(flow, log, store, counted, stop),
+    );
+    services.until_one_ends().await
+}
+
+/// The views over HTTP.
+///
+/// # Errors
+/// The data folder or the port cannot be had, or the API failed.
+pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
+    let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
+    let server = bind(config).await?;
+    println!("The API listens: http://{}/", server.address());
+    let state = Shared::default().api_state(config, &data);
+    let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+    services.start("the API", server.run(state, stop));
+    services.until_one_ends().await
+}
+
+/// The jobs, or one run of one of them.
+///
+/// # Errors
+/// The data folder cannot be used, there is no such job, or it failed.
+pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<ExitCode, Failure> {
+    let config = &schedule.config;
+    let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
+    let jobs = jobs(config, &data)?;
+    let Some(name) = &schedule.run else {
+        let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+        services.start("the scheduler", jobs.run(stop));
+        services.until_one_ends().await?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let outcome = jobs.run_once(name).await;
+    let outcome = outcome.map_err(|why| Failure::new(why.to_string()))?;
+    match outcome.result {
+        Ok(report) => println!("{name}: {report}"),
+        Err(why) => return Err(Failure::because(format!("job {name:?} failed"), why)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The relay that was configured; nobody has called it yet.
+///
+/// # Errors
+/// It has no usable address.
+pub fn relay(config: &Config) -> Result<RelaySource, Failure> {
+    let source = RelaySource::new(options::relay(config), Arc::new(SystemClock));
+    source.map_err(|why| Failure::because("the relay cannot be read (FIREHOSE_URL)", why))
+}
+
+/// Reads the relay until told to stop; keeps a few of the frames that were dropped.
+fn read(
+    config: &Config,
+    data: &Data,
+    source: RelaySource,
+    context: Context,
+) -> impl Future<Output = Result<(), ingest::IngestError>> + use<> {
+    let samples = data.dir.path().join("dropped");
+    let options = options::ingest(config, Some(samples));
+    async {
+        let read = ingest::run(options, Box::new(source), context).await;
+        read.map(drop)
+    }
+}
+
+async fn bind(config: &Config) -> Result<Server, Failure> {
+    Server::bind(options::api(config)).await.map_err(|why| {
+        let what = match &why {
+            ServeError::Bind { address, .. } => format!(
+                "{address} cannot be had for the API: choose another address with API_ADDRESS or \
+                 --api-address (port 0 takes any free one)"
+            ),
+            ServeError::Socket(_) => "the API cannot listen".to_owned(),
+        };
+        Failure::because(what, why)
+    })
+}
+
+fn jobs(config: &Config, data: &Data) -> Result<Arc<Scheduler>, Failure> {
+    let options = &config.scheduler;
+    let folder = data.dir.path().join("snapshots");
+    let snapshots = SnapshotDir::open(&folder)
+        .map_err(|why| Failure::because("the snapshots cannot be kept", why))?;
+    let store: Arc<dyn SnapshotStore> = Arc::new(snapshots);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let due = |name: &str, text: &str| {
+        skytide_scheduler::Schedule::parse(text, &options.time_zone).map_err(|why| {
+            let what = format!("{name} or SCHEDULER_TIME_ZONE is not right");
+            Failure::because(what, why)
+        })
+    };
+    let take: Arc<dyn Job> = Arc::new(TakeSnapshot {
+        reader: data.store(),
+        store: store.clone(),
+    });
+    let keep: Arc<dyn Job> = Arc::new(Retention {
+        clock: clock.clone(),
+        store,
+        keep: options.snapshot_retention.0,
+    });
+    let jobs = vec![
+        (
+            take,
+            due("SCHEDULER_SNAPSHOT_CRON", &options.snapshot_cron)?,
+        ),
+        (
+            keep,
+            due("SCHEDULER_RETENTION_CRON", &options.retention_cron)?,
+        ),
+    ];
+    Ok(Arc::new(Scheduler::new(clock, jobs)))
+}
+
+/// What the services of a process share.
+#[derive(Default)]
+struct Shared {
+    registry: Arc<Mutex<Registry>>,
+}
+
+impl Shared {
+    fn dataflow_metrics(&self, options: &dataflow::Options) -> Arc<dataflow::Metrics> {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        dataflow::Metrics::register(&mut registry, options.workers)
+    }
+
+    fn context(
+        &self,
+        data: &Data,
+        stop: CancellationToken,
+        progress: impl Fn(&Progress) + Send + Sync + 'static,
+    ) -> Context {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        Context {
+            log: data.log.clone(),
+            clock: Arc::new(SystemClock),
+            metrics: ingest::Metrics::register(&mut registry),
+            progress: Arc::new(progress),
+            stop,
+        }
+    }
+
+    /// The embedded store shows a commit wholly or not at all.
+    fn api_state(&self, config: &Config, data: &Data) -> ApiState {
+        let clock = Arc::new(SystemClock);
+        ApiState::new(data.store(), clock, self.registry.clone())
+            .with_limits(options::api_limits(config))
+            .with_atomic_commits()
+    }
+}

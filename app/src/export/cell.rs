@@ -1,0 +1,103 @@
+//! A row on its way to a file: named cells in a fixed order.
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+
+/// A named cell.
+pub type Named = (String, Cell);
+
+/// A row: its cells in the order of the file's columns.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record(pub Vec<Named>);
+
+/// What stands in one place of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// Nothing is known.
+    Null,
+    /// Yes or no.
+    Bool(bool),
+    /// A count.
+    Number(u64),
+    /// A text.
+    Text(String),
+    /// Cells that belong together and are the same in every row: nested in JSON, columns in CSV.
+    Group(Record),
+    /// Cells that differ from row to row: nested in JSON, one column of JSON in CSV.
+    Map(Record),
+    /// Entries of a list: an array in JSON, a line each in CSV.
+    List(Vec<Record>),
+}
+
+impl Record {
+    /// The record with one more cell.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, cell: impl Into<Cell>) -> Self {
+        self.0.push((name.into(), cell.into()));
+        self
+    }
+}
+
+impl From<u32> for Cell {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<u64> for Cell {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<bool> for Cell {
+    fn from(yes: bool) -> Self {
+        Self::Bool(yes)
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl<T: Into<Self>> From<Option<T>> for Cell {
+    fn from(cell: Option<T>) -> Self {
+        cell.map_or(Self::Null, Into::into)
+    }
+}
+
+impl Serialize for Record {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, cell) in &self.0 {
+            map.serialize_entry(name, cell)?;
+        }
+        map.end()
+    }
+}
+
+impl Serialize for Cell {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Null => serializer.serialize_unit(),
+            Self::Bool(yes) => serializer.serialize_bool(*yes),
+            Self::Number(number) => serializer.serialize_u64(*number),
+            Self::Text(text) => serializer.serialize_str(text),
+            Self::Group(record) | Self::Map(record) => record.serialize(serializer),
+            Self::List(entries) => {
+                let mut list = serializer.serialize_seq(Some(entries.len()))?;
+                for entry in entries {
+                    list.serialize_element(entry)?;
+                }
+                list.end()
+            }
+        }
+    }
+}

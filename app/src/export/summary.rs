@@ -1,0 +1,134 @@
+//! What a store holds, in few numbers: for `summary.json` and the table behind a replay.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use skytide_core::port::store::{Committed, ViewReader};
+use skytide_core::view::{
+    ActivityKey, ActivityRow, CounterRow, Key, RowError, Span, ViewId, decode_row,
+};
+
+use super::{ExportError, Pages};
+
+/// Operations on a collection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ops {
+    /// Records created.
+    pub create: u64,
+    /// Records changed.
+    pub update: u64,
+    /// Records deleted.
+    pub delete: u64,
+}
+
+/// A store in few numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Frames read.
+    pub frames: u64,
+    /// Operations by collection.
+    pub ops: BTreeMap<String, Ops>,
+    /// Events that are no operations: `account`, `identity`, `sync`.
+    pub events: BTreeMap<String, u64>,
+    /// Live records by collection.
+    pub live_records: BTreeMap<String, u64>,
+    /// What was dropped, in whole or in part, by reason.
+    pub dropped: BTreeMap<String, u64>,
+    /// Rows by view.
+    pub rows: BTreeMap<&'static str, i64>,
+    /// The newest epoch counted.
+    pub epoch: u64,
+    /// Network time at its end.
+    pub time: String,
+    /// Network time of the first event counted.
+    pub since: String,
+}
+
+impl Summary {
+    /// Reads the summary of a store at a commit.
+    ///
+    /// # Errors
+    /// The store could not be read or is damaged.
+    pub async fn read(reader: &dyn ViewReader, committed: &Committed) -> Result<Self, ExportError> {
+        let sums = committed.sums.iter();
+        let mut summary = Self {
+            rows: sums.map(|(view, sum)| (view.name(), sum.rows)).collect(),
+            epoch: committed.epoch.0,
+            time: committed.time.rfc3339(),
+            since: committed.since.rfc3339(),
+            ..Self::default()
+        };
+        summary.read_activity(reader).await?;
+        summary.read_counters(reader).await?;
+        Ok(summary)
+    }
+
+    /// The summary of a store as it is now.
+    ///
+    /// # Errors
+    /// The store holds no commit, could not be read or is damaged.
+    pub async fn now(reader: &dyn ViewReader) -> Result<Self, ExportError> {
+        let committed = super::committed(reader).await?;
+        Self::read(reader, &committed).await
+    }
+
+    /// The text of `summary.json`.
+    pub fn to_json(&self) -> String {
+        let json = serde_json::to_string_pretty(self);
+        json.expect("texts and numbers are always JSON") + "\n"
+    }
+
+    /// Reads the rows of all time, which come before those of hours and minutes.
+    async fn read_activity(&mut self, reader: &dyn ViewReader) -> Result<(), ExportError> {
+        let view = ViewId::Activity;
+        let hours = Key::from([Span::Hour as u8].as_slice());
+        let mut pages = Pages::new(reader, view, Key::default(), Some(hours));
+        while let Some(page) = pages.next().await? {
+            for row in page {
+                let key: ActivityKey = row.key.decode().map_err(unreadable(view))?;
+                let row: ActivityRow = decode_row(&row.row).map_err(unreadable(view))?;
+                self.add(&key.collection, &row);
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, collection: &str, row: &ActivityRow) {
+        if collection.is_empty() {
+            return;
+        }
+        if let Some(event) = collection.strip_prefix('#') {
+            self.events.insert(event.to_owned(), row.creates);
+            return;
+        }
+        let ops = Ops {
+            create: row.creates,
+            update: row.updates,
+            delete: row.deletes,
+        };
+        self.ops.insert(collection.to_owned(), ops);
+        self.live_records.insert(collection.to_owned(), row.live);
+    }
+
+    async fn read_counters(&mut self, reader: &dyn ViewReader) -> Result<(), ExportError> {
+        let view = ViewId::Counters;
+        let mut pages = Pages::new(reader, view, Key::default(), None);
+        while let Some(page) = pages.next().await? {
+            for row in page {
+                let name: String = row.key.decode().map_err(unreadable(view))?;
+                let row: CounterRow = decode_row(&row.row).map_err(unreadable(view))?;
+                if name == "frames" {
+                    self.frames = row.value;
+                } else if let Some(reason) = name.strip_prefix("dropped/") {
+                    self.dropped.insert(reason.to_owned(), row.value);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unreadable(view: ViewId) -> impl Fn(RowError) -> ExportError {
+    let view = view.name();
+    move |source| ExportError::Row { view, source }
+}

@@ -1,0 +1,93 @@
+//! From the central `Config` to what each service wants to know.
+
+use std::hash::{BuildHasher, RandomState};
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+
+use skytide_core::config::{AccountPolicy, Config};
+use skytide_core::view::ViewId;
+use skytide_dataflow as dataflow;
+use skytide_ingest as ingest;
+
+use crate::embedded::{LogOptions, StoreOptions};
+
+/// What ingest wants to know. `samples`: where a few of the frames that were dropped are kept.
+pub fn ingest(config: &Config, samples: Option<PathBuf>) -> ingest::Options {
+    ingest::Options {
+        samples,
+        stop_grace: config.process.shutdown_max.0 / 2,
+        ..ingest::Options::from(&config.firehose)
+    }
+}
+
+/// How the relay is read.
+pub fn relay(config: &Config) -> ingest::RelayOptions {
+    // The standard library seeds its hashers at random: two processes wait differently.
+    let seed = RandomState::new().hash_one(0);
+    ingest::RelayOptions::new(&config.firehose, seed)
+}
+
+/// What the dataflow wants to know.
+pub fn dataflow(config: &Config) -> dataflow::Options {
+    let indexer = &config.indexer;
+    let cores = available_parallelism().map_or(1, usize::from);
+    dataflow::Options {
+        workers: match indexer.workers {
+            0 => cores,
+            workers => workers as usize,
+        },
+        account_policy: match indexer.account_policy {
+            AccountPolicy::ActiveAccountsOnly => dataflow::AccountPolicy::ActiveAccountsOnly,
+            AccountPolicy::DeletedAccountsRemoved => {
+                dataflow::AccountPolicy::DeletedAccountsRemoved
+            }
+            AccountPolicy::OpsOnly => dataflow::AccountPolicy::OpsOnly,
+        },
+        interactions_days: (indexer.interactions_days > 0).then_some(indexer.interactions_days),
+        views: ViewId::ALL.to_vec(),
+        batch_events_max: indexer.batch_events_max as usize,
+        batch_epochs_max: usize::MAX,
+        until_last: false,
+    }
+}
+
+/// How the API listens.
+pub fn api(config: &Config) -> skytide_api::Options {
+    let stop_max = config.process.shutdown_max.0 / 2;
+    skytide_api::Options {
+        address: config.api.address,
+        connections_max: config.api.connections_max as usize,
+        stop_ms_max: millis(stop_max),
+    }
+}
+
+/// The bounds of single requests.
+pub fn api_limits(config: &Config) -> skytide_api::Limits {
+    skytide_api::Limits {
+        request_ms_max: millis(config.api.request_max.0),
+        stream_clients_max: config.api.stream_clients_max as usize,
+        ready_age_ms_max: Some(millis(config.api.ready_age_max.0)),
+        ..skytide_api::Limits::default()
+    }
+}
+
+/// How the log uses the disk. `sync`: whether it survives a power cut.
+pub fn log(config: &Config, sync: bool) -> LogOptions {
+    LogOptions {
+        segment_bytes: config.store.log_segment_bytes.0,
+        bytes_max: config.store.log_bytes_max.0,
+        sync,
+    }
+}
+
+/// How the view store uses memory.
+pub fn store(config: &Config) -> StoreOptions {
+    StoreOptions {
+        cache_bytes: config.store.cache_bytes.0,
+        ..StoreOptions::default()
+    }
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,183 @@
+//! Snapshots in a folder: a file each, named by its moment, so that names sort as moments do.
+//!
+//! `data/snapshots/00001783175888123.snapshot`: the network time in milliseconds, 17 digits;
+//! inside postcard, compressed with zstd and its checksum. Files are written aside, synced and
+//! moved into place.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use skytide_core::port::BoxError;
+use skytide_core::port::snapshot::{Snapshot, SnapshotError, SnapshotStore};
+use skytide_core::time::Timestamp;
+
+/// The ending of a snapshot's file.
+const ENDING: &str = ".snapshot";
+/// How hard it is compressed: lists are mostly text, and one is written an hour.
+const LEVEL: i32 = 9;
+/// Bytes of an unpacked snapshot, at most: far above what the lists can hold.
+const BYTES_MAX: usize = 1 << 30;
+
+/// A [`SnapshotStore`] in a folder.
+#[derive(Clone, Debug)]
+pub struct SnapshotDir(PathBuf);
+
+impl SnapshotDir {
+    /// Uses the folder; makes it if it is not there.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn open(folder: &Path) -> Result<Self, SnapshotError> {
+        fs::create_dir_all(folder).map_err(failed("make its folder"))?;
+        Ok(Self(folder.to_owned()))
+    }
+
+    fn path(&self, time: Timestamp) -> PathBuf {
+        self.0.join(format!("{:017}{ENDING}", time.0))
+    }
+
+    fn list(&self) -> Result<Vec<Timestamp>, SnapshotError> {
+        let moment = |entry: io::Result<fs::DirEntry>| -> io::Result<Option<Timestamp>> {
+            let name = entry?.file_name();
+            let digits = name.to_str().and_then(|name| name.strip_suffix(ENDING));
+            Ok(digits.and_then(|it| it.parse().ok()).map(Timestamp))
+        };
+        let entries = fs::read_dir(&self.0).map_err(failed("list its folder"))?;
+        let moments = entries.filter_map(|entry| moment(entry).transpose());
+        let moments: io::Result<Vec<_>> = moments.collect();
+        let mut moments = moments.map_err(failed("list its folder"))?;
+        moments.sort_unstable();
+        Ok(moments)
+    }
+
+    fn write(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let bytes = postcard::to_allocvec(snapshot).map_err(failed("encode"))?;
+        let path = self.path(snapshot.time);
+        let aside = path.with_extension("partial");
+        let write = || {
+            let mut packer = zstd::Encoder::new(File::create(&aside)?, LEVEL)?;
+            packer.include_checksum(true)?;
+            packer.write_all(&bytes)?;
+            packer.finish()?.sync_all()?;
+            fs::rename(&aside, &path)?;
+            File::open(&self.0)?.sync_all()
+        };
+        write().map_err(failed("write"))
+    }
+
+    fn read(&self, time: Timestamp) -> Result<Snapshot, SnapshotError> {
+        let packed = fs::read(self.path(time)).map_err(failed("read"))?;
+        let mut bytes = Vec::new();
+        zstd::Decoder::new(packed.as_slice())
+            .and_then(|unpacker| {
+                io::Read::read_to_end(&mut io::Read::take(unpacker, BYTES_MAX as u64), &mut bytes)
+            })
+            .map_err(|_| SnapshotError::Damaged(time))?;
+        postcard::from_bytes(&bytes).map_err(|_| SnapshotError::Damaged(time))
+    }
+
+    /// Files are touched on threads that may wait.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, SnapshotError> + Send + 'static,
+    ) -> Result<T, SnapshotError> {
+        let folder = self.clone();
+        let done = tokio::task::spawn_blocking(move || work(&folder)).await;
+        done.map_err(failed("end its work"))?
+    }
+}
+
+#[async_trait]
+impl SnapshotStore for SnapshotDir {
+    async fn put(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        let snapshot = snapshot.clone();
+        self.blocking(move |folder| folder.write(&snapshot)).await
+    }
+
+    async fn at(&self, time: Timestamp) -> Result<Option<Snapshot>, SnapshotError> {
+        self.blocking(move |folder| {
+            let moments = folder.list()?;
+            let newest = moments.into_iter().rev().find(|moment| *moment <= time);
+            newest.map(|moment| folder.read(moment)).transpose()
+        })
+        .await
+    }
+
+    async fn times(&self) -> Result<Vec<Timestamp>, SnapshotError> {
+        self.blocking(Self::list).await
+    }
+
+    async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, SnapshotError> {
+        self.blocking(move |folder| {
+            let mut moments = folder.list()?;
+            moments.retain(|moment| *moment < time);
+            moments.truncate(limit);
+            for moment in &moments {
+                fs::remove_file(folder.path(*moment)).map_err(failed("remove"))?;
+            }
+            Ok(moments.len())
+        })
+        .await
+    }
+}
+
+fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> SnapshotError {
+    move |source| SnapshotError::Failed {
+        operation,
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skytide_core::id::Epoch;
+
+    fn snapshot(time: u64) -> Snapshot {
+        Snapshot {
+            time: Timestamp(time),
+            epoch: Epoch(time / 100),
+            lists: Vec::new(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_found_by_any_later_moment_until_it_is_removed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SnapshotDir::open(folder.path()).expect("opens");
+        for time in [900, 5_000, 100_000] {
+            store.put(&snapshot(time)).await.expect("stored");
+        }
+        let at = async |time| store.at(Timestamp(time)).await.expect("read");
+        assert_eq!(at(899).await, None);
+        assert_eq!(at(900).await, Some(snapshot(900)));
+        assert_eq!(at(99_999).await, Some(snapshot(5_000)));
+        let removed = store.remove_before(Timestamp(100_000), 1).await;
+        assert_eq!(removed.expect("removed"), 1);
+        assert_eq!(at(4_999).await, None);
+        let times = SnapshotDir::open(folder.path())
+            .expect("opens")
+            .times()
+            .await;
+        assert_eq!(times.expect("times"), [5_000, 100_000].map(Timestamp));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_snapshot_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = SnapshotDir::open(folder.path()).expect("opens");
+        store.put(&snapshot(7)).await.expect("stored");
+        let path = store.path(Timestamp(7));
+        let mut bytes = fs::read(&path).expect("its bytes");
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        fs::write(&path, bytes).expect("damaged");
+        let found = store.at(Timestamp(7)).await;
+        assert!(
+            matches!(found, Err(SnapshotError::Damaged(Timestamp(7)))),
+            "{found:?}"
+        );
+    }
+}
