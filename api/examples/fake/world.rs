@@ -35,7 +35,6 @@ fn lists(measure: Measure, keys: &[String], turn: u32) -> Vec<Change> {
 
 fn activity(now: Timestamp, collection: &str, share: u64) -> Vec<Change> {
     let minute = now.minute().0;
-    let all = [(Span::All, 0, 9_000_000)];
     let minutes = (0..60).map(|n| (Span::Minute, minute - n, 2_000 + u64::from(n % 13)));
     let hours = (0..24).map(|n| (Span::Hour, (minute / 60 - n) * 60, 130_000));
     let stretch = |(span, start_minute, n)| {
@@ -53,7 +52,7 @@ fn activity(now: Timestamp, collection: &str, share: u64) -> Vec<Change> {
         };
         row(key, counts)
     };
-    all.into_iter()
+    std::iter::once((Span::All, 0, 9_000_000))
         .chain(minutes)
         .chain(hours)
         .map(stretch)
