@@ -10,7 +10,6 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
-use skytide_core::event::DropReason;
 use skytide_core::port::store::{Order, Range};
 use skytide_core::view::{
     ActivityKey, ActivityRow, CounterRow, Span, TrendKey, TrendRow, ViewId, Window,
@@ -78,7 +77,7 @@ pub(crate) struct Picture {
     collections_partial: bool,
     languages: Languages,
     counters: BTreeMap<String, u64>,
-    drops: BTreeMap<&'static str, u64>,
+    drops: BTreeMap<String, u64>,
     minutes: Vec<Point>,
     hours: Vec<Point>,
 }
@@ -201,19 +200,13 @@ async fn counters(rows: &Rows<'_>) -> Result<BTreeMap<String, u64>, Problem> {
         .collect())
 }
 
-/// The counters whose names end with a reason, by reason.
-fn drops(counters: &BTreeMap<String, u64>) -> BTreeMap<&'static str, u64> {
-    let mut drops = BTreeMap::new();
-    for (name, value) in counters {
-        let reason = name.rsplit(['/', '.', ':']).next().unwrap_or(name);
-        let known = DropReason::ALL
-            .iter()
-            .find(|known| known.as_str() == reason);
-        if let Some(known) = known.filter(|_| *value > 0) {
-            *drops.entry(known.as_str()).or_default() += value;
-        }
-    }
-    drops
+/// The counters `dropped/REASON` that are not zero, by reason.
+fn drops(counters: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+    let reason = |name: &str| name.strip_prefix("dropped/").map(str::to_owned);
+    let dropped = counters.iter().filter(|(_, value)| **value > 0);
+    dropped
+        .filter_map(|(name, value)| Some((reason(name)?, *value)))
+        .collect()
 }
 
 impl Network {
