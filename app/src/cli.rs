@@ -8,6 +8,7 @@ use skytide_core::config::{Config, Span};
 
 use crate::environment::{self, Environment};
 use crate::failure::Failure;
+use crate::terminal::note;
 
 /// Exact live aggregates of the Bluesky firehose.
 #[derive(Debug, Parser)]
@@ -235,7 +236,7 @@ fn with_origin(error: clap::Error, environment: &Environment) -> Failure {
     let is_flag = std::env::args().any(|it| it == flag || it.starts_with(&format!("{flag}=")));
     match environment.origin(&name) {
         Some(origin) if !is_flag => {
-            eprintln!("the value of {name} comes from {origin}");
+            note(&format!("the value of {name} comes from {origin}"));
             error.into()
         }
         _ => error.into(),

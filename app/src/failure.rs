@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use skytide_core::port::BoxError;
 
+use crate::terminal::note;
+
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -51,7 +53,7 @@ pub fn report(failure: &Failure) -> ExitCode {
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
         Failure::Failed { .. } => {
-            eprintln!("error: {}", chain(failure));
+            note(&format!("error: {}", chain(failure)));
             ExitCode::FAILURE
         }
     }

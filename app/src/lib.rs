@@ -22,3 +22,4 @@ pub mod services;
 pub mod shutdown;
 pub mod snapshots;
 pub mod telemetry;
+pub mod terminal;

@@ -14,6 +14,8 @@ use skytide_dataflow::Metrics;
 use skytide_ingest::Progress;
 use tokio::time::interval;
 
+use crate::terminal::note;
+
 /// How often the bar moves.
 const BAR_EVERY: Duration = Duration::from_millis(100);
 /// How often a line is written where there is no terminal.
@@ -102,7 +104,10 @@ impl Replaying {
             let (mark, bytes) = self.committed();
             let percent = (mark.bytes * 100).checked_div(bytes).unwrap_or_default();
             let left = self.left(mark, bytes);
-            eprintln!("replay: {percent} %, {}{left}", self.numbers(mark));
+            note(&format!(
+                "replay: {percent} %, {}{left}",
+                self.numbers(mark)
+            ));
         }
     }
 

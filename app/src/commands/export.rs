@@ -6,6 +6,7 @@ use crate::cli::Export;
 use crate::data::{Data, Use};
 use crate::export::{Format, Summary};
 use crate::failure::Failure;
+use crate::terminal::say;
 
 /// Exports the views of `STORE_DIR`.
 ///
@@ -40,8 +41,8 @@ pub fn failed(folder: &std::path::Path, why: crate::export::ExportError) -> Fail
 pub fn tell(folder: &std::path::Path, summary: &Summary) {
     let rows: i64 = summary.rows.values().sum();
     let (folder, views) = (folder.display(), summary.rows.len());
-    println!(
+    say(&format!(
         "exported {rows} rows of {views} views to {folder}, exact at epoch {} ({})",
         summary.epoch, summary.time
-    );
+    ));
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::services::relay;
 use crate::cli;
 use crate::failure::Failure;
+use crate::terminal::{note, say};
 
 /// How often a line is written.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -27,13 +28,16 @@ pub async fn run(asked: &cli::Record, stop: CancellationToken) -> Result<ExitCod
         duration: asked.time_max.map(|time| time.0),
     };
     let file = asked.file.display();
-    eprintln!("recording {} to {file}", asked.config.firehose.url);
+    note(&format!(
+        "recording {} to {file}",
+        asked.config.firehose.url
+    ));
     let told = Mutex::new(Instant::now());
     let tell = |recorded: &Recorded| {
         let Ok(mut last) = told.lock() else { return };
         if last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
-            eprintln!("{}", line(recorded));
+            note(&line(recorded));
         }
     };
     let recorded = record::record(options, &mut source, stop, &tell).await;
@@ -41,7 +45,7 @@ pub async fn run(asked: &cli::Record, stop: CancellationToken) -> Result<ExitCod
         let what = format!("recording to {file} ended; what was written is whole");
         Failure::because(what, why)
     })?;
-    println!("{file}: {}", line(&recorded));
+    say(&format!("{file}: {}", line(&recorded)));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -29,6 +29,7 @@ use crate::export::Summary;
 use crate::failure::{Failure, chain};
 use crate::options;
 use crate::progress::Replaying;
+use crate::terminal::note;
 
 /// What a shell reports for a process that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -45,7 +46,7 @@ pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, F
     let (data, _scratch) = open(replay, source.host())?;
     let replayed = send_through(replay, source, &data, stop.clone()).await?;
     if stop.is_cancelled() {
-        eprintln!("stopped; with --data, the same command goes on from here");
+        note("stopped; with --data, the same command goes on from here");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     let store = data.store();
@@ -61,7 +62,7 @@ pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, F
     let summary = summary.map_err(|why| Failure::because("the summary cannot be read", why))?;
     report::print(&summary, &replayed, store.as_ref()).await?;
     if let Some(damage) = &replayed.damage {
-        eprintln!("error: {}", chain(damage));
+        note(&format!("error: {}", chain(damage)));
         return Ok(ExitCode::FAILURE);
     }
     Ok(ExitCode::SUCCESS)

@@ -22,6 +22,7 @@ use crate::health::UpHealth;
 use crate::options;
 use crate::services::Services;
 use crate::snapshots::SnapshotDir;
+use crate::terminal::say;
 
 /// All services in one process.
 ///
@@ -46,12 +47,12 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
     let state = shared.api_state(config, &data).with_health(health);
     let jobs = jobs(config, &data)?;
 
-    println!("Skytide is up: http://{}/", server.address());
-    println!(
+    say(&format!("Skytide is up: http://{}/", server.address()));
+    say(&format!(
         "It reads {} and keeps its data in {}. Ctrl-C ends it.",
         config.firehose.url,
         dir.display()
-    );
+    ));
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
     services.start("ingest", read(config, &data, source, context));
     let (log, store) = (data.log.clone(), data.store());
@@ -100,7 +101,7 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
 pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
     let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
     let server = bind(config).await?;
-    println!("The API listens: http://{}/", server.address());
+    say(&format!("The API listens: http://{}/", server.address()));
     let state = Shared::default().api_state(config, &data);
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
     services.start("the API", server.run(state, stop));
@@ -124,7 +125,7 @@ pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<Ex
     let outcome = jobs.run_once(name).await;
     let outcome = outcome.map_err(|why| Failure::new(why.to_string()))?;
     match outcome.result {
-        Ok(report) => println!("{name}: {report}"),
+        Ok(report) => say(&format!("{name}: {report}")),
         Err(why) => return Err(Failure::because(format!("job {name:?} failed"), why)),
     }
     Ok(ExitCode::SUCCESS)

@@ -10,6 +10,7 @@ use skytide_core::view::{Key, ListEntry, ListKey, ListRow, Measure, ViewId, Wind
 use super::Replayed;
 use crate::export::Summary;
 use crate::failure::Failure;
+use crate::terminal::say;
 
 /// Entries shown of each list.
 const ENTRIES: usize = 5;
@@ -38,7 +39,7 @@ pub async fn print(
         text += &list(title, &entries);
     }
     text += &stages(replayed);
-    print!("{text}");
+    say(text.trim_end());
     Ok(())
 }
 
@@ -141,7 +142,7 @@ fn stages(replayed: &Replayed) -> String {
             [
                 stage.to_owned(),
                 rate,
-                format!("{:.1} s busy", took.as_secs_f64()),
+                format!("{:.2} s busy", took.as_secs_f64()),
             ]
         })
         .collect();

@@ -1,0 +1,134 @@
+//! `up` and the services, as processes: starting, sharing a folder, ending.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use crate::process::{Place, recording};
+
+/// A relay that refuses every connection: nobody listens on this port of loopback.
+const NOWHERE: &str = "--firehose-url=ws://127.0.0.1:9";
+
+/// A process that is killed when a test ends before it does.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.0.kill();
+        let _code = self.0.wait();
+    }
+}
+
+impl Running {
+    /// Starts it and reads standard output up to the line with its address.
+    fn start(mut command: Command) -> (Self, String) {
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let mut running = Self(child.expect("it starts"));
+        let out = running.0.stdout.take().expect("piped");
+        let mut lines = BufReader::new(out).lines();
+        let line = lines.next().expect("a line").expect("text");
+        let address = line.split("http://").nth(1).expect("an address");
+        (running, address.trim_end_matches('/').to_owned())
+    }
+
+    #[cfg(unix)]
+    fn signal(&self, name: &str) {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args([name, &id]).status();
+        assert!(sent.expect("kill runs").success());
+    }
+
+    /// Waits for its end; answers its code and standard error.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut err = String::new();
+        let mut piped = self.0.stderr.take().expect("piped");
+        piped.read_to_string(&mut err).expect("text");
+        (self.0.wait().expect("ended").code(), err)
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer
+}
+
+#[cfg(unix)]
+#[test]
+fn up_stays_up_without_a_relay_and_ends_on_either_signal() {
+    for signal in ["-INT", "-TERM"] {
+        let place = Place::new();
+        let (up, address) =
+            Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
+        assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+        assert!(get(&address, "/readyz").starts_with("HTTP/1.1 503"));
+        assert!(get(&address, "/").contains("<!doctype html>"));
+        let metrics = get(&address, "/metrics");
+        assert!(
+            metrics.contains("ingest") && metrics.contains("indexer"),
+            "{metrics}"
+        );
+        up.signal(signal);
+        let (code, err) = up.end();
+        assert_eq!(code, Some(0), "{err}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn two_processes_do_not_share_a_store_and_one_says_what_to_do() {
+    let place = Place::new();
+    let (up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
+    for args in [
+        ["serve"].as_slice(),
+        &["index"],
+        &["schedule"],
+        &["export", "out"],
+        &["up", NOWHERE],
+    ] {
+        let ran = place.run(args);
+        assert_eq!(ran.code, Some(1), "{args:?}: {ran:?}");
+        let process = format!("process {}", up.0.id());
+        assert!(
+            ran.err.contains("`skytide up` runs all services"),
+            "{args:?}: {}",
+            ran.err
+        );
+        assert!(ran.err.contains(&process), "{args:?}: {}", ran.err);
+    }
+    up.signal("-TERM");
+    assert_eq!(up.end().0, Some(0));
+}
+
+#[test]
+fn a_port_that_is_taken_is_told_with_the_options_name() {
+    let place = Place::new();
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address");
+    let ran = place.run(&["up", NOWHERE, &format!("--api-address={address}")]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.err.contains("API_ADDRESS"), "{}", ran.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn serve_answers_from_what_a_replay_left() {
+    let place = Place::new();
+    let replayed = place.run(&["replay", &recording("pds.frames.zst"), "--data", "data"]);
+    assert_eq!(replayed.code, Some(0), "{replayed:?}");
+    let (serve, address) = Running::start(place.command(&["serve", "--api-address=127.0.0.1:0"]));
+    let tag = get(&address, "/v1/trends/hashtags/art");
+    assert!(
+        tag.starts_with("HTTP/1.1 200") && tag.contains("661"),
+        "{tag}"
+    );
+    serve.signal("-TERM");
+    assert_eq!(serve.end().0, Some(0));
+}
