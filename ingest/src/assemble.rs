@@ -11,7 +11,8 @@
 //!   begin anew, and within an epoch they must rise.
 //! - Every frame is counted once, every drop under its reason, in the tick of the epoch in which it was judged.
 //! - Network time begins with the median of the first frames, which are held back until there are
-//!   [`time::WINDOW`] of them or the epoch is over: so even the first clock may be forged.
+//!   [`time::WINDOW`] of them or the epoch is over: so even the first clock may be forged. After a restart it begins
+//!   where it stood, with the frames before ([`LOOKBACK`]): an event has the same time as if nothing had happened.
 
 mod apply;
 pub mod counts;
@@ -34,6 +35,8 @@ use time::NetworkTime;
 pub const CUT_BYTES_MAX: usize = 8 << 20;
 /// An epoch also ends after this many frames for each event that it may have, so that frames without events count on.
 const FRAMES_PER_EVENT: u64 = 4;
+/// Frames before the newest tick that are looked at again after a restart: many more than network time needs.
+pub const LOOKBACK: u64 = 256;
 /// Dropped frames of one reason that are handed out for inspection.
 pub(crate) const SAMPLES_MAX: u8 = 10;
 
@@ -122,6 +125,8 @@ pub struct Assembler {
     seq: SeqWatch,
     time: NetworkTime,
     ceiling: Option<Timestamp>,
+    /// Where reading goes on, until the first frame behind it.
+    resumed: Option<Cursor>,
     /// The first frames, until network time is known.
     held: Option<Vec<Bytes>>,
     epoch: Epoch,
@@ -145,6 +150,7 @@ impl Assembler {
             seq: SeqWatch::at(position.cursor),
             time: NetworkTime::at(newest.map_or(Timestamp(0), |tick| tick.time)),
             ceiling: None,
+            resumed: position.cursor,
             held: Some(Vec::new()),
             epoch: newest.map_or(Epoch(0), |tick| tick.epoch),
             frames: position.frames,
@@ -165,19 +171,46 @@ impl Assembler {
 
     /// The next binary message of the stream.
     pub fn frame(&mut self, bytes: Bytes) {
+        if self.is_past(&bytes) {
+            return self.past(&bytes);
+        }
         let Some(held) = &mut self.held else {
             self.judge(&bytes, true);
             return self.end_if_full();
         };
-        if let Ok(frame) = decode(&bytes, self.setup.verify)
-            && let Some(time) = numbers(&frame).and_then(|(_, time)| time)
-        {
+        let first = held.is_empty();
+        held.push(bytes);
+        if first && self.time.settled() {
+            return self.release_noting(true);
+        }
+        if let Some(time) = held.last().and_then(|bytes| time_of(bytes)) {
             self.time.note(time);
         }
-        held.push(bytes);
         if held.len() == time::WINDOW {
             self.release();
         }
+    }
+
+    /// A frame before the position at which reading goes on: it only tells the time.
+    pub fn past(&mut self, bytes: &[u8]) {
+        if let Some(time) = time_of(bytes) {
+            self.time.note(time);
+        }
+    }
+
+    /// Whether a frame that a relay sends after a restart was applied before it.
+    fn is_past(&mut self, bytes: &[u8]) -> bool {
+        let (Some(resumed), true) = (self.resumed, self.setup.live) else {
+            return false;
+        };
+        let Some(seq) = seq_of(bytes) else {
+            return false;
+        };
+        if seq <= resumed && resumed.0 - seq.0 < LOOKBACK {
+            return true;
+        }
+        self.resumed = None;
+        false
     }
 
     /// The next message of the stream, which is not a binary one.
@@ -199,6 +232,7 @@ impl Assembler {
     /// The connection was lost. The answer is where to go on: everything before was judged.
     pub fn disconnected(&mut self) -> Position {
         self.release();
+        self.resumed = None;
         self.counts.disconnects += 1;
         self.unusable_row = 0;
         self.position()
@@ -261,14 +295,21 @@ impl Assembler {
     }
 
     fn release(&mut self) {
+        self.release_noting(false);
+    }
+
+    /// Judges the frames that were held back. `note`: their times are news to the clock.
+    fn release_noting(&mut self, note: bool) {
         let Some(held) = self.held.take() else { return };
         if held.is_empty() {
             self.held = Some(held);
             return;
         }
-        self.time.advance(self.ceiling);
+        if !note {
+            self.time.advance(self.ceiling);
+        }
         for bytes in held {
-            self.judge(&bytes, false);
+            self.judge(&bytes, note);
             self.end_if_full();
         }
     }
@@ -412,6 +453,11 @@ fn kind(frame: &Frame<'_>) -> &'static str {
         Frame::Error { .. } => "error",
         Frame::Unknown { .. } => "other",
     }
+}
+
+/// The time that a frame says.
+fn time_of(bytes: &[u8]) -> Option<Timestamp> {
+    numbers(&decode(bytes, Verify::Records).ok()?)?.1
 }
 
 /// The number that a message has in its stream, whatever else is wrong with it.

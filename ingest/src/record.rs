@@ -89,7 +89,7 @@ pub async fn record(
             ..Recorded::default()
         },
     };
-    source.seek(recording.position());
+    source.seek(recording.position(), 0);
     let end = options.duration.map(|duration| Instant::now() + duration);
     while !recording.enough() {
         let input = tokio::select! {
@@ -101,7 +101,7 @@ pub async fn record(
         };
         match input {
             Some(Input::Batch(batch)) => batch.into_iter().for_each(|raw| recording.take(raw)),
-            Some(Input::Disconnected) => source.seek(recording.position()),
+            Some(Input::Disconnected) => source.seek(recording.position(), 0),
             Some(Input::Connected) => {}
             Some(Input::End) => break,
             None => recording.write(progress).await?,
@@ -151,7 +151,7 @@ impl Recording {
     fn take(&mut self, raw: Raw) {
         match raw {
             _ if self.enough() => {}
-            Raw::Binary(bytes) => self.frame(&bytes),
+            Raw::Binary(bytes) | Raw::Past(bytes) => self.frame(&bytes),
             Raw::Text(_) | Raw::Oversized => self.recorded.left_out += 1,
         }
     }

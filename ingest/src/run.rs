@@ -24,7 +24,7 @@ use writing::Writing;
 
 use crate::assemble::counts::Counts;
 use crate::assemble::filter::{Filter, FilterError};
-use crate::assemble::{Assembler, Position, Setup};
+use crate::assemble::{Assembler, LOOKBACK, Position, Setup};
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::samples::Samples;
@@ -234,7 +234,7 @@ impl Run {
         check_source(&self.setup, newest.as_ref())?;
         summary.tick.clone_from(&newest);
         let assembler = Assembler::new(self.setup.clone(), newest.as_ref());
-        source.seek(assembler.position());
+        source.seek(assembler.position(), LOOKBACK);
 
         let (work, works) = mpsc::channel(QUEUE_BATCHES);
         let (cut, cuts) = mpsc::channel(QUEUE_EPOCHS);

@@ -45,7 +45,11 @@ pub trait Source: Send {
     fn live(&self) -> bool;
 
     /// Goes on behind `position`; the default position is that of a stream that was never read. Ends a connection.
-    fn seek(&mut self, position: Position);
+    ///
+    /// First tells again about `lookback` frames before it, as far as that is possible: from them alone the assembler
+    /// learns what it knew of the stream's time. A relay is asked for numbers that are lower by so much; a recording
+    /// tells them as [`Raw::Past`].
+    fn seek(&mut self, position: Position, lookback: u64);
 
     /// What comes next. Waits as long as it takes: a relay out of reach is no error.
     ///
@@ -77,6 +81,8 @@ pub enum Input {
 pub enum Raw {
     /// A binary message: a frame, or what was meant to be one.
     Binary(Bytes),
+    /// A frame before the position that was sought.
+    Past(Bytes),
     /// A text message, which the protocol does not know.
     Text(Bytes),
     /// A message that was too large to keep.
@@ -87,7 +93,7 @@ impl Raw {
     /// Bytes that it holds.
     pub fn len(&self) -> usize {
         match self {
-            Self::Binary(bytes) | Self::Text(bytes) => bytes.len(),
+            Self::Binary(bytes) | Self::Past(bytes) | Self::Text(bytes) => bytes.len(),
             Self::Oversized => 0,
         }
     }

@@ -3,7 +3,7 @@
 use clap::Parser;
 use skytide_core::config::Firehose;
 
-use crate::Options;
+use crate::{Options, RelayOptions};
 
 #[derive(Parser)]
 struct Cli {
@@ -14,4 +14,12 @@ struct Cli {
 /// Everything as it is by default.
 pub(crate) fn options() -> Options {
     Options::from(&Cli::parse_from(["test"]).firehose)
+}
+
+/// The same for a relay at this address.
+pub(crate) fn relay_options(url: &str) -> RelayOptions {
+    RelayOptions::new(
+        &Cli::parse_from(["test", "--firehose-url", url]).firehose,
+        1,
+    )
 }

@@ -35,6 +35,11 @@ impl NetworkTime {
         self.now
     }
 
+    /// Whether so many times were noted that the median does not depend on where reading began.
+    pub(crate) fn settled(&self) -> bool {
+        self.last.len() == WINDOW
+    }
+
     /// Takes note of a frame's time, without moving the clock.
     pub(crate) fn note(&mut self, time: Timestamp) {
         if self.last.len() == WINDOW

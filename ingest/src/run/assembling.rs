@@ -71,6 +71,7 @@ impl Assembling {
         for raw in batch {
             match raw {
                 Raw::Binary(bytes) => self.assembler.frame(bytes),
+                Raw::Past(bytes) => self.assembler.past(&bytes),
                 Raw::Text(bytes) => self.assembler.text(&bytes),
                 Raw::Oversized => self.assembler.oversized(),
             }

@@ -86,7 +86,7 @@ impl Reading<'_> {
         };
         // What the assembler disliked of the lost connection does not concern the next one.
         let _of_the_lost_one = self.reconnect.notified().now_or_never();
-        source.seek(position);
+        source.seek(position, 0);
         true
     }
 }

@@ -28,6 +28,7 @@ pub struct RecordingSource {
     files: Vec<PathBuf>,
     host: Host,
     position: Position,
+    lookback: u64,
     batches: Option<mpsc::Receiver<Result<Vec<Raw>, RecordingError>>>,
     total_bytes: u64,
     read_bytes: Arc<AtomicU64>,
@@ -48,6 +49,7 @@ impl RecordingSource {
             host: identity(&files)?,
             files,
             position: Position::default(),
+            lookback: 0,
             batches: None,
             total_bytes,
             read_bytes: Arc::default(),
@@ -59,11 +61,16 @@ impl RecordingSource {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         self.read_bytes = Arc::default();
         let mut reading = Reading::new(&self.files, self.read_bytes.clone());
-        let skip = self.position.frames;
+        let skip = Skip {
+            frames: self.position.frames,
+            lookback: self.lookback,
+        };
         let name = self.files.first().cloned().unwrap_or_default();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = skip_frames(&mut reading, skip, &name) {
-                let _receiver_gone = sender.blocking_send(Err(error));
+            let past = skip.past(&mut reading, &name);
+            let refused = past.is_err();
+            let skipped = past.as_ref().is_ok_and(Vec::is_empty);
+            if !skipped && (sender.blocking_send(past).is_err() || refused) {
                 return;
             }
             loop {
@@ -88,8 +95,9 @@ impl Source for RecordingSource {
         false
     }
 
-    fn seek(&mut self, position: Position) {
+    fn seek(&mut self, position: Position, lookback: u64) {
         self.position = position;
+        self.lookback = lookback;
         self.batches = None;
     }
 
@@ -117,7 +125,7 @@ fn identity(files: &[PathBuf]) -> Result<Host, RecordingError> {
     let mut hash = Context::new(&SHA256);
     for _ in 0..IDENTITY_FRAMES {
         match reading.next() {
-            Ok(Some(Raw::Binary(frame) | Raw::Text(frame))) => {
+            Ok(Some(Raw::Binary(frame) | Raw::Past(frame) | Raw::Text(frame))) => {
                 hash.update(&(frame.len() as u32).to_be_bytes());
                 hash.update(&frame);
             }
@@ -134,17 +142,31 @@ fn identity(files: &[PathBuf]) -> Result<Host, RecordingError> {
     Ok(format!("recording:{}", digits.collect::<String>()).into())
 }
 
-fn skip_frames(reading: &mut Reading, frames: u64, first: &Path) -> Result<(), RecordingError> {
-    for found in 0..frames {
-        if reading.next()?.is_none() {
-            let problem = RecordingProblem::Shorter {
-                wanted: frames,
-                found,
-            };
-            return Err(RecordingError::new(first, 0, problem));
+/// Frames that were read before.
+struct Skip {
+    frames: u64,
+    lookback: u64,
+}
+
+impl Skip {
+    /// Reads them, and answers the last ones.
+    fn past(&self, reading: &mut Reading, first: &Path) -> Result<Vec<Raw>, RecordingError> {
+        let mut past = Vec::new();
+        for found in 0..self.frames {
+            match reading.next()? {
+                Some(Raw::Binary(frame)) if self.frames - found <= self.lookback => {
+                    past.push(Raw::Past(frame));
+                }
+                Some(_) => {}
+                None => {
+                    let wanted = self.frames;
+                    let problem = RecordingProblem::Shorter { wanted, found };
+                    return Err(RecordingError::new(first, 0, problem));
+                }
+            }
         }
+        Ok(past)
     }
-    Ok(())
 }
 
 /// A recording cannot be read, or not further. All whole frames before that place were told.

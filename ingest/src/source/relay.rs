@@ -35,13 +35,16 @@ pub struct RelaySource {
     options: RelayOptions,
     clock: Arc<dyn Clock>,
     position: Position,
+    lookback: u64,
     connection: Option<Connection>,
     backoff: Backoff,
     /// What the relay asked us to wait, at least.
     wait_min: Duration,
     failed: bool,
     unreachable: bool,
+    /// Connections in a row, at one position, that ended with a message over the limit.
     oversized_row: u64,
+    lost_oversized: bool,
     report_loss: bool,
 }
 
@@ -83,30 +86,31 @@ impl RelaySource {
             options,
             clock,
             position: Position::default(),
+            lookback: 0,
             connection: None,
             backoff,
             wait_min: Duration::ZERO,
             failed: false,
             unreachable: false,
             oversized_row: 0,
+            lost_oversized: false,
             report_loss: false,
         })
     }
 
-    /// The cursor to ask for.
+    /// The cursor to ask for. Never 0 once there is a position: that would be the whole backlog.
     fn cursor(&self) -> Option<Cursor> {
-        let cursor = self.position.cursor.or(self.options.first_cursor())?;
-        Some(Cursor(
-            cursor
-                .0
-                .saturating_add(self.oversized_row.saturating_sub(1)),
-        ))
+        let Some(Cursor(newest)) = self.position.cursor else {
+            return self.options.first_cursor();
+        };
+        let cursor = newest + self.oversized_row.saturating_sub(1);
+        Some(Cursor(cursor.saturating_sub(self.lookback).max(1)))
     }
 
     async fn connect(&mut self) -> Connection {
         loop {
             if self.failed {
-                let wait = self.backoff.after_failure().max(self.wait_min);
+                let wait = self.wait();
                 debug!(?wait, host = %self.address.host(), "waiting before connecting");
                 sleep(wait).await;
             }
@@ -115,12 +119,18 @@ impl RelaySource {
                 Ok(socket) => {
                     info!(host = %self.address.host(), ?cursor, "connected to the relay");
                     self.unreachable = false;
+                    self.lost_oversized = false;
                     self.wait_min = Duration::ZERO;
                     return Connection::new(socket, &self.options);
                 }
                 Err(refusal) => self.refused(refusal),
             }
         }
+    }
+
+    /// How long to wait before the next attempt.
+    fn wait(&mut self) -> Duration {
+        self.backoff.after_failure().max(self.wait_min)
     }
 
     fn refused(&mut self, refusal: Refusal) {
@@ -140,6 +150,7 @@ impl RelaySource {
     fn lose(&mut self, lost: &Lost) {
         let host = self.address.host();
         warn!(%host, reason = lost.reason, "connection to the relay lost, connecting again");
+        self.lost_oversized = lost.oversized;
         self.oversized_row += u64::from(lost.oversized);
         self.disconnect();
     }
@@ -164,14 +175,15 @@ impl Source for RelaySource {
         true
     }
 
-    fn seek(&mut self, position: Position) {
+    fn seek(&mut self, position: Position, lookback: u64) {
         self.disconnect();
         self.report_loss = false;
         if position.cursor != self.position.cursor {
             self.backoff.reset();
-            self.oversized_row = 0;
+            self.oversized_row = u64::from(self.lost_oversized);
         }
         self.position = position;
+        self.lookback = lookback;
     }
 
     async fn next(&mut self) -> Result<Input, SourceError> {
@@ -292,5 +304,81 @@ impl Connection {
                 reason: error.to_string(),
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skytide_core::port::clock::ManualClock;
+    use skytide_core::time::Timestamp;
+
+    use super::super::connect::RetryAfter;
+    use super::*;
+
+    fn relay() -> RelaySource {
+        let clock = ManualClock::default();
+        clock.set(Timestamp(1_000_000));
+        let options = crate::testing::relay_options("ws://relay.example");
+        RelaySource::new(options, Arc::new(clock)).unwrap()
+    }
+
+    fn wait_if_asked(retry_after: Option<RetryAfter>) -> Duration {
+        let mut relay = relay();
+        let reason = "429".to_owned();
+        relay.refused(Refusal {
+            reason,
+            retry_after,
+        });
+        relay.wait()
+    }
+
+    #[test]
+    fn what_the_relay_asks_for_is_waited_up_to_an_hour() {
+        let seconds = Duration::from_secs;
+        assert!(wait_if_asked(None) <= seconds(1));
+        assert_eq!(
+            wait_if_asked(Some(RetryAfter::In(seconds(90)))),
+            seconds(90)
+        );
+        let at = RetryAfter::At(Timestamp(1_120_000));
+        assert_eq!(wait_if_asked(Some(at)), seconds(120));
+        assert_eq!(
+            wait_if_asked(Some(RetryAfter::In(seconds(1 << 40)))),
+            RETRY_AFTER_MAX
+        );
+    }
+
+    #[test]
+    fn the_backoff_grows_until_the_position_moves() {
+        let mut relay = relay();
+        let at = |cursor| Position {
+            cursor: Some(Cursor(cursor)),
+            frames: 0,
+        };
+        relay.seek(at(5), 0);
+        let waits: Vec<_> = (0..8)
+            .map(|_| {
+                relay.seek(at(5), 0);
+                relay.wait()
+            })
+            .collect();
+        assert!(waits[7] >= Duration::from_secs(30), "{waits:?}");
+        relay.seek(at(6), 0);
+        assert!(relay.wait() <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn only_a_message_that_is_too_large_twice_moves_the_cursor() {
+        let mut relay = relay();
+        relay.position.cursor = Some(Cursor(5));
+        let cursors: Vec<_> = [true, false, true, true]
+            .map(|oversized| {
+                let reason = String::new();
+                relay.lose(&Lost { reason, oversized });
+                relay.seek(relay.position, 0);
+                relay.cursor().map(|cursor| cursor.0)
+            })
+            .into();
+        assert_eq!(cursors, [Some(5), Some(5), Some(6), Some(7)]);
     }
 }
