@@ -1,0 +1,272 @@
+//! Reads a message's CBOR map without a tree of values. Fields come in any order; one of another kind than its own is
+//! refused, one that is not known is passed over.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cbor::{self, Loose};
+use crate::event::{Action, Body, DecodeError, Event, Host, Message, Moved, Op, Tick};
+use crate::id::{Cid, Collection, Cursor, Did, Epoch, Rkey, Tid};
+use crate::time::Timestamp;
+
+type Reader<'a> = cbor::Reader<'a, Loose>;
+
+/// Every field that a message may have, as read.
+#[derive(Default)]
+struct Fields<'a> {
+    kind: Option<&'a str>,
+    host: Option<&'a str>,
+    seq: Option<u64>,
+    index: Option<u64>,
+    time: Option<u64>,
+    did: Option<Did>,
+    rev: Option<u64>,
+    since: Option<u64>,
+    collection: Option<&'a str>,
+    rkey: Option<Rkey>,
+    cid: Option<Cid>,
+    record: Option<&'a [u8]>,
+    handle: Option<&'a str>,
+    active: Option<bool>,
+    status: Option<&'a str>,
+    epoch: Option<u64>,
+    frames: Option<u64>,
+    last: Option<bool>,
+    counts: Option<BTreeMap<Box<str>, u64>>,
+}
+
+/// Reads a message.
+pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut fields = Fields::default();
+    let mut wrong: Option<&[u8]> = None;
+    let read = reader.map(|reader, key| {
+        if !fields.read(reader, key)? {
+            wrong = Some(key);
+        }
+        Ok(())
+    });
+    let broken = |error: cbor::Error| DecodeError(error.to_string());
+    read.map_err(broken)?
+        .ok_or_else(|| DecodeError("it is no map".to_owned()))?;
+    reader.end().map_err(broken)?;
+    if let Some(key) = wrong {
+        let why = format!(
+            "field {:?} is not of its kind",
+            key.escape_ascii().to_string()
+        );
+        return Err(DecodeError(why));
+    }
+    fields
+        .into_message()
+        .ok_or_else(|| DecodeError("a field of its kind is missing".to_owned()))
+}
+
+impl<'a> Fields<'a> {
+    /// Reads one value; `false` if it is not what the field holds.
+    fn read(&mut self, reader: &mut Reader<'a>, key: &[u8]) -> Result<bool, cbor::Error> {
+        match key {
+            b"kind" => set(&mut self.kind, reader.text()?),
+            b"host" => set(&mut self.host, reader.text()?),
+            b"seq" => set(&mut self.seq, number(reader)?),
+            b"index" => set(&mut self.index, number(reader)?),
+            b"time" => set(&mut self.time, number(reader)?),
+            b"did" => set(&mut self.did, did(reader)?),
+            b"rev" => set(&mut self.rev, number(reader)?),
+            b"since" => set(&mut self.since, number(reader)?),
+            b"collection" => set(&mut self.collection, reader.text()?),
+            b"rkey" => set(&mut self.rkey, rkey(reader)?),
+            b"cid" => set(&mut self.cid, reader.bytes()?.and_then(Cid::from_bytes)),
+            b"record" => set(&mut self.record, reader.bytes()?),
+            b"handle" => set(&mut self.handle, reader.text()?),
+            b"active" => set(&mut self.active, reader.boolean()?),
+            b"status" => set(&mut self.status, reader.text()?),
+            b"epoch" => set(&mut self.epoch, number(reader)?),
+            b"frames" => set(&mut self.frames, number(reader)?),
+            b"last" => set(&mut self.last, reader.boolean()?),
+            b"counts" => set(&mut self.counts, counts(reader)?),
+            _ => reader.skip().map(|()| true),
+        }
+    }
+
+    fn into_message(self) -> Option<Message> {
+        let body = match self.kind? {
+            "create" => self.op(Action::Create)?,
+            "update" => self.op(Action::Update)?,
+            "delete" => self.op(Action::Delete)?,
+            "identity" => Body::Identity {
+                handle: self.handle.map(Into::into),
+            },
+            "account" => Body::Account {
+                active: self.active?,
+                status: self.status.map(Into::into),
+            },
+            "sync" => self.moved(Moved::Sync)?,
+            "empty" => self.moved(Moved::Empty)?,
+            "too_big" => self.moved(Moved::TooBig)?,
+            "tick" => return self.into_tick().map(Message::Tick),
+            _ => return None,
+        };
+        Some(Message::Event(Event {
+            host: shared_host(self.host?),
+            seq: Cursor(self.seq?),
+            index: self.index.unwrap_or(0).try_into().ok()?,
+            time: Timestamp(self.time?),
+            did: self.did?,
+            body,
+        }))
+    }
+
+    fn op(&self, action: Action) -> Option<Body> {
+        Some(Body::Op(Op {
+            rev: Tid(self.rev?),
+            since: self.since.map(Tid),
+            action,
+            collection: known_collection(self.collection?)?,
+            rkey: self.rkey.clone()?,
+            cid: self.cid,
+            record: self.record.map(Into::into),
+        }))
+    }
+
+    fn moved(&self, why: Moved) -> Option<Body> {
+        let rev = Tid(self.rev?);
+        Some(Body::Moved { rev, why })
+    }
+
+    fn into_tick(self) -> Option<Tick> {
+        Some(Tick {
+            epoch: Epoch(self.epoch?),
+            time: Timestamp(self.time?),
+            host: shared_host(self.host?),
+            cursor: Cursor(self.seq?),
+            frames: self.frames?,
+            last: self.last.unwrap_or(false),
+            counts: self.counts?,
+        })
+    }
+}
+
+fn set<T>(field: &mut Option<T>, value: Option<T>) -> Result<bool, cbor::Error> {
+    *field = value;
+    Ok(field.is_some())
+}
+
+fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, cbor::Error> {
+    let number = reader.integer()?;
+    Ok(number.and_then(|number| number.try_into().ok()))
+}
+
+/// Whether the next item is a text (<https://www.rfc-editor.org/rfc/rfc8949#section-3.1>).
+fn text_is_next(reader: &Reader<'_>) -> bool {
+    reader.rest().first().is_some_and(|head| head >> 5 == 3)
+}
+
+fn did(reader: &mut Reader<'_>) -> Result<Option<Did>, cbor::Error> {
+    if text_is_next(reader) {
+        return Ok(reader.text()?.and_then(|text| text.parse().ok()));
+    }
+    let packed = reader.bytes()?.and_then(|bytes| bytes.try_into().ok());
+    Ok(packed.map(Did::from_plc))
+}
+
+fn rkey(reader: &mut Reader<'_>) -> Result<Option<Rkey>, cbor::Error> {
+    if text_is_next(reader) {
+        return Ok(reader.text()?.and_then(|text| text.parse().ok()));
+    }
+    Ok(number(reader)?.map(|tid| Tid(tid).into()))
+}
+
+fn counts(reader: &mut Reader<'_>) -> Result<Option<BTreeMap<Box<str>, u64>>, cbor::Error> {
+    let mut counts = BTreeMap::new();
+    let mut whole = true;
+    let read = reader.map(|reader, name| {
+        match (std::str::from_utf8(name), number(reader)?) {
+            (Ok(name), Some(count)) => drop(counts.insert(name.into(), count)),
+            _ => whole = false,
+        }
+        Ok(())
+    })?;
+    Ok(read.filter(|()| whole).map(|()| counts))
+}
+
+/// The host, shared between neighbours: nearly all messages of a log name the same one.
+fn shared_host(text: &str) -> Host {
+    thread_local!(static NEWEST: RefCell<Host> = RefCell::new(Arc::from("")));
+    NEWEST.with_borrow_mut(|newest| {
+        if **newest != *text {
+            *newest = Arc::from(text);
+        }
+        newest.clone()
+    })
+}
+
+/// The collection, if the text is one. Most messages name one of a few: these are checked once.
+fn known_collection(text: &str) -> Option<Collection> {
+    const KNOWN_MAX: usize = 16;
+    thread_local!(static KNOWN: RefCell<Vec<Collection>> = const { RefCell::new(Vec::new()) });
+    KNOWN.with_borrow_mut(|known| {
+        if let Some(collection) = known.iter().find(|it| it.as_str() == text) {
+            return Some(collection.clone());
+        }
+        let collection: Collection = text.parse().ok()?;
+        if known.len() < KNOWN_MAX {
+            known.push(collection.clone());
+        }
+        Some(collection)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What [`decode`] says of this value.
+    fn error_of(value: ciborium::Value) -> String {
+        let mut bytes = Vec::new();
+        ciborium::into_writer(&value, &mut bytes).unwrap();
+        decode(&bytes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_field_of_another_kind_is_named_and_a_missing_one_refused() {
+        let map = |fields: &[(&str, ciborium::Value)]| {
+            let entries = fields
+                .iter()
+                .map(|(key, value)| ((*key).into(), value.clone()));
+            ciborium::Value::Map(entries.collect())
+        };
+        assert!(error_of(map(&[("seq", "text".into())])).contains("\"seq\""));
+        assert!(error_of(map(&[("seq", (-1).into())])).contains("\"seq\""));
+        assert!(error_of(map(&[("did", vec![1_u8].into())])).contains("\"did\""));
+        assert!(error_of(map(&[("rkey", "not a key".into())])).contains("\"rkey\""));
+        assert!(error_of(map(&[("kind", "create".into())])).contains("missing"));
+        assert!(error_of(map(&[("kind", "other".into())])).contains("missing"));
+        assert!(error_of(7.into()).contains("no map"));
+    }
+
+    #[test]
+    fn unknown_fields_are_passed_over_and_bytes_behind_refused() {
+        let message = Message::Event(Event {
+            host: "relay.example".into(),
+            seq: Cursor(1),
+            index: 0,
+            time: Timestamp(2),
+            did: "did:web:example.com".parse().unwrap(),
+            body: Body::Identity { handle: None },
+        });
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let mut value: ciborium::Value = ciborium::from_reader(&bytes[..]).unwrap();
+        value
+            .as_map_mut()
+            .unwrap()
+            .insert(0, ("new".into(), vec![0_u8; 3].into()));
+        let mut longer = Vec::new();
+        ciborium::into_writer(&value, &mut longer).unwrap();
+        assert_eq!(decode(&longer).unwrap(), message);
+        longer.push(0);
+        assert!(decode(&longer).is_err());
+    }
+}
