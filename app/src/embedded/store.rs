@@ -59,7 +59,7 @@ impl Default for StoreOptions {
         Self {
             cache_bytes: 64 << 20,
             memtable_bytes: 16 << 20,
-            journal_bytes: 128 << 20,
+            journal_bytes: 64 << 20,
             threads: 2,
         }
     }

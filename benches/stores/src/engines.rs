@@ -1,0 +1,249 @@
+//! Each engine as it would be used: a table a view, one transaction a commit, reads from a snapshot.
+
+use std::path::Path;
+
+use fjall::{KeyspaceCreateOptions, PersistMode, Readable};
+use redb::ReadableDatabase;
+
+use crate::pattern::{Row, TABLES};
+
+/// Memory an engine may use for its cache of blocks or pages.
+const CACHE_BYTES: usize = 64 << 20;
+
+/// Writes commits.
+pub trait Engine {
+    /// Puts all rows, or none; durable when it returns if `sync`, else handed to the operating system.
+    fn commit(&mut self, rows: Vec<Row>, sync: bool);
+
+    /// A reader for another thread.
+    fn reader(&self) -> Box<dyn Reader>;
+}
+
+/// Reads from one snapshot a call.
+pub trait Reader: Send {
+    /// Bytes of the row there, if any.
+    fn get(&mut self, table: u8, key: &[u8]) -> Option<usize>;
+
+    /// Rows from `key` on, at most 100.
+    fn scan(&mut self, table: u8, key: &[u8]) -> usize;
+}
+
+/// Opens or makes the database of this name.
+pub fn open(name: &str, folder: &Path) -> Box<dyn Engine> {
+    match name {
+        "fjall" => Box::new(Fjall::open(folder, false)),
+        "fjall-one" => Box::new(Fjall::open(folder, true)),
+        "redb" => Box::new(Redb::open(folder)),
+        "sqlite" => Box::new(Sqlite::open(folder)),
+        _ => panic!("no engine {name:?}"),
+    }
+}
+
+/// fjall: a keyspace a view, or one keyspace with the view's number in front of the keys.
+#[derive(Clone)]
+struct Fjall {
+    database: fjall::Database,
+    keyspaces: Vec<fjall::Keyspace>,
+}
+
+impl Fjall {
+    fn open(folder: &Path, one: bool) -> Self {
+        let database = fjall::Database::builder(folder)
+            .cache_size(CACHE_BYTES as u64)
+            .max_journaling_size(64 << 20)
+            .worker_threads(2)
+            .open()
+            .unwrap();
+        let options = || KeyspaceCreateOptions::default().max_memtable_size(16 << 20);
+        let keyspaces = (0..if one { 1 } else { TABLES })
+            .map(|table| database.keyspace(&format!("view{table}"), options).unwrap())
+            .collect();
+        Self {
+            database,
+            keyspaces,
+        }
+    }
+
+    fn place(&self, table: u8, key: &[u8]) -> (&fjall::Keyspace, Vec<u8>) {
+        match &self.keyspaces[..] {
+            [one] => (one, [&[table], key].concat()),
+            many => (&many[table as usize], key.to_vec()),
+        }
+    }
+}
+
+impl Engine for Fjall {
+    fn commit(&mut self, rows: Vec<Row>, sync: bool) {
+        let mut batch = self.database.batch();
+        for (table, key, columns) in rows {
+            let (keyspace, key) = self.place(table, &key);
+            batch.insert(keyspace, key, columns);
+        }
+        let mode = if sync {
+            PersistMode::SyncData
+        } else {
+            PersistMode::Buffer
+        };
+        batch.durability(Some(mode)).commit().unwrap();
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(self.clone())
+    }
+}
+
+impl Reader for Fjall {
+    fn get(&mut self, table: u8, key: &[u8]) -> Option<usize> {
+        let (keyspace, key) = self.place(table, key);
+        let row = self.database.snapshot().get(keyspace, key).unwrap();
+        row.map(|row| row.len())
+    }
+
+    fn scan(&mut self, table: u8, key: &[u8]) -> usize {
+        let (keyspace, key) = self.place(table, key);
+        let rows = self.database.snapshot().range(keyspace, key..);
+        rows.take(100).map(|row| row.value().unwrap().len()).sum()
+    }
+}
+
+struct Redb(std::sync::Arc<redb::Database>);
+
+type Bytes = &'static [u8];
+
+fn table_name(table: u8) -> String {
+    format!("view{table}")
+}
+
+impl Redb {
+    fn open(folder: &Path) -> Self {
+        let database = redb::Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .create(folder.join("redb"))
+            .unwrap();
+        let made = database.begin_write().unwrap();
+        for table in 0..TABLES {
+            let name = table_name(table);
+            made.open_table(redb::TableDefinition::<Bytes, Bytes>::new(&name))
+                .unwrap();
+        }
+        made.commit().unwrap();
+        Self(database.into())
+    }
+}
+
+impl Engine for Redb {
+    fn commit(&mut self, rows: Vec<Row>, sync: bool) {
+        let mut transaction = self.0.begin_write().unwrap();
+        if !sync {
+            transaction.set_durability(redb::Durability::None).unwrap();
+        }
+        for rows in rows.chunk_by(|a, b| a.0 == b.0) {
+            let name = table_name(rows[0].0);
+            let definition = redb::TableDefinition::<Bytes, Bytes>::new(&name);
+            let mut table = transaction.open_table(definition).unwrap();
+            for (_, key, columns) in rows {
+                table.insert(&key[..], &columns[..]).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(Self(self.0.clone()))
+    }
+}
+
+impl Reader for Redb {
+    fn get(&mut self, table: u8, key: &[u8]) -> Option<usize> {
+        let name = table_name(table);
+        let definition = redb::TableDefinition::<Bytes, Bytes>::new(&name);
+        let table = self.0.begin_read().unwrap().open_table(definition).unwrap();
+        table.get(key).unwrap().map(|row| row.value().len())
+    }
+
+    fn scan(&mut self, table: u8, key: &[u8]) -> usize {
+        let name = table_name(table);
+        let definition = redb::TableDefinition::<Bytes, Bytes>::new(&name);
+        let table = self.0.begin_read().unwrap().open_table(definition).unwrap();
+        let rows = table.range(key..).unwrap().take(100);
+        rows.map(|row| row.unwrap().1.value().len()).sum()
+    }
+}
+
+struct Sqlite {
+    path: std::path::PathBuf,
+    connection: rusqlite::Connection,
+}
+
+impl Sqlite {
+    fn open(folder: &Path) -> Self {
+        let path = folder.join("sqlite");
+        let connection = Self::connect(&path);
+        for table in 0..TABLES {
+            let name = table_name(table);
+            let table = format!(
+                "CREATE TABLE IF NOT EXISTS {name} (key BLOB PRIMARY KEY, row BLOB) WITHOUT ROWID"
+            );
+            connection.execute(&table, ()).unwrap();
+        }
+        Self { path, connection }
+    }
+
+    fn connect(path: &Path) -> rusqlite::Connection {
+        let connection = rusqlite::Connection::open(path).unwrap();
+        connection.set_prepared_statement_cache_capacity(64);
+        let cache = format!(
+            "PRAGMA journal_mode = WAL; PRAGMA cache_size = -{}; PRAGMA busy_timeout = 10000;",
+            CACHE_BYTES >> 10
+        );
+        connection.execute_batch(&cache).unwrap();
+        connection
+    }
+}
+
+impl Engine for Sqlite {
+    fn commit(&mut self, rows: Vec<Row>, sync: bool) {
+        let level = if sync { "FULL" } else { "NORMAL" };
+        self.connection
+            .pragma_update(None, "synchronous", level)
+            .unwrap();
+        let transaction = self.connection.transaction().unwrap();
+        for rows in rows.chunk_by(|a, b| a.0 == b.0) {
+            let upsert = format!(
+                "INSERT OR REPLACE INTO {} VALUES (?, ?)",
+                table_name(rows[0].0)
+            );
+            let mut upsert = transaction.prepare_cached(&upsert).unwrap();
+            for (_, key, columns) in rows {
+                upsert.execute((key, columns)).unwrap();
+            }
+        }
+        transaction.commit().unwrap();
+    }
+
+    fn reader(&self) -> Box<dyn Reader> {
+        Box::new(Self {
+            path: self.path.clone(),
+            connection: Self::connect(&self.path),
+        })
+    }
+}
+
+impl Reader for Sqlite {
+    fn get(&mut self, table: u8, key: &[u8]) -> Option<usize> {
+        let select = format!("SELECT row FROM {} WHERE key = ?", table_name(table));
+        let mut select = self.connection.prepare_cached(&select).unwrap();
+        let row = select.query_row([key], |row| row.get::<_, Vec<u8>>(0));
+        row.ok().map(|row| row.len())
+    }
+
+    fn scan(&mut self, table: u8, key: &[u8]) -> usize {
+        let name = table_name(table);
+        let select = format!("SELECT row FROM {name} WHERE key >= ? ORDER BY key LIMIT 100");
+        let mut select = self.connection.prepare_cached(&select).unwrap();
+        let rows = select
+            .query_map([key], |row| row.get::<_, Vec<u8>>(0))
+            .unwrap();
+        rows.map(|row| row.unwrap().len()).sum()
+    }
+}
