@@ -6,29 +6,30 @@
 //!             └───── skip() passes one item over, checked by the same rules
 //! ```
 //!
-//! Every item that is read or passed over is checked, so a reader that has come to its end has checked the whole
-//! input. Two sets of rules, chosen by type:
+//! Every item that is read or passed over is checked, so a reader that has come to its end has
+//! checked the whole input. Two sets of rules, chosen by type:
 //!
 //! - [`Strict`], for whatever is content-addressed: DAG-CBOR as the protocol narrows it
-//!   (<https://atproto.com/specs/data-model>): shortest forms, definite lengths, text keys sorted by (length, bytes)
-//!   and unique, valid UTF-8, links of the protocol's kind as the only tag, no floats, integers of 64 bits signed.
-//!   Integers beyond 53 bits are taken: the data model allows them, and refusing them would drop a like for a field
-//!   that nobody counts.
-//! - [`Loose`], for the envelope (frame header and body, CAR header): well-formed CBOR of definite lengths, with
-//!   unique text keys in any order.
+//!   (<https://atproto.com/specs/data-model>): shortest forms, definite lengths, text keys sorted
+//!   by (length, bytes) and unique, valid UTF-8, links of the protocol's kind as the only tag, no
+//!   floats, integers of 64 bits signed. Integers beyond 53 bits are taken: the data model allows
+//!   them, and refusing them would drop a like for a field that nobody counts.
+//! - [`Loose`], for the envelope (frame header and body, CAR header): well-formed CBOR of definite
+//!   lengths, with unique text keys in any order.
 //!
-//! Limits: [`DEPTH_MAX`] containers within each other, so no input can exhaust the stack. A claimed length is never
-//! allocated, and counts only as far as the input really goes.
+//! Limits: [`DEPTH_MAX`] containers within each other, so no input can exhaust the stack. A claimed
+//! length is never allocated, and counts only as far as the input really goes.
 
 mod head;
+mod nested;
 
 use std::marker::PhantomData;
 
 use crate::id::Cid;
 use head::Major;
 
-/// Containers (and, in the envelope, tags) that may stand within each other. Real records nest about ten deep; some
-/// published ones nest 3,000 deep to crash their readers.
+/// Containers (and, in the envelope, tags) that may stand within each other. Real records nest
+/// about ten deep; some published ones nest 3,000 deep to crash their readers.
 pub const DEPTH_MAX: u32 = 32;
 
 /// Why bytes are not CBOR by the chosen rules.
@@ -90,7 +91,8 @@ impl Rules for Loose {
 pub struct Reader<'a, R> {
     rest: &'a [u8],
     depth: u32,
-    /// Whether the input has been read before, so that the keys of maps within it are known to be unique.
+    /// Whether the input has been read before, so that the keys of maps within it are known to be
+    /// unique.
     again: bool,
     rules: PhantomData<R>,
 }
@@ -122,43 +124,6 @@ impl<'a, R: Rules> Reader<'a, R> {
         }
     }
 
-    /// Reads a map: `entry` is called with each key and must read or skip its value. The key is checked to be UTF-8,
-    /// and given as bytes because that is how it is compared. `None` (and no call) if the item is no map; it has
-    /// been passed over.
-    ///
-    /// # Errors
-    /// The item, or anything within it, breaks the rules.
-    #[inline]
-    pub fn map(
-        &mut self,
-        entry: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Error>,
-    ) -> Result<Option<()>, Error> {
-        if self.major()? != Major::Map {
-            return self.pass();
-        }
-        let length = self.argument()?;
-        self.entries(length, entry)?;
-        Ok(Some(()))
-    }
-
-    /// Reads a list: `item` is called once for each item and must read or skip it. `None` (and no call) if this is
-    /// no list; it has been passed over.
-    ///
-    /// # Errors
-    /// The list, or anything within it, breaks the rules.
-    #[inline]
-    pub fn list(
-        &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), Error>,
-    ) -> Result<Option<()>, Error> {
-        if self.major()? != Major::List {
-            return self.pass();
-        }
-        let length = self.argument()?;
-        self.items(length, &mut item)?;
-        Ok(Some(()))
-    }
-
     /// Reads a text; `None` if the item is none.
     ///
     /// # Errors
@@ -188,7 +153,8 @@ impl<'a, R: Rules> Reader<'a, R> {
         self.take(length).map(Some)
     }
 
-    /// Reads an integer; `None` if the item is none, or (in the envelope) one beyond 64 bits signed.
+    /// Reads an integer; `None` if the item is none, or (in the envelope) one beyond 64 bits
+    /// signed.
     ///
     /// # Errors
     /// The item breaks the rules.
@@ -219,7 +185,8 @@ impl<'a, R: Rules> Reader<'a, R> {
         Ok(Some(value))
     }
 
-    /// Reads a link; `None` if the item is none, or (in the envelope) one whose CID is not of the protocol's kind.
+    /// Reads a link; `None` if the item is none, or (in the envelope) one whose CID is not of the
+    /// protocol's kind.
     ///
     /// # Errors
     /// The item breaks the rules.
@@ -268,92 +235,6 @@ impl<'a, R: Rules> Reader<'a, R> {
         self.skip().map(|()| None)
     }
 
-    #[inline]
-    fn items(
-        &mut self,
-        length: u64,
-        mut item: impl FnMut(&mut Self) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        self.within(|reader| (0..length).try_for_each(|_| item(reader)))
-    }
-
-    #[inline]
-    fn entries(
-        &mut self,
-        length: u64,
-        mut entry: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        self.within(|reader| {
-            let (start, mut sorted) = (reader.rest, true);
-            let mut before: Option<&[u8]> = None;
-            for _ in 0..length {
-                let key = reader.key()?;
-                sorted &= before.is_none_or(|before| is_behind(before, key));
-                if R::STRICT && !sorted {
-                    return Err(Error::Key);
-                }
-                before = Some(key);
-                entry(reader, key)?;
-            }
-            if sorted || reader.again {
-                return Ok(());
-            }
-            reader.check_unique(start, length)
-        })
-    }
-
-    #[inline]
-    fn key(&mut self) -> Result<&'a [u8], Error> {
-        match self.major()? {
-            Major::Text => self.checked_text(),
-            _ => Err(Error::Key),
-        }
-    }
-
-    /// Reads a text without making a `str` of it: most are ASCII, which is told at a fraction of the price.
-    #[inline]
-    fn checked_text(&mut self) -> Result<&'a [u8], Error> {
-        let length = self.argument()?;
-        let bytes = self.take(length)?;
-        if !bytes.is_ascii() && std::str::from_utf8(bytes).is_err() {
-            return Err(Error::Utf8);
-        }
-        Ok(bytes)
-    }
-
-    /// Checks that a map whose keys are not in order has no key twice: reads its entries again from `start`, once for
-    /// each level of nesting at most, as the maps within have been checked by then.
-    #[cold]
-    fn check_unique(&self, start: &'a [u8], length: u64) -> Result<(), Error> {
-        let mut again = Self {
-            rest: start,
-            again: true,
-            ..*self
-        };
-        let mut keys = Vec::new();
-        for _ in 0..length {
-            keys.push(again.key()?);
-            again.skip()?;
-        }
-        keys.sort_unstable();
-        if keys.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Error::Key);
-        }
-        Ok(())
-    }
-
-    /// Calls `read` one container deeper.
-    #[inline]
-    fn within<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Error>) -> Result<T, Error> {
-        if self.depth == DEPTH_MAX {
-            return Err(Error::Depth);
-        }
-        self.depth += 1;
-        let result = read(self)?;
-        self.depth -= 1;
-        Ok(result)
-    }
-
     fn strict_link(&mut self) -> Result<Cid, Error> {
         let rest = self.rest.strip_prefix(&LINK_HEAD).ok_or(Error::Link)?;
         let (cid, rest) = rest.split_at_checked(Cid::LENGTH).ok_or(Error::End)?;
@@ -362,19 +243,10 @@ impl<'a, R: Rules> Reader<'a, R> {
     }
 }
 
-/// Whether `key` stands behind `before`: longer, or of the same length and larger.
-#[inline]
-fn is_behind(before: &[u8], key: &[u8]) -> bool {
-    match (before, key) {
-        _ if before.len() != key.len() => before.len() < key.len(),
-        ([a, ..], [b, ..]) if a != b => a < b,
-        _ => before < key,
-    }
-}
-
 /// The tag of a link.
 const LINK: u64 = 42;
-/// Tag 42, a byte string of 37 bytes, the first of them 0: what every link of the protocol begins with.
+/// Tag 42, a byte string of 37 bytes, the first of them 0: what every link of the protocol begins
+/// with.
 const LINK_HEAD: [u8; 5] = [0xd8, 42, 0x58, 37, 0];
 
 #[cfg(test)]

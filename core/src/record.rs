@@ -3,18 +3,19 @@
 //! ```text
 //! collection, bytes ─▶ parse ─▶ Like, Repost   subject: UriRef
 //!                               Follow, Block  subject: Did
-//!                               Post           reply, quote, langs, tags, links, domains, mentions, characters
+//!                               Post           reply, quote, langs, tags, links, domains, mentions
 //!                               Profile        name, description, avatar
 //!                               Other          checked, nothing read
 //! ```
 //!
-//! Pure, and in one pass: every byte of the record is checked by the strict rules of [`cbor`](crate::cbor), and the
-//! facts borrow from it. A record that breaks those rules is refused as a whole, so no two readers can see different
-//! things in it. A field that is absent, of another type than its lexicon says, or not a valid identifier counts as
-//! absent, and the rest of the record is kept.
+//! Pure, and in one pass: every byte of the record is checked by the strict rules of
+//! [`cbor`](crate::cbor), and the facts borrow from it. A record that breaks those rules is refused
+//! as a whole, so no two readers can see different things in it. A field that is absent, of another
+//! type than its lexicon says, or not a valid identifier counts as absent, and the rest of the
+//! record is kept.
 //!
-//! Memory: a record without lists allocates nothing (but for a DID that is no did:plc). Lists are as long as the
-//! record makes them, at most; their repeats are removed in n log n.
+//! Memory: a record without lists allocates nothing (but for a DID that is no did:plc). Lists are
+//! as long as the record makes them, at most; their repeats are removed in n log n.
 
 mod distinct;
 mod post;
@@ -80,8 +81,8 @@ pub struct Profile<'a> {
 /// Reads a record of `collection`.
 ///
 /// # Errors
-/// [`DropReason::RecordCbor`] if it is not strict DAG-CBOR as the protocol narrows it, [`DropReason::RecordShape`] if
-/// it is no map.
+/// [`DropReason::RecordCbor`] if it is not strict DAG-CBOR as the protocol narrows it,
+/// [`DropReason::RecordShape`] if it is no map.
 pub fn parse<'a>(collection: &str, bytes: &'a [u8]) -> Result<Record<'a>, DropReason> {
     let mut reader = Reader::new(bytes);
     let record = match collection {

@@ -4,9 +4,10 @@
 //! length │ header {roots, version}      length │ CID │ data      length │ CID │ data   …
 //! ```
 //!
-//! A length is an unsigned LEB128 number of at most 63 bits in its shortest form. Blocks may stand in any order, come
-//! twice, or be referred to by nobody. Every length is checked against what is really there; nothing is allocated,
-//! nothing hashed. The CIDs need not be of the protocol's kind: that is for the reader of the blocks to say.
+//! A length is an unsigned LEB128 number of at most 63 bits in its shortest form. Blocks may stand
+//! in any order, come twice, or be referred to by nobody. Every length is checked against what is
+//! really there; nothing is allocated, nothing hashed. The CIDs need not be of the protocol's kind:
+//! that is for the reader of the blocks to say.
 
 use skytide_core::cbor::{Loose, Reader};
 use skytide_core::id::Cid;

@@ -4,9 +4,9 @@
 //! bytes ─ frame::decode ─ record::parse ─▶ facts, dropped at once
 //! ```
 //!
-//! Every row reads all frames of a recording, held in memory, over and over; a run takes at least
-//! [`RUN_MS_MIN`], and the table shows the median of [`RUNS`] runs with the slowest and the fastest. An event is an
-//! operation, or a frame of another type.
+//! Every row reads all frames of a recording, held in memory. The rows take turns for [`ROUNDS`]
+//! rounds, so that a busy machine is hard on all of them alike; the table shows each row's median
+//! with its slowest and fastest round. An event is an operation, or a frame of another type.
 
 mod alternatives;
 mod frames;
@@ -14,98 +14,109 @@ mod frames;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use sha2::Digest;
+use frames::Recording;
+use sha2::{Digest, Sha256};
 use skytide_core::record;
 use skytide_ingest::car::Car;
 use skytide_ingest::frame::{self, Frame, Verify};
 
-const RUNS: usize = 7;
-const RUN_MS_MIN: u64 = 400;
+const ROUNDS: usize = 15;
+/// What one row takes in one round, at least.
+const TURN_MS_MIN: u64 = 150;
 
-/// Measures and prints the table.
+/// One row of the table: what is measured, and one pass over the whole recording.
+type Row<'a> = (&'static str, Box<dyn Fn() + 'a>);
+
+/// Measures and prints the tables.
 pub fn run() {
-    for (name, frames) in [
-        ("pds.frames", frames::pds()),
-        ("relay-2026-07-04", frames::relay()),
-    ] {
-        let records = blocks(&frames, true);
-        let all = blocks(&frames, false);
-        let bytes: usize = frames.iter().map(Vec::len).sum();
-        let events: u64 = frames
-            .iter()
-            .map(|frame| decode(frame, Verify::Records))
-            .sum();
-        println!(
-            "\n{name}: {} frames, {events} events, {bytes} bytes, one core",
-            frames.len()
-        );
-        println!(
-            "{:<52}{:>12}{:>24}{:>10}",
-            "", "events/s", "slowest..fastest", "MB/s"
-        );
-        let row = |label: &str, pass: &mut dyn FnMut()| {
-            let rates = rates(events, pass);
-            let (slowest, fastest) = (rates[0], rates[RUNS - 1]);
-            let rate = rates[RUNS / 2];
-            let megabytes = rate / events as f64 * bytes as f64 / 1e6;
-            println!("{label:<52}{rate:>12.0}{slowest:>12.0}..{fastest:<10.0}{megabytes:>10.0}");
-            rate
-        };
-        let over = |read: fn(&[u8]) -> u64| {
-            let frames = &frames;
-            move || {
-                frames.iter().for_each(|frame| {
-                    black_box(read(frame));
-                })
-            }
-        };
-
-        row(
-            "frames to facts, CIDs of used records",
-            &mut over(|frame| decode(frame, Verify::Records)),
-        );
-        let checked = row(
-            "frames to facts, CIDs of all blocks",
-            &mut over(|frame| decode(frame, Verify::Blocks)),
-        );
-        row("SHA-256 alone, used records, ring", &mut || {
-            records.iter().for_each(ring_hash)
-        });
-        let bare = row("SHA-256 alone, all blocks, ring", &mut || {
-            all.iter().for_each(ring_hash)
-        });
-        row("SHA-256 alone, used records, sha2", &mut || {
-            records.iter().for_each(sha2_hash)
-        });
-        row("SHA-256 alone, all blocks, sha2", &mut || {
-            all.iter().for_each(sha2_hash)
-        });
-        row(
-            "ciborium values, CIDs of used records",
-            &mut over(alternatives::ciborium_values),
-        );
-        row(
-            "serde_ipld_dagcbor typed, CIDs of used records",
-            &mut over(alternatives::ipld_typed),
-        );
-        println!(
-            "all blocks checked: {:.0} % of the bare hash",
-            100.0 * checked / bare
-        );
-    }
+    measure("pds.frames", &Recording::pds());
+    measure("relay-2026-07-04", &Recording::relay());
 }
 
-/// Events per second of each run, sorted.
-fn rates(events: u64, pass: &mut dyn FnMut()) -> Vec<f64> {
-    pass();
-    let mut rates: Vec<f64> = (0..RUNS).map(|_| one_rate(events, pass)).collect();
-    rates.sort_by(f64::total_cmp);
+fn measure(name: &str, recording: &Recording) {
+    let bytes: usize = recording.frames().map(<[u8]>::len).sum();
+    let events: u64 = recording
+        .frames()
+        .map(|frame| decode(frame, Verify::Records))
+        .sum();
+    let (used, all) = (used_blocks(recording), all_blocks(recording));
+    let over = |read: fn(&[u8]) -> u64| -> Box<dyn Fn() + '_> {
+        Box::new(move || {
+            black_box(recording.frames().map(read).sum::<u64>());
+        })
+    };
+    let rows: [Row<'_>; 8] = [
+        (
+            "frames to facts, used records' CIDs",
+            over(|frame| decode(frame, Verify::Records)),
+        ),
+        (
+            "frames to facts, all blocks' CIDs",
+            over(|frame| decode(frame, Verify::Blocks)),
+        ),
+        (
+            "SHA-256 alone (sha2), used records",
+            Box::new(|| used.iter().for_each(sha2_hash)),
+        ),
+        (
+            "SHA-256 alone (sha2), all blocks",
+            Box::new(|| all.iter().for_each(sha2_hash)),
+        ),
+        (
+            "SHA-256 alone (ring), used records",
+            Box::new(|| used.iter().for_each(ring_hash)),
+        ),
+        (
+            "SHA-256 alone (ring), all blocks",
+            Box::new(|| all.iter().for_each(ring_hash)),
+        ),
+        (
+            "ciborium values, used records' CIDs",
+            over(alternatives::ciborium_values),
+        ),
+        (
+            "serde_ipld_dagcbor typed, used records' CIDs",
+            over(alternatives::ipld_typed),
+        ),
+    ];
+    let count = recording.frames().len();
+    println!("\n{name}: {count} frames, {events} events, {bytes} bytes, one core");
+    println!(
+        "{:<46}{:>10}{:>10}{:>10}{:>8}",
+        "events/s", "median", "slowest", "fastest", "MB/s"
+    );
+    let medians: Vec<f64> = rounds(events, &rows)
+        .into_iter()
+        .zip(&rows)
+        .map(|(mut rates, (label, _))| {
+            rates.sort_by(f64::total_cmp);
+            let (median, slowest, fastest) = (rates[ROUNDS / 2], rates[0], rates[ROUNDS - 1]);
+            let megabytes = median / events as f64 * bytes as f64 / 1e6;
+            println!("{label:<46}{median:>10.0}{slowest:>10.0}{fastest:>10.0}{megabytes:>8.0}");
+            median
+        })
+        .collect();
+    println!(
+        "all blocks' CIDs checked: {:.0} % of the bare hash by sha2, {:.0} % of it by ring",
+        100.0 * medians[1] / medians[3],
+        100.0 * medians[1] / medians[5]
+    );
+}
+
+/// Events per second of each row in each round.
+fn rounds(events: u64, rows: &[Row<'_>]) -> Vec<Vec<f64>> {
+    let mut rates = vec![Vec::new(); rows.len()];
+    for _ in 0..ROUNDS {
+        for ((_, pass), rates) in rows.iter().zip(&mut rates) {
+            rates.push(turn(events, pass));
+        }
+    }
     rates
 }
 
-fn one_rate(events: u64, pass: &mut dyn FnMut()) -> f64 {
+fn turn(events: u64, pass: &dyn Fn()) -> f64 {
     let (start, mut passes) = (Instant::now(), 0);
-    while start.elapsed() < Duration::from_millis(RUN_MS_MIN) {
+    while start.elapsed() < Duration::from_millis(TURN_MS_MIN) {
         pass();
         passes += 1;
     }
@@ -114,50 +125,41 @@ fn one_rate(events: u64, pass: &mut dyn FnMut()) -> f64 {
 
 /// Reads one frame to typed facts; how many events it had.
 fn decode(bytes: &[u8], verify: Verify) -> u64 {
-    match frame::decode(bytes, verify) {
-        Ok(Frame::Commit(commit)) => {
-            for op in &commit.ops {
-                if let Some(bytes) = op.record {
-                    let _ = black_box(record::parse(op.collection, bytes));
-                }
-            }
-            commit.ops.len() as u64
-        }
-        other => {
-            let _ = black_box(other);
-            1
-        }
+    let Ok(Frame::Commit(commit)) = black_box(frame::decode(bytes, verify)) else {
+        return 1;
+    };
+    for op in &commit.ops {
+        let _ = black_box(op.record.map(|bytes| record::parse(op.collection, bytes)));
     }
+    commit.ops.len() as u64
 }
 
-/// The blocks of all frames: those that operations use, or all.
-fn blocks(frames: &[Vec<u8>], used: bool) -> Vec<Vec<u8>> {
+/// The blocks that operations name.
+fn used_blocks(recording: &Recording) -> Vec<&[u8]> {
     let mut blocks = Vec::new();
-    for bytes in frames {
-        let Ok(Frame::Commit(commit)) = frame::decode(bytes, Verify::Records) else {
-            continue;
-        };
-        if used {
-            blocks.extend(
-                commit
-                    .ops
-                    .iter()
-                    .filter_map(|op| op.record.map(<[u8]>::to_vec)),
-            );
-        } else {
-            let car = Car::open(alternatives::blocks_of(bytes))
-                .into_iter()
-                .flatten();
-            blocks.extend(car.map(|block| block.expect("a readable CAR").data.to_vec()));
+    for bytes in recording.frames() {
+        if let Ok(Frame::Commit(commit)) = frame::decode(bytes, Verify::Records) {
+            blocks.extend(commit.ops.iter().filter_map(|op| op.record));
         }
     }
     blocks
 }
 
-fn ring_hash(block: &Vec<u8>) {
+/// All blocks of commits.
+fn all_blocks(recording: &Recording) -> Vec<&[u8]> {
+    let mut blocks = Vec::new();
+    for bytes in recording.frames() {
+        if let Ok(car) = Car::open(alternatives::blocks_of(bytes)) {
+            blocks.extend(car.map(|block| block.expect("a whole CAR").data));
+        }
+    }
+    blocks
+}
+
+fn ring_hash(block: &&[u8]) {
     black_box(ring::digest::digest(&ring::digest::SHA256, block));
 }
 
-fn sha2_hash(block: &Vec<u8>) {
-    black_box(sha2::Sha256::digest(block));
+fn sha2_hash(block: &&[u8]) {
+    black_box(Sha256::digest(block));
 }

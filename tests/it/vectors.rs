@@ -1,8 +1,9 @@
-//! Recorded frames and published vectors through the decoder, compared with what others made of them.
+//! Recorded frames and published vectors through the decoder, compared with what others made of
+//! them.
 //!
-//! Each folder of `fixtures/vectors` says in its PROVENANCE.md where it is from and what it must give; so does
-//! `fixtures/frames/README.md`. Signatures and the tree of a repository are not checked yet, so the vectors of these
-//! are not used here.
+//! Each folder of `fixtures/vectors` says in its PROVENANCE.md where it is from and what it must
+//! give; so does `fixtures/frames/README.md`. Signatures and the tree of a repository are not
+//! checked yet, so the vectors of these are not used here.
 
 mod cars;
 mod codec;

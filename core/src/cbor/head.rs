@@ -1,4 +1,5 @@
-//! The first bytes of an item: its major type and its argument (<https://www.rfc-editor.org/rfc/rfc8949#section-3>).
+//! The first bytes of an item: its major type and its argument
+//! (<https://www.rfc-editor.org/rfc/rfc8949#section-3>).
 
 use super::{Error, Reader, Rules};
 

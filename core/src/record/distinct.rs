@@ -3,7 +3,8 @@
 /// Lists up to here are compared item by item, which needs no memory; longer ones are sorted.
 const SHORT: usize = 16;
 
-/// Removes what occurred before, keeping the order. n log n at worst: a record may hold 100,000 tags.
+/// Removes what occurred before, keeping the order. n log n at worst: a record may hold 100,000
+/// tags.
 pub(super) fn distinct<T: Ord>(items: &mut Vec<T>) {
     if items.len() <= SHORT {
         let mut kept = 0;

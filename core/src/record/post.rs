@@ -1,7 +1,7 @@
 //! `app.bsky.feed.post`: who is answered and quoted, and what is written in it.
 //!
-//! Features of a text and embeds say what they are in `$type`, which stands behind shorter keys; so what may matter
-//! is read first and sorted out at the end of the map.
+//! Features of a text and embeds say what they are in `$type`, which stands behind shorter keys; so
+//! what may matter is read first and sorted out at the end of the map.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,8 @@ pub struct Post<'a> {
     /// Unicode scalar values of its text.
     pub characters: u32,
     /// Languages, tags, domains and links left out as longer than [`KEY_BYTES_MAX`]
-    /// ([`DropReason::KeyLength`](crate::event::DropReason::KeyLength), once for each time one is written).
+    /// ([`DropReason::KeyLength`](crate::event::DropReason::KeyLength), once for each time one is
+    /// written).
     pub dropped: u32,
 }
 

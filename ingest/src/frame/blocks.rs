@@ -16,8 +16,8 @@ pub(super) struct Root<'a> {
     block: Option<&'a [u8]>,
 }
 
-/// Gives each operation its record and checks the CIDs: of these records, or of `every` block. Reads the CAR to its
-/// end in any case, as one that breaks off is refused.
+/// Gives each operation its record and checks the CIDs: of these records, or of `every` block.
+/// Reads the CAR to its end in any case, as one that breaks off is refused.
 pub(super) fn attach<'a>(
     ops: &mut [Op<'a>],
     bytes: &'a [u8],
@@ -79,7 +79,8 @@ fn give<'a>(
     given
 }
 
-/// Where a digest stands among others: its first eight bytes are nearly always enough to tell it from all of them.
+/// Where a digest stands among others: its first eight bytes are nearly always enough to tell it
+/// from all of them.
 #[inline]
 fn order(digest: &[u8; 32]) -> u64 {
     let first = digest.first_chunk().copied().unwrap_or_default();

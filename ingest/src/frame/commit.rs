@@ -11,7 +11,8 @@ use super::{BLOCKS_BYTES_MAX, Commit, Frame, OPS_MAX, Op, Verify, blocks};
 /// The operations as they stand in the body, before the blocks are looked at.
 #[derive(Default)]
 pub(super) struct Ops<'a> {
-    /// How many there are, good and bad. `None`: the list is missing or has something else than maps in it.
+    /// How many there are, good and bad. `None`: the list is missing or has something else than
+    /// maps in it.
     count: Option<u32>,
     good: SmallVec<[Op<'a>; 1]>,
     drops: SmallVec<[DropReason; 8]>,

@@ -1,4 +1,5 @@
-//! Other ways to read the same frames, each with the CIDs of the used records checked by the same hash.
+//! Other ways to read the same frames, each with the CIDs of the used records checked by the same
+//! hash.
 
 use std::hint::black_box;
 
@@ -8,7 +9,7 @@ use serde::de::IgnoredAny;
 use skytide_core::cbor::{Loose, Reader};
 use skytide_ingest::car::Car;
 
-use super::ring_hash;
+use super::sha2_hash;
 
 /// `blocks` of a commit; empty if there are none.
 pub(super) fn blocks_of(frame: &[u8]) -> &[u8] {
@@ -43,7 +44,7 @@ pub(super) fn ciborium_values(frame: &[u8]) -> u64 {
             .zip(blocks)
             .and_then(|(link, car)| find(car, &link[1..]))
         {
-            ring_hash(&block.to_vec());
+            sha2_hash(&block);
             let _ = black_box(ciborium::from_reader::<Value, _>(block));
         }
     }
@@ -144,7 +145,8 @@ struct Embed<'a> {
     external: Option<Reference<'a>>,
 }
 
-/// Typed structs of `serde_ipld_dagcbor`, borrowed where it can; a record that does not fit its type is given up.
+/// Typed structs of `serde_ipld_dagcbor`, borrowed where it can; a record that does not fit its
+/// type is given up.
 pub(super) fn ipld_typed(frame: &[u8]) -> u64 {
     let mut header = Reader::<Loose>::new(frame);
     header.skip().expect("a header");
@@ -156,7 +158,7 @@ pub(super) fn ipld_typed(frame: &[u8]) -> u64 {
         black_box(op.action);
         let cid = op.cid.map(|cid| cid.to_bytes());
         if let Some(block) = cid.and_then(|cid| find(body.blocks, &cid)) {
-            ring_hash(&block.to_vec());
+            sha2_hash(&block);
             ipld_record(op.path, block);
         }
     }

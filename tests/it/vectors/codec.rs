@@ -1,4 +1,5 @@
-//! Vectors of CBOR codecs: what the strict rules take, they give back byte for byte; what they refuse, and why.
+//! Vectors of CBOR codecs: what the strict rules take, they give back byte for byte; what they
+//! refuse, and why.
 
 use serde_json::Value as Json;
 use skytide_core::cbor::{Error, Loose, Reader, Strict};
@@ -71,7 +72,8 @@ fn seeds_of_a_fuzzer_are_taken_in_their_only_form_or_refused() {
     );
 }
 
-/// Whether a value in DAG-JSON (<https://ipld.io/specs/codecs/dag-json/spec/>) is of the protocol's data model.
+/// Whether a value in DAG-JSON (<https://ipld.io/specs/codecs/dag-json/spec/>) is of the protocol's
+/// data model.
 fn is_ours(json: &Json) -> bool {
     match json {
         Json::Number(number) => number.is_i64(),

@@ -1,7 +1,7 @@
 //! `edge.frames`: 50 messages that are rare, old or broken, and what we make of each.
 //!
-//! `edge.expected.json` tells what two official packages (`js`, `python`) make of them. Where they disagree, or we
-//! differ, the case says why ours.
+//! `edge.expected.json` tells what two official packages (`js`, `python`) make of them. Where they
+//! disagree, or we differ, the case says why ours.
 
 use skytide_core::record;
 use skytide_ingest::frame::{Frame, Verify, decode};
@@ -67,7 +67,8 @@ const CASES: [Case; 50] = [
         "create app.bsky.feed.post/3kedge2222aj2",
         SAME,
     ),
-    // JS forgets the first operation; but its key is live, and what it gave before must be taken back.
+    // JS forgets the first operation; but its key is live, and what it gave before must be taken
+    // back.
     (
         "car_record_missing",
         "create app.bsky.feed.post/3kedge2222ba2 without record; \
@@ -126,7 +127,8 @@ const CASES: [Case; 50] = [
         "create com.example.arr/a (record_shape)",
         SAME,
     ),
-    // JS accepts it; inside blocks there is one encoding of a value, else a CID would name two readings.
+    // JS accepts it; inside blocks there is one encoding of a value, else a CID would name two
+    // readings.
     (
         "record_keys_unsorted",
         "create com.example.ord/a (record_cbor)",

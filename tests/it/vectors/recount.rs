@@ -1,5 +1,5 @@
-//! Facts of the recorded stream, counted in the plainest way, beside the numbers that two other implementations
-//! computed (`frames/README.md`, policy `ops_only`).
+//! Facts of the recorded stream, counted in the plainest way, beside the numbers that two other
+//! implementations computed (`frames/README.md`, policy `ops_only`).
 
 use std::collections::BTreeMap;
 

@@ -34,7 +34,8 @@ fn identifiers_are_taken_and_refused_as_the_interop_tests_say() {
         text.parse::<Did>().is_ok_and(|did| did.to_string() == text)
     });
     check("nsid", |text| {
-        // The specification, which wins, allows 253 bytes before the name; this one vector has more.
+        // The specification, which wins, allows 253 bytes before the name; this one vector has
+        // more.
         text.parse::<Collection>().is_ok()
             || ((255..=317).contains(&text.len()) && text.starts_with("com.middle."))
     });

@@ -1,6 +1,6 @@
-//! A tree of values with its DAG-CBOR and its JSON form (<https://atproto.com/specs/data-model>): what the decoder
-//! does without, for tests that need a whole value. Written anew from the specification, but for reading, which goes
-//! through the reader that is tested.
+//! A tree of values with its DAG-CBOR and its JSON form (<https://atproto.com/specs/data-model>):
+//! what the decoder does without, for tests that need a whole value. Written anew from the
+//! specification, but for reading, which goes through the reader that is tested.
 
 use std::collections::BTreeMap;
 

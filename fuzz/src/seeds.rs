@@ -1,0 +1,80 @@
+//! Writes the first inputs of each target from the project's test recordings:
+//! `fuzz/corpus/<target>/<number>`.
+
+use std::io::Result;
+use std::path::{Path, PathBuf};
+
+use skytide_core::cbor::{Loose, Reader};
+use skytide_ingest::car::Car;
+
+/// Frames of one recording that become seeds, at most: more of the same slow a fuzzer down.
+const FRAMES_MAX: usize = 400;
+
+fn main() -> Result<()> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
+    let relay = fixtures.join("vectors/relay-2026-07-04/frames.bin.zst");
+    let pds = fixtures.join("frames/pds.frames.zst");
+    let edge = std::fs::read(fixtures.join("frames/edge.frames"))?;
+    let frames = [
+        split(
+            &zstd::decode_all(std::fs::File::open(relay)?)?,
+            u32::from_le_bytes,
+        ),
+        split(
+            &zstd::decode_all(std::fs::File::open(pds)?)?,
+            u32::from_be_bytes,
+        ),
+        split(&edge, u32::from_be_bytes),
+    ];
+    for frame in frames
+        .iter()
+        .flat_map(|frames| frames.iter().take(FRAMES_MAX))
+    {
+        write("frame", frame)?;
+        write("cbor", frame)?;
+        let car = blocks(frame);
+        write("car", car)?;
+        for block in Car::open(car).into_iter().flatten().flatten() {
+            write("cbor", block.data)?;
+            write("record", block.data)?;
+        }
+    }
+    Ok(())
+}
+
+fn split(bytes: &[u8], length: fn([u8; 4]) -> u32) -> Vec<Vec<u8>> {
+    let (mut rest, mut frames) = (bytes, Vec::new());
+    while let Some((prefix, behind)) = rest.split_first_chunk() {
+        let (frame, behind) = behind.split_at(length(*prefix) as usize);
+        frames.push(frame.to_vec());
+        rest = behind;
+    }
+    frames
+}
+
+/// The `blocks` of a commit; empty if it has none.
+fn blocks(frame: &[u8]) -> &[u8] {
+    let mut blocks: &[u8] = &[];
+    let mut reader = Reader::<Loose>::new(frame);
+    let read = reader.skip().and_then(|()| {
+        reader.map(|reader, key| {
+            match key {
+                b"blocks" => blocks = reader.bytes()?.unwrap_or_default(),
+                _ => reader.skip()?,
+            }
+            Ok(())
+        })
+    });
+    read.map(|_| blocks).unwrap_or_default()
+}
+
+fn write(target: &str, input: &[u8]) -> Result<()> {
+    let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("corpus")
+        .join(target);
+    std::fs::create_dir_all(&folder)?;
+    let name = input.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    std::fs::write(folder.join(format!("{name:016x}")), input)
+}

@@ -1,0 +1,34 @@
+//! The record parser: no panic, the same verdict whatever the collection, and facts within their
+//! limits.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use skytide_core::record::{KEY_BYTES_MAX, Record, parse};
+
+const COLLECTIONS: [&str; 6] = [
+    "app.bsky.feed.like",
+    "app.bsky.feed.repost",
+    "app.bsky.feed.post",
+    "app.bsky.graph.follow",
+    "app.bsky.graph.block",
+    "app.bsky.actor.profile",
+];
+
+fuzz_target!(|bytes: &[u8]| {
+    let verdict = parse("com.example.other", bytes).err();
+    for collection in COLLECTIONS {
+        let record = parse(collection, bytes);
+        assert_eq!(record.as_ref().err(), verdict.as_ref(), "{collection}");
+        if let Ok(Record::Post(post)) = record {
+            assert!(post.characters as usize <= bytes.len());
+            assert!(post.tags.iter().chain(&post.domains).all(|key| fits(key)));
+            assert!(post.langs.iter().chain(&post.links).all(|key| fits(key)));
+            assert!(post.domains.len() <= post.links.len() + post.dropped as usize);
+        }
+    }
+});
+
+fn fits(key: &str) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&key.len())
+}
