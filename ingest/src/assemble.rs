@@ -127,6 +127,8 @@ pub struct Assembler {
     ceiling: Option<Timestamp>,
     /// Where reading goes on, until the first frame behind it.
     resumed: Option<Cursor>,
+    /// The newest frame whose time was noted before it was judged.
+    noted: Option<Cursor>,
     /// The first frames, until network time is known.
     held: Option<Vec<Bytes>>,
     epoch: Epoch,
@@ -151,6 +153,7 @@ impl Assembler {
             time: NetworkTime::at(newest.map_or(Timestamp(0), |tick| tick.time)),
             ceiling: None,
             resumed: position.cursor,
+            noted: None,
             held: Some(Vec::new()),
             epoch: newest.map_or(Epoch(0), |tick| tick.epoch),
             frames: position.frames,
@@ -183,17 +186,28 @@ impl Assembler {
         if first && self.time.settled() {
             return self.release_noting(true);
         }
-        if let Some(time) = held.last().and_then(|bytes| time_of(bytes)) {
-            self.time.note(time);
+        let full = held.len() == time::WINDOW;
+        if let Some(numbers) = held.last().and_then(|bytes| numbers_of(bytes)) {
+            self.note_early(numbers);
         }
-        if held.len() == time::WINDOW {
+        if full {
             self.release();
         }
     }
 
     /// A frame before the position at which reading goes on: it only tells the time.
     pub fn past(&mut self, bytes: &[u8]) {
-        if let Some(time) = time_of(bytes) {
+        if let Some(numbers) = numbers_of(bytes) {
+            self.note_early(numbers);
+        }
+    }
+
+    /// Takes note of the time of a frame that is not yet, or no more, to be judged; repetitions tell nothing.
+    fn note_early(&mut self, (seq, time): (Cursor, Option<Timestamp>)) {
+        if self.noted.is_none_or(|noted| seq > noted)
+            && let Some(time) = time
+        {
+            self.noted = Some(seq);
             self.time.note(time);
         }
     }
@@ -379,7 +393,10 @@ impl Assembler {
         self.counts
             .frame(rejected.kind.unwrap_or("unreadable"), bytes.len());
         if let Some(seq) = rejected.seq {
-            self.seq.pass(seq);
+            let whole = rejected.reason != DropReason::FrameCbor;
+            let missing = self.seq.pass(seq, whole);
+            self.counts.gaps += u64::from(missing > 0);
+            self.counts.missing_seqs += missing;
         }
         if rejected.kind.is_some() {
             self.unusable_row = 0;
@@ -455,9 +472,9 @@ fn kind(frame: &Frame<'_>) -> &'static str {
     }
 }
 
-/// The time that a frame says.
-fn time_of(bytes: &[u8]) -> Option<Timestamp> {
-    numbers(&decode(bytes, Verify::Records).ok()?)?.1
+/// Number and time of a frame, if it is a whole one and has a place in the stream.
+fn numbers_of(bytes: &[u8]) -> Option<(Cursor, Option<Timestamp>)> {
+    numbers(&decode(bytes, Verify::Records).ok()?)
 }
 
 /// The number that a message has in its stream, whatever else is wrong with it.

@@ -26,12 +26,17 @@ use tokio_util::sync::CancellationToken;
 
 /// Measures and prints.
 pub fn run() {
-    let copies = std::env::var("SKYTIDE_BENCH_COPIES").ok().and_then(|text| text.parse().ok());
+    let copies = std::env::var("SKYTIDE_BENCH_COPIES")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let folder = tempfile::tempdir().expect("a scratch folder");
     let recording = folder.path().join("copies.frames.zst");
     let frames = record(&recording, copies.unwrap_or(64));
 
-    println!("\nend to end: {frames} frames of {} copies, embedded log and store", copies.unwrap_or(64));
+    println!(
+        "\nend to end: {frames} frames of {} copies, embedded log and store",
+        copies.unwrap_or(64)
+    );
     let sampler = Sampler::start();
     let started = Instant::now();
     let report = replay(folder.path(), &recording);
@@ -39,25 +44,56 @@ pub fn run() {
     let used = sampler.stop();
 
     let events = report.events as f64;
-    println!("{:<44}{:>14.0} events/s   (goal 100,000)", "replay, all stages at once", events / seconds);
+    println!(
+        "{:<44}{:>14.0} events/s   (goal 100,000)",
+        "replay, all stages at once",
+        events / seconds
+    );
     println!("{:<44}{seconds:>14.1} s for {} events", "", report.events);
     let total: f64 = used.seconds.values().sum();
     for (stage, cpu) in &used.seconds {
         let share = cpu / total * 100.0;
-        println!("{:<44}{cpu:>14.1} s CPU  {share:>5.1} %   {:>5.2} us/event", format!("  {stage}"), cpu / events * 1e6);
+        println!(
+            "{:<44}{cpu:>14.1} s CPU  {share:>5.1} %   {:>5.2} us/event",
+            format!("  {stage}"),
+            cpu / events * 1e6
+        );
     }
-    println!("{:<44}{:>14.2}", "rows written per event", report.rows as f64 / events);
-    println!("{:<44}{:>14.0}", "bytes of rows written per event", report.row_bytes as f64 / events);
-    println!("{:<44}{:>14.0}", "bytes of log per event", report.log_bytes as f64 / events);
-    println!("{:<44}{:>14.0}", "bytes of store on disk per event", report.store_bytes as f64 / events);
+    println!(
+        "{:<44}{:>14.2}",
+        "rows written per event",
+        report.rows as f64 / events
+    );
+    println!(
+        "{:<44}{:>14.0}",
+        "bytes of rows written per event",
+        report.row_bytes as f64 / events
+    );
+    println!(
+        "{:<44}{:>14.0}",
+        "bytes of log per event",
+        report.log_bytes as f64 / events
+    );
+    println!(
+        "{:<44}{:>14.0}",
+        "bytes of store on disk per event",
+        report.store_bytes as f64 / events
+    );
     println!("{:<44}{:>14}", "live records", report.live_records);
     let memory = used.rss_bytes as f64 / report.live_records as f64;
-    println!("{:<44}{memory:>14.0}", "memory (RSS) per live record, bytes");
+    println!(
+        "{:<44}{memory:>14.0}",
+        "memory (peak RSS, all of it) per live record, bytes"
+    );
 
     let started = Instant::now();
     let again = replay_log(folder.path());
     let seconds = started.elapsed().as_secs_f64();
-    println!("{:<44}{seconds:>14.1} s, {:.0} events/s", "restart: the whole log once more", again as f64 / seconds);
+    println!(
+        "{:<44}{seconds:>14.1} s, {:.0} events/s",
+        "restart: the whole log once more",
+        again as f64 / seconds
+    );
 }
 
 struct Report {
@@ -78,7 +114,8 @@ fn record(path: &Path, copies: u64) -> usize {
     let file = std::fs::File::create(path).expect("the scratch folder takes files");
     let mut out = zstd::Encoder::new(file, 1).expect("zstd starts");
     for frame in (0..copies).flat_map(|n| copies_of.copy(n)) {
-        out.write_all(&(frame.len() as u32).to_be_bytes()).expect("the disk has room");
+        out.write_all(&(frame.len() as u32).to_be_bytes())
+            .expect("the disk has room");
         out.write_all(&frame).expect("the disk has room");
     }
     out.finish().expect("the disk has room");
@@ -105,9 +142,17 @@ fn replay(folder: &Path, recording: &Path) -> Report {
     let ingest = ingest_threads.spawn(ingest);
     let (port_log, port_store) = (Arc::new(log.clone()), Arc::new(store.clone()));
     let index = skytide_dataflow::run(options(), port_log, port_store, metrics.clone(), stop);
-    index_threads.block_on(index).expect("the dataflow ends well");
-    ingest_threads.block_on(ingest).expect("no panic").expect("ingest ends well");
-    let log_bytes = index_threads.block_on(log.bounds()).expect("the log answers").bytes;
+    index_threads
+        .block_on(index)
+        .expect("the dataflow ends well");
+    ingest_threads
+        .block_on(ingest)
+        .expect("no panic")
+        .expect("ingest ends well");
+    let log_bytes = index_threads
+        .block_on(log.bounds())
+        .expect("the log answers")
+        .bytes;
     Report {
         events: metrics.events.get(),
         rows: metrics.rows.get(),
@@ -126,10 +171,24 @@ fn replay_log(folder: &Path) -> u64 {
     let threads = runtime("index");
     let store: Arc<dyn ViewStore> = Arc::new(store);
     let stop = CancellationToken::new();
-    let index = skytide_dataflow::run(options(), Arc::new(log), store.clone(), metrics.clone(), stop);
-    threads.block_on(index).expect("what is computed again is what is stored");
-    let control = threads.block_on(store.control()).expect("the store answers");
-    assert!(control.committed.is_some_and(|committed| committed.sums.contains_key(&ViewId::Posts)));
+    let index = skytide_dataflow::run(
+        options(),
+        Arc::new(log),
+        store.clone(),
+        metrics.clone(),
+        stop,
+    );
+    threads
+        .block_on(index)
+        .expect("what is computed again is what is stored");
+    let control = threads
+        .block_on(store.control())
+        .expect("the store answers");
+    assert!(
+        control
+            .committed
+            .is_some_and(|committed| committed.sums.contains_key(&ViewId::Posts))
+    );
     metrics.events.get()
 }
 
@@ -164,11 +223,15 @@ fn ingest_options() -> skytide_ingest::Options {
 }
 
 fn runtime(name: &str) -> Runtime {
-    let built = Builder::new_multi_thread().worker_threads(2).thread_name(name).enable_all().build();
+    let built = Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name(name)
+        .enable_all()
+        .build();
     built.expect("the runtime starts")
 }
 
-/// CPU seconds of this process by stage, and its memory above what it had at the start.
+/// CPU seconds of this process by stage, and its memory at most.
 #[derive(Default)]
 struct Usage {
     seconds: BTreeMap<&'static str, f64>,
@@ -185,16 +248,19 @@ impl Sampler {
     fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let (mut before, rss_before) = (BTreeMap::new(), rss_bytes());
+        let mut before = BTreeMap::new();
         sample(&mut before);
         let thread = std::thread::spawn(move || {
-            let (mut threads, mut rss) = (before.clone(), rss_before);
+            let (mut threads, mut rss) = (before.clone(), 0);
             while !stopped.load(Ordering::Relaxed) {
                 sample(&mut threads);
-                rss = rss_bytes();
+                rss = rss_bytes().max(rss);
                 std::thread::sleep(Duration::from_millis(20));
             }
-            let mut used = Usage { rss_bytes: rss.saturating_sub(rss_before), ..Usage::default() };
+            let mut used = Usage {
+                rss_bytes: rss,
+                ..Usage::default()
+            };
             for (id, (stage, seconds)) in threads {
                 let spent_before = before.get(&id).map_or(0.0, |(_, seconds)| *seconds);
                 *used.seconds.entry(stage).or_default() += seconds - spent_before;
@@ -212,14 +278,30 @@ impl Sampler {
 
 /// Notes stage and CPU seconds of each thread there is.
 fn sample(threads: &mut BTreeMap<String, (&'static str, f64)>) {
-    for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+    for task in std::fs::read_dir("/proc/self/task")
+        .into_iter()
+        .flatten()
+        .flatten()
+    {
         let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
-        let Some((head, tail)) = stat.rsplit_once(") ") else { continue };
-        let Some((id, name)) = head.split_once(" (") else { continue };
+        let Some((head, tail)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let Some((id, name)) = head.split_once(" (") else {
+            continue;
+        };
         let fields: Vec<&str> = tail.split(' ').collect();
-        let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+        let ticks = |i: usize| {
+            fields
+                .get(i)
+                .and_then(|f| f.parse::<f64>().ok())
+                .unwrap_or(0.0)
+        };
         // utime and stime, fields 14 and 15 of proc(5), in hundredths of a second on every Linux of today.
-        threads.insert(id.to_owned(), (stage(name), (ticks(11) + ticks(12)) / 100.0));
+        threads.insert(
+            id.to_owned(),
+            (stage(name), (ticks(11) + ticks(12)) / 100.0),
+        );
     }
 }
 

@@ -2,5 +2,7 @@
 
 mod contract;
 mod damage;
+mod ingest;
 mod recount;
+mod tidy;
 mod vectors;

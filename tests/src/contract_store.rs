@@ -2,16 +2,16 @@
 //! them all for one implementation; [`atomic_store_contract!`](crate::atomic_store_contract) those that only hold
 //! where a commit is one transaction.
 
-use std::collections::BTreeMap;
+mod content;
 
-use skytide_core::id::{Did, Epoch, Seq};
+pub use content::*;
+
+use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::store::{
     Committed, Control, Order, Range, StoreError, Sum, Term, ViewStore,
 };
 use skytide_core::time::Timestamp;
-use skytide_core::view::{Change, InteractionKey, Key, StoredRow, ViewId};
-
-use crate::world::Random;
+use skytide_core::view::{Change, Key, StoredRow, ViewId};
 
 /// Makes one test of each sentence, for the stores that `$make` makes: an async function that answers
 /// `(Arc<dyn ViewStore>, whatever must outlive it)`, each time another, empty store.
@@ -238,174 +238,6 @@ pub async fn a_commit_may_be_repeated(store: &dyn ViewStore) {
     assert_order(store.commit(term, other).await, 2);
 }
 
-/// Within one write and over several.
-pub async fn the_last_change_of_a_key_counts(store: &dyn ViewStore) {
-    let term = lead(store).await;
-    let first = vec![
-        put("a", "1"),
-        put("b", "1"),
-        remove("a"),
-        put("c", "1"),
-        put("c", "2"),
-    ];
-    let second = vec![put("d", "1"), remove("b"), put("a", "3"), remove("nobody")];
-    commit(store, term, 1, vec![(VIEW, first), (VIEW, second)]).await;
-    let wanted = [
-        (key("a"), 1, b"3".to_vec()),
-        (key("c"), 1, b"2".into()),
-        (key("d"), 1, b"1".into()),
-    ];
-    assert_eq!(rows(store, VIEW, Order::First).await, wanted);
-    commit(
-        store,
-        term,
-        2,
-        vec![(VIEW, vec![remove("c"), remove("d"), put("d", "2")])],
-    )
-    .await;
-    let wanted = [(key("a"), 1, b"3".to_vec()), (key("d"), 2, b"2".into())];
-    assert_eq!(rows(store, VIEW, Order::First).await, wanted);
-}
-
-/// Missing and repeated ones, too.
-pub async fn rows_answer_to_the_keys_in_their_order(store: &dyn ViewStore) {
-    let term = lead(store).await;
-    commit(
-        store,
-        term,
-        1,
-        vec![(VIEW, vec![put("a", "1"), put("b", "2")])],
-    )
-    .await;
-    let keys = [key("b"), key("aa"), key("a"), key("b"), key("")];
-    let found = store.get(VIEW, &keys).await.unwrap();
-    let found: Vec<_> = found.into_iter().map(|row| row.map(plain)).collect();
-    let (a, b) = ((key("a"), 1, b"1".to_vec()), (key("b"), 1, b"2".to_vec()));
-    assert_eq!(found, [Some(b.clone()), None, Some(a), Some(b), None]);
-    assert_eq!(store.get(VIEW, &[]).await.unwrap(), []);
-}
-
-/// The same key in each of them.
-pub async fn views_do_not_mix(store: &dyn ViewStore) {
-    let term = lead(store).await;
-    let row = |view: ViewId| vec![put("same", view.name())];
-    let changes = ViewId::ALL.iter().map(|view| (*view, row(*view))).collect();
-    commit(store, term, 1, changes).await;
-    for &view in ViewId::ALL {
-        let wanted = [(key("same"), 1, view.name().into())];
-        assert_eq!(rows(store, view, Order::First).await, wanted, "{view:?}");
-    }
-}
-
-/// Against a sorted map, at all ends.
-pub async fn a_range_is_cut_at_its_ends_and_its_limit(store: &dyn ViewStore) {
-    let term = lead(store).await;
-    let keys: Vec<&[u8]> = vec![b"\0", b"a", b"a\0", b"a\xff", b"b", b"\xff", b"\xff\xff"];
-    let changes = keys.iter().rev().map(|at| put(at, at)).collect();
-    commit(store, term, 1, vec![(VIEW, changes)]).await;
-    let ends = keys.iter().map(|end| Some(key(end))).chain([None]);
-    for to in ends {
-        for from in keys.iter().chain([&&b""[..]]) {
-            for limit in [0, 1, 3, usize::MAX] {
-                let (from, to) = (key(from), to.clone());
-                let inside = |at: &Key| *at >= from && to.as_ref().is_none_or(|to| at < to);
-                let wanted: Vec<Key> = keys.iter().map(key).filter(inside).take(limit).collect();
-                let range = Range {
-                    order: Order::First,
-                    from: from.clone(),
-                    to: to.clone(),
-                    limit,
-                };
-                let found = store.scan(VIEW, range).await.unwrap();
-                let found: Vec<Key> = found.into_iter().map(|row| row.key).collect();
-                assert_eq!(found, wanted, "{from:?} to {to:?}, {limit} at most");
-            }
-        }
-    }
-}
-
-/// Where the prefix ends with the highest byte, too.
-pub async fn a_prefix_finds_just_what_begins_with_it(store: &dyn ViewStore) {
-    let term = lead(store).await;
-    let keys: Vec<&[u8]> = vec![
-        b"a",
-        b"a\xff",
-        b"a\xff\x01",
-        b"a\xff\xff",
-        b"b",
-        b"\xff",
-        b"\xff\0",
-    ];
-    let changes = keys.iter().map(|at| put(at, at)).collect();
-    commit(store, term, 1, vec![(VIEW, changes)]).await;
-    for prefix in keys
-        .iter()
-        .chain([&&b""[..], &&b"\xff\xff"[..], &&b"c"[..]])
-    {
-        let wanted: Vec<Key> = keys
-            .iter()
-            .filter(|at| at.starts_with(prefix))
-            .map(key)
-            .collect();
-        let found = store
-            .scan(VIEW, Range::prefix(Order::First, prefix, 100))
-            .await
-            .unwrap();
-        let found: Vec<Key> = found.into_iter().map(|row| row.key).collect();
-        assert_eq!(found, wanted, "{}", prefix.escape_ascii());
-    }
-}
-
-fn pair(author: u8, day: u32, subject: u8) -> InteractionKey {
-    InteractionKey {
-        author: Did::from_plc([author; 15]),
-        day,
-        subject: Did::from_plc([subject; 15]),
-    }
-}
-
-/// Keys are written out here, not computed by the view.
-pub async fn the_second_order_has_the_same_rows_and_loses_them_with_the_first(
-    store: &dyn ViewStore,
-) {
-    const PAIRS: ViewId = ViewId::Interactions;
-    let term = lead(store).await;
-    let at = |a, day, b| Key::of(&pair(a, day, b));
-    let put = |a, day, b, row: &str| Change {
-        key: at(a, day, b),
-        row: Some(row.as_bytes().into()),
-    };
-    let changes = vec![put(1, 5, 9, "x"), put(2, 4, 9, "y"), put(3, 4, 8, "z")];
-    commit(store, term, 1, vec![(PAIRS, changes)]).await;
-    let by_subject = [
-        (at(8, 4, 3), 1, b"z".to_vec()),
-        (at(9, 4, 2), 1, b"y".into()),
-        (at(9, 5, 1), 1, b"x".into()),
-    ];
-    assert_eq!(rows(store, PAIRS, Order::Second).await, by_subject);
-
-    let gone = Change {
-        key: at(2, 4, 9),
-        row: None,
-    };
-    commit(store, term, 2, vec![(PAIRS, vec![gone, put(1, 5, 9, "w")])]).await;
-    let by_author = [
-        (at(1, 5, 9), 2, b"w".to_vec()),
-        (at(3, 4, 8), 1, b"z".into()),
-    ];
-    assert_eq!(rows(store, PAIRS, Order::First).await, by_author);
-    let by_subject = [
-        (at(8, 4, 3), 1, b"z".to_vec()),
-        (at(9, 5, 1), 2, b"w".into()),
-    ];
-    assert_eq!(rows(store, PAIRS, Order::Second).await, by_subject);
-    assert_eq!(
-        rows(store, VIEW, Order::Second).await,
-        [],
-        "no second order, no rows"
-    );
-}
-
 /// By ending exactly at its intent, if there is one.
 pub async fn after_a_take_over_the_commit_that_was_left_is_made_whole(store: &dyn ViewStore) {
     let term = lead(store).await;
@@ -429,45 +261,6 @@ pub async fn after_a_take_over_the_commit_that_was_left_is_made_whole(store: &dy
     commit(store, found.term, 2, vec![(VIEW, changes)]).await;
     let wanted = [(key("a"), 2, b"2".to_vec()), (key("b"), 2, b"2".into())];
     assert_eq!(rows(store, VIEW, Order::First).await, wanted);
-}
-
-/// Random commits against sorted maps.
-pub async fn any_history_leaves_what_its_changes_say(store: &dyn ViewStore) {
-    let seed = 11;
-    let mut random = Random::new(seed);
-    let term = lead(store).await;
-    let views = [ViewId::Posts, ViewId::Actors, ViewId::Counters];
-    let mut model: BTreeMap<ViewId, BTreeMap<Key, (u64, Vec<u8>)>> = BTreeMap::new();
-    for epoch in (10..400).step_by(10) {
-        let mut writes = Vec::new();
-        for _ in 0..random.below(6) {
-            let view = *random.pick(&views);
-            let rows = model.entry(view).or_default();
-            let mut changes = Vec::new();
-            for _ in 0..random.below(60) {
-                let at = format!("{:x}", random.below(300)).repeat(1 + random.below(3) as usize);
-                if random.chance(30) {
-                    rows.remove(&key(&at));
-                    changes.push(remove(at));
-                } else {
-                    let row = format!("{epoch}:{}", random.bits());
-                    rows.insert(key(&at), (epoch, row.clone().into()));
-                    changes.push(put(at, row));
-                }
-            }
-            writes.push((view, changes));
-        }
-        commit(store, term, epoch, writes).await;
-        for view in views {
-            let rows_there = rows(store, view, Order::First).await;
-            let wanted = model.get(&view).cloned().unwrap_or_default();
-            let wanted: Vec<_> = wanted
-                .into_iter()
-                .map(|(key, (epoch, row))| (key, epoch, row))
-                .collect();
-            assert_eq!(rows_there, wanted, "seed {seed}, epoch {epoch}, {view:?}");
-        }
-    }
 }
 
 /// Neither a scan nor a look-up of many keys.

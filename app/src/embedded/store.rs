@@ -6,21 +6,19 @@
 //! ```
 //!
 //! - Readers see a commit wholly or not at all. A commit that its writer left is gone, with its intent.
-//! - A commit is handed to the operating system; the disk has it within [`SYNC_EVERY`]. A power cut may take the
+//! - A commit is handed to the operating system; the disk has it within a second. A power cut may take the
 //!   newest commits back, always from the end: the rows are a function of the log and are computed again.
 //! - The database belongs to one process at a time.
 //!
 //! Why fjall, with numbers: `docs/decisions/0001-embedded-store.md`. Keys and values: `docs/store.md`.
 
+mod options;
 mod row;
+mod sync;
 
 use std::ops::{Bound, RangeInclusive};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
@@ -32,38 +30,12 @@ use skytide_core::port::store::{
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio::sync::Mutex as Turn;
 
-/// How long a commit may stay with the operating system only. Rows can be computed again from the log, so this
-/// decides only how much of it is read again after a power cut; a sync for each commit would cost a tenth of the rate.
-pub const SYNC_EVERY: Duration = Duration::from_secs(1);
+pub use options::StoreOptions;
+use sync::Syncer;
 
 const CONTROL: &str = "control";
 /// What the database takes as a key.
 const KEY_BYTES: RangeInclusive<usize> = 1..=u16::MAX as usize;
-
-/// How much memory and disk the store may use beyond its rows.
-#[derive(Clone, Copy, Debug)]
-pub struct StoreOptions {
-    /// Bytes of blocks kept in memory for reading, all views together.
-    pub cache_bytes: u64,
-    /// Bytes of new rows of one view kept in memory before they are written to a sorted file.
-    pub memtable_bytes: u64,
-    /// Bytes of the journal, 64 MiB or more. It bounds the new rows of all views in memory (about twice as much),
-    /// and the time that opening takes.
-    pub journal_bytes: u64,
-    /// Threads that write and merge sorted files.
-    pub threads: usize,
-}
-
-impl Default for StoreOptions {
-    fn default() -> Self {
-        Self {
-            cache_bytes: 64 << 20,
-            memtable_bytes: 16 << 20,
-            journal_bytes: 64 << 20,
-            threads: 2,
-        }
-    }
-}
 
 /// A [`ViewStore`] in a folder. Clones are handles of the same store.
 #[derive(Clone)]
@@ -77,8 +49,7 @@ struct Shared {
     control: Mutex<Control>,
     /// What the commit in progress wrote. Whoever changes `control` holds it.
     pending: Arc<Turn<Vec<(ViewId, Vec<Change>)>>>,
-    unsynced: Arc<AtomicBool>,
-    syncer: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+    syncer: Syncer,
 }
 
 impl EmbeddedStore {
@@ -111,16 +82,14 @@ impl EmbeddedStore {
             Some(bytes) => row::read_control(&bytes)?,
             None => Control::default(),
         };
-        let unsynced = Arc::new(AtomicBool::new(false));
-        let syncer = start_syncer(database.clone(), unsynced.clone()).map_err(failed("open"))?;
+        let syncer = Syncer::start(database.clone()).map_err(failed("open"))?;
         Ok(Self(Arc::new(Shared {
             database,
             control_space,
             views,
             control: Mutex::new(control),
             pending: Arc::default(),
-            unsynced,
-            syncer: Some(syncer),
+            syncer,
         })))
     }
 
@@ -306,7 +275,7 @@ impl Shared {
         batch.insert(&self.control_space, CONTROL, record);
         let batch = batch.durability(Some(PersistMode::Buffer));
         batch.commit().map_err(failed("commit"))?;
-        self.unsynced.store(true, Ordering::Release);
+        self.syncer.note();
         *self.control() = control;
         Ok(())
     }
@@ -316,39 +285,6 @@ fn put(batch: &mut OwnedWriteBatch, space: &Keyspace, key: &[u8], value: Option<
     match value {
         Some(value) => batch.insert(space, key, value),
         None => batch.remove(space, key),
-    }
-}
-
-/// Syncs what was committed, every second and when the sender is gone. A failure poisons the database: the next
-/// commit fails.
-fn start_syncer(
-    database: Database,
-    unsynced: Arc<AtomicBool>,
-) -> std::io::Result<(mpsc::Sender<()>, JoinHandle<()>)> {
-    let (stop, stopped) = mpsc::channel();
-    let run = move || {
-        loop {
-            let ended = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
-            if unsynced.swap(false, Ordering::Acquire)
-                && let Err(error) = database.persist(PersistMode::SyncData)
-            {
-                tracing::error!(%error, "the store could not sync its journal");
-            }
-            if ended {
-                return;
-            }
-        }
-    };
-    let thread = std::thread::Builder::new().name("store-sync".to_owned());
-    Ok((stop, thread.spawn(run)?))
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some((stop, thread)) = self.syncer.take() {
-            drop(stop);
-            let _ = thread.join();
-        }
     }
 }
 

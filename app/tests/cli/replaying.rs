@@ -6,7 +6,7 @@ use crate::expected::compare;
 use crate::process::{Place, Ran, recording};
 
 /// The recording without compression.
-fn plain() -> Vec<u8> {
+pub fn plain() -> Vec<u8> {
     let packed = fs::read(recording("pds.frames.zst")).expect("the recording");
     zstd::decode_all(packed.as_slice()).expect("zstd")
 }
@@ -24,12 +24,12 @@ fn beginnings(bytes: &[u8]) -> Vec<usize> {
 }
 
 #[track_caller]
-fn succeeds(ran: &Ran) {
+pub fn succeeds(ran: &Ran) {
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 /// All files of an export with their bytes.
-fn files(place: &Place, folder: &str) -> Vec<(String, Vec<u8>)> {
+pub fn files(place: &Place, folder: &str) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(place.path().join(folder)).expect("a folder");
     let mut files: Vec<_> = entries
         .map(|entry| {

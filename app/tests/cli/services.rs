@@ -10,7 +10,7 @@ use crate::process::{Place, recording};
 const NOWHERE: &str = "--firehose-url=ws://127.0.0.1:9";
 
 /// A process that is killed when a test ends before it does.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -22,7 +22,7 @@ impl Drop for Running {
 
 impl Running {
     /// Starts it and reads standard output up to the line with its address.
-    fn start(mut command: Command) -> (Self, String) {
+    pub fn start(mut command: Command) -> (Self, String) {
         let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -36,14 +36,14 @@ impl Running {
     }
 
     #[cfg(unix)]
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let id = self.0.id().to_string();
         let sent = Command::new("kill").args([name, &id]).status();
         assert!(sent.expect("kill runs").success());
     }
 
     /// Waits for its end; answers its code and standard error.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub fn end(mut self) -> (Option<i32>, String) {
         let mut err = String::new();
         let mut piped = self.0.stderr.take().expect("piped");
         piped.read_to_string(&mut err).expect("text");
@@ -51,7 +51,7 @@ impl Running {
     }
 }
 
-fn get(address: &str, path: &str) -> String {
+pub fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("it listens");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");

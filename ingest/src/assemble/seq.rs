@@ -23,8 +23,8 @@ pub(crate) const SUSPECTS: usize = 32;
 pub(crate) const SUSPECTS_NEWER: usize = 24;
 /// Bytes of suspects kept at most; beyond, the oldest ones keep only their number and are lost in a reset.
 const SUSPECT_BYTES_MAX: usize = 16 << 20;
-/// A frame that could not be read moves the position by so much at most: its number is not to be trusted further.
-const UNREADABLE_STEP_MAX: u64 = 1_000;
+/// A frame that says nothing we can use moves the position by so much at most, if it is whole.
+const USELESS_STEP_MAX: u64 = 1_000;
 
 /// Where we stand in the relay's numbering.
 #[derive(Debug)]
@@ -103,13 +103,17 @@ impl SeqWatch {
         }
     }
 
-    /// Takes note of a frame that says nothing we can use, so that it is not asked for again.
-    pub(crate) fn pass(&mut self, seq: Cursor) {
-        if let Some(newest) = self.newest
-            && (1..=UNREADABLE_STEP_MAX).contains(&seq.0.saturating_sub(newest.0))
-        {
-            self.newest = Some(seq);
+    /// Takes note of a frame that says nothing we can use, so that it is neither asked for again nor taken for a gap.
+    /// The number of one that is not `whole` is trusted only if it is the next. Answers how many were left out.
+    pub(crate) fn pass(&mut self, seq: Cursor, whole: bool) -> u64 {
+        let Some(newest) = self.newest else { return 0 };
+        let step = seq.0.saturating_sub(newest.0);
+        let step_max = if whole { USELESS_STEP_MAX } else { 1 };
+        if !(1..=step_max).contains(&step) {
+            return 0;
         }
+        self.newest = Some(seq);
+        step - 1
     }
 
     /// Ends a row of suspects: they were repetitions. Answers how many.
@@ -274,11 +278,14 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_frame_moves_the_position_only_a_little() {
+    fn a_useless_frame_moves_the_position_only_a_little() {
         let mut watch = SeqWatch::at(Some(Cursor(10)));
-        watch.pass(Cursor(12));
-        watch.pass(Cursor(1 << 60));
-        watch.pass(Cursor(3));
+        assert_eq!(watch.pass(Cursor(12), true), 1);
+        for (seq, whole) in [(14, false), (1 << 60, true), (3, true), (3, false)] {
+            assert_eq!(watch.pass(Cursor(seq), whole), 0);
+        }
         assert_eq!(watch.newest(), Some(Cursor(12)));
+        assert_eq!(watch.pass(Cursor(13), false), 0);
+        assert_eq!(watch.newest(), Some(Cursor(13)));
     }
 }

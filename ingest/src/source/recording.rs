@@ -66,7 +66,7 @@ impl RecordingSource {
             lookback: self.lookback,
         };
         let name = self.files.first().cloned().unwrap_or_default();
-        tokio::task::spawn_blocking(move || {
+        let work = move || {
             let past = skip.past(&mut reading, &name);
             let refused = past.is_err();
             let skipped = past.as_ref().is_ok_and(Vec::is_empty);
@@ -80,7 +80,10 @@ impl RecordingSource {
                     return;
                 }
             }
-        });
+        };
+        // Not one of the runtime's threads: it may wait for a slow log as long as the replay takes.
+        let builder = std::thread::Builder::new().name("recording".to_owned());
+        builder.spawn(work).expect("a process may have one more thread");
         receiver
     }
 }

@@ -1,0 +1,67 @@
+//! Syncs the journal about once a second, on a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fjall::{Database, PersistMode};
+
+/// How long a commit may stay with the operating system only. Rows can be computed again from the log, so this
+/// decides only how much of it is read again after a power cut, and commits do not wait for the disk.
+pub const SYNC_EVERY: Duration = Duration::from_secs(1);
+
+/// Syncs what was committed, every [`SYNC_EVERY`] and when it is dropped. A failure poisons the database: the next
+/// commit fails.
+pub struct Syncer {
+    unsynced: Arc<AtomicBool>,
+    thread: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Syncer {
+    /// Starts the thread.
+    pub fn start(database: Database) -> io::Result<Self> {
+        let unsynced = Arc::new(AtomicBool::new(false));
+        let (stop, stopped) = mpsc::channel();
+        let run = {
+            let unsynced = unsynced.clone();
+            move || sync_until(&stopped, &database, &unsynced)
+        };
+        let thread = std::thread::Builder::new().name("store-sync".to_owned());
+        Ok(Self {
+            unsynced,
+            thread: Some((stop, thread.spawn(run)?)),
+        })
+    }
+
+    /// Something was committed.
+    pub fn note(&self) {
+        self.unsynced.store(true, Ordering::Release);
+    }
+}
+
+fn sync_until(stopped: &mpsc::Receiver<()>, database: &Database, unsynced: &AtomicBool) {
+    loop {
+        let ended = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
+        if unsynced.swap(false, Ordering::Acquire)
+            && let Err(error) = database.persist(PersistMode::SyncData)
+        {
+            tracing::error!(%error, "the store could not sync its journal");
+        }
+        if ended {
+            return;
+        }
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.thread.take() {
+            drop(stop);
+            // A panic there was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Ingest, from frames to the log.
+//!
+//! - `assembler`: rules that need no source: time, order, filters, epochs.
+//! - `stream`: each row of the protocol's table of bad streams, over a socket: it happened, it was counted, and
+//!   nothing else was disturbed.
+//! - `resume`: lost connections, failing logs, restarts: nothing lost, nothing twice.
+//! - `recordings`: every form of a recording, whole and damaged.
+//! - `recorder`: making recordings, and going on with them.
+//! - `pace`: ticks of a quiet stream, back-pressure, stopping.
+
+mod assembler;
+mod frames;
+mod harness;
+mod pace;
+mod recorder;
+mod recordings;
+mod resume;
+mod stream;

@@ -1,0 +1,198 @@
+//! Runs ingest in a test, and reads what it wrote.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use prometheus_client::registry::Registry;
+use skytide_core::event::{Event, Message, Tick};
+use skytide_core::memory::MemoryLog;
+use skytide_core::port::clock::{Clock, ManualClock};
+use skytide_core::port::log::Log;
+use skytide_core::time::Timestamp;
+use skytide_ingest::frame::Verify;
+use skytide_ingest::{
+    Context, IngestError, Metrics, Options, Progress, RelayOptions, RelaySource, Source, Summary,
+    run,
+};
+use skytide_tests::relay::RelayServer;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::frames::NOON;
+
+/// Options for a test: short epochs, no filters.
+pub fn options() -> Options {
+    Options {
+        collections: Vec::new(),
+        dids_allow: None,
+        dids_deny: None,
+        verify: Verify::Records,
+        tick_interval: Duration::from_millis(5),
+        tick_events_max: 5_000,
+        samples: None,
+        stop_grace: Duration::from_secs(5),
+    }
+}
+
+/// A relay's client that comes back at once and waits for ever.
+pub fn relay_options(relay: &RelayServer) -> RelayOptions {
+    RelayOptions {
+        url: relay.url(),
+        start: skytide_core::config::Start::Oldest,
+        read_timeout: Duration::ZERO,
+        ping_interval: Duration::ZERO,
+        connect_timeout: Duration::from_secs(60),
+        backoff_min: Duration::from_millis(1),
+        backoff_max: Duration::from_millis(2),
+        message_bytes_max: 5_000_000,
+        seed: 1,
+    }
+}
+
+/// A clock that stands at the end of the day on which all frames were made.
+pub fn clock() -> Arc<dyn Clock> {
+    let clock = ManualClock::default();
+    clock.set(Timestamp(NOON + 86_400_000));
+    Arc::new(clock)
+}
+
+/// Ingest at work.
+pub struct Running {
+    pub log: Arc<dyn Log>,
+    pub stop: CancellationToken,
+    pub registry: Registry,
+    pub progress: Arc<Mutex<Vec<Progress>>>,
+    task: JoinHandle<Result<Summary, IngestError>>,
+}
+
+impl Running {
+    /// Starts ingest from a relay into an empty log.
+    pub fn from_relay(relay: &RelayServer) -> Self {
+        Self::relay(relay_options(relay), options(), Arc::new(MemoryLog::new(1)))
+    }
+
+    /// Starts ingest from a relay.
+    pub fn relay(relay: RelayOptions, options: Options, log: Arc<dyn Log>) -> Self {
+        let source = RelaySource::new(relay, clock()).unwrap();
+        Self::start(Box::new(source), options, log)
+    }
+
+    /// Starts ingest.
+    pub fn start(source: Box<dyn Source>, options: Options, log: Arc<dyn Log>) -> Self {
+        let stop = CancellationToken::new();
+        let mut registry = Registry::default();
+        let progress: Arc<Mutex<Vec<Progress>>> = Arc::default();
+        let told = progress.clone();
+        let context = Context {
+            log: log.clone(),
+            clock: clock(),
+            metrics: Metrics::register(&mut registry),
+            progress: Arc::new(move |progress| told.lock().unwrap().push(progress.clone())),
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(run(options, source, context));
+        Self {
+            log,
+            stop,
+            registry,
+            progress,
+            task,
+        }
+    }
+
+    /// Waits until the log holds a tick of which this is true, and all before it.
+    pub async fn until(&self, reached: impl Fn(&Stored) -> bool) -> Stored {
+        let mut reader = self
+            .log
+            .reader(self.log.bounds().await.unwrap().first)
+            .await
+            .unwrap();
+        let mut stored = Stored::default();
+        loop {
+            for (_, message) in reader.next(1_000).await.unwrap() {
+                let tick = matches!(message, Message::Tick(_));
+                stored.take(message);
+                if tick && reached(&stored) {
+                    return stored;
+                }
+            }
+        }
+    }
+
+    /// Stops it and waits for its end.
+    pub async fn stop(self) -> Summary {
+        self.stop.cancel();
+        self.end().await.unwrap()
+    }
+
+    /// Waits for its end.
+    pub async fn end(self) -> Result<Summary, IngestError> {
+        self.task.await.unwrap()
+    }
+
+    /// What Prometheus would see.
+    pub fn metrics(&self) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
+        text
+    }
+}
+
+/// What a log holds, as its readers understand it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Within each epoch in the order of (host, seq, index), repeats removed.
+    pub events: Vec<Event>,
+    pub ticks: Vec<Tick>,
+    open: BTreeMap<(Arc<str>, u64, u32), Event>,
+}
+
+impl Stored {
+    /// All that is there.
+    pub async fn of(log: &dyn Log) -> Self {
+        let bounds = log.bounds().await.unwrap();
+        let mut stored = Self::default();
+        let mut reader = log.reader(bounds.first).await.unwrap();
+        let mut left = bounds.next.0 - bounds.first.0;
+        while left > 0 {
+            for (_, message) in reader.next(1_000).await.unwrap() {
+                stored.take(message);
+                left -= 1;
+            }
+        }
+        stored
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Event(event) => {
+                let place = (event.host.clone(), event.seq.0, event.index);
+                self.open.insert(place, event);
+            }
+            Message::Tick(tick) => {
+                self.events
+                    .extend(std::mem::take(&mut self.open).into_values());
+                self.ticks.push(tick);
+            }
+        }
+    }
+
+    /// The numbers of the frames that gave events.
+    pub fn seqs(&self) -> Vec<u64> {
+        self.events.iter().map(|event| event.seq.0).collect()
+    }
+
+    /// The sum of a counter.
+    pub fn count(&self, name: &str) -> u64 {
+        self.ticks
+            .iter()
+            .filter_map(|tick| tick.counts.get(name))
+            .sum()
+    }
+
+    /// The newest number that is covered.
+    pub fn cursor(&self) -> u64 {
+        self.ticks.last().map_or(0, |tick| tick.cursor.0)
+    }
+}

@@ -1,0 +1,162 @@
+//! Ticks of a quiet stream, back-pressure, stopping.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use skytide_core::event::{Host, Message};
+use skytide_core::id::Seq;
+use skytide_core::memory::MemoryLog;
+use skytide_core::port::log::Log;
+use skytide_ingest::Source;
+use skytide_ingest::assemble::Position;
+use skytide_ingest::source::{Input, Raw, SourceError};
+use tokio::time::Instant;
+
+use super::frames;
+use super::harness::{Running, Stored, options};
+
+/// A live stream that gives so many frames, one a batch, and then nothing.
+struct Scripted {
+    host: Host,
+    frames: u64,
+    given: Arc<AtomicU64>,
+}
+
+impl Scripted {
+    fn new(frames: u64) -> (Box<dyn Source>, Arc<AtomicU64>) {
+        let given = Arc::new(AtomicU64::new(0));
+        let source = Self {
+            host: "relay.example".into(),
+            frames,
+            given: given.clone(),
+        };
+        (Box::new(source), given)
+    }
+}
+
+#[async_trait]
+impl Source for Scripted {
+    fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn live(&self) -> bool {
+        true
+    }
+
+    fn seek(&mut self, position: Position, _lookback: u64) {
+        let cursor = position.cursor.unwrap_or_default();
+        self.given.store(cursor.0, Ordering::SeqCst);
+    }
+
+    async fn next(&mut self) -> Result<Input, SourceError> {
+        if self.given.load(Ordering::SeqCst) >= self.frames {
+            std::future::pending::<()>().await;
+        }
+        let seq = self.given.fetch_add(1, Ordering::SeqCst) + 1;
+        let frame = frames::identity(seq, frames::NOON + seq);
+        Ok(Input::Batch(vec![Raw::Binary(Bytes::from(frame))]))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ticks_go_on_when_the_stream_is_quiet() {
+    let mut options = options();
+    options.tick_interval = Duration::from_millis(100);
+    let (source, _) = Scripted::new(3);
+    let started = Instant::now();
+    let running = Running::start(source, options, Arc::new(MemoryLog::new(1)));
+    let stored = running.until(|stored| stored.ticks.len() == 50).await;
+    assert_eq!(started.elapsed(), Duration::from_millis(5_000));
+    assert_eq!(stored.seqs(), [1, 2, 3]);
+    assert_eq!(stored.ticks[0].cursor.0, 3);
+    assert!(stored.ticks[1..].iter().all(|tick| tick.counts.is_empty()));
+    running.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_log_slows_the_source_and_loses_nothing() {
+    let mut options = options();
+    options.tick_events_max = 100;
+    options.tick_interval = Duration::from_secs(3_600);
+    let log = Arc::new(MemoryLog::with_bytes_max(1, 40_000));
+    let (source, given) = Scripted::new(1_000_000);
+    let running = Running::start(source, options, log.clone());
+    // Time stands while anything can go on; when it passes, everything waits for the log.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let stuck = given.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(
+        given.load(Ordering::SeqCst),
+        stuck,
+        "it reads on while the log is full"
+    );
+    assert!(stuck < 3_000, "{stuck} frames wait");
+    let mut reader = log.reader(Seq(1)).await.unwrap();
+    let mut seqs = Vec::new();
+    while seqs.len() < 3_000 {
+        for (at, message) in reader.next(50).await.unwrap() {
+            match message {
+                Message::Event(event) => seqs.push(event.seq.0),
+                Message::Tick(_) => log.trim(at).await.unwrap(),
+            }
+        }
+    }
+    assert_eq!(seqs, (1..=seqs.len() as u64).collect::<Vec<_>>());
+    running.stop.cancel();
+    running.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_makes_durable_what_was_read() {
+    let mut options = options();
+    options.tick_interval = Duration::from_secs(3_600);
+    let (source, given) = Scripted::new(40);
+    let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
+    let running = Running::start(source, options, log.clone());
+    while given.load(Ordering::SeqCst) < 40 {
+        tokio::task::yield_now().await;
+    }
+    let summary = running.stop().await;
+    assert!(!summary.ended);
+    assert_eq!(summary.tick.unwrap().cursor.0, 40);
+    assert_eq!(Stored::of(log.as_ref()).await.events.len(), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_does_not_wait_for_ever_for_a_log_that_is_stuck() {
+    let mut options = options();
+    options.tick_events_max = 10;
+    let (source, _) = Scripted::new(1_000_000);
+    let running = Running::start(source, options, Arc::new(MemoryLog::with_bytes_max(1, 1)));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let started = Instant::now();
+    running.stop().await;
+    assert_eq!(
+        started.elapsed(),
+        Duration::from_secs(5),
+        "the grace of a stop"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_told_after_what_is_durable() {
+    let (source, _) = Scripted::new(40);
+    let running = Running::start(source, options(), Arc::new(MemoryLog::new(1)));
+    running.until(|stored| stored.ticks.len() > 20).await;
+    let progress = running.progress.lock().unwrap().clone();
+    assert!(
+        progress
+            .windows(2)
+            .all(|pair| pair[0].epoch < pair[1].epoch)
+    );
+    let last = progress.last().unwrap();
+    assert_eq!(
+        (last.frames, last.events, last.position.frames),
+        (40, 40, 40)
+    );
+    running.stop().await;
+}
