@@ -10,7 +10,7 @@ use expect_test::expect_file;
 /// Lines of a source file, tests included.
 const FILE_LINES_MAX: usize = 500;
 /// Columns of a line that rustfmt leaves alone: comments and texts. Code has 100, by rustfmt.
-const COLUMNS_MAX: usize = 120;
+const COLUMNS_MAX: usize = 130;
 /// Words that mark what is not finished. Cut in two, so that this file has none of them.
 const LEFTOVERS: [&str; 6] = [
     concat!("TO", "DO"),
@@ -91,7 +91,7 @@ fn lines_fit() {
         let places = long.map(|(number, _)| format!("{name}:{}", number + 1));
         places.collect::<Vec<_>>()
     });
-    none("lines have at most 120 columns", long.collect());
+    none("lines have at most 130 columns", long.collect());
 }
 
 #[test]
