@@ -42,8 +42,7 @@ pub fn is_nsid(text: &str) -> bool {
 
 /// Whether `text` is a record key: 1 to 512 of `A-Za-z0-9._:~-`, neither `.` nor `..`.
 pub fn is_rkey(text: &str) -> bool {
-    let allowed = |byte: u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'~' | b'-')
-    };
+    let allowed =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'~' | b'-');
     (1..=512).contains(&text.len()) && text.bytes().all(allowed) && text != "." && text != ".."
 }
