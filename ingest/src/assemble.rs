@@ -16,8 +16,10 @@
 
 mod apply;
 pub mod counts;
+mod early;
 pub mod filter;
 mod seq;
+mod terms;
 mod time;
 
 use bytes::Bytes;
@@ -31,6 +33,8 @@ use filter::Filter;
 use seq::{Numbered, SeqWatch, Step};
 use time::NetworkTime;
 
+pub use terms::{Cut, Note, Position, Setup};
+
 /// Bytes of records at which an epoch ends: bounds what waits for the log.
 pub const CUT_BYTES_MAX: usize = 8 << 20;
 /// An epoch also ends after this many frames for each event that it may have, so that frames without events count on.
@@ -39,84 +43,6 @@ const FRAMES_PER_EVENT: u64 = 4;
 pub const LOOKBACK: u64 = 256;
 /// Dropped frames of one reason that are handed out for inspection.
 pub(crate) const SAMPLES_MAX: u8 = 10;
-
-/// What an [`Assembler`] needs to know.
-#[derive(Clone, Debug)]
-pub struct Setup {
-    /// The stream's name.
-    pub host: Host,
-    /// Whether the stream goes on by itself: its time is then never ahead of our clock.
-    pub live: bool,
-    /// How much of a frame is checked by hash.
-    pub verify: Verify,
-    /// What is read.
-    pub filter: Filter,
-    /// An epoch ends after the frame that brings it to this many events.
-    pub tick_events_max: usize,
-}
-
-/// How far a stream was read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Position {
-    /// The newest number applied.
-    pub cursor: Option<Cursor>,
-    /// Frames read from the first ever.
-    pub frames: u64,
-}
-
-impl Position {
-    /// What a tick of the same stream says.
-    pub fn of(tick: &Tick) -> Self {
-        Self {
-            cursor: (tick.cursor.0 > 0).then_some(tick.cursor),
-            frames: tick.frames,
-        }
-    }
-}
-
-/// One whole epoch: its events, then its tick.
-#[derive(Debug)]
-pub struct Cut {
-    /// Never empty: the tick is the last one.
-    pub messages: Vec<Message>,
-    /// The same tick.
-    pub tick: Tick,
-    /// What was counted in it.
-    pub counts: Counts,
-}
-
-/// Something that the caller should do or tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// A frame was dropped, in whole or in part; told a few times for each reason.
-    Dropped {
-        /// Why.
-        reason: DropReason,
-        /// The frame.
-        frame: Bytes,
-    },
-    /// The relay reports an error and will close.
-    Error {
-        /// Which.
-        name: String,
-        /// Its text.
-        message: String,
-    },
-    /// The relay tells something about the stream.
-    Info {
-        /// What.
-        name: String,
-        /// Its text.
-        message: String,
-    },
-    /// The relay's numbers began anew.
-    Reset {
-        /// The newest number before.
-        before: Option<Cursor>,
-        /// The newest number now.
-        after: Option<Cursor>,
-    },
-}
 
 /// Turns frames into epochs of the log.
 #[derive(Debug)]
@@ -170,61 +96,6 @@ impl Assembler {
     /// Tells our own clock, which network time of a live stream may not pass.
     pub fn clock(&mut self, now: Timestamp) {
         self.ceiling = self.setup.live.then_some(now);
-    }
-
-    /// The next binary message of the stream.
-    pub fn frame(&mut self, bytes: Bytes) {
-        if self.is_past(&bytes) {
-            return self.past(&bytes);
-        }
-        let Some(held) = &mut self.held else {
-            self.judge(&bytes, true);
-            return self.end_if_full();
-        };
-        let first = held.is_empty();
-        held.push(bytes);
-        if first && self.time.settled() {
-            return self.release_noting(true);
-        }
-        let full = held.len() == time::WINDOW;
-        if let Some(numbers) = held.last().and_then(|bytes| numbers_of(bytes)) {
-            self.note_early(numbers);
-        }
-        if full {
-            self.release();
-        }
-    }
-
-    /// A frame before the position at which reading goes on: it only tells the time.
-    pub fn past(&mut self, bytes: &[u8]) {
-        if let Some(numbers) = numbers_of(bytes) {
-            self.note_early(numbers);
-        }
-    }
-
-    /// Takes note of the time of a frame that is not yet, or no more, to be judged; repetitions tell nothing.
-    fn note_early(&mut self, (seq, time): (Cursor, Option<Timestamp>)) {
-        if self.noted.is_none_or(|noted| seq > noted)
-            && let Some(time) = time
-        {
-            self.noted = Some(seq);
-            self.time.note(time);
-        }
-    }
-
-    /// Whether a frame that a relay sends after a restart was applied before it.
-    fn is_past(&mut self, bytes: &[u8]) -> bool {
-        let (Some(resumed), true) = (self.resumed, self.setup.live) else {
-            return false;
-        };
-        let Some(seq) = seq_of(bytes) else {
-            return false;
-        };
-        if seq <= resumed && resumed.0 - seq.0 < LOOKBACK {
-            return true;
-        }
-        self.resumed = None;
-        false
     }
 
     /// The next message of the stream, which is not a binary one.
@@ -306,26 +177,6 @@ impl Assembler {
     /// How many messages in a row were of no use at all.
     pub fn unusable_row(&self) -> u32 {
         self.unusable_row
-    }
-
-    fn release(&mut self) {
-        self.release_noting(false);
-    }
-
-    /// Judges the frames that were held back. `note`: their times are news to the clock.
-    fn release_noting(&mut self, note: bool) {
-        let Some(held) = self.held.take() else { return };
-        if held.is_empty() {
-            self.held = Some(held);
-            return;
-        }
-        if !note {
-            self.time.advance(self.ceiling);
-        }
-        for bytes in held {
-            self.judge(&bytes, note);
-            self.end_if_full();
-        }
     }
 
     /// Reads a frame and does what it says. `note`: its time is news to the clock.

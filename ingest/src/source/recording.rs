@@ -83,7 +83,9 @@ impl RecordingSource {
         };
         // Not one of the runtime's threads: it may wait for a slow log as long as the replay takes.
         let builder = std::thread::Builder::new().name("recording".to_owned());
-        builder.spawn(work).expect("a process may have one more thread");
+        builder
+            .spawn(work)
+            .expect("a process may have one more thread");
         receiver
     }
 }
