@@ -14,6 +14,7 @@
 
 mod options;
 mod row;
+mod still;
 mod sync;
 
 use std::ops::{Bound, RangeInclusive};
@@ -21,7 +22,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable};
+use fjall::{
+    Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode, Readable, Snapshot,
+};
 use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
 use skytide_core::port::store::{
@@ -31,6 +34,7 @@ use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio::sync::Mutex as Turn;
 
 pub use options::StoreOptions;
+pub use still::StillStore;
 use sync::Syncer;
 
 const CONTROL: &str = "control";
@@ -104,6 +108,11 @@ impl EmbeddedStore {
             .map_err(failed("look at its files"))
     }
 
+    /// The store as it is now, whatever is committed later. Costs disk while it is held.
+    pub fn still(&self) -> StillStore {
+        StillStore::new(self.0.clone())
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Result<T, StoreError> + Send + 'static,
@@ -123,44 +132,13 @@ impl ViewReader for EmbeddedStore {
 
     async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
         let keys = keys.to_vec();
-        self.blocking(move |shared| {
-            let (rows, _) = shared.view(view);
-            let snapshot = shared.database.snapshot();
-            let get = |key: Key| {
-                let value = snapshot.get(rows, key.as_bytes());
-                let value = value.map_err(failed("read rows"))?;
-                value.map(|value| row::read(key, &value)).transpose()
-            };
-            keys.into_iter().map(get).collect()
-        })
-        .await
+        self.blocking(move |shared| shared.get(&shared.database.snapshot(), view, keys))
+            .await
     }
 
     async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
-        if range.to.as_ref().is_some_and(|to| *to <= range.from) {
-            return Ok(Vec::new());
-        }
-        self.blocking(move |shared| {
-            let (rows, second) = shared.view(view);
-            let rows = match (range.order, second) {
-                (Order::First, _) => rows,
-                (Order::Second, Some(second)) => second,
-                (Order::Second, None) => return Ok(Vec::new()),
-            };
-            let from = Bound::Included(range.from.as_bytes());
-            let to = range.to.as_ref();
-            let to = to.map_or(Bound::Unbounded, |to| Bound::Excluded(to.as_bytes()));
-            let found = shared
-                .database
-                .snapshot()
-                .range::<&[u8], _>(rows, (from, to));
-            let read = |guard: fjall::Guard| {
-                let (key, value) = guard.into_inner().map_err(failed("read rows"))?;
-                row::read(Key::from(&key[..]), &value)
-            };
-            found.take(range.limit).map(read).collect()
-        })
-        .await
+        self.blocking(move |shared| shared.scan(&shared.database.snapshot(), view, &range))
+            .await
     }
 }
 
@@ -237,6 +215,47 @@ impl Shared {
         let of = self.views.iter().find(|(id, ..)| *id == view);
         let (_, rows, second) = of.expect("every view of the catalogue has its keyspaces");
         (rows, second.as_ref())
+    }
+
+    fn get(
+        &self,
+        snapshot: &Snapshot,
+        view: ViewId,
+        keys: Vec<Key>,
+    ) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        let (rows, _) = self.view(view);
+        let get = |key: Key| {
+            let value = snapshot.get(rows, key.as_bytes());
+            let value = value.map_err(failed("read rows"))?;
+            value.map(|value| row::read(key, &value)).transpose()
+        };
+        keys.into_iter().map(get).collect()
+    }
+
+    fn scan(
+        &self,
+        snapshot: &Snapshot,
+        view: ViewId,
+        range: &Range,
+    ) -> Result<Vec<StoredRow>, StoreError> {
+        if range.to.as_ref().is_some_and(|to| *to <= range.from) {
+            return Ok(Vec::new());
+        }
+        let (rows, second) = self.view(view);
+        let rows = match (range.order, second) {
+            (Order::First, _) => rows,
+            (Order::Second, Some(second)) => second,
+            (Order::Second, None) => return Ok(Vec::new()),
+        };
+        let from = Bound::Included(range.from.as_bytes());
+        let to = range.to.as_ref();
+        let to = to.map_or(Bound::Unbounded, |to| Bound::Excluded(to.as_bytes()));
+        let found = snapshot.range::<&[u8], _>(rows, (from, to));
+        let read = |guard: fjall::Guard| {
+            let (key, value) = guard.into_inner().map_err(failed("read rows"))?;
+            row::read(Key::from(&key[..]), &value)
+        };
+        found.take(range.limit).map(read).collect()
     }
 
     fn put_rows(
