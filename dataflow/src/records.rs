@@ -15,7 +15,7 @@ mod content;
 mod repo;
 mod state;
 
-use skytide_core::event::{Body, DropReason, Event, Op};
+use skytide_core::event::{Body, DropReason, Event, Host, Op};
 use skytide_core::id::{Cursor, Did};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
@@ -53,33 +53,45 @@ pub fn live_records<'s>(
 }
 
 /// The commit whose operations are being read: all of them share its fate.
+///
+/// The same commit delivered again in a later epoch may follow at once: its first index then does not rise.
 struct Commit {
+    host: Host,
     did: Did,
     seq: Cursor,
+    index: u32,
     accepted: bool,
 }
 
+impl Commit {
+    fn goes_on_with(&self, event: &Event) -> bool {
+        let same = self.host == event.host && self.seq == event.seq && self.did == event.did;
+        same && self.index < event.index
+    }
+}
+
 fn apply(state: &mut LiveRecords, commit: &mut Option<Commit>, event: Event) {
+    let same = commit.take().filter(|commit| commit.goes_on_with(&event));
     let Event {
+        host,
         seq,
+        index,
         time,
         did,
         body,
-        ..
     } = event;
     let minute = time.minute();
     match body {
         Body::Op(op) => {
-            let same = commit
-                .as_ref()
-                .filter(|commit| commit.seq == seq && commit.did == did);
             let accepted = match same {
                 Some(commit) => commit.accepted,
                 None => state.begin_commit(&did, &op),
             };
             *commit = Some(Commit {
+                host,
                 did: did.clone(),
                 seq,
+                index,
                 accepted,
             });
             if accepted {

@@ -51,6 +51,16 @@ pub struct Setup {
     pub broken: AtomicBool,
 }
 
+impl Setup {
+    /// Panics when another worker did: returning instead would leave timely waiting for it.
+    fn check(&self) {
+        assert!(
+            !self.broken.load(Ordering::Relaxed),
+            "another worker stopped"
+        );
+    }
+}
+
 /// Tells the other workers when this one panics.
 struct Alarm<'a>(&'a AtomicBool);
 
@@ -116,9 +126,7 @@ pub fn work(
         clocks.advance_to(next);
         while probe.less_than(&next) {
             worker.step_or_park(Some(PARK));
-            if setup.broken.load(Ordering::Relaxed) {
-                return;
-            }
+            setup.check();
         }
         let settled = settle(std::mem::take(&mut *rows.borrow_mut()));
         if index == 0 {
@@ -131,4 +139,5 @@ pub fn work(
             break;
         }
     }
+    setup.check();
 }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! facts ─ (author, day, subject), what was done ──exchange──▶ sum in its day ─▶ rows
-//!                                                              └─ a day that is over: its rows leave, shard by shard
+//!                                                              └─ a day that is over: its rows leave
 //! ```
 //!
-//! State: an entry per (author, day, subject) of the days that are kept. A day is many rows at network scale, so it
-//! leaves in 256 parts, one an epoch; whoever reads asks for days that are kept only, and does not meet them.
+//! State: an entry per (author, day, subject) of the days that are kept. A day leaves at once, in the
+//! first epoch of the day that makes it too old: rows must not depend on how epochs are grouped into commits. At
+//! network scale that is one slow commit a day.
 
 use std::collections::BTreeMap;
 
@@ -24,9 +25,6 @@ use crate::fact::{Act, Fact, Post, Subject};
 use crate::operators::interner::Interner;
 use crate::operators::on_tick::on_tick;
 use crate::types::{Clocks, Facts, Row, Rows, Time};
-
-/// Parts in which a day leaves: by the partition of the author, the same on any number of workers.
-const SHARDS: u16 = 256;
 
 /// What an account did to another one, more or less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +48,6 @@ pub fn interactions<'s>(facts: Facts<'s>, clocks: Clocks<'s>, days_kept: Option<
     let by_pair =
         Exchange::new(|(key, _): &(InteractionKey, Acts)| (&key.author, &key.subject).hashed());
     let mut days = Days::default();
-    let mut newest = 0;
     on_tick(
         "Interactions",
         (acts, by_pair),
@@ -66,22 +63,16 @@ pub fn interactions<'s>(facts: Facts<'s>, clocks: Clocks<'s>, days_kept: Option<
                 }
             }
             touched.tell((ViewId::Interactions, time), |key| days.settle(key), rows);
-            let epochs = time - newest;
-            newest = time;
-            for _ in 0..epochs {
-                if !days.leave(first_day, time, rows) {
-                    break;
-                }
-            }
+            days.leave(first_day, time, rows);
         },
     )
 }
 
-/// Sums by day and shard, pairs of accounts by number.
+/// Sums by day, pairs of accounts by number.
 #[derive(Default)]
 struct Days {
     dids: Interner<Did>,
-    shards: BTreeMap<(u32, u16), HashMap<(u32, u32), Acts>>,
+    days: BTreeMap<u32, HashMap<(u32, u32), Acts>>,
 }
 
 impl Days {
@@ -94,9 +85,8 @@ impl Days {
 
     fn sum(&mut self, key: &InteractionKey) -> &mut Acts {
         let pair = self.pair(key);
-        let shard = (key.day, key.author.partition(SHARDS));
-        self.shards
-            .entry(shard)
+        self.days
+            .entry(key.day)
             .or_default()
             .entry(pair)
             .or_default()
@@ -107,36 +97,33 @@ impl Days {
         let row = self.sum(key).row();
         if row.is_none() {
             let pair = self.pair(key);
-            let shard = (key.day, key.author.partition(SHARDS));
-            if let Some(sums) = self.shards.get_mut(&shard) {
+            if let Some(sums) = self.days.get_mut(&key.day) {
                 sums.remove(&pair);
                 if sums.is_empty() {
-                    self.shards.remove(&shard);
+                    self.days.remove(&key.day);
                 }
             }
         }
         row
     }
 
-    /// Takes away one shard of a day before `first_day`; false if there is none.
-    fn leave(&mut self, first_day: u32, time: Time, rows: &mut Vec<(Row, Time, i32)>) -> bool {
-        let Some(oldest) = self.shards.first_entry().filter(|o| o.key().0 < first_day) else {
-            return false;
-        };
-        let ((day, _), sums) = oldest.remove_entry();
-        for ((author, subject), acts) in sums {
-            let did = |number| self.dids.key(number).clone();
-            let key = InteractionKey {
-                author: did(author),
-                day,
-                subject: did(subject),
-            };
-            rows.extend(
-                acts.row()
-                    .map(|row| (Row::new(ViewId::Interactions, &key, &row), time, -1)),
-            );
+    /// Takes away the days before `first_day`.
+    fn leave(&mut self, first_day: u32, time: Time, rows: &mut Vec<(Row, Time, i32)>) {
+        let kept = self.days.split_off(&first_day);
+        for (day, sums) in std::mem::replace(&mut self.days, kept) {
+            for ((author, subject), acts) in sums {
+                let did = |number| self.dids.key(number).clone();
+                let key = InteractionKey {
+                    author: did(author),
+                    day,
+                    subject: did(subject),
+                };
+                let row = acts
+                    .row()
+                    .map(|row| Row::new(ViewId::Interactions, &key, &row));
+                rows.extend(row.map(|row| (row, time, -1)));
+            }
         }
-        true
     }
 }
 
