@@ -34,10 +34,6 @@ pub const KEY_BYTES_MAX: usize = 4_096;
 
 /// What a record says, as far as views count it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "a record is parsed, read and gone; a box would cost more than the copy"
-)]
 pub enum Record<'a> {
     /// `app.bsky.feed.like`
     Like {

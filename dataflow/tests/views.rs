@@ -29,7 +29,10 @@ type Step = (u32, Vec<(Fact, i32)>);
 
 #[track_caller]
 fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
-    let wanted = Wanted { views: views.to_vec(), interactions_days: Some(2) };
+    let wanted = Wanted {
+        views: views.to_vec(),
+        interactions_days: Some(2),
+    };
     let lines = timely::execute_directly(move |worker| {
         let mut facts: InputHandle<Time, CapacityContainerBuilder<Vec<(Fact, Time, i32)>>> =
             InputHandle::new();
@@ -47,8 +50,13 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
             let time = step as Time + 1;
             facts.advance_to(time);
             clocks.advance_to(time);
-            changes.into_iter().for_each(|(fact, diff)| facts.send((fact, time, diff)));
-            clocks.send(Clock { now: at(minutes).start(), lists: true });
+            changes
+                .into_iter()
+                .for_each(|(fact, diff)| facts.send((fact, time, diff)));
+            clocks.send(Clock {
+                now: at(minutes).start(),
+                lists: true,
+            });
         }
         drop((facts, clocks));
         while worker.step() {}
@@ -56,8 +64,10 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
     });
     let mut lines = lines;
     lines.sort();
-    let text: Vec<String> =
-        lines.iter().map(|(time, diff, row)| format!("t{time} {diff:+} {row}\n")).collect();
+    let text: Vec<String> = lines
+        .iter()
+        .map(|(time, diff, row)| format!("t{time} {diff:+} {row}\n"))
+        .collect();
     expected.assert_eq(&text.concat());
 }
 
@@ -72,8 +82,19 @@ fn show(row: &Row) -> String {
         ViewId::Posts => {
             let r: PostRow = decode_row(columns).unwrap();
             let post = row.key.decode::<PostKey>().unwrap();
-            let counts = [r.likes, r.reposts, r.replies, r.root_replies, r.quotes, r.self_likes];
-            format!("{} {counts:?} {:?}", name(&post.did()) + "/" + &post.rkey().to_string(), r.state)
+            let counts = [
+                r.likes,
+                r.reposts,
+                r.replies,
+                r.root_replies,
+                r.quotes,
+                r.self_likes,
+            ];
+            format!(
+                "{} {counts:?} {:?}",
+                name(&post.did()) + "/" + &post.rkey().to_string(),
+                r.state
+            )
         }
         ViewId::Actors => {
             let r: ActorRow = decode_row(columns).unwrap();
@@ -85,7 +106,12 @@ fn show(row: &Row) -> String {
             let key: InteractionKey = row.key.decode().unwrap();
             let r: InteractionRow = decode_row(columns).unwrap();
             let counts = (r.likes, r.reposts, r.replies, r.quotes, r.characters);
-            format!("{} on {} day {} {counts:?}", name(&key.author), name(&key.subject), key.day)
+            format!(
+                "{} on {} day {} {counts:?}",
+                name(&key.author),
+                name(&key.subject),
+                key.day
+            )
         }
         ViewId::Handles => {
             let key: HandleKey = row.key.decode().unwrap();
@@ -94,17 +120,29 @@ fn show(row: &Row) -> String {
         ViewId::Hashtags | ViewId::Languages => {
             let key: TrendKey = row.key.decode().unwrap();
             let r: TrendRow = decode_row(columns).unwrap();
-            format!("{}:{} posts {:?} authors {:?}", key.key, key.lang, r.counts, r.authors)
+            format!(
+                "{}:{} posts {:?} authors {:?}",
+                key.key, key.lang, r.counts, r.authors
+            )
         }
         view => {
             let key: ListKey = row.key.decode().unwrap();
             let r: ListRow = decode_row(columns).unwrap();
             let entry = |e: &skytide_core::view::ListEntry| {
-                format!("{} {}", e.key.rsplit('/').next().unwrap_or_default(), e.value)
+                format!(
+                    "{} {}",
+                    e.key.rsplit('/').next().unwrap_or_default(),
+                    e.value
+                )
             };
             let entries: Vec<String> = r.entries.iter().map(entry).collect();
             let (window, measure) = (key.window.name(), key.measure.name());
-            format!("{} {window} {measure} {}: {}", view.name(), key.lang, entries.join(", "))
+            format!(
+                "{} {window} {measure} {}: {}",
+                view.name(),
+                key.lang,
+                entries.join(", ")
+            )
         }
     }
 }
@@ -124,11 +162,19 @@ fn post_key(text: &str) -> PostKey {
 
 fn like(author: &str, post: &str, minutes: u32) -> Fact {
     let subject = Some(Subject::Post(post_key(post)));
-    Fact::Like(Act { author: did(author), subject, first_seen: at(minutes) })
+    Fact::Like(Act {
+        author: did(author),
+        subject,
+        first_seen: at(minutes),
+    })
 }
 
 fn follow(author: &str, subject: &str) -> Fact {
-    Fact::Follow(Edge { author: did(author), subject: Some(did(subject)), first_seen: at(0) })
+    Fact::Follow(Edge {
+        author: did(author),
+        subject: Some(did(subject)),
+        first_seen: at(0),
+    })
 }
 
 fn post(text: &str, minutes: u32, fill: impl FnOnce(&mut Post)) -> Fact {
@@ -158,7 +204,10 @@ fn an_unlike_takes_back_exactly_what_the_like_gave() {
     check(
         &[ViewId::Posts],
         vec![
-            (0, vec![(like("ana", "bea/p", 0), 1), (like("bea", "bea/p", 0), 1)]),
+            (
+                0,
+                vec![(like("ana", "bea/p", 0), 1), (like("bea", "bea/p", 0), 1)],
+            ),
             (1, vec![(like("ana", "bea/p", 0), -1)]),
             (2, vec![(like("bea", "bea/p", 0), -1)]),
         ],
@@ -176,8 +225,17 @@ fn a_deleted_post_leaves_the_lists_and_one_never_seen_stays() {
     check(
         &[ViewId::TopPosts],
         vec![
-            (0, vec![(like("ana", "bea/p", 0), 1), (like("ana", "cai/q", 0), 1)]),
-            (0, vec![(post("bea/p", 0, |_| ()), 1), (Fact::Seen(post_key("bea/p")), 1)]),
+            (
+                0,
+                vec![(like("ana", "bea/p", 0), 1), (like("ana", "cai/q", 0), 1)],
+            ),
+            (
+                0,
+                vec![
+                    (post("bea/p", 0, |_| ()), 1),
+                    (Fact::Seen(post_key("bea/p")), 1),
+                ],
+            ),
             (0, vec![(post("bea/p", 0, |_| ()), -1)]),
         ],
         expect![[r#"
@@ -211,7 +269,14 @@ fn a_tag_counts_posts_and_distinct_authors_and_leaves_the_hour_when_it_is_over()
     check(
         &[ViewId::Hashtags],
         vec![
-            (0, vec![(tagged("ana/1"), 1), (tagged("ana/2"), 1), (tagged("bea/1"), 1)]),
+            (
+                0,
+                vec![
+                    (tagged("ana/1"), 1),
+                    (tagged("ana/2"), 1),
+                    (tagged("bea/1"), 1),
+                ],
+            ),
             (59, vec![(tagged("ana/2"), -1)]),
             (60, vec![]),
         ],
@@ -298,7 +363,10 @@ fn languages_are_as_written_and_lists_use_their_primary_subtags_once() {
 #[test]
 fn a_second_follow_of_the_same_account_is_a_record_but_no_new_follower() {
     let steps = vec![
-        (0, vec![(follow("ana", "bea"), 1), (follow("ana", "bea"), 1)]),
+        (
+            0,
+            vec![(follow("ana", "bea"), 1), (follow("ana", "bea"), 1)],
+        ),
         (0, vec![(follow("ana", "bea"), -1)]),
         (0, vec![(follow("ana", "bea"), -1)]),
     ];
@@ -328,7 +396,11 @@ fn a_post_acts_on_one_account_reply_first_and_a_day_leaves_when_it_is_not_kept()
     let to_oneself = like("ana", "ana/1", 0);
     check(
         &[ViewId::Interactions],
-        vec![(0, vec![(answer, 1), (to_oneself, 1)]), (1_440, vec![]), (2_880, vec![])],
+        vec![
+            (0, vec![(answer, 1), (to_oneself, 1)]),
+            (1_440, vec![]),
+            (2_880, vec![]),
+        ],
         expect![[r#"
             t1 +1 ana on bea day 20000 (0, 0, 1, 0, 12)
             t3 -1 ana on bea day 20000 (0, 0, 1, 0, 12)
@@ -343,7 +415,10 @@ fn a_new_handle_ends_the_old_one() {
         &[ViewId::Handles],
         vec![
             (0, vec![(claim("Ana.example"), 1)]),
-            (0, vec![(claim("Ana.example"), -1), (claim("anna.example"), 1)]),
+            (
+                0,
+                vec![(claim("Ana.example"), -1), (claim("anna.example"), 1)],
+            ),
         ],
         expect![[r#"
             t1 +1 ana.example is ana

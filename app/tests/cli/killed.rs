@@ -22,7 +22,9 @@ struct Random(u64);
 
 impl Random {
     fn new() -> Self {
-        let given = std::env::var("SKYTIDE_TEST_SEED").ok().and_then(|text| text.parse().ok());
+        let given = std::env::var("SKYTIDE_TEST_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok());
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let seed = given.unwrap_or(clock.map_or(1, |since| since.as_nanos() as u64));
         println!("SKYTIDE_TEST_SEED={seed}");
@@ -52,8 +54,14 @@ fn kill_at(child: &mut Child, data: &Path, size: u64) -> bool {
 }
 
 fn log_bytes(data: &Path) -> u64 {
-    let entries = fs::read_dir(data.join("log")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.metadata().ok()).map(|about| about.len()).sum()
+    let entries = fs::read_dir(data.join("log"))
+        .into_iter()
+        .flatten()
+        .flatten();
+    entries
+        .filter_map(|entry| entry.metadata().ok())
+        .map(|about| about.len())
+        .sum()
 }
 
 /// Moments for one series of kills, the earliest first.
@@ -72,8 +80,11 @@ fn a_replay_killed_again_and_again_ends_as_one_left_alone() {
     let mut kills = 0;
     for moment in moments(&mut random, 8) {
         let mut replay = place.command(&["replay", &recording, "--data", "kept"]);
-        let mut child =
-            replay.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+        let mut child = replay
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
         kills += usize::from(kill_at(&mut child, &place.path().join("kept"), moment));
         child.wait().expect("ended");
     }
@@ -98,7 +109,12 @@ fn up_killed_again_and_again_misses_nothing_and_counts_nothing_twice() {
     let relay = RelayServer::start(frames(&plain()));
     let up = || {
         let url = format!("--firehose-url={}", relay.url());
-        let args = ["up", &url, "--firehose-start=oldest", "--api-address=127.0.0.1:0"];
+        let args = [
+            "up",
+            &url,
+            "--firehose-start=oldest",
+            "--api-address=127.0.0.1:0",
+        ];
         Running::start(place.command(&args))
     };
     let data = place.path().join("data");
