@@ -23,13 +23,12 @@ mod terms;
 mod time;
 
 use bytes::Bytes;
-use skytide_core::event::{DropReason, Event, Host, Message, Tick};
+use skytide_core::event::{DropReason, Event, Message, Tick};
 use skytide_core::id::{Cursor, Epoch};
 use skytide_core::time::Timestamp;
 
 use crate::frame::{Frame, Rejected, Verify, decode};
 use counts::Counts;
-use filter::Filter;
 use seq::{Numbered, SeqWatch, Step};
 use time::NetworkTime;
 

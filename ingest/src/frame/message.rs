@@ -6,10 +6,6 @@ use smallvec::SmallVec;
 
 /// What a message says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly every frame is a commit, and none is kept"
-)]
 pub enum Frame<'a> {
     /// `#commit`: an account changed its records.
     Commit(Commit<'a>),

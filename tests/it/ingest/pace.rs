@@ -26,7 +26,7 @@ struct Scripted {
 }
 
 impl Scripted {
-    fn new(frames: u64) -> (Box<dyn Source>, Arc<AtomicU64>) {
+    fn counted(frames: u64) -> (Box<dyn Source>, Arc<AtomicU64>) {
         let given = Arc::new(AtomicU64::new(0));
         let source = Self {
             host: "relay.example".into(),
@@ -66,7 +66,7 @@ impl Source for Scripted {
 async fn ticks_go_on_when_the_stream_is_quiet() {
     let mut options = options();
     options.tick_interval = Duration::from_millis(100);
-    let (source, _) = Scripted::new(3);
+    let (source, _) = Scripted::counted(3);
     let started = Instant::now();
     let running = Running::start(source, options, Arc::new(MemoryLog::new(1)));
     let stored = running.until(|stored| stored.ticks.len() == 50).await;
@@ -83,7 +83,7 @@ async fn a_full_log_slows_the_source_and_loses_nothing() {
     options.tick_events_max = 100;
     options.tick_interval = Duration::from_secs(3_600);
     let log = Arc::new(MemoryLog::with_bytes_max(1, 40_000));
-    let (source, given) = Scripted::new(1_000_000);
+    let (source, given) = Scripted::counted(1_000_000);
     let running = Running::start(source, options, log.clone());
     // Time stands while anything can go on; when it passes, everything waits for the log.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -114,7 +114,7 @@ async fn a_full_log_slows_the_source_and_loses_nothing() {
 async fn a_stop_makes_durable_what_was_read() {
     let mut options = options();
     options.tick_interval = Duration::from_secs(3_600);
-    let (source, given) = Scripted::new(40);
+    let (source, given) = Scripted::counted(40);
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
     let running = Running::start(source, options, log.clone());
     while given.load(Ordering::SeqCst) < 40 {
@@ -130,7 +130,7 @@ async fn a_stop_makes_durable_what_was_read() {
 async fn a_stop_does_not_wait_for_ever_for_a_log_that_is_stuck() {
     let mut options = options();
     options.tick_events_max = 10;
-    let (source, _) = Scripted::new(1_000_000);
+    let (source, _) = Scripted::counted(1_000_000);
     let running = Running::start(source, options, Arc::new(MemoryLog::with_bytes_max(1, 1)));
     tokio::time::sleep(Duration::from_secs(1)).await;
     let started = Instant::now();
@@ -144,7 +144,7 @@ async fn a_stop_does_not_wait_for_ever_for_a_log_that_is_stuck() {
 
 #[tokio::test(start_paused = true)]
 async fn progress_is_told_after_what_is_durable() {
-    let (source, _) = Scripted::new(40);
+    let (source, _) = Scripted::counted(40);
     let running = Running::start(source, options(), Arc::new(MemoryLog::new(1)));
     running.until(|stored| stored.ticks.len() > 20).await;
     let progress = running.progress.lock().unwrap().clone();

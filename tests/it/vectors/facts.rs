@@ -163,7 +163,7 @@ fn links_are_those_of_facets_and_external_embeds_with_a_host() {
     let images =
         json!({ "$type": "app.bsky.embed.images", "external": { "uri": "http://e.test" } });
     check_post(&json!({ "embed": images }), |post| {
-        assert!(post.links.is_empty())
+        assert!(post.links.is_empty());
     });
 }
 
@@ -202,11 +202,11 @@ fn characters_are_unicode_scalar_values() {
         ("\u{0}\u{10ffff}", 2),
     ] {
         check_post(&json!({ "text": text }), |post| {
-            assert_eq!(post.characters, count)
+            assert_eq!(post.characters, count);
         });
     }
     check_post(&json!({ "text": ["abc"] }), |post| {
-        assert_eq!(post.characters, 0)
+        assert_eq!(post.characters, 0);
     });
 }
 
