@@ -11,7 +11,7 @@
 //!   begin anew, and within an epoch they must rise.
 //! - Every frame is counted once, every drop under its reason, in the tick of the epoch in which it was judged.
 //! - Network time begins with the median of the first frames, which are held back until there are
-//!   [`time::WINDOW`] of them or the epoch is over: so even the first clock may be forged. After a restart it begins
+//!   `time::WINDOW` of them or the epoch is over: so even the first clock may be forged. After a restart it begins
 //!   where it stood, with the frames before ([`LOOKBACK`]): an event has the same time as if nothing had happened.
 
 mod apply;

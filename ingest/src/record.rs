@@ -1,6 +1,6 @@
 //! Recording a relay: its frames, as they come, into a file (`docs/tools.md`).
 //!
-//! The file is a row of whole zstd frames, one for each second or [`CHUNK_BYTES`], so that a crash at any moment
+//! The file is a row of whole zstd frames, one for each second or `CHUNK_BYTES`, so that a crash at any moment
 //! loses no more than the last of them, and a recording can be gone on with.
 
 mod file;

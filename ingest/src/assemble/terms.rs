@@ -8,7 +8,7 @@ use super::counts::Counts;
 use super::filter::Filter;
 use crate::frame::Verify;
 
-/// What an [`Assembler`] needs to know.
+/// What an [`Assembler`](super::Assembler) needs to know.
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The stream's name.
