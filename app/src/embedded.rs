@@ -15,4 +15,4 @@ mod store;
 
 pub use folder::{DataDir, DataDirError, Hold, Part};
 pub use log::{EmbeddedLog, LogOptions};
-pub use store::{EmbeddedStore, StoreOptions};
+pub use store::{EmbeddedStore, StillStore, StoreOptions};

@@ -15,6 +15,7 @@ pub mod embedded;
 pub mod environment;
 pub mod export;
 pub mod failure;
+pub mod handover;
 pub mod health;
 pub mod options;
 pub mod progress;

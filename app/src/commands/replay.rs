@@ -29,7 +29,7 @@ use crate::export::Summary;
 use crate::failure::{Failure, chain};
 use crate::options;
 use crate::progress::Replaying;
-use crate::terminal::note;
+use crate::terminal::{note, say};
 
 /// What a shell reports for a process that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -53,10 +53,8 @@ pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, F
     if let Some(folder) = &replay.export {
         let format = export::format(replay.csv);
         let exported = crate::export::export(store.as_ref(), folder, format).await;
-        export::tell(
-            folder,
-            &exported.map_err(|why| export::failed(folder, why))?,
-        );
+        let exported = exported.map_err(|why| export::failed(folder, why))?;
+        say(&exported.told(folder));
     }
     let summary = Summary::now(store.as_ref()).await;
     let summary = summary.map_err(|why| Failure::because("the summary cannot be read", why))?;

@@ -1,5 +1,6 @@
 //! `skytide up`, and each service by itself.
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,6 +19,7 @@ use crate::cli::Schedule;
 use crate::clock::SystemClock;
 use crate::data::{Data, Use};
 use crate::failure::Failure;
+use crate::handover;
 use crate::health::UpHealth;
 use crate::options;
 use crate::services::Services;
@@ -59,6 +61,7 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
     let counting = dataflow::run(flow, log, store, counted, stop.clone());
     services.start("the dataflow", counting);
     services.start("the scheduler", jobs.run(stop.clone()));
+    services.start("exports", exports(&data, stop.clone()));
     services.start("the API", server.run(state, stop));
     services.until_one_ends().await
 }
@@ -104,6 +107,7 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     say(&format!("The API listens: http://{}/", server.address()));
     let state = Shared::default().api_state(config, &data);
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+    services.start("exports", exports(&data, stop.clone()));
     services.start("the API", server.run(state, stop));
     services.until_one_ends().await
 }
@@ -118,6 +122,7 @@ pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<Ex
     let jobs = jobs(config, &data)?;
     let Some(name) = &schedule.run else {
         let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+        services.start("exports", exports(&data, stop.clone()));
         services.start("the scheduler", jobs.run(stop));
         services.until_one_ends().await?;
         return Ok(ExitCode::SUCCESS);
@@ -152,6 +157,15 @@ fn read(
     async {
         let read = ingest::run(options, Box::new(source), context).await;
         read.map(drop)
+    }
+}
+
+/// Writes exports that other processes ask for.
+fn exports(data: &Data, stop: CancellationToken) -> impl Future<Output = io::Result<()>> + use<> {
+    let serving = handover::serve(data.dir.path().to_owned(), data.store());
+    async move {
+        let stopped = stop.run_until_cancelled(serving).await;
+        stopped.unwrap_or(Ok(()))
     }
 }
 

@@ -135,3 +135,98 @@ impl Pairs {
         subjects.into_iter().map(record)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde::Serialize;
+    use skytide_core::id::Epoch;
+    use skytide_core::view::{Key, ViewKey, encode_row};
+
+    fn row<K: ViewKey>(key: &K, row: &impl Serialize) -> StoredRow {
+        StoredRow {
+            key: Key::of(key),
+            epoch: Epoch(1),
+            row: encode_row(row),
+        }
+    }
+
+    /// The columns of the records of these rows, which are put in the order of their keys.
+    fn records(view: ViewId, mut rows: Vec<StoredRow>, columns: &[&str]) -> Vec<String> {
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        let (mut shape, mut out) = (Shape::of(view), Vec::new());
+        for row in &rows {
+            shape.push(row, &mut out).expect("a row of the view");
+        }
+        shape.finish(&mut out);
+        let chosen = |record: Record| {
+            let cells = record.0.into_iter();
+            let cells = cells.filter(|(name, _)| columns.contains(&name.as_str()));
+            serde_json::to_string(&Record(cells.collect())).expect("JSON")
+        };
+        out.into_iter().map(chosen).collect()
+    }
+
+    #[test]
+    fn the_days_of_a_pair_are_one_record() {
+        let pair = |author: u8, day: u32, subject: u8, likes: u32| {
+            let key = InteractionKey {
+                author: Did::from_plc([author; 15]),
+                day,
+                subject: Did::from_plc([subject; 15]),
+            };
+            let day = InteractionRow {
+                likes,
+                replies: 1,
+                characters: 10,
+                ..InteractionRow::default()
+            };
+            row(&key, &day)
+        };
+        let rows = vec![
+            pair(1, 1, 3, 5),
+            pair(1, 2, 2, 1),
+            pair(1, 3, 3, 7),
+            pair(2, 1, 3, 9),
+        ];
+        let records = records(
+            ViewId::Interactions,
+            rows,
+            &["likes", "replies", "characters"],
+        );
+        let expected = [
+            r#"{"likes":1,"replies":1,"characters":10}"#,
+            r#"{"likes":12,"replies":2,"characters":20}"#,
+            r#"{"likes":9,"replies":1,"characters":10}"#,
+        ];
+        assert_eq!(records, expected);
+    }
+
+    #[test]
+    fn the_languages_of_a_tag_are_one_record_and_a_tag_without_the_sum_of_all_counts_0() {
+        let tag = |key: &str, lang: &str, count: u32| {
+            let key = TrendKey {
+                key: key.into(),
+                lang: lang.into(),
+            };
+            let counts = TrendRow {
+                counts: [0, 0, 0, count],
+                authors: [0, 0, 0, 1],
+            };
+            row(&key, &counts)
+        };
+        let rows = vec![
+            tag("a", "", 3),
+            tag("a", "en", 2),
+            tag("ab", "", 1),
+            tag("b", "ja", 4),
+        ];
+        let records = records(ViewId::Hashtags, rows, &["key", "count"]);
+        let expected = [
+            r#"{"key":"a","count":3}"#,
+            r#"{"key":"ab","count":1}"#,
+            r#"{"key":"b","count":0}"#,
+        ];
+        assert_eq!(records, expected);
+    }
+}

@@ -1,6 +1,7 @@
 //! What a store holds, in few numbers: for `summary.json` and the table behind a replay.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde::Serialize;
 use skytide_core::port::store::{Committed, ViewReader};
@@ -70,6 +71,16 @@ impl Summary {
     pub async fn now(reader: &dyn ViewReader) -> Result<Self, ExportError> {
         let committed = super::committed(reader).await?;
         Self::read(reader, &committed).await
+    }
+
+    /// What to tell of an export to this folder.
+    pub fn told(&self, folder: &Path) -> String {
+        let rows: i64 = self.rows.values().sum();
+        let (folder, views) = (folder.display(), self.rows.len());
+        let (epoch, time) = (self.epoch, &self.time);
+        format!(
+            "exported {rows} rows of {views} views to {folder}, exact at epoch {epoch} ({time})"
+        )
     }
 
     /// The text of `summary.json`.

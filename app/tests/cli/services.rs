@@ -4,7 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use skytide_tests::copies::frames;
+use skytide_tests::relay::RelayServer;
+
+use crate::expected::compare;
 use crate::process::{Place, recording};
+use crate::replaying::plain;
 
 /// A relay that refuses every connection: nobody listens on this port of loopback.
 const NOWHERE: &str = "--firehose-url=ws://127.0.0.1:9";
@@ -90,7 +95,6 @@ fn two_processes_do_not_share_a_store_and_one_says_what_to_do() {
         ["serve"].as_slice(),
         &["index"],
         &["schedule"],
-        &["export", "out"],
         &["up", NOWHERE],
     ] {
         let ran = place.run(args);
@@ -131,4 +135,58 @@ fn serve_answers_from_what_a_replay_left() {
     );
     serve.signal("-TERM");
     assert_eq!(serve.end().0, Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_export_beside_a_running_system_is_of_one_commit() {
+    let place = Place::new();
+    let relay = RelayServer::start(frames(&plain()));
+    let url = format!("--firehose-url={}", relay.url());
+    let args = [
+        "up",
+        &url,
+        "--firehose-start=oldest",
+        "--firehose-tick-events-max=50",
+    ];
+    let loopback = "--api-address=127.0.0.1:0";
+    let (up, _) = Running::start(place.command(&[&args[..], &[loopback]].concat()));
+    loop {
+        // Each export compares its rows with the sums of the commit that it names.
+        let ran = place.run(&["export", "out"]);
+        assert!(ran.err.contains("has the store open"), "{ran:?}");
+        if ran.code == Some(0) {
+            let summary = std::fs::read_to_string(place.path().join("out/summary.json"));
+            if summary.expect("a summary").contains("\"frames\": 13833,") {
+                break;
+            }
+        } else {
+            assert!(ran.err.contains("nothing is counted yet"), "{ran:?}");
+        }
+    }
+    compare(&place.path().join("out"), "active_accounts_only");
+    up.signal("-TERM");
+    assert_eq!(up.end().0, Some(0));
+    let left = std::fs::read_dir(place.path().join("data")).expect("the folder");
+    let names = left.map(|entry| entry.expect("an entry").file_name().into_string());
+    let names: Vec<_> = names.map(|name| name.expect("text")).collect();
+    assert!(
+        !names.iter().any(|name| name.starts_with("export-")),
+        "{names:?}"
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn an_export_that_its_writer_cannot_write_is_told() {
+    let place = Place::new();
+    let (up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
+    let ran = place.run(&["export", "out"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(
+        ran.err.contains("because: nothing is counted yet"),
+        "{ran:?}"
+    );
+    up.signal("-TERM");
+    assert_eq!(up.end().0, Some(0));
 }
