@@ -1,4 +1,4 @@
-//! Recording a relay: its frames, as they come, into a file (`docs/tools.md`).
+//! Recording a relay: its frames, as they come, into a file (`docs/recordings.md`).
 //!
 //! The file is a row of whole zstd frames, one for each second or `CHUNK_BYTES`, so that a crash at any moment
 //! loses no more than the last of them, and a recording can be gone on with.

@@ -141,7 +141,7 @@ impl Counts {
         ]
     }
 
-    /// The counters of a tick, by name (`docs/tools.md`); those that are not zero.
+    /// The counters of a tick, by name (`docs/recordings.md`); those that are not zero.
     pub fn by_name(&self) -> BTreeMap<Box<str>, u64> {
         let plain = [
             ("frames", self.frames),

@@ -1,4 +1,4 @@
-//! The form of a recording: where a frame begins and ends (`docs/tools.md`).
+//! The form of a recording: where a frame begins and ends (`docs/recordings.md`).
 //!
 //! Each frame stands behind its length, four bytes, big- or little-endian. Nothing says which; the content does.
 
