@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::records::Gauges;
+use crate::records::{Drops, Gauges};
 
 /// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the line a second in the log.
 #[derive(Debug, Default)]
@@ -41,7 +43,15 @@ pub struct Metrics {
     pub events_pending: Gauge,
     /// 1 while what the store has already is computed again after a restart.
     pub catching_up: Gauge,
+    /// Inputs dropped, in whole or in part, by reason; those fed again after a restart included.
+    pub dropped: Family<Reason, Counter>,
     by_worker: Vec<(AtomicU64, AtomicU64)>,
+}
+
+/// Why something was dropped ([`DropReason`](skytide_core::event::DropReason), as text).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Reason {
+    reason: &'static str,
 }
 
 impl Metrics {
@@ -90,12 +100,19 @@ impl Metrics {
             "Events read, not fed",
             m.events_pending.clone(),
         );
+        registry.register("dropped", "Inputs dropped, by reason", m.dropped.clone());
         registry.register("catching_up", "1 during recovery", m.catching_up.clone());
         metrics
     }
 
-    /// Takes the sizes of one worker's state.
-    pub(crate) fn gauges(&self, worker: usize, gauges: Gauges) {
+    /// Takes the sizes of one worker's state, and what it dropped since it last told.
+    pub(crate) fn tell(&self, worker: usize, gauges: Gauges, drops: Drops) {
+        for (reason, count) in drops {
+            let reason = Reason {
+                reason: reason.as_str(),
+            };
+            self.dropped.get_or_create(&reason).inc_by(count);
+        }
         if let Some((records, accounts)) = self.by_worker.get(worker) {
             records.store(gauges.records, Ordering::Relaxed);
             accounts.store(gauges.accounts, Ordering::Relaxed);

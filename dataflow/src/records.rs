@@ -20,17 +20,17 @@ use skytide_core::id::{Cursor, Did};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 
-pub use state::{AccountPolicy, Gauges, LiveRecords};
+pub use state::{AccountPolicy, Drops, Gauges, LiveRecords};
 
 use crate::operators::on_tick::on_tick;
 use crate::types::{Clocks, Facts, Input, Time};
 
-/// The operator. `gauges` is told its size after each time.
+/// The operator. `tell` is told its size after each time, and what was dropped in it.
 pub fn live_records<'s>(
     inputs: StreamVec<'s, Time, Input>,
     clocks: Clocks<'s>,
     policy: AccountPolicy,
-    gauges: impl Fn(Gauges) + 'static,
+    tell: impl Fn(Gauges, Drops) + 'static,
 ) -> Facts<'s> {
     let mut state = LiveRecords::new(policy);
     on_tick(
@@ -45,9 +45,9 @@ pub fn live_records<'s>(
                     Input::Counts(counts) => state.count_all(counts),
                 }
             }
-            state.end_of_time(clock.now);
+            let drops = state.end_of_time(clock.now);
             facts.extend(state.take_facts().map(|(fact, diff)| (fact, time, diff)));
-            gauges(state.gauges());
+            tell(state.gauges(), drops);
         },
     )
 }

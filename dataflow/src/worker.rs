@@ -95,8 +95,8 @@ pub fn work(
         let inputs = scope.input_from(&mut inputs);
         let clocks = scope.input_from(&mut clocks);
         let metrics = setup.metrics.clone();
-        let gauges = move |gauges| metrics.gauges(index, gauges);
-        let facts = live_records(inputs, clocks.clone(), setup.policy, gauges);
+        let tell = move |gauges, drops| metrics.tell(index, gauges, drops);
+        let facts = live_records(inputs, clocks.clone(), setup.policy, tell);
         let built = graph::build(scope, (facts, clocks), &setup.wanted);
         let sink = rows.clone();
         built

@@ -262,6 +262,10 @@ impl Assembler {
 
     fn drop(&mut self, reason: DropReason, bytes: &Bytes) {
         self.counts.drop(reason, 1);
+        self.sample(reason, bytes);
+    }
+
+    fn sample(&mut self, reason: DropReason, bytes: &Bytes) {
         let told = &mut self.samples[reason as usize];
         if *told < SAMPLES_MAX {
             *told += 1;

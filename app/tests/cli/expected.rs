@@ -71,6 +71,9 @@ impl Export<'_> {
     fn summary(&self, expected: &Value, wanted: &Value) {
         let text = std::fs::read_to_string(self.folder.join("summary.json")).expect("a summary");
         let summary: Value = serde_json::from_str(&text).expect("JSON");
+        let missing = &expected["commit_facts"]["record_blocks_missing"];
+        let dropped = json!({ "record_missing": missing });
+        self.same("drops", summary["dropped"].clone(), &dropped);
         self.same(
             "frames",
             summary["frames"].clone(),

@@ -27,6 +27,9 @@ pub enum AccountPolicy {
     OpsOnly,
 }
 
+/// How often something was dropped, by reason.
+pub type Drops = BTreeMap<DropReason, u64>;
+
 /// Sizes of the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gauges {
@@ -49,6 +52,7 @@ pub struct LiveRecords {
     activity: ActivityCounts,
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
+    drops: Drops,
     facts: Vec<(Fact, i32)>,
 }
 
@@ -96,8 +100,7 @@ impl LiveRecords {
     }
 
     fn drop_many(&mut self, reason: DropReason, count: u32) {
-        let name = format!("dropped/{}", reason.as_str());
-        *self.counters.entry(name.into()).or_default() += u64::from(count);
+        *self.drops.entry(reason).or_default() += u64::from(count);
     }
 
     pub(super) fn count_all(&mut self, counts: BTreeMap<Box<str>, u64>) {
@@ -120,13 +123,14 @@ impl LiveRecords {
         );
     }
 
-    /// Closes the running time.
-    pub(super) fn end_of_time(&mut self, now: Timestamp) {
+    /// Closes the running time; answers what was dropped in it.
+    pub(super) fn end_of_time(&mut self, now: Timestamp) -> Drops {
         let Self {
             activity,
             collections,
             facts,
             counters,
+            drops,
             last_seen,
             dids,
             ..
@@ -138,6 +142,12 @@ impl LiveRecords {
         facts.extend(seen.map(|(did, at)| (Fact::LastSeen(dids.key(did).clone(), at), 1)));
         let counted = std::mem::take(counters).into_iter();
         facts.extend(counted.map(|(name, count)| (Fact::Counter(name, count), 1)));
+        let drops = std::mem::take(drops);
+        facts.extend(drops.iter().map(|(reason, &count)| {
+            let name = format!("dropped/{}", reason.as_str());
+            (Fact::Counter(name.into(), count), 1)
+        }));
+        drops
     }
 
     /// The facts since they were last taken.

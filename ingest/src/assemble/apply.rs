@@ -72,7 +72,11 @@ impl Assembler {
             return self.drop(DropReason::RevFuture, bytes);
         }
         for &reason in &commit.drops {
-            self.drop(reason, bytes);
+            match reason {
+                // Its operation goes on to the dataflow, which counts it if it applies the commit.
+                DropReason::RecordMissing => self.sample(reason, bytes),
+                _ => self.drop(reason, bytes),
+            }
         }
         if commit.too_big {
             self.drop(DropReason::CommitTooBig, bytes);

@@ -214,7 +214,7 @@ async fn whatever_the_log_fails_at_every_event_is_in_it_once() {
             assert_eq!(told, expected, "every {every}");
         }
         assert_eq!(stored.events.len(), expected.events.len(), "every {every}");
-        for name in ["frames", "events", "dropped/record_missing"] {
+        for name in ["frames", "frame_bytes", "events"] {
             assert_eq!(
                 stored.count(name),
                 expected.count(name),
