@@ -127,6 +127,7 @@ fn crates_know_only_what_they_may() {
         "skytide-dataflow",
         "skytide-scheduler",
         "skytide-api",
+        "skytide-simnet",
     ];
     let ours = [
         ("core", [].as_slice()),
@@ -134,6 +135,7 @@ fn crates_know_only_what_they_may() {
         ("dataflow", &["skytide-core"]),
         ("scheduler", &["skytide-core"]),
         ("api", &["skytide-core"]),
+        ("simnet", &["skytide-core"]),
         ("app", &app),
     ];
     for (name, allowed) in ours {
@@ -160,6 +162,9 @@ fn heavy_libraries_stay_where_they_belong() {
         ("axum", "api"),
         ("tokio-tungstenite", "ingest"),
         ("cron", "scheduler"),
+        ("async-nats", "app"),
+        ("mongodb", "app"),
+        ("reqwest", "app"),
         ("fjall", "app"),
         ("indicatif", "app"),
         ("dotenvy", "app"),

@@ -1,0 +1,1 @@
+//! A simulated network of real bytes, for the demo, tests and benchmarks.
