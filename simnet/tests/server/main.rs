@@ -1,0 +1,7 @@
+//! The servers over the network, as their clients see them.
+
+mod client;
+mod faults;
+mod frames;
+mod pace;
+mod stream;
