@@ -9,13 +9,15 @@
 //! A lane is a function of seed, plan and the connection's number alone. What is wrong with frames themselves is the
 //! network's business; here are the stream's rows of what can happen between two machines.
 //!
-//! A fault waits for a frame that brings a new number: a consumer that comes back names that number, and so gets everything behind
-//! it, once. Only [`Fault::Reset`] loses what is on its way, as it does in life.
+//! A fault happens before a frame that brings a new number: a consumer that comes back names the number before, and has had all that
+//! came without one. So nothing is lost or told twice; only [`Fault::Reset`] loses what is on its way, as it does in life.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::random::Random;
 
 /// Something that goes wrong with a connection or, [`Fault::SeqReset`], with the whole stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -147,7 +149,8 @@ impl FromStr for Fault {
 pub struct Step {
     /// On which connection; the first is 1, refused ones count. Does not matter to [`Fault::SeqReset`].
     pub connection: u64,
-    /// Behind so many frames of that connection (of the stream: [`Fault::SeqReset`]); at once: 0.
+    /// Behind so many frames of that connection (of the stream: [`Fault::SeqReset`]), before the next one that brings a
+    /// new number; 0: at once.
     pub frames: u64,
     /// What.
     pub fault: Fault,
@@ -271,7 +274,6 @@ impl Faults {
             refusals: own(refusals),
             rates: own(others),
             frames: 0,
-            open: true,
             due: VecDeque::new(),
         }
     }
@@ -285,8 +287,6 @@ pub(crate) struct Lane {
     refusals: Vec<(Fault, u32)>,
     rates: Vec<(Fault, u32)>,
     frames: u64,
-    /// Whether this is a moment at which something may happen.
-    open: bool,
     due: VecDeque<Fault>,
 }
 
@@ -300,19 +300,15 @@ impl Lane {
         by_chance(&mut self.random, &self.refusals)
     }
 
-    /// A frame went out. Does it bring a new number?
-    pub(crate) fn sent(&mut self, is_new: bool) {
+    /// A frame went out.
+    pub(crate) fn sent(&mut self) {
         self.frames += 1;
-        self.open = is_new;
         let chance = by_chance(&mut self.random, &self.rates);
         self.due.extend(chance);
     }
 
-    /// What happens now: only behind a frame that brought a new number, or before the first.
+    /// What happens now: at the beginning, or before a frame that brings a new number.
     pub(crate) fn take(&mut self) -> Option<Fault> {
-        if !self.open {
-            return None;
-        }
         let step = self.steps.pop_front_if(|step| step.frames <= self.frames);
         step.map(|step| step.fault).or_else(|| self.due.pop_front())
     }
@@ -330,28 +326,6 @@ fn by_chance(random: &mut Random, rates: &[(Fault, u32)]) -> Option<Fault> {
         }
     }
     None
-}
-
-/// A small generator (SplitMix64, <https://prng.di.unimi.it/splitmix64.c>).
-#[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
 }
 
 #[cfg(test)]
@@ -384,18 +358,18 @@ mod tests {
     }
 
     #[test]
-    fn a_step_waits_for_a_frame_with_a_new_number() {
+    fn a_step_is_due_behind_its_frames_until_it_is_taken() {
         let plan = Plan::default()
             .then(1, 2, Fault::Text)
+            .then(1, 2, Fault::Drop)
             .then(2, 1, Fault::Reset);
         let mut lane = Faults::new(plan).connection(1);
+        lane.sent();
         assert_eq!(lane.take(), None);
-        let mut fired = Vec::new();
-        for is_new in [true, false, false, true, true] {
-            lane.sent(is_new);
-            fired.push(lane.take());
-        }
-        assert_eq!(fired, [None, None, None, Some(Fault::Text), None]);
+        lane.sent();
+        lane.sent();
+        let due = [lane.take(), lane.take(), lane.take()];
+        assert_eq!(due, [Some(Fault::Text), Some(Fault::Drop), None]);
     }
 
     #[test]
@@ -409,7 +383,7 @@ mod tests {
         let drawn = |connection| {
             let mut lane = faults.connection(connection);
             let frames = (0..100_000).map(|_| {
-                lane.sent(true);
+                lane.sent();
                 lane.take()
             });
             frames.collect::<Vec<_>>()

@@ -12,16 +12,20 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, coding::CloseCode};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::message::{self, OVERSIZED_BYTES};
+use super::message::OVERSIZED_BYTES;
 use super::net::Net;
 use super::relay::Cursors;
 use super::window::{Begin, Kept, Next, Reader};
 use crate::faults::{Fault, Lane};
+use crate::{error, info};
 
 /// Frames that are sent together.
 const BATCH_FRAMES: usize = 128;
 /// Bytes that are sent together, unless one frame has more.
 const BATCH_BYTES: usize = 256 << 10;
+
+/// What a client is told that cannot follow.
+const TOO_SLOW: &str = "the stream could not keep up";
 
 /// A client with its stream.
 pub(super) struct Connection<'a> {
@@ -37,6 +41,15 @@ enum Flow {
     On,
     /// The client is gone, or nothing more is to be told.
     End,
+}
+
+/// What ended a stream.
+#[derive(Clone, Copy)]
+enum Ending {
+    /// A fault that was planned.
+    Planned(Fault),
+    /// An error frame of the network itself.
+    Error,
 }
 
 impl<'a> Connection<'a> {
@@ -60,11 +73,8 @@ impl<'a> Connection<'a> {
         let told = self.net.relay.cursors == Cursors::Told;
         match begin {
             Begin::Outdated(_) if told => {
-                let info = message::info(
-                    "OutdatedCursor",
-                    "the requested cursor is older than the window; it begins with its oldest frame",
-                );
-                self.send(info).await?;
+                let text = "the requested cursor is older than what there is";
+                self.send(info("OutdatedCursor", Some(text)).into()).await?;
             }
             Begin::Future if told => return self.refuse_future().await,
             Begin::Future => reader.seek_end(),
@@ -72,7 +82,7 @@ impl<'a> Connection<'a> {
         }
         while let Some(fault) = self.lane.take() {
             if let Flow::End = self.fire(fault).await? {
-                return self.linger(fault, reader).await;
+                return self.linger(Ending::Planned(fault), reader).await;
             }
         }
         loop {
@@ -91,8 +101,8 @@ impl<'a> Connection<'a> {
                     match sent {
                         Err(_) => return self.too_slow().await,
                         Ok(sent) => {
-                            if let Some(fault) = sent? {
-                                return self.linger(fault, reader).await;
+                            if let Some(ending) = sent? {
+                                return self.linger(ending, reader).await;
                             }
                         }
                     }
@@ -120,22 +130,28 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Sends frames, and what is planned between them; answers the fault that ended it.
+    /// Sends frames, and what is planned between them; answers what ended it.
     async fn batch(
         &mut self,
         frames: &[Kept],
         reader: &Reader<'_>,
-    ) -> Result<Option<Fault>, Error> {
+    ) -> Result<Option<Ending>, Error> {
         for (place, kept) in frames.iter().enumerate() {
-            self.socket
-                .feed(Message::Binary(kept.bytes.clone()))
-                .await?;
-            self.lane.sent(kept.is_new);
-            while let Some(fault) = self.lane.take() {
+            while kept.is_new
+                && let Some(fault) = self.lane.take()
+            {
                 if let Flow::End = self.fire(fault).await? {
-                    reader.give_back(frames.len() - place - 1);
-                    return Ok(Some(fault));
+                    reader.give_back(frames.len() - place);
+                    return Ok(Some(Ending::Planned(fault)));
                 }
+            }
+            let message = Message::Binary(kept.bytes.clone());
+            self.socket.feed(message).await?;
+            self.lane.sent();
+            if kept.is_error {
+                self.socket.flush().await?;
+                reader.end_with_error(frames.len() - place - 1);
+                return Ok(Some(Ending::Error));
             }
         }
         self.socket.flush().await?;
@@ -156,7 +172,8 @@ impl<'a> Connection<'a> {
 
     /// Lets something go wrong that was planned; what ends the stream is done by [`Self::linger`].
     async fn fire(&mut self, fault: Fault) -> Result<Flow, Error> {
-        let error = |name, text| message::error(name, text, fault == Fault::TypedError);
+        let t = (fault == Fault::TypedError).then_some("#info");
+        let error = |name, text| Bytes::from(error(name, Some(text), t));
         let (message, flow) = match fault {
             Fault::Garbage => (
                 Message::Binary(Bytes::from_static(b"\xff\x00these are no frames")),
@@ -169,7 +186,7 @@ impl<'a> Connection<'a> {
                 Flow::End,
             ),
             Fault::ConsumerTooSlow => (
-                Message::Binary(error("ConsumerTooSlow", "the stream could not keep up")),
+                Message::Binary(error("ConsumerTooSlow", TOO_SLOW)),
                 Flow::End,
             ),
             Fault::TypedError => (
@@ -189,9 +206,13 @@ impl<'a> Connection<'a> {
     }
 
     /// Ends the stream the way this fault does.
-    async fn linger(mut self, fault: Fault, reader: Reader<'_>) -> Result<(), Error> {
+    async fn linger(mut self, ending: Ending, reader: Reader<'_>) -> Result<(), Error> {
         // Whoever waits for readers does not wait for this one.
         drop(reader);
+        let fault = match ending {
+            Ending::Planned(fault) => fault,
+            Ending::Error => return self.close(CloseCode::Policy, "see the error").await,
+        };
         match fault {
             Fault::Stall => {
                 let mut stream = self.socket.into_inner();
@@ -211,8 +232,8 @@ impl<'a> Connection<'a> {
     }
 
     async fn refuse_future(&mut self) -> Result<(), Error> {
-        let error = message::error("FutureCursor", "cursor in the future", false);
-        self.send(error).await?;
+        let error = error("FutureCursor", Some("cursor in the future"), None);
+        self.send(error.into()).await?;
         self.close(CloseCode::Policy, "FutureCursor").await
     }
 
@@ -220,9 +241,9 @@ impl<'a> Connection<'a> {
     async fn too_slow(&mut self) -> Result<(), Error> {
         self.net.counts.too_slow.fetch_add(1, Ordering::Relaxed);
         let write_max = self.net.relay.write_max;
-        let error = message::error("ConsumerTooSlow", "the stream could not keep up", false);
+        let error = error("ConsumerTooSlow", Some(TOO_SLOW), None);
         let telling = async {
-            self.send(error).await?;
+            self.send(error.into()).await?;
             self.close(CloseCode::Policy, "ConsumerTooSlow").await
         };
         let told = timeout(write_max, telling).await;

@@ -1,8 +1,13 @@
 //! What the server serves: a network that makes one frame after the other, or frames that were made before.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use skytide_core::id::Did;
 use skytide_core::time::Timestamp;
+
+use crate::frame::Frame;
+use crate::network::Network;
 
 /// A frame on its way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +24,7 @@ pub struct Outgoing {
     pub bad: Option<&'static str>,
 }
 
-/// The hosting status of an account.
+/// What the servers know of an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// Who.
@@ -28,6 +33,8 @@ pub struct Person {
     pub handle: String,
     /// The name of its profile, if it has one.
     pub display_name: Option<String>,
+    /// The text of its profile, if it has one.
+    pub description: Option<String>,
     /// The CID of its picture, if it has one.
     pub avatar: Option<String>,
     /// Why it is not active: `deactivated`, `deleted`, `takendown`, `suspended`.
@@ -47,11 +54,11 @@ pub trait Feed: Send + 'static {
     /// Goes on behind the frame with this number, without making those before it.
     fn skip_to(&mut self, seq: u64);
 
-    /// The number of the newest frame that was made or skipped; 0: none.
-    fn newest_seq(&self) -> u64;
+    /// The number of the next frame; `None`: there is none.
+    fn next_seq(&self) -> Option<u64>;
 
     /// An account.
-    fn person(&self, did: &Did) -> Option<Person>;
+    fn person(&mut self, did: &Did) -> Option<Person>;
 
     /// Whose handle it is.
     fn did_of_handle(&self, handle: &str) -> Option<Did>;
@@ -69,8 +76,7 @@ pub trait Feed: Send + 'static {
 /// Frames that were made before, and nothing behind them: no accounts, no repos.
 #[derive(Clone, Debug, Default)]
 pub struct Prepared {
-    frames: std::collections::VecDeque<Outgoing>,
-    newest: u64,
+    frames: VecDeque<Outgoing>,
 }
 
 impl Prepared {
@@ -78,7 +84,6 @@ impl Prepared {
     pub fn new(frames: impl IntoIterator<Item = Outgoing>) -> Self {
         Self {
             frames: frames.into_iter().collect(),
-            newest: 0,
         }
     }
 }
@@ -89,21 +94,18 @@ impl Feed for Prepared {
     }
 
     fn next_frame(&mut self) -> Option<Outgoing> {
-        let frame = self.frames.pop_front()?;
-        self.newest = self.newest.max(frame.seq);
-        Some(frame)
+        self.frames.pop_front()
     }
 
     fn skip_to(&mut self, seq: u64) {
         while self.frames.pop_front_if(|it| it.seq <= seq).is_some() {}
-        self.newest = self.newest.max(seq);
     }
 
-    fn newest_seq(&self) -> u64 {
-        self.newest
+    fn next_seq(&self) -> Option<u64> {
+        self.frames.front().map(|frame| frame.seq)
     }
 
-    fn person(&self, _: &Did) -> Option<Person> {
+    fn person(&mut self, _: &Did) -> Option<Person> {
         None
     }
 
@@ -121,5 +123,69 @@ impl Feed for Prepared {
 
     fn latest_commit(&mut self, _: &Did) -> Option<(String, String)> {
         None
+    }
+}
+
+impl From<Frame> for Outgoing {
+    fn from(frame: Frame) -> Self {
+        Self {
+            seq: frame.seq,
+            time: frame.time,
+            bytes: frame.bytes,
+            events: frame.events.len() as u32,
+            bad: frame.bad.map(crate::bad::Kind::as_str),
+        }
+    }
+}
+
+impl Feed for Network {
+    fn next_time(&self) -> Option<Timestamp> {
+        self.peek_time()
+    }
+
+    fn next_frame(&mut self) -> Option<Outgoing> {
+        Self::next_frame(self).map(Outgoing::from)
+    }
+
+    fn skip_to(&mut self, seq: u64) {
+        Self::skip_to(self, seq);
+    }
+
+    fn next_seq(&self) -> Option<u64> {
+        self.peek_seq()
+    }
+
+    fn person(&mut self, did: &Did) -> Option<Person> {
+        let account = self.account(did)?;
+        Some(Person {
+            did: account.did,
+            handle: account.handle,
+            display_name: account.display_name,
+            description: account.description,
+            avatar: account.avatar,
+            status: account.status,
+            key: account.did_key,
+        })
+    }
+
+    fn did_of_handle(&self, handle: &str) -> Option<Did> {
+        Self::did_of_handle(self, handle)
+    }
+
+    fn dids_behind(&self, did: Option<&Did>, limit: usize) -> Vec<Did> {
+        let is_behind = |it: &Did| did.is_none_or(|did| it > did);
+        let mut dids: Vec<Did> = self.dids().filter(is_behind).collect();
+        dids.sort_unstable();
+        dids.truncate(limit);
+        dids
+    }
+
+    fn repo_car(&mut self, did: &Did) -> Option<Vec<u8>> {
+        Self::repo_car(self, did)
+    }
+
+    fn latest_commit(&mut self, did: &Did) -> Option<(String, String)> {
+        let (commit, rev) = Self::latest_commit(self, did)?;
+        Some((commit.to_string(), rev.to_string()))
     }
 }

@@ -1,57 +1,24 @@
-//! The frames that a relay makes itself: notes and errors; and the number in a frame.
+//! What a server has to know of the frames that it sends on: which are errors, and where their number stands.
 
 use bytes::Bytes;
 use skytide_core::cbor::{Error, Loose, Reader};
 
+use crate::cbor::Cbor;
+
 /// A message that is over every consumer's limit of 5,000,000 bytes.
 pub(super) const OVERSIZED_BYTES: usize = 5_000_001;
 
-/// `#info` with a name, as `OutdatedCursor`.
-pub(super) fn info(name: &str, message: &str) -> Bytes {
-    // {"t": "#info", "op": 1}, {"name": ..., "message": ...}
-    let mut frame = b"\xa2\x61t\x65#info\x62op\x01\xa2".to_vec();
-    for word in ["name", name, "message", message] {
-        text(&mut frame, word);
-    }
-    frame.into()
-}
-
-/// An error with a name, as `FutureCursor`. `typed`: its header has a `t`, which the protocol does not foresee.
-pub(super) fn error(name: &str, message: &str, typed: bool) -> Bytes {
-    // {"op": -1} or {"t": "#info", "op": -1}, {"error": ..., "message": ...}
-    let mut frame = match typed {
-        false => b"\xa1\x62op\x20\xa2".to_vec(),
-        true => b"\xa2\x61t\x65#info\x62op\x20\xa2".to_vec(),
-    };
-    for word in ["error", name, "message", message] {
-        text(&mut frame, word);
-    }
-    frame.into()
-}
-
-fn text(frame: &mut Vec<u8>, text: &str) {
-    head(frame, 0x60, text.len() as u64);
-    frame.extend_from_slice(text.as_bytes());
-}
-
-/// The head of an item in its shortest form (<https://www.rfc-editor.org/rfc/rfc8949#section-3>).
-fn head(frame: &mut Vec<u8>, major: u8, argument: u64) {
-    match argument {
-        0..24 => frame.push(major | argument as u8),
-        24..0x100 => frame.extend_from_slice(&[major | 24, argument as u8]),
-        0x100..0x1_0000 => {
-            frame.push(major | 25);
-            frame.extend_from_slice(&(argument as u16).to_be_bytes());
+/// Whether this is an error frame: a header whose `op` is below 0.
+pub(super) fn is_error(frame: &[u8]) -> bool {
+    let mut op = None;
+    let read = Reader::<Loose>::new(frame).map(|reader, key| {
+        if key != b"op" {
+            return reader.skip();
         }
-        0x1_0000..0x1_0000_0000 => {
-            frame.push(major | 26);
-            frame.extend_from_slice(&(argument as u32).to_be_bytes());
-        }
-        _ => {
-            frame.push(major | 27);
-            frame.extend_from_slice(&argument.to_be_bytes());
-        }
-    }
+        op = reader.integer()?;
+        Ok(())
+    });
+    read.is_ok() && op.is_some_and(|op| op < 0)
 }
 
 /// The same frame with its number lowered by `shift`, at least 1; as it is if it has none.
@@ -61,9 +28,10 @@ pub(super) fn renumbered(frame: &Bytes, shift: u64) -> Bytes {
     };
     let mut bytes = Vec::with_capacity(frame.len());
     bytes.extend_from_slice(&frame[..at]);
-    head(&mut bytes, 0, seq.saturating_sub(shift).max(1));
-    bytes.extend_from_slice(&frame[end..]);
-    bytes.into()
+    let mut bytes = Cbor(bytes);
+    bytes.uint(seq.saturating_sub(shift).max(1));
+    bytes.0.extend_from_slice(&frame[end..]);
+    bytes.0.into()
 }
 
 /// Where the number stands in a frame, and what it is.
@@ -88,17 +56,31 @@ fn number(frame: &[u8]) -> Result<Option<(usize, usize, u64)>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{error, info};
+
+    #[test]
+    fn an_error_frame_is_told_from_all_others() {
+        assert!(is_error(&error("FutureCursor", None, None)));
+        assert!(is_error(&error(
+            "InternalError",
+            Some("sorry"),
+            Some("#info")
+        )));
+        for frame in [
+            info("OutdatedCursor", None),
+            identity(1).to_vec(),
+            b"\xa1".to_vec(),
+        ] {
+            assert!(!is_error(&frame), "{frame:?}");
+        }
+    }
 
     /// `{"t": "#identity", "op": 1}, {"did": "did:web:a.example", "seq": SEQ, "time": "2026"}`
     fn identity(seq: u64) -> Bytes {
-        let mut frame = b"\xa2\x61t\x69#identity\x62op\x01\xa3".to_vec();
-        text(&mut frame, "did");
-        text(&mut frame, "did:web:a.example");
-        text(&mut frame, "seq");
-        head(&mut frame, 0, seq);
-        text(&mut frame, "time");
-        text(&mut frame, "2026");
-        frame.into()
+        let mut frame = Cbor(b"\xa2\x61t\x69#identity\x62op\x01".to_vec());
+        frame.map(3).text("did").text("did:web:a.example");
+        frame.text("seq").uint(seq).text("time").text("2026");
+        frame.0.into()
     }
 
     #[test]
@@ -116,7 +98,8 @@ mod tests {
 
     #[test]
     fn what_has_no_number_stays_as_it_is_and_no_number_is_below_1() {
-        for frame in [info("OutdatedCursor", "gone"), "??".into()] {
+        let info = info("OutdatedCursor", Some("gone")).into();
+        for frame in [info, Bytes::from_static(b"??")] {
             assert_eq!(renumbered(&frame, 7), frame);
         }
         assert_eq!(renumbered(&identity(3), 7), identity(1));

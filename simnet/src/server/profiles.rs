@@ -16,7 +16,7 @@ use super::feed::{Feed, Person};
 use super::net::Net;
 use super::problem::Problem;
 use super::query::Query;
-use crate::faults::Random;
+use crate::random::Random;
 
 /// Accounts of one request, at most.
 pub const ACTORS_MAX: usize = 25;
@@ -282,6 +282,9 @@ fn profile(person: &Person, url: &str) -> Value {
     });
     if let Some(name) = &person.display_name {
         profile["displayName"] = json!(name);
+    }
+    if let Some(text) = &person.description {
+        profile["description"] = json!(text);
     }
     if let Some(cid) = &person.avatar {
         let did = &person.did;

@@ -69,6 +69,8 @@ pub(super) struct Pump {
     began: Timestamp,
     /// What goes wrong with the stream as a whole.
     lane: Lane,
+    /// The network's newest number.
+    newest: u64,
     /// By how much numbers are lower than the network's.
     shift: u64,
     prepared: std::collections::VecDeque<Outgoing>,
@@ -96,6 +98,7 @@ impl Pump {
             began: plan.began.unwrap_or(now),
             plan,
             lane,
+            newest: 0,
             shift: 0,
             prepared: std::collections::VecDeque::new(),
             live: None,
@@ -121,31 +124,26 @@ impl Pump {
 
     /// Leaves out what was told before, and what is too old.
     fn skip(&mut self) {
-        let from = self.plan.from;
+        let mut skipped = self.plan.from;
+        if skipped > 0 {
+            self.net.feed(|feed| feed.skip_to(skipped));
+        }
         let oldest = self.plan.retention.map(|retention| {
             let ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
             Timestamp(self.history_until.0.saturating_sub(ms))
         });
-        let newest = self.net.feed(|feed| {
-            if from > 0 {
-                feed.skip_to(from);
-            }
-            feed.newest_seq()
-        });
-        let mut skipped = newest;
         // In small steps, so that it does not go much too far, and that others may ask.
         while let Some(oldest) = oldest
             && !self.stop.is_cancelled()
         {
             let more = self.net.feed(|feed| {
                 let is_old = feed.next_time().is_some_and(|time| time < oldest);
-                if is_old {
-                    feed.skip_to(feed.newest_seq() + SKIP_FRAMES);
-                }
-                is_old.then(|| feed.newest_seq())
+                let next = feed.next_seq().filter(|_| is_old)?;
+                feed.skip_to(next + SKIP_FRAMES);
+                Some(next + SKIP_FRAMES)
             });
             match more {
-                Some(newest) => skipped = newest,
+                Some(seq) => skipped = seq,
                 None => break,
             }
         }
@@ -265,11 +263,12 @@ impl Pump {
     }
 
     fn send(&mut self, frame: Outgoing) {
-        while let Some(fault) = self.lane.take() {
+        let is_new = frame.seq > self.newest;
+        self.newest = self.newest.max(frame.seq);
+        while is_new && let Some(fault) = self.lane.take() {
             self.begin_anew(fault, frame.seq);
         }
         let seq = frame.seq.saturating_sub(self.shift).max(1);
-        let is_new = seq > self.net.window.extent().newest_seq;
         let bytes = match self.shift {
             0 => frame.bytes.clone(),
             shift => renumbered(&frame.bytes, shift),
@@ -281,7 +280,7 @@ impl Pump {
         }
         self.net.counts.sent(&frame);
         self.net.window.push(seq, bytes);
-        self.lane.sent(is_new);
+        self.lane.sent();
     }
 
     /// The stream's numbers begin anew at 1 with the frame of this number.

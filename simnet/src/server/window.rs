@@ -17,6 +17,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use super::message;
+
 /// How much is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -42,6 +44,10 @@ pub(super) struct Kept {
     pub(super) bytes: Bytes,
     /// Whether it has a number above all before it.
     pub(super) is_new: bool,
+    /// Whether it is an error frame: a connection ends with it.
+    pub(super) is_error: bool,
+    /// Whether an error frame was sent to anyone.
+    was_sent: bool,
     /// The highest number so far.
     mark: u64,
     /// Bytes of the stream up to its end.
@@ -257,6 +263,16 @@ impl Reader<'_> {
         Next::Frames(next)
     }
 
+    /// The last one that was had, but for `count`, was an error frame; those were not sent.
+    pub(super) fn end_with_error(&self, count: usize) {
+        self.give_back(count);
+        let mut frames = self.window.lock();
+        let place = frames.readers[&self.id].checked_sub(frames.first + 1);
+        if let Some(kept) = place.and_then(|place| frames.kept.get_mut(place as usize)) {
+            kept.was_sent = true;
+        }
+    }
+
     /// Gives the last ones back: they were not sent.
     pub(super) fn give_back(&self, count: usize) {
         let mut frames = self.window.lock();
@@ -296,8 +312,10 @@ impl Frames {
     fn push(&mut self, seq: u64, bytes: Bytes) {
         let (newest, end) = (self.newest(), self.end() + bytes.len() as u64);
         self.kept.push_back(Kept {
-            bytes,
             is_new: seq > newest,
+            is_error: message::is_error(&bytes),
+            was_sent: false,
+            bytes,
             mark: seq.max(newest),
             end,
         });
@@ -326,14 +344,23 @@ impl Frames {
             Some(cursor) if cursor < self.gone => Begin::Outdated(oldest),
             Some(cursor) => {
                 let from = (oldest - self.first) as usize;
-                let mut place = self.behind(from, cursor);
-                // What came without a number of its own behind that frame was perhaps not had.
-                while place > from && !self.kept[place - 1].is_new {
-                    place -= 1;
-                }
-                Begin::At(self.first + place as u64)
+                let next = self.behind(from, cursor);
+                Begin::At(self.first + self.left_over(from, next) as u64)
             }
         }
+    }
+
+    /// Where the frames begin that a client lacks which has that before `next`. Frames without a new number were sent with the
+    /// one before them, unless an error frame ended the connection: then those behind it are left.
+    fn left_over(&self, from: usize, next: usize) -> usize {
+        let mut place = next;
+        while place > from && !self.kept[place - 1].is_new {
+            place -= 1;
+            if self.kept[place].was_sent {
+                return place + 1;
+            }
+        }
+        next
     }
 
     /// The first one from there on whose mark is above `cursor`; marks rise within an era only.

@@ -47,10 +47,27 @@ async fn a_cursor_is_exclusive_and_says_what_is_gone_or_has_not_come() {
 }
 
 #[tokio::test]
-async fn what_has_no_new_number_comes_again_with_the_frame_behind_which_it_came() {
+async fn what_has_no_new_number_was_had_with_the_frame_before() {
     let window = window(9, &[1, 2, 1, 2, 3]);
-    assert_eq!(read(&window, Some(2)).await, ("frames", vec![1, 2, 3]));
+    assert_eq!(read(&window, Some(2)).await, ("frames", vec![3]));
     assert_eq!(read(&window, Some(1)).await, ("frames", vec![2, 1, 2, 3]));
+    assert_eq!(read(&window, Some(3)).await, ("frames", vec![]));
+}
+
+#[tokio::test]
+async fn behind_an_error_frame_that_was_sent_comes_the_rest_once() {
+    let window = window(9, &[1, 2, 2]);
+    window.push(2, crate::error("InternalError", None, None).into());
+    push(&window, &[2, 3]);
+    assert_eq!(read(&window, Some(2)).await, ("frames", vec![3]));
+    let reader = window.reader();
+    reader.seek(Some(1)).await;
+    let Next::Frames(frames) = reader.next(9, 1_000, 9) else {
+        panic!("too slow");
+    };
+    assert!(frames[2].is_error);
+    reader.end_with_error(2);
+    assert_eq!(read(&window, Some(2)).await, ("frames", vec![2, 3]));
     assert_eq!(read(&window, Some(3)).await, ("frames", vec![]));
 }
 
