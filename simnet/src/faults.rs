@@ -17,7 +17,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::random::Random;
+use crate::random::{Random, mix};
 
 /// Something that goes wrong with a connection or, [`Fault::SeqReset`], with the whole stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -269,7 +269,7 @@ impl Faults {
         let (refusals, others) = rates.partition::<Vec<_>, _>(|(fault, _)| fault.is_refusal());
         let own = |rates: Vec<(&Fault, &u32)>| rates.into_iter().map(|(a, b)| (*a, *b)).collect();
         Lane {
-            random: Random::new(self.plan.seed ^ number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
+            random: Random::new(mix(&[self.plan.seed, number])),
             steps: steps.into(),
             refusals: own(refusals),
             rates: own(others),
