@@ -21,8 +21,8 @@ const LATER: [DropReason; 6] = [
     DropReason::DeleteUnknown,
 ];
 
-/// What ingest writes and counts.
-fn ingest(frames: &[Frame], options: &Options) -> (Vec<Event>, BTreeMap<String, u64>) {
+/// The log that ingest writes.
+pub(super) fn messages(frames: &[Frame], options: &Options) -> Vec<Message> {
     let setup = Setup {
         host: options.host.clone(),
         verify: Verify::Blocks,
@@ -35,15 +35,22 @@ fn ingest(frames: &[Frame], options: &Options) -> (Vec<Event>, BTreeMap<String, 
         assembler.frame(frame.bytes.clone());
     }
     assembler.tick(true);
+    let cuts = assembler.take_cuts().into_iter();
+    cuts.flat_map(|cut| cut.messages).collect()
+}
+
+/// What ingest writes and counts.
+fn ingest(frames: &[Frame], options: &Options) -> (Vec<Event>, BTreeMap<String, u64>) {
     let (mut events, mut counts) = (Vec::new(), BTreeMap::new());
-    for cut in assembler.take_cuts() {
-        for (name, count) in &cut.tick.counts {
-            *counts.entry(name.to_string()).or_default() += count;
+    for message in messages(frames, options) {
+        match message {
+            Message::Event(event) => events.push(event),
+            Message::Tick(tick) => {
+                for (name, count) in tick.counts {
+                    *counts.entry(name.into()).or_default() += count;
+                }
+            }
         }
-        events.extend(cut.messages.into_iter().filter_map(|message| match message {
-            Message::Event(event) => Some(event),
-            Message::Tick(_) => None,
-        }));
     }
     (events, counts)
 }
@@ -59,7 +66,10 @@ fn compare(options: Options) -> Vec<Frame> {
         expected.remove(&format!("dropped/{}", reason.as_str()));
     }
     let seed = options.seed;
-    for (ours, theirs) in events.iter().zip(frames.iter().flat_map(|frame| &frame.events)) {
+    for (ours, theirs) in events
+        .iter()
+        .zip(frames.iter().flat_map(|frame| &frame.events))
+    {
         assert_eq!(ours, theirs, "seed {seed}");
     }
     assert_eq!(counts, expected, "seed {seed}");
@@ -85,6 +95,9 @@ fn every_kind_of_bad_input_comes_and_is_counted_as_told() {
             }
         }
     }
-    let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !fired.contains_key(kind)).collect();
+    let missing: Vec<_> = Kind::ALL
+        .iter()
+        .filter(|kind| !fired.contains_key(kind))
+        .collect();
     assert!(missing.is_empty(), "never came: {missing:?}");
 }
