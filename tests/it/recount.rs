@@ -15,8 +15,9 @@
 //!
 //! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
 
+mod by_hand;
 mod crowd;
-mod harness;
+pub(crate) mod harness;
 mod logs;
 
 use std::collections::BTreeMap;
