@@ -217,7 +217,10 @@ pub fn read() -> Result<Invocation, Failure> {
         .try_get_matches()
         .map_err(|error| with_origin(error, &environment))?;
     let cli = Cli::from_arg_matches_mut(&mut matches.clone())?;
-    let (_, matches) = matches.remove_subcommand().expect("a command is required");
+    // A command may have commands of its own: the innermost has the options.
+    while let Some((_, inner)) = matches.remove_subcommand() {
+        matches = inner;
+    }
     Ok(Invocation {
         command: cli.command,
         matches,

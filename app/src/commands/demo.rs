@@ -103,12 +103,13 @@ async fn serve(origin: &Origin, data: &Data, clock: Arc<dyn Clock>) -> Result<Se
     let newest = data.log.newest_tick().await;
     let newest = newest.map_err(|why| Failure::because("the log could not be read", why))?;
     let cursor = newest.map_or(0, |(_, tick)| tick.cursor.0);
+    let backlog = Duration::from_millis(origin.backlog_ms);
     let options = Options {
         began: Some(Timestamp(origin.began_ms)),
-        backlog: Duration::from_millis(origin.backlog_ms),
+        backlog,
         from: cursor.saturating_sub(LOOKBACK_FRAMES),
-        // A demo that has not begun to read lacks nothing.
-        retention: (cursor > 0).then_some(RETENTION),
+        // Nothing is left out of a beginning, even if it is longer than the pauses that are made up for.
+        retention: (cursor > 0 && backlog < RETENTION).then_some(RETENTION),
         ..Options::default()
     };
     let network = Network::new(origin.network(bad::Rates::none()));
