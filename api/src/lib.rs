@@ -16,6 +16,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod params;
+mod probe;
 mod problem;
 mod routes;
 mod server;
@@ -24,6 +25,7 @@ mod subject;
 mod velocity;
 
 pub use openapi::describe;
+pub use probe::{Probe, ProbeState, probe_router};
 pub use server::{Limits, Options, ServeError, Server, run};
 pub use state::{ApiState, Health, Part};
 
