@@ -2,6 +2,7 @@
 
 mod contract;
 mod damage;
+mod deploy;
 mod ingest;
 mod recount;
 mod tidy;
