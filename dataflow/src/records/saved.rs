@@ -15,8 +15,6 @@ mod content;
 mod load;
 mod save;
 
-pub(crate) use bytes::Unreadable;
-
 /// Number of the section's format; it stands first.
 const FORMAT: u8 = 1;
 

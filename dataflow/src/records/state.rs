@@ -29,6 +29,17 @@ pub enum AccountPolicy {
     OpsOnly,
 }
 
+impl AccountPolicy {
+    /// The name of the option's value. Part of stored formats.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ActiveAccountsOnly => "active_accounts_only",
+            Self::DeletedAccountsRemoved => "deleted_accounts_removed",
+            Self::OpsOnly => "ops_only",
+        }
+    }
+}
+
 /// How often something was dropped, by reason.
 pub type Drops = BTreeMap<DropReason, u64>;
 
