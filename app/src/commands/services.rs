@@ -57,8 +57,7 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
     ));
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
     services.start("ingest", read(config, &data, source, context));
-    let (log, store) = (data.log.clone(), data.store());
-    let counting = dataflow::run(flow, log, store, counted, stop.clone());
+    let counting = dataflow::run(flow, data.ports(), counted, stop.clone());
     services.start("the dataflow", counting);
     services.start("the scheduler", jobs.run(stop.clone()));
     services.start("exports", exports(&data, stop.clone()));
@@ -88,12 +87,9 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
     let flow = options::dataflow(config);
     let counted = Shared::default().dataflow_metrics(&flow);
-    let (log, store) = (data.log.clone(), data.store());
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
-    services.start(
-        "the dataflow",
-        dataflow::run(flow, log, store, counted, stop),
-    );
+    let counting = dataflow::run(flow, data.ports(), counted, stop);
+    services.start("the dataflow", counting);
     services.until_one_ends().await
 }
 

@@ -204,9 +204,18 @@ impl ViewStore for EmbeddedStore {
         })
         .await
     }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        self.blocking(Shared::sync).await
+    }
 }
 
 impl Shared {
+    fn sync(&self) -> Result<(), StoreError> {
+        let synced = self.database.persist(PersistMode::SyncAll);
+        synced.map_err(failed("sync its journal"))
+    }
+
     fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
