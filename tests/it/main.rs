@@ -5,5 +5,6 @@ mod damage;
 mod deploy;
 mod ingest;
 mod recount;
+mod simnet;
 mod tidy;
 mod vectors;

@@ -38,16 +38,16 @@ fn bytes(name: &str) -> Vec<u8> {
     packed
 }
 
-fn text(name: &str) -> String {
+pub(crate) fn text(name: &str) -> String {
     String::from_utf8(bytes(name)).expect(name)
 }
 
-fn json(name: &str) -> Json {
+pub(crate) fn json(name: &str) -> Json {
     serde_json::from_str(&text(name)).expect(name)
 }
 
 /// The items of a JSON list.
-fn list(json: &Json) -> &[Json] {
+pub(crate) fn list(json: &Json) -> &[Json] {
     json.as_array().expect("a list")
 }
 

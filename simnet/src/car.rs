@@ -1,0 +1,55 @@
+//! CAR version 1, written (<https://ipld.io/specs/transport/car/carv1/>).
+
+use skytide_core::id::Cid;
+
+use crate::cbor::{Cbor, Digest};
+
+/// A CAR in the making.
+#[derive(Clone, Debug)]
+pub struct Car(Vec<u8>);
+
+/// What stands in front of a DAG-CBOR block's SHA-256 in its binary CID.
+const CID_HEAD: [u8; 4] = [1, 0x71, 0x12, 0x20];
+
+impl Car {
+    /// A CAR with one root and no blocks.
+    pub fn new(root: &Digest) -> Self {
+        Self::with_roots(&[*root])
+    }
+
+    /// A CAR with any number of roots and no blocks.
+    pub fn with_roots(roots: &[Digest]) -> Self {
+        let mut header = Cbor::with_capacity(64);
+        header.map(2).text("roots").list(roots.len());
+        for root in roots {
+            header.link(root);
+        }
+        header.text("version").uint(1);
+        let mut car = Self(Vec::with_capacity(6_000));
+        car.length(header.0.len());
+        car.0.extend_from_slice(&header.0);
+        car
+    }
+
+    /// Appends a DAG-CBOR block under the SHA-256 that it has, or is said to have.
+    pub fn block(&mut self, digest: &Digest, data: &[u8]) {
+        self.length(Cid::LENGTH + data.len());
+        self.0.extend(CID_HEAD);
+        self.0.extend_from_slice(digest);
+        self.0.extend_from_slice(data);
+    }
+
+    /// The bytes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// A length as unsigned LEB128.
+    fn length(&mut self, mut length: usize) {
+        while length >= 0x80 {
+            self.0.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        self.0.push(length as u8);
+    }
+}

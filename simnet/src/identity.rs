@@ -1,0 +1,178 @@
+//! Who an account is: its key, its DID, its handle. All follow from the network's seed and the account's number.
+//!
+//! A signed network's DIDs are made as the PLC directory makes them (<https://web.plc.directory/spec/v0.1/did-plc>): the
+//! first 24 characters of the base32 SHA-256 of the signed genesis operation, which names the account's key (k256), one
+//! rotation key for the whole network, the first handle and the PDS. An unsigned network saves the key arithmetic: its
+//! DIDs are the same hash over the seed and the number, and its accounts have keys that sign nothing.
+
+use data_encoding::BASE32_NOPAD;
+use k256::ecdsa::signature::Signer;
+use k256::ecdsa::{Signature, SigningKey};
+use skytide_core::id::Did;
+
+use crate::cbor::{Cbor, Digest, digest};
+use crate::random::mix;
+use crate::words::names;
+
+/// Signs for one account.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) did: Did,
+    /// `None` in an unsigned network.
+    key: Option<SigningKey>,
+}
+
+/// Draws the identities of a network.
+#[derive(Clone, Debug)]
+pub(crate) struct Registry {
+    seed: u64,
+    /// The key of the network's PDS, which may change what its DIDs say. `None` in an unsigned network.
+    rotation: Option<SigningKey>,
+}
+
+/// The domain of all handles: reserved for examples (<https://www.rfc-editor.org/rfc/rfc2606>).
+pub(crate) const DOMAIN: &str = "sky.example";
+/// Where all accounts of the network are hosted, as their DIDs say.
+pub(crate) const PDS: &str = "https://pds.sky.example";
+/// What a commit of an unsigned network has in place of a signature.
+const NO_SIGNATURE: [u8; 64] = [0; 64];
+
+impl Registry {
+    pub(crate) fn new(seed: u64, signed: bool) -> Self {
+        Self {
+            seed,
+            rotation: signed.then(|| secret(seed, u64::MAX)),
+        }
+    }
+
+    /// The identity of an account.
+    pub(crate) fn identity(&self, account: u32) -> Identity {
+        let Some(rotation) = &self.rotation else {
+            let did = plc(&digest(format!("{:016x} {account}", self.seed).as_bytes()));
+            return Identity { did, key: None };
+        };
+        let key = secret(self.seed, u64::from(account));
+        let (unsigned, signed) = (
+            genesis(&key, rotation, &handle(account, 0), None),
+            |sig: &str| genesis(&key, rotation, &handle(account, 0), Some(sig)),
+        );
+        let signature = data_encoding::BASE64URL_NOPAD.encode(&sign(rotation, &unsigned));
+        let did = plc(&digest(&signed(&signature)));
+        Identity {
+            did,
+            key: Some(key),
+        }
+    }
+
+    /// The account's key as a `did:key`, also where nothing is signed.
+    pub(crate) fn did_key(&self, account: u32) -> String {
+        did_key(&secret(self.seed, u64::from(account)))
+    }
+}
+
+impl Identity {
+    /// The signature of a commit: ECDSA over SHA-256, deterministic (RFC 6979), the lower `s`
+    /// (<https://atproto.com/specs/cryptography#ecdsa-signature-malleability>).
+    pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; 64] {
+        self.key
+            .as_ref()
+            .map_or(NO_SIGNATURE, |key| sign(key, bytes))
+    }
+}
+
+fn sign(key: &SigningKey, bytes: &[u8]) -> [u8; 64] {
+    let signature: Signature = key.sign(bytes);
+    signature.normalize_s().to_bytes().into()
+}
+
+/// A private key; a hash is one but for a chance of about 2^-128.
+fn secret(seed: u64, account: u64) -> SigningKey {
+    let hash = digest(format!("key {seed:016x} {account}").as_bytes());
+    SigningKey::from_slice(&hash).expect("a hash is below the order of the curve")
+}
+
+fn plc(hash: &Digest) -> Did {
+    let text = BASE32_NOPAD.encode(hash).to_ascii_lowercase();
+    let did = format!("did:plc:{}", &text[..24]);
+    did.parse().expect("base32 makes a DID")
+}
+
+fn genesis(key: &SigningKey, rotation: &SigningKey, handle: &str, sig: Option<&str>) -> Vec<u8> {
+    let mut cbor = Cbor::with_capacity(400);
+    cbor.map(if sig.is_some() { 7 } else { 6 });
+    if let Some(sig) = sig {
+        cbor.text("sig").text(sig);
+    }
+    cbor.text("prev").null().text("type").text("plc_operation");
+    cbor.text("services").map(1).text("atproto_pds").map(2);
+    cbor.text("type").text("AtprotoPersonalDataServer");
+    cbor.text("endpoint").text(PDS);
+    cbor.text("alsoKnownAs")
+        .list(1)
+        .text(&format!("at://{handle}"));
+    cbor.text("rotationKeys").list(1).text(&did_key(rotation));
+    cbor.text("verificationMethods").map(1);
+    cbor.text("atproto").text(&did_key(key));
+    cbor.0
+}
+
+/// A public key as a `did:key` (<https://atproto.com/specs/cryptography#public-key-encoding>).
+pub(crate) fn did_key(key: &SigningKey) -> String {
+    let point = key.verifying_key().to_sec1_point(true);
+    let mut bytes = vec![0xe7, 0x01];
+    bytes.extend_from_slice(point.as_bytes());
+    format!("did:key:z{}", base58(&bytes))
+}
+
+/// Base58 with the alphabet of Bitcoin (<https://datatracker.ietf.org/doc/html/draft-msporny-base58-03>).
+fn base58(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+    let mut digits: Vec<u8> = Vec::new();
+    for &byte in bytes {
+        let mut carry = u32::from(byte);
+        for digit in &mut digits {
+            carry += u32::from(*digit) << 8;
+            *digit = (carry % 58) as u8;
+            carry /= 58;
+        }
+        while carry > 0 {
+            digits.push((carry % 58) as u8);
+            carry /= 58;
+        }
+    }
+    let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+    let digits = std::iter::repeat_n(0, zeros).chain(digits.into_iter().rev());
+    digits
+        .map(|digit| char::from(ALPHABET[usize::from(digit)]))
+        .collect()
+}
+
+/// The handle of an account after so many changes.
+pub(crate) fn handle(account: u32, changes: u16) -> String {
+    let name = names::handle(mix(&[u64::from(account), u64::from(changes)]));
+    format!("{name}-{account}.{DOMAIN}")
+}
+
+/// The account that a handle would belong to.
+pub(crate) fn account_of_handle(handle: &str) -> Option<u32> {
+    let label = handle.strip_suffix(DOMAIN)?.strip_suffix('.')?;
+    label.rsplit_once('-')?.1.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_did_belongs_to_its_key_and_an_account_to_its_handle() {
+        let registry = Registry::new(1, true);
+        let one = registry.identity(1);
+        assert_eq!(one.did, registry.identity(1).did);
+        assert_ne!(one.did, registry.identity(2).did);
+        assert_ne!(one.did, Registry::new(2, true).identity(1).did);
+        assert_ne!(one.did, Registry::new(1, false).identity(1).did);
+        assert_eq!(account_of_handle(&handle(714, 3)), Some(714));
+        assert_eq!(account_of_handle("ana-714.elsewhere.example"), None);
+        assert_ne!(handle(714, 0), handle(714, 1));
+    }
+}

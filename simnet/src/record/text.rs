@@ -1,0 +1,123 @@
+//! What is written in a post, and which stretches of it are a tag, a link or a mention.
+
+use skytide_core::id::Did;
+
+use crate::random::{Random, mix};
+use crate::words::{self, Lang, tongue};
+use crate::world::World;
+use crate::world::cast::Post;
+
+/// A text with its features, by byte range (<https://docs.bsky.app/docs/advanced-guides/post-richtext>).
+#[derive(Debug, Default)]
+pub(super) struct Text {
+    pub(super) text: String,
+    pub(super) features: Vec<(std::ops::Range<usize>, Feature)>,
+}
+
+#[derive(Debug)]
+pub(super) enum Feature {
+    Tag(String),
+    Link(String),
+    Mention(Did),
+}
+
+/// Hashtags and domains that are always about have numbers from here on; stories have those below.
+const STANDING: u32 = 1 << 24;
+
+impl Text {
+    /// The text of a post's version; the random numbers go on behind it.
+    pub(super) fn write(world: &World, post: &Post, random: &mut Random) -> Self {
+        let mut text = Self::default();
+        let tongue = tongue(post.lang);
+        let words = (random.normal() * 0.75 + 2.35).exp().clamp(1.0, 48.0) as u64;
+        if post.parent != crate::world::cast::NONE && random.percent(8) {
+            text.mention(world, random);
+        }
+        for word in 0..words {
+            text.space(tongue.space);
+            tongue.word(random, &mut text.text);
+            if word > 3 && random.percent(9) {
+                text.text.push_str(tongue.stop);
+            }
+        }
+        text.text.push_str(tongue.stop);
+        if random.percent(14) {
+            text.text
+                .push_str(random.pick(&[" 🙂", " ✨", " 😂", " 🎉"]));
+        }
+        text.links_and_tags(world, post, random);
+        text
+    }
+
+    fn links_and_tags(&mut self, world: &World, post: &Post, random: &mut Random) {
+        let seed = world.options.seed;
+        if post.story > 0 {
+            if random.percent(85) {
+                self.tag(words::hashtag(seed, post.story, post.lang));
+            }
+            if random.percent(25) {
+                self.link(story_link(seed, post.story, post.lang));
+            }
+        } else if random.percent(7) {
+            for _ in 0..1 + random.below(3) {
+                let number = STANDING + random.zipf(800) as u32;
+                self.tag(words::hashtag(seed, number, post.lang));
+            }
+        } else if random.percent(4) {
+            self.link(standing_link(seed, random));
+        }
+    }
+
+    fn space(&mut self, space: &str) {
+        if !self.text.is_empty() {
+            self.text.push_str(space);
+        }
+    }
+
+    fn tag(&mut self, tag: String) {
+        self.space(" ");
+        let begin = self.text.len();
+        self.text.push('#');
+        self.text.push_str(&tag);
+        self.features
+            .push((begin..self.text.len(), Feature::Tag(tag)));
+    }
+
+    /// The text shows a link without its scheme, as clients do.
+    fn link(&mut self, uri: String) {
+        self.space(" ");
+        let begin = self.text.len();
+        let shown = uri.split_once("://").map_or(uri.as_str(), |(_, rest)| rest);
+        self.text.extend(shown.chars().take(28));
+        self.features
+            .push((begin..self.text.len(), Feature::Link(uri)));
+    }
+
+    fn mention(&mut self, world: &World, random: &mut Random) {
+        let account = random.below(u64::from(world.options.accounts.max(1))) as u32;
+        let begin = self.text.len();
+        self.text.push('@');
+        self.text.push_str(&crate::identity::handle(account, 0));
+        let did = world.accounts[account as usize].identity.did.clone();
+        self.features
+            .push((begin..self.text.len(), Feature::Mention(did)));
+    }
+}
+
+/// The link that everybody shares of a story.
+pub(super) fn story_link(seed: u64, story: u32, lang: Lang) -> String {
+    let mut random = Random::new(mix(&[seed, 13, u64::from(story), u64::from(lang)]));
+    let domain = words::domain(seed, STANDING + random.zipf(40) as u32);
+    format!("https://{domain}/{}/{}", 2026, random.below(1_000_000))
+}
+
+/// A link to anything: few domains have most of them.
+pub(super) fn standing_link(seed: u64, random: &mut Random) -> String {
+    let domain = words::domain(seed, STANDING + random.zipf(600) as u32);
+    let page = if random.percent(25) {
+        random.zipf(40)
+    } else {
+        random.below(1 << 40)
+    };
+    format!("https://{domain}/p/{page:x}")
+}

@@ -1,0 +1,334 @@
+//! Real commits.
+
+use std::collections::BTreeMap;
+
+use skytide_core::event::{Action, Body, DropReason, Moved, Op};
+use skytide_core::id::{Cid, Tid};
+
+use super::{Scene, commit_block, root, take_tree};
+use crate::bad::Kind;
+use crate::car::Car;
+use crate::cbor::{Cbor, Digest, digest};
+use crate::content::Content;
+use crate::envelope::{self, Header, Line};
+use crate::frame::Frame;
+use crate::mst::Tree;
+use crate::record;
+use crate::truth::Expected;
+use crate::world::cast::Rec;
+use crate::world::{Step, World};
+
+/// One operation with its record.
+struct Made {
+    action: Action,
+    rec: Rec,
+    line: Line,
+    bytes: Option<Vec<u8>>,
+    content: Content,
+}
+
+/// A commit of operations.
+pub(super) fn commit(world: &mut World, scene: &Scene<'_>, account: u32, steps: &[Step]) -> Frame {
+    let mut tree = take_tree(world, account);
+    let before = tree.root();
+    let since = world.accounts[account as usize].rev;
+    let mut made: Vec<Made> = Vec::with_capacity(steps.len());
+    for step in steps {
+        let next = make(world, account, step, &mut tree, &made);
+        made.push(next);
+    }
+    world.apply(scene.plan);
+    let rev = world.accounts[account as usize].rev;
+    let kind = scene.plan.bad;
+    if kind == Some(Kind::RecordMissing) {
+        made.iter_mut().for_each(lose);
+    }
+    if kind == Some(Kind::PathGone) {
+        lose(&mut made[0]);
+    }
+    let changed = Changed {
+        account,
+        rev,
+        since,
+        before,
+    };
+    let (commit, blocks) = changed.blocks(world, scene, &mut tree, &made);
+    world.accounts[account as usize].tree = Some(tree);
+    changed.frame(world, scene, made, (commit, &blocks))
+}
+
+/// Leaves the block of a record out.
+fn lose(made: &mut Made) {
+    made.bytes = None;
+    made.content = Content::Unknown;
+}
+
+fn make(world: &mut World, account: u32, step: &Step, tree: &mut Tree, earlier: &[Made]) -> Made {
+    let Step { action, rec } = *step;
+    let path = rec.path();
+    let written = (action != Action::Delete).then(|| record::render(world, account, rec));
+    let cid = written.as_ref().map(|(bytes, _)| digest(bytes));
+    if rec.class == crate::world::cast::Class::Post
+        && let Some(digest) = cid
+    {
+        let post = &mut world.posts[rec.subject as usize];
+        if post.version == rec.version {
+            post.digest = Some(digest);
+        }
+    }
+    let old = match &cid {
+        Some(digest) => tree.insert(path.as_bytes(), *digest),
+        None => tree.remove(path.as_bytes()),
+    };
+    let mut prev = old.expect("a whole tree");
+    if earlier.iter().any(|made| made.line.path == path) {
+        prev = None;
+    }
+    let action_text = envelope::action(action);
+    let (bytes, content) = written.map_or((None, Content::Unknown), |(bytes, content)| {
+        (Some(bytes), content)
+    });
+    Made {
+        action,
+        rec,
+        line: Line {
+            action: action_text,
+            path,
+            cid,
+            prev,
+        },
+        bytes,
+        content,
+    }
+}
+
+/// A repo before and after.
+struct Changed {
+    account: u32,
+    rev: Tid,
+    since: Tid,
+    before: Digest,
+}
+
+impl Changed {
+    /// The commit's hash, and the CAR.
+    fn blocks(
+        &self,
+        world: &World,
+        scene: &Scene<'_>,
+        tree: &mut Tree,
+        made: &[Made],
+    ) -> (Digest, Vec<u8>) {
+        let keys: Vec<&[u8]> = made.iter().map(|made| made.line.path.as_bytes()).collect();
+        let mut blocks: Vec<(Digest, Vec<u8>)> = Vec::with_capacity(16);
+        let mut records = BTreeMap::new();
+        for made in made {
+            if let (Some(digest), Some(bytes)) = (made.line.cid, &made.bytes)
+                && records.insert(digest, ()).is_none()
+            {
+                blocks.push((digest, bytes.clone()));
+            }
+        }
+        let proof = tree.prove(&keys, |digest, block| {
+            blocks.push((*digest, block.to_vec()))
+        });
+        let data = proof.expect("a whole tree");
+        let (commit, block) = commit_block(world, self.account, self.rev, &data);
+        // Mostly the last one, as the PDS of the network write it; sometimes the first.
+        let place = if commit[0] < 24 { 0 } else { blocks.len() };
+        blocks.insert(place, (commit, block));
+        extend(&mut blocks, scene.plan.bad);
+        let mut car = Car::new(&commit);
+        for (digest, block) in &blocks {
+            car.block(digest, block);
+        }
+        (commit, car.into_bytes())
+    }
+
+    fn frame(
+        &self,
+        world: &World,
+        scene: &Scene<'_>,
+        made: Vec<Made>,
+        (commit, blocks): (Digest, &[u8]),
+    ) -> Frame {
+        let kind = scene.plan.bad;
+        let since = match kind {
+            Some(Kind::SinceOther) => Tid(self.since.0 - (7 << 10)),
+            _ => self.since,
+        };
+        let prev_data = match kind {
+            Some(Kind::PrevDataOther) => commit,
+            _ => self.before,
+        };
+        let too_big = kind == Some(Kind::TooBig);
+        let mut ops: Vec<Line> = made.iter().map(|made| made.line.clone()).collect();
+        ops.extend(bad_line(kind));
+        if too_big {
+            ops.clear();
+        }
+        let did = world.accounts[self.account as usize].identity.did.clone();
+        let bytes = did.with_str(|did| {
+            let message = envelope::Commit {
+                header: match kind {
+                    Some(Kind::HeaderOrder) => Header::OpFirst,
+                    Some(Kind::FieldsUnknown) => Header::Extended,
+                    _ => Header::Usual,
+                },
+                ops,
+                rev: &self.rev.to_string(),
+                seq: scene.plan.seq,
+                repo: Some(did),
+                time: &scene.stamp,
+                since: Some(&since.to_string()),
+                blocks: match kind {
+                    Some(Kind::TooBig) => Some(&[]),
+                    Some(Kind::BlocksAbsent) => None,
+                    _ => Some(blocks),
+                },
+                commit,
+                too_big,
+                prev_data: Some(prev_data),
+            };
+            message.write()
+        });
+        let mut frame = scene.frame(bytes, expected(kind, &made));
+        if too_big || kind == Some(Kind::BlocksAbsent) {
+            let (rev, why) = (self.rev, Moved::TooBig);
+            frame
+                .events
+                .push(scene.event(world, &did, 0, Body::Moved { rev, why }));
+            frame.contents.push(Content::Unknown);
+        } else {
+            for (index, made) in (0..).zip(made) {
+                let op = Op {
+                    rev: self.rev,
+                    since: Some(since),
+                    action: made.action,
+                    collection: made.rec.class.collection().parse().expect("an NSID"),
+                    rkey: made.rec.rkey(),
+                    cid: made.line.cid.map(Cid::dag_cbor),
+                    record: made.bytes.map(Into::into),
+                };
+                frame
+                    .events
+                    .push(scene.event(world, &did, index, Body::Op(op)));
+                frame.contents.push(made.content);
+            }
+        }
+        frame.did = Some(did);
+        frame
+    }
+}
+
+/// What must be counted for a commit.
+fn expected(kind: Option<Kind>, made: &[Made]) -> Expected {
+    let expected = Expected::of("#commit");
+    let whole = match kind {
+        Some(Kind::TooBig | Kind::BlocksAbsent) => {
+            return expected.dropping(DropReason::CommitTooBig);
+        }
+        Some(Kind::OpPath) => expected.dropping(DropReason::OpPath),
+        Some(Kind::OpAction) => expected.dropping(DropReason::OpAction),
+        Some(Kind::OpCid) => expected.dropping(DropReason::OpCid),
+        Some(Kind::PathTwice | Kind::PathGone) => Expected {
+            paths_repeated: 1,
+            ..expected
+        },
+        _ => expected,
+    };
+    made.iter()
+        .fold(whole, |expected, made| match (made.action, &made.bytes) {
+            (Action::Delete, _) if !made.rec.is_told() => {
+                expected.dropping(DropReason::DeleteUnknown)
+            }
+            (Action::Delete, _) => expected,
+            (_, None) => expected.dropping(DropReason::RecordMissing),
+            (_, Some(_)) => match made.rec.fault() {
+                Some(Kind::RecordList) => expected.dropping(DropReason::RecordShape),
+                Some(Kind::KeyLength) => expected.dropping(DropReason::KeyLength),
+                Some(fault) if fault.is_unreadable() => expected.dropping(DropReason::RecordCbor),
+                _ => expected,
+            },
+        })
+}
+
+/// An operation that cannot be applied, beside the good one.
+fn bad_line(kind: Option<Kind>) -> Option<Line> {
+    let (action, path, cid) = match kind? {
+        Kind::OpPath => ("create", "notAnNsid/..", Some([7; 32])),
+        Kind::OpAction => ("replace", "app.bsky.feed.like/3kbad2222aaa2", Some([7; 32])),
+        Kind::OpCid => ("create", "app.bsky.feed.like/3kbad2222aab2", None),
+        _ => return None,
+    };
+    let (path, prev) = (path.to_owned(), None);
+    Some(Line {
+        action,
+        path,
+        cid,
+        prev,
+    })
+}
+
+/// Adds blocks that change nothing.
+fn extend(blocks: &mut Vec<(Digest, Vec<u8>)>, kind: Option<Kind>) {
+    match kind {
+        Some(Kind::BlocksTwice) => blocks.extend(blocks.clone().into_iter().rev()),
+        Some(Kind::BlocksSpare) => {
+            let mut spare = Cbor::default();
+            spare.map(1).text("spare").boolean(true);
+            blocks.insert(0, (digest(&spare.0), spare.0));
+        }
+        Some(Kind::TreeBomb) => {
+            const NODES: usize = 1_000;
+            let mut below: Option<Digest> = None;
+            for _ in 0..NODES {
+                let mut node = Cbor::default();
+                node.map(2)
+                    .text("e")
+                    .list(0)
+                    .text("l")
+                    .link_or_null(below.as_ref());
+                let hash = digest(&node.0);
+                blocks.push((hash, node.0));
+                below = Some(hash);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A commit without operations: the first one of a repo, or one that says nothing.
+pub(super) fn empty(world: &mut World, scene: &Scene<'_>, account: u32) -> Frame {
+    let first = !world.accounts[account as usize].told;
+    let since = world.accounts[account as usize].rev;
+    let data = root(world, account);
+    world.apply(scene.plan);
+    let rev = world.accounts[account as usize].rev;
+    let (commit, block) = commit_block(world, account, rev, &data);
+    let mut tree = take_tree(world, account);
+    let mut car = Car::new(&commit);
+    let proof = tree.prove(&[], |digest, block| car.block(digest, block));
+    proof.expect("a whole tree");
+    world.accounts[account as usize].tree = Some(tree);
+    car.block(&commit, &block);
+    let blocks = car.into_bytes();
+    let did = world.accounts[account as usize].identity.did.clone();
+    let since = since.to_string();
+    let bytes = did.with_str(|did| {
+        let message = envelope::Commit {
+            rev: &rev.to_string(),
+            seq: scene.plan.seq,
+            repo: Some(did),
+            time: &scene.stamp,
+            since: (!first).then_some(since.as_str()),
+            blocks: Some(&blocks),
+            commit,
+            prev_data: (!first).then_some(data),
+            ..envelope::Commit::default()
+        };
+        message.write()
+    });
+    let why = Moved::Empty;
+    scene.single(world, (did, bytes), "#commit", Body::Moved { rev, why })
+}

@@ -1,0 +1,437 @@
+//! What people do of their own accord, in the proportions of the network.
+
+use skytide_core::event::Action;
+use skytide_core::id::Tid;
+
+use super::agenda::{Task, class, code};
+use super::cast::{Account, Class, NONE, Post, Rec, Status};
+use super::{DAY, Deed, SECOND, Step, World, record};
+use crate::random::Random;
+use crate::words::{LANG_WEIGHTS, Lang};
+
+/// What a frame is about, and how often in about 10,000.
+const DEEDS: [(Choice, u32); 15] = [
+    (Choice::Make(Class::Like), 6_560),
+    (Choice::Make(Class::Post), 1_080),
+    (Choice::Make(Class::Repost), 1_080),
+    (Choice::Make(Class::Follow), 640),
+    (Choice::Make(Class::Block), 69),
+    (Choice::Make(Class::ListItem), 36),
+    (Choice::Make(Class::Bookmark), 30),
+    (Choice::Make(Class::Play), 40),
+    (Choice::Profile, 44),
+    (Choice::Gated, 34),
+    (Choice::Thread, 20),
+    (Choice::Pack, 8),
+    (Choice::Identity, 24),
+    (Choice::Status, 5),
+    (Choice::Birth, 9),
+];
+
+#[derive(Clone, Copy)]
+enum Choice {
+    /// One new record.
+    Make(Class),
+    /// A new or changed profile.
+    Profile,
+    /// A post and who may answer it.
+    Gated,
+    /// Several posts, each an answer to the one before.
+    Thread,
+    /// Many follows at once.
+    Pack,
+    /// Another handle, or nobody knows what.
+    Identity,
+    /// Leaves, or is sent away.
+    Status,
+    /// Somebody new.
+    Birth,
+}
+
+/// Posts up to here are answered and quoted: to know the hash of one, all behind it must be known.
+const DEPTH_MAX: u8 = 40;
+
+/// How many of 1,000 records of a class are undone.
+fn undone_per_thousand(class: Class) -> u64 {
+    match class {
+        Class::Like => 10,
+        Class::Repost => 40,
+        Class::Post => 130,
+        Class::Follow => 130,
+        Class::Block => 60,
+        _ => 0,
+    }
+}
+
+impl World {
+    /// What is done next.
+    pub(super) fn deed(&mut self) -> Deed {
+        if let Some(deed) = self.queue.pop_front() {
+            return deed;
+        }
+        while let Some(task) = self.agenda.due(self.now) {
+            if let Some(deed) = self.task(task) {
+                return deed;
+            }
+        }
+        const WEIGHTS: [u32; DEEDS.len()] = {
+            let mut weights = [0; DEEDS.len()];
+            let mut place = 0;
+            while place < DEEDS.len() {
+                weights[place] = DEEDS[place].1;
+                place += 1;
+            }
+            weights
+        };
+        let choice = DEEDS[self.random.weighted(&WEIGHTS)].0;
+        match (choice, self.author()) {
+            (Choice::Birth, _) | (_, None) => self.birth(),
+            (_, Some(account)) if self.is_full(account) => self.clear(account),
+            (Choice::Make(class), Some(account)) => {
+                let step = self.make(account, class);
+                self.regret(account, step.rec);
+                commit(account, vec![step])
+            }
+            (Choice::Profile, Some(account)) => commit(account, vec![self.profile(account)]),
+            (Choice::Gated, Some(account)) => {
+                let post = self.make(account, Class::Post);
+                let gate = told(Class::Threadgate, post.rec.tid, post.rec.subject);
+                commit(account, vec![post, create(gate)])
+            }
+            (Choice::Thread, Some(account)) => self.thread(account),
+            (Choice::Pack, Some(account)) => {
+                let follows = 4 + self.random.below(24);
+                let steps = (0..follows).map(|_| self.make(account, Class::Follow));
+                commit(account, steps.collect())
+            }
+            (Choice::Identity, Some(account)) => {
+                let change = self.random.percent(75);
+                let named = change || self.random.percent(50);
+                Deed::Identity {
+                    account,
+                    change,
+                    named,
+                }
+            }
+            (Choice::Status, Some(account)) => self.leave(account),
+        }
+    }
+
+    /// Somebody who acts: the busy ones far more often than the others.
+    pub(super) fn author(&mut self) -> Option<u32> {
+        let first = self.options.accounts.max(1) as usize;
+        let young = self.accounts.len() - first;
+        (0..16).find_map(|_| {
+            let draw = self.random.below(self.accounts.len() as u64) as usize;
+            let account = if draw < young {
+                (first + draw) as u32
+            } else {
+                self.authors.draw(&mut self.random)
+            };
+            self.accounts[account as usize]
+                .is_active()
+                .then_some(account)
+        })
+    }
+
+    /// Somebody whom others act upon.
+    fn subject(&mut self) -> u32 {
+        if self.random.percent(2) {
+            return self.random.below(self.accounts.len() as u64) as u32;
+        }
+        self.subjects.draw(&mut self.random)
+    }
+
+    /// A new record of a class.
+    pub(super) fn make(&mut self, account: u32, class: Class) -> Step {
+        if class == Class::Post {
+            return create(self.write(account));
+        }
+        let mut rec = self.about(account, class);
+        let recent = |account: &Account, rec: &Rec| {
+            let mut recent = account.records.iter().rev().take(64);
+            recent.any(|other| other.class == rec.class && other.subject == rec.subject)
+        };
+        if recent(&self.accounts[account as usize], &rec) {
+            rec = self.about(account, class);
+        }
+        rec.tid = self.accounts[account as usize].tid(self.now);
+        create(rec)
+    }
+
+    /// A record about a post or an account, which has no key yet.
+    fn about(&mut self, account: u32, class: Class) -> Rec {
+        match class {
+            Class::Like | Class::Repost => {
+                let post = self.meet(account);
+                let mut rec = told(class, Tid(0), post);
+                rec.subject_version = self.posts[post as usize].version;
+                rec
+            }
+            Class::Follow | Class::Block | Class::ListItem => told(class, Tid(0), self.subject()),
+            _ => told(class, Tid(0), NONE),
+        }
+    }
+
+    /// A post that an account meets: of a story, or from the feed; mostly one that is still there.
+    fn meet(&mut self, account: u32) -> u32 {
+        let mut met = 0;
+        for _ in 0..4 {
+            met = self.feed.draw(&mut self.random);
+            if self.random.percent(12)
+                && let Some(story) = self.stories.draw(&mut self.random)
+                && !story.posts.is_empty()
+            {
+                met = story.posts[self.random.below(story.posts.len() as u64) as usize];
+            }
+            let post = &self.posts[met as usize];
+            let own = post.author == account && !self.random.percent(10);
+            if !post.gone && !own && self.accounts[post.author as usize].is_active() {
+                break;
+            }
+        }
+        met
+    }
+
+    /// Writes a post: a new one, an answer (46 of 100), or a quote.
+    fn write(&mut self, account: u32) -> Rec {
+        let tid = self.accounts[account as usize].tid(self.now);
+        let lang = self.accounts[account as usize].lang;
+        let mut post = Post::plain(account, tid, lang);
+        if self.random.percent(46) {
+            let parent = self.meet(account);
+            self.answer(&mut post, parent);
+        } else if self.random.percent(13) {
+            let quote = self.meet(account);
+            self.quote(&mut post, quote);
+        }
+        let place = self.posts.len() as u32;
+        let about = (self.stories.heat() * 1.6).min(30.0) as u32;
+        if post.parent == NONE
+            && self.random.percent(about)
+            && let Some(story) = self.stories.draw(&mut self.random)
+        {
+            story.add(place, &mut self.random);
+            (post.story, post.lang) = (story.number, story.lang);
+        }
+        self.posts.push(post);
+        self.feed.add(place, &mut self.random);
+        told(Class::Post, tid, place)
+    }
+
+    fn answer(&mut self, post: &mut Post, parent: u32) {
+        let other = &self.posts[parent as usize];
+        let root = if other.root == NONE {
+            parent
+        } else {
+            other.root
+        };
+        if other.depth < DEPTH_MAX {
+            (post.parent, post.root, post.depth) = (parent, root, other.depth + 1);
+            post.refers = [other.version, self.posts[root as usize].version, 0];
+        }
+    }
+
+    fn quote(&mut self, post: &mut Post, quote: u32) {
+        let other = &self.posts[quote as usize];
+        if other.depth < DEPTH_MAX {
+            (post.quote, post.depth) = (quote, other.depth + 1);
+            post.refers[2] = other.version;
+        }
+    }
+
+    /// Several posts, each an answer to the one before.
+    fn thread(&mut self, account: u32) -> Deed {
+        let first = self.write(account);
+        let mut steps = vec![create(first)];
+        for _ in 0..1 + self.random.below(4) {
+            let before = steps[steps.len() - 1].rec.subject;
+            let tid = self.accounts[account as usize].tid(self.now);
+            let mut post = Post::plain(account, tid, self.accounts[account as usize].lang);
+            self.answer(&mut post, before);
+            let place = self.posts.len() as u32;
+            self.posts.push(post);
+            steps.push(create(told(Class::Post, tid, place)));
+        }
+        commit(account, steps)
+    }
+
+    fn profile(&mut self, account: u32) -> Step {
+        let old = self.accounts[account as usize].find(Class::Profile, Tid(0));
+        match old {
+            None => create(told(Class::Profile, Tid(0), NONE)),
+            Some(place) => {
+                let mut rec = self.accounts[account as usize].records[place];
+                rec.version = rec.version.wrapping_add(1);
+                rec.fault = 0;
+                Step {
+                    action: Action::Update,
+                    rec,
+                }
+            }
+        }
+    }
+
+    /// Plans that a record is undone or edited, if it will be.
+    pub(super) fn regret(&mut self, account: u32, rec: Rec) {
+        let Some(class) = code(rec.class) else { return };
+        let tid = rec.tid;
+        if self.random.below(1_000) < undone_per_thousand(rec.class) {
+            let delay = self.random.log_uniform(1.0, 5_400.0) * SECOND as f64;
+            let task = Task::Undo {
+                account,
+                class,
+                tid,
+            };
+            self.agenda.plan(self.now + delay as u64, task);
+        } else if rec.class == Class::Post && self.random.percent(2) {
+            let delay = self.random.log_uniform(5.0, 1_800.0) * SECOND as f64;
+            self.agenda
+                .plan(self.now + delay as u64, Task::Edit { account, tid });
+        }
+    }
+
+    fn task(&mut self, task: Task) -> Option<Deed> {
+        match task {
+            Task::Undo {
+                account,
+                class: code,
+                tid,
+            } => {
+                let holder = self.active(account)?;
+                let rec = holder.records[holder.find(class(code), tid)?];
+                Some(commit(account, vec![delete(rec)]))
+            }
+            Task::Edit { account, tid } => {
+                let holder = self.active(account)?;
+                let mut rec = holder.records[holder.find(Class::Post, tid)?];
+                rec.version = rec.version.checked_add(1)?;
+                rec.fault = 0;
+                let action = Action::Update;
+                Some(commit(account, vec![Step { action, rec }]))
+            }
+            Task::Return { account } => self.come_back(account),
+        }
+    }
+
+    fn active(&self, account: u32) -> Option<&Account> {
+        Some(&self.accounts[account as usize]).filter(|account| account.is_active())
+    }
+
+    fn leave(&mut self, account: u32) -> Deed {
+        let choice = self.random.weighted(&[60, 12, 8, 20]);
+        let statuses = [
+            Status::Deactivated,
+            Status::TakenDown,
+            Status::Suspended,
+            Status::Deleted,
+        ];
+        let status = statuses[choice];
+        if status != Status::Deleted && self.random.percent(75) {
+            let delay = self.random.log_uniform(10.0, 4.0 * 3_600.0) * SECOND as f64;
+            let task = Task::Return { account };
+            self.agenda.plan(self.now + (delay as u64).min(DAY), task);
+        }
+        Deed::Status { account, status }
+    }
+
+    /// Who had left tells status, handle and revision again; whom the hosts had hidden, only the status.
+    fn come_back(&mut self, account: u32) -> Option<Deed> {
+        match self.accounts[account as usize].status {
+            Status::Active | Status::Deleted => return None,
+            Status::Deactivated => {
+                let (change, named) = (false, true);
+                self.queue.push_back(Deed::Identity {
+                    account,
+                    change,
+                    named,
+                });
+                self.queue.push_back(Deed::Sync {
+                    account,
+                    moves: false,
+                });
+            }
+            Status::TakenDown | Status::Suspended => {}
+        }
+        let status = Status::Active;
+        Some(Deed::Status { account, status })
+    }
+
+    /// Somebody new: identity, status, a first commit without operations, and its `#sync`.
+    fn birth(&mut self) -> Deed {
+        let account = self.accounts.len() as u32;
+        let lang = self.random.weighted(&LANG_WEIGHTS) as Lang;
+        let mut holder = Account {
+            identity: self.registry.identity(account),
+            lang,
+            status: Status::Active,
+            handle: 0,
+            clock: self.now,
+            rev: Tid(0),
+            told: false,
+            records: Vec::new(),
+            tree: None,
+        };
+        holder.rev = holder.tid(self.now);
+        self.accounts.push(holder);
+        let (change, named, moves) = (false, true, false);
+        self.queue.extend([
+            Deed::Status {
+                account,
+                status: Status::Active,
+            },
+            Deed::Empty { account, moves },
+            Deed::Sync { account, moves },
+        ]);
+        if self.random.percent(80) {
+            let rec = told(Class::Profile, Tid(0), NONE);
+            self.queue.push_back(commit(account, vec![create(rec)]));
+        }
+        Deed::Identity {
+            account,
+            change,
+            named,
+        }
+    }
+
+    fn is_full(&self, account: u32) -> bool {
+        let held = self.accounts[account as usize].records.len();
+        self.options
+            .records_max
+            .is_some_and(|max| held >= max.max(40) as usize)
+    }
+
+    /// Deletes an account's oldest records.
+    fn clear(&mut self, account: u32) -> Deed {
+        let records = self.accounts[account as usize].records.iter();
+        let oldest = records.filter(|rec| rec.class != Class::Profile).take(20);
+        let steps: Vec<_> = oldest.map(|&rec| delete(rec)).collect();
+        commit(account, steps)
+    }
+
+    /// The numbers that the world draws from.
+    pub(super) fn random(&mut self) -> &mut Random {
+        &mut self.random
+    }
+}
+
+pub(super) fn commit(account: u32, steps: Vec<Step>) -> Deed {
+    Deed::Commit { account, steps }
+}
+
+pub(super) fn create(rec: Rec) -> Step {
+    let action = Action::Create;
+    Step { action, rec }
+}
+
+pub(super) fn delete(rec: Rec) -> Step {
+    let action = Action::Delete;
+    Step { action, rec }
+}
+
+pub(super) fn told(class: Class, tid: Tid, subject: u32) -> Rec {
+    Rec {
+        fault: 0,
+        ..record(class, tid, subject)
+    }
+}

@@ -1,0 +1,90 @@
+//! What our own ingest makes of the network's frames is what the network says it must.
+
+use std::collections::BTreeMap;
+
+use skytide_core::event::{DropReason, Event, Message};
+use skytide_ingest::assemble::filter::Filter;
+use skytide_ingest::assemble::{Assembler, Setup};
+use skytide_ingest::frame::Verify;
+use skytide_simnet::bad::Kind;
+use skytide_simnet::{Frame, Options, Totals};
+
+use super::{frames, options, with_bad};
+
+/// Drops that the dataflow counts, as only it knows what is live and what a record says.
+const LATER: [DropReason; 6] = [
+    DropReason::RevRepeated,
+    DropReason::RecordMissing,
+    DropReason::RecordCbor,
+    DropReason::RecordShape,
+    DropReason::KeyLength,
+    DropReason::DeleteUnknown,
+];
+
+/// What ingest writes and counts.
+fn ingest(frames: &[Frame], options: &Options) -> (Vec<Event>, BTreeMap<String, u64>) {
+    let setup = Setup {
+        host: options.host.clone(),
+        verify: Verify::Blocks,
+        filter: Filter::default(),
+        tick_events_max: 500,
+        live: false,
+    };
+    let mut assembler = Assembler::new(setup, None);
+    for frame in frames {
+        assembler.frame(frame.bytes.clone());
+    }
+    assembler.tick(true);
+    let (mut events, mut counts) = (Vec::new(), BTreeMap::new());
+    for cut in assembler.take_cuts() {
+        for (name, count) in &cut.tick.counts {
+            *counts.entry(name.to_string()).or_default() += count;
+        }
+        events.extend(cut.messages.into_iter().filter_map(|message| match message {
+            Message::Event(event) => Some(event),
+            Message::Tick(_) => None,
+        }));
+    }
+    (events, counts)
+}
+
+#[track_caller]
+fn compare(options: Options) -> Vec<Frame> {
+    let frames: Vec<_> = frames(options.clone()).collect();
+    let (events, counts) = ingest(&frames, &options);
+    let mut totals = Totals::default();
+    frames.iter().for_each(|frame| totals.add(frame));
+    let mut expected = totals.by_name().clone();
+    for reason in LATER {
+        expected.remove(&format!("dropped/{}", reason.as_str()));
+    }
+    let seed = options.seed;
+    for (ours, theirs) in events.iter().zip(frames.iter().flat_map(|frame| &frame.events)) {
+        assert_eq!(ours, theirs, "seed {seed}");
+    }
+    assert_eq!(counts, expected, "seed {seed}");
+    frames
+}
+
+#[test]
+fn a_good_network_is_read_without_a_drop_and_as_it_was_meant() {
+    for seed in 1..=2 {
+        let frames = compare(options(seed, 6_000));
+        let dropped = frames.iter().flat_map(|frame| &frame.expected.drops);
+        assert_eq!(dropped.count(), 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn every_kind_of_bad_input_comes_and_is_counted_as_told() {
+    let mut fired: BTreeMap<Kind, u64> = BTreeMap::new();
+    for seed in 3..=5 {
+        for frame in compare(with_bad(seed, 6_000, 5_000)) {
+            if let Some(kind) = frame.bad {
+                *fired.entry(kind).or_default() += 1;
+            }
+        }
+    }
+    let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !fired.contains_key(kind)).collect();
+    assert!(missing.is_empty(), "never came: {missing:?}");
+}
