@@ -1,6 +1,7 @@
 //! All tests that need more than one crate, as one binary.
 
 mod contract;
+mod crash;
 mod damage;
 mod deploy;
 mod ingest;

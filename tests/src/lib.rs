@@ -4,6 +4,7 @@ pub mod checkers;
 pub mod contract_log;
 pub mod contract_store;
 pub mod copies;
+pub mod faulty;
 pub mod model;
 pub mod relay;
 pub mod world;

@@ -130,7 +130,9 @@ impl FromStr for LogKeep {
             "none" => Ok(Self::Nothing),
             "all" => Ok(Self::All),
             _ => text.parse().map(Self::Time).map_err(|_| {
-                ValueError(format!("{text:?} is neither none nor all nor a time such as 36h or 30d"))
+                ValueError(format!(
+                    "{text:?} is neither none nor all nor a time such as 36h or 30d"
+                ))
             }),
         }
     }

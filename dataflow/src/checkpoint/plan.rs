@@ -48,7 +48,11 @@ impl Planner {
         if !at_once && self.gate.pending.load(Ordering::Acquire) > 0 {
             return None;
         }
-        let count = if at_once { SHARDS } else { self.shards_per_cut.max(1) };
+        let count = if at_once {
+            SHARDS
+        } else {
+            self.shards_per_cut.max(1)
+        };
         let shards = left.start..left.end.min(left.start + count);
         left.start = shards.end;
         let cut = Cut {

@@ -40,10 +40,14 @@ fn ingest(frames: &[Frame], options: &Options) -> (Vec<Event>, BTreeMap<String, 
         for (name, count) in &cut.tick.counts {
             *counts.entry(name.to_string()).or_default() += count;
         }
-        events.extend(cut.messages.into_iter().filter_map(|message| match message {
-            Message::Event(event) => Some(event),
-            Message::Tick(_) => None,
-        }));
+        events.extend(
+            cut.messages
+                .into_iter()
+                .filter_map(|message| match message {
+                    Message::Event(event) => Some(event),
+                    Message::Tick(_) => None,
+                }),
+        );
     }
     (events, counts)
 }
@@ -59,7 +63,10 @@ fn compare(options: Options) -> Vec<Frame> {
         expected.remove(&format!("dropped/{}", reason.as_str()));
     }
     let seed = options.seed;
-    for (ours, theirs) in events.iter().zip(frames.iter().flat_map(|frame| &frame.events)) {
+    for (ours, theirs) in events
+        .iter()
+        .zip(frames.iter().flat_map(|frame| &frame.events))
+    {
         assert_eq!(ours, theirs, "seed {seed}");
     }
     assert_eq!(counts, expected, "seed {seed}");
@@ -85,6 +92,9 @@ fn every_kind_of_bad_input_comes_and_is_counted_as_told() {
             }
         }
     }
-    let missing: Vec<_> = Kind::ALL.iter().filter(|kind| !fired.contains_key(kind)).collect();
+    let missing: Vec<_> = Kind::ALL
+        .iter()
+        .filter(|kind| !fired.contains_key(kind))
+        .collect();
     assert!(missing.is_empty(), "never came: {missing:?}");
 }

@@ -32,9 +32,13 @@ fn proofs_have_the_blocks_of_the_vectors_and_lead_back_to_the_tree_before() {
         let name = case["comment"].as_str().expect("a text");
         let keys = |which: &str| -> Vec<String> {
             let keys = list(&case[which]).iter();
-            keys.map(|key| key.as_str().expect("a text").to_owned()).collect()
+            keys.map(|key| key.as_str().expect("a text").to_owned())
+                .collect()
         };
-        let (value, before) = (digest(&case["leafValue"]), digest(&case["rootBeforeCommit"]));
+        let (value, before) = (
+            digest(&case["leafValue"]),
+            digest(&case["rootBeforeCommit"]),
+        );
         let mut tree = Tree::default();
         for key in keys("keys") {
             tree.insert(key.as_bytes(), value).unwrap();
@@ -53,7 +57,10 @@ fn proofs_have_the_blocks_of_the_vectors_and_lead_back_to_the_tree_before() {
         let changed: Vec<&[u8]> = changed.iter().map(|key| key.as_bytes()).collect();
         let mut proof = BTreeMap::new();
         let proven = tree.prove(&changed, |digest, block| {
-            assert!(proof.insert(*digest, block.to_vec()).is_none(), "{name}: twice");
+            assert!(
+                proof.insert(*digest, block.to_vec()).is_none(),
+                "{name}: twice"
+            );
         });
         assert_eq!(proven, Ok(after), "{name}");
         for block in list(&case["blocksInProof"]) {
