@@ -17,6 +17,7 @@ macro_rules! job_contract {
             a_run_keeps_others_out_until_it_ends,
             a_run_that_died_keeps_others_out_until_its_deadline,
             only_the_run_that_goes_on_can_end,
+            a_run_that_was_cut_off_leaves_the_job_free_and_what_it_did_before,
             of_many_that_begin_at_once_one_runs,
         }
     };
@@ -60,8 +61,14 @@ pub async fn what_was_planned_and_done_is_read_back_by_name(store: Arc<dyn JobSt
         due: Some(Timestamp(1_783_175_888_123)),
     };
     store.plan("snapshot", &plan).await.unwrap();
-    assert_eq!(store.begin("retention", &run(u64::MAX, 5)).await.unwrap(), None);
-    store.end("retention", u64::MAX, &end(5, "it \"failed\"")).await.unwrap();
+    assert_eq!(
+        store.begin("retention", &run(u64::MAX, 5)).await.unwrap(),
+        None
+    );
+    store
+        .end("retention", u64::MAX, Some(&end(5, "it \"failed\"")))
+        .await
+        .unwrap();
     store.begin("profiles", &run(2, 9)).await.unwrap();
     let names = ["profiles", "retention", "snapshot"];
     let mut expected = names.map(|name| JobState {
@@ -83,12 +90,22 @@ pub async fn what_was_planned_and_done_is_read_back_by_name(store: Arc<dyn JobSt
 /// The second one is told who runs.
 pub async fn a_run_keeps_others_out_until_it_ends(store: Arc<dyn JobStore>) {
     assert_eq!(store.begin("a", &run(1, 10)).await.unwrap(), None);
-    assert_eq!(store.begin("a", &run(2, 109)).await.unwrap(), Some(run(1, 10)));
-    assert_eq!(store.begin("b", &run(3, 11)).await.unwrap(), None, "another job");
-    store.end("a", 1, &end(10, "done")).await.unwrap();
+    assert_eq!(
+        store.begin("a", &run(2, 109)).await.unwrap(),
+        Some(run(1, 10))
+    );
+    assert_eq!(
+        store.begin("b", &run(3, 11)).await.unwrap(),
+        None,
+        "another job"
+    );
+    store.end("a", 1, Some(&end(10, "done"))).await.unwrap();
     assert_eq!(store.begin("a", &run(2, 18)).await.unwrap(), None);
     let found = state(&*store, "a").await;
-    assert_eq!((found.running, found.last), (Some(run(2, 18)), Some(end(10, "done"))));
+    assert_eq!(
+        (found.running, found.last),
+        (Some(run(2, 18)), Some(end(10, "done")))
+    );
 }
 
 /// Behind the deadline the job is free.
@@ -100,16 +117,28 @@ pub async fn a_run_that_died_keeps_others_out_until_its_deadline(store: Arc<dyn 
 
 /// One that was given up must not end the one that took its place.
 pub async fn only_the_run_that_goes_on_can_end(store: Arc<dyn JobStore>) {
-    store.end("a", 9, &end(0, "never began")).await.unwrap();
+    store.end("a", 9, Some(&end(0, "never began"))).await.unwrap();
     store.begin("a", &run(1, 10)).await.unwrap();
     store.begin("a", &run(2, 200)).await.unwrap();
-    store.end("a", 1, &end(10, "late")).await.unwrap();
+    store.end("a", 1, Some(&end(10, "late"))).await.unwrap();
     let found = state(&*store, "a").await;
     assert_eq!((found.running, found.last), (Some(run(2, 200)), None));
-    store.end("a", 2, &end(200, "done")).await.unwrap();
-    store.end("a", 2, &end(200, "twice")).await.unwrap();
+    store.end("a", 2, Some(&end(200, "done"))).await.unwrap();
+    store.end("a", 2, Some(&end(200, "twice"))).await.unwrap();
     let found = state(&*store, "a").await;
     assert_eq!((found.running, found.last), (None, Some(end(200, "done"))));
+}
+
+/// As if it had not begun.
+pub async fn a_run_that_was_cut_off_leaves_the_job_free_and_what_it_did_before(
+    store: Arc<dyn JobStore>,
+) {
+    store.begin("a", &run(1, 10)).await.unwrap();
+    store.end("a", 1, Some(&end(10, "done"))).await.unwrap();
+    store.begin("a", &run(2, 20)).await.unwrap();
+    store.end("a", 2, None).await.unwrap();
+    let found = state(&*store, "a").await;
+    assert_eq!((found.running, found.last), (None, Some(end(10, "done"))));
 }
 
 /// Whatever the order in which they come.

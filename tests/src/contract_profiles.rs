@@ -59,16 +59,25 @@ fn profile(number: u64, fetched: u64) -> StoredProfile {
 
 async fn fetched(store: &dyn ProfileStore, dids: &[Did]) -> Vec<Option<u64>> {
     let found = store.get(dids).await.unwrap();
-    found.iter().map(|it| Some(it.as_ref()?.fetched.0)).collect()
+    found
+        .iter()
+        .map(|it| Some(it.as_ref()?.fetched.0))
+        .collect()
 }
 
 /// Known and unknown accounts, and those of which nothing is kept.
 pub async fn profiles_answer_to_the_accounts_in_their_order(store: Arc<dyn ProfileStore>) {
     let dids = [5, 3, 9, 4, 5].map(did);
-    assert_eq!(store.get(&dids).await.unwrap(), [None, None, None, None, None]);
+    assert_eq!(
+        store.get(&dids).await.unwrap(),
+        [None, None, None, None, None]
+    );
     assert_eq!(store.get(&[]).await.unwrap(), []);
     store.put(&[]).await.unwrap();
-    store.put(&[profile(3, 10), profile(4, 11), profile(5, 12)]).await.unwrap();
+    store
+        .put(&[profile(3, 10), profile(4, 11), profile(5, 12)])
+        .await
+        .unwrap();
     let expected = [
         Some(profile(5, 12)),
         Some(profile(3, 10)),
@@ -83,7 +92,10 @@ pub async fn profiles_answer_to_the_accounts_in_their_order(store: Arc<dyn Profi
 pub async fn the_last_profile_of_an_account_counts(store: Arc<dyn ProfileStore>) {
     store.put(&[profile(2, 30), profile(2, 10)]).await.unwrap();
     assert_eq!(store.get(&[did(2)]).await.unwrap(), [Some(profile(2, 10))]);
-    let unknown = StoredProfile { profile: None, ..profile(2, 20) };
+    let unknown = StoredProfile {
+        profile: None,
+        ..profile(2, 20)
+    };
     store.put(std::slice::from_ref(&unknown)).await.unwrap();
     assert_eq!(store.get(&[did(2)]).await.unwrap(), [Some(unknown)]);
 }
@@ -91,7 +103,10 @@ pub async fn the_last_profile_of_an_account_counts(store: Arc<dyn ProfileStore>)
 /// What was fetched at the moment itself stays.
 pub async fn the_oldest_are_removed_first_and_no_more_than_asked(store: Arc<dyn ProfileStore>) {
     let ages = [(1, 400), (2, 100), (3, 300), (4, 200), (5, 500)];
-    store.put(&ages.map(|(number, at)| profile(number, at))).await.unwrap();
+    store
+        .put(&ages.map(|(number, at)| profile(number, at)))
+        .await
+        .unwrap();
     let dids = [1, 2, 3, 4, 5].map(did);
     let remove = async |time, limit| store.remove_before(Timestamp(time), limit).await.unwrap();
     assert_eq!(remove(100, 9).await, 0);
@@ -108,7 +123,10 @@ pub async fn the_oldest_are_removed_first_and_no_more_than_asked(store: Arc<dyn 
 pub async fn an_account_that_was_fetched_again_is_as_old_as_its_newest(
     store: Arc<dyn ProfileStore>,
 ) {
-    store.put(&[profile(1, 100), profile(2, 100)]).await.unwrap();
+    store
+        .put(&[profile(1, 100), profile(2, 100)])
+        .await
+        .unwrap();
     store.put(&[profile(1, 900)]).await.unwrap();
     assert_eq!(store.remove_before(Timestamp(500), 9).await.unwrap(), 1);
     assert_eq!(fetched(&*store, &[did(1), did(2)]).await, [Some(900), None]);
@@ -116,8 +134,14 @@ pub async fn an_account_that_was_fetched_again_is_as_old_as_its_newest(
 
 /// Its age with it.
 pub async fn what_is_removed_is_gone_and_the_rest_stays(store: Arc<dyn ProfileStore>) {
-    store.put(&[profile(1, 100), profile(2, 100), profile(3, 100)]).await.unwrap();
+    store
+        .put(&[profile(1, 100), profile(2, 100), profile(3, 100)])
+        .await
+        .unwrap();
     store.remove(&[did(2), did(7), did(2)]).await.unwrap();
-    assert_eq!(fetched(&*store, &[did(1), did(2), did(3)]).await, [Some(100), None, Some(100)]);
+    assert_eq!(
+        fetched(&*store, &[did(1), did(2), did(3)]).await,
+        [Some(100), None, Some(100)]
+    );
     assert_eq!(store.remove_before(Timestamp(101), 9).await.unwrap(), 2);
 }

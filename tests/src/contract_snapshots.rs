@@ -44,7 +44,9 @@ fn snapshot(time: u64, value: u32) -> Snapshot {
             lang: "und".into(),
         },
         epoch: Epoch(time / 100 + 1),
-        row: ListRow { entries: vec![entry] },
+        row: ListRow {
+            entries: vec![entry],
+        },
     };
     Snapshot {
         time: Timestamp(time),
@@ -73,7 +75,10 @@ pub async fn a_snapshot_is_found_whole_by_any_later_moment(store: Arc<dyn Snapsh
 pub async fn a_snapshot_of_the_same_moment_is_replaced(store: Arc<dyn SnapshotStore>) {
     store.put(&snapshot(900, 1)).await.unwrap();
     store.put(&snapshot(900, 2)).await.unwrap();
-    assert_eq!(store.at(Timestamp(900)).await.unwrap(), Some(snapshot(900, 2)));
+    assert_eq!(
+        store.at(Timestamp(900)).await.unwrap(),
+        Some(snapshot(900, 2))
+    );
     assert_eq!(store.times().await.unwrap(), [Timestamp(900)]);
 }
 
