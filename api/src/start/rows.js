@@ -76,7 +76,8 @@ const profileUrl = (account) => `https://bsky.app/profile/${account?.did ?? ""}`
 
 export function actor(item, top) {
   const { name, handle } = names(item.account);
-  const text = element("span", "who", link(name, profileUrl(item.account)), element("span", "more one-line", handle));
+  const more = name === handle ? null : element("span", "more one-line", handle);
+  const text = element("span", "who", link(name, profileUrl(item.account)), more);
   const what = element("span", "what with-badge", badge(item.account), text);
   return entry(item.rank, what, brief(item.value), item.value / top);
 }
