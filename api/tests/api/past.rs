@@ -223,6 +223,9 @@ async fn pages_of_the_past_are_all_of_one_snapshot_or_end() {
         .remove_before(Timestamp(newer.time.0), 9)
         .await
         .unwrap();
+    // An older one is no page of it.
+    let older = snapshot("2026-07-04T11:30:00Z", 8, Vec::new());
+    store.put(&older).await.unwrap();
     let (status, problem) = ask(state, &uri).await;
     assert_eq!(status, 404);
     assert_eq!(
