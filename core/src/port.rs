@@ -3,7 +3,9 @@
 
 pub mod checkpoint;
 pub mod clock;
+pub mod job;
 pub mod log;
+pub mod profile;
 pub mod snapshot;
 pub mod store;
 
