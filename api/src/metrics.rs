@@ -102,12 +102,14 @@ pub(crate) async fn measure(
 
 /// `GET /metrics`: all metrics of the process (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
 pub(crate) async fn show(State(state): State<ApiState>) -> Result<Response, Problem> {
+    let registry = state.registry.lock();
+    page(&registry.unwrap_or_else(PoisonError::into_inner))
+}
+
+/// All metrics as text.
+pub(crate) fn page(registry: &Registry) -> Result<Response, Problem> {
     let mut text = String::new();
-    let registry = state
-        .registry
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    encode(&mut text, &registry).map_err(|error| Problem::internal(&error))?;
+    encode(&mut text, registry).map_err(|error| Problem::internal(&error))?;
     let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, form)], text).into_response())
 }

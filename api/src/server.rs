@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Router;
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
@@ -115,12 +116,21 @@ impl Server {
     /// # Errors
     /// `Socket` if the system takes the socket away.
     pub async fn run(self, state: ApiState, stop: CancellationToken) -> Result<(), ServeError> {
+        tracing::info!(address = %self.address, "API listens");
+        let app = crate::router(state.with_stop(stop.clone()));
+        self.run_router(app, stop).await
+    }
+
+    /// As [`Server::run`], for other routes.
+    pub(crate) async fn run_router(
+        self,
+        app: Router,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
         let listener = Bounded {
             listener: self.listener,
             places: Arc::new(Semaphore::new(self.options.connections_max)),
         };
-        tracing::info!(address = %self.address, "API listens");
-        let app = crate::router(state.with_stop(stop.clone()));
         let serving = axum::serve(listener, app)
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();

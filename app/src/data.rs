@@ -5,7 +5,11 @@ use std::sync::Arc;
 
 use skytide_core::config::Config;
 
-use crate::embedded::{DataDir, DataDirError, EmbeddedLog, EmbeddedStore, Hold, Part};
+use skytide_dataflow::Ports;
+
+use crate::embedded::{
+    DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, Hold, Part,
+};
 use crate::failure::Failure;
 use crate::options;
 
@@ -27,6 +31,7 @@ pub struct Data {
     /// Its log.
     pub log: Arc<EmbeddedLog>,
     store: Option<Arc<EmbeddedStore>>,
+    checkpoints: Option<Arc<EmbeddedCheckpoints>>,
     _holds: Vec<Hold>,
 }
 
@@ -58,10 +63,15 @@ impl Data {
             .then(|| EmbeddedStore::open(&dir.store(), options::store(config)))
             .transpose()
             .map_err(|why| Failure::because(opened("view store"), why))?;
+        let checkpoints = (usage != Use::Ingest)
+            .then(|| EmbeddedCheckpoints::open(&dir.checkpoints()))
+            .transpose()
+            .map_err(|why| Failure::because(opened("folder of checkpoints"), why))?;
         Ok(Self {
             dir,
             log: Arc::new(log),
             store: store.map(Arc::new),
+            checkpoints: checkpoints.map(Arc::new),
             _holds: holds,
         })
     }
@@ -72,6 +82,33 @@ impl Data {
     /// If it was opened for [`Use::Ingest`].
     pub fn store(&self) -> Arc<EmbeddedStore> {
         self.store.clone().expect("opened with the views")
+    }
+}
+
+/// For the dataflow.
+impl Data {
+    /// Log, store and checkpoints.
+    ///
+    /// # Panics
+    /// If it was opened for [`Use::Ingest`].
+    pub fn ports(&self) -> Ports {
+        let checkpoints = self.checkpoints.clone();
+        Ports {
+            log: self.log.clone(),
+            store: self.store(),
+            checkpoints: Some(checkpoints.expect("opened with the views")),
+        }
+    }
+
+    /// Log and store only: what is counted once needs no checkpoints.
+    ///
+    /// # Panics
+    /// If it was opened for [`Use::Ingest`].
+    pub fn ports_of_replay(&self) -> Ports {
+        Ports {
+            checkpoints: None,
+            ..self.ports()
+        }
     }
 }
 

@@ -4,15 +4,18 @@
 //! data/skytide.toml     format and source            DataDir
 //! data/log/             segments of messages         EmbeddedLog     docs/log.md
 //! data/store/           an LSM tree for each view    EmbeddedStore   docs/store.md
+//! data/checkpoints/     sections and manifests       EmbeddedCheckpoints  docs/checkpoints.md
 //! ```
 //!
 //! The log is the truth: it is durable when it says so, and every byte of it is checked when it is read. The store
 //! can be computed again from it, so a commit there need only be atomic and in order.
 
+mod checkpoint;
 mod folder;
 mod log;
 mod store;
 
+pub use checkpoint::{DiskFiles, EmbeddedCheckpoints, Files};
 pub use folder::{DataDir, DataDirError, Hold, Part};
 pub use log::{EmbeddedLog, LogOptions};
 pub use store::{EmbeddedStore, StillStore, StoreOptions};

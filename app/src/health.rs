@@ -83,13 +83,18 @@ impl UpHealth {
 
     fn dataflow(&self) -> Part {
         let catching_up = self.dataflow.catching_up.get() == 1;
+        let epoch = self.dataflow.epoch.get();
         Part {
             name: "dataflow".to_owned(),
             ok: !catching_up,
-            detail: if catching_up {
-                "counting again what the log holds, after a restart".to_owned()
-            } else {
-                format!("at epoch {}", self.dataflow.epoch.get())
+            detail: match self.dataflow.restoring.get() {
+                0 if !catching_up => format!("at epoch {epoch}"),
+                0 => {
+                    format!("counting again what the log holds, after a restart: at epoch {epoch}")
+                }
+                shards => {
+                    format!("taking in a checkpoint, after a restart: {shards} of 64 shards to go")
+                }
             },
         }
     }

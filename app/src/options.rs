@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
-use skytide_core::config::{AccountPolicy, Config};
+use skytide_core::config::{AccountPolicy, Config, Indexer, LogKeep};
 use skytide_core::view::ViewId;
 use skytide_dataflow as dataflow;
 use skytide_ingest as ingest;
@@ -48,6 +48,23 @@ pub fn dataflow(config: &Config) -> dataflow::Options {
         batch_events_max: indexer.batch_events_max as usize,
         batch_epochs_max: usize::MAX,
         until_last: false,
+        checkpoint: checkpoint(indexer),
+        verify: indexer.checkpoint_verify,
+        rebuild: indexer.rebuild,
+    }
+}
+
+fn checkpoint(indexer: &Indexer) -> dataflow::CheckpointOptions {
+    dataflow::CheckpointOptions {
+        interval: Some(indexer.checkpoint_interval.0),
+        events: (indexer.checkpoint_events > 0).then_some(indexer.checkpoint_events),
+        keep: indexer.checkpoints_kept as usize,
+        log_keep: match indexer.log_keep {
+            LogKeep::Nothing => dataflow::LogKeep::Nothing,
+            LogKeep::Time(time) => dataflow::LogKeep::Time(time.0),
+            LogKeep::All => dataflow::LogKeep::All,
+        },
+        ..dataflow::CheckpointOptions::default()
     }
 }
 

@@ -23,7 +23,7 @@ mod values;
 pub use api::Api;
 pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check, nearest};
 pub use firehose::{CollectionFilter, Firehose, Start, Verify};
-pub use indexer::{AccountPolicy, Indexer};
+pub use indexer::{AccountPolicy, Indexer, LogKeep};
 pub use process::{LogFormat, Process};
 pub use reference::{OptionDoc, Setting, in_force, markdown, options};
 pub use scheduler::Scheduler;

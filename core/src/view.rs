@@ -169,6 +169,11 @@ impl ViewId {
         }
     }
 
+    /// Whether its rows are lists, which are written at most once a second.
+    pub fn is_list(self) -> bool {
+        !Measure::of(self).is_empty()
+    }
+
     /// Whether the view has a second order.
     pub fn has_second_order(self) -> bool {
         matches!(self, Self::Interactions)

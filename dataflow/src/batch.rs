@@ -11,9 +11,12 @@
 
 use skytide_core::event::{Event, Message, Tick};
 use skytide_core::id::{Epoch, Seq};
+use skytide_core::port::checkpoint::{Mark, tick_hash};
 use skytide_core::time::Timestamp;
 
 use crate::DataflowError;
+use crate::operators::lists::WorkerList;
+use crate::records::worker_of;
 use crate::types::{Clock, Input, Time};
 
 /// Gathers messages into epochs.
@@ -22,6 +25,12 @@ pub struct Epochs {
     events: Vec<Event>,
     newest: Option<(Epoch, Timestamp)>,
     since: Option<Timestamp>,
+    /// Whether what comes first is the end of an epoch whose beginning is gone.
+    partial: bool,
+    /// Whether lists are written at the next epoch in any case.
+    first_lists: bool,
+    /// Lists are written only behind this epoch: up to there a checkpoint has them.
+    listed_through: Epoch,
 }
 
 /// A whole epoch.
@@ -37,11 +46,31 @@ pub struct WholeEpoch {
     pub lists: bool,
     /// Position of the tick.
     pub log_seq: Seq,
+    /// The tick's hash.
+    pub hash: u64,
     /// Network time of the first event of all.
     pub since: Timestamp,
 }
 
 impl Epochs {
+    /// Epochs behind a tick; lists are written behind `listed_through`.
+    pub fn behind(mark: &Mark, since: Timestamp, listed_through: Epoch) -> Self {
+        Self {
+            newest: Some((mark.epoch, mark.time)),
+            since: Some(since),
+            listed_through,
+            ..Self::default()
+        }
+    }
+
+    /// Whole epochs of a log whose beginning was trimmed: the first one counts from behind the first tick.
+    pub fn trimmed() -> Self {
+        Self {
+            partial: true,
+            ..Self::default()
+        }
+    }
+
     /// Takes the next message; answers the epoch that it ends.
     ///
     /// # Errors
@@ -52,6 +81,7 @@ impl Epochs {
         message: Message,
     ) -> Result<Option<WholeEpoch>, DataflowError> {
         let tick = match message {
+            Message::Event(_) if self.partial => return Ok(None),
             Message::Event(event) => {
                 self.since.get_or_insert(event.time);
                 self.events.push(event);
@@ -59,13 +89,18 @@ impl Epochs {
             }
             Message::Tick(tick) => tick,
         };
+        if std::mem::take(&mut self.partial) {
+            self.newest = Some((tick.epoch, tick.time));
+            self.first_lists = true;
+            return Ok(None);
+        }
         let (before, time_before) = self.newest.unwrap_or_default();
         if tick.epoch.0 != before.0 + 1 || tick.time < time_before {
             let found = tick.epoch;
             return Err(DataflowError::Ticks { seq, before, found });
         }
         let time = Time::try_from(tick.epoch.0).map_err(|_| DataflowError::EpochsEnded)?;
-        let first = self.newest.is_none();
+        let first = self.newest.is_none() || std::mem::take(&mut self.first_lists);
         self.newest = Some((tick.epoch, tick.time));
         let mut events = std::mem::take(&mut self.events);
         let order = |event: &Event| (event.host.clone(), event.seq, event.index);
@@ -76,8 +111,10 @@ impl Epochs {
         Ok(Some(WholeEpoch {
             events,
             time,
-            lists: first || tick.last || tick.time.second() > time_before.second(),
+            lists: tick.epoch > self.listed_through
+                && (first || tick.last || tick.time.second() > time_before.second()),
             log_seq: seq,
+            hash: tick_hash(&tick),
             since: *self.since.get_or_insert(tick.time),
             tick,
         }))
@@ -95,10 +132,26 @@ pub struct End {
     pub since: Timestamp,
     /// Position of its tick.
     pub log_seq: Seq,
+    /// The tick's hash.
+    pub hash: u64,
+    /// Whether this is a part of a checkpoint that is taken in, and no epochs of the log.
+    pub restored: bool,
     /// Events in the batch.
     pub events: usize,
     /// Epochs in the batch.
     pub epochs: usize,
+}
+
+impl End {
+    /// Its tick.
+    pub fn mark(&self) -> Mark {
+        Mark {
+            epoch: self.epoch,
+            seq: self.log_seq,
+            hash: self.hash,
+            time: self.time,
+        }
+    }
 }
 
 /// What one worker is fed at one time.
@@ -110,6 +163,8 @@ pub struct Segment {
     pub clock: Clock,
     /// Events of this worker's accounts, in order.
     pub inputs: Vec<Input>,
+    /// Lists of a checkpoint.
+    pub lists: Vec<WorkerList>,
 }
 
 /// Epochs that are fed and committed together.
@@ -142,6 +197,7 @@ impl Batch {
             time,
             lists,
             log_seq,
+            hash,
             since,
         } = epoch;
         let (events_before, epochs_before) =
@@ -151,6 +207,8 @@ impl Batch {
             time: tick.time,
             since,
             log_seq,
+            hash,
+            restored: false,
             events: events_before + events.len(),
             epochs: epochs_before + 1,
         });
@@ -170,12 +228,13 @@ impl Batch {
                     time,
                     clock,
                     inputs: Vec::new(),
+                    lists: Vec::new(),
                 },
             );
         }
         let place = usize::from(!lists);
         for event in events {
-            let worker = usize::from(event.did.partition(PARTITIONS)) % workers;
+            let worker = worker_of(&event.did, workers);
             feed(&mut self.workers[worker][place], Input::Event(event));
         }
         if !tick.counts.is_empty() {
@@ -190,9 +249,6 @@ impl Batch {
             .map(|segments| segments.into_iter().flatten().collect())
     }
 }
-
-/// Parts into which accounts are divided among workers.
-const PARTITIONS: u16 = 1024;
 
 /// Puts a segment behind another one: their inputs together, at the later time.
 fn join(segment: &mut Option<Segment>, behind: Segment) {
@@ -210,6 +266,7 @@ fn join(segment: &mut Option<Segment>, behind: Segment) {
                 inputs,
                 clock,
                 time: behind.time,
+                lists: Vec::new(),
             };
         }
     }

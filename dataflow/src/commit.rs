@@ -4,19 +4,23 @@
 //! done of each worker ─ all there ─▶ epoch committed already? ─ yes ─▶ only count (after a restart)
 //!                                                             └ no ──▶ begin, write, commit; again until it is done
 //! ```
+//!
+//! Views that are rebuilt are gathered whole until the first commit, which puts them in the place of the old rows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skytide_core::port::store::{Committed, Control, StoreError, Sum, Term, ViewStore};
+use skytide_core::port::store::{Committed, Control, Recipe, StoreError, Sum, ViewStore};
 use skytide_core::view::{Change, ViewId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::DataflowError;
 use crate::batch::End;
+use crate::checkpoint::News;
 use crate::metrics::Metrics;
+use crate::rebuild::Rebuild;
 use crate::worker::Done;
 
 /// Turns finished batches into commits.
@@ -27,8 +31,24 @@ pub struct Committer {
     pub control: Control,
     /// Which log the rows are computed from.
     pub log_id: u64,
+    /// How they are computed.
+    pub recipe: Recipe,
     /// How many workers each batch has.
     pub workers: usize,
+    /// What the rows add up to so far.
+    pub sums: BTreeMap<ViewId, Sum>,
+    /// What the rows must add up to at the last cut of the checkpoint that was taken in.
+    pub restored: Option<Committed>,
+    /// Views that the checkpoint has in another form.
+    pub recounted: BTreeSet<ViewId>,
+    /// Views that the store has in another form.
+    pub rebuilt: BTreeSet<ViewId>,
+    /// What of them will be written anew.
+    pub(crate) rebuild: Rebuild,
+    /// Whether the store's log is of no importance: everything is started over.
+    pub start_over: bool,
+    /// Who wants to know of commits.
+    pub(crate) news: Option<mpsc::UnboundedSender<News>>,
     /// Where to tell.
     pub metrics: Arc<Metrics>,
     /// Ends waiting for a store that does not answer.
@@ -38,13 +58,16 @@ pub struct Committer {
 /// The wait after a failed commit: doubled each time, up to the second one.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// Changes of a view, a part from each worker.
+type Changes = BTreeMap<ViewId, Vec<Vec<Change>>>;
+
 impl Committer {
     /// Runs until `done` ends.
     ///
     /// # Errors
     /// The store refused a commit, or the rows that were computed again are not those it has.
-    pub async fn run(self, mut done: mpsc::Receiver<Done>) -> Result<(), DataflowError> {
-        let mut sums = BTreeMap::<ViewId, Sum>::new();
+    pub async fn run(mut self, mut done: mpsc::Receiver<Done>) -> Result<(), DataflowError> {
+        let started = Instant::now();
         let mut waiting = Vec::new();
         while let Some(one) = done.recv().await {
             waiting.push(one);
@@ -52,62 +75,86 @@ impl Committer {
                 continue;
             }
             let end = waiting[0].end;
-            let mut changes = BTreeMap::<ViewId, Vec<Vec<Change>>>::new();
+            let mut changes = Changes::new();
             for Done { settled, .. } in waiting.drain(..) {
                 for (view, more) in settled.changes {
                     changes.entry(view).or_default().push(more);
                 }
                 for (view, more) in settled.sums {
-                    let sum = sums.entry(view).or_default();
+                    let sum = self.sums.entry(view).or_default();
                     sum.rows += more.rows;
                     sum.hash = sum.hash.wrapping_add(more.hash);
                 }
             }
-            self.settle(end, changes, &sums).await?;
+            self.rebuild.gather(&mut changes);
+            if end.restored {
+                let seconds = started.elapsed().as_secs_f64();
+                self.metrics.restore_seconds.set(seconds);
+            }
+            self.settle(end, changes).await?;
         }
         Ok(())
     }
 
-    async fn settle(
-        &self,
-        end: End,
-        changes: BTreeMap<ViewId, Vec<Vec<Change>>>,
-        sums: &BTreeMap<ViewId, Sum>,
-    ) -> Result<(), DataflowError> {
-        let committed = Committed {
+    async fn settle(&mut self, end: End, changes: Changes) -> Result<(), DataflowError> {
+        let committed = self.committed(&end);
+        let cut = self.restored.take_if(|it| it.epoch == end.epoch);
+        if let Some(expected) = cut {
+            compare(&expected, &committed, &self.recounted)?;
+        }
+        let known = self.control.committed.clone();
+        match &known {
+            Some(known) if end.epoch < known.epoch => {}
+            Some(known) if end.epoch == known.epoch => {
+                if !self.start_over {
+                    compare(known, &committed, &self.rebuilt)?;
+                    let epoch = known.epoch.0;
+                    tracing::info!(epoch, "rows computed again equal those in the store");
+                }
+                self.tell(committed);
+            }
+            _ if end.restored || self.restored.is_some() => {}
+            _ => {
+                self.commit(&changes, committed.clone()).await?;
+                self.rebuild.done();
+                self.tell(committed);
+            }
+        }
+        let behind = known.is_some_and(|known| end.epoch < known.epoch);
+        let m = &self.metrics;
+        m.catching_up
+            .set(i64::from(behind || self.restored.is_some()));
+        if !end.restored {
+            m.epoch.set(end.epoch.0 as i64);
+            m.network_time_seconds.set(end.time.0 as f64 / 1e3);
+            m.events.inc_by(end.events as u64);
+            m.batches_pending.dec();
+        }
+        Ok(())
+    }
+
+    fn committed(&self, end: &End) -> Committed {
+        let sums = self.sums.iter().filter(|(_, sum)| **sum != Sum::default());
+        Committed {
             epoch: end.epoch,
             time: end.time,
             since: end.since,
             log_id: self.log_id,
             log_seq: end.log_seq,
-            sums: sums
-                .iter()
-                .filter(|(_, sum)| **sum != Sum::default())
-                .map(|(v, s)| (*v, *s))
-                .collect(),
-        };
-        let known = self.control.committed.as_ref();
-        match known {
-            Some(known) if end.epoch < known.epoch => {}
-            Some(known) if end.epoch == known.epoch => compare(known, &committed)?,
-            _ => self.commit(&changes, committed).await?,
+            tick_hash: Some(end.hash),
+            recipe: Some(self.recipe.clone()),
+            sums: sums.map(|(view, sum)| (*view, *sum)).collect(),
         }
-        let m = &self.metrics;
-        m.catching_up.set(i64::from(
-            known.is_some_and(|known| end.epoch < known.epoch),
-        ));
-        m.epoch.set(end.epoch.0 as i64);
-        m.network_time_seconds.set(end.time.0 as f64 / 1e3);
-        m.events.inc_by(end.events as u64);
-        m.batches_pending.dec();
-        Ok(())
     }
 
-    async fn commit(
-        &self,
-        changes: &BTreeMap<ViewId, Vec<Vec<Change>>>,
-        committed: Committed,
-    ) -> Result<(), DataflowError> {
+    fn tell(&self, committed: Committed) {
+        if let Some(news) = &self.news {
+            // A keeper that is gone makes no checkpoints.
+            let _ = news.send(News::Committed(committed));
+        }
+    }
+
+    async fn commit(&self, changes: &Changes, committed: Committed) -> Result<(), DataflowError> {
         let started = Instant::now();
         let mut wait = RETRY.0;
         while let Err(error) = self.try_commit(changes, &committed).await {
@@ -138,13 +185,10 @@ impl Committer {
         Ok(())
     }
 
-    async fn try_commit(
-        &self,
-        changes: &BTreeMap<ViewId, Vec<Vec<Change>>>,
-        committed: &Committed,
-    ) -> Result<(), StoreError> {
-        let term: Term = self.control.term;
+    async fn try_commit(&self, changes: &Changes, committed: &Committed) -> Result<(), StoreError> {
+        let term = self.control.term;
         self.store.begin(term, committed.epoch).await?;
+        self.rebuild.write(self.store.as_ref(), term).await?;
         for (&view, parts) in changes {
             for part in parts {
                 self.store.write(term, view, part.clone()).await?;
@@ -154,28 +198,27 @@ impl Committer {
     }
 }
 
-/// Compares what was computed again with what the store says it has.
-fn compare(stored: &Committed, computed: &Committed) -> Result<(), DataflowError> {
-    if stored.log_seq != computed.log_seq {
-        return Err(DataflowError::OtherLog {
-            epoch: stored.epoch,
-        });
+/// Compares what was computed again with what was noted, except for some views.
+fn compare(
+    noted: &Committed,
+    computed: &Committed,
+    except: &BTreeSet<ViewId>,
+) -> Result<(), DataflowError> {
+    let (hash, ours) = (noted.tick_hash, computed.tick_hash);
+    if noted.log_seq != computed.log_seq || hash.is_some() && hash != ours {
+        return Err(DataflowError::OtherLog { epoch: noted.epoch });
     }
-    for &view in ViewId::ALL {
+    for &view in ViewId::ALL.iter().filter(|view| !except.contains(view)) {
         let of = |committed: &Committed| committed.sums.get(&view).copied().unwrap_or_default();
-        let (stored_sum, computed_sum) = (of(stored), of(computed));
-        if stored_sum != computed_sum {
+        let (noted_sum, computed_sum) = (of(noted), of(computed));
+        if noted_sum != computed_sum {
             return Err(DataflowError::Differs {
                 view: view.name(),
-                epoch: stored.epoch,
-                stored: stored_sum.rows,
+                epoch: noted.epoch,
+                stored: noted_sum.rows,
                 computed: computed_sum.rows,
             });
         }
     }
-    tracing::info!(
-        epoch = stored.epoch.0,
-        "rows computed again equal those in the store"
-    );
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Why the dataflow stopped.
 
 use skytide_core::id::{Epoch, Seq};
+use skytide_core::port::checkpoint::CheckpointError;
 use skytide_core::port::log::LogError;
 use skytide_core::port::store::StoreError;
 
@@ -13,11 +14,30 @@ pub enum DataflowError {
     /// The store refused.
     #[error("the view store refused")]
     Store(#[from] StoreError),
-    /// The log's beginning is gone, and rows cannot be computed without it.
-    #[error("the log begins at {first}: its beginning is needed to compute the views")]
+    /// The checkpoints could not be read.
+    #[error("the checkpoints could not be read")]
+    Checkpoint(#[from] CheckpointError),
+    /// The log's beginning is gone, and no checkpoint can take its place: a person must decide.
+    #[error(
+        "the log begins at {first} and no checkpoint leads to there: {why}. \
+         To start over from what the log still has (`since` will say so), use --indexer-rebuild=true once"
+    )]
     Trimmed {
         /// Its first message.
         first: Seq,
+        /// What is wrong with each checkpoint.
+        why: String,
+    },
+    /// The views are to be started over from a log whose epochs the store is ahead of.
+    #[error(
+        "the view store is at epoch {store}, but the log it is to be rebuilt from ends at epoch {log}: \
+         empty the view store first"
+    )]
+    RebuildBehind {
+        /// The store's committed epoch.
+        store: Epoch,
+        /// The log's newest one.
+        log: Epoch,
     },
     /// The rows in the store come from another log.
     #[error("the view store was computed from another log (at epoch {epoch})")]
@@ -35,9 +55,9 @@ pub enum DataflowError {
         /// Where the log ends.
         log: Seq,
     },
-    /// Rows computed again are not those in the store.
+    /// Rows computed again are not those in the store, or not those that the checkpoint says.
     #[error(
-        "view {view:?} in the store differs from what the log gives at epoch {epoch}: {stored} rows stored, {computed} computed"
+        "view {view:?} differs from what the log gives at epoch {epoch}: {stored} rows noted, {computed} computed"
     )]
     Differs {
         /// The view.

@@ -12,12 +12,15 @@
 //!
 //! Everything before `facts` is routed by DID, everything behind it by the key of its view.
 
-use skytide_core::view::ViewId;
-use timely::dataflow::Scope;
-use timely::dataflow::operators::{Concatenate, vec::Filter};
+use std::collections::BTreeMap;
 
-use crate::operators::lists::{merge_lists, split};
-use crate::types::{Clocks, Facts, Rows, Time};
+use skytide_core::view::{ActivityKey, ViewId};
+use timely::dataflow::operators::{Concat, Concatenate, vec::Filter};
+use timely::dataflow::{Scope, StreamVec};
+
+use crate::fact::Activity;
+use crate::operators::lists::{Newest, WorkerList, merge_lists, split};
+use crate::types::{Clocks, Facts, Quiet, Rows, Shared, Time};
 use crate::views::accounts::accounts;
 use crate::views::activity::{activity, counters};
 use crate::views::actors::actors;
@@ -35,55 +38,89 @@ pub struct Wanted {
     pub views: Vec<ViewId>,
     /// Days for which `interactions` are kept, the open one included; `None`: for ever.
     pub interactions_days: Option<u32>,
+    /// Up to when rows are not told.
+    pub quiet: Quiet,
+}
+
+/// What no live record tells again: kept here as it is counted, for checkpoints.
+#[derive(Debug, Default)]
+pub struct Sums {
+    /// Operations by stretch of time and collection.
+    pub activity: Shared<BTreeMap<ActivityKey, Activity>>,
+    /// Counters by name.
+    pub counters: Shared<BTreeMap<String, u64>>,
+    /// The lists as they were last written.
+    pub lists: Shared<Newest>,
+}
+
+/// What flows into the graph.
+#[derive(Clone)]
+pub struct Streams<'s> {
+    /// Facts.
+    pub facts: Facts<'s>,
+    /// The clock.
+    pub clocks: Clocks<'s>,
+    /// Lists of a checkpoint.
+    pub former_lists: StreamVec<'s, Time, WorkerList>,
 }
 
 /// All rows of the wanted views.
 pub fn build<'s>(
     scope: Scope<'s, Time>,
-    (facts, clocks): (Facts<'s>, Clocks<'s>),
+    streams: Streams<'s>,
     wanted: &Wanted,
+    sums: &Sums,
 ) -> Rows<'s> {
+    let Streams {
+        facts,
+        clocks,
+        former_lists,
+    } = streams;
+    let quiet = wanted.quiet;
     let any = |views: &[ViewId]| views.iter().any(|view| wanted.views.contains(view));
     let one = |view: ViewId| any(&[view]);
     let (facts, clocks) = (|| facts.clone(), || clocks.clone());
+    let both = || (facts(), clocks());
     let worker = scope.index();
     let (mut rows, mut lists) = (Vec::new(), Vec::new());
 
     if one(ViewId::Posts) {
-        rows.push(posts(facts()));
+        rows.push(posts(facts(), quiet));
     }
     if one(ViewId::TopPosts) {
         lists.push(top_posts(facts(), clocks(), worker));
     }
     let of_posts = trend_views(&wanted.views);
     if !of_posts.is_empty() {
-        lists.push(trends(facts(), clocks(), (worker, of_posts)));
+        lists.push(trends(facts(), clocks(), (worker, of_posts), quiet));
     }
     if any(&[ViewId::TopActors, ViewId::TopBlocks]) {
         lists.push(top_actors(facts(), clocks(), worker));
     }
     if one(ViewId::Interactions) {
-        rows.push(interactions(facts(), clocks(), wanted.interactions_days));
+        rows.push(interactions(both(), wanted.interactions_days, quiet));
     }
     if one(ViewId::Actors) {
-        rows.push(actors(facts()));
+        rows.push(actors(facts(), quiet));
     }
     if one(ViewId::Accounts) {
-        rows.push(accounts(facts()));
+        rows.push(accounts(facts(), quiet));
     }
     if one(ViewId::Handles) {
-        rows.push(handles(facts()));
+        rows.push(handles(facts(), quiet));
     }
-    if one(ViewId::Activity) {
-        rows.push(activity(facts(), clocks()));
-    }
-    if one(ViewId::Counters) {
-        rows.push(counters(facts(), clocks()));
-    }
+    // Counted even where they are not wanted: nothing else could tell them when they are wanted again.
+    rows.push(activity(both(), sums.activity.clone(), quiet));
+    rows.push(counters(both(), sums.counters.clone(), quiet));
 
     let (own_rows, worker_lists) = split(scope.concatenate(lists));
     rows.push(own_rows);
-    rows.push(merge_lists(worker_lists, clocks()));
+    let worker_lists = worker_lists.concat(former_lists);
+    rows.push(merge_lists(
+        (worker_lists, clocks()),
+        sums.lists.clone(),
+        quiet,
+    ));
 
     let views = wanted.views.clone();
     scope

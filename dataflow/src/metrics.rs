@@ -41,6 +41,22 @@ pub struct Metrics {
     pub batches_pending: Gauge,
     /// Events read from the log that are not fed.
     pub events_pending: Gauge,
+    /// Shards of a checkpoint that are still to be taken in after a restart.
+    pub restoring: Gauge,
+    /// Seconds that taking in a checkpoint took.
+    pub restore_seconds: Gauge<f64, AtomicU64>,
+    /// Checkpoints that became complete.
+    pub checkpoints: Counter,
+    /// Checkpoints that failed.
+    pub checkpoint_failures: Counter,
+    /// Bytes of the newest complete checkpoint.
+    pub checkpoint_bytes: Gauge,
+    /// Seconds from its first cut until it was complete.
+    pub checkpoint_seconds: Gauge<f64, AtomicU64>,
+    /// The longest time that a cut of the newest checkpoint made the stream wait, in seconds.
+    pub checkpoint_pause_seconds: Gauge<f64, AtomicU64>,
+    /// Network time of the first cut of the newest complete checkpoint, seconds since 1970: its age shows.
+    pub checkpoint_time_seconds: Gauge<f64, AtomicU64>,
     /// 1 while what the store has already is computed again after a restart.
     pub catching_up: Gauge,
     /// Inputs dropped, in whole or in part, by reason; those fed again after a restart included.
@@ -102,7 +118,65 @@ impl Metrics {
         );
         registry.register("dropped", "Inputs dropped, by reason", m.dropped.clone());
         registry.register("catching_up", "1 during recovery", m.catching_up.clone());
+        m.register_checkpoints(registry);
         metrics
+    }
+
+    fn register_checkpoints(&self, registry: &mut Registry) {
+        let m = self;
+        registry.register(
+            "restoring_shards",
+            "Shards of a checkpoint still to be taken in",
+            m.restoring.clone(),
+        );
+        registry.register(
+            "checkpoints",
+            "Checkpoints that became complete",
+            m.checkpoints.clone(),
+        );
+        registry.register(
+            "checkpoint_failures",
+            "Checkpoints that failed",
+            m.checkpoint_failures.clone(),
+        );
+        registry.register_with_unit(
+            "checkpoint",
+            "Bytes of the newest complete checkpoint",
+            Unit::Bytes,
+            m.checkpoint_bytes.clone(),
+        );
+        let seconds = [
+            (
+                "restore",
+                "Time that taking in a checkpoint took",
+                &m.restore_seconds,
+            ),
+            (
+                "checkpoint",
+                "Time that the newest checkpoint took",
+                &m.checkpoint_seconds,
+            ),
+            (
+                "checkpoint_pause",
+                "Longest pause by one of its cuts",
+                &m.checkpoint_pause_seconds,
+            ),
+            (
+                "checkpoint_network_time",
+                "Network time of its first cut, since 1970",
+                &m.checkpoint_time_seconds,
+            ),
+        ];
+        for (name, help, gauge) in seconds {
+            registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
+        }
+    }
+
+    /// A cut made the stream wait for so many seconds.
+    pub(crate) fn paused(&self, seconds: f64) {
+        if seconds > self.checkpoint_pause_seconds.get() {
+            self.checkpoint_pause_seconds.set(seconds);
+        }
     }
 
     /// Takes the sizes of one worker's state, and what it dropped since it last told.

@@ -8,18 +8,24 @@
 //! A delete names only its key, so the operator remembers for each live record what it gave. Routed by DID: one worker
 //! sees a repo's operations in order. State per live record: 40 bytes in its repo's own hash table (so no table ever
 //! grows large and stalls the stream), more for posts, profiles and the odd; nothing after a delete. State per repo:
-//! the newest revision, the hosting status. What ends it: deletes; an account's deletion.
+//! the newest revision, the hosting status, where it was counted; the keys of posts that are gone, which the view `posts`
+//! keeps, too. What ends a record: deletes; an account's deletion. Checkpoints see the state by shard (`saved`).
 
 mod activity;
 mod content;
 mod repo;
+mod saved;
 mod state;
+
+use std::cell::RefCell;
+use std::rc::Rc;
 
 use skytide_core::event::{Body, DropReason, Event, Host, Op};
 use skytide_core::id::{Cursor, Did};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 
+pub(crate) use state::SHARDS;
 pub use state::{AccountPolicy, Drops, Gauges, LiveRecords};
 
 use crate::operators::on_tick::on_tick;
@@ -29,27 +35,44 @@ use crate::types::{Clocks, Facts, Input, Time};
 pub fn live_records<'s>(
     inputs: StreamVec<'s, Time, Input>,
     clocks: Clocks<'s>,
-    policy: AccountPolicy,
+    state: Rc<RefCell<LiveRecords>>,
     tell: impl Fn(Gauges, Drops) + 'static,
 ) -> Facts<'s> {
-    let mut state = LiveRecords::new(policy);
+    let (worker, workers) = (inputs.scope().index(), inputs.scope().peers());
+    let mine = move |did: &Did| worker_of(did, workers) == worker;
     on_tick(
         "LiveRecords",
         (inputs, Pipeline),
         clocks,
         move |(time, clock), inputs, facts| {
+            let mut state = state.borrow_mut();
             let mut commit = None;
             for input in inputs {
                 match input {
                     Input::Event(event) => apply(&mut state, &mut commit, event),
                     Input::Counts(counts) => state.count_all(counts),
+                    // Its checksum was compared: whatever is wrong with it is of our own making.
+                    Input::Shard(section) => state
+                        .load(&section, mine)
+                        .expect("a section whose checksum is right is readable"),
+                    Input::Sums(sums) => {
+                        facts.extend(sums.into_iter().map(|fact| (fact, time, 1)));
+                    }
                 }
             }
-            let drops = state.end_of_time(clock.now);
+            let drops = state.end_of_time(time, clock.now);
             facts.extend(state.take_facts().map(|(fact, diff)| (fact, time, diff)));
             tell(state.gauges(), drops);
         },
     )
+}
+
+/// Parts into which accounts are divided among workers.
+const PARTITIONS: u16 = 1024;
+
+/// The worker that an account belongs to. A shard of a checkpoint belongs to one worker if their number divides 64.
+pub(crate) fn worker_of(did: &Did, workers: usize) -> usize {
+    usize::from(did.partition(PARTITIONS)) % workers
 }
 
 /// The commit whose operations are being read: all of them share its fate.

@@ -3,24 +3,38 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use skytide_core::id::Epoch;
+use skytide_core::event::Message;
+use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::log::LogReader;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::DataflowError;
-use crate::batch::{Batch, Epochs, WholeEpoch};
+use crate::batch::{Batch, End, Epochs, WholeEpoch};
+use crate::checkpoint::{Cut, Planner};
 use crate::metrics::Metrics;
+use crate::records::SHARDS;
+use crate::restore::Restore;
 use crate::worker::Fed;
 
 /// Feeds the workers.
 pub struct Source {
-    /// The log, from its first message on.
+    /// What is fed before the log.
+    pub(crate) restore: Option<Restore>,
+    /// The log, from its first message that is needed on.
     pub reader: Box<dyn LogReader>,
+    /// Messages that were read from it already.
+    pub read: Vec<(Seq, Message)>,
+    /// Knows the tick before.
+    pub epochs: Epochs,
+    /// The epoch up to which each shard's accounts were restored; empty: none was.
+    pub through: Vec<Epoch>,
     /// One queue a worker.
     pub workers: Vec<mpsc::Sender<Fed>>,
-    /// Epochs at which a batch must end: those that the store names.
+    /// Epochs at which a batch must end: those that the store names, and the last cut of the checkpoint.
     pub ends: Vec<Epoch>,
+    /// Decides when checkpoints are cut, if they are.
+    pub(crate) planner: Option<Planner>,
     /// Events at which a batch takes no further epoch.
     pub batch_events_max: usize,
     /// Epochs in a batch at most.
@@ -40,12 +54,21 @@ impl Source {
     /// Runs until `stop`, or behind the last tick.
     ///
     /// # Errors
-    /// The log could not be read, or is damaged.
+    /// The log or the checkpoint could not be read, or is damaged.
     pub async fn run(mut self) -> Result<(), DataflowError> {
-        let mut epochs = Epochs::default();
+        let stop = self.stop.clone();
+        if let Some(restore) = self.restore.take() {
+            let fed = stop.run_until_cancelled(restore.feed(&self.workers)).await;
+            if !fed.unwrap_or(Ok(false))? {
+                return Ok(());
+            }
+        }
         let mut whole = VecDeque::<WholeEpoch>::new();
+        for (seq, message) in std::mem::take(&mut self.read) {
+            whole.extend(self.take(seq, message)?);
+        }
         let mut batch = Batch::new(self.workers.len());
-        let mut last = false;
+        let (mut last, mut newest) = (false, None);
         loop {
             while !self.full(&batch)
                 && let Some(epoch) = whole.pop_front()
@@ -53,29 +76,55 @@ impl Source {
                 last |= self.until_last && epoch.tick.last;
                 batch.add(epoch);
             }
-            let pending = batch.end().map_or(0, |end| end.events);
+            let end = batch.end();
+            let pending = end.map_or(0, |end| end.events);
             self.metrics.events_pending.set(pending as i64);
-            let stop = self.stop.clone();
+            let idle = end.is_none() && whole.is_empty();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                free = self.workers[0].reserve(), if batch.end().is_some() => {
-                    let Ok(permit) = free else { return Ok(()) };
-                    drop(permit);
-                    let fresh = Batch::new(self.workers.len());
-                    self.metrics.batches_pending.inc();
-                    let sent = send(&self.workers, std::mem::replace(&mut batch, fresh)).await;
+                free = is_free(&self.workers[0]), if end.is_some() => {
+                    if !free {
+                        return Ok(());
+                    }
+                    let batch = std::mem::replace(&mut batch, Batch::new(self.workers.len()));
+                    newest = end;
+                    let sent = self.send(batch).await;
                     if !sent || (last && whole.is_empty()) {
+                        return Ok(());
+                    }
+                }
+                () = at_once(self.planner.as_ref()), if idle && newest.is_some() => {
+                    if !self.cut_at_once(newest).await {
                         return Ok(());
                     }
                 }
                 messages = self.reader.next(READ_MESSAGES_MAX), if whole.is_empty() && !last && !self.full(&batch) => {
                     for (seq, message) in messages? {
-                        whole.extend(epochs.take(seq, message)?);
+                        whole.extend(self.take(seq, message)?);
                     }
                 }
             }
         }
+    }
+
+    /// Takes a message; the epoch that it ends lacks the events that were restored.
+    fn take(&mut self, seq: Seq, message: Message) -> Result<Option<WholeEpoch>, DataflowError> {
+        let mut whole = self.epochs.take(seq, message)?;
+        if let Some(whole) = &mut whole
+            && !self.through.is_empty()
+        {
+            let epoch = whole.tick.epoch;
+            let through = &self.through;
+            let restored = |shard: u16| through.get(usize::from(shard)) >= Some(&epoch);
+            whole
+                .events
+                .retain(|event| !restored(event.did.partition(SHARDS)));
+            if through.iter().all(|through| *through <= epoch) {
+                self.through = Vec::new();
+            }
+        }
+        Ok(whole)
     }
 
     /// Whether the batch must not grow.
@@ -86,17 +135,57 @@ impl Source {
                 || self.ends.contains(&end.epoch)
         })
     }
+
+    /// Hands each worker its part; false if they are gone.
+    async fn send(&mut self, batch: Batch) -> bool {
+        let Some(end) = batch.end() else {
+            return true;
+        };
+        self.metrics.batches_pending.inc();
+        let cut = self.planner.as_mut().and_then(|planner| {
+            planner.count(&end);
+            planner.cut(&end, false)
+        });
+        for (worker, segments) in self.workers.iter().zip(batch.into_segments()) {
+            let cut = cut.clone();
+            if worker.send(Fed { segments, end, cut }).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Cuts what is to be cut at the end of the newest batch, for no other one may come; false if the workers are gone.
+    async fn cut_at_once(&mut self, newest: Option<End>) -> bool {
+        let planner = self.planner.as_mut();
+        let cut: Option<(End, Cut)> = planner
+            .zip(newest)
+            .and_then(|(planner, end)| Some((end, planner.cut(&end, true)?)));
+        let Some((end, cut)) = cut else {
+            return true;
+        };
+        for worker in &self.workers {
+            let fed = Fed {
+                segments: Vec::new(),
+                end,
+                cut: Some(cut.clone()),
+            };
+            if worker.send(fed).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
 }
 
-/// Hands each worker its part; false if they are gone.
-async fn send(workers: &[mpsc::Sender<Fed>], batch: Batch) -> bool {
-    let Some(end) = batch.end() else {
-        return true;
-    };
-    for (worker, segments) in workers.iter().zip(batch.into_segments()) {
-        if worker.send(Fed { segments, end }).await.is_err() {
-            return false;
-        }
+/// Waits until a worker takes another batch; false if it is gone.
+async fn is_free(worker: &mpsc::Sender<Fed>) -> bool {
+    worker.reserve().await.is_ok()
+}
+
+async fn at_once(planner: Option<&Planner>) {
+    match planner {
+        Some(planner) => planner.at_once().await,
+        None => std::future::pending().await,
     }
-    true
 }

@@ -3,7 +3,10 @@
 use skytide_core::event::Event;
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, ViewId, ViewKey, encode_row};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
 use timely::dataflow::StreamVec;
 
 use crate::fact::Fact;
@@ -18,6 +21,10 @@ pub enum Input {
     Event(Event),
     /// What ingest counted.
     Counts(BTreeMap<Box<str>, u64>),
+    /// Accounts from a checkpoint: a section of live records.
+    Shard(Arc<[u8]>),
+    /// Sums from a checkpoint.
+    Sums(Vec<Fact>),
 }
 
 /// The tick that ends a time; every worker gets one for each time that it is fed.
@@ -29,6 +36,9 @@ pub struct Clock {
     pub lists: bool,
 }
 
+/// State that an operator shares with its worker, which writes it into checkpoints between batches.
+pub type Shared<T> = Rc<RefCell<T>>;
+
 /// Facts with their time and how many times they come (+1) or go (-1).
 pub type Facts<'s> = StreamVec<'s, Time, (Fact, Time, i32)>;
 
@@ -37,6 +47,30 @@ pub type Clocks<'s> = StreamVec<'s, Time, Clock>;
 
 /// Rows that begin to hold (+1) and end to hold (-1).
 pub type Rows<'s> = StreamVec<'s, Time, (Row, Time, i32)>;
+
+/// Up to which time the rows of each view are known to stand in the store as they should: they need not be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Quiet([Time; 32]);
+
+impl Quiet {
+    /// Every view is told from the first time on.
+    pub const NONE: Self = Self([0; 32]);
+
+    /// Tells rows of this view only behind `through`.
+    pub fn set(&mut self, view: ViewId, through: Time) {
+        self.0[view as usize] = through;
+    }
+
+    /// The last time at which rows of a view are not told.
+    pub fn through(&self, view: ViewId) -> Time {
+        self.0[view as usize]
+    }
+
+    /// Whether rows of a view are told at a time.
+    pub fn tells(&self, view: ViewId, time: Time) -> bool {
+        time > self.through(view)
+    }
+}
 
 /// A row of a view.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -14,8 +14,9 @@ use skytide_core::view::{
     TrendRow, ViewId, decode_row,
 };
 use skytide_dataflow::fact::{Act, Edge, Fact, Post, Subject};
-use skytide_dataflow::graph::{self, Wanted};
-use skytide_dataflow::types::{Clock, Row, Time};
+use skytide_dataflow::graph::{self, Streams, Sums, Wanted};
+use skytide_dataflow::operators::lists::WorkerList;
+use skytide_dataflow::types::{Clock, Quiet, Row, Time};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::vec::Map;
@@ -32,6 +33,7 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
     let wanted = Wanted {
         views: views.to_vec(),
         interactions_days: Some(2),
+        quiet: Quiet::NONE,
     };
     let lines = timely::execute_directly(move |worker| {
         let mut facts: InputHandle<Time, CapacityContainerBuilder<Vec<(Fact, Time, i32)>>> =
@@ -41,8 +43,14 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
         let lines = Rc::new(RefCell::new(Vec::new()));
         let sink = lines.clone();
         worker.dataflow::<Time, _, _>(|scope| {
-            let streams = (scope.input_from(&mut facts), scope.input_from(&mut clocks));
-            let rows = graph::build(scope, streams, &wanted);
+            let mut no_lists: InputHandle<Time, CapacityContainerBuilder<Vec<WorkerList>>> =
+                InputHandle::new();
+            let streams = Streams {
+                facts: scope.input_from(&mut facts),
+                clocks: scope.input_from(&mut clocks),
+                former_lists: scope.input_from(&mut no_lists),
+            };
+            let rows = graph::build(scope, streams, &wanted, &Sums::default());
             rows.map(|(row, time, diff)| (time, diff, show(&row)))
                 .inspect(move |line| sink.borrow_mut().push(line.clone()));
         });

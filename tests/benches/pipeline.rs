@@ -17,7 +17,7 @@ use skytide_core::port::clock::ManualClock;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
 use skytide_core::view::ViewId;
-use skytide_dataflow::AccountPolicy;
+use skytide_dataflow::{AccountPolicy, Ports};
 use skytide_ingest::frame::Verify;
 use skytide_ingest::{Context, RecordingSource};
 use skytide_tests::copies::{Copies, frames};
@@ -140,8 +140,12 @@ fn replay(folder: &Path, recording: &Path) -> Report {
     let index_threads = runtime("index");
     let ingest = skytide_ingest::run(ingest_options(), Box::new(source), context);
     let ingest = ingest_threads.spawn(ingest);
-    let (port_log, port_store) = (Arc::new(log.clone()), Arc::new(store.clone()));
-    let index = skytide_dataflow::run(options(), port_log, port_store, metrics.clone(), stop);
+    let ports = Ports {
+        log: Arc::new(log.clone()),
+        store: Arc::new(store.clone()),
+        checkpoints: None,
+    };
+    let index = skytide_dataflow::run(options(), ports, metrics.clone(), stop);
     index_threads
         .block_on(index)
         .expect("the dataflow ends well");
@@ -171,13 +175,12 @@ fn replay_log(folder: &Path) -> u64 {
     let threads = runtime("index");
     let store: Arc<dyn ViewStore> = Arc::new(store);
     let stop = CancellationToken::new();
-    let index = skytide_dataflow::run(
-        options(),
-        Arc::new(log),
-        store.clone(),
-        metrics.clone(),
-        stop,
-    );
+    let ports = Ports {
+        log: Arc::new(log),
+        store: store.clone(),
+        checkpoints: None,
+    };
+    let index = skytide_dataflow::run(options(), ports, metrics.clone(), stop);
     threads
         .block_on(index)
         .expect("what is computed again is what is stored");

@@ -9,8 +9,8 @@
 //! - `pace`: ticks of a quiet stream, back-pressure, stopping.
 
 mod assembler;
-mod frames;
-mod harness;
+pub mod frames;
+pub mod harness;
 mod pace;
 mod recorder;
 mod recordings;

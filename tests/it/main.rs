@@ -1,7 +1,9 @@
 //! All tests that need more than one crate, as one binary.
 
 mod contract;
+mod crash;
 mod damage;
+mod deploy;
 mod ingest;
 mod recount;
 mod simnet;

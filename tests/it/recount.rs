@@ -15,22 +15,20 @@
 //!
 //! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
 
-mod by_hand;
 mod crowd;
 pub(crate) mod harness;
-mod logs;
+pub(crate) mod logs;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use skytide_core::event::Message;
 use skytide_core::view::{CounterRow, ListRow, ViewId, decode_row};
-use skytide_tests::checkers::{Recorder, difference, left_of_facts};
+use skytide_tests::checkers::{difference, left_of_facts};
 use skytide_tests::model::{Model, Options, Policy, Rows, recount};
 use skytide_tests::world::{self, World};
 
-use harness::{Case, day, first_day, seeds};
-use logs::{beginning, delivered_again};
+use harness::{Case, Ground, day, first_day, seeds};
+use logs::{between, delivered_again};
 
 #[tokio::test]
 async fn every_view_equals_the_recount_at_every_epoch() {
@@ -116,15 +114,15 @@ async fn a_restart_with_other_workers_and_commits_finds_its_own_rows_and_goes_on
         case.options.interactions_days = Some(1);
         let messages = Case::of(seed).world();
         let expected = recount(&messages, case.options);
-        let store = Arc::new(Recorder::default());
-        for (workers, epochs_max, epochs) in [(1, 1, 15), (2, 1, 25), (4, 5, 45), (1, 60, 60)] {
+        let ground = Ground::new();
+        let mut begin = 0;
+        for (workers, epochs_max, end) in [(1, 1, 15), (2, 1, 25), (4, 5, 45), (1, 60, 60)] {
             let case = case.with(workers, epochs_max);
-            let part = beginning(&messages, epochs);
-            case.run_on(part, store.clone()).await;
-            let commits = store.take();
-            let end = commits.last().expect("a commit").committed.epoch.0 as usize;
-            assert!(end >= epochs, "{case:?} ended at {end}");
-            case.compare(&expected[..end], &commits);
+            ground.append(between(&messages, begin, end)).await;
+            begin = end;
+            let ended = case.run_on(&ground, case.dataflow()).await;
+            ended.unwrap_or_else(|error| panic!("{case:?}: {error}"));
+            case.compare(&expected[..end], &ground.store.take());
         }
     }
 }

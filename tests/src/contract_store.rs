@@ -8,7 +8,7 @@ pub use content::*;
 
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::store::{
-    Committed, Control, Order, Range, StoreError, Sum, Term, ViewStore,
+    Committed, Control, Order, Range, Recipe, StoreError, Sum, Term, ViewStore,
 };
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
@@ -92,7 +92,17 @@ pub fn committed(epoch: u64) -> Committed {
         since: Timestamp(1_000),
         log_id: u64::MAX,
         log_seq: Seq(epoch * 10),
+        tick_hash: Some(u64::MAX - epoch),
+        recipe: Some(recipe()),
         sums: [(VIEW, sum), (ViewId::Counters, Sum::default())].into(),
+    }
+}
+
+fn recipe() -> Recipe {
+    Recipe {
+        account_policy: "active_accounts_only".into(),
+        interactions_days: Some(8),
+        views: [(VIEW, 1), (ViewId::Counters, 3)].into(),
     }
 }
 

@@ -127,9 +127,9 @@ async fn send_through(
         Ok(read)
     };
     let counting = async {
-        let (log, store) = (data.log.clone(), data.store());
         let stop = stop_flow.clone();
-        let counted = dataflow::run(flow_options, log, store, metrics.clone(), stop).await;
+        let counted = dataflow::run(flow_options, data.ports_of_replay(), metrics.clone(), stop);
+        let counted = counted.await;
         counted.map_err(|why| Failure::because("the dataflow stopped", why))
     };
     let (read, ()) = tokio::select! {

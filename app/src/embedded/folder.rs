@@ -128,6 +128,11 @@ impl DataDir {
         self.0.join("store")
     }
 
+    /// Where checkpoints are.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+
     /// Takes the right to use a part.
     ///
     /// # Errors

@@ -108,6 +108,16 @@ impl EmbeddedStore {
             .map_err(failed("look at its files"))
     }
 
+    /// The database, for what is kept beside the views.
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    /// Something was written beside the views: the disk has it within a second.
+    pub(crate) fn written(&self) {
+        self.0.syncer.note();
+    }
+
     /// The store as it is now, whatever is committed later. Costs disk while it is held.
     pub fn still(&self) -> StillStore {
         StillStore::new(self.0.clone())
@@ -204,9 +214,18 @@ impl ViewStore for EmbeddedStore {
         })
         .await
     }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        self.blocking(Shared::sync).await
+    }
 }
 
 impl Shared {
+    fn sync(&self) -> Result<(), StoreError> {
+        let synced = self.database.persist(PersistMode::SyncAll);
+        synced.map_err(failed("sync its journal"))
+    }
+
     fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,6 +1,6 @@
 //! The view store: rows that a commit has made final. The dataflow writes it, everybody else reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -44,6 +44,11 @@ pub trait ViewStore: ViewReader {
     /// `Fenced` unless `term` is the current one; `Order` unless `committed.epoch` is the intent.
     /// Repeating the last commit is fine and changes nothing.
     async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError>;
+
+    /// Waits until everything committed so far survives a power cut. A store whose commits do so anyway has nothing to do.
+    async fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
 }
 
 /// Number of a writer: each one that takes over gets a higher one.
@@ -139,8 +144,40 @@ pub struct Committed {
     pub log_id: u64,
     /// Position of the epoch's tick in that log.
     pub log_seq: Seq,
+    /// The tick's hash ([`tick_hash`](super::checkpoint::tick_hash)): a log whose positions were used again after a power
+    /// cut is told by it. `None`: written by a version that did not note it.
+    #[serde(default)]
+    pub tick_hash: Option<u64>,
+    /// How the rows were computed. `None`: written by a version that did not note it.
+    #[serde(default)]
+    pub recipe: Option<Recipe>,
     /// Number of rows of each view and the sum of their hashes, to compare with a recomputation.
     pub sums: BTreeMap<ViewId, Sum>,
+}
+
+/// How rows are computed: what must be the same for rows of one view to belong together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// Whose records count: the name of the option's value, as `active_accounts_only`.
+    pub account_policy: Box<str>,
+    /// Days for which `interactions` are kept; `None`: for ever.
+    pub interactions_days: Option<u32>,
+    /// The views there are, with their versions.
+    pub views: BTreeMap<ViewId, u32>,
+}
+
+impl Recipe {
+    /// The views whose rows another recipe computes in another way, has not, or has besides.
+    pub fn differing(&self, other: &Self) -> BTreeSet<ViewId> {
+        let differs = |view: &ViewId| {
+            self.views.get(view) != other.views.get(view)
+                || self.account_policy != other.account_policy
+                || *view == ViewId::Interactions
+                    && self.interactions_days != other.interactions_days
+        };
+        let either = self.views.keys().chain(other.views.keys());
+        either.copied().filter(differs).collect()
+    }
 }
 
 /// Number of rows and the wrapping sum of their 128-bit hashes ([`row_hash`](crate::view::row_hash)).

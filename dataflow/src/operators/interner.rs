@@ -55,6 +55,23 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         number
     }
 
+    /// Makes room for keys that will come.
+    pub fn reserve(&mut self, more: usize) {
+        let Self {
+            hasher,
+            numbers,
+            keys,
+            ..
+        } = self;
+        numbers.reserve(more, |&number| {
+            hasher.hash_one(
+                keys[number as usize]
+                    .as_ref()
+                    .expect("a number in the table is in use"),
+            )
+        });
+    }
+
     /// The number of a key, if it has one.
     pub fn find(&self, key: &K) -> Option<u32> {
         let hash = self.hasher.hash_one(key);

@@ -4,7 +4,11 @@
 //! worker's list ──exchange by list──▶ newest list of each worker ── merge, cut ──▶ row of the list
 //! ```
 //!
-//! Exact, since a key lives on one worker only. State: per list the newest entries of each worker.
+//! Exact, since a key lives on one worker only. State: per list the newest entries of each worker, shared with the worker,
+//! which writes them into checkpoints: a list is as of the last time at which lists were written, and that state is gone.
+//!
+//! Lists of a checkpoint stand as those of workers [`FORMER`] and above until lists are written again: then every
+//! worker tells all of its lists, and what the former workers had leaves.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +21,13 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::vec::Map;
 
 use super::on_tick::on_tick;
-use crate::types::{Clocks, Row, Rows, Time};
+use crate::types::{Clocks, Quiet, Row, Rows, Shared, Time};
+
+/// Numbers of workers from here on stand for those that wrote a checkpoint.
+pub const FORMER: usize = usize::MAX / 2;
+
+/// The newest entries of each list, by worker.
+pub type Newest = BTreeMap<(ViewId, ListKey), BTreeMap<usize, Vec<ListEntry>>>;
 
 /// The best that one worker has for one list, whole.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,16 +72,30 @@ pub fn list_order(a: &ListEntry, b: &ListEntry) -> std::cmp::Ordering {
 }
 
 /// Merges the workers' lists.
-pub fn merge_lists<'s>(lists: StreamVec<'s, Time, WorkerList>, clocks: Clocks<'s>) -> Rows<'s> {
+pub fn merge_lists<'s>(
+    (lists, clocks): (StreamVec<'s, Time, WorkerList>, Clocks<'s>),
+    newest: Shared<Newest>,
+    quiet: Quiet,
+) -> Rows<'s> {
     let by_list = Exchange::new(|list: &WorkerList| (list.view as u8, &list.key).hashed());
-    let mut newest = BTreeMap::<(ViewId, ListKey), BTreeMap<usize, Vec<ListEntry>>>::new();
+    let mut former = true;
     on_tick(
         "MergeLists",
         (lists, by_list),
         clocks,
-        move |(time, _clock), lists, rows| {
+        move |(time, clock), lists, rows| {
+            let newest = &mut *newest.borrow_mut();
             let mut before = BTreeMap::<(ViewId, ListKey), ListRow>::new();
             let mut touched = BTreeSet::new();
+            if clock.lists && std::mem::take(&mut former) {
+                for (list, workers) in newest.iter_mut() {
+                    if workers.keys().any(|worker| *worker >= FORMER) {
+                        touched.insert(list.clone());
+                        before.insert(list.clone(), merged(Some(workers)));
+                        workers.retain(|worker, _| *worker < FORMER);
+                    }
+                }
+            }
             for WorkerList {
                 view,
                 key,
@@ -96,7 +120,7 @@ pub fn merge_lists<'s>(lists: StreamVec<'s, Time, WorkerList>, clocks: Clocks<'s
                 if new.entries.is_empty() {
                     newest.remove(&list);
                 }
-                if old != new {
+                if old != new && quiet.tells(list.0, time) {
                     for (row, diff) in [(old, -1), (new, 1)] {
                         if !row.entries.is_empty() {
                             rows.push((Row::new(list.0, &list.1, &row), time, diff));

@@ -6,34 +6,73 @@ use hashbrown::{HashMap, HashSet};
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::{ActivityKey, Span};
 
+use super::state::SHARDS;
 use crate::fact::Activity;
+
+/// Who was counted already in a stretch of time that is still open: pairs of collection and account.
+pub(super) type Open = BTreeMap<(Span, u32), HashSet<(u32, u32)>>;
 
 /// Counts of the running time, and who was counted already in stretches that are still open.
 ///
-/// State: an entry per (collection, account) of all time, and of the open hour and minute.
-#[derive(Debug, Default)]
+/// State: an entry per (collection, account) of the open hour and minute, by the account's shard. Who was ever counted
+/// stands in the repo.
+#[derive(Debug)]
 pub(super) struct ActivityCounts {
     running: HashMap<(Span, u32, u32), Activity>,
-    seen_ever: HashSet<(u32, u32)>,
-    seen_in: BTreeMap<(Span, u32), HashSet<(u32, u32)>>,
+    open: Vec<Open>,
+}
+
+/// Who did something, and where.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doer {
+    pub collection: u32,
+    pub account: u32,
+    pub shard: u8,
+    /// The account was never counted in this collection before.
+    pub new: bool,
+}
+
+impl Default for ActivityCounts {
+    fn default() -> Self {
+        Self {
+            running: HashMap::new(),
+            open: vec![Open::new(); usize::from(SHARDS)],
+        }
+    }
 }
 
 impl ActivityCounts {
-    /// Counts something that `account` did in a collection, in each stretch that holds this minute.
-    pub fn add(&mut self, minute: Minute, (collection, account): (u32, u32), activity: &Activity) {
+    /// Counts something that somebody did, in each stretch that holds this minute.
+    pub fn add(&mut self, minute: Minute, doer: Doer, activity: &Activity) {
+        let Doer {
+            collection,
+            account,
+            shard,
+            new,
+        } = doer;
         let hour = minute.0 / 60 * 60;
         for (span, start) in [(Span::All, 0), (Span::Hour, hour), (Span::Minute, minute.0)] {
-            let seen = match span {
-                Span::All => &mut self.seen_ever,
-                _ => self.seen_in.entry((span, start)).or_default(),
+            let new = match span {
+                Span::All => new,
+                _ => self.saw(shard, (span, start), (collection, account)),
             };
-            let new = i64::from(seen.insert((collection, account)));
             let running = self.running.entry((span, start, collection)).or_default();
             running.add(&Activity {
-                accounts: new,
+                accounts: i64::from(new),
                 ..*activity
             });
         }
+    }
+
+    /// Notes that an account was counted in a stretch; whether that is the first time.
+    pub fn saw(&mut self, shard: u8, stretch: (Span, u32), pair: (u32, u32)) -> bool {
+        let open = &mut self.open[usize::from(shard)];
+        open.entry(stretch).or_default().insert(pair)
+    }
+
+    /// Who of a shard was counted in which stretch that is still open.
+    pub fn open(&self, shard: u16) -> &Open {
+        &self.open[usize::from(shard)]
     }
 
     /// Counts live records of a collection.
@@ -49,10 +88,12 @@ impl ActivityCounts {
         names: impl Fn(u32) -> Box<str>,
     ) -> impl Iterator<Item = (ActivityKey, Activity)> {
         let minute = now.minute().0;
-        self.seen_in.retain(|&(span, start), _| match span {
-            Span::Minute => start >= minute,
-            _ => start >= minute / 60 * 60,
-        });
+        for open in &mut self.open {
+            open.retain(|&(span, start), _| match span {
+                Span::Minute => start >= minute,
+                _ => start >= minute / 60 * 60,
+            });
+        }
         let running = std::mem::take(&mut self.running).into_iter();
         running
             .filter(|(_, activity)| *activity != Activity::default())

@@ -15,12 +15,31 @@ pub(super) struct Repo {
     pub hidden: bool,
     /// Operations were missed.
     pub out_of_sync: bool,
+    /// The shard of checkpoints that it belongs to.
+    pub shard: u8,
+    /// The newest minute of an operation.
+    pub last_seen: Minute,
     /// The newest `#identity` that told something.
     pub identity: Option<Box<(Option<Box<str>>, Timestamp)>>,
     /// The newest `#account`.
     pub status: Option<Box<(bool, Option<Box<str>>)>>,
     /// What is live, hidden or not.
     pub records: HashTable<LiveRecord>,
+    /// Keys of posts that were live once and are not.
+    pub gone: Option<Box<HashTable<Rkey>>>,
+    /// The collections and kinds of events in which it was ever counted, in order.
+    pub collections: Vec<u32>,
+}
+
+impl Repo {
+    /// Notes that it did something in a collection; whether that is the first time.
+    pub fn is_new_in(&mut self, collection: u32) -> bool {
+        let place = self.collections.binary_search(&collection);
+        if let Err(place) = place {
+            self.collections.insert(place, collection);
+        }
+        place.is_err()
+    }
 }
 
 /// A live record.

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod operations;
+mod shards;
 
 use std::collections::BTreeMap;
 
@@ -10,10 +11,11 @@ use skytide_core::event::DropReason;
 use skytide_core::id::{Did, Tid};
 use skytide_core::time::{Minute, Timestamp};
 
-use super::activity::ActivityCounts;
+use super::activity::{ActivityCounts, Doer};
 use super::repo::Repo;
 use crate::fact::{Activity, Fact};
 use crate::operators::interner::Interner;
+use crate::types::Time;
 
 /// What an account's status does to its facts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +27,17 @@ pub enum AccountPolicy {
     DeletedAccountsRemoved,
     /// Only operations count.
     OpsOnly,
+}
+
+impl AccountPolicy {
+    /// The name of the option's value. Part of stored formats.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ActiveAccountsOnly => "active_accounts_only",
+            Self::DeletedAccountsRemoved => "deleted_accounts_removed",
+            Self::OpsOnly => "ops_only",
+        }
+    }
 }
 
 /// How often something was dropped, by reason.
@@ -39,15 +52,22 @@ pub struct Gauges {
     pub accounts: u64,
 }
 
+/// Parts into which accounts are divided for checkpoints: a stable hash of the DID, whatever the number of workers.
+pub(crate) const SHARDS: u16 = 64;
+
 /// Live records by repo, and the facts of the running time.
 #[derive(Debug, Default)]
 pub struct LiveRecords {
     policy: AccountPolicy,
+    /// Up to this time counts of events are known from elsewhere: only facts of records and accounts are told.
+    counted_through: Time,
     hasher: DefaultHashBuilder,
     dids: Interner<Did>,
     collections: Interner<Box<str>>,
     /// By the number of the DID; `None` for accounts that are only referred to.
     repos: Vec<Option<Box<Repo>>>,
+    /// The numbers of the accounts that have a repo, by shard.
+    members: Vec<Vec<u32>>,
     records: u64,
     activity: ActivityCounts,
     last_seen: HashMap<u32, Minute>,
@@ -57,10 +77,12 @@ pub struct LiveRecords {
 }
 
 impl LiveRecords {
-    /// Nothing is live.
-    pub fn new(policy: AccountPolicy) -> Self {
+    /// Nothing is live. What is only ever counted up to `counted_through` is not told: a checkpoint holds the sums.
+    pub fn new(policy: AccountPolicy, counted_through: Time) -> Self {
         let mut state = Self {
             policy,
+            counted_through,
+            members: vec![Vec::new(); usize::from(SHARDS)],
             ..Self::default()
         };
         let all = state.collections.number(&"".into());
@@ -111,20 +133,24 @@ impl LiveRecords {
 
     /// Counts an event that is no operation, under its type.
     pub(super) fn count_event(&mut self, kind: &str, did: &Did, minute: Minute) {
-        let (account, _) = self.repo(did);
-        let kind = self.collections.number(&kind.into());
-        self.activity.add(
-            minute,
-            (kind, account),
-            &Activity {
-                creates: 1,
-                ..Activity::default()
-            },
-        );
+        let collection = self.collections.number(&kind.into());
+        let (account, repo) = self.repo(did);
+        let doer = Doer {
+            collection,
+            account,
+            shard: repo.shard,
+            new: repo.is_new_in(collection),
+        };
+        let activity = Activity {
+            creates: 1,
+            ..Activity::default()
+        };
+        self.activity.add(minute, doer, &activity);
     }
 
     /// Closes the running time; answers what was dropped in it.
-    pub(super) fn end_of_time(&mut self, now: Timestamp) -> Drops {
+    pub(super) fn end_of_time(&mut self, time: Time, now: Timestamp) -> Drops {
+        let counts = time > self.counted_through;
         let Self {
             activity,
             collections,
@@ -136,13 +162,24 @@ impl LiveRecords {
             ..
         } = self;
         let names = |number: u32| collections.key(number).clone();
-        let counted = activity.take(now, names);
+        // How many records are live follows from the facts, at any time.
+        let counted = activity.take(now, names).filter_map(|(key, all)| {
+            let live = Activity {
+                live: all.live,
+                ..Activity::default()
+            };
+            let told = if counts { all } else { live };
+            (told != Activity::default()).then_some((key, told))
+        });
         facts.extend(counted.map(|(key, activity)| (Fact::Activity(key, activity), 1)));
         let seen = last_seen.drain();
         facts.extend(seen.map(|(did, at)| (Fact::LastSeen(dids.key(did).clone(), at), 1)));
-        let counted = std::mem::take(counters).into_iter();
-        facts.extend(counted.map(|(name, count)| (Fact::Counter(name, count), 1)));
         let drops = std::mem::take(drops);
+        let counted = std::mem::take(counters).into_iter();
+        if !counts {
+            return drops;
+        }
+        facts.extend(counted.map(|(name, count)| (Fact::Counter(name, count), 1)));
         facts.extend(drops.iter().map(|(reason, &count)| {
             let name = format!("dropped/{}", reason.as_str());
             (Fact::Counter(name.into(), count), 1)
@@ -161,7 +198,15 @@ impl LiveRecords {
         if self.repos.len() <= place {
             self.repos.resize_with(place + 1, || None);
         }
-        (number, self.repos[place].get_or_insert_default())
+        let repo = self.repos[place].get_or_insert_with(|| {
+            let shard = did.partition(SHARDS);
+            self.members[usize::from(shard)].push(number);
+            Box::new(Repo {
+                shard: shard as u8,
+                ..Repo::default()
+            })
+        });
+        (number, repo)
     }
 }
 

@@ -13,7 +13,7 @@ use skytide_core::view::{AccountRow, Key, ViewId, encode_row};
 use timely::dataflow::operators::vec::Map;
 
 use crate::fact::Fact;
-use crate::types::{Facts, Row, Rows};
+use crate::types::{Facts, Quiet, Row, Rows};
 
 /// One thing that is told of an account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ enum Told {
 }
 
 /// Rows of `accounts`.
-pub fn accounts<'s>(facts: Facts<'s>) -> Rows<'s> {
+pub fn accounts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
     let told = facts.flat_map(|(fact, time, diff)| told(fact).map(|told| (told, time, diff)));
 
     let rows = told
@@ -41,17 +41,16 @@ pub fn accounts<'s>(facts: Facts<'s>) -> Rows<'s> {
             row.push((encode_row(&row_of(told.iter().map(|(told, _)| *told))), 1));
         });
 
-    rows.inner.map(|((account, columns), time, diff)| {
-        (
-            Row {
+    rows.inner
+        .flat_map(move |((account, columns), time, diff)| {
+            let row = || Row {
                 view: ViewId::Accounts,
                 key: Key::of(&account),
                 columns,
-            },
-            time,
-            diff,
-        )
-    })
+            };
+            let row = quiet.tells(ViewId::Accounts, time).then(row);
+            row.map(|row| (row, time, diff))
+        })
 }
 
 fn told(fact: Fact) -> Option<(Did, Told)> {

@@ -5,7 +5,7 @@
 //!   └──── (counter's name) ───────exchange──▶ sum ─▶ rows
 //! ```
 //!
-//! State: one entry per row.
+//! State: one entry per row, shared with the worker, which writes it into checkpoints: no live record tells it again.
 
 use std::collections::BTreeMap;
 
@@ -18,13 +18,17 @@ use timely::dataflow::operators::vec::Map;
 use super::sums::Touched;
 use crate::fact::{Activity, Fact};
 use crate::operators::on_tick::on_tick;
-use crate::types::{Clocks, Facts, Rows};
+use crate::types::{Clocks, Facts, Quiet, Rows, Shared};
 
 /// Days for which rows of hours are kept.
 const HOURS_KEPT_DAYS: u32 = 60;
 
 /// Rows of `activity`.
-pub fn activity<'s>(facts: Facts<'s>, clocks: Clocks<'s>) -> Rows<'s> {
+pub fn activity<'s>(
+    (facts, clocks): (Facts<'s>, Clocks<'s>),
+    sums: Shared<BTreeMap<ActivityKey, Activity>>,
+    quiet: Quiet,
+) -> Rows<'s> {
     let counted = facts.flat_map(|(fact, _time, diff)| match fact {
         Fact::Activity(key, activity) => {
             debug_assert_eq!(diff, 1, "counts of events are never taken back");
@@ -34,53 +38,61 @@ pub fn activity<'s>(facts: Facts<'s>, clocks: Clocks<'s>) -> Rows<'s> {
     });
 
     let by_key = Exchange::new(|(key, _): &(ActivityKey, Activity)| key.hashed());
-    let mut sums = BTreeMap::<ActivityKey, Activity>::new();
     on_tick(
         "Activity",
         (counted, by_key),
         clocks,
         move |(time, clock), counted, rows| {
+            let sums = &mut *sums.borrow_mut();
             let mut touched = Touched::<ActivityKey, ActivityRow>::new();
             for (key, activity) in counted {
                 touched.touch(&key, || sums.get(&key).map(row));
                 sums.entry(key).or_default().add(&activity);
             }
             for span in [Span::Hour, Span::Minute] {
-                for key in expired(&sums, span, clock.now.minute()) {
+                for key in expired(sums, span, clock.now.minute()) {
                     touched.touch(&key, || sums.get(&key).map(row));
                     sums.remove(&key);
                 }
             }
-            touched.tell((ViewId::Activity, time), |key| sums.get(key).map(row), rows);
+            if quiet.tells(ViewId::Activity, time) {
+                touched.tell((ViewId::Activity, time), |key| sums.get(key).map(row), rows);
+            }
         },
     )
 }
 
 /// Rows of `counters`.
-pub fn counters<'s>(facts: Facts<'s>, clocks: Clocks<'s>) -> Rows<'s> {
+pub fn counters<'s>(
+    (facts, clocks): (Facts<'s>, Clocks<'s>),
+    sums: Shared<BTreeMap<String, u64>>,
+    quiet: Quiet,
+) -> Rows<'s> {
     let counted = facts.flat_map(|(fact, _time, _diff)| match fact {
         Fact::Counter(name, count) => Some((name.into_string(), count)),
         _ => None,
     });
 
     let by_name = Exchange::new(|(name, _): &(String, u64)| name.hashed());
-    let mut sums = BTreeMap::<String, u64>::new();
     on_tick(
         "Counters",
         (counted, by_name),
         clocks,
         move |(time, _clock), counted, rows| {
+            let sums = &mut *sums.borrow_mut();
             let row = |value: &u64| CounterRow { value: *value };
             let mut touched = Touched::<String, CounterRow>::new();
             for (name, count) in counted {
                 touched.touch(&name, || sums.get(&name).map(row));
                 *sums.entry(name).or_default() += count;
             }
-            touched.tell(
-                (ViewId::Counters, time),
-                |name| sums.get(name).map(row),
-                rows,
-            );
+            if quiet.tells(ViewId::Counters, time) {
+                touched.tell(
+                    (ViewId::Counters, time),
+                    |name| sums.get(name).map(row),
+                    rows,
+                );
+            }
         },
     )
 }

@@ -19,7 +19,7 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
 use crate::fact::{Act, Edge, Fact, Subject};
-use crate::types::{Facts, Row, Rows};
+use crate::types::{Facts, Quiet, Row, Rows};
 
 /// Counters of an account, as a difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ enum Relation {
 }
 
 /// Rows of `actors`.
-pub fn actors<'s>(facts: Facts<'s>) -> Rows<'s> {
+pub fn actors<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
     let pairs = facts.clone().flat_map(|(fact, time, diff)| {
         let (relation, edge) = match fact {
             Fact::Follow(edge) => (Relation::Follows, edge),
@@ -100,10 +100,13 @@ pub fn actors<'s>(facts: Facts<'s>) -> Rows<'s> {
         .arrange_by_self_named("Actors");
     let counted = by_account.count_total_core::<i32>();
 
-    counted.inner.flat_map(|((account, counts), time, diff)| {
-        let row = (!counts.is_zero()).then(|| Row::new(ViewId::Actors, &account, &counts.row()));
-        row.map(|row| (row, time, diff))
-    })
+    counted
+        .inner
+        .flat_map(move |((account, counts), time, diff)| {
+            let tells = quiet.tells(ViewId::Actors, time) && !counts.is_zero();
+            let row = tells.then(|| Row::new(ViewId::Actors, &account, &counts.row()));
+            row.map(|row| (row, time, diff))
+        })
 }
 
 fn tell(fact: Fact, mut tell: impl FnMut(Did, Counter)) {

@@ -24,7 +24,7 @@ use super::sums::Touched;
 use crate::fact::{Act, Fact, Post, Subject};
 use crate::operators::interner::Interner;
 use crate::operators::on_tick::on_tick;
-use crate::types::{Clocks, Facts, Row, Rows, Time};
+use crate::types::{Clocks, Facts, Quiet, Row, Rows, Time};
 
 /// What an account did to another one, more or less.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +37,11 @@ struct Acts {
 }
 
 /// Rows of `interactions`, of the last `days_kept` days with the open one, or for ever.
-pub fn interactions<'s>(facts: Facts<'s>, clocks: Clocks<'s>, days_kept: Option<u32>) -> Rows<'s> {
+pub fn interactions<'s>(
+    (facts, clocks): (Facts<'s>, Clocks<'s>),
+    days_kept: Option<u32>,
+    quiet: Quiet,
+) -> Rows<'s> {
     let acts = facts.flat_map(|(fact, _time, diff)| {
         act_of(&fact).map(|(key, mut acts)| {
             acts.scale(diff);
@@ -54,13 +58,16 @@ pub fn interactions<'s>(facts: Facts<'s>, clocks: Clocks<'s>, days_kept: Option<
         clocks,
         move |(time, clock), acts, rows| {
             let first_day = days_kept.map_or(0, |days| (clock.now.day() + 1).saturating_sub(days));
+            let acts = acts.into_iter().filter(|(key, _)| key.day >= first_day);
             let mut touched = Touched::<InteractionKey, InteractionRow>::new();
+            if !quiet.tells(ViewId::Interactions, time) {
+                days.add_quietly(acts, first_day);
+                return;
+            }
             for (key, acts) in acts {
-                if key.day >= first_day {
-                    let sum = days.sum(&key);
-                    touched.touch(&key, || sum.row());
-                    sum.add(&acts);
-                }
+                let sum = days.sum(&key);
+                touched.touch(&key, || sum.row());
+                sum.add(&acts);
             }
             touched.tell((ViewId::Interactions, time), |key| days.settle(key), rows);
             days.leave(first_day, time, rows);
@@ -90,6 +97,18 @@ impl Days {
             .or_default()
             .entry(pair)
             .or_default()
+    }
+
+    /// Adds without a word of rows.
+    fn add_quietly(&mut self, acts: impl Iterator<Item = (InteractionKey, Acts)>, first_day: u32) {
+        for (key, acts) in acts {
+            let sum = self.sum(&key);
+            sum.add(&acts);
+            if *sum == Acts::default() {
+                self.settle(&key);
+            }
+        }
+        self.days = self.days.split_off(&first_day);
     }
 
     /// The row of a key that was touched; forgets a sum that came to nothing.

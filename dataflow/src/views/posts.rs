@@ -16,7 +16,7 @@ use skytide_core::view::{PostRow, PostState, ViewId};
 use timely::dataflow::operators::vec::Map;
 
 use crate::fact::{Act, Fact, Post, Subject};
-use crate::types::{Facts, Row, Rows};
+use crate::types::{Facts, Quiet, Row, Rows};
 
 /// Counters of a post, as a difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ pub struct Tallies {
 }
 
 /// Rows of `posts`.
-pub fn posts<'s>(facts: Facts<'s>) -> Rows<'s> {
+pub fn posts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
     let tallies = facts.flat_map(|(fact, time, diff)| {
         let mut tallies = Vec::new();
         tell(&fact, |post, mut one: Tallies| {
@@ -51,10 +51,13 @@ pub fn posts<'s>(facts: Facts<'s>) -> Rows<'s> {
     let by_post = tallies.as_collection().arrange_by_self_named("Posts");
     let counted = by_post.count_total_core::<i32>();
 
-    counted.inner.flat_map(|((post, tallies), time, diff)| {
-        let row = (!tallies.is_zero()).then(|| Row::new(ViewId::Posts, &post, &tallies.row()));
-        row.map(|row| (row, time, diff))
-    })
+    counted
+        .inner
+        .flat_map(move |((post, tallies), time, diff)| {
+            let tells = quiet.tells(ViewId::Posts, time) && !tallies.is_zero();
+            let row = tells.then(|| Row::new(ViewId::Posts, &post, &tallies.row()));
+            row.map(|row| (row, time, diff))
+        })
 }
 
 fn tell(fact: &Fact, mut tell: impl FnMut(PostKey, Tallies)) {

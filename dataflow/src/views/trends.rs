@@ -26,7 +26,7 @@ use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
 use crate::operators::on_tick::on_tick;
 use crate::operators::windows::{Changed, Windows};
-use crate::types::{Clocks, Facts, Row, Time};
+use crate::types::{Clocks, Facts, Quiet, Row, Time};
 
 /// A post holds a key, or no more.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -43,6 +43,7 @@ pub fn trends<'s>(
     facts: Facts<'s>,
     clocks: Clocks<'s>,
     (worker, wanted): (usize, Vec<ViewId>),
+    quiet: Quiet,
 ) -> timely::dataflow::StreamVec<'s, Time, Output> {
     let held = facts.flat_map(move |(fact, _time, diff)| match fact {
         Fact::Post(post) => held_by(&post, &wanted, diff),
@@ -60,7 +61,7 @@ pub fn trends<'s>(
             for held in held {
                 trends.add(held);
             }
-            trends.settle(time, output);
+            trends.settle(time, quiet, output);
             if clock.lists {
                 trends.lists(worker, output);
             }
@@ -182,11 +183,11 @@ impl Trends {
     }
 
     /// Tells the rows that changed, offers their keys to the boards, forgets keys that no post holds any more.
-    fn settle(&mut self, time: Time, output: &mut Vec<Output>) {
+    fn settle(&mut self, time: Time, quiet: Quiet, output: &mut Vec<Output>) {
         for (number, old) in std::mem::take(&mut self.touched) {
             let new = self.values[number as usize];
             let (view, key) = self.keys.key(number).clone();
-            if old != new {
+            if old != new && quiet.tells(view, time) {
                 for (values, diff) in [(old, -1), (new, 1)] {
                     if values != Values::default() {
                         let row = Row::new(view, &key, &values.row());

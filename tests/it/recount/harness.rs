@@ -6,14 +6,14 @@ use std::sync::Arc;
 use skytide_core::event::Message;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryLog;
+use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
 use skytide_core::time::Timestamp;
 use skytide_core::view::{InteractionKey, Key, ViewId};
-use skytide_dataflow::{AccountPolicy, Metrics};
+use skytide_dataflow::{AccountPolicy, DataflowError, Metrics, Ports};
 use skytide_tests::checkers::{Commit, Recorder, difference, wrong_sum};
 use skytide_tests::model::{Options, Policy, Rows};
 use skytide_tests::world;
-use tokio_util::sync::CancellationToken;
 
 /// What makes a run; a failure names all of it.
 #[derive(Clone, Copy, Debug)]
@@ -59,18 +59,31 @@ impl Case {
 
     /// Runs the dataflow over a whole log; answers what readers saw after each commit.
     pub async fn run(self, messages: &[Message]) -> Vec<Commit> {
-        let store = Arc::new(Recorder::default());
-        self.run_on(messages.to_vec(), store.clone()).await;
-        store.take()
+        let ground = Ground::new();
+        ground.append(messages).await;
+        let ended = self.run_on(&ground, self.dataflow()).await;
+        if let Err(error) = ended {
+            panic!("{self:?}: {error}");
+        }
+        ground.store.take()
     }
 
-    /// Runs the dataflow over a log, from what a store has on.
-    pub async fn run_on(self, messages: Vec<Message>, store: Arc<Recorder>) {
-        let log = MemoryLog::new(7);
-        let mut writer = log.writer().await.expect("a new log has no writer");
-        writer.append(messages).await.expect("memory takes it");
-        writer.flush().await.expect("memory keeps it");
-        let dataflow = skytide_dataflow::Options {
+    /// Runs the dataflow until everything in the log is committed.
+    pub async fn run_on(
+        self,
+        ground: &Ground,
+        options: skytide_dataflow::Options,
+    ) -> Result<Arc<Metrics>, DataflowError> {
+        let newest = ground.log.newest_tick().await?;
+        let stop = ground.store.until(newest.expect("a tick").1.epoch);
+        let metrics = Arc::new(Metrics::default());
+        skytide_dataflow::run(options, ground.ports(), metrics.clone(), stop).await?;
+        Ok(metrics)
+    }
+
+    /// The case as options.
+    pub fn dataflow(self) -> skytide_dataflow::Options {
+        skytide_dataflow::Options {
             workers: self.workers,
             account_policy: match self.options.policy {
                 Policy::ActiveAccountsOnly => AccountPolicy::ActiveAccountsOnly,
@@ -79,14 +92,8 @@ impl Case {
             },
             interactions_days: self.options.interactions_days,
             batch_epochs_max: self.epochs_max,
-            until_last: true,
+            verify: true,
             ..skytide_dataflow::Options::default()
-        };
-        let metrics = Arc::new(Metrics::default());
-        let stop = CancellationToken::new();
-        let ended = skytide_dataflow::run(dataflow, Arc::new(log), store, metrics, stop).await;
-        if let Err(error) = ended {
-            panic!("{self:?}: {error}");
         }
     }
 
@@ -117,6 +124,44 @@ impl Case {
             by_epoch.keys().last().copied(),
             "{self:?}: the end is not committed"
         );
+    }
+}
+
+/// What outlives the dataflow.
+pub struct Ground {
+    /// The log.
+    pub log: MemoryLog,
+    /// The rows.
+    pub store: Arc<Recorder>,
+    /// The checkpoints, if there are any.
+    pub checkpoints: Option<Arc<dyn CheckpointStore>>,
+}
+
+impl Ground {
+    /// Nothing yet; without checkpoints.
+    pub fn new() -> Self {
+        Self {
+            log: MemoryLog::new(7),
+            store: Arc::new(Recorder::default()),
+            checkpoints: None,
+        }
+    }
+
+    /// Writes the next messages.
+    pub async fn append(&self, messages: &[Message]) {
+        let mut writer = self.log.writer().await.expect("nobody else writes");
+        let written = writer.append(messages.to_vec()).await;
+        written.expect("memory takes it");
+        writer.flush().await.expect("memory keeps it");
+    }
+
+    /// For the dataflow.
+    pub fn ports(&self) -> Ports {
+        Ports {
+            log: Arc::new(self.log.clone()),
+            store: self.store.clone(),
+            checkpoints: self.checkpoints.clone(),
+        }
     }
 }
 

@@ -1,26 +1,15 @@
 //! Logs made from another log.
 
 use skytide_core::event::{Body, Event, Message};
-use skytide_core::time::Timestamp;
 use skytide_tests::world::Random;
 
-/// The log until a tick at which lists are written anyhow, marked as its last: the first one from an epoch on.
-pub fn beginning(messages: &[Message], epochs: usize) -> Vec<Message> {
-    let mut part = Vec::new();
-    let mut before = Timestamp(0);
-    for message in messages {
-        part.push(message.clone());
-        let Some(Message::Tick(tick)) = part.last_mut() else {
-            continue;
-        };
-        let new_second = tick.time.second() > before.second();
-        before = tick.time;
-        if tick.epoch.0 as usize >= epochs && new_second {
-            tick.last = true;
-            break;
-        }
-    }
-    part
+/// The messages behind one epoch up to the end of another one.
+pub fn between(messages: &[Message], behind: usize, through: usize) -> &[Message] {
+    let end_of = |epoch: usize| {
+        let end = |message: &Message| matches!(message, Message::Tick(tick) if tick.epoch.0 as usize == epoch);
+        messages.iter().position(end).map_or(0, |place| place + 1)
+    };
+    &messages[end_of(behind)..end_of(through)]
 }
 
 /// The same log after many interruptions: in most epochs a part was written, and then all of it again; and commits of

@@ -10,6 +10,7 @@ use skytide_core::port::store::{
     Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
+use tokio_util::sync::CancellationToken;
 
 use crate::model::Rows;
 
@@ -27,9 +28,27 @@ pub struct Commit {
 pub struct Recorder {
     store: MemoryStore,
     commits: Mutex<Vec<Commit>>,
+    /// From which epoch on its writer is to stop, and how it is told.
+    end: Mutex<Option<(Epoch, CancellationToken)>>,
 }
 
 impl Recorder {
+    /// One whose rows are seen as they are written, and whose commits may be left in the middle.
+    pub fn torn() -> Self {
+        Self {
+            store: MemoryStore::torn(),
+            ..Self::default()
+        }
+    }
+
+    /// Answers a token that is cancelled when an epoch, or one behind it, is committed.
+    pub fn until(&self, end: Epoch) -> CancellationToken {
+        let stop = CancellationToken::new();
+        let mut place = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        *place = Some((end, stop.clone()));
+        stop
+    }
+
     /// Takes the commits that were made since the last call, in order.
     pub fn take(&self) -> Vec<Commit> {
         std::mem::take(&mut *self.commits.lock().unwrap_or_else(PoisonError::into_inner))
@@ -88,7 +107,14 @@ impl ViewStore for Recorder {
 
     async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
         self.store.commit(term, committed.clone()).await?;
+        let epoch = committed.epoch;
         self.record(committed);
+        let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((end, stop)) = &*end
+            && *end <= epoch
+        {
+            stop.cancel();
+        }
         Ok(())
     }
 }

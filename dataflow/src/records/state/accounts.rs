@@ -1,10 +1,10 @@
 //! Events of an account as a whole: identity, status, moves of its repo.
 
-use hashbrown::HashTable;
 use skytide_core::event::Moved;
-use skytide_core::id::{Did, Tid};
+use skytide_core::id::{Collection, Did, Tid};
 use skytide_core::time::{Minute, Timestamp};
 
+use super::shards::bury;
 use super::{ALL, AccountPolicy, LiveRecords};
 use crate::fact::Fact;
 use crate::records::content::Place;
@@ -75,11 +75,16 @@ impl LiveRecords {
             .as_mut()
             .expect("an event makes its repo");
         self.records -= repo.records.len() as u64;
-        repo.records = HashTable::new();
+        let posts = self.collections.find(&Collection::POST.into());
+        for record in std::mem::take(&mut repo.records) {
+            if Some(record.collection) == posts {
+                bury(&mut repo.gone, &self.hasher, record.rkey);
+            }
+        }
     }
 
     /// Gives or takes back the facts of all records of an account.
-    fn tell_all(&mut self, did: &Did, account: u32, diff: i32) {
+    pub(super) fn tell_all(&mut self, did: &Did, account: u32, diff: i32) {
         let Self {
             dids,
             collections,

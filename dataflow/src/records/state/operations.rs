@@ -7,8 +7,10 @@ use skytide_core::event::{Action, DropReason, Op};
 use skytide_core::id::{Collection, Did, PostKey, Rkey};
 use skytide_core::time::Minute;
 
+use super::shards::{bury, raise};
 use super::{ALL, LiveRecords};
 use crate::fact::{Activity, Fact};
+use crate::records::activity::Doer;
 use crate::records::content::{Content, Place};
 use crate::records::repo::LiveRecord;
 
@@ -38,11 +40,20 @@ impl LiveRecords {
             Action::Update => activity.updates = 1,
             Action::Delete => activity.deletes = 1,
         }
+        let repo = self.repos[account as usize]
+            .as_mut()
+            .expect("an operation makes its repo");
+        repo.last_seen = minute.max(repo.last_seen);
         for collection in [collection, ALL] {
-            self.activity.add(minute, (collection, account), &activity);
+            let doer = Doer {
+                collection,
+                account,
+                shard: repo.shard,
+                new: repo.is_new_in(collection),
+            };
+            self.activity.add(minute, doer, &activity);
         }
-        let newest = self.last_seen.entry(account).or_insert(minute);
-        *newest = minute.max(*newest);
+        self.last_seen.insert(account, repo.last_seen);
     }
 
     fn put(&mut self, (did, account, collection): (&Did, u32, u32), op: Op, minute: Minute) {
@@ -87,6 +98,7 @@ impl LiveRecords {
             Entry::Vacant(entry) => {
                 if name == Collection::POST {
                     facts.push((Fact::Seen(PostKey::new(did, &op.rkey)), 1));
+                    raise(&mut repo.gone, hasher, &op.rkey);
                 }
                 let rkey = op.rkey.clone();
                 entry.insert(LiveRecord {
@@ -140,6 +152,9 @@ impl LiveRecords {
             _,
         ) = entry.remove();
         self.records -= 1;
+        if name.as_str() == Collection::POST {
+            bury(&mut repo.gone, hasher, rkey.clone());
+        }
         if !repo.hidden {
             let place = Place {
                 did,

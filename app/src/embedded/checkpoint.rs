@@ -1,0 +1,252 @@
+//! Checkpoints in a folder: a file a section, and a manifest that makes them count.
+//!
+//! ```text
+//! EPOCH.NAME.section ─ sync ┐
+//! EPOCH.NAME.section ─ sync ┴─ sync folder ─ EPOCH.manifest.new ─ sync ─ rename to EPOCH.manifest ─ sync folder
+//! ```
+//!
+//! A checkpoint goes the other way round: its manifest first, then its sections. So whatever stops in the middle, a
+//! manifest stands for whole sections. Every file says which one it is and has a checksum of its own:
+//!
+//! ```text
+//! SKYCHKP1 │ epoch u64 │ bytes u64 │ CRC-32 of epoch, bytes, name, content u32 │ content          little-endian
+//! ```
+
+mod files;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use skytide_core::id::Epoch;
+use skytide_core::port::BoxError;
+use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Listed, Manifest, Section};
+
+pub use files::{DiskFiles, Files};
+
+const MAGIC: &[u8; 8] = b"SKYCHKP1";
+const HEAD_BYTES: usize = 28;
+const MANIFEST: &str = "manifest";
+const UNFINISHED: &str = "manifest.new";
+const SECTION: &str = ".section";
+
+/// A [`CheckpointStore`] in a folder. Clones are handles of the same one.
+#[derive(Clone)]
+pub struct EmbeddedCheckpoints(Arc<Shared>);
+
+struct Shared {
+    folder: PathBuf,
+    files: Box<dyn Files>,
+}
+
+impl EmbeddedCheckpoints {
+    /// The checkpoints in this folder, which is made when it is not there.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
+        std::fs::create_dir_all(folder).map_err(failed("make their folder"))?;
+        Ok(Self::on(folder, Box::new(DiskFiles)))
+    }
+
+    /// The checkpoints in a folder of these files.
+    pub fn on(folder: &Path, files: Box<dyn Files>) -> Self {
+        Self(Arc::new(Shared {
+            folder: folder.to_owned(),
+            files,
+        }))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, CheckpointError> + Send + 'static,
+    ) -> Result<T, CheckpointError> {
+        let shared = self.0.clone();
+        tokio::task::spawn_blocking(move || work(&shared))
+            .await
+            .map_err(failed("finish the work"))?
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for EmbeddedCheckpoints {
+    async fn write(
+        &self,
+        checkpoint: Epoch,
+        name: &str,
+        bytes: Vec<u8>,
+    ) -> Result<Section, CheckpointError> {
+        let section = Section::of(name, &bytes);
+        let name = format!("{name}{SECTION}");
+        self.blocking(move |shared| {
+            if shared.complete()?.contains(&checkpoint) {
+                let why = format!("checkpoint {checkpoint} is complete");
+                return Err(failed("write a section")(why));
+            }
+            let written = shared.write(checkpoint, &name, &bytes);
+            written.map_err(failed("write a section"))
+        })
+        .await?;
+        Ok(section)
+    }
+
+    async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
+        let (epoch, bytes) = (manifest.first.epoch, manifest.encode());
+        self.blocking(move |shared| {
+            let complete = || {
+                shared.files.sync(&shared.folder)?;
+                shared.write(epoch, UNFINISHED, &bytes)?;
+                let (from, to) = (shared.path(epoch, UNFINISHED), shared.path(epoch, MANIFEST));
+                shared.files.rename(&from, &to)?;
+                shared.files.sync(&shared.folder)
+            };
+            complete().map_err(failed("write a manifest"))
+        })
+        .await
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
+        self.blocking(|shared| {
+            let newest_first = shared.complete()?.into_iter().rev();
+            let listed = newest_first.map(|checkpoint| Listed {
+                checkpoint,
+                manifest: shared.manifest(checkpoint),
+            });
+            Ok(listed.collect())
+        })
+        .await
+    }
+
+    async fn read(&self, checkpoint: Epoch, section: &Section) -> Result<Vec<u8>, CheckpointError> {
+        let section = section.clone();
+        self.blocking(move |shared| {
+            let name = format!("{}{SECTION}", section.name);
+            let damaged = |why: &str| CheckpointError::Damaged {
+                checkpoint,
+                what: format!("section {:?} {why}", section.name),
+            };
+            let bytes = match shared.read(checkpoint, &name) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Err(damaged("is not there"));
+                }
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Err(damaged(&error.to_string()));
+                }
+                read => read.map_err(failed("read a section"))?,
+            };
+            if !section.is(&bytes) {
+                return Err(damaged("is not the one that the manifest means"));
+            }
+            Ok(bytes)
+        })
+        .await
+    }
+
+    async fn keep(&self, checkpoints: &[Epoch]) -> Result<(), CheckpointError> {
+        let kept: BTreeSet<Epoch> = checkpoints.iter().copied().collect();
+        self.blocking(move |shared| shared.keep(&kept).map_err(failed("remove old ones")))
+            .await
+    }
+}
+
+impl Shared {
+    fn path(&self, epoch: Epoch, name: &str) -> PathBuf {
+        self.folder.join(format!("{:020}.{name}", epoch.0))
+    }
+
+    /// Every file with the epoch of its checkpoint and the rest of its name; others are none of ours.
+    fn list(&self) -> io::Result<Vec<(Epoch, String)>> {
+        let names = self.files.list(&self.folder)?;
+        let ours = names.iter().filter_map(|name| {
+            let (epoch, rest) = name.split_once('.')?;
+            let epoch = epoch.parse().ok().filter(|_| epoch.len() == 20)?;
+            Some((Epoch(epoch), rest.to_owned()))
+        });
+        Ok(ours.collect())
+    }
+
+    fn complete(&self) -> Result<BTreeSet<Epoch>, CheckpointError> {
+        let files = self.list().map_err(failed("list them"))?.into_iter();
+        let manifests = files.filter(|(_, name)| name == MANIFEST);
+        Ok(manifests.map(|(epoch, _)| epoch).collect())
+    }
+
+    fn manifest(&self, epoch: Epoch) -> Result<Manifest, String> {
+        let bytes = self.read(epoch, MANIFEST).map_err(|why| why.to_string())?;
+        let manifest = Manifest::decode(&bytes)?;
+        if manifest.first.epoch != epoch {
+            return Err(format!("it is of checkpoint {}", manifest.first.epoch));
+        }
+        Ok(manifest)
+    }
+
+    /// Writes a file; it is durable then, its name is with the next sync of the folder.
+    fn write(&self, epoch: Epoch, name: &str, content: &[u8]) -> io::Result<()> {
+        let path = self.path(epoch, name);
+        self.files
+            .write(&path, &[&head(epoch, name, content), content])?;
+        self.files.sync(&path)
+    }
+
+    /// Reads a file; `InvalidData` if it is not what was written.
+    fn read(&self, epoch: Epoch, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = self.files.read(&self.path(epoch, name))?;
+        let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
+        if bytes.len() < HEAD_BYTES {
+            return Err(invalid("is cut off"));
+        }
+        let content = bytes.split_off(HEAD_BYTES);
+        if bytes != head(epoch, name, &content) {
+            return Err(invalid("does not have its checksum"));
+        }
+        Ok(content)
+    }
+
+    fn keep(&self, kept: &BTreeSet<Epoch>) -> io::Result<()> {
+        let mut files = self.list()?;
+        let manifest = |name: &str| name == MANIFEST;
+        // What is left without a manifest belongs to a checkpoint that never was one.
+        let complete: BTreeSet<Epoch> = files
+            .iter()
+            .filter(|(epoch, name)| manifest(name) && kept.contains(epoch))
+            .map(|(epoch, _)| *epoch)
+            .collect();
+        files.retain(|(epoch, name)| !complete.contains(epoch) || name == UNFINISHED);
+        let (manifests, others): (Vec<_>, Vec<_>) =
+            files.into_iter().partition(|(_, name)| manifest(name));
+        for (epoch, name) in &manifests {
+            self.files.remove(&self.path(*epoch, name))?;
+        }
+        if !manifests.is_empty() {
+            self.files.sync(&self.folder)?;
+        }
+        for (epoch, name) in &others {
+            self.files.remove(&self.path(*epoch, name))?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands before a file's content. The manifest keeps its checksum when it is renamed.
+fn head(epoch: Epoch, name: &str, content: &[u8]) -> [u8; HEAD_BYTES] {
+    let name = if name == UNFINISHED { MANIFEST } else { name };
+    let mut head = [0; HEAD_BYTES];
+    head[..8].copy_from_slice(MAGIC);
+    head[8..16].copy_from_slice(&epoch.0.to_le_bytes());
+    head[16..24].copy_from_slice(&(content.len() as u64).to_le_bytes());
+    let mut checksum = crc32fast::Hasher::new();
+    checksum.update(&head[8..24]);
+    checksum.update(name.as_bytes());
+    checksum.update(content);
+    head[24..].copy_from_slice(&checksum.finalize().to_le_bytes());
+    head
+}
+
+fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> CheckpointError {
+    move |source| CheckpointError::Failed {
+        operation,
+        source: source.into(),
+    }
+}

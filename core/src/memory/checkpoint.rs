@@ -1,0 +1,91 @@
+//! Checkpoints in memory: two maps, and what a reader checks.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::id::Epoch;
+use crate::port::checkpoint::{CheckpointError, CheckpointStore, Listed, Manifest, Section};
+
+/// A [`CheckpointStore`] in memory. Clones are handles of the same one.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryCheckpoints(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    sections: BTreeMap<(Epoch, Box<str>), Vec<u8>>,
+    complete: BTreeMap<Epoch, Vec<u8>>,
+}
+
+impl MemoryCheckpoints {
+    /// None yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for MemoryCheckpoints {
+    async fn write(
+        &self,
+        checkpoint: Epoch,
+        name: &str,
+        bytes: Vec<u8>,
+    ) -> Result<Section, CheckpointError> {
+        let mut state = self.state();
+        if state.complete.contains_key(&checkpoint) {
+            return Err(CheckpointError::Failed {
+                operation: "write a section",
+                source: format!("checkpoint {checkpoint} is complete").into(),
+            });
+        }
+        let section = Section::of(name, &bytes);
+        state.sections.insert((checkpoint, name.into()), bytes);
+        Ok(section)
+    }
+
+    async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
+        let mut state = self.state();
+        state
+            .complete
+            .insert(manifest.first.epoch, manifest.encode());
+        Ok(())
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
+        let state = self.state();
+        let newest_first = state.complete.iter().rev();
+        let listed = newest_first.map(|(&checkpoint, bytes)| Listed {
+            checkpoint,
+            manifest: Manifest::decode(bytes),
+        });
+        Ok(listed.collect())
+    }
+
+    async fn read(&self, checkpoint: Epoch, section: &Section) -> Result<Vec<u8>, CheckpointError> {
+        let state = self.state();
+        let bytes = state.sections.get(&(checkpoint, section.name.clone()));
+        match bytes {
+            Some(bytes) if section.is(bytes) => Ok(bytes.clone()),
+            _ => Err(CheckpointError::Damaged {
+                checkpoint,
+                what: format!("section {:?} is not what was written", section.name),
+            }),
+        }
+    }
+
+    async fn keep(&self, checkpoints: &[Epoch]) -> Result<(), CheckpointError> {
+        let mut state = self.state();
+        state
+            .complete
+            .retain(|epoch, _| checkpoints.contains(epoch));
+        let State { sections, complete } = &mut *state;
+        sections.retain(|(epoch, _), _| complete.contains_key(epoch));
+        Ok(())
+    }
+}

@@ -1,0 +1,303 @@
+//! Writes what workers cut, makes it complete, keeps the newest, trims the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use skytide_core::id::{Epoch, Seq};
+use skytide_core::port::BoxError;
+use skytide_core::port::checkpoint::{CheckpointStore, Manifest, Mark, Section};
+use skytide_core::port::log::Log;
+use skytide_core::port::store::{Committed, ViewStore};
+use tokio::sync::mpsc;
+use tokio::time::{Instant as Moment, sleep_until};
+
+use super::{CheckpointOptions, Gate, LogKeep, News, Part};
+use crate::metrics::Metrics;
+use crate::records::SHARDS;
+
+/// How often it is looked whether the log is full.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// The wait after a failure, unless the interval is shorter.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// Marks that a manifest holds, about.
+const MARKS: u32 = 500;
+
+/// The task that makes checkpoints of what workers cut.
+pub(crate) struct Keeper {
+    pub checkpoints: Arc<dyn CheckpointStore>,
+    pub store: Arc<dyn ViewStore>,
+    pub log: Arc<dyn Log>,
+    pub options: CheckpointOptions,
+    pub workers: usize,
+    pub metrics: Arc<Metrics>,
+    pub gate: Arc<Gate>,
+    /// Checkpoints that the start could not use: they are removed.
+    pub unusable: BTreeSet<Epoch>,
+}
+
+/// A checkpoint that was begun.
+struct Unfinished {
+    first: Mark,
+    started: Instant,
+    through: Vec<Epoch>,
+    sections: Vec<Section>,
+    /// Workers whose last part is written, and the epoch of that cut.
+    ended: usize,
+    last: Epoch,
+}
+
+/// What happened of late.
+#[derive(Default)]
+struct Recent {
+    unfinished: Option<Unfinished>,
+    /// Commits since a checkpoint was begun, and the newest before it.
+    committed: BTreeMap<Epoch, Committed>,
+    /// Which checkpoint is the newest complete one.
+    complete: Epoch,
+}
+
+impl Keeper {
+    /// Runs until everybody who has news is gone.
+    pub async fn run(self, mut news: mpsc::UnboundedReceiver<News>) {
+        let mut recent = Recent::default();
+        self.tidy().await;
+        let mut due = self.options.interval.map(|time| Moment::now() + time);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let far = Moment::now() + Duration::from_secs(86_400);
+            tokio::select! {
+                biased;
+                next = news.recv() => {
+                    let Some(next) = next else { return };
+                    if let Some(wait) = self.hear(&mut recent, next).await {
+                        due = self.options.interval.map(|time| Moment::now() + wait.min(time));
+                    }
+                }
+                () = sleep_until(due.unwrap_or(far)), if due.is_some() => {
+                    due = self.options.interval.map(|time| Moment::now() + time);
+                    self.gate.due.store(true, Ordering::Release);
+                }
+                _ = look.tick() => self.look(&recent).await,
+            }
+        }
+    }
+
+    /// Takes a piece of news; answers when the next checkpoint is to be made if one ended with it.
+    async fn hear(&self, recent: &mut Recent, news: News) -> Option<Duration> {
+        match news {
+            News::Begun(first) => {
+                let newest = recent.committed.pop_last();
+                recent.committed = newest.into_iter().collect();
+                self.metrics.checkpoint_pause_seconds.set(0.0);
+                recent.unfinished = Some(Unfinished {
+                    first,
+                    started: Instant::now(),
+                    through: vec![first.epoch; usize::from(SHARDS)],
+                    sections: Vec::new(),
+                    ended: 0,
+                    last: first.epoch,
+                });
+                return None;
+            }
+            News::Committed(committed) => {
+                if recent.unfinished.is_none() {
+                    recent.committed.clear();
+                }
+                recent.committed.insert(committed.epoch, committed);
+            }
+            News::Part(part) => {
+                let taken = self.take(recent.unfinished.as_mut(), part).await;
+                self.gate.written();
+                if let Err(error) = taken {
+                    return Some(self.give_up(recent, error.as_ref()));
+                }
+            }
+        }
+        let unfinished = recent.unfinished.as_ref()?;
+        let last = recent.committed.get(&unfinished.last)?;
+        if unfinished.ended < self.workers {
+            return None;
+        }
+        match self.finish(unfinished, last).await {
+            Ok(()) => {
+                recent.complete = unfinished.first.epoch;
+                recent.unfinished = None;
+                self.gate.busy.store(false, Ordering::Release);
+                Some(Duration::MAX)
+            }
+            Err(error) => Some(self.give_up(recent, error.as_ref())),
+        }
+    }
+
+    fn give_up(&self, recent: &mut Recent, error: &(dyn std::error::Error + 'static)) -> Duration {
+        self.warn(
+            "a checkpoint failed: the ones before stay, it is tried again",
+            error,
+        );
+        self.metrics.checkpoint_failures.inc();
+        recent.unfinished = None;
+        self.gate.failed.store(true, Ordering::Release);
+        RETRY_AFTER
+    }
+
+    async fn take(&self, unfinished: Option<&mut Unfinished>, part: Part) -> Result<(), BoxError> {
+        let Some(unfinished) = unfinished else {
+            return Ok(());
+        };
+        let checkpoint = unfinished.first.epoch;
+        if part.cut.checkpoint != checkpoint {
+            return Ok(());
+        }
+        for shard in part.cut.shards {
+            unfinished.through[usize::from(shard)] = part.through;
+        }
+        for (name, bytes) in part.sections {
+            let section = self.checkpoints.write(checkpoint, &name, bytes).await?;
+            unfinished.sections.push(section);
+        }
+        if part.cut.last {
+            unfinished.ended += 1;
+            unfinished.last = part.through;
+        }
+        Ok(())
+    }
+
+    /// Everything is written and the store has committed the last cut: makes it count.
+    async fn finish(&self, unfinished: &Unfinished, last: &Committed) -> Result<(), BoxError> {
+        self.store.sync().await?;
+        let manifest = Manifest {
+            format: Manifest::FORMAT,
+            first: unfinished.first,
+            last: last.clone(),
+            through: unfinished.through.clone(),
+            sections: unfinished.sections.clone(),
+            marks: self.marks(unfinished.first).await?,
+        };
+        self.checkpoints.complete(&manifest).await?;
+        let bytes: u64 = manifest.sections.iter().map(|section| section.bytes).sum();
+        let seconds = unfinished.started.elapsed().as_secs_f64();
+        let m = &self.metrics;
+        m.checkpoints.inc();
+        m.checkpoint_bytes.set(bytes as i64);
+        m.checkpoint_seconds.set(seconds);
+        m.checkpoint_time_seconds
+            .set(manifest.first.time.0 as f64 / 1e3);
+        tracing::info!(
+            from_epoch = manifest.first.epoch.0,
+            through_epoch = last.epoch.0,
+            bytes,
+            seconds,
+            longest_pause_ms = m.checkpoint_pause_seconds.get() * 1e3,
+            "checkpoint complete"
+        );
+        if let Err(error) = self.retire(self.options.keep, false).await {
+            self.warn(
+                "the log could not be trimmed behind a checkpoint",
+                error.as_ref(),
+            );
+        }
+        Ok(())
+    }
+
+    /// Where the log may be trimmed later: what the checkpoint before knew and is still there, and this one's place.
+    async fn marks(&self, first: Mark) -> Result<Vec<Mark>, BoxError> {
+        let LogKeep::Time(time) = self.options.log_keep else {
+            return Ok(Vec::new());
+        };
+        let newest = self.checkpoints.list().await?.into_iter().next();
+        let before = newest.and_then(|listed| listed.manifest.ok());
+        let mut marks = before.map_or_else(Vec::new, |manifest| manifest.marks);
+        let begin = self.log.bounds().await?.first;
+        marks.retain(|mark| mark.seq >= begin);
+        let apart = (time / MARKS).as_millis() as u64;
+        if marks
+            .last()
+            .is_none_or(|last| last.time.0 + apart <= first.time.0)
+        {
+            marks.push(first);
+        }
+        Ok(marks)
+    }
+
+    /// Keeps the newest `keep` checkpoints and what the log must hold for them.
+    async fn retire(&self, keep: usize, full: bool) -> Result<(), BoxError> {
+        let listed = self.checkpoints.list().await?;
+        let whole = listed.into_iter().filter_map(|listed| listed.manifest.ok());
+        let whole = whole.filter(|manifest| !self.unusable.contains(&manifest.first.epoch));
+        let kept: Vec<Manifest> = whole.take(keep.max(1)).collect();
+        let (Some(newest), Some(oldest)) = (kept.first(), kept.last()) else {
+            return Ok(());
+        };
+        let epochs: Vec<Epoch> = kept.iter().map(|manifest| manifest.first.epoch).collect();
+        self.checkpoints.keep(&epochs).await?;
+        if let Some(below) = self.trimmed_below(newest, oldest.first.seq, full) {
+            self.log.trim(below).await?;
+        }
+        Ok(())
+    }
+
+    fn trimmed_below(&self, newest: &Manifest, oldest: Seq, full: bool) -> Option<Seq> {
+        match self.options.log_keep {
+            LogKeep::All => None,
+            LogKeep::Time(time) if !full => {
+                let late = newest.last.time.0.saturating_sub(time.as_millis() as u64);
+                let old = newest.marks.iter().filter(|mark| mark.time.0 <= late);
+                old.map(|mark| mark.seq.min(oldest)).next_back()
+            }
+            LogKeep::Nothing | LogKeep::Time(_) => Some(oldest),
+        }
+    }
+
+    /// At a full log a checkpoint is made at once, so that it can be trimmed. If nothing came since the newest one, the
+    /// log is cut down to what that one needs.
+    async fn look(&self, recent: &Recent) {
+        let full = match self.log.bounds().await {
+            Ok(bounds) => bounds.bytes >= bounds.bytes_max,
+            // Whoever reads the log meets the same error, and tells it.
+            Err(_) => false,
+        };
+        if !full || self.options.log_keep == LogKeep::All {
+            return;
+        }
+        let newest = recent.committed.keys().next_back();
+        let progress = newest.is_some_and(|newest| *newest > recent.complete);
+        if progress || self.gate.busy.load(Ordering::Acquire) {
+            self.gate.due.store(true, Ordering::Release);
+            self.gate.at_once.notify_one();
+        } else if let Err(error) = self.make_room().await {
+            self.warn("the log is full and could not be trimmed", error.as_ref());
+        }
+    }
+
+    /// Trims a full log: behind all checkpoints that are kept, or if that is not enough behind the newest one.
+    async fn make_room(&self) -> Result<(), BoxError> {
+        self.retire(self.options.keep, true).await?;
+        let bounds = self.log.bounds().await?;
+        if bounds.bytes >= bounds.bytes_max {
+            self.retire(1, true).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes what the start could not use, and what unfinished checkpoints left.
+    async fn tidy(&self) {
+        let tidy = async {
+            let listed = self.checkpoints.list().await?.into_iter();
+            let epochs = listed.map(|listed| listed.checkpoint);
+            let kept: Vec<Epoch> = epochs
+                .filter(|epoch| !self.unusable.contains(epoch))
+                .collect();
+            self.checkpoints.keep(&kept).await
+        };
+        if let Err(error) = tidy.await {
+            self.warn("old checkpoints could not be removed", &error);
+        }
+    }
+
+    fn warn(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        tracing::warn!(error, "{what}");
+    }
+}

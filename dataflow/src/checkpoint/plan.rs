@@ -1,0 +1,84 @@
+//! Which batch ends with which cut.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use skytide_core::id::Epoch;
+use tokio::sync::mpsc;
+
+use super::{Cut, Gate, News};
+use crate::batch::End;
+use crate::records::SHARDS;
+
+/// Decides, batch by batch; the source asks it.
+pub(crate) struct Planner {
+    pub gate: Arc<Gate>,
+    pub news: mpsc::UnboundedSender<News>,
+    /// Events after which a checkpoint is due.
+    pub events_max: Option<u64>,
+    /// Shards of one cut.
+    pub shards_per_cut: u16,
+    /// Checkpoints begin behind this epoch: what the store has, and the epoch of the newest one there is.
+    pub behind: Epoch,
+    /// The one in progress: its epoch and the shards that are to be cut.
+    pub active: Option<(Epoch, Range<u16>)>,
+    /// Events since one was begun.
+    pub events: u64,
+}
+
+impl Planner {
+    /// What is to be cut at the end of this batch. `at_once`: all that is left, for no further batch may come.
+    pub fn cut(&mut self, end: &End, at_once: bool) -> Option<Cut> {
+        let gate = &self.gate;
+        if gate.failed.swap(false, Ordering::AcqRel) {
+            self.active = None;
+            gate.busy.store(false, Ordering::Release);
+        }
+        if self.active.is_none() && self.may_begin(end) {
+            self.active = Some((end.epoch, 0..SHARDS));
+            self.events = 0;
+            self.behind = end.epoch;
+            self.gate.due.store(false, Ordering::Release);
+            self.gate.busy.store(true, Ordering::Release);
+            // A keeper that is gone takes nothing: the process ends.
+            let _ = self.news.send(News::Begun(end.mark()));
+        }
+        let (checkpoint, left) = self.active.as_mut()?;
+        if !at_once && self.gate.pending.load(Ordering::Acquire) > 0 {
+            return None;
+        }
+        let count = if at_once {
+            SHARDS
+        } else {
+            self.shards_per_cut.max(1)
+        };
+        let shards = left.start..left.end.min(left.start + count);
+        left.start = shards.end;
+        let cut = Cut {
+            checkpoint: *checkpoint,
+            shards,
+            last: left.start == left.end,
+        };
+        if cut.last {
+            self.active = None;
+        }
+        Some(cut)
+    }
+
+    /// Counts the events of a batch that is sent.
+    pub fn count(&mut self, end: &End) {
+        self.events += end.events as u64;
+    }
+
+    /// Waits until a checkpoint is wanted although no batch may come.
+    pub async fn at_once(&self) {
+        self.gate.at_once.notified().await;
+    }
+
+    fn may_begin(&self, end: &End) -> bool {
+        let enough = self.events_max.is_some_and(|max| self.events >= max);
+        let due = enough || self.gate.due.load(Ordering::Acquire);
+        due && end.epoch > self.behind && !self.gate.busy.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,183 @@
+//! A shard of accounts is read back, and everything that is so of them told as facts.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+use skytide_core::id::{Did, Rkey, Tid};
+use skytide_core::time::{Minute, Timestamp};
+use skytide_core::view::Span;
+
+use super::bytes::{Reader, Unreadable};
+use super::save::ODD_KEY;
+use super::{FORMAT, content, flag, unzigzag};
+use crate::records::content::Place;
+use crate::records::repo::{LiveRecord, Repo};
+use crate::records::state::LiveRecords;
+
+impl LiveRecords {
+    /// Takes in the accounts of a section that are `mine`: a section may come from another number of workers. Their
+    /// facts are told as if all had just been written; nothing that is never taken back is counted.
+    pub(crate) fn load(
+        &mut self,
+        section: &[u8],
+        mine: impl Fn(&Did) -> bool,
+    ) -> Result<(), Unreadable> {
+        let mut from = Reader(section);
+        if from.byte()? != FORMAT {
+            return Err(Unreadable);
+        }
+        let now = Minute(u32::try_from(from.number()?).map_err(|_| Unreadable)?);
+        let collections = (0..from.count()?)
+            .map(|_| Ok(self.collection(from.text()?)))
+            .collect::<Result<Vec<u32>, Unreadable>>()?;
+        let count = from.count()?;
+        self.expect_dids(count);
+        let dids = (0..count)
+            .map(|_| from.did())
+            .collect::<Result<Vec<Did>, Unreadable>>()?;
+        let mut section = Section {
+            state: self,
+            now,
+            collections,
+            numbers: vec![None; dids.len()],
+            dids,
+            from,
+        };
+        section.repos(mine)
+    }
+}
+
+/// A section that is being read.
+struct Section<'a> {
+    state: &'a mut LiveRecords,
+    now: Minute,
+    /// By place in the section.
+    collections: Vec<u32>,
+    dids: Vec<Did>,
+    /// Numbers of those of `dids` that were asked for.
+    numbers: Vec<Option<u32>>,
+    from: Reader<'a>,
+}
+
+impl Section<'_> {
+    fn repos(&mut self, mine: impl Fn(&Did) -> bool) -> Result<(), Unreadable> {
+        let count = self.from.count()?;
+        let mut accounts = Vec::with_capacity(count);
+        for _ in 0..count {
+            let did = self.from.did()?;
+            let repo = self.repo(&did)?;
+            accounts.push(mine(&did).then(|| self.state.take_repo(&did, repo)));
+        }
+        for _ in 0..self.from.count()? {
+            let span = match self.from.byte()? {
+                1 => Span::Hour,
+                2 => Span::Minute,
+                _ => return Err(Unreadable),
+            };
+            let start = u32::try_from(self.from.number()?).map_err(|_| Unreadable)?;
+            for _ in 0..self.from.count()? {
+                let collection = self.collection()?;
+                let place = self.from.number()? as usize;
+                let account = accounts.get(place).ok_or(Unreadable)?;
+                if let Some(account) = *account {
+                    self.state.saw((span, start), (collection, account));
+                }
+            }
+        }
+        self.from.0.is_empty().then_some(()).ok_or(Unreadable)
+    }
+
+    fn collection(&mut self) -> Result<u32, Unreadable> {
+        let place = self.from.number()? as usize;
+        self.collections.get(place).copied().ok_or(Unreadable)
+    }
+
+    fn repo(&mut self, did: &Did) -> Result<Repo, Unreadable> {
+        let mut repo = self.about()?;
+        let seen = (0..self.from.count()?).map(|_| self.collection());
+        repo.collections = seen.collect::<Result<_, _>>()?;
+        repo.collections.sort_unstable();
+        let gone = self.from.count()?;
+        for _ in 0..gone {
+            let rkey = self.from.rkey()?;
+            self.state.bury(&mut repo, rkey);
+        }
+        let count = self.from.count()?;
+        repo.records = HashTable::with_capacity(count);
+        for _ in 0..count {
+            self.record(did, &mut repo.records)?;
+        }
+        Ok(repo)
+    }
+
+    fn about(&mut self) -> Result<Repo, Unreadable> {
+        let flags = self.from.byte()?;
+        let has = |bit: u8| flags & bit != 0;
+        let from = &mut self.from;
+        let last_seen = Minute(u32::try_from(from.number()?).map_err(|_| Unreadable)?);
+        let mut repo = Repo {
+            last_seen,
+            out_of_sync: has(flag::OUT_OF_SYNC),
+            ..Repo::default()
+        };
+        if has(flag::REV) {
+            repo.rev = Some(Tid(from.tid()?));
+        }
+        if has(flag::IDENTITY) {
+            let handle = match has(flag::HANDLE) {
+                true => Some(from.text()?.into()),
+                false => None,
+            };
+            repo.identity = Some(Box::new((handle, Timestamp(from.number()?))));
+        }
+        if has(flag::STATUS) {
+            let text = match has(flag::STATUS_TEXT) {
+                true => Some(from.text()?.into()),
+                false => None,
+            };
+            repo.status = Some(Box::new((has(flag::ACTIVE), text)));
+        }
+        Ok(repo)
+    }
+
+    fn record(&mut self, did: &Did, records: &mut HashTable<LiveRecord>) -> Result<(), Unreadable> {
+        let head = self.from.byte()?;
+        let collection = self.collection()?;
+        let distance = unzigzag(self.from.number()?);
+        let first_seen = u32::try_from(i64::from(self.now.0) - distance);
+        let first_seen = Minute(first_seen.map_err(|_| Unreadable)?);
+        let rkey: Rkey = match head & ODD_KEY {
+            0 => Tid(self.from.tid()?).into(),
+            _ => self.from.text()?.parse().map_err(|_| Unreadable)?,
+        };
+        let Self {
+            state,
+            dids,
+            numbers,
+            from,
+            ..
+        } = self;
+        let number_of = |place: u64| {
+            let place = usize::try_from(place).map_err(|_| Unreadable)?;
+            let number = numbers.get_mut(place).ok_or(Unreadable)?;
+            Ok(*number.get_or_insert_with(|| state.number_of(&dids[place])))
+        };
+        let place = Place {
+            did,
+            collection: "",
+            rkey: &rkey,
+            first_seen,
+        };
+        let content = content::read(head & content::KIND, &place, from, number_of)?;
+        let hasher = state.hasher();
+        let hash_of = |record: &LiveRecord| hasher.hash_one((record.collection, &record.rkey));
+        let record = LiveRecord {
+            rkey,
+            collection,
+            first_seen,
+            content,
+        };
+        records.insert_unique(hash_of(&record), record, hash_of);
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! Crashes at every step, and what is true after them.
+//!
+//! ```text
+//! frames ─ ingest ─▶ Faulty(log) ─ dataflow ─▶ Faulty(store), Faulty(checkpoints)
+//!            └── one "process": a runtime that is dropped at the planned crash; then everything is opened anew
+//! ```
+//!
+//! Each run has a seed: a stretch of recorded frames, its faults, the number of workers, the size of commits. After
+//! some processes that crash or fail, one without faults ends the stream. Then every row of every view must be what the naive
+//! recount makes of the same frames, which were never disturbed. Which faults fired is counted, and each must have.
+
+mod process;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skytide_tests::checkers::difference;
+use skytide_tests::faulty::{Fault, POINTS, Plan, Planned, Side};
+use skytide_tests::world::Random;
+
+use process::{Backend, Embedded, Ending, Stretch};
+
+/// Processes that end badly before the one that does not.
+const CRASHES_MAX: u64 = 4;
+
+/// What a run did.
+#[derive(Default)]
+pub struct Told {
+    fired: BTreeSet<(&'static str, Side, Fault)>,
+    crashes: usize,
+    failures: usize,
+}
+
+/// How often each operation is called at the very most before a fault is due; later ones rarely come.
+fn nth(point: &str, random: &mut Random) -> u32 {
+    let most = match point {
+        "log.append" | "log.flush" | "log.read" | "store.begin" | "store.commit" => 12,
+        "store.write" | "checkpoint.write" | "checkpoint.read" => 60,
+        "log.bounds" | "store.control" | "store.sync" => 3,
+        _ => 2,
+    };
+    1 + random.below(most) as u32
+}
+
+fn faults(random: &mut Random) -> Vec<Planned> {
+    let one = |random: &mut Random| {
+        let point = *random.pick(&POINTS);
+        Planned {
+            point,
+            nth: nth(point, random),
+            side: *random.pick(&[Side::Before, Side::After]),
+            fault: *random.pick(&[Fault::Crash, Fault::Crash, Fault::Fail]),
+        }
+    };
+    (0..3).map(|_| one(random)).collect()
+}
+
+/// One seed: processes with faults, one without, then the comparison.
+pub fn run(seed: u64, backend: &dyn Backend, told: &mut Told) {
+    let mut random = Random::new(seed);
+    let stretch = Stretch::random(&mut random);
+    let expected = stretch.expected();
+    for _ in 0..1 + random.below(CRASHES_MAX) {
+        let plan = Plan::new(faults(&mut random));
+        let ending = process::run(&stretch, backend, &plan, &mut random);
+        eprintln!("{ending:?} {:?}", plan.fired());
+        for it in plan.fired() {
+            told.fired.insert((it.point, it.side, it.fault));
+        }
+        match ending {
+            Ending::Crashed => told.crashes += 1,
+            Ending::Failed(_) => told.failures += 1,
+            Ending::Whole => break,
+        }
+    }
+    let calm = Plan::new(Vec::new());
+    match process::run(&stretch, backend, &calm, &mut random) {
+        Ending::Whole => {}
+        other => panic!("seed {seed}: a process without faults ended with {other:?}"),
+    }
+    let found = process::rows(backend);
+    if let Some(text) = difference(&expected, &found) {
+        panic!("seed {seed}, {stretch:?}: {text}");
+    }
+}
+
+/// Seeds of this run: `SKYTIDE_TEST_CRASHES` many, or the one of `SKYTIDE_TEST_SEED`.
+pub fn seeds(default: u64) -> Vec<u64> {
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text: String| text.parse().ok())
+    };
+    match number("SKYTIDE_TEST_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..number("SKYTIDE_TEST_CRASHES").unwrap_or(default)).collect(),
+    }
+}
+
+#[test]
+fn after_any_crash_every_view_equals_the_recount() {
+    let mut told = Told::default();
+    let seeds = seeds(200);
+    for &seed in &seeds {
+        eprintln!("seed {seed}");
+        run(seed, &Embedded::new(), &mut told);
+    }
+    let mut by_point = BTreeMap::<&str, usize>::new();
+    for (point, ..) in &told.fired {
+        *by_point.entry(point).or_default() += 1;
+    }
+    eprintln!(
+        "{} runs, {} crashes, {} failures; kinds of fault that fired: {by_point:?}",
+        seeds.len(),
+        told.crashes,
+        told.failures
+    );
+    if seeds.len() >= 200 {
+        let missing: Vec<_> = POINTS
+            .iter()
+            .filter(|it| !by_point.contains_key(*it))
+            .collect();
+        assert!(missing.is_empty(), "no fault ever fired at {missing:?}");
+        assert!(told.crashes >= 100, "{} crashes", told.crashes);
+    }
+}

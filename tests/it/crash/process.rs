@@ -1,0 +1,294 @@
+//! One process: ingest and dataflow over faulty ports, in a runtime of their own that can be dropped at any moment.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use prometheus_client::registry::Registry;
+use skytide::embedded::{
+    EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions,
+};
+use skytide_core::memory::MemoryLog;
+use skytide_core::port::BoxError;
+use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::log::Log;
+use skytide_core::port::store::{Order, Range, ViewReader, ViewStore};
+use skytide_core::view::{Key, ViewId};
+use skytide_dataflow::{CheckpointOptions, Ports};
+use skytide_ingest::{Context, RecordingSource};
+use skytide_tests::faulty::{FaultyCheckpoints, FaultyLog, FaultyStore, Plan};
+use skytide_tests::model::{Model, Options, Policy, Rows};
+use skytide_tests::world::Random;
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use crate::ingest::{frames, harness};
+
+/// Where log, store and checkpoints are, so that they can be opened again and again.
+#[async_trait]
+pub trait Backend: Send + Sync {
+    /// Opens them, as a new process does.
+    async fn open(&self) -> Result<Ports, BoxError>;
+
+    /// Opens only what readers need.
+    async fn reader(&self) -> Result<Arc<dyn ViewReader>, BoxError>;
+}
+
+/// Everything in a folder of its own.
+pub struct Embedded(tempfile::TempDir);
+
+impl Embedded {
+    /// A new, empty folder.
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn store(&self) -> Result<Arc<EmbeddedStore>, BoxError> {
+        let options = StoreOptions::default();
+        // The process before has just ended; its database is closed in a moment.
+        loop {
+            match EmbeddedStore::open(&self.0.path().join("store"), options) {
+                Ok(store) => return Ok(Arc::new(store)),
+                Err(error) if in_use(&error) => std::thread::yield_now(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+fn in_use(error: &dyn std::error::Error) -> bool {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .into_iter()
+        .any(|cause| cause.to_string().contains("Locked"))
+}
+
+#[async_trait]
+impl Backend for Embedded {
+    async fn open(&self) -> Result<Ports, BoxError> {
+        let options = LogOptions {
+            segment_bytes: 20_000,
+            sync: false,
+            ..LogOptions::default()
+        };
+        let folder = self.0.path();
+        Ok(Ports {
+            log: Arc::new(EmbeddedLog::open(&folder.join("log"), options)?),
+            store: self.store()?,
+            checkpoints: Some(Arc::new(EmbeddedCheckpoints::open(
+                &folder.join("checkpoints"),
+            )?)),
+        })
+    }
+
+    async fn reader(&self) -> Result<Arc<dyn ViewReader>, BoxError> {
+        Ok(self.store()?)
+    }
+}
+
+/// How a process ended.
+#[derive(Debug)]
+pub enum Ending {
+    /// It crashed as planned.
+    Crashed,
+    /// It gave up after a failure that was planned.
+    Failed(#[expect(dead_code, reason = "shown when a test fails")] String),
+    /// The stream ended and everything is committed.
+    Whole,
+}
+
+/// A stretch of the recorded frames.
+pub struct Stretch {
+    file: PathBuf,
+    _folder: tempfile::TempDir,
+    events_max: usize,
+    text: String,
+}
+
+impl std::fmt::Debug for Stretch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The recorded network, read once.
+fn recorded() -> &'static [Vec<u8>] {
+    static FRAMES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    FRAMES.get_or_init(pds)
+}
+
+fn pds() -> Vec<Vec<u8>> {
+    let file = std::fs::File::open(frames::fixture("frames/pds.frames.zst")).expect("the fixture");
+    frames::split(&zstd::decode_all(file).expect("zstd"), u32::from_be_bytes)
+}
+
+impl Stretch {
+    /// Some hundred frames from anywhere.
+    pub fn random(random: &mut Random) -> Self {
+        let all = recorded();
+        let length = 150 + random.below(350) as usize;
+        let begin = random.below((all.len() - length) as u64) as usize;
+        let events_max = 5 + random.below(40) as usize;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("frames");
+        let bytes = frames::join(&all[begin..begin + length], u32::to_be_bytes);
+        std::fs::write(&file, bytes).expect("written");
+        Self {
+            file,
+            _folder: folder,
+            events_max,
+            text: format!("{length} frames from {begin}, epochs of {events_max}"),
+        }
+    }
+
+    fn source(&self) -> RecordingSource {
+        RecordingSource::open(vec![self.file.clone()]).expect("a recording")
+    }
+
+    fn reading(&self) -> (skytide_ingest::Options, Box<RecordingSource>) {
+        (self.options(), Box::new(self.source()))
+    }
+
+    fn options(&self) -> skytide_ingest::Options {
+        skytide_ingest::Options {
+            tick_events_max: self.events_max,
+            ..harness::options()
+        }
+    }
+
+    /// The recount of what ingest makes of it undisturbed.
+    pub fn expected(&self) -> Rows {
+        let log = Arc::new(MemoryLog::new(1));
+        let runtime = Runtime::new().expect("a runtime");
+        runtime.block_on(async {
+            let read = skytide_ingest::run(
+                self.options(),
+                Box::new(self.source()),
+                context(log.clone(), CancellationToken::new()),
+            );
+            read.await.expect("an undisturbed run");
+            let mut model = Model::new(Options {
+                policy: Policy::ActiveAccountsOnly,
+                interactions_days: None,
+            });
+            let bounds = log.bounds().await.expect("bounds");
+            let mut reader = log.reader(bounds.first).await.expect("a reader");
+            let mut left = bounds.next.0 - bounds.first.0;
+            while left > 0 {
+                for (_, message) in reader.next(1_000).await.expect("messages") {
+                    model.read(&message);
+                    left -= 1;
+                }
+            }
+            model.rows()
+        })
+    }
+}
+
+fn context(log: Arc<dyn Log>, stop: CancellationToken) -> Context {
+    Context {
+        log,
+        clock: harness::clock(),
+        metrics: skytide_ingest::Metrics::register(&mut Registry::default()),
+        progress: Arc::new(|_| {}),
+        stop,
+    }
+}
+
+/// Runs a process until it crashes, gives up, or is through.
+pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut Random) -> Ending {
+    let options = skytide_dataflow::Options {
+        workers: 1 + random.below(2) as usize,
+        batch_epochs_max: *random.pick(&[1, 3, usize::MAX]),
+        batch_events_max: *random.pick(&[30, 50_000]),
+        interactions_days: None,
+        until_last: true,
+        checkpoint: CheckpointOptions {
+            interval: None,
+            events: Some(20 + random.below(150)),
+            keep: 2,
+            shards_per_cut: *random.pick(&[8, 16, 64]),
+            ..CheckpointOptions::default()
+        },
+        verify: random.chance(50),
+        ..skytide_dataflow::Options::default()
+    };
+    let runtime = Runtime::new().expect("a runtime");
+    let ending = runtime.block_on(async {
+        let ports = match backend.open().await {
+            Ok(ports) => faulty(ports, plan),
+            Err(why) => panic!("nothing can be opened: {why}"),
+        };
+        // A task of its own: after a crash it is dropped with the runtime, not here.
+        let working = tokio::spawn(services(stretch.reading(), ports, options));
+        tokio::select! {
+            () = plan.crashed() => Ending::Crashed,
+            ended = working => match ended.expect("no panic") {
+                Ok(()) => Ending::Whole,
+                Err(why) => Ending::Failed(why.to_string()),
+            }
+        }
+    });
+    // What is still at work on a blocking thread ends with its file operation.
+    runtime.shutdown_timeout(Duration::from_secs(60));
+    ending
+}
+
+fn faulty(ports: Ports, plan: &Plan) -> Ports {
+    let plan = || plan.clone();
+    let checkpoints = ports.checkpoints.map(|checkpoints| {
+        let plan = plan();
+        Arc::new(FaultyCheckpoints { plan, checkpoints }) as Arc<dyn CheckpointStore>
+    });
+    Ports {
+        log: Arc::new(FaultyLog {
+            plan: plan(),
+            log: ports.log,
+        }),
+        store: Arc::new(FaultyStore {
+            plan: plan(),
+            store: ports.store,
+        }) as Arc<dyn ViewStore>,
+        checkpoints,
+    }
+}
+
+async fn services(
+    (reading, source): (skytide_ingest::Options, Box<RecordingSource>),
+    ports: Ports,
+    options: skytide_dataflow::Options,
+) -> Result<(), BoxError> {
+    let stop = CancellationToken::new();
+    let _ends_with_us = stop.clone().drop_guard();
+    let context = context(ports.log.clone(), stop.clone());
+    let reading = skytide_ingest::run(reading, source, context);
+    let counting = skytide_dataflow::run(options, ports, Arc::default(), stop.clone());
+    let reading = async { reading.await.map(drop).map_err(BoxError::from) };
+    let counting = async { counting.await.map_err(BoxError::from) };
+    tokio::try_join!(reading, counting)?;
+    Ok(())
+}
+
+/// All rows that are stored.
+pub fn rows(backend: &dyn Backend) -> Rows {
+    let runtime = Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let reader = backend.reader().await.expect("a reader");
+        let mut all = Rows::new();
+        for &view in ViewId::ALL {
+            let range = Range {
+                order: Order::First,
+                from: Key::from([].as_slice()),
+                to: None,
+                limit: usize::MAX,
+            };
+            let rows = reader.scan(view, range).await.expect("rows");
+            all.insert(
+                view,
+                rows.into_iter().map(|row| (row.key, row.row)).collect(),
+            );
+        }
+        all
+    })
+}

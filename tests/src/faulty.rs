@@ -1,0 +1,187 @@
+//! Ports that crash or fail where a plan says so.
+//!
+//! ```text
+//! service ─▶ Faulty(log | store | checkpoints) ─▶ the real port
+//!              │ point "store.commit", third time, after: ▶ Crash: nothing happens any more, as after kill -9
+//!              └                                          ▶ Fail: an error; it was done (after) or not (before)
+//! ```
+//!
+//! Every operation of a port is a point with a name, before and behind it. After a crash no operation of the plan's
+//! ports ever returns: whoever drives the services drops them and opens everything anew.
+
+mod checkpoints;
+mod log;
+mod store;
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skytide_core::port::BoxError;
+use tokio::sync::watch;
+
+pub use checkpoints::FaultyCheckpoints;
+pub use log::FaultyLog;
+pub use store::FaultyStore;
+
+/// Every operation at which something may happen, by its name.
+pub const POINTS: [&str; 20] = [
+    "log.bounds",
+    "log.newest_tick",
+    "log.writer",
+    "log.append",
+    "log.flush",
+    "log.reader",
+    "log.read",
+    "log.trim",
+    "store.control",
+    "store.lead",
+    "store.begin",
+    "store.write",
+    "store.commit",
+    "store.scan",
+    "store.sync",
+    "checkpoint.write",
+    "checkpoint.complete",
+    "checkpoint.list",
+    "checkpoint.read",
+    "checkpoint.keep",
+];
+
+/// On which side of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side {
+    /// It is not done.
+    Before,
+    /// It is done, and nobody learns of it.
+    After,
+}
+
+/// What happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// The process is gone.
+    Crash,
+    /// The operation fails.
+    Fail,
+}
+
+/// A fault at one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Planned {
+    /// The operation, of [`POINTS`].
+    pub point: &'static str,
+    /// Which time it is called, from 1 on.
+    pub nth: u32,
+    /// Before or behind it.
+    pub side: Side,
+    /// What.
+    pub fault: Fault,
+}
+
+/// What is to happen, and what did. Clones are handles of the same plan.
+#[derive(Clone, Debug)]
+pub struct Plan(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    crashed: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct State {
+    planned: Vec<Planned>,
+    fired: Vec<Planned>,
+    calls: BTreeMap<&'static str, u32>,
+}
+
+impl Plan {
+    /// These faults, each once.
+    pub fn new(planned: Vec<Planned>) -> Self {
+        for one in &planned {
+            assert!(POINTS.contains(&one.point), "no operation {:?}", one.point);
+        }
+        Self(Arc::new(Shared {
+            state: Mutex::new(State {
+                planned,
+                fired: Vec::new(),
+                calls: BTreeMap::new(),
+            }),
+            crashed: watch::Sender::new(false),
+        }))
+    }
+
+    /// The faults that happened.
+    pub fn fired(&self) -> Vec<Planned> {
+        self.state().fired.clone()
+    }
+
+    /// How often each operation was called.
+    pub fn calls(&self) -> BTreeMap<&'static str, u32> {
+        self.state().calls.clone()
+    }
+
+    /// Waits for a crash.
+    pub async fn crashed(&self) {
+        let mut crashed = self.0.crashed.subscribe();
+        let _sender_gone = crashed.wait_for(|crashed| *crashed).await;
+    }
+
+    /// Does an operation, unless something else is planned.
+    async fn around<T, E>(
+        &self,
+        point: &'static str,
+        operation: impl Future<Output = Result<T, E>>,
+        failed: impl Fn(BoxError) -> E,
+    ) -> Result<T, E> {
+        self.dead().await;
+        let nth = {
+            let mut state = self.state();
+            let calls = state.calls.entry(point).or_default();
+            *calls += 1;
+            *calls
+        };
+        self.side((point, nth, Side::Before), &failed).await?;
+        let done = operation.await?;
+        self.dead().await;
+        self.side((point, nth, Side::After), &failed).await?;
+        Ok(done)
+    }
+
+    async fn side<E>(
+        &self,
+        (point, nth, side): (&'static str, u32, Side),
+        failed: impl Fn(BoxError) -> E,
+    ) -> Result<(), E> {
+        let fault = {
+            let mut state = self.state();
+            let due = |it: &Planned| (it.point, it.nth, it.side) == (point, nth, side);
+            let place = state.planned.iter().position(due);
+            place.map(|place| {
+                let planned = state.planned.remove(place);
+                state.fired.push(planned);
+                planned.fault
+            })
+        };
+        match fault {
+            None => Ok(()),
+            Some(Fault::Fail) => Err(failed(format!("planned at {point} {nth} {side:?}").into())),
+            Some(Fault::Crash) => {
+                self.0.crashed.send_replace(true);
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// A dead process does nothing.
+    async fn dead(&self) {
+        if *self.0.crashed.borrow() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,87 @@
+//! A view store that crashes or fails as planned.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use skytide_core::id::Epoch;
+use skytide_core::port::BoxError;
+use skytide_core::port::store::{
+    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+};
+use skytide_core::view::{Change, Key, StoredRow, ViewId};
+
+use super::Plan;
+
+/// A [`ViewStore`] under a [`Plan`].
+pub struct FaultyStore {
+    /// The plan.
+    pub plan: Plan,
+    /// The store itself.
+    pub store: Arc<dyn ViewStore>,
+}
+
+fn failed(operation: &'static str) -> impl Fn(BoxError) -> StoreError {
+    move |source| StoreError::Failed { operation, source }
+}
+
+#[async_trait]
+impl ViewReader for FaultyStore {
+    async fn control(&self) -> Result<Control, StoreError> {
+        let control = self.store.control();
+        self.plan
+            .around("store.control", control, failed("look"))
+            .await
+    }
+
+    async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        self.store.get(view, keys).await
+    }
+
+    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
+        let scan = self.store.scan(view, range);
+        self.plan
+            .around("store.scan", scan, failed("read rows"))
+            .await
+    }
+}
+
+#[async_trait]
+impl ViewStore for FaultyStore {
+    async fn lead(&self) -> Result<Control, StoreError> {
+        let lead = self.store.lead();
+        self.plan
+            .around("store.lead", lead, failed("take over"))
+            .await
+    }
+
+    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+        let begin = self.store.begin(term, intent);
+        self.plan
+            .around("store.begin", begin, failed("begin"))
+            .await
+    }
+
+    async fn write(
+        &self,
+        term: Term,
+        view: ViewId,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        let write = self.store.write(term, view, changes);
+        self.plan
+            .around("store.write", write, failed("write rows"))
+            .await
+    }
+
+    async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
+        let commit = self.store.commit(term, committed);
+        self.plan
+            .around("store.commit", commit, failed("commit"))
+            .await
+    }
+
+    async fn sync(&self) -> Result<(), StoreError> {
+        let sync = self.store.sync();
+        self.plan.around("store.sync", sync, failed("sync")).await
+    }
+}
