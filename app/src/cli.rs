@@ -1,5 +1,7 @@
 //! The command line: commands, and the options of `core::config` on each of them.
 
+pub mod simnet;
+
 use std::path::PathBuf;
 
 use clap::parser::ValueSource;
@@ -27,7 +29,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run all services in one process: read the relay, count, serve the API and the start page.
-    Up(Box<Config>),
+    Up(Box<Up>),
     /// Run one service: read the relay, write the log.
     Ingest(Box<Config>),
     /// Run one service: read the log, count, write the views.
@@ -42,8 +44,22 @@ pub enum Command {
     Record(Box<Record>),
     /// Write every view of a store as files.
     Export(Box<Export>),
+    /// Serve or record a simulated network: real bytes from a seed, for trying out and testing.
+    Simnet(Box<simnet::Simnet>),
     /// Print what is in force and where each value comes from.
     Config(Box<Show>),
+}
+
+/// All services.
+#[derive(Debug, Args)]
+pub struct Up {
+    /// The demo.
+    #[command(flatten)]
+    pub demo: simnet::Demo,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
 }
 
 /// The jobs.
@@ -175,13 +191,13 @@ impl Command {
     /// The options.
     pub fn config(&self) -> &Config {
         match self {
-            Self::Up(config) | Self::Ingest(config) | Self::Index(config) | Self::Serve(config) => {
-                config
-            }
+            Self::Up(up) => &up.config,
+            Self::Ingest(config) | Self::Index(config) | Self::Serve(config) => config,
             Self::Schedule(schedule) => &schedule.config,
             Self::Replay(replay) => &replay.config,
             Self::Record(record) => &record.config,
             Self::Export(export) => &export.config,
+            Self::Simnet(simnet) => simnet.config(),
             Self::Config(show) => &show.config,
         }
     }
@@ -190,7 +206,7 @@ impl Command {
     pub fn is_tool(&self) -> bool {
         matches!(
             self,
-            Self::Replay(_) | Self::Record(_) | Self::Export(_) | Self::Config(_)
+            Self::Replay(_) | Self::Record(_) | Self::Export(_) | Self::Simnet(_) | Self::Config(_)
         )
     }
 }
@@ -205,7 +221,10 @@ pub fn read() -> Result<Invocation, Failure> {
         .try_get_matches()
         .map_err(|error| with_origin(error, &environment))?;
     let cli = Cli::from_arg_matches_mut(&mut matches.clone())?;
-    let (_, matches) = matches.remove_subcommand().expect("a command is required");
+    // A command may have commands of its own: the innermost has the options.
+    while let Some((_, inner)) = matches.remove_subcommand() {
+        matches = inner;
+    }
     Ok(Invocation {
         command: cli.command,
         matches,
@@ -214,15 +233,24 @@ pub fn read() -> Result<Invocation, Failure> {
 }
 
 fn command() -> clap::Command {
-    SHOWN.iter().fold(Cli::command(), |command, (name, shown)| {
-        command.mut_subcommand(name, |command| {
-            command.mut_args(|arg| {
-                let id = arg.get_id().as_str().to_owned();
-                let option = arg.get_env().is_some();
-                let matters = shown.iter().any(|prefix| id.starts_with(prefix));
-                arg.hide(option && !matters)
-            })
+    let command = SHOWN.iter().fold(Cli::command(), |command, (name, shown)| {
+        command.mut_subcommand(name, |command| showing(command, shown))
+    });
+    command.mut_subcommand("simnet", |command| {
+        ["serve", "record"].iter().fold(command, |command, name| {
+            command.mut_subcommand(name, |command| showing(command, &["SKYTIDE_"]))
         })
+    })
+}
+
+/// Hides the options that do not begin so.
+fn showing(command: clap::Command, shown: &[&str]) -> clap::Command {
+    command.mut_args(|arg| {
+        let id = arg.get_id().as_str().to_owned();
+        let option = arg.get_env().is_some();
+        let matters = shown.iter().any(|prefix| id.starts_with(prefix));
+        let hidden = arg.is_hide_set() || (option && !matters);
+        arg.hide(hidden)
     })
 }
 

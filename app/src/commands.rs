@@ -1,10 +1,12 @@
 //! What each command does.
 
 mod config;
+mod demo;
 mod export;
 mod record;
 mod replay;
 mod services;
+mod simnet;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,7 +38,11 @@ pub fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
 async fn dispatch(invocation: Invocation) -> Result<ExitCode, Failure> {
     let stop = shutdown::on_signal();
     match &invocation.command {
-        Command::Up(config) => services::up(config, stop).await?,
+        Command::Up(up) if up.demo.demo => {
+            let dir_is_chosen = invocation.is_set("STORE_DIR");
+            demo::run(&up.demo, &up.config, dir_is_chosen, stop).await?;
+        }
+        Command::Up(up) => services::up(&up.config, stop).await?,
         Command::Ingest(config) => services::ingest(config, stop).await?,
         Command::Index(config) => services::index(config, stop).await?,
         Command::Serve(config) => services::serve(config, stop).await?,
@@ -44,6 +50,7 @@ async fn dispatch(invocation: Invocation) -> Result<ExitCode, Failure> {
         Command::Replay(replay) => return replay::run(replay, stop).await,
         Command::Record(record) => return record::run(record, stop).await,
         Command::Export(export) => export::run(export, stop).await?,
+        Command::Simnet(asked) => return simnet::run(asked, stop).await,
         Command::Config(show) => config::show(show, &invocation)?,
     }
     Ok(ExitCode::SUCCESS)

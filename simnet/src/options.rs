@@ -12,6 +12,9 @@ pub struct Options {
     pub seed: u64,
     /// Accounts that are there when it starts; about one frame in a thousand is a new one's. At least 1.
     pub accounts: u32,
+    /// Records that an account has when the network starts, on average; busy ones have more. With some hundreds, commits
+    /// have the size that they have on the network, but each account's first commit costs a millisecond.
+    pub history: u32,
     /// Network time of the first frame.
     pub start: Timestamp,
     /// Frames per second of network time, as a mean over a day; more in the evening (UTC), fewer in the morning.
@@ -33,6 +36,7 @@ impl Default for Options {
         Self {
             seed: 1,
             accounts: 5_000,
+            history: 24,
             // 2026-06-01T12:00:00Z
             start: Timestamp(1_780_315_200_000),
             rate: 400.0,

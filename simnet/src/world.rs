@@ -137,7 +137,10 @@ impl World {
         const SIGMA: f64 = 1.85;
         let (mut activity, mut fame) = (Vec::new(), Vec::new());
         let random = &mut self.random;
-        for number in 0..self.options.accounts.max(1) {
+        let accounts = self.options.accounts.max(1);
+        // A busy account has more records in proportion; the mean of the log-normal distribution is e^(SIGMA^2 / 2).
+        let mean = f64::from(self.options.history) / (SIGMA * SIGMA / 2.0).exp();
+        for number in 0..accounts {
             let energy = random.normal();
             activity.push((MU + SIGMA * energy).min(MU + 4.0 * SIGMA).exp());
             fame.push((0.6 * energy + 1.9 * random.normal()).exp());
@@ -157,6 +160,16 @@ impl World {
             };
             if random.percent(85) {
                 account.put(record(Class::Profile, Tid(0), NONE));
+            }
+            let likes = (mean * (SIGMA * energy).exp()).min(20_000.0) as u64;
+            let mut at = made;
+            for like in 0..likes {
+                at += 1 + random.below((self.now - DAY - made) / likes.max(1));
+                let post = random.below(u64::from(2 * accounts));
+                if like > 0 && (post as usize) < self.posts.len() {
+                    let tid = account.tid(at);
+                    account.put(record(Class::Like, tid, post as u32));
+                }
             }
             let mut at = self.now - DAY;
             for _ in 0..1 + random.below(2) {

@@ -1,6 +1,8 @@
 //! The simulated network through our own decoder and assembler, and against published vectors.
 
 mod decoded;
+mod network;
+mod truth;
 mod vectors;
 
 use skytide_simnet::bad::Rates;

@@ -8,6 +8,7 @@ pub mod contract_snapshots;
 pub mod contract_store;
 pub mod copies;
 pub mod faulty;
-pub mod model;
 pub mod relay;
 pub mod world;
+
+pub use skytide_simnet::recount as model;

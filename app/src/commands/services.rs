@@ -32,6 +32,25 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
     let source = relay(config)?;
     let dir = &config.store.dir;
     let data = Data::open(dir, Some(source.host()), Use::All, config, true)?;
+    let what = format!(
+        "It reads {} and keeps its data in {}. Ctrl-C ends it.",
+        config.firehose.url,
+        dir.display()
+    );
+    all(config, data, source, &what, stop).await
+}
+
+/// All services on open data and a relay; `what` says which, for the person at the terminal.
+///
+/// # Errors
+/// The port cannot be had, or a service failed.
+pub async fn all(
+    config: &Config,
+    data: Data,
+    source: RelaySource,
+    what: &str,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let server = bind(config).await?;
     let shared = Shared::default();
     let flow = options::dataflow(config);
@@ -49,11 +68,7 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
     let jobs = scheduler(config, data.store(), &kept)?;
 
     say(&format!("Skytide is up: http://{}/", server.address()));
-    say(&format!(
-        "It reads {} and keeps its data in {}. Ctrl-C ends it.",
-        config.firehose.url,
-        dir.display()
-    ));
+    say(what);
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
     services.start("ingest", read(config, &data, source, context));
     let counting = dataflow::run(flow, data.ports(), counted, stop.clone());

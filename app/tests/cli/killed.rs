@@ -18,10 +18,10 @@ use crate::services::{Running, get};
 const LOG_BYTES: u64 = 7_000_000;
 
 /// A small generator (SplitMix64, <https://prng.di.unimi.it/splitmix64.c>), seeded by `SKYTIDE_TEST_SEED` or the clock.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let given = std::env::var("SKYTIDE_TEST_SEED")
             .ok()
             .and_then(|text| text.parse().ok());
@@ -31,7 +31,7 @@ impl Random {
         Self(seed)
     }
 
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -41,7 +41,7 @@ impl Random {
 }
 
 /// Kills the process when the log under `data` has this size; false if it ended before.
-fn kill_at(child: &mut Child, data: &Path, size: u64) -> bool {
+pub fn kill_at(child: &mut Child, data: &Path, size: u64) -> bool {
     while log_bytes(data) < size {
         if child.try_wait().expect("it can be asked").is_some() {
             return false;
@@ -53,7 +53,7 @@ fn kill_at(child: &mut Child, data: &Path, size: u64) -> bool {
     true
 }
 
-fn log_bytes(data: &Path) -> u64 {
+pub fn log_bytes(data: &Path) -> u64 {
     let entries = fs::read_dir(data.join("log"))
         .into_iter()
         .flatten()
@@ -64,9 +64,9 @@ fn log_bytes(data: &Path) -> u64 {
         .sum()
 }
 
-/// Moments for one series of kills, the earliest first.
-fn moments(random: &mut Random, count: usize) -> Vec<u64> {
-    let mut moments: Vec<u64> = (0..count).map(|_| random.below(LOG_BYTES)).collect();
+/// Moments for one series of kills of a log that grows to so many bytes, the earliest first.
+pub fn moments(random: &mut Random, count: usize, bytes: u64) -> Vec<u64> {
+    let mut moments: Vec<u64> = (0..count).map(|_| random.below(bytes)).collect();
     moments.sort_unstable();
     moments
 }
@@ -78,7 +78,7 @@ fn a_replay_killed_again_and_again_ends_as_one_left_alone() {
     let recording = recording("pds.frames.zst");
     succeeds(&place.run(&["replay", &recording, "--export", "undisturbed"]));
     let mut kills = 0;
-    for moment in moments(&mut random, 8) {
+    for moment in moments(&mut random, 8, LOG_BYTES) {
         let mut replay = place.command(&["replay", &recording, "--data", "kept"]);
         let mut child = replay
             .stdout(Stdio::null())
@@ -119,7 +119,7 @@ fn up_killed_again_and_again_misses_nothing_and_counts_nothing_twice() {
     };
     let data = place.path().join("data");
     let mut kills = 0;
-    for moment in moments(&mut random, 5) {
+    for moment in moments(&mut random, 5, LOG_BYTES) {
         let (mut running, _address) = up();
         kills += usize::from(kill_at(&mut running.0, &data, moment));
     }

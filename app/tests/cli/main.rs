@@ -1,8 +1,10 @@
 //! The binary itself, as a user runs it.
 
+mod demo;
 mod expected;
 mod killed;
 mod process;
 mod refusals;
 mod replaying;
 mod services;
+mod simnet;

@@ -13,7 +13,8 @@ fn help_names_every_command_and_a_commands_help_its_own_options() {
     let place = Place::new();
     let help = place.run(&["--help"]);
     let commands = [
-        "up", "ingest", "index", "schedule", "serve", "replay", "record", "export", "config",
+        "up", "ingest", "index", "schedule", "serve", "replay", "record", "export", "simnet",
+        "config",
     ];
     for command in commands {
         assert!(

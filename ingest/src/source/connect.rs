@@ -87,6 +87,11 @@ impl Address {
         &self.host
     }
 
+    /// Gives the relay another name, which does not change with its address.
+    pub(super) fn rename(&mut self, host: &str) {
+        self.host = host.into();
+    }
+
     /// Opens a connection that begins behind `cursor`.
     pub(super) async fn connect(
         &self,

@@ -98,6 +98,14 @@ impl RelaySource {
         })
     }
 
+    /// The same relay under another name than its address: what it is called in every event, and by which data are known
+    /// to be its own.
+    #[must_use]
+    pub fn named(mut self, host: &str) -> Self {
+        self.address.rename(host);
+        self
+    }
+
     /// The cursor to ask for. Never 0 once there is a position: that would be the whole backlog.
     fn cursor(&self) -> Option<Cursor> {
         let Some(Cursor(newest)) = self.position.cursor else {

@@ -21,8 +21,8 @@ const LATER: [DropReason; 6] = [
     DropReason::DeleteUnknown,
 ];
 
-/// What ingest writes and counts.
-fn ingest(frames: &[Frame], options: &Options) -> (Vec<Event>, BTreeMap<String, u64>) {
+/// The log that ingest writes.
+pub(super) fn messages(frames: &[Frame], options: &Options) -> Vec<Message> {
     let setup = Setup {
         host: options.host.clone(),
         verify: Verify::Blocks,
@@ -35,19 +35,22 @@ fn ingest(frames: &[Frame], options: &Options) -> (Vec<Event>, BTreeMap<String, 
         assembler.frame(frame.bytes.clone());
     }
     assembler.tick(true);
+    let cuts = assembler.take_cuts().into_iter();
+    cuts.flat_map(|cut| cut.messages).collect()
+}
+
+/// What ingest writes and counts.
+fn ingest(frames: &[Frame], options: &Options) -> (Vec<Event>, BTreeMap<String, u64>) {
     let (mut events, mut counts) = (Vec::new(), BTreeMap::new());
-    for cut in assembler.take_cuts() {
-        for (name, count) in &cut.tick.counts {
-            *counts.entry(name.to_string()).or_default() += count;
+    for message in messages(frames, options) {
+        match message {
+            Message::Event(event) => events.push(event),
+            Message::Tick(tick) => {
+                for (name, count) in tick.counts {
+                    *counts.entry(name.into()).or_default() += count;
+                }
+            }
         }
-        events.extend(
-            cut.messages
-                .into_iter()
-                .filter_map(|message| match message {
-                    Message::Event(event) => Some(event),
-                    Message::Tick(_) => None,
-                }),
-        );
     }
     (events, counts)
 }

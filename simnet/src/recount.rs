@@ -9,8 +9,11 @@
 //!
 //! It knows nothing of the dataflow and shares no code with it: both follow the same texts (the row types in
 //! `skytide_core::view`, `fixtures/frames/README.md`). Whatever could be clever here is not: no window is slid, no
-//! count is kept, nothing is taken back; each answer is a loop over what is live. Cost: time and memory in proportion
-//! to the whole history at every tick, so it is for small worlds.
+//! count is kept, nothing is taken back; each answer is a loop over what is live. Reading costs time in proportion to what is
+//! read; an answer, to all that is live, and only when it is asked for. So it is for small worlds at every epoch, and for
+//! millions of events at their end.
+//!
+//! Lists are written at most once a second. What they are made of is a second history, which goes on only then.
 
 mod facts;
 mod history;
@@ -19,15 +22,13 @@ mod people;
 mod posts;
 mod trends;
 
-#[cfg(test)]
-mod tests;
-
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 use skytide_core::event::{Event, Message, Tick};
 use skytide_core::id::{AtUri, Epoch};
-use skytide_core::time::Timestamp;
+use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::{Key, ListEntry, ListRow, ViewId, ViewKey, encode_row};
 
 use history::History;
@@ -73,8 +74,26 @@ pub struct Model {
     history: History,
     /// Time of the newest tick.
     now: Option<Timestamp>,
-    /// Rows of the list views, as of the newest epoch that wrote lists.
-    lists: Rows,
+    /// As of the newest epoch that wrote lists.
+    listed: Listed,
+}
+
+/// What lists are made of.
+#[derive(Debug)]
+struct Listed {
+    history: History,
+    /// Whole epochs behind it.
+    behind: Vec<Told>,
+    minute: Minute,
+    /// Their rows, once they were asked for.
+    rows: OnceCell<Rows>,
+}
+
+/// The events of an epoch in their order, and what ingest counted in it.
+#[derive(Debug)]
+struct Told {
+    events: Vec<Event>,
+    counts: BTreeMap<Box<str>, u64>,
 }
 
 impl Model {
@@ -85,7 +104,12 @@ impl Model {
             epoch: Vec::new(),
             history: History::new(options.policy),
             now: None,
-            lists: Rows::new(),
+            listed: Listed {
+                history: History::new(options.policy),
+                behind: Vec::new(),
+                minute: Minute(0),
+                rows: OnceCell::new(),
+            },
         }
     }
 
@@ -123,7 +147,7 @@ impl Model {
             );
             network::rows(&self.history, now.minute(), &mut table);
         }
-        table.0.extend(self.lists.clone());
+        table.0.extend(self.listed.rows().clone());
         table.0
     }
 
@@ -132,23 +156,53 @@ impl Model {
         let mut events = std::mem::take(&mut self.epoch);
         events.sort_by_key(|event| (event.host.clone(), event.seq, event.index));
         events.dedup_by_key(|event| (event.host.clone(), event.seq, event.index));
-        for frame in events.chunk_by(|a, b| (&a.host, a.seq) == (&b.host, b.seq)) {
-            self.history.apply(frame);
-        }
-        self.history.count(&tick.counts);
+        let told = Told {
+            events,
+            counts: tick.counts.clone(),
+        };
+        told.apply(&mut self.history);
+        self.listed.behind.push(told);
 
         let new_second = self
             .now
             .is_none_or(|before| before.second() < tick.time.second());
         self.now = Some(tick.time);
         if new_second || tick.last {
-            let mut table = Table::default();
-            posts::lists(&self.history, tick.time.minute(), &mut table);
-            trends::lists(&self.history, tick.time.minute(), &mut table);
-            people::lists(&self.history, tick.time.minute(), &mut table);
-            self.lists = table.0;
-            self.lists.retain(|view, _| is_list(*view));
+            self.listed.go_on(tick.time.minute());
         }
+    }
+}
+
+impl Told {
+    fn apply(&self, history: &mut History) {
+        for frame in self
+            .events
+            .chunk_by(|a, b| (&a.host, a.seq) == (&b.host, b.seq))
+        {
+            history.apply(frame);
+        }
+        history.count(&self.counts);
+    }
+}
+
+impl Listed {
+    fn go_on(&mut self, minute: Minute) {
+        for told in self.behind.drain(..) {
+            told.apply(&mut self.history);
+        }
+        self.minute = minute;
+        self.rows = OnceCell::new();
+    }
+
+    fn rows(&self) -> &Rows {
+        self.rows.get_or_init(|| {
+            let mut table = Table::default();
+            posts::lists(&self.history, self.minute, &mut table);
+            trends::lists(&self.history, self.minute, &mut table);
+            people::lists(&self.history, self.minute, &mut table);
+            table.0.retain(|view, _| is_list(*view));
+            table.0
+        })
     }
 }
 

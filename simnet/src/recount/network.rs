@@ -26,19 +26,19 @@ pub(super) fn rows(history: &History, now: Minute, table: &mut Table) {
 const HOUR_ROWS_MINUTES: u32 = 60 * 24 * 60;
 
 fn activity(history: &History, now: Minute, table: &mut Table) {
-    let mut rows: BTreeMap<(Span, u32, String), ActivityRow> = BTreeMap::new();
-    let mut accounts: BTreeMap<(Span, u32, String), BTreeSet<&Did>> = BTreeMap::new();
+    let mut rows: BTreeMap<(Span, u32, &str), ActivityRow> = BTreeMap::new();
+    let mut accounts: BTreeMap<(Span, u32, &str), BTreeSet<&Did>> = BTreeMap::new();
     for deed in &history.deeds {
-        let mut kinds = vec![deed.kind.clone()];
+        let mut kinds = vec![deed.kind.as_str()];
         if !deed.kind.starts_with('#') {
-            kinds.push(String::new());
+            kinds.push("");
         }
         let minute = deed.minute.0;
         let hour = minute - minute % 60;
         for (span, start) in [(Span::All, 0), (Span::Hour, hour), (Span::Minute, minute)] {
             for kind in &kinds {
-                let key = (span, start, kind.clone());
-                accounts.entry(key.clone()).or_default().insert(&deed.did);
+                let key = (span, start, *kind);
+                accounts.entry(key).or_default().insert(&deed.did);
                 let row = rows.entry(key).or_default();
                 match deed.action {
                     Action::Create => row.creates += 1,
@@ -51,9 +51,7 @@ fn activity(history: &History, now: Minute, table: &mut Table) {
     }
     for uri in history.live() {
         for kind in [uri.collection.as_str(), ""] {
-            rows.entry((Span::All, 0, kind.to_owned()))
-                .or_default()
-                .live += 1;
+            rows.entry((Span::All, 0, kind)).or_default().live += 1;
         }
     }
     for ((span, start_minute, kind), mut row) in rows {

@@ -10,8 +10,14 @@ use skytide_core::view::{
 
 use serde::de::DeserializeOwned;
 
-use super::*;
-use crate::world::Value;
+use std::collections::BTreeMap;
+
+use skytide_core::event::{Event, Message, Tick};
+use skytide_core::id::Epoch;
+use skytide_core::time::Timestamp;
+use skytide_core::view::{Key, ListRow, ViewId, ViewKey};
+use skytide_tests::model::{Model, Options, Policy};
+use skytide_tests::world::Value;
 
 const POST: &str = "app.bsky.feed.post";
 const LIKE: &str = "app.bsky.feed.like";

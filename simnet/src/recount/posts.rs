@@ -65,19 +65,25 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
         minutes.iter().filter(|minute| **minute >= first).count() as u32
     };
 
-    let all_langs: BTreeSet<&str> = languages.values().flatten().map(String::as_str).collect();
-    for lang in std::iter::once("").chain(all_langs) {
+    // Each post stands among all, and among those of its languages.
+    let mut groups: BTreeMap<&str, Vec<(Measure, &PostKey, &[Minute])>> = BTreeMap::new();
+    for ((measure, post), minutes) in &minutes {
+        let langs = languages.get(post).into_iter().flatten();
+        for lang in std::iter::once("").chain(langs.map(String::as_str)) {
+            let group = groups.entry(lang).or_default();
+            group.push((*measure, post, minutes));
+        }
+    }
+    for (lang, group) in groups {
         for window in Window::ALL {
             for &measure in Measure::of(ViewId::TopPosts) {
-                let listed = minutes.iter().filter(|((of, post), _)| {
-                    let speaks = languages
-                        .get(post)
-                        .is_some_and(|langs| langs.contains(lang));
-                    *of == measure && (lang.is_empty() || speaks)
-                });
-                let entries = listed.map(|((_, post), minutes)| ListEntry {
+                let listed = group.iter().filter(|(of, ..)| *of == measure);
+                let listed =
+                    listed.map(|(_, post, minutes)| (post, minutes, value(minutes, window)));
+                let entries = listed.filter(|(.., value)| *value > 0);
+                let entries = entries.map(|(post, minutes, here)| ListEntry {
                     key: post.to_string().into(),
-                    value: value(minutes, window),
+                    value: here,
                     other: 0,
                     longer: value(minutes, window.longer().unwrap_or(window)),
                 });

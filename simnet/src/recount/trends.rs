@@ -37,16 +37,17 @@ pub(super) fn rows(history: &History, now: Minute, table: &mut Table) {
 pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
     for (view, lists) in VIEWS {
         let Some(lists) = lists else { continue };
-        let rows: BTreeMap<_, _> = holders(history, view)
-            .into_iter()
-            .map(|(key, posts)| (key, row(&posts, now)))
-            .collect();
-        let langs: BTreeSet<&String> = rows.keys().map(|(_, lang)| lang).collect();
-        for lang in langs {
+        let mut groups: BTreeMap<String, Vec<(String, TrendRow)>> = BTreeMap::new();
+        for ((key, lang), posts) in holders(history, view) {
+            let group = groups.entry(lang).or_default();
+            group.push((key, row(&posts, now)));
+        }
+        for (lang, rows) in groups {
             for window in Window::ALL {
                 for &measure in Measure::of(lists) {
-                    let listed = rows.iter().filter(|((_, of), _)| of == lang);
-                    let entries = listed.map(|((key, _), row)| entry(key, row, window, measure));
+                    let entries = rows
+                        .iter()
+                        .map(|(key, row)| entry(key, row, window, measure));
                     let key = ListKey {
                         window,
                         measure,

@@ -1,0 +1,201 @@
+//! The true totals, kept from what was meant: no record is read, no message decoded.
+//!
+//! ```text
+//! Frame ─ events, contents ─▶ live records by address ─▶ totals: loops over what is live and not hidden
+//! ```
+//!
+//! The [recount](crate::recount) reads the bytes of a log with the project's own parser; the ledger never sees them. Where
+//! both agree, a parser's mistake would have to be a mistake of the network, too.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skytide_core::event::{Action, Body, Event, Moved};
+use skytide_core::id::{AtUri, Collection, Did, PostKey, Tid};
+
+use crate::content::{Content, PostContent};
+use crate::frame::Frame;
+
+/// What a correct consumer of all frames so far has live.
+#[derive(Clone, Debug, Default)]
+pub struct Ledger {
+    live: BTreeMap<AtUri, Content>,
+    /// Accounts whose records are hidden.
+    hidden: BTreeSet<Did>,
+    revs: BTreeMap<Did, Tid>,
+    out_of_sync: BTreeSet<Did>,
+}
+
+/// Tallies of one post: likes, reposts, replies, replies below it at any depth, quotes.
+pub type Tallies = [u64; 5];
+
+/// Totals over all live records that are not hidden.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LedgerTotals {
+    /// Records by collection, those of unknown content included.
+    pub live: BTreeMap<String, u64>,
+    /// Tallies by post, of those that have any.
+    pub posts: BTreeMap<PostKey, Tallies>,
+    /// Posts by hashtag.
+    pub hashtags: BTreeMap<String, u64>,
+    /// Posts by the host that they link to.
+    pub domains: BTreeMap<String, u64>,
+    /// Posts by link.
+    pub links: BTreeMap<String, u64>,
+    /// Posts by account that they mention.
+    pub mentions: BTreeMap<Did, u64>,
+    /// Posts by language as written; `und`: those without.
+    pub languages: BTreeMap<String, u64>,
+    /// Distinct followers by account.
+    pub followers: BTreeMap<Did, u64>,
+    /// Distinct blockers by account.
+    pub blockers: BTreeMap<Did, u64>,
+    /// Repos whose operations were missed.
+    pub out_of_sync: BTreeSet<Did>,
+}
+
+impl Ledger {
+    /// Adds the next frame.
+    pub fn add(&mut self, frame: &Frame) {
+        let mut stale = false;
+        for (event, content) in frame.events.iter().zip(&frame.contents) {
+            match &event.body {
+                Body::Op(op) => {
+                    if event.index == 0 {
+                        stale = !self.moves(&event.did, op.rev, op.since);
+                    }
+                    if !stale {
+                        self.operation(event, op, content);
+                    }
+                }
+                Body::Account { active, status } => {
+                    let gone = status.as_deref() == Some("deleted");
+                    self.account(&event.did, *active, gone);
+                }
+                Body::Moved { rev, why } => self.moved(&event.did, *rev, *why),
+                Body::Identity { .. } => {}
+            }
+        }
+    }
+
+    /// Takes a commit's revision; false: it is not newer.
+    fn moves(&mut self, did: &Did, rev: Tid, since: Option<Tid>) -> bool {
+        let known = self.revs.get(did).copied();
+        if known.is_some_and(|known| rev <= known) {
+            return false;
+        }
+        if known.is_some() && since.is_some() && since != known {
+            self.out_of_sync.insert(did.clone());
+        }
+        self.revs.insert(did.clone(), rev);
+        true
+    }
+
+    fn moved(&mut self, did: &Did, rev: Tid, why: Moved) {
+        let known = self.revs.get(did).copied();
+        if known.is_some_and(|known| rev <= known) {
+            return;
+        }
+        if why == Moved::TooBig || why == Moved::Sync && known.is_some() {
+            self.out_of_sync.insert(did.clone());
+        }
+        self.revs.insert(did.clone(), rev);
+    }
+
+    fn operation(&mut self, event: &Event, op: &skytide_core::event::Op, content: &Content) {
+        let uri = AtUri {
+            did: event.did.clone(),
+            collection: op.collection.clone(),
+            rkey: op.rkey.clone(),
+        };
+        match op.action {
+            Action::Delete => self.live.remove(&uri),
+            Action::Create | Action::Update => self.live.insert(uri, content.clone()),
+        };
+    }
+
+    fn account(&mut self, did: &Did, active: bool, gone: bool) {
+        if active {
+            self.hidden.remove(did);
+        } else {
+            self.hidden.insert(did.clone());
+        }
+        if gone {
+            self.live.retain(|uri, _| uri.did != *did);
+        }
+    }
+
+    /// Live records, hidden ones included.
+    pub fn records(&self) -> &BTreeMap<AtUri, Content> {
+        &self.live
+    }
+
+    /// The totals as they are now.
+    pub fn totals(&self) -> LedgerTotals {
+        let mut totals = LedgerTotals {
+            out_of_sync: self.out_of_sync.clone(),
+            ..LedgerTotals::default()
+        };
+        let mut edges = BTreeSet::new();
+        for (uri, content) in &self.live {
+            if self.hidden.contains(&uri.did) {
+                continue;
+            }
+            let collection: &Collection = &uri.collection;
+            add(&mut totals.live, collection.as_str());
+            match content {
+                Content::Like(post) => totals.tally(post, 0),
+                Content::Repost(post) => totals.tally(post, 1),
+                Content::Post(post) => totals.post(post),
+                Content::Follow(subject) => {
+                    if edges.insert((0, &uri.did, subject)) {
+                        *totals.followers.entry(subject.clone()).or_default() += 1;
+                    }
+                }
+                Content::Block(subject) => {
+                    if edges.insert((1, &uri.did, subject)) {
+                        *totals.blockers.entry(subject.clone()).or_default() += 1;
+                    }
+                }
+                Content::Profile(_) | Content::Other | Content::Unknown => {}
+            }
+        }
+        totals
+    }
+}
+
+impl LedgerTotals {
+    fn tally(&mut self, post: &PostKey, column: usize) {
+        self.posts.entry(post.clone()).or_default()[column] += 1;
+    }
+
+    fn post(&mut self, post: &PostContent) {
+        let referred = [&post.parent, &post.root, &post.quote];
+        for (column, subject) in (2..).zip(referred) {
+            if let Some(subject) = subject {
+                self.tally(subject, column);
+            }
+        }
+        post.tags
+            .iter()
+            .for_each(|tag| add(&mut self.hashtags, tag));
+        post.domains
+            .iter()
+            .for_each(|domain| add(&mut self.domains, domain));
+        post.links
+            .iter()
+            .for_each(|link| add(&mut self.links, link));
+        for did in &post.mentions {
+            *self.mentions.entry(did.clone()).or_default() += 1;
+        }
+        post.langs
+            .iter()
+            .for_each(|lang| add(&mut self.languages, lang));
+        if post.langs.is_empty() {
+            add(&mut self.languages, "und");
+        }
+    }
+}
+
+fn add(counts: &mut BTreeMap<String, u64>, key: &str) {
+    *counts.entry(key.to_owned()).or_default() += 1;
+}

@@ -1,0 +1,189 @@
+//! What pump, relay and the other endpoints share.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use skytide_core::port::clock::Clock;
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{Feed, Outgoing};
+use super::profiles::Budget;
+use super::relay;
+use super::window::Window;
+use crate::faults::Faults;
+
+/// The shared state.
+pub(super) struct Net {
+    feed: Mutex<Box<dyn Feed>>,
+    /// How many requests wait for the feed: the pump lets them in.
+    waiting: AtomicU64,
+    pub(super) window: Window,
+    pub(super) faults: Faults,
+    pub(super) counts: Counts,
+    pub(super) budget: Budget,
+    pub(super) relay: relay::Options,
+    pub(super) clock: Arc<dyn Clock>,
+    /// Where it is, as `http://127.0.0.1:2583`.
+    pub(super) url: String,
+    pub(super) stop: CancellationToken,
+}
+
+/// Parts of the shared state that are given.
+pub(super) struct Parts {
+    pub(super) feed: Box<dyn Feed>,
+    pub(super) window: Window,
+    pub(super) faults: Faults,
+    pub(super) budget: Budget,
+    pub(super) relay: relay::Options,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) url: String,
+    pub(super) stop: CancellationToken,
+}
+
+impl Net {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            feed: Mutex::new(parts.feed),
+            waiting: AtomicU64::new(0),
+            window: parts.window,
+            faults: parts.faults,
+            counts: Counts::default(),
+            budget: parts.budget,
+            relay: parts.relay,
+            clock: parts.clock,
+            url: parts.url,
+            stop: parts.stop,
+        }
+    }
+
+    /// For the pump: uses the feed once those who wait for it had it.
+    pub(super) fn feed<T>(&self, work: impl FnOnce(&mut dyn Feed) -> T) -> T {
+        while self.waiting.load(Ordering::Relaxed) > 0 {
+            std::thread::sleep(Duration::from_micros(50));
+        }
+        let mut feed = self.feed.lock().unwrap_or_else(PoisonError::into_inner);
+        work(&mut **feed)
+    }
+
+    /// For requests: uses the feed on a thread that may wait.
+    pub(super) async fn ask<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut dyn Feed) -> T + Send + 'static,
+    ) -> T {
+        let net = self.clone();
+        let asking = tokio::task::spawn_blocking(move || {
+            net.waiting.fetch_add(1, Ordering::Relaxed);
+            let mut feed = net.feed.lock().unwrap_or_else(PoisonError::into_inner);
+            net.waiting.fetch_sub(1, Ordering::Relaxed);
+            work(&mut **feed)
+        });
+        match asking.await {
+            Ok(answer) => answer,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
+    /// How things stand.
+    pub(super) fn state(&self) -> State {
+        let extent = self.window.extent();
+        let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
+        let counts = &self.counts;
+        let bad = counts.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        let fired = self.faults.fired();
+        State {
+            url: self.url.clone(),
+            frames: number(&counts.frames),
+            events: number(&counts.events),
+            bytes: number(&counts.bytes),
+            newest_seq: extent.newest_seq,
+            skipped_seq: number(&counts.skipped),
+            network_time_ms: number(&counts.network_time),
+            window_frames: extent.frames,
+            window_bytes: extent.bytes,
+            caught_up: counts.caught_up.load(Ordering::Relaxed),
+            ended: counts.ended.load(Ordering::Relaxed),
+            connections: number(&counts.connections),
+            connections_open: number(&counts.connections_open),
+            too_slow: number(&counts.too_slow),
+            profile_requests: self.budget.requests(),
+            profile_refusals: self.budget.refusals(),
+            bad: bad.clone(),
+            faults: fired.iter().map(|(it, n)| (it.as_str(), *n)).collect(),
+        }
+    }
+}
+
+/// What happened so far.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    frames: AtomicU64,
+    events: AtomicU64,
+    bytes: AtomicU64,
+    network_time: AtomicU64,
+    bad: Mutex<BTreeMap<&'static str, u64>>,
+    pub(super) skipped: AtomicU64,
+    pub(super) caught_up: AtomicBool,
+    pub(super) ended: AtomicBool,
+    pub(super) connections: AtomicU64,
+    pub(super) connections_open: AtomicU64,
+    pub(super) too_slow: AtomicU64,
+}
+
+impl Counts {
+    /// A frame left the network.
+    pub(super) fn sent(&self, frame: &Outgoing) {
+        let add = |to: &AtomicU64, more: u64| to.fetch_add(more, Ordering::Relaxed);
+        add(&self.frames, 1);
+        add(&self.events, frame.events.into());
+        add(&self.bytes, frame.bytes.len() as u64);
+        self.network_time.fetch_max(frame.time.0, Ordering::Relaxed);
+        if let Some(bad) = frame.bad {
+            let mut counts = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
+            *counts.entry(bad).or_default() += 1;
+        }
+    }
+}
+
+/// How things stand, as `/_simnet/state` tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct State {
+    /// Where it is, as `http://127.0.0.1:2583`.
+    pub url: String,
+    /// Frames that left the network since the server started.
+    pub frames: u64,
+    /// Events that a correct consumer makes of them.
+    pub events: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The newest number that can be had.
+    pub newest_seq: u64,
+    /// Up to which number frames were not made, as they were told before or are too old.
+    pub skipped_seq: u64,
+    /// Network time of the newest frame, in milliseconds since 1970.
+    pub network_time_ms: u64,
+    /// Frames that clients can have.
+    pub window_frames: u64,
+    /// Their bytes.
+    pub window_bytes: u64,
+    /// Whether the history is over: from then on slow clients are cut off.
+    pub caught_up: bool,
+    /// Whether the network has made its last frame.
+    pub ended: bool,
+    /// Requests for the stream so far, with those that were refused.
+    pub connections: u64,
+    /// Open streams.
+    pub connections_open: u64,
+    /// Clients that were cut off because they were too slow.
+    pub too_slow: u64,
+    /// Requests for profiles.
+    pub profile_requests: u64,
+    /// Those that were over the budget, or failed on purpose.
+    pub profile_refusals: u64,
+    /// Frames that are wrong on purpose, by kind.
+    pub bad: BTreeMap<&'static str, u64>,
+    /// Faults of connections that really happened, by kind.
+    pub faults: BTreeMap<&'static str, u64>,
+}

@@ -1,0 +1,186 @@
+//! What a PDS and the PLC directory answer: repos, commits, handles, DID documents.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use skytide_core::id::Did;
+
+use super::feed::Person;
+use super::net::Net;
+use super::problem::Problem;
+use super::query::Query;
+
+/// Repos of one page of `listRepos`, at most.
+const PAGE_MAX: u64 = 1_000;
+
+/// `com.atproto.sync.getRepo`: the whole repo as a CAR; `since` is not looked at, which the protocol allows.
+pub(super) async fn repo(State(net): State<Arc<Net>>, uri: Uri) -> Result<Response, Problem> {
+    let did = Query::of(&uri).did("did")?;
+    let found = net.ask(move |feed| {
+        let person = feed.person(&did);
+        let car = hosted(&did, person)?;
+        feed.repo_car(&car.did).ok_or_else(|| not_found(&did))
+    });
+    let car = found.await?;
+    let kind = [(header::CONTENT_TYPE, "application/vnd.ipld.car")];
+    Ok((kind, car).into_response())
+}
+
+/// `com.atproto.sync.getLatestCommit`.
+pub(super) async fn latest_commit(
+    State(net): State<Arc<Net>>,
+    uri: Uri,
+) -> Result<Json<Value>, Problem> {
+    let did = Query::of(&uri).did("did")?;
+    let found = net.ask(move |feed| {
+        let person = feed.person(&did);
+        hosted(&did, person)?;
+        feed.latest_commit(&did).ok_or_else(|| not_found(&did))
+    });
+    let (cid, rev) = found.await?;
+    Ok(Json(json!({ "cid": cid, "rev": rev })))
+}
+
+/// `com.atproto.sync.getRepoStatus`.
+pub(super) async fn status(State(net): State<Arc<Net>>, uri: Uri) -> Result<Json<Value>, Problem> {
+    let did = Query::of(&uri).did("did")?;
+    let found = net.ask(move |feed| {
+        let person = feed.person(&did).ok_or_else(|| not_found(&did))?;
+        Ok((person, feed.latest_commit(&did)))
+    });
+    let (person, commit) = found.await?;
+    let mut answer = json!({
+        "did": person.did.to_string(),
+        "active": person.status.is_none(),
+    });
+    match (person.status, commit) {
+        (Some(status), _) => answer["status"] = json!(status),
+        (None, Some((_, rev))) => answer["rev"] = json!(rev),
+        (None, None) => {}
+    }
+    Ok(Json(answer))
+}
+
+/// `com.atproto.sync.listRepos`: all accounts that have a repo, by pages.
+pub(super) async fn list(State(net): State<Arc<Net>>, uri: Uri) -> Result<Json<Value>, Problem> {
+    let query = Query::of(&uri);
+    let limit = query.number("limit")?.unwrap_or(500);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Problem::invalid("limit must be between 1 and 1000"));
+    }
+    let cursor = match query.get("cursor") {
+        Some(_) => Some(query.did("cursor")?),
+        None => None,
+    };
+    let page = net.ask(move |feed| {
+        let dids = feed.dids_behind(cursor.as_ref(), limit as usize);
+        let last = dids.last().filter(|_| dids.len() as u64 == limit).cloned();
+        let mut repos = Vec::with_capacity(dids.len());
+        for did in dids {
+            let (Some(person), Some((head, rev))) = (feed.person(&did), feed.latest_commit(&did))
+            else {
+                continue;
+            };
+            let mut repo = json!({
+                "did": did.to_string(),
+                "head": head,
+                "rev": rev,
+                "active": person.status.is_none(),
+            });
+            if let Some(status) = person.status {
+                repo["status"] = json!(status);
+            }
+            repos.push(repo);
+        }
+        (repos, last)
+    });
+    let (repos, last) = page.await;
+    let mut answer = json!({ "repos": repos });
+    if let Some(last) = last {
+        answer["cursor"] = json!(last.to_string());
+    }
+    Ok(Json(answer))
+}
+
+/// `com.atproto.identity.resolveHandle`.
+pub(super) async fn resolve_handle(
+    State(net): State<Arc<Net>>,
+    uri: Uri,
+) -> Result<Json<Value>, Problem> {
+    let query = Query::of(&uri);
+    let handle = query.need("handle")?.to_ascii_lowercase();
+    let did = net.ask(move |feed| feed.did_of_handle(&handle)).await;
+    let did = did.ok_or_else(|| Problem::invalid("Unable to resolve handle"))?;
+    Ok(Json(json!({ "did": did.to_string() })))
+}
+
+/// `/.well-known/atproto-did` of the host that was asked (<https://atproto.com/specs/handle#handle-resolution>).
+pub(super) async fn well_known(State(net): State<Arc<Net>>, headers: HeaderMap) -> Response {
+    let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
+    let host = host.unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let handle = name.to_ascii_lowercase();
+    match net.ask(move |feed| feed.did_of_handle(&handle)).await {
+        Some(did) => did.to_string().into_response(),
+        None => (StatusCode::NOT_FOUND, "User not found").into_response(),
+    }
+}
+
+/// `/{did}`: the DID document, as <https://web.plc.directory> tells it.
+pub(super) async fn document(State(net): State<Arc<Net>>, Path(text): Path<String>) -> Response {
+    let unknown = |text: &str| {
+        let message = json!({ "message": format!("DID not registered: {text}") });
+        (StatusCode::NOT_FOUND, Json(message)).into_response()
+    };
+    let Ok(did) = text.parse::<Did>() else {
+        return unknown(&text);
+    };
+    let Some(person) = net.ask(move |feed| feed.person(&did)).await else {
+        return unknown(&text);
+    };
+    let key = person.key.trim_start_matches("did:key:");
+    let document = json!({
+        "@context": [
+            "https://www.w3.org/ns/did/v1",
+            "https://w3id.org/security/multikey/v1",
+            "https://w3id.org/security/suites/secp256k1-2019/v1",
+        ],
+        "id": text,
+        "alsoKnownAs": [format!("at://{}", person.handle)],
+        "verificationMethod": [{
+            "id": format!("{text}#atproto"),
+            "type": "Multikey",
+            "controller": text,
+            "publicKeyMultibase": key,
+        }],
+        "service": [{
+            "id": "#atproto_pds",
+            "type": "AtprotoPersonalDataServer",
+            "serviceEndpoint": net.url,
+        }],
+    });
+    let kind = [(header::CONTENT_TYPE, "application/did+ld+json")];
+    (kind, document.to_string()).into_response()
+}
+
+fn not_found(did: &Did) -> Problem {
+    let message = format!("Could not find repo for DID: {did}");
+    Problem::named("RepoNotFound", message)
+}
+
+/// The account, if its repo may be had.
+fn hosted(did: &Did, person: Option<Person>) -> Result<Person, Problem> {
+    let person = person.ok_or_else(|| not_found(did))?;
+    let refuse = |name, what| Err(Problem::named(name, format!("Repo has been {what}: {did}")));
+    match person.status {
+        None => Ok(person),
+        Some("deactivated") => refuse("RepoDeactivated", "deactivated"),
+        Some("suspended") => refuse("RepoSuspended", "suspended"),
+        Some("deleted") => Err(not_found(did)),
+        Some(_) => refuse("RepoTakendown", "taken down"),
+    }
+}

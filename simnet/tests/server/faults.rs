@@ -1,0 +1,221 @@
+//! Each fault, as the client meets it, and counted.
+
+use std::time::Duration;
+
+use skytide_simnet::faults::{Fault, Faults, Plan};
+use skytide_simnet::server::{Options, Server};
+use tokio::io::AsyncReadExt;
+use tokio_tungstenite::MaybeTlsStream;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::client::{Client, Got, seqs};
+use crate::frames::{at, clock, frames, planned};
+
+async fn server(plan: Plan) -> Server {
+    let started = Server::start(planned(plan), frames(40), clock());
+    started.await.expect("started")
+}
+
+/// What the first connection gets when something goes wrong behind 5 frames.
+async fn behind_five(fault: Fault) -> (Client, Server) {
+    let server = server(Plan::default().then(1, 5, fault)).await;
+    let mut client = Client::open(&server, Some(0)).await;
+    assert_eq!(client.some(5).await, seqs(1, 5), "{fault}");
+    (client, server)
+}
+
+/// It happened once, and the next connection gets the rest.
+async fn counted(server: &Server, fault: Fault) {
+    let name = fault.as_str();
+    let state = server.until(|state| state.faults.contains_key(name)).await;
+    assert_eq!(state.faults.into_iter().collect::<Vec<_>>(), [(name, 1)]);
+    let mut next = Client::open(server, Some(5)).await;
+    assert_eq!(next.some(35).await, seqs(6, 40), "{fault}");
+}
+
+#[tokio::test]
+async fn refusals_have_their_status_and_say_when_to_come_back() {
+    let plan = Plan {
+        retry_after_seconds: 7,
+        ..Plan::default()
+    };
+    let refusals = [
+        (Fault::Http429, 429, Some("7")),
+        (Fault::Http500, 500, None),
+        (Fault::Http503, 503, Some("7")),
+        (Fault::Html, 200, None),
+    ];
+    let plan = (1..).zip(refusals).fold(plan, |plan, (number, refusal)| {
+        plan.then(number, 0, refusal.0)
+    });
+    let server = server(plan).await;
+    for (fault, status, after) in refusals {
+        let refused = Client::ask(&server, Some(0)).await;
+        let (found, told) = refused.err().expect("a refusal");
+        assert_eq!((found, told.as_deref()), (status, after), "{fault}");
+    }
+    let mut client = Client::open(&server, Some(0)).await;
+    assert_eq!(client.some(40).await, seqs(1, 40));
+    let fired = server.faults().fired();
+    assert_eq!(
+        fired.into_iter().collect::<Vec<_>>(),
+        refusals.map(|it| (it.0, 1))
+    );
+}
+
+#[tokio::test]
+async fn a_closed_connection_says_so_and_a_dropped_one_does_not() {
+    for (fault, end) in [(Fault::Close, Got::Closed(1001)), (Fault::Drop, Got::Ended)] {
+        let (mut client, server) = behind_five(fault).await;
+        assert_eq!(client.next().await, end, "{fault}");
+        counted(&server, fault).await;
+    }
+}
+
+#[tokio::test]
+async fn a_reset_is_one_of_tcp() {
+    let server = server(Plan::default().then(1, 5, Fault::Reset)).await;
+    let mut client = Client::open(&server, Some(0)).await;
+    // What was on its way may be lost with it.
+    let error = loop {
+        match client.message().await {
+            Some(Ok(_)) => {}
+            Some(Err(Error::Io(error))) => break error.kind(),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(error, std::io::ErrorKind::ConnectionReset);
+    counted(&server, Fault::Reset).await;
+}
+
+#[tokio::test]
+async fn a_stall_answers_nothing_and_a_quiet_host_answers_pings() {
+    let (mut quiet, server) = behind_five(Fault::Quiet).await;
+    assert!(quiet.ping().await);
+    counted(&server, Fault::Quiet).await;
+    drop(quiet);
+
+    let (client, server) = behind_five(Fault::Stall).await;
+    counted(&server, Fault::Stall).await;
+    assert_eq!(server.state().connections_open, 2);
+    let MaybeTlsStream::Plain(mut stream) = client.0.into_inner() else {
+        panic!("no TLS here");
+    };
+    // A ping: its answer would be there long before the other connection had all frames again.
+    use tokio::io::AsyncWriteExt;
+    stream.write_all(b"\x89\x80\0\0\0\0").await.expect("sent");
+    let mut other = Client::open(&server, Some(0)).await;
+    assert_eq!(other.some(40).await, seqs(1, 40));
+    assert!(other.ping().await);
+    let mut answer = [0; 16];
+    let silent = tokio::time::timeout(Duration::ZERO, stream.read(&mut answer));
+    assert!(silent.await.is_err(), "it answered {answer:?}");
+    drop((stream, other));
+    server.until(|state| state.connections_open == 0).await;
+}
+
+#[tokio::test]
+async fn an_error_frame_is_the_last_one() {
+    let errors = [
+        (Fault::FutureCursor, "FutureCursor"),
+        (Fault::ConsumerTooSlow, "ConsumerTooSlow"),
+        (Fault::TypedError, "InternalError"),
+    ];
+    for (fault, name) in errors {
+        let (mut client, server) = behind_five(fault).await;
+        assert_eq!(client.next().await, Got::Told(name.to_owned()));
+        assert_eq!(client.next().await, Got::Closed(1008));
+        counted(&server, fault).await;
+    }
+}
+
+#[tokio::test]
+async fn behind_a_text_or_garbage_the_stream_goes_on() {
+    for (fault, got) in [(Fault::Text, Got::Text), (Fault::Garbage, Got::Binary)] {
+        let (mut client, server) = behind_five(fault).await;
+        assert_eq!(client.next().await, got);
+        assert_eq!(client.some(35).await, seqs(6, 40));
+        counted(&server, fault).await;
+    }
+}
+
+#[tokio::test]
+async fn an_oversized_message_is_over_the_limit_of_any_consumer() {
+    let (mut client, server) = behind_five(Fault::Oversized).await;
+    let error = client.message().await.expect("something");
+    assert!(matches!(error, Err(Error::Capacity(_))), "{error:?}");
+    counted(&server, Fault::Oversized).await;
+}
+
+#[tokio::test]
+async fn numbers_begin_anew_for_all() {
+    let plan = Plan::default().then(0, 25, Fault::SeqReset);
+    let options = Options {
+        faults: Faults::new(plan),
+        ..Options::default()
+    };
+    let clock = clock();
+    let server = Server::start(options, frames(40), clock.clone());
+    let server = server.await.expect("started");
+    let mut client = Client::open(&server, Some(0)).await;
+    assert_eq!(client.next().await, Got::Seq(1));
+    clock.set(at(1_000));
+    assert_eq!(client.some(24).await, seqs(2, 25));
+    assert_eq!(client.some(15).await, seqs(1, 15));
+    server.until(|state| state.ended).await;
+    let mut late = Client::open(&server, Some(10)).await;
+    assert_eq!(late.some(5).await, seqs(11, 15));
+    let mut lost = Client::open(&server, Some(25)).await;
+    assert_eq!(lost.next().await, Got::Told("FutureCursor".to_owned()));
+    assert_eq!(
+        server.faults().fired().into_iter().collect::<Vec<_>>(),
+        [(Fault::SeqReset, 1)]
+    );
+}
+
+#[tokio::test]
+async fn by_chance_all_of_them_happen_and_a_client_that_comes_back_misses_nothing() {
+    // Connections without limit would never come back from a stall or a quiet host by themselves.
+    let plan = "reset=5000,drop=5000,close=5000,garbage=10000,text=10000,future_cursor=3000,\
+                consumer_too_slow=3000,typed_error=3000,oversized=3000,http_429=100000,\
+                http_500=100000,http_503=100000,html=100000";
+    let plan = Plan {
+        seed: 3,
+        ..Plan::default()
+    }
+    .with(plan)
+    .expect("a plan");
+    let server = Server::start(planned(plan), frames(5_000), clock());
+    let server = server.await.expect("started");
+    let (mut cursor, mut texts, mut garbage) = (0, 0, 0);
+    while cursor < 5_000 {
+        let Ok(mut client) = Client::ask(&server, Some(cursor)).await else {
+            continue;
+        };
+        loop {
+            match client.message().await {
+                Some(Ok(Message::Binary(bytes))) => match crate::frames::seq_of(&bytes) {
+                    Some(seq) => {
+                        assert_eq!(seq, cursor + 1);
+                        cursor = seq;
+                    }
+                    None => garbage += u64::from(bytes.starts_with(b"\xff")),
+                },
+                Some(Ok(Message::Text(_))) => texts += 1,
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => break,
+            }
+            if cursor == 5_000 {
+                break;
+            }
+        }
+    }
+    let fired = server.faults().fired();
+    assert_eq!(fired.len(), 13, "{fired:?}");
+    // A reset may have lost some of them, and what came behind the last frame was not read.
+    assert!(texts > 20 && texts <= fired[&Fault::Text], "{texts}");
+    assert!(
+        garbage > 20 && garbage <= fired[&Fault::Garbage],
+        "{garbage}"
+    );
+}

@@ -1,0 +1,8 @@
+//! The servers over the network, as their clients see them.
+
+mod client;
+mod endpoints;
+mod faults;
+mod frames;
+mod pace;
+mod stream;
