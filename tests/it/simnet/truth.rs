@@ -111,7 +111,7 @@ fn ledger_and_recount_agree_on_a_network_with_every_kind_of_bad_input() {
             let (key, row): (ActivityKey, ActivityRow) =
                 (key.decode().ok()?, decode_row(row).ok()?);
             let all = key.span == Span::All && !key.collection.is_empty();
-            all.then(|| (key.collection.to_string(), row.live as u64))
+            all.then(|| (key.collection.to_string(), row.live))
         });
         assert_eq!(live, totals.live, "seed {seed}");
         let counted = table(&rows, ViewId::Counters, |key, row| {
