@@ -27,8 +27,17 @@ fn the_same_options_give_the_same_bytes_and_other_ones_do_not() {
 #[test]
 fn frames_behind_a_skip_are_the_same_as_without_it() {
     let whole: Vec<_> = frames(with_bad(7, 4_000, 3_000)).collect();
-    for seq in [0, 1, 60, 700, 701, 702, 703, 1_500, 2_800, 1 << 40] {
+    let skips = [0, 1, 60, 700, 701, 702, 703, 1_500, 2_800, 1 << 40];
+    for (made, seq) in skips
+        .map(|seq| (0, seq))
+        .into_iter()
+        .chain([(500, 900), (1_200, 3_000)])
+    {
         let mut network = Network::new(with_bad(7, 4_000, 3_000));
+        for frame in &whole[..made] {
+            let bytes = network.next_frame().map(|frame| frame.bytes);
+            assert_eq!(bytes.as_ref(), Some(&frame.bytes));
+        }
         network.skip_to(seq);
         let begin = whole.iter().position(|frame| frame.seq > seq);
         let expected = &whole[begin.unwrap_or(whole.len())..];
