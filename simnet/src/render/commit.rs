@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use skytide_core::event::{Action, Body, Moved, Op};
-use skytide_core::id::{Cid, Tid};
+use skytide_core::id::{Cid, Did, Tid};
 
 use super::spoil::{bad_line, expected, extend};
 use super::{Scene, commit_block, root, take_tree};
@@ -200,24 +200,34 @@ impl Changed {
                 .push(scene.event(world, &did, 0, Body::Moved { rev, why }));
             frame.contents.push(Content::Unknown);
         } else {
-            for (index, made) in (0..).zip(made) {
-                let op = Op {
-                    rev: self.rev,
-                    since: Some(since),
-                    action: made.action,
-                    collection: made.rec.class.collection().parse().expect("an NSID"),
-                    rkey: made.rec.rkey(),
-                    cid: made.line.cid.map(Cid::dag_cbor),
-                    record: made.bytes.map(Into::into),
-                };
-                frame
-                    .events
-                    .push(scene.event(world, &did, index, Body::Op(op)));
-                frame.contents.push(made.content);
-            }
+            self.tell((world, scene), (&did, since), made, &mut frame);
         }
         frame.did = Some(did);
         frame
+    }
+
+    /// Adds what a consumer makes of the operations.
+    fn tell(
+        &self,
+        (world, scene): (&World, &Scene<'_>),
+        (did, since): (&Did, Tid),
+        made: Vec<Made>,
+        frame: &mut Frame,
+    ) {
+        for (index, made) in (0..).zip(made) {
+            let op = Op {
+                rev: self.rev,
+                since: Some(since),
+                action: made.action,
+                collection: made.rec.class.collection().parse().expect("an NSID"),
+                rkey: made.rec.rkey(),
+                cid: made.line.cid.map(Cid::dag_cbor),
+                record: made.bytes.map(Into::into),
+            };
+            let event = scene.event(world, did, index, Body::Op(op));
+            frame.events.push(event);
+            frame.contents.push(made.content);
+        }
     }
 }
 

@@ -53,10 +53,8 @@ fn ledger_and_recount_agree_on_a_network_with_every_kind_of_bad_input() {
         let options = with_bad(seed, 8_000, 2_500);
         let frames: Vec<_> = frames(options.clone()).collect();
         let (mut ledger, mut counters) = (Ledger::default(), Totals::default());
-        for frame in &frames {
-            ledger.add(frame);
-            counters.add(frame);
-        }
+        frames.iter().for_each(|frame| ledger.add(frame));
+        frames.iter().for_each(|frame| counters.add(frame));
         let totals = ledger.totals();
         let mut model = Model::new(model());
         for message in messages(&frames, &options) {
