@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
+use skytide::nats::NatsLog;
+use skytide_core::config::ByteSize;
 use skytide_core::memory::{MemoryLog, MemoryStore};
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
@@ -34,6 +36,19 @@ mod embedded_log {
     }
 
     skytide_tests::log_contract!(make);
+}
+
+mod nats_log {
+    use super::*;
+
+    async fn make() -> Option<(Arc<dyn Log>, ())> {
+        let mut config = crate::nats::own_stream()?;
+        config.bytes_max = ByteSize(BYTES_MAX);
+        let log = NatsLog::connect(&config).await.unwrap();
+        Some((Arc::new(log), ()))
+    }
+
+    skytide_tests::log_contract!(make, where available);
 }
 
 mod memory_store {
