@@ -9,6 +9,7 @@ pub mod contract_store;
 pub mod copies;
 pub mod faulty;
 pub mod relay;
+pub mod servers;
 pub mod world;
 
 pub use skytide_simnet::recount as model;

@@ -3,21 +3,6 @@
 
 use super::{Endpoint, ValueError};
 
-/// A NATS server that holds the log.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "NATS (not in this version)")]
-pub struct Nats {
-    /// A NATS server with JetStream as the log. Not in this version: refused when set.
-    #[arg(
-        id = "NATS_URL",
-        long = "nats-url",
-        env = "NATS_URL",
-        hide_env_values = true
-    )]
-    #[arg(value_name = "URL", value_parser = not_in_this_version)]
-    pub url: Option<Endpoint>,
-}
-
 /// A MongoDB that holds the views.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "MongoDB (not in this version)")]
