@@ -18,21 +18,6 @@ pub struct Nats {
     pub url: Option<Endpoint>,
 }
 
-/// A MongoDB that holds the views.
-#[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "MongoDB (not in this version)")]
-pub struct Mongo {
-    /// A MongoDB as the view store. Not in this version: refused when set.
-    #[arg(
-        id = "MONGODB_URI",
-        long = "mongodb-uri",
-        env = "MONGODB_URI",
-        hide_env_values = true
-    )]
-    #[arg(value_name = "URL", value_parser = not_in_this_version)]
-    pub uri: Option<Endpoint>,
-}
-
 fn not_in_this_version(_: &str) -> Result<Endpoint, ValueError> {
     Err(ValueError(
         "not in this version, which holds log and views in files of its own: leave it unset"
