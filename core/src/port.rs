@@ -2,7 +2,9 @@
 //! specifications in [`memory`](crate::memory), one contract suite for all of them in `tests`.
 
 pub mod clock;
+pub mod job;
 pub mod log;
+pub mod profile;
 pub mod snapshot;
 pub mod store;
 

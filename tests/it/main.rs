@@ -4,5 +4,6 @@ mod contract;
 mod damage;
 mod ingest;
 mod recount;
+mod servers;
 mod tidy;
 mod vectors;

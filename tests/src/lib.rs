@@ -6,4 +6,5 @@ pub mod contract_store;
 pub mod copies;
 pub mod model;
 pub mod relay;
+pub mod servers;
 pub mod world;

@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub time: Timestamp,
     /// That commit's epoch.
     pub epoch: Epoch,
+    /// Network time of the first event that was counted: nothing is known from before.
+    pub since: Timestamp,
     /// The lists, by view and key.
     pub lists: Vec<SnapshotList>,
 }

@@ -1,0 +1,67 @@
+//! The state of the jobs in memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
+
+/// A [`JobStore`] in memory. Clones are handles of the same store.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryJobs(Arc<Mutex<BTreeMap<String, JobState>>>);
+
+impl MemoryJobs {
+    fn jobs(&self) -> MutexGuard<'_, BTreeMap<String, JobState>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl JobStore for MemoryJobs {
+    async fn all(&self) -> Result<Vec<JobState>, JobError> {
+        Ok(self.jobs().values().cloned().collect())
+    }
+
+    async fn plan(&self, name: &str, plan: &JobPlan) -> Result<(), JobError> {
+        JobState::of(&mut self.jobs(), name).plan = plan.clone();
+        Ok(())
+    }
+
+    async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError> {
+        Ok(JobState::of(&mut self.jobs(), name).begin(run))
+    }
+
+    async fn end(&self, name: &str, token: u64, ended: &RunEnd) -> Result<(), JobError> {
+        JobState::of(&mut self.jobs(), name).end(token, ended);
+        Ok(())
+    }
+}
+
+/// The rules, for every adapter that decides by itself.
+impl JobState {
+    /// The state of the job of this name, made if it was not seen before.
+    pub fn of<'a>(jobs: &'a mut BTreeMap<String, Self>, name: &str) -> &'a mut Self {
+        jobs.entry(name.to_owned()).or_insert_with(|| Self {
+            name: name.to_owned(),
+            ..Self::default()
+        })
+    }
+
+    /// See [`JobStore::begin`].
+    pub fn begin(&mut self, run: &Running) -> Option<Running> {
+        let other = self.running.filter(|other| other.deadline > run.began);
+        if other.is_none() {
+            self.running = Some(*run);
+        }
+        other
+    }
+
+    /// See [`JobStore::end`].
+    pub fn end(&mut self, token: u64, ended: &RunEnd) {
+        if self.running.is_some_and(|run| run.token == token) {
+            self.running = None;
+            self.last = Some(ended.clone());
+        }
+    }
+}
