@@ -17,6 +17,7 @@ pub mod export;
 pub mod failure;
 pub mod handover;
 pub mod health;
+pub mod mongo;
 pub mod options;
 pub mod progress;
 pub mod services;

@@ -70,17 +70,25 @@ mod tests {
         keys.dedup();
         let texts: Vec<String> = keys.iter().map(|key| encode(key)).collect();
         for (pair, keys) in texts.windows(2).zip(keys.windows(2)) {
-            assert!(pair[0].as_bytes() < pair[1].as_bytes(), "seed {seed}: {keys:?}");
+            assert!(
+                pair[0].as_bytes() < pair[1].as_bytes(),
+                "seed {seed}: {keys:?}"
+            );
         }
         for (text, key) in texts.iter().zip(&keys) {
-            assert_eq!(decode(text).map(|it| it.as_bytes().to_vec()).as_ref(), Some(key));
+            assert_eq!(
+                decode(text).map(|it| it.as_bytes().to_vec()).as_ref(),
+                Some(key)
+            );
             assert!(key.is_empty() || text.as_str() >= LOWEST);
         }
     }
 
     #[test]
     fn what_no_key_has_is_refused() {
-        for text in ["-", "z", "-1", "zzz1", "----1", "#guard", "a b", "ää", "zzz="] {
+        for text in [
+            "-", "z", "-1", "zzz1", "----1", "#guard", "a b", "ää", "zzz=",
+        ] {
             assert_eq!(decode(text), None, "{text:?}");
         }
     }

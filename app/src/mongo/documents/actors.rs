@@ -160,7 +160,10 @@ impl Columns for AccountDocument {
             display_name: self.display_name.map(Into::into),
             description: self.description.map(Into::into),
             avatar: self.avatar.map(Into::into),
-            rev: self.rev.map(|rev| rev.parse().ok()).map_or(Some(None), |rev| rev.map(Some))?,
+            rev: self
+                .rev
+                .map(|rev| rev.parse().ok())
+                .map_or(Some(None), |rev| rev.map(Some))?,
             out_of_sync: self.out_of_sync,
         })
     }

@@ -36,7 +36,12 @@ impl ByWindow {
     }
 
     fn counts(&self) -> Option<[u32; 4]> {
-        let Self { hour, day, week, all } = self;
+        let Self {
+            hour,
+            day,
+            week,
+            all,
+        } = self;
         Some([hour.short()?, day.short()?, week.short()?, all.short()?])
     }
 }
