@@ -1,10 +1,12 @@
 //! Runs jobs when they are due or wanted, each by itself, never two runs of one at once.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use skytide_core::port::BoxError;
 use skytide_core::port::clock::Clock;
+use skytide_core::port::job::{JobPlan, JobStore};
 use skytide_core::time::Timestamp;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio::task::JoinSet;
@@ -12,15 +14,34 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::cron::Schedule;
-use crate::job::{Job, Report};
+use crate::job::{Job, Report, RunFailure};
+
+mod run;
 
 /// The clock is looked at again after so long: it may be set while a job waits.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// The jobs and when they are due.
 pub struct Scheduler {
-    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
     jobs: Vec<Arc<Entry>>,
+}
+
+/// What a scheduler wants to know.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A run that takes longer is ended.
+    pub run_max: Duration,
+    /// Drawn at random by the process: its runs are told apart by it from those of others.
+    pub seed: u64,
+}
+
+/// What the jobs share.
+struct Shared {
+    clock: Arc<dyn Clock>,
+    store: Arc<dyn JobStore>,
+    run_max: Duration,
+    next_token: AtomicU64,
 }
 
 struct Entry {
@@ -32,7 +53,7 @@ struct Entry {
     status: watch::Sender<Status>,
 }
 
-/// What a job is doing and what it did last.
+/// What a job is doing and what it did last, in this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
     /// The job.
@@ -53,7 +74,7 @@ pub struct Outcome {
     /// When it ended.
     pub ended: Timestamp,
     /// What it did, or why it could not.
-    pub result: Result<Report, String>,
+    pub result: Result<Report, RunFailure>,
 }
 
 /// There is no job of this name.
@@ -67,8 +88,13 @@ pub struct UnknownJob {
 }
 
 impl Scheduler {
-    /// The given jobs, each with the moments at which it is due.
-    pub fn new(clock: Arc<dyn Clock>, jobs: Vec<(Arc<dyn Job>, Schedule)>) -> Self {
+    /// The given jobs, each with the moments at which it is due. Their state is kept in `store`.
+    pub fn new(
+        clock: Arc<dyn Clock>,
+        store: Arc<dyn JobStore>,
+        options: Options,
+        jobs: Vec<(Arc<dyn Job>, Schedule)>,
+    ) -> Self {
         let entry = |(job, schedule): (Arc<dyn Job>, Schedule)| {
             let (status, _) = watch::channel(Status {
                 name: job.name(),
@@ -85,7 +111,13 @@ impl Scheduler {
             })
         };
         let jobs = jobs.into_iter().map(entry).collect();
-        Self { clock, jobs }
+        let shared = Arc::new(Shared {
+            clock,
+            store,
+            run_max: options.run_max,
+            next_token: AtomicU64::new(options.seed),
+        });
+        Self { shared, jobs }
     }
 
     /// What the jobs are doing.
@@ -103,25 +135,28 @@ impl Scheduler {
         Ok(())
     }
 
-    /// Runs a job now and waits for it.
+    /// Runs a job now and waits for it, or until `stop`.
     ///
     /// # Errors
     /// There is no such job.
-    pub async fn run_once(&self, name: &str) -> Result<Outcome, UnknownJob> {
-        Ok(self.entry(name)?.run(self.clock.as_ref()).await)
+    pub async fn run_once(
+        &self,
+        name: &str,
+        stop: &CancellationToken,
+    ) -> Result<Outcome, UnknownJob> {
+        Ok(self.entry(name)?.run(&self.shared, stop).await)
     }
 
-    /// Runs the jobs until `stop`. A run that goes on then is left: the next one does its work.
+    /// Runs the jobs until `stop`; first, once, those whose moment passed while nobody was there. A run that goes on
+    /// at `stop` is cut off: the next one does its work.
     ///
     /// # Errors
-    /// A job panicked.
+    /// A bug of the scheduler itself; that of a job is told and no more.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), BoxError> {
         let mut tasks = JoinSet::new();
         for entry in &self.jobs {
-            let (entry, clock) = (entry.clone(), self.clock.clone());
-            tasks.spawn(stop.clone().run_until_cancelled_owned(async move {
-                entry.drive(clock.as_ref()).await;
-            }));
+            let (entry, shared, stop) = (entry.clone(), self.shared.clone(), stop.clone());
+            tasks.spawn(async move { entry.drive(&shared, &stop).await });
         }
         while let Some(ended) = tasks.join_next().await {
             ended?;
@@ -143,53 +178,90 @@ impl Scheduler {
 }
 
 impl Entry {
-    async fn drive(&self, clock: &dyn Clock) {
-        loop {
-            let due = self.schedule.next(clock.now());
+    async fn drive(&self, shared: &Shared, stop: &CancellationToken) {
+        self.catch_up(shared, stop).await;
+        while !stop.is_cancelled() {
+            let due = self.schedule.next(shared.clock.now());
             self.status.send_modify(|status| status.due = due);
+            self.plan(shared, due).await;
             tokio::select! {
-                () = reached(due, clock) => {}
+                () = reached(due, shared) => {}
                 () = self.wanted.notified() => {}
+                () = stop.cancelled() => return,
             }
-            self.run(clock).await;
+            if self.run_alone(shared, stop).await {
+                continue;
+            }
+            self.catch_up(shared, stop).await;
         }
     }
 
-    async fn run(&self, clock: &dyn Clock) -> Outcome {
-        let _alone = self.running.lock().await;
-        let began = clock.now();
-        self.status
-            .send_modify(|status| status.running_since = Some(began));
-        let result = self.job.run().await;
-        let ended = clock.now();
-        let (job, ms) = (self.job.name(), ended.0.saturating_sub(began.0));
-        match &result {
-            Ok(report) => tracing::info!(job, ms, "{report}"),
-            Err(error) => {
-                let error: &(dyn std::error::Error + 'static) = error.as_ref();
-                tracing::warn!(job, ms, error, "job failed; its next run tries again");
+    /// Runs once if a moment at which the job was due has passed since its last run. A process that died in a run keeps
+    /// others out until its deadline: that is waited for.
+    async fn catch_up(&self, shared: &Shared, stop: &CancellationToken) {
+        while !stop.is_cancelled() && self.missed(shared).await {
+            if self.run_alone(shared, stop).await {
+                return;
             }
         }
-        let outcome = Outcome {
-            began,
-            ended,
-            result: result.map_err(|error| error.to_string()),
+    }
+
+    /// Runs; waits for the deadline of another process that does, and answers false.
+    async fn run_alone(&self, shared: &Shared, stop: &CancellationToken) -> bool {
+        let outcome = self.run(shared, stop).await;
+        let Err(RunFailure::Busy { deadline, .. }) = outcome.result else {
+            return true;
         };
-        self.status.send_modify(|status| {
-            status.running_since = None;
-            status.last = Some(outcome.clone());
-        });
-        outcome
+        tokio::select! {
+            () = reached(Some(deadline), shared) => {}
+            () = stop.cancelled() => {}
+        }
+        false
+    }
+
+    async fn missed(&self, shared: &Shared) -> bool {
+        let name = self.job.name();
+        let states = match shared.store.all().await {
+            Ok(states) => states,
+            Err(error) => {
+                let error = &error as &(dyn std::error::Error + 'static);
+                tracing::warn!(job = name, error, "missed runs could not be looked for");
+                return false;
+            }
+        };
+        let Some(state) = states.into_iter().find(|state| state.name == name) else {
+            return false;
+        };
+        // One that never ended was due when it was planned.
+        let due = match state.last {
+            Some(last) => self.schedule.next(last.ended),
+            None => state.plan.due.filter(|_| !self.schedule.is_never()),
+        };
+        due.is_some_and(|due| due <= shared.clock.now())
+    }
+
+    /// Others read it; that it could not be kept stops nothing.
+    async fn plan(&self, shared: &Shared, due: Option<Timestamp>) {
+        let job = self.job.name();
+        let plan = JobPlan {
+            cron: self.schedule.text(),
+            zone: self.schedule.zone(),
+            due,
+        };
+        if let Err(error) = shared.store.plan(job, &plan).await {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::warn!(job, error, "when the job is due could not be kept");
+        }
     }
 }
 
 /// Waits for a moment of the clock on the wall.
-async fn reached(due: Option<Timestamp>, clock: &dyn Clock) {
+async fn reached(due: Option<Timestamp>, shared: &Shared) {
     let Some(due) = due else {
         return std::future::pending().await;
     };
     loop {
-        let left = Duration::from_millis(due.0.saturating_sub(clock.now().0));
+        let left = Duration::from_millis(due.0.saturating_sub(shared.clock.now().0));
         if left.is_zero() {
             return;
         }

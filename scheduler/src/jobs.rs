@@ -1,9 +1,11 @@
 //! The jobs, one a file.
 
+mod profiles;
 mod retention;
 mod snapshot;
 #[cfg(test)]
 mod testing;
 
+pub use profiles::{FetchProfiles, ProfileLimits};
 pub use retention::Retention;
 pub use snapshot::TakeSnapshot;

@@ -3,8 +3,14 @@
 use std::sync::Arc;
 
 use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
-use skytide_core::memory::{MemoryLog, MemoryStore};
+use skytide::job_status::JobFile;
+use skytide::profiles::EmbeddedProfiles;
+use skytide::snapshots::SnapshotDir;
+use skytide_core::memory::{MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore};
+use skytide_core::port::job::JobStore;
 use skytide_core::port::log::Log;
+use skytide_core::port::profile::ProfileStore;
+use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewStore;
 use skytide_tests::contract_log::BYTES_MAX;
 use tempfile::TempDir;
@@ -68,4 +74,70 @@ mod embedded_store {
 
     skytide_tests::store_contract!(make);
     skytide_tests::atomic_store_contract!(make);
+}
+
+mod memory_jobs {
+    use super::*;
+
+    async fn make() -> (Arc<dyn JobStore>, ()) {
+        (Arc::new(MemoryJobs::default()), ())
+    }
+
+    skytide_tests::job_contract!(make);
+}
+
+mod job_file {
+    use super::*;
+
+    async fn make() -> (Arc<dyn JobStore>, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let jobs = JobFile::open(&folder.path().join("jobs.json")).unwrap();
+        (Arc::new(jobs), folder)
+    }
+
+    skytide_tests::job_contract!(make);
+}
+
+mod memory_profiles {
+    use super::*;
+
+    async fn make() -> (Arc<dyn ProfileStore>, ()) {
+        (Arc::new(MemoryProfiles::default()), ())
+    }
+
+    skytide_tests::profile_contract!(make);
+}
+
+mod embedded_profiles {
+    use super::*;
+
+    async fn make() -> (Arc<dyn ProfileStore>, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(folder.path(), StoreOptions::default()).unwrap();
+        (Arc::new(EmbeddedProfiles::open(&store).unwrap()), folder)
+    }
+
+    skytide_tests::profile_contract!(make);
+}
+
+mod memory_snapshots {
+    use super::*;
+
+    async fn make() -> (Arc<dyn SnapshotStore>, ()) {
+        (Arc::new(MemorySnapshots::default()), ())
+    }
+
+    skytide_tests::snapshot_contract!(make);
+}
+
+mod snapshot_dir {
+    use super::*;
+
+    async fn make() -> (Arc<dyn SnapshotStore>, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let snapshots = SnapshotDir::open(folder.path()).unwrap();
+        (Arc::new(snapshots), folder)
+    }
+
+    skytide_tests::snapshot_contract!(make);
 }

@@ -1,7 +1,10 @@
 //! What the tests are made of: a naive recount, random worlds, checkers. Nobody depends on it.
 
 pub mod checkers;
+pub mod contract_jobs;
 pub mod contract_log;
+pub mod contract_profiles;
+pub mod contract_snapshots;
 pub mod contract_store;
 pub mod copies;
 pub mod model;

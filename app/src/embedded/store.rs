@@ -108,6 +108,16 @@ impl EmbeddedStore {
             .map_err(failed("look at its files"))
     }
 
+    /// The database, for what is kept beside the views.
+    pub(crate) fn database(&self) -> &Database {
+        &self.0.database
+    }
+
+    /// Something was written beside the views: the disk has it within a second.
+    pub(crate) fn written(&self) {
+        self.0.syncer.note();
+    }
+
     /// The store as it is now, whatever is committed later. Costs disk while it is held.
     pub fn still(&self) -> StillStore {
         StillStore::new(self.0.clone())

@@ -39,6 +39,7 @@ struct HeaderDocument {
     #[serde(rename = "_id")]
     time: DateTime,
     epoch: i64,
+    since: DateTime,
     lists: i64,
     attempt: ObjectId,
 }
@@ -128,6 +129,7 @@ impl SnapshotStore for MongoSnapshots {
         let header = HeaderDocument {
             time: date(snapshot.time).ok_or_else(|| failed("write")("its time is no date"))?,
             epoch: snapshot.epoch.0.try_into().map_err(failed("write"))?,
+            since: date(snapshot.since).ok_or_else(|| failed("write")("its time is no date"))?,
             lists: snapshot.lists.len() as i64,
             attempt: ObjectId::new(),
         };
@@ -211,6 +213,7 @@ fn read(
         Some(Snapshot {
             time,
             epoch: Epoch(header.epoch.try_into().ok()?),
+            since: moment(header.since)?,
             lists: lists.into_iter().map(list).collect::<Option<_>>()?,
         })
     };

@@ -32,7 +32,7 @@ impl JobStore for MemoryJobs {
         Ok(JobState::of(&mut self.jobs(), name).begin(run))
     }
 
-    async fn end(&self, name: &str, token: u64, ended: &RunEnd) -> Result<(), JobError> {
+    async fn end(&self, name: &str, token: u64, ended: Option<&RunEnd>) -> Result<(), JobError> {
         JobState::of(&mut self.jobs(), name).end(token, ended);
         Ok(())
     }
@@ -58,10 +58,10 @@ impl JobState {
     }
 
     /// See [`JobStore::end`].
-    pub fn end(&mut self, token: u64, ended: &RunEnd) {
+    pub fn end(&mut self, token: u64, ended: Option<&RunEnd>) {
         if self.running.is_some_and(|run| run.token == token) {
             self.running = None;
-            self.last = Some(ended.clone());
+            self.last = ended.cloned().or(self.last.take());
         }
     }
 }

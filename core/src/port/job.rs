@@ -25,8 +25,9 @@ pub trait JobStore: Send + Sync {
     /// one is answered then and nothing changes. `None`: the run has begun.
     async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError>;
 
-    /// Ends the run of this token: keeps how it ended, and the job is free. Does nothing if that run does not go on.
-    async fn end(&self, name: &str, token: u64, ended: &RunEnd) -> Result<(), JobError>;
+    /// Ends the run of this token: keeps how it ended, and the job is free. `None`: it was cut off, as if it had not
+    /// begun. Does nothing if that run does not go on.
+    async fn end(&self, name: &str, token: u64, ended: Option<&RunEnd>) -> Result<(), JobError>;
 }
 
 /// The state of a job.

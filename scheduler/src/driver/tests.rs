@@ -2,6 +2,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use skytide_core::id::Epoch;
+use skytide_core::memory::MemoryJobs;
+use skytide_core::port::job::{JobState, RunEnd, Running};
 use tokio::time::Instant;
 
 use super::*;
@@ -46,10 +48,35 @@ impl Job for Slow {
 
 fn scheduler(cron: &str) -> (Arc<Scheduler>, Arc<Slow>) {
     let job = Arc::new(Slow::default());
-    let schedule = Schedule::parse(cron, "UTC").expect(cron);
+    (of(vec![(job.clone(), cron)], MemoryJobs::default()), job)
+}
+
+fn of(jobs: Vec<(Arc<dyn Job>, &str)>, store: MemoryJobs) -> Arc<Scheduler> {
     let clock = Arc::new(Paused(Instant::now()));
-    let jobs: Vec<(Arc<dyn Job>, _)> = vec![(job.clone(), schedule)];
-    (Arc::new(Scheduler::new(clock, jobs)), job)
+    let schedule = |cron| Schedule::parse(cron, "UTC").expect(cron);
+    let jobs = jobs.into_iter().map(|(job, cron)| (job, schedule(cron)));
+    let options = Options {
+        run_max: Duration::from_secs(300),
+        seed: 7,
+    };
+    let jobs = jobs.collect();
+    Arc::new(Scheduler::new(clock, Arc::new(store), options, jobs))
+}
+
+async fn run_once(scheduler: &Scheduler) -> Outcome {
+    let outcome = scheduler.run_once("slow", &CancellationToken::new()).await;
+    outcome.expect("known")
+}
+
+/// The first moment of the tests' clock.
+const START: u64 = 3_600_000 * 400_000;
+
+fn moment(seconds: i64) -> Timestamp {
+    Timestamp(START.saturating_add_signed(seconds * 1_000))
+}
+
+async fn kept(store: &MemoryJobs) -> JobState {
+    store.all().await.expect("read").remove(0)
 }
 
 #[tokio::test(start_paused = true)]
@@ -75,7 +102,8 @@ async fn a_failed_run_is_told_and_not_repeated_before_it_is_due() {
     sleep(Duration::from_secs(280)).await;
     assert_eq!(job.runs.load(Ordering::SeqCst), 2);
     let last = scheduler.status()[0].last.clone().expect("runs ended");
-    assert_eq!(last.result, Err("the second run fails".to_owned()));
+    let failure = RunFailure::Failed("the second run fails".to_owned());
+    assert_eq!(last.result, Err(failure));
 }
 
 #[tokio::test(start_paused = true)]
@@ -84,7 +112,7 @@ async fn by_hand_and_by_time_never_run_at_once() {
     tokio::spawn(scheduler.clone().run(CancellationToken::new()));
     sleep(Duration::from_secs(61)).await;
     scheduler.wake("slow").expect("known");
-    let outcome = scheduler.run_once("slow").await.expect("known");
+    let outcome = run_once(&scheduler).await;
     assert!(
         outcome.began.0 % 3_600_000 >= 150_000,
         "waited for its turn"
@@ -108,4 +136,211 @@ async fn a_job_that_is_never_due_runs_when_it_is_woken() {
         unknown.to_string(),
         r#"there is no job "fast"; there are: slow"#
     );
+}
+
+/// Panics, hangs, or does its work, as often as it is run.
+struct Bad {
+    name: &'static str,
+    runs: AtomicU64,
+}
+
+#[async_trait]
+impl Job for Bad {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    async fn run(&self) -> Result<Report, BoxError> {
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        match self.name {
+            "panics" => panic!("a bug"),
+            "hangs" => std::future::pending().await,
+            _ => Ok(Report::Nothing("fine")),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_panics_or_hangs_is_told_and_the_others_go_on() {
+    let bad = ["panics", "hangs", "works"].map(|name| {
+        let runs = AtomicU64::new(0);
+        Arc::new(Bad { name, runs })
+    });
+    let jobs = bad
+        .iter()
+        .map(|job| (job.clone() as Arc<dyn Job>, "0 * * * * *"));
+    let store = MemoryJobs::default();
+    let scheduler = of(jobs.collect(), store.clone());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(scheduler.clone().run(stop.clone()));
+    // The one that hangs: 60 to 360 s, 420 to 720 s.
+    sleep(Duration::from_secs(725)).await;
+    let runs = bad.each_ref().map(|job| job.runs.load(Ordering::SeqCst));
+    assert_eq!(runs, [12, 2, 12]);
+    let results = scheduler
+        .status()
+        .into_iter()
+        .map(|it| it.last.expect("ended").result);
+    let too_long = RunFailure::TooLong(Duration::from_secs(300));
+    let expected = [
+        Err(RunFailure::Panicked),
+        Err(too_long),
+        Ok(Report::Nothing("fine")),
+    ];
+    assert_eq!(results.collect::<Vec<_>>(), expected);
+    let all = store.all().await.expect("read");
+    let told = all.iter().map(|job| {
+        let last = job.last.as_ref().expect("ended");
+        (job.name.as_str(), last.ok, last.report.as_str())
+    });
+    let too_long = "it took longer than 300 s and was ended (SCHEDULER_RUN_MAX)";
+    let expected = [
+        ("hangs", false, too_long),
+        ("panics", false, "it panicked"),
+        ("works", true, "nothing to do: fine"),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    stop.cancel();
+    running.await.expect("no panic").expect("no error");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_was_missed_is_made_up_for_once() {
+    // (ended, planned for, runs at once): due at every full minute.
+    let cases = [
+        (Some(-61), 0, 1),
+        (Some(-3_600 * 24 * 9), 0, 1),
+        (Some(0), 60, 0),
+        (None, -60, 1),
+        (None, 60, 0),
+    ];
+    for (ended, planned, runs) in cases {
+        let store = MemoryJobs::default();
+        let due = Some(moment(planned));
+        let plan = JobPlan {
+            due,
+            ..JobPlan::default()
+        };
+        store.plan("slow", &plan).await.expect("planned");
+        if let Some(seconds) = ended {
+            let run = Running {
+                token: 1,
+                began: moment(seconds - 5),
+                deadline: moment(seconds + 5),
+            };
+            let ended = RunEnd {
+                began: run.began,
+                ended: moment(seconds),
+                ok: true,
+                report: "done".to_owned(),
+            };
+            store.begin("slow", &run).await.expect("begun");
+            store.end("slow", 1, Some(&ended)).await.expect("ended");
+        }
+        let job = Arc::new(Slow::default());
+        let scheduler = of(vec![(job.clone(), "0 * * * * *")], store.clone());
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(scheduler.clone().run(stop.clone()));
+        sleep(Duration::from_secs(59)).await;
+        let began = job.at_once.load(Ordering::SeqCst);
+        assert_eq!(began, runs, "{ended:?} {planned}");
+        sleep(Duration::from_secs(32)).await;
+        assert_eq!(job.runs.load(Ordering::SeqCst), runs, "once");
+        stop.cancel();
+        running.await.expect("no panic").expect("no error");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_never_due_is_not_missed() {
+    let store = MemoryJobs::default();
+    let due = Some(moment(-60));
+    let plan = JobPlan {
+        due,
+        ..JobPlan::default()
+    };
+    store.plan("slow", &plan).await.expect("planned");
+    let job = Arc::new(Slow::default());
+    let scheduler = of(vec![(job.clone(), "never")], store.clone());
+    tokio::spawn(scheduler.run(CancellationToken::new()));
+    sleep(Duration::from_secs(300)).await;
+    assert_eq!(job.runs.load(Ordering::SeqCst), 0);
+    let plan = JobPlan {
+        cron: "never".to_owned(),
+        zone: "UTC".to_owned(),
+        due: None,
+    };
+    assert_eq!(kept(&store).await.plan, plan);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_processes_never_run_a_job_at_once() {
+    let (store, job) = (MemoryJobs::default(), Arc::new(Slow::default()));
+    let other = Arc::new(Scheduler::new(
+        Arc::new(Paused(Instant::now())),
+        Arc::new(store.clone()),
+        Options {
+            run_max: Duration::from_secs(300),
+            seed: 1 << 40,
+        },
+        vec![(
+            job.clone(),
+            Schedule::parse("0 * * * * *", "UTC").expect("cron"),
+        )],
+    ));
+    let one = of(vec![(job.clone(), "0 * * * * *")], store.clone());
+    tokio::spawn(one.run(CancellationToken::new()));
+    tokio::spawn(other.clone().run(CancellationToken::new()));
+    sleep(Duration::from_secs(70)).await;
+    // By hand, in a process of its own.
+    let by_hand = of(vec![(job.clone(), "never")], store.clone());
+    let refused = run_once(&by_hand)
+        .await
+        .result
+        .expect_err("another one runs");
+    let began = moment(60);
+    assert!(
+        matches!(refused, RunFailure::Busy { began: at, .. } if at == began),
+        "{refused}"
+    );
+    sleep(Duration::from_secs(3_600)).await;
+    assert!(job.runs.load(Ordering::SeqCst) > 15);
+    assert_eq!(job.overlaps.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_a_process_that_died_is_waited_for_and_then_made_up_for() {
+    let store = MemoryJobs::default();
+    let plan = JobPlan {
+        due: Some(moment(-5)),
+        ..JobPlan::default()
+    };
+    store.plan("slow", &plan).await.expect("planned");
+    let dead = Running {
+        token: 1,
+        began: moment(-5),
+        deadline: moment(200),
+    };
+    store.begin("slow", &dead).await.expect("begun");
+    let job = Arc::new(Slow::default());
+    let scheduler = of(vec![(job.clone(), "0 0 * * * *")], store.clone());
+    tokio::spawn(scheduler.run(CancellationToken::new()));
+    sleep(Duration::from_secs(199)).await;
+    assert_eq!(job.at_once.load(Ordering::SeqCst), 0);
+    sleep(Duration::from_secs(32)).await;
+    assert_eq!(job.at_once.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_the_end_of_the_process_cuts_off_is_made_up_for_at_the_next_start() {
+    let (store, job) = (MemoryJobs::default(), Arc::new(Slow::default()));
+    let scheduler = of(vec![(job.clone(), "0 0 * * * *")], store.clone());
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(scheduler.run(stop.clone()));
+    sleep(Duration::from_secs(3_601)).await;
+    stop.cancel();
+    running.await.expect("no panic").expect("no error");
+    let state = kept(&store).await;
+    assert_eq!((state.running, state.last), (None, None));
+    assert_eq!(job.runs.load(Ordering::SeqCst), 0);
 }

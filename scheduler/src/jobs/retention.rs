@@ -1,4 +1,4 @@
-//! `retention`: removes snapshots that are older than they may get.
+//! `retention`: removes snapshots and profiles that are older than they may get.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,22 +6,30 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skytide_core::port::BoxError;
 use skytide_core::port::clock::Clock;
+use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::time::Timestamp;
 
 use crate::job::{Job, Report};
 
 /// Snapshots removed in one run, at most.
-const REMOVED_MAX: usize = 1_000;
+const SNAPSHOTS_MAX: usize = 1_000;
+/// Profiles removed in one run, at most; and at once, so that others get their turn.
+const PROFILES_MAX: usize = 100_000;
+const PROFILES_AT_ONCE: usize = 1_000;
 
-/// Removes snapshots whose network time lies further back than `keep`.
+/// Removes snapshots whose network time, and profiles whose fetching lies further back than they are kept.
 pub struct Retention {
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Where the snapshots are.
-    pub store: Arc<dyn SnapshotStore>,
+    pub snapshots: Arc<dyn SnapshotStore>,
     /// How long they are kept.
-    pub keep: Duration,
+    pub keep_snapshots: Duration,
+    /// Where the profiles are.
+    pub profiles: Arc<dyn ProfileStore>,
+    /// How long they are kept after they were fetched.
+    pub keep_profiles: Duration,
 }
 
 #[async_trait]
@@ -31,44 +39,84 @@ impl Job for Retention {
     }
 
     async fn run(&self) -> Result<Report, BoxError> {
-        let keep_ms = u64::try_from(self.keep.as_millis())?;
-        let oldest = Timestamp(self.clock.now().0.saturating_sub(keep_ms));
-        let removed = self.store.remove_before(oldest, REMOVED_MAX).await?;
-        let kept = self.store.times().await?.len();
-        Ok(Report::Retention { removed, kept })
+        let oldest = self.before(self.keep_snapshots);
+        let removed = self.snapshots.remove_before(oldest, SNAPSHOTS_MAX).await?;
+        Ok(Report::Retention {
+            snapshots: removed,
+            snapshots_kept: self.snapshots.times().await?.len(),
+            profiles: self.remove_profiles().await?,
+        })
+    }
+}
+
+impl Retention {
+    fn before(&self, keep: Duration) -> Timestamp {
+        let keep_ms = u64::try_from(keep.as_millis()).unwrap_or(u64::MAX);
+        Timestamp(self.clock.now().0.saturating_sub(keep_ms))
+    }
+
+    async fn remove_profiles(&self) -> Result<usize, BoxError> {
+        let oldest = self.before(self.keep_profiles);
+        let mut removed = 0;
+        while removed < PROFILES_MAX {
+            let limit = PROFILES_AT_ONCE.min(PROFILES_MAX - removed);
+            let gone = self.profiles.remove_before(oldest, limit).await?;
+            removed += gone;
+            if gone < limit {
+                break;
+            }
+        }
+        Ok(removed)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::testing::Snapshots;
+    use skytide_core::memory::{MemoryProfiles, MemorySnapshots};
     use skytide_core::port::clock::ManualClock;
+    use skytide_core::port::profile::{StoredProfile, Told};
     use skytide_core::port::snapshot::Snapshot;
 
     #[tokio::test]
-    async fn snapshots_live_as_long_as_they_should() {
-        let (clock, store) = (
-            Arc::new(ManualClock::default()),
-            Arc::new(Snapshots::default()),
-        );
+    async fn snapshots_and_profiles_live_as_long_as_they_should() {
+        let clock = Arc::new(ManualClock::default());
+        let snapshots = Arc::new(MemorySnapshots::default());
+        let profiles = Arc::new(MemoryProfiles::default());
         for time in [1_000, 5_000, 9_000].map(Timestamp) {
             let snapshot = Snapshot {
                 time,
                 ..Snapshot::default()
             };
-            store.put(&snapshot).await.expect("stored");
+            snapshots.put(&snapshot).await.expect("stored");
         }
+        let profile = |number: u64| StoredProfile {
+            did: format!("did:web:n{number}.test").parse().expect("a DID"),
+            fetched: Timestamp(number),
+            told: Told::default(),
+            profile: None,
+        };
+        let all: Vec<_> = (6_000..9_000).map(profile).collect();
+        profiles.put(&all).await.expect("stored");
         let job = Retention {
             clock: clock.clone(),
-            store: store.clone(),
-            keep: Duration::from_secs(4),
+            snapshots: snapshots.clone(),
+            keep_snapshots: Duration::from_secs(4),
+            profiles: profiles.clone(),
+            keep_profiles: Duration::from_millis(1_200),
         };
         clock.set(Timestamp(9_000));
         let report = job.run().await.expect("a run");
-        let (removed, kept) = (1, 2);
-        assert_eq!(report, Report::Retention { removed, kept });
-        let times = store.times().await.expect("times");
+        let expected = Report::Retention {
+            snapshots: 1,
+            snapshots_kept: 2,
+            profiles: 1_800,
+        };
+        assert_eq!(report, expected);
+        let times = snapshots.times().await.expect("times");
         assert_eq!(times, [5_000, 9_000].map(Timestamp));
+        let edge = [profile(7_799).did, profile(7_800).did];
+        let kept = profiles.get(&edge).await.expect("read");
+        assert_eq!(kept, [None, Some(profile(7_800))]);
     }
 }

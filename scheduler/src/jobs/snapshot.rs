@@ -38,6 +38,7 @@ impl Job for TakeSnapshot {
         let mut snapshot = Snapshot {
             time: committed.time,
             epoch: committed.epoch,
+            since: committed.since,
             lists: Vec::new(),
         };
         let views = ViewId::ALL.iter().copied();
@@ -79,13 +80,13 @@ impl TakeSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jobs::testing::{Snapshots, commit_lists};
-    use skytide_core::memory::MemoryStore;
+    use crate::jobs::testing::commit_lists;
+    use skytide_core::memory::{MemorySnapshots, MemoryStore};
     use skytide_core::time::Timestamp;
 
     #[tokio::test]
     async fn a_snapshot_holds_every_list_and_is_taken_once_a_commit() {
-        let (reader, store) = (MemoryStore::new(), Arc::new(Snapshots::default()));
+        let (reader, store) = (MemoryStore::new(), Arc::new(MemorySnapshots::default()));
         let job = TakeSnapshot {
             reader: Arc::new(reader.clone()),
             store: store.clone(),

@@ -1,61 +1,12 @@
 //! What the tests of the jobs share.
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard};
-
-use async_trait::async_trait;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryStore;
-use skytide_core::port::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use skytide_core::port::store::{Committed, ViewStore};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
     Change, Key, ListEntry, ListKey, ListRow, Measure, ViewId, Window, encode_row,
 };
-
-/// Snapshots in memory.
-#[derive(Debug, Default)]
-pub struct Snapshots(Mutex<BTreeMap<Timestamp, Snapshot>>);
-
-impl Snapshots {
-    fn all(&self) -> MutexGuard<'_, BTreeMap<Timestamp, Snapshot>> {
-        self.0.lock().expect("not poisoned")
-    }
-}
-
-#[async_trait]
-impl SnapshotStore for Snapshots {
-    async fn put(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        self.all().insert(snapshot.time, snapshot.clone());
-        Ok(())
-    }
-
-    async fn at(&self, time: Timestamp) -> Result<Option<Snapshot>, SnapshotError> {
-        let newest = self
-            .all()
-            .range(..=time)
-            .next_back()
-            .map(|(_, it)| it.clone());
-        Ok(newest)
-    }
-
-    async fn times(&self) -> Result<Vec<Timestamp>, SnapshotError> {
-        Ok(self.all().keys().copied().collect())
-    }
-
-    async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, SnapshotError> {
-        let mut all = self.all();
-        let old: Vec<_> = all
-            .range(..time)
-            .map(|(time, _)| *time)
-            .take(limit)
-            .collect();
-        for time in &old {
-            all.remove(time);
-        }
-        Ok(old.len())
-    }
-}
 
 /// Commits so many lists, one a language; answers them in the order of their keys.
 pub async fn commit_lists(

@@ -1,0 +1,174 @@
+//! The state of the jobs in a file: `data/jobs.json`, written aside, synced and moved into place.
+//!
+//! One process uses the data folder's views at a time, so a run that goes on when the file is opened is one that died:
+//! it is taken away at once.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use skytide_core::port::BoxError;
+use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
+
+/// A [`JobStore`] in a file. Clones are handles of the same file.
+#[derive(Clone, Debug)]
+pub struct JobFile(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    jobs: Mutex<BTreeMap<String, JobState>>,
+}
+
+impl JobFile {
+    /// Uses the file, which no other process may; one that is not there is an empty one.
+    ///
+    /// # Errors
+    /// `Damaged` if it was not written here, `Failed` if it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, JobError> {
+        let mut states: Vec<JobState> = match fs::read(path) {
+            Ok(json) => serde_json::from_slice(&json).map_err(|why| {
+                let path = path.display();
+                JobError::Damaged(format!("{path}: {why}; it may be removed"))
+            })?,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(why) => return Err(failed("read")(why)),
+        };
+        for state in &mut states {
+            state.running = None;
+        }
+        let named = |state: JobState| (state.name.clone(), state);
+        Ok(Self(Arc::new(Shared {
+            path: path.to_owned(),
+            jobs: Mutex::new(states.into_iter().map(named).collect()),
+        })))
+    }
+
+    /// Changes a copy; what cannot be written is not changed.
+    async fn change<T: Send + 'static>(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut JobState) -> T + Send + 'static,
+    ) -> Result<T, JobError> {
+        let (shared, name) = (self.0.clone(), name.to_owned());
+        let work = move || {
+            let mut jobs = shared.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut changed = jobs.clone();
+            let answer = change(JobState::of(&mut changed, &name));
+            if changed != *jobs {
+                write(&shared.path, &changed)?;
+                *jobs = changed;
+            }
+            Ok(answer)
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(failed("end its work"))?
+    }
+}
+
+#[async_trait]
+impl JobStore for JobFile {
+    async fn all(&self) -> Result<Vec<JobState>, JobError> {
+        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(jobs.values().cloned().collect())
+    }
+
+    async fn plan(&self, name: &str, plan: &JobPlan) -> Result<(), JobError> {
+        let plan = plan.clone();
+        self.change(name, move |job| job.plan = plan).await
+    }
+
+    async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError> {
+        let run = *run;
+        self.change(name, move |job| job.begin(&run)).await
+    }
+
+    async fn end(&self, name: &str, token: u64, ended: Option<&RunEnd>) -> Result<(), JobError> {
+        let ended = ended.cloned();
+        self.change(name, move |job| job.end(token, ended.as_ref()))
+            .await
+    }
+}
+
+fn write(path: &Path, jobs: &BTreeMap<String, JobState>) -> Result<(), JobError> {
+    let states: Vec<&JobState> = jobs.values().collect();
+    let json = serde_json::to_vec_pretty(&states).map_err(failed("encode"))?;
+    let aside = path.with_extension("partial");
+    let write = || {
+        let mut file = File::create(&aside)?;
+        file.write_all(&json)?;
+        file.sync_all()?;
+        fs::rename(&aside, path)?;
+        let folder = path.parent().unwrap_or(Path::new("."));
+        File::open(folder)?.sync_all()
+    };
+    write().map_err(failed("write"))
+}
+
+fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> JobError {
+    move |source| JobError::Failed {
+        operation,
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skytide_core::time::Timestamp;
+
+    const RUN: Running = Running {
+        token: 1,
+        began: Timestamp(10),
+        deadline: Timestamp(1_000),
+    };
+
+    #[tokio::test]
+    async fn what_ended_is_there_after_a_restart_and_what_died_is_free() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("jobs.json");
+        let ended = RunEnd {
+            began: Timestamp(10),
+            ended: Timestamp(20),
+            ok: true,
+            report: "done".to_owned(),
+        };
+        let jobs = JobFile::open(&path).expect("opens");
+        jobs.begin("a", &RUN).await.expect("begins");
+        jobs.end("a", 1, Some(&ended)).await.expect("ends");
+        let second = Running { token: 2, ..RUN };
+        jobs.begin("a", &second).await.expect("begins");
+        drop(jobs);
+        let jobs = JobFile::open(&path).expect("opens");
+        let third = Running { token: 3, ..RUN };
+        assert_eq!(jobs.begin("a", &third).await.expect("begins"), None);
+        let all = jobs.all().await.expect("read");
+        assert_eq!(all[0].last, Some(ended));
+    }
+
+    #[tokio::test]
+    async fn a_change_that_cannot_be_written_is_told_and_not_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("jobs.json");
+        let jobs = JobFile::open(&path).expect("opens");
+        // A folder stands where the file is to be written aside.
+        let aside = folder.path().join("jobs.partial");
+        fs::create_dir(&aside).expect("a folder");
+        let begun = jobs.begin("a", &RUN).await;
+        assert!(matches!(begun, Err(JobError::Failed { .. })), "{begun:?}");
+        fs::remove_dir(&aside).expect("removed");
+        assert_eq!(jobs.begin("a", &RUN).await.expect("begins"), None);
+    }
+
+    #[test]
+    fn a_damaged_file_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("jobs.json");
+        fs::write(&path, "[{\"name\": \"sna").expect("written");
+        let opened = JobFile::open(&path);
+        assert!(matches!(opened, Err(JobError::Damaged(_))), "{opened:?}");
+    }
+}

@@ -1,0 +1,11 @@
+//! Profiles of accounts: where they are kept, and whom to ask for them.
+//!
+//! ```text
+//! scheduler ─ asks ─▶ AppView (HTTP)          scheduler ─ keeps ─▶ EmbeddedProfiles ─▶ api
+//! ```
+
+mod appview;
+mod embedded;
+
+pub use appview::{AppView, AppViewError};
+pub use embedded::EmbeddedProfiles;

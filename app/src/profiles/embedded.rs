@@ -1,0 +1,218 @@
+//! Fetched profiles beside the views, in the same database: two keyspaces, one by account and one by age.
+//!
+//! ```text
+//! profiles          account                ─▶ form, moment, what the stream had told, profile
+//! profiles_by_age   moment, 8 bytes, account ─▶ nothing
+//! ```
+//!
+//! Both are written in one batch, so a crash leaves no half of it; the disk has it within a second, and what it
+//! takes back is fetched again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
+use skytide_core::id::Did;
+use skytide_core::port::BoxError;
+use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::time::Timestamp;
+use skytide_core::view::Key;
+
+use crate::embedded::EmbeddedStore;
+
+/// Number of the value's form, its first byte.
+const FORM: u8 = 1;
+
+/// A [`ProfileStore`] in the database of an [`EmbeddedStore`]. Clones are handles of the same store.
+#[derive(Clone)]
+pub struct EmbeddedProfiles(Arc<Shared>);
+
+struct Shared {
+    /// Keeps the database open, and syncs it.
+    store: EmbeddedStore,
+    profiles: Keyspace,
+    by_age: Keyspace,
+    /// Whoever writes holds it: a profile and its age change together.
+    turn: Mutex<()>,
+}
+
+impl EmbeddedProfiles {
+    /// Uses the store's database.
+    ///
+    /// # Errors
+    /// `Failed` if its files cannot be used.
+    pub fn open(store: &EmbeddedStore) -> Result<Self, ProfileError> {
+        let database: &Database = store.database();
+        let space = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let open = || Ok((space("profiles")?, space("profiles_by_age")?));
+        let (profiles, by_age) = open().map_err(failed::<fjall::Error>("open"))?;
+        Ok(Self(Arc::new(Shared {
+            store: store.clone(),
+            profiles,
+            by_age,
+            turn: Mutex::new(()),
+        })))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T, ProfileError> + Send + 'static,
+    ) -> Result<T, ProfileError> {
+        let shared = self.0.clone();
+        let done = tokio::task::spawn_blocking(move || work(&shared)).await;
+        done.map_err(failed("finish its work"))?
+    }
+}
+
+#[async_trait]
+impl ProfileStore for EmbeddedProfiles {
+    async fn get(&self, dids: &[Did]) -> Result<Vec<Option<StoredProfile>>, ProfileError> {
+        let dids = dids.to_vec();
+        let get = |shared: &Shared| dids.iter().map(|did| shared.get(did)).collect();
+        self.blocking(move |shared| get(shared)).await
+    }
+
+    async fn put(&self, profiles: &[StoredProfile]) -> Result<(), ProfileError> {
+        let profiles = profiles.to_vec();
+        self.blocking(move |shared| shared.change(&profiles, &[]))
+            .await
+    }
+
+    async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, ProfileError> {
+        self.blocking(move |shared| shared.remove_before(time, limit))
+            .await
+    }
+
+    async fn remove(&self, dids: &[Did]) -> Result<(), ProfileError> {
+        let dids = dids.to_vec();
+        self.blocking(move |shared| shared.change(&[], &dids)).await
+    }
+}
+
+impl Shared {
+    fn get(&self, did: &Did) -> Result<Option<StoredProfile>, ProfileError> {
+        let value = self.profiles.get(Key::of(did).as_bytes());
+        let value = value.map_err(failed("read"))?;
+        value.map(|value| read(did, &value)).transpose()
+    }
+
+    /// Puts the last of each account and removes others.
+    fn change(&self, put: &[StoredProfile], remove: &[Did]) -> Result<(), ProfileError> {
+        let _alone = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // A batch has no order among changes of one key: there must be one of each.
+        let (mut profiles, mut by_age) = (BTreeMap::new(), BTreeMap::new());
+        for did in put.iter().map(|it| &it.did).chain(remove) {
+            if let Some(old) = self.get(did)? {
+                by_age.insert(age_key(old.fetched, &Key::of(did)), false);
+            }
+            profiles.insert(Key::of(did), None);
+        }
+        for profile in put {
+            profiles.insert(Key::of(&profile.did), Some(profile));
+        }
+        for (key, profile) in profiles.iter().filter_map(|(key, it)| Some((key, (*it)?))) {
+            by_age.insert(age_key(profile.fetched, key), true);
+        }
+        let mut batch = self.store.database().batch();
+        for (key, profile) in &profiles {
+            match profile {
+                Some(profile) => batch.insert(&self.profiles, key.as_bytes(), value(profile)),
+                None => batch.remove(&self.profiles, key.as_bytes()),
+            }
+        }
+        for (key, there) in by_age {
+            match there {
+                true => batch.insert(&self.by_age, key, []),
+                false => batch.remove(&self.by_age, key),
+            }
+        }
+        self.commit(batch)
+    }
+
+    fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, ProfileError> {
+        let _alone = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut batch = self.store.database().batch();
+        let mut removed = 0;
+        for guard in self.by_age.range(..time.0.to_be_bytes()).take(limit) {
+            let age = guard.key().map_err(failed("read"))?;
+            let key = age.get(8..).unwrap_or_default();
+            batch.remove(&self.profiles, key);
+            batch.remove(&self.by_age, &age[..]);
+            removed += 1;
+        }
+        self.commit(batch)?;
+        Ok(removed)
+    }
+
+    fn commit(&self, batch: OwnedWriteBatch) -> Result<(), ProfileError> {
+        let batch = batch.durability(Some(PersistMode::Buffer));
+        batch.commit().map_err(failed("write"))?;
+        self.store.written();
+        Ok(())
+    }
+}
+
+fn age_key(fetched: Timestamp, key: &Key) -> Vec<u8> {
+    [&fetched.0.to_be_bytes(), key.as_bytes()].concat()
+}
+
+fn value(stored: &StoredProfile) -> Vec<u8> {
+    let columns = (stored.fetched, &stored.told, &stored.profile);
+    postcard::to_extend(&columns, vec![FORM]).expect("texts and numbers")
+}
+
+fn read(did: &Did, value: &[u8]) -> Result<StoredProfile, ProfileError> {
+    type Columns = (Timestamp, Told, Option<Profile>);
+    let columns = match value {
+        [FORM, columns @ ..] => postcard::take_from_bytes::<Columns>(columns).ok(),
+        _ => None,
+    };
+    match columns {
+        Some(((fetched, told, profile), [])) => Ok(StoredProfile {
+            did: did.clone(),
+            fetched,
+            told,
+            profile,
+        }),
+        _ => Err(ProfileError::Damaged(format!(
+            "that of {did} is not readable"
+        ))),
+    }
+}
+
+fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> ProfileError {
+    move |source| ProfileError::Failed {
+        operation,
+        source: source.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::embedded::StoreOptions;
+
+    #[tokio::test]
+    async fn profiles_are_there_after_the_store_was_opened_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let stored = StoredProfile {
+            did: "did:plc:3ir4kq33qnjyzawsel2s2vak".parse().expect("a DID"),
+            fetched: Timestamp(77),
+            told: Told::default(),
+            profile: None,
+        };
+        let open = || {
+            let store = EmbeddedStore::open(folder.path(), StoreOptions::default());
+            EmbeddedProfiles::open(&store.expect("opens")).expect("opens")
+        };
+        open()
+            .put(std::slice::from_ref(&stored))
+            .await
+            .expect("put");
+        let dids = [stored.did.clone()];
+        let found = open().get(&dids).await.expect("read");
+        assert_eq!(found, [Some(stored)]);
+        assert!(read(&dids[0], &[FORM, 0]).is_err(), "a cut value is told");
+    }
+}

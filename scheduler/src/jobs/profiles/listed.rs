@@ -1,0 +1,114 @@
+//! The accounts that current lists show, those that more people see first.
+//!
+//! ```text
+//! overall lists, all of them ─┐
+//!                             ├─ keys ─ accounts: their own, or the post's author ─ best place of each
+//! lists of single languages ──┘  a bounded number
+//! ```
+
+use std::collections::BTreeMap;
+
+use skytide_core::id::{Did, PostKey};
+use skytide_core::port::BoxError;
+use skytide_core::port::store::{Order, Range, ViewReader};
+use skytide_core::view::{Key, ListKey, ListRow, Measure, ViewId, Window, decode_row};
+
+/// The views whose lists name accounts.
+const VIEWS: [ViewId; 4] = [
+    ViewId::TopActors,
+    ViewId::TopBlocks,
+    ViewId::TopPosts,
+    ViewId::TopMentions,
+];
+/// Lists of single languages that are read of a view in one run: whoever writes posts names their language, so there
+/// may be any number.
+const LISTS_MAX: usize = 1_024;
+/// Lists read at once.
+const PAGE_LISTS: usize = 128;
+
+/// How well an account stands: overall lists before those of languages, then by rank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    in_language: bool,
+    rank: usize,
+}
+
+/// The accounts of all lists, each once, the best placed first, equal ones by DID.
+pub(super) async fn accounts(reader: &dyn ViewReader) -> Result<Vec<Did>, BoxError> {
+    let mut places = BTreeMap::new();
+    for view in VIEWS {
+        overall(reader, view, &mut places).await?;
+        languages(reader, view, &mut places).await?;
+    }
+    let mut accounts: Vec<(Place, Did)> = places.into_iter().map(|(did, at)| (at, did)).collect();
+    accounts.sort_unstable();
+    Ok(accounts.into_iter().map(|(_, did)| did).collect())
+}
+
+async fn overall(
+    reader: &dyn ViewReader,
+    view: ViewId,
+    places: &mut BTreeMap<Did, Place>,
+) -> Result<(), BoxError> {
+    let key = |window: Window, measure: Measure| ListKey {
+        window,
+        measure,
+        lang: "".into(),
+    };
+    let keys = Window::ALL.into_iter().flat_map(|window| {
+        Measure::of(view)
+            .iter()
+            .map(move |it| Key::of(&key(window, *it)))
+    });
+    let keys: Vec<Key> = keys.collect();
+    for row in reader.get(view, &keys).await?.into_iter().flatten() {
+        add(view, false, &row.row, places)?;
+    }
+    Ok(())
+}
+
+async fn languages(
+    reader: &dyn ViewReader,
+    view: ViewId,
+    places: &mut BTreeMap<Did, Place>,
+) -> Result<(), BoxError> {
+    let mut range = Range::prefix(Order::First, &[], PAGE_LISTS);
+    let mut read = 0;
+    while read < LISTS_MAX {
+        let page = reader.scan(view, range.clone()).await?;
+        read += page.len();
+        for row in &page {
+            let list: ListKey = row.key.decode()?;
+            if !list.lang.is_empty() {
+                add(view, true, &row.row, places)?;
+            }
+        }
+        match page.last() {
+            // The first key behind this one.
+            Some(last) if page.len() == PAGE_LISTS => {
+                range.from = [last.key.as_bytes(), &[0]].concat().as_slice().into();
+            }
+            _ => break,
+        }
+    }
+    Ok(())
+}
+
+fn add(
+    view: ViewId,
+    in_language: bool,
+    row: &[u8],
+    places: &mut BTreeMap<Did, Place>,
+) -> Result<(), BoxError> {
+    let list: ListRow = decode_row(row)?;
+    for (rank, entry) in list.entries.iter().enumerate() {
+        let did = match view {
+            ViewId::TopPosts => entry.key.parse::<PostKey>()?.did(),
+            _ => entry.key.parse()?,
+        };
+        let place = Place { in_language, rank };
+        let best = places.entry(did).or_insert(place);
+        *best = place.min(*best);
+    }
+    Ok(())
+}

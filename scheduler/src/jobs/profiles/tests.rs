@@ -1,0 +1,418 @@
+use std::collections::{BTreeMap, VecDeque};
+
+use super::*;
+use skytide_core::id::Epoch;
+use skytide_core::memory::{MemoryProfiles, MemoryStore};
+use skytide_core::port::clock::ManualClock;
+use skytide_core::port::profile::Profile;
+use skytide_core::port::store::{Committed, ViewStore};
+use skytide_core::view::{
+    Change, ListEntry, ListKey, ListRow, Measure, ViewKey, Window, encode_row,
+};
+
+const NOW: Timestamp = Timestamp(1_783_175_888_000);
+const DAY: Duration = Duration::from_secs(86_400);
+const HOUR_MS: u64 = 3_600_000;
+
+fn did(number: usize) -> Did {
+    format!("did:web:n{number}.test").parse().expect("a DID")
+}
+
+fn profile(did: &Did) -> Profile {
+    Profile {
+        handle: did.to_string()["did:web:".len()..].into(),
+        name: Some("Name".into()),
+        avatar: None,
+    }
+}
+
+/// Knows everybody but some; answers as it is told, and notes what it was asked.
+#[derive(Default)]
+struct Source {
+    unknown: Vec<Did>,
+    refused: Vec<Did>,
+    /// Answers other than the usual one, in their order.
+    next: Mutex<VecDeque<Next>>,
+    asked: Mutex<Vec<Vec<Did>>>,
+}
+
+enum Next {
+    Usual,
+    Limited(Timestamp),
+    Spent(Timestamp),
+    Failed,
+}
+
+#[async_trait]
+impl ProfileSource for Source {
+    async fn fetch(&self, dids: &[Did]) -> Result<FetchedProfiles, SourceError> {
+        self.asked.lock().unwrap().push(dids.to_vec());
+        let mut answer = FetchedProfiles::default();
+        match self.next.lock().unwrap().pop_front() {
+            Some(Next::Failed) => return Err(SourceError::Failed("HTML, no JSON".into())),
+            Some(Next::Limited(not_before)) => {
+                return Err(SourceError::RateLimited { not_before });
+            }
+            Some(Next::Spent(moment)) => answer.not_before = Some(moment),
+            Some(Next::Usual) | None => {}
+        }
+        if dids.iter().any(|did| self.refused.contains(did)) {
+            return Err(SourceError::Refused("no such form".to_owned()));
+        }
+        let known = dids.iter().filter(|did| !self.unknown.contains(did));
+        answer.profiles = known.map(|did| (did.clone(), profile(did))).collect();
+        Ok(answer)
+    }
+}
+
+struct World {
+    clock: Arc<ManualClock>,
+    reader: MemoryStore,
+    store: MemoryProfiles,
+    source: Arc<Source>,
+    job: FetchProfiles,
+    epoch: Mutex<u64>,
+}
+
+impl World {
+    fn new(source: Source, calls_max: usize) -> Self {
+        let clock = Arc::new(ManualClock::default());
+        clock.set(NOW);
+        let (reader, store) = (MemoryStore::new(), MemoryProfiles::default());
+        let source = Arc::new(source);
+        let limits = ProfileLimits {
+            age_max: DAY,
+            unknown_age_max: Duration::from_secs(3_600),
+            calls_max,
+        };
+        let (lists, kept) = (Arc::new(reader.clone()), Arc::new(store.clone()));
+        Self {
+            job: FetchProfiles::new(clock.clone(), lists, kept, source.clone(), limits),
+            clock,
+            reader,
+            store,
+            source,
+            epoch: Mutex::new(0),
+        }
+    }
+
+    async fn commit(&self, view: ViewId, changes: Vec<Change>) {
+        let epoch = {
+            let mut epoch = self.epoch.lock().unwrap();
+            *epoch += 1;
+            Epoch(*epoch)
+        };
+        let term = self.reader.lead().await.expect("leads").term;
+        self.reader.begin(term, epoch).await.expect("begins");
+        self.reader
+            .write(term, view, changes)
+            .await
+            .expect("writes");
+        let committed = Committed {
+            epoch,
+            ..Committed::default()
+        };
+        self.reader.commit(term, committed).await.expect("commits");
+    }
+
+    async fn list(&self, view: ViewId, lang: &str, keys: impl Iterator<Item = String>) {
+        let (window, measure) = (Window::Day, Measure::of(view)[0]);
+        let key = ListKey {
+            window,
+            measure,
+            lang: lang.into(),
+        };
+        let entry = |key: String| ListEntry {
+            key: key.into(),
+            value: 1,
+            other: 0,
+            longer: 1,
+        };
+        let entries = keys.map(entry).collect();
+        self.commit(view, vec![row(&key, encode_row(&ListRow { entries }))])
+            .await;
+    }
+
+    async fn actors(&self, count: usize) {
+        let keys = (0..count).map(|number| did(number).to_string());
+        self.list(ViewId::TopActors, "", keys).await;
+    }
+
+    async fn account(&self, number: usize, handle: &str, active: bool) {
+        let account = AccountRow {
+            handle: Some(handle.into()),
+            active,
+            ..AccountRow::default()
+        };
+        let changes = vec![row(&did(number), encode_row(&account))];
+        self.commit(ViewId::Accounts, changes).await;
+    }
+
+    async fn run(&self) -> ProfilesReport {
+        match self.job.run().await.expect("a run") {
+            Report::Profiles(report) => report,
+            other => panic!("{other}"),
+        }
+    }
+
+    async fn idle(&self) -> &'static str {
+        match self.job.run().await.expect("a run") {
+            Report::Nothing(why) => why,
+            other => panic!("{other}"),
+        }
+    }
+
+    fn asked(&self) -> Vec<Vec<Did>> {
+        std::mem::take(&mut *self.source.asked.lock().unwrap())
+    }
+
+    fn wait(&self, ms: u64) {
+        self.clock.set(Timestamp(self.clock.now().0 + ms));
+    }
+
+    async fn kept(&self, number: usize) -> Option<StoredProfile> {
+        self.store
+            .get(&[did(number)])
+            .await
+            .expect("read")
+            .remove(0)
+    }
+}
+
+fn row<K: ViewKey>(key: &K, row: Box<[u8]>) -> Change {
+    Change {
+        key: Key::of(key),
+        row: Some(row),
+    }
+}
+
+const FRESH: &str = "all profiles are fresh";
+const PAUSED: &str = "the source of profiles is given a pause";
+
+#[tokio::test]
+async fn every_listed_account_is_fetched_once_the_best_placed_first() {
+    let world = World::new(Source::default(), 10);
+    assert_eq!(world.idle().await, FRESH);
+    let post = |number| format!("at://{}/app.bsky.feed.post/self", did(number));
+    world
+        .list(ViewId::TopPosts, "de", [post(7), post(1)].into_iter())
+        .await;
+    world
+        .list(
+            ViewId::TopPosts,
+            "",
+            [post(3), post(3), post(2)].into_iter(),
+        )
+        .await;
+    let named = |number: usize| did(number).to_string();
+    world
+        .list(ViewId::TopBlocks, "", [4, 1].map(named).into_iter())
+        .await;
+    world
+        .list(ViewId::TopMentions, "", [5].map(named).into_iter())
+        .await;
+    world
+        .list(ViewId::TopHashtags, "", ["art".to_owned()].into_iter())
+        .await;
+    let report = world.run().await;
+    let expected = ProfilesReport {
+        listed: 6,
+        calls: 1,
+        fetched: 6,
+        ..ProfilesReport::default()
+    };
+    assert_eq!(report, expected);
+    assert_eq!(world.asked(), [[3, 4, 5, 1, 2, 7].map(did)]);
+    let kept = world.kept(3).await.expect("kept");
+    assert_eq!((kept.fetched, kept.profile), (NOW, Some(profile(&did(3)))));
+    assert_eq!(world.idle().await, FRESH);
+    assert_eq!(world.asked(), Vec::<Vec<Did>>::new());
+}
+
+#[tokio::test]
+async fn a_run_asks_no_more_often_than_it_may_and_the_next_one_goes_on() {
+    let world = World::new(Source::default(), 3);
+    world.actors(80).await;
+    let report = world.run().await;
+    assert_eq!((report.calls, report.fetched, report.left), (3, 75, 5));
+    let lengths: Vec<usize> = world.asked().iter().map(Vec::len).collect();
+    assert_eq!(lengths, [25, 25, 25]);
+    let report = world.run().await;
+    assert_eq!((report.calls, report.fetched, report.left), (1, 5, 0));
+    assert_eq!(world.asked(), [(75..80).map(did).collect::<Vec<_>>()]);
+}
+
+#[tokio::test]
+async fn an_account_of_which_the_stream_tells_something_new_is_fetched_again_once() {
+    let world = World::new(Source::default(), 3);
+    world.actors(3).await;
+    world.account(1, "old.test", true).await;
+    world.run().await;
+    world.asked();
+    world.account(1, "old.test", true).await;
+    assert_eq!(world.idle().await, FRESH, "the same again is no news");
+    world.account(1, "new.test", true).await;
+    assert_eq!(world.run().await.fetched, 1);
+    assert_eq!(world.asked(), [[did(1)]]);
+    let told = world.kept(1).await.expect("kept").told;
+    assert_eq!(told.handle.as_deref(), Some("new.test"));
+    assert_eq!(world.idle().await, FRESH);
+}
+
+#[tokio::test]
+async fn profiles_and_unknown_accounts_grow_old_by_themselves() {
+    let source = Source {
+        unknown: vec![did(0)],
+        ..Source::default()
+    };
+    let world = World::new(source, 3);
+    world.actors(2).await;
+    let report = world.run().await;
+    assert_eq!((report.fetched, report.unknown, report.left), (1, 1, 0));
+    assert_eq!(world.kept(0).await.expect("kept").profile, None);
+    world.wait(HOUR_MS - 1);
+    assert_eq!(world.idle().await, FRESH);
+    world.asked();
+    world.wait(1);
+    world.run().await;
+    assert_eq!(world.asked(), [[did(0)]]);
+    world.wait(23 * HOUR_MS);
+    world.run().await;
+    assert_eq!(world.asked(), [[did(0), did(1)]]);
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_hidden_account_is_removed_and_it_is_not_asked_for() {
+    let world = World::new(Source::default(), 3);
+    world.actors(2).await;
+    world.run().await;
+    world.account(1, "gone.test", false).await;
+    let report = world.run().await;
+    assert_eq!((report.hidden, report.calls), (1, 0));
+    assert_eq!(world.kept(1).await, None);
+    assert_eq!(world.idle().await, FRESH);
+    world.account(1, "back.test", true).await;
+    assert_eq!(world.run().await.fetched, 1);
+}
+
+#[tokio::test]
+async fn a_source_that_was_asked_too_often_is_left_alone_until_the_moment_it_named() {
+    let moment = Timestamp(NOW.0 + 70_000);
+    let next = Mutex::new([Next::Usual, Next::Limited(moment)].into());
+    let world = World::new(
+        Source {
+            next,
+            ..Source::default()
+        },
+        10,
+    );
+    world.actors(80).await;
+    let report = world.run().await;
+    let expected = ProfilesReport {
+        listed: 80,
+        calls: 2,
+        fetched: 25,
+        left: 55,
+        not_before: Some(moment),
+        ..ProfilesReport::default()
+    };
+    assert_eq!(report, expected);
+    world.wait(69_999);
+    assert_eq!(world.idle().await, PAUSED);
+    assert_eq!(world.asked().len(), 2);
+    world.wait(1);
+    assert_eq!(world.run().await.fetched, 55);
+}
+
+#[tokio::test]
+async fn the_last_call_of_an_allowance_is_used_and_the_next_one_waits() {
+    let moment = Timestamp(NOW.0 + 5_000);
+    let next = Mutex::new([Next::Spent(moment)].into());
+    let world = World::new(
+        Source {
+            next,
+            ..Source::default()
+        },
+        10,
+    );
+    world.actors(30).await;
+    let report = world.run().await;
+    assert_eq!(
+        (report.fetched, report.left, report.not_before),
+        (25, 5, Some(moment))
+    );
+    assert_eq!(world.idle().await, PAUSED);
+    world.wait(5_000);
+    assert_eq!(world.run().await.left, 0);
+}
+
+#[tokio::test]
+async fn failures_end_the_run_and_the_pause_doubles_until_an_answer_comes() {
+    let failed = (0..9).map(|_| Next::Failed);
+    let next = failed.chain([Next::Usual, Next::Failed]).collect();
+    let world = World::new(
+        Source {
+            next: Mutex::new(next),
+            ..Source::default()
+        },
+        10,
+    );
+    world.actors(30).await;
+    let pauses = [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600];
+    for seconds in pauses {
+        assert!(world.job.run().await.is_err());
+        assert_eq!(world.asked().len(), 1, "it ends with the first failure");
+        world.wait(seconds * 1_000 - 1);
+        assert_eq!(world.idle().await, PAUSED);
+        world.wait(1);
+    }
+    // An answer to the first call, a failure at the second: counted anew.
+    let error = world.job.run().await.expect_err("the second call fails");
+    assert_eq!(error.to_string(), "after 25 profiles the source failed");
+    assert!(world.kept(24).await.is_some(), "what came before is kept");
+    world.wait(30_000);
+    assert_eq!(world.idle_or_left().await, 0);
+}
+
+impl World {
+    async fn idle_or_left(&self) -> usize {
+        match self.job.run().await.expect("a run") {
+            Report::Profiles(report) => report.left,
+            _ => usize::MAX,
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_spoils_a_question_is_found_and_remembered_as_unknown() {
+    let source = Source {
+        refused: vec![did(9)],
+        ..Source::default()
+    };
+    let world = World::new(source, 100);
+    world.actors(30).await;
+    let report = world.run().await;
+    assert_eq!((report.fetched, report.unknown, report.left), (29, 1, 0));
+    // 25, 12 and 13, 6 and 6, 3 and 3, 1 and 2, 1 and 1, and the last 5.
+    assert!(report.calls <= 12, "{}", report.calls);
+    assert_eq!(world.kept(9).await.expect("kept").profile, None);
+    let mut times = BTreeMap::new();
+    let asked = world.asked();
+    for did in asked.iter().flatten() {
+        *times.entry(did.clone()).or_insert(0) += 1;
+    }
+    assert_eq!(times.len(), 30);
+    assert_eq!(world.idle().await, FRESH);
+}
+
+#[tokio::test]
+async fn a_refused_question_is_not_halved_beyond_the_calls_of_a_run() {
+    let source = Source {
+        refused: (0..50).map(did).collect(),
+        ..Source::default()
+    };
+    let world = World::new(source, 7);
+    world.actors(50).await;
+    assert_eq!(world.run().await.calls, 7);
+    assert_eq!(world.asked().len(), 7);
+}

@@ -1,0 +1,156 @@
+//! What every job store promises, one function a sentence. [`job_contract!`](crate::job_contract) makes tests of them
+//! all for one implementation.
+
+use std::sync::Arc;
+
+use skytide_core::port::job::{JobPlan, JobState, JobStore, RunEnd, Running};
+use skytide_core::time::Timestamp;
+
+/// Makes one test of each sentence, for the stores that `$make` makes: an async function that answers
+/// `(Arc<dyn JobStore>, whatever must outlive it)`, each time another, empty store.
+#[macro_export]
+macro_rules! job_contract {
+    ($make:path) => {
+        $crate::job_contract! {
+            @sentences $make:
+            what_was_planned_and_done_is_read_back_by_name,
+            a_run_keeps_others_out_until_it_ends,
+            a_run_that_died_keeps_others_out_until_its_deadline,
+            only_the_run_that_goes_on_can_end,
+            a_run_that_was_cut_off_leaves_the_job_free_and_what_it_did_before,
+            of_many_that_begin_at_once_one_runs,
+        }
+    };
+    (@sentences $make:path: $($sentence:ident,)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $sentence() {
+            let (store, _kept) = $make().await;
+            $crate::contract_jobs::$sentence(store).await;
+        }
+    )*};
+}
+
+fn run(token: u64, began: u64) -> Running {
+    Running {
+        token,
+        began: Timestamp(began),
+        deadline: Timestamp(began + 100),
+    }
+}
+
+fn end(began: u64, report: &str) -> RunEnd {
+    RunEnd {
+        began: Timestamp(began),
+        ended: Timestamp(began + 7),
+        ok: report == "done",
+        report: report.to_owned(),
+    }
+}
+
+async fn state(store: &dyn JobStore, name: &str) -> JobState {
+    let all = store.all().await.unwrap();
+    all.into_iter().find(|it| it.name == name).unwrap()
+}
+
+/// Plans, runs and ends come back, each with its job.
+pub async fn what_was_planned_and_done_is_read_back_by_name(store: Arc<dyn JobStore>) {
+    assert_eq!(store.all().await.unwrap(), []);
+    let plan = JobPlan {
+        cron: "0 0 * * * *".to_owned(),
+        zone: "Europe/Vienna".to_owned(),
+        due: Some(Timestamp(1_783_175_888_123)),
+    };
+    store.plan("snapshot", &plan).await.unwrap();
+    assert_eq!(
+        store.begin("retention", &run(u64::MAX, 5)).await.unwrap(),
+        None
+    );
+    store
+        .end("retention", u64::MAX, Some(&end(5, "it \"failed\"")))
+        .await
+        .unwrap();
+    store.begin("profiles", &run(2, 9)).await.unwrap();
+    let names = ["profiles", "retention", "snapshot"];
+    let mut expected = names.map(|name| JobState {
+        name: name.to_owned(),
+        ..JobState::default()
+    });
+    expected[0].running = Some(run(2, 9));
+    expected[1].last = Some(end(5, "it \"failed\""));
+    expected[2].plan = plan.clone();
+    assert_eq!(store.all().await.unwrap(), expected);
+
+    // A new plan leaves the rest as it is.
+    let never = JobPlan { due: None, ..plan };
+    store.plan("retention", &never).await.unwrap();
+    expected[1].plan = never;
+    assert_eq!(store.all().await.unwrap(), expected);
+}
+
+/// The second one is told who runs.
+pub async fn a_run_keeps_others_out_until_it_ends(store: Arc<dyn JobStore>) {
+    assert_eq!(store.begin("a", &run(1, 10)).await.unwrap(), None);
+    assert_eq!(
+        store.begin("a", &run(2, 109)).await.unwrap(),
+        Some(run(1, 10))
+    );
+    assert_eq!(
+        store.begin("b", &run(3, 11)).await.unwrap(),
+        None,
+        "another job"
+    );
+    store.end("a", 1, Some(&end(10, "done"))).await.unwrap();
+    assert_eq!(store.begin("a", &run(2, 18)).await.unwrap(), None);
+    let found = state(&*store, "a").await;
+    assert_eq!(
+        (found.running, found.last),
+        (Some(run(2, 18)), Some(end(10, "done")))
+    );
+}
+
+/// Behind the deadline the job is free.
+pub async fn a_run_that_died_keeps_others_out_until_its_deadline(store: Arc<dyn JobStore>) {
+    assert_eq!(store.begin("a", &run(1, 10)).await.unwrap(), None);
+    assert_eq!(store.begin("a", &run(2, 110)).await.unwrap(), None);
+    assert_eq!(state(&*store, "a").await.running, Some(run(2, 110)));
+}
+
+/// One that was given up must not end the one that took its place.
+pub async fn only_the_run_that_goes_on_can_end(store: Arc<dyn JobStore>) {
+    store.end("a", 9, Some(&end(0, "never began"))).await.unwrap();
+    store.begin("a", &run(1, 10)).await.unwrap();
+    store.begin("a", &run(2, 200)).await.unwrap();
+    store.end("a", 1, Some(&end(10, "late"))).await.unwrap();
+    let found = state(&*store, "a").await;
+    assert_eq!((found.running, found.last), (Some(run(2, 200)), None));
+    store.end("a", 2, Some(&end(200, "done"))).await.unwrap();
+    store.end("a", 2, Some(&end(200, "twice"))).await.unwrap();
+    let found = state(&*store, "a").await;
+    assert_eq!((found.running, found.last), (None, Some(end(200, "done"))));
+}
+
+/// As if it had not begun.
+pub async fn a_run_that_was_cut_off_leaves_the_job_free_and_what_it_did_before(
+    store: Arc<dyn JobStore>,
+) {
+    store.begin("a", &run(1, 10)).await.unwrap();
+    store.end("a", 1, Some(&end(10, "done"))).await.unwrap();
+    store.begin("a", &run(2, 20)).await.unwrap();
+    store.end("a", 2, None).await.unwrap();
+    let found = state(&*store, "a").await;
+    assert_eq!((found.running, found.last), (None, Some(end(10, "done"))));
+}
+
+/// Whatever the order in which they come.
+pub async fn of_many_that_begin_at_once_one_runs(store: Arc<dyn JobStore>) {
+    let begin = |token| {
+        let store = store.clone();
+        tokio::spawn(async move { store.begin("a", &run(token, 10)).await.unwrap() })
+    };
+    let begun: Vec<_> = (1..=16).map(begin).collect();
+    let mut free = 0;
+    for task in begun {
+        free += usize::from(task.await.unwrap().is_none());
+    }
+    assert_eq!(free, 1);
+}

@@ -1,0 +1,147 @@
+//! What every profile store promises, one function a sentence. [`profile_contract!`](crate::profile_contract) makes
+//! tests of them all for one implementation.
+
+use std::sync::Arc;
+
+use skytide_core::id::Did;
+use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, Told};
+use skytide_core::time::Timestamp;
+
+/// Makes one test of each sentence, for the stores that `$make` makes: an async function that answers
+/// `(Arc<dyn ProfileStore>, whatever must outlive it)`, each time another, empty store.
+#[macro_export]
+macro_rules! profile_contract {
+    ($make:path) => {
+        $crate::profile_contract! {
+            @sentences $make:
+            profiles_answer_to_the_accounts_in_their_order,
+            the_last_profile_of_an_account_counts,
+            the_oldest_are_removed_first_and_no_more_than_asked,
+            an_account_that_was_fetched_again_is_as_old_as_its_newest,
+            what_is_removed_is_gone_and_the_rest_stays,
+        }
+    };
+    (@sentences $make:path: $($sentence:ident,)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $sentence() {
+            let (store, _kept) = $make().await;
+            $crate::contract_profiles::$sentence(store).await;
+        }
+    )*};
+}
+
+fn did(number: u64) -> Did {
+    match number % 3 {
+        0 => format!("did:web:n{number}.example.com"),
+        _ => format!("did:plc:{number:a>24}").replace(['0', '1', '8', '9'], "z"),
+    }
+    .parse()
+    .unwrap()
+}
+
+fn profile(number: u64, fetched: u64) -> StoredProfile {
+    let known = number % 2 == 0;
+    StoredProfile {
+        did: did(number),
+        fetched: Timestamp(fetched),
+        told: Told {
+            handle: known.then(|| format!("n{number}.test").into()),
+            display_name: Some("\"Ä\\ 🌊\n".into()),
+            avatar: None,
+        },
+        profile: known.then(|| Profile {
+            handle: format!("n{number}.test").into(),
+            name: Some(format!("At {fetched}").into()),
+            avatar: Some("https://cdn.example.com/a@jpeg".into()),
+        }),
+    }
+}
+
+async fn fetched(store: &dyn ProfileStore, dids: &[Did]) -> Vec<Option<u64>> {
+    let found = store.get(dids).await.unwrap();
+    found
+        .iter()
+        .map(|it| Some(it.as_ref()?.fetched.0))
+        .collect()
+}
+
+/// Known and unknown accounts, and those of which nothing is kept.
+pub async fn profiles_answer_to_the_accounts_in_their_order(store: Arc<dyn ProfileStore>) {
+    let dids = [5, 3, 9, 4, 5].map(did);
+    assert_eq!(
+        store.get(&dids).await.unwrap(),
+        [None, None, None, None, None]
+    );
+    assert_eq!(store.get(&[]).await.unwrap(), []);
+    store.put(&[]).await.unwrap();
+    store
+        .put(&[profile(3, 10), profile(4, 11), profile(5, 12)])
+        .await
+        .unwrap();
+    let expected = [
+        Some(profile(5, 12)),
+        Some(profile(3, 10)),
+        None,
+        Some(profile(4, 11)),
+        Some(profile(5, 12)),
+    ];
+    assert_eq!(store.get(&dids).await.unwrap(), expected);
+}
+
+/// Of one call and of several.
+pub async fn the_last_profile_of_an_account_counts(store: Arc<dyn ProfileStore>) {
+    store.put(&[profile(2, 30), profile(2, 10)]).await.unwrap();
+    assert_eq!(store.get(&[did(2)]).await.unwrap(), [Some(profile(2, 10))]);
+    let unknown = StoredProfile {
+        profile: None,
+        ..profile(2, 20)
+    };
+    store.put(std::slice::from_ref(&unknown)).await.unwrap();
+    assert_eq!(store.get(&[did(2)]).await.unwrap(), [Some(unknown)]);
+}
+
+/// What was fetched at the moment itself stays.
+pub async fn the_oldest_are_removed_first_and_no_more_than_asked(store: Arc<dyn ProfileStore>) {
+    let ages = [(1, 400), (2, 100), (3, 300), (4, 200), (5, 500)];
+    store
+        .put(&ages.map(|(number, at)| profile(number, at)))
+        .await
+        .unwrap();
+    let dids = [1, 2, 3, 4, 5].map(did);
+    let remove = async |time, limit| store.remove_before(Timestamp(time), limit).await.unwrap();
+    assert_eq!(remove(100, 9).await, 0);
+    assert_eq!(remove(500, 0).await, 0);
+    assert_eq!(remove(500, 2).await, 2);
+    let left = [Some(400), None, Some(300), None, Some(500)];
+    assert_eq!(fetched(&*store, &dids).await, left);
+    assert_eq!(remove(500, 9).await, 2);
+    let left = [None, None, None, None, Some(500)];
+    assert_eq!(fetched(&*store, &dids).await, left);
+}
+
+/// Its former age is forgotten.
+pub async fn an_account_that_was_fetched_again_is_as_old_as_its_newest(
+    store: Arc<dyn ProfileStore>,
+) {
+    store
+        .put(&[profile(1, 100), profile(2, 100)])
+        .await
+        .unwrap();
+    store.put(&[profile(1, 900)]).await.unwrap();
+    assert_eq!(store.remove_before(Timestamp(500), 9).await.unwrap(), 1);
+    assert_eq!(fetched(&*store, &[did(1), did(2)]).await, [Some(900), None]);
+}
+
+/// Its age with it.
+pub async fn what_is_removed_is_gone_and_the_rest_stays(store: Arc<dyn ProfileStore>) {
+    store
+        .put(&[profile(1, 100), profile(2, 100), profile(3, 100)])
+        .await
+        .unwrap();
+    store.remove(&[did(2), did(7), did(2)]).await.unwrap();
+    assert_eq!(
+        fetched(&*store, &[did(1), did(2), did(3)]).await,
+        [Some(100), None, Some(100)]
+    );
+    assert_eq!(store.remove_before(Timestamp(101), 9).await.unwrap(), 2);
+}
