@@ -14,10 +14,10 @@ mod environment;
 mod firehose;
 mod indexer;
 mod mongo;
+mod nats;
 mod process;
 mod reference;
 mod scheduler;
-mod servers;
 mod store;
 mod values;
 
@@ -26,10 +26,10 @@ pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check, nearest}
 pub use firehose::{CollectionFilter, Firehose, Start, Verify};
 pub use indexer::{AccountPolicy, Indexer};
 pub use mongo::{DatabaseName, Mongo, WriteConcern};
+pub use nats::{Compression, Nats, StreamName};
 pub use process::{LogFormat, Process};
 pub use reference::{OptionDoc, Setting, in_force, markdown, options};
 pub use scheduler::Scheduler;
-pub use servers::Nats;
 pub use store::Store;
 pub use values::{Between, ByteSize, Endpoint, Span, ValueError, between, masked};
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide::job_status::JobFile;
+use skytide::nats::NatsLog;
 use skytide::profiles::EmbeddedProfiles;
 use skytide::snapshots::SnapshotDir;
+use skytide_core::config::ByteSize;
 use skytide_core::memory::{MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore};
 use skytide_core::port::job::JobStore;
 use skytide_core::port::log::Log;
@@ -40,6 +42,19 @@ mod embedded_log {
     }
 
     skytide_tests::log_contract!(make);
+}
+
+mod nats_log {
+    use super::*;
+
+    async fn make() -> Option<(Arc<dyn Log>, ())> {
+        let mut config = crate::nats::own_stream()?;
+        config.bytes_max = ByteSize(BYTES_MAX);
+        let log = NatsLog::connect(&config).await.unwrap();
+        Some((Arc::new(log), ()))
+    }
+
+    skytide_tests::log_contract!(make, where available);
 }
 
 mod memory_store {

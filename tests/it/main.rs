@@ -3,6 +3,7 @@
 mod contract;
 mod damage;
 mod ingest;
+mod nats;
 mod recount;
 mod servers;
 mod tidy;

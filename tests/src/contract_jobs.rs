@@ -117,7 +117,10 @@ pub async fn a_run_that_died_keeps_others_out_until_its_deadline(store: Arc<dyn 
 
 /// One that was given up must not end the one that took its place.
 pub async fn only_the_run_that_goes_on_can_end(store: Arc<dyn JobStore>) {
-    store.end("a", 9, Some(&end(0, "never began"))).await.unwrap();
+    store
+        .end("a", 9, Some(&end(0, "never began")))
+        .await
+        .unwrap();
     store.begin("a", &run(1, 10)).await.unwrap();
     store.begin("a", &run(2, 200)).await.unwrap();
     store.end("a", 1, Some(&end(10, "late"))).await.unwrap();

@@ -1,6 +1,6 @@
 //! Rows into the database: batches of one view, several of them under way.
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, TryStreamExt};
 use mongodb::bson::raw::{CStr, cstr};
 use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc};
 use skytide_core::id::Epoch;

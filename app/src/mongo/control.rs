@@ -24,7 +24,7 @@ pub struct ControlRecord {
     documents: Collection<ControlDocument>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ControlDocument {
     format: i32,
     term: i64,
@@ -32,7 +32,7 @@ struct ControlDocument {
     intent: Option<i64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct CommittedDocument {
     epoch: i64,
     time: DateTime,
@@ -43,7 +43,7 @@ struct CommittedDocument {
     views: Vec<SumDocument>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct SumDocument {
     view: String,
     rows: i64,

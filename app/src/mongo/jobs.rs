@@ -21,7 +21,7 @@ pub struct MongoJobs {
     documents: Collection<JobDocument>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct JobDocument {
     #[serde(rename = "_id")]
     name: String,
@@ -30,14 +30,14 @@ struct JobDocument {
     last: Option<EndDocument>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct PlanDocument {
     cron: String,
     zone: String,
     due: Option<DateTime>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct RunningDocument {
     /// 16 digits, base 16.
     token: String,
@@ -45,7 +45,7 @@ struct RunningDocument {
     deadline: DateTime,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct EndDocument {
     began: DateTime,
     ended: DateTime,

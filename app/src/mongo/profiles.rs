@@ -27,7 +27,7 @@ pub struct MongoProfiles {
     documents: Collection<ProfileDocument>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ProfileDocument {
     #[serde(rename = "_id")]
     did: String,
@@ -37,14 +37,14 @@ struct ProfileDocument {
     profile: Option<ShownDocument>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ToldDocument {
     handle: Option<String>,
     display_name: Option<String>,
     avatar: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ShownDocument {
     handle: String,
     name: Option<String>,

@@ -44,7 +44,7 @@ struct HeaderDocument {
     attempt: ObjectId,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct SnapshotListDocument {
     time: DateTime,
     attempt: ObjectId,

@@ -32,7 +32,7 @@ impl Mongo {
 
     /// A server of one's own; `None` if the program is not installed.
     pub fn start() -> Option<Self> {
-        Self::launch(|port, folder| arguments(port, folder))
+        Self::launch(arguments)
     }
 
     /// Three servers that are one replica set; `None` if the program is not installed.

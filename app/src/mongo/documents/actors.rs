@@ -13,7 +13,7 @@ use super::{Columns, Count, date, moment};
 const DAY_MS: i64 = 86_400_000;
 
 /// Counts of an account.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ActorDocument {
     did: String,
     followers: Count,
@@ -75,7 +75,7 @@ impl Columns for ActorDocument {
 }
 
 /// What an account did to another one on a day.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct InteractionDocument {
     author: String,
     /// Its midnight, UTC.
@@ -117,7 +117,7 @@ impl Columns for InteractionDocument {
 }
 
 /// What is known of an account; `null` is unknown.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct AccountDocument {
     did: String,
     handle: Option<String>,
@@ -170,7 +170,7 @@ impl Columns for AccountDocument {
 }
 
 /// An account that claimed a handle.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct HandleDocument {
     handle: String,
     did: String,

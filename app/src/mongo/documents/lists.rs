@@ -6,7 +6,7 @@ use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
 use super::{Columns, Count};
 
 /// A top list, best first.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ListDocument {
     /// `1h`, `24h`, `7d`, `all`.
     window: String,
@@ -15,7 +15,7 @@ pub struct ListDocument {
     entries: Vec<Entry>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     key: String,
     value: Count,

@@ -8,7 +8,7 @@ use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span};
 use super::{Columns, Count, date};
 
 /// Operations on a collection.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ActivityDocument {
     /// `all`, `hour`, `minute`.
     span: String,
@@ -62,7 +62,7 @@ impl Columns for ActivityDocument {
 }
 
 /// A counter.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct CounterDocument {
     name: String,
     value: Count,

@@ -7,7 +7,7 @@ use skytide_core::view::{PostRow, PostState};
 use super::{Columns, Count};
 
 /// Tallies of a post.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct PostDocument {
     uri: String,
     likes: Count,

@@ -6,7 +6,7 @@ use skytide_core::view::{TrendKey, TrendRow};
 use super::{Columns, Count};
 
 /// Posts that hold a tag, domain, link, mention or language, and their authors.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct TrendDocument {
     key: String,
     lang: String,
@@ -14,7 +14,7 @@ pub struct TrendDocument {
     authors: ByWindow,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct ByWindow {
     #[serde(rename = "1h")]
     hour: Count,
