@@ -127,7 +127,7 @@ pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<Ex
         services.until_one_ends().await?;
         return Ok(ExitCode::SUCCESS);
     };
-    let outcome = jobs.run_once(name).await;
+    let outcome = jobs.run_once(name, &stop).await;
     let outcome = outcome.map_err(|why| Failure::new(why.to_string()))?;
     match outcome.result {
         Ok(report) => say(&format!("{name}: {report}")),
@@ -201,8 +201,10 @@ fn jobs(config: &Config, data: &Data) -> Result<Arc<Scheduler>, Failure> {
     });
     let keep: Arc<dyn Job> = Arc::new(Retention {
         clock: clock.clone(),
-        store,
-        keep: options.snapshot_retention.0,
+        snapshots: store,
+        keep_snapshots: options.snapshot_retention.0,
+        profiles: Arc::new(skytide_core::memory::MemoryProfiles::default()),
+        keep_profiles: options.snapshot_retention.0,
     });
     let jobs = vec![
         (
@@ -214,7 +216,15 @@ fn jobs(config: &Config, data: &Data) -> Result<Arc<Scheduler>, Failure> {
             due("SCHEDULER_RETENTION_CRON", &options.retention_cron)?,
         ),
     ];
-    Ok(Arc::new(Scheduler::new(clock, jobs)))
+    Ok(Arc::new(Scheduler::new(
+        clock,
+        Arc::new(skytide_core::memory::MemoryJobs::default()),
+        skytide_scheduler::Options {
+            run_max: std::time::Duration::from_secs(600),
+            seed: 1,
+        },
+        jobs,
+    )))
 }
 
 /// What the services of a process share.
