@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod deploy;
 mod ingest;
+mod mongo;
 mod nats;
 mod recount;
 mod servers;
