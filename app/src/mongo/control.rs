@@ -1,11 +1,13 @@
 //! The control record: `{term, committed, intent}`, one document, changed only by comparing and setting.
 
+use std::collections::BTreeMap;
+
 use mongodb::Collection;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::{Epoch, Seq};
-use skytide_core::port::store::{Committed, Control, StoreError, Sum, Term};
+use skytide_core::port::store::{Committed, Control, Recipe, StoreError, Sum, Term};
 use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
@@ -41,6 +43,16 @@ struct CommittedDocument {
     log_id: String,
     log_seq: i64,
     views: Vec<SumDocument>,
+    /// 16 digits, base 16.
+    tick_hash: Option<String>,
+    recipe: Option<RecipeDocument>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RecipeDocument {
+    account_policy: String,
+    interactions_days: Option<i64>,
+    versions: BTreeMap<String, i64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -182,6 +194,8 @@ impl CommittedDocument {
             log_id: format!("{:016x}", committed.log_id),
             log_seq: number(committed.log_seq.0)?,
             views: committed.sums.iter().map(sum).collect(),
+            tick_hash: committed.tick_hash.map(|hash| format!("{hash:016x}")),
+            recipe: committed.recipe.as_ref().map(RecipeDocument::of),
         })
     }
 
@@ -199,6 +213,44 @@ impl CommittedDocument {
             log_id: u64::from_str_radix(&self.log_id, 16).ok()?,
             log_seq: Seq(self.log_seq.try_into().ok()?),
             sums: self.views.into_iter().map(sum).collect::<Option<_>>()?,
+            tick_hash: match self.tick_hash {
+                Some(hash) => Some(u64::from_str_radix(&hash, 16).ok()?),
+                None => None,
+            },
+            recipe: match self.recipe {
+                Some(recipe) => Some(recipe.recipe()?),
+                None => None,
+            },
+        })
+    }
+}
+
+impl RecipeDocument {
+    fn of(recipe: &Recipe) -> Self {
+        let version =
+            |(view, version): (&ViewId, &u32)| (view.name().to_owned(), i64::from(*version));
+        Self {
+            account_policy: recipe.account_policy.to_string(),
+            interactions_days: recipe.interactions_days.map(i64::from),
+            versions: recipe.views.iter().map(version).collect(),
+        }
+    }
+
+    fn recipe(self) -> Option<Recipe> {
+        let version = |(name, version): (String, i64)| {
+            Some((ViewId::from_name(&name)?, u32::try_from(version).ok()?))
+        };
+        Some(Recipe {
+            account_policy: self.account_policy.into(),
+            interactions_days: match self.interactions_days {
+                Some(days) => Some(u32::try_from(days).ok()?),
+                None => None,
+            },
+            views: self
+                .versions
+                .into_iter()
+                .map(version)
+                .collect::<Option<_>>()?,
         })
     }
 }
