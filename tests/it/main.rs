@@ -3,6 +3,7 @@
 mod contract;
 mod damage;
 mod ingest;
+mod mongo;
 mod nats;
 mod recount;
 mod servers;

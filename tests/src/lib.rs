@@ -7,6 +7,7 @@ pub mod contract_profiles;
 pub mod contract_snapshots;
 pub mod contract_store;
 pub mod copies;
+pub mod made;
 pub mod model;
 pub mod relay;
 pub mod servers;

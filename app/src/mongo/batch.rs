@@ -179,7 +179,7 @@ fn check(answer: &Document) -> Result<(), Refusal> {
     let errors = answer.get_array("writeErrors").ok();
     let first = errors.and_then(|errors| errors.first()?.as_document());
     if let Some(error) = first {
-        if error.get_i32("code") == Ok(DUPLICATE_KEY) {
+        if error.get_i32("code").is_ok_and(|it| it == DUPLICATE_KEY) {
             return Err(Refusal::Late);
         }
         let why = error.get_str("errmsg").unwrap_or("a statement failed");

@@ -50,7 +50,7 @@ impl Connection {
 
         let majority = options.write_concern == config::WriteConcern::Majority;
         let mut settings = DatabaseOptions::default();
-        let mut concern = WriteConcern::from(1);
+        let mut concern = WriteConcern::nodes(1);
         let mut w = doc! { "w": 1 };
         let mut read = ReadConcern::local();
         if majority && replicated {
@@ -147,7 +147,7 @@ async fn look_at_server(client: &Client, operation_max: Duration) -> Result<bool
         // The name of the command in servers before 4.4.2.
         Err(_) => ask(doc! { "isMaster": 1 }).await?,
     };
-    Ok(hello.contains_key("setName") || hello.get_str("msg") == Ok("isdbgrid"))
+    Ok(hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|it| it == "isdbgrid"))
 }
 
 /// What the client says of an address, unless it repeats something secret of it.

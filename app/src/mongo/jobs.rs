@@ -126,15 +126,18 @@ impl JobStore for MongoJobs {
         }
     }
 
-    async fn end(&self, name: &str, run: u64, ended: &RunEnd) -> Result<(), JobError> {
-        let last = EndDocument {
-            began: as_date(ended.began)?,
-            ended: as_date(ended.ended)?,
-            ok: ended.ok,
-            report: ended.report.clone(),
-        };
+    async fn end(&self, name: &str, run: u64, ended: Option<&RunEnd>) -> Result<(), JobError> {
+        let mut change = doc! { "$unset": { "running": "" } };
+        if let Some(ended) = ended {
+            let last = EndDocument {
+                began: as_date(ended.began)?,
+                ended: as_date(ended.ended)?,
+                ok: ended.ok,
+                report: ended.report.clone(),
+            };
+            change.insert("$set", doc! { "last": document(&last)? });
+        }
         let ours = doc! { "_id": name, "running.token": token(run) };
-        let change = doc! { "$set": { "last": document(&last)? }, "$unset": { "running": "" } };
         let done = self.documents.update_one(ours, change);
         self.within("write", done).await.map(drop)
     }

@@ -4,6 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::Resettable;
+use clap::{Args, FromArgMatches};
+
 use super::{Endpoint, Span, ValueError, between};
 
 const SECOND: Span = Span(Duration::from_secs(1));
@@ -21,8 +24,7 @@ pub struct Mongo {
         env = "MONGODB_URI",
         hide_env_values = true
     )]
-    #[arg(value_name = "URL")]
-    #[arg(value_parser = |text: &str| Endpoint::parse(text, &["mongodb", "mongodb+srv"]))]
+    #[arg(value_name = "URL", value_parser = address)]
     pub uri: Option<Endpoint>,
 
     /// The database; made when it is not there. Two networks or policies need two of them.
@@ -88,6 +90,26 @@ pub struct Mongo {
     )]
     #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=MINUTES_5))]
     pub lease_ttl: Span,
+}
+
+impl Mongo {
+    /// The defaults, with the views at this address.
+    ///
+    /// # Errors
+    /// It is no address of a MongoDB.
+    pub fn at(uri: &str) -> Result<Self, ValueError> {
+        let uri = Some(address(uri)?);
+        let command = Self::augment_args(clap::Command::new("mongo"));
+        let command = command.mut_args(|arg| arg.env(Resettable::Reset));
+        let matches = command.try_get_matches_from(["mongo"]);
+        let defaults = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        let defaults = defaults.map_err(|why| ValueError(why.to_string()))?;
+        Ok(Self { uri, ..defaults })
+    }
+}
+
+fn address(text: &str) -> Result<Endpoint, ValueError> {
+    Endpoint::parse(text, &["mongodb", "mongodb+srv"])
 }
 
 /// How many members of a replica set have a write before it counts
