@@ -16,7 +16,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use skytide_core::id::Epoch;
+use skytide_core::id::{Did, Epoch};
+use skytide_core::port::profile::{ProfileStore, StoredProfile};
 use skytide_core::port::store::{Committed, Range, ViewReader};
 use skytide_core::view::{Key, StoredRow, ViewId, ViewKey, decode_row};
 
@@ -103,7 +104,7 @@ pub(crate) async fn consistent<Q: Query>(
 }
 
 impl Meta {
-    fn new(state: &ApiState, committed: &Committed, consistent: bool) -> Self {
+    pub(crate) fn new(state: &ApiState, committed: &Committed, consistent: bool) -> Self {
         Self {
             epoch: committed.epoch,
             as_of: committed.time.rfc3339(),
@@ -129,15 +130,17 @@ fn cache_headers(committed: &Committed) -> [(header::HeaderName, HeaderValue); 2
 /// Typed rows, which watch whether they are all of one commit.
 pub(crate) struct Rows<'a> {
     reader: &'a dyn ViewReader,
+    kept: &'a dyn ProfileStore,
     pub(crate) committed: &'a Committed,
     newer: AtomicBool,
     missing: AtomicBool,
 }
 
 impl<'a> Rows<'a> {
-    fn new(state: &'a ApiState, committed: &'a Committed) -> Self {
+    pub(crate) fn new(state: &'a ApiState, committed: &'a Committed) -> Self {
         Self {
             reader: &*state.reader,
+            kept: &*state.profiles,
             committed,
             newer: AtomicBool::new(false),
             missing: AtomicBool::new(false),
@@ -188,6 +191,15 @@ impl<'a> Rows<'a> {
         rows.iter()
             .map(|row| Ok((row.key.decode()?, self.columns(row)?)))
             .collect()
+    }
+
+    /// What is kept of the profiles of `dids`, in the same order; nothing if they cannot be read.
+    pub(crate) async fn profiles(&self, dids: &[Did]) -> Vec<Option<StoredProfile>> {
+        self.kept.get(dids).await.unwrap_or_else(|error| {
+            let error = &error as &(dyn std::error::Error + 'static);
+            tracing::warn!(error, "profiles not readable");
+            vec![None; dids.len()]
+        })
     }
 
     fn columns<R: DeserializeOwned>(&self, row: &StoredRow) -> Result<R, Problem> {

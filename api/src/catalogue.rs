@@ -102,6 +102,11 @@ pub(crate) const TRENDS: Route = Route {
             "",
             "The `cursor` of the page before; it carries all other parameters",
         ),
+        query(
+            "as_of",
+            "now",
+            "A moment as `2026-07-04T14:00:00Z`: the list of the newest snapshot that is not later",
+        ),
     ],
     media: JSON,
     schema: "Trends",
@@ -209,6 +214,31 @@ pub(crate) const VIEWS_ROUTE: Route = Route {
     problems: &[503],
 };
 
+/// The snapshots there are.
+pub(crate) const SNAPSHOTS: Route = Route {
+    path: "/v1/snapshots",
+    id: "snapshots",
+    summary: "The moments of which all lists are kept, newest first: values of `as_of`",
+    params: &[
+        query("limit", "100", "Moments at most, 1 to 1000"),
+        query("cursor", "", "The `cursor` of the page before"),
+    ],
+    media: JSON,
+    schema: "Snapshots",
+    problems: &[400, 503],
+};
+
+/// What the jobs do.
+pub(crate) const JOBS: Route = Route {
+    path: "/v1/jobs",
+    id: "jobs",
+    summary: "The periodic jobs: when each is due, whether it runs, what it did last",
+    params: &[],
+    media: JSON,
+    schema: "Jobs",
+    problems: &[400, 503],
+};
+
 /// Pushes.
 pub(crate) const STREAM: Route = Route {
     path: "/v1/stream",
@@ -285,6 +315,8 @@ pub(crate) const ROUTES: &[&Route] = &[
     &INTERACTIONS,
     &NETWORK,
     &VIEWS_ROUTE,
+    &SNAPSHOTS,
+    &JOBS,
     &STREAM,
     &HEALTHZ,
     &READYZ,

@@ -1,4 +1,5 @@
-//! Views over HTTP: JSON, server-sent events, metrics and the start page. It reads committed rows and nothing else.
+//! Views over HTTP: JSON, server-sent events, metrics and the start page. It reads committed rows and, beside them,
+//! what the jobs keep: snapshots, profiles, their own state.
 //!
 //! ```text
 //! request ─▶ edge ─▶ params ─▶ routes::* ─▶ answer ─▶ ViewReader
@@ -9,6 +10,7 @@
 //! [`router`] is the whole app and needs no socket; [`run`] puts it on one. Routes and parameters stand in one table
 //! (`catalogue`), from which requests are checked and `openapi.json` is written. `docs/api.md` is for its users.
 
+mod account;
 mod answer;
 mod catalogue;
 mod edge;
@@ -34,7 +36,8 @@ use axum::routing::get;
 /// The whole app.
 pub fn router(state: ApiState) -> Router {
     use routes::{
-        actors, health, interactions, network, posts, start, stream, trend, trends, views,
+        actors, health, interactions, jobs, network, posts, snapshots, start, stream, trend,
+        trends, views,
     };
 
     Router::new()
@@ -45,6 +48,8 @@ pub fn router(state: ApiState) -> Router {
         .route(catalogue::INTERACTIONS.path, get(interactions::show))
         .route(catalogue::NETWORK.path, get(network::show))
         .route(catalogue::VIEWS_ROUTE.path, get(views::show))
+        .route(catalogue::SNAPSHOTS.path, get(snapshots::show))
+        .route(catalogue::JOBS.path, get(jobs::show))
         .route(catalogue::STREAM.path, get(stream::show))
         .route(catalogue::HEALTHZ.path, get(health::alive))
         .route(catalogue::READYZ.path, get(health::ready))

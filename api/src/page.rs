@@ -21,6 +21,9 @@ pub(crate) struct Cursor {
     pub(crate) lang: String,
     pub(crate) measure: String,
     pub(crate) limit: usize,
+    /// The moment of the snapshot of which it is a page, in ms; of a list of now there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) as_of: Option<u64>,
     /// The last entry's value, and its key.
     pub(crate) after: Position,
 }
@@ -50,6 +53,7 @@ impl Cursor {
             lang,
             measure,
             limit,
+            as_of: None,
             after,
         }
     }

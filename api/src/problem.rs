@@ -8,6 +8,8 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use skytide_core::port::job::JobError;
+use skytide_core::port::snapshot::SnapshotError;
 use skytide_core::port::store::StoreError;
 use skytide_core::view::RowError;
 
@@ -108,6 +110,12 @@ impl Problem {
         Self::logged(StatusCode::INTERNAL_SERVER_ERROR, "internal", error)
     }
 
+    /// A store cannot be read now.
+    fn unreadable(error: &(dyn Error + 'static)) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::logged(status, "store_unavailable", error).retry_soon()
+    }
+
     fn logged(status: StatusCode, code: &'static str, error: &(dyn Error + 'static)) -> Self {
         let request = FAILURES.fetch_add(1, Ordering::Relaxed);
         tracing::error!(request, code, error, "request failed");
@@ -140,11 +148,26 @@ fn cut(text: &str) -> String {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Failed { .. } => {
-                Self::logged(StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", &error)
-                    .retry_soon()
-            }
+            StoreError::Failed { .. } => Self::unreadable(&error),
             _ => Self::internal(&error),
+        }
+    }
+}
+
+impl From<SnapshotError> for Problem {
+    fn from(error: SnapshotError) -> Self {
+        match error {
+            SnapshotError::Failed { .. } => Self::unreadable(&error),
+            SnapshotError::Damaged(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<JobError> for Problem {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::Failed { .. } => Self::unreadable(&error),
+            JobError::Damaged(_) => Self::internal(&error),
         }
     }
 }

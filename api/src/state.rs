@@ -4,12 +4,17 @@ use std::sync::{Arc, Mutex};
 
 use prometheus_client::registry::Registry;
 use serde::Serialize;
+use skytide_core::memory::{MemoryJobs, MemoryProfiles, MemorySnapshots};
 use skytide_core::port::clock::Clock;
+use skytide_core::port::job::JobStore;
+use skytide_core::port::profile::ProfileStore;
+use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::{Committed, Control, ViewReader};
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::problem::Problem;
+use crate::routes::past::Past;
 use crate::routes::stream::Streams;
 use crate::server::Limits;
 
@@ -24,6 +29,10 @@ pub struct ApiState {
     pub(crate) limits: Limits,
     pub(crate) streams: Arc<Streams>,
     pub(crate) commits_atomic: bool,
+    pub(crate) snapshots: Arc<dyn SnapshotStore>,
+    pub(crate) past: Arc<Past>,
+    pub(crate) profiles: Arc<dyn ProfileStore>,
+    pub(crate) jobs: Arc<dyn JobStore>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -45,6 +54,10 @@ impl ApiState {
             limits: Limits::default(),
             streams: Arc::default(),
             commits_atomic: false,
+            snapshots: Arc::new(MemorySnapshots::default()),
+            past: Arc::default(),
+            profiles: Arc::new(MemoryProfiles::default()),
+            jobs: Arc::new(MemoryJobs::default()),
             stop: CancellationToken::new(),
         }
     }
@@ -68,6 +81,27 @@ impl ApiState {
     #[must_use]
     pub fn with_atomic_commits(mut self) -> Self {
         self.commits_atomic = true;
+        self
+    }
+
+    /// Answers questions about the past from these snapshots; without them there is no past.
+    #[must_use]
+    pub fn with_snapshots(mut self, snapshots: Arc<dyn SnapshotStore>) -> Self {
+        self.snapshots = snapshots;
+        self
+    }
+
+    /// Shows these profiles with accounts; without them what the stream tells.
+    #[must_use]
+    pub fn with_profiles(mut self, profiles: Arc<dyn ProfileStore>) -> Self {
+        self.profiles = profiles;
+        self
+    }
+
+    /// Tells in `/v1/jobs` what the jobs do; without them there are none.
+    #[must_use]
+    pub fn with_jobs(mut self, jobs: Arc<dyn JobStore>) -> Self {
+        self.jobs = jobs;
         self
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use skytide_core::id::{Collection, Did, PostKey, Rkey};
 use skytide_core::port::store::{Order, Range};
 use skytide_core::time::Timestamp;
-use skytide_core::view::{AccountRow, HandleKey, HandleRow, ViewId, ViewKey};
+use skytide_core::view::{HandleKey, HandleRow, ViewId, ViewKey};
 
 use crate::answer::Rows;
 use crate::problem::Problem;
@@ -150,39 +150,6 @@ pub(crate) fn post_url(post: &PostKey) -> String {
         post.did(),
         post.rkey()
     )
-}
-
-/// An account as lists show it. Names are what the account says of itself.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct Account {
-    pub(crate) did: String,
-    pub(crate) handle: Option<Box<str>>,
-    pub(crate) display_name: Option<Box<str>>,
-    /// `null`: no event told.
-    pub(crate) active: Option<bool>,
-}
-
-impl Account {
-    pub(crate) fn new(did: &Did, row: Option<AccountRow>) -> Self {
-        let active = row.as_ref().map(|row| row.active);
-        let row = row.unwrap_or_default();
-        Self {
-            did: did.to_string(),
-            handle: row.handle,
-            display_name: row.display_name,
-            active,
-        }
-    }
-}
-
-/// The accounts of `dids`, in their order.
-pub(crate) async fn accounts(rows: &Rows<'_>, dids: &[Did]) -> Result<Vec<Account>, Problem> {
-    let found: Vec<Option<AccountRow>> = rows.get(ViewId::Accounts, dids).await?;
-    Ok(dids
-        .iter()
-        .zip(found)
-        .map(|(did, row)| Account::new(did, row))
-        .collect())
 }
 
 /// A time, or `null` for the one before all.

@@ -53,6 +53,10 @@ pub struct Schedule {
     #[arg(long, value_name = "JOB")]
     pub run: Option<String>,
 
+    /// Print what each job did last and when it is due, and end.
+    #[arg(long, conflicts_with = "run")]
+    pub list: bool,
+
     /// The options.
     #[command(flatten)]
     pub config: Config,

@@ -18,6 +18,7 @@ pub mod failure;
 pub mod handover;
 pub mod health;
 pub mod job_status;
+pub mod jobs;
 pub mod mongo;
 pub mod nats;
 pub mod options;

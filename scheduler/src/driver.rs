@@ -144,7 +144,12 @@ impl Scheduler {
         name: &str,
         stop: &CancellationToken,
     ) -> Result<Outcome, UnknownJob> {
-        Ok(self.entry(name)?.run(&self.shared, stop).await)
+        let entry = self.entry(name)?;
+        let outcome = entry.run(&self.shared, stop).await;
+        entry
+            .plan(&self.shared, entry.schedule.next(self.shared.clock.now()))
+            .await;
+        Ok(outcome)
     }
 
     /// Runs the jobs until `stop`; first, once, those whose moment passed while nobody was there. A run that goes on

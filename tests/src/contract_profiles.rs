@@ -42,7 +42,7 @@ fn did(number: u64) -> Did {
 }
 
 fn profile(number: u64, fetched: u64) -> StoredProfile {
-    let known = number % 2 == 0;
+    let known = number.is_multiple_of(2);
     StoredProfile {
         did: did(number),
         fetched: Timestamp(fetched),

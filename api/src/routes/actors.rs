@@ -7,6 +7,7 @@ use axum::response::Response;
 use serde::Serialize;
 use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
+use crate::account;
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::ACTOR_ROUTE;
 use crate::params::{Params, decoded};
@@ -35,6 +36,7 @@ pub(crate) struct Profile {
     resolved: Option<Resolved>,
     /// What the account or its host says; `null`: no event told anything.
     account: Option<Known>,
+    profile: Option<account::Profile>,
     counts: Counts,
 }
 
@@ -84,6 +86,7 @@ impl Query for Actor {
             url: format!("https://bsky.app/profile/{did}"),
             did: did.to_string(),
             resolved,
+            profile: account::profile(rows, &did, account.as_ref()).await,
             account: account.map(Known::from),
             counts: counts.unwrap_or_default().into(),
         })

@@ -7,9 +7,10 @@ use skytide_core::id::{Did, PostKey};
 use skytide_core::view::{PostRow, RowError, ViewId};
 
 use super::lists::Keys;
+use crate::account::{Account, accounts};
 use crate::answer::Rows;
 use crate::problem::Problem;
-use crate::subject::{Account, accounts, post_url};
+use crate::subject::post_url;
 use crate::velocity::Covered;
 
 /// A page of a list, as JSON.
@@ -48,10 +49,11 @@ pub(crate) struct Entry {
     pub(crate) url: Option<String>,
 }
 
-/// Adds the posts and accounts that the keys name.
+/// Adds the accounts that the keys name, and to posts their tallies, which are of now, if `tallies` are wanted.
 pub(crate) async fn join(
     rows: &Rows<'_>,
     keys: Keys,
+    tallies: bool,
     entries: &mut [Entry],
 ) -> Result<(), Problem> {
     let dids: Vec<Did> = match keys {
@@ -59,10 +61,14 @@ pub(crate) async fn join(
         Keys::Accounts => keys_of(entries)?,
         Keys::Posts => {
             let posts: Vec<PostKey> = keys_of(entries)?;
-            let tallies: Vec<Option<PostRow>> = rows.get(ViewId::Posts, &posts).await?;
-            for ((entry, post), tally) in entries.iter_mut().zip(&posts).zip(tallies) {
-                entry.post = Some(tally.unwrap_or_default());
+            for (entry, post) in entries.iter_mut().zip(&posts) {
                 entry.url = Some(post_url(post));
+            }
+            if tallies {
+                let tallies: Vec<Option<PostRow>> = rows.get(ViewId::Posts, &posts).await?;
+                for (entry, tally) in entries.iter_mut().zip(tallies) {
+                    entry.post = Some(tally.unwrap_or_default());
+                }
             }
             posts.iter().map(PostKey::did).collect()
         }

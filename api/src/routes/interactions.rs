@@ -19,12 +19,13 @@ use skytide_core::port::store::{Order, Range};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey};
 
+use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::INTERACTIONS;
 use crate::params::{Params, decoded};
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::subject::{Account, Actor, Resolved, accounts};
+use crate::subject::{Actor, Resolved};
 
 /// Rows read for one answer.
 const ROWS_MAX: usize = 50_000;

@@ -8,12 +8,13 @@ use serde::Serialize;
 use skytide_core::id::PostKey;
 use skytide_core::view::{PostRow, ViewId};
 
+use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::POST;
 use crate::params::{Params, decoded};
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::subject::{Account, PostAddress, Resolved, accounts, post_url};
+use crate::subject::{PostAddress, Resolved, post_url};
 
 /// `GET /v1/posts/{uri}`
 pub(crate) async fn show(

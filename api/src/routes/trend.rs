@@ -10,12 +10,13 @@ use serde::Serialize;
 use skytide_core::port::store::{Order, Range};
 use skytide_core::view::{TrendKey, TrendRow, ViewId, ViewKey, Window};
 
+use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::TREND;
 use crate::params::{Params, decoded};
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::subject::{Account, Actor, Resolved, accounts};
+use crate::subject::{Actor, Resolved};
 use crate::velocity::{Coverage, Covered};
 
 /// Languages of one key that are looked at.

@@ -5,16 +5,19 @@
 //!                                                       └─ accounts                           (mentions, actors, blocks)
 //! ```
 //!
+//! With `as_of` the list is that of a snapshot ([`past`]).
+//!
 //! A list holds at most 100 entries; so `velocity` ranks among the 100 of highest count, and the answer says so.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
+use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, ViewId, Window};
 
 use super::entries::{Entry, Page, join};
 use super::lists::{ListView, VELOCITY};
+use super::past::{self, AsOf};
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::TRENDS;
 use crate::page::{Cursor, Position};
@@ -31,6 +34,8 @@ pub(crate) struct Trends {
     by_velocity: bool,
     limit: usize,
     after: Option<Position>,
+    /// `None`: as it is now.
+    pub(crate) as_of: Option<AsOf>,
 }
 
 /// `GET /v1/trends/{view}`
@@ -42,7 +47,11 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let view = ListView::named(&decoded(path)?)?;
     let params = Params::parse(query.as_deref(), &TRENDS)?;
-    answer(&state, &headers, Trends::parse(view, &params, 25)?).await
+    let question = Trends::parse(view, &params, 25)?;
+    match question.as_of {
+        None => answer(&state, &headers, question).await,
+        Some(as_of) => past::answer(&state, question, as_of).await,
+    }
 }
 
 impl Trends {
@@ -99,6 +108,7 @@ impl Trends {
             by_velocity,
             limit: params.number("limit", 1..=ListRow::LENGTH, limit)?,
             after: None,
+            as_of: AsOf::parse(params)?,
         })
     }
 
@@ -123,10 +133,12 @@ impl Trends {
             let detail = format!("the cursor belongs to /v1/trends/{}", cursor.view);
             return Err(Problem::parameter("cursor", "", detail));
         }
+        let as_of = AsOf::of_page(params, cursor.as_of)?;
         let question = Params::of(&carried.map(|(name, value)| (name, value.as_str())));
         let first = Self::first_page(view, &question, cursor.limit.clamp(1, ListRow::LENGTH))?;
         Self {
             after: Some(cursor.after),
+            as_of,
             ..first
         }
         .with_limit(params)
@@ -179,7 +191,9 @@ impl Trends {
             value: *value,
             key: entry.key.clone(),
         };
-        Cursor::new(question, self.limit, after).write()
+        let mut cursor = Cursor::new(question, self.limit, after);
+        cursor.as_of = self.as_of.map(|as_of| as_of.time.0);
+        cursor.write()
     }
 
     fn entry(&self, rows: &Rows<'_>, rank: usize, entry: ListEntry) -> Entry {
@@ -210,10 +224,19 @@ impl Query for Trends {
     type Data = Page;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Page, Problem> {
-        let list: ListRow = rows
-            .one(self.view.id, self.list.clone())
-            .await?
-            .unwrap_or_default();
+        let list: Option<ListRow> = rows.one(self.view.id, self.list.clone()).await?;
+        self.page(rows, list.unwrap_or_default()).await
+    }
+}
+
+impl Trends {
+    /// Which stored list is asked for.
+    pub(crate) fn list(&self) -> (ViewId, &ListKey) {
+        (self.view.id, &self.list)
+    }
+
+    /// The page of this list.
+    pub(crate) async fn page(&self, rows: &Rows<'_>, list: ListRow) -> Result<Page, Problem> {
         let ranked = self.ranked(rows, list);
         let ranked_among = ranked.len();
         let mut page: Vec<(usize, (f64, ListEntry))> = (1..)
@@ -235,7 +258,7 @@ impl Query for Trends {
             .into_iter()
             .map(|(rank, (_, entry))| self.entry(rows, rank, entry));
         let mut entries: Vec<Entry> = entries.collect();
-        join(rows, self.view.keys, &mut entries).await?;
+        join(rows, self.view.keys, self.as_of.is_none(), &mut entries).await?;
         Ok(Page {
             view: self.view.name,
             window: rows.coverage().of(self.list.window),

@@ -3,6 +3,7 @@
 import * as rows from "./rows.js";
 
 const NETWORK_PAUSE_MS = 5_000;
+const JOBS_PAUSE_MS = 15_000;
 const LISTS = { posts: rows.post, hashtags: rows.hashtag, links: rows.webLink, actors: rows.actor };
 
 const at = (id) => document.getElementById(id);
@@ -104,6 +105,20 @@ async function readNetwork() {
   setTimeout(readNetwork, NETWORK_PAUSE_MS);
 }
 
+/** A line that nobody needs: what fails here is left out. */
+async function readJobs() {
+  try {
+    const answer = await fetch("/v1/jobs");
+    const body = await answer.json();
+    const jobs = answer.ok ? body.jobs : [];
+    at("jobs").hidden = jobs.length === 0;
+    at("jobs").replaceChildren("Jobs:", ...jobs.map((item) => rows.job(item, Date.parse(body.now))));
+  } catch {
+    at("jobs").hidden = true;
+  }
+  setTimeout(readJobs, JOBS_PAUSE_MS);
+}
+
 function listen() {
   stream?.close();
   clearTimeout(lost);
@@ -141,4 +156,5 @@ choice.lang.addEventListener("change", choose);
 at("choice").addEventListener("submit", (event) => event.preventDefault());
 listen();
 readNetwork();
+readJobs();
 setInterval(showAge, 1_000);

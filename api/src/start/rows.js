@@ -54,25 +54,47 @@ export function webLink(item, top) {
   return trend(item, top, shown);
 }
 
-function name(account) {
-  if (!account) return "unknown account";
-  const handle = account.handle ? `@${account.handle}` : account.did;
-  return account.display_name ? `${account.display_name} (${handle})` : handle;
+/** What an account is called and how it is found: its profile, else its DID. */
+function names(account) {
+  const profile = account?.profile;
+  const handle = profile?.handle ? `@${profile.handle}` : account?.did ?? "unknown account";
+  return { name: profile?.name || handle, handle };
 }
 
+/** A letter in place of the picture: pictures are elsewhere, and this page loads nothing from elsewhere. */
+function badge(account) {
+  const { name } = names(account);
+  const letter = account?.profile ? [...name.replace(/^@/, "")][0] ?? "?" : "?";
+  const made = element("span", "badge", letter.toUpperCase());
+  made.setAttribute("aria-hidden", "true");
+  const hue = [...(account?.did ?? "")].reduce((sum, letter) => (sum * 31 + letter.codePointAt(0)) % 360, 7);
+  made.style.setProperty("--hue", String(hue));
+  return made;
+}
+
+const profileUrl = (account) => `https://bsky.app/profile/${account?.did ?? ""}`;
+
 export function actor(item, top) {
-  const url = `https://bsky.app/profile/${item.key}`;
-  const what = element("span", "what", link(name(item.account), url), element("span", "more", item.key));
+  const { name, handle } = names(item.account);
+  const more = name === handle ? null : element("span", "more one-line", handle);
+  const text = element("span", "who", link(name, profileUrl(item.account)), more);
+  const what = element("span", "what with-badge", badge(item.account), text);
   return entry(item.rank, what, brief(item.value), item.value / top);
+}
+
+function byline(account) {
+  const { name, handle } = names(account);
+  const more = name === handle ? null : element("span", "quiet", ` ${handle}`);
+  return element("span", "one-line", link(name, profileUrl(account)), more);
 }
 
 export function post(item, top) {
   const tally = item.post;
   const parts = [["likes", tally.likes], ["reposts", tally.reposts], ["replies", tally.replies], ["quotes", tally.quotes]];
   const tallies = element("span", "more tallies", ...parts.map(([word, n]) => element("span", "", `${count(n)} ${word}`)));
-  const author = element("span", "one-line", name(item.account));
-  const uri = link(item.key, item.url);
-  const what = element("span", "what", author, element("span", "more", uri), tallies);
+  const uri = element("span", "more one-line", link(item.key, item.url));
+  const text = element("span", "who", byline(item.account), uri, tallies);
+  const what = element("span", "what with-badge", badge(item.account), text);
   return entry(item.rank, what, brief(item.value), item.value / top);
 }
 
@@ -96,6 +118,16 @@ export function collection(item, seconds) {
 export function part(item) {
   const made = element("li", item.ok ? "" : "bad", `${item.name}: ${item.detail}`);
   made.title = item.ok ? "working" : "not working";
+  return made;
+}
+
+/** One job in a few words; how it went in its title. */
+export function job(item, now) {
+  const ago = item.last ? Math.max(0, Math.round((now - Date.parse(item.last.ended)) / 1_000)) : null;
+  const when = ago === null ? "has not run" : ago < 120 ? `${ago} s ago` : ago < 7_200 ? `${Math.round(ago / 60)} min ago` : `${Math.round(ago / 3_600)} h ago`;
+  const state = item.running_since ? "runs" : item.last && !item.last.ok ? `failed ${when}` : when;
+  const made = element("span", item.last && !item.last.ok ? "bad" : "", `${item.name}: ${state}`);
+  made.title = `${item.last?.report ?? "no run has ended"}; due ${item.due ?? "never"}`;
   return made;
 }
 

@@ -118,6 +118,8 @@ async fn every_answer_is_as_its_schema_says() {
         ("Interactions", format!("/v1/actors/{ANA}/interactions")),
         ("Network", "/v1/network".to_owned()),
         ("Views", "/v1/views".to_owned()),
+        ("Snapshots", "/v1/snapshots".to_owned()),
+        ("Jobs", "/v1/jobs".to_owned()),
         ("Ready", "/readyz".to_owned()),
         ("Alive", "/healthz".to_owned()),
     ];

@@ -2,6 +2,7 @@
 //!
 //! - `lists`: trends, single keys, pages, velocity
 //! - `subjects`: posts, accounts, interactions
+//! - `past`, `jobs`, `profiles`: what the jobs keep
 //! - `network`: activity, the catalogue, health, metrics
 //! - `refusals`: slips of clients, limits, methods, CORS, caching
 //! - `failures`: what goes wrong on our side
@@ -13,8 +14,11 @@
 mod commits;
 mod described;
 mod failures;
+mod jobs;
 mod lists;
 mod network;
+mod past;
+mod profiles;
 mod refusals;
 mod schema;
 mod socket;

@@ -7,12 +7,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::registry::Registry;
 use skytide_api::{ApiState, ServeError, Server};
 use skytide_core::config::Config;
-use skytide_core::port::clock::Clock;
-use skytide_core::port::snapshot::SnapshotStore;
+use skytide_core::time::Timestamp;
 use skytide_dataflow as dataflow;
 use skytide_ingest::{self as ingest, Context, Progress, RelaySource, Source};
-use skytide_scheduler::jobs::{Retention, TakeSnapshot};
-use skytide_scheduler::{Job, Scheduler};
+use skytide_scheduler::Scheduler;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Schedule;
@@ -21,9 +19,9 @@ use crate::data::{Data, Use};
 use crate::failure::Failure;
 use crate::handover;
 use crate::health::UpHealth;
+use crate::jobs::{Kept, scheduler};
 use crate::options;
 use crate::services::Services;
-use crate::snapshots::SnapshotDir;
 use crate::terminal::say;
 
 /// All services in one process.
@@ -46,8 +44,9 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
     ));
     let heard = health.clone();
     let context = shared.context(&data, stop.clone(), move |it| heard.heard(it));
-    let state = shared.api_state(config, &data).with_health(health);
-    let jobs = jobs(config, &data)?;
+    let kept = Kept::open(&data)?;
+    let state = shared.api_state(config, &data, &kept).with_health(health);
+    let jobs = scheduler(config, data.store(), &kept)?;
 
     say(&format!("Skytide is up: http://{}/", server.address()));
     say(&format!(
@@ -105,21 +104,27 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
     let server = bind(config).await?;
     say(&format!("The API listens: http://{}/", server.address()));
-    let state = Shared::default().api_state(config, &data);
+    let kept = Kept::open(&data)?;
+    let state = Shared::default().api_state(config, &data, &kept);
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
     services.start("exports", exports(&data, stop.clone()));
     services.start("the API", server.run(state, stop));
     services.until_one_ends().await
 }
 
-/// The jobs, or one run of one of them.
+/// The jobs, or one run of one of them, or a word on each.
 ///
 /// # Errors
 /// The data folder cannot be used, there is no such job, or it failed.
 pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<ExitCode, Failure> {
     let config = &schedule.config;
     let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
-    let jobs = jobs(config, &data)?;
+    let kept = Kept::open(&data)?;
+    let jobs = scheduler(config, data.store(), &kept)?;
+    if schedule.list {
+        list(&jobs, &kept).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(name) = &schedule.run else {
         let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
         services.start("exports", exports(&data, stop.clone()));
@@ -127,13 +132,31 @@ pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<Ex
         services.until_one_ends().await?;
         return Ok(ExitCode::SUCCESS);
     };
-    let outcome = jobs.run_once(name).await;
+    let outcome = jobs.run_once(name, &stop).await;
     let outcome = outcome.map_err(|why| Failure::new(why.to_string()))?;
     match outcome.result {
         Ok(report) => say(&format!("{name}: {report}")),
         Err(why) => return Err(Failure::because(format!("job {name:?} failed"), why)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What each job did last and when it is due, a line each.
+async fn list(jobs: &Scheduler, kept: &Kept) -> Result<(), Failure> {
+    let states = kept.jobs.all().await;
+    let states = states.map_err(|why| Failure::because("the jobs cannot be listed", why))?;
+    for job in jobs.status() {
+        let due = job.due.map_or("never".to_owned(), Timestamp::rfc3339);
+        let last = states.iter().find(|state| state.name == job.name);
+        let last = last.and_then(|state| state.last.as_ref());
+        let last = last.map_or("never ran".to_owned(), |last| {
+            let ended = last.ended.rfc3339();
+            let how = if last.ok { "did" } else { "failed" };
+            format!("{how} at {ended}: {}", last.report)
+        });
+        say(&format!("{:<10} due {due}, {last}", job.name));
+    }
+    Ok(())
 }
 
 /// The relay that was configured; nobody has called it yet.
@@ -182,41 +205,6 @@ async fn bind(config: &Config) -> Result<Server, Failure> {
     })
 }
 
-fn jobs(config: &Config, data: &Data) -> Result<Arc<Scheduler>, Failure> {
-    let options = &config.scheduler;
-    let folder = data.dir.path().join("snapshots");
-    let snapshots = SnapshotDir::open(&folder)
-        .map_err(|why| Failure::because("the snapshots cannot be kept", why))?;
-    let store: Arc<dyn SnapshotStore> = Arc::new(snapshots);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let due = |name: &str, text: &str| {
-        skytide_scheduler::Schedule::parse(text, &options.time_zone).map_err(|why| {
-            let what = format!("{name} or SCHEDULER_TIME_ZONE is not right");
-            Failure::because(what, why)
-        })
-    };
-    let take: Arc<dyn Job> = Arc::new(TakeSnapshot {
-        reader: data.store(),
-        store: store.clone(),
-    });
-    let keep: Arc<dyn Job> = Arc::new(Retention {
-        clock: clock.clone(),
-        store,
-        keep: options.snapshot_retention.0,
-    });
-    let jobs = vec![
-        (
-            take,
-            due("SCHEDULER_SNAPSHOT_CRON", &options.snapshot_cron)?,
-        ),
-        (
-            keep,
-            due("SCHEDULER_RETENTION_CRON", &options.retention_cron)?,
-        ),
-    ];
-    Ok(Arc::new(Scheduler::new(clock, jobs)))
-}
-
 /// What the services of a process share.
 #[derive(Default)]
 struct Shared {
@@ -246,10 +234,13 @@ impl Shared {
     }
 
     /// The embedded store shows a commit wholly or not at all.
-    fn api_state(&self, config: &Config, data: &Data) -> ApiState {
+    fn api_state(&self, config: &Config, data: &Data, kept: &Kept) -> ApiState {
         let clock = Arc::new(SystemClock);
         ApiState::new(data.store(), clock, self.registry.clone())
             .with_limits(options::api_limits(config))
             .with_atomic_commits()
+            .with_snapshots(kept.snapshots.clone())
+            .with_profiles(kept.profiles.clone())
+            .with_jobs(kept.jobs.clone())
     }
 }

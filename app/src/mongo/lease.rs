@@ -94,7 +94,9 @@ impl Lease {
     pub async fn renew(&self) -> Result<bool, StoreError> {
         let asked = Instant::now();
         let ours = doc! { "_id": ID, "holder": self.holder };
-        let renewed = self.documents.update_one(ours, vec![doc! { "$set": self.renewed()? }]);
+        let renewed = self
+            .documents
+            .update_one(ours, vec![doc! { "$set": self.renewed()? }]);
         let renewed = self.connection.within("renew its lease", renewed).await?;
         let held = renewed.matched_count == 1;
         self.held_until(held.then_some(asked + self.ttl));

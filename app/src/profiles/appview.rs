@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Deserialize;
 use skytide_core::config::Endpoint;
@@ -102,7 +102,7 @@ impl AppView {
             }
             status => return Err(failed(format!("the server answers {status}"))),
         }
-        let form = headers.get(CONTENT_TYPE).map(|it| it.as_bytes());
+        let form = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         if !form.is_some_and(|it| it.starts_with(b"application/json")) {
             return Err(failed("the answer is no JSON"));
         }

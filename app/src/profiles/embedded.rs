@@ -69,7 +69,7 @@ impl EmbeddedProfiles {
 impl ProfileStore for EmbeddedProfiles {
     async fn get(&self, dids: &[Did]) -> Result<Vec<Option<StoredProfile>>, ProfileError> {
         let dids = dids.to_vec();
-        let get = |shared: &Shared| dids.iter().map(|did| shared.get(did)).collect();
+        let get = move |shared: &Shared| dids.iter().map(|did| shared.get(did)).collect();
         self.blocking(move |shared| get(shared)).await
     }
 

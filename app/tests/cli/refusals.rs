@@ -142,7 +142,7 @@ fn a_job_that_does_not_exist_and_a_wrong_zone_are_refused() {
     says(
         &place.run(&["schedule", "--run", "snap"]),
         1,
-        "there are: snapshot, retention",
+        "there are: profiles, retention, snapshot",
     );
     let zone = [
         "schedule",

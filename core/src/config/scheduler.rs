@@ -1,7 +1,13 @@
 //! Options of the jobs.
 
-use super::{Span, between};
+use super::{Endpoint, Span, between};
 use std::time::Duration;
+
+const SECOND: Span = Span(Duration::from_secs(1));
+const MINUTE: Span = Span(Duration::from_secs(60));
+const HOUR: Span = Span(Duration::from_secs(3_600));
+const DAY: Span = Span(Duration::from_secs(86_400));
+const YEAR: Span = Span(Duration::from_secs(365 * 86_400));
 
 /// When jobs run and what they keep.
 #[derive(Clone, Debug, clap::Args)]
@@ -25,7 +31,7 @@ pub struct Scheduler {
     #[arg(value_name = "CRON", default_value = "0 0 * * * *")]
     pub snapshot_cron: String,
 
-    /// When the `retention` job removes old snapshots: a cron expression with seconds, or `never`.
+    /// When the `retention` job removes old snapshots and profiles: a cron expression with seconds, or `never`.
     #[arg(
         id = "SCHEDULER_RETENTION_CRON",
         long = "scheduler-retention-cron",
@@ -41,8 +47,81 @@ pub struct Scheduler {
         env = "SCHEDULER_SNAPSHOT_RETENTION"
     )]
     #[arg(value_name = "TIME", default_value = "30d")]
-    #[arg(value_parser = between(
-        Span(Duration::from_secs(3_600))..=Span(Duration::from_secs(3_650 * 86_400)),
-    ))]
+    #[arg(value_parser = between(HOUR..=Span(YEAR.0.saturating_mul(10))))]
     pub snapshot_retention: Span,
+
+    /// When the `profiles` job fetches names and pictures of listed accounts: a cron expression with seconds, or
+    /// `never`: then nobody is asked.
+    #[arg(
+        id = "SCHEDULER_PROFILES_CRON",
+        long = "scheduler-profiles-cron",
+        env = "SCHEDULER_PROFILES_CRON"
+    )]
+    #[arg(value_name = "CRON", default_value = "*/30 * * * * *")]
+    pub profiles_cron: String,
+
+    /// The server that the `profiles` job asks (`app.bsky.actor.getProfiles`).
+    #[arg(
+        id = "SCHEDULER_PROFILES_URL",
+        long = "scheduler-profiles-url",
+        env = "SCHEDULER_PROFILES_URL",
+        hide_env_values = true
+    )]
+    #[arg(value_name = "URL", default_value = "https://public.api.bsky.app")]
+    #[arg(value_parser = |text: &str| Endpoint::parse(text, &["https", "http"]))]
+    pub profiles_url: Endpoint,
+
+    /// Age from which on a profile is fetched again, even if the stream told nothing new of its account.
+    #[arg(
+        id = "SCHEDULER_PROFILES_AGE_MAX",
+        long = "scheduler-profiles-age-max",
+        env = "SCHEDULER_PROFILES_AGE_MAX"
+    )]
+    #[arg(value_name = "TIME", default_value = "1d", value_parser = between(MINUTE..=YEAR))]
+    pub profiles_age_max: Span,
+
+    /// Age from which on an account that the server did not know is asked for again.
+    #[arg(
+        id = "SCHEDULER_PROFILES_UNKNOWN_AGE_MAX",
+        long = "scheduler-profiles-unknown-age-max",
+        env = "SCHEDULER_PROFILES_UNKNOWN_AGE_MAX"
+    )]
+    #[arg(value_name = "TIME", default_value = "1h", value_parser = between(MINUTE..=YEAR))]
+    pub profiles_unknown_age_max: Span,
+
+    /// Calls of one run of the `profiles` job, at most; each asks for up to 25 accounts.
+    #[arg(
+        id = "SCHEDULER_PROFILES_CALLS_MAX",
+        long = "scheduler-profiles-calls-max",
+        env = "SCHEDULER_PROFILES_CALLS_MAX"
+    )]
+    #[arg(value_name = "CALLS", default_value_t = 20, value_parser = between(1..=1_000_u32))]
+    pub profiles_calls_max: u32,
+
+    /// How long one call may take.
+    #[arg(
+        id = "SCHEDULER_PROFILES_TIMEOUT",
+        long = "scheduler-profiles-timeout",
+        env = "SCHEDULER_PROFILES_TIMEOUT"
+    )]
+    #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=MINUTE))]
+    pub profiles_timeout: Span,
+
+    /// How long a profile is kept after it was fetched, if its account is listed no more.
+    #[arg(
+        id = "SCHEDULER_PROFILES_RETENTION",
+        long = "scheduler-profiles-retention",
+        env = "SCHEDULER_PROFILES_RETENTION"
+    )]
+    #[arg(value_name = "TIME", default_value = "7d", value_parser = between(HOUR..=YEAR))]
+    pub profiles_retention: Span,
+
+    /// How long a run of a job may take; then it is ended, and the next one goes on.
+    #[arg(
+        id = "SCHEDULER_RUN_MAX",
+        long = "scheduler-run-max",
+        env = "SCHEDULER_RUN_MAX"
+    )]
+    #[arg(value_name = "TIME", default_value = "5m", value_parser = between(SECOND..=DAY))]
+    pub run_max: Span,
 }

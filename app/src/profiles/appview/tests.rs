@@ -198,6 +198,18 @@ async fn an_answer_of_another_form_is_no_answer() {
 }
 
 #[tokio::test]
+async fn a_redirect_is_not_followed() {
+    let (elsewhere, asked) = server(json("", r#"{"profiles": []}"#)).await;
+    let location = format!("Location: {elsewhere}/\r\n");
+    let fetched = answered(http("302 Found", &location, "")).await;
+    assert!(
+        matches!(fetched, Err(SourceError::Failed(_))),
+        "{fetched:?}"
+    );
+    asked.abort();
+}
+
+#[tokio::test]
 async fn a_refused_question_is_told_apart_from_a_failure() {
     let body = r#"{"error": "InvalidRequest", "message": "actors must be valid"}"#;
     match answered(http(

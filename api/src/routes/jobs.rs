@@ -1,0 +1,85 @@
+//! `/v1/jobs`: the periodic jobs, whatever process runs them.
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use skytide_core::port::job::{JobState, RunEnd};
+use skytide_core::time::Timestamp;
+
+use crate::catalogue::JOBS;
+use crate::params::Params;
+use crate::problem::Problem;
+use crate::state::ApiState;
+
+/// The jobs, as JSON.
+#[derive(Serialize)]
+struct Jobs {
+    /// By this machine's clock.
+    now: String,
+    jobs: Vec<Job>,
+}
+
+#[derive(Serialize)]
+struct Job {
+    name: String,
+    cron: String,
+    time_zone: String,
+    /// `null`: never by itself.
+    due: Option<String>,
+    running_since: Option<String>,
+    /// `null`: no run has ended.
+    last: Option<Ended>,
+}
+
+#[derive(Serialize)]
+struct Ended {
+    began: String,
+    ended: String,
+    ms: u64,
+    ok: bool,
+    report: String,
+}
+
+/// `GET /v1/jobs`
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    Params::parse(query.as_deref(), &JOBS)?;
+    let states = state.jobs.all().await?;
+    let now = state.clock.now();
+    let answer = Jobs {
+        now: now.rfc3339(),
+        jobs: states.into_iter().map(|job| Job::new(job, now)).collect(),
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+}
+
+impl Job {
+    fn new(state: JobState, now: Timestamp) -> Self {
+        // One that is behind its deadline died.
+        let running = state.running.filter(|run| run.deadline > now);
+        Self {
+            name: state.name,
+            cron: state.plan.cron,
+            time_zone: state.plan.zone,
+            due: state.plan.due.map(Timestamp::rfc3339),
+            running_since: running.map(|run| run.began.rfc3339()),
+            last: state.last.map(Ended::from),
+        }
+    }
+}
+
+impl From<RunEnd> for Ended {
+    fn from(end: RunEnd) -> Self {
+        Self {
+            began: end.began.rfc3339(),
+            ended: end.ended.rfc3339(),
+            ms: end.ended.0.saturating_sub(end.began.0),
+            ok: end.ok,
+            report: end.report,
+        }
+    }
+}

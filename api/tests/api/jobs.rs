@@ -1,0 +1,91 @@
+//! `/v1/jobs`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use skytide_core::memory::MemoryJobs;
+use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
+use skytide_core::time::Timestamp;
+
+use crate::schema::violations;
+use crate::world::{AS_OF, World, ask, time};
+
+#[tokio::test]
+async fn the_jobs_are_told_with_when_they_are_due_and_what_they_did() {
+    let world = World::empty();
+    let (jobs, now) = (MemoryJobs::default(), time(AS_OF).0 + 250);
+    let plan = JobPlan {
+        cron: "0 0 * * * *".to_owned(),
+        zone: "Europe/Vienna".to_owned(),
+        due: Some(time("2026-07-04T15:00:00Z")),
+    };
+    jobs.plan("snapshot", &plan).await.unwrap();
+    let run = |token, deadline| Running {
+        token,
+        began: Timestamp(now - 2_000),
+        deadline: Timestamp(deadline),
+    };
+    let ended = RunEnd {
+        began: Timestamp(now - 2_000),
+        ended: Timestamp(now - 500),
+        ok: false,
+        report: "profiles could not be fetched".to_owned(),
+    };
+    jobs.begin("profiles", &run(1, now + 1)).await.unwrap();
+    jobs.end("profiles", 1, Some(&ended)).await.unwrap();
+    jobs.begin("retention", &run(2, now + 1)).await.unwrap();
+    jobs.begin("snapshot", &run(3, now)).await.unwrap();
+    let state = world.state().with_jobs(Arc::new(jobs));
+    let (_, answer) = ask(state, "/v1/jobs").await;
+    assert_eq!(violations("Jobs", &answer), Vec::<String>::new());
+    assert_eq!(answer["now"], "2026-07-04T14:38:07.178Z");
+    let [profiles, retention, snapshot] = [0, 1, 2].map(|place| &answer["jobs"][place]);
+    let last = json!({"began": "2026-07-04T14:38:05.178Z", "ended": "2026-07-04T14:38:06.678Z",
+        "ms": 1_500, "ok": false, "report": "profiles could not be fetched"});
+    assert_eq!(
+        (&profiles["last"], &profiles["running_since"]),
+        (&last, &Value::Null)
+    );
+    assert_eq!(retention["running_since"], "2026-07-04T14:38:05.178Z");
+    assert_eq!(retention["last"], Value::Null);
+    // Its deadline has passed: it died.
+    let expected = json!({"name": "snapshot", "cron": "0 0 * * * *", "time_zone": "Europe/Vienna",
+        "due": "2026-07-04T15:00:00.000Z", "running_since": null, "last": null});
+    assert_eq!(*snapshot, expected);
+}
+
+/// Cannot be read.
+struct Away;
+
+#[async_trait]
+impl JobStore for Away {
+    async fn all(&self) -> Result<Vec<JobState>, JobError> {
+        let source = "connection refused by mongodb://secret@host".into();
+        let operation = "read";
+        Err(JobError::Failed { operation, source })
+    }
+
+    async fn plan(&self, _: &str, _: &JobPlan) -> Result<(), JobError> {
+        unreachable!("the API only reads")
+    }
+
+    async fn begin(&self, _: &str, _: &Running) -> Result<Option<Running>, JobError> {
+        unreachable!("the API only reads")
+    }
+
+    async fn end(&self, _: &str, _: u64, _: Option<&RunEnd>) -> Result<(), JobError> {
+        unreachable!("the API only reads")
+    }
+}
+
+#[tokio::test]
+async fn a_job_store_that_is_away_is_told_without_the_reason() {
+    let state = World::empty().state().with_jobs(Arc::new(Away));
+    let (status, problem) = ask(state, "/v1/jobs").await;
+    assert_eq!(
+        (status.as_u16(), &problem["code"]),
+        (503, &json!("store_unavailable"))
+    );
+    assert!(!problem.to_string().contains("secret"), "{problem}");
+}

@@ -1,0 +1,193 @@
+//! Profiles in every answer that names an account.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use skytide_core::id::Did;
+use skytide_core::memory::MemoryProfiles;
+use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::time::Timestamp;
+use skytide_core::view::{
+    AccountRow, InteractionKey, InteractionRow, Measure, PostRow, ViewId, Window,
+};
+
+use crate::schema::violations;
+use crate::world::{ANA, BEA, CAI, World, account, ask, did, list, post, row};
+
+/// Counts how often it is read.
+struct Counted {
+    kept: MemoryProfiles,
+    reads: AtomicUsize,
+    away: bool,
+}
+
+#[async_trait]
+impl ProfileStore for Counted {
+    async fn get(&self, dids: &[Did]) -> Result<Vec<Option<StoredProfile>>, ProfileError> {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        if self.away {
+            let operation = "read";
+            let source = "away".into();
+            return Err(ProfileError::Failed { operation, source });
+        }
+        self.kept.get(dids).await
+    }
+
+    async fn put(&self, _: &[StoredProfile]) -> Result<(), ProfileError> {
+        unreachable!("the API only reads")
+    }
+
+    async fn remove_before(&self, _: Timestamp, _: usize) -> Result<usize, ProfileError> {
+        unreachable!("the API only reads")
+    }
+
+    async fn remove(&self, _: &[Did]) -> Result<(), ProfileError> {
+        unreachable!("the API only reads")
+    }
+}
+
+/// Ana was fetched, of Bea only the stream tells, nobody knows Cai.
+async fn counted(away: bool) -> Arc<Counted> {
+    let kept = MemoryProfiles::default();
+    let ana = StoredProfile {
+        did: did(ANA),
+        fetched: Timestamp(1),
+        told: Told::default(),
+        profile: Some(Profile {
+            handle: "ana.fetched".into(),
+            name: Some("Ana 🌊".into()),
+            avatar: Some("https://cdn.test/ana".into()),
+        }),
+    };
+    kept.put(&[ana]).await.unwrap();
+    let reads = AtomicUsize::new(0);
+    Arc::new(Counted { kept, reads, away })
+}
+
+async fn world() -> World {
+    let mut world = World::empty();
+    let uris = [ANA, BEA, CAI].map(|author| post(author, "self").to_string());
+    let posts: Vec<_> = uris.iter().map(|uri| (uri.as_str(), 3, 0, 3)).collect();
+    let dids = [ANA, BEA, CAI].map(|it| (it, 3, 0, 3));
+    let pair = |subject: &str| {
+        let key = InteractionKey {
+            author: did(BEA),
+            day: 20_638,
+            subject: did(subject),
+        };
+        let acts = InteractionRow {
+            likes: 1,
+            ..InteractionRow::default()
+        };
+        row(&key, &acts)
+    };
+    let day = |measure| vec![list(Window::Day, measure, "", &dids)];
+    world
+        .commit(&[
+            (
+                ViewId::TopPosts,
+                vec![list(Window::Day, Measure::Likes, "", &posts)],
+            ),
+            (ViewId::TopActors, day(Measure::LikesReceived)),
+            (ViewId::TopBlocks, day(Measure::BlocksReceived)),
+            (ViewId::TopMentions, day(Measure::Count)),
+            (ViewId::Interactions, vec![pair(ANA), pair(CAI)]),
+            (
+                ViewId::Posts,
+                vec![row(&post(ANA, "self"), &PostRow::default())],
+            ),
+            (
+                ViewId::Accounts,
+                vec![row(&did(BEA), &account("bea.test", "Bea"))],
+            ),
+            (
+                ViewId::Actors,
+                vec![row(&did(ANA), &skytide_core::view::ActorRow::default())],
+            ),
+        ])
+        .await;
+    world
+}
+
+fn ana() -> Value {
+    json!({"handle": "ana.fetched", "name": "Ana 🌊", "avatar": "https://cdn.test/ana"})
+}
+
+#[tokio::test]
+async fn every_list_shows_profiles_with_one_read_of_them() {
+    let world = world().await;
+    for name in ["posts", "actors", "blocks", "mentions"] {
+        let store = counted(false).await;
+        let state = world.state().with_profiles(store.clone());
+        let (_, answer) = ask(state, &format!("/v1/trends/{name}")).await;
+        assert_eq!(violations("Trends", &answer), Vec::<String>::new());
+        let entries = answer["entries"].as_array().unwrap();
+        let profiles: Vec<_> = entries.iter().map(|it| &it["account"]["profile"]).collect();
+        let bea = json!({"handle": "bea.test", "name": "Bea", "avatar": null});
+        assert_eq!(profiles, [&ana(), &bea, &Value::Null], "{name}");
+        assert_eq!(store.reads.load(Ordering::SeqCst), 1, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn accounts_beside_lists_show_profiles_too() {
+    let world = world().await;
+    let state = world.state().with_profiles(counted(false).await);
+    let cases = [
+        ("Actor", format!("/v1/actors/{ANA}"), "/profile"),
+        (
+            "Post",
+            format!("/v1/posts/at://{ANA}/app.bsky.feed.post/self"),
+            "/author/profile",
+        ),
+        (
+            "Trend",
+            format!("/v1/trends/mentions/{ANA}"),
+            "/account/profile",
+        ),
+        (
+            "Interactions",
+            format!("/v1/actors/{BEA}/interactions"),
+            "/entries/0/account/profile",
+        ),
+    ];
+    for (schema, uri, place) in cases {
+        let (_, answer) = ask(state.clone(), &uri).await;
+        assert_eq!(violations(schema, &answer), Vec::<String>::new());
+        assert_eq!(answer.pointer(place), Some(&ana()), "{uri}: {answer:#}");
+    }
+}
+
+#[tokio::test]
+async fn a_hidden_account_shows_no_profile() {
+    let mut world = world().await;
+    let hidden = AccountRow {
+        active: false,
+        status: Some("deactivated".into()),
+        ..AccountRow::default()
+    };
+    world
+        .commit(&[(ViewId::Accounts, vec![row(&did(ANA), &hidden)])])
+        .await;
+    let state = world.state().with_profiles(counted(false).await);
+    for uri in ["/v1/trends/actors", &format!("/v1/actors/{ANA}")] {
+        let (_, answer) = ask(state.clone(), uri).await;
+        let text = answer.to_string();
+        assert!(
+            !text.contains("fetched") && !text.contains("cdn.test"),
+            "{uri}: {text}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn without_the_kept_profiles_the_stream_tells_what_it_knows() {
+    let world = world().await;
+    let state = world.state().with_profiles(counted(true).await);
+    let (status, answer) = ask(state, "/v1/trends/actors").await;
+    assert_eq!(status, 200);
+    assert_eq!(answer["entries"][0]["account"]["profile"], Value::Null);
+    assert_eq!(answer["entries"][1]["account"]["profile"]["name"], "Bea");
+}
