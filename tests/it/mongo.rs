@@ -4,6 +4,7 @@
 mod documents;
 mod faults;
 mod pages;
+mod rows;
 mod writers;
 
 use std::sync::atomic::{AtomicU32, Ordering};

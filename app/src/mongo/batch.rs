@@ -221,3 +221,6 @@ pub async fn later_row(
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,11 +36,11 @@ pub fn decode(text: &str) -> Option<Key> {
             bits = bits << 6 | digits.get(place).map_or(Some(0), |digit| value(*digit))?;
         }
         let count = digits.len() - 1;
-        let (bytes, rest) = (&bits.to_be_bytes()[1..], bits << (8 + 8 * count));
-        if count == 0 || rest != 0 {
+        let filling = (1 << (24 - 8 * count)) - 1;
+        if count == 0 || bits & filling != 0 {
             return None;
         }
-        key.extend_from_slice(&bytes[..count]);
+        key.extend_from_slice(&bits.to_be_bytes()[1..][..count]);
     }
     Some(Key::from(key.as_slice()))
 }

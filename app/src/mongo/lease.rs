@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use mongodb::Collection;
 use mongodb::bson::oid::ObjectId;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{DateTime, Document, doc};
+use mongodb::options::ReturnDocument;
 use skytide_core::port::store::StoreError;
 
 use super::connection::{Connection, failed, is_duplicate_key};
@@ -58,22 +59,32 @@ impl Lease {
         Ok(())
     }
 
+    /// One step of the server: it becomes ours if it was ours, is new or has run out; else it stays as it is.
     async fn try_acquire(&self) -> Result<bool, StoreError> {
+        let long_ago = DateTime::from_millis(0);
         let free = doc! { "$or": [
             { "$eq": ["$holder", self.holder] },
-            { "$lte": ["$expires", "$$NOW"] },
+            { "$lte": [{ "$ifNull": ["$expires", long_ago] }, "$$NOW"] },
         ]};
+        let mut change = Document::new();
+        for (field, new) in self.renewed()? {
+            let old = format!("${field}");
+            change.insert(field, doc! { "$cond": [free.clone(), new, old] });
+        }
         let asked = Instant::now();
-        let taken = self
+        let found = self
             .documents
-            .update_one(doc! { "_id": ID, "$expr": free }, self.renewed()?)
-            .upsert(true);
-        match self.connection.outcome(taken).await {
-            Ok(_) => {
-                self.held_until(Some(asked + self.ttl));
-                Ok(true)
+            .find_one_and_update(doc! { "_id": ID }, vec![doc! { "$set": change }])
+            .upsert(true)
+            .return_document(ReturnDocument::After);
+        match self.connection.outcome(found).await {
+            Ok(found) => {
+                let holder = found.and_then(|it| it.get_object_id("holder").ok());
+                let held = holder == Some(self.holder);
+                self.held_until(held.then_some(asked + self.ttl));
+                Ok(held)
             }
-            // It is there and not free, so it was to be made once more.
+            // Two made it at the same time, and the other one was first.
             Err(why) if is_duplicate_key(&why) => Ok(false),
             Err(why) => Err(failed("ask for its lease")(why)),
         }
@@ -83,7 +94,9 @@ impl Lease {
     pub async fn renew(&self) -> Result<bool, StoreError> {
         let asked = Instant::now();
         let ours = doc! { "_id": ID, "holder": self.holder };
-        let renewed = self.documents.update_one(ours, self.renewed()?);
+        let renewed = self
+            .documents
+            .update_one(ours, vec![doc! { "$set": self.renewed()? }]);
         let renewed = self.connection.within("renew its lease", renewed).await?;
         let held = renewed.matched_count == 1;
         self.held_until(held.then_some(asked + self.ttl));
@@ -121,14 +134,10 @@ impl Lease {
     }
 
     /// `$$NOW` is the server's clock (<https://www.mongodb.com/docs/manual/reference/aggregation-variables/>).
-    fn renewed(&self) -> Result<Vec<Document>, StoreError> {
+    fn renewed(&self) -> Result<Document, StoreError> {
         let ttl_ms = i64::try_from(self.ttl.as_millis()).map_err(failed("hold a lease so long"))?;
         let expires = doc! { "$add": ["$$NOW", ttl_ms] };
         let process = i64::from(std::process::id());
-        Ok(vec![doc! { "$set": {
-            "holder": self.holder,
-            "process": process,
-            "expires": expires,
-        } }])
+        Ok(doc! { "holder": self.holder, "process": process, "expires": expires })
     }
 }
