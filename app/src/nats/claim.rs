@@ -7,7 +7,7 @@
 //! answer that question from now on, and put a claim behind the newest message
 //!    │ stored                                │ something else came first: ask again
 //!    ▼
-//! fill as many positions as another writer may have messages under way
+//! fill as many positions as another writer may have messages under way, if there may be any
 //! ```
 //!
 //! The question goes from process to process over the server, so it needs no lease and no clock. The claim and the filling
@@ -16,6 +16,7 @@
 //! not do: once the new writer has written three messages, the old one's fourth would fit. So a writer that comes back
 //! from a freeze, or from behind a cut, can write nothing, not even a message.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::publish::PublishAck;
@@ -56,8 +57,20 @@ pub struct Claim {
     _alive: DropGuard,
 }
 
-/// The newest writer of this process, as far as it is known.
-pub type Newest = Mutex<Option<Answering>>;
+/// The newest writer of this process.
+#[derive(Debug, Default)]
+pub struct Newest {
+    answering: Mutex<Option<Answering>>,
+    /// Position of its last message, when it ended with nothing under way; else 0.
+    settled: AtomicU64,
+}
+
+impl Newest {
+    /// Says that the writer has ended, and that the message here is the last that it ever sent.
+    pub fn settle(&self, position: u64) {
+        self.settled.store(position, Ordering::Relaxed);
+    }
+}
 
 /// The task that answers for a writer.
 #[derive(Debug)]
@@ -69,7 +82,8 @@ pub struct Answering {
 impl Claim {
     /// Gets the right; `Held` if another writer lives.
     pub async fn get(stream: &Stream, newest: &Newest, mark: String) -> Result<Self, LogError> {
-        let mut newest = newest.lock().await;
+        let settled = &newest.settled;
+        let mut newest = newest.answering.lock().await;
         if newest.as_ref().is_some_and(|it| !it.ended.is_cancelled()) {
             return Err(LogError::Held);
         }
@@ -82,8 +96,9 @@ impl Claim {
             refuse_if_held(stream, &mark).await?;
             let (answering, alive) = answer(stream).await?;
             *newest = Some(answering);
-            match store(stream, &mark).await? {
+            match store(stream, &mark, settled.load(Ordering::Relaxed)).await? {
                 Ok(position) => {
+                    settled.store(0, Ordering::Relaxed);
                     tracing::info!(writer = mark, position, "writing the log");
                     return Ok(Self {
                         mark,
@@ -151,18 +166,25 @@ async fn say_held(client: &Client, question: async_nats::Message) {
 }
 
 /// Puts a claim behind the newest message, and fills. An inner error: something came in between, or nobody answered.
-async fn store(stream: &Stream, mark: &str) -> Result<Result<u64, LogError>, LogError> {
+async fn store(
+    stream: &Stream,
+    mark: &str,
+    settled: u64,
+) -> Result<Result<u64, LogError>, LogError> {
     let last = stream.state().await?.next - 1;
     // One alone: of two that claim at once, the other must not have sent more, which might fit later.
-    if let Err(error) = store_one(stream, mark, last).await {
-        return Ok(Err(error));
+    let stored = store_one(stream, mark, last).await;
+    if stored.is_err() || last == 0 || last == settled {
+        return Ok(stored);
     }
     let end = last + u64::from(IN_FLIGHT_MAX);
     for last in last + 1..end {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(last));
         let subject = stream.subjects().writer();
         let sent = stream
             .client()
-            .publish_with_headers(subject, headers(mark, last), Bytes::new());
+            .publish_with_headers(subject, headers, Bytes::new());
         sent.await.map_err(failed(OPERATION))?;
     }
     Ok(store_one(stream, mark, end).await)

@@ -254,6 +254,9 @@ impl LogWriter for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        if self.window.is_empty() && !self.spent {
+            self.shared.newest_claim.settle(self.window.acked());
+        }
         self.shared.full.store(false, Ordering::Relaxed);
     }
 }

@@ -1,6 +1,5 @@
 //! Servers and connections that fail while the log is written and read: nothing lost, nothing twice, nothing turned round.
 
-use std::future::Future;
 use std::time::Duration;
 
 use skytide::nats::NatsLog;
@@ -15,12 +14,27 @@ const EVENTS: u64 = 6_000;
 /// Few enough at once that they keep their order over all accounts.
 const AT_ONCE: u64 = 150;
 
-/// Writes and reads at the same time, and meanwhile does what `faults` does, given how many messages were read so far.
-async fn survives<F: Future<Output = ()>>(
-    log: &NatsLog,
-    faults: impl FnOnce(watch::Receiver<usize>) -> F,
-) {
-    let (count, counted) = watch::channel(0);
+/// Where writing and reading stand, and how far writing may go.
+struct Flow {
+    read: watch::Receiver<usize>,
+    write_max: watch::Sender<u64>,
+}
+
+impl Flow {
+    /// Waits until so many were read, and lets writing go on meanwhile to the next 1,500: what follows hits it at work.
+    async fn reaches(&mut self, count: usize) {
+        self.write_max.send_replace(count as u64 + 150);
+        let there = *self.read.wait_for(|there| *there >= count).await.unwrap();
+        assert!(there < EVENTS as usize, "the fault came too late: {there}");
+        self.write_max.send_replace(count as u64 + 1_500);
+    }
+}
+
+/// Writes and reads at the same time, and meanwhile does what `faults` does.
+async fn survives(log: &NatsLog, faults: impl AsyncFnOnce(&mut Flow)) {
+    let (count, read_so_far) = watch::channel(0);
+    let write_max = watch::Sender::new(0);
+    let mut may_write = write_max.subscribe();
     let mut reader = from_the_first(log).await;
     let reading = tokio::spawn(async move {
         let mut all = Vec::new();
@@ -33,14 +47,21 @@ async fn survives<F: Future<Output = ()>>(
     let mut writer = log.writer().await.unwrap();
     let writing = tokio::spawn(async move {
         for from in (0..EVENTS).step_by(AT_ONCE as usize) {
+            let to = from + AT_ONCE;
+            assert!(may_write.wait_for(|max| *max >= to).await.is_ok());
             writer.append(events(from, AT_ONCE)).await.unwrap();
-            if from % 600 == 0 {
+            if from.is_multiple_of(600) {
                 writer.flush().await.unwrap();
             }
         }
         writer.flush().await.unwrap()
     });
-    faults(counted).await;
+    let mut flow = Flow {
+        read: read_so_far,
+        write_max,
+    };
+    faults(&mut flow).await;
+    flow.write_max.send_replace(EVENTS);
     let next = writing.await.unwrap();
     let all = reading.await.unwrap();
     assert!(all.is_sorted_by_key(|(seq, _)| *seq));
@@ -57,12 +78,6 @@ async fn survives<F: Future<Output = ()>>(
     );
 }
 
-/// Waits until so many were read; there must be more to come.
-async fn until(counted: &mut watch::Receiver<usize>, count: usize) {
-    let there = *counted.wait_for(|there| *there >= count).await.unwrap();
-    assert!(there < EVENTS as usize, "the fault came too late: {there}");
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_is_killed_stopped_and_frozen_while_the_log_is_written_and_read() {
     let Some(mut nats) = Nats::start() else {
@@ -71,14 +86,14 @@ async fn a_server_is_killed_stopped_and_frozen_while_the_log_is_written_and_read
     let mut config = named(&nats.url());
     config.in_flight_max = 50;
     let log = connect(&config).await;
-    survives(&log, async |mut counted| {
-        until(&mut counted, 500).await;
+    survives(&log, async |flow| {
+        flow.reaches(450).await;
         nats.kill();
         nats.restart();
-        until(&mut counted, 2_000).await;
+        flow.reaches(2_100).await;
         nats.stop();
         nats.restart();
-        until(&mut counted, 3_500).await;
+        flow.reaches(3_750).await;
         nats.freeze();
         tokio::time::sleep(Duration::from_millis(700)).await;
         nats.thaw();
@@ -93,16 +108,16 @@ async fn the_connection_is_cut_and_held_while_the_log_is_written_and_read() {
     let mut config = named(&format!("nats://127.0.0.1:{}", link.port()));
     config.in_flight_max = 50;
     let log = connect(&config).await;
-    survives(&log, async |mut counted| {
-        for count in [500, 1_500, 2_500] {
-            until(&mut counted, count).await;
+    survives(&log, async |flow| {
+        for count in [450, 1_500, 2_550] {
+            flow.reaches(count).await;
             link.cut();
             while log.trouble().is_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             link.mend();
         }
-        until(&mut counted, 3_500).await;
+        flow.reaches(3_750).await;
         link.hold();
         tokio::time::sleep(Duration::from_millis(700)).await;
         link.mend();
@@ -120,8 +135,8 @@ async fn a_cluster_loses_its_leader_and_goes_on() {
     config.replicas = 3;
     config.in_flight_max = 50;
     let log = connect(&config).await;
-    survives(&log, async |mut counted| {
-        until(&mut counted, 1_000).await;
+    survives(&log, async |flow| {
+        flow.reaches(1_050).await;
         let leader = raw(&config)
             .await
             .cached_info()
