@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use skytide_core::config::{Config, Span};
+use skytide_core::config::{Config, Span, masked};
 
 use crate::environment::{self, Environment};
 use crate::failure::Failure;
@@ -255,8 +255,12 @@ fn showing(command: clap::Command, shown: &[&str]) -> clap::Command {
 }
 
 /// Says where a bad value came from if it was no flag.
-fn with_origin(error: clap::Error, environment: &Environment) -> Failure {
+fn with_origin(mut error: clap::Error, environment: &Environment) -> Failure {
     use clap::error::{ContextKind, ContextValue};
+    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
+        let shown = ContextValue::String(masked(value));
+        error.insert(ContextKind::InvalidValue, shown);
+    }
     let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else {
         return error.into();
     };

@@ -1,115 +1,218 @@
-//! The data folder with its log and store, opened for one process.
+//! Log, views and what else a command works on, opened for one process: in a data folder, on NATS, on MongoDB.
+//!
+//! ```text
+//!              NATS_URL unset        set                  MONGODB_URI unset     set
+//! log          STORE_DIR/log         a JetStream stream
+//! views                                                   STORE_DIR/store       a database
+//! checkpoints  STORE_DIR/checkpoints, always: they are the dataflow's own
+//! ```
 
 use std::path::Path;
 use std::sync::Arc;
 
 use skytide_core::config::Config;
-
+use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::log::Log;
+use skytide_core::port::store::ViewStore;
 use skytide_dataflow::Ports;
 
 use crate::embedded::{
     DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, Hold, Part,
 };
 use crate::failure::Failure;
+use crate::mongo::MongoStore;
+use crate::nats::NatsLog;
 use crate::options;
 
-/// What a command does with a data folder.
+/// What a command does with log and views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Use {
     /// Writes the log.
     Ingest,
-    /// Reads the log, and reads or writes the store.
+    /// Reads the log and writes the views.
+    Index,
+    /// Reads views.
     Views,
-    /// Both.
+    /// All of it.
     All,
 }
 
-/// A data folder in use; the right to it ends with this.
+/// Where the views are.
+#[derive(Clone)]
+pub enum Views {
+    /// In the data folder, which is then this process's alone.
+    Embedded(Arc<EmbeddedStore>),
+    /// In a database.
+    Mongo(Box<MongoStore>),
+}
+
+/// What a command works on; the right to it ends with this.
 pub struct Data {
-    /// The folder.
-    pub dir: DataDir,
-    /// Its log.
-    pub log: Arc<EmbeddedLog>,
-    store: Option<Arc<EmbeddedStore>>,
-    checkpoints: Option<Arc<EmbeddedCheckpoints>>,
+    /// The folder; `None` where nothing is kept in one.
+    pub dir: Option<DataDir>,
+    log: Option<Arc<dyn Log>>,
+    views: Option<Views>,
+    checkpoints: Option<Arc<dyn CheckpointStore>>,
     _holds: Vec<Hold>,
 }
 
 impl Data {
-    /// Opens the folder for the data of `source`; `None`: of whatever source it has.
+    /// Opens what the options say, for the data of `source`; `None`: of whatever source there is. `sync`: whether the
+    /// log survives a power cut.
     ///
     /// # Errors
-    /// It cannot be used, or another process uses it.
-    pub fn open(
+    /// Something cannot be used, or another process uses it.
+    pub async fn open(
         path: &Path,
         source: Option<&str>,
         usage: Use,
         config: &Config,
         sync: bool,
     ) -> Result<Self, Failure> {
-        let dir = DataDir::open(path, source).map_err(|why| refused(path, why))?;
-        let parts: &[Part] = match usage {
-            Use::Ingest => &[Part::LogWriter],
-            Use::Views => &[Part::Store],
-            Use::All => &[Part::LogWriter, Part::Store],
+        let (nats, mongo) = (!config.nats.url.is_empty(), config.mongo.uri.is_some());
+        let writes_log = matches!(usage, Use::Ingest | Use::All);
+        let has_views = usage != Use::Ingest;
+        let counts = matches!(usage, Use::Index | Use::All);
+        let reads_log = writes_log || counts;
+        let needs_folder = (reads_log && !nats) || (has_views && !mongo) || counts || writes_log;
+
+        // On NATS the log itself knows whose events it holds; all that is in the folder then belongs to its stream.
+        let of_stream = nats.then(|| format!("nats:{}", config.nats.stream.as_str()));
+        let source = of_stream.as_deref().or(source);
+        let dir = match needs_folder {
+            true => Some(DataDir::open(path, source).map_err(|why| refused(path, why))?),
+            false => None,
         };
-        let holds = parts.iter().map(|part| dir.hold(*part));
-        let holds = holds.collect::<Result<_, _>>();
-        let holds = holds.map_err(|why| refused(path, why))?;
-        let opened = |what: &str| format!("the {what} in {} could not be opened", path.display());
-        let log = EmbeddedLog::open(&dir.log(), options::log(config, sync))
-            .map_err(|why| Failure::because(opened("log"), why))?;
-        let store = (usage != Use::Ingest)
-            .then(|| EmbeddedStore::open(&dir.store(), options::store(config)))
-            .transpose()
-            .map_err(|why| Failure::because(opened("view store"), why))?;
-        let checkpoints = (usage != Use::Ingest)
-            .then(|| EmbeddedCheckpoints::open(&dir.checkpoints()))
-            .transpose()
-            .map_err(|why| Failure::because(opened("folder of checkpoints"), why))?;
+        let parts = [
+            (Part::LogWriter, writes_log && !nats),
+            (Part::Store, has_views && !mongo),
+        ];
+        let parts = parts.iter().filter(|(_, wanted)| *wanted);
+        let holds = dir
+            .iter()
+            .flat_map(|dir| parts.clone().map(|(part, _)| dir.hold(*part)))
+            .collect::<Result<_, _>>()
+            .map_err(|why| refused(path, why))?;
+
+        let log = match (reads_log, nats, &dir) {
+            (true, true, _) => Some(nats_log(config).await?),
+            (true, false, Some(dir)) => Some(embedded_log(dir, config, sync)?),
+            _ => None,
+        };
+        let views = match (has_views, mongo, &dir) {
+            (true, true, _) => Some(Views::Mongo(Box::new(mongo_store(config).await?))),
+            (true, false, Some(dir)) => Some(Views::Embedded(embedded_store(dir, config)?)),
+            _ => None,
+        };
+        let checkpoints = match (counts, &dir) {
+            (true, Some(dir)) => Some(checkpoints(dir)?),
+            _ => None,
+        };
         Ok(Self {
             dir,
-            log: Arc::new(log),
-            store: store.map(Arc::new),
-            checkpoints: checkpoints.map(Arc::new),
+            log,
+            views,
+            checkpoints,
             _holds: holds,
         })
     }
 
-    /// Its view store.
+    /// The log.
     ///
     /// # Panics
-    /// If it was opened for [`Use::Ingest`].
-    pub fn store(&self) -> Arc<EmbeddedStore> {
-        self.store.clone().expect("opened with the views")
+    /// If it was opened for [`Use::Views`].
+    pub fn log(&self) -> Arc<dyn Log> {
+        self.log.clone().expect("opened with the log")
     }
-}
 
-/// For the dataflow.
-impl Data {
-    /// Log, store and checkpoints.
+    /// Where the views are.
     ///
     /// # Panics
     /// If it was opened for [`Use::Ingest`].
+    pub fn views(&self) -> &Views {
+        self.views.as_ref().expect("opened with the views")
+    }
+
+    /// The view store.
+    ///
+    /// # Panics
+    /// If it was opened for [`Use::Ingest`].
+    pub fn store(&self) -> Arc<dyn ViewStore> {
+        match self.views() {
+            Views::Embedded(store) => store.clone(),
+            Views::Mongo(store) => Arc::new(store.as_ref().clone()),
+        }
+    }
+
+    /// Log, store and checkpoints, for the dataflow.
+    ///
+    /// # Panics
+    /// If it was opened neither for [`Use::Index`] nor for [`Use::All`].
     pub fn ports(&self) -> Ports {
-        let checkpoints = self.checkpoints.clone();
         Ports {
-            log: self.log.clone(),
+            log: self.log(),
             store: self.store(),
-            checkpoints: Some(checkpoints.expect("opened with the views")),
+            checkpoints: Some(self.checkpoints.clone().expect("opened to count")),
         }
     }
 
     /// Log and store only: what is counted once needs no checkpoints.
     ///
     /// # Panics
-    /// If it was opened for [`Use::Ingest`].
+    /// As [`Data::ports`].
     pub fn ports_of_replay(&self) -> Ports {
         Ports {
             checkpoints: None,
             ..self.ports()
         }
     }
+
+    /// Gives rights back that others would else wait for; for the end of a process.
+    pub async fn close(&self) {
+        if let Some(Views::Mongo(store)) = &self.views
+            && let Err(error) = store.close().await
+        {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(
+                error,
+                "the next writer of the views has to wait for the lease"
+            );
+        }
+    }
+}
+
+async fn nats_log(config: &Config) -> Result<Arc<dyn Log>, Failure> {
+    let log = NatsLog::connect(&config.nats).await;
+    let log = log.map_err(|why| Failure::because("the log on NATS cannot be used (NATS_URL)", why));
+    Ok(Arc::new(log?))
+}
+
+fn embedded_log(dir: &DataDir, config: &Config, sync: bool) -> Result<Arc<dyn Log>, Failure> {
+    let log = EmbeddedLog::open(&dir.log(), options::log(config, sync));
+    let log = log.map_err(|why| Failure::because(opened("log", dir), why))?;
+    Ok(Arc::new(log))
+}
+
+async fn mongo_store(config: &Config) -> Result<MongoStore, Failure> {
+    let store = MongoStore::connect(&config.mongo).await;
+    store.map_err(|why| Failure::because("the views on MongoDB cannot be used (MONGODB_URI)", why))
+}
+
+fn embedded_store(dir: &DataDir, config: &Config) -> Result<Arc<EmbeddedStore>, Failure> {
+    let store = EmbeddedStore::open(&dir.store(), options::store(config));
+    let store = store.map_err(|why| Failure::because(opened("view store", dir), why))?;
+    Ok(Arc::new(store))
+}
+
+fn checkpoints(dir: &DataDir) -> Result<Arc<dyn CheckpointStore>, Failure> {
+    let checkpoints = EmbeddedCheckpoints::open(&dir.checkpoints());
+    let what = || opened("folder of checkpoints", dir);
+    let checkpoints = checkpoints.map_err(|why| Failure::because(what(), why))?;
+    Ok(Arc::new(checkpoints))
+}
+
+fn opened(what: &str, dir: &DataDir) -> String {
+    format!("the {what} in {} could not be opened", dir.path().display())
 }
 
 /// Says what to do.
@@ -118,8 +221,8 @@ fn refused(path: &Path, why: DataDirError) -> Failure {
     let what = match &why {
         DataDirError::Held { .. } => format!(
             "{path} is used by another process, and its views can be open in one only: end that \
-             one first. `skytide up` runs all services in one process, `skytide ingest` may run \
-             beside `skytide index`"
+             one first. `skytide up` runs all services in one process; with NATS_URL and \
+             MONGODB_URI each can run by itself"
         ),
         _ => format!("{path} cannot be used"),
     };

@@ -1,23 +1,37 @@
 //! How the services of this process do, for `/readyz`.
+//!
+//! ```text
+//! watch: every second ─▶ log.bounds, store.control, each with a time limit ─▶ the newest answer ─▶ parts
+//! ingest ─▶ heard ─▶ relay          the dataflow's metrics ─▶ dataflow
+//! ```
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use skytide_api::{Health, Part};
 use skytide_core::port::clock::Clock;
+use skytide_core::port::log::{Log, LogError};
+use skytide_core::port::store::{StoreError, ViewStore};
 use skytide_core::time::Timestamp;
 use skytide_dataflow::Metrics;
 use skytide_ingest::Progress;
+use tokio::time::{interval, timeout};
 
-use crate::embedded::EmbeddedLog;
+use crate::failure::chain;
 
-/// What `skytide up` knows of its services.
-pub struct UpHealth {
+/// How often log and store are asked, and how long an answer may take.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+const ANSWER_MAX: Duration = Duration::from_secs(3);
+
+/// What a process knows of its services. A part that it does not have is not told.
+pub struct ServiceHealth {
     clock: Arc<dyn Clock>,
-    log: Arc<EmbeddedLog>,
-    dataflow: Arc<Metrics>,
-    quiet_max: Duration,
-    heard: Mutex<Option<Heard>>,
+    /// The longest silence of a relay that is well, and its newest frame.
+    relay: Option<(Duration, Mutex<Option<Heard>>)>,
+    log: Option<(Arc<dyn Log>, Mutex<Part>)>,
+    store: Option<(Arc<dyn ViewStore>, Mutex<Part>)>,
+    dataflow: Option<Arc<Metrics>>,
 }
 
 /// The newest frame.
@@ -27,26 +41,52 @@ struct Heard {
     at: Timestamp,
 }
 
-impl UpHealth {
-    /// Nothing was heard yet. A relay that brings no frame for longer than `quiet_max` is not well.
-    pub fn new(
-        clock: Arc<dyn Clock>,
-        log: Arc<EmbeddedLog>,
-        dataflow: Arc<Metrics>,
-        quiet_max: Duration,
-    ) -> Self {
+impl ServiceHealth {
+    /// Of a process without any part.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            log,
-            dataflow,
-            quiet_max,
-            heard: Mutex::new(None),
+            relay: None,
+            log: None,
+            store: None,
+            dataflow: None,
         }
+    }
+
+    /// One that reads a relay: silence for longer than `quiet_max` is not well.
+    #[must_use]
+    pub fn with_relay(mut self, quiet_max: Duration) -> Self {
+        self.relay = Some((quiet_max, Mutex::default()));
+        self
+    }
+
+    /// One that uses a log.
+    #[must_use]
+    pub fn with_log(mut self, log: Arc<dyn Log>) -> Self {
+        self.log = Some((log, Mutex::new(unknown("log"))));
+        self
+    }
+
+    /// One that uses a view store.
+    #[must_use]
+    pub fn with_store(mut self, store: Arc<dyn ViewStore>) -> Self {
+        self.store = Some((store, Mutex::new(unknown("views"))));
+        self
+    }
+
+    /// One that counts.
+    #[must_use]
+    pub fn with_dataflow(mut self, metrics: Arc<Metrics>) -> Self {
+        self.dataflow = Some(metrics);
+        self
     }
 
     /// Ingest wrote an epoch.
     pub fn heard(&self, progress: &Progress) {
-        let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((_, heard)) = &self.relay else {
+            return;
+        };
+        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
         if progress.frames > heard.map_or(0, |heard| heard.frames) {
             *heard = Some(Heard {
                 frames: progress.frames,
@@ -55,39 +95,60 @@ impl UpHealth {
         }
     }
 
-    fn relay(&self) -> Part {
-        let heard = *self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Asks log and store how they do, for as long as this is awaited.
+    pub async fn watch(&self) {
+        let mut due = interval(ASK_EVERY);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            due.tick().await;
+            tokio::join!(self.ask_log(), self.ask_store());
+        }
+    }
+
+    async fn ask_log(&self) {
+        if let Some((log, part)) = &self.log {
+            let bounds = answer(log.bounds(), |why: LogError| chain(&why)).await;
+            let told = bounds.and_then(|bounds| match bounds.bytes < bounds.bytes_max {
+                true => Ok("has room".to_owned()),
+                false => Err("at its size limit, reading waits until it is trimmed".to_owned()),
+            });
+            set(part, told);
+        }
+    }
+
+    async fn ask_store(&self) {
+        if let Some((store, part)) = &self.store {
+            let control = answer(store.control(), |why: StoreError| chain(&why)).await;
+            let epoch = |control: skytide_core::port::store::Control| {
+                let epoch = control.committed.map_or(0, |committed| committed.epoch.0);
+                format!("committed up to epoch {epoch}")
+            };
+            set(part, control.map(epoch));
+        }
+    }
+
+    fn relay(&self) -> Option<Part> {
+        let (quiet_max, heard) = self.relay.as_ref()?;
+        let heard = *heard.lock().unwrap_or_else(PoisonError::into_inner);
         let silent = heard.map(|heard| self.clock.now().0.saturating_sub(heard.at.0));
-        Part {
+        Some(Part {
             name: "relay".to_owned(),
-            ok: silent.is_some_and(|ms| Duration::from_millis(ms) <= self.quiet_max),
+            ok: silent.is_some_and(|ms| Duration::from_millis(ms) <= *quiet_max),
             detail: match silent {
                 None => "no frame yet".to_owned(),
                 Some(ms) => format!("newest frame {} s ago", ms / 1_000),
             },
-        }
+        })
     }
 
-    fn log(&self) -> Part {
-        let full = self.log.is_full();
-        Part {
-            name: "log".to_owned(),
-            ok: !full,
-            detail: if full {
-                "at its size limit, reading waits (STORE_LOG_BYTES_MAX)".to_owned()
-            } else {
-                "has room".to_owned()
-            },
-        }
-    }
-
-    fn dataflow(&self) -> Part {
-        let catching_up = self.dataflow.catching_up.get() == 1;
-        let epoch = self.dataflow.epoch.get();
-        Part {
+    fn dataflow(&self) -> Option<Part> {
+        let metrics = self.dataflow.as_ref()?;
+        let catching_up = metrics.catching_up.get() == 1;
+        let epoch = metrics.epoch.get();
+        Some(Part {
             name: "dataflow".to_owned(),
             ok: !catching_up,
-            detail: match self.dataflow.restoring.get() {
+            detail: match metrics.restoring.get() {
                 0 if !catching_up => format!("at epoch {epoch}"),
                 0 => {
                     format!("counting again what the log holds, after a restart: at epoch {epoch}")
@@ -96,12 +157,66 @@ impl UpHealth {
                     format!("taking in a checkpoint, after a restart: {shards} of 64 shards to go")
                 }
             },
-        }
+        })
     }
 }
 
-impl Health for UpHealth {
+/// An answer in time, or in words why there is none.
+async fn answer<T, E>(
+    asked: impl Future<Output = Result<T, E>>,
+    words: impl Fn(E) -> String,
+) -> Result<T, String> {
+    match timeout(ANSWER_MAX, asked).await {
+        Ok(answered) => answered.map_err(|why| words(why).replace("\n  because:", ":")),
+        Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs())),
+    }
+}
+
+fn set(part: &Mutex<Part>, told: Result<String, String>) {
+    let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
+    part.ok = told.is_ok();
+    part.detail = told.unwrap_or_else(|why| why);
+}
+
+fn unknown(name: &str) -> Part {
+    Part {
+        name: name.to_owned(),
+        ok: false,
+        detail: "not asked yet".to_owned(),
+    }
+}
+
+impl Health for ServiceHealth {
     fn parts(&self) -> Vec<Part> {
-        vec![self.relay(), self.log(), self.dataflow()]
+        let now = |part: &Mutex<Part>| part.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let log = self.log.as_ref().map(|(_, part)| now(part));
+        let store = self.store.as_ref().map(|(_, part)| now(part));
+        let parts = [self.relay(), log, self.dataflow(), store];
+        parts.into_iter().flatten().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skytide_core::memory::MemoryLog;
+    use skytide_core::port::clock::ManualClock;
+
+    #[tokio::test]
+    async fn a_log_is_well_once_it_has_answered() {
+        let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
+        let health = ServiceHealth::new(Arc::new(ManualClock::default())).with_log(log);
+        assert!(!health.parts()[0].ok);
+        health.ask_log().await;
+        let part = &health.parts()[0];
+        assert!(part.ok, "{part:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_that_does_not_answer_is_told() {
+        struct Silent;
+        let never = std::future::pending::<Result<Silent, LogError>>();
+        let told = answer(never, |why| why.to_string()).await;
+        assert_eq!(told.err().as_deref(), Some("no answer within 3 s"));
     }
 }

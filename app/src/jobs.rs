@@ -1,10 +1,12 @@
-//! The jobs with what they work on: stores on this machine's disk, the options, the server they ask.
+//! The jobs with what they work on: stores beside the views, the options, the server they ask.
 //!
 //! ```text
 //! data/snapshots/   a file each     SnapshotDir
 //! data/store/       two keyspaces   EmbeddedProfiles
 //! data/jobs.json                    JobFile
 //! ```
+//!
+//! With the views on MongoDB these are collections beside them.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -20,9 +22,10 @@ use skytide_scheduler::jobs::{FetchProfiles, ProfileLimits, Retention, TakeSnaps
 use skytide_scheduler::{Job, Options, Schedule, Scheduler};
 
 use crate::clock::SystemClock;
-use crate::data::Data;
+use crate::data::{Data, Views};
 use crate::failure::Failure;
 use crate::job_status::JobFile;
+use crate::mongo::{Connection, MongoJobs, MongoProfiles, MongoSnapshots};
 use crate::profiles::{AppView, EmbeddedProfiles};
 use crate::snapshots::SnapshotDir;
 
@@ -38,18 +41,23 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Opens what is in the data folder, whose views this process holds.
+    /// Opens what is beside the views: in the data folder, whose views this process holds, or in their database.
     ///
     /// # Errors
     /// Something there cannot be used.
     pub fn open(data: &Data) -> Result<Self, Failure> {
+        let store = match data.views() {
+            Views::Mongo(store) => return Ok(Self::in_database(store.connection())),
+            Views::Embedded(store) => store,
+        };
         let unusable = |what: &'static str| {
             move |why: BoxError| Failure::because(format!("{what} cannot be kept"), why)
         };
-        let folder = data.dir.path();
+        let folder = data.dir.as_ref().expect("embedded views have a folder");
+        let folder = folder.path();
         let snapshots = SnapshotDir::open(&folder.join("snapshots"));
         let snapshots = snapshots.map_err(|why| unusable("the snapshots")(why.into()))?;
-        let profiles = EmbeddedProfiles::open(&data.store());
+        let profiles = EmbeddedProfiles::open(store);
         let profiles = profiles.map_err(|why| unusable("profiles")(why.into()))?;
         let jobs = JobFile::open(&folder.join("jobs.json"));
         let jobs = jobs.map_err(|why| unusable("the state of the jobs")(why.into()))?;
@@ -58,6 +66,14 @@ impl Kept {
             profiles: Arc::new(profiles),
             jobs: Arc::new(jobs),
         })
+    }
+
+    fn in_database(connection: &Connection) -> Self {
+        Self {
+            snapshots: Arc::new(MongoSnapshots::new(connection)),
+            profiles: Arc::new(MongoProfiles::new(connection)),
+            jobs: Arc::new(MongoJobs::new(connection)),
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub mod handover;
 pub mod health;
 pub mod job_status;
 pub mod jobs;
+pub mod mongo;
+pub mod nats;
 pub mod options;
 pub mod profiles;
 pub mod progress;

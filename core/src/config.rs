@@ -13,10 +13,11 @@ mod api;
 mod environment;
 mod firehose;
 mod indexer;
+mod mongo;
+mod nats;
 mod process;
 mod reference;
 mod scheduler;
-mod servers;
 mod store;
 mod values;
 
@@ -24,10 +25,11 @@ pub use api::Api;
 pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check, nearest};
 pub use firehose::{CollectionFilter, Firehose, Start, Verify};
 pub use indexer::{AccountPolicy, Indexer, LogKeep};
+pub use mongo::{DatabaseName, Mongo, WriteConcern};
+pub use nats::{Compression, IN_FLIGHT_MAX, Nats, StreamName};
 pub use process::{LogFormat, Process};
 pub use reference::{OptionDoc, Setting, in_force, markdown, options};
 pub use scheduler::Scheduler;
-pub use servers::{Mongo, Nats};
 pub use store::Store;
 pub use values::{Between, ByteSize, Endpoint, Span, ValueError, between, masked};
 

@@ -160,6 +160,15 @@ impl Message {
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         wire::decode(bytes)
     }
+
+    /// Reads messages that stand one behind the other: a CBOR sequence (<https://www.rfc-editor.org/rfc/rfc8742>).
+    /// None in no bytes.
+    ///
+    /// # Errors
+    /// As [`Message::decode`].
+    pub fn decode_all(bytes: &[u8]) -> Result<Vec<Self>, DecodeError> {
+        wire::decode_all(bytes)
+    }
 }
 
 /// A message of the log could not be read: the log is damaged or of another version.

@@ -2,7 +2,7 @@
 //!
 //! One kind spoils one frame. Rates are in parts per million of frames, so that any mixture can be asked for, and each
 //! spoiled frame says what it is ([`Frame::bad`](crate::Frame::bad)) and what must be counted for it
-//! ([`Frame::expected`](crate::Frame::expected)). The words of [`Kind::note`] stand in `docs/simnet.md`.
+//! ([`Frame::expected`](crate::Frame::expected)). The words of [`Kind::note`] stand in `docs/simnet.md`, too.
 //!
 //! What a consumer counts is meant for one that checks every block (`FIREHOSE_VERIFY=blocks`) and reads from the first
 //! frame on. At level `records`, [`Kind::CommitRoot`] and [`Kind::CommitInner`] are not found out.
@@ -62,9 +62,11 @@ kinds! {
     CommitBytes = "commit_bytes": "A forged commit with 2,000,001 bytes of blocks. Counts `commit_size`; changes nothing.",
     CommitOps = "commit_ops": "A forged commit of 201 operations. Counts `commit_size`; changes nothing.",
     CarBroken = "car_broken": "A forged commit whose CAR breaks off. Counts `car`; changes nothing.",
-    CidMismatch = "cid_mismatch": "A forged commit whose record is not what its CID says. Counts `cid_mismatch`; changes nothing.",
+    CidMismatch = "cid_mismatch":
+        "A forged commit whose record is not what its CID says. Counts `cid_mismatch`; changes nothing.",
     CommitRoot = "commit_root": "A forged commit whose CAR has another root. Counts `commit_root`; changes nothing.",
-    CommitInner = "commit_inner": "A forged commit that is signed for another `rev`. Counts `commit_inner`; changes nothing.",
+    CommitInner = "commit_inner":
+        "A forged commit that is signed for another `rev`. Counts `commit_inner`; changes nothing.",
     TooBig = "too_big":
         "A real commit sent as `tooBig`. Counts `commit_too_big`; its record stays unknown, the repo is out of sync.",
     BlocksAbsent = "blocks_absent":
@@ -73,7 +75,8 @@ kinds! {
     PathTwice = "path_twice":
         "Delete and create of one path in one commit. Counts `paths_repeated`; the record is a new one.",
     PathGone = "path_gone":
-        "Create and delete of one path in one commit, its block in no CAR. Counts `paths_repeated` and `record_missing`; leaves nothing.",
+        "Create and delete of one path in one commit, its block in no CAR. \
+         Counts `paths_repeated` and `record_missing`; leaves nothing.",
     RecordMissing = "record_missing":
         "A create whose block is not in the CAR. Counts `record_missing`; the key is live with unknown content.",
     OpPath = "op_path": "A second operation on a path that none can have. Counts `op_path`; the first one is applied.",
@@ -82,9 +85,12 @@ kinds! {
     BlocksTwice = "blocks_twice": "Each block twice. Counts nothing; applied.",
     BlocksSpare = "blocks_spare": "A block that nothing refers to. Counts nothing; applied.",
     TreeBomb = "tree_bomb": "A thousand nodes of a tree below each other, without keys. Counts nothing; applied.",
-    SinceOther = "since_other": "A commit that follows on another one than the last. Counts nothing; applied, the repo is out of sync.",
-    PrevDataOther = "prev_data_other": "A commit whose `prevData` is another tree. Counts nothing; applied (proofs are not checked).",
-    DeleteUnknown = "delete_unknown": "A delete of a record from before the stream. Counts `delete_unknown`; changes nothing.",
+    SinceOther = "since_other":
+        "A commit that follows on another one than the last. Counts nothing; applied, the repo is out of sync.",
+    PrevDataOther = "prev_data_other":
+        "A commit whose `prevData` is another tree. Counts nothing; applied (proofs are not checked).",
+    DeleteUnknown = "delete_unknown":
+        "A delete of a record from before the stream. Counts `delete_unknown`; changes nothing.",
     InactiveCommit = "inactive_commit": "A commit of an account that is not active. Counts nothing; applied, but hidden.",
     SyncMoved = "sync_moved": "`#sync` to a `rev` that no commit had. Counts nothing; the repo is out of sync.",
     RecordUtf8 = "record_utf8": "A text that is not UTF-8. Counts `record_cbor`; live with unknown content.",
@@ -92,7 +98,8 @@ kinds! {
     RecordInteger = "record_integer": "An integer beyond 64 bits signed. Counts `record_cbor`; live with unknown content.",
     RecordUnsafe = "record_unsafe": "An integer beyond 53 bits. Counts nothing; applied.",
     RecordDeep = "record_deep": "Lists 3,000 deep. Counts `record_cbor`; live with unknown content.",
-    RecordLength = "record_length": "A text that claims to be 2^62 bytes long. Counts `record_cbor`; live with unknown content.",
+    RecordLength = "record_length":
+        "A text that claims to be 2^62 bytes long. Counts `record_cbor`; live with unknown content.",
     RecordIndefinite = "record_indefinite": "A list of no definite length. Counts `record_cbor`; live with unknown content.",
     RecordKeyTwice = "record_key_twice": "A key twice. Counts `record_cbor`; live with unknown content.",
     RecordKeyOrder = "record_key_order": "Keys in no order. Counts `record_cbor`; live with unknown content.",

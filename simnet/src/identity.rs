@@ -175,4 +175,96 @@ mod tests {
         assert_eq!(account_of_handle("ana-714.elsewhere.example"), None);
         assert_ne!(handle(714, 0), handle(714, 1));
     }
+    fn vectors(name: &str) -> serde_json::Value {
+        let folder = "../tests/fixtures/vectors/atproto-interop/crypto";
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join(folder)
+            .join(name);
+        serde_json::from_slice(&std::fs::read(path).expect(name)).expect(name)
+    }
+
+    fn text<'a>(value: &'a serde_json::Value, key: &str) -> &'a str {
+        value[key].as_str().expect(key)
+    }
+
+    #[test]
+    fn keys_are_written_as_the_vectors_have_them() {
+        for case in vectors("w3c_didkey_K256.json").as_array().unwrap() {
+            let secret =
+                data_encoding::HEXLOWER.decode(text(case, "privateKeyBytesHex").as_bytes());
+            let key = SigningKey::from_slice(&secret.unwrap()).unwrap();
+            assert_eq!(did_key(&key), text(case, "publicDidKey"));
+        }
+    }
+
+    #[test]
+    fn signatures_are_such_as_the_vectors_take_and_never_such_as_they_refuse() {
+        use k256::ecdsa::VerifyingKey;
+        use k256::ecdsa::signature::Verifier;
+
+        let valid = |key: &VerifyingKey, message: &[u8], signature: &[u8]| {
+            Signature::from_slice(signature).is_ok_and(|signature| {
+                signature.normalize_s() == signature && key.verify(message, &signature).is_ok()
+            })
+        };
+        let base64 = |text: &str| {
+            let digits = text.trim_end_matches('=').as_bytes();
+            data_encoding::BASE64_NOPAD.decode(digits).unwrap()
+        };
+        let mut cases = 0;
+        for case in vectors("signature-fixtures.json").as_array().unwrap() {
+            if text(case, "algorithm") != "ES256K" {
+                continue;
+            }
+            let bytes = from_base58(text(case, "publicKeyMultibase").strip_prefix('z').unwrap());
+            let key = VerifyingKey::from_sec1_bytes(&bytes).unwrap();
+            let (message, signature) = (
+                base64(text(case, "messageBase64")),
+                base64(text(case, "signatureBase64")),
+            );
+            let expected = case["validSignature"].as_bool().unwrap();
+            assert_eq!(
+                valid(&key, &message, &signature),
+                expected,
+                "{}",
+                text(case, "comment")
+            );
+            cases += 1;
+        }
+        assert_eq!(cases, 3);
+
+        let registry = Registry::new(1, true);
+        for account in 0..200_u32 {
+            let key = secret(1, u64::from(account));
+            let message = account.to_be_bytes();
+            let signature = registry.identity(account).sign(&message);
+            assert!(
+                valid(key.verifying_key(), &message, &signature),
+                "{account}"
+            );
+            assert!(
+                !valid(key.verifying_key(), b"other", &signature),
+                "{account}"
+            );
+        }
+    }
+
+    fn from_base58(text: &str) -> Vec<u8> {
+        const ALPHABET: &str = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
+        let mut bytes: Vec<u8> = Vec::new();
+        for digit in text.chars() {
+            let mut carry = ALPHABET.find(digit).expect(text);
+            for byte in &mut bytes {
+                carry += usize::from(*byte) * 58;
+                *byte = carry as u8;
+                carry >>= 8;
+            }
+            while carry > 0 {
+                bytes.push(carry as u8);
+                carry >>= 8;
+            }
+        }
+        bytes.reverse();
+        bytes
+    }
 }

@@ -37,5 +37,5 @@ pub use frame::Frame;
 pub use ledger::{Ledger, LedgerTotals, Tallies};
 pub use network::{Account, Network};
 pub use options::Options;
-pub use recording::{End, RecordingError, Written, write_recording};
+pub use recording::{End, RecordingError, Written, identities, write_recording};
 pub use truth::{Expected, Totals};

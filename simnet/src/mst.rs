@@ -8,7 +8,7 @@
 //!
 //! A change touches the path to its key and the nodes that it splits or joins; their hashes are forgotten, and found
 //! again when the root is asked for. A tree may have been read from a part of its blocks ([`Tree::from_blocks`]): then
-//! the rest is [`Child::Cut`], and what needs it fails with [`Missing`]. That is how a commit's proof is checked: undoing
+//! the rest is cut off, and what needs it fails with [`Missing`]. That is how a commit's proof is checked: undoing
 //! its operations must lead to the tree before (<https://atproto.com/specs/sync#operation-inversion>).
 
 mod blocks;

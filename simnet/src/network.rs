@@ -61,7 +61,7 @@ impl Network {
             last: [None, None],
             numbers: HashMap::new(),
         };
-        network.next = network.world.decide();
+        network.decide();
         network
     }
 
@@ -79,7 +79,7 @@ impl Network {
             self.last.swap(0, 1);
             self.last[0] = Some(frame.clone());
         }
-        self.next = self.world.decide();
+        self.decide();
         Some(frame)
     }
 
@@ -94,7 +94,7 @@ impl Network {
             if let Some(account) = plan.deed.changes() {
                 self.world.accounts[account as usize].tree = None;
             }
-            self.next = self.world.decide();
+            self.decide();
         }
         while self.next.as_ref().is_some_and(|plan| plan.seq <= seq) {
             self.next_frame();
@@ -143,14 +143,28 @@ impl Network {
         ))
     }
 
+    /// The live records of a repo by path; empty as [`Self::repo_car`] is `None`.
+    pub fn record_cids(&mut self, did: &Did) -> BTreeMap<String, Cid> {
+        let Some(account) = self.hosted(did) else {
+            return BTreeMap::new();
+        };
+        let records = self.world.accounts[account as usize].records.clone();
+        let cids = records.into_iter().map(|rec| {
+            let digest = record::rec_digest(&mut self.world, account, rec);
+            (rec.path(), Cid::dag_cbor(digest))
+        });
+        cids.collect()
+    }
+
     /// An account, whatever its status.
-    pub fn account(&mut self, did: &Did) -> Option<Account> {
+    pub fn account(&self, did: &Did) -> Option<Account> {
         let account = self.number(did)?;
         let holder = &self.world.accounts[account as usize];
         let profile = holder
             .find(Class::Profile, Tid(0))
             .map(|place| holder.records[place]);
-        let profile = profile.map(|rec| record::profile(&self.world, account, rec.version));
+        let profile =
+            profile.map(|rec| record::profile::content(&self.world, account, rec.version));
         let (display_name, description, avatar) = match profile {
             Some(profile) => (
                 Some(profile.display_name),
@@ -194,18 +208,23 @@ impl Network {
         render::commit_block(&self.world, account, rev, &data)
     }
 
-    fn hosted(&mut self, did: &Did) -> Option<u32> {
+    fn hosted(&self, did: &Did) -> Option<u32> {
         let account = self.number(did)?;
         let status = self.world.accounts[account as usize].status;
         (status != Status::Deleted).then_some(account)
     }
 
-    /// The number of an account. Those that came since the last call are looked at first.
-    fn number(&mut self, did: &Did) -> Option<u32> {
+    fn number(&self, did: &Did) -> Option<u32> {
+        self.numbers.get(did).copied()
+    }
+
+    /// Decides what comes next, and takes note of accounts that came with it.
+    fn decide(&mut self) {
+        self.next = self.world.decide();
         let known = self.numbers.len();
         for (number, account) in (known as u32..).zip(&self.world.accounts[known..]) {
-            self.numbers.insert(account.identity.did.clone(), number);
+            let did = account.identity.did.clone();
+            self.numbers.insert(did, number);
         }
-        self.numbers.get(did).copied()
     }
 }

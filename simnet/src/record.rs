@@ -2,6 +2,7 @@
 
 mod fault;
 mod post;
+pub(crate) mod profile;
 mod text;
 
 use skytide_core::id::{Cid, PostKey, Tid};
@@ -9,10 +10,10 @@ use skytide_core::time::Timestamp;
 
 use crate::bad::Kind;
 use crate::cbor::{Cbor, Digest, digest};
-use crate::content::{Content, ProfileContent};
+use crate::content::Content;
 use crate::identity::handle;
 use crate::random::{Random, mix};
-use crate::words::{names, tongue};
+use crate::words::names;
 use crate::world::World;
 use crate::world::cast::{Class, NONE, Rec};
 
@@ -106,30 +107,6 @@ fn write_blob(cbor: &mut Cbor, seed: u64, kind: &str) {
     cbor.text("$type").text("blob").text("mimeType").text(kind);
 }
 
-/// An account's name, text and picture in a version of its profile.
-pub(crate) fn profile(world: &World, account: u32, version: u8) -> ProfileContent {
-    let holder = &world.accounts[account as usize];
-    let seed = mix(&[
-        world.options.seed,
-        21,
-        u64::from(account),
-        u64::from(version),
-    ]);
-    let mut random = Random::new(seed);
-    let mut description = String::new();
-    for word in 0..3 + random.below(12) {
-        if word > 0 {
-            description.push_str(tongue(holder.lang).space);
-        }
-        tongue(holder.lang).word(&mut random, &mut description);
-    }
-    ProfileContent {
-        display_name: names::display(mix(&[u64::from(account), u64::from(version / 2)])),
-        description,
-        avatar: random.percent(80).then(|| blob(seed).to_string()),
-    }
-}
-
 /// A record that is no post.
 struct Page<'a> {
     world: &'a World,
@@ -158,6 +135,19 @@ impl Page<'_> {
         }
     }
 
+    /// The repost over which somebody came to a post; one from before the network.
+    fn via(&self) -> Option<(String, Digest)> {
+        let mut random = Random::new(self.seed() ^ 1);
+        let percent = if self.rec.class == Class::Like { 4 } else { 9 };
+        random.percent(percent).then(|| {
+            let account = random.below(u64::from(self.world.options.accounts.max(1)));
+            let did = &self.world.accounts[account as usize].identity.did;
+            let tid = Tid(self.tid().0 - (1 << 40) - random.below(1 << 30));
+            let uri = format!("at://{did}/{}/{tid}", Class::Repost.collection());
+            (uri, digest(&random.bits().to_be_bytes()))
+        })
+    }
+
     fn write(&self, subject: Option<(PostKey, Digest)>) -> (Vec<u8>, Content) {
         let mut cbor = Cbor::with_capacity(320);
         let created = created(self.tid(), self.seed(), self.rec.fault());
@@ -168,8 +158,15 @@ impl Page<'_> {
         };
         let content = match (class, subject) {
             (Class::Like | Class::Repost, Some((key, digest))) => {
-                begin(&mut cbor, 1);
-                cbor.text("subject");
+                let via = self.via();
+                cbor.map(2 + usize::from(dated) + usize::from(via.is_some()));
+                if let Some((uri, digest)) = via {
+                    cbor.text("via").map(2).text("cid");
+                    cbor.text(&Cid::dag_cbor(digest).to_string())
+                        .text("uri")
+                        .text(&uri);
+                }
+                cbor.text("$type").text(class.collection()).text("subject");
                 strong_ref(&mut cbor, &key, &digest);
                 if class == Class::Like {
                     Content::Like(key)
@@ -203,7 +200,9 @@ impl Page<'_> {
                     .text("app.bsky.feed.threadgate#followingRule");
                 Content::Other
             }
-            (Class::Profile, _) => return self.profile(created),
+            (Class::Profile, _) => {
+                return profile::render(self.world, (self.account, self.rec.version), created);
+            }
             _ => self.other(&mut cbor, dated),
         };
         if let Some(created) = created {
@@ -254,29 +253,6 @@ impl Page<'_> {
             }
         }
         Content::Other
-    }
-
-    fn profile(&self, created: Option<String>) -> (Vec<u8>, Content) {
-        let profile = profile(self.world, self.account, self.rec.version);
-        let mut cbor = Cbor::with_capacity(400);
-        cbor.map(3 + usize::from(profile.avatar.is_some()) + usize::from(created.is_some()));
-        cbor.text("$type").text(self.rec.class.collection());
-        if profile.avatar.is_some() {
-            let seed = mix(&[
-                self.world.options.seed,
-                21,
-                u64::from(self.account),
-                u64::from(self.rec.version),
-            ]);
-            cbor.text("avatar");
-            write_blob(&mut cbor, seed, "image/jpeg");
-        }
-        if let Some(created) = created {
-            cbor.text("createdAt").text(&created);
-        }
-        cbor.text("description").text(&profile.description);
-        cbor.text("displayName").text(&profile.display_name);
-        (cbor.0, Content::Profile(Box::new(profile)))
     }
 }
 

@@ -105,3 +105,32 @@ fn flush(file: &mut File, chunk: &mut Vec<u8>) -> io::Result<u64> {
     chunk.clear();
     Ok(packed.len() as u64)
 }
+
+/// What the network's servers say about each account now, as JSON: by DID the `key` (`did:key`) that signs its commits, its
+/// `handle`, its `status` if it is not active, and the `head` of its repo (`cid`, `rev`) with the `records` in it by path, as
+/// CIDs. For programs that check a recording; all of it is in memory.
+pub fn identities(network: &mut Network) -> serde_json::Value {
+    let dids: Vec<_> = network.dids().collect();
+    let mut all = serde_json::Map::new();
+    for did in dids {
+        let Some(account) = network.account(&did) else {
+            continue;
+        };
+        let head = network.latest_commit(&did);
+        let head = head.map(|(cid, rev)| {
+            let records = network.record_cids(&did).into_iter();
+            let records: serde_json::Map<_, _> = records
+                .map(|(path, cid)| (path, cid.to_string().into()))
+                .collect();
+            serde_json::json!({ "cid": cid.to_string(), "rev": rev.to_string(), "records": records })
+        });
+        let known = serde_json::json!({
+            "key": account.did_key,
+            "handle": account.handle,
+            "status": account.status,
+            "head": head,
+        });
+        all.insert(did.to_string(), known);
+    }
+    all.into()
+}

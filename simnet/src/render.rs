@@ -2,6 +2,7 @@
 
 mod commit;
 mod forge;
+mod spoil;
 
 use bytes::Bytes;
 use skytide_core::event::{Body, Event, Moved};

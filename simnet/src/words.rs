@@ -47,10 +47,10 @@ pub(crate) fn hashtag(seed: u64, number: u32, lang: Lang) -> String {
 pub(crate) fn domain(seed: u64, number: u32) -> String {
     const ENDINGS: [&str; 4] = ["example.com", "example.org", "example.net", "news.example"];
     let mut random = Random::new(mix(&[seed, 12, u64::from(number)]));
-    let words = tongue(0).words;
+    let words = &tongue(0).words;
     let mut word = || words[random.below(words.len() as u64) as usize];
     let (first, second) = (word(), word());
-    let www = if number % 5 == 0 { "www." } else { "" };
+    let www = if number.is_multiple_of(5) { "www." } else { "" };
     format!(
         "{www}{first}-{second}.{}",
         ENDINGS[number as usize % ENDINGS.len()]

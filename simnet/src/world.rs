@@ -13,6 +13,10 @@ mod agenda;
 pub(crate) mod cast;
 mod deeds;
 mod feed;
+mod lives;
+mod making;
+pub(crate) mod plan;
+mod start;
 mod story;
 mod trouble;
 
@@ -26,10 +30,11 @@ use crate::bad::Kind;
 use crate::identity::Registry;
 use crate::options::Options;
 use crate::random::{Random, Weights, mix};
-use crate::words::{LANG_WEIGHTS, Lang};
+use crate::words::Lang;
 use agenda::Agenda;
 use cast::{Account, Class, NONE, Post, Rec, Status, UNTOLD};
 use feed::Feed;
+pub(crate) use plan::{Deed, Plan, Step};
 use story::Stories;
 
 /// A network without its bytes.
@@ -55,52 +60,6 @@ pub(crate) struct World {
     good: u8,
 }
 
-/// What the next frame will say.
-#[derive(Clone, Debug)]
-pub(crate) struct Plan {
-    /// Microseconds since 1970.
-    pub(crate) now: u64,
-    /// When the relay says it was.
-    pub(crate) stamp: Timestamp,
-    /// Its number; of a frame without one, that of the frame before.
-    pub(crate) seq: u64,
-    /// Numbers left out before it.
-    pub(crate) missing: u64,
-    pub(crate) bad: Option<Kind>,
-    pub(crate) deed: Deed,
-}
-
-/// What somebody does.
-#[derive(Clone, Debug)]
-pub(crate) enum Deed {
-    /// Changes records.
-    Commit { account: u32, steps: Vec<Step> },
-    /// Makes a commit without operations; `moves`: with a new revision.
-    Empty { account: u32, moves: bool },
-    /// Tells a handle, or (not `named`) only that something may have changed; `change`: it is a new one.
-    Identity {
-        account: u32,
-        change: bool,
-        named: bool,
-    },
-    /// Tells a status.
-    Status { account: u32, status: Status },
-    /// Tells a revision; `moves`: a new one.
-    Sync { account: u32, moves: bool },
-    /// Nothing: the frame is noise in this account's name.
-    Noise { account: u32 },
-}
-
-/// An operation.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    pub(crate) action: Action,
-    /// The record as it will be; of a delete, as it was.
-    pub(crate) rec: Rec,
-}
-
-/// Seconds that a post stays in sight, on average.
-const SIGHT_SECONDS: f64 = 1_200.0;
 /// Frames at the start that have all the same time and are good: a reader cannot know the time before.
 const FRAMES_CALM: u64 = 64;
 const SECOND: u64 = 1_000_000;
@@ -129,68 +88,6 @@ impl World {
         };
         world.populate();
         world
-    }
-
-    /// Makes the accounts that are there at the start, with what they wrote before.
-    fn populate(&mut self) {
-        const MU: f64 = 2.40;
-        const SIGMA: f64 = 1.85;
-        let (mut activity, mut fame) = (Vec::new(), Vec::new());
-        let random = &mut self.random;
-        let accounts = self.options.accounts.max(1);
-        // A busy account has more records in proportion; the mean of the log-normal distribution is e^(SIGMA^2 / 2).
-        let mean = f64::from(self.options.history) / (SIGMA * SIGMA / 2.0).exp();
-        for number in 0..accounts {
-            let energy = random.normal();
-            activity.push((MU + SIGMA * energy).min(MU + 4.0 * SIGMA).exp());
-            fame.push((0.6 * energy + 1.9 * random.normal()).exp());
-            let made = self.now - 2 * DAY - random.below(700 * DAY);
-            let lang = random.weighted(&LANG_WEIGHTS) as Lang;
-            let identity = self.registry.identity(number);
-            let mut account = Account {
-                identity,
-                lang,
-                status: Status::Active,
-                handle: 0,
-                clock: made,
-                rev: Tid(0),
-                told: false,
-                records: Vec::new(),
-                tree: None,
-            };
-            if random.percent(85) {
-                account.put(record(Class::Profile, Tid(0), NONE));
-            }
-            let likes = (mean * (SIGMA * energy).exp()).min(20_000.0) as u64;
-            let mut at = made;
-            for like in 0..likes {
-                at += 1 + random.below((self.now - DAY - made) / likes.max(1));
-                let post = random.below(u64::from(2 * accounts));
-                if like > 0 && (post as usize) < self.posts.len() {
-                    let tid = account.tid(at);
-                    account.put(record(Class::Like, tid, post as u32));
-                }
-            }
-            let mut at = self.now - DAY;
-            for _ in 0..1 + random.below(2) {
-                at += random.below(DAY / 3);
-                let tid = account.tid(at);
-                let place = self.posts.len() as u32;
-                self.posts.push(Post::plain(number, tid, lang));
-                account.put(record(Class::Post, tid, place));
-            }
-            account.rev = account.tid(at);
-            self.accounts.push(account);
-        }
-        self.authors = Weights::new(&activity);
-        self.subjects = Weights::new(&fame);
-        let posts_per_second = self.options.rate * 0.12;
-        self.feed = Feed::new(
-            posts_per_second,
-            SIGHT_SECONDS,
-            self.posts.len() as u32,
-            random,
-        );
     }
 
     /// Decides what the next frame says; `None` when the network has come to its end.
@@ -353,14 +250,4 @@ impl Post {
 fn rhythm(now: u64) -> f64 {
     let turn = (now % DAY) as f64 / DAY as f64;
     1.0 + 0.35 * (std::f64::consts::TAU * (turn - 14.0 / 24.0)).sin()
-}
-
-impl Deed {
-    /// Whose records it changes.
-    pub(crate) fn changes(&self) -> Option<u32> {
-        match self {
-            Self::Commit { account, .. } => Some(*account),
-            _ => None,
-        }
-    }
 }

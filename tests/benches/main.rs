@@ -1,6 +1,7 @@
-//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|pipeline|simnet|stores`.
+//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|nats|pipeline|simnet|stores`.
 
 mod decode;
+mod nats;
 mod pipeline;
 mod simnet;
 mod stores;
@@ -12,6 +13,7 @@ fn main() {
         .collect();
     for (name, run) in [
         ("decode", decode::run as fn()),
+        ("nats", nats::run),
         ("pipeline", pipeline::run),
         ("simnet", simnet::run),
         ("stores", stores::run),

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide::job_status::JobFile;
+use skytide::mongo::{Connection, MongoJobs, MongoProfiles, MongoSnapshots, MongoStore};
+use skytide::nats::NatsLog;
 use skytide::profiles::EmbeddedProfiles;
 use skytide::snapshots::SnapshotDir;
+use skytide_core::config::ByteSize;
 use skytide_core::memory::{MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore};
 use skytide_core::port::job::JobStore;
 use skytide_core::port::log::Log;
@@ -14,6 +17,8 @@ use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewStore;
 use skytide_tests::contract_log::BYTES_MAX;
 use tempfile::TempDir;
+
+use crate::mongo::{Own, own_database};
 
 mod memory_log {
     use super::*;
@@ -40,6 +45,19 @@ mod embedded_log {
     }
 
     skytide_tests::log_contract!(make);
+}
+
+mod nats_log {
+    use super::*;
+
+    async fn make() -> Option<(Arc<dyn Log>, ())> {
+        let mut config = crate::nats::own_stream()?;
+        config.bytes_max = ByteSize(BYTES_MAX);
+        let log = NatsLog::connect(&config).await.unwrap();
+        Some((Arc::new(log), ()))
+    }
+
+    skytide_tests::log_contract!(make, where available);
 }
 
 mod memory_store {
@@ -137,6 +155,54 @@ mod snapshot_dir {
         let folder = tempfile::tempdir().unwrap();
         let snapshots = SnapshotDir::open(folder.path()).unwrap();
         (Arc::new(snapshots), folder)
+    }
+
+    skytide_tests::snapshot_contract!(make);
+}
+
+mod mongo_store {
+    use super::*;
+
+    async fn make() -> Option<(Arc<dyn ViewStore>, Own)> {
+        let (options, own) = own_database()?;
+        let store = MongoStore::connect(&options).await.unwrap();
+        Some((Arc::new(store), own))
+    }
+
+    skytide_tests::store_contract!(make);
+}
+
+mod mongo_jobs {
+    use super::*;
+
+    async fn make() -> Option<(Arc<dyn JobStore>, Own)> {
+        let (options, own) = own_database()?;
+        let connection = Connection::open(&options).await.unwrap();
+        Some((Arc::new(MongoJobs::new(&connection)), own))
+    }
+
+    skytide_tests::job_contract!(make);
+}
+
+mod mongo_profiles {
+    use super::*;
+
+    async fn make() -> Option<(Arc<dyn ProfileStore>, Own)> {
+        let (options, own) = own_database()?;
+        let connection = Connection::open(&options).await.unwrap();
+        Some((Arc::new(MongoProfiles::new(&connection)), own))
+    }
+
+    skytide_tests::profile_contract!(make);
+}
+
+mod mongo_snapshots {
+    use super::*;
+
+    async fn make() -> Option<(Arc<dyn SnapshotStore>, Own)> {
+        let (options, own) = own_database()?;
+        let connection = Connection::open(&options).await.unwrap();
+        Some((Arc::new(MongoSnapshots::new(&connection)), own))
     }
 
     skytide_tests::snapshot_contract!(make);

@@ -34,8 +34,8 @@ pub struct Told {
 fn nth(point: &str, random: &mut Random) -> u32 {
     let most = match point {
         "log.append" | "log.flush" | "log.read" | "store.begin" | "store.commit" => 12,
-        "store.write" | "checkpoint.write" | "checkpoint.read" => 60,
-        "log.bounds" | "store.control" | "store.sync" => 3,
+        "store.write" | "checkpoint.write" => 60,
+        "checkpoint.read" => 8,
         _ => 2,
     };
     1 + random.below(most) as u32
@@ -43,7 +43,11 @@ fn nth(point: &str, random: &mut Random) -> u32 {
 
 fn faults(random: &mut Random) -> Vec<Planned> {
     let one = |random: &mut Random| {
-        let point = *random.pick(&POINTS);
+        // A process that restores is rarer than one that writes.
+        let point = match random.chance(15) {
+            true => "checkpoint.read",
+            false => *random.pick(&POINTS),
+        };
         Planned {
             point,
             nth: nth(point, random),

@@ -1,11 +1,12 @@
 //! The simulated network through our own decoder and assembler, and against published vectors.
 
 mod decoded;
+mod habits;
 mod network;
 mod truth;
 mod vectors;
 
-use skytide_simnet::bad::Rates;
+use skytide_simnet::bad::{Kind, Rates};
 use skytide_simnet::{Frame, Network, Options};
 
 /// A small network, fast in time, so that much happens in few frames.
@@ -29,4 +30,19 @@ fn with_bad(seed: u64, frames: u64, per_million: u32) -> Options {
 fn frames(options: Options) -> impl Iterator<Item = Frame> {
     let mut network = Network::new(options);
     std::iter::from_fn(move || network.next_frame())
+}
+
+#[test]
+fn the_page_about_the_network_names_every_kind_of_bad_input() {
+    let page = include_str!("../../docs/simnet.md");
+    let missing = Kind::ALL.iter().filter_map(|kind| {
+        let line = format!("| `{kind}` | {} |", kind.note());
+        (!page.lines().any(|other| other == line)).then_some(line)
+    });
+    let missing: Vec<_> = missing.collect();
+    assert!(
+        missing.is_empty(),
+        "docs/simnet.md lacks:\n{}",
+        missing.join("\n")
+    );
 }

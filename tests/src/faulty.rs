@@ -25,7 +25,7 @@ pub use log::FaultyLog;
 pub use store::FaultyStore;
 
 /// Every operation at which something may happen, by its name.
-pub const POINTS: [&str; 20] = [
+pub const POINTS: [&str; 18] = [
     "log.bounds",
     "log.newest_tick",
     "log.writer",
@@ -34,12 +34,10 @@ pub const POINTS: [&str; 20] = [
     "log.reader",
     "log.read",
     "log.trim",
-    "store.control",
     "store.lead",
     "store.begin",
     "store.write",
     "store.commit",
-    "store.scan",
     "store.sync",
     "checkpoint.write",
     "checkpoint.complete",

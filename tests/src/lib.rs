@@ -8,7 +8,9 @@ pub mod contract_snapshots;
 pub mod contract_store;
 pub mod copies;
 pub mod faulty;
+pub mod made;
 pub mod relay;
+pub mod servers;
 pub mod world;
 
 pub use skytide_simnet::recount as model;

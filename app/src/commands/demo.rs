@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use skytide_core::config::{Config, Endpoint, Start};
 use skytide_core::port::clock::Clock;
-use skytide_core::port::log::Log;
 use skytide_core::time::Timestamp;
 use skytide_simnet::server::{Options, Server};
 use skytide_simnet::{Network, bad};
@@ -58,8 +57,11 @@ pub async fn run(
     if !dir_is_chosen {
         config.store.dir = FOLDER.into();
     }
+    // Whatever is configured for the real network: the demo has its own files.
+    config.nats.url.clear();
+    config.mongo.uri = None;
     let dir = config.store.dir.clone();
-    let data = Data::open(&dir, Some(HOST), Use::All, &config, true)?;
+    let data = Data::open(&dir, Some(HOST), Use::All, &config, true).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let origin = begin(&dir.join(ORIGIN), origin(asked, clock.now()))?;
     let server = serve(&origin, &data, clock).await?;
@@ -100,7 +102,7 @@ fn begun_before(now: Timestamp) -> Timestamp {
 
 /// Serves the network from where the log stands.
 async fn serve(origin: &Origin, data: &Data, clock: Arc<dyn Clock>) -> Result<Server, Failure> {
-    let newest = data.log.newest_tick().await;
+    let newest = data.log().newest_tick().await;
     let newest = newest.map_err(|why| Failure::because("the log could not be read", why))?;
     let cursor = newest.map_or(0, |(_, tick)| tick.cursor.0);
     let backlog = Duration::from_millis(origin.backlog_ms);

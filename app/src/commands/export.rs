@@ -25,7 +25,7 @@ pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure
             return Ok(told);
         }
         let config = &export.config;
-        let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
+        let data = Data::open(&config.store.dir, None, Use::Views, config, true).await?;
         let store = data.store();
         let format = format(export.csv);
         let summary = crate::export::export(store.as_ref(), &export.folder, format).await;
@@ -42,6 +42,9 @@ pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure
 /// Lets the process that has the store open write the export; `None` if there is none.
 async fn by_holder(export: &Export) -> Result<Option<String>, Failure> {
     let path = &export.config.store.dir;
+    if export.config.mongo.uri.is_some() {
+        return Ok(None);
+    }
     let Ok(dir) = DataDir::open(path, None) else {
         // Opening it for ourselves says what is wrong.
         return Ok(None);

@@ -43,12 +43,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, Failure> {
     let source = RecordingSource::open(replay.files.clone())
         .map_err(|why| Failure::because("the recording cannot be read", why))?;
-    let (data, _scratch) = open(replay, source.host())?;
+    let (data, _scratch) = open(replay, source.host()).await?;
     let replayed = send_through(replay, source, &data, stop.clone()).await?;
     if stop.is_cancelled() {
         note("stopped; with --data, the same command goes on from here");
         return Ok(ExitCode::from(INTERRUPTED));
     }
+    data.close().await;
     let store = data.store();
     if let Some(folder) = &replay.export {
         let format = export::format(replay.csv);
@@ -79,15 +80,16 @@ pub struct Replayed {
 }
 
 /// The data folder, and the scratch folder that must outlive it.
-fn open(replay: &Replay, host: &str) -> Result<(Data, Option<tempfile::TempDir>), Failure> {
+async fn open(replay: &Replay, host: &str) -> Result<(Data, Option<tempfile::TempDir>), Failure> {
     let config = &replay.config;
     if let Some(path) = &replay.data {
-        return Ok((Data::open(path, Some(host), Use::All, config, true)?, None));
+        let data = Data::open(path, Some(host), Use::All, config, true).await?;
+        return Ok((data, None));
     }
     let scratch = tempfile::Builder::new().prefix("skytide-replay-").tempdir();
     let scratch = scratch.map_err(|why| Failure::because("no scratch folder can be made", why))?;
     let path: PathBuf = scratch.path().join("data");
-    let data = Data::open(&path, Some(host), Use::All, config, false)?;
+    let data = Data::open(&path, Some(host), Use::All, config, false).await?;
     Ok((data, Some(scratch)))
 }
 
@@ -107,7 +109,7 @@ async fn send_through(
     let progress = Arc::new(Replaying::new(metrics.clone()));
     let told = progress.clone();
     let context = Context {
-        log: data.log.clone(),
+        log: data.log(),
         clock: Arc::new(SystemClock),
         metrics: ingest::Metrics::register(&mut registry),
         progress: Arc::new(move |now| told.durable(now)),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::registry::Registry;
-use skytide_api::{ApiState, ServeError, Server};
+use skytide_api::{ApiState, Probe, ProbeState, ServeError, Server};
 use skytide_core::config::Config;
 use skytide_core::time::Timestamp;
 use skytide_dataflow as dataflow;
@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Schedule;
 use crate::clock::SystemClock;
-use crate::data::{Data, Use};
+use crate::data::{Data, Use, Views};
 use crate::failure::Failure;
 use crate::handover;
-use crate::health::UpHealth;
+use crate::health::ServiceHealth;
 use crate::jobs::{Kept, scheduler};
 use crate::options;
 use crate::services::Services;
@@ -31,12 +31,15 @@ use crate::terminal::say;
 pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
     let source = relay(config)?;
     let dir = &config.store.dir;
-    let data = Data::open(dir, Some(source.host()), Use::All, config, true)?;
-    let what = format!(
-        "It reads {} and keeps its data in {}. Ctrl-C ends it.",
-        config.firehose.url,
-        dir.display()
-    );
+    let data = Data::open(dir, Some(source.host()), Use::All, config, true).await?;
+    let kept_in = match (config.nats.url.is_empty(), config.mongo.uri.is_none()) {
+        (true, true) => format!("keeps its data in {}", dir.display()),
+        (false, true) => format!("keeps its log on NATS, its views in {}", dir.display()),
+        (true, false) => format!("keeps its log in {}, its views on MongoDB", dir.display()),
+        (false, false) => "keeps its log on NATS, its views on MongoDB".to_owned(),
+    };
+    let url = &config.firehose.url;
+    let what = format!("It reads {url} and {kept_in}. Ctrl-C ends it.");
     all(config, data, source, &what, stop).await
 }
 
@@ -55,16 +58,16 @@ pub async fn all(
     let shared = Shared::default();
     let flow = options::dataflow(config);
     let counted = shared.dataflow_metrics(&flow);
-    let health = Arc::new(UpHealth::new(
-        Arc::new(SystemClock),
-        data.log.clone(),
-        counted.clone(),
-        config.firehose.read_timeout.0,
-    ));
+    let health = ServiceHealth::new(Arc::new(SystemClock))
+        .with_relay(config.firehose.read_timeout.0)
+        .with_log(data.log())
+        .with_dataflow(counted.clone());
+    let health = Arc::new(health);
     let heard = health.clone();
     let context = shared.context(&data, stop.clone(), move |it| heard.heard(it));
     let kept = Kept::open(&data)?;
-    let state = shared.api_state(config, &data, &kept).with_health(health);
+    let state = shared.api_state(config, &data, &kept);
+    let state = state.with_health(health.clone());
     let jobs = scheduler(config, data.store(), &kept)?;
 
     say(&format!("Skytide is up: http://{}/", server.address()));
@@ -75,20 +78,30 @@ pub async fn all(
     services.start("the dataflow", counting);
     services.start("the scheduler", jobs.run(stop.clone()));
     services.start("exports", exports(&data, stop.clone()));
+    services.start("the watch", watch(health, stop.clone()));
     services.start("the API", server.run(state, stop));
-    services.until_one_ends().await
+    let ended = services.until_one_ends().await;
+    data.close().await;
+    ended
 }
 
 /// The relay to the log.
 ///
 /// # Errors
-/// The data folder cannot be used, or ingest failed.
+/// The log cannot be used, or ingest failed.
 pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
     let source = relay(config)?;
     let dir = &config.store.dir;
-    let data = Data::open(dir, Some(source.host()), Use::Ingest, config, true)?;
-    let context = Shared::default().context(&data, stop.clone(), |_| {});
-    let mut services = Services::new(stop, config.process.shutdown_max.0);
+    let data = Data::open(dir, Some(source.host()), Use::Ingest, config, true).await?;
+    let shared = Shared::default();
+    let health = ServiceHealth::new(Arc::new(SystemClock))
+        .with_relay(config.firehose.read_timeout.0)
+        .with_log(data.log());
+    let health = Arc::new(health);
+    let heard = health.clone();
+    let context = shared.context(&data, stop.clone(), move |it| heard.heard(it));
+    let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+    probe(config, &shared, health, (&mut services, &stop)).await?;
     services.start("ingest", read(config, &data, source, context));
     services.until_one_ends().await
 }
@@ -96,23 +109,32 @@ pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Fail
 /// The log to the views.
 ///
 /// # Errors
-/// The data folder cannot be used, or the dataflow failed.
+/// Log or views cannot be used, or the dataflow failed.
 pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
-    let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
+    let data = Data::open(&config.store.dir, None, Use::Index, config, true).await?;
     let flow = options::dataflow(config);
-    let counted = Shared::default().dataflow_metrics(&flow);
+    let shared = Shared::default();
+    let counted = shared.dataflow_metrics(&flow);
+    let health = ServiceHealth::new(Arc::new(SystemClock))
+        .with_log(data.log())
+        .with_dataflow(counted.clone())
+        .with_store(data.store());
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
-    let counting = dataflow::run(flow, data.ports(), counted, stop);
+    probe(config, &shared, Arc::new(health), (&mut services, &stop)).await?;
+    let counting = dataflow::run(flow, data.ports(), counted, stop.clone());
     services.start("the dataflow", counting);
-    services.until_one_ends().await
+    services.start("exports", exports(&data, stop));
+    let ended = services.until_one_ends().await;
+    data.close().await;
+    ended
 }
 
 /// The views over HTTP.
 ///
 /// # Errors
-/// The data folder or the port cannot be had, or the API failed.
+/// The views or the port cannot be had, or the API failed.
 pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
-    let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
+    let data = Data::open(&config.store.dir, None, Use::Views, config, true).await?;
     let server = bind(config).await?;
     say(&format!("The API listens: http://{}/", server.address()));
     let kept = Kept::open(&data)?;
@@ -126,10 +148,10 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
 /// The jobs, or one run of one of them, or a word on each.
 ///
 /// # Errors
-/// The data folder cannot be used, there is no such job, or it failed.
+/// The views cannot be used, there is no such job, or it failed.
 pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<ExitCode, Failure> {
     let config = &schedule.config;
-    let data = Data::open(&config.store.dir, None, Use::Views, config, true)?;
+    let data = Data::open(&config.store.dir, None, Use::Views, config, true).await?;
     let kept = Kept::open(&data)?;
     let jobs = scheduler(config, data.store(), &kept)?;
     if schedule.list {
@@ -137,7 +159,10 @@ pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<Ex
         return Ok(ExitCode::SUCCESS);
     }
     let Some(name) = &schedule.run else {
+        let health = ServiceHealth::new(Arc::new(SystemClock)).with_store(data.store());
+        let shared = Shared::default();
         let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+        probe(config, &shared, Arc::new(health), (&mut services, &stop)).await?;
         services.start("exports", exports(&data, stop.clone()));
         services.start("the scheduler", jobs.run(stop));
         services.until_one_ends().await?;
@@ -150,6 +175,40 @@ pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<Ex
         Err(why) => return Err(Failure::because(format!("job {name:?} failed"), why)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Starts what shows health and metrics of a service that runs apart, if an address is set for it.
+async fn probe(
+    config: &Config,
+    shared: &Shared,
+    health: Arc<ServiceHealth>,
+    (services, stop): (&mut Services, &CancellationToken),
+) -> Result<(), Failure> {
+    let Some(address) = config.process.probe_address else {
+        return Ok(());
+    };
+    let probe = Probe::bind(address).await.map_err(|why| {
+        let what =
+            format!("{address} cannot be had for health and metrics (SKYTIDE_PROBE_ADDRESS)");
+        Failure::because(what, why)
+    })?;
+    say(&format!(
+        "Health and metrics: http://{}/readyz",
+        probe.address()
+    ));
+    let state = ProbeState {
+        registry: shared.registry.clone(),
+        health: health.clone(),
+    };
+    services.start("the watch", watch(health, stop.clone()));
+    services.start("the probe", probe.run(state, stop.clone()));
+    Ok(())
+}
+
+/// Keeps an eye on log and store.
+async fn watch(health: Arc<ServiceHealth>, stop: CancellationToken) -> Result<(), io::Error> {
+    stop.run_until_cancelled(health.watch()).await;
+    Ok(())
 }
 
 /// What each job did last and when it is due, a line each.
@@ -186,18 +245,27 @@ fn read(
     source: RelaySource,
     context: Context,
 ) -> impl Future<Output = Result<(), ingest::IngestError>> + use<> {
-    let samples = data.dir.path().join("dropped");
-    let options = options::ingest(config, Some(samples));
+    let samples = data.dir.as_ref().map(|dir| dir.path().join("dropped"));
+    let options = options::ingest(config, samples);
     async {
         let read = ingest::run(options, Box::new(source), context).await;
         read.map(drop)
     }
 }
 
-/// Writes exports that other processes ask for.
+/// Writes exports that other processes ask for, if the views are this process's alone.
 fn exports(data: &Data, stop: CancellationToken) -> impl Future<Output = io::Result<()>> + use<> {
-    let serving = handover::serve(data.dir.path().to_owned(), data.store());
+    let serving = match (data.views(), &data.dir) {
+        (Views::Embedded(store), Some(dir)) => {
+            Some(handover::serve(dir.path().to_owned(), store.clone()))
+        }
+        _ => None,
+    };
     async move {
+        let Some(serving) = serving else {
+            stop.cancelled().await;
+            return Ok(());
+        };
         let stopped = stop.run_until_cancelled(serving).await;
         stopped.unwrap_or(Ok(()))
     }
@@ -236,7 +304,7 @@ impl Shared {
     ) -> Context {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         Context {
-            log: data.log.clone(),
+            log: data.log(),
             clock: Arc::new(SystemClock),
             metrics: ingest::Metrics::register(&mut registry),
             progress: Arc::new(progress),
@@ -247,9 +315,13 @@ impl Shared {
     /// The embedded store shows a commit wholly or not at all.
     fn api_state(&self, config: &Config, data: &Data, kept: &Kept) -> ApiState {
         let clock = Arc::new(SystemClock);
-        ApiState::new(data.store(), clock, self.registry.clone())
+        let state = ApiState::new(data.store(), clock, self.registry.clone());
+        let state = match data.views() {
+            Views::Embedded(_) => state.with_atomic_commits(),
+            Views::Mongo(_) => state,
+        };
+        state
             .with_limits(options::api_limits(config))
-            .with_atomic_commits()
             .with_snapshots(kept.snapshots.clone())
             .with_profiles(kept.profiles.clone())
             .with_jobs(kept.jobs.clone())

@@ -15,7 +15,11 @@ pub const PREFIXES: [&str; 8] = [
 ];
 
 /// Names of ours that only the tests read.
-const TESTS_ONLY: [&str; 2] = ["SKYTIDE_TEST_NATS_URL", "SKYTIDE_TEST_MONGODB_URI"];
+const TESTS_ONLY: [&str; 3] = [
+    "SKYTIDE_TEST_NATS_URL",
+    "SKYTIDE_TEST_MONGODB_URI",
+    "SKYTIDE_TEST_SERVERS",
+];
 
 /// Edits between a name and one of ours up to which it is taken for a slip: a letter left out,
 /// doubled, wrong.

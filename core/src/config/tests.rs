@@ -69,15 +69,24 @@ fn a_value_out_of_range_is_refused_with_the_range() {
              or a seq of the relay",
         ),
         (
-            "--nats-url=nats://localhost",
-            "error: invalid value 'nats://localhost' for '--nats-url <URL>': \
-             not in this version, which holds log \
-             and views in files of its own: leave it unset",
+            "--nats-stream=a.b",
+            "error: invalid value 'a.b' for '--nats-stream <NAME>': \
+             allowed are 1 to 64 letters, digits, - and _",
         ),
     ];
     for (flag, expected) in cases {
         assert_eq!(refusal(&[flag]), expected);
     }
+}
+
+#[test]
+fn servers_of_a_cluster_are_read_and_the_rest_has_its_defaults() {
+    let nats = Nats::at("nats://me:secret@one:4222,tls://two").expect("two servers");
+    let hosts: Vec<_> = nats.url.iter().map(Endpoint::host).collect();
+    assert_eq!(hosts, ["one:4222", "two"]);
+    assert_eq!(nats.stream.as_str(), "skytide");
+    assert!(!format!("{nats:?}").contains("secret"));
+    assert!(Nats::at("nats://one,http://two").is_err());
 }
 
 #[test]
@@ -147,6 +156,8 @@ fn an_address_never_shows_its_secrets() {
         assert_eq!(endpoint.with_secret(), text);
     }
     let refused = Endpoint::parse("https://me:secret@host", &["wss"]).expect_err("a scheme");
+    assert!(!refused.to_string().contains("secret"), "{refused}");
+    let refused = Endpoint::parse("me:secret@host", &["wss"]).expect_err("no scheme");
     assert!(!refused.to_string().contains("secret"), "{refused}");
     for wrong in ["", "bsky.network", "wss://", "wss:///path", "wss://a b"] {
         assert!(Endpoint::parse(wrong, &["wss"]).is_err(), "{wrong:?}");

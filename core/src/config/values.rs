@@ -201,7 +201,8 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
 /// of a query.
 pub fn masked(text: &str) -> String {
     let Some((before, host, after)) = split(text) else {
-        return text.to_owned();
+        let host = text.rsplit_once('@').map(|(_, host)| format!("***@{host}"));
+        return host.unwrap_or_else(|| text.to_owned());
     };
     let scheme = before.split("://").next().unwrap_or_default();
     let user = if before.ends_with('@') { "***@" } else { "" };

@@ -3,7 +3,7 @@
 
 mod read;
 
-pub(super) use read::decode;
+pub(super) use read::{decode, decode_all};
 
 use std::collections::BTreeMap;
 

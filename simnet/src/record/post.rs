@@ -72,8 +72,8 @@ impl<'a> Draft<'a> {
             (false, 0..9) if post.story > 0 => {
                 Embed::External(story_link(world.options.seed, post.story, post.lang))
             }
-            (false, 0..11) => Embed::External(standing_link(world.options.seed, &mut random)),
-            (false, 11..38) => Embed::Images(1 + random.below(3)),
+            (false, 0..12) => Embed::External(standing_link(world.options.seed, &mut random)),
+            (false, 12..46) => Embed::Images(1 + random.zipf(4)),
             _ => Embed::Nothing,
         };
         Self {
@@ -178,9 +178,7 @@ impl<'a> Draft<'a> {
                 cbor.map(2).text("$type").text("app.bsky.embed.images");
                 cbor.text("images").list(*count as usize);
                 for image in 0..*count {
-                    cbor.map(3)
-                        .text("alt")
-                        .text(&names::display(self.seed + image));
+                    cbor.map(3).text("alt").text(&self.alt(image));
                     cbor.text("image");
                     write_blob(cbor, self.seed + image, "image/jpeg");
                     cbor.text("aspectRatio")
@@ -205,6 +203,20 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// What an image shows, for those who cannot see it; most say nothing.
+    fn alt(&self, image: u64) -> String {
+        let mut random = Random::new(self.seed ^ image.wrapping_add(1));
+        let (mut alt, tongue) = (String::new(), tongue(self.post.lang));
+        if random.percent(45) {
+            alt = names::display(self.seed + image);
+            for _ in 0..random.below(22) {
+                alt.push_str(tongue.space);
+                tongue.word(&mut random, &mut alt);
+            }
+        }
+        alt
+    }
+
     fn write_external(&self, cbor: &mut Cbor, uri: &str) {
         let title = names::display(self.seed);
         cbor.map(2)
@@ -215,7 +227,7 @@ impl<'a> Draft<'a> {
         cbor.text("uri").text(uri).text("thumb");
         write_blob(cbor, self.seed, "image/jpeg");
         cbor.text("title").text(&title);
-        let words = self.text.text.chars().take(60).collect::<String>();
+        let words = self.text.text.chars().take(120).collect::<String>();
         cbor.text("description").text(&format!("{title}: {words}"));
     }
 

@@ -29,7 +29,7 @@ impl Text {
     pub(super) fn write(world: &World, post: &Post, random: &mut Random) -> Self {
         let mut text = Self::default();
         let tongue = tongue(post.lang);
-        let words = (random.normal() * 0.75 + 2.35).exp().clamp(1.0, 48.0) as u64;
+        let words = (random.normal() * 0.75 + 2.65).exp().clamp(1.0, 52.0) as u64;
         if post.parent != crate::world::cast::NONE && random.percent(8) {
             text.mention(world, random);
         }

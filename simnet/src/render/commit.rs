@@ -2,28 +2,28 @@
 
 use std::collections::BTreeMap;
 
-use skytide_core::event::{Action, Body, DropReason, Moved, Op};
-use skytide_core::id::{Cid, Tid};
+use skytide_core::event::{Action, Body, Moved, Op};
+use skytide_core::id::{Cid, Did, Tid};
 
+use super::spoil::{bad_line, expected, extend};
 use super::{Scene, commit_block, root, take_tree};
 use crate::bad::Kind;
 use crate::car::Car;
-use crate::cbor::{Cbor, Digest, digest};
+use crate::cbor::{Digest, digest};
 use crate::content::Content;
 use crate::envelope::{self, Header, Line};
 use crate::frame::Frame;
 use crate::mst::Tree;
 use crate::record;
-use crate::truth::Expected;
-use crate::world::cast::Rec;
+use crate::world::cast::{Class, Rec};
 use crate::world::{Step, World};
 
 /// One operation with its record.
-struct Made {
-    action: Action,
-    rec: Rec,
+pub(super) struct Made {
+    pub(super) action: Action,
+    pub(super) rec: Rec,
     line: Line,
-    bytes: Option<Vec<u8>>,
+    pub(super) bytes: Option<Vec<u8>>,
     content: Content,
 }
 
@@ -68,7 +68,7 @@ fn make(world: &mut World, account: u32, step: &Step, tree: &mut Tree, earlier: 
     let path = rec.path();
     let written = (action != Action::Delete).then(|| record::render(world, account, rec));
     let cid = written.as_ref().map(|(bytes, _)| digest(bytes));
-    if rec.class == crate::world::cast::Class::Post
+    if rec.class == Class::Post
         && let Some(digest) = cid
     {
         let post = &mut world.posts[rec.subject as usize];
@@ -130,7 +130,7 @@ impl Changed {
             }
         }
         let proof = tree.prove(&keys, |digest, block| {
-            blocks.push((*digest, block.to_vec()))
+            blocks.push((*digest, block.to_vec()));
         });
         let data = proof.expect("a whole tree");
         let (commit, block) = commit_block(world, self.account, self.rev, &data);
@@ -200,101 +200,34 @@ impl Changed {
                 .push(scene.event(world, &did, 0, Body::Moved { rev, why }));
             frame.contents.push(Content::Unknown);
         } else {
-            for (index, made) in (0..).zip(made) {
-                let op = Op {
-                    rev: self.rev,
-                    since: Some(since),
-                    action: made.action,
-                    collection: made.rec.class.collection().parse().expect("an NSID"),
-                    rkey: made.rec.rkey(),
-                    cid: made.line.cid.map(Cid::dag_cbor),
-                    record: made.bytes.map(Into::into),
-                };
-                frame
-                    .events
-                    .push(scene.event(world, &did, index, Body::Op(op)));
-                frame.contents.push(made.content);
-            }
+            self.tell((world, scene), (&did, since), made, &mut frame);
         }
         frame.did = Some(did);
         frame
     }
-}
 
-/// What must be counted for a commit.
-fn expected(kind: Option<Kind>, made: &[Made]) -> Expected {
-    let expected = Expected::of("#commit");
-    let whole = match kind {
-        Some(Kind::TooBig | Kind::BlocksAbsent) => {
-            return expected.dropping(DropReason::CommitTooBig);
+    /// Adds what a consumer makes of the operations.
+    fn tell(
+        &self,
+        (world, scene): (&World, &Scene<'_>),
+        (did, since): (&Did, Tid),
+        made: Vec<Made>,
+        frame: &mut Frame,
+    ) {
+        for (index, made) in (0..).zip(made) {
+            let op = Op {
+                rev: self.rev,
+                since: Some(since),
+                action: made.action,
+                collection: made.rec.class.collection().parse().expect("an NSID"),
+                rkey: made.rec.rkey(),
+                cid: made.line.cid.map(Cid::dag_cbor),
+                record: made.bytes.map(Into::into),
+            };
+            let event = scene.event(world, did, index, Body::Op(op));
+            frame.events.push(event);
+            frame.contents.push(made.content);
         }
-        Some(Kind::OpPath) => expected.dropping(DropReason::OpPath),
-        Some(Kind::OpAction) => expected.dropping(DropReason::OpAction),
-        Some(Kind::OpCid) => expected.dropping(DropReason::OpCid),
-        Some(Kind::PathTwice | Kind::PathGone) => Expected {
-            paths_repeated: 1,
-            ..expected
-        },
-        _ => expected,
-    };
-    made.iter()
-        .fold(whole, |expected, made| match (made.action, &made.bytes) {
-            (Action::Delete, _) if !made.rec.is_told() => {
-                expected.dropping(DropReason::DeleteUnknown)
-            }
-            (Action::Delete, _) => expected,
-            (_, None) => expected.dropping(DropReason::RecordMissing),
-            (_, Some(_)) => match made.rec.fault() {
-                Some(Kind::RecordList) => expected.dropping(DropReason::RecordShape),
-                Some(Kind::KeyLength) => expected.dropping(DropReason::KeyLength),
-                Some(fault) if fault.is_unreadable() => expected.dropping(DropReason::RecordCbor),
-                _ => expected,
-            },
-        })
-}
-
-/// An operation that cannot be applied, beside the good one.
-fn bad_line(kind: Option<Kind>) -> Option<Line> {
-    let (action, path, cid) = match kind? {
-        Kind::OpPath => ("create", "notAnNsid/..", Some([7; 32])),
-        Kind::OpAction => ("replace", "app.bsky.feed.like/3kbad2222aaa2", Some([7; 32])),
-        Kind::OpCid => ("create", "app.bsky.feed.like/3kbad2222aab2", None),
-        _ => return None,
-    };
-    let (path, prev) = (path.to_owned(), None);
-    Some(Line {
-        action,
-        path,
-        cid,
-        prev,
-    })
-}
-
-/// Adds blocks that change nothing.
-fn extend(blocks: &mut Vec<(Digest, Vec<u8>)>, kind: Option<Kind>) {
-    match kind {
-        Some(Kind::BlocksTwice) => blocks.extend(blocks.clone().into_iter().rev()),
-        Some(Kind::BlocksSpare) => {
-            let mut spare = Cbor::default();
-            spare.map(1).text("spare").boolean(true);
-            blocks.insert(0, (digest(&spare.0), spare.0));
-        }
-        Some(Kind::TreeBomb) => {
-            const NODES: usize = 1_000;
-            let mut below: Option<Digest> = None;
-            for _ in 0..NODES {
-                let mut node = Cbor::default();
-                node.map(2)
-                    .text("e")
-                    .list(0)
-                    .text("l")
-                    .link_or_null(below.as_ref());
-                let hash = digest(&node.0);
-                blocks.push((hash, node.0));
-                below = Some(hash);
-            }
-        }
-        _ => {}
     }
 }
 

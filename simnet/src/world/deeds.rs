@@ -4,23 +4,22 @@ use skytide_core::event::Action;
 use skytide_core::id::Tid;
 
 use super::agenda::{Task, class, code};
-use super::cast::{Account, Class, NONE, Post, Rec, Status};
-use super::{DAY, Deed, SECOND, Step, World, record};
+use super::cast::{Account, Class, NONE, Rec};
+use super::{Deed, SECOND, Step, World, record};
 use crate::random::Random;
-use crate::words::{LANG_WEIGHTS, Lang};
 
 /// What a frame is about, and how often in about 10,000.
 const DEEDS: [(Choice, u32); 15] = [
-    (Choice::Make(Class::Like), 6_560),
-    (Choice::Make(Class::Post), 1_080),
-    (Choice::Make(Class::Repost), 1_080),
+    (Choice::Make(Class::Like), 6_960),
+    (Choice::Make(Class::Post), 1_000),
+    (Choice::Make(Class::Repost), 1_130),
     (Choice::Make(Class::Follow), 640),
     (Choice::Make(Class::Block), 69),
     (Choice::Make(Class::ListItem), 36),
     (Choice::Make(Class::Bookmark), 30),
     (Choice::Make(Class::Play), 40),
     (Choice::Profile, 44),
-    (Choice::Gated, 34),
+    (Choice::Gated, 38),
     (Choice::Thread, 20),
     (Choice::Pack, 8),
     (Choice::Identity, 24),
@@ -48,15 +47,12 @@ enum Choice {
     Birth,
 }
 
-/// Posts up to here are answered and quoted: to know the hash of one, all behind it must be known.
-const DEPTH_MAX: u8 = 40;
-
 /// How many of 1,000 records of a class are undone.
 fn undone_per_thousand(class: Class) -> u64 {
     match class {
         Class::Like => 10,
         Class::Repost => 40,
-        Class::Post => 130,
+        Class::Post => 200,
         Class::Follow => 130,
         Class::Block => 60,
         _ => 0,
@@ -134,128 +130,6 @@ impl World {
         })
     }
 
-    /// Somebody whom others act upon.
-    fn subject(&mut self) -> u32 {
-        if self.random.percent(2) {
-            return self.random.below(self.accounts.len() as u64) as u32;
-        }
-        self.subjects.draw(&mut self.random)
-    }
-
-    /// A new record of a class.
-    pub(super) fn make(&mut self, account: u32, class: Class) -> Step {
-        if class == Class::Post {
-            return create(self.write(account));
-        }
-        let mut rec = self.about(account, class);
-        let recent = |account: &Account, rec: &Rec| {
-            let mut recent = account.records.iter().rev().take(64);
-            recent.any(|other| other.class == rec.class && other.subject == rec.subject)
-        };
-        if recent(&self.accounts[account as usize], &rec) {
-            rec = self.about(account, class);
-        }
-        rec.tid = self.accounts[account as usize].tid(self.now);
-        create(rec)
-    }
-
-    /// A record about a post or an account, which has no key yet.
-    fn about(&mut self, account: u32, class: Class) -> Rec {
-        match class {
-            Class::Like | Class::Repost => {
-                let post = self.meet(account);
-                let mut rec = told(class, Tid(0), post);
-                rec.subject_version = self.posts[post as usize].version;
-                rec
-            }
-            Class::Follow | Class::Block | Class::ListItem => told(class, Tid(0), self.subject()),
-            _ => told(class, Tid(0), NONE),
-        }
-    }
-
-    /// A post that an account meets: of a story, or from the feed; mostly one that is still there.
-    fn meet(&mut self, account: u32) -> u32 {
-        let mut met = 0;
-        for _ in 0..4 {
-            met = self.feed.draw(&mut self.random);
-            if self.random.percent(12)
-                && let Some(story) = self.stories.draw(&mut self.random)
-                && !story.posts.is_empty()
-            {
-                met = story.posts[self.random.below(story.posts.len() as u64) as usize];
-            }
-            let post = &self.posts[met as usize];
-            let own = post.author == account && !self.random.percent(10);
-            if !post.gone && !own && self.accounts[post.author as usize].is_active() {
-                break;
-            }
-        }
-        met
-    }
-
-    /// Writes a post: a new one, an answer (46 of 100), or a quote.
-    fn write(&mut self, account: u32) -> Rec {
-        let tid = self.accounts[account as usize].tid(self.now);
-        let lang = self.accounts[account as usize].lang;
-        let mut post = Post::plain(account, tid, lang);
-        if self.random.percent(46) {
-            let parent = self.meet(account);
-            self.answer(&mut post, parent);
-        } else if self.random.percent(13) {
-            let quote = self.meet(account);
-            self.quote(&mut post, quote);
-        }
-        let place = self.posts.len() as u32;
-        let about = (self.stories.heat() * 1.6).min(30.0) as u32;
-        if post.parent == NONE
-            && self.random.percent(about)
-            && let Some(story) = self.stories.draw(&mut self.random)
-        {
-            story.add(place, &mut self.random);
-            (post.story, post.lang) = (story.number, story.lang);
-        }
-        self.posts.push(post);
-        self.feed.add(place, &mut self.random);
-        told(Class::Post, tid, place)
-    }
-
-    fn answer(&mut self, post: &mut Post, parent: u32) {
-        let other = &self.posts[parent as usize];
-        let root = if other.root == NONE {
-            parent
-        } else {
-            other.root
-        };
-        if other.depth < DEPTH_MAX {
-            (post.parent, post.root, post.depth) = (parent, root, other.depth + 1);
-            post.refers = [other.version, self.posts[root as usize].version, 0];
-        }
-    }
-
-    fn quote(&mut self, post: &mut Post, quote: u32) {
-        let other = &self.posts[quote as usize];
-        if other.depth < DEPTH_MAX {
-            (post.quote, post.depth) = (quote, other.depth + 1);
-            post.refers[2] = other.version;
-        }
-    }
-
-    /// Several posts, each an answer to the one before.
-    fn thread(&mut self, account: u32) -> Deed {
-        let first = self.write(account);
-        let mut steps = vec![create(first)];
-        for _ in 0..1 + self.random.below(4) {
-            let before = steps[steps.len() - 1].rec.subject;
-            let tid = self.accounts[account as usize].tid(self.now);
-            let mut post = Post::plain(account, tid, self.accounts[account as usize].lang);
-            self.answer(&mut post, before);
-            let place = self.posts.len() as u32;
-            self.posts.push(post);
-            steps.push(create(told(Class::Post, tid, place)));
-        }
-        commit(account, steps)
-    }
-
     fn profile(&mut self, account: u32) -> Step {
         let old = self.accounts[account as usize].find(Class::Profile, Tid(0));
         match old {
@@ -316,82 +190,6 @@ impl World {
 
     fn active(&self, account: u32) -> Option<&Account> {
         Some(&self.accounts[account as usize]).filter(|account| account.is_active())
-    }
-
-    fn leave(&mut self, account: u32) -> Deed {
-        let choice = self.random.weighted(&[60, 12, 8, 20]);
-        let statuses = [
-            Status::Deactivated,
-            Status::TakenDown,
-            Status::Suspended,
-            Status::Deleted,
-        ];
-        let status = statuses[choice];
-        if status != Status::Deleted && self.random.percent(75) {
-            let delay = self.random.log_uniform(10.0, 4.0 * 3_600.0) * SECOND as f64;
-            let task = Task::Return { account };
-            self.agenda.plan(self.now + (delay as u64).min(DAY), task);
-        }
-        Deed::Status { account, status }
-    }
-
-    /// Who had left tells status, handle and revision again; whom the hosts had hidden, only the status.
-    fn come_back(&mut self, account: u32) -> Option<Deed> {
-        match self.accounts[account as usize].status {
-            Status::Active | Status::Deleted => return None,
-            Status::Deactivated => {
-                let (change, named) = (false, true);
-                self.queue.push_back(Deed::Identity {
-                    account,
-                    change,
-                    named,
-                });
-                self.queue.push_back(Deed::Sync {
-                    account,
-                    moves: false,
-                });
-            }
-            Status::TakenDown | Status::Suspended => {}
-        }
-        let status = Status::Active;
-        Some(Deed::Status { account, status })
-    }
-
-    /// Somebody new: identity, status, a first commit without operations, and its `#sync`.
-    fn birth(&mut self) -> Deed {
-        let account = self.accounts.len() as u32;
-        let lang = self.random.weighted(&LANG_WEIGHTS) as Lang;
-        let mut holder = Account {
-            identity: self.registry.identity(account),
-            lang,
-            status: Status::Active,
-            handle: 0,
-            clock: self.now,
-            rev: Tid(0),
-            told: false,
-            records: Vec::new(),
-            tree: None,
-        };
-        holder.rev = holder.tid(self.now);
-        self.accounts.push(holder);
-        let (change, named, moves) = (false, true, false);
-        self.queue.extend([
-            Deed::Status {
-                account,
-                status: Status::Active,
-            },
-            Deed::Empty { account, moves },
-            Deed::Sync { account, moves },
-        ]);
-        if self.random.percent(80) {
-            let rec = told(Class::Profile, Tid(0), NONE);
-            self.queue.push_back(commit(account, vec![create(rec)]));
-        }
-        Deed::Identity {
-            account,
-            change,
-            named,
-        }
     }
 
     fn is_full(&self, account: u32) -> bool {

@@ -23,7 +23,12 @@ use skytide_tests::world::Random;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use skytide_core::id::Epoch;
+
 use crate::ingest::{frames, harness};
+
+/// How often it is looked whether everything is committed.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Where log, store and checkpoints are, so that they can be opened again and again.
 #[async_trait]
@@ -203,7 +208,6 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
         batch_epochs_max: *random.pick(&[1, 3, usize::MAX]),
         batch_events_max: *random.pick(&[30, 50_000]),
         interactions_days: None,
-        until_last: true,
         checkpoint: CheckpointOptions {
             interval: None,
             events: Some(20 + random.below(150)),
@@ -217,11 +221,12 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
     let runtime = Runtime::new().expect("a runtime");
     let ending = runtime.block_on(async {
         let ports = match backend.open().await {
-            Ok(ports) => faulty(ports, plan),
+            Ok(ports) => ports,
             Err(why) => panic!("nothing can be opened: {why}"),
         };
+        let (store, ports) = (ports.store.clone(), faulty(ports, plan));
         // A task of its own: after a crash it is dropped with the runtime, not here.
-        let working = tokio::spawn(services(stretch.reading(), ports, options));
+        let working = tokio::spawn(services(stretch.reading(), (ports, store), options));
         tokio::select! {
             () = plan.crashed() => Ending::Crashed,
             ended = working => match ended.expect("no panic") {
@@ -254,17 +259,31 @@ fn faulty(ports: Ports, plan: &Plan) -> Ports {
     }
 }
 
+/// Reads the stream, and counts until its last epoch is committed, as `store` says without faults.
 async fn services(
     (reading, source): (skytide_ingest::Options, Box<RecordingSource>),
-    ports: Ports,
+    (ports, store): (Ports, Arc<dyn ViewStore>),
     options: skytide_dataflow::Options,
 ) -> Result<(), BoxError> {
     let stop = CancellationToken::new();
     let _ends_with_us = stop.clone().drop_guard();
     let context = context(ports.log.clone(), stop.clone());
-    let reading = skytide_ingest::run(reading, source, context);
+    let reading = async {
+        let read = skytide_ingest::run(reading, source, context).await?;
+        let last = read.tick.map_or(Epoch(0), |tick| tick.epoch);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        while store
+            .control()
+            .await?
+            .committed
+            .is_none_or(|it| it.epoch < last)
+        {
+            look.tick().await;
+        }
+        stop.cancel();
+        Ok::<_, BoxError>(())
+    };
     let counting = skytide_dataflow::run(options, ports, Arc::default(), stop.clone());
-    let reading = async { reading.await.map(drop).map_err(BoxError::from) };
     let counting = async { counting.await.map_err(BoxError::from) };
     tokio::try_join!(reading, counting)?;
     Ok(())

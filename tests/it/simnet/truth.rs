@@ -53,10 +53,8 @@ fn ledger_and_recount_agree_on_a_network_with_every_kind_of_bad_input() {
         let options = with_bad(seed, 8_000, 2_500);
         let frames: Vec<_> = frames(options.clone()).collect();
         let (mut ledger, mut counters) = (Ledger::default(), Totals::default());
-        for frame in &frames {
-            ledger.add(frame);
-            counters.add(frame);
-        }
+        frames.iter().for_each(|frame| ledger.add(frame));
+        frames.iter().for_each(|frame| counters.add(frame));
         let totals = ledger.totals();
         let mut model = Model::new(model());
         for message in messages(&frames, &options) {
@@ -111,7 +109,7 @@ fn ledger_and_recount_agree_on_a_network_with_every_kind_of_bad_input() {
             let (key, row): (ActivityKey, ActivityRow) =
                 (key.decode().ok()?, decode_row(row).ok()?);
             let all = key.span == Span::All && !key.collection.is_empty();
-            all.then(|| (key.collection.to_string(), row.live as u64))
+            all.then(|| (key.collection.to_string(), row.live))
         });
         assert_eq!(live, totals.live, "seed {seed}");
         let counted = table(&rows, ViewId::Counters, |key, row| {

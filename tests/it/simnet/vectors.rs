@@ -54,7 +54,7 @@ fn proofs_have_the_blocks_of_the_vectors_and_lead_back_to_the_tree_before() {
         assert_eq!(after, digest(&case["rootAfterCommit"]), "{name}");
 
         let changed = [keys("adds"), keys("dels")].concat();
-        let changed: Vec<&[u8]> = changed.iter().map(|key| key.as_bytes()).collect();
+        let changed: Vec<&[u8]> = changed.iter().map(String::as_bytes).collect();
         let mut proof = BTreeMap::new();
         let proven = tree.prove(&changed, |digest, block| {
             assert!(

@@ -36,9 +36,25 @@ struct Fields<'a> {
     counts: Option<BTreeMap<Box<str>, u64>>,
 }
 
-/// Reads a message.
+/// Reads a message, and nothing behind it.
 pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut reader = Reader::new(bytes);
+    let message = next(&mut reader)?;
+    reader.end().map_err(broken)?;
+    Ok(message)
+}
+
+/// Reads messages to the end.
+pub fn decode_all(bytes: &[u8]) -> Result<Vec<Message>, DecodeError> {
+    let mut reader = Reader::new(bytes);
+    let mut messages = Vec::new();
+    while !reader.rest().is_empty() {
+        messages.push(next(&mut reader)?);
+    }
+    Ok(messages)
+}
+
+fn next(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
     let mut fields = Fields::default();
     let mut wrong: Option<&[u8]> = None;
     let read = reader.map(|reader, key| {
@@ -47,10 +63,8 @@ pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
         }
         Ok(())
     });
-    let broken = |error: cbor::Error| DecodeError(error.to_string());
     read.map_err(broken)?
         .ok_or_else(|| DecodeError("it is no map".to_owned()))?;
-    reader.end().map_err(broken)?;
     if let Some(key) = wrong {
         let why = format!(
             "field {:?} is not of its kind",
@@ -61,6 +75,10 @@ pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     fields
         .into_message()
         .ok_or_else(|| DecodeError("a field of its kind is missing".to_owned()))
+}
+
+fn broken(error: cbor::Error) -> DecodeError {
+    DecodeError(error.to_string())
 }
 
 impl<'a> Fields<'a> {
@@ -268,5 +286,27 @@ mod tests {
         assert_eq!(decode(&longer).unwrap(), message);
         longer.push(0);
         assert!(decode(&longer).is_err());
+        assert!(decode_all(&longer).is_err());
+    }
+
+    #[test]
+    fn messages_behind_each_other_are_read_to_the_end() {
+        let message = |seq| {
+            Message::Event(Event {
+                host: "relay.example".into(),
+                seq: Cursor(seq),
+                index: 0,
+                time: Timestamp(2),
+                did: "did:web:example.com".parse().unwrap(),
+                body: Body::Identity { handle: None },
+            })
+        };
+        let messages: Vec<_> = (0..3).map(message).collect();
+        let mut bytes = Vec::new();
+        messages.iter().for_each(|it| it.encode(&mut bytes));
+        assert_eq!(decode_all(&bytes).unwrap(), messages);
+        assert_eq!(decode_all(&[]).unwrap(), []);
+        assert!(decode_all(&bytes[..bytes.len() - 1]).is_err());
+        assert!(decode(&bytes).is_err());
     }
 }

@@ -1,0 +1,158 @@
+//! What single batches do on a real server, each rule by itself.
+
+use futures_util::TryStreamExt;
+use mongodb::bson::oid::ObjectId;
+use skytide_core::config::Mongo as Options;
+use skytide_core::view::Key;
+use skytide_tests::servers::Mongo;
+
+use super::*;
+
+const VIEW: ViewId = ViewId::Posts;
+const PACE: Pace = Pace {
+    rows_max: 2,
+    batches_max: 3,
+};
+
+/// A new database with the guard of term 1.
+async fn guarded() -> Option<Connection> {
+    let mut options = Options::at(&Mongo::shared()?).expect("an address");
+    options.database = format!("test-{}", ObjectId::new()).parse().expect("a name");
+    let connection = Connection::open(&options).await.expect("a server");
+    assert!(
+        guard::raise_term(&connection, Term(1))
+            .await
+            .expect("a server")
+    );
+    Some(connection)
+}
+
+fn change(at: &str, row: Option<&str>) -> Change {
+    Change {
+        key: Key::from(at.as_bytes()),
+        row: row.map(|row| row.as_bytes().into()),
+    }
+}
+
+/// Whether the server took it.
+async fn write(connection: &Connection, term: u64, epoch: u64, changes: Vec<Change>) -> bool {
+    let mut pending = Pending::default();
+    pending.push(VIEW, changes);
+    let turn = Turn {
+        term: Term(term),
+        epoch: Epoch(epoch),
+    };
+    match pending.write(connection, turn, PACE).await {
+        Ok(()) => true,
+        Err(Refusal::Late) => false,
+        Err(Refusal::Error(error)) => panic!("{error:?}"),
+    }
+}
+
+async fn documents(connection: &Connection) -> Vec<Document> {
+    let documents = connection.database().collection::<Document>(VIEW.name());
+    let found = documents.find(doc! {}).sort(doc! { "_id": 1 }).await;
+    let found = found.expect("a server").try_collect().await;
+    found.expect("a server")
+}
+
+async fn end(connection: Connection) {
+    connection.database().drop().await.expect("a server");
+}
+
+#[tokio::test]
+async fn neither_a_row_nor_a_removal_gives_way_to_an_older_epoch() {
+    let Some(connection) = guarded().await else {
+        return;
+    };
+    let newer = vec![change("put", Some("6")), change("removed", None)];
+    assert!(write(&connection, 1, 6, newer).await);
+    let before = documents(&connection).await;
+    for at in ["put", "removed"] {
+        for row in [Some("5"), None] {
+            assert!(
+                !write(&connection, 1, 5, vec![change(at, row)]).await,
+                "{at} {row:?}"
+            );
+            assert_eq!(documents(&connection).await, before, "{at} {row:?}");
+        }
+    }
+    for at in ["put", "removed"] {
+        for row in [None, Some("6"), None, Some("7")] {
+            assert!(
+                write(&connection, 1, 6, vec![change(at, row)]).await,
+                "{at} {row:?}"
+            );
+        }
+    }
+    end(connection).await;
+}
+
+#[tokio::test]
+async fn a_batch_of_another_term_or_below_the_floor_changes_nothing() {
+    let Some(connection) = guarded().await else {
+        return;
+    };
+    guard::raise_floor(&connection, VIEW, Epoch(5))
+        .await
+        .expect("a server");
+    let before = documents(&connection).await;
+    let rows = || vec![change("a", Some("1")), change("b", None)];
+    for (term, epoch) in [(0, 6), (2, 6), (1, 4), (1, 5)] {
+        assert!(
+            !write(&connection, term, epoch, rows()).await,
+            "term {term}, epoch {epoch}"
+        );
+        assert_eq!(
+            documents(&connection).await,
+            before,
+            "term {term}, epoch {epoch}"
+        );
+    }
+    assert!(write(&connection, 1, 6, rows()).await);
+    assert_eq!(documents(&connection).await.len(), 3);
+    end(connection).await;
+}
+
+#[tokio::test]
+async fn a_term_and_a_floor_only_rise() {
+    let Some(connection) = guarded().await else {
+        return;
+    };
+    assert!(
+        guard::raise_term(&connection, Term(3))
+            .await
+            .expect("a server")
+    );
+    assert!(
+        !guard::raise_term(&connection, Term(2))
+            .await
+            .expect("a server")
+    );
+    for floor in [5, 4] {
+        guard::raise_floor(&connection, VIEW, Epoch(floor))
+            .await
+            .expect("a server");
+    }
+    let guard = documents(&connection).await.remove(0);
+    assert_eq!(
+        guard,
+        doc! { "_id": guard::ID, "term": 3_i64, "floor": 5_i64 }
+    );
+    end(connection).await;
+}
+
+#[tokio::test]
+async fn rows_of_any_number_and_size_are_written() {
+    let Some(connection) = guarded().await else {
+        return;
+    };
+    let large = "x".repeat(3 << 20);
+    let mut changes: Vec<Change> = (0..25)
+        .map(|number| change(&format!("{number:02}"), Some("y")))
+        .collect();
+    changes.extend(["l1", "l2", "l3", "l4"].map(|at| change(at, Some(&large))));
+    assert!(write(&connection, 1, 1, changes).await);
+    assert_eq!(documents(&connection).await.len(), 1 + 29);
+    end(connection).await;
+}

@@ -1,0 +1,268 @@
+//! The control record: `{term, committed, intent}`, one document, changed only by comparing and setting.
+
+use std::collections::BTreeMap;
+
+use mongodb::Collection;
+use mongodb::bson::{DateTime, Document, doc};
+use mongodb::options::ReturnDocument;
+use serde::{Deserialize, Serialize};
+use skytide_core::id::{Epoch, Seq};
+use skytide_core::port::store::{Committed, Control, Recipe, StoreError, Sum, Term};
+use skytide_core::time::Timestamp;
+use skytide_core::view::ViewId;
+
+use super::connection::{Connection, failed};
+use super::documents::{date, moment};
+
+/// The collection of the control record and the lease.
+pub const COLLECTION: &str = "control";
+/// Version of all that is stored here. A database of a newer one is refused.
+pub const FORMAT: i32 = 1;
+const ID: &str = "control";
+
+/// The control record of a database.
+pub struct ControlRecord {
+    connection: Connection,
+    documents: Collection<ControlDocument>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ControlDocument {
+    format: i32,
+    term: i64,
+    committed: Option<CommittedDocument>,
+    intent: Option<i64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CommittedDocument {
+    epoch: i64,
+    time: DateTime,
+    since: DateTime,
+    /// 16 digits, base 16.
+    log_id: String,
+    log_seq: i64,
+    views: Vec<SumDocument>,
+    /// 16 digits, base 16.
+    tick_hash: Option<String>,
+    recipe: Option<RecipeDocument>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RecipeDocument {
+    account_policy: String,
+    interactions_days: Option<i64>,
+    versions: BTreeMap<String, i64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SumDocument {
+    view: String,
+    rows: i64,
+    /// 32 digits, base 16.
+    hash: String,
+}
+
+/// Whether we may use a database; a new one, too.
+///
+/// # Errors
+/// It is of a newer format.
+pub async fn check_format(connection: &Connection) -> Result<(), StoreError> {
+    let documents: Collection<Document> = connection.database().collection(COLLECTION);
+    let found = documents.find_one(doc! { "_id": ID });
+    let found = connection.within("be opened", found).await?;
+    let format = found.map_or(FORMAT, |it| it.get_i32("format").unwrap_or(0));
+    if format == FORMAT {
+        return Ok(());
+    }
+    let name = connection.database().name();
+    Err(failed("be opened")(format!(
+        "the database {name:?} holds data of format {format}, and this version knows format {FORMAT} only: use a \
+         newer version, or another database (MONGODB_DATABASE)"
+    )))
+}
+
+impl ControlRecord {
+    /// That of this database; it need not be there yet.
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            documents: connection.database().collection(COLLECTION),
+            connection: connection.clone(),
+        }
+    }
+
+    /// As it is now.
+    pub async fn read(&self) -> Result<Control, StoreError> {
+        let found = self.documents.find_one(doc! { "_id": ID });
+        let found = self
+            .connection
+            .within("read its control record", found)
+            .await?;
+        found.map_or(Ok(Control::default()), ControlDocument::control)
+    }
+
+    /// Draws the next term.
+    pub async fn take_over(&self) -> Result<Control, StoreError> {
+        let next = doc! { "$inc": { "term": 1_i64 }, "$setOnInsert": { "format": FORMAT } };
+        let found = self
+            .documents
+            .find_one_and_update(doc! { "_id": ID }, next)
+            .upsert(true)
+            .return_document(ReturnDocument::After);
+        let found = self.connection.within("take over", found).await?;
+        found
+            .ok_or_else(|| failed("take over")("the control record is gone"))?
+            .control()
+    }
+
+    /// Records an intent, if the term and the last commit are those that the writer knows and no later intent is
+    /// there. Answers whether it did.
+    pub async fn begin(&self, known: &Control, intent: Epoch) -> Result<bool, StoreError> {
+        let intent = number(intent.0)?;
+        let committed = known.committed.as_ref();
+        let committed = committed.map(|it| number(it.epoch.0)).transpose()?;
+        let mut unchanged = doc! {
+            "_id": ID,
+            "term": number(known.term.0)?,
+            "$or": [{ "intent": null }, { "intent": { "$lte": intent } }],
+        };
+        match committed {
+            Some(epoch) => unchanged.insert("committed.epoch", epoch),
+            None => unchanged.insert("committed", null()),
+        };
+        let change = doc! { "$set": { "intent": intent } };
+        self.set("begin a commit", unchanged, change).await
+    }
+
+    /// Makes the intent the committed epoch, if the term is the current one. Answers whether it did.
+    pub async fn commit(&self, term: Term, committed: &Committed) -> Result<bool, StoreError> {
+        let unchanged = doc! {
+            "_id": ID,
+            "term": number(term.0)?,
+            "intent": number(committed.epoch.0)?,
+        };
+        let record = CommittedDocument::of(committed)?;
+        let record = mongodb::bson::serialize_to_document(&record).map_err(failed("commit"))?;
+        let change = doc! { "$set": { "committed": record }, "$unset": { "intent": "" } };
+        self.set("commit", unchanged, change).await
+    }
+
+    async fn set(
+        &self,
+        operation: &'static str,
+        unchanged: Document,
+        change: Document,
+    ) -> Result<bool, StoreError> {
+        let set = self.documents.update_one(unchanged, change);
+        let set = self.connection.within(operation, set).await?;
+        Ok(set.matched_count == 1)
+    }
+}
+
+impl ControlDocument {
+    fn control(self) -> Result<Control, StoreError> {
+        let epoch = |it: i64| it.try_into().ok().map(Epoch);
+        let read = || {
+            Some(Control {
+                term: Term(self.term.try_into().ok()?),
+                committed: match self.committed {
+                    Some(committed) => Some(committed.committed()?),
+                    None => None,
+                },
+                intent: match self.intent {
+                    Some(intent) => Some(epoch(intent)?),
+                    None => None,
+                },
+            })
+        };
+        read().ok_or_else(|| StoreError::Damaged("the control record is not readable".to_owned()))
+    }
+}
+
+impl CommittedDocument {
+    fn of(committed: &Committed) -> Result<Self, StoreError> {
+        let date = |time| date(time).ok_or_else(|| failed("commit")("a time is no date"));
+        let sum = |(view, sum): (&ViewId, &Sum)| SumDocument {
+            view: view.name().to_owned(),
+            rows: sum.rows,
+            hash: format!("{:032x}", sum.hash),
+        };
+        Ok(Self {
+            epoch: number(committed.epoch.0)?,
+            time: date(committed.time)?,
+            since: date(committed.since)?,
+            log_id: format!("{:016x}", committed.log_id),
+            log_seq: number(committed.log_seq.0)?,
+            views: committed.sums.iter().map(sum).collect(),
+            tick_hash: committed.tick_hash.map(|hash| format!("{hash:016x}")),
+            recipe: committed.recipe.as_ref().map(RecipeDocument::of),
+        })
+    }
+
+    fn committed(self) -> Option<Committed> {
+        let sum = |it: SumDocument| {
+            let hash = u128::from_str_radix(&it.hash, 16).ok()?;
+            let rows = it.rows;
+            Some((ViewId::from_name(&it.view)?, Sum { rows, hash }))
+        };
+        let time = |it: DateTime| -> Option<Timestamp> { moment(it) };
+        Some(Committed {
+            epoch: Epoch(self.epoch.try_into().ok()?),
+            time: time(self.time)?,
+            since: time(self.since)?,
+            log_id: u64::from_str_radix(&self.log_id, 16).ok()?,
+            log_seq: Seq(self.log_seq.try_into().ok()?),
+            sums: self.views.into_iter().map(sum).collect::<Option<_>>()?,
+            tick_hash: match self.tick_hash {
+                Some(hash) => Some(u64::from_str_radix(&hash, 16).ok()?),
+                None => None,
+            },
+            recipe: match self.recipe {
+                Some(recipe) => Some(recipe.recipe()?),
+                None => None,
+            },
+        })
+    }
+}
+
+impl RecipeDocument {
+    fn of(recipe: &Recipe) -> Self {
+        let version =
+            |(view, version): (&ViewId, &u32)| (view.name().to_owned(), i64::from(*version));
+        Self {
+            account_policy: recipe.account_policy.to_string(),
+            interactions_days: recipe.interactions_days.map(i64::from),
+            versions: recipe.views.iter().map(version).collect(),
+        }
+    }
+
+    fn recipe(self) -> Option<Recipe> {
+        let version = |(name, version): (String, i64)| {
+            Some((ViewId::from_name(&name)?, u32::try_from(version).ok()?))
+        };
+        Some(Recipe {
+            account_policy: self.account_policy.into(),
+            interactions_days: match self.interactions_days {
+                Some(days) => Some(u32::try_from(days).ok()?),
+                None => None,
+            },
+            views: self
+                .versions
+                .into_iter()
+                .map(version)
+                .collect::<Option<_>>()?,
+        })
+    }
+}
+
+/// A number as the database holds it: epochs and terms count up from 0 and never get there.
+///
+/// # Errors
+/// It is 2^63 or more.
+pub fn number(number: u64) -> Result<i64, StoreError> {
+    number.try_into().map_err(failed("hold a number of 2^63"))
+}
+
+fn null() -> mongodb::bson::Bson {
+    mongodb::bson::Bson::Null
+}

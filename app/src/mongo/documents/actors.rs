@@ -1,0 +1,196 @@
+//! Documents of `actors`, `interactions`, `accounts` and `handles`.
+
+use mongodb::bson::DateTime;
+use serde::{Deserialize, Serialize};
+use skytide_core::id::{Did, Tid};
+use skytide_core::time::Timestamp;
+use skytide_core::view::{
+    AccountRow, ActorRow, HandleKey, HandleRow, InteractionKey, InteractionRow,
+};
+
+use super::{Columns, Count, date, moment};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// Counts of an account.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ActorDocument {
+    did: String,
+    followers: Count,
+    follow_records: Count,
+    follows: Count,
+    blockers: Count,
+    block_records: Count,
+    blocks: Count,
+    posts: Count,
+    likes_given: Count,
+    likes_received: Count,
+    reposts_given: Count,
+    reposts_received: Count,
+    /// `null`: never.
+    last_seen: Option<DateTime>,
+}
+
+impl Columns for ActorDocument {
+    type Key = Did;
+    type Row = ActorRow;
+
+    fn of(key: Did, row: ActorRow) -> Option<Self> {
+        Some(Self {
+            did: key.to_string(),
+            followers: row.followers.into(),
+            follow_records: row.follow_records.into(),
+            follows: row.follows.into(),
+            blockers: row.blockers.into(),
+            block_records: row.block_records.into(),
+            blocks: row.blocks.into(),
+            posts: row.posts.into(),
+            likes_given: row.likes_given.into(),
+            likes_received: row.likes_received.into(),
+            reposts_given: row.reposts_given.into(),
+            reposts_received: row.reposts_received.into(),
+            last_seen: match row.last_seen {
+                Timestamp(0) => None,
+                time => Some(date(time)?),
+            },
+        })
+    }
+
+    fn row(self) -> Option<ActorRow> {
+        Some(ActorRow {
+            followers: self.followers.short()?,
+            follow_records: self.follow_records.short()?,
+            follows: self.follows.short()?,
+            blockers: self.blockers.short()?,
+            block_records: self.block_records.short()?,
+            blocks: self.blocks.short()?,
+            posts: self.posts.short()?,
+            likes_given: self.likes_given.short()?,
+            likes_received: self.likes_received.short()?,
+            reposts_given: self.reposts_given.short()?,
+            reposts_received: self.reposts_received.short()?,
+            last_seen: self.last_seen.map_or(Some(Timestamp(0)), moment)?,
+        })
+    }
+}
+
+/// What an account did to another one on a day.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InteractionDocument {
+    author: String,
+    /// Its midnight, UTC.
+    day: DateTime,
+    subject: String,
+    likes: Count,
+    reposts: Count,
+    replies: Count,
+    quotes: Count,
+    characters: Count,
+}
+
+impl Columns for InteractionDocument {
+    type Key = InteractionKey;
+    type Row = InteractionRow;
+
+    fn of(key: InteractionKey, row: InteractionRow) -> Option<Self> {
+        Some(Self {
+            author: key.author.to_string(),
+            day: DateTime::from_millis(i64::from(key.day) * DAY_MS),
+            subject: key.subject.to_string(),
+            likes: row.likes.into(),
+            reposts: row.reposts.into(),
+            replies: row.replies.into(),
+            quotes: row.quotes.into(),
+            characters: row.characters.into(),
+        })
+    }
+
+    fn row(self) -> Option<InteractionRow> {
+        Some(InteractionRow {
+            likes: self.likes.short()?,
+            reposts: self.reposts.short()?,
+            replies: self.replies.short()?,
+            quotes: self.quotes.short()?,
+            characters: self.characters.0,
+        })
+    }
+}
+
+/// What is known of an account; `null` is unknown.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AccountDocument {
+    did: String,
+    handle: Option<String>,
+    active: bool,
+    status: Option<String>,
+    display_name: Option<String>,
+    description: Option<String>,
+    avatar: Option<String>,
+    rev: Option<String>,
+    out_of_sync: bool,
+}
+
+impl Columns for AccountDocument {
+    type Key = Did;
+    type Row = AccountRow;
+
+    fn of(key: Did, row: AccountRow) -> Option<Self> {
+        let rev = row.rev.map(|rev| rev.to_string());
+        if rev.as_deref().map(|text| text.parse::<Tid>().ok()) != row.rev.map(Some) {
+            return None;
+        }
+        Some(Self {
+            did: key.to_string(),
+            handle: row.handle.map(Into::into),
+            active: row.active,
+            status: row.status.map(Into::into),
+            display_name: row.display_name.map(Into::into),
+            description: row.description.map(Into::into),
+            avatar: row.avatar.map(Into::into),
+            rev,
+            out_of_sync: row.out_of_sync,
+        })
+    }
+
+    fn row(self) -> Option<AccountRow> {
+        Some(AccountRow {
+            handle: self.handle.map(Into::into),
+            active: self.active,
+            status: self.status.map(Into::into),
+            display_name: self.display_name.map(Into::into),
+            description: self.description.map(Into::into),
+            avatar: self.avatar.map(Into::into),
+            rev: self
+                .rev
+                .map(|rev| rev.parse().ok())
+                .map_or(Some(None), |rev| rev.map(Some))?,
+            out_of_sync: self.out_of_sync,
+        })
+    }
+}
+
+/// An account that claimed a handle.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct HandleDocument {
+    handle: String,
+    did: String,
+    claimed: DateTime,
+}
+
+impl Columns for HandleDocument {
+    type Key = HandleKey;
+    type Row = HandleRow;
+
+    fn of(key: HandleKey, row: HandleRow) -> Option<Self> {
+        Some(Self {
+            handle: key.handle.into(),
+            did: key.did.to_string(),
+            claimed: date(row.claimed)?,
+        })
+    }
+
+    fn row(self) -> Option<HandleRow> {
+        let claimed = moment(self.claimed)?;
+        Some(HandleRow { claimed })
+    }
+}

@@ -1,0 +1,84 @@
+//! Documents of `activity` and `counters`.
+
+use mongodb::bson::DateTime;
+use serde::{Deserialize, Serialize};
+use skytide_core::time::Minute;
+use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span};
+
+use super::{Columns, Count, date};
+
+/// Operations on a collection.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ActivityDocument {
+    /// `all`, `hour`, `minute`.
+    span: String,
+    /// When the stretch began; `null` for all time.
+    start: Option<DateTime>,
+    collection: String,
+    creates: Count,
+    updates: Count,
+    deletes: Count,
+    bytes: Count,
+    accounts: Count,
+    live: Count,
+}
+
+impl Columns for ActivityDocument {
+    type Key = ActivityKey;
+    type Row = ActivityRow;
+
+    fn of(key: ActivityKey, row: ActivityRow) -> Option<Self> {
+        let span = match key.span {
+            Span::All => "all",
+            Span::Hour => "hour",
+            Span::Minute => "minute",
+        };
+        Some(Self {
+            span: span.to_owned(),
+            start: match key.span {
+                Span::All => None,
+                Span::Hour | Span::Minute => date(Minute(key.start_minute).start()),
+            },
+            collection: key.collection.into(),
+            creates: row.creates.into(),
+            updates: row.updates.into(),
+            deletes: row.deletes.into(),
+            bytes: row.bytes.into(),
+            accounts: row.accounts.into(),
+            live: row.live.into(),
+        })
+    }
+
+    fn row(self) -> Option<ActivityRow> {
+        Some(ActivityRow {
+            creates: self.creates.0,
+            updates: self.updates.0,
+            deletes: self.deletes.0,
+            bytes: self.bytes.0,
+            accounts: self.accounts.0,
+            live: self.live.0,
+        })
+    }
+}
+
+/// A counter.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CounterDocument {
+    name: String,
+    value: Count,
+}
+
+impl Columns for CounterDocument {
+    type Key = String;
+    type Row = CounterRow;
+
+    fn of(name: String, row: CounterRow) -> Option<Self> {
+        let value = row.value.into();
+        Some(Self { name, value })
+    }
+
+    fn row(self) -> Option<CounterRow> {
+        let value = self.value.0;
+        Some(CounterRow { value })
+    }
+}

@@ -1,0 +1,63 @@
+//! Documents of `posts`.
+
+use serde::{Deserialize, Serialize};
+use skytide_core::id::PostKey;
+use skytide_core::view::{PostRow, PostState};
+
+use super::{Columns, Count};
+
+/// Tallies of a post.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct PostDocument {
+    uri: String,
+    likes: Count,
+    reposts: Count,
+    replies: Count,
+    root_replies: Count,
+    quotes: Count,
+    self_likes: Count,
+    self_reposts: Count,
+    self_replies: Count,
+    self_root_replies: Count,
+    self_quotes: Count,
+    /// `never_seen`, `live`, `gone`.
+    state: PostState,
+}
+
+impl Columns for PostDocument {
+    type Key = PostKey;
+    type Row = PostRow;
+
+    fn of(key: PostKey, row: PostRow) -> Option<Self> {
+        Some(Self {
+            uri: key.to_string(),
+            likes: row.likes.into(),
+            reposts: row.reposts.into(),
+            replies: row.replies.into(),
+            root_replies: row.root_replies.into(),
+            quotes: row.quotes.into(),
+            self_likes: row.self_likes.into(),
+            self_reposts: row.self_reposts.into(),
+            self_replies: row.self_replies.into(),
+            self_root_replies: row.self_root_replies.into(),
+            self_quotes: row.self_quotes.into(),
+            state: row.state,
+        })
+    }
+
+    fn row(self) -> Option<PostRow> {
+        Some(PostRow {
+            likes: self.likes.short()?,
+            reposts: self.reposts.short()?,
+            replies: self.replies.short()?,
+            root_replies: self.root_replies.short()?,
+            quotes: self.quotes.short()?,
+            self_likes: self.self_likes.short()?,
+            self_reposts: self.self_reposts.short()?,
+            self_replies: self.self_replies.short()?,
+            self_root_replies: self.self_root_replies.short()?,
+            self_quotes: self.self_quotes.short()?,
+            state: self.state,
+        })
+    }
+}

@@ -1,0 +1,199 @@
+//! States of the jobs: a document a job, `_id` its name. Whether a run may begin is decided by the server, in one step.
+
+use async_trait::async_trait;
+use futures_util::stream::TryStreamExt;
+use mongodb::Collection;
+use mongodb::bson::{DateTime, Document, doc};
+use mongodb::error::Error;
+use serde::{Deserialize, Serialize};
+use skytide_core::port::BoxError;
+use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
+use skytide_core::port::store::StoreError;
+use skytide_core::time::Timestamp;
+
+use super::connection::{Connection, is_duplicate_key};
+use super::documents::{date, moment};
+
+/// A [`JobStore`] in a MongoDB database.
+#[derive(Clone, Debug)]
+pub struct MongoJobs {
+    connection: Connection,
+    documents: Collection<JobDocument>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct JobDocument {
+    #[serde(rename = "_id")]
+    name: String,
+    plan: Option<PlanDocument>,
+    running: Option<RunningDocument>,
+    last: Option<EndDocument>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PlanDocument {
+    cron: String,
+    zone: String,
+    due: Option<DateTime>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RunningDocument {
+    /// 16 digits, base 16.
+    token: String,
+    began: DateTime,
+    deadline: DateTime,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct EndDocument {
+    began: DateTime,
+    ended: DateTime,
+    ok: bool,
+    report: String,
+}
+
+impl MongoJobs {
+    /// Those in a database.
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            documents: connection.database().collection("jobs"),
+            connection: connection.clone(),
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        operation: &'static str,
+        work: impl IntoFuture<Output = Result<T, Error>>,
+    ) -> Result<T, JobError> {
+        let done = self.connection.within(operation, work).await;
+        done.map_err(|why| match why {
+            StoreError::Failed { source, .. } => JobError::Failed { operation, source },
+            other => failed(operation)(other),
+        })
+    }
+}
+
+#[async_trait]
+impl JobStore for MongoJobs {
+    async fn all(&self) -> Result<Vec<JobState>, JobError> {
+        let found = self.documents.find(doc! {}).sort(doc! { "_id": 1 });
+        let found = self.within("read", found).await?;
+        let found: Vec<_> = self.within("read", found.try_collect::<Vec<_>>()).await?;
+        found.into_iter().map(JobDocument::state).collect()
+    }
+
+    async fn plan(&self, name: &str, plan: &JobPlan) -> Result<(), JobError> {
+        let plan = PlanDocument {
+            cron: plan.cron.clone(),
+            zone: plan.zone.clone(),
+            due: plan.due.map(as_date).transpose()?,
+        };
+        let change = doc! { "$set": { "plan": document(&plan)? } };
+        let planned = self.documents.update_one(doc! { "_id": name }, change);
+        self.within("write", planned.upsert(true)).await.map(drop)
+    }
+
+    async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError> {
+        let running = RunningDocument {
+            token: token(run.token),
+            began: as_date(run.began)?,
+            deadline: as_date(run.deadline)?,
+        };
+        // The run itself is there if this is asked again because the answer got lost.
+        let free = doc! { "_id": name, "$or": [
+            { "running": null },
+            { "running.deadline": { "$lte": running.began } },
+            { "running.token": &running.token },
+        ]};
+        let change = doc! { "$set": { "running": document(&running)? } };
+        let begun = self.documents.update_one(free, change).upsert(true);
+        match self.connection.outcome(begun).await {
+            Ok(_) => return Ok(None),
+            Err(why) if is_duplicate_key(&why) => {}
+            Err(why) => return Err(failed("write")(why)),
+        }
+        let other = self.documents.find_one(doc! { "_id": name });
+        let other = self
+            .within("read", other)
+            .await?
+            .map(JobDocument::state)
+            .transpose()?;
+        match other.and_then(|state| state.running) {
+            Some(other) => Ok(Some(other)),
+            None => Err(failed("begin a run")("the run before it ended just now")),
+        }
+    }
+
+    async fn end(&self, name: &str, run: u64, ended: Option<&RunEnd>) -> Result<(), JobError> {
+        let mut change = doc! { "$unset": { "running": "" } };
+        if let Some(ended) = ended {
+            let last = EndDocument {
+                began: as_date(ended.began)?,
+                ended: as_date(ended.ended)?,
+                ok: ended.ok,
+                report: ended.report.clone(),
+            };
+            change.insert("$set", doc! { "last": document(&last)? });
+        }
+        let ours = doc! { "_id": name, "running.token": token(run) };
+        let done = self.documents.update_one(ours, change);
+        self.within("write", done).await.map(drop)
+    }
+}
+
+impl JobDocument {
+    fn state(self) -> Result<JobState, JobError> {
+        let damaged = || JobError::Damaged(format!("the document of {:?}", self.name));
+        let time = |date: DateTime| moment(date).ok_or_else(damaged);
+        let plan = match &self.plan {
+            None => JobPlan::default(),
+            Some(plan) => JobPlan {
+                cron: plan.cron.clone(),
+                zone: plan.zone.clone(),
+                due: plan.due.map(time).transpose()?,
+            },
+        };
+        let running = |run: &RunningDocument| -> Result<Running, JobError> {
+            Ok(Running {
+                token: u64::from_str_radix(&run.token, 16).map_err(|_| damaged())?,
+                began: time(run.began)?,
+                deadline: time(run.deadline)?,
+            })
+        };
+        let last = |end: &EndDocument| -> Result<RunEnd, JobError> {
+            Ok(RunEnd {
+                began: time(end.began)?,
+                ended: time(end.ended)?,
+                ok: end.ok,
+                report: end.report.clone(),
+            })
+        };
+        Ok(JobState {
+            plan,
+            running: self.running.as_ref().map(running).transpose()?,
+            last: self.last.as_ref().map(last).transpose()?,
+            name: self.name,
+        })
+    }
+}
+
+fn token(token: u64) -> String {
+    format!("{token:016x}")
+}
+
+fn as_date(time: Timestamp) -> Result<DateTime, JobError> {
+    date(time).ok_or_else(|| failed("write")("a time is no date"))
+}
+
+fn document<T: Serialize>(of: &T) -> Result<Document, JobError> {
+    mongodb::bson::serialize_to_document(of).map_err(failed("write"))
+}
+
+fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> JobError {
+    move |source| JobError::Failed {
+        operation,
+        source: source.into(),
+    }
+}

@@ -1,0 +1,234 @@
+//! Fetched profiles: a document an account, `_id` its DID.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use futures_util::stream::TryStreamExt;
+use mongodb::bson::{DateTime, Document, RawArrayBuf, RawDocumentBuf, doc};
+use mongodb::error::Error;
+use mongodb::{Collection, IndexModel};
+use serde::{Deserialize, Serialize};
+use skytide_core::id::Did;
+use skytide_core::port::BoxError;
+use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::port::store::StoreError;
+use skytide_core::time::Timestamp;
+
+use super::connection::Connection;
+use super::documents::{date, moment};
+
+/// Profiles written, read or removed in one command.
+const AT_ONCE: usize = 500;
+
+/// A [`ProfileStore`] in a MongoDB database.
+#[derive(Clone, Debug)]
+pub struct MongoProfiles {
+    connection: Connection,
+    documents: Collection<ProfileDocument>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ProfileDocument {
+    #[serde(rename = "_id")]
+    did: String,
+    fetched: DateTime,
+    told: ToldDocument,
+    /// `null`: the source does not know the account.
+    profile: Option<ShownDocument>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ToldDocument {
+    handle: Option<String>,
+    display_name: Option<String>,
+    avatar: Option<String>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct ShownDocument {
+    handle: String,
+    name: Option<String>,
+    avatar: Option<String>,
+}
+
+impl MongoProfiles {
+    /// Those in a database.
+    pub fn new(connection: &Connection) -> Self {
+        Self {
+            documents: connection.database().collection("profiles"),
+            connection: connection.clone(),
+        }
+    }
+
+    /// So that the oldest are found.
+    async fn index(&self) -> Result<(), ProfileError> {
+        let by_age = IndexModel::builder().keys(doc! { "fetched": 1 }).build();
+        let made = self.documents.create_index(by_age);
+        self.within("make its index", made).await.map(drop)
+    }
+
+    /// Puts these in one command.
+    async fn put_batch(&self, profiles: &[&StoredProfile]) -> Result<(), ProfileError> {
+        let mut updates = RawArrayBuf::new();
+        for profile in profiles {
+            let document = ProfileDocument::of(profile)?;
+            let whole = mongodb::bson::serialize_to_document(&document).map_err(failed("write"))?;
+            let put = doc! { "q": { "_id": &document.did }, "u": whole, "upsert": true };
+            updates.push(RawDocumentBuf::try_from(&put).map_err(failed("write"))?);
+        }
+        let command = doc! {
+            "update": self.documents.name(),
+            "ordered": false,
+            "writeConcern": self.connection.concern().clone(),
+        };
+        let mut command = RawDocumentBuf::try_from(&command).map_err(failed("write"))?;
+        command.append(mongodb::bson::raw::cstr!("updates"), updates);
+        let answer = self.connection.command("write", command).await;
+        let answer = answer.map_err(|why| told("write", why))?;
+        match answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
+            true => Err(failed("write")(answer.to_string())),
+            false => Ok(()),
+        }
+    }
+
+    async fn within<T>(
+        &self,
+        operation: &'static str,
+        work: impl IntoFuture<Output = Result<T, Error>>,
+    ) -> Result<T, ProfileError> {
+        let done = self.connection.within(operation, work).await;
+        done.map_err(|why| told(operation, why))
+    }
+}
+
+#[async_trait]
+impl ProfileStore for MongoProfiles {
+    async fn get(&self, dids: &[Did]) -> Result<Vec<Option<StoredProfile>>, ProfileError> {
+        let mut kept = BTreeMap::new();
+        for dids in dids.chunks(AT_ONCE) {
+            let found = self.documents.find(doc! { "_id": { "$in": texts(dids) } });
+            let found = self.within("read", found).await?;
+            let found: Vec<_> = self.within("read", found.try_collect::<Vec<_>>()).await?;
+            for document in found {
+                let profile = document.profile()?;
+                kept.insert(profile.did.clone(), profile);
+            }
+        }
+        Ok(dids.iter().map(|did| kept.get(did).cloned()).collect())
+    }
+
+    async fn put(&self, profiles: &[StoredProfile]) -> Result<(), ProfileError> {
+        let newest: BTreeMap<&Did, &StoredProfile> =
+            profiles.iter().map(|it| (&it.did, it)).collect();
+        let newest: Vec<&StoredProfile> = newest.into_values().collect();
+        for profiles in newest.chunks(AT_ONCE) {
+            self.put_batch(profiles).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, ProfileError> {
+        let Some(before) = date(time).filter(|_| limit > 0) else {
+            return Ok(0);
+        };
+        self.index().await?;
+        let ids: Collection<Document> = self.documents.clone_with_type();
+        let old = doc! { "fetched": { "$lt": before } };
+        let found = ids
+            .find(old)
+            .sort(doc! { "fetched": 1 })
+            .projection(doc! { "_id": 1 });
+        let found = found.limit(i64::try_from(limit).unwrap_or(i64::MAX));
+        let found = self.within("read", found).await?;
+        let found: Vec<Document> = self.within("read", found.try_collect::<Vec<_>>()).await?;
+        let mut removed = 0;
+        for found in found.chunks(AT_ONCE) {
+            let ids: Vec<_> = found
+                .iter()
+                .filter_map(|it| it.get("_id").cloned())
+                .collect();
+            // One that was fetched again meanwhile stays.
+            let old = doc! { "_id": { "$in": ids }, "fetched": { "$lt": before } };
+            let gone = self
+                .within("remove", self.documents.delete_many(old))
+                .await?;
+            removed += usize::try_from(gone.deleted_count).map_err(failed("remove"))?;
+        }
+        Ok(removed)
+    }
+
+    async fn remove(&self, dids: &[Did]) -> Result<(), ProfileError> {
+        for dids in dids.chunks(AT_ONCE) {
+            let these = self
+                .documents
+                .delete_many(doc! { "_id": { "$in": texts(dids) } });
+            self.within("remove", these).await?;
+        }
+        Ok(())
+    }
+}
+
+impl ProfileDocument {
+    fn of(profile: &StoredProfile) -> Result<Self, ProfileError> {
+        let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        let fetched = date(profile.fetched);
+        let StoredProfile {
+            told,
+            profile: shown,
+            ..
+        } = profile;
+        Ok(Self {
+            did: profile.did.to_string(),
+            fetched: fetched.ok_or_else(|| failed("write")("its time is no date"))?,
+            told: ToldDocument {
+                handle: text(&told.handle),
+                display_name: text(&told.display_name),
+                avatar: text(&told.avatar),
+            },
+            profile: shown.as_ref().map(|shown| ShownDocument {
+                handle: shown.handle.to_string(),
+                name: text(&shown.name),
+                avatar: text(&shown.avatar),
+            }),
+        })
+    }
+
+    fn profile(self) -> Result<StoredProfile, ProfileError> {
+        let damaged = || ProfileError::Damaged(format!("the document of {:?}", self.did));
+        let did = self.did.parse().map_err(|_| damaged())?;
+        let fetched = moment(self.fetched).ok_or_else(damaged)?;
+        let text = |text: Option<String>| text.map(Into::into);
+        Ok(StoredProfile {
+            did,
+            fetched,
+            told: Told {
+                handle: text(self.told.handle),
+                display_name: text(self.told.display_name),
+                avatar: text(self.told.avatar),
+            },
+            profile: self.profile.map(|shown| Profile {
+                handle: shown.handle.into(),
+                name: text(shown.name),
+                avatar: text(shown.avatar),
+            }),
+        })
+    }
+}
+
+fn texts(dids: &[Did]) -> Vec<String> {
+    dids.iter().map(ToString::to_string).collect()
+}
+
+fn told(operation: &'static str, why: StoreError) -> ProfileError {
+    match why {
+        StoreError::Failed { source, .. } => ProfileError::Failed { operation, source },
+        other => failed(operation)(other),
+    }
+}
+
+fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> ProfileError {
+    move |source| ProfileError::Failed {
+        operation,
+        source: source.into(),
+    }
+}

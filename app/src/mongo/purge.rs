@@ -1,0 +1,93 @@
+//! Ends the documents of removed rows, once no late batch can bring a row back.
+//!
+//! ```text
+//! removals of a commit ─▶ it is complete: floor := its epoch ─ twice the longest time of a batch ─▶ documents go
+//! ```
+//!
+//! A row is removed by a document that says so, because a batch of an older epoch that arrives later would make it anew
+//! if there was nothing. Behind the floor no such batch begins, and one that had begun has ended when the wait is over,
+//! because the server ends it. Rows that were put again are no longer such documents, so they stay.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use mongodb::bson::{Document, doc};
+use skytide_core::id::Epoch;
+use skytide_core::port::store::StoreError;
+use skytide_core::view::ViewId;
+
+use super::connection::Connection;
+use super::control::number;
+use super::guard;
+use super::row::REMOVED;
+
+/// What is to be purged.
+#[derive(Debug, Default)]
+pub struct Purge(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// Views with documents of removed rows, each with the newest epoch of one.
+    views: BTreeMap<ViewId, Epoch>,
+    /// Floors that were raised, and when.
+    raised: Option<(Instant, Epoch, Vec<ViewId>)>,
+}
+
+impl Purge {
+    /// How long after the floor was raised.
+    pub fn wait(connection: &Connection) -> Duration {
+        connection.operation_max() * 2
+    }
+
+    /// Rows of this view are removed at this epoch.
+    pub fn note(&self, view: ViewId, epoch: Epoch) {
+        let mut state = self.state();
+        let newest = state.views.entry(view).or_insert(epoch);
+        *newest = epoch.max(*newest);
+    }
+
+    /// Does what is due, given the last complete commit. Answers how many documents went.
+    pub async fn round(
+        &self,
+        connection: &Connection,
+        committed: Epoch,
+    ) -> Result<u64, StoreError> {
+        let wait = Self::wait(connection);
+        let due = match &self.state().raised {
+            Some((at, ..)) if at.elapsed() < wait => return Ok(0),
+            Some((_, floor, views)) => Some((*floor, views.clone())),
+            None => None,
+        };
+        let mut gone = 0;
+        if let Some((floor, views)) = due {
+            for view in views {
+                gone += remove(connection, view, floor).await?;
+            }
+            let mut state = self.state();
+            state.views.retain(|_, newest| *newest > floor);
+            state.raised = None;
+        }
+        let views: Vec<ViewId> = self.state().views.keys().copied().collect();
+        if views.is_empty() {
+            return Ok(gone);
+        }
+        for view in &views {
+            guard::raise_floor(connection, *view, committed).await?;
+        }
+        self.state().raised = Some((Instant::now(), committed, views));
+        Ok(gone)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn remove(connection: &Connection, view: ViewId, floor: Epoch) -> Result<u64, StoreError> {
+    let documents = connection.database().collection::<Document>(view.name());
+    let old = doc! { REMOVED: { "$lte": number(floor.0)? } };
+    let gone = documents.delete_many(old).await;
+    let gone = gone.map_err(super::connection::failed("purge removed rows"))?;
+    Ok(gone.deleted_count)
+}

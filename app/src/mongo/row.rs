@@ -1,0 +1,105 @@
+//! Rows as documents and back: `{_id, epoch, columns...}`; `{_id, epoch, removed}` for a row that was removed.
+
+use mongodb::bson::raw::cstr;
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{RawBinaryRef, RawDocument, RawDocumentBuf};
+use skytide_core::id::Epoch;
+use skytide_core::port::store::{Order, StoreError};
+use skytide_core::view::{Change, Key, StoredRow, ViewId};
+
+use super::{documents, key};
+
+/// The key in the view's second order, where it has one.
+pub const BY_SUBJECT: &str = "by_subject";
+/// The epoch at which the row was removed; such a document is no row.
+pub const REMOVED: &str = "removed";
+/// The columns' bytes, where they have no names.
+const RAW: &str = "raw";
+
+/// The statement that puts or removes a row, unless a later epoch has.
+///
+/// Where the row's epoch is later, it is not found, the server tries to make another document of the same `_id`, and
+/// that fails.
+pub fn statement(view: ViewId, change: &Change, epoch: i64) -> RawDocumentBuf {
+    let id = key::encode(change.key.as_bytes());
+    let mut not_later = RawDocumentBuf::new();
+    not_later.append(cstr!("$lte"), epoch);
+    let mut wanted = RawDocumentBuf::new();
+    wanted.append(cstr!("_id"), id.as_str());
+    wanted.append(cstr!("epoch"), not_later);
+    let mut statement = RawDocumentBuf::new();
+    statement.append(cstr!("q"), wanted);
+    statement.append(cstr!("u"), document(view, change, &id, epoch));
+    statement.append(cstr!("upsert"), true);
+    statement
+}
+
+fn document(view: ViewId, change: &Change, id: &str, epoch: i64) -> RawDocumentBuf {
+    let mut document = RawDocumentBuf::new();
+    document.append(cstr!("_id"), id);
+    document.append(cstr!("epoch"), epoch);
+    let Some(row) = &change.row else {
+        document.append(cstr!("removed"), epoch);
+        return document;
+    };
+    if let Some(second) = view.second_key(change.key.as_bytes()) {
+        let second = key::encode(second.as_bytes());
+        document.append(cstr!("by_subject"), second.as_str());
+    }
+    match documents::document(view, &change.key, row) {
+        Some(columns) => joined(document, &columns),
+        None => {
+            let (subtype, bytes) = (BinarySubtype::Generic, &row[..]);
+            document.append(cstr!("raw"), RawBinaryRef { subtype, bytes });
+            document
+        }
+    }
+}
+
+/// The elements of one document behind those of another: <https://bsonspec.org/spec.html>, a length, elements, a zero.
+fn joined(head: RawDocumentBuf, tail: &RawDocument) -> RawDocumentBuf {
+    let mut bytes = head.into_bytes();
+    bytes.pop();
+    bytes.extend_from_slice(&tail.as_bytes()[4..]);
+    let length = bytes.len() as u32;
+    bytes[..4].copy_from_slice(&length.to_le_bytes());
+    RawDocumentBuf::from_bytes(bytes).expect("two documents make one")
+}
+
+/// The row of a document, with the key of the order in which it was read; `None` if it was removed.
+///
+/// # Errors
+/// The document is not of the view's form.
+pub fn read(
+    view: ViewId,
+    order: Order,
+    document: &RawDocument,
+) -> Result<Option<StoredRow>, StoreError> {
+    let damaged = || {
+        let id = document.get_str("_id").unwrap_or_default();
+        StoreError::Damaged(format!("{id:?} in {} is no row", view.name()))
+    };
+    if document.get(REMOVED).map_err(|_| damaged())?.is_some() {
+        return Ok(None);
+    }
+    let of_order = match order {
+        Order::First => "_id",
+        Order::Second => BY_SUBJECT,
+    };
+    let key: Option<Key> = document.get_str(of_order).ok().and_then(key::decode);
+    let row = match document.get_binary(RAW) {
+        Ok(raw) => Some(raw.bytes.into()),
+        Err(_) => documents::row(view, document),
+    };
+    Ok(Some(StoredRow {
+        key: key.ok_or_else(damaged)?,
+        epoch: epoch(document).ok_or_else(damaged)?,
+        row: row.ok_or_else(damaged)?,
+    }))
+}
+
+/// The epoch of a document.
+pub fn epoch(document: &RawDocument) -> Option<Epoch> {
+    let epoch = document.get_i64("epoch").ok()?;
+    epoch.try_into().ok().map(Epoch)
+}

@@ -1,0 +1,77 @@
+//! Collections and indexes: one list, which `docs/mongodb.md` explains.
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use mongodb::IndexModel;
+use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
+use skytide_core::port::store::StoreError;
+use skytide_core::view::ViewId;
+
+use super::connection::Connection;
+use super::row::{BY_SUBJECT, REMOVED};
+
+/// Collections that are looked after at the same time.
+const AT_ONCE: usize = 4;
+
+/// Makes what is not there yet.
+pub async fn prepare(connection: &Connection) -> Result<(), StoreError> {
+    let make = |view: &ViewId| {
+        let (view, documents) = (
+            *view,
+            connection.database().collection::<Document>(view.name()),
+        );
+        async move {
+            let made = documents.create_indexes(indexes(view));
+            connection.within("make its indexes", made).await.map(drop)
+        }
+    };
+    stream::iter(ViewId::ALL)
+        .map(make)
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
+/// The secondary indexes of a view.
+fn indexes(view: ViewId) -> Vec<IndexModel> {
+    let by_columns = match view {
+        ViewId::Posts => vec![doc! { "uri": 1 }],
+        ViewId::TopPosts
+        | ViewId::TopHashtags
+        | ViewId::TopDomains
+        | ViewId::TopLinks
+        | ViewId::TopMentions
+        | ViewId::TopActors
+        | ViewId::TopBlocks => vec![doc! { "window": 1, "measure": 1, "lang": 1 }],
+        ViewId::Hashtags
+        | ViewId::Domains
+        | ViewId::Links
+        | ViewId::Mentions
+        | ViewId::Languages => vec![doc! { "key": 1, "lang": 1 }],
+        ViewId::Interactions => vec![
+            doc! { "author": 1, "day": 1 },
+            doc! { "subject": 1, "day": 1 },
+        ],
+        ViewId::Actors | ViewId::Accounts => vec![doc! { "did": 1 }],
+        ViewId::Activity => vec![doc! { "span": 1, "collection": 1, "start": 1 }],
+        ViewId::Handles => vec![doc! { "handle": 1 }, doc! { "did": 1 }],
+        ViewId::Counters => vec![doc! { "name": 1 }],
+    };
+    let mut indexes: Vec<IndexModel> = by_columns
+        .into_iter()
+        .map(|keys| index(keys, false))
+        .collect();
+    indexes.push(index(doc! { REMOVED: 1 }, true));
+    if view.has_second_order() {
+        indexes.push(index(doc! { BY_SUBJECT: 1 }, true));
+    }
+    indexes
+}
+
+/// `sparse`: of documents that have the field.
+fn index(keys: Document, sparse: bool) -> IndexModel {
+    let options = IndexOptions::builder()
+        .sparse(sparse.then_some(true))
+        .build();
+    IndexModel::builder().keys(keys).options(options).build()
+}

@@ -1,0 +1,133 @@
+//! The view store: reading, and the steps of a commit.
+
+mod keeper;
+mod reading;
+mod writing;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use skytide_core::config::Mongo;
+use skytide_core::id::Epoch;
+use skytide_core::port::store::{
+    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+};
+use skytide_core::view::{Change, Key, StoredRow, ViewId};
+use tokio::sync::Mutex;
+
+use super::batch::Pace;
+use super::connection::Connection;
+use super::control::ControlRecord;
+use super::lease::Lease;
+use super::purge::Purge;
+use super::schema;
+use keeper::Keeper;
+use writing::Writing;
+
+/// A [`ViewStore`] in a MongoDB database. Clones are handles of the same writer.
+///
+/// A commit in progress shows: its rows are of a later epoch than the committed one.
+#[derive(Clone)]
+pub struct MongoStore(Arc<Shared>);
+
+struct Shared {
+    connection: Connection,
+    record: ControlRecord,
+    lease: Lease,
+    pace: Pace,
+    purge: Purge,
+    writing: Mutex<Writing>,
+    keeper: Keeper,
+}
+
+impl MongoStore {
+    /// Connects to the server that the options name. Changes nothing there: collections and indexes are made by the
+    /// first one that leads.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub async fn connect(options: &Mongo) -> Result<Self, StoreError> {
+        Ok(Self::new(Connection::open(options).await?, options))
+    }
+
+    /// The store in a database that is connected.
+    pub fn new(connection: Connection, options: &Mongo) -> Self {
+        Self(Arc::new(Shared {
+            record: ControlRecord::new(&connection),
+            lease: Lease::new(&connection, options.lease_ttl.0),
+            pace: Pace {
+                rows_max: options.batch_rows_max as usize,
+                batches_max: options.writes_max as usize,
+            },
+            purge: Purge::default(),
+            writing: Mutex::default(),
+            keeper: Keeper::default(),
+            connection,
+        }))
+    }
+
+    /// The connection, for the other stores of the same database.
+    pub fn connection(&self) -> &Connection {
+        &self.0.connection
+    }
+
+    /// Ends the right to write, so that the next writer need not wait until the lease runs out. For the end of a
+    /// process; a store that does not lead has nothing to end.
+    ///
+    /// # Errors
+    /// `Failed`: then the next one waits.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.0.keeper.stop();
+        let _no_commit_under_way = self.0.writing.lock().await;
+        match self.0.lease.was_held() {
+            true => self.0.lease.release().await,
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl ViewReader for MongoStore {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.0.record.read().await
+    }
+
+    async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        reading::get(&self.0.connection, view, keys).await
+    }
+
+    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
+        reading::scan(&self.0.connection, view, range).await
+    }
+}
+
+#[async_trait]
+impl ViewStore for MongoStore {
+    /// Waits while another one holds the lease.
+    async fn lead(&self) -> Result<Control, StoreError> {
+        self.0.lease.acquire().await?;
+        self.0.keeper.start(&self.0);
+        schema::prepare(&self.0.connection).await?;
+        self.0.writing.lock().await.lead(&self.0).await
+    }
+
+    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+        let mut writing = self.0.writing.lock().await;
+        writing.begin(&self.0, term, intent).await
+    }
+
+    async fn write(
+        &self,
+        term: Term,
+        view: ViewId,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        let mut writing = self.0.writing.lock().await;
+        writing.write(&self.0, term, view, changes).await
+    }
+
+    async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
+        let mut writing = self.0.writing.lock().await;
+        writing.commit(&self.0, term, committed).await
+    }
+}

@@ -1,0 +1,188 @@
+//! The steps of a commit, as the one who leads takes them.
+//!
+//! ```text
+//! begin ─ compare and set the intent ─▶ write: pending, flushed when it is much ─▶ commit: flush, compare and set
+//! ```
+
+use skytide_core::id::Epoch;
+use skytide_core::port::store::{Committed, Control, StoreError, Term};
+use skytide_core::view::{Change, ViewId};
+
+use super::Shared;
+use crate::mongo::batch::{self, Pending, Refusal, Turn};
+use crate::mongo::connection::failed;
+use crate::mongo::guard;
+
+/// What the writer knows.
+#[derive(Debug, Default)]
+pub struct Writing {
+    /// The control record, as far as we changed it ourselves.
+    control: Control,
+    pending: Pending,
+    /// A commit that failed, and that may have been made all the same.
+    unsure: Option<Committed>,
+    /// The commit that is being made again was made.
+    made: bool,
+}
+
+impl Writing {
+    /// Draws the next term and makes it known everywhere, so that the one before cannot begin to write anything more.
+    pub async fn lead(&mut self, store: &Shared) -> Result<Control, StoreError> {
+        let control = store.record.take_over().await?;
+        if !guard::raise_term(&store.connection, control.term).await? {
+            return Err(fenced(store, control.term).await?);
+        }
+        let newest = control.committed.as_ref().map(|it| it.epoch);
+        if let Some(newest) = newest.max(control.intent) {
+            ViewId::ALL
+                .iter()
+                .for_each(|view| store.purge.note(*view, newest));
+        }
+        *self = Self {
+            control: control.clone(),
+            ..Self::default()
+        };
+        Ok(control)
+    }
+
+    /// See `ViewStore::begin`.
+    pub async fn begin(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        intent: Epoch,
+    ) -> Result<(), StoreError> {
+        self.check_right(store, term).await?;
+        self.pending.clear();
+        self.made = false;
+        if let Some(unsure) = self.unsure.clone() {
+            self.control = self.current(store, term).await?;
+            self.unsure = None;
+            if self.control.committed.as_ref() == Some(&unsure) && unsure.epoch == intent {
+                self.made = true;
+                return Ok(());
+            }
+        }
+        self.control.check_begin(term, intent)?;
+        if !store.record.begin(&self.control, intent).await? {
+            let found = self.current(store, term).await?;
+            found.check_begin(term, intent)?;
+            return Err(went_back(&self.control, &found));
+        }
+        self.control.intent = Some(intent);
+        Ok(())
+    }
+
+    /// See `ViewStore::write`.
+    pub async fn write(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        view: ViewId,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        self.check_right(store, term).await?;
+        if self.made {
+            return Ok(());
+        }
+        self.control.check_write(term)?;
+        self.pending.push(view, changes);
+        match self.pending.rows() >= store.pace.rows_max * store.pace.batches_max {
+            true => self.flush(store, term).await,
+            false => Ok(()),
+        }
+    }
+
+    /// See `ViewStore::commit`.
+    pub async fn commit(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        committed: Committed,
+    ) -> Result<(), StoreError> {
+        self.check_right(store, term).await?;
+        if self.unsure.as_ref() == Some(&committed) {
+            self.control = self.current(store, term).await?;
+            self.unsure = None;
+        }
+        if !self.control.check_commit(term, &committed)? {
+            self.made = false;
+            return Ok(());
+        }
+        self.flush(store, term).await?;
+        self.unsure = Some(committed.clone());
+        if !store.record.commit(term, &committed).await? {
+            let found = self.current(store, term).await?;
+            if found.check_commit(term, &committed)? {
+                return Err(failed("commit")("the control record changed meanwhile"));
+            }
+        }
+        self.unsure = None;
+        self.control.committed = Some(committed);
+        self.control.intent = None;
+        Ok(())
+    }
+
+    async fn flush(&mut self, store: &Shared, term: Term) -> Result<(), StoreError> {
+        let epoch = self.control.check_write(term)?;
+        for view in self.pending.views_with_removals() {
+            store.purge.note(view, epoch);
+        }
+        let turn = Turn { term, epoch };
+        match self
+            .pending
+            .write(&store.connection, turn, store.pace)
+            .await
+        {
+            Ok(()) => Ok(()),
+            Err(Refusal::Error(error)) => Err(error),
+            Err(Refusal::Late) => {
+                self.current(store, term).await?.check_write(term)?;
+                let later = batch::later_row(&store.connection, &self.pending, epoch).await?;
+                // Else two attempts at the same row met: the next one finds it.
+                Err(later.map_or_else(
+                    || failed("write rows")("a batch met another one of the same rows"),
+                    StoreError::Damaged,
+                ))
+            }
+        }
+    }
+
+    /// Whether this is our term and the lease is ours.
+    async fn check_right(&self, store: &Shared, term: Term) -> Result<(), StoreError> {
+        if self.control.term == term && store.lease.hold().await? {
+            return Ok(());
+        }
+        Err(fenced(store, term).await?)
+    }
+
+    /// The record as the server has it.
+    async fn current(&self, store: &Shared, term: Term) -> Result<Control, StoreError> {
+        let control = store.record.read().await?;
+        match control.term == term {
+            true => Ok(control),
+            false => Err(StoreError::Fenced {
+                current: control.term,
+                ours: term,
+            }),
+        }
+    }
+}
+
+async fn fenced(store: &Shared, ours: Term) -> Result<StoreError, StoreError> {
+    let current = store.record.read().await?.term;
+    Ok(StoreError::Fenced { current, ours })
+}
+
+/// The server has forgotten what it acknowledged, as after a failover without majority, or somebody restored it.
+fn went_back(known: &Control, found: &Control) -> StoreError {
+    let epoch = |control: &Control| {
+        let committed = control.committed.as_ref();
+        committed.map_or("none".to_owned(), |it| it.epoch.to_string())
+    };
+    StoreError::Damaged(format!(
+        "its last commit is of epoch {}, and epoch {} was committed",
+        epoch(found),
+        epoch(known)
+    ))
+}

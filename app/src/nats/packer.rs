@@ -1,0 +1,281 @@
+//! Which events share a message.
+//!
+//! ```text
+//! few events (live)      one after the other; neighbours of one subject share
+//! many (catching up)     as many of one subject as fit ─ unless that would turn round two events of one account
+//! tick                   alone, behind everything before it
+//! larger than a message  in parts
+//! ```
+//!
+//! So whatever is appended at once, each account's events keep their order over all subjects, and a tick keeps its place.
+//! Events of different accounts may change places between two ticks, when [`SPREAD_EVENTS_MIN`] or more come at once.
+
+use async_nats::Subject;
+use bytes::Bytes;
+use hashbrown::HashMap;
+use skytide_core::event::Message;
+use skytide_core::id::Did;
+
+use super::subjects::Subjects;
+
+/// Events that come at once from which on they may share a message with others than their neighbours.
+pub const SPREAD_EVENTS_MIN: usize = 256;
+/// Bytes of events that share a message, at most. One event alone may be larger.
+const SHARED_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a message that are left for its headers.
+const HEADERS_BYTES: usize = 1 << 10;
+
+/// A message as the server gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    /// Where it goes.
+    pub subject: Subject,
+    /// A CBOR sequence of messages of the log.
+    pub payload: Bytes,
+    /// Which part of how many it is, from 1 on; `None`: whole.
+    pub part: Option<(usize, usize)>,
+}
+
+impl Packed {
+    /// Bytes that the server stores, at most.
+    pub fn stored_bytes(&self) -> u64 {
+        (self.subject.len() + self.payload.len() + 256) as u64
+    }
+}
+
+/// A message that is being packed.
+struct Open {
+    subject: String,
+    payload: Vec<u8>,
+    events: usize,
+}
+
+/// Packs what is appended at once.
+pub struct Packer<'a> {
+    subjects: &'a Subjects,
+    events_max: usize,
+    payload_bytes_max: usize,
+    /// Whether an event may go to another message than the newest.
+    spread: bool,
+    packed: Vec<Open>,
+    /// The message that takes further events, by subject.
+    open: HashMap<String, usize>,
+    /// The message with an account's newest event.
+    newest: HashMap<Did, usize>,
+}
+
+/// Packs messages for the server. `events_max` may share one; the server takes `payload_bytes_max`.
+pub fn pack(
+    messages: &[Message],
+    subjects: &Subjects,
+    events_max: usize,
+    payload_bytes_max: usize,
+) -> Vec<Packed> {
+    let mut packer = Packer {
+        subjects,
+        events_max,
+        payload_bytes_max: payload_bytes_max.saturating_sub(HEADERS_BYTES).max(1),
+        spread: messages.len() >= SPREAD_EVENTS_MIN,
+        packed: Vec::new(),
+        open: HashMap::new(),
+        newest: HashMap::new(),
+    };
+    let (mut subject, mut bytes) = (String::new(), Vec::new());
+    for message in messages {
+        bytes.clear();
+        message.encode(&mut bytes);
+        match message {
+            Message::Event(event) => {
+                subjects.event(event, &mut subject);
+                packer.event(&subject, &event.did, &bytes);
+            }
+            Message::Tick(_) => packer.tick(&bytes),
+        }
+    }
+    packer.finish()
+}
+
+impl Packer<'_> {
+    fn event(&mut self, subject: &str, did: &Did, bytes: &[u8]) {
+        let after = self.newest.get(did).copied();
+        let place = match self.open.get(subject) {
+            Some(&place) if self.takes(place, after, bytes.len()) => place,
+            _ => self.begin(subject),
+        };
+        let open = &mut self.packed[place];
+        open.payload.extend_from_slice(bytes);
+        open.events += 1;
+        if self.spread {
+            self.newest.insert(did.clone(), place);
+        }
+    }
+
+    /// Whether the message at `place` may take an event whose account's newest one is at `after`.
+    fn takes(&self, place: usize, after: Option<usize>, bytes: usize) -> bool {
+        let open = &self.packed[place];
+        let in_order = match self.spread {
+            true => after.is_none_or(|after| after <= place),
+            false => place + 1 == self.packed.len(),
+        };
+        let bytes_max = SHARED_BYTES_MAX.min(self.payload_bytes_max);
+        in_order && open.events < self.events_max && open.payload.len() + bytes <= bytes_max
+    }
+
+    fn begin(&mut self, subject: &str) -> usize {
+        let place = self.packed.len();
+        self.open.insert(subject.to_owned(), place);
+        self.packed.push(Open {
+            subject: subject.to_owned(),
+            payload: Vec::new(),
+            events: 0,
+        });
+        place
+    }
+
+    fn tick(&mut self, bytes: &[u8]) {
+        self.open.clear();
+        self.newest.clear();
+        self.packed.push(Open {
+            subject: self.subjects.tick(),
+            payload: bytes.to_vec(),
+            events: 1,
+        });
+    }
+
+    fn finish(self) -> Vec<Packed> {
+        let mut all = Vec::with_capacity(self.packed.len());
+        for Open {
+            subject, payload, ..
+        } in self.packed
+        {
+            let subject = Subject::from(subject);
+            let payload = Bytes::from(payload);
+            let count = payload.len().div_ceil(self.payload_bytes_max).max(1);
+            for number in 0..count {
+                let begin = number * self.payload_bytes_max;
+                let end = payload.len().min(begin + self.payload_bytes_max);
+                all.push(Packed {
+                    subject: subject.clone(),
+                    payload: payload.slice(begin..end),
+                    part: (count > 1).then_some((number + 1, count)),
+                });
+            }
+        }
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use skytide_core::event::{Action, Body, Event, Op, Tick};
+    use skytide_core::id::{Cursor, Epoch, Tid};
+    use skytide_core::time::Timestamp;
+
+    use super::*;
+
+    fn event(seq: u64, account: u8, name: &str) -> Message {
+        Message::Event(Event {
+            host: Arc::from("relay.example"),
+            seq: Cursor(seq),
+            index: 0,
+            time: Timestamp(seq),
+            did: Did::from_plc([account; 15]),
+            body: Body::Op(Op {
+                rev: Tid(seq),
+                since: None,
+                action: Action::Create,
+                collection: format!("app.bsky.feed.{name}").parse().unwrap(),
+                rkey: Tid(seq).into(),
+                cid: None,
+                record: Some(vec![7; 100].into()),
+            }),
+        })
+    }
+
+    fn tick(epoch: u64) -> Message {
+        Message::Tick(Tick {
+            epoch: Epoch(epoch),
+            time: Timestamp(epoch),
+            host: Arc::from("relay.example"),
+            cursor: Cursor(epoch),
+            frames: epoch,
+            last: false,
+            counts: BTreeMap::new(),
+        })
+    }
+
+    fn packed(messages: &[Message], payload_bytes_max: usize) -> Vec<Packed> {
+        let subjects = Subjects::of(&"skytide".parse().unwrap());
+        pack(messages, &subjects, 64, payload_bytes_max)
+    }
+
+    fn unpacked(packed: &[Packed]) -> Vec<Message> {
+        let payloads = packed.iter().map(|packed| &packed.payload);
+        let all = payloads.map(|payload| Message::decode_all(payload).unwrap());
+        all.flatten().collect()
+    }
+
+    /// Events of accounts and collections that a generator with this seed draws.
+    fn drawn(mut seed: u64, count: u64) -> Vec<Message> {
+        let mut draw = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (seed >> 33) % below
+        };
+        let names = ["like", "post", "repost"];
+        (0..count)
+            .map(|seq| event(seq, draw(40) as u8, names[draw(3) as usize]))
+            .collect()
+    }
+
+    #[test]
+    fn few_events_keep_their_order_and_neighbours_share() {
+        let mut messages = drawn(1, 200);
+        messages.splice(90..90, (1_000..1_010).map(|seq| event(seq, 3, "like")));
+        messages.push(tick(1));
+        let packed = packed(&messages, 1 << 20);
+        assert_eq!(unpacked(&packed), messages);
+        assert!(packed.len() <= messages.len() - 9);
+    }
+
+    #[test]
+    fn many_events_share_and_each_account_keeps_its_order() {
+        for seed in 0..20 {
+            let mut messages = drawn(seed, 3_000);
+            messages.insert(1_500, tick(1));
+            messages.push(tick(2));
+            let packed = packed(&messages, 1 << 20);
+            assert!(
+                packed.len() < messages.len() / 4,
+                "seed {seed}: {}",
+                packed.len()
+            );
+            let unpacked = unpacked(&packed);
+            let of = |messages: &[Message], account: u8| -> Vec<Message> {
+                let wanted = |it: &&Message| match it {
+                    Message::Event(event) => event.did == Did::from_plc([account; 15]),
+                    Message::Tick(_) => true,
+                };
+                messages.iter().filter(wanted).cloned().collect()
+            };
+            assert_eq!(unpacked.len(), messages.len(), "seed {seed}");
+            for account in 0..40 {
+                let (there, here) = (of(&unpacked, account), of(&messages, account));
+                assert_eq!(there, here, "seed {seed}, account {account}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_server_does_not_take_at_once_goes_in_parts() {
+        let messages = [event(1, 1, "post"), event(2, 2, "like"), tick(1)];
+        let packed = packed(&messages, HEADERS_BYTES + 60);
+        assert!(packed.iter().all(|packed| packed.payload.len() <= 60));
+        let parts: Vec<_> = packed.iter().filter_map(|packed| packed.part).collect();
+        assert_eq!(parts[..2], [(1, 4), (2, 4)]);
+        let whole: Vec<u8> = packed.iter().flat_map(|it| it.payload.to_vec()).collect();
+        assert_eq!(Message::decode_all(&whole).unwrap(), messages);
+    }
+}

@@ -1,0 +1,362 @@
+//! Reads messages in order, from a position of its own, and waits at the end.
+//!
+//! ```text
+//! open: the stream is ours, and reaches from our position on ─▶ consumer ─▶ messages ─▶ ready ─▶ next
+//!   ▲                                                              │
+//!   └──── heartbeat missing, consumer gone, message missing ◀──────┘
+//! ```
+//!
+//! The server's consumer is a means only: it forgets with every restart, and is made again at our position. Each time we
+//! look whether the message that was read last is still the same one, as a server that lost its newest messages in a
+//! power cut gives their positions to others.
+//!
+//! Nothing is left out: with all partitions, positions have no gap. With some of them, a tick (and what came with it) is
+//! given only when the stream still begins at or before the place up to which we knew it to be whole.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::datetime::DateTime;
+use async_nats::jetstream::consumer::pull;
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
+use skytide_core::event::Message;
+use skytide_core::id::Seq;
+use skytide_core::port::log::{LogError, LogReader};
+use tokio::time::{Instant, sleep};
+
+use super::stream::State;
+use super::window::PART;
+use super::{Shared, damaged, failed};
+
+/// Messages and bytes that may be under way from the server.
+const PULL_MESSAGES: usize = 2_000;
+const PULL_BYTES_MIN: usize = 16 << 20;
+/// How often the server says that it is there, and how long one order for messages holds.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+const PULL_EXPIRES: Duration = Duration::from_secs(30);
+/// The wait before opening again.
+const AGAIN: Duration = Duration::from_millis(100);
+/// How long the newest messages may be missing on a server that has just become the leader.
+const CATCH_UP_MAX: Duration = Duration::from_secs(5);
+
+type Work = Pin<Box<dyn Future<Output = Result<Done, LogError>> + Send>>;
+enum Done {
+    Opened(Box<pull::Stream>),
+    /// What the stream holds, after all that is ready.
+    Whole(State),
+}
+
+/// Where a reader stands.
+#[derive(Clone)]
+struct Place {
+    shared: Arc<Shared>,
+    /// Position of the next message of the stream.
+    next: u64,
+    /// The newest message that was read, and when it was stored.
+    newest: Option<(u64, DateTime)>,
+    /// What the server filters; none: nothing.
+    filter: Vec<String>,
+}
+
+/// A [`LogReader`] of a [`NatsLog`](super::NatsLog).
+pub struct Reader {
+    place: Place,
+    opened: Option<Opened>,
+    /// What is being done; kept, so that a caller that stops waiting loses nothing.
+    work: Option<Work>,
+    ready: VecDeque<(Seq, Message)>,
+    parts: Option<Parts>,
+    /// With a filter: nothing before this position was trimmed before it was read.
+    whole: u64,
+    /// Where the message at our position was not there, though the stream had not been trimmed.
+    gap: Option<u64>,
+    spent: bool,
+}
+
+struct Opened {
+    messages: Box<pull::Stream>,
+    /// Messages of this consumer so far.
+    count: u64,
+}
+
+/// Parts of a message, as far as they came.
+struct Parts {
+    position: u64,
+    count: usize,
+    numbers: usize,
+    bytes: Vec<u8>,
+}
+
+/// What came of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    Event,
+    Tick,
+    /// It is not the one that was next: the consumer must be made again.
+    NotNext,
+}
+
+impl Reader {
+    /// Reads from a position on; the events of these partitions, or all.
+    pub async fn open(
+        shared: Arc<Shared>,
+        partitions: Option<&[u16]>,
+        from: u64,
+    ) -> Result<Self, LogError> {
+        let subjects = shared.stream.subjects();
+        let filter = partitions.map(|partitions| {
+            let events = partitions.iter().map(|it| subjects.partition(*it));
+            events.chain([subjects.tick()]).collect()
+        });
+        let place = Place {
+            filter: filter.unwrap_or_default(),
+            shared,
+            next: from,
+            newest: None,
+        };
+        let messages = place.clone().open().await?;
+        Ok(Self {
+            place,
+            opened: Some(Opened { messages, count: 0 }),
+            work: None,
+            ready: VecDeque::new(),
+            parts: None,
+            whole: from,
+            gap: None,
+            spent: false,
+        })
+    }
+
+    /// Reads until something is ready, or there is more to do first.
+    async fn fill(&mut self, messages_max: usize) -> Result<(), LogError> {
+        let Some(opened) = &mut self.opened else {
+            let place = self.place.clone();
+            self.work = Some(Box::pin(async {
+                place.open_again().await.map(Done::Opened)
+            }));
+            return Ok(());
+        };
+        let mut arrived = opened.messages.next().await;
+        let mut tick = false;
+        loop {
+            let taken = match arrived {
+                Some(Ok(message)) => self.take(&message)?,
+                Some(Err(error)) => {
+                    tracing::info!(%error, "reading the log from NATS begins again");
+                    Taken::NotNext
+                }
+                None => Taken::NotNext,
+            };
+            tick |= taken == Taken::Tick;
+            let Some(opened) = self.opened.as_mut().filter(|_| taken != Taken::NotNext) else {
+                self.opened = None;
+                break;
+            };
+            if self.ready.len() >= messages_max {
+                break;
+            }
+            let Some(more) = opened.messages.next().now_or_never() else {
+                break;
+            };
+            arrived = more;
+        }
+        if tick && !self.place.filter.is_empty() {
+            let place = self.place.clone();
+            self.work = Some(Box::pin(async { place.state().await.map(Done::Whole) }));
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, done: Done) -> Result<(), LogError> {
+        match done {
+            Done::Opened(messages) => self.opened = Some(Opened { messages, count: 0 }),
+            Done::Whole(state) => {
+                check_whole(&state, self.whole)?;
+                self.whole = self.place.next;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, message: &async_nats::jetstream::Message) -> Result<Taken, LogError> {
+        let info = message.info().map_err(failed("read"))?;
+        let position = info.stream_sequence;
+        let opened = self.opened.as_mut().expect("it comes from there");
+        opened.count += 1;
+        if info.consumer_sequence != opened.count {
+            return Ok(Taken::NotNext);
+        }
+        if self.place.filter.is_empty() && position != self.place.next {
+            let wanted = self.place.next;
+            if self.gap.replace(wanted) == Some(wanted) {
+                return Err(damaged(wanted, "the message is missing"));
+            }
+            return Ok(Taken::NotNext);
+        }
+        self.place.next = position + 1;
+        self.place.newest = Some((position, info.published));
+        let part = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(PART));
+        let Some((position, bytes)) =
+            self.whole(position, part.map(|it| it.as_str()), &message.payload)?
+        else {
+            return Ok(Taken::Event);
+        };
+        let messages = Message::decode_all(&bytes);
+        let messages = messages.map_err(|error| damaged(position, &error.to_string()))?;
+        let tick = messages.iter().any(|it| matches!(it, Message::Tick(_)));
+        self.ready
+            .extend(messages.into_iter().map(|it| (Seq(position), it)));
+        Ok(if tick { Taken::Tick } else { Taken::Event })
+    }
+
+    /// The bytes of a message with its position, which is that of its first part; `None` until all parts are there. Parts
+    /// that never became whole were never durable, and are written again.
+    fn whole(
+        &mut self,
+        position: u64,
+        part: Option<&str>,
+        bytes: &Bytes,
+    ) -> Result<Option<(u64, Bytes)>, LogError> {
+        let before = self.parts.take();
+        let Some(part) = part else {
+            return Ok(Some((position, bytes.clone())));
+        };
+        let numbers = part.split_once('/');
+        let numbers = numbers.and_then(|(at, of)| Some((at.parse().ok()?, of.parse().ok()?)));
+        let (number, count) = numbers.ok_or_else(|| damaged(position, "its part has no number"))?;
+        let mut parts = match before {
+            _ if number == 1 => Parts {
+                position,
+                count,
+                numbers: 0,
+                bytes: Vec::new(),
+            },
+            Some(parts) if parts.numbers + 1 == number && parts.count == count => parts,
+            _ => return Ok(None),
+        };
+        parts.numbers = number;
+        parts.bytes.extend_from_slice(bytes);
+        if number == count {
+            return Ok(Some((parts.position, parts.bytes.into())));
+        }
+        self.parts = Some(parts);
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl LogReader for Reader {
+    async fn next(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
+        if self.spent {
+            return Err(failed("read")("this reader met an error before"));
+        }
+        loop {
+            let done = match &mut self.work {
+                Some(work) => {
+                    let done = work.await.and_then(|done| self.finish(done));
+                    self.work = None;
+                    done
+                }
+                None if self.ready.is_empty() => self.fill(messages_max.max(1)).await,
+                None => {
+                    let count = self.ready.len().min(messages_max.max(1));
+                    return Ok(self.ready.drain(..count).collect());
+                }
+            };
+            if let Err(error) = done {
+                self.spent = true;
+                return Err(error);
+            }
+        }
+    }
+}
+
+impl Place {
+    /// A consumer at this place.
+    async fn open(self) -> Result<Box<pull::Stream>, LogError> {
+        let stream = &self.shared.stream;
+        let state = stream.state().await?;
+        if self.next > state.next {
+            return Err(LogError::Ahead {
+                wanted: Seq(self.next),
+                next: Seq(state.next),
+            });
+        }
+        check_whole(&state, self.next)?;
+        if let Some((position, stored)) = &self.newest
+            && *position >= state.first
+        {
+            let there = stream.message(*position).await?;
+            if there.is_none_or(|there| there.time != *stored) {
+                return Err(damaged(
+                    *position,
+                    "it is another message than the one that was read",
+                ));
+            }
+        }
+        let consumer = stream.consumer(self.next, self.filter.clone()).await?;
+        let messages = consumer
+            .stream()
+            .max_messages_per_batch(PULL_MESSAGES)
+            .max_bytes_per_batch(PULL_BYTES_MIN.max(2 * stream.client().max_payload()))
+            .heartbeat(HEARTBEAT)
+            .expires(PULL_EXPIRES)
+            .messages()
+            .await;
+        messages.map(Box::new).map_err(failed("read"))
+    }
+
+    /// The same, however long it takes.
+    async fn open_again(self) -> Result<Box<pull::Stream>, LogError> {
+        let mut told = false;
+        let begun = Instant::now();
+        loop {
+            match self.clone().open().await {
+                Err(LogError::Ahead { .. }) if begun.elapsed() < CATCH_UP_MAX => {}
+                Err(error @ LogError::Failed { .. }) => {
+                    if !std::mem::replace(&mut told, true) {
+                        let source = std::error::Error::source(&error).map(ToString::to_string);
+                        tracing::warn!(%error, source, "reading waits for the server");
+                    }
+                }
+                other => return other,
+            }
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// The stream's state, however long it takes.
+    async fn state(self) -> Result<State, LogError> {
+        loop {
+            match self.shared.stream.state().await {
+                Err(LogError::Failed { .. }) => sleep(AGAIN).await,
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Refuses a stream in which something from `wanted` on is missing.
+fn check_whole(state: &State, wanted: u64) -> Result<(), LogError> {
+    if wanted < state.first {
+        return Err(LogError::Trimmed {
+            wanted: Seq(wanted),
+            first: Seq(state.first),
+        });
+    }
+    if state.missing > 0 {
+        return Err(damaged(
+            state.first,
+            &format!("{} messages behind it are missing", state.missing),
+        ));
+    }
+    Ok(())
+}

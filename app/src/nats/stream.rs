@@ -1,0 +1,349 @@
+//! The stream on the server: made once, recognised ever after, asked with patience.
+
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull};
+use async_nats::jetstream::context::RequestErrorKind;
+use async_nats::jetstream::response::Response;
+use async_nats::jetstream::stream::{self, DiscardPolicy, RawMessage, StorageType};
+use async_nats::jetstream::{self, ErrorCode, message::StreamMessage};
+use async_nats::{Client, connection::State as Connection};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use skytide_core::config;
+use skytide_core::port::BoxError;
+use skytide_core::port::log::LogError;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::failed;
+use super::subjects::Subjects;
+
+/// Where the stream's metadata hold the log's identity.
+const ID: &str = "skytide_log_id";
+/// Bytes that the server keeps for us beyond the limit at which we wait: for a new writer's claim, and for what we
+/// count too low. If even these are full, the server refuses and the writer waits all the same.
+const SPARE_BYTES: u64 = 32 << 20;
+/// How long one request may take.
+const REQUEST_MAX: Duration = Duration::from_secs(5);
+/// How long a request is repeated while what stands in its way may pass, as the election of a leader.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// The wait between two requests.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long the server keeps a consumer that nobody asks for messages.
+const CONSUMER_INACTIVE_MAX: Duration = Duration::from_secs(120);
+
+/// The stream.
+#[derive(Debug)]
+pub struct Stream {
+    client: Client,
+    context: jetstream::Context,
+    subjects: Subjects,
+    id: u64,
+    wanted: stream::Config,
+}
+
+/// What the stream holds.
+#[derive(Clone, Copy, Debug)]
+pub struct State {
+    /// Position of the oldest message; `next` if there is none.
+    pub first: u64,
+    /// Position of the next message.
+    pub next: u64,
+    /// Bytes in use.
+    pub bytes: u64,
+    /// Bytes at which a writer waits.
+    pub bytes_max: u64,
+    /// Messages between `first` and `next` that are not there.
+    pub missing: u64,
+}
+
+/// Why a request was not answered as wished.
+enum Refusal {
+    /// Nobody could answer; it may pass.
+    Passing(BoxError),
+    /// The server refused it.
+    Refused(jetstream::Error),
+}
+
+impl Stream {
+    /// Finds the stream, or makes it with this identity.
+    pub async fn open(client: Client, config: &config::Nats, id: u64) -> Result<Self, LogError> {
+        let mut context = jetstream::new(client.clone());
+        context.set_timeout(REQUEST_MAX);
+        let subjects = Subjects::of(&config.stream);
+        let mut stream = Self {
+            client,
+            context,
+            wanted: wanted(config, &subjects, id),
+            subjects,
+            id,
+        };
+        stream.id = stream.find_or_make().await?;
+        Ok(stream)
+    }
+
+    async fn find_or_make(&self) -> Result<u64, LogError> {
+        const OPERATION: &str = "open its stream";
+        loop {
+            let none = |code| code == ErrorCode::STREAM_NOT_FOUND;
+            match self.ask::<stream::Info>("INFO", &(), |_| false).await {
+                Ok(info) => {
+                    let id = id_of(&info.config);
+                    return id.ok_or_else(|| {
+                        failed(OPERATION)("a stream of this name is no log of ours")
+                    });
+                }
+                Err(Refusal::Refused(error)) if none(error.error_code()) => {}
+                Err(refusal) => return Err(refusal.of(OPERATION)),
+            }
+            let made = self
+                .ask::<stream::Info>("CREATE", &self.wanted, |_| false)
+                .await;
+            match made {
+                // Somebody else was faster: it is theirs.
+                Err(Refusal::Refused(error))
+                    if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
+                Err(refusal) => return Err(refusal.of("make its stream")),
+                Ok(_) => {
+                    tracing::info!(stream = self.subjects.stream(), "made the stream");
+                }
+            }
+        }
+    }
+
+    /// Changes limits, replicas and compression to what the options say.
+    pub async fn adapt(&self) -> Result<(), LogError> {
+        let info = self.info().await?;
+        let config = stream::Config {
+            max_bytes: self.wanted.max_bytes,
+            num_replicas: self.wanted.num_replicas,
+            compression: self.wanted.compression.clone(),
+            ..info.config.clone()
+        };
+        if config != info.config {
+            let changed = self.ask::<stream::Info>("UPDATE", &config, |_| false).await;
+            changed.map_err(|refusal| refusal.of("change its stream"))?;
+            tracing::info!(
+                stream = self.subjects.stream(),
+                "changed the stream to the options"
+            );
+        }
+        Ok(())
+    }
+
+    async fn info(&self) -> Result<stream::Info, LogError> {
+        let gone = |code| code == ErrorCode::STREAM_NOT_FOUND;
+        let name = self.subjects.stream();
+        let info = match self.ask::<stream::Info>("INFO", &(), gone).await {
+            Ok(info) => info,
+            Err(Refusal::Refused(error)) if gone(error.error_code()) => {
+                return Err(LogError::Damaged(format!("the stream {name} is gone")));
+            }
+            Err(refusal) => return Err(refusal.of("ask for the state of its stream")),
+        };
+        if id_of(&info.config) != Some(self.id) {
+            let why = format!("the stream {name} was made anew: it is another log");
+            return Err(LogError::Damaged(why));
+        }
+        Ok(info)
+    }
+
+    /// What there is; refused if the stream is gone or another one.
+    pub async fn state(&self) -> Result<State, LogError> {
+        let info = self.info().await?;
+        let next = info.state.last_sequence + 1;
+        let empty = info.state.messages == 0;
+        Ok(State {
+            first: if empty {
+                next
+            } else {
+                info.state.first_sequence
+            },
+            next,
+            bytes: info.state.bytes,
+            bytes_max: (info.config.max_bytes as u64).saturating_sub(SPARE_BYTES),
+            missing: info.state.deleted_count.unwrap_or(0),
+        })
+    }
+
+    /// The message at a position; `None` if it is not there.
+    pub async fn message(&self, position: u64) -> Result<Option<StreamMessage>, LogError> {
+        #[derive(Serialize)]
+        struct At {
+            seq: u64,
+        }
+        self.get(&At { seq: position }).await
+    }
+
+    /// The newest message of a subject; `None` if there is none.
+    pub async fn newest(&self, subject: &str) -> Result<Option<StreamMessage>, LogError> {
+        #[derive(Serialize)]
+        struct Newest<'a> {
+            last_by_subj: &'a str,
+        }
+        let last_by_subj = subject;
+        self.get(&Newest { last_by_subj }).await
+    }
+
+    async fn get(&self, which: &impl Serialize) -> Result<Option<StreamMessage>, LogError> {
+        #[derive(Deserialize)]
+        struct Got {
+            message: RawMessage,
+        }
+        match self.ask::<Got>("MSG.GET", which, |_| false).await {
+            Ok(got) => {
+                let message = got.message.try_into();
+                message.map(Some).map_err(failed("read a message"))
+            }
+            Err(Refusal::Refused(error)) if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
+                Ok(None)
+            }
+            Err(refusal) => Err(refusal.of("read a message")),
+        }
+    }
+
+    /// Forgets what is before a position.
+    pub async fn purge(&self, below: u64) -> Result<(), LogError> {
+        #[derive(Serialize)]
+        struct Below {
+            seq: u64,
+        }
+        let purged = self
+            .ask::<serde::de::IgnoredAny>("PURGE", &Below { seq: below }, |_| false)
+            .await;
+        purged.map(|_| ()).map_err(|refusal| refusal.of("trim"))
+    }
+
+    /// A consumer that gives messages from a position on, of these subjects; of all, if none is named.
+    pub async fn consumer(
+        &self,
+        from: u64,
+        filter_subjects: Vec<String>,
+    ) -> Result<jetstream::consumer::Consumer<pull::Config>, LogError> {
+        let config = pull::Config {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: from.max(1),
+            },
+            ack_policy: AckPolicy::None,
+            replay_policy: ReplayPolicy::Instant,
+            max_deliver: 1,
+            memory_storage: true,
+            num_replicas: 1,
+            inactive_threshold: CONSUMER_INACTIVE_MAX,
+            filter_subjects,
+            ..pull::Config::default()
+        };
+        let made = self
+            .context
+            .create_consumer_on_stream(config, self.subjects.stream());
+        let made = timeout(REQUEST_MAX, made).await.map_err(failed("read"))?;
+        made.map_err(failed("read"))
+    }
+
+    /// Asks the server about the stream, again and again while what stands in the way may pass.
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        what: &str,
+        payload: &impl Serialize,
+        passes: impl Fn(ErrorCode) -> bool,
+    ) -> Result<T, Refusal> {
+        let subject = format!("STREAM.{what}.{}", self.subjects.stream());
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let answer = timeout(
+                REQUEST_MAX,
+                self.context
+                    .request::<_, _, Response<T>>(subject.clone(), payload),
+            );
+            let refusal = match answer.await {
+                Ok(Ok(Response::Ok(answer))) => return Ok(answer),
+                Ok(Ok(Response::Err { error })) => Refusal::Refused(error),
+                Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                    Refusal::Passing("JetStream does not answer there".into())
+                }
+                Ok(Err(error)) => Refusal::Passing(error.into()),
+                Err(late) => Refusal::Passing(late.into()),
+            };
+            let passes = match &refusal {
+                Refusal::Passing(_) => true,
+                Refusal::Refused(error) => {
+                    may_pass(error.error_code()) || passes(error.error_code())
+                }
+            };
+            if !passes || Instant::now() + PAUSE > deadline {
+                return Err(refusal);
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Which log this is.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The names of things.
+    pub fn subjects(&self) -> &Subjects {
+        &self.subjects
+    }
+
+    /// The connection.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Whether there is a connection at the moment.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == Connection::Connected
+    }
+}
+
+impl Refusal {
+    fn of(self, operation: &'static str) -> LogError {
+        match self {
+            Self::Passing(why) => failed(operation)(why),
+            Self::Refused(error) => failed(operation)(error),
+        }
+    }
+}
+
+/// Whether the server says so only until a cluster has sorted itself.
+fn may_pass(code: ErrorCode) -> bool {
+    [
+        ErrorCode::CLUSTER_NOT_AVAILABLE,
+        ErrorCode::CLUSTER_NOT_LEADER,
+        ErrorCode::CLUSTER_INCOMPLETE,
+        ErrorCode::RAFT_GENERAL,
+    ]
+    .contains(&code)
+}
+
+fn id_of(config: &stream::Config) -> Option<u64> {
+    let text = config.metadata.get(ID)?;
+    u64::from_str_radix(text, 16).ok()
+}
+
+/// Full means: refuse, never forget. Single messages cannot be deleted, so the log has no holes.
+fn wanted(config: &config::Nats, subjects: &Subjects, id: u64) -> stream::Config {
+    let bytes_max = config.bytes_max.0 + SPARE_BYTES;
+    stream::Config {
+        name: subjects.stream().to_owned(),
+        description: Some("The log of Skytide".to_owned()),
+        subjects: vec![subjects.all()],
+        storage: StorageType::File,
+        num_replicas: config.replicas.into(),
+        max_bytes: bytes_max as i64,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_consumers: -1,
+        discard: DiscardPolicy::New,
+        deny_delete: true,
+        allow_direct: true,
+        compression: Some(match config.compression {
+            config::Compression::S2 => stream::Compression::S2,
+            config::Compression::None => stream::Compression::None,
+        }),
+        metadata: [(ID.to_owned(), format!("{id:016x}"))].into(),
+        ..stream::Config::default()
+    }
+}

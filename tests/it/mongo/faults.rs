@@ -1,0 +1,224 @@
+//! A server that dies, freezes, is cut off, is away for long; and a primary that is lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use skytide_core::config::Span;
+use skytide_core::id::Epoch;
+use skytide_core::port::store::{Order, StoreError, ViewReader, ViewStore};
+use skytide_core::view::{Change, Key, ViewId};
+use skytide_tests::contract_store::{commit, committed, key, put, remove, rows};
+use skytide_tests::servers::{Link, Mongo, ReplicaSet};
+use skytide_tests::world::Random;
+
+use super::{by_port, commit_at_last, connect, database_at, hasty};
+
+const VIEW: ViewId = ViewId::Actors;
+
+type Model = BTreeMap<Key, (u64, Vec<u8>)>;
+
+/// Changes of one commit, and what they leave.
+fn changes(random: &mut Random, epoch: u64, model: &mut Model) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for _ in 0..300 {
+        let at = format!("{:04}", random.below(2_000));
+        match random.chance(25) {
+            true => {
+                model.remove(&key(&at));
+                changes.push(remove(at));
+            }
+            false => {
+                let row = format!("{epoch}:{}", random.bits());
+                model.insert(key(&at), (epoch, row.clone().into()));
+                changes.push(put(at, row));
+            }
+        }
+    }
+    changes
+}
+
+async fn compare(store: &dyn ViewStore, model: Model, what: &str) {
+    let wanted: Vec<_> = model
+        .into_iter()
+        .map(|(key, (epoch, row))| (key, epoch, row))
+        .collect();
+    assert!(rows(store, VIEW, Order::First).await == wanted, "{what}");
+}
+
+/// Killed between any two steps of commits that go on, and started again: what was acknowledged is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_loses_nothing_of_a_commit() {
+    let Some(mut server) = Mongo::start() else {
+        return;
+    };
+    let (mut options, _own) = database_at(&server.uri());
+    (options.batch_rows_max, options.operation_max) = (20, Span(Duration::from_secs(10)));
+    let store = connect(&options).await;
+    let term = store.lead().await.unwrap().term;
+    let seed = 31;
+    let mut random = Random::new(seed);
+    let mut model = Model::new();
+    let (mut epoch, mut failures) = (0, 0);
+    for kill in 0..5 {
+        let killed_ms = 5 + random.below(150);
+        let killing = tokio::task::spawn_blocking(move || {
+            std::thread::sleep(Duration::from_millis(killed_ms));
+            server.kill();
+            server.restart();
+            server
+        });
+        while !killing.is_finished() {
+            epoch += 1;
+            let changes = changes(&mut random, epoch, &mut model);
+            failures += commit_at_last(&store, term, epoch, &[(VIEW, changes)]).await;
+        }
+        server = killing.await.unwrap();
+        compare(&store, model.clone(), &format!("seed {seed}, kill {kill}")).await;
+        assert_eq!(
+            store.control().await.unwrap().committed,
+            Some(committed(epoch))
+        );
+    }
+    assert!(failures > 0, "no kill met a commit");
+}
+
+/// The last step of a commit may have been made when nobody heard of it.
+#[tokio::test]
+async fn a_frozen_server_fails_operations_and_they_may_be_repeated() {
+    let Some(server) = Mongo::start() else { return };
+    let (options, _own) = database_at(&server.uri());
+    let store = connect(&hasty(options)).await;
+    let term = store.lead().await.unwrap().term;
+    commit(&store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
+    store.begin(term, Epoch(2)).await.unwrap();
+    server.freeze();
+    let failed = store.commit(term, committed(2)).await;
+    assert!(
+        matches!(failed, Err(StoreError::Failed { .. })),
+        "{failed:?}"
+    );
+    server.thaw();
+    commit_at_last(&store, term, 2, &[(VIEW, vec![])]).await;
+
+    store.begin(term, Epoch(3)).await.unwrap();
+    store
+        .write(term, VIEW, vec![put("a", "3"), put("b", "3")])
+        .await
+        .unwrap();
+    server.freeze();
+    let failed = store.commit(term, committed(3)).await;
+    assert!(
+        matches!(failed, Err(StoreError::Failed { .. })),
+        "{failed:?}"
+    );
+    server.thaw();
+    let changes = vec![put("a", "3"), put("b", "3")];
+    commit_at_last(&store, term, 3, &[(VIEW, changes)]).await;
+    let wanted = [(key("a"), 3, b"3".to_vec()), (key("b"), 3, b"3".into())];
+    assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
+}
+
+/// Nobody took the lease that ran out, so the writer goes on with its term.
+#[tokio::test]
+async fn a_writer_goes_on_when_its_server_comes_back_after_the_lease_ran_out() {
+    let Some(server) = Mongo::start() else { return };
+    let (options, _own) = database_at(&server.uri());
+    let link = Link::to(server.port());
+    let store = connect(&hasty(by_port(&options, link.port()))).await;
+    let term = store.lead().await.unwrap().term;
+    commit(&store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
+    link.cut();
+    let mut failures = 0;
+    // Each takes as long as an operation may, which is as long as the lease lasts.
+    while failures < 3 {
+        let failed = store.begin(term, Epoch(2)).await;
+        assert!(
+            matches!(failed, Err(StoreError::Failed { .. })),
+            "{failed:?}"
+        );
+        failures += 1;
+    }
+    link.mend();
+    commit_at_last(&store, term, 2, &[(VIEW, vec![put("a", "2")])]).await;
+    assert_eq!(
+        rows(&store, VIEW, Order::First).await,
+        [(key("a"), 2, b"2".to_vec())]
+    );
+}
+
+/// What takes long, and not too long, is done once.
+#[tokio::test]
+async fn a_slow_server_is_waited_for() {
+    let Some(server) = Mongo::start() else { return };
+    let (options, _own) = database_at(&server.uri());
+    let link = Link::to(server.port());
+    let store = connect(&by_port(&options, link.port())).await;
+    let term = store.lead().await.unwrap().term;
+    for epoch in 1..=3 {
+        store.begin(term, Epoch(epoch)).await.unwrap();
+        let row = epoch.to_string();
+        store.write(term, VIEW, vec![put("a", &row)]).await.unwrap();
+        link.hold();
+        let mend = async {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            link.mend();
+        };
+        let (done, ()) = tokio::join!(store.commit(term, committed(epoch)), mend);
+        done.unwrap();
+    }
+    assert_eq!(
+        rows(&store, VIEW, Order::First).await,
+        [(key("a"), 3, b"3".to_vec())]
+    );
+}
+
+/// Somebody put an older copy of the database in its place: no commit goes on from there as if nothing had happened.
+#[tokio::test]
+async fn a_database_that_went_back_is_damage() {
+    let Some((options, own)) = super::own_database() else {
+        return;
+    };
+    let store = connect(&options).await;
+    let term = store.lead().await.unwrap().term;
+    commit(&store, term, 1, vec![]).await;
+    let records = own
+        .database()
+        .await
+        .collection::<mongodb::bson::Document>("control");
+    let of_id = mongodb::bson::doc! { "_id": "control" };
+    let older = records.find_one(of_id.clone()).await.unwrap().unwrap();
+    commit(&store, term, 2, vec![]).await;
+    records.replace_one(of_id, older).await.unwrap();
+    let damaged = store.begin(term, Epoch(3)).await;
+    assert!(
+        matches!(damaged, Err(StoreError::Damaged(_))),
+        "{damaged:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_set_that_loses_its_primary_loses_no_commit() {
+    let Some(mut set): Option<ReplicaSet> = Mongo::replica_set() else {
+        return;
+    };
+    let (mut options, _own) = database_at(&set.uri());
+    options.batch_rows_max = 50;
+    let store = connect(&options).await;
+    let term = store.lead().await.unwrap().term;
+    let seed = 37;
+    let mut random = Random::new(seed);
+    let mut model = Model::new();
+    for epoch in 1..=30 {
+        let changes = changes(&mut random, epoch, &mut model);
+        if epoch == 10 {
+            let primary = set.primary().await.expect("a primary");
+            set.nodes[primary].kill();
+        }
+        commit_at_last(&store, term, epoch, &[(VIEW, changes)]).await;
+    }
+    compare(&store, model, &format!("seed {seed}")).await;
+    assert_eq!(
+        store.control().await.unwrap().committed,
+        Some(committed(30))
+    );
+}

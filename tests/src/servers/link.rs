@@ -1,0 +1,144 @@
+//! A network between a client and a server on loopback, that can be cut and held.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Open,
+    Cut,
+    Held,
+    Gone,
+}
+
+/// A port that leads to another one. It runs on a thread of its own and ends when it is dropped.
+#[derive(Debug)]
+pub struct Link {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    connections: watch::Receiver<usize>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Link {
+    /// A link to a port on 127.0.0.1.
+    pub fn to(port: u16) -> Self {
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        listener.set_nonblocking(true).expect("a socket can be so");
+        let state = watch::Sender::new(State::Open);
+        let (counted, connections) = watch::channel(0);
+        let states = state.subscribe();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime
+                .expect("a runtime")
+                .block_on(serve(listener, port, states, counted));
+        });
+        Self {
+            address,
+            state,
+            connections,
+            thread: Some(thread),
+        }
+    }
+
+    /// Its port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Ends all connections and refuses new ones.
+    pub fn cut(&self) {
+        self.state.send_replace(State::Cut);
+    }
+
+    /// Keeps all connections, and lets nothing through.
+    pub fn hold(&self) {
+        self.state.send_replace(State::Held);
+    }
+
+    /// Works again: what was held goes on, what was cut may connect.
+    pub fn mend(&self) {
+        self.state.send_replace(State::Open);
+    }
+
+    /// Connections that were made so far.
+    pub fn connections(&self) -> usize {
+        *self.connections.borrow()
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.state.send_replace(State::Gone);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn serve(
+    listener: std::net::TcpListener,
+    port: u16,
+    state: watch::Receiver<State>,
+    counted: watch::Sender<usize>,
+) {
+    let listener = TcpListener::from_std(listener).expect("a socket");
+    let mut states = state.clone();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((client, _)) = accepted else { continue };
+                if *state.borrow() != State::Cut {
+                    counted.send_modify(|count| *count += 1);
+                    tokio::spawn(connect(client, port, state.clone()));
+                }
+            }
+            changed = states.wait_for(|state| *state == State::Gone) => {
+                if changed.is_ok() { return }
+            }
+        }
+    }
+}
+
+async fn connect(client: TcpStream, port: u16, state: watch::Receiver<State>) {
+    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
+        return;
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let ended = async {
+        let ended = |state: &State| matches!(state, State::Cut | State::Gone);
+        let _ = state.clone().wait_for(ended).await.is_ok();
+    };
+    tokio::select! {
+        _ = pass(from_client, to_server, state.clone()) => {}
+        _ = pass(from_server, to_client, state.clone()) => {}
+        () = ended => {}
+    }
+}
+
+/// Whatever is read once the link is held stays here.
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut state: watch::Receiver<State>,
+) -> std::io::Result<()> {
+    let mut bytes = vec![0; 64 << 10];
+    loop {
+        let count = from.read(&mut bytes).await?;
+        let open = state.wait_for(|state| *state == State::Open).await.is_ok();
+        if count == 0 || !open {
+            return Ok(());
+        }
+        to.write_all(&bytes[..count]).await?;
+    }
+}

@@ -1,0 +1,166 @@
+//! MongoDB servers: alone, and as a replica set.
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use mongodb::bson::doc;
+
+use super::process::{Process, Recipe, block_on};
+use super::program_or_skip;
+
+/// One MongoDB server.
+#[derive(Debug)]
+pub struct Mongo(Process);
+
+impl Mongo {
+    /// A server that all tests of this process share: `SKYTIDE_TEST_MONGODB_URI`, or one that is started. Answers its
+    /// address; `None` if there is none.
+    pub fn shared() -> Option<String> {
+        static SHARED: OnceLock<Option<Mongo>> = OnceLock::new();
+        match std::env::var("SKYTIDE_TEST_MONGODB_URI") {
+            Ok(uri) if !uri.is_empty() => Some(uri),
+            _ => {
+                let shared = SHARED.get_or_init(Self::start).as_ref();
+                shared.map(Self::uri).or_else(|| {
+                    program_or_skip("mongod")?;
+                    None
+                })
+            }
+        }
+    }
+
+    /// A server of one's own; `None` if the program is not installed.
+    pub fn start() -> Option<Self> {
+        Self::launch(arguments)
+    }
+
+    /// Three servers that are one replica set; `None` if the program is not installed.
+    pub fn replica_set() -> Option<ReplicaSet> {
+        ReplicaSet::start()
+    }
+
+    fn launch(args: fn(u16, &Path) -> Vec<String>) -> Option<Self> {
+        let recipe = Recipe {
+            program: program_or_skip("mongod")?,
+            args,
+            ready: "Waiting for connections",
+        };
+        Some(Self(Process::start(recipe, |_, folder| {
+            std::fs::create_dir_all(folder.join("db")).expect("its folder is there");
+        })))
+    }
+
+    /// Its address, for `MONGODB_URI`.
+    pub fn uri(&self) -> String {
+        format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port())
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.0.port()
+    }
+
+    /// Asks it to end, and waits.
+    pub fn stop(&mut self) {
+        self.0.stop();
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.0.kill();
+    }
+
+    /// Starts it again (after asking it to end, if it runs), and waits until it is ready.
+    pub fn restart(&mut self) {
+        self.0.restart();
+    }
+
+    /// Holds it: it keeps its connections and does nothing.
+    pub fn freeze(&self) {
+        self.0.freeze();
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.0.thaw();
+    }
+}
+
+fn arguments(port: u16, folder: &Path) -> Vec<String> {
+    let db = folder.join("db").display().to_string();
+    let port = port.to_string();
+    let fixed = [
+        "--bind_ip",
+        "127.0.0.1",
+        "--wiredTigerCacheSizeGB",
+        "0.25",
+        "--nounixsocket",
+    ];
+    let mut args: Vec<String> = fixed.map(str::to_owned).into();
+    args.extend(["--port".into(), port, "--dbpath".into(), db]);
+    args
+}
+
+/// Three MongoDB servers that hold the same data.
+#[derive(Debug)]
+pub struct ReplicaSet {
+    /// The servers.
+    pub nodes: Vec<Mongo>,
+}
+
+impl ReplicaSet {
+    fn start() -> Option<Self> {
+        let node = |_| {
+            Mongo::launch(|port, folder| {
+                let mut args = arguments(port, folder);
+                args.extend(["--replSet".to_owned(), "test".to_owned()]);
+                args
+            })
+        };
+        let set = Self {
+            nodes: (0..3).map(node).collect::<Option<_>>()?,
+        };
+        block_on(set.initiate());
+        Some(set)
+    }
+
+    /// The address of all, for `MONGODB_URI`.
+    pub fn uri(&self) -> String {
+        let hosts: Vec<_> = self.nodes.iter().map(host).collect();
+        format!("mongodb://{}/?replicaSet=test", hosts.join(","))
+    }
+
+    /// Place in `nodes` of the one that takes writes; `None` while there is none.
+    pub async fn primary(&self) -> Option<usize> {
+        for (place, node) in self.nodes.iter().enumerate() {
+            let client =
+                mongodb::Client::with_uri_str(node.uri() + "&serverSelectionTimeoutMS=500");
+            let admin = client.await.expect("an address").database("admin");
+            let hello = admin.run_command(doc! { "hello": 1 }).await;
+            if hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false)) {
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    async fn initiate(&self) {
+        let members = self.nodes.iter().zip(0..);
+        let members: Vec<_> = members
+            .map(|(node, id)| doc! { "_id": id, "host": host(node) })
+            .collect();
+        let config = doc! { "_id": "test", "members": members, "settings": { "electionTimeoutMillis": 2_000 } };
+        let client = mongodb::Client::with_uri_str(self.nodes[0].uri()).await;
+        let admin = client.expect("an address").database("admin");
+        let initiated = admin.run_command(doc! { "replSetInitiate": config }).await;
+        initiated.expect("a set of three");
+        while self.primary().await.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn host(node: &Mongo) -> String {
+    format!("127.0.0.1:{}", node.port())
+}
