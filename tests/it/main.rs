@@ -4,5 +4,6 @@ mod contract;
 mod damage;
 mod ingest;
 mod recount;
+mod restart;
 mod tidy;
 mod vectors;
