@@ -10,5 +10,6 @@ mod nats;
 mod recount;
 mod servers;
 mod simnet;
+mod restart;
 mod tidy;
 mod vectors;

@@ -49,23 +49,34 @@ impl Recorder {
         stop
     }
 
+    /// The newest committed epoch.
+    pub fn newest(&self) -> Option<Epoch> {
+        self.store.committed()
+    }
+
+    /// All rows that are stored now.
+    pub fn rows_of_all(&self) -> Rows {
+        ViewId::ALL
+            .iter()
+            .map(|view| (*view, self.rows_of(*view)))
+            .collect()
+    }
+
+    fn rows_of(&self, view: ViewId) -> BTreeMap<Key, Box<[u8]>> {
+        self.store
+            .rows(view)
+            .into_iter()
+            .map(|(key, stored)| (key, stored.row))
+            .collect()
+    }
+
     /// Takes the commits that were made since the last call, in order.
     pub fn take(&self) -> Vec<Commit> {
         std::mem::take(&mut *self.commits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn record(&self, committed: Committed) {
-        let rows_of = |view: ViewId| -> BTreeMap<Key, Box<[u8]>> {
-            self.store
-                .rows(view)
-                .into_iter()
-                .map(|(key, stored)| (key, stored.row))
-                .collect()
-        };
-        let rows = ViewId::ALL
-            .iter()
-            .map(|view| (*view, rows_of(*view)))
-            .collect();
+        let rows = self.rows_of_all();
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         commits.push(Commit { committed, rows });
     }

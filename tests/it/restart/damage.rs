@@ -1,0 +1,1 @@
+//! What is damaged or does not belong is told, and never counted.
