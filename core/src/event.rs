@@ -6,8 +6,9 @@
 //! ```
 //!
 //! A tick is a barrier: all events of its epoch are durable before it, and it never splits a frame. So an epoch is a
-//! function of the log, and what was written behind the newest tick before a crash may be written again: it falls
-//! into the same epoch. The encoding is CBOR, one map a message, documented in `docs/log.md`.
+//! function of the log. What was written behind the newest tick before a crash is written again, perhaps cut elsewhere: an
+//! event whose `seq` is above the cursor of the tick behind it was left by the crash, and counts where it comes again.
+//! The encoding is CBOR, one map a message, documented in `docs/log.md`.
 
 mod reason;
 mod wire;

@@ -103,6 +103,7 @@ impl Epochs {
         let first = self.newest.is_none() || std::mem::take(&mut self.first_lists);
         self.newest = Some((tick.epoch, tick.time));
         let mut events = std::mem::take(&mut self.events);
+        events.retain(|event| !is_left_over(event, &tick));
         let order = |event: &Event| (event.host.clone(), event.seq, event.index);
         if !events.is_sorted_by(|a, b| (&a.host, a.seq, a.index) < (&b.host, b.seq, b.index)) {
             events.sort_by_key(order);
@@ -119,6 +120,12 @@ impl Epochs {
             tick,
         }))
     }
+}
+
+/// Whether an event was left by a writer that ended before its tick, and is not of this epoch: the next writer has ended
+/// the epoch earlier, and writes the event again in a later one.
+fn is_left_over(event: &Event, tick: &Tick) -> bool {
+    event.host == tick.host && event.seq > tick.cursor
 }
 
 /// The end of a batch: what the commit will say of itself.
@@ -306,7 +313,7 @@ mod tests {
             epoch: Epoch(epoch),
             time: Timestamp(ms),
             host: Arc::from("relay.example"),
-            cursor: Cursor(0),
+            cursor: Cursor(ms),
             frames: 0,
             last: false,
             counts: BTreeMap::new(),
@@ -322,6 +329,28 @@ mod tests {
         let epoch = epochs.take(Seq(6), tick(1, 5)).unwrap().unwrap();
         let seqs: Vec<u64> = epoch.events.iter().map(|event| event.seq.0).collect();
         assert_eq!(seqs, [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_a_crash_left_is_of_the_epoch_whose_tick_covers_it() {
+        // The first writer ended before its tick; the second one cuts earlier than it would have.
+        let mut epochs = Epochs::default();
+        let mut told = Vec::new();
+        let mut take = |message| {
+            if let Some(epoch) = epochs.take(Seq(1), message).unwrap() {
+                let seqs = epoch.events.iter().map(|event| event.seq.0);
+                told.push(seqs.collect::<Vec<_>>());
+            }
+        };
+        for seq in [1, 2, 3, 4, 1, 2] {
+            take(event(seq));
+        }
+        take(tick(1, 2));
+        for seq in [3, 4, 5] {
+            take(event(seq));
+        }
+        take(tick(2, 5));
+        assert_eq!(told, [vec![1, 2], vec![3, 4, 5]]);
     }
 
     #[test]

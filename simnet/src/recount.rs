@@ -154,6 +154,8 @@ impl Model {
     /// Brings the epoch's events into their order, leaves out repeats (the first copy counts), applies them.
     fn end_epoch(&mut self, tick: &Tick) {
         let mut events = std::mem::take(&mut self.epoch);
+        // What a crash left behind its writer's newest tick is written again, perhaps in a later epoch.
+        events.retain(|event| event.host != tick.host || event.seq <= tick.cursor);
         events.sort_by_key(|event| (event.host.clone(), event.seq, event.index));
         events.dedup_by_key(|event| (event.host.clone(), event.seq, event.index));
         let told = Told {

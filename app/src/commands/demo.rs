@@ -126,6 +126,7 @@ fn read_from(config: &mut Config, server: &Server) -> Result<(), Failure> {
     };
     config.firehose.url = endpoint(&server.relay_url(), "ws")?;
     config.firehose.start = Start::Oldest;
-    tracing::info!(relay = %config.firehose.url, profiles = server.url(), "simulated network");
+    config.scheduler.profiles_url = endpoint(&server.url(), "http")?;
+    tracing::info!(relay = %config.firehose.url, profiles = %config.scheduler.profiles_url, "simulated network");
     Ok(())
 }

@@ -363,7 +363,7 @@ fn a_commit_that_is_not_newer_is_dropped_whole_and_counted_by_operation() {
 #[test]
 fn events_of_an_epoch_are_put_in_order_and_only_the_first_copy_counts() {
     let mut log = script(Policy::OpsOnly);
-    log.rev = 1;
+    (log.rev, log.seq) = (1, 7);
     let create = log.op(Action::Create, [POST, "1"], Some(&post(vec![])));
     let delete = log.op(Action::Delete, [POST, "1"], None);
     log.body(7, 1, "ana", delete)
