@@ -1,6 +1,7 @@
-//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|pipeline|stores`.
+//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|mongo|pipeline|stores`.
 
 mod decode;
+mod mongo;
 mod pipeline;
 mod stores;
 
@@ -11,6 +12,7 @@ fn main() {
         .collect();
     for (name, run) in [
         ("decode", decode::run as fn()),
+        ("mongo", mongo::run),
         ("pipeline", pipeline::run),
         ("stores", stores::run),
     ] {
