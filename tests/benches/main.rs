@@ -1,4 +1,4 @@
-//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|nats|pipeline|simnet|stores`.
+//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|mongo|nats|pipeline|simnet|stores`.
 
 mod decode;
 mod nats;
@@ -14,6 +14,7 @@ fn main() {
     for (name, run) in [
         ("decode", decode::run as fn()),
         ("nats", nats::run),
+        ("mongo", mongo::run),
         ("pipeline", pipeline::run),
         ("simnet", simnet::run),
         ("stores", stores::run),
