@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
-use skytide_core::memory::{MemoryLog, MemoryStore};
+use skytide::embedded::{
+    EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions,
+};
+use skytide_core::memory::{MemoryCheckpoints, MemoryLog, MemoryStore};
+use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
 use skytide_tests::contract_log::BYTES_MAX;
@@ -34,6 +37,28 @@ mod embedded_log {
     }
 
     skytide_tests::log_contract!(make);
+}
+
+mod memory_checkpoints {
+    use super::*;
+
+    fn make() -> (Arc<dyn CheckpointStore>, ()) {
+        (Arc::new(MemoryCheckpoints::new()), ())
+    }
+
+    skytide_tests::checkpoint_contract!(make);
+}
+
+mod embedded_checkpoints {
+    use super::*;
+
+    fn make() -> (Arc<dyn CheckpointStore>, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = EmbeddedCheckpoints::open(folder.path()).unwrap();
+        (Arc::new(checkpoints), folder)
+    }
+
+    skytide_tests::checkpoint_contract!(make);
 }
 
 mod memory_store {
