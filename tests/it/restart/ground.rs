@@ -50,13 +50,13 @@ impl AddAssign for Tally {
 
 impl Tally {
     #[track_caller]
-    pub fn assert_not_vacuous(self) {
+    pub fn assert_not_vacuous(self, seeds: usize) {
         let all = self
             .restored
             .min(self.spread)
             .min(self.killed)
             .min(self.trimmed);
-        assert!(all > 0, "something never happened: {self:?}");
+        assert!(all > 0 || seeds < 3, "something never happened: {self:?}");
     }
 }
 

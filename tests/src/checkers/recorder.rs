@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::store::{
-    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Range, Recipe, StoreError, Term, ViewReader, ViewStore,
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ pub struct Recorder {
     commits: Mutex<Vec<Commit>>,
     /// From which epoch on its writer is to stop, and how it is told.
     end: Mutex<Option<(Epoch, CancellationToken)>>,
+    pretended: Mutex<Option<Recipe>>,
 }
 
 impl Recorder {
@@ -52,6 +53,14 @@ impl Recorder {
     /// The newest committed epoch.
     pub fn newest(&self) -> Option<Epoch> {
         self.store.committed()
+    }
+
+    /// Answers the next writer that takes over that the rows were computed in another way.
+    pub fn pretend(&self, recipe: Recipe) {
+        *self
+            .pretended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(recipe);
     }
 
     /// All rows that are stored now.
@@ -100,7 +109,15 @@ impl ViewReader for Recorder {
 #[async_trait]
 impl ViewStore for Recorder {
     async fn lead(&self) -> Result<Control, StoreError> {
-        self.store.lead().await
+        let mut control = self.store.lead().await?;
+        let mut pretended = self
+            .pretended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let (Some(committed), Some(recipe)) = (&mut control.committed, pretended.take()) {
+            committed.recipe = Some(recipe);
+        }
+        Ok(control)
     }
 
     async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
