@@ -1,6 +1,7 @@
 //! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|mongo|nats|pipeline|simnet|stores`.
 
 mod decode;
+mod mongo;
 mod nats;
 mod pipeline;
 mod simnet;
