@@ -204,8 +204,11 @@ impl Reader {
             .headers
             .as_ref()
             .and_then(|headers| headers.get(PART));
-        let Some((position, bytes)) =
-            self.whole(position, part.map(|it| it.as_str()), &message.payload)?
+        let Some((position, bytes)) = self.whole(
+            position,
+            part.map(async_nats::HeaderValue::as_str),
+            &message.payload,
+        )?
         else {
             return Ok(Taken::Event);
         };
