@@ -34,7 +34,8 @@ impl Pace {
         let batches_max = self.batches_max.max(1);
         let rounds = count.div_ceil(self.rows_max.max(1) * batches_max);
         let even = count.div_ceil(rounds.max(1) * batches_max);
-        even.clamp(ROWS_MIN.min(self.rows_max), self.rows_max).max(1)
+        even.clamp(ROWS_MIN.min(self.rows_max), self.rows_max)
+            .max(1)
     }
 }
 
