@@ -49,6 +49,7 @@ struct Shared {
     stream: Stream,
     in_flight_max: usize,
     batch_events_max: usize,
+    newest_claim: claim::Newest,
     /// Whether a writer of this process waits for room.
     full: AtomicBool,
 }
@@ -67,6 +68,7 @@ impl NatsLog {
                 stream,
                 in_flight_max: config.in_flight_max as usize,
                 batch_events_max: config.batch_events_max as usize,
+                newest_claim: claim::Newest::default(),
                 full: AtomicBool::new(false),
             }),
             partitions: None,

@@ -26,7 +26,7 @@ pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check, nearest}
 pub use firehose::{CollectionFilter, Firehose, Start, Verify};
 pub use indexer::{AccountPolicy, Indexer};
 pub use mongo::{DatabaseName, Mongo, WriteConcern};
-pub use nats::{Compression, Nats, StreamName};
+pub use nats::{Compression, IN_FLIGHT_MAX, Nats, StreamName};
 pub use process::{LogFormat, Process};
 pub use reference::{OptionDoc, Setting, in_force, markdown, options};
 pub use scheduler::Scheduler;

@@ -1,7 +1,8 @@
-//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|mongo|pipeline|stores`.
+//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|mongo|nats|pipeline|stores`.
 
 mod decode;
 mod mongo;
+mod nats;
 mod pipeline;
 mod stores;
 
@@ -13,6 +14,7 @@ fn main() {
     for (name, run) in [
         ("decode", decode::run as fn()),
         ("mongo", mongo::run),
+        ("nats", nats::run),
         ("pipeline", pipeline::run),
         ("stores", stores::run),
     ] {

@@ -38,7 +38,7 @@ pub fn run() {
 }
 
 /// A like, as the relay sends most: its CBOR on the log has about 300 bytes.
-fn message(number: u64) -> Message {
+pub fn message(number: u64) -> Message {
     let mut did = [7; 15];
     did[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
     Message::Event(Event {
@@ -63,7 +63,8 @@ fn messages(from: u64) -> Vec<Message> {
     (from..from + BATCH).map(message).collect()
 }
 
-fn tick(epoch: u64) -> Message {
+/// The tick of an epoch.
+pub fn tick(epoch: u64) -> Message {
     Message::Tick(Tick {
         epoch: Epoch(epoch),
         time: Timestamp(epoch),

@@ -5,20 +5,29 @@
 //!    │ nobody, or no answer in time (dead, frozen, cut off)
 //!    ▼
 //! answer that question from now on, and put a claim behind the newest message
-//!    │ stored: ours                          │ something else came first: ask again
+//!    │ stored                                │ something else came first: ask again
+//!    ▼
+//! fill as many positions as another writer may have messages under way, if there may be any
 //! ```
 //!
-//! The question goes from process to process over the server, so it needs no lease and no clock. The claim is a message in
-//! the log's order: whatever the writer before sends from then on names a sequence that is no longer the last, and is
-//! refused. So a writer that comes back from a freeze, or from behind a cut, can write nothing, not even a message.
+//! The question goes from process to process over the server, so it needs no lease and no clock. The claim and the filling
+//! are messages in the log's order. Whatever the writer before sent, or sends again, names as the last position one that it
+//! knew, or one of the next [`IN_FLIGHT_MAX`]: all of these are passed, so the server refuses it. The claim alone would
+//! not do: once the new writer has written three messages, the old one's fourth would fit. So a writer that comes back
+//! from a freeze, or from behind a cut, can write nothing, not even a message.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
-use async_nats::{Client, HeaderMap, HeaderValue, Request, RequestErrorKind, Subscriber, header};
+use async_nats::{Client, HeaderMap, HeaderValue, Request, RequestErrorKind, header};
+use bytes::Bytes;
 use futures_util::StreamExt;
+use skytide_core::config::IN_FLIGHT_MAX;
 use skytide_core::port::log::LogError;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -30,7 +39,6 @@ pub const WRITER: &str = "Skytide-Writer";
 
 const OPERATION: &str = "get the right to write";
 const HELD: &str = "held";
-const FREE: &str = "free";
 /// How long a living writer has to say so.
 const ALIVE_MAX: Duration = Duration::from_secs(2);
 /// How long storing a claim may take.
@@ -44,20 +52,53 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Claim {
     /// What this writer's messages are marked with.
     pub mark: String,
-    /// Position of the claim: what is written follows it.
+    /// Position of the last message that belongs to the claim: what is written follows it.
     pub position: u64,
     _alive: DropGuard,
 }
 
+/// The newest writer of this process.
+#[derive(Debug, Default)]
+pub struct Newest {
+    answering: Mutex<Option<Answering>>,
+    /// Position of its last message, when it ended with nothing under way; else 0.
+    settled: AtomicU64,
+}
+
+impl Newest {
+    /// Says that the writer has ended, and that the message here is the last that it ever sent.
+    pub fn settle(&self, position: u64) {
+        self.settled.store(position, Ordering::Relaxed);
+    }
+}
+
+/// The task that answers for a writer.
+#[derive(Debug)]
+pub struct Answering {
+    ended: CancellationToken,
+    task: JoinHandle<()>,
+}
+
 impl Claim {
     /// Gets the right; `Held` if another writer lives.
-    pub async fn get(stream: &Stream, mark: String) -> Result<Self, LogError> {
+    pub async fn get(stream: &Stream, newest: &Newest, mark: String) -> Result<Self, LogError> {
+        let settled = &newest.settled;
+        let mut newest = newest.answering.lock().await;
+        if newest.as_ref().is_some_and(|it| !it.ended.is_cancelled()) {
+            return Err(LogError::Held);
+        }
         let deadline = Instant::now() + PATIENCE;
         loop {
+            // Else it would be asked, and neither answer nor be known to be gone.
+            if let Some(before) = newest.take() {
+                let _ = before.task.await;
+            }
             refuse_if_held(stream, &mark).await?;
-            let alive = answer(stream).await?;
-            match store(stream, &mark).await? {
+            let (answering, alive) = answer(stream).await?;
+            *newest = Some(answering);
+            match store(stream, &mark, settled.load(Ordering::Relaxed)).await? {
                 Ok(position) => {
+                    settled.store(0, Ordering::Relaxed);
                     tracing::info!(writer = mark, position, "writing the log");
                     return Ok(Self {
                         mark,
@@ -82,12 +123,11 @@ async fn refuse_if_held(stream: &Stream, mark: &str) -> Result<(), LogError> {
     let subject = stream.subjects().alive();
     let answer = stream.client().send_request(subject, question);
     match timeout(ALIVE_MAX, answer).await {
-        Ok(Ok(answer)) if *answer.payload == *HELD.as_bytes() => Err(LogError::Held),
+        Ok(Ok(_)) => Err(LogError::Held),
         Ok(Err(error)) if error.kind() != RequestErrorKind::TimedOut => match error.kind() {
             RequestErrorKind::NoResponders => Ok(()),
             _ => Err(failed(OPERATION)(error)),
         },
-        Ok(Ok(_)) => Ok(()),
         Ok(Err(_)) | Err(_) => {
             tracing::warn!("the writer before does not answer: taking over from it");
             Ok(())
@@ -96,60 +136,73 @@ async fn refuse_if_held(stream: &Stream, mark: &str) -> Result<(), LogError> {
 }
 
 /// Answers the question until the guard is dropped.
-async fn answer(stream: &Stream) -> Result<DropGuard, LogError> {
+async fn answer(stream: &Stream) -> Result<(Answering, DropGuard), LogError> {
     let client = stream.client().clone();
     let questions = client.subscribe(stream.subjects().alive()).await;
     let mut questions = questions.map_err(failed(OPERATION))?;
     let ended = CancellationToken::new();
     let guard = ended.clone().drop_guard();
-    tokio::spawn(async move {
+    let until = ended.clone();
+    let task = tokio::spawn(async move {
         loop {
             tokio::select! {
                 biased;
-                () = ended.cancelled() => break,
+                () = until.cancelled() => break,
                 question = questions.next() => match question {
-                    Some(question) => say(&client, HELD, question).await,
+                    Some(question) => say_held(&client, question).await,
                     None => return,
                 }
             }
         }
-        free(&client, questions).await;
+        let _ = questions.unsubscribe().await;
     });
-    Ok(guard)
+    Ok((Answering { ended, task }, guard))
 }
 
-/// Whoever has asked and was not answered need not wait.
-async fn free(client: &Client, mut questions: Subscriber) {
-    let _ = questions.unsubscribe().await;
-    while let Some(question) = questions.next().await {
-        say(client, FREE, question).await;
-    }
-}
-
-async fn say(client: &Client, word: &'static str, question: async_nats::Message) {
+async fn say_held(client: &Client, question: async_nats::Message) {
     if let Some(asker) = question.reply {
-        let _ = client.publish(asker, word.into()).await;
+        let _ = client.publish(asker, HELD.into()).await;
     }
 }
 
-/// Puts a claim behind the newest message. An inner error: something came in between, or nobody answered.
-async fn store(stream: &Stream, mark: &str) -> Result<Result<u64, LogError>, LogError> {
+/// Puts a claim behind the newest message, and fills. An inner error: something came in between, or nobody answered.
+async fn store(
+    stream: &Stream,
+    mark: &str,
+    settled: u64,
+) -> Result<Result<u64, LogError>, LogError> {
     let last = stream.state().await?.next - 1;
-    let claim = Request::new()
+    // One alone: of two that claim at once, the other must not have sent more, which might fit later.
+    let stored = store_one(stream, mark, last).await;
+    if stored.is_err() || last == 0 || last == settled {
+        return Ok(stored);
+    }
+    let end = last + u64::from(IN_FLIGHT_MAX);
+    for last in last + 1..end {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(last));
+        let subject = stream.subjects().writer();
+        let sent = stream
+            .client()
+            .publish_with_headers(subject, headers, Bytes::new());
+        sent.await.map_err(failed(OPERATION))?;
+    }
+    Ok(store_one(stream, mark, end).await)
+}
+
+/// Puts an empty message behind `last`; answers its position.
+async fn store_one(stream: &Stream, mark: &str, last: u64) -> Result<u64, LogError> {
+    let request = Request::new()
         .headers(headers(mark, last))
         .timeout(Some(CLAIM_MAX));
     let subject = stream.subjects().writer();
-    let stored = timeout(CLAIM_MAX, stream.client().send_request(subject, claim)).await;
-    let answer = match stored {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(error)) => return Ok(Err(failed(OPERATION)(error))),
-        Err(late) => return Ok(Err(failed(OPERATION)(late))),
-    };
-    let ack: Response<PublishAck> =
-        serde_json::from_slice(&answer.payload).map_err(failed(OPERATION))?;
-    match ack {
-        Response::Ok(ack) => Ok(Ok(ack.sequence)),
-        Response::Err { error } => Ok(Err(failed(OPERATION)(error))),
+    let stored = timeout(CLAIM_MAX, stream.client().send_request(subject, request)).await;
+    let answer = stored
+        .map_err(failed(OPERATION))?
+        .map_err(failed(OPERATION))?;
+    match serde_json::from_slice(&answer.payload).map_err(failed(OPERATION))? {
+        Response::Ok(PublishAck { sequence, .. }) => Ok(sequence),
+        Response::Err { error } => Err(failed(OPERATION)(error)),
     }
 }
 

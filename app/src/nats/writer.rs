@@ -56,7 +56,7 @@ impl Writer {
     /// Gets the right to write.
     pub async fn start(shared: Arc<Shared>, mark: u64) -> Result<Self, LogError> {
         let stream = &shared.stream;
-        let claim = Claim::get(stream, format!("{mark:016x}")).await?;
+        let claim = Claim::get(stream, &shared.newest_claim, format!("{mark:016x}")).await?;
         stream.adapt().await?;
         let client = stream.client().clone();
         let payload_bytes_max = client.max_payload();
@@ -254,6 +254,9 @@ impl LogWriter for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
+        if self.window.is_empty() && !self.spent {
+            self.shared.newest_claim.settle(self.window.acked());
+        }
         self.shared.full.store(false, Ordering::Relaxed);
     }
 }

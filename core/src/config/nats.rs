@@ -15,6 +15,10 @@ const TIB: u64 = 1 << 40;
 const SECOND: Span = Span(Duration::from_secs(1));
 const HOUR: Span = Span(Duration::from_secs(3_600));
 
+/// Messages that any writer may have under way. A new writer passes over so many positions, so that nothing of the one
+/// before can find its place behind it: it must not grow while writers of another version are about.
+pub const IN_FLIGHT_MAX: u32 = 1_024;
+
 /// A NATS server with JetStream that holds the log, instead of files of our own.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "NATS (log)")]
@@ -112,7 +116,7 @@ pub struct Nats {
         long = "nats-in-flight-max",
         env = "NATS_IN_FLIGHT_MAX"
     )]
-    #[arg(value_name = "COUNT", default_value = "1024", value_parser = between(1_u32..=8_192))]
+    #[arg(value_name = "COUNT", default_value = "1024", value_parser = between(1..=IN_FLIGHT_MAX))]
     pub in_flight_max: u32,
 
     /// Events that may share a message while ingest catches up. At live rates each has its own.

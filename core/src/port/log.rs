@@ -35,7 +35,8 @@ pub trait Log: Send + Sync {
 /// Appends to a log.
 #[async_trait]
 pub trait LogWriter: Send {
-    /// Appends in the given order, behind everything appended before. Waits while the log is at its size limit or too
+    /// Appends in the given order, behind everything appended before; when many come at once, events of different
+    /// accounts may change places, though not past a tick. Waits while the log is at its size limit or too
     /// much is under way. Readers may see the messages from now on; they are durable only after the next `flush`.
     async fn append(&mut self, messages: Vec<Message>) -> Result<(), LogError>;
 

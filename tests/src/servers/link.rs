@@ -2,7 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use tokio::io::copy;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -107,25 +108,37 @@ async fn serve(
     }
 }
 
-async fn connect(client: TcpStream, port: u16, mut state: watch::Receiver<State>) {
+async fn connect(client: TcpStream, port: u16, state: watch::Receiver<State>) {
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let (mut from_client, mut to_client) = client.into_split();
-    let (mut from_server, mut to_server) = server.into_split();
-    let mut up = std::pin::pin!(copy(&mut from_client, &mut to_server));
-    let mut down = std::pin::pin!(copy(&mut from_server, &mut to_client));
+    let (from_client, to_client) = client.into_split();
+    let (from_server, to_server) = server.into_split();
+    let ended = async {
+        let ended = |state: &State| matches!(state, State::Cut | State::Gone);
+        let _ = state.clone().wait_for(ended).await.is_ok();
+    };
+    tokio::select! {
+        _ = pass(from_client, to_server, state.clone()) => {}
+        _ = pass(from_server, to_client, state.clone()) => {}
+        () = ended => {}
+    }
+}
+
+/// Whatever is read once the link is held stays here.
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    mut state: watch::Receiver<State>,
+) -> std::io::Result<()> {
+    let mut bytes = vec![0; 64 << 10];
     loop {
-        let now = *state.borrow_and_update();
-        if matches!(now, State::Cut | State::Gone) {
-            return;
+        let count = from.read(&mut bytes).await?;
+        let open = state.wait_for(|state| *state == State::Open).await.is_ok();
+        if count == 0 || !open {
+            return Ok(());
         }
-        let open = now == State::Open;
-        tokio::select! {
-            _ = &mut up, if open => return,
-            _ = &mut down, if open => return,
-            changed = state.changed() => if changed.is_err() { return },
-        }
+        to.write_all(&bytes[..count]).await?;
     }
 }

@@ -1,0 +1,180 @@
+//! A stream that is not the one we knew, or not whole: told, never read over.
+
+use std::path::Path;
+
+use async_nats::jetstream;
+use skytide_core::port::log::{Log, LogError};
+use skytide_tests::contract_log::{events, read, tick, write};
+use skytide_tests::servers::Nats;
+
+use super::{chain, connect, from_the_first, messages, named, own_stream, raw};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_was_made_anew_is_refused() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let mut writer = log.writer().await.unwrap();
+    write(&mut *writer, events(0, 10)).await;
+    let mut reader = from_the_first(&log).await;
+    read(&mut *reader, 10).await;
+
+    let client = async_nats::connect(config.url[0].with_secret())
+        .await
+        .unwrap();
+    let deleted = jetstream::new(client)
+        .delete_stream(config.stream.as_str())
+        .await;
+    deleted.unwrap();
+    let new = connect(&config).await;
+    assert_ne!(new.bounds().await.unwrap().id, read_id(&new, &log).await);
+
+    let refused = |error: LogError| {
+        assert!(
+            matches!(&error, LogError::Damaged(why) if why.contains("made anew")),
+            "{error}"
+        );
+    };
+    refused(log.bounds().await.unwrap_err());
+    refused(log.newest_tick().await.unwrap_err());
+    refused(log.trim(skytide_core::id::Seq(5)).await.unwrap_err());
+    refused(reader.next(10).await.unwrap_err());
+    let written = async {
+        writer.append(events(10, 1)).await?;
+        writer.flush().await
+    };
+    refused(written.await.unwrap_err());
+}
+
+/// The identity that `old` knew: what it refuses the new stream for.
+async fn read_id(new: &skytide::nats::NatsLog, old: &skytide::nats::NatsLog) -> u64 {
+    assert!(old.bounds().await.is_err());
+    !new.bounds().await.unwrap().id
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_of_another_program_is_left_alone() {
+    let Some(config) = own_stream() else { return };
+    let client = async_nats::connect(config.url[0].with_secret())
+        .await
+        .unwrap();
+    let jetstream = jetstream::new(client);
+    jetstream
+        .create_stream(config.stream.as_str())
+        .await
+        .unwrap();
+    let error = skytide::nats::NatsLog::connect(&config).await.unwrap_err();
+    assert!(
+        chain(&error).contains("no log of ours"),
+        "{}",
+        chain(&error)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_cannot_be_deleted_one_by_one_and_if_they_were_it_is_told() {
+    let Some(mut config) = own_stream() else {
+        return;
+    };
+    let log = connect(&config).await;
+    let mut writer = log.writer().await.unwrap();
+    write(&mut *writer, events(0, 10)).await;
+    let stream = raw(&config).await;
+    assert!(stream.delete_message(5).await.is_err());
+
+    // A stream with the same marks that allows it.
+    let mut lax = stream.cached_info().config.clone();
+    config = own_stream().expect("the server is there");
+    lax.name = config.stream.to_string();
+    lax.subjects = vec![format!("{}.firehose.>", config.stream)];
+    lax.deny_delete = false;
+    let client = async_nats::connect(config.url[0].with_secret())
+        .await
+        .unwrap();
+    let lax = jetstream::new(client).create_stream(lax).await.unwrap();
+    let log = connect(&config).await;
+    let mut writer = log.writer().await.unwrap();
+    let from = log.bounds().await.unwrap().next;
+    write(&mut *writer, events(0, 10)).await;
+    let mut reader = log.reader(from).await.unwrap();
+    lax.delete_message(from.0 + 4).await.unwrap();
+    let mut seen = Vec::new();
+    let error = loop {
+        match reader.next(2).await {
+            Ok(more) => seen.extend(more),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(messages(seen), events(0, 4));
+    assert!(matches!(error, LogError::Damaged(_)), "{error}");
+    let error = log.reader(from).await.err();
+    assert!(matches!(error, Some(LogError::Damaged(_))), "{error:?}");
+}
+
+/// What a power cut does to a server that acknowledges before it syncs (<https://jepsen.io/analyses/nats-2.12.1>): its
+/// folder is as it was some time ago.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_lost_what_it_had_acknowledged_is_found_out() {
+    let Some(mut nats) = Nats::start() else {
+        return;
+    };
+    let config = named(&nats.url());
+    let log = connect(&config).await;
+    let mut writer = log.writer().await.unwrap();
+    write(&mut *writer, [events(0, 50), vec![tick(1)]].concat()).await;
+    nats.stop();
+    let old = tempfile::tempdir().unwrap();
+    let store = nats.folder().join("jetstream");
+    copy(&store, old.path());
+    nats.restart();
+    let next = write(&mut *writer, events(50, 50)).await;
+    let mut reader = from_the_first(&log).await;
+    let mut other = from_the_first(&log).await;
+    read(&mut *reader, 101).await;
+    read(&mut *other, 101).await;
+
+    nats.stop();
+    std::fs::remove_dir_all(&store).unwrap();
+    copy(old.path(), &store);
+    nats.restart();
+    let lost = async {
+        writer.append(events(100, 1)).await?;
+        writer.flush().await
+    };
+    let error = lost.await.unwrap_err();
+    assert!(
+        chain(&error).contains("has lost what it had stored"),
+        "{}",
+        chain(&error)
+    );
+    drop(writer);
+    assert!(matches!(
+        log.reader(next).await.err(),
+        Some(LogError::Ahead { .. })
+    ));
+    let error = reader.next(10).await.unwrap_err();
+    assert!(
+        matches!(error, LogError::Ahead { wanted, .. } if wanted == next),
+        "{error}"
+    );
+
+    // The positions are used again: whoever was there before finds another message.
+    let mut writer = log.writer().await.unwrap();
+    write(&mut *writer, events(1_000, 200)).await;
+    let error = other.next(10).await.unwrap_err();
+    assert!(
+        matches!(error, LogError::Damaged(_) | LogError::Ahead { .. }),
+        "{error}"
+    );
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}

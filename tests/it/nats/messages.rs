@@ -1,0 +1,178 @@
+//! What is on the server, as `docs/nats.md` describes it, and who gets what.
+
+use std::collections::BTreeMap;
+
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use futures_util::StreamExt;
+use skytide::nats::PARTITIONS;
+use skytide_core::event::{Action, Body, Event, Message, Op};
+use skytide_core::id::{Did, Tid};
+use skytide_core::port::log::{Log, LogError};
+use skytide_tests::contract_log::{event, events, read, tick, write};
+
+use super::{connect, from_the_first, messages, own_stream, raw};
+
+fn account(message: &Message) -> Option<&Did> {
+    match message {
+        Message::Event(event) => Some(&event.did),
+        Message::Tick(_) => None,
+    }
+}
+
+fn partition(message: &Message) -> Option<u16> {
+    account(message).map(|did| did.partition(PARTITIONS))
+}
+
+/// Epochs of 600 events of 150 accounts.
+fn burst(epochs: u64) -> Vec<Message> {
+    let epoch = |epoch: u64| {
+        let events = (0..600).map(move |number| {
+            let Message::Event(it) = event(epoch * 1_000 + number) else {
+                panic!("it is one")
+            };
+            let Message::Event(Event { did, .. }) = event(number % 150) else {
+                panic!("it is one")
+            };
+            Message::Event(Event { did, ..it })
+        });
+        events.chain([tick(epoch)]).collect::<Vec<_>>()
+    };
+    (1..=epochs).flat_map(epoch).collect()
+}
+
+/// Each account's events and the ticks, in order.
+fn by_account(messages: &[Message]) -> BTreeMap<&Did, Vec<&Message>> {
+    let mut all: BTreeMap<&Did, Vec<&Message>> = BTreeMap::new();
+    for message in messages {
+        match account(message) {
+            Some(did) => all.entry(did).or_default().push(message),
+            None => all.values_mut().for_each(|it| it.push(message)),
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_share_messages_and_each_account_keeps_its_order() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let from = log.bounds().await.unwrap().next;
+    let mut writer = log.writer().await.unwrap();
+    let written = burst(5);
+    let next = write(&mut *writer, written.clone()).await;
+    let mut reader = log.reader(from).await.unwrap();
+    let read = messages(read(&mut *reader, written.len()).await);
+    assert_eq!(by_account(&read), by_account(&written));
+    assert!(
+        next.0 - from.0 < written.len() as u64 / 4,
+        "{} messages",
+        next.0 - from.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_some_partitions_gets_their_events_and_all_ticks() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let from = log.bounds().await.unwrap().next;
+    let mut writer = log.writer().await.unwrap();
+    let written = burst(4);
+    write(&mut *writer, written.clone()).await;
+    let mine = |partition: u16| partition % 4 == 1;
+    let partitions: Vec<u16> = (0..PARTITIONS).filter(|it| mine(*it)).collect();
+    let wanted: Vec<Message> = written
+        .iter()
+        .filter(|it| partition(it).is_none_or(mine))
+        .cloned()
+        .collect();
+    let mut reader = log.only(&partitions).reader(from).await.unwrap();
+    let read = messages(read(&mut *reader, wanted.len()).await);
+    assert_eq!(by_account(&read), by_account(&wanted));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_some_partitions_is_told_what_was_trimmed_before_it() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let from = log.bounds().await.unwrap().next;
+    let mut writer = log.writer().await.unwrap();
+    write(&mut *writer, burst(1)).await;
+    let mut reader = log.only(&[3]).reader(from).await.unwrap();
+    let (below, _) = log.newest_tick().await.unwrap().unwrap();
+    log.trim(below).await.unwrap();
+    let error = reader.next(1_000).await.unwrap_err();
+    let told = LogError::Trimmed {
+        wanted: from,
+        first: below,
+    };
+    assert_eq!(error.to_string(), told.to_string());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_larger_than_a_message_comes_back_whole() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let Message::Event(small) = event(7) else {
+        panic!("it is one")
+    };
+    let large = Message::Event(Event {
+        body: Body::Op(Op {
+            rev: Tid(1),
+            since: None,
+            action: Action::Create,
+            collection: "app.bsky.feed.post".parse().unwrap(),
+            rkey: Tid(1).into(),
+            cid: None,
+            record: Some((0..1_900_000_u32).map(|it| it as u8).collect()),
+        }),
+        ..small
+    });
+    let mut writer = log.writer().await.unwrap();
+    let written = vec![event(1), large.clone(), tick(1), large, tick(2)];
+    write(&mut *writer, written.clone()).await;
+    let mut reader = from_the_first(&log).await;
+    let all = read(&mut *reader, written.len()).await;
+    assert!(messages(all.clone()) == written);
+    let mut reader = log.reader(all[1].0).await.unwrap();
+    assert!(read(&mut *reader, 4).await == all[1..]);
+    // From the middle of it, it is not there.
+    let mut reader = log
+        .reader(skytide_core::id::Seq(all[1].0.0 + 1))
+        .await
+        .unwrap();
+    assert!(read(&mut *reader, 3).await == all[2..]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn other_programs_find_each_event_under_its_subject() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let mut writer = log.writer().await.unwrap();
+    let written = events(0, 90);
+    write(&mut *writer, written.clone()).await;
+    let stream = raw(&config).await;
+    for (kind, name) in ["account", "identity", "sync"].into_iter().enumerate() {
+        let consumer = pull::Config {
+            deliver_policy: DeliverPolicy::All,
+            filter_subject: format!("{}.firehose.*.{name}", config.stream),
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(consumer).await.unwrap();
+        let mut found = Vec::new();
+        let mut batch = consumer.fetch().max_messages(100).messages().await.unwrap();
+        while let Some(message) = batch.next().await {
+            let message = message.unwrap();
+            for event in Message::decode_all(&message.payload).unwrap() {
+                let subject = format!(
+                    "{}.firehose.p{:02}.{name}",
+                    config.stream,
+                    partition(&event).unwrap()
+                );
+                assert_eq!(*message.subject, *subject);
+                found.push(event);
+            }
+        }
+        let wanted: Vec<_> = written.iter().skip(kind).step_by(3).cloned().collect();
+        assert_eq!(found, wanted);
+    }
+}

@@ -1,0 +1,81 @@
+//! One writer at a time, also over several processes, and after one of them was away.
+
+use skytide_core::port::log::{Log, LogError};
+use skytide_tests::contract_log::{event, events, read, tick, write};
+use skytide_tests::servers::{Link, Nats};
+
+use super::{chain, connect, from_the_first, messages, named, own_stream};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_ingest_is_kept_out_while_the_first_lives() {
+    let Some(config) = own_stream() else { return };
+    let (one, other) = (connect(&config).await, connect(&config).await);
+    let mut writer = one.writer().await.unwrap();
+    assert!(matches!(other.writer().await.err(), Some(LogError::Held)));
+    write(&mut *writer, events(0, 5)).await;
+    assert!(matches!(other.writer().await.err(), Some(LogError::Held)));
+    drop(writer);
+    let mut writer = other.writer().await.unwrap();
+    write(&mut *writer, events(5, 5)).await;
+    assert!(matches!(one.writer().await.err(), Some(LogError::Held)));
+    let mut reader = from_the_first(&one).await;
+    assert_eq!(messages(read(&mut *reader, 10).await), events(0, 10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_that_was_held_up_comes_back_and_can_write_nothing() {
+    let Some(url) = Nats::shared() else { return };
+    let port = url.rsplit(':').next().unwrap().parse().unwrap();
+    let link = Link::to(port);
+    let near = named(&url);
+    let mut far = near.clone();
+    far.url = skytide_core::config::Nats::at(&format!("nats://127.0.0.1:{}", link.port()))
+        .unwrap()
+        .url;
+    let (far, near) = (connect(&far).await, connect(&near).await);
+
+    let mut held_up = far.writer().await.unwrap();
+    write(&mut *held_up, vec![event(1), tick(1), event(2)]).await;
+    link.hold();
+    // What it sends now is under way when the other one takes over.
+    held_up.append(events(100, 20)).await.unwrap();
+    let mut writer = near.writer().await.unwrap();
+    write(&mut *writer, vec![event(2), tick(2)]).await;
+    link.mend();
+    let error = held_up.flush().await.unwrap_err();
+    assert!(matches!(error, LogError::Failed { .. }));
+    assert!(
+        chain(&error).contains("another writer has taken over"),
+        "{}",
+        chain(&error)
+    );
+    assert!(held_up.append(events(200, 1)).await.is_err());
+    assert!(matches!(far.writer().await.err(), Some(LogError::Held)));
+
+    write(&mut *writer, vec![event(3), tick(3)]).await;
+    let written = [
+        event(1),
+        tick(1),
+        event(2),
+        event(2),
+        tick(2),
+        event(3),
+        tick(3),
+    ];
+    let mut reader = from_the_first(&near).await;
+    assert_eq!(messages(read(&mut *reader, written.len()).await), written);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_that_want_to_write_at_once_one_may() {
+    let Some(config) = own_stream() else { return };
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let log = connect(&config).await;
+        tasks.spawn(async move { log.writer().await });
+    }
+    let tried = tasks.join_all().await;
+    let held = |it: &Result<_, LogError>| matches!(it, Err(LogError::Held));
+    assert_eq!(tried.iter().filter(|it| it.is_ok()).count(), 1);
+    assert_eq!(tried.iter().filter(|it| held(it)).count(), 4);
+}
