@@ -1,9 +1,10 @@
-//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|mongo|nats|pipeline|simnet|stores`.
+//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|mongo|nats|pipeline|restart|simnet|stores`.
 
 mod decode;
 mod mongo;
 mod nats;
 mod pipeline;
+mod restart;
 mod simnet;
 mod stores;
 
@@ -17,6 +18,7 @@ fn main() {
         ("nats", nats::run),
         ("mongo", mongo::run),
         ("pipeline", pipeline::run),
+        ("restart", restart::run),
         ("simnet", simnet::run),
         ("stores", stores::run),
     ] {

@@ -212,7 +212,7 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
             interval: None,
             events: Some(20 + random.below(150)),
             keep: 2,
-            shards_per_cut: *random.pick(&[8, 16, 64]),
+            shards_per_cut: *random.pick(&[None, Some(8), Some(16), Some(64)]),
             ..CheckpointOptions::default()
         },
         verify: random.chance(50),
