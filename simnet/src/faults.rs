@@ -9,7 +9,8 @@
 //! A lane is a function of seed, plan and the connection's number alone. What is wrong with frames themselves is the
 //! network's business; here are the stream's rows of what can happen between two machines.
 //!
-//! A fault happens before a frame that brings a new number: a consumer that comes back names the number before, and has had all that
+//! A fault happens before a frame that brings a new number: a consumer that comes back names the number before, and has
+//! had all that
 //! came without one. So nothing is lost or told twice; only [`Fault::Reset`] loses what is on its way, as it does in life.
 
 use std::collections::{BTreeMap, VecDeque};

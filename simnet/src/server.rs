@@ -7,7 +7,8 @@
 //! /_simnet/state: what really happened
 //! ```
 //!
-//! Everything a client gets is a function of the network, of the plan of faults, and of the moment at which it asks; with [`Pace::Clock`] a
+//! Everything a client gets is a function of the network, of the plan of faults, and of the moment at which it asks;
+//! with [`Pace::Clock`] a
 //! server that is started again goes on as if it had never stopped. Limits: clients share the frames of one
 //! [`Limits`] window; what is older is not made again, it is refused as outdated.
 

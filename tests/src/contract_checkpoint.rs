@@ -56,7 +56,7 @@ pub fn manifest(checkpoint: Epoch, sections: Vec<Section>) -> Manifest {
 
 /// The sections of a checkpoint: one of them large, one of them empty.
 pub fn contents(checkpoint: Epoch) -> Vec<(&'static str, Vec<u8>)> {
-    let large = (0..100_000_u64).map(|place| (place * (checkpoint.0 + 7) >> 3) as u8);
+    let large = (0..100_000_u64).map(|place| ((place * (checkpoint.0 + 7)) >> 3) as u8);
     vec![
         ("shard00-w0", large.collect()),
         ("shard01-w0", Vec::new()),

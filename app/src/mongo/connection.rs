@@ -132,7 +132,11 @@ async fn look_at_server(client: &Client, operation_max: Duration) -> Result<bool
     };
     let build = ask(doc! { "buildInfo": 1 }).await?;
     let version = build.get_array("versionArray");
-    let version = version.map(|it| it.iter().filter_map(|it| it.as_i32()).collect::<Vec<_>>());
+    let version = version.map(|it| {
+        it.iter()
+            .filter_map(mongodb::bson::Bson::as_i32)
+            .collect::<Vec<_>>()
+    });
     let version = version.unwrap_or_default();
     if version.as_slice() < SERVER_MIN.as_slice() {
         let text = build.get_str("version").unwrap_or("unknown");

@@ -5,7 +5,8 @@
 //!                         waits for its readers                 does not, except at Pace::Max
 //! ```
 //!
-//! With [`Pace::Clock`] what is due is a function of the clock alone. So a server that is started again with the same `began` goes on
+//! With [`Pace::Clock`] what is due is a function of the clock alone. So a server that is started again with the same
+//! `began` goes on
 //! where the network would be by now, with the same frames under the same numbers.
 
 use std::sync::Arc;

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A place is a frame's position in the stream, and never falls; a number may, if the stream's numbers begin anew. A cursor is
-//! found by marks: the highest number of the frames up to there. Limit: so many frames and bytes; what is older is gone, and asking for it is
+//! found by marks: the highest number of the frames up to there. Limit: so many frames and bytes; what is older is
+//! gone, and asking for it is
 //! answered with `OutdatedCursor`.
 
 use std::collections::{BTreeMap, VecDeque};

@@ -231,13 +231,19 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
             () = plan.crashed() => Ending::Crashed,
             ended = working => match ended.expect("no panic") {
                 Ok(()) => Ending::Whole,
-                Err(why) => Ending::Failed(why.to_string()),
+                Err(why) => Ending::Failed(chain(why.as_ref())),
             }
         }
     });
     // What is still at work on a blocking thread ends with its file operation.
     runtime.shutdown_timeout(Duration::from_secs(60));
     ending
+}
+
+/// The error with its causes.
+fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |it| it.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn faulty(ports: Ports, plan: &Plan) -> Ports {

@@ -61,6 +61,8 @@ const BLOWS: [Option<Blow>; 6] = [
     Some(Blow::MongoFrozen),
 ];
 
+/// Processes without faults until one must be through.
+const PROCESSES_MAX: usize = 5;
 /// How long a frozen server stays so, and how often it is looked whether its time has come. Neither decides a result.
 const FROZEN: Duration = Duration::from_millis(300);
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -154,10 +156,15 @@ fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
                 break;
             }
         }
-        let calm = Plan::new(Vec::new());
-        match process::run(&stretch, &backend, &calm, &mut random) {
-            Ending::Whole => {}
-            other => panic!("seed {seed}: a process without faults ended with {other:?}"),
+        // Faults are over. A process that lost its lease on a busy machine ends, and a supervisor starts the next one.
+        let mut endings = Vec::new();
+        while !matches!(endings.last(), Some(Ending::Whole)) {
+            assert!(
+                endings.len() < PROCESSES_MAX,
+                "seed {seed}, without faults: {endings:?}"
+            );
+            let calm = Plan::new(Vec::new());
+            endings.push(process::run(&stretch, &backend, &calm, &mut random));
         }
         if let Some(text) = difference(&expected, &process::rows(&backend)) {
             panic!("seed {seed}, {stretch:?}: {text}");
@@ -180,7 +187,7 @@ fn backend(seed: u64, nats: &str, mongo: &str) -> Real {
     nats.bytes_max = "100MiB".parse().expect("a size");
     let mut mongo = config::Mongo::at(mongo).expect("an address");
     mongo.database = name.parse().expect("a name");
-    mongo.lease_ttl = Span(Duration::from_secs(1));
+    mongo.lease_ttl = Span(Duration::from_secs(2));
     Real {
         nats,
         mongo,

@@ -27,7 +27,17 @@ const AGES: [usize; 2] = [20, 40];
 const END: usize = 50;
 
 impl Damaged {
+    /// How batches fall decides when a checkpoint begins: tries until they begin at these epochs.
     async fn new() -> Self {
+        loop {
+            let made = Self::made().await;
+            if made.listed().await == [40, 20] {
+                return made;
+            }
+        }
+    }
+
+    async fn made() -> Self {
         let case = Case::of(1).with(2, 60);
         let messages = case.world();
         let folder = tempfile::tempdir().expect("a folder");
@@ -47,14 +57,12 @@ impl Damaged {
         }
         ground.append(between(&messages, begin, END)).await;
         ground.store.take();
-        let this = Self {
+        Self {
             case,
             messages,
             ground,
             folder,
-        };
-        assert_eq!(this.listed().await, [40, 20]);
-        this
+        }
     }
 
     async fn listed(&self) -> Vec<u64> {
