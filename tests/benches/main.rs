@@ -1,4 +1,4 @@
-//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|mongo|nats|pipeline|restart|simnet|stores`.
+//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- NAME`, as `decode`, `mongo`.
 
 mod decode;
 mod mongo;

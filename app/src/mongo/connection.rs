@@ -164,8 +164,8 @@ fn without_secrets(uri: &Endpoint, why: &Error) -> String {
     let values = query
         .into_iter()
         .flat_map(|query| query.split(['=', '&', ',', ':']));
-    let told = parts.chain(values).filter(|part| part.len() > 2);
-    if told.into_iter().any(|part| text.contains(part)) {
+    let mut told = parts.chain(values).filter(|part| part.len() > 2);
+    if told.any(|part| text.contains(part)) {
         return "MONGODB_URI is no usable connection string".to_owned();
     }
     format!("MONGODB_URI is no usable connection string: {text}")
