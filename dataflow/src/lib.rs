@@ -225,6 +225,7 @@ impl Run {
             news,
             events_max: options.checkpoint.events,
             shards_per_cut: options.checkpoint.shards_per_cut,
+            metrics: self.metrics.clone(),
             behind: committed.max(cut).unwrap_or_default(),
             active: None,
             events: 0,

@@ -1,7 +1,8 @@
-//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|pipeline|stores`.
+//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|pipeline|restart|stores`.
 
 mod decode;
 mod pipeline;
+mod restart;
 mod stores;
 
 fn main() {
@@ -12,6 +13,7 @@ fn main() {
     for (name, run) in [
         ("decode", decode::run as fn()),
         ("pipeline", pipeline::run),
+        ("restart", restart::run),
         ("stores", stores::run),
     ] {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {

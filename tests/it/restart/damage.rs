@@ -42,7 +42,7 @@ impl Damaged {
             begin = end;
             let mut options = case.dataflow();
             options.checkpoint.events = Some(0);
-            options.checkpoint.shards_per_cut = 64;
+            options.checkpoint.shards_per_cut = Some(64);
             case.run_on(&ground, options).await.expect("it goes on");
         }
         ground.append(between(&messages, begin, END)).await;
@@ -150,7 +150,7 @@ async fn a_person_may_start_over_from_what_the_log_has() {
     damaged.flip(20, "shard");
     let started = damaged.restart(|options| {
         options.rebuild = true;
-        options.checkpoint.shards_per_cut = 64;
+        options.checkpoint.shards_per_cut = Some(64);
     });
     started.await.expect("it starts over");
     let commits = damaged.ground.store.take();

@@ -125,7 +125,7 @@ impl Lives {
         options.checkpoint = CheckpointOptions {
             interval: None,
             events: Some(0),
-            shards_per_cut: 64,
+            shards_per_cut: Some(64),
             ..CheckpointOptions::default()
         };
         let lived = case.run_on(&self.ground, options).await;
@@ -155,7 +155,7 @@ impl Lives {
             checkpoint: CheckpointOptions {
                 interval: None,
                 events: Some(random.below(40)),
-                shards_per_cut: self.shards_per_cut.unwrap_or(drawn),
+                shards_per_cut: self.shards_per_cut.or(Some(drawn)),
                 ..CheckpointOptions::default()
             },
             ..case.dataflow()

@@ -114,7 +114,7 @@ async fn a_view_that_is_switched_off_loses_its_rows_and_has_them_again_when_it_i
         let mut options = case.dataflow();
         options.views.retain(|view| !off.contains(view));
         options.checkpoint.events = Some(0);
-        options.checkpoint.shards_per_cut = 64;
+        options.checkpoint.shards_per_cut = Some(64);
         let metrics = case.run_on(&lives.ground, options).await.expect("it goes on");
         assert!(metrics.restore_seconds.get() > 0.0 && metrics.checkpoints.get() > 0);
         for commit in lives.ground.store.take() {

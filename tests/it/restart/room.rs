@@ -114,7 +114,7 @@ async fn a_disk_that_fails_harms_no_row_and_each_failure_is_counted() {
             options.checkpoint = CheckpointOptions {
                 interval: None,
                 events: Some(0),
-                shards_per_cut: 32,
+                shards_per_cut: Some(32),
                 ..CheckpointOptions::default()
             };
             let lived = case.run_on(&ground, options).await;
@@ -133,7 +133,7 @@ fn at_every_batch(log_keep: LogKeep) -> CheckpointOptions {
     CheckpointOptions {
         interval: None,
         events: Some(0),
-        shards_per_cut: 64,
+        shards_per_cut: Some(64),
         log_keep,
         ..CheckpointOptions::default()
     }
