@@ -89,8 +89,12 @@ impl UpHealth {
             ok: !catching_up,
             detail: match self.dataflow.restoring.get() {
                 0 if !catching_up => format!("at epoch {epoch}"),
-                0 => format!("counting again what the log holds, after a restart: at epoch {epoch}"),
-                shards => format!("taking in a checkpoint, after a restart: {shards} of 64 shards to go"),
+                0 => {
+                    format!("counting again what the log holds, after a restart: at epoch {epoch}")
+                }
+                shards => {
+                    format!("taking in a checkpoint, after a restart: {shards} of 64 shards to go")
+                }
             },
         }
     }

@@ -122,7 +122,8 @@ impl Committer {
         }
         let behind = known.is_some_and(|known| end.epoch < known.epoch);
         let m = &self.metrics;
-        m.catching_up.set(i64::from(behind || self.restored.is_some()));
+        m.catching_up
+            .set(i64::from(behind || self.restored.is_some()));
         if !end.restored {
             m.epoch.set(end.epoch.0 as i64);
             m.network_time_seconds.set(end.time.0 as f64 / 1e3);
@@ -184,11 +185,7 @@ impl Committer {
         Ok(())
     }
 
-    async fn try_commit(
-        &self,
-        changes: &Changes,
-        committed: &Committed,
-    ) -> Result<(), StoreError> {
+    async fn try_commit(&self, changes: &Changes, committed: &Committed) -> Result<(), StoreError> {
         let term = self.control.term;
         self.store.begin(term, committed.epoch).await?;
         self.rebuild.write(self.store.as_ref(), term).await?;
@@ -199,7 +196,6 @@ impl Committer {
         }
         self.store.commit(term, committed.clone()).await
     }
-
 }
 
 /// Compares what was computed again with what was noted, except for some views.

@@ -116,7 +116,11 @@ pub fn build<'s>(
     let (own_rows, worker_lists) = split(scope.concatenate(lists));
     rows.push(own_rows);
     let worker_lists = worker_lists.concat(former_lists);
-    rows.push(merge_lists((worker_lists, clocks()), sums.lists.clone(), quiet));
+    rows.push(merge_lists(
+        (worker_lists, clocks()),
+        sums.lists.clone(),
+        quiet,
+    ));
 
     let views = wanted.views.clone();
     scope

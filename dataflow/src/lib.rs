@@ -245,7 +245,10 @@ impl Run {
             epochs: start.epochs,
             through: through.unwrap_or_default(),
             workers,
-            ends: [committed, self.control.intent, cut].into_iter().flatten().collect(),
+            ends: [committed, self.control.intent, cut]
+                .into_iter()
+                .flatten()
+                .collect(),
             planner,
             batch_events_max: options.batch_events_max,
             batch_epochs_max: options.batch_epochs_max,

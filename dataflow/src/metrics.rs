@@ -146,9 +146,21 @@ impl Metrics {
             m.checkpoint_bytes.clone(),
         );
         let seconds = [
-            ("restore", "Time that taking in a checkpoint took", &m.restore_seconds),
-            ("checkpoint", "Time that the newest checkpoint took", &m.checkpoint_seconds),
-            ("checkpoint_pause", "Longest pause by one of its cuts", &m.checkpoint_pause_seconds),
+            (
+                "restore",
+                "Time that taking in a checkpoint took",
+                &m.restore_seconds,
+            ),
+            (
+                "checkpoint",
+                "Time that the newest checkpoint took",
+                &m.checkpoint_seconds,
+            ),
+            (
+                "checkpoint_pause",
+                "Longest pause by one of its cuts",
+                &m.checkpoint_pause_seconds,
+            ),
             (
                 "checkpoint_network_time",
                 "Network time of its first cut, since 1970",

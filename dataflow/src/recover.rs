@@ -88,7 +88,9 @@ pub(crate) async fn start(
         };
         match usable {
             Ok((manifest, place)) => {
-                return Ok(behind(manifest, place, control, (&recipe, bounds.id)).unusable(unusable));
+                return Ok(
+                    behind(manifest, place, control, (&recipe, bounds.id)).unusable(unusable)
+                );
             }
             Err(Refusal::Stop(error)) => return Err(error),
             Err(Refusal::Unusable(why)) => {
@@ -101,7 +103,11 @@ pub(crate) async fn start(
     }
     if bounds.first > Seq(1) {
         let none = "there is none".to_owned();
-        let why = if reasons.is_empty() { none } else { reasons.join("; ") };
+        let why = if reasons.is_empty() {
+            none
+        } else {
+            reasons.join("; ")
+        };
         let first = bounds.first;
         return Err(DataflowError::Trimmed { first, why });
     }
@@ -150,7 +156,11 @@ fn check_log(control: &Control, bounds: &Bounds) -> Result<(), DataflowError> {
 }
 
 /// All that the log still has, whole epochs only; every row there is gets replaced.
-async fn start_over(control: &Control, ports: &Ports, bounds: Bounds) -> Result<Start, DataflowError> {
+async fn start_over(
+    control: &Control,
+    ports: &Ports,
+    bounds: Bounds,
+) -> Result<Start, DataflowError> {
     if let Some(committed) = &control.committed {
         let newest = ports.log.newest_tick().await?;
         let newest = newest.map_or(Epoch(0), |(_, tick)| tick.epoch);
@@ -172,7 +182,11 @@ async fn start_over(control: &Control, ports: &Ports, bounds: Bounds) -> Result<
     Ok(Start {
         reader: ports.log.reader(bounds.first).await?,
         read: Vec::new(),
-        epochs: if bounds.first > Seq(1) { Epochs::trimmed() } else { Epochs::default() },
+        epochs: if bounds.first > Seq(1) {
+            Epochs::trimmed()
+        } else {
+            Epochs::default()
+        },
         checkpoint: None,
         unusable,
         rebuilt: ViewId::ALL.iter().copied().filter(|_| stored).collect(),
@@ -207,10 +221,14 @@ async fn usable(
     match (&control.committed, control.intent) {
         (Some(committed), _) if committed.epoch < last.epoch => {
             let (store, ours) = (committed.epoch, last.epoch);
-            return unusable(format!("the view store is at epoch {store}, before its epoch {ours}"));
+            return unusable(format!(
+                "the view store is at epoch {store}, before its epoch {ours}"
+            ));
         }
         (None, Some(intent)) if intent < last.epoch => {
-            return unusable(format!("the view store is empty and was begun at epoch {intent}"));
+            return unusable(format!(
+                "the view store is empty and was begun at epoch {intent}"
+            ));
         }
         _ => {}
     }
@@ -218,11 +236,15 @@ async fn usable(
     let ops_only = |policy: &str| policy == AccountPolicy::OpsOnly.name();
     if ops_only(policy) != ops_only(&recipe.account_policy) {
         let ours = &recipe.account_policy;
-        return unusable(format!("records counted as {policy} cannot be counted as {ours}"));
+        return unusable(format!(
+            "records counted as {policy} cannot be counted as {ours}"
+        ));
     }
     if first.seq < bounds.first || first.seq >= bounds.next {
         let (begin, end, at) = (bounds.first, bounds.next, first.seq);
-        return unusable(format!("it needs the log from {at} on, which holds {begin} to {end}"));
+        return unusable(format!(
+            "it needs the log from {at} on, which holds {begin} to {end}"
+        ));
     }
     let place = place(ports.log.as_ref(), &manifest).await?;
     let Some(checkpoints) = &ports.checkpoints else {
@@ -249,14 +271,18 @@ async fn place(log: &dyn Log, manifest: &Manifest) -> Result<Place, Refusal> {
         }
         if messages.iter().any(|(seq, _)| *seq > first.seq) {
             let (epoch, seq) = (first.epoch, first.seq);
-            let why = format!("the log has another message than the tick of epoch {epoch} at {seq}");
+            let why =
+                format!("the log has another message than the tick of epoch {epoch} at {seq}");
             return Err(Refusal::Unusable(why));
         }
     }
 }
 
 /// Reads every section: one that is damaged must be known before anything is taken in.
-async fn check_sections(checkpoints: &dyn CheckpointStore, manifest: &Manifest) -> Result<(), Refusal> {
+async fn check_sections(
+    checkpoints: &dyn CheckpointStore,
+    manifest: &Manifest,
+) -> Result<(), Refusal> {
     for section in &manifest.sections {
         match checkpoints.read(manifest.first.epoch, section).await {
             Ok(_) => {}

@@ -65,7 +65,11 @@ impl Sums {
     }
 }
 
-type Saved = (BTreeMap<ActivityKey, Activity>, BTreeMap<String, u64>, Newest);
+type Saved = (
+    BTreeMap<ActivityKey, Activity>,
+    BTreeMap<String, u64>,
+    Newest,
+);
 
 impl Restore {
     /// Feeds all of it; false if the workers are gone.
@@ -129,7 +133,9 @@ impl Restore {
     }
 
     async fn read(&self, section: &Section) -> Result<Vec<u8>, CheckpointError> {
-        self.checkpoints.read(self.manifest.first.epoch, section).await
+        self.checkpoints
+            .read(self.manifest.first.epoch, section)
+            .await
     }
 
     /// Hands each section to the worker that its accounts belong to, or to all where they may be of several.

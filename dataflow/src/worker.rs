@@ -186,7 +186,9 @@ impl Graph {
         {
             self.advance(time);
             inputs.into_iter().for_each(|input| self.inputs.send(input));
-            lists.into_iter().for_each(|list| self.former_lists.send(list));
+            lists
+                .into_iter()
+                .for_each(|list| self.former_lists.send(list));
             self.clocks.send(clock);
         }
         self.advance(end.epoch.0 as Time + 1);
@@ -204,7 +206,8 @@ impl Graph {
         let records = self.records.borrow();
         let now = end.time.minute();
         let shards = cut.shards.clone();
-        let saved = shards.filter_map(|shard| Some((shard_name(shard, index), records.save(shard, now)?)));
+        let saved =
+            shards.filter_map(|shard| Some((shard_name(shard, index), records.save(shard, now)?)));
         let mut sections: Vec<_> = saved.collect();
         if cut.last {
             sections.push((sums_name(index), self.sums.save()));

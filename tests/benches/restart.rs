@@ -33,7 +33,9 @@ const BEHIND: u64 = 200_000;
 /// Measures and prints.
 pub fn run() {
     let given = std::env::var("SKYTIDE_BENCH_RECORDS").ok();
-    let events: u64 = given.and_then(|text| text.parse().ok()).unwrap_or(10_900_000);
+    let events: u64 = given
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(10_900_000);
     let folder = tempfile::tempdir().expect("a scratch folder");
     let checkpoints = EmbeddedCheckpoints::open(folder.path()).expect("the folder opens");
     let ports = Ports {
@@ -69,9 +71,19 @@ pub fn run() {
     let pause = metrics.checkpoint_pause_seconds.get() * 1e3;
     println!("{:<44}{pause:>14.1} ms", "longest pause by one of its cuts");
     let seconds = metrics.checkpoint_seconds.get();
-    println!("{:<44}{seconds:>14.1} s", "from its first cut until it was complete");
-    let read = read_all(&threads, ports.checkpoints.as_deref().expect("there are some"));
-    println!("{:<44}{:>14.2} s", "reading and checking all sections", read.as_secs_f64());
+    println!(
+        "{:<44}{seconds:>14.1} s",
+        "from its first cut until it was complete"
+    );
+    let read = read_all(
+        &threads,
+        ports.checkpoints.as_deref().expect("there are some"),
+    );
+    println!(
+        "{:<44}{:>14.2} s",
+        "reading and checking all sections",
+        read.as_secs_f64()
+    );
 
     for verify in [false, true] {
         let again = Options {
@@ -99,14 +111,20 @@ fn live(threads: &Runtime, options: &Options, ports: &Ports) -> (Arc<Metrics>, f
     let started = Instant::now();
     let stop = CancellationToken::new();
     let run = skytide_dataflow::run(options.clone(), ports.clone(), metrics.clone(), stop);
-    threads.block_on(run).expect("what is stored is what is counted");
+    threads
+        .block_on(run)
+        .expect("what is stored is what is counted");
     (metrics, started.elapsed().as_secs_f64())
 }
 
 fn read_all(threads: &Runtime, checkpoints: &dyn CheckpointStore) -> Duration {
     let started = Instant::now();
     threads.block_on(async {
-        let newest = checkpoints.list().await.expect("the folder is there").remove(0);
+        let newest = checkpoints
+            .list()
+            .await
+            .expect("the folder is there")
+            .remove(0);
         for section in &newest.manifest.expect("it is readable").sections {
             let read = checkpoints.read(newest.checkpoint, section).await;
             read.expect("it is whole");

@@ -35,7 +35,9 @@ async fn lives_that_begin_from_checkpoints_equal_the_recount_at_every_epoch() {
         let case = Case::of(seed);
         let messages = case.world();
         let lives = Lives::new(case, 60);
-        tally += lives.run(&messages, &recount(&messages, case.options)).await;
+        tally += lives
+            .run(&messages, &recount(&messages, case.options))
+            .await;
     }
     tally.assert_not_vacuous(seeds(0).len());
 }
@@ -47,7 +49,9 @@ async fn what_is_delivered_again_behind_a_checkpoint_changes_nothing() {
         let case = Case::of(seed);
         let messages = delivered_again(&case.world(), seed);
         let lives = Lives::new(case, 60);
-        tally += lives.run(&messages, &recount(&messages, case.options)).await;
+        tally += lives
+            .run(&messages, &recount(&messages, case.options))
+            .await;
     }
     tally.assert_not_vacuous(seeds(0).len());
 }
@@ -60,11 +64,16 @@ async fn a_list_that_lost_its_best_behind_a_checkpoint_is_filled_from_all_keys()
     for (workers, end) in [(1, 1), (2, 1), (2, 2)] {
         let lives = Lives::new(case, 3);
         let ground = &lives.ground;
-        lives.checkpoint_at(&messages, (0, end), case.with(workers, 1)).await;
+        lives
+            .checkpoint_at(&messages, (0, end), case.with(workers, 1))
+            .await;
         assert_eq!(lives.checkpoints.list().await.unwrap().len(), 1);
         ground.append(between(&messages, end, 3)).await;
         let case = case.with(3 - workers, 1);
-        let metrics = case.run_on(ground, case.dataflow()).await.expect("it goes on");
+        let metrics = case
+            .run_on(ground, case.dataflow())
+            .await
+            .expect("it goes on");
         assert!(metrics.restore_seconds.get() > 0.0);
         case.compare(&expected, &ground.store.take());
     }
@@ -85,14 +94,21 @@ async fn a_checkpoint_of_any_epoch_holds_everything_that_no_record_tells_again()
             let before = case.with(1 + random.below(2) as usize, 60);
             lives.checkpoint_at(&messages, (0, end), before).await;
             let first = ground.log.bounds().await.unwrap().first.0;
-            assert_eq!(first as usize, between(&messages, 0, end).len(), "{case:?}, {end}: not trimmed");
+            assert_eq!(
+                first as usize,
+                between(&messages, 0, end).len(),
+                "{case:?}, {end}: not trimmed"
+            );
             let through = 60.min(end + 2);
             ground.append(between(&messages, end, through)).await;
             ground.store.take();
             let after = case.with(1 + random.below(3) as usize, 1);
             let metrics = after.run_on(ground, after.dataflow()).await;
             let metrics = metrics.unwrap_or_else(|error| panic!("{case:?}, {end}: {error}"));
-            assert!(metrics.restore_seconds.get() > 0.0, "{case:?}, {end}: not restored");
+            assert!(
+                metrics.restore_seconds.get() > 0.0,
+                "{case:?}, {end}: not restored"
+            );
             after.compare(&expected[..through], &ground.store.take());
         }
     }
@@ -116,5 +132,8 @@ async fn time_may_pass_between_the_first_cut_and_the_last() {
         let tally = lives.run(&messages, &expected).await;
         spread += tally.spread;
     }
-    assert!(spread > 0, "no checkpoint took more than one batch: nothing was tested");
+    assert!(
+        spread > 0,
+        "no checkpoint took more than one batch: nothing was tested"
+    );
 }

@@ -91,7 +91,10 @@ pub async fn listed(store: &dyn CheckpointStore) -> Vec<u64> {
         assert_eq!(manifest.sections.len(), expected.len());
         for (section, (_, bytes)) in manifest.sections.iter().zip(expected) {
             let read = store.read(checkpoint, section).await;
-            assert!(read.expect("what is listed is whole") == bytes, "{section:?}");
+            assert!(
+                read.expect("what is listed is whole") == bytes,
+                "{section:?}"
+            );
         }
         epochs.push(checkpoint.0);
     }
@@ -106,7 +109,10 @@ pub async fn at_first_there_is_none(store: &dyn CheckpointStore) {
 
 /// Only a manifest makes it count.
 pub async fn sections_without_a_manifest_are_no_checkpoint(store: &dyn CheckpointStore) {
-    store.write(Epoch(5), "sums-w0", vec![1]).await.expect("written");
+    store
+        .write(Epoch(5), "sums-w0", vec![1])
+        .await
+        .expect("written");
     assert_eq!(listed(store).await, []);
 }
 
@@ -128,7 +134,10 @@ pub async fn the_newest_is_listed_first(store: &dyn CheckpointStore) {
 
 /// After a failure the same checkpoint may be tried again.
 pub async fn a_section_that_is_written_again_replaces_the_first(store: &dyn CheckpointStore) {
-    store.write(Epoch(7), "sums-w0", vec![1; 99]).await.expect("written");
+    store
+        .write(Epoch(7), "sums-w0", vec![1; 99])
+        .await
+        .expect("written");
     write_all(store, Epoch(7)).await.expect("written");
     assert_eq!(listed(store).await, [7]);
 }
@@ -137,7 +146,10 @@ pub async fn a_section_that_is_written_again_replaces_the_first(store: &dyn Chec
 pub async fn a_complete_checkpoint_takes_no_more_sections(store: &dyn CheckpointStore) {
     write_all(store, Epoch(7)).await.expect("written");
     let refused = store.write(Epoch(7), "sums-w0", vec![1]).await;
-    assert!(matches!(refused, Err(CheckpointError::Failed { .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(CheckpointError::Failed { .. })),
+        "{refused:?}"
+    );
     assert_eq!(listed(store).await, [7]);
 }
 
@@ -161,7 +173,10 @@ pub async fn another_section_than_the_manifest_means_is_damage(store: &dyn Check
     ];
     for section in wrong {
         let read = store.read(Epoch(7), &section).await;
-        assert!(matches!(read, Err(CheckpointError::Damaged { .. })), "{section:?}");
+        assert!(
+            matches!(read, Err(CheckpointError::Damaged { .. })),
+            "{section:?}"
+        );
     }
 }
 
@@ -173,8 +188,14 @@ pub async fn what_is_not_kept_is_gone_and_so_is_what_unfinished_ones_left(
     for epoch in [1, 2, 3] {
         manifests.push(write_all(store, Epoch(epoch)).await.expect("written"));
     }
-    let left = store.write(Epoch(4), "sums-w0", vec![1]).await.expect("written");
-    store.keep(&[Epoch(3), Epoch(2), Epoch(4)]).await.expect("removed");
+    let left = store
+        .write(Epoch(4), "sums-w0", vec![1])
+        .await
+        .expect("written");
+    store
+        .keep(&[Epoch(3), Epoch(2), Epoch(4)])
+        .await
+        .expect("removed");
     assert_eq!(listed(store).await, [3, 2]);
     for (epoch, section) in [(1, &manifests[0].sections[0]), (4, &left)] {
         let read = store.read(Epoch(epoch), section).await;

@@ -185,7 +185,8 @@ impl Shared {
     /// Writes a file; it is durable then, its name is with the next sync of the folder.
     fn write(&self, epoch: Epoch, name: &str, content: &[u8]) -> io::Result<()> {
         let path = self.path(epoch, name);
-        self.files.write(&path, &[&head(epoch, name, content), content])?;
+        self.files
+            .write(&path, &[&head(epoch, name, content), content])?;
         self.files.sync(&path)
     }
 

@@ -51,7 +51,9 @@ impl CheckpointStore for MemoryCheckpoints {
 
     async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
         let mut state = self.state();
-        state.complete.insert(manifest.first.epoch, manifest.encode());
+        state
+            .complete
+            .insert(manifest.first.epoch, manifest.encode());
         Ok(())
     }
 
@@ -79,7 +81,9 @@ impl CheckpointStore for MemoryCheckpoints {
 
     async fn keep(&self, checkpoints: &[Epoch]) -> Result<(), CheckpointError> {
         let mut state = self.state();
-        state.complete.retain(|epoch, _| checkpoints.contains(epoch));
+        state
+            .complete
+            .retain(|epoch, _| checkpoints.contains(epoch));
         let State { sections, complete } = &mut *state;
         sections.retain(|(epoch, _), _| complete.contains_key(epoch));
         Ok(())

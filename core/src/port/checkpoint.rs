@@ -107,7 +107,9 @@ impl Manifest {
         let manifest: Self = ciborium::from_reader(bytes).map_err(|why| why.to_string())?;
         if manifest.format != Self::FORMAT {
             let (found, ours) = (manifest.format, Self::FORMAT);
-            return Err(format!("it is of format {found}, this program reads {ours}"));
+            return Err(format!(
+                "it is of format {found}, this program reads {ours}"
+            ));
         }
         Ok(manifest)
     }

@@ -172,7 +172,8 @@ impl Recipe {
         let differs = |view: &ViewId| {
             self.views.get(view) != other.views.get(view)
                 || self.account_policy != other.account_policy
-                || *view == ViewId::Interactions && self.interactions_days != other.interactions_days
+                || *view == ViewId::Interactions
+                    && self.interactions_days != other.interactions_days
         };
         let either = self.views.keys().chain(other.views.keys());
         either.copied().filter(differs).collect()

@@ -140,7 +140,10 @@ impl Keeper {
         recent: &mut Recent,
         error: &(dyn std::error::Error + Send + Sync + 'static),
     ) -> Duration {
-        self.warn("a checkpoint failed: the ones before stay, it is tried again", error);
+        self.warn(
+            "a checkpoint failed: the ones before stay, it is tried again",
+            error,
+        );
         self.metrics.checkpoint_failures.inc();
         recent.unfinished = None;
         self.tidy().await;
@@ -188,7 +191,8 @@ impl Keeper {
         m.checkpoints.inc();
         m.checkpoint_bytes.set(bytes as i64);
         m.checkpoint_seconds.set(seconds);
-        m.checkpoint_time_seconds.set(manifest.first.time.0 as f64 / 1e3);
+        m.checkpoint_time_seconds
+            .set(manifest.first.time.0 as f64 / 1e3);
         tracing::info!(
             from_epoch = manifest.first.epoch.0,
             through_epoch = last.epoch.0,
@@ -198,7 +202,10 @@ impl Keeper {
             "checkpoint complete"
         );
         if let Err(error) = self.retire(self.options.keep, false).await {
-            self.warn("the log could not be trimmed behind a checkpoint", error.as_ref());
+            self.warn(
+                "the log could not be trimmed behind a checkpoint",
+                error.as_ref(),
+            );
         }
         Ok(())
     }
@@ -214,7 +221,10 @@ impl Keeper {
         let begin = self.log.bounds().await?.first;
         marks.retain(|mark| mark.seq >= begin);
         let apart = (time / MARKS).as_millis() as u64;
-        if marks.last().is_none_or(|last| last.time.0 + apart <= first.time.0) {
+        if marks
+            .last()
+            .is_none_or(|last| last.time.0 + apart <= first.time.0)
+        {
             marks.push(first);
         }
         Ok(marks)
@@ -292,7 +302,9 @@ impl Keeper {
         let tidy = async {
             let listed = self.checkpoints.list().await?.into_iter();
             let epochs = listed.map(|listed| listed.checkpoint);
-            let kept: Vec<Epoch> = epochs.filter(|epoch| !self.unusable.contains(epoch)).collect();
+            let kept: Vec<Epoch> = epochs
+                .filter(|epoch| !self.unusable.contains(epoch))
+                .collect();
             self.checkpoints.keep(&kept).await
         };
         if let Err(error) = tidy.await {

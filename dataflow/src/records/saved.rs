@@ -44,7 +44,16 @@ mod tests {
 
     #[test]
     fn distances_come_back() {
-        for distance in [0, 1, -1, 63, -64, 10_080, i64::from(u32::MAX), -i64::from(u32::MAX)] {
+        for distance in [
+            0,
+            1,
+            -1,
+            63,
+            -64,
+            10_080,
+            i64::from(u32::MAX),
+            -i64::from(u32::MAX),
+        ] {
             assert_eq!(unzigzag(zigzag(distance)), distance);
         }
         assert!(zigzag(5_000) < 1 << 14, "half a week takes two bytes");

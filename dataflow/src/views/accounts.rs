@@ -41,15 +41,16 @@ pub fn accounts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
             row.push((encode_row(&row_of(told.iter().map(|(told, _)| *told))), 1));
         });
 
-    rows.inner.flat_map(move |((account, columns), time, diff)| {
-        let row = || Row {
-            view: ViewId::Accounts,
-            key: Key::of(&account),
-            columns,
-        };
-        let row = quiet.tells(ViewId::Accounts, time).then(row);
-        row.map(|row| (row, time, diff))
-    })
+    rows.inner
+        .flat_map(move |((account, columns), time, diff)| {
+            let row = || Row {
+                view: ViewId::Accounts,
+                key: Key::of(&account),
+                columns,
+            };
+            let row = quiet.tells(ViewId::Accounts, time).then(row);
+            row.map(|row| (row, time, diff))
+        })
 }
 
 fn told(fact: Fact) -> Option<(Did, Told)> {

@@ -100,11 +100,13 @@ pub fn actors<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
         .arrange_by_self_named("Actors");
     let counted = by_account.count_total_core::<i32>();
 
-    counted.inner.flat_map(move |((account, counts), time, diff)| {
-        let tells = quiet.tells(ViewId::Actors, time) && !counts.is_zero();
-        let row = tells.then(|| Row::new(ViewId::Actors, &account, &counts.row()));
-        row.map(|row| (row, time, diff))
-    })
+    counted
+        .inner
+        .flat_map(move |((account, counts), time, diff)| {
+            let tells = quiet.tells(ViewId::Actors, time) && !counts.is_zero();
+            let row = tells.then(|| Row::new(ViewId::Actors, &account, &counts.row()));
+            row.map(|row| (row, time, diff))
+        })
 }
 
 fn tell(fact: Fact, mut tell: impl FnMut(Did, Counter)) {

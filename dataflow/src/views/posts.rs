@@ -51,11 +51,13 @@ pub fn posts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
     let by_post = tallies.as_collection().arrange_by_self_named("Posts");
     let counted = by_post.count_total_core::<i32>();
 
-    counted.inner.flat_map(move |((post, tallies), time, diff)| {
-        let tells = quiet.tells(ViewId::Posts, time) && !tallies.is_zero();
-        let row = tells.then(|| Row::new(ViewId::Posts, &post, &tallies.row()));
-        row.map(|row| (row, time, diff))
-    })
+    counted
+        .inner
+        .flat_map(move |((post, tallies), time, diff)| {
+            let tells = quiet.tells(ViewId::Posts, time) && !tallies.is_zero();
+            let row = tells.then(|| Row::new(ViewId::Posts, &post, &tallies.row()));
+            row.map(|row| (row, time, diff))
+        })
 }
 
 fn tell(fact: &Fact, mut tell: impl FnMut(PostKey, Tallies)) {

@@ -87,7 +87,8 @@ impl Synthetic {
     }
 
     fn content(number: u64, record: &Record, random: &mut Random) -> Value {
-        let uri = |random: &mut Random| Value::Map(vec![("uri", Self::post(number, random).into())]);
+        let uri =
+            |random: &mut Random| Value::Map(vec![("uri", Self::post(number, random).into())]);
         match record.collection {
             "app.bsky.feed.like" | "app.bsky.feed.repost" => {
                 Value::Map(vec![("subject", uri(random))])
@@ -99,7 +100,10 @@ impl Synthetic {
             "app.bsky.feed.post" => {
                 let lang = ["en", "en", "en", "ja", "pt", "de"][random.below(6) as usize];
                 let mut fields = vec![
-                    ("text", "a text of about the usual length, though not a good one".into()),
+                    (
+                        "text",
+                        "a text of about the usual length, though not a good one".into(),
+                    ),
                     ("langs", Value::List(vec![lang.into()])),
                 ];
                 if random.chance(46) {
@@ -123,13 +127,21 @@ impl Synthetic {
     fn event(self, number: u64) -> Event {
         let mut choice = Self::random(number ^ 1 << 61);
         let deletes = number > 10 && choice.chance(DELETES_PERCENT);
-        let of = if deletes { number - 1 - choice.below(number.min(100_000) - 1) } else { number };
+        let of = if deletes {
+            number - 1 - choice.below(number.min(100_000) - 1)
+        } else {
+            number
+        };
         let (record, mut random) = Self::record(of);
         let bytes = (!deletes).then(|| Self::content(number, &record, &mut random).to_bytes());
         let op = Op {
             rev: Tid((START_MS * 1_000 + number) << 10),
             since: None,
-            action: if deletes { Action::Delete } else { Action::Create },
+            action: if deletes {
+                Action::Delete
+            } else {
+                Action::Create
+            },
             collection: record.collection.parse().expect("a collection"),
             rkey: record.rkey.into(),
             cid: None,

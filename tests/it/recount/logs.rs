@@ -6,9 +6,7 @@ use skytide_tests::world::Random;
 /// The messages behind one epoch up to the end of another one.
 pub fn between(messages: &[Message], behind: usize, through: usize) -> &[Message] {
     let end_of = |epoch: usize| {
-        let end = |message: &Message| {
-            matches!(message, Message::Tick(tick) if tick.epoch.0 as usize == epoch)
-        };
+        let end = |message: &Message| matches!(message, Message::Tick(tick) if tick.epoch.0 as usize == epoch);
         messages.iter().position(end).map_or(0, |place| place + 1)
     };
     &messages[end_of(behind)..end_of(through)]

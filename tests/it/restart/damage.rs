@@ -96,12 +96,16 @@ impl Damaged {
     async fn goes_on(&self) {
         self.restart(|_| ()).await.expect("it goes on");
         let expected = recount(&self.messages, self.case.options);
-        self.case.compare(&expected[..END], &self.ground.store.take());
+        self.case
+            .compare(&expected[..END], &self.ground.store.take());
     }
 
     async fn refused(&self) -> String {
         let refused = self.restart(|_| ()).await.expect_err("a refusal");
-        assert!(self.ground.store.take().is_empty(), "something was committed");
+        assert!(
+            self.ground.store.take().is_empty(),
+            "something was committed"
+        );
         refused.to_string()
     }
 }
@@ -114,7 +118,11 @@ async fn a_checkpoint_with_a_flipped_byte_is_passed_over_for_the_one_before() {
         let damaged = Damaged::new().await;
         damaged.flip(40, kind);
         damaged.goes_on().await;
-        assert_eq!(damaged.listed().await, [20], "{kind}: the damaged one is still there");
+        assert_eq!(
+            damaged.listed().await,
+            [20],
+            "{kind}: the damaged one is still there"
+        );
     }
 }
 
@@ -137,10 +145,18 @@ async fn when_all_are_damaged_and_the_log_is_trimmed_the_start_is_refused() {
     damaged.flip(40, "shard");
     damaged.flip(20, "manifest");
     let told = damaged.refused().await;
-    for part in ["checkpoint 40: section", "checkpoint 20: its manifest", "--indexer-rebuild"] {
+    for part in [
+        "checkpoint 40: section",
+        "checkpoint 20: its manifest",
+        "--indexer-rebuild",
+    ] {
         assert!(told.contains(part), "{told}");
     }
-    assert_eq!(damaged.listed().await, [40, 20], "a refusal removes nothing");
+    assert_eq!(
+        damaged.listed().await,
+        [40, 20],
+        "a refusal removes nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,7 +177,11 @@ async fn a_person_may_start_over_from_what_the_log_has() {
         Message::Event(event) => Some(event.time),
         Message::Tick(_) => None,
     });
-    assert_eq!(Some(last.committed.since), first, "since says from when on it counts");
+    assert_eq!(
+        Some(last.committed.since),
+        first,
+        "since says from when on it counts"
+    );
     let expected = recount(behind, damaged.case.options);
     damaged.case.compare(&expected, &commits);
     assert_eq!(damaged.listed().await.len(), 1, "there is a way back again");
@@ -196,11 +216,18 @@ async fn a_log_whose_positions_were_used_again_is_refused() {
     damaged.ground.append(&change(40, &damaged.messages)).await;
     let told = damaged.refused().await;
     assert!(told.contains("from another log (at epoch 40)"), "{told}");
-    assert_eq!(damaged.listed().await, [40, 20], "a refusal removes nothing");
+    assert_eq!(
+        damaged.listed().await,
+        [40, 20],
+        "a refusal removes nothing"
+    );
 
     // Another tick, which the store has passed over: only the older checkpoint knows it.
     damaged.ground.log = MemoryLog::new(7);
-    damaged.ground.append(&change(20, between(&damaged.messages, 0, END))).await;
+    damaged
+        .ground
+        .append(&change(20, between(&damaged.messages, 0, END)))
+        .await;
     damaged.flip(40, "sums");
     damaged.goes_on().await;
     assert!(damaged.listed().await.is_empty(), "neither could be used");
@@ -211,9 +238,17 @@ async fn a_log_that_does_not_reach_back_to_a_checkpoint_makes_it_useless() {
     let damaged = Damaged::new().await;
     damaged.flip(40, "sums");
     let place = between(&damaged.messages, 0, 30).len() as u64;
-    damaged.ground.log.trim(skytide_core::id::Seq(place)).await.expect("trimmed");
+    damaged
+        .ground
+        .log
+        .trim(skytide_core::id::Seq(place))
+        .await
+        .expect("trimmed");
     let told = damaged.refused().await;
-    assert!(told.contains("checkpoint 20: it needs the log from"), "{told}");
+    assert!(
+        told.contains("checkpoint 20: it needs the log from"),
+        "{told}"
+    );
 }
 
 /// The rows were lost, the checkpoints were not: everything is written anew.
@@ -234,7 +269,9 @@ async fn a_checkpoint_that_is_ahead_of_the_store_is_passed_over() {
     };
     fresh.append(between(&damaged.messages, 0, 30)).await;
     let case = damaged.case;
-    case.run_on(&fresh, case.dataflow()).await.expect("it counts");
+    case.run_on(&fresh, case.dataflow())
+        .await
+        .expect("it counts");
     fresh.store.take();
     damaged.ground.store = fresh.store;
     damaged.goes_on().await;

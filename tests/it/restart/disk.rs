@@ -88,7 +88,11 @@ impl Disk {
             both.cloned().collect()
         };
         for name in all {
-            let kept = if random.chance(50) { &state.names } else { &state.durable_names };
+            let kept = if random.chance(50) {
+                &state.names
+            } else {
+                &state.durable_names
+            };
             let kept = kept.get(&name).copied();
             for names in [&mut state.names, &mut state.durable_names] {
                 match kept {
@@ -105,9 +109,9 @@ impl State {
     fn operation(&mut self) -> io::Result<()> {
         let number = self.operations;
         self.operations += 1;
-        let fails = self.fault.is_some_and(|(at, fault)| {
-            number == at || number > at && fault == Fault::FromHereOn
-        });
+        let fails = self
+            .fault
+            .is_some_and(|(at, fault)| number == at || number > at && fault == Fault::FromHereOn);
         if fails {
             self.faults += 1;
             return Err(ErrorKind::StorageFull.into());
@@ -141,7 +145,9 @@ impl Files for Disk {
     fn sync(&self, path: &Path) -> io::Result<()> {
         let state = &mut *self.state();
         state.operation()?;
-        if state.names.keys().any(|name| name.parent() == Some(path)) || !path.to_string_lossy().contains('.') {
+        if state.names.keys().any(|name| name.parent() == Some(path))
+            || !path.to_string_lossy().contains('.')
+        {
             state.durable_names = state.names.clone();
             return Ok(());
         }
@@ -160,9 +166,14 @@ impl Files for Disk {
 
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         let state = self.state();
-        let names = state.names.keys().filter(|name| name.parent() == Some(folder));
+        let names = state
+            .names
+            .keys()
+            .filter(|name| name.parent() == Some(folder));
         let names = names.filter_map(|name| name.file_name());
-        Ok(names.map(|name| name.to_string_lossy().into_owned()).collect())
+        Ok(names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect())
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

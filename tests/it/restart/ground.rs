@@ -51,7 +51,11 @@ impl AddAssign for Tally {
 impl Tally {
     #[track_caller]
     pub fn assert_not_vacuous(self, seeds: usize) {
-        let all = self.restored.min(self.spread).min(self.killed).min(self.trimmed);
+        let all = self
+            .restored
+            .min(self.spread)
+            .min(self.killed)
+            .min(self.trimmed);
         assert!(all > 0 || seeds < 3, "something never happened: {self:?}");
     }
 }
@@ -88,7 +92,13 @@ impl Lives {
             let end = most.min(begin + step);
             self.ground.append(between(messages, begin, end)).await;
             begin = end;
-            let first = self.ground.log.bounds().await.expect("memory answers").first;
+            let first = self
+                .ground
+                .log
+                .bounds()
+                .await
+                .expect("memory answers")
+                .first;
             tally.trimmed += usize::from(first.0 > 1);
             let case = self.drawn(&mut random);
             let options = self.options(case, &mut random);
@@ -104,21 +114,36 @@ impl Lives {
                 }
             }
             let several = |it: &Manifest| it.through.first() != it.through.last();
-            tally.spread += self.manifests().await.iter().filter(|it| several(it)).count();
+            tally.spread += self
+                .manifests()
+                .await
+                .iter()
+                .filter(|it| several(it))
+                .count();
         }
         let case = self.case.with(2, 1);
-        self.ground.append(between(messages, most, self.epochs)).await;
-        let end = case.run_on(&self.ground, self.options(case, &mut random)).await;
+        self.ground
+            .append(between(messages, most, self.epochs))
+            .await;
+        let end = case
+            .run_on(&self.ground, self.options(case, &mut random))
+            .await;
         end.unwrap_or_else(|error| panic!("{case:?}, at the end: {error}"));
         let last = self.ground.store.rows_of_all();
-        if let Some(text) = skytide_tests::checkers::difference(&expected[self.epochs - 1].1, &last) {
+        if let Some(text) = skytide_tests::checkers::difference(&expected[self.epochs - 1].1, &last)
+        {
             panic!("{case:?}, at the end: {text}");
         }
         tally
     }
 
     /// Lets a life end with a checkpoint of an epoch, the log trimmed up to there.
-    pub async fn checkpoint_at(&self, messages: &[Message], (begin, end): (usize, usize), case: Case) {
+    pub async fn checkpoint_at(
+        &self,
+        messages: &[Message],
+        (begin, end): (usize, usize),
+        case: Case,
+    ) {
         self.ground.append(between(messages, begin, end)).await;
         let mut options = case.dataflow();
         options.batch_epochs_max = end;
@@ -134,7 +159,9 @@ impl Lives {
 
     pub async fn manifests(&self) -> Vec<Manifest> {
         let listed = self.checkpoints.list().await.expect("memory answers");
-        let manifests = listed.into_iter().map(|it| it.manifest.expect("it is readable"));
+        let manifests = listed
+            .into_iter()
+            .map(|it| it.manifest.expect("it is readable"));
         manifests.collect()
     }
 

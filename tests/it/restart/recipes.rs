@@ -26,7 +26,10 @@ async fn changed(
     options.checkpoint.interval = None;
     change(&mut options);
     let metrics = after.run_on(&lives.ground, options).await?;
-    assert!(metrics.restore_seconds.get() > 0.0, "{after:?} did not begin from the checkpoint");
+    assert!(
+        metrics.restore_seconds.get() > 0.0,
+        "{after:?} did not begin from the checkpoint"
+    );
     Ok(lives)
 }
 
@@ -80,8 +83,15 @@ async fn what_a_policy_forgot_cannot_be_counted_again() {
         case
     };
     let (from, to) = (case(Policy::ActiveAccountsOnly), case(Policy::OpsOnly));
-    let refused = changed(from, to, |_| ()).await.err().expect("a refusal").to_string();
-    assert!(refused.contains("cannot be counted as ops_only"), "{refused}");
+    let refused = changed(from, to, |_| ())
+        .await
+        .err()
+        .expect("a refusal")
+        .to_string();
+    assert!(
+        refused.contains("cannot be counted as ops_only"),
+        "{refused}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,24 +112,35 @@ async fn interactions_of_more_or_fewer_days_are_written_anew() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_view_that_is_switched_off_loses_its_rows_and_has_them_again_when_it_is_switched_on() {
-    let off = [ViewId::Posts, ViewId::Activity, ViewId::TopPosts, ViewId::Hashtags];
+    let off = [
+        ViewId::Posts,
+        ViewId::Activity,
+        ViewId::TopPosts,
+        ViewId::Hashtags,
+    ];
     for seed in seeds(32_000) {
         let case = Case::of(seed).with(2, 1);
         let messages = case.world();
         let expected = recount(&messages, case.options);
         let lives = Lives::new(case, 60);
-        lives.checkpoint_at(&messages, (0, 20), case.with(1, 60)).await;
+        lives
+            .checkpoint_at(&messages, (0, 20), case.with(1, 60))
+            .await;
         lives.ground.append(between(&messages, 20, 40)).await;
         lives.ground.store.take();
         let mut options = case.dataflow();
         options.views.retain(|view| !off.contains(view));
         options.checkpoint.events = Some(0);
         options.checkpoint.shards_per_cut = Some(64);
-        let metrics = case.run_on(&lives.ground, options).await.expect("it goes on");
+        let metrics = case
+            .run_on(&lives.ground, options)
+            .await
+            .expect("it goes on");
         assert!(metrics.restore_seconds.get() > 0.0 && metrics.checkpoints.get() > 0);
         for commit in lives.ground.store.take() {
             let mut expected = expected[commit.committed.epoch.0 as usize - 1].1.clone();
-            off.iter().for_each(|view| expected.entry(*view).or_default().clear());
+            off.iter()
+                .for_each(|view| expected.entry(*view).or_default().clear());
             if let Some(text) = skytide_tests::checkers::difference(&expected, &commit.rows) {
                 panic!("{case:?}, epoch {}: {text}", commit.committed.epoch);
             }
@@ -137,7 +158,9 @@ async fn a_view_of_another_version_is_written_anew_and_the_others_are_not_touche
     let case = Case::of(33_000).with(1, 1);
     let messages = case.world();
     let lives = Lives::new(case, 60);
-    lives.checkpoint_at(&messages, (0, AT), case.with(1, 60)).await;
+    lives
+        .checkpoint_at(&messages, (0, AT), case.with(1, 60))
+        .await;
     let store = &lives.ground.store;
     let mut recipe = case.dataflow().recipe();
     recipe.views.insert(ViewId::Actors, 0);
@@ -145,13 +168,22 @@ async fn a_view_of_another_version_is_written_anew_and_the_others_are_not_touche
     let expected = &recount(&messages, case.options)[..=AT];
     lives.ground.append(between(&messages, AT, AT + 1)).await;
     store.take();
-    case.run_on(&lives.ground, case.dataflow()).await.expect("it goes on");
+    case.run_on(&lives.ground, case.dataflow())
+        .await
+        .expect("it goes on");
     case.compare(expected, &store.take());
     let oldest = |view: ViewId| async move {
         let all = Range::prefix(Order::First, &[], 10_000);
         let rows = store.scan(view, all).await.expect("memory answers");
         rows.iter().map(|row| row.epoch.0 as usize).min()
     };
-    assert!(oldest(ViewId::Actors).await > Some(AT), "not all of it is new");
-    assert_eq!(oldest(ViewId::Posts).await, Some(AT), "rows of another view were written, too");
+    assert!(
+        oldest(ViewId::Actors).await > Some(AT),
+        "not all of it is new"
+    );
+    assert_eq!(
+        oldest(ViewId::Posts).await,
+        Some(AT),
+        "rows of another view were written, too"
+    );
 }

@@ -29,7 +29,9 @@ async fn with_two() -> (Disk, EmbeddedCheckpoints) {
     let disk = Disk::default();
     let store = on(&disk);
     for epoch in [1, 2] {
-        write_all(&store, Epoch(epoch)).await.expect("the disk works");
+        write_all(&store, Epoch(epoch))
+            .await
+            .expect("the disk works");
     }
     (disk, store)
 }
@@ -56,10 +58,19 @@ async fn at_whatever_step_writing_ends_the_checkpoints_before_stay_whole() {
                 }
                 disk.fail(None);
                 if listed(&store).await.len() == 2 {
-                    store.keep(&[Epoch(1), Epoch(2)]).await.expect("the disk works");
-                    write_all(&store, Epoch(3)).await.expect("it is tried again");
+                    store
+                        .keep(&[Epoch(1), Epoch(2)])
+                        .await
+                        .expect("the disk works");
+                    write_all(&store, Epoch(3))
+                        .await
+                        .expect("it is tried again");
                 }
-                assert_eq!(listed(&store).await, [3, 2, 1], "seed {seed}, {fault:?} at {step}");
+                assert_eq!(
+                    listed(&store).await,
+                    [3, 2, 1],
+                    "seed {seed}, {fault:?} at {step}"
+                );
             }
         }
     }
@@ -84,7 +95,10 @@ async fn at_whatever_step_removing_ends_what_is_listed_is_whole() {
             assert!(store.keep(&[Epoch(2)]).await.is_err());
             assert!(listed(&store).await.contains(&2));
             disk.cut_power(&mut Random::new(seed + step));
-            assert!(listed(&on(&disk)).await.contains(&2), "seed {seed}, step {step}");
+            assert!(
+                listed(&on(&disk)).await.contains(&2),
+                "seed {seed}, step {step}"
+            );
             store.keep(&[Epoch(2)]).await.expect("it is tried again");
             assert_eq!(listed(&store).await, [2]);
         }
@@ -124,7 +138,10 @@ async fn a_disk_that_fails_harms_no_row_and_each_failure_is_counted() {
             case.compare(&expected[..end], &ground.store.take());
             disk.cut_power(&mut random);
         }
-        assert!(failures > 0 && disk.faults() > 0, "{case:?}: nothing failed");
+        assert!(
+            failures > 0 && disk.faults() > 0,
+            "{case:?}: nothing failed"
+        );
     }
     assert!(restored > 0, "no life began from a checkpoint");
 }
@@ -148,7 +165,9 @@ async fn left_with(log_keep: LogKeep) -> (u64, Vec<Message>) {
     let case = case.with(1, 1);
     let mut options = case.dataflow();
     options.checkpoint = at_every_batch(log_keep);
-    case.run_on(&lives.ground, options).await.expect("it goes on");
+    case.run_on(&lives.ground, options)
+        .await
+        .expect("it goes on");
     let bounds = lives.ground.log.bounds().await.expect("memory answers");
     (bounds.first.0, messages)
 }
@@ -201,5 +220,8 @@ async fn a_full_log_is_trimmed_behind_a_checkpoint_that_is_made_at_once() {
     ingest.await.expect("everything was written");
     case.compare(&expected, &ground.store.take());
     let bounds = ground.log.bounds().await.expect("memory answers");
-    assert!(bounds.first.0 > 1 && metrics.checkpoints.get() > 0, "{bounds:?}");
+    assert!(
+        bounds.first.0 > 1 && metrics.checkpoints.get() > 0,
+        "{bounds:?}"
+    );
 }

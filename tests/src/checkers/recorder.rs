@@ -57,7 +57,10 @@ impl Recorder {
 
     /// Answers the next writer that takes over that the rows were computed in another way.
     pub fn pretend(&self, recipe: Recipe) {
-        *self.pretended.lock().unwrap_or_else(PoisonError::into_inner) = Some(recipe);
+        *self
+            .pretended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(recipe);
     }
 
     /// All rows that are stored now.
@@ -107,7 +110,10 @@ impl ViewReader for Recorder {
 impl ViewStore for Recorder {
     async fn lead(&self) -> Result<Control, StoreError> {
         let mut control = self.store.lead().await?;
-        let mut pretended = self.pretended.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pretended = self
+            .pretended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if let (Some(committed), Some(recipe)) = (&mut control.committed, pretended.take()) {
             committed.recipe = Some(recipe);
         }

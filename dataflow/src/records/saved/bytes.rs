@@ -143,8 +143,11 @@ mod tests {
         for number in [0, 127, 128, u64::MAX] {
             writer.number(number);
         }
-        dids.iter().for_each(|did| writer.did(&did.parse().unwrap()));
-        rkeys.iter().for_each(|rkey| writer.rkey(&rkey.parse().unwrap()));
+        dids.iter()
+            .for_each(|did| writer.did(&did.parse().unwrap()));
+        rkeys
+            .iter()
+            .for_each(|rkey| writer.rkey(&rkey.parse().unwrap()));
         let bytes = writer.0;
 
         let read = |bytes: &[u8]| -> Result<Vec<String>, Unreadable> {

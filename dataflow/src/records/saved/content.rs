@@ -144,15 +144,15 @@ fn write_odd(fact: &Fact, to: &mut Writer) {
         }
         Fact::Follow(edge) | Fact::Block(edge) => {
             assert_eq!(edge.subject, None, "an edge with a subject is not odd");
-            to.byte(if matches!(fact, Fact::Follow(_)) { 2 } else { 3 });
+            to.byte(if matches!(fact, Fact::Follow(_)) {
+                2
+            } else {
+                3
+            });
         }
         Fact::Profile(profile) => {
             to.byte(4);
-            let texts = [
-                &profile.display_name,
-                &profile.description,
-                &profile.avatar,
-            ];
+            let texts = [&profile.display_name, &profile.description, &profile.avatar];
             for text in texts {
                 to.byte(u8::from(text.is_some()));
                 text.iter().for_each(|text| to.text(text));

@@ -21,7 +21,10 @@ impl LiveRecords {
         if members.is_empty() {
             return None;
         }
-        let records: usize = members.iter().map(|&it| self.repo_of(it).records.len()).sum();
+        let records: usize = members
+            .iter()
+            .map(|&it| self.repo_of(it).records.len())
+            .sum();
         let mut section = Section {
             collections: Places::default(),
             dids: Places::default(),
@@ -38,8 +41,12 @@ impl LiveRecords {
         let mut head = Writer::default();
         head.byte(FORMAT);
         head.number(u64::from(now.0));
-        section.collections.write(self.collections(), &mut head, |name, to| to.text(name));
-        section.dids.write(self.dids(), &mut head, |did, to| to.did(did));
+        section
+            .collections
+            .write(self.collections(), &mut head, |name, to| to.text(name));
+        section
+            .dids
+            .write(self.dids(), &mut head, |did, to| to.did(did));
         head.count(members.len());
         head.0.append(&mut section.body.0);
         Some(head.0)
@@ -68,7 +75,8 @@ impl Section {
         for &collection in &repo.collections {
             self.body.number(self.collections.of(collection));
         }
-        self.body.count(repo.gone.as_deref().map_or(0, HashTable::len));
+        self.body
+            .count(repo.gone.as_deref().map_or(0, HashTable::len));
         for rkey in repo.gone.iter().flat_map(|gone| gone.iter()) {
             self.body.rkey(rkey);
         }

@@ -63,7 +63,11 @@ impl LiveRecords {
     }
 
     /// Notes that an account was counted in a stretch of time that is still open.
-    pub(in crate::records) fn saw(&mut self, stretch: (Span, u32), (collection, account): (u32, u32)) {
+    pub(in crate::records) fn saw(
+        &mut self,
+        stretch: (Span, u32),
+        (collection, account): (u32, u32),
+    ) {
         let shard = self.repo_of(account).shard;
         self.activity.saw(shard, stretch, (collection, account));
     }
