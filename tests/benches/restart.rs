@@ -60,7 +60,30 @@ pub fn run() {
         ..Options::default()
     };
     println!("\nrestart: {events} events, a checkpoint {BEHIND} events before the end");
-    let (metrics, seconds) = live(&threads, &options, &ports);
+    tell_checkpoint(&threads, &options, &ports);
+    for verify in [false, true] {
+        let again = Options {
+            verify,
+            checkpoint: CheckpointOptions {
+                events: None,
+                ..checkpoint
+            },
+            batch_events_max: 50_000,
+            ..options.clone()
+        };
+        let (metrics, seconds) = live(&threads, &again, &ports);
+        let restored = metrics.restore_seconds.get();
+        let what = if verify { ", all rows verified" } else { "" };
+        let line = format!("taking it in{what}");
+        println!("{line:<44}{restored:>14.1} s");
+        let line = format!("  and the {} events behind it", metrics.events.get());
+        println!("{line:<44}{seconds:>14.1} s in all   (goal 10)");
+    }
+}
+
+/// Counts from the log, and tells of the checkpoint that is made meanwhile.
+fn tell_checkpoint(threads: &Runtime, options: &Options, ports: &Ports) {
+    let (metrics, seconds) = live(threads, options, ports);
     let records = metrics.live_records.get() as f64;
     println!("{:<44}{records:>14.0}", "live records");
     println!("{:<44}{seconds:>14.1} s", "counting them from the log");
@@ -84,25 +107,6 @@ pub fn run() {
         "reading and checking all sections",
         read.as_secs_f64()
     );
-
-    for verify in [false, true] {
-        let again = Options {
-            verify,
-            checkpoint: CheckpointOptions {
-                events: None,
-                ..checkpoint
-            },
-            batch_events_max: 50_000,
-            ..options.clone()
-        };
-        let (metrics, seconds) = live(&threads, &again, &ports);
-        let restored = metrics.restore_seconds.get();
-        let what = if verify { ", all rows verified" } else { "" };
-        let line = format!("taking it in{what}");
-        println!("{line:<44}{restored:>14.1} s");
-        let line = format!("  and the {} events behind it", metrics.events.get());
-        println!("{line:<44}{seconds:>14.1} s in all   (goal 10)");
-    }
 }
 
 /// One life to the end of the log.
