@@ -99,7 +99,7 @@ fn tell_checkpoint(threads: &Runtime, options: &Options, ports: &Ports) {
         "from its first cut until it was complete"
     );
     let read = read_all(
-        &threads,
+        threads,
         ports.checkpoints.as_deref().expect("there are some"),
     );
     println!(
