@@ -60,31 +60,7 @@ pub fn run() {
         ..Options::default()
     };
     println!("\nrestart: {events} events, a checkpoint {BEHIND} events before the end");
-    let (metrics, seconds) = live(&threads, &options, &ports);
-    let records = metrics.live_records.get() as f64;
-    println!("{:<44}{records:>14.0}", "live records");
-    println!("{:<44}{seconds:>14.1} s", "counting them from the log");
-    let bytes = metrics.checkpoint_bytes.get() as f64;
-    assert_eq!(metrics.checkpoints.get(), 1, "there is no checkpoint");
-    println!("{:<44}{:>14.0} MB", "checkpoint on disk", bytes / 1e6);
-    println!("{:<44}{:>14.1}", "bytes per live record", bytes / records);
-    let pause = metrics.checkpoint_pause_seconds.get() * 1e3;
-    println!("{:<44}{pause:>14.1} ms", "longest pause by one of its cuts");
-    let seconds = metrics.checkpoint_seconds.get();
-    println!(
-        "{:<44}{seconds:>14.1} s",
-        "from its first cut until it was complete"
-    );
-    let read = read_all(
-        &threads,
-        ports.checkpoints.as_deref().expect("there are some"),
-    );
-    println!(
-        "{:<44}{:>14.2} s",
-        "reading and checking all sections",
-        read.as_secs_f64()
-    );
-
+    tell_checkpoint(&threads, &options, &ports);
     for verify in [false, true] {
         let again = Options {
             verify,
@@ -103,6 +79,34 @@ pub fn run() {
         let line = format!("  and the {} events behind it", metrics.events.get());
         println!("{line:<44}{seconds:>14.1} s in all   (goal 10)");
     }
+}
+
+/// Counts from the log, and tells of the checkpoint that is made meanwhile.
+fn tell_checkpoint(threads: &Runtime, options: &Options, ports: &Ports) {
+    let (metrics, seconds) = live(threads, options, ports);
+    let records = metrics.live_records.get() as f64;
+    println!("{:<44}{records:>14.0}", "live records");
+    println!("{:<44}{seconds:>14.1} s", "counting them from the log");
+    let bytes = metrics.checkpoint_bytes.get() as f64;
+    assert_eq!(metrics.checkpoints.get(), 1, "there is no checkpoint");
+    println!("{:<44}{:>14.0} MB", "checkpoint on disk", bytes / 1e6);
+    println!("{:<44}{:>14.1}", "bytes per live record", bytes / records);
+    let pause = metrics.checkpoint_pause_seconds.get() * 1e3;
+    println!("{:<44}{pause:>14.1} ms", "longest pause by one of its cuts");
+    let seconds = metrics.checkpoint_seconds.get();
+    println!(
+        "{:<44}{seconds:>14.1} s",
+        "from its first cut until it was complete"
+    );
+    let read = read_all(
+        threads,
+        ports.checkpoints.as_deref().expect("there are some"),
+    );
+    println!(
+        "{:<44}{:>14.2} s",
+        "reading and checking all sections",
+        read.as_secs_f64()
+    );
 }
 
 /// One life to the end of the log.
