@@ -1,4 +1,5 @@
-//! Requests to the server's own interface, with patience (<https://docs.nats.io/reference/reference-protocols/nats_api_reference>).
+//! Requests to the server's own interface, with patience
+//! (<https://docs.nats.io/reference/reference-protocols/nats_api_reference>).
 
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub const REQUEST_MAX: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The wait between two requests.
 const PAUSE: Duration = Duration::from_millis(100);
+
 /// Why a request was not answered as wished.
 pub enum Refusal {
     /// Nobody could answer; it may pass.
