@@ -13,9 +13,11 @@
 //!
 //! Limits: one writer, about 200,000 messages a second; while ingest catches up, a message holds up to 64 events.
 
+mod ask;
 mod claim;
 mod connection;
 mod packer;
+mod place;
 mod reader;
 mod stream;
 mod subjects;

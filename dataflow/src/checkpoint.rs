@@ -37,8 +37,8 @@ pub struct CheckpointOptions {
     pub keep: usize,
     /// What is kept of the log beyond what the checkpoints need.
     pub log_keep: LogKeep,
-    /// Shards of 64 that are cut at the end of one batch.
-    pub shards_per_cut: u16,
+    /// Shards of 64 that are cut at the end of one batch; `None`: as many as hold about 50,000 records, at least one.
+    pub shards_per_cut: Option<u16>,
 }
 
 impl Default for CheckpointOptions {
@@ -48,7 +48,7 @@ impl Default for CheckpointOptions {
             events: None,
             keep: 2,
             log_keep: LogKeep::Nothing,
-            shards_per_cut: 1,
+            shards_per_cut: None,
         }
     }
 }

@@ -28,6 +28,7 @@ mod recover;
 mod restore;
 mod settle;
 mod source;
+mod tasks;
 pub mod types;
 pub mod views;
 mod worker;
@@ -55,6 +56,7 @@ use rebuild::Rebuild;
 use recover::Start;
 use restore::Restore;
 use source::Source;
+use tasks::{Task, Threads};
 use types::Time;
 use worker::{Done, Queues, Setup};
 
@@ -148,31 +150,25 @@ pub async fn run(
     let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(1)).unzip();
     let (done_sender, done) = mpsc::channel(workers);
     let (news, keeper) = run.keeper(&start).unzip();
-    let keeper = keeper.map(tokio::spawn);
     let threads = run.threads(&start, (receivers, done_sender), news.as_ref());
+    let keeper = keeper.map(Task::start);
 
     let catching_up = run.control.committed.is_some() || start.checkpoint.is_some();
     run.metrics.catching_up.set(i64::from(catching_up));
     let committer = run.committer(&start, news.clone());
-    let report = tokio::spawn(report(run.metrics.clone()));
-    let source = tokio::spawn(run.source(start, senders, news).run());
+    let _report = Task::start(report(run.metrics.clone()));
+    let source = Task::start(run.source(start, senders, news).run());
     let committed = committer.run(done).await;
-    report.abort();
     if committed.is_err() {
-        source.abort();
+        source.0.abort();
     }
-    let read = source.await;
-    let worked = tokio::task::spawn_blocking(threads).await;
+    let read = source.end().await;
+    let worked = tokio::task::spawn_blocking(|| threads.join()).await;
     if let Some(keeper) = keeper {
-        keeper
-            .await
-            .map_err(|error| DataflowError::Panicked(error.to_string()))?;
+        keeper.end().await?;
     }
     committed?;
-    match read {
-        Ok(read) => read?,
-        Err(error) => return Err(DataflowError::Panicked(error.to_string())),
-    }
+    read??;
     worked.map_err(|error| DataflowError::Panicked(error.to_string()))?
 }
 
@@ -229,6 +225,7 @@ impl Run {
             news,
             events_max: options.checkpoint.events,
             shards_per_cut: options.checkpoint.shards_per_cut,
+            metrics: self.metrics.clone(),
             behind: committed.max(cut).unwrap_or_default(),
             active: None,
             events: 0,
@@ -281,13 +278,13 @@ impl Run {
         Some((teller, keeper.run(news)))
     }
 
-    /// Starts the worker threads; the answer joins them.
+    /// Starts the worker threads.
     fn threads(
         &self,
         start: &Start,
         (receivers, done): (Vec<mpsc::Receiver<worker::Fed>>, mpsc::Sender<Done>),
         news: Option<&Teller>,
-    ) -> impl FnOnce() -> Result<(), DataflowError> + Send + use<> {
+    ) -> Threads {
         let last = start.checkpoint.as_ref().map(|it| it.last.epoch);
         let setup = Setup {
             wanted: Wanted {
@@ -317,13 +314,7 @@ impl Run {
                 worker::work(worker, &setup, queues);
             }
         });
-        move || {
-            let guards = guards.map_err(DataflowError::Panicked)?;
-            for result in guards.join() {
-                result.map_err(DataflowError::Panicked)?;
-            }
-            Ok(())
-        }
+        Threads(Some(guards))
     }
 }
 

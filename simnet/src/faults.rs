@@ -10,15 +10,17 @@
 //! network's business; here are the stream's rows of what can happen between two machines.
 //!
 //! A fault happens before a frame that brings a new number: a consumer that comes back names the number before, and has
-//! had all that came without one. So nothing is lost or told twice; only [`Fault::Reset`] loses what is on its way, as it
-//! does in life.
+//! had all that
+//! came without one. So nothing is lost or told twice; only [`Fault::Reset`] loses what is on its way, as it does in life.
 
-use std::collections::{BTreeMap, VecDeque};
+mod lane;
+
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::random::{Random, mix};
+pub(crate) use lane::Lane;
 
 /// Something that goes wrong with a connection or, [`Fault::SeqReset`], with the whole stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -269,64 +271,9 @@ impl Faults {
         let rates = rates.filter(|(fault, _)| (**fault == Fault::SeqReset) == stream);
         let (refusals, others) = rates.partition::<Vec<_>, _>(|(fault, _)| fault.is_refusal());
         let own = |rates: Vec<(&Fault, &u32)>| rates.into_iter().map(|(a, b)| (*a, *b)).collect();
-        Lane {
-            random: Random::new(mix(&[self.plan.seed, number])),
-            steps: steps.into(),
-            refusals: own(refusals),
-            rates: own(others),
-            frames: 0,
-            due: VecDeque::new(),
-        }
+        let seed = crate::random::mix(&[self.plan.seed, number]);
+        Lane::new(seed, steps, own(refusals), own(others))
     }
-}
-
-/// What goes wrong on one connection, frame by frame.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    random: Random,
-    steps: VecDeque<Step>,
-    refusals: Vec<(Fault, u32)>,
-    rates: Vec<(Fault, u32)>,
-    frames: u64,
-    due: VecDeque<Fault>,
-}
-
-impl Lane {
-    /// What happens instead of an upgrade.
-    pub(crate) fn refusal(&mut self) -> Option<Fault> {
-        let is_ours = |step: &Step| step.fault.is_refusal();
-        if let Some(place) = self.steps.iter().position(is_ours) {
-            return self.steps.remove(place).map(|step| step.fault);
-        }
-        by_chance(&mut self.random, &self.refusals)
-    }
-
-    /// A frame went out.
-    pub(crate) fn sent(&mut self) {
-        self.frames += 1;
-        let chance = by_chance(&mut self.random, &self.rates);
-        self.due.extend(chance);
-    }
-
-    /// What happens now: at the beginning, or before a frame that brings a new number.
-    pub(crate) fn take(&mut self) -> Option<Fault> {
-        let step = self.steps.pop_front_if(|step| step.frames <= self.frames);
-        step.map(|step| step.fault).or_else(|| self.due.pop_front())
-    }
-}
-
-fn by_chance(random: &mut Random, rates: &[(Fault, u32)]) -> Option<Fault> {
-    if rates.is_empty() {
-        return None;
-    }
-    let mut drawn = random.below(u64::from(MILLION)) as u32;
-    for (fault, rate) in rates {
-        match drawn.checked_sub(*rate) {
-            None => return Some(*fault),
-            Some(rest) => drawn = rest,
-        }
-    }
-    None
 }
 
 #[cfg(test)]

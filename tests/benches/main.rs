@@ -1,8 +1,10 @@
-//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- decode|nats|pipeline|simnet|stores`.
+//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- NAME`, as `decode`, `mongo`.
 
 mod decode;
+mod mongo;
 mod nats;
 mod pipeline;
+mod restart;
 mod simnet;
 mod stores;
 
@@ -14,7 +16,9 @@ fn main() {
     for (name, run) in [
         ("decode", decode::run as fn()),
         ("nats", nats::run),
+        ("mongo", mongo::run),
         ("pipeline", pipeline::run),
+        ("restart", restart::run),
         ("simnet", simnet::run),
         ("stores", stores::run),
     ] {

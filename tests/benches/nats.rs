@@ -4,7 +4,6 @@
 mod bare;
 mod live;
 
-use std::future::Future;
 use std::time::Instant;
 
 use skytide::nats::NatsLog;
@@ -17,6 +16,9 @@ use crate::stores::{message, tick};
 
 /// Events of an epoch while ingest catches up (`FIREHOSE_TICK_EVENTS_MAX`).
 const EPOCH: u64 = 5_000;
+
+/// How often each is measured.
+const ROUNDS: usize = 5;
 
 /// Prints rates and latencies.
 pub fn run() {
@@ -46,58 +48,55 @@ fn options(nats: &Nats, compression: Compression) -> Config {
     let mut config = Config::at(&nats.url()).expect("an address");
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     config.stream = format!("bench-{count}").parse().expect("a name");
-    config.bytes_max = "8GiB".parse().expect("a size");
+    config.bytes_max = "2GiB".parse().expect("a size");
     config.compression = compression;
     config
 }
 
+/// Bare client and log by turns, so that whatever else the machine does hits both; the middle one of each counts.
 async fn bursts(nats: &Nats, compression: Compression) {
-    let config = |batch_events_max| {
-        let mut config = options(nats, compression);
-        config.batch_events_max = batch_events_max;
-        config
-    };
-    let events = 300_000;
-    let bare = config(1);
-    rate(
-        "bare client, 1 event a message",
-        events,
-        bare::publish(&bare, events, 1),
-    )
-    .await;
-    let one = config(1);
-    rate("log, 1 event a message", events, write(&one, events)).await;
-    rate("log, reading these", events, read(&one, events)).await;
-    let events = 2_000_000;
-    let bare = config(64);
-    rate(
-        "bare client, 64 events a message",
-        events,
-        bare::publish(&bare, events, 64),
-    )
-    .await;
-    let many = config(64);
-    rate(
-        "log, up to 64 events a message",
-        events,
-        write(&many, events),
-    )
-    .await;
-    rate("log, reading these", events, read(&many, events)).await;
-    let log = NatsLog::connect(&many).await.expect("a server");
-    let bounds = log.bounds().await.expect("a server");
-    let messages = bounds.next.0 - bounds.first.0;
-    println!(
-        "    of the log's {messages} messages each has {:.1} events and {:.0} bytes on average",
-        events as f64 / messages as f64,
-        bounds.bytes as f64 / messages as f64
-    );
+    for (events, batch) in [(200_000, 1), (1_000_000, 64)] {
+        let mut seconds = [const { Vec::new() }; 3];
+        let mut packed = String::new();
+        for _ in 0..ROUNDS {
+            let mut config = options(nats, compression);
+            config.batch_events_max = batch;
+            seconds[0].push(bare::publish(&config, events, u64::from(batch)).await);
+            delete(&config).await;
+            seconds[1].push(write(&config, events).await);
+            seconds[2].push(read(&config, events).await);
+            packed = packing(&config, events).await;
+            delete(&config).await;
+        }
+        println!("    up to {batch} events a message");
+        let names = ["bare client", "log, append and flush", "log, read"];
+        for (name, mut seconds) in names.into_iter().zip(seconds) {
+            seconds.sort_by(f64::total_cmp);
+            let [slow, middle, fast] =
+                [ROUNDS - 1, ROUNDS / 2, 0].map(|place| events as f64 / seconds[place]);
+            println!("      {name:24} {middle:10.0} events/s ({slow:.0} to {fast:.0})");
+        }
+        println!("      {packed}");
+    }
 }
 
-/// Runs it and prints how many events a second it did, of the time that it says it took.
-async fn rate(name: &str, events: u64, work: impl Future<Output = f64>) {
-    let seconds = work.await;
-    println!("    {name:34} {:10.0} events/s", events as f64 / seconds);
+async fn delete(config: &Config) {
+    let client = async_nats::connect(config.url[0].with_secret()).await;
+    let jetstream = async_nats::jetstream::new(client.expect("a server"));
+    let deleted = jetstream.delete_stream(config.stream.as_str()).await;
+    deleted.expect("a stream");
+}
+
+/// What a message of the log holds.
+async fn packing(config: &Config, events: u64) -> String {
+    let log = NatsLog::connect(config).await.expect("a server");
+    let bounds = log.bounds().await.expect("a server");
+    let messages = (bounds.next.0 - bounds.first.0) as f64;
+    format!(
+        "a message of the log: {:.1} events, {:.0} bytes",
+        events as f64 / messages,
+        bounds.bytes as f64 / messages
+    )
 }
 
 /// Appends epochs and flushes, without what making the events costs.

@@ -2,14 +2,19 @@
 
 use std::sync::Arc;
 
-use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
+use skytide::embedded::{
+    EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions,
+};
 use skytide::job_status::JobFile;
 use skytide::mongo::{Connection, MongoJobs, MongoProfiles, MongoSnapshots, MongoStore};
 use skytide::nats::NatsLog;
 use skytide::profiles::EmbeddedProfiles;
 use skytide::snapshots::SnapshotDir;
 use skytide_core::config::ByteSize;
-use skytide_core::memory::{MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore};
+use skytide_core::memory::{
+    MemoryCheckpoints, MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore,
+};
+use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::job::JobStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::profile::ProfileStore;
@@ -58,6 +63,28 @@ mod nats_log {
     }
 
     skytide_tests::log_contract!(make, where available);
+}
+
+mod memory_checkpoints {
+    use super::*;
+
+    fn make() -> (Arc<dyn CheckpointStore>, ()) {
+        (Arc::new(MemoryCheckpoints::new()), ())
+    }
+
+    skytide_tests::checkpoint_contract!(make);
+}
+
+mod embedded_checkpoints {
+    use super::*;
+
+    fn make() -> (Arc<dyn CheckpointStore>, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoints = EmbeddedCheckpoints::open(folder.path()).unwrap();
+        (Arc::new(checkpoints), folder)
+    }
+
+    skytide_tests::checkpoint_contract!(make);
 }
 
 mod memory_store {

@@ -10,6 +10,7 @@
 //! recount makes of the same frames, which were never disturbed. Which faults fired is counted, and each must have.
 
 mod process;
+mod real;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -87,23 +88,22 @@ pub fn run(seed: u64, backend: &dyn Backend, told: &mut Told) {
     }
 }
 
-/// Seeds of this run: `SKYTIDE_TEST_CRASHES` many, or the one of `SKYTIDE_TEST_SEED`.
-pub fn seeds(default: u64) -> Vec<u64> {
+/// Seeds of a run: as many as the variable says, or the one of `SKYTIDE_TEST_SEED`.
+fn seeds(variable: &str, default: u64) -> Vec<u64> {
     let number = |name| {
-        std::env::var(name)
-            .ok()
-            .and_then(|text: String| text.parse().ok())
+        let text = std::env::var(name).ok();
+        text.and_then(|text: String| text.parse().ok())
     };
     match number("SKYTIDE_TEST_SEED") {
         Some(seed) => vec![seed],
-        None => (0..number("SKYTIDE_TEST_CRASHES").unwrap_or(default)).collect(),
+        None => (0..number(variable).unwrap_or(default)).collect(),
     }
 }
 
 #[test]
 fn after_any_crash_every_view_equals_the_recount() {
     let mut told = Told::default();
-    let seeds = seeds(200);
+    let seeds = seeds("SKYTIDE_TEST_CRASHES", 200);
     for &seed in &seeds {
         eprintln!("seed {seed}");
         run(seed, &Embedded::new(), &mut told);

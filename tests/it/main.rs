@@ -8,6 +8,7 @@ mod ingest;
 mod mongo;
 mod nats;
 mod recount;
+mod restart;
 mod servers;
 mod simnet;
 mod tidy;

@@ -16,7 +16,7 @@
 //! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
 
 mod by_hand;
-mod crowd;
+pub(crate) mod crowd;
 pub(crate) mod harness;
 pub(crate) mod logs;
 

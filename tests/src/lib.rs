@@ -1,6 +1,7 @@
 //! What the tests are made of: a naive recount, random worlds, checkers. Nobody depends on it.
 
 pub mod checkers;
+pub mod contract_checkpoint;
 pub mod contract_jobs;
 pub mod contract_log;
 pub mod contract_profiles;

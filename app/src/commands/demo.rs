@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The frames follow from `demo.json` and the clock, so a demo that was killed goes on with the same network. What became due
-//! while it was away is made up for, up to [`RETENTION`]; of a longer pause the rest is a gap, as with a real relay, and
-//! the answers say so.
+//! while it was away is made up for, up to [`RETENTION`]; of a longer pause the rest is a gap, as with a real relay,
+//! and the answers say so.
 
 use std::sync::Arc;
 use std::time::Duration;

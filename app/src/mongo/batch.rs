@@ -16,13 +16,27 @@ const WRITE: &str = "write rows";
 /// (<https://www.mongodb.com/docs/manual/reference/limits/#bson-documents>).
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
+/// Rows of a batch that are not worth being cut in two.
+const ROWS_MIN: usize = 100;
+
 /// How rows are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// Rows of a batch.
+    /// Rows of a batch, at most.
     pub rows_max: usize,
     /// Batches at the same time.
     pub batches_max: usize,
+}
+
+impl Pace {
+    /// Rows of each batch, if so many are to be written: such that all connections have the same to do.
+    fn rows(self, count: usize) -> usize {
+        let batches_max = self.batches_max.max(1);
+        let rounds = count.div_ceil(self.rows_max.max(1) * batches_max);
+        let even = count.div_ceil(rounds.max(1) * batches_max);
+        even.clamp(ROWS_MIN.min(self.rows_max), self.rows_max)
+            .max(1)
+    }
 }
 
 /// Whose rows these are, and of which epoch.
@@ -85,7 +99,8 @@ impl Pending {
         self.keep_last();
         let (term, epoch) = (number(turn.term.0)?, number(turn.epoch.0)?);
         let of_one_view = self.0.chunk_by(|(a, _), (b, _)| a == b);
-        let batches = of_one_view.flat_map(|rows| rows.chunks(pace.rows_max.max(1)));
+        let rows_max = pace.rows(self.rows());
+        let batches = of_one_view.flat_map(|rows| rows.chunks(rows_max));
         stream::iter(batches.map(Ok::<_, Refusal>))
             .try_for_each_concurrent(pace.batches_max.max(1), |rows| async move {
                 write_batch(connection, term, epoch, rows).await

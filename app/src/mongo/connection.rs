@@ -132,7 +132,11 @@ async fn look_at_server(client: &Client, operation_max: Duration) -> Result<bool
     };
     let build = ask(doc! { "buildInfo": 1 }).await?;
     let version = build.get_array("versionArray");
-    let version = version.map(|it| it.iter().filter_map(|it| it.as_i32()).collect::<Vec<_>>());
+    let version = version.map(|it| {
+        it.iter()
+            .filter_map(mongodb::bson::Bson::as_i32)
+            .collect::<Vec<_>>()
+    });
     let version = version.unwrap_or_default();
     if version.as_slice() < SERVER_MIN.as_slice() {
         let text = build.get_str("version").unwrap_or("unknown");
@@ -160,8 +164,8 @@ fn without_secrets(uri: &Endpoint, why: &Error) -> String {
     let values = query
         .into_iter()
         .flat_map(|query| query.split(['=', '&', ',', ':']));
-    let told = parts.chain(values).filter(|part| part.len() > 2);
-    if told.into_iter().any(|part| text.contains(part)) {
+    let mut told = parts.chain(values).filter(|part| part.len() > 2);
+    if told.any(|part| text.contains(part)) {
         return "MONGODB_URI is no usable connection string".to_owned();
     }
     format!("MONGODB_URI is no usable connection string: {text}")

@@ -8,7 +8,6 @@ use mongodb::options::ReturnDocument;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::store::{Committed, Control, Recipe, StoreError, Sum, Term};
-use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use super::connection::{Connection, failed};
@@ -205,11 +204,10 @@ impl CommittedDocument {
             let rows = it.rows;
             Some((ViewId::from_name(&it.view)?, Sum { rows, hash }))
         };
-        let time = |it: DateTime| -> Option<Timestamp> { moment(it) };
         Some(Committed {
             epoch: Epoch(self.epoch.try_into().ok()?),
-            time: time(self.time)?,
-            since: time(self.since)?,
+            time: moment(self.time)?,
+            since: moment(self.since)?,
             log_id: u64::from_str_radix(&self.log_id, 16).ok()?,
             log_seq: Seq(self.log_seq.try_into().ok()?),
             sums: self.views.into_iter().map(sum).collect::<Option<_>>()?,

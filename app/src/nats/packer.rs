@@ -248,7 +248,7 @@ mod tests {
             messages.push(tick(2));
             let packed = packed(&messages, 1 << 20);
             assert!(
-                packed.len() < messages.len() / 4,
+                packed.len() < messages.len() / 2,
                 "seed {seed}: {}",
                 packed.len()
             );

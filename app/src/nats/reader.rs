@@ -17,9 +17,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_nats::datetime::DateTime;
 use async_nats::jetstream::consumer::pull;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,40 +25,17 @@ use futures_util::{FutureExt, StreamExt};
 use skytide_core::event::Message;
 use skytide_core::id::Seq;
 use skytide_core::port::log::{LogError, LogReader};
-use tokio::time::{Instant, sleep};
 
+use super::place::{Place, check_whole};
 use super::stream::State;
 use super::window::PART;
 use super::{Shared, damaged, failed};
-
-/// Messages and bytes that may be under way from the server.
-const PULL_MESSAGES: usize = 2_000;
-const PULL_BYTES_MIN: usize = 16 << 20;
-/// How often the server says that it is there, and how long one order for messages holds.
-const HEARTBEAT: Duration = Duration::from_secs(5);
-const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// The wait before opening again.
-const AGAIN: Duration = Duration::from_millis(100);
-/// How long the newest messages may be missing on a server that has just become the leader.
-const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
 type Work = Pin<Box<dyn Future<Output = Result<Done, LogError>> + Send>>;
 enum Done {
     Opened(Box<pull::Stream>),
     /// What the stream holds, after all that is ready.
     Whole(State),
-}
-
-/// Where a reader stands.
-#[derive(Clone)]
-struct Place {
-    shared: Arc<Shared>,
-    /// Position of the next message of the stream.
-    next: u64,
-    /// The newest message that was read, and when it was stored.
-    newest: Option<(u64, DateTime)>,
-    /// What the server filters; none: nothing.
-    filter: Vec<String>,
 }
 
 /// A [`LogReader`] of a [`NatsLog`](super::NatsLog).
@@ -204,8 +179,11 @@ impl Reader {
             .headers
             .as_ref()
             .and_then(|headers| headers.get(PART));
-        let Some((position, bytes)) =
-            self.whole(position, part.map(|it| it.as_str()), &message.payload)?
+        let Some((position, bytes)) = self.whole(
+            position,
+            part.map(async_nats::HeaderValue::as_str),
+            &message.payload,
+        )?
         else {
             return Ok(Taken::Event);
         };
@@ -277,86 +255,4 @@ impl LogReader for Reader {
             }
         }
     }
-}
-
-impl Place {
-    /// A consumer at this place.
-    async fn open(self) -> Result<Box<pull::Stream>, LogError> {
-        let stream = &self.shared.stream;
-        let state = stream.state().await?;
-        if self.next > state.next {
-            return Err(LogError::Ahead {
-                wanted: Seq(self.next),
-                next: Seq(state.next),
-            });
-        }
-        check_whole(&state, self.next)?;
-        if let Some((position, stored)) = &self.newest
-            && *position >= state.first
-        {
-            let there = stream.message(*position).await?;
-            if there.is_none_or(|there| there.time != *stored) {
-                return Err(damaged(
-                    *position,
-                    "it is another message than the one that was read",
-                ));
-            }
-        }
-        let consumer = stream.consumer(self.next, self.filter.clone()).await?;
-        let messages = consumer
-            .stream()
-            .max_messages_per_batch(PULL_MESSAGES)
-            .max_bytes_per_batch(PULL_BYTES_MIN.max(2 * stream.client().max_payload()))
-            .heartbeat(HEARTBEAT)
-            .expires(PULL_EXPIRES)
-            .messages()
-            .await;
-        messages.map(Box::new).map_err(failed("read"))
-    }
-
-    /// The same, however long it takes.
-    async fn open_again(self) -> Result<Box<pull::Stream>, LogError> {
-        let mut told = false;
-        let begun = Instant::now();
-        loop {
-            match self.clone().open().await {
-                Err(LogError::Ahead { .. }) if begun.elapsed() < CATCH_UP_MAX => {}
-                Err(error @ LogError::Failed { .. }) => {
-                    if !std::mem::replace(&mut told, true) {
-                        let source = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, source, "reading waits for the server");
-                    }
-                }
-                other => return other,
-            }
-            sleep(AGAIN).await;
-        }
-    }
-
-    /// The stream's state, however long it takes.
-    async fn state(self) -> Result<State, LogError> {
-        loop {
-            match self.shared.stream.state().await {
-                Err(LogError::Failed { .. }) => sleep(AGAIN).await,
-                other => return other,
-            }
-        }
-    }
-}
-
-/// Refuses a stream in which something from `wanted` on is missing.
-fn check_whole(state: &State, wanted: u64) -> Result<(), LogError> {
-    if wanted < state.first {
-        return Err(LogError::Trimmed {
-            wanted: Seq(wanted),
-            first: Seq(state.first),
-        });
-    }
-    if state.missing > 0 {
-        return Err(damaged(
-            state.first,
-            &format!("{} messages behind it are missing", state.missing),
-        ));
-    }
-    Ok(())
 }

@@ -3,18 +3,16 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull};
-use async_nats::jetstream::context::RequestErrorKind;
-use async_nats::jetstream::response::Response;
 use async_nats::jetstream::stream::{self, DiscardPolicy, RawMessage, StorageType};
 use async_nats::jetstream::{self, ErrorCode, message::StreamMessage};
 use async_nats::{Client, connection::State as Connection};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skytide_core::config;
-use skytide_core::port::BoxError;
 use skytide_core::port::log::LogError;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
+use super::ask::{REQUEST_MAX, Refusal, ask, no_room};
 use super::failed;
 use super::subjects::Subjects;
 
@@ -23,12 +21,6 @@ const ID: &str = "skytide_log_id";
 /// Bytes that the server keeps for us beyond the limit at which we wait: for a new writer's claim, and for what we
 /// count too low. If even these are full, the server refuses and the writer waits all the same.
 const SPARE_BYTES: u64 = 32 << 20;
-/// How long one request may take.
-const REQUEST_MAX: Duration = Duration::from_secs(5);
-/// How long a request is repeated while what stands in its way may pass, as the election of a leader.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// The wait between two requests.
-const PAUSE: Duration = Duration::from_millis(100);
 /// How long the server keeps a consumer that nobody asks for messages.
 const CONSUMER_INACTIVE_MAX: Duration = Duration::from_secs(120);
 
@@ -55,14 +47,6 @@ pub struct State {
     pub bytes_max: u64,
     /// Messages between `first` and `next` that are not there.
     pub missing: u64,
-}
-
-/// Why a request was not answered as wished.
-enum Refusal {
-    /// Nobody could answer; it may pass.
-    Passing(BoxError),
-    /// The server refused it.
-    Refused(jetstream::Error),
 }
 
 impl Stream {
@@ -103,7 +87,7 @@ impl Stream {
                 // Somebody else was faster: it is theirs.
                 Err(Refusal::Refused(error))
                     if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
-                Err(refusal) => return Err(refusal.of("make its stream")),
+                Err(refusal) => return Err(self.no_room(refusal, "make its stream")),
                 Ok(_) => {
                     tracing::info!(stream = self.subjects.stream(), "made the stream");
                 }
@@ -122,13 +106,24 @@ impl Stream {
         };
         if config != info.config {
             let changed = self.ask::<stream::Info>("UPDATE", &config, |_| false).await;
-            changed.map_err(|refusal| refusal.of("change its stream"))?;
+            changed.map_err(|refusal| self.no_room(refusal, "change its stream"))?;
             tracing::info!(
                 stream = self.subjects.stream(),
                 "changed the stream to the options"
             );
         }
         Ok(())
+    }
+
+    /// Says which option to change if the server has not the room that the stream reserves.
+    fn no_room(&self, refusal: Refusal, operation: &'static str) -> LogError {
+        match refusal {
+            Refusal::Refused(error) if no_room(error.error_code()) => failed(operation)(format!(
+                "the server has no room to reserve {} bytes: lower NATS_BYTES_MAX, or raise max_file_store there ({error})",
+                self.wanted.max_bytes
+            )),
+            other => other.of(operation),
+        }
     }
 
     async fn info(&self) -> Result<stream::Info, LogError> {
@@ -240,7 +235,6 @@ impl Stream {
         made.map_err(failed("read"))
     }
 
-    /// Asks the server about the stream, again and again while what stands in the way may pass.
     async fn ask<T: DeserializeOwned>(
         &self,
         what: &str,
@@ -248,33 +242,7 @@ impl Stream {
         passes: impl Fn(ErrorCode) -> bool,
     ) -> Result<T, Refusal> {
         let subject = format!("STREAM.{what}.{}", self.subjects.stream());
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let answer = timeout(
-                REQUEST_MAX,
-                self.context
-                    .request::<_, _, Response<T>>(subject.clone(), payload),
-            );
-            let refusal = match answer.await {
-                Ok(Ok(Response::Ok(answer))) => return Ok(answer),
-                Ok(Ok(Response::Err { error })) => Refusal::Refused(error),
-                Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                    Refusal::Passing("JetStream does not answer there".into())
-                }
-                Ok(Err(error)) => Refusal::Passing(error.into()),
-                Err(late) => Refusal::Passing(late.into()),
-            };
-            let passes = match &refusal {
-                Refusal::Passing(_) => true,
-                Refusal::Refused(error) => {
-                    may_pass(error.error_code()) || passes(error.error_code())
-                }
-            };
-            if !passes || Instant::now() + PAUSE > deadline {
-                return Err(refusal);
-            }
-            sleep(PAUSE).await;
-        }
+        ask(&self.context, subject, payload, passes).await
     }
 
     /// Which log this is.
@@ -296,26 +264,6 @@ impl Stream {
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == Connection::Connected
     }
-}
-
-impl Refusal {
-    fn of(self, operation: &'static str) -> LogError {
-        match self {
-            Self::Passing(why) => failed(operation)(why),
-            Self::Refused(error) => failed(operation)(error),
-        }
-    }
-}
-
-/// Whether the server says so only until a cluster has sorted itself.
-fn may_pass(code: ErrorCode) -> bool {
-    [
-        ErrorCode::CLUSTER_NOT_AVAILABLE,
-        ErrorCode::CLUSTER_NOT_LEADER,
-        ErrorCode::CLUSTER_INCOMPLETE,
-        ErrorCode::RAFT_GENERAL,
-    ]
-    .contains(&code)
 }
 
 fn id_of(config: &stream::Config) -> Option<u64> {

@@ -17,6 +17,7 @@ use async_nats::{Client, StatusCode, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use skytide_core::port::log::LogError;
 
+use super::ask::no_room;
 use super::claim::headers;
 use super::failed;
 use super::packer::Packed;
@@ -175,10 +176,9 @@ impl Window {
             Ok(Response::Ok(PublishAck { sequence, .. })) => Some(Answer::Stored(sequence)),
             Ok(Response::Err { error }) => match error.error_code() {
                 ErrorCode::STREAM_WRONG_LAST_SEQUENCE => current.then_some(Answer::OutOfOrder),
-                ErrorCode::STREAM_STORE_FAILED
-                | ErrorCode::INSUFFICIENT_RESOURCES
-                | ErrorCode::STORAGE_RESOURCES_EXCEEDED
-                | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED => current.then_some(Answer::Full(error)),
+                code if code == ErrorCode::STREAM_STORE_FAILED || no_room(code) => {
+                    current.then_some(Answer::Full(error))
+                }
                 _ => refused(error.to_string()),
             },
             Err(error) => refused(error.to_string()),

@@ -3,6 +3,7 @@
 //! The moment is a size of the log on disk, drawn from a seed: nothing waits for a time.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
@@ -101,11 +102,10 @@ fn a_replay_killed_again_and_again_ends_as_one_left_alone() {
     }
 }
 
+/// Kills `up` at random moments, lets the last one see everything; answers its exit.
 #[cfg(unix)]
-#[test]
-fn up_killed_again_and_again_misses_nothing_and_counts_nothing_twice() {
+fn up_after_kills(place: &Place, options: &[&str], until: impl Fn(&Path, &str) -> bool) {
     let mut random = Random::new();
-    let place = Place::new();
     let relay = RelayServer::start(frames(&plain()));
     let up = || {
         let url = format!("--firehose-url={}", relay.url());
@@ -115,7 +115,7 @@ fn up_killed_again_and_again_misses_nothing_and_counts_nothing_twice() {
             "--firehose-start=oldest",
             "--api-address=127.0.0.1:0",
         ];
-        Running::start(place.command(&args))
+        Running::start(place.command(&[&args, options].concat()))
     };
     let data = place.path().join("data");
     let mut kills = 0;
@@ -126,7 +126,7 @@ fn up_killed_again_and_again_misses_nothing_and_counts_nothing_twice() {
     assert!(kills > 0, "it was never killed: nothing was tested");
 
     let (running, address) = up();
-    while !get(&address, "/v1/network").contains("\"frames\":13833") {
+    while !get(&address, "/v1/network").contains("\"frames\":13833") || !until(&data, &address) {
         std::thread::yield_now();
     }
     running.signal("-TERM");
@@ -134,4 +134,35 @@ fn up_killed_again_and_again_misses_nothing_and_counts_nothing_twice() {
     assert_eq!(code, Some(0), "{err}");
     succeeds(&place.run(&["export", "out"]));
     compare(&place.path().join("out"), "active_accounts_only");
+}
+
+#[cfg(unix)]
+#[test]
+fn up_killed_again_and_again_misses_nothing_and_counts_nothing_twice() {
+    up_after_kills(&Place::new(), &[], |_, _| true);
+}
+
+/// Checkpoints as often as can be, and a log that is gone behind them.
+#[cfg(unix)]
+#[test]
+fn up_killed_again_and_again_goes_on_from_checkpoints_when_its_log_is_trimmed() {
+    let place = Place::new();
+    let options = [
+        "--indexer-checkpoint-interval=1s",
+        "--indexer-checkpoint-events=1000",
+        "--store-log-segment-bytes=1MiB",
+    ];
+    let trimmed = |data: &Path| !data.join(format!("log/{:020}.log", 1)).exists();
+    up_after_kills(&place, &options, |data, _| trimmed(data));
+    // And once more, from a log without its beginning: nothing is left to count, and that is what it finds.
+    let data = place.path().join("data");
+    assert!(trimmed(&data));
+    let args = ["index", "--indexer-checkpoint-verify=true"];
+    let index = place.command(&args).stderr(Stdio::piped()).spawn();
+    let mut index = Running(index.expect("it starts"));
+    let told = BufReader::new(index.0.stderr.take().expect("piped")).lines();
+    let equal = told
+        .map(|line| line.expect("text"))
+        .any(|line| line.contains("rows computed again equal those in the store"));
+    assert!(equal, "it ended before it had compared its rows");
 }

@@ -68,7 +68,7 @@ pub struct Indexer {
         env = "INDEXER_CHECKPOINT_EVENTS"
     )]
     #[arg(value_name = "EVENTS", default_value_t = 10_000_000)]
-    #[arg(value_parser = between(0..=u64::MAX))]
+    #[arg(value_parser = between(0..=1_000_000_000_000_u64))]
     pub checkpoint_events: u64,
 
     /// Checkpoints that are kept; the log is kept from the oldest of them on.

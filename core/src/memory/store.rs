@@ -52,6 +52,11 @@ impl MemoryStore {
         self.state().rows.get(&view).cloned().unwrap_or_default()
     }
 
+    /// The committed epoch.
+    pub fn committed(&self) -> Option<Epoch> {
+        self.state().control.committed.as_ref().map(|it| it.epoch)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

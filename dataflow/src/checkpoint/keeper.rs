@@ -56,13 +56,14 @@ struct Recent {
     committed: BTreeMap<Epoch, Committed>,
     /// Which checkpoint is the newest complete one.
     complete: Epoch,
+    /// Whether what is of no use was removed.
+    tidy: bool,
 }
 
 impl Keeper {
     /// Runs until everybody who has news is gone.
     pub async fn run(self, mut news: mpsc::UnboundedReceiver<News>) {
         let mut recent = Recent::default();
-        self.tidy().await;
         let mut due = self.options.interval.map(|time| Moment::now() + time);
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -105,6 +106,7 @@ impl Keeper {
             News::Committed(committed) => {
                 if recent.unfinished.is_none() {
                     recent.committed.clear();
+                    self.tidy_once(recent).await;
                 }
                 recent.committed.insert(committed.epoch, committed);
             }
@@ -112,7 +114,7 @@ impl Keeper {
                 let taken = self.take(recent.unfinished.as_mut(), part).await;
                 self.gate.written();
                 if let Err(error) = taken {
-                    return Some(self.give_up(recent, error.as_ref()));
+                    return Some(self.give_up(recent, error.as_ref()).await);
                 }
             }
         }
@@ -128,17 +130,23 @@ impl Keeper {
                 self.gate.busy.store(false, Ordering::Release);
                 Some(Duration::MAX)
             }
-            Err(error) => Some(self.give_up(recent, error.as_ref())),
+            Err(error) => Some(self.give_up(recent, error.as_ref()).await),
         }
     }
 
-    fn give_up(&self, recent: &mut Recent, error: &(dyn std::error::Error + 'static)) -> Duration {
+    /// Gives back the room of what was written.
+    async fn give_up(
+        &self,
+        recent: &mut Recent,
+        error: &(dyn std::error::Error + Send + Sync + 'static),
+    ) -> Duration {
         self.warn(
             "a checkpoint failed: the ones before stay, it is tried again",
             error,
         );
         self.metrics.checkpoint_failures.inc();
         recent.unfinished = None;
+        self.tidy().await;
         self.gate.failed.store(true, Ordering::Release);
         RETRY_AFTER
     }
@@ -280,6 +288,13 @@ impl Keeper {
             self.retire(1, true).await?;
         }
         Ok(())
+    }
+
+    /// At the first commit it is certain that the start was right: until then nothing is removed.
+    async fn tidy_once(&self, recent: &mut Recent) {
+        if !std::mem::replace(&mut recent.tidy, true) {
+            self.tidy().await;
+        }
     }
 
     /// Removes what the start could not use, and what unfinished checkpoints left.

@@ -9,7 +9,11 @@ use tokio::sync::mpsc;
 
 use super::{Cut, Gate, News};
 use crate::batch::End;
+use crate::metrics::Metrics;
 use crate::records::SHARDS;
+
+/// Records that one cut writes, about: some milliseconds.
+const RECORDS_PER_CUT: u64 = 50_000;
 
 /// Decides, batch by batch; the source asks it.
 pub(crate) struct Planner {
@@ -17,8 +21,10 @@ pub(crate) struct Planner {
     pub news: mpsc::UnboundedSender<News>,
     /// Events after which a checkpoint is due.
     pub events_max: Option<u64>,
-    /// Shards of one cut.
-    pub shards_per_cut: u16,
+    /// Shards of one cut; `None`: by the number of live records.
+    pub shards_per_cut: Option<u16>,
+    /// Knows how many records are live.
+    pub metrics: Arc<Metrics>,
     /// Checkpoints begin behind this epoch: what the store has, and the epoch of the newest one there is.
     pub behind: Epoch,
     /// The one in progress: its epoch and the shards that are to be cut.
@@ -44,15 +50,12 @@ impl Planner {
             // A keeper that is gone takes nothing: the process ends.
             let _ = self.news.send(News::Begun(end.mark()));
         }
+        let count = self.shards();
         let (checkpoint, left) = self.active.as_mut()?;
         if !at_once && self.gate.pending.load(Ordering::Acquire) > 0 {
             return None;
         }
-        let count = if at_once {
-            SHARDS
-        } else {
-            self.shards_per_cut.max(1)
-        };
+        let count = if at_once { SHARDS } else { count };
         let shards = left.start..left.end.min(left.start + count);
         left.start = shards.end;
         let cut = Cut {
@@ -64,6 +67,15 @@ impl Planner {
             self.active = None;
         }
         Some(cut)
+    }
+
+    /// Shards of the next cut.
+    fn shards(&self) -> u16 {
+        let by_size = || {
+            let records = u64::try_from(self.metrics.live_records.get()).unwrap_or(0);
+            (u64::from(SHARDS) * RECORDS_PER_CUT / records.max(1)).min(SHARDS.into()) as u16
+        };
+        self.shards_per_cut.unwrap_or_else(by_size).clamp(1, SHARDS)
     }
 
     /// Counts the events of a batch that is sent.

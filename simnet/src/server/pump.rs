@@ -5,8 +5,9 @@
 //!                         waits for its readers                 does not, except at Pace::Max
 //! ```
 //!
-//! With [`Pace::Clock`] what is due is a function of the clock alone. So a server that is started again with the same `began`
-//! goes on where the network would be by now, with the same frames under the same numbers.
+//! With [`Pace::Clock`] what is due is a function of the clock alone. So a server that is started again with the same
+//! `began` goes on
+//! where the network would be by now, with the same frames under the same numbers.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -212,7 +212,7 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
             interval: None,
             events: Some(20 + random.below(150)),
             keep: 2,
-            shards_per_cut: *random.pick(&[8, 16, 64]),
+            shards_per_cut: *random.pick(&[None, Some(8), Some(16), Some(64)]),
             ..CheckpointOptions::default()
         },
         verify: random.chance(50),
@@ -231,13 +231,19 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
             () = plan.crashed() => Ending::Crashed,
             ended = working => match ended.expect("no panic") {
                 Ok(()) => Ending::Whole,
-                Err(why) => Ending::Failed(why.to_string()),
+                Err(why) => Ending::Failed(chain(why.as_ref())),
             }
         }
     });
     // What is still at work on a blocking thread ends with its file operation.
     runtime.shutdown_timeout(Duration::from_secs(60));
     ending
+}
+
+/// The error with its causes.
+fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |it| it.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn faulty(ports: Ports, plan: &Plan) -> Ports {

@@ -24,7 +24,7 @@ async fn rows_of_every_view_come_back_in_the_order_of_their_keys() {
         changes.sort_by(|a, b| a.key.cmp(&b.key));
         changes.dedup_by(|a, b| a.key == b.key);
         let mut mixed = changes.clone();
-        mixed.sort_by_key(|_| random.bits());
+        mixed.sort_by_cached_key(|_| random.bits());
         commit(&store, term, epoch, vec![(view, mixed)]).await;
 
         let range = Range::prefix(Order::First, &[], usize::MAX);

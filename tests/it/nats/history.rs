@@ -71,6 +71,20 @@ async fn a_stream_of_another_program_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_the_room_to_reserve_is_told_with_the_option_to_change() {
+    let Some(mut config) = own_stream() else {
+        return;
+    };
+    config.bytes_max = "4TiB".parse().unwrap();
+    let error = skytide::nats::NatsLog::connect(&config).await.unwrap_err();
+    assert!(
+        chain(&error).contains("lower NATS_BYTES_MAX"),
+        "{}",
+        chain(&error)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_cannot_be_deleted_one_by_one_and_if_they_were_it_is_told() {
     let Some(mut config) = own_stream() else {
         return;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::store::{
-    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Range, Recipe, StoreError, Term, ViewReader, ViewStore,
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ pub struct Recorder {
     commits: Mutex<Vec<Commit>>,
     /// From which epoch on its writer is to stop, and how it is told.
     end: Mutex<Option<(Epoch, CancellationToken)>>,
+    pretended: Mutex<Option<Recipe>>,
 }
 
 impl Recorder {
@@ -49,23 +50,42 @@ impl Recorder {
         stop
     }
 
+    /// The newest committed epoch.
+    pub fn newest(&self) -> Option<Epoch> {
+        self.store.committed()
+    }
+
+    /// Answers the next writer that takes over that the rows were computed in another way.
+    pub fn pretend(&self, recipe: Recipe) {
+        *self
+            .pretended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(recipe);
+    }
+
+    /// All rows that are stored now.
+    pub fn rows_of_all(&self) -> Rows {
+        ViewId::ALL
+            .iter()
+            .map(|view| (*view, self.rows_of(*view)))
+            .collect()
+    }
+
+    fn rows_of(&self, view: ViewId) -> BTreeMap<Key, Box<[u8]>> {
+        self.store
+            .rows(view)
+            .into_iter()
+            .map(|(key, stored)| (key, stored.row))
+            .collect()
+    }
+
     /// Takes the commits that were made since the last call, in order.
     pub fn take(&self) -> Vec<Commit> {
         std::mem::take(&mut *self.commits.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn record(&self, committed: Committed) {
-        let rows_of = |view: ViewId| -> BTreeMap<Key, Box<[u8]>> {
-            self.store
-                .rows(view)
-                .into_iter()
-                .map(|(key, stored)| (key, stored.row))
-                .collect()
-        };
-        let rows = ViewId::ALL
-            .iter()
-            .map(|view| (*view, rows_of(*view)))
-            .collect();
+        let rows = self.rows_of_all();
         let mut commits = self.commits.lock().unwrap_or_else(PoisonError::into_inner);
         commits.push(Commit { committed, rows });
     }
@@ -89,7 +109,15 @@ impl ViewReader for Recorder {
 #[async_trait]
 impl ViewStore for Recorder {
     async fn lead(&self) -> Result<Control, StoreError> {
-        self.store.lead().await
+        let mut control = self.store.lead().await?;
+        let mut pretended = self
+            .pretended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let (Some(committed), Some(recipe)) = (&mut control.committed, pretended.take()) {
+            committed.recipe = Some(recipe);
+        }
+        Ok(control)
     }
 
     async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {

@@ -1,0 +1,181 @@
+//! A restart of ten million live records: a checkpoint made while the stream goes on, taken in again, and the log behind
+//! it fed. `SKYTIDE_BENCH_RECORDS` sets another number of events.
+//!
+//! The log is made up as it is read and the store keeps no rows: neither is what is measured here. Checkpoints are
+//! files on this machine's disk.
+
+mod synthetic;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use prometheus_client::registry::Registry;
+use skytide::embedded::EmbeddedCheckpoints;
+use skytide_core::id::Epoch;
+use skytide_core::memory::MemoryStore;
+use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::store::{
+    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+};
+use skytide_core::view::{Change, Key, StoredRow, ViewId};
+use skytide_dataflow::{CheckpointOptions, Metrics, Options, Ports};
+use tokio::runtime::Runtime;
+use tokio_util::sync::CancellationToken;
+
+use synthetic::Synthetic;
+
+/// Events of an epoch.
+const EVENTS: u64 = 2_000;
+/// Events from the beginning of the checkpoint to the end of the log.
+const BEHIND: u64 = 200_000;
+
+/// Measures and prints.
+pub fn run() {
+    let given = std::env::var("SKYTIDE_BENCH_RECORDS").ok();
+    let events: u64 = given
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(10_900_000);
+    let folder = tempfile::tempdir().expect("a scratch folder");
+    let checkpoints = EmbeddedCheckpoints::open(folder.path()).expect("the folder opens");
+    let ports = Ports {
+        log: Arc::new(Synthetic {
+            epochs: events / EVENTS,
+            events: EVENTS,
+        }),
+        store: Arc::new(Rowless::default()),
+        checkpoints: Some(Arc::new(checkpoints)),
+    };
+    let threads = Runtime::new().expect("the runtime starts");
+    let checkpoint = CheckpointOptions {
+        interval: None,
+        events: Some(events.saturating_sub(BEHIND)),
+        ..CheckpointOptions::default()
+    };
+    let options = Options {
+        workers: std::thread::available_parallelism().map_or(1, usize::from),
+        batch_events_max: EVENTS as usize,
+        until_last: true,
+        checkpoint,
+        ..Options::default()
+    };
+    println!("\nrestart: {events} events, a checkpoint {BEHIND} events before the end");
+    tell_checkpoint(&threads, &options, &ports);
+    for verify in [false, true] {
+        let again = Options {
+            verify,
+            checkpoint: CheckpointOptions {
+                events: None,
+                ..checkpoint
+            },
+            batch_events_max: 50_000,
+            ..options.clone()
+        };
+        let (metrics, seconds) = live(&threads, &again, &ports);
+        let restored = metrics.restore_seconds.get();
+        let what = if verify { ", all rows verified" } else { "" };
+        let line = format!("taking it in{what}");
+        println!("{line:<44}{restored:>14.1} s");
+        let line = format!("  and the {} events behind it", metrics.events.get());
+        println!("{line:<44}{seconds:>14.1} s in all   (goal 10)");
+    }
+}
+
+/// Counts from the log, and tells of the checkpoint that is made meanwhile.
+fn tell_checkpoint(threads: &Runtime, options: &Options, ports: &Ports) {
+    let (metrics, seconds) = live(threads, options, ports);
+    let records = metrics.live_records.get() as f64;
+    println!("{:<44}{records:>14.0}", "live records");
+    println!("{:<44}{seconds:>14.1} s", "counting them from the log");
+    let bytes = metrics.checkpoint_bytes.get() as f64;
+    assert_eq!(metrics.checkpoints.get(), 1, "there is no checkpoint");
+    println!("{:<44}{:>14.0} MB", "checkpoint on disk", bytes / 1e6);
+    println!("{:<44}{:>14.1}", "bytes per live record", bytes / records);
+    let pause = metrics.checkpoint_pause_seconds.get() * 1e3;
+    println!("{:<44}{pause:>14.1} ms", "longest pause by one of its cuts");
+    let seconds = metrics.checkpoint_seconds.get();
+    println!(
+        "{:<44}{seconds:>14.1} s",
+        "from its first cut until it was complete"
+    );
+    let read = read_all(
+        threads,
+        ports.checkpoints.as_deref().expect("there are some"),
+    );
+    println!(
+        "{:<44}{:>14.2} s",
+        "reading and checking all sections",
+        read.as_secs_f64()
+    );
+}
+
+/// One life to the end of the log.
+fn live(threads: &Runtime, options: &Options, ports: &Ports) -> (Arc<Metrics>, f64) {
+    let metrics = Metrics::register(&mut Registry::default(), options.workers);
+    let started = Instant::now();
+    let stop = CancellationToken::new();
+    let run = skytide_dataflow::run(options.clone(), ports.clone(), metrics.clone(), stop);
+    threads
+        .block_on(run)
+        .expect("what is stored is what is counted");
+    (metrics, started.elapsed().as_secs_f64())
+}
+
+fn read_all(threads: &Runtime, checkpoints: &dyn CheckpointStore) -> Duration {
+    let started = Instant::now();
+    threads.block_on(async {
+        let newest = checkpoints
+            .list()
+            .await
+            .expect("the folder is there")
+            .remove(0);
+        for section in &newest.manifest.expect("it is readable").sections {
+            let read = checkpoints.read(newest.checkpoint, section).await;
+            read.expect("it is whole");
+        }
+    });
+    started.elapsed()
+}
+
+/// A store that keeps the control record and no row.
+#[derive(Default)]
+struct Rowless(MemoryStore);
+
+#[async_trait]
+impl ViewReader for Rowless {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.0.control().await
+    }
+
+    async fn get(&self, _view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        Ok(vec![None; keys.len()])
+    }
+
+    async fn scan(&self, _view: ViewId, _range: Range) -> Result<Vec<StoredRow>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[async_trait]
+impl ViewStore for Rowless {
+    async fn lead(&self) -> Result<Control, StoreError> {
+        self.0.lead().await
+    }
+
+    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+        self.0.begin(term, intent).await
+    }
+
+    async fn write(
+        &self,
+        _term: Term,
+        _view: ViewId,
+        _changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
+        self.0.commit(term, committed).await
+    }
+}

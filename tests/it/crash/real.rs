@@ -1,0 +1,196 @@
+//! The same crashes with the log on a real NATS and the views on a real MongoDB, which are stopped and killed meanwhile.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skytide::embedded::EmbeddedCheckpoints;
+use skytide::mongo::MongoStore;
+use skytide::nats::NatsLog;
+use skytide_core::config::{self, Span};
+use skytide_core::port::BoxError;
+use skytide_core::port::store::ViewReader;
+use skytide_dataflow::Ports;
+use skytide_tests::checkers::difference;
+use skytide_tests::faulty::Plan;
+use skytide_tests::servers::{Mongo, Nats};
+use skytide_tests::world::Random;
+
+use super::process::{self, Backend, Ending, Stretch};
+use super::{CRASHES_MAX, faults, seeds};
+
+/// A stream and a database of one's own, and a folder for the checkpoints.
+struct Real {
+    nats: config::Nats,
+    mongo: config::Mongo,
+    folder: tempfile::TempDir,
+}
+
+#[async_trait]
+impl Backend for Real {
+    async fn open(&self) -> Result<Ports, BoxError> {
+        Ok(Ports {
+            log: Arc::new(NatsLog::connect(&self.nats).await?),
+            store: Arc::new(MongoStore::connect(&self.mongo).await?),
+            checkpoints: Some(Arc::new(EmbeddedCheckpoints::open(self.folder.path())?)),
+        })
+    }
+
+    async fn reader(&self) -> Result<Arc<dyn ViewReader>, BoxError> {
+        Ok(Arc::new(MongoStore::connect(&self.mongo).await?))
+    }
+}
+
+/// What is done to the servers while a process is at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Blow {
+    NatsKilled,
+    NatsFrozen,
+    MongoStopped,
+    MongoFrozen,
+}
+
+const BLOWS: [Option<Blow>; 6] = [
+    None,
+    None,
+    Some(Blow::NatsKilled),
+    Some(Blow::NatsFrozen),
+    Some(Blow::MongoStopped),
+    Some(Blow::MongoFrozen),
+];
+
+/// Processes without faults until one must be through.
+const PROCESSES_MAX: usize = 5;
+/// How long a frozen server stays so, and how often it is looked whether its time has come. Neither decides a result.
+const FROZEN: Duration = Duration::from_millis(300);
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+struct Servers {
+    nats: Nats,
+    mongo: Mongo,
+}
+
+impl Servers {
+    fn strike(&mut self, blow: Blow) {
+        match blow {
+            Blow::NatsKilled => {
+                self.nats.kill();
+                self.nats.restart();
+            }
+            Blow::NatsFrozen => {
+                self.nats.freeze();
+                std::thread::sleep(FROZEN);
+                self.nats.thaw();
+            }
+            Blow::MongoStopped => {
+                self.mongo.stop();
+                self.mongo.restart();
+            }
+            Blow::MongoFrozen => {
+                self.mongo.freeze();
+                std::thread::sleep(FROZEN);
+                self.mongo.thaw();
+            }
+        }
+    }
+}
+
+/// Runs a process and strikes at its so-manieth commit; answers whether that came.
+fn run_struck(
+    (stretch, backend, plan): (&Stretch, &Real, &Plan),
+    (servers, blow): (&Mutex<Servers>, Option<Blow>),
+    random: &mut Random,
+) -> (Ending, bool) {
+    let nth = 1 + random.below(8) as u32;
+    let over = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        let striking = threads.spawn(|| {
+            let Some(blow) = blow else { return false };
+            while plan
+                .calls()
+                .get("store.commit")
+                .is_none_or(|calls| *calls < nth)
+            {
+                if over.load(Ordering::Relaxed) {
+                    return false;
+                }
+                std::thread::sleep(LOOK_EVERY);
+            }
+            servers.lock().expect("nobody panicked").strike(blow);
+            true
+        });
+        let ending = process::run(stretch, backend, plan, random);
+        over.store(true, Ordering::Relaxed);
+        (ending, striking.join().expect("no panic"))
+    })
+}
+
+#[test]
+fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
+    let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::start()) else {
+        return;
+    };
+    let (nats_url, mongo_uri) = (nats.url(), mongo.uri());
+    let servers = Mutex::new(Servers { nats, mongo });
+    let (mut struck, mut crashes) = (BTreeSet::new(), 0);
+    let seeds = seeds("SKYTIDE_TEST_CRASHES_REAL", 20);
+    for &seed in &seeds {
+        let mut random = Random::new(seed);
+        let stretch = Stretch::random(&mut random);
+        let expected = stretch.expected();
+        let backend = backend(seed, &nats_url, &mongo_uri);
+        for _ in 0..1 + random.below(CRASHES_MAX) {
+            let plan = Plan::new(faults(&mut random));
+            let blow = *random.pick(&BLOWS);
+            let (ending, hit) =
+                run_struck((&stretch, &backend, &plan), (&servers, blow), &mut random);
+            eprintln!(
+                "seed {seed}: {ending:?}, {blow:?} {hit}, {:?}",
+                plan.fired()
+            );
+            struck.extend(blow.filter(|_| hit));
+            crashes += usize::from(matches!(ending, Ending::Crashed));
+            if matches!(ending, Ending::Whole) {
+                break;
+            }
+        }
+        // Faults are over. A process that lost its lease on a busy machine ends, and a supervisor starts the next one.
+        let mut endings = Vec::new();
+        while !matches!(endings.last(), Some(Ending::Whole)) {
+            assert!(
+                endings.len() < PROCESSES_MAX,
+                "seed {seed}, without faults: {endings:?}"
+            );
+            let calm = Plan::new(Vec::new());
+            endings.push(process::run(&stretch, &backend, &calm, &mut random));
+        }
+        if let Some(text) = difference(&expected, &process::rows(&backend)) {
+            panic!("seed {seed}, {stretch:?}: {text}");
+        }
+    }
+    eprintln!(
+        "{} runs, {crashes} crashes, servers struck: {struck:?}",
+        seeds.len()
+    );
+    if seeds.len() >= 20 {
+        assert!(crashes >= 10, "{crashes} crashes");
+        assert!(struck.len() >= 3, "servers were only struck by {struck:?}");
+    }
+}
+
+fn backend(seed: u64, nats: &str, mongo: &str) -> Real {
+    let name = format!("crash-{}-{seed}", std::process::id());
+    let mut nats = config::Nats::at(nats).expect("an address");
+    nats.stream = name.parse().expect("a name");
+    nats.bytes_max = "100MiB".parse().expect("a size");
+    let mut mongo = config::Mongo::at(mongo).expect("an address");
+    mongo.database = name.parse().expect("a name");
+    mongo.lease_ttl = Span(Duration::from_secs(2));
+    Real {
+        nats,
+        mongo,
+        folder: tempfile::tempdir().expect("a folder"),
+    }
+}

@@ -1,0 +1,139 @@
+//! Restarts from checkpoints against the naive recount: every row of every view, after every commit.
+//!
+//! | family | what it can prove |
+//! |---|---|
+//! | `lives_that_begin...` | any epochs, cuts, workers, groupings, clean ends and kills; the log trimmed behind checkpoints |
+//! | `what_is_delivered_again...` | repeats of what lies before the cut of a shard change nothing behind it |
+//! | `a_list_that_lost...` | boards that were thinned out build themselves again |
+//! | `rows_that_no_record...` | what was counted, gone posts, hidden accounts, expiry: by examples, cut in every epoch |
+//! | `damage` | flipped bytes, wrong logs, missing beginnings: the one before is used, or the start is refused |
+//! | `recipes` | another version, policy, retention or choice of views: what differs is written anew |
+//! | `room` | a full log is trimmed, what is to be kept stays, a disk that is full harms nothing |
+//!
+//! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
+
+mod damage;
+mod disk;
+mod ground;
+mod recipes;
+mod room;
+
+use skytide_core::port::checkpoint::CheckpointStore as _;
+use skytide_core::port::log::Log as _;
+use skytide_tests::model::recount;
+use skytide_tests::world::{self, Random};
+
+use crate::recount::crowd;
+use crate::recount::harness::{Case, seeds};
+use crate::recount::logs::{between, delivered_again};
+use ground::{Lives, Tally};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lives_that_begin_from_checkpoints_equal_the_recount_at_every_epoch() {
+    let mut tally = Tally::default();
+    for seed in seeds(10_000) {
+        let case = Case::of(seed);
+        let messages = case.world();
+        let lives = Lives::new(case, 60);
+        tally += lives
+            .run(&messages, &recount(&messages, case.options))
+            .await;
+    }
+    tally.assert_not_vacuous(seeds(0).len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_delivered_again_behind_a_checkpoint_changes_nothing() {
+    let mut tally = Tally::default();
+    for seed in seeds(11_000).into_iter().take(3) {
+        let case = Case::of(seed);
+        let messages = delivered_again(&case.world(), seed);
+        let lives = Lives::new(case, 60);
+        tally += lives
+            .run(&messages, &recount(&messages, case.options))
+            .await;
+    }
+    tally.assert_not_vacuous(seeds(0).len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_lost_its_best_behind_a_checkpoint_is_filled_from_all_keys() {
+    let messages = crowd::log();
+    let case = Case::of(0);
+    let expected = recount(&messages, case.options);
+    for (workers, end) in [(1, 1), (2, 1), (2, 2)] {
+        let lives = Lives::new(case, 3);
+        let ground = &lives.ground;
+        lives
+            .checkpoint_at(&messages, (0, end), case.with(workers, 1))
+            .await;
+        assert_eq!(lives.checkpoints.list().await.unwrap().len(), 1);
+        ground.append(between(&messages, end, 3)).await;
+        let case = case.with(3 - workers, 1);
+        let metrics = case
+            .run_on(ground, case.dataflow())
+            .await
+            .expect("it goes on");
+        assert!(metrics.restore_seconds.get() > 0.0);
+        case.compare(&expected, &ground.store.take());
+    }
+}
+
+/// Every epoch of a world is once the one of a checkpoint, cut at once or over several batches; behind it another life
+/// begins from there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_of_any_epoch_holds_everything_that_no_record_tells_again() {
+    for seed in seeds(12_000).into_iter().take(3) {
+        let case = Case::of(seed);
+        let messages = case.world();
+        let expected = recount(&messages, case.options);
+        let mut random = Random::new(seed);
+        for end in 1..58_usize {
+            let lives = Lives::new(case, 60);
+            let ground = &lives.ground;
+            let before = case.with(1 + random.below(2) as usize, 60);
+            lives.checkpoint_at(&messages, (0, end), before).await;
+            let first = ground.log.bounds().await.unwrap().first.0;
+            assert_eq!(
+                first as usize,
+                between(&messages, 0, end).len(),
+                "{case:?}, {end}: not trimmed"
+            );
+            let through = 60.min(end + 2);
+            ground.append(between(&messages, end, through)).await;
+            ground.store.take();
+            let after = case.with(1 + random.below(3) as usize, 1);
+            let metrics = after.run_on(ground, after.dataflow()).await;
+            let metrics = metrics.unwrap_or_else(|error| panic!("{case:?}, {end}: {error}"));
+            assert!(
+                metrics.restore_seconds.get() > 0.0,
+                "{case:?}, {end}: not restored"
+            );
+            after.compare(&expected[..through], &ground.store.take());
+        }
+    }
+}
+
+/// Shards are cut over as many batches as it takes, so that hours and days pass between the first cut and the last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn time_may_pass_between_the_first_cut_and_the_last() {
+    let long = world::Options {
+        epochs: 160,
+        frames_max: 5,
+        ..world::Options::default()
+    };
+    let mut spread = 0;
+    for seed in seeds(13_000).into_iter().take(3) {
+        let case = Case::of(seed);
+        let messages = world::log(seed, long);
+        let expected = recount(&messages, case.options);
+        let mut lives = Lives::new(case, 160);
+        lives.shards_per_cut = Some(3);
+        let tally = lives.run(&messages, &expected).await;
+        spread += tally.spread;
+    }
+    assert!(
+        spread > 0,
+        "no checkpoint took more than one batch: nothing was tested"
+    );
+}

@@ -1,0 +1,287 @@
+//! What is damaged or does not belong is told, and never counted.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use skytide::embedded::EmbeddedCheckpoints;
+use skytide_core::event::Message;
+use skytide_core::memory::MemoryLog;
+use skytide_core::port::log::Log;
+use skytide_dataflow::{CheckpointOptions, DataflowError, Options};
+use skytide_tests::model::recount;
+use tempfile::TempDir;
+
+use crate::recount::harness::{Case, Ground};
+use crate::recount::logs::between;
+
+/// A ground with two complete checkpoints in files, and a log that begins at the older one.
+struct Damaged {
+    case: Case,
+    messages: Vec<Message>,
+    ground: Ground,
+    folder: TempDir,
+}
+
+const AGES: [usize; 2] = [20, 40];
+const END: usize = 50;
+
+impl Damaged {
+    /// How batches fall decides when a checkpoint begins: tries until they begin at these epochs.
+    async fn new() -> Self {
+        loop {
+            let made = Self::made().await;
+            if made.listed().await == [40, 20] {
+                return made;
+            }
+        }
+    }
+
+    async fn made() -> Self {
+        let case = Case::of(1).with(2, 60);
+        let messages = case.world();
+        let folder = tempfile::tempdir().expect("a folder");
+        let checkpoints = EmbeddedCheckpoints::open(folder.path()).expect("it opens");
+        let ground = Ground {
+            checkpoints: Some(Arc::new(checkpoints)),
+            ..Ground::new()
+        };
+        let mut begin = 0;
+        for end in AGES {
+            ground.append(between(&messages, begin, end)).await;
+            begin = end;
+            let mut options = case.dataflow();
+            options.checkpoint.events = Some(0);
+            options.checkpoint.shards_per_cut = Some(64);
+            case.run_on(&ground, options).await.expect("it goes on");
+        }
+        ground.append(between(&messages, begin, END)).await;
+        ground.store.take();
+        Self {
+            case,
+            messages,
+            ground,
+            folder,
+        }
+    }
+
+    async fn listed(&self) -> Vec<u64> {
+        let checkpoints = self.ground.checkpoints.as_ref().expect("there are some");
+        let listed = checkpoints.list().await.expect("it answers");
+        listed.into_iter().map(|it| it.checkpoint.0).collect()
+    }
+
+    /// A file of a checkpoint: the largest whose name ends so.
+    fn file(&self, epoch: usize, ending: &str) -> PathBuf {
+        let files = fs::read_dir(self.folder.path()).expect("a folder");
+        let files = files.map(|file| file.expect("a file").path());
+        let ours = files.filter(|path| {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            name.starts_with(&format!("{epoch:020}.")) && name.contains(ending)
+        });
+        let size = |path: &PathBuf| fs::metadata(path).map_or(0, |about| about.len());
+        ours.max_by_key(size).expect("there is such a file")
+    }
+
+    fn flip(&self, epoch: usize, ending: &str) {
+        let path = self.file(epoch, ending);
+        let mut bytes = fs::read(&path).expect("it is there");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        fs::write(&path, bytes).expect("it is written");
+    }
+
+    async fn restart(&self, change: impl FnOnce(&mut Options)) -> Result<(), DataflowError> {
+        let mut options = self.case.dataflow();
+        options.checkpoint = CheckpointOptions {
+            interval: None,
+            ..CheckpointOptions::default()
+        };
+        change(&mut options);
+        self.case.run_on(&self.ground, options).await.map(drop)
+    }
+
+    async fn goes_on(&self) {
+        self.restart(|_| ()).await.expect("it goes on");
+        let expected = recount(&self.messages, self.case.options);
+        self.case
+            .compare(&expected[..END], &self.ground.store.take());
+    }
+
+    async fn refused(&self) -> String {
+        let refused = self.restart(|_| ()).await.expect_err("a refusal");
+        assert!(
+            self.ground.store.take().is_empty(),
+            "something was committed"
+        );
+        refused.to_string()
+    }
+}
+
+const KINDS: [&str; 3] = ["shard", "sums", "manifest"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_with_a_flipped_byte_is_passed_over_for_the_one_before() {
+    for kind in KINDS {
+        let damaged = Damaged::new().await;
+        damaged.flip(40, kind);
+        damaged.goes_on().await;
+        assert_eq!(
+            damaged.listed().await,
+            [20],
+            "{kind}: the damaged one is still there"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_that_is_cut_off_or_missing_is_damage() {
+    let damaged = Damaged::new().await;
+    let path = damaged.file(40, "shard");
+    let bytes = fs::read(&path).expect("it is there");
+    fs::write(&path, &bytes[..bytes.len() - 1]).expect("it is written");
+    damaged.goes_on().await;
+
+    let damaged = Damaged::new().await;
+    fs::remove_file(damaged.file(40, "sums")).expect("it is removed");
+    damaged.goes_on().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_all_are_damaged_and_the_log_is_trimmed_the_start_is_refused() {
+    let damaged = Damaged::new().await;
+    damaged.flip(40, "shard");
+    damaged.flip(20, "manifest");
+    let told = damaged.refused().await;
+    for part in [
+        "checkpoint 40: section",
+        "checkpoint 20: its manifest",
+        "--indexer-rebuild",
+    ] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(
+        damaged.listed().await,
+        [40, 20],
+        "a refusal removes nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_may_start_over_from_what_the_log_has() {
+    let damaged = Damaged::new().await;
+    damaged.flip(40, "shard");
+    damaged.flip(20, "shard");
+    let started = damaged.restart(|options| {
+        options.rebuild = true;
+        options.checkpoint.shards_per_cut = Some(64);
+    });
+    started.await.expect("it starts over");
+    let commits = damaged.ground.store.take();
+    let last = commits.last().expect("a commit");
+    assert_eq!(last.committed.epoch.0 as usize, END);
+    let behind = between(&damaged.messages, AGES[0], END);
+    let first = behind.iter().find_map(|message| match message {
+        Message::Event(event) => Some(event.time),
+        Message::Tick(_) => None,
+    });
+    assert_eq!(
+        Some(last.committed.since),
+        first,
+        "since says from when on it counts"
+    );
+    let expected = recount(behind, damaged.case.options);
+    damaged.case.compare(&expected, &commits);
+    assert_eq!(damaged.listed().await.len(), 1, "there is a way back again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_log_is_refused() {
+    let mut damaged = Damaged::new().await;
+    damaged.ground.log = MemoryLog::new(8);
+    damaged.ground.append(&damaged.messages).await;
+    let told = damaged.refused().await;
+    assert!(told.contains("from another log"), "{told}");
+}
+
+/// The same log, but what was written behind a power cut is not what the store has seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_whose_positions_were_used_again_is_refused() {
+    let mut damaged = Damaged::new().await;
+    let change = |epoch: usize, messages: &[Message]| -> Vec<Message> {
+        let changed = messages.iter().cloned().map(|mut message| {
+            if let Message::Tick(tick) = &mut message
+                && tick.epoch.0 as usize == epoch
+            {
+                tick.frames += 1;
+            }
+            message
+        });
+        changed.collect()
+    };
+    // The tick of the store's newest commit, which is that of the newest checkpoint, too; the older one leads there.
+    damaged.ground.log = MemoryLog::new(7);
+    damaged.ground.append(&change(40, &damaged.messages)).await;
+    let told = damaged.refused().await;
+    assert!(told.contains("from another log (at epoch 40)"), "{told}");
+    assert_eq!(
+        damaged.listed().await,
+        [40, 20],
+        "a refusal removes nothing"
+    );
+
+    // Another tick, which the store has passed over: only the older checkpoint knows it.
+    damaged.ground.log = MemoryLog::new(7);
+    damaged
+        .ground
+        .append(&change(20, between(&damaged.messages, 0, END)))
+        .await;
+    damaged.flip(40, "sums");
+    damaged.goes_on().await;
+    assert!(damaged.listed().await.is_empty(), "neither could be used");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_does_not_reach_back_to_a_checkpoint_makes_it_useless() {
+    let damaged = Damaged::new().await;
+    damaged.flip(40, "sums");
+    let place = between(&damaged.messages, 0, 30).len() as u64;
+    damaged
+        .ground
+        .log
+        .trim(skytide_core::id::Seq(place))
+        .await
+        .expect("trimmed");
+    let told = damaged.refused().await;
+    assert!(
+        told.contains("checkpoint 20: it needs the log from"),
+        "{told}"
+    );
+}
+
+/// The rows were lost, the checkpoints were not: everything is written anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_store_is_filled_from_a_checkpoint() {
+    let mut damaged = Damaged::new().await;
+    damaged.ground.store = Arc::default();
+    damaged.goes_on().await;
+}
+
+/// The store went back behind the newest checkpoint: the one before is used.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_that_is_ahead_of_the_store_is_passed_over() {
+    let mut damaged = Damaged::new().await;
+    let fresh = Ground {
+        log: MemoryLog::new(7),
+        ..Ground::new()
+    };
+    fresh.append(between(&damaged.messages, 0, 30)).await;
+    let case = damaged.case;
+    case.run_on(&fresh, case.dataflow())
+        .await
+        .expect("it counts");
+    fresh.store.take();
+    damaged.ground.store = fresh.store;
+    damaged.goes_on().await;
+    assert_eq!(damaged.listed().await, [20]);
+}

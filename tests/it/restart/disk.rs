@@ -1,0 +1,189 @@
+//! A disk that fails: every operation may be the one at which it is full or the machine stops.
+//!
+//! ```text
+//! names ──▶ files: content now │ content that is durable          sync of a file, of the folder: now becomes durable
+//! ```
+//!
+//! After a power cut each file that was not synced has what was durable, or all, or a part of what was written, and
+//! each change of a name that was not synced happened or did not.
+
+use std::collections::BTreeMap;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skytide::embedded::Files;
+use skytide_tests::world::Random;
+
+/// A disk; clones are the same one.
+#[derive(Clone, Default)]
+pub struct Disk(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    names: BTreeMap<PathBuf, usize>,
+    durable_names: BTreeMap<PathBuf, usize>,
+    files: Vec<File>,
+    /// Changing operations so far.
+    operations: u64,
+    /// Which of them fails, and whether all behind it do.
+    fault: Option<(u64, Fault)>,
+    /// Faults that happened.
+    faults: u64,
+}
+
+#[derive(Clone, Default)]
+struct File {
+    now: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+/// What happens at an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It fails, those behind it do not.
+    Once,
+    /// It and everything behind it fails: the disk is full, or the machine has stopped.
+    FromHereOn,
+}
+
+impl Disk {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changing operations so far.
+    pub fn operations(&self) -> u64 {
+        self.state().operations
+    }
+
+    /// Faults that happened.
+    pub fn faults(&self) -> u64 {
+        self.state().faults
+    }
+
+    /// Lets the operation fail that comes behind so many; `None`: none from now on.
+    pub fn fail(&self, fault: Option<(u64, Fault)>) {
+        let mut state = self.state();
+        let from = state.operations;
+        state.fault = fault.map(|(behind, fault)| (from + behind, fault));
+    }
+
+    /// The power is cut and comes back.
+    pub fn cut_power(&self, random: &mut Random) {
+        let state = &mut *self.state();
+        for file in &mut state.files {
+            if file.now != file.durable {
+                let part = random.below(file.now.len() as u64 + 1) as usize;
+                file.durable = match random.below(3) {
+                    0 => file.durable.clone(),
+                    1 => file.now.clone(),
+                    _ => file.now[..part].to_vec(),
+                };
+                file.now = file.durable.clone();
+            }
+        }
+        let all: Vec<PathBuf> = {
+            let both = state.names.keys().chain(state.durable_names.keys());
+            both.cloned().collect()
+        };
+        for name in all {
+            let kept = if random.chance(50) {
+                &state.names
+            } else {
+                &state.durable_names
+            };
+            let kept = kept.get(&name).copied();
+            for names in [&mut state.names, &mut state.durable_names] {
+                match kept {
+                    Some(file) => names.insert(name.clone(), file),
+                    None => names.remove(&name),
+                };
+            }
+        }
+        state.fault = None;
+    }
+}
+
+impl State {
+    fn operation(&mut self) -> io::Result<()> {
+        let number = self.operations;
+        self.operations += 1;
+        let fails = self
+            .fault
+            .is_some_and(|(at, fault)| number == at || number > at && fault == Fault::FromHereOn);
+        if fails {
+            self.faults += 1;
+            return Err(ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    fn file(&mut self, path: &Path) -> io::Result<&mut File> {
+        let number = *self.names.get(path).ok_or(ErrorKind::NotFound)?;
+        Ok(&mut self.files[number])
+    }
+}
+
+impl Files for Disk {
+    fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+        let state = &mut *self.state();
+        let fits = state.operation();
+        let mut now = parts.concat();
+        if fits.is_err() {
+            now.truncate(now.len() / 2);
+        }
+        let number = state.files.len();
+        state.files.push(File {
+            now,
+            durable: Vec::new(),
+        });
+        state.names.insert(path.to_owned(), number);
+        fits
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        let state = &mut *self.state();
+        state.operation()?;
+        if state.names.keys().any(|name| name.parent() == Some(path))
+            || !path.to_string_lossy().contains('.')
+        {
+            state.durable_names = state.names.clone();
+            return Ok(());
+        }
+        let file = state.file(path)?;
+        file.durable = file.now.clone();
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let state = &mut *self.state();
+        state.operation()?;
+        let number = state.names.remove(from).ok_or(ErrorKind::NotFound)?;
+        state.names.insert(to.to_owned(), number);
+        Ok(())
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let state = self.state();
+        let names = state
+            .names
+            .keys()
+            .filter(|name| name.parent() == Some(folder));
+        let names = names.filter_map(|name| name.file_name());
+        Ok(names
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect())
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        Ok(self.state().file(path)?.now.clone())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let state = &mut *self.state();
+        state.operation()?;
+        state.names.remove(path);
+        Ok(())
+    }
+}

@@ -1,0 +1,219 @@
+//! Lives of the dataflow on one ground: each begins from what the one before left.
+
+use std::ops::AddAssign;
+use std::sync::Arc;
+
+use skytide_core::event::Message;
+use skytide_core::id::Epoch;
+use skytide_core::memory::MemoryCheckpoints;
+use skytide_core::port::checkpoint::{CheckpointStore, Manifest};
+use skytide_core::port::log::Log as _;
+use skytide_dataflow::{CheckpointOptions, Metrics, Options};
+use skytide_tests::checkers::Recorder;
+use skytide_tests::model::Rows;
+use skytide_tests::world::Random;
+
+use crate::recount::harness::{Case, Ground};
+use crate::recount::logs::between;
+
+/// A ground with checkpoints, and how lives on it go.
+pub struct Lives {
+    pub case: Case,
+    pub epochs: usize,
+    pub ground: Ground,
+    pub checkpoints: MemoryCheckpoints,
+    /// Shards of a cut; `None`: drawn for each life.
+    pub shards_per_cut: Option<u16>,
+}
+
+/// What happened, so that a test can say that it tested something.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Lives that began from a checkpoint.
+    pub restored: usize,
+    /// Checkpoints whose shards were cut at several epochs.
+    pub spread: usize,
+    /// Lives that were killed.
+    pub killed: usize,
+    /// Lives that found the log trimmed.
+    pub trimmed: usize,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, other: Self) {
+        self.restored += other.restored;
+        self.spread += other.spread;
+        self.killed += other.killed;
+        self.trimmed += other.trimmed;
+    }
+}
+
+impl Tally {
+    #[track_caller]
+    pub fn assert_not_vacuous(self, seeds: usize) {
+        let all = self
+            .restored
+            .min(self.spread)
+            .min(self.killed)
+            .min(self.trimmed);
+        assert!(all > 0 || seeds < 3, "something never happened: {self:?}");
+    }
+}
+
+impl Lives {
+    pub fn new(case: Case, epochs: usize) -> Self {
+        let checkpoints = MemoryCheckpoints::new();
+        let store = match case.seed % 2 {
+            0 => Recorder::default(),
+            _ => Recorder::torn(),
+        };
+        let ground = Ground {
+            store: Arc::new(store),
+            checkpoints: Some(Arc::new(checkpoints.clone())),
+            ..Ground::new()
+        };
+        Self {
+            case,
+            epochs,
+            ground,
+            checkpoints,
+            shards_per_cut: None,
+        }
+    }
+
+    /// Live after life, of random length and circumstances, until the log is at its end.
+    pub async fn run(&self, messages: &[Message], expected: &[(Epoch, Rows)]) -> Tally {
+        let mut random = Random::new(self.case.seed);
+        let mut tally = Tally::default();
+        let mut begin = 0;
+        let most = self.epochs - 1;
+        while begin < most {
+            let step = 1 + random.below(self.epochs as u64 / 4) as usize;
+            let end = most.min(begin + step);
+            self.ground.append(between(messages, begin, end)).await;
+            begin = end;
+            let first = self
+                .ground
+                .log
+                .bounds()
+                .await
+                .expect("memory answers")
+                .first;
+            tally.trimmed += usize::from(first.0 > 1);
+            let case = self.drawn(&mut random);
+            let options = self.options(case, &mut random);
+            tally.restored += usize::from(self.restores().await);
+            if random.chance(30) {
+                tally.killed += usize::from(self.killed(options, &mut random).await);
+            } else {
+                let lived = case.run_on(&self.ground, options).await;
+                lived.unwrap_or_else(|error| panic!("{case:?}, to {end}: {error}"));
+                let commits = self.ground.store.take();
+                if !commits.is_empty() {
+                    case.compare(&expected[..end], &commits);
+                }
+            }
+            let several = |it: &Manifest| it.through.first() != it.through.last();
+            tally.spread += self
+                .manifests()
+                .await
+                .iter()
+                .filter(|it| several(it))
+                .count();
+        }
+        let case = self.case.with(2, 1);
+        self.ground
+            .append(between(messages, most, self.epochs))
+            .await;
+        let end = case
+            .run_on(&self.ground, self.options(case, &mut random))
+            .await;
+        end.unwrap_or_else(|error| panic!("{case:?}, at the end: {error}"));
+        let last = self.ground.store.rows_of_all();
+        if let Some(text) = skytide_tests::checkers::difference(&expected[self.epochs - 1].1, &last)
+        {
+            panic!("{case:?}, at the end: {text}");
+        }
+        tally
+    }
+
+    /// Lets a life end with a checkpoint of an epoch, the log trimmed up to there.
+    pub async fn checkpoint_at(
+        &self,
+        messages: &[Message],
+        (begin, end): (usize, usize),
+        case: Case,
+    ) {
+        self.ground.append(between(messages, begin, end)).await;
+        let mut options = case.dataflow();
+        options.batch_epochs_max = end;
+        options.checkpoint = CheckpointOptions {
+            interval: None,
+            events: Some(0),
+            shards_per_cut: Some(64),
+            ..CheckpointOptions::default()
+        };
+        let lived = case.run_on(&self.ground, options).await;
+        lived.unwrap_or_else(|error| panic!("{case:?}, to {end}: {error}"));
+    }
+
+    pub async fn manifests(&self) -> Vec<Manifest> {
+        let listed = self.checkpoints.list().await.expect("memory answers");
+        let manifests = listed
+            .into_iter()
+            .map(|it| it.manifest.expect("it is readable"));
+        manifests.collect()
+    }
+
+    async fn restores(&self) -> bool {
+        !self.manifests().await.is_empty()
+    }
+
+    fn drawn(&self, random: &mut Random) -> Case {
+        let workers = [1, 2, 3, 4][random.below(4) as usize];
+        let epochs_max = [1, 1, 3, 8, 60][random.below(5) as usize];
+        self.case.with(workers, epochs_max)
+    }
+
+    fn options(&self, case: Case, random: &mut Random) -> Options {
+        let drawn = [4, 7, 16, 33, 64][random.below(5) as usize];
+        Options {
+            verify: random.chance(50),
+            checkpoint: CheckpointOptions {
+                interval: None,
+                events: Some(random.below(40)),
+                shards_per_cut: self.shards_per_cut.or(Some(drawn)),
+                ..CheckpointOptions::default()
+            },
+            ..case.dataflow()
+        }
+    }
+
+    /// Ends a life in the middle, wherever it is: when a random commit of it is made, all of its tasks are dropped.
+    async fn killed(&self, options: Options, random: &mut Random) -> bool {
+        let newest = self.ground.log.newest_tick().await.expect("memory answers");
+        let newest = newest.expect("a tick").1.epoch;
+        let at = Epoch(newest.0.saturating_sub(random.below(12)));
+        let stop = self.ground.store.until(at);
+        let (ports, metrics) = (self.ground.ports(), Arc::new(Metrics::default()));
+        let never = tokio_util::sync::CancellationToken::new();
+        let life = tokio::spawn(skytide_dataflow::run(options, ports, metrics, never));
+        let caught_up = async {
+            // Nothing may be left to commit: then it lives until it has seen all.
+            while !life.is_finished() && !stop.is_cancelled() {
+                if self.ground.store.newest() >= Some(newest) {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        caught_up.await;
+        life.abort();
+        let ended = life.await;
+        self.ground.store.take();
+        if let Ok(Err(error)) = ended {
+            panic!("{:?}: {error}", self.case);
+        }
+        true
+    }
+}

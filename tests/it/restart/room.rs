@@ -1,0 +1,227 @@
+//! Room: on the disk of the checkpoints, and in the log.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skytide::embedded::EmbeddedCheckpoints;
+use skytide_core::event::Message;
+use skytide_core::id::Epoch;
+use skytide_core::memory::MemoryLog;
+use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::log::Log;
+use skytide_dataflow::{CheckpointOptions, LogKeep};
+use skytide_tests::contract_checkpoint::{listed, write_all};
+use skytide_tests::model::recount;
+use skytide_tests::world::Random;
+
+use super::disk::{Disk, Fault};
+use super::ground::Lives;
+use crate::recount::harness::{Case, Ground, seeds};
+use crate::recount::logs::between;
+
+fn on(disk: &Disk) -> EmbeddedCheckpoints {
+    EmbeddedCheckpoints::on(Path::new("/checkpoints"), Box::new(disk.clone()))
+}
+
+/// A store on a disk with two complete checkpoints.
+async fn with_two() -> (Disk, EmbeddedCheckpoints) {
+    let disk = Disk::default();
+    let store = on(&disk);
+    for epoch in [1, 2] {
+        write_all(&store, Epoch(epoch))
+            .await
+            .expect("the disk works");
+    }
+    (disk, store)
+}
+
+#[tokio::test]
+async fn at_whatever_step_writing_ends_the_checkpoints_before_stay_whole() {
+    let (disk, store) = with_two().await;
+    let before = disk.operations();
+    write_all(&store, Epoch(3)).await.expect("the disk works");
+    let steps = disk.operations() - before;
+    assert!(steps > 8, "{steps} steps");
+    for seed in seeds(20_000) {
+        for step in 0..steps {
+            for fault in [Fault::Once, Fault::FromHereOn] {
+                let (disk, store) = with_two().await;
+                disk.fail(Some((step, fault)));
+                let written = write_all(&store, Epoch(3)).await;
+                assert!(written.is_err(), "{fault:?} at {step} was not told");
+                assert!(disk.faults() > 0);
+                assert_two_and_perhaps_three(&store).await;
+                if fault == Fault::FromHereOn {
+                    disk.cut_power(&mut Random::new(seed + step));
+                    assert_two_and_perhaps_three(&on(&disk)).await;
+                }
+                disk.fail(None);
+                if listed(&store).await.len() == 2 {
+                    store
+                        .keep(&[Epoch(1), Epoch(2)])
+                        .await
+                        .expect("the disk works");
+                    write_all(&store, Epoch(3))
+                        .await
+                        .expect("it is tried again");
+                }
+                assert_eq!(
+                    listed(&store).await,
+                    [3, 2, 1],
+                    "seed {seed}, {fault:?} at {step}"
+                );
+            }
+        }
+    }
+}
+
+async fn assert_two_and_perhaps_three(store: &EmbeddedCheckpoints) {
+    let found = listed(store).await;
+    assert!(found.ends_with(&[2, 1]) && found.len() < 4, "{found:?}");
+}
+
+#[tokio::test]
+async fn at_whatever_step_removing_ends_what_is_listed_is_whole() {
+    let (disk, store) = with_two().await;
+    let before = disk.operations();
+    store.keep(&[Epoch(2)]).await.expect("the disk works");
+    let steps = disk.operations() - before;
+    assert!(steps > 3, "{steps} steps");
+    for seed in seeds(21_000) {
+        for step in 0..steps {
+            let (disk, store) = with_two().await;
+            disk.fail(Some((step, Fault::FromHereOn)));
+            assert!(store.keep(&[Epoch(2)]).await.is_err());
+            assert!(listed(&store).await.contains(&2));
+            disk.cut_power(&mut Random::new(seed + step));
+            assert!(
+                listed(&on(&disk)).await.contains(&2),
+                "seed {seed}, step {step}"
+            );
+            store.keep(&[Epoch(2)]).await.expect("it is tried again");
+            assert_eq!(listed(&store).await, [2]);
+        }
+    }
+}
+
+/// Checkpoints fail again and again while the stream goes on; those that do not are good to begin from.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fails_harms_no_row_and_each_failure_is_counted() {
+    let mut restored = 0;
+    for seed in seeds(22_000) {
+        let case = Case::of(seed).with(2, 1);
+        let messages = case.world();
+        let expected = recount(&messages, case.options);
+        let disk = Disk::default();
+        let ground = Ground {
+            checkpoints: Some(Arc::new(on(&disk))),
+            ..Ground::new()
+        };
+        let mut random = Random::new(seed);
+        let (mut begin, mut failures) = (0, 0);
+        for end in [15, 30, 45, 60] {
+            ground.append(between(&messages, begin, end)).await;
+            begin = end;
+            disk.fail(Some((random.below(60), Fault::FromHereOn)));
+            let mut options = case.dataflow();
+            options.checkpoint = CheckpointOptions {
+                interval: None,
+                events: Some(0),
+                shards_per_cut: Some(32),
+                ..CheckpointOptions::default()
+            };
+            let lived = case.run_on(&ground, options).await;
+            let metrics = lived.unwrap_or_else(|error| panic!("{case:?}, to {end}: {error}"));
+            failures += metrics.checkpoint_failures.get();
+            restored += usize::from(metrics.restore_seconds.get() > 0.0);
+            case.compare(&expected[..end], &ground.store.take());
+            disk.cut_power(&mut random);
+        }
+        assert!(
+            failures > 0 && disk.faults() > 0,
+            "{case:?}: nothing failed"
+        );
+    }
+    assert!(restored > 0, "no life began from a checkpoint");
+}
+
+fn at_every_batch(log_keep: LogKeep) -> CheckpointOptions {
+    CheckpointOptions {
+        interval: None,
+        events: Some(0),
+        shards_per_cut: Some(64),
+        log_keep,
+        ..CheckpointOptions::default()
+    }
+}
+
+/// The first message that is left of a log of many checkpoints.
+async fn left_with(log_keep: LogKeep) -> (u64, Vec<Message>) {
+    let case = Case::of(3);
+    let messages = case.world();
+    let lives = Lives::new(case, 60);
+    lives.ground.append(&messages).await;
+    let case = case.with(1, 1);
+    let mut options = case.dataflow();
+    options.checkpoint = at_every_batch(log_keep);
+    case.run_on(&lives.ground, options)
+        .await
+        .expect("it goes on");
+    let bounds = lives.ground.log.bounds().await.expect("memory answers");
+    (bounds.first.0, messages)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_keeps_what_is_to_be_kept() {
+    let (nothing, messages) = left_with(LogKeep::Nothing).await;
+    assert!(nothing > 1, "nothing was trimmed");
+    assert_eq!(left_with(LogKeep::All).await.0, 1);
+    let hours = 48;
+    let (first, _) = left_with(LogKeep::Time(Duration::from_secs(hours * 3_600))).await;
+    assert!(first > 1, "a log of weeks was not trimmed");
+    let time = |message: &Message| match message {
+        Message::Event(event) => event.time.0,
+        Message::Tick(tick) => tick.time.0,
+    };
+    let kept = time(messages.last().expect("a tick")) - time(&messages[first as usize - 1]);
+    assert!(kept >= hours * 3_600_000, "only {kept} ms are left");
+}
+
+/// A log that is full before anybody reads it: ingest waits, the dataflow makes room, nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_log_is_trimmed_behind_a_checkpoint_that_is_made_at_once() {
+    let case = Case::of(5).with(2, 8);
+    let messages = case.world();
+    let expected = recount(&messages, case.options);
+    let ground = Ground {
+        log: MemoryLog::with_bytes_max(7, 20_000),
+        ..Lives::new(case, 60).ground
+    };
+    let log = ground.log.clone();
+    let ingest = tokio::spawn(async move {
+        let mut writer = log.writer().await.expect("nobody else writes");
+        for epoch in messages.split_inclusive(|it| matches!(it, Message::Tick(_))) {
+            writer.append(epoch.to_vec()).await.expect("it waits");
+            writer.flush().await.expect("memory keeps it");
+        }
+    });
+    let mut options = case.dataflow();
+    options.checkpoint = CheckpointOptions {
+        interval: Some(Duration::from_secs(86_400)),
+        events: None,
+        ..CheckpointOptions::default()
+    };
+    options.until_last = true;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let metrics = Arc::new(skytide_dataflow::Metrics::default());
+    let counted = skytide_dataflow::run(options, ground.ports(), metrics.clone(), stop);
+    counted.await.expect("it goes on");
+    ingest.await.expect("everything was written");
+    case.compare(&expected, &ground.store.take());
+    let bounds = ground.log.bounds().await.expect("memory answers");
+    assert!(
+        bounds.first.0 > 1 && metrics.checkpoints.get() > 0,
+        "{bounds:?}"
+    );
+}
