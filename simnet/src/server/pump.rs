@@ -9,6 +9,7 @@
 //! `began` goes on
 //! where the network would be by now, with the same frames under the same numbers.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -20,10 +21,12 @@ use tokio_util::sync::CancellationToken;
 use super::feed::Outgoing;
 use super::message::renumbered;
 use super::net::Net;
-use crate::faults::{Fault, Lane};
+use crate::faults::Lane;
 
 /// Frames that are made before others may ask the network for something.
 const CHUNK_FRAMES: usize = 16;
+/// Frames that are skipped together.
+const SKIP_FRAMES: u64 = 256;
 /// The longest sleep: a clock that is set by hand may be ahead at any time.
 const SLEEP_MAX: Duration = Duration::from_millis(5);
 
@@ -74,7 +77,7 @@ pub(super) struct Pump {
     newest: u64,
     /// By how much numbers are lower than the network's.
     shift: u64,
-    prepared: std::collections::VecDeque<Outgoing>,
+    prepared: VecDeque<Outgoing>,
     /// Events that left since history was over, and when that was.
     live: Option<(Timestamp, u64)>,
     holding: bool,
@@ -101,7 +104,7 @@ impl Pump {
             lane,
             newest: 0,
             shift: 0,
-            prepared: std::collections::VecDeque::new(),
+            prepared: VecDeque::new(),
             live: None,
             holding: true,
             history_until: Timestamp::default(),
@@ -137,16 +140,14 @@ impl Pump {
         while let Some(oldest) = oldest
             && !self.stop.is_cancelled()
         {
-            let more = self.net.feed(|feed| {
+            let reached = self.net.feed(|feed| {
                 let is_old = feed.next_time().is_some_and(|time| time < oldest);
                 let next = feed.next_seq().filter(|_| is_old)?;
                 feed.skip_to(next + SKIP_FRAMES);
                 Some(next + SKIP_FRAMES)
             });
-            match more {
-                Some(seq) => skipped = seq,
-                None => break,
-            }
+            let Some(seq) = reached else { break };
+            skipped = seq;
         }
         if skipped > 0 {
             self.net.window.skipped(skipped);
@@ -214,7 +215,7 @@ impl Pump {
         (wait_seconds > 0.0).then(|| Duration::try_from_secs_f64(wait_seconds).unwrap_or(SLEEP_MAX))
     }
 
-    /// From now on nobody is waited for.
+    /// Waits for nobody any more.
     fn release(&mut self) {
         if std::mem::take(&mut self.holding) {
             self.net.window.caught_up();
@@ -267,7 +268,10 @@ impl Pump {
         let is_new = frame.seq > self.newest;
         self.newest = self.newest.max(frame.seq);
         while is_new && let Some(fault) = self.lane.take() {
-            self.begin_anew(fault, frame.seq);
+            // Numbers begin anew at 1 with this frame.
+            self.shift = frame.seq.saturating_sub(1);
+            self.net.window.begin_anew();
+            self.net.faults.count(fault);
         }
         let seq = frame.seq.saturating_sub(self.shift).max(1);
         let bytes = match self.shift {
@@ -283,17 +287,7 @@ impl Pump {
         self.net.window.push(seq, bytes);
         self.lane.sent();
     }
-
-    /// The stream's numbers begin anew at 1 with the frame of this number.
-    fn begin_anew(&mut self, fault: Fault, seq: u64) {
-        self.shift = seq.saturating_sub(1);
-        self.net.window.begin_anew();
-        self.net.faults.count(fault);
-    }
 }
-
-/// Frames that are skipped together.
-const SKIP_FRAMES: u64 = 256;
 
 fn after(time: Timestamp, more: Duration) -> Timestamp {
     Timestamp(
