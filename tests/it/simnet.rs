@@ -3,6 +3,7 @@
 mod decoded;
 mod habits;
 mod network;
+mod served;
 mod truth;
 mod vectors;
 
