@@ -245,6 +245,10 @@ impl Run {
             epochs: start.epochs,
             through: through.unwrap_or_default(),
             workers,
+            begun: self
+                .control
+                .intent
+                .map(|intent| (committed.unwrap_or_default(), intent)),
             ends: [committed, self.control.intent, cut]
                 .into_iter()
                 .flatten()

@@ -31,6 +31,8 @@ pub struct Source {
     pub through: Vec<Epoch>,
     /// One queue a worker.
     pub workers: Vec<mpsc::Sender<Fed>>,
+    /// A commit that was begun and not completed: what is committed before it, and its end.
+    pub begun: Option<(Epoch, Epoch)>,
     /// Epochs at which a batch must end: those that the store names, and the last cut of the checkpoint.
     pub ends: Vec<Epoch>,
     /// Decides when checkpoints are cut, if they are.
@@ -83,7 +85,7 @@ impl Source {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                free = is_free(&self.workers[0]), if end.is_some() => {
+                free = is_free(&self.workers[0]), if end.is_some() && !self.unfinished(&batch) => {
                     if !free {
                         return Ok(());
                     }
@@ -127,13 +129,22 @@ impl Source {
         Ok(whole)
     }
 
+    /// Whether the batch ends inside a commit that was begun before: it must grow up to that one's end.
+    fn unfinished(&self, batch: &Batch) -> bool {
+        batch.end().is_some_and(|end| {
+            let (committed, intent) = self.begun.unwrap_or_default();
+            committed < end.epoch && end.epoch < intent
+        })
+    }
+
     /// Whether the batch must not grow.
     fn full(&self, batch: &Batch) -> bool {
-        batch.end().is_some_and(|end| {
-            end.events >= self.batch_events_max
-                || end.epochs >= self.batch_epochs_max
-                || self.ends.contains(&end.epoch)
-        })
+        !self.unfinished(batch)
+            && batch.end().is_some_and(|end| {
+                end.events >= self.batch_events_max
+                    || end.epochs >= self.batch_epochs_max
+                    || self.ends.contains(&end.epoch)
+            })
     }
 
     /// Hands each worker its part; false if they are gone.

@@ -23,8 +23,10 @@ pub(crate) mod logs;
 use std::collections::BTreeMap;
 
 use skytide_core::event::Message;
+use skytide_core::id::Epoch;
+use skytide_core::port::store::ViewStore;
 use skytide_core::view::{CounterRow, ListRow, ViewId, decode_row};
-use skytide_tests::checkers::{difference, left_of_facts};
+use skytide_tests::checkers::{Recorder, difference, left_of_facts};
 use skytide_tests::model::{Model, Options, Policy, Rows, recount};
 use skytide_tests::world::{self, World};
 
@@ -262,4 +264,27 @@ fn longest_list(rows: &Rows) -> usize {
         .flat_map(BTreeMap::values);
     let lengths = lists.map(|row| decode_row(row).map_or(0, |list: ListRow| list.entries.len()));
     lengths.max().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn the_first_commit_after_a_crash_ends_at_the_intent_however_small_batches_are() {
+    let case = Case::of(1).with(1, 1);
+    let store = std::sync::Arc::new(Recorder::torn());
+    let ground = Ground {
+        store,
+        ..Ground::new()
+    };
+    ground.append(&case.world()).await;
+    let term = ground.store.lead().await.expect("memory answers").term;
+    let begun = ground.store.begin(term, Epoch(4)).await;
+    begun.expect("a first commit");
+    let ended = case.run_on(&ground, case.dataflow()).await;
+    ended.expect("it goes on");
+    let commits = ground.store.take();
+    let epochs: Vec<_> = commits
+        .iter()
+        .map(|it| it.committed.epoch)
+        .take(2)
+        .collect();
+    assert_eq!(epochs, [4, 5].map(Epoch));
 }
