@@ -274,7 +274,12 @@ impl Run {
         while let Some(done) = assembling.join_next().await {
             match done {
                 Ok(decode) => summary.decode += decode,
-                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+                Err(failed) => {
+                    // Cancelled: the runtime ends, and this with it.
+                    if let Ok(panic) = failed.try_into_panic() {
+                        std::panic::resume_unwind(panic);
+                    }
+                }
             }
         }
         Ok(ending)
