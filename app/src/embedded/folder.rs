@@ -24,7 +24,15 @@ pub enum Part {
 
 /// The right to use a part. Ends when it is dropped, or with the process.
 #[derive(Debug)]
-pub struct Hold(#[expect(dead_code, reason = "its lock is what counts")] File);
+pub struct Hold(File);
+
+impl Drop for Hold {
+    /// Releases it even if a process that is just being started still has a copy of the file.
+    fn drop(&mut self) {
+        // What cannot be released ends with the process.
+        let _ = self.0.unlock();
+    }
+}
 
 /// Why a data folder is not used.
 #[derive(Debug, thiserror::Error)]

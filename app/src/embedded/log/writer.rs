@@ -42,10 +42,21 @@ pub fn take_over(
     })
 }
 
-fn lock(folder: &Path) -> Result<File, LogError> {
+/// The lock; released when it is dropped, even if a process that is just being started still has a copy of the file.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A lock that cannot be released ends with the process.
+        let _ = self.0.unlock();
+    }
+}
+
+fn lock(folder: &Path) -> Result<Lock, LogError> {
     let lock = File::create(folder.join(LOCK)).map_err(failed("make its lock file"))?;
     match lock.try_lock() {
-        Ok(()) => Ok(lock),
+        Ok(()) => Ok(Lock(lock)),
         Err(TryLockError::WouldBlock) => Err(LogError::Held),
         Err(TryLockError::Error(error)) => Err(failed("lock")(error)),
     }
@@ -66,7 +77,7 @@ pub struct Inner {
     /// Bytes of the segments in front of this one, as far as we know.
     others_bytes: u64,
     buffer: Vec<u8>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Inner {
