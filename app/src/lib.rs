@@ -29,3 +29,17 @@ pub mod shutdown;
 pub mod snapshots;
 pub mod telemetry;
 pub mod terminal;
+
+use std::process::ExitCode;
+
+/// What the binary does: reads arguments and environment, does it, and prints why it could not.
+pub fn main() -> ExitCode {
+    let outcome = cli::read().and_then(|invocation| {
+        telemetry::start(&invocation)?;
+        commands::run(invocation)
+    });
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => failure::report(&failure),
+    }
+}

@@ -1,14 +1,22 @@
 //! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- NAME`, as `decode`, `mongo`.
 
+mod days;
 mod decode;
+mod latency;
 mod mongo;
 mod nats;
 mod pipeline;
 mod restart;
 mod simnet;
 mod stores;
+mod whole;
 
-fn main() {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if whole::is_child() {
+        return skytide::main();
+    }
     let wanted: Vec<String> = std::env::args()
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))
@@ -21,9 +29,13 @@ fn main() {
         ("restart", restart::run),
         ("simnet", simnet::run),
         ("stores", stores::run),
+        ("latency", latency::embedded),
+        ("servers", latency::on_servers),
+        ("days", days::run),
     ] {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             run();
         }
     }
+    ExitCode::SUCCESS
 }

@@ -28,7 +28,7 @@ use synthetic::Synthetic;
 /// Events of an epoch.
 const EVENTS: u64 = 2_000;
 /// Events from the beginning of the checkpoint to the end of the log.
-const BEHIND: u64 = 200_000;
+const BEHIND: u64 = 400_000;
 
 /// Measures and prints.
 pub fn run() {

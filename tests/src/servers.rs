@@ -17,6 +17,7 @@ mod process;
 pub use link::Link;
 pub use mongo::{Mongo, ReplicaSet};
 pub use nats::{Cluster, Nats};
+pub use process::free_port;
 
 use std::path::PathBuf;
 

@@ -61,6 +61,11 @@ impl Mongo {
         self.0.port()
     }
 
+    /// The number of its process; `None` while it does not run.
+    pub fn process(&self) -> Option<u32> {
+        self.0.id()
+    }
+
     /// Asks it to end, and waits.
     pub fn stop(&mut self) {
         self.0.stop();

@@ -67,6 +67,11 @@ impl Process {
         self.folder.path()
     }
 
+    /// The number of its process; `None` while it does not run.
+    pub fn id(&self) -> Option<u32> {
+        self.running.as_ref().map(|it| it.server.id())
+    }
+
     /// Asks it to end, and waits.
     pub fn stop(&mut self) {
         if let Some(mut running) = self.running.take() {

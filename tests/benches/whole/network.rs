@@ -1,0 +1,244 @@
+//! Frames made beforehand, sent in an open loop, some of them marked.
+//!
+//! ```text
+//! make ─▶ history, as fast as it is read ─▶ Gate, closed until the benchmark opens it ─▶ live, at an even rate
+//!                                                          notes when each marked frame leaves
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use skytide_core::event::Action;
+use skytide_core::event::Body;
+use skytide_core::id::Did;
+use skytide_core::port::clock::Clock;
+use skytide_core::time::Timestamp;
+use skytide_simnet::server::{Feed, Outgoing, Person, Prepared};
+use skytide_simnet::{Content, Frame, Network, Options};
+use skytide_tests::world::Random;
+
+/// A frame whose post is looked for.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    /// Its number.
+    pub seq: u64,
+    /// Of its post.
+    pub uri: String,
+}
+
+/// Frames made beforehand.
+pub struct Made {
+    frames: Vec<Outgoing>,
+    first_live: u64,
+    /// Network time that is history.
+    pub backlog: Duration,
+    /// The last post of the history.
+    pub settled: Option<Mark>,
+    /// Posts of the live part, at random distances of 30 ms in the mean.
+    pub marks: Vec<Mark>,
+    /// Events of the live part.
+    pub live_events: u64,
+    /// Events of the history.
+    pub history_events: u64,
+}
+
+/// Makes a network's first frames: so many events of history, then so many seconds at so many events a second.
+pub fn make(history: u64, rate: f64, seconds: f64) -> Made {
+    let clock = skytide::clock::SystemClock;
+    let start = Timestamp(clock.now().0 - 3_600_000);
+    let mut network = Network::new(Options {
+        seed: 7,
+        accounts: 20_000,
+        rate: rate.max(1.0),
+        start,
+        ..Options::default()
+    });
+    let mut made = Made {
+        frames: Vec::new(),
+        first_live: u64::MAX,
+        backlog: Duration::ZERO,
+        settled: None,
+        marks: Vec::new(),
+        live_events: 0,
+        history_events: 0,
+    };
+    let mut until = start;
+    while made.history_events < history {
+        let frame = network.next_frame().expect("it has no end");
+        made.history_events += frame.events.len() as u64;
+        made.settled = mark(&frame).or(made.settled);
+        until = frame.time;
+        made.frames.push(frame.into());
+    }
+    // A frame of the same moment would be history, too.
+    while network.peek_time() <= Some(until) && history > 0 {
+        let frame = network.next_frame().expect("it has no end");
+        made.history_events += frame.events.len() as u64;
+        made.frames.push(frame.into());
+    }
+    if history > 0 {
+        made.backlog = Duration::from_millis(until.0 - start.0);
+    }
+    made.first_live = network.peek_seq().expect("it has no end");
+    let mut random = Random::new(7);
+    let mut due = 0.0;
+    while (made.live_events as f64) < rate * seconds {
+        let frame = network.next_frame().expect("it has no end");
+        if made.live_events as f64 / rate >= due
+            && let Some(mark) = mark(&frame)
+        {
+            made.marks.push(mark);
+            // Exponential distances: independent of the ticks.
+            let chance = (random.below(1 << 30) + 1) as f64 / (1u64 << 30) as f64;
+            due = made.live_events as f64 / rate - 0.03 * chance.ln();
+        }
+        made.live_events += frame.events.len().max(1) as u64;
+        made.frames.push(frame.into());
+    }
+    made
+}
+
+/// The post of a frame that has nothing else.
+fn mark(frame: &Frame) -> Option<Mark> {
+    let ([event], [Content::Post(_)]) = (&frame.events[..], &frame.contents[..]) else {
+        return None;
+    };
+    let Body::Op(op) = &event.body else {
+        return None;
+    };
+    (op.action == Action::Create).then(|| Mark {
+        seq: frame.seq,
+        uri: format!("at://{}/{}/{}", event.did, op.collection, op.rkey),
+    })
+}
+
+/// When a marked frame left.
+#[derive(Clone, Copy, Debug)]
+pub struct Sent {
+    /// When it should have.
+    pub due: Instant,
+    /// When it did.
+    pub left: Instant,
+}
+
+#[derive(Default)]
+struct Shared {
+    open: bool,
+    sent: Vec<Sent>,
+}
+
+/// The frames on their way: history first, the live ones when the gate is opened.
+pub struct Gate {
+    frames: Prepared,
+    first_live: u64,
+    /// Numbers of the marked frames that have not left.
+    marked: VecDeque<u64>,
+    rate: f64,
+    begun: Instant,
+    live_events: u64,
+    handle: Handle,
+}
+
+/// Opens a gate, and knows what went through it.
+#[derive(Clone, Default)]
+pub struct Handle(Arc<(Mutex<Shared>, Condvar)>);
+
+impl Gate {
+    /// Takes the frames out of what was made.
+    pub fn of(made: &mut Made, rate: f64) -> (Self, Handle) {
+        let handle = Handle::default();
+        let gate = Self {
+            frames: Prepared::new(std::mem::take(&mut made.frames)),
+            first_live: made.first_live,
+            marked: made.marks.iter().map(|mark| mark.seq).collect(),
+            rate,
+            begun: Instant::now(),
+            live_events: 0,
+            handle: handle.clone(),
+        };
+        (gate, handle)
+    }
+
+    fn is_closed(&self) -> bool {
+        let is_live = self.frames.next_seq() == Some(self.first_live);
+        is_live && !self.handle.lock().open
+    }
+}
+
+impl Handle {
+    /// Lets the live frames go.
+    pub fn open(&self) {
+        self.lock().open = true;
+        self.0.1.notify_all();
+    }
+
+    /// The marked frames that left, in their order.
+    pub fn sent(&self, place: usize) -> Option<Sent> {
+        self.lock().sent.get(place).copied()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait(&self) {
+        let waited = self.0.1.wait_while(self.lock(), |shared| !shared.open);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+impl Feed for Gate {
+    /// Here the pump waits for the gate: before it starts the clock of the live rate.
+    fn next_time(&self) -> Option<Timestamp> {
+        if self.is_closed() {
+            self.handle.wait();
+        }
+        self.frames.next_time()
+    }
+
+    fn next_frame(&mut self) -> Option<Outgoing> {
+        let frame = self.frames.next_frame()?;
+        if frame.seq < self.first_live {
+            return Some(frame);
+        }
+        let left = Instant::now();
+        if frame.seq == self.first_live {
+            self.begun = left;
+        }
+        if self.marked.pop_front_if(|seq| *seq == frame.seq).is_some() {
+            let due = self.begun + Duration::from_secs_f64(self.live_events as f64 / self.rate);
+            self.handle.lock().sent.push(Sent { due, left });
+        }
+        self.live_events += u64::from(frame.events.max(1));
+        Some(frame)
+    }
+
+    fn skip_to(&mut self, seq: u64) {
+        self.frames.skip_to(seq);
+    }
+
+    fn next_seq(&self) -> Option<u64> {
+        self.frames.next_seq()
+    }
+
+    fn person(&mut self, _: &Did) -> Option<Person> {
+        None
+    }
+
+    fn did_of_handle(&self, _: &str) -> Option<Did> {
+        None
+    }
+
+    fn dids_behind(&self, _: Option<&Did>, _: usize) -> Vec<Did> {
+        Vec::new()
+    }
+
+    fn repo_car(&mut self, _: &Did) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn latest_commit(&mut self, _: &Did) -> Option<(String, String)> {
+        None
+    }
+}
