@@ -77,7 +77,7 @@ pub struct Firehose {
         long = "firehose-tick-interval-ms",
         env = "FIREHOSE_TICK_INTERVAL_MS"
     )]
-    #[arg(value_name = "MS", default_value_t = 100, value_parser = between(10..=60_000_u64))]
+    #[arg(value_name = "MS", default_value_t = 50, value_parser = between(10..=60_000_u64))]
     pub tick_interval_ms: u64,
 
     /// Events in one epoch, at most (a frame is never split): how a backlog or a recording is cut.

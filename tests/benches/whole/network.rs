@@ -5,12 +5,11 @@
 //!                                                          notes when each marked frame leaves
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use skytide_core::event::Action;
-use skytide_core::event::Body;
+use skytide_core::event::{Action, Body, Op};
 use skytide_core::id::Did;
 use skytide_core::port::clock::Clock;
 use skytide_core::time::Timestamp;
@@ -18,11 +17,16 @@ use skytide_simnet::server::{Feed, Outgoing, Person, Prepared};
 use skytide_simnet::{Content, Frame, Network, Options};
 use skytide_tests::world::Random;
 
+/// Posts of the history's end that may not have left while the gate is closed, many more than a chunk of frames has.
+const SENT_LATE: usize = 50;
+
 /// A frame whose post is looked for.
 #[derive(Clone, Debug)]
 pub struct Mark {
     /// Its number.
     pub seq: u64,
+    /// The author.
+    pub did: Did,
     /// Of its post.
     pub uri: String,
 }
@@ -33,7 +37,7 @@ pub struct Made {
     first_live: u64,
     /// Network time that is history.
     pub backlog: Duration,
-    /// The last post of the history.
+    /// A post of the history's end.
     pub settled: Option<Mark>,
     /// Posts of the live part, at random distances of 30 ms in the mean.
     pub marks: Vec<Mark>,
@@ -63,11 +67,12 @@ pub fn make(history: u64, rate: f64, seconds: f64) -> Made {
         live_events: 0,
         history_events: 0,
     };
-    let mut until = start;
+    let (mut until, mut posts, mut undone) = (start, Vec::new(), Undone::default());
     while made.history_events < history {
         let frame = network.next_frame().expect("it has no end");
         made.history_events += frame.events.len() as u64;
-        made.settled = mark(&frame).or(made.settled);
+        posts.extend(mark(&frame));
+        undone.add(&frame);
         until = frame.time;
         made.frames.push(frame.into());
     }
@@ -75,6 +80,7 @@ pub fn make(history: u64, rate: f64, seconds: f64) -> Made {
     while network.peek_time() <= Some(until) && history > 0 {
         let frame = network.next_frame().expect("it has no end");
         made.history_events += frame.events.len() as u64;
+        undone.add(&frame);
         made.frames.push(frame.into());
     }
     if history > 0 {
@@ -93,10 +99,46 @@ pub fn make(history: u64, rate: f64, seconds: f64) -> Made {
             let chance = (random.below(1 << 30) + 1) as f64 / (1u64 << 30) as f64;
             due = made.live_events as f64 / rate - 0.03 * chance.ln();
         }
+        undone.add(&frame);
         made.live_events += frame.events.len().max(1) as u64;
         made.frames.push(frame.into());
     }
+    // The pump asks for the next frame, and waits at the gate, before it sends those that it has.
+    let mut early = posts.into_iter().rev().skip(SENT_LATE);
+    made.settled = early.find(|mark| undone.leaves(mark));
+    made.marks.retain(|mark| undone.leaves(mark));
     made
+}
+
+/// What takes posts away again: they are not waited for.
+#[derive(Default)]
+struct Undone {
+    deleted: BTreeSet<String>,
+    accounts: BTreeSet<Did>,
+}
+
+impl Undone {
+    fn add(&mut self, frame: &Frame) {
+        for event in &frame.events {
+            match &event.body {
+                Body::Op(op) if op.action == Action::Delete => {
+                    self.deleted.insert(address(&event.did, op));
+                }
+                Body::Account { .. } => {
+                    self.accounts.insert(event.did.clone());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn leaves(&self, mark: &Mark) -> bool {
+        !self.deleted.contains(&mark.uri) && !self.accounts.contains(&mark.did)
+    }
+}
+
+fn address(did: &Did, op: &Op) -> String {
+    format!("at://{did}/{}/{}", op.collection, op.rkey)
 }
 
 /// The post of a frame that has nothing else.
@@ -109,7 +151,8 @@ fn mark(frame: &Frame) -> Option<Mark> {
     };
     (op.action == Action::Create).then(|| Mark {
         seq: frame.seq,
-        uri: format!("at://{}/{}/{}", event.did, op.collection, op.rkey),
+        did: event.did.clone(),
+        uri: address(&event.did, op),
     })
 }
 
