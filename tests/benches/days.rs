@@ -160,7 +160,7 @@ fn megabytes(folder: &Path) -> f64 {
         Ok(meta) => meta.len() as f64 / 1e6,
         Err(_) => 0.0,
     });
-    sizes.sum()
+    sizes.fold(0.0, |sum, size| sum + size)
 }
 
 fn keep(folder: &Path, samples: &[Sample]) {

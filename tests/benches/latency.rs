@@ -234,7 +234,7 @@ fn tell(rate: f64, seen: &Seen, servers: &[(&str, u32)]) {
 
 /// As fast as the whole follows: a closed loop, with frames made beforehand.
 fn saturate(variables: &[(&str, String)], servers: &[(&str, u32)]) {
-    let mut made = make(SATURATING, 1.0, 0.0);
+    let mut made = make(SATURATING, 2_000.0, 0.0);
     let (gate, _handle) = Gate::of(&mut made, 1.0);
     let relay_threads = runtime("relay");
     let server = serve(&relay_threads, gate, 1.0, made.backlog);
