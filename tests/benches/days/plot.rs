@@ -48,7 +48,8 @@ fn chart(
         .x_label_area_size(30)
         .y_label_area_size(60)
         .build_cartesian_2d(0.0..days, 0.0..top)?;
-    chart.configure_mesh().x_desc("simulated days").draw()?;
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc("simulated days").max_light_lines(0).draw()?;
     for &(name, colour, of) in lines {
         let points = samples.iter().map(|s| (s.days, of(s)));
         chart
@@ -58,6 +59,7 @@ fn chart(
     }
     chart
         .configure_series_labels()
+        .position(SeriesLabelPosition::LowerRight)
         .background_style(WHITE)
         .draw()?;
     Ok(())
