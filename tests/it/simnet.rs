@@ -4,6 +4,7 @@ mod decoded;
 mod habits;
 mod network;
 mod served;
+mod trouble;
 mod truth;
 mod vectors;
 
