@@ -2,6 +2,7 @@
 
 mod decoded;
 mod habits;
+mod hours;
 mod network;
 mod served;
 mod trouble;
