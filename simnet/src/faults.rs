@@ -2,17 +2,20 @@
 //!
 //! ```text
 //! plan:  connection 2, behind 500 frames: reset ─┐
-//! rates: garbage behind 100 of a million frames ─┼─▶ lane of a connection ─▶ what is due now ─▶ done, counted
-//! seed ──────────────────────────────────────────┘
+//! rates: garbage behind 100 of a million frames ─┼─▶ lane of a connection ─┐
+//! seed ──────────────────────────────────────────┘                         ├─▶ what is due now ─▶ done, counted
+//! plan:  behind 9,000 frames of the stream: drop ─▶ whoever comes there ───┘
 //! ```
 //!
-//! A lane is a function of seed, plan and the connection's number alone. What is wrong with frames themselves is the
+//! A lane is a function of seed, plan and the connection's number alone. What is planned by the stream's frames happens once,
+//! whatever number the connection has that comes there first. What is wrong with frames themselves is the
 //! network's business; here are the stream's rows of what can happen between two machines.
 //!
 //! A fault happens before a frame that brings a new number: a consumer that comes back names the number before, and has
 //! had all that
 //! came without one. So nothing is lost or told twice; only [`Fault::Reset`] loses what is on its way, as it does in life.
 
+mod anywhere;
 mod lane;
 
 use std::collections::BTreeMap;
@@ -20,6 +23,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anywhere::Anywhere;
 pub(crate) use lane::Lane;
 
 /// Something that goes wrong with a connection or, [`Fault::SeqReset`], with the whole stream.
@@ -126,7 +130,8 @@ pub enum FaultError {
     /// It has another form.
     #[error(
         "{0:?} is neither KIND=RATE (per million frames; of refusals, per million connections) \
-         nor KIND@CONNECTION:FRAMES (behind so many frames of that connection, the first is 1)"
+         nor KIND@CONNECTION:FRAMES (behind so many frames of that connection, the first is 1) \
+         nor KIND@*:FRAMES (behind so many frames of the stream)"
     )]
     Form(String),
     /// More than all of them.
@@ -150,10 +155,11 @@ impl FromStr for Fault {
 /// One thing that will happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Step {
-    /// On which connection; the first is 1, refused ones count. Does not matter to [`Fault::SeqReset`].
+    /// On which connection; the first is 1, refused ones count. 0: whichever comes there. Does not matter to
+    /// [`Fault::SeqReset`].
     pub connection: u64,
-    /// Behind so many frames of that connection (of the stream: [`Fault::SeqReset`]), before the next one that brings a
-    /// new number; 0: at once.
+    /// Behind so many frames of that connection, before the next one that brings a new number; 0: at once. With connection
+    /// 0, and for [`Fault::SeqReset`]: behind so many frames that left the network.
     pub frames: u64,
     /// What.
     pub fault: Fault,
@@ -184,6 +190,13 @@ impl Plan {
         self
     }
 
+    /// Adds a step behind so many frames of the stream, on whichever connection comes there first; a refusal meets the
+    /// first one that is asked for when somebody has come there.
+    #[must_use]
+    pub fn anywhere(self, frames: u64, fault: Fault) -> Self {
+        self.then(0, frames, fault)
+    }
+
     /// Adds a rate, per million.
     #[must_use]
     pub fn rate(mut self, fault: Fault, per_million: u32) -> Self {
@@ -191,7 +204,7 @@ impl Plan {
         self
     }
 
-    /// Adds what a text says: `reset=20,http_429=100000,text@2:500`.
+    /// Adds what a text says: `reset=20,http_429=100000,text@2:500,drop@*:9000`.
     ///
     /// # Errors
     /// It has another form, or names no fault.
@@ -208,7 +221,11 @@ impl Plan {
                 let (name, place) = part.split_once('@').ok_or_else(form)?;
                 let (connection, frames) = place.split_once(':').ok_or_else(form)?;
                 let number = |text: &str| text.parse::<u64>().map_err(|_| form());
-                self = self.then(number(connection)?, number(frames)?, name.parse()?);
+                let connection = match connection {
+                    "*" => 0,
+                    other => number(other)?,
+                };
+                self = self.then(connection, number(frames)?, name.parse()?);
             }
         }
         Ok(self)
@@ -221,6 +238,7 @@ const MILLION: u32 = 1_000_000;
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     plan: Arc<Plan>,
+    anywhere: Arc<Anywhere>,
     fired: Arc<Mutex<BTreeMap<Fault, u64>>>,
 }
 
@@ -228,6 +246,7 @@ impl Faults {
     /// Nothing of it has happened yet.
     pub fn new(plan: Plan) -> Self {
         Self {
+            anywhere: Arc::new(Anywhere::new(&plan.steps)),
             plan: Arc::new(plan),
             fired: Arc::default(),
         }
@@ -248,6 +267,11 @@ impl Faults {
     /// What `Retry-After` says, in seconds.
     pub(crate) fn retry_after_seconds(&self) -> u32 {
         self.plan.retry_after_seconds
+    }
+
+    /// What was planned by the frames of the stream alone.
+    pub(crate) fn anywhere(&self) -> &Anywhere {
+        &self.anywhere
     }
 
     /// What will go wrong with a connection.
@@ -284,12 +308,13 @@ mod tests {
     fn a_text_says_what_and_when() {
         let plan = Plan::default();
         let plan = plan
-            .with("reset=20, http_429=100000,text@2:500")
+            .with("reset=20, http_429=100000,text@2:500,drop@*:9000")
             .expect("a plan");
         let expected = Plan::default()
             .rate(Fault::Reset, 20)
             .rate(Fault::Http429, 100_000)
-            .then(2, 500, Fault::Text);
+            .then(2, 500, Fault::Text)
+            .anywhere(9_000, Fault::Drop);
         assert_eq!(plan, expected);
     }
 

@@ -34,6 +34,7 @@ pub use window::Limits;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use skytide_core::port::clock::Clock;
@@ -203,6 +204,11 @@ impl Server {
             // Some things change without a frame, as the end of the network.
             let _late = tokio::time::timeout(Duration::from_millis(20), changed).await;
         }
+    }
+
+    /// Lets the network end: no more frames are made, and what there is can be read on.
+    pub fn end(&self) {
+        self.net.counts.ending.store(true, Ordering::Relaxed);
     }
 
     /// Ends all streams and requests, and waits for that.

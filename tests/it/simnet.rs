@@ -2,8 +2,10 @@
 
 mod decoded;
 mod habits;
+mod hours;
 mod network;
 mod served;
+mod trouble;
 mod truth;
 mod vectors;
 

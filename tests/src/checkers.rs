@@ -1,5 +1,6 @@
 //! Checkers: each looks at one property of rows and says in words where it does not hold.
 
+mod ledger;
 mod recorder;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,6 +15,7 @@ use skytide_core::view::{
     ViewId, ViewKey, decode_row, row_hash,
 };
 
+pub use ledger::{counters_of, unlike_ledger};
 pub use recorder::{Commit, Recorder};
 
 use crate::model::Rows;

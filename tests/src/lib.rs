@@ -10,6 +10,7 @@ pub mod contract_store;
 pub mod copies;
 pub mod faulty;
 pub mod made;
+pub mod reading;
 pub mod relay;
 pub mod servers;
 pub mod world;

@@ -152,8 +152,9 @@ pub struct Serving {
     #[arg(long, value_name = "told|untold", default_value = "told", value_parser = cursors)]
     pub cursors: Cursors,
 
-    /// What goes wrong with connections: KIND=RATE (per million frames; of refusals, per million connections) and
-    /// KIND@CONNECTION:FRAMES, separated by commas. The kinds stand in docs/simnet-servers.md.
+    /// What goes wrong with connections: KIND=RATE (per million frames; of refusals, per million connections),
+    /// KIND@CONNECTION:FRAMES and KIND@*:FRAMES (of the stream), separated by commas. The kinds stand in
+    /// docs/simnet-servers.md.
     #[arg(
         long,
         value_name = "PLAN",

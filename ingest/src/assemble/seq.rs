@@ -5,11 +5,11 @@
 //! also lose its counter and start over (indigo#1133 went from 20 billion to 1); all it sends then has old numbers
 //! and would be skipped for ever. The two differ in time: what is sent again is not newer than what we had.
 //!
-//! The rule: a frame with an old number is a *suspect*. The numbering counts as reset when, of [`SUSPECTS`] suspects
-//! in a row with rising numbers, at least [`SUSPECTS_NEWER`] are newer than the newest time that the frames before
-//! them agreed on. The suspects are kept meanwhile, so that after a reset they are applied and nothing is lost.
-//! A frame with a new number ends the row: its suspects were repetitions. A number that does not rise within the row
-//! is a repetition, too.
+//! The rule: a frame with an old number is a *suspect*. The numbering counts as reset when, of the newest [`SUSPECTS`] of a
+//! row with rising numbers, at least [`SUSPECTS_NEWER`] are newer than the newest time that the frames before
+//! them agreed on. All suspects of the row are kept meanwhile, so that after a reset they are applied and nothing is lost:
+//! a relay's times go back and forth by a second, in which hundreds of frames come. A frame with a new number ends the
+//! row: its suspects were repetitions. A number that does not rise within the row is a repetition, too.
 
 use std::collections::VecDeque;
 
@@ -17,10 +17,12 @@ use bytes::Bytes;
 use skytide_core::id::Cursor;
 use skytide_core::time::Timestamp;
 
-/// Suspects in a row that decide.
+/// Suspects in a row that decide: its newest.
 pub(crate) const SUSPECTS: usize = 32;
 /// How many of them must be newer than everything before.
 pub(crate) const SUSPECTS_NEWER: usize = 24;
+/// Suspects kept at most: those of a second at the largest rate seen, twice. Of a longer row the oldest ones are repetitions.
+const SUSPECTS_MAX: usize = 4_096;
 /// Bytes of suspects kept at most; beyond, the oldest ones keep only their number and are lost in a reset.
 const SUSPECT_BYTES_MAX: usize = 16 << 20;
 /// A frame that says nothing we can use moves the position by so much at most, if it is whole.
@@ -31,6 +33,8 @@ const USELESS_STEP_MAX: u64 = 1_000;
 pub(crate) struct SeqWatch {
     newest: Option<Cursor>,
     suspects: VecDeque<Suspect>,
+    /// How many of the oldest suspects have no bytes any more.
+    suspects_bare: usize,
     suspect_bytes: usize,
 }
 
@@ -68,6 +72,7 @@ impl SeqWatch {
         Self {
             newest,
             suspects: VecDeque::new(),
+            suspects_bare: 0,
             suspect_bytes: 0,
         }
     }
@@ -118,7 +123,7 @@ impl SeqWatch {
 
     /// Ends a row of suspects: they were repetitions. Answers how many.
     pub(crate) fn acquit(&mut self) -> u64 {
-        self.suspect_bytes = 0;
+        (self.suspect_bytes, self.suspects_bare) = (0, 0);
         let count = self.suspects.len() as u64;
         self.suspects.clear();
         count
@@ -146,12 +151,13 @@ impl SeqWatch {
             bytes: Some(frame.bytes.clone()),
         });
         self.suspect_bytes += frame.bytes.len();
-        if self.suspects.len() > SUSPECTS {
+        if self.suspects.len() > SUSPECTS_MAX {
             self.forget_oldest();
             repeated += 1;
         }
         self.spare_bytes();
-        let newer = self.suspects.iter().filter(|suspect| suspect.newer).count();
+        let newest_ones = self.suspects.iter().rev().take(SUSPECTS);
+        let newer = newest_ones.filter(|suspect| suspect.newer).count();
         if self.suspects.len() < SUSPECTS || newer < SUSPECTS_NEWER {
             return Step::Old { repeated };
         }
@@ -161,7 +167,7 @@ impl SeqWatch {
     fn reset(&mut self, before: Cursor) -> Step {
         let total = self.suspects.len() as u64;
         let frames: Vec<Bytes> = self.suspects.drain(..).filter_map(|s| s.bytes).collect();
-        self.suspect_bytes = 0;
+        (self.suspect_bytes, self.suspects_bare) = (0, 0);
         self.newest = None;
         let lost = total - frames.len() as u64;
         Step::Reset {
@@ -174,15 +180,16 @@ impl SeqWatch {
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.suspects.pop_front() {
             self.suspect_bytes -= oldest.bytes.map_or(0, |bytes| bytes.len());
+            self.suspects_bare = self.suspects_bare.saturating_sub(1);
         }
     }
 
     fn spare_bytes(&mut self) {
-        for suspect in &mut self.suspects {
-            if self.suspect_bytes <= SUSPECT_BYTES_MAX {
-                return;
-            }
+        while self.suspect_bytes > SUSPECT_BYTES_MAX
+            && let Some(suspect) = self.suspects.get_mut(self.suspects_bare)
+        {
             self.suspect_bytes -= suspect.bytes.take().map_or(0, |bytes| bytes.len());
+            self.suspects_bare += 1;
         }
     }
 }
@@ -226,9 +233,9 @@ mod tests {
                 other => panic!("{other:?}"),
             })
             .sum();
-        assert_eq!(repeated, 10_000 - SUSPECTS as u64);
+        assert_eq!(repeated, 10_000 - SUSPECTS_MAX as u64);
         let new = step(&mut watch, 10_001, 1_000);
-        let (missing, repeated) = (0, SUSPECTS as u64);
+        let (missing, repeated) = (0, SUSPECTS_MAX as u64);
         assert_eq!(new, Step::New { missing, repeated });
     }
 
@@ -253,6 +260,21 @@ mod tests {
             .collect();
         assert_eq!(seqs, (1..=SUSPECTS as u64).collect::<Vec<_>>());
         assert_eq!(watch.newest(), None);
+    }
+
+    #[test]
+    fn those_are_kept_that_came_before_it_was_seen_that_they_are_newer() {
+        let mut watch = SeqWatch::at(Some(Cursor(20_000_000_000)));
+        for seq in 1..=1_000 {
+            let time = if seq % 2 == 0 { 900 } else { 2_000 };
+            assert_eq!(step(&mut watch, seq, time), Step::Old { repeated: 0 });
+        }
+        let mut last = (1_001..).map(|seq| step(&mut watch, seq, 2_000));
+        let reset = last.find(|step| *step != Step::Old { repeated: 0 });
+        let Some(Step::Reset { frames, lost, .. }) = reset else {
+            panic!("{reset:?}");
+        };
+        assert_eq!((frames.len(), lost), (1_016, 0));
     }
 
     #[test]

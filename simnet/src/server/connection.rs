@@ -136,9 +136,13 @@ impl<'a> Connection<'a> {
         frames: &[Kept],
         reader: &Reader<'_>,
     ) -> Result<Option<Ending>, Error> {
+        let begin = reader.place() - frames.len() as u64;
+        let anywhere = self.net.faults.anywhere();
         for (place, kept) in frames.iter().enumerate() {
+            let behind = begin + place as u64;
+            anywhere.reach(behind);
             while kept.is_new
-                && let Some(fault) = self.lane.take()
+                && let Some(fault) = self.lane.take().or_else(|| anywhere.take(behind))
             {
                 if let Flow::End = self.fire(fault).await? {
                     reader.give_back(frames.len() - place);

@@ -125,6 +125,8 @@ pub(super) struct Counts {
     network_time: AtomicU64,
     bad: Mutex<BTreeMap<&'static str, u64>>,
     pub(super) skipped: AtomicU64,
+    /// No more frames are wanted.
+    pub(super) ending: AtomicBool,
     pub(super) caught_up: AtomicBool,
     pub(super) ended: AtomicBool,
     pub(super) connections: AtomicU64,

@@ -184,6 +184,9 @@ impl Pump {
     }
 
     fn next_time(&self) -> Option<Timestamp> {
+        if self.net.counts.ending.load(Ordering::Relaxed) {
+            return None;
+        }
         match self.prepared.front() {
             Some(frame) => Some(frame.time),
             None => self.net.feed(|feed| feed.next_time()),

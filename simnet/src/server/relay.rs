@@ -55,7 +55,8 @@ pub enum Cursors {
 pub(super) async fn subscribe(State(net): State<Arc<Net>>, mut request: Request) -> Response {
     let number = net.counts.connections.fetch_add(1, Ordering::Relaxed) + 1;
     let mut lane = net.faults.connection(number);
-    if let Some(fault) = lane.refusal() {
+    let anywhere = net.faults.anywhere();
+    if let Some(fault) = lane.refusal().or_else(|| anywhere.refusal()) {
         net.faults.count(fault);
         return refusal(fault, net.faults.retry_after_seconds());
     }

@@ -190,6 +190,11 @@ impl Reader<'_> {
         frames.readers.insert(self.id, length);
     }
 
+    /// Frames of the stream before it.
+    pub(super) fn place(&self) -> u64 {
+        self.window.lock().readers[&self.id]
+    }
+
     /// What comes next: up to so many frames, and bytes unless one frame has more. Being more than
     /// `lag_max` frames behind is too much.
     pub(super) fn next(&self, frames_max: usize, bytes_max: usize, lag_max: u64) -> Next {

@@ -148,6 +148,30 @@ async fn an_oversized_message_is_over_the_limit_of_any_consumer() {
 }
 
 #[tokio::test]
+async fn what_is_planned_by_the_stream_happens_once_to_whoever_comes_there() {
+    let plan = Plan::default()
+        .anywhere(10, Fault::Drop)
+        .anywhere(10, Fault::Http500)
+        .anywhere(20, Fault::Text);
+    let server = server(plan).await;
+    let mut client = Client::open(&server, Some(7)).await;
+    assert_eq!(client.some(3).await, seqs(8, 10));
+    assert_eq!(client.next().await, Got::Ended);
+    let refused = Client::ask(&server, Some(10)).await;
+    assert_eq!(refused.err().expect("a refusal").0, 500);
+    for text in [Some(Got::Text), None] {
+        let mut client = Client::open(&server, Some(10)).await;
+        assert_eq!(client.some(10).await, seqs(11, 20));
+        if let Some(text) = text {
+            assert_eq!(client.next().await, text);
+        }
+        assert_eq!(client.some(20).await, seqs(21, 40));
+    }
+    let fired = server.faults().fired();
+    assert!(fired.into_values().eq([1, 1, 1]));
+}
+
+#[tokio::test]
 async fn numbers_begin_anew_for_all() {
     let plan = Plan::default().then(0, 25, Fault::SeqReset);
     let options = Options {

@@ -123,3 +123,18 @@ async fn what_is_too_old_when_it_starts_is_not_made() {
     assert!((1_500..1_757).contains(&state.skipped_seq), "{state:?}");
     assert_eq!(state.frames, 2_000 - state.skipped_seq);
 }
+
+#[tokio::test]
+async fn it_ends_when_it_is_told_to_and_can_be_read_on() {
+    let clock = clock();
+    let server = Server::start(Options::default(), frames(99), clock.clone());
+    let server = server.await.unwrap();
+    clock.set(at(100));
+    server.until(|state| state.newest_seq == 11).await;
+    server.end();
+    server.until(|state| state.ended).await;
+    clock.set(at(10_000));
+    let mut client = Client::open(&server, Some(0)).await;
+    assert_eq!(client.some(11).await, crate::client::seqs(1, 11));
+    assert_eq!(server.state().newest_seq, 11);
+}

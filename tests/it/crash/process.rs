@@ -13,12 +13,12 @@ use skytide_core::memory::MemoryLog;
 use skytide_core::port::BoxError;
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
-use skytide_core::port::store::{Order, Range, ViewReader, ViewStore};
-use skytide_core::view::{Key, ViewId};
+use skytide_core::port::store::{ViewReader, ViewStore};
 use skytide_dataflow::{CheckpointOptions, Ports};
 use skytide_ingest::{Context, RecordingSource};
 use skytide_tests::faulty::{FaultyCheckpoints, FaultyLog, FaultyStore, Plan};
 use skytide_tests::model::{Model, Options, Policy, Rows};
+use skytide_tests::reading::{messages_of, rows_of};
 use skytide_tests::world::Random;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -177,14 +177,8 @@ impl Stretch {
                 policy: Policy::ActiveAccountsOnly,
                 interactions_days: None,
             });
-            let bounds = log.bounds().await.expect("bounds");
-            let mut reader = log.reader(bounds.first).await.expect("a reader");
-            let mut left = bounds.next.0 - bounds.first.0;
-            while left > 0 {
-                for (_, message) in reader.next(1_000).await.expect("messages") {
-                    model.read(&message);
-                    left -= 1;
-                }
+            for message in messages_of(log.as_ref()).await.expect("messages") {
+                model.read(&message);
             }
             model.rows()
         })
@@ -300,20 +294,6 @@ pub fn rows(backend: &dyn Backend) -> Rows {
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let reader = backend.reader().await.expect("a reader");
-        let mut all = Rows::new();
-        for &view in ViewId::ALL {
-            let range = Range {
-                order: Order::First,
-                from: Key::from([].as_slice()),
-                to: None,
-                limit: usize::MAX,
-            };
-            let rows = reader.scan(view, range).await.expect("rows");
-            all.insert(
-                view,
-                rows.into_iter().map(|row| (row.key, row.row)).collect(),
-            );
-        }
-        all
+        rows_of(reader.as_ref()).await.expect("rows")
     })
 }

@@ -1,0 +1,91 @@
+//! All that goes wrong with connections, once an hour.
+
+use std::ops::Range;
+
+use skytide_simnet::Frame;
+use skytide_simnet::bad::Kind;
+use skytide_simnet::faults::{Fault, Plan};
+use skytide_simnet::server::Limits;
+
+/// A window so small that the network is never far ahead of its reader.
+pub const WINDOW: Limits = Limits {
+    frames_max: 1_024,
+    bytes_max: 256 << 20,
+};
+/// The network may be ahead by half a window, and by what it makes and sends at once.
+const AHEAD: usize = WINDOW.frames_max / 2 + 16 + 2 * 128;
+/// Frames from one fault to the next.
+const APART: usize = 50;
+/// Frames that a reset may take with it.
+const ON_THE_WAY: usize = 48;
+/// Frames behind a renumbering until it is certain to be known as one: 32 of them decide.
+const UNDECIDED: usize = 40;
+
+/// Plans each fault once an hour; of renumberings fewer, as not every hour has a place for one.
+///
+/// Most may come anywhere. Three may not, as the stream itself would lose something then:
+/// - [`Fault::Reset`] takes what is on its way, and a frame without a number is not told again to who names the number
+///   before it. So the connection is a fresh one, and all it has had are frames with a number.
+/// - [`Fault::Oversized`] is sent to a client that leaves at once; some more frames go to nobody, and what is planned
+///   there would happen to nobody.
+/// - [`Fault::SeqReset`]: whoever comes back with a number of the time before is told `FutureCursor`, and a frame that is
+///   sent twice before 32 have told that the numbers are new ones is taken for a proof of the contrary. So no connection
+///   ends, and nothing comes but frames that say something, from where the network may already be at the new
+///   numbers until it is decided.
+pub fn plan(frames: &[Frame], hours: usize) -> Plan {
+    let mut plan = Plan::default();
+    let length = frames.len() / hours;
+    for hour in 0..hours {
+        let renumbered = quiet(frames, hour * length + 2 * length / 3..(hour + 1) * length);
+        let end = renumbered.unwrap_or((hour + 1) * length) - AHEAD - APART;
+        let mut place = hour * length + 2 * APART;
+        for fault in Fault::ALL {
+            place = match fault {
+                Fault::SeqReset => {
+                    if let Some(renumbered) = renumbered {
+                        plan = plan.anywhere(renumbered as u64, fault);
+                    }
+                    place
+                }
+                Fault::Oversized => {
+                    plan = plan.anywhere(end as u64, fault);
+                    place
+                }
+                Fault::Reset => {
+                    let fresh = calm(frames, place..end).expect("some frames with numbers");
+                    plan = plan
+                        .anywhere(fresh as u64, Fault::Close)
+                        .anywhere((fresh + ON_THE_WAY) as u64, fault);
+                    fresh + ON_THE_WAY + APART
+                }
+                _ => {
+                    plan = plan.anywhere(place as u64, fault);
+                    place + APART
+                }
+            };
+        }
+        assert!(place < end, "an hour has too few frames");
+    }
+    plan
+}
+
+/// The first place at which numbers may begin anew.
+fn quiet(frames: &[Frame], mut places: Range<usize>) -> Option<usize> {
+    let ends = |frame: &Frame| frame.bad == Some(Kind::ErrorFrame);
+    places.end -= UNDECIDED;
+    places.find(|&place| {
+        frames[place].bad.is_none()
+            && says(&frames[place..place + UNDECIDED])
+            && !frames[place - AHEAD..place].iter().any(ends)
+    })
+}
+
+/// The first place with nothing but frames that say something until a reset.
+fn calm(frames: &[Frame], mut places: Range<usize>) -> Option<usize> {
+    places.find(|&place| says(&frames[place..=place + ON_THE_WAY]))
+}
+
+/// Whether each of them has a number and is whole.
+fn says(frames: &[Frame]) -> bool {
+    frames.iter().all(|frame| !frame.events.is_empty())
+}
