@@ -35,7 +35,7 @@ struct Shared {
     record: ControlRecord,
     lease: Lease,
     pace: Pace,
-    purge: Purge,
+    purge: Arc<Purge>,
     writing: Mutex<Writing>,
     keeper: Keeper,
 }
@@ -59,7 +59,7 @@ impl MongoStore {
                 rows_max: options.batch_rows_max as usize,
                 batches_max: options.writes_max as usize,
             },
-            purge: Purge::default(),
+            purge: Arc::default(),
             writing: Mutex::default(),
             keeper: Keeper::default(),
             connection,
