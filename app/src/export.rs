@@ -10,6 +10,7 @@
 //! a summary holds a whole export.
 
 mod cell;
+mod live;
 mod rows;
 mod shape;
 mod summary;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use skytide_core::port::store::{Committed, Order, Range, StoreError, Sum, ViewReader};
 use skytide_core::view::{Key, RowError, StoredRow, ViewId, row_hash};
 
+pub use live::export_live;
 use shape::Shape;
 pub use summary::Summary;
 use table::Table;
@@ -44,11 +46,22 @@ pub enum ExportError {
     /// The store holds no commit: run the dataflow first.
     #[error("nothing is counted yet: the store holds no commit")]
     Empty,
-    /// The dataflow went on while rows were read: export again, from a store at rest.
-    #[error("the store went on from epoch {before} to another commit during the export")]
+    /// The dataflow went on while rows were read: export again, from a store at rest, or one that shows a moment.
+    #[error(
+        "the store moves: it went on from epoch {before} to another commit while it was read; stop `skytide index` \
+         meanwhile, or use a replica set of MongoDB 5.0 or later, where an export is of one moment"
+    )]
     Moved {
         /// The epoch at which the export began.
         before: u64,
+    },
+    /// A commit is written, or was left unfinished: the rows are of no epoch.
+    #[error(
+        "a commit up to epoch {intent} was begun and is not complete: let `skytide index` finish it, and export again"
+    )]
+    Unfinished {
+        /// The epoch up to which it reaches.
+        intent: u64,
     },
     /// The rows are not those that the commit recorded: the store is damaged.
     #[error("view {view:?} holds {found} rows, its commit recorded {recorded}, or other ones")]
