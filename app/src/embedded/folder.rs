@@ -40,7 +40,7 @@ pub enum DataDirError {
     /// Written by another version of the program: use that one, or another folder.
     #[error(
         "data folder {path:?} is of format {found}, this program needs format {FORMAT}: \
-         use another folder (--data) or the program that wrote it"
+         use another folder (STORE_DIR; of `replay`: --data) or the program that wrote it"
     )]
     Format {
         /// The folder.
@@ -51,7 +51,7 @@ pub enum DataDirError {
     /// It belongs to another stream: use another folder.
     #[error(
         "data folder {path:?} holds the data of {found:?}, not of {wanted:?}: \
-         use another folder (STORE_DIR)"
+         use another folder (STORE_DIR; of `replay`: --data)"
     )]
     Source {
         /// The folder.
