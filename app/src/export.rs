@@ -10,6 +10,7 @@
 //! a summary holds a whole export.
 
 mod cell;
+mod live;
 mod rows;
 mod shape;
 mod summary;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use skytide_core::port::store::{Committed, Order, Range, StoreError, Sum, ViewReader};
 use skytide_core::view::{Key, RowError, StoredRow, ViewId, row_hash};
 
+pub use live::export_live;
 use shape::Shape;
 pub use summary::Summary;
 use table::Table;
@@ -44,11 +46,22 @@ pub enum ExportError {
     /// The store holds no commit: run the dataflow first.
     #[error("nothing is counted yet: the store holds no commit")]
     Empty,
-    /// The dataflow went on while rows were read: export again, from a store at rest.
-    #[error("the store went on from epoch {before} to another commit during the export")]
+    /// The dataflow went on while rows were read: export again, from a store at rest, or one that shows a moment.
+    #[error(
+        "the store moves: it went on from epoch {before} to another commit while it was read; stop `skytide index` \
+         meanwhile, or use a replica set of MongoDB 5.0 or later, where an export is of one moment"
+    )]
     Moved {
         /// The epoch at which the export began.
         before: u64,
+    },
+    /// A commit is written, or was left unfinished: the rows are of no epoch.
+    #[error(
+        "a commit up to epoch {intent} was begun and is not complete: let `skytide index` finish it, and export again"
+    )]
+    Unfinished {
+        /// The epoch up to which it reaches.
+        intent: u64,
     },
     /// The rows are not those that the commit recorded: the store is damaged.
     #[error("view {view:?} holds {found} rows, its commit recorded {recorded}, or other ones")]
@@ -94,18 +107,17 @@ pub async fn export(
     format: Format,
 ) -> Result<Summary, ExportError> {
     let committed = committed(reader).await?;
-    let aside = folder.join(".partial");
-    prepare(folder, &aside)?;
+    let aside = Aside::prepare(folder)?;
     let mut files = Vec::new();
     for view in ViewId::ALL.iter().copied() {
         let name = format!("{}.{}", view.name(), format.extension());
-        let sum = write_view(reader, view, &aside.join(&name), format).await?;
+        let sum = write_view(reader, view, &aside.file(&name), format).await?;
         compare(view, sum, &committed)?;
         files.push(name);
     }
     let summary = Summary::read(reader, &committed).await?;
     let name = "summary.json".to_owned();
-    write(&aside.join(&name), &summary.to_json())?;
+    write(&aside.file(&name), &summary.to_json())?;
     files.push(name);
     if self::committed(reader).await? != committed {
         return Err(ExportError::Moved {
@@ -113,10 +125,9 @@ pub async fn export(
         });
     }
     for name in files {
-        let (from, to) = (aside.join(&name), folder.join(&name));
+        let (from, to) = (aside.file(&name), folder.join(&name));
         fs::rename(&from, &to).map_err(|source| ExportError::write(&to, source))?;
     }
-    fs::remove_dir(&aside).map_err(|source| ExportError::write(&aside, source))?;
     Ok(summary)
 }
 
@@ -141,18 +152,39 @@ async fn committed(reader: &dyn ViewReader) -> Result<Committed, ExportError> {
     control.committed.ok_or(ExportError::Empty)
 }
 
-/// Takes away the mark of an older export and what a broken one left.
-fn prepare(folder: &Path, aside: &Path) -> Result<(), ExportError> {
-    let gone = |path: &Path, removed: io::Result<()>| match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(ExportError::write(path, error))
+/// The folder in which files are written before they are moved. It goes with this, and with it what was not moved: a disk
+/// that is full must not stay so.
+struct Aside(PathBuf);
+
+impl Aside {
+    /// Makes it. Takes away the mark of an older export, and what one left that was killed.
+    fn prepare(folder: &Path) -> Result<Self, ExportError> {
+        let gone = |path: &Path, removed: io::Result<()>| match removed {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(ExportError::write(path, error))
+            }
+            _ => Ok(()),
+        };
+        let summary = folder.join("summary.json");
+        gone(&summary, fs::remove_file(&summary))?;
+        let aside = folder.join(".partial");
+        gone(&aside, fs::remove_dir_all(&aside))?;
+        fs::create_dir_all(&aside).map_err(|source| ExportError::write(&aside, source))?;
+        Ok(Self(aside))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            let folder = &self.0;
+            tracing::warn!(%error, ?folder, "what an export has left could not be removed");
         }
-        _ => Ok(()),
-    };
-    let summary = folder.join("summary.json");
-    gone(&summary, fs::remove_file(&summary))?;
-    gone(aside, fs::remove_dir_all(aside))?;
-    fs::create_dir_all(aside).map_err(|source| ExportError::write(aside, source))
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), ExportError> {

@@ -7,6 +7,9 @@
 //!
 //! Files, because they work everywhere and whoever may write to the data folder may ask. They are
 //! written aside and moved into place; a request is taken by one process, by taking it away.
+//!
+//! The process that answers does something else by profession: whatever fails here is told, and tried again, and ends
+//! nothing. While an answer cannot be written, as on a full disk, no other request is taken.
 
 use std::fs;
 use std::io;
@@ -14,7 +17,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::time::interval;
 
@@ -70,7 +72,9 @@ impl Asked {
     /// # Errors
     /// It cannot be read.
     pub fn answer(&self) -> io::Result<Option<Answer>> {
-        take(&self.answer)
+        let bytes = take(&self.answer)?;
+        let answer = bytes.map(|bytes| serde_json::from_slice(&bytes));
+        Ok(answer.transpose()?)
     }
 }
 
@@ -85,23 +89,80 @@ impl Drop for Asked {
 }
 
 /// Writes exports for others, one after the other, for as long as this is awaited.
-///
-/// # Errors
-/// The data folder cannot be read or written.
-pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>) -> io::Result<()> {
+pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>) {
+    let mut desk = Desk {
+        data,
+        store,
+        unanswered: None,
+        failing: false,
+    };
     let mut look = interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        for path in requests(&data)? {
-            let Some(request) = take::<Request>(&path)? else {
-                continue;
-            };
-            let answer = write(&request, &store).await;
-            tracing::info!(folder = ?request.folder, ?answer, "export for another process");
-            put(&path.with_extension("answer"), &answer)?;
-        }
+        desk.look().await;
     }
+}
+
+/// Where requests are answered.
+struct Desk {
+    data: PathBuf,
+    store: Arc<EmbeddedStore>,
+    /// An answer that could not be written yet, and where it belongs.
+    unanswered: Option<(PathBuf, Answer)>,
+    /// The last look met an error, which was told.
+    failing: bool,
+}
+
+impl Desk {
+    /// Answers what there is to be answered.
+    async fn look(&mut self) {
+        let looked = self.answer_all().await;
+        if let Err(error) = &looked
+            && !self.failing
+        {
+            let data = &self.data;
+            tracing::warn!(%error, ?data, "a request for an export could not be served, trying again");
+        }
+        self.failing = looked.is_err();
+    }
+
+    async fn answer_all(&mut self) -> io::Result<()> {
+        self.put_answer()?;
+        let mut unusable = Ok(());
+        for path in requests(&self.data)? {
+            match take(&path) {
+                Ok(Some(bytes)) => {
+                    let answer = answer(&bytes, &self.store).await;
+                    self.unanswered = Some((path.with_extension("answer"), answer));
+                    self.put_answer()?;
+                }
+                Ok(None) => {}
+                Err(error) => unusable = Err(error),
+            }
+        }
+        unusable
+    }
+
+    fn put_answer(&mut self) -> io::Result<()> {
+        if let Some((path, answer)) = &self.unanswered {
+            put(path, answer)?;
+            self.unanswered = None;
+        }
+        Ok(())
+    }
+}
+
+/// Does what a request says, if it can be understood.
+async fn answer(request: &[u8], store: &EmbeddedStore) -> Answer {
+    let answer = match serde_json::from_slice::<Request>(request) {
+        Ok(request) => write(&request, store).await,
+        Err(why) => Answer::Failed(format!(
+            "the request cannot be read, is it of another version of skytide? ({why})"
+        )),
+    };
+    tracing::info!(?answer, "export for another process");
+    answer
 }
 
 async fn write(request: &Request, store: &EmbeddedStore) -> Answer {
@@ -119,24 +180,29 @@ async fn write(request: &Request, store: &EmbeddedStore) -> Answer {
 fn requests(data: &Path) -> io::Result<Vec<PathBuf>> {
     let paths = fs::read_dir(data)?.map(|entry| Ok(entry?.path()));
     let paths = paths.collect::<io::Result<Vec<_>>>()?;
-    let is_request = |path: &PathBuf| path.extension().is_some_and(|it| it == "request");
+    let is_request = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("export-") && name.ends_with(".request"))
+    };
     Ok(paths.into_iter().filter(is_request).collect())
 }
 
 /// Writes a file wholly or not at all.
 fn put<T: Serialize>(path: &Path, content: &T) -> io::Result<()> {
     let aside = path.with_extension("partial");
-    fs::write(&aside, serde_json::to_vec(content)?)?;
-    fs::rename(&aside, path)
+    let written = fs::write(&aside, serde_json::to_vec(content)?);
+    let put = written.and_then(|()| fs::rename(&aside, path));
+    if put.is_err() {
+        // What is told is why it could not be put.
+        let _ = take_away(&aside);
+    }
+    put
 }
 
 /// Reads a file and takes it away; `None` if it is not there.
-fn take<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+fn take(path: &Path) -> io::Result<Option<Vec<u8>>> {
     match fs::read(path) {
-        Ok(bytes) => {
-            take_away(path)?;
-            Ok(Some(serde_json::from_slice(&bytes)?))
-        }
+        Ok(bytes) => take_away(path).map(|()| Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

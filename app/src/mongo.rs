@@ -32,4 +32,4 @@ pub use connection::Connection;
 pub use jobs::MongoJobs;
 pub use profiles::MongoProfiles;
 pub use snapshots::MongoSnapshots;
-pub use store::MongoStore;
+pub use store::{MongoStore, StillStore};

@@ -272,6 +272,7 @@ impl Run {
         let keeper = Keeper {
             checkpoints,
             store: self.ports.store.clone(),
+            term: self.control.term,
             log: self.ports.log.clone(),
             options: self.options.checkpoint,
             workers: self.options.workers.max(1),

@@ -36,6 +36,8 @@ const QUEUE_BATCHES: usize = 16;
 const QUEUE_EPOCHS: usize = 4;
 /// The first and the longest wait after an error of the log.
 const LOG_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// How often one who waits asks whether the log still has another writer.
+const HELD_RETRY: Duration = Duration::from_millis(500);
 
 /// What surrounds ingest.
 #[derive(Clone)]
@@ -146,6 +148,7 @@ enum Work {
 /// Reads the source into the log until the stream ends or `stop` is cancelled.
 ///
 /// An error of the log that may pass (`Failed`) leads back to its newest tick, with a new writer, as often as it takes.
+/// While another one writes the log, a live stream waits for its turn.
 ///
 /// # Errors
 /// The source or the log cannot be used further, or they do not belong together.
@@ -168,21 +171,29 @@ pub async fn run(
     };
     let mut summary = Summary::default();
     let mut retry = LOG_RETRY.0;
+    let mut waits = false;
     loop {
         let done = summary.counts.frames;
-        match run.session_or_overdue(source.as_mut(), &mut summary).await {
+        let pause = match run.session_or_overdue(source.as_mut(), &mut summary).await {
             Ok(ending) => return conclude(ending, summary),
+            Err(IngestError::Log(LogError::Held)) if run.setup.live => {
+                if !std::mem::replace(&mut waits, true) {
+                    info!("another process writes the log, waiting until it ends");
+                }
+                HELD_RETRY
+            }
             Err(IngestError::Log(error @ LogError::Failed { .. })) => {
                 let progressed = summary.counts.frames > done;
-                retry = if progressed { LOG_RETRY.0 } else { retry };
-                run.tell_log_error(&error, retry);
-                tokio::select! {
-                    () = sleep(retry) => {}
-                    () = run.context.stop.cancelled() => return Ok(summary),
-                }
-                retry = (retry * 2).min(LOG_RETRY.1);
+                let pause = if progressed { LOG_RETRY.0 } else { retry };
+                run.tell_log_error(&error, pause);
+                (retry, waits) = ((pause * 2).min(LOG_RETRY.1), false);
+                pause
             }
             Err(error) => return Err(error),
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = run.context.stop.cancelled() => return Ok(summary),
         }
     }
 }

@@ -48,7 +48,7 @@ fn options(nats: &Nats, compression: Compression) -> Config {
     let mut config = Config::at(&nats.url()).expect("an address");
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     config.stream = format!("bench-{count}").parse().expect("a name");
-    config.bytes_max = "2GiB".parse().expect("a size");
+    config.bytes_max = Some("2GiB".parse().expect("a size"));
     config.compression = compression;
     config
 }

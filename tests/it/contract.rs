@@ -57,7 +57,7 @@ mod nats_log {
 
     async fn make() -> Option<(Arc<dyn Log>, ())> {
         let mut config = crate::nats::own_stream()?;
-        config.bytes_max = ByteSize(BYTES_MAX);
+        config.bytes_max = Some(ByteSize(BYTES_MAX));
         let log = NatsLog::connect(&config).await.unwrap();
         Some((Arc::new(log), ()))
     }

@@ -54,7 +54,7 @@ fn compose_runs_each_service_on_nats_and_mongodb() {
         .map(|service| {
             let names = service["environment"].as_object().expect("an environment");
             known("compose.yaml", names.keys().map(String::as_str));
-            for needed in ["NATS_URL", "MONGODB_URI", "STORE_DIR"] {
+            for needed in ["NATS_URL", "NATS_BYTES_MAX", "MONGODB_URI", "STORE_DIR"] {
                 assert!(names.contains_key(needed), "{service} lacks {needed}");
             }
             service["command"][0].as_str().expect("a command")

@@ -2,6 +2,7 @@
 //! what stands in its documents.
 
 mod documents;
+mod exports;
 mod faults;
 mod pages;
 mod rows;

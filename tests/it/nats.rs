@@ -4,6 +4,7 @@ mod access;
 mod faults;
 mod history;
 mod messages;
+mod room;
 mod writers;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,7 +30,7 @@ fn named(url: &str) -> Config {
     let since = std::time::UNIX_EPOCH.elapsed().expect("a clock");
     let name = format!("test-{}-{}-{count}", std::process::id(), since.as_micros());
     config.stream = name.parse().expect("a name");
-    config.bytes_max = "1GiB".parse().expect("a size");
+    config.bytes_max = Some("1GiB".parse().expect("a size"));
     config
 }
 

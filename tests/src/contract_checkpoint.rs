@@ -19,6 +19,7 @@ macro_rules! checkpoint_contract {
             the_newest_is_listed_first,
             a_section_that_is_written_again_replaces_the_first,
             a_complete_checkpoint_takes_no_more_sections,
+            without_one_of_its_sections_it_does_not_become_complete,
             another_section_than_the_manifest_means_is_damage,
             what_is_not_kept_is_gone_and_so_is_what_unfinished_ones_left,
         }
@@ -150,6 +151,37 @@ pub async fn a_complete_checkpoint_takes_no_more_sections(store: &dyn Checkpoint
         matches!(refused, Err(CheckpointError::Failed { .. })),
         "{refused:?}"
     );
+    assert_eq!(listed(store).await, [7]);
+}
+
+/// One that was never written, one that was removed, one that was cut off.
+pub async fn without_one_of_its_sections_it_does_not_become_complete(store: &dyn CheckpointStore) {
+    let other = [
+        Section::of("shard63-w9", &[1, 2, 3]),
+        Section::of("sums-w0", &[1, 2, 3]),
+    ];
+    for other in other {
+        let mut sections = Vec::new();
+        for (name, bytes) in contents(Epoch(7)) {
+            sections.push(store.write(Epoch(7), name, bytes).await.expect("written"));
+        }
+        sections.pop();
+        sections.push(other);
+        let refused = store.complete(&manifest(Epoch(7), sections)).await;
+        assert!(
+            matches!(refused, Err(CheckpointError::Failed { .. })),
+            "{refused:?}"
+        );
+        assert!(listed(store).await.is_empty());
+    }
+    write_all(store, Epoch(7)).await.expect("it is tried again");
+    let mut lost = Vec::new();
+    for (name, bytes) in contents(Epoch(8)) {
+        lost.push(store.write(Epoch(8), name, bytes).await.expect("written"));
+    }
+    store.keep(&[Epoch(7)]).await.expect("removed");
+    let refused = store.complete(&manifest(Epoch(8), lost)).await;
+    assert!(refused.is_err(), "{refused:?}");
     assert_eq!(listed(store).await, [7]);
 }
 

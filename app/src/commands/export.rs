@@ -8,9 +8,9 @@ use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Export;
-use crate::data::{Data, Use};
+use crate::data::{Data, Use, Views};
 use crate::embedded::{DataDir, DataDirError, Part};
-use crate::export::{ExportError, Format};
+use crate::export::{ExportError, Format, export_live};
 use crate::failure::Failure;
 use crate::handover::{Answer, Asked, LOOK_EVERY, Request};
 use crate::terminal::{note, say};
@@ -26,9 +26,11 @@ pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure
         }
         let config = &export.config;
         let data = Data::open(&config.store.dir, None, Use::Views, config, true).await?;
-        let store = data.store();
-        let format = format(export.csv);
-        let summary = crate::export::export(store.as_ref(), &export.folder, format).await;
+        let (folder, format) = (&export.folder, format(export.csv));
+        let summary = match data.views() {
+            Views::Embedded(store) => crate::export::export(store.as_ref(), folder, format).await,
+            Views::Mongo(store) => export_live(store, folder, format).await,
+        };
         let summary = summary.map_err(|why| failed(&export.folder, why))?;
         Ok::<_, Failure>(summary.told(&export.folder))
     };

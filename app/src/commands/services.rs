@@ -262,12 +262,11 @@ fn exports(data: &Data, stop: CancellationToken) -> impl Future<Output = io::Res
         _ => None,
     };
     async move {
-        let Some(serving) = serving else {
-            stop.cancelled().await;
-            return Ok(());
-        };
-        let stopped = stop.run_until_cancelled(serving).await;
-        stopped.unwrap_or(Ok(()))
+        match serving {
+            Some(serving) => drop(stop.run_until_cancelled(serving).await),
+            None => stop.cancelled().await,
+        }
+        Ok(())
     }
 }
 

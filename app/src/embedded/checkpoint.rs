@@ -6,7 +6,10 @@
 //! ```
 //!
 //! A checkpoint goes the other way round: its manifest first, then its sections. So whatever stops in the middle, a
-//! manifest stands for whole sections. Every file says which one it is and has a checksum of its own:
+//! manifest stands for whole sections. The folder is one process's, from the first thing that it asks until its end, by a
+//! lock on `writer.lock`: of two that write and remove here each would destroy what the other is making.
+//!
+//! Every file says which one it is and has a checksum of its own:
 //!
 //! ```text
 //! SKYCHKP1 │ epoch u64 │ bytes u64 │ CRC-32 of epoch, bytes, name, content u32 │ content          little-endian
@@ -18,12 +21,17 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
 use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Listed, Manifest, Section};
 
+use tokio::sync::Mutex;
+use tokio::time::sleep;
+
+use super::folder::{DataDirError, Hold};
 pub use files::{DiskFiles, Files};
 
 const MAGIC: &[u8; 8] = b"SKYCHKP1";
@@ -31,6 +39,11 @@ const HEAD_BYTES: usize = 28;
 const MANIFEST: &str = "manifest";
 const UNFINISHED: &str = "manifest.new";
 const SECTION: &str = ".section";
+const LOCK: &str = "writer.lock";
+/// How often it is looked whether another process has left the folder, and how often in all: 20 s, more than it may take
+/// to end.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOKS_MAX: u32 = 200;
 
 /// A [`CheckpointStore`] in a folder. Clones are handles of the same one.
 #[derive(Clone)]
@@ -39,30 +52,75 @@ pub struct EmbeddedCheckpoints(Arc<Shared>);
 struct Shared {
     folder: PathBuf,
     files: Box<dyn Files>,
+    /// The lock file, where there is one, and the lock once it is ours.
+    lock: Option<PathBuf>,
+    held: Mutex<Option<Hold>>,
 }
 
 impl EmbeddedCheckpoints {
-    /// The checkpoints in this folder, which is made when it is not there.
+    /// The checkpoints in this folder, which is made when it is not there. Another process may use it until the first
+    /// of them is asked for: a standby waits for its turn.
     ///
     /// # Errors
     /// The folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
         std::fs::create_dir_all(folder).map_err(failed("make their folder"))?;
-        Ok(Self::on(folder, Box::new(DiskFiles)))
+        Ok(Self::with(
+            folder,
+            Box::new(DiskFiles),
+            Some(folder.join(LOCK)),
+        ))
     }
 
-    /// The checkpoints in a folder of these files.
+    /// The checkpoints in a folder of these files, without a lock.
     pub fn on(folder: &Path, files: Box<dyn Files>) -> Self {
+        Self::with(folder, files, None)
+    }
+
+    fn with(folder: &Path, files: Box<dyn Files>, lock: Option<PathBuf>) -> Self {
         Self(Arc::new(Shared {
             folder: folder.to_owned(),
             files,
+            lock,
+            held: Mutex::default(),
         }))
+    }
+
+    /// Gets the folder for this process alone. Waits for one that is about to end.
+    async fn hold(&self) -> Result<(), CheckpointError> {
+        let Some(lock) = &self.0.lock else {
+            return Ok(());
+        };
+        let mut held = self.0.held.lock().await;
+        let mut looks = 0;
+        while held.is_none() {
+            match Hold::take(lock) {
+                Ok(hold) => *held = Some(hold),
+                Err(DataDirError::Held { holder, .. }) if looks < LOOKS_MAX => {
+                    if looks == 0 {
+                        let folder = &self.0.folder;
+                        tracing::warn!(holder, ?folder, "the checkpoints are in use, waiting");
+                    }
+                    looks += 1;
+                    sleep(LOOK_EVERY).await;
+                }
+                Err(DataDirError::Held { holder, lock }) => {
+                    return Err(failed("use their folder")(format!(
+                        "{lock:?} is locked by {holder}: an `index` of another database needs a STORE_DIR of its own, \
+                         one of the same that does not end must be ended"
+                    )));
+                }
+                Err(error) => return Err(failed("use their folder")(error)),
+            }
+        }
+        Ok(())
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared) -> Result<T, CheckpointError> + Send + 'static,
     ) -> Result<T, CheckpointError> {
+        self.hold().await?;
         let shared = self.0.clone();
         tokio::task::spawn_blocking(move || work(&shared))
             .await
@@ -94,8 +152,10 @@ impl CheckpointStore for EmbeddedCheckpoints {
 
     async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
         let (epoch, bytes) = (manifest.first.epoch, manifest.encode());
+        let sections = manifest.sections.clone();
         self.blocking(move |shared| {
             let complete = || {
+                shared.find_all(epoch, &sections)?;
                 shared.files.sync(&shared.folder)?;
                 shared.write(epoch, UNFINISHED, &bytes)?;
                 let (from, to) = (shared.path(epoch, UNFINISHED), shared.path(epoch, MANIFEST));
@@ -171,6 +231,20 @@ impl Shared {
         let files = self.list().map_err(failed("list them"))?.into_iter();
         let manifests = files.filter(|(_, name)| name == MANIFEST);
         Ok(manifests.map(|(epoch, _)| epoch).collect())
+    }
+
+    /// A manifest must not stand for what is not there: an error unless all sections are, in their length.
+    fn find_all(&self, epoch: Epoch, sections: &[Section]) -> io::Result<()> {
+        for section in sections {
+            let path = self.path(epoch, &format!("{}{SECTION}", section.name));
+            let wanted = section.bytes + HEAD_BYTES as u64;
+            let bytes = self.files.bytes(&path)?;
+            if bytes != wanted {
+                let why = format!("{path:?} has {bytes} bytes, not {wanted}");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+        }
+        Ok(())
     }
 
     fn manifest(&self, epoch: Epoch) -> Result<Manifest, String> {

@@ -40,7 +40,7 @@ pub enum DataDirError {
     /// Written by another version of the program: use that one, or another folder.
     #[error(
         "data folder {path:?} is of format {found}, this program needs format {FORMAT}: \
-         use another folder (--data) or the program that wrote it"
+         use another folder (STORE_DIR; of `replay`: --data) or the program that wrote it"
     )]
     Format {
         /// The folder.
@@ -51,7 +51,7 @@ pub enum DataDirError {
     /// It belongs to another stream: use another folder.
     #[error(
         "data folder {path:?} holds the data of {found:?}, not of {wanted:?}: \
-         use another folder (--data)"
+         use another folder (STORE_DIR; of `replay`: --data)"
     )]
     Source {
         /// The folder.
@@ -146,33 +146,43 @@ impl DataDir {
     /// # Errors
     /// `Held` if another process has it.
     pub fn hold(&self, part: Part) -> Result<Hold, DataDirError> {
-        let path = self.0.join(match part {
+        Hold::take(&self.0.join(match part {
             Part::LogWriter => "log.lock",
             Part::Store => "store.lock",
-        });
+        }))
+    }
+}
+
+impl Hold {
+    /// Takes the right that this lock file stands for, and notes there who has it.
+    ///
+    /// # Errors
+    /// `Held` if another process has it.
+    pub fn take(path: &Path) -> Result<Self, DataDirError> {
         let mut options = File::options();
         let opened = options
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(&path);
-        let mut lock = opened.map_err(failed("open", &path))?;
+            .open(path);
+        let mut lock = opened.map_err(failed("open", path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let holder = holder(&mut lock);
-                return Err(DataDirError::Held { lock: path, holder });
+                let lock = path.to_owned();
+                return Err(DataDirError::Held { lock, holder });
             }
-            Err(TryLockError::Error(error)) => return Err(failed("lock", &path)(error)),
+            Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
         }
         let mut note = || {
             lock.set_len(0)?;
             lock.rewind()?;
             write!(lock, "{}", std::process::id())
         };
-        note().map_err(failed("write", &path))?;
-        Ok(Hold(lock))
+        note().map_err(failed("write", path))?;
+        Ok(Self(lock))
     }
 }
 

@@ -16,6 +16,8 @@ use super::control;
 
 /// The oldest server that does all we ask for.
 const SERVER_MIN: [i32; 2] = [4, 4];
+/// The oldest that can show one moment, where there are replicas.
+const MOMENTS_MIN: [i32; 2] = [5, 0];
 /// How long making one connection may take.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// The server says that a unique key is there already (<https://www.mongodb.com/docs/manual/reference/error-codes/>).
@@ -27,6 +29,7 @@ pub struct Connection {
     database: Database,
     concern: Document,
     operation_max: Duration,
+    shows_moments: bool,
 }
 
 impl Connection {
@@ -46,14 +49,14 @@ impl Connection {
         settings.connect_timeout = Some(CONNECT_MAX.min(operation_max));
         settings.server_selection_timeout = Some(operation_max);
         let client = Client::with_options(settings).map_err(failed("be opened"))?;
-        let replicated = look_at_server(&client, operation_max).await?;
+        let server = look_at_server(&client, operation_max).await?;
 
         let majority = options.write_concern == config::WriteConcern::Majority;
         let mut settings = DatabaseOptions::default();
         let mut concern = WriteConcern::nodes(1);
         let mut w = doc! { "w": 1 };
         let mut read = ReadConcern::local();
-        if majority && replicated {
+        if majority && server.replicated {
             concern = WriteConcern::majority();
             w = doc! { "w": "majority" };
             read = ReadConcern::majority();
@@ -69,6 +72,7 @@ impl Connection {
             database: client.database_with_options(options.database.as_str(), settings),
             concern: w,
             operation_max,
+            shows_moments: server.replicated && server.version.as_slice() >= MOMENTS_MIN.as_slice(),
         };
         control::check_format(&connection).await?;
         Ok(connection)
@@ -77,6 +81,22 @@ impl Connection {
     /// The database.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// Whether the server can show what the database was at one moment.
+    pub fn shows_moments(&self) -> bool {
+        self.shows_moments
+    }
+
+    /// The database, for sessions that read what it was at one moment.
+    pub(super) fn of_a_moment(&self) -> Database {
+        let mut settings = DatabaseOptions::default();
+        // Another one would be taken instead of the session's.
+        settings.read_concern = Some(ReadConcern::snapshot());
+        settings.selection_criteria =
+            Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
+        let client = self.database.client();
+        client.database_with_options(self.database.name(), settings)
     }
 
     /// How long one operation may take.
@@ -121,8 +141,14 @@ impl Connection {
     }
 }
 
-/// Answers whether it is a replica set, or stands before some (mongos).
-async fn look_at_server(client: &Client, operation_max: Duration) -> Result<bool, StoreError> {
+/// What a server is.
+struct Server {
+    version: Vec<i32>,
+    /// It is a replica set, or stands before some (mongos).
+    replicated: bool,
+}
+
+async fn look_at_server(client: &Client, operation_max: Duration) -> Result<Server, StoreError> {
     let admin = client.database("admin");
     let ask = |command: Document| async {
         let answer = tokio::time::timeout(operation_max, admin.run_command(command)).await;
@@ -151,7 +177,11 @@ async fn look_at_server(client: &Client, operation_max: Duration) -> Result<bool
         // The name of the command in servers before 4.4.2.
         Err(_) => ask(doc! { "isMaster": 1 }).await?,
     };
-    Ok(hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|it| it == "isdbgrid"))
+    let mongos = hello.get_str("msg").is_ok_and(|it| it == "isdbgrid");
+    Ok(Server {
+        version,
+        replicated: hello.contains_key("setName") || mongos,
+    })
 }
 
 /// What the client says of an address, unless it repeats something secret of it.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use mongodb::Collection;
 use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
+use mongodb::{ClientSession, Collection, Database};
 use serde::{Deserialize, Serialize};
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::store::{Committed, Control, Recipe, StoreError, Sum, Term};
@@ -79,6 +79,18 @@ pub async fn check_format(connection: &Connection) -> Result<(), StoreError> {
         "the database {name:?} holds data of format {format}, and this version knows format {FORMAT} only: use a \
          newer version, or another database (MONGODB_DATABASE)"
     )))
+}
+
+/// The control record in a session.
+pub async fn read_in(
+    connection: &Connection,
+    database: &Database,
+    session: &mut ClientSession,
+) -> Result<Control, StoreError> {
+    let documents: Collection<ControlDocument> = database.collection(COLLECTION);
+    let found = documents.find_one(doc! { "_id": ID }).session(session);
+    let found = connection.within("read its control record", found).await?;
+    found.map_or(Ok(Control::default()), ControlDocument::control)
 }
 
 impl ControlRecord {

@@ -7,6 +7,8 @@
 //! A row is removed by a document that says so, because a batch of an older epoch that arrives later would make it anew
 //! if there was nothing. Behind the floor no such batch begins, and one that had begun has ended when the wait is over,
 //! because the server ends it. Rows that were put again are no longer such documents, so they stay.
+//!
+//! A day of rows may be due at once: documents go in portions, each an operation of its own, and commits go on meanwhile.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,10 +19,14 @@ use skytide_core::id::Epoch;
 use skytide_core::port::store::StoreError;
 use skytide_core::view::ViewId;
 
-use super::connection::Connection;
+use super::connection::{Connection, failed};
 use super::control::number;
 use super::guard;
 use super::row::REMOVED;
+
+const OPERATION: &str = "purge removed rows";
+/// Documents that go in one operation, at most.
+const PORTION: u32 = 5_000;
 
 /// What is to be purged.
 #[derive(Debug, Default)]
@@ -85,9 +91,30 @@ impl Purge {
 }
 
 async fn remove(connection: &Connection, view: ViewId, floor: Epoch) -> Result<u64, StoreError> {
-    let documents = connection.database().collection::<Document>(view.name());
     let old = doc! { REMOVED: { "$lte": number(floor.0)? } };
-    let gone = documents.delete_many(old).await;
-    let gone = gone.map_err(super::connection::failed("purge removed rows"))?;
-    Ok(gone.deleted_count)
+    let documents = connection.database().collection::<Document>(view.name());
+    let found = documents
+        .find(old.clone())
+        .projection(doc! { "_id": 1 })
+        .batch_size(PORTION);
+    let mut found = connection.within(OPERATION, found).await?;
+    let delete = async |ids: Vec<String>| {
+        let mut still = old.clone();
+        still.insert("_id", doc! { "$in": ids });
+        let deleted = documents.delete_many(still);
+        let deleted = connection.within(OPERATION, deleted).await?;
+        Ok::<_, StoreError>(deleted.deleted_count)
+    };
+    let (mut gone, mut ids) = (0, Vec::new());
+    while connection.within(OPERATION, found.advance()).await? {
+        let id = found.current().get_str("_id").map_err(failed(OPERATION))?;
+        ids.push(id.to_owned());
+        if ids.len() >= PORTION as usize {
+            gone += delete(std::mem::take(&mut ids)).await?;
+        }
+    }
+    if !ids.is_empty() {
+        gone += delete(ids).await?;
+    }
+    Ok(gone)
 }

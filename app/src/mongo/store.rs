@@ -2,6 +2,7 @@
 
 mod keeper;
 mod reading;
+mod still;
 mod writing;
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use super::lease::Lease;
 use super::purge::Purge;
 use super::schema;
 use keeper::Keeper;
+use reading::Source;
+pub use still::StillStore;
 use writing::Writing;
 
 /// A [`ViewStore`] in a MongoDB database. Clones are handles of the same writer.
@@ -35,7 +38,7 @@ struct Shared {
     record: ControlRecord,
     lease: Lease,
     pace: Pace,
-    purge: Purge,
+    purge: Arc<Purge>,
     writing: Mutex<Writing>,
     keeper: Keeper,
 }
@@ -59,7 +62,7 @@ impl MongoStore {
                 rows_max: options.batch_rows_max as usize,
                 batches_max: options.writes_max as usize,
             },
-            purge: Purge::default(),
+            purge: Arc::default(),
             writing: Mutex::default(),
             keeper: Keeper::default(),
             connection,
@@ -69,6 +72,17 @@ impl MongoStore {
     /// The connection, for the other stores of the same database.
     pub fn connection(&self) -> &Connection {
         &self.0.connection
+    }
+
+    /// The store as it is now, for whoever reads longer than a commit lasts; `None` if the server cannot show it.
+    ///
+    /// # Errors
+    /// `Failed`.
+    pub async fn still(&self) -> Result<Option<StillStore>, StoreError> {
+        match self.0.connection.shows_moments() {
+            true => StillStore::open(&self.0.connection).await.map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Ends the right to write, so that the next writer need not wait until the lease runs out. For the end of a
@@ -93,11 +107,11 @@ impl ViewReader for MongoStore {
     }
 
     async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
-        reading::get(&self.0.connection, view, keys).await
+        reading::get(Source::now(&self.0.connection), view, keys).await
     }
 
     async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
-        reading::scan(&self.0.connection, view, range).await
+        reading::scan(Source::now(&self.0.connection), view, range).await
     }
 }
 

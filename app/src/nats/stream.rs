@@ -21,6 +21,8 @@ const ID: &str = "skytide_log_id";
 /// Bytes that the server keeps for us beyond the limit at which we wait: for a new writer's claim, and for what we
 /// count too low. If even these are full, the server refuses and the writer waits all the same.
 const SPARE_BYTES: u64 = 32 << 20;
+/// Bytes of a new log if no option says how many; halved down to the lesser number while the server has no room for them.
+const BYTES_MAX: (u64, u64) = (8 << 30, 1 << 30);
 /// How long the server keeps a consumer that nobody asks for messages.
 const CONSUMER_INACTIVE_MAX: Duration = Duration::from_secs(120);
 
@@ -32,6 +34,8 @@ pub struct Stream {
     subjects: Subjects,
     id: u64,
     wanted: stream::Config,
+    /// No option says how large it is to be.
+    any_size: bool,
 }
 
 /// What the stream holds.
@@ -59,6 +63,7 @@ impl Stream {
             client,
             context,
             wanted: wanted(config, &subjects, id),
+            any_size: config.bytes_max.is_none(),
             subjects,
             id,
         };
@@ -80,10 +85,7 @@ impl Stream {
                 Err(Refusal::Refused(error)) if none(error.error_code()) => {}
                 Err(refusal) => return Err(refusal.of(OPERATION)),
             }
-            let made = self
-                .ask::<stream::Info>("CREATE", &self.wanted, |_| false)
-                .await;
-            match made {
+            match self.make().await {
                 // Somebody else was faster: it is theirs.
                 Err(Refusal::Refused(error))
                     if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
@@ -95,22 +97,58 @@ impl Stream {
         }
     }
 
-    /// Changes limits, replicas and compression to what the options say.
+    /// Makes the stream; smaller than it might be where the server has no room and no option says a size.
+    async fn make(&self) -> Result<stream::Info, Refusal> {
+        let mut config = self.wanted.clone();
+        let mut bytes_max = BYTES_MAX.0;
+        loop {
+            match self.ask("CREATE", &config, |_| false).await {
+                Err(Refusal::Refused(error))
+                    if no_room(error.error_code()) && self.any_size && bytes_max > BYTES_MAX.1 =>
+                {
+                    bytes_max /= 2;
+                    config.max_bytes = reserved(bytes_max);
+                }
+                Ok(made) => {
+                    if self.any_size && bytes_max < BYTES_MAX.0 {
+                        tracing::warn!(
+                            bytes_max,
+                            "the server has no room for a larger log: make some and set NATS_BYTES_MAX"
+                        );
+                    }
+                    return Ok(made);
+                }
+                refused => return refused,
+            }
+        }
+    }
+
+    /// Changes size, replicas and compression to what the options say; without the room for it the stream stays as it is.
     pub async fn adapt(&self) -> Result<(), LogError> {
         let info = self.info().await?;
         let config = stream::Config {
-            max_bytes: self.wanted.max_bytes,
+            max_bytes: match self.any_size {
+                true => info.config.max_bytes,
+                false => self.wanted.max_bytes,
+            },
             num_replicas: self.wanted.num_replicas,
             compression: self.wanted.compression.clone(),
             ..info.config.clone()
         };
         if config != info.config {
-            let changed = self.ask::<stream::Info>("UPDATE", &config, |_| false).await;
-            changed.map_err(|refusal| self.no_room(refusal, "change its stream"))?;
-            tracing::info!(
-                stream = self.subjects.stream(),
-                "changed the stream to the options"
-            );
+            let stream = self.subjects.stream();
+            match self.ask::<stream::Info>("UPDATE", &config, |_| false).await {
+                Ok(_) => tracing::info!(stream, "changed the stream to the options"),
+                Err(Refusal::Refused(error)) if no_room(error.error_code()) => tracing::warn!(
+                    stream,
+                    %error,
+                    bytes_max = info.config.max_bytes,
+                    replicas = info.config.num_replicas,
+                    "the server has no room for what the options say, the stream stays as it is: lower NATS_BYTES_MAX or \
+                     NATS_REPLICAS, or raise max_file_store there"
+                ),
+                Err(refusal) => return Err(refusal.of("change its stream")),
+            }
         }
         Ok(())
     }
@@ -119,8 +157,13 @@ impl Stream {
     fn no_room(&self, refusal: Refusal, operation: &'static str) -> LogError {
         match refusal {
             Refusal::Refused(error) if no_room(error.error_code()) => failed(operation)(format!(
-                "the server has no room to reserve {} bytes: lower NATS_BYTES_MAX, or raise max_file_store there ({error})",
-                self.wanted.max_bytes
+                "the server has no room to reserve {} bytes: lower NATS_BYTES_MAX, or make room and raise max_file_store \
+                 there ({error})",
+                if self.any_size {
+                    reserved(BYTES_MAX.1)
+                } else {
+                    self.wanted.max_bytes
+                }
             )),
             other => other.of(operation),
         }
@@ -266,6 +309,11 @@ impl Stream {
     }
 }
 
+/// What the server reserves for a log of so many bytes.
+fn reserved(bytes_max: u64) -> i64 {
+    i64::try_from(bytes_max + SPARE_BYTES).unwrap_or(i64::MAX)
+}
+
 fn id_of(config: &stream::Config) -> Option<u64> {
     let text = config.metadata.get(ID)?;
     u64::from_str_radix(text, 16).ok()
@@ -273,14 +321,14 @@ fn id_of(config: &stream::Config) -> Option<u64> {
 
 /// Full means: refuse, never forget. Single messages cannot be deleted, so the log has no holes.
 fn wanted(config: &config::Nats, subjects: &Subjects, id: u64) -> stream::Config {
-    let bytes_max = config.bytes_max.0 + SPARE_BYTES;
+    let bytes_max = config.bytes_max.map_or(BYTES_MAX.0, |bytes| bytes.0);
     stream::Config {
         name: subjects.stream().to_owned(),
         description: Some("The log of Skytide".to_owned()),
         subjects: vec![subjects.all()],
         storage: StorageType::File,
         num_replicas: config.replicas.into(),
-        max_bytes: bytes_max as i64,
+        max_bytes: reserved(bytes_max),
         max_messages: -1,
         max_messages_per_subject: -1,
         max_consumers: -1,

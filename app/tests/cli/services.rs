@@ -190,3 +190,43 @@ fn an_export_that_its_writer_cannot_write_is_told() {
     up.signal("-TERM");
     assert_eq!(up.end().0, Some(0));
 }
+
+/// Whatever lies there for it, and whatever stands in its way: the process has something else to do.
+#[cfg(unix)]
+#[test]
+fn a_request_that_cannot_be_served_ends_nothing() {
+    let place = Place::new();
+    let (mut up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
+    let mut until = |what: &str, holds: &dyn Fn() -> bool| {
+        while !holds() {
+            let ended = up.0.try_wait().expect("it was started");
+            assert_eq!(ended, None, "it ended before {what}");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    let path = |name: &str| place.path().join("data").join(name);
+    let answered = |name: &str| {
+        let text = std::fs::read_to_string(path(name)).unwrap_or_default();
+        text.contains("cannot be read")
+    };
+
+    place.write("data/export-1.request", "of another version");
+    until("it answered", &|| answered("export-1.answer"));
+
+    std::fs::create_dir(path("export-2.answer")).expect("a folder in the way");
+    place.write("data/export-2.request", "of another version");
+    until("it took the request", &|| {
+        !path("export-2.request").exists()
+    });
+    std::fs::remove_dir(path("export-2.answer")).expect("it is empty");
+    until("it answered late", &|| answered("export-2.answer"));
+
+    std::fs::create_dir(path("export-3.request")).expect("no file at all");
+    let ran = place.run(&["export", "out"]);
+    assert!(
+        ran.err.contains("because: nothing is counted yet"),
+        "{ran:?}"
+    );
+    up.signal("-TERM");
+    assert_eq!(up.end().0, Some(0));
+}

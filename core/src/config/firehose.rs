@@ -90,8 +90,8 @@ pub struct Firehose {
     #[arg(value_parser = between(1..=1_000_000_u32))]
     pub tick_events_max: u32,
 
-    /// A connection that brings nothing for so long, not even an answer to a ping, is given up and
-    /// made anew.
+    /// A connection that brings no frame for so long is given up and made anew, even if pings are answered: the relay may
+    /// have lost track of us. Give a quiet host more. One that is gone is found out sooner, by its pings.
     #[arg(
         id = "FIREHOSE_READ_TIMEOUT",
         long = "firehose-read-timeout",

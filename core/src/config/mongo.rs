@@ -27,7 +27,8 @@ pub struct Mongo {
     #[arg(value_name = "URL", value_parser = address)]
     pub uri: Option<Endpoint>,
 
-    /// The database; made when it is not there. Two networks or policies need two of them.
+    /// The database; made when it is not there. Two networks or policies need two of them, and an `index` with a `STORE_DIR`
+    /// of its own each; on one log see also `INDEXER_LOG_KEEP`.
     #[arg(
         id = "MONGODB_DATABASE",
         long = "mongodb-database",

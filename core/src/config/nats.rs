@@ -95,11 +95,13 @@ pub struct Nats {
     #[arg(value_name = "COUNT", default_value = "1", value_parser = between(1_u8..=5))]
     pub replicas: u8,
 
-    /// Bytes of the log, at most. At the limit ingest waits and says so; nothing is lost. JetStream reserves them.
+    /// Bytes of the log, at most. At the limit ingest waits and says so; nothing is lost. JetStream reserves them, out of
+    /// three quarters of the free disk unless `max_file_store` says otherwise. Unset, a new log gets 8 GiB, or 4, 2 or 1 if
+    /// there is no room for more, and one that is there stays as it is.
     #[arg(id = "NATS_BYTES_MAX", long = "nats-bytes-max", env = "NATS_BYTES_MAX")]
-    #[arg(value_name = "BYTES", default_value = "64GiB")]
+    #[arg(value_name = "BYTES")]
     #[arg(value_parser = between(ByteSize(MIB)..=ByteSize(64 * TIB)))]
-    pub bytes_max: ByteSize,
+    pub bytes_max: Option<ByteSize>,
 
     /// Whether the server compresses the log on its disk.
     #[arg(

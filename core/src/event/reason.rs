@@ -43,7 +43,7 @@ reasons! {
     Did = "did",
     /// `rev` is not a TID.
     Rev = "rev",
-    /// `rev` lies more than 5 minutes ahead of network time.
+    /// `rev` lies more than 5 minutes ahead of network time, and of the time of its own frame.
     RevFuture = "rev_future",
     /// `rev` is not newer than the newest of its repo: already applied.
     RevRepeated = "rev_repeated",

@@ -51,9 +51,17 @@ impl CheckpointStore for MemoryCheckpoints {
 
     async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError> {
         let mut state = self.state();
-        state
-            .complete
-            .insert(manifest.first.epoch, manifest.encode());
+        let checkpoint = manifest.first.epoch;
+        for section in &manifest.sections {
+            let written = state.sections.get(&(checkpoint, section.name.clone()));
+            if written.is_none_or(|bytes| bytes.len() as u64 != section.bytes) {
+                return Err(CheckpointError::Failed {
+                    operation: "write a manifest",
+                    source: format!("section {:?} is not there", section.name).into(),
+                });
+            }
+        }
+        state.complete.insert(checkpoint, manifest.encode());
         Ok(())
     }
 

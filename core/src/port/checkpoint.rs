@@ -15,7 +15,8 @@ use crate::event::{Message, Tick};
 use crate::id::{Epoch, Seq};
 use crate::time::Timestamp;
 
-/// Where checkpoints are kept. One writer at a time; a checkpoint is known by the epoch of its first cut.
+/// Where checkpoints are kept. One process at a time, from the first thing it asks; a checkpoint is known by the epoch of
+/// its first cut.
 ///
 /// Whatever fails, and at whatever step the machine stops: checkpoints that were complete stay as they are, and one that
 /// was not is never listed.
@@ -35,13 +36,13 @@ pub trait CheckpointStore: Send + Sync {
     /// Makes a checkpoint whose sections were written complete, durably and in one step.
     ///
     /// # Errors
-    /// `Failed`; then it may be complete or not.
+    /// `Failed`; then it may be complete or not. It is not if one of its sections is not there.
     async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError>;
 
     /// The complete checkpoints, the newest first; those whose manifest is damaged with the reason.
     ///
     /// # Errors
-    /// `Failed` if it cannot be known which there are.
+    /// `Failed` if it cannot be known which there are, or another process has them.
     async fn list(&self) -> Result<Vec<Listed>, CheckpointError>;
 
     /// Reads a section of a complete checkpoint.

@@ -73,7 +73,7 @@ pub struct Bounds {
 /// Why the log did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Another writer holds the log: stop.
+    /// Another writer holds the log: wait for its end, or stop.
     #[error("another process or task writes this log")]
     Held,
     /// The wanted messages are gone: stop, or start over from what there is.

@@ -9,7 +9,7 @@ use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::BoxError;
 use skytide_core::port::checkpoint::{CheckpointStore, Manifest, Mark, Section};
 use skytide_core::port::log::Log;
-use skytide_core::port::store::{Committed, ViewStore};
+use skytide_core::port::store::{Committed, StoreError, Term, ViewStore};
 use tokio::sync::mpsc;
 use tokio::time::{Instant as Moment, sleep_until};
 
@@ -28,6 +28,8 @@ const MARKS: u32 = 500;
 pub(crate) struct Keeper {
     pub checkpoints: Arc<dyn CheckpointStore>,
     pub store: Arc<dyn ViewStore>,
+    /// The writer whose checkpoints these are: when another one has taken over, nothing is completed, removed or trimmed.
+    pub term: Term,
     pub log: Arc<dyn Log>,
     pub options: CheckpointOptions,
     pub workers: usize,
@@ -184,6 +186,7 @@ impl Keeper {
             sections: unfinished.sections.clone(),
             marks: self.marks(unfinished.first).await?,
         };
+        self.check_term().await?;
         self.checkpoints.complete(&manifest).await?;
         let bytes: u64 = manifest.sections.iter().map(|section| section.bytes).sum();
         let seconds = unfinished.started.elapsed().as_secs_f64();
@@ -240,6 +243,7 @@ impl Keeper {
             return Ok(());
         };
         let epochs: Vec<Epoch> = kept.iter().map(|manifest| manifest.first.epoch).collect();
+        self.check_term().await?;
         self.checkpoints.keep(&epochs).await?;
         if let Some(below) = self.trimmed_below(newest, oldest.first.seq, full) {
             self.log.trim(below).await?;
@@ -305,14 +309,113 @@ impl Keeper {
             let kept: Vec<Epoch> = epochs
                 .filter(|epoch| !self.unusable.contains(epoch))
                 .collect();
-            self.checkpoints.keep(&kept).await
+            self.check_term().await?;
+            self.checkpoints.keep(&kept).await?;
+            Ok::<_, BoxError>(())
         };
         if let Err(error) = tidy.await {
-            self.warn("old checkpoints could not be removed", &error);
+            self.warn("old checkpoints could not be removed", error.as_ref());
+        }
+    }
+
+    /// A process that was frozen goes on where it stood, and learns only by its next commit that it was replaced.
+    async fn check_term(&self) -> Result<(), StoreError> {
+        let (current, ours) = (self.store.control().await?.term, self.term);
+        match current == ours {
+            true => Ok(()),
+            false => Err(StoreError::Fenced { current, ours }),
         }
     }
 
     fn warn(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
         tracing::warn!(error, "{what}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skytide_core::event::{Message, Tick};
+    use skytide_core::memory::{MemoryCheckpoints, MemoryLog, MemoryStore};
+    use skytide_core::time::Timestamp;
+
+    fn tick(epoch: u64) -> Message {
+        Message::Tick(Tick {
+            epoch: Epoch(epoch),
+            time: Timestamp(epoch),
+            host: "relay.example".into(),
+            cursor: skytide_core::id::Cursor(epoch),
+            frames: epoch,
+            last: false,
+            counts: BTreeMap::new(),
+        })
+    }
+
+    fn unfinished(epoch: u64) -> Unfinished {
+        let first = Mark {
+            epoch: Epoch(epoch),
+            seq: Seq(epoch),
+            hash: 0,
+            time: Timestamp(epoch),
+        };
+        Unfinished {
+            first,
+            started: Instant::now(),
+            through: Vec::new(),
+            sections: Vec::new(),
+            ended: 1,
+            last: first.epoch,
+        }
+    }
+
+    /// The first writer makes two checkpoints and is frozen; the second one makes a third; then the first one wakes up.
+    #[tokio::test]
+    async fn a_writer_that_was_replaced_completes_removes_and_trims_nothing() {
+        let (log, store) = (MemoryLog::new(1), Arc::new(MemoryStore::default()));
+        let checkpoints = MemoryCheckpoints::new();
+        let mut writer = log.writer().await.expect("nobody else writes");
+        writer
+            .append((1..=9).map(tick).collect())
+            .await
+            .expect("memory takes it");
+        writer.flush().await.expect("memory keeps it");
+        let keeper = async |unusable: &[u64]| Keeper {
+            checkpoints: Arc::new(checkpoints.clone()),
+            store: store.clone(),
+            term: store.lead().await.expect("memory answers").term,
+            log: Arc::new(log.clone()),
+            options: CheckpointOptions::default(),
+            workers: 1,
+            metrics: Arc::default(),
+            gate: Arc::default(),
+            unusable: unusable.iter().copied().map(Epoch).collect(),
+        };
+        let state = async || {
+            let listed = checkpoints.list().await.expect("memory answers");
+            let epochs: Vec<u64> = listed.iter().map(|it| it.checkpoint.0).collect();
+            let first = log.bounds().await.expect("memory answers").first.0;
+            (epochs, first)
+        };
+        let last = Committed::default();
+
+        let first = keeper(&[5]).await;
+        for epoch in [2, 3] {
+            let finished = first.finish(&unfinished(epoch), &last).await;
+            finished.expect("it leads");
+        }
+        assert_eq!(state().await, (vec![3, 2], 2));
+        let second = keeper(&[]).await;
+        second
+            .finish(&unfinished(5), &last)
+            .await
+            .expect("it leads");
+        assert_eq!(state().await, (vec![5, 3], 3));
+
+        let refused = first.finish(&unfinished(7), &last).await;
+        assert!(refused.is_err_and(|why| why.to_string().contains("fenced")));
+        assert!(first.retire(1, true).await.is_err());
+        assert!(first.make_room().await.is_err());
+        first.tidy().await;
+        assert_eq!(state().await, (vec![5, 3], 3));
     }
 }

@@ -3,11 +3,12 @@
 use bytes::Bytes;
 use skytide_core::event::{Body, DropReason, Event, Moved, Op};
 use skytide_core::id::{Cursor, Did, Tid};
+use skytide_core::time::Timestamp;
 
 use super::{Assembler, Note};
 use crate::frame::{self, Commit, Frame};
 
-/// How far a revision may lie ahead of network time.
+/// How far a revision may lie ahead of network time, and of the time of its own frame.
 const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
 /// Bytes of an event besides its record, about.
 const EVENT_BYTES: usize = 160;
@@ -38,7 +39,12 @@ impl Assembler {
                 let (active, status) = (*active, status.map(Box::from));
                 self.event(*seq, did, Body::Account { active, status });
             }
-            Frame::Sync { seq, did, rev, .. } if self.credible(*rev) => {
+            Frame::Sync {
+                seq,
+                did,
+                rev,
+                time,
+            } if self.credible(*rev, time) => {
                 let why = Moved::Sync;
                 self.event(*seq, did, Body::Moved { rev: *rev, why });
             }
@@ -68,7 +74,7 @@ impl Assembler {
     }
 
     fn commit(&mut self, commit: &Commit<'_>, bytes: &Bytes) {
-        if !self.credible(commit.rev) {
+        if !self.credible(commit.rev, commit.time) {
             return self.drop(DropReason::RevFuture, bytes);
         }
         for &reason in &commit.drops {
@@ -138,9 +144,20 @@ impl Assembler {
         self.push(event, EVENT_BYTES);
     }
 
-    fn credible(&self, rev: Tid) -> bool {
-        let now_micros = self.time.now().0.saturating_mul(1_000);
-        rev.micros() <= now_micros.saturating_add(REV_AHEAD_MICROS_MAX)
+    /// Whether a revision is not of the future.
+    ///
+    /// Network time is a median and follows a slow or interrupted stream late: behind a pause it stands where the pause
+    /// began. So a revision may also be of the time at which its own frame claims to be sent, which on a live stream
+    /// counts only as far as our clock.
+    fn credible(&self, rev: Tid, sent: &str) -> bool {
+        let in_time = |time: Timestamp| {
+            let micros = time.0.saturating_mul(1_000);
+            rev.micros() <= micros.saturating_add(REV_AHEAD_MICROS_MAX)
+        };
+        in_time(self.time.now())
+            || Timestamp::parse(sent)
+                .map(|sent| self.ceiling.map_or(sent, |clock| sent.min(clock)))
+                .is_some_and(in_time)
     }
 
     fn count_repeated_paths(&mut self, commit: &Commit<'_>) {

@@ -189,7 +189,7 @@ fn backend(seed: u64, nats: &str, mongo: &str) -> Real {
     let name = format!("crash-{}-{seed}", std::process::id());
     let mut nats = config::Nats::at(nats).expect("an address");
     nats.stream = name.parse().expect("a name");
-    nats.bytes_max = "100MiB".parse().expect("a size");
+    nats.bytes_max = Some("100MiB".parse().expect("a size"));
     let mut mongo = config::Mongo::at(mongo).expect("an address");
     mongo.database = name.parse().expect("a name");
     mongo.lease_ttl = Span(Duration::from_secs(2));

@@ -210,6 +210,67 @@ fn a_revision_of_the_future_is_dropped_and_the_next_one_is_not() {
 }
 
 #[test]
+fn a_slow_stream_and_one_that_paused_lose_no_commit() {
+    let stream = |times: &mut dyn Iterator<Item = u64>| -> Vec<Vec<u8>> {
+        let commit = |(seq, after): (u64, u64)| {
+            let mut commit = Commit::new(seq, &[("create", "app.bsky.feed.like/a")]);
+            commit.time = NOON + after;
+            commit.rev = rev_at(commit.time);
+            commit.frame()
+        };
+        (1..).zip(times).map(commit).collect()
+    };
+    let slow = stream(&mut (1..=100).map(|n| n * 60_000));
+    let paused = stream(&mut (1..=100).map(|n| n * 1_000 + if n > 50 { 600_000 } else { 0 }));
+    for (name, stream) in [("slow", slow), ("paused", paused)] {
+        for live in [false, true] {
+            let mut setup = setup(&options());
+            setup.live = live;
+            let mut assembler = Assembler::new(setup, None);
+            assembler.clock(Timestamp(NOON + 86_400_000));
+            stream
+                .iter()
+                .for_each(|frame| assembler.frame(frame.clone().into()));
+            assembler.tick(true);
+            let cuts = assembler.take_cuts();
+            let counted = (events(&cuts).len(), count(&cuts, "dropped/rev_future"));
+            assert_eq!(counted, (100, 0), "{name}, live {live}");
+        }
+    }
+}
+
+#[test]
+fn a_frame_of_the_future_vouches_for_its_revision_no_further_than_our_clock() {
+    const AHEAD: u64 = 3_600_000;
+    let sync = |seq: u64, time: u64| {
+        let body = cbor!({
+            "seq" => seq, "did" => did(1), "time" => Timestamp(time).rfc3339(),
+            "blocks" => Value::Bytes(vec![]), "rev" => rev_at(time).to_string()
+        });
+        frames::frame("#sync", &body.unwrap())
+    };
+    let mut forged = Commit::new(41, &[("create", "app.bsky.feed.like/a")]);
+    forged.time += AHEAD;
+    forged.rev = rev_at(forged.time);
+    // Before our clock stands there, then as soon as it does.
+    for (clock, dropped) in [(NOON + 60_000, 2), (NOON + AHEAD, 0)] {
+        let mut setup = setup(&options());
+        setup.live = true;
+        let mut assembler = Assembler::new(setup, None);
+        assembler.clock(Timestamp(clock));
+        for frame in frames::identities(1, 40) {
+            assembler.frame(frame.into());
+        }
+        assembler.frame(forged.frame().into());
+        assembler.frame(sync(42, NOON + AHEAD).into());
+        assembler.tick(true);
+        let cuts = assembler.take_cuts();
+        let counted = (events(&cuts).len(), count(&cuts, "dropped/rev_future"));
+        assert_eq!(counted, (42 - dropped, dropped as u64), "at {clock}");
+    }
+}
+
+#[test]
 fn the_first_clock_may_be_forged_without_harm() {
     for forged in [0, NOON * 10] {
         let mut stream = vec![frames::identity(1, forged)];

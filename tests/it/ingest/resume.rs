@@ -11,6 +11,7 @@ use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 use skytide_ingest::frame::{Frame, Verify, decode};
 use skytide_ingest::{IngestError, RecordingSource};
 use skytide_tests::relay::{Act, RelayServer};
+use tokio::sync::watch;
 
 use super::frames;
 use super::harness::{Running, Stored, options, relay_options};
@@ -235,19 +236,78 @@ async fn replayed(log: Arc<dyn Log>, path: &std::path::Path) -> Stored {
     Stored::of(log.as_ref()).await
 }
 
+/// A log that counts how often somebody wanted to write it.
+struct WantedLog {
+    inner: MemoryLog,
+    wanted: watch::Sender<u32>,
+}
+
+#[async_trait]
+impl Log for WantedLog {
+    async fn bounds(&self) -> Result<Bounds, LogError> {
+        self.inner.bounds().await
+    }
+
+    async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {
+        self.inner.newest_tick().await
+    }
+
+    async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError> {
+        let writer = self.inner.writer().await;
+        self.wanted.send_modify(|wanted| *wanted += 1);
+        writer
+    }
+
+    async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError> {
+        self.inner.reader(from).await
+    }
+
+    async fn trim(&self, below: Seq) -> Result<(), LogError> {
+        self.inner.trim(below).await
+    }
+}
+
 #[tokio::test]
-async fn a_second_ingest_on_the_same_log_stops_at_once() {
-    let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
+async fn a_second_ingest_on_the_same_log_waits_and_takes_over() {
+    let log = Arc::new(WantedLog {
+        inner: MemoryLog::new(1),
+        wanted: watch::Sender::new(0),
+    });
+    let mut wanted = log.wanted.subscribe();
     let relay = RelayServer::start(frames::identities(1, 5));
     let first = Running::relay(relay_options(&relay), options(), log.clone());
     first.until(|stored| stored.cursor() == 5).await;
-    let second = Running::relay(relay_options(&relay), options(), log);
-    let error = second.end().await.unwrap_err();
+    let second = Running::relay(relay_options(&relay), options(), log.clone());
+    wanted.wait_for(|wanted| *wanted >= 3).await.unwrap();
+    let newest = first.stop().await.tick.unwrap().epoch;
+    let stored = second
+        .until(|stored| stored.ticks.len() as u64 > newest.0)
+        .await;
+    assert_eq!(stored.seqs(), [1, 2, 3, 4, 5]);
     assert!(
-        matches!(error, IngestError::Log(LogError::Held)),
+        stored
+            .ticks
+            .windows(2)
+            .all(|pair| pair[0].epoch.0 + 1 == pair[1].epoch.0)
+    );
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_standby_ends_when_it_is_told_and_a_replay_does_not_wait() {
+    let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
+    let _held = log.writer().await.unwrap();
+    let relay = RelayServer::start(frames::identities(1, 5));
+    let standby = Running::relay(relay_options(&relay), options(), log.clone());
+    assert_eq!(standby.stop().await.tick, None);
+
+    let path = frames::fixture("frames/pds.frames.zst");
+    let source = RecordingSource::open(vec![path]).unwrap();
+    let error = Running::start(Box::new(source), options(), log).end().await;
+    assert!(
+        matches!(error, Err(IngestError::Log(LogError::Held))),
         "{error:?}"
     );
-    first.stop().await;
 }
 
 #[tokio::test]

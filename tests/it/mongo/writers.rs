@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use mongodb::Database;
 use mongodb::bson::doc;
 use skytide_core::config::Span;
 use skytide_core::id::Epoch;
@@ -155,6 +156,66 @@ async fn removed_rows_are_purged_behind_a_floor() {
     commit(&store, term, 3, vec![(VIEW, vec![put("a", "3")])]).await;
     let wanted = [(key("a"), 3, b"3".to_vec()), (key("b"), 1, b"1".into())];
     assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
+}
+
+/// The server takes three times as long over deleting as the lease lasts.
+#[tokio::test]
+async fn a_purge_that_takes_long_does_not_cost_the_lease() {
+    let Some(server) = Mongo::with_failpoints() else {
+        return;
+    };
+    let (options, own) = database_at(&server.uri());
+    let options = hasty(options);
+    let (first, second) = (connect(&options).await, connect(&options).await);
+    let term = first.lead().await.unwrap().term;
+    commit(&first, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
+    commit(&first, term, 2, vec![(VIEW, vec![remove("a")])]).await;
+    let database = own.database().await;
+    let admin = database.client().database("admin");
+    let slow = doc! {
+        "failCommands": ["delete"], "namespace": format!("{}.{}", database.name(), VIEW.name()),
+        "blockConnection": true, "blockTimeMS": 3_000,
+    };
+    let slow = doc! { "configureFailPoint": "failCommand", "mode": "alwaysOn", "data": slow };
+    admin.run_command(slow).await.unwrap();
+
+    let mut waiting = Box::pin(second.lead());
+    while deleting(&admin).await == 0 {
+        assert!(waits(&mut waiting).await, "before anything was purged");
+    }
+    for _ in 0..6 {
+        assert!(waits(&mut waiting).await, "while rows are purged");
+    }
+    commit(&first, term, 3, vec![]).await;
+    let fast = doc! { "configureFailPoint": "failCommand", "mode": "off" };
+    admin.run_command(fast).await.unwrap();
+    purged(&own, VIEW).await;
+}
+
+/// How many deletes of rows the server has under way.
+async fn deleting(admin: &Database) -> usize {
+    let ask = doc! { "currentOp": 1, "command.delete": VIEW.name() };
+    let told = admin.run_command(ask).await.unwrap();
+    told.get_array("inprog").unwrap().len()
+}
+
+/// What goes in portions goes whole.
+#[tokio::test]
+async fn many_removed_rows_are_purged() {
+    let Some((options, own)) = own_database() else {
+        return;
+    };
+    let store = connect(&hasty(options)).await;
+    let term = store.lead().await.unwrap().term;
+    let names = || (0..12_345).map(|n| format!("{n:05}"));
+    let puts = names().map(|name| put(&name, "1")).collect();
+    commit(&store, term, 1, vec![(VIEW, puts)]).await;
+    let mut removes: Vec<_> = names().map(remove).collect();
+    let kept = removes.split_off(12_000);
+    commit(&store, term, 2, vec![(VIEW, removes)]).await;
+    purged(&own, VIEW).await;
+    let left = own.documents(VIEW).await.count_documents(doc! {}).await;
+    assert_eq!(left.unwrap(), kept.len() as u64 + 1, "and the guard");
 }
 
 /// Its rows are of a later epoch than the committed one, and the intent is there as long as they may be.

@@ -180,6 +180,10 @@ impl Files for Disk {
         Ok(self.state().file(path)?.now.clone())
     }
 
+    fn bytes(&self, path: &Path) -> io::Result<u64> {
+        Ok(self.state().file(path)?.now.len() as u64)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         let state = &mut *self.state();
         state.operation()?;

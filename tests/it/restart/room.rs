@@ -8,7 +8,7 @@ use skytide::embedded::EmbeddedCheckpoints;
 use skytide_core::event::Message;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryLog;
-use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore};
 use skytide_core::port::log::Log;
 use skytide_dataflow::{CheckpointOptions, LogKeep};
 use skytide_tests::contract_checkpoint::{listed, write_all};
@@ -22,6 +22,34 @@ use crate::recount::logs::between;
 
 fn on(disk: &Disk) -> EmbeddedCheckpoints {
     EmbeddedCheckpoints::on(Path::new("/checkpoints"), Box::new(disk.clone()))
+}
+
+/// Each would remove what the other is writing.
+#[tokio::test(start_paused = true)]
+async fn of_two_processes_one_has_the_checkpoints_and_the_other_is_told_who() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = || EmbeddedCheckpoints::open(folder.path()).expect("it opens");
+    let (first, second, third) = (open(), open(), open());
+    write_all(&first, Epoch(1)).await.expect("the disk works");
+    let Err(CheckpointError::Failed { source, .. }) = second.list().await else {
+        panic!("both have them");
+    };
+    let told = source.to_string();
+    let holder = format!("process {}", std::process::id());
+    assert!(
+        told.contains(&holder) && told.contains("STORE_DIR"),
+        "{told}"
+    );
+    assert!(second.keep(&[]).await.is_err());
+    assert_eq!(listed(&first).await, [1]);
+
+    // One that is about to end is waited for.
+    let ends = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        drop(first);
+    };
+    let (listed, ()) = tokio::join!(third.list(), ends);
+    assert_eq!(listed.expect("its turn").len(), 1);
 }
 
 /// A store on a disk with two complete checkpoints.

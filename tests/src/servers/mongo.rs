@@ -40,6 +40,16 @@ impl Mongo {
         ReplicaSet::start()
     }
 
+    /// A server of one's own that can be told to fail (<https://github.com/mongodb/mongo/wiki/The-%22failCommand%22-fail-point>);
+    /// `None` if the program is not installed.
+    pub fn with_failpoints() -> Option<Self> {
+        Self::launch(|port, folder| {
+            let mut args = arguments(port, folder);
+            args.extend(["--setParameter", "enableTestCommands=1"].map(str::to_owned));
+            args
+        })
+    }
+
     fn launch(args: fn(u16, &Path) -> Vec<String>) -> Option<Self> {
         let recipe = Recipe {
             program: program_or_skip("mongod")?,

@@ -35,9 +35,18 @@ impl Nats {
 
     /// A server with these lines in its configuration (<https://docs.nats.io/running-a-nats-service/configuration>).
     pub fn with(lines: &str) -> Option<Self> {
+        Self::configured("64GB", lines)
+    }
+
+    /// A server whose streams may have so much room on its disk, as `3GB`.
+    pub fn with_room(room: &str) -> Option<Self> {
+        Self::configured(room, "")
+    }
+
+    fn configured(room: &str, lines: &str) -> Option<Self> {
         let recipe = recipe()?;
         Some(Self(Process::start(recipe, |port, folder| {
-            configure(port, folder, lines);
+            configure(port, folder, (room, lines));
         })))
     }
 
@@ -100,11 +109,11 @@ fn recipe() -> Option<Recipe> {
     })
 }
 
-fn configure(port: u16, folder: &Path, lines: &str) {
+fn configure(port: u16, folder: &Path, (room, lines): (&str, &str)) {
     let store = folder.join("jetstream");
     let text = format!(
         "server_name: \"test-{port}\"\nlisten: \"127.0.0.1:{port}\"\n\
-         jetstream {{ store_dir: \"{}\", max_file_store: 64GB, max_memory_store: 256MB }}\n{lines}\n",
+         jetstream {{ store_dir: \"{}\", max_file_store: {room}, max_memory_store: 256MB }}\n{lines}\n",
         store.display()
     );
     std::fs::write(folder.join("nats.conf"), text).expect("its folder is there");

@@ -36,6 +36,12 @@ pub trait Files: Send + Sync {
     /// `NotFound`, or it cannot be read.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// Bytes of a file.
+    ///
+    /// # Errors
+    /// `NotFound`, or it cannot be known.
+    fn bytes(&self, path: &Path) -> io::Result<u64>;
+
     /// Removes a file; one that is not there is fine.
     ///
     /// # Errors
@@ -71,6 +77,10 @@ impl Files for DiskFiles {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         std::fs::read(path)
+    }
+
+    fn bytes(&self, path: &Path) -> io::Result<u64> {
+        Ok(std::fs::metadata(path)?.len())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -37,13 +37,18 @@ impl Drop for Keeper {
     }
 }
 
+/// Both at the same time: the lease ends in seconds, and purging the rows of a day takes minutes.
 async fn keep(store: Weak<Shared>) {
+    tokio::select! {
+        () = renew(&store) => {}
+        () = purge(&store) => {}
+    }
+}
+
+/// Ends with the store, or when another one leads.
+async fn renew(store: &Weak<Shared>) {
     let mut away = false;
-    while let Some(pause) = store.upgrade().map(|store| store.lease.renew_every()) {
-        tokio::time::sleep(pause).await;
-        let Some(store) = store.upgrade() else {
-            return;
-        };
+    while let Some(store) = later(store).await {
         match store.lease.renew().await {
             Ok(true) => away = false,
             Ok(false) => {
@@ -56,25 +61,38 @@ async fn keep(store: Weak<Shared>) {
                 if !std::mem::replace(&mut away, true) {
                     warn("the lease could not be renewed, trying again", &error);
                 }
-                continue;
             }
-        }
-        if let Err(error) = purge(&store).await {
-            warn("removed rows could not be purged, trying again", &error);
         }
     }
 }
 
-async fn purge(store: &Shared) -> Result<(), StoreError> {
-    let committed = store.record.read().await?.committed;
-    let Some(committed) = committed else {
-        return Ok(());
-    };
-    store
-        .purge
-        .round(&store.connection, committed.epoch)
-        .await
-        .map(drop)
+/// Ends with the store.
+async fn purge(store: &Weak<Shared>) {
+    let mut failing = false;
+    while let Some(store) = later(store).await {
+        let committed = store.record.read().await;
+        let (purge, connection) = (store.purge.clone(), store.connection.clone());
+        // A long round is no reason for the store to live on.
+        drop(store);
+        let done = match committed.map(|it| it.committed) {
+            Ok(Some(committed)) => purge.round(&connection, committed.epoch).await.map(drop),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &done
+            && !failing
+        {
+            warn("removed rows could not be purged, trying again", error);
+        }
+        failing = done.is_err();
+    }
+}
+
+/// The store, after a while; `None` if it is gone.
+async fn later(store: &Weak<Shared>) -> Option<Arc<Shared>> {
+    let pause = store.upgrade()?.lease.renew_every();
+    tokio::time::sleep(pause).await;
+    store.upgrade()
 }
 
 fn warn(what: &str, error: &StoreError) {

@@ -4,19 +4,44 @@ use std::collections::BTreeMap;
 
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use mongodb::options::FindOptions;
+use mongodb::{ClientSession, Database};
 use skytide_core::port::store::{Order, Range, StoreError};
 use skytide_core::view::{Key, StoredRow, ViewId};
+use tokio::sync::Mutex;
 
 use crate::mongo::connection::Connection;
 use crate::mongo::key::{self, LOWEST};
 use crate::mongo::row::{self, BY_SUBJECT, REMOVED};
 
+const OPERATION: &str = "read rows";
 /// Keys asked for in one query.
 const KEYS_MAX: usize = 1_000;
 
+/// Where rows are read.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// Of the server.
+    pub connection: &'a Connection,
+    /// The database, with the read concern that is wanted.
+    pub database: &'a Database,
+    /// Where everything is of one moment; `None`: as it is.
+    pub session: Option<&'a Mutex<ClientSession>>,
+}
+
+impl<'a> Source<'a> {
+    /// The rows as they are.
+    pub fn now(connection: &'a Connection) -> Self {
+        Self {
+            connection,
+            database: connection.database(),
+            session: None,
+        }
+    }
+}
+
 /// See `ViewReader::get`.
 pub async fn get(
-    connection: &Connection,
+    source: Source<'_>,
     view: ViewId,
     keys: &[Key],
 ) -> Result<Vec<Option<StoredRow>>, StoreError> {
@@ -24,14 +49,7 @@ pub async fn get(
     for keys in keys.chunks(KEYS_MAX) {
         let ids: Vec<String> = keys.iter().map(|key| key::encode(key.as_bytes())).collect();
         let by_id = doc! { "_id": { "$in": ids } };
-        let rows = find(
-            connection,
-            view,
-            Order::First,
-            by_id,
-            FindOptions::default(),
-        )
-        .await?;
+        let rows = find(source, view, Order::First, by_id, FindOptions::default()).await?;
         found.extend(rows.into_iter().map(|row| (row.key.clone(), row)));
     }
     Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
@@ -39,7 +57,7 @@ pub async fn get(
 
 /// See `ViewReader::scan`.
 pub async fn scan(
-    connection: &Connection,
+    source: Source<'_>,
     view: ViewId,
     range: Range,
 ) -> Result<Vec<StoredRow>, StoreError> {
@@ -61,26 +79,39 @@ pub async fn scan(
     options.sort = Some(doc! { field: 1 });
     options.limit = i64::try_from(range.limit).ok();
     let rows = doc! { field: between, REMOVED: { "$exists": false } };
-    find(connection, view, range.order, rows, options).await
+    find(source, view, range.order, rows, options).await
 }
 
 async fn find(
-    connection: &Connection,
+    source: Source<'_>,
     view: ViewId,
     order: Order,
     filter: Document,
     mut options: FindOptions,
 ) -> Result<Vec<StoredRow>, StoreError> {
+    let connection = source.connection;
     options.max_time = Some(connection.operation_max());
-    let documents = connection
-        .database()
-        .collection::<RawDocumentBuf>(view.name());
+    let documents = source.database.collection::<RawDocumentBuf>(view.name());
     let found = documents.find(filter).with_options(options);
-    let mut found = connection.within("read rows", found).await?;
     let mut rows = Vec::new();
-    while connection.within("read rows", found.advance()).await? {
-        let document = found.current();
-        rows.extend(row::read(view, order, document)?);
+    match source.session {
+        None => {
+            let mut found = connection.within(OPERATION, found).await?;
+            while connection.within(OPERATION, found.advance()).await? {
+                rows.extend(row::read(view, order, found.current())?);
+            }
+        }
+        Some(session) => {
+            let session = &mut *session.lock().await;
+            let found = found.session(&mut *session).into_future();
+            let mut found = connection.within(OPERATION, found).await?;
+            while connection
+                .within(OPERATION, found.advance(&mut *session))
+                .await?
+            {
+                rows.extend(row::read(view, order, found.current())?);
+            }
+        }
     }
     Ok(rows)
 }
