@@ -25,6 +25,8 @@ pub struct Options {
     pub signed: bool,
     /// Live records of an account at which it begins to delete its oldest ones, so that long runs stay in memory.
     pub records_max: Option<u32>,
+    /// Accounts, those that are gone included, at which nobody new comes, so that long runs stay in memory.
+    pub accounts_max: Option<u32>,
     /// What is broken, and how often.
     pub bad: Rates,
     /// What stands as `host` in the events of [`Frame::events`](crate::Frame::events).
@@ -43,6 +45,7 @@ impl Default for Options {
             events_max: None,
             signed: true,
             records_max: None,
+            accounts_max: None,
             bad: Rates::none(),
             host: "simnet".into(),
         }

@@ -1,7 +1,7 @@
 //! Thirty simulated days through the whole system, as fast as it goes: what memory and disk do when the windows are full.
 //!
-//! Accounts delete their oldest records when they have a hundred, so what is live stays about the same, too; the log is
-//! trimmed below the checkpoints. `SKYTIDE_BENCH_DAYS` and `SKYTIDE_BENCH_DAYS_RATE` (frames a simulated second) change the size;
+//! Nobody new comes, and accounts delete their oldest records when they have forty, so what is live stays about the same, too;
+//! the log is trimmed below the checkpoints. `SKYTIDE_BENCH_DAYS` and `SKYTIDE_BENCH_DAYS_RATE` (frames a simulated second) change the size;
 //! with `SKYTIDE_BENCH_DAYS_FOLDER` the samples are written there, as `days.csv` and `days.svg`.
 
 mod plot;
@@ -22,7 +22,7 @@ const DAY_MS: u64 = 86_400_000;
 /// Network time between two samples.
 const SAMPLE_MS: u64 = DAY_MS / 8;
 const ACCOUNTS: u32 = 3_000;
-const RECORDS_MAX: u32 = 100;
+const RECORDS_MAX: u32 = 40;
 /// The days from which on the widest window is full, and what begins with it has settled.
 const FULL_DAYS: f64 = 9.0;
 
@@ -33,7 +33,7 @@ pub struct Sample {
     pub days: f64,
     pub events: f64,
     pub live_records: f64,
-    /// Megabytes.
+    /// Megabytes, as the following.
     pub memory: f64,
     pub log: f64,
     pub views: f64,
@@ -107,6 +107,7 @@ async fn watch(days: f64, rate: f64) -> Vec<Sample> {
     let network = Network::new(NetworkOptions {
         accounts: ACCOUNTS,
         records_max: Some(RECORDS_MAX),
+        accounts_max: Some(ACCOUNTS),
         signed: false,
         start,
         rate,

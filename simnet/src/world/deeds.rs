@@ -79,7 +79,10 @@ impl World {
             }
             weights
         };
-        let choice = DEEDS[self.random.weighted(&WEIGHTS)].0;
+        let choice = match DEEDS[self.random.weighted(&WEIGHTS)].0 {
+            Choice::Birth if self.is_crowded() => Choice::Make(Class::Like),
+            choice => choice,
+        };
         match (choice, self.author()) {
             (Choice::Birth, _) | (_, None) => self.birth(),
             (_, Some(account)) if self.is_full(account) => self.clear(account),
@@ -128,6 +131,11 @@ impl World {
                 .is_active()
                 .then_some(account)
         })
+    }
+
+    fn is_crowded(&self) -> bool {
+        let max = self.options.accounts_max;
+        max.is_some_and(|max| self.accounts.len() >= max as usize)
     }
 
     fn profile(&mut self, account: u32) -> Step {

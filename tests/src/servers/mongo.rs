@@ -9,6 +9,9 @@ use mongodb::bson::doc;
 use super::process::{Process, Recipe, block_on};
 use super::program_or_skip;
 
+/// Memory of a server's cache, in GB.
+const CACHE_GB: &str = "0.25";
+
 /// One MongoDB server.
 #[derive(Debug)]
 pub struct Mongo(Process);
@@ -33,6 +36,17 @@ impl Mongo {
     /// A server of one's own; `None` if the program is not installed.
     pub fn start() -> Option<Self> {
         Self::launch(arguments)
+    }
+
+    /// The same with a cache for benchmarks, 2 GB: that of other servers is small, as tests have many of them.
+    pub fn roomy() -> Option<Self> {
+        Self::launch(|port, folder| {
+            let mut args = arguments(port, folder);
+            args.iter_mut()
+                .filter(|arg| *arg == CACHE_GB)
+                .for_each(|arg| *arg = "2".to_owned());
+            args
+        })
     }
 
     /// Three servers that are one replica set; `None` if the program is not installed.
@@ -109,7 +123,7 @@ fn arguments(port: u16, folder: &Path) -> Vec<String> {
         "--bind_ip",
         "127.0.0.1",
         "--wiredTigerCacheSizeGB",
-        "0.25",
+        CACHE_GB,
         "--nounixsocket",
     ];
     let mut args: Vec<String> = fixed.map(str::to_owned).into();
