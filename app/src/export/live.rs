@@ -216,7 +216,7 @@ mod tests {
     #[tokio::test]
     async fn a_store_that_moves_on_is_told_and_leaves_nothing() {
         let (exported, left) = exported(&Moving::until(u64::MAX).await).await;
-        let error = exported.err().expect("it moved");
+        let error = exported.expect_err("it moved");
         assert!(matches!(error, ExportError::Moved { .. }), "{error:?}");
         assert!(
             error.to_string().contains("stop `skytide index`"),
@@ -230,7 +230,7 @@ mod tests {
         let moving = Moving::until(1).await;
         commit(&moving.store, moving.term, 2, 3).await;
         let (exported, left) = exported(&moving).await;
-        let error = exported.err().expect("it differs");
+        let error = exported.expect_err("it differs");
         assert!(matches!(error, ExportError::Differs { .. }), "{error:?}");
         assert_eq!(left, [""; 0]);
     }
@@ -240,7 +240,7 @@ mod tests {
         let moving = Moving::until(1).await;
         moving.store.begin(moving.term, Epoch(7)).await.unwrap();
         let (exported, left) = exported(&moving).await;
-        let error = exported.err().expect("it is not complete");
+        let error = exported.expect_err("it is not complete");
         assert!(
             matches!(error, ExportError::Unfinished { intent: 7 }),
             "{error:?}"

@@ -84,11 +84,14 @@ fn may_pass(code: ErrorCode) -> bool {
 }
 
 /// Whether the server says that it has no room for what a stream reserves or holds.
-pub fn no_room(code: ErrorCode) -> bool {
-    [
+pub fn no_room(error: &jetstream::Error) -> bool {
+    let code = error.error_code();
+    let one = [
         ErrorCode::INSUFFICIENT_RESOURCES,
         ErrorCode::STORAGE_RESOURCES_EXCEEDED,
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-    ]
-    .contains(&code)
+    ];
+    // A cluster finds no servers for many reasons, and tells this one by its text alone.
+    let cluster = || error.to_string().contains("insufficient storage");
+    one.contains(&code) || code == ErrorCode::CLUSTER_NO_PEERS && cluster()
 }

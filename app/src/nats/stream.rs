@@ -104,7 +104,7 @@ impl Stream {
         loop {
             match self.ask("CREATE", &config, |_| false).await {
                 Err(Refusal::Refused(error))
-                    if no_room(error.error_code()) && self.any_size && bytes_max > BYTES_MAX.1 =>
+                    if no_room(&error) && self.any_size && bytes_max > BYTES_MAX.1 =>
                 {
                     bytes_max /= 2;
                     config.max_bytes = reserved(bytes_max);
@@ -139,7 +139,7 @@ impl Stream {
             let stream = self.subjects.stream();
             match self.ask::<stream::Info>("UPDATE", &config, |_| false).await {
                 Ok(_) => tracing::info!(stream, "changed the stream to the options"),
-                Err(Refusal::Refused(error)) if no_room(error.error_code()) => tracing::warn!(
+                Err(Refusal::Refused(error)) if no_room(&error) => tracing::warn!(
                     stream,
                     %error,
                     bytes_max = info.config.max_bytes,
@@ -156,7 +156,7 @@ impl Stream {
     /// Says which option to change if the server has not the room that the stream reserves.
     fn no_room(&self, refusal: Refusal, operation: &'static str) -> LogError {
         match refusal {
-            Refusal::Refused(error) if no_room(error.error_code()) => failed(operation)(format!(
+            Refusal::Refused(error) if no_room(&error) => failed(operation)(format!(
                 "the server has no room to reserve {} bytes: lower NATS_BYTES_MAX, or make room and raise max_file_store \
                  there ({error})",
                 if self.any_size {

@@ -176,7 +176,7 @@ impl Window {
             Ok(Response::Ok(PublishAck { sequence, .. })) => Some(Answer::Stored(sequence)),
             Ok(Response::Err { error }) => match error.error_code() {
                 ErrorCode::STREAM_WRONG_LAST_SEQUENCE => current.then_some(Answer::OutOfOrder),
-                code if code == ErrorCode::STREAM_STORE_FAILED || no_room(code) => {
+                code if code == ErrorCode::STREAM_STORE_FAILED || no_room(&error) => {
                     current.then_some(Answer::Full(error))
                 }
                 _ => refused(error.to_string()),

@@ -131,6 +131,11 @@ impl Running {
         self.task.await.unwrap()
     }
 
+    /// Waits for its end and keeps it, for a test in which it must not come.
+    pub async fn ended(&mut self) -> Result<Summary, IngestError> {
+        (&mut self.task).await.unwrap()
+    }
+
     /// What Prometheus would see.
     pub fn metrics(&self) -> String {
         let mut text = String::new();

@@ -277,8 +277,11 @@ async fn a_second_ingest_on_the_same_log_waits_and_takes_over() {
     let relay = RelayServer::start(frames::identities(1, 5));
     let first = Running::relay(relay_options(&relay), options(), log.clone());
     first.until(|stored| stored.cursor() == 5).await;
-    let second = Running::relay(relay_options(&relay), options(), log.clone());
-    wanted.wait_for(|wanted| *wanted >= 3).await.unwrap();
+    let mut second = Running::relay(relay_options(&relay), options(), log.clone());
+    tokio::select! {
+        asked = wanted.wait_for(|wanted| *wanted >= 3) => drop(asked.unwrap()),
+        ended = second.ended() => panic!("it did not wait: {ended:?}"),
+    }
     let newest = first.stop().await.tick.unwrap().epoch;
     let stored = second
         .until(|stored| stored.ticks.len() as u64 > newest.0)

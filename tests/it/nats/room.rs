@@ -60,6 +60,20 @@ async fn a_server_without_the_room_to_reserve_is_told_with_the_option_to_change(
     assert_eq!(bytes_max(&config).await, GIB / 2);
 }
 
+/// Its servers refuse in other words.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_of_a_cluster() {
+    let Some(cluster) = Nats::cluster_of_three_with_room("3GB") else {
+        return;
+    };
+    let mut config = named(&cluster.url());
+    config.replicas = 3;
+    config.bytes_max = None;
+    assert_eq!(bytes_max(&config).await, 2 * GIB);
+    config.bytes_max = Some(ByteSize(8 * GIB));
+    assert_eq!(bytes_max(&config).await, 2 * GIB);
+}
+
 /// Else ingest would go back to the newest tick again and again, and read nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_cannot_grow_is_written_all_the_same() {

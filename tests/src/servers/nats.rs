@@ -7,6 +7,9 @@ use std::time::Duration;
 use super::process::{Process, Recipe, free_port};
 use super::program_or_skip;
 
+/// Room for streams on a server's disk, unless a test wants less.
+const ROOM: &str = "64GB";
+
 /// One NATS server.
 #[derive(Debug)]
 pub struct Nats(Process);
@@ -35,7 +38,7 @@ impl Nats {
 
     /// A server with these lines in its configuration (<https://docs.nats.io/running-a-nats-service/configuration>).
     pub fn with(lines: &str) -> Option<Self> {
-        Self::configured("64GB", lines)
+        Self::configured(ROOM, lines)
     }
 
     /// A server whose streams may have so much room on its disk, as `3GB`.
@@ -52,7 +55,12 @@ impl Nats {
 
     /// Three servers that are one cluster; `None` if the program is not installed.
     pub fn cluster_of_three() -> Option<Cluster> {
-        Cluster::start()
+        Cluster::start(ROOM)
+    }
+
+    /// The same with so much room on the disk of each, as `3GB`.
+    pub fn cluster_of_three_with_room(room: &str) -> Option<Cluster> {
+        Cluster::start(room)
     }
 
     /// Its address, for `NATS_URL`.
@@ -127,15 +135,16 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    fn start() -> Option<Self> {
+    fn start(room: &str) -> Option<Self> {
         let routes = [free_port(), free_port(), free_port()];
         let known = routes
             .map(|port| format!("nats://127.0.0.1:{port}"))
             .join(", ");
         let nodes = routes.iter().map(|port| {
-            Nats::with(&format!(
+            let cluster = format!(
                 "cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: [{known}] }}"
-            ))
+            );
+            Nats::configured(room, &cluster)
         });
         let cluster = Self {
             nodes: nodes.collect::<Option<_>>()?,
