@@ -1,8 +1,8 @@
 //! Thirty simulated days through the whole system, as fast as it goes: what memory and disk do when the windows are full.
 //!
 //! Nobody new comes, and accounts delete their oldest records when they have forty, so what is live stays about the same, too;
-//! the log is trimmed below the checkpoints. `SKYTIDE_BENCH_DAYS` and `SKYTIDE_BENCH_DAYS_RATE` (frames a simulated second) change the size;
-//! with `SKYTIDE_BENCH_DAYS_FOLDER` the samples are written there, as `days.csv` and `days.svg`.
+//! the log is trimmed below the checkpoints. `SKYTIDE_BENCH_DAYS` and `SKYTIDE_BENCH_DAYS_RATE` (frames a simulated second)
+//! change the size; with `SKYTIDE_BENCH_DAYS_FOLDER` the samples are written there, as `days.csv` and `days.svg`.
 
 mod plot;
 

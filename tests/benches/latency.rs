@@ -5,8 +5,9 @@
 //!        some are marked: when each left                       `/v1/posts/{uri}` is asked until it is there
 //! ```
 //!
-//! `SKYTIDE_BENCH_TICK_MS` sets another tick than the default one. Marked are posts at random distances, 33 a second; each is waited for, also when others are late. What the asking costs the
-//! API is in the numbers; what sending and asking cost is told beside them, as all share the machine.
+//! Marked are posts at random distances, 33 a second; each is waited for, also when others are late. What the asking costs
+//! the API is in the numbers; what sending and asking cost is told beside them, as all share the machine.
+//! `SKYTIDE_BENCH_TICK_MS` sets another tick than the default one.
 
 use std::time::{Duration, Instant};
 
@@ -268,7 +269,8 @@ fn saturate(variables: &[(&str, String)], servers: &[(&str, u32)]) {
     let of = |name: &str| metrics.get(name).copied().unwrap_or(0.0);
     let events = of("indexer_events_total");
     println!(
-        "  saturated (closed loop): {:.0} events/s, {:.2} rows and {:.0} bytes of rows an event, {:.0} rows/s, {:.0} events a commit; skytide {:.0} % CPU",
+        "  saturated (closed loop): {:.0} events/s, {:.2} rows and {:.0} bytes of rows an event, \
+         {:.0} rows/s, {:.0} events a commit; skytide {:.0} % CPU",
         events / seconds,
         of("indexer_rows_total") / events,
         of("indexer_rows_bytes_total") / events,
