@@ -106,14 +106,15 @@ impl Committer {
         match &known {
             Some(known) if end.epoch < known.epoch => {}
             Some(known) if end.epoch == known.epoch => {
+                // What is started over is another commit: nothing is certain before the first one that is made.
                 if !self.start_over {
                     compare(known, &committed, &self.rebuilt)?;
                     let epoch = known.epoch.0;
                     tracing::info!(epoch, "rows computed again equal those in the store");
+                    self.tell(committed);
                 }
-                self.tell(committed);
             }
-            _ if end.restored || self.restored.is_some() => {}
+            _ if self.too_early(&end) => {}
             _ => {
                 self.commit(&changes, committed.clone()).await?;
                 self.rebuild.done();
@@ -122,8 +123,7 @@ impl Committer {
         }
         let behind = known.is_some_and(|known| end.epoch < known.epoch);
         let m = &self.metrics;
-        m.catching_up
-            .set(i64::from(behind || self.restored.is_some()));
+        m.catching_up.set(i64::from(behind || self.too_early(&end)));
         if !end.restored {
             m.epoch.set(end.epoch.0 as i64);
             m.network_time_seconds.set(end.time.0 as f64 / 1e3);
@@ -131,6 +131,13 @@ impl Committer {
             m.batches_pending.dec();
         }
         Ok(())
+    }
+
+    /// Whether views are not exact yet, or a commit that was begun before ends later: the first one must end there. A
+    /// batch that ends within that one has no rows but those that are gathered (see [`Source`](crate::source::Source)).
+    fn too_early(&self, end: &End) -> bool {
+        let begun = self.control.intent;
+        end.restored || self.restored.is_some() || begun.is_some_and(|begun| end.epoch < begun)
     }
 
     fn committed(&self, end: &End) -> Committed {
@@ -156,11 +163,12 @@ impl Committer {
 
     async fn commit(&self, changes: &Changes, committed: Committed) -> Result<(), DataflowError> {
         let started = Instant::now();
-        let mut wait = RETRY.0;
-        while let Err(error) = self.try_commit(changes, &committed).await {
+        let (mut wait, mut repeated) = (RETRY.0, false);
+        while let Err(error) = self.try_commit(changes, &committed, repeated).await {
             if !matches!(error, StoreError::Failed { .. }) {
                 return Err(error.into());
             }
+            repeated = true;
             self.metrics.retries.inc();
             tracing::warn!(
                 epoch = committed.epoch.0,
@@ -185,7 +193,16 @@ impl Committer {
         Ok(())
     }
 
-    async fn try_commit(&self, changes: &Changes, committed: &Committed) -> Result<(), StoreError> {
+    /// `repeated`: the attempt before failed, and may have been made all the same.
+    async fn try_commit(
+        &self,
+        changes: &Changes,
+        committed: &Committed,
+        repeated: bool,
+    ) -> Result<(), StoreError> {
+        if repeated && self.store.control().await?.committed.as_ref() == Some(committed) {
+            return Ok(());
+        }
         let term = self.control.term;
         self.store.begin(term, committed.epoch).await?;
         self.rebuild.write(self.store.as_ref(), term).await?;

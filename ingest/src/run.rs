@@ -39,6 +39,9 @@ const LOG_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::f
 /// How often one who waits asks whether the log still has another writer.
 const HELD_RETRY: Duration = Duration::from_millis(500);
 
+/// A live stream that brings no event for so long has paused: as long as lists may wait for network time.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// What surrounds ingest.
 #[derive(Clone)]
 pub struct Context {
@@ -163,6 +166,7 @@ pub async fn run(
         verify: options.verify,
         filter: Filter::load(&options)?,
         tick_events_max: options.tick_events_max,
+        pause_ticks: pause_ticks(options.tick_interval),
     };
     let run = Run {
         options,
@@ -301,6 +305,12 @@ impl Run {
         let cause = std::error::Error::source(error).map(ToString::to_string);
         warn!(%error, cause, ?retry, "going back to the newest tick of the log");
     }
+}
+
+/// Ticks of a pause.
+fn pause_ticks(interval: Duration) -> u32 {
+    let ticks = PAUSE.as_nanos().div_ceil(interval.as_nanos().max(1));
+    u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
 /// Refuses to mix a recording with anything else.

@@ -8,13 +8,17 @@
 //! | `rows_that_no_record...` | what was counted, gone posts, hidden accounts, expiry: by examples, cut in every epoch |
 //! | `damage` | flipped bytes, wrong logs, missing beginnings: the one before is used, or the start is refused |
 //! | `recipes` | another version, policy, retention or choice of views: what differs is written anew |
+//! | `interrupted` | views that were being written anew when the process died, and what the next one is told |
+//! | `answers` | ports that answer never, or tell of a failure that was none |
 //! | `room` | a full log is trimmed, what is to be kept stays, a disk that is full harms nothing |
 //!
 //! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
 
+mod answers;
 mod damage;
 mod disk;
 mod ground;
+mod interrupted;
 mod recipes;
 mod room;
 
@@ -25,7 +29,7 @@ use skytide_tests::world::{self, Random};
 
 use crate::recount::crowd;
 use crate::recount::harness::{Case, seeds};
-use crate::recount::logs::{between, delivered_again};
+use crate::recount::logs::{at_once, between, delivered_again};
 use ground::{Lives, Tally};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,6 +52,21 @@ async fn what_is_delivered_again_behind_a_checkpoint_changes_nothing() {
     for seed in seeds(11_000).into_iter().take(3) {
         let case = Case::of(seed);
         let messages = delivered_again(&case.world(), seed);
+        let lives = Lives::new(case, 60);
+        tally += lives
+            .run(&messages, &recount(&messages, case.options))
+            .await;
+    }
+    tally.assert_not_vacuous(seeds(0).len());
+}
+
+/// Time stands, so lists behind a checkpoint are brought up to date by settled ticks or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_brought_up_to_date_behind_a_checkpoint_when_the_stream_has_settled() {
+    let mut tally = Tally::default();
+    for seed in seeds(14_000) {
+        let case = Case::of(seed);
+        let (messages, _) = at_once(&case.world());
         let lives = Lives::new(case, 60);
         tally += lives
             .run(&messages, &recount(&messages, case.options))

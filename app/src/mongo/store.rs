@@ -5,6 +5,7 @@ mod reading;
 mod still;
 mod writing;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -128,6 +129,11 @@ impl ViewStore for MongoStore {
     async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
         let mut writing = self.0.writing.lock().await;
         writing.begin(&self.0, term, intent).await
+    }
+
+    async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
+        let mut writing = self.0.writing.lock().await;
+        writing.rebuild(&self.0, term, views).await
     }
 
     async fn write(
