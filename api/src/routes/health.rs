@@ -1,7 +1,10 @@
 //! `/healthz`: the process lives. `/readyz`: it can answer, and what is the matter.
 //!
 //! Old rows are still right for the time they name, so age and a relay out of reach are told but do not make the
-//! service unready, unless a limit of age is set.
+//! service unready, unless a limit of age is set; then a part that does not do its work is a reason, too. An answer comes in
+//! time, also when the store gives none.
+
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -10,6 +13,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::state::{ApiState, Part};
+
+/// How long the store may take to tell how it does.
+const STORE_MAX: Duration = Duration::from_secs(2);
 
 /// `GET /healthz`
 pub(crate) async fn alive() -> Response {
@@ -47,9 +53,14 @@ impl Ready {
         if state.stop.is_cancelled() {
             reasons.push("stopping".to_owned());
         }
-        let committed = match state.reader.control().await {
-            Ok(control) => control.committed,
-            Err(error) => {
+        let asked = tokio::time::timeout(STORE_MAX, state.reader.control());
+        let committed = match asked.await {
+            Ok(Ok(control)) => control.committed,
+            Err(_) => {
+                reasons.push("the view store does not answer".to_owned());
+                None
+            }
+            Ok(Err(error)) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "store not readable"
@@ -71,6 +82,11 @@ impl Ready {
         if let Some(age) = freshness_ms.filter(|age| limit_ms.is_some_and(|limit| *age > limit)) {
             reasons.push(format!("the newest commit is {age} ms old"));
         }
+        let parts = state.health.parts();
+        if !reasons.is_empty() {
+            let wrong = parts.iter().filter(|part| !part.ok);
+            reasons.extend(wrong.map(|part| format!("{}: {}", part.name, part.detail)));
+        }
         Self {
             ready: reasons.is_empty(),
             reasons,
@@ -78,7 +94,7 @@ impl Ready {
             as_of: committed.as_ref().map(|last| last.time.rfc3339()),
             since: committed.as_ref().map(|last| last.since.rfc3339()),
             freshness_ms,
-            parts: state.health.parts(),
+            parts,
         }
     }
 }

@@ -215,6 +215,9 @@ async fn readiness_gives_reasons() {
     let (status, stale) = ask(world.state().with_limits(limits), "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(stale["reasons"], json!(["the newest commit is 250 ms old"]));
+    let state = world.state().with_health(Arc::new(Relay));
+    let (_, stale) = ask(state.with_limits(limits), "/readyz").await;
+    assert_eq!(stale["reasons"][1], "relay: retrying");
 }
 
 #[tokio::test]
