@@ -20,6 +20,7 @@ use crate::embedded::{
     DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, Hold, Part,
 };
 use crate::failure::Failure;
+use crate::health::Trouble;
 use crate::mongo::MongoStore;
 use crate::nats::NatsLog;
 use crate::options;
@@ -51,6 +52,7 @@ pub struct Data {
     /// The folder; `None` where nothing is kept in one.
     pub dir: Option<DataDir>,
     log: Option<Arc<dyn Log>>,
+    trouble: Option<Trouble>,
     views: Option<Views>,
     checkpoints: Option<Arc<dyn CheckpointStore>>,
     _holds: Vec<Hold>,
@@ -94,8 +96,14 @@ impl Data {
             .collect::<Result<_, _>>()
             .map_err(|why| refused(path, why))?;
 
-        let log = match (reads_log, nats, &dir) {
-            (true, true, _) => Some(nats_log(config).await?),
+        let mut trouble: Option<Trouble> = None;
+        let log: Option<Arc<dyn Log>> = match (reads_log, nats, &dir) {
+            (true, true, _) => {
+                let log = nats_log(config).await?;
+                let asked = log.clone();
+                trouble = Some(Arc::new(move || asked.trouble()));
+                Some(Arc::new(log))
+            }
             (true, false, Some(dir)) => Some(embedded_log(dir, config, sync)?),
             _ => None,
         };
@@ -111,6 +119,7 @@ impl Data {
         Ok(Self {
             dir,
             log,
+            trouble,
             views,
             checkpoints,
             _holds: holds,
@@ -123,6 +132,11 @@ impl Data {
     /// If it was opened for [`Use::Views`].
     pub fn log(&self) -> Arc<dyn Log> {
         self.log.clone().expect("opened with the log")
+    }
+
+    /// What is known to be the matter with the log, without asking it; `None`: it is no log that knows.
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.trouble.clone()
     }
 
     /// Where the views are.
@@ -181,10 +195,9 @@ impl Data {
     }
 }
 
-async fn nats_log(config: &Config) -> Result<Arc<dyn Log>, Failure> {
+async fn nats_log(config: &Config) -> Result<NatsLog, Failure> {
     let log = NatsLog::connect(&config.nats).await;
-    let log = log.map_err(|why| Failure::because("the log on NATS cannot be used (NATS_URL)", why));
-    Ok(Arc::new(log?))
+    log.map_err(|why| Failure::because("the log on NATS cannot be used (NATS_URL)", why))
 }
 
 fn embedded_log(dir: &DataDir, config: &Config, sync: bool) -> Result<Arc<dyn Log>, Failure> {

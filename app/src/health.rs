@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! watch: every second ─▶ log.bounds, store.control, each with a time limit ─▶ the newest answer ─▶ parts
+//!                                                        no answer: trouble ─▶ why
 //! ingest ─▶ heard ─▶ relay          the dataflow's metrics ─▶ dataflow
 //! ```
 
@@ -30,9 +31,13 @@ pub struct ServiceHealth {
     /// The longest silence of a relay that is well, and its newest frame.
     relay: Option<(Duration, Mutex<Option<Heard>>)>,
     log: Option<(Arc<dyn Log>, Mutex<Part>)>,
+    trouble: Option<Trouble>,
     store: Option<(Arc<dyn ViewStore>, Mutex<Part>)>,
     dataflow: Option<Arc<Metrics>>,
 }
+
+/// What is known to be the matter with a log, without asking it.
+pub type Trouble = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
 
 /// The newest frame.
 #[derive(Clone, Copy)]
@@ -48,6 +53,7 @@ impl ServiceHealth {
             clock,
             relay: None,
             log: None,
+            trouble: None,
             store: None,
             dataflow: None,
         }
@@ -64,6 +70,13 @@ impl ServiceHealth {
     #[must_use]
     pub fn with_log(mut self, log: Arc<dyn Log>) -> Self {
         self.log = Some((log, Mutex::new(unknown("log"))));
+        self
+    }
+
+    /// One that can know why its log does not answer.
+    #[must_use]
+    pub fn with_trouble(mut self, trouble: Option<Trouble>) -> Self {
+        self.trouble = trouble;
         self
     }
 
@@ -108,6 +121,11 @@ impl ServiceHealth {
     async fn ask_log(&self) {
         if let Some((log, part)) = &self.log {
             let bounds = answer(log.bounds(), |why: LogError| chain(&why)).await;
+            let known = || self.trouble.as_ref().and_then(|trouble| trouble());
+            let bounds = bounds.map_err(|why| match known() {
+                Some(trouble) => format!("{trouble}: {why}"),
+                None => why,
+            });
             let told = bounds.and_then(|bounds| match bounds.bytes < bounds.bytes_max {
                 true => Ok("has room".to_owned()),
                 false => Err("at its size limit, reading waits until it is trimmed".to_owned()),
@@ -199,8 +217,11 @@ impl Health for ServiceHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use skytide_core::event::Tick;
+    use skytide_core::id::Seq;
     use skytide_core::memory::MemoryLog;
     use skytide_core::port::clock::ManualClock;
+    use skytide_core::port::log::{Bounds, LogReader, LogWriter};
 
     #[tokio::test]
     async fn a_log_is_well_once_it_has_answered() {
@@ -210,6 +231,39 @@ mod tests {
         health.ask_log().await;
         let part = &health.parts()[0];
         assert!(part.ok, "{part:?}");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_answer_says_what_is_known_of_it() {
+        struct Away;
+        #[async_trait::async_trait]
+        impl Log for Away {
+            async fn bounds(&self) -> Result<Bounds, LogError> {
+                let source = "timed out".into();
+                let operation = "look at its stream";
+                Err(LogError::Failed { operation, source })
+            }
+            async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {
+                Ok(None)
+            }
+            async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError> {
+                Err(LogError::Held)
+            }
+            async fn reader(&self, _: Seq) -> Result<Box<dyn LogReader>, LogError> {
+                Err(LogError::Held)
+            }
+            async fn trim(&self, _: Seq) -> Result<(), LogError> {
+                Ok(())
+            }
+        }
+        let health = ServiceHealth::new(Arc::new(ManualClock::default())).with_log(Arc::new(Away));
+        let health = health.with_trouble(Some(Arc::new(|| Some("no connection"))));
+        health.ask_log().await;
+        let Part { ok, detail, .. } = &health.parts()[0];
+        assert!(
+            !ok && detail.starts_with("no connection: ") && detail.ends_with("timed out"),
+            "{detail}"
+        );
     }
 
     #[tokio::test(start_paused = true)]

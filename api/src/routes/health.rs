@@ -2,9 +2,11 @@
 //!
 //! Old rows are still right for the time they name, so age and a relay out of reach are told but do not make the
 //! service unready. That nothing more is committed does, if a limit is set: commits go on when the stream is quiet, and
-//! network time does not, so the age of a commit is counted from when this process first saw it.
+//! network time does not, so the age of a commit is counted from when this process first saw it. Then a part that does not
+//! do its work is told as a reason, too. An answer comes in time, also when the store gives none.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -15,6 +17,9 @@ use skytide_core::id::Epoch;
 use skytide_core::time::Timestamp;
 
 use crate::state::{ApiState, Part};
+
+/// How long the store may take to tell how it does.
+const STORE_MAX: Duration = Duration::from_secs(2);
 
 /// `GET /healthz`
 pub(crate) async fn alive() -> Response {
@@ -68,9 +73,14 @@ impl Ready {
         if state.stop.is_cancelled() {
             reasons.push("stopping".to_owned());
         }
-        let committed = match state.reader.control().await {
-            Ok(control) => control.committed,
-            Err(error) => {
+        let asked = tokio::time::timeout(STORE_MAX, state.reader.control());
+        let committed = match asked.await {
+            Ok(Ok(control)) => control.committed,
+            Err(_) => {
+                reasons.push("the view store does not answer".to_owned());
+                None
+            }
+            Ok(Err(error)) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "store not readable"
@@ -95,6 +105,11 @@ impl Ready {
         if let Some(age) = age_ms.filter(|age| limit_ms.is_some_and(|limit| *age > limit)) {
             reasons.push(format!("nothing has been committed for {age} ms"));
         }
+        let parts = state.health.parts();
+        if !reasons.is_empty() {
+            let wrong = parts.iter().filter(|part| !part.ok);
+            reasons.extend(wrong.map(|part| format!("{}: {}", part.name, part.detail)));
+        }
         Self {
             ready: reasons.is_empty(),
             reasons,
@@ -102,7 +117,7 @@ impl Ready {
             as_of: committed.as_ref().map(|last| last.time.rfc3339()),
             since: committed.as_ref().map(|last| last.since.rfc3339()),
             freshness_ms,
-            parts: state.health.parts(),
+            parts,
         }
     }
 }

@@ -107,3 +107,14 @@ async fn a_hanging_store_is_given_up() {
         (503, Some("too_slow"))
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_store_makes_unready_and_that_is_told_in_time() {
+    let state = World::empty().state_on(Arc::new(Broken { hangs: true }));
+    let asked = tokio::time::Instant::now();
+    let (status, told) = ask(state, "/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    let reasons = serde_json::json!(["the view store does not answer"]);
+    assert_eq!(told["reasons"], reasons);
+    assert!(asked.elapsed() < std::time::Duration::from_secs(3));
+}

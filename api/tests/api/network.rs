@@ -222,6 +222,8 @@ async fn readiness_gives_reasons() {
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let reasons = json!(["nothing has been committed for 201 ms"]);
     assert_eq!(stale["reasons"], reasons);
+    let (_, stale) = ask(state.clone().with_health(Arc::new(Relay)), "/readyz").await;
+    assert_eq!(stale["reasons"][1], "relay: retrying");
     world.commit(&[]).await;
     assert_eq!(ready().await.0, StatusCode::OK);
 }

@@ -62,6 +62,7 @@ pub async fn all(
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_relay(config.firehose.read_timeout.0)
         .with_log(data.log())
+        .with_trouble(data.trouble())
         .with_dataflow(counted.clone())
         .with_store(data.store());
     let health = Arc::new(health);
@@ -99,7 +100,8 @@ pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Fail
     let shared = Shared::default();
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_relay(config.firehose.read_timeout.0)
-        .with_log(data.log());
+        .with_log(data.log())
+        .with_trouble(data.trouble());
     let health = Arc::new(health);
     let heard = health.clone();
     let context = shared.context(&data, stop.clone(), move |it| heard.heard(it));
@@ -120,6 +122,7 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let counted = shared.dataflow_metrics(&flow);
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_log(data.log())
+        .with_trouble(data.trouble())
         .with_dataflow(counted.clone())
         .with_store(data.store());
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
