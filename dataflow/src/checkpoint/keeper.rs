@@ -347,6 +347,7 @@ mod tests {
             cursor: skytide_core::id::Cursor(epoch),
             frames: epoch,
             last: false,
+            settled: false,
             counts: BTreeMap::new(),
         })
     }
