@@ -45,7 +45,7 @@ impl Spent {
 }
 
 fn told(operation: &'static str, error: Arc<fjall::Error>) -> StoreError {
-    StoreError::Failed {
+    StoreError::Spent {
         operation,
         source: Box::new(error),
     }

@@ -64,10 +64,12 @@ impl Writing {
         self.check_right(store, term).await?;
         self.pending.clear();
         self.made = false;
-        if let Some(unsure) = self.unsure.clone() {
+        let unsure = self.unsure.clone().filter(|it| it.epoch == intent);
+        let is_made = |found: &Control| unsure.is_some() && found.committed == unsure;
+        if self.unsure.is_some() {
             self.control = self.current(store, term).await?;
             self.unsure = None;
-            if self.control.committed.as_ref() == Some(&unsure) && unsure.epoch == intent {
+            if is_made(&self.control) {
                 self.made = true;
                 return Ok(());
             }
@@ -75,6 +77,11 @@ impl Writing {
         self.control.check_begin(term, intent)?;
         if !store.record.begin(&self.control, intent).await? {
             let found = self.current(store, term).await?;
+            if is_made(&found) {
+                // It arrived between the two.
+                (self.control, self.made) = (found, true);
+                return Ok(());
+            }
             found.check_begin(term, intent)?;
             return Err(went_back(&self.control, &found));
         }
