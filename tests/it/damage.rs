@@ -15,7 +15,7 @@ use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_core::event::Message;
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::log::{Log, LogError};
-use skytide_core::port::store::{Control, Order, ViewReader, ViewStore};
+use skytide_core::port::store::{Control, Order, StoreError, ViewReader, ViewStore};
 use skytide_core::view::ViewId;
 use skytide_tests::contract_log::{events, read, tick, write};
 use skytide_tests::contract_store::{commit, committed, key, put, rows};
@@ -391,4 +391,45 @@ fn used_bytes(file: &Path) -> u64 {
         .iter()
         .rposition(|byte| *byte != 0)
         .map_or(0, |at| at as u64 + 1)
+}
+
+/// A sorted file that cannot be written is the database's own affair, in the background; yet no commit behind it counts.
+#[tokio::test]
+async fn a_store_whose_files_cannot_be_written_says_so_until_it_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    let options = StoreOptions {
+        memtable_bytes: 1 << 16,
+        ..StoreOptions::default()
+    };
+    let store = EmbeddedStore::open(&path, options).unwrap();
+    let term = store.lead().await.unwrap().term;
+    let (files, away) = (path.join("keyspaces"), path.join("away"));
+    std::fs::rename(&files, &away).unwrap();
+    let large = put("large", vec![7; 1 << 17]);
+    commit(&store, term, 1, vec![(ViewId::Posts, vec![large])]).await;
+    let mut epoch = 1;
+    let spent = loop {
+        epoch += 1;
+        store.begin(term, Epoch(epoch)).await.unwrap();
+        if let Err(error) = store.commit(term, committed(epoch)).await {
+            break error;
+        }
+    };
+    assert!(matches!(spent, StoreError::Spent { .. }), "{spent:?}");
+    let told = store.spent().await.to_string();
+    assert!(told.contains("until it is opened again"), "{told}");
+
+    std::fs::rename(&away, &files).unwrap();
+    let again = store.commit(term, committed(epoch)).await;
+    assert!(matches!(again, Err(StoreError::Spent { .. })), "{again:?}");
+    let kept = rows(&store, ViewId::Posts, Order::First).await;
+    assert_eq!(kept, [(key("large"), 1, vec![7; 1 << 17])]);
+    drop(store);
+
+    let store = EmbeddedStore::open(&path, options).unwrap();
+    let control = store.lead().await.unwrap();
+    assert_eq!(control.committed, Some(committed(epoch - 1)));
+    commit(&store, control.term, epoch, vec![]).await;
+    assert_eq!(rows(&store, ViewId::Posts, Order::First).await, kept);
 }

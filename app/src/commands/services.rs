@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::registry::Registry;
 use skytide_api::{ApiState, Probe, ProbeState, ServeError, Server};
 use skytide_core::config::Config;
+use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 use skytide_dataflow as dataflow;
 use skytide_ingest::{self as ingest, Context, Progress, RelaySource, Source};
@@ -61,7 +62,8 @@ pub async fn all(
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_relay(config.firehose.read_timeout.0)
         .with_log(data.log())
-        .with_dataflow(counted.clone());
+        .with_dataflow(counted.clone())
+        .with_store(data.store());
     let health = Arc::new(health);
     let heard = health.clone();
     let context = shared.context(&data, stop.clone(), move |it| heard.heard(it));
@@ -78,6 +80,7 @@ pub async fn all(
     services.start("the dataflow", counting);
     services.start("the scheduler", jobs.run(stop.clone()));
     services.start("exports", exports(&data, stop.clone()));
+    services.start("the view store", sound(&data, stop.clone()));
     services.start("the watch", watch(health, stop.clone()));
     services.start("the API", server.run(state, stop));
     let ended = services.until_one_ends().await;
@@ -123,6 +126,7 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     probe(config, &shared, Arc::new(health), (&mut services, &stop)).await?;
     let counting = dataflow::run(flow, data.ports(), counted, stop.clone());
     services.start("the dataflow", counting);
+    services.start("the view store", sound(&data, stop.clone()));
     services.start("exports", exports(&data, stop));
     let ended = services.until_one_ends().await;
     data.close().await;
@@ -141,6 +145,7 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let state = Shared::default().api_state(config, &data, &kept);
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
     services.start("exports", exports(&data, stop.clone()));
+    services.start("the view store", sound(&data, stop.clone()));
     services.start("the API", server.run(state, stop));
     services.until_one_ends().await
 }
@@ -164,6 +169,7 @@ pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<Ex
         let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
         probe(config, &shared, Arc::new(health), (&mut services, &stop)).await?;
         services.start("exports", exports(&data, stop.clone()));
+        services.start("the view store", sound(&data, stop.clone()));
         services.start("the scheduler", jobs.run(stop));
         services.until_one_ends().await?;
         return Ok(ExitCode::SUCCESS);
@@ -268,6 +274,26 @@ fn exports(data: &Data, stop: CancellationToken) -> impl Future<Output = io::Res
         };
         let stopped = stop.run_until_cancelled(serving).await;
         stopped.unwrap_or(Ok(()))
+    }
+}
+
+/// Ends, with the reason, when the embedded store takes no writes any more: only another process can open it again.
+fn sound(
+    data: &Data,
+    stop: CancellationToken,
+) -> impl Future<Output = Result<(), StoreError>> + use<> {
+    let store = match data.views() {
+        Views::Embedded(store) => Some(store.clone()),
+        Views::Mongo(_) => None,
+    };
+    async move {
+        let spent = async {
+            match store {
+                Some(store) => store.spent().await,
+                None => std::future::pending().await,
+            }
+        };
+        stop.run_until_cancelled(spent).await.map_or(Ok(()), Err)
     }
 }
 

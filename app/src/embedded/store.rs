@@ -9,11 +9,13 @@
 //! - A commit is handed to the operating system; the disk has it within a second. A power cut may take the
 //!   newest commits back, always from the end: the rows are a function of the log and are computed again.
 //! - The database belongs to one process at a time.
+//! - After a write that failed it takes no more: see [`EmbeddedStore::spent`].
 //!
 //! Why fjall, with numbers: `docs/decisions/0001-embedded-store.md`. Keys and values: `docs/store.md`.
 
 mod options;
 mod row;
+mod spent;
 mod still;
 mod sync;
 
@@ -34,6 +36,7 @@ use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio::sync::Mutex as Turn;
 
 pub use options::StoreOptions;
+use spent::Spent;
 pub use still::StillStore;
 use sync::Syncer;
 
@@ -54,6 +57,7 @@ struct Shared {
     /// What the commit in progress wrote. Whoever changes `control` holds it.
     pending: Arc<Turn<Vec<(ViewId, Vec<Change>)>>>,
     syncer: Syncer,
+    spent: Spent,
 }
 
 impl EmbeddedStore {
@@ -86,7 +90,8 @@ impl EmbeddedStore {
             Some(bytes) => row::read_control(&bytes)?,
             None => Control::default(),
         };
-        let syncer = Syncer::start(database.clone()).map_err(failed("open"))?;
+        let spent = Spent::not_yet();
+        let syncer = Syncer::start(database.clone(), spent.clone()).map_err(failed("open"))?;
         Ok(Self(Arc::new(Shared {
             database,
             control_space,
@@ -94,6 +99,7 @@ impl EmbeddedStore {
             control: Mutex::new(control),
             pending: Arc::default(),
             syncer,
+            spent,
         })))
     }
 
@@ -113,9 +119,17 @@ impl EmbeddedStore {
         &self.0.database
     }
 
-    /// Something was written beside the views: the disk has it within a second.
-    pub(crate) fn written(&self) {
+    /// Something was written beside the views, or that failed. What was written the disk has within a second.
+    pub(crate) fn written(&self, outcome: Result<(), fjall::Error>) -> Result<(), StoreError> {
+        outcome.map_err(|error| self.0.spent.by("write", error))?;
         self.0.syncer.note();
+        Ok(())
+    }
+
+    /// Waits until the store takes no writes any more; answers the error from which on. Reads go on to be answered. It
+    /// must be opened again, and so the process must end: others hold the database, too.
+    pub async fn spent(&self) -> StoreError {
+        self.0.spent.at_last().await
     }
 
     /// The store as it is now, whatever is committed later. Costs disk while it is held.
@@ -223,7 +237,7 @@ impl ViewStore for EmbeddedStore {
 impl Shared {
     fn sync(&self) -> Result<(), StoreError> {
         let synced = self.database.persist(PersistMode::SyncAll);
-        synced.map_err(failed("sync its journal"))
+        synced.map_err(|error| self.spent.by("sync its journal", error))
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -312,7 +326,8 @@ impl Shared {
         let record = row::control(&control);
         batch.insert(&self.control_space, CONTROL, record);
         let batch = batch.durability(Some(PersistMode::Buffer));
-        batch.commit().map_err(failed("commit"))?;
+        let made = batch.commit();
+        made.map_err(|error| self.spent.by("commit", error))?;
         self.syncer.note();
         *self.control() = control;
         Ok(())

@@ -147,9 +147,8 @@ impl Shared {
 
     fn commit(&self, batch: OwnedWriteBatch) -> Result<(), ProfileError> {
         let batch = batch.durability(Some(PersistMode::Buffer));
-        batch.commit().map_err(failed("write"))?;
-        self.store.written();
-        Ok(())
+        let written = self.store.written(batch.commit());
+        written.map_err(failed("write"))
     }
 }
 

@@ -1,6 +1,8 @@
 //! The binary itself, as a user runs it.
 
 mod demo;
+#[cfg(target_os = "linux")]
+mod disk;
 mod expected;
 mod killed;
 mod process;

@@ -253,6 +253,16 @@ pub enum StoreError {
     /// Stored bytes are not what was written: stop, a person must look.
     #[error("the view store is damaged: {0}")]
     Damaged(String),
+    /// The operation failed and may have been done or not, and so will every one that writes until the store is opened
+    /// again: end the process, and let the next one see what is there.
+    #[error("the view store could not {operation}, and takes no writes until it is opened again")]
+    Spent {
+        /// What was tried.
+        operation: &'static str,
+        /// Why it failed.
+        #[source]
+        source: BoxError,
+    },
     /// The operation failed and may have been done or not: repeat it.
     #[error("the view store could not {operation}")]
     Failed {

@@ -1,4 +1,4 @@
-//! Syncs the journal about once a second, on a thread of its own.
+//! Syncs the journal about once a second, on a thread of its own, and looks whether the database still takes writes.
 
 use std::io;
 use std::sync::Arc;
@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use fjall::{Database, PersistMode};
 
+use super::spent::Spent;
+
 /// How long a commit may stay with the operating system only. Rows can be computed again from the log, so this
 /// decides only how much of it is read again after a power cut, and commits do not wait for the disk.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// Syncs what was committed, every [`SYNC_EVERY`] and when it is dropped. A failure poisons the database: the next
-/// commit fails.
+/// Syncs what was committed, every [`SYNC_EVERY`] and when it is dropped. A failure is the database's last: see [`Spent`].
+/// One of its own threads may have failed, too, and a commit wait for that thread for ever.
 pub struct Syncer {
     unsynced: Arc<AtomicBool>,
     thread: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
@@ -22,12 +24,12 @@ pub struct Syncer {
 
 impl Syncer {
     /// Starts the thread.
-    pub fn start(database: Database) -> io::Result<Self> {
+    pub fn start(database: Database, spent: Spent) -> io::Result<Self> {
         let unsynced = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = mpsc::channel();
         let run = {
             let unsynced = unsynced.clone();
-            move || sync_until(&stopped, &database, &unsynced)
+            move || sync_until(&stopped, (&database, &spent), &unsynced)
         };
         let thread = std::thread::Builder::new().name("store-sync".to_owned());
         Ok(Self {
@@ -42,13 +44,22 @@ impl Syncer {
     }
 }
 
-fn sync_until(stopped: &mpsc::Receiver<()>, database: &Database, unsynced: &AtomicBool) {
+fn sync_until(
+    stopped: &mpsc::Receiver<()>,
+    (database, spent): (&Database, &Spent),
+    unsynced: &AtomicBool,
+) {
     loop {
         let ended = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
-        if unsynced.swap(false, Ordering::Acquire)
-            && let Err(error) = database.persist(PersistMode::SyncData)
-        {
-            tracing::error!(%error, "the store could not sync its journal");
+        let mode = match unsynced.swap(false, Ordering::Acquire) {
+            true => PersistMode::SyncData,
+            // Writes nothing, and fails if anything has failed before.
+            false => PersistMode::Buffer,
+        };
+        if let Err(error) = database.persist(mode) {
+            tracing::error!(%error, "the store takes no writes until it is opened again");
+            spent.by("sync its journal", error);
+            return;
         }
         if ended {
             return;
