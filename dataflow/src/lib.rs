@@ -136,8 +136,15 @@ pub async fn run(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(), DataflowError> {
-    let control = ports.store.lead().await?;
-    let start = recover::start(&control, &ports, &options).await?;
+    let beginning = async {
+        let control = ports.store.lead().await?;
+        let start = recover::start(&control, &ports, &options).await?;
+        Ok::<_, DataflowError>((control, start))
+    };
+    let Some(begun) = stop.run_until_cancelled(beginning).await else {
+        return Ok(());
+    };
+    let (control, start) = begun?;
     let run = Run {
         options,
         ports,

@@ -8,10 +8,12 @@
 //! | `rows_that_no_record...` | what was counted, gone posts, hidden accounts, expiry: by examples, cut in every epoch |
 //! | `damage` | flipped bytes, wrong logs, missing beginnings: the one before is used, or the start is refused |
 //! | `recipes` | another version, policy, retention or choice of views: what differs is written anew |
+//! | `answers` | ports that answer never, or tell of a failure that was none |
 //! | `room` | a full log is trimmed, what is to be kept stays, a disk that is full harms nothing |
 //!
 //! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
 
+mod answers;
 mod damage;
 mod disk;
 mod ground;

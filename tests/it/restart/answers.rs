@@ -1,0 +1,76 @@
+//! What the dataflow does when a port answers never.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use futures_util::poll;
+use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_dataflow::Ports;
+use skytide_tests::faulty::{
+    Fault, FaultyCheckpoints, FaultyLog, FaultyStore, Plan, Planned, Side,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::ground::Lives;
+use crate::recount::harness::Case;
+
+/// The ports of a life under a plan.
+fn faulty(lives: &Lives, plan: &Plan) -> Ports {
+    let ports = lives.ground.ports();
+    let plan = || plan.clone();
+    let checkpoints = lives.ground.checkpoints.clone().map(|checkpoints| {
+        let plan = plan();
+        Arc::new(FaultyCheckpoints { plan, checkpoints }) as Arc<dyn CheckpointStore>
+    });
+    Ports {
+        log: Arc::new(FaultyLog {
+            plan: plan(),
+            log: ports.log,
+        }),
+        store: Arc::new(FaultyStore {
+            plan: plan(),
+            store: ports.store,
+        }),
+        checkpoints,
+    }
+}
+
+fn once(point: &'static str, side: Side, fault: Fault) -> Plan {
+    let nth = 1;
+    Plan::new(vec![Planned {
+        point,
+        nth,
+        side,
+        fault,
+    }])
+}
+
+/// As where another indexer holds the lease, a server is away, or there is much to check.
+#[tokio::test]
+async fn a_stop_is_heard_while_a_start_waits_for_an_answer() {
+    let case = Case::of(1).with(1, 60);
+    let lives = Lives::new(case, 60);
+    lives.checkpoint_at(&case.world(), (0, 20), case).await;
+    for point in [
+        "store.lead",
+        "log.bounds",
+        "checkpoint.list",
+        "checkpoint.read",
+        "log.reader",
+    ] {
+        // A port that crashed answers no more.
+        let plan = once(point, Side::Before, Fault::Crash);
+        let stop = CancellationToken::new();
+        let ports = faulty(&lives, &plan);
+        let life = skytide_dataflow::run(case.dataflow(), ports, Arc::default(), stop.clone());
+        let mut life = Box::pin(life);
+        while plan.fired().is_empty() {
+            assert!(poll!(&mut life).is_pending(), "{point}");
+            tokio::task::yield_now().await;
+        }
+        assert!(poll!(&mut life).is_pending(), "{point}");
+        stop.cancel();
+        let ended = poll!(&mut life);
+        assert!(matches!(ended, Poll::Ready(Ok(()))), "{point}: {ended:?}");
+    }
+}
