@@ -156,11 +156,12 @@ impl Committer {
 
     async fn commit(&self, changes: &Changes, committed: Committed) -> Result<(), DataflowError> {
         let started = Instant::now();
-        let mut wait = RETRY.0;
-        while let Err(error) = self.try_commit(changes, &committed).await {
+        let (mut wait, mut repeated) = (RETRY.0, false);
+        while let Err(error) = self.try_commit(changes, &committed, repeated).await {
             if !matches!(error, StoreError::Failed { .. }) {
                 return Err(error.into());
             }
+            repeated = true;
             self.metrics.retries.inc();
             tracing::warn!(
                 epoch = committed.epoch.0,
@@ -185,7 +186,16 @@ impl Committer {
         Ok(())
     }
 
-    async fn try_commit(&self, changes: &Changes, committed: &Committed) -> Result<(), StoreError> {
+    /// `repeated`: the attempt before failed, and may have been made all the same.
+    async fn try_commit(
+        &self,
+        changes: &Changes,
+        committed: &Committed,
+        repeated: bool,
+    ) -> Result<(), StoreError> {
+        if repeated && self.store.control().await?.committed.as_ref() == Some(committed) {
+            return Ok(());
+        }
         let term = self.control.term;
         self.store.begin(term, committed.epoch).await?;
         self.rebuild.write(self.store.as_ref(), term).await?;

@@ -1,18 +1,21 @@
-//! What the dataflow does when a port answers never.
+//! What the dataflow does when a port answers never, or tells of a failure that was none.
 
 use std::sync::Arc;
 use std::task::Poll;
 
 use futures_util::poll;
+use skytide_core::id::Epoch;
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_dataflow::Ports;
 use skytide_tests::faulty::{
     Fault, FaultyCheckpoints, FaultyLog, FaultyStore, Plan, Planned, Side,
 };
+use skytide_tests::model::recount;
 use tokio_util::sync::CancellationToken;
 
 use super::ground::Lives;
-use crate::recount::harness::Case;
+use crate::recount::harness::{Case, seeds};
+use crate::recount::logs::between;
 
 /// The ports of a life under a plan.
 fn faulty(lives: &Lives, plan: &Plan) -> Ports {
@@ -72,5 +75,26 @@ async fn a_stop_is_heard_while_a_start_waits_for_an_answer() {
         stop.cancel();
         let ended = poll!(&mut life);
         assert!(matches!(ended, Poll::Ready(Ok(()))), "{point}: {ended:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_was_made_and_told_as_failed_is_no_reason_to_end() {
+    for seed in seeds(39_000).into_iter().take(2) {
+        let case = Case::of(seed).with(2, 7);
+        let messages = case.world();
+        let lives = Lives::new(case, 60);
+        lives.ground.append(between(&messages, 0, 60)).await;
+        let stop = lives.ground.store.until(Epoch(60));
+        let plan = once("store.commit", Side::After, Fault::Fail);
+        let mut options = case.dataflow();
+        options.checkpoint.interval = None;
+        let metrics = Arc::new(skytide_dataflow::Metrics::default());
+        let ports = faulty(&lives, &plan);
+        let lived = skytide_dataflow::run(options, ports, metrics.clone(), stop).await;
+        lived.unwrap_or_else(|error| panic!("{case:?}: {error}"));
+        assert_eq!((plan.fired().len(), metrics.retries.get()), (1, 1));
+        let expected = recount(&messages, case.options);
+        case.compare(&expected, &lives.ground.store.take());
     }
 }
