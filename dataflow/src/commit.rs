@@ -106,12 +106,13 @@ impl Committer {
         match &known {
             Some(known) if end.epoch < known.epoch => {}
             Some(known) if end.epoch == known.epoch => {
+                // What is started over is another commit: nothing is certain before the first one that is made.
                 if !self.start_over {
                     compare(known, &committed, &self.rebuilt)?;
                     let epoch = known.epoch.0;
                     tracing::info!(epoch, "rows computed again equal those in the store");
+                    self.tell(committed);
                 }
-                self.tell(committed);
             }
             _ if end.restored || self.restored.is_some() => {}
             _ => {

@@ -2,6 +2,9 @@
 //!
 //! Their rows are gathered until the first commit, which takes the old ones away, page by page, and writes the new
 //! ones: readers of a store with transactions see one or the other. State: all rows of those views, until then.
+//!
+//! The store is told first which views these are. If the commit is left, and the next start is one with the options of
+//! before, it finds them noted and writes them anew once more: nothing else would tell that some rows are of neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +49,10 @@ impl Rebuild {
     /// # Errors
     /// The store refused.
     pub async fn write(&self, store: &dyn ViewStore, term: Term) -> Result<(), StoreError> {
+        if !self.views.is_empty() {
+            let views = self.views.keys().copied().collect();
+            store.rebuild(term, &views).await?;
+        }
         for (&view, rows) in &self.views {
             let removed = remove_others(store, (term, view), rows).await?;
             let (name, written) = (view.name(), rows.len());

@@ -130,10 +130,17 @@ impl Start {
     }
 }
 
-/// Views that the store has from another recipe.
+/// Views of which the store has rows from another recipe, or may have: a commit that was to replace them was begun and
+/// not completed. If none was ever completed, nothing says how the rows were computed that are there.
 fn changed(control: &Control, recipe: &Recipe) -> BTreeSet<ViewId> {
-    let stored = control.committed.as_ref().and_then(|it| it.recipe.as_ref());
-    stored.map_or_else(BTreeSet::new, |stored| stored.differing(recipe))
+    let Some(committed) = &control.committed else {
+        let all = ViewId::ALL.iter().copied();
+        return all.filter(|_| control.intent.is_some()).collect();
+    };
+    let stored = committed.recipe.as_ref();
+    let mut changed = stored.map_or_else(BTreeSet::new, |stored| stored.differing(recipe));
+    changed.extend(&control.rebuilding);
+    changed
 }
 
 /// Checks that log and store belong together.
@@ -178,7 +185,7 @@ async fn start_over(
         checkpoints = unusable.len(),
         "starting over from what the log has: views and checkpoints are replaced"
     );
-    let stored = control.committed.is_some();
+    let stored = control.committed.is_some() || control.intent.is_some();
     Ok(Start {
         reader: ports.log.reader(bounds.first).await?,
         read: Vec::new(),

@@ -6,6 +6,7 @@
 
 mod synthetic;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,10 @@ impl ViewStore for Rowless {
 
     async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
         self.0.begin(term, intent).await
+    }
+
+    async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
+        self.0.rebuild(term, views).await
     }
 
     async fn write(

@@ -1,6 +1,7 @@
 //! One suite for each port, on every implementation.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skytide::embedded::{
     EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions,
@@ -10,7 +11,7 @@ use skytide::mongo::{Connection, MongoJobs, MongoProfiles, MongoSnapshots, Mongo
 use skytide::nats::NatsLog;
 use skytide::profiles::EmbeddedProfiles;
 use skytide::snapshots::SnapshotDir;
-use skytide_core::config::ByteSize;
+use skytide_core::config::{ByteSize, Span};
 use skytide_core::memory::{
     MemoryCheckpoints, MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore,
 };
@@ -191,7 +192,9 @@ mod mongo_store {
     use super::*;
 
     async fn make() -> Option<(Arc<dyn ViewStore>, Own)> {
-        let (options, own) = own_database()?;
+        let (mut options, own) = own_database()?;
+        // A writer that replaces views waits for as long as batches of the one before may take.
+        options.operation_max = Span(Duration::from_secs(3));
         let store = MongoStore::connect(&options).await.unwrap();
         Some((Arc::new(store), own))
     }

@@ -317,6 +317,7 @@ async fn a_commit_that_was_begun_and_not_committed_is_gone_when_the_store_opens_
         term,
         committed: Some(committed(7)),
         intent: None,
+        ..Control::default()
     };
     assert_eq!(store.control().await.unwrap(), wanted);
     assert_eq!(

@@ -8,6 +8,7 @@
 //! | `rows_that_no_record...` | what was counted, gone posts, hidden accounts, expiry: by examples, cut in every epoch |
 //! | `damage` | flipped bytes, wrong logs, missing beginnings: the one before is used, or the start is refused |
 //! | `recipes` | another version, policy, retention or choice of views: what differs is written anew |
+//! | `interrupted` | views that were being written anew when the process died, and what the next one is told |
 //! | `answers` | ports that answer never, or tell of a failure that was none |
 //! | `room` | a full log is trimmed, what is to be kept stays, a disk that is full harms nothing |
 //!
@@ -17,6 +18,7 @@ mod answers;
 mod damage;
 mod disk;
 mod ground;
+mod interrupted;
 mod recipes;
 mod room;
 

@@ -6,6 +6,8 @@ mod content;
 
 pub use content::*;
 
+use std::collections::BTreeSet;
+
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::store::{
     Committed, Control, Order, Range, Recipe, StoreError, Sum, Term, ViewStore,
@@ -26,6 +28,7 @@ macro_rules! store_contract {
             rows_are_written_and_committed_only_at_the_intent,
             a_commit_is_read_back_with_its_rows_and_its_record,
             a_commit_may_be_repeated,
+            views_that_are_rebuilt_are_noted_until_a_commit_is_made,
             the_last_change_of_a_key_counts,
             rows_answer_to_the_keys_in_their_order,
             views_do_not_mix,
@@ -213,6 +216,7 @@ pub async fn a_commit_is_read_back_with_its_rows_and_its_record(store: &dyn View
         term,
         committed: Some(committed(300)),
         intent: None,
+        ..Control::default()
     };
     assert_eq!(store.control().await.unwrap(), control);
     let wanted = [
@@ -248,6 +252,40 @@ pub async fn a_commit_may_be_repeated(store: &dyn ViewStore) {
         ..committed(2)
     };
     assert_order(store.commit(term, other).await, 2);
+}
+
+/// Those of several attempts together, whoever makes them; a store that forgets the attempts forgets them, too.
+pub async fn views_that_are_rebuilt_are_noted_until_a_commit_is_made(store: &dyn ViewStore) {
+    let noted = async || store.control().await.unwrap().rebuilding;
+    let term = lead(store).await;
+    commit(store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
+    let views = [VIEW, ViewId::Actors].into();
+    let early = store.rebuild(term, &views).await;
+    assert!(matches!(early, Err(StoreError::Order { .. })), "{early:?}");
+    assert_eq!(noted().await, BTreeSet::new());
+    store.begin(term, Epoch(2)).await.unwrap();
+    store.rebuild(term, &views).await.unwrap();
+    store.rebuild(term, &views).await.unwrap();
+    assert_eq!(noted().await, views);
+
+    let found = store.lead().await.unwrap();
+    let forgotten = found.intent.is_none();
+    let wanted = if forgotten { BTreeSet::new() } else { views };
+    assert_eq!(found.rebuilding, wanted);
+    let fenced = store.rebuild(term, &[ViewId::Links].into()).await;
+    assert!(
+        matches!(fenced, Err(StoreError::Fenced { .. })),
+        "{fenced:?}"
+    );
+    store.begin(found.term, Epoch(2)).await.unwrap();
+    let more = [ViewId::Counters].into();
+    store.rebuild(found.term, &more).await.unwrap();
+    assert_eq!(noted().await, &wanted | &more);
+
+    commit(store, found.term, 2, vec![]).await;
+    assert_eq!(noted().await, BTreeSet::new());
+    store.begin(found.term, Epoch(3)).await.unwrap();
+    assert_eq!(noted().await, BTreeSet::new());
 }
 
 /// By ending exactly at its intent, if there is one.

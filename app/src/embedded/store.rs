@@ -19,6 +19,7 @@ mod spent;
 mod still;
 mod sync;
 
+use std::collections::BTreeSet;
 use std::ops::{Bound, RangeInclusive};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -174,7 +175,7 @@ impl ViewStore for EmbeddedStore {
             pending.clear();
             let mut control = shared.control().clone();
             control.term.0 += 1;
-            control.intent = None;
+            control.forget_intent();
             shared.apply(shared.database.batch(), control.clone())?;
             Ok(control)
         })
@@ -187,6 +188,14 @@ impl ViewStore for EmbeddedStore {
         control.check_begin(term, intent)?;
         control.intent = Some(intent);
         pending.clear();
+        Ok(())
+    }
+
+    async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
+        let _turn = self.0.pending.lock().await;
+        let mut control = self.0.control();
+        control.check_write(term)?;
+        control.rebuilding.extend(views);
         Ok(())
     }
 
@@ -221,7 +230,7 @@ impl ViewStore for EmbeddedStore {
             shared.put_rows(&mut batch, &pending, committed.epoch);
             let mut control = shared.control().clone();
             control.committed = Some(committed);
-            control.intent = None;
+            control.forget_intent();
             shared.apply(batch, control)?;
             pending.clear();
             Ok(())

@@ -1,6 +1,6 @@
-//! The control record: `{term, committed, intent}`, one document, changed only by comparing and setting.
+//! The control record: `{term, committed, intent, rebuilding}`, one document, changed only by comparing and setting.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mongodb::Collection;
 use mongodb::bson::{DateTime, Document, doc};
@@ -31,6 +31,9 @@ struct ControlDocument {
     term: i64,
     committed: Option<CommittedDocument>,
     intent: Option<i64>,
+    /// Names of views; only with an intent, and not written by versions that did not note it.
+    #[serde(default)]
+    rebuilding: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -133,6 +136,22 @@ impl ControlRecord {
         self.set("begin a commit", unchanged, change).await
     }
 
+    /// Adds views to those that are rebuilt, if term and intent are those that the writer knows. Answers whether it did.
+    pub async fn rebuild(
+        &self,
+        (term, intent): (Term, Epoch),
+        views: &BTreeSet<ViewId>,
+    ) -> Result<bool, StoreError> {
+        let unchanged = doc! {
+            "_id": ID,
+            "term": number(term.0)?,
+            "intent": number(intent.0)?,
+        };
+        let names: Vec<&str> = views.iter().map(|view| view.name()).collect();
+        let change = doc! { "$addToSet": { "rebuilding": { "$each": names } } };
+        self.set("begin a commit", unchanged, change).await
+    }
+
     /// Makes the intent the committed epoch, if the term is the current one. Answers whether it did.
     pub async fn commit(&self, term: Term, committed: &Committed) -> Result<bool, StoreError> {
         let unchanged = doc! {
@@ -142,7 +161,8 @@ impl ControlRecord {
         };
         let record = CommittedDocument::of(committed)?;
         let record = mongodb::bson::serialize_to_document(&record).map_err(failed("commit"))?;
-        let change = doc! { "$set": { "committed": record }, "$unset": { "intent": "" } };
+        let forgotten = doc! { "intent": "", "rebuilding": "" };
+        let change = doc! { "$set": { "committed": record }, "$unset": forgotten };
         self.set("commit", unchanged, change).await
     }
 
@@ -161,6 +181,11 @@ impl ControlRecord {
 impl ControlDocument {
     fn control(self) -> Result<Control, StoreError> {
         let epoch = |it: i64| it.try_into().ok().map(Epoch);
+        // A view that only another version knows has no rows that this one could replace. A version that did not know
+        // the field left it behind when it committed.
+        let rebuilding = self.rebuilding.iter().filter(|_| self.intent.is_some());
+        let rebuilding = rebuilding.filter_map(|name| ViewId::from_name(name));
+        let rebuilding = rebuilding.collect();
         let read = || {
             Some(Control {
                 term: Term(self.term.try_into().ok()?),
@@ -172,6 +197,7 @@ impl ControlDocument {
                     Some(intent) => Some(epoch(intent)?),
                     None => None,
                 },
+                rebuilding,
             })
         };
         read().ok_or_else(|| StoreError::Damaged("the control record is not readable".to_owned()))

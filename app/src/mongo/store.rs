@@ -4,6 +4,7 @@ mod keeper;
 mod reading;
 mod writing;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -114,6 +115,11 @@ impl ViewStore for MongoStore {
     async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
         let mut writing = self.0.writing.lock().await;
         writing.begin(&self.0, term, intent).await
+    }
+
+    async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
+        let mut writing = self.0.writing.lock().await;
+        writing.rebuild(&self.0, term, views).await
     }
 
     async fn write(

@@ -1,6 +1,6 @@
 //! A view store in memory: sorted maps, and the commit protocol in one place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -108,7 +108,7 @@ impl ViewStore for MemoryStore {
         state.control.term.0 += 1;
         if !self.torn {
             state.pending.clear();
-            state.control.intent = None;
+            state.control.forget_intent();
         }
         Ok(state.control.clone())
     }
@@ -118,6 +118,13 @@ impl ViewStore for MemoryStore {
         state.control.check_begin(term, intent)?;
         state.control.intent = Some(intent);
         state.pending.clear();
+        Ok(())
+    }
+
+    async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
+        let mut state = self.state();
+        state.control.check_write(term)?;
+        state.control.rebuilding.extend(views);
         Ok(())
     }
 
@@ -146,7 +153,7 @@ impl ViewStore for MemoryStore {
             state.apply(view, changes, committed.epoch);
         }
         state.control.committed = Some(committed);
-        state.control.intent = None;
+        state.control.forget_intent();
         Ok(())
     }
 }

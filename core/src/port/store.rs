@@ -26,7 +26,8 @@ pub trait ViewReader: Send + Sync {
 /// Writes rows: one writer at a time, one commit after the other.
 ///
 /// `lead`, then for each commit `begin`, any number of `write`, `commit`. After a crash the first commit must end
-/// exactly at the intent that `lead` answers: then every half-written row is written again with the same value.
+/// exactly at the intent that `lead` answers: then every half-written row is written again with the same value. That
+/// holds for rows computed in the same way; where a commit replaces rows of another recipe, it says so by `rebuild`.
 #[async_trait]
 pub trait ViewStore: ViewReader {
     /// Takes over: draws the next term, which ends the terms before it, and answers the state found.
@@ -35,6 +36,11 @@ pub trait ViewStore: ViewReader {
     /// Records that a commit up to `intent` begins. `Fenced` unless `term` is the current one;
     /// `Order` unless `intent` is behind the committed epoch and not before a recorded intent.
     async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError>;
+
+    /// Records, before the first row of them is written, that the commit that was begun replaces all rows of these views.
+    /// Until a commit is made the store answers them with the intent, together with those recorded before: whoever comes
+    /// after a crash must replace them, too. Where a commit that was left is forgotten, there is nothing to keep.
+    async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError>;
 
     /// Writes whole rows of one view, exact at the intent. Rows of the same key: the last one counts.
     async fn write(&self, term: Term, view: ViewId, changes: Vec<Change>)
@@ -66,6 +72,9 @@ pub struct Control {
     pub committed: Option<Committed>,
     /// The end of a commit that was begun and not completed.
     pub intent: Option<Epoch>,
+    /// Views that commits up to the intent were to replace: some of their rows may be of another recipe than others.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub rebuilding: BTreeSet<ViewId>,
 }
 
 /// The rules of the protocol, for every adapter that decides by itself.
@@ -120,6 +129,12 @@ impl Control {
                 },
             }),
         }
+    }
+
+    /// A commit was completed, or the one that was begun left nothing behind.
+    pub fn forget_intent(&mut self) {
+        self.intent = None;
+        self.rebuilding.clear();
     }
 
     fn check_term(&self, ours: Term) -> Result<(), StoreError> {

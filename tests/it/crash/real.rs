@@ -193,6 +193,7 @@ fn backend(seed: u64, nats: &str, mongo: &str) -> Real {
     let mut mongo = config::Mongo::at(mongo).expect("an address");
     mongo.database = name.parse().expect("a name");
     mongo.lease_ttl = Span(Duration::from_secs(2));
+    mongo.operation_max = Span(Duration::from_secs(3));
     Real {
         nats,
         mongo,

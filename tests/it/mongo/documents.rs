@@ -217,3 +217,31 @@ async fn what_is_told_of_an_address_has_no_secret_of_it() {
         assert!(!told.contains("hunter2"), "{told}");
     }
 }
+
+/// Written by a version that noted less, or knows more views.
+#[tokio::test]
+async fn a_control_record_of_another_version_is_read() {
+    let Some((options, own)) = own_database() else {
+        return;
+    };
+    let store = connect(&options).await;
+    let term = store.lead().await.unwrap().term;
+    commit(&store, term, 1, vec![]).await;
+    let records = own
+        .database()
+        .await
+        .collection::<mongodb::bson::Document>("control");
+    let set = async |change| {
+        let found = records.update_one(doc! { "_id": "control" }, change).await;
+        assert_eq!(found.unwrap().matched_count, 1);
+        let control = store.control().await.unwrap();
+        (control.intent.map(|it| it.0), control.rebuilding)
+    };
+    let older = set(doc! { "$set": { "intent": 5_i64 } }).await;
+    assert_eq!(older, (Some(5), [].into()));
+    let names = ["posts", "a_view_of_tomorrow"].map(Bson::from).to_vec();
+    let newer = set(doc! { "$set": { "rebuilding": names } }).await;
+    assert_eq!(newer, (Some(5), [ViewId::Posts].into()));
+    let left_behind = set(doc! { "$unset": { "intent": "" } }).await;
+    assert_eq!(left_behind, (None, [].into()));
+}

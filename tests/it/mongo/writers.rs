@@ -61,6 +61,7 @@ async fn the_lease_of_a_writer_that_died_runs_out() {
         term: Term(term.0 + 1),
         committed: None,
         intent: Some(Epoch(7)),
+        ..Control::default()
     };
     assert_eq!(found, wanted);
 }
@@ -180,4 +181,38 @@ async fn a_commit_in_progress_shows_and_can_be_told() {
     assert_eq!(control.committed, Some(committed(1)));
     let wanted = [(key("a"), 2, b"2".to_vec()), (key("b"), 1, b"1".into())];
     assert_eq!(rows(&reader, VIEW, Order::First).await, wanted);
+}
+
+/// They may be of other options than ours: whatever they write, it is there before we replace it.
+#[tokio::test]
+async fn views_are_not_replaced_while_batches_of_the_writer_before_may_be_under_way() {
+    let Some((options, _own)) = own_database() else {
+        return;
+    };
+    let options = hasty(options);
+    let first = connect(&options).await;
+    let old = first.lead().await.unwrap().term;
+    commit(&first, old, 1, vec![]).await;
+    let views = [VIEW].into();
+    first.begin(old, Epoch(2)).await.unwrap();
+    first.rebuild(old, &views).await.unwrap();
+    first.close().await.unwrap();
+
+    let second = connect(&options).await;
+    let term = second.lead().await.unwrap().term;
+    second.begin(term, Epoch(2)).await.unwrap();
+    let mut replacing = Box::pin(second.rebuild(term, &views));
+    assert!(waits(&mut replacing).await);
+    replacing.await.unwrap();
+    second.rebuild(term, &views).await.unwrap();
+    let changes = vec![(VIEW, vec![put("a", "2")])];
+    commit(&second, term, 2, changes).await;
+    drop(second);
+
+    // Behind a commit that is whole there is nothing to wait for.
+    let third = connect(&options).await;
+    let term = third.lead().await.unwrap().term;
+    third.begin(term, Epoch(3)).await.unwrap();
+    let mut replacing = Box::pin(third.rebuild(term, &views));
+    assert!(!waits(&mut replacing).await);
 }

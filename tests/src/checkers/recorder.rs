@@ -1,6 +1,6 @@
 //! A view store that remembers what its rows were after every commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -122,6 +122,10 @@ impl ViewStore for Recorder {
 
     async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
         self.store.begin(term, intent).await
+    }
+
+    async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
+        self.store.rebuild(term, views).await
     }
 
     async fn write(

@@ -1,5 +1,6 @@
 //! A view store that crashes or fails as planned.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -52,6 +53,14 @@ impl ViewStore for FaultyStore {
         let begin = self.store.begin(term, intent);
         self.plan
             .around("store.begin", begin, failed("begin"))
+            .await
+    }
+
+    /// No point of its own: whatever may happen around it may as well happen behind `begin` or before the first `write`.
+    async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
+        let rebuild = self.store.rebuild(term, views);
+        self.plan
+            .around("store.rebuild", rebuild, failed("rebuild"))
             .await
     }
 

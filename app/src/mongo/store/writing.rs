@@ -2,7 +2,11 @@
 //!
 //! ```text
 //! begin ─ compare and set the intent ─▶ write: pending, flushed when it is much ─▶ commit: flush, compare and set
+//!           └ rebuild: views noted beside it ┘
 //! ```
+
+use std::collections::BTreeSet;
+use std::time::Instant;
 
 use skytide_core::id::Epoch;
 use skytide_core::port::store::{Committed, Control, StoreError, Term};
@@ -12,6 +16,7 @@ use super::Shared;
 use crate::mongo::batch::{self, Pending, Refusal, Turn};
 use crate::mongo::connection::failed;
 use crate::mongo::guard;
+use crate::mongo::purge::Purge;
 
 /// What the writer knows.
 #[derive(Debug, Default)]
@@ -23,6 +28,8 @@ pub struct Writing {
     unsure: Option<Committed>,
     /// The commit that is being made again was made.
     made: bool,
+    /// Until when a batch of the writer before may still be under way, if it had begun a commit.
+    late_until: Option<Instant>,
 }
 
 impl Writing {
@@ -38,8 +45,10 @@ impl Writing {
                 .iter()
                 .for_each(|view| store.purge.note(*view, newest));
         }
+        let late_until = Instant::now() + Purge::wait(&store.connection);
         *self = Self {
             control: control.clone(),
+            late_until: control.intent.map(|_| late_until),
             ..Self::default()
         };
         Ok(control)
@@ -70,6 +79,31 @@ impl Writing {
             return Err(went_back(&self.control, &found));
         }
         self.control.intent = Some(intent);
+        Ok(())
+    }
+
+    /// See `ViewStore::rebuild`. Waits until nothing of the writer before is under way: what it wrote for the recorded
+    /// intent may be other rows than ours, and would be taken for them.
+    pub async fn rebuild(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        views: &BTreeSet<ViewId>,
+    ) -> Result<(), StoreError> {
+        self.check_right(store, term).await?;
+        if self.made || views.is_empty() {
+            return Ok(());
+        }
+        let intent = self.control.check_write(term)?;
+        if let Some(until) = self.late_until {
+            tokio::time::sleep_until(until.into()).await;
+            self.late_until = None;
+        }
+        if !store.record.rebuild((term, intent), views).await? {
+            let found = self.current(store, term).await?;
+            return Err(went_back(&self.control, &found));
+        }
+        self.control.rebuilding.extend(views);
         Ok(())
     }
 
@@ -119,7 +153,7 @@ impl Writing {
         }
         self.unsure = None;
         self.control.committed = Some(committed);
-        self.control.intent = None;
+        self.control.forget_intent();
         Ok(())
     }
 

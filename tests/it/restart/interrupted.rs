@@ -1,0 +1,163 @@
+//! Views that are written anew by a process that ends in the middle of it: whatever the next one is told, no row of
+//! another recipe stays. The store is one that keeps what a commit in progress wrote.
+
+use std::sync::Arc;
+
+use skytide_core::id::Epoch;
+use skytide_core::port::checkpoint::CheckpointStore as _;
+use skytide_core::port::store::ViewReader;
+use skytide_core::view::ViewId;
+use skytide_dataflow::{Options, Ports};
+use skytide_tests::checkers::Recorder;
+use skytide_tests::faulty::{Fault, FaultyStore, Plan, Planned, Side};
+use skytide_tests::model::{Policy, recount};
+use tokio_util::sync::CancellationToken;
+
+use super::ground::Lives;
+use crate::recount::harness::{Case, Ground, seeds};
+use crate::recount::logs::between;
+
+/// Epochs that are committed in peace, and epochs of the world.
+const AT: usize = 30;
+const END: usize = 60;
+/// Writes of rows behind which a process crashes: the views in their order, each with some removals and a page.
+const WRITES: [u32; 4] = [2, 9, 17, 26];
+
+fn case(seed: u64, policy: Policy) -> Case {
+    let mut case = Case::of(seed).with(1 + (seed % 2) as usize, 1);
+    case.options.policy = policy;
+    case.options.interactions_days = None;
+    case
+}
+
+fn torn() -> Ground {
+    Ground {
+        store: Arc::new(Recorder::torn()),
+        ..Ground::new()
+    }
+}
+
+/// A life whose process is gone behind so many writes of rows.
+async fn crash(ground: &Ground, options: Options, writes: u32) {
+    let plan = Plan::new(vec![Planned {
+        point: "store.write",
+        nth: writes,
+        side: Side::After,
+        fault: Fault::Crash,
+    }]);
+    let store = FaultyStore {
+        plan: plan.clone(),
+        store: ground.store.clone(),
+    };
+    let ports = Ports {
+        store: Arc::new(store),
+        ..ground.ports()
+    };
+    let never = CancellationToken::new();
+    let mut life = tokio::spawn(skytide_dataflow::run(options, ports, Arc::default(), never));
+    tokio::select! {
+        () = plan.crashed() => life.abort(),
+        ended = &mut life => panic!("it ended before write {writes}: {ended:?}"),
+    }
+    let _aborted = life.await;
+    ground.store.take();
+}
+
+/// Lives on to the end of the log: each commit is that of the recount, and the first one ends where one was begun.
+async fn goes_on(case: Case, ground: &Ground, options: Options) {
+    let begun = ground.store.control().await.expect("memory answers").intent;
+    let lived = case.run_on(ground, options).await;
+    lived.unwrap_or_else(|error| panic!("{case:?}: {error}"));
+    let commits = ground.store.take();
+    let first = commits.first().map(|commit| commit.committed.epoch);
+    assert_eq!(first, begun, "{case:?}");
+    case.compare(&recount(&case.world(), case.options), &commits);
+    let control = ground.store.control().await.expect("memory answers");
+    assert!(control.rebuilding.is_empty(), "{case:?}: {control:?}");
+}
+
+/// All of it up to an epoch, and then the rest of the log.
+async fn committed(case: Case) -> Ground {
+    let (messages, ground) = (case.world(), torn());
+    ground.append(between(&messages, 0, AT)).await;
+    let lived = case.run_on(&ground, case.dataflow()).await;
+    lived.unwrap_or_else(|error| panic!("{case:?}: {error}"));
+    ground.append(between(&messages, AT, END)).await;
+    ground.store.take();
+    ground
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_policy_that_is_taken_back_in_the_middle_leaves_no_row() {
+    use Policy::{ActiveAccountsOnly, DeletedAccountsRemoved};
+    for seed in seeds(34_000).into_iter().take(3) {
+        for (kept, tried) in [
+            (ActiveAccountsOnly, DeletedAccountsRemoved),
+            (DeletedAccountsRemoved, ActiveAccountsOnly),
+        ] {
+            let (kept, tried) = (case(seed, kept), case(seed, tried));
+            for writes in WRITES {
+                let ground = committed(kept).await;
+                crash(&ground, tried.dataflow(), writes).await;
+                goes_on(kept, &ground, kept.dataflow()).await;
+            }
+        }
+    }
+}
+
+/// The second attempt says nothing of a third recipe, and so would not be noted by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nor_does_it_if_taking_it_back_is_interrupted_too() {
+    for seed in seeds(35_000).into_iter().take(3) {
+        let kept = case(seed, Policy::ActiveAccountsOnly);
+        let tried = case(seed, Policy::DeletedAccountsRemoved);
+        let ground = committed(kept).await;
+        crash(&ground, tried.dataflow(), WRITES[3]).await;
+        crash(&ground, kept.dataflow(), WRITES[1]).await;
+        crash(&ground, kept.dataflow(), WRITES[0]).await;
+        goes_on(kept, &ground, kept.dataflow()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_commit_that_was_left_is_replaced_by_one_of_another_policy() {
+    for seed in seeds(36_000).into_iter().take(3) {
+        let tried = case(seed, Policy::OpsOnly).with(1, AT);
+        let ground = torn();
+        ground.append(between(&tried.world(), 0, AT)).await;
+        crash(&ground, tried.dataflow(), 9).await;
+        ground.append(between(&tried.world(), AT, END)).await;
+        let kept = case(seed, Policy::ActiveAccountsOnly);
+        goes_on(kept, &ground, kept.dataflow()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_that_were_being_started_over_come_back_from_a_checkpoint() {
+    for seed in seeds(37_000).into_iter().take(3) {
+        let kept = case(seed, Policy::ActiveAccountsOnly);
+        let messages = kept.world();
+        let mut lives = Lives::new(kept, END);
+        lives.ground.store = Arc::new(Recorder::torn());
+        lives
+            .checkpoint_at(&messages, (0, 20), kept.with(1, END))
+            .await;
+        let mut options = kept.dataflow();
+        options.checkpoint.interval = None;
+        lives.ground.append(between(&messages, 20, AT)).await;
+        let lived = kept.run_on(&lives.ground, options.clone()).await;
+        lived.unwrap_or_else(|error| panic!("{kept:?}: {error}"));
+        lives.ground.append(between(&messages, AT, END)).await;
+        let over = Options {
+            rebuild: true,
+            ..options.clone()
+        };
+        crash(&lives.ground, over, WRITES[2]).await;
+        let left = lives.checkpoints.list().await.expect("memory answers");
+        assert_eq!(left.len(), 1, "{kept:?}: the way back is gone");
+        let control = lives.ground.store.control().await.expect("memory answers");
+        assert_eq!(control.intent, Some(Epoch(AT as u64 + 1)));
+        assert_eq!(control.rebuilding, ViewId::ALL.iter().copied().collect());
+        goes_on(kept, &lives.ground, options).await;
+    }
+}
