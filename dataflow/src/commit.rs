@@ -114,7 +114,7 @@ impl Committer {
                     self.tell(committed);
                 }
             }
-            _ if end.restored || self.restored.is_some() => {}
+            _ if self.too_early(&end) => {}
             _ => {
                 self.commit(&changes, committed.clone()).await?;
                 self.rebuild.done();
@@ -123,8 +123,7 @@ impl Committer {
         }
         let behind = known.is_some_and(|known| end.epoch < known.epoch);
         let m = &self.metrics;
-        m.catching_up
-            .set(i64::from(behind || self.restored.is_some()));
+        m.catching_up.set(i64::from(behind || self.too_early(&end)));
         if !end.restored {
             m.epoch.set(end.epoch.0 as i64);
             m.network_time_seconds.set(end.time.0 as f64 / 1e3);
@@ -132,6 +131,13 @@ impl Committer {
             m.batches_pending.dec();
         }
         Ok(())
+    }
+
+    /// Whether views are not exact yet, or a commit that was begun before ends later: the first one must end there. A
+    /// batch that ends within that one has no rows but those that are gathered ([`undivided`](crate::source::undivided)).
+    fn too_early(&self, end: &End) -> bool {
+        let begun = self.control.intent;
+        end.restored || self.restored.is_some() || begun.is_some_and(|begun| end.epoch < begun)
     }
 
     fn committed(&self, end: &End) -> Committed {

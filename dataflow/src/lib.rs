@@ -160,7 +160,8 @@ pub async fn run(
     let threads = run.threads(&start, (receivers, done_sender), news.as_ref());
     let keeper = keeper.map(Task::start);
 
-    let catching_up = run.control.committed.is_some() || start.checkpoint.is_some();
+    let known = run.control.committed.is_some() || run.control.intent.is_some();
+    let catching_up = known || start.checkpoint.is_some();
     run.metrics.catching_up.set(i64::from(catching_up));
     let committer = run.committer(&start, news.clone());
     let _report = Task::start(report(run.metrics.clone()));
@@ -225,6 +226,7 @@ impl Run {
     ) -> Source {
         let options = &self.options;
         let committed = self.control.committed.as_ref().map(|it| it.epoch);
+        let intent = self.control.intent;
         let checkpoint = start.checkpoint;
         let cut = checkpoint.as_ref().map(|it| it.last.epoch);
         let planner = news.map(|news| Planner {
@@ -233,7 +235,8 @@ impl Run {
             events_max: options.checkpoint.events,
             shards_per_cut: options.checkpoint.shards_per_cut,
             metrics: self.metrics.clone(),
-            behind: committed.max(cut).unwrap_or_default(),
+            // No epoch before a recorded intent is committed: a checkpoint that ended there would wait for ever.
+            behind: committed.max(intent).max(cut).unwrap_or_default(),
             active: None,
             events: 0,
         });
@@ -252,14 +255,8 @@ impl Run {
             epochs: start.epochs,
             through: through.unwrap_or_default(),
             workers,
-            begun: self
-                .control
-                .intent
-                .map(|intent| (committed.unwrap_or_default(), intent)),
-            ends: [committed, self.control.intent, cut]
-                .into_iter()
-                .flatten()
-                .collect(),
+            undivided: source::undivided(&self.control, &options.views, &start.rebuilt),
+            ends: [committed, intent, cut].into_iter().flatten().collect(),
             planner,
             batch_events_max: options.batch_events_max,
             batch_epochs_max: options.batch_epochs_max,

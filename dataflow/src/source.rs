@@ -1,11 +1,13 @@
 //! The log becomes batches, as large as the workers let them grow.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use skytide_core::event::Message;
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::log::LogReader;
+use skytide_core::port::store::Control;
+use skytide_core::view::ViewId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -31,8 +33,8 @@ pub struct Source {
     pub through: Vec<Epoch>,
     /// One queue a worker.
     pub workers: Vec<mpsc::Sender<Fed>>,
-    /// A commit that was begun and not completed: what is committed before it, and its end.
-    pub begun: Option<(Epoch, Epoch)>,
+    /// What [`undivided`] says.
+    pub undivided: Option<(Epoch, Epoch)>,
     /// Epochs at which a batch must end: those that the store names, and the last cut of the checkpoint.
     pub ends: Vec<Epoch>,
     /// Decides when checkpoints are cut, if they are.
@@ -47,6 +49,20 @@ pub struct Source {
     pub metrics: Arc<Metrics>,
     /// Ends reading.
     pub stop: CancellationToken,
+}
+
+/// A commit that was begun and not completed, and that must be one batch: what is committed before it, and its end. It was
+/// a batch of a former run, so it is no larger than batches are.
+///
+/// Where all rows are gathered until it is made there is none: any number of batches may lead there, and may have to.
+pub fn undivided(
+    control: &Control,
+    views: &[ViewId],
+    gathered: &BTreeSet<ViewId>,
+) -> Option<(Epoch, Epoch)> {
+    let committed = control.committed.as_ref().map(|it| it.epoch);
+    let begun = committed.zip(control.intent);
+    begun.filter(|_| !views.iter().all(|view| gathered.contains(view)))
 }
 
 /// Messages read at once.
@@ -131,10 +147,9 @@ impl Source {
 
     /// Whether the batch ends inside a commit that was begun before: it must grow up to that one's end.
     fn unfinished(&self, batch: &Batch) -> bool {
-        batch.end().is_some_and(|end| {
-            let (committed, intent) = self.begun.unwrap_or_default();
-            committed < end.epoch && end.epoch < intent
-        })
+        let end = batch.end().map(|end| end.epoch);
+        end.zip(self.undivided)
+            .is_some_and(|(end, (committed, intent))| committed < end && end < intent)
     }
 
     /// Whether the batch must not grow.
@@ -198,5 +213,32 @@ async fn at_once(planner: Option<&Planner>) {
     match planner {
         Some(planner) => planner.at_once().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skytide_core::port::store::Committed;
+
+    use super::*;
+
+    #[test]
+    fn a_commit_that_was_begun_is_one_batch_unless_all_rows_are_gathered() {
+        let found = |committed: Option<u64>, intent: Option<u64>| Control {
+            committed: committed.map(|epoch| Committed {
+                epoch: Epoch(epoch),
+                ..Committed::default()
+            }),
+            intent: intent.map(Epoch),
+            ..Control::default()
+        };
+        let views = [ViewId::Posts, ViewId::Actors];
+        let (all, some): (BTreeSet<_>, _) = (views.into(), [ViewId::Posts].into());
+        let begun = found(Some(3), Some(9));
+        assert_eq!(undivided(&begun, &views, &some), Some((Epoch(3), Epoch(9))));
+        assert_eq!(undivided(&begun, &views, &all), None);
+        assert_eq!(undivided(&found(Some(3), None), &views, &some), None);
+        // The store is empty: everything is gathered, however much it is.
+        assert_eq!(undivided(&found(None, Some(9)), &views, &all), None);
     }
 }

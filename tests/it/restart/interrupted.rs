@@ -161,3 +161,48 @@ async fn views_that_were_being_started_over_come_back_from_a_checkpoint() {
         goes_on(kept, &lives.ground, options).await;
     }
 }
+
+/// A life with at least two checkpoints, each cut over several epochs; answers the one before the newest.
+async fn two_checkpoints(case: Case) -> (Lives, Epoch) {
+    // How much is cut at the end of a batch depends on how fast it is written.
+    loop {
+        let lives = Lives::new(case, END);
+        lives.ground.append(between(&case.world(), 0, AT)).await;
+        let mut options = case.dataflow();
+        options.checkpoint.interval = None;
+        options.checkpoint.events = Some(0);
+        options.checkpoint.shards_per_cut = Some(24);
+        let lived = case.run_on(&lives.ground, options).await;
+        lived.unwrap_or_else(|error| panic!("{case:?}: {error}"));
+        let spread = lives.manifests().await.into_iter();
+        let spread = spread.filter(|it| it.first.epoch < it.last.epoch);
+        let spread: Vec<_> = spread.map(|it| it.first.epoch).collect();
+        if let [_newest, before, ..] = spread[..] {
+            return (lives, before);
+        }
+    }
+}
+
+/// The views are lost, and while they are written anew from the newest checkpoint the process dies; then that one is
+/// damaged. The one before ends earlier than the commit that was begun: nothing may be committed before its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_that_were_lost_come_back_from_the_checkpoint_before_the_one_they_were_begun_with() {
+    for seed in seeds(38_000).into_iter().take(3) {
+        let case = case(seed, Policy::ActiveAccountsOnly);
+        let messages = case.world();
+        let (mut lives, before) = two_checkpoints(case).await;
+        lives.ground.store = Arc::new(Recorder::torn());
+        let mut options = case.dataflow();
+        options.checkpoint.interval = None;
+        crash(&lives.ground, options.clone(), WRITES[1]).await;
+        lives.checkpoints.keep(&[before]).await.expect("memory");
+        lives.ground.append(between(&messages, AT, END)).await;
+        // Should nothing ever be committed, it ends all the same.
+        options.until_last = true;
+        options.checkpoint.events = Some(0);
+        options.checkpoint.shards_per_cut = Some(64);
+        goes_on(case, &lives.ground, options).await;
+        let made = lives.manifests().await;
+        assert!(made[0].first.epoch > before, "{case:?}: no checkpoint");
+    }
+}
