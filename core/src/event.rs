@@ -143,6 +143,8 @@ pub struct Tick {
     pub frames: u64,
     /// Whether the stream ended here (a recording's last tick): lists are brought up to date at once.
     pub last: bool,
+    /// Whether the stream has paused behind events that no such tick followed yet: lists are brought up to date.
+    pub settled: bool,
     /// What ingest counted since the tick before, by counter name (`docs/log.md`): exact, as it is part of the log.
     pub counts: BTreeMap<Box<str>, u64>,
 }

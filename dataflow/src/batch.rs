@@ -7,7 +7,9 @@
 //!
 //! A batch takes as many epochs as have gathered while the one before was at work. Views are functions of the log at
 //! each epoch, so how epochs are grouped changes nothing but how many intermediate rows are never written. Lists are
-//! the exception that needs the cut: they are as of the last *list epoch*, one whose tick begins a new second.
+//! the exception that needs the cut: they are as of the last *list epoch*, one whose tick begins a new second of network
+//! time. Where that stands, as events have ceased, ingest marks a tick that is one, too: the last tick of a recording, a
+//! settled one of a live stream. So nothing is left out of the lists of a stream that is quiet.
 
 use skytide_core::event::{Event, Message, Tick};
 use skytide_core::id::{Epoch, Seq};
@@ -101,6 +103,7 @@ impl Epochs {
         }
         let time = Time::try_from(tick.epoch.0).map_err(|_| DataflowError::EpochsEnded)?;
         let first = self.newest.is_none() || std::mem::take(&mut self.first_lists);
+        let new_second = tick.time.second() > time_before.second();
         self.newest = Some((tick.epoch, tick.time));
         let mut events = std::mem::take(&mut self.events);
         events.retain(|event| !is_left_over(event, &tick));
@@ -113,7 +116,7 @@ impl Epochs {
             events,
             time,
             lists: tick.epoch > self.listed_through
-                && (first || tick.last || tick.time.second() > time_before.second()),
+                && (first || new_second || tick.settled || tick.last),
             log_seq: seq,
             hash: tick_hash(&tick),
             since: *self.since.get_or_insert(tick.time),
@@ -316,6 +319,7 @@ mod tests {
             cursor: Cursor(ms),
             frames: 0,
             last: false,
+            settled: false,
             counts: BTreeMap::new(),
         })
     }

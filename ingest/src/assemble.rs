@@ -9,6 +9,8 @@
 //! - A frame is never split: an epoch ends between two frames, when it has `tick_events_max` events or
 //!   [`CUT_BYTES_MAX`] bytes, when the caller says that its time is over, and before numbers go back: perhaps they
 //!   begin anew, and within an epoch they must rise.
+//! - A tick is *settled* when no event has come for `pause_ticks` ticks, once behind each stretch of events: then whoever
+//!   writes at most once a second of network time, which now stands, is told to catch up.
 //! - Every frame is counted once, every drop under its reason, in the tick of the epoch in which it was judged.
 //! - Network time begins with the median of the first frames, which are held back until there are
 //!   `time::WINDOW` of them or the epoch is over: so even the first clock may be forged. After a restart it begins
@@ -65,6 +67,10 @@ pub struct Assembler {
     notes: Vec<Note>,
     samples: [u8; DropReason::ALL.len()],
     unusable_row: u32,
+    /// Ticks without events in a row.
+    quiet_ticks: u32,
+    /// Events that no settled tick followed yet.
+    unsettled: bool,
 }
 
 impl Assembler {
@@ -89,6 +95,8 @@ impl Assembler {
             notes: Vec::new(),
             samples: [0; DropReason::ALL.len()],
             unusable_row: 0,
+            quiet_ticks: 0,
+            unsettled: newest.is_some_and(|tick| !tick.settled && !tick.last),
         }
     }
 
@@ -122,11 +130,19 @@ impl Assembler {
         self.position()
     }
 
-    /// Ends the epoch. `last`: the stream ends here.
+    /// Ends the epoch, as its time is over. `last`: the stream ends here.
     ///
     /// Without effect while nothing is known of the stream's time, and, within a recording, while it is not decided
     /// whether its numbers begin anew: then a tick's count of frames would cover some whose events are still missing.
     pub fn tick(&mut self, last: bool) {
+        self.release();
+        if self.events.is_empty() {
+            self.quiet_ticks = self.quiet_ticks.saturating_add(1);
+        }
+        self.end(last);
+    }
+
+    fn end(&mut self, last: bool) {
         self.release();
         if last {
             let repeated = self.seq.acquit();
@@ -277,6 +293,8 @@ impl Assembler {
     fn push(&mut self, event: Event, bytes: usize) {
         self.counts.event(&event.body);
         self.event_bytes += bytes;
+        self.quiet_ticks = 0;
+        self.unsettled = true;
         self.events.push(Message::Event(event));
     }
 
@@ -286,13 +304,16 @@ impl Assembler {
             || self.event_bytes >= CUT_BYTES_MAX
             || self.counts.frames >= FRAMES_PER_EVENT.saturating_mul(events_max as u64)
         {
-            self.tick(false);
+            self.end(false);
         }
     }
 
     fn end_epoch(&mut self, last: bool) {
         self.epoch.0 += 1;
         let counts = std::mem::take(&mut self.counts);
+        let paused = self.setup.live && self.quiet_ticks >= self.setup.pause_ticks;
+        let settled = paused && self.unsettled;
+        self.unsettled &= !settled && !last;
         let tick = Tick {
             epoch: self.epoch,
             time: self.time.now(),
@@ -300,6 +321,7 @@ impl Assembler {
             cursor: self.seq.newest().unwrap_or_default(),
             frames: self.frames,
             last,
+            settled,
             counts: counts.by_name(),
         };
         let mut messages = std::mem::take(&mut self.events);

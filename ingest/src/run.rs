@@ -37,6 +37,9 @@ const QUEUE_EPOCHS: usize = 4;
 /// The first and the longest wait after an error of the log.
 const LOG_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
 
+/// A live stream that brings no event for so long has paused: as long as lists may wait for network time.
+const PAUSE: Duration = Duration::from_secs(1);
+
 /// What surrounds ingest.
 #[derive(Clone)]
 pub struct Context {
@@ -160,6 +163,7 @@ pub async fn run(
         verify: options.verify,
         filter: Filter::load(&options)?,
         tick_events_max: options.tick_events_max,
+        pause_ticks: pause_ticks(options.tick_interval),
     };
     let run = Run {
         options,
@@ -290,6 +294,12 @@ impl Run {
         let cause = std::error::Error::source(error).map(ToString::to_string);
         warn!(%error, cause, ?retry, "going back to the newest tick of the log");
     }
+}
+
+/// Ticks of a pause.
+fn pause_ticks(interval: Duration) -> u32 {
+    let ticks = PAUSE.as_nanos().div_ceil(interval.as_nanos().max(1));
+    u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
 /// Refuses to mix a recording with anything else.

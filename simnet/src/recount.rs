@@ -13,7 +13,8 @@
 //! read; an answer, to all that is live, and only when it is asked for. So it is for small worlds at every epoch, and for
 //! millions of events at their end.
 //!
-//! Lists are written at most once a second. What they are made of is a second history, which goes on only then.
+//! Lists are written at most once a second of network time, and where ingest says that the stream has settled or ended. What
+//! they are made of is a second history, which goes on only then.
 
 mod facts;
 mod history;
@@ -169,7 +170,7 @@ impl Model {
             .now
             .is_none_or(|before| before.second() < tick.time.second());
         self.now = Some(tick.time);
-        if new_second || tick.last {
+        if new_second || tick.settled || tick.last {
             self.listed.go_on(tick.time.minute());
         }
     }

@@ -72,6 +72,7 @@ pub fn tick(epoch: u64) -> Message {
         cursor: Cursor(epoch),
         frames: epoch,
         last: false,
+        settled: false,
         counts: [("frames/#commit".into(), BATCH)].into(),
     })
 }

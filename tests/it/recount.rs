@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `every_view_equals...` | any order of deeds, any policy, 1, 2 and 4 workers, exact at every epoch |
 //! | `a_large_commit...` | epochs in one commit give what they give one by one |
+//! | `lists_of_a_stream...` | where time stands, a tick that says so brings lists up to date, and no other one does |
 //! | `lists_longer...` | lists are cut at their length and refilled from what was left out |
 //! | `a_list_that_lost...` | the same where so many keys were left out that the list cannot be filled without them |
 //! | `rows_depend_neither...` | two runs agree on every row of an epoch, whatever their workers and commits |
@@ -31,7 +32,7 @@ use skytide_tests::model::{Model, Options, Policy, Rows, recount};
 use skytide_tests::world::{self, World};
 
 use harness::{Case, Ground, day, first_day, seeds};
-use logs::{between, delivered_again};
+use logs::{at_once, between, delivered_again};
 
 #[tokio::test]
 async fn every_view_equals_the_recount_at_every_epoch() {
@@ -53,6 +54,29 @@ async fn a_large_commit_equals_the_recount_at_its_last_epoch() {
         let messages = Case::of(seed).world();
         let expected = recount(&messages, Case::of(seed).options);
         for (workers, epochs_max) in [(1, 2), (2, 7), (1, usize::MAX), (4, usize::MAX)] {
+            let case = Case::of(seed).with(workers, epochs_max);
+            case.compare(&expected, &case.run(&messages).await);
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_of_a_stream_whose_time_stands_are_those_of_its_settled_ticks() {
+    let lists = |rows: &Rows| -> Vec<_> {
+        let lists = rows.iter().filter(|(view, _)| view.is_list());
+        lists.map(|(_, rows)| rows.clone()).collect()
+    };
+    for seed in seeds(8_000).into_iter().take(3) {
+        let (messages, settled) = at_once(&Case::of(seed).world());
+        let expected = recount(&messages, Case::of(seed).options);
+        let mut changed = 0;
+        for pair in expected.windows(2) {
+            let changes = lists(&pair[0].1) != lists(&pair[1].1);
+            assert!(!changes || settled.contains(&pair[1].0), "seed {seed}");
+            changed += usize::from(changes);
+        }
+        assert!(changed > 3, "seed {seed}: lists changed {changed} times");
+        for (workers, epochs_max) in [(1, 1), (2, 1), (1, 7), (2, usize::MAX)] {
             let case = Case::of(seed).with(workers, epochs_max);
             case.compare(&expected, &case.run(&messages).await);
         }

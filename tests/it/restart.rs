@@ -29,7 +29,7 @@ use skytide_tests::world::{self, Random};
 
 use crate::recount::crowd;
 use crate::recount::harness::{Case, seeds};
-use crate::recount::logs::{between, delivered_again};
+use crate::recount::logs::{at_once, between, delivered_again};
 use ground::{Lives, Tally};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,6 +52,21 @@ async fn what_is_delivered_again_behind_a_checkpoint_changes_nothing() {
     for seed in seeds(11_000).into_iter().take(3) {
         let case = Case::of(seed);
         let messages = delivered_again(&case.world(), seed);
+        let lives = Lives::new(case, 60);
+        tally += lives
+            .run(&messages, &recount(&messages, case.options))
+            .await;
+    }
+    tally.assert_not_vacuous(seeds(0).len());
+}
+
+/// Time stands, so lists behind a checkpoint are brought up to date by settled ticks or not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_brought_up_to_date_behind_a_checkpoint_when_the_stream_has_settled() {
+    let mut tally = Tally::default();
+    for seed in seeds(14_000) {
+        let case = Case::of(seed);
+        let (messages, _) = at_once(&case.world());
         let lives = Lives::new(case, 60);
         tally += lives
             .run(&messages, &recount(&messages, case.options))

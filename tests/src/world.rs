@@ -141,6 +141,7 @@ impl World {
             counts.insert("dropped/did".into(), 1);
         }
         let host = self.random.below(2) as usize;
+        let settled = events.is_empty();
         let tick = Tick {
             epoch: Epoch(self.epoch),
             time: self.time,
@@ -148,6 +149,7 @@ impl World {
             cursor: Cursor(self.seqs[host]),
             frames: self.frames,
             last: self.epoch == self.options.epochs,
+            settled,
             counts,
         };
         let mut messages: Vec<_> = events.into_iter().map(Message::Event).collect();

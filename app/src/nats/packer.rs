@@ -203,6 +203,7 @@ mod tests {
             cursor: Cursor(epoch),
             frames: epoch,
             last: false,
+            settled: false,
             counts: BTreeMap::new(),
         })
     }

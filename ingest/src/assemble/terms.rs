@@ -21,6 +21,8 @@ pub struct Setup {
     pub filter: Filter,
     /// An epoch ends after the frame that brings it to this many events.
     pub tick_events_max: usize,
+    /// So many ticks in a row without events are a pause of a live stream.
+    pub pause_ticks: u32,
 }
 
 /// How far a stream was read.

@@ -165,6 +165,7 @@ impl Synthetic {
             cursor: Cursor(epoch * self.events),
             frames: epoch * self.events,
             last: epoch == self.epochs,
+            settled: false,
             counts: BTreeMap::new(),
         }
     }

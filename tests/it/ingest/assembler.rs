@@ -20,6 +20,7 @@ fn setup(options: &Options) -> Setup {
         verify: Verify::Records,
         filter: Filter::load(options).unwrap(),
         tick_events_max: options.tick_events_max,
+        pause_ticks: 3,
     }
 }
 
@@ -298,6 +299,7 @@ fn a_tick_goes_on_from_the_newest_one() {
         cursor: Cursor(7),
         frames: 70,
         last: false,
+        settled: false,
         counts: Default::default(),
     };
     let mut assembler = Assembler::new(setup(&options()), Some(&newest));

@@ -1,4 +1,4 @@
-//! Ticks of a quiet stream, back-pressure, stopping.
+//! Ticks of a quiet stream, pauses, back-pressure, stopping.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use skytide_core::event::{Host, Message};
+use skytide_core::event::{Host, Message, Tick};
 use skytide_core::id::Seq;
 use skytide_core::memory::MemoryLog;
 use skytide_core::port::log::Log;
 use skytide_ingest::Source;
-use skytide_ingest::assemble::Position;
+use skytide_ingest::assemble::filter::Filter;
+use skytide_ingest::assemble::{Assembler, Position, Setup};
+use skytide_ingest::frame::Verify;
 use skytide_ingest::source::{Input, Raw, SourceError};
 use tokio::time::Instant;
 
@@ -75,6 +77,91 @@ async fn ticks_go_on_when_the_stream_is_quiet() {
     assert_eq!(stored.ticks[0].cursor.0, 3);
     assert!(stored.ticks[1..].iter().all(|tick| tick.counts.is_empty()));
     running.stop().await;
+}
+
+/// Which of these ticks, from 0 on, say that the stream has settled.
+fn settled<'a>(ticks: impl IntoIterator<Item = &'a Tick>) -> Vec<usize> {
+    let ticks = ticks.into_iter().enumerate();
+    ticks
+        .filter_map(|(n, tick)| tick.settled.then_some(n))
+        .collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_without_events_is_told_once_and_once_more_after_a_restart() {
+    let mut options = options();
+    options.tick_interval = Duration::from_millis(100);
+    let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
+    let run = async |frames, ticks: usize| {
+        let before = Stored::of(log.as_ref()).await.ticks.len();
+        let running = Running::start(Scripted::counted(frames).0, options.clone(), log.clone());
+        let all = before + ticks;
+        running.until(|stored| stored.ticks.len() == all).await;
+        running.stop().await;
+        let stored = Stored::of(log.as_ref()).await;
+        settled(&stored.ticks[before..])
+    };
+    assert_eq!(run(3, 50).await, [10], "behind ten quiet ticks");
+    // Nothing was read since, but whoever begins anew cannot know of what came before the newest tick.
+    assert_eq!(run(3, 50).await, [9]);
+    // What came is followed by no second without events: it is when the next one begins.
+    assert_eq!(run(5, 4).await, [0; 0]);
+    assert_eq!(run(5, 50).await, [9]);
+    assert_eq!(Stored::of(log.as_ref()).await.seqs(), [1, 2, 3, 4, 5]);
+}
+
+fn assembler(live: bool, newest: Option<&Tick>) -> Assembler {
+    let options = options();
+    let setup = Setup {
+        host: "relay.example".into(),
+        live,
+        verify: Verify::Records,
+        filter: Filter::load(&options).unwrap(),
+        tick_events_max: 2,
+        pause_ticks: 3,
+    };
+    Assembler::new(setup, newest)
+}
+
+/// Whether the ticks that this script gives say that the stream has settled: `f` is a frame with an event, `x` a
+/// message that has none, `.` says that the time of an epoch is over.
+fn script(mut assembler: Assembler, script: &str) -> (Vec<usize>, Option<Tick>) {
+    for (n, step) in (1..).zip(script.chars()) {
+        match step {
+            'f' => assembler.frame(frames::identity(n, frames::NOON + n).into()),
+            'x' => assembler.text(&Bytes::from_static(b"text")),
+            _ => assembler.tick(false),
+        }
+    }
+    let cuts = assembler.take_cuts();
+    let ticks = cuts.iter().map(|cut| &cut.tick);
+    (settled(ticks), cuts.last().map(|cut| cut.tick.clone()))
+}
+
+#[test]
+fn a_pause_begins_behind_the_last_event_and_is_told_once() {
+    for (steps, wanted) in [
+        ("f......", vec![3]),
+        ("f.f..f.......", vec![6]),
+        ("f....f....", vec![3, 7]),
+        ("f.x.x.x.x", vec![3]),
+        // Epochs that are full end before their time: they are none of a pause, even without an event.
+        ("ffff...", vec![4]),
+        ("f.xxxxxxxxxxxxxxxxxxxxxxxx...", vec![6]),
+        ("......", vec![]),
+    ] {
+        assert_eq!(script(assembler(true, None), steps).0, wanted, "{steps}");
+        assert_eq!(script(assembler(false, None), steps).0, [0; 0], "{steps}");
+    }
+}
+
+#[test]
+fn who_goes_on_tells_a_pause_unless_the_newest_tick_does() {
+    for (before, wanted) in [("f..", vec![2]), ("f....", vec![]), ("f.....", vec![2])] {
+        let (_, newest) = script(assembler(true, None), before);
+        let next = assembler(true, newest.as_ref());
+        assert_eq!(script(next, "......").0, wanted, "{before}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -133,6 +133,10 @@ impl Script {
 
     fn tick_after(&mut self, ms: u64) -> &mut Self {
         self.time.0 += ms;
+        self.tick(false)
+    }
+
+    fn tick(&mut self, settled: bool) -> &mut Self {
         self.epoch += 1;
         let tick = Tick {
             epoch: Epoch(self.epoch),
@@ -141,6 +145,7 @@ impl Script {
             cursor: Cursor(self.seq),
             frames: self.seq,
             last: false,
+            settled,
             counts: BTreeMap::new(),
         };
         self.model.read(&Message::Tick(tick));
@@ -439,6 +444,18 @@ fn lists_wait_for_the_next_second_and_ties_go_to_the_smaller_key() {
     assert_eq!(list(&log), [("b".to_owned(), 1)]);
     log.tick_after(1);
     assert_eq!(list(&log), [("a".to_owned(), 1), ("b".to_owned(), 1)]);
+}
+
+#[test]
+fn lists_wait_no_longer_once_the_stream_has_settled() {
+    let mut log = script(Policy::OpsOnly);
+    log.create("ana", [POST, "1"], &tagged("b", &["en"]))
+        .tick_after(0);
+    log.create("ana", [POST, "2"], &tagged("a", &["en"]))
+        .tick_after(999);
+    log.tick(true);
+    let list = log.list(ViewId::TopHashtags, Window::Hour, Measure::Count, "en");
+    assert_eq!(list, [("a".to_owned(), 1), ("b".to_owned(), 1)]);
 }
 
 #[test]

@@ -123,6 +123,7 @@ impl Crowd {
             cursor: Cursor(self.seq),
             frames: self.seq,
             last: self.epoch == 3,
+            settled: false,
             counts: BTreeMap::new(),
         }));
     }

@@ -1,6 +1,7 @@
 //! Logs made from another log.
 
 use skytide_core::event::{Body, Event, Message};
+use skytide_core::id::Epoch;
 use skytide_tests::world::Random;
 
 /// The messages behind one epoch up to the end of another one.
@@ -45,4 +46,25 @@ pub fn delivered_again(messages: &[Message], seed: u64) -> Vec<Message> {
         }));
     }
     again
+}
+
+/// The same log with all of it in one moment: nothing but a settled tick brings lists up to date, and the last one is one.
+/// Answers which epochs have settled, too.
+pub fn at_once(messages: &[Message]) -> (Vec<Message>, Vec<Epoch>) {
+    let mut settled = Vec::new();
+    let mut at_once = messages.to_vec();
+    let (mut first, mut open) = (None, 0);
+    for message in &mut at_once {
+        match message {
+            Message::Event(event) => event.time = *first.get_or_insert(event.time),
+            Message::Tick(tick) => {
+                tick.time = *first.get_or_insert(tick.time);
+                open += 1;
+                tick.settled |= tick.last || open % 7 == 0;
+                tick.last = false;
+                settled.extend(tick.settled.then_some(tick.epoch));
+            }
+        }
+    }
+    (at_once, settled)
 }

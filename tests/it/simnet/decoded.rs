@@ -34,6 +34,7 @@ pub(super) fn messages(frames: &[Frame], options: &Options) -> Vec<Message> {
         verify: Verify::Blocks,
         filter: Filter::default(),
         tick_events_max: 500,
+        pause_ticks: 3,
         live: false,
     };
     let mut assembler = Assembler::new(setup, None);

@@ -95,6 +95,7 @@ mod tests {
             cursor: Cursor(3),
             frames: 4,
             last: false,
+            settled: false,
             counts: Default::default(),
         });
         let mut bytes = Vec::new();

@@ -33,6 +33,7 @@ struct Fields<'a> {
     epoch: Option<u64>,
     frames: Option<u64>,
     last: Option<bool>,
+    settled: Option<bool>,
     counts: Option<BTreeMap<Box<str>, u64>>,
 }
 
@@ -103,6 +104,7 @@ impl<'a> Fields<'a> {
             b"epoch" => set(&mut self.epoch, number(reader)?),
             b"frames" => set(&mut self.frames, number(reader)?),
             b"last" => set(&mut self.last, reader.boolean()?),
+            b"settled" => set(&mut self.settled, reader.boolean()?),
             b"counts" => set(&mut self.counts, counts(reader)?),
             _ => reader.skip().map(|()| true),
         }
@@ -161,6 +163,7 @@ impl<'a> Fields<'a> {
             cursor: Cursor(self.seq?),
             frames: self.frames?,
             last: self.last.unwrap_or(false),
+            settled: self.settled.unwrap_or(false),
             counts: self.counts?,
         })
     }
