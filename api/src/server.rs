@@ -47,7 +47,7 @@ pub struct Limits {
     pub request_ms_max: u64,
     /// Open event streams.
     pub stream_clients_max: usize,
-    /// Age of the newest commit at which `/readyz` says no; `None`: age does not matter, as for a recording.
+    /// Time without a new commit at which `/readyz` says no; `None`: it does not matter, as for a recording.
     pub ready_age_ms_max: Option<u64>,
 }
 

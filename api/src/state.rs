@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::problem::Problem;
+use crate::routes::health::Newest;
 use crate::routes::past::Past;
 use crate::routes::stream::Streams;
 use crate::server::Limits;
@@ -33,6 +34,7 @@ pub struct ApiState {
     pub(crate) past: Arc<Past>,
     pub(crate) profiles: Arc<dyn ProfileStore>,
     pub(crate) jobs: Arc<dyn JobStore>,
+    pub(crate) newest: Arc<Newest>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -58,6 +60,7 @@ impl ApiState {
             past: Arc::default(),
             profiles: Arc::new(MemoryProfiles::default()),
             jobs: Arc::new(MemoryJobs::default()),
+            newest: Arc::default(),
             stop: CancellationToken::new(),
         }
     }

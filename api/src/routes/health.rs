@@ -1,13 +1,18 @@
 //! `/healthz`: the process lives. `/readyz`: it can answer, and what is the matter.
 //!
 //! Old rows are still right for the time they name, so age and a relay out of reach are told but do not make the
-//! service unready, unless a limit of age is set.
+//! service unready. That nothing more is committed does, if a limit is set: commits go on when the stream is quiet, and
+//! network time does not, so the age of a commit is counted from when this process first saw it.
+
+use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use skytide_core::id::Epoch;
+use skytide_core::time::Timestamp;
 
 use crate::state::{ApiState, Part};
 
@@ -41,6 +46,22 @@ pub(crate) async fn ready(State(state): State<ApiState>) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(ready)).into_response()
 }
 
+/// The newest epoch that was seen, and when it was seen first.
+#[derive(Debug, Default)]
+pub(crate) struct Newest(Mutex<Option<(Epoch, Timestamp)>>);
+
+impl Newest {
+    /// How long this has been the committed epoch, as far as it was looked at.
+    fn age_ms(&self, epoch: Epoch, now: Timestamp) -> u64 {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, since) = match *newest {
+            Some(seen) if seen.0 == epoch => seen,
+            _ => *newest.insert((epoch, now)),
+        };
+        now.0.saturating_sub(since.0)
+    }
+}
+
 impl Ready {
     pub(crate) async fn read(state: &ApiState) -> Self {
         let mut reasons = Vec::new();
@@ -63,13 +84,16 @@ impl Ready {
                 "nothing is counted yet: waiting for the first events of the relay".to_owned(),
             );
         }
-        let now = state.clock.now().0;
+        let now = state.clock.now();
         let freshness_ms = committed
             .as_ref()
-            .map(|last| now.saturating_sub(last.time.0));
+            .map(|last| now.0.saturating_sub(last.time.0));
+        let age_ms = committed
+            .as_ref()
+            .map(|last| state.newest.age_ms(last.epoch, now));
         let limit_ms = state.limits.ready_age_ms_max;
-        if let Some(age) = freshness_ms.filter(|age| limit_ms.is_some_and(|limit| *age > limit)) {
-            reasons.push(format!("the newest commit is {age} ms old"));
+        if let Some(age) = age_ms.filter(|age| limit_ms.is_some_and(|limit| *age > limit)) {
+            reasons.push(format!("nothing has been committed for {age} ms"));
         }
         Self {
             ready: reasons.is_empty(),

@@ -212,9 +212,18 @@ async fn readiness_gives_reasons() {
         ready_age_ms_max: Some(200),
         ..Limits::default()
     };
-    let (status, stale) = ask(world.state().with_limits(limits), "/readyz").await;
+    let state = world.state().with_limits(limits);
+    let ready = async || ask(state.clone(), "/readyz").await;
+    assert_eq!(ready().await.0, StatusCode::OK, "network time may stand");
+    world.pass(200);
+    assert_eq!(ready().await.0, StatusCode::OK);
+    world.pass(1);
+    let (status, stale) = ready().await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(stale["reasons"], json!(["the newest commit is 250 ms old"]));
+    let reasons = json!(["nothing has been committed for 201 ms"]);
+    assert_eq!(stale["reasons"], reasons);
+    world.commit(&[]).await;
+    assert_eq!(ready().await.0, StatusCode::OK);
 }
 
 #[tokio::test]

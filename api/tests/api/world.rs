@@ -9,7 +9,7 @@ use serde_json::Value;
 use skytide_api::{ApiState, router};
 use skytide_core::id::{Did, Epoch, PostKey};
 use skytide_core::memory::MemoryStore;
-use skytide_core::port::clock::ManualClock;
+use skytide_core::port::clock::{Clock, ManualClock};
 use skytide_core::port::store::{Committed, ViewReader, ViewStore};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
@@ -134,6 +134,11 @@ impl World {
             since: time("2026-06-01T00:00:00Z"),
             epoch: 40,
         }
+    }
+
+    /// Lets the clock go on.
+    pub fn pass(&self, ms: u64) {
+        self.clock.set(Timestamp(self.clock.now().0 + ms));
     }
 
     /// Writes rows and commits them as the next epoch.

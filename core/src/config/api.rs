@@ -47,7 +47,7 @@ pub struct Api {
     #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=HOUR))]
     pub request_max: Span,
 
-    /// Age of the newest commit from which on `/readyz` says no.
+    /// Time without a new commit from which on `/readyz` says no. Commits go on when the stream is quiet.
     #[arg(
         id = "API_READY_AGE_MAX",
         long = "api-ready-age-max",
