@@ -134,7 +134,7 @@ impl Committer {
     }
 
     /// Whether views are not exact yet, or a commit that was begun before ends later: the first one must end there. A
-    /// batch that ends within that one has no rows but those that are gathered (see [`Source`](crate::source::Source)).
+    /// batch that ends within that one has no rows but those that are gathered ([`undivided`](crate::source::undivided)).
     fn too_early(&self, end: &End) -> bool {
         let begun = self.control.intent;
         end.restored || self.restored.is_some() || begun.is_some_and(|begun| end.epoch < begun)
