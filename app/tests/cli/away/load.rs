@@ -9,14 +9,14 @@ use std::time::Duration;
 use serde::Deserialize;
 use skytide::clock::SystemClock;
 use skytide_core::port::clock::Clock;
-use skytide_simnet::server::{Limits, Options as ServerOptions, Pace, RelayOptions, Server};
+use skytide_simnet::server::{Limits, Options as ServerOptions, Pace, RelayOptions, Server, State};
 use skytide_simnet::{Frame, Network, Options};
 use tokio::runtime::Runtime;
 
 use crate::process::Place;
 use crate::services::{Running, get};
 
-/// Frames a second.
+/// Frames a second, as a mean over a day: of this hour up to a third more or less.
 pub const RATE: u64 = 500;
 /// Events of an epoch, at most.
 const TICK_EVENTS_MAX: u64 = 500;
@@ -95,25 +95,16 @@ impl Load {
         }
     }
 
-    /// Frames so far.
-    pub fn sent(&self) -> u64 {
-        self.server.state().frames
+    /// What it sent so far.
+    pub fn state(&self) -> State {
+        self.server.state()
     }
 
-    /// Waits until there are so many.
-    pub fn until_sent(&self, frames: u64) {
-        let sent = self.server.until(|state| state.frames >= frames);
+    /// Waits until it has sent so many more frames.
+    pub fn until_more(&self, frames: u64) {
+        let enough = self.state().frames + frames;
+        let sent = self.server.until(|state| state.frames >= enough);
         self.runtime.block_on(sent);
-    }
-
-    /// Bytes so far.
-    pub fn sent_bytes(&self) -> u64 {
-        self.server.state().bytes
-    }
-
-    /// How often it cut off a client that was too slow.
-    pub fn too_slow(&self) -> u64 {
-        self.server.state().too_slow
     }
 
     /// Ends the network; answers all that it sent.
@@ -200,7 +191,7 @@ impl Up {
     pub fn until_ready(&self, load: &Load) -> u64 {
         let mut most = self.memory();
         while !self.ready().is_ready() {
-            load.until_sent(load.sent() + RATE / 20);
+            load.until_more(RATE / 20);
             most = most.max(self.memory());
         }
         most
