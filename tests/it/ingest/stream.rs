@@ -107,7 +107,9 @@ async fn garbage_that_repeats_makes_it_connect_again() {
     script.push(Act::Quiet);
     let (stored, cursors) = read(vec![script]).await;
     assert_eq!(cursors, [Some(0), Some(10)]);
-    assert_eq!(stored.count("dropped/frame_cbor"), 40);
+    // From the sixteenth in a row on it connects again; what it had not read of the old connection by then is lost with it.
+    let dropped = stored.count("dropped/frame_cbor");
+    assert!((16..=40).contains(&dropped), "{dropped}");
     assert_eq!(stored.count("disconnects"), 1);
 }
 
