@@ -1,5 +1,7 @@
 //! The binary itself, as a user runs it.
 
+#[cfg(target_os = "linux")]
+mod away;
 mod demo;
 mod expected;
 mod killed;

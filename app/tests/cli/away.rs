@@ -1,0 +1,212 @@
+//! A server that is away for a while, under load: nothing is lost, memory is bounded, `/readyz` says why, and all goes on
+//! by itself when it is back.
+//!
+//! ```text
+//! network: so many frames a second, whatever comes ─▶ `skytide up` ─▶ NATS ─▶ `skytide up` ─▶ MongoDB
+//!                                                        │         frozen, or killed and later started again
+//!                                memory, /readyz ◀───────┘
+//! behind it: the log has the network's events, the views are the recount of the log, and agree with the ledger
+//! ```
+//!
+//! `SKYTIDE_TEST_OUTAGE_SECONDS` (8) of the network go by while the server is away.
+
+mod judge;
+mod load;
+
+use std::sync::{Mutex, PoisonError};
+
+use skytide_simnet::Frame;
+use skytide_simnet::server::State;
+use skytide_tests::servers::{Mongo, Nats};
+
+use load::{Load, RATE, Up};
+
+/// What happens to which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Away {
+    NatsFrozen,
+    NatsKilled,
+    MongoFrozen,
+    MongoKilled,
+}
+
+impl Away {
+    /// The part that `/readyz` names, and a word of why.
+    fn told(self) -> (&'static str, &'static str) {
+        match self {
+            Self::NatsFrozen => ("log", "no answer within"),
+            Self::NatsKilled => ("log", "no connection to NATS"),
+            Self::MongoFrozen | Self::MongoKilled => ("views", "no answer within"),
+        }
+    }
+
+    /// Bytes by which memory may grow, by the options of [`Up::start`] and the fixed limits of the queues. In a minute more
+    /// comes than they hold; in a few seconds it does not.
+    fn growth_max(self) -> u64 {
+        match self {
+            Self::NatsFrozen | Self::NatsKilled => load::INGEST_BYTES,
+            Self::MongoFrozen | Self::MongoKilled => load::DATAFLOW_BYTES,
+        }
+    }
+}
+
+/// The servers of one test.
+struct Servers {
+    nats: Nats,
+    mongo: Mongo,
+}
+
+impl Servers {
+    fn take_away(&mut self, away: Away) {
+        match away {
+            Away::NatsFrozen => self.nats.freeze(),
+            Away::NatsKilled => self.nats.kill(),
+            Away::MongoFrozen => self.mongo.freeze(),
+            Away::MongoKilled => self.mongo.kill(),
+        }
+    }
+
+    fn bring_back(&mut self, away: Away) {
+        match away {
+            Away::NatsFrozen => self.nats.thaw(),
+            Away::NatsKilled => self.nats.restart(),
+            Away::MongoFrozen => self.mongo.thaw(),
+            Away::MongoKilled => self.mongo.restart(),
+        }
+    }
+}
+
+/// What was seen of an outage.
+struct Course {
+    /// How the network stood when the server went, when it was back, and when all was well again.
+    gone: State,
+    back: State,
+    again: State,
+    /// What `/readyz` said at its end.
+    reasons: Vec<String>,
+    /// Memory before; at most while the server was away; at most until all was counted; then.
+    before: u64,
+    without: u64,
+    behind: u64,
+    after: u64,
+    /// All frames of the network.
+    frames: Vec<Frame>,
+}
+
+impl Course {
+    fn run(away: Away, servers: &mut Servers, load: &Load) -> Self {
+        let up = Up::start(load, &servers.nats.url(), &servers.mongo.uri());
+        up.until_ready(load);
+        load.until_more(2 * RATE);
+        up.until_ready(load);
+        let before = up.memory();
+
+        servers.take_away(away);
+        let (gone, (part, why), mut without) = (load.state(), away.told(), before);
+        let end_ms = gone.network_time_ms + load::outage_seconds() * 1_000;
+        let reasons = loop {
+            let answer = up.ready();
+            without = without.max(up.memory());
+            if load.state().network_time_ms >= end_ms && answer.is_unready_by(part, why) {
+                break answer.reasons;
+            }
+            load.until_more(RATE / 20);
+        };
+
+        servers.bring_back(away);
+        let back = load.state();
+        let behind = up.until_ready(load);
+        let again = load.state();
+        load.until_more(2 * RATE);
+        let frames = load.end();
+        let behind = behind.max(up.until_counted(&frames));
+        let after = up.memory();
+        up.end();
+        Self {
+            gone,
+            back,
+            again,
+            reasons,
+            before,
+            without,
+            behind,
+            after,
+            frames,
+        }
+    }
+
+    /// Bytes of records that became live meanwhile.
+    fn state_bytes(&self) -> u64 {
+        (self.frames.len() as u64 - self.gone.frames) * load::STATE_BYTES
+    }
+
+    fn tell(&self, away: Away) {
+        let seconds = |from: &State, to: &State| (to.network_time_ms - from.network_time_ms) / 100;
+        let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        eprintln!(
+            "{away:?} for {:.1} s, {} frames, {:.0} MiB; /readyz at the end: {:?}",
+            seconds(&self.gone, &self.back) as f64 / 10.0,
+            self.back.frames - self.gone.frames,
+            mib(self.back.bytes - self.gone.bytes),
+            self.reasons,
+        );
+        eprintln!(
+            "  memory: {:.0} MiB before; {:.0} without it, queues may have {:.0} more; {:.0} behind, records may have {:.0} \
+             more; {:.0} after",
+            mib(self.before),
+            mib(self.without),
+            mib(away.growth_max()),
+            mib(self.behind),
+            mib(self.state_bytes()),
+            mib(self.after),
+        );
+        eprintln!(
+            "  ready {:.1} s after it was back; {} frames in all",
+            seconds(&self.back, &self.again) as f64 / 10.0,
+            self.frames.len(),
+        );
+    }
+}
+
+/// One after the other: each measures.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn survives(away: Away) {
+    let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::start()) else {
+        return;
+    };
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut servers = Servers { nats, mongo };
+    let load = Load::start();
+    let course = Course::run(away, &mut servers, &load);
+    course.tell(away);
+    let without_max = course.before + away.growth_max();
+    assert!(course.without <= without_max, "memory without it");
+    // What comes late fills all queues at once, and what is counted stays.
+    let queues = load::INGEST_BYTES + load::DATAFLOW_BYTES;
+    let behind_max = course.before + queues + course.state_bytes();
+    assert!(course.behind <= behind_max, "memory behind it");
+    let times = load.state().too_slow;
+    eprintln!("  cut off by the relay {times} times");
+    judge::compare(&course.frames, &servers.nats.url(), &servers.mongo.uri());
+}
+
+#[test]
+fn nats_frozen() {
+    survives(Away::NatsFrozen);
+}
+
+#[test]
+fn nats_killed_and_started_again() {
+    survives(Away::NatsKilled);
+}
+
+#[test]
+fn mongodb_frozen() {
+    survives(Away::MongoFrozen);
+}
+
+#[test]
+fn mongodb_killed_and_started_again() {
+    survives(Away::MongoKilled);
+}

@@ -1,0 +1,258 @@
+//! The load, and the process under it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use skytide::clock::SystemClock;
+use skytide_core::port::clock::Clock;
+use skytide_simnet::server::{Limits, Options as ServerOptions, Pace, RelayOptions, Server, State};
+use skytide_simnet::{Frame, Network, Options};
+use tokio::runtime::Runtime;
+
+use crate::process::Place;
+use crate::services::{Running, get};
+
+/// Frames a second, as a mean over a day: of this hour up to a third more or less.
+pub const RATE: u64 = 500;
+/// Events of an epoch, at most.
+const TICK_EVENTS_MAX: u64 = 500;
+/// Events under way in the dataflow, at most.
+const BATCH_EVENTS_MAX: u64 = 2_000;
+/// Messages under way to NATS, at most.
+const IN_FLIGHT_MAX: u64 = 256;
+
+/// Bytes of an event with its record in memory, and of the rows that it changes (four of them), about.
+const EVENT_BYTES: u64 = 1 << 10;
+const ROWS_BYTES: u64 = 1 << 10;
+/// Bytes of a live record in the dataflow (849 in `docs/benchmarks/2026-11-24-2-cores`).
+pub const STATE_BYTES: u64 = 1 << 10;
+
+/// What ingest may hold without a log: 18 batches of frames (16 wait, one is read, one is judged), each of 1 MiB and a
+/// last frame; 6 epochs (4 wait, one grows, one is written); messages under way, also in the client's buffers.
+pub const INGEST_BYTES: u64 =
+    18 * (5 << 18) + (6 * TICK_EVENTS_MAX + 2 * IN_FLIGHT_MAX) * EVENT_BYTES;
+/// What the dataflow may hold without a store: 4 batches (one grows, one waits, one is computed, one is committed), an epoch
+/// larger than they may be, with their rows; and 6,096 events that were read ahead.
+pub const DATAFLOW_BYTES: u64 =
+    4 * (BATCH_EVENTS_MAX + TICK_EVENTS_MAX) * (EVENT_BYTES + ROWS_BYTES) + 6_096 * EVENT_BYTES;
+
+/// Epochs without an event, of a tenth of a second each, after which nothing more is expected.
+const QUIET_EPOCHS: u64 = 100;
+
+/// Seconds of the network for which a server is away.
+pub fn outage_seconds() -> u64 {
+    let given = std::env::var("SKYTIDE_TEST_OUTAGE_SECONDS").ok();
+    given.map_or(8, |text| text.parse().expect("seconds"))
+}
+
+/// A network that sends, whatever becomes of it.
+pub struct Load {
+    runtime: Runtime,
+    server: Server,
+    network: Options,
+}
+
+impl Load {
+    /// Starts it; its first frame is of now.
+    pub fn start() -> Self {
+        let network = Options {
+            seed: 51,
+            accounts: 500,
+            // So that frames are as large as those of the real network, and eight seconds of them do not fit between two sockets.
+            history: 500,
+            start: SystemClock.now(),
+            rate: RATE as f64,
+            ..Options::default()
+        };
+        let runtime = Runtime::new().expect("a runtime");
+        let options = ServerOptions {
+            pace: Pace::Clock { speed: 1.0 },
+            // Whoever comes back after minutes finds what was sent meanwhile.
+            window: Limits {
+                frames_max: 1_000_000,
+                bytes_max: 4 << 30,
+            },
+            relay: RelayOptions {
+                write_max: Duration::from_secs(1),
+                ..RelayOptions::default()
+            },
+            ..ServerOptions::default()
+        };
+        let server = Server::start(
+            options,
+            Network::new(network.clone()),
+            Arc::new(SystemClock),
+        );
+        let server = runtime.block_on(server).expect("started");
+        Self {
+            runtime,
+            server,
+            network,
+        }
+    }
+
+    /// What it sent so far.
+    pub fn state(&self) -> State {
+        self.server.state()
+    }
+
+    /// Waits until it has sent so many more frames.
+    pub fn until_more(&self, frames: u64) {
+        let enough = self.state().frames + frames;
+        let sent = self.server.until(|state| state.frames >= enough);
+        self.runtime.block_on(sent);
+    }
+
+    /// Ends the network; answers all that it sent.
+    pub fn end(&self) -> Vec<Frame> {
+        self.server.end();
+        let ended = self.server.until(|state| state.ended);
+        let frames = self.runtime.block_on(ended).frames;
+        let mut again = Network::new(self.network.clone());
+        let again = std::iter::from_fn(move || again.next_frame());
+        again.take(frames as usize).collect()
+    }
+}
+
+/// `skytide up` on that network.
+pub struct Up {
+    running: Running,
+    address: String,
+    place: Place,
+}
+
+/// What `/readyz` says.
+#[derive(Debug, Deserialize)]
+pub struct Ready {
+    ready: bool,
+    /// Why not.
+    pub reasons: Vec<String>,
+}
+
+impl Ready {
+    /// Whether it can answer.
+    pub fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Whether it cannot, and says that a part does not do its work, and why.
+    pub fn is_unready_by(&self, part: &str, why: &str) -> bool {
+        let told = |reason: &String| reason.starts_with(part) && reason.contains(why);
+        !self.ready && self.reasons.iter().any(told)
+    }
+}
+
+impl Up {
+    /// Starts it, with queues that are small.
+    pub fn start(load: &Load, nats: &str, mongo: &str) -> Self {
+        let place = Place::new();
+        let url = format!("--firehose-url={}", load.server.relay_url());
+        let ticks = format!("--firehose-tick-events-max={TICK_EVENTS_MAX}");
+        let batch = format!("--indexer-batch-events-max={BATCH_EVENTS_MAX}");
+        let in_flight = format!("--nats-in-flight-max={IN_FLIGHT_MAX}");
+        let args = [
+            "up",
+            &url,
+            &ticks,
+            &batch,
+            &in_flight,
+            "--firehose-start=oldest",
+            "--indexer-log-keep=all",
+            "--nats-bytes-max=4GiB",
+            "--api-address=127.0.0.1:0",
+            "--api-ready-age-max=2s",
+        ];
+        let err = File::create(place.path().join("err")).expect("a file");
+        let mut command = place.command(&args);
+        command.env("NATS_URL", nats).env("MONGODB_URI", mongo);
+        let child = command.stdout(Stdio::piped()).stderr(err).spawn();
+        let mut running = Running(child.expect("it starts"));
+        let out = running.0.stdout.take().expect("piped");
+        let line = BufReader::new(out).lines().next();
+        let line = line.expect("a line").expect("text");
+        let address = line.split("http://").nth(1).expect("an address");
+        Self {
+            address: address.trim_end_matches('/').to_owned(),
+            running,
+            place,
+        }
+    }
+
+    /// What `/readyz` says.
+    pub fn ready(&self) -> Ready {
+        serde_json::from_str(&self.body("/readyz")).expect("an answer")
+    }
+
+    /// Waits until it is ready, and looks for it with every few frames; answers the most memory that it had meanwhile.
+    pub fn until_ready(&self, load: &Load) -> u64 {
+        let mut most = self.memory();
+        while !self.ready().is_ready() {
+            load.until_more(RATE / 20);
+            most = most.max(self.memory());
+        }
+        most
+    }
+
+    /// Waits until the events of all frames are counted, or no further one comes; answers the most memory that it had
+    /// meanwhile.
+    pub fn until_counted(&self, frames: &[Frame]) -> u64 {
+        let events: usize = frames.iter().map(|frame| frame.events.len()).sum();
+        let (mut most, mut newest) = (self.memory(), (0, 0));
+        loop {
+            let told = self.body("/v1/network");
+            let told: serde_json::Value = serde_json::from_str(&told).expect("an answer");
+            most = most.max(self.memory());
+            let epoch = told["epoch"].as_u64().unwrap_or_default();
+            let counted = told["counters"]["events"].as_u64().unwrap_or_default();
+            if counted > newest.1 {
+                newest = (epoch, counted);
+            }
+            if counted >= events as u64 || epoch > newest.0 + QUIET_EPOCHS {
+                return most;
+            }
+        }
+    }
+
+    fn body(&self, path: &str) -> String {
+        let answer = get(&self.address, path);
+        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+        body.to_owned()
+    }
+
+    /// Bytes of memory that it has now.
+    pub fn memory(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.running.0.id());
+        let status = std::fs::read_to_string(status).expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.expect("a size")
+            .trim()
+            .parse::<u64>()
+            .expect("a number")
+            << 10
+    }
+
+    /// Ends it, as a signal does.
+    pub fn end(mut self) {
+        self.running.signal("-TERM");
+        let status = self.running.0.wait().expect("it ends");
+        let err = std::fs::read_to_string(self.place.path().join("err"));
+        assert_eq!(status.code(), Some(0), "{}", err.expect("text"));
+    }
+}
+
+impl Drop for Up {
+    /// Shows why, if it went wrong.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let err = std::fs::read_to_string(self.place.path().join("err"));
+            let err = err.unwrap_or_default();
+            let lines: Vec<_> = err.lines().rev().take(40).collect();
+            lines.iter().rev().for_each(|line| eprintln!("{line}"));
+        }
+    }
+}
