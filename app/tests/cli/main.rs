@@ -1,6 +1,6 @@
 //! The binary itself, as a user runs it.
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod away;
 mod demo;
 #[cfg(target_os = "linux")]
