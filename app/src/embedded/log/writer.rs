@@ -1,6 +1,5 @@
 //! The one writer: appends, syncs, begins new segments, waits while the log is full.
 
-use std::fs::{File, TryLockError};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use skytide_core::event::Message;
 use skytide_core::id::Seq;
 use skytide_core::port::log::{LogError, LogWriter};
 
+use super::super::folder::{DataDirError, Hold};
 use super::segment::{self, HEADER_BYTES, Segment, Synced};
 use super::{LogOptions, POLL, Shared, blocking, failed, frame, recovery};
 
@@ -42,24 +42,11 @@ pub fn take_over(
     })
 }
 
-/// The lock; released when it is dropped, even if a process that is just being started still has a copy of the file.
-#[derive(Debug)]
-struct Lock(File);
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // A lock that cannot be released ends with the process.
-        let _ = self.0.unlock();
-    }
-}
-
-fn lock(folder: &Path) -> Result<Lock, LogError> {
-    let lock = File::create(folder.join(LOCK)).map_err(failed("make its lock file"))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(Lock(lock)),
-        Err(TryLockError::WouldBlock) => Err(LogError::Held),
-        Err(TryLockError::Error(error)) => Err(failed("lock")(error)),
-    }
+fn lock(folder: &Path) -> Result<Hold, LogError> {
+    Hold::take(&folder.join(LOCK)).map_err(|error| match error {
+        DataDirError::Held { .. } => LogError::Held,
+        error => failed("lock")(error),
+    })
 }
 
 /// The end of the log. Dropped on any error: what it believed may then be wrong.
@@ -77,7 +64,7 @@ pub struct Inner {
     /// Bytes of the segments in front of this one, as far as we know.
     others_bytes: u64,
     buffer: Vec<u8>,
-    _lock: Lock,
+    _lock: Hold,
 }
 
 impl Inner {
