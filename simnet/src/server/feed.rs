@@ -57,20 +57,30 @@ pub trait Feed: Send + 'static {
     /// The number of the next frame; `None`: there is none.
     fn next_seq(&self) -> Option<u64>;
 
-    /// An account.
-    fn person(&mut self, did: &Did) -> Option<Person>;
+    /// An account. Frames alone have none, as in the following.
+    fn person(&mut self, _did: &Did) -> Option<Person> {
+        None
+    }
 
     /// Whose handle it is.
-    fn did_of_handle(&self, handle: &str) -> Option<Did>;
+    fn did_of_handle(&self, _handle: &str) -> Option<Did> {
+        None
+    }
 
     /// Up to `limit` accounts behind one, in the order of their DIDs' texts.
-    fn dids_behind(&self, did: Option<&Did>, limit: usize) -> Vec<Did>;
+    fn dids_behind(&self, _did: Option<&Did>, _limit: usize) -> Vec<Did> {
+        Vec::new()
+    }
 
     /// A whole repo as a CAR file.
-    fn repo_car(&mut self, did: &Did) -> Option<Vec<u8>>;
+    fn repo_car(&mut self, _did: &Did) -> Option<Vec<u8>> {
+        None
+    }
 
     /// CID and revision of a repo's newest commit, as text.
-    fn latest_commit(&mut self, did: &Did) -> Option<(String, String)>;
+    fn latest_commit(&mut self, _did: &Did) -> Option<(String, String)> {
+        None
+    }
 }
 
 /// Frames that were made before, and nothing behind them: no accounts, no repos.
@@ -103,26 +113,6 @@ impl Feed for Prepared {
 
     fn next_seq(&self) -> Option<u64> {
         self.frames.front().map(|frame| frame.seq)
-    }
-
-    fn person(&mut self, _: &Did) -> Option<Person> {
-        None
-    }
-
-    fn did_of_handle(&self, _: &str) -> Option<Did> {
-        None
-    }
-
-    fn dids_behind(&self, _: Option<&Did>, _: usize) -> Vec<Did> {
-        Vec::new()
-    }
-
-    fn repo_car(&mut self, _: &Did) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn latest_commit(&mut self, _: &Did) -> Option<(String, String)> {
-        None
     }
 }
 

@@ -13,7 +13,7 @@ use skytide_core::event::{Action, Body, Op};
 use skytide_core::id::Did;
 use skytide_core::port::clock::Clock;
 use skytide_core::time::Timestamp;
-use skytide_simnet::server::{Feed, Outgoing, Person, Prepared};
+use skytide_simnet::server::{Feed, Outgoing, Prepared};
 use skytide_simnet::{Content, Frame, Network, Options};
 use skytide_tests::world::Random;
 
@@ -263,25 +263,5 @@ impl Feed for Gate {
 
     fn next_seq(&self) -> Option<u64> {
         self.frames.next_seq()
-    }
-
-    fn person(&mut self, _: &Did) -> Option<Person> {
-        None
-    }
-
-    fn did_of_handle(&self, _: &str) -> Option<Did> {
-        None
-    }
-
-    fn dids_behind(&self, _: Option<&Did>, _: usize) -> Vec<Did> {
-        Vec::new()
-    }
-
-    fn repo_car(&mut self, _: &Did) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn latest_commit(&mut self, _: &Did) -> Option<(String, String)> {
-        None
     }
 }
