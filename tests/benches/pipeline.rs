@@ -24,6 +24,8 @@ use skytide_tests::copies::{Copies, frames};
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 
+use crate::whole::rss_bytes;
+
 /// Measures and prints.
 pub fn run() {
     let copies = std::env::var("SKYTIDE_BENCH_COPIES")
@@ -257,7 +259,7 @@ impl Sampler {
             let (mut threads, mut rss) = (before.clone(), 0);
             while !stopped.load(Ordering::Relaxed) {
                 sample(&mut threads);
-                rss = rss_bytes().max(rss);
+                rss = rss_bytes(std::process::id()).max(rss);
                 std::thread::sleep(Duration::from_millis(20));
             }
             let mut used = Usage {
@@ -306,13 +308,6 @@ fn sample(threads: &mut BTreeMap<String, (&'static str, f64)>) {
             (stage(name), (ticks(11) + ticks(12)) / 100.0),
         );
     }
-}
-
-fn rss_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|text| text.trim().trim_end_matches(" kB").parse::<u64>().ok());
-    kib.unwrap_or(0) * 1_024
 }
 
 fn stage(thread: &str) -> &'static str {
