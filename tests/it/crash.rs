@@ -12,6 +12,8 @@
 mod process;
 mod real;
 
+pub use process::faulty;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use skytide_tests::checkers::difference;

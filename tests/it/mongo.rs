@@ -27,6 +27,11 @@ pub struct Own {
 }
 
 impl Own {
+    /// The collection with the control record.
+    async fn control_records(&self) -> Collection<Document> {
+        self.database().await.collection("control")
+    }
+
     /// It, by a client that is not ours.
     pub async fn database(&self) -> Database {
         let client = Client::with_uri_str(&self.uri).await.expect("an address");

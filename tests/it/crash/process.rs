@@ -240,7 +240,8 @@ fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-fn faulty(ports: Ports, plan: &Plan) -> Ports {
+/// The same ports under a plan.
+pub fn faulty(ports: Ports, plan: &Plan) -> Ports {
     let plan = || plan.clone();
     let checkpoints = ports.checkpoints.map(|checkpoints| {
         let plan = plan();

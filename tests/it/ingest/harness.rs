@@ -37,8 +37,13 @@ pub fn options() -> Options {
 
 /// A relay's client that comes back at once and waits for ever.
 pub fn relay_options(relay: &RelayServer) -> RelayOptions {
+    relay_options_at(relay.url())
+}
+
+/// The same of any relay's address.
+pub fn relay_options_at(url: String) -> RelayOptions {
     RelayOptions {
-        url: relay.url(),
+        url,
         start: skytide_core::config::Start::Oldest,
         read_timeout: Duration::ZERO,
         ping_interval: Duration::ZERO,

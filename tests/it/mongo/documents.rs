@@ -185,10 +185,7 @@ async fn a_database_of_a_newer_format_is_refused() {
     let store = connect(&options).await;
     let term = store.lead().await.unwrap().term;
     commit(&store, term, 1, vec![]).await;
-    let records = own
-        .database()
-        .await
-        .collection::<mongodb::bson::Document>("control");
+    let records = own.control_records().await;
     let newer = doc! { "$set": { "format": 2 } };
     records
         .update_one(doc! { "_id": "control" }, newer)
@@ -227,10 +224,7 @@ async fn a_control_record_of_another_version_is_read() {
     let store = connect(&options).await;
     let term = store.lead().await.unwrap().term;
     commit(&store, term, 1, vec![]).await;
-    let records = own
-        .database()
-        .await
-        .collection::<mongodb::bson::Document>("control");
+    let records = own.control_records().await;
     let set = async |change| {
         let found = records.update_one(doc! { "_id": "control" }, change).await;
         assert_eq!(found.unwrap().matched_count, 1);

@@ -181,10 +181,7 @@ async fn a_database_that_went_back_is_damage() {
     let store = connect(&options).await;
     let term = store.lead().await.unwrap().term;
     commit(&store, term, 1, vec![]).await;
-    let records = own
-        .database()
-        .await
-        .collection::<mongodb::bson::Document>("control");
+    let records = own.control_records().await;
     let of_id = mongodb::bson::doc! { "_id": "control" };
     let older = records.find_one(of_id.clone()).await.unwrap().unwrap();
     commit(&store, term, 2, vec![]).await;

@@ -5,38 +5,14 @@ use std::task::Poll;
 
 use futures_util::poll;
 use skytide_core::id::Epoch;
-use skytide_core::port::checkpoint::CheckpointStore;
-use skytide_dataflow::Ports;
-use skytide_tests::faulty::{
-    Fault, FaultyCheckpoints, FaultyLog, FaultyStore, Plan, Planned, Side,
-};
+use skytide_tests::faulty::{Fault, Plan, Planned, Side};
 use skytide_tests::model::recount;
 use tokio_util::sync::CancellationToken;
 
 use super::ground::Lives;
+use crate::crash::faulty;
 use crate::recount::harness::{Case, seeds};
 use crate::recount::logs::between;
-
-/// The ports of a life under a plan.
-fn faulty(lives: &Lives, plan: &Plan) -> Ports {
-    let ports = lives.ground.ports();
-    let plan = || plan.clone();
-    let checkpoints = lives.ground.checkpoints.clone().map(|checkpoints| {
-        let plan = plan();
-        Arc::new(FaultyCheckpoints { plan, checkpoints }) as Arc<dyn CheckpointStore>
-    });
-    Ports {
-        log: Arc::new(FaultyLog {
-            plan: plan(),
-            log: ports.log,
-        }),
-        store: Arc::new(FaultyStore {
-            plan: plan(),
-            store: ports.store,
-        }),
-        checkpoints,
-    }
-}
 
 fn once(point: &'static str, side: Side, fault: Fault) -> Plan {
     let nth = 1;
@@ -64,7 +40,7 @@ async fn a_stop_is_heard_while_a_start_waits_for_an_answer() {
         // A port that crashed answers no more.
         let plan = once(point, Side::Before, Fault::Crash);
         let stop = CancellationToken::new();
-        let ports = faulty(&lives, &plan);
+        let ports = faulty(lives.ground.ports(), &plan);
         let life = skytide_dataflow::run(case.dataflow(), ports, Arc::default(), stop.clone());
         let mut life = Box::pin(life);
         while plan.fired().is_empty() {
@@ -90,7 +66,7 @@ async fn a_commit_that_was_made_and_told_as_failed_is_no_reason_to_end() {
         let mut options = case.dataflow();
         options.checkpoint.interval = None;
         let metrics = Arc::new(skytide_dataflow::Metrics::default());
-        let ports = faulty(&lives, &plan);
+        let ports = faulty(lives.ground.ports(), &plan);
         let lived = skytide_dataflow::run(options, ports, metrics.clone(), stop).await;
         lived.unwrap_or_else(|error| panic!("{case:?}: {error}"));
         assert_eq!((plan.fired().len(), metrics.retries.get()), (1, 1));

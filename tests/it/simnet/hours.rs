@@ -92,15 +92,8 @@ impl Hours {
 
     fn ingest(&self, server: &Server, log: &MemoryLog) -> Running {
         let relay = RelayOptions {
-            url: server.relay_url(),
-            start: skytide_core::config::Start::Oldest,
             read_timeout: SILENCE_MAX,
-            ping_interval: Duration::ZERO,
-            connect_timeout: Duration::from_secs(60),
-            backoff_min: Duration::from_millis(1),
-            backoff_max: Duration::from_millis(2),
-            message_bytes_max: 5_000_000,
-            seed: 1,
+            ..harness::relay_options_at(server.relay_url())
         };
         let source = RelaySource::new(relay, harness::clock()).expect("an address");
         let options = IngestOptions {

@@ -29,16 +29,9 @@ async fn read(network: &Options, plan: &Plan) -> (Stored, BTreeMap<Fault, u64>) 
     let server = Server::start(served, Network::new(network.clone()), harness::clock());
     let server = server.await.expect("started");
     let relay = RelayOptions {
-        url: server.relay_url(),
-        start: skytide_core::config::Start::Oldest,
         // A stall or a quiet host is told from nothing else but time.
         read_timeout: Duration::from_millis(500),
-        ping_interval: Duration::ZERO,
-        connect_timeout: Duration::from_secs(60),
-        backoff_min: Duration::from_millis(1),
-        backoff_max: Duration::from_millis(2),
-        message_bytes_max: 5_000_000,
-        seed: 1,
+        ..harness::relay_options_at(server.relay_url())
     };
     let source = RelaySource::new(relay, harness::clock()).expect("an address");
     let source = source.named(&network.host);
