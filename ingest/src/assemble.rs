@@ -134,7 +134,12 @@ impl Assembler {
     ///
     /// Without effect while nothing is known of the stream's time, and, within a recording, while it is not decided
     /// whether its numbers begin anew: then a tick's count of frames would cover some whose events are still missing.
+    /// The first frames of a recording stay held back meanwhile: they are read again after a restart, and so the time of
+    /// events does not depend on where reading was interrupted.
     pub fn tick(&mut self, last: bool) {
+        if !last && !self.setup.live && self.time.now() == Timestamp(0) {
+            return;
+        }
         self.release();
         if self.events.is_empty() {
             self.quiet_ticks = self.quiet_ticks.saturating_add(1);

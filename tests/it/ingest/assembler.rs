@@ -434,3 +434,38 @@ fn a_recordings_tick_waits_until_it_is_decided_whether_numbers_began_anew() {
     let cuts = assembler.take_cuts();
     assert_eq!((count(&cuts, "resets"), events(&cuts).len()), (1, 32));
 }
+
+/// A stop in the middle must not decide by which frames time begins.
+#[test]
+fn a_recording_interrupted_at_its_beginning_has_the_times_of_one_that_is_not() {
+    let time = |seq: u64| NOON + seq % 7 * 400 + seq * 10;
+    let stream: Vec<_> = (1..=60)
+        .map(|seq| {
+            let mut commit = Commit::new(seq, &[("create", "app.bsky.feed.like/a")]);
+            commit.time = time(seq);
+            commit.frame()
+        })
+        .collect();
+    let whole = assemble(setup(&options()), stream.clone());
+    for stop in 1..60 {
+        let mut first = Assembler::new(setup(&options()), None);
+        let (before, behind) = stream.split_at(stop);
+        before.iter().for_each(|it| first.frame(it.clone().into()));
+        first.tick(false);
+        let mut cuts = first.take_cuts();
+        let newest = cuts.last().map(|cut| cut.tick.clone());
+        let mut second = Assembler::new(setup(&options()), newest.as_ref());
+        match &newest {
+            None => before.iter().for_each(|it| second.frame(it.clone().into())),
+            Some(_) => before.iter().for_each(|it| second.past(it)),
+        }
+        behind.iter().for_each(|it| second.frame(it.clone().into()));
+        second.tick(true);
+        cuts.extend(second.take_cuts());
+        assert_eq!(
+            events(&cuts),
+            events(&whole),
+            "stopped behind {stop} frames"
+        );
+    }
+}
