@@ -137,7 +137,7 @@ impl Assembler {
     /// The first frames of a recording stay held back meanwhile: they are read again after a restart, and so the time of
     /// events does not depend on where reading was interrupted.
     pub fn tick(&mut self, last: bool) {
-        if !last && !self.setup.live && self.time.now() == Timestamp(0) {
+        if !last && !self.setup.live && self.frames == 0 {
             return;
         }
         self.release();
@@ -231,7 +231,9 @@ impl Assembler {
                 self.counts.missing_seqs += missing;
                 if note && let Some(time) = time {
                     self.time.note(time);
-                    self.time.advance(self.ceiling);
+                    if !self.opens() {
+                        self.time.advance(self.ceiling);
+                    }
                 }
                 self.apply(frame, bytes);
             }

@@ -13,13 +13,14 @@ impl Assembler {
         if self.is_past(&bytes) {
             return self.past(&bytes);
         }
+        let known = self.time.settled() || self.interrupted();
         let Some(held) = &mut self.held else {
             self.judge(&bytes, true);
             return self.end_if_full();
         };
         let first = held.is_empty();
         held.push(bytes);
-        if first && self.time.settled() {
+        if first && known {
             return self.release_noting(true);
         }
         let full = held.len() == time::WINDOW;
@@ -29,6 +30,16 @@ impl Assembler {
         if full {
             self.release();
         }
+    }
+
+    /// Whether this goes on with a recording: its first frames were held back before the interruption.
+    fn interrupted(&self) -> bool {
+        !self.setup.live && self.frames > 0
+    }
+
+    /// Whether the newest frame is one of the first of a recording, which move the clock all at once.
+    pub(super) fn opens(&self) -> bool {
+        !self.setup.live && self.frames <= time::WINDOW as u64
     }
 
     /// A frame before the position at which reading goes on: it only tells the time.

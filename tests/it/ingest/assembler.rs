@@ -435,7 +435,7 @@ fn a_recordings_tick_waits_until_it_is_decided_whether_numbers_began_anew() {
     assert_eq!((count(&cuts, "resets"), events(&cuts).len()), (1, 32));
 }
 
-/// A stop in the middle must not decide by which frames time begins.
+/// Where a stop or a crash falls must not decide by which frames time begins, nor how it goes on.
 #[test]
 fn a_recording_interrupted_at_its_beginning_has_the_times_of_one_that_is_not() {
     let time = |seq: u64| NOON + seq % 7 * 400 + seq * 10;
@@ -447,25 +447,33 @@ fn a_recording_interrupted_at_its_beginning_has_the_times_of_one_that_is_not() {
         })
         .collect();
     let whole = assemble(setup(&options()), stream.clone());
-    for stop in 1..60 {
-        let mut first = Assembler::new(setup(&options()), None);
-        let (before, behind) = stream.split_at(stop);
-        before.iter().for_each(|it| first.frame(it.clone().into()));
+    for (epoch_max, stop) in [9, 5_000]
+        .into_iter()
+        .flat_map(|max| (1..60).map(move |it| (max, it)))
+    {
+        let mut options = options();
+        options.tick_events_max = epoch_max;
+        let mut first = Assembler::new(setup(&options), None);
+        stream[..stop]
+            .iter()
+            .for_each(|it| first.frame(it.clone().into()));
         first.tick(false);
-        let mut cuts = first.take_cuts();
-        let newest = cuts.last().map(|cut| cut.tick.clone());
-        let mut second = Assembler::new(setup(&options()), newest.as_ref());
-        match &newest {
-            None => before.iter().for_each(|it| second.frame(it.clone().into())),
-            Some(_) => before.iter().for_each(|it| second.past(it)),
+        let durable = first.take_cuts();
+        for kept in 0..=durable.len() {
+            let durable = &durable[..kept];
+            let newest = durable.last().map(|cut| cut.tick.clone());
+            let read = newest.as_ref().map_or(0, |tick| tick.frames as usize);
+            let mut second = Assembler::new(setup(&options), newest.as_ref());
+            stream[..read].iter().for_each(|it| second.past(it));
+            stream[read..]
+                .iter()
+                .for_each(|it| second.frame(it.clone().into()));
+            second.tick(true);
+            let mut found = events(durable);
+            let behind = second.take_cuts();
+            found.extend(events(&behind));
+            let told = format!("stopped behind {stop} frames, {read} of them durable");
+            assert_eq!(found, events(&whole), "{told}");
         }
-        behind.iter().for_each(|it| second.frame(it.clone().into()));
-        second.tick(true);
-        cuts.extend(second.take_cuts());
-        assert_eq!(
-            events(&cuts),
-            events(&whole),
-            "stopped behind {stop} frames"
-        );
     }
 }
