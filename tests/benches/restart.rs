@@ -110,16 +110,30 @@ fn tell_checkpoint(threads: &Runtime, options: &Options, ports: &Ports) {
     );
 }
 
-/// One life to the end of the log.
+/// One life; answers the seconds until the last epoch of the log was through. To give all memory back takes longer.
 fn live(threads: &Runtime, options: &Options, ports: &Ports) -> (Arc<Metrics>, f64) {
     let metrics = Metrics::register(&mut Registry::default(), options.workers);
     let started = Instant::now();
     let stop = CancellationToken::new();
     let run = skytide_dataflow::run(options.clone(), ports.clone(), metrics.clone(), stop);
-    threads
-        .block_on(run)
-        .expect("what is stored is what is counted");
-    (metrics, started.elapsed().as_secs_f64())
+    threads.block_on(async {
+        let (_, last) = ports
+            .log
+            .newest_tick()
+            .await
+            .expect("the log answers")
+            .expect("it has ticks");
+        let through = async {
+            let mut look = tokio::time::interval(Duration::from_millis(5));
+            while metrics.epoch.get() < last.epoch.0 as i64 {
+                look.tick().await;
+            }
+            started.elapsed().as_secs_f64()
+        };
+        let (lived, seconds) = tokio::join!(run, through);
+        lived.expect("what is stored is what is counted");
+        (metrics, seconds)
+    })
 }
 
 fn read_all(threads: &Runtime, checkpoints: &dyn CheckpointStore) -> Duration {
