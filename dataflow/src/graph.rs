@@ -1,16 +1,16 @@
 //! The whole picture, top to bottom.
 //!
 //! ```text
-//! events ─▶ live_records ─▶ facts ─┬▶ posts ───────────────────────────────┐
-//!                                  ├▶ top_posts ──┐                        │
-//!                                  ├▶ trends ─────┼─ lists ─▶ merge_lists ─┤
-//!                                  ├▶ top_actors ─┘                        ├─▶ rows
-//!                                  ├▶ interactions                         │
-//!                                  ├▶ actors, accounts, handles            │
-//!                                  └▶ activity, counters ──────────────────┘
+//! events ─▶ live_records ─▶ facts ─┬▶ posts, top_posts ─────────────┐
+//!                                  ├▶ actors, top_actors, top_blocks┼─ lists ─▶ merge_lists ─┐
+//!                                  ├▶ trends ───────────────────────┘                        │
+//!                                  │    └───────┴──────── rows ──────────────────────────────┤
+//!                                  ├▶ accounts, handles                                      ├─▶ rows
+//!                                  ├▶ interactions                                           │
+//!                                  └▶ activity, counters ────────────────────────────────────┘
 //! ```
 //!
-//! Everything before `facts` is routed by DID, everything behind it by the key of its view.
+//! Everything before `facts` is routed by DID, everything behind it by the key of its view; `interactions` by its author.
 
 use std::collections::BTreeMap;
 
@@ -23,12 +23,10 @@ use crate::operators::lists::{Newest, WorkerList, merge_lists, split};
 use crate::types::{Clocks, Facts, Quiet, Rows, Shared, Time};
 use crate::views::accounts::accounts;
 use crate::views::activity::{activity, counters};
-use crate::views::actors::actors;
+use crate::views::actors::{ActorViews, actors};
 use crate::views::handles::handles;
 use crate::views::interactions::interactions;
-use crate::views::posts::posts;
-use crate::views::top_actors::top_actors;
-use crate::views::top_posts::top_posts;
+use crate::views::posts::{PostViews, posts};
 use crate::views::trends::trends;
 
 /// What the graph is to compute.
@@ -84,24 +82,26 @@ pub fn build<'s>(
     let worker = scope.index();
     let (mut rows, mut lists) = (Vec::new(), Vec::new());
 
-    if one(ViewId::Posts) {
-        rows.push(posts(facts(), quiet));
-    }
-    if one(ViewId::TopPosts) {
-        lists.push(top_posts(facts(), clocks(), worker));
+    let wanted_posts = PostViews {
+        rows: one(ViewId::Posts),
+        lists: one(ViewId::TopPosts),
+    };
+    if wanted_posts.rows || wanted_posts.lists {
+        lists.push(posts(facts(), clocks(), (worker, wanted_posts), quiet));
     }
     let of_posts = trend_views(&wanted.views);
     if !of_posts.is_empty() {
         lists.push(trends(facts(), clocks(), (worker, of_posts), quiet));
     }
-    if any(&[ViewId::TopActors, ViewId::TopBlocks]) {
-        lists.push(top_actors(facts(), clocks(), worker));
+    let wanted_actors = ActorViews {
+        rows: one(ViewId::Actors),
+        lists: any(&[ViewId::TopActors, ViewId::TopBlocks]),
+    };
+    if wanted_actors.rows || wanted_actors.lists {
+        lists.push(actors(facts(), clocks(), (worker, wanted_actors), quiet));
     }
     if one(ViewId::Interactions) {
         rows.push(interactions(both(), wanted.interactions_days, quiet));
-    }
-    if one(ViewId::Actors) {
-        rows.push(actors(facts(), quiet));
     }
     if one(ViewId::Accounts) {
         rows.push(accounts(facts(), quiet));

@@ -24,6 +24,7 @@ use skytide_core::event::{Body, DropReason, Event, Host, Op};
 use skytide_core::id::{Cursor, Did};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::rc::SharedStream;
 
 pub(crate) use state::SHARDS;
 pub use state::{AccountPolicy, Drops, Gauges, LiveRecords};
@@ -40,20 +41,20 @@ pub fn live_records<'s>(
 ) -> Facts<'s> {
     let (worker, workers) = (inputs.scope().index(), inputs.scope().peers());
     let mine = move |did: &Did| worker_of(did, workers) == worker;
-    on_tick(
+    let facts = on_tick(
         "LiveRecords",
         (inputs, Pipeline),
         clocks,
         move |(time, clock), inputs, facts| {
             let mut state = state.borrow_mut();
             let mut commit = None;
-            for input in inputs {
+            for input in inputs.into_iter().flatten() {
                 match input {
                     Input::Event(event) => apply(&mut state, &mut commit, event),
                     Input::Counts(counts) => state.count_all(counts),
                     // Its checksum was compared: whatever is wrong with it is of our own making.
-                    Input::Shard(section) => state
-                        .load(&section, mine)
+                    Input::Shard { section, whole } => state
+                        .load(&section, (!whole).then_some(&mine))
                         .expect("a section whose checksum is right is readable"),
                     Input::Sums(sums) => {
                         facts.extend(sums.into_iter().map(|fact| (fact, time, 1)));
@@ -64,7 +65,8 @@ pub fn live_records<'s>(
             facts.extend(state.take_facts().map(|(fact, diff)| (fact, time, diff)));
             tell(state.gauges(), drops);
         },
-    )
+    );
+    facts.shared()
 }
 
 /// Parts into which accounts are divided among workers.

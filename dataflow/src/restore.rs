@@ -153,7 +153,10 @@ impl Restore {
             let divides = usize::from(SHARDS).is_multiple_of(workers);
             for (worker, segment) in segments.iter_mut().enumerate() {
                 if !divides || usize::from(shard) % workers == worker {
-                    segment.inputs.push(Input::Shard(bytes.clone()));
+                    segment.inputs.push(Input::Shard {
+                        section: bytes.clone(),
+                        whole: divides,
+                    });
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use timely::dataflow::StreamVec;
+use timely::dataflow::{Stream, StreamVec};
 
 use crate::fact::Fact;
 
@@ -21,8 +21,13 @@ pub enum Input {
     Event(Event),
     /// What ingest counted.
     Counts(BTreeMap<Box<str>, u64>),
-    /// Accounts from a checkpoint: a section of live records.
-    Shard(Arc<[u8]>),
+    /// Accounts from a checkpoint: a section of live records, whole or to be shared with other workers.
+    Shard {
+        /// Its bytes.
+        section: Arc<[u8]>,
+        /// All of its accounts are of this worker.
+        whole: bool,
+    },
     /// Sums from a checkpoint.
     Sums(Vec<Fact>),
 }
@@ -39,8 +44,8 @@ pub struct Clock {
 /// State that an operator shares with its worker, which writes it into checkpoints between batches.
 pub type Shared<T> = Rc<RefCell<T>>;
 
-/// Facts with their time and how many times they come (+1) or go (-1).
-pub type Facts<'s> = StreamVec<'s, Time, (Fact, Time, i32)>;
+/// Facts with their time and how many times they come (+1) or go (-1); all views read the same ones.
+pub type Facts<'s> = Stream<'s, Time, Rc<Vec<(Fact, Time, i32)>>>;
 
 /// The clock of this worker.
 pub type Clocks<'s> = StreamVec<'s, Time, Clock>;

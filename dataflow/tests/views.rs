@@ -19,6 +19,7 @@ use skytide_dataflow::operators::lists::WorkerList;
 use skytide_dataflow::types::{Clock, Quiet, Row, Time};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
+use timely::dataflow::operators::rc::SharedStream;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Input as _, Inspect};
 
@@ -46,7 +47,7 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
             let mut no_lists: InputHandle<Time, CapacityContainerBuilder<Vec<WorkerList>>> =
                 InputHandle::new();
             let streams = Streams {
-                facts: scope.input_from(&mut facts),
+                facts: scope.input_from(&mut facts).shared(),
                 clocks: scope.input_from(&mut clocks),
                 former_lists: scope.input_from(&mut no_lists),
             };

@@ -45,6 +45,8 @@ struct Board<K> {
     candidates: HashMap<K, u32>,
     /// A candidate changed, came or went since the list was last taken.
     dirty: bool,
+    /// It is thinned out at once when it holds this many: lists may be taken seldom, as while a checkpoint is taken in.
+    full: usize,
 }
 
 impl<K> Default for Board<K> {
@@ -53,6 +55,7 @@ impl<K> Default for Board<K> {
             floor: 1,
             candidates: HashMap::new(),
             dirty: false,
+            full: 2 * CANDIDATES_MAX,
         }
     }
 }
@@ -132,6 +135,9 @@ impl<K: Hash + Eq + Copy> Board<K> {
             self.candidates.remove(&key)
         };
         self.dirty |= before.is_some() || value >= self.floor;
+        if self.candidates.len() >= self.full {
+            self.thin_out();
+        }
     }
 
     fn best(
@@ -139,22 +145,31 @@ impl<K: Hash + Eq + Copy> Board<K> {
         all: impl FnOnce(&mut Vec<(K, u32)>),
         order: &mut impl FnMut(&(K, u32), &(K, u32)) -> std::cmp::Ordering,
     ) -> Vec<(K, u32)> {
-        let mut keys: Vec<(K, u32)> = Vec::new();
         if self.candidates.len() < ListRow::LENGTH && self.floor > 1 {
+            let mut keys = Vec::new();
             all(&mut keys);
             self.refill(&keys);
         } else if self.candidates.len() > CANDIDATES_MAX {
-            keys.extend(self.candidates.iter().map(|(&key, &value)| (key, value)));
-            self.refill(&keys);
+            self.thin_out();
         }
-        keys.clear();
-        keys.extend(self.candidates.iter().map(|(&key, &value)| (key, value)));
+        let mut keys = self.keys();
         if keys.len() > ListRow::LENGTH {
             keys.select_nth_unstable_by(ListRow::LENGTH, &mut *order);
             keys.truncate(ListRow::LENGTH);
         }
         keys.sort_unstable_by(order);
         keys
+    }
+
+    fn keys(&self) -> Vec<(K, u32)> {
+        let candidates = self.candidates.iter();
+        candidates.map(|(&key, &value)| (key, value)).collect()
+    }
+
+    /// Raises the floor, if that leaves fewer.
+    fn thin_out(&mut self) {
+        self.refill(&self.keys());
+        self.full = 2 * self.candidates.len().max(CANDIDATES_MAX);
     }
 
     /// Sets the floor so that about [`CANDIDATES_KEPT`] of `keys` stay, or a little more than a list where so many

@@ -101,7 +101,7 @@ pub fn merge_lists<'s>(
                 key,
                 worker,
                 entries,
-            } in lists
+            } in lists.into_iter().flatten()
             {
                 let list = (view, key);
                 if touched.insert(list.clone()) {

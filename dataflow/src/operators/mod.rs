@@ -3,5 +3,6 @@
 pub mod boards;
 pub mod interner;
 pub mod lists;
+pub mod of_facts;
 pub mod on_tick;
 pub mod windows;

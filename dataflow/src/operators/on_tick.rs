@@ -17,12 +17,12 @@ use timely::dataflow::operators::{Capability, Operator};
 
 use crate::types::{Clock, Clocks, Time};
 
-/// Runs `logic` once for each time, in order, with all the data of that time.
+/// Runs `logic` once for each time, in order, with all the data of that time, in the pieces in which it came.
 pub fn on_tick<'s, D, O, P>(
     name: &str,
     (data, pact): (StreamVec<'s, Time, D>, P),
     clocks: Clocks<'s>,
-    mut logic: impl FnMut((Time, Clock), Vec<D>, &mut Vec<O>) + 'static,
+    mut logic: impl FnMut((Time, Clock), Vec<Vec<D>>, &mut Vec<O>) + 'static,
 ) -> StreamVec<'s, Time, O>
 where
     D: Clone + 'static,
@@ -30,12 +30,12 @@ where
     P: ParallelizationContract<Time, Vec<D>>,
 {
     data.binary_frontier(clocks, pact, Pipeline, name, |_capability, _info| {
-        let mut stash = BTreeMap::<Time, Vec<D>>::new();
+        let mut stash = BTreeMap::<Time, Vec<Vec<D>>>::new();
         let mut due = BTreeMap::<Time, (Capability<Time>, Clock)>::new();
         move |(data, data_frontier), (clocks, clock_frontier), output| {
             data.for_each(|capability, items| {
                 if let Some(&time) = capability.least() {
-                    stash.entry(time).or_default().append(items);
+                    stash.entry(time).or_default().push(std::mem::take(items));
                 }
             });
             clocks.for_each(|capability, items| {

@@ -13,6 +13,7 @@ use skytide_core::view::{AccountRow, Key, ViewId, encode_row};
 use timely::dataflow::operators::vec::Map;
 
 use crate::fact::Fact;
+use crate::operators::of_facts::of_facts;
 use crate::types::{Facts, Quiet, Row, Rows};
 
 /// One thing that is told of an account.
@@ -33,7 +34,9 @@ enum Told {
 
 /// Rows of `accounts`.
 pub fn accounts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
-    let told = facts.flat_map(|(fact, time, diff)| told(fact).map(|told| (told, time, diff)));
+    let told = of_facts(facts, "OfAccounts", |fact, (time, diff), all| {
+        all.extend(told(fact).map(|told| (told, time, diff)));
+    });
 
     let rows = told
         .as_collection()
@@ -53,11 +56,14 @@ pub fn accounts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
         })
 }
 
-fn told(fact: Fact) -> Option<(Did, Told)> {
+fn told(fact: &Fact) -> Option<(Did, Told)> {
     match fact {
-        Fact::Identity(account, handle, _) => Some((account, Told::Handle(handle))),
-        Fact::Status(account, active, status) => Some((account, Told::Status { active, status })),
-        Fact::OutOfSync(account) => Some((account, Told::OutOfSync)),
+        Fact::Identity(account, handle, _) => Some((account.clone(), Told::Handle(handle.clone()))),
+        Fact::Status(account, active, status) => {
+            let (active, status) = (*active, status.clone());
+            Some((account.clone(), Told::Status { active, status }))
+        }
+        Fact::OutOfSync(account) => Some((account.clone(), Told::OutOfSync)),
         Fact::Profile(profile) => Some((
             profile.did.clone(),
             Told::Profile {

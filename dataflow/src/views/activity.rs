@@ -13,10 +13,10 @@ use differential_dataflow::Hashable;
 use skytide_core::time::Minute;
 use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span, ViewId, Window};
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::vec::Map;
 
 use super::sums::Touched;
 use crate::fact::{Activity, Fact};
+use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
 use crate::types::{Clocks, Facts, Quiet, Rows, Shared};
 
@@ -29,12 +29,11 @@ pub fn activity<'s>(
     sums: Shared<BTreeMap<ActivityKey, Activity>>,
     quiet: Quiet,
 ) -> Rows<'s> {
-    let counted = facts.flat_map(|(fact, _time, diff)| match fact {
-        Fact::Activity(key, activity) => {
+    let counted = of_facts(facts, "OfActivity", |fact, (_time, diff), counted| {
+        if let Fact::Activity(key, activity) = fact {
             debug_assert_eq!(diff, 1, "counts of events are never taken back");
-            Some((key, activity))
+            counted.push((key.clone(), *activity));
         }
-        _ => None,
     });
 
     let by_key = Exchange::new(|(key, _): &(ActivityKey, Activity)| key.hashed());
@@ -45,7 +44,7 @@ pub fn activity<'s>(
         move |(time, clock), counted, rows| {
             let sums = &mut *sums.borrow_mut();
             let mut touched = Touched::<ActivityKey, ActivityRow>::new();
-            for (key, activity) in counted {
+            for (key, activity) in counted.into_iter().flatten() {
                 touched.touch(&key, || sums.get(&key).map(row));
                 sums.entry(key).or_default().add(&activity);
             }
@@ -68,9 +67,10 @@ pub fn counters<'s>(
     sums: Shared<BTreeMap<String, u64>>,
     quiet: Quiet,
 ) -> Rows<'s> {
-    let counted = facts.flat_map(|(fact, _time, _diff)| match fact {
-        Fact::Counter(name, count) => Some((name.into_string(), count)),
-        _ => None,
+    let counted = of_facts(facts, "OfCounters", |fact, (_time, _diff), counted| {
+        if let Fact::Counter(name, count) = fact {
+            counted.push((name.to_string(), *count));
+        }
     });
 
     let by_name = Exchange::new(|(name, _): &(String, u64)| name.hashed());
@@ -82,7 +82,7 @@ pub fn counters<'s>(
             let sums = &mut *sums.borrow_mut();
             let row = |value: &u64| CounterRow { value: *value };
             let mut touched = Touched::<String, CounterRow>::new();
-            for (name, count) in counted {
+            for (name, count) in counted.into_iter().flatten() {
                 touched.touch(&name, || sums.get(&name).map(row));
                 *sums.entry(name).or_default() += count;
             }

@@ -7,28 +7,25 @@
 //! No state: the facts come and go one by one.
 
 use skytide_core::view::{HandleKey, HandleRow, ViewId};
-use timely::dataflow::operators::vec::Map;
 
 use crate::fact::Fact;
+use crate::operators::of_facts::of_facts;
 use crate::types::{Facts, Quiet, Row, Rows};
 
 /// Rows of `handles`.
 pub fn handles<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
-    facts.flat_map(move |(fact, time, diff)| {
+    of_facts(facts, "Handles", move |fact, (time, diff), rows| {
         let Fact::Identity(did, Some(handle), claimed) = fact else {
-            return None;
+            return;
         };
         if !quiet.tells(ViewId::Handles, time) {
-            return None;
+            return;
         }
         let key = HandleKey {
             handle: handle.to_lowercase().into(),
-            did,
+            did: did.clone(),
         };
-        Some((
-            Row::new(ViewId::Handles, &key, &HandleRow { claimed }),
-            time,
-            diff,
-        ))
+        let columns = HandleRow { claimed: *claimed };
+        rows.push((Row::new(ViewId::Handles, &key, &columns), time, diff));
     })
 }

@@ -1,9 +1,11 @@
 //! `interactions`: who acted on whom, by day.
 //!
 //! ```text
-//! facts ─ (author, day, subject), what was done ──exchange──▶ sum in its day ─▶ rows
-//!                                                              └─ a day that is over: its rows leave
+//! facts ─ (author, day, subject), what was done ─▶ sum in its day ─▶ rows
+//!                                                   └─ a day that is over: its rows leave
 //! ```
+//!
+//! The facts of an author all come from one worker, so the pairs stay there.
 //!
 //! State: an entry per (author, day, subject) of the days that are kept. A day leaves at once, in the
 //! first epoch of the day that makes it too old: rows must not depend on how epochs are grouped into commits. At
@@ -11,18 +13,16 @@
 
 use std::collections::BTreeMap;
 
-use differential_dataflow::Hashable;
-use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
 use skytide_core::time::Minute;
 use skytide_core::view::{InteractionKey, InteractionRow, ViewId};
-use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::vec::Map;
+use timely::dataflow::channels::pact::Pipeline;
 
 use super::sums::Touched;
 use crate::fact::{Act, Fact, Post, Subject};
 use crate::operators::interner::Interner;
+use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
 use crate::types::{Clocks, Facts, Quiet, Row, Rows, Time};
 
@@ -42,29 +42,30 @@ pub fn interactions<'s>(
     days_kept: Option<u32>,
     quiet: Quiet,
 ) -> Rows<'s> {
-    let acts = facts.flat_map(|(fact, _time, diff)| {
-        act_of(&fact).map(|(key, mut acts)| {
+    let acts = of_facts(facts, "OfInteractions", |fact, (_time, diff), all| {
+        all.extend(act_of(fact).map(|(key, mut acts)| {
             acts.scale(diff);
             (key, acts)
-        })
+        }));
     });
 
-    let by_pair =
-        Exchange::new(|(key, _): &(InteractionKey, Acts)| (&key.author, &key.subject).hashed());
     let mut days = Days::default();
     on_tick(
         "Interactions",
-        (acts, by_pair),
+        (acts, Pipeline),
         clocks,
         move |(time, clock), acts, rows| {
             let first_day = days_kept.map_or(0, |days| (clock.now.day() + 1).saturating_sub(days));
-            let acts = acts.into_iter().filter(|(key, _)| key.day >= first_day);
             let mut touched = Touched::<InteractionKey, InteractionRow>::new();
             if !quiet.tells(ViewId::Interactions, time) {
-                days.add_quietly(acts, first_day);
+                for acts in acts {
+                    days.add_quietly(&acts, first_day);
+                }
+                days.days = days.days.split_off(&first_day);
                 return;
             }
-            for (key, acts) in acts {
+            let acts = acts.into_iter().flatten();
+            for (key, acts) in acts.filter(|(key, _)| key.day >= first_day) {
                 let sum = days.sum(&key);
                 touched.touch(&key, || sum.row());
                 sum.add(&acts);
@@ -79,7 +80,50 @@ pub fn interactions<'s>(
 #[derive(Default)]
 struct Days {
     dids: Interner<Did>,
-    days: BTreeMap<u32, HashMap<(u32, u32), Acts>>,
+    days: BTreeMap<u32, Pairs>,
+}
+
+/// Sums of a day: its pairs of author and subject have numbers, too.
+#[derive(Default)]
+struct Pairs {
+    numbers: Interner<(u32, u32)>,
+    /// By the number of the pair.
+    sums: Vec<Acts>,
+}
+
+impl Pairs {
+    fn sum(&mut self, pair: (u32, u32)) -> &mut Acts {
+        let number = self.numbers.number(&pair);
+        self.widen(&[number]);
+        &mut self.sums[number as usize]
+    }
+
+    fn add(&mut self, pairs: &[(u32, u32)], acts: &[Acts]) {
+        let numbers = self.numbers.number_all(pairs.iter());
+        self.widen(&numbers);
+        for (&number, acts) in numbers.iter().zip(acts) {
+            self.sums[number as usize].add(acts);
+        }
+        for (&number, &pair) in numbers.iter().zip(pairs) {
+            if self.sums[number as usize] == Acts::default() {
+                self.forget(pair);
+            }
+        }
+    }
+
+    /// Makes room for sums of these numbers.
+    fn widen(&mut self, numbers: &[u32]) {
+        let known = numbers.iter().max().map_or(0, |last| *last as usize + 1);
+        if self.sums.len() < known {
+            self.sums.resize(known, Acts::default());
+        }
+    }
+
+    fn forget(&mut self, pair: (u32, u32)) {
+        if let Some(number) = self.numbers.find(&pair) {
+            self.numbers.release(number);
+        }
+    }
 }
 
 impl Days {
@@ -92,23 +136,25 @@ impl Days {
 
     fn sum(&mut self, key: &InteractionKey) -> &mut Acts {
         let pair = self.pair(key);
-        self.days
-            .entry(key.day)
-            .or_default()
-            .entry(pair)
-            .or_default()
+        self.days.entry(key.day).or_default().sum(pair)
     }
 
     /// Adds without a word of rows.
-    fn add_quietly(&mut self, acts: impl Iterator<Item = (InteractionKey, Acts)>, first_day: u32) {
-        for (key, acts) in acts {
-            let sum = self.sum(&key);
-            sum.add(&acts);
-            if *sum == Acts::default() {
-                self.settle(&key);
+    fn add_quietly(&mut self, acts: &[(InteractionKey, Acts)], first_day: u32) {
+        let keys = acts.iter().map(|(key, _)| key);
+        let authors = self.dids.number_all(keys.clone().map(|key| &key.author));
+        let subjects = self.dids.number_all(keys.map(|key| &key.subject));
+        let mut by_day = BTreeMap::<u32, (Vec<(u32, u32)>, Vec<Acts>)>::new();
+        for ((key, acts), pair) in acts.iter().zip(authors.into_iter().zip(subjects)) {
+            if key.day >= first_day {
+                let (pairs, sums) = by_day.entry(key.day).or_default();
+                pairs.push(pair);
+                sums.push(*acts);
             }
         }
-        self.days = self.days.split_off(&first_day);
+        for (day, (pairs, acts)) in by_day {
+            self.days.entry(day).or_default().add(&pairs, &acts);
+        }
     }
 
     /// The row of a key that was touched; forgets a sum that came to nothing.
@@ -116,9 +162,9 @@ impl Days {
         let row = self.sum(key).row();
         if row.is_none() {
             let pair = self.pair(key);
-            if let Some(sums) = self.days.get_mut(&key.day) {
-                sums.remove(&pair);
-                if sums.is_empty() {
+            if let Some(pairs) = self.days.get_mut(&key.day) {
+                pairs.forget(pair);
+                if pairs.numbers.is_empty() {
                     self.days.remove(&key.day);
                 }
             }
@@ -129,8 +175,9 @@ impl Days {
     /// Takes away the days before `first_day`.
     fn leave(&mut self, first_day: u32, time: Time, rows: &mut Vec<(Row, Time, i32)>) {
         let kept = self.days.split_off(&first_day);
-        for (day, sums) in std::mem::replace(&mut self.days, kept) {
-            for ((author, subject), acts) in sums {
+        for (day, pairs) in std::mem::replace(&mut self.days, kept) {
+            for (number, &(author, subject)) in pairs.numbers.iter() {
+                let acts = pairs.sums[number as usize];
                 let did = |number| self.dids.key(number).clone();
                 let key = InteractionKey {
                     author: did(author),

@@ -18,12 +18,12 @@ use skytide_core::id::Did;
 use skytide_core::time::Minute;
 use skytide_core::view::{ListEntry, ListKey, Measure, TrendKey, TrendRow, ViewId, Window};
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::vec::Map;
 
 use crate::fact::{Fact, Post, UNDETERMINED};
 use crate::operators::boards::{Boards, Family, OVERALL};
 use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
+use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
 use crate::operators::windows::{Changed, Windows};
 use crate::types::{Clocks, Facts, Quiet, Row, Time};
@@ -45,9 +45,10 @@ pub fn trends<'s>(
     (worker, wanted): (usize, Vec<ViewId>),
     quiet: Quiet,
 ) -> timely::dataflow::StreamVec<'s, Time, Output> {
-    let held = facts.flat_map(move |(fact, _time, diff)| match fact {
-        Fact::Post(post) => held_by(&post, &wanted, diff),
-        _ => Vec::new(),
+    let held = of_facts(facts, "OfTrends", move |fact, (_time, diff), held| {
+        if let Fact::Post(post) = fact {
+            held.extend(held_by(post, &wanted, diff));
+        }
     });
 
     let by_key = Exchange::new(|held: &Held| (held.view as u8, &held.key).hashed());
@@ -58,7 +59,7 @@ pub fn trends<'s>(
         clocks,
         move |(time, clock), held, output| {
             trends.advance(clock.now.minute());
-            for held in held {
+            for held in held.into_iter().flatten() {
                 trends.add(held);
             }
             trends.settle(time, quiet, output);
@@ -283,15 +284,17 @@ impl Trends {
 
 fn apply(values: &mut [Values], touched: &mut BTreeMap<u32, Values>, changed: Changed<(u32, u32)>) {
     let Changed {
-        window,
         key: (key, _author),
         old,
         new,
     } = changed;
     let values = &mut values[key as usize];
     touched.entry(key).or_insert(*values);
-    values.counts[window as usize] += new - old;
-    values.authors[window as usize] += i32::from(new > 0) - i32::from(old > 0);
+    for window in Window::ALL.map(|window| window as usize) {
+        let (old, new) = (old[window], new[window]);
+        values.counts[window] += new - old;
+        values.authors[window] += i32::from(new > 0) - i32::from(old > 0);
+    }
 }
 
 /// The view that holds the lists of another.

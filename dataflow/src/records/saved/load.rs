@@ -15,12 +15,12 @@ use crate::records::repo::{LiveRecord, Repo};
 use crate::records::state::LiveRecords;
 
 impl LiveRecords {
-    /// Takes in the accounts of a section that are `mine`: a section may come from another number of workers. Their
-    /// facts are told as if all had just been written; nothing that is never taken back is counted.
+    /// Takes in the accounts of a section that are `mine`, or all: a section may come from another number of workers.
+    /// Their facts are told as if all had just been written; nothing that is never taken back is counted.
     pub(crate) fn load(
         &mut self,
         section: &[u8],
-        mine: impl Fn(&Did) -> bool,
+        mine: Option<&impl Fn(&Did) -> bool>,
     ) -> Result<(), Unreadable> {
         let mut from = Reader(section);
         if from.byte()? != FORMAT {
@@ -30,20 +30,22 @@ impl LiveRecords {
         let collections = (0..from.count()?)
             .map(|_| Ok(self.collection(from.text()?)))
             .collect::<Result<Vec<u32>, Unreadable>>()?;
-        let count = from.count()?;
-        self.expect_dids(count);
-        let dids = (0..count)
+        let dids = (0..from.count()?)
             .map(|_| from.did())
             .collect::<Result<Vec<Did>, Unreadable>>()?;
+        let numbers = match mine {
+            None => self.numbers_of(&dids).into_iter().map(Some).collect(),
+            Some(_) => vec![None; dids.len()],
+        };
         let mut section = Section {
             state: self,
             now,
             collections,
-            numbers: vec![None; dids.len()],
+            numbers,
             dids,
             from,
         };
-        section.repos(mine)
+        section.repos(|did| mine.is_none_or(|mine| mine(did)))
     }
 }
 

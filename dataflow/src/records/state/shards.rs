@@ -53,9 +53,8 @@ impl LiveRecords {
         self.dids.number(did)
     }
 
-    /// Makes room for accounts that will come.
-    pub(in crate::records) fn expect_dids(&mut self, count: usize) {
-        self.dids.reserve(count);
+    pub(in crate::records) fn numbers_of(&mut self, dids: &[Did]) -> Vec<u32> {
+        self.dids.number_all(dids.iter())
     }
 
     pub(in crate::records) fn bury(&self, repo: &mut Repo, rkey: Rkey) {
