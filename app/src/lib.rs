@@ -32,6 +32,13 @@ pub mod terminal;
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
+
+/// Where all memory comes from: large tables grow and many small records come and go on several threads, which the system's
+/// allocator serves slower and keeps more for (`docs/decisions/0002-dataflow.md`).
+#[global_allocator]
+static MEMORY: MiMalloc = MiMalloc;
+
 /// What the binary does: reads arguments and environment, does it, and prints why it could not.
 pub fn main() -> ExitCode {
     let outcome = cli::read().and_then(|invocation| {
