@@ -17,9 +17,9 @@ use super::failed;
 /// How long one request may take.
 pub const REQUEST_MAX: Duration = Duration::from_secs(5);
 /// How long a request is repeated while what stands in its way may pass, as the election of a leader.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The wait between two requests.
-const PAUSE: Duration = Duration::from_millis(100);
+pub const PAUSE: Duration = Duration::from_millis(100);
 
 /// Why a request was not answered as wished.
 pub enum Refusal {
@@ -73,7 +73,7 @@ impl Refusal {
 }
 
 /// Whether the server says so only until a cluster has sorted itself.
-fn may_pass(code: ErrorCode) -> bool {
+pub fn may_pass(code: ErrorCode) -> bool {
     [
         ErrorCode::CLUSTER_NOT_AVAILABLE,
         ErrorCode::CLUSTER_NOT_LEADER,

@@ -9,7 +9,7 @@ use skytide_core::id::Seq;
 use skytide_core::port::log::LogError;
 use tokio::time::{Instant, sleep};
 
-use super::stream::State;
+use super::stream::{CATCH_UP_MAX, State};
 use super::{Shared, damaged, failed};
 
 /// Messages and bytes that may be under way from the server.
@@ -20,8 +20,6 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// The wait before opening again.
 const AGAIN: Duration = Duration::from_millis(100);
-/// How long the newest messages may be missing on a server that has just become the leader.
-const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
 /// Where a reader stands.
 #[derive(Clone)]

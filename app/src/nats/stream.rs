@@ -3,16 +3,19 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, ReplayPolicy, pull};
-use async_nats::jetstream::stream::{self, DiscardPolicy, RawMessage, StorageType};
+use async_nats::jetstream::stream::{
+    self, ConsumerErrorKind, DiscardPolicy, RawMessage, StorageType,
+};
 use async_nats::jetstream::{self, ErrorCode, message::StreamMessage};
 use async_nats::{Client, connection::State as Connection};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use skytide_core::config;
+use skytide_core::port::BoxError;
 use skytide_core::port::log::LogError;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
-use super::ask::{REQUEST_MAX, Refusal, ask, no_room};
+use super::ask::{PATIENCE, PAUSE, REQUEST_MAX, Refusal, ask, may_pass, no_room};
 use super::failed;
 use super::subjects::Subjects;
 
@@ -25,6 +28,11 @@ const SPARE_BYTES: u64 = 32 << 20;
 const BYTES_MAX: (u64, u64) = (8 << 30, 1 << 30);
 /// How long the server keeps a consumer that nobody asks for messages.
 const CONSUMER_INACTIVE_MAX: Duration = Duration::from_secs(120);
+/// How long the server may take to make a consumer, and how long we ask again: a cluster gives it to any of the members
+/// that it takes for alive, for some seconds also to one that has just died.
+const CONSUMER_MAX: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(30));
+/// How long the newest messages may be missing on a server that has just become the leader.
+pub const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
 /// The stream.
 #[derive(Debug)]
@@ -75,7 +83,7 @@ impl Stream {
         const OPERATION: &str = "open its stream";
         loop {
             let none = |code| code == ErrorCode::STREAM_NOT_FOUND;
-            match self.ask::<stream::Info>("INFO", &(), |_| false).await {
+            match self.ask_info(|_| false).await {
                 Ok(info) => {
                     let id = id_of(&info.config);
                     return id.ok_or_else(|| {
@@ -172,7 +180,7 @@ impl Stream {
     async fn info(&self) -> Result<stream::Info, LogError> {
         let gone = |code| code == ErrorCode::STREAM_NOT_FOUND;
         let name = self.subjects.stream();
-        let info = match self.ask::<stream::Info>("INFO", &(), gone).await {
+        let info = match self.ask_info(gone).await {
             Ok(info) => info,
             Err(Refusal::Refused(error)) if gone(error.error_code()) => {
                 return Err(LogError::Damaged(format!("the stream {name} is gone")));
@@ -184,6 +192,22 @@ impl Stream {
             return Err(LogError::Damaged(why));
         }
         Ok(info)
+    }
+
+    /// What the leader says. While a cluster elects one, any member answers with what it holds itself, which may be less
+    /// than what was acknowledged (nats-server 2.15, `jsStreamInfoRequest`): that counts as no answer.
+    async fn ask_info(&self, passes: impl Fn(ErrorCode) -> bool) -> Result<stream::Info, Refusal> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let info: stream::Info = self.ask("INFO", &(), &passes).await?;
+            if is_of_leader(&info) {
+                return Ok(info);
+            }
+            if Instant::now() + PAUSE > deadline {
+                return Err(Refusal::Passing("the stream has no leader".into()));
+            }
+            sleep(PAUSE).await;
+        }
     }
 
     /// What there is; refused if the stream is gone or another one.
@@ -271,11 +295,27 @@ impl Stream {
             filter_subjects,
             ..pull::Config::default()
         };
-        let made = self
-            .context
-            .create_consumer_on_stream(config, self.subjects.stream());
-        let made = timeout(REQUEST_MAX, made).await.map_err(failed("read"))?;
-        made.map_err(failed("read"))
+        let deadline = Instant::now() + CONSUMER_MAX.1;
+        loop {
+            let make = self
+                .context
+                .create_consumer_on_stream(config.clone(), self.subjects.stream());
+            let why: BoxError = match timeout(CONSUMER_MAX.0, make).await {
+                Ok(Ok(made)) => return Ok(made),
+                Ok(Err(error)) => match error.kind() {
+                    ConsumerErrorKind::JetStream(it) if !may_pass(it.error_code()) => {
+                        return Err(failed("read")(it));
+                    }
+                    _ => error.into(),
+                },
+                Err(late) => late.into(),
+            };
+            if Instant::now() + PAUSE > deadline {
+                return Err(failed("read")(why));
+            }
+            tracing::info!(why, "the server made no consumer: asking again");
+            sleep(PAUSE).await;
+        }
     }
 
     async fn ask<T: DeserializeOwned>(
@@ -307,6 +347,15 @@ impl Stream {
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == Connection::Connected
     }
+}
+
+/// Whether the one that answers is the stream's leader: it names all members but itself.
+fn is_of_leader(info: &stream::Info) -> bool {
+    let Some(cluster) = &info.cluster else {
+        return true;
+    };
+    let leader = cluster.leader.as_deref().filter(|name| !name.is_empty());
+    leader.is_some_and(|leader| cluster.replicas.iter().all(|it| it.name != leader))
 }
 
 /// What the server reserves for a log of so many bytes.
@@ -341,5 +390,50 @@ fn wanted(config: &config::Nats, subjects: &Subjects, id: u64) -> stream::Config
         }),
         metadata: [(ID.to_owned(), format!("{id:016x}"))].into(),
         ..stream::Config::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn info(cluster: serde_json::Value) -> stream::Info {
+        let options = config::Nats::at("nats://127.0.0.1:4222").unwrap();
+        let info = json!({
+            "config": wanted(&options, &Subjects::of(&options.stream), 1),
+            "created": "2026-11-25T00:00:00Z",
+            "state": {
+                "messages": 0, "bytes": 0, "first_seq": 1, "last_seq": 0, "consumer_count": 0,
+                "first_ts": "0001-01-01T00:00:00Z", "last_ts": "0001-01-01T00:00:00Z",
+            },
+            "cluster": cluster,
+        });
+        serde_json::from_value(info).unwrap()
+    }
+
+    #[test]
+    fn only_the_leader_says_what_a_stream_holds() {
+        let peer = |name| json!({"name": name, "current": true, "active": 1});
+        for (cluster, of_leader) in [
+            (json!(null), true),
+            (json!({"leader": "a"}), true),
+            (
+                json!({"leader": "a", "replicas": [peer("b"), peer("c")]}),
+                true,
+            ),
+            (
+                json!({"leader": "b", "replicas": [peer("b"), peer("c")]}),
+                false,
+            ),
+            (
+                json!({"replicas": [peer("a"), peer("b"), peer("c")]}),
+                false,
+            ),
+            (json!({"leader": "", "replicas": [peer("b")]}), false),
+        ] {
+            assert_eq!(is_of_leader(&info(cluster.clone())), of_leader, "{cluster}");
+        }
     }
 }

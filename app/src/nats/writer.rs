@@ -20,11 +20,11 @@ use async_trait::async_trait;
 use skytide_core::event::Message;
 use skytide_core::id::Seq;
 use skytide_core::port::log::{LogError, LogWriter};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::claim::{Claim, WRITER};
 use super::packer::{Packed, pack};
-use super::stream::State;
+use super::stream::{CATCH_UP_MAX, State};
 use super::window::{Answer, Window};
 use super::{Shared, failed};
 
@@ -138,7 +138,12 @@ impl Writer {
         if self.wait >= AGAIN.1 && !std::mem::replace(&mut self.told, true) {
             tracing::warn!(why, "the server does not store messages: writing waits");
         }
-        let last = self.state().await?.next - 1;
+        let begun = Instant::now();
+        let mut last = self.state().await?.next - 1;
+        while last < self.window.acked() && begun.elapsed() < CATCH_UP_MAX {
+            sleep(AGAIN.1).await;
+            last = self.state().await?.next - 1;
+        }
         if last < self.window.acked() {
             let acked = self.window.acked();
             let lost = format!(
