@@ -1,16 +1,22 @@
 //! A server's process. It never outlives the one that started it.
 
 use std::fs::File;
+use std::hash::{BuildHasher, RandomState};
 use std::io::Read;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 /// How often a starting server is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// Where ports for servers are looked for.
+const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
 /// How to start a server, and how to see that it is ready.
 #[derive(Debug)]
@@ -188,10 +194,22 @@ fn output(folder: &Path) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// A port that nobody has at this moment.
+/// A port that nobody has at this moment, and that this process gives out once. It is none of those that the system gives to
+/// outgoing connections (from 32768 on, <https://docs.kernel.org/networking/ip-sysctl.html>): of these, a connection of
+/// another test may take it before the server does.
 pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("it is bound").port()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    static FIRST: LazyLock<u32> =
+        LazyLock::new(|| RandomState::new().hash_one(std::process::id()) as u32);
+    let ports = u32::from(PORTS.end - PORTS.start);
+    loop {
+        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(given < ports, "no port is free");
+        let port = PORTS.start + (FIRST.wrapping_add(given) % ports) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Runs this to its end, on a thread and a runtime of its own, so that tests with and without a runtime can wait for it.
