@@ -2,10 +2,12 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::did::hash_plc;
 use super::{Did, IdError, is_nsid, is_rkey};
 use crate::base32;
 
@@ -200,7 +202,7 @@ impl fmt::Display for AtUri {
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PostKey(PostRepr);
 
-#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum PostRepr {
     /// A did:plc and a TID, both big-endian, so that bytes compare as the texts.
     Usual {
@@ -208,6 +210,19 @@ enum PostRepr {
         tid: [u8; 8],
     },
     Other(Box<(Did, Rkey)>),
+}
+
+/// By words, as that of a [`Did`].
+impl Hash for PostRepr {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Usual { did, tid } => {
+                hash_plc(did, state);
+                state.write_u64(u64::from_ne_bytes(*tid));
+            }
+            Self::Other(other) => other.hash(state),
+        }
+    }
 }
 
 impl PostKey {
