@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A delete names only its key, so the operator remembers for each live record what it gave. Routed by DID: one worker
-//! sees a repo's operations in order. State per live record: 40 bytes in its repo's own hash table (so no table ever
+//! sees a repo's operations in order. State per live record: 40 bytes in its repo's own table (so no table ever
 //! grows large and stalls the stream), more for posts, profiles and the odd; nothing after a delete. State per repo:
 //! the newest revision, the hosting status, where it was counted; the keys of posts that are gone, which the view `posts`
 //! keeps, too. What ends a record: deletes; an account's deletion. Checkpoints see the state by shard (`saved`).
@@ -16,6 +16,7 @@ mod content;
 mod repo;
 mod saved;
 mod state;
+mod table;
 
 use std::cell::RefCell;
 use std::rc::Rc;

@@ -5,6 +5,7 @@ use skytide_core::id::{Rkey, Tid};
 use skytide_core::time::{Minute, Timestamp};
 
 use super::content::Content;
+use super::table::Records;
 
 /// One account.
 #[derive(Debug, Default)]
@@ -24,7 +25,7 @@ pub(super) struct Repo {
     /// The newest `#account`.
     pub status: Option<Box<(bool, Option<Box<str>>)>>,
     /// What is live, hidden or not.
-    pub records: HashTable<LiveRecord>,
+    pub records: Records,
     /// Keys of posts that were live once and are not.
     pub gone: Option<Box<HashTable<Rkey>>>,
     /// The collections and kinds of events in which it was ever counted, in order.

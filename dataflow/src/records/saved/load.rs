@@ -1,8 +1,5 @@
 //! A shard of accounts is read back, and everything that is so of them told as facts.
 
-use std::hash::BuildHasher;
-
-use hashbrown::HashTable;
 use skytide_core::id::{Did, Rkey, Tid};
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::Span;
@@ -13,6 +10,7 @@ use super::{FORMAT, content, flag, unzigzag};
 use crate::records::content::Place;
 use crate::records::repo::{LiveRecord, Repo};
 use crate::records::state::LiveRecords;
+use crate::records::table::Records;
 
 impl LiveRecords {
     /// Takes in the accounts of a section that are `mine`, or all: a section may come from another number of workers.
@@ -105,7 +103,7 @@ impl Section<'_> {
             self.state.bury(&mut repo, rkey);
         }
         let count = self.from.count()?;
-        repo.records = HashTable::with_capacity(count);
+        repo.records = Records::with_capacity(count);
         for _ in 0..count {
             self.record(did, &mut repo.records)?;
         }
@@ -142,7 +140,7 @@ impl Section<'_> {
         Ok(repo)
     }
 
-    fn record(&mut self, did: &Did, records: &mut HashTable<LiveRecord>) -> Result<(), Unreadable> {
+    fn record(&mut self, did: &Did, records: &mut Records) -> Result<(), Unreadable> {
         let head = self.from.byte()?;
         let collection = self.collection()?;
         let distance = unzigzag(self.from.number()?);
@@ -171,15 +169,13 @@ impl Section<'_> {
             first_seen,
         };
         let content = content::read(head & content::KIND, &place, from, number_of)?;
-        let hasher = state.hasher();
-        let hash_of = |record: &LiveRecord| hasher.hash_one((record.collection, &record.rkey));
         let record = LiveRecord {
             rkey,
             collection,
             first_seen,
             content,
         };
-        records.insert_unique(hash_of(&record), record, hash_of);
+        records.push(state.hasher(), record);
         Ok(())
     }
 }

@@ -81,7 +81,7 @@ impl Section {
             self.body.rkey(rkey);
         }
         self.body.count(repo.records.len());
-        for record in &repo.records {
+        for record in repo.records.iter() {
             self.record(record);
         }
     }

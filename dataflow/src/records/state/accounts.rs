@@ -101,7 +101,7 @@ impl LiveRecords {
             collection,
             first_seen,
             content,
-        } in &repo.records
+        } in repo.records.iter()
         {
             let name = collections.key(*collection);
             let place = Place {

@@ -1,8 +1,5 @@
 //! Operations on records: put and remove.
 
-use std::hash::BuildHasher;
-
-use hashbrown::hash_table::Entry;
 use skytide_core::event::{Action, DropReason, Op};
 use skytide_core::id::{Collection, Did, PostKey, Rkey};
 use skytide_core::time::Minute;
@@ -69,14 +66,11 @@ impl LiveRecords {
             .as_mut()
             .expect("an operation makes its repo");
         let name = op.collection.as_str();
-        let same = |record: &LiveRecord| record.collection == collection && record.rkey == op.rkey;
-        let rehash = |record: &LiveRecord| hasher.hash_one((record.collection, &record.rkey));
         let visible = !repo.hidden;
-        let hash = hasher.hash_one((collection, &op.rkey));
-        let entry = repo.records.entry(hash, same, rehash);
-        let first_seen = match &entry {
-            Entry::Occupied(entry) => entry.get().first_seen,
-            Entry::Vacant(_) => minute,
+        let found = repo.records.find(hasher, (collection, &op.rkey));
+        let first_seen = match found {
+            Some(at) => repo.records.at(at).first_seen,
+            None => minute,
         };
         let place = Place {
             did,
@@ -88,25 +82,26 @@ impl LiveRecords {
         if visible {
             facts.extend(content.fact(&place, dids).map(|fact| (fact, 1)));
         }
-        match entry {
-            Entry::Occupied(mut entry) => {
-                let old = std::mem::replace(&mut entry.get_mut().content, content);
+        match found {
+            Some(at) => {
+                let old = std::mem::replace(&mut repo.records.at(at).content, content);
                 if visible {
                     facts.extend(old.fact(&place, dids).map(|fact| (fact, -1)));
                 }
             }
-            Entry::Vacant(entry) => {
+            None => {
                 if name == Collection::POST {
                     facts.push((Fact::Seen(PostKey::new(did, &op.rkey)), 1));
                     raise(&mut repo.gone, hasher, &op.rkey);
                 }
                 let rkey = op.rkey.clone();
-                entry.insert(LiveRecord {
+                let record = LiveRecord {
                     rkey,
                     collection,
                     first_seen,
                     content,
-                });
+                };
+                repo.records.push(hasher, record);
                 self.records += 1;
                 if visible {
                     activity.live(collection, 1);
@@ -136,21 +131,14 @@ impl LiveRecords {
         let repo = repos[account as usize]
             .as_mut()
             .expect("an operation makes its repo");
-        let same = |record: &LiveRecord| record.collection == collection && record.rkey == *rkey;
-        let Ok(entry) = repo
-            .records
-            .find_entry(hasher.hash_one((collection, rkey)), same)
-        else {
+        let Some(at) = repo.records.find(hasher, (collection, rkey)) else {
             return false;
         };
-        let (
-            LiveRecord {
-                first_seen,
-                content,
-                ..
-            },
-            _,
-        ) = entry.remove();
+        let LiveRecord {
+            first_seen,
+            content,
+            ..
+        } = repo.records.remove(hasher, at);
         self.records -= 1;
         if name.as_str() == Collection::POST {
             bury(&mut repo.gone, hasher, rkey.clone());
