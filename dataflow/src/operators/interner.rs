@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! hash ─▶ slot: hash, number │ hash, number │ empty │ ...      one look into memory where most keys of a table stand
-//!                   └─▶ key                                     one more to compare
+//!                   └─▶ key, value                              one more to compare, and the value is at hand
 //! ```
 //!
 //! Look-ups in large tables wait for memory, so a table of our own: with open addressing, a slot being the number and half
@@ -10,19 +10,37 @@
 //! at the keys, from its beginning to its end. Many keys at once wait side by side.
 
 use std::hash::{BuildHasher, Hash};
+use std::ops::{Index, IndexMut};
 
 use hashbrown::DefaultHashBuilder;
 
-/// Gives each distinct key a number; a number that was given back is used again.
+use super::slab::Slab;
+
+/// Gives each distinct key a number, and a value that begins as the default one; a number that was given back is used again.
 ///
-/// State: the keys, and 8 bytes a slot, of which a third to two thirds are in use.
+/// State: the keys and values, and 8 bytes a slot, of which a third to two thirds are in use.
 #[derive(Debug)]
-pub struct Interner<K> {
+pub struct Interner<K, V = ()> {
     hasher: DefaultHashBuilder,
     /// A power of two of them, in the order of the hashes but for those that found their slot taken; or none.
     slots: Vec<Slot>,
-    keys: Vec<Option<K>>,
-    free: Vec<u32>,
+    entries: Slab<Entry<K, V>>,
+}
+
+/// What stands at a number.
+#[derive(Clone, Debug)]
+pub struct Entry<K, V> {
+    key: Option<K>,
+    value: V,
+}
+
+impl<K, V: Default> Default for Entry<K, V> {
+    fn default() -> Self {
+        Self {
+            key: None,
+            value: V::default(),
+        }
+    }
 }
 
 /// A place of the table.
@@ -41,18 +59,17 @@ impl Slot {
 
 const SLOTS_MIN: usize = 16;
 
-impl<K> Default for Interner<K> {
+impl<K, V> Default for Interner<K, V> {
     fn default() -> Self {
         Self {
             hasher: DefaultHashBuilder::default(),
             slots: Vec::new(),
-            keys: Vec::new(),
-            free: Vec::new(),
+            entries: Slab::default(),
         }
     }
 }
 
-impl<K: Hash + Eq + Clone> Interner<K> {
+impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
     /// The number of a key, a new one if it had none.
     pub fn number(&mut self, key: &K) -> u32 {
         self.reserve(1);
@@ -104,22 +121,20 @@ impl<K: Hash + Eq + Clone> Interner<K> {
 
     /// The key of a number that is in use.
     pub fn key(&self, number: u32) -> &K {
-        self.keys[number as usize]
-            .as_ref()
-            .expect("the number is in use")
+        let entry = &self.entries[number];
+        entry.key.as_ref().expect("the number is in use")
     }
 
-    /// All numbers in use with their keys.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &K)> {
-        let numbered = self.keys.iter().enumerate();
-        numbered.filter_map(|(number, key)| Some((number as u32, key.as_ref()?)))
+    /// All numbers in use with their keys and values.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &K, &V)> {
+        let entries = self.entries.iter();
+        entries.filter_map(|(number, entry)| Some((number, entry.key.as_ref()?, &entry.value)))
     }
 
     /// Gives a number back.
     pub fn release(&mut self, number: u32) {
-        let key = self.keys[number as usize]
-            .take()
-            .expect("the number is in use");
+        let entry = self.entries.remove(number);
+        let key = entry.key.expect("the number is in use");
         let mut place = self.home(self.hash(&key));
         while self.slots[place].number != number {
             assert_ne!(
@@ -130,12 +145,11 @@ impl<K: Hash + Eq + Clone> Interner<K> {
             place = self.behind(place);
         }
         self.empty(place);
-        self.free.push(number);
     }
 
     /// Numbers in use.
     pub fn len(&self) -> usize {
-        self.keys.len() - self.free.len()
+        self.entries.len()
     }
 
     /// Whether none is in use.
@@ -157,9 +171,8 @@ impl<K: Hash + Eq + Clone> Interner<K> {
     }
 
     fn holds(&self, slot: Slot, hash: u32, key: &K) -> bool {
-        slot.hash == hash
-            && slot != Slot::EMPTY
-            && self.keys[slot.number as usize].as_ref() == Some(key)
+        let is_in_use = slot.hash == hash && slot != Slot::EMPTY;
+        is_in_use && self.entries[slot.number].key.as_ref() == Some(key)
     }
 
     fn find_hashed(&self, hash: u32, key: &K) -> Option<u32> {
@@ -181,13 +194,8 @@ impl<K: Hash + Eq + Clone> Interner<K> {
         if let Some(number) = self.find_hashed(hash, key) {
             return number;
         }
-        let number = self.free.pop().unwrap_or_else(|| {
-            self.keys.push(None);
-            let number = u32::try_from(self.keys.len() - 1).ok();
-            let number = number.filter(|number| *number != Slot::EMPTY.number);
-            number.expect("fewer than 2^32 - 1 keys fit into memory")
-        });
-        self.keys[number as usize] = Some(key.clone());
+        let number = self.entries.add();
+        self.entries[number].key = Some(key.clone());
         self.insert(Slot { hash, number });
         number
     }
@@ -217,6 +225,20 @@ impl<K: Hash + Eq + Clone> Interner<K> {
     }
 }
 
+impl<K, V> Index<u32> for Interner<K, V> {
+    type Output = V;
+
+    fn index(&self, number: u32) -> &V {
+        &self.entries[number].value
+    }
+}
+
+impl<K, V> IndexMut<u32> for Interner<K, V> {
+    fn index_mut(&mut self, number: u32) -> &mut V {
+        &mut self.entries[number].value
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use hashbrown::HashMap;
@@ -225,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_number_stays_until_it_is_given_back() {
-        let mut interner = Interner::default();
+        let mut interner = Interner::<u32>::default();
         let numbers: Vec<u32> = (0..1000).map(|key| interner.number(&key)).collect();
         assert_eq!(interner.number(&500), numbers[500]);
         interner.release(numbers[500]);
@@ -246,7 +268,7 @@ mod tests {
                 .wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) % below
         };
-        let (mut interner, mut map) = (Interner::default(), HashMap::new());
+        let (mut interner, mut map) = (Interner::<u64, u64>::default(), HashMap::new());
         for round in 0..200_000 {
             let key = next(if round < 100_000 { 3_000 } else { 300 });
             if next(5) < 2 {
@@ -255,14 +277,17 @@ mod tests {
                 }
             } else {
                 let number = interner.number(&key);
+                let value = if map.contains_key(&key) { key } else { 0 };
+                assert_eq!(interner[number], value, "seed {seed:#x}");
+                interner[number] = key;
                 assert_eq!(*map.entry(key).or_insert(number), number, "seed {seed:#x}");
             }
             let other = next(3_000);
             assert_eq!(interner.find(&other), map.get(&other).copied());
         }
         assert_eq!(interner.len(), map.len());
-        for (number, key) in interner.iter() {
-            assert_eq!(map.remove(key), Some(number));
+        for (number, key, value) in interner.iter() {
+            assert_eq!((map.remove(key), value), (Some(number), key));
         }
         assert!(map.is_empty());
     }
@@ -270,7 +295,7 @@ mod tests {
     #[test]
     fn many_keys_at_once_have_the_numbers_of_each_alone() {
         let keys: Vec<u32> = (0..5_000_u32).map(|n| n * n % 1_777).collect();
-        let (mut at_once, mut alone) = (Interner::default(), Interner::default());
+        let (mut at_once, mut alone) = (Interner::<u32>::default(), Interner::<u32>::default());
         for keys in keys.chunks(700) {
             let one_by_one: Vec<u32> = keys.iter().map(|key| alone.number(key)).collect();
             assert_eq!(at_once.number_all(keys.iter()), one_by_one);

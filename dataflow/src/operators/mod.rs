@@ -5,4 +5,5 @@ pub mod interner;
 pub mod lists;
 pub mod of_facts;
 pub mod on_tick;
+pub mod slab;
 pub mod windows;

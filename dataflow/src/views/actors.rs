@@ -6,8 +6,9 @@
 //!                                          window of 24 hours, boards ── at list times ─▶ lists of the other two ◀─┘
 //! ```
 //!
-//! State: an entry per (kind, subject, author) of live follows and blocks; 52 bytes and the DID of each account, but of one
-//! of which nothing is known any more. When an account was last seen is a maximum and not a sum: it is only ever added.
+//! State: an entry per (kind, subject, author) of live follows and blocks; per account 64 bytes, a line of the cache: its DID and
+//! counts; 40 more if it has blocks or anything in the window of 24 hours. An account of which nothing is known any
+//! more is forgotten. When an account was last seen is a maximum and not a sum: it is only ever added.
 //! For the other two views see `top_actors`.
 
 use differential_dataflow::operators::ThresholdTotal;
@@ -16,7 +17,7 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
 use skytide_core::time::Minute;
-use skytide_core::view::{ActorRow, ViewId};
+use skytide_core::view::{ActorRow, ViewId, Window};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -24,10 +25,11 @@ use timely::dataflow::operators::{Concat, Operator};
 
 use super::top_actors::{TopActors, measure};
 use crate::fact::{Act, Edge, Fact, Subject};
-use crate::operators::interner::Interner;
+use crate::operators::interner::{Entry, Interner};
 use crate::operators::lists::Output;
 use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
+use crate::operators::slab::Slab;
 use crate::types::{Clocks, Facts, Quiet, Row, Time};
 
 /// What is counted of an account. The numbers are places.
@@ -47,6 +49,9 @@ pub(super) enum Counter {
 }
 
 const COUNTERS: usize = 11;
+
+/// The counters of blocks: few accounts have any.
+const BLOCKS: std::ops::Range<usize> = 5..8;
 
 /// The counters by which lists are ordered; they are the first ones.
 pub(super) const LISTED: [Counter; 7] = [
@@ -123,7 +128,7 @@ pub fn actors<'s>(
         clocks,
         move |(time, clock), told, output| {
             actors.noted = (wanted.rows && quiet.tells(ViewId::Actors, time)).then(HashMap::new);
-            actors.advance(clock.now.minute());
+            actors.states.advance(clock.now.minute(), &mut actors.top);
             for told in told {
                 actors.apply(told);
             }
@@ -132,7 +137,7 @@ pub fn actors<'s>(
                 actors.settle();
             }
             if let (true, Some(top)) = (clock.lists, &mut actors.top) {
-                top.lists(&actors.keys, worker, output);
+                top.lists(&actors.states, worker, output);
             }
         },
     )
@@ -210,69 +215,158 @@ struct Counts {
 
 /// What is known of an account.
 #[derive(Clone, Copy, Debug, Default)]
-struct State {
-    counts: Counts,
+pub(super) struct State {
+    /// The counters but those of blocks.
+    counters: [i32; COUNTERS - BLOCKS.end + BLOCKS.start],
+    last_seen: Minute,
+    /// Where what few accounts have stands, and one more; 0 if it has nothing of that.
+    rare: u32,
     /// It was touched since the boards were last told, and which of its counters changed: a bit each.
     touched: bool,
     changed: u16,
 }
 
+/// What few accounts have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rare {
+    /// The counters of blocks.
+    blocks: [i32; BLOCKS.end - BLOCKS.start],
+    /// The listed counters in the window of a day, if there are lists.
+    day: [i32; LISTED.len()],
+}
+
 #[derive(Default)]
 struct Actors {
-    keys: Interner<Did>,
-    /// By the number of the key.
-    states: Vec<State>,
+    states: States,
     top: Option<TopActors>,
-    /// Accounts touched since the boards were last told: that is done at list times only.
-    touched: Vec<u32>,
     /// The counts before of accounts touched in the running time, if rows are told.
     noted: Option<HashMap<u32, Counts>>,
 }
 
-impl Actors {
-    fn advance(&mut self, now: Minute) {
-        let Self {
-            top,
-            states,
-            touched,
-            ..
-        } = self;
+/// What is known of all accounts.
+#[derive(Default)]
+pub(super) struct States {
+    pub(super) accounts: Interner<Did, State>,
+    rare: Slab<Rare>,
+    /// Accounts touched since the boards were last told: that is done at list times only.
+    touched: Vec<u32>,
+}
+
+impl States {
+    fn advance(&mut self, now: Minute, top: &mut Option<TopActors>) {
         if let Some(top) = top {
-            top.window.advance(now, |changed| {
-                let (number, counter) = changed.key;
-                states[number as usize].touch((number, 1 << counter as u16), touched);
+            top.window.advance(now, |(number, counter), diffs| {
+                self.touch(number, counter.bit());
+                self.slide(number, counter, diffs);
             });
         }
     }
 
+    /// The state of an account some `counters` of which change, a bit each.
+    fn touch(&mut self, number: u32, counters: u16) -> &mut State {
+        let state = &mut self.accounts[number];
+        state.changed |= counters;
+        if !std::mem::replace(&mut state.touched, true) {
+            self.touched.push(number);
+        }
+        state
+    }
+
+    /// A counter of all time.
+    fn counter(&mut self, number: u32, counter: Counter) -> &mut i32 {
+        let place = counter as usize;
+        if BLOCKS.contains(&place) {
+            return &mut self.rare(number).blocks[place - BLOCKS.start];
+        }
+        let before = if place < BLOCKS.start {
+            0
+        } else {
+            BLOCKS.len()
+        };
+        &mut self.accounts[number].counters[place - before]
+    }
+
+    /// Adds to a listed counter in the window; `diffs` in the order of `Window::ALL`.
+    fn slide(&mut self, number: u32, counter: Counter, diffs: [i32; 4]) {
+        let diff = diffs[Window::Day as usize];
+        if diff != 0 {
+            self.rare(number).day[counter as usize] += diff;
+        }
+    }
+
+    fn rare(&mut self, number: u32) -> &mut Rare {
+        let state = &mut self.accounts[number];
+        if state.rare == 0 {
+            state.rare = self.rare.add() + 1;
+        }
+        &mut self.rare[state.rare - 1]
+    }
+
+    fn rare_of(&self, state: &State) -> Rare {
+        match state.rare {
+            0 => Rare::default(),
+            place => self.rare[place - 1],
+        }
+    }
+
+    /// A listed counter of an account in the window of a day.
+    pub(super) fn of_day(&self, state: &State, counter: Counter) -> u32 {
+        let count = self.rare_of(state).day[counter as usize];
+        u32::try_from(count).expect("a count of live records is not negative")
+    }
+
+    fn counts(&self, number: u32) -> Counts {
+        let state = &self.accounts[number];
+        let (first, last) = state.counters.split_at(BLOCKS.start);
+        let mut counters = [0; COUNTERS];
+        counters[..BLOCKS.start].copy_from_slice(first);
+        counters[BLOCKS].copy_from_slice(&self.rare_of(state).blocks);
+        counters[BLOCKS.end..].copy_from_slice(last);
+        Counts {
+            counters,
+            last_seen: state.last_seen,
+        }
+    }
+
+    /// Ends a change: answers which counters changed, a bit each. Gives back room for what came to nothing.
+    fn settle(&mut self, number: u32) -> u16 {
+        let state = &mut self.accounts[number];
+        state.touched = false;
+        if state.rare > 0 && self.rare[state.rare - 1] == Rare::default() {
+            self.rare.remove(state.rare - 1);
+            state.rare = 0;
+        }
+        std::mem::take(&mut state.changed)
+    }
+}
+
+impl Actors {
     fn apply(&mut self, told: Vec<Told>) {
-        let numbers = self.keys.number_all(told.iter().map(|told| &told.account));
-        let known = numbers.iter().max().map_or(0, |last| *last as usize + 1);
-        if self.states.len() < known {
-            self.states.resize(known, State::default());
-        }
-        let mut counted = Vec::with_capacity(told.len());
+        let accounts = told.iter().map(|told| &told.account);
+        let numbers = self.states.accounts.number_all(accounts);
         for (number, Told { what, diff, .. }) in numbers.into_iter().zip(told) {
-            let state = &mut self.states[number as usize];
-            if let Some(noted) = &mut self.noted {
-                noted.entry(number).or_insert(state.counts);
-            }
-            match what {
-                What::One(counter, first_seen) => {
-                    state.counts.counters[counter as usize] += diff;
-                    state.touch((number, 1 << counter as u16), &mut self.touched);
-                    if measure(counter).is_some() {
-                        counted.push(((number, counter), first_seen, diff));
-                    }
-                }
-                What::LastSeen(minute) => {
-                    state.counts.last_seen = state.counts.last_seen.max(minute);
-                    state.touch((number, 0), &mut self.touched);
-                }
-            }
+            self.apply_one(number, what, diff);
         }
-        if let Some(top) = &mut self.top {
-            top.window.add_all(&counted);
+    }
+
+    fn apply_one(&mut self, number: u32, what: What, diff: i32) {
+        let states = &mut self.states;
+        if let Some(noted) = &mut self.noted {
+            noted.entry(number).or_insert_with(|| states.counts(number));
+        }
+        match what {
+            What::One(counter, first_seen) => {
+                states.touch(number, counter.bit());
+                *states.counter(number, counter) += diff;
+                if let (Some(top), Some(_)) = (&mut self.top, measure(counter)) {
+                    let diffs = top.window.enter(((number, counter), first_seen), diff);
+                    states.slide(number, counter, diffs);
+                }
+            }
+            What::LastSeen(minute) => {
+                let last_seen = &mut states.touch(number, 0).last_seen;
+                *last_seen = minute.max(*last_seen);
+            }
         }
     }
 
@@ -280,9 +374,9 @@ impl Actors {
     fn tell_rows(&mut self, time: Time, output: &mut Vec<Output>) {
         let noted = self.noted.take();
         for (number, old) in noted.into_iter().flatten() {
-            let new = self.states[number as usize].counts;
+            let new = self.states.counts(number);
             if old != new {
-                let key = self.keys.key(number);
+                let key = self.states.accounts.key(number);
                 for (counts, diff) in [(old, -1), (new, 1)] {
                     if counts != Counts::default() {
                         let row = Row::new(ViewId::Actors, key, &counts.row());
@@ -295,26 +389,30 @@ impl Actors {
 
     /// Offers what changed to the boards, forgets accounts that nothing is known of any more.
     fn settle(&mut self) {
-        for number in std::mem::take(&mut self.touched) {
-            let state = &mut self.states[number as usize];
-            state.touched = false;
-            let changed = std::mem::take(&mut state.changed);
+        for number in std::mem::take(&mut self.states.touched) {
+            let changed = self.states.settle(number);
+            let state = &self.states.accounts[number];
             if let Some(top) = &mut self.top {
-                top.offer(number, changed);
+                top.offer((number, state), &self.states, changed);
             }
-            if state.counts == Counts::default() {
-                self.keys.release(number);
+            if !state.is_known() {
+                self.states.accounts.release(number);
             }
         }
     }
 }
 
+impl Counter {
+    fn bit(self) -> u16 {
+        1 << self as u16
+    }
+}
+
 impl State {
-    fn touch(&mut self, (number, counters): (u32, u16), touched: &mut Vec<u32>) {
-        self.changed |= counters;
-        if !std::mem::replace(&mut self.touched, true) {
-            touched.push(number);
-        }
+    /// Whether anything is known of it. To be asked when the window slid: what counts in it counts of all time.
+    fn is_known(&self) -> bool {
+        let counted = self.counters.iter().any(|count| *count != 0);
+        counted || self.rare > 0 || self.last_seen != Minute::default()
     }
 }
 
@@ -340,3 +438,8 @@ impl Counts {
         }
     }
 }
+
+const _: () = assert!(
+    size_of::<Entry<Did, State>>() == 64,
+    "there is one for each account: a line of the cache"
+);

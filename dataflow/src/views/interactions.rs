@@ -83,45 +83,31 @@ struct Days {
     days: BTreeMap<u32, Pairs>,
 }
 
-/// Sums of a day: its pairs of author and subject have numbers, too.
+/// Sums of a day by pair of author and subject.
 #[derive(Default)]
-struct Pairs {
-    numbers: Interner<(u32, u32)>,
-    /// By the number of the pair.
-    sums: Vec<Acts>,
-}
+struct Pairs(Interner<(u32, u32), Acts>);
 
 impl Pairs {
     fn sum(&mut self, pair: (u32, u32)) -> &mut Acts {
-        let number = self.numbers.number(&pair);
-        self.widen(&[number]);
-        &mut self.sums[number as usize]
+        let number = self.0.number(&pair);
+        &mut self.0[number]
     }
 
     fn add(&mut self, pairs: &[(u32, u32)], acts: &[Acts]) {
-        let numbers = self.numbers.number_all(pairs.iter());
-        self.widen(&numbers);
+        let numbers = self.0.number_all(pairs.iter());
         for (&number, acts) in numbers.iter().zip(acts) {
-            self.sums[number as usize].add(acts);
+            self.0[number].add(acts);
         }
         for (&number, &pair) in numbers.iter().zip(pairs) {
-            if self.sums[number as usize] == Acts::default() {
+            if self.0[number] == Acts::default() {
                 self.forget(pair);
             }
         }
     }
 
-    /// Makes room for sums of these numbers.
-    fn widen(&mut self, numbers: &[u32]) {
-        let known = numbers.iter().max().map_or(0, |last| *last as usize + 1);
-        if self.sums.len() < known {
-            self.sums.resize(known, Acts::default());
-        }
-    }
-
     fn forget(&mut self, pair: (u32, u32)) {
-        if let Some(number) = self.numbers.find(&pair) {
-            self.numbers.release(number);
+        if let Some(number) = self.0.find(&pair) {
+            self.0.release(number);
         }
     }
 }
@@ -164,7 +150,7 @@ impl Days {
             let pair = self.pair(key);
             if let Some(pairs) = self.days.get_mut(&key.day) {
                 pairs.forget(pair);
-                if pairs.numbers.is_empty() {
+                if pairs.0.is_empty() {
                     self.days.remove(&key.day);
                 }
             }
@@ -176,8 +162,7 @@ impl Days {
     fn leave(&mut self, first_day: u32, time: Time, rows: &mut Vec<(Row, Time, i32)>) {
         let kept = self.days.split_off(&first_day);
         for (day, pairs) in std::mem::replace(&mut self.days, kept) {
-            for (number, &(author, subject)) in pairs.numbers.iter() {
-                let acts = pairs.sums[number as usize];
+            for (_number, &(author, subject), acts) in pairs.0.iter() {
                 let did = |number| self.dids.key(number).clone();
                 let key = InteractionKey {
                     author: did(author),

@@ -5,8 +5,9 @@
 //!                                                          └─ windows, boards ── at list times ─▶ lists of `top_posts`
 //! ```
 //!
-//! State: per post that is known 12 counters and its languages, 56 bytes, and its key. A post is forgotten when all counters are
-//! zero, which for one that was once seen is never. For `top_posts` see there.
+//! State: per post that is known 64 bytes, a line of the cache: its key, its likes of all time and in three windows,
+//! its languages; 80 more if it has other tallies. A post is forgotten when all counters are zero, which for one that was
+//! once seen is never. For `top_posts` see there.
 //!
 //! It was an arrangement of differential before: why it is not, and what was measured, stands in
 //! `docs/decisions/0002-dataflow.md`.
@@ -22,10 +23,11 @@ use timely::dataflow::channels::pact::Exchange;
 
 use super::top_posts::{LangSet, TopPosts};
 use crate::fact::{Act, Fact, Post, Subject};
-use crate::operators::interner::Interner;
+use crate::operators::interner::{Entry, Interner};
 use crate::operators::lists::Output;
 use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
+use crate::operators::slab::Slab;
 use crate::types::{Clocks, Facts, Quiet, Row, Time};
 
 /// Something that is told of a post.
@@ -87,7 +89,7 @@ pub fn posts<'s>(
         move |(time, clock), told, output| {
             let tells = wanted.rows && quiet.tells(ViewId::Posts, time);
             posts.noted = tells.then(HashMap::new);
-            posts.advance(clock.now.minute());
+            posts.states.advance(clock.now.minute(), &mut posts.top);
             for told in told {
                 posts.apply(told);
             }
@@ -96,7 +98,7 @@ pub fn posts<'s>(
                 posts.settle();
             }
             if let (true, Some(top)) = (clock.lists, &mut posts.top) {
-                top.lists((&posts.keys, &posts.states), worker, output);
+                top.lists(&posts.states, worker, output);
             }
         },
     )
@@ -150,7 +152,7 @@ pub(super) const TALLIES: usize = 5;
 
 /// Counters of a post.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tallies {
+struct Tallies {
     /// In the order of [`Measure`].
     all: [i32; TALLIES],
     /// Those of them by its author.
@@ -161,76 +163,136 @@ pub(super) struct Tallies {
     seen: i32,
 }
 
+/// One of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Tally {
+    all: i32,
+    own: i32,
+    /// In the windows of an hour, a day and a week, if there are lists.
+    windows: [i32; 3],
+}
+
 /// What is known of a post.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct State {
-    tallies: Tallies,
-    pub(super) langs: LangSet,
+    likes: Tally,
+    live: i32,
+    seen: i32,
+    langs: LangSet,
+    /// Where its other tallies stand, and one more; 0 if it has none.
+    others: u32,
     /// It was touched since the boards were last told, and which tallies of it changed in some window: a bit each.
     touched: bool,
-    pub(super) changed: u8,
+    changed: u8,
 }
 
 #[derive(Default)]
 struct Posts {
-    keys: Interner<PostKey>,
-    /// By the number of the key.
-    states: Vec<State>,
+    states: States,
     top: Option<TopPosts>,
-    /// Posts touched since the boards were last told: that is done at list times only.
-    touched: Vec<u32>,
     /// The tallies before of posts touched in the running time, if rows are told.
     noted: Option<HashMap<u32, Tallies>>,
 }
 
-impl Posts {
-    fn advance(&mut self, now: Minute) {
-        let Self {
-            top,
-            states,
-            touched,
-            ..
-        } = self;
-        let Some(top) = top else {
-            return;
+/// What is known of all posts.
+#[derive(Default)]
+pub(super) struct States {
+    pub(super) posts: Interner<PostKey, State>,
+    /// The tallies but likes, of posts that have any.
+    others: Slab<[Tally; TALLIES - 1]>,
+    /// Posts touched since the boards were last told: that is done at list times only.
+    touched: Vec<u32>,
+}
+
+impl States {
+    fn advance(&mut self, now: Minute, top: &mut Option<TopPosts>) {
+        if let Some(top) = top {
+            top.windows.advance(now, |(number, measure), diffs| {
+                self.tally(number, measure).slide(diffs);
+            });
+        }
+    }
+
+    /// The state of a post some `tallies` of which change, a bit each.
+    fn touch(&mut self, number: u32, tallies: u8) -> &mut State {
+        let state = &mut self.posts[number];
+        state.changed |= tallies;
+        if !std::mem::replace(&mut state.touched, true) {
+            self.touched.push(number);
+        }
+        state
+    }
+
+    /// A tally that changes.
+    fn tally(&mut self, number: u32, measure: Measure) -> &mut Tally {
+        self.touch(number, 1 << measure as u8);
+        let state = &mut self.posts[number];
+        let Some(other) = (measure as usize).checked_sub(1) else {
+            return &mut state.likes;
         };
-        top.windows.advance(now, |changed| {
-            let (number, measure) = changed.key;
-            states[number as usize].touch((number, 1 << measure as u8), touched);
-        });
+        if state.others == 0 {
+            state.others = self.others.add() + 1;
+        }
+        &mut self.others[state.others - 1][other]
     }
 
+    /// All tallies of a post, in the order of [`Measure`].
+    fn all(&self, state: &State) -> [Tally; TALLIES] {
+        let mut all = [state.likes; TALLIES];
+        let others = match state.others {
+            0 => [Tally::default(); TALLIES - 1],
+            place => self.others[place - 1],
+        };
+        all[1..].copy_from_slice(&others);
+        all
+    }
+
+    fn tallies(&self, number: u32) -> Tallies {
+        let state = &self.posts[number];
+        let all = self.all(state);
+        Tallies {
+            all: all.map(|tally| tally.all),
+            own: all.map(|tally| tally.own),
+            live: state.live,
+            seen: state.seen,
+        }
+    }
+
+    /// A tally of a post in the four windows.
+    pub(super) fn values(&self, state: &State, measure: Measure) -> [u32; 4] {
+        let Tally { all, windows, .. } = self.all(state)[measure as usize];
+        let [hour, day, week] = windows;
+        let count = |n: i32| u32::try_from(n).expect("a count of live records is not negative");
+        [hour, day, week, all].map(count)
+    }
+
+    /// Ends a change: answers which tallies changed, a bit each. Gives back room for tallies that came to nothing.
+    fn settle(&mut self, number: u32) -> u8 {
+        let state = &mut self.posts[number];
+        state.touched = false;
+        if state.others > 0 && self.others[state.others - 1] == [Tally::default(); TALLIES - 1] {
+            self.others.remove(state.others - 1);
+            state.others = 0;
+        }
+        std::mem::take(&mut state.changed)
+    }
+}
+
+impl Posts {
     fn apply(&mut self, told: Vec<Told>) {
-        let numbers = self.keys.number_all(told.iter().map(|told| &told.post));
-        let known = numbers.iter().max().map_or(0, |last| *last as usize + 1);
-        if self.states.len() < known {
-            self.states.resize(known, State::default());
-        }
-        let mut tallied = Vec::with_capacity(told.len());
+        let posts = told.iter().map(|told| &told.post);
+        let numbers = self.states.posts.number_all(posts);
         for (number, Told { what, diff, .. }) in numbers.into_iter().zip(told) {
-            self.apply_one((number, what), diff, &mut tallied);
-        }
-        if let Some(top) = &mut self.top {
-            top.windows.add_all(&tallied);
+            self.apply_one(number, what, diff);
         }
     }
 
-    fn apply_one(
-        &mut self,
-        (number, what): (u32, What),
-        diff: i32,
-        tallied: &mut Vec<((u32, Measure), Minute, i32)>,
-    ) {
-        let Self {
-            states,
-            touched,
-            noted,
-            top,
-            ..
-        } = self;
-        let state = &mut states[number as usize];
-        if let Some(noted) = noted {
-            noted.entry(number).or_insert(state.tallies);
+    fn apply_one(&mut self, number: u32, what: What, diff: i32) {
+        let states = &mut self.states;
+        if let Some(noted) = &mut self.noted {
+            noted
+                .entry(number)
+                .or_insert_with(|| states.tallies(number));
         }
         match what {
             What::Tally(Reference {
@@ -238,16 +300,18 @@ impl Posts {
                 by_author,
                 first_seen,
             }) => {
-                state.tallies.all[measure as usize] += diff;
-                state.tallies.own[measure as usize] += if by_author { diff } else { 0 };
-                state.touch((number, 1 << measure as u8), touched);
-                tallied.push(((number, measure), first_seen, diff));
+                let tally = states.tally(number, measure);
+                tally.all += diff;
+                tally.own += if by_author { diff } else { 0 };
+                if let Some(top) = &mut self.top {
+                    tally.slide(top.windows.enter(((number, measure), first_seen), diff));
+                }
             }
             What::Record(langs) => {
-                state.touch((number, ALL_TALLIES), touched);
-                state.tallies.live += diff;
-                if let Some(top) = top {
-                    let langs = match (diff > 0, state.tallies.live) {
+                let state = states.touch(number, ALL_TALLIES);
+                state.live += diff;
+                if let Some(top) = &mut self.top {
+                    let langs = match (diff > 0, state.live) {
                         (true, _) => top.lang_set(&langs),
                         (false, 0) => LangSet::default(),
                         (false, _) => state.langs,
@@ -255,10 +319,7 @@ impl Posts {
                     top.change_langs(number, &mut state.langs, langs);
                 }
             }
-            What::Seen => {
-                state.touch((number, ALL_TALLIES), touched);
-                state.tallies.seen += diff;
-            }
+            What::Seen => states.touch(number, ALL_TALLIES).seen += diff,
         }
     }
 
@@ -266,9 +327,9 @@ impl Posts {
     fn tell_rows(&mut self, time: Time, output: &mut Vec<Output>) {
         let noted = self.noted.take();
         for (number, old) in noted.into_iter().flatten() {
-            let new = self.states[number as usize].tallies;
+            let new = self.states.tallies(number);
             if old != new {
-                let key = self.keys.key(number);
+                let key = self.states.posts.key(number);
                 for (tallies, diff) in [(old, -1), (new, 1)] {
                     if tallies != Tallies::default() {
                         let row = Row::new(ViewId::Posts, key, &tallies.row());
@@ -281,14 +342,14 @@ impl Posts {
 
     /// Offers what changed to the boards, forgets posts that nothing is known of any more.
     fn settle(&mut self) {
-        for number in std::mem::take(&mut self.touched) {
-            let state = &mut self.states[number as usize];
-            state.touched = false;
+        for number in std::mem::take(&mut self.states.touched) {
+            let changed = self.states.settle(number);
+            let state = &self.states.posts[number];
             if let Some(top) = &mut self.top {
-                top.settle(number, state);
+                top.settle((number, state), &self.states, changed);
             }
-            if state.tallies == Tallies::default() {
-                self.keys.release(number);
+            if !state.is_known() {
+                self.states.posts.release(number);
             }
         }
     }
@@ -296,22 +357,28 @@ impl Posts {
 
 const ALL_TALLIES: u8 = (1 << TALLIES) - 1;
 
-impl State {
-    fn touch(&mut self, (number, tallies): (u32, u8), touched: &mut Vec<u32>) {
-        self.changed |= tallies;
-        if !std::mem::replace(&mut self.touched, true) {
-            touched.push(number);
-        }
+impl Tally {
+    /// Adds to it in the windows; `diffs` in the order of `Window::ALL`.
+    fn slide(&mut self, diffs: [i32; 4]) {
+        let windows = self.windows.iter_mut();
+        windows.zip(diffs).for_each(|(count, diff)| *count += diff);
     }
+}
 
-    /// A tally, of all time.
-    pub(super) fn tally(&self, measure: Measure) -> u32 {
-        self.tallies.all[measure as usize].unsigned_abs()
+impl State {
+    /// Whether any counter is not zero. To be asked when the windows slid: what counts in one counts of all time.
+    fn is_known(&self) -> bool {
+        (self.live, self.seen, self.others) != (0, 0, 0) || self.likes != Tally::default()
     }
 
     /// Whether lists may hold it: those deleted or hidden are left out, those never seen are kept.
     pub(super) fn is_listed(&self) -> bool {
-        self.tallies.live > 0 || self.tallies.seen == 0
+        self.live > 0 || self.seen == 0
+    }
+
+    /// Its languages.
+    pub(super) fn langs(&self) -> LangSet {
+        self.langs
     }
 }
 
@@ -346,4 +413,7 @@ impl Tallies {
     }
 }
 
-const _: () = assert!(size_of::<State>() == 56, "there is one for each post");
+const _: () = assert!(
+    size_of::<Entry<PostKey, State>>() == 64,
+    "there is one for each post: a line of the cache"
+);

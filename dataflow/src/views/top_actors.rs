@@ -1,38 +1,25 @@
 //! `top_actors`, `top_blocks`: the most active and most noticed accounts of 24 hours.
 //!
 //! ```text
-//! counts of `actors` ─ (account, measure, minute) ─▶ window of 24 hours ─ boards ── at list times ─▶ lists
+//! counts of `actors` in the window of 24 hours ─ boards ── at list times ─▶ lists
 //! ```
 //!
-//! State: the window, the boards; the accounts stand in `actors`.
+//! State: what was added to the window, the boards; the accounts and their counts stand in `actors`.
 
 use std::cmp::Reverse;
 
-use skytide_core::id::Did;
 use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 
-use super::actors::{Counter, LISTED};
+use super::actors::{Counter, LISTED, State, States};
 use crate::operators::boards::{Boards, Family, OVERALL};
-use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
-use crate::operators::windows::{Place, Table, Windows};
-
-/// Listed counters of accounts in the window of a day.
-type CounterTable = Table<Counter, { LISTED.len() }, 1, 1>;
-
-impl Place for Counter {
-    const ALL: &'static [Self] = &LISTED;
-
-    fn place(self) -> usize {
-        self as usize
-    }
-}
+use crate::operators::windows::Windows;
 
 /// Everything of the two views but the accounts.
 #[derive(Debug)]
 pub(super) struct TopActors {
     /// Of accounts by number, and of the counters that have a measure.
-    pub(super) window: Windows<(u32, Counter), CounterTable>,
+    pub(super) window: Windows<(u32, Counter)>,
     boards: Boards<u32>,
 }
 
@@ -47,46 +34,53 @@ impl Default for TopActors {
 
 impl TopActors {
     /// Offers the counters of an account that `changed`, a bit each, to the boards.
-    pub fn offer(&mut self, account: u32, changed: u16) {
+    pub fn offer(&mut self, (account, state): (u32, &State), states: &States, changed: u16) {
         for (counter, measure) in LISTED.iter().filter_map(|&it| Some((it, measure(it)?))) {
             if changed >> counter as u16 & 1 == 1 {
-                let values = self.window.counts((account, counter));
+                let mut values = [0; 4];
+                values[Window::Day as usize] = states.of_day(state, counter);
                 self.boards.offer(family(measure), account, values);
             }
         }
     }
 
     /// Tells this worker's lists that may have changed.
-    pub fn lists(&mut self, accounts: &Interner<Did>, worker: usize, output: &mut Vec<Output>) {
-        let Self { window, boards, .. } = self;
-        let all = |family: Family, which: Window, found: &mut Vec<(u32, u32)>| {
-            let counted = window.all(which);
-            let counted =
-                counted.filter(|((_, counter), _)| measure(*counter) == Some(family.measure));
-            found.extend(counted.map(|((account, _), count)| (account, count)));
+    pub fn lists(&mut self, states: &States, worker: usize, output: &mut Vec<Output>) {
+        let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
+            let counter = LISTED
+                .iter()
+                .find(|it| measure(**it) == Some(family.measure));
+            if let (Window::Day, Some(&counter)) = (window, counter) {
+                let of_day = |state: &State| states.of_day(state, counter);
+                let counted = states.accounts.iter();
+                let counted = counted.map(|(account, _, state)| (account, of_day(state)));
+                found.extend(counted.filter(|(_, count)| *count > 0));
+            }
         };
         let order = |a: &(u32, u32), b: &(u32, u32)| {
-            (Reverse(a.1), accounts.key(a.0)).cmp(&(Reverse(b.1), accounts.key(b.0)))
+            let key = |account: u32| states.accounts.key(account);
+            (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
-        boards.take_changed(all, order, |Family { view, measure, .. }, window, best| {
-            let entry = |&(account, value): &(u32, u32)| ListEntry {
-                key: accounts.key(account).to_string().into(),
-                value,
-                other: 0,
-                longer: value,
-            };
-            let key = ListKey {
-                window,
-                measure,
-                lang: "".into(),
-            };
-            output.push(Output::List(WorkerList {
-                view,
-                key,
-                worker,
-                entries: best.iter().map(entry).collect(),
-            }));
-        });
+        self.boards
+            .take_changed(all, order, |Family { view, measure, .. }, window, best| {
+                let entry = |&(account, value): &(u32, u32)| ListEntry {
+                    key: states.accounts.key(account).to_string().into(),
+                    value,
+                    other: 0,
+                    longer: value,
+                };
+                let key = ListKey {
+                    window,
+                    measure,
+                    lang: "".into(),
+                };
+                output.push(Output::List(WorkerList {
+                    view,
+                    key,
+                    worker,
+                    entries: best.iter().map(entry).collect(),
+                }));
+            });
     }
 }
 

@@ -25,7 +25,7 @@ use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
 use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
-use crate::operators::windows::{Changed, Windows};
+use crate::operators::windows::{Changed, Sums, Windows};
 use crate::types::{Clocks, Facts, Quiet, Row, Time};
 
 /// A post holds a key, or no more.
@@ -124,12 +124,13 @@ fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
 
 #[derive(Debug)]
 struct Trends {
-    keys: Interner<(ViewId, TrendKey)>,
+    /// Each key with its counts and authors.
+    keys: Interner<(ViewId, TrendKey), Values>,
     authors: Interner<Did>,
     langs: Interner<Box<str>>,
-    /// Counts and authors of each key by its number.
-    values: Vec<Values>,
     windows: Windows<(u32, u32)>,
+    /// What each author's posts add up to for a key.
+    sums: Sums<(u32, u32)>,
     boards: Boards<u32>,
     /// Keys changed in the running time, with their values before.
     touched: BTreeMap<u32, Values>,
@@ -147,8 +148,8 @@ impl Default for Trends {
             keys: Interner::default(),
             authors: Interner::default(),
             langs: Interner::default(),
-            values: Vec::new(),
             windows: Windows::new(&Window::ALL),
+            sums: Sums::default(),
             boards: Boards::default(),
             touched: BTreeMap::new(),
         }
@@ -159,34 +160,29 @@ impl Trends {
     fn advance(&mut self, now: Minute) {
         let Self {
             windows,
-            values,
+            sums,
+            keys,
             touched,
             ..
         } = self;
-        windows.advance(now, |changed| apply(values, touched, changed));
+        windows.advance(now, |key, diffs| {
+            apply(keys, touched, sums.add(key, diffs));
+        });
     }
 
     fn add(&mut self, held: Held) {
         let key = self.keys.number(&(held.view, held.key));
         let author = self.authors.number(&held.author);
-        if self.values.len() <= key as usize {
-            self.values.resize(key as usize + 1, Values::default());
-        }
-        let Self {
-            windows,
-            values,
-            touched,
-            ..
-        } = self;
-        windows.add(((key, author), held.first_seen), held.diff, |changed| {
-            apply(values, touched, changed);
-        });
+        let pair = (key, author);
+        let diffs = self.windows.enter((pair, held.first_seen), held.diff);
+        let changed = self.sums.add(pair, diffs);
+        apply(&mut self.keys, &mut self.touched, changed);
     }
 
     /// Tells the rows that changed, offers their keys to the boards, forgets keys that no post holds any more.
     fn settle(&mut self, time: Time, quiet: Quiet, output: &mut Vec<Output>) {
         for (number, old) in std::mem::take(&mut self.touched) {
-            let new = self.values[number as usize];
+            let new = self.keys[number];
             let (view, key) = self.keys.key(number).clone();
             if old != new && quiet.tells(view, time) {
                 for (values, diff) in [(old, -1), (new, 1)] {
@@ -228,17 +224,16 @@ impl Trends {
             boards,
             keys,
             langs,
-            values,
             ..
         } = self;
         let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
-            for (number, (view, key)) in keys.iter() {
+            for (number, (view, key), values) in keys.iter() {
                 let lang = if key.lang.is_empty() {
                     Some(OVERALL)
                 } else {
                     langs.find(&key.lang)
                 };
-                let value = values[number as usize].row().of(family.measure)[window as usize];
+                let value = values.row().of(family.measure)[window as usize];
                 if list_view(*view) == Some(family.view) && lang == Some(family.lang) && value > 0 {
                     found.push((number, value));
                 }
@@ -254,7 +249,7 @@ impl Trends {
             };
             let Family { view, measure, .. } = family;
             let entries = best.iter().map(|&(number, value)| {
-                let row = values[number as usize].row();
+                let row = keys[number].row();
                 let other = match measure {
                     Measure::Count => row.authors,
                     _ => row.counts,
@@ -282,13 +277,17 @@ impl Trends {
     }
 }
 
-fn apply(values: &mut [Values], touched: &mut BTreeMap<u32, Values>, changed: Changed<(u32, u32)>) {
+fn apply(
+    keys: &mut Interner<(ViewId, TrendKey), Values>,
+    touched: &mut BTreeMap<u32, Values>,
+    changed: Changed<(u32, u32)>,
+) {
     let Changed {
         key: (key, _author),
         old,
         new,
     } = changed;
-    let values = &mut values[key as usize];
+    let values = &mut keys[key];
     touched.entry(key).or_insert(*values);
     for window in Window::ALL.map(|window| window as usize) {
         let (old, new) = (old[window], new[window]);
