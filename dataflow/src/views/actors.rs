@@ -159,19 +159,24 @@ fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, Told> {
     distinct.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Followers", |_, _| {
         move |input, output| {
             input.for_each(|capability, changes| {
-                for ((relation, account, _author), time, diff) in changes.drain(..) {
-                    let counter = match relation {
-                        Relation::Follows => Counter::Followers,
-                        Relation::Blocks => Counter::Blockers,
-                    };
-                    let what = What::One(counter, Minute(0));
-                    // A batch of changes has one stamp for all of their times.
-                    let at = capability.delayed(&time, 0);
-                    output.session(&at).give(Told {
-                        account,
-                        what,
-                        diff,
-                    });
+                // A batch of changes has one stamp for all of their times, and a session may cost a whole container.
+                for changes in changes.chunk_by(|a, b| a.1 == b.1) {
+                    let told = changes
+                        .iter()
+                        .map(|((relation, account, _author), _, diff)| {
+                            let counter = match relation {
+                                Relation::Follows => Counter::Followers,
+                                Relation::Blocks => Counter::Blockers,
+                            };
+                            Told {
+                                account: account.clone(),
+                                what: What::One(counter, Minute(0)),
+                                diff: *diff,
+                            }
+                        });
+                    let at = capability.delayed(&changes[0].1, 0);
+                    let mut told = told.collect();
+                    output.session(&at).give_container(&mut told);
                 }
             });
         }
