@@ -36,30 +36,22 @@ async fn measure(uri: &str) {
     println!(
         "\nmongo: {ROWS} rows of `posts` a round, every other one new, batches of {BATCH}, {CONNECTIONS} connections"
     );
-    let options = Options {
-        writes_max: CONNECTIONS as u32,
-        batch_rows_max: BATCH as u32,
-        ..Options::at(uri).expect("an address")
-    };
-    let store = MongoStore::connect(&options).await.expect("a server");
-    let mut writer = Writer {
-        term: store.lead().await.expect("a term").term,
-        store,
-        epoch: 0,
-    };
+    // As many documents in each as in that of the bare loop: updates in a larger collection take longer.
+    let mut of_large = Writer::start(uri, "large").await;
+    let mut of_small = Writer::start(uri, "small").await;
     let bare = bare_database(uri).await;
     let [mut plain, mut journaled, mut large, mut small] = [(); 4].map(|()| Vec::new());
     for round in 0..ROUNDS {
         journaled.push(bare_loop(&bare, "journaled", round, true).await);
-        large.push(writer.commits(round, 40_000).await);
+        large.push(of_large.commits(round, 40_000).await);
         plain.push(bare_loop(&bare, "plain", round, false).await);
-        small.push(writer.commits(ROUNDS + round, 5_000).await);
+        small.push(of_small.commits(round, 5_000).await);
     }
     let bar = print("bare loop, journaled as ours", journaled, None);
     print("bare loop, not journaled", plain, Some(bar));
     print("store, commits of 40,000 rows", large, Some(bar));
     print("store, commits of 5,000 rows", small, Some(bar));
-    read(&writer.store).await;
+    read(&of_large.store).await;
 }
 
 /// The middle one of the rounds.
@@ -98,6 +90,21 @@ struct Writer {
 }
 
 impl Writer {
+    async fn start(uri: &str, database: &str) -> Self {
+        let options = Options {
+            writes_max: CONNECTIONS as u32,
+            batch_rows_max: BATCH as u32,
+            database: database.parse().expect("a name"),
+            ..Options::at(uri).expect("an address")
+        };
+        let store = MongoStore::connect(&options).await.expect("a server");
+        Self {
+            term: store.lead().await.expect("a term").term,
+            store,
+            epoch: 0,
+        }
+    }
+
     async fn commits(&mut self, round: u64, rows: u64) -> f64 {
         let commits: Vec<Vec<Change>> = (0..ROWS / rows)
             .map(|commit| {

@@ -19,6 +19,9 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Rows of a batch that are not worth being cut in two.
 const ROWS_MIN: usize = 100;
 
+/// Batches of each connection, at least: at the end of a commit all connections are busy but for the time of one batch.
+const ROUNDS_MIN: usize = 4;
+
 /// How rows are written.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -33,7 +36,7 @@ impl Pace {
     fn rows(self, count: usize) -> usize {
         let batches_max = self.batches_max.max(1);
         let rounds = count.div_ceil(self.rows_max.max(1) * batches_max);
-        let even = count.div_ceil(rounds.max(1) * batches_max);
+        let even = count.div_ceil(rounds.max(ROUNDS_MIN) * batches_max);
         even.clamp(ROWS_MIN.min(self.rows_max), self.rows_max)
             .max(1)
     }

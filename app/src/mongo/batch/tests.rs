@@ -14,6 +14,25 @@ const PACE: Pace = Pace {
     batches_max: 3,
 };
 
+#[test]
+fn batches_are_even_small_enough_and_not_too_small() {
+    let pace = Pace {
+        rows_max: 1_000,
+        batches_max: 4,
+    };
+    for (count, rows) in [
+        (1, 100),
+        (800, 100),
+        (5_000, 313),
+        (16_000, 1_000),
+        (17_000, 850),
+        (40_000, 1_000),
+    ] {
+        assert_eq!(pace.rows(count), rows, "{count} rows");
+    }
+    assert_eq!(PACE.rows(1_000), PACE.rows_max);
+}
+
 /// A new database with the guard of term 1.
 async fn guarded() -> Option<Connection> {
     let mut options = Options::at(&Mongo::shared()?).expect("an address");
