@@ -71,10 +71,15 @@ impl Place {
     /// The same, however long it takes.
     pub async fn open_again(self) -> Result<Box<pull::Stream>, LogError> {
         let mut told = false;
-        let begun = Instant::now();
+        let mut first_ahead = None;
         loop {
             match self.clone().open().await {
-                Err(LogError::Ahead { .. }) if begun.elapsed() < CATCH_UP_MAX => {}
+                Err(error @ LogError::Ahead { .. }) => {
+                    let first = first_ahead.get_or_insert_with(Instant::now);
+                    if first.elapsed() >= CATCH_UP_MAX {
+                        return Err(error);
+                    }
+                }
                 Err(error @ LogError::Failed { .. }) => {
                     if !std::mem::replace(&mut told, true) {
                         let source = std::error::Error::source(&error).map(ToString::to_string);

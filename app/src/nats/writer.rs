@@ -6,7 +6,7 @@
 //! answer: out of order, refused, none in time ─▶ go back: ask what the stream ends with
 //!            ends within the window, with a message of ours ─▶ send the rest of it again
 //!            ends with another writer's message             ─▶ spent: the log has another writer
-//!            ends before what was acknowledged              ─▶ spent: the server has lost messages
+//!            ends before what was acknowledged, and stays so ─▶ spent: the server has lost messages
 //! ```
 //!
 //! It goes back as long as it takes: while the server is away, `append` and `flush` wait, and what waits is the window and
@@ -138,8 +138,8 @@ impl Writer {
         if self.wait >= AGAIN.1 && !std::mem::replace(&mut self.told, true) {
             tracing::warn!(why, "the server does not store messages: writing waits");
         }
-        let begun = Instant::now();
         let mut last = self.state().await?.next - 1;
+        let begun = Instant::now();
         while last < self.window.acked() && begun.elapsed() < CATCH_UP_MAX {
             sleep(AGAIN.1).await;
             last = self.state().await?.next - 1;
