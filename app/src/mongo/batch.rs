@@ -19,8 +19,11 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Rows of a batch that are not worth being cut in two.
 const ROWS_MIN: usize = 100;
 
-/// Batches of each connection, at least: at the end of a commit all connections are busy but for the time of one batch.
+/// Batches of each connection in a large commit, at least: at its end all connections are busy but for the time of one batch.
 const ROUNDS_MIN: usize = 4;
+
+/// Rows of a batch that are cut for no other reason: each batch waits for the journal.
+const ROWS_EVEN: usize = 300;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +39,8 @@ impl Pace {
     fn rows(self, count: usize) -> usize {
         let batches_max = self.batches_max.max(1);
         let rounds = count.div_ceil(self.rows_max.max(1) * batches_max);
-        let even = count.div_ceil(rounds.max(ROUNDS_MIN) * batches_max);
+        let worth = (count / (ROWS_EVEN * batches_max)).clamp(1, ROUNDS_MIN);
+        let even = count.div_ceil(rounds.max(worth) * batches_max);
         even.clamp(ROWS_MIN.min(self.rows_max), self.rows_max)
             .max(1)
     }

@@ -22,7 +22,9 @@ fn batches_are_even_small_enough_and_not_too_small() {
     };
     for (count, rows) in [
         (1, 100),
-        (800, 100),
+        (400, 100),
+        (1_600, 400),
+        (2_400, 300),
         (5_000, 313),
         (16_000, 1_000),
         (17_000, 850),
