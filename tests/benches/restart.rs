@@ -130,8 +130,11 @@ fn live(threads: &Runtime, options: &Options, ports: &Ports) -> (Arc<Metrics>, f
             }
             started.elapsed().as_secs_f64()
         };
-        let (lived, seconds) = tokio::join!(run, through);
-        lived.expect("what is stored is what is counted");
+        let lived = async {
+            let lived = run.await;
+            lived.expect("what is stored is what is counted");
+        };
+        let (_, seconds) = tokio::join!(lived, through);
         (metrics, seconds)
     })
 }
