@@ -6,8 +6,8 @@
 //! ```
 //!
 //! A delete names only its key, so the operator remembers for each live record what it gave. Routed by DID: one worker
-//! sees a repo's operations in order. State per live record: 40 bytes in its repo's own table (so no table ever
-//! grows large and stalls the stream), more for posts, profiles and the odd; nothing after a delete. State per repo:
+//! sees a repo's operations in order. State per live record: 40 bytes in its repo's own table (so only that of a very
+//! large repo can stall the stream by growing), more for posts, profiles and the odd; nothing after a delete. State per repo:
 //! the newest revision, the hosting status, where it was counted; the keys of posts that are gone, which the view `posts`
 //! keeps, too. What ends a record: deletes; an account's deletion. Checkpoints see the state by shard (`saved`).
 
@@ -63,7 +63,7 @@ pub fn live_records<'s>(
                 }
             }
             let drops = state.end_of_time(time, clock.now);
-            facts.extend(state.take_facts().map(|(fact, diff)| (fact, time, diff)));
+            state.take_facts(|(fact, diff)| facts.push((fact, time, diff)));
             tell(state.gauges(), drops);
         },
     );

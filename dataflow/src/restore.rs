@@ -149,7 +149,7 @@ impl Restore {
             let Some(shard) = shard_of(section).filter(|shard| shards.contains(shard)) else {
                 continue;
             };
-            let bytes: Arc<[u8]> = self.read(section).await?.into();
+            let bytes = Arc::new(self.read(section).await?);
             let divides = usize::from(SHARDS).is_multiple_of(workers);
             for (worker, segment) in segments.iter_mut().enumerate() {
                 if !divides || usize::from(shard) % workers == worker {

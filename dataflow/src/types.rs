@@ -24,7 +24,7 @@ pub enum Input {
     /// Accounts from a checkpoint: a section of live records, whole or to be shared with other workers.
     Shard {
         /// Its bytes.
-        section: Arc<[u8]>,
+        section: Arc<Vec<u8>>,
         /// All of its accounts are of this worker.
         whole: bool,
     },

@@ -15,12 +15,14 @@ pub fn of_facts<'s, D: Clone + 'static>(
     mut tell: impl FnMut(&Fact, (Time, i32), &mut Vec<D>) + 'static,
 ) -> StreamVec<'s, Time, D> {
     facts.unary::<CapacityContainerBuilder<Vec<D>>, _, _, _>(Pipeline, name, |_, _| {
+        let mut usual = 0;
         move |input, output| {
             input.for_each(|capability, facts| {
-                let mut told = Vec::new();
+                let mut told = Vec::with_capacity(usual);
                 for (fact, time, diff) in facts.iter() {
                     tell(fact, (*time, *diff), &mut told);
                 }
+                usual = told.len();
                 if !told.is_empty() {
                     output.session(&capability).give_container(&mut told);
                 }

@@ -17,6 +17,14 @@ use timely::dataflow::operators::{Capability, Operator};
 
 use crate::types::{Clock, Clocks, Time};
 
+/// Keeps the room of an empty vector for about as many as it held, so that steps of one size take memory once.
+pub fn keep_room<T>(vec: &mut Vec<T>, held: usize) {
+    let enough = 2 * held.max(1_024);
+    if vec.capacity() > 2 * enough {
+        vec.shrink_to(enough);
+    }
+}
+
 /// Runs `logic` once for each time, in order, with all the data of that time, in the pieces in which it came.
 pub fn on_tick<'s, D, O, P>(
     name: &str,
@@ -32,6 +40,7 @@ where
     data.binary_frontier(clocks, pact, Pipeline, name, |_capability, _info| {
         let mut stash = BTreeMap::<Time, Vec<Vec<D>>>::new();
         let mut due = BTreeMap::<Time, (Capability<Time>, Clock)>::new();
+        let mut produced = Vec::new();
         move |(data, data_frontier), (clocks, clock_frontier), output| {
             data.for_each(|capability, items| {
                 if let Some(&time) = capability.least() {
@@ -54,15 +63,16 @@ where
                     break;
                 }
                 let (capability, clock) = next.remove();
-                let mut produced = Vec::new();
                 logic(
                     (time, clock),
                     stash.remove(&time).unwrap_or_default(),
                     &mut produced,
                 );
+                let count = produced.len();
                 output
                     .session(&capability)
-                    .give_iterator(produced.into_iter());
+                    .give_iterator(produced.drain(..));
+                keep_room(&mut produced, count);
             }
         }
     })

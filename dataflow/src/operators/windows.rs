@@ -86,7 +86,7 @@ impl<K: Ord + Copy> Windows<K> {
         if self.oldest() <= minute {
             let none = || vec![Added::default(); DAY as usize].into();
             let day = self.days.entry(minute.0 / DAY).or_insert_with(none);
-            day[(minute.0 % DAY) as usize].counts.push((key, diff));
+            day[(minute.0 % DAY) as usize].push((key, diff));
         }
         self.first
             .map(|first| if first <= minute { diff } else { 0 })
@@ -125,6 +125,14 @@ impl<K> Default for Added<K> {
 }
 
 impl<K: Ord + Copy> Added<K> {
+    /// Little comes after a minute was merged: it makes little room.
+    fn push(&mut self, count: (K, i32)) {
+        if self.merged > 0 && self.counts.len() == self.counts.capacity() {
+            self.counts.reserve_exact(4 + self.counts.len() / 16);
+        }
+        self.counts.push(count);
+    }
+
     /// Brings the counts of each key together.
     fn merge(&mut self) {
         if self.merged == self.counts.len() {

@@ -15,6 +15,7 @@ use super::activity::{ActivityCounts, Doer};
 use super::repo::Repo;
 use crate::fact::{Activity, Fact};
 use crate::operators::interner::Interner;
+use crate::operators::on_tick::keep_room;
 use crate::types::Time;
 
 /// What an account's status does to its facts.
@@ -187,9 +188,11 @@ impl LiveRecords {
         drops
     }
 
-    /// The facts since they were last taken.
-    pub(super) fn take_facts(&mut self) -> impl Iterator<Item = (Fact, i32)> {
-        std::mem::take(&mut self.facts).into_iter()
+    /// Gives away the facts since they were last taken.
+    pub(super) fn take_facts(&mut self, take: impl FnMut((Fact, i32))) {
+        let count = self.facts.len();
+        self.facts.drain(..).for_each(take);
+        keep_room(&mut self.facts, count);
     }
 
     fn repo(&mut self, did: &Did) -> (u32, &mut Repo) {

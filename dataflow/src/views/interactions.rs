@@ -127,16 +127,16 @@ impl Days {
 
     /// Adds without a word of rows.
     fn add_quietly(&mut self, acts: &[(InteractionKey, Acts)], first_day: u32) {
-        let keys = acts.iter().map(|(key, _)| key);
+        // Accounts keep their numbers: none for what is too old.
+        let acts = acts.iter().filter(|(key, _)| key.day >= first_day);
+        let keys = acts.clone().map(|(key, _)| key);
         let authors = self.dids.number_all(keys.clone().map(|key| &key.author));
         let subjects = self.dids.number_all(keys.map(|key| &key.subject));
         let mut by_day = BTreeMap::<u32, (Vec<(u32, u32)>, Vec<Acts>)>::new();
-        for ((key, acts), pair) in acts.iter().zip(authors.into_iter().zip(subjects)) {
-            if key.day >= first_day {
-                let (pairs, sums) = by_day.entry(key.day).or_default();
-                pairs.push(pair);
-                sums.push(*acts);
-            }
+        for ((key, acts), pair) in acts.zip(authors.into_iter().zip(subjects)) {
+            let (pairs, sums) = by_day.entry(key.day).or_default();
+            pairs.push(pair);
+            sums.push(*acts);
         }
         for (day, (pairs, acts)) in by_day {
             self.days.entry(day).or_default().add(&pairs, &acts);

@@ -64,7 +64,8 @@ impl TopPosts {
     /// Gives a post other languages.
     pub fn change_langs(&mut self, number: u32, langs: &mut LangSet, new: LangSet) {
         let old = std::mem::replace(langs, new);
-        if old != new {
+        // Without languages it was on no board that it could have to leave.
+        if old != new && old != LangSet::default() {
             self.langs_before.entry(number).or_insert(old);
         }
     }
