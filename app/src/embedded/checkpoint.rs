@@ -271,11 +271,12 @@ impl Shared {
         if bytes.len() < HEAD_BYTES {
             return Err(invalid("is cut off"));
         }
-        let content = bytes.split_off(HEAD_BYTES);
-        if bytes != head(epoch, name, &content) {
+        let (begin, content) = bytes.split_at(HEAD_BYTES);
+        if begin != head(epoch, name, content) {
             return Err(invalid("does not have its checksum"));
         }
-        Ok(content)
+        bytes.drain(..HEAD_BYTES);
+        Ok(bytes)
     }
 
     fn keep(&self, kept: &BTreeSet<Epoch>) -> io::Result<()> {

@@ -229,6 +229,8 @@ pub(super) struct State {
     /// It was touched since the boards were last told, and which of its counters changed: a bit each.
     touched: bool,
     changed: u16,
+    /// Which counters were more than zero when the boards were last told of them, a bit each: others are on no board.
+    offered: u16,
 }
 
 /// What few accounts have.
@@ -396,11 +398,11 @@ impl Actors {
     fn settle(&mut self) {
         for number in std::mem::take(&mut self.states.touched) {
             let changed = self.states.settle(number);
-            let state = &self.states.accounts[number];
             if let Some(top) = &mut self.top {
-                top.offer((number, state), &self.states, changed);
+                let offered = top.offer(number, &self.states, changed);
+                self.states.accounts[number].offered = offered;
             }
-            if !state.is_known() {
+            if !self.states.accounts[number].is_known() {
                 self.states.accounts.release(number);
             }
         }
@@ -408,12 +410,17 @@ impl Actors {
 }
 
 impl Counter {
-    fn bit(self) -> u16 {
+    pub(super) fn bit(self) -> u16 {
         1 << self as u16
     }
 }
 
 impl State {
+    /// The counters that were more than zero when the boards were last told of them.
+    pub(super) fn offered(&self) -> u16 {
+        self.offered
+    }
+
     /// Whether anything is known of it. To be asked when the window slid: what counts in it counts of all time.
     fn is_known(&self) -> bool {
         let counted = self.counters.iter().any(|count| *count != 0);

@@ -184,6 +184,8 @@ pub(super) struct State {
     /// It was touched since the boards were last told, and which tallies of it changed in some window: a bit each.
     touched: bool,
     changed: u8,
+    /// Which tallies were more than zero when the boards were last told of them, a bit each: others are on no board.
+    offered: u8,
 }
 
 #[derive(Default)]
@@ -344,11 +346,11 @@ impl Posts {
     fn settle(&mut self) {
         for number in std::mem::take(&mut self.states.touched) {
             let changed = self.states.settle(number);
-            let state = &self.states.posts[number];
             if let Some(top) = &mut self.top {
-                top.settle((number, state), &self.states, changed);
+                let offered = top.settle(number, &self.states, changed);
+                self.states.posts[number].offered = offered;
             }
-            if !state.is_known() {
+            if !self.states.posts[number].is_known() {
                 self.states.posts.release(number);
             }
         }
@@ -374,6 +376,11 @@ impl State {
     /// Whether lists may hold it: those deleted or hidden are left out, those never seen are kept.
     pub(super) fn is_listed(&self) -> bool {
         self.live > 0 || self.seen == 0
+    }
+
+    /// The tallies that were more than zero when the boards were last told of them.
+    pub(super) fn offered(&self) -> u8 {
+        self.offered
     }
 
     /// Its languages.

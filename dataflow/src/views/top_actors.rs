@@ -33,15 +33,28 @@ impl Default for TopActors {
 }
 
 impl TopActors {
-    /// Offers the counters of an account that `changed`, a bit each, to the boards.
-    pub fn offer(&mut self, (account, state): (u32, &State), states: &States, changed: u16) {
+    /// Offers the counters of an account that `changed`, a bit each, to the boards; answers those that are more than zero now.
+    pub fn offer(&mut self, account: u32, states: &States, changed: u16) -> u16 {
+        let state = &states.accounts[account];
+        let mut offered = state.offered();
         for (counter, measure) in LISTED.iter().filter_map(|&it| Some((it, measure(it)?))) {
-            if changed >> counter as u16 & 1 == 1 {
-                let mut values = [0; 4];
-                values[Window::Day as usize] = states.of_day(state, counter);
+            let bit = counter.bit();
+            if changed & bit == 0 {
+                continue;
+            }
+            let mut values = [0; 4];
+            values[Window::Day as usize] = states.of_day(state, counter);
+            let is_zero = values == [0; 4];
+            if offered & bit != 0 || !is_zero {
                 self.boards.offer(family(measure), account, values);
             }
+            offered = if is_zero {
+                offered & !bit
+            } else {
+                offered | bit
+            };
         }
+        offered
     }
 
     /// Tells this worker's lists that may have changed.

@@ -70,19 +70,31 @@ impl TopPosts {
         }
     }
 
-    /// Offers the tallies of a post that `changed`, a bit each, to the boards.
-    pub fn settle(&mut self, (number, state): (u32, &State), states: &States, changed: u8) {
-        let langs = state.langs();
+    /// Offers the tallies of a post that `changed`, a bit each, to the boards; answers those that are more than zero now.
+    pub fn settle(&mut self, number: u32, states: &States, changed: u8) -> u8 {
+        let state = &states.posts[number];
+        let (langs, mut offered) = (state.langs(), state.offered());
         let before = self.langs_before.remove(&number).unwrap_or(langs);
         for &measure in &Measure::ALL[..TALLIES] {
-            if changed >> measure as u8 & 1 == 1 {
-                let values = match state.is_listed() {
-                    true => states.values(state, measure),
-                    false => [0; 4],
-                };
+            let bit = 1 << measure as u8;
+            if changed & bit == 0 {
+                continue;
+            }
+            let values = match state.is_listed() {
+                true => states.values(state, measure),
+                false => [0; 4],
+            };
+            let is_zero = values == [0; 4];
+            if offered & bit != 0 || !is_zero {
                 self.offer((number, measure), values, (before, langs));
             }
+            offered = if is_zero {
+                offered & !bit
+            } else {
+                offered | bit
+            };
         }
+        offered
     }
 
     fn offer(
