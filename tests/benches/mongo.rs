@@ -1,9 +1,9 @@
 //! The view store on a real MongoDB beside a bare loop of bulk updates: the same client, server, documents, indexes
 //! and connections, in turns. `cargo bench -p skytide-tests -- mongo`; it needs `mongod` (`tests/servers install`).
 //!
-//! The bare loop sends statements that were made beforehand, in no order of their keys, without guards, epochs or commits; the
-//! store makes documents of rows, checks that they would come back, sorts them by key (which the server likes), cuts them into batches as it
-//! finds right, and commits every 5,000 and every 40,000 rows.
+//! The bare loop sends statements that were made beforehand, in no order of their keys, without guards, epochs or
+//! commits; the store makes documents of rows, checks that they would come back, sorts them by key (which the server
+//! likes), cuts them into batches as it finds right, and commits every 5,000 and every 40,000 rows.
 
 use std::time::Instant;
 

@@ -1,8 +1,8 @@
 //! A table by number that grows piece by piece.
 //!
 //! A vector that is full is copied to a place twice as large: with millions of entries that stalls the stream for tenths of a
-//! second, and for as long takes the memory of both. Here nothing that is there is ever moved. Room for entries that were taken out
-//! is used again, and never given back.
+//! second, and for as long takes the memory of both. Here nothing that is there is ever moved. Room for entries that were
+//! taken out is used again, and never given back.
 
 use std::ops::{Index, IndexMut};
 

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Most accounts have few records, and a restart takes in all of them and looks for hardly any: so no record is hashed
-//! before that, and no room is made for more than there are. A repo of a million records takes some tens of milliseconds when one is
-//! first looked for.
+//! before that, and no room is made for more than there are. A repo of a million records takes some tens of milliseconds
+//! when one is first looked for.
 
 use std::hash::BuildHasher;
 
