@@ -35,7 +35,7 @@ use std::process::ExitCode;
 use mimalloc::MiMalloc;
 
 /// Where all memory comes from: large tables grow and many small records come and go on several threads, which the system's
-/// allocator serves slower and keeps more for (`docs/decisions/0002-dataflow.md`).
+/// allocator serves slower (`docs/decisions/0002-dataflow.md`).
 #[global_allocator]
 static MEMORY: MiMalloc = MiMalloc;
 
