@@ -28,9 +28,9 @@ const SPARE_BYTES: u64 = 32 << 20;
 const BYTES_MAX: (u64, u64) = (8 << 30, 1 << 30);
 /// How long the server keeps a consumer that nobody asks for messages.
 const CONSUMER_INACTIVE_MAX: Duration = Duration::from_secs(120);
-/// How long the server may take to make a consumer, a second more each time, and how long we ask again: a cluster gives
-/// it to any of the members that it takes for alive, for some seconds also to one that has just died.
-const CONSUMER_MAX: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(30));
+/// How long we ask again for a consumer: a cluster gives it to any of the members that it takes for alive, for some
+/// seconds also to one that has just died.
+const CONSUMER_MAX: Duration = Duration::from_secs(30);
 /// How long the newest messages may be missing on a server that has just become the leader.
 pub const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 
@@ -295,13 +295,12 @@ impl Stream {
             filter_subjects,
             ..pull::Config::default()
         };
-        let (mut wait, patience) = CONSUMER_MAX;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + CONSUMER_MAX;
         loop {
             let make = self
                 .context
                 .create_consumer_on_stream(config.clone(), self.subjects.stream());
-            let why: BoxError = match timeout(wait, make).await {
+            let why: BoxError = match timeout(REQUEST_MAX, make).await {
                 Ok(Ok(made)) => return Ok(made),
                 Ok(Err(error)) => match error.kind() {
                     ConsumerErrorKind::TimedOut | ConsumerErrorKind::Request => error.into(),
@@ -314,7 +313,6 @@ impl Stream {
                 return Err(failed("read")(why));
             }
             tracing::info!(why, "the server made no consumer: asking again");
-            wait += Duration::from_secs(1);
             sleep(PAUSE).await;
         }
     }
