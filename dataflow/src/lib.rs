@@ -29,6 +29,8 @@ mod restore;
 mod settle;
 mod source;
 mod tasks;
+#[cfg(test)]
+mod testing;
 pub mod types;
 pub mod views;
 mod worker;

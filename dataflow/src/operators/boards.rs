@@ -212,13 +212,7 @@ mod tests {
     #[test]
     fn a_list_is_what_sorting_all_keys_gives() {
         let seed = 0x5eed_u64;
-        let mut random = seed;
-        let mut next = |below: u64| {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            (random >> 33) % below
-        };
+        let mut next = crate::testing::random(seed);
         let mut truth = BTreeMap::<u64, u32>::new();
         let mut boards = Boards::default();
         for round in 0..300 {

@@ -65,6 +65,45 @@ impl<T: Clone + Default> Slab<T> {
     }
 }
 
+/// Where the entry of an owner stands that may have one: few owners have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Place(u32);
+
+impl Place {
+    /// Whether there is an entry.
+    pub fn is_taken(self) -> bool {
+        self.0 > 0
+    }
+
+    /// Its number; kept with one more, so that nothing is 0.
+    fn number(self) -> Option<u32> {
+        self.0.checked_sub(1)
+    }
+}
+
+impl<T: Clone + Default + PartialEq> Slab<T> {
+    /// The entry at a place, if there is one.
+    pub fn at(&self, place: Place) -> Option<&T> {
+        place.number().map(|number| &self[number])
+    }
+
+    /// The entry at a place, a new one if there was none.
+    pub fn at_mut(&mut self, place: &mut Place) -> &mut T {
+        let number = place.number().unwrap_or_else(|| self.add());
+        *place = Place(number + 1);
+        &mut self[number]
+    }
+
+    /// Takes out the entry at a place if it says no more than none would.
+    pub fn tidy(&mut self, place: &mut Place) {
+        let number = place.number();
+        if let Some(number) = number.filter(|number| self[*number] == T::default()) {
+            self.remove(number);
+            *place = Place::default();
+        }
+    }
+}
+
 impl<T> Index<u32> for Slab<T> {
     type Output = T;
 
@@ -103,6 +142,22 @@ mod tests {
             slab.iter()
                 .eq((0..count).zip(&(0..count).collect::<Vec<_>>()))
         );
+    }
+
+    #[test]
+    fn an_owner_has_an_entry_only_while_it_says_something() {
+        let mut slab = Slab::<u32>::default();
+        let (mut one, mut other) = (Place::default(), Place::default());
+        assert_eq!(slab.at(one), None);
+        slab.tidy(&mut one);
+        *slab.at_mut(&mut one) += 7;
+        *slab.at_mut(&mut other) += 8;
+        *slab.at_mut(&mut one) -= 6;
+        slab.tidy(&mut one);
+        assert_eq!((slab.at(one), slab.at(other)), (Some(&1), Some(&8)));
+        *slab.at_mut(&mut one) = 0;
+        slab.tidy(&mut one);
+        assert_eq!((one, slab.at(one), slab.len()), (Place::default(), None, 1));
     }
 
     #[test]

@@ -126,13 +126,7 @@ mod tests {
     #[test]
     fn it_says_the_same_as_a_map_however_records_come_and_go() {
         let seed = 0x5eed_u64;
-        let mut random = seed;
-        let mut next = |below: u64| {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            (random >> 33) % below
-        };
+        let mut next = crate::testing::random(seed);
         let hasher = DefaultHashBuilder::default();
         let mut map = BTreeMap::<(u32, String), u32>::new();
         let mut records = Records::default();

@@ -23,14 +23,15 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::{Concat, Operator};
 
+use super::sums::tell_change;
 use super::top_actors::{TopActors, measure};
 use crate::fact::{Act, Edge, Fact, Subject};
 use crate::operators::interner::{Entry, Interner};
 use crate::operators::lists::Output;
 use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
-use crate::operators::slab::Slab;
-use crate::types::{Clocks, Facts, Quiet, Row, Time};
+use crate::operators::slab::{Place, Slab};
+use crate::types::{Clocks, Facts, Quiet, Time};
 
 /// What is counted of an account. The numbers are places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -224,8 +225,8 @@ pub(super) struct State {
     /// The counters but those of blocks.
     counters: [i32; COUNTERS - BLOCKS.end + BLOCKS.start],
     last_seen: Minute,
-    /// Where what few accounts have stands, and one more; 0 if it has nothing of that.
-    rare: u32,
+    /// What few accounts have, if it has any of that.
+    rare: Place,
     /// It was touched since the boards were last told, and which of its counters changed: a bit each.
     touched: bool,
     changed: u16,
@@ -302,23 +303,13 @@ impl States {
     }
 
     fn rare(&mut self, number: u32) -> &mut Rare {
-        let state = &mut self.accounts[number];
-        if state.rare == 0 {
-            state.rare = self.rare.add() + 1;
-        }
-        &mut self.rare[state.rare - 1]
-    }
-
-    fn rare_of(&self, state: &State) -> Rare {
-        match state.rare {
-            0 => Rare::default(),
-            place => self.rare[place - 1],
-        }
+        self.rare.at_mut(&mut self.accounts[number].rare)
     }
 
     /// A listed counter of an account in the window of a day.
     pub(super) fn of_day(&self, state: &State, counter: Counter) -> u32 {
-        let count = self.rare_of(state).day[counter as usize];
+        let rare = self.rare.at(state.rare);
+        let count = rare.map_or(0, |rare| rare.day[counter as usize]);
         u32::try_from(count).expect("a count of live records is not negative")
     }
 
@@ -327,7 +318,9 @@ impl States {
         let (first, last) = state.counters.split_at(BLOCKS.start);
         let mut counters = [0; COUNTERS];
         counters[..BLOCKS.start].copy_from_slice(first);
-        counters[BLOCKS].copy_from_slice(&self.rare_of(state).blocks);
+        if let Some(rare) = self.rare.at(state.rare) {
+            counters[BLOCKS].copy_from_slice(&rare.blocks);
+        }
         counters[BLOCKS.end..].copy_from_slice(last);
         Counts {
             counters,
@@ -339,10 +332,7 @@ impl States {
     fn settle(&mut self, number: u32) -> u16 {
         let state = &mut self.accounts[number];
         state.touched = false;
-        if state.rare > 0 && self.rare[state.rare - 1] == Rare::default() {
-            self.rare.remove(state.rare - 1);
-            state.rare = 0;
-        }
+        self.rare.tidy(&mut state.rare);
         std::mem::take(&mut state.changed)
     }
 }
@@ -381,16 +371,9 @@ impl Actors {
     fn tell_rows(&mut self, time: Time, output: &mut Vec<Output>) {
         let noted = self.noted.take();
         for (number, old) in noted.into_iter().flatten() {
-            let new = self.states.counts(number);
-            if old != new {
-                let key = self.states.accounts.key(number);
-                for (counts, diff) in [(old, -1), (new, 1)] {
-                    if counts != Counts::default() {
-                        let row = Row::new(ViewId::Actors, key, &counts.row());
-                        output.push(Output::Row((row, time, diff)));
-                    }
-                }
-            }
+            let change = (old, self.states.counts(number));
+            let key = self.states.accounts.key(number);
+            tell_change((ViewId::Actors, time), key, change, Counts::row, output);
         }
     }
 
@@ -424,7 +407,7 @@ impl State {
     /// Whether anything is known of it. To be asked when the window slid: what counts in it counts of all time.
     fn is_known(&self) -> bool {
         let counted = self.counters.iter().any(|count| *count != 0);
-        counted || self.rare > 0 || self.last_seen != Minute::default()
+        counted || self.rare.is_taken() || self.last_seen != Minute::default()
     }
 }
 

@@ -21,14 +21,15 @@ use skytide_core::view::{Measure, PostRow, PostState, ViewId};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 
+use super::sums::tell_change;
 use super::top_posts::{LangSet, TopPosts};
 use crate::fact::{Act, Fact, Post, Subject};
 use crate::operators::interner::{Entry, Interner};
 use crate::operators::lists::Output;
 use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
-use crate::operators::slab::Slab;
-use crate::types::{Clocks, Facts, Quiet, Row, Time};
+use crate::operators::slab::{Place, Slab};
+use crate::types::{Clocks, Facts, Quiet, Time};
 
 /// Something that is told of a post.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -179,8 +180,8 @@ pub(super) struct State {
     live: i32,
     seen: i32,
     langs: LangSet,
-    /// Where its other tallies stand, and one more; 0 if it has none.
-    others: u32,
+    /// Its other tallies, if it has any.
+    others: Place,
     /// It was touched since the boards were last told, and which tallies of it changed in some window: a bit each.
     touched: bool,
     changed: u8,
@@ -232,26 +233,22 @@ impl States {
         let Some(other) = (measure as usize).checked_sub(1) else {
             return &mut state.likes;
         };
-        if state.others == 0 {
-            state.others = self.others.add() + 1;
-        }
-        &mut self.others[state.others - 1][other]
+        &mut self.others.at_mut(&mut state.others)[other]
     }
 
-    /// All tallies of a post, in the order of [`Measure`].
-    fn all(&self, state: &State) -> [Tally; TALLIES] {
-        let mut all = [state.likes; TALLIES];
-        let others = match state.others {
-            0 => [Tally::default(); TALLIES - 1],
-            place => self.others[place - 1],
+    /// A tally as it is.
+    fn tally_of(&self, state: &State, measure: Measure) -> Tally {
+        let Some(other) = (measure as usize).checked_sub(1) else {
+            return state.likes;
         };
-        all[1..].copy_from_slice(&others);
-        all
+        let others = self.others.at(state.others);
+        others.map_or_else(Tally::default, |others| others[other])
     }
 
     fn tallies(&self, number: u32) -> Tallies {
         let state = &self.posts[number];
-        let all = self.all(state);
+        let all: [Tally; TALLIES] =
+            std::array::from_fn(|place| self.tally_of(state, Measure::ALL[place]));
         Tallies {
             all: all.map(|tally| tally.all),
             own: all.map(|tally| tally.own),
@@ -262,7 +259,7 @@ impl States {
 
     /// A tally of a post in the four windows.
     pub(super) fn values(&self, state: &State, measure: Measure) -> [u32; 4] {
-        let Tally { all, windows, .. } = self.all(state)[measure as usize];
+        let Tally { all, windows, .. } = self.tally_of(state, measure);
         let [hour, day, week] = windows;
         let count = |n: i32| u32::try_from(n).expect("a count of live records is not negative");
         [hour, day, week, all].map(count)
@@ -272,10 +269,7 @@ impl States {
     fn settle(&mut self, number: u32) -> u8 {
         let state = &mut self.posts[number];
         state.touched = false;
-        if state.others > 0 && self.others[state.others - 1] == [Tally::default(); TALLIES - 1] {
-            self.others.remove(state.others - 1);
-            state.others = 0;
-        }
+        self.others.tidy(&mut state.others);
         std::mem::take(&mut state.changed)
     }
 }
@@ -329,16 +323,9 @@ impl Posts {
     fn tell_rows(&mut self, time: Time, output: &mut Vec<Output>) {
         let noted = self.noted.take();
         for (number, old) in noted.into_iter().flatten() {
-            let new = self.states.tallies(number);
-            if old != new {
-                let key = self.states.posts.key(number);
-                for (tallies, diff) in [(old, -1), (new, 1)] {
-                    if tallies != Tallies::default() {
-                        let row = Row::new(ViewId::Posts, key, &tallies.row());
-                        output.push(Output::Row((row, time, diff)));
-                    }
-                }
-            }
+            let change = (old, self.states.tallies(number));
+            let key = self.states.posts.key(number);
+            tell_change((ViewId::Posts, time), key, change, Tallies::row, output);
         }
     }
 
@@ -370,7 +357,8 @@ impl Tally {
 impl State {
     /// Whether any counter is not zero. To be asked when the windows slid: what counts in one counts of all time.
     fn is_known(&self) -> bool {
-        (self.live, self.seen, self.others) != (0, 0, 0) || self.likes != Tally::default()
+        let counted = self.others.is_taken() || self.likes != Tally::default();
+        counted || (self.live, self.seen) != (0, 0)
     }
 
     /// Whether lists may hold it: those deleted or hidden are left out, those never seen are kept.

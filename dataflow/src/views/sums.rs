@@ -1,10 +1,31 @@
-//! Sums by key whose old rows are taken away by time: the part that `activity`, `counters` and `interactions` share.
+//! How views tell that a row ended and another began: by value (`posts`, `actors`, `trends`), and for keys whose old rows are
+//! taken away by time (`activity`, `counters`, `interactions`).
 
 use std::collections::BTreeMap;
 
 use skytide_core::view::{ViewId, ViewKey};
 
+use crate::operators::lists::Output;
 use crate::types::{Row, Time};
+
+/// Tells the rows that ended and began when what is known of a key changed; nothing known is no row.
+pub fn tell_change<V: Default + PartialEq, C: serde::Serialize>(
+    (view, time): (ViewId, Time),
+    key: &impl ViewKey,
+    (old, new): (V, V),
+    row: impl Fn(&V) -> C,
+    output: &mut Vec<Output>,
+) {
+    if old == new {
+        return;
+    }
+    for (value, diff) in [(old, -1), (new, 1)] {
+        if value != V::default() {
+            let row = Row::new(view, key, &row(&value));
+            output.push(Output::Row((row, time, diff)));
+        }
+    }
+}
 
 /// The rows of keys before they were touched in the running time.
 ///

@@ -19,6 +19,7 @@ use skytide_core::time::Minute;
 use skytide_core::view::{ListEntry, ListKey, Measure, TrendKey, TrendRow, ViewId, Window};
 use timely::dataflow::channels::pact::Exchange;
 
+use super::sums::tell_change;
 use crate::fact::{Fact, Post, UNDETERMINED};
 use crate::operators::boards::{Boards, Family, OVERALL};
 use crate::operators::interner::Interner;
@@ -26,7 +27,7 @@ use crate::operators::lists::{Output, WorkerList};
 use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
 use crate::operators::windows::{Changed, Sums, Windows};
-use crate::types::{Clocks, Facts, Quiet, Row, Time};
+use crate::types::{Clocks, Facts, Quiet, Time};
 
 /// A post holds a key, or no more.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -184,13 +185,8 @@ impl Trends {
         for (number, old) in std::mem::take(&mut self.touched) {
             let new = self.keys[number];
             let (view, key) = self.keys.key(number).clone();
-            if old != new && quiet.tells(view, time) {
-                for (values, diff) in [(old, -1), (new, 1)] {
-                    if values != Values::default() {
-                        let row = Row::new(view, &key, &values.row());
-                        output.push(Output::Row((row, time, diff)));
-                    }
-                }
+            if quiet.tells(view, time) {
+                tell_change((view, time), &key, (old, new), Values::row, output);
             }
             if let Some(view) = list_view(view) {
                 let lang = match &*key.lang {

@@ -1,0 +1,13 @@
+//! What unit tests share.
+
+/// Numbers below a limit that look random and follow from a seed alone
+/// (<https://en.wikipedia.org/wiki/Linear_congruential_generator>, Knuth's constants).
+pub fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut state = seed;
+    move |below| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    }
+}
