@@ -5,5 +5,6 @@ pub mod interner;
 pub mod lists;
 pub mod of_facts;
 pub mod on_tick;
+pub mod pieces;
 pub mod slab;
 pub mod windows;

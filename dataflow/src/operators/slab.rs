@@ -1,44 +1,46 @@
 //! A table by number that grows piece by piece.
 //!
 //! A vector that is full is copied to a place twice as large: with millions of entries that stalls the stream for tenths of a
-//! second, and for as long takes the memory of both. Here nothing that is there is ever moved. Room for entries that were
-//! taken out is used again, and never given back.
+//! second, and for as long takes the memory of both. Here only the first piece is, while it is smaller than the others.
+//! Room for entries that were taken out is used again, and never given back.
 
 use std::ops::{Index, IndexMut};
 
 /// Entries by number; a number that was given back is used again.
 #[derive(Debug)]
 pub struct Slab<T> {
-    pieces: Vec<Box<[T]>>,
-    /// Numbers that were ever used.
-    len: usize,
+    pieces: Vec<Vec<T>>,
     free: Vec<u32>,
 }
 
-/// Entries of a piece: a power of two.
-const PIECE: usize = 4_096;
+/// Entries of a piece: a power of two. Large, as allocators round up what is a little more than a power of two.
+const PIECE: usize = 16_384;
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self {
             pieces: Vec::new(),
-            len: 0,
             free: Vec::new(),
         }
     }
 }
 
-impl<T: Clone + Default> Slab<T> {
+impl<T: Default> Slab<T> {
     /// The number of a new entry, which is the default one. It is never `u32::MAX`.
     pub fn add(&mut self) -> u32 {
         if let Some(number) = self.free.pop() {
             return number;
         }
-        if self.len == self.pieces.len() * PIECE {
-            self.pieces.push(vec![T::default(); PIECE].into());
+        let number = u32::try_from(self.used()).ok();
+        match self.pieces.last_mut() {
+            Some(last) if last.len() < PIECE => last.push(T::default()),
+            before => {
+                let room = if before.is_none() { 4 } else { PIECE };
+                let mut piece = Vec::with_capacity(room);
+                piece.push(T::default());
+                self.pieces.push(piece);
+            }
         }
-        let number = u32::try_from(self.len).ok();
-        self.len += 1;
         let number = number.filter(|number| *number != u32::MAX);
         number.expect("fewer than 2^32 - 1 entries fit into memory")
     }
@@ -51,7 +53,15 @@ impl<T: Clone + Default> Slab<T> {
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.len - self.free.len()
+        self.used() - self.free.len()
+    }
+
+    /// Numbers that were ever used.
+    fn used(&self) -> usize {
+        match self.pieces.split_last() {
+            Some((last, full)) => full.len() * PIECE + last.len(),
+            None => 0,
+        }
     }
 
     /// Whether there are none.
@@ -61,7 +71,7 @@ impl<T: Clone + Default> Slab<T> {
 
     /// All entries with their numbers, among them default ones whose numbers are not in use.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0_u32..).zip(self.pieces.iter().flatten().take(self.len))
+        (0_u32..).zip(self.pieces.iter().flatten())
     }
 }
 
@@ -81,7 +91,7 @@ impl Place {
     }
 }
 
-impl<T: Clone + Default + PartialEq> Slab<T> {
+impl<T: Default + PartialEq> Slab<T> {
     /// The entry at a place, if there is one.
     pub fn at(&self, place: Place) -> Option<&T> {
         place.number().map(|number| &self[number])
@@ -134,7 +144,9 @@ mod tests {
             let number = slab.add();
             assert_eq!((number, slab[number]), (expected, 0));
             slab[number] = number;
-            first = first.or(Some(&raw const slab[0]));
+            if number as usize + 1 == PIECE {
+                first = Some(&raw const slab[0]);
+            }
         }
         assert_eq!(first, Some(&raw const slab[0]));
         assert_eq!(slab.len(), count as usize);

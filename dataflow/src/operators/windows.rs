@@ -21,6 +21,8 @@ use hashbrown::hash_map::Entry;
 use skytide_core::time::Minute;
 use skytide_core::view::Window;
 
+use super::pieces::Pieces;
+
 /// Additions to counts of keys, and the windows that still have them.
 #[derive(Debug)]
 pub struct Windows<K> {
@@ -38,9 +40,10 @@ const DAY: u32 = 24 * 60;
 /// What was added in one minute.
 #[derive(Clone, Debug)]
 struct Added<K> {
+    /// In order, each key once.
     counts: Vec<(K, i32)>,
-    /// How many of them are in order, each key once.
-    merged: usize,
+    /// What came since they were merged.
+    more: Pieces<(K, i32)>,
 }
 
 impl<K: Ord + Copy> Windows<K> {
@@ -86,7 +89,7 @@ impl<K: Ord + Copy> Windows<K> {
         if self.oldest() <= minute {
             let none = || vec![Added::default(); DAY as usize].into();
             let day = self.days.entry(minute.0 / DAY).or_insert_with(none);
-            day[(minute.0 % DAY) as usize].push((key, diff));
+            day[(minute.0 % DAY) as usize].more.push((key, diff));
         }
         self.first
             .map(|first| if first <= minute { diff } else { 0 })
@@ -119,25 +122,20 @@ impl<K> Default for Added<K> {
     fn default() -> Self {
         Self {
             counts: Vec::new(),
-            merged: 0,
+            more: Pieces::default(),
         }
     }
 }
 
 impl<K: Ord + Copy> Added<K> {
-    /// Little comes after a minute was merged: it makes little room.
-    fn push(&mut self, count: (K, i32)) {
-        if self.merged > 0 && self.counts.len() == self.counts.capacity() {
-            self.counts.reserve_exact(4 + self.counts.len() / 16);
-        }
-        self.counts.push(count);
-    }
-
     /// Brings the counts of each key together.
     fn merge(&mut self) {
-        if self.merged == self.counts.len() {
+        if self.more.is_empty() {
             return;
         }
+        let more = std::mem::take(&mut self.more);
+        self.counts.reserve_exact(more.len());
+        self.counts.extend(more.iter());
         self.counts.sort_unstable_by_key(|(key, _)| *key);
         self.counts.dedup_by(|(key, more), (kept, count)| {
             let same = key == kept;
@@ -146,7 +144,6 @@ impl<K: Ord + Copy> Added<K> {
         });
         self.counts.retain(|(_, count)| *count != 0);
         self.counts.shrink_to_fit();
-        self.merged = self.counts.len();
     }
 }
 
@@ -235,7 +232,7 @@ mod tests {
 
         fn assert_nothing_is_kept(&self) {
             let mut minutes = self.windows.days.values().flatten();
-            assert!(minutes.all(|added| added.counts.capacity() == 0));
+            assert!(minutes.all(|it| it.counts.capacity() == 0 && it.more.is_empty()));
             assert!(self.windows.days.len() <= 1);
         }
     }
