@@ -71,8 +71,8 @@ impl<K> Default for Boards<K> {
 
 impl<K: Hash + Eq + Copy> Boards<K> {
     /// Tells a key's values in the four windows; 0 where it must not be listed. To be called whenever anything that the
-    /// list shows of the key has changed.
-    pub fn offer(&mut self, family: Family, key: K, values: [u32; 4]) {
+    /// list shows of the key has changed. `new`: it is on no board of the family.
+    pub fn offer(&mut self, family: Family, (key, new): (K, bool), values: [u32; 4]) {
         let boards = if values == [0; 4] {
             let Some(boards) = self.families.get_mut(&family) else {
                 return;
@@ -83,7 +83,9 @@ impl<K: Hash + Eq + Copy> Boards<K> {
         };
         let clean = boards.iter().all(|board| !board.dirty);
         for (board, value) in boards.iter_mut().zip(values) {
-            board.offer(key, value);
+            if !new || value >= board.floor {
+                board.offer(key, value);
+            }
         }
         if clean && boards.iter().any(|board| board.dirty) {
             self.dirty.push(family);
@@ -228,13 +230,13 @@ mod tests {
                     }
                 };
                 truth.insert(key, value);
-                boards.offer(FAMILY, key, [value; 4]);
+                boards.offer(FAMILY, (key, false), [value; 4]);
             }
             if round % 50 == 49 {
                 // Everything popular falls: the board must ask for all keys again.
                 for (&key, value) in truth.iter_mut().filter(|(_, value)| **value > 3) {
                     *value = 1;
-                    boards.offer(FAMILY, key, [1; 4]);
+                    boards.offer(FAMILY, (key, false), [1; 4]);
                 }
             }
             let order =
@@ -265,8 +267,8 @@ mod tests {
     #[test]
     fn an_empty_family_is_forgotten() {
         let mut boards = Boards::default();
-        boards.offer(FAMILY, 1, [1, 1, 1, 1]);
-        boards.offer(FAMILY, 1, [0; 4]);
+        boards.offer(FAMILY, (1, true), [1, 1, 1, 1]);
+        boards.offer(FAMILY, (1, false), [0; 4]);
         boards.take_changed(
             |_, _, _| (),
             Ord::cmp,

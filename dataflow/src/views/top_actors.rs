@@ -45,8 +45,10 @@ impl TopActors {
             let mut values = [0; 4];
             values[Window::Day as usize] = states.of_day(state, counter);
             let is_zero = values == [0; 4];
-            if offered & bit != 0 || !is_zero {
-                self.boards.offer(family(measure), account, values);
+            let is_new = offered & bit == 0;
+            if !(is_new && is_zero) {
+                self.boards
+                    .offer(family(measure), (account, is_new), values);
             }
             offered = if is_zero {
                 offered & !bit

@@ -85,8 +85,9 @@ impl TopPosts {
                 false => [0; 4],
             };
             let is_zero = values == [0; 4];
-            if offered & bit != 0 || !is_zero {
-                self.offer((number, measure), values, (before, langs));
+            let is_new = offered & bit == 0;
+            if !(is_new && is_zero) {
+                self.offer(measure, (number, is_new), values, (before, langs));
             }
             offered = if is_zero {
                 offered & !bit
@@ -99,7 +100,8 @@ impl TopPosts {
 
     fn offer(
         &mut self,
-        (post, measure): (u32, Measure),
+        measure: Measure,
+        (post, is_new): (u32, bool),
         values: [u32; 4],
         (old, new): (LangSet, LangSet),
     ) {
@@ -111,13 +113,14 @@ impl TopPosts {
             measure,
             lang,
         };
-        boards.offer(family(OVERALL), post, values);
-        let new = lang_sets.key(new);
-        for &lang in lang_sets.key(old).iter().filter(|lang| !new.contains(lang)) {
-            boards.offer(family(lang), post, [0; 4]);
+        boards.offer(family(OVERALL), (post, is_new), values);
+        let (old, new) = (lang_sets.key(old), lang_sets.key(new));
+        for &lang in old.iter().filter(|lang| !new.contains(lang)) {
+            boards.offer(family(lang), (post, is_new), [0; 4]);
         }
         for &lang in new {
-            boards.offer(family(lang), post, values);
+            let is_new = is_new || !old.contains(&lang);
+            boards.offer(family(lang), (post, is_new), values);
         }
     }
 

@@ -193,20 +193,15 @@ impl Trends {
                     "" => OVERALL,
                     _ => self.langs.number(&key.lang),
                 };
-                let row = new.row();
-                for (measure, values) in [
-                    (Measure::Count, row.counts),
-                    (Measure::Authors, row.authors),
-                ] {
-                    self.boards.offer(
-                        Family {
-                            view,
-                            measure,
-                            lang,
-                        },
-                        number,
-                        values,
-                    );
+                let (before, row) = (old.row(), new.row());
+                for measure in [Measure::Count, Measure::Authors] {
+                    let family = Family {
+                        view,
+                        measure,
+                        lang,
+                    };
+                    let is_new = before.of(measure) == [0; 4];
+                    self.boards.offer(family, (number, is_new), row.of(measure));
                 }
             }
             if new == Values::default() {
