@@ -19,6 +19,7 @@ pub mod handover;
 pub mod health;
 pub mod job_status;
 pub mod jobs;
+pub mod memory;
 pub mod mongo;
 pub mod nats;
 pub mod options;
@@ -32,15 +33,9 @@ pub mod terminal;
 
 use std::process::ExitCode;
 
-use mimalloc::MiMalloc;
-
-/// Where all memory comes from: large tables grow and many small records come and go on several threads, which the system's
-/// allocator serves slower (`docs/decisions/0002-dataflow.md`).
-#[global_allocator]
-static MEMORY: MiMalloc = MiMalloc;
-
 /// What the binary does: reads arguments and environment, does it, and prints why it could not.
 pub fn main() -> ExitCode {
+    memory::keep_free_memory();
     let outcome = cli::read().and_then(|invocation| {
         telemetry::start(&invocation)?;
         commands::run(invocation)
