@@ -1,8 +1,8 @@
 //! A restart of ten million live records: a checkpoint made while the stream goes on, taken in again, and the log behind
 //! it fed. `SKYTIDE_BENCH_RECORDS` sets another number of events.
 //!
-//! The log is made up as it is read and the store keeps no rows: neither is what is measured here. Checkpoints are
-//! files on this machine's disk.
+//! The log that is counted first is made up as it is read, what is behind the checkpoint is made before the restart and
+//! decoded by it; the store keeps no rows. Checkpoints are files on this machine's disk.
 
 mod synthetic;
 
@@ -39,11 +39,12 @@ pub fn run() {
         .unwrap_or(10_900_000);
     let folder = tempfile::tempdir().expect("a scratch folder");
     let checkpoints = EmbeddedCheckpoints::open(folder.path()).expect("the folder opens");
-    let ports = Ports {
-        log: Arc::new(Synthetic {
-            epochs: events / EVENTS,
-            events: EVENTS,
-        }),
+    let log = Synthetic {
+        epochs: events / EVENTS,
+        events: EVENTS,
+    };
+    let mut ports = Ports {
+        log: Arc::new(log),
         store: Arc::new(Rowless::default()),
         checkpoints: Some(Arc::new(checkpoints)),
     };
@@ -62,6 +63,10 @@ pub fn run() {
     };
     println!("\nrestart: {events} events, a checkpoint {BEHIND} events before the end");
     tell_checkpoint(&threads, &options, &ports);
+    let store = ports.checkpoints.as_ref().expect("there are some");
+    let newest = threads.block_on(store.list()).expect("the folder is there");
+    let made = newest[0].manifest.as_ref().expect("it is readable").first;
+    ports.log = Arc::new(log.made_from(made.seq));
     for verify in [false, true] {
         let again = Options {
             verify,

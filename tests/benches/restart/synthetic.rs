@@ -1,10 +1,12 @@
-//! A log that is made up as it is read: each event follows from its position alone, so that it takes no room.
+//! A log that is made up as it is read: each event follows from its position alone, so that it takes no room. Its end can be
+//! made beforehand, and is then read as any log: encoded messages are decoded.
 //!
 //! Mix and skew as on the network: likes 67 %, posts 12 % (46 % of them replies), reposts 11 %, follows 8 %, blocks and
 //! others; one record in 25 is deleted again soon; three million accounts, few of which do most; half of what is
 //! referred to is popular, half of it is recent.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use skytide_core::event::{Action, Body, Event, Message, Op, Tick};
@@ -181,6 +183,29 @@ impl Synthetic {
     fn end(self) -> u64 {
         self.epochs * (self.events + 1)
     }
+
+    /// The same log, made up to its end from a position on.
+    pub fn made_from(self, first: Seq) -> Made {
+        let encoded = |seq| {
+            let mut bytes = Vec::new();
+            self.message(seq).encode(&mut bytes);
+            bytes
+        };
+        let messages = (first.0..=self.end()).map(encoded).collect();
+        Made {
+            log: self,
+            first: first.0,
+            messages: Arc::new(messages),
+        }
+    }
+}
+
+/// A log the end of which was made beforehand.
+#[derive(Debug)]
+pub struct Made {
+    log: Synthetic,
+    first: u64,
+    messages: Arc<Vec<Vec<u8>>>,
 }
 
 #[async_trait]
@@ -212,6 +237,56 @@ impl Log for Synthetic {
 
     async fn trim(&self, _below: Seq) -> Result<(), LogError> {
         Ok(())
+    }
+}
+
+#[async_trait]
+impl Log for Made {
+    async fn bounds(&self) -> Result<Bounds, LogError> {
+        self.log.bounds().await
+    }
+
+    async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {
+        self.log.newest_tick().await
+    }
+
+    async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError> {
+        self.log.writer().await
+    }
+
+    async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError> {
+        assert!(from.0 >= self.first, "it is read from {from:?} on");
+        Ok(Box::new(MadeReader {
+            first: self.first,
+            messages: self.messages.clone(),
+            next: from.0,
+        }))
+    }
+
+    async fn trim(&self, _below: Seq) -> Result<(), LogError> {
+        Ok(())
+    }
+}
+
+struct MadeReader {
+    first: u64,
+    messages: Arc<Vec<Vec<u8>>>,
+    next: u64,
+}
+
+#[async_trait]
+impl LogReader for MadeReader {
+    async fn next(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
+        let place = (self.next - self.first) as usize;
+        let end = self.messages.len().min(place + messages_max);
+        if end == place {
+            std::future::pending::<()>().await;
+        }
+        let seqs = self.next..;
+        self.next += (end - place) as u64;
+        let decoded = self.messages[place..end].iter();
+        let decoded = decoded.map(|bytes| Message::decode(bytes).expect("it was encoded"));
+        Ok(seqs.map(Seq).zip(decoded).collect())
     }
 }
 
