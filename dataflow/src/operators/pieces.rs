@@ -52,6 +52,11 @@ impl<T> Pieces<T> {
         self.0.iter().map(Vec::len).sum()
     }
 
+    /// All of them, in the order in which they were added, some at once.
+    pub fn pieces(&self) -> impl Iterator<Item = &[T]> {
+        self.0.iter().map(Vec::as_slice)
+    }
+
     /// All of them, in the order in which they were added.
     pub fn iter(&self) -> impl Iterator<Item = &T> + Clone {
         self.0.iter().flatten()

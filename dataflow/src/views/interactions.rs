@@ -138,11 +138,13 @@ impl Part {
             return &mut self.sums;
         }
         let noted = std::mem::take(&mut self.noted);
-        let numbers = self.sums.number_all(noted.iter().map(|(pair, _)| pair));
-        for (&number, (_, act)) in numbers.iter().zip(noted.iter()) {
-            self.sums[number].add(*act);
+        for noted in noted.pieces() {
+            let numbers = self.sums.number_all(noted.iter().map(|(pair, _)| pair));
+            for (number, (_, act)) in numbers.into_iter().zip(noted) {
+                self.sums[number].add(*act);
+            }
         }
-        for &(pair, _) in noted.iter() {
+        for &(pair, _) in noted.iter().filter(|(_, act)| act.diff < 0) {
             self.forget_nothing(pair);
         }
         &mut self.sums
@@ -203,19 +205,20 @@ impl Days {
     /// Takes away the days before `first_day`.
     fn leave(&mut self, first_day: u32, time: Time, rows: &mut Vec<(Row, Time, i32)>) {
         let kept = self.days.split_off(&first_day);
-        for (day, mut pairs) in std::mem::replace(&mut self.days, kept) {
-            let parts = pairs.0.iter_mut();
-            for (_number, &(author, subject), acts) in parts.flat_map(|part| part.sums().iter()) {
-                let did = |number| self.dids.key(number).clone();
-                let key = InteractionKey {
-                    author: did(author),
-                    day,
-                    subject: did(subject),
-                };
-                let row = acts
-                    .row()
-                    .map(|row| Row::new(ViewId::Interactions, &key, &row));
-                rows.extend(row.map(|row| (row, time, -1)));
+        for (day, pairs) in std::mem::replace(&mut self.days, kept) {
+            for mut part in pairs.0 {
+                for (_number, &(author, subject), acts) in part.sums().iter() {
+                    let did = |number| self.dids.key(number).clone();
+                    let key = InteractionKey {
+                        author: did(author),
+                        day,
+                        subject: did(subject),
+                    };
+                    let row = acts
+                        .row()
+                        .map(|row| Row::new(ViewId::Interactions, &key, &row));
+                    rows.extend(row.map(|row| (row, time, -1)));
+                }
             }
         }
     }
