@@ -19,6 +19,7 @@ use skytide_dataflow::Metrics;
 use skytide_ingest::Progress;
 use tokio::time::{interval, timeout};
 
+use crate::cluster::ClusterState;
 use crate::failure::chain;
 
 /// How often log and store are asked, and how long an answer may take.
@@ -34,6 +35,7 @@ pub struct ServiceHealth {
     trouble: Option<Trouble>,
     store: Option<(Arc<dyn ViewStore>, Mutex<Part>)>,
     dataflow: Option<Arc<Metrics>>,
+    cluster: Option<Arc<ClusterState>>,
 }
 
 /// What is known to be the matter with a log, without asking it.
@@ -56,6 +58,7 @@ impl ServiceHealth {
             trouble: None,
             store: None,
             dataflow: None,
+            cluster: None,
         }
     }
 
@@ -91,6 +94,13 @@ impl ServiceHealth {
     #[must_use]
     pub fn with_dataflow(mut self, metrics: Arc<Metrics>) -> Self {
         self.dataflow = Some(metrics);
+        self
+    }
+
+    /// One that counts together with others.
+    #[must_use]
+    pub fn with_cluster(mut self, cluster: Option<Arc<ClusterState>>) -> Self {
+        self.cluster = cluster;
         self
     }
 
@@ -209,7 +219,8 @@ impl Health for ServiceHealth {
         let now = |part: &Mutex<Part>| part.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let log = self.log.as_ref().map(|(_, part)| now(part));
         let store = self.store.as_ref().map(|(_, part)| now(part));
-        let parts = [self.relay(), log, self.dataflow(), store];
+        let cluster = self.cluster.as_ref().map(|it| it.part());
+        let parts = [self.relay(), log, cluster, self.dataflow(), store];
         parts.into_iter().flatten().collect()
     }
 }

@@ -10,6 +10,7 @@
 //! in what it found.
 
 mod api;
+mod cluster;
 mod environment;
 mod firehose;
 mod indexer;
@@ -22,6 +23,7 @@ mod store;
 mod values;
 
 pub use api::Api;
+pub use cluster::{Cluster, HostPort};
 pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check, nearest};
 pub use firehose::{CollectionFilter, Firehose, Start, Verify};
 pub use indexer::{AccountPolicy, Indexer, LogKeep};
@@ -48,6 +50,9 @@ pub struct Config {
     /// Of the dataflow.
     #[command(flatten)]
     pub indexer: Indexer,
+    /// Of the dataflow over several processes.
+    #[command(flatten)]
+    pub cluster: Cluster,
     /// Of the jobs.
     #[command(flatten)]
     pub scheduler: Scheduler,

@@ -24,11 +24,12 @@ use std::hash::Hasher;
 use crate::id::Epoch;
 
 /// A change of one row.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
     /// Its key: 1 to 65,535 bytes.
     pub key: Key,
     /// The whole new row; `None` removes it.
+    #[serde(with = "serde_bytes")]
     pub row: Option<Box<[u8]>>,
 }
 

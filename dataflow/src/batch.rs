@@ -11,6 +11,7 @@
 //! time. Where that stands, as events have ceased, ingest marks a tick that is one, too: the last tick of a recording, a
 //! settled one of a live stream. So nothing is left out of the lists of a stream that is quiet.
 
+use serde::{Deserialize, Serialize};
 use skytide_core::event::{Event, Message, Tick};
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::checkpoint::{Mark, tick_hash};
@@ -132,7 +133,7 @@ fn is_left_over(event: &Event, tick: &Tick) -> bool {
 }
 
 /// The end of a batch: what the commit will say of itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// The last epoch.
     pub epoch: Epoch,

@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use skytide_core::id::Epoch;
 use skytide_core::port::checkpoint::Mark;
 use skytide_core::port::store::Committed;
@@ -65,7 +66,7 @@ pub enum LogKeep {
 }
 
 /// What workers write at the end of a batch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Cut {
     /// Of which checkpoint: the epoch of its first cut.
     pub checkpoint: Epoch,

@@ -5,6 +5,8 @@ use skytide_core::port::checkpoint::CheckpointError;
 use skytide_core::port::log::LogError;
 use skytide_core::port::store::StoreError;
 
+use crate::cluster::Name;
+
 /// Why the dataflow stopped. None of these is caused by upstream data.
 #[derive(Debug, thiserror::Error)]
 pub enum DataflowError {
@@ -82,6 +84,23 @@ pub enum DataflowError {
     /// More epochs than the dataflow can number.
     #[error("the log has more than 2^32 epochs")]
     EpochsEnded,
+    /// Another process of the cluster is gone: all end, and go on together from the last checkpoint.
+    #[error("{peer} of the cluster is gone: {why}")]
+    Lost {
+        /// Which.
+        peer: Name,
+        /// How it showed.
+        why: String,
+    },
+    /// The leading process has ended in good order, and with it what this one was there for.
+    #[error("{leader} of the cluster, which leads, has ended")]
+    LeaderEnded {
+        /// The leading process.
+        leader: Name,
+    },
+    /// A connection could not be taken into use.
+    #[error("a connection of the cluster cannot be used")]
+    Connection(#[source] std::io::Error),
     /// A worker panicked: an invariant of our own state is broken.
     #[error("a worker stopped: {0}")]
     Panicked(String),

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use skytide_core::view::{ActivityKey, ViewId};
 use timely::dataflow::operators::{Concat, Concatenate, vec::Filter};
 use timely::dataflow::{Scope, StreamVec};
@@ -30,7 +31,7 @@ use crate::views::posts::{PostViews, posts};
 use crate::views::trends::trends;
 
 /// What the graph is to compute.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Wanted {
     /// The views.
     pub views: Vec<ViewId>,

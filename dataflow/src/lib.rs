@@ -16,6 +16,7 @@
 
 mod batch;
 mod checkpoint;
+mod cluster;
 mod commit;
 mod error;
 pub mod fact;
@@ -39,6 +40,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use checkpoint::{CheckpointOptions, LogKeep};
+pub use cluster::{Links, Name, Peer, follow};
 pub use error::DataflowError;
 pub use metrics::Metrics;
 pub use records::AccountPolicy;
@@ -52,6 +54,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use checkpoint::{Gate, Keeper, News, Planner};
+use cluster::Fate;
 use commit::Committer;
 use graph::Wanted;
 use rebuild::Rebuild;
@@ -60,7 +63,7 @@ use restore::Restore;
 use source::Source;
 use tasks::{Task, Threads};
 use types::Time;
-use worker::{Done, Queues, Setup};
+use worker::{Begin, Done, Leading, Order};
 
 /// How the dataflow works.
 #[derive(Clone, Debug)]
@@ -138,48 +141,70 @@ pub async fn run(
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(), DataflowError> {
-    let beginning = async {
-        let control = ports.store.lead().await?;
-        let start = recover::start(&control, &ports, &options).await?;
-        Ok::<_, DataflowError>((control, start))
-    };
-    let Some(begun) = stop.run_until_cancelled(beginning).await else {
-        return Ok(());
-    };
-    let (control, start) = begun?;
+    lead(options, ports, Links::alone(), metrics, stop).await
+}
+
+/// Does the same with the workers of other processes, each of which [`follow`]s with as many.
+///
+/// # Errors
+/// As [`run`]; or another process is gone.
+///
+/// # Panics
+/// If these are not the connections of process 0.
+pub async fn lead(
+    options: Options,
+    ports: Ports,
+    links: Links,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<(), DataflowError> {
+    assert_eq!(links.process(), 0, "process 0 leads");
+    let threads = options.workers.max(1);
+    let fate = links.fate(threads)?;
+    let goes_on = stop.child_token();
     let run = Run {
+        workers: threads * links.processes(),
+        threads,
         options,
         ports,
         metrics,
-        stop,
+        stop: goes_on.clone(),
         gate: Arc::default(),
-        control,
     };
-    let workers = run.options.workers.max(1);
-    let (senders, receivers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(1)).unzip();
-    let (done_sender, done) = mpsc::channel(workers);
-    let (news, keeper) = run.keeper(&start).unzip();
-    let threads = run.threads(&start, (receivers, done_sender), news.as_ref());
-    let keeper = keeper.map(Task::start);
-
-    let known = run.control.committed.is_some() || run.control.intent.is_some();
-    let catching_up = known || start.checkpoint.is_some();
-    run.metrics.catching_up.set(i64::from(catching_up));
-    let committer = run.committer(&start, news.clone());
-    let _report = Task::start(report(run.metrics.clone()));
-    let source = Task::start(run.source(start, senders, news).run());
-    let committed = committer.run(done).await;
-    if committed.is_err() {
-        source.0.abort();
-    }
-    let read = source.end().await;
+    let (orders, taken): (Vec<_>, Vec<_>) = (0..run.workers).map(|_| mpsc::channel(1)).unzip();
+    let (done_sender, done) = mpsc::channel(run.workers);
+    let made = run.ports.checkpoints.is_some();
+    let (teller, news) = made.then(mpsc::unbounded_channel).unzip();
+    let threads = run.threads(links, &fate, (taken, done_sender, teller.clone()))?;
+    let _watch = Task::start(async move {
+        fate.told.cancelled().await;
+        goes_on.cancel();
+    });
+    let mut keeper = None;
+    let counted = match run.begin(&orders).await {
+        Some(Ok(begun)) => {
+            let news = teller.zip(news);
+            run.count(begun, (orders, done), news, &mut keeper).await
+        }
+        // Workers wait for orders until nobody can give them any.
+        ended => {
+            drop(orders);
+            match ended {
+                None if stop.is_cancelled() => return Ok(()),
+                None => Ok(()),
+                Some(ended) => ended.map(drop),
+            }
+        }
+    };
     let worked = tokio::task::spawn_blocking(|| threads.join()).await;
     if let Some(keeper) = keeper {
         keeper.end().await?;
     }
-    committed?;
-    read??;
-    worked.map_err(|error| DataflowError::Panicked(error.to_string()))?
+    match worked.map_err(|error| DataflowError::Panicked(error.to_string()))? {
+        // Who is told to stop has lost nothing when another one has stopped before.
+        Err(DataflowError::Lost { .. }) if stop.is_cancelled() => counted,
+        worked => worked.and(counted),
+    }
 }
 
 /// What the parts of a run share.
@@ -189,14 +214,75 @@ struct Run {
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     gate: Arc<Gate>,
-    control: Control,
+    /// Workers of this process.
+    threads: usize,
+    /// Workers of all processes.
+    workers: usize,
 }
 
 /// Where news for the keeper go.
 type Teller = mpsc::UnboundedSender<News>;
 
 impl Run {
-    fn committer(&self, start: &Start, news: Option<Teller>) -> Committer {
+    /// Takes the lead, finds out where to begin, and tells the workers; `None`: it was stopped before.
+    async fn begin(
+        &self,
+        orders: &[mpsc::Sender<Order>],
+    ) -> Option<Result<(Control, Start), DataflowError>> {
+        let beginning = async {
+            let control = self.ports.store.lead().await?;
+            let start = recover::start(&control, &self.ports, &self.options).await?;
+            for worker in orders {
+                // One that is gone says why when it is joined.
+                let _ = worker.send(self.first_order(&start)).await;
+            }
+            Ok((control, start))
+        };
+        self.stop.run_until_cancelled(beginning).await
+    }
+
+    /// Feeds the workers until the end.
+    async fn count(
+        &self,
+        (control, start): (Control, Start),
+        (orders, done): (Vec<mpsc::Sender<Order>>, mpsc::Receiver<Done>),
+        news: Option<(Teller, mpsc::UnboundedReceiver<News>)>,
+        keeper: &mut Option<Task<()>>,
+    ) -> Result<(), DataflowError> {
+        let (teller, news) = news.unzip();
+        *keeper = news.and_then(|news| Some(Task::start(self.keeper(&control, &start)?.run(news))));
+
+        let known = control.committed.is_some() || control.intent.is_some();
+        let catching_up = known || start.checkpoint.is_some();
+        self.metrics.catching_up.set(i64::from(catching_up));
+        let committer = self.committer(&control, &start, teller.clone());
+        let _report = Task::start(report(self.metrics.clone()));
+        let source = self.source(&control, start, (orders, teller));
+        let source = Task::start(source.run());
+        let committed = committer.run(done).await;
+        if committed.is_err() {
+            source.0.abort();
+        }
+        let read = source.end().await;
+        committed?;
+        read?
+    }
+
+    /// What the workers are to compute.
+    fn first_order(&self, start: &Start) -> Order {
+        let last = start.checkpoint.as_ref().map(|it| it.last.epoch);
+        Order::Begin(Box::new(Begin {
+            wanted: Wanted {
+                views: self.options.views.clone(),
+                interactions_days: self.options.interactions_days,
+                quiet: start.quiet(self.options.verify),
+            },
+            policy: self.options.account_policy,
+            counted_through: last.map_or(0, |Epoch(last)| last as Time),
+        }))
+    }
+
+    fn committer(&self, control: &Control, start: &Start, news: Option<Teller>) -> Committer {
         let quiet = start.quiet(self.options.verify);
         let last = start.checkpoint.as_ref().map(|it| it.last.clone());
         let noted = last.iter().flat_map(|last| &last.sums);
@@ -204,10 +290,10 @@ impl Run {
         let rebuilt = start.rebuilt.clone();
         Committer {
             store: self.ports.store.clone(),
-            control: self.control.clone(),
+            control: control.clone(),
             log_id: start.log_id,
             recipe: self.options.recipe(),
-            workers: self.options.workers.max(1),
+            workers: self.workers,
             sums: quietly.map(|(view, sum)| (*view, *sum)).collect(),
             recounted: start.recounted.clone(),
             rebuild: Rebuild::of(&rebuilt),
@@ -222,13 +308,13 @@ impl Run {
 
     fn source(
         &self,
+        control: &Control,
         start: Start,
-        workers: Vec<mpsc::Sender<worker::Fed>>,
-        news: Option<Teller>,
+        (workers, news): (Vec<mpsc::Sender<Order>>, Option<Teller>),
     ) -> Source {
         let options = &self.options;
-        let committed = self.control.committed.as_ref().map(|it| it.epoch);
-        let intent = self.control.intent;
+        let committed = control.committed.as_ref().map(|it| it.epoch);
+        let intent = control.intent;
         let checkpoint = start.checkpoint;
         let cut = checkpoint.as_ref().map(|it| it.last.epoch);
         let planner = news.map(|news| Planner {
@@ -257,7 +343,7 @@ impl Run {
             epochs: start.epochs,
             through: through.unwrap_or_default(),
             workers,
-            undivided: source::undivided(&self.control, &options.views, &start.rebuilt),
+            undivided: source::undivided(control, &options.views, &start.rebuilt),
             ends: [committed, intent, cut].into_iter().flatten().collect(),
             planner,
             batch_events_max: options.batch_events_max,
@@ -268,64 +354,58 @@ impl Run {
         }
     }
 
-    /// The task that makes checkpoints, if there is a place for them.
-    fn keeper(&self, start: &Start) -> Option<(Teller, impl Future<Output = ()> + Send + use<>)> {
+    /// What makes checkpoints, if there is a place for them.
+    fn keeper(&self, control: &Control, start: &Start) -> Option<Keeper> {
         let checkpoints = self.ports.checkpoints.clone()?;
         if start.exposed {
             self.gate.want();
         }
-        let (teller, news) = mpsc::unbounded_channel();
-        let keeper = Keeper {
+        Some(Keeper {
             checkpoints,
             store: self.ports.store.clone(),
-            term: self.control.term,
+            term: control.term,
             log: self.ports.log.clone(),
             options: self.options.checkpoint,
-            workers: self.options.workers.max(1),
+            workers: self.workers,
             metrics: self.metrics.clone(),
             gate: self.gate.clone(),
             unusable: start.unusable.clone(),
-        };
-        Some((teller, keeper.run(news)))
+        })
     }
 
-    /// Starts the worker threads.
+    /// Starts the workers of this process. Those of others are in their charge, equally divided.
     fn threads(
         &self,
-        start: &Start,
-        (receivers, done): (Vec<mpsc::Receiver<worker::Fed>>, mpsc::Sender<Done>),
-        news: Option<&Teller>,
-    ) -> Threads {
-        let last = start.checkpoint.as_ref().map(|it| it.last.epoch);
-        let setup = Setup {
-            wanted: Wanted {
-                views: self.options.views.clone(),
-                interactions_days: self.options.interactions_days,
-                quiet: start.quiet(self.options.verify),
-            },
-            policy: self.options.account_policy,
-            counted_through: last.map_or(0, |Epoch(last)| last as Time),
+        links: Links,
+        fate: &Arc<Fate>,
+        (orders, done, news): (
+            Vec<mpsc::Receiver<Order>>,
+            mpsc::Sender<Done>,
+            Option<Teller>,
+        ),
+    ) -> Result<Threads, DataflowError> {
+        let mut orders = orders.into_iter();
+        let own = orders.by_ref().take(self.threads).map(|orders| Leading {
+            orders,
+            charges: Vec::new(),
+            done: done.clone(),
+            news: news.clone(),
             metrics: self.metrics.clone(),
             gate: self.gate.clone(),
-            broken: false.into(),
-        };
-        let config = timely::Config::process(receivers.len());
-        let queues = receivers.into_iter().map(|batches| {
-            let queues = Queues {
-                batches,
-                done: done.clone(),
-                news: news.cloned(),
-            };
-            Mutex::new(Some(queues))
+            fate: fate.clone(),
         });
-        let queues: Vec<_> = queues.collect();
-        let guards = timely::execute(config, move |worker| {
-            let taken = queues[worker.index()].lock().map(|mut slot| slot.take());
-            if let Ok(Some(queues)) = taken {
-                worker::work(worker, &setup, queues);
+        let mut own: Vec<_> = own.collect();
+        for (worker, orders) in (self.threads..).zip(orders) {
+            own[worker % self.threads].charges.push((worker, orders));
+        }
+        let own: Vec<_> = own.into_iter().map(|it| Mutex::new(Some(it))).collect();
+        let told = (fate.clone(), self.metrics.clone());
+        cluster::start(links, self.threads, told, move |worker| {
+            let taken = own[worker.index()].lock().map(|mut slot| slot.take());
+            if let Ok(Some(leading)) = taken {
+                leading.work(worker);
             }
-        });
-        Threads(Some(guards))
+        })
     }
 }
 

@@ -9,6 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
+use skytide_core::event::DropReason;
 
 use crate::records::{Drops, Gauges};
 
@@ -61,6 +62,10 @@ pub struct Metrics {
     pub catching_up: Gauge,
     /// Inputs dropped, in whole or in part, by reason; those fed again after a restart included.
     pub dropped: Family<Reason, Counter>,
+    /// Bytes sent to other processes of the cluster.
+    pub cluster_sent: Counter,
+    /// Bytes received from them.
+    pub cluster_received: Counter,
     by_worker: Vec<(AtomicU64, AtomicU64)>,
 }
 
@@ -118,6 +123,20 @@ impl Metrics {
         );
         registry.register("dropped", "Inputs dropped, by reason", m.dropped.clone());
         registry.register("catching_up", "1 during recovery", m.catching_up.clone());
+        for (name, help, bytes) in [
+            (
+                "cluster_sent",
+                "Bytes sent to other processes",
+                &m.cluster_sent,
+            ),
+            (
+                "cluster_received",
+                "Bytes received from them",
+                &m.cluster_received,
+            ),
+        ] {
+            registry.register_with_unit(name, help, Unit::Bytes, bytes.clone());
+        }
         m.register_checkpoints(registry);
         metrics
     }
@@ -170,6 +189,13 @@ impl Metrics {
         for (name, help, gauge) in seconds {
             registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
         }
+    }
+
+    /// How often something was dropped for this reason.
+    pub fn dropped_for(&self, reason: DropReason) -> u64 {
+        let reason = reason.as_str();
+        let counter = self.dropped.get(&Reason { reason });
+        counter.map_or(0, |counter| counter.get())
     }
 
     /// A cut made the stream wait for so many seconds.

@@ -25,7 +25,7 @@ use crate::metrics::Metrics;
 use crate::operators::lists::{FORMER, Newest, WorkerList};
 use crate::records::SHARDS;
 use crate::types::{Clock, Input, Time};
-use crate::worker::Fed;
+use crate::worker::{Fed, Order};
 
 /// A checkpoint that is to be taken in.
 pub(crate) struct Restore {
@@ -76,7 +76,7 @@ impl Restore {
     ///
     /// # Errors
     /// A section cannot be read.
-    pub async fn feed(self, workers: &[mpsc::Sender<Fed>]) -> Result<bool, DataflowError> {
+    pub async fn feed(self, workers: &[mpsc::Sender<Order>]) -> Result<bool, DataflowError> {
         let first = self.manifest.first.epoch.0 as Time;
         let shards = u32::from(SHARDS);
         // A chunk has a shard for each worker; there is a time for each chunk.
@@ -95,7 +95,7 @@ impl Restore {
                     end: self.end(time),
                     cut: None,
                 };
-                if worker.send(fed).await.is_err() {
+                if worker.send(Order::Feed(fed)).await.is_err() {
                     return Ok(false);
                 }
             }

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use skytide_core::port::store::Sum;
 use skytide_core::view::{Change, ViewId, row_hash};
 
 use crate::types::{Row, Time};
 
 /// What one worker's rows did in one batch.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Settled {
     /// Changes by view, in the order of their keys: one for each key whose row is another now.
     pub changes: BTreeMap<ViewId, Vec<Change>>,

@@ -17,7 +17,7 @@ use crate::checkpoint::{Cut, Planner};
 use crate::metrics::Metrics;
 use crate::records::SHARDS;
 use crate::restore::Restore;
-use crate::worker::Fed;
+use crate::worker::{Fed, Order};
 
 /// Feeds the workers.
 pub struct Source {
@@ -32,7 +32,7 @@ pub struct Source {
     /// The epoch up to which each shard's accounts were restored; empty: none was.
     pub through: Vec<Epoch>,
     /// One queue a worker.
-    pub workers: Vec<mpsc::Sender<Fed>>,
+    pub workers: Vec<mpsc::Sender<Order>>,
     /// What [`undivided`] says.
     pub undivided: Option<(Epoch, Epoch)>,
     /// Epochs at which a batch must end: those that the store names, and the last cut of the checkpoint.
@@ -174,7 +174,8 @@ impl Source {
         });
         for (worker, segments) in self.workers.iter().zip(batch.into_segments()) {
             let cut = cut.clone();
-            if worker.send(Fed { segments, end, cut }).await.is_err() {
+            let order = Order::Feed(Fed { segments, end, cut });
+            if worker.send(order).await.is_err() {
                 return false;
             }
         }
@@ -196,7 +197,7 @@ impl Source {
                 end,
                 cut: Some(cut.clone()),
             };
-            if worker.send(fed).await.is_err() {
+            if worker.send(Order::Feed(fed)).await.is_err() {
                 return false;
             }
         }
@@ -205,7 +206,7 @@ impl Source {
 }
 
 /// Waits until a worker takes another batch; false if it is gone.
-async fn is_free(worker: &mpsc::Sender<Fed>) -> bool {
+async fn is_free(worker: &mpsc::Sender<Order>) -> bool {
     worker.reserve().await.is_ok()
 }
 

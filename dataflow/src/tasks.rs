@@ -1,8 +1,12 @@
 //! Tasks and threads of a run, which end with it, also when it is dropped in the middle.
 
+use std::sync::Arc;
+
+use timely::communication::WorkerGuards;
 use tokio::task::JoinHandle;
 
 use crate::DataflowError;
+use crate::cluster::{Cause, Fate};
 
 /// A task that ends when it is dropped.
 pub(crate) struct Task<T>(pub JoinHandle<T>);
@@ -29,28 +33,43 @@ impl<T> Drop for Task<T> {
     }
 }
 
-/// The worker threads. They end when nobody feeds them any more.
-pub(crate) struct Threads(pub Option<Result<timely::communication::WorkerGuards<()>, String>>);
+/// The worker threads of this process. They end when nobody feeds them any more.
+pub(crate) struct Threads {
+    guards: Option<WorkerGuards<()>>,
+    fate: Arc<Fate>,
+}
 
 impl Threads {
-    /// Waits until all have ended.
+    /// Of these workers.
+    pub fn new(guards: WorkerGuards<()>, fate: Arc<Fate>) -> Self {
+        let guards = Some(guards);
+        Self { guards, fate }
+    }
+
+    /// Waits until all have ended and everything that they had to tell other processes is sent.
     ///
     /// # Errors
-    /// One of them panicked.
+    /// One of them panicked, or another process is gone.
     pub fn join(mut self) -> Result<(), DataflowError> {
-        let guards = self.0.take().expect("threads are joined once");
-        let guards = guards.map_err(DataflowError::Panicked)?;
-        for result in guards.join() {
-            result.map_err(DataflowError::Panicked)?;
+        let guards = self.guards.take().expect("threads are joined once");
+        let ended: Result<Vec<()>, _> = guards.join().into_iter().collect();
+        self.fate.wait_for_senders();
+        self.fate.wait_for_leader();
+        let cause = self.fate.cause();
+        self.fate.end(Cause::Over);
+        ended.map_err(DataflowError::Panicked)?;
+        match cause {
+            Some(Cause::Lost { peer, why }) => Err(DataflowError::Lost { peer, why }),
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
 
 impl Drop for Threads {
     /// Timely waits for its threads where the guards are dropped, and who drops a run must not wait.
     fn drop(&mut self) {
-        if let Some(guards) = self.0.take() {
+        if let Some(guards) = self.guards.take() {
+            self.fate.end(Cause::Over);
             std::thread::spawn(move || drop(guards));
         }
     }

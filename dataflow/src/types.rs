@@ -1,5 +1,6 @@
 //! The types that every part of the graph shares.
 
+use serde::{Deserialize, Serialize};
 use skytide_core::event::Event;
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, ViewId, ViewKey, encode_row};
@@ -33,7 +34,7 @@ pub enum Input {
 }
 
 /// The tick that ends a time; every worker gets one for each time that it is fed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// Network time at the end of the epoch.
     pub now: Timestamp,
@@ -54,7 +55,7 @@ pub type Clocks<'s> = StreamVec<'s, Time, Clock>;
 pub type Rows<'s> = StreamVec<'s, Time, (Row, Time, i32)>;
 
 /// Up to which time the rows of each view are known to stand in the store as they should: they need not be told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quiet([Time; 32]);
 
 impl Quiet {
@@ -90,7 +91,7 @@ pub struct Row {
 
 impl Row {
     /// The row of typed columns.
-    pub fn new<C: serde::Serialize>(view: ViewId, key: &impl ViewKey, columns: &C) -> Self {
+    pub fn new<C: Serialize>(view: ViewId, key: &impl ViewKey, columns: &C) -> Self {
         Self {
             view,
             key: Key::of(key),

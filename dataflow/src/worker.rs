@@ -1,11 +1,14 @@
 //! A timely worker: a thread that feeds its part of each batch, steps until all workers are through, and hands on the rows.
+//!
+//! A worker of the leading process also has some of the other processes in its charge: it passes on what is meant for
+//! them, and hands on what they did.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::{Input as _, Operator, Probe};
@@ -15,13 +18,34 @@ use tokio::sync::mpsc;
 
 use crate::batch::{End, Segment};
 use crate::checkpoint::{Cut, Gate, News, Part};
+use crate::cluster::{Fate, Post, Reply};
 use crate::graph::{self, Streams, Sums, Wanted};
 use crate::metrics::Metrics;
 use crate::operators::lists::WorkerList;
-use crate::records::{AccountPolicy, LiveRecords, live_records};
+use crate::records::{AccountPolicy, Drops, Gauges, LiveRecords, live_records};
 use crate::restore::{shard_name, sums_name};
 use crate::settle::{Settled, settle};
 use crate::types::{Clock, Input, Row, Shared, Time};
+
+/// What a worker is told.
+#[derive(Debug)]
+pub enum Order {
+    /// What it is to compute; before anything else, and once.
+    Begin(Box<Begin>),
+    /// Its part of a batch.
+    Feed(Fed),
+}
+
+/// What is to be computed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Begin {
+    /// The views.
+    pub wanted: Wanted,
+    /// What an account's status does.
+    pub policy: AccountPolicy,
+    /// Up to this time counts of events come from a checkpoint.
+    pub counted_through: Time,
+}
 
 /// A worker's part of a batch.
 #[derive(Debug)]
@@ -43,62 +67,39 @@ pub struct Done {
     pub settled: Settled,
 }
 
-/// What a worker needs.
+/// What a worker tells of itself: sizes, and what it dropped since it last told.
+pub type Told = (Gauges, Drops);
+
+/// What a worker of the leading process works with.
 #[derive(Debug)]
-pub struct Setup {
-    /// What to compute.
-    pub wanted: Wanted,
-    /// What an account's status does.
-    pub policy: AccountPolicy,
-    /// Up to this time counts of events come from a checkpoint.
-    pub counted_through: Time,
-    /// Where to tell its size and speed.
+pub(crate) struct Leading {
+    /// What it is told.
+    pub orders: mpsc::Receiver<Order>,
+    /// Workers of other processes that are in its charge, each with what it is told.
+    pub charges: Vec<(usize, mpsc::Receiver<Order>)>,
+    /// What was done.
+    pub done: mpsc::Sender<Done>,
+    /// What was cut.
+    pub news: Option<mpsc::UnboundedSender<News>>,
+    /// Where to tell sizes and speed.
     pub metrics: Arc<Metrics>,
     /// Tells how much of a cut is under way.
-    pub(crate) gate: Arc<Gate>,
-    /// Set when a worker panicked: the others would wait for it for ever.
-    pub broken: AtomicBool,
+    pub gate: Arc<Gate>,
+    /// Whether the computation goes on.
+    pub fate: Arc<Fate>,
 }
 
-/// The queues of a worker.
-pub struct Queues {
-    /// What it is fed.
-    pub batches: mpsc::Receiver<Fed>,
-    /// What it did.
-    pub done: mpsc::Sender<Done>,
-    /// What it cut.
-    pub(crate) news: Option<mpsc::UnboundedSender<News>>,
-}
-
-impl Setup {
-    /// Panics when another worker did: returning instead would leave timely waiting for it.
-    fn check(&self) {
-        assert!(
-            !self.broken.load(Ordering::Relaxed),
-            "another worker stopped"
-        );
-    }
-}
-
-/// Tells the other workers when this one panics.
-struct Alarm<'a>(&'a AtomicBool);
-
-impl Drop for Alarm<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.store(true, Ordering::Relaxed);
-        }
-    }
-}
+/// Nobody waits for what a worker does any more.
+struct Gone;
 
 /// How long a worker sleeps at most while it waits for the others: they wake it.
-const PARK: Duration = Duration::from_millis(1);
+pub(crate) const PARK: Duration = Duration::from_millis(1);
 
 type Handle<D> = InputHandle<Time, CapacityContainerBuilder<Vec<D>>>;
 
 /// The graph as this worker holds it.
 #[derive(Default)]
-struct Graph {
+pub(crate) struct Graph {
     inputs: Handle<Input>,
     clocks: Handle<Clock>,
     former_lists: Handle<WorkerList>,
@@ -108,62 +109,136 @@ struct Graph {
     probe: ProbeHandle<Time>,
 }
 
-/// Runs until the batches end or nobody takes what was done any more.
-pub fn work(worker: &mut Worker, setup: &Setup, mut queues: Queues) {
-    let _alarm = Alarm(&setup.broken);
-    let index = worker.index();
-    let mut graph = Graph::build(worker, setup);
-    while let Some(Fed { segments, end, cut }) = queues.batches.blocking_recv() {
-        let started = Instant::now();
-        if !segments.is_empty() {
-            graph.feed(segments, end);
-            while graph.probe.less_than(&(end.epoch.0 as Time + 1)) {
-                worker.step_or_park(Some(PARK));
-                setup.check();
-            }
-            let settled = settle(std::mem::take(&mut *graph.rows.borrow_mut()));
-            if index == 0 {
-                let seconds = started.elapsed().as_secs_f64();
-                setup.metrics.step_seconds.inc_by(seconds);
-            }
-            if queues.done.blocking_send(Done { end, settled }).is_err() {
-                break;
-            }
-        }
-        if let (Some(cut), Some(news)) = (cut, &queues.news) {
-            let part = graph.cut(cut, &end, (index, &setup.metrics));
-            setup.gate.sent();
-            if news.send(News::Part(part)).is_err() {
-                break;
-            }
+impl Leading {
+    /// Runs until the orders end or nobody takes what was done any more.
+    pub fn work(mut self, worker: &mut Worker) {
+        // All workers build it, or none.
+        let mut post = (!self.charges.is_empty()).then(|| Post::build(worker));
+        // However it ends: those in its charge, too, must leave, or nobody could.
+        let _gone = self.count(worker, &mut post);
+        for (charge, _) in &self.charges {
+            post.iter_mut().for_each(|post| post.order(*charge, None));
         }
     }
-    setup.check();
+
+    fn count(&mut self, worker: &mut Worker, post: &mut Option<Post>) -> Result<(), Gone> {
+        let mut graph = None;
+        while let Some(order) = self.orders.blocking_recv() {
+            let owed = post.as_mut().map_or(0, |post| self.pass_on(post));
+            match order {
+                Order::Begin(begin) => {
+                    let (index, metrics) = (worker.index(), self.metrics.clone());
+                    let tell = move |gauges, drops| metrics.tell(index, gauges, drops);
+                    graph = Some(Graph::build(worker, &begin, tell));
+                }
+                Order::Feed(fed) => {
+                    let graph = graph.as_mut().expect("the first order is to begin");
+                    self.feed(worker, graph, fed)?;
+                }
+            }
+            if let Some(post) = post {
+                self.hand_on(worker, post, owed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Does this worker's own part.
+    fn feed(&self, worker: &mut Worker, graph: &mut Graph, fed: Fed) -> Result<(), Gone> {
+        let Fed { segments, end, cut } = fed;
+        if !segments.is_empty() {
+            let started = Instant::now();
+            let settled = graph.count(worker, segments, end, &self.fate).ok_or(Gone)?;
+            if worker.index() == 0 {
+                let seconds = started.elapsed().as_secs_f64();
+                self.metrics.step_seconds.inc_by(seconds);
+            }
+            self.done(Done { end, settled })?;
+        }
+        if let Some(cut) = cut {
+            let (part, seconds) = graph.cut(cut, &end, worker.index());
+            self.part(part, seconds)?;
+        }
+        Ok(())
+    }
+
+    /// Passes on what the workers in its charge are told; answers how many replies they owe.
+    fn pass_on(&mut self, post: &mut Post) -> usize {
+        let mut owed = 0;
+        self.charges.retain_mut(|(charge, orders)| {
+            let order = orders.blocking_recv();
+            if let Some(Order::Feed(Fed { segments, cut, .. })) = &order {
+                owed += usize::from(!segments.is_empty()) + usize::from(cut.is_some());
+            }
+            // The source tells all workers, or is gone: then this one must leave, for the others would wait for it.
+            let stays = order.is_some();
+            post.order(*charge, order);
+            stays
+        });
+        owed
+    }
+
+    /// Hands on what they did.
+    fn hand_on(&self, worker: &mut Worker, post: &Post, mut owed: usize) -> Result<(), Gone> {
+        while owed > 0 {
+            let Some((charge, reply)) = post.take_reply() else {
+                worker.step_or_park(Some(PARK));
+                match self.fate.ended() {
+                    true => return Err(Gone),
+                    false => continue,
+                }
+            };
+            owed -= 1;
+            match reply {
+                Reply::Done(done, told) => {
+                    for (gauges, drops) in told {
+                        self.metrics.tell(charge, gauges, drops);
+                    }
+                    self.done(done)?;
+                }
+                Reply::Part(part, seconds) => self.part(part, seconds)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn done(&self, done: Done) -> Result<(), Gone> {
+        self.done.blocking_send(done).map_err(|_| Gone)
+    }
+
+    fn part(&self, part: Part, seconds: f64) -> Result<(), Gone> {
+        self.metrics.paused(seconds);
+        let Some(news) = &self.news else {
+            return Ok(());
+        };
+        self.gate.sent();
+        news.send(News::Part(part)).map_err(|_| Gone)
+    }
 }
 
 impl Graph {
-    fn build(worker: &mut Worker, setup: &Setup) -> Self {
+    /// Builds it on this worker. `tell` is told the sizes of its live records, and what was dropped.
+    pub fn build(
+        worker: &mut Worker,
+        begin: &Begin,
+        tell: impl Fn(Gauges, Drops) + 'static,
+    ) -> Self {
+        let records = LiveRecords::new(begin.policy, begin.counted_through);
         let mut graph = Self {
-            records: Rc::new(RefCell::new(LiveRecords::new(
-                setup.policy,
-                setup.counted_through,
-            ))),
+            records: Rc::new(RefCell::new(records)),
             ..Self::default()
         };
-        let index = worker.index();
         worker.dataflow::<Time, _, _>(|scope| {
             let inputs = scope.input_from(&mut graph.inputs);
             let clocks = scope.input_from(&mut graph.clocks);
             let former_lists = scope.input_from(&mut graph.former_lists);
-            let metrics = setup.metrics.clone();
-            let tell = move |gauges, drops| metrics.tell(index, gauges, drops);
             let facts = live_records(inputs, clocks.clone(), graph.records.clone(), tell);
             let streams = Streams {
                 facts,
                 clocks,
                 former_lists,
             };
-            let built = graph::build(scope, streams, &setup.wanted, &graph.sums);
+            let built = graph::build(scope, streams, &begin.wanted, &graph.sums);
             let sink = graph.rows.clone();
             built
                 .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "Rows", |_, _| {
@@ -174,6 +249,24 @@ impl Graph {
                 .probe_with(&graph.probe);
         });
         graph
+    }
+
+    /// Feeds this worker's part of a batch and steps until all workers are through; `None`: they never will be.
+    pub fn count(
+        &mut self,
+        worker: &mut Worker,
+        segments: Vec<Segment>,
+        end: End,
+        fate: &Fate,
+    ) -> Option<Settled> {
+        self.feed(segments, end);
+        while self.probe.less_than(&(end.epoch.0 as Time + 1)) {
+            worker.step_or_park(Some(PARK));
+            if fate.ended() {
+                return None;
+            }
+        }
+        Some(settle(std::mem::take(&mut *self.rows.borrow_mut())))
     }
 
     fn feed(&mut self, segments: Vec<Segment>, end: End) {
@@ -200,8 +293,8 @@ impl Graph {
         self.former_lists.advance_to(time);
     }
 
-    /// Writes shards, and at the end the sums, into memory: the stream waits meanwhile.
-    fn cut(&self, cut: Cut, end: &End, (index, metrics): (usize, &Metrics)) -> Part {
+    /// Writes shards, and at the end the sums, into memory: the stream waits meanwhile, for the seconds answered.
+    pub fn cut(&self, cut: Cut, end: &End, index: usize) -> (Part, f64) {
         let started = Instant::now();
         let records = self.records.borrow();
         let now = end.time.minute();
@@ -212,11 +305,11 @@ impl Graph {
         if cut.last {
             sections.push((sums_name(index), self.sums.save()));
         }
-        metrics.paused(started.elapsed().as_secs_f64());
-        Part {
+        let part = Part {
             cut,
             through: end.epoch,
             sections,
-        }
+        };
+        (part, started.elapsed().as_secs_f64())
     }
 }

@@ -1,5 +1,6 @@
 //! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- NAME`, as `decode`, `mongo`.
 
+mod cluster;
 mod days;
 mod decode;
 mod latency;
@@ -14,6 +15,9 @@ mod whole;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if cluster::counts() {
+        return ExitCode::SUCCESS;
+    }
     if whole::is_child() {
         return skytide::main();
     }
@@ -28,6 +32,7 @@ fn main() -> ExitCode {
         ("mongo", mongo::run),
         ("pipeline", pipeline::run),
         ("restart", restart::run),
+        ("cluster", cluster::run),
         ("simnet", simnet::run),
         ("stores", stores::run),
         ("latency", latency::embedded),

@@ -24,7 +24,7 @@ use skytide_dataflow::{CheckpointOptions, Metrics, Options, Ports};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
-use synthetic::Synthetic;
+pub use synthetic::Synthetic;
 
 /// Events of an epoch.
 const EVENTS: u64 = 2_000;
@@ -162,7 +162,7 @@ fn read_all(threads: &Runtime, checkpoints: &dyn CheckpointStore) -> Duration {
 
 /// A store that keeps the control record and no row.
 #[derive(Default)]
-struct Rowless(MemoryStore);
+pub struct Rowless(MemoryStore);
 
 #[async_trait]
 impl ViewReader for Rowless {

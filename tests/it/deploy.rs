@@ -1,14 +1,14 @@
 //! The files under `deploy/`, the Dockerfile and compose.yaml cannot be run everywhere: here they are read, and held
 //! against the program: options, commands and metrics that they name must be there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use skytide_api::ApiState;
-use skytide_core::config::{PREFIXES, options};
+use skytide_core::config::{Cluster, PREFIXES, options};
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::clock::ManualClock;
 
@@ -201,6 +201,30 @@ fn units_start_commands_that_there_are_with_options_that_there_are() {
         started.insert(command);
     }
     assert_eq!(started, SERVICES.map(str::to_owned).into());
+}
+
+#[test]
+fn the_drop_in_of_a_cluster_sets_options_that_make_one() {
+    let file = "deploy/skytide-index-cluster.conf";
+    let text = read(file);
+    let lines = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let set: BTreeMap<_, _> = lines
+        .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
+        .collect();
+    known(file, set.keys().copied());
+    let hosts = set["INDEXER_HOSTS"].split(',');
+    let cluster = Cluster {
+        hosts: hosts.map(|it| it.parse().expect("a host")).collect(),
+        process: set["INDEXER_PROCESS"].parse().expect("a number"),
+        ..Cluster::default()
+    };
+    cluster.check().expect("a cluster");
+    let told = read("deploy/README.md");
+    for name in [file, set["INDEXER_SECRET_FILE"]] {
+        assert!(told.contains(name), "deploy/README.md does not name {name}");
+    }
 }
 
 #[test]

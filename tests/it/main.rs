@@ -1,5 +1,6 @@
 //! All tests that need more than one crate, as one binary.
 
+mod cluster;
 mod contract;
 mod crash;
 mod damage;

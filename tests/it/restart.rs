@@ -17,7 +17,7 @@
 mod answers;
 mod damage;
 mod disk;
-mod ground;
+pub(crate) mod ground;
 mod interrupted;
 mod recipes;
 mod room;

@@ -7,15 +7,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::registry::Registry;
 use skytide_api::{ApiState, Probe, ProbeState, ServeError, Server};
 use skytide_core::config::Config;
+use skytide_core::port::BoxError;
 use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
-use skytide_dataflow as dataflow;
+use skytide_dataflow::{self as dataflow, Links};
 use skytide_ingest::{self as ingest, Context, Progress, RelaySource, Source};
 use skytide_scheduler::Scheduler;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Schedule;
 use crate::clock::SystemClock;
+use crate::cluster::Place;
 use crate::data::{Data, Use, Views};
 use crate::failure::Failure;
 use crate::handover;
@@ -30,6 +32,11 @@ use crate::terminal::say;
 /// # Errors
 /// The data folder or the port cannot be had, or a service failed.
 pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
+    if config.cluster.follows() {
+        let what = "`up` runs all services, so it must lead: INDEXER_PROCESS is to be 0. \
+                    A process that lends its workers is a `skytide index`";
+        return Err(Failure::new(what));
+    }
     let source = relay(config)?;
     let dir = &config.store.dir;
     let data = Data::open(dir, Some(source.host()), Use::All, config, true).await?;
@@ -58,11 +65,13 @@ pub async fn all(
     let server = bind(config).await?;
     let shared = Shared::default();
     let flow = options::dataflow(config);
-    let counted = shared.dataflow_metrics(&flow);
+    let place = Place::of(&config.cluster, flow.workers)?;
+    let counted = shared.dataflow_metrics(&flow, place.as_ref());
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_relay(config.firehose.read_timeout.0)
         .with_log(data.log())
         .with_trouble(data.trouble())
+        .with_cluster(place.as_ref().map(|place| place.state.clone()))
         .with_dataflow(counted.clone())
         .with_store(data.store());
     let health = Arc::new(health);
@@ -77,7 +86,7 @@ pub async fn all(
     say(what);
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
     services.start("ingest", read(config, &data, source, context));
-    let counting = dataflow::run(flow, data.ports(), counted, stop.clone());
+    let counting = count((flow, place), data.ports(), counted, stop.clone());
     services.start("the dataflow", counting);
     services.start("the scheduler", jobs.run(stop.clone()));
     services.start("exports", exports(&data, stop.clone()));
@@ -116,24 +125,73 @@ pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Fail
 /// # Errors
 /// Log or views cannot be used, or the dataflow failed.
 pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
-    let data = Data::open(&config.store.dir, None, Use::Index, config, true).await?;
     let flow = options::dataflow(config);
+    let place = Place::of(&config.cluster, flow.workers)?;
+    let place = match place {
+        Some(place) if config.cluster.follows() => {
+            return lend(config, flow, place, stop).await;
+        }
+        place => place,
+    };
+    let data = Data::open(&config.store.dir, None, Use::Index, config, true).await?;
     let shared = Shared::default();
-    let counted = shared.dataflow_metrics(&flow);
+    let counted = shared.dataflow_metrics(&flow, place.as_ref());
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_log(data.log())
         .with_trouble(data.trouble())
+        .with_cluster(place.as_ref().map(|place| place.state.clone()))
         .with_dataflow(counted.clone())
         .with_store(data.store());
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
     probe(config, &shared, Arc::new(health), (&mut services, &stop)).await?;
-    let counting = dataflow::run(flow, data.ports(), counted, stop.clone());
+    let counting = count((flow, place), data.ports(), counted, stop.clone());
     services.start("the dataflow", counting);
     services.start("the view store", sound(&data, stop.clone()));
     services.start("exports", exports(&data, stop));
     let ended = services.until_one_ends().await;
     data.close().await;
     ended
+}
+
+/// Workers for another process, which leads: neither log nor views are needed.
+async fn lend(
+    config: &Config,
+    flow: dataflow::Options,
+    place: Place,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let shared = Shared::default();
+    let counted = shared.dataflow_metrics(&flow, Some(&place));
+    let health = ServiceHealth::new(Arc::new(SystemClock));
+    let health = Arc::new(health.with_cluster(Some(place.state.clone())));
+    let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+    probe(config, &shared, health, (&mut services, &stop)).await?;
+    services.start("the dataflow", async move {
+        let Some(links) = stop.run_until_cancelled(place.connect()).await else {
+            return Ok(());
+        };
+        dataflow::follow(links?, flow.workers, counted, stop).await?;
+        Ok::<_, BoxError>(())
+    });
+    services.until_one_ends().await
+}
+
+/// Counts, alone or with the other processes of a cluster once they are there.
+async fn count(
+    (flow, place): (dataflow::Options, Option<Place>),
+    ports: dataflow::Ports,
+    counted: Arc<dataflow::Metrics>,
+    stop: CancellationToken,
+) -> Result<(), BoxError> {
+    let links = match place {
+        None => Links::alone(),
+        Some(place) => match stop.run_until_cancelled(place.connect()).await {
+            None => return Ok(()),
+            Some(links) => links?,
+        },
+    };
+    dataflow::lead(flow, ports, links, counted, stop).await?;
+    Ok(())
 }
 
 /// The views over HTTP.
@@ -319,9 +377,14 @@ struct Shared {
 }
 
 impl Shared {
-    fn dataflow_metrics(&self, options: &dataflow::Options) -> Arc<dataflow::Metrics> {
+    fn dataflow_metrics(
+        &self,
+        options: &dataflow::Options,
+        place: Option<&Place>,
+    ) -> Arc<dataflow::Metrics> {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        dataflow::Metrics::register(&mut registry, options.workers)
+        let processes = place.map_or(1, Place::processes);
+        dataflow::Metrics::register(&mut registry, options.workers * processes)
     }
 
     fn context(

@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod away;
+#[cfg(unix)]
+mod cluster;
 mod demo;
 #[cfg(target_os = "linux")]
 mod disk;

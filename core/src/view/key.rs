@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::RowError;
 use crate::id::{Did, PostKey};
 
 /// A row's key, as bytes.
-#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(Box<[u8]>);
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Key(#[serde(with = "serde_bytes")] Box<[u8]>);
 
 impl Key {
     /// The key of a typed one.

@@ -7,6 +7,7 @@ mod shards;
 use std::collections::BTreeMap;
 
 use hashbrown::{DefaultHashBuilder, HashMap};
+use serde::{Deserialize, Serialize};
 use skytide_core::event::DropReason;
 use skytide_core::id::{Did, Tid};
 use skytide_core::time::{Minute, Timestamp};
@@ -19,7 +20,7 @@ use crate::operators::on_tick::keep_room;
 use crate::types::Time;
 
 /// What an account's status does to its facts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AccountPolicy {
     /// An inactive account's facts are hidden until it is active again; `deleted` erases them.
     #[default]
@@ -45,7 +46,7 @@ impl AccountPolicy {
 pub type Drops = BTreeMap<DropReason, u64>;
 
 /// Sizes of the state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gauges {
     /// Live records, hidden ones included.
     pub records: u64,

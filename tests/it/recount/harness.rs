@@ -1,8 +1,10 @@
 //! Runs the dataflow over a log and holds each commit against the recount.
 
 use std::collections::BTreeMap;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
+use prometheus_client::registry::Registry;
 use skytide_core::event::Message;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryLog;
@@ -10,10 +12,12 @@ use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
 use skytide_core::time::Timestamp;
 use skytide_core::view::{InteractionKey, Key, ViewId};
-use skytide_dataflow::{AccountPolicy, DataflowError, Metrics, Ports};
+use skytide_dataflow::{AccountPolicy, DataflowError, Links, Metrics, Name, Peer, Ports};
 use skytide_tests::checkers::{Commit, Recorder, difference, wrong_sum};
 use skytide_tests::model::{Options, Policy, Rows};
 use skytide_tests::world;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 /// What makes a run; a failure names all of it.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +26,9 @@ pub struct Case {
     pub seed: u64,
     /// Policy and retention.
     pub options: Options,
-    /// Threads of the dataflow.
+    /// Processes of the dataflow.
+    pub processes: usize,
+    /// Threads of each.
     pub workers: usize,
     /// Epochs in one commit at most.
     pub epochs_max: usize,
@@ -38,6 +44,7 @@ impl Case {
         Self {
             seed,
             options,
+            processes: 1,
             workers: 1,
             epochs_max: 1,
         }
@@ -55,6 +62,11 @@ impl Case {
             epochs_max,
             ..self
         }
+    }
+
+    /// The same with another number of processes.
+    pub fn over(self, processes: usize) -> Self {
+        Self { processes, ..self }
     }
 
     /// Runs the dataflow over a whole log; answers what readers saw after each commit.
@@ -76,8 +88,18 @@ impl Case {
     ) -> Result<Arc<Metrics>, DataflowError> {
         let newest = ground.log.newest_tick().await?;
         let stop = ground.store.until(newest.expect("a tick").1.epoch);
-        let metrics = Arc::new(Metrics::default());
-        skytide_dataflow::run(options, ground.ports(), metrics.clone(), stop).await?;
+        let workers = self.processes * options.workers;
+        let metrics = Metrics::register(&mut Registry::default(), workers);
+        let team = Team::start(self.processes, options.workers);
+        let links = team.links;
+        skytide_dataflow::lead(options, ground.ports(), links, metrics.clone(), stop).await?;
+        for ended in team.others {
+            let ended = ended.await.expect("it does not panic");
+            assert!(
+                matches!(ended, Err(DataflowError::LeaderEnded { .. })),
+                "{ended:?}"
+            );
+        }
         Ok(metrics)
     }
 
@@ -125,6 +147,54 @@ impl Case {
             "{self:?}: the end is not committed"
         );
     }
+}
+
+/// Processes that lend their workers, and the connections of the one that leads them.
+pub struct Team {
+    /// Of process 0.
+    pub links: Links,
+    /// The others, in order, each until it ends.
+    pub others: Vec<JoinHandle<Result<(), DataflowError>>>,
+}
+
+impl Team {
+    /// So many processes, all within this one and connected to each other.
+    pub fn start(processes: usize, workers: usize) -> Self {
+        let mut all = connected(processes).into_iter();
+        let links = all.next().expect("process 0");
+        let other = |links| {
+            let (metrics, never) = (Arc::default(), CancellationToken::new());
+            tokio::spawn(skytide_dataflow::follow(links, workers, metrics, never))
+        };
+        Self {
+            links,
+            others: all.map(other).collect(),
+        }
+    }
+}
+
+/// Connections over the loopback interface, of each process to all others.
+pub fn connected(processes: usize) -> Vec<Links> {
+    let mut peers: Vec<Vec<Peer>> = (0..processes).map(|_| Vec::new()).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("any port");
+    let address = listener.local_addr().expect("its address");
+    let name = |process| Name {
+        process,
+        host: format!("host-{process}"),
+    };
+    for (one, other) in (0..processes).flat_map(|it| (0..it).map(move |other| (it, other))) {
+        let socket = TcpStream::connect(address).expect("it listens");
+        let accepted = listener.accept().expect("it was called").0;
+        for (at, to, socket) in [(one, other, socket), (other, one, accepted)] {
+            socket.set_nodelay(true).expect("it is open");
+            let name = name(to);
+            peers[at].push(Peer { name, socket });
+        }
+    }
+    let peers = peers.into_iter().enumerate();
+    peers
+        .map(|(process, peers)| Links::new(process, peers))
+        .collect()
 }
 
 /// What outlives the dataflow.

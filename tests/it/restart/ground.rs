@@ -8,12 +8,12 @@ use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryCheckpoints;
 use skytide_core::port::checkpoint::{CheckpointStore, Manifest};
 use skytide_core::port::log::Log as _;
-use skytide_dataflow::{CheckpointOptions, Metrics, Options};
+use skytide_dataflow::{CheckpointOptions, DataflowError, Metrics, Options};
 use skytide_tests::checkers::Recorder;
 use skytide_tests::model::Rows;
 use skytide_tests::world::Random;
 
-use crate::recount::harness::{Case, Ground};
+use crate::recount::harness::{Case, Ground, Team};
 use crate::recount::logs::between;
 
 /// A ground with checkpoints, and how lives on it go.
@@ -24,6 +24,8 @@ pub struct Lives {
     pub checkpoints: MemoryCheckpoints,
     /// Shards of a cut; `None`: drawn for each life.
     pub shards_per_cut: Option<u16>,
+    /// Processes of a life, at most.
+    pub processes_max: u64,
 }
 
 /// What happened, so that a test can say that it tested something.
@@ -37,6 +39,8 @@ pub struct Tally {
     pub killed: usize,
     /// Lives that found the log trimmed.
     pub trimmed: usize,
+    /// Lives that began from a checkpoint of another number of processes.
+    pub moved: usize,
 }
 
 impl AddAssign for Tally {
@@ -45,6 +49,7 @@ impl AddAssign for Tally {
         self.spread += other.spread;
         self.killed += other.killed;
         self.trimmed += other.trimmed;
+        self.moved += other.moved;
     }
 }
 
@@ -78,6 +83,7 @@ impl Lives {
             ground,
             checkpoints,
             shards_per_cut: None,
+            processes_max: 1,
         }
     }
 
@@ -85,7 +91,7 @@ impl Lives {
     pub async fn run(&self, messages: &[Message], expected: &[(Epoch, Rows)]) -> Tally {
         let mut random = Random::new(self.case.seed);
         let mut tally = Tally::default();
-        let mut begin = 0;
+        let (mut begin, mut processes) = (0, 1);
         let most = self.epochs - 1;
         while begin < most {
             let step = 1 + random.below(self.epochs as u64 / 4) as usize;
@@ -102,9 +108,13 @@ impl Lives {
             tally.trimmed += usize::from(first.0 > 1);
             let case = self.drawn(&mut random);
             let options = self.options(case, &mut random);
-            tally.restored += usize::from(self.restores().await);
+            let restores = self.restores().await;
+            tally.restored += usize::from(restores);
+            let before = std::mem::replace(&mut processes, case.processes);
+            tally.moved += usize::from(restores && before != processes);
             if random.chance(30) {
-                tally.killed += usize::from(self.killed(options, &mut random).await);
+                let killed = self.killed((case, options), &mut random).await;
+                tally.killed += usize::from(killed);
             } else {
                 let lived = case.run_on(&self.ground, options).await;
                 lived.unwrap_or_else(|error| panic!("{case:?}, to {end}: {error}"));
@@ -172,7 +182,11 @@ impl Lives {
     fn drawn(&self, random: &mut Random) -> Case {
         let workers = [1, 2, 3, 4][random.below(4) as usize];
         let epochs_max = [1, 1, 3, 8, 60][random.below(5) as usize];
-        self.case.with(workers, epochs_max)
+        let case = self.case.with(workers, epochs_max);
+        match self.processes_max {
+            1 => case,
+            most => case.over(1 + random.below(most) as usize),
+        }
     }
 
     fn options(&self, case: Case, random: &mut Random) -> Options {
@@ -190,14 +204,16 @@ impl Lives {
     }
 
     /// Ends a life in the middle, wherever it is: when a random commit of it is made, all of its tasks are dropped.
-    async fn killed(&self, options: Options, random: &mut Random) -> bool {
+    async fn killed(&self, (case, options): (Case, Options), random: &mut Random) -> bool {
         let newest = self.ground.log.newest_tick().await.expect("memory answers");
         let newest = newest.expect("a tick").1.epoch;
         let at = Epoch(newest.0.saturating_sub(random.below(12)));
         let stop = self.ground.store.until(at);
         let (ports, metrics) = (self.ground.ports(), Arc::new(Metrics::default()));
         let never = tokio_util::sync::CancellationToken::new();
-        let life = tokio::spawn(skytide_dataflow::run(options, ports, metrics, never));
+        let team = Team::start(case.processes, case.workers);
+        let life = skytide_dataflow::lead(options, ports, team.links, metrics, never);
+        let life = tokio::spawn(life);
         let caught_up = async {
             // Nothing may be left to commit: then it lives until it has seen all.
             while !life.is_finished() && !stop.is_cancelled() {
@@ -210,6 +226,14 @@ impl Lives {
         caught_up.await;
         life.abort();
         let ended = life.await;
+        for other in team.others {
+            let ended = other.await.expect("it does not panic");
+            use DataflowError::{LeaderEnded, Lost};
+            assert!(
+                matches!(ended, Err(Lost { .. } | LeaderEnded { .. })),
+                "{case:?}: {ended:?}"
+            );
+        }
         self.ground.store.take();
         if let Ok(Err(error)) = ended {
             panic!("{:?}: {error}", self.case);

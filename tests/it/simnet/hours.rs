@@ -121,6 +121,7 @@ impl Counting {
         let case = Case {
             seed,
             options: model(),
+            processes: 1,
             workers,
             epochs_max: 1,
         };

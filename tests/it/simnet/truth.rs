@@ -46,6 +46,7 @@ async fn the_dataflow_agrees_with_the_recount_on_such_a_network() {
         let case = Case {
             seed: 23,
             options: model(),
+            processes: 1,
             workers,
             epochs_max: 3,
         };

@@ -1,0 +1,183 @@
+//! Options of a dataflow over several processes.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{ValueError, between};
+
+/// Processes, at most.
+const PROCESSES_MAX: u32 = 256;
+
+/// How several processes of `index`, on as many machines, count together (`docs/cluster.md`).
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Cluster (dataflow over several machines)")]
+pub struct Cluster {
+    /// Where the processes that count together are, as `10.0.0.1:7600,10.0.0.2:7600`: the same list for all of them. The
+    /// first one leads: it alone has log, views and checkpoints. Each has `INDEXER_WORKERS` threads, the same number. Unset:
+    /// one process counts. What they tell each other is not encrypted.
+    #[arg(id = "INDEXER_HOSTS", long = "indexer-hosts", env = "INDEXER_HOSTS")]
+    #[arg(value_name = "HOST:PORT,...", value_delimiter = ',')]
+    pub hosts: Vec<HostPort>,
+
+    /// The place of this process in `INDEXER_HOSTS`, from 0 on. One that does not lead needs no log, no views and no folder.
+    #[arg(
+        id = "INDEXER_PROCESS",
+        long = "indexer-process",
+        env = "INDEXER_PROCESS"
+    )]
+    #[arg(value_name = "NUMBER", default_value_t = 0, value_parser = between(0..=PROCESSES_MAX - 1))]
+    pub process: u32,
+
+    /// Address and port on which this process waits for the others, where that is not what `INDEXER_HOSTS` says, as in a
+    /// container: `0.0.0.0:7600`.
+    #[arg(id = "INDEXER_LISTEN", long = "indexer-listen", env = "INDEXER_LISTEN")]
+    #[arg(value_name = "ADDRESS:PORT")]
+    pub listen: Option<SocketAddr>,
+
+    /// A file with a secret that the processes prove to each other that they have. Unset: who can connect can take part.
+    #[arg(
+        id = "INDEXER_SECRET_FILE",
+        long = "indexer-secret-file",
+        env = "INDEXER_SECRET_FILE"
+    )]
+    #[arg(value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+}
+
+impl Cluster {
+    /// Whether several processes count.
+    pub fn is_set(&self) -> bool {
+        self.hosts.len() > 1
+    }
+
+    /// Whether this process lends its workers to another one.
+    pub fn follows(&self) -> bool {
+        self.process > 0
+    }
+
+    /// Compares the options with each other.
+    ///
+    /// # Errors
+    /// They do not make a cluster.
+    pub fn check(&self) -> Result<(), ValueError> {
+        let refused = |why: String| Err(ValueError(why));
+        let (hosts, process) = (&self.hosts, self.process);
+        let processes = hosts.len();
+        if processes == 0 && process > 0 {
+            return refused(format!(
+                "INDEXER_PROCESS is {process}, but INDEXER_HOSTS is not set"
+            ));
+        }
+        if processes > PROCESSES_MAX as usize {
+            return refused(format!(
+                "INDEXER_HOSTS has {processes} processes; allowed are {PROCESSES_MAX}"
+            ));
+        }
+        let mut named = hosts.iter().enumerate();
+        let twice = named.find(|(place, host)| hosts[..*place].contains(host));
+        if let Some((_, host)) = twice {
+            return refused(format!("INDEXER_HOSTS names {host} twice"));
+        }
+        if processes > 0 && process as usize >= processes {
+            return refused(format!(
+                "INDEXER_PROCESS is {process}, but INDEXER_HOSTS has the processes 0 to {}",
+                processes - 1
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A host's name or address, and a port: `index-1:7600`, `10.0.0.1:7600`, `[fd00::1]:7600`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort(String);
+
+impl HostPort {
+    /// As it is looked up.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let refused = || ValueError(format!("{text:?} is no HOST:PORT such as 10.0.0.1:7600"));
+        let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
+        let bare = match host.strip_prefix('[') {
+            Some(rest) => rest.strip_suffix(']').ok_or_else(refused)?,
+            None if host.contains(':') => return Err(refused()),
+            None => host,
+        };
+        let letter = |it: char| it.is_ascii_alphanumeric() || ".-_:".contains(it);
+        let port: u16 = port.parse().map_err(|_| refused())?;
+        if bare.is_empty() || !bare.chars().all(letter) || port == 0 {
+            return Err(refused());
+        }
+        Ok(Self(format!("{}:{port}", host.to_ascii_lowercase())))
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(hosts: &str, process: u32, expected: Result<(), &str>) {
+        let hosts = hosts.split(',').filter(|it| !it.is_empty());
+        let cluster = Cluster {
+            hosts: hosts.map(|it| it.parse().expect("a host")).collect(),
+            process,
+            ..Cluster::default()
+        };
+        let found = cluster.check().map_err(|why| why.to_string());
+        assert_eq!(found, expected.map_err(str::to_owned));
+    }
+
+    #[test]
+    fn processes_must_be_a_list_and_a_place_in_it() {
+        check("", 0, Ok(()));
+        check("a:1", 0, Ok(()));
+        check("a:1,b:1,a:2", 2, Ok(()));
+        check(
+            "",
+            1,
+            Err("INDEXER_PROCESS is 1, but INDEXER_HOSTS is not set"),
+        );
+        check("a:1,b:1,A:1", 0, Err("INDEXER_HOSTS names a:1 twice"));
+        check(
+            "a:1,b:1",
+            2,
+            Err("INDEXER_PROCESS is 2, but INDEXER_HOSTS has the processes 0 to 1"),
+        );
+    }
+
+    #[test]
+    fn a_host_has_a_name_or_an_address_and_a_port() {
+        for text in ["index-1.lan:7600", "10.0.0.1:1", "[fd00::1]:65535"] {
+            let host: HostPort = text.parse().expect(text);
+            assert_eq!(host.to_string(), text);
+        }
+        for text in [
+            "host",
+            ":7600",
+            "host:0",
+            "host:65536",
+            "fd00::1:7600",
+            "[::1:7",
+            "a b:7",
+            "http://a:7",
+        ] {
+            assert!(text.parse::<HostPort>().is_err(), "{text}");
+        }
+    }
+}
