@@ -19,7 +19,7 @@ use skytide_dataflow::{Links, Name};
 use tokio::net::TcpListener;
 
 pub use handshake::{Manners, Refusal};
-pub use hello::Hello;
+pub use hello::{Hello, own_build};
 pub use mesh::{Mesh, MeshError};
 pub use state::ClusterState;
 
@@ -84,7 +84,9 @@ impl Place {
         let names: Vec<_> = names.collect();
         let own = self.options.process as usize;
         let threads = self.threads as u32;
-        let hello = Hello::new(self.options.process, names.len() as u32, threads);
+        let build = own_build().map_err(MeshError::Build)?;
+        let place = (self.options.process, names.len() as u32);
+        let hello = Hello::new(build, place, threads);
         // Nobody calls the last one.
         let listener = match own + 1 < names.len() {
             true => Some(self.listen(&names[own].host).await?),

@@ -104,8 +104,9 @@ impl Manners {
             match answer.split_first() {
                 Some((&ACCEPTED, proof)) => self.verify(Side::Answers, &said, proof)?,
                 Some((&REFUSED, why)) => {
-                    let why = String::from_utf8_lossy(why).into_owned();
-                    return Err(Refusal::Unfit(why));
+                    // It has proved nothing: what it says must not move a terminal.
+                    let why = String::from_utf8_lossy(why);
+                    return Err(Refusal::Unfit(why.replace(char::is_control, " ")));
                 }
                 _ => return Err(stranger("it does not speak as a process of Skytide does")),
             }

@@ -6,8 +6,10 @@
 //! ```
 //!
 //! Whoever calls may be anybody: each call is answered by a task of its own, of which there is a bounded number, each bounded
-//! in time. A connection that ends while others are waited for is made again. All is complete when every process is there.
+//! in time; of too many the oldest is given up. A connection that ends while others are waited for is made again. A
+//! process that is connected to all others says so to process 0, for which all is complete when every process has.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -15,9 +17,9 @@ use std::time::Duration;
 
 use skytide_dataflow::{Links, Name, Peer};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::ReadBuf;
+use tokio::io::{AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::handshake::{HANDSHAKE_MAX, Manners, Refusal};
@@ -50,6 +52,9 @@ pub enum MeshError {
         #[source]
         source: io::Error,
     },
+    /// Which binary this is cannot be found out.
+    #[error("the running binary cannot be read, to compare it with that of the other processes")]
+    Build(#[source] io::Error),
     /// It cannot count together with another one.
     #[error("{peer} of the cluster does not fit: {why}")]
     Unfit {
@@ -76,19 +81,26 @@ pub struct Mesh {
     names: Vec<Name>,
     manners: Manners,
     held: Vec<Option<TcpStream>>,
+    /// Those that are connected to all others, as far as they have to say so to this one.
+    complete: Vec<bool>,
     tasks: JoinSet<Met>,
-    answering: usize,
+    /// Calls that are answered, the oldest first.
+    answering: VecDeque<AbortHandle>,
 }
+
+/// What a process says to process 0 when it is connected to all others.
+const COMPLETE: u8 = 1;
 
 impl Mesh {
     /// Of these processes; none is connected yet.
     pub fn new(names: Vec<Name>, manners: Manners) -> Self {
         Self {
             held: names.iter().map(|_| None).collect(),
+            complete: vec![false; names.len()],
             names,
             manners,
             tasks: JoinSet::new(),
-            answering: 0,
+            answering: VecDeque::new(),
         }
     }
 
@@ -105,35 +117,63 @@ impl Mesh {
         listener: Option<TcpListener>,
         state: &ClusterState,
     ) -> Result<Links, MeshError> {
-        (0..self.own()).for_each(|process| self.call(process));
+        let first = self.own() == 0;
+        (0..self.own()).for_each(|process| self.call(process, Duration::ZERO));
         loop {
             let missing = self.missing();
             state.waits_for(&missing);
-            if missing.is_empty() {
+            if missing.is_empty() && self.say_so().await {
                 return self.links();
             }
             tokio::select! {
-                Some(met) = self.tasks.join_next() => self.met(met.expect("it does not panic"))?,
-                (stream, from) = called(listener.as_ref()), if self.answering < ANSWERED_MAX => {
-                    self.answering += 1;
-                    self.tasks.spawn(answer(self.manners.clone(), stream, from));
-                }
-                process = gone(&self.held) => self.lose(process),
+                Some(met) = self.tasks.join_next() => match met {
+                    Ok(met) => self.met(met)?,
+                    Err(given_up) => assert!(given_up.is_cancelled(), "it does not panic"),
+                },
+                (stream, from) = called(listener.as_ref()) => self.answer(stream, from),
+                (process, news) = news(&self.held, &self.complete, first) => match news {
+                    News::Gone => self.lose(process),
+                    News::Complete => self.complete[process] = true,
+                },
             }
         }
     }
 
-    /// Processes that are not connected.
+    /// Processes that are not connected; for process 0 also those that are not connected to all others.
     fn missing(&self) -> Vec<&Name> {
         let others = self.names.iter().filter(|name| name.process != self.own());
-        others
-            .filter(|name| self.held[name.process].is_none())
-            .collect()
+        let there = |process: usize| {
+            self.held[process].is_some() && (self.own() > 0 || self.complete[process])
+        };
+        others.filter(|name| !there(name.process)).collect()
     }
 
-    fn call(&mut self, process: usize) {
+    /// Tells process 0 that this one is connected to all others; false if that one is gone, which is then to be noticed.
+    async fn say_so(&mut self) -> bool {
+        match &mut self.held[0] {
+            Some(first) => first.write_all(&[COMPLETE]).await.is_ok(),
+            None => true,
+        }
+    }
+
+    fn call(&mut self, process: usize, wait: Duration) {
         let host = self.names[process].host.clone();
-        self.tasks.spawn(call(self.manners.clone(), process, host));
+        let manners = self.manners.clone();
+        self.tasks.spawn(async move {
+            sleep(wait).await;
+            call(manners, process, host).await
+        });
+    }
+
+    fn answer(&mut self, stream: TcpStream, from: SocketAddr) {
+        self.answering.retain(|answer| !answer.is_finished());
+        if self.answering.len() == ANSWERED_MAX
+            && let Some(oldest) = self.answering.pop_front()
+        {
+            oldest.abort();
+        }
+        let answer = answer(self.manners.clone(), stream, from);
+        self.answering.push_back(self.tasks.spawn(answer));
     }
 
     fn met(&mut self, met: Met) -> Result<(), MeshError> {
@@ -143,14 +183,9 @@ impl Mesh {
                 let (peer, why) = (self.names[process].clone(), refusal.to_string());
                 return Err(MeshError::Unfit { peer, why });
             }
-            Met::Answered(from, answered) => {
-                self.answering -= 1;
-                match answered {
-                    Ok((process, stream)) => self.hold(process as usize, stream),
-                    Err(why) => {
-                        tracing::warn!(%from, %why, "a call to the cluster's address was refused");
-                    }
-                }
+            Met::Answered(_, Ok((process, stream))) => self.hold(process as usize, stream),
+            Met::Answered(from, Err(why)) => {
+                tracing::warn!(%from, %why, "a call to the cluster's address was refused");
             }
         }
         Ok(())
@@ -159,8 +194,15 @@ impl Mesh {
     /// The newest connection of a process counts: the one before may be of a machine that is gone without a word.
     fn hold(&mut self, process: usize, stream: TcpStream) {
         let peer = &self.names[process];
+        if let Err(error) = watch(&stream) {
+            tracing::warn!(%peer, %error, "a machine that vanishes will be noticed late");
+        }
+        self.complete[process] = false;
         if self.held[process].replace(stream).is_some() {
-            tracing::warn!(%peer, "connected once more: the connection before is closed");
+            tracing::warn!(
+                %peer,
+                "connected once more, the connection before is closed: are there two with this INDEXER_PROCESS?"
+            );
         } else {
             tracing::info!(%peer, "connected");
         }
@@ -170,8 +212,9 @@ impl Mesh {
         let peer = &self.names[process];
         tracing::warn!(%peer, "went away before all were there");
         self.held[process] = None;
+        self.complete[process] = false;
         if process < self.own() {
-            self.call(process);
+            self.call(process, CALL_AGAIN);
         }
     }
 
@@ -188,17 +231,23 @@ impl Mesh {
     }
 }
 
-/// As the dataflow wants it: blocking, without delay, and with an end when the other machine is gone.
+/// As the dataflow wants it: blocking, and without delay.
 fn prepared(socket: std::net::TcpStream) -> io::Result<std::net::TcpStream> {
     socket.set_nonblocking(false)?;
     socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
+/// Lets a connection end when the other machine is gone.
+fn watch(stream: &TcpStream) -> io::Result<()> {
+    let socket = SockRef::from(stream);
     let (time, interval, retries) = KEEPALIVE;
     let keepalive = TcpKeepalive::new().with_time(time);
     let keepalive = keepalive.with_interval(interval).with_retries(retries);
-    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+    socket.set_tcp_keepalive(&keepalive)?;
     #[cfg(target_os = "linux")]
-    SockRef::from(&socket).set_tcp_user_timeout(Some(UNCONFIRMED_MAX))?;
-    Ok(socket)
+    socket.set_tcp_user_timeout(Some(UNCONFIRMED_MAX))?;
+    Ok(())
 }
 
 /// Calls a process until it answers, or says that the two do not fit.
@@ -239,24 +288,37 @@ async fn called(listener: Option<&TcpListener>) -> (TcpStream, SocketAddr) {
     }
 }
 
-/// A process whose connection ended.
-async fn gone(held: &[Option<TcpStream>]) -> usize {
+/// What is heard of a process that is connected.
+enum News {
+    /// Its connection ended.
+    Gone,
+    /// It is connected to all others.
+    Complete,
+}
+
+/// What is heard next. `first`: it is process 0 that listens, to whom the others say when they are complete.
+async fn news(held: &[Option<TcpStream>], complete: &[bool], first: bool) -> (usize, News) {
     std::future::poll_fn(|cx| {
-        let mut open = held.iter().enumerate();
-        let ended = open.find_map(|(process, stream)| {
-            let ended = has_ended(stream.as_ref()?, cx);
-            ended.then_some(process)
+        let mut open = held.iter().zip(complete).enumerate();
+        let heard = open.find_map(|(process, (stream, complete))| {
+            let news = heard(stream.as_ref()?, first && !complete, cx)?;
+            Some((process, news))
         });
-        ended.map_or(Poll::Pending, Poll::Ready)
+        heard.map_or(Poll::Pending, Poll::Ready)
     })
     .await
 }
 
-/// What is there to be read already is of a process that is complete, and stays where it is.
-fn has_ended(stream: &TcpStream, cx: &mut Context<'_>) -> bool {
+/// What else is there to be read is the dataflow's, and stays where it is.
+fn heard(stream: &TcpStream, listens: bool, cx: &mut Context<'_>) -> Option<News> {
     let mut byte = [0];
     match stream.poll_peek(cx, &mut ReadBuf::new(&mut byte)) {
-        Poll::Ready(read) => read.map_or(true, |bytes| bytes == 0),
-        Poll::Pending => false,
+        Poll::Ready(Ok(1..)) if !listens => None,
+        Poll::Ready(Ok(1..)) => match stream.try_read(&mut byte) {
+            Ok(1) if byte == [COMPLETE] => Some(News::Complete),
+            _ => Some(News::Gone),
+        },
+        Poll::Ready(_) => Some(News::Gone),
+        Poll::Pending => None,
     }
 }

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 const SECRET: &[u8] = b"between us";
+const BUILD: u64 = 7;
 
 /// A cluster of which each process but the last listens.
 struct Meeting {
@@ -29,7 +30,7 @@ impl Meeting {
     }
 
     fn hello(&self, process: usize) -> Hello {
-        Hello::new(process as u32, self.names.len() as u32, 2)
+        Hello::new(BUILD, (process as u32, self.names.len() as u32), 2)
     }
 
     fn mesh(&self, hello: Hello, secret: &[u8]) -> Mesh {
@@ -118,6 +119,11 @@ async fn who_does_not_fit_is_told_what_differs_and_the_right_one_gets_in() {
         told.ends_with("this process \"9.9.9\": all must be of one version"),
         "{told}"
     );
+    let told = meeting.refused(other(|it| it.build = 8), SECRET).await;
+    assert!(
+        told.ends_with("this process 0000000000000008: all must run the same binary"),
+        "{told}"
+    );
 
     assert!(!first.state.part().ok, "nobody of them got in");
     let second = meeting.start(1);
@@ -167,7 +173,7 @@ async fn a_frame_that_is_too_long_is_not_waited_for() {
     let (mut called, _) = listener.accept().await.expect("it was called");
     let length = 513_u16.to_be_bytes();
     stranger.write_all(&length).await.expect("it is taken");
-    let answered = Manners::new(Hello::new(0, 2, 1), SECRET)
+    let answered = Manners::new(Hello::new(BUILD, (0, 2), 1), SECRET)
         .answer(&mut called)
         .await;
     let why = answered.expect_err("it is refused").to_string();
@@ -228,6 +234,30 @@ async fn a_process_that_went_away_before_all_were_there_may_come_again() {
     let host = &meeting.names[1].host;
     meeting.listeners[1] = Some(TcpListener::bind(host).await.expect("its own port"));
     let (second, third) = (meeting.start(1), meeting.start(2));
+    for (process, waiting) in [first, second, third].into_iter().enumerate() {
+        let links = waiting.complete().await;
+        assert_eq!((links.process(), links.processes()), (process, 3));
+    }
+}
+
+#[tokio::test]
+async fn the_first_one_waits_until_all_are_connected_to_all() {
+    let mut meeting = Meeting::of(3).await;
+    let first = meeting.start(0);
+    // Process 2 finds process 0 and not process 1, who hears only process 0.
+    let nowhere = TcpListener::bind("127.0.0.1:0").await.expect("any port");
+    let own = meeting.names[1].host.clone();
+    meeting.names[1].host = nowhere.local_addr().expect("its address").to_string();
+    let third = meeting.start(2);
+    meeting.names[1].host = own;
+    let second = meeting.start(1);
+    second.until("waits for process 2").await;
+    third.until("waits for process 1").await;
+    first.until("waits for process 1").await;
+    first.until("process 2").await;
+    third.links.abort();
+
+    let third = meeting.start(2);
     for (process, waiting) in [first, second, third].into_iter().enumerate() {
         let links = waiting.complete().await;
         assert_eq!((links.process(), links.processes()), (process, 3));
