@@ -163,7 +163,7 @@ fn leave(worker: &mut Worker, fate: &Fate) {
 }
 
 /// Ends the computation with whoever holds this.
-struct Ends(Arc<Fate>);
+pub(crate) struct Ends(pub Arc<Fate>);
 
 impl Drop for Ends {
     fn drop(&mut self) {

@@ -54,7 +54,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use checkpoint::{Gate, Keeper, News, Planner};
-use cluster::Fate;
+use cluster::{Ends, Fate};
 use commit::Committer;
 use graph::Wanted;
 use rebuild::Rebuild;
@@ -176,8 +176,9 @@ pub async fn lead(
     let made = run.ports.checkpoints.is_some();
     let (teller, news) = made.then(mpsc::unbounded_channel).unzip();
     let threads = run.threads(links, &fate, (taken, done_sender, teller.clone()))?;
+    let told = fate.told.clone();
     let _watch = Task::start(async move {
-        fate.told.cancelled().await;
+        told.cancelled().await;
         goes_on.cancel();
     });
     let mut keeper = None;
@@ -196,6 +197,7 @@ pub async fn lead(
             }
         }
     };
+    let _ends_with_us = Ends(fate);
     let worked = tokio::task::spawn_blocking(|| threads.join()).await;
     if let Some(keeper) = keeper {
         keeper.end().await?;
