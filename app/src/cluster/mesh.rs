@@ -139,13 +139,17 @@ impl Mesh {
         }
     }
 
-    /// Processes that are not connected; for process 0 also those that are not connected to all others.
+    /// Processes that are not connected; if all are, for process 0 those that are not connected to all others.
     fn missing(&self) -> Vec<&Name> {
         let others = self.names.iter().filter(|name| name.process != self.own());
-        let there = |process: usize| {
-            self.held[process].is_some() && (self.own() > 0 || self.complete[process])
+        let without = |there: &dyn Fn(usize) -> bool| -> Vec<&Name> {
+            others.clone().filter(|name| !there(name.process)).collect()
         };
-        others.filter(|name| !there(name.process)).collect()
+        let missing = without(&|process| self.held[process].is_some());
+        if missing.is_empty() && self.own() == 0 {
+            return without(&|process| self.complete[process]);
+        }
+        missing
     }
 
     /// Tells process 0 that this one is connected to all others; false if that one is gone, which is then to be noticed.
