@@ -36,7 +36,6 @@ use std::process::ExitCode;
 
 /// What the binary does: reads arguments and environment, does it, and prints why it could not.
 pub fn main() -> ExitCode {
-    memory::keep_free_memory();
     let outcome = cli::read().and_then(|invocation| {
         telemetry::start(&invocation)?;
         commands::run(invocation)

@@ -21,7 +21,6 @@ fn main() -> ExitCode {
     if whole::is_child() {
         return skytide::main();
     }
-    skytide::memory::keep_free_memory();
     let wanted: Vec<String> = std::env::args()
         .skip(1)
         .filter(|arg| !arg.starts_with('-'))

@@ -67,6 +67,8 @@ pub fn run() {
     let newest = threads.block_on(store.list()).expect("the folder is there");
     let made = newest[0].manifest.as_ref().expect("it is readable").first;
     ports.log = Arc::new(log.made_from(made.seq));
+    // As the indexer does until it has caught up.
+    skytide::memory::keep_free_memory(true);
     for verify in [false, true] {
         let again = Options {
             verify,

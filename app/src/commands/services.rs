@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::handover;
 use crate::health::ServiceHealth;
 use crate::jobs::{Kept, scheduler};
+use crate::memory;
 use crate::options;
 use crate::services::Services;
 use crate::terminal::say;
@@ -190,7 +191,13 @@ async fn count(
             Some(links) => links?,
         },
     };
-    dataflow::lead(flow, ports, links, counted, stop).await?;
+    let keeping = memory::keep_until_caught_up(&counted);
+    let counting = dataflow::lead(flow, ports, links, counted.clone(), stop);
+    tokio::pin!(counting);
+    tokio::select! {
+        counted = &mut counting => counted?,
+        () = keeping => counting.await?,
+    }
     Ok(())
 }
 
