@@ -21,8 +21,8 @@ const PURGE_DELAY: mi_option_t = 15;
 /// The delay by default, and while a checkpoint is taken in, which takes some seconds.
 const DELAYS_MS: [std::ffi::c_long; 2] = [1_000, 60_000];
 
-/// Whether memory that is free stays with the process for a minute, or for a second only. `MIMALLOC_PURGE_DELAY` says otherwise if
-/// it is set.
+/// Whether memory that is free stays with the process for a minute, or for a second only. `MIMALLOC_PURGE_DELAY` says otherwise
+/// if it is set.
 pub fn keep_free_memory(keep: bool) {
     #[expect(unsafe_code, reason = "the allocator is a C library")]
     // SAFETY: the option exists, and what is stored is one aligned number: who reads it meanwhile has the one or the other.

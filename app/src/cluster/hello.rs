@@ -43,8 +43,8 @@ pub struct Hello {
 
 /// The first 8 bytes of the SHA-256 of the running binary.
 ///
-/// Keys go to workers by hashes that another build, or one for another machine, need not share, and the dataflow's messages have no
-/// form that outlives a build: two builds of one version could count one key twice.
+/// Keys go to workers by hashes that another build, or one for another machine, need not share, and the dataflow's messages
+/// have no form that outlives a build: two builds of one version could count one key twice.
 ///
 /// # Errors
 /// The binary cannot be read.
