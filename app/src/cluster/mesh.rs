@@ -141,13 +141,14 @@ impl Mesh {
 
     /// Processes that are not connected; if all are, for process 0 those that are not connected to all others.
     fn missing(&self) -> Vec<&Name> {
-        let others = self.names.iter().filter(|name| name.process != self.own());
-        let without = |there: &dyn Fn(usize) -> bool| -> Vec<&Name> {
-            others.clone().filter(|name| !there(name.process)).collect()
-        };
-        let missing = without(&|process| self.held[process].is_some());
+        let others = || self.names.iter().filter(|name| name.process != self.own());
+        let missing: Vec<_> = others()
+            .filter(|name| self.held[name.process].is_none())
+            .collect();
         if missing.is_empty() && self.own() == 0 {
-            return without(&|process| self.complete[process]);
+            return others()
+                .filter(|name| !self.complete[name.process])
+                .collect();
         }
         missing
     }
@@ -324,5 +325,29 @@ fn heard(stream: &TcpStream, listens: bool, cx: &mut Context<'_>) -> Option<News
         },
         Poll::Ready(_) => Some(News::Gone),
         Poll::Pending => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_machine_that_vanishes_is_noticed_within_about_half_a_minute() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("any port");
+        let address = listener.local_addr().expect("its address");
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        watch(&stream).expect("the system can");
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().expect("it is told"));
+        let silence = socket.tcp_keepalive_time().expect("it is told");
+        let interval = socket.tcp_keepalive_interval().expect("it is told");
+        let retries = socket.tcp_keepalive_retries().expect("it is told");
+        assert_eq!(silence + interval * retries, Duration::from_secs(30));
+        #[cfg(target_os = "linux")]
+        assert_eq!(
+            socket.tcp_user_timeout().expect("it is told"),
+            Some(Duration::from_secs(30))
+        );
     }
 }

@@ -72,6 +72,7 @@ struct Waiting {
 impl Waiting {
     async fn until(&self, detail: &str) {
         while !self.state.part().detail.contains(detail) {
+            assert!(!self.links.is_finished(), "it does not wait: {detail:?}");
             tokio::task::yield_now().await;
         }
     }
@@ -221,6 +222,14 @@ async fn pass(from: &mut TcpStream, to: &mut (impl tokio::io::AsyncWrite + Unpin
     frame
 }
 
+/// Waits until each process is connected to all others.
+async fn all_are_there(processes: [Waiting; 3]) {
+    for (process, waiting) in processes.into_iter().enumerate() {
+        let links = waiting.complete().await;
+        assert_eq!((links.process(), links.processes()), (process, 3));
+    }
+}
+
 #[tokio::test]
 async fn a_process_that_went_away_before_all_were_there_may_come_again() {
     let mut meeting = Meeting::of(3).await;
@@ -234,10 +243,7 @@ async fn a_process_that_went_away_before_all_were_there_may_come_again() {
     let host = &meeting.names[1].host;
     meeting.listeners[1] = Some(TcpListener::bind(host).await.expect("its own port"));
     let (second, third) = (meeting.start(1), meeting.start(2));
-    for (process, waiting) in [first, second, third].into_iter().enumerate() {
-        let links = waiting.complete().await;
-        assert_eq!((links.process(), links.processes()), (process, 3));
-    }
+    all_are_there([first, second, third]).await;
 }
 
 #[tokio::test]
@@ -258,10 +264,7 @@ async fn the_first_one_waits_until_all_are_connected_to_all() {
     third.links.abort();
 
     let third = meeting.start(2);
-    for (process, waiting) in [first, second, third].into_iter().enumerate() {
-        let links = waiting.complete().await;
-        assert_eq!((links.process(), links.processes()), (process, 3));
-    }
+    all_are_there([first, second, third]).await;
 }
 
 #[tokio::test]
