@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use libmimalloc_sys::{mi_option_set_default, mi_option_t};
+use libmimalloc_sys::{mi_collect, mi_option_set_default, mi_option_t};
 use mimalloc::MiMalloc;
 use skytide_dataflow::Metrics;
 
@@ -34,7 +34,17 @@ pub fn keep_free_memory(keep: bool) {
 /// How often it is looked whether the dataflow has caught up.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Keeps free memory until all is counted that was counted before a restart.
+/// Gives back what is free now. When that was to happen by itself was settled when the first of it became free, by the delay
+/// of that time, and nothing that becomes free later goes before it.
+fn give_free_memory_back() {
+    #[expect(unsafe_code, reason = "the allocator is a C library")]
+    // SAFETY: it may be called at any time, by any thread, and touches nothing that is in use.
+    unsafe {
+        mi_collect(true);
+    }
+}
+
+/// Keeps free memory until all is counted that was counted before a restart, and then gives it back.
 pub async fn keep_until_caught_up(metrics: &Metrics) {
     keep_free_memory(true);
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -42,13 +52,29 @@ pub async fn keep_until_caught_up(metrics: &Metrics) {
         look.tick().await;
     }
     keep_free_memory(false);
+    // It may be a gigabyte, which takes its time. It cannot panic, and a runtime that ends does without it.
+    let _ended = tokio::task::spawn_blocking(give_free_memory_back).await;
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, PoisonError};
+
+    use futures_util::FutureExt;
     use libmimalloc_sys::mi_option_get;
 
     use super::*;
+
+    /// The option is one for all threads.
+    static ALONE: Mutex<()> = Mutex::new(());
+
+    /// Bytes of memory that this process has.
+    fn resident() -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").expect("it lives");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.expect("a size").parse::<usize>().expect("a number") << 10
+    }
 
     #[test]
     fn the_option_is_the_one_that_is_meant() {
@@ -62,11 +88,31 @@ mod tests {
         if std::env::var_os("MIMALLOC_PURGE_DELAY").is_some() {
             return;
         }
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let [usual, long] = DELAYS_MS;
         assert_eq!(delay(), usual, "the default: is this another option?");
         keep_free_memory(true);
         assert_eq!(delay(), long);
         keep_free_memory(false);
         assert_eq!(delay(), usual);
+    }
+
+    #[tokio::test]
+    async fn what_was_kept_is_given_back_as_soon_as_it_has_caught_up() {
+        const BYTES: usize = 256 << 20;
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = Metrics::default();
+        let keeping = keep_until_caught_up(&metrics);
+        tokio::pin!(keeping);
+        assert!(keeping.as_mut().now_or_never().is_none(), "nothing counted");
+        let filled = std::thread::spawn(|| {
+            let records: Vec<_> = (0..BYTES >> 12).map(|_| vec![1_u8; 1 << 12]).collect();
+            (resident(), records.len())
+        });
+        let (filled, _) = filled.join().expect("it ends");
+        metrics.epoch.set(1);
+        keeping.await;
+        let kept = resident();
+        assert!(kept + BYTES / 2 < filled, "{filled} bytes, then {kept}");
     }
 }
