@@ -1,5 +1,6 @@
 //! A restart of ten million live records: a checkpoint made while the stream goes on, taken in again, and the log behind
-//! it fed. `SKYTIDE_BENCH_RECORDS` sets another number of events.
+//! it fed. `SKYTIDE_BENCH_RECORDS` sets another number of events, `SKYTIDE_BENCH_FOLDER` a folder where the checkpoint stays:
+//! the next run with it only restarts, which is what one wants under a profiler.
 //!
 //! The log that is counted first is made up as it is read, what is behind the checkpoint is made before the restart and
 //! decoded by it; the store keeps no rows. Checkpoints are files on this machine's disk.
@@ -7,6 +8,7 @@
 mod synthetic;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,8 +39,11 @@ pub fn run() {
     let events: u64 = given
         .and_then(|text| text.parse().ok())
         .unwrap_or(10_900_000);
-    let folder = tempfile::tempdir().expect("a scratch folder");
-    let checkpoints = EmbeddedCheckpoints::open(folder.path()).expect("the folder opens");
+    let scratch = tempfile::tempdir().expect("a scratch folder");
+    let kept = std::env::var_os("SKYTIDE_BENCH_FOLDER").map(PathBuf::from);
+    let folder = kept.as_deref().unwrap_or(scratch.path());
+    let checkpoints = EmbeddedCheckpoints::open(folder).expect("the folder opens");
+    let committed = folder.join("committed.json");
     let log = Synthetic {
         epochs: events / EVENTS,
         events: EVENTS,
@@ -62,7 +67,17 @@ pub fn run() {
         ..Options::default()
     };
     println!("\nrestart: {events} events, a checkpoint {BEHIND} events before the end");
-    tell_checkpoint(&threads, &options, &ports);
+    if let Ok(text) = std::fs::read(&committed) {
+        let committed = serde_json::from_slice(&text).expect("what the last run left");
+        let done = threads.block_on(commit(ports.store.as_ref(), committed));
+        done.expect("the store is new");
+    } else {
+        tell_checkpoint(&threads, &options, &ports);
+        let control = threads.block_on(ports.store.control());
+        let control = control.expect("the store answers").committed;
+        let text = serde_json::to_vec(&control.expect("all is committed"));
+        std::fs::write(&committed, text.expect("it is plain")).expect("there is room");
+    }
     let store = ports.checkpoints.as_ref().expect("there are some");
     let newest = threads.block_on(store.list()).expect("the folder is there");
     let made = newest[0].manifest.as_ref().expect("it is readable").first;
@@ -87,6 +102,13 @@ pub fn run() {
         let line = format!("  and the {} events behind it", metrics.events.get());
         println!("{line:<44}{seconds:>14.1} s in all   (goal 10)");
     }
+}
+
+/// Commits nothing, as if it had been the last thing.
+async fn commit(store: &dyn ViewStore, committed: Committed) -> Result<(), StoreError> {
+    let term = store.lead().await?.term;
+    store.begin(term, committed.epoch).await?;
+    store.commit(term, committed).await
 }
 
 /// Counts from the log, and tells of the checkpoint that is made meanwhile.
