@@ -96,7 +96,7 @@ fn count(options: &config::Cluster, workers: usize, folder: &Path) {
     println!(
         "{} {events} {} {} {} {}",
         started.elapsed().as_secs_f64(),
-        of_process(id).0,
+        of_process(id).seconds(),
         rss_bytes(id),
         metrics.cluster_sent.get(),
         metrics.cluster_received.get()

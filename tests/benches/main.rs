@@ -15,7 +15,7 @@ mod whole;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if cluster::counts() {
+    if cluster::counts() || restart::restarts() {
         return ExitCode::SUCCESS;
     }
     if whole::is_child() {

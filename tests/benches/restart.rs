@@ -9,6 +9,7 @@ mod synthetic;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,7 @@ use skytide::embedded::EmbeddedCheckpoints;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::log::Log;
 use skytide_core::port::store::{
     Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
 };
@@ -26,6 +28,8 @@ use skytide_dataflow::{CheckpointOptions, Metrics, Options, Ports};
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 
+use crate::whole::{of_process, peak_bytes};
+
 pub use synthetic::Synthetic;
 
 /// Events of an epoch.
@@ -33,74 +37,138 @@ const EVENTS: u64 = 2_000;
 /// Events from the beginning of the checkpoint to the end of the log.
 const BEHIND: u64 = 400_000;
 
+/// Set for a process of this program that is to restart in this folder: whether it verifies, events, the folder.
+const CHILD: &str = "BENCH_RESTARTS";
+
+/// Restarts, if this process is to do that; answers whether it was.
+pub fn restarts() -> bool {
+    let Ok(text) = std::env::var(CHILD) else {
+        return false;
+    };
+    let mut words = text.splitn(3, ' ');
+    let mut word = || words.next().expect("verify, events, folder");
+    let verify = word() == "verify";
+    let setting = Setting {
+        events: word().parse().expect("a number"),
+        folder: word().into(),
+    };
+    setting.restart(verify);
+    true
+}
+
 /// Measures and prints.
 pub fn run() {
     let given = std::env::var("SKYTIDE_BENCH_RECORDS").ok();
-    let events: u64 = given
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(10_900_000);
     let scratch = tempfile::tempdir().expect("a scratch folder");
     let kept = std::env::var_os("SKYTIDE_BENCH_FOLDER").map(PathBuf::from);
-    let folder = kept.as_deref().unwrap_or(scratch.path());
-    let checkpoints = EmbeddedCheckpoints::open(folder).expect("the folder opens");
-    let committed = folder.join("committed.json");
-    let log = Synthetic {
-        epochs: events / EVENTS,
-        events: EVENTS,
+    let setting = Setting {
+        events: given
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(10_900_000),
+        folder: kept.unwrap_or_else(|| scratch.path().to_owned()),
     };
-    let mut ports = Ports {
-        log: Arc::new(log),
-        store: Arc::new(Rowless::default()),
-        checkpoints: Some(Arc::new(checkpoints)),
-    };
-    let threads = Runtime::new().expect("the runtime starts");
-    let checkpoint = CheckpointOptions {
-        interval: None,
-        events: Some(events.saturating_sub(BEHIND)),
-        ..CheckpointOptions::default()
-    };
-    let options = Options {
-        workers: std::thread::available_parallelism().map_or(1, usize::from),
-        batch_events_max: EVENTS as usize,
-        until_last: true,
-        checkpoint,
-        ..Options::default()
-    };
+    let events = setting.events;
     println!("\nrestart: {events} events, a checkpoint {BEHIND} events before the end");
-    if let Ok(text) = std::fs::read(&committed) {
-        let committed = serde_json::from_slice(&text).expect("what the last run left");
-        let done = threads.block_on(commit(ports.store.as_ref(), committed));
-        done.expect("the store is new");
-    } else {
+    if !setting.committed().exists() {
+        setting.count();
+    }
+    for what in ["plain", "verify"] {
+        // A process of its own, as a restart is.
+        let mut restart = Command::new(std::env::current_exe().expect("this program"));
+        let folder = setting.folder.to_str().expect("a plain path");
+        restart.env(CHILD, format!("{what} {events} {folder}"));
+        let status = restart.status().expect("it starts");
+        assert!(status.success(), "the restart failed: {status}");
+    }
+}
+
+/// What is measured, and where its checkpoint stands.
+struct Setting {
+    events: u64,
+    folder: PathBuf,
+}
+
+impl Setting {
+    /// What the store had committed in the end.
+    fn committed(&self) -> PathBuf {
+        self.folder.join("committed.json")
+    }
+
+    fn log(&self) -> Synthetic {
+        Synthetic {
+            epochs: self.events / EVENTS,
+            events: EVENTS,
+        }
+    }
+
+    fn ports(&self, log: Arc<dyn Log>) -> Ports {
+        let checkpoints = EmbeddedCheckpoints::open(&self.folder).expect("the folder opens");
+        Ports {
+            log,
+            store: Arc::new(Rowless::default()),
+            checkpoints: Some(Arc::new(checkpoints)),
+        }
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            until_last: true,
+            checkpoint: CheckpointOptions {
+                interval: None,
+                events: None,
+                ..CheckpointOptions::default()
+            },
+            ..Options::default()
+        }
+    }
+
+    /// Counts from the log, and tells of the checkpoint that is made meanwhile.
+    fn count(&self) {
+        let threads = Runtime::new().expect("the runtime starts");
+        let ports = self.ports(Arc::new(self.log()));
+        let mut options = self.options();
+        options.batch_events_max = EVENTS as usize;
+        options.checkpoint.events = Some(self.events.saturating_sub(BEHIND));
         tell_checkpoint(&threads, &options, &ports);
         let control = threads.block_on(ports.store.control());
         let control = control.expect("the store answers").committed;
         let text = serde_json::to_vec(&control.expect("all is committed"));
-        std::fs::write(&committed, text.expect("it is plain")).expect("there is room");
+        std::fs::write(self.committed(), text.expect("it is plain")).expect("there is room");
     }
-    let store = ports.checkpoints.as_ref().expect("there are some");
-    let newest = threads.block_on(store.list()).expect("the folder is there");
-    let made = newest[0].manifest.as_ref().expect("it is readable").first;
-    ports.log = Arc::new(log.made_from(made.seq));
-    // As the indexer does until it has caught up.
-    skytide::memory::keep_free_memory(true);
-    for verify in [false, true] {
-        let again = Options {
+
+    /// Takes the checkpoint in, counts the log behind it, and tells how long that took.
+    fn restart(&self, verify: bool) {
+        let threads = Runtime::new().expect("the runtime starts");
+        let mut ports = self.ports(Arc::new(self.log()));
+        let store = ports.checkpoints.as_ref().expect("there are some");
+        let newest = threads.block_on(store.list()).expect("the folder is there");
+        let made = newest[0].manifest.as_ref().expect("it is readable").first;
+        ports.log = Arc::new(self.log().made_from(made.seq));
+        let text = std::fs::read(self.committed()).expect("it was counted");
+        let committed = serde_json::from_slice(&text).expect("as it was written");
+        let done = threads.block_on(commit(ports.store.as_ref(), committed));
+        done.expect("the store is new");
+        let options = Options {
             verify,
-            checkpoint: CheckpointOptions {
-                events: None,
-                ..checkpoint
-            },
             batch_events_max: 50_000,
-            ..options.clone()
+            ..self.options()
         };
-        let (metrics, seconds) = live(&threads, &again, &ports);
+        // As the indexer does until it has caught up.
+        skytide::memory::keep_free_memory(true);
+        let before = of_process(std::process::id());
+        let (metrics, seconds) = live(&threads, &options, &ports);
+        let used = of_process(std::process::id()).since(before);
         let restored = metrics.restore_seconds.get();
         let what = if verify { ", all rows verified" } else { "" };
         let line = format!("taking it in{what}");
         println!("{line:<44}{restored:>14.1} s");
         let line = format!("  and the {} events behind it", metrics.events.get());
         println!("{line:<44}{seconds:>14.1} s in all   (goal 10)");
+        let line = "  CPU: its own, and the system's for it";
+        println!("{line:<44}{:>14.1} s and {:.1} s", used.user, used.system);
+        let peak = peak_bytes(std::process::id()) as f64;
+        println!("{:<44}{:>14.2} GB", "  memory, at most", peak / 1e9);
     }
 }
 

@@ -4,7 +4,7 @@ mod network;
 mod used;
 
 pub use network::{Gate, Handle, Made, Mark, make};
-pub use used::{Used, of_process, of_threads, rss_bytes};
+pub use used::{Used, of_process, of_threads, peak_bytes, rss_bytes};
 
 use std::collections::BTreeMap;
 use std::path::Path;
