@@ -65,8 +65,9 @@ impl Section<'_> {
         let mut accounts = Vec::with_capacity(count);
         for _ in 0..count {
             let did = self.from.did()?;
-            let repo = self.repo(&did)?;
-            accounts.push(mine(&did).then(|| self.state.take_repo(&did, repo)));
+            let is_mine = mine(&did);
+            let repo = self.repo(&did, is_mine)?;
+            accounts.push(is_mine.then(|| self.state.take_repo(&did, repo)));
         }
         for _ in 0..self.from.count()? {
             let span = match self.from.byte()? {
@@ -92,7 +93,8 @@ impl Section<'_> {
         self.collections.get(place).copied().ok_or(Unreadable)
     }
 
-    fn repo(&mut self, did: &Did) -> Result<Repo, Unreadable> {
+    /// One that is not this worker's is only read over: its subjects get no numbers here, which are never given back.
+    fn repo(&mut self, did: &Did, is_mine: bool) -> Result<Repo, Unreadable> {
         let mut repo = self.about()?;
         let seen = (0..self.from.count()?).map(|_| self.collection());
         repo.collections = seen.collect::<Result<_, _>>()?;
@@ -105,7 +107,7 @@ impl Section<'_> {
         let count = self.from.count()?;
         repo.records = Records::with_capacity(count);
         for _ in 0..count {
-            self.record(did, &mut repo.records)?;
+            self.record((did, is_mine), &mut repo.records)?;
         }
         Ok(repo)
     }
@@ -140,7 +142,11 @@ impl Section<'_> {
         Ok(repo)
     }
 
-    fn record(&mut self, did: &Did, records: &mut Records) -> Result<(), Unreadable> {
+    fn record(
+        &mut self,
+        (did, is_mine): (&Did, bool),
+        records: &mut Records,
+    ) -> Result<(), Unreadable> {
         let head = self.from.byte()?;
         let collection = self.collection()?;
         let distance = unzigzag(self.from.number()?);
@@ -160,6 +166,9 @@ impl Section<'_> {
         let number_of = |place: u64| {
             let place = usize::try_from(place).map_err(|_| Unreadable)?;
             let number = numbers.get_mut(place).ok_or(Unreadable)?;
+            if !is_mine {
+                return Ok(0);
+            }
             Ok(*number.get_or_insert_with(|| state.number_of(&dids[place])))
         };
         let place = Place {
@@ -177,5 +186,42 @@ impl Section<'_> {
         };
         records.push(state.hasher(), record);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skytide_core::event::{Action, Op};
+
+    use super::*;
+    use crate::records::{AccountPolicy, SHARDS};
+
+    #[test]
+    fn the_subjects_of_a_repo_of_another_worker_get_no_numbers() {
+        let dids: [Did; 2] =
+            ["did:web:a.example", "did:web:b.example"].map(|did| did.parse().expect("it is a DID"));
+        let [author, subject] = &dids;
+        let mut record = b"\xa1\x67subject\x71".to_vec();
+        record.extend(subject.to_string().bytes());
+        let follow = Op {
+            rev: Tid(1),
+            since: None,
+            action: Action::Create,
+            collection: "app.bsky.graph.follow".parse().expect("it is an NSID"),
+            rkey: Tid(1).into(),
+            cid: None,
+            record: Some(record.into()),
+        };
+        let new = || LiveRecords::new(AccountPolicy::default(), 0);
+        let mut state = new();
+        state.operation(author, follow, Minute(1));
+        let mut sections = (0..SHARDS).filter_map(|shard| state.save(shard, Minute(1)));
+        let section = sections.next().expect("there is one account");
+        for (mine, accounts) in [(true, 2), (false, 0)] {
+            let mut state = new();
+            let loaded = state.load(&section, Some(&|_: &Did| mine));
+            assert!(loaded.is_ok());
+            assert_eq!(state.gauges().accounts, accounts);
+        }
     }
 }
