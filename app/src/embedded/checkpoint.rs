@@ -31,7 +31,7 @@ use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Listed, M
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
-use super::folder::{DataDirError, Hold};
+use super::folder::{DataDirError, Hold, make_folder};
 pub use files::{DiskFiles, Files};
 
 const MAGIC: &[u8; 8] = b"SKYCHKP1";
@@ -64,7 +64,7 @@ impl EmbeddedCheckpoints {
     /// # Errors
     /// The folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
-        std::fs::create_dir_all(folder).map_err(failed("make their folder"))?;
+        make_folder(folder).map_err(failed("make their folder"))?;
         Ok(Self::with(
             folder,
             Box::new(DiskFiles),

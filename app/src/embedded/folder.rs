@@ -222,7 +222,7 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
         why,
     };
     let source = source.ok_or_else(|| foreign("there is nothing in it to read"))?;
-    std::fs::create_dir_all(path).map_err(failed("make", path))?;
+    make_folder(path).map_err(failed("make", path))?;
     for entry in std::fs::read_dir(path).map_err(failed("list", path))? {
         let name = entry.map_err(failed("list", path))?.file_name();
         // Left by a start that ended in the middle.
@@ -243,6 +243,24 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
         File::open(path)?.sync_all()
     };
     write().map_err(failed("write", &unfinished))
+}
+
+/// Makes a folder with those above it, durably; one that is there is left as it is.
+pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = match folder.parent() {
+        Some(above) if above == Path::new("") => Path::new("."),
+        Some(above) => above,
+        None => return Ok(()),
+    };
+    make_folder(above)?;
+    match std::fs::create_dir(folder) {
+        // Another process may have made it meanwhile.
+        Err(error) if !folder.is_dir() => Err(error),
+        _ => File::open(above)?.sync_all(),
+    }
 }
 
 /// The format and the source. Hosts and recordings have names without quotes and control characters.

@@ -30,10 +30,11 @@ use skytide_core::port::BoxError;
 use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 use tokio::sync::watch;
 
+use super::folder::make_folder;
 use frame::Frame;
 use segment::Segment;
 
-/// How often another process's writing and trimming is looked for: a fifth of the time between two ticks.
+/// How often another process's writing and trimming is looked for: less than half the time between two ticks.
 pub const POLL: Duration = Duration::from_millis(20);
 
 /// How the log uses the disk.
@@ -78,7 +79,7 @@ impl EmbeddedLog {
     /// # Errors
     /// `Damaged` if durable bytes are not what was written, `Failed` if the folder cannot be used.
     pub fn open(folder: &Path, options: LogOptions) -> Result<Self, LogError> {
-        std::fs::create_dir_all(folder).map_err(failed("make its folder"))?;
+        make_folder(folder).map_err(failed("make its folder"))?;
         match writer::take_over(folder, options, random_id) {
             Ok(_) | Err(LogError::Held) => {}
             Err(error) => return Err(error),
