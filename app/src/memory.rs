@@ -58,15 +58,14 @@ pub async fn keep_until_caught_up(metrics: &Metrics) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, PoisonError};
-
     use futures_util::FutureExt;
     use libmimalloc_sys::mi_option_get;
+    use tokio::sync::Mutex;
 
     use super::*;
 
     /// The option is one for all threads.
-    static ALONE: Mutex<()> = Mutex::new(());
+    static ALONE: Mutex<()> = Mutex::const_new(());
 
     /// Bytes of memory that this process has.
     fn resident() -> usize {
@@ -88,7 +87,7 @@ mod tests {
         if std::env::var_os("MIMALLOC_PURGE_DELAY").is_some() {
             return;
         }
-        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = ALONE.blocking_lock();
         let [usual, long] = DELAYS_MS;
         assert_eq!(delay(), usual, "the default: is this another option?");
         keep_free_memory(true);
@@ -100,7 +99,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_kept_is_given_back_as_soon_as_it_has_caught_up() {
         const BYTES: usize = 256 << 20;
-        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let _alone = ALONE.lock().await;
         let metrics = Metrics::default();
         let keeping = keep_until_caught_up(&metrics);
         tokio::pin!(keeping);

@@ -12,7 +12,7 @@ use timely::dataflow::{Stream, StreamVec};
 
 use crate::fact::Fact;
 
-/// Time of the dataflow: the number of an epoch. 32 bits last 13 years at ten a second, and halve the time of an update.
+/// Time of the dataflow: the number of an epoch. 32 bits last 6.8 years at twenty a second, and halve the time of an update.
 pub type Time = u32;
 
 /// What a worker is fed.

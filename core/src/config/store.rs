@@ -11,7 +11,8 @@ const TIB: u64 = 1 << 40;
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Store (embedded log and views)")]
 pub struct Store {
-    /// The folder that holds log, views and snapshots; made when it is not there.
+    /// The folder that holds log, views, checkpoints and snapshots; made when it is not there. Checkpoints are here also with
+    /// NATS and MongoDB.
     #[arg(id = "STORE_DIR", long = "store-dir", env = "STORE_DIR")]
     #[arg(value_name = "DIR", default_value = "./data")]
     pub dir: PathBuf,
