@@ -115,8 +115,10 @@ impl Log for NatsLog {
 
     async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {
         let stream = &self.shared.stream;
-        // Another stream of this name would have a tick, too.
-        stream.state().await?;
+        // Another stream of this name would have a tick, too. One that ends before our claim would have an older one.
+        stream
+            .state_with(self.shared.newest_claim.claimed())
+            .await?;
         let Some(newest) = stream.newest(&stream.subjects().tick()).await? else {
             return Ok(None);
         };

@@ -63,9 +63,21 @@ pub struct Newest {
     answering: Mutex<Option<Answering>>,
     /// Position of its last message, when it ended with nothing under way; else 0.
     settled: AtomicU64,
+    /// Position of its claim, while it lives; else 0.
+    claimed: AtomicU64,
 }
 
 impl Newest {
+    /// Position of its claim, behind which the log ends; 0 without a writer.
+    pub fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
+    /// Says that the writer has ended.
+    pub fn end(&self) {
+        self.claimed.store(0, Ordering::Relaxed);
+    }
+
     /// Says that the writer has ended, and that the message here is the last that it ever sent.
     pub fn settle(&self, position: u64) {
         self.settled.store(position, Ordering::Relaxed);
@@ -82,7 +94,7 @@ pub struct Answering {
 impl Claim {
     /// Gets the right; `Held` if another writer lives.
     pub async fn get(stream: &Stream, newest: &Newest, mark: String) -> Result<Self, LogError> {
-        let settled = &newest.settled;
+        let (settled, claimed) = (&newest.settled, &newest.claimed);
         let mut newest = newest.answering.lock().await;
         if newest.as_ref().is_some_and(|it| !it.ended.is_cancelled()) {
             return Err(LogError::Held);
@@ -99,6 +111,7 @@ impl Claim {
             match store(stream, &mark, settled.load(Ordering::Relaxed)).await? {
                 Ok(position) => {
                     settled.store(0, Ordering::Relaxed);
+                    claimed.store(position, Ordering::Relaxed);
                     tracing::info!(writer = mark, position, "writing the log");
                     return Ok(Self {
                         mark,

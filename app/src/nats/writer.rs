@@ -262,6 +262,7 @@ impl Drop for Writer {
         if self.window.is_empty() && !self.spent {
             self.shared.newest_claim.settle(self.window.acked());
         }
+        self.shared.newest_claim.end();
         self.shared.full.store(false, Ordering::Relaxed);
     }
 }
