@@ -12,9 +12,13 @@
 //!
 //! The question goes from process to process over the server, so it needs no lease and no clock. The claim and the filling
 //! are messages in the log's order. Whatever the writer before sent, or sends again, names as the last position one that it
-//! knew, or one of the next [`IN_FLIGHT_MAX`]: all of these are passed, so the server refuses it. The claim alone would
-//! not do: once the new writer has written three messages, the old one's fourth would fit. So a writer that comes back
-//! from a freeze, or from behind a cut, can write nothing, not even a message.
+//! knew, or one of the next [`IN_FLIGHT_MAX`]: behind the filling all of these are passed, so the server refuses it. The
+//! claim alone would not do: once the new writer has written three messages, the old one's fourth would fit. So once the
+//! right is got, a writer that comes back from a freeze, or from behind a cut, can write nothing, not even a message.
+//!
+//! Until then some of its messages may still get between claim and filling, or behind a claim whose writer died. They are
+//! events and no tick: a tick names the position of a message that the writer knows to be its own (`writer`), and the
+//! claim stands in front of it. So what the newest tick covers is whole, whoever wrote last, and the rest is written again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
