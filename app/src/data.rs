@@ -38,6 +38,9 @@ pub enum Use {
     All,
 }
 
+/// Whether the writer of this process waits because the log is at its size limit.
+type Waits = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Where the views are.
 #[derive(Clone)]
 pub enum Views {
@@ -53,6 +56,7 @@ pub struct Data {
     pub dir: Option<DataDir>,
     log: Option<Arc<dyn Log>>,
     trouble: Option<Trouble>,
+    waits: Option<Waits>,
     views: Option<Views>,
     checkpoints: Option<Arc<dyn CheckpointStore>>,
     _holds: Vec<Hold>,
@@ -96,15 +100,22 @@ impl Data {
             .collect::<Result<_, _>>()
             .map_err(|why| refused(path, why))?;
 
-        let mut trouble: Option<Trouble> = None;
+        let (mut trouble, mut waits): (Option<Trouble>, Option<Waits>) = (None, None);
         let log: Option<Arc<dyn Log>> = match (reads_log, nats, &dir) {
             (true, true, _) => {
                 let log = nats_log(config).await?;
                 let asked = log.clone();
                 trouble = Some(Arc::new(move || asked.trouble()));
+                let asked = log.clone();
+                waits = Some(Arc::new(move || asked.is_full()));
                 Some(Arc::new(log))
             }
-            (true, false, Some(dir)) => Some(embedded_log(dir, config, sync)?),
+            (true, false, Some(dir)) => {
+                let log = embedded_log(dir, config, sync)?;
+                let asked = log.clone();
+                waits = Some(Arc::new(move || asked.is_full()));
+                Some(Arc::new(log))
+            }
             _ => None,
         };
         let views = match (has_views, mongo, &dir) {
@@ -120,6 +131,7 @@ impl Data {
             dir,
             log,
             trouble,
+            waits,
             views,
             checkpoints,
             _holds: holds,
@@ -137,6 +149,11 @@ impl Data {
     /// What is known to be the matter with the log, without asking it; `None`: it is no log that knows.
     pub fn trouble(&self) -> Option<Trouble> {
         self.trouble.clone()
+    }
+
+    /// Whether this process's writer waits because the log is at its size limit.
+    pub fn waits_for_room(&self) -> bool {
+        self.waits.as_ref().is_some_and(|waits| waits())
     }
 
     /// Where the views are.
@@ -200,10 +217,9 @@ async fn nats_log(config: &Config) -> Result<NatsLog, Failure> {
     log.map_err(|why| Failure::because("the log on NATS cannot be used (NATS_URL)", why))
 }
 
-fn embedded_log(dir: &DataDir, config: &Config, sync: bool) -> Result<Arc<dyn Log>, Failure> {
+fn embedded_log(dir: &DataDir, config: &Config, sync: bool) -> Result<EmbeddedLog, Failure> {
     let log = EmbeddedLog::open(&dir.log(), options::log(config, sync));
-    let log = log.map_err(|why| Failure::because(opened("log", dir), why))?;
-    Ok(Arc::new(log))
+    log.map_err(|why| Failure::because(opened("log", dir), why))
 }
 
 async fn mongo_store(config: &Config) -> Result<MongoStore, Failure> {

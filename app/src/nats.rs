@@ -7,7 +7,8 @@
 //! ```
 //!
 //! - The log's order is the stream's order, and a position is a stream sequence. Each message names the sequence it must
-//!   follow, so nothing overtakes a message that failed, and a second writer breaks the chain at once (`writer`, `claim`).
+//!   follow, and a tick is sent when all before it is known to be stored: nothing is missing below a tick, and a writer
+//!   that another one took over from is found out (`writer`, `claim`).
 //! - A reader keeps its own position and asks for no acknowledgements: the server's bookkeeping decides nothing (`reader`).
 //! - What JetStream does not promise, and the messages as other programs see them: `docs/nats.md`.
 //!
@@ -115,8 +116,10 @@ impl Log for NatsLog {
 
     async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {
         let stream = &self.shared.stream;
-        // Another stream of this name would have a tick, too.
-        stream.state().await?;
+        // Another stream of this name would have a tick, too. One that ends before our claim would have an older one.
+        stream
+            .state_with(self.shared.newest_claim.claimed())
+            .await?;
         let Some(newest) = stream.newest(&stream.subjects().tick()).await? else {
             return Ok(None);
         };

@@ -21,7 +21,7 @@ use skytide_core::port::log::Log;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewStore;
-use skytide_tests::contract_log::BYTES_MAX;
+use skytide_tests::contract_log::{self, BYTES_MAX};
 use tempfile::TempDir;
 
 use crate::mongo::{Own, own_database};
@@ -51,6 +51,21 @@ mod embedded_log {
     }
 
     skytide_tests::log_contract!(make);
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_log_that_might_be_one_file_can_be_trimmed_when_it_is_full() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = LogOptions {
+            segment_bytes: 2 * BYTES_MAX,
+            bytes_max: BYTES_MAX,
+            sync: false,
+        };
+        let log = EmbeddedLog::open(folder.path(), options).unwrap();
+        let sentence =
+            contract_log::appending_waits_at_the_size_limit_until_the_log_is_trimmed(&log);
+        let done = tokio::time::timeout(Duration::from_secs(60), sentence).await;
+        done.expect("there is no room after trimming");
+    }
 }
 
 mod nats_log {

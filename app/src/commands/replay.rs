@@ -6,6 +6,9 @@
 //!
 //! Network time is the recording's own, and the last epoch ends at its last frame. A damaged file is
 //! told only after all whole frames before the damage were counted and exported.
+//!
+//! Nothing is trimmed: the next replay with the same folder counts the log from its beginning. So a log that is too small
+//! ends the replay.
 
 mod report;
 
@@ -15,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
+use skytide_core::config::ByteSize;
 use skytide_core::id::Epoch;
 use skytide_dataflow as dataflow;
 use skytide_ingest::{self as ingest, Context, IngestError, RecordingSource, Source};
@@ -35,6 +39,8 @@ use crate::terminal::{note, say};
 const INTERRUPTED: u8 = 130;
 /// How often it is looked whether the dataflow has counted everything.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often it is looked whether the log is full.
+const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(100);
 
 /// Replays, reports, exports.
 ///
@@ -136,6 +142,7 @@ async fn send_through(
     };
     let (read, ()) = tokio::select! {
         both = async { tokio::try_join!(reading, counting) } => both?,
+        full = full(replay, data) => return Err(full),
         never = progress.show() => match never {},
     };
     let (ingest, damage) = read;
@@ -158,10 +165,88 @@ fn whole_frames(
     }
 }
 
+/// Waits until the log is at its size limit, and ingest has more for it; says what to do.
+async fn full(replay: &Replay, data: &Data) -> Failure {
+    let mut look = interval(LOOK_FOR_ROOM_EVERY);
+    loop {
+        look.tick().await;
+        if !data.waits_for_room() {
+            continue;
+        }
+        // It waits for a server's disk, too: there somebody else may make room.
+        let Ok(bounds) = data.log().bounds().await else {
+            continue;
+        };
+        if bounds.bytes >= bounds.bytes_max {
+            let option = match replay.config.nats.url.is_empty() {
+                true => "STORE_LOG_BYTES_MAX",
+                false => "NATS_BYTES_MAX",
+            };
+            let now = ByteSize(bounds.bytes_max);
+            return Failure::new(format!(
+                "the log is full, and a replay keeps all of it: raise {option} (now {now}) and call it again"
+            ));
+        }
+    }
+}
+
 /// Waits until the dataflow has committed an epoch.
 async fn committed(epoch: Epoch, metrics: &dataflow::Metrics) {
     let mut look = interval(LOOK_EVERY);
     while metrics.epoch.get() < i64::try_from(epoch.0).unwrap_or(i64::MAX) {
         look.tick().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use skytide_tests::servers::Nats;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        replay: Replay,
+    }
+
+    const RECORDING: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../tests/fixtures/frames/pds.frames.zst"
+    );
+
+    /// With less room for the log than any option allows.
+    async fn replayed(args: &[&str], log_bytes_max: u64) -> Result<(), String> {
+        let args = [&["skytide", RECORDING], args].concat();
+        let mut replay = Line::try_parse_from(args).unwrap().replay;
+        replay.config.store.log_bytes_max = ByteSize(log_bytes_max);
+        replay.config.nats.bytes_max = Some(ByteSize(log_bytes_max));
+        let ended = run(&replay, CancellationToken::new());
+        let ended = timeout(Duration::from_secs(120), ended).await;
+        let ended = ended.expect("it waits for what nobody does");
+        ended.map(|_| ()).map_err(|failure| chain(&failure))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_log_that_is_too_small_ends_it_and_with_more_room_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = ["--data", folder.path().to_str().unwrap()];
+        let told = replayed(&data, 1 << 20).await.unwrap_err();
+        assert!(
+            told.contains("raise STORE_LOG_BYTES_MAX (now 1MiB)"),
+            "{told}"
+        );
+        assert_eq!(replayed(&data, 1 << 30).await, Ok(()));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn the_same_of_a_log_on_nats() {
+        let Some(nats) = Nats::start() else { return };
+        let url = format!("--nats-url={}", nats.url());
+        let told = replayed(&[&url], 1 << 20).await.unwrap_err();
+        assert!(told.contains("raise NATS_BYTES_MAX (now 1MiB)"), "{told}");
+        assert_eq!(replayed(&[&url], 1 << 30).await, Ok(()));
     }
 }

@@ -40,7 +40,8 @@ pub const POLL: Duration = Duration::from_millis(20);
 /// How the log uses the disk.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
-    /// Bytes of a segment, about: a batch of messages is not divided. Trimming frees whole segments.
+    /// Bytes of a segment, about: a batch of messages is not divided. Trimming frees whole segments, and never the one with
+    /// the newest tick: so it is a quarter of `bytes_max` at most, whatever is said here.
     pub segment_bytes: u64,
     /// Bytes of the whole log at which appending waits until it is trimmed. It may be passed by one batch.
     pub bytes_max: u64,
@@ -79,6 +80,10 @@ impl EmbeddedLog {
     /// # Errors
     /// `Damaged` if durable bytes are not what was written, `Failed` if the folder cannot be used.
     pub fn open(folder: &Path, options: LogOptions) -> Result<Self, LogError> {
+        let options = LogOptions {
+            segment_bytes: options.segment_bytes.min(options.bytes_max / 4),
+            ..options
+        };
         make_folder(folder).map_err(failed("make its folder"))?;
         match writer::take_over(folder, options, random_id) {
             Ok(_) | Err(LogError::Held) => {}

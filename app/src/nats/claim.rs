@@ -12,9 +12,13 @@
 //!
 //! The question goes from process to process over the server, so it needs no lease and no clock. The claim and the filling
 //! are messages in the log's order. Whatever the writer before sent, or sends again, names as the last position one that it
-//! knew, or one of the next [`IN_FLIGHT_MAX`]: all of these are passed, so the server refuses it. The claim alone would
-//! not do: once the new writer has written three messages, the old one's fourth would fit. So a writer that comes back
-//! from a freeze, or from behind a cut, can write nothing, not even a message.
+//! knew, or one of the next [`IN_FLIGHT_MAX`]: behind the filling all of these are passed, so the server refuses it. The
+//! claim alone would not do: once the new writer has written three messages, the old one's fourth would fit. So once the
+//! right is got, a writer that comes back from a freeze, or from behind a cut, can write nothing, not even a message.
+//!
+//! Until then some of its messages may still get between claim and filling, or behind a claim whose writer died. They are
+//! events and no tick: a tick names the position of a message that the writer knows to be its own (`writer`), and the
+//! claim stands in front of it. So what the newest tick covers is whole, whoever wrote last, and the rest is written again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -63,9 +67,21 @@ pub struct Newest {
     answering: Mutex<Option<Answering>>,
     /// Position of its last message, when it ended with nothing under way; else 0.
     settled: AtomicU64,
+    /// Position of its claim, while it lives; else 0.
+    claimed: AtomicU64,
 }
 
 impl Newest {
+    /// Position of its claim, behind which the log ends; 0 without a writer.
+    pub fn claimed(&self) -> u64 {
+        self.claimed.load(Ordering::Relaxed)
+    }
+
+    /// Says that the writer has ended.
+    pub fn end(&self) {
+        self.claimed.store(0, Ordering::Relaxed);
+    }
+
     /// Says that the writer has ended, and that the message here is the last that it ever sent.
     pub fn settle(&self, position: u64) {
         self.settled.store(position, Ordering::Relaxed);
@@ -82,7 +98,7 @@ pub struct Answering {
 impl Claim {
     /// Gets the right; `Held` if another writer lives.
     pub async fn get(stream: &Stream, newest: &Newest, mark: String) -> Result<Self, LogError> {
-        let settled = &newest.settled;
+        let (settled, claimed) = (&newest.settled, &newest.claimed);
         let mut newest = newest.answering.lock().await;
         if newest.as_ref().is_some_and(|it| !it.ended.is_cancelled()) {
             return Err(LogError::Held);
@@ -99,6 +115,7 @@ impl Claim {
             match store(stream, &mark, settled.load(Ordering::Relaxed)).await? {
                 Ok(position) => {
                     settled.store(0, Ordering::Relaxed);
+                    claimed.store(position, Ordering::Relaxed);
                     tracing::info!(writer = mark, position, "writing the log");
                     return Ok(Self {
                         mark,

@@ -34,6 +34,8 @@ pub struct Packed {
     pub payload: Bytes,
     /// Which part of how many it is, from 1 on; `None`: whole.
     pub part: Option<(usize, usize)>,
+    /// Whether it is a tick, and what it covers stands before it.
+    pub tick: bool,
 }
 
 impl Packed {
@@ -48,6 +50,7 @@ struct Open {
     subject: String,
     payload: Vec<u8>,
     events: usize,
+    tick: bool,
 }
 
 /// Packs what is appended at once.
@@ -128,6 +131,7 @@ impl Packer<'_> {
             subject: subject.to_owned(),
             payload: Vec::new(),
             events: 0,
+            tick: false,
         });
         place
     }
@@ -139,13 +143,17 @@ impl Packer<'_> {
             subject: self.subjects.tick(),
             payload: bytes.to_vec(),
             events: 1,
+            tick: true,
         });
     }
 
     fn finish(self) -> Vec<Packed> {
         let mut all = Vec::with_capacity(self.packed.len());
         for Open {
-            subject, payload, ..
+            subject,
+            payload,
+            tick,
+            ..
         } in self.packed
         {
             let subject = Subject::from(subject);
@@ -158,6 +166,7 @@ impl Packer<'_> {
                     subject: subject.clone(),
                     payload: payload.slice(begin..end),
                     part: (count > 1).then_some((number + 1, count)),
+                    tick,
                 });
             }
         }

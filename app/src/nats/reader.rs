@@ -67,6 +67,14 @@ struct Parts {
     bytes: Vec<u8>,
 }
 
+impl Parts {
+    /// Whether this is the next part. With a filter, others may be missing between two that are of different messages.
+    fn is_followed_by(&self, position: u64, number: usize, count: usize) -> bool {
+        let here = self.position + self.numbers as u64 == position;
+        here && self.numbers + 1 == number && self.count == count
+    }
+}
+
 /// What came of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Taken {
@@ -217,7 +225,7 @@ impl Reader {
                 numbers: 0,
                 bytes: Vec::new(),
             },
-            Some(parts) if parts.numbers + 1 == number && parts.count == count => parts,
+            Some(parts) if parts.is_followed_by(position, number, count) => parts,
             _ => return Ok(None),
         };
         parts.numbers = number;

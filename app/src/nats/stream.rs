@@ -228,6 +228,25 @@ impl Stream {
         })
     }
 
+    /// The same of a stream that holds this position. A server that has just become the leader may not be there yet.
+    pub async fn state_with(&self, position: u64) -> Result<State, LogError> {
+        let begun = Instant::now();
+        loop {
+            let state = self.state().await?;
+            if state.next > position {
+                return Ok(state);
+            }
+            if begun.elapsed() >= CATCH_UP_MAX {
+                let last = state.next - 1;
+                let lost = format!(
+                    "the server has lost what it had stored: its log ends at {last}, not at {position}"
+                );
+                return Err(failed("ask for the state of its stream")(lost));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
     /// The message at a position; `None` if it is not there.
     pub async fn message(&self, position: u64) -> Result<Option<StreamMessage>, LogError> {
         #[derive(Serialize)]

@@ -5,8 +5,8 @@
 //!       └──────────── window ──────────────┘
 //! ```
 //!
-//! Each message names the position before its own as the last one. So the server stores a message only behind all before
-//! it, an answer for one is an answer for all before it, and a message that is sent twice is stored once.
+//! Each message names the position before its own as the last one. So the server stores it there or not at all, and a
+//! message that is sent twice is stored once. What stands before it need not be ours: that each message's own answer tells.
 
 use std::collections::VecDeque;
 
@@ -31,7 +31,7 @@ const BYTES_MAX: usize = 16 << 20;
 /// What the server says to a message.
 #[derive(Debug)]
 pub enum Answer {
-    /// It is stored at this position, and so are all before it.
+    /// It is stored at this position, which says nothing of those before it.
     Stored(u64),
     /// It does not follow the last message.
     OutOfOrder,

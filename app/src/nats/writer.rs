@@ -1,13 +1,17 @@
 //! The one writer: bounded messages under way, in order whatever happens, and room.
 //!
 //! ```text
-//! append ─▶ room? ─▶ window not full? ─▶ send              each step takes the answers that are there
+//! append ─▶ room? ─▶ window not full? a tick: empty? ─▶ send       each step takes the answers that are there
 //!                                          │
-//! answer: out of order, refused, none in time ─▶ go back: ask what the stream ends with
-//!            ends within the window, with a message of ours ─▶ send the rest of it again
-//!            ends with another writer's message             ─▶ spent: the log has another writer
+//! answer: out of order, refused, missing, none in time ─▶ go back: ask where the stream ends, look at each message
+//!            all of ours up to there                         ─▶ send the rest again
+//!            one of them is another writer's                 ─▶ spent: the log has another writer
 //!            ends before what was acknowledged, and stays so ─▶ spent: the server has lost messages
 //! ```
+//!
+//! That a message is stored says nothing of those before it: where another writer's claim took the place of one of them,
+//! the next one fits behind the claim. So each message counts as stored by its own answer or its own look, one after the
+//! other, and a tick is sent only when all before it count as stored.
 //!
 //! It goes back as long as it takes: while the server is away, `append` and `flush` wait, and what waits is the window and
 //! no more.
@@ -88,7 +92,7 @@ impl Writer {
         while let Some(answer) = self.window.answer_at_hand() {
             self.take(answer).await?;
         }
-        while self.window.is_full() {
+        while self.window.is_full() || (message.tick && !self.window.is_empty()) {
             self.progress().await?;
         }
         self.window.send(message).await
@@ -106,6 +110,9 @@ impl Writer {
     async fn take(&mut self, answer: Answer) -> Result<(), LogError> {
         match answer {
             Answer::Stored(position) if position > self.window.sent() => Err(self.fenced(position)),
+            Answer::Stored(position) if position > self.window.acked() + 1 => {
+                self.go_back("an answer is missing").await
+            }
             Answer::Stored(position) => {
                 self.confirm(position);
                 Ok(())
@@ -151,10 +158,13 @@ impl Writer {
             );
             return Err(failed("append")(lost));
         }
-        if last > self.window.acked() && !self.is_ours(last).await? {
-            return Err(self.fenced(last));
+        while self.window.acked() < last {
+            let next = self.window.acked() + 1;
+            if !self.is_ours(next).await? {
+                return Err(self.fenced(next));
+            }
+            self.confirm(next);
         }
-        self.confirm(last);
         self.window.send_again().await
     }
 
@@ -262,6 +272,7 @@ impl Drop for Writer {
         if self.window.is_empty() && !self.spent {
             self.shared.newest_claim.settle(self.window.acked());
         }
+        self.shared.newest_claim.end();
         self.shared.full.store(false, Ordering::Relaxed);
     }
 }

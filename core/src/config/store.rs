@@ -27,7 +27,8 @@ pub struct Store {
     #[arg(value_parser = between(ByteSize(64 * MIB)..=ByteSize(64 * TIB)))]
     pub log_bytes_max: ByteSize,
 
-    /// Bytes of one file of the log, about.
+    /// Bytes of one file of the log, about. Room is made by removing whole files, never the newest: so a file is a quarter of
+    /// `STORE_LOG_BYTES_MAX` at most, also if more is said here.
     #[arg(
         id = "STORE_LOG_SEGMENT_BYTES",
         long = "store-log-segment-bytes",

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use async_nats::jetstream;
+use skytide_core::event::Message;
 use skytide_core::port::log::{Log, LogError};
 use skytide_tests::contract_log::{events, read, tick, write};
 use skytide_tests::servers::Nats;
@@ -44,6 +45,39 @@ async fn a_stream_that_was_made_anew_is_refused() {
         writer.flush().await
     };
     refused(written.await.unwrap_err());
+}
+
+/// As of a server that leads since a moment, and has not taken in yet what it knows to be stored.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_writer_is_not_told_an_older_tick_than_the_newest_before_it() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let mut writer = log.writer().await.unwrap();
+    write(&mut *writer, vec![tick(1), tick(2)]).await;
+    drop(writer);
+    let _writer = log.writer().await.unwrap();
+    let stream = raw(&config).await;
+    let mut stored = Vec::new();
+    for position in 1..log.bounds().await.unwrap().next.0 {
+        stored.push(stream.get_raw_message(position).await.unwrap());
+    }
+
+    let client = async_nats::connect(config.url[0].with_secret()).await;
+    let jetstream = jetstream::new(client.unwrap());
+    let same = stream.cached_info().config.clone();
+    jetstream.delete_stream(&same.name).await.unwrap();
+    jetstream.create_stream(same).await.unwrap();
+    let catch_up = async {
+        for message in stored {
+            let payload = message.payload.clone();
+            let sent = jetstream.publish(message.subject, payload).await.unwrap();
+            sent.await.unwrap();
+            log.bounds().await.unwrap();
+        }
+    };
+    let (newest, ()) = tokio::join!(log.newest_tick(), catch_up);
+    let newest = newest.unwrap().map(|(_, tick)| Message::Tick(tick));
+    assert_eq!(newest, Some(tick(2)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,10 +1,12 @@
 //! One writer at a time, also over several processes, and after one of them was away.
 
+use async_nats::jetstream;
+use skytide_core::event::Message;
 use skytide_core::port::log::{Log, LogError};
 use skytide_tests::contract_log::{event, events, read, tick, write};
 use skytide_tests::servers::{Link, Nats};
 
-use super::{chain, connect, from_the_first, messages, named, own_stream};
+use super::{Config, chain, connect, from_the_first, messages, named, own_stream};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_ingest_is_kept_out_while_the_first_lives() {
@@ -24,14 +26,9 @@ async fn a_second_ingest_is_kept_out_while_the_first_lives() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_was_held_up_comes_back_and_can_write_nothing() {
-    let Some(url) = Nats::shared() else { return };
-    let port = url.rsplit(':').next().unwrap().parse().unwrap();
-    let link = Link::to(port);
-    let near = named(&url);
-    let mut far = near.clone();
-    far.url = skytide_core::config::Nats::at(&format!("nats://127.0.0.1:{}", link.port()))
-        .unwrap()
-        .url;
+    let Some((link, far, near)) = far_and_near() else {
+        return;
+    };
     let (far, near) = (connect(&far).await, connect(&near).await);
 
     let mut held_up = far.writer().await.unwrap();
@@ -64,6 +61,60 @@ async fn a_writer_that_was_held_up_comes_back_and_can_write_nothing() {
     ];
     let mut reader = from_the_first(&near).await;
     assert_eq!(messages(read(&mut *reader, written.len()).await), written);
+}
+
+/// What was under way fits behind another one's claim, all but the messages whose places are taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_tick_covers_what_is_missing_when_a_claim_comes_in_between() {
+    for taken in [1, 2, 30] {
+        let Some((link, far, near)) = far_and_near() else {
+            return;
+        };
+        let mut writer = connect(&far).await.writer().await.unwrap();
+        let next = write(&mut *writer, vec![event(1), tick(1), event(2)]).await;
+        link.hold();
+        let mut epochs = events(100, 20);
+        epochs.push(tick(2));
+        epochs.extend(events(200, 20));
+        epochs.push(tick(3));
+        let writing = tokio::spawn(async move {
+            writer.append(epochs).await?;
+            writer.flush().await
+        });
+        take_places(&near, next.0 - 1, taken).await;
+        link.mend();
+        let error = writing.await.unwrap().unwrap_err();
+        let told = chain(&error);
+        assert!(told.contains("another writer has taken over"), "{told}");
+        let newest = connect(&near).await.newest_tick().await.unwrap();
+        let newest = newest.map(|(_, tick)| Message::Tick(tick));
+        assert_eq!(newest, Some(tick(1)), "{taken} places were taken");
+    }
+}
+
+/// Does by hand what a new writer does first, or a part of it: its claim behind `last`, and its filling.
+async fn take_places(config: &Config, last: u64, count: u64) {
+    let url = config.url[0].with_secret();
+    let jetstream = jetstream::new(async_nats::connect(url).await.unwrap());
+    for last in last..last + count {
+        let message = jetstream::message::PublishMessage::build().expected_last_sequence(last);
+        let subject = format!("{}.firehose.writer", config.stream.as_str());
+        let stored = jetstream.send_publish(subject, message).await.unwrap();
+        stored.await.unwrap();
+    }
+}
+
+/// Options for one stream: behind a link, and without.
+fn far_and_near() -> Option<(Link, Config, Config)> {
+    let url = Nats::shared()?;
+    let link = Link::to(url.rsplit(':').next()?.parse().ok()?);
+    let near = named(&url);
+    let at_link = Config::at(&format!("nats://127.0.0.1:{}", link.port()));
+    let far = Config {
+        url: at_link.unwrap().url,
+        ..near.clone()
+    };
+    Some((link, far, near))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
