@@ -15,7 +15,7 @@ mod keeper;
 mod plan;
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -70,6 +70,8 @@ pub enum LogKeep {
 pub(crate) struct Cut {
     /// Of which checkpoint: the epoch of its first cut.
     pub checkpoint: Epoch,
+    /// Which attempt it is: one that failed is made again, and may begin with the same epoch.
+    pub attempt: u64,
     /// Which shards.
     pub shards: Range<u16>,
     /// Whether these are the last ones: the sums belong to it.
@@ -79,12 +81,14 @@ pub(crate) struct Cut {
 /// What the keeper is told.
 #[derive(Debug)]
 pub(crate) enum News {
-    /// A checkpoint begins with a cut at this tick.
-    Begun(Mark),
+    /// A checkpoint begins with a cut at this tick, in this attempt.
+    Begun(Mark, u64),
     /// A worker's part of a cut.
     Part(Part),
     /// The store has committed this, or had done so before.
     Committed(Committed),
+    /// What was taken in adds up to what the checkpoint says, and the store has no commit that could be compared.
+    Restored,
 }
 
 /// A worker's part of a cut.
@@ -111,12 +115,23 @@ pub(crate) struct Gate {
     pending: AtomicUsize,
     /// One is to be made although no batch comes: the log is full.
     at_once: Notify,
+    /// The epoch of the newest complete one that is of use; 0: there is none.
+    complete: AtomicU64,
 }
 
 impl Gate {
     /// A checkpoint is to be made.
     pub fn want(&self) {
         self.due.store(true, Ordering::Release);
+    }
+
+    /// This is the newest complete one.
+    pub fn completed(&self, checkpoint: Epoch) {
+        self.complete.store(checkpoint.0, Ordering::Release);
+    }
+
+    fn newest(&self) -> Epoch {
+        Epoch(self.complete.load(Ordering::Acquire))
     }
 
     /// A part is on its way to the keeper.

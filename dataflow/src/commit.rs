@@ -47,7 +47,7 @@ pub struct Committer {
     pub(crate) rebuild: Rebuild,
     /// Whether the store's log is of no importance: everything is started over.
     pub start_over: bool,
-    /// Who wants to know of commits.
+    /// Who wants to know of commits, and that what was taken in is right.
     pub(crate) news: Option<mpsc::UnboundedSender<News>>,
     /// Where to tell.
     pub metrics: Arc<Metrics>,
@@ -101,6 +101,10 @@ impl Committer {
         let cut = self.restored.take_if(|it| it.epoch == end.epoch);
         if let Some(expected) = cut {
             compare(&expected, &committed, &self.recounted)?;
+            // There may be no room for the epoch of the first commit before the keeper makes some.
+            if self.control.committed.is_none() {
+                self.tell(News::Restored);
+            }
         }
         let known = self.control.committed.clone();
         match &known {
@@ -111,14 +115,14 @@ impl Committer {
                     compare(known, &committed, &self.rebuilt)?;
                     let epoch = known.epoch.0;
                     tracing::info!(epoch, "rows computed again equal those in the store");
-                    self.tell(committed);
+                    self.tell(News::Committed(committed));
                 }
             }
             _ if self.too_early(&end) => {}
             _ => {
                 self.commit(&changes, committed.clone()).await?;
                 self.rebuild.done();
-                self.tell(committed);
+                self.tell(News::Committed(committed));
             }
         }
         let behind = known.is_some_and(|known| end.epoch < known.epoch);
@@ -154,10 +158,10 @@ impl Committer {
         }
     }
 
-    fn tell(&self, committed: Committed) {
+    fn tell(&self, told: News) {
         if let Some(news) = &self.news {
             // A keeper that is gone makes no checkpoints.
-            let _ = news.send(News::Committed(committed));
+            let _ = news.send(told);
         }
     }
 

@@ -327,6 +327,7 @@ impl Run {
             metrics: self.metrics.clone(),
             // No epoch before a recorded intent is committed: a checkpoint that ended there would wait for ever.
             behind: committed.max(intent).max(cut).unwrap_or_default(),
+            attempts: 0,
             active: None,
             events: 0,
         });
@@ -361,6 +362,9 @@ impl Run {
         let checkpoints = self.ports.checkpoints.clone()?;
         if start.exposed {
             self.gate.want();
+        }
+        if let Some(checkpoint) = &start.checkpoint {
+            self.gate.completed(checkpoint.first.epoch);
         }
         Some(Keeper {
             checkpoints,

@@ -10,13 +10,15 @@
 //! | `recipes` | another version, policy, retention or choice of views: what differs is written anew |
 //! | `interrupted` | views that were being written anew when the process died, and what the next one is told |
 //! | `answers` | ports that answer never, or tell of a failure that was none |
-//! | `room` | a full log is trimmed, what is to be kept stays, a disk that is full harms nothing |
+//! | `room` | what is to be kept of the log stays, a disk that is full harms nothing |
+//! | `full` | a full log gets room, whatever failed and wherever a process ended, and not at the cost of the last way back |
 //!
 //! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
 
 mod answers;
 mod damage;
 mod disk;
+mod full;
 pub(crate) mod ground;
 mod interrupted;
 mod recipes;

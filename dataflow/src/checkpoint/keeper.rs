@@ -42,6 +42,7 @@ pub(crate) struct Keeper {
 /// A checkpoint that was begun.
 struct Unfinished {
     first: Mark,
+    attempt: u64,
     started: Instant,
     through: Vec<Epoch>,
     sections: Vec<Section>,
@@ -56,15 +57,15 @@ struct Recent {
     unfinished: Option<Unfinished>,
     /// Commits since a checkpoint was begun, and the newest before it.
     committed: BTreeMap<Epoch, Committed>,
-    /// Which checkpoint is the newest complete one.
-    complete: Epoch,
-    /// Whether what is of no use was removed.
-    tidy: bool,
+    /// Whether the start has proved right: until then nothing is removed and nothing is trimmed.
+    right: bool,
+    /// Checkpoints that failed since the newest complete one.
+    failures: u32,
 }
 
 impl Keeper {
     /// Runs until everybody who has news is gone.
-    pub async fn run(self, mut news: mpsc::UnboundedReceiver<News>) {
+    pub async fn run(mut self, mut news: mpsc::UnboundedReceiver<News>) {
         let mut recent = Recent::default();
         let mut due = self.options.interval.map(|time| Moment::now() + time);
         let mut look = tokio::time::interval(LOOK_EVERY);
@@ -77,6 +78,7 @@ impl Keeper {
                     let Some(next) = next else { return };
                     if let Some(wait) = self.hear(&mut recent, next).await {
                         due = self.options.interval.map(|time| Moment::now() + wait.min(time));
+                        look.reset_after(patience(recent.failures));
                     }
                 }
                 () = sleep_until(due.unwrap_or(far)), if due.is_some() => {
@@ -89,14 +91,15 @@ impl Keeper {
     }
 
     /// Takes a piece of news; answers when the next checkpoint is to be made if one ended with it.
-    async fn hear(&self, recent: &mut Recent, news: News) -> Option<Duration> {
+    async fn hear(&mut self, recent: &mut Recent, news: News) -> Option<Duration> {
         match news {
-            News::Begun(first) => {
+            News::Begun(first, attempt) => {
                 let newest = recent.committed.pop_last();
                 recent.committed = newest.into_iter().collect();
                 self.metrics.checkpoint_pause_seconds.set(0.0);
                 recent.unfinished = Some(Unfinished {
                     first,
+                    attempt,
                     started: Instant::now(),
                     through: vec![first.epoch; usize::from(SHARDS)],
                     sections: Vec::new(),
@@ -105,10 +108,11 @@ impl Keeper {
                 });
                 return None;
             }
+            News::Restored => self.right(recent).await,
             News::Committed(committed) => {
+                self.right(recent).await;
                 if recent.unfinished.is_none() {
                     recent.committed.clear();
-                    self.tidy_once(recent).await;
                 }
                 recent.committed.insert(committed.epoch, committed);
             }
@@ -127,8 +131,9 @@ impl Keeper {
         }
         match self.finish(unfinished, last).await {
             Ok(()) => {
-                recent.complete = unfinished.first.epoch;
+                self.gate.completed(unfinished.first.epoch);
                 recent.unfinished = None;
+                recent.failures = 0;
                 self.gate.busy.store(false, Ordering::Release);
                 Some(Duration::MAX)
             }
@@ -147,8 +152,9 @@ impl Keeper {
             error,
         );
         self.metrics.checkpoint_failures.inc();
-        recent.unfinished = None;
-        self.tidy().await;
+        recent.failures += 1;
+        let failed = recent.unfinished.take().map(|it| it.first.epoch);
+        self.tidy(recent, failed).await;
         self.gate.failed.store(true, Ordering::Release);
         RETRY_AFTER
     }
@@ -158,7 +164,7 @@ impl Keeper {
             return Ok(());
         };
         let checkpoint = unfinished.first.epoch;
-        if part.cut.checkpoint != checkpoint {
+        if (part.cut.checkpoint, part.cut.attempt) != (checkpoint, unfinished.attempt) {
             return Ok(());
         }
         for shard in part.cut.shards {
@@ -176,7 +182,7 @@ impl Keeper {
     }
 
     /// Everything is written and the store has committed the last cut: makes it count.
-    async fn finish(&self, unfinished: &Unfinished, last: &Committed) -> Result<(), BoxError> {
+    async fn finish(&mut self, unfinished: &Unfinished, last: &Committed) -> Result<(), BoxError> {
         self.store.sync().await?;
         let manifest = Manifest {
             format: Manifest::FORMAT,
@@ -188,6 +194,8 @@ impl Keeper {
         };
         self.check_term().await?;
         self.checkpoints.complete(&manifest).await?;
+        // It may be in the place of one that the start could not use.
+        self.unusable.remove(&manifest.first.epoch);
         let bytes: u64 = manifest.sections.iter().map(|section| section.bytes).sum();
         let seconds = unfinished.started.elapsed().as_secs_f64();
         let m = &self.metrics;
@@ -263,52 +271,66 @@ impl Keeper {
         }
     }
 
-    /// At a full log a checkpoint is made at once, so that it can be trimmed. If nothing came since the newest one, the
-    /// log is cut down to what that one needs.
+    /// At a full log room is made, as soon as the start has proved right: a commit is told without any.
     async fn look(&self, recent: &Recent) {
-        let full = match self.log.bounds().await {
-            Ok(bounds) => bounds.bytes >= bounds.bytes_max,
-            // Whoever reads the log meets the same error, and tells it.
-            Err(_) => false,
-        };
-        if !full || self.options.log_keep == LogKeep::All {
-            return;
-        }
-        let newest = recent.committed.keys().next_back();
-        let progress = newest.is_some_and(|newest| *newest > recent.complete);
-        if progress || self.gate.busy.load(Ordering::Acquire) {
-            self.gate.due.store(true, Ordering::Release);
-            self.gate.at_once.notify_one();
-        } else if let Err(error) = self.make_room().await {
+        let trims = self.options.log_keep != LogKeep::All;
+        if trims
+            && recent.right
+            && self.full().await
+            && let Err(error) = self.make_room().await
+        {
             self.warn("the log is full and could not be trimmed", error.as_ref());
         }
     }
 
-    /// Trims a full log: behind all checkpoints that are kept, or if that is not enough behind the newest one.
+    async fn full(&self) -> bool {
+        match self.log.bounds().await {
+            Ok(bounds) => bounds.bytes >= bounds.bytes_max,
+            // Whoever reads the log meets the same error, and tells it.
+            Err(_) => false,
+        }
+    }
+
+    /// Trims a full log behind all checkpoints that are kept. If that is not enough, one is made at once, so that more can
+    /// be trimmed; if nothing came since the newest one, the log is cut down to what that one needs.
     async fn make_room(&self) -> Result<(), BoxError> {
-        self.retire(self.options.keep, true).await?;
-        let bounds = self.log.bounds().await?;
-        if bounds.bytes >= bounds.bytes_max {
-            self.retire(1, true).await?;
+        // What is being written must not be taken for something left over.
+        let busy = self.gate.busy.load(Ordering::Acquire);
+        let trimmed = match busy {
+            true => Ok(()),
+            false => self.retire(self.options.keep, true).await,
+        };
+        if !self.full().await {
+            return trimmed;
         }
-        Ok(())
+        let newest = self.log.newest_tick().await?;
+        let more = newest.is_some_and(|(_, tick)| tick.epoch > self.gate.newest());
+        if busy || more {
+            self.gate.due.store(true, Ordering::Release);
+            self.gate.at_once.notify_one();
+            return trimmed;
+        }
+        trimmed?;
+        self.retire(1, true).await
     }
 
-    /// At the first commit it is certain that the start was right: until then nothing is removed.
-    async fn tidy_once(&self, recent: &mut Recent) {
-        if !std::mem::replace(&mut recent.tidy, true) {
-            self.tidy().await;
+    /// At the first commit it is certain that the start was right. One in progress removes what is of no use when it ends.
+    async fn right(&self, recent: &mut Recent) {
+        if !std::mem::replace(&mut recent.right, true) && recent.unfinished.is_none() {
+            self.tidy(recent, None).await;
         }
     }
 
-    /// Removes what the start could not use, and what unfinished checkpoints left.
-    async fn tidy(&self) {
+    /// Removes what unfinished checkpoints left, and once the start has proved right what it could not use and the one that
+    /// failed: that may have become complete all the same, and then it could not be made again.
+    async fn tidy(&self, recent: &Recent, failed: Option<Epoch>) {
+        let useless = |epoch: &Epoch| {
+            recent.right && (self.unusable.contains(epoch) || failed == Some(*epoch))
+        };
         let tidy = async {
             let listed = self.checkpoints.list().await?.into_iter();
             let epochs = listed.map(|listed| listed.checkpoint);
-            let kept: Vec<Epoch> = epochs
-                .filter(|epoch| !self.unusable.contains(epoch))
-                .collect();
+            let kept: Vec<Epoch> = epochs.filter(|epoch| !useless(epoch)).collect();
             self.check_term().await?;
             self.checkpoints.keep(&kept).await?;
             Ok::<_, BoxError>(())
@@ -332,8 +354,17 @@ impl Keeper {
     }
 }
 
+/// The wait before a full log is looked at again: after failures doubled each time, so that a disk that is full is not
+/// written to without a pause.
+fn patience(failures: u32) -> Duration {
+    LOOK_EVERY
+        .saturating_mul(1 << failures.min(5))
+        .min(RETRY_AFTER)
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::Cut;
     use super::*;
     use skytide_core::event::{Message, Tick};
     use skytide_core::memory::{MemoryCheckpoints, MemoryLog, MemoryStore};
@@ -361,6 +392,7 @@ mod tests {
         };
         Unfinished {
             first,
+            attempt: 1,
             started: Instant::now(),
             through: Vec::new(),
             sections: Vec::new(),
@@ -399,13 +431,13 @@ mod tests {
         };
         let last = Committed::default();
 
-        let first = keeper(&[5]).await;
+        let mut first = keeper(&[5]).await;
         for epoch in [2, 3] {
             let finished = first.finish(&unfinished(epoch), &last).await;
             finished.expect("it leads");
         }
         assert_eq!(state().await, (vec![3, 2], 2));
-        let second = keeper(&[]).await;
+        let mut second = keeper(&[]).await;
         second
             .finish(&unfinished(5), &last)
             .await
@@ -416,7 +448,101 @@ mod tests {
         assert!(refused.is_err_and(|why| why.to_string().contains("fenced")));
         assert!(first.retire(1, true).await.is_err());
         assert!(first.make_room().await.is_err());
-        first.tidy().await;
+        let recent = Recent {
+            right: true,
+            ..Recent::default()
+        };
+        first.tidy(&recent, Some(Epoch(5))).await;
         assert_eq!(state().await, (vec![5, 3], 3));
+    }
+
+    /// A keeper of two workers over ports in memory.
+    async fn of_two(checkpoints: &MemoryCheckpoints, unusable: &[u64]) -> Keeper {
+        let store = Arc::new(MemoryStore::default());
+        Keeper {
+            checkpoints: Arc::new(checkpoints.clone()),
+            term: store.lead().await.expect("memory answers").term,
+            store,
+            log: Arc::new(MemoryLog::new(1)),
+            options: CheckpointOptions::default(),
+            workers: 2,
+            metrics: Arc::default(),
+            gate: Arc::default(),
+            unusable: unusable.iter().copied().map(Epoch).collect(),
+        }
+    }
+
+    fn part(attempt: u64, worker: usize) -> News {
+        let cut = Cut {
+            checkpoint: Epoch(4),
+            attempt,
+            shards: 0..SHARDS,
+            last: true,
+        };
+        News::Part(Part {
+            cut,
+            through: Epoch(4),
+            sections: vec![(format!("sums-w{worker}"), vec![7])],
+        })
+    }
+
+    fn committed(epoch: u64) -> News {
+        News::Committed(Committed {
+            epoch: Epoch(epoch),
+            ..Committed::default()
+        })
+    }
+
+    async fn epochs(checkpoints: &MemoryCheckpoints) -> Vec<u64> {
+        let listed = checkpoints.list().await.expect("memory answers");
+        listed.iter().map(|it| it.checkpoint.0).collect()
+    }
+
+    /// One worker's part fails while the other one still cuts; that part comes when the next attempt has begun.
+    #[tokio::test]
+    async fn parts_of_an_attempt_that_failed_are_not_taken_for_those_of_the_next_one() {
+        let checkpoints = MemoryCheckpoints::new();
+        let mut keeper = of_two(&checkpoints, &[]).await;
+        let mut recent = Recent::default();
+        let first = unfinished(4).first;
+        for news in [committed(4), News::Begun(first, 2), part(1, 1), part(2, 1)] {
+            assert_eq!(keeper.hear(&mut recent, news).await, None);
+        }
+        assert!(epochs(&checkpoints).await.is_empty(), "a part is missing");
+        let ended = keeper.hear(&mut recent, part(2, 0)).await;
+        assert_eq!(ended, Some(Duration::MAX));
+        let listed = checkpoints.list().await.expect("memory answers");
+        let manifest = listed[0].manifest.as_ref().expect("it is readable");
+        assert_eq!(manifest.sections.len(), 2);
+    }
+
+    /// A byte may be flipped, or a person may have taken the wrong policy: what a start cannot use another one may.
+    #[tokio::test]
+    async fn what_a_start_cannot_use_stays_until_it_has_proved_right_whatever_fails() {
+        let checkpoints = MemoryCheckpoints::new();
+        let mut keeper = of_two(&checkpoints, &[3]).await;
+        let whole = Unfinished {
+            through: vec![Epoch(3); usize::from(SHARDS)],
+            ..unfinished(3)
+        };
+        let finished = keeper.finish(&whole, &Committed::default()).await;
+        finished.expect("memory takes it");
+        keeper.unusable.insert(Epoch(3));
+        let mut recent = Recent::default();
+        for news in [News::Begun(unfinished(4).first, 1), part(1, 1)] {
+            keeper.hear(&mut recent, news).await;
+        }
+        keeper
+            .give_up(&mut recent, &StoreError::Damaged("told".into()))
+            .await;
+        assert_eq!(epochs(&checkpoints).await, [3]);
+        keeper.hear(&mut recent, committed(4)).await;
+        assert!(epochs(&checkpoints).await.is_empty());
+    }
+
+    #[test]
+    fn a_disk_that_stays_full_is_tried_less_and_less() {
+        let waits = [0, 1, 2, 3, 4, 5, 6, u32::MAX].map(|failures| patience(failures).as_secs());
+        assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
     }
 }

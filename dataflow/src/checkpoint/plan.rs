@@ -25,8 +25,10 @@ pub(crate) struct Planner {
     pub shards_per_cut: Option<u16>,
     /// Knows how many records are live.
     pub metrics: Arc<Metrics>,
-    /// Checkpoints begin behind this epoch: what the store has, and the epoch of the newest one there is.
+    /// Checkpoints begin behind this epoch, for no commit before it is told. If nothing comes behind it, one begins there.
     pub behind: Epoch,
+    /// Checkpoints that were begun.
+    pub attempts: u64,
     /// The one in progress: its epoch and the shards that are to be cut.
     pub active: Option<(Epoch, Range<u16>)>,
     /// Events since one was begun.
@@ -41,14 +43,14 @@ impl Planner {
             self.active = None;
             gate.busy.store(false, Ordering::Release);
         }
-        if self.active.is_none() && self.may_begin(end) {
+        if self.active.is_none() && self.may_begin(end, at_once) {
             self.active = Some((end.epoch, 0..SHARDS));
             self.events = 0;
-            self.behind = end.epoch;
+            self.attempts += 1;
             self.gate.due.store(false, Ordering::Release);
             self.gate.busy.store(true, Ordering::Release);
             // A keeper that is gone takes nothing: the process ends.
-            let _ = self.news.send(News::Begun(end.mark()));
+            let _ = self.news.send(News::Begun(end.mark(), self.attempts));
         }
         let count = self.shards();
         let (checkpoint, left) = self.active.as_mut()?;
@@ -60,6 +62,7 @@ impl Planner {
         left.start = shards.end;
         let cut = Cut {
             checkpoint: *checkpoint,
+            attempt: self.attempts,
             shards,
             last: left.start == left.end,
         };
@@ -88,9 +91,11 @@ impl Planner {
         self.gate.at_once.notified().await;
     }
 
-    fn may_begin(&self, end: &End) -> bool {
+    fn may_begin(&self, end: &End, at_once: bool) -> bool {
         let enough = self.events_max.is_some_and(|max| self.events >= max);
         let due = enough || self.gate.due.load(Ordering::Acquire);
-        due && end.epoch > self.behind && !self.gate.busy.load(Ordering::Acquire)
+        let told = end.epoch > self.behind || at_once && end.epoch == self.behind;
+        let free = !self.gate.busy.load(Ordering::Acquire);
+        due && told && free && end.epoch > self.gate.newest()
     }
 }

@@ -14,7 +14,7 @@ use crate::crash::faulty;
 use crate::recount::harness::{Case, seeds};
 use crate::recount::logs::between;
 
-fn once(point: &'static str, side: Side, fault: Fault) -> Plan {
+pub fn once(point: &'static str, side: Side, fault: Fault) -> Plan {
     let nth = 1;
     Plan::new(vec![Planned {
         point,

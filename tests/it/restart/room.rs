@@ -1,4 +1,4 @@
-//! Room: on the disk of the checkpoints, and in the log.
+//! Room on the disk of the checkpoints, and what is kept of the log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,7 +7,6 @@ use std::time::Duration;
 use skytide::embedded::EmbeddedCheckpoints;
 use skytide_core::event::Message;
 use skytide_core::id::Epoch;
-use skytide_core::memory::MemoryLog;
 use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore};
 use skytide_core::port::log::Log;
 use skytide_dataflow::{CheckpointOptions, LogKeep};
@@ -214,42 +213,4 @@ async fn the_log_keeps_what_is_to_be_kept() {
     };
     let kept = time(messages.last().expect("a tick")) - time(&messages[first as usize - 1]);
     assert!(kept >= hours * 3_600_000, "only {kept} ms are left");
-}
-
-/// A log that is full before anybody reads it: ingest waits, the dataflow makes room, nothing is lost.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_log_is_trimmed_behind_a_checkpoint_that_is_made_at_once() {
-    let case = Case::of(5).with(2, 8);
-    let messages = case.world();
-    let expected = recount(&messages, case.options);
-    let ground = Ground {
-        log: MemoryLog::with_bytes_max(7, 20_000),
-        ..Lives::new(case, 60).ground
-    };
-    let log = ground.log.clone();
-    let ingest = tokio::spawn(async move {
-        let mut writer = log.writer().await.expect("nobody else writes");
-        for epoch in messages.split_inclusive(|it| matches!(it, Message::Tick(_))) {
-            writer.append(epoch.to_vec()).await.expect("it waits");
-            writer.flush().await.expect("memory keeps it");
-        }
-    });
-    let mut options = case.dataflow();
-    options.checkpoint = CheckpointOptions {
-        interval: Some(Duration::from_secs(86_400)),
-        events: None,
-        ..CheckpointOptions::default()
-    };
-    options.until_last = true;
-    let stop = tokio_util::sync::CancellationToken::new();
-    let metrics = Arc::new(skytide_dataflow::Metrics::default());
-    let counted = skytide_dataflow::run(options, ground.ports(), metrics.clone(), stop);
-    counted.await.expect("it goes on");
-    ingest.await.expect("everything was written");
-    case.compare(&expected, &ground.store.take());
-    let bounds = ground.log.bounds().await.expect("memory answers");
-    assert!(
-        bounds.first.0 > 1 && metrics.checkpoints.get() > 0,
-        "{bounds:?}"
-    );
 }
