@@ -20,7 +20,7 @@ use skytide_tests::checkers::difference;
 use skytide_tests::faulty::{Fault, POINTS, Plan, Planned, Side};
 use skytide_tests::world::Random;
 
-use process::{Backend, Embedded, Ending, Stretch};
+use process::{Embedded, Ending, Stretch};
 
 /// Processes that end badly before the one that does not.
 const CRASHES_MAX: u64 = 4;
@@ -31,7 +31,14 @@ pub struct Told {
     fired: BTreeSet<(&'static str, Side, Fault)>,
     crashes: usize,
     failures: usize,
+    /// Processes that left a full log.
+    full: usize,
 }
+
+/// A log that takes all of a stretch; and one of three segments, which is soon full and gets room a second later.
+const LOG_BYTES_MAX: [u64; 2] = [64 << 20, 60_000];
+/// So many seeds have a large log for one that has a small one.
+const LARGE_LOGS: u64 = 20;
 
 /// How often each operation is called at the very most before a fault is due; later ones rarely come.
 fn nth(point: &str, random: &mut Random) -> u32 {
@@ -62,7 +69,7 @@ fn faults(random: &mut Random) -> Vec<Planned> {
 }
 
 /// One seed: processes with faults, one without, then the comparison.
-pub fn run(seed: u64, backend: &dyn Backend, told: &mut Told) {
+pub fn run(seed: u64, backend: &Embedded, told: &mut Told) {
     let mut random = Random::new(seed);
     let stretch = Stretch::random(&mut random);
     let expected = stretch.expected();
@@ -73,6 +80,7 @@ pub fn run(seed: u64, backend: &dyn Backend, told: &mut Told) {
         for it in plan.fired() {
             told.fired.insert((it.point, it.side, it.fault));
         }
+        told.full += usize::from(backend.is_full());
         match ending {
             Ending::Crashed => told.crashes += 1,
             Ending::Failed(_) => told.failures += 1,
@@ -108,17 +116,19 @@ fn after_any_crash_every_view_equals_the_recount() {
     let seeds = seeds("SKYTIDE_TEST_CRASHES", 200);
     for &seed in &seeds {
         eprintln!("seed {seed}");
-        run(seed, &Embedded::new(), &mut told);
+        let small = usize::from(seed % (LARGE_LOGS + 1) == LARGE_LOGS);
+        run(seed, &Embedded::new(LOG_BYTES_MAX[small]), &mut told);
     }
     let mut by_point = BTreeMap::<&str, usize>::new();
     for (point, ..) in &told.fired {
         *by_point.entry(point).or_default() += 1;
     }
     eprintln!(
-        "{} runs, {} crashes, {} failures; kinds of fault that fired: {by_point:?}",
+        "{} runs, {} crashes, {} failures, {} full logs; kinds of fault that fired: {by_point:?}",
         seeds.len(),
         told.crashes,
-        told.failures
+        told.failures,
+        told.full
     );
     if seeds.len() >= 200 {
         let missing: Vec<_> = POINTS
@@ -127,5 +137,6 @@ fn after_any_crash_every_view_equals_the_recount() {
             .collect();
         assert!(missing.is_empty(), "no fault ever fired at {missing:?}");
         assert!(told.crashes >= 100, "{} crashes", told.crashes);
+        assert!(told.full > 0, "no log was full");
     }
 }

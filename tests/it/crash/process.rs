@@ -41,19 +41,43 @@ pub trait Backend: Send + Sync {
 }
 
 /// Everything in a folder of its own.
-pub struct Embedded(tempfile::TempDir);
+pub struct Embedded {
+    folder: tempfile::TempDir,
+    log_bytes_max: u64,
+}
 
 impl Embedded {
-    /// A new, empty folder.
-    pub fn new() -> Self {
-        Self(tempfile::tempdir().expect("a folder"))
+    /// A new, empty folder, with a log of this size.
+    pub fn new(log_bytes_max: u64) -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            log_bytes_max,
+        }
+    }
+
+    /// Whether the log is at its size limit.
+    pub fn is_full(&self) -> bool {
+        let log = self.log().expect("it opens");
+        let runtime = Runtime::new().expect("a runtime");
+        let bounds = runtime.block_on(log.bounds()).expect("it answers");
+        bounds.bytes >= bounds.bytes_max
+    }
+
+    fn log(&self) -> Result<EmbeddedLog, BoxError> {
+        let options = LogOptions {
+            segment_bytes: 20_000,
+            bytes_max: self.log_bytes_max,
+            sync: false,
+            ..LogOptions::default()
+        };
+        Ok(EmbeddedLog::open(&self.folder.path().join("log"), options)?)
     }
 
     fn store(&self) -> Result<Arc<EmbeddedStore>, BoxError> {
         let options = StoreOptions::default();
         // The process before has just ended; its database is closed in a moment.
         loop {
-            match EmbeddedStore::open(&self.0.path().join("store"), options) {
+            match EmbeddedStore::open(&self.folder.path().join("store"), options) {
                 Ok(store) => return Ok(Arc::new(store)),
                 Err(error) if in_use(&error) => std::thread::yield_now(),
                 Err(error) => return Err(error.into()),
@@ -72,18 +96,11 @@ fn in_use(error: &dyn std::error::Error) -> bool {
 #[async_trait]
 impl Backend for Embedded {
     async fn open(&self) -> Result<Ports, BoxError> {
-        let options = LogOptions {
-            segment_bytes: 20_000,
-            sync: false,
-            ..LogOptions::default()
-        };
-        let folder = self.0.path();
+        let checkpoints = self.folder.path().join("checkpoints");
         Ok(Ports {
-            log: Arc::new(EmbeddedLog::open(&folder.join("log"), options)?),
+            log: Arc::new(self.log()?),
             store: self.store()?,
-            checkpoints: Some(Arc::new(EmbeddedCheckpoints::open(
-                &folder.join("checkpoints"),
-            )?)),
+            checkpoints: Some(Arc::new(EmbeddedCheckpoints::open(&checkpoints)?)),
         })
     }
 
