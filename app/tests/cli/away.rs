@@ -10,8 +10,8 @@
 //!
 //! `SKYTIDE_TEST_OUTAGE_SECONDS` (8) of the network go by while the server is away.
 
-mod judge;
-mod load;
+pub mod judge;
+pub mod load;
 
 use std::sync::{Mutex, PoisonError};
 
