@@ -173,15 +173,17 @@ impl ServiceHealth {
         let metrics = self.dataflow.as_ref()?;
         let catching_up = metrics.catching_up.get() == 1;
         let epoch = metrics.epoch.get();
+        let failure = metrics.commit_failure();
         Some(Part {
             name: "dataflow".to_owned(),
-            ok: !catching_up,
-            detail: match metrics.restoring.get() {
-                0 if !catching_up => format!("at epoch {epoch}"),
-                0 => {
+            ok: !catching_up && failure.is_none(),
+            detail: match (failure, metrics.restoring.get()) {
+                (Some(why), _) => format!("commits fail and are repeated: {why}"),
+                (None, 0) if !catching_up => format!("at epoch {epoch}"),
+                (None, 0) => {
                     format!("counting again what the log holds, after a restart: at epoch {epoch}")
                 }
-                shards => {
+                (None, shards) => {
                     format!("taking in a checkpoint, after a restart: {shards} of 64 shards to go")
                 }
             },

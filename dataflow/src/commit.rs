@@ -55,7 +55,7 @@ pub struct Committer {
     pub stop: CancellationToken,
 }
 
-/// The wait after a failed commit: doubled each time, up to the second one.
+/// The wait after a failed commit: doubled each time, up to the second one. At that, some 13 s on, it is no hiccup any more.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
 /// Changes of a view, a part from each worker.
@@ -173,19 +173,25 @@ impl Committer {
                 return Err(error.into());
             }
             repeated = true;
-            self.metrics.retries.inc();
-            tracing::warn!(
-                epoch = committed.epoch.0,
-                error = &error as &dyn std::error::Error,
-                "commit failed, trying again"
-            );
+            self.metrics.commit_failed(&error);
+            let epoch = committed.epoch.0;
+            if wait < RETRY.1 {
+                let cause = &error as &dyn std::error::Error;
+                tracing::warn!(epoch, error = cause, "commit failed, trying again");
+            } else {
+                let cause = &error as &dyn std::error::Error;
+                let seconds = started.elapsed().as_secs();
+                let what =
+                    "views stand still: the commit fails again and again, somebody must look why";
+                tracing::error!(epoch, seconds, error = cause, "{what}");
+            }
             tokio::select! {
                 () = self.stop.cancelled() => return Err(error.into()),
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY.1),
             }
         }
         let m = &self.metrics;
-        m.commits.inc();
+        m.commit_made();
         m.commit_seconds.inc_by(started.elapsed().as_secs_f64());
         for change in changes.values().flatten().flatten() {
             let columns = change.row.as_ref().map_or(0, |row| row.len());

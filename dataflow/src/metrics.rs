@@ -1,7 +1,7 @@
 //! What the dataflow tells of its work.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -67,6 +67,7 @@ pub struct Metrics {
     /// Bytes received from them.
     pub cluster_received: Counter,
     by_worker: Vec<(AtomicU64, AtomicU64)>,
+    commit_failure: Mutex<Option<String>>,
 }
 
 /// Why something was dropped ([`DropReason`](skytide_core::event::DropReason), as text).
@@ -203,6 +204,30 @@ impl Metrics {
         if seconds > self.checkpoint_pause_seconds.get() {
             self.checkpoint_pause_seconds.set(seconds);
         }
+    }
+
+    /// Why the commit under way failed the last time; `None` if none has failed or it was made since.
+    pub fn commit_failure(&self) -> Option<String> {
+        self.failure().clone()
+    }
+
+    /// A commit failed, and is to be repeated.
+    pub(crate) fn commit_failed(&self, error: &(dyn std::error::Error + 'static)) {
+        let causes = std::iter::successors(error.source(), |it| it.source());
+        let told = causes.fold(error.to_string(), |told, why| format!("{told}: {why}"));
+        *self.failure() = Some(told);
+        self.retries.inc();
+    }
+
+    /// A commit was made.
+    pub(crate) fn commit_made(&self) {
+        *self.failure() = None;
+        self.commits.inc();
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        let failure = self.commit_failure.lock();
+        failure.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the sizes of one worker's state, and what it dropped since it last told.

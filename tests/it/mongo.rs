@@ -5,6 +5,7 @@ mod documents;
 mod exports;
 mod faults;
 mod pages;
+mod refusals;
 mod rows;
 mod writers;
 

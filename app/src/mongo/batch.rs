@@ -205,7 +205,8 @@ fn check(answer: &Document) -> Result<(), Refusal> {
             return Err(Refusal::Late);
         }
         let why = error.get_str("errmsg").unwrap_or("a statement failed");
-        return Err(failed(WRITE)(why.to_owned()).into());
+        let code = error.get_i32("code").unwrap_or_default();
+        return Err(failed(WRITE)(format!("error code {code}: {why}")).into());
     }
     if let Ok(error) = answer.get_document("writeConcernError") {
         let why = error

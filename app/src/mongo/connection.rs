@@ -125,7 +125,8 @@ impl Connection {
         operation: &'static str,
         work: impl IntoFuture<Output = Result<T, Error>>,
     ) -> Result<T, StoreError> {
-        self.outcome(work).await.map_err(failed(operation))
+        let done = self.outcome(work).await;
+        done.map_err(|why| failed(operation)(told(&why)))
     }
 
     /// The same, with an error that tells what the server said.
@@ -199,6 +200,17 @@ fn without_secrets(uri: &Endpoint, why: &Error) -> String {
         return "MONGODB_URI is no usable connection string".to_owned();
     }
     format!("MONGODB_URI is no usable connection string: {text}")
+}
+
+/// What the client says of an error and its causes, without the server's answer in base 16.
+pub fn told(why: &Error) -> String {
+    let all = std::iter::successors(Some(why), |why| cause(why));
+    let all: Vec<_> = all.map(|why| why.kind.to_string()).collect();
+    all.join(": ")
+}
+
+fn cause(why: &Error) -> Option<&Error> {
+    std::error::Error::source(why)?.downcast_ref()
 }
 
 /// Whether the server refused because the key is there already.

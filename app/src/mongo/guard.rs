@@ -12,7 +12,7 @@ use skytide_core::id::Epoch;
 use skytide_core::port::store::{StoreError, Term};
 use skytide_core::view::ViewId;
 
-use super::connection::{Connection, failed, is_duplicate_key};
+use super::connection::{Connection, failed, is_duplicate_key, told};
 use super::control::number;
 
 /// Its `_id`: no key's.
@@ -32,7 +32,7 @@ pub async fn raise_term(connection: &Connection, term: Term) -> Result<bool, Sto
             match connection.outcome(raised).await {
                 Ok(_) => Ok(true),
                 Err(why) if is_duplicate_key(&why) => Ok(false),
-                Err(why) => Err(failed("take over")(why)),
+                Err(why) => Err(failed("take over")(told(&why))),
             }
         }
     };

@@ -12,7 +12,7 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use skytide_core::port::store::StoreError;
 
-use super::connection::{Connection, failed, is_duplicate_key};
+use super::connection::{Connection, failed, is_duplicate_key, told};
 use super::control::COLLECTION;
 
 const ID: &str = "lease";
@@ -86,7 +86,7 @@ impl Lease {
             }
             // Two made it at the same time, and the other one was first.
             Err(why) if is_duplicate_key(&why) => Ok(false),
-            Err(why) => Err(failed("ask for its lease")(why)),
+            Err(why) => Err(failed("ask for its lease")(told(&why))),
         }
     }
 

@@ -1,5 +1,5 @@
-//! A server that is away for a while, under load: nothing is lost, memory is bounded, `/readyz` says why, and all goes on
-//! by itself when it is back.
+//! A server that is away or refuses for a while, under load: nothing is lost, memory is bounded, `/readyz` says why, and all
+//! goes on by itself when it is back.
 //!
 //! ```text
 //! network: so many frames a second, whatever comes ─▶ `skytide up` ─▶ NATS ─▶ `skytide up` ─▶ MongoDB
@@ -10,11 +10,12 @@
 //!
 //! `SKYTIDE_TEST_OUTAGE_SECONDS` (8) of the network go by while the server is away.
 
-mod judge;
-mod load;
+pub mod judge;
+pub mod load;
 
 use std::sync::{Mutex, PoisonError};
 
+use mongodb::bson::doc;
 use skytide_simnet::Frame;
 use skytide_simnet::server::State;
 use skytide_tests::servers::{Mongo, Nats};
@@ -28,6 +29,8 @@ enum Away {
     NatsKilled,
     MongoFrozen,
     MongoKilled,
+    /// It answers whoever reads, and has no room for what is written.
+    MongoFull,
 }
 
 impl Away {
@@ -37,6 +40,7 @@ impl Away {
             Self::NatsFrozen => ("log", "no answer within"),
             Self::NatsKilled => ("log", "no connection to NATS"),
             Self::MongoFrozen | Self::MongoKilled => ("views", "no answer within"),
+            Self::MongoFull => ("dataflow", "OutOfDiskSpace"),
         }
     }
 
@@ -45,7 +49,7 @@ impl Away {
     fn growth_max(self) -> u64 {
         match self {
             Self::NatsFrozen | Self::NatsKilled => load::INGEST_BYTES,
-            Self::MongoFrozen | Self::MongoKilled => load::DATAFLOW_BYTES,
+            _ => load::DATAFLOW_BYTES,
         }
     }
 }
@@ -63,6 +67,12 @@ impl Servers {
             Away::NatsKilled => self.nats.kill(),
             Away::MongoFrozen => self.mongo.freeze(),
             Away::MongoKilled => self.mongo.kill(),
+            Away::MongoFull => {
+                let writes = ["update", "insert", "delete", "findAndModify"].as_slice();
+                let full = doc! { "failCommands": writes, "errorCode": 14_031 };
+                let refused = self.mongo.fail_point_now("failCommand", "alwaysOn", full);
+                assert_eq!(refused, 0);
+            }
         }
     }
 
@@ -72,6 +82,11 @@ impl Servers {
             Away::NatsKilled => self.nats.restart(),
             Away::MongoFrozen => self.mongo.thaw(),
             Away::MongoKilled => self.mongo.restart(),
+            Away::MongoFull => {
+                let refused = self.mongo.fail_point_now("failCommand", "off", doc! {});
+                eprintln!("{refused} commands were refused");
+                assert!(refused > 0, "nothing was refused: nothing was tested");
+            }
         }
     }
 }
@@ -172,7 +187,7 @@ impl Course {
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn survives(away: Away) {
-    let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::start()) else {
+    let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::with_failpoints()) else {
         return;
     };
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -209,4 +224,9 @@ fn mongodb_frozen() {
 #[test]
 fn mongodb_killed_and_started_again() {
     survives(Away::MongoKilled);
+}
+
+#[test]
+fn mongodb_without_room() {
+    survives(Away::MongoFull);
 }

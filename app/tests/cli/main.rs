@@ -1,6 +1,8 @@
 //! The binary itself, as a user runs it.
 
 #[cfg(target_os = "linux")]
+mod apart;
+#[cfg(target_os = "linux")]
 mod away;
 #[cfg(unix)]
 mod cluster;

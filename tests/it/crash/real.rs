@@ -1,4 +1,5 @@
-//! The same crashes with the log on a real NATS and the views on a real MongoDB, which are stopped and killed meanwhile.
+//! The same crashes with the log on a real NATS and the views on a real MongoDB, which are killed, frozen and refuse
+//! meanwhile.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mongodb::bson::{Document, doc};
 use skytide::embedded::EmbeddedCheckpoints;
 use skytide::mongo::MongoStore;
 use skytide::nats::NatsLog;
@@ -50,15 +52,27 @@ enum Blow {
     NatsFrozen,
     MongoStopped,
     MongoFrozen,
+    /// Its disk is full: nothing is written.
+    MongoFull,
+    /// It is told that it is no primary, and takes no rows.
+    MongoSecondary,
+    /// What it does is done, and it says that it may not last.
+    MongoUnsure,
 }
 
 /// The first process of each seed is struck, each blow in turn.
-const BLOWS: [Blow; 4] = [
+const BLOWS: [Blow; 7] = [
     Blow::NatsKilled,
     Blow::NatsFrozen,
     Blow::MongoStopped,
     Blow::MongoFrozen,
+    Blow::MongoFull,
+    Blow::MongoSecondary,
+    Blow::MongoUnsure,
 ];
+
+/// Commands that fail by one blow. Each attempt at a commit ends with the first of them.
+const REFUSED: i32 = 4;
 
 /// Processes without faults until one must be through.
 const PROCESSES_MAX: usize = 5;
@@ -69,6 +83,22 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 struct Servers {
     nats: Nats,
     mongo: Mongo,
+}
+
+impl Blow {
+    /// Which commands of MongoDB fail, and how.
+    fn refused(self) -> Option<Document> {
+        let all = ["update", "insert", "delete", "findAndModify"].as_slice();
+        let concern = doc! { "code": 64, "errmsg": "waiting for replication timed out" };
+        match self {
+            Self::MongoFull => Some(doc! { "failCommands": all, "errorCode": 14_031 }),
+            Self::MongoSecondary => Some(doc! { "failCommands": ["update"], "errorCode": 10_107 }),
+            Self::MongoUnsure => {
+                Some(doc! { "failCommands": ["update"], "writeConcernError": concern })
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Servers {
@@ -92,7 +122,17 @@ impl Servers {
                 std::thread::sleep(FROZEN);
                 self.mongo.thaw();
             }
+            Blow::MongoFull | Blow::MongoSecondary | Blow::MongoUnsure => {
+                let data = blow.refused().expect("it refuses");
+                let some = doc! { "times": REFUSED };
+                self.mongo.fail_point_now("failCommand", some, data);
+            }
         }
+    }
+
+    /// Refuses nothing any more; answers how many commands were refused so far, as the server says.
+    fn accept(&self) -> i64 {
+        self.mongo.fail_point_now("failCommand", "off", doc! {})
     }
 }
 
@@ -103,6 +143,12 @@ fn run_struck(
     random: &mut Random,
 ) -> (Ending, bool) {
     let nth = 1 + random.below(3) as u32;
+    let refuses = blow.is_some_and(|blow| blow.refused().is_some());
+    let refused = || match refuses {
+        true => servers.lock().expect("nobody panicked").accept(),
+        false => 0,
+    };
+    let before = refused();
     let over = AtomicBool::new(false);
     std::thread::scope(|threads| {
         let striking = threads.spawn(|| {
@@ -122,16 +168,18 @@ fn run_struck(
         });
         let ending = process::run(stretch, backend, plan, random);
         over.store(true, Ordering::Relaxed);
-        (ending, striking.join().expect("no panic"))
+        let struck = striking.join().expect("no panic");
+        (ending, struck && (!refuses || refused() > before))
     })
 }
 
 #[test]
 fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
-    let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::start()) else {
+    let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::with_failpoints()) else {
         return;
     };
-    let (nats_url, mongo_uri) = (nats.url(), mongo.uri());
+    // A client believes a server that says it is no primary, until it has asked again.
+    let (nats_url, mongo_uri) = (nats.url(), mongo.uri() + "&heartbeatFrequencyMS=500");
     let servers = Mutex::new(Servers { nats, mongo });
     let (mut struck, mut crashes) = (BTreeSet::new(), 0);
     let seeds = seeds("SKYTIDE_TEST_CRASHES_REAL", 20);
@@ -157,7 +205,8 @@ fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
                 break;
             }
         }
-        // Faults are over. A process that lost its lease on a busy machine ends, and a supervisor starts the next one.
+        // Faults are over, but for a blow that met nobody yet. A process that it ends, or that lost its lease on a busy machine,
+        // is followed by the next one, as by a supervisor.
         let mut endings = Vec::new();
         while !matches!(endings.last(), Some(Ending::Whole)) {
             assert!(
@@ -165,7 +214,11 @@ fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
                 "seed {seed}, without faults: {endings:?}"
             );
             let calm = Plan::new(Vec::new());
-            endings.push(process::run(&stretch, &backend, &calm, &mut random));
+            let last = blow.take();
+            let (ending, hit) =
+                run_struck((&stretch, &backend, &calm), (&servers, last), &mut random);
+            struck.extend(last.filter(|_| hit));
+            endings.push(ending);
         }
         if let Some(text) = difference(&expected, &process::rows(&backend)) {
             panic!("seed {seed}, {stretch:?}: {text}");

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use skytide_core::config::Span;
+use mongodb::bson::doc;
+use skytide_core::config::{Mongo as Options, Span};
 use skytide_core::id::Epoch;
 use skytide_core::port::store::{Order, StoreError, ViewReader, ViewStore};
 use skytide_core::view::{Change, Key, ViewId};
@@ -218,4 +219,103 @@ async fn a_replica_set_that_loses_its_primary_loses_no_commit() {
         store.control().await.unwrap().committed,
         Some(committed(30))
     );
+}
+
+/// A majority has it only after the commit was given up, and its repetition as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_a_majority_has_late_is_found_made() {
+    let Some(set) = Mongo::replica_set_with_failpoints() else {
+        return;
+    };
+    let (options, _own) = database_at(&set.uri());
+    let mut options = at_once(options);
+    options.operation_max = Span(Duration::from_secs(2));
+    let store = connect(&options).await;
+    let term = store.lead().await.unwrap().term;
+    commit(&store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
+    store.begin(term, Epoch(2)).await.unwrap();
+    store.write(term, VIEW, vec![put("a", "2")]).await.unwrap();
+    let primary = set.primary().await.expect("a primary");
+    let secondaries = || {
+        let nodes = set.nodes.iter().enumerate();
+        nodes.filter(move |(place, _)| *place != primary)
+    };
+    for (_, node) in secondaries() {
+        node.fail_point("stopReplProducer", "alwaysOn", doc! {})
+            .await;
+    }
+    fails(store.commit(term, committed(2)).await);
+    assert_eq!(store.control().await.unwrap().committed, Some(committed(1)));
+    fails(store.begin(term, Epoch(2)).await);
+    for (_, node) in secondaries() {
+        node.fail_point("stopReplProducer", "off", doc! {}).await;
+    }
+    while store.control().await.unwrap().committed != Some(committed(2)) {
+        tokio::task::yield_now().await;
+    }
+    commit(&store, term, 2, vec![(VIEW, vec![put("a", "2")])]).await;
+    commit(&store, term, 3, vec![(VIEW, vec![put("b", "3")])]).await;
+    let wanted = [(key("a"), 2, b"2".to_vec()), (key("b"), 3, b"3".into())];
+    assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
+}
+
+/// What was sent may arrive at any time: here when its repetition has begun.
+#[tokio::test]
+async fn a_commit_that_arrives_in_the_midst_of_its_repetition_is_found_made() {
+    let Some(server) = Mongo::with_failpoints() else {
+        return;
+    };
+    let first = || vec![(VIEW, vec![put("a", "1")])];
+    let second = || vec![(VIEW, vec![put("a", "2")])];
+    let (options, twin) = database_at(&server.uri());
+    let store = connect(&options).await;
+    let term = store.lead().await.unwrap().term;
+    commit(&store, term, 1, first()).await;
+    commit(&store, term, 2, second()).await;
+    let of_id = doc! { "_id": "control" };
+    let records = twin.control_records().await;
+    let arriving = records.find_one(of_id.clone()).await.unwrap().unwrap();
+
+    let (options, own) = database_at(&server.uri());
+    let store = connect(&at_once(options)).await;
+    assert_eq!(store.lead().await.unwrap().term, term);
+    commit(&store, term, 1, first()).await;
+    store.begin(term, Epoch(2)).await.unwrap();
+    store.write(term, VIEW, vec![put("a", "2")]).await.unwrap();
+    let database = own.database().await;
+    let refuse = doc! {
+        "failCommands": ["update"], "namespace": format!("{}.control", database.name()), "errorCode": 91,
+    };
+    server.fail_point("failCommand", "alwaysOn", refuse).await;
+    fails(store.commit(term, committed(2)).await);
+    server.fail_point("failCommand", "off", doc! {}).await;
+
+    store.begin(term, Epoch(2)).await.unwrap();
+    let records = own.control_records().await;
+    records.replace_one(of_id, arriving).await.unwrap();
+    fails(store.rebuild(term, &[VIEW].into()).await);
+    // What purges removed rows has seen it, too.
+    let floor = doc! { "$max": { "floor": 2_i64 } };
+    let documents = own.documents(VIEW).await;
+    documents
+        .update_one(doc! { "_id": "#guard" }, floor)
+        .await
+        .unwrap();
+    fails(store.write(term, VIEW, vec![put("a", "2")]).await);
+    commit(&store, term, 2, second()).await;
+    commit(&store, term, 3, vec![(VIEW, vec![put("b", "3")])]).await;
+    let wanted = [(key("a"), 2, b"2".to_vec()), (key("b"), 3, b"3".into())];
+    assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
+}
+
+/// Each row is sent when it is written.
+fn at_once(mut options: Options) -> Options {
+    (options.batch_rows_max, options.writes_max) = (1, 1);
+    options
+}
+
+/// It may be repeated.
+#[track_caller]
+fn fails(done: Result<(), StoreError>) {
+    assert!(matches!(done, Err(StoreError::Failed { .. })), "{done:?}");
 }

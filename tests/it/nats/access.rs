@@ -83,6 +83,28 @@ async fn an_nkey_is_read_from_a_file() {
     refused(&config, "SUNOSEED").await;
 }
 
+/// The operator and its account were made for this test; so was the stranger, whom an account signed that nobody knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_jwt_and_its_key_are_read_from_a_credentials_file() {
+    let Some(nats) = Nats::with(include_str!("../../fixtures/nats/operator.conf")) else {
+        return;
+    };
+    let user = include_str!("../../fixtures/nats/user.creds");
+    let stranger = include_str!("../../fixtures/nats/stranger.creds");
+    let seed = |text: &'static str| text.lines().find(|line| line.starts_with("SU")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = at(&nats, "");
+    refused(&config, seed(user)).await;
+    config.credentials_file = file(&folder, user);
+    works(&config).await;
+    config.credentials_file = file(&folder, stranger);
+    refused(&config, seed(stranger)).await;
+    config.credentials_file = file(&folder, seed(user));
+    refused(&config, seed(user)).await;
+    config.credentials_file = Some("/nowhere/credentials".into());
+    refused(&config, seed(user)).await;
+}
+
 /// Runs openssl in a folder.
 fn openssl(folder: &Path, args: &str) {
     let done = Command::new("openssl")

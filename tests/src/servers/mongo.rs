@@ -4,13 +4,15 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use mongodb::bson::doc;
+use mongodb::bson::{Bson, Document, doc};
 
 use super::process::{Process, Recipe, block_on};
 use super::program_or_skip;
 
 /// Memory of a server's cache, in GB.
 const CACHE_GB: &str = "0.25";
+/// What a server needs to be told to fail.
+const TEST_COMMANDS: [&str; 2] = ["--setParameter", "enableTestCommands=1"];
 
 /// One MongoDB server.
 #[derive(Debug)]
@@ -51,17 +53,43 @@ impl Mongo {
 
     /// Three servers that are one replica set; `None` if the program is not installed.
     pub fn replica_set() -> Option<ReplicaSet> {
-        ReplicaSet::start()
+        ReplicaSet::start(of_a_set)
     }
 
-    /// A server of one's own that can be told to fail (<https://github.com/mongodb/mongo/wiki/The-%22failCommand%22-fail-point>);
-    /// `None` if the program is not installed.
+    /// The same, and each server can be told to fail.
+    pub fn replica_set_with_failpoints() -> Option<ReplicaSet> {
+        ReplicaSet::start(|port, folder| {
+            let mut args = of_a_set(port, folder);
+            args.extend(TEST_COMMANDS.map(str::to_owned));
+            args
+        })
+    }
+
+    /// A server of one's own that can be told to fail; `None` if the program is not installed.
     pub fn with_failpoints() -> Option<Self> {
         Self::launch(|port, folder| {
             let mut args = arguments(port, folder);
-            args.extend(["--setParameter", "enableTestCommands=1"].map(str::to_owned));
+            args.extend(TEST_COMMANDS.map(str::to_owned));
             args
         })
+    }
+
+    /// Sets a fail point of a server that has them
+    /// (<https://github.com/mongodb/mongo/wiki/The-%22failCommand%22-fail-point>). Answers how often it was met since the
+    /// server started.
+    pub async fn fail_point(&self, name: &str, mode: impl Into<Bson>, data: Document) -> i64 {
+        let set = doc! { "configureFailPoint": name, "mode": mode.into(), "data": data };
+        let client = mongodb::Client::with_uri_str(self.uri()).await;
+        let admin = client.expect("an address").database("admin");
+        let answer = admin.run_command(set).await.expect("a fail point");
+        let count = answer.get("count").expect("a count");
+        let long = count.as_i64();
+        long.or(count.as_i32().map(i64::from)).expect("a number")
+    }
+
+    /// The same, for whoever has no runtime.
+    pub fn fail_point_now(&self, name: &str, mode: impl Into<Bson>, data: Document) -> i64 {
+        block_on(self.fail_point(name, mode.into(), data))
     }
 
     fn launch(args: fn(u16, &Path) -> Vec<String>) -> Option<Self> {
@@ -131,6 +159,12 @@ fn arguments(port: u16, folder: &Path) -> Vec<String> {
     args
 }
 
+fn of_a_set(port: u16, folder: &Path) -> Vec<String> {
+    let mut args = arguments(port, folder);
+    args.extend(["--replSet", "test"].map(str::to_owned));
+    args
+}
+
 /// Three MongoDB servers that hold the same data.
 #[derive(Debug)]
 pub struct ReplicaSet {
@@ -139,16 +173,9 @@ pub struct ReplicaSet {
 }
 
 impl ReplicaSet {
-    fn start() -> Option<Self> {
-        let node = |_| {
-            Mongo::launch(|port, folder| {
-                let mut args = arguments(port, folder);
-                args.extend(["--replSet".to_owned(), "test".to_owned()]);
-                args
-            })
-        };
+    fn start(args: fn(u16, &Path) -> Vec<String>) -> Option<Self> {
         let set = Self {
-            nodes: (0..3).map(node).collect::<Option<_>>()?,
+            nodes: (0..3).map(|_| Mongo::launch(args)).collect::<Option<_>>()?,
         };
         block_on(set.initiate());
         Some(set)

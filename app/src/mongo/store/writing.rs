@@ -24,7 +24,8 @@ pub struct Writing {
     /// The control record, as far as we changed it ourselves.
     control: Control,
     pending: Pending,
-    /// A commit that failed, and that may have been made all the same.
+    /// A commit that failed, and that may have been made all the same, or be made yet, as what was sent may arrive at any
+    /// time. Kept until one of the two is certain: a majority may show the record as it was for a while.
     unsure: Option<Committed>,
     /// The commit that is being made again was made.
     made: bool,
@@ -64,12 +65,11 @@ impl Writing {
         self.check_right(store, term).await?;
         self.pending.clear();
         self.made = false;
-        let unsure = self.unsure.clone().filter(|it| it.epoch == intent);
-        let is_made = |found: &Control| unsure.is_some() && found.committed == unsure;
         if self.unsure.is_some() {
             self.control = self.current(store, term).await?;
-            self.unsure = None;
-            if is_made(&self.control) {
+            let found = self.control.committed.as_ref();
+            let made = self.unsure.take_if(|it| found == Some(it));
+            if made.is_some_and(|it| it.epoch == intent) {
                 self.made = true;
                 return Ok(());
             }
@@ -77,10 +77,8 @@ impl Writing {
         self.control.check_begin(term, intent)?;
         if !store.record.begin(&self.control, intent).await? {
             let found = self.current(store, term).await?;
-            if is_made(&found) {
-                // It arrived between the two.
-                (self.control, self.made) = (found, true);
-                return Ok(());
+            if self.is_made(&found) {
+                return Err(arrived_late());
             }
             found.check_begin(term, intent)?;
             return Err(went_back(&self.control, &found));
@@ -108,6 +106,9 @@ impl Writing {
         }
         if !store.record.rebuild((term, intent), views).await? {
             let found = self.current(store, term).await?;
+            if self.is_made(&found) {
+                return Err(arrived_late());
+            }
             return Err(went_back(&self.control, &found));
         }
         self.control.rebuilding.extend(views);
@@ -144,10 +145,9 @@ impl Writing {
         self.check_right(store, term).await?;
         if self.unsure.as_ref() == Some(&committed) {
             self.control = self.current(store, term).await?;
-            self.unsure = None;
         }
         if !self.control.check_commit(term, &committed)? {
-            self.made = false;
+            (self.unsure, self.made) = (None, false);
             return Ok(());
         }
         self.flush(store, term).await?;
@@ -178,7 +178,11 @@ impl Writing {
             Ok(()) => Ok(()),
             Err(Refusal::Error(error)) => Err(error),
             Err(Refusal::Late) => {
-                self.current(store, term).await?.check_write(term)?;
+                let found = self.current(store, term).await?;
+                if self.is_made(&found) {
+                    return Err(arrived_late());
+                }
+                found.check_write(term)?;
                 let later = batch::later_row(&store.connection, &self.pending, epoch).await?;
                 // Else two attempts at the same row met: the next one finds it.
                 Err(later.map_or_else(
@@ -197,6 +201,11 @@ impl Writing {
         Err(fenced(store, term).await?)
     }
 
+    /// Whether the record has the commit that may have been made.
+    fn is_made(&self, found: &Control) -> bool {
+        self.unsure.is_some() && found.committed == self.unsure
+    }
+
     /// The record as the server has it.
     async fn current(&self, store: &Shared, term: Term) -> Result<Control, StoreError> {
         let control = store.record.read().await?;
@@ -213,6 +222,11 @@ impl Writing {
 async fn fenced(store: &Shared, ours: Term) -> Result<StoreError, StoreError> {
     let current = store.record.read().await?.term;
     Ok(StoreError::Fenced { current, ours })
+}
+
+/// What was taken for failed has been made meanwhile: who repeats all of it finds that.
+fn arrived_late() -> StoreError {
+    failed("write a commit again")("it arrived late and is made")
 }
 
 /// The server has forgotten what it acknowledged, as after a failover without majority, or somebody restored it.

@@ -59,13 +59,18 @@ pub struct Load {
 impl Load {
     /// Starts it; its first frame is of now.
     pub fn start() -> Self {
+        Self::start_at(RATE)
+    }
+
+    /// The same with so many frames a second.
+    pub fn start_at(rate: u64) -> Self {
         let network = Options {
             seed: 51,
             accounts: 500,
             // So that frames are as large as those of the real network, and eight seconds of them do not fit between two sockets.
             history: 500,
             start: SystemClock.now(),
-            rate: RATE as f64,
+            rate: rate as f64,
             ..Options::default()
         };
         let runtime = Runtime::new().expect("a runtime");
@@ -93,6 +98,11 @@ impl Load {
             server,
             network,
         }
+    }
+
+    /// Where it sends to whoever asks.
+    pub fn url(&self) -> String {
+        self.server.relay_url()
     }
 
     /// What it sent so far.
@@ -150,7 +160,7 @@ impl Up {
     /// Starts it, with queues that are small.
     pub fn start(load: &Load, nats: &str, mongo: &str) -> Self {
         let place = Place::new();
-        let url = format!("--firehose-url={}", load.server.relay_url());
+        let url = format!("--firehose-url={}", load.url());
         let ticks = format!("--firehose-tick-events-max={TICK_EVENTS_MAX}");
         let batch = format!("--indexer-batch-events-max={BATCH_EVENTS_MAX}");
         let in_flight = format!("--nats-in-flight-max={IN_FLIGHT_MAX}");
@@ -200,27 +210,13 @@ impl Up {
     /// Waits until the events of all frames are counted, or no further one comes; answers the most memory that it had
     /// meanwhile.
     pub fn until_counted(&self, frames: &[Frame]) -> u64 {
-        let events: usize = frames.iter().map(|frame| frame.events.len()).sum();
-        let (mut most, mut newest) = (self.memory(), (0, 0));
-        loop {
-            let told = self.body("/v1/network");
-            let told: serde_json::Value = serde_json::from_str(&told).expect("an answer");
-            most = most.max(self.memory());
-            let epoch = told["epoch"].as_u64().unwrap_or_default();
-            let counted = told["counters"]["events"].as_u64().unwrap_or_default();
-            if counted > newest.1 {
-                newest = (epoch, counted);
-            }
-            if counted >= events as u64 || epoch > newest.0 + QUIET_EPOCHS {
-                return most;
-            }
-        }
+        let mut most = self.memory();
+        until_counted(&self.address, frames, || most = most.max(self.memory()));
+        most
     }
 
     fn body(&self, path: &str) -> String {
-        let answer = get(&self.address, path);
-        let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
-        body.to_owned()
+        body(&self.address, path)
     }
 
     /// Bytes of memory that it has now.
@@ -243,6 +239,33 @@ impl Up {
         let err = std::fs::read_to_string(self.place.path().join("err"));
         assert_eq!(status.code(), Some(0), "{}", err.expect("text"));
     }
+}
+
+/// Waits until whoever answers there says that the events of all frames are counted, or no further one comes; `look` is called
+/// with each answer.
+pub fn until_counted(address: &str, frames: &[Frame], mut look: impl FnMut()) {
+    let events: usize = frames.iter().map(|frame| frame.events.len()).sum();
+    let mut newest = (0, 0);
+    loop {
+        let told = body(address, "/v1/network");
+        let told: serde_json::Value = serde_json::from_str(&told).expect("an answer");
+        look();
+        let epoch = told["epoch"].as_u64().unwrap_or_default();
+        let counted = told["counters"]["events"].as_u64().unwrap_or_default();
+        if counted > newest.1 {
+            newest = (epoch, counted);
+        }
+        if counted >= events as u64 || epoch > newest.0 + QUIET_EPOCHS {
+            return;
+        }
+    }
+}
+
+/// What it answers, without the head.
+pub fn body(address: &str, path: &str) -> String {
+    let answer = get(address, path);
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
+    body.to_owned()
 }
 
 impl Drop for Up {
