@@ -86,10 +86,41 @@ async fn no_tick_covers_what_is_missing_when_a_claim_comes_in_between() {
         let error = writing.await.unwrap().unwrap_err();
         let told = chain(&error);
         assert!(told.contains("another writer has taken over"), "{told}");
-        let newest = connect(&near).await.newest_tick().await.unwrap();
-        let newest = newest.map(|(_, tick)| Message::Tick(tick));
-        assert_eq!(newest, Some(tick(1)), "{taken} places were taken");
+        assert_eq!(newest_tick(&near).await, tick(1), "{taken} were taken");
     }
+}
+
+/// It was lost on its way, so no answer says that its place is taken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_tick_covers_a_lost_message_behind_which_others_were_stored() {
+    let Some((link, far, near)) = far_and_near() else {
+        return;
+    };
+    let log = connect(&far).await;
+    let mut writer = log.writer().await.unwrap();
+    let next = write(&mut *writer, vec![event(1), tick(1)]).await;
+    link.hold();
+    writer.append(vec![event(2)]).await.unwrap();
+    link.holds_something().await;
+    link.cut();
+    while log.trouble().is_none() {
+        tokio::task::yield_now().await;
+    }
+    take_places(&near, next.0 - 1, 1).await;
+    writer.append(vec![event(3)]).await.unwrap();
+    link.mend();
+    let rest = async {
+        writer.append(vec![tick(2)]).await?;
+        writer.flush().await
+    };
+    let told = chain(&rest.await.unwrap_err());
+    assert!(told.contains("another writer has taken over"), "{told}");
+    assert_eq!(newest_tick(&near).await, tick(1));
+}
+
+async fn newest_tick(config: &Config) -> Message {
+    let newest = connect(config).await.newest_tick().await.unwrap();
+    Message::Tick(newest.unwrap().1)
 }
 
 /// Does by hand what a new writer does first, or a part of it: its claim behind `last`, and its filling.

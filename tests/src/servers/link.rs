@@ -21,6 +21,7 @@ pub struct Link {
     address: SocketAddr,
     state: watch::Sender<State>,
     connections: watch::Receiver<usize>,
+    held: watch::Receiver<usize>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
@@ -32,6 +33,7 @@ impl Link {
         listener.set_nonblocking(true).expect("a socket can be so");
         let state = watch::Sender::new(State::Open);
         let (counted, connections) = watch::channel(0);
+        let (holding, held) = watch::channel(0);
         let states = state.subscribe();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -39,12 +41,13 @@ impl Link {
                 .build();
             runtime
                 .expect("a runtime")
-                .block_on(serve(listener, port, states, counted));
+                .block_on(serve(listener, port, (states, holding), counted));
         });
         Self {
             address,
             state,
             connections,
+            held,
             thread: Some(thread),
         }
     }
@@ -62,6 +65,12 @@ impl Link {
     /// Keeps all connections, and lets nothing through.
     pub fn hold(&self) {
         self.state.send_replace(State::Held);
+    }
+
+    /// Waits until something that a client has sent was held.
+    pub async fn holds_something(&self) {
+        let held = self.held.clone().wait_for(|held| *held > 0).await.is_ok();
+        assert!(held, "the link is gone");
     }
 
     /// Works again: what was held goes on, what was cut may connect.
@@ -87,7 +96,7 @@ impl Drop for Link {
 async fn serve(
     listener: std::net::TcpListener,
     port: u16,
-    state: watch::Receiver<State>,
+    (state, holding): (watch::Receiver<State>, watch::Sender<usize>),
     counted: watch::Sender<usize>,
 ) {
     let listener = TcpListener::from_std(listener).expect("a socket");
@@ -98,7 +107,7 @@ async fn serve(
                 let Ok((client, _)) = accepted else { continue };
                 if *state.borrow() != State::Cut {
                     counted.send_modify(|count| *count += 1);
-                    tokio::spawn(connect(client, port, state.clone()));
+                    tokio::spawn(connect(client, port, state.clone(), holding.clone()));
                 }
             }
             changed = states.wait_for(|state| *state == State::Gone) => {
@@ -108,7 +117,12 @@ async fn serve(
     }
 }
 
-async fn connect(client: TcpStream, port: u16, state: watch::Receiver<State>) {
+async fn connect(
+    client: TcpStream,
+    port: u16,
+    state: watch::Receiver<State>,
+    holding: watch::Sender<usize>,
+) {
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
         return;
     };
@@ -120,8 +134,8 @@ async fn connect(client: TcpStream, port: u16, state: watch::Receiver<State>) {
         let _ = state.clone().wait_for(ended).await.is_ok();
     };
     tokio::select! {
-        _ = pass(from_client, to_server, state.clone()) => {}
-        _ = pass(from_server, to_client, state.clone()) => {}
+        _ = pass(from_client, to_server, state.clone(), Some(holding)) => {}
+        _ = pass(from_server, to_client, state.clone(), None) => {}
         () = ended => {}
     }
 }
@@ -131,10 +145,16 @@ async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     mut state: watch::Receiver<State>,
+    holding: Option<watch::Sender<usize>>,
 ) -> std::io::Result<()> {
     let mut bytes = vec![0; 64 << 10];
     loop {
         let count = from.read(&mut bytes).await?;
+        if let Some(holding) = &holding
+            && *state.borrow() == State::Held
+        {
+            holding.send_modify(|held| *held += count);
+        }
         let open = state.wait_for(|state| *state == State::Open).await.is_ok();
         if count == 0 || !open {
             return Ok(());
