@@ -68,7 +68,6 @@ impl Embedded {
             segment_bytes: 20_000,
             bytes_max: self.log_bytes_max,
             sync: false,
-            ..LogOptions::default()
         };
         Ok(EmbeddedLog::open(&self.folder.path().join("log"), options)?)
     }
