@@ -35,7 +35,7 @@ pub struct Told {
     full: usize,
 }
 
-/// A log that takes all of a stretch; and one of three segments, which is soon full and gets room a second later.
+/// A log that takes all of a stretch; and one of four segments, which is soon full and gets room a second later.
 const LOG_BYTES_MAX: [u64; 2] = [64 << 20, 60_000];
 /// So many seeds have a large log for one that has a small one.
 const LARGE_LOGS: u64 = 20;
