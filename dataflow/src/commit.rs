@@ -174,10 +174,12 @@ impl Committer {
             }
             repeated = true;
             self.metrics.commit_failed(&error);
-            let (epoch, cause) = (committed.epoch.0, &error as &dyn std::error::Error);
+            let epoch = committed.epoch.0;
             if wait < RETRY.1 {
+                let cause = &error as &dyn std::error::Error;
                 tracing::warn!(epoch, error = cause, "commit failed, trying again");
             } else {
+                let cause = &error as &dyn std::error::Error;
                 let seconds = started.elapsed().as_secs();
                 let what =
                     "views stand still: the commit fails again and again, somebody must look why";
