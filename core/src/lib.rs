@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! id, time ─▶ event ─▶ port::log          what crosses the log
-//! cbor ─▶ record                          record bytes to typed facts
+//! cbor ─▶ record                          record bytes to typed facts, within limits
 //! id ─▶ view ─▶ port::store               what a commit makes final
 //! memory                                  both ports, in memory: the readable specification
 //! config                                  every option, once
@@ -15,6 +15,7 @@ pub mod cbor;
 pub mod config;
 pub mod event;
 pub mod id;
+pub mod limits;
 pub mod memory;
 pub mod port;
 pub mod record;

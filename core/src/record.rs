@@ -14,23 +14,26 @@
 //! type than its lexicon says, or not a valid identifier counts as absent, and the rest of the
 //! record is kept.
 //!
-//! Memory: a record without lists allocates nothing (but for a DID that is no did:plc). Lists are
-//! as long as the record makes them, at most; their repeats are removed in n log n.
+//! Strangers write records, so what one of them gives is bounded ([`limits`](crate::limits)): the first entries of
+//! each list count and long texts are truncated, whatever wrote the record. What is left out is counted.
+//!
+//! Memory: a record without lists allocates nothing (but for a DID that is no did:plc); one with lists, as much as their
+//! limits allow. Work: linear in the bytes, as each entry is compared with the few that are kept.
 
-mod distinct;
+mod lang;
 mod post;
 mod uri;
 mod url;
 
-pub use post::Post;
+pub use crate::limits::KEY_BYTES_MAX;
+pub use lang::{LANG_BYTES_MAX, LANGS_MAX, Lang, Langs, is_well_formed};
+pub use post::{LeftOut, Post};
 pub use uri::UriRef;
 
 use crate::cbor::{Error, Reader, Strict};
 use crate::event::DropReason;
 use crate::id::{Cid, Collection, Did};
-
-/// Bytes of a tag, domain, link or language, at most; a longer one is left out of the facts.
-pub const KEY_BYTES_MAX: usize = 4_096;
+use crate::limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, truncated};
 
 /// What a record says, as far as views count it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +75,8 @@ pub struct Profile<'a> {
     pub description: Option<&'a str>,
     /// The picture's blob.
     pub avatar: Option<Cid>,
+    /// Texts that were truncated ([`DropReason::TextLimit`]).
+    pub truncated: u32,
 }
 
 /// Reads a record of `collection`.
@@ -145,14 +150,26 @@ fn profile<'a>(reader: &mut Reader<'a, Strict>) -> Result<Profile<'a>, Error> {
     let mut profile = Profile::default();
     reader.map(|reader, key| {
         match key {
-            b"displayName" => profile.display_name = reader.text()?,
-            b"description" => profile.description = reader.text()?,
+            b"displayName" => {
+                profile.display_name = profile.limited(reader.text()?, NAME_BYTES_MAX);
+            }
+            b"description" => {
+                profile.description = profile.limited(reader.text()?, DESCRIPTION_BYTES_MAX);
+            }
             b"avatar" => profile.avatar = blob(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
     })?;
     Ok(profile)
+}
+
+impl Profile<'_> {
+    fn limited<'a>(&mut self, text: Option<&'a str>, bytes_max: usize) -> Option<&'a str> {
+        let limited = text.map(|text| truncated(text, bytes_max));
+        self.truncated += u32::from(limited != text);
+        limited
+    }
 }
 
 /// The `ref` of a blob (<https://atproto.com/specs/data-model#blob-type>).

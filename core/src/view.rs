@@ -114,23 +114,23 @@ catalogue! {
     /// Tallies of every post that is live or referred to: [`PostKey`](crate::id::PostKey) → [`PostRow`].
     Posts = 1, "posts", 1;
     /// Best posts by each tally, window and language: [`ListKey`] → [`ListRow`].
-    TopPosts = 2, "top_posts", 1;
+    TopPosts = 2, "top_posts", 2;
     /// Every hashtag, lower case: [`TrendKey`] → [`TrendRow`].
-    Hashtags = 3, "hashtags", 1;
+    Hashtags = 3, "hashtags", 2;
     /// Every host that posts link to, as written but in lower case: [`TrendKey`] → [`TrendRow`].
-    Domains = 4, "domains", 1;
+    Domains = 4, "domains", 2;
     /// Every URL that posts link to, as written: [`TrendKey`] → [`TrendRow`].
-    Links = 5, "links", 1;
+    Links = 5, "links", 2;
     /// Every account that posts mention: [`TrendKey`] (a DID) → [`TrendRow`].
-    Mentions = 6, "mentions", 1;
+    Mentions = 6, "mentions", 2;
     /// Best hashtags: [`ListKey`] → [`ListRow`].
-    TopHashtags = 7, "top_hashtags", 1;
+    TopHashtags = 7, "top_hashtags", 2;
     /// Best domains: [`ListKey`] → [`ListRow`].
-    TopDomains = 8, "top_domains", 1;
+    TopDomains = 8, "top_domains", 2;
     /// Best links: [`ListKey`] → [`ListRow`].
-    TopLinks = 9, "top_links", 1;
+    TopLinks = 9, "top_links", 2;
     /// Most mentioned accounts: [`ListKey`] → [`ListRow`].
-    TopMentions = 10, "top_mentions", 1;
+    TopMentions = 10, "top_mentions", 2;
     /// Who acted on whom, by day: [`InteractionKey`] → [`InteractionRow`].
     Interactions = 11, "interactions", 1;
     /// Most active and most noticed accounts of 24 hours: [`ListKey`] → [`ListRow`].
@@ -139,12 +139,13 @@ catalogue! {
     TopBlocks = 13, "top_blocks", 1;
     /// Counts of every account: [`Did`](crate::id::Did) → [`ActorRow`].
     Actors = 14, "actors", 1;
-    /// Posts by language, as written: [`TrendKey`] → [`TrendRow`].
-    Languages = 15, "languages", 1;
-    /// Operations by collection, of all time, hours and minutes: [`ActivityKey`] → [`ActivityRow`].
-    Activity = 16, "activity", 1;
+    /// Posts by language ([`Lang`](crate::record::Lang)): [`TrendKey`] → [`TrendRow`].
+    Languages = 15, "languages", 2;
+    /// Operations by collection, of all time, hours and minutes; `other`: all collections without a name of their own:
+    /// [`ActivityKey`] → [`ActivityRow`].
+    Activity = 16, "activity", 2;
     /// What is known of every account: [`Did`](crate::id::Did) → [`AccountRow`].
-    Accounts = 17, "accounts", 1;
+    Accounts = 17, "accounts", 2;
     /// Accounts by handle: [`HandleKey`] → [`HandleRow`].
     Handles = 18, "handles", 1;
     /// Frames, events, drops by reason, gaps: `String` → [`CounterRow`].

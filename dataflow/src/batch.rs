@@ -200,8 +200,8 @@ impl Batch {
         self.end
     }
 
-    /// Adds the next epoch.
-    pub fn add(&mut self, epoch: WholeEpoch) {
+    /// Adds the next epoch, in which these collections get names.
+    pub fn add(&mut self, epoch: WholeEpoch, names: &[Box<str>]) {
         let WholeEpoch {
             events,
             tick,
@@ -244,6 +244,9 @@ impl Batch {
             );
         }
         let place = usize::from(!lists);
+        for segments in self.workers.iter_mut().filter(|_| !names.is_empty()) {
+            feed(&mut segments[place], Input::Names(names.to_vec()));
+        }
         for event in events {
             let worker = worker_of(&event.did, workers);
             feed(&mut self.workers[worker][place], Input::Event(event));
@@ -378,7 +381,10 @@ mod tests {
             (6, 2_100),
         ] {
             epochs.take(Seq(epoch), event(epoch)).unwrap();
-            batch.add(epochs.take(Seq(epoch), tick(epoch, ms)).unwrap().unwrap());
+            batch.add(
+                epochs.take(Seq(epoch), tick(epoch, ms)).unwrap().unwrap(),
+                &[],
+            );
         }
         assert_eq!(batch.end().unwrap().epoch, Epoch(6));
         let segments = batch.into_segments().next().unwrap();

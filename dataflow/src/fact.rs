@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skytide_core::id::{Did, PostKey};
+use skytide_core::record::Langs;
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::ActivityKey;
 
@@ -92,7 +93,8 @@ impl Subject {
     }
 }
 
-/// A post.
+/// A post. Its lists and texts are within the [`limits`](skytide_core::limits), so it gives each view a bounded number of
+/// updates, whoever wrote it.
 #[derive(Clone, Debug)]
 pub struct Post {
     /// Its address.
@@ -105,8 +107,8 @@ pub struct Post {
     pub root: Option<Subject>,
     /// What it embeds.
     pub quote: Option<Subject>,
-    /// Languages as written, distinct.
-    pub langs: Box<[Box<str>]>,
+    /// Languages as they are counted, distinct.
+    pub langs: Langs,
     /// Hashtags in lower case, distinct.
     pub tags: Box<[Box<str>]>,
     /// Hosts that it links to, distinct.
@@ -120,30 +122,11 @@ pub struct Post {
 }
 
 impl Post {
-    /// Primary subtags of its languages in lower case, distinct; `und` if it names none.
-    pub fn primary_langs(&self) -> Vec<Box<str>> {
-        let mut primary: Vec<Box<str>> = Vec::with_capacity(self.langs.len().max(1));
-        for lang in &self.langs {
-            let subtag = lang.split(['-', '_']).next().unwrap_or_default();
-            let subtag = if subtag.is_empty() {
-                UNDETERMINED
-            } else {
-                subtag
-            };
-            let subtag = subtag.to_ascii_lowercase().into_boxed_str();
-            if !primary.contains(&subtag) {
-                primary.push(subtag);
-            }
-        }
-        if primary.is_empty() {
-            primary.push(UNDETERMINED.into());
-        }
-        primary
+    /// Its primary languages; `und` if it names none.
+    pub fn primary_langs(&self) -> Langs {
+        self.langs.or_undetermined().primary()
     }
 }
-
-/// The language of a post that names none (ISO 639-2: undetermined).
-pub const UNDETERMINED: &str = "und";
 
 /// A profile.
 #[derive(Clone, Debug)]

@@ -58,6 +58,7 @@ use cluster::{Ends, Fate};
 use commit::Committer;
 use graph::Wanted;
 use rebuild::Rebuild;
+use records::Names;
 use recover::Start;
 use restore::Restore;
 use source::Source;
@@ -344,6 +345,7 @@ impl Run {
             reader: start.reader,
             read: start.read,
             epochs: start.epochs,
+            names: Names::default(),
             through: through.unwrap_or_default(),
             workers,
             undivided: source::undivided(control, &options.views, &start.rebuilt),

@@ -13,6 +13,7 @@
 
 mod activity;
 mod content;
+mod names;
 mod repo;
 mod saved;
 mod state;
@@ -27,6 +28,9 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::rc::SharedStream;
 
+#[cfg(test)]
+pub(crate) use content::{Content, Place};
+pub(crate) use names::Names;
 pub(crate) use state::SHARDS;
 pub use state::{AccountPolicy, Drops, Gauges, LiveRecords};
 
@@ -52,6 +56,7 @@ pub fn live_records<'s>(
             for input in inputs.into_iter().flatten() {
                 match input {
                     Input::Event(event) => apply(&mut state, &mut commit, event),
+                    Input::Names(names) => state.name(&names),
                     Input::Counts(counts) => state.count_all(counts),
                     // Its checksum was compared: whatever is wrong with it is of our own making.
                     Input::Shard { section, whole } => state

@@ -1,8 +1,8 @@
-//! A checkpoint is taken in: its accounts shard by shard, each chunk at a time of its own, the sums with the last.
+//! A checkpoint is restored: its accounts shard by shard, each chunk at a time of its own, names and sums with the first.
 //!
 //! ```text
 //! times     first - n + 1 ... first - 1        first │ first + 1 ... last │ ...
-//!           shards │ shards │ ... │ shards, sums     │ the log; accounts  │ the log
+//!     sums, shards │ shards │ ... │ shards           │ the log; accounts  │ the log
 //!                                                    │ from their cut on  │
 //! ```
 //!
@@ -13,8 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skytide_core::id::Epoch;
+use skytide_core::limits::OTHER_COLLECTIONS;
 use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Manifest, Section};
-use skytide_core::view::{ActivityKey, ViewId, decode_row};
+use skytide_core::view::{ActivityKey, RowError, ViewId, decode_row};
 use tokio::sync::mpsc;
 
 use crate::DataflowError;
@@ -23,7 +24,7 @@ use crate::fact::{Activity, Fact};
 use crate::graph::Sums;
 use crate::metrics::Metrics;
 use crate::operators::lists::{FORMER, Newest, WorkerList};
-use crate::records::SHARDS;
+use crate::records::{Names, SHARDS};
 use crate::types::{Clock, Input, Time};
 use crate::worker::{Fed, Order};
 
@@ -53,30 +54,70 @@ fn shard_of(section: &Section) -> Option<u16> {
 }
 
 impl Sums {
-    /// As bytes, for a checkpoint.
-    pub(crate) fn save(&self) -> Vec<u8> {
+    /// As bytes, for a checkpoint, with the collections that have a name of their own.
+    pub(crate) fn save(&self, names: &[Box<str>]) -> Vec<u8> {
         let Self {
             activity,
             counters,
             lists,
         } = self;
-        let all = (&*activity.borrow(), &*counters.borrow(), &*lists.borrow());
+        let (activity, counters) = (activity.borrow(), counters.borrow());
+        let all = (&*activity, &*counters, &*lists.borrow(), names);
         skytide_core::view::encode_row(&all).into()
     }
 }
 
-type Saved = (
-    BTreeMap<ActivityKey, Activity>,
-    BTreeMap<String, u64>,
-    Newest,
-);
+/// The sums of a worker.
+struct Saved {
+    activity: BTreeMap<ActivityKey, Activity>,
+    counters: BTreeMap<String, u64>,
+    lists: Newest,
+    /// Collections that have a name of their own.
+    names: Vec<Box<str>>,
+}
+
+impl Saved {
+    fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        if let Ok((activity, counters, lists, names)) = decode_row(bytes) {
+            return Ok(Self {
+                activity,
+                counters,
+                lists,
+                names,
+            });
+        }
+        // An older version gave every collection a name.
+        let (activity, counters, lists) = decode_row(bytes)?;
+        let activity: BTreeMap<ActivityKey, Activity> = activity;
+        let all = activity.keys().map(|key| &key.collection);
+        let collections = all.filter(|name| !name.is_empty() && !name.starts_with('#'));
+        Ok(Self {
+            names: collections
+                .cloned()
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+            activity,
+            counters,
+            lists,
+        })
+    }
+}
 
 impl Restore {
-    /// Feeds all of it; false if the workers are gone.
+    /// Feeds all of it. Returns the collections that have a name of their own; `None`: the workers are gone.
     ///
     /// # Errors
     /// A section cannot be read.
-    pub async fn feed(self, workers: &[mpsc::Sender<Order>]) -> Result<bool, DataflowError> {
+    pub async fn feed(
+        self,
+        workers: &[mpsc::Sender<Order>],
+    ) -> Result<Option<Names>, DataflowError> {
+        let mut sums = self.sums().await?;
+        let names = sums
+            .iter_mut()
+            .flat_map(|saved| std::mem::take(&mut saved.names));
+        let names = Names::of(names);
         let first = self.manifest.first.epoch.0 as Time;
         let shards = u32::from(SHARDS);
         // A chunk has a shard for each worker; there is a time for each chunk.
@@ -85,10 +126,13 @@ impl Restore {
             let (from, to) = (shards * chunk / chunks, shards * (chunk + 1) / chunks);
             let time = first + 1 + chunk - chunks;
             let mut segments = self.empty(workers.len(), time);
-            self.shards(from as u16..to as u16, &mut segments).await?;
-            if chunk + 1 == chunks {
-                self.sums(&mut segments).await?;
+            if chunk == 0 {
+                for segment in &mut segments {
+                    segment.inputs.push(Input::Names(names.to_vec()));
+                }
+                self.feed_sums(std::mem::take(&mut sums), &names, &mut segments[0]);
             }
+            self.shards(from as u16..to as u16, &mut segments).await?;
             for (worker, segment) in workers.iter().zip(segments) {
                 let fed = Fed {
                     segments: vec![segment],
@@ -96,12 +140,12 @@ impl Restore {
                     cut: None,
                 };
                 if worker.send(Order::Feed(fed)).await.is_err() {
-                    return Ok(false);
+                    return Ok(None);
                 }
             }
             self.metrics.restoring.set(i64::from(shards - to));
         }
-        Ok(true)
+        Ok(Some(names))
     }
 
     fn end(&self, time: Time) -> End {
@@ -163,27 +207,43 @@ impl Restore {
         Ok(())
     }
 
-    async fn sums(&self, segments: &mut [Segment]) -> Result<(), DataflowError> {
+    async fn sums(&self) -> Result<Vec<Saved>, DataflowError> {
+        let mut sums = Vec::new();
         let sections = self.manifest.sections.iter();
-        for (place, section) in sections.filter(|it| shard_of(it).is_none()).enumerate() {
+        for section in sections.filter(|it| shard_of(it).is_none()) {
             let bytes = self.read(section).await?;
-            let saved: Result<Saved, _> = decode_row(&bytes);
-            let (activity, counters, lists) = saved.map_err(|_| CheckpointError::Damaged {
+            let saved = Saved::decode(&bytes).map_err(|_| CheckpointError::Damaged {
                 checkpoint: self.manifest.first.epoch,
                 what: format!("section {:?} is not readable", section.name),
             })?;
+            sums.push(saved);
+        }
+        Ok(sums)
+    }
+
+    /// Collections without a name are counted together: those of a checkpoint of an older version.
+    fn feed_sums(&self, sums: Vec<Saved>, names: &Names, segment: &mut Segment) {
+        let counted_as = |key: ActivityKey| match &*key.collection {
+            "" | OTHER_COLLECTIONS => key,
+            name if name.starts_with('#') || names.has(name) => key,
+            _ => ActivityKey {
+                collection: OTHER_COLLECTIONS.into(),
+                ..key
+            },
+        };
+        for (place, saved) in sums.into_iter().enumerate() {
             // How many records are live follows from the records.
-            let activity = activity.into_iter().map(|(key, all)| {
+            let activity = saved.activity.into_iter().map(|(key, all)| {
                 let counted = Activity { live: 0, ..all };
-                Fact::Activity(key, counted)
+                Fact::Activity(counted_as(key), counted)
             });
-            let counters = counters.into_iter();
+            let counters = saved.counters.into_iter();
             let counters = counters.map(|(name, count)| Fact::Counter(name.into(), count));
             let sums = Input::Sums(activity.chain(counters).collect());
-            segments[0].inputs.push(sums);
-            segments[0].lists.extend(self.lists(lists, FORMER + place));
+            segment.inputs.push(sums);
+            let lists = self.lists(saved.lists, FORMER + place);
+            segment.lists.extend(lists);
         }
-        Ok(())
     }
 
     fn lists(&self, lists: Newest, worker: usize) -> impl Iterator<Item = WorkerList> {

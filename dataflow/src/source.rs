@@ -15,7 +15,7 @@ use crate::DataflowError;
 use crate::batch::{Batch, End, Epochs, WholeEpoch};
 use crate::checkpoint::{Cut, Planner};
 use crate::metrics::Metrics;
-use crate::records::SHARDS;
+use crate::records::{Names, SHARDS};
 use crate::restore::Restore;
 use crate::worker::{Fed, Order};
 
@@ -29,6 +29,8 @@ pub struct Source {
     pub read: Vec<(Seq, Message)>,
     /// Knows the tick before.
     pub epochs: Epochs,
+    /// The collections that have a name of their own.
+    pub(crate) names: Names,
     /// The epoch up to which each shard's accounts were restored; empty: none was.
     pub through: Vec<Epoch>,
     /// One queue a worker.
@@ -77,9 +79,10 @@ impl Source {
         let stop = self.stop.clone();
         if let Some(restore) = self.restore.take() {
             let fed = stop.run_until_cancelled(restore.feed(&self.workers)).await;
-            if !fed.unwrap_or(Ok(false))? {
+            let Some(names) = fed.unwrap_or(Ok(None))? else {
                 return Ok(());
-            }
+            };
+            self.names = names;
         }
         let mut whole = VecDeque::<WholeEpoch>::new();
         for (seq, message) in std::mem::take(&mut self.read) {
@@ -92,7 +95,8 @@ impl Source {
                 && let Some(epoch) = whole.pop_front()
             {
                 last |= self.until_last && epoch.tick.last;
-                batch.add(epoch);
+                let names = self.names.give(&epoch.events);
+                batch.add(epoch, &names);
             }
             let end = batch.end();
             let pending = end.map_or(0, |end| end.events);

@@ -20,6 +20,8 @@ pub type Time = u32;
 pub enum Input {
     /// An event of an account of this worker.
     Event(Event),
+    /// Collections that have a name of their own from now on: no operation came before on one of them.
+    Names(Vec<Box<str>>),
     /// What ingest counted.
     Counts(BTreeMap<Box<str>, u64>),
     /// Accounts from a checkpoint: a section of live records, whole or to be shared with other workers.

@@ -303,7 +303,7 @@ impl Graph {
             shards.filter_map(|shard| Some((shard_name(shard, index), records.save(shard, now)?)));
         let mut sections: Vec<_> = saved.collect();
         if cut.last {
-            sections.push((sums_name(index), self.sums.save()));
+            sections.push((sums_name(index), self.sums.save(&records.names())));
         }
         let part = Part {
             cut,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use skytide_core::id::{Did, PostKey};
+use skytide_core::record::Langs;
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::{
     ActorRow, HandleKey, InteractionKey, InteractionRow, ListKey, ListRow, PostRow, TrendKey,
@@ -193,7 +194,7 @@ fn post(text: &str, minutes: u32, fill: impl FnOnce(&mut Post)) -> Fact {
         parent: None,
         root: None,
         quote: None,
-        langs: Box::new([]),
+        langs: Langs::default(),
         tags: Box::new([]),
         domains: Box::new([]),
         links: Box::new([]),
@@ -305,9 +306,9 @@ fn a_tag_counts_posts_and_distinct_authors_and_leaves_the_hour_when_it_is_over()
 }
 
 #[test]
-fn languages_are_as_written_and_lists_use_their_primary_subtags_once() {
+fn languages_have_their_region_and_lists_use_their_primary_subtags_once() {
     let written = post("ana/1", 0, |post| {
-        post.langs = texts(&["en-US", "en", "pt_BR"]);
+        post.langs = ["en-US", "en", "pt-BR"].into();
         post.tags = texts(&["art"]);
     });
     check(
@@ -316,7 +317,7 @@ fn languages_are_as_written_and_lists_use_their_primary_subtags_once() {
         expect![[r#"
             t1 +1 en-US: posts [1, 1, 1, 1] authors [1, 1, 1, 1]
             t1 +1 en: posts [1, 1, 1, 1] authors [1, 1, 1, 1]
-            t1 +1 pt_BR: posts [1, 1, 1, 1] authors [1, 1, 1, 1]
+            t1 +1 pt-BR: posts [1, 1, 1, 1] authors [1, 1, 1, 1]
             t1 +1 top_hashtags 1h authors : art 1
             t1 +1 top_hashtags 1h authors en: art 1
             t1 +1 top_hashtags 1h authors pt: art 1

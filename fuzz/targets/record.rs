@@ -4,7 +4,10 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use skytide_core::record::{KEY_BYTES_MAX, Record, parse};
+use skytide_core::limits::{
+    FACET_TAGS_MAX, KEY_BYTES_MAX, LINKS_MAX, MENTIONS_MAX, TAG_BYTES_MAX, TAGS_MAX,
+};
+use skytide_core::record::{Record, parse};
 
 const COLLECTIONS: [&str; 6] = [
     "app.bsky.feed.like",
@@ -22,9 +25,12 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(record.as_ref().err(), verdict.as_ref(), "{collection}");
         if let Ok(Record::Post(post)) = record {
             assert!(post.characters as usize <= bytes.len());
-            assert!(post.tags.iter().chain(&post.domains).all(|key| fits(key)));
-            assert!(post.langs.iter().chain(&post.links).all(|key| fits(key)));
-            assert!(post.domains.len() <= post.links.len() + post.dropped as usize);
+            assert!(post.tags.iter().all(|tag| (1..=TAG_BYTES_MAX).contains(&tag.len())));
+            assert!(post.domains.iter().all(|key| fits(key)));
+            assert!(post.links.iter().all(|key| fits(key)));
+            assert!(post.tags.len() <= TAGS_MAX + FACET_TAGS_MAX);
+            assert!(post.links.len().max(post.domains.len()) <= LINKS_MAX);
+            assert!(post.mentions.len() <= MENTIONS_MAX);
         }
     }
 });

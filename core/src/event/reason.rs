@@ -71,8 +71,14 @@ reasons! {
     RecordCbor = "record_cbor",
     /// The record is not a map: its key is live with unknown content.
     RecordShape = "record_shape",
-    /// A tag, domain or link is longer than 4,096 bytes: it is not counted.
+    /// A tag is longer than 640 bytes, or a link or its host than 4,096 bytes: it is not counted.
     KeyLength = "key_length",
+    /// An entry of a list of a post after the first ones (3 languages; 8 tags; 64 tags, links and mentions of facets): not counted.
+    ListLimit = "list_limit",
+    /// A display name (640 bytes), description (2,560) or account status (64) that is too long: truncated.
+    TextLimit = "text_limit",
+    /// A language of a post that is not a well-formed BCP 47 tag: counted as `und`.
+    LangSyntax = "lang_syntax",
     /// A delete of a record that was never seen.
     DeleteUnknown = "delete_unknown",
     /// The collection is not read (`FIREHOSE_COLLECTIONS`).

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::BoxError;
 use crate::id::Did;
+use crate::limits::stored;
 use crate::time::Timestamp;
 use crate::view::AccountRow;
 
@@ -45,6 +46,7 @@ pub struct Profile {
     /// Its handle, which the source has checked.
     pub handle: Box<str>,
     /// Its display name; `None`: it has none.
+    #[serde(default, deserialize_with = "stored::name")]
     pub name: Option<Box<str>>,
     /// Address of its picture, `https`; `None`: it has none.
     pub avatar: Option<Box<str>>,
@@ -69,6 +71,7 @@ pub struct Told {
     /// The newest handle that an `#identity` named.
     pub handle: Option<Box<str>>,
     /// Of the live profile record.
+    #[serde(default, deserialize_with = "stored::name")]
     pub display_name: Option<Box<str>>,
     /// Likewise: the CID of the picture.
     pub avatar: Option<Box<str>>,

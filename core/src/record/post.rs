@@ -2,13 +2,17 @@
 //!
 //! Features of a text and embeds say what they are in `$type`, which stands behind shorter keys; so
 //! what may matter is read first and sorted out at the end of the map.
+//!
+//! Lists end at their limits, so memory is bounded and each entry is compared with few others.
 
 use std::borrow::Cow;
 
-use super::distinct::distinct;
-use super::{KEY_BYTES_MAX, UriRef, reference, url};
+use super::{Lang, Langs, UriRef, is_well_formed, reference, url};
 use crate::cbor::{Error, Reader, Strict};
 use crate::id::Did;
+use crate::limits::{
+    FACET_TAGS_MAX, KEY_BYTES_MAX, LINKS_MAX, MENTIONS_MAX, TAG_BYTES_MAX, TAGS_MAX,
+};
 
 /// What a post says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,22 +23,31 @@ pub struct Post<'a> {
     pub reply_root: Option<UriRef<'a>>,
     /// The record it quotes, of any collection.
     pub quote: Option<UriRef<'a>>,
-    /// Its distinct languages, as written and in that order.
-    pub langs: Vec<&'a str>,
-    /// Its distinct hashtags, in lower case.
+    /// The first of its distinct languages, as they are counted.
+    pub langs: Langs,
+    /// Distinct hashtags, in lower case: the first of `tags`, then the first others of the facets.
     pub tags: Vec<Cow<'a, str>>,
-    /// Its distinct `http` and `https` links that have a host.
+    /// The first of its distinct `http` and `https` links that have a host.
     pub links: Vec<&'a str>,
-    /// The distinct hosts of its links, in lower case.
+    /// The first of the distinct hosts of its links, in lower case.
     pub domains: Vec<Cow<'a, str>>,
-    /// The distinct accounts it mentions.
+    /// The first of the distinct accounts that it mentions.
     pub mentions: Vec<Did>,
     /// Unicode scalar values of its text.
     pub characters: u32,
-    /// Languages, tags, domains and links left out as longer than [`KEY_BYTES_MAX`]
-    /// ([`DropReason::KeyLength`](crate::event::DropReason::KeyLength), once for each time one is
-    /// written).
-    pub dropped: u32,
+    /// What was left out.
+    pub left_out: LeftOut,
+}
+
+/// What a post says beyond the [`limits`](crate::limits): how often something is left out, once for each time it is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Tags, domains and links that are too long ([`DropReason::KeyLength`](crate::event::DropReason::KeyLength)).
+    pub too_long: u32,
+    /// Languages, tags, links and mentions after the first ones ([`DropReason::ListLimit`](crate::event::DropReason::ListLimit)).
+    pub too_many: u32,
+    /// Languages that are not well-formed ([`DropReason::LangSyntax`](crate::event::DropReason::LangSyntax)).
+    pub malformed: u32,
 }
 
 type Strictly<'a> = Reader<'a, Strict>;
@@ -54,22 +67,29 @@ pub(super) fn read<'a>(reader: &mut Strictly<'a>) -> Result<Post<'a>, Error> {
         b"facets" => read_facets(reader, &mut post),
         _ => reader.skip(),
     })?;
-    distinct(&mut post.langs);
-    distinct(&mut post.tags);
-    distinct(&mut post.links);
-    distinct(&mut post.domains);
-    distinct(&mut post.mentions);
     Ok(post)
 }
 
+/// Adds an item to a list; false if it is another one than the `max` that fill the list.
+fn insert<T: PartialEq>(list: &mut Vec<T>, item: T, max: usize) -> bool {
+    let is_known = list.contains(&item);
+    let is_new = !is_known && list.len() < max;
+    if is_new {
+        list.push(item);
+    }
+    is_known || is_new
+}
+
 impl<'a> Post<'a> {
-    fn add_tag(&mut self, tag: &'a str) {
+    /// Adds a tag to a list that may have so many.
+    fn add_tag(&mut self, tag: &'a str, max: usize) {
         if tag.is_empty() {
             return;
         }
         let tag = lower_case(tag);
-        if self.fits(tag.len()) {
-            self.tags.push(tag);
+        if self.fits(tag.len(), TAG_BYTES_MAX) {
+            let is_in = insert(&mut self.tags, tag, max);
+            self.count(is_in);
         }
     }
 
@@ -77,19 +97,32 @@ impl<'a> Post<'a> {
         let Some(host) = url::host(link) else {
             return;
         };
-        if self.fits(link.len()) {
-            self.links.push(link);
-        }
+        let link_fits = self.fits(link.len(), KEY_BYTES_MAX);
+        let link_is_in = !link_fits || insert(&mut self.links, link, LINKS_MAX);
         let domain = lower_case(host);
-        if self.fits(domain.len()) {
-            self.domains.push(domain);
-        }
+        let domain_fits = self.fits(domain.len(), KEY_BYTES_MAX);
+        let domain_is_in = !domain_fits || insert(&mut self.domains, domain, LINKS_MAX);
+        self.count(link_is_in && domain_is_in);
     }
 
-    fn fits(&mut self, bytes: usize) -> bool {
-        let fits = bytes <= KEY_BYTES_MAX;
-        self.dropped += u32::from(!fits);
-        fits
+    fn add_mention(&mut self, did: Did) {
+        let is_in = insert(&mut self.mentions, did, MENTIONS_MAX);
+        self.count(is_in);
+    }
+
+    fn add_lang(&mut self, lang: &str) {
+        self.left_out.malformed += u32::from(!is_well_formed(lang));
+        let is_in = self.langs.insert(Lang::of(lang));
+        self.count(is_in);
+    }
+
+    fn fits(&mut self, bytes: usize, max: usize) -> bool {
+        self.left_out.too_long += u32::from(bytes > max);
+        bytes <= max
+    }
+
+    fn count(&mut self, is_in: bool) {
+        self.left_out.too_many += u32::from(!is_in);
     }
 }
 
@@ -111,7 +144,7 @@ fn lower_case(text: &str) -> Cow<'_, str> {
 fn read_tags<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.list(|reader| {
         if let Some(tag) = reader.text()? {
-            post.add_tag(tag);
+            post.add_tag(tag, TAGS_MAX);
         }
         Ok(())
     })?;
@@ -120,9 +153,8 @@ fn read_tags<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), E
 
 fn read_langs<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.list(|reader| {
-        let lang = reader.text()?.filter(|lang| !lang.is_empty());
-        if let Some(lang) = lang.filter(|lang| post.fits(lang.len())) {
-            post.langs.push(lang);
+        if let Some(lang) = reader.text()?.filter(|lang| !lang.is_empty()) {
+            post.add_lang(lang);
         }
         Ok(())
     })?;
@@ -141,10 +173,14 @@ fn read_reply<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), 
     Ok(())
 }
 
+/// Keys are in their order, so `tags` came before.
 fn read_facets<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+    let tags_max = post.tags.len() + FACET_TAGS_MAX;
     reader.list(|reader| {
         reader.map(|reader, key| match key {
-            b"features" => reader.list(|reader| read_feature(reader, post)).map(|_| ()),
+            b"features" => reader
+                .list(|reader| read_feature(reader, post, tags_max))
+                .map(|_| ()),
             _ => reader.skip(),
         })?;
         Ok(())
@@ -152,7 +188,11 @@ fn read_facets<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(),
     Ok(())
 }
 
-fn read_feature<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_feature<'a>(
+    reader: &mut Strictly<'a>,
+    post: &mut Post<'a>,
+    tags_max: usize,
+) -> Result<(), Error> {
     let (mut kind, mut tag, mut uri, mut did) = (None, None, None, None);
     reader.map(|reader, key| {
         match key {
@@ -165,10 +205,12 @@ fn read_feature<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<()
         Ok(())
     })?;
     match (kind, tag, uri, did) {
-        (Some("app.bsky.richtext.facet#tag"), Some(tag), _, _) => post.add_tag(tag),
+        (Some("app.bsky.richtext.facet#tag"), Some(tag), _, _) => post.add_tag(tag, tags_max),
         (Some("app.bsky.richtext.facet#link"), _, Some(uri), _) => post.add_link(uri),
         (Some("app.bsky.richtext.facet#mention"), _, _, Some(did)) => {
-            post.mentions.extend(did.parse::<Did>());
+            did.parse()
+                .into_iter()
+                .for_each(|did| post.add_mention(did));
         }
         _ => {}
     }

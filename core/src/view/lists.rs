@@ -142,7 +142,7 @@ pub struct ListKey {
     pub window: Window,
     /// Ordered by what.
     pub measure: Measure,
-    /// Of posts in this language (its primary subtag in lower case, `und` for none); empty: of all.
+    /// Of posts in this language (its primary subtag; `und`: none, `other`: one that is not known); empty: of all.
     pub lang: Box<str>,
 }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::key::ViewKey;
 use super::{Key, RowError};
 use crate::id::{Did, Tid};
+use crate::limits::stored;
 use crate::time::Timestamp;
 
 /// Tallies of a post, of all time: live records that refer to it. Row there is while it is live, was once seen, or
@@ -147,7 +148,9 @@ pub struct ActivityKey {
     pub span: Span,
     /// Its first minute since 1970; 0 for all time.
     pub start_minute: u32,
-    /// The collection; `#account`, `#identity`, `#sync` for those events; empty: all operations.
+    /// The collection; `other` for all that have no name of their own
+    /// ([`NAMED_COLLECTIONS_MAX`](crate::limits::NAMED_COLLECTIONS_MAX)); `#account`, `#identity`, `#sync` for those events;
+    /// empty: all operations.
     pub collection: Box<str>,
 }
 
@@ -204,18 +207,22 @@ pub struct ActivityRow {
     pub live: u64,
 }
 
-/// What is known of an account from the stream.
+/// What is known of an account from the stream. Texts have their [`limits`](crate::limits), also in a row that an older
+/// version stored: they are truncated where the row is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountRow {
     /// The newest handle an `#identity` named; not checked against DNS.
     pub handle: Option<Box<str>>,
     /// Whether the newest `#account` said active; true if there was none.
     pub active: bool,
-    /// Its `status`, as written.
+    /// Its `status`, as written but for its length.
+    #[serde(default, deserialize_with = "stored::status")]
     pub status: Option<Box<str>>,
     /// From the live profile record, if there is one and the account is not hidden.
+    #[serde(default, deserialize_with = "stored::name")]
     pub display_name: Option<Box<str>>,
     /// Likewise.
+    #[serde(default, deserialize_with = "stored::description")]
     pub description: Option<Box<str>>,
     /// Likewise: the CID of the picture.
     pub avatar: Option<Box<str>>,

@@ -30,6 +30,8 @@ enum WireOrder {
 struct WireSegment {
     time: Time,
     clock: Clock,
+    /// Collections that get names: before the events that bring them.
+    names: Vec<Box<str>>,
     /// Events as on the log, one behind the other.
     events: ByteBuf,
     /// Sections of a checkpoint, and whether each is whole.
@@ -103,7 +105,7 @@ impl From<WireOrder> for Order {
 
 impl From<Segment> for WireSegment {
     fn from(segment: Segment) -> Self {
-        let mut events = Vec::new();
+        let (mut names, mut events) = (Vec::new(), Vec::new());
         let mut shards = Vec::new();
         for input in segment.inputs {
             match input {
@@ -112,6 +114,7 @@ impl From<Segment> for WireSegment {
                     let section = Arc::unwrap_or_clone(section);
                     shards.push((ByteBuf::from(section), whole));
                 }
+                Input::Names(new) => names.extend(new),
                 Input::Counts(_) | Input::Sums(_) => {
                     unreachable!("what is counted once is fed to the first worker of all")
                 }
@@ -120,6 +123,7 @@ impl From<Segment> for WireSegment {
         Self {
             time: segment.time,
             clock: segment.clock,
+            names,
             events: ByteBuf::from(events),
             shards,
             lists: segment.lists,
@@ -139,10 +143,12 @@ impl From<WireSegment> for Segment {
             Message::Event(event) => Input::Event(event),
             Message::Tick(_) => unreachable!("ticks are read by the leading process"),
         });
+        let names = Some(segment.names).filter(|names| !names.is_empty());
+        let names = names.map(Input::Names).into_iter();
         Self {
             time: segment.time,
             clock: segment.clock,
-            inputs: shards.chain(events).collect(),
+            inputs: names.chain(shards).chain(events).collect(),
             lists: segment.lists,
         }
     }

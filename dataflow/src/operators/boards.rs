@@ -10,6 +10,7 @@
 use std::hash::Hash;
 
 use hashbrown::HashMap;
+use skytide_core::record::Lang;
 use skytide_core::view::{ListRow, Measure, ViewId, Window};
 
 /// Lists that differ only by window.
@@ -19,12 +20,19 @@ pub struct Family {
     pub view: ViewId,
     /// Ordered by what.
     pub measure: Measure,
-    /// The number of a language, [`OVERALL`] for all of them.
-    pub lang: u32,
+    /// Of posts in one language, or [`OVERALL`].
+    pub lang: Option<Lang>,
 }
 
-/// The number that stands for all languages.
-pub const OVERALL: u32 = u32::MAX;
+/// Of posts in all languages.
+pub const OVERALL: Option<Lang> = None;
+
+impl Family {
+    /// The language as keys of lists and trends have it.
+    pub fn lang_tag(&self) -> &'static str {
+        self.lang.map_or("", Lang::tag)
+    }
+}
 
 /// A board is thinned out when it holds more keys than this.
 const CANDIDATES_MAX: usize = 4_000;

@@ -17,10 +17,10 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 
 use hashbrown::HashMap;
-use hashbrown::hash_map::Entry;
 use skytide_core::time::Minute;
 use skytide_core::view::Window;
 
+use super::count::Carries;
 use super::pieces::Pieces;
 
 /// Additions to counts of keys, and the windows that still have them.
@@ -138,9 +138,13 @@ impl<K: Ord + Copy> Added<K> {
         self.counts.extend(more.iter());
         self.counts.sort_unstable_by_key(|(key, _)| *key);
         self.counts.dedup_by(|(key, more), (kept, count)| {
-            let same = key == kept;
-            *count += if same { *more } else { 0 };
-            same
+            if key != kept {
+                return false;
+            }
+            // What 32 bits do not hold stays apart; `advance` negates it.
+            let sum = count.checked_add(*more).filter(|sum| *sum != i32::MIN);
+            *count = sum.unwrap_or(*count);
+            sum.is_some()
         });
         self.counts.retain(|(_, count)| *count != 0);
         self.counts.shrink_to_fit();
@@ -149,7 +153,11 @@ impl<K: Ord + Copy> Added<K> {
 
 /// Sums of keys that have no other place: none of a key stays when all are zero.
 #[derive(Debug)]
-pub struct Sums<K>(HashMap<K, [i32; 4]>);
+pub struct Sums<K> {
+    sums: HashMap<K, [i32; 4]>,
+    /// What 32 bits do not hold of a sum in a window.
+    carries: Carries<(K, u8)>,
+}
 
 /// A key whose sums changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,39 +165,41 @@ pub struct Changed<K> {
     /// The key.
     pub key: K,
     /// Its sums before, in the order of [`Window::ALL`].
-    pub old: [i32; 4],
+    pub old: [i64; 4],
     /// Its sums now.
-    pub new: [i32; 4],
+    pub new: [i64; 4],
 }
 
 impl<K> Default for Sums<K> {
     fn default() -> Self {
-        Self(HashMap::new())
+        Self {
+            sums: HashMap::new(),
+            carries: Carries::default(),
+        }
     }
 }
 
 impl<K: Hash + Eq + Copy> Sums<K> {
     /// Adds to the sums of a key.
     pub fn add(&mut self, key: K, diffs: [i32; 4]) -> Changed<K> {
-        let (old, new) = match self.0.entry(key) {
-            Entry::Occupied(mut entry) => {
-                let old = *entry.get();
-                let new = std::array::from_fn(|window| old[window] + diffs[window]);
-                if new == [0; 4] {
-                    entry.remove();
-                } else {
-                    *entry.get_mut() = new;
-                }
-                (old, new)
+        let old = self.of(key);
+        let new = std::array::from_fn(|window| old[window] + i64::from(diffs[window]));
+        if old != new {
+            let sums = self.sums.entry(key).or_default();
+            for ((window, low), diff) in sums.iter_mut().enumerate().zip(diffs) {
+                self.carries.add(low, diff.into(), || (key, window as u8));
             }
-            Entry::Vacant(entry) => {
-                if diffs != [0; 4] {
-                    entry.insert(diffs);
-                }
-                ([0; 4], diffs)
-            }
-        };
+        }
+        if new == [0; 4] {
+            self.sums.remove(&key);
+        }
         Changed { key, old, new }
+    }
+
+    fn of(&self, key: K) -> [i64; 4] {
+        let sums = self.sums.get(&key).copied().unwrap_or_default();
+        let carry = |window: usize| (key, window as u8);
+        std::array::from_fn(|window| self.carries.value(sums[window], || carry(window)))
     }
 }
 
@@ -211,7 +221,7 @@ mod tests {
             }
         }
 
-        fn advance(&mut self, now: Minute) -> Vec<([i32; 4], [i32; 4])> {
+        fn advance(&mut self, now: Minute) -> Vec<([i64; 4], [i64; 4])> {
             let (sums, mut told) = (&mut self.sums, Vec::new());
             self.windows.advance(now, |key, diffs| {
                 let Changed { old, new, .. } = sums.add(key, diffs);
@@ -220,14 +230,14 @@ mod tests {
             told
         }
 
-        fn add(&mut self, key: u8, minute: Minute, diff: i32) -> ([i32; 4], [i32; 4]) {
+        fn add(&mut self, key: u8, minute: Minute, diff: i32) -> ([i64; 4], [i64; 4]) {
             let diffs = self.windows.enter((key, minute), diff);
             let Changed { old, new, .. } = self.sums.add(key, diffs);
             (old, new)
         }
 
-        fn of(&self, key: u8) -> [i32; 4] {
-            self.sums.0.get(&key).copied().unwrap_or_default()
+        fn of(&self, key: u8) -> [i64; 4] {
+            self.sums.of(key)
         }
 
         fn assert_nothing_is_kept(&self) {
@@ -270,7 +280,7 @@ mod tests {
         counts.add(1, minute, 1);
         counts.advance(Minute(minute.0 + 61));
         assert_eq!(counts.add(1, minute, -1), ([0, 1, 0, 0], [0; 4]));
-        assert!(counts.sums.0.is_empty());
+        assert!(counts.sums.sums.is_empty());
         assert_eq!(counts.advance(Minute(minute.0 + 2_000)), []);
         counts.assert_nothing_is_kept();
     }
@@ -289,6 +299,27 @@ mod tests {
                 ([0, 0, 5, 5], [0, 0, 0, 5])
             ]
         );
+        counts.assert_nothing_is_kept();
+    }
+
+    #[test]
+    fn counts_beyond_32_bits_leave_as_they_came() {
+        let mut counts = Counts::new(&Window::ALL);
+        let minute = Minute(1_000_000);
+        counts.advance(minute);
+        for _ in 0..5 {
+            counts.add(1, minute, i32::MAX);
+        }
+        let five = 5 * i64::from(i32::MAX);
+        assert_eq!(counts.of(1), [five; 4]);
+        counts.advance(Minute(minute.0 + 61));
+        assert_eq!(counts.of(1), [0, five, five, five]);
+        for _ in 0..5 {
+            counts.add(1, minute, -i32::MAX);
+        }
+        assert_eq!(counts.of(1), [0; 4]);
+        counts.advance(Minute(minute.0 + 20_000));
+        assert!(counts.sums.sums.is_empty());
         counts.assert_nothing_is_kept();
     }
 
@@ -321,7 +352,7 @@ mod tests {
                 let counted = events
                     .iter()
                     .filter(|(minute, of, _)| *of == key && start + minute >= first);
-                counted.map(|(_, _, count)| *count).sum::<i32>()
+                counted.map(|(_, _, count)| i64::from(*count)).sum::<i64>()
             });
             assert_eq!(steady.of(key), naive);
             assert_eq!(at_once.of(key), naive);

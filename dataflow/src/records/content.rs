@@ -12,7 +12,7 @@ use crate::operators::interner::Interner;
 
 /// What a live record gave.
 #[derive(Debug)]
-pub(super) enum Content {
+pub(crate) enum Content {
     /// Nothing that is counted beyond its being there.
     Nothing,
     /// A like of the post `tid` of the account `did`.
@@ -29,10 +29,17 @@ pub(super) enum Content {
     Odd(Box<Fact>),
 }
 
+/// What was left out of a record, and how often; often nothing.
+pub(crate) type LeftOut = [(DropReason, u32); 3];
+
+fn left_out(reason: DropReason, count: u32) -> LeftOut {
+    [(reason, count), (reason, 0), (reason, 0)]
+}
+
 const LIKE: &str = "app.bsky.feed.like";
 
 /// A record's address and when it was first seen.
-pub(super) struct Place<'a> {
+pub(crate) struct Place<'a> {
     pub did: &'a Did,
     pub collection: &'a str,
     pub rkey: &'a Rkey,
@@ -46,15 +53,15 @@ impl Place<'_> {
 }
 
 impl Content {
-    /// Reads a record. Answers the content, what was left out of it, and how often.
+    /// Reads a record. Returns the content and what was left out of it.
     pub fn read(
         place: &Place<'_>,
         record: Option<&[u8]>,
         dids: &mut Interner<Did>,
-    ) -> (Self, Option<(DropReason, u32)>) {
+    ) -> (Self, LeftOut) {
         let parsed = match record.map(|bytes| record::parse(place.collection, bytes)) {
-            None => return (Self::Nothing, Some((DropReason::RecordMissing, 1))),
-            Some(Err(reason)) => return (Self::Nothing, Some((reason, 1))),
+            None => return (Self::Nothing, left_out(DropReason::RecordMissing, 1)),
+            Some(Err(reason)) => return (Self::Nothing, left_out(reason, 1)),
             Some(Ok(parsed)) => parsed,
         };
         let content = match parsed {
@@ -69,20 +76,27 @@ impl Content {
             Record::Follow { subject: None } => Self::Odd(Box::new(Fact::Follow(edge(place)))),
             Record::Block { subject: None } => Self::Odd(Box::new(Fact::Block(edge(place)))),
             Record::Post(post) => {
-                let dropped = (post.dropped > 0).then_some((DropReason::KeyLength, post.dropped));
-                return (Self::Post(Arc::new(own(place, post))), dropped);
+                let left_out = [
+                    (DropReason::KeyLength, post.left_out.too_long),
+                    (DropReason::ListLimit, post.left_out.too_many),
+                    (DropReason::LangSyntax, post.left_out.malformed),
+                ];
+                return (Self::Post(Arc::new(own(place, post))), left_out);
             }
             Record::Profile(profile) if place.rkey.with_str(|rkey| rkey == "self") => {
-                Self::Odd(Box::new(Fact::Profile(Arc::new(Profile {
+                let left_out = left_out(DropReason::TextLimit, profile.truncated);
+                let profile = Profile {
                     did: place.did.clone(),
                     display_name: profile.display_name.map(Into::into),
                     description: profile.description.map(Into::into),
                     avatar: profile.avatar.map(|cid| cid.to_string().into()),
-                }))))
+                };
+                let fact = Fact::Profile(Arc::new(profile));
+                return (Self::Odd(Box::new(fact)), left_out);
             }
             Record::Profile(_) | Record::Other => Self::Nothing,
         };
-        (content, None)
+        (content, left_out(DropReason::RecordShape, 0))
     }
 
     fn act(place: &Place<'_>, subject: Option<&UriRef<'_>>, dids: &mut Interner<Did>) -> Self {
@@ -157,7 +171,7 @@ fn own(place: &Place<'_>, post: record::Post<'_>) -> Post {
         parent: post.reply_parent.as_ref().map(refers_to),
         root: post.reply_root.as_ref().map(refers_to),
         quote: post.quote.as_ref().map(refers_to),
-        langs: texts(&post.langs),
+        langs: post.langs,
         tags: texts(&post.tags),
         domains: texts(&post.domains),
         links: texts(&post.links),

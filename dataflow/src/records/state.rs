@@ -10,9 +10,11 @@ use hashbrown::{DefaultHashBuilder, HashMap};
 use serde::{Deserialize, Serialize};
 use skytide_core::event::DropReason;
 use skytide_core::id::{Did, Tid};
+use skytide_core::limits::{KNOWN_COLLECTIONS, OTHER_COLLECTIONS};
 use skytide_core::time::{Minute, Timestamp};
 
 use super::activity::{ActivityCounts, Doer};
+use super::names::is_known;
 use super::repo::Repo;
 use crate::fact::{Activity, Fact};
 use crate::operators::interner::Interner;
@@ -65,7 +67,7 @@ pub struct LiveRecords {
     counted_through: Time,
     hasher: DefaultHashBuilder,
     dids: Interner<Did>,
-    collections: Interner<Box<str>>,
+    collections: Interner<Box<str>, Collected>,
     /// By the number of the DID; `None` for accounts that are only referred to.
     repos: Vec<Option<Box<Repo>>>,
     /// The numbers of the accounts that have a repo, by shard.
@@ -87,11 +89,19 @@ impl LiveRecords {
             members: vec![Vec::new(); usize::from(SHARDS)],
             ..Self::default()
         };
-        let all = state.collections.number(&"".into());
-        assert_eq!(
-            all, ALL,
-            "the empty name, all collections together, has number 0"
-        );
+        for (row, name) in ["", OTHER_COLLECTIONS].into_iter().enumerate() {
+            let number = state.collections.number(&name.into());
+            assert_eq!(number as usize, row, "these rows have the first numbers");
+        }
+        for name in ["#account", "#identity", "#sync"] {
+            state.collections.number(&name.into());
+        }
+        for &name in KNOWN_COLLECTIONS {
+            state.collections.number(&name.into());
+        }
+        for number in 0..state.collections.len() as u32 {
+            state.collections[number].is_named = true;
+        }
         state
     }
 
@@ -130,6 +140,45 @@ impl LiveRecords {
     pub(super) fn count_all(&mut self, counts: BTreeMap<Box<str>, u64>) {
         for (name, count) in counts {
             *self.counters.entry(name).or_default() += count;
+        }
+    }
+
+    /// Collections that have a name of their own besides the known ones, in order.
+    pub(crate) fn names(&self) -> Vec<Box<str>> {
+        let named = self.collections.iter().filter(|(.., it)| it.is_named);
+        let names = named.map(|(_, name, _)| name);
+        let given = names.filter(|name| name.contains('.') && !is_known(name));
+        let mut names: Vec<Box<str>> = given.cloned().collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Gives collections names of their own.
+    pub(super) fn name(&mut self, names: &[Box<str>]) {
+        for name in names {
+            let number = self.collections.number(name);
+            let collection = &mut self.collections[number];
+            assert_eq!(collection.records, 0, "names are given before operations");
+            collection.is_named = true;
+        }
+    }
+
+    /// The number of the name under which a collection is counted.
+    fn row(&self, collection: u32) -> u32 {
+        match self.collections[collection].is_named {
+            true => collection,
+            false => OTHER,
+        }
+    }
+
+    /// Notes that a record of a collection went.
+    fn record_went(&mut self, collection: u32) {
+        let collected = &mut self.collections[collection];
+        if !collected.is_named {
+            collected.records -= 1;
+            if collected.records == 0 {
+                self.collections.release(collection);
+            }
         }
     }
 
@@ -214,5 +263,16 @@ impl LiveRecords {
     }
 }
 
+/// How a collection is counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Collected {
+    /// It has a name of its own in `activity`, or is a name there besides the collections. It keeps its number.
+    is_named: bool,
+    /// Live records of one without: the number is released with the last of them.
+    records: u32,
+}
+
 /// The number of all collections together.
 const ALL: u32 = 0;
+/// The number of all collections that have no name of their own.
+const OTHER: u32 = 1;

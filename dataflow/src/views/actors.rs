@@ -26,6 +26,7 @@ use timely::dataflow::operators::{Concat, Operator};
 use super::sums::tell_change;
 use super::top_actors::{TopActors, measure};
 use crate::fact::{Act, Edge, Fact, Subject};
+use crate::operators::count::{Carries, shown};
 use crate::operators::interner::{Entry, Interner};
 use crate::operators::lists::Output;
 use crate::operators::of_facts::of_facts;
@@ -74,7 +75,7 @@ struct Told {
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-enum What {
+pub(super) enum What {
     /// One more or less; its record was first seen in this minute.
     One(Counter, Minute),
     /// The account did something in this minute.
@@ -184,7 +185,7 @@ fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, Told> {
     })
 }
 
-fn tell(fact: &Fact, mut tell: impl FnMut(&Did, What)) {
+pub(super) fn tell(fact: &Fact, mut tell: impl FnMut(&Did, What)) {
     match fact {
         Fact::Like(act) => acted(act, (Counter::LikesGiven, Counter::LikesReceived), tell),
         Fact::Repost(act) => acted(act, (Counter::RepostsGiven, Counter::RepostsReceived), tell),
@@ -214,7 +215,7 @@ fn related(edge: &Edge, (given, received): (Counter, Counter), mut tell: impl Fn
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counts {
     /// In the order of [`Counter`].
-    counters: [i32; COUNTERS],
+    counters: [i64; COUNTERS],
     /// The newest minute of activity; joins as a maximum.
     last_seen: Minute,
 }
@@ -256,6 +257,8 @@ struct Actors {
 pub(super) struct States {
     pub(super) accounts: Interner<Did, State>,
     rare: Slab<Rare>,
+    /// What 32 bits do not hold of counters, of all time and (`true`) of a day.
+    carries: Carries<(u32, Counter, bool)>,
     /// Accounts touched since the boards were last told: that is done at list times only.
     touched: Vec<u32>,
 }
@@ -280,37 +283,37 @@ impl States {
         state
     }
 
-    /// A counter of all time.
-    fn counter(&mut self, number: u32, counter: Counter) -> &mut i32 {
+    /// Adds to a counter of all time.
+    fn add(&mut self, number: u32, counter: Counter, diff: i32) {
         let place = counter as usize;
-        if BLOCKS.contains(&place) {
-            return &mut self.rare(number).blocks[place - BLOCKS.start];
-        }
-        let before = if place < BLOCKS.start {
-            0
-        } else {
-            BLOCKS.len()
+        let state = &mut self.accounts[number];
+        let count = match place {
+            _ if BLOCKS.contains(&place) => {
+                &mut self.rare.at_mut(&mut state.rare).blocks[place - BLOCKS.start]
+            }
+            _ if place < BLOCKS.start => &mut state.counters[place],
+            _ => &mut state.counters[place - BLOCKS.len()],
         };
-        &mut self.accounts[number].counters[place - before]
+        let key = || (number, counter, false);
+        self.carries.add(count, diff.into(), key);
     }
 
     /// Adds to a listed counter in the window; `diffs` in the order of `Window::ALL`.
     fn slide(&mut self, number: u32, counter: Counter, diffs: [i32; 4]) {
         let diff = diffs[Window::Day as usize];
         if diff != 0 {
-            self.rare(number).day[counter as usize] += diff;
+            let rare = self.rare.at_mut(&mut self.accounts[number].rare);
+            let count = &mut rare.day[counter as usize];
+            let key = || (number, counter, true);
+            self.carries.add(count, diff.into(), key);
         }
     }
 
-    fn rare(&mut self, number: u32) -> &mut Rare {
-        self.rare.at_mut(&mut self.accounts[number].rare)
-    }
-
     /// A listed counter of an account in the window of a day.
-    pub(super) fn of_day(&self, state: &State, counter: Counter) -> u32 {
-        let rare = self.rare.at(state.rare);
+    pub(super) fn of_day(&self, number: u32, counter: Counter) -> u32 {
+        let rare = self.rare.at(self.accounts[number].rare);
         let count = rare.map_or(0, |rare| rare.day[counter as usize]);
-        u32::try_from(count).expect("a count of live records is not negative")
+        shown(self.carries.value(count, || (number, counter, true)))
     }
 
     fn counts(&self, number: u32) -> Counts {
@@ -322,10 +325,22 @@ impl States {
             counters[BLOCKS].copy_from_slice(&rare.blocks);
         }
         counters[BLOCKS.end..].copy_from_slice(last);
+        let counters = std::array::from_fn(|place| {
+            let key = || (number, Counter::ALL[place], false);
+            self.carries.value(counters[place], key)
+        });
         Counts {
             counters,
             last_seen: state.last_seen,
         }
+    }
+
+    /// Whether anything is known of an account. To be asked when the window slid: what counts in it counts of all time.
+    fn is_known(&self, number: u32) -> bool {
+        let state = &self.accounts[number];
+        let counted = state.counters.iter().any(|count| *count != 0) || state.rare.is_taken();
+        let lives = state.last_seen != Minute::default();
+        counted || lives || self.carries.any(|(of, ..)| *of == number)
     }
 
     /// Ends a change: answers which counters changed, a bit each. Gives back room for what came to nothing.
@@ -354,7 +369,7 @@ impl Actors {
         match what {
             What::One(counter, first_seen) => {
                 states.touch(number, counter.bit());
-                *states.counter(number, counter) += diff;
+                states.add(number, counter, diff);
                 if let (Some(top), Some(_)) = (&mut self.top, measure(counter)) {
                     let diffs = top.window.enter(((number, counter), first_seen), diff);
                     states.slide(number, counter, diffs);
@@ -385,7 +400,7 @@ impl Actors {
                 let offered = top.offer(number, &self.states, changed);
                 self.states.accounts[number].offered = offered;
             }
-            if !self.states.accounts[number].is_known() {
+            if !self.states.is_known(number) {
                 self.states.accounts.release(number);
             }
         }
@@ -393,6 +408,21 @@ impl Actors {
 }
 
 impl Counter {
+    /// All of them, each at its place.
+    const ALL: [Self; COUNTERS] = [
+        Self::LikesGiven,
+        Self::LikesReceived,
+        Self::RepostsGiven,
+        Self::RepostsReceived,
+        Self::Posts,
+        Self::Blocks,
+        Self::BlockRecords,
+        Self::Blockers,
+        Self::Followers,
+        Self::FollowRecords,
+        Self::Follows,
+    ];
+
     pub(super) fn bit(self) -> u16 {
         1 << self as u16
     }
@@ -403,20 +433,11 @@ impl State {
     pub(super) fn offered(&self) -> u16 {
         self.offered
     }
-
-    /// Whether anything is known of it. To be asked when the window slid: what counts in it counts of all time.
-    fn is_known(&self) -> bool {
-        let counted = self.counters.iter().any(|count| *count != 0);
-        counted || self.rare.is_taken() || self.last_seen != Minute::default()
-    }
 }
 
 impl Counts {
     fn row(&self) -> ActorRow {
-        let count = |counter: Counter| {
-            let count = self.counters[counter as usize];
-            u32::try_from(count).expect("a count of live records is not negative")
-        };
+        let count = |counter: Counter| shown(self.counters[counter as usize]);
         ActorRow {
             followers: count(Counter::Followers),
             follow_records: count(Counter::FollowRecords),

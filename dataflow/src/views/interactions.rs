@@ -20,6 +20,7 @@ use timely::dataflow::channels::pact::Pipeline;
 
 use super::sums::Touched;
 use crate::fact::{Fact, Post, Subject};
+use crate::operators::count::{Carries, shown};
 use crate::operators::interner::Interner;
 use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
@@ -28,14 +29,14 @@ use crate::types::{Clocks, Facts, Quiet, Row, Rows, Time};
 
 /// One thing that an account did to another one, or no longer did.
 #[derive(Clone, Copy, Debug)]
-struct Act {
+pub(super) struct Act {
     kind: Kind,
     /// Characters of a post.
     characters: u32,
     diff: i16,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     Like,
     Repost,
@@ -80,9 +81,8 @@ pub fn interactions<'s>(
             }
             let acts = acts.into_iter().flatten();
             for (key, act) in acts.filter(|(key, _)| key.day >= first_day) {
-                let sum = days.sum(&key);
-                touched.touch(&key, || sum.row());
-                sum.add(act);
+                touched.touch(&key, || days.row(&key));
+                days.add(&key, act);
             }
             touched.tell((ViewId::Interactions, time), |key| days.settle(key), rows);
             days.leave(first_day, time, rows);
@@ -100,6 +100,9 @@ struct Days {
 /// An author and a subject.
 type Pair = (u32, u32);
 
+/// A count of a pair.
+type CountKey = (Pair, Kind);
+
 /// Sums of a day by pair, in parts by author.
 struct Pairs(Box<[Part]>);
 
@@ -110,6 +113,8 @@ const PARTS: usize = 256;
 #[derive(Debug, Default)]
 struct Part {
     sums: Interner<Pair, Acts>,
+    /// What 32 bits do not hold of a count.
+    carries: Carries<CountKey>,
     /// What is to be added to the sums before one is looked for.
     noted: Pieces<(Pair, Act)>,
 }
@@ -132,28 +137,40 @@ impl Pairs {
 }
 
 impl Part {
-    /// The sums of its pairs.
-    fn sums(&mut self) -> &mut Interner<Pair, Acts> {
+    /// Adds up what was only noted.
+    fn add_noted(&mut self) {
         if self.noted.is_empty() {
-            return &mut self.sums;
+            return;
         }
         let noted = std::mem::take(&mut self.noted);
         for noted in noted.pieces() {
             let numbers = self.sums.number_all(noted.iter().map(|(pair, _)| pair));
-            for (number, (_, act)) in numbers.into_iter().zip(noted) {
-                self.sums[number].add(*act);
+            for (number, (pair, act)) in numbers.into_iter().zip(noted) {
+                self.sums[number].add(*act, (*pair, &mut self.carries));
             }
         }
         for &(pair, _) in noted.iter().filter(|(_, act)| act.diff < 0) {
             self.forget_nothing(pair);
         }
-        &mut self.sums
+    }
+
+    fn add(&mut self, pair: Pair, act: Act) {
+        self.add_noted();
+        let number = self.sums.number(&pair);
+        self.sums[number].add(act, (pair, &mut self.carries));
+    }
+
+    fn row(&mut self, pair: Pair) -> Option<InteractionRow> {
+        self.add_noted();
+        let number = self.sums.find(&pair)?;
+        self.sums[number].row((pair, &self.carries))
     }
 
     /// Forgets a sum that came to nothing.
     fn forget_nothing(&mut self, pair: Pair) {
-        let number = self.sums.find(&pair);
-        if let Some(number) = number.filter(|number| self.sums[*number] == Acts::default()) {
+        if let Some(number) = self.sums.find(&pair)
+            && self.sums[number].row((pair, &self.carries)).is_none()
+        {
             self.sums.release(number);
         }
     }
@@ -167,11 +184,15 @@ impl Days {
         )
     }
 
-    fn sum(&mut self, key: &InteractionKey) -> &mut Acts {
+    fn add(&mut self, key: &InteractionKey, act: Act) {
         let pair = self.pair(key);
-        let sums = self.days.entry(key.day).or_default().part(pair).sums();
-        let number = sums.number(&pair);
-        &mut sums[number]
+        let day = self.days.entry(key.day).or_default();
+        day.part(pair).add(pair, act);
+    }
+
+    fn row(&mut self, key: &InteractionKey) -> Option<InteractionRow> {
+        let pair = self.pair(key);
+        self.days.get_mut(&key.day)?.part(pair).row(pair)
     }
 
     /// Notes what was done without a word of rows.
@@ -189,7 +210,7 @@ impl Days {
 
     /// The row of a key that was touched; forgets a sum that came to nothing.
     fn settle(&mut self, key: &InteractionKey) -> Option<InteractionRow> {
-        let row = self.sum(key).row();
+        let row = self.row(key);
         if row.is_none() {
             let pair = self.pair(key);
             if let Some(pairs) = self.days.get_mut(&key.day) {
@@ -207,7 +228,9 @@ impl Days {
         let kept = self.days.split_off(&first_day);
         for (day, pairs) in std::mem::replace(&mut self.days, kept) {
             for mut part in pairs.0 {
-                for (_number, &(author, subject), acts) in part.sums().iter() {
+                part.add_noted();
+                for (_number, &pair, acts) in part.sums.iter() {
+                    let (author, subject) = pair;
                     let did = |number| self.dids.key(number).clone();
                     let key = InteractionKey {
                         author: did(author),
@@ -215,7 +238,7 @@ impl Days {
                         subject: did(subject),
                     };
                     let row = acts
-                        .row()
+                        .row((pair, &part.carries))
                         .map(|row| Row::new(ViewId::Interactions, &key, &row));
                     rows.extend(row.map(|row| (row, time, -1)));
                 }
@@ -224,7 +247,7 @@ impl Days {
     }
 }
 
-fn act_of(fact: &Fact, diff: i32) -> Option<(InteractionKey, Act)> {
+pub(super) fn act_of(fact: &Fact, diff: i32) -> Option<(InteractionKey, Act)> {
     let (author, subject, first_seen, kind, characters) = match fact {
         Fact::Like(act) => (
             act.author.clone(),
@@ -276,27 +299,28 @@ fn referred(post: &Post) -> Option<(&Subject, Kind)> {
 }
 
 impl Acts {
-    fn add(&mut self, act: Act) {
-        let diff = i32::from(act.diff);
+    fn add(&mut self, act: Act, (pair, carries): (Pair, &mut Carries<CountKey>)) {
         let count = match act.kind {
             Kind::Like => &mut self.likes,
             Kind::Repost => &mut self.reposts,
             Kind::Reply => &mut self.replies,
             Kind::Quote => &mut self.quotes,
         };
-        *count += diff;
-        self.characters += i64::from(diff) * i64::from(act.characters);
+        carries.add(count, act.diff.into(), || (pair, act.kind));
+        self.characters += i64::from(act.diff) * i64::from(act.characters);
     }
 
-    fn row(&self) -> Option<InteractionRow> {
-        let count = |n: i32| u32::try_from(n).expect("a count of live records is not negative");
-        (*self != Self::default()).then(|| InteractionRow {
-            likes: count(self.likes),
-            reposts: count(self.reposts),
-            replies: count(self.replies),
-            quotes: count(self.quotes),
+    /// Nothing done is no row.
+    fn row(&self, (pair, carries): (Pair, &Carries<CountKey>)) -> Option<InteractionRow> {
+        let of = |kind: Kind, count: i32| shown(carries.value(count, || (pair, kind)));
+        let row = InteractionRow {
+            likes: of(Kind::Like, self.likes),
+            reposts: of(Kind::Repost, self.reposts),
+            replies: of(Kind::Reply, self.replies),
+            quotes: of(Kind::Quote, self.quotes),
             characters: u64::try_from(self.characters).expect("a count is not negative"),
-        })
+        };
+        (row != InteractionRow::default()).then_some(row)
     }
 }
 
@@ -339,12 +363,12 @@ mod tests {
                 given.push((key.clone(), act));
                 (key, act)
             };
-            added.sum(&key).add(act);
+            added.add(&key, act);
             let expected = added.settle(&key);
             if next(50) > 0 {
                 noted.note(&[(key, act)], 0);
             } else {
-                noted.sum(&key).add(act);
+                noted.add(&key, act);
                 assert_eq!(noted.settle(&key), expected, "seed {seed:#x} step {step}");
             }
         }

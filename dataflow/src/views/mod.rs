@@ -10,3 +10,6 @@ pub mod sums;
 pub mod top_actors;
 pub mod top_posts;
 pub mod trends;
+
+#[cfg(test)]
+mod fan_out;

@@ -12,10 +12,13 @@
 //! It was an arrangement of differential before: why it is not, and what was measured, stands in
 //! `docs/decisions/0002-dataflow.md`.
 
+use std::ops::Range;
+
 use differential_dataflow::Hashable;
 use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::PostKey;
+use skytide_core::record::Langs;
 use skytide_core::time::Minute;
 use skytide_core::view::{Measure, PostRow, PostState, ViewId};
 use timely::dataflow::StreamVec;
@@ -24,6 +27,7 @@ use timely::dataflow::channels::pact::Exchange;
 use super::sums::tell_change;
 use super::top_posts::{LangSet, TopPosts};
 use crate::fact::{Act, Fact, Post, Subject};
+use crate::operators::count::{Carries, shown};
 use crate::operators::interner::{Entry, Interner};
 use crate::operators::lists::Output;
 use crate::operators::of_facts::of_facts;
@@ -40,18 +44,18 @@ struct Told {
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
-enum What {
+pub(super) enum What {
     /// A record refers to it.
     Tally(Reference),
     /// Its record with these primary languages came or went.
-    Record(Box<[Box<str>]>),
+    Record(Langs),
     /// It came to exist.
     Seen,
 }
 
 /// A record that refers to a post.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Reference {
+pub(super) struct Reference {
     measure: Measure,
     /// The record is the post's author's.
     by_author: bool,
@@ -105,7 +109,7 @@ pub fn posts<'s>(
     )
 }
 
-fn tell(fact: &Fact, mut tell: impl FnMut(PostKey, What)) {
+pub(super) fn tell(fact: &Fact, mut tell: impl FnMut(PostKey, What)) {
     match fact {
         Fact::Like(act) => acted(act, Measure::Likes, &mut tell),
         Fact::Repost(act) => acted(act, Measure::Reposts, &mut tell),
@@ -117,10 +121,9 @@ fn tell(fact: &Fact, mut tell: impl FnMut(PostKey, What)) {
             ] {
                 refers(post, to.as_ref(), measure, &mut tell);
             }
-            let langs = post.primary_langs().into();
-            tell(post.key.clone(), What::Record(langs));
+            tell(post.key.clone(), What::Record(post.primary_langs()));
         }
-        Fact::BarePost(post) => tell(post.clone(), What::Record(Box::default())),
+        Fact::BarePost(post) => tell(post.clone(), What::Record(Langs::default())),
         Fact::Seen(post) => tell(post.clone(), What::Seen),
         _ => {}
     }
@@ -155,23 +158,24 @@ pub(super) const TALLIES: usize = 5;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Tallies {
     /// In the order of [`Measure`].
-    all: [i32; TALLIES],
+    all: [i64; TALLIES],
     /// Those of them by its author.
-    own: [i32; TALLIES],
+    own: [i64; TALLIES],
     /// 1 while its record is live.
     live: i32,
     /// How often it came to exist.
     seen: i32,
 }
 
-/// One of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
-    all: i32,
-    own: i32,
-    /// In the windows of an hour, a day and a week, if there are lists.
-    windows: [i32; 3],
-}
+/// One of them: all records, those by the post's author, and, if there are lists, those in the windows of an hour, a day and
+/// a week.
+type Tally = [i32; 5];
+const ALL: usize = 0;
+const OWN: usize = 1;
+const WINDOWS: Range<usize> = 2..5;
+
+/// A count of a post, for the few that leave 32 bits.
+type CountKey = (u32, Measure, u8);
 
 /// What is known of a post.
 #[derive(Clone, Copy, Debug, Default)]
@@ -203,6 +207,8 @@ pub(super) struct States {
     pub(super) posts: Interner<PostKey, State>,
     /// The tallies but likes, of posts that have any.
     others: Slab<[Tally; TALLIES - 1]>,
+    /// What 32 bits do not hold of the counts of all tallies.
+    carries: Carries<CountKey>,
     /// Posts touched since the boards were last told: that is done at list times only.
     touched: Vec<u32>,
 }
@@ -210,8 +216,8 @@ pub(super) struct States {
 impl States {
     fn advance(&mut self, now: Minute, top: &mut Option<TopPosts>) {
         if let Some(top) = top {
-            top.windows.advance(now, |(number, measure), diffs| {
-                self.tally(number, measure).slide(diffs);
+            top.windows.advance(now, |(number, measure), windows| {
+                self.add((number, measure), (0, 0), windows);
             });
         }
     }
@@ -226,43 +232,62 @@ impl States {
         state
     }
 
-    /// A tally that changes.
-    fn tally(&mut self, number: u32, measure: Measure) -> &mut Tally {
+    /// Adds to a tally; `windows` in the order of `Window::ALL`.
+    fn add(
+        &mut self,
+        (number, measure): (u32, Measure),
+        (all, own): (i32, i32),
+        [hour, day, week, _all]: [i32; 4],
+    ) {
         self.touch(number, 1 << measure as u8);
         let state = &mut self.posts[number];
-        let Some(other) = (measure as usize).checked_sub(1) else {
-            return &mut state.likes;
+        let tally = match (measure as usize).checked_sub(1) {
+            None => &mut state.likes,
+            Some(other) => &mut self.others.at_mut(&mut state.others)[other],
         };
-        &mut self.others.at_mut(&mut state.others)[other]
+        let diffs = [all, own, hour, day, week];
+        for ((part, count), diff) in tally.iter_mut().enumerate().zip(diffs) {
+            let key = || (number, measure, part as u8);
+            self.carries.add(count, diff.into(), key);
+        }
     }
 
     /// A tally as it is.
-    fn tally_of(&self, state: &State, measure: Measure) -> Tally {
-        let Some(other) = (measure as usize).checked_sub(1) else {
-            return state.likes;
+    fn tally_of(&self, number: u32, measure: Measure) -> [i64; 5] {
+        let state = &self.posts[number];
+        let tally = match (measure as usize).checked_sub(1) {
+            None => state.likes,
+            Some(other) => self.others.at(state.others).map_or([0; 5], |it| it[other]),
         };
-        let others = self.others.at(state.others);
-        others.map_or_else(Tally::default, |others| others[other])
+        let key = |part: usize| (number, measure, part as u8);
+        std::array::from_fn(|part| self.carries.value(tally[part], || key(part)))
     }
 
     fn tallies(&self, number: u32) -> Tallies {
         let state = &self.posts[number];
-        let all: [Tally; TALLIES] =
-            std::array::from_fn(|place| self.tally_of(state, Measure::ALL[place]));
+        let all: [[i64; 5]; TALLIES] =
+            std::array::from_fn(|place| self.tally_of(number, Measure::ALL[place]));
         Tallies {
-            all: all.map(|tally| tally.all),
-            own: all.map(|tally| tally.own),
+            all: all.map(|tally| tally[ALL]),
+            own: all.map(|tally| tally[OWN]),
             live: state.live,
             seen: state.seen,
         }
     }
 
     /// A tally of a post in the four windows.
-    pub(super) fn values(&self, state: &State, measure: Measure) -> [u32; 4] {
-        let Tally { all, windows, .. } = self.tally_of(state, measure);
-        let [hour, day, week] = windows;
-        let count = |n: i32| u32::try_from(n).expect("a count of live records is not negative");
-        [hour, day, week, all].map(count)
+    pub(super) fn values(&self, number: u32, measure: Measure) -> [u32; 4] {
+        let tally = self.tally_of(number, measure);
+        let [hour, day, week] = [0, 1, 2].map(|window| tally[WINDOWS.start + window]);
+        [hour, day, week, tally[ALL]].map(shown)
+    }
+
+    /// Whether any counter is not zero. To be asked when the windows slid: what counts in one counts of all time.
+    fn is_known(&self, number: u32) -> bool {
+        let state = &self.posts[number];
+        let counted = state.others.is_taken() || state.likes != Tally::default();
+        let lives = (state.live, state.seen) != (0, 0);
+        counted || lives || self.carries.any(|(of, ..)| *of == number)
     }
 
     /// Ends a change: answers which tallies changed, a bit each. Gives back room for tallies that came to nothing.
@@ -296,26 +321,31 @@ impl Posts {
                 by_author,
                 first_seen,
             }) => {
-                let tally = states.tally(number, measure);
-                tally.all += diff;
-                tally.own += if by_author { diff } else { 0 };
-                if let Some(top) = &mut self.top {
-                    tally.slide(top.windows.enter(((number, measure), first_seen), diff));
-                }
+                let counted = ((number, measure), first_seen);
+                let windows = match &mut self.top {
+                    Some(top) => top.windows.enter(counted, diff),
+                    None => [0; 4],
+                };
+                let own = if by_author { diff } else { 0 };
+                states.add((number, measure), (diff, own), windows);
             }
             What::Record(langs) => {
                 let state = states.touch(number, ALL_TALLIES);
                 state.live += diff;
                 if let Some(top) = &mut self.top {
                     let langs = match (diff > 0, state.live) {
-                        (true, _) => top.lang_set(&langs),
+                        (true, _) => top.lang_set(langs),
                         (false, 0) => LangSet::default(),
                         (false, _) => state.langs,
                     };
                     top.change_langs(number, &mut state.langs, langs);
                 }
             }
-            What::Seen => states.touch(number, ALL_TALLIES).seen += diff,
+            What::Seen => {
+                // It is never taken back, so a post that is written and deleted for ever may come to the end.
+                let seen = &mut states.touch(number, ALL_TALLIES).seen;
+                *seen = seen.saturating_add(diff);
+            }
         }
     }
 
@@ -337,7 +367,7 @@ impl Posts {
                 let offered = top.settle(number, &self.states, changed);
                 self.states.posts[number].offered = offered;
             }
-            if !self.states.posts[number].is_known() {
+            if !self.states.is_known(number) {
                 self.states.posts.release(number);
             }
         }
@@ -346,21 +376,7 @@ impl Posts {
 
 const ALL_TALLIES: u8 = (1 << TALLIES) - 1;
 
-impl Tally {
-    /// Adds to it in the windows; `diffs` in the order of `Window::ALL`.
-    fn slide(&mut self, diffs: [i32; 4]) {
-        let windows = self.windows.iter_mut();
-        windows.zip(diffs).for_each(|(count, diff)| *count += diff);
-    }
-}
-
 impl State {
-    /// Whether any counter is not zero. To be asked when the windows slid: what counts in one counts of all time.
-    fn is_known(&self) -> bool {
-        let counted = self.others.is_taken() || self.likes != Tally::default();
-        counted || (self.live, self.seen) != (0, 0)
-    }
-
     /// Whether lists may hold it: those deleted or hidden are left out, those never seen are kept.
     pub(super) fn is_listed(&self) -> bool {
         self.live > 0 || self.seen == 0
@@ -379,15 +395,14 @@ impl State {
 
 impl Tallies {
     fn row(&self) -> PostRow {
-        let count = |n: i32| u32::try_from(n).expect("a count of live records is not negative");
-        let [likes, reposts, replies, root_replies, quotes] = self.all.map(count);
+        let [likes, reposts, replies, root_replies, quotes] = self.all.map(shown);
         let [
             self_likes,
             self_reposts,
             self_replies,
             self_root_replies,
             self_quotes,
-        ] = self.own.map(count);
+        ] = self.own.map(shown);
         PostRow {
             likes,
             reposts,

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 
 use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 
-use super::actors::{Counter, LISTED, State, States};
+use super::actors::{Counter, LISTED, States};
 use crate::operators::boards::{Boards, Family, OVERALL};
 use crate::operators::lists::{Output, WorkerList};
 use crate::operators::windows::Windows;
@@ -43,7 +43,7 @@ impl TopActors {
                 continue;
             }
             let mut values = [0; 4];
-            values[Window::Day as usize] = states.of_day(state, counter);
+            values[Window::Day as usize] = states.of_day(account, counter);
             let is_zero = values == [0; 4];
             let is_new = offered & bit == 0;
             if !(is_new && is_zero) {
@@ -66,9 +66,8 @@ impl TopActors {
                 .iter()
                 .find(|it| measure(**it) == Some(family.measure));
             if let (Window::Day, Some(&counter)) = (window, counter) {
-                let of_day = |state: &State| states.of_day(state, counter);
                 let counted = states.accounts.iter();
-                let counted = counted.map(|(account, _, state)| (account, of_day(state)));
+                let counted = counted.map(|(it, ..)| (it, states.of_day(it, counter)));
                 found.extend(counted.filter(|(_, count)| *count > 0));
             }
         };

@@ -11,6 +11,7 @@
 use std::cmp::Reverse;
 
 use hashbrown::HashMap;
+use skytide_core::record::{Lang, Langs};
 use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 
 use super::posts::{State, States, TALLIES};
@@ -25,9 +26,8 @@ pub(super) type LangSet = u32;
 /// Everything of `top_posts` but what is known of the posts.
 #[derive(Debug)]
 pub(super) struct TopPosts {
-    langs: Interner<Box<str>>,
     /// Sets of languages, each once: few distinct ones are used by many posts.
-    lang_sets: Interner<Vec<u32>>,
+    lang_sets: Interner<Vec<Lang>>,
     /// All but all time.
     pub(super) windows: Windows<(u32, Measure)>,
     boards: Boards<u32>,
@@ -44,7 +44,6 @@ impl Default for TopPosts {
             "the empty set has the first number"
         );
         Self {
-            langs: Interner::default(),
             lang_sets,
             windows: Windows::new(&[Window::Hour, Window::Day, Window::Week]),
             boards: Boards::default(),
@@ -55,10 +54,10 @@ impl Default for TopPosts {
 
 impl TopPosts {
     /// The number of a set of languages.
-    pub fn lang_set(&mut self, langs: &[Box<str>]) -> LangSet {
-        let mut numbers: Vec<u32> = langs.iter().map(|lang| self.langs.number(lang)).collect();
-        numbers.sort_unstable();
-        self.lang_sets.number(&numbers)
+    pub fn lang_set(&mut self, langs: Langs) -> LangSet {
+        let mut langs: Vec<Lang> = langs.iter().collect();
+        langs.sort_unstable();
+        self.lang_sets.number(&langs)
     }
 
     /// Gives a post other languages.
@@ -81,7 +80,7 @@ impl TopPosts {
                 continue;
             }
             let values = match state.is_listed() {
-                true => states.values(state, measure),
+                true => states.values(number, measure),
                 false => [0; 4],
             };
             let is_zero = values == [0; 4];
@@ -116,31 +115,28 @@ impl TopPosts {
         boards.offer(family(OVERALL), (post, is_new), values);
         let (old, new) = (lang_sets.key(old), lang_sets.key(new));
         for &lang in old.iter().filter(|lang| !new.contains(lang)) {
-            boards.offer(family(lang), (post, is_new), [0; 4]);
+            boards.offer(family(Some(lang)), (post, is_new), [0; 4]);
         }
         for &lang in new {
             let is_new = is_new || !old.contains(&lang);
-            boards.offer(family(lang), (post, is_new), values);
+            boards.offer(family(Some(lang)), (post, is_new), values);
         }
     }
 
     /// Tells this worker's lists that may have changed.
     pub fn lists(&mut self, states: &States, worker: usize, output: &mut Vec<Output>) {
         let Self {
-            boards,
-            langs,
-            lang_sets,
-            ..
+            boards, lang_sets, ..
         } = self;
         let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
             let belongs = |state: &State| {
-                let of_lang =
-                    family.lang == OVERALL || lang_sets.key(state.langs()).contains(&family.lang);
+                let langs = || lang_sets.key(state.langs());
+                let of_lang = family.lang.is_none_or(|lang| langs().contains(&lang));
                 of_lang && state.is_listed()
             };
-            let count = |state: &State| states.values(state, family.measure)[window as usize];
+            let count = |post: u32| states.values(post, family.measure)[window as usize];
             let counted = states.posts.iter();
-            let counted = counted.map(|(post, _, state)| (post, count(state), state));
+            let counted = counted.map(|(post, _, state)| (post, count(post), state));
             let counted = counted.filter(|(_, count, state)| *count > 0 && belongs(state));
             found.extend(counted.map(|(post, count, _)| (post, count)));
         };
@@ -148,41 +144,29 @@ impl TopPosts {
             let key = |post: u32| states.posts.key(post);
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
-        boards.take_changed(
-            all,
-            order,
-            |Family {
-                 view,
-                 measure,
-                 lang,
-             },
-             window,
-             best| {
-                let lang = match lang {
-                    OVERALL => "".into(),
-                    lang => langs.key(lang).clone(),
-                };
-                let longer = window.longer().unwrap_or(Window::All) as usize;
-                let longer = |post: u32| states.values(&states.posts[post], measure)[longer];
-                let entries = best.iter().map(|&(post, value)| ListEntry {
-                    key: states.posts.key(post).to_string().into(),
-                    value,
-                    other: 0,
-                    longer: longer(post),
-                });
-                let entries = entries.collect();
-                let key = ListKey {
-                    window,
-                    measure,
-                    lang,
-                };
-                output.push(Output::List(WorkerList {
-                    view,
-                    key,
-                    worker,
-                    entries,
-                }));
-            },
-        );
+        boards.take_changed(all, order, |family, window, best| {
+            let Family { view, measure, .. } = family;
+            let lang = family.lang_tag().into();
+            let longer = window.longer().unwrap_or(Window::All) as usize;
+            let longer = |post: u32| states.values(post, measure)[longer];
+            let entries = best.iter().map(|&(post, value)| ListEntry {
+                key: states.posts.key(post).to_string().into(),
+                value,
+                other: 0,
+                longer: longer(post),
+            });
+            let entries = entries.collect();
+            let key = ListKey {
+                window,
+                measure,
+                lang,
+            };
+            output.push(Output::List(WorkerList {
+                view,
+                key,
+                worker,
+                entries,
+            }));
+        });
     }
 }

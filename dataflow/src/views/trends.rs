@@ -15,13 +15,15 @@ use std::collections::BTreeMap;
 use differential_dataflow::Hashable;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
+use skytide_core::record::Lang;
 use skytide_core::time::Minute;
 use skytide_core::view::{ListEntry, ListKey, Measure, TrendKey, TrendRow, ViewId, Window};
 use timely::dataflow::channels::pact::Exchange;
 
 use super::sums::tell_change;
-use crate::fact::{Fact, Post, UNDETERMINED};
-use crate::operators::boards::{Boards, Family, OVERALL};
+use crate::fact::{Fact, Post};
+use crate::operators::boards::{Boards, Family};
+use crate::operators::count::{Carries, shown};
 use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
 use crate::operators::of_facts::of_facts;
@@ -31,7 +33,7 @@ use crate::types::{Clocks, Facts, Quiet, Time};
 
 /// A post holds a key, or no more.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Held {
+pub(super) struct Held {
     view: ViewId,
     key: TrendKey,
     author: Did,
@@ -71,8 +73,9 @@ pub fn trends<'s>(
     )
 }
 
-/// Everything that a post holds: each key overall and in each of the post's languages.
-fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
+/// Everything that a post holds: each key overall and in each of the post's languages. At most 1,059 entries,
+/// as a post is within its limits.
+pub(super) fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
     let mut held = Vec::new();
     let author = post.key.did();
     let mut hold = |view: ViewId, key: &str, lang: &str| {
@@ -97,7 +100,7 @@ fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
     ] {
         for key in keys.iter().filter(|_| wanted.contains(&view)) {
             hold(view, key, "");
-            langs.iter().for_each(|lang| hold(view, key, lang));
+            langs.iter().for_each(|lang| hold(view, key, lang.tag()));
         }
     }
     for mention in post
@@ -109,15 +112,12 @@ fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
             hold(ViewId::Mentions, did, "");
             langs
                 .iter()
-                .for_each(|lang| hold(ViewId::Mentions, did, lang));
+                .for_each(|lang| hold(ViewId::Mentions, did, lang.tag()));
         });
     }
     if wanted.contains(&ViewId::Languages) {
-        for lang in &post.langs {
-            hold(ViewId::Languages, lang, "");
-        }
-        if post.langs.is_empty() {
-            hold(ViewId::Languages, UNDETERMINED, "");
+        for lang in post.langs.or_undetermined().iter() {
+            hold(ViewId::Languages, lang.tag(), "");
         }
     }
     held
@@ -125,35 +125,69 @@ fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
 
 #[derive(Debug)]
 struct Trends {
-    /// Each key with its counts and authors.
-    keys: Interner<(ViewId, TrendKey), Values>,
+    keys: Keys,
     authors: Interner<Did>,
-    langs: Interner<Box<str>>,
     windows: Windows<(u32, u32)>,
     /// What each author's posts add up to for a key.
     sums: Sums<(u32, u32)>,
     boards: Boards<u32>,
+}
+
+/// Each key with its counts and authors.
+#[derive(Debug, Default)]
+struct Keys {
+    counts: Interner<(ViewId, TrendKey), Counts>,
+    /// What 32 bits do not hold of them.
+    carries: Carries<(u32, u8)>,
     /// Keys changed in the running time, with their values before.
     touched: BTreeMap<u32, Values>,
 }
 
+/// Posts by window, then authors by window.
+type Counts = [i32; 8];
+
+/// The same as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Values {
-    counts: [i32; 4],
-    authors: [i32; 4],
-}
+struct Values([i64; 8]);
 
 impl Default for Trends {
     fn default() -> Self {
         Self {
-            keys: Interner::default(),
+            keys: Keys::default(),
             authors: Interner::default(),
-            langs: Interner::default(),
             windows: Windows::new(&Window::ALL),
             sums: Sums::default(),
             boards: Boards::default(),
-            touched: BTreeMap::new(),
         }
+    }
+}
+
+impl Keys {
+    fn apply(&mut self, changed: Changed<(u32, u32)>) {
+        let Changed {
+            key: (key, _author),
+            old,
+            new,
+        } = changed;
+        let before = self.values(key);
+        self.touched.entry(key).or_insert(before);
+        let counts = &mut self.counts[key];
+        for window in Window::ALL.map(|window| window as usize) {
+            let (old, new) = (old[window], new[window]);
+            let authors = i64::from(new > 0) - i64::from(old > 0);
+            for (place, diff) in [(window, new - old), (4 + window, authors)] {
+                let carry = || (key, place as u8);
+                self.carries.add(&mut counts[place], diff, carry);
+            }
+        }
+    }
+
+    fn values(&self, key: u32) -> Values {
+        let counts = self.counts[key];
+        let carry = |place: usize| (key, place as u8);
+        Values(std::array::from_fn(|place| {
+            self.carries.value(counts[place], || carry(place))
+        }))
     }
 }
 
@@ -163,36 +197,29 @@ impl Trends {
             windows,
             sums,
             keys,
-            touched,
             ..
         } = self;
-        windows.advance(now, |key, diffs| {
-            apply(keys, touched, sums.add(key, diffs));
-        });
+        windows.advance(now, |pair, diffs| keys.apply(sums.add(pair, diffs)));
     }
 
     fn add(&mut self, held: Held) {
-        let key = self.keys.number(&(held.view, held.key));
+        let key = self.keys.counts.number(&(held.view, held.key));
         let author = self.authors.number(&held.author);
         let pair = (key, author);
         let diffs = self.windows.enter((pair, held.first_seen), held.diff);
-        let changed = self.sums.add(pair, diffs);
-        apply(&mut self.keys, &mut self.touched, changed);
+        self.keys.apply(self.sums.add(pair, diffs));
     }
 
     /// Tells the rows that changed, offers their keys to the boards, forgets keys that no post holds any more.
     fn settle(&mut self, time: Time, quiet: Quiet, output: &mut Vec<Output>) {
-        for (number, old) in std::mem::take(&mut self.touched) {
-            let new = self.keys[number];
-            let (view, key) = self.keys.key(number).clone();
+        for (number, old) in std::mem::take(&mut self.keys.touched) {
+            let new = self.keys.values(number);
+            let (view, key) = self.keys.counts.key(number).clone();
             if quiet.tells(view, time) {
                 tell_change((view, time), &key, (old, new), Values::row, output);
             }
             if let Some(view) = list_view(view) {
-                let lang = match &*key.lang {
-                    "" => OVERALL,
-                    _ => self.langs.number(&key.lang),
-                };
+                let lang = Lang::named(&key.lang);
                 let (before, row) = (old.row(), new.row());
                 for measure in [Measure::Count, Measure::Authors] {
                     let family = Family {
@@ -205,48 +232,37 @@ impl Trends {
                 }
             }
             if new == Values::default() {
-                self.keys.release(number);
+                self.keys.counts.release(number);
             }
         }
     }
 
     fn lists(&mut self, worker: usize, output: &mut Vec<Output>) {
-        let Self {
-            boards,
-            keys,
-            langs,
-            ..
-        } = self;
+        let Self { boards, keys, .. } = self;
         let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
-            for (number, (view, key), values) in keys.iter() {
-                let lang = if key.lang.is_empty() {
-                    Some(OVERALL)
-                } else {
-                    langs.find(&key.lang)
-                };
-                let value = values.row().of(family.measure)[window as usize];
-                if list_view(*view) == Some(family.view) && lang == Some(family.lang) && value > 0 {
+            for (number, (view, key), _) in keys.counts.iter() {
+                let value = keys.values(number).row().of(family.measure)[window as usize];
+                let is_of_lang = &*key.lang == family.lang_tag();
+                if list_view(*view) == Some(family.view) && is_of_lang && value > 0 {
                     found.push((number, value));
                 }
             }
         };
         let order = |a: &(u32, u32), b: &(u32, u32)| {
-            (Reverse(a.1), &keys.key(a.0).1.key).cmp(&(Reverse(b.1), &keys.key(b.0).1.key))
+            let key = |number: u32| &keys.counts.key(number).1.key;
+            (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
         boards.take_changed(all, order, |family, window, best| {
-            let lang = match family.lang {
-                OVERALL => "".into(),
-                lang => langs.key(lang).clone(),
-            };
+            let lang = family.lang_tag().into();
             let Family { view, measure, .. } = family;
             let entries = best.iter().map(|&(number, value)| {
-                let row = keys[number].row();
+                let row = keys.values(number).row();
                 let other = match measure {
                     Measure::Count => row.authors,
                     _ => row.counts,
                 };
                 ListEntry {
-                    key: keys.key(number).1.key.clone(),
+                    key: keys.counts.key(number).1.key.clone(),
                     value,
                     other: other[window as usize],
                     longer: row.of(measure)[window.longer().unwrap_or(window) as usize],
@@ -268,25 +284,6 @@ impl Trends {
     }
 }
 
-fn apply(
-    keys: &mut Interner<(ViewId, TrendKey), Values>,
-    touched: &mut BTreeMap<u32, Values>,
-    changed: Changed<(u32, u32)>,
-) {
-    let Changed {
-        key: (key, _author),
-        old,
-        new,
-    } = changed;
-    let values = &mut keys[key];
-    touched.entry(key).or_insert(*values);
-    for window in Window::ALL.map(|window| window as usize) {
-        let (old, new) = (old[window], new[window]);
-        values.counts[window] += new - old;
-        values.authors[window] += i32::from(new > 0) - i32::from(old > 0);
-    }
-}
-
 /// The view that holds the lists of another.
 fn list_view(view: ViewId) -> Option<ViewId> {
     match view {
@@ -300,10 +297,10 @@ fn list_view(view: ViewId) -> Option<ViewId> {
 
 impl Values {
     fn row(&self) -> TrendRow {
-        let count = |n: i32| u32::try_from(n).expect("a count of live records is not negative");
+        let [a, b, c, d, e, f, g, h] = self.0.map(shown);
         TrendRow {
-            counts: self.counts.map(count),
-            authors: self.authors.map(count),
+            counts: [a, b, c, d],
+            authors: [e, f, g, h],
         }
     }
 }

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use skytide_core::event::{Body, DropReason, Event, Moved, Op};
 use skytide_core::id::{Cursor, Did, Tid};
+use skytide_core::limits::{STATUS_BYTES_MAX, truncated};
 use skytide_core::time::Timestamp;
 
 use super::{Assembler, Note};
@@ -36,7 +37,11 @@ impl Assembler {
                 status,
                 ..
             } => {
-                let (active, status) = (*active, status.map(Box::from));
+                let limited = status.map(|status| truncated(status, STATUS_BYTES_MAX));
+                if limited != *status {
+                    self.drop(DropReason::TextLimit, bytes);
+                }
+                let (active, status) = (*active, limited.map(Box::from));
                 self.event(*seq, did, Body::Account { active, status });
             }
             Frame::Sync {

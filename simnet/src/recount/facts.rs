@@ -45,15 +45,30 @@ pub(super) struct Post {
     pub(super) links: BTreeSet<String>,
     pub(super) mentions: BTreeSet<Did>,
     pub(super) characters: u64,
-    /// As written, none of them empty.
+    /// As they are counted.
     langs: BTreeSet<String>,
 }
 
 /// The language of a post that names none.
 const UNDETERMINED: &str = "und";
 
+/// Bytes of an account's status that count.
+const STATUS_BYTES: usize = 64;
+
+/// The status as it counts, and whether it was longer.
+pub(super) fn status(written: &str) -> (Box<str>, bool) {
+    let mut kept = String::new();
+    for character in written.chars() {
+        if kept.len() + character.len_utf8() > STATUS_BYTES {
+            return (kept.into(), true);
+        }
+        kept.push(character);
+    }
+    (kept.into(), false)
+}
+
 impl Post {
-    /// Its languages as written.
+    /// Its languages.
     pub(super) fn languages(&self) -> BTreeSet<String> {
         if self.langs.is_empty() {
             return BTreeSet::from([UNDETERMINED.to_owned()]);
@@ -61,40 +76,43 @@ impl Post {
         self.langs.clone()
     }
 
-    /// The primary subtags of its languages: `en` of `en-US`; one that begins with a hyphen has none.
+    /// The primary subtags of its languages: `en` of `en-US`.
     pub(super) fn primary_languages(&self) -> BTreeSet<String> {
-        let primary = |lang: String| {
-            let end = lang.find(['-', '_']).unwrap_or(lang.len());
-            match &lang[..end] {
-                "" => UNDETERMINED.to_owned(),
-                subtag => subtag.to_ascii_lowercase(),
-            }
-        };
+        let primary = |lang: String| lang.split('-').take(1).collect();
         self.languages().into_iter().map(primary).collect()
     }
 }
 
-/// What a create or update says, and how many of its keys were too long to count.
-pub(super) fn read(op: &Op) -> Result<(Content, u64), DropReason> {
+/// What was left out of a record, and how often.
+pub(super) type LeftOut = Vec<(DropReason, u64)>;
+
+/// What a create or update says, and what does not count of it.
+pub(super) fn read(op: &Op) -> Result<(Content, LeftOut), DropReason> {
     let bytes = op.record.as_deref().ok_or(DropReason::RecordMissing)?;
+    let is_self = op.rkey.with_str(|rkey| rkey == "self");
     Ok(match parse(op.collection.as_str(), bytes)? {
-        Record::Post(post) => (
-            Content::Post(Box::new(read_post(&post))),
-            u64::from(post.dropped),
-        ),
-        Record::Like { subject } => (Content::Like(subject.as_ref().map(address)), 0),
-        Record::Repost { subject } => (Content::Repost(subject.as_ref().map(address)), 0),
-        Record::Follow { subject } => (Content::Follow(subject), 0),
-        Record::Block { subject } => (Content::Block(subject), 0),
-        Record::Profile(profile) => {
+        Record::Post(post) => {
+            let left_out = vec![
+                (DropReason::KeyLength, u64::from(post.left_out.too_long)),
+                (DropReason::ListLimit, u64::from(post.left_out.too_many)),
+                (DropReason::LangSyntax, u64::from(post.left_out.malformed)),
+            ];
+            (Content::Post(Box::new(read_post(&post))), left_out)
+        }
+        Record::Like { subject } => (Content::Like(subject.as_ref().map(address)), vec![]),
+        Record::Repost { subject } => (Content::Repost(subject.as_ref().map(address)), vec![]),
+        Record::Follow { subject } => (Content::Follow(subject), vec![]),
+        Record::Block { subject } => (Content::Block(subject), vec![]),
+        Record::Profile(profile) if is_self => {
+            let left_out = vec![(DropReason::TextLimit, u64::from(profile.truncated))];
             let profile = Profile {
                 display_name: profile.display_name.map(Into::into),
                 description: profile.description.map(Into::into),
                 avatar: profile.avatar.map(|cid| cid.to_string().into()),
             };
-            (Content::Profile(profile), 0)
+            (Content::Profile(profile), left_out)
         }
-        Record::Other => (Content::Other, 0),
+        Record::Profile(_) | Record::Other => (Content::Other, vec![]),
     })
 }
 
@@ -108,7 +126,7 @@ fn read_post(post: &ParsedPost<'_>) -> Post {
         links: post.links.iter().map(ToString::to_string).collect(),
         mentions: post.mentions.iter().cloned().collect(),
         characters: u64::from(post.characters),
-        langs: post.langs.iter().map(ToString::to_string).collect(),
+        langs: post.langs.iter().map(|lang| lang.to_string()).collect(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skytide_core::event::{Action, Body, DropReason, Event, Moved, Op};
 use skytide_core::id::{AtUri, Collection, Did, PostKey, Tid};
+use skytide_core::limits::KNOWN_COLLECTIONS;
 use skytide_core::time::{Minute, Timestamp};
 
 use super::Policy;
@@ -27,7 +28,12 @@ pub(super) struct History {
     pub(super) deeds: Vec<Deed>,
     /// Counters by name.
     pub(super) counters: BTreeMap<String, u64>,
+    /// Collections that have a name of their own, besides the known ones.
+    named: BTreeSet<String>,
 }
+
+/// How many there are at most.
+const NAMED_COLLECTIONS: usize = 500;
 
 /// A live record.
 #[derive(Debug)]
@@ -79,6 +85,7 @@ impl History {
             last_seen: BTreeMap::new(),
             deeds: Vec::new(),
             counters: BTreeMap::new(),
+            named: BTreeSet::new(),
         }
     }
 
@@ -153,8 +160,12 @@ impl History {
     fn account(&mut self, event: &Event, active: bool, status: Option<&str>) {
         self.deed(event, "#account", Action::Create, 0);
         let account = self.accounts.entry(event.did.clone()).or_default();
+        let limited = status.map(facts::status);
         account.active = active;
-        account.status = status.map(Into::into);
+        account.status = limited.clone().map(|(status, _)| status);
+        if limited.is_some_and(|(_, was_longer)| was_longer) {
+            self.dropped(DropReason::TextLimit, 1);
+        }
         if !active && status == Some("deleted") && self.policy != Policy::OpsOnly {
             self.records.retain(|uri, _| uri.did != event.did);
         }
@@ -179,11 +190,28 @@ impl History {
         self.revs.insert(event.did.clone(), rev);
     }
 
+    /// The name under which operations on a collection are counted.
+    pub(super) fn kind<'a>(&self, collection: &'a str) -> &'a str {
+        let is_named = KNOWN_COLLECTIONS.contains(&collection) || self.named.contains(collection);
+        if is_named { collection } else { "other" }
+    }
+
+    /// The first collections that come have names, whether the operation is applied or not.
+    fn name(&mut self, collection: &str) {
+        let is_known = KNOWN_COLLECTIONS.contains(&collection);
+        if !is_known && self.named.len() < NAMED_COLLECTIONS {
+            self.named.insert(collection.to_owned());
+        }
+    }
+
     /// Applies a commit, or drops it whole if its revision is not newer than the repo's.
     fn commit(&mut self, ops: &[(&Event, &Op)]) {
         let Some((event, first)) = ops.first() else {
             return;
         };
+        for (_, op) in ops {
+            self.name(op.collection.as_str());
+        }
         let known = self.revs.get(&event.did).copied();
         if known.is_some_and(|known| first.rev <= known) {
             self.dropped(DropReason::RevRepeated, ops.len() as u64);
@@ -200,7 +228,8 @@ impl History {
 
     fn operation(&mut self, event: &Event, op: &Op) {
         let bytes = op.record.as_ref().map_or(0, |record| record.len() as u64);
-        self.deed(event, op.collection.as_str(), op.action, bytes);
+        let kind = self.kind(op.collection.as_str()).to_owned();
+        self.deed(event, &kind, op.action, bytes);
         let minute = event.time.minute();
         let last_seen = self.last_seen.entry(event.did.clone()).or_default();
         *last_seen = minute.max(*last_seen);
@@ -220,9 +249,9 @@ impl History {
             self.posts_seen.insert(PostKey::new(&uri.did, &uri.rkey));
         }
         let content = match facts::read(op) {
-            Ok((content, keys_too_long)) => {
-                if keys_too_long > 0 {
-                    self.dropped(DropReason::KeyLength, keys_too_long);
+            Ok((content, left_out)) => {
+                for (reason, count) in left_out.into_iter().filter(|(_, count)| *count > 0) {
+                    self.dropped(reason, count);
                 }
                 Some(content)
             }

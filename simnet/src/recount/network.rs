@@ -50,7 +50,7 @@ fn activity(history: &History, now: Minute, table: &mut Table) {
         }
     }
     for uri in history.live() {
-        for kind in [uri.collection.as_str(), ""] {
+        for kind in [history.kind(uri.collection.as_str()), ""] {
             rows.entry((Span::All, 0, kind)).or_default().live += 1;
         }
     }

@@ -2,7 +2,8 @@
 
 use serde_json::{Value as Json, json};
 use skytide_core::event::DropReason;
-use skytide_core::record::{KEY_BYTES_MAX, Post, Record, parse};
+use skytide_core::limits::{KEY_BYTES_MAX, TAG_BYTES_MAX};
+use skytide_core::record::{LeftOut, Post, Record, parse};
 
 use super::value::{encode, from_json};
 
@@ -168,14 +169,14 @@ fn links_are_those_of_facets_and_external_embeds_with_a_host() {
 }
 
 #[test]
-fn mentions_are_dids_and_languages_are_as_written() {
+fn mentions_are_dids_and_languages_are_in_their_usual_case() {
     let facets = [
         facet("mention", "did", "did:web:example.com"),
         facet("mention", "did", "bob.example.com"),
         facet("mention", "did", "did:web:example.com"),
     ];
     check_post(
-        &json!({ "facets": facets, "langs": ["pt-BR", "", "en", "pt-BR", 7] }),
+        &json!({ "facets": facets, "langs": ["pt-br", "", "en", "pt-BR", 7] }),
         |post| {
             assert_eq!(
                 post.mentions,
@@ -211,22 +212,95 @@ fn characters_are_unicode_scalar_values() {
 }
 
 #[test]
-fn keys_beyond_4096_bytes_are_left_out_and_counted() {
-    let fits = "x".repeat(KEY_BYTES_MAX);
-    let long = "x".repeat(KEY_BYTES_MAX + 1);
-    let link = format!("https://e.test/{long}");
-    let post =
-        json!({ "tags": [fits, long], "langs": [long], "facets": [facet("link", "uri", &link)] });
+fn tags_beyond_640_bytes_and_links_beyond_4096_are_left_out_and_counted() {
+    let fits = "x".repeat(TAG_BYTES_MAX);
+    let long = "x".repeat(TAG_BYTES_MAX + 1);
+    let link = |bytes: usize| format!("https://e.test/{}", "x".repeat(bytes - 15));
+    let facets = [
+        facet("link", "uri", &link(KEY_BYTES_MAX)),
+        facet("link", "uri", &link(KEY_BYTES_MAX + 1)),
+        facet("tag", "tag", &long),
+    ];
+    let post = json!({ "tags": [fits, long], "langs": [long], "facets": facets });
     check_post(&post, |post| {
-        assert_eq!(
-            (post.tags.len(), post.langs.len(), post.links.len()),
-            (1, 0, 0)
-        );
-        assert_eq!(
-            (post.domains.as_slice(), post.dropped),
-            (&["e.test".into()][..], 3)
-        );
+        assert_eq!((post.tags.len(), post.links.len()), (1, 1));
+        assert_eq!((post.langs, &*post.domains[0]), (["und"].into(), "e.test"));
+        let left_out = LeftOut {
+            too_long: 3,
+            too_many: 0,
+            malformed: 1,
+        };
+        assert_eq!(post.left_out, left_out);
     });
+}
+
+/// The lists of the lexicon, then ours: the first distinct entries count, and each that is left out is counted.
+#[test]
+fn lists_end_at_their_limits_and_the_first_distinct_entries_count() {
+    let texts = |name: &str, count: usize| -> Vec<String> {
+        (0..count).map(|i| format!("{name}{i}")).collect()
+    };
+    let facets = |feature: &str, field: &str, texts: &[String]| -> Vec<Json> {
+        texts
+            .iter()
+            .map(|text| facet(feature, field, text))
+            .collect()
+    };
+    let tags = [texts("T", 8), texts("t", 8), texts("u", 5)].concat();
+    let (facet_tags, links) = (texts("f", 70), texts("https://e.test/", 70));
+    let mentions = texts("did:web:m", 66);
+    let all = [
+        // Repeats of what is in the list take no place.
+        facets("tag", "tag", &tags[..8]),
+        facets("tag", "tag", &facet_tags),
+        facets("link", "uri", &links),
+        facets("mention", "did", &mentions),
+    ];
+    let embed =
+        json!({ "$type": "app.bsky.embed.external", "external": { "uri": "http://embed.test" } });
+    let langs = [
+        "en", "EN", "pt-br", "x0", "", "y0", "pt-BR", "ja", "ko", "ja",
+    ];
+    let post = json!({ "tags": tags, "facets": all.concat(), "embed": embed, "langs": langs });
+    check_post(&post, |post| {
+        assert_eq!(post.tags, [texts("t", 8), texts("f", 64)].concat());
+        assert_eq!(post.links.len(), 64);
+        assert_eq!(
+            (post.links[0], post.links[63]),
+            ("http://embed.test", "https://e.test/62")
+        );
+        assert_eq!(post.domains, ["embed.test", "e.test"]);
+        let mentioned: Vec<String> = post.mentions.iter().map(ToString::to_string).collect();
+        assert_eq!(mentioned, mentions[..64]);
+        assert_eq!(post.langs, ["en", "pt-BR", "und"]);
+        let left_out = LeftOut {
+            too_long: 0,
+            too_many: 5 + 6 + 7 + 2 + 3,
+            malformed: 2,
+        };
+        assert_eq!(post.left_out, left_out);
+    });
+}
+
+#[test]
+fn texts_of_a_profile_are_truncated_between_two_characters() {
+    for (name, description, expected) in [
+        ("n".repeat(640), "d".repeat(2_560), (640, 2_560, 0)),
+        ("n".repeat(641), "d".repeat(2_561), (640, 2_560, 2)),
+        ("é".repeat(400), "水".repeat(900_000 / 3), (640, 2_559, 2)),
+    ] {
+        let block = block(&json!({ "displayName": name, "description": description }));
+        let Ok(Record::Profile(profile)) = parse("app.bsky.actor.profile", &block) else {
+            panic!("a profile");
+        };
+        let bytes = |text: Option<&str>| text.map_or(0, str::len);
+        let found = (
+            bytes(profile.display_name),
+            bytes(profile.description),
+            profile.truncated,
+        );
+        assert_eq!(found, expected);
+    }
 }
 
 #[test]

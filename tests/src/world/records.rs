@@ -31,8 +31,9 @@ const LINKS: [&str; 8] = [
     "ftp://example.com/file",
     "not a link",
 ];
-const LANGS: [&str; 10] = [
-    "en", "en", "en-US", "ja", "pt-BR", "pt", "EN", "zh_Hant", "", "-x",
+const LANGS: [&str; 14] = [
+    "en", "en", "en-US", "ja", "pt-BR", "pt", "EN", "zh_Hant", "", "-x", "en-x-a1", "qqq", "x-b",
+    "zh-hant",
 ];
 const TEXTS: [&str; 5] = ["", "hello", "héllo wörld", "こんにちは", "👩‍👩‍👧 family"];
 
@@ -63,7 +64,11 @@ pub(super) fn record(collection: &str, cast: &Cast, random: &mut Random) -> Opti
 fn profile(random: &mut Random) -> Value {
     let mut fields = Vec::new();
     if random.chance(80) {
-        fields.push(("displayName", (*random.pick(&TEXTS)).into()));
+        let name = match random.chance(5) {
+            true => "é".repeat(350),
+            false => (*random.pick(&TEXTS)).to_owned(),
+        };
+        fields.push(("displayName", name.into()));
     }
     if random.chance(50) {
         fields.push(("description", format!("I am {}", random.below(100)).into()));
@@ -103,11 +108,13 @@ fn post(cast: &Cast, random: &mut Random) -> Value {
         fields.push(("facets", Value::List(vec![facet])));
     }
     if random.chance(20) {
-        let tags = (0..random.below(3)).map(|_| tag(random)).collect();
+        let most = if random.chance(5) { 30 } else { 3 };
+        let tags = (0..random.below(most)).map(|_| tag(random)).collect();
         fields.push(("tags", Value::List(tags)));
     }
     if random.chance(75) {
-        let langs = (0..random.below(4)).map(|_| (*random.pick(&LANGS)).into());
+        let most = if random.chance(5) { 12 } else { 4 };
+        let langs = (0..random.below(most)).map(|_| (*random.pick(&LANGS)).into());
         fields.push(("langs", Value::List(langs.collect())));
     }
     if random.chance(3) {

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use skytide_core::id::{Did, PostKey};
+use skytide_core::id::PostKey;
+use skytide_core::limits::{
+    self, DESCRIPTION_BYTES_MAX, FACET_TAGS_MAX, KEY_BYTES_MAX, LINKS_MAX, MENTIONS_MAX,
+    NAME_BYTES_MAX, TAG_BYTES_MAX, truncated,
+};
+use skytide_core::record::{Lang, Langs};
 
 use super::bytes::{Reader, Unreadable, Writer};
 use crate::fact::{Act, Edge, Fact, Post, Profile, Subject};
@@ -74,7 +79,9 @@ fn write_post(post: &Post, to: &mut Writer) {
     for subject in [&post.parent, &post.root, &post.quote] {
         write_subject(subject.as_ref(), to);
     }
-    for texts in [&post.langs, &post.tags, &post.domains, &post.links] {
+    to.count(post.langs.len());
+    post.langs.iter().for_each(|lang| to.text(lang.tag()));
+    for texts in [&post.tags, &post.domains, &post.links] {
         to.count(texts.len());
         texts.iter().for_each(|text| to.text(text));
     }
@@ -83,6 +90,8 @@ fn write_post(post: &Post, to: &mut Writer) {
     to.number(u64::from(post.characters));
 }
 
+/// Older versions wrote posts without [`limits`]: what exceeds one is left out here, so it never enters the graph and is
+/// never taken back.
 fn read_post(place: &Place<'_>, from: &mut Reader<'_>) -> Result<Post, Unreadable> {
     Ok(Post {
         key: PostKey::new(place.did, place.rkey),
@@ -90,22 +99,43 @@ fn read_post(place: &Place<'_>, from: &mut Reader<'_>) -> Result<Post, Unreadabl
         parent: read_subject(from)?,
         root: read_subject(from)?,
         quote: read_subject(from)?,
-        langs: read_texts(from)?,
-        tags: read_texts(from)?,
-        domains: read_texts(from)?,
-        links: read_texts(from)?,
+        langs: {
+            let mut langs = Langs::default();
+            for _ in 0..from.count()? {
+                langs.insert(Lang::of(from.text()?));
+            }
+            langs
+        },
+        tags: read_texts(from, (limits::TAGS_MAX + FACET_TAGS_MAX, TAG_BYTES_MAX))?,
+        domains: read_texts(from, (LINKS_MAX, KEY_BYTES_MAX))?,
+        links: read_texts(from, (LINKS_MAX, KEY_BYTES_MAX))?,
         mentions: {
-            let count = from.count()?;
-            let dids: Result<Vec<Did>, _> = (0..count).map(|_| from.did()).collect();
-            dids?.into()
+            let mut mentions = Vec::new();
+            for _ in 0..from.count()? {
+                let did = from.did()?;
+                if mentions.len() < MENTIONS_MAX {
+                    mentions.push(did);
+                }
+            }
+            mentions.into()
         },
         characters: u32::try_from(from.number()?).map_err(|_| Unreadable)?,
     })
 }
 
-fn read_texts(from: &mut Reader<'_>) -> Result<Box<[Box<str>]>, Unreadable> {
-    let count = from.count()?;
-    (0..count).map(|_| Ok(from.text()?.into())).collect()
+/// The first texts that are not too long; they are distinct.
+fn read_texts(
+    from: &mut Reader<'_>,
+    (texts_max, bytes_max): (usize, usize),
+) -> Result<Box<[Box<str>]>, Unreadable> {
+    let mut texts = Vec::<Box<str>>::new();
+    for _ in 0..from.count()? {
+        let text = from.text()?;
+        if text.len() <= bytes_max && texts.len() < texts_max {
+            texts.push(text.into());
+        }
+    }
+    Ok(texts.into())
 }
 
 fn write_subject(subject: Option<&Subject>, to: &mut Writer) {
@@ -186,18 +216,85 @@ fn read_odd(place: &Place<'_>, from: &mut Reader<'_>) -> Result<Fact, Unreadable
         3 => Fact::Block(edge(author)),
         4 => Fact::Profile(Arc::new(Profile {
             did: author,
-            display_name: read_text(from)?,
-            description: read_text(from)?,
-            avatar: read_text(from)?,
+            display_name: read_text(from, NAME_BYTES_MAX)?,
+            description: read_text(from, DESCRIPTION_BYTES_MAX)?,
+            avatar: read_text(from, usize::MAX)?,
         })),
         _ => return Err(Unreadable),
     })
 }
 
-fn read_text(from: &mut Reader<'_>) -> Result<Option<Box<str>>, Unreadable> {
+fn read_text(from: &mut Reader<'_>, bytes_max: usize) -> Result<Option<Box<str>>, Unreadable> {
     match from.byte()? {
         0 => Ok(None),
-        1 => Ok(Some(from.text()?.into())),
+        1 => Ok(Some(truncated(from.text()?, bytes_max).into())),
         _ => Err(Unreadable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skytide_core::id::{Did, Rkey, Tid};
+    use skytide_core::time::Minute;
+
+    use super::*;
+
+    /// A post and a profile as versions without limits wrote them.
+    #[test]
+    fn what_an_older_version_wrote_is_limited_where_it_is_read() {
+        let (did, rkey): (Did, Rkey) = ("did:web:ana.example".parse().unwrap(), Tid(7).into());
+        let place = Place {
+            did: &did,
+            collection: "",
+            rkey: &rkey,
+            first_seen: Minute(1),
+        };
+        let mut to = Writer::default();
+        (0..3).for_each(|_| write_subject(None, &mut to));
+        let texts = |to: &mut Writer, name: &str| {
+            to.count(2_001);
+            to.text(&name.repeat(5_000));
+            (0..2_000).for_each(|i| to.text(&format!("{name}{i}")));
+        };
+        let langs = ["pt_BR", "qqq", "en-us", "EN-US", "ja", "ko"];
+        to.count(langs.len());
+        langs.iter().for_each(|lang| to.text(lang));
+        ["tag", "domain", "link"]
+            .iter()
+            .for_each(|name| texts(&mut to, name));
+        to.count(2_000);
+        (0..2_000).for_each(|i| to.did(&format!("did:web:m{i}").parse().unwrap()));
+        to.number(9);
+        let read_back = |bytes: &[u8]| {
+            let mut from = Reader(bytes);
+            let post = read_post(&place, &mut from).unwrap();
+            assert_eq!(from.0, [], "all of it is read");
+            post
+        };
+        let post = read_back(&to.0);
+        assert_eq!(post.langs, ["und", "other", "en-US"]);
+        assert_eq!((post.tags.len(), &*post.tags[71]), (72, "tag71"));
+        assert_eq!((post.domains.len(), post.links.len()), (64, 64));
+        assert_eq!((post.mentions.len(), post.characters), (64, 9));
+
+        // Written again it is the same: what it gives now is what is taken back after the next restart.
+        let mut again = Writer::default();
+        write_post(&post, &mut again);
+        assert_eq!(format!("{:?}", read_back(&again.0)), format!("{post:?}"));
+
+        let profile = Profile {
+            did: did.clone(),
+            display_name: Some("n".repeat(900_000).into()),
+            description: Some("é".repeat(900_000).into()),
+            avatar: None,
+        };
+        let mut to = Writer::default();
+        write_odd(&Fact::Profile(Arc::new(profile)), &mut to);
+        let Ok(Fact::Profile(profile)) = read_odd(&place, &mut Reader(&to.0)) else {
+            panic!("a profile");
+        };
+        let bytes = |text: &Option<Box<str>>| text.as_deref().map(str::len);
+        let found = (bytes(&profile.display_name), bytes(&profile.description));
+        assert_eq!(found, (Some(640), Some(2_560)));
     }
 }

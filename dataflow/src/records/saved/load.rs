@@ -1,6 +1,7 @@
 //! A shard of accounts is read back, and everything that is so of them told as facts.
 
 use skytide_core::id::{Did, Rkey, Tid};
+use skytide_core::limits::{STATUS_BYTES_MAX, truncated};
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::Span;
 
@@ -26,8 +27,11 @@ impl LiveRecords {
         }
         let now = Minute(u32::try_from(from.number()?).map_err(|_| Unreadable)?);
         let collections = (0..from.count()?)
-            .map(|_| Ok(self.collection(from.text()?)))
-            .collect::<Result<Vec<u32>, Unreadable>>()?;
+            .map(|_| {
+                let name = from.text()?;
+                Ok((name, self.row_of(name)))
+            })
+            .collect::<Result<Vec<_>, Unreadable>>()?;
         let dids = (0..from.count()?)
             .map(|_| from.did())
             .collect::<Result<Vec<Did>, Unreadable>>()?;
@@ -51,15 +55,15 @@ impl LiveRecords {
 struct Section<'a> {
     state: &'a mut LiveRecords,
     now: Minute,
-    /// By place in the section.
-    collections: Vec<u32>,
+    /// Names, and the numbers of the names that they are counted under, by place in the section.
+    collections: Vec<(&'a str, u32)>,
     dids: Vec<Did>,
     /// Numbers of those of `dids` that were asked for.
     numbers: Vec<Option<u32>>,
     from: Reader<'a>,
 }
 
-impl Section<'_> {
+impl<'a> Section<'a> {
     fn repos(&mut self, mine: impl Fn(&Did) -> bool) -> Result<(), Unreadable> {
         let count = self.from.count()?;
         let mut accounts = Vec::with_capacity(count);
@@ -77,18 +81,18 @@ impl Section<'_> {
             };
             let start = u32::try_from(self.from.number()?).map_err(|_| Unreadable)?;
             for _ in 0..self.from.count()? {
-                let collection = self.collection()?;
+                let (_, row) = self.collection()?;
                 let place = self.from.number()? as usize;
                 let account = accounts.get(place).ok_or(Unreadable)?;
                 if let Some(account) = *account {
-                    self.state.saw((span, start), (collection, account));
+                    self.state.saw((span, start), (row, account));
                 }
             }
         }
         self.from.0.is_empty().then_some(()).ok_or(Unreadable)
     }
 
-    fn collection(&mut self) -> Result<u32, Unreadable> {
+    fn collection(&mut self) -> Result<(&'a str, u32), Unreadable> {
         let place = self.from.number()? as usize;
         self.collections.get(place).copied().ok_or(Unreadable)
     }
@@ -96,7 +100,7 @@ impl Section<'_> {
     /// One that is not this worker's is only read over: its subjects get no numbers here, which are never given back.
     fn repo(&mut self, did: &Did, is_mine: bool) -> Result<Repo, Unreadable> {
         let mut repo = self.about()?;
-        let seen = (0..self.from.count()?).map(|_| self.collection());
+        let seen = (0..self.from.count()?).map(|_| Ok(self.collection()?.1));
         repo.collections = seen.collect::<Result<_, _>>()?;
         repo.collections.sort_unstable();
         let gone = self.from.count()?;
@@ -134,7 +138,7 @@ impl Section<'_> {
         }
         if has(flag::STATUS) {
             let text = match has(flag::STATUS_TEXT) {
-                true => Some(from.text()?.into()),
+                true => Some(truncated(from.text()?, STATUS_BYTES_MAX).into()),
                 false => None,
             };
             repo.status = Some(Box::new((has(flag::ACTIVE), text)));
@@ -148,7 +152,7 @@ impl Section<'_> {
         records: &mut Records,
     ) -> Result<(), Unreadable> {
         let head = self.from.byte()?;
-        let collection = self.collection()?;
+        let (name, _) = self.collection()?;
         let distance = unzigzag(self.from.number()?);
         let first_seen = u32::try_from(i64::from(self.now.0) - distance);
         let first_seen = Minute(first_seen.map_err(|_| Unreadable)?);
@@ -178,6 +182,7 @@ impl Section<'_> {
             first_seen,
         };
         let content = content::read(head & content::KIND, &place, from, number_of)?;
+        let collection = if is_mine { state.collection(name) } else { 0 };
         let record = LiveRecord {
             rkey,
             collection,

@@ -1,7 +1,5 @@
 //! A shard of accounts is written down.
 
-use std::hash::Hash;
-
 use hashbrown::{HashMap, HashTable};
 use skytide_core::id::Rkey;
 use skytide_core::time::Minute;
@@ -9,7 +7,6 @@ use skytide_core::time::Minute;
 use super::bytes::Writer;
 use super::content;
 use super::{FORMAT, flag, zigzag};
-use crate::operators::interner::Interner;
 use crate::records::repo::{LiveRecord, Repo};
 use crate::records::state::LiveRecords;
 
@@ -43,10 +40,10 @@ impl LiveRecords {
         head.number(u64::from(now.0));
         section
             .collections
-            .write(self.collections(), &mut head, |name, to| to.text(name));
+            .write(&mut head, |it, to| to.text(self.collection_name(it)));
         section
             .dids
-            .write(self.dids(), &mut head, |did, to| to.did(did));
+            .write(&mut head, |it, to| to.did(self.dids().key(it)));
         head.count(members.len());
         head.0.append(&mut section.body.0);
         Some(head.0)
@@ -169,15 +166,10 @@ impl Places {
         u64::from(place)
     }
 
-    fn write<K: Hash + Eq + Clone>(
-        &self,
-        keys: &Interner<K>,
-        to: &mut Writer,
-        mut key: impl FnMut(&K, &mut Writer),
-    ) {
+    fn write(&self, to: &mut Writer, mut item: impl FnMut(u32, &mut Writer)) {
         to.count(self.order.len());
         for &number in &self.order {
-            key(keys.key(number), to);
+            item(number, to);
         }
     }
 }

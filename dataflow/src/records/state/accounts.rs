@@ -1,11 +1,12 @@
 //! Events of an account as a whole: identity, status, moves of its repo.
 
-use skytide_core::event::Moved;
+use skytide_core::event::{DropReason, Moved};
 use skytide_core::id::{Collection, Did, Tid};
+use skytide_core::limits::{STATUS_BYTES_MAX, truncate};
 use skytide_core::time::{Minute, Timestamp};
 
 use super::shards::bury;
-use super::{ALL, AccountPolicy, LiveRecords};
+use super::{ALL, AccountPolicy, LiveRecords, OTHER};
 use crate::fact::Fact;
 use crate::records::content::Place;
 use crate::records::repo::LiveRecord;
@@ -31,13 +32,19 @@ impl LiveRecords {
         self.facts.push((fact(*new), 1));
     }
 
-    /// Applies an `#account`: hides, shows or erases, as the policy says.
+    /// Applies an `#account`: hides, shows or erases, as the policy says. A status that is too long is truncated, and so is
+    /// none that has a meaning.
     pub(in crate::records) fn account(
         &mut self,
         did: &Did,
         active: bool,
-        status: Option<Box<str>>,
+        mut status: Option<Box<str>>,
     ) {
+        // Ingest truncates it, too; a log of an older version has longer ones.
+        let is_longer = |status: &mut Box<str>| truncate(status, STATUS_BYTES_MAX);
+        if status.as_mut().is_some_and(is_longer) {
+            self.drop_one(DropReason::TextLimit);
+        }
         let deleted = !active && status.as_deref() == Some("deleted");
         let policy = self.policy;
         let (account, repo) = self.repo(did);
@@ -76,10 +83,16 @@ impl LiveRecords {
             .expect("an event makes its repo");
         self.records -= repo.records.len() as u64;
         let posts = self.collections.find(&Collection::POST.into());
+        let mut others = Vec::new();
         for record in std::mem::take(&mut repo.records) {
             if Some(record.collection) == posts {
                 bury(&mut repo.gone, &self.hasher, record.rkey);
+            } else {
+                others.push(record.collection);
             }
+        }
+        for collection in others {
+            self.record_went(collection);
         }
     }
 
@@ -111,7 +124,11 @@ impl LiveRecords {
                 first_seen: *first_seen,
             };
             facts.extend(content.fact(&place, dids).map(|fact| (fact, diff)));
-            activity.live(*collection, i64::from(diff));
+            let row = match collections[*collection].is_named {
+                true => *collection,
+                false => OTHER,
+            };
+            activity.live(row, i64::from(diff));
             activity.live(ALL, i64::from(diff));
         }
     }

@@ -5,7 +5,7 @@ use skytide_core::id::{Collection, Did, PostKey, Rkey};
 use skytide_core::time::Minute;
 
 use super::shards::{bury, raise};
-use super::{ALL, LiveRecords};
+use super::{ALL, LiveRecords, OTHER};
 use crate::fact::{Activity, Fact};
 use crate::records::activity::Doer;
 use crate::records::content::{Content, Place};
@@ -15,19 +15,28 @@ impl LiveRecords {
     /// Applies one operation of an accepted commit.
     pub(in crate::records) fn operation(&mut self, did: &Did, op: Op, minute: Minute) {
         let (account, _) = self.repo(did);
-        let collection = self.collections.number(&op.collection.as_str().into());
-        self.count_operation((account, collection), &op, minute);
+        let name: Box<str> = op.collection.as_str().into();
         match op.action {
-            Action::Create | Action::Update => self.put((did, account, collection), op, minute),
+            Action::Create | Action::Update => {
+                let collection = self.collections.number(&name);
+                self.count_operation((account, self.row(collection)), &op, minute);
+                self.put((did, account, collection), op, minute);
+            }
             Action::Delete => {
-                if !self.remove((did, account, collection), &op.collection, &op.rkey) {
+                // A collection without records and without a name has no number.
+                let collection = self.collections.find(&name);
+                let row = collection.map_or(OTHER, |collection| self.row(collection));
+                self.count_operation((account, row), &op, minute);
+                let was_there = collection
+                    .is_some_and(|it| self.remove((did, account, it), &op.collection, &op.rkey));
+                if !was_there {
                     self.drop_one(DropReason::DeleteUnknown);
                 }
             }
         }
     }
 
-    fn count_operation(&mut self, (account, collection): (u32, u32), op: &Op, minute: Minute) {
+    fn count_operation(&mut self, (account, row): (u32, u32), op: &Op, minute: Minute) {
         let mut activity = Activity {
             bytes: op.record.as_ref().map_or(0, |record| record.len() as i64),
             ..Activity::default()
@@ -41,7 +50,7 @@ impl LiveRecords {
             .as_mut()
             .expect("an operation makes its repo");
         repo.last_seen = minute.max(repo.last_seen);
-        for collection in [collection, ALL] {
+        for collection in [row, ALL] {
             let doer = Doer {
                 collection,
                 account,
@@ -54,6 +63,7 @@ impl LiveRecords {
     }
 
     fn put(&mut self, (did, account, collection): (&Did, u32, u32), op: Op, minute: Minute) {
+        let row = self.row(collection);
         let Self {
             hasher,
             dids,
@@ -78,7 +88,7 @@ impl LiveRecords {
             rkey: &op.rkey,
             first_seen,
         };
-        let (content, dropped) = Content::read(&place, op.record.as_deref(), dids);
+        let (content, left_out) = Content::read(&place, op.record.as_deref(), dids);
         if visible {
             facts.extend(content.fact(&place, dids).map(|fact| (fact, 1)));
         }
@@ -103,13 +113,14 @@ impl LiveRecords {
                 };
                 repo.records.push(hasher, record);
                 self.records += 1;
+                self.collections[collection].records += u32::from(row == OTHER);
                 if visible {
-                    activity.live(collection, 1);
+                    activity.live(row, 1);
                     activity.live(ALL, 1);
                 }
             }
         }
-        if let Some((reason, count)) = dropped {
+        for (reason, count) in left_out.into_iter().filter(|(_, count)| *count > 0) {
             self.drop_many(reason, count);
         }
     }
@@ -120,6 +131,7 @@ impl LiveRecords {
         name: &Collection,
         rkey: &Rkey,
     ) -> bool {
+        let row = self.row(collection);
         let Self {
             hasher,
             dids,
@@ -151,9 +163,10 @@ impl LiveRecords {
                 first_seen,
             };
             facts.extend(content.fact(&place, dids).map(|fact| (fact, -1)));
-            activity.live(collection, -1);
+            activity.live(row, -1);
             activity.live(ALL, -1);
         }
+        self.record_went(collection);
         true
     }
 }

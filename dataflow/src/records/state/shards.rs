@@ -4,11 +4,12 @@ use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use skytide_core::id::{Collection, Did, PostKey, Rkey};
+use skytide_core::limits::OTHER_COLLECTIONS;
 use skytide_core::time::Minute;
-use skytide_core::view::Span;
+use skytide_core::view::{ActivityKey, Span};
 
-use super::{AccountPolicy, LiveRecords, SHARDS};
-use crate::fact::Fact;
+use super::{AccountPolicy, LiveRecords, OTHER, SHARDS};
+use crate::fact::{Activity, Fact};
 use crate::operators::interner::Interner;
 use crate::records::activity::Open;
 use crate::records::repo::Repo;
@@ -30,8 +31,16 @@ impl LiveRecords {
         &self.dids
     }
 
-    pub(in crate::records) fn collections(&self) -> &Interner<Box<str>> {
-        &self.collections
+    #[cfg(test)]
+    pub(in crate::records) fn collections(&self) -> Vec<&str> {
+        self.collections
+            .iter()
+            .map(|(_, name, _)| &**name)
+            .collect()
+    }
+
+    pub(in crate::records) fn collection_name(&self, number: u32) -> &str {
+        self.collections.key(number)
     }
 
     pub(in crate::records) fn open_stretches(&self, shard: u16) -> &Open {
@@ -45,8 +54,30 @@ impl LiveRecords {
         &self.hasher
     }
 
+    /// The number of a collection of which a record is about to come back.
     pub(in crate::records) fn collection(&mut self, name: &str) -> u32 {
         self.collections.number(&name.into())
+    }
+
+    /// The number of the name under which a collection is counted.
+    pub(in crate::records) fn row_of(&self, name: &str) -> u32 {
+        let found = self.collections.find(&name.into());
+        found.map_or(OTHER, |collection| self.row(collection))
+    }
+
+    /// Takes back that an account was counted twice: in a checkpoint of an older version, collections that have no name of
+    /// their own now had one each.
+    pub(in crate::records) fn count_once(&mut self, (span, start_minute): (Span, u32)) {
+        let key = ActivityKey {
+            span,
+            start_minute,
+            collection: OTHER_COLLECTIONS.into(),
+        };
+        let once = Activity {
+            accounts: -1,
+            ..Activity::default()
+        };
+        self.facts.push((Fact::Activity(key, once), 1));
     }
 
     pub(in crate::records) fn number_of(&mut self, did: &Did) -> u32 {
@@ -62,13 +93,11 @@ impl LiveRecords {
     }
 
     /// Notes that an account was counted in a stretch of time that is still open.
-    pub(in crate::records) fn saw(
-        &mut self,
-        stretch: (Span, u32),
-        (collection, account): (u32, u32),
-    ) {
+    pub(in crate::records) fn saw(&mut self, stretch: (Span, u32), (row, account): (u32, u32)) {
         let shard = self.repo_of(account).shard;
-        self.activity.saw(shard, stretch, (collection, account));
+        if !self.activity.saw(shard, stretch, (row, account)) {
+            self.count_once(stretch);
+        }
     }
 
     /// Takes in an account as it was, hidden or shown as the policy in force says, and tells all of its facts.
@@ -76,7 +105,16 @@ impl LiveRecords {
         let inactive = repo.status.as_deref().is_some_and(|(active, _)| !active);
         let hidden = self.policy == AccountPolicy::ActiveAccountsOnly && inactive;
         repo.hidden = hidden;
+        let counted = repo.collections.len();
+        repo.collections.dedup();
+        for _ in repo.collections.len()..counted {
+            self.count_once((Span::All, 0));
+        }
         self.records += repo.records.len() as u64;
+        for record in repo.records.iter() {
+            let collected = &mut self.collections[record.collection];
+            collected.records += u32::from(!collected.is_named);
+        }
         let (account, place) = self.repo(did);
         repo.shard = place.shard;
         *place = repo;

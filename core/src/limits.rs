@@ -1,0 +1,116 @@
+//! Limits on what strangers write. What exceeds one is left out or truncated, and counted by reason.
+//!
+//! Limits of the lexicons are those of <https://github.com/bluesky-social/atproto/tree/main/lexicons>, in bytes: a limit in
+//! graphemes would depend on the version of Unicode. The others are ours.
+//!
+//! *The first* entries of a list are those that are written first, without repeats.
+
+pub use crate::record::{LANG_BYTES_MAX, LANGS_MAX};
+
+/// Distinct entries of a post's `tags`: the lexicon's limit.
+pub const TAGS_MAX: usize = 8;
+/// Distinct tags in the facets of a post, besides those in `tags`. The lexicon has no limit.
+pub const FACET_TAGS_MAX: usize = 64;
+/// Distinct links of a post, in its facets and its embed, and distinct hosts of links. The lexicon has no limit.
+pub const LINKS_MAX: usize = 64;
+/// Distinct accounts that a post mentions. The lexicon has no limit.
+pub const MENTIONS_MAX: usize = 64;
+
+/// Bytes of a tag in lower case: the lexicon's limit. A longer one is left out.
+pub const TAG_BYTES_MAX: usize = 640;
+/// Bytes of a link or its host. A longer one is left out.
+pub const KEY_BYTES_MAX: usize = 4_096;
+
+/// Bytes of an account's display name: the lexicon's limit. A longer one is truncated.
+pub const NAME_BYTES_MAX: usize = 640;
+/// Bytes of an account's description: the lexicon's limit. A longer one is truncated.
+pub const DESCRIPTION_BYTES_MAX: usize = 2_560;
+/// Bytes of an account's hosting status. A longer one is truncated; so it is none of the known ones.
+pub const STATUS_BYTES_MAX: usize = 64;
+
+/// Collections with a name of their own in `activity`, besides [`KNOWN_COLLECTIONS`]: the first in the log.
+/// All others are counted as [`OTHER_COLLECTIONS`].
+pub const NAMED_COLLECTIONS_MAX: usize = 500;
+/// Collections that always have a name of their own in `activity`: those of Bluesky and of the protocol, in order.
+pub const KNOWN_COLLECTIONS: &[&str] = &[
+    "app.bsky.actor.profile",
+    "app.bsky.actor.status",
+    "app.bsky.feed.generator",
+    "app.bsky.feed.like",
+    "app.bsky.feed.post",
+    "app.bsky.feed.postgate",
+    "app.bsky.feed.repost",
+    "app.bsky.feed.threadgate",
+    "app.bsky.graph.block",
+    "app.bsky.graph.follow",
+    "app.bsky.graph.list",
+    "app.bsky.graph.listblock",
+    "app.bsky.graph.listitem",
+    "app.bsky.graph.starterpack",
+    "app.bsky.graph.verification",
+    "app.bsky.labeler.service",
+    "app.bsky.notification.declaration",
+    "chat.bsky.actor.declaration",
+    "com.atproto.lexicon.schema",
+];
+/// The name under which `activity` counts collections without a name of their own. It is no NSID.
+pub const OTHER_COLLECTIONS: &str = "other";
+
+/// The longest beginning of a text that has at most so many bytes and ends between two characters.
+pub fn truncated(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// Truncates an owned text in its place.
+pub fn truncate(text: &mut Box<str>, bytes_max: usize) -> bool {
+    let is_longer = text.len() > bytes_max;
+    if is_longer {
+        *text = truncated(text, bytes_max).into();
+    }
+    is_longer
+}
+
+/// For fields of stored rows: an older version may have written longer ones.
+pub(crate) mod stored {
+    use serde::{Deserialize, Deserializer};
+
+    macro_rules! fields {
+        ($($name:ident: $max:ident;)*) => {
+            $(pub(crate) fn $name<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<str>>, D::Error> {
+                let mut text = Option::<Box<str>>::deserialize(from)?;
+                if let Some(text) = &mut text {
+                    super::truncate(text, super::$max);
+                }
+                Ok(text)
+            })*
+        };
+    }
+
+    fields! {
+        name: NAME_BYTES_MAX;
+        description: DESCRIPTION_BYTES_MAX;
+        status: STATUS_BYTES_MAX;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_collections_are_in_order() {
+        assert!(KNOWN_COLLECTIONS.is_sorted());
+    }
+
+    #[test]
+    fn a_text_is_truncated_between_two_characters() {
+        assert_eq!(truncated("abc", 3), "abc");
+        assert_eq!(truncated("abcd", 3), "abc");
+        assert_eq!(truncated("aé", 2), "a");
+        assert_eq!(truncated("👩\u{200d}👧", 6), "👩");
+        assert_eq!(truncated("é", 1), "");
+        let mut text: Box<str> = "aé".into();
+        assert!(!truncate(&mut text, 3) && truncate(&mut text, 2));
+        assert_eq!(&*text, "a");
+    }
+}

@@ -1,0 +1,112 @@
+//! Counts of 64 bits that take 4 bytes each.
+//!
+//! ```text
+//! the owner's i32   the low 32 bits, which are all of it as long as the count is within ±2^31
+//! Carries           what is missing then, in a map that is empty as good as always
+//! ```
+//!
+//! There are dozens of counts for each post and account, and hardly one ever leaves 32 bits; but one that does must neither
+//! end the process nor become another number, and what is taken back later must lead back.
+
+use std::hash::Hash;
+use std::sync::Once;
+
+use hashbrown::HashMap;
+
+/// The high halves of an owner's counts.
+#[derive(Debug)]
+pub struct Carries<K>(HashMap<K, i32>);
+
+impl<K> Default for Carries<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Hash + Eq> Carries<K> {
+    /// Adds to a count.
+    pub fn add(&mut self, low: &mut i32, diff: i64, key: impl FnOnce() -> K) {
+        let sum = i64::from(*low) + diff;
+        *low = sum as i32;
+        let carry = ((sum - i64::from(*low)) >> 32) as i32;
+        if carry != 0 {
+            let key = key();
+            let high = self.0.get(&key).copied().unwrap_or_default() + carry;
+            match high {
+                0 => self.0.remove(&key),
+                _ => self.0.insert(key, high),
+            };
+        }
+    }
+
+    /// A count.
+    pub fn value(&self, low: i32, key: impl FnOnce() -> K) -> i64 {
+        let high = match self.0.is_empty() {
+            true => 0,
+            false => self.0.get(&key()).copied().unwrap_or_default(),
+        };
+        (i64::from(high) << 32) + i64::from(low)
+    }
+
+    /// Whether a count of these has a high half.
+    pub fn any(&self, is: impl Fn(&K) -> bool) -> bool {
+        self.0.keys().any(is)
+    }
+}
+
+/// A count of live records as rows show it.
+///
+/// # Panics
+/// If it is negative: our own state is broken.
+pub fn shown(count: i64) -> u32 {
+    static TOLD: Once = Once::new();
+    assert!(count >= 0, "a count of live records is not negative");
+    u32::try_from(count).unwrap_or_else(|_| {
+        TOLD.call_once(|| {
+            let most = u32::MAX;
+            tracing::error!(count, most, "a count is more than its row can show");
+        });
+        u32::MAX
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_is_the_sum_of_what_was_added_in_any_order() {
+        let seed = 0x5eed_u64;
+        let mut next = crate::testing::random(seed);
+        let (mut carries, mut lows, mut sums) = (Carries::default(), [0_i32; 4], [0_i64; 4]);
+        for step in 0..20_000 {
+            let key = next(4) as usize;
+            let large = i64::from(i32::MAX) * (next(5) as i64 - 2);
+            let diff = large + next(3) as i64 - 1;
+            carries.add(&mut lows[key], diff, || key);
+            sums[key] += diff;
+            assert_eq!(
+                carries.value(lows[key], || key),
+                sums[key],
+                "seed {seed:#x} step {step}"
+            );
+        }
+        for key in 0..4 {
+            carries.add(&mut lows[key], -sums[key], || key);
+        }
+        assert_eq!(lows, [0; 4]);
+        assert!(
+            !carries.any(|_| true),
+            "what came to nothing leaves nothing"
+        );
+    }
+
+    #[test]
+    fn a_row_shows_no_more_than_it_can() {
+        let most = i64::from(u32::MAX);
+        assert_eq!(
+            [0, 1, most, most + 1, i64::MAX].map(shown),
+            [0, 1, u32::MAX, u32::MAX, u32::MAX]
+        );
+    }
+}
