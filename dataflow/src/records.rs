@@ -14,7 +14,7 @@
 mod activity;
 mod content;
 mod repo;
-mod saved;
+pub(crate) mod saved;
 mod state;
 mod table;
 
