@@ -91,6 +91,7 @@ pub(crate) async fn consistent<Q: Query>(
         let in_progress = before.intent.is_some() || after.intent.is_some();
         let whole = committed.epoch == newest.epoch
             && committed.log_id == newest.log_id
+            && committed.tick_hash == newest.tick_hash
             && !rows.newer.load(Ordering::Relaxed)
             && (state.commits_atomic || !in_progress || !rows.missing.load(Ordering::Relaxed));
         if whole || rereads == REREADS_MAX {
@@ -115,10 +116,12 @@ impl Meta {
     }
 }
 
-/// Weak, as `freshness_ms` differs between answers of the same commit.
+/// Weak, as `freshness_ms` differs between answers of the same commit. The tick's hash tells two epochs of one number apart,
+/// the second one of a log that had lost the first.
 fn etag(committed: &Committed) -> String {
     let version = env!("CARGO_PKG_VERSION");
-    format!("W/\"{version}-{:x}-{}\"", committed.log_id, committed.epoch)
+    let history = committed.tick_hash.unwrap_or(committed.log_id);
+    format!("W/\"{version}-{history:x}-{}\"", committed.epoch)
 }
 
 fn cache_headers(committed: &Committed) -> [(header::HeaderName, HeaderValue); 2] {

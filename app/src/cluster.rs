@@ -84,7 +84,9 @@ impl Place {
         let names: Vec<_> = names.collect();
         let own = self.options.process as usize;
         let threads = self.threads as u32;
-        let build = own_build().map_err(MeshError::Build)?;
+        let build = tokio::task::spawn_blocking(own_build).await;
+        let build = build.map_err(std::io::Error::other).flatten();
+        let build = build.map_err(MeshError::Build)?;
         let place = (self.options.process, names.len() as u32);
         let hello = Hello::new(build, place, threads);
         // Nobody calls the last one.

@@ -11,12 +11,16 @@ mod simnet;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::cli::{Command, Invocation};
 use crate::failure::Failure;
 use crate::shutdown;
 
-/// How long threads may go on after the services have ended: whatever they write may be cut off.
+/// How long threads may go on after the services have ended: whatever they write may be cut off. And the same as a part of
+/// the time that the whole end may take, if that is less.
 const THREADS_MAX: Duration = Duration::from_secs(1);
+const THREADS_PART: u32 = 10;
 
 /// Does what was asked.
 ///
@@ -30,13 +34,14 @@ pub fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
     for name in &invocation.environment.unknown {
         tracing::warn!(name, "a variable that begins as ours do is none of ours");
     }
-    let code = runtime.block_on(dispatch(invocation));
-    runtime.shutdown_timeout(THREADS_MAX);
+    let shutdown_max = invocation.config().process.shutdown_max.0;
+    let stop = shutdown::on_signal(shutdown_max);
+    let code = runtime.block_on(dispatch(invocation, stop));
+    runtime.shutdown_timeout(THREADS_MAX.min(shutdown_max / THREADS_PART));
     code
 }
 
-async fn dispatch(invocation: Invocation) -> Result<ExitCode, Failure> {
-    let stop = shutdown::on_signal();
+async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<ExitCode, Failure> {
     match &invocation.command {
         Command::Up(up) if up.demo.demo => {
             let dir_is_chosen = invocation.is_set("STORE_DIR");

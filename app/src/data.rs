@@ -9,12 +9,15 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use skytide_core::config::Config;
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
 use skytide_dataflow::Ports;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::embedded::{
     DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, Hold, Part,
@@ -24,6 +27,9 @@ use crate::health::Trouble;
 use crate::mongo::MongoStore;
 use crate::nats::NatsLog;
 use crate::options;
+
+/// Giving rights back may take this part of the time for the end of the process.
+const CLOSE_PART: u32 = 8;
 
 /// What a command does with log and views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +92,7 @@ impl Data {
         let of_stream = nats.then(|| format!("nats:{}", config.nats.stream.as_str()));
         let source = of_stream.as_deref().or(source);
         let dir = match needs_folder {
-            true => Some(DataDir::open(path, source).map_err(|why| refused(path, why))?),
+            true => Some(data_dir(path, source).await?),
             false => None,
         };
         let parts = [
@@ -111,7 +117,7 @@ impl Data {
                 Some(Arc::new(log))
             }
             (true, false, Some(dir)) => {
-                let log = embedded_log(dir, config, sync)?;
+                let log = embedded_log(dir, config, sync).await?;
                 let asked = log.clone();
                 waits = Some(Arc::new(move || asked.is_full()));
                 Some(Arc::new(log))
@@ -120,7 +126,7 @@ impl Data {
         };
         let views = match (has_views, mongo, &dir) {
             (true, true, _) => Some(Views::Mongo(Box::new(mongo_store(config).await?))),
-            (true, false, Some(dir)) => Some(Views::Embedded(embedded_store(dir, config)?)),
+            (true, false, Some(dir)) => Some(Views::Embedded(embedded_store(dir, config).await?)),
             _ => None,
         };
         let checkpoints = match (counts, &dir) {
@@ -198,16 +204,19 @@ impl Data {
         }
     }
 
-    /// Gives rights back that others would else wait for; for the end of a process.
-    pub async fn close(&self) {
-        if let Some(Views::Mongo(store)) = &self.views
-            && let Err(error) = store.close().await
-        {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(
-                error,
-                "the next writer of the views has to wait for the lease"
-            );
+    /// Gives rights back that others would else wait for; for the end of a process that may take `shutdown_max` in all.
+    pub async fn close(&self, shutdown_max: Duration) {
+        const WHAT: &str = "the next writer of the views has to wait for the lease";
+        let Some(Views::Mongo(store)) = &self.views else {
+            return;
+        };
+        match timeout(shutdown_max / CLOSE_PART, store.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(error, "{WHAT}");
+            }
+            Err(_) => tracing::warn!("MongoDB does not answer: {WHAT}"),
         }
     }
 }
@@ -217,9 +226,27 @@ async fn nats_log(config: &Config) -> Result<NatsLog, Failure> {
     log.map_err(|why| Failure::because("the log on NATS cannot be used (NATS_URL)", why))
 }
 
-fn embedded_log(dir: &DataDir, config: &Config, sync: bool) -> Result<EmbeddedLog, Failure> {
-    let log = EmbeddedLog::open(&dir.log(), options::log(config, sync));
-    log.map_err(|why| Failure::because(opened("log", dir), why))
+/// Opening reads files, for a second or more: not on a thread that runs tasks.
+async fn off_thread<T: Send + 'static>(
+    open: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let opened = spawn_blocking(open).await;
+    opened.map_err(|why| Failure::because("data could not be opened", why))?
+}
+
+async fn data_dir(path: &Path, source: Option<&str>) -> Result<DataDir, Failure> {
+    let (path, source) = (path.to_owned(), source.map(str::to_owned));
+    off_thread(move || DataDir::open(&path, source.as_deref()).map_err(|why| refused(&path, why)))
+        .await
+}
+
+async fn embedded_log(dir: &DataDir, config: &Config, sync: bool) -> Result<EmbeddedLog, Failure> {
+    let (folder, options) = (dir.log(), options::log(config, sync));
+    let what = opened("log", dir);
+    off_thread(move || {
+        EmbeddedLog::open(&folder, options).map_err(|why| Failure::because(what, why))
+    })
+    .await
 }
 
 async fn mongo_store(config: &Config) -> Result<MongoStore, Failure> {
@@ -227,10 +254,13 @@ async fn mongo_store(config: &Config) -> Result<MongoStore, Failure> {
     store.map_err(|why| Failure::because("the views on MongoDB cannot be used (MONGODB_URI)", why))
 }
 
-fn embedded_store(dir: &DataDir, config: &Config) -> Result<Arc<EmbeddedStore>, Failure> {
-    let store = EmbeddedStore::open(&dir.store(), options::store(config));
-    let store = store.map_err(|why| Failure::because(opened("view store", dir), why))?;
-    Ok(Arc::new(store))
+async fn embedded_store(dir: &DataDir, config: &Config) -> Result<Arc<EmbeddedStore>, Failure> {
+    let (folder, options) = (dir.store(), options::store(config));
+    let what = opened("view store", dir);
+    let store = off_thread(move || {
+        EmbeddedStore::open(&folder, options).map_err(|why| Failure::because(what, why))
+    });
+    Ok(Arc::new(store.await?))
 }
 
 fn checkpoints(dir: &DataDir) -> Result<Arc<dyn CheckpointStore>, Failure> {

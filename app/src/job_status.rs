@@ -72,8 +72,14 @@ impl JobFile {
 #[async_trait]
 impl JobStore for JobFile {
     async fn all(&self) -> Result<Vec<JobState>, JobError> {
-        let jobs = self.0.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(jobs.values().cloned().collect())
+        let shared = self.0.clone();
+        // The lock is held while the file is written.
+        let work = move || {
+            let jobs = shared.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            jobs.values().cloned().collect()
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(failed("end its work"))
     }
 
     async fn plan(&self, name: &str, plan: &JobPlan) -> Result<(), JobError> {

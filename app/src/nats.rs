@@ -17,6 +17,7 @@
 mod ask;
 mod claim;
 mod connection;
+mod format;
 mod packer;
 mod place;
 mod reader;
@@ -123,6 +124,7 @@ impl Log for NatsLog {
         let Some(newest) = stream.newest(&stream.subjects().tick()).await? else {
             return Ok(None);
         };
+        format::check(newest.sequence, &newest.headers)?;
         match Message::decode(&newest.payload) {
             Ok(Message::Tick(tick)) => Ok(Some((Seq(newest.sequence), tick))),
             _ => Err(damaged(newest.sequence, "it is no tick")),

@@ -17,8 +17,11 @@ pub struct Services {
     shutdown_max: Duration,
 }
 
+/// Of the time that the end of the process may take, so much is the services'. The rest is for what is closed after them.
+const SERVICES_PART: f64 = 0.75;
+
 impl Services {
-    /// None yet. They end with `stop`, and after it within `shutdown_max`.
+    /// None yet. They end with `stop`, and after it within a part of `shutdown_max`, which is for all of the process.
     pub fn new(stop: CancellationToken, shutdown_max: Duration) -> Self {
         Self {
             tasks: JoinSet::new(),
@@ -56,13 +59,14 @@ impl Services {
                 failed = failed.take().or(failure(ended));
             }
         };
-        let overdue = timeout(self.shutdown_max, rest).await.is_err();
+        let services_max = self.shutdown_max.mul_f64(SERVICES_PART);
+        let overdue = timeout(services_max, rest).await.is_err();
         match failed {
             Some(failure) => Err(failure),
             None if overdue => Err(Failure::new(format!(
                 "not all services ended within {} s: the process ends without them, nothing is \
                  lost (SKYTIDE_SHUTDOWN_MAX)",
-                self.shutdown_max.as_secs()
+                services_max.as_secs_f64()
             ))),
             None => Ok(()),
         }
@@ -118,6 +122,6 @@ mod tests {
         services.start("one", until(stop.clone()));
         stop.cancel();
         let failure = services.until_one_ends().await.expect_err("overdue");
-        assert!(failure.to_string().contains("within 1 s"), "{failure}");
+        assert!(failure.to_string().contains("within 0.75 s"), "{failure}");
     }
 }

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skytide_core::port::store::{Committed, Control, Recipe, StoreError, Sum, ViewStore};
+use skytide_core::port::store::{
+    Committed, Control, Intent, Recipe, StoreError, Sum, TickRef, ViewStore,
+};
 use skytide_core::view::{Change, ViewId};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -45,8 +47,8 @@ pub struct Committer {
     pub rebuilt: BTreeSet<ViewId>,
     /// What of them will be written anew.
     pub(crate) rebuild: Rebuild,
-    /// Whether the store's log is of no importance: everything is started over.
-    pub start_over: bool,
+    /// Whether the first commit replaces everything, whatever epochs the store's rows have.
+    pub replaces_all: bool,
     /// Who wants to know of commits, and that what was taken in is right.
     pub(crate) news: Option<mpsc::UnboundedSender<News>>,
     /// Where to tell.
@@ -58,11 +60,14 @@ pub struct Committer {
 /// The wait after a failed commit: doubled each time, up to the second one. At that, some 13 s on, it is no hiccup any more.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// How long a commit that is under way, or the keeper of checkpoints, may take once the process is to stop.
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
+
 /// Changes of a view, a part from each worker.
 type Changes = BTreeMap<ViewId, Vec<Vec<Change>>>;
 
 impl Committer {
-    /// Runs until `done` ends.
+    /// Runs until `done` ends, or until `stop` while the store does not take a commit: that one is made by the next start.
     ///
     /// # Errors
     /// The store refused a commit, or the rows that were computed again are not those it has.
@@ -91,12 +96,19 @@ impl Committer {
                 let seconds = started.elapsed().as_secs_f64();
                 self.metrics.restore_seconds.set(seconds);
             }
-            self.settle(end, changes).await?;
+            if !self.settle(end, changes).await? {
+                tracing::warn!(
+                    epoch = end.epoch.0,
+                    "stopping before this commit was made: the next start makes it, nothing is lost"
+                );
+                return Ok(());
+            }
         }
         Ok(())
     }
 
-    async fn settle(&mut self, end: End, changes: Changes) -> Result<(), DataflowError> {
+    /// Answers `false` if it was stopped before the commit was made.
+    async fn settle(&mut self, end: End, changes: Changes) -> Result<bool, DataflowError> {
         let committed = self.committed(&end);
         let cut = self.restored.take_if(|it| it.epoch == end.epoch);
         if let Some(expected) = cut {
@@ -110,18 +122,18 @@ impl Committer {
         match &known {
             Some(known) if end.epoch < known.epoch => {}
             Some(known) if end.epoch == known.epoch => {
-                // What is started over is another commit: nothing is certain before the first one that is made.
-                if !self.start_over {
-                    compare(known, &committed, &self.rebuilt)?;
-                    let epoch = known.epoch.0;
-                    tracing::info!(epoch, "rows computed again equal those in the store");
-                    self.tell(News::Committed(committed));
-                }
+                compare(known, &committed, &self.rebuilt)?;
+                let epoch = known.epoch.0;
+                tracing::info!(epoch, "rows computed again equal those in the store");
+                self.tell(News::Committed(committed));
             }
             _ if self.too_early(&end) => {}
             _ => {
-                self.commit(&changes, committed.clone()).await?;
+                if !self.commit(&changes, committed.clone()).await? {
+                    return Ok(false);
+                }
                 self.rebuild.done();
+                self.replaces_all = false;
                 self.tell(News::Committed(committed));
             }
         }
@@ -134,7 +146,7 @@ impl Committer {
             m.events.inc_by(end.events as u64);
             m.batches_pending.dec();
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether views are not exact yet, or a commit that was begun before ends later: the first one must end there. A
@@ -165,10 +177,17 @@ impl Committer {
         }
     }
 
-    async fn commit(&self, changes: &Changes, committed: Committed) -> Result<(), DataflowError> {
+    /// Makes a commit, however often it fails; answers `false` if it was stopped before it was made.
+    async fn commit(&self, changes: &Changes, committed: Committed) -> Result<bool, DataflowError> {
         let started = Instant::now();
         let (mut wait, mut repeated) = (RETRY.0, false);
-        while let Err(error) = self.try_commit(changes, &committed, repeated).await {
+        loop {
+            let attempt = self.try_commit(changes, &committed, repeated);
+            let error = match within_grace(&self.stop, attempt).await {
+                None => return Ok(false),
+                Some(Ok(())) => break,
+                Some(Err(error)) => error,
+            };
             if !matches!(error, StoreError::Failed { .. }) {
                 return Err(error.into());
             }
@@ -186,7 +205,7 @@ impl Committer {
                 tracing::error!(epoch, seconds, error = cause, "{what}");
             }
             tokio::select! {
-                () = self.stop.cancelled() => return Err(error.into()),
+                () = self.stop.cancelled() => return Ok(false),
                 () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY.1),
             }
         }
@@ -200,7 +219,7 @@ impl Committer {
         }
         m.rows
             .inc_by(changes.values().flatten().map(Vec::len).sum::<usize>() as u64);
-        Ok(())
+        Ok(true)
     }
 
     /// `repeated`: the attempt before failed, and may have been made all the same.
@@ -214,7 +233,15 @@ impl Committer {
             return Ok(());
         }
         let term = self.control.term;
-        self.store.begin(term, committed.epoch).await?;
+        let intent = Intent {
+            epoch: committed.epoch,
+            tick: committed.tick_hash.map(|tick_hash| TickRef {
+                log_seq: committed.log_seq,
+                tick_hash,
+            }),
+            replaces_all: self.replaces_all,
+        };
+        self.store.begin(term, intent).await?;
         self.rebuild.write(self.store.as_ref(), term).await?;
         for (&view, parts) in changes {
             for part in parts {
@@ -222,6 +249,22 @@ impl Committer {
             }
         }
         self.store.commit(term, committed.clone()).await
+    }
+}
+
+/// What is under way, completed; `None` if that takes longer than [`STOP_GRACE`] after `stop`.
+pub(crate) async fn within_grace<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let overdue = async {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_GRACE).await;
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = overdue => None,
     }
 }
 
@@ -233,7 +276,7 @@ fn compare(
 ) -> Result<(), DataflowError> {
     let (hash, ours) = (noted.tick_hash, computed.tick_hash);
     if noted.log_seq != computed.log_seq || hash.is_some() && hash != ours {
-        return Err(DataflowError::OtherLog { epoch: noted.epoch });
+        return Err(DataflowError::LogChanged { epoch: noted.epoch });
     }
     for &view in ViewId::ALL.iter().filter(|view| !except.contains(view)) {
         let of = |committed: &Committed| committed.sums.get(&view).copied().unwrap_or_default();

@@ -21,8 +21,11 @@ pub enum DataflowError {
     Checkpoint(#[from] CheckpointError),
     /// The log's beginning is gone, and no checkpoint can take its place: a person must decide.
     #[error(
-        "the log begins at {first} and no checkpoint leads to there: {why}. \
-         To start over from what the log still has (`since` will say so), use --indexer-rebuild=true once"
+        "the log begins at {first} and no checkpoint leads to there: {why}. What helps, the least destructive first: \
+         (1) start with the STORE_DIR whose checkpoints belong to this log, or put a backup of its folder `checkpoints` back: \
+         nothing is lost; (2) put back a backup of log and checkpoints of the same moment: what came after it is read from \
+         the relay again, as far back as the relay goes; (3) --indexer-rebuild=true once: counts start over from what the \
+         log still has, and everything counted before is lost (`since` will say so). See docs/backup.md"
     )]
     Trimmed {
         /// Its first message.
@@ -30,36 +33,34 @@ pub enum DataflowError {
         /// What is wrong with each checkpoint.
         why: String,
     },
-    /// The views are to be started over from a log whose epochs the store is ahead of.
+    /// The rows in the store come from another log, and no checkpoint says that this one is ours: a person must decide.
     #[error(
-        "the view store is at epoch {store}, but the log it is to be rebuilt from ends at epoch {log}: \
-         empty the view store first"
+        "the view store was computed from another log (at epoch {epoch}), and no checkpoint matches this log: {why}. \
+         What helps, the least destructive first: (1) check NATS_URL, NATS_STREAM, STORE_DIR and MONGODB_DATABASE: if one of \
+         them names something else than before, set it back, and nothing is lost; (2) put back a backup of the log and of \
+         the folder `checkpoints`: what came after it is read from the relay again, as far back as the relay goes; \
+         (3) --indexer-rebuild=true once: counts start over from what this log has, and everything counted from the other \
+         log is lost (`since` will say so). See docs/backup.md"
     )]
-    RebuildBehind {
-        /// The store's committed epoch.
-        store: Epoch,
-        /// The log's newest one.
-        log: Epoch,
-    },
-    /// The rows in the store come from another log.
-    #[error("the view store was computed from another log (at epoch {epoch})")]
     OtherLog {
         /// The store's committed epoch.
         epoch: Epoch,
+        /// What is wrong with each checkpoint.
+        why: String,
     },
-    /// The log lost messages that the store has seen.
+    /// The log has another tick than a moment ago, when the start looked.
     #[error(
-        "the log ends before {log}, but the view store was computed up to {store}: messages were lost"
+        "the log has another tick than the one of epoch {epoch}: it changed while it was read; the next start decides again"
     )]
-    LogBehind {
-        /// What the store has seen.
-        store: Seq,
-        /// Where the log ends.
-        log: Seq,
+    LogChanged {
+        /// Which.
+        epoch: Epoch,
     },
     /// Rows computed again are not those in the store, or not those that the checkpoint says.
     #[error(
-        "view {view:?} differs from what the log gives at epoch {epoch}: {stored} rows noted, {computed} computed"
+        "view {view:?} differs from what the log gives at epoch {epoch}: {stored} rows recorded, {computed} computed. \
+         To have all rows written again from the newest checkpoint and the log, stop all services and remove the view store \
+         (the folder `store`, or the database): no count is lost. See docs/backup.md"
     )]
     Differs {
         /// The view.

@@ -201,7 +201,9 @@ pub async fn lead(
     let _ends_with_us = Ends(fate);
     let worked = tokio::task::spawn_blocking(|| threads.join()).await;
     if let Some(keeper) = keeper {
-        keeper.end().await?;
+        // A checkpoint that is not complete by then never is one; the ones before it stay.
+        let ended = commit::within_grace(&stop, keeper.end()).await;
+        ended.unwrap_or(Ok(()))?;
     }
     match worked.map_err(|error| DataflowError::Panicked(error.to_string()))? {
         // Who is told to stop has lost nothing when another one has stopped before.
@@ -235,6 +237,7 @@ impl Run {
         let beginning = async {
             let control = self.ports.store.lead().await?;
             let start = recover::start(&control, &self.ports, &self.options).await?;
+            let control = start.control(control);
             for worker in orders {
                 // One that is gone says why when it is joined.
                 let _ = worker.send(self.first_order(&start)).await;
@@ -302,7 +305,7 @@ impl Run {
             rebuild: Rebuild::of(&rebuilt),
             rebuilt,
             restored: last,
-            start_over: self.options.rebuild,
+            replaces_all: start.replaces_all,
             news,
             metrics: self.metrics.clone(),
             stop: self.stop.clone(),

@@ -15,7 +15,7 @@ mod activity;
 mod content;
 mod names;
 mod repo;
-mod saved;
+pub(crate) mod saved;
 mod state;
 mod table;
 

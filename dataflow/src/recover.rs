@@ -1,27 +1,52 @@
-//! With what a start begins: a checkpoint, or the log's beginning, or what is left of the log.
+//! Where a start begins: which checkpoint is restored, from where the log is read, and which stored rows are replaced.
 //!
-//! ```text
-//! checkpoints, the newest first ─ usable? ─ yes ─▶ restore it, read the log behind its first cut
-//!                                └ none ─ log begins at 1? ─ yes ─▶ read all of it
-//!                                                           └ no ──▶ refuse, unless a person said: start over
-//! ```
+//! The log decides. A checkpoint or a store *matches* the log if the log still has the tick at which it ends, at the same
+//! position and with the same hash. The newest checkpoint that matches is restored; then the log is read from its first cut.
 //!
-//! A checkpoint is usable if the log is the one it was made from, still holds the tick of its first cut, and that is
-//! the same tick; if the store has committed its last cut, or has nothing at all and can be written anew; if its
-//! records can be counted under the policy in force; and if every byte of it is what was written.
+//! | the view store                                           | a checkpoint matches | none, whole log | none, trimmed |
+//! |----------------------------------------------------------|----------------------|-----------------|---------------|
+//! | is empty, nothing was begun                              | restore, write all   | count the log   | refuse        |
+//! | matches the log, not before the checkpoint               | restore, resume      | count, resume   | refuse        |
+//! | matches the log, before the checkpoint (an older backup) | refill               | -               | refuse        |
+//! | ends before the log begins (an older backup)             | refill               | -               | refuse        |
+//! | ends after the log (the log lost its tail)               | refill               | refill          | refuse        |
+//! | has another tick there (lost the tail, then counted on)  | refill               | refill          | refuse        |
+//! | began a commit up to a tick that the log does not have   | refill               | refill          | refuse        |
+//! | began to replace everything, has no commit               | refill               | refill          | refuse        |
+//! | was computed from another log                            | refill               | refuse          | refuse        |
+//!
+//! | a checkpoint                                               |                                                 |
+//! |------------------------------------------------------------|-------------------------------------------------|
+//! | matches the log, all its bytes are right, the policy fits  | is used if it is the newest of these            |
+//! | ends after the log, or the log has another tick there      | is skipped: it counted events that the log lost |
+//! | begins before the log, is of another log                   | is skipped                                      |
+//! | is damaged, is of a format that this version does not know | is skipped                                      |
+//!
+//! *Resume*: rows are compared with the stored ones at the store's commit, and commits go on. *Refill*: the first commit
+//! replaces all rows, whatever epochs they have ([`Intent::replaces_all`]); it is logged as a warning. *Refuse*: the error
+//! names what helps, the least destructive first. A skipped checkpoint stays on the disk until a newer one is complete, so
+//! that a log that was put back meets the checkpoints it had. An empty log is one that ends before everything. Each row is
+//! tested in `tests/it/restart/accidents.rs`.
+//!
+//! [`Intent::replaces_all`]: skytide_core::port::store::Intent::replaces_all
+
+mod standing;
+mod usable;
 
 use std::collections::BTreeSet;
 
 use skytide_core::event::Message;
 use skytide_core::id::{Epoch, Seq};
-use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Manifest, tick_hash};
-use skytide_core::port::log::{Bounds, Log, LogError, LogReader};
+use skytide_core::port::checkpoint::Manifest;
+use skytide_core::port::log::LogReader;
 use skytide_core::port::store::{Control, Recipe};
 use skytide_core::view::ViewId;
 
 use crate::batch::Epochs;
 use crate::types::{Quiet, Time};
-use crate::{AccountPolicy, DataflowError, Options, Ports};
+use crate::{DataflowError, Options, Ports};
+use standing::{LogEnds, StoreState};
+use usable::{Found, Skipped, newest_usable};
 
 /// With what a start begins.
 pub(crate) struct Start {
@@ -31,7 +56,7 @@ pub(crate) struct Start {
     pub read: Vec<(Seq, Message)>,
     /// Knows the tick before.
     pub epochs: Epochs,
-    /// What is taken in first.
+    /// What is restored first.
     pub checkpoint: Option<Manifest>,
     /// Checkpoints that cannot be used.
     pub unusable: BTreeSet<Epoch>,
@@ -39,6 +64,8 @@ pub(crate) struct Start {
     pub rebuilt: BTreeSet<ViewId>,
     /// Views of which the checkpoint cannot say what their rows add up to.
     pub recounted: BTreeSet<ViewId>,
+    /// Whether the first commit replaces everything, whatever the store has committed or begun.
+    pub replaces_all: bool,
     /// The log's id.
     pub log_id: u64,
     /// Whether a restart would find no way back until the next checkpoint.
@@ -46,7 +73,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// Up to which time rows need not be told: the store has them, and the checkpoint says what they add up to.
+    /// Up to which time rows need not be emitted: the store has them, and the checkpoint says what they add up to.
     pub fn quiet(&self, verify: bool) -> Quiet {
         let mut quiet = Quiet::NONE;
         let last = self.checkpoint.as_ref().map(|it| it.last.epoch);
@@ -57,6 +84,26 @@ impl Start {
             }
         }
         quiet
+    }
+
+    /// What of the store's control record counts: nothing but the term where everything is replaced.
+    pub fn control(&self, found: Control) -> Control {
+        match self.replaces_all {
+            true => Control {
+                term: found.term,
+                ..Control::default()
+            },
+            false => found,
+        }
+    }
+
+    /// Replaces everything that is stored.
+    fn replacing_all(self) -> Self {
+        Self {
+            rebuilt: ViewId::ALL.iter().copied().collect(),
+            replaces_all: true,
+            ..self
+        }
     }
 }
 
@@ -69,240 +116,144 @@ pub(crate) async fn start(
     ports: &Ports,
     options: &Options,
 ) -> Result<Start, DataflowError> {
-    let bounds = ports.log.bounds().await?;
+    let log = LogEnds::read(ports.log.as_ref()).await?;
     if options.rebuild {
-        return start_over(control, ports, bounds).await;
+        return start_over(control, ports, &log).await;
     }
-    check_log(control, &bounds)?;
+    let store = StoreState::of(control, ports.log.as_ref(), &log).await?;
     let recipe = options.recipe();
-    let mut unusable = BTreeSet::new();
-    let mut reasons = Vec::new();
-    let listed = match &ports.checkpoints {
-        Some(checkpoints) => checkpoints.list().await?,
-        None => Vec::new(),
+    let Found { usable, skipped } = newest_usable(ports, &log, &recipe).await?;
+    let start = match usable {
+        Some(usable) => {
+            let last = usable.manifest.last.epoch;
+            let start = from_checkpoint(usable, control, (&recipe, log.bounds.id));
+            resume_or_refill(start, store.older_than(last), Some(last))
+        }
+        None => {
+            let why = refusal(&store, &log, &skipped);
+            why.map_or(Ok(()), Err)?;
+            let start = whole_log(control, ports, (&recipe, log.bounds.id)).await?;
+            resume_or_refill(start, store, None)
+        }
     };
-    for listed in listed {
-        let usable = match listed.manifest {
-            Ok(manifest) => usable(manifest, control, ports, (&bounds, &recipe)).await,
-            Err(why) => Err(Refusal::Unusable(format!("its manifest is damaged: {why}"))),
-        };
-        match usable {
-            Ok((manifest, place)) => {
-                return Ok(
-                    behind(manifest, place, control, (&recipe, bounds.id)).unusable(unusable)
-                );
-            }
-            Err(Refusal::Stop(error)) => return Err(error),
-            Err(Refusal::Unusable(why)) => {
-                let checkpoint = listed.checkpoint;
-                tracing::warn!(checkpoint = checkpoint.0, why, "checkpoint cannot be used");
-                reasons.push(format!("checkpoint {checkpoint}: {why}"));
-                unusable.insert(checkpoint);
-            }
+    let unusable = skipped.into_iter().map(|it| it.checkpoint).collect();
+    Ok(Start { unusable, ..start })
+}
+
+fn resume_or_refill(start: Start, store: StoreState, checkpoint: Option<Epoch>) -> Start {
+    match store {
+        StoreState::Empty if checkpoint.is_some() => {
+            tracing::warn!(
+                "the view store is empty: all views are written again from a checkpoint"
+            );
+            let rebuilt = ViewId::ALL.iter().copied().collect();
+            Start { rebuilt, ..start }
+        }
+        StoreState::Empty | StoreState::Matches(_) => start,
+        StoreState::Differs { why, .. } => {
+            tracing::warn!(
+                store = why,
+                from_checkpoint = checkpoint.map(|epoch| epoch.0),
+                "the view store does not match the log: all its rows are replaced by the first commit, counted from the \
+                 newest checkpoint that matches the log, else from the log's beginning. Nothing that the log still has is \
+                 lost; what the log itself has lost is no longer counted. Until then all rows are held in memory"
+            );
+            start.replacing_all()
         }
     }
-    if bounds.first > Seq(1) {
-        let none = "there is none".to_owned();
-        let why = if reasons.is_empty() {
-            none
-        } else {
-            reasons.join("; ")
-        };
-        let first = bounds.first;
-        return Err(DataflowError::Trimmed { first, why });
+}
+
+/// Why there is no way on without a checkpoint; `None`: there is one, the whole log.
+fn refusal(store: &StoreState, log: &LogEnds, skipped: &[Skipped]) -> Option<DataflowError> {
+    let first = log.bounds.first;
+    let mut reasons: Vec<String> = skipped.iter().map(ToString::to_string).collect();
+    if reasons.is_empty() {
+        reasons.push("there is none".to_owned());
     }
+    let why = reasons.join("; ");
+    match store {
+        StoreState::Differs {
+            other_log: Some(epoch),
+            ..
+        } => Some(DataflowError::OtherLog { epoch: *epoch, why }),
+        _ if first > Seq(1) => Some(DataflowError::Trimmed { first, why }),
+        _ => None,
+    }
+}
+
+async fn whole_log(
+    control: &Control,
+    ports: &Ports,
+    (recipe, log_id): (&Recipe, u64),
+) -> Result<Start, DataflowError> {
     Ok(Start {
         reader: ports.log.reader(Seq(1)).await?,
         read: Vec::new(),
         epochs: Epochs::default(),
         checkpoint: None,
-        unusable,
-        rebuilt: changed(control, &recipe),
+        unusable: BTreeSet::new(),
+        rebuilt: changed(control, recipe),
         recounted: BTreeSet::new(),
-        log_id: bounds.id,
+        replaces_all: false,
+        log_id,
         exposed: false,
     })
 }
 
-impl Start {
-    fn unusable(self, unusable: BTreeSet<Epoch>) -> Self {
-        Self { unusable, ..self }
-    }
-}
-
 /// Views of which the store has rows from another recipe, or may have: a commit that was to replace them was begun and
-/// not completed. If none was ever completed, nothing says how the rows were computed that are there.
+/// not completed.
 fn changed(control: &Control, recipe: &Recipe) -> BTreeSet<ViewId> {
-    let Some(committed) = &control.committed else {
-        let all = ViewId::ALL.iter().copied();
-        return all.filter(|_| control.intent.is_some()).collect();
-    };
-    let stored = committed.recipe.as_ref();
+    let committed = control.committed.as_ref();
+    let stored = committed.and_then(|committed| committed.recipe.as_ref());
     let mut changed = stored.map_or_else(BTreeSet::new, |stored| stored.differing(recipe));
     changed.extend(&control.rebuilding);
     changed
-}
-
-/// Checks that log and store belong together.
-fn check_log(control: &Control, bounds: &Bounds) -> Result<(), DataflowError> {
-    let Some(committed) = &control.committed else {
-        return Ok(());
-    };
-    if committed.log_id != bounds.id {
-        return Err(DataflowError::OtherLog {
-            epoch: committed.epoch,
-        });
-    }
-    if committed.log_seq >= bounds.next {
-        return Err(DataflowError::LogBehind {
-            store: committed.log_seq,
-            log: bounds.next,
-        });
-    }
-    Ok(())
 }
 
 /// All that the log still has, whole epochs only; every row there is gets replaced.
 async fn start_over(
     control: &Control,
     ports: &Ports,
-    bounds: Bounds,
+    log: &LogEnds,
 ) -> Result<Start, DataflowError> {
-    if let Some(committed) = &control.committed {
-        let newest = ports.log.newest_tick().await?;
-        let newest = newest.map_or(Epoch(0), |(_, tick)| tick.epoch);
-        let (store, log) = (committed.epoch, newest);
-        if committed.log_id != bounds.id && log <= store {
-            return Err(DataflowError::RebuildBehind { store, log });
-        }
-    }
     let mut unusable = BTreeSet::new();
     if let Some(checkpoints) = &ports.checkpoints {
         unusable.extend(checkpoints.list().await?.iter().map(|it| it.checkpoint));
     }
+    let first = log.bounds.first;
     tracing::warn!(
-        from = bounds.first.0,
+        from = first.0,
         checkpoints = unusable.len(),
         "starting over from what the log has: views and checkpoints are replaced"
     );
-    let stored = control.committed.is_some() || control.intent.is_some();
-    Ok(Start {
-        reader: ports.log.reader(bounds.first).await?,
+    let start = Start {
+        reader: ports.log.reader(first).await?,
         read: Vec::new(),
-        epochs: if bounds.first > Seq(1) {
+        epochs: if first > Seq(1) {
             Epochs::trimmed()
         } else {
             Epochs::default()
         },
         checkpoint: None,
         unusable,
-        rebuilt: ViewId::ALL.iter().copied().filter(|_| stored).collect(),
+        rebuilt: BTreeSet::new(),
         recounted: BTreeSet::new(),
-        log_id: bounds.id,
-        exposed: bounds.first > Seq(1),
+        replaces_all: false,
+        log_id: log.bounds.id,
+        exposed: first > Seq(1),
+    };
+    let stored = control.committed.is_some() || control.intent.is_some();
+    Ok(match stored {
+        true => start.replacing_all(),
+        false => start,
     })
 }
 
-/// Why a checkpoint is not taken.
-enum Refusal {
-    /// Another one may do.
-    Unusable(String),
-    /// Nothing will.
-    Stop(DataflowError),
-}
-
-/// The log behind the first cut of a checkpoint.
-type Place = (Box<dyn LogReader>, Vec<(Seq, Message)>);
-
-async fn usable(
-    manifest: Manifest,
-    control: &Control,
-    ports: &Ports,
-    (bounds, recipe): (&Bounds, &Recipe),
-) -> Result<(Manifest, Place), Refusal> {
-    let unusable = |why: String| Err(Refusal::Unusable(why));
-    let (first, last) = (manifest.first, &manifest.last);
-    if last.log_id != bounds.id {
-        return unusable("it was made from another log".to_owned());
-    }
-    match (&control.committed, control.intent) {
-        (Some(committed), _) if committed.epoch < last.epoch => {
-            let (store, ours) = (committed.epoch, last.epoch);
-            return unusable(format!(
-                "the view store is at epoch {store}, before its epoch {ours}"
-            ));
-        }
-        (None, Some(intent)) if intent < last.epoch => {
-            return unusable(format!(
-                "the view store is empty and was begun at epoch {intent}"
-            ));
-        }
-        _ => {}
-    }
-    let policy = last.recipe.as_ref().map_or("", |it| &it.account_policy);
-    let ops_only = |policy: &str| policy == AccountPolicy::OpsOnly.name();
-    if ops_only(policy) != ops_only(&recipe.account_policy) {
-        let ours = &recipe.account_policy;
-        return unusable(format!(
-            "records counted as {policy} cannot be counted as {ours}"
-        ));
-    }
-    if first.seq < bounds.first || first.seq >= bounds.next {
-        let (begin, end, at) = (bounds.first, bounds.next, first.seq);
-        return unusable(format!(
-            "it needs the log from {at} on, which holds {begin} to {end}"
-        ));
-    }
-    let place = place(ports.log.as_ref(), &manifest).await?;
-    let Some(checkpoints) = &ports.checkpoints else {
-        return unusable("there is no place for checkpoints".to_owned());
-    };
-    check_sections(checkpoints.as_ref(), &manifest).await?;
-    Ok((manifest, place))
-}
-
-/// Finds the tick of the first cut again, and stands behind it.
-async fn place(log: &dyn Log, manifest: &Manifest) -> Result<Place, Refusal> {
-    let first = manifest.first;
-    let stop = |error: LogError| Refusal::Stop(error.into());
-    let mut reader = log.reader(first.seq).await.map_err(stop)?;
-    loop {
-        let mut messages = reader.next(64).await.map_err(stop)?;
-        let found = messages.iter().position(|(seq, message)| {
-            let same = matches!(message, Message::Tick(tick) if tick_hash(tick) == first.hash);
-            same && *seq == first.seq
-        });
-        if let Some(found) = found {
-            messages.drain(..=found);
-            return Ok((reader, messages));
-        }
-        if messages.iter().any(|(seq, _)| *seq > first.seq) {
-            let (epoch, seq) = (first.epoch, first.seq);
-            let why =
-                format!("the log has another message than the tick of epoch {epoch} at {seq}");
-            return Err(Refusal::Unusable(why));
-        }
-    }
-}
-
-/// Reads every section: one that is damaged must be known before anything is taken in.
-async fn check_sections(
-    checkpoints: &dyn CheckpointStore,
-    manifest: &Manifest,
-) -> Result<(), Refusal> {
-    for section in &manifest.sections {
-        match checkpoints.read(manifest.first.epoch, section).await {
-            Ok(_) => {}
-            Err(CheckpointError::Damaged { what, .. }) => return Err(Refusal::Unusable(what)),
-            Err(error) => return Err(Refusal::Stop(error.into())),
-        }
-    }
-    Ok(())
-}
-
-fn behind(
-    manifest: Manifest,
-    (reader, read): Place,
+fn from_checkpoint(
+    usable::Usable {
+        manifest,
+        place: (reader, read),
+    }: usable::Usable,
     control: &Control,
     (recipe, log_id): (&Recipe, u64),
 ) -> Start {
@@ -310,10 +261,6 @@ fn behind(
     let made_as = last.recipe.clone().unwrap_or_default();
     let recounted = made_as.differing(recipe);
     let mut rebuilt = changed(control, recipe);
-    if control.committed.is_none() {
-        tracing::warn!("the view store is empty: all views are written anew from a checkpoint");
-        rebuilt.extend(recipe.views.keys());
-    }
     // Lists are not computed again before they are written next: the store's cannot be compared.
     rebuilt.extend(recounted.iter().filter(|view| view.is_list()));
     Start {
@@ -323,6 +270,7 @@ fn behind(
         unusable: BTreeSet::new(),
         rebuilt,
         recounted,
+        replaces_all: false,
         log_id,
         exposed: false,
         checkpoint: Some(manifest),

@@ -24,7 +24,7 @@ use crate::fact::{Activity, Fact};
 use crate::graph::Sums;
 use crate::metrics::Metrics;
 use crate::operators::lists::{FORMER, Newest, WorkerList};
-use crate::records::{Names, SHARDS};
+use crate::records::{Names, SHARDS, saved};
 use crate::types::{Clock, Input, Time};
 use crate::worker::{Fed, Order};
 
@@ -51,6 +51,23 @@ pub(crate) fn sums_name(worker: usize) -> String {
 fn shard_of(section: &Section) -> Option<u16> {
     let number = section.name.strip_prefix("shard")?.split('-').next()?;
     number.parse().ok()
+}
+
+/// Whether this version can read a section whose checksum is right.
+///
+/// # Errors
+/// What it is instead: written by a newer version.
+pub(crate) fn check_format(section: &Section, bytes: &[u8]) -> Result<(), String> {
+    let name = &section.name;
+    match shard_of(section) {
+        Some(_) => saved::check_format(bytes).map_err(|why| format!("section {name:?} {why}")),
+        None => {
+            let saved: Result<Saved, _> = decode_row(bytes);
+            saved.map(drop).map_err(|_| {
+                format!("section {name:?} is of a format that this version does not know")
+            })
+        }
+    }
 }
 
 impl Sums {

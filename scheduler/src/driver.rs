@@ -20,6 +20,8 @@ mod run;
 
 /// The clock is looked at again after so long: it may be set while a job waits.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long recording how a run ended may take once the process is to stop.
+const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// The jobs and when they are due.
 pub struct Scheduler {
@@ -163,11 +165,23 @@ impl Scheduler {
             let (entry, shared, stop) = (entry.clone(), self.shared.clone(), stop.clone());
             tasks.spawn(async move { entry.drive(&shared, &stop).await });
         }
-        while let Some(ended) = tasks.join_next().await {
-            ended?;
+        let ended = async {
+            while let Some(ended) = tasks.join_next().await {
+                ended?;
+            }
+            stop.cancelled().await;
+            Ok(())
+        };
+        let overdue = async {
+            stop.cancelled().await;
+            sleep(STOP_GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            ended = ended => ended,
+            // How a run ended cannot be recorded: as after a crash, the next process finds it unfinished.
+            () = overdue => Ok(()),
         }
-        stop.cancelled().await;
-        Ok(())
     }
 
     fn entry(&self, name: &str) -> Result<&Entry, UnknownJob> {

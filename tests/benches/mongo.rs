@@ -118,7 +118,10 @@ impl Writer {
         for changes in commits {
             self.epoch += 1;
             let epoch = Epoch(self.epoch);
-            self.store.begin(self.term, epoch).await.expect("its turn");
+            self.store
+                .begin(self.term, epoch.into())
+                .await
+                .expect("its turn");
             self.store
                 .write(self.term, VIEW, changes)
                 .await

@@ -21,7 +21,7 @@ use skytide_core::memory::MemoryStore;
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{
-    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Intent, Range, StoreError, Term, ViewReader, ViewStore,
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use skytide_dataflow::{CheckpointOptions, Metrics, Options, Ports};
@@ -175,7 +175,7 @@ impl Setting {
 /// Commits nothing, as if it had been the last thing.
 async fn commit(store: &dyn ViewStore, committed: Committed) -> Result<(), StoreError> {
     let term = store.lead().await?.term;
-    store.begin(term, committed.epoch).await?;
+    store.begin(term, committed.epoch.into()).await?;
     store.commit(term, committed).await
 }
 
@@ -277,7 +277,7 @@ impl ViewStore for Rowless {
         self.0.lead().await
     }
 
-    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+    async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
         self.0.begin(term, intent).await
     }
 

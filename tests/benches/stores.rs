@@ -216,7 +216,10 @@ async fn store(rows: u64) {
     let total = 2_000_000;
     let start = Instant::now();
     for epoch in 1..=total / rows {
-        store.begin(term, Epoch(epoch)).await.expect("a turn");
+        store
+            .begin(term, Epoch(epoch).into())
+            .await
+            .expect("a turn");
         for view in [ViewId::Posts, ViewId::Actors] {
             let changes = (0..rows / 2).map(|row| change(epoch, row)).collect();
             store.write(term, view, changes).await.expect("a turn");

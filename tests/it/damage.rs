@@ -305,7 +305,7 @@ async fn a_commit_that_was_begun_and_not_committed_is_gone_when_the_store_opens_
     let store = open();
     let term = store.lead().await.unwrap().term;
     commit(&*store, term, 7, vec![(ViewId::Posts, vec![put("a", "7")])]).await;
-    store.begin(term, Epoch(9)).await.unwrap();
+    store.begin(term, Epoch(9).into()).await.unwrap();
     store
         .write(term, ViewId::Posts, vec![put("a", "9"), put("b", "9")])
         .await
@@ -412,7 +412,7 @@ async fn a_store_whose_files_cannot_be_written_says_so_until_it_is_opened_again(
     let mut epoch = 1;
     let spent = loop {
         epoch += 1;
-        store.begin(term, Epoch(epoch)).await.unwrap();
+        store.begin(term, Epoch(epoch).into()).await.unwrap();
         if let Err(error) = store.commit(term, committed(epoch)).await {
             break error;
         }

@@ -218,6 +218,7 @@ fn the_drop_in_of_a_cluster_sets_options_that_make_one() {
     let cluster = Cluster {
         hosts: hosts.map(|it| it.parse().expect("a host")).collect(),
         process: set["INDEXER_PROCESS"].parse().expect("a number"),
+        secret_file: set.get("INDEXER_SECRET_FILE").map(Into::into),
         ..Cluster::default()
     };
     cluster.check().expect("a cluster");

@@ -1,5 +1,6 @@
 //! All tests that need more than one crate, as one binary.
 
+mod accidents;
 mod cluster;
 mod contract;
 mod crash;
@@ -13,4 +14,5 @@ mod restart;
 mod servers;
 mod simnet;
 mod tidy;
+mod upgrade;
 mod vectors;

@@ -98,7 +98,7 @@ fn by_port(options: &Options, port: u16) -> Options {
 }
 
 /// Short times, for tests in which they run out.
-fn hasty(mut options: Options) -> Options {
+pub fn hasty(mut options: Options) -> Options {
     options.operation_max = Span(Duration::from_secs(1));
     options.lease_ttl = Span(Duration::from_secs(1));
     options
@@ -132,7 +132,7 @@ async fn try_commit(
     epoch: u64,
     changes: &[(ViewId, Vec<Change>)],
 ) -> Result<(), StoreError> {
-    store.begin(term, committed(epoch).epoch).await?;
+    store.begin(term, committed(epoch).epoch.into()).await?;
     for (view, changes) in changes {
         store.write(term, *view, changes.clone()).await?;
     }

@@ -39,7 +39,7 @@ async fn connect(config: &Config) -> NatsLog {
 }
 
 /// The server's own view of the stream, past the log.
-async fn raw(config: &Config) -> async_nats::jetstream::stream::Stream {
+pub async fn raw(config: &Config) -> async_nats::jetstream::stream::Stream {
     let client = async_nats::connect(config.url[0].with_secret())
         .await
         .unwrap();

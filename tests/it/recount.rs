@@ -305,7 +305,7 @@ async fn the_first_commit_after_a_crash_ends_at_the_intent_however_small_batches
     };
     ground.append(&case.world()).await;
     let term = ground.store.lead().await.expect("memory answers").term;
-    let begun = ground.store.begin(term, Epoch(4)).await;
+    let begun = ground.store.begin(term, Epoch(4).into()).await;
     begun.expect("a first commit");
     let ended = case.run_on(&ground, case.dataflow()).await;
     ended.expect("it goes on");

@@ -6,6 +6,7 @@
 //! | `what_is_delivered_again...` | repeats of what lies before the cut of a shard change nothing behind it |
 //! | `a_list_that_lost...` | boards that were thinned out build themselves again |
 //! | `rows_that_no_record...` | what was counted, gone posts, hidden accounts, expiry: by examples, cut in every epoch |
+//! | `accidents` | log, store and checkpoints of which one was lost, put back or belongs elsewhere: each row of the table |
 //! | `damage` | flipped bytes, wrong logs, missing beginnings: the one before is used, or the start is refused |
 //! | `recipes` | another version, policy, retention or choice of views: what differs is written anew |
 //! | `interrupted` | views that were being written anew when the process died, and what the next one is told |
@@ -15,6 +16,7 @@
 //!
 //! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
 
+pub mod accidents;
 mod answers;
 mod damage;
 mod disk;

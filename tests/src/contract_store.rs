@@ -3,8 +3,10 @@
 //! where a commit is one transaction.
 
 mod content;
+mod replacing;
 
 pub use content::*;
+pub use replacing::*;
 
 use std::collections::BTreeSet;
 
@@ -29,6 +31,7 @@ macro_rules! store_contract {
             a_commit_is_read_back_with_its_rows_and_its_record,
             a_commit_may_be_repeated,
             views_that_are_rebuilt_are_noted_until_a_commit_is_made,
+            a_commit_that_replaces_everything_may_end_at_any_epoch,
             the_last_change_of_a_key_counts,
             rows_answer_to_the_keys_in_their_order,
             views_do_not_mix,
@@ -118,7 +121,7 @@ pub async fn commit(
     epoch: u64,
     changes: Vec<(ViewId, Vec<Change>)>,
 ) {
-    store.begin(term, Epoch(epoch)).await.unwrap();
+    store.begin(term, Epoch(epoch).into()).await.unwrap();
     for (view, changes) in changes {
         store.write(term, view, changes).await.unwrap();
     }
@@ -160,7 +163,7 @@ pub async fn an_empty_store_has_no_rows_and_no_commit(store: &dyn ViewStore) {
 /// In every operation.
 pub async fn each_take_over_draws_a_higher_term_and_fences_the_one_before(store: &dyn ViewStore) {
     let old = lead(store).await;
-    store.begin(old, Epoch(5)).await.unwrap();
+    store.begin(old, Epoch(5).into()).await.unwrap();
     let new = lead(store).await;
     assert!(old < new);
     let fenced = |result: Result<(), StoreError>| {
@@ -168,7 +171,7 @@ pub async fn each_take_over_draws_a_higher_term_and_fences_the_one_before(store:
             Err(StoreError::Fenced { current, ours }) if (*current, *ours) == (new, old));
         assert!(is, "{result:?}");
     };
-    fenced(store.begin(old, Epoch(5)).await);
+    fenced(store.begin(old, Epoch(5).into()).await);
     fenced(store.write(old, VIEW, vec![put("a", "old")]).await);
     fenced(store.commit(old, committed(5)).await);
     commit(store, new, 5, vec![(VIEW, vec![put("b", "new")])]).await;
@@ -183,13 +186,13 @@ pub async fn each_take_over_draws_a_higher_term_and_fences_the_one_before(store:
 pub async fn a_commit_begins_behind_the_last_one_and_not_before_an_intent(store: &dyn ViewStore) {
     let term = lead(store).await;
     commit(store, term, 3, vec![]).await;
-    assert_order(store.begin(term, Epoch(2)).await, 2);
-    assert_order(store.begin(term, Epoch(3)).await, 3);
-    store.begin(term, Epoch(7)).await.unwrap();
+    assert_order(store.begin(term, Epoch(2).into()).await, 2);
+    assert_order(store.begin(term, Epoch(3).into()).await, 3);
+    store.begin(term, Epoch(7).into()).await.unwrap();
     assert_eq!(store.control().await.unwrap().intent, Some(Epoch(7)));
-    assert_order(store.begin(term, Epoch(6)).await, 6);
-    store.begin(term, Epoch(7)).await.unwrap();
-    store.begin(term, Epoch(9)).await.unwrap();
+    assert_order(store.begin(term, Epoch(6).into()).await, 6);
+    store.begin(term, Epoch(7).into()).await.unwrap();
+    store.begin(term, Epoch(9).into()).await.unwrap();
     assert_eq!(store.control().await.unwrap().intent, Some(Epoch(9)));
 }
 
@@ -199,7 +202,7 @@ pub async fn rows_are_written_and_committed_only_at_the_intent(store: &dyn ViewS
     let early = store.write(term, VIEW, vec![put("a", "1")]).await;
     assert!(matches!(early, Err(StoreError::Order { .. })), "{early:?}");
     assert_order(store.commit(term, committed(1)).await, 1);
-    store.begin(term, Epoch(4)).await.unwrap();
+    store.begin(term, Epoch(4).into()).await.unwrap();
     assert_order(store.commit(term, committed(3)).await, 3);
     assert_order(store.commit(term, committed(5)).await, 5);
     store.commit(term, committed(4)).await.unwrap();
@@ -238,7 +241,7 @@ pub async fn a_commit_may_be_repeated(store: &dyn ViewStore) {
     )
     .await;
     let changes = vec![(VIEW, vec![put("a", "2"), remove("b")])];
-    store.begin(term, Epoch(2)).await.unwrap();
+    store.begin(term, Epoch(2).into()).await.unwrap();
     store.write(term, VIEW, vec![put("a", "2")]).await.unwrap();
     commit(store, term, 2, changes).await;
     store.commit(term, committed(2)).await.unwrap();
@@ -263,7 +266,7 @@ pub async fn views_that_are_rebuilt_are_noted_until_a_commit_is_made(store: &dyn
     let early = store.rebuild(term, &views).await;
     assert!(matches!(early, Err(StoreError::Order { .. })), "{early:?}");
     assert_eq!(noted().await, BTreeSet::new());
-    store.begin(term, Epoch(2)).await.unwrap();
+    store.begin(term, Epoch(2).into()).await.unwrap();
     store.rebuild(term, &views).await.unwrap();
     store.rebuild(term, &views).await.unwrap();
     assert_eq!(noted().await, views);
@@ -277,14 +280,14 @@ pub async fn views_that_are_rebuilt_are_noted_until_a_commit_is_made(store: &dyn
         matches!(fenced, Err(StoreError::Fenced { .. })),
         "{fenced:?}"
     );
-    store.begin(found.term, Epoch(2)).await.unwrap();
+    store.begin(found.term, Epoch(2).into()).await.unwrap();
     let more = [ViewId::Counters].into();
     store.rebuild(found.term, &more).await.unwrap();
     assert_eq!(noted().await, &wanted | &more);
 
     commit(store, found.term, 2, vec![]).await;
     assert_eq!(noted().await, BTreeSet::new());
-    store.begin(found.term, Epoch(3)).await.unwrap();
+    store.begin(found.term, Epoch(3).into()).await.unwrap();
     assert_eq!(noted().await, BTreeSet::new());
 }
 
@@ -298,7 +301,7 @@ pub async fn after_a_take_over_the_commit_that_was_left_is_made_whole(store: &dy
         vec![(VIEW, vec![put("a", "1"), put("b", "1")])],
     )
     .await;
-    store.begin(term, Epoch(2)).await.unwrap();
+    store.begin(term, Epoch(2).into()).await.unwrap();
     store.write(term, VIEW, vec![put("a", "2")]).await.unwrap();
 
     let found = store.lead().await.unwrap();
@@ -322,7 +325,7 @@ pub async fn readers_see_a_commit_wholly_or_not_at_all(store: &dyn ViewStore) {
     let write = async {
         for epoch in 1..=EPOCHS {
             let row = epoch.to_string();
-            store.begin(term, Epoch(epoch)).await.unwrap();
+            store.begin(term, Epoch(epoch).into()).await.unwrap();
             for names in names.chunks(50) {
                 let changes = names.iter().map(|name| put(name, &row)).collect();
                 store.write(term, VIEW, changes).await.unwrap();
@@ -355,7 +358,7 @@ pub async fn readers_see_a_commit_wholly_or_not_at_all(store: &dyn ViewStore) {
 pub async fn a_commit_that_was_left_is_forgotten(store: &dyn ViewStore) {
     let term = lead(store).await;
     commit(store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
-    store.begin(term, Epoch(5)).await.unwrap();
+    store.begin(term, Epoch(5).into()).await.unwrap();
     store
         .write(term, VIEW, vec![put("a", "5"), put("b", "5")])
         .await

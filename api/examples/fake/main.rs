@@ -32,7 +32,7 @@ async fn fill(store: MemoryStore) {
     let since = Timestamp(Wall.now().0 - 5 * 3_600_000);
     for turn in 1.. {
         let (time, epoch) = (Wall.now(), Epoch(u64::from(turn)));
-        store.begin(term, epoch).await.unwrap();
+        store.begin(term, epoch.into()).await.unwrap();
         for (view, changes) in world::world(time, turn) {
             store.write(term, view, changes).await.unwrap();
         }

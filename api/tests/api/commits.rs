@@ -84,7 +84,7 @@ impl Busy {
     async fn commit(&self) {
         let value = self.epoch.fetch_add(1, Ordering::SeqCst);
         let epoch = Epoch(u64::from(value));
-        self.store.begin(self.term, epoch).await.unwrap();
+        self.store.begin(self.term, epoch.into()).await.unwrap();
         for (view, changes) in (self.rows)(value) {
             self.store.write(self.term, view, changes).await.unwrap();
         }
@@ -164,7 +164,7 @@ async fn rows_of_a_commit_in_progress_are_not_passed_off_as_committed() {
     let mut world = World::on(MemoryStore::torn());
     world.commit(&rows_of(7)).await;
     let term = world.store.lead().await.unwrap().term;
-    world.store.begin(term, Epoch(50)).await.unwrap();
+    world.store.begin(term, Epoch(50).into()).await.unwrap();
     let [_, (posts, changes), _] = rows_of(8);
     world.store.write(term, posts, changes).await.unwrap();
     let answer = world.get("/v1/trends/posts").await;
@@ -179,7 +179,7 @@ async fn a_row_that_is_missing_during_a_commit_is_doubted_unless_commits_are_ato
     let mut world = World::on(MemoryStore::torn());
     world.commit(&rows_of(7)).await;
     let term = world.store.lead().await.unwrap().term;
-    world.store.begin(term, Epoch(50)).await.unwrap();
+    world.store.begin(term, Epoch(50).into()).await.unwrap();
     let removed = Change {
         key: Key::of(&post(ANA, "3n2xril3jyo2a")),
         row: None,

@@ -134,7 +134,7 @@ async fn a_series_does_not_begin_before_we_did() {
 async fn the_catalogue_names_every_view_with_its_rows() {
     let world = World::empty();
     let term = world.store.lead().await.unwrap().term;
-    world.store.begin(term, Epoch(1)).await.unwrap();
+    world.store.begin(term, Epoch(1).into()).await.unwrap();
     let sums = [(ViewId::Posts, Sum { rows: 12, hash: 0 })].into();
     let committed = Committed {
         epoch: Epoch(1),

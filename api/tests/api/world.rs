@@ -145,7 +145,10 @@ impl World {
     pub async fn commit(&mut self, views: &[(ViewId, Vec<Change>)]) {
         self.epoch += 1;
         let term = self.store.lead().await.unwrap().term;
-        self.store.begin(term, Epoch(self.epoch)).await.unwrap();
+        self.store
+            .begin(term, Epoch(self.epoch).into())
+            .await
+            .unwrap();
         for (view, changes) in views {
             self.store
                 .write(term, *view, changes.clone())

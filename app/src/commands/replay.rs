@@ -55,7 +55,7 @@ pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, F
         note("stopped; with --data, the same command goes on from here");
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    data.close().await;
+    data.close(replay.config.process.shutdown_max.0).await;
     let store = data.store();
     if let Some(folder) = &replay.export {
         let format = export::format(replay.csv);

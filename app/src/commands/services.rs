@@ -40,7 +40,10 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
     }
     let source = relay(config)?;
     let dir = &config.store.dir;
-    let data = Data::open(dir, Some(source.host()), Use::All, config, true).await?;
+    let opening = Data::open(dir, Some(source.host()), Use::All, config, true);
+    let Some(data) = unless_stopped(opening, &stop).await? else {
+        return Ok(());
+    };
     let kept_in = match (config.nats.url.is_empty(), config.mongo.uri.is_none()) {
         (true, true) => format!("keeps its data in {}", dir.display()),
         (false, true) => format!("keeps its log on NATS, its views in {}", dir.display()),
@@ -95,7 +98,7 @@ pub async fn all(
     services.start("the watch", watch(health, stop.clone()));
     services.start("the API", server.run(state, stop));
     let ended = services.until_one_ends().await;
-    data.close().await;
+    data.close(config.process.shutdown_max.0).await;
     ended
 }
 
@@ -106,7 +109,10 @@ pub async fn all(
 pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
     let source = relay(config)?;
     let dir = &config.store.dir;
-    let data = Data::open(dir, Some(source.host()), Use::Ingest, config, true).await?;
+    let opening = Data::open(dir, Some(source.host()), Use::Ingest, config, true);
+    let Some(data) = unless_stopped(opening, &stop).await? else {
+        return Ok(());
+    };
     let shared = Shared::default();
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_relay(config.firehose.read_timeout.0)
@@ -134,7 +140,10 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
         }
         place => place,
     };
-    let data = Data::open(&config.store.dir, None, Use::Index, config, true).await?;
+    let opening = Data::open(&config.store.dir, None, Use::Index, config, true);
+    let Some(data) = unless_stopped(opening, &stop).await? else {
+        return Ok(());
+    };
     let shared = Shared::default();
     let counted = shared.dataflow_metrics(&flow, place.as_ref());
     let health = ServiceHealth::new(Arc::new(SystemClock))
@@ -150,7 +159,7 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     services.start("the view store", sound(&data, stop.clone()));
     services.start("exports", exports(&data, stop));
     let ended = services.until_one_ends().await;
-    data.close().await;
+    data.close(config.process.shutdown_max.0).await;
     ended
 }
 
@@ -206,7 +215,10 @@ async fn count(
 /// # Errors
 /// The views or the port cannot be had, or the API failed.
 pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
-    let data = Data::open(&config.store.dir, None, Use::Views, config, true).await?;
+    let opening = Data::open(&config.store.dir, None, Use::Views, config, true);
+    let Some(data) = unless_stopped(opening, &stop).await? else {
+        return Ok(());
+    };
     let server = bind(config).await?;
     say(&format!("The API listens: http://{}/", server.address()));
     let kept = Kept::open(&data)?;
@@ -224,7 +236,10 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
 /// The views cannot be used, there is no such job, or it failed.
 pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<ExitCode, Failure> {
     let config = &schedule.config;
-    let data = Data::open(&config.store.dir, None, Use::Views, config, true).await?;
+    let opening = Data::open(&config.store.dir, None, Use::Views, config, true);
+    let Some(data) = unless_stopped(opening, &stop).await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let kept = Kept::open(&data)?;
     let jobs = scheduler(config, data.store(), &kept)?;
     if schedule.list {
@@ -362,6 +377,14 @@ fn sound(
         };
         stop.run_until_cancelled(spent).await.map_or(Ok(()), Err)
     }
+}
+
+/// Opens data; `None`: it is to stop first. A server that is away may take its time.
+async fn unless_stopped(
+    opening: impl Future<Output = Result<Data, Failure>>,
+    stop: &CancellationToken,
+) -> Result<Option<Data>, Failure> {
+    stop.run_until_cancelled(opening).await.transpose()
 }
 
 async fn bind(config: &Config) -> Result<Server, Failure> {

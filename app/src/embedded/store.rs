@@ -31,7 +31,7 @@ use fjall::{
 use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
 use skytide_core::port::store::{
-    Committed, Control, Order, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore,
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio::sync::Mutex as Turn;
@@ -182,11 +182,11 @@ impl ViewStore for EmbeddedStore {
         .await
     }
 
-    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+    async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
         let mut pending = self.0.pending.lock().await;
         let mut control = self.0.control();
         control.check_begin(term, intent)?;
-        control.intent = Some(intent);
+        control.record_intent(intent);
         pending.clear();
         Ok(())
     }

@@ -146,7 +146,7 @@ mod tests {
             key,
             row: Some(row(epoch)),
         };
-        store.begin(term, Epoch(epoch)).await.unwrap();
+        store.begin(term, Epoch(epoch).into()).await.unwrap();
         let written = store.write(term, ViewId::Counters, vec![change]);
         written.await.unwrap();
         store.commit(term, committed).await.unwrap();
@@ -238,7 +238,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_commit_that_was_left_is_told() {
         let moving = Moving::until(1).await;
-        moving.store.begin(moving.term, Epoch(7)).await.unwrap();
+        moving
+            .store
+            .begin(moving.term, Epoch(7).into())
+            .await
+            .unwrap();
         let (exported, left) = exported(&moving).await;
         let error = exported.expect_err("it is not complete");
         assert!(

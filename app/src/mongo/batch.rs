@@ -53,6 +53,8 @@ pub struct Turn {
     pub term: Term,
     /// The end of the commit.
     pub epoch: Epoch,
+    /// Whether they replace rows of later epochs, too: the commit replaces everything.
+    pub replaces_all: bool,
 }
 
 /// Why rows were not written.
@@ -104,13 +106,14 @@ impl Pending {
         pace: Pace,
     ) -> Result<(), Refusal> {
         self.keep_last();
-        let (term, epoch) = (number(turn.term.0)?, number(turn.epoch.0)?);
+        let term = number(turn.term.0)?;
+        let at = (number(turn.epoch.0)?, turn.replaces_all);
         let of_one_view = self.0.chunk_by(|(a, _), (b, _)| a == b);
         let rows_max = pace.rows(self.rows());
         let batches = of_one_view.flat_map(|rows| rows.chunks(rows_max));
         stream::iter(batches.map(Ok::<_, Refusal>))
             .try_for_each_concurrent(pace.batches_max.max(1), |rows| async move {
-                write_batch(connection, term, epoch, rows).await
+                write_batch(connection, term, at, rows).await
             })
             .await?;
         self.clear();
@@ -130,15 +133,16 @@ impl Pending {
 async fn write_batch(
     connection: &Connection,
     term: i64,
-    epoch: i64,
+    at: (i64, bool),
     rows: &[(ViewId, Change)],
 ) -> Result<(), Refusal> {
     let Some((view, _)) = rows.first() else {
         return Ok(());
     };
+    let epoch = at.0;
     let mut statements = Statements::new(term, epoch);
     for (_, change) in rows {
-        statements.push(row::statement(*view, change, epoch));
+        statements.push(row::statement(*view, change, at));
         if statements.bytes >= BATCH_BYTES_MAX {
             let full = std::mem::replace(&mut statements, Statements::new(term, epoch));
             send(connection, *view, full).await?;

@@ -7,7 +7,9 @@ use mongodb::options::ReturnDocument;
 use mongodb::{ClientSession, Collection, Database};
 use serde::{Deserialize, Serialize};
 use skytide_core::id::{Epoch, Seq};
-use skytide_core::port::store::{Committed, Control, Recipe, StoreError, Sum, Term};
+use skytide_core::port::store::{
+    Committed, Control, Intent, Recipe, StoreError, Sum, Term, TickRef,
+};
 use skytide_core::view::ViewId;
 
 use super::connection::{Connection, failed};
@@ -34,6 +36,16 @@ struct ControlDocument {
     /// Names of views; only with an intent, and not written by versions that did not note it.
     #[serde(default)]
     rebuilding: Vec<String>,
+    /// The tick at the intent; only with one, and not written by versions that did not record it.
+    intent_tick: Option<TickDocument>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct TickDocument {
+    epoch: i64,
+    log_seq: i64,
+    /// 16 digits, base 16.
+    tick_hash: String,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -131,8 +143,9 @@ impl ControlRecord {
 
     /// Records an intent, if the term and the last commit are those that the writer knows and no later intent is
     /// there. Answers whether it did.
-    pub async fn begin(&self, known: &Control, intent: Epoch) -> Result<bool, StoreError> {
-        let intent = number(intent.0)?;
+    pub async fn begin(&self, known: &Control, intent: Intent) -> Result<bool, StoreError> {
+        let change = doc! { "$set": intent_fields(intent)? };
+        let intent = number(intent.epoch.0)?;
         let committed = known.committed.as_ref();
         let committed = committed.map(|it| number(it.epoch.0)).transpose()?;
         let mut unchanged = doc! {
@@ -144,8 +157,19 @@ impl ControlRecord {
             Some(epoch) => unchanged.insert("committed.epoch", epoch),
             None => unchanged.insert("committed", null()),
         };
-        let change = doc! { "$set": { "intent": intent } };
         self.set("begin a commit", unchanged, change).await
+    }
+
+    /// Records an intent to replace everything, whatever is committed or was begun, if the term is the writer's. There is no
+    /// committed epoch from now on, and all views are noted as being rebuilt. Answers whether it did.
+    pub async fn begin_replacing(&self, term: Term, intent: Intent) -> Result<bool, StoreError> {
+        let unchanged = doc! { "_id": ID, "term": number(term.0)? };
+        let all: Vec<&str> = ViewId::ALL.iter().map(|view| view.name()).collect();
+        let mut fields = intent_fields(intent)?;
+        fields.insert("committed", null());
+        fields.insert("rebuilding", all);
+        self.set("begin a commit", unchanged, doc! { "$set": fields })
+            .await
     }
 
     /// Adds views to those that are rebuilt, if term and intent are those that the writer knows. Answers whether it did.
@@ -173,7 +197,7 @@ impl ControlRecord {
         };
         let record = CommittedDocument::of(committed)?;
         let record = mongodb::bson::serialize_to_document(&record).map_err(failed("commit"))?;
-        let forgotten = doc! { "intent": "", "rebuilding": "" };
+        let forgotten = doc! { "intent": "", "intent_tick": "", "rebuilding": "" };
         let change = doc! { "$set": { "committed": record }, "$unset": forgotten };
         self.set("commit", unchanged, change).await
     }
@@ -198,6 +222,8 @@ impl ControlDocument {
         let rebuilding = self.rebuilding.iter().filter(|_| self.intent.is_some());
         let rebuilding = rebuilding.filter_map(|name| ViewId::from_name(name));
         let rebuilding = rebuilding.collect();
+        // A version that did not know the field left the tick of another commit.
+        let tick = self.intent_tick.filter(|it| Some(it.epoch) == self.intent);
         let read = || {
             Some(Control {
                 term: Term(self.term.try_into().ok()?),
@@ -209,11 +235,38 @@ impl ControlDocument {
                     Some(intent) => Some(epoch(intent)?),
                     None => None,
                 },
+                intent_tick: match tick {
+                    Some(tick) => Some(tick.tick()?),
+                    None => None,
+                },
                 rebuilding,
             })
         };
         read().ok_or_else(|| StoreError::Damaged("the control record is not readable".to_owned()))
     }
+}
+
+impl TickDocument {
+    fn tick(self) -> Option<TickRef> {
+        Some(TickRef {
+            log_seq: Seq(self.log_seq.try_into().ok()?),
+            tick_hash: u64::from_str_radix(&self.tick_hash, 16).ok()?,
+        })
+    }
+}
+
+/// What is set where a commit begins.
+fn intent_fields(intent: Intent) -> Result<Document, StoreError> {
+    let epoch = number(intent.epoch.0)?;
+    let tick = match intent.tick {
+        None => null(),
+        Some(tick) => mongodb::bson::Bson::Document(doc! {
+            "epoch": epoch,
+            "log_seq": number(tick.log_seq.0)?,
+            "tick_hash": format!("{:016x}", tick.tick_hash),
+        }),
+    };
+    Ok(doc! { "intent": epoch, "intent_tick": tick })
 }
 
 impl CommittedDocument {

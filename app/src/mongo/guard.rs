@@ -56,6 +56,25 @@ pub async fn raise_floor(
     connection.within("raise its floor", raised).await.map(drop)
 }
 
+/// From now on batches of this writer may begin at any epoch, everywhere: what is there belongs to another history.
+pub async fn lower_floors(connection: &Connection, term: Term) -> Result<(), StoreError> {
+    let term = number(term.0)?;
+    let lower = |view: &ViewId| {
+        let documents = collection(connection, *view);
+        async move {
+            let ours = doc! { "_id": ID, "term": term };
+            let lowered = documents.update_one(ours, doc! { "$set": { "floor": -1_i64 } });
+            let lowered = connection.within("lower its floor", lowered).await;
+            lowered.map(drop)
+        }
+    };
+    stream::iter(ViewId::ALL)
+        .map(lower)
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await
+}
+
 /// The statement at the head of a batch. It finds the guard and changes nothing; or it finds none, tries to make a second
 /// one, and fails with a duplicate key.
 pub fn statement(term: i64, epoch: i64) -> RawDocumentBuf {

@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 
 use mongodb::bson::{Document, doc};
 use skytide_core::id::Epoch;
-use skytide_core::port::store::StoreError;
+use skytide_core::port::store::{StoreError, Term};
 use skytide_core::view::ViewId;
 
 use super::connection::{Connection, failed};
-use super::control::number;
+use super::control::{ControlRecord, number};
 use super::guard;
 use super::row::REMOVED;
 
@@ -30,7 +30,11 @@ const PORTION: u32 = 5_000;
 
 /// What is to be purged.
 #[derive(Debug, Default)]
-pub struct Purge(Mutex<State>);
+pub struct Purge {
+    state: Mutex<State>,
+    /// Held for a round, and while a commit that replaces everything begins: a round must not raise a floor that is lowered.
+    turn: tokio::sync::Mutex<()>,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -53,12 +57,29 @@ impl Purge {
         *newest = epoch.max(*newest);
     }
 
-    /// Does what is due, given the last complete commit. Answers how many documents went.
+    /// A commit that replaces everything begins, and no batch of a writer before can arrive any more: lowers all floors, and
+    /// ends all documents of removed rows, whose epochs may be later than those to come.
+    pub async fn start_over(&self, connection: &Connection, term: Term) -> Result<(), StoreError> {
+        let _turn = self.turn.lock().await;
+        *self.state() = State::default();
+        guard::lower_floors(connection, term).await?;
+        for view in ViewId::ALL {
+            remove(connection, *view, Epoch(i64::MAX as u64)).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what is due, up to the last complete commit. Answers how many documents went.
     pub async fn round(
         &self,
         connection: &Connection,
-        committed: Epoch,
+        record: &ControlRecord,
     ) -> Result<u64, StoreError> {
+        let _turn = self.turn.lock().await;
+        let Some(committed) = record.read().await?.committed else {
+            return Ok(0);
+        };
+        let committed = committed.epoch;
         let wait = Self::wait(connection);
         let due = match &self.state().raised {
             Some((at, ..)) if at.elapsed() < wait => return Ok(0),
@@ -86,7 +107,7 @@ impl Purge {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -16,17 +16,23 @@ pub const REMOVED: &str = "removed";
 /// The columns' bytes, where they have no names.
 const RAW: &str = "raw";
 
-/// The statement that puts or removes a row, unless a later epoch has.
+/// The statement that puts or removes a row, unless a later epoch has; `replaces_all`: whatever epoch has.
 ///
 /// Where the row's epoch is later, it is not found, the server tries to make another document of the same `_id`, and
 /// that fails.
-pub fn statement(view: ViewId, change: &Change, epoch: i64) -> RawDocumentBuf {
+pub fn statement(
+    view: ViewId,
+    change: &Change,
+    (epoch, replaces_all): (i64, bool),
+) -> RawDocumentBuf {
     let id = key::encode(change.key.as_bytes());
-    let mut not_later = RawDocumentBuf::new();
-    not_later.append(cstr!("$lte"), epoch);
     let mut wanted = RawDocumentBuf::new();
     wanted.append(cstr!("_id"), id.as_str());
-    wanted.append(cstr!("epoch"), not_later);
+    if !replaces_all {
+        let mut not_later = RawDocumentBuf::new();
+        not_later.append(cstr!("$lte"), epoch);
+        wanted.append(cstr!("epoch"), not_later);
+    }
     let mut statement = RawDocumentBuf::new();
     statement.append(cstr!("q"), wanted);
     statement.append(cstr!("u"), document(view, change, &id, epoch));

@@ -10,9 +10,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use skytide_core::config::Mongo;
-use skytide_core::id::Epoch;
 use skytide_core::port::store::{
-    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Intent, Range, StoreError, Term, ViewReader, ViewStore,
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio::sync::Mutex;
@@ -126,7 +125,7 @@ impl ViewStore for MongoStore {
         self.0.writing.lock().await.lead(&self.0).await
     }
 
-    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+    async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
         let mut writing = self.0.writing.lock().await;
         writing.begin(&self.0, term, intent).await
     }

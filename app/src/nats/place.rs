@@ -68,6 +68,22 @@ impl Place {
         messages.map(Box::new).map_err(failed("read"))
     }
 
+    /// The same; a server that has just become the leader of a cluster gets a while to have the newest messages.
+    pub async fn open_first(self) -> Result<Box<pull::Stream>, LogError> {
+        let begun = Instant::now();
+        loop {
+            match self.clone().open().await {
+                Err(LogError::Ahead { .. })
+                    if begun.elapsed() < CATCH_UP_MAX
+                        && self.shared.stream.state().await?.replicas > 1 =>
+                {
+                    sleep(AGAIN).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
     /// The same, however long it takes.
     pub async fn open_again(self) -> Result<Box<pull::Stream>, LogError> {
         let mut told = false;

@@ -29,7 +29,7 @@ use skytide_core::port::log::{LogError, LogReader};
 use super::place::{Place, check_whole};
 use super::stream::State;
 use super::window::PART;
-use super::{Shared, damaged, failed};
+use super::{Shared, damaged, failed, format};
 
 type Work = Pin<Box<dyn Future<Output = Result<Done, LogError>> + Send>>;
 enum Done {
@@ -102,7 +102,7 @@ impl Reader {
             next: from,
             newest: None,
         };
-        let messages = place.clone().open().await?;
+        let messages = place.clone().open_first().await?;
         Ok(Self {
             place,
             opened: Some(Opened { messages, count: 0 }),
@@ -180,6 +180,9 @@ impl Reader {
                 return Err(damaged(wanted, "the message is missing"));
             }
             return Ok(Taken::NotNext);
+        }
+        if let Some(headers) = &message.headers {
+            format::check(position, headers)?;
         }
         self.place.next = position + 1;
         self.place.newest = Some((position, info.published));

@@ -59,6 +59,8 @@ pub struct State {
     pub bytes_max: u64,
     /// Messages between `first` and `next` that are not there.
     pub missing: u64,
+    /// Servers that hold it.
+    pub replicas: usize,
 }
 
 impl Stream {
@@ -225,6 +227,7 @@ impl Stream {
             bytes: info.state.bytes,
             bytes_max: (info.config.max_bytes as u64).saturating_sub(SPARE_BYTES),
             missing: info.state.deleted_count.unwrap_or(0),
+            replicas: info.config.num_replicas,
         })
     }
 

@@ -30,7 +30,7 @@ use super::claim::{Claim, WRITER};
 use super::packer::{Packed, pack};
 use super::stream::{CATCH_UP_MAX, State};
 use super::window::{Answer, Window};
-use super::{Shared, failed};
+use super::{Shared, failed, format};
 
 /// How long the server may be silent about what is under way before we ask.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ impl Writer {
     /// Gets the right to write.
     pub async fn start(shared: Arc<Shared>, mark: u64) -> Result<Self, LogError> {
         let stream = &shared.stream;
-        let claim = Claim::get(stream, &shared.newest_claim, format!("{mark:016x}")).await?;
+        let claim = Claim::get(stream, &shared.newest_claim, format::mark(mark)).await?;
         stream.adapt().await?;
         let client = stream.client().clone();
         let payload_bytes_max = client.max_payload();

@@ -29,6 +29,8 @@ enum Away {
     NatsKilled,
     MongoFrozen,
     MongoKilled,
+    /// It shuts down in order: it refuses what is under way first.
+    MongoStopped,
     /// It answers whoever reads, and has no room for what is written.
     MongoFull,
 }
@@ -39,7 +41,9 @@ impl Away {
         match self {
             Self::NatsFrozen => ("log", "no answer within"),
             Self::NatsKilled => ("log", "no connection to NATS"),
-            Self::MongoFrozen | Self::MongoKilled => ("views", "no answer within"),
+            Self::MongoFrozen | Self::MongoKilled | Self::MongoStopped => {
+                ("views", "no answer within")
+            }
             Self::MongoFull => ("dataflow", "OutOfDiskSpace"),
         }
     }
@@ -67,6 +71,7 @@ impl Servers {
             Away::NatsKilled => self.nats.kill(),
             Away::MongoFrozen => self.mongo.freeze(),
             Away::MongoKilled => self.mongo.kill(),
+            Away::MongoStopped => self.mongo.stop(),
             Away::MongoFull => {
                 let writes = ["update", "insert", "delete", "findAndModify"].as_slice();
                 let full = doc! { "failCommands": writes, "errorCode": 14_031 };
@@ -81,7 +86,7 @@ impl Servers {
             Away::NatsFrozen => self.nats.thaw(),
             Away::NatsKilled => self.nats.restart(),
             Away::MongoFrozen => self.mongo.thaw(),
-            Away::MongoKilled => self.mongo.restart(),
+            Away::MongoKilled | Away::MongoStopped => self.mongo.restart(),
             Away::MongoFull => {
                 let refused = self.mongo.fail_point_now("failCommand", "off", doc! {});
                 eprintln!("{refused} commands were refused");
@@ -227,6 +232,40 @@ fn mongodb_killed_and_started_again() {
 }
 
 #[test]
+fn mongodb_shut_down_and_started_again() {
+    survives(Away::MongoStopped);
+}
+
+#[test]
 fn mongodb_without_room() {
     survives(Away::MongoFull);
+}
+
+/// Whichever server does not answer, a signal ends all services in order and in time: code 0, not the 1 of
+/// `SKYTIDE_SHUTDOWN_MAX`.
+#[test]
+fn a_signal_ends_it_in_order_whichever_server_is_away() {
+    let (frozen, killed) = (
+        [Away::NatsFrozen, Away::MongoFrozen],
+        [Away::NatsKilled, Away::MongoStopped],
+    );
+    let alone = frozen.iter().chain(&killed).map(std::slice::from_ref);
+    for all in alone.chain([&frozen[..], &killed]) {
+        let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::with_failpoints()) else {
+            return;
+        };
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        eprintln!("{all:?}");
+        let mut servers = Servers { nats, mongo };
+        let load = Load::start();
+        let up = Up::start(&load, &servers.nats.url(), &servers.mongo.uri());
+        up.until_ready(&load);
+        all.iter().for_each(|away| servers.take_away(*away));
+        let (part, why) = all[0].told();
+        while !up.ready().is_unready_by(part, why) {
+            load.until_more(RATE / 20);
+        }
+        up.end();
+        all.iter().for_each(|away| servers.bring_back(*away));
+    }
 }

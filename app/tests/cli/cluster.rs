@@ -299,6 +299,20 @@ fn options_that_make_no_cluster_are_refused_with_what_is_wrong() {
             1,
             "INDEXER_SECRET_FILE cannot be read",
         ),
+        (
+            &["index", "--indexer-hosts=127.0.0.1:1,10.0.0.2:1"],
+            1,
+            "INDEXER_HOSTS names 10.0.0.2:1, which others can reach, and INDEXER_SECRET_FILE is not set",
+        ),
+        (
+            &[
+                "index",
+                "--indexer-hosts=127.0.0.1:1,127.0.0.1:2",
+                "--indexer-listen=0.0.0.0:1",
+            ],
+            1,
+            "INDEXER_LISTEN is 0.0.0.0:1",
+        ),
         (&["index", "--indexer-hosts=a"], 2, "is no HOST:PORT"),
     ] {
         let ran = place.run(args);

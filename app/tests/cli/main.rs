@@ -9,6 +9,8 @@ mod cluster;
 mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
+#[cfg(target_os = "linux")]
+mod ending;
 mod expected;
 mod killed;
 mod process;

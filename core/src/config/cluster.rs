@@ -1,7 +1,7 @@
 //! Options of a dataflow over several processes.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -36,7 +36,9 @@ pub struct Cluster {
     #[arg(value_name = "ADDRESS:PORT")]
     pub listen: Option<SocketAddr>,
 
-    /// A file with a secret that the processes prove to each other that they have. Unset: who can connect can take part.
+    /// A file with a secret that the processes prove to each other that they have, as `openssl rand -hex 32` makes one. It must
+    /// be set unless all addresses in `INDEXER_HOSTS` and `INDEXER_LISTEN` are of the loopback interface. What the processes
+    /// send each other is not encrypted.
     #[arg(
         id = "INDEXER_SECRET_FILE",
         long = "indexer-secret-file",
@@ -86,8 +88,31 @@ impl Cluster {
                 processes - 1
             ));
         }
-        Ok(())
+        self.check_secret()
     }
+
+    /// Anybody who reaches the port of a process without a secret could take part, and change what is counted.
+    fn check_secret(&self) -> Result<(), ValueError> {
+        if !self.is_set() || self.secret_file.is_some() {
+            return Ok(());
+        }
+        let named = self.hosts.iter().find(|host| !host.is_loopback());
+        let named = named.map(|host| format!("INDEXER_HOSTS names {host}"));
+        let listen = self.listen.filter(|it| !is_loopback(it.ip()));
+        let listen = listen.map(|address| format!("INDEXER_LISTEN is {address}"));
+        match named.or(listen) {
+            None => Ok(()),
+            Some(what) => Err(ValueError(format!(
+                "{what}, which others can reach, and INDEXER_SECRET_FILE is not set: make a secret \
+                 (openssl rand -hex 32), the same file for all processes"
+            ))),
+        }
+    }
+}
+
+/// Also of an IPv4 address that is written as an IPv6 one.
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
 }
 
 /// A host's name or address, and a port: `index-1:7600`, `10.0.0.1:7600`, `[fd00::1]:7600`.
@@ -98,6 +123,16 @@ impl HostPort {
     /// As it is looked up.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether only this machine reaches it. Of names that is known of `localhost` alone (RFC 6761, 6.3).
+    pub fn is_loopback(&self) -> bool {
+        let host = self.0.rsplit_once(':').map_or("", |(host, _)| host);
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        match bare.parse() {
+            Ok(address) => is_loopback(address),
+            Err(_) => bare == "localhost" || bare.ends_with(".localhost"),
+        }
     }
 }
 
@@ -137,6 +172,7 @@ mod tests {
         let cluster = Cluster {
             hosts: hosts.map(|it| it.parse().expect("a host")).collect(),
             process,
+            secret_file: Some("secret".into()),
             ..Cluster::default()
         };
         let found = cluster.check().map_err(|why| why.to_string());
@@ -159,6 +195,45 @@ mod tests {
             2,
             Err("INDEXER_PROCESS is 2, but INDEXER_HOSTS has the processes 0 to 1"),
         );
+    }
+
+    #[test]
+    fn without_a_secret_only_processes_on_this_machine_count_together() {
+        let refused = |hosts: &str, listen: Option<&str>| {
+            let cluster = Cluster {
+                hosts: hosts.split(',').map(|it| it.parse().unwrap()).collect(),
+                listen: listen.map(|it| it.parse().unwrap()),
+                ..Cluster::default()
+            };
+            cluster.check().err().map(|why| why.to_string())
+        };
+        for hosts in [
+            "127.0.0.1:1,127.0.0.2:1",
+            "localhost:1,LOCALHOST:2",
+            "[::1]:1,[::ffff:127.0.0.1]:1",
+            "10.0.0.1:1",
+        ] {
+            assert_eq!(refused(hosts, None), None, "{hosts}");
+            assert_eq!(refused(hosts, Some("127.0.0.1:7")), None, "{hosts}");
+        }
+        for (hosts, listen, named) in [
+            ("127.0.0.1:1,10.0.0.2:1", None, "10.0.0.2:1"),
+            ("index-1:1,index-2:1", None, "index-1:1"),
+            ("[::1]:1,[fd00::1]:1", None, "[fd00::1]:1"),
+            (
+                "localhost.example:1,localhost:1",
+                None,
+                "localhost.example:1",
+            ),
+            ("localhost:1,localhost:2", Some("0.0.0.0:1"), "0.0.0.0:1"),
+            ("localhost:1,localhost:2", Some("[::]:1"), "[::]:1"),
+        ] {
+            let why = refused(hosts, listen).expect(hosts);
+            assert!(
+                why.contains(named) && why.contains("INDEXER_SECRET_FILE"),
+                "{why}"
+            );
+        }
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub struct Process {
     #[arg(value_name = "HOST:PORT")]
     pub probe_address: Option<SocketAddr>,
 
-    /// How long the services may take to end after a signal or after one of them failed.
+    /// How long the process may take to end after a signal, or after one of its services failed, whatever server is away. The
+    /// services get three quarters of it. Then it exits with code 1; nothing that was acknowledged is lost.
     #[arg(
         id = "SKYTIDE_SHUTDOWN_MAX",
         long = "skytide-shutdown-max",

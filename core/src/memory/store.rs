@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::id::Epoch;
 use crate::port::store::{
-    Committed, Control, Order, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore,
 };
 use crate::view::{Change, Key, StoredRow, ViewId};
 
@@ -113,10 +113,14 @@ impl ViewStore for MemoryStore {
         Ok(state.control.clone())
     }
 
-    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+    async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
         let mut state = self.state();
         state.control.check_begin(term, intent)?;
-        state.control.intent = Some(intent);
+        state.control.record_intent(intent);
+        if intent.replaces_all && self.torn {
+            state.control.committed = None;
+            state.control.rebuilding = ViewId::ALL.iter().copied().collect();
+        }
         state.pending.clear();
         Ok(())
     }

@@ -24,7 +24,7 @@ pub trait Log: Send + Sync {
     async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError>;
 
     /// Reads from `from` on, inclusive.
-    /// `Trimmed` if the log begins behind it, `Ahead` if it ends before it (`next` itself is fine).
+    /// `Trimmed` if the log begins after it, `Ahead` if it ends before it (`next` itself is fine).
     async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError>;
 
     /// Gives back room: messages below `below` may be forgotten. Never forgets one at or behind it, nor the newest
@@ -95,6 +95,9 @@ pub enum LogError {
     /// Durable bytes are not what was written: stop, a person must look.
     #[error("the log is damaged: {0}")]
     Damaged(String),
+    /// It holds messages of a format that this version does not know: stop, and start the version that wrote them.
+    #[error("the log was written by a newer version: {0}")]
+    Newer(String),
     /// The operation failed and may have been done or not; for a writer see [`LogWriter::flush`].
     #[error("the log could not {operation}")]
     Failed {

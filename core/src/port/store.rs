@@ -34,8 +34,13 @@ pub trait ViewStore: ViewReader {
     async fn lead(&self) -> Result<Control, StoreError>;
 
     /// Records that a commit up to `intent` begins. `Fenced` unless `term` is the current one;
-    /// `Order` unless `intent` is behind the committed epoch and not before a recorded intent.
-    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError>;
+    /// `Order` unless `intent` is after the committed epoch and not before a recorded intent.
+    ///
+    /// A commit that replaces everything ([`Intent::replaces_all`]) may begin at any epoch: its rows replace rows of
+    /// whatever epoch, and later commits follow it. Until it is made, the store may have no committed epoch. If its
+    /// writer leaves it, the store has either everything as before, or no committed epoch and the intent: then the next
+    /// writer has to replace everything, too.
+    async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError>;
 
     /// Records, before the first row of them is written, that the commit that was begun replaces all rows of these views.
     /// Until a commit is made the store answers them with the intent, together with those recorded before: whoever comes
@@ -63,6 +68,37 @@ pub trait ViewStore: ViewReader {
 )]
 pub struct Term(pub u64);
 
+/// The end of a commit that begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// Its rows are exact at the end of this epoch.
+    pub epoch: Epoch,
+    /// The tick that ends the epoch; `None`: not known.
+    pub tick: Option<TickRef>,
+    /// Whether the commit replaces everything that is stored, whatever its epochs are: rows of another history of the
+    /// log, as of one that lost its newest messages and has counted on with others.
+    pub replaces_all: bool,
+}
+
+impl From<Epoch> for Intent {
+    fn from(epoch: Epoch) -> Self {
+        Self {
+            epoch,
+            tick: None,
+            replaces_all: false,
+        }
+    }
+}
+
+/// A tick in the log, to find out later whether the log still has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickRef {
+    /// Its position.
+    pub log_seq: Seq,
+    /// Its hash ([`tick_hash`](super::checkpoint::tick_hash)).
+    pub tick_hash: u64,
+}
+
 /// The store's one control record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Control {
@@ -72,6 +108,10 @@ pub struct Control {
     pub committed: Option<Committed>,
     /// The end of a commit that was begun and not completed.
     pub intent: Option<Epoch>,
+    /// The tick at that end: a log that does not have it any more gives other rows. `None`: written by a version that did
+    /// not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent_tick: Option<TickRef>,
     /// Views that commits up to the intent were to replace: some of their rows may be of another recipe than others.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub rebuilding: BTreeSet<ViewId>,
@@ -83,8 +123,12 @@ impl Control {
     ///
     /// # Errors
     /// `Fenced` and `Order` as [`ViewStore::begin`] says.
-    pub fn check_begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+    pub fn check_begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
         self.check_term(term)?;
+        if intent.replaces_all {
+            return Ok(());
+        }
+        let intent = intent.epoch;
         let order = |reason: String| StoreError::Order {
             epoch: intent,
             reason,
@@ -131,9 +175,15 @@ impl Control {
         }
     }
 
+    /// A commit begins.
+    pub fn record_intent(&mut self, intent: Intent) {
+        self.intent = Some(intent.epoch);
+        self.intent_tick = intent.tick;
+    }
+
     /// A commit was completed, or the one that was begun left nothing behind.
     pub fn forget_intent(&mut self) {
-        self.intent = None;
+        (self.intent, self.intent_tick) = (None, None);
         self.rebuilding.clear();
     }
 

@@ -35,7 +35,7 @@ pub(crate) struct Keeper {
     pub workers: usize,
     pub metrics: Arc<Metrics>,
     pub gate: Arc<Gate>,
-    /// Checkpoints that the start could not use: they are removed.
+    /// Checkpoints that the start could not use: they are removed when a newer one is complete.
     pub unusable: BTreeSet<Epoch>,
 }
 
@@ -226,8 +226,9 @@ impl Keeper {
         let LogKeep::Time(time) = self.options.log_keep else {
             return Ok(Vec::new());
         };
-        let newest = self.checkpoints.list().await?.into_iter().next();
-        let before = newest.and_then(|listed| listed.manifest.ok());
+        let listed = self.checkpoints.list().await?.into_iter();
+        let mut usable = listed.filter(|it| !self.unusable.contains(&it.checkpoint));
+        let before = usable.next().and_then(|listed| listed.manifest.ok());
         let mut marks = before.map_or_else(Vec::new, |manifest| manifest.marks);
         let begin = self.log.bounds().await?.first;
         marks.retain(|mark| mark.seq >= begin);
@@ -321,12 +322,10 @@ impl Keeper {
         }
     }
 
-    /// Removes what unfinished checkpoints left, and once the start has proved right what it could not use and the one that
-    /// failed: that may have become complete all the same, and then it could not be made again.
+    /// Removes what unfinished checkpoints left, and once the start has proved right the one that failed: it may have become
+    /// complete all the same, or have the name of one that the start could not use, and then it could not be made again.
     async fn tidy(&self, recent: &Recent, failed: Option<Epoch>) {
-        let useless = |epoch: &Epoch| {
-            recent.right && (self.unusable.contains(epoch) || failed == Some(*epoch))
-        };
+        let useless = |epoch: &Epoch| recent.right && failed == Some(*epoch);
         let tidy = async {
             let listed = self.checkpoints.list().await?.into_iter();
             let epochs = listed.map(|listed| listed.checkpoint);

@@ -18,6 +18,20 @@ mod save;
 /// Number of the section's format; it stands first.
 const FORMAT: u8 = 1;
 
+/// Whether this version can read a section.
+///
+/// # Errors
+/// Its format.
+pub(crate) fn check_format(section: &[u8]) -> Result<(), String> {
+    match section.first() {
+        Some(&FORMAT) => Ok(()),
+        Some(found) => Err(format!(
+            "is of format {found}, this version reads format {FORMAT}: written by a newer version"
+        )),
+        None => Err("is empty".to_owned()),
+    }
+}
+
 /// What a repo has, one bit each.
 mod flag {
     pub const REV: u8 = 1;

@@ -36,7 +36,7 @@ pub async fn commit_lists(
     };
     let term = store.lead().await.expect("leads").term;
     let epoch = Epoch(epoch);
-    store.begin(term, epoch).await.expect("begins");
+    store.begin(term, epoch.into()).await.expect("begins");
     let changes = lists.iter().map(change).collect();
     store
         .write(term, ViewId::TopHashtags, changes)

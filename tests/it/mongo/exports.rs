@@ -88,7 +88,7 @@ impl Counting {
         let left = (self.rows.len(), self.rows.values().sum());
         self.left.lock().unwrap().insert(self.epoch, left);
         let (store, term) = (&self.store, self.term);
-        store.begin(term, Epoch(self.epoch)).await.unwrap();
+        store.begin(term, Epoch(self.epoch).into()).await.unwrap();
         store.write(term, VIEW, rows).await.unwrap();
         let committed = Committed {
             sums: [(VIEW, self.sum)].into(),

@@ -91,7 +91,7 @@ async fn a_frozen_server_fails_operations_and_they_may_be_repeated() {
     let store = connect(&hasty(options)).await;
     let term = store.lead().await.unwrap().term;
     commit(&store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
-    store.begin(term, Epoch(2)).await.unwrap();
+    store.begin(term, Epoch(2).into()).await.unwrap();
     server.freeze();
     let failed = store.commit(term, committed(2)).await;
     assert!(
@@ -101,7 +101,7 @@ async fn a_frozen_server_fails_operations_and_they_may_be_repeated() {
     server.thaw();
     commit_at_last(&store, term, 2, &[(VIEW, vec![])]).await;
 
-    store.begin(term, Epoch(3)).await.unwrap();
+    store.begin(term, Epoch(3).into()).await.unwrap();
     store
         .write(term, VIEW, vec![put("a", "3"), put("b", "3")])
         .await
@@ -132,7 +132,7 @@ async fn a_writer_goes_on_when_its_server_comes_back_after_the_lease_ran_out() {
     let mut failures = 0;
     // Each takes as long as an operation may, which is as long as the lease lasts.
     while failures < 3 {
-        let failed = store.begin(term, Epoch(2)).await;
+        let failed = store.begin(term, Epoch(2).into()).await;
         assert!(
             matches!(failed, Err(StoreError::Failed { .. })),
             "{failed:?}"
@@ -156,7 +156,7 @@ async fn a_slow_server_is_waited_for() {
     let store = connect(&by_port(&options, link.port())).await;
     let term = store.lead().await.unwrap().term;
     for epoch in 1..=3 {
-        store.begin(term, Epoch(epoch)).await.unwrap();
+        store.begin(term, Epoch(epoch).into()).await.unwrap();
         let row = epoch.to_string();
         store.write(term, VIEW, vec![put("a", &row)]).await.unwrap();
         link.hold();
@@ -187,7 +187,7 @@ async fn a_database_that_went_back_is_damage() {
     let older = records.find_one(of_id.clone()).await.unwrap().unwrap();
     commit(&store, term, 2, vec![]).await;
     records.replace_one(of_id, older).await.unwrap();
-    let damaged = store.begin(term, Epoch(3)).await;
+    let damaged = store.begin(term, Epoch(3).into()).await;
     assert!(
         matches!(damaged, Err(StoreError::Damaged(_))),
         "{damaged:?}"
@@ -233,7 +233,7 @@ async fn a_commit_that_a_majority_has_late_is_found_made() {
     let store = connect(&options).await;
     let term = store.lead().await.unwrap().term;
     commit(&store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
-    store.begin(term, Epoch(2)).await.unwrap();
+    store.begin(term, Epoch(2).into()).await.unwrap();
     store.write(term, VIEW, vec![put("a", "2")]).await.unwrap();
     let primary = set.primary().await.expect("a primary");
     let secondaries = || {
@@ -246,7 +246,7 @@ async fn a_commit_that_a_majority_has_late_is_found_made() {
     }
     fails(store.commit(term, committed(2)).await);
     assert_eq!(store.control().await.unwrap().committed, Some(committed(1)));
-    fails(store.begin(term, Epoch(2)).await);
+    fails(store.begin(term, Epoch(2).into()).await);
     for (_, node) in secondaries() {
         node.fail_point("stopReplProducer", "off", doc! {}).await;
     }
@@ -280,7 +280,7 @@ async fn a_commit_that_arrives_in_the_midst_of_its_repetition_is_found_made() {
     let store = connect(&at_once(options)).await;
     assert_eq!(store.lead().await.unwrap().term, term);
     commit(&store, term, 1, first()).await;
-    store.begin(term, Epoch(2)).await.unwrap();
+    store.begin(term, Epoch(2).into()).await.unwrap();
     store.write(term, VIEW, vec![put("a", "2")]).await.unwrap();
     let database = own.database().await;
     let refuse = doc! {
@@ -290,7 +290,7 @@ async fn a_commit_that_arrives_in_the_midst_of_its_repetition_is_found_made() {
     fails(store.commit(term, committed(2)).await);
     server.fail_point("failCommand", "off", doc! {}).await;
 
-    store.begin(term, Epoch(2)).await.unwrap();
+    store.begin(term, Epoch(2).into()).await.unwrap();
     let records = own.control_records().await;
     records.replace_one(of_id, arriving).await.unwrap();
     fails(store.rebuild(term, &[VIEW].into()).await);

@@ -37,7 +37,7 @@ async fn a_second_writer_waits_until_the_first_one_ends() {
     let found = waiting.await.unwrap();
     assert_eq!(found.term, Term(term.0 + 1));
     assert_eq!(found.committed, Some(committed(1)));
-    let fenced = first.begin(term, Epoch(2)).await;
+    let fenced = first.begin(term, Epoch(2).into()).await;
     assert!(
         matches!(fenced, Err(StoreError::Fenced { .. })),
         "{fenced:?}"
@@ -54,7 +54,7 @@ async fn the_lease_of_a_writer_that_died_runs_out() {
     let options = hasty(options);
     let first = connect(&options).await;
     let term = first.lead().await.unwrap().term;
-    first.begin(term, Epoch(7)).await.unwrap();
+    first.begin(term, Epoch(7).into()).await.unwrap();
     drop(first);
     let second = connect(&options).await;
     let found = second.lead().await.unwrap();
@@ -96,7 +96,7 @@ async fn rows_that_arrive_late_bring_nothing_back() {
     let first = connect(&slow).await;
     let old = first.lead().await.unwrap().term;
     commit(&first, old, 1, vec![(VIEW, vec![put("kept", "1")])]).await;
-    first.begin(old, Epoch(2)).await.unwrap();
+    first.begin(old, Epoch(2).into()).await.unwrap();
     let changes = vec![put("kept", "2"), put("removed", "2")];
     first.write(old, VIEW, changes.clone()).await.unwrap();
     link.hold();
@@ -235,7 +235,7 @@ async fn a_commit_in_progress_shows_and_can_be_told() {
         vec![(VIEW, vec![put("a", "1"), put("b", "1")])],
     )
     .await;
-    writer.begin(term, Epoch(2)).await.unwrap();
+    writer.begin(term, Epoch(2).into()).await.unwrap();
     writer.write(term, VIEW, vec![put("a", "2")]).await.unwrap();
     let control = reader.control().await.unwrap();
     assert_eq!(control.intent, Some(Epoch(2)));
@@ -255,13 +255,13 @@ async fn views_are_not_replaced_while_batches_of_the_writer_before_may_be_under_
     let old = first.lead().await.unwrap().term;
     commit(&first, old, 1, vec![]).await;
     let views = [VIEW].into();
-    first.begin(old, Epoch(2)).await.unwrap();
+    first.begin(old, Epoch(2).into()).await.unwrap();
     first.rebuild(old, &views).await.unwrap();
     first.close().await.unwrap();
 
     let second = connect(&options).await;
     let term = second.lead().await.unwrap().term;
-    second.begin(term, Epoch(2)).await.unwrap();
+    second.begin(term, Epoch(2).into()).await.unwrap();
     let mut replacing = Box::pin(second.rebuild(term, &views));
     assert!(waits(&mut replacing).await);
     replacing.await.unwrap();
@@ -273,7 +273,7 @@ async fn views_are_not_replaced_while_batches_of_the_writer_before_may_be_under_
     // Behind a commit that is whole there is nothing to wait for.
     let third = connect(&options).await;
     let term = third.lead().await.unwrap().term;
-    third.begin(term, Epoch(3)).await.unwrap();
+    third.begin(term, Epoch(3).into()).await.unwrap();
     let mut replacing = Box::pin(third.rebuild(term, &views));
     assert!(!waits(&mut replacing).await);
 }

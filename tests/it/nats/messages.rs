@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use async_nats::HeaderMap;
+use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
 use skytide::nats::PARTITIONS;
@@ -174,5 +176,60 @@ async fn other_programs_find_each_event_under_its_subject() {
         }
         let wanted: Vec<_> = written.iter().skip(kind).step_by(3).cloned().collect();
         assert_eq!(found, wanted);
+    }
+}
+
+/// As a version before this one wrote them, which named no format, and as a later one will.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn messages_of_a_former_format_are_read_and_those_of_a_later_one_refused_as_such() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let client = async_nats::connect(config.url[0].with_secret()).await;
+    let jetstream = jetstream::new(client.unwrap());
+    let publish = async |writer: Option<&str>, message: &Message| {
+        let mut payload = Vec::new();
+        message.encode(&mut payload);
+        let mut headers = HeaderMap::new();
+        writer
+            .into_iter()
+            .for_each(|it| headers.insert("Skytide-Writer", it));
+        let subject = format!("{}.firehose.tick", config.stream);
+        let sent = jetstream.publish_with_headers(subject, headers, payload.into());
+        sent.await.unwrap().await.unwrap();
+    };
+    let from = log.bounds().await.unwrap().next;
+    publish(None, &tick(1)).await;
+    publish(Some("0123456789abcdef"), &tick(2)).await;
+    publish(Some("0123456789abcdef/1"), &tick(3)).await;
+    let mut reader = log.reader(from).await.unwrap();
+    let former = messages(read(&mut *reader, 3).await);
+    assert_eq!(former, [tick(1), tick(2), tick(3)]);
+    let newest = log.newest_tick().await.unwrap();
+    assert_eq!(newest.map(|(_, it)| it.epoch.0), Some(3));
+
+    publish(Some("0123456789abcdef/2"), &tick(4)).await;
+    let refused = |error: LogError| {
+        assert!(matches!(error, LogError::Newer(_)), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("written by a newer version"), "{text}");
+        assert!(text.contains("format 2"), "{text}");
+    };
+    refused(reader.next(10).await.unwrap_err());
+    refused(log.newest_tick().await.unwrap_err());
+}
+
+/// A message of this version says its format where versions before look for nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_message_names_its_writer_and_its_format() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let mut writer = log.writer().await.unwrap();
+    let next = write(&mut *writer, vec![event(1), tick(1)]).await;
+    let stream = raw(&config).await;
+    for position in [next.0 - 2, next.0 - 1] {
+        let message = stream.get_raw_message(position).await.unwrap();
+        let writer = message.headers.get("Skytide-Writer").expect("a writer");
+        let (run, format) = writer.as_str().split_once('/').expect("a format");
+        assert_eq!((run.len(), format), (16, "1"));
     }
 }

@@ -38,7 +38,7 @@ fn torn() -> Ground {
 }
 
 /// A life whose process is gone behind so many writes of rows.
-async fn crash(ground: &Ground, options: Options, writes: u32) {
+pub async fn crash(ground: &Ground, options: Options, writes: u32) {
     let plan = Plan::new(vec![Planned {
         point: "store.write",
         nth: writes,

@@ -1,13 +1,14 @@
 //! A view store that remembers what its rows were after every commit.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::store::{
-    Committed, Control, Range, Recipe, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Intent, Range, Recipe, StoreError, Term, ViewReader, ViewStore,
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio_util::sync::CancellationToken;
@@ -31,6 +32,8 @@ pub struct Recorder {
     /// From which epoch on its writer is to stop, and how it is told.
     end: Mutex<Option<(Epoch, CancellationToken)>>,
     pretended: Mutex<Option<Recipe>>,
+    /// Commits that began to replace everything.
+    replacing: AtomicUsize,
 }
 
 impl Recorder {
@@ -53,6 +56,11 @@ impl Recorder {
     /// The newest committed epoch.
     pub fn newest(&self) -> Option<Epoch> {
         self.store.committed()
+    }
+
+    /// How many commits began to replace everything.
+    pub fn replacing(&self) -> usize {
+        self.replacing.load(Ordering::Relaxed)
     }
 
     /// Answers the next writer that takes over that the rows were computed in another way.
@@ -120,8 +128,11 @@ impl ViewStore for Recorder {
         Ok(control)
     }
 
-    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
-        self.store.begin(term, intent).await
+    async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
+        self.store.begin(term, intent).await?;
+        let replacing = usize::from(intent.replaces_all);
+        self.replacing.fetch_add(replacing, Ordering::Relaxed);
+        Ok(())
     }
 
     async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
 use skytide_core::port::store::{
-    Committed, Control, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Intent, Range, StoreError, Term, ViewReader, ViewStore,
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 
@@ -49,7 +48,7 @@ impl ViewStore for FaultyStore {
             .await
     }
 
-    async fn begin(&self, term: Term, intent: Epoch) -> Result<(), StoreError> {
+    async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
         let begin = self.store.begin(term, intent);
         self.plan
             .around("store.begin", begin, failed("begin"))

@@ -109,8 +109,9 @@ impl Segment {
         }
         let format = u32::from_le_bytes(bytes[8..12].try_into().expect("4 bytes"));
         if &bytes[..8] == MAGIC && format != FORMAT {
-            let why = format!("it is of format {format}, this program reads format {FORMAT}");
-            return Err(damaged(first, 8, &why));
+            return Err(LogError::Newer(format!(
+                "segment {first:020}.log is of format {format}, this version reads format {FORMAT}"
+            )));
         }
         let log_id = u64::from_le_bytes(bytes[16..24].try_into().expect("8 bytes"));
         if bytes != head(log_id, first) {

@@ -72,7 +72,7 @@ mod tests {
         let epoch = Epoch(epoch);
         let row = Some(epoch.0.to_be_bytes().into());
         let key = Key::from([7_u8].as_slice());
-        store.begin(term, epoch).await.expect("begins");
+        store.begin(term, epoch.into()).await.expect("begins");
         let changes = vec![Change { key, row }];
         store
             .write(term, ViewId::Counters, changes)

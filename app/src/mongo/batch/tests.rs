@@ -62,6 +62,7 @@ async fn write(connection: &Connection, term: u64, epoch: u64, changes: Vec<Chan
     let turn = Turn {
         term: Term(term),
         epoch: Epoch(epoch),
+        replaces_all: false,
     };
     match pending.write(connection, turn, PACE).await {
         Ok(()) => true,

@@ -6,6 +6,7 @@ use skytide_core::port::store::StoreError;
 use tokio::task::AbortHandle;
 
 use super::Shared;
+use crate::mongo::control::ControlRecord;
 
 /// The task; it ends with the store.
 #[derive(Debug, Default)]
@@ -70,15 +71,11 @@ async fn renew(store: &Weak<Shared>) {
 async fn purge(store: &Weak<Shared>) {
     let mut failing = false;
     while let Some(store) = later(store).await {
-        let committed = store.record.read().await;
         let (purge, connection) = (store.purge.clone(), store.connection.clone());
         // A long round is no reason for the store to live on.
         drop(store);
-        let done = match committed.map(|it| it.committed) {
-            Ok(Some(committed)) => purge.round(&connection, committed.epoch).await.map(drop),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
-        };
+        let record = ControlRecord::new(&connection);
+        let done = purge.round(&connection, &record).await;
         if let Err(error) = &done
             && !failing
         {

@@ -8,8 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use skytide_core::id::Epoch;
-use skytide_core::port::store::{Committed, Control, StoreError, Term};
+use skytide_core::port::store::{Committed, Control, Intent, StoreError, Term};
 use skytide_core::view::{Change, ViewId};
 
 use super::Shared;
@@ -31,6 +30,10 @@ pub struct Writing {
     made: bool,
     /// Until when a batch of the writer before may still be under way, if it had begun a commit.
     late_until: Option<Instant>,
+    /// Until when a batch that a writer before had given up and repeated may still be under way.
+    repeats_until: Option<Instant>,
+    /// Whether the commit in progress replaces everything.
+    replaces_all: bool,
 }
 
 impl Writing {
@@ -50,6 +53,7 @@ impl Writing {
         *self = Self {
             control: control.clone(),
             late_until: control.intent.map(|_| late_until),
+            repeats_until: Some(late_until),
             ..Self::default()
         };
         Ok(control)
@@ -60,19 +64,22 @@ impl Writing {
         &mut self,
         store: &Shared,
         term: Term,
-        intent: Epoch,
+        intent: Intent,
     ) -> Result<(), StoreError> {
         self.check_right(store, term).await?;
         self.pending.clear();
-        self.made = false;
+        (self.made, self.replaces_all) = (false, false);
         if self.unsure.is_some() {
             self.control = self.current(store, term).await?;
             let found = self.control.committed.as_ref();
             let made = self.unsure.take_if(|it| found == Some(it));
-            if made.is_some_and(|it| it.epoch == intent) {
+            if made.is_some_and(|it| it.epoch == intent.epoch) {
                 self.made = true;
                 return Ok(());
             }
+        }
+        if intent.replaces_all {
+            return self.begin_replacing(store, term, intent).await;
         }
         self.control.check_begin(term, intent)?;
         if !store.record.begin(&self.control, intent).await? {
@@ -83,7 +90,30 @@ impl Writing {
             found.check_begin(term, intent)?;
             return Err(went_back(&self.control, &found));
         }
-        self.control.intent = Some(intent);
+        self.control.record_intent(intent);
+        Ok(())
+    }
+
+    /// Begins a commit that replaces everything. First nothing of a writer before must be under way: its rows may be of
+    /// later epochs, and would stay.
+    async fn begin_replacing(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        intent: Intent,
+    ) -> Result<(), StoreError> {
+        if let Some(until) = self.repeats_until {
+            tokio::time::sleep_until(until.into()).await;
+            (self.repeats_until, self.late_until) = (None, None);
+        }
+        if !store.record.begin_replacing(term, intent).await? {
+            return Err(fenced(store, term).await?);
+        }
+        store.purge.start_over(&store.connection, term).await?;
+        self.control.committed = None;
+        self.control.record_intent(intent);
+        self.control.rebuilding = ViewId::ALL.iter().copied().collect();
+        self.replaces_all = true;
         Ok(())
     }
 
@@ -159,6 +189,7 @@ impl Writing {
             }
         }
         self.unsure = None;
+        self.replaces_all = false;
         self.control.committed = Some(committed);
         self.control.forget_intent();
         Ok(())
@@ -169,7 +200,11 @@ impl Writing {
         for view in self.pending.views_with_removals() {
             store.purge.note(view, epoch);
         }
-        let turn = Turn { term, epoch };
+        let turn = Turn {
+            term,
+            epoch,
+            replaces_all: self.replaces_all,
+        };
         match self
             .pending
             .write(&store.connection, turn, store.pace)

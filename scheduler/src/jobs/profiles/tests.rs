@@ -103,7 +103,7 @@ impl World {
             Epoch(*epoch)
         };
         let term = self.reader.lead().await.expect("leads").term;
-        self.reader.begin(term, epoch).await.expect("begins");
+        self.reader.begin(term, epoch.into()).await.expect("begins");
         self.reader
             .write(term, view, changes)
             .await

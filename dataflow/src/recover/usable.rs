@@ -1,0 +1,167 @@
+//! The newest checkpoint that a start can use.
+
+use std::fmt;
+
+use skytide_core::id::Epoch;
+use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Manifest};
+use skytide_core::port::log::LogError;
+use skytide_core::port::store::Recipe;
+
+use super::standing::{LogEnds, Place, Recorded, Standing};
+use crate::{AccountPolicy, DataflowError, Ports, restore};
+
+/// What there is.
+pub struct Found {
+    /// The newest checkpoint that can be used.
+    pub usable: Option<Usable>,
+    /// Those before it in the list, the newest first.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A checkpoint that can be used.
+pub struct Usable {
+    pub manifest: Manifest,
+    /// The log after its first cut.
+    pub place: Place,
+}
+
+/// A checkpoint that cannot be used.
+pub struct Skipped {
+    pub checkpoint: Epoch,
+    pub why: String,
+}
+
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "checkpoint {}: {}", self.checkpoint, self.why)
+    }
+}
+
+/// Why a checkpoint is not used.
+enum Refusal {
+    /// Another one may do.
+    Unusable(String),
+    /// Nothing will.
+    Stop(DataflowError),
+}
+
+impl From<LogError> for Refusal {
+    fn from(error: LogError) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+/// Looks at all checkpoints, the newest first, until one can be used.
+///
+/// # Errors
+/// Log or checkpoints could not be read.
+pub async fn newest_usable(
+    ports: &Ports,
+    log: &LogEnds,
+    recipe: &Recipe,
+) -> Result<Found, DataflowError> {
+    let mut skipped = Vec::new();
+    let Some(checkpoints) = &ports.checkpoints else {
+        let usable = None;
+        return Ok(Found { usable, skipped });
+    };
+    for listed in checkpoints.list().await? {
+        let checkpoint = listed.checkpoint;
+        let found = match listed.manifest {
+            Ok(manifest) => usable(manifest, ports, checkpoints.as_ref(), (log, recipe)).await,
+            Err(why) => Err(Refusal::Unusable(format!(
+                "its manifest cannot be read: {why}"
+            ))),
+        };
+        let why = match found {
+            Ok(usable) => {
+                let usable = Some(usable);
+                return Ok(Found { usable, skipped });
+            }
+            Err(Refusal::Stop(error)) => return Err(error),
+            Err(Refusal::Unusable(why)) => why,
+        };
+        tracing::warn!(
+            checkpoint = checkpoint.0,
+            why,
+            "checkpoint cannot be used; it stays until a newer one is complete"
+        );
+        skipped.push(Skipped { checkpoint, why });
+    }
+    let usable = None;
+    Ok(Found { usable, skipped })
+}
+
+async fn usable(
+    manifest: Manifest,
+    ports: &Ports,
+    checkpoints: &dyn CheckpointStore,
+    (log, recipe): (&LogEnds, &Recipe),
+) -> Result<Usable, Refusal> {
+    let unusable = |why: String| Err(Refusal::Unusable(why));
+    let (first, last) = (manifest.first, &manifest.last);
+    let policy = last.recipe.as_ref().map_or("", |it| &it.account_policy);
+    let ops_only = |policy: &str| policy == AccountPolicy::OpsOnly.name();
+    if ops_only(policy) != ops_only(&recipe.account_policy) {
+        let ours = &recipe.account_policy;
+        return unusable(format!(
+            "records counted as {policy} cannot be counted as {ours}"
+        ));
+    }
+    let cuts = [
+        Recorded::of(last),
+        Recorded {
+            log_id: last.log_id,
+            seq: first.seq,
+            epoch: first.epoch,
+            hash: Some(first.hash),
+        },
+    ];
+    let mut place = None;
+    for cut in cuts {
+        let standing = log.find(ports.log.as_ref(), &cut).await?;
+        place = Some(standing.place(&cut, log).map_err(Refusal::Unusable)?);
+    }
+    check_sections(checkpoints, &manifest).await?;
+    let place = place.expect("there are two cuts");
+    Ok(Usable { manifest, place })
+}
+
+impl Standing {
+    /// The log after a cut of a checkpoint.
+    ///
+    /// # Errors
+    /// Why the checkpoint is of no use.
+    fn place(self, cut: &Recorded, log: &LogEnds) -> Result<Place, String> {
+        let (epoch, at) = (cut.epoch, cut.seq);
+        let (begin, end) = (log.bounds.first, log.bounds.next);
+        match self {
+            Self::Same(place) => Ok(place),
+            Self::Trimmed => Err(format!(
+                "it needs the log from {at} on, which holds {begin} to {end}"
+            )),
+            Self::Lost => Err(format!(
+                "it counts up to epoch {epoch} at {at}, and the log, which lost messages, has no epoch there any more"
+            )),
+            Self::Replaced => Err(format!(
+                "the log has another message than the tick of epoch {epoch} at {at}"
+            )),
+            Self::OtherLog => Err("it was made from another log".to_owned()),
+        }
+    }
+}
+
+/// Reads every section: one that is damaged or of an unknown format must be known before anything is restored.
+async fn check_sections(
+    checkpoints: &dyn CheckpointStore,
+    manifest: &Manifest,
+) -> Result<(), Refusal> {
+    for section in &manifest.sections {
+        match checkpoints.read(manifest.first.epoch, section).await {
+            Ok(bytes) => restore::check_format(section, &bytes).map_err(Refusal::Unusable)?,
+            Err(CheckpointError::Damaged { what, .. }) => return Err(Refusal::Unusable(what)),
+            Err(error) => return Err(Refusal::Stop(error.into())),
+        }
+    }
+    Ok(())
+}
