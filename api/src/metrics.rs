@@ -16,6 +16,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::problem::Problem;
+use crate::server::Outcome;
 use crate::state::ApiState;
 
 /// The API's own metrics.
@@ -25,6 +26,41 @@ pub(crate) struct Metrics {
     seconds: Family<Route, Histogram>,
     pub(crate) rereads: Counter,
     pub(crate) stream_clients: Gauge,
+    pub(crate) streams_replaced: Counter,
+    pub(crate) connections: Connections,
+}
+
+/// The connections of one server.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connections {
+    pub(crate) open: Gauge,
+    ended: Family<Ended, Counter>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Ended {
+    outcome: &'static str,
+}
+
+impl Connections {
+    /// Adds them to a registry.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let connections = Self::default();
+        let Self { open, ended } = connections.clone();
+        registry.register("connections", "Open connections", open);
+        registry.register(
+            "connections_ended",
+            "Connections that ended, by outcome",
+            ended,
+        );
+        connections
+    }
+
+    /// One ended.
+    pub(crate) fn ended(&self, outcome: Outcome) {
+        let outcome = outcome.name();
+        self.ended.get_or_create(&Ended { outcome }).inc();
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -40,6 +76,8 @@ struct Route {
 
 impl Metrics {
     pub(crate) fn register(registry: &Arc<Mutex<Registry>>) -> Self {
+        let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let api = registry.sub_registry_with_prefix("api");
         let metrics = Self {
             requests: Family::default(),
             seconds: Family::new_with_constructor(|| {
@@ -47,14 +85,16 @@ impl Metrics {
             }),
             rereads: Counter::default(),
             stream_clients: Gauge::default(),
+            streams_replaced: Counter::default(),
+            connections: Connections::register(api),
         };
-        let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
-        let api = registry.sub_registry_with_prefix("api");
         let Self {
             requests,
             seconds,
             rereads,
             stream_clients,
+            streams_replaced,
+            connections: _,
         } = metrics.clone();
         api.register(
             "requests",
@@ -72,6 +112,11 @@ impl Metrics {
             rereads,
         );
         api.register("stream_clients", "Open event streams", stream_clients);
+        api.register(
+            "streams_replaced",
+            "Event streams closed because another client wanted one",
+            streams_replaced,
+        );
         metrics
     }
 }

@@ -14,7 +14,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::page;
+use crate::metrics::{Connections, page};
 use crate::problem::Problem;
 use crate::routes::health::alive;
 use crate::server::{Options, ServeError, Server};
@@ -47,6 +47,7 @@ impl Probe {
             address,
             connections_max: CONNECTIONS_MAX,
             stop_ms_max: STOP_MS_MAX,
+            ..Options::default()
         };
         Server::bind(options).await.map(Self)
     }
@@ -61,7 +62,14 @@ impl Probe {
     /// # Errors
     /// `Socket` if the system takes the socket away.
     pub async fn run(self, state: ProbeState, stop: CancellationToken) -> Result<(), ServeError> {
-        self.0.run_router(probe_router(state), stop).await
+        let counts = {
+            let mut registry = state
+                .registry
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            Connections::register(registry.sub_registry_with_prefix("probe"))
+        };
+        self.0.run_router(probe_router(state), counts, stop).await
     }
 }
 

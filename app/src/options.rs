@@ -74,6 +74,10 @@ pub fn api(config: &Config) -> skytide_api::Options {
     skytide_api::Options {
         address: config.api.address,
         connections_max: config.api.connections_max as usize,
+        per_client_max: config.api.client_connections_max as usize,
+        header_ms_max: millis(config.api.header_max.0),
+        idle_ms_max: millis(config.api.idle_max.0),
+        send_ms_max: millis(config.api.send_max.0),
         stop_ms_max: millis(stop_max),
     }
 }

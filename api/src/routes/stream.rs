@@ -6,14 +6,18 @@
 //! ```
 //!
 //! Each event is whole, so a client that was away misses nothing by reading on: there is no replay. Before the first
-//! commit an event `waiting` says what is waited for. A slow client skips commits; nothing queues for it.
-//! Lists that clients share are read once a commit ([`Streams`]).
+//! commit an event `waiting` says what is waited for. A slow client skips commits: its connection holds a bounded number
+//! of bytes, and ends when the client reads none of them for a while (`crate::server`).
+//! Lists that clients share are read once a commit ([`Shared`]). How many clients there are: [`Clients`].
+
+mod clients;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -23,6 +27,7 @@ use serde::Serialize;
 use skytide_core::id::Epoch;
 use tokio::time::MissedTickBehavior;
 
+use self::clients::{Client, Clients};
 use super::entries::Page;
 use super::health::Ready;
 use super::lists::ListView;
@@ -32,6 +37,7 @@ use crate::answer::{Query, Rows, consistent};
 use crate::catalogue::STREAM;
 use crate::params::Params;
 use crate::problem::Problem;
+use crate::server::Peer;
 use crate::state::ApiState;
 
 const PAUSE: Duration = Duration::from_millis(500);
@@ -44,11 +50,13 @@ const SHARED_MAX: usize = 64;
 pub(crate) async fn show(
     State(state): State<ApiState>,
     RawQuery(query): RawQuery,
+    peer: Option<Extension<Peer>>,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &STREAM)?;
     let chosen = Chosen::parse(&params)?;
-    let client = Client::enter(&state)?;
+    let client = enter(&state, peer.map(|Extension(peer)| peer))?;
     let stopped = state.stop.clone().cancelled_owned();
+    let replaced = client.replaced.clone().cancelled_owned();
     let mut pace = tokio::time::interval(PAUSE);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let push = Push {
@@ -58,13 +66,30 @@ pub(crate) async fn show(
         client,
         pace,
     };
-    let events = stream::unfold(push, Push::next).take_until(stopped);
+    let events = stream::unfold(push, Push::next)
+        .take_until(stopped)
+        .take_until(replaced);
     let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     let unbuffered = [
         ("x-accel-buffering", "no"),
         (header::CACHE_CONTROL.as_str(), "no-store"),
     ];
     Ok((unbuffered, events).into_response())
+}
+
+/// A place among the streams.
+fn enter(state: &ApiState, peer: Option<Peer>) -> Result<Client, Problem> {
+    let clients = &state.streams.clients;
+    let open = state.metrics.stream_clients.clone();
+    let entered = clients.enter(state.limits.stream_clients_max, peer, open);
+    let entered = entered.ok_or_else(|| {
+        let detail = "too many event streams are open";
+        Problem::unavailable("streams_full", detail)
+    })?;
+    if entered.replaces {
+        state.metrics.streams_replaced.inc();
+    }
+    Ok(entered.client)
 }
 
 /// What a client wants to see.
@@ -128,56 +153,32 @@ impl Query for Chosen {
     }
 }
 
-/// Answers that clients of the same question share, and how many clients there are.
+/// What the streams of a server have in common.
 #[derive(Debug, Default)]
 pub(crate) struct Streams {
-    clients: Arc<()>,
-    shared: Mutex<BTreeMap<String, (Epoch, Arc<str>)>>,
+    clients: Arc<Clients>,
+    shared: Shared,
 }
 
-impl Streams {
-    fn shared(&self, question: &str, epoch: Epoch) -> Option<Arc<str>> {
-        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+/// Answers that clients of the same question share.
+#[derive(Debug, Default)]
+struct Shared(Mutex<BTreeMap<String, (Epoch, Arc<str>)>>);
+
+impl Shared {
+    fn get(&self, question: &str, epoch: Epoch) -> Option<Arc<str>> {
+        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, answer) = shared.get(question)?;
         (*at == epoch).then(|| answer.clone())
     }
 
-    fn share(&self, question: &str, epoch: Epoch, answer: &Arc<str>) {
-        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+    fn put(&self, question: &str, epoch: Epoch, answer: &Arc<str>) {
+        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if shared.len() >= SHARED_MAX {
             shared.retain(|_, (at, _)| *at >= epoch);
         }
         if shared.len() < SHARED_MAX {
             shared.insert(question.to_owned(), (epoch, answer.clone()));
         }
-    }
-}
-
-/// A place among the clients; given back when dropped.
-struct Client {
-    _place: Arc<()>,
-    open: prometheus_client::metrics::gauge::Gauge,
-}
-
-impl Client {
-    fn enter(state: &ApiState) -> Result<Self, Problem> {
-        let place = state.streams.clients.clone();
-        if Arc::strong_count(&place) - 1 > state.limits.stream_clients_max {
-            let detail = "too many event streams are open";
-            return Err(Problem::unavailable("streams_full", detail));
-        }
-        let open = state.metrics.stream_clients.clone();
-        open.inc();
-        Ok(Self {
-            _place: place,
-            open,
-        })
-    }
-}
-
-impl Drop for Client {
-    fn drop(&mut self) {
-        self.open.dec();
     }
 }
 
@@ -237,13 +238,15 @@ impl Push {
 
     async fn commit(&self, newest: Epoch) -> Result<(Epoch, Arc<str>), Problem> {
         let streams = &self.state.streams;
-        if let Some(text) = streams.shared(&self.chosen.shared_as, newest) {
+        if let Some(text) = streams.shared.get(&self.chosen.shared_as, newest) {
             return Ok((newest, text));
         }
         let (committed, answer) = consistent(&self.state, &self.chosen).await?;
         let text = serde_json::to_string(&answer).map_err(|error| Problem::internal(&error))?;
         let text: Arc<str> = text.into();
-        streams.share(&self.chosen.shared_as, committed.epoch, &text);
+        streams
+            .shared
+            .put(&self.chosen.shared_as, committed.epoch, &text);
         Ok((committed.epoch, text))
     }
 }

@@ -10,8 +10,10 @@
 //! - `stream`: server-sent events
 //! - `described`: openapi.json and what is really answered; the start page
 //! - `socket`: binding, bounded stop
+//! - `connections`: clients that hold connections
 
 mod commits;
+mod connections;
 mod described;
 mod failures;
 mod jobs;

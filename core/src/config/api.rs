@@ -18,7 +18,9 @@ pub struct Api {
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:7780")]
     pub address: SocketAddr,
 
-    /// Connections open at once, at most; more of them wait.
+    /// Connections open at once, at most. A further one replaces a connection that waits for a request, or whose client
+    /// does not read its answer, of the client with the most connections. It is refused while all have requests under
+    /// way.
     #[arg(
         id = "API_CONNECTIONS_MAX",
         long = "api-connections-max",
@@ -28,7 +30,37 @@ pub struct Api {
     #[arg(value_parser = between(1..=100_000_u32))]
     pub connections_max: u32,
 
-    /// Live streams (`/v1/stream`) open at once, at most; more of them are refused.
+    /// Connections of one client at once, at most; a client is an IPv4 address or an IPv6 `/64`. 0: as many as
+    /// `API_CONNECTIONS_MAX`, and the client with the most gives up its own first. With a proxy in front, all
+    /// connections are the proxy's: leave it 0 there.
+    #[arg(
+        id = "API_CLIENT_CONNECTIONS_MAX",
+        long = "api-client-connections-max",
+        env = "API_CLIENT_CONNECTIONS_MAX"
+    )]
+    #[arg(value_name = "CONNECTIONS", default_value_t = 0)]
+    #[arg(value_parser = between(0..=100_000_u32))]
+    pub client_connections_max: u32,
+
+    /// How long the head of a request may take to arrive, from its first byte, or from the start of a connection on
+    /// which nothing has arrived.
+    #[arg(id = "API_HEADER_MAX", long = "api-header-max", env = "API_HEADER_MAX")]
+    #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=HOUR))]
+    pub header_max: Span,
+
+    /// How long a connection stays open after an answer without another request.
+    #[arg(id = "API_IDLE_MAX", long = "api-idle-max", env = "API_IDLE_MAX")]
+    #[arg(value_name = "TIME", default_value = "60s", value_parser = between(SECOND..=HOUR))]
+    pub idle_max: Span,
+
+    /// How long a client may read nothing of an answer or a live stream that waits for it.
+    #[arg(id = "API_SEND_MAX", long = "api-send-max", env = "API_SEND_MAX")]
+    #[arg(value_name = "TIME", default_value = "20s", value_parser = between(SECOND..=HOUR))]
+    pub send_max: Span,
+
+    /// Live streams (`/v1/stream`) open at once, at most. A further one replaces the stream of a client that does not
+    /// read; else the oldest one of the client with the most streams. It is refused when that would be unfair: when
+    /// its own client has none and no other has more than one.
     #[arg(
         id = "API_STREAM_CLIENTS_MAX",
         long = "api-stream-clients-max",

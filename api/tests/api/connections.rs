@@ -1,0 +1,303 @@
+//! Clients that hold connections: they end, and lock nobody out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::body::to_bytes;
+use skytide_api::{ApiState, Limits, Options, Server};
+use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
+use skytide_core::view::{Change, Key, Measure, StoredRow, ViewId, Window};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::world::{World, list, request, send};
+
+/// An hour: these limits play no part.
+const NEVER_MS: u64 = 3_600_000;
+const HEALTHZ: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
+const STREAM: &[u8] =
+    b"GET /v1/stream?lists=hashtags&window=1h&limit=100 HTTP/1.1\r\nhost: x\r\n\r\n";
+
+fn patient(connections_max: usize) -> Options {
+    Options {
+        connections_max,
+        header_ms_max: NEVER_MS,
+        idle_ms_max: NEVER_MS,
+        send_ms_max: NEVER_MS,
+        ..free_port()
+    }
+}
+
+fn free_port() -> Options {
+    Options {
+        address: "127.0.0.1:0".parse().unwrap(),
+        ..Options::default()
+    }
+}
+
+/// A server on a socket.
+struct Running {
+    state: ApiState,
+    address: SocketAddr,
+}
+
+impl Running {
+    async fn on(options: Options, state: ApiState) -> Self {
+        let server = Server::bind(options).await.unwrap();
+        let address = server.address();
+        tokio::spawn(server.run(state.clone(), CancellationToken::new()));
+        Self { state, address }
+    }
+
+    /// A connection on which these bytes were sent.
+    async fn sent(&self, bytes: &[u8]) -> TcpStream {
+        let mut client = TcpStream::connect(self.address).await.unwrap();
+        client.write_all(bytes).await.unwrap();
+        client
+    }
+
+    /// The number that `/metrics` shows; 0 if it has not counted anything.
+    async fn metric(&self, name: &str) -> u64 {
+        let answer = send(self.state.clone(), request("/metrics")).await;
+        let text = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        line.map_or(0, |number| number.trim().parse().unwrap())
+    }
+
+    async fn ended(&self, outcome: &str) -> u64 {
+        let name = format!("api_connections_ended_total{{outcome=\"{outcome}\"}}");
+        self.metric(&name).await
+    }
+}
+
+/// Reads until this text has come.
+async fn read_until(client: &mut TcpStream, wanted: &str) -> String {
+    let mut text = String::new();
+    while !text.contains(wanted) {
+        let mut bytes = [0; 4_096];
+        let count = client.read(&mut bytes).await.unwrap();
+        assert_ne!(count, 0, "closed before {wanted:?}: {text}");
+        text.push_str(&String::from_utf8_lossy(&bytes[..count]));
+    }
+    text
+}
+
+/// Reads to the end; a connection that was reset has ended, too.
+async fn read_to_end(client: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    if let Err(error) = client.read_to_end(&mut bytes).await {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+async fn world() -> World {
+    let mut world = World::empty();
+    world.commit(&[]).await;
+    world
+}
+
+#[tokio::test]
+async fn connections_that_wait_lock_nobody_out() {
+    const CONNECTIONS: usize = 64;
+    let half = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-half: ";
+    for (kind, bytes) in [
+        ("nothing", &b""[..]),
+        ("half a head", half),
+        ("one request", HEALTHZ),
+    ] {
+        let running = Running::on(patient(CONNECTIONS), world().await.state()).await;
+        let mut open = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let mut client = running.sent(bytes).await;
+            if kind == "one request" {
+                read_until(&mut client, "alive").await;
+            }
+            open.push(client);
+        }
+        for others in 1..=3 {
+            let mut other = running.sent(HEALTHZ).await;
+            let answer = read_until(&mut other, "alive").await;
+            assert!(answer.starts_with("HTTP/1.1 200"), "{kind}: {answer}");
+            drop(other);
+            assert!(running.ended("evicted").await <= others, "{kind}");
+        }
+        read_to_end(&mut open[0]).await;
+        assert!(running.ended("evicted").await >= 1, "{kind}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_wait_end_and_are_counted() {
+    let running = Running::on(free_port(), world().await.state()).await;
+    for (bytes, outcome) in [
+        (&b""[..], "header_timeout"),
+        (b"GET /heal", "header_timeout"),
+        (HEALTHZ, "idle_timeout"),
+        (b"not HTTP at all\r\n\r\n", "malformed"),
+        (
+            b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
+            "closed",
+        ),
+    ] {
+        let before = running.ended(outcome).await;
+        let mut client = running.sent(bytes).await;
+        let text = read_to_end(&mut client).await;
+        assert_eq!(
+            running.ended(outcome).await,
+            before + 1,
+            "{outcome}: {text}"
+        );
+    }
+    assert_eq!(running.metric("api_connections ").await, 0);
+}
+
+#[tokio::test]
+async fn a_body_that_never_arrives_delays_no_answer_and_ends_the_connection() {
+    let running = Running::on(patient(4), world().await.state()).await;
+    for method in ["GET", "POST"] {
+        let head =
+            format!("{method} /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nhalf");
+        let mut client = running.sent(head.as_bytes()).await;
+        let text = read_to_end(&mut client).await;
+        assert!(text.starts_with("HTTP/1.1 "), "{method}: {text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_does_not_read_its_answers_is_disconnected() {
+    let running = Running::on(free_port(), world().await.state()).await;
+    let asks = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let mut client = running.sent(&asks).await;
+    // Virtual time: the server is at rest before it passes.
+    tokio::time::sleep(Duration::from_millis(2 * Options::default().send_ms_max)).await;
+    assert_eq!(running.ended("send_timeout").await, 1);
+    read_to_end(&mut client).await;
+}
+
+fn hundred_tags(value: u32) -> (ViewId, Vec<Change>) {
+    let names: Vec<String> = (0..100).map(|it| format!("{it:0>100}")).collect();
+    let entries: Vec<_> = names
+        .iter()
+        .map(|name| (&**name, value, 1, value))
+        .collect();
+    let list = list(Window::Hour, Measure::Count, "", &entries);
+    (ViewId::TopHashtags, vec![list])
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_that_are_not_read_hold_few_bytes_and_end() {
+    const CLIENTS: u64 = 3;
+    const COMMITS_MAX: u32 = 500;
+    let mut world = World::empty();
+    world.commit(&[hundred_tags(0)]).await;
+    let running = Running::on(free_port(), world.state()).await;
+    let mut deaf = Vec::new();
+    for _ in 0..CLIENTS {
+        let mut client = running.sent(STREAM).await;
+        read_until(&mut client, "event: commit").await;
+        deaf.push(client);
+    }
+    let mut commits = 0;
+    while running.ended("send_timeout").await < CLIENTS {
+        commits += 1;
+        assert!(commits < COMMITS_MAX, "streams that nobody reads stay open");
+        world.commit(&[hundred_tags(commits)]).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(running.metric("api_stream_clients ").await, 0);
+}
+
+#[tokio::test]
+async fn streams_that_are_not_read_lock_no_other_stream_out() {
+    const STREAMS: usize = 8;
+    let limits = Limits {
+        stream_clients_max: STREAMS,
+        ..Limits::default()
+    };
+    let state = world().await.state().with_limits(limits);
+    let running = Running::on(patient(64), state).await;
+    let mut deaf = Vec::new();
+    for _ in 0..STREAMS {
+        let mut client = running.sent(STREAM).await;
+        read_until(&mut client, "event: commit").await;
+        deaf.push(client);
+    }
+    let mut other = running.sent(STREAM).await;
+    read_until(&mut other, "event: commit").await;
+    assert_eq!(running.metric("api_streams_replaced_total").await, 1);
+    let end = read_until(&mut deaf[0], "0\r\n\r\n").await;
+    assert!(!end.is_empty(), "a stream that is replaced ends whole");
+    deaf[0].write_all(HEALTHZ).await.unwrap();
+    read_until(&mut deaf[0], "alive").await;
+}
+
+#[tokio::test]
+async fn as_many_streams_as_connections_lock_nobody_out() {
+    const CONNECTIONS: usize = 8;
+    let running = Running::on(patient(CONNECTIONS), world().await.state()).await;
+    let mut streams = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut client = running.sent(STREAM).await;
+        read_until(&mut client, "event: commit").await;
+        streams.push(client);
+    }
+    let mut other = running.sent(HEALTHZ).await;
+    read_until(&mut other, "alive").await;
+    assert_eq!(running.ended("evicted").await, 1);
+}
+
+/// A store that answers nothing.
+struct Stuck(Arc<Semaphore>);
+
+#[async_trait]
+impl ViewReader for Stuck {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.0.add_permits(1);
+        std::future::pending().await
+    }
+
+    async fn get(&self, _: ViewId, _: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        std::future::pending().await
+    }
+
+    async fn scan(&self, _: ViewId, _: Range) -> Result<Vec<StoredRow>, StoreError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn health_checks_of_this_machine_get_in_while_every_request_is_stuck() {
+    const CONNECTIONS: u32 = 4;
+    const SPARE: u32 = 8;
+    let limits = Limits {
+        request_ms_max: NEVER_MS,
+        ..Limits::default()
+    };
+    let asked = Arc::new(Semaphore::new(0));
+    let state = world().await.state_on(Arc::new(Stuck(asked.clone())));
+    let running = Running::on(patient(CONNECTIONS as usize), state.with_limits(limits)).await;
+    let ask = b"GET /v1/network HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut stuck = Vec::new();
+    for _ in 0..CONNECTIONS {
+        stuck.push(running.sent(ask).await);
+    }
+    asked.acquire_many(CONNECTIONS).await.unwrap().forget();
+    let mut check = running.sent(HEALTHZ).await;
+    read_until(&mut check, "alive").await;
+    drop(check);
+    for _ in 0..SPARE {
+        stuck.push(running.sent(ask).await);
+    }
+    asked.acquire_many(SPARE).await.unwrap().forget();
+    let mut refused = TcpStream::connect(running.address).await.unwrap();
+    let text = read_to_end(&mut refused).await;
+    assert!(text.starts_with("HTTP/1.1 503 "), "{text:?}");
+    assert!(text.contains("retry-after: 1"), "{text}");
+    assert_eq!(running.ended("refused").await, 1);
+}
