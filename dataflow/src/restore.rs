@@ -61,12 +61,9 @@ pub(crate) fn check_format(section: &Section, bytes: &[u8]) -> Result<(), String
     let name = &section.name;
     match shard_of(section) {
         Some(_) => saved::check_format(bytes).map_err(|why| format!("section {name:?} {why}")),
-        None => {
-            let saved: Result<Saved, _> = decode_row(bytes);
-            saved.map(drop).map_err(|_| {
-                format!("section {name:?} is of a format that this version does not know")
-            })
-        }
+        None => Saved::decode(bytes).map(drop).map_err(|_| {
+            format!("section {name:?} is of a format that this version does not know")
+        }),
     }
 }
 

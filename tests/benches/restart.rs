@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
 use skytide::embedded::EmbeddedCheckpoints;
-use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
