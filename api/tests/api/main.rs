@@ -9,12 +9,14 @@
 //! - `commits`: answers while commits come between
 //! - `stream`: server-sent events
 //! - `described`: openapi.json and what is really answered; the start page
+//! - `limits`: texts in answers are bounded, whatever the rows hold
 //! - `socket`: binding, bounded stop
 
 mod commits;
 mod described;
 mod failures;
 mod jobs;
+mod limits;
 mod lists;
 mod network;
 mod past;
