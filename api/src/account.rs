@@ -9,7 +9,8 @@
 
 use serde::Serialize;
 use skytide_core::id::Did;
-use skytide_core::port::profile::{StoredProfile, Told};
+use skytide_core::limits::{ADDRESS_BYTES_MAX, HANDLE_BYTES_MAX, NAME_BYTES_MAX, truncate};
+use skytide_core::port::profile::{self, StoredProfile, Told};
 use skytide_core::view::{AccountRow, ViewId};
 
 use crate::answer::Rows;
@@ -57,7 +58,7 @@ impl Profile {
             return None;
         }
         let told = Told::of(row);
-        let fetched = kept.and_then(|kept| Some((kept.profile?, kept.told)));
+        let fetched = kept.and_then(|kept| Some((limited(kept.profile?), kept.told)));
         let Some((fetched, then)) = fetched else {
             let known = told.handle.is_some() || told.display_name.is_some();
             return known.then_some(Self {
@@ -79,6 +80,18 @@ impl Profile {
             avatar: fetched.avatar.filter(|_| then.avatar == told.avatar),
         })
     }
+}
+
+/// A fetched profile whose texts have their limits, whoever kept it. The rows' have them where they are read.
+fn limited(mut fetched: profile::Profile) -> profile::Profile {
+    if let Some(name) = &mut fetched.name {
+        truncate(name, NAME_BYTES_MAX);
+    }
+    truncate(&mut fetched.handle, HANDLE_BYTES_MAX);
+    fetched.avatar = fetched
+        .avatar
+        .filter(|address| address.len() <= ADDRESS_BYTES_MAX);
+    fetched
 }
 
 /// The accounts of `dids`, in their order.
@@ -107,7 +120,6 @@ pub(crate) async fn profile(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skytide_core::port::profile;
     use skytide_core::time::Timestamp;
 
     fn row(handle: Option<&str>, name: Option<&str>, avatar: Option<&str>) -> AccountRow {

@@ -25,6 +25,10 @@ pub const KEY_BYTES_MAX: usize = 4_096;
 pub const NAME_BYTES_MAX: usize = 640;
 /// Bytes of an account's description: the lexicon's limit. A longer one is truncated.
 pub const DESCRIPTION_BYTES_MAX: usize = 2_560;
+/// Bytes of a handle: the protocol's limit (<https://atproto.com/specs/handle>).
+pub const HANDLE_BYTES_MAX: usize = 253;
+/// Bytes of the address of a picture. One that is longer is not shown.
+pub const ADDRESS_BYTES_MAX: usize = 2_048;
 /// Bytes of an account's hosting status. A longer one is truncated; so it is none of the known ones.
 pub const STATUS_BYTES_MAX: usize = 64;
 

@@ -344,7 +344,7 @@ fn languages_have_their_region_and_lists_use_their_primary_subtags_once() {
             t1 +1 top_hashtags all count pt: art 1
             t2 -1 en-US: posts [1, 1, 1, 1] authors [1, 1, 1, 1]
             t2 -1 en: posts [1, 1, 1, 1] authors [1, 1, 1, 1]
-            t2 -1 pt_BR: posts [1, 1, 1, 1] authors [1, 1, 1, 1]
+            t2 -1 pt-BR: posts [1, 1, 1, 1] authors [1, 1, 1, 1]
             t2 -1 top_hashtags 1h authors : art 1
             t2 -1 top_hashtags 1h authors en: art 1
             t2 -1 top_hashtags 1h authors pt: art 1
@@ -365,7 +365,7 @@ fn languages_have_their_region_and_lists_use_their_primary_subtags_once() {
             t2 -1 top_hashtags 7d count pt: art 1
             t2 +1 en-US: posts [0, 0, 0, 1] authors [0, 0, 0, 1]
             t2 +1 en: posts [0, 0, 0, 1] authors [0, 0, 0, 1]
-            t2 +1 pt_BR: posts [0, 0, 0, 1] authors [0, 0, 0, 1]
+            t2 +1 pt-BR: posts [0, 0, 0, 1] authors [0, 0, 0, 1]
         "#]],
     );
 }
@@ -434,6 +434,53 @@ fn a_new_handle_ends_the_old_one() {
             t1 +1 ana.example is ana
             t2 -1 ana.example is ana
             t2 +1 anna.example is ana
+        "#]],
+    );
+}
+
+#[test]
+fn a_count_beyond_32_bits_is_shown_as_what_fits_and_leads_back() {
+    let most = i32::MAX;
+    let likes = || ["ana", "bea", "cai"].map(|author| like(author, "dan/1", 0));
+    let to = |diffs: [i32; 3]| likes().into_iter().zip(diffs).collect();
+    let steps = vec![
+        (0, to([most, most, most])),
+        (0, to([0, 0, 1 - most])),
+        (0, to([1 - most, 1 - most, 0])),
+    ];
+    check(
+        &[ViewId::Posts],
+        steps,
+        expect![[r#"
+            t1 +1 dan/1 [4294967295, 0, 0, 0, 0, 0] NeverSeen
+            t2 -1 dan/1 [4294967295, 0, 0, 0, 0, 0] NeverSeen
+            t2 +1 dan/1 [4294967295, 0, 0, 0, 0, 0] NeverSeen
+            t3 -1 dan/1 [4294967295, 0, 0, 0, 0, 0] NeverSeen
+            t3 +1 dan/1 [3, 0, 0, 0, 0, 0] NeverSeen
+        "#]],
+    );
+    let tagged = |name: &str| post(name, 0, |post| post.tags = texts(&["art"]));
+    let posts = ["ana/1", "ana/2", "bea/1"].map(tagged);
+    let to = |diffs: [i32; 3]| posts.clone().into_iter().zip(diffs).collect();
+    let steps = vec![
+        (0, to([most, most, most])),
+        (100, vec![]),
+        (100, to([-most, 1 - most, -most])),
+    ];
+    check(
+        &[ViewId::Hashtags],
+        steps,
+        expect![[r#"
+            t1 +1 art: posts [4294967295, 4294967295, 4294967295, 4294967295] authors [2, 2, 2, 2]
+            t1 +1 art:und posts [4294967295, 4294967295, 4294967295, 4294967295] authors [2, 2, 2, 2]
+            t2 -1 art: posts [4294967295, 4294967295, 4294967295, 4294967295] authors [2, 2, 2, 2]
+            t2 -1 art:und posts [4294967295, 4294967295, 4294967295, 4294967295] authors [2, 2, 2, 2]
+            t2 +1 art: posts [0, 4294967295, 4294967295, 4294967295] authors [0, 2, 2, 2]
+            t2 +1 art:und posts [0, 4294967295, 4294967295, 4294967295] authors [0, 2, 2, 2]
+            t3 -1 art: posts [0, 4294967295, 4294967295, 4294967295] authors [0, 2, 2, 2]
+            t3 -1 art:und posts [0, 4294967295, 4294967295, 4294967295] authors [0, 2, 2, 2]
+            t3 +1 art: posts [0, 1, 1, 1] authors [0, 1, 1, 1]
+            t3 +1 art:und posts [0, 1, 1, 1] authors [0, 1, 1, 1]
         "#]],
     );
 }

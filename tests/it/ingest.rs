@@ -6,11 +6,13 @@
 //! - `resume`: lost connections, failing logs, restarts: nothing lost, nothing twice.
 //! - `recordings`: every form of a recording, whole and damaged.
 //! - `recorder`: making recordings, and going on with them.
+//! - `limits`: texts that strangers write without end.
 //! - `pace`: ticks of a quiet stream, back-pressure, stopping.
 
 mod assembler;
 pub mod frames;
 pub mod harness;
+mod limits;
 mod pace;
 mod recorder;
 mod recordings;

@@ -9,6 +9,7 @@
 //! - `commits`: answers while commits come between
 //! - `stream`: server-sent events
 //! - `described`: openapi.json and what is really answered; the start page
+//! - `limits`: texts in answers are bounded, whatever the rows hold
 //! - `socket`: binding, bounded stop
 //! - `connections`: clients that hold connections
 
@@ -17,6 +18,7 @@ mod connections;
 mod described;
 mod failures;
 mod jobs;
+mod limits;
 mod lists;
 mod network;
 mod past;

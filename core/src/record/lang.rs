@@ -323,15 +323,9 @@ mod tests {
         for tag in bad.split_whitespace().chain(["", " en", "en "]) {
             assert!(!is_well_formed(tag), "{tag}");
         }
-        let long = |bytes: usize| {
-            format!("en-x{}", "-a1".repeat(bytes))
-                .chars()
-                .take(bytes)
-                .collect::<String>()
-        };
-        assert!(
-            is_well_formed(&long(LANG_BYTES_MAX)) && !is_well_formed(&long(LANG_BYTES_MAX + 1))
-        );
+        let long = |first: &str| format!("x-{first}{}", "-ab".repeat(41));
+        assert_eq!(long("abc").len(), LANG_BYTES_MAX);
+        assert!(is_well_formed(&long("abc")) && !is_well_formed(&long("abcd")));
     }
 
     #[test]

@@ -52,14 +52,13 @@ impl Script {
         record: Option<Value>,
     ) {
         let rev = Tid(1_000 + self.seq);
-        self.op_at(account, rev, action, (collection, rkey), record);
+        self.op_at(account, (rev, action), (collection, rkey), record);
     }
 
     fn op_at(
         &mut self,
         account: u64,
-        rev: Tid,
-        action: Action,
+        (rev, action): (Tid, Action),
         (collection, rkey): (&str, u64),
         record: Option<Value>,
     ) {
@@ -312,7 +311,7 @@ fn collections(seed: u64) -> Vec<Message> {
                     // Not newer than what was applied: it is dropped, but its name came.
                     let collection = format!("com.example.repeated{next}.thing");
                     let record = Some(Value::Map(vec![]));
-                    script.op_at(account, Tid(1), Action::Create, (&collection, 1), record);
+                    script.op_at(account, (Tid(1), Action::Create), (&collection, 1), record);
                 }
                 8 if !live.is_empty() => {
                     let place = random.below(live.len() as u64) as usize;
