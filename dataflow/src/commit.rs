@@ -77,6 +77,7 @@ impl Committer {
             let end = waiting[0].end;
             let mut changes = Changes::new();
             for Done { settled, .. } in waiting.drain(..) {
+                self.metrics.left_out(&settled.left_out);
                 for (view, more) in settled.changes {
                     changes.entry(view).or_default().push(more);
                 }
@@ -217,12 +218,30 @@ impl Committer {
         self.store.begin(term, committed.epoch).await?;
         self.rebuild.write(self.store.as_ref(), term).await?;
         for (&view, parts) in changes {
-            for part in parts {
-                self.store.write(term, view, part.clone()).await?;
+            for part in parts.iter().flat_map(|part| pieces(part)) {
+                self.store.write(term, view, part.to_vec()).await?;
             }
         }
         self.store.commit(term, committed.clone()).await
     }
+}
+
+/// Bytes of rows that the store is given at once, and a row more.
+const WRITE_BYTES_MAX: usize = 4 << 20;
+
+/// Parts of some changes that the store is given one after the other: it may write them before the next one is copied.
+fn pieces(mut changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |change: &&Change| {
+            let goes_on = bytes < WRITE_BYTES_MAX;
+            bytes += change.bytes();
+            goes_on
+        };
+        let (piece, behind) = changes.split_at(changes.iter().take_while(fits).count());
+        changes = behind;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// Compares what was computed again with what was noted, except for some views.

@@ -265,6 +265,7 @@ fn worlds_reach_everything_that_they_are_meant_to_reach() {
         "record_cbor",
         "record_shape",
         "key_length",
+        "handle",
     ];
     for reason in reasons {
         let count = counters.get(&format!("dropped/{reason}"));

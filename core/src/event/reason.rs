@@ -73,6 +73,8 @@ reasons! {
     RecordShape = "record_shape",
     /// A tag, domain or link is longer than 4,096 bytes: it is not counted.
     KeyLength = "key_length",
+    /// The handle of an `#identity` is `handle.invalid`, empty or no handle: it identifies nobody.
+    Handle = "handle",
     /// A delete of a record that was never seen.
     DeleteUnknown = "delete_unknown",
     /// The collection is not read (`FIREHOSE_COLLECTIONS`).

@@ -207,7 +207,7 @@ pub struct ActivityRow {
 /// What is known of an account from the stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountRow {
-    /// The newest handle an `#identity` named; not checked against DNS.
+    /// The newest handle an `#identity` named, in lower case; not checked against DNS. `None` also after `handle.invalid`.
     pub handle: Option<Box<str>>,
     /// Whether the newest `#account` said active; true if there was none.
     pub active: bool,

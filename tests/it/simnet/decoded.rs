@@ -12,12 +12,13 @@ use skytide_simnet::{Frame, Options, Totals};
 use super::{frames, options, with_bad};
 
 /// Drops that the dataflow counts, as only it knows what is live and what a record says.
-const LATER: [DropReason; 6] = [
+const LATER: [DropReason; 7] = [
     DropReason::RevRepeated,
     DropReason::RecordMissing,
     DropReason::RecordCbor,
     DropReason::RecordShape,
     DropReason::KeyLength,
+    DropReason::Handle,
     DropReason::DeleteUnknown,
 ];
 

@@ -7,7 +7,7 @@ use skytide_core::id::{Collection, Did, PostKey, Rkey};
 use skytide_core::time::Minute;
 use skytide_core::view::Span;
 
-use super::{AccountPolicy, LiveRecords, SHARDS};
+use super::{LiveRecords, SHARDS};
 use crate::fact::Fact;
 use crate::operators::interner::Interner;
 use crate::records::activity::Open;
@@ -73,8 +73,7 @@ impl LiveRecords {
 
     /// Takes in an account as it was, hidden or shown as the policy in force says, and tells all of its facts.
     pub(in crate::records) fn take_repo(&mut self, did: &Did, mut repo: Repo) -> u32 {
-        let inactive = repo.status.as_deref().is_some_and(|(active, _)| !active);
-        let hidden = self.policy == AccountPolicy::ActiveAccountsOnly && inactive;
+        let hidden = repo.is_to_be_hidden(self.policy);
         repo.hidden = hidden;
         self.records += repo.records.len() as u64;
         let (account, place) = self.repo(did);
