@@ -1,7 +1,7 @@
 //! What people put into a path: posts and accounts in every form in which they are passed around.
 
 use serde::Serialize;
-use skytide_core::id::{Collection, Did, PostKey, Rkey};
+use skytide_core::id::{Collection, Did, Handle, PostKey, Rkey, is_handle};
 use skytide_core::port::store::{Order, Range};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{HandleKey, HandleRow, ViewId, ViewKey};
@@ -67,6 +67,11 @@ impl Actor {
             Self::Did(did) => return Ok((did.clone(), None)),
             Self::Handle(handle) => handle,
         };
+        if Handle::is_invalid(handle) {
+            return Err(Problem::not_found(format!(
+                "{handle:?} identifies nobody: it stands for a handle that could not be verified"
+            )));
+        }
         let mut prefix = Vec::new();
         handle.encode(&mut prefix);
         let range = Range::prefix(Order::First, &prefix, CLAIMS_MAX);
@@ -87,19 +92,6 @@ impl Actor {
         };
         Ok((key.did.clone(), Some(resolved)))
     }
-}
-
-/// A domain name of two labels or more (<https://atproto.com/specs/handle>).
-fn is_handle(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    text.len() <= 253 && text.contains('.') && text.split('.').all(label)
 }
 
 /// A post as the client named it.

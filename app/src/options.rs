@@ -46,6 +46,7 @@ pub fn dataflow(config: &Config) -> dataflow::Options {
         interactions_days: (indexer.interactions_days > 0).then_some(indexer.interactions_days),
         views: ViewId::ALL.to_vec(),
         batch_events_max: indexer.batch_events_max as usize,
+        batch_bytes_max: indexer.batch_bytes_max.0 as usize,
         batch_epochs_max: usize::MAX,
         until_last: false,
         checkpoint: checkpoint(indexer),

@@ -57,7 +57,8 @@ pub enum Body {
     Op(Op),
     /// The handle or the keys may have changed (`#identity`).
     Identity {
-        /// The new handle, if the event names one.
+        /// The new handle, if the event names one: in lower case, or [`Handle::INVALID`](crate::id::Handle::INVALID). A log
+        /// of an older version holds it as the relay wrote it.
         handle: Option<Box<str>>,
     },
     /// The hosting status was announced (`#account`).
@@ -149,7 +150,34 @@ pub struct Tick {
     pub counts: BTreeMap<Box<str>, u64>,
 }
 
+impl Event {
+    /// Bytes that it takes in memory, about: whatever waits for something is bounded by their sum.
+    pub fn bytes(&self) -> usize {
+        let texts = match &self.body {
+            Body::Op(op) => {
+                let record = op.record.as_deref().map_or(0, <[u8]>::len);
+                record + op.collection.as_str().len() + op.rkey.heap_bytes()
+            }
+            Body::Identity { handle } => handle.as_deref().map_or(0, str::len),
+            Body::Account { status, .. } => status.as_deref().map_or(0, str::len),
+            Body::Moved { .. } => 0,
+        };
+        size_of::<Self>() + self.did.heap_bytes() + texts
+    }
+}
+
 impl Message {
+    /// Bytes that it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => event.bytes(),
+            Self::Tick(tick) => {
+                let counts = tick.counts.keys();
+                size_of::<Self>() + counts.map(|name| name.len() + 32).sum::<usize>()
+            }
+        }
+    }
+
     /// The CBOR of this message, appended to `buffer`.
     pub fn encode(&self, buffer: &mut Vec<u8>) {
         wire::encode(self, buffer);

@@ -23,14 +23,31 @@ use std::hash::Hasher;
 
 use crate::id::Epoch;
 
+/// Bytes of a key, at most: twice what the longest key of any view takes, and half of what the embedded store takes.
+pub const KEY_BYTES_MAX: usize = 32 << 10;
+/// Bytes of a row's columns, at most: half of a MongoDB document.
+pub const ROW_BYTES_MAX: usize = 8 << 20;
+
+/// Whether every store can hold a row of this key and these columns.
+pub fn fits(key: &Key, row: &[u8]) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&key.as_bytes().len()) && row.len() <= ROW_BYTES_MAX
+}
+
 /// A change of one row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Its key: 1 to 65,535 bytes.
+    /// Its key: 1 to [`KEY_BYTES_MAX`] bytes.
     pub key: Key,
-    /// The whole new row; `None` removes it.
+    /// The whole new row, of at most [`ROW_BYTES_MAX`] bytes; `None` removes it.
     #[serde(with = "serde_bytes")]
     pub row: Option<Box<[u8]>>,
+}
+
+impl Change {
+    /// Bytes of its key and columns.
+    pub fn bytes(&self) -> usize {
+        self.key.as_bytes().len() + self.row.as_deref().map_or(0, <[u8]>::len)
+    }
 }
 
 /// A row as it is stored.
@@ -147,7 +164,7 @@ catalogue! {
     /// What is known of every account: [`Did`](crate::id::Did) → [`AccountRow`].
     Accounts = 17, "accounts", 2;
     /// Accounts by handle: [`HandleKey`] → [`HandleRow`].
-    Handles = 18, "handles", 1;
+    Handles = 18, "handles", 2;
     /// Frames, events, drops by reason, gaps: `String` → [`CounterRow`].
     Counters = 19, "counters", 1;
 }

@@ -12,7 +12,7 @@
 //! settled one of a live stream. So nothing is left out of the lists of a stream that is quiet.
 
 use serde::{Deserialize, Serialize};
-use skytide_core::event::{Event, Message, Tick};
+use skytide_core::event::{Body, Event, Message, Tick};
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::checkpoint::{Mark, tick_hash};
 use skytide_core::time::Timestamp;
@@ -41,6 +41,8 @@ pub struct Epochs {
 pub struct WholeEpoch {
     /// Its events, ordered and without repeats.
     pub events: Vec<Event>,
+    /// Bytes in memory of these events.
+    pub bytes: usize,
     /// Its end.
     pub tick: Tick,
     /// The time of the dataflow that it has.
@@ -85,7 +87,8 @@ impl Epochs {
     ) -> Result<Option<WholeEpoch>, DataflowError> {
         let tick = match message {
             Message::Event(_) if self.partial => return Ok(None),
-            Message::Event(event) => {
+            Message::Event(mut event) => {
+                shorten(&mut event);
                 self.since.get_or_insert(event.time);
                 self.events.push(event);
                 return Ok(None);
@@ -114,6 +117,7 @@ impl Epochs {
             events.dedup_by(|a, b| (&a.host, a.seq, a.index) == (&b.host, b.seq, b.index));
         }
         Ok(Some(WholeEpoch {
+            bytes: events.iter().map(Event::bytes).sum(),
             events,
             time,
             lists: tick.epoch > self.listed_through
@@ -123,6 +127,22 @@ impl Epochs {
             since: *self.since.get_or_insert(tick.time),
             tick,
         }))
+    }
+}
+
+/// Bytes of a text of an announcement that are read from the log: more than anything makes use of.
+const TEXT_BYTES_MAX: usize = 512;
+
+/// Shortens texts of announcements, which an older version wrote however long they were, and as many as an epoch may have
+/// events. What is left is still too long for what it is, and refused as such where it is applied.
+fn shorten(event: &mut Event) {
+    let text = match &mut event.body {
+        Body::Identity { handle } => handle,
+        Body::Account { status, .. } => status,
+        Body::Op(_) | Body::Moved { .. } => return,
+    };
+    if let Some(long) = text.take_if(|text| text.len() > TEXT_BYTES_MAX) {
+        *text = Some(long[..long.floor_char_boundary(TEXT_BYTES_MAX)].into());
     }
 }
 
@@ -149,6 +169,8 @@ pub struct End {
     pub restored: bool,
     /// Events in the batch.
     pub events: usize,
+    /// Bytes in memory of these events.
+    pub bytes: usize,
     /// Epochs in the batch.
     pub epochs: usize,
 }
@@ -204,6 +226,7 @@ impl Batch {
     pub fn add(&mut self, epoch: WholeEpoch, names: &[Box<str>]) {
         let WholeEpoch {
             events,
+            bytes,
             tick,
             time,
             lists,
@@ -211,8 +234,8 @@ impl Batch {
             hash,
             since,
         } = epoch;
-        let (events_before, epochs_before) =
-            self.end.map_or((0, 0), |end| (end.events, end.epochs));
+        let before = self.end.map(|end| (end.events, end.bytes, end.epochs));
+        let (events_before, bytes_before, epochs_before) = before.unwrap_or_default();
         self.end = Some(End {
             epoch: tick.epoch,
             time: tick.time,
@@ -221,6 +244,7 @@ impl Batch {
             hash,
             restored: false,
             events: events_before + events.len(),
+            bytes: bytes_before + bytes,
             epochs: epochs_before + 1,
         });
         let workers = self.workers.len();
@@ -299,7 +323,6 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use skytide_core::event::Body;
     use skytide_core::id::Cursor;
 
     use super::*;
@@ -359,6 +382,29 @@ mod tests {
         }
         take(tick(2, 5));
         assert_eq!(told, [vec![1, 2], vec![3, 4, 5]]);
+    }
+
+    #[test]
+    fn texts_of_announcements_are_shortened_and_bytes_are_counted() {
+        let mut epochs = Epochs::default();
+        let text = || Some("\u{1f600}".repeat(50_000).into());
+        let bodies = [
+            Body::Identity { handle: text() },
+            Body::Account {
+                active: true,
+                status: text(),
+            },
+        ];
+        for (seq, body) in (1..).zip(bodies) {
+            let Message::Event(event) = event(seq) else {
+                unreachable!("it is an event");
+            };
+            let event = Event { body, ..event };
+            epochs.take(Seq(seq), Message::Event(event)).unwrap();
+        }
+        let epoch = epochs.take(Seq(6), tick(1, 5)).unwrap().unwrap();
+        let held = size_of::<Event>() + TEXT_BYTES_MAX;
+        assert_eq!((epoch.events.len(), epoch.bytes), (2, 2 * held));
     }
 
     #[test]

@@ -82,6 +82,7 @@ impl Committer {
             let end = waiting[0].end;
             let mut changes = Changes::new();
             for Done { settled, .. } in waiting.drain(..) {
+                self.metrics.left_out(&settled.left_out);
                 for (view, more) in settled.changes {
                     changes.entry(view).or_default().push(more);
                 }
@@ -244,8 +245,8 @@ impl Committer {
         self.store.begin(term, intent).await?;
         self.rebuild.write(self.store.as_ref(), term).await?;
         for (&view, parts) in changes {
-            for part in parts {
-                self.store.write(term, view, part.clone()).await?;
+            for part in parts.iter().flat_map(|part| pieces(part)) {
+                self.store.write(term, view, part.to_vec()).await?;
             }
         }
         self.store.commit(term, committed.clone()).await
@@ -266,6 +267,25 @@ pub(crate) async fn within_grace<T>(
         done = work => Some(done),
         () = overdue => None,
     }
+}
+
+/// Bytes of rows after which one write to the store ends: a write has these bytes and one row more.
+const WRITE_BYTES_MAX: usize = 4 << 20;
+
+/// The parts of some changes that the store receives one after the other: it may write each part
+/// before the next one is copied.
+fn pieces(mut changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |change: &&Change| {
+            let has_room = bytes < WRITE_BYTES_MAX;
+            bytes += change.bytes();
+            has_room
+        };
+        let (piece, rest) = changes.split_at(changes.iter().take_while(fits).count());
+        changes = rest;
+        (!piece.is_empty()).then_some(piece)
+    })
 }
 
 /// Compares what was computed again with what was noted, except for some views.

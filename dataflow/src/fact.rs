@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use skytide_core::id::{Did, PostKey};
+use skytide_core::id::{Did, Handle, PostKey};
 use skytide_core::record::Langs;
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::ActivityKey;
@@ -29,7 +29,7 @@ pub enum Fact {
     /// A live profile.
     Profile(Arc<Profile>),
     /// The newest handle of an account and when it was claimed.
-    Identity(Did, Option<Box<str>>, Timestamp),
+    Identity(Did, Option<Handle>, Timestamp),
     /// The newest hosting status of an account: whether it is active, and the status as written.
     Status(Did, bool, Option<Box<str>>),
     /// Operations of a repo were missed. Never taken back.

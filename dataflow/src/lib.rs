@@ -8,7 +8,9 @@
 //!
 //! The dataflow reads no clock: the same log gives the same rows, epoch by epoch, on any number of workers and however
 //! epochs are grouped into commits. Queues: one batch waits while one is at work and one is committed; a batch is
-//! bounded by events, so a slow store makes commits larger up to that bound and then slows the reading.
+//! bounded by events and by bytes, so a slow store makes commits larger up to that bound and then slows the reading. Facts
+//! follow: a record gives at most a constant number for its bytes, and an account's announcement at most one retraction or
+//! insertion of each of its live records in a time, of which a batch has two.
 //!
 //! After a restart the newest good checkpoint is taken in and the log behind it fed again, with the store closed up to
 //! what it has committed; there the number of rows and their hashes must be the store's own. The first commit behind it
@@ -79,6 +81,8 @@ pub struct Options {
     pub views: Vec<ViewId>,
     /// Events at which a commit takes no further epoch.
     pub batch_events_max: usize,
+    /// Bytes of events at which a commit takes no further epoch.
+    pub batch_bytes_max: usize,
     /// Epochs in a commit at most; 1 commits each epoch.
     pub batch_epochs_max: usize,
     /// Whether to return behind the tick that says it is the last.
@@ -100,6 +104,7 @@ impl Default for Options {
             interactions_days: Some(8),
             views: ViewId::ALL.to_vec(),
             batch_events_max: 50_000,
+            batch_bytes_max: 32 << 20,
             batch_epochs_max: usize::MAX,
             until_last: false,
             checkpoint: CheckpointOptions::default(),
@@ -355,6 +360,7 @@ impl Run {
             ends: [committed, intent, cut].into_iter().flatten().collect(),
             planner,
             batch_events_max: options.batch_events_max,
+            batch_bytes_max: options.batch_bytes_max,
             batch_epochs_max: options.batch_epochs_max,
             until_last: options.until_last,
             metrics: self.metrics.clone(),

@@ -1,5 +1,6 @@
 //! What the dataflow tells of its work.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use skytide_core::event::DropReason;
+use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
 
@@ -22,8 +24,12 @@ pub struct Metrics {
     pub network_time_seconds: Gauge<f64, AtomicU64>,
     /// Events of committed epochs since the process started, those fed again after a restart included.
     pub events: Counter,
+    /// Facts that live records gave, insertions and retractions; those given again after a restart included.
+    pub facts: Counter,
     /// Rows written.
     pub rows: Counter,
+    /// Rows left out as no store can hold them.
+    pub rows_left_out: Counter,
     /// Bytes of keys and columns written.
     pub row_bytes: Counter,
     /// Commits.
@@ -94,7 +100,13 @@ impl Metrics {
             m.network_time_seconds.clone(),
         );
         registry.register("events", "Events of committed epochs", m.events.clone());
+        registry.register("facts", "Facts inserted and retracted", m.facts.clone());
         registry.register("rows", "Rows written", m.rows.clone());
+        registry.register(
+            "rows_left_out",
+            "Rows left out, too large for any store",
+            m.rows_left_out.clone(),
+        );
         registry.register_with_unit("rows", "Rows written", Unit::Bytes, m.row_bytes.clone());
         registry.register("commits", "Commits", m.commits.clone());
         registry.register_with_unit(
@@ -225,6 +237,20 @@ impl Metrics {
         self.commits.inc();
     }
 
+    /// Rows of a batch were left out, as no store can hold them.
+    pub(crate) fn left_out(&self, rows: &BTreeMap<ViewId, (u64, String)>) {
+        for (view, (count, key)) in rows {
+            let view = view.name();
+            tracing::error!(
+                view,
+                count,
+                key,
+                "left out rows that are too large for a store"
+            );
+            self.rows_left_out.inc_by(*count);
+        }
+    }
+
     fn failure(&self) -> MutexGuard<'_, Option<String>> {
         let failure = self.commit_failure.lock();
         failure.unwrap_or_else(PoisonError::into_inner)
@@ -238,6 +264,7 @@ impl Metrics {
             };
             self.dropped.get_or_create(&reason).inc_by(count);
         }
+        self.facts.inc_by(gauges.facts);
         if let Some((records, accounts)) = self.by_worker.get(worker) {
             records.store(gauges.records, Ordering::Relaxed);
             accounts.store(gauges.accounts, Ordering::Relaxed);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! events ──▶ repo (by DID) ── rev newer? ── record under (collection, rkey) ──▶ -1 what it gave, +1 what it gives
-//!                         └── account hidden or shown: all its facts -1 or +1
+//!                         └── account hidden or shown at the end of the time: all its facts -1 or +1, once
 //! ```
 //!
 //! A delete names only its key, so the operator remembers for each live record what it gave. Routed by DID: one worker
@@ -133,7 +133,7 @@ fn apply(state: &mut LiveRecords, commit: &mut Option<Commit>, event: Event) {
         }
         Body::Identity { handle } => {
             state.count_event("#identity", &did, minute);
-            state.identity(&did, handle, time);
+            state.identity(&did, handle.as_deref(), time);
         }
         Body::Account { active, status } => {
             state.count_event("#account", &did, minute);

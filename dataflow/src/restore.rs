@@ -172,6 +172,7 @@ impl Restore {
             hash: first.hash,
             restored: true,
             events: 0,
+            bytes: 0,
             epochs: 1,
         }
     }

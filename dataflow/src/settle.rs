@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use skytide_core::port::store::Sum;
-use skytide_core::view::{Change, ViewId, row_hash};
+use skytide_core::view::{Change, ViewId, fits, row_hash};
 
 use crate::types::{Row, Time};
 
@@ -15,9 +15,14 @@ pub struct Settled {
     pub changes: BTreeMap<ViewId, Vec<Change>>,
     /// What they add to each view's sum.
     pub sums: BTreeMap<ViewId, Sum>,
+    /// Rows that no store can hold, by view: how many came, and a key of them as text.
+    pub left_out: BTreeMap<ViewId, (u64, String)>,
 }
 
 /// Settles the updates of a batch: rows that came and went within it cancel.
+///
+/// A row that no store can hold ([`fits`]) is left out, of the sums, too, as if there were none under its key. That depends on
+/// nothing but the row, so any store and any recomputation leaves out the same ones.
 ///
 /// # Panics
 /// If a key has two rows, or none to take back: our own state is broken.
@@ -53,6 +58,11 @@ pub fn settle(mut updates: Vec<(Row, Time, i32)>) -> Settled {
                 ),
             }
         }
+        if let Some(large) = new.take_if(|row| !fits(&row.key, &row.columns)) {
+            let left_out = settled.left_out.entry(large.view).or_default();
+            *left_out = (left_out.0 + 1, large.key.shown());
+        }
+        let old = old.filter(|row| fits(&row.key, &row.columns));
         for (row, sign) in [(old, -1), (new, 1)] {
             if let Some(row) = row {
                 add(sum, row, sign);
@@ -81,7 +91,7 @@ fn add(sum: &mut Sum, row: &Row, sign: i64) {
 
 #[cfg(test)]
 mod tests {
-    use skytide_core::view::{CounterRow, Key};
+    use skytide_core::view::{CounterRow, KEY_BYTES_MAX, Key, ROW_BYTES_MAX};
 
     use super::*;
 
@@ -109,6 +119,37 @@ mod tests {
         );
         assert_eq!((&changes[1].key, &changes[1].row), (&key("left"), &None));
         assert_eq!(settled.sums[&ViewId::Counters].rows, -1);
+    }
+
+    #[test]
+    fn a_row_that_no_store_can_hold_is_left_out_and_counted() {
+        let large = "k".repeat(KEY_BYTES_MAX);
+        let settled = settle(vec![(row(&large, 1), 1, 1), (row("small", 1), 1, 1)]);
+        let changes = &settled.changes[&ViewId::Counters];
+        assert_eq!(changes.len(), 1);
+        assert_eq!(settled.sums[&ViewId::Counters].rows, 1);
+        let (count, key) = &settled.left_out[&ViewId::Counters];
+        assert_eq!((*count, key.len()), (1, 200));
+        // It goes as it came.
+        let settled = settle(vec![(row(&large, 1), 2, -1)]);
+        assert_eq!(settled.sums[&ViewId::Counters], Sum::default());
+        assert_eq!((settled.changes.len(), settled.left_out.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_row_that_grows_too_large_takes_its_smaller_self_away() {
+        let key = || "key".to_owned();
+        let of = |text: String| Row::new(ViewId::Counters, &key(), &text);
+        let large = || of("x".repeat(ROW_BYTES_MAX));
+        let grown = settle(vec![(of("x".into()), 1, -1), (large(), 1, 1)]);
+        assert_eq!(grown.changes[&ViewId::Counters][0].row, None);
+        assert_eq!(grown.sums[&ViewId::Counters].rows, -1);
+        let back = settle(vec![(large(), 2, -1), (of("x".into()), 2, 1)]);
+        assert_eq!(
+            back.changes[&ViewId::Counters][0].row,
+            Some(of("x".into()).columns)
+        );
+        assert_eq!(back.sums[&ViewId::Counters].rows, 1);
     }
 
     #[test]

@@ -43,6 +43,8 @@ pub struct Source {
     pub(crate) planner: Option<Planner>,
     /// Events at which a batch takes no further epoch.
     pub batch_events_max: usize,
+    /// Bytes at which a batch takes no further epoch.
+    pub batch_bytes_max: usize,
     /// Epochs in a batch at most.
     pub batch_epochs_max: usize,
     /// Whether to end behind the tick that says it is the last.
@@ -67,7 +69,7 @@ pub fn undivided(
     begun.filter(|_| !views.iter().all(|view| gathered.contains(view)))
 }
 
-/// Messages read at once.
+/// Messages read at once; the log bounds their bytes.
 const READ_MESSAGES_MAX: usize = 4_096;
 
 impl Source {
@@ -161,6 +163,7 @@ impl Source {
         !self.unfinished(batch)
             && batch.end().is_some_and(|end| {
                 end.events >= self.batch_events_max
+                    || end.bytes >= self.batch_bytes_max
                     || end.epochs >= self.batch_epochs_max
                     || self.ends.contains(&end.epoch)
             })

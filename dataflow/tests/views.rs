@@ -420,7 +420,8 @@ fn a_post_acts_on_one_account_reply_first_and_a_day_leaves_when_it_is_not_kept()
 
 #[test]
 fn a_new_handle_ends_the_old_one() {
-    let claim = |handle: &str| Fact::Identity(did("ana"), Some(handle.into()), Timestamp(1));
+    let claim =
+        |handle: &str| Fact::Identity(did("ana"), Some(handle.parse().unwrap()), Timestamp(1));
     check(
         &[ViewId::Handles],
         vec![

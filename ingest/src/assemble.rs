@@ -13,7 +13,8 @@
 //!   writes at most once a second of network time, which now stands, is told to catch up.
 //! - Every frame is counted once, every drop under its reason, in the tick of the epoch in which it was judged.
 //! - Network time begins with the median of the first frames, which are held back until there are
-//!   `time::WINDOW` of them or the epoch is over: so even the first clock may be forged. After a restart it begins
+//!   `time::WINDOW` of them or [`HELD_BYTES_MAX`] bytes, or the epoch is over: so even the first clock may be forged. After a
+//!   restart it begins
 //!   where it stood, with the frames before ([`LOOKBACK`]): an event has the same time as if nothing had happened.
 
 mod apply;
@@ -36,8 +37,10 @@ use time::NetworkTime;
 
 pub use terms::{Cut, Note, Position, Setup};
 
-/// Bytes of records at which an epoch ends: bounds what waits for the log.
+/// Bytes of events in memory at which an epoch ends: bounds what waits for the log, and what is read back at once.
 pub const CUT_BYTES_MAX: usize = 8 << 20;
+/// Bytes of the first frames that are held back, at most, and one frame more.
+pub const HELD_BYTES_MAX: usize = 16 << 20;
 /// An epoch also ends after this many frames for each event that it may have, so that frames without events count on.
 const FRAMES_PER_EVENT: u64 = 4;
 /// Frames before the newest tick that are looked at again after a restart: many more than network time needs.
@@ -58,6 +61,7 @@ pub struct Assembler {
     noted: Option<Cursor>,
     /// The first frames, until network time is known.
     held: Option<Vec<Bytes>>,
+    held_bytes: usize,
     epoch: Epoch,
     frames: u64,
     events: Vec<Message>,
@@ -86,6 +90,7 @@ impl Assembler {
             resumed: position.cursor,
             noted: None,
             held: Some(Vec::new()),
+            held_bytes: 0,
             epoch: newest.map_or(Epoch(0), |tick| tick.epoch),
             frames: position.frames,
             events: Vec::new(),
@@ -297,9 +302,9 @@ impl Assembler {
         }
     }
 
-    fn push(&mut self, event: Event, bytes: usize) {
+    fn push(&mut self, event: Event) {
         self.counts.event(&event.body);
-        self.event_bytes += bytes;
+        self.event_bytes += event.bytes();
         self.quiet_ticks = 0;
         self.unsettled = true;
         self.events.push(Message::Event(event));

@@ -12,7 +12,7 @@ use skytide_core::id::Epoch;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::log::{Log, LogError};
 use skytide_core::time::Timestamp;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,10 @@ use crate::options::Options;
 use crate::samples::Samples;
 use crate::source::{Source, SourceError};
 
-/// Batches of frames that wait to be decoded, at most: with what a batch may hold, about 100 MB at the very worst.
+/// Batches of frames that wait to be decoded, at most.
 const QUEUE_BATCHES: usize = 16;
+/// KiB of frames that wait to be decoded, at most, and one batch more.
+const QUEUE_KIB: u32 = 16 << 10;
 /// Epochs that wait for the log, at most.
 const QUEUE_EPOCHS: usize = 4;
 /// The first and the longest wait after an error of the log.
@@ -137,7 +139,7 @@ struct Run {
 
 /// What is to be done with the stream, in its order.
 enum Work {
-    Batch(Vec<crate::source::Raw>),
+    Batch(Vec<crate::source::Raw>, OwnedSemaphorePermit),
     /// The time of the epoch is over.
     Tick,
     /// The connection is lost: answer where to go on.
@@ -279,6 +281,7 @@ impl Run {
         let mut reading = Reading {
             context: &self.context,
             work,
+            room: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
             reconnect: &reconnect,
             extent: &extent,
         };

@@ -128,6 +128,7 @@ impl Setting {
         let ports = self.ports(Arc::new(self.log()));
         let mut options = self.options();
         options.batch_events_max = EVENTS as usize;
+        options.batch_bytes_max = usize::MAX;
         options.checkpoint.events = Some(self.events.saturating_sub(BEHIND));
         tell_checkpoint(&threads, &options, &ports);
         let control = threads.block_on(ports.store.control());

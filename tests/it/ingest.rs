@@ -1,6 +1,7 @@
 //! Ingest, from frames to the log.
 //!
 //! - `assembler`: rules that need no source: time, order, filters, epochs.
+//! - `bounds`: texts and sizes that strangers choose.
 //! - `stream`: each row of the protocol's table of bad streams, over a socket: it happened, it was counted, and
 //!   nothing else was disturbed.
 //! - `resume`: lost connections, failing logs, restarts: nothing lost, nothing twice.
@@ -10,6 +11,7 @@
 //! - `pace`: ticks of a quiet stream, back-pressure, stopping.
 
 mod assembler;
+mod bounds;
 pub mod frames;
 pub mod harness;
 mod limits;

@@ -270,6 +270,7 @@ fn worlds_reach_everything_that_they_are_meant_to_reach() {
         "list_limit",
         "text_limit",
         "lang_syntax",
+        "handle",
     ];
     for reason in reasons {
         let count = counters.get(&format!("dropped/{reason}"));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use skytide_core::event::{Body, Event, Message, Tick};
 use skytide_core::id::{Cursor, Did, Epoch, Seq, Tid};
-use skytide_core::port::log::{Log, LogError, LogReader, LogWriter};
+use skytide_core::port::log::{Log, LogError, LogReader, LogWriter, READ_BYTES_MAX};
 use skytide_core::time::Timestamp;
 
 /// The size limit of the logs under test. Segments or their like should be far smaller.
@@ -40,6 +40,7 @@ macro_rules! log_contract {
             the_newest_durable_tick_is_found_with_its_position,
             one_writer_at_a_time,
             the_next_writer_goes_on_behind_what_was_flushed,
+            a_reader_answers_with_few_messages_if_they_are_large,
             a_reader_at_the_end_waits_and_is_woken,
             a_reader_that_is_dropped_while_it_waits_loses_nothing,
             readers_beside_a_writer_see_one_order_without_a_gap,
@@ -241,6 +242,41 @@ pub async fn the_next_writer_goes_on_behind_what_was_flushed(log: &dyn Log) {
     assert_eq!(log.bounds().await.unwrap().id, before.id);
     let mut reader = log.reader(before.next).await.unwrap();
     assert_eq!(messages(read(&mut *reader, written.len()).await), written);
+}
+
+/// However many it may answer with.
+pub async fn a_reader_answers_with_few_messages_if_they_are_large(log: &dyn Log) {
+    const LARGE: usize = 512 << 10;
+    let mut writer = log.writer().await.unwrap();
+    let large = (1..=24).map(|number| {
+        let Message::Event(mut event) = event(number) else {
+            unreachable!("it is an event");
+        };
+        let status = Some("x".repeat(LARGE).into());
+        event.body = Body::Account {
+            active: false,
+            status,
+        };
+        Message::Event(event)
+    });
+    let mut messages: Vec<_> = large.collect();
+    messages.push(tick(1));
+    write(&mut *writer, messages).await;
+    let first = log.bounds().await.unwrap().first;
+    let mut reader = log.reader(first).await.unwrap();
+    let mut left = 25;
+    while left > 0 {
+        let read = reader.next(1_000).await.unwrap();
+        left -= read.len();
+        let bytes = read
+            .iter()
+            .map(|(_, message)| message.bytes())
+            .sum::<usize>();
+        assert!(
+            bytes < READ_BYTES_MAX + LARGE + 1_024,
+            "{bytes} bytes at once"
+        );
+    }
 }
 
 /// Again and again, each time from the end.

@@ -39,6 +39,7 @@ macro_rules! store_contract {
             a_prefix_finds_just_what_begins_with_it,
             the_second_order_has_the_same_rows_and_loses_them_with_the_first,
             after_a_take_over_the_commit_that_was_left_is_made_whole,
+            the_largest_rows_are_taken_and_larger_ones_are_rejected_for_good,
             any_history_leaves_what_its_changes_say,
         }
     };

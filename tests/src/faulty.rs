@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 pub use checkpoints::FaultyCheckpoints;
 pub use log::FaultyLog;
-pub use store::FaultyStore;
+pub use store::{FaultyStore, RejectingStore};
 
 /// Every operation at which something may happen, by its name.
 pub const POINTS: [&str; 18] = [

@@ -1,5 +1,6 @@
 //! What the tests are made of: a naive recount, random worlds, checkers. Nobody depends on it.
 
+pub mod allocated;
 pub mod checkers;
 pub mod contract_checkpoint;
 pub mod contract_jobs;
@@ -9,6 +10,7 @@ pub mod contract_snapshots;
 pub mod contract_store;
 pub mod copies;
 pub mod faulty;
+pub mod hostile;
 pub mod made;
 pub mod reading;
 pub mod relay;

@@ -20,7 +20,7 @@ mod still;
 mod sync;
 
 use std::collections::BTreeSet;
-use std::ops::{Bound, RangeInclusive};
+use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,9 +31,9 @@ use fjall::{
 use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
 use skytide_core::port::store::{
-    Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore, check_rows,
 };
-use skytide_core::view::{Change, Key, StoredRow, ViewId};
+use skytide_core::view::{Change, KEY_BYTES_MAX, Key, StoredRow, ViewId};
 use tokio::sync::Mutex as Turn;
 
 pub use options::StoreOptions;
@@ -43,7 +43,7 @@ use sync::Syncer;
 
 const CONTROL: &str = "control";
 /// What the database takes as a key.
-const KEY_BYTES: RangeInclusive<usize> = 1..=u16::MAX as usize;
+const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 
 /// A [`ViewStore`] in a folder. Clones are handles of the same store.
 #[derive(Clone)]
@@ -207,15 +207,7 @@ impl ViewStore for EmbeddedStore {
     ) -> Result<(), StoreError> {
         let mut pending = self.0.pending.lock().await;
         self.0.control().check_write(term)?;
-        if let Some(change) = changes
-            .iter()
-            .find(|it| !KEY_BYTES.contains(&it.key.as_bytes().len()))
-        {
-            let bytes = change.key.as_bytes().len();
-            return Err(failed("write rows")(format!(
-                "a key of {view:?} has {bytes} bytes"
-            )));
-        }
+        check_rows(view, &changes)?;
         pending.push((view, changes));
         Ok(())
     }

@@ -5,7 +5,7 @@ use mongodb::bson::raw::{CStr, cstr};
 use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc};
 use skytide_core::id::Epoch;
 use skytide_core::port::store::{StoreError, Term};
-use skytide_core::view::{Change, ViewId};
+use skytide_core::view::{Change, Key, ViewId};
 
 use super::connection::{Connection, DUPLICATE_KEY, failed};
 use super::control::number;
@@ -15,6 +15,9 @@ const WRITE: &str = "write rows";
 /// Bytes of statements in one command; a command may have 16 MiB
 /// (<https://www.mongodb.com/docs/manual/reference/limits/#bson-documents>).
 const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// Bytes of one statement: alone in a command, it must leave room for the command's other fields.
+const STATEMENT_BYTES_MAX: usize = 15 << 20;
 
 /// Rows of a batch that are not worth being cut in two.
 const ROWS_MIN: usize = 100;
@@ -73,28 +76,37 @@ impl From<StoreError> for Refusal {
 
 /// Changes that wait to be written.
 #[derive(Debug, Default)]
-pub struct Pending(Vec<(ViewId, Change)>);
+pub struct Pending {
+    changes: Vec<(ViewId, Change)>,
+    bytes: usize,
+}
 
 impl Pending {
     /// Adds changes of a view.
     pub fn push(&mut self, view: ViewId, changes: Vec<Change>) {
-        self.0
+        self.bytes += changes.iter().map(Change::bytes).sum::<usize>();
+        self.changes
             .extend(changes.into_iter().map(|change| (view, change)));
     }
 
-    /// How many they are.
-    pub fn rows(&self) -> usize {
-        self.0.len()
+    /// Whether they are enough for all connections.
+    pub fn is_much(&self, pace: Pace) -> bool {
+        self.changes.len() >= pace.rows_max * pace.batches_max
+            || self.bytes >= BATCH_BYTES_MAX * pace.batches_max
     }
 
     /// Forgets them.
     pub fn clear(&mut self) {
-        self.0.clear();
+        self.changes.clear();
+        self.bytes = 0;
     }
 
     /// The views in which rows are to be removed.
     pub fn views_with_removals(&self) -> impl Iterator<Item = ViewId> {
-        let removals = self.0.iter().filter(|(_, change)| change.row.is_none());
+        let removals = self
+            .changes
+            .iter()
+            .filter(|(_, change)| change.row.is_none());
         removals.map(|(view, _)| *view)
     }
 
@@ -108,8 +120,8 @@ impl Pending {
         self.keep_last();
         let term = number(turn.term.0)?;
         let at = (number(turn.epoch.0)?, turn.replaces_all);
-        let of_one_view = self.0.chunk_by(|(a, _), (b, _)| a == b);
-        let rows_max = pace.rows(self.rows());
+        let of_one_view = self.changes.chunk_by(|(a, _), (b, _)| a == b);
+        let rows_max = pace.rows(self.changes.len());
         let batches = of_one_view.flat_map(|rows| rows.chunks(rows_max));
         stream::iter(batches.map(Ok::<_, Refusal>))
             .try_for_each_concurrent(pace.batches_max.max(1), |rows| async move {
@@ -122,10 +134,11 @@ impl Pending {
 
     /// Of the changes of a key the last one counts. Sorted by key, as the server's trees are.
     fn keep_last(&mut self) {
-        self.0.reverse();
-        self.0
+        self.changes.reverse();
+        self.changes
             .sort_by(|(a, x), (b, y)| (a, &x.key).cmp(&(b, &y.key)));
-        self.0.dedup_by(|(a, x), (b, y)| (a, &x.key) == (b, &y.key));
+        self.changes
+            .dedup_by(|(a, x), (b, y)| (a, &x.key) == (b, &y.key));
     }
 }
 
@@ -142,37 +155,44 @@ async fn write_batch(
     let epoch = at.0;
     let mut statements = Statements::new(term, epoch);
     for (_, change) in rows {
-        statements.push(row::statement(*view, change, at));
-        if statements.bytes >= BATCH_BYTES_MAX {
+        let statement = row::statement(*view, change, at);
+        let bytes = statement.as_bytes().len();
+        if bytes > STATEMENT_BYTES_MAX {
+            let why = format!("it makes a document of {bytes} bytes");
+            return Err(StoreError::rejected(*view, &change.key, why).into());
+        }
+        if !statements.keys.is_empty() && statements.bytes + bytes > BATCH_BYTES_MAX {
             let full = std::mem::replace(&mut statements, Statements::new(term, epoch));
             send(connection, *view, full).await?;
         }
+        statements.push(&change.key, statement);
     }
-    if statements.rows > 0 {
+    if !statements.keys.is_empty() {
         send(connection, *view, statements).await?;
     }
     Ok(())
 }
 
-struct Statements {
+struct Statements<'a> {
     array: RawArrayBuf,
-    rows: usize,
+    /// Keys of the rows: of the statements behind the guard's.
+    keys: Vec<&'a Key>,
     bytes: usize,
 }
 
-impl Statements {
+impl<'a> Statements<'a> {
     fn new(term: i64, epoch: i64) -> Self {
         let mut array = RawArrayBuf::new();
         array.push(guard::statement(term, epoch));
         Self {
             array,
-            rows: 0,
+            keys: Vec::new(),
             bytes: 0,
         }
     }
 
-    fn push(&mut self, statement: RawDocumentBuf) {
-        self.rows += 1;
+    fn push(&mut self, key: &'a Key, statement: RawDocumentBuf) {
+        self.keys.push(key);
         self.bytes += statement.as_bytes().len();
         self.array.push(statement);
     }
@@ -183,7 +203,7 @@ impl Statements {
 async fn send(
     connection: &Connection,
     view: ViewId,
-    statements: Statements,
+    statements: Statements<'_>,
 ) -> Result<(), Refusal> {
     let concern = RawDocumentBuf::try_from(connection.concern()).map_err(failed(WRITE))?;
     let time_max = connection.operation_max().as_millis();
@@ -195,13 +215,17 @@ async fn send(
     command.append(TIME_MAX, time_max);
     command.append(cstr!("writeConcern"), concern);
     let answer = connection.command(WRITE, command).await?;
-    check(&answer)
+    check(&answer, view, &statements.keys)
 }
 
 /// The server ends a command that takes longer, so a batch is never under way for longer than this.
 const TIME_MAX: &CStr = cstr!("maxTimeMS");
 
-fn check(answer: &Document) -> Result<(), Refusal> {
+/// What the server says when it will never take a statement: the document is too large, not valid, or not what somebody
+/// wants documents of this collection to be (<https://www.mongodb.com/docs/manual/reference/error-codes/>).
+const REJECTIONS: [i32; 7] = [2, 14, 22, 121, 10_334, 17_280, 17_419];
+
+fn check(answer: &Document, view: ViewId, keys: &[&Key]) -> Result<(), Refusal> {
     let errors = answer.get_array("writeErrors").ok();
     let first = errors.and_then(|errors| errors.first()?.as_document());
     if let Some(error) = first {
@@ -210,6 +234,14 @@ fn check(answer: &Document) -> Result<(), Refusal> {
         }
         let why = error.get_str("errmsg").unwrap_or("a statement failed");
         let code = error.get_i32("code").unwrap_or_default();
+        let index = error.get_i32("index").ok();
+        let row = index.and_then(|index| usize::try_from(index).ok()?.checked_sub(1));
+        if let Some(key) = row.and_then(|row| keys.get(row))
+            && REJECTIONS.contains(&code)
+        {
+            let why = format!("error code {code}: {why}");
+            return Err(StoreError::rejected(view, key, why).into());
+        }
         return Err(failed(WRITE)(format!("error code {code}: {why}")).into());
     }
     if let Ok(error) = answer.get_document("writeConcernError") {
@@ -227,7 +259,7 @@ pub async fn later_row(
     pending: &Pending,
     epoch: Epoch,
 ) -> Result<Option<String>, StoreError> {
-    for rows in pending.0.chunk_by(|(a, _), (b, _)| a == b) {
+    for rows in pending.changes.chunk_by(|(a, _), (b, _)| a == b) {
         let view = rows[0].0;
         let ids: Vec<String> = rows
             .iter()

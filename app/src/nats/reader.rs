@@ -24,7 +24,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use skytide_core::event::Message;
 use skytide_core::id::Seq;
-use skytide_core::port::log::{LogError, LogReader};
+use skytide_core::port::log::{LogError, LogReader, READ_BYTES_MAX};
 
 use super::place::{Place, check_whole};
 use super::stream::State;
@@ -45,6 +45,8 @@ pub struct Reader {
     /// What is being done; kept, so that a caller that stops waiting loses nothing.
     work: Option<Work>,
     ready: VecDeque<(Seq, Message)>,
+    /// Bytes in memory of what is ready.
+    ready_bytes: usize,
     parts: Option<Parts>,
     /// With a filter: nothing before this position was trimmed before it was read.
     whole: u64,
@@ -108,6 +110,7 @@ impl Reader {
             opened: Some(Opened { messages, count: 0 }),
             work: None,
             ready: VecDeque::new(),
+            ready_bytes: 0,
             parts: None,
             whole: from,
             gap: None,
@@ -140,7 +143,7 @@ impl Reader {
                 self.opened = None;
                 break;
             };
-            if self.ready.len() >= messages_max {
+            if self.ready.len() >= messages_max || self.ready_bytes >= READ_BYTES_MAX {
                 break;
             }
             let Some(more) = opened.messages.next().now_or_never() else {
@@ -201,6 +204,7 @@ impl Reader {
         let messages = Message::decode_all(&bytes);
         let messages = messages.map_err(|error| damaged(position, &error.to_string()))?;
         let tick = messages.iter().any(|it| matches!(it, Message::Tick(_)));
+        self.ready_bytes += messages.iter().map(Message::bytes).sum::<usize>();
         self.ready
             .extend(messages.into_iter().map(|it| (Seq(position), it)));
         Ok(if tick { Taken::Tick } else { Taken::Event })
@@ -257,7 +261,9 @@ impl LogReader for Reader {
                 None if self.ready.is_empty() => self.fill(messages_max.max(1)).await,
                 None => {
                     let count = self.ready.len().min(messages_max.max(1));
-                    return Ok(self.ready.drain(..count).collect());
+                    let given: Vec<_> = self.ready.drain(..count).collect();
+                    self.ready_bytes -= given.iter().map(|(_, it)| it.bytes()).sum::<usize>();
+                    return Ok(given);
                 }
             };
             if let Err(error) = done {

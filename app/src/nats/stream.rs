@@ -163,6 +163,14 @@ impl Stream {
         Ok(())
     }
 
+    /// Bytes of a message with its headers, at most: the connection's limit, or less if somebody has changed the stream.
+    pub async fn message_bytes_max(&self) -> Result<usize, LogError> {
+        let of_stream = usize::try_from(self.info().await?.config.max_message_size);
+        let of_stream = of_stream.ok().filter(|bytes| *bytes > 0);
+        let of_connection = self.client.max_payload();
+        Ok(of_stream.map_or(of_connection, |bytes| bytes.min(of_connection)))
+    }
+
     /// Says which option to change if the server has not the room that the stream reserves.
     fn no_room(&self, refusal: Refusal, operation: &'static str) -> LogError {
         match refusal {

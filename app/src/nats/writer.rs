@@ -63,7 +63,7 @@ impl Writer {
         let claim = Claim::get(stream, &shared.newest_claim, format::mark(mark)).await?;
         stream.adapt().await?;
         let client = stream.client().clone();
-        let payload_bytes_max = client.max_payload();
+        let payload_bytes_max = stream.message_bytes_max().await?;
         let (mark, position) = (claim.mark.clone(), claim.position);
         let window = Window::new(client, mark, position, shared.in_flight_max).await?;
         let state = stream.state().await?;

@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::{Span, ValueError, between};
+use super::{ByteSize, Span, ValueError, between};
+
+const MIB: u64 = 1 << 20;
 
 /// How the dataflow counts.
 #[derive(Clone, Debug, clap::Args)]
@@ -48,6 +50,17 @@ pub struct Indexer {
     #[arg(value_name = "EVENTS", default_value_t = 50_000)]
     #[arg(value_parser = between(1..=10_000_000_u32))]
     pub batch_events_max: u32,
+
+    /// Bytes of events under way in the dataflow, at most: a batch takes no further epoch when it has so many. An epoch has
+    /// 8 MiB and a frame at most, and three batches may be under way: one gathered, one waiting, one at work.
+    #[arg(
+        id = "INDEXER_BATCH_BYTES_MAX",
+        long = "indexer-batch-bytes-max",
+        env = "INDEXER_BATCH_BYTES_MAX"
+    )]
+    #[arg(value_name = "BYTES", default_value = "32MiB")]
+    #[arg(value_parser = between(ByteSize(MIB)..=ByteSize(1_024 * MIB)))]
+    pub batch_bytes_max: ByteSize,
 
     /// Time between two checkpoints: a restart reads the log from the newest one on.
     #[arg(

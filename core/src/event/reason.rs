@@ -79,6 +79,8 @@ reasons! {
     TextLimit = "text_limit",
     /// A language of a post that is not a well-formed BCP 47 tag: counted as `und`.
     LangSyntax = "lang_syntax",
+    /// The handle of an `#identity` is `handle.invalid`, empty or no handle: it identifies nobody.
+    Handle = "handle",
     /// A delete of a record that was never seen.
     DeleteUnknown = "delete_unknown",
     /// The collection is not read (`FIREHOSE_COLLECTIONS`).

@@ -41,6 +41,14 @@ impl Did {
         }
     }
 
+    /// Bytes that it takes behind its pointer; none as a did:plc.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            Repr::Plc(_) => 0,
+            Repr::Other(text) => size_of::<String>() + text.len(),
+        }
+    }
+
     /// Calls `read` with the text.
     pub fn with_str<T>(&self, read: impl FnOnce(&str) -> T) -> T {
         match &self.0 {

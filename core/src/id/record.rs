@@ -107,6 +107,14 @@ impl Rkey {
         }
     }
 
+    /// Bytes that it takes behind its pointer; none as a TID.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            RkeyRepr::Tid(_) => 0,
+            RkeyRepr::Other(text) => size_of::<String>() + text.len(),
+        }
+    }
+
     /// Calls `read` with the text.
     pub fn with_str<T>(&self, read: impl FnOnce(&str) -> T) -> T {
         match &self.0 {

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::event::{Message, Tick};
 use crate::id::Seq;
-use crate::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
+use crate::port::log::{Bounds, Log, LogError, LogReader, LogWriter, READ_BYTES_MAX};
 
 /// A [`Log`] in memory. Clones are handles of the same log.
 #[derive(Clone, Debug)]
@@ -189,7 +189,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Up to `messages_max` messages from `next` on, without waiting.
+    /// Up to `messages_max` messages from `next` on, and none after [`READ_BYTES_MAX`] bytes, without waiting.
     fn take(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
         let state = self.log.state();
         let Some(skip) = self.next.0.checked_sub(state.first) else {
@@ -198,9 +198,15 @@ impl Reader {
                 first: Seq(state.first),
             });
         };
+        let mut bytes = 0;
         let messages: Vec<_> = (self.next.0..)
             .zip(state.kept.iter().skip(skip as usize))
             .take(messages_max.max(1))
+            .take_while(|(_, kept)| {
+                let goes_on = bytes < READ_BYTES_MAX;
+                bytes += kept.message.bytes();
+                goes_on
+            })
             .map(|(seq, kept)| (Seq(seq), kept.message.clone()))
             .collect();
         self.next.0 += messages.len() as u64;

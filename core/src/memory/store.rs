@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use crate::id::Epoch;
 use crate::port::store::{
-    Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore,
+    Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore, check_rows,
 };
 use crate::view::{Change, Key, StoredRow, ViewId};
 
@@ -140,6 +140,7 @@ impl ViewStore for MemoryStore {
     ) -> Result<(), StoreError> {
         let mut state = self.state();
         let epoch = state.control.check_write(term)?;
+        check_rows(view, &changes)?;
         if self.torn {
             state.apply(view, changes, epoch);
         } else {

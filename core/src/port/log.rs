@@ -51,9 +51,14 @@ pub trait LogWriter: Send {
 #[async_trait]
 pub trait LogReader: Send {
     /// The next messages with their positions, in order, none left out; positions never fall (several messages may
-    /// share one). Waits for at least one message; at most about `messages_max` at once. Dropping the future loses nothing.
+    /// share one). Waits for at least one message; at most about `messages_max` at once, and none after the message with
+    /// which they reach [`READ_BYTES_MAX`] bytes, or those that are stored together with it. Dropping the future loses
+    /// nothing.
     async fn next(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError>;
 }
+
+/// Bytes in memory ([`Message::bytes`]) at which a reader answers with what it has: messages may have a megabyte each.
+pub const READ_BYTES_MAX: usize = 4 << 20;
 
 /// What a log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

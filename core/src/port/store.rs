@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::BoxError;
 use crate::id::{Epoch, Seq};
 use crate::time::Timestamp;
-use crate::view::{Change, Key, StoredRow, ViewId};
+use crate::view::{Change, Key, StoredRow, ViewId, fits};
 
 /// Reads rows.
 #[async_trait]
@@ -47,7 +47,8 @@ pub trait ViewStore: ViewReader {
     /// after a crash must replace them, too. Where a commit that was left is forgotten, there is nothing to keep.
     async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError>;
 
-    /// Writes whole rows of one view, exact at the intent. Rows of the same key: the last one counts.
+    /// Writes whole rows of one view, exact at the intent. Rows of the same key: the last one counts. Every row that
+    /// [`fits`](crate::view::fits) is taken; one that does not is `Rejected`, and nothing of this call is written.
     async fn write(&self, term: Term, view: ViewId, changes: Vec<Change>)
     -> Result<(), StoreError>;
 
@@ -296,6 +297,32 @@ impl Range {
     }
 }
 
+/// The rule of the port for every adapter: each of these rows fits.
+///
+/// # Errors
+/// `Rejected`, of the first one that does not.
+pub fn check_rows(view: ViewId, changes: &[Change]) -> Result<(), StoreError> {
+    let large = |change: &&Change| !fits(&change.key, change.row.as_deref().unwrap_or_default());
+    let Some(change) = changes.iter().find(large) else {
+        return Ok(());
+    };
+    let (key, row) = (change.key.as_bytes().len(), change.row.as_ref());
+    let row = row.map_or(0, |row| row.len());
+    let why = format!("its key has {key} bytes and its columns have {row}");
+    Err(StoreError::rejected(view, &change.key, why))
+}
+
+impl StoreError {
+    /// A row that the store can never hold.
+    pub fn rejected(view: ViewId, key: &Key, why: String) -> Self {
+        Self::Rejected {
+            view: view.name(),
+            key: key.shown(),
+            why,
+        }
+    }
+}
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -327,6 +354,16 @@ pub enum StoreError {
         /// Why it failed.
         #[source]
         source: BoxError,
+    },
+    /// The store can never hold this row, however often it is written: stop, and name it.
+    #[error("the view store cannot hold the row {key:?} of {view}: {why}")]
+    Rejected {
+        /// The view.
+        view: &'static str,
+        /// The row's key, printable and shortened.
+        key: String,
+        /// What the store has against it.
+        why: String,
     },
     /// The operation failed and may have been done or not: repeat it.
     #[error("the view store could not {operation}")]

@@ -24,6 +24,11 @@ impl Key {
         &self.0
     }
 
+    /// The bytes as text for people, printable and cut after 200 characters.
+    pub fn shown(&self) -> String {
+        self.0.escape_ascii().take(200).map(char::from).collect()
+    }
+
     /// The typed key.
     ///
     /// # Errors

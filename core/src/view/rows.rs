@@ -211,7 +211,7 @@ pub struct ActivityRow {
 /// version stored: they are truncated where the row is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountRow {
-    /// The newest handle an `#identity` named; not checked against DNS.
+    /// The newest handle an `#identity` named, in lower case; not checked against DNS. `None` also after `handle.invalid`.
     pub handle: Option<Box<str>>,
     /// Whether the newest `#account` said active; true if there was none.
     pub active: bool,

@@ -1,10 +1,11 @@
 //! One account: its revision, its status, its live records.
 
 use hashbrown::HashTable;
-use skytide_core::id::{Rkey, Tid};
+use skytide_core::id::{Handle, Rkey, Tid};
 use skytide_core::time::{Minute, Timestamp};
 
 use super::content::Content;
+use super::state::AccountPolicy;
 use super::table::Records;
 
 /// One account.
@@ -12,7 +13,7 @@ use super::table::Records;
 pub(super) struct Repo {
     /// Newest revision.
     pub rev: Option<Tid>,
-    /// Its facts are taken back until it is active again.
+    /// Its facts are taken back until it is active again. Changes at the end of a time only.
     pub hidden: bool,
     /// Operations were missed.
     pub out_of_sync: bool,
@@ -21,7 +22,7 @@ pub(super) struct Repo {
     /// The newest minute of an operation.
     pub last_seen: Minute,
     /// The newest `#identity` that told something.
-    pub identity: Option<Box<(Option<Box<str>>, Timestamp)>>,
+    pub identity: Option<Box<(Option<Handle>, Timestamp)>>,
     /// The newest `#account`.
     pub status: Option<Box<(bool, Option<Box<str>>)>>,
     /// What is live, hidden or not.
@@ -33,6 +34,12 @@ pub(super) struct Repo {
 }
 
 impl Repo {
+    /// Whether its facts are to be taken back, as its newest status says.
+    pub fn is_to_be_hidden(&self, policy: AccountPolicy) -> bool {
+        let inactive = self.status.as_deref().is_some_and(|(active, _)| !active);
+        policy == AccountPolicy::ActiveAccountsOnly && inactive
+    }
+
     /// Notes that it did something in a collection; whether that is the first time.
     pub fn is_new_in(&mut self, collection: u32) -> bool {
         let place = self.collections.binary_search(&collection);

@@ -20,6 +20,7 @@ use crate::fact::{Activity, Fact};
 use crate::operators::interner::Interner;
 use crate::operators::on_tick::keep_room;
 use crate::types::Time;
+use accounts::Before;
 
 /// What an account's status does to its facts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +51,8 @@ pub type Drops = BTreeMap<DropReason, u64>;
 /// Sizes of the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gauges {
+    /// Facts that the newest time gave.
+    pub facts: u64,
     /// Live records, hidden ones included.
     pub records: u64,
     /// Accounts known, as author or subject.
@@ -77,7 +80,11 @@ pub struct LiveRecords {
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
     drops: Drops,
+    /// Accounts of which something was announced in the running time.
+    announced: BTreeMap<u32, Before>,
     facts: Vec<(Fact, i32)>,
+    /// Facts that the newest time gave.
+    emitted: u64,
 }
 
 impl LiveRecords {
@@ -108,6 +115,7 @@ impl LiveRecords {
     /// Sizes of the state.
     pub fn gauges(&self) -> Gauges {
         Gauges {
+            facts: self.emitted,
             records: self.records,
             accounts: self.dids.len() as u64,
         }
@@ -201,6 +209,7 @@ impl LiveRecords {
 
     /// Closes the running time; answers what was dropped in it.
     pub(super) fn end_of_time(&mut self, time: Time, now: Timestamp) -> Drops {
+        self.settle_announcements();
         let counts = time > self.counted_through;
         let Self {
             activity,
@@ -241,6 +250,7 @@ impl LiveRecords {
     /// Gives away the facts since they were last taken.
     pub(super) fn take_facts(&mut self, take: impl FnMut((Fact, i32))) {
         let count = self.facts.len();
+        self.emitted = count as u64;
         self.facts.drain(..).for_each(take);
         keep_room(&mut self.facts, count);
     }

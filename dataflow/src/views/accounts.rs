@@ -58,7 +58,10 @@ pub fn accounts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
 
 fn told(fact: &Fact) -> Option<(Did, Told)> {
     match fact {
-        Fact::Identity(account, handle, _) => Some((account.clone(), Told::Handle(handle.clone()))),
+        Fact::Identity(account, handle, _) => {
+            let handle = handle.clone().map(Into::into);
+            Some((account.clone(), Told::Handle(handle)))
+        }
         Fact::Status(account, active, status) => {
             let (active, status) = (*active, status.clone());
             Some((account.clone(), Told::Status { active, status }))

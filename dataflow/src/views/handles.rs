@@ -22,7 +22,7 @@ pub fn handles<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
             return;
         }
         let key = HandleKey {
-            handle: handle.to_lowercase().into(),
+            handle: handle.clone().into(),
             did: did.clone(),
         };
         let columns = HandleRow { claimed: *claimed };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use skytide_core::event::{Body, DropReason, Event, Moved, Op};
-use skytide_core::id::{Cursor, Did, Tid};
+use skytide_core::id::{Cursor, Did, Handle, Tid};
 use skytide_core::limits::{STATUS_BYTES_MAX, truncated};
 use skytide_core::time::Timestamp;
 
@@ -11,8 +11,6 @@ use crate::frame::{self, Commit, Frame};
 
 /// How far a revision may lie ahead of network time, and of the time of its own frame.
 const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
-/// Bytes of an event besides its record, about.
-const EVENT_BYTES: usize = 160;
 /// Characters of a relay's own words that are kept.
 const WORDS_MAX: usize = 200;
 
@@ -27,7 +25,7 @@ impl Assembler {
             Frame::Identity {
                 seq, did, handle, ..
             } => {
-                let handle = handle.map(Box::from);
+                let handle = handle.and_then(|text| self.handle(text, bytes));
                 self.event(*seq, did, Body::Identity { handle });
             }
             Frame::Account {
@@ -133,7 +131,20 @@ impl Assembler {
             did: commit.did.clone(),
             body,
         };
-        self.push(event, EVENT_BYTES + op.record.map_or(0, <[u8]>::len));
+        self.push(event);
+    }
+
+    /// The handle that goes to the log: a valid one, or the protocol's word for none, which the dataflow counts.
+    fn handle(&mut self, text: &str, bytes: &Bytes) -> Option<Box<str>> {
+        if Handle::is_invalid(text) {
+            self.sample(DropReason::Handle, bytes);
+            return Some(Handle::INVALID.into());
+        }
+        let handle = text.parse::<Handle>();
+        if handle.is_err() {
+            self.drop(DropReason::Handle, bytes);
+        }
+        handle.ok().map(Into::into)
     }
 
     /// Writes an event that is no operation.
@@ -146,7 +157,7 @@ impl Assembler {
             did: did.clone(),
             body,
         };
-        self.push(event, EVENT_BYTES);
+        self.push(event);
     }
 
     /// Whether a revision is not of the future.

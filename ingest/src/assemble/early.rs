@@ -5,7 +5,7 @@ use bytes::Bytes;
 use skytide_core::id::Cursor;
 use skytide_core::time::Timestamp;
 
-use super::{Assembler, LOOKBACK, numbers_of, seq_of, time};
+use super::{Assembler, HELD_BYTES_MAX, LOOKBACK, numbers_of, seq_of, time};
 
 impl Assembler {
     /// The next binary message of the stream.
@@ -19,11 +19,12 @@ impl Assembler {
             return self.end_if_full();
         };
         let first = held.is_empty();
+        self.held_bytes += bytes.len();
         held.push(bytes);
         if first && known {
             return self.release_noting(true);
         }
-        let full = held.len() == time::WINDOW;
+        let full = held.len() == time::WINDOW || self.held_bytes >= HELD_BYTES_MAX;
         if let Some(numbers) = held.last().and_then(|bytes| numbers_of(bytes)) {
             self.note_early(numbers);
         }

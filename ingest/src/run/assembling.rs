@@ -38,7 +38,7 @@ pub(super) async fn assemble(mut task: Assembling) -> Duration {
         task.assembler.clock(task.clock.now());
         let mut over = false;
         match work {
-            Work::Batch(batch) => task.batch(batch),
+            Work::Batch(batch, _room) => task.batch(batch),
             Work::Tick => task.assembler.tick(false),
             Work::Lost(reply) => {
                 let _asker_gone = reply.send(task.assembler.disconnected());

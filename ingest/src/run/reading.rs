@@ -1,16 +1,17 @@
 //! The task that reads the source, and the one that tells when an epoch's time is over.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use tokio::sync::mpsc::{Sender, WeakSender};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
-use super::{Context, Ending, Work};
+use super::{Context, Ending, QUEUE_KIB, Work};
 use crate::assemble::Position;
-use crate::source::{Input, Source};
+use crate::source::{Input, Raw, Source};
 
 /// How much of the source was read.
 #[derive(Debug, Default)]
@@ -38,6 +39,8 @@ impl Extent {
 pub(super) struct Reading<'a> {
     pub(super) context: &'a Context,
     pub(super) work: Sender<Work>,
+    /// KiB that may still wait in the queue.
+    pub(super) room: Arc<Semaphore>,
     /// The assembler found the connection to be of no use.
     pub(super) reconnect: &'a Notify,
     pub(super) extent: &'a Extent,
@@ -56,7 +59,7 @@ impl Reading<'_> {
             let sent = match input {
                 Ok(Input::Batch(batch)) => {
                     self.extent.set(source.extent());
-                    self.work.send(Work::Batch(batch)).await.is_ok()
+                    self.hand_on(batch).await
                 }
                 Ok(Input::Connected) => {
                     self.context.metrics.connected(true);
@@ -72,6 +75,16 @@ impl Reading<'_> {
         };
         let _receiver_gone = self.work.send(Work::End { last }).await;
         ending
+    }
+
+    /// Waits for room by bytes, then for room by batches; false if nobody takes them any more.
+    async fn hand_on(&self, batch: Vec<Raw>) -> bool {
+        let bytes = batch.iter().map(Raw::len).sum::<usize>();
+        let kib = u32::try_from(bytes >> 10).unwrap_or(QUEUE_KIB);
+        let room = self.room.clone();
+        let room = room.acquire_many_owned(kib.min(QUEUE_KIB)).await;
+        let room = room.expect("it is never closed");
+        self.work.send(Work::Batch(batch, room)).await.is_ok()
     }
 
     /// Waits until all that was handed on is judged, and lets the source go on from there.

@@ -74,6 +74,23 @@ pub(super) struct Deed {
     pub(super) bytes: u64,
 }
 
+/// The syntax of handles, of a text in lower case (<https://atproto.com/specs/handle>).
+fn is_domain_name(text: &str) -> bool {
+    let labels: Vec<&str> = text.split('.').collect();
+    let inner = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
+    let label = |label: &&str| {
+        (1..64).contains(&label.len())
+            && label.chars().all(inner)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let top = labels.last().and_then(|top| top.chars().next());
+    text.len() < 254
+        && labels.len() > 1
+        && labels.iter().all(label)
+        && top.is_some_and(|first| first.is_ascii_lowercase())
+}
+
 impl History {
     pub(super) fn new(policy: Policy) -> Self {
         Self {
@@ -152,9 +169,17 @@ impl History {
     fn identity(&mut self, event: &Event, handle: Option<&str>) {
         self.deed(event, "#identity", Action::Create, 0);
         let account = self.accounts.entry(event.did.clone()).or_default();
-        if let Some(handle) = handle {
+        let Some(handle) = handle.map(str::to_ascii_lowercase) else {
+            return;
+        };
+        if is_domain_name(&handle) && handle != "handle.invalid" {
             account.handle = Some((handle.into(), event.time));
+            return;
         }
+        if handle == "handle.invalid" {
+            account.handle = None;
+        }
+        self.dropped(DropReason::Handle, 1);
     }
 
     fn account(&mut self, event: &Event, active: bool, status: Option<&str>) {

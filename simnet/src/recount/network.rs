@@ -111,7 +111,7 @@ fn handles(history: &History, table: &mut Table) {
     for (did, account) in &history.accounts {
         if let Some((handle, claimed)) = &account.handle {
             let key = HandleKey {
-                handle: handle.to_lowercase().into(),
+                handle: handle.clone(),
                 did: did.clone(),
             };
             table.put(ViewId::Handles, &key, &HandleRow { claimed: *claimed });

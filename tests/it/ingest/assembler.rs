@@ -13,7 +13,7 @@ use skytide_ingest::frame::Verify;
 use super::frames::{self, Commit, NOON, did, rev_at};
 use super::harness::options;
 
-fn setup(options: &Options) -> Setup {
+pub(super) fn setup(options: &Options) -> Setup {
     Setup {
         host: "relay.example".into(),
         live: false,
@@ -25,7 +25,7 @@ fn setup(options: &Options) -> Setup {
 }
 
 /// All epochs that these frames make.
-fn assemble(setup: Setup, frames: impl IntoIterator<Item = Vec<u8>>) -> Vec<Cut> {
+pub(super) fn assemble(setup: Setup, frames: impl IntoIterator<Item = Vec<u8>>) -> Vec<Cut> {
     let mut assembler = Assembler::new(setup, None);
     for frame in frames {
         assembler.frame(frame.into());
@@ -34,7 +34,7 @@ fn assemble(setup: Setup, frames: impl IntoIterator<Item = Vec<u8>>) -> Vec<Cut>
     assembler.take_cuts()
 }
 
-fn events(cuts: &[Cut]) -> Vec<&Event> {
+pub(super) fn events(cuts: &[Cut]) -> Vec<&Event> {
     let messages = cuts.iter().flat_map(|cut| &cut.messages);
     messages
         .filter_map(|message| match message {
@@ -44,7 +44,7 @@ fn events(cuts: &[Cut]) -> Vec<&Event> {
         .collect()
 }
 
-fn count(cuts: &[Cut], name: &str) -> u64 {
+pub(super) fn count(cuts: &[Cut], name: &str) -> u64 {
     cuts.iter()
         .filter_map(|cut| cut.tick.counts.get(name))
         .sum()

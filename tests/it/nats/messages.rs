@@ -145,6 +145,35 @@ async fn an_event_that_is_larger_than_a_message_comes_back_whole() {
     assert!(read(&mut *reader, 3).await == all[2..]);
 }
 
+/// Somebody may lower the limit of the stream; sent again as it is, the event would be refused for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_is_larger_than_the_stream_takes_goes_in_parts() {
+    let Some(config) = own_stream() else { return };
+    let log = connect(&config).await;
+    let limited = jetstream::stream::Config {
+        max_message_size: 16 << 10,
+        ..raw(&config).await.cached_info().config.clone()
+    };
+    let client = async_nats::connect(config.url[0].with_secret()).await;
+    let context = jetstream::new(client.unwrap());
+    context.update_stream(limited).await.unwrap();
+    let Message::Event(small) = event(7) else {
+        panic!("it is one")
+    };
+    let status = Some("s".repeat(200_000).into());
+    let body = Body::Account {
+        active: false,
+        status,
+    };
+    let large = Message::Event(Event { body, ..small });
+    let mut writer = log.writer().await.unwrap();
+    let written = vec![event(1), large, tick(1)];
+    write(&mut *writer, written.clone()).await;
+    let mut reader = from_the_first(&log).await;
+    let all = read(&mut *reader, written.len()).await;
+    assert!(messages(all) == written);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn other_programs_find_each_event_under_its_subject() {
     let Some(config) = own_stream() else { return };

@@ -484,7 +484,16 @@ fn a_repo_is_out_of_sync_after_a_sync_ahead_of_what_is_known_and_a_handle_moves_
         handle: handle.into(),
         did: did("ana"),
     };
-    let row = |handle| log.get::<_, skytide_core::view::HandleRow>(ViewId::Handles, &key(handle));
-    assert_eq!(row("ana.example.com"), None);
-    assert_eq!(row("new.example.com").unwrap().claimed, log.time);
+    let row = |log: &Script, handle| -> Option<skytide_core::view::HandleRow> {
+        log.get(ViewId::Handles, &key(handle))
+    };
+    assert_eq!(row(&log, "ana.example.com"), None);
+    assert_eq!(row(&log, "new.example.com").unwrap().claimed, log.time);
+
+    // What is no handle leaves the known one; what says that there is none takes it away.
+    log.identity("ana", "nodot").tick_after(0);
+    assert!(row(&log, "new.example.com").is_some());
+    log.identity("ana", "handle.invalid").tick_after(0);
+    let left = ["new.example.com", "handle.invalid"].map(|handle| row(&log, handle));
+    assert_eq!(left, [None, None]);
 }

@@ -5,7 +5,10 @@ use std::task::Poll;
 
 use futures_util::poll;
 use skytide_core::id::Epoch;
-use skytide_tests::faulty::{Fault, Plan, Planned, Side};
+use skytide_core::port::store::StoreError;
+use skytide_core::view::ViewId;
+use skytide_dataflow::{DataflowError, Ports};
+use skytide_tests::faulty::{Fault, Plan, Planned, RejectingStore, Side};
 use skytide_tests::model::recount;
 use tokio_util::sync::CancellationToken;
 
@@ -73,4 +76,32 @@ async fn a_commit_that_was_made_and_told_as_failed_is_no_reason_to_end() {
         let expected = recount(&messages, case.options);
         case.compare(&expected, &lives.ground.store.take());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_row_that_the_store_rejects_for_good_ends_the_process_and_is_named() {
+    let case = Case::of(2).with(2, 7);
+    let lives = Lives::new(case, 60);
+    lives.ground.append(between(&case.world(), 0, 60)).await;
+    let store = Arc::new(RejectingStore {
+        view: ViewId::Actors,
+        store: lives.ground.store.clone(),
+    });
+    let ports = Ports {
+        store,
+        ..lives.ground.ports()
+    };
+    let metrics = Arc::new(skytide_dataflow::Metrics::default());
+    let never = CancellationToken::new();
+    let ended = skytide_dataflow::run(case.dataflow(), ports, metrics.clone(), never).await;
+    let Err(DataflowError::Store(error @ StoreError::Rejected { .. })) = ended else {
+        panic!("it names the row: {ended:?}");
+    };
+    let told = error.to_string();
+    assert!(
+        told.starts_with("the view store cannot hold the row \""),
+        "{told}"
+    );
+    assert!(told.ends_with("\" of actors: it is not wanted"), "{told}");
+    assert_eq!(metrics.retries.get(), 0);
 }

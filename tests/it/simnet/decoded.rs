@@ -12,7 +12,7 @@ use skytide_simnet::{Frame, Options, Totals};
 use super::{frames, options, with_bad};
 
 /// Drops that the dataflow counts, as only it knows what is live and what a record says.
-const LATER: [DropReason; 8] = [
+const LATER: [DropReason; 9] = [
     DropReason::RevRepeated,
     DropReason::RecordMissing,
     DropReason::RecordCbor,
@@ -20,6 +20,7 @@ const LATER: [DropReason; 8] = [
     DropReason::KeyLength,
     DropReason::ListLimit,
     DropReason::LangSyntax,
+    DropReason::Handle,
     DropReason::DeleteUnknown,
 ];
 

@@ -1,6 +1,6 @@
 //! The protocol authors' lists of identifiers, valid and not.
 
-use skytide_core::id::{Cid, Collection, Did, Rkey, Tid};
+use skytide_core::id::{Cid, Collection, Did, Handle, Rkey, Tid};
 use skytide_core::record::UriRef;
 use skytide_core::time::Timestamp;
 
@@ -42,6 +42,10 @@ fn identifiers_are_taken_and_refused_as_the_interop_tests_say() {
     check("recordkey", |text| {
         text.parse::<Rkey>()
             .is_ok_and(|rkey| rkey.to_string() == text)
+    });
+    check("handle", |text| {
+        text.parse::<Handle>()
+            .is_ok_and(|handle| handle.as_str() == text.to_ascii_lowercase())
     });
     check("tid", |text| {
         text.parse::<Tid>().is_ok_and(|tid| tid.to_string() == text)

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use skytide_core::id::Did;
-use skytide_core::port::store::{Order, Range, ViewStore};
-use skytide_core::view::{Change, InteractionKey, Key, ViewId};
+use skytide_core::id::{Did, Epoch};
+use skytide_core::port::store::{Order, Range, StoreError, ViewStore};
+use skytide_core::view::{Change, InteractionKey, KEY_BYTES_MAX, Key, ROW_BYTES_MAX, ViewId};
 
-use super::{VIEW, commit, key, lead, plain, put, remove, rows};
+use super::{VIEW, commit, committed, key, lead, plain, put, remove, rows};
 use crate::world::Random;
 
 /// Within one write and over several.
@@ -66,6 +66,33 @@ pub async fn views_do_not_mix(store: &dyn ViewStore) {
         let wanted = [(key("same"), 1, view.name().into())];
         assert_eq!(rows(store, view, Order::First).await, wanted, "{view:?}");
     }
+}
+
+/// With a name of the row, and without harm to the commit.
+pub async fn the_largest_rows_are_taken_and_larger_ones_are_rejected_for_good(
+    store: &dyn ViewStore,
+) {
+    let term = lead(store).await;
+    let (long, large) = (vec![b'k'; KEY_BYTES_MAX], vec![b'r'; ROW_BYTES_MAX]);
+    store.begin(term, Epoch(1).into()).await.unwrap();
+    let mut longer = b"name".to_vec();
+    longer.resize(KEY_BYTES_MAX + 1, b'k');
+    let larger = vec![b'r'; ROW_BYTES_MAX + 1];
+    let rows_beyond = [put(&longer, "1"), put("name", &larger), remove(&longer)];
+    for beyond in rows_beyond.into_iter().chain([put("", "1")]) {
+        let named = beyond.key.shown();
+        let refused = store.write(term, VIEW, vec![put("a", "1"), beyond]).await;
+        let Err(StoreError::Rejected { view, key, .. }) = refused else {
+            panic!("rejected for good: {refused:?}");
+        };
+        assert_eq!((view, &key, key.len() <= 200), (VIEW.name(), &named, true));
+    }
+    let taken = vec![put(&long, &large), put("b", "2")];
+    store.write(term, VIEW, taken).await.unwrap();
+    store.commit(term, committed(1)).await.unwrap();
+    let wanted = [(key("b"), 1, b"2".to_vec()), (key(&long), 1, large)];
+    let found = rows(store, VIEW, Order::First).await;
+    assert!(found == wanted, "{} rows", found.len());
 }
 
 /// Against a sorted map, at all ends.

@@ -87,3 +87,58 @@ impl ViewStore for FaultyStore {
         self.plan.around("store.sync", sync, failed("sync")).await
     }
 }
+
+/// A [`ViewStore`] that can hold no row of one view, whatever the row is.
+pub struct RejectingStore {
+    /// The view.
+    pub view: ViewId,
+    /// The store itself.
+    pub store: Arc<dyn ViewStore>,
+}
+
+#[async_trait]
+impl ViewReader for RejectingStore {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.store.control().await
+    }
+
+    async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        self.store.get(view, keys).await
+    }
+
+    async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
+        self.store.scan(view, range).await
+    }
+}
+
+#[async_trait]
+impl ViewStore for RejectingStore {
+    async fn lead(&self) -> Result<Control, StoreError> {
+        self.store.lead().await
+    }
+
+    async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
+        self.store.begin(term, intent).await
+    }
+
+    async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
+        self.store.rebuild(term, views).await
+    }
+
+    async fn write(
+        &self,
+        term: Term,
+        view: ViewId,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        if let Some(change) = changes.first().filter(|_| view == self.view) {
+            let why = "it is not wanted".to_owned();
+            return Err(StoreError::rejected(view, &change.key, why));
+        }
+        self.store.write(term, view, changes).await
+    }
+
+    async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
+        self.store.commit(term, committed).await
+    }
+}

@@ -51,10 +51,18 @@ impl World {
     }
 
     pub(super) fn identity(&mut self) -> Body {
-        let names = ["alice.example.com", "Alice.example.com", "bob.example.com"];
-        let handle = match self.random.below(4) {
-            3 => None,
-            place => Some(names[place as usize].into()),
+        let names = [
+            "alice.example.com",
+            "Alice.example.com",
+            "bob.example.com",
+            "Handle.invalid",
+            "",
+            "\u{212a}ate.example.com",
+        ];
+        let handle = match self.random.below(9) {
+            place @ 0..6 => Some(names[place as usize].into()),
+            6 => Some(format!("{}.example", "h".repeat(70_000)).into()),
+            _ => None,
         };
         Body::Identity { handle }
     }

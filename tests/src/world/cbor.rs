@@ -9,6 +9,12 @@ pub enum Value {
     Int(u64),
     /// A text.
     Text(String),
+    /// A byte string.
+    Bytes(Vec<u8>),
+    /// True or false.
+    Bool(bool),
+    /// Nothing.
+    Null,
     /// A link to another block.
     Link(Cid),
     /// A list.
@@ -41,6 +47,12 @@ impl Value {
         match self {
             Self::Int(number) => head(0, *number, bytes),
             Self::Text(text) => write_text(text, bytes),
+            Self::Bytes(content) => {
+                head(2, content.len() as u64, bytes);
+                bytes.extend_from_slice(content);
+            }
+            Self::Bool(value) => bytes.push(if *value { 0xf5 } else { 0xf4 }),
+            Self::Null => bytes.push(0xf6),
             Self::Link(cid) => {
                 head(6, 42, bytes);
                 head(2, Cid::LENGTH as u64 + 1, bytes);

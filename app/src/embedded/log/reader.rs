@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use skytide_core::event::Message;
 use skytide_core::id::Seq;
-use skytide_core::port::log::{LogError, LogReader};
+use skytide_core::port::log::{LogError, LogReader, READ_BYTES_MAX};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -70,15 +70,16 @@ impl Place {
         Ok(())
     }
 
-    /// Some messages, at most `messages_max`; none if all durable ones were read.
+    /// Some messages, at most `messages_max`, and none after [`READ_BYTES_MAX`] bytes; none if all durable ones were read.
     fn read(&mut self, shared: &Shared, messages_max: usize) -> Result<Messages, LogError> {
-        let mut messages = Vec::new();
-        while messages.len() < messages_max.max(1) {
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        while messages.len() < messages_max.max(1) && bytes < READ_BYTES_MAX {
             let (seq, at) = (self.seq, self.at());
             if let Some(cbor) = self.message()? {
                 let message = Message::decode(cbor);
                 let message =
                     message.map_err(|error| damaged(self.segment.first, at, &error.to_string()))?;
+                bytes += message.bytes();
                 messages.push((Seq(seq), message));
             } else if !messages.is_empty() || !(self.fill()? || self.step(shared)?) {
                 break;
@@ -128,6 +129,8 @@ impl Place {
             _ => CHUNK_BYTES,
         };
         let more = wanted.min(end - self.offset);
+        // Room for a large message is given back with the chunk that follows it.
+        self.chunk.shrink_to(CHUNK_BYTES as usize);
         self.chunk.resize(kept + more as usize, 0);
         let read = self
             .segment

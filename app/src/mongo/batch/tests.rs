@@ -178,3 +178,30 @@ async fn rows_of_any_number_and_size_are_written() {
     assert_eq!(documents(&connection).await.len(), 1 + 29);
     end(connection).await;
 }
+
+#[tokio::test]
+async fn a_row_that_the_server_never_takes_is_rejected_for_good_and_named() {
+    let Some(connection) = guarded().await else {
+        return;
+    };
+    let unwanted = doc! { "_id": { "$ne": key::encode(b"unwanted") } };
+    let command = doc! { "collMod": VIEW.name(), "validator": unwanted };
+    let changed = connection.database().run_command(command).await;
+    changed.expect("a server");
+    let mut pending = Pending::default();
+    pending.push(
+        VIEW,
+        vec![change("a", Some("1")), change("unwanted", Some("2"))],
+    );
+    let turn = Turn {
+        term: Term(1),
+        epoch: Epoch(1),
+        replaces_all: false,
+    };
+    let refused = pending.write(&connection, turn, PACE).await;
+    let Err(Refusal::Error(StoreError::Rejected { view, key, .. })) = refused else {
+        panic!("it is rejected for good");
+    };
+    assert_eq!((view, &*key), (VIEW.name(), "unwanted"));
+    end(connection).await;
+}

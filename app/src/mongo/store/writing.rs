@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use skytide_core::port::store::{Committed, Control, Intent, StoreError, Term};
+use skytide_core::port::store::{Committed, Control, Intent, StoreError, Term, check_rows};
 use skytide_core::view::{Change, ViewId};
 
 use super::Shared;
@@ -158,8 +158,9 @@ impl Writing {
             return Ok(());
         }
         self.control.check_write(term)?;
+        check_rows(view, &changes)?;
         self.pending.push(view, changes);
-        match self.pending.rows() >= store.pace.rows_max * store.pace.batches_max {
+        match self.pending.is_much(store.pace) {
             true => self.flush(store, term).await,
             false => Ok(()),
         }

@@ -130,8 +130,9 @@ impl<'a> Section<'a> {
             repo.rev = Some(Tid(from.tid()?));
         }
         if has(flag::IDENTITY) {
+            // An older version saved whatever an `#identity` named.
             let handle = match has(flag::HANDLE) {
-                true => Some(from.text()?.into()),
+                true => from.text()?.parse().ok(),
                 false => None,
             };
             repo.identity = Some(Box::new((handle, Timestamp(from.number()?))));

@@ -98,7 +98,7 @@ impl Section {
         self.body.number(u64::from(repo.last_seen.0));
         repo.rev.iter().for_each(|rev| self.body.tid(rev.0));
         if let Some((handle, claimed)) = identity {
-            handle.iter().for_each(|handle| self.body.text(handle));
+            handle.iter().for_each(|it| self.body.text(it.as_str()));
             self.body.number(claimed.0);
         }
         if let Some((_, Some(status))) = status {

@@ -8,7 +8,7 @@ use skytide_core::limits::OTHER_COLLECTIONS;
 use skytide_core::time::Minute;
 use skytide_core::view::{ActivityKey, Span};
 
-use super::{AccountPolicy, LiveRecords, OTHER, SHARDS};
+use super::{LiveRecords, OTHER, SHARDS};
 use crate::fact::{Activity, Fact};
 use crate::operators::interner::Interner;
 use crate::records::activity::Open;
@@ -102,8 +102,7 @@ impl LiveRecords {
 
     /// Takes in an account as it was, hidden or shown as the policy in force says, and tells all of its facts.
     pub(in crate::records) fn take_repo(&mut self, did: &Did, mut repo: Repo) -> u32 {
-        let inactive = repo.status.as_deref().is_some_and(|(active, _)| !active);
-        let hidden = self.policy == AccountPolicy::ActiveAccountsOnly && inactive;
+        let hidden = repo.is_to_be_hidden(self.policy);
         repo.hidden = hidden;
         let counted = repo.collections.len();
         repo.collections.dedup();
