@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skytide_core::event::{Action, Body, DropReason};
+use skytide_core::event::{Action, Body, DropReason, Gap, GapCause};
 
 /// Kinds of frames with a counter of their own; all others are `other`.
 pub(crate) const KINDS: [&str; 8] = [
@@ -73,6 +73,9 @@ pub struct Counts {
     identities: u64,
     accounts: u64,
     moved: u64,
+    coverage_gaps: [u64; GapCause::ALL.len()],
+    /// Network time that may be incomplete, in ms.
+    pub coverage_gap_ms: u64,
 }
 
 impl Counts {
@@ -104,6 +107,19 @@ impl Counts {
             Body::Account { .. } => self.accounts += 1,
             Body::Moved { .. } => self.moved += 1,
         }
+    }
+
+    pub(crate) fn coverage_gap(&mut self, gap: &Gap) {
+        self.coverage_gaps[gap.cause as usize] += 1;
+        self.coverage_gap_ms += gap.to.0.saturating_sub(gap.from.0);
+    }
+
+    /// Gaps by cause, those that were found.
+    pub fn coverage_gaps(&self) -> impl Iterator<Item = (GapCause, u64)> {
+        GapCause::ALL
+            .into_iter()
+            .zip(self.coverage_gaps)
+            .filter(|&(_, count)| count > 0)
     }
 
     /// Drops by reason, those that happened.
@@ -152,6 +168,7 @@ impl Counts {
             ("resets", self.resets),
             ("disconnects", self.disconnects),
             ("paths_repeated", self.paths_repeated),
+            ("coverage_gap_ms", self.coverage_gap_ms),
         ];
         let plain = plain.map(|(name, count)| (Box::from(name), count));
         let named = |group: &'static str, names: &[&'static str], counts: &[u64]| {
@@ -161,8 +178,10 @@ impl Counts {
                 .collect::<Vec<_>>()
         };
         let reasons = DropReason::ALL.iter().map(|reason| reason.as_str());
+        let causes = GapCause::ALL.map(GapCause::as_str);
         plain
             .into_iter()
+            .chain(named("coverage_gaps", &causes, &self.coverage_gaps))
             .chain(named("frames", &KINDS, &self.kinds))
             .chain(named("info", &INFOS, &self.infos))
             .chain(named("error", &ERRORS, &self.errors))
@@ -185,6 +204,7 @@ impl Counts {
             (&mut self.identities, later.identities),
             (&mut self.accounts, later.accounts),
             (&mut self.moved, later.moved),
+            (&mut self.coverage_gap_ms, later.coverage_gap_ms),
         ];
         for (sum, count) in pairs {
             *sum += count;
@@ -193,6 +213,7 @@ impl Counts {
         add_each(&mut self.infos, &later.infos);
         add_each(&mut self.errors, &later.errors);
         add_each(&mut self.drops, &later.drops);
+        add_each(&mut self.coverage_gaps, &later.coverage_gaps);
         for (row, count) in self.ops.iter_mut().zip(&later.ops) {
             add_each(row, count);
         }
@@ -224,6 +245,9 @@ mod tests {
         assert!(COLLECTIONS[..OTHER].is_sorted());
         for (i, &reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason as usize, i);
+        }
+        for (i, cause) in GapCause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, i);
         }
         for (i, action) in ACTIONS.into_iter().enumerate() {
             assert_eq!(action as usize, i);

@@ -76,7 +76,11 @@ impl Post {
 
 /// What a create or update says, and how many of its keys were too long to count.
 pub(super) fn read(op: &Op) -> Result<(Content, u64), DropReason> {
-    let bytes = op.record.as_deref().ok_or(DropReason::RecordMissing)?;
+    let missing = match op.cid {
+        Some(_) => DropReason::RecordMissing,
+        None => DropReason::OpCid,
+    };
+    let bytes = op.record.as_deref().ok_or(missing)?;
     Ok(match parse(op.collection.as_str(), bytes)? {
         Record::Post(post) => (
             Content::Post(Box::new(read_post(&post))),

@@ -79,6 +79,11 @@ impl LiveRecords {
             first_seen,
         };
         let (content, dropped) = Content::read(&place, op.record.as_deref(), dids);
+        let dropped = match (op.cid, dropped) {
+            // Nobody can say which block is missing: its CID is.
+            (None, Some((DropReason::RecordMissing, count))) => Some((DropReason::OpCid, count)),
+            (_, dropped) => dropped,
+        };
         if visible {
             facts.extend(content.fact(&place, dids).map(|fact| (fact, 1)));
         }
