@@ -16,7 +16,7 @@ use skytide_core::port::log::{Log, LogError};
 use skytide_core::port::store::{StoreError, ViewStore};
 use skytide_core::time::Timestamp;
 use skytide_dataflow::Metrics;
-use skytide_ingest::Progress;
+use skytide_ingest::{Progress, Status};
 use tokio::time::{interval, timeout};
 
 use crate::cluster::ClusterState;
@@ -30,7 +30,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(3);
 pub struct ServiceHealth {
     clock: Arc<dyn Clock>,
     /// The longest silence of a relay that is well, and its newest frame.
-    relay: Option<(Duration, Mutex<Option<Heard>>)>,
+    relay: Option<(Duration, Mutex<Option<Heard>>, Status)>,
     log: Option<(Arc<dyn Log>, Mutex<Part>)>,
     trouble: Option<Trouble>,
     store: Option<(Arc<dyn ViewStore>, Mutex<Part>)>,
@@ -62,10 +62,10 @@ impl ServiceHealth {
         }
     }
 
-    /// One that reads a relay: silence for longer than `quiet_max` is not well.
+    /// One that reads a relay: silence for longer than `quiet_max` is not well, nor is what `status` says.
     #[must_use]
-    pub fn with_relay(mut self, quiet_max: Duration) -> Self {
-        self.relay = Some((quiet_max, Mutex::default()));
+    pub fn with_relay(mut self, quiet_max: Duration, status: Status) -> Self {
+        self.relay = Some((quiet_max, Mutex::default(), status));
         self
     }
 
@@ -106,7 +106,7 @@ impl ServiceHealth {
 
     /// Ingest wrote an epoch.
     pub fn heard(&self, progress: &Progress) {
-        let Some((_, heard)) = &self.relay else {
+        let Some((_, heard, _)) = &self.relay else {
             return;
         };
         let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
@@ -156,15 +156,22 @@ impl ServiceHealth {
     }
 
     fn relay(&self) -> Option<Part> {
-        let (quiet_max, heard) = self.relay.as_ref()?;
+        let (quiet_max, heard, status) = self.relay.as_ref()?;
         let heard = *heard.lock().unwrap_or_else(PoisonError::into_inner);
         let silent = heard.map(|heard| self.clock.now().0.saturating_sub(heard.at.0));
+        let newest = match silent {
+            None => "no frame yet".to_owned(),
+            Some(ms) => format!("newest frame {} s ago", ms / 1_000),
+        };
+        let problem = status.problem();
+        let well = silent.is_some_and(|ms| Duration::from_millis(ms) <= *quiet_max);
         Some(Part {
             name: "relay".to_owned(),
-            ok: silent.is_some_and(|ms| Duration::from_millis(ms) <= *quiet_max),
-            detail: match silent {
-                None => "no frame yet".to_owned(),
-                Some(ms) => format!("newest frame {} s ago", ms / 1_000),
+            ok: well && problem.is_none(),
+            detail: match (problem, status.remark()) {
+                (Some(problem), _) => format!("{problem}; {newest}"),
+                (None, Some(remark)) => format!("{newest}; {remark}"),
+                (None, None) => newest,
             },
         })
     }

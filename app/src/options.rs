@@ -20,11 +20,11 @@ pub fn ingest(config: &Config, samples: Option<PathBuf>) -> ingest::Options {
     }
 }
 
-/// How the relay is read.
-pub fn relay(config: &Config) -> ingest::RelayOptions {
+/// How each relay is read.
+pub fn relays(config: &Config) -> Vec<ingest::RelayOptions> {
     // The standard library seeds its hashers at random: two processes wait differently.
     let seed = RandomState::new().hash_one(0);
-    ingest::RelayOptions::new(&config.firehose, seed)
+    ingest::RelayOptions::all(&config.firehose, seed)
 }
 
 /// What the dataflow wants to know.

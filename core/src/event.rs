@@ -11,9 +11,13 @@
 //! The encoding is CBOR, one map a message, documented in `docs/log.md`.
 
 mod reason;
+mod sources;
 mod wire;
 
 pub use reason::DropReason;
+pub use sources::{
+    Gap, GapCause, OTHER_SOURCES_MAX, OpenGap, SourcePosition, Sources, TICK_GAPS_MAX,
+};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,9 +105,9 @@ pub struct Op {
     pub collection: Collection,
     /// Under which key.
     pub rkey: Rkey,
-    /// The CID of the new record; `None` for a delete.
+    /// The CID of the new record; `None` for a delete, and if the frame names no usable one.
     pub cid: Option<Cid>,
-    /// The new record's DAG-CBOR, untouched; `None` for a delete or if the frame lacked the block.
+    /// The new record's DAG-CBOR, untouched; `None` for a delete, if the frame lacked the block, or without a CID.
     pub record: Option<Box<[u8]>>,
 }
 
@@ -146,6 +150,8 @@ pub struct Tick {
     pub last: bool,
     /// Whether the stream has paused behind events that no such tick followed yet: lists are brought up to date.
     pub settled: bool,
+    /// What is known of other sources, and of what was not read.
+    pub sources: Sources,
     /// What ingest counted since the tick before, by counter name (`docs/log.md`): exact, as it is part of the log.
     pub counts: BTreeMap<Box<str>, u64>,
 }

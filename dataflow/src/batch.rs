@@ -89,7 +89,7 @@ impl Epochs {
             Message::Event(_) if self.partial => return Ok(None),
             Message::Event(mut event) => {
                 shorten(&mut event);
-                self.since.get_or_insert(event.time);
+                self.begin(event.time);
                 self.events.push(event);
                 return Ok(None);
             }
@@ -124,9 +124,17 @@ impl Epochs {
                 && (first || new_second || tick.settled || tick.last),
             log_seq: seq,
             hash: tick_hash(&tick),
-            since: *self.since.get_or_insert(tick.time),
+            since: self.begin(tick.time),
             tick,
         }))
+    }
+
+    /// Network time of the first event of all. One without a time is not the first: logs of earlier versions hold such.
+    fn begin(&mut self, time: Timestamp) -> Timestamp {
+        match self.since.filter(|since| *since > Timestamp(0)) {
+            Some(since) => since,
+            None => *self.since.insert(time),
+        }
     }
 }
 
@@ -323,6 +331,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
+    use skytide_core::event::Sources;
     use skytide_core::id::Cursor;
 
     use super::*;
@@ -347,6 +356,7 @@ mod tests {
             frames: 0,
             last: false,
             settled: false,
+            sources: Sources::default(),
             counts: BTreeMap::new(),
         })
     }
@@ -405,6 +415,23 @@ mod tests {
         let epoch = epochs.take(Seq(6), tick(1, 5)).unwrap().unwrap();
         let held = size_of::<Event>() + TEXT_BYTES_MAX;
         assert_eq!((epoch.events.len(), epoch.bytes), (2, 2 * held));
+    }
+
+    #[test]
+    fn an_event_without_a_time_is_not_the_first() {
+        let mut epochs = Epochs::default();
+        let mut untimed = event(1);
+        if let Message::Event(event) = &mut untimed {
+            event.time = Timestamp(0);
+        }
+        epochs.take(Seq(1), untimed).unwrap();
+        let first = epochs.take(Seq(2), tick(1, 0)).unwrap().unwrap();
+        assert_eq!(first.since, Timestamp(0));
+        let second = epochs.take(Seq(3), tick(2, 1_783_175_886_928)).unwrap();
+        let since = second.unwrap().since;
+        assert_eq!(since, Timestamp(1_783_175_886_928));
+        let third = epochs.take(Seq(4), tick(3, 1_783_175_899_999)).unwrap();
+        assert_eq!(third.unwrap().since, since);
     }
 
     #[test]

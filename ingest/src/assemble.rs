@@ -19,22 +19,28 @@
 
 mod apply;
 pub mod counts;
+mod coverage;
 mod early;
 pub mod filter;
+mod numbers;
 mod seq;
 mod terms;
 mod time;
 
 use bytes::Bytes;
-use skytide_core::event::{DropReason, Event, Message, Tick};
+use skytide_core::event::{DropReason, Event, GapCause, Message, Sources, Tick};
 use skytide_core::id::{Cursor, Epoch};
 use skytide_core::time::Timestamp;
 
-use crate::frame::{Frame, Rejected, Verify, decode};
+use crate::frame::{Frame, Rejected, decode};
 use counts::Counts;
+use coverage::Resumed;
+use early::Held;
+use numbers::{Numbers, numbers};
 use seq::{Numbered, SeqWatch, Step};
 use time::NetworkTime;
 
+pub(crate) use numbers::seq_of;
 pub use terms::{Cut, Note, Position, Setup};
 
 /// Bytes of events in memory at which an epoch ends: bounds what waits for the log, and what is read back at once.
@@ -59,9 +65,15 @@ pub struct Assembler {
     resumed: Option<Cursor>,
     /// The newest frame whose time was noted before it was judged.
     noted: Option<Cursor>,
-    /// The first frames, until network time is known.
-    held: Option<Vec<Bytes>>,
-    held_bytes: usize,
+    /// Frames that wait to be judged, in order; all that come wait, too.
+    held: Option<Held>,
+    /// Frames that were held are being judged.
+    releasing: bool,
+    /// Frames in a row whose time is missing or not readable, and whether there was one with a time.
+    untimed_row: u32,
+    timed: bool,
+    /// Other sources and gaps, as the next tick says.
+    sources: Sources,
     epoch: Epoch,
     frames: u64,
     events: Vec<Message>,
@@ -78,10 +90,22 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// Goes on behind the log's newest tick, at its position if it is of the same stream.
+    /// Resumes after the log's newest tick, at the position that it knows of this stream.
     pub fn new(setup: Setup, newest: Option<&Tick>) -> Self {
-        let ours = newest.filter(|tick| tick.host == setup.host);
-        let position = ours.map(Position::of).unwrap_or_default();
+        let Resumed {
+            position,
+            sources,
+            seam,
+        } = Resumed::after(&setup, newest);
+        let mut assembler = Self::at(setup, position, newest);
+        assembler.sources = sources;
+        if let Some(seam) = seam {
+            assembler.write_seam(seam);
+        }
+        assembler
+    }
+
+    fn at(setup: Setup, position: Position, newest: Option<&Tick>) -> Self {
         Self {
             setup,
             seq: SeqWatch::at(position.cursor),
@@ -89,8 +113,11 @@ impl Assembler {
             ceiling: None,
             resumed: position.cursor,
             noted: None,
-            held: Some(Vec::new()),
-            held_bytes: 0,
+            held: Some(Held::first()),
+            releasing: false,
+            untimed_row: 0,
+            timed: false,
+            sources: Sources::default(),
             epoch: newest.map_or(Epoch(0), |tick| tick.epoch),
             frames: position.frames,
             events: Vec::new(),
@@ -123,16 +150,27 @@ impl Assembler {
         self.frames += 1;
         self.counts.frame("unreadable", 0);
         self.unusable(DropReason::FrameSize, &Bytes::new());
+        self.open_gap(GapCause::MessageSize);
         self.end_if_full();
     }
 
-    /// The connection was lost. The answer is where to go on: everything before was judged.
+    /// The connection was lost. The answer is where to resume: everything before was judged or is held.
     pub fn disconnected(&mut self) -> Position {
-        self.release();
+        self.release(false);
         self.resumed = None;
         self.counts.disconnects += 1;
         self.unusable_row = 0;
-        self.position()
+        let position = self.position();
+        Position {
+            cursor: position.cursor.max(self.newest_held()),
+            ..position
+        }
+    }
+
+    /// Whether the stream's frames have no time that can be read: none of this session has one, or none of the last ones.
+    pub fn is_untimed(&self) -> bool {
+        let row = self.untimed_row as usize;
+        row >= time::WINDOW || (row > 0 && !self.timed)
     }
 
     /// Ends the epoch, as its time is over. `last`: the stream ends here.
@@ -145,7 +183,8 @@ impl Assembler {
         if !last && !self.setup.live && self.frames == 0 {
             return;
         }
-        self.release();
+        self.held_over_tick();
+        self.release(last);
         if self.events.is_empty() {
             self.quiet_ticks = self.quiet_ticks.saturating_add(1);
         }
@@ -153,7 +192,9 @@ impl Assembler {
     }
 
     fn end(&mut self, last: bool) {
-        self.release();
+        if !self.releasing {
+            self.release(last);
+        }
         if last {
             let repeated = self.seq.acquit();
             self.counts.drop(DropReason::SeqRepeated, repeated);
@@ -190,8 +231,7 @@ impl Assembler {
 
     /// How many frames were read since a position, those included that are still held back.
     pub fn read_since(&self, begin: Position) -> u64 {
-        let held = self.held.as_ref().map_or(0, Vec::len) as u64;
-        self.frames - begin.frames + held
+        self.frames - begin.frames + self.held_frames() as u64
     }
 
     /// Whether the stream goes on by itself.
@@ -207,40 +247,53 @@ impl Assembler {
     /// Reads a frame and does what it says. `note`: its time is news to the clock.
     fn judge(&mut self, bytes: &Bytes, note: bool) {
         let decoded = decode(bytes, self.setup.verify);
-        if let Ok(frame) = &decoded
-            && numbers(frame).is_some_and(|(seq, _)| self.seq.begins_row(seq))
-            && !self.events.is_empty()
-        {
-            self.end_epoch(false);
+        let numbers = decoded.as_ref().ok().and_then(numbers);
+        if let Some(numbers) = &numbers {
+            if !self.releasing && self.is_ahead(numbers.time) {
+                let did = decoded.as_ref().ok().and_then(numbers::did).cloned();
+                let numbers = Numbers {
+                    did,
+                    ..numbers.clone()
+                };
+                return self.hold(bytes.clone(), Some(numbers));
+            }
+            if self.seq.begins_row(numbers.seq) && !self.events.is_empty() {
+                self.end_epoch(false);
+            }
         }
         self.frames += 1;
         match decoded {
             Ok(frame) => {
                 self.unusable_row = 0;
                 self.counts.frame(kind(&frame), bytes.len());
-                self.order(&frame, bytes, note);
+                self.order((&frame, numbers), bytes, note);
             }
             Err(rejected) => self.reject(&rejected, bytes),
         }
     }
 
-    fn order(&mut self, frame: &Frame<'_>, bytes: &Bytes, note: bool) {
-        let Some((seq, time)) = numbers(frame) else {
+    fn order(
+        &mut self,
+        (frame, numbers): (&Frame<'_>, Option<Numbers>),
+        bytes: &Bytes,
+        note: bool,
+    ) {
+        let Some(numbers) = numbers else {
             return self.unnumbered(frame, bytes);
         };
-        let numbered = Numbered { seq, time, bytes };
+        let numbered = Numbered {
+            seq: numbers.seq,
+            time: numbers.claimed(),
+            bytes,
+        };
         match self.seq.step(&numbered, self.time.newest_agreed()) {
             Step::New { missing, repeated } => {
                 self.counts.drop(DropReason::SeqRepeated, repeated);
                 self.counts.gaps += u64::from(missing > 0);
                 self.counts.missing_seqs += missing;
-                if note && let Some(time) = time {
-                    self.time.note(time);
-                    if !self.opens() {
-                        self.time.advance(self.ceiling);
-                    }
+                if self.tell_time(&numbers, bytes, note) {
+                    self.apply(frame, bytes);
                 }
-                self.apply(frame, bytes);
             }
             Step::Old { repeated } => self.counts.drop(DropReason::SeqRepeated, repeated),
             Step::Reset {
@@ -254,11 +307,44 @@ impl Assembler {
         }
     }
 
+    /// Sets the clock by a frame; false if there is no time that its events could have.
+    fn tell_time(&mut self, numbers: &Numbers, bytes: &Bytes, note: bool) -> bool {
+        let untimed = numbers.is_timed && numbers.time.is_none();
+        if untimed {
+            self.drop(DropReason::FrameTime, bytes);
+            self.untimed_row = self.untimed_row.saturating_add(1);
+        } else if numbers.is_timed {
+            (self.untimed_row, self.timed) = (0, true);
+        }
+        if let Some(time) = self.time_of(numbers) {
+            if note {
+                self.time.note(time);
+                if !self.opens() {
+                    self.time.advance(self.ceiling);
+                }
+            }
+            self.close_gap(time);
+        }
+        !untimed || self.time.now() > Timestamp(0)
+    }
+
+    /// The time that a frame counts for. Of one without a readable time: our clock on a live stream, that of its revision in
+    /// a recording.
+    fn time_of(&self, numbers: &Numbers) -> Option<Timestamp> {
+        let instead = if self.setup.live {
+            self.ceiling
+        } else {
+            numbers.rev
+        };
+        numbers.time.or(instead).filter(|_| numbers.is_timed)
+    }
+
     fn begin_anew(&mut self, frames: &[Bytes], before: Cursor) {
         self.counts.resets += 1;
         for bytes in frames {
             if let Ok(frame) = decode(bytes, self.setup.verify) {
-                self.order(&frame, bytes, true);
+                let numbers = numbers(&frame);
+                self.order((&frame, numbers), bytes, true);
             }
         }
         self.notes.push(Note::Reset {
@@ -334,8 +420,10 @@ impl Assembler {
             frames: self.frames,
             last,
             settled,
+            sources: self.sources.clone(),
             counts: counts.by_name(),
         };
+        self.sources.gaps.clear();
         let mut messages = std::mem::take(&mut self.events);
         messages.push(Message::Tick(tick.clone()));
         self.event_bytes = 0;
@@ -358,30 +446,4 @@ fn kind(frame: &Frame<'_>) -> &'static str {
         Frame::Error { .. } => "error",
         Frame::Unknown { .. } => "other",
     }
-}
-
-/// Number and time of a frame, if it is a whole one and has a place in the stream.
-fn numbers_of(bytes: &[u8]) -> Option<(Cursor, Option<Timestamp>)> {
-    numbers(&decode(bytes, Verify::Records).ok()?)
-}
-
-/// The number that a message has in its stream, whatever else is wrong with it.
-pub(crate) fn seq_of(bytes: &[u8]) -> Option<Cursor> {
-    match decode(bytes, Verify::Records) {
-        Ok(frame) => numbers(&frame).map(|(seq, _)| seq),
-        Err(rejected) => rejected.seq,
-    }
-}
-
-/// Number and time of a frame that has a place in the stream.
-fn numbers(frame: &Frame<'_>) -> Option<(Cursor, Option<Timestamp>)> {
-    let (seq, time) = match frame {
-        Frame::Commit(commit) => (commit.seq, commit.time),
-        Frame::Identity { seq, time, .. }
-        | Frame::Account { seq, time, .. }
-        | Frame::Sync { seq, time, .. } => (*seq, *time),
-        Frame::Unknown { seq, .. } => return seq.map(|seq| (seq, None)),
-        Frame::Info { .. } | Frame::Error { .. } => return None,
-    };
-    Some((seq, Timestamp::parse(time)))
 }

@@ -16,7 +16,10 @@
 //!   before `t`) and unknown ones are ignored, but a key given twice is refused, as two readers
 //!   could differ about it.
 //! - A field of another type than its lexicon says counts as absent; one that we need and that is
-//!   absent rejects.
+//!   absent rejects. `time` is not one: a frame without it is used, at a time that ingest gives it.
+//! - `tooBig` is deprecated and says nothing about a commit whose operations and blocks are there.
+//! - A create or update whose `cid` is missing, or is no CID of a DAG-CBOR block by SHA-256, is kept without a record: its key
+//!   is live with unknown content.
 //! - Types of the older protocol (`#handle`, `#tombstone`, `#migrate`) are [`Frame::Unknown`]: they
 //!   were replaced.
 //! - Records are not parsed here: a broken record harms only itself, its bytes go to the log as
@@ -139,7 +142,7 @@ fn with_body<'a>(
 fn identity<'a>(body: &mut Body<'a>) -> Result<Frame<'a>, DropReason> {
     Ok(Frame::Identity {
         seq: body.seq()?,
-        time: body.time()?,
+        time: body.time(),
         did: parse_did(body.did)?,
         handle: body.handle,
     })
@@ -148,7 +151,7 @@ fn identity<'a>(body: &mut Body<'a>) -> Result<Frame<'a>, DropReason> {
 fn account<'a>(body: &mut Body<'a>) -> Result<Frame<'a>, DropReason> {
     Ok(Frame::Account {
         seq: body.seq()?,
-        time: body.time()?,
+        time: body.time(),
         did: parse_did(body.did)?,
         active: body.active.ok_or(DropReason::FrameShape)?,
         status: body.status,
@@ -156,7 +159,7 @@ fn account<'a>(body: &mut Body<'a>) -> Result<Frame<'a>, DropReason> {
 }
 
 fn sync<'a>(body: &mut Body<'a>, verify: Verify) -> Result<Frame<'a>, DropReason> {
-    let (seq, time) = (body.seq()?, body.time()?);
+    let (seq, time) = (body.seq()?, body.time());
     let (did, rev) = (parse_did(body.did)?, body.rev()?);
     if verify == Verify::Blocks {
         blocks::check_sync(body.blocks.unwrap_or_default(), &did, rev)?;

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Three tasks, two bounded queues: a slow log slows the assembler, which slows the source. Where reading goes on
-//! after a restart stands in the log's newest tick and nowhere else.
+//! after a restart stands in the log's newest tick and nowhere else, for each source that was ever read.
 
 pub mod assemble;
 pub mod car;
@@ -21,6 +21,7 @@ pub mod record;
 mod run;
 mod samples;
 pub mod source;
+mod status;
 #[cfg(test)]
 mod testing;
 
@@ -28,3 +29,4 @@ pub use metrics::Metrics;
 pub use options::{Options, RelayOptions};
 pub use run::{Context, IngestError, Progress, Summary, run};
 pub use source::{RecordingSource, RelaySource, Source};
+pub use status::Status;

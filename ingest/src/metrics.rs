@@ -31,6 +31,12 @@ pub struct Metrics {
     queue_batches: Gauge,
     queue_epochs: Gauge,
     log_errors: Counter,
+    source_changes: Counter,
+    coverage_gaps: Family<[Label; 1], Counter>,
+    coverage_gap_ms: Counter,
+    clock_behind_seconds: Gauge<f64, AtomicU64>,
+    stuck: Gauge,
+    untimed: Gauge,
 }
 
 impl Metrics {
@@ -67,6 +73,23 @@ impl Metrics {
         r.register("queue_epochs", help, new.queue_epochs.clone());
         let help = "Writes to the log that failed and were repeated";
         r.register("log_errors", help, new.log_errors.clone());
+        let help = "How often reading changed to another relay";
+        r.register("source_changes", help, new.source_changes.clone());
+        let help = "Stretches of the stream that may be incomplete, by cause";
+        r.register("coverage_gaps", help, new.coverage_gaps.clone());
+        let help = "Network time that may be incomplete";
+        r.register(
+            "coverage_gap_milliseconds",
+            help,
+            new.coverage_gap_ms.clone(),
+        );
+        let help = "How far our clock is behind the stream, if that stops reading";
+        let behind = new.clock_behind_seconds.clone();
+        r.register_with_unit("clock_behind", help, Unit::Seconds, behind);
+        let help = "Whether a message keeps the stream from being read further";
+        r.register("stuck", help, new.stuck.clone());
+        let help = "Whether the frames of the stream have no readable time";
+        r.register("untimed", help, new.untimed.clone());
         new
     }
 
@@ -76,6 +99,23 @@ impl Metrics {
 
     pub(crate) fn log_error(&self) {
         self.log_errors.inc();
+    }
+
+    pub(crate) fn source_change(&self) {
+        self.source_changes.inc();
+    }
+
+    pub(crate) fn clock_behind(&self, ms: Option<u64>) {
+        let seconds = ms.unwrap_or(0) as f64 / 1_000.0;
+        self.clock_behind_seconds.set(seconds);
+    }
+
+    pub(crate) fn stuck(&self, stuck: bool) {
+        self.stuck.set(i64::from(stuck));
+    }
+
+    pub(crate) fn untimed(&self, untimed: bool) {
+        self.untimed.set(i64::from(untimed));
     }
 
     pub(crate) fn queues(&self, batches: usize, epochs: usize) {
@@ -100,6 +140,11 @@ impl Metrics {
             let labels = [("reason", reason.as_str())];
             self.dropped.get_or_create(&labels).inc_by(count);
         }
+        for (cause, count) in counts.coverage_gaps() {
+            let labels = [("cause", cause.as_str())];
+            self.coverage_gaps.get_or_create(&labels).inc_by(count);
+        }
+        self.coverage_gap_ms.inc_by(counts.coverage_gap_ms);
         self.frame_bytes.inc_by(counts.frame_bytes);
         self.gaps.inc_by(counts.gaps);
         self.missing_seqs.inc_by(counts.missing_seqs);

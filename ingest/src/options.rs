@@ -4,10 +4,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use skytide_core::config::{self, CollectionFilter, Firehose, Start};
+use skytide_core::config::{self, CollectionFilter, Firehose, RelayUrl, Start};
 use skytide_core::id::Cursor;
 
 use crate::frame::{FRAME_BYTES_MAX, Verify};
+
+/// A message is received whole up to this multiple of its largest allowed size, and then dropped. A larger one ends the
+/// connection.
+const RECEIVED_TIMES_MAX: usize = 6;
 
 /// How frames become messages of the log.
 #[derive(Clone, Debug)]
@@ -28,6 +32,8 @@ pub struct Options {
     pub samples: Option<PathBuf>,
     /// How long ending may take once `stop` is cancelled; what is not durable by then is read again.
     pub stop_grace: Duration,
+    /// Whether the position in the source is abandoned, unless the log says that this was done.
+    pub cursor_reset: bool,
 }
 
 /// How long a stop may take, unless the caller says otherwise.
@@ -48,6 +54,7 @@ impl From<&Firehose> for Options {
             tick_events_max: config.tick_events_max as usize,
             samples: None,
             stop_grace: STOP_GRACE,
+            cursor_reset: config.cursor_reset.is_some(),
         }
     }
 }
@@ -57,7 +64,7 @@ impl From<&Firehose> for Options {
 pub struct RelayOptions {
     /// Where it is: `wss://host` or `ws://host`, with or without a path.
     /// Without one, that of `com.atproto.sync.subscribeRepos` is used.
-    pub url: String,
+    pub url: RelayUrl,
     /// Where reading starts if the log knows no position in this relay's stream.
     pub start: Start,
     /// No frame for so long: the connection is taken for dead. Zero: never. A quiet host needs more.
@@ -70,17 +77,35 @@ pub struct RelayOptions {
     pub backoff_min: Duration,
     /// The longest such wait (a relay's `Retry-After` may ask for more, up to an hour).
     pub backoff_max: Duration,
-    /// Bytes of a message, at most.
+    /// Bytes of a message, at most: a larger one is dropped.
     pub message_bytes_max: usize,
+    /// Bytes up to which a message is received, so that the next one can be read on the same connection. A larger one ends
+    /// the connection, and is skipped by its number.
+    pub received_bytes_max: usize,
+    /// Attempts in a row without a new frame after which another relay should be read; `None`: there is no other.
+    pub attempts_max: Option<u32>,
     /// Seed of the jitter: two processes should not have the same one.
     pub seed: u64,
 }
 
 impl RelayOptions {
-    /// What was configured. The jitter of two processes should not have the same `seed`.
-    pub fn new(config: &Firehose, seed: u64) -> Self {
+    /// What was configured for each relay, in order. The jitter of two processes should not have the same `seed`.
+    pub fn all(config: &Firehose, seed: u64) -> Vec<Self> {
+        let relays = config.url.iter().enumerate();
+        let options = relays.map(|(place, url)| {
+            let mut options = Self::new(config, url, seed.wrapping_add(place as u64));
+            // A `seq` means something in one relay only.
+            if place > 0 && matches!(config.start, Start::After(_)) {
+                options.start = Start::Live;
+            }
+            options
+        });
+        options.collect()
+    }
+
+    fn new(config: &Firehose, url: &RelayUrl, seed: u64) -> Self {
         Self {
-            url: config.url.with_secret().to_owned(),
+            url: url.clone(),
             start: config.start,
             read_timeout: config.read_timeout.0,
             ping_interval: config.ping_interval.0,
@@ -88,6 +113,8 @@ impl RelayOptions {
             backoff_min: Duration::from_secs(1).min(config.backoff_max.0),
             backoff_max: config.backoff_max.0,
             message_bytes_max: FRAME_BYTES_MAX,
+            received_bytes_max: RECEIVED_TIMES_MAX * FRAME_BYTES_MAX,
+            attempts_max: (config.url.len() > 1).then_some(config.failover_attempts),
             seed,
         }
     }
@@ -99,5 +126,22 @@ impl RelayOptions {
             Start::Oldest => Some(Cursor(0)),
             Start::After(cursor) => Some(cursor),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seq_to_start_after_is_of_the_first_relay_only() {
+        let list = "wss://a.example, WSS://b.example:8443";
+        let relays = crate::testing::all_relay_options(&["--firehose-start=7"], list);
+        let starts: Vec<_> = relays.iter().map(|relay| relay.start).collect();
+        assert_eq!(starts, [Start::After(Cursor(7)), Start::Live]);
+        assert_eq!(relays[1].url.name(), "b.example:8443");
+        assert!(relays.iter().all(|relay| relay.attempts_max == Some(5)));
+        let one = crate::testing::relay_options("wss://a.example");
+        assert_eq!(one.attempts_max, None, "there is no other");
     }
 }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use skytide_core::id::Cursor;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 pub use file::{Found, RecordFileError};
 
@@ -101,8 +102,9 @@ pub async fn record(
         };
         match input {
             Some(Input::Batch(batch)) => batch.into_iter().for_each(|raw| recording.take(raw)),
-            Some(Input::Disconnected) => source.seek(recording.position(), 0),
+            Some(Input::Disconnected | Input::Unavailable) => source.seek(recording.position(), 0),
             Some(Input::Connected) => {}
+            Some(Input::Stuck(why)) => warn!(why, "reading is stuck"),
             Some(Input::End) => break,
             None => recording.write(progress).await?,
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use skytide_core::event::{Host, Tick};
 use skytide_core::id::Epoch;
 use skytide_core::port::clock::Clock;
-use skytide_core::port::log::{Log, LogError};
+use skytide_core::port::log::{Log, LogError, LogWriter};
 use skytide_core::time::Timestamp;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use assembling::Assembling;
+use assembling::{Assembling, Reported};
 use reading::{Extent, Reading};
 use writing::Writing;
 
@@ -29,6 +29,7 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::samples::Samples;
 use crate::source::{Source, SourceError};
+use crate::status::Status;
 
 /// Batches of frames that wait to be decoded, at most.
 const QUEUE_BATCHES: usize = 16;
@@ -55,6 +56,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Called after each write that became durable.
     pub progress: Arc<dyn Fn(&Progress) + Send + Sync>,
+    /// What keeps ingest from reading, for health checks.
+    pub status: Status,
     /// Ends ingest when cancelled.
     pub stop: CancellationToken,
 }
@@ -118,6 +121,9 @@ pub enum IngestError {
         /// What was to be read.
         source_host: Host,
     },
+    /// The same source is given twice, or something that is no relay among several.
+    #[error("{0:?} cannot be one of several sources: each must be a relay and be given once")]
+    Sources(Host),
     /// A filter cannot be used as it is written.
     #[error("a filter of ingest is not usable")]
     Filter(#[from] FilterError),
@@ -128,14 +134,20 @@ enum Ending {
     Stopped,
     Ended,
     Source(SourceError),
+    /// Another source should be read.
+    Unavailable,
 }
 
 /// What stays the same from session to session.
 struct Run {
     options: Options,
-    setup: Setup,
+    filter: Filter,
+    live: bool,
     context: Context,
 }
+
+/// The sources, in the order of their preference.
+type SourceList = Vec<Box<dyn Source>>;
 
 /// What is to be done with the stream, in its order.
 enum Work {
@@ -150,7 +162,8 @@ enum Work {
     },
 }
 
-/// Reads the source into the log until the stream ends or `stop` is cancelled.
+/// Reads the source into the log until the stream ends or `stop` is cancelled. Of several relays it reads one at a time: that
+/// of the log's newest tick, else the first, and the next one when a relay is unavailable.
 ///
 /// An error of the log that may pass (`Failed`) leads back to its newest tick, with a new writer, as often as it takes.
 /// While another one writes the log, a live stream waits for its turn.
@@ -159,20 +172,14 @@ enum Work {
 /// The source or the log cannot be used further, or they do not belong together.
 pub async fn run(
     options: Options,
-    mut source: Box<dyn Source>,
+    mut sources: SourceList,
     context: Context,
 ) -> Result<Summary, IngestError> {
-    let setup = Setup {
-        host: source.host().clone(),
-        live: source.live(),
-        verify: options.verify,
-        filter: Filter::load(&options)?,
-        tick_events_max: options.tick_events_max,
-        pause_ticks: pause_ticks(options.tick_interval),
-    };
+    check_list(&sources)?;
     let run = Run {
+        filter: Filter::load(&options)?,
+        live: sources.iter().all(|source| source.live()),
         options,
-        setup,
         context,
     };
     let mut summary = Summary::default();
@@ -180,9 +187,9 @@ pub async fn run(
     let mut waits = false;
     loop {
         let done = summary.counts.frames;
-        let pause = match run.session_or_overdue(source.as_mut(), &mut summary).await {
+        let pause = match run.session_or_overdue(&mut sources, &mut summary).await {
             Ok(ending) => return conclude(ending, summary),
-            Err(IngestError::Log(LogError::Held)) if run.setup.live => {
+            Err(IngestError::Log(LogError::Held)) if run.live => {
                 if !std::mem::replace(&mut waits, true) {
                     info!("another process writes the log, waiting until it ends");
                 }
@@ -206,7 +213,7 @@ pub async fn run(
 
 fn conclude(ending: Ending, mut summary: Summary) -> Result<Summary, IngestError> {
     match ending {
-        Ending::Stopped => Ok(summary),
+        Ending::Stopped | Ending::Unavailable => Ok(summary),
         Ending::Ended => {
             summary.ended = true;
             Ok(summary)
@@ -222,7 +229,7 @@ impl Run {
     /// A session, but no longer than `stop_grace` after `stop`.
     async fn session_or_overdue(
         &self,
-        source: &mut dyn Source,
+        sources: &mut SourceList,
         summary: &mut Summary,
     ) -> Result<Ending, IngestError> {
         let overdue = async {
@@ -230,7 +237,7 @@ impl Run {
             sleep(self.options.stop_grace).await;
         };
         let ending = tokio::select! {
-            ending = self.session(source, summary) => ending,
+            ending = self.session(sources, summary) => ending,
             () = overdue => {
                 warn!("stopped before everything that was read became durable; it will be read again");
                 Ok(Ending::Stopped)
@@ -240,17 +247,50 @@ impl Run {
         ending
     }
 
-    /// From the log's newest tick on, until something ends it.
+    /// With one writer: from the log's newest tick on, source after source, until something ends it.
     async fn session(
         &self,
-        source: &mut dyn Source,
+        sources: &mut SourceList,
         summary: &mut Summary,
     ) -> Result<Ending, IngestError> {
         let mut writer = self.context.log.writer().await?;
-        let newest = self.context.log.newest_tick().await?.map(|(_, tick)| tick);
-        check_source(&self.setup, newest.as_ref())?;
-        summary.tick.clone_from(&newest);
-        let assembler = Assembler::new(self.setup.clone(), newest.as_ref());
+        summary.tick = self.context.log.newest_tick().await?.map(|(_, tick)| tick);
+        let mut place = newest_source(sources, summary.tick.as_ref());
+        loop {
+            let source = sources[place].as_mut();
+            check_source(source, summary.tick.as_ref())?;
+            match self.read(source, writer.as_mut(), summary).await? {
+                Ending::Unavailable => {
+                    self.context.metrics.source_change();
+                    place = (place + 1) % sources.len();
+                }
+                ending => return Ok(ending),
+            }
+        }
+    }
+
+    fn setup(&self, source: &dyn Source) -> Setup {
+        Setup {
+            host: source.host().clone(),
+            former_hosts: source.former_hosts().to_vec(),
+            cursor_reset: self.options.cursor_reset,
+            live: source.live(),
+            verify: self.options.verify,
+            filter: self.filter.clone(),
+            tick_events_max: self.options.tick_events_max,
+            pause_ticks: pause_ticks(self.options.tick_interval),
+        }
+    }
+
+    /// One source, from where it was left, until something ends it.
+    async fn read(
+        &self,
+        source: &mut dyn Source,
+        writer: &mut dyn LogWriter,
+        summary: &mut Summary,
+    ) -> Result<Ending, IngestError> {
+        let ended = summary.tick.as_ref().is_some_and(|tick| tick.last);
+        let assembler = Assembler::new(self.setup(source), summary.tick.as_ref());
         source.seek(assembler.position(), LOOKBACK);
 
         let (work, works) = mpsc::channel(QUEUE_BATCHES);
@@ -258,21 +298,23 @@ impl Run {
         let reconnect = Arc::new(Notify::new());
         let extent = Extent::default();
         let (mut ticker, mut assembling) = (JoinSet::new(), JoinSet::new());
-        if self.setup.live {
+        if self.live {
             ticker.spawn(reading::tick(work.downgrade(), self.options.tick_interval));
         }
         assembling.spawn(assembling::assemble(Assembling {
-            ended: newest.is_some_and(|tick| tick.last),
+            ended,
             assembler,
             works,
             cuts: cut,
-            clock: self.context.clock.clone(),
+            context: self.context.clone(),
             samples: Samples::open(self.options.samples.as_deref()),
             reconnect: reconnect.clone(),
+            poll: self.options.tick_interval,
+            reported: Reported::default(),
         }));
         let mut writing = Writing {
             context: &self.context,
-            live: self.setup.live,
+            live: self.live,
             works: work.downgrade(),
             cuts,
             extent: &extent,
@@ -284,10 +326,11 @@ impl Run {
             room: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
             reconnect: &reconnect,
             extent: &extent,
+            is_stuck: false,
         };
         let (ending, ()) = tokio::try_join!(
             async { Ok(reading.read(source).await) },
-            writing.write(writer.as_mut()),
+            writing.write(writer),
         )?;
         while let Some(done) = assembling.join_next().await {
             match done {
@@ -316,18 +359,48 @@ fn pause_ticks(interval: Duration) -> u32 {
     u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
+/// Several sources must be different relays.
+fn check_list(sources: &SourceList) -> Result<(), IngestError> {
+    for (place, source) in sources.iter().enumerate() {
+        let host = source.host();
+        let twice = sources[..place].iter().any(|other| other.host() == host);
+        if twice || (sources.len() > 1 && !source.live()) {
+            return Err(IngestError::Sources(host.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// The source that the newest tick is of, else the first one.
+fn newest_source(sources: &SourceList, newest: Option<&Tick>) -> usize {
+    let is_of = |source: &dyn Source, host: &Host| {
+        source.host() == host || source.former_hosts().contains(host)
+    };
+    let found = newest.and_then(|tick| {
+        let mut sources = sources.iter();
+        sources.position(|source| is_of(source.as_ref(), &tick.host))
+    });
+    found.unwrap_or(0)
+}
+
 /// Refuses to mix a recording with anything else.
-fn check_source(setup: &Setup, newest: Option<&Tick>) -> Result<(), IngestError> {
-    let Some(tick) = newest.filter(|tick| tick.host != setup.host) else {
+fn check_source(source: &dyn Source, newest: Option<&Tick>) -> Result<(), IngestError> {
+    let host = source.host();
+    let Some(tick) = newest.filter(|tick| tick.host != *host) else {
         return Ok(());
     };
-    if !setup.live || tick.host.starts_with("recording:") {
+    if !source.live() || tick.host.starts_with("recording:") {
         return Err(IngestError::OtherSource {
             log: tick.host.clone(),
-            source_host: setup.host.clone(),
+            source_host: host.clone(),
         });
     }
-    let (before, now) = (&tick.host, &setup.host);
-    info!(%before, %now, "another relay than before: starting in its stream as for the first time");
+    let (before, now) = (&tick.host, host);
+    match tick.sources.others.get(host) {
+        Some(left) => {
+            info!(%before, %now, cursor = %left.cursor, "another relay than before: resuming where it was left");
+        }
+        None => info!(%before, %now, "another relay than before: it was never read"),
+    }
     Ok(())
 }

@@ -2,10 +2,12 @@
 
 mod backoff;
 mod connect;
+mod connection;
 pub mod format;
 mod reading;
 mod recording;
 mod relay;
+mod search;
 
 pub use recording::{RecordingError, RecordingProblem, RecordingSource};
 pub use relay::RelaySource;
@@ -41,6 +43,11 @@ pub trait Source: Send {
     /// The stream's name, as it stands in every event.
     fn host(&self) -> &Host;
 
+    /// Names that earlier versions gave to the same stream.
+    fn former_hosts(&self) -> &[Host] {
+        &[]
+    }
+
     /// Whether the stream goes on by itself, at the pace of the network.
     fn live(&self) -> bool;
 
@@ -72,6 +79,10 @@ pub enum Input {
     Connected,
     /// The connection is lost; the next call makes another one.
     Disconnected,
+    /// The source brings no new frame, for this reason, until further notice: messages or [`Input::Unavailable`] end it.
+    Stuck(String),
+    /// Attempt after attempt brought no new frame: another source should be read.
+    Unavailable,
     /// The stream ended.
     End,
 }

@@ -18,8 +18,12 @@ pub(crate) fn options() -> Options {
 
 /// The same for a relay at this address.
 pub(crate) fn relay_options(url: &str) -> RelayOptions {
-    RelayOptions::new(
-        &Cli::parse_from(["test", "--firehose-url", url]).firehose,
-        1,
-    )
+    all_relay_options(&[], url).remove(0)
+}
+
+/// The same for a list of relays, with more flags.
+pub(crate) fn all_relay_options(flags: &[&str], list: &str) -> Vec<RelayOptions> {
+    let args = ["test", "--firehose-url", list];
+    let firehose = Cli::parse_from([&args, flags].concat()).firehose;
+    RelayOptions::all(&firehose, 1)
 }

@@ -81,7 +81,7 @@ kinds! {
         "A create whose block is not in the CAR. Counts `record_missing`; the key is live with unknown content.",
     OpPath = "op_path": "A second operation on a path that none can have. Counts `op_path`; the first one is applied.",
     OpAction = "op_action": "A second operation of unknown action. Counts `op_action`; the first one is applied.",
-    OpCid = "op_cid": "A second operation, a create without a CID. Counts `op_cid`; the first one is applied.",
+    OpCid = "op_cid": "A second operation, a create without a CID. Counts `op_cid`; its key is live with unknown content.",
     BlocksTwice = "blocks_twice": "Each block twice. Counts nothing; applied.",
     BlocksSpare = "blocks_spare": "A block that nothing refers to. Counts nothing; applied.",
     TreeBomb = "tree_bomb": "A thousand nodes of a tree below each other, without keys. Counts nothing; applied.",

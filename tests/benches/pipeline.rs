@@ -135,12 +135,13 @@ fn replay(folder: &Path, recording: &Path) -> Report {
         clock: Arc::new(ManualClock::default()),
         metrics: skytide_ingest::Metrics::register(&mut registry),
         progress: Arc::new(|_| ()),
+        status: skytide_ingest::Status::default(),
         stop: stop.clone(),
     };
     let source = RecordingSource::open(vec![recording.to_owned()]).expect("the recording opens");
     let ingest_threads = runtime("ingest");
     let index_threads = runtime("index");
-    let ingest = skytide_ingest::run(ingest_options(), Box::new(source), context);
+    let ingest = skytide_ingest::run(ingest_options(), vec![Box::new(source)], context);
     let ingest = ingest_threads.spawn(ingest);
     let ports = Ports {
         log: Arc::new(log.clone()),
@@ -224,6 +225,7 @@ fn ingest_options() -> skytide_ingest::Options {
         tick_events_max: 5_000,
         samples: None,
         stop_grace: Duration::from_secs(5),
+        cursor_reset: false,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
-use skytide_core::event::{Action, Body, Event, Message, Op, Tick};
+use skytide_core::event::{Action, Body, Event, Message, Op, Sources, Tick};
 use skytide_core::id::{Cid, Cursor, Did, Epoch, Seq, Tid};
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{Committed, ViewStore};
@@ -73,6 +73,7 @@ pub fn tick(epoch: u64) -> Message {
         frames: epoch,
         last: false,
         settled: false,
+        sources: Sources::default(),
         counts: [("frames/#commit".into(), BATCH)].into(),
     })
 }

@@ -2,6 +2,8 @@
 //!
 //! - `assembler`: rules that need no source: time, order, filters, epochs.
 //! - `bounds`: texts and sizes that strangers choose.
+//! - `clocks`: whose clock is right, and frames without a time.
+//! - `sources`: several relays, abandoned cursors, messages that are too large.
 //! - `stream`: each row of the protocol's table of bad streams, over a socket: it happened, it was counted, and
 //!   nothing else was disturbed.
 //! - `resume`: lost connections, failing logs, restarts: nothing lost, nothing twice.
@@ -12,6 +14,7 @@
 
 mod assembler;
 mod bounds;
+mod clocks;
 pub mod frames;
 pub mod harness;
 mod limits;
@@ -19,4 +22,5 @@ mod pace;
 mod recorder;
 mod recordings;
 mod resume;
+mod sources;
 mod stream;

@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use skytide_core::event::{Body, Event, Message, Tick};
+use skytide_core::event::{Body, Event, Message, Sources, Tick};
 use skytide_core::id::{Cursor, Did, Epoch, Seq, Tid};
 use skytide_core::port::log::{Log, LogError, LogReader, LogWriter, READ_BYTES_MAX};
 use skytide_core::time::Timestamp;
@@ -99,6 +99,7 @@ pub fn tick(epoch: u64) -> Message {
         frames: epoch,
         last: false,
         settled: false,
+        sources: Sources::default(),
         counts: [("frames/#commit".into(), epoch)].into(),
     })
 }

@@ -165,6 +165,18 @@ fn integer(bytes: &[u8], at: usize) -> (usize, usize, u64) {
     )
 }
 
+/// The same frame as another relay sends it: with a `seq` that is higher by so much.
+pub fn renumbered(frame: &[u8], by: u64) -> Vec<u8> {
+    let mut bytes = frame.to_vec();
+    if let Some(&at) = find_all(&bytes, b"\x63seq").first() {
+        let (at, length, seq) = integer(&bytes, at + 4);
+        let mut number = vec![0x1b];
+        number.extend((seq + by).to_be_bytes());
+        bytes.splice(at..at + length, number);
+    }
+    bytes
+}
+
 /// The frames of a recording as it is kept under `tests/fixtures`: big-endian length, frame.
 pub fn frames(recording: &[u8]) -> Vec<Vec<u8>> {
     let (mut rest, mut frames) = (recording, Vec::new());

@@ -20,7 +20,7 @@ pub use random::Random;
 
 use std::collections::BTreeMap;
 
-use skytide_core::event::{Action, Body, Event, Host, Message, Op, Tick};
+use skytide_core::event::{Action, Body, Event, Host, Message, Op, Sources, Tick};
 use skytide_core::id::{AtUri, Cursor, Did, Epoch, Tid};
 use skytide_core::time::Timestamp;
 
@@ -150,6 +150,7 @@ impl World {
             frames: self.frames,
             last: self.epoch == self.options.epochs,
             settled,
+            sources: Sources::default(),
             counts,
         };
         let mut messages: Vec<_> = events.into_iter().map(Message::Event).collect();

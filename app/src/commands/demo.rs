@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skytide_core::config::{Config, Endpoint, Start};
+use skytide_core::config::{Config, Endpoint, RelayUrl, Start};
 use skytide_core::port::clock::Clock;
 use skytide_core::time::Timestamp;
 use skytide_simnet::server::{Options, Server};
@@ -67,13 +67,13 @@ pub async fn run(
     let origin = begin(&dir.join(ORIGIN), origin(asked, clock.now()))?;
     let server = serve(&origin, &data, clock).await?;
     read_from(&mut config, &server)?;
-    let source = services::relay(&config)?.named(HOST);
+    let source = services::relays(&config)?.remove(0).named(HOST);
     let what = format!(
         "It reads a simulated network ({}) and keeps its data in {}. Nothing leaves this machine. Ctrl-C ends it.",
         origin.in_words(),
         dir.display()
     );
-    let ended = services::all(&config, data, source, &what, stop).await;
+    let ended = services::all(&config, data, vec![source], &what, stop).await;
     server.stop().await;
     ended
 }
@@ -125,9 +125,12 @@ fn read_from(config: &mut Config, server: &Server) -> Result<(), Failure> {
         let parsed = Endpoint::parse(url, &[scheme]);
         parsed.map_err(|why| Failure::because("the simulated network has no address", why))
     };
-    config.firehose.url = endpoint(&server.relay_url(), "ws")?;
+    let relay = server.relay_url().parse::<RelayUrl>();
+    let relay =
+        relay.map_err(|why| Failure::because("the simulated network has no address", why))?;
+    config.firehose.url = vec![relay];
     config.firehose.start = Start::Oldest;
     config.scheduler.profiles_url = endpoint(&server.url(), "http")?;
-    tracing::info!(relay = %config.firehose.url, profiles = %config.scheduler.profiles_url, "simulated network");
+    tracing::info!(relay = %config.firehose.url[0], profiles = %config.scheduler.profiles_url, "simulated network");
     Ok(())
 }

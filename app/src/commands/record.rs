@@ -8,7 +8,7 @@ use indicatif::{HumanBytes, HumanCount};
 use skytide_ingest::record::{self, RecordOptions, Recorded};
 use tokio_util::sync::CancellationToken;
 
-use super::services::relay;
+use super::services::relays;
 use crate::cli;
 use crate::failure::Failure;
 use crate::terminal::{note, say};
@@ -21,7 +21,7 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// # Errors
 /// The file cannot be written or gone on with.
 pub async fn run(asked: &cli::Record, stop: CancellationToken) -> Result<ExitCode, Failure> {
-    let mut source = relay(&asked.config)?;
+    let mut source = relays(&asked.config)?.remove(0);
     let options = RecordOptions {
         file: asked.file.clone(),
         frames: asked.frames,
@@ -30,7 +30,7 @@ pub async fn run(asked: &cli::Record, stop: CancellationToken) -> Result<ExitCod
     let file = asked.file.display();
     note(&format!(
         "recording {} to {file}",
-        asked.config.firehose.url
+        asked.config.firehose.url[0]
     ));
     let told = Mutex::new(Instant::now());
     let tell = |recorded: &Recorded| {

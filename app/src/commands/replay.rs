@@ -119,13 +119,14 @@ async fn send_through(
         clock: Arc::new(SystemClock),
         metrics: ingest::Metrics::register(&mut registry),
         progress: Arc::new(move |now| told.durable(now)),
+        status: ingest::Status::default(),
         stop: stop.child_token(),
     };
     let stop_flow = stop.child_token();
 
     let reading = async {
         let options = options::ingest(&replay.config, None);
-        let read = whole_frames(ingest::run(options, Box::new(source), context).await)?;
+        let read = whole_frames(ingest::run(options, vec![Box::new(source)], context).await)?;
         let newest = read.0.tick.as_ref().map_or(Epoch(0), |tick| tick.epoch);
         tokio::select! {
             () = committed(newest, &metrics) => {}

@@ -38,9 +38,9 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
                     A process that lends its workers is a `skytide index`";
         return Err(Failure::new(what));
     }
-    let source = relay(config)?;
+    let sources = relays(config)?;
     let dir = &config.store.dir;
-    let opening = Data::open(dir, Some(source.host()), Use::All, config, true);
+    let opening = Data::open(dir, Some(sources[0].host()), Use::All, config, true);
     let Some(data) = unless_stopped(opening, &stop).await? else {
         return Ok(());
     };
@@ -50,19 +50,25 @@ pub async fn up(config: &Config, stop: CancellationToken) -> Result<(), Failure>
         (true, false) => format!("keeps its log in {}, its views on MongoDB", dir.display()),
         (false, false) => "keeps its log on NATS, its views on MongoDB".to_owned(),
     };
-    let url = &config.firehose.url;
-    let what = format!("It reads {url} and {kept_in}. Ctrl-C ends it.");
-    all(config, data, source, &what, stop).await
+    let urls: Vec<String> = config
+        .firehose
+        .url
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let urls = urls.join(", else ");
+    let what = format!("It reads {urls} and {kept_in}. Ctrl-C ends it.");
+    all(config, data, sources, &what, stop).await
 }
 
-/// All services on open data and a relay; `what` says which, for the person at the terminal.
+/// All services on open data and relays; `what` says which, for the person at the terminal.
 ///
 /// # Errors
 /// The port cannot be had, or a service failed.
 pub async fn all(
     config: &Config,
     data: Data,
-    source: RelaySource,
+    sources: Vec<RelaySource>,
     what: &str,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
@@ -72,7 +78,7 @@ pub async fn all(
     let place = Place::of(&config.cluster, flow.workers)?;
     let counted = shared.dataflow_metrics(&flow, place.as_ref());
     let health = ServiceHealth::new(Arc::new(SystemClock))
-        .with_relay(config.firehose.read_timeout.0)
+        .with_relay(config.firehose.read_timeout.0, shared.status.clone())
         .with_log(data.log())
         .with_trouble(data.trouble())
         .with_cluster(place.as_ref().map(|place| place.state.clone()))
@@ -89,7 +95,7 @@ pub async fn all(
     say(&format!("Skytide is up: http://{}/", server.address()));
     say(what);
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
-    services.start("ingest", read(config, &data, source, context));
+    services.start("ingest", read(config, &data, sources, context));
     let counting = count((flow, place), data.ports(), counted, stop.clone());
     services.start("the dataflow", counting);
     services.start("the scheduler", jobs.run(stop.clone()));
@@ -107,15 +113,15 @@ pub async fn all(
 /// # Errors
 /// The log cannot be used, or ingest failed.
 pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
-    let source = relay(config)?;
+    let sources = relays(config)?;
     let dir = &config.store.dir;
-    let opening = Data::open(dir, Some(source.host()), Use::Ingest, config, true);
+    let opening = Data::open(dir, Some(sources[0].host()), Use::Ingest, config, true);
     let Some(data) = unless_stopped(opening, &stop).await? else {
         return Ok(());
     };
     let shared = Shared::default();
     let health = ServiceHealth::new(Arc::new(SystemClock))
-        .with_relay(config.firehose.read_timeout.0)
+        .with_relay(config.firehose.read_timeout.0, shared.status.clone())
         .with_log(data.log())
         .with_trouble(data.trouble());
     let health = Arc::new(health);
@@ -123,7 +129,7 @@ pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Fail
     let context = shared.context(&data, stop.clone(), move |it| heard.heard(it));
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
     probe(config, &shared, health, (&mut services, &stop)).await?;
-    services.start("ingest", read(config, &data, source, context));
+    services.start("ingest", read(config, &data, sources, context));
     services.until_one_ends().await
 }
 
@@ -318,26 +324,42 @@ async fn list(jobs: &Scheduler, kept: &Kept) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The relay that was configured; nobody has called it yet.
+/// The relays that were configured, at least one and each once; nobody has called them yet.
 ///
 /// # Errors
-/// It has no usable address.
-pub fn relay(config: &Config) -> Result<RelaySource, Failure> {
-    let source = RelaySource::new(options::relay(config), Arc::new(SystemClock));
-    source.map_err(|why| Failure::because("the relay cannot be read (FIREHOSE_URL)", why))
+/// One has no usable address, or is given twice.
+pub fn relays(config: &Config) -> Result<Vec<RelaySource>, Failure> {
+    let mut sources: Vec<RelaySource> = Vec::new();
+    for options in options::relays(config) {
+        let source = RelaySource::new(options, Arc::new(SystemClock));
+        let source = source
+            .map_err(|why| Failure::because("the relay cannot be read (FIREHOSE_URL)", why))?;
+        if sources.iter().any(|other| other.host() == source.host()) {
+            let host = source.host();
+            let what = format!("FIREHOSE_URL names the relay {host} twice");
+            return Err(Failure::new(what));
+        }
+        sources.push(source);
+    }
+    if sources.is_empty() {
+        return Err(Failure::new("FIREHOSE_URL names no relay"));
+    }
+    Ok(sources)
 }
 
-/// Reads the relay until told to stop; keeps a few of the frames that were dropped.
+/// Reads the relays until told to stop; keeps a few of the frames that were dropped.
 fn read(
     config: &Config,
     data: &Data,
-    source: RelaySource,
+    sources: Vec<RelaySource>,
     context: Context,
 ) -> impl Future<Output = Result<(), ingest::IngestError>> + use<> {
     let samples = data.dir.as_ref().map(|dir| dir.path().join("dropped"));
     let options = options::ingest(config, samples);
+    let boxed = |source| Box::new(source) as Box<dyn Source>;
+    let sources = sources.into_iter().map(boxed).collect();
     async {
-        let read = ingest::run(options, Box::new(source), context).await;
+        let read = ingest::run(options, sources, context).await;
         read.map(drop)
     }
 }
@@ -404,6 +426,7 @@ async fn bind(config: &Config) -> Result<Server, Failure> {
 #[derive(Default)]
 struct Shared {
     registry: Arc<Mutex<Registry>>,
+    status: ingest::Status,
 }
 
 impl Shared {
@@ -429,6 +452,7 @@ impl Shared {
             clock: Arc::new(SystemClock),
             metrics: ingest::Metrics::register(&mut registry),
             progress: Arc::new(progress),
+            status: self.status.clone(),
             stop,
         }
     }

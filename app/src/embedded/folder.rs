@@ -92,7 +92,8 @@ pub enum DataDirError {
 
 impl DataDir {
     /// Opens the folder for the data of `source` (a relay's host, or `recording:` and its identity); makes it if it
-    /// is not there or empty. `None` takes whatever source it has, but does not make one.
+    /// is not there or empty. Relays may take turns: the log keeps the position of each. `None` takes whatever source it has,
+    /// but does not make one.
     ///
     /// # Errors
     /// See [`DataDirError`].
@@ -207,13 +208,21 @@ fn check(path: &Path, text: &str, wanted: Option<&str>) -> Result<(), DataDirErr
         return Err(DataDirError::Format { path, found });
     }
     match wanted {
-        Some(wanted) if wanted != source => Err(DataDirError::Source {
-            path,
-            found: source,
-            wanted: wanted.to_owned(),
-        }),
+        Some(wanted) if wanted != source && !(is_relay(wanted) && is_relay(&source)) => {
+            Err(DataDirError::Source {
+                path,
+                found: source,
+                wanted: wanted.to_owned(),
+            })
+        }
         _ => Ok(()),
     }
+}
+
+/// Whether it is the name of a relay, and not that of a stream that cannot change.
+fn is_relay(source: &str) -> bool {
+    let fixed = ["recording:", "nats:", "demo:"];
+    !fixed.iter().any(|kind| source.starts_with(kind))
 }
 
 fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
@@ -294,7 +303,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_keeps_its_source_and_refuses_another() {
+    fn a_folder_keeps_its_source_and_refuses_all_but_another_relay() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/data");
         DataDir::open(&path, RELAY).unwrap();
@@ -303,6 +312,10 @@ mod tests {
             "relay.example"
         );
         DataDir::open(&path, RELAY).unwrap();
+        DataDir::open(&path, Some("another-relay.example:8080")).unwrap();
+        for other in ["nats:skytide", "demo:simnet"] {
+            assert!(refused(&path, Some(other)).contains(other));
+        }
         let error = refused(&path, Some("recording:1f"));
         assert!(
             error.contains("relay.example") && error.contains("recording:1f"),

@@ -179,7 +179,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use skytide_core::event::{Action, Body, Event, Op, Tick};
+    use skytide_core::event::{Action, Body, Event, Op, Sources, Tick};
     use skytide_core::id::{Cursor, Epoch, Tid};
     use skytide_core::time::Timestamp;
 
@@ -213,6 +213,7 @@ mod tests {
             frames: epoch,
             last: false,
             settled: false,
+            sources: Sources::default(),
             counts: BTreeMap::new(),
         })
     }

@@ -15,6 +15,7 @@ mod expected;
 mod killed;
 mod process;
 mod refusals;
+mod relays;
 mod replaying;
 mod services;
 mod simnet;

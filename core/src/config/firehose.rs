@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{Endpoint, Span, ValueError, between};
+use super::{RelayUrl, Span, ValueError, between};
 use crate::id::{Cursor, is_nsid};
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ const DAY: Span = Span(Duration::from_secs(86_400));
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Firehose (ingest)")]
 pub struct Firehose {
-    /// The relay (or a PDS) whose `com.atproto.sync.subscribeRepos` is read.
+    /// The relays (or PDSs) whose `com.atproto.sync.subscribeRepos` is read, one at a time, separated by commas. Reading starts
+    /// with the one that was read last, else with the first. After `FIREHOSE_FAILOVER_ATTEMPTS` it changes to the next.
+    /// Each relay keeps its own position in the log.
     #[arg(
         id = "FIREHOSE_URL",
         long = "firehose-url",
@@ -24,14 +26,36 @@ pub struct Firehose {
         hide_env_values = true
     )]
     #[arg(value_name = "URL", default_value = "wss://bsky.network")]
-    #[arg(value_parser = |text: &str| Endpoint::parse(text, &["wss", "ws"]))]
-    pub url: Endpoint,
+    #[arg(value_delimiter = ',')]
+    pub url: Vec<RelayUrl>,
 
-    /// Where to begin when the log is new: `live`, `oldest` (all the relay still has), or behind a
-    /// `seq` of the relay. A log that has begun goes on where it stopped, whatever this says.
+    /// Attempts in a row that bring no new frame, after which the next relay of `FIREHOSE_URL` is read. No effect
+    /// with one relay.
+    #[arg(
+        id = "FIREHOSE_FAILOVER_ATTEMPTS",
+        long = "firehose-failover-attempts",
+        env = "FIREHOSE_FAILOVER_ATTEMPTS"
+    )]
+    #[arg(value_name = "ATTEMPTS", default_value_t = 5, value_parser = between(1..=1_000_u32))]
+    pub failover_attempts: u32,
+
+    /// Where to start in a relay that the log has no position of: `live`, `oldest` (all that the relay still has), or after
+    /// a `seq` of the first relay of `FIREHOSE_URL` (others then start `live`). A relay that was read before resumes where
+    /// it was left, whatever this says.
     #[arg(id = "FIREHOSE_START", long = "firehose-start", env = "FIREHOSE_START")]
     #[arg(value_name = "live|oldest|SEQ", default_value = "live")]
     pub start: Start,
+
+    /// `once` abandons the position in the relay that this start reads, and starts there as `FIREHOSE_START` says: for a
+    /// relay whose numbers started again. The log remembers it: later starts with `once` change nothing. A start without it
+    /// makes it usable again. What was not read in between is recorded as a gap.
+    #[arg(
+        id = "FIREHOSE_CURSOR_RESET",
+        long = "firehose-cursor-reset",
+        env = "FIREHOSE_CURSOR_RESET"
+    )]
+    #[arg(value_name = "once", value_enum)]
+    pub cursor_reset: Option<CursorReset>,
 
     /// Collections to read, separated by commas; `app.bsky.*` stands for all below it, `*` for all.
     #[arg(
@@ -129,7 +153,14 @@ pub struct Firehose {
     pub backoff_max: Span,
 }
 
-/// Where a new log begins.
+/// When the position in a relay is abandoned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum CursorReset {
+    /// At the next start, and not again until a start without this value.
+    Once,
+}
+
+/// Where reading starts in a relay without a position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// With the next frame.

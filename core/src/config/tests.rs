@@ -36,7 +36,8 @@ fn every_option_has_one_name_in_all_its_forms() {
 #[test]
 fn every_default_is_allowed() {
     let config = parse(&[]).expect("defaults");
-    assert_eq!(config.firehose.url.to_string(), "wss://bsky.network");
+    assert_eq!(config.firehose.url[0].to_string(), "wss://bsky.network");
+    assert_eq!(config.firehose.url.len(), 1);
     assert_eq!(config.firehose.start, Start::Live);
     assert_eq!(config.firehose.collections, [CollectionFilter::All]);
     assert_eq!(config.store.log_bytes_max, ByteSize(64 << 30));

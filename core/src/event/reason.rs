@@ -37,6 +37,8 @@ reasons! {
     FrameError = "frame_error",
     /// The message is larger than the protocol allows.
     FrameSize = "frame_size",
+    /// `time` is missing or not readable: another time is used for the frame. Where there is none, it is dropped.
+    FrameTime = "frame_time",
     /// `seq` was repeated or went back: already applied.
     SeqRepeated = "seq_repeated",
     /// The DID is not valid.
@@ -49,7 +51,7 @@ reasons! {
     RevRepeated = "rev_repeated",
     /// More blocks or operations than the protocol allows.
     CommitSize = "commit_size",
-    /// `tooBig`, or operations without any blocks: they cannot be applied.
+    /// Operations without any blocks, or `tooBig` without operations: they cannot be applied.
     CommitTooBig = "commit_too_big",
     /// The CAR is not readable.
     Car = "car",
@@ -63,7 +65,7 @@ reasons! {
     OpPath = "op_path",
     /// The action of an operation is none of create, update, delete.
     OpAction = "op_action",
-    /// The CID of an operation is missing or not valid.
+    /// The CID of a create or update is missing or not valid: its key is live with unknown content.
     OpCid = "op_cid",
     /// The block of a record is not in the CAR: its key is live with unknown content.
     RecordMissing = "record_missing",

@@ -2,6 +2,7 @@
 //! fast as through serde (`cargo bench -p skytide-tests -- stores`).
 
 mod read;
+mod tick;
 
 pub(super) use read::{decode, decode_all};
 
@@ -9,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::{Serialize, Serializer};
 
-use super::{Action, Body, Event, Host, Message, Moved, Tick};
+use super::{Action, Body, Event, Gap, Host, Message, Moved, OpenGap, SourcePosition, Tick};
 use crate::id::{Cid, Cursor, Did, Rkey};
 use crate::time::Timestamp;
 
@@ -52,6 +53,14 @@ struct Wire<'a> {
     settled: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     counts: Option<&'a BTreeMap<Box<str>, u64>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sources: Option<WireSources<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_gap: Option<OpenGap>,
+    #[serde(skip_serializing_if = "<[Gap]>::is_empty")]
+    gaps: &'a [Gap],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor_reset: Option<bool>,
 }
 
 #[derive(Clone, Copy, Serialize)]
@@ -103,6 +112,10 @@ fn blank(kind: Kind, host: &Host, seq: Cursor, time: Timestamp) -> Wire<'_> {
         last: None,
         settled: None,
         counts: None,
+        sources: None,
+        open_gap: None,
+        gaps: &[],
+        cursor_reset: None,
     }
 }
 
@@ -154,7 +167,25 @@ fn of_tick(tick: &Tick) -> Wire<'_> {
     wire.last = tick.last.then_some(true);
     wire.settled = tick.settled.then_some(true);
     wire.counts = Some(&tick.counts);
+    let sources = &tick.sources;
+    wire.sources = (!sources.others.is_empty()).then_some(WireSources(&sources.others));
+    wire.open_gap = sources.open_gap;
+    wire.gaps = &sources.gaps;
+    wire.cursor_reset = sources.cursor_reset.then_some(true);
     wire
+}
+
+/// A map of hosts to `[cursor, frames, time]`.
+struct WireSources<'a>(&'a BTreeMap<Host, SourcePosition>);
+
+impl Serialize for WireSources<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let positions = self.0.iter().map(|(host, left)| {
+            let numbers = [left.cursor.0, left.frames, left.time.0];
+            (&**host, numbers)
+        });
+        serializer.collect_map(positions)
+    }
 }
 
 struct Bytes<'a>(&'a [u8]);
@@ -201,7 +232,7 @@ impl Serialize for WireRkey<'_> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::Op;
+    use super::super::{GapCause, Op, Sources};
     use super::*;
     use crate::id::{Epoch, Tid};
 
@@ -272,6 +303,33 @@ mod tests {
                 ..tick()
             }));
         }
+        check(Message::Tick(Tick {
+            sources: sources(),
+            ..tick()
+        }));
+    }
+
+    fn sources() -> Sources {
+        let position = |n| SourcePosition {
+            cursor: Cursor(n),
+            frames: n * 2,
+            time: Timestamp(n * 3),
+        };
+        let mut sources = Sources {
+            open_gap: Some(OpenGap {
+                from: Timestamp(8),
+                cause: GapCause::NewSource,
+            }),
+            cursor_reset: true,
+            ..Sources::default()
+        };
+        sources.leave("a.example".into(), position(0));
+        sources.leave("b.example:8080".into(), position(31_527_015_322));
+        for cause in GapCause::ALL {
+            let (from, to) = (Timestamp(4), Timestamp(1_783_175_886_928));
+            sources.push_gap(Gap { from, to, cause });
+        }
+        sources
     }
 
     fn tick() -> Tick {
@@ -283,6 +341,7 @@ mod tests {
             frames: 900,
             last: false,
             settled: false,
+            sources: Sources::default(),
             counts: [("frames/#commit".into(), 3)].into(),
         }
     }

@@ -1,11 +1,12 @@
 //! What a frame that is new does: events, or a reason why not.
 
 use bytes::Bytes;
-use skytide_core::event::{Body, DropReason, Event, Moved, Op};
+use skytide_core::event::{Body, DropReason, Event, GapCause, Moved, Op};
 use skytide_core::id::{Cursor, Did, Handle, Tid};
 use skytide_core::limits::{STATUS_BYTES_MAX, truncated};
 use skytide_core::time::Timestamp;
 
+use super::numbers::{did, readable};
 use super::{Assembler, Note};
 use crate::frame::{self, Commit, Frame};
 
@@ -63,6 +64,9 @@ impl Assembler {
         match frame {
             Frame::Info { name, message } => {
                 self.counts.info(name);
+                if *name == "OutdatedCursor" {
+                    self.open_gap(GapCause::OutdatedCursor);
+                }
                 let (name, message) = (words(name), words(message.unwrap_or_default()));
                 self.notes.push(Note::Info { name, message });
             }
@@ -83,7 +87,7 @@ impl Assembler {
         for &reason in &commit.drops {
             match reason {
                 // Its operation goes on to the dataflow, which counts it if it applies the commit.
-                DropReason::RecordMissing => self.sample(reason, bytes),
+                DropReason::OpCid | DropReason::RecordMissing => self.sample(reason, bytes),
                 _ => self.drop(reason, bytes),
             }
         }
@@ -171,7 +175,7 @@ impl Assembler {
             rev.micros() <= micros.saturating_add(REV_AHEAD_MICROS_MAX)
         };
         in_time(self.time.now())
-            || Timestamp::parse(sent)
+            || readable(sent)
                 .map(|sent| self.ceiling.map_or(sent, |clock| sent.min(clock)))
                 .is_some_and(in_time)
     }
@@ -183,16 +187,6 @@ impl Assembler {
         let paths = commit.ops.iter().map(|op| (op.collection, op.rkey));
         let distinct: std::collections::BTreeSet<_> = paths.collect();
         self.counts.paths_repeated += (commit.ops.len() - distinct.len()) as u64;
-    }
-}
-
-fn did<'a>(frame: &'a Frame<'_>) -> Option<&'a Did> {
-    match frame {
-        Frame::Commit(commit) => Some(&commit.did),
-        Frame::Identity { did, .. } | Frame::Account { did, .. } | Frame::Sync { did, .. } => {
-            Some(did)
-        }
-        Frame::Info { .. } | Frame::Error { .. } | Frame::Unknown { .. } => None,
     }
 }
 

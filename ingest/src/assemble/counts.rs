@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use skytide_core::event::{Action, Body, DropReason};
+use skytide_core::event::{Action, Body, DropReason, Gap, GapCause};
 
 /// Kinds of frames with a counter of their own; all others are `other`.
 pub(crate) const KINDS: [&str; 8] = [
@@ -68,11 +68,24 @@ pub struct Counts {
     kinds: [u64; KINDS.len()],
     infos: [u64; INFOS.len()],
     errors: [u64; ERRORS.len()],
-    drops: [u64; REASONS],
+    drops: Drops,
     ops: [[u64; ACTIONS.len()]; COLLECTIONS.len()],
     identities: u64,
     accounts: u64,
     moved: u64,
+    coverage_gaps: [u64; GapCause::ALL.len()],
+    /// Network time that may be incomplete, in ms.
+    pub coverage_gap_ms: u64,
+}
+
+/// Drops by reason. An array of this length has no `Default` of its own.
+#[derive(Clone, Debug)]
+struct Drops([u64; REASONS]);
+
+impl Default for Drops {
+    fn default() -> Self {
+        Self([0; REASONS])
+    }
 }
 
 impl Counts {
@@ -91,7 +104,7 @@ impl Counts {
     }
 
     pub(crate) fn drop(&mut self, reason: DropReason, count: u64) {
-        self.drops[reason as usize] += count;
+        self.drops.0[reason as usize] += count;
     }
 
     pub(crate) fn event(&mut self, body: &Body) {
@@ -106,9 +119,24 @@ impl Counts {
         }
     }
 
+    pub(crate) fn coverage_gap(&mut self, gap: &Gap) {
+        self.coverage_gaps[gap.cause as usize] += 1;
+        self.coverage_gap_ms += gap.to.0.saturating_sub(gap.from.0);
+    }
+
+    /// Gaps by cause, those that were found.
+    pub fn coverage_gaps(&self) -> impl Iterator<Item = (GapCause, u64)> {
+        GapCause::ALL
+            .into_iter()
+            .zip(self.coverage_gaps)
+            .filter(|&(_, count)| count > 0)
+    }
+
     /// Drops by reason, those that happened.
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> {
-        let drops = DropReason::ALL.iter().map(|&r| (r, self.drops[r as usize]));
+        let drops = DropReason::ALL
+            .iter()
+            .map(|&r| (r, self.drops.0[r as usize]));
         drops.filter(|&(_, count)| count > 0)
     }
 
@@ -152,6 +180,7 @@ impl Counts {
             ("resets", self.resets),
             ("disconnects", self.disconnects),
             ("paths_repeated", self.paths_repeated),
+            ("coverage_gap_ms", self.coverage_gap_ms),
         ];
         let plain = plain.map(|(name, count)| (Box::from(name), count));
         let named = |group: &'static str, names: &[&'static str], counts: &[u64]| {
@@ -161,12 +190,18 @@ impl Counts {
                 .collect::<Vec<_>>()
         };
         let reasons = DropReason::ALL.iter().map(|reason| reason.as_str());
+        let causes = GapCause::ALL.map(GapCause::as_str);
         plain
             .into_iter()
+            .chain(named("coverage_gaps", &causes, &self.coverage_gaps))
             .chain(named("frames", &KINDS, &self.kinds))
             .chain(named("info", &INFOS, &self.infos))
             .chain(named("error", &ERRORS, &self.errors))
-            .chain(named("dropped", &reasons.collect::<Vec<_>>(), &self.drops))
+            .chain(named(
+                "dropped",
+                &reasons.collect::<Vec<_>>(),
+                &self.drops.0,
+            ))
             .filter(|&(_, count)| count > 0)
             .collect()
     }
@@ -185,6 +220,7 @@ impl Counts {
             (&mut self.identities, later.identities),
             (&mut self.accounts, later.accounts),
             (&mut self.moved, later.moved),
+            (&mut self.coverage_gap_ms, later.coverage_gap_ms),
         ];
         for (sum, count) in pairs {
             *sum += count;
@@ -192,7 +228,8 @@ impl Counts {
         add_each(&mut self.kinds, &later.kinds);
         add_each(&mut self.infos, &later.infos);
         add_each(&mut self.errors, &later.errors);
-        add_each(&mut self.drops, &later.drops);
+        add_each(&mut self.drops.0, &later.drops.0);
+        add_each(&mut self.coverage_gaps, &later.coverage_gaps);
         for (row, count) in self.ops.iter_mut().zip(&later.ops) {
             add_each(row, count);
         }
@@ -224,6 +261,9 @@ mod tests {
         assert!(COLLECTIONS[..OTHER].is_sorted());
         for (i, &reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason as usize, i);
+        }
+        for (i, cause) in GapCause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, i);
         }
         for (i, action) in ACTIONS.into_iter().enumerate() {
             assert_eq!(action as usize, i);

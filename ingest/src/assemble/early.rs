@@ -1,11 +1,90 @@
-//! Frames at the beginning, which tell the time before they are judged: those that are held back until it is known, and
-//! those before the position at which reading goes on.
+//! Frames that are held back before they are judged, and those that only tell the time.
+//!
+//! ```text
+//! start of a session     held until network time is known: time::WINDOW frames, or a tick
+//! ahead of our clock     held until it is known whose clock is wrong: the sender's or ours
+//! before the position    not judged at all: they only tell the time
+//! ```
+//!
+//! Network time of a live stream never passes our clock, and a revision too far ahead of it is dropped. So if our own
+//! clock is slow, every commit would be dropped. A frame whose `time` is more than [`AHEAD_MS_MAX`] ahead of our clock is
+//! therefore held, with all that follow. If more of the accounts in the held frames are ahead than are not, our clock is
+//! wrong: the frames stay held, and once there are [`HELD_FRAMES_MAX`] or [`HELD_BYTES_MAX`] of them, reading stops until our
+//! clock is right. Otherwise the senders are wrong, and all held frames are judged at the next tick. Accounts count, not
+//! frames: one account cannot stop the stream.
 
 use bytes::Bytes;
-use skytide_core::id::Cursor;
+use skytide_core::id::{Cursor, Did};
 use skytide_core::time::Timestamp;
 
-use super::{Assembler, HELD_BYTES_MAX, LOOKBACK, numbers_of, seq_of, time};
+use super::numbers::{Numbers, numbers_of, seq_of};
+use super::{Assembler, HELD_BYTES_MAX, LOOKBACK, time};
+
+/// How far a stream's time may be ahead of our clock.
+pub(crate) const AHEAD_MS_MAX: u64 = 60_000;
+/// Frames that are held at most; then reading stops.
+pub(crate) const HELD_FRAMES_MAX: usize = 1_024;
+
+/// Frames that wait to be judged.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    frames: Vec<HeldFrame>,
+    bytes: usize,
+    /// Ticks since the first of them.
+    ticks: u32,
+    /// Whether they are the first of a session.
+    first: bool,
+}
+
+#[derive(Debug)]
+struct HeldFrame {
+    bytes: Bytes,
+    seq: Option<Cursor>,
+    /// As written.
+    time: Option<Timestamp>,
+    did: Option<Did>,
+}
+
+impl Held {
+    /// Waits for the first frames of a session.
+    pub(super) fn first() -> Self {
+        Self {
+            first: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.frames.len() >= HELD_FRAMES_MAX || self.bytes >= HELD_BYTES_MAX
+    }
+
+    /// Whether more accounts are ahead of our clock than are not; by how much their frames are, in the middle.
+    fn ahead(&self, clock: Timestamp) -> Option<u64> {
+        let limit = clock.0.saturating_add(AHEAD_MS_MAX);
+        let timed = |frame: &HeldFrame| frame.time.map(|time| (time, frame.did.clone()));
+        let (ahead, not): (Vec<_>, Vec<_>) = self
+            .frames
+            .iter()
+            .filter_map(timed)
+            .partition(|(time, _)| time.0 > limit);
+        if accounts(&ahead) <= accounts(&not) {
+            return None;
+        }
+        let mut times: Vec<u64> = ahead.iter().map(|(time, _)| time.0).collect();
+        times.sort_unstable();
+        Some(times[times.len() / 2] - clock.0)
+    }
+}
+
+/// How many accounts there are; frames without one are one together.
+fn accounts(frames: &[(Timestamp, Option<Did>)]) -> usize {
+    let distinct: std::collections::BTreeSet<_> = frames.iter().map(|(_, did)| did).collect();
+    distinct.len()
+}
 
 impl Assembler {
     /// The next binary message of the stream.
@@ -14,22 +93,22 @@ impl Assembler {
             return self.past(&bytes);
         }
         let known = self.time.settled() || self.interrupted();
-        let Some(held) = &mut self.held else {
+        if self.held.is_none() {
             self.judge(&bytes, true);
             return self.end_if_full();
-        };
-        let first = held.is_empty();
-        self.held_bytes += bytes.len();
-        held.push(bytes);
-        if first && known {
-            return self.release_noting(true);
         }
-        let full = held.len() == time::WINDOW || self.held_bytes >= HELD_BYTES_MAX;
-        if let Some(numbers) = held.last().and_then(|bytes| numbers_of(bytes)) {
-            self.note_early(numbers);
+        let numbers = numbers_of(&bytes);
+        let ahead = self.is_ahead(numbers.as_ref().and_then(|numbers| numbers.time));
+        let first = self.held.as_ref().is_some_and(|held| held.first);
+        if first && known && !ahead && self.held_frames() == 0 {
+            self.held = None;
+            self.judge(&bytes, true);
+            return self.end_if_full();
         }
-        if full {
-            self.release();
+        self.hold(bytes, numbers);
+        let enough = if first { time::WINDOW } else { HELD_FRAMES_MAX };
+        if self.held_frames() >= enough || self.held.as_ref().is_some_and(Held::is_full) {
+            self.release(false);
         }
     }
 
@@ -43,15 +122,49 @@ impl Assembler {
         !self.setup.live && self.frames <= time::WINDOW as u64
     }
 
-    /// A frame before the position at which reading goes on: it only tells the time.
+    /// A frame before the position at which reading resumes: it only tells the time.
     pub fn past(&mut self, bytes: &[u8]) {
         if let Some(numbers) = numbers_of(bytes) {
-            self.note_early(numbers);
+            self.note_early(numbers.seq, numbers.time);
         }
     }
 
+    /// Whether a time is further ahead of our clock than clocks may differ.
+    pub(super) fn is_ahead(&self, time: Option<Timestamp>) -> bool {
+        let limit = self
+            .ceiling
+            .map(|clock| clock.0.saturating_add(AHEAD_MS_MAX));
+        limit.zip(time).is_some_and(|(limit, time)| time.0 > limit)
+    }
+
+    /// Holds a frame back, and all that follow.
+    pub(super) fn hold(&mut self, bytes: Bytes, numbers: Option<Numbers>) {
+        if let Some(numbers) = &numbers {
+            self.note_early(numbers.seq, self.time_of(numbers));
+        }
+        let held = self.held.get_or_insert_default();
+        held.bytes += bytes.len();
+        held.frames.push(HeldFrame {
+            bytes,
+            seq: numbers.as_ref().map(|numbers| numbers.seq),
+            time: numbers.as_ref().and_then(|numbers| numbers.time),
+            did: numbers.and_then(|numbers| numbers.did),
+        });
+    }
+
+    /// How many frames are held.
+    pub(super) fn held_frames(&self) -> usize {
+        self.held.as_ref().map_or(0, Held::len)
+    }
+
+    /// The newest frame that is held.
+    pub(super) fn newest_held(&self) -> Option<Cursor> {
+        let held = self.held.as_ref()?;
+        held.frames.iter().filter_map(|frame| frame.seq).max()
+    }
+
     /// Takes note of the time of a frame that is not yet, or no more, to be judged; repetitions tell nothing.
-    fn note_early(&mut self, (seq, time): (Cursor, Option<Timestamp>)) {
+    fn note_early(&mut self, seq: Cursor, time: Option<Timestamp>) {
         if self.noted.is_none_or(|noted| seq > noted)
             && let Some(time) = time
         {
@@ -75,23 +188,42 @@ impl Assembler {
         false
     }
 
-    pub(super) fn release(&mut self) {
-        self.release_noting(false);
+    /// By how much our clock is behind the stream, if that keeps frames from being judged. A single frame may be forged, so this
+    /// is not said before it was held for as long as a pause.
+    pub fn clock_behind_ms(&self) -> Option<u64> {
+        let held = self.held.as_ref()?;
+        let long = held.is_full() || held.ticks >= self.setup.pause_ticks;
+        let clock = self.ceiling.filter(|_| long)?;
+        held.ahead(clock)
     }
 
-    /// Judges the frames that were held back. `note`: their times are news to the clock.
-    fn release_noting(&mut self, note: bool) {
-        let Some(held) = self.held.take() else { return };
-        if held.is_empty() {
-            self.held = Some(held);
+    /// Whether nothing more should be read until our clock is right.
+    pub fn is_stalled(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::is_full) && self.clock_behind_ms().is_some()
+    }
+
+    /// Counts a tick over which frames were held.
+    pub(super) fn held_over_tick(&mut self) {
+        if let Some(held) = self.held.as_mut().filter(|held| held.len() > 0) {
+            held.ticks = held.ticks.saturating_add(1);
+        }
+    }
+
+    /// Judges the frames that were held back, unless our clock is wrong. `last`: in any case, as no more come.
+    pub(super) fn release(&mut self, last: bool) {
+        let wrong = |held: &Held| self.ceiling.and_then(|clock| held.ahead(clock)).is_some();
+        let Some(held) = self
+            .held
+            .take_if(|held| !held.frames.is_empty() && (last || !wrong(held)))
+        else {
             return;
-        }
-        if !note {
-            self.time.advance(self.ceiling);
-        }
-        for bytes in held {
-            self.judge(&bytes, note);
+        };
+        self.time.advance(self.ceiling);
+        self.releasing = true;
+        for frame in held.frames {
+            self.judge(&frame.bytes, false);
             self.end_if_full();
         }
+        self.releasing = false;
     }
 }

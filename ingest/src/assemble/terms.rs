@@ -1,7 +1,7 @@
 //! What goes into the assembler and comes out of it.
 
 use bytes::Bytes;
-use skytide_core::event::{DropReason, Host, Message, Tick};
+use skytide_core::event::{DropReason, Gap, Host, Message, Tick};
 use skytide_core::id::Cursor;
 
 use super::counts::Counts;
@@ -13,6 +13,10 @@ use crate::frame::Verify;
 pub struct Setup {
     /// The stream's name.
     pub host: Host,
+    /// Names that earlier versions gave to the same stream.
+    pub former_hosts: Vec<Host>,
+    /// Whether the position in this stream is abandoned, unless the newest tick says that this was done.
+    pub cursor_reset: bool,
     /// Whether the stream goes on by itself: its time is then never ahead of our clock.
     pub live: bool,
     /// How much of a frame is checked by hash.
@@ -79,6 +83,8 @@ pub enum Note {
         /// Its text.
         message: String,
     },
+    /// A stretch of time may be incomplete.
+    Gap(Gap),
     /// The relay's numbers began anew.
     Reset {
         /// The newest number before.

@@ -55,11 +55,15 @@ impl NetworkTime {
 
     /// Moves the clock to the median of the times noted, but not back and not beyond `ceiling`.
     pub(crate) fn advance(&mut self, ceiling: Option<Timestamp>) {
-        let Some(&median) = self.sorted.get(self.sorted.len().saturating_sub(1) / 2) else {
-            return;
-        };
+        let median = self.median();
         let median = ceiling.map_or(median, |ceiling| median.min(ceiling));
         self.now = self.now.max(median);
+    }
+
+    /// The median of the times noted; 0: there are none.
+    pub(crate) fn median(&self) -> Timestamp {
+        let middle = self.sorted.len().saturating_sub(1) / 2;
+        self.sorted.get(middle).copied().unwrap_or_default()
     }
 
     /// The newest time that frames agree on: the second newest of the last ones, or the clock if that is later.

@@ -76,8 +76,9 @@ impl<'a> Body<'a> {
         self.seq.ok_or(DropReason::FrameShape)
     }
 
-    pub(super) fn time(&self) -> Result<&'a str, DropReason> {
-        self.time.ok_or(DropReason::FrameShape)
+    /// The time as written; empty if there is none. Whether it is readable is decided where it is used.
+    pub(super) fn time(&self) -> &'a str {
+        self.time.unwrap_or_default()
     }
 
     pub(super) fn rev(&self) -> Result<Tid, DropReason> {

@@ -48,7 +48,12 @@ impl<'a> Ops<'a> {
             Ok(())
         })?;
         match judge(index, action, path, cid) {
-            Ok(op) => self.good.push(op),
+            Ok(op) => {
+                if op.action != Action::Delete && op.cid.is_none() {
+                    self.drops.push(DropReason::OpCid);
+                }
+                self.good.push(op);
+            }
             Err(reason) => self.drops.push(reason),
         }
         Ok(map.is_some())
@@ -75,7 +80,7 @@ fn judge<'a>(
     }
     let cid = match action {
         Action::Delete => None,
-        _ => Some(cid.filter(Cid::is_dag_cbor).ok_or(DropReason::OpCid)?),
+        Action::Create | Action::Update => cid.filter(Cid::is_dag_cbor),
     };
     Ok(Op {
         index,
@@ -99,7 +104,7 @@ fn is_collection(text: &str) -> bool {
 
 /// Checks a commit and gives its operations their records.
 pub(super) fn check<'a>(body: &mut Body<'a>, verify: Verify) -> Result<Frame<'a>, DropReason> {
-    let (seq, time) = (body.seq()?, body.time()?);
+    let (seq, time) = (body.seq()?, body.time());
     let (did, rev) = (parse_did(body.repo)?, body.rev()?);
     let mut ops = std::mem::take(&mut body.ops);
     let count = ops.count.ok_or(DropReason::FrameShape)?;
@@ -107,7 +112,11 @@ pub(super) fn check<'a>(body: &mut Body<'a>, verify: Verify) -> Result<Frame<'a>
     if count > OPS_MAX || bytes.len() > BLOCKS_BYTES_MAX {
         return Err(DropReason::CommitSize);
     }
-    let too_big = body.too_big == Some(true) || (count > 0 && bytes.is_empty());
+    // The flag is deprecated: only what is missing counts (https://atproto.com/specs/sync).
+    let too_big = match count {
+        0 => body.too_big == Some(true),
+        _ => bytes.is_empty(),
+    };
     if too_big {
         ops = Ops::default();
     } else if !bytes.is_empty() {

@@ -13,7 +13,7 @@ pub enum Frame<'a> {
     Identity {
         /// Position in the relay's stream.
         seq: Cursor,
-        /// When the relay says it happened, as written.
+        /// When the relay says it happened, as written; empty if it does not say.
         time: &'a str,
         /// The account.
         did: Did,
@@ -24,7 +24,7 @@ pub enum Frame<'a> {
     Account {
         /// Position in the relay's stream.
         seq: Cursor,
-        /// When the relay says it happened, as written.
+        /// When the relay says it happened, as written; empty if it does not say.
         time: &'a str,
         /// The account.
         did: Did,
@@ -37,7 +37,7 @@ pub enum Frame<'a> {
     Sync {
         /// Position in the relay's stream.
         seq: Cursor,
-        /// When the relay says it happened, as written.
+        /// When the relay says it happened, as written; empty if it does not say.
         time: &'a str,
         /// The account.
         did: Did,
@@ -72,7 +72,7 @@ pub enum Frame<'a> {
 pub struct Commit<'a> {
     /// Position in the relay's stream.
     pub seq: Cursor,
-    /// When the relay says it happened, as written.
+    /// When the relay says it happened, as written; empty if it does not say.
     pub time: &'a str,
     /// The account.
     pub did: Did,
@@ -80,13 +80,13 @@ pub struct Commit<'a> {
     pub rev: Tid,
     /// The revision before, if the commit says so.
     pub since: Option<Tid>,
-    /// `tooBig`, or operations without any blocks: the repo is out of sync, and `ops` is empty.
+    /// Operations without any blocks, or `tooBig` without operations: the repo is out of sync, and `ops` is empty.
     /// ([`DropReason::CommitTooBig`], which is not among `drops`.)
     pub too_big: bool,
     /// The operations that can be applied, in order.
     pub ops: SmallVec<[Op<'a>; 1]>,
-    /// One reason for each operation that was left out (`OpPath`, `OpAction`, `OpCid`), and for
-    /// each that stays without its record (`RecordMissing`).
+    /// One reason for each operation that was left out (`OpPath`, `OpAction`), and for each that stays
+    /// without its record (`OpCid`, `RecordMissing`).
     pub drops: SmallVec<[DropReason; 8]>,
 }
 
@@ -101,7 +101,7 @@ pub struct Op<'a> {
     pub collection: &'a str,
     /// Under which key: a valid record key.
     pub rkey: &'a str,
-    /// The CID of the new record; `None` for a delete.
+    /// The CID of the new record; `None` for a delete, and if the frame names no usable one.
     pub cid: Option<Cid>,
     /// The new record: bytes that match `cid`. `None` for a delete, or if the frame lacks the
     /// block.

@@ -8,6 +8,7 @@ use futures_util::FutureExt;
 use tokio::sync::mpsc::{Sender, WeakSender};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
+use tracing::warn;
 
 use super::{Context, Ending, QUEUE_KIB, Work};
 use crate::assemble::Position;
@@ -44,6 +45,8 @@ pub(super) struct Reading<'a> {
     /// The assembler found the connection to be of no use.
     pub(super) reconnect: &'a Notify,
     pub(super) extent: &'a Extent,
+    /// Whether the source said that it brings no new frame.
+    pub(super) is_stuck: bool,
 }
 
 impl Reading<'_> {
@@ -59,12 +62,19 @@ impl Reading<'_> {
             let sent = match input {
                 Ok(Input::Batch(batch)) => {
                     self.extent.set(source.extent());
+                    self.stuck(None);
                     self.hand_on(batch).await
                 }
                 Ok(Input::Connected) => {
                     self.context.metrics.connected(true);
                     true
                 }
+                Ok(Input::Stuck(why)) => {
+                    warn!(host = %source.host(), why, "reading is stuck");
+                    self.stuck(Some(why));
+                    true
+                }
+                Ok(Input::Unavailable) => break (Ending::Unavailable, false),
                 Ok(Input::Disconnected) => self.go_on(source).await,
                 Ok(Input::End) => break (Ending::Ended, true),
                 Err(error) => break (Ending::Source(error), true),
@@ -73,6 +83,7 @@ impl Reading<'_> {
                 return Ending::Stopped;
             }
         };
+        self.stuck(None);
         let _receiver_gone = self.work.send(Work::End { last }).await;
         ending
     }
@@ -85,6 +96,13 @@ impl Reading<'_> {
         let room = room.acquire_many_owned(kib.min(QUEUE_KIB)).await;
         let room = room.expect("it is never closed");
         self.work.send(Work::Batch(batch, room)).await.is_ok()
+    }
+
+    fn stuck(&mut self, why: Option<String>) {
+        if why.is_some() != std::mem::replace(&mut self.is_stuck, why.is_some()) {
+            self.context.metrics.stuck(why.is_some());
+            self.context.status.stuck(why);
+        }
     }
 
     /// Waits until all that was handed on is judged, and lets the source go on from there.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use skytide_core::config::RelayUrl;
 use skytide_core::event::Host;
 use skytide_core::id::Cursor;
 use skytide_core::time::Timestamp;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, USER_AGENT};
-use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue, Uri};
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, handshake::client::Request};
 use tokio_tungstenite::{
@@ -30,6 +31,7 @@ pub(super) struct Address {
     /// `ws://` or `wss://`, host and path.
     base: String,
     host: Host,
+    former: Vec<Host>,
     tls: Option<Connector>,
 }
 
@@ -48,37 +50,24 @@ pub(super) enum RetryAfter {
 }
 
 impl Address {
-    /// Reads an address as the options have it.
-    pub(super) fn parse(url: &str) -> Result<Self, SourceError> {
+    /// Checks what the options say.
+    pub(super) fn new(url: &RelayUrl) -> Result<Self, SourceError> {
         let wrong = |why: &str| SourceError::Address(why.to_owned());
-        let uri: Uri = url.trim().parse().map_err(|_| wrong("it is not a URL"))?;
-        let secure = match uri.scheme_str() {
-            Some("wss" | "https") => true,
-            Some("ws" | "http") => false,
-            _ => {
-                return Err(wrong(
-                    "it begins with none of wss://, ws://, https://, http://",
-                ));
-            }
-        };
-        let authority = uri.authority().ok_or_else(|| wrong("it names no host"))?;
-        if authority.as_str().contains('@') {
+        if url.has_user() {
             return Err(wrong(
                 "it contains a user name, which would be shown in logs",
             ));
         }
-        if uri.query().is_some() {
+        if url.has_query() {
             return Err(wrong("it has a query; the cursor is added by itself"));
         }
-        let path = match uri.path() {
-            "" | "/" => PATH,
-            path => path,
-        };
-        let scheme = if secure { "wss" } else { "ws" };
+        let scheme = if url.is_secure() { "wss" } else { "ws" };
+        let name = url.name();
         Ok(Self {
-            base: format!("{scheme}://{authority}{path}"),
-            host: authority.as_str().to_ascii_lowercase().into(),
-            tls: secure.then(connector).transpose()?,
+            base: format!("{scheme}://{name}{}", url.path().unwrap_or(PATH)),
+            host: name.into(),
+            former: url.former_names().into_iter().map(Into::into).collect(),
+            tls: url.is_secure().then(connector).transpose()?,
         })
     }
 
@@ -87,9 +76,15 @@ impl Address {
         &self.host
     }
 
+    /// Names that earlier versions gave to the same relay.
+    pub(super) fn former(&self) -> &[Host] {
+        &self.former
+    }
+
     /// Gives the relay another name, which does not change with its address.
     pub(super) fn rename(&mut self, host: &str) {
         self.host = host.into();
+        self.former.clear();
     }
 
     /// Opens a connection that begins behind `cursor`.
@@ -99,7 +94,7 @@ impl Address {
         options: &RelayOptions,
     ) -> Result<Socket, Refusal> {
         let request = self.request(cursor).map_err(|error| refusal(&error))?;
-        let limit = Some(options.message_bytes_max);
+        let limit = Some(options.received_bytes_max);
         let config = WebSocketConfig::default()
             .max_message_size(limit)
             .max_frame_size(limit);
@@ -189,12 +184,12 @@ mod tests {
     #[test]
     fn an_address_gets_the_path_and_the_cursor_and_names_its_host() {
         let url = |address: &str, cursor| {
-            let address = Address::parse(address).unwrap();
+            let address = Address::new(&address.parse().unwrap()).unwrap();
             let request = address.request(cursor).unwrap();
             (request.uri().to_string(), address.host().to_string())
         };
         let (plain, host) = url("ws://Relay.example", None);
-        assert_eq!(plain, format!("ws://Relay.example{PATH}"));
+        assert_eq!(plain, format!("ws://relay.example{PATH}"));
         assert_eq!(host, "relay.example");
         let (with_cursor, host) = url("http://127.0.0.1:99/own/path", Some(Cursor(7)));
         assert_eq!(with_cursor, "ws://127.0.0.1:99/own/path?cursor=7");
@@ -203,14 +198,9 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused_without_repeating_it() {
-        for url in [
-            "",
-            "relay.example",
-            "ftp://a",
-            "ws://me:secret@a",
-            "ws://a/?cursor=3",
-        ] {
-            let error = Address::parse(url).err().map(|error| error.to_string());
+        for url in ["ws://me:secret@a", "ws://a/?cursor=3"] {
+            let error = Address::new(&url.parse().unwrap()).err();
+            let error = error.map(|error| error.to_string());
             assert!(
                 error.is_some_and(|error| !error.contains("secret")),
                 "{url}"

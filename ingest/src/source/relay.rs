@@ -6,26 +6,25 @@
 //!   └─────────────────────────────────────┴────────────────────────────────┘
 //! ```
 //!
-//! The backoff begins anew once frames were applied, or when a connection lasted longer than the longest wait. A relay
-//! that sends a message over the limit would send it again for ever: from the second time at the same position on,
-//! the next number is asked for, then the one behind it, and so on, which leaves out that message and no other.
+//! The backoff starts again once frames were applied, or when a connection lasted longer than the longest wait. A message over
+//! the limit is received and dropped. One that is too large even for that would end connection after connection: from
+//! the second time at the same position on, its number is searched for and left out ([`Search`]).
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
-use futures_util::{FutureExt, SinkExt, StreamExt};
 use skytide_core::event::Host;
 use skytide_core::id::Cursor;
 use skytide_core::port::clock::Clock;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, info, warn};
 
 use super::backoff::{Backoff, RETRY_AFTER_MAX};
-use super::connect::{Address, Refusal, Socket};
-use super::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Input, Raw, Source, SourceError};
+use super::connect::{Address, Refusal};
+use super::connection::{Connection, Lost};
+use super::search::Search;
+use super::{Input, Raw, Source, SourceError};
 use crate::assemble::Position;
 use crate::options::RelayOptions;
 
@@ -42,36 +41,21 @@ pub struct RelaySource {
     wait_min: Duration,
     failed: bool,
     unreachable: bool,
-    /// Connections in a row, at one position, that ended with a message over the limit.
-    oversized_row: u64,
-    lost_oversized: bool,
+    /// Connections in a row without a new frame.
+    attempts: u32,
+    /// Whether the newest connection at this position ended with a message that is too large to receive.
+    oversized: bool,
+    /// The search for the number of that message, from its second time on.
+    search: Option<Search>,
+    /// What a search has found: where to resume instead of at the position.
+    skip_to: Option<Cursor>,
     report_loss: bool,
 }
 
-struct Connection {
-    socket: Socket,
-    opened: Instant,
-    /// When the last frame came, or the connection was opened.
-    heard: Instant,
-    next_ping: Instant,
-    pings_unanswered: u32,
-    lost: Option<Lost>,
-}
-
-/// How a connection ended.
-struct Lost {
-    reason: String,
-    oversized: bool,
-}
-
-impl Lost {
-    fn because(reason: impl Into<String>) -> Self {
-        Self {
-            reason: reason.into(),
-            oversized: false,
-        }
-    }
-}
+/// How long a search waits for the first message of a connection. If none comes, the message is not there.
+const SEARCH_WAIT: Duration = Duration::from_secs(5);
+/// The pause between two connections of a search, at most.
+const SEARCH_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 impl RelaySource {
     /// A relay that nobody has called yet.
@@ -79,7 +63,7 @@ impl RelaySource {
     /// # Errors
     /// The address is not one, or TLS is not possible here.
     pub fn new(options: RelayOptions, clock: Arc<dyn Clock>) -> Result<Self, SourceError> {
-        let address = Address::parse(&options.url)?;
+        let address = Address::new(&options.url)?;
         let backoff = Backoff::new(options.backoff_min, options.backoff_max, options.seed);
         Ok(Self {
             address,
@@ -92,8 +76,10 @@ impl RelaySource {
             wait_min: Duration::ZERO,
             failed: false,
             unreachable: false,
-            oversized_row: 0,
-            lost_oversized: false,
+            attempts: 0,
+            oversized: false,
+            search: None,
+            skip_to: None,
             report_loss: false,
         })
     }
@@ -108,15 +94,22 @@ impl RelaySource {
 
     /// The cursor to ask for. Never 0 once there is a position: that would be the whole backlog.
     fn cursor(&self) -> Option<Cursor> {
-        let Some(Cursor(newest)) = self.position.cursor else {
-            return self.options.first_cursor();
+        if let Some(search) = &self.search {
+            return Some(Cursor(search.cursor()));
+        }
+        let Some(newest) = self.position.cursor else {
+            return self.skip_to.or(self.options.first_cursor());
         };
-        let cursor = newest + self.oversized_row.saturating_sub(1);
-        Some(Cursor(cursor.saturating_sub(self.lookback).max(1)))
+        let from = self.skip_to.unwrap_or(newest).max(newest);
+        Some(Cursor(from.0.saturating_sub(self.lookback).max(1)))
     }
 
-    async fn connect(&mut self) -> Connection {
+    /// Opens a connection; `None`: there were too many attempts.
+    async fn connect(&mut self) -> Option<Connection> {
         loop {
+            if self.is_exhausted() {
+                return None;
+            }
             if self.failed {
                 let wait = self.wait();
                 debug!(?wait, host = %self.address.host(), "waiting before connecting");
@@ -127,13 +120,27 @@ impl RelaySource {
                 Ok(socket) => {
                     info!(host = %self.address.host(), ?cursor, "connected to the relay");
                     self.unreachable = false;
-                    self.lost_oversized = false;
                     self.wait_min = Duration::ZERO;
-                    return Connection::new(socket, &self.options);
+                    return Some(Connection::new(socket, &self.options));
                 }
                 Err(refusal) => self.refused(refusal),
             }
         }
+    }
+
+    /// Whether another relay should be read. The next attempts here start from the beginning.
+    fn is_exhausted(&mut self) -> bool {
+        let attempts_max = self.options.attempts_max;
+        if attempts_max.is_none_or(|most| self.attempts < most) {
+            return false;
+        }
+        warn!(
+            host = %self.address.host(), attempts = self.attempts,
+            "the relay brings no new frame, reading another one"
+        );
+        self.attempts = 0;
+        self.backoff.reset();
+        true
     }
 
     /// How long to wait before the next attempt.
@@ -143,6 +150,7 @@ impl RelaySource {
 
     fn refused(&mut self, refusal: Refusal) {
         self.failed = true;
+        self.attempts = self.attempts.saturating_add(1);
         let asked = refusal
             .retry_after
             .map(|after| after.wait(self.clock.now()));
@@ -158,18 +166,62 @@ impl RelaySource {
     fn lose(&mut self, lost: &Lost) {
         let host = self.address.host();
         warn!(%host, reason = lost.reason, "connection to the relay lost, connecting again");
-        self.lost_oversized = lost.oversized;
-        self.oversized_row += u64::from(lost.oversized);
         self.disconnect();
+        if lost.oversized {
+            let again = std::mem::replace(&mut self.oversized, true);
+            // Before there is a position the relay is asked for the present: such a message does not come again.
+            if let (true, Some(cursor)) = (again && self.lookback == 0, self.cursor()) {
+                self.search = Some(Search::after(cursor.0));
+            }
+            self.lookback = 0;
+        }
     }
 
     fn disconnect(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.failed = true;
+            self.attempts = self.attempts.saturating_add(1);
             if connection.opened.elapsed() >= self.options.backoff_max {
                 self.backoff.reset();
+                self.attempts = 0;
             }
         }
+    }
+
+    /// Searches for the number of a message that is too large to receive. Ends with a connection that leaves it out, and the
+    /// first messages of that; `None`: the relay cannot be reached any more.
+    async fn search(&mut self) -> Option<Vec<Raw>> {
+        while self.search.is_some() {
+            let Some(mut connection) = self.connect().await else {
+                self.search = None;
+                return None;
+            };
+            let first = timeout(SEARCH_WAIT, connection.first_of_search(&self.options)).await;
+            let Some(search) = &mut self.search else {
+                break;
+            };
+            let cursor = Cursor(search.cursor());
+            match first {
+                Ok(Err(lost)) if lost.oversized => search.came_again(),
+                Ok(Err(lost)) => {
+                    debug!(reason = lost.reason, "a connection of the search was lost");
+                    self.connection = Some(connection);
+                    self.disconnect();
+                    continue;
+                }
+                first => {
+                    if search.passed() {
+                        warn!(%cursor, "a message that is too large was left out");
+                        (self.search, self.skip_to) = (None, Some(cursor));
+                        self.connection = Some(connection);
+                        return Some(first.ok().and_then(Result::ok).unwrap_or_default());
+                    }
+                }
+            }
+            self.failed = false;
+            sleep(self.options.backoff_min.min(SEARCH_PAUSE_MAX)).await;
+        }
+        Some(Vec::new())
     }
 }
 
@@ -177,6 +229,10 @@ impl RelaySource {
 impl Source for RelaySource {
     fn host(&self) -> &Host {
         self.address.host()
+    }
+
+    fn former_hosts(&self) -> &[Host] {
+        self.address.former()
     }
 
     fn live(&self) -> bool {
@@ -188,7 +244,9 @@ impl Source for RelaySource {
         self.report_loss = false;
         if position.cursor != self.position.cursor {
             self.backoff.reset();
-            self.oversized_row = u64::from(self.lost_oversized);
+            self.attempts = 0;
+            (self.search, self.skip_to) = (None, None);
+            self.oversized = false;
         }
         self.position = position;
         self.lookback = lookback;
@@ -198,119 +256,37 @@ impl Source for RelaySource {
         if std::mem::take(&mut self.report_loss) {
             return Ok(Input::Disconnected);
         }
+        if self.search.is_some() {
+            return Ok(match self.search().await {
+                None => Input::Unavailable,
+                Some(first) if first.is_empty() => Input::Connected,
+                Some(first) => Input::Batch(first),
+            });
+        }
         let Some(connection) = &mut self.connection else {
-            self.connection = Some(self.connect().await);
-            return Ok(Input::Connected);
+            self.connection = self.connect().await;
+            return Ok(match self.connection {
+                Some(_) => Input::Connected,
+                None => Input::Unavailable,
+            });
         };
         match connection.read(&self.options).await {
             Ok(batch) => Ok(Input::Batch(batch)),
             Err(lost) => {
+                let known = self.oversized;
                 self.lose(&lost);
-                if lost.oversized {
+                if self.search.is_some() {
+                    self.report_loss = false;
+                    let why =
+                        "a message is larger than can be received, its number is searched for";
+                    return Ok(Input::Stuck(why.to_owned()));
+                }
+                if lost.oversized && !known {
                     self.report_loss = true;
                     return Ok(Input::Batch(vec![Raw::Oversized]));
                 }
                 Ok(Input::Disconnected)
             }
-        }
-    }
-}
-
-impl Connection {
-    fn new(socket: Socket, options: &RelayOptions) -> Self {
-        let opened = Instant::now();
-        Self {
-            socket,
-            opened,
-            heard: opened,
-            next_ping: opened + options.ping_interval,
-            pings_unanswered: 0,
-            lost: None,
-        }
-    }
-
-    /// The messages that are there, at least one.
-    async fn read(&mut self, options: &RelayOptions) -> Result<Vec<Raw>, Lost> {
-        if let Some(lost) = self.lost.take() {
-            return Err(lost);
-        }
-        let first = loop {
-            if let Some(raw) = self.first(options).await? {
-                break raw;
-            }
-        };
-        self.heard = Instant::now();
-        let mut bytes = first.len();
-        let mut batch = vec![first];
-        while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
-            let Some(message) = self.socket.next().now_or_never() else {
-                break;
-            };
-            match self.take(message) {
-                Ok(Some(raw)) => {
-                    bytes += raw.len();
-                    batch.push(raw);
-                }
-                Ok(None) => {}
-                Err(lost) => {
-                    self.lost = Some(lost);
-                    break;
-                }
-            }
-        }
-        Ok(batch)
-    }
-
-    /// Waits for a message, a silence that is too long, or the time of the next ping.
-    async fn first(&mut self, options: &RelayOptions) -> Result<Option<Raw>, Lost> {
-        let silence = options.read_timeout;
-        tokio::select! {
-            biased;
-            message = self.socket.next() => self.take(message),
-            () = sleep_until(self.heard + silence), if !silence.is_zero() => {
-                Err(Lost::because(format!("no frame for {silence:?}")))
-            }
-            () = sleep_until(self.next_ping), if !options.ping_interval.is_zero() => {
-                self.ping(options.ping_interval).await.map(|()| None)
-            }
-        }
-    }
-
-    async fn ping(&mut self, interval: Duration) -> Result<(), Lost> {
-        if self.pings_unanswered >= 2 {
-            return Err(Lost::because(format!(
-                "no sign of life for {:?}",
-                interval * 2
-            )));
-        }
-        self.pings_unanswered += 1;
-        self.next_ping = Instant::now() + interval;
-        let ping = self.socket.send(Message::Ping(Bytes::new()));
-        match timeout(interval, ping).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Lost::because(error.to_string())),
-            Err(_) => Err(Lost::because("it takes no more bytes")),
-        }
-    }
-
-    fn take(&mut self, message: Option<Result<Message, Error>>) -> Result<Option<Raw>, Lost> {
-        self.pings_unanswered = 0;
-        match message {
-            Some(Ok(Message::Binary(bytes))) => Ok(Some(Raw::Binary(bytes))),
-            Some(Ok(Message::Text(text))) => Ok(Some(Raw::Text(text.into()))),
-            Some(Ok(Message::Close(Some(frame)))) => {
-                let reason: String = frame.reason.chars().take(200).collect();
-                Err(Lost::because(format!(
-                    "closed by the relay: {} {reason:?}",
-                    frame.code
-                )))
-            }
-            Some(Ok(Message::Close(None))) | None => Err(Lost::because("closed by the relay")),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
-            Some(Err(error)) => Err(Lost {
-                oversized: matches!(error, Error::Capacity(_)),
-                reason: error.to_string(),
-            }),
         }
     }
 }
@@ -376,10 +352,10 @@ mod tests {
     }
 
     #[test]
-    fn only_a_message_that_is_too_large_twice_moves_the_cursor() {
+    fn only_a_message_that_is_too_large_twice_is_searched_for() {
         let mut relay = relay();
         relay.position.cursor = Some(Cursor(5));
-        let cursors: Vec<_> = [true, false, true, true]
+        let cursors: Vec<_> = [true, false, true]
             .map(|oversized| {
                 let reason = String::new();
                 relay.lose(&Lost { reason, oversized });
@@ -387,6 +363,34 @@ mod tests {
                 relay.cursor().map(|cursor| cursor.0)
             })
             .into();
-        assert_eq!(cursors, [Some(5), Some(5), Some(6), Some(7)]);
+        assert_eq!(cursors, [Some(5), Some(5), Some(6)]);
+        relay.position.cursor = None;
+        relay.seek(
+            Position {
+                cursor: Some(Cursor(9)),
+                frames: 0,
+            },
+            0,
+        );
+        assert_eq!(relay.cursor(), Some(Cursor(9)));
+    }
+
+    #[test]
+    fn attempts_without_a_new_frame_are_counted_and_end_at_the_limit() {
+        let mut relay = relay();
+        relay.options.attempts_max = Some(3);
+        let fail = |relay: &mut RelaySource| {
+            relay.refused(Refusal {
+                reason: String::new(),
+                retry_after: None,
+            });
+            relay.is_exhausted()
+        };
+        assert_eq!(
+            [(); 4].map(|()| fail(&mut relay)),
+            [false, false, true, false]
+        );
+        relay.options.attempts_max = None;
+        assert!(!(0..100).any(|_| fail(&mut relay)));
     }
 }

@@ -88,7 +88,11 @@ pub(super) type LeftOut = Vec<(DropReason, u64)>;
 
 /// What a create or update says, and what does not count of it.
 pub(super) fn read(op: &Op) -> Result<(Content, LeftOut), DropReason> {
-    let bytes = op.record.as_deref().ok_or(DropReason::RecordMissing)?;
+    let missing = match op.cid {
+        Some(_) => DropReason::RecordMissing,
+        None => DropReason::OpCid,
+    };
+    let bytes = op.record.as_deref().ok_or(missing)?;
     let is_self = op.rkey.with_str(|rkey| rkey == "self");
     Ok(match parse(op.collection.as_str(), bytes)? {
         Record::Post(post) => {

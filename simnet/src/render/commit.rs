@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use skytide_core::event::{Action, Body, Moved, Op};
 use skytide_core::id::{Cid, Did, Tid};
 
-use super::spoil::{bad_line, expected, extend};
+use super::spoil::{CIDLESS, bad_line, expected, extend};
 use super::{Scene, commit_block, root, take_tree};
 use crate::bad::Kind;
 use crate::car::Car;
@@ -214,6 +214,7 @@ impl Changed {
         made: Vec<Made>,
         frame: &mut Frame,
     ) {
+        let good = made.len() as u32;
         for (index, made) in (0..).zip(made) {
             let op = Op {
                 rev: self.rev,
@@ -227,6 +228,20 @@ impl Changed {
             let event = scene.event(world, did, index, Body::Op(op));
             frame.events.push(event);
             frame.contents.push(made.content);
+        }
+        if scene.plan.bad == Some(Kind::OpCid) {
+            let op = Op {
+                rev: self.rev,
+                since: Some(since),
+                action: Action::Create,
+                collection: CIDLESS.0.parse().expect("an NSID"),
+                rkey: CIDLESS.1.parse().expect("a key"),
+                cid: None,
+                record: None,
+            };
+            let event = scene.event(world, did, good, Body::Op(op));
+            frame.events.push(event);
+            frame.contents.push(Content::Unknown);
         }
     }
 }

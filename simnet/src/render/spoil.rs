@@ -40,15 +40,21 @@ pub(super) fn expected(kind: Option<Kind>, made: &[Made]) -> Expected {
         })
 }
 
-/// An operation that cannot be applied, beside the good one.
+/// Collection and key of the operation without a CID.
+pub(super) const CIDLESS: (&str, &str) = ("app.bsky.feed.like", "3kbad2222aab2");
+
+/// An operation that cannot be applied as it is, beside the good one.
 pub(super) fn bad_line(kind: Option<Kind>) -> Option<Line> {
     let (action, path, cid) = match kind? {
-        Kind::OpPath => ("create", "notAnNsid/..", Some([7; 32])),
-        Kind::OpAction => ("replace", "app.bsky.feed.like/3kbad2222aaa2", Some([7; 32])),
-        Kind::OpCid => ("create", "app.bsky.feed.like/3kbad2222aab2", None),
+        Kind::OpPath => ("create", "notAnNsid/..".to_owned(), Some([7; 32])),
+        Kind::OpAction => {
+            let path = "app.bsky.feed.like/3kbad2222aaa2".to_owned();
+            ("replace", path, Some([7; 32]))
+        }
+        Kind::OpCid => ("create", format!("{}/{}", CIDLESS.0, CIDLESS.1), None),
         _ => return None,
     };
-    let (path, prev) = (path.to_owned(), None);
+    let prev = None;
     Some(Line {
         action,
         path,

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use skytide_core::event::{Action, Body, Event, Message, Op, Tick};
+use skytide_core::event::{Action, Body, Event, Message, Op, Sources, Tick};
 use skytide_core::id::{Cursor, Did, Epoch, Seq, Tid};
 use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 use skytide_core::time::Timestamp;
@@ -168,6 +168,7 @@ impl Synthetic {
             frames: epoch * self.events,
             last: epoch == self.epochs,
             settled: false,
+            sources: Sources::default(),
             counts: BTreeMap::new(),
         }
     }

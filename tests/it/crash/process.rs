@@ -185,7 +185,7 @@ impl Stretch {
         runtime.block_on(async {
             let read = skytide_ingest::run(
                 self.options(),
-                Box::new(self.source()),
+                vec![Box::new(self.source())],
                 context(log.clone(), CancellationToken::new()),
             );
             read.await.expect("an undisturbed run");
@@ -207,6 +207,7 @@ fn context(log: Arc<dyn Log>, stop: CancellationToken) -> Context {
         clock: harness::clock(),
         metrics: skytide_ingest::Metrics::register(&mut Registry::default()),
         progress: Arc::new(|_| {}),
+        status: skytide_ingest::Status::default(),
         stop,
     }
 }
@@ -286,7 +287,7 @@ async fn services(
     let _ends_with_us = stop.clone().drop_guard();
     let context = context(ports.log.clone(), stop.clone());
     let reading = async {
-        let read = skytide_ingest::run(reading, source, context).await?;
+        let read = skytide_ingest::run(reading, vec![source], context).await?;
         let last = read.tick.map_or(Epoch(0), |tick| tick.epoch);
         let mut look = tokio::time::interval(LOOK_EVERY);
         while store

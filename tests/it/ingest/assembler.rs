@@ -2,7 +2,7 @@
 
 use ciborium::{Value, cbor};
 use skytide_core::config::CollectionFilter;
-use skytide_core::event::{Body, Event, Message, Moved, Tick};
+use skytide_core::event::{Body, Event, Message, Moved, Sources, Tick};
 use skytide_core::id::{Cursor, Epoch};
 use skytide_core::time::Timestamp;
 use skytide_ingest::Options;
@@ -16,6 +16,8 @@ use super::harness::options;
 pub(super) fn setup(options: &Options) -> Setup {
     Setup {
         host: "relay.example".into(),
+        former_hosts: Vec::new(),
+        cursor_reset: false,
         live: false,
         verify: Verify::Records,
         filter: Filter::load(options).unwrap(),
@@ -361,6 +363,7 @@ fn a_tick_goes_on_from_the_newest_one() {
         frames: 70,
         last: false,
         settled: false,
+        sources: Sources::default(),
         counts: Default::default(),
     };
     let mut assembler = Assembler::new(setup(&options()), Some(&newest));

@@ -12,8 +12,8 @@ use skytide_core::port::log::Log;
 use skytide_core::time::Timestamp;
 use skytide_ingest::frame::Verify;
 use skytide_ingest::{
-    Context, IngestError, Metrics, Options, Progress, RelayOptions, RelaySource, Source, Summary,
-    run,
+    Context, IngestError, Metrics, Options, Progress, RelayOptions, RelaySource, Source, Status,
+    Summary, run,
 };
 use skytide_tests::relay::RelayServer;
 use tokio::task::JoinHandle;
@@ -32,6 +32,7 @@ pub fn options() -> Options {
         tick_events_max: 5_000,
         samples: None,
         stop_grace: Duration::from_secs(5),
+        cursor_reset: false,
     }
 }
 
@@ -43,7 +44,7 @@ pub fn relay_options(relay: &RelayServer) -> RelayOptions {
 /// The same of any relay's address.
 pub fn relay_options_at(url: String) -> RelayOptions {
     RelayOptions {
-        url,
+        url: url.parse().unwrap(),
         start: skytide_core::config::Start::Oldest,
         read_timeout: Duration::ZERO,
         ping_interval: Duration::ZERO,
@@ -51,6 +52,8 @@ pub fn relay_options_at(url: String) -> RelayOptions {
         backoff_min: Duration::from_millis(1),
         backoff_max: Duration::from_millis(2),
         message_bytes_max: 5_000_000,
+        received_bytes_max: 30_000_000,
+        attempts_max: None,
         seed: 1,
     }
 }
@@ -68,6 +71,7 @@ pub struct Running {
     pub stop: CancellationToken,
     pub registry: Registry,
     pub progress: Arc<Mutex<Vec<Progress>>>,
+    pub status: Status,
     task: JoinHandle<Result<Summary, IngestError>>,
 }
 
@@ -85,23 +89,42 @@ impl Running {
 
     /// Starts ingest.
     pub fn start(source: Box<dyn Source>, options: Options, log: Arc<dyn Log>) -> Self {
+        Self::start_all(vec![source], (options, clock()), log)
+    }
+
+    /// Starts ingest from relays, of which it reads one at a time.
+    pub fn relays(relays: Vec<RelayOptions>, options: Options, log: Arc<dyn Log>) -> Self {
+        let source = |relay| Box::new(RelaySource::new(relay, clock()).unwrap()) as Box<dyn Source>;
+        let sources = relays.into_iter().map(source).collect();
+        Self::start_all(sources, (options, clock()), log)
+    }
+
+    /// Starts ingest at a time of day.
+    pub fn start_all(
+        sources: Vec<Box<dyn Source>>,
+        (options, clock): (Options, Arc<dyn Clock>),
+        log: Arc<dyn Log>,
+    ) -> Self {
+        let status = Status::default();
         let stop = CancellationToken::new();
         let mut registry = Registry::default();
         let progress: Arc<Mutex<Vec<Progress>>> = Arc::default();
         let told = progress.clone();
         let context = Context {
             log: log.clone(),
-            clock: clock(),
+            clock,
             metrics: Metrics::register(&mut registry),
             progress: Arc::new(move |progress| told.lock().unwrap().push(progress.clone())),
+            status: status.clone(),
             stop: stop.clone(),
         };
-        let task = tokio::spawn(run(options, source, context));
+        let task = tokio::spawn(run(options, sources, context));
         Self {
             log,
             stop,
             registry,
             progress,
+            status,
             task,
         }
     }

@@ -13,6 +13,8 @@ use super::harness::options;
 fn status(written: &str) -> (Option<Box<str>>, u64) {
     let setup = Setup {
         host: "relay.example".into(),
+        former_hosts: Vec::new(),
+        cursor_reset: false,
         live: false,
         verify: Verify::Records,
         filter: Filter::load(&options()).unwrap(),

@@ -114,6 +114,8 @@ fn assembler(live: bool, newest: Option<&Tick>) -> Assembler {
     let options = options();
     let setup = Setup {
         host: "relay.example".into(),
+        former_hosts: Vec::new(),
+        cursor_reset: false,
         live,
         verify: Verify::Records,
         filter: Filter::load(&options).unwrap(),

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use std::collections::BTreeMap;
 
-use skytide_core::event::{Event, Message, Tick};
+use skytide_core::event::{Event, Message, Sources, Tick};
 use skytide_core::id::Epoch;
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, ListRow, ViewId, ViewKey};
@@ -146,6 +146,7 @@ impl Script {
             frames: self.seq,
             last: false,
             settled,
+            sources: Sources::default(),
             counts: BTreeMap::new(),
         };
         self.model.read(&Message::Tick(tick));

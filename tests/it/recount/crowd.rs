@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use skytide_core::event::{Action, Body, Event, Message, Op, Tick};
+use skytide_core::event::{Action, Body, Event, Message, Op, Sources, Tick};
 use skytide_core::id::{Cursor, Did, Epoch, Tid};
 use skytide_core::time::Timestamp;
 use skytide_tests::world::Value;
@@ -124,6 +124,7 @@ impl Crowd {
             frames: self.seq,
             last: self.epoch == 3,
             settled: false,
+            sources: Sources::default(),
             counts: BTreeMap::new(),
         }));
     }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use skytide_core::event::{Action, Body, Event, Message, Op, Tick};
+use skytide_core::event::{Action, Body, Event, Message, Op, Sources, Tick};
 use skytide_core::id::{Cursor, Did, Epoch, Tid};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
@@ -109,6 +109,7 @@ impl Script {
             last: false,
             settled: false,
             counts: BTreeMap::new(),
+            sources: Sources::default(),
         }));
     }
 }

@@ -33,6 +33,8 @@ pub(super) fn is_later(name: &str) -> bool {
 /// The log that ingest writes.
 pub(super) fn messages(frames: &[Frame], options: &Options) -> Vec<Message> {
     let setup = Setup {
+        former_hosts: Vec::new(),
+        cursor_reset: false,
         host: options.host.clone(),
         verify: Verify::Blocks,
         filter: Filter::default(),

@@ -161,9 +161,9 @@ fn a_bad_operation_is_dropped_alone() {
         ("path", json!(7), OpPath, 41),
         ("action", json!("upsert"), OpAction, 41),
         ("action", Json::Null, OpAction, 41),
-        ("cid", Json::Null, OpCid, 41),
-        ("cid", json!("bafy"), OpCid, 41),
-        ("cid", blob, OpCid, 41),
+        ("cid", Json::Null, OpCid, 42),
+        ("cid", json!("bafy"), OpCid, 42),
+        ("cid", blob, OpCid, 42),
         ("cid", absent, RecordMissing, 42),
     ];
     for (field, value, reason, kept) in cases {
@@ -196,7 +196,16 @@ fn a_commit_without_operations_or_blocks_tells_what_it_can() {
     };
     assert_eq!(told(&|_| {}), (false, 42));
     assert_eq!(told(&|body| body["ops"] = json!([])), (false, 0));
-    assert_eq!(told(&|body| body["tooBig"] = json!(true)), (true, 0));
+    // The flag alone says nothing; it does where operations are missing.
+    let flagged = |body: &mut Json| body["tooBig"] = json!(true);
+    assert_eq!(told(&flagged), (false, 42));
+    assert_eq!(
+        told(&|body| {
+            flagged(body);
+            body["ops"] = json!([]);
+        }),
+        (true, 0)
+    );
     assert_eq!(
         told(&|body| body["blocks"] = json!({ "$bytes": "" })),
         (true, 0)

@@ -149,6 +149,8 @@ impl Journey {
 fn assemble(frames: &[Bytes], newest: Option<&Tick>) -> (Vec<Message>, Option<Tick>) {
     let setup = Setup {
         host: "relay.example".into(),
+        former_hosts: Vec::new(),
+        cursor_reset: false,
         verify: Verify::Records,
         filter: Filter::default(),
         tick_events_max: EPOCH_EVENTS_MAX,

@@ -82,7 +82,7 @@ fn checksum(seq: u64, word: u32, message: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skytide_core::event::Tick;
+    use skytide_core::event::{Sources, Tick};
     use skytide_core::id::{Cursor, Epoch};
     use skytide_core::time::Timestamp;
 
@@ -96,6 +96,7 @@ mod tests {
             frames: 4,
             last: false,
             settled: false,
+            sources: Sources::default(),
             counts: Default::default(),
         });
         let mut bytes = Vec::new();

@@ -5,12 +5,16 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::tick;
 use crate::cbor::{self, Loose};
-use crate::event::{Action, Body, DecodeError, Event, Host, Message, Moved, Op, Tick};
+use crate::event::{
+    Action, Body, DecodeError, Event, Gap, Host, Message, Moved, Op, OpenGap, SourcePosition,
+    Sources, Tick,
+};
 use crate::id::{Cid, Collection, Cursor, Did, Epoch, Rkey, Tid};
 use crate::time::Timestamp;
 
-type Reader<'a> = cbor::Reader<'a, Loose>;
+pub(super) type Reader<'a> = cbor::Reader<'a, Loose>;
 
 /// Every field that a message may have, as read.
 #[derive(Default)]
@@ -35,6 +39,10 @@ struct Fields<'a> {
     last: Option<bool>,
     settled: Option<bool>,
     counts: Option<BTreeMap<Box<str>, u64>>,
+    sources: Option<BTreeMap<Host, SourcePosition>>,
+    open_gap: Option<OpenGap>,
+    gaps: Option<Vec<Gap>>,
+    cursor_reset: Option<bool>,
 }
 
 /// Reads a message, and nothing behind it.
@@ -106,6 +114,10 @@ impl<'a> Fields<'a> {
             b"last" => set(&mut self.last, reader.boolean()?),
             b"settled" => set(&mut self.settled, reader.boolean()?),
             b"counts" => set(&mut self.counts, counts(reader)?),
+            b"sources" => set(&mut self.sources, tick::sources(reader)?),
+            b"open_gap" => set(&mut self.open_gap, tick::open_gap(reader)?),
+            b"gaps" => set(&mut self.gaps, tick::gaps(reader)?),
+            b"cursor_reset" => set(&mut self.cursor_reset, reader.boolean()?),
             _ => reader.skip().map(|()| true),
         }
     }
@@ -164,6 +176,12 @@ impl<'a> Fields<'a> {
             frames: self.frames?,
             last: self.last.unwrap_or(false),
             settled: self.settled.unwrap_or(false),
+            sources: Sources {
+                others: self.sources.unwrap_or_default(),
+                open_gap: self.open_gap,
+                gaps: self.gaps.unwrap_or_default(),
+                cursor_reset: self.cursor_reset.unwrap_or(false),
+            },
             counts: self.counts?,
         })
     }
@@ -174,7 +192,7 @@ fn set<T>(field: &mut Option<T>, value: Option<T>) -> Result<bool, cbor::Error> 
     Ok(field.is_some())
 }
 
-fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, cbor::Error> {
+pub(super) fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, cbor::Error> {
     let number = reader.integer()?;
     Ok(number.and_then(|number| number.try_into().ok()))
 }

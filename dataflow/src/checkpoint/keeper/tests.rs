@@ -1,6 +1,6 @@
 use super::*;
 use crate::checkpoint::Cut;
-use skytide_core::event::{Message, Tick};
+use skytide_core::event::{Message, Sources, Tick};
 use skytide_core::memory::{MemoryCheckpoints, MemoryLog, MemoryStore};
 use skytide_core::time::Timestamp;
 
@@ -13,6 +13,7 @@ fn tick(epoch: u64) -> Message {
         frames: epoch,
         last: false,
         settled: false,
+        sources: Sources::default(),
         counts: BTreeMap::new(),
     })
 }

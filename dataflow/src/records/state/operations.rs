@@ -88,7 +88,13 @@ impl LiveRecords {
             rkey: &op.rkey,
             first_seen,
         };
-        let (content, left_out) = Content::read(&place, op.record.as_deref(), dids);
+        let (content, mut left_out) = Content::read(&place, op.record.as_deref(), dids);
+        for (reason, _) in &mut left_out {
+            // Which block is missing is unknown: the operation has no valid CID.
+            if *reason == DropReason::RecordMissing && op.cid.is_none() {
+                *reason = DropReason::OpCid;
+            }
+        }
         if visible {
             facts.extend(content.fact(&place, dids).map(|fact| (fact, 1)));
         }

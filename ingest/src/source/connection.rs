@@ -1,0 +1,189 @@
+//! One open connection to a relay: its messages, its pings, its end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{FutureExt, SinkExt, StreamExt};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::connect::Socket;
+use super::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Raw};
+use crate::frame::{Frame, Verify, decode};
+use crate::options::RelayOptions;
+
+/// An open connection.
+pub(super) struct Connection {
+    socket: Socket,
+    pub(super) opened: Instant,
+    /// When the last frame came, or the connection was opened.
+    heard: Instant,
+    next_ping: Instant,
+    pings_unanswered: u32,
+    lost: Option<Lost>,
+}
+
+/// How a connection ended.
+pub(super) struct Lost {
+    pub(super) reason: String,
+    /// By a message that is too large to receive.
+    pub(super) oversized: bool,
+}
+
+impl Lost {
+    fn because(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            oversized: false,
+        }
+    }
+}
+
+impl Connection {
+    pub(super) fn new(socket: Socket, options: &RelayOptions) -> Self {
+        let opened = Instant::now();
+        Self {
+            socket,
+            opened,
+            heard: opened,
+            next_ping: opened + options.ping_interval,
+            pings_unanswered: 0,
+            lost: None,
+        }
+    }
+
+    /// The first messages that show whether the relay sends what comes after the cursor: more than notes on it. None if it says
+    /// that nothing comes after it.
+    pub(super) async fn first_of_search(
+        &mut self,
+        options: &RelayOptions,
+    ) -> Result<Vec<Raw>, Lost> {
+        loop {
+            let batch = self.read(options).await?;
+            let notes: Vec<Note> = batch.iter().map(note).collect();
+            if notes.contains(&Note::FutureCursor) {
+                return Ok(Vec::new());
+            }
+            if notes.contains(&Note::None) {
+                return Ok(batch);
+            }
+        }
+    }
+
+    /// The messages that are there, at least one.
+    pub(super) async fn read(&mut self, options: &RelayOptions) -> Result<Vec<Raw>, Lost> {
+        if let Some(lost) = self.lost.take() {
+            return Err(lost);
+        }
+        let first = loop {
+            if let Some(raw) = self.first(options).await? {
+                break raw;
+            }
+        };
+        self.heard = Instant::now();
+        let mut bytes = first.len();
+        let mut batch = vec![first];
+        while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
+            let Some(message) = self.socket.next().now_or_never() else {
+                break;
+            };
+            match self.take(message, options.message_bytes_max) {
+                Ok(Some(raw)) => {
+                    bytes += raw.len();
+                    batch.push(raw);
+                }
+                Ok(None) => {}
+                Err(lost) => {
+                    self.lost = Some(lost);
+                    break;
+                }
+            }
+        }
+        Ok(batch)
+    }
+
+    /// Waits for a message, a silence that is too long, or the time of the next ping.
+    async fn first(&mut self, options: &RelayOptions) -> Result<Option<Raw>, Lost> {
+        let silence = options.read_timeout;
+        tokio::select! {
+            biased;
+            message = self.socket.next() => self.take(message, options.message_bytes_max),
+            () = sleep_until(self.heard + silence), if !silence.is_zero() => {
+                Err(Lost::because(format!("no frame for {silence:?}")))
+            }
+            () = sleep_until(self.next_ping), if !options.ping_interval.is_zero() => {
+                self.ping(options.ping_interval).await.map(|()| None)
+            }
+        }
+    }
+
+    async fn ping(&mut self, interval: Duration) -> Result<(), Lost> {
+        if self.pings_unanswered >= 2 {
+            return Err(Lost::because(format!(
+                "no sign of life for {:?}",
+                interval * 2
+            )));
+        }
+        self.pings_unanswered += 1;
+        self.next_ping = Instant::now() + interval;
+        let ping = self.socket.send(Message::Ping(Bytes::new()));
+        match timeout(interval, ping).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Lost::because(error.to_string())),
+            Err(_) => Err(Lost::because("it takes no more bytes")),
+        }
+    }
+
+    fn take(
+        &mut self,
+        message: Option<Result<Message, Error>>,
+        message_bytes_max: usize,
+    ) -> Result<Option<Raw>, Lost> {
+        self.pings_unanswered = 0;
+        match message {
+            Some(Ok(Message::Binary(bytes))) if bytes.len() > message_bytes_max => {
+                Ok(Some(Raw::Oversized))
+            }
+            Some(Ok(Message::Text(text))) if text.len() > message_bytes_max => {
+                Ok(Some(Raw::Oversized))
+            }
+            Some(Ok(Message::Binary(bytes))) => Ok(Some(Raw::Binary(bytes))),
+            Some(Ok(Message::Text(text))) => Ok(Some(Raw::Text(text.into()))),
+            Some(Ok(Message::Close(Some(frame)))) => {
+                let reason: String = frame.reason.chars().take(200).collect();
+                Err(Lost::because(format!(
+                    "closed by the relay: {} {reason:?}",
+                    frame.code
+                )))
+            }
+            Some(Ok(Message::Close(None))) | None => Err(Lost::because("closed by the relay")),
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
+            Some(Err(error)) => Err(Lost {
+                oversized: matches!(error, Error::Capacity(_)),
+                reason: error.to_string(),
+            }),
+        }
+    }
+}
+
+/// What a message says of the stream, instead of being a part of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Note {
+    None,
+    FutureCursor,
+    Other,
+}
+
+fn note(raw: &Raw) -> Note {
+    let Raw::Binary(bytes) = raw else {
+        return Note::None;
+    };
+    match decode(bytes, Verify::Records) {
+        Ok(Frame::Error {
+            name: "FutureCursor",
+            ..
+        }) => Note::FutureCursor,
+        Ok(Frame::Error { .. } | Frame::Info { .. }) => Note::Other,
+        _ => Note::None,
+    }
+}

@@ -1,0 +1,51 @@
+//! Whether ingest can read, and if not, why: for health checks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What keeps ingest from reading. Clones are handles of the same one.
+#[derive(Clone, Debug, Default)]
+pub struct Status(Arc<Mutex<State>>);
+
+#[derive(Clone, Debug, Default)]
+struct State {
+    clock_behind_ms: Option<u64>,
+    stuck: Option<String>,
+    untimed: bool,
+}
+
+impl Status {
+    /// Why no frames are counted at present, if that is so.
+    pub fn problem(&self) -> Option<String> {
+        let state = self.lock();
+        match (state.clock_behind_ms, &state.stuck) {
+            (Some(ms), _) => Some(format!(
+                "reading has stopped: this machine's clock is {} s behind the stream's time",
+                ms / 1_000
+            )),
+            (None, Some(why)) => Some(format!("reading is stuck: {why}")),
+            (None, None) => None,
+        }
+    }
+
+    /// Something worth knowing that keeps nothing from being counted.
+    pub fn remark(&self) -> Option<&'static str> {
+        let untimed = self.lock().untimed;
+        untimed.then_some("its frames have no readable time, our clock is used")
+    }
+
+    pub(crate) fn clock_behind(&self, ms: Option<u64>) {
+        self.lock().clock_behind_ms = ms;
+    }
+
+    pub(crate) fn stuck(&self, why: Option<String>) {
+        self.lock().stuck = why;
+    }
+
+    pub(crate) fn untimed(&self, untimed: bool) {
+        self.lock().untimed = untimed;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
