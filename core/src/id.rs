@@ -11,7 +11,7 @@ mod syntax;
 pub use cid::Cid;
 pub use did::Did;
 pub use record::{AtUri, Collection, PostKey, Rkey, Tid};
-pub use syntax::{is_did, is_nsid, is_rkey};
+pub use syntax::{is_did, is_handle, is_nsid, is_rkey};
 
 use serde::{Deserialize, Serialize};
 

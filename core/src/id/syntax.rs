@@ -1,4 +1,4 @@
-//! The protocol's syntax rules, as checks on text (<https://atproto.com/specs>: did, nsid, record-key).
+//! The protocol's syntax rules, as checks on text (<https://atproto.com/specs>: did, handle, nsid, record-key).
 
 /// Whether `text` is a DID: `did:method:id`, at most 2,048 bytes.
 pub fn is_did(text: &str) -> bool {
@@ -22,22 +22,32 @@ pub fn is_nsid(text: &str) -> bool {
     let Some((authority, name)) = text.rsplit_once('.') else {
         return false;
     };
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
     text.len() <= 317
         && authority.len() <= 253
         && authority.contains('.')
-        && authority.split('.').all(label)
+        && authority.split('.').all(is_label)
         && authority.as_bytes()[0].is_ascii_alphabetic()
         && (1..=63).contains(&name.len())
         && name.as_bytes()[0].is_ascii_alphabetic()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether `text` is a handle: a domain name of at least two labels, at most 253 bytes, whose last label begins with a letter.
+pub fn is_handle(text: &str) -> bool {
+    let Some((_, top)) = text.rsplit_once('.') else {
+        return false;
+    };
+    text.len() <= 253 && text.split('.').all(is_label) && top.as_bytes()[0].is_ascii_alphabetic()
+}
+
+/// Whether `text` is a label of a domain name.
+fn is_label(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-')
 }
 
 /// Whether `text` is a record key: 1 to 512 of `A-Za-z0-9._:~-`, neither `.` nor `..`.
