@@ -10,7 +10,11 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
 mod expected;
+#[cfg(unix)]
+mod exporting;
 mod killed;
+#[cfg(unix)]
+mod piped;
 mod process;
 mod refusals;
 mod replaying;
