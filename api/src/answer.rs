@@ -14,6 +14,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skytide_core::id::{Did, Epoch};
@@ -55,21 +56,30 @@ pub(crate) struct Answer<D> {
     pub(crate) data: D,
 }
 
-/// Answers a query as JSON; 304 if the client has the answer of this commit.
+/// Answers a query as JSON; 304 if the client has the answer of this commit, by the weak comparison of
+/// <https://www.rfc-editor.org/rfc/rfc9110#name-if-none-match>.
 pub(crate) async fn answer<Q: Query>(
     state: &ApiState,
     headers: &HeaderMap,
     query: Q,
 ) -> Result<Response, Problem> {
     let (_, committed) = state.committed().await?;
-    if headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|tag| *tag == etag(&committed))
-    {
-        return Ok((StatusCode::NOT_MODIFIED, cache_headers(&committed)).into_response());
+    let known = headers.typed_get::<IfNoneMatch>();
+    let any = known.as_ref() == Some(&IfNoneMatch::any());
+    let is_known = |committed: &Committed| {
+        let tag: ETag = etag(committed).parse().expect("our tags are of the form");
+        known
+            .as_ref()
+            .is_some_and(|known| !known.precondition_passes(&tag))
+    };
+    if !any && is_known(&committed) {
+        return Ok(not_modified(&committed));
     }
     let (committed, answer) = consistent(state, &query).await?;
-    if answer.meta.consistent {
+    if answer.meta.consistent && is_known(&committed) {
+        // `*` is every answer that there is: not one of an account that nobody knows.
+        Ok(not_modified(&committed))
+    } else if answer.meta.consistent {
         Ok((cache_headers(&committed), Json(answer)).into_response())
     } else {
         Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
@@ -116,8 +126,12 @@ impl Meta {
     }
 }
 
-/// Weak, as `freshness_ms` differs between answers of the same commit. The tick's hash tells two epochs of one number apart,
-/// the second one of a log that had lost the first.
+fn not_modified(committed: &Committed) -> Response {
+    (StatusCode::NOT_MODIFIED, cache_headers(committed)).into_response()
+}
+
+/// Weak, as `freshness_ms` differs between answers of the same commit. The tick's hash distinguishes
+/// two epochs of one number: the log may have lost the first and then reached the number again.
 fn etag(committed: &Committed) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let history = committed.tick_hash.unwrap_or(committed.log_id);

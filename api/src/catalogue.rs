@@ -290,8 +290,8 @@ pub(crate) const READYZ: Route = Route {
 
 /// Metrics.
 pub(crate) const METRICS: Route = Route {
-    summary: "Metrics of the process for Prometheus",
-    ..plain("/metrics", "metrics", "application/openmetrics-text")
+    summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` asks for it",
+    ..plain("/metrics", "metrics", "text/plain")
 };
 
 /// The description of all this.

@@ -14,6 +14,7 @@ mod account;
 mod answer;
 mod catalogue;
 mod edge;
+mod exposition;
 mod metrics;
 mod openapi;
 mod page;

@@ -1,20 +1,20 @@
-//! Counts of requests, and the page that shows all metrics of the process.
+//! Counts of requests, and the route that shows all metrics of the process.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::HeaderMap;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::exposition::page;
 use crate::problem::Problem;
 use crate::server::Outcome;
 use crate::state::ApiState;
@@ -145,16 +145,11 @@ pub(crate) async fn measure(
     response
 }
 
-/// `GET /metrics`: all metrics of the process (<https://prometheus.io/docs/specs/om/open_metrics_spec/>).
-pub(crate) async fn show(State(state): State<ApiState>) -> Result<Response, Problem> {
+/// `GET /metrics`: all metrics of the process.
+pub(crate) async fn show(
+    State(state): State<ApiState>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let registry = state.registry.lock();
-    page(&registry.unwrap_or_else(PoisonError::into_inner))
-}
-
-/// All metrics as text.
-pub(crate) fn page(registry: &Registry) -> Result<Response, Problem> {
-    let mut text = String::new();
-    encode(&mut text, registry).map_err(|error| Problem::internal(&error))?;
-    let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    Ok(([(header::CONTENT_TYPE, form)], text).into_response())
+    page(&registry.unwrap_or_else(PoisonError::into_inner), &headers)
 }

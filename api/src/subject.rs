@@ -114,16 +114,17 @@ impl PostAddress {
         let (scheme, rest) = bare.split_once(":/").unwrap_or(("at", bare));
         let parts: Vec<&str> = rest.trim_start_matches('/').split('/').collect();
         let found = match (scheme, &parts[..]) {
-            ("at", [author, Collection::POST, rkey]) => Some((author, rkey)),
+            ("at", [author, Collection::POST, rkey]) => Some(((*author).to_owned(), rkey)),
             ("https" | "http", ["bsky.app", "profile", author, "post", rkey]) => {
-                Some((author, rkey))
+                // As [`profile_url`] writes it, in a link that was encoded as a whole.
+                Some((author.replace("%25", "%"), rkey))
             }
             _ => None,
         };
         let (author, rkey) = found.ok_or_else(|| not_a_post(text))?;
         let rkey = rkey.parse().map_err(|_| not_a_post(text))?;
         Ok(Self {
-            author: Actor::parse(author)?,
+            author: Actor::parse(&author)?,
             rkey,
         })
     }
@@ -135,13 +136,16 @@ fn not_a_post(text: &str) -> Problem {
     Problem::parameter("uri", text, detail)
 }
 
+/// The page on which people see an account. The DID of a `did:web` with a port has a `%`, which a browser decodes unless it
+/// is encoded.
+pub(crate) fn profile_url(did: &Did) -> String {
+    let did = did.with_str(|did| did.replace('%', "%25"));
+    format!("https://bsky.app/profile/{did}")
+}
+
 /// The page on which people read a post.
 pub(crate) fn post_url(post: &PostKey) -> String {
-    format!(
-        "https://bsky.app/profile/{}/post/{}",
-        post.did(),
-        post.rkey()
-    )
+    format!("{}/post/{}", profile_url(&post.did()), post.rkey())
 }
 
 /// A time, or `null` for the one before all.
@@ -180,6 +184,26 @@ mod tests {
         ] {
             assert!(PostAddress::parse(form).is_err(), "{form}");
         }
+    }
+
+    #[test]
+    fn the_address_of_a_page_survives_the_decoding_of_a_browser() {
+        let did: Did = "did:web:localhost%3A3000".parse().unwrap();
+        let page = "https://bsky.app/profile/did:web:localhost%253A3000";
+        assert_eq!(profile_url(&did), page);
+        let post = PostKey::new(&did, &"3n2xril3jyo2a".parse().unwrap());
+        let page = format!("{page}/post/3n2xril3jyo2a");
+        assert_eq!(post_url(&post), page);
+        // The path of a request is decoded once.
+        for form in [page.clone(), page.replace("%25", "%")] {
+            let found = PostAddress::parse(&form).unwrap();
+            assert_eq!(found.author, Actor::Did(did.clone()), "{form}");
+        }
+        let plain: Did = "did:plc:3ir4kq33qnjyzawsel2s2vak".parse().unwrap();
+        assert_eq!(
+            profile_url(&plain),
+            "https://bsky.app/profile/did:plc:3ir4kq33qnjyzawsel2s2vak"
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use skytide_core::config::{Config, Span, masked};
+use skytide_core::config::{Config, OptionDoc, Span, masked, options};
 
 use crate::environment::{self, Environment};
 use crate::failure::Failure;
@@ -81,7 +81,8 @@ pub struct Schedule {
 /// What to replay.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// Recordings, plain or zstd, in their order: together they are one stream.
+    /// Recordings, plain or zstd, in their order: together they are one stream. `-` is standard input; a pipe or a FIFO is read,
+    /// too.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
@@ -254,27 +255,54 @@ fn showing(command: clap::Command, shown: &[&str]) -> clap::Command {
     })
 }
 
-/// Says where a bad value came from if it was no flag.
+/// Says where a bad value came from if it was no flag. Shows no secret, and suggests no flag that the command ignores.
 fn with_origin(mut error: clap::Error, environment: &Environment) -> Failure {
-    use clap::error::{ContextKind, ContextValue};
-    if let Some(ContextValue::String(value)) = error.get(ContextKind::InvalidValue) {
-        let shown = ContextValue::String(masked(value));
-        error.insert(ContextKind::InvalidValue, shown);
+    use clap::error::{ContextKind, ContextValue, ErrorKind};
+    if error.kind() == ErrorKind::UnknownArgument {
+        without_hidden(&mut error, &command(), std::env::args().skip(1));
+        return error.into();
     }
     let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else {
         return error.into();
     };
-    let flag = arg.split(' ').next().unwrap_or_default();
-    let name = flag
-        .trim_start_matches('-')
-        .to_uppercase()
-        .replace('-', "_");
+    let flag = arg.split(' ').next().unwrap_or_default().to_owned();
+    let option = options().into_iter().find(|option| option.flag == flag);
+    let Some(OptionDoc { name, secret, .. }) = option else {
+        return error.into();
+    };
+    if let (true, Some(ContextValue::String(value))) =
+        (secret, error.get(ContextKind::InvalidValue))
+    {
+        let shown = ContextValue::String(masked(value));
+        error.insert(ContextKind::InvalidValue, shown);
+    }
     let is_flag = std::env::args().any(|it| it == flag || it.starts_with(&format!("{flag}=")));
-    match environment.origin(&name) {
-        Some(origin) if !is_flag => {
-            note(&format!("the value of {name} comes from {origin}"));
-            error.into()
-        }
-        _ => error.into(),
+    if let Some(origin) = environment.origin(&name)
+        && !is_flag
+    {
+        note(&format!("the value of {name} comes from {origin}"));
+    }
+    error.into()
+}
+
+/// Removes the suggestion of a flag that the command accepts but does not use: `--help` does not show it either.
+fn without_hidden(
+    error: &mut clap::Error,
+    command: &clap::Command,
+    words: impl Iterator<Item = String>,
+) {
+    use clap::error::{ContextKind, ContextValue};
+    let Some(ContextValue::String(flag)) = error.get(ContextKind::SuggestedArg) else {
+        return;
+    };
+    let innermost = words.fold(command, |command, word| {
+        command.find_subcommand(&word).unwrap_or(command)
+    });
+    let long = flag.trim_start_matches('-');
+    let suggested = innermost
+        .get_arguments()
+        .find(|arg| arg.get_long() == Some(long));
+    if suggested.is_some_and(clap::Arg::is_hide_set) {
+        error.remove(ContextKind::SuggestedArg);
     }
 }

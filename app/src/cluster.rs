@@ -109,7 +109,7 @@ impl Place {
     }
 
     async fn listen(&self, host: &str) -> Result<TcpListener, MeshError> {
-        let address = match self.options.listen {
+        let address = match &self.options.listen {
             Some(address) => address.to_string(),
             None => host.to_owned(),
         };

@@ -11,9 +11,11 @@ mod simnet;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use skytide_core::config::Unknown;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Command, Invocation};
+use crate::environment::Environment;
 use crate::failure::Failure;
 use crate::shutdown;
 
@@ -31,14 +33,26 @@ pub fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
         .enable_all()
         .build()
         .map_err(|why| Failure::because("threads could not be started", why))?;
-    for name in &invocation.environment.unknown {
-        tracing::warn!(name, "a variable that begins as ours do is none of ours");
-    }
+    report(&invocation.environment);
     let shutdown_max = invocation.config().process.shutdown_max.0;
     let stop = shutdown::on_signal(shutdown_max);
     let code = runtime.block_on(dispatch(invocation, stop));
     runtime.shutdown_timeout(THREADS_MAX.min(shutdown_max / THREADS_PART));
     code
+}
+
+/// Warns about variables that may not do what their author expects.
+fn report(environment: &Environment) {
+    for Unknown { name, nearest } in &environment.unknown {
+        let what = "a variable that begins as ours do is none of ours";
+        match nearest {
+            Some(nearest) => tracing::warn!(name, nearest, "{what}; did you mean {nearest}?"),
+            None => tracing::warn!(name, "{what}"),
+        }
+    }
+    for doubt in &environment.doubts {
+        tracing::warn!("{doubt}");
+    }
 }
 
 async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<ExitCode, Failure> {

@@ -1,10 +1,15 @@
 //! The environment and `.env`: which variables are ours, and which only look like it.
 
-use std::io;
+mod dotenv;
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
-use skytide_core::config::{self, Origin, Variable};
+use skytide_core::config::{self, Origin, Unknown, Variable};
 
+use self::dotenv::Entry;
 use crate::failure::Failure;
 
 /// What was found around the command line.
@@ -13,7 +18,9 @@ pub struct Environment {
     /// Variables whose value comes from `.env`.
     pub from_file: Vec<String>,
     /// Names that begin as ours do and are none of ours.
-    pub unknown: Vec<String>,
+    pub unknown: Vec<Unknown>,
+    /// What in `.env` may not mean what its author expects. Holds no values.
+    pub doubts: Vec<String>,
 }
 
 impl Environment {
@@ -26,60 +33,115 @@ impl Environment {
     }
 }
 
-/// Reads `.env` into the environment, where it is weaker than what is there already.
+/// Reads `.env` into the environment, where it is weaker than what is there already. Of a name that the file sets twice the
+/// first value counts. Nothing but the start of the process may call this: other threads may read the environment.
 ///
 /// # Errors
 /// A name is nearly one of ours, or stands in `.env` and is none of ours; or the file is not
 /// readable.
 pub fn load(path: &Path) -> Result<Environment, Failure> {
+    let process: BTreeSet<String> = std::env::vars_os()
+        .filter_map(|(name, _)| name.into_string().ok())
+        .collect();
+    let entries = read(path)?;
     let variable = |name: &str, origin| Variable {
         name: name.to_owned(),
         origin,
     };
-    let process: Vec<String> = std::env::vars_os()
-        .filter_map(|(name, _)| name.into_string().ok())
-        .collect();
-    let file = names_in(path)?;
-    let variables = process
-        .iter()
-        .map(|name| variable(name, Origin::Environment))
-        .chain(file.iter().map(|name| variable(name, Origin::File)));
-    let unknown = config::check(variables).map_err(|slip| Failure::new(slip.to_string()))?;
-    if !file.is_empty() {
-        dotenvy::from_path(path).map_err(|why| unreadable(path, why))?;
+    let of_process = process.iter().map(|it| variable(it, Origin::Environment));
+    let of_file = entries.iter().map(|it| variable(&it.name, Origin::File));
+    let unknown = config::check(of_process.chain(of_file));
+    let unknown = unknown.map_err(|slip| Failure::new(slip.to_string()))?;
+    let doubts = doubts(path, &entries, &process);
+    let mut set = BTreeSet::new();
+    for Entry { name, value, .. } in entries {
+        if !process.contains(&name) && set.insert(name.clone()) {
+            #[expect(unsafe_code, reason = "clap reads values from the environment")]
+            // SAFETY: called at the start, when this thread is the only one that reads or writes the environment.
+            unsafe {
+                std::env::set_var(name, value);
+            }
+        }
     }
     Ok(Environment {
-        from_file: file
-            .into_iter()
-            .filter(|it| !process.contains(it))
-            .collect(),
-        unknown: unknown.into_iter().map(|unknown| unknown.0).collect(),
+        from_file: set.into_iter().collect(),
+        unknown,
+        doubts,
     })
 }
 
-/// The names that the file sets; none if there is no file.
-fn names_in(path: &Path) -> Result<Vec<String>, Failure> {
-    match dotenvy::from_path_iter(path) {
-        Ok(pairs) => pairs
-            .map(|pair| pair.map(|(name, _)| name))
-            .collect::<Result<_, _>>()
-            .map_err(|why| unreadable(path, why)),
-        Err(dotenvy::Error::Io(why)) if why.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(why) => Err(unreadable(path, why)),
+/// What the file sets, in its order; nothing if there is no file.
+fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
+    let shown = path.display();
+    let unreadable = |why| Failure::because(format!("{shown} is not readable"), why);
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened
+            .and_then(|file| file.take(dotenv::BYTES_MAX + 1).read_to_end(&mut bytes))
+            .map_err(unreadable)?,
+    };
+    if bytes.len() as u64 > dotenv::BYTES_MAX {
+        let bytes_max = dotenv::BYTES_MAX;
+        let what = format!("{shown} is not readable: it has more than {bytes_max} bytes");
+        return Err(Failure::new(what));
     }
+    dotenv::parse(&bytes)
+        .map_err(|refusal| Failure::new(format!("{shown} is not readable: {refusal}")))
 }
 
-/// Dotenvy's own text repeats the line, which may hold a password.
-fn unreadable(path: &Path, why: dotenvy::Error) -> Failure {
+/// Values that another reader of the file would see otherwise.
+fn doubts(path: &Path, entries: &[Entry], process: &BTreeSet<String>) -> Vec<String> {
     let path = path.display();
-    match why {
-        dotenvy::Error::LineParse(line, place) => {
-            let is_name = |it: &char| it.is_ascii_alphanumeric() || *it == '_';
-            let name: String = line.chars().take_while(is_name).collect();
-            Failure::new(format!(
-                "{path} is not readable: the line of {name:?}, at its character {place}"
-            ))
+    let mut doubts = Vec::new();
+    let mut seen: BTreeSet<&str> = BTreeSet::new();
+    for Entry {
+        line,
+        name,
+        value,
+        dollar,
+    } in entries
+    {
+        let is_known = |name: &str| process.contains(name) || seen.contains(name);
+        if *dollar && names_after_dollars(value).any(is_known) {
+            doubts.push(format!(
+                "{path} line {line}: `$` in the value of {name} is taken as written, no name is substituted"
+            ));
         }
-        why => Failure::because(format!("{path} is not readable"), why),
+        if !seen.insert(name) {
+            doubts.push(format!(
+                "{path} line {line}: {name} is set twice, the first value counts"
+            ));
+        }
+    }
+    doubts
+}
+
+/// The names of `$NAME` and `${NAME}`.
+fn names_after_dollars(value: &str) -> impl Iterator<Item = &str> {
+    value.split('$').skip(1).map(|rest| {
+        let rest = rest.strip_prefix('{').unwrap_or(rest);
+        let is_letter = |it: char| it.is_ascii_alphanumeric() || it == '_';
+        let end = rest.find(|it| !is_letter(it)).unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubts_name_lines_and_no_values() {
+        let text = b"ROOT=/srv\nA=${ROOT}/secret\nB=pa$word\nC=$HOME/secret\nD='$HOME'\nA=secret\n";
+        let entries = dotenv::parse(text).expect("entries");
+        let process = BTreeSet::from(["HOME".to_owned()]);
+        let found = doubts(Path::new(".env"), &entries, &process);
+        let expected = [
+            ".env line 2: `$` in the value of A is taken as written, no name is substituted",
+            ".env line 4: `$` in the value of C is taken as written, no name is substituted",
+            ".env line 6: A is set twice, the first value counts",
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -1,35 +1,40 @@
 //! Every view as files, for research: one object a line, or CSV, and a summary.
 //!
 //! ```text
-//! ViewReader ─ pages of rows ─▶ shape (rows of one key merged) ─▶ table (NDJSON | CSV) ─▶ DIR
+//! ViewReader ─ pages of rows ─▶ shape (rows of one key merged) ─▶ table (NDJSON | CSV) ─▶ output (DIR | socket)
 //! ```
 //!
 //! All rows are of one commit: the count and the hash of each view's rows are compared with what
 //! that commit recorded. Memory is bounded by one page, and in `interactions` by one author's
-//! pairs. The files are written aside and moved into place, `summary.json` last: a folder with
+//! pairs. In a folder the files are written aside and moved into place, `summary.json` last: a folder with
 //! a summary holds a whole export.
 
 mod cell;
+mod folder;
 mod live;
+mod output;
 mod rows;
 mod shape;
 mod summary;
 mod table;
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use skytide_core::port::store::{Committed, Order, Range, StoreError, Sum, ViewReader};
 use skytide_core::view::{Key, RowError, StoredRow, ViewId, row_hash};
 
+pub use folder::{Folder, SUMMARY};
 pub use live::export_live;
+pub use output::Output;
 use shape::Shape;
-pub use summary::Summary;
+pub use summary::{Outline, Summary};
 use table::Table;
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 4_096;
+/// Bytes handed to the output at once, about.
+const CHUNK_BYTES: usize = 256 << 10;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +90,12 @@ pub enum ExportError {
         #[source]
         source: RowError,
     },
+    /// Another process writes an export to the folder: choose another one, or wait for its end.
+    #[error("another export is being written to {0:?}")]
+    Busy(PathBuf),
+    /// The process that asked for the export does not read it any more.
+    #[error("the export could not be sent")]
+    Sent(#[source] io::Error),
     /// Writing failed.
     #[error("{path:?} could not be written")]
     Write {
@@ -96,8 +107,8 @@ pub enum ExportError {
     },
 }
 
-/// Writes every view and the summary to `folder`, which is made if it is not there. Files of
-/// these names are replaced.
+/// Writes every view and the summary to `folder`, which is made if it is not there. Files of an earlier export, in
+/// whichever format, are replaced.
 ///
 /// # Errors
 /// As [`ExportError`] says; then the folder holds no `summary.json`.
@@ -106,37 +117,44 @@ pub async fn export(
     folder: &Path,
     format: Format,
 ) -> Result<Summary, ExportError> {
+    export_to(reader, &mut Folder::new(folder), format).await
+}
+
+/// Writes every view and the summary to an output.
+///
+/// # Errors
+/// As [`ExportError`] says; then the output is not complete.
+pub async fn export_to(
+    reader: &dyn ViewReader,
+    output: &mut dyn Output,
+    format: Format,
+) -> Result<Summary, ExportError> {
     let committed = committed(reader).await?;
-    let aside = Aside::prepare(folder)?;
-    let mut files = Vec::new();
+    output.begin().await?;
     for view in ViewId::ALL.iter().copied() {
-        let name = format!("{}.{}", view.name(), format.extension());
-        let sum = write_view(reader, view, &aside.file(&name), format).await?;
+        let sum = write_view(reader, view, output, format).await?;
         compare(view, sum, &committed)?;
-        files.push(name);
     }
     let summary = Summary::read(reader, &committed).await?;
-    let name = "summary.json".to_owned();
-    write(&aside.file(&name), &summary.to_json())?;
-    files.push(name);
+    output.file(SUMMARY).await?;
+    output.write(summary.to_json().into_bytes()).await?;
     if self::committed(reader).await? != committed {
         return Err(ExportError::Moved {
             before: committed.epoch.0,
         });
     }
-    for name in files {
-        let (from, to) = (aside.file(&name), folder.join(&name));
-        fs::rename(&from, &to).map_err(|source| ExportError::write(&to, source))?;
-    }
+    output.complete(&summary.outline()).await?;
     Ok(summary)
 }
 
 impl Format {
-    fn extension(self) -> &'static str {
-        match self {
+    /// The file of a view.
+    fn file(self, view: ViewId) -> String {
+        let extension = match self {
             Self::Ndjson => "ndjson",
             Self::Csv => "csv",
-        }
+        };
+        format!("{}.{extension}", view.name())
     }
 }
 
@@ -152,58 +170,21 @@ async fn committed(reader: &dyn ViewReader) -> Result<Committed, ExportError> {
     control.committed.ok_or(ExportError::Empty)
 }
 
-/// The folder in which files are written before they are moved. It goes with this, and with it what was not moved: a disk
-/// that is full must not stay so.
-struct Aside(PathBuf);
-
-impl Aside {
-    /// Makes it. Takes away the mark of an older export, and what one left that was killed.
-    fn prepare(folder: &Path) -> Result<Self, ExportError> {
-        let gone = |path: &Path, removed: io::Result<()>| match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(ExportError::write(path, error))
-            }
-            _ => Ok(()),
-        };
-        let summary = folder.join("summary.json");
-        gone(&summary, fs::remove_file(&summary))?;
-        let aside = folder.join(".partial");
-        gone(&aside, fs::remove_dir_all(&aside))?;
-        fs::create_dir_all(&aside).map_err(|source| ExportError::write(&aside, source))?;
-        Ok(Self(aside))
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Aside {
-    fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            let folder = &self.0;
-            tracing::warn!(%error, ?folder, "what an export has left could not be removed");
-        }
-    }
-}
-
-fn write(path: &Path, text: &str) -> Result<(), ExportError> {
-    fs::write(path, text).map_err(|source| ExportError::write(path, source))
-}
-
 /// Writes one view; answers the sum of the rows read.
 async fn write_view(
     reader: &dyn ViewReader,
     view: ViewId,
-    path: &Path,
+    output: &mut dyn Output,
     format: Format,
 ) -> Result<Sum, ExportError> {
     let unreadable = |source| ExportError::Row {
         view: view.name(),
         source,
     };
-    let failed = |source| ExportError::write(path, source);
-    let mut table = Table::create(path, format, &rows::sample(view)).map_err(failed)?;
+    let name = format.file(view);
+    let failed = |source| ExportError::write(Path::new(&name), source);
+    let mut table = Table::new(format, &rows::sample(view)).map_err(failed)?;
+    output.file(&name).await?;
     let mut shape = Shape::of(view);
     let mut pages = Pages::new(reader, view, Key::default(), None);
     let mut sum = Sum::default();
@@ -214,16 +195,19 @@ async fn write_view(
             let hash = row_hash(view, row.key.as_bytes(), &row.row);
             sum.hash = sum.hash.wrapping_add(hash);
             shape.push(row, &mut records).map_err(unreadable)?;
-        }
-        for record in records.drain(..) {
-            table.write(&record).map_err(failed)?;
+            for record in records.drain(..) {
+                table.add(&record).map_err(failed)?;
+            }
+            if table.bytes() >= CHUNK_BYTES {
+                output.write(table.take().map_err(failed)?).await?;
+            }
         }
     }
     shape.finish(&mut records);
     for record in records {
-        table.write(&record).map_err(failed)?;
+        table.add(&record).map_err(failed)?;
     }
-    table.finish().map_err(failed)?;
+    output.write(table.take().map_err(failed)?).await?;
     Ok(sum)
 }
 

@@ -1,6 +1,7 @@
 //! From the central `Config` to what each service wants to know.
 
 use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
@@ -69,11 +70,11 @@ fn checkpoint(indexer: &Indexer) -> dataflow::CheckpointOptions {
     }
 }
 
-/// How the API listens.
-pub fn api(config: &Config) -> skytide_api::Options {
+/// How the API listens, on the resolved `API_ADDRESS`.
+pub fn api(config: &Config, address: SocketAddr) -> skytide_api::Options {
     let stop_max = config.process.shutdown_max.0 / 2;
     skytide_api::Options {
-        address: config.api.address,
+        address,
         connections_max: config.api.connections_max as usize,
         per_client_max: config.api.client_connections_max as usize,
         header_ms_max: millis(config.api.header_max.0),

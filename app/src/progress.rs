@@ -9,7 +9,7 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use skytide_dataflow::Metrics;
 use skytide_ingest::Progress;
 use tokio::time::interval;
@@ -26,6 +26,8 @@ static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 /// How far a replay is.
 pub struct Replaying {
     started: Instant,
+    /// Bytes that there are in all; `None`: a pipe does not say.
+    bytes: Option<u64>,
     dataflow: Arc<Metrics>,
     marks: Mutex<Marks>,
 }
@@ -33,7 +35,6 @@ pub struct Replaying {
 /// What was durable at the ends of epochs.
 #[derive(Debug, Default)]
 struct Marks {
-    bytes: u64,
     ahead: VecDeque<Mark>,
     committed: Mark,
 }
@@ -46,10 +47,11 @@ struct Mark {
 }
 
 impl Replaying {
-    /// Begins now.
-    pub fn new(dataflow: Arc<Metrics>) -> Self {
+    /// Begins now, with so many bytes to read, if that is known.
+    pub fn new(dataflow: Arc<Metrics>, bytes: Option<u64>) -> Self {
         Self {
             started: Instant::now(),
+            bytes,
             dataflow,
             marks: Mutex::default(),
         }
@@ -63,7 +65,6 @@ impl Replaying {
     /// Ingest wrote an epoch.
     pub fn durable(&self, progress: &Progress) {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        marks.bytes = progress.source_bytes.unwrap_or_default();
         marks.ahead.push_back(Mark {
             epoch: progress.epoch.0,
             bytes: progress.source_bytes_read,
@@ -81,17 +82,21 @@ impl Replaying {
     }
 
     async fn show_bar(&self) -> Infallible {
-        let style = ProgressStyle::with_template(
-            "{bar:40} {percent:>3} %  {msg}  {elapsed} gone, {eta} left",
-        );
-        let bar = ProgressBar::new(0).with_style(style.expect("the template is right"));
+        let style = ProgressStyle::with_template(match self.bytes {
+            Some(_) => "{bar:40} {percent:>3} %  {msg}  {elapsed} gone, {eta} left",
+            None => "{spinner} {bytes} read  {msg}  {elapsed} gone",
+        });
+        let bar = match self.bytes {
+            Some(bytes) => ProgressBar::new(bytes),
+            None => ProgressBar::new_spinner(),
+        };
+        let bar = bar.with_style(style.expect("the template is right"));
         let _shown = Shown::new(bar.clone());
         let mut due = interval(BAR_EVERY);
         loop {
             due.tick().await;
-            let (mark, bytes) = self.committed();
-            bar.set_length(bytes);
-            bar.set_position(mark.bytes.min(bytes));
+            let mark = self.committed();
+            bar.set_position(mark.bytes.min(self.bytes.unwrap_or(u64::MAX)));
             bar.set_message(self.numbers(mark));
         }
     }
@@ -101,13 +106,16 @@ impl Replaying {
         due.tick().await;
         loop {
             due.tick().await;
-            let (mark, bytes) = self.committed();
-            let percent = (mark.bytes * 100).checked_div(bytes).unwrap_or_default();
-            let left = self.left(mark, bytes);
-            note(&format!(
-                "replay: {percent} %, {}{left}",
-                self.numbers(mark)
-            ));
+            let mark = self.committed();
+            let numbers = self.numbers(mark);
+            let line = match self.bytes {
+                Some(bytes) => {
+                    let percent = (mark.bytes * 100).checked_div(bytes).unwrap_or_default();
+                    format!("{percent} %, {numbers}{}", self.left(mark, bytes))
+                }
+                None => format!("{} read, {numbers}", HumanBytes(mark.bytes)),
+            };
+            note(&format!("replay: {line}"));
         }
     }
 
@@ -128,14 +136,14 @@ impl Replaying {
         format!(", {} left", HumanDuration(Duration::from_secs_f64(rest)))
     }
 
-    /// The newest mark that is committed, and the bytes that there are in all.
-    fn committed(&self) -> (Mark, u64) {
+    /// The newest mark that is committed.
+    fn committed(&self) -> Mark {
         let epoch = u64::try_from(self.dataflow.epoch.get()).unwrap_or_default();
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
         while let Some(mark) = marks.ahead.pop_front_if(|mark| mark.epoch <= epoch) {
             marks.committed = mark;
         }
-        (marks.committed, marks.bytes)
+        marks.committed
     }
 }
 

@@ -9,6 +9,7 @@
 //! `.env` serves all of them. This module reads no environment and no file: `app` does, and hands
 //! in what it found.
 
+mod address;
 mod api;
 mod cluster;
 mod environment;
@@ -23,9 +24,10 @@ mod scheduler;
 mod store;
 mod values;
 
+pub use address::ListenAddress;
 pub use api::Api;
 pub use cluster::{Cluster, HostPort};
-pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check, nearest};
+pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check};
 pub use firehose::{CollectionFilter, CursorReset, Firehose, Start, Verify};
 pub use indexer::{AccountPolicy, Indexer, LogKeep};
 pub use mongo::{DatabaseName, Mongo, WriteConcern};

@@ -56,8 +56,10 @@ pub struct ProfilesReport {
     pub calls: usize,
     /// Profiles that were fetched.
     pub fetched: usize,
-    /// Accounts that the source does not know.
+    /// Accounts that the source does not know, or of which it answered something malformed.
     pub unknown: usize,
+    /// Entries of answers that were malformed.
+    pub malformed: usize,
     /// Kept profiles of accounts that are hidden now, which were removed.
     pub hidden: usize,
     /// Accounts that are left for the next run.
@@ -102,6 +104,9 @@ impl fmt::Display for ProfilesReport {
             "looked at {listed} listed accounts, asked {calls} times: {fetched} profiles, {unknown} \
              unknown accounts, {left} left for the next run"
         )?;
+        if self.malformed > 0 {
+            write!(f, "; {} entries were malformed", self.malformed)?;
+        }
         if self.hidden > 0 {
             write!(f, "; forgot {} of hidden accounts", self.hidden)?;
         }

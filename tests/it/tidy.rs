@@ -167,7 +167,6 @@ fn heavy_libraries_stay_where_they_belong() {
         ("reqwest", "app"),
         ("fjall", "app"),
         ("indicatif", "app"),
-        ("dotenvy", "app"),
     ];
     for name in ["core", "ingest", "dataflow", "scheduler", "api", "app"] {
         let known = dependencies(&read(&format!("{name}/Cargo.toml")), "[dependencies]");

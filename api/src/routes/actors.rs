@@ -13,7 +13,7 @@ use crate::catalogue::ACTOR_ROUTE;
 use crate::params::{Params, decoded};
 use crate::problem::Problem;
 use crate::state::ApiState;
-use crate::subject::{Actor, Resolved, moment};
+use crate::subject::{Actor, Resolved, moment, profile_url};
 
 /// `GET /v1/actors/{actor}`
 pub(crate) async fn show(
@@ -83,7 +83,7 @@ impl Query for Actor {
             )));
         }
         Ok(Profile {
-            url: format!("https://bsky.app/profile/{did}"),
+            url: profile_url(&did),
             did: did.to_string(),
             resolved,
             profile: account::profile(rows, &did, account.as_ref()).await,

@@ -72,7 +72,8 @@ function badge(account) {
   return made;
 }
 
-const profileUrl = (account) => `https://bsky.app/profile/${account?.did ?? ""}`;
+// A browser would decode the `%` of a did:web with a port.
+const profileUrl = (account) => `https://bsky.app/profile/${(account?.did ?? "").replaceAll("%", "%25")}`;
 
 export function actor(item, top) {
   const { name, handle } = names(item.account);

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use skytide_api::{Health, Limits, Part};
 use skytide_core::id::Epoch;
@@ -242,12 +243,9 @@ async fn metrics_count_requests_by_route_never_by_path() {
         send(state.clone(), request(uri)).await;
     }
     let response = send(state, request("/metrics")).await;
-    assert!(
-        response.headers()["content-type"]
-            .to_str()
-            .unwrap()
-            .starts_with("application/openmetrics-text")
-    );
+    let form = "text/plain; version=0.0.4; charset=utf-8";
+    assert_eq!(response.headers()["content-type"], form);
+    assert_eq!(response.headers()["vary"], "accept");
     assert!(
         response
             .headers()
@@ -259,9 +257,45 @@ async fn metrics_count_requests_by_route_never_by_path() {
         "api_requests_total{route=\"/v1/trends/{view}\",status=\"200\"} 2",
         "api_requests_total{route=\"/v1/actors/{actor}\",status=\"400\"} 1",
         "api_requests_total{route=\"none\",status=\"404\"} 1",
-        "# EOF",
+        "# TYPE api_requests_total counter",
     ] {
         assert!(text.contains(line), "no {line} in {text}");
     }
-    assert!(!text.contains("secret"));
+    assert!(!text.contains("secret") && !text.contains("# EOF"));
+}
+
+#[tokio::test]
+async fn metrics_are_open_metrics_for_clients_that_prefer_it() {
+    let state = World::empty().state();
+    let asked = |accept: &'static str| {
+        let state = state.clone();
+        async move {
+            let asked = Request::get("/metrics").header("accept", accept);
+            let response = send(state, asked.body(Body::empty()).unwrap()).await;
+            let form = response.headers()["content-type"].to_str().unwrap();
+            let form = form.split(';').next().unwrap().to_owned();
+            (form, text(response).await.ends_with("# EOF\n"))
+        }
+    };
+    for (accept, form, ends) in [
+        (
+            "application/openmetrics-text",
+            "application/openmetrics-text",
+            true,
+        ),
+        (
+            "application/openmetrics-text;q=0.5, */*;q=0.1",
+            "application/openmetrics-text",
+            true,
+        ),
+        ("text/plain", "text/plain", false),
+        (
+            "text/plain, application/openmetrics-text;q=0.9",
+            "text/plain",
+            false,
+        ),
+        ("*/*", "text/plain", false),
+    ] {
+        assert_eq!(asked(accept).await, (form.to_owned(), ends), "{accept}");
+    }
 }

@@ -231,3 +231,39 @@ async fn an_answer_is_fetched_again_only_after_a_commit() {
     world.commit(&[]).await;
     assert_eq!(send(world.state(), again()).await.status(), StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_known_answer_is_recognized_in_every_form_of_the_header() {
+    let world = world().await;
+    let first = send(world.state(), request("/v1/network")).await;
+    let weak = first.headers()["etag"].to_str().unwrap().to_owned();
+    let strong = weak.trim_start_matches("W/").to_owned();
+    let asked = |uri: &'static str, tags: Vec<String>| {
+        let state = world.state();
+        async move {
+            let asked = tags.iter().fold(Request::get(uri), |asked, tag| {
+                asked.header("if-none-match", tag)
+            });
+            let response = send(state, asked.body(Body::empty()).unwrap()).await;
+            response.status().as_u16()
+        }
+    };
+    let other = "\"other, \"".to_owned();
+    for (tags, status) in [
+        (vec![weak.clone()], 304),
+        (vec![strong.clone()], 304),
+        (vec!["*".to_owned()], 304),
+        (vec![format!("{other}, {weak}")], 304),
+        (vec![format!("W/\"x\",{strong} , {other}")], 304),
+        (vec![other.clone(), weak.clone()], 304),
+        (vec![other.clone()], 200),
+        (vec![format!("W/{other}, \"y\"")], 200),
+        (vec![strong.trim_matches('"').to_owned()], 200),
+        (vec![String::new()], 200),
+    ] {
+        assert_eq!(asked("/v1/network", tags.clone()).await, status, "{tags:?}");
+    }
+    // `*` is any answer that there is.
+    let nobody = "/v1/actors/did:plc:zzzzzzzzzzzzzzzzzzzzzzzz";
+    assert_eq!(asked(nobody, vec!["*".to_owned()]).await, 404);
+}

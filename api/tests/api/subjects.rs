@@ -223,3 +223,40 @@ async fn an_account_with_too_many_rows_is_summed_in_part_and_says_so() {
         "exactly the bound, and nothing behind it"
     );
 }
+
+#[tokio::test]
+async fn the_page_of_a_did_web_with_a_port_is_found_by_browsers_and_by_us() {
+    let mut world = World::empty();
+    let author = "did:web:localhost%3A3000";
+    let key = post(author, "3n2xril3jyo2a");
+    let counts = PostRow {
+        likes: 3,
+        ..PostRow::default()
+    };
+    world
+        .commit(&[
+            (
+                ViewId::Accounts,
+                vec![row(&did(author), &account("ana.test", "Ana"))],
+            ),
+            (ViewId::Posts, vec![row(&key, &counts)]),
+        ])
+        .await;
+    let page = "https://bsky.app/profile/did:web:localhost%253A3000";
+    let actor = world.get("/v1/actors/did:web:localhost%253A3000").await;
+    assert_eq!(
+        (&actor["did"], &actor["url"]),
+        (&json!(author), &json!(page))
+    );
+    let page = format!("{page}/post/3n2xril3jyo2a");
+    let encoded = page
+        .replace('%', "%25")
+        .replace('/', "%2F")
+        .replace(':', "%3A");
+    let uri = "at://did:web:localhost%253A3000/app.bsky.feed.post/3n2xril3jyo2a";
+    for form in [uri, &page, &encoded] {
+        let found = world.get(&format!("/v1/posts/{form}")).await;
+        assert_eq!(found["uri"], key.to_string(), "{form}");
+        assert_eq!((&found["likes"], &found["url"]), (&json!(3), &json!(page)));
+    }
+}

@@ -12,7 +12,6 @@
 
 mod report;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +21,8 @@ use skytide_core::config::ByteSize;
 use skytide_core::id::Epoch;
 use skytide_dataflow as dataflow;
 use skytide_ingest::{self as ingest, Context, IngestError, RecordingSource, Source};
-use tokio::time::interval;
+use tempfile::TempDir;
+use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::export;
@@ -37,6 +37,8 @@ use crate::terminal::{note, say};
 
 /// What a shell reports for a process that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
+/// The time after which it is reported that a pipe has no frames yet.
+const NOTE_AFTER: Duration = Duration::from_secs(1);
 /// How often it is looked whether the dataflow has counted everything.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often it is looked whether the log is full.
@@ -47,9 +49,13 @@ const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(100);
 /// # Errors
 /// A file is not a recording, the data folder cannot be used, or a part failed.
 pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, Failure> {
-    let source = RecordingSource::open(replay.files.clone())
-        .map_err(|why| Failure::because("the recording cannot be read", why))?;
-    let (data, _scratch) = open(replay, source.host()).await?;
+    let Some(source) = stop.run_until_cancelled(recording(replay)).await else {
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    let source = source?;
+    // The store closes its files first, then the folder goes.
+    let scratch = scratch(replay)?;
+    let data = open(replay, source.host(), scratch.as_ref()).await?;
     let replayed = send_through(replay, source, &data, stop.clone()).await?;
     if stop.is_cancelled() {
         note("stopped; with --data, the same command goes on from here");
@@ -61,7 +67,7 @@ pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, F
         let format = export::format(replay.csv);
         let exported = crate::export::export(store.as_ref(), folder, format).await;
         let exported = exported.map_err(|why| export::failed(folder, why))?;
-        say(&exported.told(folder));
+        say(&exported.outline().line(folder));
     }
     let summary = Summary::now(store.as_ref()).await;
     let summary = summary.map_err(|why| Failure::because("the summary cannot be read", why))?;
@@ -79,24 +85,46 @@ pub struct Replayed {
     ingest: ingest::Summary,
     /// What the dataflow did.
     dataflow: Arc<dataflow::Metrics>,
+    /// Workers that counted.
+    workers: usize,
     /// From the first frame to the last commit.
     took: Duration,
     /// Why a recording could be read no further.
     damage: Option<ingest::source::SourceError>,
 }
 
-/// The data folder, and the scratch folder that must outlive it.
-async fn open(replay: &Replay, host: &str) -> Result<(Data, Option<tempfile::TempDir>), Failure> {
-    let config = &replay.config;
-    if let Some(path) = &replay.data {
-        let data = Data::open(path, Some(host), Use::All, config, true).await?;
-        return Ok((data, None));
+/// Opens the recording. The writer of a pipe may let it wait.
+async fn recording(replay: &Replay) -> Result<RecordingSource, Failure> {
+    let files = replay.files.clone();
+    let mut opening = tokio::task::spawn_blocking(move || RecordingSource::open(files));
+    let opened = tokio::select! {
+        opened = &mut opening => opened,
+        () = sleep(NOTE_AFTER) => {
+            note("waiting for the first frames of the recording");
+            opening.await
+        }
+    };
+    let opened = opened.map_err(|why| Failure::because("the recording cannot be read", why))?;
+    opened.map_err(|why| Failure::because("the recording cannot be read", why))
+}
+
+/// A folder for log and store, if no other one is named. It is removed with this.
+fn scratch(replay: &Replay) -> Result<Option<TempDir>, Failure> {
+    if replay.data.is_some() {
+        return Ok(None);
     }
-    let scratch = tempfile::Builder::new().prefix("skytide-replay-").tempdir();
-    let scratch = scratch.map_err(|why| Failure::because("no scratch folder can be made", why))?;
-    let path: PathBuf = scratch.path().join("data");
-    let data = Data::open(&path, Some(host), Use::All, config, false).await?;
-    Ok((data, Some(scratch)))
+    let made = tempfile::Builder::new().prefix("skytide-replay-").tempdir();
+    let made = made.map_err(|why| Failure::because("no scratch folder can be made", why))?;
+    Ok(Some(made))
+}
+
+/// The data folder.
+async fn open(replay: &Replay, host: &str, scratch: Option<&TempDir>) -> Result<Data, Failure> {
+    let scratch = scratch.map(|scratch| scratch.path().join("data"));
+    let path = replay.data.as_ref().or(scratch.as_ref());
+    let path = path.expect("there is a scratch folder where no other is named");
+    let syncs = replay.data.is_some();
+    Data::open(path, Some(host), Use::All, &replay.config, syncs).await
 }
 
 /// Runs ingest and dataflow until everything is counted, or `stop`.
@@ -111,8 +139,10 @@ async fn send_through(
         interactions_days: None,
         ..options::dataflow(&replay.config)
     };
-    let metrics = dataflow::Metrics::register(&mut registry, flow_options.workers);
-    let progress = Arc::new(Replaying::new(metrics.clone()));
+    let workers = flow_options.workers;
+    let metrics = dataflow::Metrics::register(&mut registry, workers);
+    let (bytes, _) = source.extent();
+    let progress = Arc::new(Replaying::new(metrics.clone(), bytes));
     let told = progress.clone();
     let context = Context {
         log: data.log(),
@@ -150,6 +180,7 @@ async fn send_through(
     Ok(Replayed {
         ingest,
         dataflow: metrics.clone(),
+        workers,
         took: progress.started().elapsed(),
         damage,
     })

@@ -19,10 +19,11 @@ use crate::cli::Schedule;
 use crate::clock::SystemClock;
 use crate::cluster::Place;
 use crate::data::{Data, Use, Views};
+use crate::export_server;
 use crate::failure::Failure;
-use crate::handover;
 use crate::health::ServiceHealth;
 use crate::jobs::{Kept, scheduler};
+use crate::listen::resolve;
 use crate::memory;
 use crate::options;
 use crate::services::Services;
@@ -279,12 +280,13 @@ async fn probe(
     health: Arc<ServiceHealth>,
     (services, stop): (&mut Services, &CancellationToken),
 ) -> Result<(), Failure> {
-    let Some(address) = config.process.probe_address else {
+    let Some(address) = &config.process.probe_address else {
         return Ok(());
     };
+    let address = resolve(address, "SKYTIDE_PROBE_ADDRESS").await?;
     let probe = Probe::bind(address).await.map_err(|why| {
         let what =
-            format!("{address} cannot be had for health and metrics (SKYTIDE_PROBE_ADDRESS)");
+            format!("cannot listen on {address} for health and metrics (SKYTIDE_PROBE_ADDRESS)");
         Failure::because(what, why)
     })?;
     say(&format!(
@@ -364,11 +366,11 @@ fn read(
     }
 }
 
-/// Writes exports that other processes ask for, if the views are this process's alone.
+/// Sends exports that other processes ask for, if the views are this process's alone.
 fn exports(data: &Data, stop: CancellationToken) -> impl Future<Output = io::Result<()>> + use<> {
     let serving = match (data.views(), &data.dir) {
         (Views::Embedded(store), Some(dir)) => {
-            Some(handover::serve(dir.path().to_owned(), store.clone()))
+            Some(export_server::serve(dir.path().to_owned(), store.clone()))
         }
         _ => None,
     };
@@ -410,10 +412,12 @@ async fn unless_stopped(
 }
 
 async fn bind(config: &Config) -> Result<Server, Failure> {
-    Server::bind(options::api(config)).await.map_err(|why| {
+    let address = resolve(&config.api.address, "API_ADDRESS").await?;
+    let server = Server::bind(options::api(config, address)).await;
+    server.map_err(|why| {
         let what = match &why {
             ServeError::Bind { address, .. } => format!(
-                "{address} cannot be had for the API: choose another address with API_ADDRESS or \
+                "cannot listen on {address} for the API: choose another address with API_ADDRESS or \
                  --api-address (port 0 takes any free one)"
             ),
             ServeError::Socket(_) => "the API cannot listen".to_owned(),

@@ -5,6 +5,7 @@ mod origin;
 pub use origin::{Origin, begin};
 
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,6 +165,11 @@ fn line(state: &State) -> String {
 async fn record(asked: &cli::Record, stop: CancellationToken) -> Result<(), Failure> {
     let file = asked.file.clone();
     let shown = file.display().to_string();
+    if file == Path::new("-") {
+        return Err(Failure::new(
+            "- is no file: a recording goes to a file (./- for one of that name)",
+        ));
+    }
     if file.exists() {
         return Err(Failure::new(format!(
             "{shown} is there already: remove it, or choose another name"

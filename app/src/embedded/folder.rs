@@ -1,5 +1,6 @@
 //! The data folder: whose data it holds, in which format, and which processes use it.
 
+use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,15 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: u32 = 1;
 
 const ABOUT: &str = "skytide.toml";
+const UNREADABLE: &str = "its skytide.toml is not readable";
+/// What a file system or its tools keep at the top of a volume.
+const VOLUME_ENTRIES: [&str; 5] = [
+    "lost+found",
+    "aquota.user",
+    "aquota.group",
+    "System Volume Information",
+    "$RECYCLE.BIN",
+];
 
 /// A folder with a log and a store of one source.
 #[derive(Clone, Debug)]
@@ -67,7 +77,7 @@ pub enum DataDirError {
         /// The folder.
         path: PathBuf,
         /// How we know.
-        why: &'static str,
+        why: String,
     },
     /// Another process uses it: end that one first.
     #[error("data folder is in use: {lock:?} is locked by {holder}")]
@@ -92,8 +102,9 @@ pub enum DataDirError {
 
 impl DataDir {
     /// Opens the folder for the data of `source` (a relay's host, or `recording:` and its identity); makes it if it
-    /// is not there or empty. Relays may take turns: the log keeps the position of each. `None` takes whatever source it has,
-    /// but does not make one.
+    /// is not there or holds nothing of a user. A new volume or a home directory counts as empty: dotfiles and the file
+    /// system's own entries (`lost+found`) are left alone. Relays may take turns: the log keeps the position of each.
+    /// `None` takes whatever source it has, but does not make one.
     ///
     /// # Errors
     /// See [`DataDirError`].
@@ -118,7 +129,7 @@ impl DataDir {
             .map(|(_, source)| source)
             .ok_or(DataDirError::Foreign {
                 path: self.0.clone(),
-                why: "its skytide.toml is not readable",
+                why: UNREADABLE.to_owned(),
             })
     }
 
@@ -201,7 +212,7 @@ fn holder(lock: &mut File) -> String {
 fn check(path: &Path, text: &str, wanted: Option<&str>) -> Result<(), DataDirError> {
     let path = path.to_owned();
     let Some((found, source)) = parse(text) else {
-        let why = "its skytide.toml is not readable";
+        let why = UNREADABLE.to_owned();
         return Err(DataDirError::Foreign { path, why });
     };
     if found != FORMAT {
@@ -226,18 +237,23 @@ fn is_relay(source: &str) -> bool {
 }
 
 fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
-    let foreign = |why| DataDirError::Foreign {
+    let foreign = |why: String| DataDirError::Foreign {
         path: path.to_owned(),
         why,
     };
-    let source = source.ok_or_else(|| foreign("there is nothing in it to read"))?;
+    let source = source.ok_or_else(|| foreign("there is nothing in it to read".to_owned()))?;
     make_folder(path).map_err(failed("make", path))?;
+    let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed("list", path))? {
-        let name = entry.map_err(failed("list", path))?.file_name();
-        // Left by a start that ended in the middle.
-        if name != format!("{ABOUT}.new").as_str() {
-            return Err(foreign("it holds other files and no skytide.toml"));
-        }
+        entries.push(entry.map_err(failed("list", path))?.file_name());
+    }
+    // The same entry is named at every start.
+    entries.sort_unstable();
+    if let Some(entry) = entries.iter().find(|entry| !is_ignored(entry)) {
+        return Err(foreign(format!(
+            "it holds {entry:?} and no {ABOUT}; use an empty or new folder (only dotfiles and \
+             lost+found are left alone)"
+        )));
     }
     let text = format!(
         "# The data of one stream, written by skytide. Not to be edited.\n\
@@ -252,6 +268,15 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
         File::open(path)?.sync_all()
     };
     write().map_err(failed("write", &unfinished))
+}
+
+/// Whether an entry may stand in a folder that becomes a data folder: dotfiles, what a file system keeps at the top of a
+/// volume, and the description that an interrupted start left.
+fn is_ignored(entry: &OsStr) -> bool {
+    let name = entry.as_encoded_bytes();
+    name.starts_with(b".")
+        || VOLUME_ENTRIES.iter().any(|it| it.as_bytes() == name)
+        || entry == format!("{ABOUT}.new").as_str()
 }
 
 /// Makes a folder with those above it, durably; one that is there is left as it is.
@@ -333,7 +358,45 @@ mod tests {
         std::fs::write(&about, "nonsense").unwrap();
         assert!(refused(folder.path(), RELAY).contains("not readable"));
         std::fs::rename(&about, folder.path().join("diary.txt")).unwrap();
-        assert!(refused(folder.path(), RELAY).contains("other files"));
+        assert!(refused(folder.path(), RELAY).contains("it holds \"diary.txt\" and no"));
+    }
+
+    #[test]
+    fn a_new_volume_or_a_home_directory_becomes_a_data_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        for name in ["lost+found", "System Volume Information", ".snapshot"] {
+            std::fs::create_dir(path.join(name)).unwrap();
+        }
+        for name in [".bashrc", ".profile", "aquota.user"] {
+            std::fs::write(path.join(name), "theirs").unwrap();
+        }
+        DataDir::open(path, RELAY).unwrap();
+        assert_eq!(
+            std::fs::read_to_string(path.join(".bashrc")).unwrap(),
+            "theirs"
+        );
+        DataDir::open(path, RELAY).unwrap();
+    }
+
+    #[test]
+    fn other_entries_are_refused_by_name() {
+        let names = [
+            "lost",
+            "lost+found2",
+            "bashrc",
+            "log",
+            "skytide.toml.old",
+            "recording.frames",
+        ];
+        for name in names {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join(".bashrc"), "theirs").unwrap();
+            std::fs::write(folder.path().join(name), "theirs").unwrap();
+            let error = refused(folder.path(), RELAY);
+            assert!(error.contains(&format!("it holds {name:?}")), "{error}");
+            assert!(!folder.path().join(ABOUT).exists());
+        }
     }
 
     #[test]

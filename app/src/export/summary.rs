@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use skytide_core::port::store::{Committed, ViewReader};
 use skytide_core::view::{
     ActivityKey, ActivityRow, CounterRow, Key, RowError, Span, ViewId, decode_row,
@@ -45,6 +45,31 @@ pub struct Summary {
     pub since: String,
 }
 
+/// An export in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outline {
+    rows: i64,
+    views: usize,
+    epoch: u64,
+    time: String,
+}
+
+impl Outline {
+    /// What to report of an export to this folder.
+    pub fn line(&self, folder: &Path) -> String {
+        let folder = folder.display();
+        let Self {
+            rows,
+            views,
+            epoch,
+            time,
+        } = self;
+        format!(
+            "exported {rows} rows of {views} views to {folder}, exact at epoch {epoch} ({time})"
+        )
+    }
+}
+
 impl Summary {
     /// Reads the summary of a store at a commit.
     ///
@@ -73,14 +98,14 @@ impl Summary {
         Self::read(reader, &committed).await
     }
 
-    /// What to tell of an export to this folder.
-    pub fn told(&self, folder: &Path) -> String {
-        let rows: i64 = self.rows.values().sum();
-        let (folder, views) = (folder.display(), self.rows.len());
-        let (epoch, time) = (self.epoch, &self.time);
-        format!(
-            "exported {rows} rows of {views} views to {folder}, exact at epoch {epoch} ({time})"
-        )
+    /// What to report of the export.
+    pub fn outline(&self) -> Outline {
+        Outline {
+            rows: self.rows.values().sum(),
+            views: self.rows.len(),
+            epoch: self.epoch,
+            time: self.time.clone(),
+        }
     }
 
     /// The text of `summary.json`.

@@ -1,28 +1,25 @@
 //! Records as lines of a file.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io;
 
 use super::Format;
 use super::cell::{Cell, Record};
 
-/// A file of records.
+/// Lines of a file that are yet to be written.
 pub enum Table {
     /// One JSON object a line.
-    Ndjson(BufWriter<File>),
+    Ndjson(Vec<u8>),
     /// A header, then a line a record; one for each entry of a list.
-    Csv(Box<csv::Writer<File>>),
+    Csv(Box<csv::Writer<Vec<u8>>>),
 }
 
 impl Table {
-    /// Makes the file. `sample` is a record that has all columns.
-    pub fn create(path: &Path, format: Format, sample: &Record) -> io::Result<Self> {
-        let file = File::create(path)?;
+    /// The first line, where the format has one. `sample` is a record that has all columns.
+    pub fn new(format: Format, sample: &Record) -> io::Result<Self> {
         Ok(match format {
-            Format::Ndjson => Self::Ndjson(BufWriter::new(file)),
+            Format::Ndjson => Self::Ndjson(Vec::new()),
             Format::Csv => {
-                let mut writer = csv::Writer::from_writer(file);
+                let mut writer = csv::Writer::from_writer(Vec::new());
                 let names = flat(sample).swap_remove(0).into_iter();
                 writer.write_record(names.map(|(name, _)| name))?;
                 Self::Csv(Box::new(writer))
@@ -30,12 +27,13 @@ impl Table {
         })
     }
 
-    /// Writes one record.
-    pub fn write(&mut self, record: &Record) -> io::Result<()> {
+    /// Adds one record.
+    pub fn add(&mut self, record: &Record) -> io::Result<()> {
         match self {
-            Self::Ndjson(file) => {
-                serde_json::to_writer(&mut *file, record)?;
-                file.write_all(b"\n")
+            Self::Ndjson(bytes) => {
+                serde_json::to_writer(&mut *bytes, record)?;
+                bytes.push(b'\n');
+                Ok(())
             }
             Self::Csv(writer) => {
                 for line in flat(record) {
@@ -46,15 +44,24 @@ impl Table {
         }
     }
 
-    /// Hands everything to the disk.
-    pub fn finish(self) -> io::Result<()> {
-        let file = match self {
-            Self::Ndjson(file) => file.into_inner()?,
-            Self::Csv(writer) => writer
-                .into_inner()
-                .map_err(csv::IntoInnerError::into_error)?,
-        };
-        file.sync_all()
+    /// Bytes of the lines, but for the last few of CSV.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Ndjson(bytes) => bytes.len(),
+            Self::Csv(writer) => writer.get_ref().len(),
+        }
+    }
+
+    /// Takes the lines so far.
+    pub fn take(&mut self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Ndjson(bytes) => Ok(std::mem::take(bytes)),
+            Self::Csv(writer) => {
+                let next = csv::Writer::from_writer(Vec::new());
+                let lines = std::mem::replace(&mut **writer, next).into_inner();
+                lines.map_err(csv::IntoInnerError::into_error)
+            }
+        }
     }
 }
 

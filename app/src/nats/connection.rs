@@ -95,7 +95,8 @@ async fn options(config: &config::Nats) -> Result<ConnectOptions, LogError> {
 
 fn secret(file: &Path, operation: &'static str) -> Result<String, LogError> {
     let text = std::fs::read_to_string(file).map_err(failed(operation))?;
-    Ok(text.trim().to_owned())
+    // Some editors begin a file with a byte order mark.
+    Ok(text.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
 /// Name and password, or a token alone, that stand before the host.

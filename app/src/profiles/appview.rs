@@ -8,7 +8,8 @@
 //! all else             ─▶ failed
 //! ```
 //!
-//! The answer is foreign: its length, its form and each text in it are bounded, and only what is shown is kept.
+//! The answer is foreign: its length, its form and each text in it are bounded, and only what is shown is kept. A malformed
+//! entry is left out and counted; the others are kept.
 //! A redirect is not followed.
 
 use std::error::Error;
@@ -19,8 +20,9 @@ use async_trait::async_trait;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, Response, StatusCode, redirect};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use skytide_core::config::Endpoint;
-use skytide_core::id::Did;
+use skytide_core::id::{Did, is_handle};
 use skytide_core::port::clock::Clock;
 use skytide_core::port::profile::{FetchedProfiles, Profile, ProfileSource, SourceError};
 use skytide_core::time::Timestamp;
@@ -31,9 +33,7 @@ const USER_AGENT: &str = concat!("skytide/", env!("CARGO_PKG_VERSION"));
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a refusal's text that are told.
 const REFUSAL_BYTES_MAX: usize = 200;
-/// Bytes of a handle and of a display name
-/// (<https://atproto.com/specs/handle>, `app.bsky.actor.profile`: 640).
-const HANDLE_BYTES_MAX: usize = 253;
+/// Bytes of a display name (`app.bsky.actor.profile`: 640).
 const NAME_BYTES_MAX: usize = 640;
 const AVATAR_BYTES_MAX: usize = 2_048;
 /// The wait if a server that was asked too often names none.
@@ -106,11 +106,15 @@ impl AppView {
         if !form.is_some_and(|it| it.starts_with(b"application/json")) {
             return Err(failed("the answer is no JSON"));
         }
-        let profiles = parse(&body(response).await?)?;
+        let (profiles, malformed) = parse(&body(response).await?)?;
+        if malformed > 0 {
+            tracing::warn!(malformed, "entries of an answer with profiles are left out");
+        }
         let spent = number(&headers, "ratelimit-remaining") == Some(0);
         let reset = reset_at(&headers).map(|at| at.min(Timestamp(now.0 + WAIT_MS_MAX)));
         Ok(FetchedProfiles {
             profiles,
+            malformed,
             not_before: reset.filter(|_| spent),
         })
     }
@@ -127,41 +131,57 @@ impl ProfileSource for AppView {
     }
 }
 
+/// The entries are read one by one: one that is malformed costs no other.
 #[derive(Deserialize)]
-struct Answer {
-    profiles: Vec<Shown>,
+struct Answer<'a> {
+    #[serde(borrow)]
+    profiles: Vec<&'a RawValue>,
 }
 
-/// The fields that are shown; the rest is passed over.
+/// The fields that are shown; the rest is skipped.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+struct Shown<'a> {
     did: String,
     handle: String,
-    display_name: Option<String>,
-    avatar: Option<String>,
+    #[serde(borrow)]
+    display_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    avatar: Option<&'a RawValue>,
 }
 
-fn parse(json: &[u8]) -> Result<Vec<(Did, Profile)>, SourceError> {
-    let answer: Answer = serde_json::from_slice(json).map_err(failed)?;
+/// The usable entries of an answer, and how many are not: entries of another form, without a valid DID and handle, or of an
+/// account that an earlier entry names.
+fn parse(json: &[u8]) -> Result<(Vec<(Did, Profile)>, usize), SourceError> {
+    // JSON is UTF-8. Other bytes stand in texts, and cost the entry of that text at most.
+    let json = String::from_utf8_lossy(json);
+    let answer: Answer<'_> = serde_json::from_str(&json).map_err(failed)?;
+    let entries = answer.profiles.len();
     let mut profiles: Vec<(Did, Profile)> = Vec::new();
-    for shown in answer.profiles {
-        let did: Did = shown.did.parse().map_err(failed)?;
-        let plain = shown.handle.bytes().all(|byte| byte.is_ascii_graphic());
-        if shown.handle.is_empty() || shown.handle.len() > HANDLE_BYTES_MAX || !plain {
-            return Err(failed("a handle is none"));
+    for (did, profile) in answer.profiles.into_iter().filter_map(entry) {
+        if !profiles.iter().any(|(known, _)| *known == did) {
+            profiles.push((did, profile));
         }
-        if profiles.iter().any(|(known, _)| *known == did) {
-            return Err(failed("an account is there twice"));
-        }
-        let profile = Profile {
-            handle: shown.handle.into(),
-            name: shown.display_name.and_then(name),
-            avatar: shown.avatar.and_then(avatar),
-        };
-        profiles.push((did, profile));
     }
-    Ok(profiles)
+    let malformed = entries - profiles.len();
+    Ok((profiles, malformed))
+}
+
+/// One account; `None` if the entry is malformed.
+fn entry(json: &RawValue) -> Option<(Did, Profile)> {
+    let shown: Shown<'_> = serde_json::from_str(json.get()).ok()?;
+    let did: Did = shown.did.parse().ok()?;
+    if !is_handle(&shown.handle) {
+        return None;
+    }
+    // A text that cannot be read is as good as none.
+    let text = |json: Option<&RawValue>| serde_json::from_str(json?.get()).ok();
+    let profile = Profile {
+        handle: shown.handle.into(),
+        name: text(shown.display_name).and_then(name),
+        avatar: text(shown.avatar).and_then(avatar),
+    };
+    Some((did, profile))
 }
 
 /// Cut to what a profile record may hold; `None` if nothing can be seen of it.

@@ -12,7 +12,11 @@ mod disk;
 #[cfg(target_os = "linux")]
 mod ending;
 mod expected;
+#[cfg(unix)]
+mod exporting;
 mod killed;
+#[cfg(unix)]
+mod piped;
 mod process;
 mod refusals;
 mod relays;

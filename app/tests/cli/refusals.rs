@@ -43,11 +43,21 @@ fn a_slip_in_a_variables_name_is_refused_with_the_right_name() {
 
 #[test]
 fn a_container_platforms_variable_is_only_warned_about() {
-    let ran = Place::new().run_with(
-        &["config", "--skytide-log=warn"],
-        [("NATS_PORT", "tcp://10.0.0.1:4222"), ("NO_COLOR", "1")],
-    );
+    let variables = [
+        ("NATS_PORT", "tcp://10.0.0.1:4222"),
+        ("API_LISTEN", "0.0.0.0:80"),
+        ("STORE_QWERTY", "1"),
+        ("NO_COLOR", "1"),
+    ];
+    let ran = Place::new().run_with(&["config", "--skytide-log=warn"], variables);
     says(&ran, 0, "NATS_PORT");
+    says(&ran, 0, "did you mean API_ADDRESS?");
+    let line = ran.err.lines().find(|line| line.contains("STORE_QWERTY"));
+    assert!(
+        !line.expect("a warning").contains("did you mean"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -59,19 +69,64 @@ fn any_foreign_name_with_our_prefix_in_dotenv_is_refused() {
         1,
         "unknown option NATS_PORT in .env; did you mean NATS_URL?",
     );
+    place.write(".env", "STORE_QWERTY=4222\n");
+    says(
+        &place.run(&["config"]),
+        1,
+        "unknown option STORE_QWERTY in .env; `skytide config` prints all options",
+    );
 }
 
 #[test]
 fn a_line_of_dotenv_that_is_none_is_refused_without_showing_it() {
     let place = Place::new();
-    place.write(".env", "FIREHOSE_URL wss://me:hunter2@relay.example\n");
-    let ran = place.run(&["config"]);
+    let lines = [
+        "FIREHOSE_URL wss://me:Sup3rSecret@relay.example",
+        "DB_PASSWORD=Sup3rSecret word",
+        "DB_PASSWORD='Sup3rSecret",
+        "DB_PASSWORD=Sup3rSecret\\",
+        "Sup3rSecret",
+    ];
+    for line in lines {
+        place.write(".env", format!("# Ours\nSTORE_DIR=here\n{line}\n"));
+        let ran = place.run(&["config"]);
+        says(&ran, 1, ".env is not readable: line 3: ");
+        assert!(
+            !ran.err.contains("Sup3r") && !ran.err.contains("word"),
+            "{}",
+            ran.err
+        );
+    }
+}
+
+#[test]
+fn values_of_dotenv_are_taken_as_written() {
+    let place = Place::new();
+    let dotenv = "\u{feff}STORE_DIR=/tmp/pa$word\nNATS_TOKEN_FILE=\"${HOME}/token\"\n\
+                  MONGODB_URI=mongodb://me:pa$$w0rd@h/?appName=$x\n";
+    place.write(".env", dotenv);
+    let ran = place.run_with(&["config"], [("HOME", "/root")]);
+    let row = |name: &str| {
+        let line = ran.out.lines().find(|line| line.starts_with(name));
+        line.expect(name)
+            .split_whitespace()
+            .nth(1)
+            .expect("a value")
+            .to_owned()
+    };
+    assert_eq!(row("STORE_DIR"), "/tmp/pa$word");
+    assert_eq!(row("NATS_TOKEN_FILE"), "${HOME}/token");
+    assert_eq!(row("MONGODB_URI"), "mongodb://***@h/?appName=***");
     says(
         &ran,
-        1,
-        ".env is not readable: the line of \"FIREHOSE_URL\"",
+        0,
+        ".env line 2: `$` in the value of NATS_TOKEN_FILE is taken as written",
     );
-    assert!(!ran.err.contains("hunter2"), "{}", ran.err);
+    assert!(
+        !ran.err.contains("STORE_DIR") && !ran.err.contains("w0rd"),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]
@@ -90,10 +145,94 @@ fn an_unknown_flag_is_refused_with_the_nearest_one() {
 }
 
 #[test]
-fn an_address_of_no_mongodb_is_refused_without_its_password() {
-    let ran = Place::new().run_with(&["up"], [("MONGODB_URI", "http://me:hunter2@localhost")]);
-    says(&ran, 2, "mongodb://HOST or mongodb+srv://HOST");
-    assert!(!(ran.out + &ran.err).contains("hunter2"));
+fn no_suggestion_names_a_flag_that_the_command_ignores() {
+    for command in [["simnet", "serve"].as_slice(), &["record"], &["ingest"]] {
+        let ran = Place::new().run(&[command, &["--address=localhost:1"]].concat());
+        says(&ran, 2, "unexpected argument '--address'");
+        assert!(
+            !ran.err.contains("--api-address"),
+            "{command:?}: {}",
+            ran.err
+        );
+    }
+    says(
+        &Place::new().run(&["serve", "--address=localhost:1"]),
+        2,
+        "--api-address",
+    );
+}
+
+#[test]
+fn an_address_is_refused_with_the_reason_and_without_its_password() {
+    let cases = [
+        (
+            "MONGODB_URI",
+            "http://me:hunter2@localhost",
+            "mongodb://HOST or mongodb+srv://HOST",
+        ),
+        (
+            "MONGODB_URI",
+            "mongodb://me:hunter2@localhost:abc",
+            "no port from 1 to 65535",
+        ),
+        (
+            "MONGODB_URI",
+            "mongodb://me:hun/ter2@localhost",
+            "must be percent-encoded",
+        ),
+        (
+            "MONGODB_URI",
+            "mongodb://me:hun?ter2@localhost",
+            "must be percent-encoded",
+        ),
+        ("MONGODB_URI", "me:hunter2", "it has no scheme"),
+        (
+            "NATS_URL",
+            "nats://a:4222,nats://me:hunter2@b:0",
+            "no port from 1 to 65535",
+        ),
+        ("NATS_URL", "nats://me:hunter2@", "it has no host"),
+        ("NATS_URL", "nats://me:hunter2@a b", "it contains a space"),
+        (
+            "SCHEDULER_PROFILES_URL",
+            "https://me:hunter2@a:99999",
+            "no port from 1 to 65535",
+        ),
+        ("API_ADDRESS", "localhost", "has no port"),
+        ("API_ADDRESS", "localhost:http", "\"http\" is no port"),
+        ("SKYTIDE_PROBE_ADDRESS", "::1:7781", "needs brackets"),
+        ("INDEXER_LISTEN", "http://localhost:7600", "is a URL"),
+        ("INDEXER_HOSTS", "a:1,b:no", "\"no\" is no port"),
+    ];
+    for (name, value, why) in cases {
+        let ran = Place::new().run_with(&["up"], [(name, value)]);
+        says(&ran, 2, why);
+        says(
+            &ran,
+            2,
+            &format!("the value of {name} comes from the environment"),
+        );
+        for part in ["hunter2", "hun", "ter2"] {
+            assert!(
+                !(ran.out.clone() + &ran.err).contains(part),
+                "{value}: {}",
+                ran.err
+            );
+        }
+    }
+}
+
+#[test]
+fn other_spellings_of_an_address_are_understood() {
+    let variables = [
+        ("NATS_URL", "\u{feff}NATS://a:4222, tls://b\r\n"),
+        ("MONGODB_URI", " MongoDB://a:27017,[::1]:27018/\n"),
+        ("SCHEDULER_PROFILES_URL", "HTTPS://public.api.bsky.app/"),
+        ("API_ADDRESS", "\u{feff}[::1]:7780"),
+        ("INDEXER_HOSTS", "a:1, B:2"),
+    ];
+    let ran = Place::new().run_with(&["config"], variables);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
 #[test]
@@ -131,6 +270,32 @@ fn a_folder_that_is_not_ours_is_left_alone() {
         "dear diary"
     );
     assert!(!place.path().join("out").exists());
+}
+
+#[test]
+fn a_new_volume_and_a_home_directory_become_data_folders() {
+    let place = Place::new();
+    let bashrc = place.write(".bashrc", "theirs");
+    std::fs::create_dir_all(place.path().join(".volume/lost+found")).expect("a folder");
+    for part in ["log", "store", "checkpoints", "snapshots"] {
+        let part = place.path().join(".volume").join(part).join("lost+found");
+        std::fs::create_dir_all(part).expect("a folder");
+    }
+    let recording = crate::process::recording("pds.frames.zst");
+    let refused = place.run(&["replay", &recording, "--data", ".volume"]);
+    says(&refused, 1, "it holds \"checkpoints\" and no skytide.toml");
+    // Parts of a data folder may be volumes of their own.
+    let about = "format = 1\nsource = \"nats:skytide\"\n";
+    place.write(".volume/skytide.toml", about);
+    let ran = place.run(&["export", "out", "--store-dir=.volume"]);
+    says(&ran, 1, "nothing is counted yet");
+
+    let ran = place.run(&["replay", &recording, "--data", "."]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(
+        std::fs::read_to_string(bashrc).expect("still there"),
+        "theirs"
+    );
 }
 
 #[test]

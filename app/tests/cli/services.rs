@@ -12,7 +12,7 @@ use crate::process::{Place, recording};
 use crate::replaying::plain;
 
 /// A relay that refuses every connection: nobody listens on this port of loopback.
-const NOWHERE: &str = "--firehose-url=ws://127.0.0.1:9";
+pub const NOWHERE: &str = "--firehose-url=ws://127.0.0.1:9";
 
 /// A process that is killed when a test ends before it does.
 pub struct Running(pub Child);
@@ -171,14 +171,14 @@ fn an_export_beside_a_running_system_is_of_one_commit() {
     let names = left.map(|entry| entry.expect("an entry").file_name().into_string());
     let names: Vec<_> = names.map(|name| name.expect("text")).collect();
     assert!(
-        !names.iter().any(|name| name.starts_with("export-")),
+        !names.iter().any(|name| name.starts_with("export")),
         "{names:?}"
     );
 }
 
 #[cfg(unix)]
 #[test]
-fn an_export_that_its_writer_cannot_write_is_told() {
+fn an_export_of_nothing_is_refused_with_the_reason() {
     let place = Place::new();
     let (up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
     let ran = place.run(&["export", "out"]);
@@ -191,42 +191,23 @@ fn an_export_that_its_writer_cannot_write_is_told() {
     assert_eq!(up.end().0, Some(0));
 }
 
-/// Whatever lies there for it, and whatever stands in its way: the process has something else to do.
 #[cfg(unix)]
 #[test]
-fn a_request_that_cannot_be_served_ends_nothing() {
+fn an_address_may_have_a_name() {
     let place = Place::new();
-    let (mut up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
-    let mut until = |what: &str, holds: &dyn Fn() -> bool| {
-        while !holds() {
-            let ended = up.0.try_wait().expect("it was started");
-            assert_eq!(ended, None, "it ended before {what}");
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
-    };
-    let path = |name: &str| place.path().join("data").join(name);
-    let answered = |name: &str| {
-        let text = std::fs::read_to_string(path(name)).unwrap_or_default();
-        text.contains("cannot be read")
-    };
-
-    place.write("data/export-1.request", "of another version");
-    until("it answered", &|| answered("export-1.answer"));
-
-    std::fs::create_dir(path("export-2.answer")).expect("a folder in the way");
-    place.write("data/export-2.request", "of another version");
-    until("it took the request", &|| {
-        !path("export-2.request").exists()
-    });
-    std::fs::remove_dir(path("export-2.answer")).expect("it is empty");
-    until("it answered late", &|| answered("export-2.answer"));
-
-    std::fs::create_dir(path("export-3.request")).expect("no file at all");
-    let ran = place.run(&["export", "out"]);
-    assert!(
-        ran.err.contains("because: nothing is counted yet"),
-        "{ran:?}"
-    );
-    up.signal("-TERM");
-    assert_eq!(up.end().0, Some(0));
+    let addresses = ["localhost:0", "LOCALHOST:0", "\u{feff}127.0.0.1:0\r"];
+    for address in addresses {
+        let mut up = place.command(&["up", NOWHERE]);
+        up.env("API_ADDRESS", address);
+        let (up, address) = Running::start(up);
+        assert!(address.starts_with("127.0.0.1:"), "{address}");
+        assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
+        up.signal("-TERM");
+        assert_eq!(up.end().0, Some(0));
+    }
+    let nowhere = ["up", NOWHERE, "--api-address=nowhere.invalid:7780"];
+    let ran = place.run(&nowhere);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    let told = "the name in API_ADDRESS (nowhere.invalid:7780) cannot be resolved";
+    assert!(ran.err.contains(told), "{}", ran.err);
 }

@@ -1,9 +1,8 @@
 //! Options of the API.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Span, between};
+use super::{ListenAddress, Span, between};
 
 const SECOND: Span = Span(Duration::from_secs(1));
 const HOUR: Span = Span(Duration::from_secs(3_600));
@@ -12,11 +11,11 @@ const HOUR: Span = Span(Duration::from_secs(3_600));
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "API")]
 pub struct Api {
-    /// Address and port on which the API and the start page listen; port 0: any free one, which is
-    /// printed.
+    /// Address or name, and port, on which the API and the start page listen, as `127.0.0.1:7780`, `[::1]:7780` or
+    /// `localhost:7780`; of a name's addresses the first one is taken, IPv4 before IPv6. Port 0: any free one, which is printed.
     #[arg(id = "API_ADDRESS", long = "api-address", env = "API_ADDRESS")]
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:7780")]
-    pub address: SocketAddr,
+    pub address: ListenAddress,
 
     /// Connections open at once, at most. A further one replaces a connection that waits for a request, or whose client
     /// does not read its answer, of the client with the most connections. It is refused while all have requests under

@@ -1,11 +1,12 @@
 //! Options of a dataflow over several processes.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::{ValueError, between};
+use super::address::{split_host_port, trimmed};
+use super::{ListenAddress, ValueError, between};
 
 /// Processes, at most.
 const PROCESSES_MAX: u32 = 256;
@@ -34,7 +35,7 @@ pub struct Cluster {
     /// container: `0.0.0.0:7600`.
     #[arg(id = "INDEXER_LISTEN", long = "indexer-listen", env = "INDEXER_LISTEN")]
     #[arg(value_name = "ADDRESS:PORT")]
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<ListenAddress>,
 
     /// A file with a secret that the processes prove to each other that they have, as `openssl rand -hex 32` makes one. It must
     /// be set unless all addresses in `INDEXER_HOSTS` and `INDEXER_LISTEN` are of the loopback interface. What the processes
@@ -98,7 +99,7 @@ impl Cluster {
         }
         let named = self.hosts.iter().find(|host| !host.is_loopback());
         let named = named.map(|host| format!("INDEXER_HOSTS names {host}"));
-        let listen = self.listen.filter(|it| !is_loopback(it.ip()));
+        let listen = self.listen.as_ref().filter(|it| !it.is_loopback());
         let listen = listen.map(|address| format!("INDEXER_LISTEN is {address}"));
         match named.or(listen) {
             None => Ok(()),
@@ -140,19 +141,17 @@ impl FromStr for HostPort {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let refused = || ValueError(format!("{text:?} is no HOST:PORT such as 10.0.0.1:7600"));
-        let (host, port) = text.rsplit_once(':').ok_or_else(refused)?;
-        let bare = match host.strip_prefix('[') {
-            Some(rest) => rest.strip_suffix(']').ok_or_else(refused)?,
-            None if host.contains(':') => return Err(refused()),
-            None => host,
-        };
-        let letter = |it: char| it.is_ascii_alphanumeric() || ".-_:".contains(it);
-        let port: u16 = port.parse().map_err(|_| refused())?;
-        if bare.is_empty() || !bare.chars().all(letter) || port == 0 {
-            return Err(refused());
-        }
-        Ok(Self(format!("{}:{port}", host.to_ascii_lowercase())))
+        let (host, port) = split_host_port(trimmed(text), "10.0.0.1:7600")?;
+        let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
+            ValueError(format!(
+                "{port:?} is no port: it must be a number from 1 to 65535"
+            ))
+        })?;
+        let host = host.to_ascii_lowercase();
+        Ok(Self(match host.contains(':') {
+            true => format!("[{host}]:{port}"),
+            false => format!("{host}:{port}"),
+        }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Variables that look like ours but are not.
 
-use super::{OptionDoc, options};
+use super::options;
 
 /// Beginnings of our variables' names.
 pub const PREFIXES: [&str; 8] = [
@@ -21,9 +21,19 @@ const TESTS_ONLY: [&str; 3] = [
     "SKYTIDE_TEST_SERVERS",
 ];
 
-/// Edits between a name and one of ours up to which it is taken for a slip: a letter left out,
-/// doubled, wrong.
-const SLIP_EDITS_MAX: usize = 2;
+/// Edits between a name and one of ours up to which it is taken for a typing mistake: a letter left out, doubled, wrong.
+const MISTAKE_EDITS_MAX: usize = 2;
+/// Jaro-Winkler similarity from which on two names resemble each other.
+const RESEMBLANCE_MIN: f64 = 0.8;
+
+/// Words of other programs for what an option of ours is, the words of ours last.
+const SYNONYMS: [&[&str]; 3] = [
+    &[
+        "ADDR", "BIND", "HOST", "LISTEN", "PORT", "SERVER", "SERVERS", "ADDRESS", "URL", "URI",
+    ],
+    &["DIRECTORY", "FOLDER", "HOME", "PATH", "DIR"],
+    &["CORES", "CPUS", "THREADS", "WORKERS"],
+];
 
 /// Where a variable was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,22 +56,30 @@ pub struct Variable {
 
 /// A name that must be corrected before anything starts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown option {name} in {}; did you mean {nearest}?", match .origin {
+#[error("unknown option {name} in {}; {}", match .origin {
     Origin::Environment => "the environment",
     Origin::File => ".env",
+}, match .nearest {
+    Some(nearest) => format!("did you mean {nearest}?"),
+    None => "`skytide config` prints all options".to_owned(),
 })]
 pub struct Slip {
     /// The name that was found.
     pub name: String,
     /// Where.
     pub origin: Origin,
-    /// The nearest name there is.
-    pub nearest: String,
+    /// The nearest name there is, if one resembles it.
+    pub nearest: Option<String>,
 }
 
 /// A name with one of our prefixes that does nothing; it may be another program's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown(pub String);
+pub struct Unknown {
+    /// The name.
+    pub name: String,
+    /// The option that it resembles most, if it resembles one.
+    pub nearest: Option<String>,
+}
 
 /// Looks for names that begin as ours do and are none of ours.
 ///
@@ -76,28 +94,61 @@ pub fn check(variables: impl IntoIterator<Item = Variable>) -> Result<Vec<Unknow
         if !ours || known.contains(&name) || TESTS_ONLY.contains(&name.as_str()) {
             continue;
         }
-        let (nearest, edits) = nearest(&upper);
-        if origin == Origin::File || edits <= SLIP_EDITS_MAX {
+        let mistake = mistaken(&upper, &known);
+        let is_mistake = mistake.is_some();
+        let nearest = mistake.or_else(|| resembling(&upper, &known));
+        let nearest = nearest.map(str::to_owned);
+        if origin == Origin::File || is_mistake {
             return Err(Slip {
                 name,
                 origin,
                 nearest,
             });
         }
-        unknown.push(Unknown(name));
+        unknown.push(Unknown { name, nearest });
     }
     Ok(unknown)
 }
 
-/// The option whose name needs the fewest edits to become this one, and how many.
-pub fn nearest(name: &str) -> (String, usize) {
-    let edits = |known: &str| strsim::damerau_levenshtein(name, known);
-    options()
-        .into_iter()
-        .map(|OptionDoc { name, .. }| {
-            let edits = edits(&name);
-            (name, edits)
-        })
-        .min_by_key(|(_, edits)| *edits)
-        .expect("there are options")
+/// The option that a typing mistake makes this name, if there is one.
+fn mistaken<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+    let near = |known: &'a String| {
+        let edits = strsim::damerau_levenshtein(name, known);
+        (edits <= MISTAKE_EDITS_MAX).then_some((edits, known.as_str()))
+    };
+    let nearest = known.iter().filter_map(near).min();
+    nearest.map(|(_, known)| known)
+}
+
+/// The option of the same service that this name resembles most, by its words after the prefix, if it resembles one.
+fn resembling<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+    let (service, rest) = name.split_once('_')?;
+    if let Some(known) = known.iter().find(|known| *known == rest) {
+        return Some(known);
+    }
+    let similar = |known: &'a String| {
+        let (of, words) = known.split_once('_')?;
+        let similarity = similarity(rest, words);
+        (of == service && similarity >= RESEMBLANCE_MIN).then_some((similarity, known.as_str()))
+    };
+    let nearest = known.iter().filter_map(similar);
+    let nearest = nearest.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    nearest.map(|(_, known)| known)
+}
+
+/// From 0 to 1. Names resemble each other by their letters, by a word for the same thing, or because one has all words of
+/// the other.
+fn similarity(found: &str, known: &str) -> f64 {
+    let synonyms = |words: &&[&str]| words.contains(&found) && words.contains(&known);
+    let has_all = |of: &str, words: &str| {
+        let of: Vec<&str> = of.split('_').collect();
+        words.split('_').all(|word| of.contains(&word))
+    };
+    if SYNONYMS.iter().any(|words| synonyms(&words)) {
+        1.0
+    } else if has_all(found, known) || has_all(known, found) {
+        RESEMBLANCE_MIN.max(strsim::jaro_winkler(found, known))
+    } else {
+        strsim::jaro_winkler(found, known)
+    }
 }

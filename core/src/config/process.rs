@@ -1,9 +1,8 @@
 //! Options of the process itself.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Span, between};
+use super::{ListenAddress, Span, between};
 
 /// How the process speaks and ends.
 #[derive(Clone, Debug, clap::Args)]
@@ -24,7 +23,7 @@ pub struct Process {
     #[arg(value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// Address and port on which `ingest`, `index` and `schedule`, run apart, show `/healthz`, `/readyz` and
+    /// Address or name, and port, on which `ingest`, `index` and `schedule`, run apart, show `/healthz`, `/readyz` and
     /// `/metrics`; port 0: any free one, which is printed. Unset: nowhere. `up` and `serve` show them on `API_ADDRESS`.
     #[arg(
         id = "SKYTIDE_PROBE_ADDRESS",
@@ -32,7 +31,7 @@ pub struct Process {
         env = "SKYTIDE_PROBE_ADDRESS"
     )]
     #[arg(value_name = "HOST:PORT")]
-    pub probe_address: Option<SocketAddr>,
+    pub probe_address: Option<ListenAddress>,
 
     /// How long the process may take to end after a signal, or after one of its services failed, whatever server is away. The
     /// services get three quarters of it. Then it exits with code 1; nothing that was acknowledged is lost.

@@ -1,5 +1,6 @@
 //! What the declarations say of themselves: the reference page, and what is in force.
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 
 use clap::parser::ValueSource;
@@ -24,6 +25,8 @@ pub struct OptionDoc {
     pub allowed: Vec<String>,
     /// The default; `None`: unset.
     pub default: Option<String>,
+    /// Whether its value may hold a secret and is shown masked only.
+    pub secret: bool,
 }
 
 /// All options in the order of their declaration.
@@ -49,6 +52,7 @@ fn describe(arg: &Arg) -> OptionDoc {
             .map(|value| value.get_name().to_owned())
             .collect(),
         default: default.map(|text| text.to_string_lossy().into_owned()),
+        secret: arg.is_hide_env_values_set(),
     }
 }
 
@@ -68,7 +72,17 @@ pub fn markdown() -> String {
          there counts: flag, environment, a file `.env` in the current folder, default. `skytide\n\
          config` prints what is in force and where each value comes from. A name that begins as\n\
          ours do and is none of ours is refused when it is nearly one of ours or stands in\n\
-         `.env`, else warned about.\n",
+         `.env`, else warned about, in both cases with the option that it resembles.\n\n\
+         `.env` has one `NAME=VALUE` a line, with an optional `export` in front; `#` begins a\n\
+         comment. A value with spaces stands in quotes: single quotes take everything as\n\
+         written, double quotes and values without quotes know the escapes `\\\\ \\' \\\" \\$ \\n` and\n\
+         `\\` before a space. `$` stands for itself: no name is substituted (Docker Compose\n\
+         substitutes names in its own `.env`). Of a name that is set twice the first value\n\
+         counts. The file is UTF-8, with or without a byte order mark. An error names the line\n\
+         and never shows a value.\n\n\
+         Addresses may have their scheme in any case, spaces, line ends and a byte order mark\n\
+         around them. In a user name or a password the characters `: / ? # [ ] @ %` are\n\
+         percent-encoded.\n",
     );
     let mut section = String::new();
     for option in options() {
@@ -102,9 +116,12 @@ pub struct Setting {
 /// What is in force. `from_file` names the variables whose value was read from `.env`.
 pub fn in_force(matches: &ArgMatches, from_file: &[String]) -> Vec<Setting> {
     let setting = |option: OptionDoc| {
-        let values: Option<Vec<String>> = matches
-            .get_raw(&option.name)
-            .map(|values| values.map(|it| masked(&it.to_string_lossy())).collect());
+        let shown = |value: &OsStr| match option.secret {
+            true => masked(&value.to_string_lossy()),
+            false => value.to_string_lossy().into_owned(),
+        };
+        let values = matches.get_raw(&option.name);
+        let values: Option<Vec<String>> = values.map(|values| values.map(shown).collect());
         let source = match matches.value_source(&option.name) {
             Some(ValueSource::CommandLine) => "flag",
             Some(ValueSource::EnvVariable) if from_file.contains(&option.name) => ".env",

@@ -165,35 +165,113 @@ fn an_address_never_shows_its_secrets() {
     }
 }
 
+#[test]
+fn an_address_is_read_in_every_spelling() {
+    let cases = [
+        ("WSS://Relay.example", "wss://Relay.example"),
+        ("\u{feff}wss://a:443/\r\n", "wss://a:443/"),
+        (" wss://a ", "wss://a"),
+        ("wss://[::1]:2583", "wss://[::1]:2583"),
+        ("wss://[::1]", "wss://[::1]"),
+        ("wss://a:1,b:2,c/db", "wss://a:1,b:2,c/db"),
+        ("wss://u:p%40w%3A@a:1", "wss://u:p%40w%3A@a:1"),
+    ];
+    for (text, read) in cases {
+        let endpoint = Endpoint::parse(text, &["wss"]).expect(text);
+        assert_eq!((endpoint.with_secret(), endpoint.scheme()), (read, "wss"));
+    }
+    let cases = [
+        ("wss://a:abc", "no port"),
+        ("wss://a:", "no port"),
+        ("wss://a:0", "no port"),
+        ("wss://a:65536", "no port"),
+        ("wss://a:-1", "no port"),
+        ("wss://a:1,b:x", "no port"),
+        ("wss://[::1]:x", "no port"),
+        ("wss://a,", "no host"),
+        ("wss://:443", "no host"),
+        ("ws://a", "another scheme"),
+        ("wss:/a", "no scheme"),
+        ("wss://a\u{feff}b", "a space or a control character"),
+    ];
+    for (text, why) in cases {
+        let refused = Endpoint::parse(text, &["wss"]).expect_err(text).to_string();
+        assert!(refused.contains(why), "{text:?}: {refused}");
+    }
+}
+
+#[test]
+fn nothing_of_a_password_is_shown_whatever_it_contains() {
+    for password in [
+        "p4ss/w0rd",
+        "p4ss?w0rd",
+        "p4ss#w0rd",
+        "p4ss@w0rd",
+        "p4ss:w0rd",
+        "p4ss,w0rd",
+    ] {
+        let text = format!("wss://me:{password}@host:1/path?token={password}");
+        let shown = masked(&text);
+        assert!(
+            !shown.contains("p4ss") && !shown.contains("w0rd"),
+            "{shown}"
+        );
+        let refused = Endpoint::parse(&text, &["https"])
+            .expect_err("a scheme")
+            .to_string();
+        assert!(
+            !refused.contains("p4ss") && !refused.contains("w0rd"),
+            "{refused}"
+        );
+    }
+    assert_eq!(masked("nats://me:p4ss"), "nats://***");
+    for text in ["me:p4ss", "me:p4ss@wss://host", "p4ss", "wss:/me:p4ss@host"] {
+        assert_eq!(masked(text), "***");
+    }
+}
+
 fn variable(name: &str, origin: Origin) -> Variable {
     let name = name.to_owned();
     Variable { name, origin }
 }
 
 #[test]
-fn a_slip_is_refused_and_a_strangers_name_is_told() {
+fn a_mistake_is_refused_and_a_strangers_name_is_reported() {
+    use Origin::{Environment, File};
+    let refused = |nearest| Err(Some(nearest));
     let cases = [
-        ("FIREHOSE_URI", Origin::Environment, Err("FIREHOSE_URL")),
-        ("firehose_url", Origin::Environment, Err("FIREHOSE_URL")),
-        (
-            "INDEXER_WORKER",
-            Origin::Environment,
-            Err("INDEXER_WORKERS"),
-        ),
-        ("NATS_PORT", Origin::Environment, Ok(1)),
-        ("NATS_PORT", Origin::File, Err("NATS_URL")),
-        ("API_PORT_7780_TCP_ADDR", Origin::Environment, Ok(1)),
-        ("FIREHOSE_URL", Origin::File, Ok(0)),
-        ("PATH", Origin::Environment, Ok(0)),
-        ("DATABASE_URL", Origin::File, Ok(0)),
+        ("FIREHOSE_URI", Environment, refused("FIREHOSE_URL")),
+        ("firehose_url", Environment, refused("FIREHOSE_URL")),
+        ("INDEXER_WORKER", Environment, refused("INDEXER_WORKERS")),
+        ("NATS_PORT", File, refused("NATS_URL")),
+        ("API_LISTEN", File, refused("API_ADDRESS")),
+        ("STORE_QWERTY", File, Err(None)),
+        ("NATS_PORT", Environment, Ok(Some("NATS_URL"))),
+        ("API_LISTEN", Environment, Ok(Some("API_ADDRESS"))),
+        ("API_LISTEN_ADDRESS", Environment, Ok(Some("API_ADDRESS"))),
+        ("SKYTIDE_API_ADDRESS", Environment, Ok(Some("API_ADDRESS"))),
+        ("SKYTIDE_LOG_LEVEL", Environment, Ok(Some("SKYTIDE_LOG"))),
+        ("STORE_PATH", Environment, Ok(Some("STORE_DIR"))),
+        ("INDEXER_THREADS", Environment, Ok(Some("INDEXER_WORKERS"))),
+        ("API_PORT_7780_TCP_ADDR", Environment, Ok(None)),
+        ("API_KEY", Environment, Ok(None)),
+        ("INDEXER_FOO", Environment, Ok(None)),
+        ("SCHEDULER_QQQQQQ", Environment, Ok(None)),
     ];
     for (name, origin, expected) in cases {
         let found = check([variable(name, origin)]);
-        let found = found
-            .as_ref()
-            .map(Vec::len)
-            .map_err(|slip| slip.nearest.as_str());
+        let found = match &found {
+            Ok(unknown) => Ok(unknown[0].nearest.as_deref()),
+            Err(slip) => Err(slip.nearest.as_deref()),
+        };
         assert_eq!(found, expected, "{name} in {origin:?}");
+    }
+    for (name, origin) in [
+        ("FIREHOSE_URL", File),
+        ("PATH", Environment),
+        ("DATABASE_URL", File),
+    ] {
+        assert_eq!(check([variable(name, origin)]), Ok(Vec::new()), "{name}");
     }
 }
 
@@ -215,4 +293,10 @@ fn what_is_in_force_says_where_it_comes_from() {
     assert_eq!(of("STORE_DIR"), (Some("./data"), "default"));
     assert_eq!(of("NATS_URL"), (None, "default"));
     assert_eq!(settings.len(), options().len());
+    let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
+    let matches = command.get_matches_from(["--store-dir=/srv/a@b?c=d"]);
+    let settings = in_force(&matches, &[]);
+    let of = |name: &str| settings.iter().find(|setting| setting.name == name);
+    let dir = of("STORE_DIR").and_then(|setting| setting.value.clone());
+    assert_eq!(dir.as_deref(), Some("/srv/a@b?c=d"));
 }

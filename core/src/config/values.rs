@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::address::trimmed;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 
 /// Why a value of an option is refused.
@@ -133,7 +134,7 @@ impl fmt::Display for Span {
 pub struct Endpoint(String);
 
 impl Endpoint {
-    /// The address as it was written, password and all.
+    /// The address as it was written, password and all; the scheme in lower case.
     pub fn with_secret(&self) -> &str {
         &self.0
     }
@@ -149,27 +150,45 @@ impl Endpoint {
         host.to_ascii_lowercase()
     }
 
-    /// Reads an address of one of the given schemes.
+    /// Reads an address of one of the given schemes, which may be written in any case. A byte order mark and spaces around
+    /// it are left out.
     ///
     /// # Errors
-    /// It has another form or another scheme.
+    /// It has another form or another scheme, or a port that is none.
     pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, ValueError> {
-        let refused = || {
+        let text = trimmed(text);
+        let refused = |why: &str| {
             let forms: Vec<String> = schemes.iter().map(|it| format!("{it}://HOST")).collect();
-            ValueError(format!(
-                "{:?} is no address of the form {}",
-                masked(text),
-                forms.join(" or ")
-            ))
+            let (shown, forms) = (masked(text), forms.join(" or "));
+            Err(ValueError(format!(
+                "{shown:?} is no address of the form {forms}: {why}"
+            )))
         };
-        let (_, host, _) = split(text).ok_or_else(refused)?;
-        let endpoint = Self(text.to_owned());
-        let fits = schemes.contains(&endpoint.scheme())
-            && !host.is_empty()
-            && text
-                .chars()
-                .all(|it| !it.is_whitespace() && !it.is_control());
-        fits.then_some(endpoint).ok_or_else(refused)
+        let Some((_, hosts, _)) = split(text) else {
+            return refused("it has no scheme");
+        };
+        let (scheme, rest) = text.split_once("://").unwrap_or_default();
+        let scheme = scheme.to_ascii_lowercase();
+        if !schemes.contains(&scheme.as_str()) {
+            return refused("it has another scheme");
+        }
+        if text.contains(|it: char| it.is_whitespace() || it.is_control() || it == '\u{feff}') {
+            return refused("it contains a space or a control character");
+        }
+        for host in hosts.split(',') {
+            let (name, port) = host_and_port(host);
+            if name.is_empty() {
+                return refused("it has no host");
+            }
+            let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+            if !port.is_none_or(is_port) {
+                return refused(
+                    "what follows the host's `:` is no port from 1 to 65535 (in a user name or a password \
+                     the characters : / ? # [ ] @ and % must be percent-encoded)",
+                );
+            }
+        }
+        Ok(Self(format!("{scheme}://{rest}")))
     }
 }
 
@@ -197,21 +216,44 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
     Some((&text[..host], &text[host..end], &text[end..]))
 }
 
-/// The text with whatever may be secret in an address replaced: user and password, and the values
-/// of a query.
+/// A host and what stands after its `:`, if it has one. An IPv6 address stands in brackets.
+fn host_and_port(text: &str) -> (&str, Option<&str>) {
+    let end = text.rfind(']').map_or(0, |it| it + 1);
+    match text[end..].split_once(':') {
+        Some((name, port)) => (&text[..end + name.len()], Some(port)),
+        None => (text, None),
+    }
+}
+
+/// An address with everything replaced that may be secret: user and password, and the values of a query. A password may
+/// contain any character, so all before the last `@` is replaced, and all of a text in which that is not clear.
 pub fn masked(text: &str) -> String {
-    let Some((before, host, after)) = split(text) else {
-        let host = text.rsplit_once('@').map(|(_, host)| format!("***@{host}"));
-        return host.unwrap_or_else(|| text.to_owned());
+    let is_letter = |it: char| it.is_ascii_alphanumeric() || "+-.".contains(it);
+    let address = text.split_once("://");
+    let Some((scheme, rest)) = address.filter(|(scheme, _)| scheme.chars().all(is_letter)) else {
+        return "***".to_owned();
     };
-    let scheme = before.split("://").next().unwrap_or_default();
-    let user = if before.ends_with('@') { "***@" } else { "" };
-    let (path, query) = after.split_once('?').unwrap_or((after, ""));
+    let (user, rest) = match rest.rsplit_once('@') {
+        // The `@` may be one of the query, and what follows it a part of a secret.
+        Some((user, _)) if user.contains('?') => return format!("{scheme}://***"),
+        Some((_, rest)) => ("***@", rest),
+        None => ("", rest),
+    };
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let hosts = path.split(['/', '#']).next().unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    if !hosts
+        .split(',')
+        .all(|host| host_and_port(host).1.is_none_or(is_port))
+    {
+        // The first part of a password, cut at a comma or a slash.
+        return format!("{scheme}://***");
+    }
     let query: Vec<String> = query
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| format!("{}=***", pair.split('=').next().unwrap_or_default()))
         .collect();
     let mark = if query.is_empty() { "" } else { "?" };
-    format!("{scheme}://{user}{host}{path}{mark}{}", query.join("&"))
+    format!("{scheme}://{user}{path}{mark}{}", query.join("&"))
 }

@@ -93,6 +93,9 @@ impl Told {
 pub struct FetchedProfiles {
     /// The accounts it knows, each at most once.
     pub profiles: Vec<(Did, Profile)>,
+    /// Entries that the answer held beside them and that are not usable. Their accounts count as unknown to the source, so they
+    /// are asked for again as late as those.
+    pub malformed: usize,
     /// It takes no further call before this moment; `None`: it takes one now.
     pub not_before: Option<Timestamp>,
 }

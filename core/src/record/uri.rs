@@ -2,8 +2,8 @@
 
 use crate::id::{Collection, Did, PostKey, is_nsid, is_rkey};
 
-/// The address of a record within another: `at://did/collection/rkey`, valid in all three parts,
-/// borrowed.
+/// The address of a record within another: `at://did/collection/rkey`, valid in all three parts. Collection and record key
+/// are borrowed from the text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UriRef<'a> {
     did: Did,

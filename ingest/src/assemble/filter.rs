@@ -82,6 +82,8 @@ fn dids(path: &Path) -> Result<BTreeSet<Did>, FilterError> {
         path: path.to_owned(),
         source,
     })?;
+    // Some editors begin a file with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines = text.lines().enumerate().filter_map(|(i, line)| {
         let did = line.split('#').next().unwrap_or_default().trim();
         (!did.is_empty()).then_some((i + 1, did))
@@ -142,8 +144,11 @@ mod tests {
             Some(path)
         };
         let filter = Filter::load(&Options {
-            dids_allow: file("allow", "# ours\ndid:plc:a\n\n did:web:b.example # why\n"),
-            dids_deny: file("deny", "did:plc:a\n"),
+            dids_allow: file(
+                "allow",
+                "\u{feff}# ours\ndid:plc:a\n\n did:web:b.example # why\n",
+            ),
+            dids_deny: file("deny", "\u{feff}did:plc:a\r\n"),
             ..options(&[])
         })
         .unwrap();

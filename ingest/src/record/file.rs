@@ -41,6 +41,13 @@ pub enum RecordFileError {
         #[source]
         source: io::Error,
     },
+    /// It is there and no regular file, or stands for standard output: what is written is synced, and may be continued.
+    #[error(
+        "{} is no file: a recording is synced to a disk and may be continued there, so it goes to a file \
+         (./- for one of that name)",
+        .0.display()
+    )]
+    NoFile(PathBuf),
     /// Another process records into the file.
     #[error("another process records into {}", .0.display())]
     Held(PathBuf),
@@ -65,6 +72,10 @@ pub(super) struct RecordFile {
 impl RecordFile {
     /// Makes a new file, or opens one that is there and cuts it to its whole frames.
     pub(super) fn open(path: &Path) -> Result<Self, RecordFileError> {
+        let is_other = std::fs::metadata(path).is_ok_and(|about| !about.is_file());
+        if is_other || path == Path::new("-") {
+            return Err(RecordFileError::NoFile(path.to_owned()));
+        }
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
         let file = options.open(path).map_err(failed("open", path))?;

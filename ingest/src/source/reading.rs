@@ -1,8 +1,9 @@
-//! Recordings on disk, read as one stream of frames. Blocking; runs on a thread of its own.
+//! Recordings, read as one stream of frames, each file once and from its beginning: it may be a pipe. Blocking; runs on a
+//! thread of its own.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +16,8 @@ use crate::frame::FRAME_BYTES_MAX;
 
 /// Bytes read at once.
 const CHUNK: usize = 512 << 10;
+/// Bytes that say whether a file is compressed.
+const MAGIC_BYTES: usize = 4;
 /// Windows up to 128 MiB: what `zstd --long=27` makes.
 const WINDOW_LOG_MAX: u32 = 27;
 
@@ -22,7 +25,10 @@ const WINDOW_LOG_MAX: u32 = 27;
 pub(super) struct Reading {
     files: VecDeque<PathBuf>,
     current: Option<RecordingFile>,
-    /// What stopped the last batch and is yet to be told.
+    /// Frames that were peeked at, and the error that came after them.
+    peeked: VecDeque<Raw>,
+    peeked_error: Option<RecordingError>,
+    /// What stopped the last batch and is yet to be reported.
     stopped: Option<RecordingError>,
     read_bytes: Arc<AtomicU64>,
 }
@@ -33,9 +39,24 @@ impl Reading {
         Self {
             files: files.iter().cloned().collect(),
             current: None,
+            peeked: VecDeque::new(),
+            peeked_error: None,
             stopped: None,
             read_bytes,
         }
+    }
+
+    /// The next frames, at most so many, which stay the next ones. Fewer: the stream ends or is damaged there.
+    pub(super) fn peek(&mut self, frames: usize) -> Result<&VecDeque<Raw>, RecordingError> {
+        while self.peeked.len() < frames && self.peeked_error.is_none() {
+            match self.read() {
+                Ok(Some(raw)) => self.peeked.push_back(raw),
+                Ok(None) => break,
+                Err(error) if error.within_a_recording() => self.peeked_error = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(&self.peeked)
     }
 
     /// The next frames; none: the stream ended.
@@ -63,6 +84,16 @@ impl Reading {
 
     /// The next frame, of whichever file.
     pub(super) fn next(&mut self) -> Result<Option<Raw>, RecordingError> {
+        if let Some(raw) = self.peeked.pop_front() {
+            return Ok(Some(raw));
+        }
+        match self.peeked_error.take() {
+            Some(error) => Err(error),
+            None => self.read(),
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<Raw>, RecordingError> {
         loop {
             if let Some(file) = &mut self.current
                 && let Some(raw) = file.next()?
@@ -95,13 +126,20 @@ impl RecordingFile {
     /// Opens a file and finds out its form. `read_bytes` counts along.
     pub(crate) fn open(path: &Path, read_bytes: Arc<AtomicU64>) -> Result<Self, RecordingError> {
         let failed = |source| RecordingError::new(path, 0, RecordingProblem::Io(source));
-        let file = File::open(path).map_err(failed)?;
+        let mut input: Box<dyn Read + Send> = match is_standard_input(path) {
+            true => Box::new(io::stdin()),
+            false => Box::new(File::open(path).map_err(failed)?),
+        };
+        // A pipe may give them one by one.
+        let mut magic = Vec::with_capacity(MAGIC_BYTES);
+        let mut first = input.by_ref().take(MAGIC_BYTES as u64);
+        first.read_to_end(&mut magic).map_err(failed)?;
+        let compressed = is_zstd(&magic);
         let file_bytes = Arc::new(AtomicU64::new(0));
-        let mut counted = Counted {
-            inner: BufReader::with_capacity(CHUNK, file),
+        let counted = Counted {
+            inner: BufReader::with_capacity(CHUNK, Box::new(Cursor::new(magic).chain(input))),
             counters: [file_bytes.clone(), read_bytes],
         };
-        let compressed = is_zstd(counted.fill_buf().map_err(failed)?);
         let stream: Box<dyn Read + Send> = if compressed {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(counted).map_err(failed)?;
             decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
@@ -214,6 +252,11 @@ impl RecordingFile {
     }
 }
 
+/// Whether a recording is read from standard input. A path that leads there is, too: opened again, a socket would be refused.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdin")
+}
+
 /// Whether a file that begins so is a zstd file: a frame, or one to be skipped (RFC 8878, 3.1).
 pub(crate) fn is_zstd(head: &[u8]) -> bool {
     matches!(
@@ -224,7 +267,7 @@ pub(crate) fn is_zstd(head: &[u8]) -> bool {
 
 /// Counts what is taken from a file.
 struct Counted {
-    inner: BufReader<File>,
+    inner: BufReader<Box<dyn Read + Send>>,
     counters: [Arc<AtomicU64>; 2],
 }
 

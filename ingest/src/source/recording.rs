@@ -1,7 +1,7 @@
 //! Recordings as a source.
 
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +11,7 @@ use ring::digest::{Context, SHA256};
 use skytide_core::event::Host;
 use tokio::sync::mpsc;
 
-use super::reading::Reading;
+use super::reading::{Reading, is_standard_input};
 use super::{Input, Raw, Source, SourceError};
 use crate::assemble::Position;
 
@@ -20,7 +20,8 @@ const IDENTITY_FRAMES: usize = 16;
 /// Batches read ahead.
 const BATCHES_AHEAD: usize = 4;
 
-/// Several recordings, one stream.
+/// Several recordings, one stream. Each is a file, or something that can be read only once: a pipe, a FIFO, standard input
+/// (`-`). So the frames from which the name is known are kept, and are the first ones that are read.
 ///
 /// Its name is `recording:` and 16 hexadecimal digits of the SHA-256 of its first 16 frames, each behind its
 /// length: the same bytes elsewhere, compressed or not, in one file or several, are the same source.
@@ -29,38 +30,53 @@ pub struct RecordingSource {
     host: Host,
     position: Position,
     lookback: u64,
+    /// Opened at its beginning and not read yet.
+    opened: Option<Reading>,
     batches: Option<mpsc::Receiver<Result<Vec<Raw>, RecordingError>>>,
-    total_bytes: u64,
+    /// `None`: at least one of them is no regular file.
+    total_bytes: Option<u64>,
     read_bytes: Arc<AtomicU64>,
 }
 
 impl RecordingSource {
-    /// Opens recordings; reads their beginning. Blocks for a moment.
+    /// Opens recordings; reads their beginning. Blocks for a moment, or until the writer of a pipe has written it.
     ///
     /// # Errors
     /// A file is not there, not readable or not a recording.
     pub fn open(files: Vec<PathBuf>) -> Result<Self, RecordingError> {
-        let mut total_bytes = 0;
-        for path in &files {
-            let failed = |source| RecordingError::new(path, 0, RecordingProblem::Io(source));
-            total_bytes += std::fs::metadata(path).map_err(failed)?.len();
-        }
+        let total_bytes = total_bytes(&files)?;
+        let read_bytes = Arc::default();
+        let mut opened = Reading::new(&files, Arc::clone(&read_bytes));
         Ok(Self {
-            host: identity(&files)?,
+            host: identity(&mut opened)?,
             files,
             position: Position::default(),
             lookback: 0,
+            opened: Some(opened),
             batches: None,
             total_bytes,
-            read_bytes: Arc::default(),
+            read_bytes,
         })
     }
 
-    /// Begins to read ahead on a thread of its own, which ends with the receiver.
-    fn read_ahead(&mut self) -> mpsc::Receiver<Result<Vec<Raw>, RecordingError>> {
-        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+    /// The recordings at their beginning.
+    fn reading(&mut self) -> Result<Reading, RecordingError> {
+        if let Some(opened) = self.opened.take() {
+            return Ok(opened);
+        }
+        if let Some(path) = self.files.iter().find(|path| !is_file(path)) {
+            return Err(RecordingError::new(path, 0, RecordingProblem::Once));
+        }
         self.read_bytes = Arc::default();
-        let mut reading = Reading::new(&self.files, self.read_bytes.clone());
+        Ok(Reading::new(&self.files, self.read_bytes.clone()))
+    }
+
+    /// Begins to read ahead on a thread of its own, which ends with the receiver.
+    fn read_ahead(
+        &mut self,
+    ) -> Result<mpsc::Receiver<Result<Vec<Raw>, RecordingError>>, RecordingError> {
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let mut reading = self.reading()?;
         let skip = Skip {
             frames: self.position.frames,
             lookback: self.lookback,
@@ -86,7 +102,7 @@ impl RecordingSource {
         builder
             .spawn(work)
             .expect("a process may have one more thread");
-        receiver
+        Ok(receiver)
     }
 }
 
@@ -108,7 +124,7 @@ impl Source for RecordingSource {
 
     async fn next(&mut self) -> Result<Input, SourceError> {
         if self.batches.is_none() {
-            self.batches = Some(self.read_ahead());
+            self.batches = Some(self.read_ahead()?);
         }
         let batches = self.batches.as_mut().expect("just begun");
         match batches.recv().await {
@@ -121,23 +137,48 @@ impl Source for RecordingSource {
 
     fn extent(&self) -> (Option<u64>, u64) {
         let read = self.read_bytes.load(Ordering::Relaxed);
-        (Some(self.total_bytes), read)
+        (self.total_bytes, read)
     }
 }
 
-fn identity(files: &[PathBuf]) -> Result<Host, RecordingError> {
-    let mut reading = Reading::new(files, Arc::default());
+/// Bytes of all files; `None` if one is no regular file.
+fn total_bytes(files: &[PathBuf]) -> Result<Option<u64>, RecordingError> {
+    let mut total = Some(0);
+    let mut inputs = 0;
+    for path in files {
+        if is_standard_input(path) {
+            inputs += 1;
+            total = None;
+            continue;
+        }
+        let failed = |source| RecordingError::new(path, 0, RecordingProblem::Io(source));
+        let about = std::fs::metadata(path).map_err(failed)?;
+        total = total
+            .filter(|_| about.is_file())
+            .map(|total| total + about.len());
+    }
+    let unusable = match inputs {
+        0 => return Ok(total),
+        1 if io::stdin().is_terminal() => RecordingProblem::Terminal,
+        1 => return Ok(total),
+        _ => RecordingProblem::Once,
+    };
+    Err(RecordingError::new(Path::new("-"), 0, unusable))
+}
+
+fn is_file(path: &Path) -> bool {
+    !is_standard_input(path) && std::fs::metadata(path).is_ok_and(|about| about.is_file())
+}
+
+fn identity(reading: &mut Reading) -> Result<Host, RecordingError> {
     let mut hash = Context::new(&SHA256);
-    for _ in 0..IDENTITY_FRAMES {
-        match reading.next() {
-            Ok(Some(Raw::Binary(frame) | Raw::Past(frame) | Raw::Text(frame))) => {
+    for frame in reading.peek(IDENTITY_FRAMES)? {
+        match frame {
+            Raw::Binary(frame) | Raw::Past(frame) | Raw::Text(frame) => {
                 hash.update(&(frame.len() as u32).to_be_bytes());
-                hash.update(&frame);
+                hash.update(frame);
             }
-            Ok(Some(Raw::Oversized)) => hash.update(&u32::MAX.to_be_bytes()),
-            Ok(None) => break,
-            Err(error) if error.within_a_recording() => break,
-            Err(error) => return Err(error),
+            Raw::Oversized => hash.update(&u32::MAX.to_be_bytes()),
         }
     }
     let digest = hash.finish();
@@ -198,6 +239,10 @@ pub enum RecordingProblem {
     Compression(String),
     /// It is no recording.
     Foreign,
+    /// It is a pipe or standard input, and would have to be read a second time.
+    Once,
+    /// It is standard input, and that is a terminal.
+    Terminal,
     /// More frames were read from it before than there are now.
     Shorter {
         /// How many were read before.
@@ -236,7 +281,7 @@ impl RecordingError {
     }
 
     /// Whether there may be whole frames before the error.
-    fn within_a_recording(&self) -> bool {
+    pub(super) fn within_a_recording(&self) -> bool {
         use RecordingProblem::{Compression, Cut, Length};
         matches!(self.problem, Cut | Length | Compression(_))
     }
@@ -244,7 +289,7 @@ impl RecordingError {
 
 impl fmt::Display for RecordingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, at) = (self.path.display(), self.offset);
+        let (path, at) = (shown(&self.path), self.offset);
         match &self.problem {
             RecordingProblem::Cut => write!(f, "{path} is cut short: the frame at byte {at}"),
             RecordingProblem::Length => write!(f, "{path} is damaged: the frame at byte {at}"),
@@ -253,6 +298,18 @@ impl fmt::Display for RecordingError {
             }
             RecordingProblem::Foreign => {
                 return write!(f, "{path} is not a recording: byte 0 begins no frame");
+            }
+            RecordingProblem::Once => {
+                return write!(
+                    f,
+                    "{path} can be read only once: name it once, or record it to a file first"
+                );
+            }
+            RecordingProblem::Terminal => {
+                return write!(
+                    f,
+                    "{path} is a terminal: pipe a recording into it, or name a file"
+                );
             }
             RecordingProblem::Shorter { wanted, found } => {
                 return write!(
@@ -269,6 +326,13 @@ impl fmt::Display for RecordingError {
             ),
             None => write!(f, " is not whole"),
         }
+    }
+}
+
+fn shown(path: &Path) -> String {
+    match is_standard_input(path) {
+        true => "standard input".to_owned(),
+        false => path.display().to_string(),
     }
 }
 

@@ -207,6 +207,7 @@ impl FetchProfiles {
         let known = stored.iter().filter(|it| it.profile.is_some()).count();
         report.fetched += known;
         report.unknown += stored.len() - known;
+        report.malformed += answer.malformed;
         report.left -= stored.len();
         Ok(())
     }

@@ -5,9 +5,8 @@
 //!                         waits for its readers                 does not, except at Pace::Max
 //! ```
 //!
-//! With [`Pace::Clock`] what is due is a function of the clock alone. So a server that is started again with the same
-//! `began` goes on
-//! where the network would be by now, with the same frames under the same numbers.
+//! With [`Pace::Clock`] the frames that are due depend on the clock alone. So a server that is restarted with the same
+//! `began` continues where the network would be by now, with the same frames under the same numbers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -78,7 +77,7 @@ pub(super) struct Pump {
     /// By how much numbers are lower than the network's.
     shift: u64,
     prepared: VecDeque<Outgoing>,
-    /// Events that left since history was over, and when that was.
+    /// When the history ended by the clock, and the events sent since; `None` until then.
     live: Option<(Timestamp, u64)>,
     holding: bool,
     history_until: Timestamp,

@@ -119,11 +119,15 @@ fn list(title: &str, entries: &[ListEntry]) -> String {
 fn stages(replayed: &Replayed) -> String {
     let (read, flow) = (&replayed.ingest, &replayed.dataflow);
     let seconds = |stage: f64| Duration::try_from_secs_f64(stage).unwrap_or_default();
+    let count = match replayed.workers {
+        1 => "count (1 worker)".to_owned(),
+        workers => format!("count ({workers} workers)"),
+    };
     let stages = [
         ("decode and check frames", read.counts.events, read.decode),
         ("write the log", read.counts.events, read.log),
         (
-            "count (one worker)",
+            count.as_str(),
             flow.events.get(),
             seconds(flow.step_seconds.get()),
         ),

@@ -40,6 +40,7 @@ enum Next {
     Usual,
     Limited(Timestamp),
     Spent(Timestamp),
+    Malformed(Did),
     Failed,
 }
 
@@ -54,6 +55,12 @@ impl ProfileSource for Source {
                 return Err(SourceError::RateLimited { not_before });
             }
             Some(Next::Spent(moment)) => answer.not_before = Some(moment),
+            Some(Next::Malformed(did)) => {
+                let others = dids.iter().filter(|it| **it != did);
+                answer.profiles = others.map(|did| (did.clone(), profile(did))).collect();
+                answer.malformed = 1;
+                return Ok(answer);
+            }
             Some(Next::Usual) | None => {}
         }
         if dids.iter().any(|did| self.refused.contains(did)) {
@@ -292,6 +299,36 @@ async fn what_is_kept_of_a_hidden_account_is_removed_and_it_is_not_asked_for() {
     assert_eq!(world.kept(1).await, None);
     assert_eq!(world.idle().await, FRESH);
     world.account(1, "back.test", true).await;
+    assert_eq!(world.run().await.fetched, 1);
+}
+
+#[tokio::test]
+async fn a_malformed_entry_is_counted_and_not_asked_for_again_at_once() {
+    let next = Mutex::new([Next::Malformed(did(3))].into());
+    let world = World::new(
+        Source {
+            next,
+            ..Source::default()
+        },
+        10,
+    );
+    world.actors(25).await;
+    let report = world.run().await;
+    let expected = ProfilesReport {
+        listed: 25,
+        calls: 1,
+        fetched: 24,
+        unknown: 1,
+        malformed: 1,
+        ..ProfilesReport::default()
+    };
+    assert_eq!(report, expected);
+    assert!(
+        report.to_string().ends_with("; 1 entries were malformed"),
+        "{report}"
+    );
+    assert_eq!(world.idle().await, FRESH);
+    world.wait(3_600_000);
     assert_eq!(world.run().await.fetched, 1);
 }
 

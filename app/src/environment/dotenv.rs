@@ -1,0 +1,345 @@
+//! The file `.env`: names and values, taken as written.
+//!
+//! ```text
+//! # a comment                       NAME=value            ends at a space; `# comment` may follow
+//! export NAME=value                 NAME='as it is'       no escapes, may span lines
+//! NAME=                             NAME="two words\n"    escapes: \\ \' \" \$ \n and \ before a space
+//! ```
+//!
+//! The same grammar as dotenv's, except that `$` stands for itself: a password may contain one, and a name that does not
+//! exist would silently become nothing. No error repeats a value; an error names the line.
+
+use std::iter::Peekable;
+use std::str::CharIndices;
+
+/// Bytes of the file, at most.
+pub const BYTES_MAX: u64 = 1 << 20;
+
+/// A name and its value.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The line on which the name stands, from 1 on.
+    pub line: usize,
+    /// The name.
+    pub name: String,
+    /// The value, without quotes and escapes.
+    pub value: String,
+    /// Whether a `$` stands where other readers of such files substitute a name: unescaped and not in single quotes.
+    pub dollar: bool,
+}
+
+/// Why a file is refused. Holds no value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {why}")]
+pub struct Refusal {
+    /// The line, from 1 on.
+    pub line: usize,
+    /// What is wrong.
+    pub why: &'static str,
+}
+
+/// Reads the content of a file.
+///
+/// # Errors
+/// The first line that is not of the grammar.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Refusal> {
+    let whole = |why| Refusal { line: 1, why };
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(whole("the file is UTF-16; save it as UTF-8"));
+    }
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let newlines = before.iter().filter(|byte| **byte == b'\n').count();
+        Refusal {
+            line: newlines + 1,
+            why: "a byte is not UTF-8",
+        }
+    })?;
+    let mut reader = Reader {
+        text,
+        rest: text.char_indices().peekable(),
+        line: 1,
+    };
+    let mut entries = Vec::new();
+    while reader.rest.peek().is_some() {
+        entries.extend(reader.entry()?);
+    }
+    Ok(entries)
+}
+
+/// A position in the text.
+struct Reader<'a> {
+    text: &'a str,
+    rest: Peekable<CharIndices<'a>>,
+    line: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads a line, or several if a quoted value spans them. `None`: it sets nothing.
+    fn entry(&mut self) -> Result<Option<Entry>, Refusal> {
+        self.skip_spaces();
+        if matches!(self.peek(), None | Some('\n' | '#')) {
+            self.skip_line();
+            return Ok(None);
+        }
+        let line = self.line;
+        let mut name = self.name()?;
+        self.skip_spaces();
+        if name == "export" && self.peek() != Some('=') {
+            name = self.name()?;
+            self.skip_spaces();
+        }
+        if self.next() != Some('=') {
+            let why = "a name must be followed by `=`";
+            return Err(Refusal { line, why });
+        }
+        self.skip_spaces();
+        let mut entry = Entry {
+            line,
+            name: name.to_owned(),
+            value: String::new(),
+            dollar: false,
+        };
+        self.value(&mut entry)?;
+        Ok(Some(entry))
+    }
+
+    fn name(&mut self) -> Result<&'a str, Refusal> {
+        let start = self.position();
+        let is_first = |it: char| it.is_ascii_alphabetic() || it == '_';
+        if !self.peek().is_some_and(is_first) {
+            return Err(self.refused("a line must be NAME=VALUE or a comment"));
+        }
+        let is_letter = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == '.';
+        while self.peek().is_some_and(is_letter) {
+            self.next();
+        }
+        Ok(&self.text[start..self.position()])
+    }
+
+    /// Reads up to and with the end of the line.
+    fn value(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
+        if self.peek() == Some('#') {
+            self.skip_line();
+            return Ok(());
+        }
+        loop {
+            match self.next() {
+                None | Some('\n') => return Ok(()),
+                Some('\0') => return Err(self.refused("a value must not contain a zero byte")),
+                Some('\r') if matches!(self.peek(), None | Some('\n')) => {}
+                Some('\r') => return Err(self.refused("a carriage return must end a line")),
+                Some(' ' | '\t') => return self.end(),
+                Some('\'') => self.single_quoted(entry)?,
+                Some('"') => self.double_quoted(entry)?,
+                Some('\\') => self.escaped(entry)?,
+                Some(letter) => push(entry, letter),
+            }
+        }
+    }
+
+    /// After a space nothing but a comment may follow.
+    fn end(&mut self) -> Result<(), Refusal> {
+        self.skip_spaces();
+        if !matches!(self.peek(), None | Some('\n' | '#')) {
+            return Err(self.refused("a value with spaces must stand in quotes"));
+        }
+        self.skip_line();
+        Ok(())
+    }
+
+    fn single_quoted(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
+        loop {
+            match self.next() {
+                Some('\'') => return Ok(()),
+                Some('\0') => return Err(self.refused("a value must not contain a zero byte")),
+                Some(letter) => entry.value.push(letter),
+                None => return Err(unclosed(entry)),
+            }
+        }
+    }
+
+    fn double_quoted(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
+        loop {
+            match self.next() {
+                Some('"') => return Ok(()),
+                Some('\0') => return Err(self.refused("a value must not contain a zero byte")),
+                Some('\\') => self.escaped(entry)?,
+                Some(letter) => push(entry, letter),
+                None => return Err(unclosed(entry)),
+            }
+        }
+    }
+
+    fn escaped(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
+        let letter = match self.peek() {
+            Some('n') => '\n',
+            Some(letter @ ('\\' | '\'' | '"' | '$' | ' ')) => letter,
+            _ => {
+                let why = "`\\` must be followed by one of \\ ' \" $ n or a space; \
+                           single quotes take it as written";
+                return Err(self.refused(why));
+            }
+        };
+        self.next();
+        entry.value.push(letter);
+        Ok(())
+    }
+
+    fn peek(&mut self) -> Option<char> {
+        self.rest.peek().map(|(_, letter)| *letter)
+    }
+
+    fn next(&mut self) -> Option<char> {
+        let (_, letter) = self.rest.next()?;
+        if letter == '\n' {
+            self.line += 1;
+        }
+        Some(letter)
+    }
+
+    fn position(&mut self) -> usize {
+        self.rest.peek().map_or(self.text.len(), |(at, _)| *at)
+    }
+
+    fn skip_spaces(&mut self) {
+        while matches!(self.peek(), Some(it) if it.is_whitespace() && it != '\n') {
+            self.next();
+        }
+    }
+
+    fn skip_line(&mut self) {
+        while !matches!(self.next(), None | Some('\n')) {}
+    }
+
+    fn refused(&self, why: &'static str) -> Refusal {
+        Refusal {
+            line: self.line,
+            why,
+        }
+    }
+}
+
+fn push(entry: &mut Entry, letter: char) {
+    entry.dollar |= letter == '$';
+    entry.value.push(letter);
+}
+
+fn unclosed(entry: &Entry) -> Refusal {
+    Refusal {
+        line: entry.line,
+        why: "a quote is not closed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &[u8]) -> Result<Vec<(usize, String, String)>, String> {
+        let entries = parse(text).map_err(|refusal| refusal.to_string())?;
+        let plain = |it: Entry| (it.line, it.name, it.value);
+        Ok(entries.into_iter().map(plain).collect())
+    }
+
+    #[track_caller]
+    fn value(text: &str, expected: &str) {
+        let found = read(text.as_bytes()).map(|mut entries| entries.swap_remove(0).2);
+        assert_eq!(found.as_deref(), Ok(expected), "{text:?}");
+    }
+
+    #[test]
+    fn values_are_taken_as_written() {
+        value("A=b", "b");
+        value("A=b\r\n", "b");
+        value("export A = b # c", "b");
+        value("export=b", "b");
+        value("A=", "");
+        value("A= # nothing", "");
+        value("A=b#c", "b#c");
+        value("A='b c' # d", "b c");
+        value("A=\"b c\"", "b c");
+        value("A=b' 'c\" \"d", "b c d");
+        value("A=pa$word", "pa$word");
+        value("A=${HOME}/data", "${HOME}/data");
+        value("A=\"$HOME\"", "$HOME");
+        value("A='$HOME'", "$HOME");
+        value(r"A=pa\$word", "pa$word");
+        value(r#"A="a\n\"\\\'""#, "a\n\"\\'");
+        value(r"A='C:\data'", r"C:\data");
+        value(r"A=two\ words", "two words");
+        value("A='one\ntwo'", "one\ntwo");
+        value("A=mongodb://u:p%40@h/?a=b", "mongodb://u:p%40@h/?a=b");
+        value("A=ünïcode", "ünïcode");
+    }
+
+    #[test]
+    fn a_mark_of_the_byte_order_comments_and_empty_lines_are_skipped() {
+        let text = b"\xef\xbb\xbfA=1\n\n  # B=2\n\t\nC=\"3\n4\"\nD=5";
+        let entry = |line, name: &str, value: &str| (line, name.to_owned(), value.to_owned());
+        let expected = [
+            entry(1, "A", "1"),
+            entry(5, "C", "3\n4"),
+            entry(7, "D", "5"),
+        ];
+        assert_eq!(read(text), Ok(expected.to_vec()));
+        assert_eq!(read(b""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_refusal_names_the_line_and_no_value() {
+        let cases: [(&[u8], &str); 13] = [
+            (
+                b"A=1\nB=Sup3rSecret word",
+                "line 2: a value with spaces must stand in quotes",
+            ),
+            (
+                b"A=1\n\nB Sup3rSecret",
+                "line 3: a name must be followed by `=`",
+            ),
+            (
+                b"export B Sup3rSecret",
+                "line 1: a name must be followed by `=`",
+            ),
+            (b"Sup3rSecret", "line 1: a name must be followed by `=`"),
+            (
+                b"=Sup3rSecret",
+                "line 1: a line must be NAME=VALUE or a comment",
+            ),
+            (b"A=1\nB='Sup3rSecret\n\n", "line 2: a quote is not closed"),
+            (b"B=\"Sup3rSecret", "line 1: a quote is not closed"),
+            (b"A=1\nB=Sup3r\\Secret", "line 2: `\\` must be followed"),
+            (b"B=Sup3rSecret\\", "line 1: `\\` must be followed"),
+            (b"A=1\nB=Sup3r\xffSecret", "line 2: a byte is not UTF-8"),
+            (b"\xff\xfeA\0=\0", "line 1: the file is UTF-16"),
+            (
+                b"A=Sup3r\rB=Secret",
+                "line 1: a carriage return must end a line",
+            ),
+            (
+                b"A='Sup3r\0Secret'",
+                "line 1: a value must not contain a zero byte",
+            ),
+        ];
+        for (text, expected) in cases {
+            let refused = read(text).expect_err(expected);
+            assert!(refused.starts_with(expected), "{refused}");
+            assert!(
+                !refused.contains("Sup3r") && !refused.contains("Secret"),
+                "{refused}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_dollar_is_noted_where_others_would_substitute() {
+        let noted = |text: &str| parse(text.as_bytes()).expect(text)[0].dollar;
+        for text in ["A=a$b", "A=${B}", "A=\"$B\"", "A='x'$B"] {
+            assert!(noted(text), "{text}");
+        }
+        for text in ["A='$B'", r"A=\$B", r#"A="\$B""#, "A=b"] {
+            assert!(!noted(text), "{text}");
+        }
+    }
+}
