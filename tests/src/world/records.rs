@@ -177,8 +177,8 @@ fn feature(cast: &Cast, random: &mut Random) -> Value {
 fn tag(random: &mut Random) -> Value {
     match random.below(200) {
         0 => "".into(),
-        1 => "x".repeat(5_000).into(),
-        2..60 => format!("tag{}", random.below(40)).into(),
+        1..4 => "x".repeat(5_000).into(),
+        4..60 => format!("tag{}", random.below(40)).into(),
         _ => TAGS[random.skewed(TAGS.len())].into(),
     }
 }
