@@ -179,7 +179,9 @@ impl History {
         self.deed(event, "#account", Action::Create, 0);
         let account = self.accounts.entry(event.did.clone()).or_default();
         account.active = active;
-        account.status = status.map(Into::into);
+        // No more than this is read of a status, whatever is made of it.
+        let read = status.map(|text| &text[..text.floor_char_boundary(512)]);
+        account.status = read.map(Into::into);
         if !active && status == Some("deleted") && self.policy != Policy::OpsOnly {
             self.records.retain(|uri, _| uri.did != event.did);
         }
