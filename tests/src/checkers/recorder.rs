@@ -34,6 +34,7 @@ pub struct Recorder {
     pretended: Mutex<Option<Recipe>>,
     /// Commits that began to replace everything.
     replacing: AtomicUsize,
+    without_copies: bool,
 }
 
 impl Recorder {
@@ -41,6 +42,14 @@ impl Recorder {
     pub fn torn() -> Self {
         Self {
             store: MemoryStore::torn(),
+            ..Self::default()
+        }
+    }
+
+    /// One that keeps no copies, for tests that measure memory.
+    pub fn without_copies() -> Self {
+        Self {
+            without_copies: true,
             ..Self::default()
         }
     }
@@ -151,7 +160,9 @@ impl ViewStore for Recorder {
     async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
         self.store.commit(term, committed.clone()).await?;
         let epoch = committed.epoch;
-        self.record(committed);
+        if !self.without_copies {
+            self.record(committed);
+        }
         let end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((end, stop)) = &*end
             && *end <= epoch

@@ -5,18 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prometheus_client::registry::Registry;
 use skytide_core::event::{Body, Event, Message, Tick};
-use skytide_core::memory::{MemoryCheckpoints, MemoryLog, MemoryStore};
+use skytide_core::memory::{MemoryCheckpoints, MemoryLog};
 use skytide_core::port::checkpoint::CheckpointStore as _;
 use skytide_core::port::log::Log as _;
-use skytide_core::view::ViewId;
 use skytide_dataflow::{CheckpointOptions, Metrics, Options, Ports};
 use skytide_ingest::assemble::filter::Filter;
 use skytide_ingest::assemble::{Assembler, Setup};
 use skytide_ingest::frame::Verify;
-use tokio_util::sync::CancellationToken;
 
 use crate::allocated::{Counting, Used};
-use crate::checkers::difference;
+use crate::checkers::{Recorder, difference};
 use crate::model::{Model, Policy, Rows};
 
 /// Events of an epoch, at most.
@@ -24,7 +22,7 @@ const EPOCH_EVENTS_MAX: usize = 500;
 /// Bytes held at once for each byte of the frames: a live record of 50 bytes has state in each view that counts it.
 const PEAK_PER_BYTE: usize = 24;
 /// Bytes asked for in all for each byte of the frames: whatever is done with a byte, it is done so often at most.
-const TOTAL_PER_BYTE: usize = 400;
+const TOTAL_PER_BYTE: usize = 200;
 /// Bytes of a dataflow without records, and of what it asks for with every epoch.
 const EMPTY: usize = 16 << 20;
 const EPOCH: usize = 2 << 20;
@@ -67,7 +65,8 @@ impl Journey {
         let epochs = self.events().1;
         self.bounded("assembling", self.assembled, 0);
         let whole = Life::default();
-        let (metrics, used) = allocated.measure(|| whole.live(&self.messages.concat()));
+        let messages = self.messages.concat();
+        let (metrics, used) = allocated.measure(|| whole.live(&messages));
         self.bounded("counting", used, epochs);
         let (facts, facts_max) = (metrics.facts.get(), self.facts_max());
         assert!(
@@ -82,9 +81,9 @@ impl Journey {
         self.bounded("restarting", used, epochs);
         assert!(metrics.restore_seconds.get() > 0.0, "nothing was restored");
 
-        let expected = self.recount();
+        let expected = recount(&messages);
         for (life, name) in [(whole, "at once"), (parted, "over a restart")] {
-            if let Some(text) = difference(&expected, &life.rows()) {
+            if let Some(text) = difference(&expected, &life.store.rows_of_all()) {
                 panic!("{name}: {text}");
             }
         }
@@ -132,17 +131,18 @@ impl Journey {
         }
         facts
     }
+}
 
-    fn recount(&self) -> Rows {
-        let mut model = Model::new(crate::model::Options {
-            policy: Policy::ActiveAccountsOnly,
-            interactions_days: None,
-        });
-        for message in self.messages.iter().flatten() {
-            model.read(message);
-        }
-        model.rows()
+/// All rows at the end, from scratch.
+fn recount(messages: &[Message]) -> Rows {
+    let mut model = Model::new(crate::model::Options {
+        policy: Policy::ActiveAccountsOnly,
+        interactions_days: None,
+    });
+    for message in messages {
+        model.read(message);
     }
+    model.rows()
 }
 
 /// The messages that ingest makes of some frames behind a tick, and their own last tick.
@@ -172,7 +172,7 @@ fn assemble(frames: &[Bytes], newest: Option<&Tick>) -> (Vec<Message>, Option<Ti
 #[derive(Debug)]
 struct Life {
     log: MemoryLog,
-    store: MemoryStore,
+    store: Arc<Recorder>,
     checkpoints: MemoryCheckpoints,
 }
 
@@ -180,7 +180,7 @@ impl Default for Life {
     fn default() -> Self {
         Self {
             log: MemoryLog::new(7),
-            store: MemoryStore::new(),
+            store: Arc::new(Recorder::without_copies()),
             checkpoints: MemoryCheckpoints::new(),
         }
     }
@@ -199,12 +199,13 @@ impl Life {
             writer.flush().await.expect("memory keeps it");
             let ports = Ports {
                 log: Arc::new(self.log.clone()),
-                store: Arc::new(self.store.clone()),
+                store: self.store.clone(),
                 checkpoints: Some(Arc::new(self.checkpoints.clone())),
             };
             let metrics = Metrics::register(&mut Registry::default(), 1);
-            let never = CancellationToken::new();
-            let counted = skytide_dataflow::run(options(), ports, metrics.clone(), never).await;
+            let newest = self.log.newest_tick().await.expect("memory answers");
+            let stop = self.store.until(newest.expect("a tick").1.epoch);
+            let counted = skytide_dataflow::run(options(), ports, metrics.clone(), stop).await;
             counted.expect("nothing of the stream stops it");
             metrics
         })
@@ -217,21 +218,12 @@ impl Life {
             .block_on(self.checkpoints.list());
         !listed.expect("memory answers").is_empty()
     }
-
-    fn rows(&self) -> Rows {
-        let rows = |view: &ViewId| {
-            let rows = self.store.rows(*view).into_iter();
-            (*view, rows.map(|(key, stored)| (key, stored.row)).collect())
-        };
-        ViewId::ALL.iter().map(rows).collect()
-    }
 }
 
 fn options() -> Options {
     Options {
         interactions_days: None,
         batch_epochs_max: 1,
-        until_last: true,
         checkpoint: CheckpointOptions {
             interval: None,
             events: Some(0),
