@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skytide_core::config::Start;
+use ciborium::cbor;
 use skytide_core::event::{Gap, GapCause, Tick};
 use skytide_core::id::Cursor;
 use skytide_core::memory::MemoryLog;
@@ -248,7 +248,7 @@ fn another_way_to_write_an_address_is_no_other_source() {
 
 /// A whole frame that is larger than this test's connection receives.
 fn huge(seq: u64, bytes: usize) -> Vec<u8> {
-    let body = ciborium::cbor!({
+    let body = cbor!({
         "seq" => seq, "did" => frames::did(1), "time" => Timestamp(NOON + seq).rfc3339(),
         "handle" => "h".repeat(bytes)
     });
