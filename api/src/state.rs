@@ -133,6 +133,11 @@ impl ApiState {
 pub trait Health: Send + Sync {
     /// One part each, as `relay`, `log`, `dataflow`; none where nothing is known.
     fn parts(&self) -> Vec<Part>;
+
+    /// Whether a part that is not well makes the system unready although it answers and commits: a person must act.
+    fn needs_help(&self) -> bool {
+        false
+    }
 }
 
 /// How one part of the system does.

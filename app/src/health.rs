@@ -232,6 +232,11 @@ impl Health for ServiceHealth {
         let parts = [self.relay(), log, cluster, self.dataflow(), store];
         parts.into_iter().flatten().collect()
     }
+
+    fn needs_help(&self) -> bool {
+        let relay = self.relay.as_ref();
+        relay.is_some_and(|(_, _, status)| status.problem().is_some())
+    }
 }
 
 #[cfg(test)]
@@ -284,6 +289,18 @@ mod tests {
             !ok && detail.starts_with("no connection: ") && detail.ends_with("timed out"),
             "{detail}"
         );
+    }
+
+    #[test]
+    fn a_relay_that_cannot_be_read_needs_help_and_says_why() {
+        let status = Status::default();
+        let clock = Arc::new(ManualClock::default());
+        let health = ServiceHealth::new(clock).with_relay(Duration::from_secs(60), status.clone());
+        assert!(!health.needs_help());
+        status.stuck(Some("a message is too large".to_owned()));
+        assert!(health.needs_help());
+        let Part { ok, detail, .. } = &health.parts()[0];
+        assert!(!ok && detail.contains("is too large"), "{detail}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -37,7 +37,8 @@ impl Status {
         self.lock().clock_behind_ms = ms;
     }
 
-    pub(crate) fn stuck(&self, why: Option<String>) {
+    /// Says what the source is stuck at; `None`: it is not.
+    pub fn stuck(&self, why: Option<String>) {
         self.lock().stuck = why;
     }
 

@@ -106,7 +106,7 @@ impl Ready {
             reasons.push(format!("nothing has been committed for {age} ms"));
         }
         let parts = state.health.parts();
-        if !reasons.is_empty() {
+        if !reasons.is_empty() || state.health.needs_help() {
             let wrong = parts.iter().filter(|part| !part.ok);
             reasons.extend(wrong.map(|part| format!("{}: {}", part.name, part.detail)));
         }
