@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod export;
+mod probe;
 mod record;
 mod replay;
 mod services;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use crate::cli::{Command, Invocation};
 use crate::failure::Failure;
+use crate::notify;
 use crate::shutdown;
 
 /// How long threads may go on after the services have ended: whatever they write may be cut off.
@@ -37,6 +39,9 @@ pub fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
 
 async fn dispatch(invocation: Invocation) -> Result<ExitCode, Failure> {
     let stop = shutdown::on_signal();
+    if !invocation.command.is_tool() {
+        notify::starting();
+    }
     match &invocation.command {
         Command::Up(up) if up.demo.demo => {
             let dir_is_chosen = invocation.is_set("STORE_DIR");
@@ -51,6 +56,7 @@ async fn dispatch(invocation: Invocation) -> Result<ExitCode, Failure> {
         Command::Record(record) => return record::run(record, stop).await,
         Command::Export(export) => export::run(export, stop).await?,
         Command::Simnet(asked) => return simnet::run(asked, stop).await,
+        Command::Probe(probe) => return probe::run(probe).await,
         Command::Config(show) => config::show(show, &invocation)?,
     }
     Ok(ExitCode::SUCCESS)

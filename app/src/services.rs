@@ -1,20 +1,24 @@
 //! Services side by side: the first one to end stops the rest, in bounded time.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use skytide_api::Health;
 use skytide_core::port::BoxError;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::notify::Manager;
 
 /// Services that run.
 pub struct Services {
     tasks: JoinSet<Result<(), Failure>>,
     stop: CancellationToken,
     shutdown_max: Duration,
+    health: Option<Arc<dyn Health>>,
 }
 
 impl Services {
@@ -24,7 +28,13 @@ impl Services {
             tasks: JoinSet::new(),
             stop,
             shutdown_max,
+            health: None,
         }
+    }
+
+    /// Shows a service manager how their parts do.
+    pub fn show(&mut self, health: Arc<dyn Health>) {
+        self.health = Some(health);
     }
 
     /// Starts one.
@@ -48,15 +58,26 @@ impl Services {
     /// # Errors
     /// One of them failed (the first that did), or did not end in time.
     pub async fn until_one_ends(mut self) -> Result<(), Failure> {
-        let first = self.tasks.join_next().await;
+        let mut manager = Manager::new(self.health.take());
+        manager.ready();
+        let first = tokio::select! {
+            first = self.tasks.join_next() => first,
+            () = self.stop.cancelled() => None,
+            never = manager.keep_informed() => match never {},
+        };
         self.stop.cancel();
+        manager.stopping();
         let mut failed = first.and_then(failure);
         let rest = async {
             while let Some(ended) = self.tasks.join_next().await {
                 failed = failed.take().or(failure(ended));
             }
         };
-        let overdue = timeout(self.shutdown_max, rest).await.is_err();
+        let rest = timeout(self.shutdown_max, rest);
+        let overdue = tokio::select! {
+            ended = rest => ended.is_err(),
+            never = manager.keep_informed() => match never {},
+        };
         match failed {
             Some(failure) => Err(failure),
             None if overdue => Err(Failure::new(format!(

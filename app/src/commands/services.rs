@@ -20,6 +20,7 @@ use crate::clock::SystemClock;
 use crate::cluster::Place;
 use crate::data::{Data, Use, Views};
 use crate::failure::Failure;
+use crate::files;
 use crate::handover;
 use crate::health::ServiceHealth;
 use crate::jobs::{Kept, scheduler};
@@ -86,6 +87,7 @@ pub async fn all(
     say(&format!("Skytide is up: http://{}/", server.address()));
     say(what);
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+    services.show(health.clone());
     services.start("ingest", read(config, &data, source, context));
     let counting = count((flow, place), data.ports(), counted, stop.clone());
     services.start("the dataflow", counting);
@@ -258,7 +260,9 @@ async fn probe(
     health: Arc<ServiceHealth>,
     (services, stop): (&mut Services, &CancellationToken),
 ) -> Result<(), Failure> {
+    services.show(health.clone());
     let Some(address) = config.process.probe_address else {
+        services.start("the watch", watch(health, stop.clone()));
         return Ok(());
     };
     let probe = Probe::bind(address).await.map_err(|why| {
@@ -365,7 +369,18 @@ fn sound(
 }
 
 async fn bind(config: &Config) -> Result<Server, Failure> {
-    Server::bind(options::api(config)).await.map_err(|why| {
+    let mut options = options::api(config);
+    let (wanted, limit) = (options.connections_max, files::raise_limit());
+    options.connections_max = files::connections(wanted, limit);
+    if options.connections_max < wanted {
+        let connections = options.connections_max;
+        tracing::warn!(
+            limit,
+            connections,
+            "the limit of open files (ulimit -n) allows fewer connections than API_CONNECTIONS_MAX"
+        );
+    }
+    Server::bind(options).await.map_err(|why| {
         let what = match &why {
             ServeError::Bind { address, .. } => format!(
                 "{address} cannot be had for the API: choose another address with API_ADDRESS or \

@@ -1,6 +1,6 @@
 //! Variables that look like ours but are not.
 
-use super::{OptionDoc, options};
+use super::{options, secrets};
 
 /// Beginnings of our variables' names.
 pub const PREFIXES: [&str; 8] = [
@@ -68,7 +68,7 @@ pub struct Unknown(pub String);
 /// # Errors
 /// The first one that stands in `.env` or is nearly one of ours.
 pub fn check(variables: impl IntoIterator<Item = Variable>) -> Result<Vec<Unknown>, Slip> {
-    let known: Vec<String> = options().into_iter().map(|option| option.name).collect();
+    let known = known();
     let mut unknown = Vec::new();
     for Variable { name, origin } in variables {
         let upper = name.to_ascii_uppercase();
@@ -89,12 +89,19 @@ pub fn check(variables: impl IntoIterator<Item = Variable>) -> Result<Vec<Unknow
     Ok(unknown)
 }
 
+/// The variables that there are: options, and the files of those that may be secret.
+fn known() -> Vec<String> {
+    let options = options().into_iter().map(|option| option.name);
+    let files = secrets().into_iter().map(|name| format!("{name}_FILE"));
+    options.chain(files).collect()
+}
+
 /// The option whose name needs the fewest edits to become this one, and how many.
 pub fn nearest(name: &str) -> (String, usize) {
     let edits = |known: &str| strsim::damerau_levenshtein(name, known);
-    options()
+    known()
         .into_iter()
-        .map(|OptionDoc { name, .. }| {
+        .map(|name| {
             let edits = edits(&name);
             (name, edits)
         })

@@ -34,6 +34,17 @@ fn every_option_has_one_name_in_all_its_forms() {
 }
 
 #[test]
+fn options_whose_values_are_addresses_of_servers_are_secret() {
+    let addresses = [
+        "FIREHOSE_URL",
+        "SCHEDULER_PROFILES_URL",
+        "NATS_URL",
+        "MONGODB_URI",
+    ];
+    assert_eq!(secrets(), addresses);
+}
+
+#[test]
 fn every_default_is_allowed() {
     let config = parse(&[]).expect("defaults");
     assert_eq!(config.firehose.url.to_string(), "wss://bsky.network");
@@ -185,6 +196,14 @@ fn a_slip_is_refused_and_a_strangers_name_is_told() {
         ("FIREHOSE_URL", Origin::File, Ok(0)),
         ("PATH", Origin::Environment, Ok(0)),
         ("DATABASE_URL", Origin::File, Ok(0)),
+        ("MONGODB_URI_FILE", Origin::File, Ok(0)),
+        ("NATS_URL_FILE", Origin::Environment, Ok(0)),
+        (
+            "MONGODB_URI_FIL",
+            Origin::Environment,
+            Err("MONGODB_URI_FILE"),
+        ),
+        ("API_ADDRESS_FILE", Origin::File, Err("API_ADDRESS")),
     ];
     for (name, origin, expected) in cases {
         let found = check([variable(name, origin)]);
@@ -201,7 +220,8 @@ fn what_is_in_force_says_where_it_comes_from() {
     let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
     let flags = ["--firehose-url", "wss://me:secret@relay.example"];
     let matches = command.get_matches_from(flags);
-    let settings = in_force(&matches, &[]);
+    let secrets = ["MONGODB_URI".to_owned()];
+    let settings = in_force(&matches, &[], &secrets);
     let of = |name: &str| {
         let found = settings.iter().find(|setting| setting.name == name);
         let found = found.expect(name);
@@ -213,5 +233,6 @@ fn what_is_in_force_says_where_it_comes_from() {
     );
     assert_eq!(of("STORE_DIR"), (Some("./data"), "default"));
     assert_eq!(of("NATS_URL"), (None, "default"));
+    assert_eq!(of("MONGODB_URI"), (None, "file"));
     assert_eq!(settings.len(), options().len());
 }
