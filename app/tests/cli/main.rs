@@ -10,7 +10,11 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
 mod expected;
+#[cfg(target_os = "linux")]
+mod image;
 mod killed;
+#[cfg(target_os = "linux")]
+mod manager;
 mod process;
 mod refusals;
 mod replaying;

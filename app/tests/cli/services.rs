@@ -12,7 +12,7 @@ use crate::process::{Place, recording};
 use crate::replaying::plain;
 
 /// A relay that refuses every connection: nobody listens on this port of loopback.
-const NOWHERE: &str = "--firehose-url=ws://127.0.0.1:9";
+pub const NOWHERE: &str = "--firehose-url=ws://127.0.0.1:9";
 
 /// A process that is killed when a test ends before it does.
 pub struct Running(pub Child);
