@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -245,7 +246,7 @@ impl Serving {
     fn connection(&self, stream: TcpStream, place: Place) -> impl Future<Output = ()> + use<> {
         let (app, counts) = (self.app.clone(), self.counts.clone());
         let (timeouts, stop) = (self.timeouts, self.stop.clone());
-        counts.open.inc();
+        let counted = Counted::new(counts.open.clone());
         // Answers are small and wanted now; without it the head of an event may wait for an acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY not set");
@@ -256,7 +257,7 @@ impl Serving {
                 link: place.link.clone(),
             };
             let outcome = connection::serve(stream, peer, app, timeouts, stop).await;
-            counts.open.dec();
+            drop(counted);
             counts.ended(outcome);
         }
     }
@@ -270,6 +271,22 @@ impl Serving {
             tracing::debug!(%error, "a client was refused without an answer");
         }
         self.counts.ended(Outcome::Refused);
+    }
+}
+
+/// An open connection in the metrics, however it ends.
+struct Counted(Gauge);
+
+impl Counted {
+    fn new(open: Gauge) -> Self {
+        open.inc();
+        Self(open)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

@@ -10,6 +10,7 @@ use skytide_core::config::{Config, OptionDoc, Span, masked, options};
 
 use crate::environment::{self, Environment};
 use crate::failure::Failure;
+use crate::secrets::Secrets;
 use crate::terminal::note;
 
 /// Exact live aggregates of the Bluesky firehose.
@@ -46,6 +47,8 @@ pub enum Command {
     Export(Box<Export>),
     /// Serve or record a simulated network: real bytes from a seed, for trying out and testing.
     Simnet(Box<simnet::Simnet>),
+    /// Ask a service on this machine whether it is ready: exits with 0 if so, else with 1.
+    Probe(Box<Probe>),
     /// Print what is in force and where each value comes from.
     Config(Box<Show>),
 }
@@ -141,6 +144,22 @@ pub struct Export {
     pub config: Config,
 }
 
+/// What to ask.
+#[derive(Debug, Args)]
+pub struct Probe {
+    /// Ask only whether the process is alive (`/healthz`), not whether it is ready (`/readyz`).
+    #[arg(long)]
+    pub live: bool,
+
+    /// How long an answer may take.
+    #[arg(long, value_name = "TIME", default_value = "3s")]
+    pub timeout: Span,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+}
+
 /// How to print the options.
 #[derive(Debug, Args)]
 pub struct Show {
@@ -163,6 +182,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("replay", &["SKYTIDE_", "FIREHOSE_", "INDEXER_"]),
     ("record", &["SKYTIDE_", "FIREHOSE_"]),
     ("export", &["SKYTIDE_", "STORE_"]),
+    ("probe", &["SKYTIDE_PROBE_", "API_ADDRESS"]),
 ];
 
 /// What was asked for, and with which options.
@@ -173,6 +193,8 @@ pub struct Invocation {
     pub matches: ArgMatches,
     /// What was found around the command line.
     pub environment: Environment,
+    /// Options whose value was read from a file of its own.
+    pub secrets: Vec<String>,
 }
 
 impl Invocation {
@@ -199,6 +221,7 @@ impl Command {
             Self::Record(record) => &record.config,
             Self::Export(export) => &export.config,
             Self::Simnet(simnet) => simnet.config(),
+            Self::Probe(probe) => &probe.config,
             Self::Config(show) => &show.config,
         }
     }
@@ -207,7 +230,12 @@ impl Command {
     pub fn is_tool(&self) -> bool {
         matches!(
             self,
-            Self::Replay(_) | Self::Record(_) | Self::Export(_) | Self::Simnet(_) | Self::Config(_)
+            Self::Replay(_)
+                | Self::Record(_)
+                | Self::Export(_)
+                | Self::Simnet(_)
+                | Self::Probe(_)
+                | Self::Config(_)
         )
     }
 }
@@ -218,9 +246,11 @@ impl Command {
 /// A name or a value is not right.
 pub fn read() -> Result<Invocation, Failure> {
     let environment = environment::load(".env".as_ref())?;
-    let mut matches = command()
+    let secrets = Secrets::read()?;
+    let mut matches = secrets
+        .apply(command())
         .try_get_matches()
-        .map_err(|error| with_origin(error, &environment))?;
+        .map_err(|error| with_origin(error, &environment, &secrets))?;
     let cli = Cli::from_arg_matches_mut(&mut matches.clone())?;
     // A command may have commands of its own: the innermost has the options.
     while let Some((_, inner)) = matches.remove_subcommand() {
@@ -230,6 +260,7 @@ pub fn read() -> Result<Invocation, Failure> {
         command: cli.command,
         matches,
         environment,
+        secrets: secrets.names(),
     })
 }
 
@@ -255,8 +286,8 @@ fn showing(command: clap::Command, shown: &[&str]) -> clap::Command {
     })
 }
 
-/// Says where a bad value came from if it was no flag. Shows no secret, and suggests no flag that the command ignores.
-fn with_origin(mut error: clap::Error, environment: &Environment) -> Failure {
+/// Reports where a bad value came from if it was no flag. Shows no secret, and suggests no flag that the command ignores.
+fn with_origin(mut error: clap::Error, environment: &Environment, secrets: &Secrets) -> Failure {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     if error.kind() == ErrorKind::UnknownArgument {
         without_hidden(&mut error, &command(), std::env::args().skip(1));
@@ -277,7 +308,12 @@ fn with_origin(mut error: clap::Error, environment: &Environment) -> Failure {
         error.insert(ContextKind::InvalidValue, shown);
     }
     let is_flag = std::env::args().any(|it| it == flag || it.starts_with(&format!("{flag}=")));
-    if let Some(origin) = environment.origin(&name)
+    let file = secrets
+        .names()
+        .contains(&name)
+        .then(|| format!("the file that {name}_FILE names"));
+    let origin = file.or_else(|| environment.origin(&name).map(str::to_owned));
+    if let Some(origin) = origin
         && !is_flag
     {
         note(&format!("the value of {name} comes from {origin}"));

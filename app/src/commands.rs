@@ -3,6 +3,7 @@
 mod config;
 mod demo;
 mod export;
+mod probe;
 mod record;
 mod replay;
 mod services;
@@ -17,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Command, Invocation};
 use crate::environment::Environment;
 use crate::failure::Failure;
+use crate::notify;
 use crate::shutdown;
 
 /// How long threads may go on after the services have ended: whatever they write may be cut off. And the same as a part of
@@ -56,6 +58,9 @@ fn report(environment: &Environment) {
 }
 
 async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<ExitCode, Failure> {
+    if !invocation.command.is_tool() {
+        notify::starting();
+    }
     match &invocation.command {
         Command::Up(up) if up.demo.demo => {
             let dir_is_chosen = invocation.is_set("STORE_DIR");
@@ -70,6 +75,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Record(record) => return record::run(record, stop).await,
         Command::Export(export) => export::run(export, stop).await?,
         Command::Simnet(asked) => return simnet::run(asked, stop).await,
+        Command::Probe(probe) => return probe::run(probe).await,
         Command::Config(show) => config::show(show, &invocation)?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,20 +1,24 @@
 //! Services side by side: the first one to end stops the rest, in bounded time.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
+use skytide_api::Health;
 use skytide_core::port::BoxError;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
+use crate::notify::Manager;
 
 /// Services that run.
 pub struct Services {
     tasks: JoinSet<Result<(), Failure>>,
     stop: CancellationToken,
     shutdown_max: Duration,
+    health: Option<Arc<dyn Health>>,
 }
 
 /// Of the time that the end of the process may take, so much is the services'. The rest is for what is closed after them.
@@ -27,7 +31,13 @@ impl Services {
             tasks: JoinSet::new(),
             stop,
             shutdown_max,
+            health: None,
         }
+    }
+
+    /// Shows a service manager how their parts do.
+    pub fn show(&mut self, health: Arc<dyn Health>) {
+        self.health = Some(health);
     }
 
     /// Starts one.
@@ -51,8 +61,15 @@ impl Services {
     /// # Errors
     /// One of them failed (the first that did), or did not end in time.
     pub async fn until_one_ends(mut self) -> Result<(), Failure> {
-        let first = self.tasks.join_next().await;
+        let mut manager = Manager::new(self.health.take());
+        manager.ready();
+        let first = tokio::select! {
+            first = self.tasks.join_next() => first,
+            () = self.stop.cancelled() => None,
+            never = manager.keep_informed() => match never {},
+        };
         self.stop.cancel();
+        manager.stopping();
         let mut failed = first.and_then(failure);
         let rest = async {
             while let Some(ended) = self.tasks.join_next().await {
@@ -60,7 +77,11 @@ impl Services {
             }
         };
         let services_max = self.shutdown_max.mul_f64(SERVICES_PART);
-        let overdue = timeout(services_max, rest).await.is_err();
+        let rest = timeout(services_max, rest);
+        let overdue = tokio::select! {
+            ended = rest => ended.is_err(),
+            never = manager.keep_informed() => match never {},
+        };
         match failed {
             Some(failure) => Err(failure),
             None if overdue => Err(Failure::new(format!(

@@ -33,7 +33,7 @@ pub use indexer::{AccountPolicy, Indexer, LogKeep};
 pub use mongo::{DatabaseName, Mongo, WriteConcern};
 pub use nats::{Compression, IN_FLIGHT_MAX, Nats, StreamName};
 pub use process::{LogFormat, Process};
-pub use reference::{OptionDoc, Setting, in_force, markdown, options};
+pub use reference::{OptionDoc, Setting, in_force, markdown, options, secrets};
 pub use relay_url::RelayUrl;
 pub use scheduler::Scheduler;
 pub use store::Store;

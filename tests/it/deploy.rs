@@ -1,19 +1,28 @@
-//! The files under `deploy/`, the Dockerfile and compose.yaml cannot be run everywhere: here they are read, and held
-//! against the program: options, commands and metrics that they name must be there.
+//! The files under `deploy/`, the Dockerfile and compose.yaml cannot be run everywhere. Here they are read and compared with
+//! the program: options, commands and metrics that they name must exist. Then the tools that will read them check them
+//! (`tests/servers` installs those). `app/tests/cli/image.rs` runs the binary in the image's file system.
+//!
+//! - `compose`, `units`, `kubernetes`, `image`: a kind of file each
+//! - here: Prometheus and Grafana
 
-use std::collections::{BTreeMap, BTreeSet};
+mod compose;
+mod image;
+mod kubernetes;
+mod units;
+
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 use skytide_api::ApiState;
-use skytide_core::config::{Cluster, PREFIXES, options};
+use skytide_core::config::{PREFIXES, options, secrets};
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::clock::ManualClock;
 
 /// The commands that deployed files may use.
-const SERVICES: [&str; 5] = ["up", "ingest", "index", "schedule", "serve"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -30,7 +39,8 @@ fn yaml(name: &str) -> Value {
 /// Refuses names that look like options of ours and are none.
 #[track_caller]
 fn known<'a>(file: &str, names: impl IntoIterator<Item = &'a str>) {
-    let options: BTreeSet<String> = options().into_iter().map(|option| option.name).collect();
+    let mut options: BTreeSet<String> = options().into_iter().map(|option| option.name).collect();
+    options.extend(secrets().iter().map(|name| format!("{name}_FILE")));
     let ours = |name: &&str| PREFIXES.iter().any(|prefix| name.starts_with(prefix));
     let names: Vec<&str> = names.into_iter().filter(ours).collect();
     assert!(
@@ -45,50 +55,43 @@ fn known<'a>(file: &str, names: impl IntoIterator<Item = &'a str>) {
     }
 }
 
-#[test]
-fn compose_runs_each_service_on_nats_and_mongodb() {
-    let compose = yaml("compose.yaml");
-    let services = compose["services"].as_object().expect("services");
-    let commands = services.values().filter(|it| it["image"] == "skytide");
-    let commands: BTreeSet<&str> = commands
-        .map(|service| {
-            let names = service["environment"].as_object().expect("an environment");
-            known("compose.yaml", names.keys().map(String::as_str));
-            for needed in ["NATS_URL", "NATS_BYTES_MAX", "MONGODB_URI", "STORE_DIR"] {
-                assert!(names.contains_key(needed), "{service} lacks {needed}");
-            }
-            service["command"][0].as_str().expect("a command")
-        })
-        .collect();
-    assert_eq!(
-        commands,
-        BTreeSet::from(["ingest", "index", "schedule", "serve"])
-    );
-    for (name, service) in services {
-        for needed in service["depends_on"].as_object().into_iter().flatten() {
-            assert!(
-                services.contains_key(needed.0),
-                "{name} depends on {}",
-                needed.0
-            );
-        }
-    }
+/// The default of an option, in seconds.
+fn default_seconds(name: &str) -> u64 {
+    let option = options().into_iter().find(|option| option.name == name);
+    let default = option.and_then(|option| option.default).expect(name);
+    let span: skytide_core::config::Span = default.parse().expect("a time");
+    span.0.as_secs()
 }
 
-#[test]
-fn compose_mounts_files_that_are_there_and_volumes_that_are_declared() {
-    let compose = yaml("compose.yaml");
-    let declared = compose["volumes"].as_object().expect("volumes");
-    let services = compose["services"].as_object().expect("services").values();
-    let mounts = services.flat_map(|service| service["volumes"].as_array().cloned());
-    for mount in mounts.flatten() {
-        let mount = mount.as_str().expect("a mount").to_owned();
-        let from = mount.split(':').next().expect("a source");
-        match from.strip_prefix("./") {
-            Some(path) => assert!(root().join(path).exists(), "{path} is not there"),
-            None => assert!(declared.contains_key(from), "volume {from} is not declared"),
-        }
-    }
+/// The user and group of the image.
+fn image_user() -> (u64, u64) {
+    let text = read("Dockerfile");
+    let user = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("USER "));
+    let (user, group) = user.expect("a user").split_once(':').expect("and a group");
+    (
+        user.parse().expect("a number"),
+        group.parse().expect("a number"),
+    )
+}
+
+/// Runs a tool that must succeed; answers what it printed. `None`: it is not installed, which was said.
+#[track_caller]
+fn checked(tool: &str, args: &[&str]) -> Option<String> {
+    let program = skytide_tests::servers::program_or_skip(tool)?;
+    let ran = Command::new(program)
+        .args(args)
+        .current_dir(root())
+        .output();
+    let ran = ran.expect("it runs");
+    let (out, err) = (
+        String::from_utf8_lossy(&ran.stdout),
+        String::from_utf8_lossy(&ran.stderr),
+    );
+    assert!(ran.status.success(), "{tool} {args:?}:\n{out}{err}");
+    Some(format!("{out}{err}"))
 }
 
 #[test]
@@ -168,94 +171,4 @@ fn metrics() -> BTreeSet<String> {
     types
         .filter_map(|line| Some(line.split(' ').next()?.to_owned()))
         .collect()
-}
-
-#[test]
-fn units_start_commands_that_there_are_with_options_that_there_are() {
-    let units = fs::read_dir(root().join("deploy/systemd")).expect("units");
-    let mut started = BTreeSet::new();
-    for unit in units {
-        let path = unit.expect("an entry").path();
-        let text = fs::read_to_string(&path).expect("a unit");
-        let values = |key: &str| -> Vec<String> {
-            let lines = text.lines().filter_map(|line| line.strip_prefix(key));
-            lines.map(str::to_owned).collect()
-        };
-        for line in text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        {
-            let section = line.starts_with('[') && line.ends_with(']');
-            assert!(section || line.contains('='), "{path:?}: {line:?}");
-        }
-        let command = values("ExecStart=/usr/local/bin/skytide ").remove(0);
-        assert!(
-            SERVICES.contains(&command.as_str()),
-            "{path:?} starts {command}"
-        );
-        let names: Vec<_> = values("Environment=")
-            .iter()
-            .map(|line| line.split('=').next().unwrap_or_default().to_owned())
-            .collect();
-        known(&path.to_string_lossy(), names.iter().map(String::as_str));
-        started.insert(command);
-    }
-    assert_eq!(started, SERVICES.map(str::to_owned).into());
-}
-
-#[test]
-fn the_drop_in_of_a_cluster_sets_options_that_make_one() {
-    let file = "deploy/skytide-index-cluster.conf";
-    let text = read(file);
-    let lines = text
-        .lines()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'));
-    let set: BTreeMap<_, _> = lines
-        .filter_map(|line| line.strip_prefix("Environment=")?.split_once('='))
-        .collect();
-    known(file, set.keys().copied());
-    let hosts = set["INDEXER_HOSTS"].split(',');
-    let cluster = Cluster {
-        hosts: hosts.map(|it| it.parse().expect("a host")).collect(),
-        process: set["INDEXER_PROCESS"].parse().expect("a number"),
-        secret_file: set.get("INDEXER_SECRET_FILE").map(Into::into),
-        ..Cluster::default()
-    };
-    cluster.check().expect("a cluster");
-    let told = read("deploy/README.md");
-    for name in [file, set["INDEXER_SECRET_FILE"]] {
-        assert!(told.contains(name), "deploy/README.md does not name {name}");
-    }
-}
-
-#[test]
-fn the_environment_of_the_units_and_the_image_names_options_that_there_are() {
-    let file = "deploy/skytide.env.example";
-    let text = read(file);
-    let lines = text.lines().filter(|line| !line.starts_with('#'));
-    known(file, lines.filter_map(|line| line.split('=').next()));
-    let text = read("Dockerfile");
-    let set = text.lines().filter_map(|line| line.strip_prefix("ENV "));
-    let words = set.flat_map(|line| line.split(' '));
-    known(
-        "Dockerfile",
-        words.filter_map(|word| word.split('=').next()),
-    );
-    assert!(
-        text.contains("\nUSER skytide\n"),
-        "the image runs without root"
-    );
-    let pinned = read("rust-toolchain.toml");
-    let pinned = pinned
-        .lines()
-        .find_map(|line| line.strip_prefix("channel = \""));
-    let minor: Vec<_> = pinned
-        .expect("a channel")
-        .split(['.', '"'])
-        .take(2)
-        .collect();
-    assert!(
-        text.contains(&format!("FROM rust:{}-", minor.join("."))),
-        "the pinned toolchain"
-    );
 }

@@ -38,7 +38,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 ///
 /// # Panics
 /// It is not installed, and the variable `CI` is set: there, nothing may be skipped.
-fn program_or_skip(name: &str) -> Option<PathBuf> {
+pub fn program_or_skip(name: &str) -> Option<PathBuf> {
     let found = program(name);
     if found.is_none() {
         let thread = std::thread::current();

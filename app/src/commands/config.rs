@@ -23,7 +23,8 @@ pub fn show(show: &Show, invocation: &Invocation) -> Result<(), Failure> {
 }
 
 fn table(invocation: &Invocation) -> String {
-    let settings = in_force(&invocation.matches, &invocation.environment.from_file);
+    let from_file = &invocation.environment.from_file;
+    let settings = in_force(&invocation.matches, from_file, &invocation.secrets);
     let rows: Vec<[String; 3]> = settings
         .into_iter()
         .map(|it| {

@@ -21,6 +21,7 @@ use crate::cluster::Place;
 use crate::data::{Data, Use, Views};
 use crate::export_server;
 use crate::failure::Failure;
+use crate::files;
 use crate::health::ServiceHealth;
 use crate::jobs::{Kept, scheduler};
 use crate::listen::resolve;
@@ -96,6 +97,7 @@ pub async fn all(
     say(&format!("Skytide is up: http://{}/", server.address()));
     say(what);
     let mut services = Services::new(stop.clone(), config.process.shutdown_max.0);
+    services.show(health.clone());
     services.start("ingest", read(config, &data, sources, context));
     let counting = count((flow, place), data.ports(), counted, stop.clone());
     services.start("the dataflow", counting);
@@ -280,7 +282,9 @@ async fn probe(
     health: Arc<ServiceHealth>,
     (services, stop): (&mut Services, &CancellationToken),
 ) -> Result<(), Failure> {
+    services.show(health.clone());
     let Some(address) = &config.process.probe_address else {
+        services.start("the watch", watch(health, stop.clone()));
         return Ok(());
     };
     let address = resolve(address, "SKYTIDE_PROBE_ADDRESS").await?;
@@ -413,8 +417,18 @@ async fn unless_stopped(
 
 async fn bind(config: &Config) -> Result<Server, Failure> {
     let address = resolve(&config.api.address, "API_ADDRESS").await?;
-    let server = Server::bind(options::api(config, address)).await;
-    server.map_err(|why| {
+    let mut options = options::api(config, address);
+    let (wanted, limit) = (options.connections_max, files::raise_limit());
+    options.connections_max = files::connections(wanted, limit);
+    if options.connections_max < wanted {
+        let connections = options.connections_max;
+        tracing::warn!(
+            limit,
+            connections,
+            "the limit of open files (ulimit -n) allows fewer connections than API_CONNECTIONS_MAX"
+        );
+    }
+    Server::bind(options).await.map_err(|why| {
         let what = match &why {
             ServeError::Bind { address, .. } => format!(
                 "cannot listen on {address} for the API: choose another address with API_ADDRESS or \

@@ -14,7 +14,11 @@ mod ending;
 mod expected;
 #[cfg(unix)]
 mod exporting;
+#[cfg(target_os = "linux")]
+mod image;
 mod killed;
+#[cfg(target_os = "linux")]
+mod manager;
 #[cfg(unix)]
 mod piped;
 mod process;

@@ -1,6 +1,6 @@
 //! Variables that look like ours but are not.
 
-use super::options;
+use super::{options, secrets};
 
 /// Beginnings of our variables' names.
 pub const PREFIXES: [&str; 8] = [
@@ -86,7 +86,7 @@ pub struct Unknown {
 /// # Errors
 /// The first one that stands in `.env` or is nearly one of ours.
 pub fn check(variables: impl IntoIterator<Item = Variable>) -> Result<Vec<Unknown>, Slip> {
-    let known: Vec<String> = options().into_iter().map(|option| option.name).collect();
+    let known = known();
     let mut unknown = Vec::new();
     for Variable { name, origin } in variables {
         let upper = name.to_ascii_uppercase();
@@ -151,4 +151,11 @@ fn similarity(found: &str, known: &str) -> f64 {
     } else {
         strsim::jaro_winkler(found, known)
     }
+}
+
+/// The variables that there are: options, and the files of those that may be secret.
+fn known() -> Vec<String> {
+    let options = options().into_iter().map(|option| option.name);
+    let files = secrets().into_iter().map(|name| format!("{name}_FILE"));
+    options.chain(files).collect()
 }

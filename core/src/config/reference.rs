@@ -25,8 +25,15 @@ pub struct OptionDoc {
     pub allowed: Vec<String>,
     /// The default; `None`: unset.
     pub default: Option<String>,
-    /// Whether its value may hold a secret and is shown masked only.
+    /// Whether its value may hold a secret: it is shown masked only.
     pub secret: bool,
+}
+
+/// The options whose value may hold a password, by name. Each can be given in a file, too: the variable with `_FILE`
+/// appended names it.
+pub fn secrets() -> Vec<String> {
+    let secret = options().into_iter().filter(|option| option.secret);
+    secret.map(|option| option.name).collect()
 }
 
 /// All options in the order of their declaration.
@@ -82,7 +89,11 @@ pub fn markdown() -> String {
          and never shows a value.\n\n\
          Addresses may have their scheme in any case, spaces, line ends and a byte order mark\n\
          around them. In a user name or a password the characters `: / ? # [ ] @ %` are\n\
-         percent-encoded.\n",
+         percent-encoded.\n\n\
+         An option that may hold a password can be given in a file: the variable with `_FILE`\n\
+         appended names it, as `MONGODB_URI_FILE=/run/secrets/mongodb`. A line ending after the\n\
+         value is ignored. A flag counts before the file; the variable and the file together are\n\
+         refused.\n",
     );
     let mut section = String::new();
     for option in options() {
@@ -92,6 +103,9 @@ pub fn markdown() -> String {
         }
         let _ = write!(page, "\n### `{}`\n\n{}\n\n", option.name, option.doc);
         let _ = writeln!(page, "- Flag: `{} <{}>`", option.flag, option.value);
+        if option.secret {
+            let _ = writeln!(page, "- From a file: `{}_FILE`", option.name);
+        }
         let default = option.default.map(|it| format!("`{it}`"));
         let _ = writeln!(page, "- Default: {}", default.as_deref().unwrap_or("unset"));
         if !option.allowed.is_empty() {
@@ -109,12 +123,13 @@ pub struct Setting {
     pub name: String,
     /// Its value; `None`: unset.
     pub value: Option<String>,
-    /// `flag`, `environment`, `.env` or `default`.
+    /// `flag`, `environment`, `.env`, `file` or `default`.
     pub source: &'static str,
 }
 
-/// What is in force. `from_file` names the variables whose value was read from `.env`.
-pub fn in_force(matches: &ArgMatches, from_file: &[String]) -> Vec<Setting> {
+/// What is in force. `from_file` names the variables whose value was read from `.env`, `secrets` the options whose value
+/// was read from a file of its own.
+pub fn in_force(matches: &ArgMatches, from_file: &[String], secrets: &[String]) -> Vec<Setting> {
     let setting = |option: OptionDoc| {
         let shown = |value: &OsStr| match option.secret {
             true => masked(&value.to_string_lossy()),
@@ -126,6 +141,7 @@ pub fn in_force(matches: &ArgMatches, from_file: &[String]) -> Vec<Setting> {
             Some(ValueSource::CommandLine) => "flag",
             Some(ValueSource::EnvVariable) if from_file.contains(&option.name) => ".env",
             Some(ValueSource::EnvVariable) => "environment",
+            _ if secrets.contains(&option.name) => "file",
             _ => "default",
         };
         Setting {

@@ -34,6 +34,17 @@ fn every_option_has_one_name_in_all_its_forms() {
 }
 
 #[test]
+fn options_whose_values_are_addresses_of_servers_are_secret() {
+    let addresses = [
+        "FIREHOSE_URL",
+        "SCHEDULER_PROFILES_URL",
+        "NATS_URL",
+        "MONGODB_URI",
+    ];
+    assert_eq!(secrets(), addresses);
+}
+
+#[test]
 fn every_default_is_allowed() {
     let config = parse(&[]).expect("defaults");
     assert_eq!(config.firehose.url[0].to_string(), "wss://bsky.network");
@@ -257,6 +268,8 @@ fn a_mistake_is_refused_and_a_strangers_name_is_reported() {
         ("API_KEY", Environment, Ok(None)),
         ("INDEXER_FOO", Environment, Ok(None)),
         ("SCHEDULER_QQQQQQ", Environment, Ok(None)),
+        ("MONGODB_URI_FIL", Environment, refused("MONGODB_URI_FILE")),
+        ("API_ADDRESS_FILE", File, refused("API_ADDRESS")),
     ];
     for (name, origin, expected) in cases {
         let found = check([variable(name, origin)]);
@@ -270,6 +283,8 @@ fn a_mistake_is_refused_and_a_strangers_name_is_reported() {
         ("FIREHOSE_URL", File),
         ("PATH", Environment),
         ("DATABASE_URL", File),
+        ("MONGODB_URI_FILE", File),
+        ("NATS_URL_FILE", Environment),
     ] {
         assert_eq!(check([variable(name, origin)]), Ok(Vec::new()), "{name}");
     }
@@ -280,7 +295,8 @@ fn what_is_in_force_says_where_it_comes_from() {
     let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
     let flags = ["--firehose-url", "wss://me:secret@relay.example"];
     let matches = command.get_matches_from(flags);
-    let settings = in_force(&matches, &[]);
+    let secrets = ["MONGODB_URI".to_owned()];
+    let settings = in_force(&matches, &[], &secrets);
     let of = |name: &str| {
         let found = settings.iter().find(|setting| setting.name == name);
         let found = found.expect(name);
@@ -292,10 +308,11 @@ fn what_is_in_force_says_where_it_comes_from() {
     );
     assert_eq!(of("STORE_DIR"), (Some("./data"), "default"));
     assert_eq!(of("NATS_URL"), (None, "default"));
+    assert_eq!(of("MONGODB_URI"), (None, "file"));
     assert_eq!(settings.len(), options().len());
     let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
     let matches = command.get_matches_from(["--store-dir=/srv/a@b?c=d"]);
-    let settings = in_force(&matches, &[]);
+    let settings = in_force(&matches, &[], &[]);
     let of = |name: &str| settings.iter().find(|setting| setting.name == name);
     let dir = of("STORE_DIR").and_then(|setting| setting.value.clone());
     assert_eq!(dir.as_deref(), Some("/srv/a@b?c=d"));
