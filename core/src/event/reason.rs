@@ -75,7 +75,8 @@ reasons! {
     RecordShape = "record_shape",
     /// A tag is longer than 640 bytes, or a link or its host than 4,096 bytes: it is not counted.
     KeyLength = "key_length",
-    /// An entry of a list of a post after the first ones (3 languages; 8 tags; 64 tags, links and mentions of facets): not counted.
+    /// An entry of a post's list after the first ones (3 languages; 8 tags; of facets 64 tags, links and mentions): it is
+    /// not counted.
     ListLimit = "list_limit",
     /// A display name (640 bytes), description (2,560) or account status (64) that is too long: truncated.
     TextLimit = "text_limit",
