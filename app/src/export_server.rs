@@ -15,7 +15,7 @@ mod protocol;
 mod socket;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,30 +45,7 @@ const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Sends exports to other processes, for as long as this is awaited. The caller holds the store of this data folder.
 pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>) {
-    let mut failing = false;
-    loop {
-        let failed = match Listener::bind(&data) {
-            Ok(listener) => {
-                failing = false;
-                accept(listener, &store).await
-            }
-            Err(error) => error,
-        };
-        if !failing {
-            let error: &dyn std::error::Error = &failed;
-            tracing::warn!(
-                error,
-                ?data,
-                "`skytide export` cannot ask this process, trying again"
-            );
-        }
-        failing = true;
-        sleep(RETRY_PAUSE).await;
-    }
-}
-
-/// Serves clients until the socket fails.
-async fn accept(listener: Listener, store: &Arc<EmbeddedStore>) -> io::Error {
+    let listener = listen(&data).await;
     let turns = Arc::new(Semaphore::new(EXPORTS_MAX));
     let mut clients = JoinSet::new();
     loop {
@@ -80,9 +57,30 @@ async fn accept(listener: Listener, store: &Arc<EmbeddedStore>) -> io::Error {
             Ok(stream) => {
                 clients.spawn(answer(stream, store.clone(), turns.clone()));
             }
-            Err(error) => return error,
+            // As when the process has too many open files: exports under way go on.
+            Err(error) => {
+                tracing::warn!(%error, "a client that wants an export was not accepted");
+                sleep(RETRY_PAUSE).await;
+            }
         }
         while clients.try_join_next().is_some() {}
+    }
+}
+
+/// Listens, once that is possible.
+async fn listen(data: &Path) -> Listener {
+    let mut failed = false;
+    loop {
+        match Listener::bind(data) {
+            Ok(listener) => return listener,
+            Err(error) if !failed => {
+                let what = "`skytide export` cannot ask this process, trying again";
+                tracing::warn!(%error, ?data, "{what}");
+            }
+            Err(_) => {}
+        }
+        failed = true;
+        sleep(RETRY_PAUSE).await;
     }
 }
 

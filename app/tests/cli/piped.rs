@@ -144,6 +144,7 @@ fn what_cannot_be_read_or_recorded_is_refused_with_the_reason() {
         b"these are no frames at all",
         "standard input is not a recording",
     );
+    refused(&["replay", "-"], b"", "standard input holds no frame");
     let relay = "--firehose-url=ws://127.0.0.1:9";
     refused(&["record", "-", "--frames=1", relay], b"", "- is no file");
     refused(

@@ -59,6 +59,11 @@ impl Reading {
         Ok(&self.peeked)
     }
 
+    /// Whether [`Reading::peek`] found that there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.peeked.is_empty() && self.peeked_error.is_none()
+    }
+
     /// The next frames; none: the stream ended.
     pub(super) fn batch(&mut self) -> Result<Vec<Raw>, RecordingError> {
         if let Some(error) = self.stopped.take() {

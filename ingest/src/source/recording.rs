@@ -47,8 +47,15 @@ impl RecordingSource {
         let total_bytes = total_bytes(&files)?;
         let read_bytes = Arc::default();
         let mut opened = Reading::new(&files, Arc::clone(&read_bytes));
+        let host = identity(&mut opened)?;
+        if let Some(path) = files.iter().find(|path| !is_file(path))
+            && opened.is_empty()
+        {
+            // A pipe does not say that the program before it failed.
+            return Err(RecordingError::new(path, 0, RecordingProblem::Empty));
+        }
         Ok(Self {
-            host: identity(&mut opened)?,
+            host,
             files,
             position: Position::default(),
             lookback: 0,
@@ -239,6 +246,8 @@ pub enum RecordingProblem {
     Compression(String),
     /// It is no recording.
     Foreign,
+    /// It is a pipe or standard input, and nothing was written to it.
+    Empty,
     /// It is a pipe or standard input, and would have to be read a second time.
     Once,
     /// It is standard input, and that is a terminal.
@@ -298,6 +307,12 @@ impl fmt::Display for RecordingError {
             }
             RecordingProblem::Foreign => {
                 return write!(f, "{path} is not a recording: byte 0 begins no frame");
+            }
+            RecordingProblem::Empty => {
+                return write!(
+                    f,
+                    "{path} holds no frame: did the program that writes it fail?"
+                );
             }
             RecordingProblem::Once => {
                 return write!(
