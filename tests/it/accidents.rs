@@ -4,13 +4,14 @@
 //! not have: claims of writers in the log, guards and epochs of rows in the database.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_nats::jetstream;
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use skytide::mongo::MongoStore;
 use skytide::nats::NatsLog;
-use skytide_core::config::{Mongo, Nats};
+use skytide_core::config::{Mongo, Nats, Span};
 use skytide_core::event::Message;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryCheckpoints;
@@ -26,7 +27,7 @@ use skytide_tests::model::{Policy, Rows, recount};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::mongo::{Own, hasty, own_database};
+use crate::mongo::{Own, own_database};
 use crate::nats::{own_stream, raw};
 use crate::recount::harness::Case;
 use crate::recount::logs::between;
@@ -58,10 +59,12 @@ struct Life {
 impl Place {
     fn new() -> Option<Self> {
         let nats = own_stream()?;
-        let (mongo, own) = own_database()?;
+        let (mut mongo, own) = own_database()?;
+        // A writer that replaces everything waits for twice as long from its take-over.
+        mongo.operation_max = Span(Duration::from_secs(5));
         Some(Self {
             nats,
-            mongo: hasty(mongo),
+            mongo,
             own,
             checkpoints: MemoryCheckpoints::new(),
         })
@@ -120,14 +123,21 @@ impl Place {
 
 impl Life {
     /// Runs until this epoch is committed.
-    async fn until(&self, epoch: usize) {
-        while (self.metrics.epoch.get() as usize) < epoch && !self.task.is_finished() {
-            tokio::task::yield_now().await;
-        }
+    async fn until(&mut self, epoch: usize) {
+        let metrics = self.metrics.clone();
+        self.goes_on(|| metrics.epoch.get() as usize >= epoch).await;
     }
 
-    async fn until_checkpoint(&self) {
-        while self.metrics.checkpoints.get() == 0 && !self.task.is_finished() {
+    async fn until_checkpoint(&mut self) {
+        let metrics = self.metrics.clone();
+        self.goes_on(|| metrics.checkpoints.get() > 0).await;
+    }
+
+    async fn goes_on(&mut self, enough: impl Fn() -> bool) {
+        while !enough() {
+            if self.task.is_finished() {
+                panic!("it ended: {:?}", (&mut self.task).await);
+            }
             tokio::task::yield_now().await;
         }
     }
@@ -171,7 +181,7 @@ async fn after_a_nats_server_lost_messages_all_rows_are_those_of_the_log_again()
         .await
         .expect("the right to write");
     append(&mut *writer, between(&messages, 0, 20)).await;
-    let life = place.life().await;
+    let mut life = place.life().await;
     life.until(20).await;
     life.until_checkpoint().await;
     append(&mut *writer, between(&messages, 20, END)).await;
@@ -184,7 +194,7 @@ async fn after_a_nats_server_lost_messages_all_rows_are_those_of_the_log_again()
     place.lose_all_after(kept.last().expect("a tick")).await;
     let log = place.log().await;
     let mut writer = log.writer().await.expect("the right to write");
-    let life = place.life().await;
+    let mut life = place.life().await;
     life.until(KEPT).await;
     life.compare(kept).await;
     let history = counted_on(&messages);
@@ -206,7 +216,7 @@ async fn a_log_that_counted_on_replaces_rows_of_later_epochs() {
         .await
         .expect("the right to write");
     append(&mut *writer, between(&messages, 0, 20)).await;
-    let life = place.life().await;
+    let mut life = place.life().await;
     life.until(20).await;
     life.until_checkpoint().await;
     append(&mut *writer, between(&messages, 20, END)).await;
@@ -224,7 +234,7 @@ async fn a_log_that_counted_on_replaces_rows_of_later_epochs() {
         .await
         .expect("the right to write");
     append(&mut *writer, between(&history, KEPT, END - 5)).await;
-    let life = place.life().await;
+    let mut life = place.life().await;
     life.until(END - 5).await;
     life.compare(between(&history, 0, END - 5)).await;
     append(&mut *writer, between(&history, END - 5, END)).await;
@@ -247,7 +257,7 @@ async fn an_older_copy_of_a_database_is_brought_up_to_date_and_no_checkpoint_is_
         .await
         .expect("the right to write");
     append(&mut *writer, between(&messages, 0, 20)).await;
-    let life = place.life().await;
+    let mut life = place.life().await;
     life.until(20).await;
     life.end().await;
     let database = place.own.database().await;
@@ -259,7 +269,7 @@ async fn an_older_copy_of_a_database_is_brought_up_to_date_and_no_checkpoint_is_
     }
 
     append(&mut *writer, between(&messages, 20, KEPT)).await;
-    let life = place.life().await;
+    let mut life = place.life().await;
     life.until(KEPT).await;
     life.until_checkpoint().await;
     life.end().await;
@@ -278,7 +288,7 @@ async fn an_older_copy_of_a_database_is_brought_up_to_date_and_no_checkpoint_is_
         }
     }
     append(&mut *writer, between(&messages, KEPT, END)).await;
-    let life = place.life().await;
+    let mut life = place.life().await;
     life.until(END).await;
     life.compare(between(&messages, 0, END)).await;
     life.end().await;

@@ -98,7 +98,7 @@ fn by_port(options: &Options, port: u16) -> Options {
 }
 
 /// Short times, for tests in which they run out.
-pub fn hasty(mut options: Options) -> Options {
+fn hasty(mut options: Options) -> Options {
     options.operation_max = Span(Duration::from_secs(1));
     options.lease_ttl = Span(Duration::from_secs(1));
     options

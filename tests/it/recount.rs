@@ -304,10 +304,15 @@ async fn the_first_commit_after_a_crash_ends_at_the_intent_however_small_batches
         store,
         ..Ground::new()
     };
-    ground.append(&case.world()).await;
+    let messages = case.world();
+    ground.append(logs::between(&messages, 0, 2)).await;
+    let ended = case.run_on(&ground, case.dataflow()).await;
+    ended.expect("it counts");
+    ground.store.take();
+    ground.append(logs::between(&messages, 2, 60)).await;
     let term = ground.store.lead().await.expect("memory answers").term;
     let begun = ground.store.begin(term, Epoch(4).into()).await;
-    begun.expect("a first commit");
+    begun.expect("the next commit");
     let ended = case.run_on(&ground, case.dataflow()).await;
     ended.expect("it goes on");
     let commits = ground.store.take();

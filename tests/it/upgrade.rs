@@ -180,6 +180,15 @@ async fn log_and_checkpoint_of_a_former_version_give_the_rows_of_a_recount() {
     }
 }
 
+/// CRC-32 (ISO-HDLC, as in <https://www.rfc-editor.org/rfc/rfc1952#section-8>).
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
+            (crc >> 1) ^ (0xedb8_8320 * (crc & 1))
+        })
+    })
+}
+
 /// The other way round: a version before the one that wrote the data says so, and calls nothing damaged.
 #[test]
 fn a_segment_of_a_later_format_is_refused_as_such() {
@@ -191,6 +200,8 @@ fn a_segment_of_a_later_format_is_refused_as_such() {
         let segment = segment.expect("a segment");
         let mut bytes = fs::read(&segment).expect("read");
         bytes[8] += 1;
+        let checksum = crc32(&bytes[..32]);
+        bytes[32..36].copy_from_slice(&checksum.to_le_bytes());
         fs::write(&segment, bytes).expect("written");
         let refused = EmbeddedLog::open(&log, LogOptions::default()).expect_err("a later format");
         assert!(matches!(refused, LogError::Newer(_)), "{refused}");

@@ -108,7 +108,8 @@ impl Segment {
             read => read.map_err(failed("read a segment"))?,
         }
         let format = u32::from_le_bytes(bytes[8..12].try_into().expect("4 bytes"));
-        if &bytes[..8] == MAGIC && format != FORMAT {
+        let whole = crc32fast::hash(&bytes[..32]).to_le_bytes() == bytes[32..];
+        if whole && &bytes[..8] == MAGIC && format > FORMAT {
             return Err(LogError::Newer(format!(
                 "segment {first:020}.log is of format {format}, this version reads format {FORMAT}"
             )));
