@@ -107,7 +107,7 @@ fn volumes_claims_secrets_and_labels_fit_together() {
         let documents = documents(file);
         let of_kind = |kind: &'static str| documents.iter().filter(move |it| it["kind"] == kind);
         let claims = of_kind("PersistentVolumeClaim");
-        let claims: BTreeSet<_> = claims.map(|it| &it["metadata"]["name"]).collect();
+        let claims: Vec<_> = claims.map(|it| &it["metadata"]["name"]).collect();
         for workload in workloads(file) {
             let name = workload["metadata"]["name"].to_string();
             let spec = &workload["spec"];
@@ -129,7 +129,7 @@ fn volumes_claims_secrets_and_labels_fit_together() {
             let listed = pod["volumes"].as_array().into_iter().flatten();
             for volume in listed.filter(|it| it["persistentVolumeClaim"].is_object()) {
                 let claim = &volume["persistentVolumeClaim"]["claimName"];
-                assert!(claims.contains(claim), "{name} uses {claim}");
+                assert!(claims.contains(&claim), "{name} uses {claim}");
                 assert_eq!(spec["strategy"]["type"], "Recreate", "{name} has a folder");
                 assert_eq!(spec["replicas"], 1, "{name} has a folder");
             }
