@@ -22,7 +22,7 @@ const STATUS_EVERY: Duration = Duration::from_secs(2);
 const STATUS_BYTES_MAX: usize = 500;
 
 /// Where a message goes.
-type Send = fn(&[NotifyState<'_>]);
+type Sink = fn(&[NotifyState<'_>]);
 
 /// The service manager.
 pub struct Manager {
@@ -30,7 +30,7 @@ pub struct Manager {
     /// Within this time it expects to hear from the process; `None`: it does not.
     watchdog: Option<Duration>,
     status: String,
-    send: Send,
+    send: Sink,
 }
 
 impl Manager {

@@ -1,8 +1,8 @@
 //! The image's file system, laid out in a folder as the Dockerfile's last stage says, and the binary run in it: as its user,
 //! without capabilities, on a root that cannot be written.
 //!
-//! No container engine is needed: `unshare`, `setpriv` and `chroot` do what one does. The base is not here; of its files the
-//! binary needs only libraries, which this machine has, and they must be among those of the base.
+//! No container engine is needed: `unshare`, `setpriv` and `chroot` do what one does. The base is not here. Of its files the
+//! binary needs CA certificates and libraries, which this machine has; the libraries must be among those of the base.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,6 +25,9 @@ const BASE_LIBRARIES: [&str; 7] = [
     "libm.so.6",
     "libpthread.so.0",
 ];
+
+/// The CA certificates of the base, and of Debian. A client for HTTPS cannot be made without them.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
 /// Mounts as a container engine does, gives up what it gives up, and runs the command: ROOT VOLUME USER GROUP COMMAND...
 const ENTER: &str = r#"
@@ -149,10 +152,11 @@ impl Container {
 
     fn lay_out(&self) {
         let binary = Path::new(env!("CARGO_BIN_EXE_skytide"));
-        for library in libraries(binary) {
-            let to = self.inside(library.to_str().expect("a path"));
+        let base = libraries(binary).into_iter().chain([CERTIFICATES.into()]);
+        for file in base {
+            let to = self.inside(file.to_str().expect("a path"));
             fs::create_dir_all(to.parent().expect("a folder")).expect("made");
-            fs::copy(library, to).expect("copied");
+            fs::copy(file, to).expect("copied");
         }
         fs::create_dir(self.inside("/tmp")).expect("made");
         for (from, owner, to) in &self.image.copies {
