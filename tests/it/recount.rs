@@ -305,11 +305,11 @@ async fn the_first_commit_after_a_crash_ends_at_the_intent_however_small_batches
         ..Ground::new()
     };
     let messages = case.world();
-    ground.append(logs::between(&messages, 0, 2)).await;
+    ground.append(between(&messages, 0, 2)).await;
     let ended = case.run_on(&ground, case.dataflow()).await;
     ended.expect("it counts");
     ground.store.take();
-    ground.append(logs::between(&messages, 2, 60)).await;
+    ground.append(between(&messages, 2, 60)).await;
     let term = ground.store.lead().await.expect("memory answers").term;
     let begun = ground.store.begin(term, Epoch(4).into()).await;
     begun.expect("the next commit");
