@@ -1,4 +1,5 @@
-//! A network into a file: the form of `docs/recordings.md`, which `skytide replay` reads.
+//! Writes a network into a recording, in the format of `docs/recordings.md` that `skytide replay`
+//! reads.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,49 +7,50 @@ use std::path::{Path, PathBuf};
 
 use crate::network::Network;
 
-/// Bytes of frames in one zstd frame, at least.
+/// Minimum size in bytes of the frames in one zstd frame.
 const CHUNK_BYTES: usize = 4 << 20;
-/// zstd's own default.
+/// The default level of zstd.
 const LEVEL: i32 = 3;
 
-/// Where a recording ends, unless the network ends before.
+/// Where a recording ends, unless the network ends earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Behind so many frames.
+    /// After this many frames.
     Frames(u64),
-    /// Behind the frame that brings it to so many bytes, before compression.
+    /// After the frame that brings the recording to this many bytes before compression.
     Bytes(u64),
-    /// With the network, which then must have an end.
+    /// At the end of the network, which must have one.
     Network,
 }
 
-/// What was written.
+/// The size of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Frames.
+    /// Number of frames.
     pub frames: u64,
-    /// Their bytes.
+    /// Their bytes before compression.
     pub frame_bytes: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
 }
 
-/// A recording could not be written.
+/// The recording could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("could not write the recording {}", path.display())]
+#[error("cannot write the recording {}", path.display())]
 pub struct RecordingError {
     /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }
 
-/// Writes the next frames of a network into a new file, in zstd frames of 4 MiB with checksums. What is there already is
-/// overwritten. The file is durable when this returns.
+/// Writes the next frames of a network into a file, in zstd frames of 4 MiB with checksums.
+/// Overwrites an existing file. The file is durable when this returns.
 ///
 /// # Errors
-/// The file cannot be made or written.
+///
+/// The file cannot be created or written.
 pub fn write_recording(
     network: &mut Network,
     path: &Path,
@@ -91,7 +93,7 @@ impl End {
     }
 }
 
-/// Appends a chunk as one zstd frame; answers its bytes.
+/// Appends a chunk as one zstd frame and returns its size in bytes.
 fn flush(file: &mut File, chunk: &mut Vec<u8>) -> io::Result<u64> {
     if chunk.is_empty() {
         return Ok(0);
@@ -106,9 +108,10 @@ fn flush(file: &mut File, chunk: &mut Vec<u8>) -> io::Result<u64> {
     Ok(packed.len() as u64)
 }
 
-/// What the network's servers say about each account now, as JSON: by DID the `key` (`did:key`) that signs its commits, its
-/// `handle`, its `status` if it is not active, and the `head` of its repo (`cid`, `rev`) with the `records` in it by path, as
-/// CIDs. For programs that check a recording; all of it is in memory.
+/// What the network's servers know about each account now, as JSON. By DID: the `key` (`did:key`)
+/// that signs its commits, its `handle`, its `status` if it is inactive, and the `head` of its repo
+/// (`cid`, `rev`) with the CIDs of its `records` by path. For programs that check a recording. The
+/// whole document is built in memory.
 pub fn identities(network: &mut Network) -> serde_json::Value {
     let dids: Vec<_> = network.dids().collect();
     let mut all = serde_json::Map::new();

@@ -9,7 +9,7 @@ mod trouble;
 mod truth;
 mod vectors;
 
-use skytide_simnet::bad::{Kind, Rates};
+use skytide_simnet::malformed::{Kind, Rates};
 use skytide_simnet::{Frame, Network, Options};
 
 /// A small network, fast in time, so that much happens in few frames.

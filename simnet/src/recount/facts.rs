@@ -1,4 +1,4 @@
-//! What a live record says, as plain owned values.
+//! The content of a live record as plain owned values.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use skytide_core::time::Minute;
 #[derive(Debug)]
 pub(super) struct Fact<'a> {
     pub(super) uri: &'a AtUri,
-    /// When it was first seen: edits do not renew it.
+    /// The minute in which it was first seen. Edits do not change it.
     pub(super) minute: Minute,
     pub(super) content: &'a Content,
 }
 
-/// What a record says. `None` in place of a subject: the record names none that is valid.
+/// The content of a record. A subject is `None` if the record names no valid one.
 #[derive(Debug)]
 pub(super) enum Content {
     Post(Box<Post>),
@@ -45,7 +45,7 @@ pub(super) struct Post {
     pub(super) links: BTreeSet<String>,
     pub(super) mentions: BTreeSet<Did>,
     pub(super) characters: u64,
-    /// As written, none of them empty.
+    /// As written in the record, without empty ones.
     langs: BTreeSet<String>,
 }
 
@@ -53,7 +53,7 @@ pub(super) struct Post {
 const UNDETERMINED: &str = "und";
 
 impl Post {
-    /// Its languages as written.
+    /// The languages as written in the record.
     pub(super) fn languages(&self) -> BTreeSet<String> {
         if self.langs.is_empty() {
             return BTreeSet::from([UNDETERMINED.to_owned()]);
@@ -61,7 +61,8 @@ impl Post {
         self.langs.clone()
     }
 
-    /// The primary subtags of its languages: `en` of `en-US`; one that begins with a hyphen has none.
+    /// The primary subtags of the languages: `en` for `en-US`. A language that begins with a hyphen
+    /// has none.
     pub(super) fn primary_languages(&self) -> BTreeSet<String> {
         let primary = |lang: String| {
             let end = lang.find(['-', '_']).unwrap_or(lang.len());
@@ -74,7 +75,7 @@ impl Post {
     }
 }
 
-/// What a create or update says, and how many of its keys were too long to count.
+/// The content of a create or update, and the number of its keys that were too long to count.
 pub(super) fn read(op: &Op) -> Result<(Content, u64), DropReason> {
     let bytes = op.record.as_deref().ok_or(DropReason::RecordMissing)?;
     Ok(match parse(op.collection.as_str(), bytes)? {

@@ -6,7 +6,7 @@ use skytide_core::event::{DropReason, Event, Message};
 use skytide_ingest::assemble::filter::Filter;
 use skytide_ingest::assemble::{Assembler, Setup};
 use skytide_ingest::frame::Verify;
-use skytide_simnet::bad::Kind;
+use skytide_simnet::malformed::Kind;
 use skytide_simnet::{Frame, Options, Totals};
 
 use super::{frames, options, with_bad};

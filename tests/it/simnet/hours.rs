@@ -22,8 +22,8 @@ use skytide_core::memory::MemoryLog;
 use skytide_dataflow::{Metrics, Ports};
 use skytide_ingest::frame::Verify;
 use skytide_ingest::{Options as IngestOptions, RelayOptions, RelaySource};
-use skytide_simnet::bad::{Kind, Rates};
-use skytide_simnet::faults::{Fault, Faults, Plan};
+use skytide_simnet::faults::{Fault, FaultPlan, Faults};
+use skytide_simnet::malformed::{Kind, Rates};
 use skytide_simnet::recount::Model;
 use skytide_simnet::server::{Options as ServerOptions, Pace, Server};
 use skytide_simnet::{Frame, Ledger, Network, Options};
@@ -47,7 +47,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 struct Hours {
     network: Options,
     frames: Vec<Frame>,
-    plan: Plan,
+    plan: FaultPlan,
 }
 
 impl Hours {
@@ -250,7 +250,7 @@ async fn hours_with_everything_wrong_at_once_are_counted_exactly() {
     let (frames, faults) = (hours.frames.len(), hours.plan.steps.len());
     let bad: u64 = state.bad.values().sum();
     eprintln!(
-        "{frames} frames, {} events, {bad} bad frames, {faults} faults, {} connections, {compared} commits compared",
+        "{frames} frames, {} events, {malformed} bad frames, {faults} faults, {} connections, {compared} commits compared",
         expected.len(),
         state.connections,
     );
