@@ -3,19 +3,19 @@
 //! ```text
 //! plan:  connection 2, after 500 frames: reset ──┐
 //! rates: garbage after 100 per million frames ───┼─▶ FaultSequence of a connection ─┐
-//! seed ──────────────────────────────────────────┘                                  ├─▶ due fault ─▶ fired, counted
+//! seed ──────────────────────────────────────────┘                                  ├─▶ due fault
 //! plan:  after 9,000 frames of the stream: drop ─▶ any connection that gets there ──┘
 //! ```
 //!
-//! A [`FaultSequence`] is a function of the seed, the plan and the connection's number. A fault planned
-//! by the frames of the stream fires once, on the first connection that reaches that frame. Faults
-//! inside frames belong to [`malformed`](crate::malformed); this module covers what can go wrong
-//! between two machines.
+//! A [`FaultSequence`] is a function of the seed, the plan and the connection's number. A fault
+//! planned by the frames of the stream fires once, on the first connection that reaches that frame.
+//! Faults inside frames belong to [`malformed`](crate::malformed); this module covers what can go
+//! wrong between two machines.
 //!
-//! A fault fires before a frame that brings a new sequence number. A client that reconnects sends the
-//! previous number as its cursor, and it has already received all frames without a number of their own
-//! up to there. So no frame is lost or delivered twice, except with [`Fault::Reset`], which loses the
-//! bytes in flight, as a real reset does.
+//! A fault fires before a frame that brings a new sequence number. A client that reconnects sends
+//! the previous number as its cursor, and it has already received all frames without a number of
+//! their own up to there. So no frame is lost or delivered twice, except with [`Fault::Reset`],
+//! which loses the bytes in flight, as a real reset does.
 
 mod any_connection;
 mod sequence;

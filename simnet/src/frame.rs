@@ -27,7 +27,7 @@ pub struct Frame {
     /// record.
     pub contents: Vec<Content>,
     /// The kind of malformed input, if it is one.
-    pub bad: Option<Kind>,
+    pub malformed: Option<Kind>,
     /// The counts that a correct consumer reports for it.
     pub expected: Expected,
 }

@@ -1,7 +1,7 @@
 //! The true totals, computed from the intended content: no record is parsed, no message decoded.
 //!
 //! ```text
-//! Frame ─ events, contents ─▶ live records by address ─▶ totals: loops over all visible live records
+//! Frame ─ events, contents ─▶ live records by address ─▶ totals: loops over visible records
 //! ```
 //!
 //! The [recount](crate::recount) reads the bytes of a log with the project's own parser; the ledger

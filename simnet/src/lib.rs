@@ -1,15 +1,15 @@
 //! A simulated network of real bytes, for the demo, tests and benchmarks.
 //!
 //! ```text
-//! Options ─▶ Network ─┬─▶ Frame: the bytes as a relay sends them, and the ground truth beside them:
-//!                     │          events, record contents, kind of malformed input, expected counts
+//! Options ─▶ Network ─┬─▶ Frame: bytes as a relay sends them, and the ground truth:
+//!                     │          events, record contents, malformed kind, expected counts
 //!                     └─▶ repos, handles, profiles, keys
 //! ```
 //!
-//! The ground truth is never read back from the bytes. Accounts have keys. Repos are trees with signed
-//! commits and proofs. People follow breaking stories, delete and edit what they wrote, leave and come
-//! back (`docs/simnet.md`). A network is a function of its options: it reads no clock and no random
-//! numbers of the machine.
+//! The ground truth is never read back from the bytes. Accounts have keys. Repos are trees with
+//! signed commits and proofs. People follow breaking stories, delete and edit what they wrote,
+//! leave and come back (`docs/simnet.md`). A network is a function of its options: it reads no
+//! clock and no random numbers of the machine.
 
 mod car;
 mod cbor;
@@ -40,4 +40,4 @@ pub use frame::Frame;
 pub use ledger::{Ledger, LedgerTotals, Tallies};
 pub use network::{Account, Network};
 pub use options::Options;
-pub use recording::{End, RecordingError, Written, identities, write_recording};
+pub use recording::{RecordingEnd, RecordingError, RecordingStats, identities, write_recording};

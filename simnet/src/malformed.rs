@@ -2,7 +2,7 @@
 //! correct consumer counts, and how it affects the live records.
 //!
 //! One kind affects one frame. Rates are in parts per million of frames, so a test can ask for any
-//! mixture. Each affected frame names its kind ([`Frame::bad`](crate::Frame::bad)) and the counts
+//! mixture. Each affected frame names its kind ([`Frame::malformed`](crate::Frame::malformed)) and the counts
 //! that a correct consumer must report for it ([`Frame::expected`](crate::Frame::expected)).
 //! `docs/simnet.md` repeats the text of [`Kind::note`].
 //!

@@ -1,17 +1,18 @@
-//! The Merkle search tree of a repository (<https://atproto.com/specs/repository#mst-structure>), held
-//! in memory and updated in position.
+//! The Merkle search tree of a repository (<https://atproto.com/specs/repository#mst-structure>),
+//! held in memory and updated in place.
 //!
 //! ```text
-//! layer 2            [ · k4 · ]              a key's layer depends only on its hash, so the tree is
-//! layer 1       [ k2 · ]     [ · k7 ]        a function of its keys, whatever the order of changes
-//! layer 0   [ k1 ]  [ k3 ]  [ k5 k6 ]        the keys between two keys are in the node between them
+//! layer 2            [ · k4 · ]              a key's layer depends only on its hash, so the
+//! layer 1       [ k2 · ]     [ · k7 ]        tree is a function of its keys, whatever the
+//! layer 0   [ k1 ]  [ k3 ]  [ k5 k6 ]        order of changes
 //! ```
 //!
-//! A change touches the nodes on the path to its key and the nodes that it splits or joins. It clears
-//! their cached hashes; [`Tree::root`] computes them again. A tree may be read from a part of its
-//! blocks ([`Tree::from_blocks`]). The other nodes are then unread, and an operation that needs one of
-//! them fails with [`MissingBlock`]. The check of a commit's proof relies on that: inverting its
-//! operations must emit the previous tree (<https://atproto.com/specs/sync#operation-inversion>).
+//! A change touches the nodes on the path to its key and the nodes that it splits or joins. It
+//! clears their cached hashes; [`Tree::root`] computes them again. A tree may be read from a part
+//! of its blocks ([`Tree::from_blocks`]). The other nodes are then unread, and an operation that
+//! needs one of them fails with [`MissingBlock`]. The check of a commit's proof relies on that:
+//! inverting its operations must emit the previous tree
+//! (<https://atproto.com/specs/sync#operation-inversion>).
 
 mod blocks;
 mod change;

@@ -76,7 +76,7 @@ impl Network {
         let plan = self.next.take()?;
         let last_well_formed = self.last_well_formed.each_ref().map(Option::as_ref);
         let frame = render::frame(&mut self.world, &plan, &mut self.clock, last_well_formed);
-        if plan.bad.is_none() {
+        if plan.malformed.is_none() {
             self.last_well_formed.swap(0, 1);
             self.last_well_formed[0] = Some(frame.clone());
         }

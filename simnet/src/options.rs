@@ -33,7 +33,7 @@ pub struct Options {
     /// runs.
     pub accounts_max: Option<u32>,
     /// Kinds and rates of malformed input.
-    pub bad: Rates,
+    pub malformed: Rates,
     /// The `host` in the events of [`Frame::events`](crate::Frame::events).
     pub host: Host,
 }
@@ -51,7 +51,7 @@ impl Default for Options {
             signed: true,
             records_max: None,
             accounts_max: None,
-            bad: Rates::none(),
+            malformed: Rates::none(),
             host: "simnet".into(),
         }
     }

@@ -159,7 +159,7 @@ impl RecordWriter<'_> {
         let mut cbor = Cbor::with_capacity(320);
         let created = created_at(self.tid(), self.seed(), self.rec.fault());
         let (class, dated) = (self.rec.class, created.is_some());
-        let begin = |cbor: &mut Cbor, fields: usize| {
+        let start_map = |cbor: &mut Cbor, fields: usize| {
             cbor.map(fields + 1 + usize::from(dated));
             cbor.text("$type").text(class.collection());
         };
@@ -182,7 +182,7 @@ impl RecordWriter<'_> {
                 }
             }
             (RecordClass::Follow | RecordClass::Block, _) => {
-                begin(&mut cbor, 1);
+                start_map(&mut cbor, 1);
                 let did = self.world.accounts[self.rec.subject as usize]
                     .identity
                     .did

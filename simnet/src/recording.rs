@@ -14,7 +14,7 @@ const LEVEL: i32 = 3;
 
 /// Where a recording ends, unless the network ends earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum RecordingEnd {
     /// After this many frames.
     Frames(u64),
     /// After the frame that brings the recording to this many bytes before compression.
@@ -25,7 +25,7 @@ pub enum End {
 
 /// The size of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct RecordingStats {
     /// Number of frames.
     pub frames: u64,
     /// Their bytes before compression.
@@ -54,17 +54,17 @@ pub struct RecordingError {
 pub fn write_recording(
     network: &mut Network,
     path: &Path,
-    end: End,
-) -> Result<Written, RecordingError> {
+    end: RecordingEnd,
+) -> Result<RecordingStats, RecordingError> {
     write(network, path, end).map_err(|source| RecordingError {
         path: path.to_owned(),
         source,
     })
 }
 
-fn write(network: &mut Network, path: &Path, end: End) -> io::Result<Written> {
+fn write(network: &mut Network, path: &Path, end: RecordingEnd) -> io::Result<RecordingStats> {
     let mut file = File::create(path)?;
-    let mut written = Written::default();
+    let mut written = RecordingStats::default();
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + (1 << 20));
     while !end.is_reached(&written) {
         let Some(frame) = network.next_frame() else {
@@ -83,8 +83,8 @@ fn write(network: &mut Network, path: &Path, end: End) -> io::Result<Written> {
     Ok(written)
 }
 
-impl End {
-    fn is_reached(self, written: &Written) -> bool {
+impl RecordingEnd {
+    fn is_reached(self, written: &RecordingStats) -> bool {
         match self {
             Self::Frames(frames) => written.frames >= frames,
             Self::Bytes(bytes) => written.frame_bytes >= bytes,

@@ -4,18 +4,20 @@
 //! messages ─ Model::read ─▶ History: live records, accounts, operations     (history.rs)
 //!                               │ visible facts, each a plain value          (facts.rs)
 //!                               ▼
-//!                           rows of all views: loops over those lists        (posts, trends, people, network)
+//!                           rows of all views: loops over facts (posts, trends, people, network)
 //! ```
 //!
-//! It knows nothing of the dataflow and shares no code with it. Both follow the same specifications: the
-//! row types in `skytide_core::view` and `fixtures/frames/README.md`. The recount avoids every technique
-//! that could be wrong: it slides no window, maintains no count and retracts nothing. Each answer is a
-//! loop over the live records. Reading a message takes time proportional to the message; an answer takes
-//! time proportional to all live records, and is computed only on request. So the recount suits small
-//! worlds at every epoch, and millions of events at their end.
+//! It knows nothing of the dataflow and shares no code with it. Both follow the same
+//! specifications: the row types in `skytide_core::view` and `fixtures/frames/README.md`. The
+//! recount avoids every technique that could be wrong: it slides no window, maintains no count and
+//! retracts nothing. Each answer is a loop over the live records. Reading a message takes time
+//! proportional to the message; an answer takes time proportional to all live records, and is
+//! computed only on request. So the recount suits small worlds at every epoch, and millions of
+//! events at their end.
 //!
-//! Lists are written at most once a second of network time, and where ingest says that the stream is
-//! idle or has ended. They are computed from a second history that advances only at those epochs.
+//! Lists are written at most once a second of network time, and where ingest says that the stream
+//! is idle or has ended. They are computed from a second history that advances only at those
+//! epochs.
 
 mod facts;
 mod history;

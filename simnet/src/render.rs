@@ -63,7 +63,7 @@ pub(crate) fn frame(
 
 /// Whether a consumer's network time includes this frame: it is complete, new, and has a time.
 pub(crate) fn advances_clock(plan: &FramePlan) -> bool {
-    match (&plan.action, plan.bad) {
+    match (&plan.action, plan.malformed) {
         (AccountAction::Noise { .. }, Some(kind)) => {
             matches!(kind, Kind::RevFuture | Kind::RevRepeated)
         }
@@ -88,7 +88,7 @@ impl FrameContext<'_> {
             did: None,
             events: Vec::new(),
             contents: Vec::new(),
-            bad: self.plan.bad,
+            malformed: self.plan.malformed,
             expected,
         }
     }
@@ -240,8 +240,8 @@ pub(crate) fn take_tree(world: &mut World, account: u32) -> Tree {
         return tree;
     }
     let mut tree = Tree::default();
-    for place in 0..world.accounts[account as usize].records.len() {
-        let rec = world.accounts[account as usize].records[place];
+    for index in 0..world.accounts[account as usize].records.len() {
+        let rec = world.accounts[account as usize].records[index];
         let digest = record_digest(world, account, rec);
         tree.insert(rec.path().as_bytes(), digest)
             .expect("a whole tree");

@@ -1,16 +1,16 @@
 //! Serves the network over one port: relay, PDS, PLC directory, AppView.
 //!
 //! ```text
-//!              ┌─ pump (thread) ──▶ window ──▶ subscribeRepos, each client with its own position and faults
+//!              ┌─ pump (thread) ──▶ window ──▶ subscribeRepos, a position and faults per client
 //! feed (mutex) ┤   paced by a clock
 //!              └─ getRepo, getLatestCommit, resolveHandle, /{did}, getProfiles
 //! /_simnet/state: what the server has done so far
 //! ```
 //!
 //! All responses are a function of the network, the fault plan and the time of the request. With
-//! [`Pace::Clock`] a restarted server continues as if it had never stopped. Limit: clients share the
-//! frames of one [`Limits`] window. Older frames are not rendered again; the server reports them as
-//! outdated.
+//! [`Pace::Clock`] a restarted server continues as if it had never stopped. Limit: clients share
+//! the frames of one [`Limits`] window. Older frames are not rendered again; the server reports
+//! them as outdated.
 
 mod connection;
 mod feed;

@@ -101,22 +101,22 @@ impl World {
         }
         self.frames += 1;
         self.advance_time();
-        let mut malformed = None;
-        if self.frames > CALM_FRAMES && !self.options.bad.is_none() {
+        let mut planned = None;
+        if self.frames > CALM_FRAMES && !self.options.malformed.is_none() {
             let draw = self.random.below(1_000_000) as u32;
-            let kind = self.options.bad.kind(draw);
-            malformed = kind.and_then(|kind| Some((kind, self.malformed_action(kind)?)));
+            let kind = self.options.malformed.kind(draw);
+            planned = kind.and_then(|kind| Some((kind, self.malformed_action(kind)?)));
         }
-        let (bad, action) = match malformed {
+        let (malformed, action) = match planned {
             Some((kind, action)) => (Some(kind), action),
             None => (None, self.next_action()),
         };
-        let missing = match bad {
+        let missing = match malformed {
             Some(Kind::SeqGap) => 1 + self.random.below(40),
             _ => 0,
         };
-        let numbered = bad.is_none_or(Kind::is_numbered);
-        self.well_formed = self.well_formed << 1 | u8::from(bad.is_none());
+        let numbered = malformed.is_none_or(Kind::is_numbered);
+        self.well_formed = self.well_formed << 1 | u8::from(malformed.is_none());
         self.seq += missing + u64::from(numbered);
         let stamp = self.relay_time();
         Some(FramePlan {
@@ -124,7 +124,7 @@ impl World {
             stamp,
             seq: self.seq,
             missing,
-            bad,
+            malformed,
             action,
         })
     }

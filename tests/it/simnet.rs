@@ -25,7 +25,7 @@ fn options(seed: u64, frames: u64) -> Options {
 
 fn with_bad(seed: u64, frames: u64, per_million: u32) -> Options {
     Options {
-        bad: Rates::all(per_million),
+        malformed: Rates::all(per_million),
         ..options(seed, frames)
     }
 }

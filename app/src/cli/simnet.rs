@@ -205,7 +205,10 @@ pub struct Profiles {
 
 /// What to record of a network.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("until").required(true).args(["frames", "bytes", "events_max"]).multiple(true))]
+#[command(group = clap::ArgGroup::new("until")
+    .required(true)
+    .args(["frames", "bytes", "events_max"])
+    .multiple(true))]
 pub struct Record {
     /// The recording to create (zstd). The file must not exist.
     #[arg(value_name = "FILE")]

@@ -1,13 +1,14 @@
-//! `skytide up --demo`: all services on a simulated network, in one process and without the internet.
+//! `skytide up --demo`: all services on a simulated network, in one process and without the
+//! internet.
 //!
 //! ```text
-//! demo.json (seed, start) ─▶ Network ─▶ relay, AppView on a free port of loopback ◀── ingest, profiles
+//! demo.json (seed, start) ─▶ Network ─▶ relay, AppView on a free port ◀── ingest, profiles
 //! newest tick of the log ──────▶ first frame to render again
 //! ```
 //!
-//! The frames follow from `demo.json` and the clock, so a restarted demo continues the same network. It
-//! catches up on a pause of up to [`RETENTION`]. After a longer pause the frames before that are a gap,
-//! as with a real relay, and the answers report it.
+//! The frames follow from `demo.json` and the clock, so a restarted demo continues the same
+//! network. It catches up on a pause of up to [`RETENTION`]. After a longer pause the frames before
+//! that are a gap, as with a real relay, and the answers report it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,6 +139,10 @@ fn read_from_simnet(config: &mut Config, server: &Server) -> Result<(), Failure>
     config.firehose.url = endpoint(&server.relay_url(), "ws")?;
     config.firehose.start = Start::Oldest;
     config.scheduler.profiles_url = endpoint(&server.url(), "http")?;
-    tracing::info!(relay = %config.firehose.url, profiles = %config.scheduler.profiles_url, "simulated network");
+    tracing::info!(
+        relay = %config.firehose.url,
+        profiles = %config.scheduler.profiles_url,
+        "reading the simulated network"
+    );
     Ok(())
 }

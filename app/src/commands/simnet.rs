@@ -16,7 +16,7 @@ use skytide_simnet::faults::{FaultPlan, Faults};
 use skytide_simnet::server::{
     Limits, Options, Pace, ProfileOptions, RelayOptions, Server, StartError, State,
 };
-use skytide_simnet::{End, Network, write_recording};
+use skytide_simnet::{Network, RecordingEnd, write_recording};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::simnet::{self as cli, Action, Serving};
@@ -149,13 +149,13 @@ fn print_addresses(server: &Server, origin: &Origin) {
 }
 
 fn status_line(state: &State) -> String {
-    let bad: u64 = state.bad.values().sum();
+    let malformed: u64 = state.bad.values().sum();
     let faults: u64 = state.faults.values().sum();
     format!(
         "{} frames ({}), {} of them malformed, up to seq {}; {} clients, {} faults{}",
         HumanCount(state.frames),
         HumanBytes(state.bytes),
-        HumanCount(bad),
+        HumanCount(malformed),
         state.newest_seq,
         state.connections_open,
         HumanCount(faults),
@@ -176,9 +176,9 @@ async fn record(args: &cli::Record, stop: CancellationToken) -> Result<(), Failu
         )));
     }
     let end = match (args.frames, args.bytes) {
-        (Some(frames), _) => End::Frames(frames),
-        (None, Some(bytes)) => End::Bytes(bytes.0),
-        (None, None) => End::Network,
+        (Some(frames), _) => RecordingEnd::Frames(frames),
+        (None, Some(bytes)) => RecordingEnd::Bytes(bytes.0),
+        (None, None) => RecordingEnd::Network,
     };
     let mut options = network_options(&args.network);
     if let Some(start) = args.network.start {
@@ -213,7 +213,7 @@ fn network_options(args: &cli::Network) -> skytide_simnet::Options {
         events_max: args.events_max,
         signed: !args.unsigned,
         records_max: args.records_max,
-        bad: args.bad.clone(),
+        malformed: args.bad.clone(),
         ..skytide_simnet::Options::default()
     }
 }

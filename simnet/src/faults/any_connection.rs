@@ -52,9 +52,9 @@ impl AnyConnectionFaults {
 
     fn due(&self, is_due: impl Fn(&PlannedFault) -> bool) -> Option<Fault> {
         let mut planned = self.planned.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = planned.iter().position(is_due)?;
+        let index = planned.iter().position(is_due)?;
         planned
-            .remove(place)
+            .remove(index)
             .map(|planned_fault| planned_fault.fault)
     }
 }

@@ -36,11 +36,11 @@ impl FaultSequence {
 
     /// The next refusal due instead of an upgrade.
     pub(crate) fn refusal(&mut self) -> Option<Fault> {
-        let is_ours = |planned_fault: &PlannedFault| planned_fault.fault.is_refusal();
-        if let Some(place) = self.planned.iter().position(is_ours) {
+        let is_refusal = |planned_fault: &PlannedFault| planned_fault.fault.is_refusal();
+        if let Some(index) = self.planned.iter().position(is_refusal) {
             return self
                 .planned
-                .remove(place)
+                .remove(index)
                 .map(|planned_fault| planned_fault.fault);
         }
         draw(&mut self.random, &self.refusals)

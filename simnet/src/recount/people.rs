@@ -132,8 +132,9 @@ pub(super) fn interactions(
             _ => None,
         };
         let day = fact.minute.start().day();
-        let kept = days.is_none_or(|days| day + days > now.day());
-        let Some(subject) = subject.filter(|subject| kept && subject.did != fact.uri.did) else {
+        let retained = days.is_none_or(|days| day + days > now.day());
+        let Some(subject) = subject.filter(|subject| retained && subject.did != fact.uri.did)
+        else {
             continue;
         };
         let key = (fact.uri.did.clone(), day, subject.did.clone());

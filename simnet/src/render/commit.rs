@@ -36,7 +36,7 @@ pub(super) fn commit(
     }
     world.apply(context.plan);
     let rev = world.accounts[account as usize].rev;
-    let kind = context.plan.bad;
+    let kind = context.plan.malformed;
     if kind == Some(Kind::RecordMissing) {
         rendered.iter_mut().for_each(omit_block);
     }
@@ -60,7 +60,8 @@ fn omit_block(op: &mut RenderedOp) {
     op.content = Content::Unknown;
 }
 
-/// Renders an operation and applies it to the tree. `earlier` are the operations before it in the commit.
+/// Renders an operation and applies it to the tree. `earlier` are the operations before it in the
+/// commit.
 fn render_op(
     world: &mut World,
     account: u32,
@@ -147,9 +148,9 @@ impl CommitChange {
         let (commit, block) = commit_block(world, self.account, self.rev, &data);
         // Usually the commit is the last block, as the network's PDS writes it; sometimes it is the
         // first.
-        let place = if commit[0] < 24 { 0 } else { blocks.len() };
-        blocks.insert(place, (commit, block));
-        add_extra_blocks(&mut blocks, context.plan.bad);
+        let index = if commit[0] < 24 { 0 } else { blocks.len() };
+        blocks.insert(index, (commit, block));
+        add_extra_blocks(&mut blocks, context.plan.malformed);
         let mut car = Car::new(&commit);
         for (digest, block) in &blocks {
             car.block(digest, block);
@@ -167,7 +168,7 @@ impl CommitChange {
         rendered: Vec<RenderedOp>,
         blocks: &CommitBlocks,
     ) -> Frame {
-        let kind = context.plan.bad;
+        let kind = context.plan.malformed;
         let since = self.message_since(kind);
         let prev_data = match kind {
             Some(Kind::PrevDataOther) => blocks.commit,
@@ -235,7 +236,7 @@ impl CommitChange {
         frame: &mut Frame,
     ) {
         let did = &world.accounts[self.account as usize].identity.did;
-        let since = self.message_since(context.plan.bad);
+        let since = self.message_since(context.plan.malformed);
         for (index, op) in (0..).zip(rendered) {
             let logged = Op {
                 rev: self.rev,

@@ -24,7 +24,7 @@ pub(super) fn noise(
     account: u32,
     last: [Option<&Frame>; 2],
 ) -> Frame {
-    let kind = context.plan.bad.expect("a noise frame has a kind");
+    let kind = context.plan.malformed.expect("a noise frame has a kind");
     let unreadable = |reason| Expected::of("unreadable").dropping(reason);
     let (bytes, expected) = match kind {
         Kind::SeqRepeated | Kind::SeqBack => {

@@ -71,12 +71,12 @@ impl<'a> Connection<'a> {
     pub(super) async fn run(mut self, cursor: Option<u64>) -> Result<(), Error> {
         let reader = self.shared.window.reader();
         let mut changes = self.shared.window.subscribe();
-        let begin = tokio::select! {
-            begin = reader.seek(cursor) => begin,
+        let start = tokio::select! {
+            start = reader.seek(cursor) => start,
             closed = disconnected(&mut self.socket) => return closed,
         };
         let strict = self.shared.relay.cursors == CursorPolicy::Strict;
-        match begin {
+        match start {
             SeekResult::Outdated(_) if strict => {
                 let text = "the requested cursor is older than the oldest frame";
                 self.send(info("OutdatedCursor", Some(text)).into()).await?;
@@ -106,8 +106,8 @@ impl<'a> Connection<'a> {
                     match sent {
                         Err(_) => return self.too_slow().await,
                         Ok(sent) => {
-                            if let Some(ending) = sent? {
-                                return self.finish(ending, reader).await;
+                            if let Some(cause) = sent? {
+                                return self.finish(cause, reader).await;
                             }
                         }
                     }
@@ -142,10 +142,10 @@ impl<'a> Connection<'a> {
         frames: &[BufferedFrame],
         reader: &Reader<'_>,
     ) -> Result<Option<EndCause>, Error> {
-        let begin = reader.position() - frames.len() as u64;
+        let first = reader.position() - frames.len() as u64;
         let any_connection = self.shared.faults.any_connection();
-        for (position, buffered) in frames.iter().enumerate() {
-            let sent = begin + position as u64;
+        for (index, buffered) in frames.iter().enumerate() {
+            let sent = first + index as u64;
             any_connection.on_frames_sent(sent);
             while buffered.is_new
                 && let Some(fault) = self
@@ -154,7 +154,7 @@ impl<'a> Connection<'a> {
                     .or_else(|| any_connection.next_due(sent))
             {
                 if let Flow::End = self.fire(fault).await? {
-                    reader.give_back(frames.len() - position);
+                    reader.give_back(frames.len() - index);
                     return Ok(Some(EndCause::Planned(fault)));
                 }
             }
@@ -163,7 +163,7 @@ impl<'a> Connection<'a> {
             self.faults.on_frame_sent();
             if buffered.is_error {
                 self.socket.flush().await?;
-                reader.end_with_error(frames.len() - position - 1);
+                reader.end_with_error(frames.len() - index - 1);
                 return Ok(Some(EndCause::Error));
             }
         }
@@ -225,10 +225,10 @@ impl<'a> Connection<'a> {
     }
 
     /// Ends the stream as its cause demands.
-    async fn finish(mut self, ending: EndCause, reader: Reader<'_>) -> Result<(), Error> {
+    async fn finish(mut self, cause: EndCause, reader: Reader<'_>) -> Result<(), Error> {
         // The pump must not wait for this reader any more.
         drop(reader);
-        let fault = match ending {
+        let fault = match cause {
             EndCause::Planned(fault) => fault,
             EndCause::Error => return self.close(CloseCode::Policy, "see the error").await,
         };

@@ -22,7 +22,7 @@ pub struct OutgoingFrame {
     /// Number of events that a correct consumer makes of it.
     pub events: u32,
     /// The kind of malformed input, if it is one.
-    pub bad: Option<&'static str>,
+    pub malformed: Option<&'static str>,
 }
 
 /// What the servers know about an account.
@@ -125,7 +125,7 @@ impl From<Frame> for OutgoingFrame {
             time: frame.time,
             bytes: frame.bytes,
             events: frame.events.len() as u32,
-            bad: frame.bad.map(crate::malformed::Kind::as_str),
+            malformed: frame.malformed.map(crate::malformed::Kind::as_str),
         }
     }
 }

@@ -1,14 +1,14 @@
-//! Moves frames from the network to the window at the pace of a clock. It has its own thread, because
-//! rendering a frame is CPU work.
+//! Moves frames from the network to the window at the pace of a clock. It has its own thread,
+//! because rendering a frame is CPU work.
 //!
 //! ```text
 //! skip old frames ─▶ backlog: due at the start ─▶ live
 //!                    waits for readers            does not wait, except with Pace::Max
 //! ```
 //!
-//! With [`Pace::Clock`], which frames are due is a function of the clock alone. So a restarted server
-//! with the same `began` continues where the network would be by now, with the same frames under the
-//! same sequence numbers.
+//! With [`Pace::Clock`], which frames are due is a function of the clock alone. So a restarted
+//! server with the same `began` continues where the network would be by now, with the same frames
+//! under the same sequence numbers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -83,8 +83,10 @@ pub(super) struct Pump {
     prepared: VecDeque<OutgoingFrame>,
     /// The time at which the backlog ended, and the number of events sent since then.
     live: Option<(Timestamp, u64)>,
-    holding: bool,
-    history_until: Timestamp,
+    /// Whether the pump still waits for readers.
+    waits_for_readers: bool,
+    /// Network time of the end of the backlog.
+    backlog_until: Timestamp,
 }
 
 impl Pump {
@@ -109,10 +111,10 @@ impl Pump {
             shift: 0,
             prepared: VecDeque::new(),
             live: None,
-            holding: true,
-            history_until: Timestamp::default(),
+            waits_for_readers: true,
+            backlog_until: Timestamp::default(),
         };
-        pump.history_until = match pump.options.pace {
+        pump.backlog_until = match pump.options.pace {
             Pace::Clock { speed } => pump.network_time(now, speed),
             Pace::Rate { .. } | Pace::Max => after(start, pump.options.backlog),
         };
@@ -124,7 +126,9 @@ impl Pump {
         self.skip();
         self.prepare();
         while !self.stop.is_cancelled() {
-            let Some(wait) = self.step() else { continue };
+            let Some(wait) = self.send_due() else {
+                continue;
+            };
             std::thread::sleep(wait.min(SLEEP_MAX));
         }
     }
@@ -137,7 +141,7 @@ impl Pump {
         }
         let oldest = self.options.retention.map(|retention| {
             let ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-            Timestamp(self.history_until.0.saturating_sub(ms))
+            Timestamp(self.backlog_until.0.saturating_sub(ms))
         });
         // Small steps, so that it does not skip much too far and requests can use the feed in
         // between.
@@ -169,19 +173,19 @@ impl Pump {
     }
 
     /// Sends the due frames, or returns how long none will be due.
-    fn step(&mut self) -> Option<Duration> {
+    fn send_due(&mut self) -> Option<Duration> {
         let Some(time) = self.next_time() else {
             self.release();
             self.shared.counts.ended.store(true, Ordering::Relaxed);
             return Some(SLEEP_MAX);
         };
-        if let Some(wait) = self.wait(time) {
+        if let Some(wait) = self.time_until_due(time) {
             return Some(wait);
         }
-        if self.holding && !self.shared.window.has_room() {
+        if self.waits_for_readers && !self.shared.window.has_room() {
             return Some(Duration::from_millis(1));
         }
-        for frame in self.make() {
+        for frame in self.due_frames() {
             self.send(frame);
         }
         None
@@ -198,12 +202,12 @@ impl Pump {
     }
 
     /// How long a frame of this time is not yet due; `None` if it is due.
-    fn wait(&mut self, time: Timestamp) -> Option<Duration> {
+    fn time_until_due(&mut self, time: Timestamp) -> Option<Duration> {
         let now = self.clock.now();
-        let is_history = time <= self.history_until;
+        let in_backlog = time <= self.backlog_until;
         let wait_seconds = match self.options.pace {
             Pace::Max => return None,
-            _ if is_history => return None,
+            _ if in_backlog => return None,
             Pace::Clock { speed } => {
                 let reached = self.network_time(now, speed);
                 (time.0 as f64 - reached.0 as f64) / 1_000.0 / speed
@@ -224,7 +228,7 @@ impl Pump {
 
     /// Stops waiting for readers.
     fn release(&mut self) {
-        if std::mem::take(&mut self.holding) {
+        if std::mem::take(&mut self.waits_for_readers) {
             self.shared.window.caught_up();
             self.shared.counts.caught_up.store(true, Ordering::Relaxed);
         }
@@ -238,14 +242,14 @@ impl Pump {
     }
 
     /// The due frames: at least one, at most [`CHUNK_FRAMES`].
-    fn make(&mut self) -> Vec<OutgoingFrame> {
+    fn due_frames(&mut self) -> Vec<OutgoingFrame> {
         let mut frames = Vec::with_capacity(CHUNK_FRAMES);
         let more = |pump: &mut Self, frames: &[OutgoingFrame], time: Option<Timestamp>| {
             // An open loop sends evenly, one frame at a time.
-            let is_even = matches!(pump.options.pace, Pace::Rate { .. });
-            let has_place = frames.len() < if is_even { 1 } else { CHUNK_FRAMES };
-            let is_due = |time| pump.wait(time).is_none();
-            frames.is_empty() || (has_place && time.is_some_and(is_due))
+            let one_by_one = matches!(pump.options.pace, Pace::Rate { .. });
+            let has_room = frames.len() < if one_by_one { 1 } else { CHUNK_FRAMES };
+            let is_due = |time| pump.time_until_due(time).is_none();
+            frames.is_empty() || (has_room && time.is_some_and(is_due))
         };
         if !self.prepared.is_empty() {
             loop {
@@ -285,7 +289,7 @@ impl Pump {
             0 => frame.bytes.clone(),
             shift => renumbered(&frame.bytes, shift),
         };
-        if frame.time > self.history_until
+        if frame.time > self.backlog_until
             && let Some((_, events)) = &mut self.live
         {
             *events += u64::from(frame.events.max(1));

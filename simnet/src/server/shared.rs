@@ -142,9 +142,9 @@ impl Counts {
         add(&self.events, frame.events.into());
         add(&self.bytes, frame.bytes.len() as u64);
         self.network_time.fetch_max(frame.time.0, Ordering::Relaxed);
-        if let Some(bad) = frame.bad {
+        if let Some(kind) = frame.malformed {
             let mut counts = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-            *counts.entry(bad).or_default() += 1;
+            *counts.entry(kind).or_default() += 1;
         }
     }
 }

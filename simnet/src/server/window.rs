@@ -4,13 +4,13 @@
 //!  evicted        ┌──────────────── window ────────────────┐
 //!  ─ ─ ─ ─ ─ ─ ─ ─│ frame frame frame frame frame ... frame│◀── pump
 //!                 └────▲────────────▲────────────────▲─────┘
-//!                   reader        reader          reader        the pump may wait for the slowest reader
+//!                    reader       reader          reader   the pump may wait for the slowest
 //! ```
 //!
-//! A position is the index of a frame in the stream and never decreases. A sequence number may decrease,
-//! because the stream can restart its numbers. [`BufferedFrame::seq_max`] is the highest number of all
-//! frames up to this one; a cursor is found by it. Limit: the window has a maximum of frames and bytes.
-//! The server reports a cursor before it as `OutdatedCursor`.
+//! A position is the index of a frame in the stream and never decreases. A sequence number may
+//! decrease, because the stream can restart its numbers. `BufferedFrame::seq_max` is the highest
+//! number of all frames up to this one; a cursor is found by it. Limit: the window has a maximum of
+//! frames and bytes. The server reports a cursor before it as `OutdatedCursor`.
 
 mod frames;
 
@@ -128,7 +128,7 @@ impl Window {
         let frames = self.lock();
         WindowSize {
             frames: frames.buffered.len() as u64,
-            bytes: frames.end() - frames.before,
+            bytes: frames.bytes_end() - frames.bytes_before,
             newest_seq: frames.newest(),
         }
     }
@@ -171,14 +171,14 @@ impl Reader<'_> {
             length.borrow_and_update();
             {
                 let mut frames = self.window.lock();
-                let begin = frames.find(cursor);
-                let position = match begin {
+                let found = frames.find(cursor);
+                let position = match found {
                     SeekResult::At(position) | SeekResult::Outdated(position) => position,
                     SeekResult::Future => frames.length(),
                 };
                 frames.readers.insert(self.id, position);
-                if begin != SeekResult::Future || !frames.catching_up {
-                    return begin;
+                if found != SeekResult::Future || !frames.catching_up {
+                    return found;
                 }
             }
             self.window.changed(&mut length).await;

@@ -24,8 +24,8 @@ pub(crate) struct Account {
     pub(crate) announced: bool,
     /// Live records, ordered by the TIDs of their keys.
     pub(crate) records: Vec<CompactRecord>,
-    /// The tree, cached since the account was rendered. Dropped when a skipped frame changed_account the
-    /// repo.
+    /// The tree, cached since the account was rendered. Dropped when a skipped frame
+    /// changed_account the repo.
     pub(crate) tree: Option<Tree>,
 }
 
@@ -181,18 +181,18 @@ impl Account {
     /// Inserts a record at the position of its key, or replaces it.
     pub(crate) fn insert_record(&mut self, rec: CompactRecord) {
         match self.find(rec.class, rec.tid) {
-            Some(place) => self.records[place] = rec,
+            Some(index) => self.records[index] = rec,
             None => {
-                let place = self.records.partition_point(|other| other.tid <= rec.tid);
-                self.records.insert(place, rec);
+                let index = self.records.partition_point(|other| other.tid <= rec.tid);
+                self.records.insert(index, rec);
             }
         }
     }
 
     /// Removes a record.
     pub(crate) fn remove_record(&mut self, class: RecordClass, tid: Tid) {
-        if let Some(place) = self.find(class, tid) {
-            self.records.remove(place);
+        if let Some(index) = self.find(class, tid) {
+            self.records.remove(index);
         }
     }
 

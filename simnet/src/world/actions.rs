@@ -72,10 +72,10 @@ impl World {
         }
         const WEIGHTS: [u32; CHOICES.len()] = {
             let mut weights = [0; CHOICES.len()];
-            let mut place = 0;
-            while place < CHOICES.len() {
-                weights[place] = CHOICES[place].1;
-                place += 1;
+            let mut index = 0;
+            while index < CHOICES.len() {
+                weights[index] = CHOICES[index].1;
+                index += 1;
             }
             weights
         };
@@ -88,7 +88,7 @@ impl World {
             (_, Some(account)) if self.has_records_max(account) => self.delete_oldest(account),
             (Choice::Record(class), Some(account)) => {
                 let op = self.new_record(account, class);
-                self.schedule_undo(account, op.rec);
+                self.schedule_change(account, op.rec);
                 commit(account, vec![op])
             }
             (Choice::Profile, Some(account)) => commit(account, vec![self.profile(account)]),
@@ -112,17 +112,17 @@ impl World {
                     includes_handle,
                 }
             }
-            (Choice::Status, Some(account)) => self.deactivate(account),
+            (Choice::Status, Some(account)) => self.change_status(account),
         }
     }
 
     /// Draws an active account, weighted by its activity.
     pub(super) fn draw_author(&mut self) -> Option<u32> {
         let first = self.options.accounts.max(1) as usize;
-        let young = self.accounts.len() - first;
+        let created = self.accounts.len() - first;
         (0..16).find_map(|_| {
             let draw = self.random.below(self.accounts.len() as u64) as usize;
-            let account = if draw < young {
+            let account = if draw < created {
                 (first + draw) as u32
             } else {
                 self.authors.draw(&mut self.random)
@@ -133,6 +133,7 @@ impl World {
         })
     }
 
+    /// Whether no more accounts may be created.
     fn has_accounts_max(&self) -> bool {
         let max = self.options.accounts_max;
         max.is_some_and(|max| self.accounts.len() >= max as usize)
@@ -142,8 +143,8 @@ impl World {
         let old = self.accounts[account as usize].find(RecordClass::Profile, Tid(0));
         match old {
             None => create(streamed_record(RecordClass::Profile, Tid(0), NONE)),
-            Some(place) => {
-                let mut rec = self.accounts[account as usize].records[place];
+            Some(position) => {
+                let mut rec = self.accounts[account as usize].records[position];
                 rec.version = rec.version.wrapping_add(1);
                 rec.fault = 0;
                 RecordOp {
@@ -155,7 +156,7 @@ impl World {
     }
 
     /// Schedules the deletion or edit of a record, if it will have one.
-    pub(super) fn schedule_undo(&mut self, account: u32, rec: CompactRecord) {
+    pub(super) fn schedule_change(&mut self, account: u32, rec: CompactRecord) {
         let Some(class) = class_number(rec.class) else {
             return;
         };
@@ -175,15 +176,16 @@ impl World {
         }
     }
 
+    /// The action of a scheduled task; `None` if it no longer applies.
     fn perform(&mut self, task: Task) -> Option<AccountAction> {
         match task {
             Task::Delete {
                 account,
-                class: number,
+                class,
                 tid,
             } => {
                 let holder = self.active_account(account)?;
-                let rec = holder.records[holder.find(class_from_number(number), tid)?];
+                let rec = holder.records[holder.find(class_from_number(class), tid)?];
                 Some(commit(account, vec![delete(rec)]))
             }
             Task::Edit { account, tid } => {
@@ -202,11 +204,12 @@ impl World {
         Some(&self.accounts[account as usize]).filter(|account| account.is_active())
     }
 
+    /// Whether an account has so many records that it deletes its oldest ones.
     fn has_records_max(&self, account: u32) -> bool {
-        let held = self.accounts[account as usize].records.len();
+        let records = self.accounts[account as usize].records.len();
         self.options
             .records_max
-            .is_some_and(|max| held >= max.max(40) as usize)
+            .is_some_and(|max| records >= max.max(40) as usize)
     }
 
     /// Deletes an account's oldest records.
@@ -239,6 +242,7 @@ pub(super) fn delete(rec: CompactRecord) -> RecordOp {
     RecordOp { action, rec }
 }
 
+/// A record that the stream sends with this frame.
 pub(super) fn streamed_record(class: RecordClass, tid: Tid, subject: u32) -> CompactRecord {
     CompactRecord {
         fault: 0,

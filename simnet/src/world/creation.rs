@@ -85,20 +85,21 @@ impl World {
             let quote = self.draw_post(account);
             self.set_quote(&mut post, quote);
         }
-        let place = self.posts.len() as u32;
-        let about = (self.stories.attention() * 1.6).min(30.0) as u32;
+        let index = self.posts.len() as u32;
+        let story_percent = (self.stories.attention() * 1.6).min(30.0) as u32;
         if post.parent == NONE
-            && self.random.percent(about)
+            && self.random.percent(story_percent)
             && let Some(story) = self.stories.draw(&mut self.random)
         {
-            story.add(place, &mut self.random);
+            story.add(index, &mut self.random);
             (post.story, post.lang) = (story.number, story.lang);
         }
         self.posts.push(post);
-        self.timeline.add(place, &mut self.random);
-        streamed_record(RecordClass::Post, tid, place)
+        self.timeline.add(index, &mut self.random);
+        streamed_record(RecordClass::Post, tid, index)
     }
 
+    /// Makes the post a reply, unless the thread is too deep.
     fn set_parent(&mut self, post: &mut Post, parent: u32) {
         let other = &self.posts[parent as usize];
         let root = if other.root == NONE {
@@ -112,6 +113,7 @@ impl World {
         }
     }
 
+    /// Makes the post a quote, unless the quoted post is too deep.
     fn set_quote(&mut self, post: &mut Post, quote: u32) {
         let other = &self.posts[quote as usize];
         if other.depth < DEPTH_MAX {
@@ -125,13 +127,13 @@ impl World {
         let first = self.write_post(account);
         let mut ops = vec![create(first)];
         for _ in 0..1 + self.random.below(4) {
-            let before = ops[ops.len() - 1].rec.subject;
+            let parent = ops[ops.len() - 1].rec.subject;
             let tid = self.accounts[account as usize].next_tid(self.now);
             let mut post = Post::plain(account, tid, self.accounts[account as usize].lang);
-            self.set_parent(&mut post, before);
-            let place = self.posts.len() as u32;
+            self.set_parent(&mut post, parent);
+            let index = self.posts.len() as u32;
             self.posts.push(post);
-            ops.push(create(streamed_record(RecordClass::Post, tid, place)));
+            ops.push(create(streamed_record(RecordClass::Post, tid, index)));
         }
         commit(account, ops)
     }

@@ -9,7 +9,8 @@ use super::{AccountAction, DAY, SECOND, World};
 use crate::words::{LANGUAGE_WEIGHTS, LanguageId};
 
 impl World {
-    pub(super) fn deactivate(&mut self, account: u32) -> AccountAction {
+    /// Deactivates, takes down, suspends or deletes an account, and usually schedules its return.
+    pub(super) fn change_status(&mut self, account: u32) -> AccountAction {
         let choice = self.random.weighted(&[60, 12, 8, 20]);
         let statuses = [
             Status::Deactivated,

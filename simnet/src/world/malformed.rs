@@ -21,13 +21,13 @@ impl World {
                 .can_repeat(kind)
                 .then_some(AccountAction::Noise { account }),
             FrameForm::Forged => {
-                let streamed_record = |world: &mut Self| {
+                let announced_author = |world: &mut Self| {
                     let account = world.draw_author()?;
                     world.accounts[account as usize]
                         .announced
                         .then_some(account)
                 };
-                let account = (0..DRAWS_MAX).find_map(|_| streamed_record(self))?;
+                let account = (0..DRAWS_MAX).find_map(|_| announced_author(self))?;
                 Some(AccountAction::Noise { account })
             }
             FrameForm::Real => self.real_commit(kind, account),
@@ -35,6 +35,7 @@ impl World {
         }
     }
 
+    /// A real commit, changed as its kind demands.
     fn real_commit(&mut self, kind: Kind, account: u32) -> Option<AccountAction> {
         match kind {
             Kind::TooBig | Kind::BlocksAbsent => {
@@ -83,10 +84,11 @@ impl World {
         .get(self.random().below(5) as usize)
         .unwrap_or(&RecordClass::Like);
         let op = self.new_record(account, class);
-        self.schedule_undo(account, op.rec);
+        self.schedule_change(account, op.rec);
         commit(account, vec![op])
     }
 
+    /// A commit of one record with malformed bytes.
     fn malformed_record(&mut self, kind: Kind, account: u32) -> AccountAction {
         let class = match kind {
             Kind::KeyLength => RecordClass::Post,
@@ -98,31 +100,31 @@ impl World {
         if class == RecordClass::Post {
             self.posts[op.rec.subject as usize].fault = (kind.code(), 0);
         }
-        self.schedule_undo(account, op.rec);
+        self.schedule_change(account, op.rec);
         commit(account, vec![create(op.rec)])
     }
 
     /// Finds an active account with a matching record.
     fn find_record(
         &mut self,
-        suits: impl Fn(&CompactRecord) -> bool,
+        matches: impl Fn(&CompactRecord) -> bool,
     ) -> Option<(u32, CompactRecord)> {
         (0..DRAWS_MAX).find_map(|_| {
             let account = self.draw_author()?;
             let mut records = self.accounts[account as usize].records.iter();
-            Some((account, *records.find(|rec| suits(rec))?))
+            Some((account, *records.find(|rec| matches(rec))?))
         })
     }
 
     /// A commit of an inactive account. If there is none, an account becomes inactive instead.
     fn inactive_commit(&mut self, account: u32) -> Option<AccountAction> {
         let accounts = self.accounts.len() as u64;
-        let deleted = (0..4 * DRAWS_MAX).find_map(|_| {
+        let inactive = (0..4 * DRAWS_MAX).find_map(|_| {
             let account = self.random().below(accounts) as u32;
             let status = self.accounts[account as usize].status;
             (status != Status::Active && status != Status::Deleted).then_some(account)
         });
-        let Some(account) = deleted else {
+        let Some(account) = inactive else {
             let status = Status::Deactivated;
             self.queue
                 .push_back(AccountAction::Status { account, status });

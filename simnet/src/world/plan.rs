@@ -17,7 +17,7 @@ pub(crate) struct FramePlan {
     pub(crate) seq: u64,
     /// Sequence numbers skipped before it.
     pub(crate) missing: u64,
-    pub(crate) bad: Option<Kind>,
+    pub(crate) malformed: Option<Kind>,
     pub(crate) action: AccountAction,
 }
 

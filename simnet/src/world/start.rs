@@ -57,9 +57,9 @@ impl World {
             for _ in 0..1 + random.below(2) {
                 at += random.below(DAY / 3);
                 let tid = account.next_tid(at);
-                let place = self.posts.len() as u32;
+                let index = self.posts.len() as u32;
                 self.posts.push(Post::plain(number, tid, lang));
-                account.insert_record(unstreamed_record(RecordClass::Post, tid, place));
+                account.insert_record(unstreamed_record(RecordClass::Post, tid, index));
             }
             account.rev = account.next_tid(at);
             self.accounts.push(account);

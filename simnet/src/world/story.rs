@@ -54,8 +54,8 @@ impl Story {
             self.posts.push(post);
         } else if random.percent(20) {
             // The first three posts stay: they broke the story.
-            let place = 3 + random.below(POSTS_MAX as u64 - 3) as usize;
-            self.posts[place] = post;
+            let index = 3 + random.below(POSTS_MAX as u64 - 3) as usize;
+            self.posts[index] = post;
         }
     }
 }
@@ -72,7 +72,7 @@ impl Stories {
         stories
     }
 
-    /// Advances the time: once a second, stories end, start and handle_changed.
+    /// Advances the time: once a second, stories end, start and change.
     pub(crate) fn advance_time(&mut self, now: u64, random: &mut Random) {
         let second = now / SECOND;
         if second == self.second {
@@ -120,9 +120,9 @@ impl Stories {
             return None;
         }
         let at = random.unit() * self.total;
-        let place = self
+        let index = self
             .cumulative_attention
             .partition_point(|&attention| attention <= at);
-        self.active.get_mut(place)
+        self.active.get_mut(index)
     }
 }

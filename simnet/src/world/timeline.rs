@@ -56,8 +56,8 @@ impl Timeline {
     /// Gives a post more tickets.
     pub(crate) fn promote(&mut self, post: u32, tickets: u32, random: &mut Random) {
         for _ in 0..tickets {
-            let place = random.below(self.tickets.len() as u64) as usize;
-            self.tickets[place] = post;
+            let index = random.below(self.tickets.len() as u64) as usize;
+            self.tickets[index] = post;
         }
     }
 

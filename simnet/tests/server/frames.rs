@@ -70,7 +70,7 @@ pub fn sized(count: u64, bytes: usize) -> PreparedFrames {
         time: Timestamp(START.0 + seq * 10),
         bytes: identity(seq, bytes).into(),
         events: 1,
-        bad: None,
+        malformed: None,
     }))
 }
 

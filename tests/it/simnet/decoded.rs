@@ -95,7 +95,7 @@ fn every_kind_of_bad_input_comes_and_is_counted_as_told() {
     let mut fired: BTreeMap<Kind, u64> = BTreeMap::new();
     for seed in 3..=5 {
         for frame in compare(with_bad(seed, 6_000, 5_000)) {
-            if let Some(kind) = frame.bad {
+            if let Some(kind) = frame.malformed {
                 *fired.entry(kind).or_default() += 1;
             }
         }

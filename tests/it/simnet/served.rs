@@ -81,7 +81,7 @@ fn compare(network: &Options, plan: &FaultPlan, stored: &Stored) {
 async fn each_fault_happens_is_counted_and_disturbs_nothing_else() {
     let network = Options {
         // Connections that end by themselves would shift the plan.
-        bad: Rates::all(1_000).with(Kind::ErrorFrame, 0),
+        malformed: Rates::all(1_000).with(Kind::ErrorFrame, 0),
         ..options(21, FRAMES)
     };
     let plan = FaultPlan::default()
@@ -107,7 +107,7 @@ async fn each_fault_happens_is_counted_and_disturbs_nothing_else() {
 #[tokio::test]
 async fn error_frames_of_the_network_end_a_connection_and_nothing_behind_them_is_lost() {
     let network = Options {
-        bad: Rates::none()
+        malformed: Rates::none()
             .with(Kind::ErrorFrame, 10_000)
             .with(Kind::InfoOutdated, 100_000)
             .with(Kind::HeaderGarbage, 100_000),

@@ -9,7 +9,7 @@ use skytide_simnet::{Frame, Totals};
 
 /// The events of all frames, with the numbers that the relay gave them.
 pub fn events(frames: &[Frame], plan: &FaultPlan) -> Vec<Event> {
-    let anew = plan.steps.iter().filter(|it| it.fault == Fault::SeqReset);
+    let anew = plan.planned.iter().filter(|it| it.fault == Fault::SeqReset);
     let anew: BTreeSet<u64> = anew.map(|it| it.frames).collect();
     let (mut events, mut lower) = (Vec::new(), 0);
     for (place, frame) in (0..).zip(frames) {
@@ -86,7 +86,7 @@ pub fn counted(fault: Fault) -> &'static [&'static str] {
 /// How often a plan does each thing.
 pub fn planned(plan: &FaultPlan) -> BTreeMap<Fault, u64> {
     let mut planned = BTreeMap::new();
-    for step in &plan.steps {
+    for step in &plan.planned {
         *planned.entry(step.fault).or_default() += 1;
     }
     planned

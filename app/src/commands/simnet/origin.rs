@@ -56,7 +56,7 @@ impl Origin {
     }
 
     /// The options of the network.
-    pub fn network(&self, bad: malformed::Rates) -> Options {
+    pub fn network(&self, malformed: malformed::Rates) -> Options {
         Options {
             seed: self.seed,
             accounts: self.accounts,
@@ -65,7 +65,7 @@ impl Origin {
             events_max: self.events_max,
             records_max: self.records_max,
             signed: self.signed,
-            bad,
+            malformed,
             ..Options::default()
         }
     }
@@ -116,7 +116,7 @@ fn check_same(stored: &Origin, requested: &Origin, file: &Path) -> Result<(), Fa
     let shown = file.display();
     if stored.version != requested.version {
         return Err(Failure::new(format!(
-            "cannot continue the network in {shown}: version {} of this program new it, and version {} \
+            "cannot continue the network in {shown}: version {} of this program wrote it, and version {} \
              may make other frames; remove the folder or the file to start a new network, or use that \
              version",
             stored.version, requested.version

@@ -20,7 +20,7 @@ pub(in super::super) struct BufferedFrame {
     /// The highest sequence number up to this frame.
     pub(super) seq_max: u64,
     /// Bytes of the stream up to the end of this frame.
-    pub(super) end: u64,
+    pub(super) bytes_end: u64,
 }
 
 /// The frames in the window, and the positions of the readers.
@@ -35,7 +35,7 @@ pub(super) struct Frames {
     /// The position at which the sequence numbers last restarted.
     pub(super) numbering_start: u64,
     /// Bytes of the stream before the oldest frame.
-    pub(super) before: u64,
+    pub(super) bytes_before: u64,
     /// The position of each reader.
     pub(super) readers: BTreeMap<u64, u64>,
     pub(super) readers_total: u64,
@@ -53,7 +53,7 @@ impl Frames {
             first: 0,
             evicted_seq: 0,
             numbering_start: 0,
-            before: 0,
+            bytes_before: 0,
             readers: BTreeMap::new(),
             readers_total: 0,
             left_at: 0,
@@ -66,10 +66,10 @@ impl Frames {
     }
 
     /// Bytes of the whole stream.
-    pub(super) fn end(&self) -> u64 {
+    pub(super) fn bytes_end(&self) -> u64 {
         self.buffered
             .back()
-            .map_or(self.before, |buffered| buffered.end)
+            .map_or(self.bytes_before, |buffered| buffered.bytes_end)
     }
 
     /// The newest sequence number.
@@ -82,23 +82,23 @@ impl Frames {
     }
 
     pub(super) fn push(&mut self, seq: u64, bytes: Bytes) {
-        let (newest, end) = (self.newest(), self.end() + bytes.len() as u64);
+        let (newest, end) = (self.newest(), self.bytes_end() + bytes.len() as u64);
         self.buffered.push_back(BufferedFrame {
             is_new: seq > newest,
             is_error: message::is_error(&bytes),
             was_sent: false,
             bytes,
             seq_max: seq.max(newest),
-            end,
+            bytes_end: end,
         });
         let limits = self.limits;
         while self.buffered.len() > limits.frames_max
-            || (self.buffered.len() > 1 && end - self.before > limits.bytes_max as u64)
+            || (self.buffered.len() > 1 && end - self.bytes_before > limits.bytes_max as u64)
         {
             let Some(evicted) = self.buffered.pop_front() else {
                 return;
             };
-            self.before = evicted.end;
+            self.bytes_before = evicted.bytes_end;
             if self.first >= self.numbering_start {
                 self.evicted_seq = evicted.seq_max;
             }
@@ -152,15 +152,15 @@ impl Frames {
 
     pub(super) fn has_room(&self) -> bool {
         let slowest = self.readers.values().min().copied();
-        let floor = slowest.unwrap_or(self.left_at).max(self.first);
-        let waiting = self.length() - floor;
-        let read = (floor - self.first) as usize;
+        let oldest_unread = slowest.unwrap_or(self.left_at).max(self.first);
+        let unread = self.length() - oldest_unread;
+        let read = (oldest_unread - self.first) as usize;
         let begin = match read.checked_sub(1) {
-            None => self.before,
-            Some(last) => self.buffered[last].end,
+            None => self.bytes_before,
+            Some(last) => self.buffered[last].bytes_end,
         };
-        let bytes = self.end() - begin;
-        waiting < (self.limits.frames_max as u64 / 2).max(1)
-            && (waiting == 0 || bytes < self.limits.bytes_max as u64 / 2)
+        let bytes = self.bytes_end() - begin;
+        unread < (self.limits.frames_max as u64 / 2).max(1)
+            && (unread == 0 || bytes < self.limits.bytes_max as u64 / 2)
     }
 }

@@ -19,7 +19,7 @@ fn push(window: &Window, seqs: &[u64]) {
 /// The result of seeking a cursor, and the sequence numbers of all frames read after it.
 async fn read(window: &Window, cursor: Option<u64>) -> (&'static str, Vec<u8>) {
     let reader = window.reader();
-    let begin = match reader.seek(cursor).await {
+    let found = match reader.seek(cursor).await {
         SeekResult::At(_) => "frames",
         SeekResult::Outdated(_) => "outdated",
         SeekResult::Future => "future",
@@ -28,7 +28,7 @@ async fn read(window: &Window, cursor: Option<u64>) -> (&'static str, Vec<u8>) {
         panic!("too slow");
     };
     (
-        begin,
+        found,
         frames.iter().map(|buffered| buffered.bytes[0]).collect(),
     )
 }
@@ -97,8 +97,8 @@ async fn while_catching_up_a_seek_waits_for_its_cursor() {
             tokio::task::yield_now().await;
         }
     };
-    let (begin, ()) = tokio::join!(seeking, pushing);
-    assert_eq!(begin, SeekResult::At(3));
+    let (found, ()) = tokio::join!(seeking, pushing);
+    assert_eq!(found, SeekResult::At(3));
     let read = reader.next(9, 100, 100);
     assert!(matches!(read, ReadResult::Frames(frames) if frames.len() == 1));
 }

@@ -71,10 +71,10 @@ pub fn plan(frames: &[Frame], hours: usize) -> FaultPlan {
 
 /// The first place at which numbers may begin anew.
 fn quiet(frames: &[Frame], mut places: Range<usize>) -> Option<usize> {
-    let ends = |frame: &Frame| frame.bad == Some(Kind::ErrorFrame);
+    let ends = |frame: &Frame| frame.malformed == Some(Kind::ErrorFrame);
     places.end -= UNDECIDED;
     places.find(|&place| {
-        frames[place].bad.is_none()
+        frames[place].malformed.is_none()
             && says(&frames[place..place + UNDECIDED])
             && !frames[place - AHEAD..place].iter().any(ends)
     })
