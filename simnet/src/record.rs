@@ -109,7 +109,7 @@ fn write_blob(cbor: &mut Cbor, seed: u64, kind: &str) {
     cbor.text("$type").text("blob").text("mimeType").text(kind);
 }
 
-/// Writes a record that is not a post.
+/// A writer for one record other than a post.
 struct RecordWriter<'a> {
     world: &'a World,
     account: u32,
@@ -127,7 +127,7 @@ impl RecordWriter<'_> {
         ])
     }
 
-    /// The time of its creation. A profile was created some time before the network starts.
+    /// The time of the record's creation, as a TID. A profile was created some time before the network starts.
     fn tid(&self) -> Tid {
         let start = self.world.options.start.0 * 1_000;
         let days = u64::from(self.account) % 700;
@@ -137,7 +137,7 @@ impl RecordWriter<'_> {
         }
     }
 
-    /// The repost through which the account found the post. It refers to a repost from before the
+    /// The repost through which the account found the post, sometimes. That repost is older than the
     /// network.
     fn via(&self) -> Option<(String, Digest)> {
         let mut random = Random::new(self.seed() ^ 1);

@@ -101,6 +101,7 @@ impl Child {
 }
 
 impl Node {
+    /// The hash of this node, from its cache or computed with all hashes below it.
     fn hash(&mut self, buffer: &mut Cbor) -> Digest {
         if let Some(digest) = self.digest {
             return digest;
@@ -118,6 +119,7 @@ impl Node {
         *self.digest.get_or_insert_with(|| digest(&buffer.0))
     }
 
+    /// Passes the nodes on the paths to these keys and to their neighbours to `emit`.
     fn prove(
         &mut self,
         keys: &[&[u8]],
@@ -125,12 +127,13 @@ impl Node {
         emit: &mut impl FnMut(&Digest, &[u8]),
     ) -> Result<Digest, MissingBlock> {
         for position in 0..=self.entries.len() {
-            let above = position
+            let previous = position
                 .checked_sub(1)
                 .map(|position| &*self.entries[position].key);
-            let below = self.entries.get(position).map(|entry| &*entry.key);
+            let next = self.entries.get(position).map(|entry| &*entry.key);
             let wanted = keys.iter().any(|&key| {
-                above.is_none_or(|above| above <= key) && below.is_none_or(|below| key <= below)
+                previous.is_none_or(|previous| previous <= key)
+                    && next.is_none_or(|next| key <= next)
             });
             match self.child_mut(position) {
                 Child::None => {}
@@ -149,6 +152,7 @@ impl Node {
         Ok(digest)
     }
 
+    /// Passes this node and all nodes below it to `emit`.
     fn visit(
         &mut self,
         buffer: &mut Cbor,

@@ -60,7 +60,7 @@ pub trait Feed: Send + 'static {
     fn next_seq(&self) -> Option<u64>;
 
     /// An account. A feed of frames alone has no accounts; that also applies to the methods below.
-    fn person(&mut self, _did: &Did) -> Option<HostedAccount> {
+    fn hosted_account(&mut self, _did: &Did) -> Option<HostedAccount> {
         None
     }
 
@@ -147,7 +147,7 @@ impl Feed for Network {
         self.peek_seq()
     }
 
-    fn person(&mut self, did: &Did) -> Option<HostedAccount> {
+    fn hosted_account(&mut self, did: &Did) -> Option<HostedAccount> {
         let account = self.account(did)?;
         Some(HostedAccount {
             did: account.did,

@@ -64,8 +64,8 @@ pub(super) async fn profiles(
         return Err(Problem::invalid(message));
     }
     let found = shared.ask(move |feed| {
-        let persons = actors.iter().filter_map(|actor| person(feed, actor));
-        let active = persons.filter(|person| person.status.is_none());
+        let accounts = actors.iter().filter_map(|actor| find_account(feed, actor));
+        let active = accounts.filter(|account| account.status.is_none());
         active.collect::<Vec<_>>()
     });
     let found = found.await;
@@ -84,10 +84,10 @@ pub(super) async fn single_profile(
         let message = "actor must be a valid did or a handle";
         return Err(Problem::invalid(message));
     }
-    let found = shared.ask(move |feed| person(feed, &actor)).await;
-    let person = found.ok_or_else(|| Problem::invalid("Profile not found"))?;
-    match person.status {
-        None => Ok(Json(profile(&person, &shared.url))),
+    let found = shared.ask(move |feed| find_account(feed, &actor)).await;
+    let account = found.ok_or_else(|| Problem::invalid("Profile not found"))?;
+    match account.status {
+        None => Ok(Json(profile(&account, &shared.url))),
         Some("deactivated") => Err(Problem::named(
             "AccountDeactivated",
             "Account is deactivated",
@@ -128,28 +128,28 @@ fn is_identifier(text: &str) -> bool {
     skytide_core::id::is_did(text) || (text.contains('.') && text.split('.').all(part))
 }
 
-fn person(feed: &mut dyn Feed, actor: &str) -> Option<HostedAccount> {
+fn find_account(feed: &mut dyn Feed, actor: &str) -> Option<HostedAccount> {
     let did = match actor.parse() {
         Ok(did) => did,
         Err(_) => feed.did_of_handle(&actor.to_ascii_lowercase())?,
     };
-    feed.person(&did)
+    feed.hosted_account(&did)
 }
 
-fn profile(person: &HostedAccount, url: &str) -> Value {
+fn profile(account: &HostedAccount, url: &str) -> Value {
     let mut profile = json!({
-        "did": person.did.to_string(),
-        "handle": person.handle,
+        "did": account.did.to_string(),
+        "handle": account.handle,
         "labels": [],
     });
-    if let Some(name) = &person.display_name {
+    if let Some(name) = &account.display_name {
         profile["displayName"] = json!(name);
     }
-    if let Some(text) = &person.description {
+    if let Some(text) = &account.description {
         profile["description"] = json!(text);
     }
-    if let Some(cid) = &person.avatar {
-        let did = &person.did;
+    if let Some(cid) = &account.avatar {
+        let did = &account.did;
         profile["avatar"] = json!(format!("{url}/img/avatar/plain/{did}/{cid}"));
     }
     profile

@@ -22,8 +22,8 @@ const PAGE_MAX: u64 = 1_000;
 pub(super) async fn repo(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
     let did = Query::of(&uri).did("did")?;
     let found = shared.ask(move |feed| {
-        let person = feed.person(&did);
-        let car = hosted(&did, person)?;
+        let account = feed.hosted_account(&did);
+        let car = hosted(&did, account)?;
         feed.repo_car(&car.did).ok_or_else(|| not_found(&did))
     });
     let car = found.await?;
@@ -38,8 +38,8 @@ pub(super) async fn latest_commit(
 ) -> Result<Json<Value>, Problem> {
     let did = Query::of(&uri).did("did")?;
     let found = shared.ask(move |feed| {
-        let person = feed.person(&did);
-        hosted(&did, person)?;
+        let account = feed.hosted_account(&did);
+        hosted(&did, account)?;
         feed.latest_commit(&did).ok_or_else(|| not_found(&did))
     });
     let (cid, rev) = found.await?;
@@ -53,15 +53,15 @@ pub(super) async fn status(
 ) -> Result<Json<Value>, Problem> {
     let did = Query::of(&uri).did("did")?;
     let found = shared.ask(move |feed| {
-        let person = feed.person(&did).ok_or_else(|| not_found(&did))?;
-        Ok((person, feed.latest_commit(&did)))
+        let account = feed.hosted_account(&did).ok_or_else(|| not_found(&did))?;
+        Ok((account, feed.latest_commit(&did)))
     });
-    let (person, commit) = found.await?;
+    let (account, commit) = found.await?;
     let mut answer = json!({
-        "did": person.did.to_string(),
-        "active": person.status.is_none(),
+        "did": account.did.to_string(),
+        "active": account.status.is_none(),
     });
-    match (person.status, commit) {
+    match (account.status, commit) {
         (Some(status), _) => answer["status"] = json!(status),
         (None, Some((_, rev))) => answer["rev"] = json!(rev),
         (None, None) => {}
@@ -88,7 +88,8 @@ pub(super) async fn list(
         let last = dids.last().filter(|_| dids.len() as u64 == limit).cloned();
         let mut repos = Vec::with_capacity(dids.len());
         for did in dids {
-            let (Some(person), Some((head, rev))) = (feed.person(&did), feed.latest_commit(&did))
+            let (Some(account), Some((head, rev))) =
+                (feed.hosted_account(&did), feed.latest_commit(&did))
             else {
                 continue;
             };
@@ -96,9 +97,9 @@ pub(super) async fn list(
                 "did": did.to_string(),
                 "head": head,
                 "rev": rev,
-                "active": person.status.is_none(),
+                "active": account.status.is_none(),
             });
-            if let Some(status) = person.status {
+            if let Some(status) = account.status {
                 repo["status"] = json!(status);
             }
             repos.push(repo);
@@ -150,10 +151,10 @@ pub(super) async fn document(
     let Ok(did) = text.parse::<Did>() else {
         return unknown(&text);
     };
-    let Some(person) = shared.ask(move |feed| feed.person(&did)).await else {
+    let Some(account) = shared.ask(move |feed| feed.hosted_account(&did)).await else {
         return unknown(&text);
     };
-    let key = person.key.trim_start_matches("did:key:");
+    let key = account.key.trim_start_matches("did:key:");
     let document = json!({
         "@context": [
             "https://www.w3.org/ns/did/v1",
@@ -161,7 +162,7 @@ pub(super) async fn document(
             "https://w3id.org/security/suites/secp256k1-2019/v1",
         ],
         "id": text,
-        "alsoKnownAs": [format!("at://{}", person.handle)],
+        "alsoKnownAs": [format!("at://{}", account.handle)],
         "verificationMethod": [{
             "id": format!("{text}#atproto"),
             "type": "Multikey",
@@ -184,11 +185,11 @@ fn not_found(did: &Did) -> Problem {
 }
 
 /// The account, if its repo is available.
-fn hosted(did: &Did, person: Option<HostedAccount>) -> Result<HostedAccount, Problem> {
-    let person = person.ok_or_else(|| not_found(did))?;
+fn hosted(did: &Did, account: Option<HostedAccount>) -> Result<HostedAccount, Problem> {
+    let account = account.ok_or_else(|| not_found(did))?;
     let refuse = |name, what| Err(Problem::named(name, format!("Repo has been {what}: {did}")));
-    match person.status {
-        None => Ok(person),
+    match account.status {
+        None => Ok(account),
         Some("deactivated") => refuse("RepoDeactivated", "deactivated"),
         Some("suspended") => refuse("RepoSuspended", "suspended"),
         Some("deleted") => Err(not_found(did)),
