@@ -74,8 +74,8 @@ impl Network {
     /// The next frame; `None` after `events_max` frames.
     pub fn next_frame(&mut self) -> Option<Frame> {
         let plan = self.next.take()?;
-        let last_well_formed = self.last_well_formed.each_ref().map(Option::as_ref);
-        let frame = render::frame(&mut self.world, &plan, &mut self.clock, last_well_formed);
+        let last = self.last_well_formed.each_ref().map(Option::as_ref);
+        let frame = render::frame(&mut self.world, &plan, &mut self.clock, last);
         if plan.malformed.is_none() {
             self.last_well_formed.swap(0, 1);
             self.last_well_formed[0] = Some(frame.clone());
@@ -115,7 +115,7 @@ impl Network {
 
     /// A repo as `com.atproto.sync.getRepo` sends it. `None` if the account is unknown or deleted.
     pub fn repo_car(&mut self, did: &Did) -> Option<Vec<u8>> {
-        let account = self.hosted_account(did)?;
+        let account = self.repo_owner(did)?;
         let (commit, block) = self.commit(account);
         let mut car = Car::new(&commit);
         car.block(&commit, &block);
@@ -138,7 +138,7 @@ impl Network {
     /// A repo's newest commit, as `com.atproto.sync.getLatestCommit` returns it. `None` as for
     /// [`Self::repo_car`].
     pub fn latest_commit(&mut self, did: &Did) -> Option<(Cid, Tid)> {
-        let account = self.hosted_account(did)?;
+        let account = self.repo_owner(did)?;
         let (commit, _) = self.commit(account);
         Some((
             Cid::dag_cbor(commit),
@@ -148,7 +148,7 @@ impl Network {
 
     /// The live records of a repo by path. Empty where [`Self::repo_car`] is `None`.
     pub fn record_cids(&mut self, did: &Did) -> BTreeMap<String, Cid> {
-        let Some(account) = self.hosted_account(did) else {
+        let Some(account) = self.repo_owner(did) else {
             return BTreeMap::new();
         };
         let records = self.world.accounts[account as usize].records.clone();
@@ -211,7 +211,8 @@ impl Network {
         render::commit_block(&self.world, account, rev, &data)
     }
 
-    fn hosted_account(&self, did: &Did) -> Option<u32> {
+    /// The account that owns a repo; `None` if it is unknown or deleted.
+    fn repo_owner(&self, did: &Did) -> Option<u32> {
         let account = self.account_index(did)?;
         let status = self.world.accounts[account as usize].status;
         (status != Status::Deleted).then_some(account)

@@ -256,7 +256,7 @@ impl Table {
     }
 }
 
-/// The list of the best entries with a value above 0; `None` if there is none.
+/// The list of the [`ListRow::LENGTH`] best entries with a value above 0; `None` if there is none.
 fn best(entries: impl IntoIterator<Item = ListEntry>) -> Option<ListRow> {
     let mut entries: Vec<_> = entries
         .into_iter()

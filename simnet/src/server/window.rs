@@ -253,7 +253,7 @@ impl Drop for Reader<'_> {
         if let Some(position) = frames.readers.remove(&self.id)
             && frames.readers.is_empty()
         {
-            frames.left_at = position;
+            frames.last_reader_position = position;
         }
     }
 }

@@ -23,10 +23,11 @@ impl World {
         // distribution is e^(SIGMA^2 / 2).
         let mean = f64::from(self.options.history) / (SIGMA * SIGMA / 2.0).exp();
         for number in 0..accounts {
+            // A standard normal number that activity, fame and the number of records share.
             let energy = random.normal();
             activity.push((MU + SIGMA * energy).min(MU + 4.0 * SIGMA).exp());
             fame.push((0.6 * energy + 1.9 * random.normal()).exp());
-            let made = self.now - 2 * DAY - random.below(700 * DAY);
+            let created = self.now - 2 * DAY - random.below(700 * DAY);
             let lang = random.weighted(&LANGUAGE_WEIGHTS) as LanguageId;
             let identity = self.registry.identity(number);
             let mut account = Account {
@@ -34,7 +35,7 @@ impl World {
                 lang,
                 status: Status::Active,
                 handle: 0,
-                clock: made,
+                clock: created,
                 rev: Tid(0),
                 announced: false,
                 records: Vec::new(),
@@ -44,9 +45,9 @@ impl World {
                 account.insert_record(unstreamed_record(RecordClass::Profile, Tid(0), NONE));
             }
             let likes = (mean * (SIGMA * energy).exp()).min(20_000.0) as u64;
-            let mut at = made;
+            let mut at = created;
             for like in 0..likes {
-                at += 1 + random.below((self.now - DAY - made) / likes.max(1));
+                at += 1 + random.below((self.now - DAY - created) / likes.max(1));
                 let post = random.below(u64::from(2 * accounts));
                 if like > 0 && (post as usize) < self.posts.len() {
                     let tid = account.next_tid(at);

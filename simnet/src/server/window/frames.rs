@@ -38,9 +38,10 @@ pub(super) struct Frames {
     pub(super) bytes_before: u64,
     /// The position of each reader.
     pub(super) readers: BTreeMap<u64, u64>,
+    /// Readers so far; numbers the next one.
     pub(super) readers_total: u64,
     /// The position of the last reader when it left.
-    pub(super) left_at: u64,
+    pub(super) last_reader_position: u64,
     /// Whether the stream is still catching up with its time.
     pub(super) catching_up: bool,
 }
@@ -56,7 +57,7 @@ impl Frames {
             bytes_before: 0,
             readers: BTreeMap::new(),
             readers_total: 0,
-            left_at: 0,
+            last_reader_position: 0,
             catching_up: true,
         }
     }
@@ -150,17 +151,18 @@ impl Frames {
         low
     }
 
+    /// Whether the slowest reader lacks less than half of the window.
     pub(super) fn has_room(&self) -> bool {
         let slowest = self.readers.values().min().copied();
-        let oldest_unread = slowest.unwrap_or(self.left_at).max(self.first);
+        let oldest_unread = slowest.unwrap_or(self.last_reader_position).max(self.first);
         let unread = self.length() - oldest_unread;
         let read = (oldest_unread - self.first) as usize;
-        let begin = match read.checked_sub(1) {
+        let bytes_read = match read.checked_sub(1) {
             None => self.bytes_before,
             Some(last) => self.buffered[last].bytes_end,
         };
-        let bytes = self.bytes_end() - begin;
+        let bytes_unread = self.bytes_end() - bytes_read;
         unread < (self.limits.frames_max as u64 / 2).max(1)
-            && (unread == 0 || bytes < self.limits.bytes_max as u64 / 2)
+            && (unread == 0 || bytes_unread < self.limits.bytes_max as u64 / 2)
     }
 }
