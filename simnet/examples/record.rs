@@ -1,5 +1,6 @@
-//! A recording for `tests/simnet/check.mjs`: `record FILE FRAMES SEED` writes the frames without compression, and
-//! `FILE.identities.json` with what the network's servers would say about each account.
+//! Writes a recording for `tests/simnet/check.mjs`. `record FILE FRAMES SEED` writes the frames
+//! without compression, and `FILE.identities.json` with what the network's servers know about each
+//! account.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};

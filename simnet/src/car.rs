@@ -1,14 +1,14 @@
-//! CAR version 1, written (<https://ipld.io/specs/transport/car/carv1/>).
+//! Writer for CAR version 1 (<https://ipld.io/specs/transport/car/carv1/>).
 
 use skytide_core::id::Cid;
 
 use crate::cbor::{Cbor, Digest};
 
-/// A CAR in the making.
+/// A CAR under construction.
 #[derive(Clone, Debug)]
 pub struct Car(Vec<u8>);
 
-/// What stands in front of a DAG-CBOR block's SHA-256 in its binary CID.
+/// The binary CID of a DAG-CBOR block is this prefix followed by the block's SHA-256.
 const CID_HEAD: [u8; 4] = [1, 0x71, 0x12, 0x20];
 
 impl Car {
@@ -31,7 +31,8 @@ impl Car {
         car
     }
 
-    /// Appends a DAG-CBOR block under the SHA-256 that it has, or is said to have.
+    /// Appends a DAG-CBOR block under a digest. A malformed CAR passes a digest that does not
+    /// match.
     pub fn block(&mut self, digest: &Digest, data: &[u8]) {
         self.length(Cid::LENGTH + data.len());
         self.0.extend(CID_HEAD);
@@ -39,12 +40,12 @@ impl Car {
         self.0.extend_from_slice(data);
     }
 
-    /// The bytes.
+    /// The bytes of the CAR.
     pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
-    /// A length as unsigned LEB128.
+    /// Appends a length as unsigned LEB128.
     fn length(&mut self, mut length: usize) {
         while length >= 0x80 {
             self.0.push(length as u8 | 0x80);

@@ -1,30 +1,31 @@
-//! DAG-CBOR, written forward into one buffer (<https://ipld.io/specs/codecs/dag-cbor/spec/>).
+//! DAG-CBOR writer that appends to one buffer (<https://ipld.io/specs/codecs/dag-cbor/spec/>).
 //!
-//! The caller gives the length of a map or list before its items, and map keys in their order: shorter ones first, then
-//! by their bytes. That is checked by the readers that the tests use, not here.
+//! The caller passes the length of a map or list before its items, and map keys in DAG-CBOR order:
+//! shorter keys first, then bytewise. This module does not check that; the readers used by the
+//! tests do.
 
 use sha2::{Digest as _, Sha256};
 use skytide_core::id::Cid;
 
-/// A SHA-256.
+/// A SHA-256 digest.
 pub type Digest = [u8; 32];
 
-/// The SHA-256 of a block.
+/// The SHA-256 digest of a block.
 pub fn digest(bytes: &[u8]) -> Digest {
     Sha256::digest(bytes).into()
 }
 
-/// Bytes in the making.
+/// CBOR under construction.
 #[derive(Clone, Debug, Default)]
 pub struct Cbor(pub Vec<u8>);
 
 impl Cbor {
-    /// A buffer with room for so many bytes.
+    /// An empty buffer with this capacity.
     pub fn with_capacity(bytes: usize) -> Self {
         Self(Vec::with_capacity(bytes))
     }
 
-    /// The head of an item: its major type and its number, in the shortest form.
+    /// Appends the head of an item: its major type and its argument, in the shortest form.
     pub fn head(&mut self, major: u8, number: u64) -> &mut Self {
         let major = major << 5;
         match number {
@@ -46,60 +47,60 @@ impl Cbor {
         self
     }
 
-    /// An integer that is not negative.
+    /// Appends a non-negative integer.
     pub fn uint(&mut self, number: u64) -> &mut Self {
         self.head(0, number)
     }
 
-    /// A byte string.
+    /// Appends a byte string.
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         self.head(2, bytes.len() as u64);
         self.0.extend_from_slice(bytes);
         self
     }
 
-    /// A text.
+    /// Appends a text string.
     pub fn text(&mut self, text: &str) -> &mut Self {
         self.head(3, text.len() as u64);
         self.0.extend_from_slice(text.as_bytes());
         self
     }
 
-    /// The begin of a list of so many items.
+    /// Appends the head of a list of this many items.
     pub fn list(&mut self, items: usize) -> &mut Self {
         self.head(4, items as u64)
     }
 
-    /// The begin of a map of so many entries.
+    /// Appends the head of a map of this many entries.
     pub fn map(&mut self, entries: usize) -> &mut Self {
         self.head(5, entries as u64)
     }
 
-    /// `true` or `false`.
+    /// Appends `true` or `false`.
     pub fn boolean(&mut self, value: bool) -> &mut Self {
         self.0.push(if value { 0xf5 } else { 0xf4 });
         self
     }
 
-    /// `null`.
+    /// Appends `null`.
     pub fn null(&mut self) -> &mut Self {
         self.0.push(0xf6);
         self
     }
 
-    /// A link to a DAG-CBOR block.
+    /// Appends a link to a DAG-CBOR block.
     pub fn link(&mut self, digest: &Digest) -> &mut Self {
         self.cid(&Cid::dag_cbor(*digest))
     }
 
-    /// A link.
+    /// Appends a link.
     pub fn cid(&mut self, cid: &Cid) -> &mut Self {
         self.0.extend([0xd8, 42, 0x58, 37, 0]);
         self.0.extend_from_slice(&cid.to_bytes());
         self
     }
 
-    /// A link to a DAG-CBOR block, or `null`.
+    /// Appends a link to a DAG-CBOR block, or `null`.
     pub fn link_or_null(&mut self, digest: Option<&Digest>) -> &mut Self {
         match digest {
             Some(digest) => self.link(digest),

@@ -1,58 +1,58 @@
-//! What a record says, as it was meant: never read from its bytes.
+//! The content of a record as the network intended it. It is never parsed from the record's bytes.
 
 use skytide_core::id::{Did, PostKey};
 
-/// What a record says.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// Likes a post.
+    /// A like of a post.
     Like(PostKey),
-    /// Reposts a post.
+    /// A repost of a post.
     Repost(PostKey),
-    /// Follows an account.
+    /// A follow of an account.
     Follow(Did),
-    /// Blocks an account.
+    /// A block of an account.
     Block(Did),
     /// A post.
     Post(Box<PostContent>),
-    /// What an account says about itself.
+    /// A profile.
     Profile(Box<ProfileContent>),
-    /// Nothing that is counted beyond its being there.
+    /// A record of which only the existence is counted.
     Other,
-    /// The record is not there, or nobody can read it: its key is live with unknown content.
+    /// The record is missing or cannot be parsed. Its key is live, its content unknown.
     Unknown,
 }
 
-/// What a post says. Lists have no repeats.
+/// The content of a post. No list contains duplicates.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PostContent {
-    /// What it answers.
+    /// The post that it replies to.
     pub parent: Option<PostKey>,
-    /// Where that thread began.
+    /// The first post of that thread.
     pub root: Option<PostKey>,
-    /// What it quotes.
+    /// The post that it quotes.
     pub quote: Option<PostKey>,
-    /// Its languages as written.
+    /// The languages, as written in the record.
     pub langs: Vec<String>,
-    /// Its hashtags in lower case.
+    /// The hashtags, in lower case.
     pub tags: Vec<String>,
-    /// Its links.
+    /// The links.
     pub links: Vec<String>,
-    /// The hosts of its links.
+    /// The hosts of the links.
     pub domains: Vec<String>,
-    /// Whom it mentions.
+    /// The mentioned accounts.
     pub mentions: Vec<Did>,
-    /// Unicode scalar values of its text.
+    /// The length of the text in Unicode scalar values.
     pub characters: u32,
 }
 
-/// What an account says about itself.
+/// The content of a profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProfileContent {
-    /// The name to show.
+    /// The display name.
     pub display_name: String,
-    /// The text below it.
+    /// The description.
     pub description: String,
-    /// The picture's CID.
+    /// The CID of the picture.
     pub avatar: Option<String>,
 }

@@ -1,11 +1,9 @@
-//! Messages as relays send them: a header and a body, one behind the other, in DAG-CBOR
+//! Messages as relays send them: a header followed by a body, both in DAG-CBOR
 //! (<https://atproto.com/specs/event-stream#framing>, lexicon `com.atproto.sync.subscribeRepos`).
-
-use skytide_core::event::Action;
 
 use crate::cbor::{Cbor, Digest};
 
-/// How a header is written.
+/// How the header is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Header {
     /// `{t, op}`, in the order of DAG-CBOR.
@@ -13,13 +11,13 @@ pub(crate) enum Header {
     Usual,
     /// `{op, t}`.
     OpFirst,
-    /// With a field that nobody knows; the body has one, too.
+    /// With a field outside the lexicon. The body then has one as well.
     Extended,
 }
 
-/// One operation of a commit, as it stands in the message.
+/// One operation of a commit, as the message encodes it.
 #[derive(Clone, Debug)]
-pub(crate) struct Line {
+pub(crate) struct CommitOp {
     pub(crate) action: &'static str,
     pub(crate) path: String,
     pub(crate) cid: Option<Digest>,
@@ -30,22 +28,18 @@ pub(crate) struct Line {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Commit<'a> {
     pub(crate) header: Header,
-    pub(crate) ops: Vec<Line>,
+    pub(crate) ops: Vec<CommitOp>,
     pub(crate) rev: &'a str,
     pub(crate) seq: u64,
-    /// `None`: the field is left out.
+    /// `None` omits the field.
     pub(crate) repo: Option<&'a str>,
     pub(crate) time: &'a str,
     pub(crate) since: Option<&'a str>,
-    /// `None`: the field is left out.
+    /// `None` omits the field.
     pub(crate) blocks: Option<&'a [u8]>,
     pub(crate) commit: Digest,
     pub(crate) too_big: bool,
     pub(crate) prev_data: Option<Digest>,
-}
-
-pub(crate) fn action(action: Action) -> &'static str {
-    action.as_str()
 }
 
 impl Header {
@@ -111,7 +105,7 @@ impl Commit<'_> {
     }
 }
 
-impl Line {
+impl CommitOp {
     fn write(&self, cbor: &mut Cbor) {
         cbor.map(3 + usize::from(self.prev.is_some()));
         cbor.text("cid").link_or_null(self.cid.as_ref());
@@ -139,7 +133,7 @@ pub(crate) fn identity(seq: u64, did: &str, time: &str, handle: Option<&str>) ->
     cbor.0
 }
 
-/// An `#account`; no status: it is active.
+/// An `#account`. Without a status the account is active.
 pub(crate) fn account(seq: u64, did: &str, time: &str, status: Option<&str>) -> Vec<u8> {
     let mut cbor = Header::Usual.write("#account");
     cbor.map(4 + usize::from(status.is_some()));
@@ -179,15 +173,15 @@ impl Sync<'_> {
     }
 }
 
-/// An `#info`, as `OutdatedCursor`: a note of the relay about the stream.
+/// An `#info` message, such as `OutdatedCursor`: a notice from the relay about the stream.
 pub fn info(name: &str, message: Option<&str>) -> Vec<u8> {
     let mut cbor = Header::Usual.write("#info");
-    named(&mut cbor, ("name", name), message);
+    named_body(&mut cbor, "name", name, message);
     cbor.0
 }
 
-/// An error frame, as `FutureCursor` or `ConsumerTooSlow`, behind which a relay closes. `t`: what stands in the header all
-/// the same, as some relays write it.
+/// An error frame, such as `FutureCursor` or `ConsumerTooSlow`. A relay closes the connection after
+/// it. Some relays write a `t` into its header although the protocol has none there: that is `t`.
 pub fn error(name: &str, message: Option<&str>, t: Option<&str>) -> Vec<u8> {
     let mut cbor = Cbor::default();
     cbor.map(1 + usize::from(t.is_some()));
@@ -195,11 +189,12 @@ pub fn error(name: &str, message: Option<&str>, t: Option<&str>) -> Vec<u8> {
         cbor.text("t").text(t);
     }
     cbor.text("op").head(1, 0);
-    named(&mut cbor, ("error", name), message);
+    named_body(&mut cbor, "error", name, message);
     cbor.0
 }
 
-fn named(cbor: &mut Cbor, (key, name): (&str, &str), message: Option<&str>) {
+/// Appends the body of an `#info` or of an error frame: its name under `key`, and a message.
+fn named_body(cbor: &mut Cbor, key: &str, name: &str, message: Option<&str>) {
     cbor.map(1 + usize::from(message.is_some()))
         .text(key)
         .text(name);

@@ -1,70 +1,72 @@
-//! What goes wrong with connections: planned to the frame, or by chance; and how often it really happened.
+//! Connection faults: planned for an exact frame, or drawn at random; and how often each one fired.
 //!
 //! ```text
-//! plan:  connection 2, behind 500 frames: reset ─┐
-//! rates: garbage behind 100 of a million frames ─┼─▶ lane of a connection ─┐
-//! seed ──────────────────────────────────────────┘                         ├─▶ what is due now ─▶ done, counted
-//! plan:  behind 9,000 frames of the stream: drop ─▶ whoever comes there ───┘
+//! plan:  connection 2, after 500 frames: reset ──┐
+//! rates: garbage after 100 per million frames ───┼─▶ FaultSequence of a connection ─┐
+//! seed ──────────────────────────────────────────┘                                  ├─▶ due fault
+//! plan:  after 9,000 frames of the stream: drop ─▶ any connection that gets there ──┘
 //! ```
 //!
-//! A lane is a function of seed, plan and the connection's number alone. What is planned by the stream's frames happens once,
-//! whatever number the connection has that comes there first. What is wrong with frames themselves is the
-//! network's business; here are the stream's rows of what can happen between two machines.
+//! A [`FaultSequence`] is a function of the seed, the plan and the connection's number. A fault
+//! planned by the frames of the stream fires once, on the first connection that reaches that frame.
+//! Faults inside frames belong to [`malformed`](crate::malformed); this module covers what can go
+//! wrong between two machines.
 //!
-//! A fault happens before a frame that brings a new number: a consumer that comes back names the number before, and has
-//! had all that
-//! came without one. So nothing is lost or told twice; only [`Fault::Reset`] loses what is on its way, as it does in life.
+//! A fault fires before a frame that brings a new sequence number. A client that reconnects sends
+//! the previous number as its cursor, and it has already received all frames without a number of
+//! their own up to there. So no frame is lost or delivered twice, except with [`Fault::Reset`],
+//! which loses the bytes in flight, as a real reset does.
 
-mod anywhere;
-mod lane;
+mod any_connection;
+mod sequence;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anywhere::Anywhere;
-pub(crate) use lane::Lane;
+use any_connection::AnyConnectionFaults;
+pub(crate) use sequence::FaultSequence;
 
-/// Something that goes wrong with a connection or, [`Fault::SeqReset`], with the whole stream.
+/// A fault of one connection or, for [`Fault::SeqReset`], of the whole stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
-    /// Nothing comes any more, and pings have no answer; the TCP connection stays open.
+    /// The server sends nothing more and does not answer pings. The TCP connection stays open.
     Stall,
-    /// Nothing comes any more, but pings are answered: a host at which nothing happens.
+    /// The server sends nothing more but answers pings, as a host without activity does.
     Quiet,
-    /// The connection is cut by TCP (RST): what is on its way is lost.
+    /// The connection is closed by TCP RST. Bytes in flight are lost.
     Reset,
-    /// The connection ends without a closing frame: code 1006 at the client.
+    /// The connection ends without a close frame: code 1006 at the client.
     Drop,
-    /// The connection is closed by the protocol, with code 1001 (going away).
+    /// The connection is closed with a close frame of code 1001 (going away).
     Close,
-    /// The upgrade is answered with 429 and `Retry-After`.
+    /// The response to the upgrade is 429 with `Retry-After`.
     Http429,
-    /// The upgrade is answered with 500.
+    /// The response to the upgrade is 500.
     Http500,
-    /// The upgrade is answered with 503 and `Retry-After`.
+    /// The response to the upgrade is 503 with `Retry-After`.
     Http503,
-    /// The upgrade is answered with 200 and a page of HTML.
+    /// The response to the upgrade is 200 with an HTML page.
     Html,
-    /// An error frame `FutureCursor`, then the end.
+    /// An error frame `FutureCursor`, then the end of the stream.
     FutureCursor,
-    /// An error frame `ConsumerTooSlow`, then the end.
+    /// An error frame `ConsumerTooSlow`, then the end of the stream.
     ConsumerTooSlow,
-    /// An error frame of another name whose header has a `t` all the same, then the end.
+    /// An error frame of another name whose header has a `t`, then the end of the stream.
     TypedError,
-    /// A message over 5 MB; the stream goes on if the client stays.
+    /// A message over 5 MB. The stream continues if the client stays connected.
     Oversized,
-    /// A binary message that is no frame; the stream goes on.
+    /// A binary message that is not a frame. The stream continues.
     Garbage,
-    /// A text message; the stream goes on.
+    /// A text message. The stream continues.
     Text,
-    /// The stream's numbers begin anew at 1, on every connection.
+    /// The sequence numbers of the stream restart at 1, on every connection.
     SeqReset,
 }
 
 impl Fault {
-    /// All of them.
+    /// All faults.
     pub const ALL: [Self; 16] = [
         Self::Stall,
         Self::Quiet,
@@ -84,7 +86,7 @@ impl Fault {
         Self::SeqReset,
     ];
 
-    /// Its name in options and counts.
+    /// The fault's name in options and counts.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stall => "stall",
@@ -106,7 +108,8 @@ impl Fault {
         }
     }
 
-    /// Whether it happens instead of an upgrade; then its rate is per connection, else per frame.
+    /// Whether the fault replaces the upgrade. The rate of such a fault is per connection, of any
+    /// other per frame.
     pub fn is_refusal(self) -> bool {
         matches!(
             self,
@@ -121,21 +124,21 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Why a text describes no fault.
+/// Why a text cannot be parsed as a fault or a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
-    /// There is no such fault.
-    #[error("there is no fault {0:?}; there are {names}", names = names())]
+    /// No fault has this name.
+    #[error("there is no fault {0:?}; the faults are {names}", names = names())]
     Name(String),
-    /// It has another form.
+    /// The text is in none of the known forms.
     #[error(
-        "{0:?} is neither KIND=RATE (per million frames; of refusals, per million connections) \
-         nor KIND@CONNECTION:FRAMES (behind so many frames of that connection, the first is 1) \
-         nor KIND@*:FRAMES (behind so many frames of the stream)"
+        "{0:?} is not a fault: write KIND=RATE (per million frames; for refusals, per million \
+         connections), KIND@CONNECTION:FRAMES (after this many frames of that connection; the \
+         first connection is 1) or KIND@*:FRAMES (after this many frames of the stream)"
     )]
     Form(String),
-    /// More than all of them.
-    #[error("{0} per million is more than all")]
+    /// The rate is above one million per million.
+    #[error("the rate {0} is above 1000000 parts per million")]
     Rate(u32),
 }
 
@@ -152,37 +155,39 @@ impl FromStr for Fault {
     }
 }
 
-/// One thing that will happen.
+/// One planned fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Step {
-    /// On which connection; the first is 1, refused ones count. 0: whichever comes there. Does not matter to
-    /// [`Fault::SeqReset`].
+pub struct PlannedFault {
+    /// Number of the connection. The first is 1; refused ones count. 0 means any connection.
+    /// [`Fault::SeqReset`] ignores it.
     pub connection: u64,
-    /// Behind so many frames of that connection, before the next one that brings a new number; 0: at once. With connection
-    /// 0, and for [`Fault::SeqReset`]: behind so many frames that left the network.
+    /// The fault fires after this many frames of that connection, before the next frame that brings
+    /// a new sequence number; 0 fires at once. For connection 0 and for [`Fault::SeqReset`] the
+    /// frames of the stream count instead.
     pub frames: u64,
-    /// What.
+    /// The fault.
     pub fault: Fault,
 }
 
-/// What goes wrong, and when.
+/// Which faults fire, and when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Plan {
-    /// Seed of everything that happens by chance.
+pub struct FaultPlan {
+    /// Seed of the random faults.
     pub seed: u64,
-    /// What happens at a known moment.
-    pub steps: Vec<Step>,
-    /// What happens by chance: so often in a million frames, or connections ([`Fault::is_refusal`]).
+    /// Faults at a known moment.
+    pub planned: Vec<PlannedFault>,
+    /// Rates of random faults: per million frames, or per million connections
+    /// ([`Fault::is_refusal`]).
     pub rates: BTreeMap<Fault, u32>,
-    /// What `Retry-After` says, in seconds.
+    /// The value of `Retry-After`, in seconds.
     pub retry_after_seconds: u32,
 }
 
-impl Plan {
-    /// Adds a step.
+impl FaultPlan {
+    /// Adds a fault on one connection, after this many of its frames.
     #[must_use]
-    pub fn then(mut self, connection: u64, frames: u64, fault: Fault) -> Self {
-        self.steps.push(Step {
+    pub fn on_connection(mut self, connection: u64, frames: u64, fault: Fault) -> Self {
+        self.planned.push(PlannedFault {
             connection,
             frames,
             fault,
@@ -190,11 +195,11 @@ impl Plan {
         self
     }
 
-    /// Adds a step behind so many frames of the stream, on whichever connection comes there first; a refusal meets the
-    /// first one that is asked for when somebody has come there.
+    /// Adds a fault after this many frames of the stream, on the first connection that reaches
+    /// them. A refusal fires on the first request after any connection has frames_sent_max them.
     #[must_use]
-    pub fn anywhere(self, frames: u64, fault: Fault) -> Self {
-        self.then(0, frames, fault)
+    pub fn on_any_connection(self, frames: u64, fault: Fault) -> Self {
+        self.on_connection(0, frames, fault)
     }
 
     /// Adds a rate, per million.
@@ -204,10 +209,11 @@ impl Plan {
         self
     }
 
-    /// Adds what a text says: `reset=20,http_429=100000,text@2:500,drop@*:9000`.
+    /// Adds the faults that a text describes: `reset=20,http_429=100000,text@2:500,drop@*:9000`.
     ///
     /// # Errors
-    /// It has another form, or names no fault.
+    ///
+    /// The text has another form, or names no fault.
     pub fn with(mut self, text: &str) -> Result<Self, FaultError> {
         for part in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
             let form = || FaultError::Form(part.to_owned());
@@ -225,7 +231,7 @@ impl Plan {
                     "*" => 0,
                     other => number(other)?,
                 };
-                self = self.then(connection, number(frames)?, name.parse()?);
+                self = self.on_connection(connection, number(frames)?, name.parse()?);
             }
         }
         Ok(self)
@@ -234,69 +240,72 @@ impl Plan {
 
 const MILLION: u32 = 1_000_000;
 
-/// A plan at work. Clones share the counts.
+/// A plan being executed. Clones share the counts.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
-    plan: Arc<Plan>,
-    anywhere: Arc<Anywhere>,
+    plan: Arc<FaultPlan>,
+    any_connection: Arc<AnyConnectionFaults>,
     fired: Arc<Mutex<BTreeMap<Fault, u64>>>,
 }
 
 impl Faults {
-    /// Nothing of it has happened yet.
-    pub fn new(plan: Plan) -> Self {
+    /// Starts a plan. No fault has fired yet.
+    pub fn new(plan: FaultPlan) -> Self {
         Self {
-            anywhere: Arc::new(Anywhere::new(&plan.steps)),
+            any_connection: Arc::new(AnyConnectionFaults::new(&plan.planned)),
             plan: Arc::new(plan),
             fired: Arc::default(),
         }
     }
 
-    /// How often each of them really happened; those that did not are left out.
+    /// How often each fault fired. Faults that did not fire are omitted.
     pub fn fired(&self) -> BTreeMap<Fault, u64> {
         let fired = self.fired.lock().unwrap_or_else(PoisonError::into_inner);
         fired.clone()
     }
 
-    /// It happened.
+    /// Counts a fault that fired.
     pub(crate) fn count(&self, fault: Fault) {
         let mut fired = self.fired.lock().unwrap_or_else(PoisonError::into_inner);
         *fired.entry(fault).or_default() += 1;
     }
 
-    /// What `Retry-After` says, in seconds.
+    /// The value of `Retry-After`, in seconds.
     pub(crate) fn retry_after_seconds(&self) -> u32 {
         self.plan.retry_after_seconds
     }
 
-    /// What was planned by the frames of the stream alone.
-    pub(crate) fn anywhere(&self) -> &Anywhere {
-        &self.anywhere
+    /// The faults planned by the frames of the stream, for any connection.
+    pub(crate) fn any_connection(&self) -> &AnyConnectionFaults {
+        &self.any_connection
     }
 
-    /// What will go wrong with a connection.
-    pub(crate) fn connection(&self, number: u64) -> Lane {
-        self.lane(number, |step| {
-            step.connection == number && step.fault != Fault::SeqReset
+    /// The faults of one connection.
+    pub(crate) fn for_connection(&self, number: u64) -> FaultSequence {
+        self.sequence(number, |planned_fault| {
+            planned_fault.connection == number && planned_fault.fault != Fault::SeqReset
         })
     }
 
-    /// What will go wrong with the stream.
-    pub(crate) fn stream(&self) -> Lane {
-        self.lane(0, |step| step.fault == Fault::SeqReset)
+    /// The faults of the whole stream.
+    pub(crate) fn for_stream(&self) -> FaultSequence {
+        self.sequence(0, |planned_fault| planned_fault.fault == Fault::SeqReset)
     }
 
-    fn lane(&self, number: u64, ours: impl Fn(&Step) -> bool) -> Lane {
-        let steps = self.plan.steps.iter();
-        let mut steps: Vec<Step> = steps.filter(|step| ours(step)).copied().collect();
-        steps.sort_by_key(|step| step.frames);
+    fn sequence(&self, number: u64, belongs: impl Fn(&PlannedFault) -> bool) -> FaultSequence {
+        let planned = self.plan.planned.iter();
+        let mut planned: Vec<PlannedFault> = planned
+            .filter(|planned_fault| belongs(planned_fault))
+            .copied()
+            .collect();
+        planned.sort_by_key(|planned_fault| planned_fault.frames);
         let stream = number == 0;
         let rates = self.plan.rates.iter();
         let rates = rates.filter(|(fault, _)| (**fault == Fault::SeqReset) == stream);
         let (refusals, others) = rates.partition::<Vec<_>, _>(|(fault, _)| fault.is_refusal());
         let own = |rates: Vec<(&Fault, &u32)>| rates.into_iter().map(|(a, b)| (*a, *b)).collect();
         let seed = crate::random::mix(&[self.plan.seed, number]);
-        Lane::new(seed, steps, own(refusals), own(others))
+        FaultSequence::new(seed, planned, own(refusals), own(others))
     }
 }
 
@@ -305,66 +314,70 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_says_what_and_when() {
-        let plan = Plan::default();
+    fn a_plan_is_parsed_from_a_text() {
+        let plan = FaultPlan::default();
         let plan = plan
             .with("reset=20, http_429=100000,text@2:500,drop@*:9000")
             .expect("a plan");
-        let expected = Plan::default()
+        let expected = FaultPlan::default()
             .rate(Fault::Reset, 20)
             .rate(Fault::Http429, 100_000)
-            .then(2, 500, Fault::Text)
-            .anywhere(9_000, Fault::Drop);
+            .on_connection(2, 500, Fault::Text)
+            .on_any_connection(9_000, Fault::Drop);
         assert_eq!(plan, expected);
     }
 
     #[test]
-    fn what_is_no_plan_is_refused_with_what_would_be_one() {
-        let refused = |text: &str| Plan::default().with(text).expect_err(text).to_string();
+    fn an_invalid_text_is_refused_with_the_valid_forms() {
+        let refused = |text: &str| FaultPlan::default().with(text).expect_err(text).to_string();
         assert!(refused("rest=2").contains("seq_reset"));
         assert!(refused("reset").contains("KIND@CONNECTION:FRAMES"));
         assert!(refused("reset@1").contains("KIND=RATE"));
-        assert!(refused("reset=1000001").contains("more than all"));
+        assert!(refused("reset=1000001").contains("above 1000000"));
         for fault in Fault::ALL {
             assert_eq!(fault.as_str().parse(), Ok(fault));
         }
     }
 
     #[test]
-    fn a_step_is_due_behind_its_frames_until_it_is_taken() {
-        let plan = Plan::default()
-            .then(1, 2, Fault::Text)
-            .then(1, 2, Fault::Drop)
-            .then(2, 1, Fault::Reset);
-        let mut lane = Faults::new(plan).connection(1);
-        lane.sent();
-        assert_eq!(lane.take(), None);
-        lane.sent();
-        lane.sent();
-        let due = [lane.take(), lane.take(), lane.take()];
+    fn a_planned_fault_is_due_after_its_frames_until_it_is_taken() {
+        let plan = FaultPlan::default()
+            .on_connection(1, 2, Fault::Text)
+            .on_connection(1, 2, Fault::Drop)
+            .on_connection(2, 1, Fault::Reset);
+        let mut sequence = Faults::new(plan).for_connection(1);
+        sequence.on_frame_sent();
+        assert_eq!(sequence.next_due(), None);
+        sequence.on_frame_sent();
+        sequence.on_frame_sent();
+        let due = [
+            sequence.next_due(),
+            sequence.next_due(),
+            sequence.next_due(),
+        ];
         assert_eq!(due, [Some(Fault::Text), Some(Fault::Drop), None]);
     }
 
     #[test]
-    fn chance_is_a_function_of_seed_and_connection_and_near_its_rate() {
-        let plan = Plan {
+    fn random_faults_follow_from_seed_and_connection_at_their_rate() {
+        let plan = FaultPlan {
             seed: 7,
-            ..Plan::default()
+            ..FaultPlan::default()
         };
         let plan = plan.rate(Fault::Reset, 5_000).rate(Fault::Garbage, 20_000);
         let faults = Faults::new(plan);
         let drawn = |connection| {
-            let mut lane = faults.connection(connection);
+            let mut sequence = faults.for_connection(connection);
             let frames = (0..100_000).map(|_| {
-                lane.sent();
-                lane.take()
+                sequence.on_frame_sent();
+                sequence.next_due()
             });
             frames.collect::<Vec<_>>()
         };
         assert_eq!(drawn(1), drawn(1));
         assert_ne!(drawn(1), drawn(2));
         let of = |fault| drawn(3).iter().filter(|it| **it == Some(fault)).count();
-        // 500 and 2,000 are expected; five standard deviations are about 110 and 220.
+        // The expected counts are 500 and 2,000; five standard deviations are about 110 and 220.
         assert!(of(Fault::Reset).abs_diff(500) < 110);
         assert!(of(Fault::Garbage).abs_diff(2_000) < 220);
     }

@@ -1,32 +1,33 @@
-//! A message of the relay, and all that is known about it.
+//! A message of the relay with its ground truth.
 
 use bytes::Bytes;
 use skytide_core::event::Event;
 use skytide_core::id::Did;
 use skytide_core::time::Timestamp;
 
-use crate::bad::Kind;
 use crate::content::Content;
-use crate::truth::Expected;
+use crate::expected::Expected;
+use crate::malformed::Kind;
 
-/// A message of the relay, and all that is known about it.
+/// A message of the relay with its ground truth.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// Its number in the stream. A message without one of its own (garbage, `#info`, a repetition) has that of the frame
-    /// before, behind which it belongs.
+    /// Its sequence number. A message without one of its own (garbage, `#info`, a repetition)
+    /// belongs after the previous frame and has that frame's number.
     pub seq: u64,
-    /// Network time when it is sent; never falls.
+    /// Network time at which it is sent. Never decreases.
     pub time: Timestamp,
     /// One WebSocket message.
     pub bytes: Bytes,
-    /// The account that it is about, if it says anything.
+    /// The account that it concerns, if it has content.
     pub did: Option<Did>,
-    /// What a correct consumer that reads from the first frame on writes to its log.
+    /// The events that a correct consumer writes to its log, if it reads from the first frame.
     pub events: Vec<Event>,
-    /// For each event what its record says; [`Content::Unknown`] for those that bring none.
+    /// For each event, the content of its record; [`Content::Unknown`] for an event without a
+    /// record.
     pub contents: Vec<Content>,
-    /// What is wrong with it.
-    pub bad: Option<Kind>,
-    /// What must be counted for it.
+    /// The kind of malformed input, if it is one.
+    pub malformed: Option<Kind>,
+    /// The counts that a correct consumer reports for it.
     pub expected: Expected,
 }

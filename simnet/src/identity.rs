@@ -1,9 +1,12 @@
-//! Who an account is: its key, its DID, its handle. All follow from the network's seed and the account's number.
+//! The identity of an account: its key, its DID and its handle. All follow from the network's seed
+//! and the account's number.
 //!
-//! A signed network's DIDs are made as the PLC directory makes them (<https://web.plc.directory/spec/v0.1/did-plc>): the
-//! first 24 characters of the base32 SHA-256 of the signed genesis operation, which names the account's key (k256), one
-//! rotation key for the whole network, the first handle and the PDS. An unsigned network saves the key arithmetic: its
-//! DIDs are the same hash over the seed and the number, and its accounts have keys that sign nothing.
+//! A signed network derives DIDs as the PLC directory does
+//! (<https://web.plc.directory/spec/v0.1/did-plc>): the first 24 characters of the base32 SHA-256
+//! of the signed genesis operation. That operation names the account's key (k256), one rotation key
+//! for the whole network, the first handle and the PDS. An unsigned network skips the key
+//! arithmetic: its DIDs are the same hash over the seed and the account's number, and its accounts
+//! have keys that sign nothing.
 
 use data_encoding::BASE32_NOPAD;
 use k256::ecdsa::signature::Signer;
@@ -14,7 +17,7 @@ use crate::cbor::{Cbor, Digest, digest};
 use crate::random::mix;
 use crate::words::names;
 
-/// Signs for one account.
+/// The DID and the signing key of one account.
 #[derive(Clone, Debug)]
 pub(crate) struct Identity {
     pub(crate) did: Did,
@@ -22,19 +25,21 @@ pub(crate) struct Identity {
     key: Option<SigningKey>,
 }
 
-/// Draws the identities of a network.
+/// Derives the identities of a network.
 #[derive(Clone, Debug)]
 pub(crate) struct Registry {
     seed: u64,
-    /// The key of the network's PDS, which may change what its DIDs say. `None` in an unsigned network.
+    /// The key of the network's PDS, which may update the DID documents. `None` in an unsigned
+    /// network.
     rotation: Option<SigningKey>,
 }
 
-/// The domain of all handles: reserved for examples (<https://www.rfc-editor.org/rfc/rfc2606>).
+/// The domain of all handles. It is reserved for examples
+/// (<https://www.rfc-editor.org/rfc/rfc2606>).
 pub(crate) const DOMAIN: &str = "sky.example";
-/// Where all accounts of the network are hosted, as their DIDs say.
+/// The PDS of all accounts, as their DID documents name it.
 pub(crate) const PDS: &str = "https://pds.sky.example";
-/// What a commit of an unsigned network has in place of a signature.
+/// The signature field of a commit in an unsigned network.
 const NO_SIGNATURE: [u8; 64] = [0; 64];
 
 impl Registry {
@@ -64,14 +69,14 @@ impl Registry {
         }
     }
 
-    /// The account's key as a `did:key`, also where nothing is signed.
+    /// The account's key as a `did:key`. An unsigned network has keys as well.
     pub(crate) fn did_key(&self, account: u32) -> String {
         did_key(&secret(self.seed, u64::from(account)))
     }
 }
 
 impl Identity {
-    /// The signature of a commit: ECDSA over SHA-256, deterministic (RFC 6979), the lower `s`
+    /// The signature of a commit: ECDSA over SHA-256, deterministic (RFC 6979), with the lower `s`
     /// (<https://atproto.com/specs/cryptography#ecdsa-signature-malleability>).
     pub(crate) fn sign(&self, bytes: &[u8]) -> [u8; 64] {
         self.key
@@ -85,7 +90,7 @@ fn sign(key: &SigningKey, bytes: &[u8]) -> [u8; 64] {
     signature.normalize_s().to_bytes().into()
 }
 
-/// A private key; a hash is one but for a chance of about 2^-128.
+/// A private key. A hash is a valid key except with a probability of about 2^-128.
 fn secret(seed: u64, account: u64) -> SigningKey {
     let hash = digest(format!("key {seed:016x} {account}").as_bytes());
     SigningKey::from_slice(&hash).expect("a hash is below the order of the curve")
@@ -94,7 +99,7 @@ fn secret(seed: u64, account: u64) -> SigningKey {
 fn plc(hash: &Digest) -> Did {
     let text = BASE32_NOPAD.encode(hash).to_ascii_lowercase();
     let did = format!("did:plc:{}", &text[..24]);
-    did.parse().expect("base32 makes a DID")
+    did.parse().expect("base32 characters form a valid DID")
 }
 
 fn genesis(key: &SigningKey, rotation: &SigningKey, handle: &str, sig: Option<&str>) -> Vec<u8> {
@@ -124,7 +129,8 @@ pub(crate) fn did_key(key: &SigningKey) -> String {
     format!("did:key:z{}", base58(&bytes))
 }
 
-/// Base58 with the alphabet of Bitcoin (<https://datatracker.ietf.org/doc/html/draft-msporny-base58-03>).
+/// Base58 with the Bitcoin alphabet
+/// (<https://datatracker.ietf.org/doc/html/draft-msporny-base58-03>).
 fn base58(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 58] = b"123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
     let mut digits: Vec<u8> = Vec::new();
@@ -147,13 +153,13 @@ fn base58(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// The handle of an account after so many changes.
+/// The handle of an account after this many changes.
 pub(crate) fn handle(account: u32, changes: u16) -> String {
     let name = names::handle(mix(&[u64::from(account), u64::from(changes)]));
     format!("{name}-{account}.{DOMAIN}")
 }
 
-/// The account that a handle would belong to.
+/// The account whose handle this could be. The caller checks whether it is the current one.
 pub(crate) fn account_of_handle(handle: &str) -> Option<u32> {
     let label = handle.strip_suffix(DOMAIN)?.strip_suffix('.')?;
     label.rsplit_once('-')?.1.parse().ok()
@@ -164,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_did_belongs_to_its_key_and_an_account_to_its_handle() {
+    fn a_did_follows_from_its_key_and_an_account_from_its_handle() {
         let registry = Registry::new(1, true);
         let one = registry.identity(1);
         assert_eq!(one.did, registry.identity(1).did);
@@ -175,6 +181,7 @@ mod tests {
         assert_eq!(account_of_handle("ana-714.elsewhere.example"), None);
         assert_ne!(handle(714, 0), handle(714, 1));
     }
+
     fn vectors(name: &str) -> serde_json::Value {
         let folder = "../tests/fixtures/vectors/atproto-interop/crypto";
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -188,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_written_as_the_vectors_have_them() {
+    fn keys_are_encoded_as_in_the_test_vectors() {
         for case in vectors("w3c_didkey_K256.json").as_array().unwrap() {
             let secret =
                 data_encoding::HEXLOWER.decode(text(case, "privateKeyBytesHex").as_bytes());
@@ -198,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn signatures_are_such_as_the_vectors_take_and_never_such_as_they_refuse() {
+    fn signatures_satisfy_the_rules_of_the_test_vectors() {
         use k256::ecdsa::VerifyingKey;
         use k256::ecdsa::signature::Verifier;
 

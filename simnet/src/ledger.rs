@@ -1,11 +1,12 @@
-//! The true totals, kept from what was meant: no record is read, no message decoded.
+//! The true totals, computed from the intended content: no record is parsed, no message decoded.
 //!
 //! ```text
-//! Frame ─ events, contents ─▶ live records by address ─▶ totals: loops over what is live and not hidden
+//! Frame ─ events, contents ─▶ live records by address ─▶ totals: loops over visible records
 //! ```
 //!
-//! The [recount](crate::recount) reads the bytes of a log with the project's own parser; the ledger never sees them. Where
-//! both agree, a parser's mistake would have to be a mistake of the network, too.
+//! The [recount](crate::recount) reads the bytes of a log with the project's own parser; the ledger
+//! never sees bytes. Where both agree, a mistake of the parser would have to be a mistake of the
+//! network as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +16,7 @@ use skytide_core::id::{AtUri, Collection, Did, PostKey, Tid};
 use crate::content::{Content, PostContent};
 use crate::frame::Frame;
 
-/// What a correct consumer of all frames so far has live.
+/// The live records of a correct consumer after all frames so far.
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     live: BTreeMap<AtUri, Content>,
@@ -25,31 +26,31 @@ pub struct Ledger {
     out_of_sync: BTreeSet<Did>,
 }
 
-/// Tallies of one post: likes, reposts, replies, replies below it at any depth, quotes.
+/// Counts of one post: likes, reposts, replies, replies below it at any depth, quotes.
 pub type Tallies = [u64; 5];
 
-/// Totals over all live records that are not hidden.
+/// Totals over all visible live records.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LedgerTotals {
-    /// Records by collection, those of unknown content included.
+    /// Records by collection, including those of unknown content.
     pub live: BTreeMap<String, u64>,
-    /// Tallies by post, of those that have any.
+    /// Counts by post, for posts with at least one.
     pub posts: BTreeMap<PostKey, Tallies>,
     /// Posts by hashtag.
     pub hashtags: BTreeMap<String, u64>,
-    /// Posts by the host that they link to.
+    /// Posts by the host of a link.
     pub domains: BTreeMap<String, u64>,
     /// Posts by link.
     pub links: BTreeMap<String, u64>,
-    /// Posts by account that they mention.
+    /// Posts by mentioned account.
     pub mentions: BTreeMap<Did, u64>,
-    /// Posts by language as written; `und`: those without.
+    /// Posts by language as written; `und` for posts without one.
     pub languages: BTreeMap<String, u64>,
     /// Distinct followers by account.
     pub followers: BTreeMap<Did, u64>,
     /// Distinct blockers by account.
     pub blockers: BTreeMap<Did, u64>,
-    /// Repos whose operations were missed.
+    /// Repos with missed operations.
     pub out_of_sync: BTreeSet<Did>,
 }
 
@@ -61,24 +62,24 @@ impl Ledger {
             match &event.body {
                 Body::Op(op) => {
                     if event.index == 0 {
-                        stale = !self.moves(&event.did, op.rev, op.since);
+                        stale = !self.accept_rev(&event.did, op.rev, op.since);
                     }
                     if !stale {
                         self.operation(event, op, content);
                     }
                 }
                 Body::Account { active, status } => {
-                    let gone = status.as_deref() == Some("deleted");
-                    self.account(&event.did, *active, gone);
+                    let deleted = status.as_deref() == Some("deleted");
+                    self.account(&event.did, *active, deleted);
                 }
-                Body::Moved { rev, why } => self.moved(&event.did, *rev, *why),
+                Body::Moved { rev, why } => self.repo_moved(&event.did, *rev, *why),
                 Body::Identity { .. } => {}
             }
         }
     }
 
-    /// Takes a commit's revision; false: it is not newer.
-    fn moves(&mut self, did: &Did, rev: Tid, since: Option<Tid>) -> bool {
+    /// Records a commit's revision; false if it is not newer.
+    fn accept_rev(&mut self, did: &Did, rev: Tid, since: Option<Tid>) -> bool {
         let known = self.revs.get(did).copied();
         if known.is_some_and(|known| rev <= known) {
             return false;
@@ -90,7 +91,7 @@ impl Ledger {
         true
     }
 
-    fn moved(&mut self, did: &Did, rev: Tid, why: Moved) {
+    fn repo_moved(&mut self, did: &Did, rev: Tid, why: Moved) {
         let known = self.revs.get(did).copied();
         if known.is_some_and(|known| rev <= known) {
             return;
@@ -113,23 +114,23 @@ impl Ledger {
         };
     }
 
-    fn account(&mut self, did: &Did, active: bool, gone: bool) {
+    fn account(&mut self, did: &Did, active: bool, deleted: bool) {
         if active {
             self.hidden.remove(did);
         } else {
             self.hidden.insert(did.clone());
         }
-        if gone {
+        if deleted {
             self.live.retain(|uri, _| uri.did != *did);
         }
     }
 
-    /// Live records, hidden ones included.
+    /// Live records, including hidden ones.
     pub fn records(&self) -> &BTreeMap<AtUri, Content> {
         &self.live
     }
 
-    /// The totals as they are now.
+    /// The current totals.
     pub fn totals(&self) -> LedgerTotals {
         let mut totals = LedgerTotals {
             out_of_sync: self.out_of_sync.clone(),

@@ -1,15 +1,18 @@
-//! The tree of a repository (<https://atproto.com/specs/repository#mst-structure>), kept in memory and changed in place.
+//! The Merkle search tree of a repository (<https://atproto.com/specs/repository#mst-structure>),
+//! held in memory and updated in place.
 //!
 //! ```text
-//! layer 2            [ · k4 · ]              a key's layer follows from its hash alone, so the tree is
-//! layer 1       [ k2 · ]     [ · k7 ]        a function of what is in it, whatever the order of changes
-//! layer 0   [ k1 ]  [ k3 ]  [ k5 k6 ]        between two keys hangs the node of the keys in between
+//! layer 2            [ · k4 · ]              a key's layer depends only on its hash, so the
+//! layer 1       [ k2 · ]     [ · k7 ]        tree is a function of its keys, whatever the
+//! layer 0   [ k1 ]  [ k3 ]  [ k5 k6 ]        order of changes
 //! ```
 //!
-//! A change touches the path to its key and the nodes that it splits or joins; their hashes are forgotten, and found
-//! again when the root is asked for. A tree may have been read from a part of its blocks ([`Tree::from_blocks`]): then
-//! the rest is cut off, and what needs it fails with [`Missing`]. That is how a commit's proof is checked: undoing
-//! its operations must lead to the tree before (<https://atproto.com/specs/sync#operation-inversion>).
+//! A change touches the nodes on the path to its key and the nodes that it splits or joins. It
+//! clears their cached hashes; [`Tree::root`] computes them again. A tree may be read from a part
+//! of its blocks ([`Tree::from_blocks`]). The other nodes are then unread, and an operation that
+//! needs one of them fails with [`MissingBlock`]. The check of a commit's proof relies on that:
+//! inverting its operations must emit the previous tree
+//! (<https://atproto.com/specs/sync#operation-inversion>).
 
 mod blocks;
 mod change;
@@ -22,30 +25,30 @@ pub struct Tree {
     root: Child,
 }
 
-/// A block that is needed is not there: the proof is not complete.
+/// A block that the operation needs is missing: the proof is incomplete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a block of the tree is missing")]
-pub struct Missing;
+pub struct MissingBlock;
 
-/// What hangs between two keys.
+/// The subtree between two keys.
 #[derive(Debug, Default)]
 pub(crate) enum Child {
-    /// Nothing.
+    /// No keys.
     #[default]
     None,
     /// A node.
     Node(Box<Node>),
-    /// A node that was not read.
-    Cut(Digest),
+    /// A node whose block was not read.
+    Unread(Digest),
 }
 
 #[derive(Debug)]
 pub(crate) struct Node {
     layer: u8,
-    /// What stands before the first key.
+    /// The subtree before the first key.
     left: Child,
     entries: Vec<Entry>,
-    /// Forgotten when anything below changes.
+    /// Cached hash. Cleared by any change below.
     digest: Option<Digest>,
 }
 
@@ -53,11 +56,11 @@ pub(crate) struct Node {
 struct Entry {
     key: Box<[u8]>,
     value: Digest,
-    /// What stands between this key and the next one.
+    /// The subtree between this key and the next one.
     right: Child,
 }
 
-/// The layer of a key: half the number of zero bits that its SHA-256 begins with.
+/// The layer of a key: half the number of leading zero bits of its SHA-256.
 pub fn layer(key: &[u8]) -> u8 {
     let hash = digest(key);
     let zeros = hash.iter().position(|&byte| byte != 0);
@@ -67,7 +70,7 @@ pub fn layer(key: &[u8]) -> u8 {
     (bits / 2) as u8
 }
 
-/// How many bytes two keys share in front.
+/// The length in bytes of the common prefix of two keys.
 pub fn common_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
@@ -76,58 +79,61 @@ impl Tree {
     /// The record under a key.
     ///
     /// # Errors
-    /// The way to the key was not read.
-    pub fn get(&self, key: &[u8]) -> Result<Option<Digest>, Missing> {
+    ///
+    /// A node on the path to the key was not read.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Digest>, MissingBlock> {
         let mut child = &self.root;
         loop {
             let node = match child {
                 Child::None => return Ok(None),
-                Child::Cut(_) => return Err(Missing),
+                Child::Unread(_) => return Err(MissingBlock),
                 Child::Node(node) => node,
             };
-            let place = node.place(key);
-            match node.entries.get(place) {
+            let position = node.position(key);
+            match node.entries.get(position) {
                 Some(entry) if *entry.key == *key => return Ok(Some(entry.value)),
-                _ => child = node.gap(place),
+                _ => child = node.child(position),
             }
         }
     }
 
-    /// Puts a record under a key; answers the one that was there.
+    /// Inserts a record under a key and returns the previous one.
     ///
     /// # Errors
-    /// A node that must be split was not read; the tree is of no use any more.
-    pub fn insert(&mut self, key: &[u8], value: Digest) -> Result<Option<Digest>, Missing> {
+    ///
+    /// A node to be split was not read. The tree is then inconsistent: drop it.
+    pub fn insert(&mut self, key: &[u8], value: Digest) -> Result<Option<Digest>, MissingBlock> {
         change::insert(&mut self.root, key, value)
     }
 
-    /// Takes a key away; answers its record.
+    /// Removes a key and returns its record.
     ///
     /// # Errors
-    /// A node that must be joined was not read; the tree is of no use any more.
-    pub fn remove(&mut self, key: &[u8]) -> Result<Option<Digest>, Missing> {
+    ///
+    /// A node to be joined was not read. The tree is then inconsistent: drop it.
+    pub fn remove(&mut self, key: &[u8]) -> Result<Option<Digest>, MissingBlock> {
         change::remove(&mut self.root, key)
     }
 }
 
 impl Node {
-    /// The place of the first key that is not smaller.
-    fn place(&self, key: &[u8]) -> usize {
+    /// The position of the first key that is not smaller.
+    fn position(&self, key: &[u8]) -> usize {
         self.entries.partition_point(|entry| *entry.key < *key)
     }
 
-    /// What stands before the key at a place, or behind the last one.
-    fn gap(&self, place: usize) -> &Child {
-        match place {
+    /// The subtree before the key at a position, or after the last key.
+    fn child(&self, position: usize) -> &Child {
+        match position {
             0 => &self.left,
-            _ => &self.entries[place - 1].right,
+            _ => &self.entries[position - 1].right,
         }
     }
 
-    fn gap_mut(&mut self, place: usize) -> &mut Child {
-        match place {
+    fn child_mut(&mut self, position: usize) -> &mut Child {
+        match position {
             0 => &mut self.left,
-            _ => &mut self.entries[place - 1].right,
+            _ => &mut self.entries[position - 1].right,
         }
     }
 }

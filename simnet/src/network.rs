@@ -1,4 +1,4 @@
-//! The network: frames one after the other, and what its servers say about accounts.
+//! The network: one frame after another, and what its servers know about accounts.
 
 use std::collections::BTreeMap;
 
@@ -7,94 +7,96 @@ use skytide_core::id::{Cid, Did, Tid};
 use skytide_core::time::Timestamp;
 
 use crate::car::Car;
+use crate::expected::MedianTime;
 use crate::frame::Frame;
 use crate::identity::account_of_handle;
 use crate::options::Options;
 use crate::record;
 use crate::render;
-use crate::truth::MedianTime;
-use crate::world::cast::{Class, Status};
-use crate::world::{Plan, World};
+use crate::world::accounts::{RecordClass, Status};
+use crate::world::{FramePlan, World};
 
-/// Frames before the one that is skipped to that are made all the same, as later ones may repeat them.
-const FRAMES_BEFORE: u64 = 8;
+/// `skip_to` still renders this many frames before its target, because later frames may repeat
+/// them.
+const RENDERED_BEFORE: u64 = 8;
 
 /// A simulated network: a function of its [`Options`], byte for byte. It reads no clock.
 #[derive(Debug)]
 pub struct Network {
     world: World,
-    next: Option<Plan>,
+    next: Option<FramePlan>,
     clock: MedianTime,
-    /// The newest good frame, and the one before.
-    last: [Option<Frame>; 2],
-    numbers: HashMap<Did, u32>,
+    /// The two newest well-formed frames, newest first.
+    last_well_formed: [Option<Frame>; 2],
+    account_indexes: HashMap<Did, u32>,
 }
 
-/// What a network's servers say about an account.
+/// What the network's servers know about an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
-    /// Who it is.
+    /// The account's DID.
     pub did: Did,
-    /// Its handle as it is now.
+    /// Its current handle.
     pub handle: String,
-    /// The name of its profile; `None`: it has no profile.
+    /// The display name; `None` without a profile.
     pub display_name: Option<String>,
-    /// The text of its profile.
+    /// The description of its profile.
     pub description: Option<String>,
     /// The CID of its picture.
     pub avatar: Option<String>,
-    /// Why it is not active: `deactivated`, `takendown`, `suspended`, `deleted`.
+    /// Why it is inactive: `deactivated`, `takendown`, `suspended`, `deleted`.
     pub status: Option<&'static str>,
     /// The key that signs its commits.
     pub did_key: String,
-    /// Where it is hosted.
+    /// The PDS that hosts it.
     pub pds: &'static str,
 }
 
 impl Network {
-    /// The network of these options, before its first frame.
+    /// A network with these options, before its first frame.
     pub fn new(options: Options) -> Self {
         let mut network = Self {
             world: World::new(options),
             next: None,
             clock: MedianTime::default(),
-            last: [None, None],
-            numbers: HashMap::new(),
+            last_well_formed: [None, None],
+            account_indexes: HashMap::new(),
         };
-        network.decide();
+        network.plan_next();
         network
     }
 
-    /// The options it was made of.
+    /// The options of the network.
     pub fn options(&self) -> &Options {
         &self.world.options
     }
 
-    /// The next frame; `None`: `events_max` is reached.
+    /// The next frame; `None` after `events_max` frames.
     pub fn next_frame(&mut self) -> Option<Frame> {
         let plan = self.next.take()?;
-        let last = self.last.each_ref().map(Option::as_ref);
+        let last = self.last_well_formed.each_ref().map(Option::as_ref);
         let frame = render::frame(&mut self.world, &plan, &mut self.clock, last);
-        if plan.bad.is_none() {
-            self.last.swap(0, 1);
-            self.last[0] = Some(frame.clone());
+        if plan.malformed.is_none() {
+            self.last_well_formed.swap(0, 1);
+            self.last_well_formed[0] = Some(frame.clone());
         }
-        self.decide();
+        self.plan_next();
         Some(frame)
     }
 
-    /// Goes on until the next frame is the first one whose number is above `seq`, without making those before. What follows
-    /// is the same as if they had been made.
+    /// Advances until the next frame is the first with a sequence number above `seq`, without
+    /// rendering the frames before it. The frames that follow are the same as if all had been
+    /// rendered.
     pub fn skip_to(&mut self, seq: u64) {
-        while let Some(plan) = self.next.take_if(|plan| plan.seq + FRAMES_BEFORE <= seq) {
-            if render::notes(&plan) {
-                self.clock.note(plan.stamp);
+        while let Some(plan) = self.next.take_if(|plan| plan.seq + RENDERED_BEFORE <= seq) {
+            if render::advances_clock(&plan) {
+                self.clock.observe(plan.stamp);
             }
             self.world.apply(&plan);
-            if let Some(account) = plan.deed.changes() {
+            if let Some(account) = plan.action.changed_account() {
                 self.world.accounts[account as usize].tree = None;
             }
-            self.decide();
+            self.plan_next();
         }
         while self.next.as_ref().is_some_and(|plan| plan.seq <= seq) {
             self.next_frame();
@@ -106,14 +108,14 @@ impl Network {
         self.next.as_ref().map(|plan| Timestamp(plan.now / 1_000))
     }
 
-    /// The number of the next frame.
+    /// The sequence number of the next frame.
     pub fn peek_seq(&self) -> Option<u64> {
         self.next.as_ref().map(|plan| plan.seq)
     }
 
-    /// A repo as `com.atproto.sync.getRepo` sends it; `None`: there is no such account, or it was deleted.
+    /// A repo as `com.atproto.sync.getRepo` sends it. `None` if the account is unknown or deleted.
     pub fn repo_car(&mut self, did: &Did) -> Option<Vec<u8>> {
-        let account = self.hosted(did)?;
+        let account = self.repo_owner(did)?;
         let (commit, block) = self.commit(account);
         let mut car = Car::new(&commit);
         car.block(&commit, &block);
@@ -122,8 +124,8 @@ impl Network {
         nodes.expect("a whole tree");
         self.world.accounts[account as usize].tree = Some(tree);
         let mut records = BTreeMap::new();
-        for place in 0..self.world.accounts[account as usize].records.len() {
-            let rec = self.world.accounts[account as usize].records[place];
+        for position in 0..self.world.accounts[account as usize].records.len() {
+            let rec = self.world.accounts[account as usize].records[position];
             let (bytes, _) = record::render(&mut self.world, account, rec);
             records.insert(crate::cbor::digest(&bytes), bytes);
         }
@@ -133,9 +135,10 @@ impl Network {
         Some(car.into_bytes())
     }
 
-    /// A repo's newest commit, as `com.atproto.sync.getLatestCommit` tells it; `None` as for [`Self::repo_car`].
+    /// A repo's newest commit, as `com.atproto.sync.getLatestCommit` returns it. `None` as for
+    /// [`Self::repo_car`].
     pub fn latest_commit(&mut self, did: &Did) -> Option<(Cid, Tid)> {
-        let account = self.hosted(did)?;
+        let account = self.repo_owner(did)?;
         let (commit, _) = self.commit(account);
         Some((
             Cid::dag_cbor(commit),
@@ -143,26 +146,26 @@ impl Network {
         ))
     }
 
-    /// The live records of a repo by path; empty as [`Self::repo_car`] is `None`.
+    /// The live records of a repo by path. Empty where [`Self::repo_car`] is `None`.
     pub fn record_cids(&mut self, did: &Did) -> BTreeMap<String, Cid> {
-        let Some(account) = self.hosted(did) else {
+        let Some(account) = self.repo_owner(did) else {
             return BTreeMap::new();
         };
         let records = self.world.accounts[account as usize].records.clone();
         let cids = records.into_iter().map(|rec| {
-            let digest = record::rec_digest(&mut self.world, account, rec);
+            let digest = record::record_digest(&mut self.world, account, rec);
             (rec.path(), Cid::dag_cbor(digest))
         });
         cids.collect()
     }
 
-    /// An account, whatever its status.
+    /// An account of any status.
     pub fn account(&self, did: &Did) -> Option<Account> {
-        let account = self.number(did)?;
+        let account = self.account_index(did)?;
         let holder = &self.world.accounts[account as usize];
         let profile = holder
-            .find(Class::Profile, Tid(0))
-            .map(|place| holder.records[place]);
+            .find(RecordClass::Profile, Tid(0))
+            .map(|position| holder.records[position]);
         let profile =
             profile.map(|rec| record::profile::content(&self.world, account, rec.version));
         let (display_name, description, avatar) = match profile {
@@ -185,7 +188,7 @@ impl Network {
         })
     }
 
-    /// Who has a handle now.
+    /// The account that currently has a handle.
     pub fn did_of_handle(&self, handle: &str) -> Option<Did> {
         let account = account_of_handle(handle)?;
         let holder = self.world.accounts.get(account as usize)?;
@@ -194,7 +197,7 @@ impl Network {
         current.then(|| holder.identity.did.clone())
     }
 
-    /// All accounts that there are so far, in the order in which they came.
+    /// All accounts so far, in the order of their creation.
     pub fn dids(&self) -> impl Iterator<Item = Did> {
         self.world
             .accounts
@@ -208,23 +211,24 @@ impl Network {
         render::commit_block(&self.world, account, rev, &data)
     }
 
-    fn hosted(&self, did: &Did) -> Option<u32> {
-        let account = self.number(did)?;
+    /// The account that owns a repo; `None` if it is unknown or deleted.
+    fn repo_owner(&self, did: &Did) -> Option<u32> {
+        let account = self.account_index(did)?;
         let status = self.world.accounts[account as usize].status;
         (status != Status::Deleted).then_some(account)
     }
 
-    fn number(&self, did: &Did) -> Option<u32> {
-        self.numbers.get(did).copied()
+    fn account_index(&self, did: &Did) -> Option<u32> {
+        self.account_indexes.get(did).copied()
     }
 
-    /// Decides what comes next, and takes note of accounts that came with it.
-    fn decide(&mut self) {
-        self.next = self.world.decide();
-        let known = self.numbers.len();
+    /// Plans the next frame, and indexes the accounts created by it.
+    fn plan_next(&mut self) {
+        self.next = self.world.plan_next();
+        let known = self.account_indexes.len();
         for (number, account) in (known as u32..).zip(&self.world.accounts[known..]) {
             let did = account.identity.did.clone();
-            self.numbers.insert(did, number);
+            self.account_indexes.insert(did, number);
         }
     }
 }

@@ -1,35 +1,40 @@
-//! How large a network is, how fast, and how bad.
+//! Size, speed and malformed input of a network.
 
 use skytide_core::event::Host;
 use skytide_core::time::Timestamp;
 
-use crate::bad::Rates;
+use crate::malformed::Rates;
 
-/// Everything that a network follows from.
+/// The options that determine a network.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Two networks of the same options and seed are the same, byte for byte.
+    /// Two networks with the same options and seed are equal, byte for byte.
     pub seed: u64,
-    /// Accounts that are there when it starts; about one frame in a thousand is a new one's. At least 1.
+    /// Accounts at the start; about one frame in a thousand creates another. At least 1.
     pub accounts: u32,
-    /// Records that an account has when the network starts, on average; busy ones have more. With some hundreds, commits
-    /// have the size that they have on the network, but each account's first commit costs a millisecond.
+    /// Mean number of records of an account at the start; busy accounts have more. With some
+    /// hundreds, commits are as large as on the real network, but each account's first commit takes
+    /// a millisecond.
     pub history: u32,
     /// Network time of the first frame.
     pub start: Timestamp,
-    /// Frames per second of network time, as a mean over a day; more in the evening (UTC), fewer in the morning.
+    /// Mean frames per second of network time over a day; more in the evening (UTC), fewer in the
+    /// morning.
     pub rate: f64,
-    /// Frames until the network ends; `None`: it goes on for ever.
+    /// Frames until the network ends; `None` for an endless network.
     pub events_max: Option<u64>,
-    /// Whether commits are signed. Without, all else is the same, and a frame costs a fraction.
+    /// Whether commits are signed. An unsigned network differs only in DIDs and signatures, and its
+    /// frames take a fraction of the time.
     pub signed: bool,
-    /// Live records of an account at which it begins to delete its oldest ones, so that long runs stay in memory.
+    /// Live records at which an account starts to delete its oldest ones. Bounds the memory of long
+    /// runs.
     pub records_max: Option<u32>,
-    /// Accounts, those that are gone included, at which nobody new comes, so that long runs stay in memory.
+    /// Accounts, including deleted ones, at which no more are created. Bounds the memory of long
+    /// runs.
     pub accounts_max: Option<u32>,
-    /// What is broken, and how often.
-    pub bad: Rates,
-    /// What stands as `host` in the events of [`Frame::events`](crate::Frame::events).
+    /// Kinds and rates of malformed input.
+    pub malformed: Rates,
+    /// The `host` in the events of [`Frame::events`](crate::Frame::events).
     pub host: Host,
 }
 
@@ -46,7 +51,7 @@ impl Default for Options {
             signed: true,
             records_max: None,
             accounts_max: None,
-            bad: Rates::none(),
+            malformed: Rates::none(),
             host: "simnet".into(),
         }
     }

@@ -1,19 +1,20 @@
-//! Numbers that look random and follow from a seed alone.
+//! Pseudo-random numbers that follow from a seed alone.
 
-/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>): one multiplication chain a number, any seed is a good one.
+/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>): one chain of multiplications per number;
+/// any seed is good.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Scrambles 64 bits: neighbours become strangers.
+/// Scrambles 64 bits, so that neighbouring values become unrelated.
 pub fn scramble(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
 }
 
-/// One seed from several numbers; their order matters.
+/// One seed from several numbers. Their order matters.
 pub fn mix(parts: &[u64]) -> u64 {
     parts.iter().fold(STEP, |seed, &part| {
         scramble(seed.rotate_left(17) ^ part.wrapping_add(STEP))
@@ -21,18 +22,18 @@ pub fn mix(parts: &[u64]) -> u64 {
 }
 
 impl Random {
-    /// The sequence of a seed.
+    /// The sequence of this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Any number.
+    /// Any 64-bit number.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(STEP);
         scramble(self.0)
     }
 
-    /// A number below `end`, which is not 0.
+    /// A number below `end`, which must not be 0.
     pub fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.bits()) * u128::from(end)) >> 64) as u64
     }
@@ -42,92 +43,94 @@ impl Random {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// True in so many of 100 cases.
+    /// True with this probability in percent.
     pub fn percent(&mut self, rate: u32) -> bool {
         self.below(100) < u64::from(rate)
     }
 
-    /// One of the items, each as likely as the others.
+    /// One of the items, all equally likely.
     pub fn pick<'a, T: ?Sized>(&mut self, items: &[&'a T]) -> &'a T {
         items[self.below(items.len() as u64) as usize]
     }
 
-    /// The place of the choice: `weights` says how often each is taken.
+    /// An index, drawn with these weights.
     pub fn weighted(&mut self, weights: &[u32]) -> usize {
         let total = weights.iter().map(|&weight| u64::from(weight)).sum();
         let mut rest = self.below(total);
-        for (place, &weight) in weights.iter().enumerate() {
+        for (index, &weight) in weights.iter().enumerate() {
             if rest < u64::from(weight) {
-                return place;
+                return index;
             }
             rest -= u64::from(weight);
         }
         unreachable!("the rest is below the sum of the weights")
     }
 
-    /// Exponentially distributed, with this mean.
+    /// An exponentially distributed number with this mean.
     pub fn exponential(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.unit()).ln()
     }
 
-    /// Normally distributed, mean 0 and deviation 1 (the sum of twelve uniform numbers).
+    /// A normally distributed number of mean 0 and standard deviation 1 (the sum of twelve uniform
+    /// numbers).
     pub fn normal(&mut self) -> f64 {
         (0..12).map(|_| self.unit()).sum::<f64>() - 6.0
     }
 
-    /// Between `low` and `high`, each order of magnitude as likely as the others.
+    /// A number between `low` and `high`; each order of magnitude is equally likely.
     pub fn log_uniform(&mut self, low: f64, high: f64) -> f64 {
         low * (high / low).powf(self.unit())
     }
 
-    /// At least 1, with a tail that falls as a power: P(more than x) = x^-`tail`.
+    /// A number of at least 1 with a power-law tail: P(more than x) = x^-`tail`.
     pub fn pareto(&mut self, tail: f64) -> f64 {
         (1.0 - self.unit()).powf(-1.0 / tail)
     }
 
-    /// A place below `end` by Zipf's law: about proportional to 1 / (place + 1).
+    /// An index below `end` by Zipf's law: about proportional to 1 / (index + 1).
     pub fn zipf(&mut self, end: u64) -> u64 {
-        let place = ((end as f64 + 1.0).powf(self.unit()) - 1.0) as u64;
-        place.min(end - 1)
+        let index = ((end as f64 + 1.0).powf(self.unit()) - 1.0) as u64;
+        index.min(end - 1)
     }
 }
 
-/// Chooses places by weight in constant time (the alias method of Walker, as Vose builds it:
-/// <https://www.keithschwarz.com/darts-dice-coins/>).
+/// Draws indexes by weight in constant time: Walker's alias method in Vose's version
+/// (<https://www.keithschwarz.com/darts-dice-coins/>).
 #[derive(Clone, Debug)]
 pub struct Weights {
-    /// For each place: the bound below which it keeps the draw, and whom it gives it to otherwise.
-    places: Vec<(f64, u32)>,
+    /// For each index: the bound below which a draw stays at it, and the index that gets the draw
+    /// otherwise.
+    slots: Vec<(f64, u32)>,
 }
 
 impl Weights {
-    /// Prepares the choice; there is at least one weight, and their sum is positive.
+    /// Builds the table. There must be at least one weight, and their sum must be positive.
     pub fn new(weights: &[f64]) -> Self {
         let mean = weights.iter().sum::<f64>() / weights.len() as f64;
-        let mut places: Vec<(f64, u32)> = weights.iter().map(|w| (w / mean, 0)).collect();
+        let mut slots: Vec<(f64, u32)> = weights.iter().map(|w| (w / mean, 0)).collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
-            (0..places.len()).partition(|&place| places[place].0 < 1.0);
+            (0..slots.len()).partition(|&index| slots[index].0 < 1.0);
         while let (Some(&poor), Some(&rich)) = (small.last(), large.last()) {
             small.pop();
-            places[poor].1 = rich as u32;
-            places[rich].0 -= 1.0 - places[poor].0;
-            if places[rich].0 < 1.0 {
+            slots[poor].1 = rich as u32;
+            slots[rich].0 -= 1.0 - slots[poor].0;
+            if slots[rich].0 < 1.0 {
                 large.pop();
                 small.push(rich);
             }
         }
-        for place in small.into_iter().chain(large) {
-            places[place].0 = 1.0;
+        for index in small.into_iter().chain(large) {
+            slots[index].0 = 1.0;
         }
-        Self { places }
+        Self { slots }
     }
 
-    /// A place.
+    /// Draws an index.
     pub fn draw(&self, random: &mut Random) -> u32 {
-        let place = random.below(self.places.len() as u64) as usize;
-        let (bound, other) = self.places[place];
+        let index = random.below(self.slots.len() as u64) as usize;
+        let (bound, other) = self.slots[index];
         if random.unit() < bound {
-            place as u32
+            index as u32
         } else {
             other
         }
@@ -139,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_drawn_as_often_as_their_weights_say() {
+    fn indexes_are_drawn_in_proportion_to_their_weights() {
         let weights = [0.0, 1.0, 5.0, 0.5, 3.5];
         let table = Weights::new(&weights);
         let mut random = Random::new(7);
@@ -154,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tail_of_a_power_law_is_as_heavy_as_asked() {
+    fn the_power_law_tail_has_the_requested_exponent() {
         let mut random = Random::new(3);
         let draws: Vec<f64> = (0..100_000).map(|_| random.pareto(1.15)).collect();
         let above = |bound: f64| draws.iter().filter(|&&draw| draw > bound).count() as f64;

@@ -1,4 +1,5 @@
-//! Records: 16 bytes of a world ([`Rec`]) to the DAG-CBOR that stands in the repo, always the same.
+//! Renders a record: from the 16 bytes of the world ([`CompactRecord`]) to the DAG-CBOR in the
+//! repo. The result is always the same.
 
 mod fault;
 mod post;
@@ -8,37 +9,37 @@ mod text;
 use skytide_core::id::{Cid, PostKey, Tid};
 use skytide_core::time::Timestamp;
 
-use crate::bad::Kind;
 use crate::cbor::{Cbor, Digest, digest};
 use crate::content::Content;
 use crate::identity::handle;
+use crate::malformed::Kind;
 use crate::random::{Random, mix};
 use crate::words::names;
 use crate::world::World;
-use crate::world::cast::{Class, NONE, Rec};
+use crate::world::accounts::{CompactRecord, NONE, RecordClass};
 
-/// A record's bytes and what they say.
-pub(crate) fn render(world: &mut World, account: u32, rec: Rec) -> (Vec<u8>, Content) {
-    if rec.class == Class::Post {
+/// The bytes of a record and its content.
+pub(crate) fn render(world: &mut World, account: u32, rec: CompactRecord) -> (Vec<u8>, Content) {
+    if rec.class == RecordClass::Post {
         return post::render(world, rec.subject, rec.version);
     }
     let subject = match rec.class {
-        Class::Like | Class::Repost | Class::Threadgate => {
+        RecordClass::Like | RecordClass::Repost | RecordClass::Threadgate => {
             let digest = post_digest(world, rec.subject, rec.subject_version);
             Some((post_key(world, rec.subject), digest))
         }
         _ => None,
     };
-    let page = Page {
+    let writer = RecordWriter {
         world,
         account,
         rec,
     };
-    let (bytes, content) = page.write(subject);
+    let (bytes, content) = writer.write(subject);
     fault::apply(bytes, content, rec.fault())
 }
 
-/// The hash of a post's version, from which what refers to it takes its CID.
+/// The hash of a version of a post. Records that refer to the post contain it as a CID.
 pub(crate) fn post_digest(world: &mut World, post: u32, version: u8) -> Digest {
     let known = &world.posts[post as usize];
     if let Some(digest) = known.digest
@@ -55,23 +56,24 @@ pub(crate) fn post_digest(world: &mut World, post: u32, version: u8) -> Digest {
     digest
 }
 
-/// The hash of a record, with as little work as will do.
-pub(crate) fn rec_digest(world: &mut World, account: u32, rec: Rec) -> Digest {
-    if rec.class == Class::Post {
+/// The hash of a record. A post's hash comes from its cache if possible.
+pub(crate) fn record_digest(world: &mut World, account: u32, rec: CompactRecord) -> Digest {
+    if rec.class == RecordClass::Post {
         return post_digest(world, rec.subject, rec.version);
     }
     digest(&render(world, account, rec).0)
 }
 
-/// A post's address.
+/// The address of a post.
 pub(crate) fn post_key(world: &World, post: u32) -> PostKey {
     let post = &world.posts[post as usize];
     let author = &world.accounts[post.author as usize];
     PostKey::new(&author.identity.did, &post.tid.into())
 }
 
-/// `createdAt` of a record: a moment before its key, or what its fault makes of it; `None`: there is none.
-fn created(tid: Tid, seed: u64, fault: Option<Kind>) -> Option<String> {
+/// `createdAt` of a record: a moment before its key, or the value that its fault demands. `None`
+/// omits it.
+fn created_at(tid: Tid, seed: u64, fault: Option<Kind>) -> Option<String> {
     let at = Timestamp((tid.micros() / 1_000).saturating_sub(seed % 2_500)).rfc3339();
     Some(match fault {
         Some(Kind::CreatedFuture) => "9999-12-31T23:59:59.999Z".to_owned(),
@@ -93,12 +95,12 @@ fn strong_ref(cbor: &mut Cbor, key: &PostKey, digest: &Digest) {
     cbor.text("uri").text(&key.to_string());
 }
 
-/// The CID of a blob that nobody has.
+/// The CID of a blob that does not exist.
 pub(crate) fn blob(seed: u64) -> Cid {
     let mut bytes = [0; Cid::LENGTH];
     bytes[..4].copy_from_slice(&[1, 0x55, 0x12, 0x20]);
     bytes[4..].copy_from_slice(&digest(&seed.to_be_bytes()));
-    Cid::from_bytes(&bytes).expect("it is one of raw bytes")
+    Cid::from_bytes(&bytes).expect("the bytes are a valid CID")
 }
 
 fn write_blob(cbor: &mut Cbor, seed: u64, kind: &str) {
@@ -107,16 +109,16 @@ fn write_blob(cbor: &mut Cbor, seed: u64, kind: &str) {
     cbor.text("$type").text("blob").text("mimeType").text(kind);
 }
 
-/// A record that is no post.
-struct Page<'a> {
+/// A writer for one record other than a post.
+struct RecordWriter<'a> {
     world: &'a World,
     account: u32,
-    rec: Rec,
+    rec: CompactRecord,
 }
 
-impl Page<'_> {
+impl RecordWriter<'_> {
     fn seed(&self) -> u64 {
-        let Rec { tid, version, .. } = self.rec;
+        let CompactRecord { tid, version, .. } = self.rec;
         mix(&[
             self.world.options.seed,
             u64::from(self.account),
@@ -125,39 +127,44 @@ impl Page<'_> {
         ])
     }
 
-    /// When it was made: of a profile, some time before the network starts.
+    /// The time of the record's creation, as a TID. A profile was created some time before the network starts.
     fn tid(&self) -> Tid {
         let start = self.world.options.start.0 * 1_000;
         let days = u64::from(self.account) % 700;
         match self.rec.class {
-            Class::Profile => Tid((start - days * 86_400_000_000) << 10),
+            RecordClass::Profile => Tid((start - days * 86_400_000_000) << 10),
             _ => self.rec.tid,
         }
     }
 
-    /// The repost over which somebody came to a post; one from before the network.
+    /// The repost through which the account found the post, sometimes. That repost is older than the
+    /// network.
     fn via(&self) -> Option<(String, Digest)> {
         let mut random = Random::new(self.seed() ^ 1);
-        let percent = if self.rec.class == Class::Like { 4 } else { 9 };
+        let percent = if self.rec.class == RecordClass::Like {
+            4
+        } else {
+            9
+        };
         random.percent(percent).then(|| {
             let account = random.below(u64::from(self.world.options.accounts.max(1)));
             let did = &self.world.accounts[account as usize].identity.did;
             let tid = Tid(self.tid().0 - (1 << 40) - random.below(1 << 30));
-            let uri = format!("at://{did}/{}/{tid}", Class::Repost.collection());
+            let uri = format!("at://{did}/{}/{tid}", RecordClass::Repost.collection());
             (uri, digest(&random.bits().to_be_bytes()))
         })
     }
 
     fn write(&self, subject: Option<(PostKey, Digest)>) -> (Vec<u8>, Content) {
         let mut cbor = Cbor::with_capacity(320);
-        let created = created(self.tid(), self.seed(), self.rec.fault());
+        let created = created_at(self.tid(), self.seed(), self.rec.fault());
         let (class, dated) = (self.rec.class, created.is_some());
-        let begin = |cbor: &mut Cbor, fields: usize| {
+        let start_map = |cbor: &mut Cbor, fields: usize| {
             cbor.map(fields + 1 + usize::from(dated));
             cbor.text("$type").text(class.collection());
         };
         let content = match (class, subject) {
-            (Class::Like | Class::Repost, Some((key, digest))) => {
+            (RecordClass::Like | RecordClass::Repost, Some((key, digest))) => {
                 let via = self.via();
                 cbor.map(2 + usize::from(dated) + usize::from(via.is_some()));
                 if let Some((uri, digest)) = via {
@@ -168,27 +175,27 @@ impl Page<'_> {
                 }
                 cbor.text("$type").text(class.collection()).text("subject");
                 strong_ref(&mut cbor, &key, &digest);
-                if class == Class::Like {
+                if class == RecordClass::Like {
                     Content::Like(key)
                 } else {
                     Content::Repost(key)
                 }
             }
-            (Class::Follow | Class::Block, _) => {
-                begin(&mut cbor, 1);
+            (RecordClass::Follow | RecordClass::Block, _) => {
+                start_map(&mut cbor, 1);
                 let did = self.world.accounts[self.rec.subject as usize]
                     .identity
                     .did
                     .clone();
                 cbor.text("subject");
                 did.with_str(|did| cbor.text(did));
-                if class == Class::Follow {
+                if class == RecordClass::Follow {
                     Content::Follow(did)
                 } else {
                     Content::Block(did)
                 }
             }
-            (Class::Threadgate, Some((key, _))) => {
+            (RecordClass::Threadgate, Some((key, _))) => {
                 cbor.map(3 + usize::from(dated));
                 cbor.text("post").text(&key.to_string());
                 cbor.text("$type")
@@ -200,8 +207,8 @@ impl Page<'_> {
                     .text("app.bsky.feed.threadgate#followingRule");
                 Content::Other
             }
-            (Class::Profile, _) => {
-                return profile::render(self.world, (self.account, self.rec.version), created);
+            (RecordClass::Profile, _) => {
+                return profile::render(self.world, self.account, self.rec.version, created);
             }
             _ => self.other(&mut cbor, dated),
         };
@@ -211,7 +218,7 @@ impl Page<'_> {
         (cbor.0, content)
     }
 
-    /// Records that nobody counts.
+    /// Writes a record whose content is not counted.
     fn other(&self, cbor: &mut Cbor, dated: bool) -> Content {
         let mut random = Random::new(self.seed());
         let did = |world: &World| {
@@ -224,7 +231,7 @@ impl Page<'_> {
         };
         cbor.map(3 + usize::from(dated));
         match self.rec.class {
-            Class::ListItem => {
+            RecordClass::ListItem => {
                 let list = format!(
                     "at://{}/app.bsky.graph.list/3l{}",
                     did(self.world),
@@ -236,7 +243,7 @@ impl Page<'_> {
                     .text(self.rec.class.collection());
                 cbor.text("subject").text(&did(self.world));
             }
-            Class::Bookmark => {
+            RecordClass::Bookmark => {
                 cbor.text("$type").text(self.rec.class.collection());
                 cbor.text("title").text(&names::display(random.bits()));
                 cbor.text("target")
@@ -256,7 +263,7 @@ impl Page<'_> {
     }
 }
 
-/// The handle of an account as it is.
+/// The current handle of an account.
 pub(crate) fn current_handle(world: &World, account: u32) -> String {
     handle(account, world.accounts[account as usize].handle)
 }

@@ -1,4 +1,5 @@
-//! A network into a file: the form of `docs/recordings.md`, which `skytide replay` reads.
+//! Writes a network into a recording, in the format of `docs/recordings.md` that `skytide replay`
+//! reads.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -6,63 +7,64 @@ use std::path::{Path, PathBuf};
 
 use crate::network::Network;
 
-/// Bytes of frames in one zstd frame, at least.
+/// Minimum size in bytes of the frames in one zstd frame.
 const CHUNK_BYTES: usize = 4 << 20;
-/// zstd's own default.
+/// The default level of zstd.
 const LEVEL: i32 = 3;
 
-/// Where a recording ends, unless the network ends before.
+/// Where a recording ends, unless the network ends earlier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// Behind so many frames.
+pub enum RecordingEnd {
+    /// After this many frames.
     Frames(u64),
-    /// Behind the frame that brings it to so many bytes, before compression.
+    /// After the frame that brings the recording to this many bytes before compression.
     Bytes(u64),
-    /// With the network, which then must have an end.
+    /// At the end of the network, which must have one.
     Network,
 }
 
-/// What was written.
+/// The size of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Written {
-    /// Frames.
+pub struct RecordingStats {
+    /// Number of frames.
     pub frames: u64,
-    /// Their bytes.
+    /// Their bytes before compression.
     pub frame_bytes: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
 }
 
-/// A recording could not be written.
+/// The recording could not be written.
 #[derive(Debug, thiserror::Error)]
-#[error("could not write the recording {}", path.display())]
+#[error("cannot write the recording {}", path.display())]
 pub struct RecordingError {
     /// The file.
     pub path: PathBuf,
-    /// Why.
+    /// The cause.
     #[source]
     pub source: io::Error,
 }
 
-/// Writes the next frames of a network into a new file, in zstd frames of 4 MiB with checksums. What is there already is
-/// overwritten. The file is durable when this returns.
+/// Writes the next frames of a network into a file, in zstd frames of 4 MiB with checksums.
+/// Overwrites an existing file. The file is durable when this returns.
 ///
 /// # Errors
-/// The file cannot be made or written.
+///
+/// The file cannot be created or written.
 pub fn write_recording(
     network: &mut Network,
     path: &Path,
-    end: End,
-) -> Result<Written, RecordingError> {
+    end: RecordingEnd,
+) -> Result<RecordingStats, RecordingError> {
     write(network, path, end).map_err(|source| RecordingError {
         path: path.to_owned(),
         source,
     })
 }
 
-fn write(network: &mut Network, path: &Path, end: End) -> io::Result<Written> {
+fn write(network: &mut Network, path: &Path, end: RecordingEnd) -> io::Result<RecordingStats> {
     let mut file = File::create(path)?;
-    let mut written = Written::default();
+    let mut written = RecordingStats::default();
     let mut chunk = Vec::with_capacity(CHUNK_BYTES + (1 << 20));
     while !end.is_reached(&written) {
         let Some(frame) = network.next_frame() else {
@@ -81,8 +83,8 @@ fn write(network: &mut Network, path: &Path, end: End) -> io::Result<Written> {
     Ok(written)
 }
 
-impl End {
-    fn is_reached(self, written: &Written) -> bool {
+impl RecordingEnd {
+    fn is_reached(self, written: &RecordingStats) -> bool {
         match self {
             Self::Frames(frames) => written.frames >= frames,
             Self::Bytes(bytes) => written.frame_bytes >= bytes,
@@ -91,7 +93,7 @@ impl End {
     }
 }
 
-/// Appends a chunk as one zstd frame; answers its bytes.
+/// Appends a chunk as one zstd frame and returns its size in bytes.
 fn flush(file: &mut File, chunk: &mut Vec<u8>) -> io::Result<u64> {
     if chunk.is_empty() {
         return Ok(0);
@@ -106,9 +108,10 @@ fn flush(file: &mut File, chunk: &mut Vec<u8>) -> io::Result<u64> {
     Ok(packed.len() as u64)
 }
 
-/// What the network's servers say about each account now, as JSON: by DID the `key` (`did:key`) that signs its commits, its
-/// `handle`, its `status` if it is not active, and the `head` of its repo (`cid`, `rev`) with the `records` in it by path, as
-/// CIDs. For programs that check a recording; all of it is in memory.
+/// What the network's servers know about each account now, as JSON. By DID: the `key` (`did:key`)
+/// that signs its commits, its `handle`, its `status` if it is inactive, and the `head` of its repo
+/// (`cid`, `rev`) with the CIDs of its `records` by path. For programs that check a recording. The
+/// whole document is built in memory.
 pub fn identities(network: &mut Network) -> serde_json::Value {
     let dids: Vec<_> = network.dids().collect();
     let mut all = serde_json::Map::new();

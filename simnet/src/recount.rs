@@ -1,20 +1,23 @@
-//! The naive recount: every row of every view, from scratch, after each epoch.
+//! The naive recount: every row of every view, computed from scratch after each epoch.
 //!
 //! ```text
 //! messages ─ Model::read ─▶ History: live records, accounts, operations     (history.rs)
 //!                               │ visible facts, each a plain value          (facts.rs)
 //!                               ▼
-//!                           rows of all views: loops over those lists         (posts, trends, people, network)
+//!                           rows of all views: loops over facts (posts, trends, people, network)
 //! ```
 //!
-//! It knows nothing of the dataflow and shares no code with it: both follow the same texts (the row types in
-//! `skytide_core::view`, `fixtures/frames/README.md`). Whatever could be clever here is not: no window is slid, no
-//! count is kept, nothing is taken back; each answer is a loop over what is live. Reading costs time in proportion to what is
-//! read; an answer, to all that is live, and only when it is asked for. So it is for small worlds at every epoch, and for
-//! millions of events at their end.
+//! It knows nothing of the dataflow and shares no code with it. Both follow the same
+//! specifications: the row types in `skytide_core::view` and `fixtures/frames/README.md`. The
+//! recount avoids every technique that could be wrong: it slides no window, maintains no count and
+//! retracts nothing. Each answer is a loop over the live records. Reading a message takes time
+//! proportional to the message; an answer takes time proportional to all live records, and is
+//! computed only on request. So the recount suits small worlds at every epoch, and millions of
+//! events at their end.
 //!
-//! Lists are written at most once a second of network time, and where ingest says that the stream has settled or ended. What
-//! they are made of is a second history, which goes on only then.
+//! Lists are written at most once a second of network time, and where ingest says that the stream
+//! is idle or has ended. They are computed from a second history that advances only at those
+//! epochs.
 
 mod facts;
 mod history;
@@ -34,22 +37,22 @@ use skytide_core::view::{Key, ListEntry, ListRow, ViewId, ViewKey, encode_row};
 
 use history::History;
 
-/// All rows of all views: every view is there, if only empty.
+/// All rows of all views. Every view is present, even if it is empty.
 pub type Rows = BTreeMap<ViewId, BTreeMap<Key, Box<[u8]>>>;
 
-/// What the account events mean for the records of an account.
+/// How account events affect the records of an account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
-    /// `active: false` hides, `deleted` erases.
+    /// `active: false` hides the records, `deleted` removes them.
     ActiveAccountsOnly,
-    /// `deleted` erases, nothing hides.
+    /// `deleted` removes the records, nothing hides them.
     DeletedAccountsRemoved,
-    /// Neither.
+    /// Account events have no effect on records.
     OpsOnly,
 }
 
 impl Policy {
-    /// All of them.
+    /// All policies.
     pub const ALL: [Self; 3] = [
         Self::ActiveAccountsOnly,
         Self::DeletedAccountsRemoved,
@@ -60,39 +63,39 @@ impl Policy {
 /// How to count.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// What account events do.
+    /// The effect of account events.
     pub policy: Policy,
-    /// Days for which interactions are kept, the open one included; `None`: for ever.
+    /// Days of interactions to retain, including the current day; `None` for all.
     pub interactions_days: Option<u32>,
 }
 
-/// A log, read message by message, and what it amounts to.
+/// A log, read message by message, and the rows that follow from it.
 #[derive(Debug)]
 pub struct Model {
     options: Options,
-    /// Events since the newest tick, as they stand in the log.
+    /// Events since the newest tick, in the order of the log.
     epoch: Vec<Event>,
     history: History,
     /// Time of the newest tick.
     now: Option<Timestamp>,
-    /// As of the newest epoch that wrote lists.
-    listed: Listed,
+    /// The state at the newest epoch that wrote lists.
+    lists: ListState,
 }
 
-/// What lists are made of.
+/// The state from which lists are computed.
 #[derive(Debug)]
-struct Listed {
+struct ListState {
     history: History,
-    /// Whole epochs behind it.
-    behind: Vec<Told>,
+    /// Epochs after that state, not yet applied to it.
+    pending: Vec<EpochInput>,
     minute: Minute,
-    /// Their rows, once they were asked for.
+    /// The rows of the lists, cached after the first request.
     rows: OnceCell<Rows>,
 }
 
-/// The events of an epoch in their order, and what ingest counted in it.
+/// The events of an epoch in their order, and the counts that ingest reported for it.
 #[derive(Debug)]
-struct Told {
+struct EpochInput {
     events: Vec<Event>,
     counts: BTreeMap<Box<str>, u64>,
 }
@@ -105,16 +108,16 @@ impl Model {
             epoch: Vec::new(),
             history: History::new(options.policy),
             now: None,
-            listed: Listed {
+            lists: ListState {
                 history: History::new(options.policy),
-                behind: Vec::new(),
+                pending: Vec::new(),
                 minute: Minute(0),
                 rows: OnceCell::new(),
             },
         }
     }
 
-    /// Reads the next message; answers the epoch if it is the end of one.
+    /// Reads the next message; returns the epoch if the message ends one.
     pub fn read(&mut self, message: &Message) -> Option<Epoch> {
         match message {
             Message::Event(event) => {
@@ -128,12 +131,12 @@ impl Model {
         }
     }
 
-    /// The addresses of all live records as of the newest tick, hidden ones included.
+    /// The addresses of all live records at the newest tick, including hidden ones.
     pub fn live(&self) -> Vec<AtUri> {
         self.history.records().cloned().collect()
     }
 
-    /// All rows as of the newest tick.
+    /// All rows at the newest tick.
     pub fn rows(&self) -> Rows {
         let mut table = Table::default();
         if let Some(now) = self.now {
@@ -148,35 +151,36 @@ impl Model {
             );
             network::rows(&self.history, now.minute(), &mut table);
         }
-        table.0.extend(self.listed.rows().clone());
+        table.0.extend(self.lists.rows().clone());
         table.0
     }
 
-    /// Brings the epoch's events into their order, leaves out repeats (the first copy counts), applies them.
+    /// Sorts the events of the epoch, removes duplicates (the first copy counts) and applies them.
     fn end_epoch(&mut self, tick: &Tick) {
         let mut events = std::mem::take(&mut self.epoch);
-        // What a crash left behind its writer's newest tick is written again, perhaps in a later epoch.
+        // A writer that crashes may leave events after its newest tick. They are written again,
+        // perhaps in a later epoch.
         events.retain(|event| event.host != tick.host || event.seq <= tick.cursor);
         events.sort_by_key(|event| (event.host.clone(), event.seq, event.index));
         events.dedup_by_key(|event| (event.host.clone(), event.seq, event.index));
-        let told = Told {
+        let epoch = EpochInput {
             events,
             counts: tick.counts.clone(),
         };
-        told.apply(&mut self.history);
-        self.listed.behind.push(told);
+        epoch.apply(&mut self.history);
+        self.lists.pending.push(epoch);
 
         let new_second = self
             .now
             .is_none_or(|before| before.second() < tick.time.second());
         self.now = Some(tick.time);
         if new_second || tick.settled || tick.last {
-            self.listed.go_on(tick.time.minute());
+            self.lists.advance(tick.time.minute());
         }
     }
 }
 
-impl Told {
+impl EpochInput {
     fn apply(&self, history: &mut History) {
         for frame in self
             .events
@@ -188,10 +192,10 @@ impl Told {
     }
 }
 
-impl Listed {
-    fn go_on(&mut self, minute: Minute) {
-        for told in self.behind.drain(..) {
-            told.apply(&mut self.history);
+impl ListState {
+    fn advance(&mut self, minute: Minute) {
+        for epoch in self.pending.drain(..) {
+            epoch.apply(&mut self.history);
         }
         self.minute = minute;
         self.rows = OnceCell::new();
@@ -209,12 +213,12 @@ impl Listed {
     }
 }
 
-/// Whether a view's rows are lists, which are written at most once a second.
+/// Whether the rows of a view are lists, which are written at most once a second.
 fn is_list(view: ViewId) -> bool {
     !skytide_core::view::Measure::of(view).is_empty()
 }
 
-/// The rows of every epoch of a whole log, in order.
+/// The rows of every epoch of a log, in order.
 pub fn recount(messages: &[Message], options: Options) -> Vec<(Epoch, Rows)> {
     let mut model = Model::new(options);
     let mut all = Vec::new();
@@ -244,11 +248,15 @@ impl Table {
             .entry(view)
             .or_default()
             .insert(Key::of(key), encode_row(row));
-        assert!(before.is_none(), "{} has two rows of a key", view.name());
+        assert!(
+            before.is_none(),
+            "{} has two rows with one key",
+            view.name()
+        );
     }
 }
 
-/// The best entries of those that have a value, or none if there is no such entry.
+/// The list of the [`ListRow::LENGTH`] best entries with a value above 0; `None` if there is none.
 fn best(entries: impl IntoIterator<Item = ListEntry>) -> Option<ListRow> {
     let mut entries: Vec<_> = entries
         .into_iter()

@@ -1,77 +1,85 @@
-//! Plans to frames: records, tree, signed commit, CAR, message; and what a correct consumer makes of it.
+//! Renders planned frames: records, tree, signed commit, CAR, message; and what a correct consumer
+//! makes of them.
 
 mod commit;
-mod forge;
-mod spoil;
+mod malformed_commit;
+mod noise;
+mod rendered_op;
 
 use bytes::Bytes;
 use skytide_core::event::{Body, Event, Moved};
 use skytide_core::id::{Cursor, Did, Tid};
 use skytide_core::time::Timestamp;
 
-use crate::bad::Kind;
 use crate::car::Car;
 use crate::cbor::{Cbor, Digest, digest};
 use crate::content::Content;
 use crate::envelope;
+use crate::expected::{Expected, MedianTime};
 use crate::frame::Frame;
+use crate::malformed::Kind;
 use crate::mst::Tree;
-use crate::record::{current_handle, rec_digest};
-use crate::truth::{Expected, MedianTime};
-use crate::world::cast::Status;
-use crate::world::{Deed, Plan, World};
+use crate::record::{current_handle, record_digest};
+use crate::world::accounts::Status;
+use crate::world::{AccountAction, FramePlan, World};
 
-/// Makes a frame of what a plan says, and applies it.
+/// Applies a planned frame to the world and renders it.
 pub(crate) fn frame(
     world: &mut World,
-    plan: &Plan,
+    plan: &FramePlan,
     clock: &mut MedianTime,
     last: [Option<&Frame>; 2],
 ) -> Frame {
-    if notes(plan) {
-        clock.note(plan.stamp);
+    if advances_clock(plan) {
+        clock.observe(plan.stamp);
     }
-    let scene = Scene {
+    let context = FrameContext {
         plan,
         time: clock.now(),
         stamp: plan.stamp.rfc3339(),
     };
-    let mut frame = match &plan.deed {
-        Deed::Commit { account, steps } => commit::commit(world, &scene, *account, steps),
-        Deed::Empty { account, .. } => commit::empty(world, &scene, *account),
-        Deed::Identity { account, named, .. } => {
+    let mut frame = match &plan.action {
+        AccountAction::Commit { account, ops } => commit::commit(world, &context, *account, ops),
+        AccountAction::EmptyCommit { account, .. } => commit::empty(world, &context, *account),
+        AccountAction::Identity {
+            account,
+            includes_handle,
+            ..
+        } => {
             world.apply(plan);
-            let handle = named.then(|| current_handle(world, *account));
-            identity(world, &scene, *account, handle)
+            let handle = includes_handle.then(|| current_handle(world, *account));
+            identity(world, &context, *account, handle)
         }
-        Deed::Status { account, status } => {
+        AccountAction::Status { account, status } => {
             world.apply(plan);
-            announce(world, &scene, *account, *status)
+            account_status(world, &context, *account, *status)
         }
-        Deed::Sync { account, .. } => sync(world, &scene, *account),
-        Deed::Noise { account } => forge::noise(world, &scene, *account, last),
+        AccountAction::Sync { account, .. } => sync(world, &context, *account),
+        AccountAction::Noise { account } => noise::noise(world, &context, *account, last),
     };
     frame.expected.missing_seqs = plan.missing;
     frame
 }
 
-/// Whether a reader takes note of a frame's time: it is whole, new, and has one.
-pub(crate) fn notes(plan: &Plan) -> bool {
-    match (&plan.deed, plan.bad) {
-        (Deed::Noise { .. }, Some(kind)) => matches!(kind, Kind::RevFuture | Kind::RevRepeated),
+/// Whether a consumer's network time includes this frame: it is complete, new, and has a time.
+pub(crate) fn advances_clock(plan: &FramePlan) -> bool {
+    match (&plan.action, plan.malformed) {
+        (AccountAction::Noise { .. }, Some(kind)) => {
+            matches!(kind, Kind::RevFuture | Kind::RevRepeated)
+        }
         _ => true,
     }
 }
 
-/// What all of a frame's parts need to know.
-pub(crate) struct Scene<'a> {
-    plan: &'a Plan,
-    /// Network time.
+/// What the parts of one frame share.
+pub(crate) struct FrameContext<'a> {
+    plan: &'a FramePlan,
+    /// Network time as a consumer knows it.
     time: Timestamp,
     stamp: String,
 }
 
-impl Scene<'_> {
+impl FrameContext<'_> {
     fn frame(&self, bytes: Vec<u8>, expected: Expected) -> Frame {
         Frame {
             seq: self.plan.seq,
@@ -80,7 +88,7 @@ impl Scene<'_> {
             did: None,
             events: Vec::new(),
             contents: Vec::new(),
-            bad: self.plan.bad,
+            malformed: self.plan.malformed,
             expected,
         }
     }
@@ -96,46 +104,69 @@ impl Scene<'_> {
         }
     }
 
-    /// A frame of one event that is no operation.
-    fn single(
-        &self,
-        world: &World,
-        (did, bytes): (Did, Vec<u8>),
-        kind: &'static str,
-        body: Body,
-    ) -> Frame {
-        let mut frame = self.frame(bytes, Expected::of(kind));
-        frame.events.push(self.event(world, &did, 0, body));
+    /// A frame of one event other than an operation.
+    fn single_event(&self, world: &World, event: SingleEvent) -> Frame {
+        let mut frame = self.frame(event.bytes, Expected::of(event.kind));
+        let logged = self.event(world, &event.did, 0, event.body);
+        frame.events.push(logged);
         frame.contents.push(Content::Unknown);
-        frame.did = Some(did);
+        frame.did = Some(event.did);
         frame
     }
 }
 
-fn identity(world: &World, scene: &Scene<'_>, account: u32, handle: Option<String>) -> Frame {
+/// A message with one event other than an operation.
+struct SingleEvent {
+    did: Did,
+    /// The message.
+    bytes: Vec<u8>,
+    /// The type of the message, such as `#account`.
+    kind: &'static str,
+    body: Body,
+}
+
+fn identity(
+    world: &World,
+    context: &FrameContext<'_>,
+    account: u32,
+    handle: Option<String>,
+) -> Frame {
+    let did = world.accounts[account as usize].identity.did.clone();
+    let bytes = did.with_str(|did| {
+        envelope::identity(context.plan.seq, did, &context.stamp, handle.as_deref())
+    });
+    let handle = handle.map(Into::into);
+    let event = SingleEvent {
+        did,
+        bytes,
+        kind: "#identity",
+        body: Body::Identity { handle },
+    };
+    context.single_event(world, event)
+}
+
+fn account_status(
+    world: &World,
+    context: &FrameContext<'_>,
+    account: u32,
+    status: Status,
+) -> Frame {
     let did = world.accounts[account as usize].identity.did.clone();
     let bytes = did
-        .with_str(|did| envelope::identity(scene.plan.seq, did, &scene.stamp, handle.as_deref()));
-    let handle = handle.map(Into::into);
-    scene.single(world, (did, bytes), "#identity", Body::Identity { handle })
-}
-
-fn announce(world: &World, scene: &Scene<'_>, account: u32, status: Status) -> Frame {
-    let did = world.accounts[account as usize].identity.did.clone();
-    let bytes =
-        did.with_str(|did| envelope::account(scene.plan.seq, did, &scene.stamp, status.as_str()));
+        .with_str(|did| envelope::account(context.plan.seq, did, &context.stamp, status.as_str()));
     let active = status == Status::Active;
     let status = status.as_str().map(Into::into);
-    scene.single(
-        world,
-        (did, bytes),
-        "#account",
-        Body::Account { active, status },
-    )
+    let event = SingleEvent {
+        did,
+        bytes,
+        kind: "#account",
+        body: Body::Account { active, status },
+    };
+    context.single_event(world, event)
 }
 
-fn sync(world: &mut World, scene: &Scene<'_>, account: u32) -> Frame {
-    world.apply(scene.plan);
+fn sync(world: &mut World, context: &FrameContext<'_>, account: u32) -> Frame {
+    world.apply(context.plan);
     let data = root(world, account);
     let holder = &world.accounts[account as usize];
     let (did, rev) = (holder.identity.did.clone(), holder.rev);
@@ -145,19 +176,28 @@ fn sync(world: &mut World, scene: &Scene<'_>, account: u32) -> Frame {
     let blocks = car.into_bytes();
     let bytes = did.with_str(|did| {
         let sync = envelope::Sync {
-            seq: scene.plan.seq,
+            seq: context.plan.seq,
             did,
             rev: &rev.to_string(),
-            time: &scene.stamp,
+            time: &context.stamp,
             blocks: &blocks,
         };
         sync.write()
     });
-    let why = Moved::Sync;
-    scene.single(world, (did, bytes), "#sync", Body::Moved { rev, why })
+    let event = SingleEvent {
+        did,
+        bytes,
+        kind: "#sync",
+        body: Body::Moved {
+            rev,
+            why: Moved::Sync,
+        },
+    };
+    context.single_event(world, event)
 }
 
-/// A signed commit of version 3 (<https://atproto.com/specs/repository#commit-objects>), and its hash.
+/// A signed commit of version 3 (<https://atproto.com/specs/repository#commit-objects>), and its
+/// hash.
 pub(crate) fn commit_block(
     world: &World,
     account: u32,
@@ -193,15 +233,16 @@ pub(crate) fn root(world: &mut World, account: u32) -> Digest {
     root
 }
 
-/// Takes an account's tree out of the world, to be put back; makes it if it is not there.
+/// Takes an account's tree out of the world; builds it if it is not cached. The caller puts it
+/// back.
 pub(crate) fn take_tree(world: &mut World, account: u32) -> Tree {
     if let Some(tree) = world.accounts[account as usize].tree.take() {
         return tree;
     }
     let mut tree = Tree::default();
-    for place in 0..world.accounts[account as usize].records.len() {
-        let rec = world.accounts[account as usize].records[place];
-        let digest = rec_digest(world, account, rec);
+    for index in 0..world.accounts[account as usize].records.len() {
+        let rec = world.accounts[account as usize].records[index];
+        let digest = record_digest(world, account, rec);
         tree.insert(rec.path().as_bytes(), digest)
             .expect("a whole tree");
     }

@@ -1,34 +1,38 @@
-//! The network over one loopback port: relay, PDS, PLC directory, AppView.
+//! Serves the network over one port: relay, PDS, PLC directory, AppView.
 //!
 //! ```text
-//!              ┌─ pump (thread) ──▶ window ──▶ subscribeRepos, each client at its own place, with its own faults
+//!              ┌─ pump (thread) ──▶ window ──▶ subscribeRepos, a position and faults per client
 //! feed (mutex) ┤   paced by a clock
 //!              └─ getRepo, getLatestCommit, resolveHandle, /{did}, getProfiles
-//! /_simnet/state: what really happened
+//! /_simnet/state: what the server has done so far
 //! ```
 //!
-//! Everything a client gets is a function of the network, of the plan of faults, and of the moment at which it asks; with
-//! [`Pace::Clock`] a server that is started again goes on as if it had never stopped. Limits: clients share the frames of
-//! one [`Limits`] window; what is older is not made again, it is refused as outdated.
+//! All responses are a function of the network, the fault plan and the time of the request. With
+//! [`Pace::Clock`] a restarted server continues as if it had never stopped. Limit: clients share
+//! the frames of one [`Limits`] window. Older frames are not rendered again; the server reports
+//! them as outdated.
 
 mod connection;
 mod feed;
 mod listen;
 mod message;
-mod net;
 mod problem;
+mod profile_budget;
 mod profiles;
 mod pump;
 mod query;
 mod relay;
+mod relay_options;
 mod repos;
+mod shared;
 mod window;
 
-pub use feed::{Feed, Outgoing, Person, Prepared};
-pub use net::State;
-pub use profiles::{ACTORS_MAX, Options as ProfileOptions};
+pub use feed::{Feed, HostedAccount, OutgoingFrame, PreparedFrames};
+pub use profile_budget::ProfileOptions;
+pub use profiles::ACTORS_MAX;
 pub use pump::Pace;
-pub use relay::{Cursors, Options as RelayOptions};
+pub use relay_options::{CursorPolicy, RelayOptions};
+pub use shared::State;
 pub use window::Limits;
 
 use std::io;
@@ -50,31 +54,36 @@ use crate::faults::Faults;
 pub struct Options {
     /// Address and port; port 0 takes a free one.
     pub address: SocketAddr,
-    /// When frames leave.
+    /// When frames are sent.
     pub pace: Pace,
-    /// The moment of the clock at which the network stood `backlog` after its beginning; `None`: now. Given again after
-    /// a restart, the stream goes on where it would be without it.
+    /// The time of the clock at which the network was `backlog` past its start; `None` for the
+    /// start of the server. A restarted server that gets the same value continues where an
+    /// uninterrupted one would be.
     pub began: Option<Timestamp>,
-    /// Network time that has passed at `began`: its frames leave at once, and wait for readers.
+    /// Network time that has already passed at `began`. Its frames are due at once, and wait for
+    /// readers.
     pub backlog: Duration,
-    /// Frames up to this number are not made: clients have them; 0: all are.
+    /// Frames up to this sequence number are skipped, because clients have them; 0 skips none.
     pub from: u64,
-    /// Frames that are older than this by network time when the server starts are not made; `None`: all are.
+    /// Frames older than this by network time at the start of the server are skipped; `None` skips
+    /// none.
     pub retention: Option<Duration>,
-    /// Frames that are made before the first one leaves, so that making them takes no time later.
+    /// Frames that are rendered before the first one is sent, so that rendering causes no delay
+    /// later.
     pub prepared: usize,
-    /// Frames that clients can have.
+    /// The recent frames that clients can read.
     pub window: Limits,
     /// How the stream is served.
     pub relay: RelayOptions,
     /// How profiles are served.
     pub profiles: ProfileOptions,
-    /// What goes wrong.
+    /// The connection faults.
     pub faults: Faults,
 }
 
 impl Default for Options {
-    /// A free port of loopback, at the pace of the clock, from the beginning, without faults.
+    /// A free port of loopback, at the pace of the clock, from the start of the network, without
+    /// faults.
     fn default() -> Self {
         Self {
             address: (Ipv4Addr::LOCALHOST, 0).into(),
@@ -92,36 +101,37 @@ impl Default for Options {
     }
 }
 
-/// The server did not start.
+/// The server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is in use, or not ours: choose another one.
+    /// The address is in use or does not belong to this machine. Choose another one.
     #[error("the simulated network cannot listen on {address}")]
     Bind {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// The system gives no thread.
-    #[error("the simulated network gets no thread")]
+    /// The operating system refused to create a thread.
+    #[error("cannot create a thread for the simulated network")]
     Thread(#[source] io::Error),
 }
 
-/// A network that is served. Stops when it is dropped.
+/// A running server. Dropping it stops it.
 pub struct Server {
     address: SocketAddr,
-    net: Arc<net::Net>,
+    shared: Arc<shared::Shared>,
     serving: Option<JoinHandle<()>>,
     pump: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Server {
-    /// Starts to serve a network, within a runtime.
+    /// Starts to serve a network. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// The address cannot be had.
+    ///
+    /// The server cannot listen on the address, or cannot start a thread.
     pub async fn start(
         options: Options,
         feed: impl Feed,
@@ -134,17 +144,17 @@ impl Server {
         let listener = TcpListener::bind(options.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let stop = CancellationToken::new();
-        let net = Arc::new(net::Net::new(net::Parts {
+        let shared = Arc::new(shared::Shared::new(shared::SharedParts {
             feed: Box::new(feed),
             window: window::Window::new(options.window),
             faults: options.faults,
-            budget: profiles::Budget::new(options.profiles),
+            budget: profile_budget::Budget::new(options.profiles),
             relay: options.relay,
             clock: clock.clone(),
             url: format!("http://{address}"),
             stop: stop.clone(),
         }));
-        let plan = pump::Plan {
+        let plan = pump::Options {
             pace: options.pace,
             began: options.began,
             backlog: options.backlog,
@@ -152,73 +162,73 @@ impl Server {
             retention: options.retention,
             prepared: options.prepared,
         };
-        let pump = pump::Pump::new(net.clone(), clock, plan, stop);
+        let pump = pump::Pump::new(shared.clone(), clock, plan, stop);
         let pump = std::thread::Builder::new()
             .name("simnet-pump".to_owned())
             .spawn(move || pump.run())
             .map_err(StartError::Thread)?;
-        let serving = tokio::spawn(listen::serve(listener, net.clone()));
+        let serving = tokio::spawn(listen::serve(listener, shared.clone()));
         Ok(Self {
             address,
-            net,
+            shared,
             serving: Some(serving),
             pump: Some(pump),
         })
     }
 
-    /// Where it listens, with the port that was taken.
+    /// The address, with the port that was assigned.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The relay, for `FIREHOSE_URL`.
+    /// The URL of the relay, for `FIREHOSE_URL`.
     pub fn relay_url(&self) -> String {
         format!("ws://{}", self.address)
     }
 
-    /// PDS, PLC directory and AppView.
+    /// The URL of PDS, PLC directory and AppView.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// How things stand.
+    /// The current state.
     pub fn state(&self) -> State {
-        self.net.state()
+        self.shared.state()
     }
 
-    /// The faults, with what has happened of them.
+    /// The faults, with the counts of those that fired.
     pub fn faults(&self) -> &Faults {
-        &self.net.faults
+        &self.shared.faults
     }
 
-    /// Waits until this is true of how things stand; looks at each frame, and some times a second.
+    /// Waits until the state satisfies a condition. Checks it at each frame, and every 20 ms.
     pub async fn until(&self, reached: impl Fn(&State) -> bool) -> State {
-        let mut news = self.net.window.subscribe();
+        let mut changes = self.shared.window.subscribe();
         loop {
-            news.borrow_and_update();
+            changes.borrow_and_update();
             let state = self.state();
             if reached(&state) {
                 return state;
             }
-            let changed = self.net.window.changed(&mut news);
-            // Some things change without a frame, as the end of the network.
+            let changed = self.shared.window.changed(&mut changes);
+            // Some changes come without a frame, such as the end of the network.
             let _late = tokio::time::timeout(Duration::from_millis(20), changed).await;
         }
     }
 
-    /// Lets the network end: no more frames are made, and what there is can be read on.
+    /// Ends the network: it makes no more frames. Clients can still read those in the window.
     pub fn end(&self) {
-        self.net.counts.ending.store(true, Ordering::Relaxed);
+        self.shared.counts.ending.store(true, Ordering::Relaxed);
     }
 
-    /// Ends all streams and requests, and waits for that.
+    /// Stops all streams and requests, and waits until they have ended.
     pub async fn stop(mut self) {
-        self.net.stop.cancel();
+        self.shared.stop.cancel();
         if let Some(serving) = self.serving.take() {
             let _panicked = serving.await;
         }
         if let Some(pump) = self.pump.take() {
-            // It looks for `stop` every few milliseconds.
+            // The pump checks `stop` every few milliseconds.
             let _panicked = tokio::task::spawn_blocking(move || pump.join()).await;
         }
     }
@@ -226,6 +236,6 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.net.stop.cancel();
+        self.shared.stop.cancel();
     }
 }

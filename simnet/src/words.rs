@@ -1,38 +1,38 @@
-//! Plausible words: enough of eight languages to fill posts, names, hashtags and domains. No word means anything.
+//! Words of eight languages for posts, names, hashtags and domains. The texts have no meaning.
 
+mod languages;
 pub(crate) mod names;
-mod tongues;
 
 use crate::random::{Random, mix};
 
-pub(crate) use tongues::{TONGUES, Tongue};
+pub(crate) use languages::{LANGUAGES, Language};
 
-/// The number of a tongue.
-pub(crate) type Lang = u8;
+/// The number of a language.
+pub(crate) type LanguageId = u8;
 
-/// How often an account has each tongue, by its number.
-pub(crate) const LANG_WEIGHTS: [u32; 8] = [690, 125, 34, 34, 34, 31, 27, 25];
+/// How often each language occurs among the accounts, by its number.
+pub(crate) const LANGUAGE_WEIGHTS: [u32; 8] = [690, 125, 34, 34, 34, 31, 27, 25];
 
-pub(crate) fn tongue(lang: Lang) -> &'static Tongue {
-    &TONGUES[usize::from(lang) % TONGUES.len()]
+pub(crate) fn language(lang: LanguageId) -> &'static Language {
+    &LANGUAGES[usize::from(lang) % LANGUAGES.len()]
 }
 
-impl Tongue {
+impl Language {
     /// Appends a word.
     pub(crate) fn word(&self, random: &mut Random, text: &mut String) {
-        let place = random.zipf(self.words.len() as u64);
-        text.push_str(self.words[place as usize]);
+        let index = random.zipf(self.words.len() as u64);
+        text.push_str(self.words[index as usize]);
     }
 }
 
-/// The hashtag of a story, or (with high numbers) one that is always about.
-pub(crate) fn hashtag(seed: u64, number: u32, lang: Lang) -> String {
-    let tongue = tongue(lang);
+/// The hashtag of a story, or an evergreen one (high numbers).
+pub(crate) fn hashtag(seed: u64, number: u32, lang: LanguageId) -> String {
+    let language = language(lang);
     let mut random = Random::new(mix(&[seed, 11, u64::from(number), u64::from(lang)]));
     let mut tag = String::new();
     for _ in 0..2 {
-        let place = random.below(tongue.words.len() as u64) as usize;
-        let word = tongue.words[place];
+        let index = random.below(language.words.len() as u64) as usize;
+        let word = language.words[index];
         let mut letters = word.chars();
         tag.extend(letters.next().into_iter().flat_map(char::to_uppercase));
         tag.extend(letters);
@@ -43,11 +43,11 @@ pub(crate) fn hashtag(seed: u64, number: u32, lang: Lang) -> String {
     tag
 }
 
-/// The domain of a number: low numbers are those that many link to.
+/// The domain of a number. Low numbers are the most linked ones.
 pub(crate) fn domain(seed: u64, number: u32) -> String {
     const ENDINGS: [&str; 4] = ["example.com", "example.org", "example.net", "news.example"];
     let mut random = Random::new(mix(&[seed, 12, u64::from(number)]));
-    let words = &tongue(0).words;
+    let words = &language(0).words;
     let mut word = || words[random.below(words.len() as u64) as usize];
     let (first, second) = (word(), word());
     let www = if number.is_multiple_of(5) { "www." } else { "" };

@@ -1,24 +1,24 @@
-//! Who does what, and when: everything about a network but its bytes.
+//! Who does what, and when: everything about a network except its bytes.
 //!
 //! ```text
-//! decide ─▶ Plan ─┬─▶ rendered to a frame (render.rs), which applies it
-//!    ▲            └─▶ applied only: a frame that is skipped costs a hundredth
-//!    └── accounts, posts, feed, stories, agenda, one sequence of random numbers
+//! plan_next ─▶ FramePlan ─┬─▶ rendered as a frame (render.rs), which also applies it
+//!     ▲                   └─▶ applied only: skipping a frame costs a hundredth of rendering it
+//!     └── accounts, posts, timeline, stories, schedule, one sequence of random numbers
 //! ```
 //!
-//! A plan is decided when the one before has been applied, so the two ways cannot differ. Records are 16 bytes here, from
-//! which their content follows ([`cast::Rec`]).
+//! Each frame is planned after the previous plan was applied, so both ways give the same result. A
+//! record takes 16 bytes here; its content follows from them ([`accounts::CompactRecord`]).
 
-mod agenda;
-pub(crate) mod cast;
-mod deeds;
-mod feed;
-mod lives;
-mod making;
+pub(crate) mod accounts;
+mod actions;
+mod creation;
+mod lifecycle;
+mod malformed;
 pub(crate) mod plan;
+mod schedule;
 mod start;
 mod story;
-mod trouble;
+mod timeline;
 
 use std::collections::VecDeque;
 
@@ -26,16 +26,16 @@ use skytide_core::event::Action;
 use skytide_core::id::Tid;
 use skytide_core::time::Timestamp;
 
-use crate::bad::Kind;
 use crate::identity::Registry;
+use crate::malformed::Kind;
 use crate::options::Options;
 use crate::random::{Random, Weights, mix};
-use crate::words::Lang;
-use agenda::Agenda;
-use cast::{Account, Class, NONE, Post, Rec, Status, UNTOLD};
-use feed::Feed;
-pub(crate) use plan::{Deed, Plan, Step};
+use crate::words::LanguageId;
+use accounts::{Account, CompactRecord, NONE, NOT_STREAMED, Post, RecordClass, Status};
+pub(crate) use plan::{AccountAction, FramePlan, RecordOp};
+use schedule::Schedule;
 use story::Stories;
+use timeline::Timeline;
 
 /// A network without its bytes.
 #[derive(Debug)]
@@ -45,23 +45,23 @@ pub(crate) struct World {
     pub(crate) posts: Vec<Post>,
     pub(crate) registry: Registry,
     random: Random,
-    feed: Feed,
+    timeline: Timeline,
     stories: Stories,
-    agenda: Agenda,
-    /// What must follow at once, as the messages about a new account.
-    queue: VecDeque<Deed>,
+    schedule: Schedule,
+    /// Actions that must come next, such as the messages about a new account.
+    queue: VecDeque<AccountAction>,
     authors: Weights,
     subjects: Weights,
     /// Microseconds since 1970.
     now: u64,
     seq: u64,
     frames: u64,
-    /// Which of the last frames were good ones: the newest in the lowest bit.
-    good: u8,
+    /// Which of the last frames were well-formed; the newest is the lowest bit.
+    well_formed: u8,
 }
 
-/// Frames at the start that have all the same time and are good: a reader cannot know the time before.
-const FRAMES_CALM: u64 = 64;
+/// The first frames are well-formed and share one time: a consumer cannot know any earlier time.
+const CALM_FRAMES: u64 = 64;
 const SECOND: u64 = 1_000_000;
 const DAY: u64 = 86_400 * SECOND;
 
@@ -73,16 +73,16 @@ impl World {
             registry: Registry::new(options.seed, options.signed),
             accounts: Vec::new(),
             posts: Vec::new(),
-            feed: Feed::new(1.0, 1.0, 1, &mut random),
+            timeline: Timeline::new(1.0, 1.0, 1, &mut random),
             stories: Stories::new(now, &mut random),
-            agenda: Agenda::default(),
+            schedule: Schedule::default(),
             queue: VecDeque::new(),
             authors: Weights::new(&[1.0]),
             subjects: Weights::new(&[1.0]),
             now,
             seq: 0,
             frames: 0,
-            good: 0,
+            well_formed: 0,
             random,
             options,
         };
@@ -90,8 +90,8 @@ impl World {
         world
     }
 
-    /// Decides what the next frame says; `None` when the network has come to its end.
-    pub(crate) fn decide(&mut self) -> Option<Plan> {
+    /// Plans the next frame; `None` at the end of the network.
+    pub(crate) fn plan_next(&mut self) -> Option<FramePlan> {
         if self
             .options
             .events_max
@@ -100,46 +100,47 @@ impl World {
             return None;
         }
         self.frames += 1;
-        self.pass();
-        let mut trouble = None;
-        if self.frames > FRAMES_CALM && !self.options.bad.is_none() {
+        self.advance_time();
+        let mut planned = None;
+        if self.frames > CALM_FRAMES && !self.options.malformed.is_none() {
             let draw = self.random.below(1_000_000) as u32;
-            let kind = self.options.bad.kind(draw);
-            trouble = kind.and_then(|kind| Some((kind, self.trouble(kind)?)));
+            let kind = self.options.malformed.kind(draw);
+            planned = kind.and_then(|kind| Some((kind, self.malformed_action(kind)?)));
         }
-        let (bad, deed) = match trouble {
-            Some((kind, deed)) => (Some(kind), deed),
-            None => (None, self.deed()),
+        let (malformed, action) = match planned {
+            Some((kind, action)) => (Some(kind), action),
+            None => (None, self.next_action()),
         };
-        let missing = match bad {
+        let missing = match malformed {
             Some(Kind::SeqGap) => 1 + self.random.below(40),
             _ => 0,
         };
-        let numbered = bad.is_none_or(Kind::is_numbered);
-        self.good = self.good << 1 | u8::from(bad.is_none());
+        let numbered = malformed.is_none_or(Kind::is_numbered);
+        self.well_formed = self.well_formed << 1 | u8::from(malformed.is_none());
         self.seq += missing + u64::from(numbered);
-        let stamp = self.stamp();
-        Some(Plan {
+        let stamp = self.relay_time();
+        Some(FramePlan {
             now: self.now,
             stamp,
             seq: self.seq,
             missing,
-            bad,
-            deed,
+            malformed,
+            action,
         })
     }
 
-    /// Lets time pass until the next frame.
-    fn pass(&mut self) {
-        let rate = self.options.rate.max(1e-6) * rhythm(self.now);
+    /// Advances the time to the next frame.
+    fn advance_time(&mut self) {
+        let rate = self.options.rate.max(1e-6) * daily_factor(self.now);
         let micros = self.random.exponential(1e6 / rate);
         self.now += micros as u64;
-        self.stories.pass(self.now, &mut self.random);
+        self.stories.advance_time(self.now, &mut self.random);
     }
 
-    /// When the relay says it was: up to a second ago, so that times go back and forth.
-    fn stamp(&mut self) -> Timestamp {
-        if self.frames <= FRAMES_CALM {
+    /// The time that the relay writes into the frame: up to a second ago, so frame times go back
+    /// and forth.
+    fn relay_time(&mut self) -> Timestamp {
+        if self.frames <= CALM_FRAMES {
             return self.options.start;
         }
         let delay = self.random.unit();
@@ -147,59 +148,62 @@ impl World {
         Timestamp(millis.max(self.options.start.0))
     }
 
-    /// Does what a plan says.
-    pub(crate) fn apply(&mut self, plan: &Plan) {
-        match &plan.deed {
-            Deed::Commit { account, steps } => {
-                for step in steps {
-                    self.step(*account, step);
+    /// Applies a planned frame.
+    pub(crate) fn apply(&mut self, plan: &FramePlan) {
+        match &plan.action {
+            AccountAction::Commit { account, ops } => {
+                for op in ops {
+                    self.apply_op(*account, op);
                 }
-                self.advance(*account, plan.now);
+                self.advance_rev(*account, plan.now);
             }
-            Deed::Empty { account, moves } | Deed::Sync { account, moves } => {
-                if *moves {
-                    self.advance(*account, plan.now);
+            AccountAction::EmptyCommit { account, new_rev }
+            | AccountAction::Sync { account, new_rev } => {
+                if *new_rev {
+                    self.advance_rev(*account, plan.now);
                 }
-                self.accounts[*account as usize].told = true;
+                self.accounts[*account as usize].announced = true;
             }
-            Deed::Identity {
-                account, change, ..
+            AccountAction::Identity {
+                account,
+                handle_changed,
+                ..
             } => {
-                self.accounts[*account as usize].handle += u16::from(*change);
+                self.accounts[*account as usize].handle += u16::from(*handle_changed);
             }
-            Deed::Status { account, status } => {
+            AccountAction::Status { account, status } => {
                 let account = &mut self.accounts[*account as usize];
                 account.status = *status;
                 if *status == Status::Deleted {
                     let posts = account
                         .records
                         .iter()
-                        .filter(|rec| rec.class == Class::Post);
-                    posts.for_each(|rec| self.posts[rec.subject as usize].gone = true);
+                        .filter(|rec| rec.class == RecordClass::Post);
+                    posts.for_each(|rec| self.posts[rec.subject as usize].deleted = true);
                     account.records = Vec::new();
                     account.tree = None;
                 }
             }
-            Deed::Noise { .. } => {}
+            AccountAction::Noise { .. } => {}
         }
     }
 
-    /// Whether the frames before are such that they can be sent again.
+    /// Whether the last frames are well-formed, so that they can be sent again.
     fn can_repeat(&self, kind: Kind) -> bool {
         let needed = if kind == Kind::SeqBack { 0b11 } else { 0b1 };
-        self.good & needed == needed
+        self.well_formed & needed == needed
     }
 
-    fn step(&mut self, account: u32, step: &Step) {
-        let Step { action, rec } = *step;
+    fn apply_op(&mut self, account: u32, op: &RecordOp) {
+        let RecordOp { action, rec } = *op;
         let account = &mut self.accounts[account as usize];
         match action {
-            Action::Create | Action::Update => account.put(rec),
-            Action::Delete => account.take(rec.class, rec.tid),
+            Action::Create | Action::Update => account.insert_record(rec),
+            Action::Delete => account.remove_record(rec.class, rec.tid),
         }
-        if rec.class == Class::Post {
+        if rec.class == RecordClass::Post {
             let post = &mut self.posts[rec.subject as usize];
-            post.gone = action == Action::Delete;
+            post.deleted = action == Action::Delete;
             if post.version != rec.version {
                 post.version = rec.version;
                 post.digest = None;
@@ -207,27 +211,27 @@ impl World {
         }
     }
 
-    fn advance(&mut self, account: u32, now: u64) {
+    fn advance_rev(&mut self, account: u32, now: u64) {
         let account = &mut self.accounts[account as usize];
-        account.rev = account.tid(now);
-        account.told = true;
+        account.rev = account.next_tid(now);
+        account.announced = true;
     }
 }
 
-/// A record that the stream has not told of, or not yet.
-fn record(class: Class, tid: Tid, subject: u32) -> Rec {
-    Rec {
+/// A record that the stream has not sent.
+fn unstreamed_record(class: RecordClass, tid: Tid, subject: u32) -> CompactRecord {
+    CompactRecord {
         tid,
         subject,
         class,
         version: 0,
         subject_version: 0,
-        fault: UNTOLD,
+        fault: NOT_STREAMED,
     }
 }
 
 impl Post {
-    fn plain(author: u32, tid: Tid, lang: Lang) -> Self {
+    fn plain(author: u32, tid: Tid, lang: LanguageId) -> Self {
         Self {
             tid,
             author,
@@ -240,14 +244,14 @@ impl Post {
             refers: [0; 3],
             depth: 1,
             fault: (0, 0),
-            gone: false,
+            deleted: false,
             digest: None,
         }
     }
 }
 
-/// How much of the mean rate a time of day has: most at 20:00 UTC, least at 8:00.
-fn rhythm(now: u64) -> f64 {
+/// The rate at a time of day relative to the mean: highest at 20:00 UTC, lowest at 8:00.
+fn daily_factor(now: u64) -> f64 {
     let turn = (now % DAY) as f64 / DAY as f64;
     1.0 + 0.35 * (std::f64::consts::TAU * (turn - 14.0 / 24.0)).sin()
 }

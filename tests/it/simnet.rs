@@ -9,7 +9,7 @@ mod trouble;
 mod truth;
 mod vectors;
 
-use skytide_simnet::bad::{Kind, Rates};
+use skytide_simnet::malformed::{Kind, Rates};
 use skytide_simnet::{Frame, Network, Options};
 
 /// A small network, fast in time, so that much happens in few frames.
@@ -25,7 +25,7 @@ fn options(seed: u64, frames: u64) -> Options {
 
 fn with_bad(seed: u64, frames: u64, per_million: u32) -> Options {
     Options {
-        bad: Rates::all(per_million),
+        malformed: Rates::all(per_million),
         ..options(seed, frames)
     }
 }

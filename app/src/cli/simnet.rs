@@ -7,15 +7,15 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use skytide_core::config::{ByteSize, Config, Span, ValueError, between};
 use skytide_core::time::Timestamp;
-use skytide_simnet::bad;
-use skytide_simnet::faults::Plan;
-use skytide_simnet::server::{Cursors, Pace};
+use skytide_simnet::faults::FaultPlan;
+use skytide_simnet::malformed;
+use skytide_simnet::server::{CursorPolicy, Pace};
 
 /// A simulated network of real bytes: the same seed gives the same frames.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub struct Simnet {
-    /// What to do with it.
+    /// What to do with the network.
     #[command(subcommand)]
     pub action: Action,
 }
@@ -23,9 +23,9 @@ pub struct Simnet {
 /// What to do with a network.
 #[derive(Debug, Subcommand)]
 pub enum Action {
-    /// Serve it over one port of this machine: relay, repos, handles, DID documents, profiles.
+    /// Serve a network on one port of this machine: relay, repos, handles, DID documents, profiles.
     Serve(Box<Serve>),
-    /// Write its frames into a recording, for `replay`.
+    /// Write the frames of a network to a recording, for `replay`.
     Record(Box<Record>),
 }
 
@@ -47,42 +47,44 @@ pub struct Network {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// Accounts that are there when it starts; others come.
+    /// Accounts at the start. The network creates more as it runs.
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     #[arg(value_parser = between(1..=5_000_000_u32))]
     pub accounts: u32,
 
-    /// Frames per second of network time, as a mean over a day.
+    /// Mean frames per second of network time over a day.
     #[arg(long, value_name = "RATE", default_value_t = 400.0)]
     #[arg(value_parser = between(0.01..=100_000.0_f64))]
     pub rate: f64,
 
-    /// Network time of the first frame, as 2026-06-01T12:00:00Z.
+    /// Network time of the first frame, such as 2026-06-01T12:00:00Z.
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub start: Option<Timestamp>,
 
-    /// Frames after which the network ends; without it, it goes on.
+    /// Number of frames until the network ends. The default is an endless network.
     #[arg(long, value_name = "N", value_parser = between(1..=u64::MAX))]
     pub events_max: Option<u64>,
 
-    /// Live records of an account at which it deletes its oldest ones, so that long runs stay in memory.
+    /// Live records at which an account starts to delete its oldest ones. Bounds the memory of long
+    /// runs.
     #[arg(long, value_name = "N", value_parser = between(1..=100_000_000_u32))]
     pub records_max: Option<u32>,
 
-    /// Leave the signatures out: all else is the same, and a frame costs a fraction.
+    /// Do not sign commits. Frames then take a fraction of the time; the rest of the network is
+    /// alike.
     #[arg(long)]
     pub unsigned: bool,
 
-    /// What is wrong with frames, per million of them: RATE for every kind, or KIND=RATE,KIND=RATE. The kinds stand in
-    /// docs/simnet.md.
+    /// Malformed input, per million frames: RATE for every kind, or KIND=RATE,KIND=RATE.
+    /// docs/simnet.md lists the kinds.
     #[arg(
         long,
         value_name = "RATES",
         default_value = "",
         hide_default_value = true
     )]
-    #[arg(value_parser = |text: &str| bad::Rates::from_str(text))]
-    pub bad: bad::Rates,
+    #[arg(value_parser = |text: &str| malformed::Rates::from_str(text))]
+    pub bad: malformed::Rates,
 }
 
 /// How to serve a network.
@@ -92,7 +94,7 @@ pub struct Serve {
     #[command(flatten)]
     pub network: Network,
 
-    /// How it is served.
+    /// How to serve it.
     #[command(flatten)]
     pub serving: Serving,
 
@@ -105,93 +107,97 @@ pub struct Serve {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Serving")]
 pub struct Serving {
-    /// The port of 127.0.0.1; 0 takes a free one.
+    /// The port on 127.0.0.1; 0 takes a free one.
     #[arg(long, value_name = "PORT", default_value_t = 7790)]
     pub port: u16,
 
-    /// Seconds of network time in a second: 1 is as in life, `max` (or 0) as fast as frames are made and read.
+    /// Seconds of network time per second: 1 is real time, `max` (or 0) is as fast as frames are
+    /// made and read.
     #[arg(long, value_name = "SPEED", default_value = "1", value_parser = speed)]
     pub speed: Pace,
 
-    /// Send so many events a second, evenly, whatever their network time; who cannot follow is cut off.
+    /// Send this many events a second, evenly, whatever their network time. Slow clients are
+    /// disconnected.
     #[arg(long, value_name = "N", conflicts_with = "speed")]
     #[arg(value_parser = between(0.01..=10_000_000.0_f64))]
     pub events_per_second: Option<f64>,
 
-    /// Network time that has passed when it starts: its frames are there at once, and wait for a reader.
+    /// Network time that has already passed at the start. Its frames are due at once and wait for a
+    /// reader.
     #[arg(long, value_name = "TIME", default_value = "0s")]
     #[arg(value_parser = between(Span(Duration::ZERO)..=DAYS_MAX))]
     pub backlog: Span,
 
-    /// Keep seed, rate and start in this file, and go on with the network that it names: a server that is started again then
-    /// goes on where the network would be by now.
+    /// Store seed, rate and start in this file, or continue the network that the file describes. A
+    /// restarted server then continues where the network would be by now.
     #[arg(long, value_name = "FILE")]
     pub keep: Option<PathBuf>,
 
-    /// Frames that are made before the first one is sent, so that making them takes no time later.
+    /// Frames to make before the first one is sent, so that making them causes no delay later.
     #[arg(long, value_name = "N", default_value_t = 0)]
     #[arg(value_parser = |text: &str| text.parse::<usize>())]
     pub prepared: usize,
 
-    /// Frames that clients can still have.
+    /// Number of recent frames that clients can read.
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     #[arg(value_parser = between(2..=10_000_000_usize))]
     pub window_frames: usize,
 
-    /// Bytes of frames that clients can still have.
+    /// Bytes of recent frames that clients can read.
     #[arg(long, value_name = "BYTES", default_value = "256MiB")]
     #[arg(value_parser = between(ByteSize(1 << 20)..=ByteSize(1 << 40)))]
     pub window_bytes: ByteSize,
 
-    /// Frames that a client may be behind before it is cut off.
+    /// Maximum lag of a client in frames. A client with more is disconnected.
     #[arg(long, value_name = "N", default_value_t = 50_000)]
     #[arg(value_parser = between(1..=10_000_000_u64))]
     pub lag_frames_max: u64,
 
-    /// What a cursor that is too old or too new is told: as the protocol says, or nothing, as bsky.network does.
-    #[arg(long, value_name = "told|untold", default_value = "told", value_parser = cursors)]
-    pub cursors: Cursors,
+    /// How to answer a cursor that is too old or in the future: with a message, as the protocol
+    /// says (strict), or without one, as bsky.network does (lenient).
+    #[arg(long, value_name = "strict|lenient", default_value = "strict", value_parser = cursors)]
+    pub cursors: CursorPolicy,
 
-    /// What goes wrong with connections: KIND=RATE (per million frames; of refusals, per million connections),
-    /// KIND@CONNECTION:FRAMES and KIND@*:FRAMES (of the stream), separated by commas. The kinds stand in
-    /// docs/simnet-servers.md.
+    /// Connection faults: KIND=RATE (per million frames; for refusals, per million connections),
+    /// KIND@CONNECTION:FRAMES and KIND@*:FRAMES (of the stream), separated by commas.
+    /// docs/simnet-servers.md lists the kinds.
     #[arg(
         long,
         value_name = "PLAN",
         default_value = "",
         hide_default_value = true
     )]
-    #[arg(value_parser = |text: &str| Plan::default().with(text))]
-    pub faults: Plan,
+    #[arg(value_parser = |text: &str| FaultPlan::default().with(text))]
+    pub faults: FaultPlan,
 
-    /// Seconds that a refusal asks to wait.
+    /// The value of `Retry-After` in refusals, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 1)]
     pub retry_after: u32,
 
-    /// Profiles.
+    /// The profiles.
     #[command(flatten)]
     pub profiles: Profiles,
 }
 
-/// How profiles are served.
+/// How to serve profiles.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Profiles")]
 pub struct Profiles {
-    /// Requests for profiles in a period; further ones are answered with 429.
+    /// Maximum number of requests for profiles in a period. Further ones are answered with 429.
     #[arg(long = "profiles-budget", value_name = "N", default_value_t = 3_000)]
     pub budget: u64,
 
-    /// The period.
+    /// Length of the period.
     #[arg(long = "profiles-period", value_name = "TIME", default_value = "5m")]
     #[arg(value_parser = between(Span(Duration::from_secs(1))..=DAYS_MAX))]
     pub period: Span,
 
-    /// Milliseconds that each answer takes at least.
+    /// Minimum duration of each answer, in milliseconds.
     #[arg(long = "profiles-latency-ms", value_name = "MS", default_value_t = 0)]
     #[arg(value_parser = between(0..=600_000_u64))]
     pub latency_ms: u64,
 
-    /// Of a million requests for profiles, so many fail.
+    /// Requests for profiles that fail, per million.
     #[arg(long = "profiles-failures", value_name = "N", default_value_t = 0)]
     #[arg(value_parser = between(0..=1_000_000_u32))]
     pub failures: u32,
@@ -199,18 +205,21 @@ pub struct Profiles {
 
 /// What to record of a network.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("until").required(true).args(["frames", "bytes", "events_max"]).multiple(true))]
+#[command(group = clap::ArgGroup::new("until")
+    .required(true)
+    .args(["frames", "bytes", "events_max"])
+    .multiple(true))]
 pub struct Record {
-    /// The file, zstd. It must not be there yet.
+    /// The recording to create (zstd). The file must not exist.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// End behind so many frames.
+    /// Stop after this many frames.
     #[arg(long, value_name = "N", conflicts_with = "bytes")]
     #[arg(value_parser = between(1..=u64::MAX))]
     pub frames: Option<u64>,
 
-    /// End behind the frame that brings it to so many bytes, before compression.
+    /// Stop after the frame that brings the recording to this many bytes before compression.
     #[arg(long, value_name = "BYTES")]
     pub bytes: Option<ByteSize>,
 
@@ -227,21 +236,22 @@ pub struct Record {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Demo")]
 pub struct Demo {
-    /// Read a simulated network inside this process instead of a relay: nothing leaves this machine. Its data are kept in
-    /// `./data-demo` unless STORE_DIR says otherwise, and it goes on when it is started again.
+    /// Read a simulated network inside this process instead of a relay: nothing leaves this
+    /// machine. The data are in `./data-demo` unless STORE_DIR is set. A restarted demo continues
+    /// the same network.
     #[arg(long)]
     pub demo: bool,
 
-    /// The demo's seed: another network.
+    /// Seed of the demo's network.
     #[arg(long, value_name = "N", requires = "demo")]
     pub demo_seed: Option<u64>,
 
-    /// Frames per second of the demo, as a mean over a day.
+    /// Mean frames per second of the demo over a day.
     #[arg(long, value_name = "RATE", requires = "demo")]
     #[arg(value_parser = between(0.1..=5_000.0_f64))]
     pub demo_rate: Option<f64>,
 
-    /// Accounts that are there when the demo starts.
+    /// Accounts at the start of the demo.
     #[arg(long, value_name = "N", requires = "demo", hide = true)]
     #[arg(value_parser = between(1..=5_000_000_u32))]
     pub demo_accounts: Option<u32>,
@@ -250,7 +260,7 @@ pub struct Demo {
     #[arg(long, value_name = "TIME", requires = "demo", hide = true, value_parser = time)]
     pub demo_start: Option<Timestamp>,
 
-    /// Frames after which the demo's network ends.
+    /// Number of frames until the demo's network ends.
     #[arg(long, value_name = "N", requires = "demo", hide = true)]
     pub demo_events_max: Option<u64>,
 }
@@ -258,7 +268,11 @@ pub struct Demo {
 const DAYS_MAX: Span = Span(Duration::from_secs(3_650 * 86_400));
 
 fn time(text: &str) -> Result<Timestamp, ValueError> {
-    let wrong = || ValueError(format!("{text:?} is no time such as 2026-06-01T12:00:00Z"));
+    let wrong = || {
+        ValueError(format!(
+            "{text:?} is not a time such as 2026-06-01T12:00:00Z"
+        ))
+    };
     Timestamp::parse(text).ok_or_else(wrong)
 }
 
@@ -274,10 +288,10 @@ fn speed(text: &str) -> Result<Pace, ValueError> {
     }
 }
 
-fn cursors(text: &str) -> Result<Cursors, ValueError> {
+fn cursors(text: &str) -> Result<CursorPolicy, ValueError> {
     match text {
-        "told" => Ok(Cursors::Told),
-        "untold" => Ok(Cursors::Untold),
-        _ => Err(ValueError("allowed is told or untold".to_owned())),
+        "strict" => Ok(CursorPolicy::Strict),
+        "lenient" => Ok(CursorPolicy::Lenient),
+        _ => Err(ValueError("allowed is strict or lenient".to_owned())),
     }
 }

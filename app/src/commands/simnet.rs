@@ -1,8 +1,8 @@
-//! `skytide simnet`: a simulated network, served or recorded.
+//! `skytide simnet`: serves or records a simulated network.
 
 mod origin;
 
-pub use origin::{Origin, begin};
+pub use origin::{Origin, load_or_create};
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -13,11 +13,11 @@ use std::time::Duration;
 use indicatif::{HumanBytes, HumanCount};
 use skytide_core::port::clock::Clock;
 use skytide_core::time::Timestamp;
-use skytide_simnet::faults::{Faults, Plan};
+use skytide_simnet::faults::{FaultPlan, Faults};
 use skytide_simnet::server::{
     Limits, Options, Pace, ProfileOptions, RelayOptions, Server, StartError, State,
 };
-use skytide_simnet::{End, Network, write_recording};
+use skytide_simnet::{Network, RecordingEnd, write_recording};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::simnet::{self as cli, Action, Serving};
@@ -25,66 +25,68 @@ use crate::clock::SystemClock;
 use crate::failure::Failure;
 use crate::terminal::{note, say};
 
-/// How often a line is written about what is served.
-const LINE_EVERY: Duration = Duration::from_secs(10);
-/// How far back a network begins that does not run as in life: its time must not come to the machine's soon, as a consumer takes
-/// no time for true that has not come yet.
+/// Interval of the status lines while serving.
+const STATUS_INTERVAL: Duration = Duration::from_secs(10);
+/// How far in the past a network starts that does not run in real time. Its time must not overtake
+/// the machine's clock soon, because a consumer rejects times in the future.
 const HEAD_START: Duration = Duration::from_secs(30 * 86_400);
 
-/// Serves or records.
+/// Serves or records a network.
 ///
 /// # Errors
-/// The port cannot be had, or a file cannot be written or read.
-pub async fn run(asked: &cli::Simnet, stop: CancellationToken) -> Result<ExitCode, Failure> {
-    match &asked.action {
-        Action::Serve(asked) => serve(asked, stop).await?,
-        Action::Record(asked) => record(asked, stop).await?,
+///
+/// The server cannot listen on its port, or a file cannot be read or written.
+pub async fn run(args: &cli::Simnet, stop: CancellationToken) -> Result<ExitCode, Failure> {
+    match &args.action {
+        Action::Serve(args) => serve(args, stop).await?,
+        Action::Record(args) => record(args, stop).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn serve(asked: &cli::Serve, stop: CancellationToken) -> Result<(), Failure> {
+async fn serve(args: &cli::Serve, stop: CancellationToken) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let pace = match asked.serving.events_per_second {
+    let pace = match args.serving.events_per_second {
         Some(events_per_second) => Pace::Rate { events_per_second },
-        None => asked.serving.speed,
+        None => args.serving.speed,
     };
     let now = clock.now();
     let ago = match pace {
-        Pace::Clock { speed: 1.0 } => asked.serving.backlog.0,
+        Pace::Clock { speed: 1.0 } => args.serving.backlog.0,
         _ => HEAD_START,
     };
-    let start = asked.network.start.unwrap_or(before(now, ago));
-    let made = Origin {
-        backlog_ms: millis(asked.serving.backlog.0),
-        ..Origin::new(&asked.network, start, now)
+    let start = args.network.start.unwrap_or(before(now, ago));
+    let new = Origin {
+        backlog_ms: millis(args.serving.backlog.0),
+        ..Origin::new(&args.network, start, now)
     };
-    let origin = match &asked.serving.keep {
-        None => made,
-        Some(file) => begin(file, made)?,
+    let origin = match &args.serving.keep {
+        None => new,
+        Some(file) => load_or_create(file, new)?,
     };
-    let mut options = options(&asked.serving, pace, asked.network.seed);
+    let mut options = options(&args.serving, pace, args.network.seed);
     options.began = Some(Timestamp(origin.began_ms));
     options.backlog = Duration::from_millis(origin.backlog_ms);
-    let network = Network::new(origin.network(asked.network.bad.clone()));
+    let network = Network::new(origin.network(args.network.bad.clone()));
     let server = start_server(options, network, clock).await?;
-    tell(&server, &origin);
+    print_addresses(&server, &origin);
     while stop
-        .run_until_cancelled(tokio::time::sleep(LINE_EVERY))
+        .run_until_cancelled(tokio::time::sleep(STATUS_INTERVAL))
         .await
         .is_some()
     {
-        note(&line(&server.state()));
+        note(&status_line(&server.state()));
     }
-    note(&line(&server.state()));
+    note(&status_line(&server.state()));
     server.stop().await;
     Ok(())
 }
 
-/// Starts a server, or says what to do if it cannot listen.
+/// Starts a server.
 ///
 /// # Errors
-/// It cannot.
+///
+/// The server cannot listen on its address. The message names the remedy.
 pub async fn start_server(
     options: Options,
     network: Network,
@@ -94,10 +96,10 @@ pub async fn start_server(
     started.map_err(|why| {
         let what = match &why {
             StartError::Bind { address, .. } => format!(
-                "{address} cannot be had for the simulated network: choose another port with --port \
+                "cannot listen on {address} for the simulated network: choose another port with --port \
                  (0 takes any free one)"
             ),
-            StartError::Thread(_) => "the simulated network cannot run".to_owned(),
+            StartError::Thread(_) => "cannot start the simulated network".to_owned(),
         };
         Failure::because(what, why)
     })
@@ -125,7 +127,7 @@ fn options(serving: &Serving, pace: Pace, seed: u64) -> Options {
             failures_per_million: profiles.failures,
             seed,
         },
-        faults: Faults::new(Plan {
+        faults: Faults::new(FaultPlan {
             seed,
             retry_after_seconds: serving.retry_after,
             ..serving.faults.clone()
@@ -134,36 +136,40 @@ fn options(serving: &Serving, pace: Pace, seed: u64) -> Options {
     }
 }
 
-fn tell(server: &Server, origin: &Origin) {
+fn print_addresses(server: &Server, origin: &Origin) {
     say(&format!(
-        "A simulated network is up: {}/_simnet/state",
+        "Serving a simulated network. Its state: {}/_simnet/state",
         server.url()
     ));
     say(&format!(
-        "It is {}. Ctrl-C ends it. To read it:",
-        origin.in_words()
+        "It is {}. Ctrl-C stops it. To read it:",
+        origin.description()
     ));
     say(&format!("  FIREHOSE_URL={}", server.relay_url()));
     say(&format!("  SCHEDULER_PROFILES_URL={}", server.url()));
 }
 
-fn line(state: &State) -> String {
-    let bad: u64 = state.bad.values().sum();
+fn status_line(state: &State) -> String {
+    let malformed: u64 = state.bad.values().sum();
     let faults: u64 = state.faults.values().sum();
     format!(
-        "{} frames ({}), {} of them bad, up to seq {}; {} clients, {} faults{}",
+        "{} frames ({}), {} of them malformed, up to seq {}; {} clients, {} faults{}",
         HumanCount(state.frames),
         HumanBytes(state.bytes),
-        HumanCount(bad),
+        HumanCount(malformed),
         state.newest_seq,
         state.connections_open,
         HumanCount(faults),
-        if state.ended { "; it has ended" } else { "" },
+        if state.ended {
+            "; the network has ended"
+        } else {
+            ""
+        },
     )
 }
 
-async fn record(asked: &cli::Record, stop: CancellationToken) -> Result<(), Failure> {
-    let file = asked.file.clone();
+async fn record(args: &cli::Record, stop: CancellationToken) -> Result<(), Failure> {
+    let file = args.file.clone();
     let shown = file.display().to_string();
     if file == Path::new("-") {
         return Err(Failure::new(
@@ -172,16 +178,16 @@ async fn record(asked: &cli::Record, stop: CancellationToken) -> Result<(), Fail
     }
     if file.exists() {
         return Err(Failure::new(format!(
-            "{shown} is there already: remove it, or choose another name"
+            "cannot create {shown}: the file exists; remove it or choose another name"
         )));
     }
-    let end = match (asked.frames, asked.bytes) {
-        (Some(frames), _) => End::Frames(frames),
-        (None, Some(bytes)) => End::Bytes(bytes.0),
-        (None, None) => End::Network,
+    let end = match (args.frames, args.bytes) {
+        (Some(frames), _) => RecordingEnd::Frames(frames),
+        (None, Some(bytes)) => RecordingEnd::Bytes(bytes.0),
+        (None, None) => RecordingEnd::Network,
     };
-    let mut options = network_options(&asked.network);
-    if let Some(start) = asked.network.start {
+    let mut options = network_options(&args.network);
+    if let Some(start) = args.network.start {
         options.start = start;
     }
     let writing = tokio::task::spawn_blocking(move || {
@@ -189,11 +195,11 @@ async fn record(asked: &cli::Record, stop: CancellationToken) -> Result<(), Fail
     });
     let Some(written) = stop.run_until_cancelled(writing).await else {
         return Err(Failure::new(format!(
-            "stopped: {shown} is not whole, remove it"
+            "stopped: {shown} is incomplete; remove it"
         )));
     };
-    let failed = |why| Failure::because(format!("{shown} could not be written"), why);
-    let written = written.map_err(|why| Failure::because("recording failed", why))?;
+    let failed = |why| Failure::because(format!("cannot write {shown}"), why);
+    let written = written.map_err(|why| Failure::because("the recording task failed", why))?;
     let written = written.map_err(failed)?;
     say(&format!(
         "{shown}: {} frames, {} ({} before compression)",
@@ -204,16 +210,16 @@ async fn record(asked: &cli::Record, stop: CancellationToken) -> Result<(), Fail
     Ok(())
 }
 
-/// The network that flags describe; its start is the usual one.
-fn network_options(asked: &cli::Network) -> skytide_simnet::Options {
+/// The options of the network that the flags describe, with the default start.
+fn network_options(args: &cli::Network) -> skytide_simnet::Options {
     skytide_simnet::Options {
-        seed: asked.seed,
-        accounts: asked.accounts,
-        rate: asked.rate,
-        events_max: asked.events_max,
-        signed: !asked.unsigned,
-        records_max: asked.records_max,
-        bad: asked.bad.clone(),
+        seed: args.seed,
+        accounts: args.accounts,
+        rate: args.rate,
+        events_max: args.events_max,
+        signed: !args.unsigned,
+        records_max: args.records_max,
+        malformed: args.bad.clone(),
         ..skytide_simnet::Options::default()
     }
 }

@@ -45,7 +45,7 @@ fn a_recording_is_replayed_and_the_same_seed_gives_the_same_bytes() {
     );
     let ran = place.run(&["simnet", "record", "one.frames", "--frames=5"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.err.contains("is there already"), "{}", ran.err);
+    assert!(ran.err.contains("the file exists"), "{}", ran.err);
 }
 
 #[cfg(unix)]
@@ -118,14 +118,14 @@ fn wrong_flags_are_refused_with_what_would_be_right() {
     let cases = [
         (
             ["serve", "--faults=rest=3"],
-            "there is no fault \"rest\"; there are stall, quiet, reset",
+            "there is no fault \"rest\"; the faults are stall, quiet, reset",
         ),
         (["serve", "--faults=reset"], "KIND@CONNECTION:FRAMES"),
-        (["serve", "--bad=nothing=1"], "is no kind of bad input"),
+        (["serve", "--bad=nothing=1"], "there is no kind \"nothing\""),
         (["serve", "--speed=fast"], "0.001 to 100000, or max"),
         (
             ["serve", "--start=yesterday"],
-            "no time such as 2026-06-01T12:00:00Z",
+            "is not a time such as 2026-06-01T12:00:00Z",
         ),
         (["serve", "--accounts=0"], "0 is not in 1 to 5000000"),
         (["record", "x.frames"], "--frames"),

@@ -1,10 +1,10 @@
-//! Nodes as blocks: hashes, proofs, whole trees, and the way back from blocks.
+//! Nodes as blocks: hashes, proofs, export of whole trees, and reading from blocks.
 
 use std::collections::BTreeMap;
 
 use skytide_core::cbor::{Reader, Strict};
 
-use super::{Child, Entry, Missing, Node, Tree, common_prefix, layer};
+use super::{Child, Entry, MissingBlock, Node, Tree, common_prefix, layer};
 use crate::cbor::{Cbor, Digest, digest};
 
 impl Tree {
@@ -12,56 +12,63 @@ impl Tree {
     pub fn root(&mut self) -> Digest {
         match &mut self.root {
             Child::None => digest(&empty()),
-            Child::Cut(digest) => *digest,
-            Child::Node(node) => node.seal(&mut Cbor::default()),
+            Child::Unread(digest) => *digest,
+            Child::Node(node) => node.hash(&mut Cbor::default()),
         }
     }
 
-    /// Gives the nodes that prove what stands under these keys, each once, and those that lead to the nearest other keys
-    /// on both sides: all that undoing a change of them needs. Answers the hash of the root node.
+    /// Passes to `emit`, once each, the nodes that prove the records under these keys, and the
+    /// nodes on the path to the nearest other keys on both sides. Inverting a change of these keys
+    /// needs exactly these. Returns the hash of the root node.
     ///
     /// # Errors
+    ///
     /// One of these nodes was not read.
     pub fn prove(
         &mut self,
         keys: &[&[u8]],
-        mut give: impl FnMut(&Digest, &[u8]),
-    ) -> Result<Digest, Missing> {
+        mut emit: impl FnMut(&Digest, &[u8]),
+    ) -> Result<Digest, MissingBlock> {
         match &mut self.root {
             Child::None => {
                 let block = empty();
                 let root = digest(&block);
-                give(&root, &block);
+                emit(&root, &block);
                 Ok(root)
             }
-            Child::Cut(_) => Err(Missing),
-            Child::Node(node) => node.prove(keys, &mut Cbor::default(), &mut give),
+            Child::Unread(_) => Err(MissingBlock),
+            Child::Node(node) => node.prove(keys, &mut Cbor::default(), &mut emit),
         }
     }
 
-    /// Gives all nodes, those below before those above.
+    /// Passes all nodes to `emit`, children before parents.
     ///
     /// # Errors
+    ///
     /// A part of the tree was not read.
-    pub fn blocks(&mut self, mut give: impl FnMut(&Digest, &[u8])) -> Result<(), Missing> {
+    pub fn blocks(&mut self, mut emit: impl FnMut(&Digest, &[u8])) -> Result<(), MissingBlock> {
         match &mut self.root {
             Child::None => {
                 let block = empty();
-                give(&digest(&block), &block);
+                emit(&digest(&block), &block);
                 Ok(())
             }
-            Child::Cut(_) => Err(Missing),
-            Child::Node(node) => node.each(&mut Cbor::default(), &mut give),
+            Child::Unread(_) => Err(MissingBlock),
+            Child::Node(node) => node.visit(&mut Cbor::default(), &mut emit),
         }
     }
 
-    /// Reads as much of a tree as these blocks hold, by their hashes.
+    /// Reads a tree, or the part of it that these blocks hold. The blocks are given by hash.
     ///
     /// # Errors
-    /// The root is not among them, or a block is no node of a tree.
-    pub fn from_blocks(root: &Digest, blocks: &BTreeMap<Digest, &[u8]>) -> Result<Self, Missing> {
+    ///
+    /// The root is missing, or a block is not a node of a tree.
+    pub fn from_blocks(
+        root: &Digest,
+        blocks: &BTreeMap<Digest, &[u8]>,
+    ) -> Result<Self, MissingBlock> {
         match read(root, blocks)? {
-            Child::Cut(_) => Err(Missing),
+            Child::Unread(_) => Err(MissingBlock),
             Child::Node(node) if node.entries.is_empty() && matches!(node.left, Child::None) => {
                 Ok(Self::default())
             }
@@ -70,7 +77,7 @@ impl Tree {
     }
 }
 
-/// The one node of a tree without keys.
+/// The only node of a tree without keys.
 fn empty() -> Vec<u8> {
     let mut cbor = Cbor::default();
     cbor.map(2).text("e").list(0).text("l").null();
@@ -81,82 +88,89 @@ impl Child {
     fn digest(&self) -> Option<&Digest> {
         match self {
             Self::None => None,
-            Self::Cut(digest) => Some(digest),
-            Self::Node(node) => Some(node.digest.as_ref().expect("nodes below are sealed first")),
+            Self::Unread(digest) => Some(digest),
+            Self::Node(node) => Some(node.digest.as_ref().expect("nodes below are hashed first")),
         }
     }
 
-    fn seal(&mut self, buffer: &mut Cbor) {
+    fn hash(&mut self, buffer: &mut Cbor) {
         if let Self::Node(node) = self {
-            node.seal(buffer);
+            node.hash(buffer);
         }
     }
 }
 
 impl Node {
-    fn seal(&mut self, buffer: &mut Cbor) -> Digest {
+    /// The hash of this node, from its cache or computed with all hashes below it.
+    fn hash(&mut self, buffer: &mut Cbor) -> Digest {
         if let Some(digest) = self.digest {
             return digest;
         }
-        for place in 0..=self.entries.len() {
-            self.gap_mut(place).seal(buffer);
+        for position in 0..=self.entries.len() {
+            self.child_mut(position).hash(buffer);
         }
-        self.finish(buffer)
+        self.encode_and_hash(buffer)
     }
 
-    /// Writes the block into the buffer, whose nodes below have their hashes, and finds its hash.
-    fn finish(&mut self, buffer: &mut Cbor) -> Digest {
+    /// Encodes this node into the buffer and caches its hash. The nodes below must have their
+    /// hashes.
+    fn encode_and_hash(&mut self, buffer: &mut Cbor) -> Digest {
         self.write(buffer);
         *self.digest.get_or_insert_with(|| digest(&buffer.0))
     }
 
+    /// Passes the nodes on the paths to these keys and to their neighbours to `emit`.
     fn prove(
         &mut self,
         keys: &[&[u8]],
         buffer: &mut Cbor,
-        give: &mut impl FnMut(&Digest, &[u8]),
-    ) -> Result<Digest, Missing> {
-        for place in 0..=self.entries.len() {
-            let above = place.checked_sub(1).map(|place| &*self.entries[place].key);
-            let below = self.entries.get(place).map(|entry| &*entry.key);
+        emit: &mut impl FnMut(&Digest, &[u8]),
+    ) -> Result<Digest, MissingBlock> {
+        for position in 0..=self.entries.len() {
+            let previous = position
+                .checked_sub(1)
+                .map(|position| &*self.entries[position].key);
+            let next = self.entries.get(position).map(|entry| &*entry.key);
             let wanted = keys.iter().any(|&key| {
-                above.is_none_or(|above| above <= key) && below.is_none_or(|below| key <= below)
+                previous.is_none_or(|previous| previous <= key)
+                    && next.is_none_or(|next| key <= next)
             });
-            match self.gap_mut(place) {
+            match self.child_mut(position) {
                 Child::None => {}
-                Child::Cut(_) if wanted => return Err(Missing),
-                Child::Cut(_) => {}
+                Child::Unread(_) if wanted => return Err(MissingBlock),
+                Child::Unread(_) => {}
                 Child::Node(node) if wanted => {
-                    node.prove(keys, buffer, give)?;
+                    node.prove(keys, buffer, emit)?;
                 }
                 Child::Node(node) => {
-                    node.seal(buffer);
+                    node.hash(buffer);
                 }
             }
         }
-        let digest = self.finish(buffer);
-        give(&digest, &buffer.0);
+        let digest = self.encode_and_hash(buffer);
+        emit(&digest, &buffer.0);
         Ok(digest)
     }
 
-    fn each(
+    /// Passes this node and all nodes below it to `emit`.
+    fn visit(
         &mut self,
         buffer: &mut Cbor,
-        give: &mut impl FnMut(&Digest, &[u8]),
-    ) -> Result<(), Missing> {
-        for place in 0..=self.entries.len() {
-            match self.gap_mut(place) {
+        emit: &mut impl FnMut(&Digest, &[u8]),
+    ) -> Result<(), MissingBlock> {
+        for position in 0..=self.entries.len() {
+            match self.child_mut(position) {
                 Child::None => {}
-                Child::Cut(_) => return Err(Missing),
-                Child::Node(node) => node.each(buffer, give)?,
+                Child::Unread(_) => return Err(MissingBlock),
+                Child::Node(node) => node.visit(buffer, emit)?,
             }
         }
-        let digest = self.finish(buffer);
-        give(&digest, &buffer.0);
+        let digest = self.encode_and_hash(buffer);
+        emit(&digest, &buffer.0);
         Ok(())
     }
 
-    /// Writes the block: keys are cut by what they share with the one before.
+    /// Encodes this node. Each key omits the prefix that it shares with the previous key.
     fn write(&self, buffer: &mut Cbor) {
         buffer.0.clear();
         buffer.map(2).text("e").list(self.entries.len());
@@ -173,32 +187,32 @@ impl Node {
     }
 }
 
-/// Reads a node and all below it that there is.
-fn read(at: &Digest, blocks: &BTreeMap<Digest, &[u8]>) -> Result<Child, Missing> {
+/// Reads a node and all available nodes below it.
+fn read(at: &Digest, blocks: &BTreeMap<Digest, &[u8]>) -> Result<Child, MissingBlock> {
     let Some(block) = blocks.get(at) else {
-        return Ok(Child::Cut(*at));
+        return Ok(Child::Unread(*at));
     };
-    let (left, entries) = read_block(block).ok_or(Missing)?;
+    let (left, entries) = read_block(block).ok_or(MissingBlock)?;
     let below = |at: Option<Digest>| at.map_or(Ok(Child::None), |at| read(&at, blocks));
     let left = below(left)?;
-    let mut kept = Vec::with_capacity(entries.len());
+    let mut nodes = Vec::with_capacity(entries.len());
     for (key, value, right) in entries {
-        kept.push(Entry {
+        nodes.push(Entry {
             key: key.into(),
             value,
             right: below(right)?,
         });
     }
-    let layer = match (kept.first(), &left) {
+    let layer = match (nodes.first(), &left) {
         (Some(entry), _) => layer(&entry.key),
         (None, Child::Node(node)) => node.layer + 1,
         (None, Child::None) => 0,
-        (None, Child::Cut(_)) => return Err(Missing),
+        (None, Child::Unread(_)) => return Err(MissingBlock),
     };
     Ok(Child::Node(Box::new(Node {
         layer,
         left,
-        entries: kept,
+        entries: nodes,
         digest: Some(*at),
     })))
 }

@@ -1,16 +1,16 @@
-//! Keys in and out: nodes are split at a new key and joined where one went.
+//! Insertion and removal of keys. A new key splits nodes, a removed key joins them.
 
-use super::{Child, Entry, Missing, Node, layer};
+use super::{Child, Entry, MissingBlock, Node, layer};
 use crate::cbor::Digest;
 
 pub(super) fn insert(
     root: &mut Child,
     key: &[u8],
     value: Digest,
-) -> Result<Option<Digest>, Missing> {
+) -> Result<Option<Digest>, MissingBlock> {
     let height = layer(key);
     match root {
-        Child::Cut(_) => Err(Missing),
+        Child::Unread(_) => Err(MissingBlock),
         Child::Node(node) if node.layer >= height => insert_below(node, key, height, value),
         Child::None | Child::Node(_) => {
             let old = std::mem::take(root);
@@ -31,26 +31,26 @@ fn insert_below(
     key: &[u8],
     height: u8,
     value: Digest,
-) -> Result<Option<Digest>, Missing> {
+) -> Result<Option<Digest>, MissingBlock> {
     node.digest = None;
-    let place = node.place(key);
+    let position = node.position(key);
     if node.layer == height {
-        if let Some(entry) = node.entries.get_mut(place)
+        if let Some(entry) = node.entries.get_mut(position)
             && *entry.key == *key
         {
             return Ok(Some(std::mem::replace(&mut entry.value, value)));
         }
-        let (left, right) = split(std::mem::take(node.gap_mut(place)), key)?;
-        *node.gap_mut(place) = left;
+        let (left, right) = split(std::mem::take(node.child_mut(position)), key)?;
+        *node.child_mut(position) = left;
         let key = key.into();
-        node.entries.insert(place, Entry { key, value, right });
+        node.entries.insert(position, Entry { key, value, right });
         return Ok(None);
     }
     let below = node.layer - 1;
-    let gap = node.gap_mut(place);
+    let gap = node.child_mut(position);
     match gap {
         Child::Node(child) => insert_below(child, key, height, value),
-        Child::Cut(_) => Err(Missing),
+        Child::Unread(_) => Err(MissingBlock),
         Child::None => {
             let lowest = single(Child::None, key, value, Child::None, height);
             *gap = lift(lowest, height, below + 1);
@@ -59,9 +59,9 @@ fn insert_below(
     }
 }
 
-pub(super) fn remove(root: &mut Child, key: &[u8]) -> Result<Option<Digest>, Missing> {
+pub(super) fn remove(root: &mut Child, key: &[u8]) -> Result<Option<Digest>, MissingBlock> {
     let removed = remove_below(root, key, layer(key))?;
-    // A root without keys is the node below it.
+    // A root without keys is replaced by the node below it.
     loop {
         match root {
             Child::Node(node) if node.entries.is_empty() => *root = std::mem::take(&mut node.left),
@@ -70,77 +70,77 @@ pub(super) fn remove(root: &mut Child, key: &[u8]) -> Result<Option<Digest>, Mis
     }
 }
 
-fn remove_below(child: &mut Child, key: &[u8], height: u8) -> Result<Option<Digest>, Missing> {
+fn remove_below(child: &mut Child, key: &[u8], height: u8) -> Result<Option<Digest>, MissingBlock> {
     let node = match child {
         Child::None => return Ok(None),
-        Child::Cut(_) => return Err(Missing),
+        Child::Unread(_) => return Err(MissingBlock),
         Child::Node(node) => node,
     };
-    let place = node.place(key);
+    let position = node.position(key);
     let removed = if node.layer > height {
-        remove_below(node.gap_mut(place), key, height)?
+        remove_below(node.child_mut(position), key, height)?
     } else {
         let found = node.layer == height
             && node
                 .entries
-                .get(place)
+                .get(position)
                 .is_some_and(|entry| *entry.key == *key);
         if !found {
             return Ok(None);
         }
-        let Entry { value, right, .. } = node.entries.remove(place);
-        let left = std::mem::take(node.gap_mut(place));
-        *node.gap_mut(place) = join(left, right)?;
+        let Entry { value, right, .. } = node.entries.remove(position);
+        let left = std::mem::take(node.child_mut(position));
+        *node.child_mut(position) = join(left, right)?;
         Some(value)
     };
     if removed.is_some() {
         node.digest = None;
-        if node.is_bare() {
+        if node.is_empty() {
             *child = Child::None;
         }
     }
     Ok(removed)
 }
 
-/// Parts what is below a key from what is above it.
-fn split(child: Child, key: &[u8]) -> Result<(Child, Child), Missing> {
+/// Splits a subtree into the keys below a key and the keys above it.
+fn split(child: Child, key: &[u8]) -> Result<(Child, Child), MissingBlock> {
     let mut node = match child {
         Child::None => return Ok((Child::None, Child::None)),
-        Child::Cut(_) => return Err(Missing),
+        Child::Unread(_) => return Err(MissingBlock),
         Child::Node(node) => node,
     };
-    let place = node.place(key);
-    let (below, above) = split(std::mem::take(node.gap_mut(place)), key)?;
+    let position = node.position(key);
+    let (below, above) = split(std::mem::take(node.child_mut(position)), key)?;
     let right = Node {
         layer: node.layer,
         left: above,
-        entries: node.entries.split_off(place),
+        entries: node.entries.split_off(position),
         digest: None,
     };
-    *node.gap_mut(place) = below;
+    *node.child_mut(position) = below;
     node.digest = None;
-    Ok((Node::kept(node), Node::kept(Box::new(right))))
+    Ok((Node::into_child(node), Node::into_child(Box::new(right))))
 }
 
-/// Joins two neighbours of the same layer.
-fn join(left: Child, right: Child) -> Result<Child, Missing> {
+/// Joins two neighbouring subtrees of the same layer.
+fn join(left: Child, right: Child) -> Result<Child, MissingBlock> {
     let (mut left, mut right) = match (left, right) {
         (Child::None, only) | (only, Child::None) => return Ok(only),
         (Child::Node(left), Child::Node(right)) => (left, right),
-        _ => return Err(Missing),
+        _ => return Err(MissingBlock),
     };
     let end = left.entries.len();
     let between = join(
-        std::mem::take(left.gap_mut(end)),
+        std::mem::take(left.child_mut(end)),
         std::mem::take(&mut right.left),
     )?;
-    *left.gap_mut(end) = between;
+    *left.child_mut(end) = between;
     left.entries.append(&mut right.entries);
     left.digest = None;
     Ok(Child::Node(left))
 }
 
-/// Puts nodes without keys above a node of one layer until they reach below `to`.
+/// Wraps a node of layer `from` in nodes without keys, up to the layer below `to`.
 fn lift(mut child: Child, from: u8, to: u8) -> Child {
     if matches!(child, Child::None) {
         return child;
@@ -156,7 +156,7 @@ fn lift(mut child: Child, from: u8, to: u8) -> Child {
     child
 }
 
-/// A node of one key.
+/// A node with one key.
 fn single(left: Child, key: &[u8], value: Digest, right: Child, layer: u8) -> Child {
     let key = key.into();
     Child::Node(Box::new(Node {
@@ -168,12 +168,12 @@ fn single(left: Child, key: &[u8], value: Digest, right: Child, layer: u8) -> Ch
 }
 
 impl Node {
-    fn is_bare(&self) -> bool {
+    fn is_empty(&self) -> bool {
         self.entries.is_empty() && matches!(self.left, Child::None)
     }
 
-    fn kept(node: Box<Self>) -> Child {
-        if node.is_bare() {
+    fn into_child(node: Box<Self>) -> Child {
+        if node.is_empty() {
             Child::None
         } else {
             Child::Node(node)

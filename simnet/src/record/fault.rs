@@ -1,15 +1,15 @@
-//! What a fault does to a record's bytes.
+//! Applies a fault to a record's bytes.
 
-use crate::bad::Kind;
 use crate::cbor::Cbor;
 use crate::content::Content;
+use crate::malformed::Kind;
 
-/// A key behind all that records use.
+/// A map key that sorts after all keys of real records.
 const LAST_KEY: &str = "zzzzzzzzzzzzzzzz";
-/// The CID of version 0 with a hash of zeros, as a link.
+/// The prefix of a link to a CID of version 0.
 const OLD_LINK: [u8; 7] = [0xd8, 42, 0x58, 35, 0, 0x12, 0x20];
 
-/// Spoils a record. Its content is unknown then, if it cannot be read.
+/// Damages a record. If it can no longer be parsed, its content becomes unknown.
 pub(super) fn apply(
     mut bytes: Vec<u8>,
     content: Content,
@@ -50,7 +50,7 @@ pub(super) fn apply(
         }
         Kind::RecordTrailing => bytes.push(0xa0),
         Kind::RecordList => bytes.insert(0, 0x81),
-        // The others are in the content.
+        // The other kinds affect the content.
         _ => {}
     }
     if kind.is_unreadable() {

@@ -1,21 +1,21 @@
 //! `app.bsky.feed.post`.
 
-use super::text::{Feature, Text, standing_link, story_link};
-use super::{created, fault, post_digest, post_key, strong_ref, write_blob};
-use crate::bad::Kind;
+use super::text::{Feature, Text, evergreen_link, story_link};
+use super::{created_at, fault, post_digest, post_key, strong_ref, write_blob};
 use crate::cbor::{Cbor, Digest};
 use crate::content::{Content, PostContent};
+use crate::malformed::Kind;
 use crate::random::{Random, mix};
-use crate::words::{names, tongue};
+use crate::words::{language, names};
 use crate::world::World;
-use crate::world::cast::{NONE, Post};
+use crate::world::accounts::{NONE, Post};
 
-/// Bytes of a hashtag that is too long to count.
+/// Length in bytes of a hashtag that is too long to count.
 const LONG_TAG_BYTES: usize = 5_000;
 
-/// A version of a post: its bytes and what they say.
-pub(super) fn render(world: &mut World, place: u32, version: u8) -> (Vec<u8>, Content) {
-    let post = world.posts[place as usize].clone();
+/// A version of a post: its bytes and its content.
+pub(super) fn render(world: &mut World, index: u32, version: u8) -> (Vec<u8>, Content) {
+    let post = world.posts[index as usize].clone();
     let referred = [post.parent, post.root, post.quote];
     let mut digests = [[0; 32]; 3];
     for ((digest, other), version) in digests.iter_mut().zip(referred).zip(post.refers) {
@@ -24,8 +24,8 @@ pub(super) fn render(world: &mut World, place: u32, version: u8) -> (Vec<u8>, Co
         }
     }
     let kind = Kind::of_code(post.fault.0).filter(|_| post.fault.1 == version);
-    let draft = Draft::new(world, &post, version, kind);
-    let (bytes, content) = draft.write(digests);
+    let writer = PostWriter::new(world, &post, version, kind);
+    let (bytes, content) = writer.write(digests);
     fault::apply(bytes, Content::Post(Box::new(content)), kind)
 }
 
@@ -38,7 +38,7 @@ enum Embed {
     QuoteAndExternal(String),
 }
 
-struct Draft<'a> {
+struct PostWriter<'a> {
     world: &'a World,
     post: &'a Post,
     fault: Option<Kind>,
@@ -48,7 +48,7 @@ struct Draft<'a> {
     embed: Embed,
 }
 
-impl<'a> Draft<'a> {
+impl<'a> PostWriter<'a> {
     fn new(world: &'a World, post: &'a Post, version: u8, fault: Option<Kind>) -> Self {
         let seed = mix(&[
             world.options.seed,
@@ -59,7 +59,7 @@ impl<'a> Draft<'a> {
         ]);
         let mut random = Random::new(seed);
         let text = Text::write(world, post, &mut random);
-        let mut langs = vec![tongue(post.lang).code];
+        let mut langs = vec![language(post.lang).code];
         match random.below(100) {
             0..12 => langs.clear(),
             12 => langs.push("en-GB"),
@@ -67,12 +67,14 @@ impl<'a> Draft<'a> {
             _ => {}
         }
         let embed = match (post.quote != NONE, random.below(100)) {
-            (true, 0..4) => Embed::QuoteAndExternal(standing_link(world.options.seed, &mut random)),
+            (true, 0..4) => {
+                Embed::QuoteAndExternal(evergreen_link(world.options.seed, &mut random))
+            }
             (true, _) => Embed::Quote,
             (false, 0..9) if post.story > 0 => {
                 Embed::External(story_link(world.options.seed, post.story, post.lang))
             }
-            (false, 0..12) => Embed::External(standing_link(world.options.seed, &mut random)),
+            (false, 0..12) => Embed::External(evergreen_link(world.options.seed, &mut random)),
             (false, 12..46) => Embed::Images(1 + random.zipf(4)),
             _ => Embed::Nothing,
         };
@@ -87,10 +89,10 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The record, keys in their order.
+    /// Encodes the record, with its keys in DAG-CBOR order.
     fn write(&self, [parent, root, quote]: [Digest; 3]) -> (Vec<u8>, PostContent) {
         let mut cbor = Cbor::with_capacity(900);
-        let created = created(self.post.tid, self.seed, self.fault);
+        let created = created_at(self.post.tid, self.seed, self.fault);
         let (long_tag, answers) = (
             self.fault == Some(Kind::KeyLength),
             self.post.parent != NONE,
@@ -203,15 +205,15 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// What an image shows, for those who cannot see it; most say nothing.
+    /// The alternative text of an image; most images have none.
     fn alt(&self, image: u64) -> String {
         let mut random = Random::new(self.seed ^ image.wrapping_add(1));
-        let (mut alt, tongue) = (String::new(), tongue(self.post.lang));
+        let (mut alt, language) = (String::new(), language(self.post.lang));
         if random.percent(45) {
             alt = names::display(self.seed + image);
             for _ in 0..random.below(22) {
-                alt.push_str(tongue.space);
-                tongue.word(&mut random, &mut alt);
+                alt.push_str(language.space);
+                language.word(&mut random, &mut alt);
             }
         }
         alt

@@ -4,11 +4,11 @@ use super::{blob, write_blob};
 use crate::cbor::Cbor;
 use crate::content::{Content, ProfileContent};
 use crate::random::{Random, mix};
-use crate::words::{names, tongue};
+use crate::words::{language, names};
 use crate::world::World;
-use crate::world::cast::Class;
+use crate::world::accounts::RecordClass;
 
-/// An account's name, text and picture in a version of its profile.
+/// The name, description and picture in a version of an account's profile.
 pub(crate) fn content(world: &World, account: u32, version: u8) -> ProfileContent {
     let holder = &world.accounts[account as usize];
     let seed = mix(&[
@@ -21,9 +21,9 @@ pub(crate) fn content(world: &World, account: u32, version: u8) -> ProfileConten
     let mut description = String::new();
     for word in 0..3 + random.below(12) {
         if word > 0 {
-            description.push_str(tongue(holder.lang).space);
+            description.push_str(language(holder.lang).space);
         }
-        tongue(holder.lang).word(&mut random, &mut description);
+        language(holder.lang).word(&mut random, &mut description);
     }
     ProfileContent {
         display_name: names::display(mix(&[u64::from(account), u64::from(version / 2)])),
@@ -32,16 +32,17 @@ pub(crate) fn content(world: &World, account: u32, version: u8) -> ProfileConten
     }
 }
 
-/// The record.
+/// The bytes of the profile and its content.
 pub(super) fn render(
     world: &World,
-    (account, version): (u32, u8),
+    account: u32,
+    version: u8,
     created: Option<String>,
 ) -> (Vec<u8>, Content) {
     let profile = content(world, account, version);
     let mut cbor = Cbor::with_capacity(400);
     cbor.map(3 + usize::from(profile.avatar.is_some()) + usize::from(created.is_some()));
-    cbor.text("$type").text(Class::Profile.collection());
+    cbor.text("$type").text(RecordClass::Profile.collection());
     if profile.avatar.is_some() {
         let seed = mix(&[
             world.options.seed,

@@ -1,13 +1,14 @@
-//! What is written in a post, and which stretches of it are a tag, a link or a mention.
+//! The text of a post, and which byte ranges of it are a hashtag, a link or a mention.
 
 use skytide_core::id::Did;
 
 use crate::random::{Random, mix};
-use crate::words::{self, Lang, tongue};
+use crate::words::{self, LanguageId, language};
 use crate::world::World;
-use crate::world::cast::Post;
+use crate::world::accounts::Post;
 
-/// A text with its features, by byte range (<https://docs.bsky.app/docs/advanced-guides/post-richtext>).
+/// A text with its features by byte range
+/// (<https://docs.bsky.app/docs/advanced-guides/post-richtext>).
 #[derive(Debug, Default)]
 pub(super) struct Text {
     pub(super) text: String,
@@ -21,26 +22,26 @@ pub(super) enum Feature {
     Mention(Did),
 }
 
-/// Hashtags and domains that are always about have numbers from here on; stories have those below.
-const STANDING: u32 = 1 << 24;
+/// Evergreen hashtags and domains have numbers from here on; those of stories have lower numbers.
+const EVERGREEN: u32 = 1 << 24;
 
 impl Text {
-    /// The text of a post's version; the random numbers go on behind it.
+    /// Writes the text of a version of a post. The caller continues with the same random numbers.
     pub(super) fn write(world: &World, post: &Post, random: &mut Random) -> Self {
         let mut text = Self::default();
-        let tongue = tongue(post.lang);
+        let language = language(post.lang);
         let words = (random.normal() * 0.75 + 2.65).exp().clamp(1.0, 52.0) as u64;
-        if post.parent != crate::world::cast::NONE && random.percent(8) {
+        if post.parent != crate::world::accounts::NONE && random.percent(8) {
             text.mention(world, random);
         }
         for word in 0..words {
-            text.space(tongue.space);
-            tongue.word(random, &mut text.text);
+            text.space(language.space);
+            language.word(random, &mut text.text);
             if word > 3 && random.percent(9) {
-                text.text.push_str(tongue.stop);
+                text.text.push_str(language.stop);
             }
         }
-        text.text.push_str(tongue.stop);
+        text.text.push_str(language.stop);
         if random.percent(14) {
             text.text
                 .push_str(random.pick(&[" 🙂", " ✨", " 😂", " 🎉"]));
@@ -60,11 +61,11 @@ impl Text {
             }
         } else if random.percent(7) {
             for _ in 0..1 + random.below(3) {
-                let number = STANDING + random.zipf(800) as u32;
+                let number = EVERGREEN + random.zipf(800) as u32;
                 self.tag(words::hashtag(seed, number, post.lang));
             }
         } else if random.percent(4) {
-            self.link(standing_link(seed, random));
+            self.link(evergreen_link(seed, random));
         }
     }
 
@@ -83,7 +84,7 @@ impl Text {
             .push((begin..self.text.len(), Feature::Tag(tag)));
     }
 
-    /// The text shows a link without its scheme, as clients do.
+    /// Appends a link. The text shows it without its scheme, as clients do.
     fn link(&mut self, uri: String) {
         self.space(" ");
         let begin = self.text.len();
@@ -104,16 +105,16 @@ impl Text {
     }
 }
 
-/// The link that everybody shares of a story.
-pub(super) fn story_link(seed: u64, story: u32, lang: Lang) -> String {
+/// The link that most posts about a story share.
+pub(super) fn story_link(seed: u64, story: u32, lang: LanguageId) -> String {
     let mut random = Random::new(mix(&[seed, 13, u64::from(story), u64::from(lang)]));
-    let domain = words::domain(seed, STANDING + random.zipf(40) as u32);
+    let domain = words::domain(seed, EVERGREEN + random.zipf(40) as u32);
     format!("https://{domain}/{}/{}", 2026, random.below(1_000_000))
 }
 
-/// A link to anything: few domains have most of them.
-pub(super) fn standing_link(seed: u64, random: &mut Random) -> String {
-    let domain = words::domain(seed, STANDING + random.zipf(600) as u32);
+/// A link that belongs to no story. A few domains get most of these links.
+pub(super) fn evergreen_link(seed: u64, random: &mut Random) -> String {
+    let domain = words::domain(seed, EVERGREEN + random.zipf(600) as u32);
     let page = if random.percent(25) {
         random.zipf(40)
     } else {

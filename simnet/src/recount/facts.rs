@@ -1,4 +1,4 @@
-//! What a live record says, as plain owned values.
+//! The content of a live record as plain owned values.
 
 use std::collections::BTreeSet;
 
@@ -11,12 +11,12 @@ use skytide_core::time::Minute;
 #[derive(Debug)]
 pub(super) struct Fact<'a> {
     pub(super) uri: &'a AtUri,
-    /// When it was first seen: edits do not renew it.
+    /// The minute in which it was first seen. Edits do not change it.
     pub(super) minute: Minute,
     pub(super) content: &'a Content,
 }
 
-/// What a record says. `None` in place of a subject: the record names none that is valid.
+/// The content of a record. A subject is `None` if the record names no valid one.
 #[derive(Debug)]
 pub(super) enum Content {
     Post(Box<Post>),
@@ -68,7 +68,7 @@ pub(super) fn status(written: &str) -> (Box<str>, bool) {
 }
 
 impl Post {
-    /// Its languages.
+    /// The languages as they are counted.
     pub(super) fn languages(&self) -> BTreeSet<String> {
         if self.langs.is_empty() {
             return BTreeSet::from([UNDETERMINED.to_owned()]);
@@ -76,7 +76,7 @@ impl Post {
         self.langs.clone()
     }
 
-    /// The primary subtags of its languages: `en` of `en-US`.
+    /// The primary subtags of the languages: `en` for `en-US`.
     pub(super) fn primary_languages(&self) -> BTreeSet<String> {
         let primary = |lang: String| lang.split('-').take(1).collect();
         self.languages().into_iter().map(primary).collect()

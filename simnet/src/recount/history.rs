@@ -1,4 +1,5 @@
-//! What the log has told: live records, accounts, operations. Events change it one after the other, in plain code.
+//! The state after reading a log: live records, accounts, operations. Events are applied one after
+//! another, in plain code.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,22 +11,22 @@ use skytide_core::time::{Minute, Timestamp};
 use super::Policy;
 use super::facts::{self, Content, Fact};
 
-/// Everything the views are computed from.
+/// Everything from which the views are computed.
 #[derive(Debug)]
 pub(super) struct History {
     policy: Policy,
-    /// Live records, hidden ones too, by address.
+    /// Live records by address, including hidden ones.
     records: BTreeMap<AtUri, Live>,
     /// Posts that were ever created or updated.
     pub(super) posts_seen: BTreeSet<PostKey>,
     /// The newest revision of each repo.
     revs: BTreeMap<Did, Tid>,
-    /// What identity and account events told, and which repos lack operations.
+    /// The state from identity and account events, and which repos have missed operations.
     pub(super) accounts: BTreeMap<Did, Account>,
     /// The newest minute in which an account's operation was applied.
     pub(super) last_seen: BTreeMap<Did, Minute>,
-    /// Every operation that was applied and every account event, for `activity`.
-    pub(super) deeds: Vec<Deed>,
+    /// Every applied operation and every account event, for the view `activity`.
+    pub(super) activity: Vec<ActivityEntry>,
     /// Counters by name.
     pub(super) counters: BTreeMap<String, u64>,
     /// Collections that have a name of their own, besides the known ones.
@@ -39,11 +40,11 @@ const NAMED_COLLECTIONS: usize = 500;
 #[derive(Debug)]
 struct Live {
     first_seen: Minute,
-    /// `None`: its content is unknown.
+    /// `None` if the content is unknown.
     content: Option<Content>,
 }
 
-/// What is known of an account besides its records.
+/// The state of an account, without its records.
 #[derive(Clone, Debug)]
 pub(super) struct Account {
     pub(super) handle: Option<(Box<str>, Timestamp)>,
@@ -63,12 +64,12 @@ impl Default for Account {
     }
 }
 
-/// Something that `activity` counts.
+/// One entry that `activity` counts.
 #[derive(Debug)]
-pub(super) struct Deed {
+pub(super) struct ActivityEntry {
     pub(super) did: Did,
     pub(super) minute: Minute,
-    /// The collection, or `#account` and its like.
+    /// The collection, or the type of an account event, such as `#account`.
     pub(super) kind: String,
     pub(super) action: Action,
     pub(super) bytes: u64,
@@ -100,13 +101,13 @@ impl History {
             revs: BTreeMap::new(),
             accounts: BTreeMap::new(),
             last_seen: BTreeMap::new(),
-            deeds: Vec::new(),
+            activity: Vec::new(),
             counters: BTreeMap::new(),
             named: BTreeSet::new(),
         }
     }
 
-    /// Applies the events of one frame: the operations of one commit, or one other event.
+    /// Applies the events of one frame: the operations of one commit, or one event of another type.
     pub(super) fn apply(&mut self, frame: &[Event]) {
         for event in frame {
             match &event.body {
@@ -115,7 +116,7 @@ impl History {
                 Body::Account { active, status } => {
                     self.account(event, *active, status.as_deref());
                 }
-                Body::Moved { rev, why } => self.moved(event, *rev, *why),
+                Body::Moved { rev, why } => self.repo_moved(event, *rev, *why),
             }
         }
         let ops = frame.iter().filter_map(|event| match &event.body {
@@ -132,7 +133,7 @@ impl History {
         }
     }
 
-    /// The facts of all live records that are not hidden.
+    /// The facts of all visible live records.
     pub(super) fn facts(&self) -> impl Iterator<Item = Fact<'_>> {
         self.visible().filter_map(|(uri, live)| {
             let content = live.content.as_ref()?;
@@ -144,12 +145,12 @@ impl History {
         })
     }
 
-    /// The addresses of all live records that are not hidden, those of unknown content included.
+    /// The addresses of all visible live records, including those of unknown content.
     pub(super) fn live(&self) -> impl Iterator<Item = &AtUri> {
         self.visible().map(|(uri, _)| uri)
     }
 
-    /// The addresses of all live records, hidden ones too.
+    /// The addresses of all live records, including hidden ones.
     pub(super) fn records(&self) -> impl Iterator<Item = &AtUri> {
         self.records.keys()
     }
@@ -167,7 +168,7 @@ impl History {
     }
 
     fn identity(&mut self, event: &Event, handle: Option<&str>) {
-        self.deed(event, "#identity", Action::Create, 0);
+        self.record_activity(event, "#identity", Action::Create, 0);
         let account = self.accounts.entry(event.did.clone()).or_default();
         let Some(handle) = handle.map(str::to_ascii_lowercase) else {
             return;
@@ -183,7 +184,7 @@ impl History {
     }
 
     fn account(&mut self, event: &Event, active: bool, status: Option<&str>) {
-        self.deed(event, "#account", Action::Create, 0);
+        self.record_activity(event, "#account", Action::Create, 0);
         let account = self.accounts.entry(event.did.clone()).or_default();
         let limited = status.map(facts::status);
         account.active = active;
@@ -196,9 +197,9 @@ impl History {
         }
     }
 
-    fn moved(&mut self, event: &Event, rev: Tid, why: Moved) {
+    fn repo_moved(&mut self, event: &Event, rev: Tid, why: Moved) {
         if why == Moved::Sync {
-            self.deed(event, "#sync", Action::Create, 0);
+            self.record_activity(event, "#sync", Action::Create, 0);
         }
         let known = self.revs.get(&event.did).copied();
         if known.is_some_and(|known| rev <= known) {
@@ -221,7 +222,7 @@ impl History {
         if is_named { collection } else { "other" }
     }
 
-    /// The first collections that come have names, whether the operation is applied or not.
+    /// Gives the first new collections names, whether the operation is applied or not.
     fn name(&mut self, collection: &str) {
         let is_known = KNOWN_COLLECTIONS.contains(&collection);
         if !is_known && self.named.len() < NAMED_COLLECTIONS {
@@ -229,7 +230,7 @@ impl History {
         }
     }
 
-    /// Applies a commit, or drops it whole if its revision is not newer than the repo's.
+    /// Applies a commit, or drops all of it if its revision is not newer than the repo's.
     fn commit(&mut self, ops: &[(&Event, &Op)]) {
         let Some((event, first)) = ops.first() else {
             return;
@@ -254,7 +255,7 @@ impl History {
     fn operation(&mut self, event: &Event, op: &Op) {
         let bytes = op.record.as_ref().map_or(0, |record| record.len() as u64);
         let kind = self.kind(op.collection.as_str()).to_owned();
-        self.deed(event, &kind, op.action, bytes);
+        self.record_activity(event, &kind, op.action, bytes);
         let minute = event.time.minute();
         let last_seen = self.last_seen.entry(event.did.clone()).or_default();
         *last_seen = minute.max(*last_seen);
@@ -302,8 +303,8 @@ impl History {
         self.accounts.entry(did.clone()).or_default().out_of_sync = true;
     }
 
-    fn deed(&mut self, event: &Event, kind: &str, action: Action, bytes: u64) {
-        self.deeds.push(Deed {
+    fn record_activity(&mut self, event: &Event, kind: &str, action: Action, bytes: u64) {
+        self.activity.push(ActivityEntry {
             did: event.did.clone(),
             minute: event.time.minute(),
             kind: kind.to_owned(),

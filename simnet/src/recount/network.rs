@@ -1,4 +1,5 @@
-//! `activity`, `accounts`, `handles`, `counters`: what was told, and by whom.
+//! The views `activity`, `accounts`, `handles` and `counters`: what happened, by time and by
+//! account.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,30 +23,30 @@ pub(super) fn rows(history: &History, now: Minute, table: &mut Table) {
     }
 }
 
-/// How long rows of an hour are kept.
+/// How long hourly rows are retained.
 const HOUR_ROWS_MINUTES: u32 = 60 * 24 * 60;
 
 fn activity(history: &History, now: Minute, table: &mut Table) {
     let mut rows: BTreeMap<(Span, u32, &str), ActivityRow> = BTreeMap::new();
     let mut accounts: BTreeMap<(Span, u32, &str), BTreeSet<&Did>> = BTreeMap::new();
-    for deed in &history.deeds {
-        let mut kinds = vec![deed.kind.as_str()];
-        if !deed.kind.starts_with('#') {
+    for entry in &history.activity {
+        let mut kinds = vec![entry.kind.as_str()];
+        if !entry.kind.starts_with('#') {
             kinds.push("");
         }
-        let minute = deed.minute.0;
+        let minute = entry.minute.0;
         let hour = minute - minute % 60;
         for (span, start) in [(Span::All, 0), (Span::Hour, hour), (Span::Minute, minute)] {
             for kind in &kinds {
                 let key = (span, start, *kind);
-                accounts.entry(key).or_default().insert(&deed.did);
+                accounts.entry(key).or_default().insert(&entry.did);
                 let row = rows.entry(key).or_default();
-                match deed.action {
+                match entry.action {
                     Action::Create => row.creates += 1,
                     Action::Update => row.updates += 1,
                     Action::Delete => row.deletes += 1,
                 }
-                row.bytes += deed.bytes;
+                row.bytes += entry.bytes;
             }
         }
     }

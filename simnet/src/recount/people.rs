@@ -1,4 +1,4 @@
-//! `actors`, `top_actors`, `top_blocks`, `interactions`: what accounts do to each other.
+//! The views `actors`, `top_actors`, `top_blocks` and `interactions`: how accounts interact.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -72,7 +72,7 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
     let mut values: BTreeMap<(Measure, Did), u32> = BTreeMap::new();
     for fact in history.facts().filter(|fact| fact.minute >= first) {
         let author = Some(&fact.uri.did);
-        let given_and_received = match fact.content {
+        let measures = match fact.content {
             Content::Post(_) => vec![(Measure::Posts, author)],
             Content::Like(subject) => vec![
                 (Measure::LikesGiven, author),
@@ -91,7 +91,7 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
             ],
             _ => vec![],
         };
-        for (measure, did) in given_and_received {
+        for (measure, did) in measures {
             if let Some(did) = did {
                 *values.entry((measure, did.clone())).or_default() += 1;
             }
@@ -99,8 +99,8 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
     }
     for view in [ViewId::TopActors, ViewId::TopBlocks] {
         for &measure in Measure::of(view) {
-            let listed = values.iter().filter(|((of, _), _)| *of == measure);
-            let entries = listed.map(|((_, did), value)| ListEntry {
+            let lists = values.iter().filter(|((of, _), _)| *of == measure);
+            let entries = lists.map(|((_, did), value)| ListEntry {
                 key: did.to_string().into(),
                 value: *value,
                 other: 0,
@@ -132,8 +132,9 @@ pub(super) fn interactions(
             _ => None,
         };
         let day = fact.minute.start().day();
-        let kept = days.is_none_or(|days| day + days > now.day());
-        let Some(subject) = subject.filter(|subject| kept && subject.did != fact.uri.did) else {
+        let retained = days.is_none_or(|days| day + days > now.day());
+        let Some(subject) = subject.filter(|subject| retained && subject.did != fact.uri.did)
+        else {
             continue;
         };
         let key = (fact.uri.did.clone(), day, subject.did.clone());

@@ -1,4 +1,4 @@
-//! `posts` and `top_posts`: who refers to which post.
+//! The views `posts` and `top_posts`: references to posts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use super::facts::Content;
 use super::history::History;
 use super::{Table, best};
 
-/// A live record that counts for a post.
+/// A live record that refers to a post and counts for it.
 struct Reference {
     measure: Measure,
     post: PostKey,
@@ -29,7 +29,7 @@ pub(super) fn rows(history: &History, table: &mut Table) {
             Measure::Replies => (&mut row.replies, &mut row.self_replies),
             Measure::RootReplies => (&mut row.root_replies, &mut row.self_root_replies),
             Measure::Quotes => (&mut row.quotes, &mut row.self_quotes),
-            other => unreachable!("{other:?} is no tally of a post"),
+            other => unreachable!("{other:?} is not a measure of a post"),
         };
         *all += 1;
         *own += by_itself;
@@ -65,7 +65,7 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
         minutes.iter().filter(|minute| **minute >= first).count() as u32
     };
 
-    // Each post stands among all, and among those of its languages.
+    // A post competes in the lists of all posts, and in those of its languages.
     let mut groups: BTreeMap<&str, Vec<(Measure, &PostKey, &[Minute])>> = BTreeMap::new();
     for ((measure, post), minutes) in &minutes {
         let langs = languages.get(post).into_iter().flatten();
@@ -77,10 +77,9 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
     for (lang, group) in groups {
         for window in Window::ALL {
             for &measure in Measure::of(ViewId::TopPosts) {
-                let listed = group.iter().filter(|(of, ..)| *of == measure);
-                let listed =
-                    listed.map(|(_, post, minutes)| (post, minutes, value(minutes, window)));
-                let entries = listed.filter(|(.., value)| *value > 0);
+                let lists = group.iter().filter(|(of, ..)| *of == measure);
+                let lists = lists.map(|(_, post, minutes)| (post, minutes, value(minutes, window)));
+                let entries = lists.filter(|(.., value)| *value > 0);
                 let entries = entries.map(|(post, minutes, here)| ListEntry {
                     key: post.to_string().into(),
                     value: here,
@@ -100,7 +99,7 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
     }
 }
 
-/// Posts that are there and not hidden, those of unknown content included.
+/// Posts that exist and are not hidden, including those of unknown content.
 fn live(history: &History) -> BTreeSet<PostKey> {
     history.live().filter_map(post).collect()
 }
@@ -141,7 +140,7 @@ fn references(history: &History) -> Vec<Reference> {
     references
 }
 
-/// The post of this address, if it is one.
+/// The post at this address, if the address is one of a post.
 fn post(uri: &AtUri) -> Option<PostKey> {
     (uri.collection.as_str() == Collection::POST).then(|| PostKey::new(&uri.did, &uri.rkey))
 }

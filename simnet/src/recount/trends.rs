@@ -1,4 +1,5 @@
-//! `hashtags`, `domains`, `links`, `mentions`, `languages` and the lists of the first four.
+//! The views `hashtags`, `domains`, `links`, `mentions` and `languages`, and the lists of the first
+//! four.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use super::facts::{Content, Post};
 use super::history::History;
 use super::{Table, best};
 
-/// The views of trends with their lists; `languages` has none.
+/// The trend views with their list views; `languages` has no lists.
 const VIEWS: [(ViewId, Option<ViewId>); 5] = [
     (ViewId::Hashtags, Some(ViewId::TopHashtags)),
     (ViewId::Domains, Some(ViewId::TopDomains)),
@@ -19,12 +20,13 @@ const VIEWS: [(ViewId, Option<ViewId>); 5] = [
     (ViewId::Languages, None),
 ];
 
-/// By key and language (empty: all): the posts that hold it, as author and minute.
-type Holders = BTreeMap<(String, String), Vec<(Did, Minute)>>;
+/// Posts, as author and minute, by the key that they contain and by language (empty for all
+/// languages).
+type PostsByKey = BTreeMap<(String, String), Vec<(Did, Minute)>>;
 
 pub(super) fn rows(history: &History, now: Minute, table: &mut Table) {
     for (view, _) in VIEWS {
-        for ((key, lang), posts) in holders(history, view) {
+        for ((key, lang), posts) in posts_by_key(history, view) {
             let key = TrendKey {
                 key: key.into(),
                 lang: lang.into(),
@@ -38,7 +40,7 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
     for (view, lists) in VIEWS {
         let Some(lists) = lists else { continue };
         let mut groups: BTreeMap<String, Vec<(String, TrendRow)>> = BTreeMap::new();
-        for ((key, lang), posts) in holders(history, view) {
+        for ((key, lang), posts) in posts_by_key(history, view) {
             let group = groups.entry(lang).or_default();
             group.push((key, row(&posts, now)));
         }
@@ -87,8 +89,8 @@ fn row(posts: &[(Did, Minute)], now: Minute) -> TrendRow {
     row
 }
 
-fn holders(history: &History, view: ViewId) -> Holders {
-    let mut holders = Holders::new();
+fn posts_by_key(history: &History, view: ViewId) -> PostsByKey {
+    let mut posts_by_key = PostsByKey::new();
     for fact in history.facts() {
         let Content::Post(post) = fact.content else {
             continue;
@@ -97,24 +99,24 @@ fn holders(history: &History, view: ViewId) -> Holders {
         if view != ViewId::Languages {
             langs.extend(post.primary_languages());
         }
-        for key in held(post, view) {
+        for key in keys_of(post, view) {
             for lang in &langs {
-                let posts = holders.entry((key.clone(), lang.clone())).or_default();
+                let posts = posts_by_key.entry((key.clone(), lang.clone())).or_default();
                 posts.push((fact.uri.did.clone(), fact.minute));
             }
         }
     }
-    holders
+    posts_by_key
 }
 
-/// What a post holds, each once.
-fn held(post: &Post, view: ViewId) -> BTreeSet<String> {
+/// The keys that a post contains, without duplicates.
+fn keys_of(post: &Post, view: ViewId) -> BTreeSet<String> {
     match view {
         ViewId::Hashtags => post.hashtags.clone(),
         ViewId::Domains => post.domains.clone(),
         ViewId::Links => post.links.clone(),
         ViewId::Mentions => post.mentions.iter().map(Did::to_string).collect(),
         ViewId::Languages => post.languages(),
-        other => unreachable!("{} is no trend", other.name()),
+        other => unreachable!("{} is not a trend view", other.name()),
     }
 }

@@ -1,74 +1,79 @@
-//! Real commits.
+//! Renders real commits.
 
 use std::collections::BTreeMap;
 
 use skytide_core::event::{Action, Body, Moved, Op};
-use skytide_core::id::{Cid, Did, Tid};
+use skytide_core::id::{Cid, Tid};
 
-use super::spoil::{CIDLESS, bad_line, expected, extend};
-use super::{Scene, commit_block, root, take_tree};
-use crate::bad::Kind;
+use super::malformed_commit::{CIDLESS, add_extra_blocks, expected, malformed_op};
+use super::rendered_op::RenderedOp;
+use super::{FrameContext, SingleEvent, commit_block, root, take_tree};
 use crate::car::Car;
 use crate::cbor::{Digest, digest};
 use crate::content::Content;
-use crate::envelope::{self, Header, Line};
+use crate::envelope::{self, CommitOp, Header};
 use crate::frame::Frame;
+use crate::malformed::Kind;
 use crate::mst::Tree;
 use crate::record;
-use crate::world::cast::{Class, Rec};
-use crate::world::{Step, World};
+use crate::world::accounts::RecordClass;
+use crate::world::{RecordOp, World};
 
-/// One operation with its record.
-pub(super) struct Made {
-    pub(super) action: Action,
-    pub(super) rec: Rec,
-    line: Line,
-    pub(super) bytes: Option<Vec<u8>>,
-    content: Content,
-}
-
-/// A commit of operations.
-pub(super) fn commit(world: &mut World, scene: &Scene<'_>, account: u32, steps: &[Step]) -> Frame {
+/// Renders a commit with operations.
+pub(super) fn commit(
+    world: &mut World,
+    context: &FrameContext<'_>,
+    account: u32,
+    ops: &[RecordOp],
+) -> Frame {
     let mut tree = take_tree(world, account);
     let before = tree.root();
     let since = world.accounts[account as usize].rev;
-    let mut made: Vec<Made> = Vec::with_capacity(steps.len());
-    for step in steps {
-        let next = make(world, account, step, &mut tree, &made);
-        made.push(next);
+    let mut rendered: Vec<RenderedOp> = Vec::with_capacity(ops.len());
+    for op in ops {
+        let next = render_op(world, account, op, &mut tree, &rendered);
+        rendered.push(next);
     }
-    world.apply(scene.plan);
+    world.apply(context.plan);
     let rev = world.accounts[account as usize].rev;
-    let kind = scene.plan.bad;
+    let kind = context.plan.malformed;
     if kind == Some(Kind::RecordMissing) {
-        made.iter_mut().for_each(lose);
+        rendered.iter_mut().for_each(omit_block);
     }
     if kind == Some(Kind::PathGone) {
-        lose(&mut made[0]);
+        omit_block(&mut rendered[0]);
     }
-    let changed = Changed {
+    let change = CommitChange {
         account,
         rev,
         since,
         before,
     };
-    let (commit, blocks) = changed.blocks(world, scene, &mut tree, &made);
+    let blocks = change.blocks(world, context, &mut tree, &rendered);
     world.accounts[account as usize].tree = Some(tree);
-    changed.frame(world, scene, made, (commit, &blocks))
+    change.frame(world, context, rendered, &blocks)
 }
 
-/// Leaves the block of a record out.
-fn lose(made: &mut Made) {
-    made.bytes = None;
-    made.content = Content::Unknown;
+/// Omits the block of a record.
+fn omit_block(op: &mut RenderedOp) {
+    op.bytes = None;
+    op.content = Content::Unknown;
 }
 
-fn make(world: &mut World, account: u32, step: &Step, tree: &mut Tree, earlier: &[Made]) -> Made {
-    let Step { action, rec } = *step;
+/// Renders an operation and applies it to the tree. `earlier` are the operations before it in the
+/// commit.
+fn render_op(
+    world: &mut World,
+    account: u32,
+    op: &RecordOp,
+    tree: &mut Tree,
+    earlier: &[RenderedOp],
+) -> RenderedOp {
+    let RecordOp { action, rec } = *op;
     let path = rec.path();
     let written = (action != Action::Delete).then(|| record::render(world, account, rec));
     let cid = written.as_ref().map(|(bytes, _)| digest(bytes));
-    if rec.class == Class::Post
+    if rec.class == RecordClass::Post
         && let Some(digest) = cid
     {
         let post = &mut world.posts[rec.subject as usize];
@@ -81,17 +86,17 @@ fn make(world: &mut World, account: u32, step: &Step, tree: &mut Tree, earlier: 
         None => tree.remove(path.as_bytes()),
     };
     let mut prev = old.expect("a whole tree");
-    if earlier.iter().any(|made| made.line.path == path) {
+    if earlier.iter().any(|op| op.line.path == path) {
         prev = None;
     }
-    let action_text = envelope::action(action);
+    let action_text = action.as_str();
     let (bytes, content) = written.map_or((None, Content::Unknown), |(bytes, content)| {
         (Some(bytes), content)
     });
-    Made {
+    RenderedOp {
         action,
         rec,
-        line: Line {
+        line: CommitOp {
             action: action_text,
             path,
             cid,
@@ -102,28 +107,35 @@ fn make(world: &mut World, account: u32, step: &Step, tree: &mut Tree, earlier: 
     }
 }
 
-/// A repo before and after.
-struct Changed {
+/// A repo before and after a commit.
+struct CommitChange {
     account: u32,
     rev: Tid,
     since: Tid,
     before: Digest,
 }
 
-impl Changed {
-    /// The commit's hash, and the CAR.
+/// The blocks of a commit.
+struct CommitBlocks {
+    /// The hash of the commit.
+    commit: Digest,
+    car: Vec<u8>,
+}
+
+impl CommitChange {
+    /// Encodes the blocks of the commit.
     fn blocks(
         &self,
         world: &World,
-        scene: &Scene<'_>,
+        context: &FrameContext<'_>,
         tree: &mut Tree,
-        made: &[Made],
-    ) -> (Digest, Vec<u8>) {
-        let keys: Vec<&[u8]> = made.iter().map(|made| made.line.path.as_bytes()).collect();
+        rendered: &[RenderedOp],
+    ) -> CommitBlocks {
+        let keys: Vec<&[u8]> = rendered.iter().map(|op| op.line.path.as_bytes()).collect();
         let mut blocks: Vec<(Digest, Vec<u8>)> = Vec::with_capacity(16);
         let mut records = BTreeMap::new();
-        for made in made {
-            if let (Some(digest), Some(bytes)) = (made.line.cid, &made.bytes)
+        for op in rendered {
+            if let (Some(digest), Some(bytes)) = (op.line.cid, &op.bytes)
                 && records.insert(digest, ()).is_none()
             {
                 blocks.push((digest, bytes.clone()));
@@ -134,36 +146,37 @@ impl Changed {
         });
         let data = proof.expect("a whole tree");
         let (commit, block) = commit_block(world, self.account, self.rev, &data);
-        // Mostly the last one, as the PDS of the network write it; sometimes the first.
-        let place = if commit[0] < 24 { 0 } else { blocks.len() };
-        blocks.insert(place, (commit, block));
-        extend(&mut blocks, scene.plan.bad);
+        // Usually the commit is the last block, as the network's PDS writes it; sometimes it is the
+        // first.
+        let index = if commit[0] < 24 { 0 } else { blocks.len() };
+        blocks.insert(index, (commit, block));
+        add_extra_blocks(&mut blocks, context.plan.malformed);
         let mut car = Car::new(&commit);
         for (digest, block) in &blocks {
             car.block(digest, block);
         }
-        (commit, car.into_bytes())
+        CommitBlocks {
+            commit,
+            car: car.into_bytes(),
+        }
     }
 
     fn frame(
         &self,
         world: &World,
-        scene: &Scene<'_>,
-        made: Vec<Made>,
-        (commit, blocks): (Digest, &[u8]),
+        context: &FrameContext<'_>,
+        rendered: Vec<RenderedOp>,
+        blocks: &CommitBlocks,
     ) -> Frame {
-        let kind = scene.plan.bad;
-        let since = match kind {
-            Some(Kind::SinceOther) => Tid(self.since.0 - (7 << 10)),
-            _ => self.since,
-        };
+        let kind = context.plan.malformed;
+        let since = self.message_since(kind);
         let prev_data = match kind {
-            Some(Kind::PrevDataOther) => commit,
+            Some(Kind::PrevDataOther) => blocks.commit,
             _ => self.before,
         };
         let too_big = kind == Some(Kind::TooBig);
-        let mut ops: Vec<Line> = made.iter().map(|made| made.line.clone()).collect();
-        ops.extend(bad_line(kind));
+        let mut ops: Vec<CommitOp> = rendered.iter().map(|op| op.line.clone()).collect();
+        ops.extend(malformed_op(kind));
         if too_big {
             ops.clear();
         }
@@ -177,59 +190,69 @@ impl Changed {
                 },
                 ops,
                 rev: &self.rev.to_string(),
-                seq: scene.plan.seq,
+                seq: context.plan.seq,
                 repo: Some(did),
-                time: &scene.stamp,
+                time: &context.stamp,
                 since: Some(&since.to_string()),
                 blocks: match kind {
                     Some(Kind::TooBig) => Some(&[]),
                     Some(Kind::BlocksAbsent) => None,
-                    _ => Some(blocks),
+                    _ => Some(&blocks.car),
                 },
-                commit,
+                commit: blocks.commit,
                 too_big,
                 prev_data: Some(prev_data),
             };
             message.write()
         });
-        let mut frame = scene.frame(bytes, expected(kind, &made));
+        let mut frame = context.frame(bytes, expected(kind, &rendered));
         if too_big || kind == Some(Kind::BlocksAbsent) {
             let (rev, why) = (self.rev, Moved::TooBig);
             frame
                 .events
-                .push(scene.event(world, &did, 0, Body::Moved { rev, why }));
+                .push(context.event(world, &did, 0, Body::Moved { rev, why }));
             frame.contents.push(Content::Unknown);
         } else {
-            self.tell((world, scene), (&did, since), made, &mut frame);
+            self.push_events(world, context, rendered, &mut frame);
         }
         frame.did = Some(did);
         frame
     }
 
-    /// Adds what a consumer makes of the operations.
-    fn tell(
+    /// The `since` of the message, which may be wrong on purpose.
+    fn message_since(&self, kind: Option<Kind>) -> Tid {
+        match kind {
+            Some(Kind::SinceOther) => Tid(self.since.0 - (7 << 10)),
+            _ => self.since,
+        }
+    }
+
+    /// Adds the events that a consumer makes of the operations.
+    fn push_events(
         &self,
-        (world, scene): (&World, &Scene<'_>),
-        (did, since): (&Did, Tid),
-        made: Vec<Made>,
+        world: &World,
+        context: &FrameContext<'_>,
+        rendered: Vec<RenderedOp>,
         frame: &mut Frame,
     ) {
-        let good = made.len() as u32;
-        for (index, made) in (0..).zip(made) {
-            let op = Op {
+        let did = &world.accounts[self.account as usize].identity.did;
+        let since = self.message_since(context.plan.malformed);
+        let valid = rendered.len() as u32;
+        for (index, op) in (0..).zip(rendered) {
+            let logged = Op {
                 rev: self.rev,
                 since: Some(since),
-                action: made.action,
-                collection: made.rec.class.collection().parse().expect("an NSID"),
-                rkey: made.rec.rkey(),
-                cid: made.line.cid.map(Cid::dag_cbor),
-                record: made.bytes.map(Into::into),
+                action: op.action,
+                collection: op.rec.class.collection().parse().expect("an NSID"),
+                rkey: op.rec.rkey(),
+                cid: op.line.cid.map(Cid::dag_cbor),
+                record: op.bytes.map(Into::into),
             };
-            let event = scene.event(world, did, index, Body::Op(op));
+            let event = context.event(world, did, index, Body::Op(logged));
             frame.events.push(event);
-            frame.contents.push(made.content);
+            frame.contents.push(op.content);
         }
-        if scene.plan.bad == Some(Kind::OpCid) {
+        if context.plan.malformed == Some(Kind::OpCid) {
             let op = Op {
                 rev: self.rev,
                 since: Some(since),
@@ -239,19 +262,20 @@ impl Changed {
                 cid: None,
                 record: None,
             };
-            let event = scene.event(world, did, good, Body::Op(op));
+            let event = context.event(world, did, valid, Body::Op(op));
             frame.events.push(event);
             frame.contents.push(Content::Unknown);
         }
     }
 }
 
-/// A commit without operations: the first one of a repo, or one that says nothing.
-pub(super) fn empty(world: &mut World, scene: &Scene<'_>, account: u32) -> Frame {
-    let first = !world.accounts[account as usize].told;
+/// Renders a commit without operations: the first one of a repo, or one that only has a new
+/// revision.
+pub(super) fn empty(world: &mut World, context: &FrameContext<'_>, account: u32) -> Frame {
+    let first = !world.accounts[account as usize].announced;
     let since = world.accounts[account as usize].rev;
     let data = root(world, account);
-    world.apply(scene.plan);
+    world.apply(context.plan);
     let rev = world.accounts[account as usize].rev;
     let (commit, block) = commit_block(world, account, rev, &data);
     let mut tree = take_tree(world, account);
@@ -266,9 +290,9 @@ pub(super) fn empty(world: &mut World, scene: &Scene<'_>, account: u32) -> Frame
     let bytes = did.with_str(|did| {
         let message = envelope::Commit {
             rev: &rev.to_string(),
-            seq: scene.plan.seq,
+            seq: context.plan.seq,
             repo: Some(did),
-            time: &scene.stamp,
+            time: &context.stamp,
             since: (!first).then_some(since.as_str()),
             blocks: Some(&blocks),
             commit,
@@ -277,6 +301,14 @@ pub(super) fn empty(world: &mut World, scene: &Scene<'_>, account: u32) -> Frame
         };
         message.write()
     });
-    let why = Moved::Empty;
-    scene.single(world, (did, bytes), "#commit", Body::Moved { rev, why })
+    let event = SingleEvent {
+        did,
+        bytes,
+        kind: "#commit",
+        body: Body::Moved {
+            rev,
+            why: Moved::Empty,
+        },
+    };
+    context.single_event(world, event)
 }

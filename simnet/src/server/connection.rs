@@ -1,4 +1,5 @@
-//! One open stream: frames to a client until it goes, is too slow, or something goes wrong as planned.
+//! One open stream: sends frames to a client until the client disconnects, is too slow, or a fault
+//! ends the stream.
 
 use std::sync::atomic::Ordering;
 
@@ -13,96 +14,100 @@ use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, coding::CloseC
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::message::OVERSIZED_BYTES;
-use super::net::Net;
-use super::relay::Cursors;
-use super::window::{Begin, Kept, Next, Reader};
-use crate::faults::{Fault, Lane};
+use super::relay_options::CursorPolicy;
+use super::shared::Shared;
+use super::window::{BufferedFrame, ReadResult, Reader, SeekResult};
+use crate::faults::{Fault, FaultSequence};
 use crate::{error, info};
 
-/// Frames that are sent together.
+/// Maximum number of frames in a batch.
 const BATCH_FRAMES: usize = 128;
-/// Bytes that are sent together, unless one frame has more.
+/// Maximum number of bytes in a batch. A batch of one frame may be larger.
 const BATCH_BYTES: usize = 256 << 10;
 
-/// What a client is told that cannot follow.
+/// The message for a client that is too slow.
 const TOO_SLOW: &str = "the stream could not keep up";
 
-/// A client with its stream.
+/// The stream of one client.
 pub(super) struct Connection<'a> {
-    net: &'a Net,
+    shared: &'a Shared,
     socket: WebSocketStream<TcpStream>,
-    lane: Lane,
-    /// Whether it has had all frames once.
+    faults: FaultSequence,
+    /// Whether the client has reached the end of the stream at least once.
     live: bool,
 }
 
-/// How a stream goes on.
+/// Whether the stream continues.
 enum Flow {
-    On,
-    /// The client is gone, or nothing more is to be told.
+    Continue,
+    /// The client has disconnected, or nothing more is to be sent.
     End,
 }
 
 /// What ended a stream.
 #[derive(Clone, Copy)]
-enum Ending {
-    /// A fault that was planned.
+enum EndCause {
+    /// A planned fault.
     Planned(Fault),
-    /// An error frame of the network itself.
+    /// An error frame of the network.
     Error,
 }
 
 impl<'a> Connection<'a> {
-    pub(super) fn new(net: &'a Net, socket: WebSocketStream<TcpStream>, lane: Lane) -> Self {
+    pub(super) fn new(
+        shared: &'a Shared,
+        socket: WebSocketStream<TcpStream>,
+        faults: FaultSequence,
+    ) -> Self {
         Self {
-            net,
+            shared,
             socket,
-            lane,
+            faults,
             live: false,
         }
     }
 
-    /// Serves the stream behind a cursor until it ends.
+    /// Serves the stream after a cursor until it ends.
     pub(super) async fn run(mut self, cursor: Option<u64>) -> Result<(), Error> {
-        let reader = self.net.window.reader();
-        let mut news = self.net.window.subscribe();
-        let begin = tokio::select! {
-            begin = reader.seek(cursor) => begin,
-            gone = gone(&mut self.socket) => return gone,
+        let reader = self.shared.window.reader();
+        let mut changes = self.shared.window.subscribe();
+        let start = tokio::select! {
+            start = reader.seek(cursor) => start,
+            closed = disconnected(&mut self.socket) => return closed,
         };
-        let told = self.net.relay.cursors == Cursors::Told;
-        match begin {
-            Begin::Outdated(_) if told => {
-                let text = "the requested cursor is older than what there is";
+        let strict = self.shared.relay.cursors == CursorPolicy::Strict;
+        match start {
+            SeekResult::Outdated(_) if strict => {
+                let text = "the requested cursor is older than the oldest frame";
                 self.send(info("OutdatedCursor", Some(text)).into()).await?;
             }
-            Begin::Future if told => return self.refuse_future().await,
-            Begin::Future => reader.seek_end(),
-            Begin::At(_) | Begin::Outdated(_) => {}
+            SeekResult::Future if strict => return self.refuse_future().await,
+            SeekResult::Future => reader.seek_end(),
+            SeekResult::At(_) | SeekResult::Outdated(_) => {}
         }
-        while let Some(fault) = self.lane.take() {
+        while let Some(fault) = self.faults.next_due() {
             if let Flow::End = self.fire(fault).await? {
-                return self.linger(Ending::Planned(fault), reader).await;
+                return self.finish(EndCause::Planned(fault), reader).await;
             }
         }
         loop {
-            news.borrow_and_update();
+            changes.borrow_and_update();
             match reader.next(BATCH_FRAMES, BATCH_BYTES, self.lag_max()) {
-                Next::TooSlow => return self.too_slow().await,
-                Next::Frames(frames) if frames.is_empty() => {
+                ReadResult::TooSlow => return self.too_slow().await,
+                ReadResult::Frames(frames) if frames.is_empty() => {
                     self.live = true;
-                    if let Flow::End = self.wait(&mut news).await? {
+                    if let Flow::End = self.wait(&mut changes).await? {
                         return Ok(());
                     }
                 }
-                Next::Frames(frames) => {
-                    let write_max = self.net.relay.write_max;
+                ReadResult::Frames(frames) => {
+                    let write_max = self.shared.relay.write_max;
                     let sent = timeout(write_max, self.batch(&frames, &reader)).await;
                     match sent {
                         Err(_) => return self.too_slow().await,
                         Ok(sent) => {
-                            if let Some(ending) = sent? {
-                                return self.linger(ending, reader).await;
+                            if let Some(cause) = sent? {
+                                return self.finish(cause, reader).await;
                             }
                         }
                     }
@@ -111,55 +116,59 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Whoever reads what is past may be far behind, as long as it is there.
+    /// A client that still reads the backlog may lag as far as the window reaches.
     fn lag_max(&self) -> u64 {
-        match self.live && self.net.counts.caught_up.load(Ordering::Relaxed) {
-            true => self.net.relay.lag_frames_max,
+        match self.live && self.shared.counts.caught_up.load(Ordering::Relaxed) {
+            true => self.shared.relay.lag_frames_max,
             false => u64::MAX,
         }
     }
 
-    /// Waits for a frame; answers pings meanwhile.
-    async fn wait(&mut self, news: &mut watch::Receiver<u64>) -> Result<Flow, Error> {
+    /// Waits for a frame, and answers pings meanwhile.
+    async fn wait(&mut self, changes: &mut watch::Receiver<u64>) -> Result<Flow, Error> {
         tokio::select! {
-            changed = news.changed() => Ok(match changed {
-                Ok(()) => Flow::On,
+            changed = changes.changed() => Ok(match changed {
+                Ok(()) => Flow::Continue,
                 Err(_) => Flow::End,
             }),
-            gone = gone(&mut self.socket) => gone.map(|()| Flow::End),
+            closed = disconnected(&mut self.socket) => closed.map(|()| Flow::End),
         }
     }
 
-    /// Sends frames, and what is planned between them; answers what ended it.
+    /// Sends frames, and the faults planned between them. Returns what ended the stream, if
+    /// anything did.
     async fn batch(
         &mut self,
-        frames: &[Kept],
+        frames: &[BufferedFrame],
         reader: &Reader<'_>,
-    ) -> Result<Option<Ending>, Error> {
-        let begin = reader.place() - frames.len() as u64;
-        let anywhere = self.net.faults.anywhere();
-        for (place, kept) in frames.iter().enumerate() {
-            let behind = begin + place as u64;
-            anywhere.reach(behind);
-            while kept.is_new
-                && let Some(fault) = self.lane.take().or_else(|| anywhere.take(behind))
+    ) -> Result<Option<EndCause>, Error> {
+        let first = reader.position() - frames.len() as u64;
+        let any_connection = self.shared.faults.any_connection();
+        for (index, buffered) in frames.iter().enumerate() {
+            let sent = first + index as u64;
+            any_connection.on_frames_sent(sent);
+            while buffered.is_new
+                && let Some(fault) = self
+                    .faults
+                    .next_due()
+                    .or_else(|| any_connection.next_due(sent))
             {
                 if let Flow::End = self.fire(fault).await? {
-                    reader.give_back(frames.len() - place);
-                    return Ok(Some(Ending::Planned(fault)));
+                    reader.give_back(frames.len() - index);
+                    return Ok(Some(EndCause::Planned(fault)));
                 }
             }
-            let message = Message::Binary(kept.bytes.clone());
+            let message = Message::Binary(buffered.bytes.clone());
             self.socket.feed(message).await?;
-            self.lane.sent();
-            if kept.is_error {
+            self.faults.on_frame_sent();
+            if buffered.is_error {
                 self.socket.flush().await?;
-                reader.end_with_error(frames.len() - place - 1);
-                return Ok(Some(Ending::Error));
+                reader.end_with_error(frames.len() - index - 1);
+                return Ok(Some(EndCause::Error));
             }
         }
         self.socket.flush().await?;
-        // Pings are answered between batches as well, and a closing frame is seen.
+        // Between batches, answers pings and detects a close frame.
         while let Some(read) = self.socket.next().now_or_never() {
             match read {
                 Some(Ok(_)) => {}
@@ -174,17 +183,23 @@ impl<'a> Connection<'a> {
         self.socket.send(Message::Binary(bytes)).await
     }
 
-    /// Lets something go wrong that was planned; what ends the stream is done by [`Self::linger`].
+    /// Fires a fault. [`Self::finish`] then ends the stream, if the fault ends it.
     async fn fire(&mut self, fault: Fault) -> Result<Flow, Error> {
         let t = (fault == Fault::TypedError).then_some("#info");
         let error = |name, text| Bytes::from(error(name, Some(text), t));
         let (message, flow) = match fault {
             Fault::Garbage => (
                 Message::Binary(Bytes::from_static(b"\xff\x00these are no frames")),
-                Flow::On,
+                Flow::Continue,
             ),
-            Fault::Text => (Message::Text("this stream is binary".into()), Flow::On),
-            Fault::Oversized => (Message::Binary(vec![0; OVERSIZED_BYTES].into()), Flow::On),
+            Fault::Text => (
+                Message::Text("this stream is binary".into()),
+                Flow::Continue,
+            ),
+            Fault::Oversized => (
+                Message::Binary(vec![0; OVERSIZED_BYTES].into()),
+                Flow::Continue,
+            ),
             Fault::FutureCursor => (
                 Message::Binary(error("FutureCursor", "cursor in the future")),
                 Flow::End,
@@ -199,32 +214,32 @@ impl<'a> Connection<'a> {
             ),
             _ => {
                 self.socket.flush().await?;
-                self.net.faults.count(fault);
+                self.shared.faults.count(fault);
                 return Ok(Flow::End);
             }
         };
-        // A client that has had enough of this goes: that is what was planned.
-        self.net.faults.count(fault);
+        // A client may disconnect because of the message. That is the purpose of the fault.
+        self.shared.faults.count(fault);
         self.socket.send(message).await?;
         Ok(flow)
     }
 
-    /// Ends the stream the way this fault does.
-    async fn linger(mut self, ending: Ending, reader: Reader<'_>) -> Result<(), Error> {
-        // Whoever waits for readers does not wait for this one.
+    /// Ends the stream as its cause demands.
+    async fn finish(mut self, cause: EndCause, reader: Reader<'_>) -> Result<(), Error> {
+        // The pump must not wait for this reader any more.
         drop(reader);
-        let fault = match ending {
-            Ending::Planned(fault) => fault,
-            Ending::Error => return self.close(CloseCode::Policy, "see the error").await,
+        let fault = match cause {
+            EndCause::Planned(fault) => fault,
+            EndCause::Error => return self.close(CloseCode::Policy, "see the error").await,
         };
         match fault {
             Fault::Stall => {
                 let mut stream = self.socket.into_inner();
-                let mut unheard = [0; 1_024];
-                while stream.read(&mut unheard).await? > 0 {}
+                let mut ignored = [0; 1_024];
+                while stream.read(&mut ignored).await? > 0 {}
                 Ok(())
             }
-            Fault::Quiet => gone(&mut self.socket).await,
+            Fault::Quiet => disconnected(&mut self.socket).await,
             Fault::Reset => {
                 self.socket.get_ref().set_zero_linger()?;
                 Ok(())
@@ -241,31 +256,32 @@ impl<'a> Connection<'a> {
         self.close(CloseCode::Policy, "FutureCursor").await
     }
 
-    /// Says so if the client takes any more bytes, and ends the stream.
+    /// Ends the stream with an error frame, unless the client accepts no more bytes.
     async fn too_slow(&mut self) -> Result<(), Error> {
-        self.net.counts.too_slow.fetch_add(1, Ordering::Relaxed);
-        let write_max = self.net.relay.write_max;
+        self.shared.counts.too_slow.fetch_add(1, Ordering::Relaxed);
+        let write_max = self.shared.relay.write_max;
         let error = error("ConsumerTooSlow", Some(TOO_SLOW), None);
-        let telling = async {
+        let sending = async {
             self.send(error.into()).await?;
             self.close(CloseCode::Policy, "ConsumerTooSlow").await
         };
-        let told = timeout(write_max, telling).await;
-        told.unwrap_or(Ok(()))
+        let sent = timeout(write_max, sending).await;
+        sent.unwrap_or(Ok(()))
     }
 
-    /// Closes by the protocol, and waits for the client's answer so that nothing on its way is lost.
+    /// Closes with a close frame, and waits for the client's answer so that no bytes in flight are
+    /// lost.
     async fn close(&mut self, code: CloseCode, reason: &'static str) -> Result<(), Error> {
         let reason = reason.into();
         self.socket.close(Some(CloseFrame { code, reason })).await?;
-        let answered = gone(&mut self.socket);
-        let answered = timeout(self.net.relay.write_max, answered).await;
+        let answered = disconnected(&mut self.socket);
+        let answered = timeout(self.shared.relay.write_max, answered).await;
         answered.unwrap_or(Ok(()))
     }
 }
 
-/// Waits for the client to go, and answers its pings meanwhile.
-async fn gone(socket: &mut WebSocketStream<TcpStream>) -> Result<(), Error> {
+/// Waits until the client disconnects, and answers its pings meanwhile.
+async fn disconnected(socket: &mut WebSocketStream<TcpStream>) -> Result<(), Error> {
     while socket.next().await.transpose()?.is_some() {}
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What the server serves: a network that makes one frame after the other, or frames that were made before.
+//! The source of the served frames: a network that renders one frame after another, or frames that
+//! were rendered earlier.
 
 use std::collections::VecDeque;
 
@@ -9,66 +10,67 @@ use skytide_core::time::Timestamp;
 use crate::frame::Frame;
 use crate::network::Network;
 
-/// A frame on its way out.
+/// A frame to be sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
-    /// Its number in the stream.
+pub struct OutgoingFrame {
+    /// Its sequence number.
     pub seq: u64,
-    /// When it leaves, in network time.
+    /// The network time at which it is sent.
     pub time: Timestamp,
     /// One WebSocket message.
     pub bytes: Bytes,
-    /// Events that a correct consumer makes of it.
+    /// Number of events that a correct consumer makes of it.
     pub events: u32,
-    /// What is wrong with it on purpose.
-    pub bad: Option<&'static str>,
+    /// The kind of malformed input, if it is one.
+    pub malformed: Option<&'static str>,
 }
 
-/// What the servers know of an account.
+/// What the servers know about an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
-    /// Who.
+pub struct HostedAccount {
+    /// The account's DID.
     pub did: Did,
     /// The handle, without `@`.
     pub handle: String,
-    /// The name of its profile, if it has one.
+    /// The display name, if it has a profile.
     pub display_name: Option<String>,
-    /// The text of its profile, if it has one.
+    /// The description, if it has a profile.
     pub description: Option<String>,
     /// The CID of its picture, if it has one.
     pub avatar: Option<String>,
-    /// Why it is not active: `deactivated`, `deleted`, `takendown`, `suspended`.
+    /// Why it is inactive: `deactivated`, `deleted`, `takendown`, `suspended`.
     pub status: Option<&'static str>,
     /// Its public key: `did:key:z...`.
     pub key: String,
 }
 
-/// A network as the server sees it.
+/// A network as the server uses it.
 pub trait Feed: Send + 'static {
-    /// Network time of the next frame; `None`: there is none.
+    /// Network time of the next frame; `None` if there is none.
     fn next_time(&self) -> Option<Timestamp>;
 
-    /// The next frame; `None`: there is none.
-    fn next_frame(&mut self) -> Option<Outgoing>;
+    /// The next frame; `None` if there is none.
+    fn next_frame(&mut self) -> Option<OutgoingFrame>;
 
-    /// Goes on behind the frame with this number, without making those before it.
+    /// Advances to the first frame with a sequence number above `seq`, without rendering the frames
+    /// before it.
     fn skip_to(&mut self, seq: u64);
 
-    /// The number of the next frame; `None`: there is none.
+    /// The sequence number of the next frame; `None` if there is none.
     fn next_seq(&self) -> Option<u64>;
 
-    /// An account. Frames alone have none, as in the following.
-    fn person(&mut self, _did: &Did) -> Option<Person> {
+    /// An account. A feed of frames alone has no accounts; that also applies to the methods below.
+    fn hosted_account(&mut self, _did: &Did) -> Option<HostedAccount> {
         None
     }
 
-    /// Whose handle it is.
+    /// The account that has a handle.
     fn did_of_handle(&self, _handle: &str) -> Option<Did> {
         None
     }
 
-    /// Up to `limit` accounts behind one, in the order of their DIDs' texts.
-    fn dids_behind(&self, _did: Option<&Did>, _limit: usize) -> Vec<Did> {
+    /// Up to `limit` accounts after `did`, ordered by DID.
+    fn dids_after(&self, _did: Option<&Did>, _limit: usize) -> Vec<Did> {
         Vec::new()
     }
 
@@ -83,27 +85,27 @@ pub trait Feed: Send + 'static {
     }
 }
 
-/// Frames that were made before, and nothing behind them: no accounts, no repos.
+/// A feed of frames that were rendered earlier. It has no accounts and no repos.
 #[derive(Clone, Debug, Default)]
-pub struct Prepared {
-    frames: VecDeque<Outgoing>,
+pub struct PreparedFrames {
+    frames: VecDeque<OutgoingFrame>,
 }
 
-impl Prepared {
-    /// These frames, in their order.
-    pub fn new(frames: impl IntoIterator<Item = Outgoing>) -> Self {
+impl PreparedFrames {
+    /// A feed of these frames, in their order.
+    pub fn new(frames: impl IntoIterator<Item = OutgoingFrame>) -> Self {
         Self {
             frames: frames.into_iter().collect(),
         }
     }
 }
 
-impl Feed for Prepared {
+impl Feed for PreparedFrames {
     fn next_time(&self) -> Option<Timestamp> {
         self.frames.front().map(|frame| frame.time)
     }
 
-    fn next_frame(&mut self) -> Option<Outgoing> {
+    fn next_frame(&mut self) -> Option<OutgoingFrame> {
         self.frames.pop_front()
     }
 
@@ -116,14 +118,14 @@ impl Feed for Prepared {
     }
 }
 
-impl From<Frame> for Outgoing {
+impl From<Frame> for OutgoingFrame {
     fn from(frame: Frame) -> Self {
         Self {
             seq: frame.seq,
             time: frame.time,
             bytes: frame.bytes,
             events: frame.events.len() as u32,
-            bad: frame.bad.map(crate::bad::Kind::as_str),
+            malformed: frame.malformed.map(crate::malformed::Kind::as_str),
         }
     }
 }
@@ -133,8 +135,8 @@ impl Feed for Network {
         self.peek_time()
     }
 
-    fn next_frame(&mut self) -> Option<Outgoing> {
-        Self::next_frame(self).map(Outgoing::from)
+    fn next_frame(&mut self) -> Option<OutgoingFrame> {
+        Self::next_frame(self).map(OutgoingFrame::from)
     }
 
     fn skip_to(&mut self, seq: u64) {
@@ -145,9 +147,9 @@ impl Feed for Network {
         self.peek_seq()
     }
 
-    fn person(&mut self, did: &Did) -> Option<Person> {
+    fn hosted_account(&mut self, did: &Did) -> Option<HostedAccount> {
         let account = self.account(did)?;
-        Some(Person {
+        Some(HostedAccount {
             did: account.did,
             handle: account.handle,
             display_name: account.display_name,
@@ -162,9 +164,9 @@ impl Feed for Network {
         Self::did_of_handle(self, handle)
     }
 
-    fn dids_behind(&self, did: Option<&Did>, limit: usize) -> Vec<Did> {
-        let is_behind = |it: &Did| did.is_none_or(|did| it > did);
-        let mut dids: Vec<Did> = self.dids().filter(is_behind).collect();
+    fn dids_after(&self, did: Option<&Did>, limit: usize) -> Vec<Did> {
+        let is_after = |it: &Did| did.is_none_or(|did| it > did);
+        let mut dids: Vec<Did> = self.dids().filter(is_after).collect();
         dids.sort_unstable();
         dids.truncate(limit);
         dids

@@ -1,4 +1,4 @@
-//! The port: HTTP/1.1 with upgrades, each connection on its own.
+//! The port: HTTP/1.1 with upgrades, one task for each connection.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -14,15 +14,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
-use super::net::Net;
+use super::shared::Shared;
 use super::{problem, profiles, relay, repos};
 
-/// Every address.
-pub(super) fn router(net: Arc<Net>) -> Router {
-    let guard = axum::middleware::from_fn_with_state(net.clone(), profiles::guard);
+/// All routes.
+pub(super) fn router(shared: Arc<Shared>) -> Router {
+    let guard = axum::middleware::from_fn_with_state(shared.clone(), profiles::guard);
     let appview = Router::new()
         .route("/xrpc/app.bsky.actor.getProfiles", get(profiles::profiles))
-        .route("/xrpc/app.bsky.actor.getProfile", get(profiles::one))
+        .route(
+            "/xrpc/app.bsky.actor.getProfile",
+            get(profiles::single_profile),
+        )
         .layer(guard);
     Router::new()
         .route(
@@ -46,14 +49,14 @@ pub(super) fn router(net: Arc<Net>) -> Router {
         .route("/_simnet/state", get(state))
         .route("/{did}", get(repos::document))
         .merge(appview)
-        .fallback(problem::nowhere)
-        .with_state(net)
+        .fallback(problem::not_found)
+        .with_state(shared)
 }
 
 async fn state(
-    axum::extract::State(net): axum::extract::State<Arc<Net>>,
+    axum::extract::State(shared): axum::extract::State<Arc<Shared>>,
 ) -> axum::Json<super::State> {
-    axum::Json(net.state())
+    axum::Json(shared.state())
 }
 
 async fn health() -> axum::Json<serde_json::Value> {
@@ -61,28 +64,29 @@ async fn health() -> axum::Json<serde_json::Value> {
     axum::Json(serde_json::json!({ "version": version }))
 }
 
-/// Accepts and serves until the server stops.
-pub(super) async fn serve(listener: TcpListener, net: Arc<Net>) {
-    let router = router(net.clone());
+/// Accepts and serves connections until the server stops.
+pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let router = router(shared.clone());
     loop {
-        let accepted = net.stop.run_until_cancelled(listener.accept()).await;
+        let accepted = shared.stop.run_until_cancelled(listener.accept()).await;
         match accepted {
             None => return,
             Some(Ok((stream, _))) => {
-                tokio::spawn(connection(stream, router.clone(), net.clone()));
+                tokio::spawn(connection(stream, router.clone(), shared.clone()));
             }
             Some(Err(error)) => {
-                // Out of descriptors, most likely: others may end meanwhile.
-                tracing::warn!(%error, "a connection was not accepted");
+                // Most likely the process is out of file descriptors; other connections may end
+                // meanwhile.
+                tracing::warn!(%error, "cannot accept a connection; retrying");
                 tokio::time::sleep(std::time::Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-async fn connection(stream: TcpStream, router: Router, net: Arc<Net>) {
+async fn connection(stream: TcpStream, router: Router, shared: Arc<Shared>) {
     if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY not set");
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
@@ -95,7 +99,7 @@ async fn connection(stream: TcpStream, router: Router, net: Arc<Net>) {
         .timer(TokioTimer::new())
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    if let Some(Err(error)) = net.stop.run_until_cancelled(serving).await {
+    if let Some(Err(error)) = shared.stop.run_until_cancelled(serving).await {
         tracing::debug!(%error, "a request ended early");
     }
 }

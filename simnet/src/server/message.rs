@@ -1,14 +1,15 @@
-//! What a server has to know of the frames that it sends on: which are errors, and where their number stands.
+//! What the server needs to know about the frames that it sends: which are errors, and where the
+//! sequence number is.
 
 use bytes::Bytes;
 use skytide_core::cbor::{Error, Loose, Reader};
 
 use crate::cbor::Cbor;
 
-/// A message that is over every consumer's limit of 5,000,000 bytes.
+/// Size of a message above every consumer's limit of 5,000,000 bytes.
 pub(super) const OVERSIZED_BYTES: usize = 5_000_001;
 
-/// Whether this is an error frame: a header whose `op` is below 0.
+/// Whether this is an error frame: its header has a negative `op`.
 pub(super) fn is_error(frame: &[u8]) -> bool {
     let mut op = None;
     let read = Reader::<Loose>::new(frame).map(|reader, key| {
@@ -21,7 +22,8 @@ pub(super) fn is_error(frame: &[u8]) -> bool {
     read.is_ok() && op.is_some_and(|op| op < 0)
 }
 
-/// The same frame with its number lowered by `shift`, at least 1; as it is if it has none.
+/// The same frame with its sequence number lowered by `shift`, but to no less than 1. A frame
+/// without a number is unchanged.
 pub(super) fn renumbered(frame: &Bytes, shift: u64) -> Bytes {
     let Ok(Some((at, end, seq))) = number(frame) else {
         return frame.clone();
@@ -34,7 +36,7 @@ pub(super) fn renumbered(frame: &Bytes, shift: u64) -> Bytes {
     bytes.0.into()
 }
 
-/// Where the number stands in a frame, and what it is.
+/// The start and end of the sequence number in a frame, and its value.
 fn number(frame: &[u8]) -> Result<Option<(usize, usize, u64)>, Error> {
     let mut reader = Reader::<Loose>::new(frame);
     reader.skip()?;
@@ -59,7 +61,7 @@ mod tests {
     use crate::{error, info};
 
     #[test]
-    fn an_error_frame_is_told_from_all_others() {
+    fn an_error_frame_is_distinguished_from_all_others() {
         assert!(is_error(&error("FutureCursor", None, None)));
         assert!(is_error(&error(
             "InternalError",
@@ -84,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_lowered_and_the_rest_stays_as_it_is() {
+    fn the_number_is_lowered_and_the_rest_is_unchanged() {
         for (seq, shift) in [
             (1_000, 999),
             (70_000, 65_000),
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_number_stays_as_it_is_and_no_number_is_below_1() {
+    fn a_frame_without_a_number_is_unchanged_and_no_number_is_below_1() {
         let info = info("OutdatedCursor", Some("gone")).into();
         for frame in [info, Bytes::from_static(b"??")] {
             assert_eq!(renumbered(&frame, 7), frame);

@@ -1,4 +1,4 @@
-//! Errors as the protocol's servers tell them: `{"error": NAME, "message": TEXT}`
+//! Errors in the format of the protocol's servers: `{"error": NAME, "message": TEXT}`
 //! (<https://atproto.com/specs/xrpc#error-responses>).
 
 use axum::Json;
@@ -6,7 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// Why a request has no answer.
+/// Why a request failed.
 #[derive(Clone, Debug)]
 pub(super) struct Problem {
     status: StatusCode,
@@ -23,12 +23,12 @@ impl Problem {
         }
     }
 
-    /// The client asked for something that cannot be.
+    /// 400 `InvalidRequest`.
     pub(super) fn invalid(message: impl Into<String>) -> Self {
         Self::named("InvalidRequest", message)
     }
 
-    /// 400 with a name.
+    /// 400 with another name.
     pub(super) fn named(name: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, name, message)
     }
@@ -41,8 +41,8 @@ impl IntoResponse for Problem {
     }
 }
 
-/// Nothing is at this address.
-pub(super) async fn nowhere() -> Problem {
+/// The answer for a path without a route.
+pub(super) async fn not_found() -> Problem {
     let status = StatusCode::NOT_IMPLEMENTED;
     Problem::new(status, "MethodNotImplemented", "Method Not Implemented")
 }

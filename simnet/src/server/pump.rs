@@ -1,12 +1,14 @@
-//! From the network to the window, at the pace of a clock: a thread of its own, as making a frame is work.
+//! Moves frames from the network to the window at the pace of a clock. It has its own thread,
+//! because rendering a frame is CPU work.
 //!
 //! ```text
-//! skip what is too old ─▶ history: what is due at the start ─▶ live
-//!                         waits for its readers                 does not, except at Pace::Max
+//! skip old frames ─▶ backlog: due at the start ─▶ live
+//!                    waits for readers            does not wait, except with Pace::Max
 //! ```
 //!
-//! With [`Pace::Clock`] the frames that are due depend on the clock alone. So a server that is restarted with the same
-//! `began` continues where the network would be by now, with the same frames under the same numbers.
+//! With [`Pace::Clock`], which frames are due is a function of the clock alone. So a restarted
+//! server with the same `began` continues where the network would be by now, with the same frames
+//! under the same sequence numbers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,129 +19,136 @@ use skytide_core::port::clock::Clock;
 use skytide_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use super::feed::Outgoing;
+use super::feed::OutgoingFrame;
 use super::message::renumbered;
-use super::net::Net;
-use crate::faults::Lane;
+use super::shared::Shared;
+use crate::faults::FaultSequence;
 
-/// Frames that are made before others may ask the network for something.
+/// Frames that are rendered before requests may use the network again.
 const CHUNK_FRAMES: usize = 16;
-/// Frames that are skipped together.
+/// Frames that are skipped in one step.
 const SKIP_FRAMES: u64 = 256;
-/// The longest sleep: a clock that is set by hand may be ahead at any time.
+/// The longest sleep: a manual clock may jump forward at any time.
 const SLEEP_MAX: Duration = Duration::from_millis(5);
 
-/// When frames leave.
+/// When frames are sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Pace {
-    /// As their network time says: so many seconds of it in a second. 1 is as in life.
+    /// At their network time. `speed` is seconds of network time per second of the clock; 1 is real
+    /// time.
     Clock {
         /// Above 0.
         speed: f64,
     },
-    /// So many events a second, evenly, whatever their network time; clients that cannot follow are cut off (open loop).
+    /// At a constant rate of events, whatever their network time. Clients that are too slow are
+    /// disconnected (open loop).
     Rate {
         /// Above 0.
         events_per_second: f64,
     },
-    /// As fast as they are made and the slowest client reads (closed loop).
+    /// As fast as they are rendered and the slowest client reads them (closed loop).
     Max,
 }
 
-/// What the pump needs to know.
+/// Options of the pump.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct Options {
     pub(super) pace: Pace,
-    /// When the network, `backlog` after its beginning, stood at this moment of the clock; `None`: now.
+    /// The time of the clock at which the network was `backlog` past its start; `None` for now.
     pub(super) began: Option<Timestamp>,
     pub(super) backlog: Duration,
-    /// Frames up to this number are not made.
+    /// Frames up to this sequence number are skipped.
     pub(super) from: u64,
-    /// At the start, frames older than this by network time are not made.
+    /// At the start, frames older than this by network time are skipped.
     pub(super) retention: Option<Duration>,
-    /// Frames that are made before the first one leaves.
+    /// Frames that are rendered before the first one is sent.
     pub(super) prepared: usize,
 }
 
-/// The pump at work.
+/// The running pump.
 pub(super) struct Pump {
-    net: Arc<Net>,
+    shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     stop: CancellationToken,
-    plan: Plan,
-    /// Network time of the first frame of all.
+    options: Options,
+    /// Network time of the very first frame.
     start: Timestamp,
     began: Timestamp,
-    /// What goes wrong with the stream as a whole.
-    lane: Lane,
-    /// The network's newest number.
+    /// The faults of the whole stream.
+    faults: FaultSequence,
+    /// The newest sequence number of the network.
     newest: u64,
-    /// By how much numbers are lower than the network's.
+    /// How much lower the sent sequence numbers are than the network's.
     shift: u64,
-    prepared: VecDeque<Outgoing>,
-    /// When the history ended by the clock, and the events sent since; `None` until then.
+    prepared: VecDeque<OutgoingFrame>,
+    /// The time at which the backlog ended, and the number of events sent since then.
     live: Option<(Timestamp, u64)>,
-    holding: bool,
-    history_until: Timestamp,
+    /// Whether the pump still waits for readers.
+    waits_for_readers: bool,
+    /// Network time of the end of the backlog.
+    backlog_until: Timestamp,
 }
 
 impl Pump {
     pub(super) fn new(
-        net: Arc<Net>,
+        shared: Arc<Shared>,
         clock: Arc<dyn Clock>,
-        plan: Plan,
+        options: Options,
         stop: CancellationToken,
     ) -> Self {
-        let start = net.feed(|feed| feed.next_time()).unwrap_or_default();
+        let start = shared.feed(|feed| feed.next_time()).unwrap_or_default();
         let now = clock.now();
-        let lane = net.faults.stream();
+        let faults = shared.faults.for_stream();
         let mut pump = Self {
-            net,
+            shared,
             clock,
             stop,
             start,
-            began: plan.began.unwrap_or(now),
-            plan,
-            lane,
+            began: options.began.unwrap_or(now),
+            options,
+            faults,
             newest: 0,
             shift: 0,
             prepared: VecDeque::new(),
             live: None,
-            holding: true,
-            history_until: Timestamp::default(),
+            waits_for_readers: true,
+            backlog_until: Timestamp::default(),
         };
-        pump.history_until = match pump.plan.pace {
+        pump.backlog_until = match pump.options.pace {
             Pace::Clock { speed } => pump.network_time(now, speed),
-            Pace::Rate { .. } | Pace::Max => after(start, pump.plan.backlog),
+            Pace::Rate { .. } | Pace::Max => after(start, pump.options.backlog),
         };
         pump
     }
 
-    /// Runs until `stop`, or for ever: a network that has ended stays there for its clients.
+    /// Runs until `stop`. After the end of the network it stays, because clients still read.
     pub(super) fn run(mut self) {
         self.skip();
         self.prepare();
         while !self.stop.is_cancelled() {
-            let Some(wait) = self.step() else { continue };
+            let Some(wait) = self.send_due() else {
+                continue;
+            };
             std::thread::sleep(wait.min(SLEEP_MAX));
         }
     }
 
-    /// Leaves out what was told before, and what is too old.
+    /// Skips frames that clients have, and frames that are too old.
     fn skip(&mut self) {
-        let mut skipped = self.plan.from;
+        let mut skipped = self.options.from;
         if skipped > 0 {
-            self.net.feed(|feed| feed.skip_to(skipped));
+            self.shared.feed(|feed| feed.skip_to(skipped));
         }
-        let oldest = self.plan.retention.map(|retention| {
+        let oldest = self.options.retention.map(|retention| {
             let ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
-            Timestamp(self.history_until.0.saturating_sub(ms))
+            Timestamp(self.backlog_until.0.saturating_sub(ms))
         });
-        // In small steps, so that it does not go much too far, and that others may ask.
+        // Small steps, so that it does not skip much too far and requests can use the feed in
+        // between.
         while let Some(oldest) = oldest
             && !self.stop.is_cancelled()
         {
-            let reached = self.net.feed(|feed| {
+            let reached = self.shared.feed(|feed| {
                 let is_old = feed.next_time().is_some_and(|time| time < oldest);
                 let next = feed.next_seq().filter(|_| is_old)?;
                 feed.skip_to(next + SKIP_FRAMES);
@@ -149,98 +158,98 @@ impl Pump {
             skipped = seq;
         }
         if skipped > 0 {
-            self.net.window.skipped(skipped);
+            self.shared.window.skipped(skipped);
         }
-        self.net.counts.skipped.store(skipped, Ordering::Relaxed);
+        self.shared.counts.skipped.store(skipped, Ordering::Relaxed);
     }
 
     fn prepare(&mut self) {
-        while self.prepared.len() < self.plan.prepared && !self.stop.is_cancelled() {
-            let Some(frame) = self.net.feed(super::feed::Feed::next_frame) else {
+        while self.prepared.len() < self.options.prepared && !self.stop.is_cancelled() {
+            let Some(frame) = self.shared.feed(super::feed::Feed::next_frame) else {
                 break;
             };
             self.prepared.push_back(frame);
         }
     }
 
-    /// Sends what is due, or says how long nothing will be.
-    fn step(&mut self) -> Option<Duration> {
+    /// Sends the due frames, or returns how long none will be due.
+    fn send_due(&mut self) -> Option<Duration> {
         let Some(time) = self.next_time() else {
             self.release();
-            self.net.counts.ended.store(true, Ordering::Relaxed);
+            self.shared.counts.ended.store(true, Ordering::Relaxed);
             return Some(SLEEP_MAX);
         };
-        if let Some(wait) = self.wait(time) {
+        if let Some(wait) = self.time_until_due(time) {
             return Some(wait);
         }
-        if self.holding && !self.net.window.has_room() {
+        if self.waits_for_readers && !self.shared.window.has_room() {
             return Some(Duration::from_millis(1));
         }
-        for frame in self.make() {
+        for frame in self.due_frames() {
             self.send(frame);
         }
         None
     }
 
     fn next_time(&self) -> Option<Timestamp> {
-        if self.net.counts.ending.load(Ordering::Relaxed) {
+        if self.shared.counts.ending.load(Ordering::Relaxed) {
             return None;
         }
         match self.prepared.front() {
             Some(frame) => Some(frame.time),
-            None => self.net.feed(|feed| feed.next_time()),
+            None => self.shared.feed(|feed| feed.next_time()),
         }
     }
 
-    /// How long a frame of this time is not due.
-    fn wait(&mut self, time: Timestamp) -> Option<Duration> {
+    /// How long a frame of this time is not yet due; `None` if it is due.
+    fn time_until_due(&mut self, time: Timestamp) -> Option<Duration> {
         let now = self.clock.now();
-        let is_history = time <= self.history_until;
-        let wait_seconds = match self.plan.pace {
+        let in_backlog = time <= self.backlog_until;
+        let wait_seconds = match self.options.pace {
             Pace::Max => return None,
-            _ if is_history => return None,
+            _ if in_backlog => return None,
             Pace::Clock { speed } => {
                 let reached = self.network_time(now, speed);
                 (time.0 as f64 - reached.0 as f64) / 1_000.0 / speed
             }
             Pace::Rate { events_per_second } => {
-                // With the first frame behind the history the clock of the rate begins.
+                // The clock of the rate starts with the first frame after the backlog.
                 let (since, events) = *self.live.get_or_insert((now, 0));
                 let passed = now.0.saturating_sub(since.0) as f64 / 1_000.0;
                 events as f64 / events_per_second - passed
             }
         };
-        let is_open_loop = matches!(self.plan.pace, Pace::Rate { .. });
+        let is_open_loop = matches!(self.options.pace, Pace::Rate { .. });
         if is_open_loop || wait_seconds > 0.0 {
             self.release();
         }
         (wait_seconds > 0.0).then(|| Duration::try_from_secs_f64(wait_seconds).unwrap_or(SLEEP_MAX))
     }
 
-    /// Waits for nobody any more.
+    /// Stops waiting for readers.
     fn release(&mut self) {
-        if std::mem::take(&mut self.holding) {
-            self.net.window.caught_up();
-            self.net.counts.caught_up.store(true, Ordering::Relaxed);
+        if std::mem::take(&mut self.waits_for_readers) {
+            self.shared.window.caught_up();
+            self.shared.counts.caught_up.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Network time at a moment of the clock.
+    /// Network time at a time of the clock.
     fn network_time(&self, now: Timestamp, speed: f64) -> Timestamp {
-        let base = after(self.start, self.plan.backlog);
+        let base = after(self.start, self.options.backlog);
         let passed = (now.0 as f64 - self.began.0 as f64) * speed;
         Timestamp((base.0 as f64 + passed).max(0.0) as u64)
     }
 
-    /// The frames that are due, at least one, at most a few.
-    fn make(&mut self) -> Vec<Outgoing> {
+    /// The due frames: at least one, at most [`CHUNK_FRAMES`].
+    fn due_frames(&mut self) -> Vec<OutgoingFrame> {
         let mut frames = Vec::with_capacity(CHUNK_FRAMES);
-        let more = |pump: &mut Self, frames: &[Outgoing], time: Option<Timestamp>| {
-            // An open loop sends evenly: one frame after the other.
-            let is_even = matches!(pump.plan.pace, Pace::Rate { .. });
-            let has_place = frames.len() < if is_even { 1 } else { CHUNK_FRAMES };
-            let is_due = |time| pump.wait(time).is_none();
-            frames.is_empty() || (has_place && time.is_some_and(is_due))
+        let more = |pump: &mut Self, frames: &[OutgoingFrame], time: Option<Timestamp>| {
+            // An open loop sends evenly, one frame at a time.
+            let one_by_one = matches!(pump.options.pace, Pace::Rate { .. });
+            let has_room = frames.len() < if one_by_one { 1 } else { CHUNK_FRAMES };
+            let is_due = |time| pump.time_until_due(time).is_none();
+            frames.is_empty() || (has_room && time.is_some_and(is_due))
         };
         if !self.prepared.is_empty() {
             loop {
@@ -254,8 +263,8 @@ impl Pump {
                 frames.push(frame);
             }
         }
-        let net = self.net.clone();
-        net.feed(|feed| {
+        let shared = self.shared.clone();
+        shared.feed(|feed| {
             while more(self, &frames, feed.next_time()) {
                 let Some(frame) = feed.next_frame() else {
                     break;
@@ -266,28 +275,28 @@ impl Pump {
         frames
     }
 
-    fn send(&mut self, frame: Outgoing) {
+    fn send(&mut self, frame: OutgoingFrame) {
         let is_new = frame.seq > self.newest;
         self.newest = self.newest.max(frame.seq);
-        while is_new && let Some(fault) = self.lane.take() {
-            // Numbers begin anew at 1 with this frame.
+        while is_new && let Some(fault) = self.faults.next_due() {
+            // This frame gets sequence number 1.
             self.shift = frame.seq.saturating_sub(1);
-            self.net.window.begin_anew();
-            self.net.faults.count(fault);
+            self.shared.window.restart_numbering();
+            self.shared.faults.count(fault);
         }
         let seq = frame.seq.saturating_sub(self.shift).max(1);
         let bytes = match self.shift {
             0 => frame.bytes.clone(),
             shift => renumbered(&frame.bytes, shift),
         };
-        if frame.time > self.history_until
+        if frame.time > self.backlog_until
             && let Some((_, events)) = &mut self.live
         {
             *events += u64::from(frame.events.max(1));
         }
-        self.net.counts.sent(&frame);
-        self.net.window.push(seq, bytes);
-        self.lane.sent();
+        self.shared.counts.sent(&frame);
+        self.shared.window.push(seq, bytes);
+        self.faults.on_frame_sent();
     }
 }
 

@@ -1,9 +1,8 @@
-//! `com.atproto.sync.subscribeRepos`: from a request to an open stream, or to a refusal
+//! `com.atproto.sync.subscribeRepos`: answers a request with an open stream or a refusal
 //! (<https://atproto.com/specs/event-stream>).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -16,49 +15,19 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::connection::Connection;
-use super::net::Net;
 use super::problem::Problem;
 use super::query::Query;
-use crate::faults::{Fault, Lane};
+use super::shared::Shared;
+use crate::faults::{Fault, FaultSequence};
 
-/// How the stream is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// What cursors that are too old or too new are told.
-    pub cursors: Cursors,
-    /// Frames that a client may be behind once the history is over; with more it is cut off.
-    pub lag_frames_max: u64,
-    /// How long a client may take no bytes before it is cut off.
-    pub write_max: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            cursors: Cursors::Told,
-            lag_frames_max: 50_000,
-            write_max: Duration::from_secs(10),
-        }
-    }
-}
-
-/// What cursors that are too old or too new are told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cursors {
-    /// `#info OutdatedCursor`, and an error `FutureCursor`: as the protocol says.
-    Told,
-    /// Nothing: the stream begins with the oldest frame, or at its end, as at bsky.network.
-    Untold,
-}
-
-/// Answers a request for the stream.
-pub(super) async fn subscribe(State(net): State<Arc<Net>>, mut request: Request) -> Response {
-    let number = net.counts.connections.fetch_add(1, Ordering::Relaxed) + 1;
-    let mut lane = net.faults.connection(number);
-    let anywhere = net.faults.anywhere();
-    if let Some(fault) = lane.refusal().or_else(|| anywhere.refusal()) {
-        net.faults.count(fault);
-        return refusal(fault, net.faults.retry_after_seconds());
+/// Handles a request for the stream.
+pub(super) async fn subscribe(State(shared): State<Arc<Shared>>, mut request: Request) -> Response {
+    let number = shared.counts.connections.fetch_add(1, Ordering::Relaxed) + 1;
+    let mut faults = shared.faults.for_connection(number);
+    let any_connection = shared.faults.any_connection();
+    if let Some(fault) = faults.refusal().or_else(|| any_connection.refusal()) {
+        shared.faults.count(fault);
+        return refusal(fault, shared.faults.retry_after_seconds());
     }
     let cursor = match Query::of(request.uri()).number("cursor") {
         Ok(cursor) => cursor,
@@ -73,11 +42,11 @@ pub(super) async fn subscribe(State(net): State<Arc<Net>>, mut request: Request)
     tokio::spawn(async move {
         let Ok(upgraded) = upgrade.await else { return };
         let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-            tracing::error!("the connection of a stream is no TCP connection");
+            tracing::error!("cannot upgrade: the connection is not a TCP connection");
             return;
         };
-        let (stream, begun) = (parts.io.into_inner(), parts.read_buf.to_vec());
-        run(net, stream, begun, (cursor, lane)).await;
+        let (stream, received) = (parts.io.into_inner(), parts.read_buf.to_vec());
+        run(shared, stream, received, cursor, faults).await;
     });
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -88,26 +57,38 @@ pub(super) async fn subscribe(State(net): State<Arc<Net>>, mut request: Request)
     response
 }
 
-async fn run(net: Arc<Net>, stream: TcpStream, begun: Vec<u8>, wanted: (Option<u64>, Lane)) {
+/// Serves a stream after the upgrade. `received` are the bytes that the client has already sent.
+async fn run(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    received: Vec<u8>,
+    cursor: Option<u64>,
+    faults: FaultSequence,
+) {
     let config = WebSocketConfig::default();
     let socket =
-        WebSocketStream::from_partially_read(stream, begun, Role::Server, Some(config)).await;
-    let _open = Open::new(&net);
-    let (cursor, lane) = wanted;
-    let connection = Connection::new(&net, socket, lane);
-    let stopped = net.stop.run_until_cancelled(connection.run(cursor)).await;
+        WebSocketStream::from_partially_read(stream, received, Role::Server, Some(config)).await;
+    let _open = Open::new(&shared);
+    let connection = Connection::new(&shared, socket, faults);
+    let stopped = shared
+        .stop
+        .run_until_cancelled(connection.run(cursor))
+        .await;
     if let Some(Err(error)) = stopped {
-        tracing::debug!(%error, "a client of the stream is gone");
+        tracing::debug!(%error, "a client of the stream disconnected");
     }
 }
 
-/// Counts an open stream.
-struct Open<'a>(&'a Net);
+/// Counts an open stream while it exists.
+struct Open<'a>(&'a Shared);
 
 impl<'a> Open<'a> {
-    fn new(net: &'a Net) -> Self {
-        net.counts.connections_open.fetch_add(1, Ordering::Relaxed);
-        Self(net)
+    fn new(shared: &'a Shared) -> Self {
+        shared
+            .counts
+            .connections_open
+            .fetch_add(1, Ordering::Relaxed);
+        Self(shared)
     }
 }
 
@@ -118,7 +99,8 @@ impl Drop for Open<'_> {
     }
 }
 
-/// The answer to a WebSocket's key (<https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2>); `None`: it is no such request.
+/// The answer to the key of a WebSocket request
+/// (<https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2>); `None` if the request is not one.
 fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     let is = |name, value: &str| {
         let found: Option<&HeaderValue> = headers.get(name);

@@ -1,4 +1,4 @@
-//! What a PDS and the PLC directory answer: repos, commits, handles, DID documents.
+//! The endpoints of a PDS and of the PLC directory: repos, commits, handles, DID documents.
 
 use std::sync::Arc;
 
@@ -9,20 +9,21 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use skytide_core::id::Did;
 
-use super::feed::Person;
-use super::net::Net;
+use super::feed::HostedAccount;
 use super::problem::Problem;
 use super::query::Query;
+use super::shared::Shared;
 
-/// Repos of one page of `listRepos`, at most.
+/// Maximum number of repos in a page of `listRepos`.
 const PAGE_MAX: u64 = 1_000;
 
-/// `com.atproto.sync.getRepo`: the whole repo as a CAR; `since` is not looked at, which the protocol allows.
-pub(super) async fn repo(State(net): State<Arc<Net>>, uri: Uri) -> Result<Response, Problem> {
+/// `com.atproto.sync.getRepo`: the whole repo as a CAR. It ignores `since`, which the protocol
+/// allows.
+pub(super) async fn repo(State(shared): State<Arc<Shared>>, uri: Uri) -> Result<Response, Problem> {
     let did = Query::of(&uri).did("did")?;
-    let found = net.ask(move |feed| {
-        let person = feed.person(&did);
-        let car = hosted(&did, person)?;
+    let found = shared.ask(move |feed| {
+        let account = feed.hosted_account(&did);
+        let car = hosted(&did, account)?;
         feed.repo_car(&car.did).ok_or_else(|| not_found(&did))
     });
     let car = found.await?;
@@ -32,13 +33,13 @@ pub(super) async fn repo(State(net): State<Arc<Net>>, uri: Uri) -> Result<Respon
 
 /// `com.atproto.sync.getLatestCommit`.
 pub(super) async fn latest_commit(
-    State(net): State<Arc<Net>>,
+    State(shared): State<Arc<Shared>>,
     uri: Uri,
 ) -> Result<Json<Value>, Problem> {
     let did = Query::of(&uri).did("did")?;
-    let found = net.ask(move |feed| {
-        let person = feed.person(&did);
-        hosted(&did, person)?;
+    let found = shared.ask(move |feed| {
+        let account = feed.hosted_account(&did);
+        hosted(&did, account)?;
         feed.latest_commit(&did).ok_or_else(|| not_found(&did))
     });
     let (cid, rev) = found.await?;
@@ -46,18 +47,21 @@ pub(super) async fn latest_commit(
 }
 
 /// `com.atproto.sync.getRepoStatus`.
-pub(super) async fn status(State(net): State<Arc<Net>>, uri: Uri) -> Result<Json<Value>, Problem> {
+pub(super) async fn status(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+) -> Result<Json<Value>, Problem> {
     let did = Query::of(&uri).did("did")?;
-    let found = net.ask(move |feed| {
-        let person = feed.person(&did).ok_or_else(|| not_found(&did))?;
-        Ok((person, feed.latest_commit(&did)))
+    let found = shared.ask(move |feed| {
+        let account = feed.hosted_account(&did).ok_or_else(|| not_found(&did))?;
+        Ok((account, feed.latest_commit(&did)))
     });
-    let (person, commit) = found.await?;
+    let (account, commit) = found.await?;
     let mut answer = json!({
-        "did": person.did.to_string(),
-        "active": person.status.is_none(),
+        "did": account.did.to_string(),
+        "active": account.status.is_none(),
     });
-    match (person.status, commit) {
+    match (account.status, commit) {
         (Some(status), _) => answer["status"] = json!(status),
         (None, Some((_, rev))) => answer["rev"] = json!(rev),
         (None, None) => {}
@@ -65,8 +69,11 @@ pub(super) async fn status(State(net): State<Arc<Net>>, uri: Uri) -> Result<Json
     Ok(Json(answer))
 }
 
-/// `com.atproto.sync.listRepos`: all accounts that have a repo, by pages.
-pub(super) async fn list(State(net): State<Arc<Net>>, uri: Uri) -> Result<Json<Value>, Problem> {
+/// `com.atproto.sync.listRepos`: all accounts with a repo, in pages.
+pub(super) async fn list(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+) -> Result<Json<Value>, Problem> {
     let query = Query::of(&uri);
     let limit = query.number("limit")?.unwrap_or(500);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -76,12 +83,13 @@ pub(super) async fn list(State(net): State<Arc<Net>>, uri: Uri) -> Result<Json<V
         Some(_) => Some(query.did("cursor")?),
         None => None,
     };
-    let page = net.ask(move |feed| {
-        let dids = feed.dids_behind(cursor.as_ref(), limit as usize);
+    let page = shared.ask(move |feed| {
+        let dids = feed.dids_after(cursor.as_ref(), limit as usize);
         let last = dids.last().filter(|_| dids.len() as u64 == limit).cloned();
         let mut repos = Vec::with_capacity(dids.len());
         for did in dids {
-            let (Some(person), Some((head, rev))) = (feed.person(&did), feed.latest_commit(&did))
+            let (Some(account), Some((head, rev))) =
+                (feed.hosted_account(&did), feed.latest_commit(&did))
             else {
                 continue;
             };
@@ -89,9 +97,9 @@ pub(super) async fn list(State(net): State<Arc<Net>>, uri: Uri) -> Result<Json<V
                 "did": did.to_string(),
                 "head": head,
                 "rev": rev,
-                "active": person.status.is_none(),
+                "active": account.status.is_none(),
             });
-            if let Some(status) = person.status {
+            if let Some(status) = account.status {
                 repo["status"] = json!(status);
             }
             repos.push(repo);
@@ -108,30 +116,34 @@ pub(super) async fn list(State(net): State<Arc<Net>>, uri: Uri) -> Result<Json<V
 
 /// `com.atproto.identity.resolveHandle`.
 pub(super) async fn resolve_handle(
-    State(net): State<Arc<Net>>,
+    State(shared): State<Arc<Shared>>,
     uri: Uri,
 ) -> Result<Json<Value>, Problem> {
     let query = Query::of(&uri);
     let handle = query.need("handle")?.to_ascii_lowercase();
-    let did = net.ask(move |feed| feed.did_of_handle(&handle)).await;
+    let did = shared.ask(move |feed| feed.did_of_handle(&handle)).await;
     let did = did.ok_or_else(|| Problem::invalid("Unable to resolve handle"))?;
     Ok(Json(json!({ "did": did.to_string() })))
 }
 
-/// `/.well-known/atproto-did` of the host that was asked (<https://atproto.com/specs/handle#handle-resolution>).
-pub(super) async fn well_known(State(net): State<Arc<Net>>, headers: HeaderMap) -> Response {
+/// `/.well-known/atproto-did` of the requested host
+/// (<https://atproto.com/specs/handle#handle-resolution>).
+pub(super) async fn well_known(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
     let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
     let host = host.unwrap_or_default();
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     let handle = name.to_ascii_lowercase();
-    match net.ask(move |feed| feed.did_of_handle(&handle)).await {
+    match shared.ask(move |feed| feed.did_of_handle(&handle)).await {
         Some(did) => did.to_string().into_response(),
         None => (StatusCode::NOT_FOUND, "User not found").into_response(),
     }
 }
 
-/// `/{did}`: the DID document, as <https://web.plc.directory> tells it.
-pub(super) async fn document(State(net): State<Arc<Net>>, Path(text): Path<String>) -> Response {
+/// `/{did}`: the DID document, as <https://web.plc.directory> returns it.
+pub(super) async fn document(
+    State(shared): State<Arc<Shared>>,
+    Path(text): Path<String>,
+) -> Response {
     let unknown = |text: &str| {
         let message = json!({ "message": format!("DID not registered: {text}") });
         (StatusCode::NOT_FOUND, Json(message)).into_response()
@@ -139,10 +151,10 @@ pub(super) async fn document(State(net): State<Arc<Net>>, Path(text): Path<Strin
     let Ok(did) = text.parse::<Did>() else {
         return unknown(&text);
     };
-    let Some(person) = net.ask(move |feed| feed.person(&did)).await else {
+    let Some(account) = shared.ask(move |feed| feed.hosted_account(&did)).await else {
         return unknown(&text);
     };
-    let key = person.key.trim_start_matches("did:key:");
+    let key = account.key.trim_start_matches("did:key:");
     let document = json!({
         "@context": [
             "https://www.w3.org/ns/did/v1",
@@ -150,7 +162,7 @@ pub(super) async fn document(State(net): State<Arc<Net>>, Path(text): Path<Strin
             "https://w3id.org/security/suites/secp256k1-2019/v1",
         ],
         "id": text,
-        "alsoKnownAs": [format!("at://{}", person.handle)],
+        "alsoKnownAs": [format!("at://{}", account.handle)],
         "verificationMethod": [{
             "id": format!("{text}#atproto"),
             "type": "Multikey",
@@ -160,7 +172,7 @@ pub(super) async fn document(State(net): State<Arc<Net>>, Path(text): Path<Strin
         "service": [{
             "id": "#atproto_pds",
             "type": "AtprotoPersonalDataServer",
-            "serviceEndpoint": net.url,
+            "serviceEndpoint": shared.url,
         }],
     });
     let kind = [(header::CONTENT_TYPE, "application/did+ld+json")];
@@ -172,12 +184,12 @@ fn not_found(did: &Did) -> Problem {
     Problem::named("RepoNotFound", message)
 }
 
-/// The account, if its repo may be had.
-fn hosted(did: &Did, person: Option<Person>) -> Result<Person, Problem> {
-    let person = person.ok_or_else(|| not_found(did))?;
+/// The account, if its repo is available.
+fn hosted(did: &Did, account: Option<HostedAccount>) -> Result<HostedAccount, Problem> {
+    let account = account.ok_or_else(|| not_found(did))?;
     let refuse = |name, what| Err(Problem::named(name, format!("Repo has been {what}: {did}")));
-    match person.status {
-        None => Ok(person),
+    match account.status {
+        None => Ok(account),
         Some("deactivated") => refuse("RepoDeactivated", "deactivated"),
         Some("suspended") => refuse("RepoSuspended", "suspended"),
         Some("deleted") => Err(not_found(did)),

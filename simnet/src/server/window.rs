@@ -1,16 +1,16 @@
-//! The frames that clients can have: those of the stream's end, shared by all of them.
+//! The recent frames of the stream, which all clients share.
 //!
 //! ```text
-//!  dropped        ┌──────────────── window ────────────────┐
+//!  evicted        ┌──────────────── window ────────────────┐
 //!  ─ ─ ─ ─ ─ ─ ─ ─│ frame frame frame frame frame ... frame│◀── pump
 //!                 └────▲────────────▲────────────────▲─────┘
-//!                    reader       floor's reader   reader        the pump may wait until readers follow
+//!                    reader       reader          reader   the pump may wait for the slowest
 //! ```
 //!
-//! A place is a frame's position in the stream, and never falls; a number may, if the stream's numbers begin anew. A cursor is
-//! found by marks: the highest number of the frames up to there. Limit: so many frames and bytes; what is older is
-//! gone, and asking for it is
-//! answered with `OutdatedCursor`.
+//! A position is the index of a frame in the stream and never decreases. A sequence number may
+//! decrease, because the stream can restart its numbers. `BufferedFrame::seq_max` is the highest
+//! number of all frames up to this one; a cursor is found by it. Limit: the window has a maximum of
+//! frames and bytes. The server reports a cursor before it as `OutdatedCursor`.
 
 mod frames;
 
@@ -19,20 +19,20 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::sync::watch;
 
+pub(super) use frames::BufferedFrame;
 use frames::Frames;
-pub(super) use frames::Kept;
 
-/// How much is kept.
+/// The limits of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Frames, at most.
+    /// Maximum number of frames.
     pub frames_max: usize,
-    /// Bytes of frames, at most.
+    /// Maximum number of bytes in frames.
     pub bytes_max: usize,
 }
 
 impl Default for Limits {
-    /// About a minute and a half of the real network.
+    /// About 90 seconds of the real network.
     fn default() -> Self {
         Self {
             frames_max: 100_000,
@@ -41,30 +41,30 @@ impl Default for Limits {
     }
 }
 
-/// Where a client begins.
+/// Where a client starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Begin {
-    /// At this place.
+pub(super) enum SeekResult {
+    /// At this position.
     At(u64),
-    /// At this place, the oldest: what was asked for is gone.
+    /// At this position, the oldest: the requested frames are evicted.
     Outdated(u64),
-    /// Nowhere: the stream has not come so far.
+    /// Nowhere: the stream has not reached the cursor.
     Future,
 }
 
-/// A client's place in the stream. Ends with it.
+/// A client's position in the stream, registered until it is dropped.
 #[derive(Debug)]
 pub(super) struct Reader<'a> {
     window: &'a Window,
     id: u64,
 }
 
-/// What a client gets next.
+/// What a reader gets next.
 #[derive(Debug)]
-pub(super) enum Next {
-    /// Frames; none: there is nothing new.
-    Frames(Vec<Kept>),
-    /// What it has not read yet is gone, or it is too far behind.
+pub(super) enum ReadResult {
+    /// Frames; empty if there are no new ones.
+    Frames(Vec<BufferedFrame>),
+    /// The next frame is evicted, or the reader lags too far.
     TooSlow,
 }
 
@@ -72,7 +72,7 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Window {
     frames: Mutex<Frames>,
-    /// Places in use so far; changes with each frame.
+    /// Length of the stream. Changes with each frame.
     length: watch::Sender<u64>,
 }
 
@@ -88,13 +88,13 @@ impl Window {
         self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Frames up to this number were never here.
+    /// Records that frames up to this sequence number were skipped.
     pub(super) fn skipped(&self, seq: u64) {
         let mut frames = self.lock();
-        frames.gone = frames.gone.max(seq);
+        frames.evicted_seq = frames.evicted_seq.max(seq);
     }
 
-    /// Adds a frame; the oldest ones go.
+    /// Appends a frame and evicts the oldest ones above the limits.
     pub(super) fn push(&self, seq: u64, bytes: Bytes) {
         let length = {
             let mut frames = self.lock();
@@ -104,140 +104,145 @@ impl Window {
         self.length.send_replace(length);
     }
 
-    /// Numbers begin anew with the next frame.
-    pub(super) fn begin_anew(&self) {
+    /// The sequence numbers restart with the next frame.
+    pub(super) fn restart_numbering(&self) {
         let mut frames = self.lock();
-        frames.era = frames.length();
-        frames.gone = 0;
+        frames.numbering_start = frames.length();
+        frames.evicted_seq = 0;
     }
 
-    /// The stream has come to its time, or goes on without regard to readers.
+    /// The stream has caught up with its time, or no longer waits for readers.
     pub(super) fn caught_up(&self) {
         self.lock().catching_up = false;
         self.length.send_modify(|_| {});
     }
 
-    /// Whether no reader, nor the one who left last, is far behind: the window is not half full of what they lack.
+    /// Whether half of the window is free for more frames: the slowest reader, or the last one that
+    /// left, lacks less than the other half.
     pub(super) fn has_room(&self) -> bool {
         self.lock().has_room()
     }
 
-    /// Frames and bytes in the window, the oldest number that can be had, the newest.
-    pub(super) fn extent(&self) -> Extent {
+    /// Frames and bytes in the window, and the newest sequence number.
+    pub(super) fn size(&self) -> WindowSize {
         let frames = self.lock();
-        Extent {
-            frames: frames.kept.len() as u64,
-            bytes: frames.end() - frames.before,
+        WindowSize {
+            frames: frames.buffered.len() as u64,
+            bytes: frames.bytes_end() - frames.bytes_before,
             newest_seq: frames.newest(),
         }
     }
 
-    /// A reader at the end of the stream.
+    /// A new reader at the end of the stream.
     pub(super) fn reader(&self) -> Reader<'_> {
         let mut frames = self.lock();
-        frames.readers_ever += 1;
-        let (id, place) = (frames.readers_ever, frames.length());
-        frames.readers.insert(id, place);
+        frames.readers_total += 1;
+        let (id, position) = (frames.readers_total, frames.length());
+        frames.readers.insert(id, position);
         Reader { window: self, id }
     }
 
-    /// Waits until there is a frame at this place, or the stream has caught up.
+    /// Waits until a frame is appended or the stream has caught up.
     pub(super) async fn changed(&self, length: &mut watch::Receiver<u64>) {
         // The sender lives as long as `self`.
         let _never = length.changed().await;
     }
 
-    /// Tells of each frame.
+    /// A channel that changes with each frame.
     pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
         self.length.subscribe()
     }
 }
 
-/// How much there is.
+/// The size of the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Extent {
+pub(super) struct WindowSize {
     pub(super) frames: u64,
     pub(super) bytes: u64,
     pub(super) newest_seq: u64,
 }
 
 impl Reader<'_> {
-    /// Goes to where a cursor says; `None`: to the end. Waits while the stream is catching up and may still come to there.
-    pub(super) async fn seek(&self, cursor: Option<u64>) -> Begin {
+    /// Moves to the first frame after a cursor; `None` moves to the end. While the stream is
+    /// catching up, waits for a cursor that it has not reached.
+    pub(super) async fn seek(&self, cursor: Option<u64>) -> SeekResult {
         let mut length = self.window.subscribe();
         loop {
             length.borrow_and_update();
             {
                 let mut frames = self.window.lock();
-                let begin = frames.find(cursor);
-                let place = match begin {
-                    Begin::At(place) | Begin::Outdated(place) => place,
-                    Begin::Future => frames.length(),
+                let found = frames.find(cursor);
+                let position = match found {
+                    SeekResult::At(position) | SeekResult::Outdated(position) => position,
+                    SeekResult::Future => frames.length(),
                 };
-                frames.readers.insert(self.id, place);
-                if begin != Begin::Future || !frames.catching_up {
-                    return begin;
+                frames.readers.insert(self.id, position);
+                if found != SeekResult::Future || !frames.catching_up {
+                    return found;
                 }
             }
             self.window.changed(&mut length).await;
         }
     }
 
-    /// Goes to the end of the stream.
+    /// Moves to the end of the stream.
     pub(super) fn seek_end(&self) {
         let mut frames = self.window.lock();
         let length = frames.length();
         frames.readers.insert(self.id, length);
     }
 
-    /// Frames of the stream before it.
-    pub(super) fn place(&self) -> u64 {
+    /// Number of frames of the stream before the reader.
+    pub(super) fn position(&self) -> u64 {
         self.window.lock().readers[&self.id]
     }
 
-    /// What comes next: up to so many frames, and bytes unless one frame has more. Being more than
-    /// `lag_max` frames behind is too much.
-    pub(super) fn next(&self, frames_max: usize, bytes_max: usize, lag_max: u64) -> Next {
+    /// The next frames, at most `frames_max`, and at most `bytes_max` bytes unless one frame alone
+    /// has more. A reader that lags by more than `lag_max` frames is too slow.
+    pub(super) fn next(&self, frames_max: usize, bytes_max: usize, lag_max: u64) -> ReadResult {
         let mut frames = self.window.lock();
-        let place = frames.readers[&self.id];
-        let Some(from) = place.checked_sub(frames.first) else {
-            return Next::TooSlow;
+        let position = frames.readers[&self.id];
+        let Some(from) = position.checked_sub(frames.first) else {
+            return ReadResult::TooSlow;
         };
-        if frames.length() - place > lag_max {
-            return Next::TooSlow;
+        if frames.length() - position > lag_max {
+            return ReadResult::TooSlow;
         }
         let mut bytes = 0;
-        let next: Vec<Kept> = frames
-            .kept
+        let next: Vec<BufferedFrame> = frames
+            .buffered
             .iter()
             .skip(from as usize)
             .take(frames_max)
-            .take_while(|kept| {
-                let fits = bytes == 0 || bytes + kept.bytes.len() <= bytes_max;
-                bytes += kept.bytes.len();
+            .take_while(|buffered| {
+                let fits = bytes == 0 || bytes + buffered.bytes.len() <= bytes_max;
+                bytes += buffered.bytes.len();
                 fits
             })
             .cloned()
             .collect();
-        frames.readers.insert(self.id, place + next.len() as u64);
-        Next::Frames(next)
+        frames.readers.insert(self.id, position + next.len() as u64);
+        ReadResult::Frames(next)
     }
 
-    /// The last one that was had, but for `count`, was an error frame; those were not sent.
+    /// Gives back the last `count` frames, and marks the frame before them as an error frame that
+    /// was sent.
     pub(super) fn end_with_error(&self, count: usize) {
         self.give_back(count);
         let mut frames = self.window.lock();
-        let place = frames.readers[&self.id].checked_sub(frames.first + 1);
-        if let Some(kept) = place.and_then(|place| frames.kept.get_mut(place as usize)) {
-            kept.was_sent = true;
+        let position = frames.readers[&self.id].checked_sub(frames.first + 1);
+        if let Some(buffered) =
+            position.and_then(|position| frames.buffered.get_mut(position as usize))
+        {
+            buffered.was_sent = true;
         }
     }
 
-    /// Gives the last ones back: they were not sent.
+    /// Gives back the last `count` frames, which were not sent.
     pub(super) fn give_back(&self, count: usize) {
         let mut frames = self.window.lock();
-        if let Some(place) = frames.readers.get_mut(&self.id) {
-            *place -= count as u64;
+        if let Some(position) = frames.readers.get_mut(&self.id) {
+            *position -= count as u64;
         }
     }
 }
@@ -245,10 +250,10 @@ impl Reader<'_> {
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
         let mut frames = self.window.lock();
-        if let Some(place) = frames.readers.remove(&self.id)
+        if let Some(position) = frames.readers.remove(&self.id)
             && frames.readers.is_empty()
         {
-            frames.left_at = place;
+            frames.last_reader_position = position;
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn handle(seed: u64) -> String {
     format!("{first}-{second}")
 }
 
-/// A name to show.
+/// A display name.
 pub(crate) fn display(seed: u64) -> String {
     const MARKS: [&str; 6] = ["", "", "", " 🌊", " ☕", " (she/her)"];
     let (first, second) = parts(seed);

@@ -1,58 +1,59 @@
-//! What is decided before it is done.
+//! A planned frame: what is decided before it is applied and rendered.
 
 use skytide_core::event::Action;
 use skytide_core::time::Timestamp;
 
-use super::cast::{Rec, Status};
-use crate::bad::Kind;
+use super::accounts::{CompactRecord, Status};
+use crate::malformed::Kind;
 
-/// What the next frame will say.
+/// The content of the next frame.
 #[derive(Clone, Debug)]
-pub(crate) struct Plan {
+pub(crate) struct FramePlan {
     /// Microseconds since 1970.
     pub(crate) now: u64,
-    /// When the relay says it was.
+    /// The time that the relay writes into it.
     pub(crate) stamp: Timestamp,
-    /// Its number; of a frame without one, that of the frame before.
+    /// Its sequence number; without one of its own, the number of the previous frame.
     pub(crate) seq: u64,
-    /// Numbers left out before it.
+    /// Sequence numbers skipped before it.
     pub(crate) missing: u64,
-    pub(crate) bad: Option<Kind>,
-    pub(crate) deed: Deed,
+    pub(crate) malformed: Option<Kind>,
+    pub(crate) action: AccountAction,
 }
 
-/// What somebody does.
+/// An action of an account, which becomes one frame.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum AccountAction {
     /// Changes records.
-    Commit { account: u32, steps: Vec<Step> },
-    /// Makes a commit without operations; `moves`: with a new revision.
-    Empty { account: u32, moves: bool },
-    /// Tells a handle, or (not `named`) only that something may have changed; `change`: it is a new one.
+    Commit { account: u32, ops: Vec<RecordOp> },
+    /// Makes a commit without operations; with a new revision if `new_rev`.
+    EmptyCommit { account: u32, new_rev: bool },
+    /// Sends an identity event: with a handle if `includes_handle`, which is a new one if
+    /// `handle_changed`.
     Identity {
         account: u32,
-        change: bool,
-        named: bool,
+        handle_changed: bool,
+        includes_handle: bool,
     },
-    /// Tells a status.
+    /// Sends a status.
     Status { account: u32, status: Status },
-    /// Tells a revision; `moves`: a new one.
-    Sync { account: u32, moves: bool },
-    /// Nothing: the frame is noise in this account's name.
+    /// Sends a revision; a new one if `new_rev`.
+    Sync { account: u32, new_rev: bool },
+    /// Changes nothing: the frame is malformed and names this account.
     Noise { account: u32 },
 }
 
-/// An operation.
+/// An operation on a record.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
+pub(crate) struct RecordOp {
     pub(crate) action: Action,
-    /// The record as it will be; of a delete, as it was.
-    pub(crate) rec: Rec,
+    /// The record after the operation; for a delete, before it.
+    pub(crate) rec: CompactRecord,
 }
 
-impl Deed {
-    /// Whose records it changes.
-    pub(crate) fn changes(&self) -> Option<u32> {
+impl AccountAction {
+    /// The account whose records it changed_account.
+    pub(crate) fn changed_account(&self) -> Option<u32> {
         match self {
             Self::Commit { account, .. } => Some(*account),
             _ => None,

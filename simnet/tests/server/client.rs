@@ -1,4 +1,4 @@
-//! A client of the stream, and of the other endpoints.
+//! A client of the stream and of the other endpoints.
 
 use futures_util::{SinkExt, StreamExt};
 use skytide_simnet::server::Server;
@@ -12,25 +12,25 @@ use crate::frames::seq_of;
 /// An open stream.
 pub struct Client(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 
-/// Something that came over a stream.
+/// Something received on a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Got {
-    /// A frame with its number.
+    /// A frame with its sequence number.
     Seq(u64),
-    /// An error frame or note: name.
-    Told(String),
-    /// A binary message that is neither.
+    /// An error frame or `#info`, with its name.
+    Named(String),
+    /// Another binary message.
     Binary,
     /// A text message.
     Text,
-    /// A closing frame with its code.
+    /// A close frame with its code.
     Closed(u16),
-    /// The end without one.
+    /// The end without a close frame.
     Ended,
 }
 
 impl Client {
-    /// Asks for the stream; answers the response instead if it is refused.
+    /// Requests the stream. Returns status and `Retry-After` of a refusal.
     pub async fn ask(server: &Server, cursor: Option<u64>) -> Result<Self, (u16, Option<String>)> {
         let query = cursor.map_or_else(String::new, |cursor| format!("?cursor={cursor}"));
         let path = "/xrpc/com.atproto.sync.subscribeRepos";
@@ -50,12 +50,12 @@ impl Client {
         }
     }
 
-    /// A stream that is not refused.
+    /// Opens a stream that must not be refused.
     pub async fn open(server: &Server, cursor: Option<u64>) -> Self {
         Self::ask(server, cursor).await.expect("a stream")
     }
 
-    /// The next message but pongs.
+    /// The next message, except pings and pongs.
     pub async fn message(&mut self) -> Option<Result<Message, Error>> {
         loop {
             match self.0.next().await {
@@ -65,12 +65,12 @@ impl Client {
         }
     }
 
-    /// What comes next.
+    /// The next thing received.
     pub async fn next(&mut self) -> Got {
         match self.message().await {
-            Some(Ok(Message::Binary(bytes))) => match (seq_of(&bytes), told(&bytes)) {
+            Some(Ok(Message::Binary(bytes))) => match (seq_of(&bytes), message_name(&bytes)) {
                 (Some(seq), _) => Got::Seq(seq),
-                (None, Some(name)) => Got::Told(name),
+                (None, Some(name)) => Got::Named(name),
                 (None, None) => Got::Binary,
             },
             Some(Ok(Message::Text(_))) => Got::Text,
@@ -79,7 +79,7 @@ impl Client {
         }
     }
 
-    /// The next so many.
+    /// The next `count` things received.
     pub async fn some(&mut self, count: usize) -> Vec<Got> {
         let mut some = Vec::with_capacity(count);
         for _ in 0..count {
@@ -88,19 +88,19 @@ impl Client {
         some
     }
 
-    /// The bytes of the next so many frames.
+    /// The bytes of the next `count` frames.
     pub async fn bytes(&mut self, count: usize) -> Vec<bytes::Bytes> {
         let mut frames = Vec::with_capacity(count);
         while frames.len() < count {
             match self.message().await {
                 Some(Ok(Message::Binary(bytes))) => frames.push(bytes),
-                other => panic!("{other:?} behind {} frames", frames.len()),
+                other => panic!("{other:?} after {} frames", frames.len()),
             }
         }
         frames
     }
 
-    /// Pings, and says whether that was answered before anything else came.
+    /// Sends a ping; returns whether the pong is the next message.
     pub async fn ping(&mut self) -> bool {
         self.0
             .send(Message::Ping(bytes::Bytes::from_static(b"you")))
@@ -115,8 +115,8 @@ pub fn seqs(from: u64, to: u64) -> Vec<Got> {
     (from..=to).map(Got::Seq).collect()
 }
 
-/// The name in an error frame or note.
-fn told(frame: &[u8]) -> Option<String> {
+/// The name in an error frame or `#info`.
+fn message_name(frame: &[u8]) -> Option<String> {
     let begin = ["eerror", "dname"].iter().find_map(|key| {
         let key = key.as_bytes();
         let at = frame.windows(key.len()).position(|it| it == key)?;
@@ -127,7 +127,7 @@ fn told(frame: &[u8]) -> Option<String> {
     String::from_utf8(name.to_vec()).ok()
 }
 
-/// An answer over HTTP.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -141,7 +141,7 @@ impl Answer {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 
-    /// A header's value.
+    /// The value of a header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines().find_map(|line| {
             let (key, value) = line.split_once(": ")?;
@@ -150,13 +150,13 @@ impl Answer {
     }
 }
 
-/// Asks the server for something.
+/// Sends a GET request to the server.
 pub async fn get(server: &Server, path: &str) -> Answer {
     let address = server.address().to_string();
     get_as(server, path, &address).await
 }
 
-/// Asks the server under another host's name.
+/// Sends a GET request with another `Host`.
 pub async fn get_as(server: &Server, path: &str, host: &str) -> Answer {
     let mut stream = TcpStream::connect(server.address()).await.expect("open");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");

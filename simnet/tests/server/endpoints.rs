@@ -1,4 +1,4 @@
-//! PDS, PLC directory and AppView, over a real network.
+//! PDS, PLC directory and AppView of a simulated network.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn network() -> Network {
     })
 }
 
-/// A server that has made all frames, and the same network at its end.
+/// A server whose network has ended, and an equal network at its end.
 async fn ended(options: Options) -> (Server, Network, std::sync::Arc<ManualClock>) {
     let clock = clock();
     let options = Options {
@@ -36,7 +36,7 @@ async fn ended(options: Options) -> (Server, Network, std::sync::Arc<ManualClock
     (server, twin, clock)
 }
 
-/// An account of this status, with a profile.
+/// An account of this status that has a profile.
 fn account(network: &mut Network, status: Option<&str>) -> skytide_simnet::Account {
     let dids: Vec<Did> = network.dids().collect();
     let mut accounts = dids.iter().filter_map(|did| network.account(did));
@@ -58,7 +58,7 @@ fn refused(answer: &Answer, status: u16, error: &str, message: &str) {
 }
 
 #[tokio::test]
-async fn repos_are_those_of_the_network() {
+async fn repos_match_those_of_the_network() {
     let (server, mut twin, _) = ended(Options::default()).await;
     let did = account(&mut twin, None).did;
     let query = format!("did={did}");
@@ -76,7 +76,7 @@ async fn repos_are_those_of_the_network() {
 }
 
 #[tokio::test]
-async fn a_repo_that_cannot_be_had_is_refused_by_name() {
+async fn a_request_for_an_unavailable_repo_gets_a_named_error() {
     let (server, ..) = ended(Options::default()).await;
     for name in ["getRepo", "getLatestCommit", "getRepoStatus"] {
         let name = format!("com.atproto.sync.{name}");
@@ -90,7 +90,7 @@ async fn a_repo_that_cannot_be_had_is_refused_by_name() {
 }
 
 #[tokio::test]
-async fn all_repos_are_listed_by_pages() {
+async fn all_repos_are_listed_in_pages() {
     let (server, mut twin, _) = ended(Options::default()).await;
     let mut listed = Vec::new();
     let mut cursor = String::new();
@@ -120,7 +120,7 @@ async fn all_repos_are_listed_by_pages() {
 }
 
 #[tokio::test]
-async fn a_handle_leads_to_a_did_and_a_did_to_its_document() {
+async fn a_handle_resolves_to_a_did_and_a_did_to_its_document() {
     let (server, mut twin, _) = ended(Options::default()).await;
     let account = account(&mut twin, None);
     let did = account.did.to_string();
@@ -152,7 +152,7 @@ async fn a_handle_leads_to_a_did_and_a_did_to_its_document() {
 }
 
 #[tokio::test]
-async fn profiles_are_of_those_that_can_be_shown_up_to_25_at_once() {
+async fn profiles_of_active_accounts_are_returned_up_to_25_at_once() {
     let (server, mut twin, _) = ended(Options::default()).await;
     let shown = account(&mut twin, None);
     let dids: Vec<Did> = twin.dids().collect();
@@ -206,7 +206,7 @@ async fn profiles_are_of_those_that_can_be_shown_up_to_25_at_once() {
 }
 
 #[tokio::test]
-async fn profiles_have_a_budget_that_is_told_and_comes_back() {
+async fn profiles_have_a_budget_that_headers_report_and_each_period_renews() {
     let profiles = ProfileOptions {
         requests_max: 3,
         period: Duration::from_secs(60),
@@ -242,7 +242,7 @@ async fn profiles_have_a_budget_that_is_told_and_comes_back() {
 }
 
 #[tokio::test]
-async fn some_requests_for_profiles_fail_if_that_is_asked_for() {
+async fn some_requests_for_profiles_fail_on_request() {
     let profiles = ProfileOptions {
         failures_per_million: 500_000,
         seed: 5,

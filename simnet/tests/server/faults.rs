@@ -1,8 +1,8 @@
-//! Each fault, as the client meets it, and counted.
+//! Each fault as a client sees it, and its count.
 
 use std::time::Duration;
 
-use skytide_simnet::faults::{Fault, Faults, Plan};
+use skytide_simnet::faults::{Fault, FaultPlan, Faults};
 use skytide_simnet::server::{Options, Server};
 use tokio::io::AsyncReadExt;
 use tokio_tungstenite::MaybeTlsStream;
@@ -11,21 +11,21 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use crate::client::{Client, Got, seqs};
 use crate::frames::{at, clock, frames, planned};
 
-async fn server(plan: Plan) -> Server {
+async fn server(plan: FaultPlan) -> Server {
     let started = Server::start(planned(plan), frames(40), clock());
     started.await.expect("started")
 }
 
-/// What the first connection gets when something goes wrong behind 5 frames.
-async fn behind_five(fault: Fault) -> (Client, Server) {
-    let server = server(Plan::default().then(1, 5, fault)).await;
+/// A client that has read 5 frames, after which a fault fires.
+async fn after_five_frames(fault: Fault) -> (Client, Server) {
+    let server = server(FaultPlan::default().on_connection(1, 5, fault)).await;
     let mut client = Client::open(&server, Some(0)).await;
     assert_eq!(client.some(5).await, seqs(1, 5), "{fault}");
     (client, server)
 }
 
-/// It happened once, and the next connection gets the rest.
-async fn counted(server: &Server, fault: Fault) {
+/// Checks that the fault fired once, and that the next connection gets the rest of the frames.
+async fn fired_once(server: &Server, fault: Fault) {
     let name = fault.as_str();
     let state = server.until(|state| state.faults.contains_key(name)).await;
     assert_eq!(state.faults.into_iter().collect::<Vec<_>>(), [(name, 1)]);
@@ -34,10 +34,10 @@ async fn counted(server: &Server, fault: Fault) {
 }
 
 #[tokio::test]
-async fn refusals_have_their_status_and_say_when_to_come_back() {
-    let plan = Plan {
+async fn refusals_have_their_status_and_retry_after() {
+    let plan = FaultPlan {
         retry_after_seconds: 7,
-        ..Plan::default()
+        ..FaultPlan::default()
     };
     let refusals = [
         (Fault::Http429, 429, Some("7")),
@@ -46,13 +46,13 @@ async fn refusals_have_their_status_and_say_when_to_come_back() {
         (Fault::Html, 200, None),
     ];
     let plan = (1..).zip(refusals).fold(plan, |plan, (number, refusal)| {
-        plan.then(number, 0, refusal.0)
+        plan.on_connection(number, 0, refusal.0)
     });
     let server = server(plan).await;
     for (fault, status, after) in refusals {
         let refused = Client::ask(&server, Some(0)).await;
-        let (found, told) = refused.err().expect("a refusal");
-        assert_eq!((found, told.as_deref()), (status, after), "{fault}");
+        let (found, retry_after) = refused.err().expect("a refusal");
+        assert_eq!((found, retry_after.as_deref()), (status, after), "{fault}");
     }
     let mut client = Client::open(&server, Some(0)).await;
     assert_eq!(client.some(40).await, seqs(1, 40));
@@ -64,19 +64,19 @@ async fn refusals_have_their_status_and_say_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_closed_connection_says_so_and_a_dropped_one_does_not() {
+async fn close_sends_a_close_frame_and_drop_does_not() {
     for (fault, end) in [(Fault::Close, Got::Closed(1001)), (Fault::Drop, Got::Ended)] {
-        let (mut client, server) = behind_five(fault).await;
+        let (mut client, server) = after_five_frames(fault).await;
         assert_eq!(client.next().await, end, "{fault}");
-        counted(&server, fault).await;
+        fired_once(&server, fault).await;
     }
 }
 
 #[tokio::test]
-async fn a_reset_is_one_of_tcp() {
-    let server = server(Plan::default().then(1, 5, Fault::Reset)).await;
+async fn reset_sends_a_tcp_rst() {
+    let server = server(FaultPlan::default().on_connection(1, 5, Fault::Reset)).await;
     let mut client = Client::open(&server, Some(0)).await;
-    // What was on its way may be lost with it.
+    // The reset may lose bytes in flight.
     let error = loop {
         match client.message().await {
             Some(Ok(_)) => {}
@@ -85,23 +85,23 @@ async fn a_reset_is_one_of_tcp() {
         }
     };
     assert_eq!(error, std::io::ErrorKind::ConnectionReset);
-    counted(&server, Fault::Reset).await;
+    fired_once(&server, Fault::Reset).await;
 }
 
 #[tokio::test]
-async fn a_stall_answers_nothing_and_a_quiet_host_answers_pings() {
-    let (mut quiet, server) = behind_five(Fault::Quiet).await;
+async fn stall_answers_no_pings_and_quiet_answers_them() {
+    let (mut quiet, server) = after_five_frames(Fault::Quiet).await;
     assert!(quiet.ping().await);
-    counted(&server, Fault::Quiet).await;
+    fired_once(&server, Fault::Quiet).await;
     drop(quiet);
 
-    let (client, server) = behind_five(Fault::Stall).await;
-    counted(&server, Fault::Stall).await;
+    let (client, server) = after_five_frames(Fault::Stall).await;
+    fired_once(&server, Fault::Stall).await;
     assert_eq!(server.state().connections_open, 2);
     let MaybeTlsStream::Plain(mut stream) = client.0.into_inner() else {
         panic!("no TLS here");
     };
-    // A ping: its answer would be there long before the other connection had all frames again.
+    // A ping. Its answer would arrive long before the other connection has read all frames again.
     use tokio::io::AsyncWriteExt;
     stream.write_all(b"\x89\x80\0\0\0\0").await.expect("sent");
     let mut other = Client::open(&server, Some(0)).await;
@@ -115,44 +115,44 @@ async fn a_stall_answers_nothing_and_a_quiet_host_answers_pings() {
 }
 
 #[tokio::test]
-async fn an_error_frame_is_the_last_one() {
+async fn the_connection_closes_after_an_error_frame() {
     let errors = [
         (Fault::FutureCursor, "FutureCursor"),
         (Fault::ConsumerTooSlow, "ConsumerTooSlow"),
         (Fault::TypedError, "InternalError"),
     ];
     for (fault, name) in errors {
-        let (mut client, server) = behind_five(fault).await;
-        assert_eq!(client.next().await, Got::Told(name.to_owned()));
+        let (mut client, server) = after_five_frames(fault).await;
+        assert_eq!(client.next().await, Got::Named(name.to_owned()));
         assert_eq!(client.next().await, Got::Closed(1008));
-        counted(&server, fault).await;
+        fired_once(&server, fault).await;
     }
 }
 
 #[tokio::test]
-async fn behind_a_text_or_garbage_the_stream_goes_on() {
+async fn the_stream_continues_after_text_or_garbage() {
     for (fault, got) in [(Fault::Text, Got::Text), (Fault::Garbage, Got::Binary)] {
-        let (mut client, server) = behind_five(fault).await;
+        let (mut client, server) = after_five_frames(fault).await;
         assert_eq!(client.next().await, got);
         assert_eq!(client.some(35).await, seqs(6, 40));
-        counted(&server, fault).await;
+        fired_once(&server, fault).await;
     }
 }
 
 #[tokio::test]
-async fn an_oversized_message_is_over_the_limit_of_any_consumer() {
-    let (mut client, server) = behind_five(Fault::Oversized).await;
+async fn an_oversized_message_exceeds_the_limit_of_any_consumer() {
+    let (mut client, server) = after_five_frames(Fault::Oversized).await;
     let error = client.message().await.expect("something");
     assert!(matches!(error, Err(Error::Capacity(_))), "{error:?}");
-    counted(&server, Fault::Oversized).await;
+    fired_once(&server, Fault::Oversized).await;
 }
 
 #[tokio::test]
-async fn what_is_planned_by_the_stream_happens_once_to_whoever_comes_there() {
-    let plan = Plan::default()
-        .anywhere(10, Fault::Drop)
-        .anywhere(10, Fault::Http500)
-        .anywhere(20, Fault::Text);
+async fn a_fault_planned_by_the_stream_fires_once_on_the_first_connection_there() {
+    let plan = FaultPlan::default()
+        .on_any_connection(10, Fault::Drop)
+        .on_any_connection(10, Fault::Http500)
+        .on_any_connection(20, Fault::Text);
     let server = server(plan).await;
     let mut client = Client::open(&server, Some(7)).await;
     assert_eq!(client.some(3).await, seqs(8, 10));
@@ -172,8 +172,8 @@ async fn what_is_planned_by_the_stream_happens_once_to_whoever_comes_there() {
 }
 
 #[tokio::test]
-async fn numbers_begin_anew_for_all() {
-    let plan = Plan::default().then(0, 25, Fault::SeqReset);
+async fn seq_reset_restarts_the_numbers_on_every_connection() {
+    let plan = FaultPlan::default().on_connection(0, 25, Fault::SeqReset);
     let options = Options {
         faults: Faults::new(plan),
         ..Options::default()
@@ -190,7 +190,7 @@ async fn numbers_begin_anew_for_all() {
     let mut late = Client::open(&server, Some(10)).await;
     assert_eq!(late.some(5).await, seqs(11, 15));
     let mut lost = Client::open(&server, Some(25)).await;
-    assert_eq!(lost.next().await, Got::Told("FutureCursor".to_owned()));
+    assert_eq!(lost.next().await, Got::Named("FutureCursor".to_owned()));
     assert_eq!(
         server.faults().fired().into_iter().collect::<Vec<_>>(),
         [(Fault::SeqReset, 1)]
@@ -198,14 +198,15 @@ async fn numbers_begin_anew_for_all() {
 }
 
 #[tokio::test]
-async fn by_chance_all_of_them_happen_and_a_client_that_comes_back_misses_nothing() {
-    // Connections without limit would never come back from a stall or a quiet host by themselves.
+async fn with_random_faults_a_client_that_reconnects_misses_nothing() {
+    // Without a timeout the client would wait forever after `stall` or `quiet`, so the plan has
+    // neither.
     let plan = "reset=5000,drop=5000,close=5000,garbage=10000,text=10000,future_cursor=3000,\
                 consumer_too_slow=3000,typed_error=3000,oversized=3000,http_429=100000,\
                 http_500=100000,http_503=100000,html=100000";
-    let plan = Plan {
+    let plan = FaultPlan {
         seed: 3,
-        ..Plan::default()
+        ..FaultPlan::default()
     }
     .with(plan)
     .expect("a plan");
@@ -236,7 +237,7 @@ async fn by_chance_all_of_them_happen_and_a_client_that_comes_back_misses_nothin
     }
     let fired = server.faults().fired();
     assert_eq!(fired.len(), 13, "{fired:?}");
-    // A reset may have lost some of them, and what came behind the last frame was not read.
+    // A reset may have lost some messages, and the client did not read those after the last frame.
     assert!(texts > 20 && texts <= fired[&Fault::Text], "{texts}");
     assert!(
         garbage > 20 && garbage <= fired[&Fault::Garbage],

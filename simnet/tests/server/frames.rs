@@ -1,21 +1,21 @@
-//! Frames to serve: `#identity` events, as any frame looks to the server like any other.
+//! Frames to serve: `#identity` events. The server treats all frames alike.
 
 use std::time::Duration;
 
 use skytide_core::port::clock::ManualClock;
 use skytide_core::time::Timestamp;
-use skytide_simnet::faults::{Faults, Plan};
-use skytide_simnet::server::{Options, Outgoing, Pace, Prepared};
+use skytide_simnet::faults::{FaultPlan, Faults};
+use skytide_simnet::server::{Options, OutgoingFrame, Pace, PreparedFrames};
 
-/// When the streams of these tests begin: 2026-11-24T09:00:00Z.
+/// Start of the streams in these tests: 2026-11-24T09:00:00Z.
 pub const START: Timestamp = Timestamp(1_795_510_800_000);
 
-/// So many milliseconds behind the beginning.
+/// The time this many milliseconds after the start.
 pub fn at(ms: u64) -> Timestamp {
     Timestamp(START.0 + ms)
 }
 
-/// A CBOR text below 256 bytes.
+/// A CBOR text string of fewer than 256 bytes.
 fn text(frame: &mut Vec<u8>, text: &str) {
     match text.len() as u8 {
         length @ 0..24 => frame.push(0x60 | length),
@@ -24,7 +24,7 @@ fn text(frame: &mut Vec<u8>, text: &str) {
     frame.extend_from_slice(text.as_bytes());
 }
 
-/// `#identity` of this number, filled up to about so many bytes.
+/// An `#identity` with this sequence number, padded to about `bytes` bytes.
 pub fn identity(seq: u64, bytes: usize) -> Vec<u8> {
     let mut frame = b"\xa2\x61t\x69#identity\x62op\x01\xa4".to_vec();
     text(&mut frame, "did");
@@ -42,7 +42,7 @@ pub fn identity(seq: u64, bytes: usize) -> Vec<u8> {
     frame
 }
 
-/// The number of such a frame; `None`: it is another message.
+/// The sequence number of such a frame; `None` for another message.
 pub fn seq_of(frame: &[u8]) -> Option<u64> {
     let at = frame.windows(4).position(|it| it == b"cseq")? + 4;
     let head = frame.get(at)? & 31;
@@ -59,22 +59,22 @@ pub fn seq_of(frame: &[u8]) -> Option<u64> {
 }
 
 /// The frames 1 to `count`, ten milliseconds apart.
-pub fn frames(count: u64) -> Prepared {
+pub fn frames(count: u64) -> PreparedFrames {
     sized(count, 0)
 }
 
-/// As [`frames`], of about so many bytes each.
-pub fn sized(count: u64, bytes: usize) -> Prepared {
-    Prepared::new((1..=count).map(|seq| Outgoing {
+/// The same frames, of about `bytes` bytes each.
+pub fn sized(count: u64, bytes: usize) -> PreparedFrames {
+    PreparedFrames::new((1..=count).map(|seq| OutgoingFrame {
         seq,
         time: Timestamp(START.0 + seq * 10),
         bytes: identity(seq, bytes).into(),
         events: 1,
-        bad: None,
+        malformed: None,
     }))
 }
 
-/// A clock that stands at the beginning of the stream.
+/// A clock at the start of the stream.
 pub fn clock() -> std::sync::Arc<ManualClock> {
     let clock = ManualClock::default();
     clock.set(START);
@@ -82,7 +82,7 @@ pub fn clock() -> std::sync::Arc<ManualClock> {
 }
 
 /// As fast as frames are read, with this plan of faults.
-pub fn planned(plan: Plan) -> Options {
+pub fn planned(plan: FaultPlan) -> Options {
     Options {
         pace: Pace::Max,
         faults: Faults::new(plan),
@@ -90,7 +90,7 @@ pub fn planned(plan: Plan) -> Options {
     }
 }
 
-/// All frames are history: they leave at once, and the stream is over.
+/// All frames are in the backlog: they are due at once, and then the stream ends.
 pub fn at_once() -> Options {
     Options {
         backlog: Duration::from_secs(86_400),

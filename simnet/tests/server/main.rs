@@ -1,4 +1,4 @@
-//! The servers over the network, as their clients see them.
+//! The servers as their clients see them over the network.
 
 mod client;
 mod endpoints;

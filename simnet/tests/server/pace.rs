@@ -1,4 +1,4 @@
-//! When frames leave; and going on after a restart.
+//! When frames are sent, and how a restarted server continues.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::client::Client;
 use crate::frames::{START, at, clock, frames};
 
 #[tokio::test]
-async fn the_clock_says_what_is_due() {
-    // The first frame is of 10 ms: that is where the network begins.
+async fn the_clock_determines_which_frames_are_due() {
+    // The network starts with its first frame, at 10 ms.
     for (speed, due) in [(1.0, 11), (2.0, 21), (0.5, 6)] {
         let clock = clock();
         let options = Options {
@@ -29,7 +29,7 @@ async fn the_clock_says_what_is_due() {
 }
 
 #[tokio::test]
-async fn a_backlog_leaves_at_once() {
+async fn a_backlog_is_sent_at_once() {
     let options = Options {
         backlog: Duration::from_millis(500),
         ..Options::default()
@@ -40,7 +40,7 @@ async fn a_backlog_leaves_at_once() {
 }
 
 #[tokio::test]
-async fn an_open_loop_sends_so_many_events_a_second_whatever_their_time() {
+async fn an_open_loop_sends_at_a_constant_rate_whatever_the_network_time() {
     let clock = clock();
     let options = Options {
         pace: Pace::Rate {
@@ -51,7 +51,7 @@ async fn an_open_loop_sends_so_many_events_a_second_whatever_their_time() {
     };
     let server = Server::start(options, frames(99), clock.clone());
     let server = server.await.unwrap();
-    // 20 frames of history, then one more begins the rate.
+    // 20 frames of backlog; the next frame starts the rate.
     server.until(|state| state.newest_seq == 21).await;
     clock.set(at(2_000));
     let state = server.until(|state| state.newest_seq >= 41).await;
@@ -61,7 +61,7 @@ async fn an_open_loop_sends_so_many_events_a_second_whatever_their_time() {
 }
 
 #[tokio::test]
-async fn frames_may_be_made_before_the_first_leaves() {
+async fn frames_can_be_prepared_before_the_first_is_sent() {
     let clock = clock();
     let options = Options {
         prepared: 50,
@@ -77,7 +77,7 @@ async fn frames_may_be_made_before_the_first_leaves() {
 }
 
 #[tokio::test]
-async fn started_again_it_goes_on_with_the_same_bytes() {
+async fn a_restarted_server_continues_with_the_same_bytes() {
     let began = Some(START);
     let options = |from| Options {
         began,
@@ -93,7 +93,7 @@ async fn started_again_it_goes_on_with_the_same_bytes() {
     clock.set(at(100));
     bytes.extend(client.bytes(10).await);
     first.stop().await;
-    // While nobody was there, 30 more became due; the client had 15.
+    // While the server was stopped, 30 more frames became due; the client had 15.
     clock.set(at(400));
     let second = Server::start(options(12), frames(99), clock.clone());
     let second = second.await.unwrap();
@@ -109,7 +109,7 @@ async fn started_again_it_goes_on_with_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn what_is_too_old_when_it_starts_is_not_made() {
+async fn frames_older_than_the_retention_are_skipped_at_the_start() {
     let options = Options {
         backlog: Duration::from_secs(20),
         retention: Some(Duration::from_secs(5)),
@@ -119,13 +119,13 @@ async fn what_is_too_old_when_it_starts_is_not_made() {
         .await
         .unwrap();
     let state = server.until(|state| state.ended).await;
-    // Steps of 256 frames: it may be a little more than is asked for.
+    // Skipping advances by 256 frames, so it may skip a little more than requested.
     assert!((1_500..1_757).contains(&state.skipped_seq), "{state:?}");
     assert_eq!(state.frames, 2_000 - state.skipped_seq);
 }
 
 #[tokio::test]
-async fn it_ends_when_it_is_told_to_and_can_be_read_on() {
+async fn an_ended_network_can_still_be_read() {
     let clock = clock();
     let server = Server::start(Options::default(), frames(99), clock.clone());
     let server = server.await.unwrap();

@@ -1,8 +1,8 @@
-//! Cursors, many clients, slow clients.
+//! CursorPolicy, many clients, slow clients.
 
 use std::time::Duration;
 
-use skytide_simnet::server::{Cursors, Limits, Options, Pace, RelayOptions, Server};
+use skytide_simnet::server::{CursorPolicy, Limits, Options, Pace, RelayOptions, Server};
 
 use crate::client::{Client, Got, get, seqs};
 use crate::frames::{at, at_once, clock, frames, sized};
@@ -26,14 +26,14 @@ async fn many_clients_get_the_same_bytes() {
 }
 
 #[tokio::test]
-async fn a_cursor_is_exclusive_and_none_is_the_present() {
+async fn a_cursor_is_exclusive_and_no_cursor_means_the_end_of_the_stream() {
     let server = Server::start(at_once(), frames(9), clock()).await.unwrap();
     server.until(|state| state.ended).await;
     for (cursor, from) in [(Some(0), 1), (Some(1), 2), (Some(8), 9)] {
         let mut client = Client::open(&server, cursor).await;
         assert_eq!(client.some(10 - from as usize).await, seqs(from, 9));
     }
-    // Nothing comes: a ping is answered first.
+    // No frame comes, so the next message answers the ping.
     for cursor in [None, Some(9)] {
         let mut client = Client::open(&server, cursor).await;
         assert!(client.ping().await, "{cursor:?}");
@@ -41,7 +41,7 @@ async fn a_cursor_is_exclusive_and_none_is_the_present() {
 }
 
 #[tokio::test]
-async fn live_is_what_leaves_from_then_on() {
+async fn without_a_cursor_a_client_gets_the_frames_sent_from_then_on() {
     let clock = clock();
     let server = Server::start(Options::default(), frames(9), clock.clone())
         .await
@@ -54,8 +54,8 @@ async fn live_is_what_leaves_from_then_on() {
     assert_eq!(client.some(4).await, seqs(6, 9));
 }
 
-/// A window that holds the last 4 of 9 frames.
-fn short(cursors: Cursors) -> Options {
+/// A window for the last 4 of 9 frames.
+fn short(cursors: CursorPolicy) -> Options {
     Options {
         pace: Pace::Rate {
             events_per_second: 1e6,
@@ -73,29 +73,29 @@ fn short(cursors: Cursors) -> Options {
 }
 
 #[tokio::test]
-async fn a_cursor_that_is_too_old_or_too_new_is_told() {
+async fn strict_cursors_report_an_outdated_or_future_cursor() {
     let clock = clock();
-    let server = Server::start(short(Cursors::Told), frames(9), clock.clone());
+    let server = Server::start(short(CursorPolicy::Strict), frames(9), clock.clone());
     let server = server.await.unwrap();
     server.until(|state| state.caught_up).await;
     clock.set(at(1_000));
     server.until(|state| state.ended).await;
     let mut client = Client::open(&server, Some(2)).await;
-    assert_eq!(client.next().await, Got::Told("OutdatedCursor".to_owned()));
+    assert_eq!(client.next().await, Got::Named("OutdatedCursor".to_owned()));
     assert_eq!(client.some(4).await, seqs(6, 9));
     let mut client = Client::open(&server, Some(5)).await;
     assert_eq!(client.some(4).await, seqs(6, 9));
     let mut client = Client::open(&server, Some(0)).await;
     assert_eq!(client.some(4).await, seqs(6, 9));
     let mut client = Client::open(&server, Some(10)).await;
-    assert_eq!(client.next().await, Got::Told("FutureCursor".to_owned()));
+    assert_eq!(client.next().await, Got::Named("FutureCursor".to_owned()));
     assert_eq!(client.next().await, Got::Closed(1008));
 }
 
 #[tokio::test]
-async fn or_it_is_not_told_as_at_the_real_relay() {
+async fn lenient_cursors_report_nothing_as_the_real_relay_does() {
     let clock = clock();
-    let server = Server::start(short(Cursors::Untold), frames(9), clock.clone());
+    let server = Server::start(short(CursorPolicy::Lenient), frames(9), clock.clone());
     let server = server.await.unwrap();
     server.until(|state| state.caught_up).await;
     clock.set(at(1_000));
@@ -107,7 +107,7 @@ async fn or_it_is_not_told_as_at_the_real_relay() {
 }
 
 #[tokio::test]
-async fn as_fast_as_possible_waits_for_the_slowest_client() {
+async fn pace_max_waits_for_the_slowest_client() {
     let options = Options {
         pace: Pace::Max,
         window: Limits {
@@ -116,7 +116,7 @@ async fn as_fast_as_possible_waits_for_the_slowest_client() {
         },
         ..Options::default()
     };
-    // Together far more than fits between the two.
+    // The frames are far more than the buffers between server and client hold.
     let server = Server::start(options, sized(2_000, 20_000), clock())
         .await
         .unwrap();
@@ -135,7 +135,7 @@ async fn as_fast_as_possible_waits_for_the_slowest_client() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_cut_off_and_told_so() {
+async fn a_client_that_does_not_read_gets_an_error_and_is_disconnected() {
     let options = Options {
         pace: Pace::Rate {
             events_per_second: 1e6,
@@ -154,34 +154,34 @@ async fn a_client_that_does_not_read_is_cut_off_and_told_so() {
     let server = Server::start(options, sized(1_000, 100_000), clock.clone());
     let server = server.await.unwrap();
     server.until(|state| state.caught_up).await;
-    let mut deaf = Client::open(&server, None).await;
-    assert!(deaf.ping().await);
+    let mut stuck = Client::open(&server, None).await;
+    assert!(stuck.ping().await);
     let mut quick = Client::open(&server, Some(0)).await;
     clock.set(at(100));
     let read = tokio::spawn(async move { quick.some(1_000).await });
     server.until(|state| state.too_slow > 0).await;
     let mut last = Got::Seq(0);
-    let told = loop {
-        match deaf.next().await {
+    let end = loop {
+        match stuck.next().await {
             Got::Seq(seq) => last = Got::Seq(seq),
-            told => break told,
+            other => break other,
         }
     };
     assert_ne!(last, Got::Seq(1_000));
-    // It may have been cut off within a frame.
+    // The server may have disconnected the client within a frame.
     assert!(
-        matches!(&told, Got::Told(name) if name == "ConsumerTooSlow") || told == Got::Ended,
-        "{told:?}"
+        matches!(&end, Got::Named(name) if name == "ConsumerTooSlow") || end == Got::Ended,
+        "{end:?}"
     );
     assert_eq!(
         read.await.unwrap(),
         seqs(1, 1_000),
-        "others are not disturbed"
+        "other clients get all frames"
     );
 }
 
 #[tokio::test]
-async fn what_is_no_websocket_is_told_what_it_needs() {
+async fn a_request_without_a_websocket_upgrade_is_refused() {
     let server = Server::start(at_once(), frames(1), clock()).await.unwrap();
     let answer = get(&server, "/xrpc/com.atproto.sync.subscribeRepos").await;
     assert_eq!(answer.status, 426);
@@ -199,7 +199,7 @@ async fn what_is_no_websocket_is_told_what_it_needs() {
 }
 
 #[tokio::test]
-async fn the_state_says_what_happened() {
+async fn the_state_reports_the_counts() {
     let server = Server::start(at_once(), frames(7), clock()).await.unwrap();
     server.until(|state| state.ended).await;
     let state = get(&server, "/_simnet/state").await.json();

@@ -13,7 +13,7 @@ use skytide_core::event::{Action, Body, Op};
 use skytide_core::id::Did;
 use skytide_core::port::clock::Clock;
 use skytide_core::time::Timestamp;
-use skytide_simnet::server::{Feed, Outgoing, Prepared};
+use skytide_simnet::server::{Feed, OutgoingFrame, PreparedFrames};
 use skytide_simnet::{Content, Frame, Network, Options};
 use skytide_tests::world::Random;
 
@@ -33,7 +33,7 @@ pub struct Mark {
 
 /// Frames made beforehand.
 pub struct Made {
-    frames: Vec<Outgoing>,
+    frames: Vec<OutgoingFrame>,
     first_live: u64,
     /// Network time that is history.
     pub backlog: Duration,
@@ -173,7 +173,7 @@ struct Shared {
 
 /// The frames on their way: history first, the live ones when the gate is opened.
 pub struct Gate {
-    frames: Prepared,
+    frames: PreparedFrames,
     first_live: u64,
     /// Numbers of the marked frames that have not left.
     marked: VecDeque<u64>,
@@ -192,7 +192,7 @@ impl Gate {
     pub fn of(made: &mut Made, rate: f64) -> (Self, Handle) {
         let handle = Handle::default();
         let gate = Self {
-            frames: Prepared::new(std::mem::take(&mut made.frames)),
+            frames: PreparedFrames::new(std::mem::take(&mut made.frames)),
             first_live: made.first_live,
             marked: made.marks.iter().map(|mark| mark.seq).collect(),
             rate,
@@ -240,7 +240,7 @@ impl Feed for Gate {
         self.frames.next_time()
     }
 
-    fn next_frame(&mut self) -> Option<Outgoing> {
+    fn next_frame(&mut self) -> Option<OutgoingFrame> {
         let frame = self.frames.next_frame()?;
         if frame.seq < self.first_live {
             return Some(frame);

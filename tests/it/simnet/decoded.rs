@@ -6,7 +6,7 @@ use skytide_core::event::{DropReason, Event, Message};
 use skytide_ingest::assemble::filter::Filter;
 use skytide_ingest::assemble::{Assembler, Setup};
 use skytide_ingest::frame::Verify;
-use skytide_simnet::bad::Kind;
+use skytide_simnet::malformed::Kind;
 use skytide_simnet::{Frame, Options, Totals};
 
 use super::{frames, options, with_bad};
@@ -100,7 +100,7 @@ fn every_kind_of_bad_input_comes_and_is_counted_as_told() {
     let mut fired: BTreeMap<Kind, u64> = BTreeMap::new();
     for seed in 3..=5 {
         for frame in compare(with_bad(seed, 6_000, 5_000)) {
-            if let Some(kind) = frame.bad {
+            if let Some(kind) = frame.malformed {
                 *fired.entry(kind).or_default() += 1;
             }
         }

@@ -22,8 +22,8 @@ use skytide_core::memory::MemoryLog;
 use skytide_dataflow::{Metrics, Ports};
 use skytide_ingest::frame::Verify;
 use skytide_ingest::{Options as IngestOptions, RelayOptions, RelaySource};
-use skytide_simnet::bad::{Kind, Rates};
-use skytide_simnet::faults::{Fault, Faults, Plan};
+use skytide_simnet::faults::{Fault, FaultPlan, Faults};
+use skytide_simnet::malformed::{Kind, Rates};
 use skytide_simnet::recount::Model;
 use skytide_simnet::server::{Options as ServerOptions, Pace, Server};
 use skytide_simnet::{Frame, Ledger, Network, Options};
@@ -47,7 +47,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(1);
 struct Hours {
     network: Options,
     frames: Vec<Frame>,
-    plan: Plan,
+    plan: FaultPlan,
 }
 
 impl Hours {
@@ -57,7 +57,7 @@ impl Hours {
             accounts: 300,
             rate: f64::from(HOUR_FRAMES) / 3_600.0,
             // More of those that end a connection would leave no stretch in which none ends.
-            bad: Rates::all(1_500).with(Kind::ErrorFrame, 600),
+            malformed: Rates::all(1_500).with(Kind::ErrorFrame, 600),
             ..Options::default()
         };
         let end = network.start.0 + u64::from(hours) * 3_600_000;
@@ -247,7 +247,7 @@ async fn hours_with_everything_wrong_at_once_are_counted_exactly() {
     }
     let compared = compare(&messages_of(&log).await.expect("messages"), runs);
     assert!(compared > EPOCHS, "only {compared} commits");
-    let (frames, faults) = (hours.frames.len(), hours.plan.steps.len());
+    let (frames, faults) = (hours.frames.len(), hours.plan.planned.len());
     let bad: u64 = state.bad.values().sum();
     eprintln!(
         "{frames} frames, {} events, {bad} bad frames, {faults} faults, {} connections, {compared} commits compared",

@@ -7,7 +7,7 @@ use skytide_core::event::Body;
 use skytide_core::id::Cid;
 use skytide_ingest::car::Car;
 use skytide_simnet::mst::Tree;
-use skytide_simnet::{End, Network, Options, write_recording};
+use skytide_simnet::{Network, Options, RecordingEnd, write_recording};
 
 use super::{frames, options, with_bad};
 
@@ -47,7 +47,7 @@ fn frames_behind_a_skip_are_the_same_as_without_it() {
             assert_eq!(
                 frame.bytes, other.bytes,
                 "behind {seq}: frame {count}, {:?}",
-                frame.bad
+                frame.malformed
             );
             assert_eq!(frame.events, other.events, "behind {seq}: frame {count}");
             assert_eq!(
@@ -157,7 +157,8 @@ fn a_recording_is_read_back_frame_by_frame() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("network.frames.zst");
     let mut network = Network::new(with_bad(5, 1_000, 500));
-    let written = write_recording(&mut network, &path, End::Frames(600)).expect("it is written");
+    let written =
+        write_recording(&mut network, &path, RecordingEnd::Frames(600)).expect("it is written");
     let packed = std::fs::read(&path).expect("it is there");
     assert_eq!(
         (written.frames, written.file_bytes),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use skytide_core::memory::MemoryLog;
 use skytide_ingest::frame::Verify;
 use skytide_ingest::{Options as IngestOptions, RelayOptions, RelaySource};
-use skytide_simnet::bad::{Kind, Rates};
-use skytide_simnet::faults::{Fault, Faults, Plan};
+use skytide_simnet::faults::{Fault, FaultPlan, Faults};
+use skytide_simnet::malformed::{Kind, Rates};
 use skytide_simnet::server::{Options as ServerOptions, Pace, Server};
 use skytide_simnet::{Network, Options};
 
@@ -20,7 +20,7 @@ use crate::ingest::harness::{self, Running, Stored};
 const FRAMES: u64 = 4_000;
 
 /// Reads a network over its relay; answers what is in the log behind the last frame, and the faults that happened.
-async fn read(network: &Options, plan: &Plan) -> (Stored, BTreeMap<Fault, u64>) {
+async fn read(network: &Options, plan: &FaultPlan) -> (Stored, BTreeMap<Fault, u64>) {
     let served = ServerOptions {
         pace: Pace::Max,
         faults: Faults::new(plan.clone()),
@@ -55,7 +55,7 @@ async fn read(network: &Options, plan: &Plan) -> (Stored, BTreeMap<Fault, u64>) 
 
 /// Compares every event, and every counter; without `disconnects`, as connections may be lost by chance.
 #[track_caller]
-fn compare(network: &Options, plan: &Plan, stored: &Stored) {
+fn compare(network: &Options, plan: &FaultPlan, stored: &Stored) {
     let seed = network.seed;
     let frames: Vec<_> = frames(network.clone()).collect();
     let expected = trouble::events(&frames, plan);
@@ -81,24 +81,24 @@ fn compare(network: &Options, plan: &Plan, stored: &Stored) {
 async fn each_fault_happens_is_counted_and_disturbs_nothing_else() {
     let network = Options {
         // Connections that end by themselves would shift the plan.
-        bad: Rates::all(1_000).with(Kind::ErrorFrame, 0),
+        malformed: Rates::all(1_000).with(Kind::ErrorFrame, 0),
         ..options(21, FRAMES)
     };
-    let plan = Plan::default()
-        .then(1, 200, Fault::Text)
-        .then(1, 300, Fault::Garbage)
-        .then(1, 400, Fault::Drop)
-        .then(2, 0, Fault::Http429)
-        .then(3, 0, Fault::Http500)
-        .then(4, 0, Fault::Http503)
-        .then(5, 0, Fault::Html)
-        .then(6, 100, Fault::Close)
-        .then(7, 100, Fault::FutureCursor)
-        .then(8, 100, Fault::ConsumerTooSlow)
-        .then(9, 100, Fault::TypedError)
-        .then(10, 100, Fault::Oversized)
-        .then(11, 100, Fault::Stall)
-        .then(12, 100, Fault::Quiet);
+    let plan = FaultPlan::default()
+        .on_connection(1, 200, Fault::Text)
+        .on_connection(1, 300, Fault::Garbage)
+        .on_connection(1, 400, Fault::Drop)
+        .on_connection(2, 0, Fault::Http429)
+        .on_connection(3, 0, Fault::Http500)
+        .on_connection(4, 0, Fault::Http503)
+        .on_connection(5, 0, Fault::Html)
+        .on_connection(6, 100, Fault::Close)
+        .on_connection(7, 100, Fault::FutureCursor)
+        .on_connection(8, 100, Fault::ConsumerTooSlow)
+        .on_connection(9, 100, Fault::TypedError)
+        .on_connection(10, 100, Fault::Oversized)
+        .on_connection(11, 100, Fault::Stall)
+        .on_connection(12, 100, Fault::Quiet);
     let (stored, fired) = read(&network, &plan).await;
     assert_eq!(fired, planned(&plan));
     compare(&network, &plan, &stored);
@@ -107,13 +107,13 @@ async fn each_fault_happens_is_counted_and_disturbs_nothing_else() {
 #[tokio::test]
 async fn error_frames_of_the_network_end_a_connection_and_nothing_behind_them_is_lost() {
     let network = Options {
-        bad: Rates::none()
+        malformed: Rates::none()
             .with(Kind::ErrorFrame, 10_000)
             .with(Kind::InfoOutdated, 100_000)
             .with(Kind::HeaderGarbage, 100_000),
         ..options(22, FRAMES)
     };
-    let plan = Plan::default();
+    let plan = FaultPlan::default();
     let (stored, _) = read(&network, &plan).await;
     compare(&network, &plan, &stored);
 }
@@ -121,9 +121,9 @@ async fn error_frames_of_the_network_end_a_connection_and_nothing_behind_them_is
 #[tokio::test]
 async fn resets_by_chance_lose_no_event() {
     let network = options(23, FRAMES);
-    let plan = Plan {
+    let plan = FaultPlan {
         seed: 23,
-        ..Plan::default()
+        ..FaultPlan::default()
     };
     let plan = plan.rate(Fault::Reset, 5_000);
     let (stored, fired) = read(&network, &plan).await;
@@ -138,7 +138,7 @@ async fn numbers_that_begin_anew_lose_nothing_at_the_pace_of_the_real_network() 
         rate: 400.0,
         ..options(24, FRAMES)
     };
-    let plan = Plan::default().anywhere(FRAMES / 2, Fault::SeqReset);
+    let plan = FaultPlan::default().on_any_connection(FRAMES / 2, Fault::SeqReset);
     let (stored, fired) = read(&network, &plan).await;
     assert_eq!(fired, planned(&plan));
     compare(&network, &plan, &stored);

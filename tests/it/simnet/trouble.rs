@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skytide_core::event::Event;
 use skytide_core::id::Cursor;
-use skytide_simnet::faults::{Fault, Plan};
+use skytide_simnet::faults::{Fault, FaultPlan};
 use skytide_simnet::{Frame, Totals};
 
 /// The events of all frames, with the numbers that the relay gave them.
-pub fn events(frames: &[Frame], plan: &Plan) -> Vec<Event> {
-    let anew = plan.steps.iter().filter(|it| it.fault == Fault::SeqReset);
+pub fn events(frames: &[Frame], plan: &FaultPlan) -> Vec<Event> {
+    let anew = plan.planned.iter().filter(|it| it.fault == Fault::SeqReset);
     let anew: BTreeSet<u64> = anew.map(|it| it.frames).collect();
     let (mut events, mut lower) = (Vec::new(), 0);
     for (place, frame) in (0..).zip(frames) {
@@ -26,7 +26,7 @@ pub fn events(frames: &[Frame], plan: &Plan) -> Vec<Event> {
 
 /// What must be counted: what the network says of its frames, and one by one what was planned. Without `frame_bytes`, as
 /// a number of fewer digits has fewer bytes.
-pub fn counters(frames: &[Frame], plan: &Plan) -> BTreeMap<String, u64> {
+pub fn counters(frames: &[Frame], plan: &FaultPlan) -> BTreeMap<String, u64> {
     let mut totals = Totals::default();
     frames.iter().for_each(|frame| totals.add(frame));
     let mut counters = totals.by_name().clone();
@@ -84,9 +84,9 @@ pub fn counted(fault: Fault) -> &'static [&'static str] {
 }
 
 /// How often a plan does each thing.
-pub fn planned(plan: &Plan) -> BTreeMap<Fault, u64> {
+pub fn planned(plan: &FaultPlan) -> BTreeMap<Fault, u64> {
     let mut planned = BTreeMap::new();
-    for step in &plan.steps {
+    for step in &plan.planned {
         *planned.entry(step.fault).or_default() += 1;
     }
     planned

@@ -1,4 +1,4 @@
-//! Where a network comes from, in a file: whoever starts again goes on with the same one.
+//! The file that describes a network, so that a restarted process continues the same one.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -7,56 +7,56 @@ use std::path::{Path, PathBuf};
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
 use skytide_core::time::Timestamp;
-use skytide_simnet::{Options, bad};
+use skytide_simnet::{Options, malformed};
 
 use crate::cli::simnet as cli;
 use crate::failure::Failure;
 
-/// All that a network and its place in time follow from, but what is wrong with it.
+/// All that determines a network and its position in time, except the malformed input.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Origin {
-    /// The program that makes it: another version may make other frames of the same seed.
+    /// The version of the program. Another version may make other frames from the same seed.
     pub version: String,
     /// The seed.
     pub seed: u64,
-    /// Accounts that were there when it started.
+    /// Accounts at the start.
     pub accounts: u32,
-    /// Frames per second of network time, as a mean over a day.
+    /// Mean frames per second of network time over a day.
     pub rate: f64,
     /// Network time of the first frame, in milliseconds since 1970.
     pub start_ms: u64,
-    /// Network time that had passed at `began_ms`, in milliseconds.
+    /// Network time that had already passed at `began_ms`, in milliseconds.
     pub backlog_ms: u64,
-    /// When it was first served, in milliseconds since 1970.
+    /// When the network was first served, in milliseconds since 1970.
     pub began_ms: u64,
-    /// Frames after which it ends.
+    /// Number of frames until the network ends.
     pub events_max: Option<u64>,
-    /// Live records of an account, at most.
+    /// Maximum number of live records of an account.
     pub records_max: Option<u32>,
     /// Whether commits are signed.
     pub signed: bool,
 }
 
 impl Origin {
-    /// The network that flags describe, which begins at `start` and is served from `now` on.
-    pub fn new(asked: &cli::Network, start: Timestamp, now: Timestamp) -> Self {
+    /// The network that the flags describe, which starts at `start` and is served from `now` on.
+    pub fn new(requested: &cli::Network, start: Timestamp, now: Timestamp) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            seed: asked.seed,
-            accounts: asked.accounts,
-            rate: asked.rate,
+            seed: requested.seed,
+            accounts: requested.accounts,
+            rate: requested.rate,
             start_ms: start.0,
             backlog_ms: 0,
             began_ms: now.0,
-            events_max: asked.events_max,
-            records_max: asked.records_max,
-            signed: !asked.unsigned,
+            events_max: requested.events_max,
+            records_max: requested.records_max,
+            signed: !requested.unsigned,
         }
     }
 
-    /// The network.
-    pub fn network(&self, bad: bad::Rates) -> Options {
+    /// The options of the network.
+    pub fn network(&self, malformed: malformed::Rates) -> Options {
         Options {
             seed: self.seed,
             accounts: self.accounts,
@@ -65,15 +65,15 @@ impl Origin {
             events_max: self.events_max,
             records_max: self.records_max,
             signed: self.signed,
-            bad,
+            malformed,
             ..Options::default()
         }
     }
 
-    /// For people.
-    pub fn in_words(&self) -> String {
+    /// A description for people.
+    pub fn description(&self) -> String {
         format!(
-            "of seed {}, {} accounts and about {} frames a second, and began at {}",
+            "of seed {} with {} accounts and about {} frames a second, started at {}",
             self.seed,
             HumanCount(self.accounts.into()),
             self.rate,
@@ -82,56 +82,63 @@ impl Origin {
     }
 }
 
-/// The network that the file names; if it is not there, `made`, which is durable in it when this returns.
+/// Returns the network that the file describes. If the file does not exist, writes `new` to it and
+/// returns that; the file is then durable.
 ///
 /// # Errors
-/// The file cannot be read or written, was made by another version, or names another network than the one that is asked for.
-pub fn begin(file: &Path, made: Origin) -> Result<Origin, Failure> {
+///
+/// The file cannot be read or written, was written by another version, or describes another network
+/// than the requested one.
+pub fn load_or_create(file: &Path, new: Origin) -> Result<Origin, Failure> {
     let shown = file.display();
     match std::fs::read(file) {
         Ok(bytes) => {
-            let kept: Origin = serde_json::from_slice(&bytes).map_err(|why| {
-                Failure::because(format!("{shown} does not describe a network"), why)
+            let stored: Origin = serde_json::from_slice(&bytes).map_err(|why| {
+                Failure::because(
+                    format!("cannot parse {shown}: it does not describe a network"),
+                    why,
+                )
             })?;
-            same(&kept, &made, file)?;
-            Ok(kept)
+            check_same(&stored, &new, file)?;
+            Ok(stored)
         }
         Err(why) if why.kind() == io::ErrorKind::NotFound => {
-            let failed = |why| Failure::because(format!("{shown} could not be written"), why);
-            write(file, &made).map_err(failed)?;
-            Ok(made)
+            let failed = |why| Failure::because(format!("cannot write {shown}"), why);
+            write(file, &new).map_err(failed)?;
+            Ok(new)
         }
-        Err(why) => Err(Failure::because(format!("{shown} could not be read"), why)),
+        Err(why) => Err(Failure::because(format!("cannot read {shown}"), why)),
     }
 }
 
-/// Refuses to go on with a network that is another one; when it began does not matter.
-fn same(kept: &Origin, asked: &Origin, file: &Path) -> Result<(), Failure> {
+/// Refuses to continue another network than the requested one. Its start may differ.
+fn check_same(stored: &Origin, requested: &Origin, file: &Path) -> Result<(), Failure> {
     let shown = file.display();
-    if kept.version != asked.version {
+    if stored.version != requested.version {
         return Err(Failure::new(format!(
-            "the network of {shown} was begun by version {} of this program, and {} may make other frames: remove the \
-             folder or the file to begin anew, or use that version",
-            kept.version, asked.version
+            "cannot continue the network in {shown}: version {} of this program wrote it, and version {} \
+             may make other frames; remove the folder or the file to start a new network, or use that \
+             version",
+            stored.version, requested.version
         )));
     }
     let expected = Origin {
-        start_ms: kept.start_ms,
-        backlog_ms: kept.backlog_ms,
-        began_ms: kept.began_ms,
-        ..asked.clone()
+        start_ms: stored.start_ms,
+        backlog_ms: stored.backlog_ms,
+        began_ms: stored.began_ms,
+        ..requested.clone()
     };
-    if *kept != expected {
+    if *stored != expected {
         return Err(Failure::new(format!(
-            "{shown} holds another network: {}. Give the same flags, remove the folder or the file to begin anew, or use another \
-             one",
-            kept.in_words()
+            "{shown} holds another network: {}. Use the same flags, remove the folder or the file to \
+             start a new network, or choose another one",
+            stored.description()
         )));
     }
     Ok(())
 }
 
-/// Whole or not at all, and durable.
+/// Writes the file atomically and durably.
 fn write(file: &Path, origin: &Origin) -> io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");
@@ -166,13 +173,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_goes_on_and_what_is_another_network_is_refused() {
+    fn a_stored_network_is_continued_and_another_one_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("demo.json");
-        let first = begin(&file, origin(1, 100_000)).unwrap();
-        assert_eq!(begin(&file, origin(1, 900_000)).unwrap(), first);
-        let refused = |asked| begin(&file, asked).unwrap_err().to_string();
-        assert!(refused(origin(2, 100_000)).contains("of seed 1,"));
+        let first = load_or_create(&file, origin(1, 100_000)).unwrap();
+        assert_eq!(load_or_create(&file, origin(1, 900_000)).unwrap(), first);
+        let refused = |requested| load_or_create(&file, requested).unwrap_err().to_string();
+        assert!(refused(origin(2, 100_000)).contains("of seed 1 "));
         let newer = Origin {
             version: "1.2.4".to_owned(),
             ..origin(1, 1_000_000)
@@ -181,14 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn a_half_written_file_of_a_start_that_was_killed_does_not_matter() {
+    fn an_incomplete_file_of_a_killed_start_is_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("demo.json");
         std::fs::write(folder.path().join("demo.json.new"), "{\"ver").unwrap();
-        let first = begin(&file, origin(1, 100_000)).unwrap();
-        assert_eq!(begin(&file, origin(1, 200_000)).unwrap(), first);
+        let first = load_or_create(&file, origin(1, 100_000)).unwrap();
+        assert_eq!(load_or_create(&file, origin(1, 200_000)).unwrap(), first);
         std::fs::write(&file, "{\"ver").unwrap();
-        let refused = begin(&file, first).unwrap_err().to_string();
+        let refused = load_or_create(&file, first).unwrap_err().to_string();
         assert!(refused.contains("does not describe a network"), "{refused}");
     }
 }

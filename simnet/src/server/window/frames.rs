@@ -1,46 +1,47 @@
-//! The frames of the window: which there are, and where those behind a cursor begin.
+//! The frames in the window, and the search for the first frame after a cursor.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::Bytes;
 
 use super::super::message;
-use super::{Begin, Limits};
+use super::{Limits, SeekResult};
 
-/// A frame that clients can have.
+/// A frame in the window.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Kept {
+pub(in super::super) struct BufferedFrame {
     pub(in super::super) bytes: Bytes,
-    /// Whether it has a number above all before it.
+    /// Whether its sequence number is above all earlier ones.
     pub(in super::super) is_new: bool,
-    /// Whether it is an error frame: a connection ends with it.
+    /// Whether it is an error frame, which ends a connection.
     pub(in super::super) is_error: bool,
-    /// Whether an error frame was sent to anyone.
+    /// Whether it is an error frame that was sent to a client.
     pub(super) was_sent: bool,
-    /// The highest number so far.
-    pub(super) mark: u64,
-    /// Bytes of the stream up to its end.
-    pub(super) end: u64,
+    /// The highest sequence number up to this frame.
+    pub(super) seq_max: u64,
+    /// Bytes of the stream up to the end of this frame.
+    pub(super) bytes_end: u64,
 }
 
-/// The frames of the window, and who reads where.
+/// The frames in the window, and the positions of the readers.
 #[derive(Debug)]
 pub(super) struct Frames {
-    pub(super) kept: VecDeque<Kept>,
+    pub(super) buffered: VecDeque<BufferedFrame>,
     pub(super) limits: Limits,
-    /// The place of the oldest one.
+    /// The position of the oldest frame.
     pub(super) first: u64,
-    /// The highest number that is gone.
-    pub(super) gone: u64,
-    /// The place at which numbers began anew.
-    pub(super) era: u64,
-    /// Bytes of the stream before the oldest one.
-    pub(super) before: u64,
-    /// Each reader's place.
+    /// The highest sequence number that was evicted or skipped.
+    pub(super) evicted_seq: u64,
+    /// The position at which the sequence numbers last restarted.
+    pub(super) numbering_start: u64,
+    /// Bytes of the stream before the oldest frame.
+    pub(super) bytes_before: u64,
+    /// The position of each reader.
     pub(super) readers: BTreeMap<u64, u64>,
-    pub(super) readers_ever: u64,
-    /// The slowest reader's place when the last one left.
-    pub(super) left_at: u64,
+    /// Readers so far; numbers the next one.
+    pub(super) readers_total: u64,
+    /// The position of the last reader when it left.
+    pub(super) last_reader_position: u64,
     /// Whether the stream is still catching up with its time.
     pub(super) catching_up: bool,
 }
@@ -48,94 +49,101 @@ pub(super) struct Frames {
 impl Frames {
     pub(super) fn new(limits: Limits) -> Self {
         Self {
-            kept: VecDeque::new(),
+            buffered: VecDeque::new(),
             limits,
             first: 0,
-            gone: 0,
-            era: 0,
-            before: 0,
+            evicted_seq: 0,
+            numbering_start: 0,
+            bytes_before: 0,
             readers: BTreeMap::new(),
-            readers_ever: 0,
-            left_at: 0,
+            readers_total: 0,
+            last_reader_position: 0,
             catching_up: true,
         }
     }
 
     pub(super) fn length(&self) -> u64 {
-        self.first + self.kept.len() as u64
+        self.first + self.buffered.len() as u64
     }
 
     /// Bytes of the whole stream.
-    pub(super) fn end(&self) -> u64 {
-        self.kept.back().map_or(self.before, |kept| kept.end)
+    pub(super) fn bytes_end(&self) -> u64 {
+        self.buffered
+            .back()
+            .map_or(self.bytes_before, |buffered| buffered.bytes_end)
     }
 
-    /// The newest number.
+    /// The newest sequence number.
     pub(super) fn newest(&self) -> u64 {
-        let last = self.kept.back().filter(|_| self.length() > self.era);
-        last.map_or(self.gone, |kept| kept.mark)
+        let last = self
+            .buffered
+            .back()
+            .filter(|_| self.length() > self.numbering_start);
+        last.map_or(self.evicted_seq, |buffered| buffered.seq_max)
     }
 
     pub(super) fn push(&mut self, seq: u64, bytes: Bytes) {
-        let (newest, end) = (self.newest(), self.end() + bytes.len() as u64);
-        self.kept.push_back(Kept {
+        let (newest, end) = (self.newest(), self.bytes_end() + bytes.len() as u64);
+        self.buffered.push_back(BufferedFrame {
             is_new: seq > newest,
             is_error: message::is_error(&bytes),
             was_sent: false,
             bytes,
-            mark: seq.max(newest),
-            end,
+            seq_max: seq.max(newest),
+            bytes_end: end,
         });
         let limits = self.limits;
-        while self.kept.len() > limits.frames_max
-            || (self.kept.len() > 1 && end - self.before > limits.bytes_max as u64)
+        while self.buffered.len() > limits.frames_max
+            || (self.buffered.len() > 1 && end - self.bytes_before > limits.bytes_max as u64)
         {
-            let Some(gone) = self.kept.pop_front() else {
+            let Some(evicted) = self.buffered.pop_front() else {
                 return;
             };
-            self.before = gone.end;
-            if self.first >= self.era {
-                self.gone = gone.mark;
+            self.bytes_before = evicted.bytes_end;
+            if self.first >= self.numbering_start {
+                self.evicted_seq = evicted.seq_max;
             }
             self.first += 1;
         }
     }
 
-    /// Where the frames behind a cursor begin.
-    pub(super) fn find(&self, cursor: Option<u64>) -> Begin {
-        let oldest = self.first.max(self.era);
+    /// The position of the first frame after a cursor.
+    pub(super) fn find(&self, cursor: Option<u64>) -> SeekResult {
+        let oldest = self.first.max(self.numbering_start);
         match cursor {
-            None => Begin::At(self.length()),
-            Some(0) => Begin::At(oldest),
-            Some(cursor) if cursor > self.newest() => Begin::Future,
-            Some(cursor) if cursor < self.gone => Begin::Outdated(oldest),
+            None => SeekResult::At(self.length()),
+            Some(0) => SeekResult::At(oldest),
+            Some(cursor) if cursor > self.newest() => SeekResult::Future,
+            Some(cursor) if cursor < self.evicted_seq => SeekResult::Outdated(oldest),
             Some(cursor) => {
                 let from = (oldest - self.first) as usize;
-                let next = self.behind(from, cursor);
-                Begin::At(self.first + self.left_over(from, next) as u64)
+                let next = self.first_after(from, cursor);
+                SeekResult::At(self.first + self.skip_delivered(from, next) as u64)
             }
         }
     }
 
-    /// Where the frames begin that a client lacks which has that before `next`. Frames without a new number were sent with the
-    /// one before them, unless an error frame ended the connection: then those behind it are left.
-    fn left_over(&self, from: usize, next: usize) -> usize {
-        let mut place = next;
-        while place > from && !self.kept[place - 1].is_new {
-            place -= 1;
-            if self.kept[place].was_sent {
-                return place + 1;
+    /// The index of the first frame that a client with all numbers before `next` lacks. Frames
+    /// without a new number were sent together with the frame before them. But if an error frame
+    /// ended the connection, the frames after it were not sent.
+    fn skip_delivered(&self, from: usize, next: usize) -> usize {
+        let mut position = next;
+        while position > from && !self.buffered[position - 1].is_new {
+            position -= 1;
+            if self.buffered[position].was_sent {
+                return position + 1;
             }
         }
         next
     }
 
-    /// The first one from there on whose mark is above `cursor`; marks rise within an era only.
-    fn behind(&self, from: usize, cursor: u64) -> usize {
-        let (mut low, mut high) = (from, self.kept.len());
+    /// The index of the first frame at or after `from` whose `seq_max` is above `cursor`. `seq_max`
+    /// only increases since the last restart of the numbers.
+    fn first_after(&self, from: usize, cursor: u64) -> usize {
+        let (mut low, mut high) = (from, self.buffered.len());
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.kept[middle].mark <= cursor {
+            match self.buffered[middle].seq_max <= cursor {
                 true => low = middle + 1,
                 false => high = middle,
             }
@@ -143,17 +151,18 @@ impl Frames {
         low
     }
 
+    /// Whether the slowest reader lacks less than half of the window.
     pub(super) fn has_room(&self) -> bool {
         let slowest = self.readers.values().min().copied();
-        let floor = slowest.unwrap_or(self.left_at).max(self.first);
-        let waiting = self.length() - floor;
-        let read = (floor - self.first) as usize;
-        let begin = match read.checked_sub(1) {
-            None => self.before,
-            Some(last) => self.kept[last].end,
+        let oldest_unread = slowest.unwrap_or(self.last_reader_position).max(self.first);
+        let unread = self.length() - oldest_unread;
+        let read = (oldest_unread - self.first) as usize;
+        let bytes_read = match read.checked_sub(1) {
+            None => self.bytes_before,
+            Some(last) => self.buffered[last].bytes_end,
         };
-        let bytes = self.end() - begin;
-        waiting < (self.limits.frames_max as u64 / 2).max(1)
-            && (waiting == 0 || bytes < self.limits.bytes_max as u64 / 2)
+        let bytes_unread = self.bytes_end() - bytes_read;
+        unread < (self.limits.frames_max as u64 / 2).max(1)
+            && (unread == 0 || bytes_unread < self.limits.bytes_max as u64 / 2)
     }
 }

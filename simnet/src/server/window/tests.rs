@@ -16,22 +16,25 @@ fn push(window: &Window, seqs: &[u64]) {
     }
 }
 
-/// What a client gets that asks for what is behind a cursor: how it is answered, and the numbers of all frames.
+/// The result of seeking a cursor, and the sequence numbers of all frames read after it.
 async fn read(window: &Window, cursor: Option<u64>) -> (&'static str, Vec<u8>) {
     let reader = window.reader();
-    let begin = match reader.seek(cursor).await {
-        Begin::At(_) => "frames",
-        Begin::Outdated(_) => "outdated",
-        Begin::Future => "future",
+    let found = match reader.seek(cursor).await {
+        SeekResult::At(_) => "frames",
+        SeekResult::Outdated(_) => "outdated",
+        SeekResult::Future => "future",
     };
-    let Next::Frames(frames) = reader.next(100, 1_000, u64::MAX) else {
+    let ReadResult::Frames(frames) = reader.next(100, 1_000, u64::MAX) else {
         panic!("too slow");
     };
-    (begin, frames.iter().map(|kept| kept.bytes[0]).collect())
+    (
+        found,
+        frames.iter().map(|buffered| buffered.bytes[0]).collect(),
+    )
 }
 
 #[tokio::test]
-async fn a_cursor_is_exclusive_and_says_what_is_gone_or_has_not_come() {
+async fn a_cursor_is_exclusive_and_may_be_outdated_or_in_the_future() {
     let window = window(4, &[1, 2, 5, 6, 9, 10]);
     assert_eq!(read(&window, Some(6)).await, ("frames", vec![9, 10]));
     assert_eq!(read(&window, Some(7)).await, ("frames", vec![9, 10]));
@@ -47,7 +50,7 @@ async fn a_cursor_is_exclusive_and_says_what_is_gone_or_has_not_come() {
 }
 
 #[tokio::test]
-async fn what_has_no_new_number_was_had_with_the_frame_before() {
+async fn a_frame_without_a_new_number_belongs_to_the_previous_frame() {
     let window = window(9, &[1, 2, 1, 2, 3]);
     assert_eq!(read(&window, Some(2)).await, ("frames", vec![3]));
     assert_eq!(read(&window, Some(1)).await, ("frames", vec![2, 1, 2, 3]));
@@ -55,14 +58,14 @@ async fn what_has_no_new_number_was_had_with_the_frame_before() {
 }
 
 #[tokio::test]
-async fn behind_an_error_frame_that_was_sent_comes_the_rest_once() {
+async fn the_frames_after_a_sent_error_frame_are_sent_once() {
     let window = window(9, &[1, 2, 2]);
     window.push(2, crate::error("InternalError", None, None).into());
     push(&window, &[2, 3]);
     assert_eq!(read(&window, Some(2)).await, ("frames", vec![3]));
     let reader = window.reader();
     reader.seek(Some(1)).await;
-    let Next::Frames(frames) = reader.next(9, 1_000, 9) else {
+    let ReadResult::Frames(frames) = reader.next(9, 1_000, 9) else {
         panic!("too slow");
     };
     assert!(frames[2].is_error);
@@ -72,18 +75,18 @@ async fn behind_an_error_frame_that_was_sent_comes_the_rest_once() {
 }
 
 #[tokio::test]
-async fn after_numbers_began_anew_a_cursor_means_the_new_ones() {
+async fn after_a_restart_of_the_numbers_a_cursor_means_the_new_ones() {
     let window = window(9, &[70, 71, 72]);
-    window.begin_anew();
+    window.restart_numbering();
     push(&window, &[1, 2]);
     assert_eq!(read(&window, Some(1)).await, ("frames", vec![2]));
     assert_eq!(read(&window, Some(0)).await, ("frames", vec![1, 2]));
     assert_eq!(read(&window, Some(72)).await, ("future", vec![]));
-    assert_eq!(window.extent().newest_seq, 2);
+    assert_eq!(window.size().newest_seq, 2);
 }
 
 #[tokio::test]
-async fn a_cursor_that_the_stream_has_yet_to_reach_again_is_waited_for() {
+async fn while_catching_up_a_seek_waits_for_its_cursor() {
     let window = Window::new(Limits::default());
     window.skipped(5);
     let reader = window.reader();
@@ -94,19 +97,22 @@ async fn a_cursor_that_the_stream_has_yet_to_reach_again_is_waited_for() {
             tokio::task::yield_now().await;
         }
     };
-    let (begin, ()) = tokio::join!(seeking, pushing);
-    assert_eq!(begin, Begin::At(3));
+    let (found, ()) = tokio::join!(seeking, pushing);
+    assert_eq!(found, SeekResult::At(3));
     let read = reader.next(9, 100, 100);
-    assert!(matches!(read, Next::Frames(frames) if frames.len() == 1));
+    assert!(matches!(read, ReadResult::Frames(frames) if frames.len() == 1));
 }
 
 #[test]
-fn there_is_room_until_the_slowest_reader_lacks_half_the_window() {
+fn there_is_room_until_the_slowest_reader_lags_by_half_the_window() {
     let window = window(8, &[]);
     push(&window, &[1, 2, 3]);
     assert!(window.has_room());
     push(&window, &[4]);
-    assert!(!window.has_room(), "nobody came yet: nothing may be lost");
+    assert!(
+        !window.has_room(),
+        "no reader has come yet, so no frame may be lost"
+    );
     let (slow, fast) = (window.reader(), window.reader());
     assert!(window.has_room());
     push(&window, &[5, 6, 7, 8]);
@@ -117,27 +123,27 @@ fn there_is_room_until_the_slowest_reader_lacks_half_the_window() {
     assert!(window.has_room());
     drop(slow);
     push(&window, &[9]);
-    assert!(!window.has_room(), "whoever left may come back");
+    assert!(!window.has_room(), "the reader that left may come back");
 }
 
 #[test]
-fn a_reader_whose_frames_are_gone_or_too_many_is_too_slow() {
+fn a_reader_with_evicted_or_too_many_unread_frames_is_too_slow() {
     let window = window(4, &[]);
     let reader = window.reader();
     push(&window, &[1, 2, 3, 4]);
-    assert!(matches!(reader.next(9, 1_000, 3), Next::TooSlow));
-    assert!(matches!(reader.next(1, 1_000, 4), Next::Frames(_)));
+    assert!(matches!(reader.next(9, 1_000, 3), ReadResult::TooSlow));
+    assert!(matches!(reader.next(1, 1_000, 4), ReadResult::Frames(_)));
     push(&window, &[5, 6]);
-    assert!(matches!(reader.next(9, 1_000, 9), Next::TooSlow));
+    assert!(matches!(reader.next(9, 1_000, 9), ReadResult::TooSlow));
 }
 
 #[test]
-fn bytes_are_bounded_as_well() {
+fn the_window_bounds_bytes() {
     let window = Window::new(Limits {
         frames_max: 100,
         bytes_max: 35,
     });
     push(&window, &[1, 2, 3, 4, 5]);
-    let extent = window.extent();
-    assert_eq!((extent.frames, extent.bytes), (3, 30));
+    let size = window.size();
+    assert_eq!((size.frames, size.bytes), (3, 30));
 }

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use skytide_simnet::Frame;
-use skytide_simnet::bad::Kind;
-use skytide_simnet::faults::{Fault, Plan};
+use skytide_simnet::faults::{Fault, FaultPlan};
+use skytide_simnet::malformed::Kind;
 use skytide_simnet::server::Limits;
 
 /// A window so small that the network is never far ahead of its reader.
@@ -32,8 +32,8 @@ const UNDECIDED: usize = 40;
 ///   sent twice before 32 have told that the numbers are new ones is taken for a proof of the contrary. So no connection
 ///   ends, and nothing comes but frames that say something, from where the network may already be at the new
 ///   numbers until it is decided.
-pub fn plan(frames: &[Frame], hours: usize) -> Plan {
-    let mut plan = Plan::default();
+pub fn plan(frames: &[Frame], hours: usize) -> FaultPlan {
+    let mut plan = FaultPlan::default();
     let length = frames.len() / hours;
     for hour in 0..hours {
         let renumbered = quiet(frames, hour * length + 2 * length / 3..(hour + 1) * length);
@@ -43,23 +43,23 @@ pub fn plan(frames: &[Frame], hours: usize) -> Plan {
             place = match fault {
                 Fault::SeqReset => {
                     if let Some(renumbered) = renumbered {
-                        plan = plan.anywhere(renumbered as u64, fault);
+                        plan = plan.on_any_connection(renumbered as u64, fault);
                     }
                     place
                 }
                 Fault::Oversized => {
-                    plan = plan.anywhere(end as u64, fault);
+                    plan = plan.on_any_connection(end as u64, fault);
                     place
                 }
                 Fault::Reset => {
                     let fresh = calm(frames, place..end).expect("some frames with numbers");
                     plan = plan
-                        .anywhere(fresh as u64, Fault::Close)
-                        .anywhere((fresh + ON_THE_WAY) as u64, fault);
+                        .on_any_connection(fresh as u64, Fault::Close)
+                        .on_any_connection((fresh + ON_THE_WAY) as u64, fault);
                     fresh + ON_THE_WAY + APART
                 }
                 _ => {
-                    plan = plan.anywhere(place as u64, fault);
+                    plan = plan.on_any_connection(place as u64, fault);
                     place + APART
                 }
             };
@@ -71,10 +71,10 @@ pub fn plan(frames: &[Frame], hours: usize) -> Plan {
 
 /// The first place at which numbers may begin anew.
 fn quiet(frames: &[Frame], mut places: Range<usize>) -> Option<usize> {
-    let ends = |frame: &Frame| frame.bad == Some(Kind::ErrorFrame);
+    let ends = |frame: &Frame| frame.malformed == Some(Kind::ErrorFrame);
     places.end -= UNDECIDED;
     places.find(|&place| {
-        frames[place].bad.is_none()
+        frames[place].malformed.is_none()
             && says(&frames[place..place + UNDECIDED])
             && !frames[place - AHEAD..place].iter().any(ends)
     })

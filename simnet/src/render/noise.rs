@@ -1,38 +1,38 @@
-//! Messages that change nothing: garbage, repetitions, commits that nobody made.
+//! Renders messages that change nothing: garbage, repetitions, forged commits.
 
 use skytide_core::event::{Action, Body, DropReason, Op};
 use skytide_core::id::{Cid, Rkey, Tid};
 
-use super::Scene;
-use crate::bad::Kind;
+use super::FrameContext;
 use crate::car::Car;
 use crate::cbor::{Cbor, Digest, digest};
 use crate::content::Content;
-use crate::envelope::{self, Line};
+use crate::envelope::{self, CommitOp};
+use crate::expected::Expected;
 use crate::frame::Frame;
-use crate::truth::Expected;
+use crate::malformed::Kind;
 use crate::world::World;
 
 const LIKE: &str = "app.bsky.feed.like";
-/// More than the protocol allows, by one.
+/// The protocol's limit plus one.
 const BLOCKS_BYTES: usize = 2_000_001;
 const OPS: usize = 201;
 
 pub(super) fn noise(
     world: &mut World,
-    scene: &Scene<'_>,
+    context: &FrameContext<'_>,
     account: u32,
     last: [Option<&Frame>; 2],
 ) -> Frame {
-    let kind = scene.plan.bad.expect("noise is of a kind");
+    let kind = context.plan.malformed.expect("a noise frame has a kind");
     let unreadable = |reason| Expected::of("unreadable").dropping(reason);
     let (bytes, expected) = match kind {
         Kind::SeqRepeated | Kind::SeqBack => {
-            return again(scene, last[usize::from(kind == Kind::SeqBack)]);
+            return repeated(context, last[usize::from(kind == Kind::SeqBack)]);
         }
         Kind::TypeUnknown => {
             let expected = Expected::of("other").dropping(DropReason::FrameType);
-            (unknown_type(scene), expected)
+            (unknown_type(context), expected)
         }
         Kind::OpUnknown => {
             let mut cbor = Cbor::default();
@@ -75,42 +75,45 @@ pub(super) fn noise(
                 expected,
             )
         }
-        _ => return forged(world, scene, account, kind),
+        _ => return forged(world, context, account, kind),
     };
-    scene.frame(bytes, expected)
+    context.frame(bytes, expected)
 }
 
-/// A frame of before. It belongs behind the newest one.
-fn again(scene: &Scene<'_>, frame: Option<&Frame>) -> Frame {
-    let frame = frame.expect("good frames came right before");
+/// An earlier frame, sent again after the newest one.
+fn repeated(context: &FrameContext<'_>, frame: Option<&Frame>) -> Frame {
+    let frame = frame.expect("the last frames were well-formed");
     let expected = Expected::of(frame.expected.kind).dropping(DropReason::SeqRepeated);
-    let mut again = scene.frame(Vec::new(), expected);
+    let mut again = context.frame(Vec::new(), expected);
     again.bytes = frame.bytes.clone();
     again
 }
 
-fn unknown_type(scene: &Scene<'_>) -> Vec<u8> {
+fn unknown_type(context: &FrameContext<'_>) -> Vec<u8> {
     let mut cbor = envelope::Header::Usual.write("#labels");
-    cbor.map(3).text("seq").uint(scene.plan.seq);
-    cbor.text("time").text(&scene.stamp).text("labels").list(0);
+    cbor.map(3).text("seq").uint(context.plan.seq);
+    cbor.text("time")
+        .text(&context.stamp)
+        .text("labels")
+        .list(0);
     cbor.0
 }
 
-/// A commit that its account never made: one like, under a tree of which nothing is shown.
-struct Forgery {
+/// A commit that its account never made: one like, and a tree without any of its nodes.
+struct ForgedCommit {
     did: String,
     rev: Tid,
     inner_rev: Tid,
     record: Vec<u8>,
 }
 
-impl Forgery {
-    fn new(world: &World, scene: &Scene<'_>, account: u32, kind: Kind) -> Self {
+impl ForgedCommit {
+    fn new(world: &World, context: &FrameContext<'_>, account: u32, kind: Kind) -> Self {
         let holder = &world.accounts[account as usize];
-        let now = Tid(scene.plan.now << 10);
+        let now = Tid(context.plan.now << 10);
         let rev = match kind {
             Kind::RevRepeated => holder.rev,
-            Kind::RevFuture => Tid((scene.plan.now + 3_600_000_000) << 10),
+            Kind::RevFuture => Tid((context.plan.now + 3_600_000_000) << 10),
             _ => Tid(now.0.max(holder.rev.0 + (1 << 10))),
         };
         let mut record = Cbor::default();
@@ -119,7 +122,7 @@ impl Forgery {
             .text("$type")
             .text(LIKE)
             .text("createdAt")
-            .text(&scene.stamp);
+            .text(&context.stamp);
         Self {
             did: holder.identity.did.to_string(),
             rev,
@@ -132,7 +135,7 @@ impl Forgery {
         }
     }
 
-    /// Its commit object, signed by nobody.
+    /// The commit object, with a signature of zeros.
     fn commit(&self) -> Vec<u8> {
         let mut cbor = Cbor::default();
         cbor.map(6)
@@ -145,7 +148,7 @@ impl Forgery {
         cbor.0
     }
 
-    /// The commit's hash, and the CAR.
+    /// The hash of the commit, and the CAR.
     fn blocks(&self, kind: Kind) -> (Digest, Vec<u8>) {
         let block = self.commit();
         let commit = digest(&block);
@@ -177,21 +180,21 @@ impl Forgery {
     }
 }
 
-fn forged(world: &World, scene: &Scene<'_>, account: u32, kind: Kind) -> Frame {
-    let forgery = Forgery::new(world, scene, account, kind);
-    let (commit, blocks) = forgery.blocks(kind);
-    let rkey: Rkey = Tid(scene.plan.now << 10 | 1_000).into();
-    let line = |count: usize| Line {
+fn forged(world: &World, context: &FrameContext<'_>, account: u32, kind: Kind) -> Frame {
+    let forged = ForgedCommit::new(world, context, account, kind);
+    let (commit, blocks) = forged.blocks(kind);
+    let rkey: Rkey = Tid(context.plan.now << 10 | 1_000).into();
+    let line = |count: usize| CommitOp {
         action: "create",
         path: match count {
             0 => format!("{LIKE}/{rkey}"),
             _ => format!("{LIKE}/{rkey}-{count}"),
         },
-        cid: Some(digest(&forgery.record)),
+        cid: Some(digest(&forged.record)),
         prev: None,
     };
     let ops = if kind == Kind::CommitOps { OPS } else { 1 };
-    let rev = forgery.rev.to_string();
+    let rev = forged.rev.to_string();
     let message = envelope::Commit {
         ops: (0..ops).map(line).collect(),
         rev: if kind == Kind::RevBad {
@@ -199,13 +202,13 @@ fn forged(world: &World, scene: &Scene<'_>, account: u32, kind: Kind) -> Frame {
         } else {
             &rev
         },
-        seq: scene.plan.seq,
+        seq: context.plan.seq,
         repo: match kind {
             Kind::BodyShape => None,
             Kind::DidBad => Some("did:plc:"),
-            _ => Some(&forgery.did),
+            _ => Some(&forged.did),
         },
-        time: &scene.stamp,
+        time: &context.stamp,
         blocks: Some(&blocks),
         commit,
         ..envelope::Commit::default()
@@ -213,23 +216,25 @@ fn forged(world: &World, scene: &Scene<'_>, account: u32, kind: Kind) -> Frame {
     let mut bytes = message.write();
     match kind {
         Kind::TrailingObject => bytes.push(0xa0),
-        // Behind the header, and before anything can be read of it.
+        // Within the body, before the first field ends.
         Kind::BodyCut => bytes.truncate(20),
         _ => {}
     }
-    let mut frame = scene.frame(bytes, Expected::of("#commit").dropping(reason(kind)));
+    let mut frame = context.frame(bytes, Expected::of("#commit").dropping(reason(kind)));
     if kind == Kind::RevRepeated {
         let op = Op {
-            rev: forgery.rev,
+            rev: forged.rev,
             since: None,
             action: Action::Create,
             collection: LIKE.parse().expect("an NSID"),
             rkey,
-            cid: Some(Cid::dag_cbor(digest(&forgery.record))),
-            record: Some(forgery.record.into()),
+            cid: Some(Cid::dag_cbor(digest(&forged.record))),
+            record: Some(forged.record.into()),
         };
         let did = world.accounts[account as usize].identity.did.clone();
-        frame.events.push(scene.event(world, &did, 0, Body::Op(op)));
+        frame
+            .events
+            .push(context.event(world, &did, 0, Body::Op(op)));
         frame.contents.push(Content::Unknown);
         frame.did = Some(did);
     }
@@ -249,6 +254,6 @@ fn reason(kind: Kind) -> DropReason {
         Kind::CidMismatch => DropReason::CidMismatch,
         Kind::CommitRoot => DropReason::CommitRoot,
         Kind::CommitInner => DropReason::CommitInner,
-        _ => unreachable!("{kind} is no forged commit"),
+        _ => unreachable!("{kind} is not a forged commit"),
     }
 }

@@ -1,29 +1,31 @@
-//! Accounts and what they hold, in as few bytes as will do: a record is 16 bytes from which all of it follows.
+//! Accounts, records and posts, stored compactly: a record takes 16 bytes, and its content follows
+//! from them.
 
 use skytide_core::id::{Rkey, Tid};
 
-use crate::bad::Kind;
 use crate::identity::Identity;
+use crate::malformed::Kind;
 use crate::mst::Tree;
-use crate::words::Lang;
+use crate::words::LanguageId;
 
 /// One account.
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) identity: Identity,
-    pub(crate) lang: Lang,
+    pub(crate) lang: LanguageId,
     pub(crate) status: Status,
-    /// How often its handle has changed.
+    /// How often the handle has changed.
     pub(crate) handle: u16,
-    /// The microsecond of its newest TID: the next one is later.
+    /// The microsecond of its newest TID. The next TID is later.
     pub(crate) clock: u64,
     /// The newest revision.
     pub(crate) rev: Tid,
-    /// Whether the stream has told a revision.
-    pub(crate) told: bool,
-    /// Live records in the order of their keys' TIDs.
-    pub(crate) records: Vec<Rec>,
-    /// The tree, once the account was rendered; forgotten when frames are skipped.
+    /// Whether the stream has sent a revision of this account.
+    pub(crate) announced: bool,
+    /// Live records, ordered by the TIDs of their keys.
+    pub(crate) records: Vec<CompactRecord>,
+    /// The tree, cached since the account was rendered. Dropped when a skipped frame
+    /// changed_account the repo.
     pub(crate) tree: Option<Tree>,
 }
 
@@ -51,44 +53,49 @@ impl Status {
 
 /// A live record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rec {
-    /// The time of the key; of a profile 0.
+pub(crate) struct CompactRecord {
+    /// The TID of the key; 0 for a profile.
     pub(crate) tid: Tid,
-    /// The post or account that it is about; of a post, its own place among all posts.
+    /// The post or account that it refers to; for a post, its own index among all posts.
     pub(crate) subject: u32,
-    pub(crate) class: Class,
+    pub(crate) class: RecordClass,
     /// How often it was edited.
     pub(crate) version: u8,
-    /// The version of the post that it is about.
+    /// The version of the post that it refers to.
     pub(crate) subject_version: u8,
-    /// What is wrong with its bytes ([`Kind::code`]), or [`UNTOLD`].
+    /// The fault of its bytes ([`Kind::code`]), or [`NOT_STREAMED`].
     pub(crate) fault: u8,
 }
 
-/// In place of a fault: the stream never told of this record.
-pub(crate) const UNTOLD: u8 = u8::MAX;
+/// In place of a fault: the stream has not sent this record.
+pub(crate) const NOT_STREAMED: u8 = u8::MAX;
 
-const _: () = assert!(size_of::<Rec>() == 16, "there is one for each live record");
+const _: () = assert!(
+    size_of::<CompactRecord>() == 16,
+    "there is one for each live record"
+);
 
-impl Rec {
+impl CompactRecord {
     pub(crate) fn fault(self) -> Option<Kind> {
         Kind::of_code(self.fault)
     }
 
-    pub(crate) fn is_told(self) -> bool {
-        self.fault != UNTOLD
+    pub(crate) fn is_streamed(self) -> bool {
+        self.fault != NOT_STREAMED
     }
 
     /// Its key.
     pub(crate) fn rkey(self) -> Rkey {
         match self.class {
-            Class::Profile => "self".parse().expect("it is a key"),
-            Class::Bookmark => format!("{}~mark", self.tid).parse().expect("it is a key"),
+            RecordClass::Profile => "self".parse().expect("a valid record key"),
+            RecordClass::Bookmark => format!("{}~mark", self.tid)
+                .parse()
+                .expect("a valid record key"),
             _ => self.tid.into(),
         }
     }
 
-    /// Its key in the tree.
+    /// Its path, which is its key in the tree.
     pub(crate) fn path(self) -> String {
         format!("{}/{}", self.class.collection(), self.rkey())
     }
@@ -96,14 +103,14 @@ impl Rec {
 
 macro_rules! classes {
     ($($name:ident = $collection:literal,)*) => {
-        /// What a record is.
+        /// The kind of a record.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Class {
+        pub(crate) enum RecordClass {
             $($name,)*
         }
 
-        impl Class {
-            /// The collection in which it stands.
+        impl RecordClass {
+            /// The collection that contains it.
             pub(crate) fn collection(self) -> &'static str {
                 match self {
                     $(Self::$name => $collection,)*
@@ -126,10 +133,11 @@ classes! {
     Play = "example.music.feed.play",
 }
 
-/// In place of a post or account: none.
+/// In place of an index: no post or account.
 pub(crate) const NONE: u32 = u32::MAX;
 
-/// A post that was ever written. It stays when its record is deleted, as others go on to refer to it.
+/// A post that was ever written. It remains after the deletion of its record, because others still
+/// refer to it.
 #[derive(Clone, Debug)]
 pub(crate) struct Post {
     pub(crate) tid: Tid,
@@ -137,31 +145,31 @@ pub(crate) struct Post {
     pub(crate) parent: u32,
     pub(crate) root: u32,
     pub(crate) quote: u32,
-    /// The story that it is about, from 1; 0: none.
+    /// The story that it belongs to, from 1; 0 for none.
     pub(crate) story: u32,
-    pub(crate) lang: Lang,
+    pub(crate) lang: LanguageId,
     /// Its newest version.
     pub(crate) version: u8,
-    /// Versions of parent, root and quoted post that it refers to.
+    /// The versions of the parent, root and quoted post that it refers to.
     pub(crate) refers: [u8; 3],
-    /// How many posts must be known to know this one.
+    /// Length of the chain of posts whose hashes its own hash depends on.
     pub(crate) depth: u8,
-    /// What is wrong with the bytes of one of its versions, and with which.
+    /// The fault of one of its versions, and the number of that version.
     pub(crate) fault: (u8, u8),
-    pub(crate) gone: bool,
-    /// The hash of its newest version, once it was rendered.
+    pub(crate) deleted: bool,
+    /// The hash of its newest version, cached since it was rendered.
     pub(crate) digest: Option<[u8; 32]>,
 }
 
 impl Account {
     /// The next TID at a moment (microseconds since 1970), later than all before.
-    pub(crate) fn tid(&mut self, now: u64) -> Tid {
+    pub(crate) fn next_tid(&mut self, now: u64) -> Tid {
         self.clock = now.max(self.clock + 1);
         Tid(self.clock << 10 | u64::from(self.lang) << 4 | 7)
     }
 
-    /// The place of a record.
-    pub(crate) fn find(&self, class: Class, tid: Tid) -> Option<usize> {
+    /// The position of a record.
+    pub(crate) fn find(&self, class: RecordClass, tid: Tid) -> Option<usize> {
         let first = self.records.partition_point(|rec| rec.tid < tid);
         let same = self.records[first..]
             .iter()
@@ -170,21 +178,21 @@ impl Account {
         Some(first + ahead)
     }
 
-    /// Puts a record where its key belongs.
-    pub(crate) fn put(&mut self, rec: Rec) {
+    /// Inserts a record at the position of its key, or replaces it.
+    pub(crate) fn insert_record(&mut self, rec: CompactRecord) {
         match self.find(rec.class, rec.tid) {
-            Some(place) => self.records[place] = rec,
+            Some(index) => self.records[index] = rec,
             None => {
-                let place = self.records.partition_point(|other| other.tid <= rec.tid);
-                self.records.insert(place, rec);
+                let index = self.records.partition_point(|other| other.tid <= rec.tid);
+                self.records.insert(index, rec);
             }
         }
     }
 
-    /// Takes a record away.
-    pub(crate) fn take(&mut self, class: Class, tid: Tid) {
-        if let Some(place) = self.find(class, tid) {
-            self.records.remove(place);
+    /// Removes a record.
+    pub(crate) fn remove_record(&mut self, class: RecordClass, tid: Tid) {
+        if let Some(index) = self.find(class, tid) {
+            self.records.remove(index);
         }
     }
 

@@ -1,15 +1,15 @@
-//! What a kind of bad input does to a real commit, and what must be counted for it.
+//! How a kind of malformed input changed_account a real commit, and the counts expected for it.
 
 use skytide_core::event::{Action, DropReason};
 
-use super::commit::Made;
-use crate::bad::Kind;
+use super::rendered_op::RenderedOp;
 use crate::cbor::{Cbor, Digest, digest};
-use crate::envelope::Line;
-use crate::truth::Expected;
+use crate::envelope::CommitOp;
+use crate::expected::Expected;
+use crate::malformed::Kind;
 
-/// What must be counted for a commit.
-pub(super) fn expected(kind: Option<Kind>, made: &[Made]) -> Expected {
+/// The counts expected for a commit.
+pub(super) fn expected(kind: Option<Kind>, made: &[RenderedOp]) -> Expected {
     let expected = Expected::of("#commit");
     let whole = match kind {
         Some(Kind::TooBig | Kind::BlocksAbsent) => {
@@ -26,7 +26,7 @@ pub(super) fn expected(kind: Option<Kind>, made: &[Made]) -> Expected {
     };
     made.iter()
         .fold(whole, |expected, made| match (made.action, &made.bytes) {
-            (Action::Delete, _) if !made.rec.is_told() => {
+            (Action::Delete, _) if !made.rec.is_streamed() => {
                 expected.dropping(DropReason::DeleteUnknown)
             }
             (Action::Delete, _) => expected,
@@ -43,8 +43,8 @@ pub(super) fn expected(kind: Option<Kind>, made: &[Made]) -> Expected {
 /// Collection and key of the operation without a CID.
 pub(super) const CIDLESS: (&str, &str) = ("app.bsky.feed.like", "3kbad2222aab2");
 
-/// An operation that cannot be applied as it is, beside the good one.
-pub(super) fn bad_line(kind: Option<Kind>) -> Option<Line> {
+/// A malformed operation, sent beside the valid one.
+pub(super) fn malformed_op(kind: Option<Kind>) -> Option<CommitOp> {
     let (action, path, cid) = match kind? {
         Kind::OpPath => ("create", "notAnNsid/..".to_owned(), Some([7; 32])),
         Kind::OpAction => {
@@ -55,7 +55,7 @@ pub(super) fn bad_line(kind: Option<Kind>) -> Option<Line> {
         _ => return None,
     };
     let prev = None;
-    Some(Line {
+    Some(CommitOp {
         action,
         path,
         cid,
@@ -63,8 +63,8 @@ pub(super) fn bad_line(kind: Option<Kind>) -> Option<Line> {
     })
 }
 
-/// Adds blocks that change nothing.
-pub(super) fn extend(blocks: &mut Vec<(Digest, Vec<u8>)>, kind: Option<Kind>) {
+/// Adds blocks that a consumer ignores.
+pub(super) fn add_extra_blocks(blocks: &mut Vec<(Digest, Vec<u8>)>, kind: Option<Kind>) {
     match kind {
         Some(Kind::BlocksTwice) => blocks.extend(blocks.clone().into_iter().rev()),
         Some(Kind::BlocksSpare) => {

@@ -1,29 +1,29 @@
-//! What a correct consumer counts.
+//! The counts of a correct consumer.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use skytide_core::event::DropReason;
 use skytide_core::time::Timestamp;
 
-/// What must be counted for one frame, by a consumer that read all frames before.
+/// The counts expected for one frame, from a consumer that has read all frames before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// The counter `frames/<kind>`, as `#commit` or `unreadable`.
+    /// The counter `frames/<kind>`, such as `#commit` or `unreadable`.
     pub kind: &'static str,
-    /// What is dropped, in whole or in part, by reason; by ingest and by the dataflow together.
+    /// What is dropped, completely or partly, by reason; by ingest and the dataflow together.
     pub drops: Vec<(DropReason, u32)>,
-    /// Numbers left out before it: one gap, if there are any.
+    /// Sequence numbers skipped before it. They form one gap, if any.
     pub missing_seqs: u64,
     /// The counter `info/<name>`.
     pub info: Option<&'static str>,
     /// The counter `error/<name>`.
     pub error: Option<&'static str>,
-    /// Operations on a path that an earlier one of the same commit named.
+    /// Operations on a path that an earlier operation of the same commit named.
     pub paths_repeated: u32,
 }
 
 impl Expected {
-    /// A good frame of a kind.
+    /// The counts of a well-formed frame of a kind.
     pub(crate) fn of(kind: &'static str) -> Self {
         Self {
             kind,
@@ -35,14 +35,14 @@ impl Expected {
         }
     }
 
-    /// The same with something dropped.
+    /// The same with one more drop.
     pub(crate) fn dropping(mut self, reason: DropReason) -> Self {
         self.drops.push((reason, 1));
         self
     }
 }
 
-/// The sums of what must be counted.
+/// The sums of the expected counts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals(BTreeMap<String, u64>);
 
@@ -87,7 +87,7 @@ impl Totals {
         }
     }
 
-    /// The counters by name (`docs/recordings.md`); those that are not zero.
+    /// The counters by name (`docs/recordings.md`), except those that are zero.
     pub fn by_name(&self) -> &BTreeMap<String, u64> {
         &self.0
     }
@@ -99,8 +99,8 @@ impl Totals {
     }
 }
 
-/// Network time as a reader of all frames has it: the median of the last 31 times, which never goes back
-/// (`docs/recordings.md`, Time).
+/// Network time of a consumer that reads all frames: the median of the last 31 times, which never
+/// decreases (`docs/recordings.md`, Time).
 #[derive(Clone, Debug, Default)]
 pub(crate) struct MedianTime {
     arrived: VecDeque<u64>,
@@ -111,16 +111,16 @@ pub(crate) struct MedianTime {
 const WINDOW: usize = 31;
 
 impl MedianTime {
-    pub(crate) fn note(&mut self, time: Timestamp) {
+    pub(crate) fn observe(&mut self, time: Timestamp) {
         if self.arrived.len() == WINDOW
             && let Some(oldest) = self.arrived.pop_front()
         {
-            let place = self.sorted.partition_point(|&other| other < oldest);
-            self.sorted.remove(place);
+            let index = self.sorted.partition_point(|&other| other < oldest);
+            self.sorted.remove(index);
         }
         self.arrived.push_back(time.0);
-        let place = self.sorted.partition_point(|&other| other < time.0);
-        self.sorted.insert(place, time.0);
+        let index = self.sorted.partition_point(|&other| other < time.0);
+        self.sorted.insert(index, time.0);
         let middle = (self.sorted.len() - 1) / 2;
         self.now = self.now.max(self.sorted[middle]);
     }

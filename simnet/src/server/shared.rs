@@ -1,4 +1,4 @@
-//! What pump, relay and the other endpoints share.
+//! The state that the pump and all endpoints share.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,42 +9,42 @@ use serde::Serialize;
 use skytide_core::port::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
-use super::feed::{Feed, Outgoing};
-use super::profiles::Budget;
-use super::relay;
+use super::feed::{Feed, OutgoingFrame};
+use super::profile_budget::Budget;
+use super::relay_options::RelayOptions;
 use super::window::Window;
 use crate::faults::Faults;
 
 /// The shared state.
-pub(super) struct Net {
+pub(super) struct Shared {
     feed: Mutex<Box<dyn Feed>>,
-    /// How many requests wait for the feed: the pump lets them in.
+    /// Number of requests that wait for the feed. The pump lets them go first.
     waiting: AtomicU64,
     pub(super) window: Window,
     pub(super) faults: Faults,
     pub(super) counts: Counts,
     pub(super) budget: Budget,
-    pub(super) relay: relay::Options,
+    pub(super) relay: RelayOptions,
     pub(super) clock: Arc<dyn Clock>,
-    /// Where it is, as `http://127.0.0.1:2583`.
+    /// The URL of the server, such as `http://127.0.0.1:2583`.
     pub(super) url: String,
     pub(super) stop: CancellationToken,
 }
 
-/// Parts of the shared state that are given.
-pub(super) struct Parts {
+/// The given parts of the shared state.
+pub(super) struct SharedParts {
     pub(super) feed: Box<dyn Feed>,
     pub(super) window: Window,
     pub(super) faults: Faults,
     pub(super) budget: Budget,
-    pub(super) relay: relay::Options,
+    pub(super) relay: RelayOptions,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) url: String,
     pub(super) stop: CancellationToken,
 }
 
-impl Net {
-    pub(super) fn new(parts: Parts) -> Self {
+impl Shared {
+    pub(super) fn new(parts: SharedParts) -> Self {
         Self {
             feed: Mutex::new(parts.feed),
             waiting: AtomicU64::new(0),
@@ -59,7 +59,7 @@ impl Net {
         }
     }
 
-    /// For the pump: uses the feed once those who wait for it had it.
+    /// Uses the feed from the pump, after all waiting requests.
     pub(super) fn feed<T>(&self, work: impl FnOnce(&mut dyn Feed) -> T) -> T {
         while self.waiting.load(Ordering::Relaxed) > 0 {
             std::thread::sleep(Duration::from_micros(50));
@@ -68,16 +68,16 @@ impl Net {
         work(&mut **feed)
     }
 
-    /// For requests: uses the feed on a thread that may wait.
+    /// Uses the feed from a request, on a thread that may block.
     pub(super) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&mut dyn Feed) -> T + Send + 'static,
     ) -> T {
-        let net = self.clone();
+        let shared = self.clone();
         let asking = tokio::task::spawn_blocking(move || {
-            net.waiting.fetch_add(1, Ordering::Relaxed);
-            let mut feed = net.feed.lock().unwrap_or_else(PoisonError::into_inner);
-            net.waiting.fetch_sub(1, Ordering::Relaxed);
+            shared.waiting.fetch_add(1, Ordering::Relaxed);
+            let mut feed = shared.feed.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.waiting.fetch_sub(1, Ordering::Relaxed);
             work(&mut **feed)
         });
         match asking.await {
@@ -86,9 +86,9 @@ impl Net {
         }
     }
 
-    /// How things stand.
+    /// The current state.
     pub(super) fn state(&self) -> State {
-        let extent = self.window.extent();
+        let size = self.window.size();
         let number = |of: &AtomicU64| of.load(Ordering::Relaxed);
         let counts = &self.counts;
         let bad = counts.bad.lock().unwrap_or_else(PoisonError::into_inner);
@@ -98,11 +98,11 @@ impl Net {
             frames: number(&counts.frames),
             events: number(&counts.events),
             bytes: number(&counts.bytes),
-            newest_seq: extent.newest_seq,
+            newest_seq: size.newest_seq,
             skipped_seq: number(&counts.skipped),
             network_time_ms: number(&counts.network_time),
-            window_frames: extent.frames,
-            window_bytes: extent.bytes,
+            window_frames: size.frames,
+            window_bytes: size.bytes,
             caught_up: counts.caught_up.load(Ordering::Relaxed),
             ended: counts.ended.load(Ordering::Relaxed),
             connections: number(&counts.connections),
@@ -116,7 +116,7 @@ impl Net {
     }
 }
 
-/// What happened so far.
+/// Counts since the start of the server.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     frames: AtomicU64,
@@ -125,7 +125,7 @@ pub(super) struct Counts {
     network_time: AtomicU64,
     bad: Mutex<BTreeMap<&'static str, u64>>,
     pub(super) skipped: AtomicU64,
-    /// No more frames are wanted.
+    /// The network was asked to make no more frames.
     pub(super) ending: AtomicBool,
     pub(super) caught_up: AtomicBool,
     pub(super) ended: AtomicBool,
@@ -135,57 +135,58 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// A frame left the network.
-    pub(super) fn sent(&self, frame: &Outgoing) {
+    /// Counts a frame that the network sent.
+    pub(super) fn sent(&self, frame: &OutgoingFrame) {
         let add = |to: &AtomicU64, more: u64| to.fetch_add(more, Ordering::Relaxed);
         add(&self.frames, 1);
         add(&self.events, frame.events.into());
         add(&self.bytes, frame.bytes.len() as u64);
         self.network_time.fetch_max(frame.time.0, Ordering::Relaxed);
-        if let Some(bad) = frame.bad {
+        if let Some(kind) = frame.malformed {
             let mut counts = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-            *counts.entry(bad).or_default() += 1;
+            *counts.entry(kind).or_default() += 1;
         }
     }
 }
 
-/// How things stand, as `/_simnet/state` tells it.
+/// The state of the server, as `/_simnet/state` returns it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct State {
-    /// Where it is, as `http://127.0.0.1:2583`.
+    /// The URL of the server, such as `http://127.0.0.1:2583`.
     pub url: String,
-    /// Frames that left the network since the server started.
+    /// Frames that the network has sent since the start of the server.
     pub frames: u64,
     /// Events that a correct consumer makes of them.
     pub events: u64,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
-    /// The newest number that can be had.
+    /// The newest sequence number in the window.
     pub newest_seq: u64,
-    /// Up to which number frames were not made, as they were told before or are too old.
+    /// Frames up to this sequence number were not rendered, because clients have them or they are
+    /// too old.
     pub skipped_seq: u64,
     /// Network time of the newest frame, in milliseconds since 1970.
     pub network_time_ms: u64,
-    /// Frames that clients can have.
+    /// Frames in the window, which clients can read.
     pub window_frames: u64,
-    /// Their bytes.
+    /// Their size in bytes.
     pub window_bytes: u64,
-    /// Whether the history is over: from then on slow clients are cut off.
+    /// Whether the backlog is sent. From then on, slow clients are disconnected.
     pub caught_up: bool,
     /// Whether the network has made its last frame.
     pub ended: bool,
-    /// Requests for the stream so far, with those that were refused.
+    /// Requests for the stream so far, including refused ones.
     pub connections: u64,
     /// Open streams.
     pub connections_open: u64,
-    /// Clients that were cut off because they were too slow.
+    /// Clients that were disconnected because they were too slow.
     pub too_slow: u64,
     /// Requests for profiles.
     pub profile_requests: u64,
-    /// Those that were over the budget, or failed on purpose.
+    /// Requests for profiles that were over the budget, or failed on purpose.
     pub profile_refusals: u64,
-    /// Frames that are wrong on purpose, by kind.
+    /// Malformed frames by kind.
     pub bad: BTreeMap<&'static str, u64>,
-    /// Faults of connections that really happened, by kind.
+    /// Connection faults that fired, by kind.
     pub faults: BTreeMap<&'static str, u64>,
 }
