@@ -1,4 +1,4 @@
-//! A view store that remembers what its rows were after every commit.
+//! A view store that records all rows after every commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -14,12 +14,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::Rows;
 
-/// A commit as its readers see it.
+/// A commit as readers of the store see it.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// What it says of itself.
+    /// The commit's own metadata.
     pub committed: Committed,
-    /// All rows that are stored.
+    /// All rows that the store holds after the commit.
     pub rows: Rows,
 }
 
@@ -28,13 +28,14 @@ pub struct Commit {
 pub struct Recorder {
     store: MemoryStore,
     commits: Mutex<Vec<Commit>>,
-    /// From which epoch on its writer is to stop, and how it is told.
+    /// The epoch at which the writer is to stop, and the token that stops it.
     end: Mutex<Option<(Epoch, CancellationToken)>>,
     pretended: Mutex<Option<Recipe>>,
 }
 
 impl Recorder {
-    /// One whose rows are seen as they are written, and whose commits may be left in the middle.
+    /// A recorder over a store without transactions: rows are visible as soon as they are written,
+    /// and a commit can be left incomplete.
     pub fn torn() -> Self {
         Self {
             store: MemoryStore::torn(),
@@ -42,7 +43,7 @@ impl Recorder {
         }
     }
 
-    /// Answers a token that is cancelled when an epoch, or one behind it, is committed.
+    /// Returns a token that is cancelled when this epoch or a later one is committed.
     pub fn until(&self, end: Epoch) -> CancellationToken {
         let stop = CancellationToken::new();
         let mut place = self.end.lock().unwrap_or_else(PoisonError::into_inner);
@@ -50,12 +51,13 @@ impl Recorder {
         stop
     }
 
-    /// The newest committed epoch.
+    /// The epoch of the newest commit.
     pub fn newest(&self) -> Option<Epoch> {
         self.store.committed()
     }
 
-    /// Answers the next writer that takes over that the rows were computed in another way.
+    /// Reports this recipe to the next writer that takes over, as if the rows had been computed by
+    /// another version or configuration.
     pub fn pretend(&self, recipe: Recipe) {
         *self
             .pretended
@@ -63,7 +65,7 @@ impl Recorder {
             .unwrap_or_else(PoisonError::into_inner) = Some(recipe);
     }
 
-    /// All rows that are stored now.
+    /// All rows that are stored at this moment.
     pub fn rows_of_all(&self) -> Rows {
         ViewId::ALL
             .iter()
@@ -79,7 +81,7 @@ impl Recorder {
             .collect()
     }
 
-    /// Takes the commits that were made since the last call, in order.
+    /// Takes the commits since the last call, in order.
     pub fn take(&self) -> Vec<Commit> {
         std::mem::take(&mut *self.commits.lock().unwrap_or_else(PoisonError::into_inner))
     }

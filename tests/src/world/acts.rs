@@ -1,4 +1,4 @@
-//! What an account does next: a commit, or one of the other events.
+//! Generates an account's next frame: a commit or one of the other events.
 
 use skytide_core::event::{Action, Body, Moved, Op};
 use skytide_core::id::{Did, Tid};
@@ -89,7 +89,7 @@ impl World {
         Body::Moved { rev, why }
     }
 
-    /// A revision newer than all of this account's before.
+    /// A revision newer than all earlier revisions of this account.
     pub(super) fn next_rev(&mut self, did: &Did) -> Tid {
         let step = 1 + self.random.below(1_000_000);
         let first = Tid((START.0 * 1_000) << 10);
