@@ -54,3 +54,19 @@ fn program_or_skip(name: &str) -> Option<PathBuf> {
     }
     found
 }
+
+/// The address of a server that all tests of this process share: the one that `variable` names, or
+/// the one that `start` starts. `None` if the program is not installed.
+fn shared_address(
+    variable: &str,
+    program: &str,
+    start: impl FnOnce() -> Option<String>,
+) -> Option<String> {
+    match std::env::var(variable) {
+        Ok(address) if !address.is_empty() => Some(address),
+        _ => start().or_else(|| {
+            program_or_skip(program)?;
+            None
+        }),
+    }
+}

@@ -76,7 +76,7 @@ impl Process {
     }
 
     /// The id of the server's process; `None` while it does not run.
-    pub fn id(&self) -> Option<u32> {
+    pub fn process(&self) -> Option<u32> {
         self.running.as_ref().map(|it| it.server.id())
     }
 
