@@ -1,5 +1,6 @@
-//! The files under `deploy/`, the Dockerfile and compose.yaml cannot be run everywhere: here they are read, and held
-//! against the program: options, commands and metrics that they name must be there.
+//! Checks the files under `deploy/`, the Dockerfile and compose.yaml. They cannot be run
+//! everywhere, so these tests read them and compare them with the program: the options, commands
+//! and metrics that they name must exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -12,7 +13,7 @@ use skytide_core::config::{Cluster, PREFIXES, options};
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::clock::ManualClock;
 
-/// The commands that deployed files may use.
+/// The commands that deployment files may use.
 const SERVICES: [&str; 5] = ["up", "ingest", "index", "schedule", "serve"];
 
 fn root() -> PathBuf {
@@ -27,7 +28,7 @@ fn yaml(name: &str) -> Value {
     serde_saphyr::from_str(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Refuses names that look like options of ours and are none.
+/// Rejects names that look like options of Skytide but are not.
 #[track_caller]
 fn known<'a>(file: &str, names: impl IntoIterator<Item = &'a str>) {
     let options: BTreeSet<String> = options().into_iter().map(|option| option.name).collect();
@@ -35,12 +36,12 @@ fn known<'a>(file: &str, names: impl IntoIterator<Item = &'a str>) {
     let names: Vec<&str> = names.into_iter().filter(ours).collect();
     assert!(
         !names.is_empty(),
-        "{file} names no option: the test reads it wrongly"
+        "{file} names no option: this test does not parse it correctly"
     );
     for name in names {
         assert!(
             options.contains(name),
-            "{file} names {name}, which is no option"
+            "{file} names {name}, which is not an option"
         );
     }
 }
@@ -76,7 +77,7 @@ fn compose_runs_each_service_on_nats_and_mongodb() {
 }
 
 #[test]
-fn compose_mounts_files_that_are_there_and_volumes_that_are_declared() {
+fn compose_mounts_existing_files_and_declared_volumes() {
     let compose = yaml("compose.yaml");
     let declared = compose["volumes"].as_object().expect("volumes");
     let services = compose["services"].as_object().expect("services").values();
@@ -85,14 +86,14 @@ fn compose_mounts_files_that_are_there_and_volumes_that_are_declared() {
         let mount = mount.as_str().expect("a mount").to_owned();
         let from = mount.split(':').next().expect("a source");
         match from.strip_prefix("./") {
-            Some(path) => assert!(root().join(path).exists(), "{path} is not there"),
+            Some(path) => assert!(root().join(path).exists(), "{path} does not exist"),
             None => assert!(declared.contains_key(from), "volume {from} is not declared"),
         }
     }
 }
 
 #[test]
-fn prometheus_asks_where_the_services_listen() {
+fn prometheus_scrapes_the_ports_of_the_services() {
     let prometheus = yaml("deploy/prometheus.yml");
     let compose = yaml("compose.yaml");
     let jobs = prometheus["scrape_configs"][0]["static_configs"].as_array();
@@ -109,7 +110,7 @@ fn prometheus_asks_where_the_services_listen() {
 }
 
 #[test]
-fn grafana_shows_metrics_that_there_are() {
+fn grafana_shows_existing_metrics() {
     for name in ["datasources/prometheus.yml", "dashboards/skytide.yml"] {
         assert_eq!(
             yaml(&format!("deploy/grafana/provisioning/{name}"))["apiVersion"],
@@ -133,12 +134,13 @@ fn grafana_shows_metrics_that_there_are() {
         let base = name.trim_end_matches("_total").trim_end_matches("_bucket");
         assert!(
             known.contains(base) || is_family(base),
-            "no metric {name} among {known:?}"
+            "{name} is not among the metrics {known:?}"
         );
     }
 }
 
-/// Whether a metric with labels is declared under this name: it is shown only when it has counted something.
+/// Whether a metric family with labels is declared under this name. Such a family is exported only
+/// after it has counted something.
 fn is_family(name: &str) -> bool {
     let homes = [
         ("skytide_ingest_", "ingest/src/metrics.rs"),
@@ -151,7 +153,7 @@ fn is_family(name: &str) -> bool {
     })
 }
 
-/// The names of all metrics, without the endings that Prometheus adds.
+/// The names of all metrics, without the suffixes that Prometheus adds.
 fn metrics() -> BTreeSet<String> {
     let registry = Arc::new(Mutex::new(prometheus_client::registry::Registry::default()));
     {
@@ -171,7 +173,7 @@ fn metrics() -> BTreeSet<String> {
 }
 
 #[test]
-fn units_start_commands_that_there_are_with_options_that_there_are() {
+fn units_use_existing_commands_and_options() {
     let units = fs::read_dir(root().join("deploy/systemd")).expect("units");
     let mut started = BTreeSet::new();
     for unit in units {
@@ -204,7 +206,7 @@ fn units_start_commands_that_there_are_with_options_that_there_are() {
 }
 
 #[test]
-fn the_drop_in_of_a_cluster_sets_options_that_make_one() {
+fn the_drop_in_of_a_cluster_configures_one() {
     let file = "deploy/skytide-index-cluster.conf";
     let text = read(file);
     let lines = text
@@ -221,14 +223,14 @@ fn the_drop_in_of_a_cluster_sets_options_that_make_one() {
         ..Cluster::default()
     };
     cluster.check().expect("a cluster");
-    let told = read("deploy/README.md");
+    let page = read("deploy/README.md");
     for name in [file, set["INDEXER_SECRET_FILE"]] {
-        assert!(told.contains(name), "deploy/README.md does not name {name}");
+        assert!(page.contains(name), "deploy/README.md does not name {name}");
     }
 }
 
 #[test]
-fn the_environment_of_the_units_and_the_image_names_options_that_there_are() {
+fn the_environment_of_the_units_and_the_image_names_existing_options() {
     let file = "deploy/skytide.env.example";
     let text = read(file);
     let lines = text.lines().filter(|line| !line.starts_with('#'));
@@ -242,7 +244,7 @@ fn the_environment_of_the_units_and_the_image_names_options_that_there_are() {
     );
     assert!(
         text.contains("\nUSER skytide\n"),
-        "the image runs without root"
+        "the image does not run as root"
     );
     let pinned = read("rust-toolchain.toml");
     let pinned = pinned
@@ -255,6 +257,6 @@ fn the_environment_of_the_units_and_the_image_names_options_that_there_are() {
         .collect();
     assert!(
         text.contains(&format!("FROM rust:{}-", minor.join("."))),
-        "the pinned toolchain"
+        "the image is built with the pinned toolchain"
     );
 }

@@ -1,20 +1,26 @@
-//! The dataflow against the naive recount: every row of every view, after every commit.
+//! The dataflow against the naive recount: compares every row of every view after every commit.
 //!
-//! | family | what it can prove |
+//! | family | what it proves |
 //! |---|---|
-//! | `every_view_equals...` | any order of deeds, any policy, 1, 2 and 4 workers, exact at every epoch |
-//! | `a_large_commit...` | epochs in one commit give what they give one by one |
-//! | `lists_of_a_stream...` | where time stands, a tick that says so brings lists up to date, and no other one does |
-//! | `lists_longer...` | lists are cut at their length and refilled from what was left out |
-//! | `a_list_that_lost...` | the same where so many keys were left out that the list cannot be filled without them |
-//! | `rows_depend_neither...` | two runs agree on every row of an epoch, whatever their workers and commits |
-//! | `a_restart...` | what was computed again agrees with what is stored, and goes on from there |
-//! | `interactions_of_a_day...` | what is kept for some days goes, if not at once |
-//! | `what_is_delivered_again...` | repeats, in the epoch and in later ones, change nothing |
-//! | `nothing_outlives...` | every fact is taken back with its record |
-//! | `worlds_reach...` | none of the above is vacuous: the worlds do what they are meant to |
+//! | `every_view_equals...` | any order of operations, any policy, 1, 2 and 4 workers, exact at
+//! every epoch |
+//! | `a_large_commit...` | several epochs in one commit give the same rows as one by one |
+//! | `lists_of_a_stream...` | while the network time does not advance, exactly the idle ticks
+//! update lists |
+//! | `lists_longer...` | lists are truncated to their length and refilled from the remaining keys |
+//! | `a_list_that_lost...` | the same where so many keys were left out that the list cannot be
+//! filled without them |
+//! | `rows_depend_neither...` | two runs agree on every row of an epoch, whatever their workers and
+//! commits |
+//! | `a_restart...` | recomputed rows equal the stored ones, and the dataflow continues from there
+//! |
+//! | `interactions_of_a_day...` | expired interactions are removed, though not immediately |
+//! | `repeated_delivery...` | repeats, in the same epoch and in later ones, change nothing |
+//! | `nothing_outlives...` | every fact is retracted with its record |
+//! | `worlds_reach...` | none of the above is vacuous: the worlds contain the intended cases |
 //!
-//! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
+//! Each failure names its seed. `SKYTIDE_TEST_SEED` runs a single seed, `SKYTIDE_TEST_SEEDS` that
+//! many seeds.
 
 mod by_hand;
 pub(crate) mod crowd;
@@ -61,7 +67,7 @@ async fn a_large_commit_equals_the_recount_at_its_last_epoch() {
 }
 
 #[tokio::test]
-async fn lists_of_a_stream_whose_time_stands_are_those_of_its_settled_ticks() {
+async fn lists_of_a_stream_whose_time_stops_change_only_at_idle_ticks() {
     let lists = |rows: &Rows| -> Vec<_> {
         let lists = rows.iter().filter(|(view, _)| view.is_list());
         lists.map(|(_, rows)| rows.clone()).collect()
@@ -84,7 +90,7 @@ async fn lists_of_a_stream_whose_time_stands_are_those_of_its_settled_ticks() {
 }
 
 #[tokio::test]
-async fn lists_longer_than_their_length_are_cut_and_refilled() {
+async fn lists_longer_than_their_length_are_truncated_and_refilled() {
     let wide = world::Options {
         accounts: 120,
         rkeys: 24,
@@ -96,13 +102,17 @@ async fn lists_longer_than_their_length_are_cut_and_refilled() {
         let case = Case::of(seed).with(2, 1);
         let expected = recount(&messages, case.options);
         let longest = expected.iter().map(|(_, rows)| longest_list(rows)).max();
-        assert_eq!(longest, Some(ListRow::LENGTH), "seed {seed} fills no list");
+        assert_eq!(
+            longest,
+            Some(ListRow::LENGTH),
+            "seed {seed} does not fill a list"
+        );
         case.compare(&expected, &case.run(&messages).await);
     }
 }
 
 #[tokio::test]
-async fn a_list_that_lost_its_best_is_filled_from_all_keys() {
+async fn a_list_that_lost_its_top_keys_is_filled_from_all_keys() {
     let messages = crowd::log();
     let expected = recount(&messages, Case::of(0).options);
     for workers in [1, 2] {
@@ -135,7 +145,7 @@ async fn rows_depend_neither_on_workers_nor_on_commits() {
 }
 
 #[tokio::test]
-async fn a_restart_with_other_workers_and_commits_finds_its_own_rows_and_goes_on() {
+async fn a_restart_with_other_workers_and_commits_continues_from_its_own_rows() {
     for seed in seeds(7_000) {
         let mut case = Case::of(seed);
         case.options.interactions_days = Some(1);
@@ -155,7 +165,7 @@ async fn a_restart_with_other_workers_and_commits_finds_its_own_rows_and_goes_on
 }
 
 #[tokio::test]
-async fn interactions_of_a_day_that_is_over_leave_within_256_epochs() {
+async fn interactions_of_a_day_that_expired_are_removed_within_256_epochs() {
     let long = world::Options {
         epochs: 900,
         frames_max: 3,
@@ -183,7 +193,7 @@ async fn interactions_of_a_day_that_is_over_leave_within_256_epochs() {
 }
 
 #[tokio::test]
-async fn what_is_delivered_again_changes_nothing_but_its_counter() {
+async fn repeated_delivery_changes_nothing_but_its_counter() {
     for seed in seeds(3_000) {
         let case = Case::of(seed).with(2, 1);
         let once = Case::of(seed).world();
@@ -204,7 +214,7 @@ async fn what_is_delivered_again_changes_nothing_but_its_counter() {
 }
 
 #[tokio::test]
-async fn nothing_outlives_the_record_that_gave_it() {
+async fn nothing_outlives_the_record_that_contributed_it() {
     for seed in seeds(4_000) {
         let case = Case::of(seed).with(2, 5);
         let mut world = World::new(seed, world::Options::default());
@@ -236,7 +246,7 @@ async fn nothing_outlives_the_record_that_gave_it() {
 }
 
 #[test]
-fn worlds_reach_everything_that_they_are_meant_to_reach() {
+fn worlds_reach_every_intended_case() {
     let mut counters: BTreeMap<String, u64> = BTreeMap::new();
     let mut gone: BTreeMap<ViewId, usize> = BTreeMap::new();
     for seed in 0..6 {
@@ -270,12 +280,12 @@ fn worlds_reach_everything_that_they_are_meant_to_reach() {
         let count = counters.get(&format!("dropped/{reason}"));
         assert!(count.is_some(), "no {reason} in {counters:?}");
     }
-    // Counters and what is known of accounts mostly stay; rows of every other view come and go.
+    // Most rows of counters and of accounts are never removed; rows of every other view are.
     for view in ViewId::ALL {
         let stays = matches!(view, ViewId::Counters | ViewId::Actors | ViewId::Accounts);
         assert!(
             stays || gone[view] > 0,
-            "no row of {} ever went",
+            "no row of {} was ever removed",
             view.name()
         );
     }
@@ -291,7 +301,7 @@ fn longest_list(rows: &Rows) -> usize {
 }
 
 #[tokio::test]
-async fn the_first_commit_after_a_crash_ends_at_the_intent_however_small_batches_are() {
+async fn the_first_commit_after_a_crash_ends_at_the_intent_for_any_batch_size() {
     let case = Case::of(1).with(1, 1);
     let store = std::sync::Arc::new(Recorder::torn());
     let ground = Ground {
@@ -303,7 +313,7 @@ async fn the_first_commit_after_a_crash_ends_at_the_intent_however_small_batches
     let begun = ground.store.begin(term, Epoch(4)).await;
     begun.expect("a first commit");
     let ended = case.run_on(&ground, case.dataflow()).await;
-    ended.expect("it goes on");
+    ended.expect("the dataflow completes");
     let commits = ground.store.take();
     let epochs: Vec<_> = commits
         .iter()

@@ -1,4 +1,4 @@
-//! What a log must hold and count of a network whose connections had faults.
+//! The expected content and counters of a log whose connections had faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,13 @@ use skytide_core::id::Cursor;
 use skytide_simnet::faults::{Fault, Plan};
 use skytide_simnet::{Frame, Totals};
 
-/// The events of all frames, with the numbers that the relay gave them.
+/// The events of all frames, with the numbers that the relay assigned.
 pub fn events(frames: &[Frame], plan: &Plan) -> Vec<Event> {
-    let anew = plan.steps.iter().filter(|it| it.fault == Fault::SeqReset);
-    let anew: BTreeSet<u64> = anew.map(|it| it.frames).collect();
+    let renumbered = plan.steps.iter().filter(|it| it.fault == Fault::SeqReset);
+    let renumbered: BTreeSet<u64> = renumbered.map(|it| it.frames).collect();
     let (mut events, mut lower) = (Vec::new(), 0);
     for (place, frame) in (0..).zip(frames) {
-        if anew.contains(&place) {
+        if renumbered.contains(&place) {
             lower = frame.seq - 1;
         }
         events.extend(frame.events.iter().map(|event| Event {
@@ -24,8 +24,8 @@ pub fn events(frames: &[Frame], plan: &Plan) -> Vec<Event> {
     events
 }
 
-/// What must be counted: what the network says of its frames, and one by one what was planned. Without `frame_bytes`, as
-/// a number of fewer digits has fewer bytes.
+/// The expected counters: those that the network expects for its frames, plus one for each planned
+/// fault. `frame_bytes` is omitted, because a number with fewer digits has fewer bytes.
 pub fn counters(frames: &[Frame], plan: &Plan) -> BTreeMap<String, u64> {
     let mut totals = Totals::default();
     frames.iter().for_each(|frame| totals.add(frame));
@@ -44,11 +44,11 @@ pub fn counters(frames: &[Frame], plan: &Plan) -> BTreeMap<String, u64> {
     counters
 }
 
-/// Counters that rise by one with a fault.
+/// The counters that one occurrence of a fault increments by one.
 pub fn counted(fault: Fault) -> &'static [&'static str] {
     match fault {
         Fault::Stall | Fault::Quiet | Fault::Reset | Fault::Drop | Fault::Close => &["disconnects"],
-        // It never was a connection.
+        // No connection was established.
         Fault::Http429 | Fault::Http500 | Fault::Http503 | Fault::Html => &[],
         Fault::FutureCursor => &[
             "frames",
@@ -83,7 +83,7 @@ pub fn counted(fault: Fault) -> &'static [&'static str] {
     }
 }
 
-/// How often a plan does each thing.
+/// Number of occurrences of each fault in a plan.
 pub fn planned(plan: &Plan) -> BTreeMap<Fault, u64> {
     let mut planned = BTreeMap::new();
     for step in &plan.steps {

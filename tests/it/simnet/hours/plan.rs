@@ -1,4 +1,4 @@
-//! All that goes wrong with connections, once an hour.
+//! Plans every fault of connections, once an hour.
 
 use std::ops::Range;
 
@@ -7,31 +7,35 @@ use skytide_simnet::bad::Kind;
 use skytide_simnet::faults::{Fault, Plan};
 use skytide_simnet::server::Limits;
 
-/// A window so small that the network is never far ahead of its reader.
+/// A send window so small that the network is never far ahead of its reader.
 pub const WINDOW: Limits = Limits {
     frames_max: 1_024,
     bytes_max: 256 << 20,
 };
-/// The network may be ahead by half a window, and by what it makes and sends at once.
+/// How many frames the network may be ahead: half a window plus what it generates and sends at a
+/// time.
 const AHEAD: usize = WINDOW.frames_max / 2 + 16 + 2 * 128;
-/// Frames from one fault to the next.
+/// Number of frames between two faults.
 const APART: usize = 50;
-/// Frames that a reset may take with it.
+/// Number of frames that a reset may lose in transit.
 const ON_THE_WAY: usize = 48;
-/// Frames behind a renumbering until it is certain to be known as one: 32 of them decide.
+/// Number of frames after a renumbering until it is certainly detected: 32 of them decide.
 const UNDECIDED: usize = 40;
 
-/// Plans each fault once an hour; of renumberings fewer, as not every hour has a place for one.
+/// Plans each fault once an hour. Renumberings are fewer, because not every hour has a place for
+/// one.
 ///
-/// Most may come anywhere. Three may not, as the stream itself would lose something then:
-/// - [`Fault::Reset`] takes what is on its way, and a frame without a number is not told again to who names the number
-///   before it. So the connection is a fresh one, and all it has had are frames with a number.
-/// - [`Fault::Oversized`] is sent to a client that leaves at once; some more frames go to nobody, and what is planned
-///   there would happen to nobody.
-/// - [`Fault::SeqReset`]: whoever comes back with a number of the time before is told `FutureCursor`, and a frame that is
-///   sent twice before 32 have told that the numbers are new ones is taken for a proof of the contrary. So no connection
-///   ends, and nothing comes but frames that say something, from where the network may already be at the new
-///   numbers until it is decided.
+/// Most faults may occur anywhere. For three of them the stream itself would lose something in some
+/// places:
+/// - [`Fault::Reset`] loses frames in transit. A frame without a `seq` is not sent again to a
+///   client that resumes from the preceding `seq`. So the connection must be a new one that has
+///   carried only frames with a `seq`.
+/// - [`Fault::Oversized`] makes the client disconnect at once. Some more frames are sent to nobody,
+///   and a fault that is planned there would have no effect.
+/// - [`Fault::SeqReset`]: a client that reconnects with a `seq` of the old numbering receives
+///   `FutureCursor`. A frame that is sent twice before 32 frames have shown that the numbering is
+///   new counts as evidence against a new numbering. So, from where the network may already use the
+///   new numbers until the decision, no connection ends and every frame has a `seq` and is whole.
 pub fn plan(frames: &[Frame], hours: usize) -> Plan {
     let mut plan = Plan::default();
     let length = frames.len() / hours;
@@ -69,23 +73,23 @@ pub fn plan(frames: &[Frame], hours: usize) -> Plan {
     plan
 }
 
-/// The first place at which numbers may begin anew.
+/// The first place at which the numbers may restart.
 fn quiet(frames: &[Frame], mut places: Range<usize>) -> Option<usize> {
     let ends = |frame: &Frame| frame.bad == Some(Kind::ErrorFrame);
     places.end -= UNDECIDED;
     places.find(|&place| {
         frames[place].bad.is_none()
-            && says(&frames[place..place + UNDECIDED])
+            && all_numbered(&frames[place..place + UNDECIDED])
             && !frames[place - AHEAD..place].iter().any(ends)
     })
 }
 
-/// The first place with nothing but frames that say something until a reset.
+/// The first place from which all frames up to a reset are numbered and whole.
 fn calm(frames: &[Frame], mut places: Range<usize>) -> Option<usize> {
-    places.find(|&place| says(&frames[place..=place + ON_THE_WAY]))
+    places.find(|&place| all_numbered(&frames[place..=place + ON_THE_WAY]))
 }
 
-/// Whether each of them has a number and is whole.
-fn says(frames: &[Frame]) -> bool {
+/// Whether every frame has a number and is whole.
+fn all_numbered(frames: &[Frame]) -> bool {
     frames.iter().all(|frame| !frame.events.is_empty())
 }
