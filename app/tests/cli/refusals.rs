@@ -1,9 +1,9 @@
-//! What is refused before anything starts, and how.
+//! Configurations that are refused before anything starts, and their errors.
 
 use crate::process::{Place, Ran};
 
 #[track_caller]
-fn says(ran: &Ran, code: i32, text: &str) {
+fn assert_refused(ran: &Ran, code: i32, text: &str) {
     assert_eq!(ran.code, Some(code), "{ran:?}");
     assert!(ran.err.contains(text), "{text:?} is not in {}", ran.err);
 }
@@ -32,9 +32,9 @@ fn help_names_every_command_and_a_commands_help_its_own_options() {
 }
 
 #[test]
-fn a_slip_in_a_variables_name_is_refused_with_the_right_name() {
+fn a_typo_in_the_name_of_a_variable_is_refused_with_the_right_name() {
     let ran = Place::new().run_with(&["config"], [("FIREHOSE_URI", "wss://relay.example")]);
-    says(
+    assert_refused(
         &ran,
         1,
         "unknown option FIREHOSE_URI in the environment; did you mean FIREHOSE_URL?",
@@ -42,19 +42,19 @@ fn a_slip_in_a_variables_name_is_refused_with_the_right_name() {
 }
 
 #[test]
-fn a_container_platforms_variable_is_only_warned_about() {
+fn a_variable_of_a_container_platform_only_causes_a_warning() {
     let ran = Place::new().run_with(
         &["config", "--skytide-log=warn"],
         [("NATS_PORT", "tcp://10.0.0.1:4222"), ("NO_COLOR", "1")],
     );
-    says(&ran, 0, "NATS_PORT");
+    assert_refused(&ran, 0, "NATS_PORT");
 }
 
 #[test]
-fn any_foreign_name_with_our_prefix_in_dotenv_is_refused() {
+fn an_unknown_name_with_our_prefix_in_dotenv_is_refused() {
     let place = Place::new();
     place.write(".env", "NATS_PORT=4222\n");
-    says(
+    assert_refused(
         &place.run(&["config"]),
         1,
         "unknown option NATS_PORT in .env; did you mean NATS_URL?",
@@ -62,11 +62,11 @@ fn any_foreign_name_with_our_prefix_in_dotenv_is_refused() {
 }
 
 #[test]
-fn a_line_of_dotenv_that_is_none_is_refused_without_showing_it() {
+fn a_malformed_line_of_dotenv_is_refused_without_showing_it() {
     let place = Place::new();
     place.write(".env", "FIREHOSE_URL wss://me:hunter2@relay.example\n");
     let ran = place.run(&["config"]);
-    says(
+    assert_refused(
         &ran,
         1,
         ".env is not readable: the line of \"FIREHOSE_URL\"",
@@ -79,25 +79,25 @@ fn a_value_out_of_range_is_refused_with_range_and_origin() {
     let place = Place::new();
     place.write(".env", "INDEXER_WORKERS=999\n");
     let ran = place.run(&["config"]);
-    says(&ran, 2, "the value of INDEXER_WORKERS comes from .env");
-    says(&ran, 2, "999 is not in 0 to 256");
+    assert_refused(&ran, 2, "the value of INDEXER_WORKERS comes from .env");
+    assert_refused(&ran, 2, "999 is not in 0 to 256");
 }
 
 #[test]
 fn an_unknown_flag_is_refused_with_the_nearest_one() {
     let ran = Place::new().run(&["up", "--firehose-uri=wss://relay.example"]);
-    says(&ran, 2, "--firehose-url");
+    assert_refused(&ran, 2, "--firehose-url");
 }
 
 #[test]
-fn an_address_of_no_mongodb_is_refused_without_its_password() {
+fn an_invalid_mongodb_address_is_refused_without_its_password() {
     let ran = Place::new().run_with(&["up"], [("MONGODB_URI", "http://me:hunter2@localhost")]);
-    says(&ran, 2, "mongodb://HOST or mongodb+srv://HOST");
+    assert_refused(&ran, 2, "mongodb://HOST or mongodb+srv://HOST");
     assert!(!(ran.out + &ran.err).contains("hunter2"));
 }
 
 #[test]
-fn flag_is_stronger_than_environment_than_dotenv_than_default() {
+fn flags_override_environment_overrides_dotenv_overrides_defaults() {
     let place = Place::new();
     let dotenv = "INDEXER_WORKERS=1\nAPI_STREAM_CLIENTS_MAX=1\nFIREHOSE_URL=wss://a:b@c.example\n";
     place.write(".env", dotenv);
@@ -116,7 +116,7 @@ fn flag_is_stronger_than_environment_than_dotenv_than_default() {
 }
 
 #[test]
-fn a_folder_that_is_not_ours_is_left_alone() {
+fn a_folder_that_is_not_a_data_folder_is_not_changed() {
     let place = Place::new();
     std::fs::create_dir(place.path().join("data")).expect("a folder");
     let diary = place.write("data/diary.txt", "dear diary");
@@ -124,24 +124,24 @@ fn a_folder_that_is_not_ours_is_left_alone() {
         ["up", "--firehose-url=ws://127.0.0.1:9"].as_slice(),
         &["export", "out"],
     ] {
-        says(&place.run(args), 1, "is not a data folder of skytide");
+        assert_refused(&place.run(args), 1, "is not a data folder of skytide");
     }
     assert_eq!(
-        std::fs::read_to_string(diary).expect("still there"),
+        std::fs::read_to_string(diary).expect("an unchanged file"),
         "dear diary"
     );
     assert!(!place.path().join("out").exists());
 }
 
 #[test]
-fn a_job_that_does_not_exist_and_a_wrong_zone_are_refused() {
+fn an_unknown_job_and_an_unknown_time_zone_are_refused() {
     let place = Place::new();
     let fixture = crate::process::recording("pds.frames.zst");
     assert_eq!(
         place.run(&["replay", &fixture, "--data", "data"]).code,
         Some(0)
     );
-    says(
+    assert_refused(
         &place.run(&["schedule", "--run", "snap"]),
         1,
         "there are: profiles, retention, snapshot",
@@ -152,7 +152,7 @@ fn a_job_that_does_not_exist_and_a_wrong_zone_are_refused() {
         "snapshot",
         "--scheduler-time-zone=Mars",
     ];
-    says(&place.run(&zone), 1, "\"Mars\" is no time zone");
+    assert_refused(&place.run(&zone), 1, "\"Mars\" is no time zone");
     let taken = place.run(&["schedule", "--run", "snapshot"]);
     assert!(taken.out.starts_with("snapshot: stored "), "{taken:?}");
     let again = place.run(&["schedule", "--run", "snapshot"]);

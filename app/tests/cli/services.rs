@@ -1,4 +1,4 @@
-//! `up` and the services, as processes: starting, sharing a folder, ending.
+//! `up` and the services as processes: starting, sharing a folder, stopping.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +11,7 @@ use crate::expected::compare;
 use crate::process::{Place, recording};
 use crate::replaying::plain;
 
-/// A relay that refuses every connection: nobody listens on this port of loopback.
+/// A relay address where every connection is refused: nothing listens on this loopback port.
 const NOWHERE: &str = "--firehose-url=ws://127.0.0.1:9";
 
 /// A process that is killed when a test ends before it does.
@@ -19,20 +19,20 @@ pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         let _ended = self.0.kill();
         let _code = self.0.wait();
     }
 }
 
 impl Running {
-    /// Starts it and reads standard output up to the line with its address.
+    /// Starts the process and reads its standard output up to the line with its address.
     pub fn start(mut command: Command) -> (Self, String) {
         let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
-        let mut running = Self(child.expect("it starts"));
+        let mut running = Self(child.expect("the binary starts"));
         let out = running.0.stdout.take().expect("piped");
         let mut lines = BufReader::new(out).lines();
         let line = lines.next().expect("a line").expect("text");
@@ -47,17 +47,17 @@ impl Running {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Waits for its end; answers its code and standard error.
+    /// Waits for the process to exit; returns its code and standard error.
     pub fn end(mut self) -> (Option<i32>, String) {
         let mut err = String::new();
         let mut piped = self.0.stderr.take().expect("piped");
         piped.read_to_string(&mut err).expect("text");
-        (self.0.wait().expect("ended").code(), err)
+        (self.0.wait().expect("an exit status").code(), err)
     }
 }
 
 pub fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("it listens");
+    let mut stream = TcpStream::connect(address).expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
@@ -67,7 +67,7 @@ pub fn get(address: &str, path: &str) -> String {
 
 #[cfg(unix)]
 #[test]
-fn up_stays_up_without_a_relay_and_ends_on_either_signal() {
+fn up_runs_without_a_relay_and_stops_on_either_signal() {
     for signal in ["-INT", "-TERM"] {
         let place = Place::new();
         let (up, address) =
@@ -88,7 +88,7 @@ fn up_stays_up_without_a_relay_and_ends_on_either_signal() {
 
 #[cfg(unix)]
 #[test]
-fn two_processes_do_not_share_a_store_and_one_says_what_to_do() {
+fn two_processes_do_not_share_a_store_and_the_error_says_what_to_do() {
     let place = Place::new();
     let (up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
     for args in [
@@ -112,7 +112,7 @@ fn two_processes_do_not_share_a_store_and_one_says_what_to_do() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_with_the_options_name() {
+fn a_taken_port_is_an_error_that_names_the_option() {
     let place = Place::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address");
@@ -123,7 +123,7 @@ fn a_port_that_is_taken_is_told_with_the_options_name() {
 
 #[cfg(unix)]
 #[test]
-fn serve_answers_from_what_a_replay_left() {
+fn serve_answers_from_the_rows_of_a_replay() {
     let place = Place::new();
     let replayed = place.run(&["replay", &recording("pds.frames.zst"), "--data", "data"]);
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
@@ -139,7 +139,7 @@ fn serve_answers_from_what_a_replay_left() {
 
 #[cfg(unix)]
 #[test]
-fn an_export_beside_a_running_system_is_of_one_commit() {
+fn an_export_from_a_running_system_shows_one_commit() {
     let place = Place::new();
     let relay = RelayServer::start(frames(&plain()));
     let url = format!("--firehose-url={}", relay.url());
@@ -178,7 +178,7 @@ fn an_export_beside_a_running_system_is_of_one_commit() {
 
 #[cfg(unix)]
 #[test]
-fn an_export_that_its_writer_cannot_write_is_told() {
+fn an_export_that_the_running_process_cannot_write_is_an_error() {
     let place = Place::new();
     let (up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
     let ran = place.run(&["export", "out"]);
@@ -191,16 +191,17 @@ fn an_export_that_its_writer_cannot_write_is_told() {
     assert_eq!(up.end().0, Some(0));
 }
 
-/// Whatever lies there for it, and whatever stands in its way: the process has something else to do.
+/// Requests may be unreadable, and the path of the answer may be blocked: serving exports never
+/// stops the process.
 #[cfg(unix)]
 #[test]
-fn a_request_that_cannot_be_served_ends_nothing() {
+fn a_request_that_cannot_be_served_does_not_stop_the_process() {
     let place = Place::new();
     let (mut up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
     let mut until = |what: &str, holds: &dyn Fn() -> bool| {
         while !holds() {
-            let ended = up.0.try_wait().expect("it was started");
-            assert_eq!(ended, None, "it ended before {what}");
+            let ended = up.0.try_wait().expect("a status");
+            assert_eq!(ended, None, "the process exited before: {what}");
             std::thread::sleep(std::time::Duration::from_millis(20));
         }
     };
@@ -211,17 +212,17 @@ fn a_request_that_cannot_be_served_ends_nothing() {
     };
 
     place.write("data/export-1.request", "of another version");
-    until("it answered", &|| answered("export-1.answer"));
+    until("an answer is written", &|| answered("export-1.answer"));
 
-    std::fs::create_dir(path("export-2.answer")).expect("a folder in the way");
+    std::fs::create_dir(path("export-2.answer")).expect("a blocking folder");
     place.write("data/export-2.request", "of another version");
-    until("it took the request", &|| {
+    until("the request is removed", &|| {
         !path("export-2.request").exists()
     });
-    std::fs::remove_dir(path("export-2.answer")).expect("it is empty");
-    until("it answered late", &|| answered("export-2.answer"));
+    std::fs::remove_dir(path("export-2.answer")).expect("an empty folder");
+    until("a late answer is written", &|| answered("export-2.answer"));
 
-    std::fs::create_dir(path("export-3.request")).expect("no file at all");
+    std::fs::create_dir(path("export-3.request")).expect("a folder instead of a file");
     let ran = place.run(&["export", "out"]);
     assert!(
         ran.err.contains("because: nothing is counted yet"),

@@ -33,11 +33,11 @@ async fn of_two_processes_one_locks_the_checkpoints_and_the_other_learns_which()
     let Err(CheckpointError::Failed { source, .. }) = second.list().await else {
         panic!("both processes hold the checkpoints");
     };
-    let told = source.to_string();
+    let text = source.to_string();
     let holder = format!("process {}", std::process::id());
     assert!(
-        told.contains(&holder) && told.contains("STORE_DIR"),
-        "{told}"
+        text.contains(&holder) && text.contains("STORE_DIR"),
+        "{text}"
     );
     assert!(second.keep(&[]).await.is_err());
     assert_eq!(listed(&first).await, [1]);
