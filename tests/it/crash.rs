@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! frames ─ ingest ─▶ Faulty(log) ─ dataflow ─▶ Faulty(store), Faulty(checkpoints)
-//!            └── one "process": a runtime that is dropped at the planned crash; then everything is opened again
+//!            └── one "process": a runtime that is dropped at the planned crash;
+//!                then everything is opened again
 //! ```
 //!
 //! Each run has a seed, which determines a stretch of recorded frames, its faults, the number of

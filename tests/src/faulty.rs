@@ -2,9 +2,10 @@
 //!
 //! ```text
 //! service ─▶ Faulty(log | store | checkpoints) ─▶ the real port
-//!              │ point "store.commit", third time, after: ▶ Crash: nothing happens any more, as after kill -9
-//!              │ point "store.commit", third call, after: ▶ Crash: no operation returns any more, as after kill -9
-//!              └                                          ▶ Fail: an error; the operation was done (after) or not (before)
+//!              │ point "store.commit", third call, after:
+//!              ├─▶ Crash: no operation returns any more, as after kill -9
+//!              └─▶ Fail: an error; the operation was done (after) or not done (before)
+//! ```
 //!
 //! Every operation of a port is a named point, with a side before it and a side after it. After a
 //! crash no operation of the plan's ports returns: the test that drives the services drops them and

@@ -4,9 +4,7 @@
 //! ```text
 //! connection 1 ─▶ script 1: [Frames(5), Reset]        each connection takes the next script;
 //! connection 2 ─▶ script 2: [Refuse { 429, .. }]      after the last one, a connection receives
-//! all
-//! connection 3 ─▶ Follow, ...                         frames after its cursor, including later
-//! ones
+//! connection 3 ─▶ Follow, ...                         all frames after its cursor
 //! ```
 //!
 //! The relay runs on its own thread and stops when it is dropped, so that tests of whole processes

@@ -2,8 +2,8 @@
 //! folder.
 //!
 //! ```text
-//! shared()        the server at SKYTIDE_TEST_NATS_URL or SKYTIDE_TEST_MONGODB_URI, else one for
-//! all tests of this process
+//! shared()        the server at SKYTIDE_TEST_NATS_URL or SKYTIDE_TEST_MONGODB_URI,
+//!                 else one for all tests of this process
 //! start(), ...    a server of the test's own, which it can stop, kill and freeze
 //! no server       `None`, and "skipped: ..." on stderr; a panic if CI is set
 //! ```

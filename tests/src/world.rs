@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! World ─ frame ─ commit, identity, account, moved, or an old frame once more ─▶ events ─┐
-//!       └ time: moments to weeks ──────────────────────────────────────────────────▶ tick ┴▶ messages of an epoch
+//!       └ time: moments to weeks ──────────────────────────────────────────────────▶ tick ┤
+//!                                                                    messages of an epoch ◀┘
 //! ```
 //!
 //! The world does no bookkeeping. With few accounts and few record keys, a path is likely to be

@@ -140,8 +140,7 @@ impl System {
         self.start_in(0, service, &["--indexer-log-keep=all"])
     }
 
-    /// The same in one of the folders. `keep` is the option of an `index` that says how much of the
-    /// log it keeps.
+    /// The same in one of the folders. `keep` is the option of an `index` for retaining the log.
     fn start_in(&mut self, place: usize, service: Service, keep: &[&str]) -> u32 {
         let url = format!("--firehose-url={}", self.load.url());
         let probe = "--skytide-probe-address=127.0.0.1:0";
@@ -273,8 +272,7 @@ impl System {
         }
     }
 
-    /// Starts an indexer again that exited because its lease expired and another one has taken
-    /// over.
+    /// Restarts an indexer that exited because another one took over after its lease had expired.
     fn look_after(&mut self) {
         for place in 0..self.ones.len() {
             let ended = self.ones[place].running.0.try_wait();
@@ -314,8 +312,8 @@ impl System {
         self.until("events are counted", |system| system.epoch() > epoch);
     }
 
-    /// Kills the active process of a service and waits until the service works again; returns
-    /// whether a standby has taken over.
+    /// Kills the active process of a service and waits until the service works again. Returns
+    /// whether a standby took over.
     fn strike(&mut self, service: Service, random: &mut Random) -> bool {
         let victim = self.working(service).expect("an active process");
         let waiting = self.waiting(service);
@@ -349,9 +347,7 @@ impl System {
             Service::Schedule => self.until("a snapshot is taken", |system| {
                 system.snapshots() > snapshots
             }),
-            Service::Serve => self.until("the API answers", |system| {
-                system.working(service).is_some()
-            }),
+            Service::Serve => self.until("it answers", |system| system.working(service).is_some()),
         }
         let took_over = self.working(service);
         if !at_once {
@@ -394,10 +390,7 @@ fn compare_with_ledger(address: &str, frames: &[Frame]) {
     }
     let (accounts, posts) = (totals.followers.len(), totals.posts.len().min(POSTS_MAX));
     eprintln!("{events} events; {accounts} accounts and {posts} posts equal the ledger");
-    assert!(
-        accounts > 20 && posts > 100,
-        "too few accounts or posts to prove anything"
-    );
+    assert!(accounts > 20 && posts > 100, "too few to prove anything");
 }
 
 #[test]
@@ -410,9 +403,7 @@ fn killed_services_are_replaced_and_every_view_equals_the_recount() {
         system.start(service);
     }
     system.until_all_work();
-    system.until("a checkpoint is complete", |system| {
-        system.checkpoints(0) > 0
-    });
+    system.until("a checkpoint exists", |system| system.checkpoints(0) > 0);
     let (ingest, index) = (
         system.working(Service::Ingest),
         system.working(Service::Index),
@@ -459,8 +450,7 @@ fn killed_services_are_replaced_and_every_view_equals_the_recount() {
     judge::compare(&frames, &system.nats.url(), &system.mongo.uri());
 }
 
-/// Checkpoints are only in STORE_DIR. An index with another folder counts the log from its
-/// beginning, if it still has it.
+/// Checkpoints are only in STORE_DIR. An index with another folder counts the log from the start.
 #[test]
 fn an_index_in_a_separate_folder_takes_over_if_the_log_is_complete() {
     let Some(mut system) = System::new() else {
@@ -478,10 +468,7 @@ fn an_index_in_a_separate_folder_takes_over_if_the_log_is_complete() {
     system.until("the second indexer commits", |system| {
         system.working(Service::Index) == Some(second) && system.epoch() > epoch
     });
-    assert!(
-        !system.has_restored(),
-        "the second indexer has no checkpoint to restore"
-    );
+    assert!(!system.has_restored(), "it has no checkpoint");
     system.until(
         "the log is trimmed after everything that the first indexer has seen",
         |system| system.bounds().first > end,

@@ -2,12 +2,11 @@
 //! bounded, `/readyz` gives the reason, and everything resumes by itself when the server is back.
 //!
 //! ```text
-//! network: a constant rate of frames (open loop) ─▶ `skytide up` ─▶ NATS ─▶ `skytide up` ─▶
-//! MongoDB
-//!                                                       │         frozen, or killed and later started again
-//!                               memory, /readyz ◀───────┘
+//! network, constant rate (open loop) ─▶ `skytide up` ─▶ NATS ─▶ `skytide up` ─▶ MongoDB
+//!                                            │         frozen, or killed and started again
+//!                     memory, /readyz ◀──────┘
 //! afterwards: the log has the network's events, the views equal the recount of the log and agree
-//! with the ledger
+//!             with the ledger
 //! ```
 //!
 //! The server is away for `SKYTIDE_TEST_OUTAGE_SECONDS` (8) of the network's time.

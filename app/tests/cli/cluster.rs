@@ -2,8 +2,8 @@
 //! resumes as if nothing had happened.
 //!
 //! ```text
-//! relay ─▶ `skytide up`, the leader ◀── loopback ──▶ `skytide index --indexer-process=1`, in a
-//! folder without data
+//! relay ─▶ `skytide up`, the leader ◀── loopback ──▶ `skytide index --indexer-process=1`
+//!                                                     in a folder without data
 //! ```
 
 use std::io::Read as _;

@@ -1,8 +1,8 @@
 //! Compares embedded databases on Skytide's write pattern.
 //!
 //! ```text
-//! cargo run --release -- [ENGINE]...      fjall, fjall-one, redb, sqlite; without arguments all,
-//! each in its own process
+//! cargo run --release -- [ENGINE]...      fjall, fjall-one, redb, sqlite
+//!                                         without arguments all, each in its own process
 //! ```
 //!
 //! Each engine is measured with 5,000 and with 100,000 rows per commit, once with every commit

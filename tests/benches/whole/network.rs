@@ -1,9 +1,9 @@
 //! Frames that are made in advance and sent in an open loop, some of them marked.
 //!
 //! ```text
-//! make ─▶ history, as fast as it is read ─▶ Gate, closed until the benchmark opens it ─▶ live, at
-//! an even rate
-//!                                                          records when each marked frame retains
+//! make ─▶ history, as fast as it is read ─▶ Gate, closed until the ─▶ live frames, at an even rate
+//!                                           benchmark opens it         records when each marked
+//!                                                                      frame leaves
 //! ```
 
 use std::collections::{BTreeSet, VecDeque};
@@ -70,12 +70,12 @@ pub fn make(history: u64, rate: f64, seconds: f64) -> Made {
         live_events: 0,
         history_events: 0,
     };
-    let (mut until, mut posts, mut undone) = (start, Vec::new(), Removed::default());
+    let (mut until, mut posts, mut removed) = (start, Vec::new(), Removed::default());
     while made.history_events < history {
         let frame = network.next_frame().expect("an endless network");
         made.history_events += frame.events.len() as u64;
         posts.extend(mark(&frame));
-        undone.add(&frame);
+        removed.add(&frame);
         until = frame.time;
         made.frames.push(frame.into());
     }
@@ -83,7 +83,7 @@ pub fn make(history: u64, rate: f64, seconds: f64) -> Made {
     while network.peek_time() <= Some(until) && history > 0 {
         let frame = network.next_frame().expect("an endless network");
         made.history_events += frame.events.len() as u64;
-        undone.add(&frame);
+        removed.add(&frame);
         made.frames.push(frame.into());
     }
     if history > 0 {
@@ -102,15 +102,15 @@ pub fn make(history: u64, rate: f64, seconds: f64) -> Made {
             let chance = (random.below(1 << 30) + 1) as f64 / (1u64 << 30) as f64;
             due = made.live_events as f64 / rate - 0.03 * chance.ln();
         }
-        undone.add(&frame);
+        removed.add(&frame);
         made.live_events += frame.events.len().max(1) as u64;
         made.frames.push(frame.into());
     }
     // The pump asks for the next frame, and waits at the gate, before it sends the frames that it
     // has.
     let mut early = posts.into_iter().rev().skip(SENT_LATE);
-    made.settled = early.find(|mark| undone.retains(mark));
-    made.marks.retain(|mark| undone.retains(mark));
+    made.settled = early.find(|mark| removed.retains(mark));
+    made.marks.retain(|mark| removed.retains(mark));
     made
 }
 

@@ -1,8 +1,8 @@
 //! A disk that fails: at any operation the disk may be full or the machine may stop.
 //!
 //! ```text
-//! names ──▶ files: content now │ durable content          sync of a file or of the folder: now
-//! becomes durable
+//! names ──▶ files: current content │ durable content
+//!                               └─ sync of a file, or of the folder for names ─▶ durable
 //! ```
 //!
 //! After a power cut, each file that was not synced has its durable content, all of its content, or

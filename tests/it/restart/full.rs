@@ -2,10 +2,10 @@
 //! checkpoint.
 //!
 //! ```text
-//! 1 ............ 20 ............ 40 │ ingest blocks with the rest        20: the possible epoch of
-//! an older checkpoint
-//! └─ all of it committed, by an earlier life                             40: the possible epoch of
-//! the newest one
+//! 1 ............ 20 ............ 40 │ ingest blocks with the rest
+//! └─ all of it committed, by an earlier life
+//!
+//! 20: the epoch of an older checkpoint, if there is one      40: the epoch of the newest one, likewise
 //! ```
 
 use std::sync::Arc;

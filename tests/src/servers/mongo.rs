@@ -33,8 +33,8 @@ impl Mongo {
         Self::launch(arguments)
     }
 
-    /// The same with a cache of 2 GB, for benchmarks. Other servers have a small cache, because tests
-    /// run many of them.
+    /// The same with a cache of 2 GB, for benchmarks. Other servers have a small cache, because
+    /// tests run many of them.
     pub fn roomy() -> Option<Self> {
         Self::launch(|port, folder| {
             let mut args = arguments(port, folder);

@@ -12,6 +12,7 @@ pub const WINDOW: Limits = Limits {
     frames_max: 1_024,
     bytes_max: 256 << 20,
 };
+
 /// How many frames the network may be ahead: half a window plus what it generates and sends at a
 /// time.
 const AHEAD: usize = WINDOW.frames_max / 2 + 16 + 2 * 128;
