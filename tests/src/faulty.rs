@@ -142,24 +142,27 @@ impl Plan {
             *calls += 1;
             *calls
         };
-        self.side((point, nth, Side::Before), &failed).await?;
+        self.inject(point, nth, Side::Before, &failed).await?;
         let done = operation.await?;
         self.dead().await;
-        self.side((point, nth, Side::After), &failed).await?;
+        self.inject(point, nth, Side::After, &failed).await?;
         Ok(done)
     }
 
-    async fn side<E>(
+    /// Injects the fault that is planned here, if there is one.
+    async fn inject<E>(
         &self,
-        (point, nth, side): (&'static str, u32, Side),
+        point: &'static str,
+        nth: u32,
+        side: Side,
         failed: impl Fn(BoxError) -> E,
     ) -> Result<(), E> {
         let fault = {
             let mut state = self.state();
             let due = |it: &Planned| (it.point, it.nth, it.side) == (point, nth, side);
-            let place = state.planned.iter().position(due);
-            place.map(|place| {
-                let planned = state.planned.remove(place);
+            let index = state.planned.iter().position(due);
+            index.map(|index| {
+                let planned = state.planned.remove(index);
                 state.fired.push(planned);
                 planned.fault
             })

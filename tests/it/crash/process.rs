@@ -238,7 +238,8 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
         let (store, ports) = (ports.store.clone(), faulty(ports, plan));
         // The services run as a separate task: after a crash, that task is dropped with the
         // runtime.
-        let working = tokio::spawn(services(stretch.reading(), (ports, store), options));
+        let (reading, source) = stretch.reading();
+        let working = tokio::spawn(services(reading, source, ports, store, options));
         tokio::select! {
             () = plan.crashed() => Ending::Crashed,
             ended = working => match ended.expect("no panic") {
@@ -280,8 +281,10 @@ pub fn faulty(ports: Ports, plan: &Plan) -> Ports {
 
 /// Reads the stream and runs the dataflow until `store`, which has no faults, has the last epoch.
 async fn services(
-    (reading, source): (skytide_ingest::Options, Box<RecordingSource>),
-    (ports, store): (Ports, Arc<dyn ViewStore>),
+    reading: skytide_ingest::Options,
+    source: Box<RecordingSource>,
+    ports: Ports,
+    store: Arc<dyn ViewStore>,
     options: skytide_dataflow::Options,
 ) -> Result<(), BoxError> {
     let stop = CancellationToken::new();

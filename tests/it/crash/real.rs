@@ -138,11 +138,19 @@ impl Servers {
     }
 }
 
+/// What a process counts, where, and with which faults.
+struct Attempt<'a> {
+    stretch: &'a Stretch,
+    backend: &'a Real,
+    plan: &'a Plan,
+}
+
 /// Runs a process and strikes the servers at its nth commit, with a random n; returns whether the
 /// blow took effect.
 fn run_struck(
-    (stretch, backend, plan): (&Stretch, &Real, &Plan),
-    (servers, blow): (&Mutex<Servers>, Option<Blow>),
+    attempt: &Attempt<'_>,
+    servers: &Mutex<Servers>,
+    blow: Option<Blow>,
     random: &mut Random,
 ) -> (Ending, bool) {
     let nth = 1 + random.below(3) as u32;
@@ -156,7 +164,8 @@ fn run_struck(
     std::thread::scope(|threads| {
         let striking = threads.spawn(|| {
             let Some(blow) = blow else { return false };
-            while plan
+            while attempt
+                .plan
                 .calls()
                 .get("store.commit")
                 .is_none_or(|calls| *calls < nth)
@@ -169,7 +178,7 @@ fn run_struck(
             servers.lock().expect("nobody panicked").strike(blow);
             true
         });
-        let ending = process::run(stretch, backend, plan, random);
+        let ending = process::run(attempt.stretch, attempt.backend, attempt.plan, random);
         over.store(true, Ordering::Relaxed);
         let struck = striking.join().expect("no panic");
         (ending, struck && (!refuses || refused() > before))
@@ -194,8 +203,12 @@ fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
         let mut blow = Some(BLOWS[seed as usize % BLOWS.len()]);
         for _ in 0..1 + random.below(CRASHES_MAX) {
             let plan = Plan::new(faults(&mut random));
-            let (ending, hit) =
-                run_struck((&stretch, &backend, &plan), (&servers, blow), &mut random);
+            let attempt = Attempt {
+                stretch: &stretch,
+                backend: &backend,
+                plan: &plan,
+            };
+            let (ending, hit) = run_struck(&attempt, &servers, blow, &mut random);
             eprintln!(
                 "seed {seed}: {ending:?}, {blow:?} {hit}, {:?}",
                 plan.fired()
@@ -219,8 +232,12 @@ fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
             );
             let calm = Plan::new(Vec::new());
             let last = blow.take();
-            let (ending, hit) =
-                run_struck((&stretch, &backend, &calm), (&servers, last), &mut random);
+            let attempt = Attempt {
+                stretch: &stretch,
+                backend: &backend,
+                plan: &calm,
+            };
+            let (ending, hit) = run_struck(&attempt, &servers, last, &mut random);
             struck.extend(last.filter(|_| hit));
             endings.push(ending);
         }

@@ -78,18 +78,14 @@ fn author(number: u64) -> Did {
 
 impl Crowd {
     fn write(&mut self, collection: &str, number: u64, record: &Value) {
-        self.op(
-            Action::Create,
-            (collection, number),
-            Some(record.to_bytes()),
-        );
+        self.op(Action::Create, collection, number, Some(record.to_bytes()));
     }
 
     fn delete(&mut self, collection: &str, number: u64) {
-        self.op(Action::Delete, (collection, number), None);
+        self.op(Action::Delete, collection, number, None);
     }
 
-    fn op(&mut self, action: Action, (collection, number): (&str, u64), record: Option<Box<[u8]>>) {
+    fn op(&mut self, action: Action, collection: &str, number: u64, record: Option<Box<[u8]>>) {
         self.seq += 1;
         let op = Op {
             rev: Tid(self.seq),

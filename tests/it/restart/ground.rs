@@ -114,7 +114,7 @@ impl Lives {
             let before = std::mem::replace(&mut processes, case.processes);
             tally.moved += usize::from(restores && before != processes);
             if random.chance(30) {
-                let killed = self.killed((case, options), &mut random).await;
+                let killed = self.killed(case, options, &mut random).await;
                 tally.killed += usize::from(killed);
             } else {
                 let lived = case.run_on(&self.ground, options).await;
@@ -205,7 +205,7 @@ impl Lives {
     }
 
     /// Kills a life at any point: when a random commit of it is made, all of its tasks are dropped.
-    async fn killed(&self, (case, options): (Case, Options), random: &mut Random) -> bool {
+    async fn killed(&self, case: Case, options: Options, random: &mut Random) -> bool {
         let newest = self.ground.log.newest_tick().await.expect("memory answers");
         let newest = newest.expect("a tick").1.epoch;
         let at = Epoch(newest.0.saturating_sub(random.below(12)));

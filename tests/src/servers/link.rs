@@ -44,7 +44,7 @@ impl Link {
                 .build();
             runtime
                 .expect("a runtime")
-                .block_on(serve(listener, port, (states, holding), counted));
+                .block_on(serve(listener, port, states, holding, counted));
         });
         Self {
             address,
@@ -99,7 +99,8 @@ impl Drop for Link {
 async fn serve(
     listener: std::net::TcpListener,
     port: u16,
-    (state, holding): (watch::Receiver<State>, watch::Sender<usize>),
+    state: watch::Receiver<State>,
+    holding: watch::Sender<usize>,
     counted: watch::Sender<usize>,
 ) {
     let listener = TcpListener::from_std(listener).expect("a socket");

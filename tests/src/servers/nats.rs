@@ -43,7 +43,7 @@ impl Nats {
     fn configured(room: &str, lines: &str) -> Option<Self> {
         let recipe = recipe()?;
         Some(Self(Process::start(recipe, |port, folder| {
-            configure(port, folder, (room, lines));
+            configure(port, folder, room, lines);
         })))
     }
 
@@ -85,7 +85,7 @@ fn recipe() -> Option<Recipe> {
     })
 }
 
-fn configure(port: u16, folder: &Path, (room, lines): (&str, &str)) {
+fn configure(port: u16, folder: &Path, room: &str, lines: &str) {
     let store = folder.join("jetstream");
     let text = format!(
         "server_name: \"test-{port}\"\nlisten: \"127.0.0.1:{port}\"\n\

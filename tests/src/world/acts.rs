@@ -25,13 +25,13 @@ impl World {
                 let collection = records::COLLECTIONS[self.random.weighted(&weights)].0;
                 (collection, self.cast.rkey(collection, &mut self.random))
             });
-            bodies.push(Body::Op(self.op((rev, since), collection, &rkey)));
+            bodies.push(Body::Op(self.op(rev, since, collection, &rkey)));
             path = Some((collection, rkey));
         }
         bodies
     }
 
-    fn op(&mut self, (rev, since): (Tid, Option<Tid>), collection: &str, rkey: &str) -> Op {
+    fn op(&mut self, rev: Tid, since: Option<Tid>, collection: &str, rkey: &str) -> Op {
         let action = match self.random.weighted(&[60, 12, 28]) {
             0 => Action::Create,
             1 => Action::Update,
