@@ -15,13 +15,13 @@ async fn a_restarted_server_has_its_port_and_its_data() {
     };
     let client = async_nats::connect(nats.url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
-    jetstream.create_stream("kept").await.unwrap();
+    jetstream.create_stream("data").await.unwrap();
     nats.kill();
     assert!(async_nats::connect(nats.url()).await.is_err());
     nats.restart();
     let client = async_nats::connect(nats.url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
-    jetstream.get_stream("kept").await.unwrap();
+    jetstream.get_stream("data").await.unwrap();
 }
 
 #[tokio::test]

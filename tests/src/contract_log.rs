@@ -180,7 +180,7 @@ pub async fn a_flush_returns_the_position_after_all_messages(log: &dyn Log) {
     assert_eq!(writer.flush().await.unwrap(), next);
 }
 
-/// Reads from each position, inclusively.
+/// The reader returns the message at the requested position first.
 pub async fn a_reader_starts_at_the_requested_position(log: &dyn Log) {
     let from = log.bounds().await.unwrap().next;
     let mut writer = log.writer().await.unwrap();
@@ -194,7 +194,7 @@ pub async fn a_reader_starts_at_the_requested_position(log: &dyn Log) {
     }
 }
 
-/// The log may be another one than before: the reader fails and does not wait.
+/// Such a position belongs to another log, so the request fails instead of waiting.
 pub async fn a_position_that_was_never_written_is_refused(log: &dyn Log) {
     let mut writer = log.writer().await.unwrap();
     let next = write(&mut *writer, events(0, 3)).await;
@@ -246,7 +246,7 @@ pub async fn the_next_writer_appends_after_what_was_flushed(log: &dyn Log) {
     assert_eq!(messages(read(&mut *reader, written.len()).await), written);
 }
 
-/// Repeats this several times, each time from the end.
+/// Repeats the wait and the wake-up several times, each time from the end.
 pub async fn a_reader_at_the_end_waits_and_is_woken(log: &dyn Log) {
     let mut reader = log.reader(log.bounds().await.unwrap().next).await.unwrap();
     let mut writer = log.writer().await.unwrap();
@@ -319,13 +319,13 @@ pub async fn trimming_removes_only_messages_below_its_position(log: &dyn Log) {
         log.trim(below).await.unwrap();
         let bounds = log.bounds().await.unwrap();
         assert!(bounds.first <= below);
-        let guard: Vec<_> = all
+        let remaining: Vec<_> = all
             .iter()
             .filter(|it| it.0 >= bounds.first)
             .cloned()
             .collect();
         let mut reader = log.reader(bounds.first).await.unwrap();
-        assert_eq!(read(&mut *reader, guard.len()).await, guard);
+        assert_eq!(read(&mut *reader, remaining.len()).await, remaining);
         if bounds.first > from {
             let refused = log.reader(Seq(bounds.first.0 - 1)).await.err();
             assert!(
@@ -369,7 +369,7 @@ pub async fn a_reader_never_skips_what_was_trimmed_before_it(log: &dyn Log) {
     assert_eq!(seen, written[..seen.len()]);
 }
 
-/// Trimming alone resumes the append.
+/// A trim unblocks the waiting append; the writer need not retry.
 pub async fn appending_waits_at_the_size_limit_until_the_log_is_trimmed(log: &dyn Log) {
     let mut writer = log.writer().await.unwrap();
     let mut epoch = 0;

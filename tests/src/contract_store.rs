@@ -149,7 +149,7 @@ fn assert_order(result: Result<(), StoreError>, wanted: u64) {
     }
 }
 
-/// Nor has it had a writer.
+/// Its control record has no term either: it never had a writer.
 pub async fn an_empty_store_has_no_rows_and_no_commit(store: &dyn ViewStore) {
     assert_eq!(store.control().await.unwrap(), Control::default());
     for &view in ViewId::ALL {
