@@ -90,12 +90,12 @@ impl Disk {
             both.cloned().collect()
         };
         for name in all {
-            let file = if random.chance(50) {
+            let survivors = if random.chance(50) {
                 &state.names
             } else {
                 &state.durable_names
             };
-            let file = file.get(&name).copied();
+            let file = survivors.get(&name).copied();
             for names in [&mut state.names, &mut state.durable_names] {
                 match file {
                     Some(file) => names.insert(name.clone(), file),

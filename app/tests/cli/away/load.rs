@@ -156,8 +156,8 @@ impl Ready {
 
     /// Whether the process is not ready because of this part, for this reason.
     pub fn is_unready_by(&self, part: &str, why: &str) -> bool {
-        let network = |reason: &String| reason.starts_with(part) && reason.contains(why);
-        !self.ready && self.reasons.iter().any(network)
+        let matches = |reason: &String| reason.starts_with(part) && reason.contains(why);
+        !self.ready && self.reasons.iter().any(matches)
     }
 }
 
