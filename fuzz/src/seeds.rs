@@ -1,4 +1,4 @@
-//! Writes the first inputs of each target from the project's test recordings:
+//! Writes the seed inputs of each target from the project's test recordings:
 //! `fuzz/corpus/<target>/<number>`.
 
 use std::io::Result;
@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use skytide_core::cbor::{Loose, Reader};
 use skytide_ingest::car::Car;
 
-/// Frames of one recording that become seeds, at most: more of the same slow a fuzzer down.
+/// Maximum number of frames of one recording that become seeds: more frames of the same kind slow a
+/// fuzzer down.
 const FRAMES_MAX: usize = 400;
 
 fn main() -> Result<()> {
@@ -49,10 +50,10 @@ fn main() -> Result<()> {
 
 fn split(bytes: &[u8], length: fn([u8; 4]) -> u32) -> Vec<Vec<u8>> {
     let (mut rest, mut frames) = (bytes, Vec::new());
-    while let Some((prefix, behind)) = rest.split_first_chunk() {
-        let (frame, behind) = behind.split_at(length(*prefix) as usize);
+    while let Some((prefix, after)) = rest.split_first_chunk() {
+        let (frame, after) = after.split_at(length(*prefix) as usize);
         frames.push(frame.to_vec());
-        rest = behind;
+        rest = after;
     }
     frames
 }

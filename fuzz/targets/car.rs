@@ -1,5 +1,5 @@
-//! The CAR reader: no panic, an end, and blocks that lie within the input, in order, without
-//! overlap.
+//! The CAR reader: it never panics and always ends, and its blocks lie within the input, in order,
+//! without overlap.
 
 #![no_main]
 
@@ -15,8 +15,8 @@ fuzz_target!(|bytes: &[u8]| {
     for block in car.flatten() {
         let cid = block.cid.as_ptr() as usize;
         let data = block.data.as_ptr() as usize;
-        assert!(from < cid, "a length stands before each block");
-        assert_eq!(cid + block.cid.len(), data, "the data follow the CID");
+        assert!(from < cid, "each block follows its length");
+        assert_eq!(cid + block.cid.len(), data, "the data follows the CID");
         from = data + block.data.len();
         assert!(from <= end, "a block ends within the input");
     }

@@ -1,5 +1,5 @@
-//! The CBOR reader: no panic, and whatever the strict rules take is read alike by the loose ones
-//! and by `ciborium`, which writes the same bytes back.
+//! The CBOR reader: it never panics. Whatever the strict rules accept, the loose rules and
+//! `ciborium` read alike, and `ciborium` writes the same bytes again.
 
 #![no_main]
 
@@ -11,12 +11,13 @@ fuzz_target!(|bytes: &[u8]| {
     if whole::<Strict>(bytes).is_err() {
         return;
     }
-    assert_eq!(loose, Ok(()), "strict, but not loose");
-    // Links are tags around byte strings, so `ciborium` reads all that the strict rules take.
-    let value: ciborium::Value = ciborium::from_reader(bytes).expect("strict, but not CBOR");
+    assert_eq!(loose, Ok(()), "accepted by the strict rules, not by the loose ones");
+    // Links are tags around byte strings, so `ciborium` reads everything that the strict rules
+    // accept.
+    let value: ciborium::Value = ciborium::from_reader(bytes).expect("accepted by the strict rules, but not CBOR");
     let mut again = Vec::new();
-    ciborium::into_writer(&value, &mut again).expect("a vector takes everything");
-    assert_eq!(again, bytes, "strict, but not the only form");
+    ciborium::into_writer(&value, &mut again).expect("a vector accepts every byte");
+    assert_eq!(again, bytes, "accepted by the strict rules, but not the only encoding");
 });
 
 fn whole<R: Rules>(bytes: &[u8]) -> Result<(), Error> {

@@ -1,5 +1,5 @@
-//! The frame decoder: no panic, and what passes the full check passes the lesser one with the same
-//! result.
+//! The frame decoder: it never panics. A frame that passes full verification passes the lesser
+//! level with the same result.
 
 #![no_main]
 

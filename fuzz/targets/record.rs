@@ -1,5 +1,5 @@
-//! The record parser: no panic, the same verdict whatever the collection, and facts within their
-//! limits.
+//! The record parser: it never panics, gives the same result for every collection, and produces
+//! facts within their limits.
 
 #![no_main]
 
@@ -19,10 +19,10 @@ const COLLECTIONS: [&str; 6] = [
 ];
 
 fuzz_target!(|bytes: &[u8]| {
-    let verdict = parse("com.example.other", bytes).err();
+    let error = parse("com.example.other", bytes).err();
     for collection in COLLECTIONS {
         let record = parse(collection, bytes);
-        assert_eq!(record.as_ref().err(), verdict.as_ref(), "{collection}");
+        assert_eq!(record.as_ref().err(), error.as_ref(), "{collection}");
         if let Ok(Record::Post(post)) = record {
             assert!(post.characters as usize <= bytes.len());
             assert!(post.tags.iter().all(|tag| (1..=TAG_BYTES_MAX).contains(&tag.len())));

@@ -1,8 +1,9 @@
-//! The same log counted by one process with two workers, and by two processes with one worker each, connected over the loopback
-//! interface; and how fast the process that leads can read the log and pass it on. `SKYTIDE_BENCH_CLUSTER_EVENTS` sets how
-//! many events, `SKYTIDE_BENCH_CLUSTER_ROUNDS` how often.
+//! Counts the same log by one process with two workers, and by two processes with one worker each,
+//! connected over the loopback interface. Also measures how fast the leader can read the log and
+//! encode it for other processes. `SKYTIDE_BENCH_CLUSTER_EVENTS` sets the number of events,
+//! `SKYTIDE_BENCH_CLUSTER_ROUNDS` the number of rounds.
 //!
-//! The log is on this machine's disk; the store keeps no rows: it is not what is measured here.
+//! The log is on the disk of this machine. The store has no rows, because it is not measured here.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -24,13 +25,14 @@ use tokio_util::sync::CancellationToken;
 use crate::restart::{Rowless, Synthetic};
 use crate::whole::{of_process, rss_bytes};
 
-/// Set for a process of this program that counts: its number, the workers of each process, the hosts.
+/// Set for a child process that counts: its number, the workers of each process, the hosts, the
+/// folder.
 const CHILD: &str = "BENCH_COUNTS";
 
-/// Events of an epoch.
+/// Number of events in an epoch.
 const EVENTS: u64 = 2_000;
 
-/// What one process used.
+/// The resources that one process used.
 #[derive(Clone, Copy, Debug, Default)]
 struct Used {
     seconds: f64,
@@ -41,14 +43,17 @@ struct Used {
     received: f64,
 }
 
-/// Whether this process is to count, and then does.
+/// Runs the count if this process is a child for it; returns whether it is.
 pub fn counts() -> bool {
     let Ok(text) = std::env::var(CHILD) else {
         return false;
     };
     let mut words = text.split(' ');
     let mut word = || words.next().expect("process, workers, hosts, folder");
-    let (process, workers) = (word().parse().expect("one"), word().parse().expect("one"));
+    let (process, workers) = (
+        word().parse().expect("a number"),
+        word().parse().expect("a number"),
+    );
     let hosts = word().split(',').filter(|it| !it.is_empty());
     let options = config::Cluster {
         hosts: hosts.map(|it| it.parse().expect("a host")).collect(),
@@ -59,7 +64,7 @@ pub fn counts() -> bool {
     true
 }
 
-/// Counts the log, or lends workers to who does, and prints what that took.
+/// Counts the log as the leader, or joins as a follower, and prints the resources used.
 fn count(options: &config::Cluster, workers: usize, folder: &Path) {
     let processes = options.hosts.len().max(1);
     let metrics = Metrics::register(&mut Registry::default(), workers * processes);
@@ -68,7 +73,7 @@ fn count(options: &config::Cluster, workers: usize, folder: &Path) {
     let place = Place::of(options, workers).expect("a cluster or none");
     let (started, events) = threads.block_on(async {
         let links = match &place {
-            Some(place) => place.connect().await.expect("all are there"),
+            Some(place) => place.connect().await.expect("all processes are connected"),
             None => Links::alone(),
         };
         let started = Instant::now();
@@ -88,7 +93,7 @@ fn count(options: &config::Cluster, workers: usize, folder: &Path) {
                 ..Options::default()
             };
             let ended = skytide_dataflow::lead(options, ports, links, counting, never).await;
-            ended.expect("it counts");
+            ended.expect("the count completes");
         }
         (started, metrics.events.get())
     });
@@ -111,7 +116,7 @@ fn log(folder: &Path) -> EmbeddedLog {
     EmbeddedLog::open(folder, options).expect("the log opens")
 }
 
-/// Measures and prints.
+/// Runs the benchmark and prints its results.
 pub fn run() {
     let number = |name: &str, default: u64| {
         let given = std::env::var(name).ok();
@@ -120,8 +125,8 @@ pub fn run() {
     let events = number("SKYTIDE_BENCH_CLUSTER_EVENTS", 2_000_000);
     let rounds = number("SKYTIDE_BENCH_CLUSTER_ROUNDS", 3);
     let folder = tempfile::tempdir().expect("a scratch folder");
-    println!("\ncluster: {events} events, the middle one of {rounds} rounds");
-    tell_log(folder.path(), events);
+    println!("\ncluster: {events} events, the median of {rounds} rounds");
+    report_log(folder.path(), events);
     let mut alone = Vec::new();
     let mut together = Vec::new();
     for _ in 0..rounds {
@@ -131,12 +136,12 @@ pub fn run() {
         let first = start(0, 1, &hosts, folder.path());
         together.push(vec![finish(first), finish(second)]);
     }
-    tell("one process, two workers", alone);
-    tell("two processes, one worker each", together);
+    report("one process, two workers", alone);
+    report("two processes, one worker each", together);
 }
 
-/// Writes the log, and measures reading it and writing it again as orders are, on one thread.
-fn tell_log(folder: &Path, events: u64) {
+/// Writes the log; then measures, on one thread, reading it and encoding it as for other processes.
+fn report_log(folder: &Path, events: u64) {
     let threads = Runtime::new().expect("the runtime starts");
     threads.block_on(async {
         let made = Synthetic {
@@ -144,11 +149,11 @@ fn tell_log(folder: &Path, events: u64) {
             events: EVENTS,
         };
         let log = log(folder);
-        let mut writer = log.writer().await.expect("nobody else writes");
-        let mut reader = made.reader(Seq(1)).await.expect("it is made up");
+        let mut writer = log.writer().await.expect("there is no other writer");
+        let mut reader = made.reader(Seq(1)).await.expect("a generated log");
         let mut last = false;
         while !last {
-            let messages = reader.next(4_096).await.expect("it is made up");
+            let messages = reader.next(4_096).await.expect("a generated log");
             let messages: Vec<_> = messages.into_iter().map(|(_, message)| message).collect();
             let is_last = |it: &Message| matches!(it, Message::Tick(tick) if tick.last);
             last = messages.iter().any(is_last);
@@ -157,43 +162,39 @@ fn tell_log(folder: &Path, events: u64) {
         writer.flush().await.expect("the disk has room");
 
         let started = Instant::now();
-        let mut reader = log.reader(Seq(1)).await.expect("it can be read");
-        let (mut read, mut bytes, mut passed_on) = (0, 0, 0.0);
+        let mut reader = log.reader(Seq(1)).await.expect("the first message");
+        let (mut read, mut bytes, mut encoding) = (0, 0, 0.0);
         let mut last = false;
         while !last {
-            let messages = reader.next(4_096).await.expect("it can be read");
+            let messages = reader.next(4_096).await.expect("a message");
             let begun = Instant::now();
-            let mut order = Vec::new();
+            let mut command = Vec::new();
             for (_, message) in &messages {
                 match message {
-                    Message::Event(_) => message.encode(&mut order),
+                    Message::Event(_) => message.encode(&mut command),
                     Message::Tick(tick) => last = tick.last,
                 }
             }
             read += messages.len();
-            bytes += order.len();
-            passed_on += begun.elapsed().as_secs_f64();
+            bytes += command.len();
+            encoding += begun.elapsed().as_secs_f64();
         }
         let seconds = started.elapsed().as_secs_f64();
         let rate = |seconds: f64| read as f64 / seconds;
         println!(
             "{:<44}{:>14.0} events/s",
             "reading the log",
-            rate(seconds - passed_on)
+            rate(seconds - encoding)
         );
         println!(
             "{:<44}{:>14.0} events/s",
-            "writing all of it as orders",
-            rate(passed_on)
+            "encoding all of it as commands",
+            rate(encoding)
         );
-        println!(
-            "{:<44}{:>14.0} events/s",
-            "both, one after the other",
-            rate(seconds)
-        );
+        println!("{:<44}{:>14.0} events/s", "both in sequence", rate(seconds));
         println!(
             "{:<44}{:>14.0}",
-            "bytes of an event",
+            "bytes per event",
             bytes as f64 / read as f64
         );
     });
@@ -208,15 +209,15 @@ fn start(process: usize, workers: usize, hosts: &str, folder: &Path) -> Child {
 }
 
 fn finish(child: Child) -> Used {
-    let output = child.wait_with_output().expect("it ends");
-    assert!(output.status.success(), "it failed");
+    let output = child.wait_with_output().expect("the child exits");
+    assert!(output.status.success(), "the child failed");
     let text = String::from_utf8(output.stdout).expect("text");
     let numbers = text
         .split_whitespace()
         .map(|it| it.parse().expect("a number"));
     let numbers: Vec<f64> = numbers.collect();
     let [seconds, events, cpu, memory, sent, received] = numbers[..] else {
-        panic!("six numbers: {text}");
+        panic!("expected six numbers: {text}");
     };
     Used {
         seconds,
@@ -228,8 +229,8 @@ fn finish(child: Child) -> Used {
     }
 }
 
-/// Tells of the middle one of some rounds, of which each has what every process used.
-fn tell(what: &str, mut rounds: Vec<Vec<Used>>) {
+/// Reports the median round. Each round has the resources that every process used.
+fn report(what: &str, mut rounds: Vec<Vec<Used>>) {
     rounds.sort_by(|a, b| a[0].seconds.total_cmp(&b[0].seconds));
     let all: Vec<_> = rounds
         .iter()
@@ -246,7 +247,7 @@ fn tell(what: &str, mut rounds: Vec<Vec<Used>>) {
     );
     for (process, used) in round.iter().enumerate() {
         println!(
-            "{:<44}{:>14.2} us CPU an event, {:.0} MB",
+            "{:<44}{:>14.2} us CPU per event, {:.0} MB",
             format!("  process {process}"),
             used.cpu / first.events * 1e6,
             used.memory / 1e6
@@ -254,7 +255,7 @@ fn tell(what: &str, mut rounds: Vec<Vec<Used>>) {
     }
     if round.len() > 1 {
         println!(
-            "{:<44}{:>14.0} bytes an event, received {:.0}",
+            "{:<44}{:>14.0} bytes per event, received {:.0}",
             "  process 0 sent",
             first.sent / first.events,
             first.received / first.events

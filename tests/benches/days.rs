@@ -1,8 +1,11 @@
-//! Thirty simulated days through the whole system, as fast as it goes: what memory and disk do when the windows are full.
+//! Thirty simulated days through the whole system, as fast as possible: how memory and disk use
+//! develop once the windows are full.
 //!
-//! Nobody new comes, and accounts delete their oldest records when they have forty, so what is live stays about the same, too;
-//! the log is trimmed below the checkpoints. `SKYTIDE_BENCH_DAYS` and `SKYTIDE_BENCH_DAYS_RATE` (frames a simulated second)
-//! change the size; with `SKYTIDE_BENCH_DAYS_FOLDER` the samples are written there, as `days.csv` and `days.svg`.
+//! No new accounts appear, and accounts delete their oldest records once they have forty, so the
+//! number of live records stays nearly constant. The log is trimmed below the checkpoints.
+//! `SKYTIDE_BENCH_DAYS` and `SKYTIDE_BENCH_DAYS_RATE` (frames per simulated second) change the
+//! size. With `SKYTIDE_BENCH_DAYS_FOLDER` the samples are written there, as `days.csv` and
+//! `days.svg`.
 
 mod plot;
 
@@ -23,24 +26,24 @@ const DAY_MS: u64 = 86_400_000;
 const SAMPLE_MS: u64 = DAY_MS / 8;
 const ACCOUNTS: u32 = 3_000;
 const RECORDS_MAX: u32 = 40;
-/// The days from which on the widest window is full, and what begins with it has settled.
+/// The day from which the widest window is full and its effects have settled.
 const FULL_DAYS: f64 = 9.0;
 
-/// What there was at one moment.
+/// The measurements at one moment.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sample {
-    /// Network time since the beginning.
+    /// Network time since the start.
     pub days: f64,
     pub events: f64,
     pub live_records: f64,
-    /// Megabytes, as the following.
+    /// Memory in megabytes; the following fields have the same unit.
     pub memory: f64,
     pub log: f64,
     pub views: f64,
     pub checkpoints: f64,
 }
 
-/// Measures and prints.
+/// Runs the benchmark and prints its results.
 pub fn run() {
     let number = |name: &str, default: f64| {
         let given = std::env::var(name).ok();
@@ -76,12 +79,12 @@ pub fn run() {
     ] {
         let (early, late) = (middle(&samples, 0.0, of), middle(&samples, 0.5, of));
         println!(
-            "{what}: {early:.0} in the first half of the days behind day {FULL_DAYS:.0}, {late:.0} in the second ({:+.1} %)",
+            "{what}: {early:.0} in the first half of the days after day {FULL_DAYS:.0}, {late:.0} in the second ({:+.1} %)",
             (late / early - 1.0) * 100.0
         );
     }
     if let Some(folder) = std::env::var_os("SKYTIDE_BENCH_DAYS_FOLDER") {
-        keep(folder.as_ref(), &samples);
+        save(folder.as_ref(), &samples);
     }
 }
 
@@ -89,7 +92,7 @@ fn disk(sample: &Sample) -> f64 {
     sample.log + sample.views + sample.checkpoints
 }
 
-/// The median of a half of the samples behind [`FULL_DAYS`].
+/// The median of a half of the samples after [`FULL_DAYS`].
 fn middle(samples: &[Sample], from: f64, of: fn(&Sample) -> f64) -> f64 {
     let full: Vec<&Sample> = samples.iter().filter(|s| s.days >= FULL_DAYS).collect();
     let begin = (full.len() as f64 * from) as usize;
@@ -99,7 +102,7 @@ fn middle(samples: &[Sample], from: f64, of: fn(&Sample) -> f64) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// Runs the network through the system.
+/// Runs the network through the system and takes samples.
 async fn watch(days: f64, rate: f64) -> Vec<Sample> {
     let clock = Arc::new(skytide::clock::SystemClock);
     let span = (days * DAY_MS as f64) as u64;
@@ -153,7 +156,7 @@ async fn watch(days: f64, rate: f64) -> Vec<Sample> {
     }
 }
 
-/// Of all files in a folder; those that vanish meanwhile count nothing.
+/// The size of all files in a folder; files that disappear meanwhile count as empty.
 fn megabytes(folder: &Path) -> f64 {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let sizes = entries.map(|entry| match entry.metadata() {
@@ -164,7 +167,7 @@ fn megabytes(folder: &Path) -> f64 {
     sizes.fold(0.0, |sum, size| sum + size)
 }
 
-fn keep(folder: &Path, samples: &[Sample]) {
+fn save(folder: &Path, samples: &[Sample]) {
     let mut csv =
         String::from("days,events,live_records,memory_mb,log_mb,views_mb,checkpoints_mb\n");
     for s in samples {
@@ -174,7 +177,7 @@ fn keep(folder: &Path, samples: &[Sample]) {
             s.days, s.events, s.live_records, s.memory, s.log, s.views, s.checkpoints
         );
     }
-    std::fs::create_dir_all(folder).expect("the folder can be made");
+    std::fs::create_dir_all(folder).expect("the folder is writable");
     std::fs::write(folder.join("days.csv"), csv).expect("the disk has room");
     plot::write(&folder.join("days.svg"), samples).expect("the disk has room");
 }

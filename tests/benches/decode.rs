@@ -1,12 +1,14 @@
-//! How fast one core reads frames, beside the bare hash of the same bytes and beside other readers.
+//! How fast one core reads frames, compared with the bare hash of the same bytes and with other
+//! decoders.
 //!
 //! ```text
 //! bytes ─ frame::decode ─ record::parse ─▶ facts, dropped at once
 //! ```
 //!
-//! Every row reads all frames of a recording, held in memory. The rows take turns for [`ROUNDS`]
-//! rounds, so that a busy machine is hard on all of them alike; the table shows each row's median
-//! with its slowest and fastest round. An event is an operation, or a frame of another type.
+//! Every row of the table reads all frames of a recording from memory. The rows take turns for
+//! [`ROUNDS`] rounds, so that other load on the machine affects all of them equally. The table
+//! shows the median, the slowest and the fastest round of each row. An event is an operation, or a
+//! frame of another type.
 
 mod alternatives;
 mod frames;
@@ -21,13 +23,13 @@ use skytide_ingest::car::Car;
 use skytide_ingest::frame::{self, Frame, Verify};
 
 const ROUNDS: usize = 15;
-/// What one row takes in one round, at least.
+/// Minimum duration of one row in one round.
 const TURN_MS_MIN: u64 = 150;
 
-/// One row of the table: what is measured, and one pass over the whole recording.
+/// A row of the table: its label, and a function that passes over the whole recording once.
 type Row<'a> = (&'static str, Box<dyn Fn() + 'a>);
 
-/// Measures and prints the tables.
+/// Runs the benchmark and prints the tables.
 pub fn run() {
     measure("pds.frames", &Recording::pds());
     measure("relay-2026-07-04", &Recording::relay());
@@ -97,7 +99,7 @@ fn measure(name: &str, recording: &Recording) {
         })
         .collect();
     println!(
-        "all blocks' CIDs checked: {:.0} % of the bare hash by sha2, {:.0} % of it by ring",
+        "all blocks' CIDs verified: {:.0} % of the bare hash by sha2, {:.0} % of it by ring",
         100.0 * medians[1] / medians[3],
         100.0 * medians[1] / medians[5]
     );
@@ -123,7 +125,7 @@ fn turn(events: u64, pass: &dyn Fn()) -> f64 {
     (events * passes) as f64 / start.elapsed().as_secs_f64()
 }
 
-/// Reads one frame to typed facts; how many events it had.
+/// Decodes one frame to typed facts; returns its number of events.
 fn decode(bytes: &[u8], verify: Verify) -> u64 {
     let Ok(Frame::Commit(commit)) = black_box(frame::decode(bytes, verify)) else {
         return 1;
@@ -134,7 +136,7 @@ fn decode(bytes: &[u8], verify: Verify) -> u64 {
     commit.ops.len() as u64
 }
 
-/// The blocks that operations name.
+/// The blocks that operations refer to.
 fn used_blocks(recording: &Recording) -> Vec<&[u8]> {
     let mut blocks = Vec::new();
     for bytes in recording.frames() {
@@ -150,7 +152,7 @@ fn all_blocks(recording: &Recording) -> Vec<&[u8]> {
     let mut blocks = Vec::new();
     for bytes in recording.frames() {
         if let Ok(car) = Car::open(alternatives::blocks_of(bytes)) {
-            blocks.extend(car.map(|block| block.expect("a whole CAR").data));
+            blocks.extend(car.map(|block| block.expect("an intact CAR").data));
         }
     }
     blocks

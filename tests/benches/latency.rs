@@ -1,13 +1,15 @@
-//! From a frame that leaves the relay to an answer of the API that has it, in an open loop.
+//! The latency from a frame that leaves the relay to an answer of the API that includes it, in an
+//! open loop.
 //!
 //! ```text
-//! frames made beforehand ─ at an even rate ─▶ relay ─▶ `skytide up`, a process of its own ─▶ API
-//!        some are marked: when each left                       `/v1/posts/{uri}` is asked until it is there
+//! frames made in advance ─ at an even rate ─▶ relay ─▶ `skytide up`, a separate process ─▶ API
+//!        some are marked: when each one left          `/v1/posts/{uri}` is polled until it answers
 //! ```
 //!
-//! Marked are posts at random distances, 33 a second; each is waited for, also when others are late. What the asking costs
-//! the API is in the numbers; what sending and asking cost is told beside them, as all share the machine.
-//! `SKYTIDE_BENCH_TICK_MS` sets another tick than the default one.
+//! Posts at random intervals are marked, 33 per second. The probe waits for each one, even when
+//! others are late. The cost of polling for the API is part of the results. The CPU use of relay
+//! and probe is printed beside them, because all share the machine. `SKYTIDE_BENCH_TICK_MS` sets
+//! another tick interval than the default.
 
 use std::time::{Duration, Instant};
 
@@ -19,19 +21,19 @@ use crate::whole::{
     Gate, Handle, Made, Mark, Used, Whole, client, make, of_process, of_threads, rss_bytes,
 };
 
-/// Events that are there before the measured ones.
+/// Number of events that are counted before the measurement.
 const HISTORY: u64 = 200_000;
-/// What is not measured at the beginning of the live part.
+/// The beginning of the live part that is not measured.
 const WARM_UP: Duration = Duration::from_secs(5);
 const SECONDS: f64 = 35.0;
-/// Between two questions for a post.
-const ASK: Duration = Duration::from_millis(1);
-/// After which a post is taken for lost.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Events of the closed loop.
+/// The interval between two polls for a post.
+const POLL: Duration = Duration::from_millis(1);
+/// The time after which a post is considered lost.
+const TIMEOUT: Duration = Duration::from_secs(60);
+/// Number of events of the closed loop.
 const SATURATING: u64 = 500_000;
 
-/// On the embedded log and store.
+/// Measures the embedded log and store.
 pub fn embedded() {
     println!(
         "\nlatency, frame to API: embedded log and store (goal at 10,000 events/s: p99 100 ms)"
@@ -44,14 +46,14 @@ pub fn embedded() {
     }
 }
 
-/// On real servers, which are on this machine, too.
+/// Measures with real servers on the same machine.
 pub fn on_servers() {
     let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::roomy()) else {
         return;
     };
     let servers = [
-        ("nats-server", nats.process().expect("it runs")),
-        ("mongod", mongo.process().expect("it runs")),
+        ("nats-server", nats.process().expect("a running server")),
+        ("mongod", mongo.process().expect("a running server")),
     ];
     let variables = |name: &str| {
         let bytes_max = (4u64 << 30).to_string();
@@ -97,7 +99,7 @@ fn head() {
     );
 }
 
-/// One rate, on a system that is new.
+/// Measures one rate, on a newly started system.
 fn measure(rate: f64, variables: &[(&str, String)], servers: &[(&str, u32)]) {
     let mut made = make(HISTORY, rate, SECONDS);
     let (gate, handle) = Gate::of(&mut made, rate);
@@ -106,14 +108,14 @@ fn measure(rate: f64, variables: &[(&str, String)], servers: &[(&str, u32)]) {
     let whole = Whole::start(&server.relay_url(), variables);
     let probe_threads = runtime("probe");
     let seen = probe_threads.block_on(observe(&whole, &handle, &made, servers));
-    tell(rate, &seen, servers);
+    report(rate, &seen, servers);
     drop(whole);
     relay_threads.block_on(server.stop());
 }
 
-/// What was seen of one rate.
-struct Seen {
-    /// Milliseconds, sorted.
+/// The results for one rate.
+struct Measured {
+    /// Latencies in milliseconds, sorted.
     latencies: Vec<f64>,
     late: Vec<f64>,
     cpu: [f64; 3],
@@ -123,11 +125,11 @@ struct Seen {
     bytes: f64,
 }
 
-async fn observe(whole: &Whole, handle: &Handle, made: &Made, servers: &[(&str, u32)]) -> Seen {
+async fn observe(whole: &Whole, handle: &Handle, made: &Made, servers: &[(&str, u32)]) -> Measured {
     let client = client();
-    let settled = made.settled.as_ref().expect("there are posts");
+    let settled = made.settled.as_ref().expect("a post");
     visible(&client, whole, settled).await;
-    // Compaction and what else the history left to do.
+    // Time for compaction and other work that the history has left.
     tokio::time::sleep(Duration::from_secs(3)).await;
     handle.open();
     let usage = || {
@@ -148,7 +150,7 @@ async fn observe(whole: &Whole, handle: &Handle, made: &Made, servers: &[(&str, 
         let sent = loop {
             match handle.sent(place) {
                 Some(sent) => break sent,
-                None => tokio::time::sleep(ASK).await,
+                None => tokio::time::sleep(POLL).await,
             }
         };
         let first = *first.get_or_insert(sent.left);
@@ -164,7 +166,7 @@ async fn observe(whole: &Whole, handle: &Handle, made: &Made, servers: &[(&str, 
         latencies.push(seen.duration_since(sent.left).as_secs_f64() * 1e3);
         late.push(sent.left.saturating_duration_since(sent.due).as_secs_f64() * 1e3);
     }
-    let ((begun, cpu_before), servers_before, metrics_before) = before.expect("there are marks");
+    let ((begun, cpu_before), servers_before, metrics_before) = before.expect("a mark");
     let (ended, cpu) = usage();
     let seconds = ended.duration_since(begun).as_secs_f64();
     let servers_after = of_servers();
@@ -174,7 +176,7 @@ async fn observe(whole: &Whole, handle: &Handle, made: &Made, servers: &[(&str, 
     let events = more("indexer_events_total");
     latencies.sort_by(f64::total_cmp);
     late.sort_by(f64::total_cmp);
-    Seen {
+    Measured {
         cpu: [0, 1, 2].map(|i| cpu[i].percent_since(cpu_before[i], seconds)),
         servers: servers
             .iter()
@@ -191,7 +193,7 @@ async fn observe(whole: &Whole, handle: &Handle, made: &Made, servers: &[(&str, 
     }
 }
 
-/// Asks for a post until it is there.
+/// Polls for a post until the API answers with it.
 async fn visible(client: &reqwest::Client, whole: &Whole, mark: &Mark) {
     let url = whole.url(&format!("/v1/posts/{}", mark.uri));
     let begun = Instant::now();
@@ -201,15 +203,15 @@ async fn visible(client: &reqwest::Client, whole: &Whole, mark: &Mark) {
         {
             return;
         }
-        if begun.elapsed() >= PATIENCE {
+        if begun.elapsed() >= TIMEOUT {
             let metrics = whole.metrics(client).await;
-            panic!("{mark:?} never came: {metrics:#?}");
+            panic!("{mark:?} did not appear within {TIMEOUT:?}: {metrics:#?}");
         }
-        tokio::time::sleep(ASK).await;
+        tokio::time::sleep(POLL).await;
     }
 }
 
-fn tell(rate: f64, seen: &Seen, servers: &[(&str, u32)]) {
+fn report(rate: f64, seen: &Measured, servers: &[(&str, u32)]) {
     let at = |sorted: &[f64], share: f64| sorted[((sorted.len() - 1) as f64 * share) as usize];
     let ms = |share| at(&seen.latencies, share);
     println!(
@@ -236,7 +238,7 @@ fn tell(rate: f64, seen: &Seen, servers: &[(&str, u32)]) {
     }
 }
 
-/// As fast as the whole follows: a closed loop, with frames made beforehand.
+/// Measures the maximum throughput: a closed loop, with frames made in advance.
 fn saturate(variables: &[(&str, String)], servers: &[(&str, u32)]) {
     let mut made = make(SATURATING, 2_000.0, 0.0);
     let (gate, _handle) = Gate::of(&mut made, 1.0);
@@ -247,7 +249,7 @@ fn saturate(variables: &[(&str, String)], servers: &[(&str, u32)]) {
     let whole = Whole::start(&server.relay_url(), variables);
     let client = client();
     let (seconds, metrics) = runtime("probe").block_on(async {
-        // From the first commit on.
+        // The measurement starts with the first commit.
         while whole
             .metrics(&client)
             .await
@@ -269,8 +271,8 @@ fn saturate(variables: &[(&str, String)], servers: &[(&str, u32)]) {
     let of = |name: &str| metrics.get(name).copied().unwrap_or(0.0);
     let events = of("indexer_events_total");
     println!(
-        "  saturated (closed loop): {:.0} events/s, {:.2} rows and {:.0} bytes of rows an event, \
-         {:.0} rows/s, {:.0} events a commit; skytide {:.0} % CPU",
+        "  saturated (closed loop): {:.0} events/s, {:.2} rows and {:.0} bytes of rows per event, \
+         {:.0} rows/s, {:.0} events per commit; skytide {:.0} % CPU",
         events / seconds,
         of("indexer_rows_total") / events,
         of("indexer_rows_bytes_total") / events,

@@ -1,4 +1,5 @@
-//! All benchmarks: `cargo bench -p skytide-tests`, one of them: `cargo bench -p skytide-tests -- NAME`, as `decode`, `mongo`.
+//! All benchmarks: `cargo bench -p skytide-tests`. A single one:
+//! `cargo bench -p skytide-tests -- NAME`, for example `decode` or `mongo`.
 
 mod cluster;
 mod days;

@@ -1,9 +1,11 @@
-//! The view store on a real MongoDB beside a bare loop of bulk updates: the same client, server, documents, indexes
-//! and connections, in turns. `cargo bench -p skytide-tests -- mongo`; it needs `mongod` (`tests/servers install`).
+//! The view store on a real MongoDB, compared with a bare loop of bulk updates that uses the same
+//! client, server, documents, indexes and connections, in turns.
+//! `cargo bench -p skytide-tests -- mongo`; it needs `mongod` (`tests/servers install`).
 //!
-//! The bare loop sends statements that were made beforehand, in no order of their keys, without guards, epochs or
-//! commits; the store makes documents of rows, checks that they would come back, sorts them by key (which the server
-//! likes), cuts them into batches as it finds right, and commits every 5,000 and every 40,000 rows.
+//! The bare loop sends prepared statements, in no order of their keys, without guards, epochs or
+//! commits. The store converts rows to documents, checks that they convert back, sorts them by key
+//! (which the server prefers), cuts them into batches of a suitable size, and commits every 5,000
+//! or every 40,000 rows.
 
 use std::time::Instant;
 
@@ -24,7 +26,7 @@ const CONNECTIONS: usize = 4;
 const ROUNDS: u64 = 3;
 const VIEW: ViewId = ViewId::Posts;
 
-/// Prints rows a second.
+/// Runs the benchmark and prints rows per second.
 pub fn run() {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -35,9 +37,10 @@ pub fn run() {
 
 async fn measure(uri: &str) {
     println!(
-        "\nmongo: {ROWS} rows of `posts` a round, every other one new, batches of {BATCH}, {CONNECTIONS} connections"
+        "\nmongo: {ROWS} rows of `posts` per round, every other one new, batches of {BATCH}, {CONNECTIONS} connections"
     );
-    // As many documents in each as in that of the bare loop: updates in a larger collection take longer.
+    // Each collection has as many documents as that of the bare loop: updates in a larger
+    // collection take longer.
     let mut of_large = Writer::start(uri, "large").await;
     let mut of_small = Writer::start(uri, "small").await;
     let bare = bare_database(uri).await;
@@ -48,14 +51,14 @@ async fn measure(uri: &str) {
         plain.push(bare_loop(&bare, "plain", round, false).await);
         small.push(of_small.commits(round, 5_000).await);
     }
-    let bar = print("bare loop, journaled as ours", journaled, None);
+    let bar = print("bare loop, journaled as the store", journaled, None);
     print("bare loop, not journaled", plain, Some(bar));
     print("store, commits of 40,000 rows", large, Some(bar));
     print("store, commits of 5,000 rows", small, Some(bar));
     read(&of_large.store).await;
 }
 
-/// The middle one of the rounds.
+/// Prints the median of the rounds.
 fn print(what: &str, mut rates: Vec<f64>, bar: Option<f64>) -> f64 {
     rates.sort_by(f64::total_cmp);
     let rate = rates[rates.len() / 2];
@@ -67,7 +70,7 @@ fn print(what: &str, mut rates: Vec<f64>, bar: Option<f64>) -> f64 {
     rate
 }
 
-/// Every other row of a round is one of the rounds before.
+/// Every other row of a round exists since an earlier round.
 fn number(round: u64, row: u64) -> u64 {
     match row.is_multiple_of(2) {
         true => row,
@@ -125,7 +128,7 @@ impl Writer {
             self.store
                 .write(self.term, VIEW, changes)
                 .await
-                .expect("its turn");
+                .expect("a term");
             let committed = Committed {
                 epoch,
                 ..Committed::default()
@@ -133,7 +136,7 @@ impl Writer {
             self.store
                 .commit(self.term, committed)
                 .await
-                .expect("its turn");
+                .expect("a term");
         }
         ROWS as f64 / start.elapsed().as_secs_f64()
     }
@@ -246,7 +249,7 @@ async fn read(store: &MongoStore) {
         }
         let seconds = start.elapsed().as_secs_f64();
         println!(
-            "  look-ups of {at_once:3} keys               {:10.0} rows/s, {:.2} ms each",
+            "  lookups of {at_once:3} keys                {:10.0} rows/s, {:.2} ms each",
             some.len() as f64 / seconds,
             seconds * 1e3 * at_once as f64 / some.len() as f64
         );

@@ -1,5 +1,5 @@
-//! The log on NATS, beside what the bare client does with the same server, stream and bytes, in one run:
-//! `cargo bench -p skytide-tests -- nats`. Client and server share the machine.
+//! The log on NATS, compared in the same run with the bare client on the same server, stream and
+//! bytes: `cargo bench -p skytide-tests -- nats`. Client and server share the machine.
 
 mod bare;
 mod live;
@@ -14,17 +14,17 @@ use skytide_tests::servers::Nats;
 
 use crate::stores::{message, tick};
 
-/// Events of an epoch while ingest catches up (`FIREHOSE_TICK_EVENTS_MAX`).
+/// Number of events in an epoch while ingest catches up (`FIREHOSE_TICK_EVENTS_MAX`).
 const EPOCH: u64 = 5_000;
 
-/// How often each is measured.
+/// Number of measurements of each variant.
 const ROUNDS: usize = 5;
 
 /// Prints rates and latencies.
 pub fn run() {
     let Some(nats) = Nats::start() else { return };
     println!(
-        "\nnats: JetStream on files, one server, on this machine; likes of 351 bytes, as the relay sends most"
+        "\nnats: JetStream on files, one server, on this machine; likes of 351 bytes, the most frequent on the relay"
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -34,14 +34,14 @@ pub fn run() {
             println!("  compression {compression:?}");
             bursts(&nats, compression).await;
         }
-        println!("  live: one event an append, a flush after each; append to a reader of its own connection");
+        println!("  live: one event per append, a flush after each; from append to a reader with its own connection");
         for rate in [500, 2_000, 10_000] {
             live::run(&options(&nats, Compression::S2), rate).await;
         }
     });
 }
 
-/// Options for a stream of its own.
+/// Options for a stream of the benchmark's own.
 fn options(nats: &Nats, compression: Compression) -> Config {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -53,7 +53,8 @@ fn options(nats: &Nats, compression: Compression) -> Config {
     config
 }
 
-/// Bare client and log by turns, so that whatever else the machine does hits both; the middle one of each counts.
+/// Measures bare client and log alternately, so that other load on the machine affects both;
+/// reports the medians.
 async fn bursts(nats: &Nats, compression: Compression) {
     for (events, batch) in [(200_000, 1), (1_000_000, 64)] {
         let mut seconds = [const { Vec::new() }; 3];
@@ -68,7 +69,7 @@ async fn bursts(nats: &Nats, compression: Compression) {
             packed = packing(&config, events).await;
             delete(&config).await;
         }
-        println!("    up to {batch} events a message");
+        println!("    up to {batch} events per message");
         let names = ["bare client", "log, append and flush", "log, read"];
         for (name, mut seconds) in names.into_iter().zip(seconds) {
             seconds.sort_by(f64::total_cmp);
@@ -87,22 +88,22 @@ async fn delete(config: &Config) {
     deleted.expect("a stream");
 }
 
-/// What a message of the log holds.
+/// The average content of a message of the log.
 async fn packing(config: &Config, events: u64) -> String {
     let log = NatsLog::connect(config).await.expect("a server");
     let bounds = log.bounds().await.expect("a server");
     let messages = (bounds.next.0 - bounds.first.0) as f64;
     format!(
-        "a message of the log: {:.1} events, {:.0} bytes",
+        "a message of the log: {:.1} events, {:.0} bytes on average",
         events as f64 / messages,
         bounds.bytes as f64 / messages
     )
 }
 
-/// Appends epochs and flushes, without what making the events costs.
+/// Appends epochs and flushes; excludes the cost of making the events.
 async fn write(config: &Config, events: u64) -> f64 {
     let log = NatsLog::connect(config).await.expect("a server");
-    let mut writer = log.writer().await.expect("nobody else");
+    let mut writer = log.writer().await.expect("there is no other writer");
     let mut seconds = 0.0;
     for epoch in 1..=events / EPOCH {
         let from = (epoch - 1) * EPOCH;

@@ -1,7 +1,8 @@
-//! Replay end to end: recording, ingest, log, dataflow, store, all on this machine's disk.
+//! Replay end to end: recording, ingest, log, dataflow and store, all on the disk of this machine.
 //!
-//! The events are copies of the recorded network (`skytide_tests::copies`): `SKYTIDE_BENCH_COPIES` of them, 64 by
-//! default, about a million events. Shares are CPU seconds of the threads of each stage, read from the kernel.
+//! The events are copies of the recorded network (`skytide_tests::copies`). `SKYTIDE_BENCH_COPIES`
+//! sets the number of copies: 64 by default, about a million events. The share of a stage is the
+//! CPU time of its threads, read from the kernel.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -26,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::whole::rss_bytes;
 
-/// Measures and prints.
+/// Runs the benchmark and prints its results.
 pub fn run() {
     let copies = std::env::var("SKYTIDE_BENCH_COPIES")
         .ok()
@@ -48,7 +49,7 @@ pub fn run() {
     let events = report.events as f64;
     println!(
         "{:<44}{:>14.0} events/s   (goal 100,000)",
-        "replay, all stages at once",
+        "replay, all stages concurrently",
         events / seconds
     );
     println!("{:<44}{seconds:>14.1} s for {} events", "", report.events);
@@ -85,7 +86,7 @@ pub fn run() {
     let memory = used.rss_bytes as f64 / report.live_records as f64;
     println!(
         "{:<44}{memory:>14.0}",
-        "memory (peak RSS, all of it) per live record, bytes"
+        "peak RSS of all stages per live record, bytes"
     );
 
     let started = Instant::now();
@@ -93,7 +94,7 @@ pub fn run() {
     let seconds = started.elapsed().as_secs_f64();
     println!(
         "{:<44}{seconds:>14.1} s, {:.0} events/s",
-        "restart: the whole log once more",
+        "restart: the whole log again",
         again as f64 / seconds
     );
 }
@@ -107,13 +108,13 @@ struct Report {
     store_bytes: u64,
 }
 
-/// Writes a recording of so many copies; answers its frames.
+/// Writes a recording of this many copies; returns the number of frames.
 fn record(path: &Path, copies: u64) -> usize {
     let fixture = include_bytes!("../fixtures/frames/pds.frames.zst");
-    let originals = frames(&zstd::decode_all(&fixture[..]).expect("the fixture is whole"));
+    let originals = frames(&zstd::decode_all(&fixture[..]).expect("an intact fixture"));
     let count = originals.len() * copies as usize;
     let copies_of = Copies::of(originals);
-    let file = std::fs::File::create(path).expect("the scratch folder takes files");
+    let file = std::fs::File::create(path).expect("the scratch folder is writable");
     let mut out = zstd::Encoder::new(file, 1).expect("zstd starts");
     for frame in (0..copies).flat_map(|n| copies_of.copy(n)) {
         out.write_all(&(frame.len() as u32).to_be_bytes())
@@ -124,7 +125,8 @@ fn record(path: &Path, copies: u64) -> usize {
     count
 }
 
-/// Replays the recording through both services, each on a runtime of its own so that its threads can be told apart.
+/// Replays the recording through both services. Each has its own runtime, so that their threads
+/// have distinct names.
 fn replay(folder: &Path, recording: &Path) -> Report {
     let (log, store) = open(folder);
     let mut registry = Registry::default();
@@ -151,11 +153,11 @@ fn replay(folder: &Path, recording: &Path) -> Report {
     let index = skytide_dataflow::run(options(), ports, metrics.clone(), stop);
     index_threads
         .block_on(index)
-        .expect("the dataflow ends well");
+        .expect("the dataflow completes");
     ingest_threads
         .block_on(ingest)
         .expect("no panic")
-        .expect("ingest ends well");
+        .expect("ingest completes");
     let log_bytes = index_threads
         .block_on(log.bounds())
         .expect("the log answers")
@@ -170,7 +172,8 @@ fn replay(folder: &Path, recording: &Path) -> Report {
     }
 }
 
-/// Feeds the log again to a store that has everything, as a restart does; answers the events.
+/// Feeds the log to a store that already has everything, as a restart does; returns the number of
+/// events.
 fn replay_log(folder: &Path) -> u64 {
     let (log, store) = open(folder);
     let mut registry = Registry::default();
@@ -186,7 +189,7 @@ fn replay_log(folder: &Path) -> u64 {
     let index = skytide_dataflow::run(options(), ports, metrics.clone(), stop);
     threads
         .block_on(index)
-        .expect("what is computed again is what is stored");
+        .expect("the recomputed rows equal the stored ones");
     let control = threads
         .block_on(store.control())
         .expect("the store answers");
@@ -238,14 +241,15 @@ fn runtime(name: &str) -> Runtime {
     built.expect("the runtime starts")
 }
 
-/// CPU seconds of this process by stage, and its memory at most.
+/// The CPU seconds of this process by stage, and its peak memory.
 #[derive(Default)]
 struct Usage {
     seconds: BTreeMap<&'static str, f64>,
     rss_bytes: u64,
 }
 
-/// Looks at the threads of this process again and again: those that end leave nothing behind to look at.
+/// Samples the threads of this process repeatedly, because the kernel keeps no figures of threads
+/// that have ended.
 struct Sampler {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Usage>,
@@ -279,11 +283,11 @@ impl Sampler {
 
     fn stop(self) -> Usage {
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.join().expect("the sampler does not panic")
+        self.thread.join().expect("no panic")
     }
 }
 
-/// Notes stage and CPU seconds of each thread there is.
+/// Records the stage and the CPU seconds of each current thread.
 fn sample(threads: &mut BTreeMap<String, (&'static str, f64)>) {
     for task in std::fs::read_dir("/proc/self/task")
         .into_iter()
@@ -304,7 +308,8 @@ fn sample(threads: &mut BTreeMap<String, (&'static str, f64)>) {
                 .and_then(|f| f.parse::<f64>().ok())
                 .unwrap_or(0.0)
         };
-        // utime and stime, fields 14 and 15 of proc(5), in hundredths of a second on every Linux of today.
+        // utime and stime, fields 14 and 15 of proc(5), in hundredths of a second on every current
+        // Linux.
         threads.insert(
             id.to_owned(),
             (stage(name), (ticks(11) + ticks(12)) / 100.0),
@@ -318,6 +323,6 @@ fn stage(thread: &str) -> &'static str {
         name if name.starts_with("index") => "dataflow: read log, commit rows",
         name if name.starts_with("ingest") => "ingest: read, decode, write log",
         "bench" => "other",
-        _ => "store: flush and compaction, and others",
+        _ => "store: flush and compaction, and other work",
     }
 }

@@ -1,9 +1,11 @@
-//! A restart of ten million live records: a checkpoint made while the stream goes on, taken in again, and the log behind
-//! it fed. `SKYTIDE_BENCH_RECORDS` sets another number of events, `SKYTIDE_BENCH_FOLDER` a folder where the checkpoint stays:
-//! the next run with it only restarts, which is what one wants under a profiler.
+//! Measures a restart with ten million live records: a checkpoint is made while the stream
+//! continues, then restored, and the log after it is replayed. `SKYTIDE_BENCH_RECORDS` sets another
+//! number of events. `SKYTIDE_BENCH_FOLDER` sets a folder that keeps the checkpoint: the next run
+//! with this folder only restarts, which is useful under a profiler.
 //!
-//! The log that is counted first is made up as it is read, what is behind the checkpoint is made before the restart and
-//! decoded by it; the store keeps no rows. Checkpoints are files on this machine's disk.
+//! The log of the first run is generated while it is read. For the restart, the messages after the
+//! checkpoint are generated in advance, and the restart decodes them. The store has no rows.
+//! Checkpoints are files on the disk of this machine.
 
 mod synthetic;
 
@@ -31,15 +33,16 @@ use crate::whole::{of_process, peak_bytes};
 
 pub use synthetic::Synthetic;
 
-/// Events of an epoch.
+/// Number of events in an epoch.
 const EVENTS: u64 = 2_000;
-/// Events from the beginning of the checkpoint to the end of the log.
-const BEHIND: u64 = 400_000;
+/// Number of events from the beginning of the checkpoint to the end of the log.
+const EVENTS_AFTER: u64 = 400_000;
 
-/// Set for a process of this program that is to restart in this folder: whether it verifies, events, the folder.
+/// Set for a child process that is to restart: whether it verifies, the number of events, the
+/// folder.
 const CHILD: &str = "BENCH_RESTARTS";
 
-/// Restarts, if this process is to do that; answers whether it was.
+/// Runs the restart if this process is a child for it; returns whether it is.
 pub fn restarts() -> bool {
     let Ok(text) = std::env::var(CHILD) else {
         return false;
@@ -55,7 +58,7 @@ pub fn restarts() -> bool {
     true
 }
 
-/// Measures and prints.
+/// Runs the benchmark and prints its results.
 pub fn run() {
     let given = std::env::var("SKYTIDE_BENCH_RECORDS").ok();
     let scratch = tempfile::tempdir().expect("a scratch folder");
@@ -67,28 +70,28 @@ pub fn run() {
         folder: kept.unwrap_or_else(|| scratch.path().to_owned()),
     };
     let events = setting.events;
-    println!("\nrestart: {events} events, a checkpoint {BEHIND} events before the end");
+    println!("\nrestart: {events} events, a checkpoint {EVENTS_AFTER} events before the end");
     if !setting.committed().exists() {
         setting.count();
     }
     for what in ["plain", "verify"] {
-        // A process of its own, as a restart is.
+        // The restart has its own process, as in reality.
         let mut restart = Command::new(std::env::current_exe().expect("this program"));
         let folder = setting.folder.to_str().expect("a plain path");
         restart.env(CHILD, format!("{what} {events} {folder}"));
-        let status = restart.status().expect("it starts");
+        let status = restart.status().expect("the child starts");
         assert!(status.success(), "the restart failed: {status}");
     }
 }
 
-/// What is measured, and where its checkpoint stands.
+/// The size of the benchmark, and the folder of its checkpoint.
 struct Setting {
     events: u64,
     folder: PathBuf,
 }
 
 impl Setting {
-    /// What the store had committed in the end.
+    /// The path of a file with the store's last commit.
     fn committed(&self) -> PathBuf {
         self.folder.join("committed.json")
     }
@@ -122,65 +125,69 @@ impl Setting {
         }
     }
 
-    /// Counts from the log, and tells of the checkpoint that is made meanwhile.
+    /// Counts the whole log, and reports on the checkpoint that is made meanwhile.
     fn count(&self) {
         let threads = Runtime::new().expect("the runtime starts");
         let ports = self.ports(Arc::new(self.log()));
         let mut options = self.options();
         options.batch_events_max = EVENTS as usize;
         options.batch_bytes_max = usize::MAX;
-        options.checkpoint.events = Some(self.events.saturating_sub(BEHIND));
-        tell_checkpoint(&threads, &options, &ports);
+        options.checkpoint.events = Some(self.events.saturating_sub(EVENTS_AFTER));
+        report_checkpoint(&threads, &options, &ports);
         let control = threads.block_on(ports.store.control());
         let control = control.expect("the store answers").committed;
         let text = serde_json::to_vec(&control.expect("all is committed"));
-        std::fs::write(self.committed(), text.expect("it is plain")).expect("there is room");
+        std::fs::write(self.committed(), text.expect("JSON")).expect("the disk has room");
     }
 
-    /// Takes the checkpoint in, counts the log behind it, and tells how long that took.
+    /// Restores the checkpoint, replays the log after it, and reports the time.
     fn restart(&self, verify: bool) {
         let threads = Runtime::new().expect("the runtime starts");
         let mut ports = self.ports(Arc::new(self.log()));
-        let store = ports.checkpoints.as_ref().expect("there are some");
-        let newest = threads.block_on(store.list()).expect("the folder is there");
-        let made = newest[0].manifest.as_ref().expect("it is readable").first;
+        let store = ports.checkpoints.as_ref().expect("a store");
+        let newest = threads.block_on(store.list()).expect("a list");
+        let made = newest[0]
+            .manifest
+            .as_ref()
+            .expect("a readable manifest")
+            .first;
         ports.log = Arc::new(self.log().made_from(made.seq));
-        let text = std::fs::read(self.committed()).expect("it was counted");
-        let committed = serde_json::from_slice(&text).expect("as it was written");
+        let text = std::fs::read(self.committed()).expect("the file of the first run");
+        let committed = serde_json::from_slice(&text).expect("valid JSON");
         let done = threads.block_on(commit(ports.store.as_ref(), committed));
-        done.expect("the store is new");
+        done.expect("the store is empty");
         let options = Options {
             verify,
             batch_events_max: 50_000,
             ..self.options()
         };
-        // As the indexer does until it has caught up.
+        // As the indexer does until it has caught up with the log.
         skytide::memory::keep_free_memory(true);
         let before = of_process(std::process::id());
         let (metrics, seconds) = live(&threads, &options, &ports);
         let used = of_process(std::process::id()).since(before);
         let restored = metrics.restore_seconds.get();
         let what = if verify { ", all rows verified" } else { "" };
-        let line = format!("taking it in{what}");
+        let line = format!("restoring the checkpoint{what}");
         println!("{line:<44}{restored:>14.1} s");
-        let line = format!("  and the {} events behind it", metrics.events.get());
+        let line = format!("  and replaying {} events after it", metrics.events.get());
         println!("{line:<44}{seconds:>14.1} s in all   (goal 10)");
-        let line = "  CPU: its own, and the system's for it";
+        let line = "  CPU time: user and system";
         println!("{line:<44}{:>14.1} s and {:.1} s", used.user, used.system);
         let peak = peak_bytes(std::process::id()) as f64;
-        println!("{:<44}{:>14.2} GB", "  memory, at most", peak / 1e9);
+        println!("{:<44}{:>14.2} GB", "  peak memory", peak / 1e9);
     }
 }
 
-/// Commits nothing, as if it had been the last thing.
+/// Makes a commit without rows, so that it is the store's last one.
 async fn commit(store: &dyn ViewStore, committed: Committed) -> Result<(), StoreError> {
     let term = store.lead().await?.term;
     store.begin(term, committed.epoch.into()).await?;
     store.commit(term, committed).await
 }
 
-/// Counts from the log, and tells of the checkpoint that is made meanwhile.
-fn tell_checkpoint(threads: &Runtime, options: &Options, ports: &Ports) {
+/// Counts the whole log, and reports on the checkpoint that is made meanwhile.
+fn report_checkpoint(threads: &Runtime, options: &Options, ports: &Ports) {
     let (metrics, seconds) = live(threads, options, ports);
     let records = metrics.live_records.get() as f64;
     println!("{:<44}{records:>14.0}", "live records");
@@ -190,24 +197,22 @@ fn tell_checkpoint(threads: &Runtime, options: &Options, ports: &Ports) {
     println!("{:<44}{:>14.0} MB", "checkpoint on disk", bytes / 1e6);
     println!("{:<44}{:>14.1}", "bytes per live record", bytes / records);
     let pause = metrics.checkpoint_pause_seconds.get() * 1e3;
-    println!("{:<44}{pause:>14.1} ms", "longest pause by one of its cuts");
+    println!("{:<44}{pause:>14.1} ms", "longest pause by a cut");
     let seconds = metrics.checkpoint_seconds.get();
     println!(
         "{:<44}{seconds:>14.1} s",
-        "from its first cut until it was complete"
+        "from the first cut to completion"
     );
-    let read = read_all(
-        threads,
-        ports.checkpoints.as_deref().expect("there are some"),
-    );
+    let read = read_all(threads, ports.checkpoints.as_deref().expect("a store"));
     println!(
         "{:<44}{:>14.2} s",
-        "reading and checking all sections",
+        "reading and verifying all sections",
         read.as_secs_f64()
     );
 }
 
-/// One life; answers the seconds until the last epoch of the log was through. To give all memory back takes longer.
+/// Runs one life; returns the seconds until the last epoch of the log was committed. Freeing all
+/// memory takes longer.
 fn live(threads: &Runtime, options: &Options, ports: &Ports) -> (Arc<Metrics>, f64) {
     let metrics = Metrics::register(&mut Registry::default(), options.workers);
     let started = Instant::now();
@@ -219,7 +224,7 @@ fn live(threads: &Runtime, options: &Options, ports: &Ports) -> (Arc<Metrics>, f
             .newest_tick()
             .await
             .expect("the log answers")
-            .expect("it has ticks");
+            .expect("a tick");
         let through = async {
             let mut look = tokio::time::interval(Duration::from_millis(5));
             while metrics.epoch.get() < last.epoch.0 as i64 {
@@ -229,7 +234,7 @@ fn live(threads: &Runtime, options: &Options, ports: &Ports) -> (Arc<Metrics>, f
         };
         let lived = async {
             let lived = run.await;
-            lived.expect("what is stored is what is counted");
+            lived.expect("the rows are equal");
         };
         let (_, seconds) = tokio::join!(lived, through);
         (metrics, seconds)
@@ -239,20 +244,16 @@ fn live(threads: &Runtime, options: &Options, ports: &Ports) -> (Arc<Metrics>, f
 fn read_all(threads: &Runtime, checkpoints: &dyn CheckpointStore) -> Duration {
     let started = Instant::now();
     threads.block_on(async {
-        let newest = checkpoints
-            .list()
-            .await
-            .expect("the folder is there")
-            .remove(0);
-        for section in &newest.manifest.expect("it is readable").sections {
+        let newest = checkpoints.list().await.expect("a list").remove(0);
+        for section in &newest.manifest.expect("a readable manifest").sections {
             let read = checkpoints.read(newest.checkpoint, section).await;
-            read.expect("it is whole");
+            read.expect("an intact section");
         }
     });
     started.elapsed()
 }
 
-/// A store that keeps the control record and no row.
+/// A store that has a control record but no rows.
 #[derive(Default)]
 pub struct Rowless(MemoryStore);
 

@@ -1,6 +1,7 @@
-//! How fast one core makes a network: signed, unsigned, and skipping.
+//! How fast one core generates a network: signed, unsigned, and skipping.
 //!
-//! Each row makes frames for [`TURN`], in [`ROUNDS`] rounds that take turns; median, slowest and fastest are shown.
+//! Each row generates frames for [`TURN`]. The rows take turns for [`ROUNDS`] rounds; the table
+//! shows the median, the slowest and the fastest.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,7 @@ use skytide_simnet::{Network, Options};
 const ROUNDS: usize = 5;
 const TURN: Duration = Duration::from_secs(2);
 
-/// Measures and prints the table.
+/// Runs the benchmark and prints the table.
 pub fn run() {
     let network = |signed| {
         Network::new(Options {
@@ -37,7 +38,7 @@ pub fn run() {
             500
         }));
         rates[2].push(turn(|| {
-            let seq = skipped.peek_seq().expect("it has no end");
+            let seq = skipped.peek_seq().expect("an endless network");
             skipped.skip_to(seq + 50_000);
             50_000
         }));
@@ -56,7 +57,13 @@ pub fn run() {
 
 fn frames(network: &mut Network, count: u64) -> usize {
     (0..count)
-        .map(|_| network.next_frame().expect("it has no end").bytes.len())
+        .map(|_| {
+            network
+                .next_frame()
+                .expect("an endless network")
+                .bytes
+                .len()
+        })
         .sum()
 }
 

@@ -1,4 +1,4 @@
-//! The embedded log and store: `cargo bench -p skytide-tests -- stores`. Databases against each other:
+//! The embedded log and store: `cargo bench -p skytide-tests -- stores`. Comparisons of databases:
 //! `benches/stores/`.
 
 mod wire_serde;
@@ -37,7 +37,7 @@ pub fn run() {
     }
 }
 
-/// A like, as the relay sends most: its CBOR on the log has about 300 bytes.
+/// A like, the most frequent record on the relay: its CBOR on the log has about 300 bytes.
 pub fn message(number: u64) -> Message {
     let mut did = [7; 15];
     did[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
@@ -84,7 +84,7 @@ fn encoded_bytes() -> usize {
     bytes.len()
 }
 
-/// Encoding and decoding on one core, beside what serde and ciborium make of the same map.
+/// Encoding and decoding on one core, compared with serde and ciborium for the same map.
 fn wire() {
     let messages = messages(1);
     let mut bytes = Vec::new();
@@ -104,7 +104,7 @@ fn wire() {
     });
     rate("decode", 100, || {
         for bytes in &encoded {
-            black_box(Message::decode(bytes).expect("it was encoded"));
+            black_box(Message::decode(bytes).expect("a valid message"));
         }
     });
     let values: Vec<_> = encoded
@@ -124,7 +124,7 @@ fn wire() {
     });
 }
 
-/// Runs `batch` so many times and prints messages a second.
+/// Runs `batch` this many times and prints messages per second.
 fn rate(name: &str, times: u64, mut batch: impl FnMut()) {
     let start = Instant::now();
     (0..times).for_each(|_| batch());
@@ -157,7 +157,7 @@ async fn log(sync: bool, batches_per_flush: u64) {
     drop(writer);
     let what = match (sync, batches_per_flush) {
         (false, _) => "no sync".to_owned(),
-        (true, count) => format!("sync each {}", count * BATCH),
+        (true, count) => format!("sync every {}", count * BATCH),
     };
     println!(
         "  log: append, {what:18} {:10.0} messages/s",
@@ -184,7 +184,7 @@ async fn log(sync: bool, batches_per_flush: u64) {
     let mut next = Seq(1);
     while next < end {
         let messages = reader.next(5_000).await.expect("messages");
-        next = Seq(messages.last().expect("at least one").0.0 + 1);
+        next = Seq(messages.last().expect("a message").0.0 + 1);
     }
     println!(
         "  log: read and decode             {:10.0} messages/s",
@@ -223,7 +223,7 @@ async fn store(rows: u64) {
             .expect("a turn");
         for view in [ViewId::Posts, ViewId::Actors] {
             let changes = (0..rows / 2).map(|row| change(epoch, row)).collect();
-            store.write(term, view, changes).await.expect("a turn");
+            store.write(term, view, changes).await.expect("a term");
         }
         let committed = Committed {
             epoch: Epoch(epoch),
@@ -245,7 +245,7 @@ async fn store(rows: u64) {
     );
 }
 
-/// Every other row is a new one, the others are overwritten again and again.
+/// Every other row is new; the others are overwritten repeatedly.
 fn change(epoch: u64, row: u64) -> Change {
     let number = if row.is_multiple_of(2) {
         row

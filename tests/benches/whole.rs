@@ -1,4 +1,4 @@
-//! The whole system as a process of its own, and what the kernel says about it.
+//! The whole system as a separate process, and its resource use as the kernel reports it.
 
 mod network;
 mod used;
@@ -14,22 +14,23 @@ use skytide_core::config::PREFIXES;
 use skytide_tests::servers::free_port;
 use tempfile::TempDir;
 
-/// Set for a process of this program that is to be `skytide`.
+/// Set for a child process that is to run `skytide`.
 const CHILD: &str = "BENCH_IS_SKYTIDE";
 
-/// Whether this process is to be `skytide`.
+/// Whether this process is to run `skytide`.
 pub fn is_child() -> bool {
     std::env::var_os(CHILD).is_some()
 }
 
-/// A client for its API.
+/// A client for the API.
 pub fn client() -> reqwest::Client {
-    // Nothing here is asked over TLS, but a client is not made without; a second one finds it there.
+    // No request here uses TLS, but a client cannot be built without a provider; a second call
+    // finds it installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::new()
 }
 
-/// `skytide up`, on a relay and in a folder of its own.
+/// `skytide up`, with its own relay and folder.
 pub struct Whole {
     process: Child,
     folder: TempDir,
@@ -37,7 +38,7 @@ pub struct Whole {
 }
 
 impl Whole {
-    /// Starts it, with more variables.
+    /// Starts the process, with additional environment variables.
     pub fn start(relay: &str, more: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let address = format!("127.0.0.1:{}", free_port());
@@ -63,7 +64,7 @@ impl Whole {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
-            .expect("this program runs");
+            .expect("the child starts");
         Self {
             process,
             folder,
@@ -71,22 +72,22 @@ impl Whole {
         }
     }
 
-    /// An address of its API.
+    /// The URL of a path of the API.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.api)
     }
 
-    /// Its process.
+    /// The id of the process.
     pub fn id(&self) -> u32 {
         self.process.id()
     }
 
-    /// The folder in which it runs, with its data in `data`.
+    /// The folder in which the process runs, with its data in `data`.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// What `/metrics` says of values without labels; empty while it does not answer.
+    /// The values in `/metrics` that have no labels; empty while the process does not answer.
     pub async fn metrics(&self, client: &reqwest::Client) -> BTreeMap<String, f64> {
         let Ok(answer) = client.get(self.url("/metrics")).send().await else {
             return BTreeMap::new();

@@ -1,14 +1,19 @@
-//! The dataflow over several processes, here all within one and connected over the loopback interface.
+//! The dataflow over several processes. Here they run in one process and connect over the loopback
+//! interface.
 //!
-//! | family | what it can prove |
+//! | family | what it proves |
 //! |---|---|
-//! | `a_cluster_equals...` | 2 and 3 processes, 1 and 2 threads each, any grouping: exact at every epoch |
-//! | `sizes_and_drops...` | what workers tell of themselves is told in one place |
-//! | `lives_on_any_number...` | checkpoints, clean ends and kills; each life on another number of processes |
-//! | `lost` | a process that is gone, a connection that is cut: all others end, whatever they were at, and say which it was |
-//! | `strangers` | who is let in, who is not, and what they are told |
+//! | `a_cluster_equals...` | 2 and 3 processes, 1 and 2 threads each, any grouping: exact at every
+//! epoch |
+//! | `sizes_and_drops...` | the leading process reports the statistics of all workers |
+//! | `lives_on_any_number...` | checkpoints, clean stops and kills; each life has another number of
+//! processes |
+//! | `lost` | a dead process, a closed connection: all others stop in any state and name the lost
+//! process |
+//! | `strangers` | who may connect, who is rejected, and the reasons that are sent |
 //!
-//! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
+//! Each failure names its seed. `SKYTIDE_TEST_SEED` runs a single seed, `SKYTIDE_TEST_SEEDS` that
+//! many seeds.
 
 mod lost;
 mod strangers;
@@ -32,10 +37,10 @@ async fn a_cluster_equals_the_recount_at_every_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sizes_and_drops_of_all_processes_are_told_by_the_one_that_leads() {
+async fn sizes_and_drops_of_all_processes_are_reported_by_the_leading_one() {
     for seed in seeds(23_000).into_iter().take(3) {
         let messages = Case::of(seed).world();
-        let mut told = Vec::new();
+        let mut reports = Vec::new();
         for (processes, workers) in [(1, 3), (3, 1)] {
             let case = Case::of(seed).with(workers, 7).over(processes);
             let ground = Ground::new();
@@ -49,14 +54,14 @@ async fn sizes_and_drops_of_all_processes_are_told_by_the_one_that_leads() {
                 sizes.0 > 0 && drops.iter().any(|count| *count > 0),
                 "seed {seed}"
             );
-            let passed = metrics
+            let exchanged = metrics
                 .cluster_sent
                 .get()
                 .min(metrics.cluster_received.get());
-            assert_eq!(passed > 0, processes > 1, "seed {seed}");
-            told.push((sizes, drops));
+            assert_eq!(exchanged > 0, processes > 1, "seed {seed}");
+            reports.push((sizes, drops));
         }
-        assert_eq!(told[0], told[1], "seed {seed}");
+        assert_eq!(reports[0], reports[1], "seed {seed}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! One suite for each port, on every implementation.
+//! Runs the contract suite of each port on each implementation.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,7 +53,7 @@ mod embedded_log {
     skytide_tests::log_contract!(make);
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_log_that_might_be_one_file_can_be_trimmed_when_it_is_full() {
+    async fn a_full_log_can_be_trimmed_even_if_segments_could_be_as_large_as_the_log() {
         let folder = tempfile::tempdir().unwrap();
         let options = LogOptions {
             segment_bytes: 2 * BYTES_MAX,
@@ -64,7 +64,7 @@ mod embedded_log {
         let sentence =
             contract_log::appending_waits_at_the_size_limit_until_the_log_is_trimmed(&log);
         let done = tokio::time::timeout(Duration::from_secs(60), sentence).await;
-        done.expect("there is no room after trimming");
+        done.expect("there is room after trimming");
     }
 }
 
@@ -208,7 +208,8 @@ mod mongo_store {
 
     async fn make() -> Option<(Arc<dyn ViewStore>, Own)> {
         let (mut options, own) = own_database()?;
-        // A writer that replaces views waits for as long as batches of the one before may take.
+        // A writer that replaces views waits for as long as batches of the previous writer may
+        // take.
         options.operation_max = Span(Duration::from_secs(3));
         let store = MongoStore::connect(&options).await.unwrap();
         Some((Arc::new(store), own))

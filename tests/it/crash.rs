@@ -1,13 +1,16 @@
-//! Crashes at every step, and what is true after them.
+//! Crashes at every step, and the state after them.
 //!
 //! ```text
 //! frames ─ ingest ─▶ Faulty(log) ─ dataflow ─▶ Faulty(store), Faulty(checkpoints)
-//!            └── one "process": a runtime that is dropped at the planned crash; then everything is opened anew
+//!            └── one "process": a runtime that is dropped at the planned crash;
+//!                then everything is opened again
 //! ```
 //!
-//! Each run has a seed: a stretch of recorded frames, its faults, the number of workers, the size of commits. After
-//! some processes that crash or fail, one without faults ends the stream. Then every row of every view must be what the naive
-//! recount makes of the same frames, which were never disturbed. Which faults fired is counted, and each must have.
+//! Each run has a seed, which determines a stretch of recorded frames, its faults, the number of
+//! workers and the size of commits. After some processes that crash or fail, a process without
+//! faults completes the stream. Then every row of every view must equal the naive recount of the
+//! same frames, read without any fault. The test counts which faults fired; each kind must have
+//! fired.
 
 mod process;
 mod real;
@@ -22,25 +25,26 @@ use skytide_tests::world::Random;
 
 use process::{Embedded, Ending, Stretch};
 
-/// Processes that end badly before the one that does not.
+/// Maximum number of processes with faults before the process without faults.
 const CRASHES_MAX: u64 = 4;
 
-/// What a run did.
+/// Statistics over all runs.
 #[derive(Default)]
-pub struct Told {
+pub struct Outcomes {
     fired: BTreeSet<(&'static str, Side, Fault)>,
     crashes: usize,
     failures: usize,
-    /// Processes that left a full log.
+    /// Processes that ended while the log was full.
     full: usize,
 }
 
-/// A log that takes all of a stretch; and one of four segments, which is soon full and gets room a second later.
+/// The size limits of the logs: one log holds a whole stretch; the other has four segments, is soon
+/// full and is trimmed a second later.
 const LOG_BYTES_MAX: [u64; 2] = [64 << 20, 60_000];
-/// So many seeds have a large log for one that has a small one.
+/// Number of seeds with a large log for each seed with a small one.
 const LARGE_LOGS: u64 = 20;
 
-/// How often each operation is called at the very most before a fault is due; later ones rarely come.
+/// The call at which a fault happens, at most roughly as many as a run makes: later calls are rare.
 fn nth(point: &str, random: &mut Random) -> u32 {
     let most = match point {
         "log.append" | "log.flush" | "log.read" | "store.begin" | "store.commit" => 12,
@@ -53,7 +57,8 @@ fn nth(point: &str, random: &mut Random) -> u32 {
 
 fn faults(random: &mut Random) -> Vec<Planned> {
     let one = |random: &mut Random| {
-        // A process that restores is rarer than one that writes.
+        // Processes that restore a checkpoint are rare, so faults of restoring have a share of
+        // their own.
         let point = match random.chance(15) {
             true => "checkpoint.read",
             false => *random.pick(&POINTS),
@@ -68,8 +73,8 @@ fn faults(random: &mut Random) -> Vec<Planned> {
     (0..3).map(|_| one(random)).collect()
 }
 
-/// One seed: processes with faults, one without, then the comparison.
-pub fn run(seed: u64, backend: &Embedded, told: &mut Told) {
+/// Runs one seed: processes with faults, then one without faults, then the comparison.
+pub fn run(seed: u64, backend: &Embedded, outcomes: &mut Outcomes) {
     let mut random = Random::new(seed);
     let stretch = Stretch::random(&mut random);
     let expected = stretch.expected();
@@ -78,12 +83,12 @@ pub fn run(seed: u64, backend: &Embedded, told: &mut Told) {
         let ending = process::run(&stretch, backend, &plan, &mut random);
         eprintln!("{ending:?} {:?}", plan.fired());
         for it in plan.fired() {
-            told.fired.insert((it.point, it.side, it.fault));
+            outcomes.fired.insert((it.point, it.side, it.fault));
         }
-        told.full += usize::from(backend.is_full());
+        outcomes.full += usize::from(backend.is_full());
         match ending {
-            Ending::Crashed => told.crashes += 1,
-            Ending::Failed(_) => told.failures += 1,
+            Ending::Crashed => outcomes.crashes += 1,
+            Ending::Failed(_) => outcomes.failures += 1,
             Ending::Whole => break,
         }
     }
@@ -98,7 +103,7 @@ pub fn run(seed: u64, backend: &Embedded, told: &mut Told) {
     }
 }
 
-/// Seeds of a run: as many as the variable says, or the one of `SKYTIDE_TEST_SEED`.
+/// The seeds to run: as many as the variable says, or only that of `SKYTIDE_TEST_SEED`.
 fn seeds(variable: &str, default: u64) -> Vec<u64> {
     let number = |name| {
         let text = std::env::var(name).ok();
@@ -112,23 +117,23 @@ fn seeds(variable: &str, default: u64) -> Vec<u64> {
 
 #[test]
 fn after_any_crash_every_view_equals_the_recount() {
-    let mut told = Told::default();
+    let mut outcomes = Outcomes::default();
     let seeds = seeds("SKYTIDE_TEST_CRASHES", 200);
     for &seed in &seeds {
         eprintln!("seed {seed}");
         let small = usize::from(seed % (LARGE_LOGS + 1) == LARGE_LOGS);
-        run(seed, &Embedded::new(LOG_BYTES_MAX[small]), &mut told);
+        run(seed, &Embedded::new(LOG_BYTES_MAX[small]), &mut outcomes);
     }
     let mut by_point = BTreeMap::<&str, usize>::new();
-    for (point, ..) in &told.fired {
+    for (point, ..) in &outcomes.fired {
         *by_point.entry(point).or_default() += 1;
     }
     eprintln!(
         "{} runs, {} crashes, {} failures, {} full logs; kinds of fault that fired: {by_point:?}",
         seeds.len(),
-        told.crashes,
-        told.failures,
-        told.full
+        outcomes.crashes,
+        outcomes.failures,
+        outcomes.full
     );
     if seeds.len() >= 200 {
         let missing: Vec<_> = POINTS
@@ -136,7 +141,7 @@ fn after_any_crash_every_view_equals_the_recount() {
             .filter(|it| !by_point.contains_key(*it))
             .collect();
         assert!(missing.is_empty(), "no fault ever fired at {missing:?}");
-        assert!(told.crashes >= 100, "{} crashes", told.crashes);
-        assert!(told.full > 0, "no log was full");
+        assert!(outcomes.crashes >= 100, "{} crashes", outcomes.crashes);
+        assert!(outcomes.full > 0, "no log was full");
     }
 }

@@ -1,11 +1,13 @@
-//! The embedded log and store after a kill, a cut, a flipped bit.
+//! The embedded log and store after a kill, a truncation or a flipped bit.
 //!
-//! | family | what it can prove |
+//! | family | what it proves |
 //! |---|---|
-//! | `whatever_a_crash_leaves...` | a file cut at any byte behind the last flush is read up to its last whole message |
-//! | `a_bit_flipped...` | what was durable is refused loudly; what was not is cut off |
-//! | `another_process...` | everything is in the files: a second handle sees what the first one wrote |
-//! | `a_commit...` | the store comes back at its last commit, with its term |
+//! | `after_a_crash...` | a file truncated at any byte after the last flush is read up to its last
+//! whole message |
+//! | `a_bit_flipped...` | damage of durable data is an error; damage of other data truncates it |
+//! | `another_process...` | everything is in the files: a second handle sees what the first one
+//! wrote |
+//! | `a_commit...` | the store opens at its last commit, with its term |
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -20,7 +22,8 @@ use skytide_core::view::ViewId;
 use skytide_tests::contract_log::{events, read, tick, write};
 use skytide_tests::contract_store::{commit, committed, key, put, rows};
 
-/// Where messages begin in a segment, and where its synced positions stand (`docs/log.md`).
+/// The offset of the first message in a segment, and the range of the slots with its synced
+/// positions (`docs/log.md`).
 const HEADER_BYTES: u64 = 256;
 const SLOTS: std::ops::Range<u64> = 64..192;
 
@@ -72,8 +75,9 @@ async fn all(log: &EmbeddedLog) -> Vec<Message> {
     read.into_iter().map(|(_, message)| message).collect()
 }
 
-/// A log with 5 durable messages, the last one a tick, and 5 that were appended and not flushed, the last one a
-/// tick. Answers where each of these ends.
+/// Writes 5 durable messages, of which the last one is a tick, and appends 5 more without a flush,
+/// of which the last one is also a tick. Returns the messages and the offset at which each one
+/// ends.
 async fn half_flushed(folder: &Path) -> (Vec<Message>, Vec<u64>) {
     let log = open(folder, 1 << 20).unwrap();
     let mut writer = log.writer().await.unwrap();
@@ -90,7 +94,7 @@ async fn half_flushed(folder: &Path) -> (Vec<Message>, Vec<u64>) {
 }
 
 #[tokio::test]
-async fn whatever_a_crash_leaves_behind_the_last_flush_is_read_up_to_its_last_whole_message() {
+async fn after_a_crash_the_log_is_read_up_to_its_last_whole_message() {
     let folder = tempfile::tempdir().unwrap();
     let (messages, ends) = half_flushed(&folder.path().join("log")).await;
     for end in ends[0]..=ends[5] {
@@ -107,13 +111,13 @@ async fn whatever_a_crash_leaves_behind_the_last_flush_is_read_up_to_its_last_wh
         let mut writer = log.writer().await.unwrap();
         write(&mut *writer, events(70, 2)).await;
         let wanted = [&messages[..whole], &events(70, 2)].concat();
-        assert_eq!(all(&log).await, wanted, "written on after a cut at {end}");
+        assert_eq!(all(&log).await, wanted, "appended after a cut at {end}");
         std::fs::remove_dir_all(crashed).unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_tail_of_zeros_or_noise_is_cut_off() {
+async fn a_tail_of_zeros_or_noise_is_truncated() {
     let folder = tempfile::tempdir().unwrap();
     let (messages, ends) = half_flushed(&folder.path().join("log")).await;
     for byte in [0, 1, 0x7f, 0xff] {
@@ -130,7 +134,7 @@ async fn a_tail_of_zeros_or_noise_is_cut_off() {
 }
 
 #[tokio::test]
-async fn durable_bytes_that_are_missing_are_refused_with_segment_and_offset() {
+async fn missing_durable_bytes_are_an_error_with_segment_and_offset() {
     let folder = tempfile::tempdir().unwrap();
     let (_, ends) = half_flushed(&folder.path().join("log")).await;
     for end in (0..ends[0]).step_by(7).chain([ends[0] - 1]) {
@@ -138,7 +142,7 @@ async fn durable_bytes_that_are_missing_are_refused_with_segment_and_offset() {
         copy(&folder.path().join("log"), &crashed);
         cut(&segments(&crashed)[0], end);
         match open(&crashed, 1 << 20) {
-            // Without its header and slots a file tells nothing at all.
+            // Without its header and slots a file does not contain any synced position.
             Err(LogError::Failed { .. }) if end < SLOTS.end => {}
             Err(LogError::Damaged(text)) => {
                 assert!(
@@ -152,7 +156,7 @@ async fn durable_bytes_that_are_missing_are_refused_with_segment_and_offset() {
 }
 
 #[tokio::test]
-async fn a_bit_flipped_in_durable_bytes_is_refused_and_in_others_cut_off() {
+async fn a_bit_flipped_in_durable_bytes_is_an_error_and_elsewhere_truncates() {
     let folder = tempfile::tempdir().unwrap();
     let (messages, ends) = half_flushed(&folder.path().join("log")).await;
     for at in (0..36).chain(HEADER_BYTES..ends[5]) {
@@ -172,7 +176,7 @@ async fn a_bit_flipped_in_durable_bytes_is_refused_and_in_others_cut_off() {
 }
 
 #[tokio::test]
-async fn a_synced_position_that_is_damaged_leaves_the_one_before() {
+async fn a_damaged_synced_position_leaves_the_previous_one() {
     let folder = tempfile::tempdir().unwrap();
     let (messages, _) = half_flushed(&folder.path().join("log")).await;
     for at in SLOTS {
@@ -237,7 +241,7 @@ async fn a_bit_flipped_in_any_segment_is_never_read_as_a_message() {
 }
 
 #[tokio::test]
-async fn segments_that_are_cut_or_missing_or_of_another_log_are_refused() {
+async fn truncated_missing_or_foreign_segments_are_an_error() {
     let folder = tempfile::tempdir().unwrap();
     rolled(&folder.path().join("log")).await;
     rolled(&folder.path().join("other")).await;
@@ -259,7 +263,7 @@ async fn segments_that_are_cut_or_missing_or_of_another_log_are_refused() {
 }
 
 #[tokio::test]
-async fn a_segment_that_was_not_finished_is_made_again() {
+async fn an_unfinished_segment_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let messages = rolled(folder.path()).await;
     std::fs::write(folder.path().join("00000000000000000061.new"), "SKYT").unwrap();
@@ -268,7 +272,8 @@ async fn a_segment_that_was_not_finished_is_made_again() {
     assert_eq!(all(&open(folder.path(), 2_000).unwrap()).await.len(), 120);
 }
 
-/// A second handle of the same folder stands for another process: it shares nothing but the files.
+/// A second handle of the same folder represents another process: the two share nothing except the
+/// files.
 #[tokio::test]
 async fn another_process_reads_what_this_one_writes_and_trims() {
     let folder = tempfile::tempdir().unwrap();
@@ -299,7 +304,7 @@ async fn another_process_reads_what_this_one_writes_and_trims() {
 }
 
 #[tokio::test]
-async fn a_commit_that_was_begun_and_not_committed_is_gone_when_the_store_opens_again() {
+async fn an_unfinished_commit_is_rolled_back_when_the_store_opens_again() {
     let folder = tempfile::tempdir().unwrap();
     let open = || Arc::new(EmbeddedStore::open(folder.path(), StoreOptions::default()).unwrap());
     let store = open();
@@ -328,7 +333,7 @@ async fn a_commit_that_was_begun_and_not_committed_is_gone_when_the_store_opens_
 }
 
 #[tokio::test]
-async fn a_store_is_opened_by_one_at_a_time() {
+async fn a_store_can_be_opened_once_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(folder.path(), StoreOptions::default()).unwrap();
     assert!(EmbeddedStore::open(folder.path(), StoreOptions::default()).is_err());
@@ -336,9 +341,9 @@ async fn a_store_is_opened_by_one_at_a_time() {
     EmbeddedStore::open(folder.path(), StoreOptions::default()).unwrap();
 }
 
-/// The journal of the store cut at any byte: the store comes back at the end of some commit, and wholly so.
+/// Truncates the store's journal at any byte: the store opens exactly at the end of some commit.
 #[tokio::test]
-async fn a_store_whose_journal_is_cut_comes_back_at_the_end_of_a_commit() {
+async fn a_store_with_a_truncated_journal_opens_at_the_end_of_a_commit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     {
@@ -362,12 +367,12 @@ async fn a_store_whose_journal_is_cut_comes_back_at_the_end_of_a_commit() {
             .unwrap()
             .committed
             .map_or(0, |it| it.epoch.0);
-        let there = rows(&store, ViewId::Posts, Order::First).await;
+        let stored = rows(&store, ViewId::Posts, Order::First).await;
         let wanted = if epoch == 0 { 0 } else { 3 };
-        assert_eq!(there.len(), wanted, "cut at {bytes}");
+        assert_eq!(stored.len(), wanted, "cut at {bytes}");
         assert!(
-            there.iter().all(|row| row.1 == epoch),
-            "cut at {bytes}: {there:?}"
+            stored.iter().all(|row| row.1 == epoch),
+            "cut at {bytes}: {stored:?}"
         );
         seen.insert(epoch);
     }
@@ -385,7 +390,7 @@ fn journal(folder: &Path) -> PathBuf {
     journals.remove(0)
 }
 
-/// Bytes up to the last one that is not 0: the database makes its journal longer in advance.
+/// The offset after the last byte that is not 0: the database preallocates its journal.
 fn used_bytes(file: &Path) -> u64 {
     let bytes = std::fs::read(file).unwrap();
     bytes
@@ -394,9 +399,10 @@ fn used_bytes(file: &Path) -> u64 {
         .map_or(0, |at| at as u64 + 1)
 }
 
-/// A sorted file that cannot be written is the database's own affair, in the background; yet no commit behind it counts.
+/// The database writes sorted files in the background, so a failure shows late; yet no commit after
+/// it counts.
 #[tokio::test]
-async fn a_store_whose_files_cannot_be_written_says_so_until_it_is_opened_again() {
+async fn a_store_that_failed_to_write_a_file_refuses_commits_until_reopened() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store");
     let options = StoreOptions {
@@ -418,19 +424,19 @@ async fn a_store_whose_files_cannot_be_written_says_so_until_it_is_opened_again(
         }
     };
     assert!(matches!(spent, StoreError::Spent { .. }), "{spent:?}");
-    let told = store.spent().await.to_string();
-    assert!(told.contains("until it is opened again"), "{told}");
+    let text = store.spent().await.to_string();
+    assert!(text.contains("until it is opened again"), "{text}");
 
     std::fs::rename(&away, &files).unwrap();
     let again = store.commit(term, committed(epoch)).await;
     assert!(matches!(again, Err(StoreError::Spent { .. })), "{again:?}");
-    let kept = rows(&store, ViewId::Posts, Order::First).await;
-    assert_eq!(kept, [(key("large"), 1, vec![7; 1 << 17])]);
+    let found = rows(&store, ViewId::Posts, Order::First).await;
+    assert_eq!(found, [(key("large"), 1, vec![7; 1 << 17])]);
     drop(store);
 
     let store = EmbeddedStore::open(&path, options).unwrap();
     let control = store.lead().await.unwrap();
     assert_eq!(control.committed, Some(committed(epoch - 1)));
     commit(&store, control.term, epoch, vec![]).await;
-    assert_eq!(rows(&store, ViewId::Posts, Order::First).await, kept);
+    assert_eq!(rows(&store, ViewId::Posts, Order::First).await, found);
 }

@@ -36,7 +36,7 @@ fn yaml(name: &str) -> Value {
     serde_saphyr::from_str(&read(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
 }
 
-/// Refuses names that look like options of ours and are none.
+/// Rejects names that look like options of Skytide but are not.
 #[track_caller]
 fn known<'a>(file: &str, names: impl IntoIterator<Item = &'a str>) {
     let mut options: BTreeSet<String> = options().into_iter().map(|option| option.name).collect();
@@ -45,12 +45,12 @@ fn known<'a>(file: &str, names: impl IntoIterator<Item = &'a str>) {
     let names: Vec<&str> = names.into_iter().filter(ours).collect();
     assert!(
         !names.is_empty(),
-        "{file} names no option: the test reads it wrongly"
+        "{file} names no option: this test does not parse it correctly"
     );
     for name in names {
         assert!(
             options.contains(name),
-            "{file} names {name}, which is no option"
+            "{file} names {name}, which is not an option"
         );
     }
 }
@@ -95,7 +95,7 @@ fn checked(tool: &str, args: &[&str]) -> Option<String> {
 }
 
 #[test]
-fn prometheus_asks_where_the_services_listen() {
+fn prometheus_scrapes_the_ports_of_the_services() {
     let prometheus = yaml("deploy/prometheus.yml");
     let compose = yaml("compose.yaml");
     let jobs = prometheus["scrape_configs"][0]["static_configs"].as_array();
@@ -112,7 +112,7 @@ fn prometheus_asks_where_the_services_listen() {
 }
 
 #[test]
-fn grafana_shows_metrics_that_there_are() {
+fn grafana_shows_existing_metrics() {
     for name in ["datasources/prometheus.yml", "dashboards/skytide.yml"] {
         assert_eq!(
             yaml(&format!("deploy/grafana/provisioning/{name}"))["apiVersion"],
@@ -136,12 +136,13 @@ fn grafana_shows_metrics_that_there_are() {
         let base = name.trim_end_matches("_total").trim_end_matches("_bucket");
         assert!(
             known.contains(base) || is_family(base),
-            "no metric {name} among {known:?}"
+            "{name} is not among the metrics {known:?}"
         );
     }
 }
 
-/// Whether a metric with labels is declared under this name: it is shown only when it has counted something.
+/// Whether a metric family with labels is declared under this name. Such a family is exported only
+/// after it has counted something.
 fn is_family(name: &str) -> bool {
     let homes = [
         ("skytide_ingest_", "ingest/src/metrics.rs"),
@@ -154,7 +155,7 @@ fn is_family(name: &str) -> bool {
     })
 }
 
-/// The names of all metrics, without the endings that Prometheus adds.
+/// The names of all metrics, without the suffixes that Prometheus adds.
 fn metrics() -> BTreeSet<String> {
     let registry = Arc::new(Mutex::new(prometheus_client::registry::Registry::default()));
     {

@@ -1,4 +1,4 @@
-//! All tests that need more than one crate, as one binary.
+//! All tests that involve more than one crate, as one binary.
 
 mod accidents;
 mod cluster;

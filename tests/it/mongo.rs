@@ -1,5 +1,5 @@
-//! The stores on a real MongoDB: what the contracts cannot ask, as only a server can be stopped, frozen or cut off, and
-//! what stands in its documents.
+//! The stores on a real MongoDB: properties outside the contracts, for which a server must be
+//! stopped, frozen or disconnected, and the content of the documents.
 
 mod documents;
 mod exports;
@@ -21,19 +21,19 @@ use skytide_core::view::{Change, ViewId};
 use skytide_tests::contract_store::committed;
 use skytide_tests::servers::Mongo;
 
-/// A database of one's own; it goes with this.
+/// A database of the test's own, which is dropped together with this value.
 pub struct Own {
     uri: String,
     name: String,
 }
 
 impl Own {
-    /// The collection with the control record.
+    /// The collection that holds the control record.
     async fn control_records(&self) -> Collection<Document> {
         self.database().await.collection("control")
     }
 
-    /// It, by a client that is not ours.
+    /// The database, through a client that is not ours.
     pub async fn database(&self) -> Database {
         let client = Client::with_uri_str(&self.uri).await.expect("an address");
         client.database(&self.name)
@@ -55,7 +55,7 @@ impl Drop for Own {
             runtime.expect("a runtime").block_on(async {
                 let uri = uri + "&serverSelectionTimeoutMS=1000";
                 if let Ok(client) = Client::with_uri_str(uri).await {
-                    // A server that a test has ended has nothing to be dropped.
+                    // A server that the test has stopped has nothing to drop.
                     let _ = client.database(&name).drop().await;
                 }
             });
@@ -64,7 +64,7 @@ impl Drop for Own {
     }
 }
 
-/// Options for a database of one's own on the shared server.
+/// Options for a database of the test's own on the shared server.
 pub fn own_database() -> Option<(Options, Own)> {
     Some(database_at(&Mongo::shared()?))
 }
@@ -74,7 +74,7 @@ pub fn database_at(uri: &str) -> (Options, Own) {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let mut options = Options::at(uri).expect("an address");
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // The server may be one that other runs use, too.
+    // The server may be shared with other runs.
     let since = std::time::UNIX_EPOCH
         .elapsed()
         .expect("a clock")
@@ -88,7 +88,7 @@ pub fn database_at(uri: &str) -> (Options, Own) {
     (options, Own { uri, name })
 }
 
-/// The same database by another port of the same server.
+/// The same database through another port of the same server.
 fn by_port(options: &Options, port: u16) -> Options {
     let uri = format!("mongodb://127.0.0.1:{port}/?directConnection=true");
     Options {
@@ -97,7 +97,7 @@ fn by_port(options: &Options, port: u16) -> Options {
     }
 }
 
-/// Short times, for tests in which they run out.
+/// Short time limits, for tests in which they expire.
 fn hasty(mut options: Options) -> Options {
     options.operation_max = Span(Duration::from_secs(1));
     options.lease_ttl = Span(Duration::from_secs(1));
@@ -108,8 +108,8 @@ async fn connect(options: &Options) -> MongoStore {
     MongoStore::connect(options).await.expect("a server")
 }
 
-/// One commit, tried as the dataflow does: all of it again, until it is done.
-async fn commit_at_last(
+/// Makes one commit as the dataflow does: repeats all of it until it succeeds.
+async fn commit_with_retries(
     store: &MongoStore,
     term: Term,
     epoch: u64,
@@ -139,7 +139,7 @@ async fn try_commit(
     store.commit(term, committed(epoch)).await
 }
 
-/// Waits until no document of a removed row is left.
+/// Waits until every document of a removed row has been deleted.
 async fn purged(own: &Own, view: ViewId) {
     let documents = own.documents(view).await;
     let removed = doc! { "removed": { "$exists": true } };

@@ -1,4 +1,5 @@
-//! The log on real NATS servers: what the contract cannot ask, as only a server can be stopped, frozen, full or cut off.
+//! The log on real NATS servers: properties outside the contract, for which a server must be
+//! stopped, frozen, full or disconnected.
 
 mod access;
 mod faults;
@@ -16,17 +17,17 @@ use skytide_core::id::Seq;
 use skytide_core::port::log::{Log, LogReader};
 use skytide_tests::servers::Nats;
 
-/// Options for a stream of one's own on the shared server.
+/// Options for a stream of the test's own on the shared server.
 pub fn own_stream() -> Option<Config> {
     Some(named(&Nats::shared()?))
 }
 
-/// Options for a stream of one's own on this server.
+/// Options for a stream of the test's own on this server.
 fn named(url: &str) -> Config {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let mut config = Config::at(url).expect("an address");
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    // The server may be one that other runs use, too.
+    // The server may be shared with other runs.
     let since = std::time::UNIX_EPOCH.elapsed().expect("a clock");
     let name = format!("test-{}-{}-{count}", std::process::id(), since.as_micros());
     config.stream = name.parse().expect("a name");
@@ -47,7 +48,7 @@ pub async fn raw(config: &Config) -> async_nats::jetstream::stream::Stream {
     jetstream.get_stream(config.stream.as_str()).await.unwrap()
 }
 
-/// A reader from the oldest message on.
+/// A reader that starts at the oldest message.
 async fn from_the_first(log: &NatsLog) -> Box<dyn LogReader> {
     log.reader(log.bounds().await.unwrap().first).await.unwrap()
 }

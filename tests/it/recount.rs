@@ -1,6 +1,6 @@
-//! The dataflow against the naive recount: every row of every view, after every commit.
+//! The dataflow against the naive recount: compares every row of every view after every commit.
 //!
-//! | family | what it can prove |
+//! | family | what it proves |
 //! |---|---|
 //! | `every_view_equals...` | any order of deeds, any policy, 1, 2 and 4 workers, exact at every epoch |
 //! | `a_large_commit...` | epochs in one commit give what they give one by one |
@@ -15,7 +15,8 @@
 //! | `hostile` | lists, texts and names without end cause a bounded number of rows, and are taken back exactly |
 //! | `worlds_reach...` | none of the above is vacuous: the worlds do what they are meant to |
 //!
-//! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
+//! Each failure names its seed. `SKYTIDE_TEST_SEED` runs a single seed, `SKYTIDE_TEST_SEEDS` that
+//! many seeds.
 
 mod by_hand;
 pub(crate) mod crowd;
@@ -63,7 +64,7 @@ async fn a_large_commit_equals_the_recount_at_its_last_epoch() {
 }
 
 #[tokio::test]
-async fn lists_of_a_stream_whose_time_stands_are_those_of_its_settled_ticks() {
+async fn lists_of_a_stream_whose_time_stops_change_only_at_idle_ticks() {
     let lists = |rows: &Rows| -> Vec<_> {
         let lists = rows.iter().filter(|(view, _)| view.is_list());
         lists.map(|(_, rows)| rows.clone()).collect()
@@ -86,7 +87,7 @@ async fn lists_of_a_stream_whose_time_stands_are_those_of_its_settled_ticks() {
 }
 
 #[tokio::test]
-async fn lists_longer_than_their_length_are_cut_and_refilled() {
+async fn lists_longer_than_their_length_are_truncated_and_refilled() {
     let wide = world::Options {
         accounts: 120,
         rkeys: 24,
@@ -98,13 +99,17 @@ async fn lists_longer_than_their_length_are_cut_and_refilled() {
         let case = Case::of(seed).with(2, 1);
         let expected = recount(&messages, case.options);
         let longest = expected.iter().map(|(_, rows)| longest_list(rows)).max();
-        assert_eq!(longest, Some(ListRow::LENGTH), "seed {seed} fills no list");
+        assert_eq!(
+            longest,
+            Some(ListRow::LENGTH),
+            "seed {seed} does not fill a list"
+        );
         case.compare(&expected, &case.run(&messages).await);
     }
 }
 
 #[tokio::test]
-async fn a_list_that_lost_its_best_is_filled_from_all_keys() {
+async fn a_list_that_lost_its_top_keys_is_filled_from_all_keys() {
     let messages = crowd::log();
     let expected = recount(&messages, Case::of(0).options);
     for workers in [1, 2] {
@@ -137,7 +142,7 @@ async fn rows_depend_neither_on_workers_nor_on_commits() {
 }
 
 #[tokio::test]
-async fn a_restart_with_other_workers_and_commits_finds_its_own_rows_and_goes_on() {
+async fn a_restart_with_other_workers_and_commits_continues_from_its_own_rows() {
     for seed in seeds(7_000) {
         let mut case = Case::of(seed);
         case.options.interactions_days = Some(1);
@@ -157,7 +162,7 @@ async fn a_restart_with_other_workers_and_commits_finds_its_own_rows_and_goes_on
 }
 
 #[tokio::test]
-async fn interactions_of_a_day_that_is_over_leave_within_256_epochs() {
+async fn interactions_of_a_day_that_expired_are_removed_within_256_epochs() {
     let long = world::Options {
         epochs: 900,
         frames_max: 3,
@@ -185,7 +190,7 @@ async fn interactions_of_a_day_that_is_over_leave_within_256_epochs() {
 }
 
 #[tokio::test]
-async fn what_is_delivered_again_changes_nothing_but_its_counter() {
+async fn repeated_delivery_changes_nothing_but_its_counter() {
     for seed in seeds(3_000) {
         let case = Case::of(seed).with(2, 1);
         let once = Case::of(seed).world();
@@ -206,7 +211,7 @@ async fn what_is_delivered_again_changes_nothing_but_its_counter() {
 }
 
 #[tokio::test]
-async fn nothing_outlives_the_record_that_gave_it() {
+async fn nothing_outlives_the_record_that_contributed_it() {
     for seed in seeds(4_000) {
         let case = Case::of(seed).with(2, 5);
         let mut world = World::new(seed, world::Options::default());
@@ -238,7 +243,7 @@ async fn nothing_outlives_the_record_that_gave_it() {
 }
 
 #[test]
-fn worlds_reach_everything_that_they_are_meant_to_reach() {
+fn worlds_reach_every_intended_case() {
     let mut counters: BTreeMap<String, u64> = BTreeMap::new();
     let mut gone: BTreeMap<ViewId, usize> = BTreeMap::new();
     for seed in 0..6 {
@@ -276,12 +281,12 @@ fn worlds_reach_everything_that_they_are_meant_to_reach() {
         let count = counters.get(&format!("dropped/{reason}"));
         assert!(count.is_some(), "no {reason} in {counters:?}");
     }
-    // Counters and what is known of accounts mostly stay; rows of every other view come and go.
+    // Most rows of counters and of accounts are never removed; rows of every other view are.
     for view in ViewId::ALL {
         let stays = matches!(view, ViewId::Counters | ViewId::Actors | ViewId::Accounts);
         assert!(
             stays || gone[view] > 0,
-            "no row of {} ever went",
+            "no row of {} was ever removed",
             view.name()
         );
     }
@@ -297,7 +302,7 @@ fn longest_list(rows: &Rows) -> usize {
 }
 
 #[tokio::test]
-async fn the_first_commit_after_a_crash_ends_at_the_intent_however_small_batches_are() {
+async fn the_first_commit_after_a_crash_ends_at_the_intent_for_any_batch_size() {
     let case = Case::of(1).with(1, 1);
     let store = std::sync::Arc::new(Recorder::torn());
     let ground = Ground {
@@ -314,7 +319,7 @@ async fn the_first_commit_after_a_crash_ends_at_the_intent_however_small_batches
     let begun = ground.store.begin(term, Epoch(4).into()).await;
     begun.expect("the next commit");
     let ended = case.run_on(&ground, case.dataflow()).await;
-    ended.expect("it goes on");
+    ended.expect("the dataflow completes");
     let commits = ground.store.take();
     let epochs: Vec<_> = commits
         .iter()

@@ -1,6 +1,7 @@
-//! Restarts from checkpoints against the naive recount: every row of every view, after every commit.
+//! Restarts from checkpoints against the naive recount: compares every row of every view after
+//! every commit.
 //!
-//! | family | what it can prove |
+//! | family | what it proves |
 //! |---|---|
 //! | `lives_that_begin...` | any epochs, cuts, workers, groupings, clean ends and kills; the log trimmed behind checkpoints |
 //! | `what_is_delivered_again...` | repeats of what lies before the cut of a shard change nothing behind it |
@@ -14,7 +15,8 @@
 //! | `room` | what is to be kept of the log stays, a disk that is full harms nothing |
 //! | `full` | a full log gets room, whatever failed and wherever a process ended, and not at the cost of the last way back |
 //!
-//! Each failure names its seed; `SKYTIDE_TEST_SEED` runs a single one, `SKYTIDE_TEST_SEEDS` so many instead of a few.
+//! Each failure names its seed. `SKYTIDE_TEST_SEED` runs a single seed, `SKYTIDE_TEST_SEEDS` that
+//! many seeds.
 
 pub mod accidents;
 mod answers;
@@ -51,7 +53,7 @@ async fn lives_that_begin_from_checkpoints_equal_the_recount_at_every_epoch() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_delivered_again_behind_a_checkpoint_changes_nothing() {
+async fn repeated_delivery_after_a_checkpoint_changes_nothing() {
     let mut tally = Tally::default();
     for seed in seeds(11_000).into_iter().take(3) {
         let case = Case::of(seed);
@@ -64,9 +66,9 @@ async fn what_is_delivered_again_behind_a_checkpoint_changes_nothing() {
     tally.assert_not_vacuous(seeds(0).len());
 }
 
-/// Time stands, so lists behind a checkpoint are brought up to date by settled ticks or not at all.
+/// The network time does not advance, so only idle ticks update lists after a checkpoint.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lists_are_brought_up_to_date_behind_a_checkpoint_when_the_stream_has_settled() {
+async fn lists_are_updated_after_a_checkpoint_when_the_stream_is_idle() {
     let mut tally = Tally::default();
     for seed in seeds(14_000) {
         let case = Case::of(seed);
@@ -80,7 +82,7 @@ async fn lists_are_brought_up_to_date_behind_a_checkpoint_when_the_stream_has_se
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_list_that_lost_its_best_behind_a_checkpoint_is_filled_from_all_keys() {
+async fn a_list_that_lost_its_top_keys_after_a_checkpoint_is_filled_from_all_keys() {
     let messages = crowd::log();
     let case = Case::of(0);
     let expected = recount(&messages, case.options);
@@ -96,16 +98,16 @@ async fn a_list_that_lost_its_best_behind_a_checkpoint_is_filled_from_all_keys()
         let metrics = case
             .run_on(ground, case.dataflow())
             .await
-            .expect("it goes on");
+            .expect("the dataflow completes");
         assert!(metrics.restore_seconds.get() > 0.0);
         case.compare(&expected, &ground.store.take());
     }
 }
 
-/// Every epoch of a world is once the one of a checkpoint, cut at once or over several batches; behind it another life
-/// begins from there.
+/// Makes a checkpoint of every epoch of a world, cut at once or over several batches. After each
+/// one, another life starts from it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_checkpoint_of_any_epoch_holds_everything_that_no_record_tells_again() {
+async fn a_checkpoint_of_any_epoch_holds_all_state_that_the_trimmed_log_cannot_restore() {
     for seed in seeds(12_000).into_iter().take(3) {
         let case = Case::of(seed);
         let messages = case.world();
@@ -137,7 +139,8 @@ async fn a_checkpoint_of_any_epoch_holds_everything_that_no_record_tells_again()
     }
 }
 
-/// Shards are cut over as many batches as it takes, so that hours and days pass between the first cut and the last.
+/// Shards are cut over several batches, so that hours and days pass between the first cut and the
+/// last one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn time_may_pass_between_the_first_cut_and_the_last() {
     let long = world::Options {

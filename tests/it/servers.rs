@@ -1,4 +1,4 @@
-//! The servers that other tests are run on do what they are told.
+//! The servers that other tests use behave as those tests require.
 
 use skytide_tests::servers::{Link, Mongo, Nats};
 
@@ -9,23 +9,23 @@ async fn answers(url: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_server_comes_back_at_its_port_with_its_data() {
+async fn a_restarted_server_has_its_port_and_its_data() {
     let Some(mut nats) = Nats::start() else {
         return;
     };
     let client = async_nats::connect(nats.url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
-    jetstream.create_stream("kept").await.unwrap();
+    jetstream.create_stream("data").await.unwrap();
     nats.kill();
     assert!(async_nats::connect(nats.url()).await.is_err());
     nats.restart();
     let client = async_nats::connect(nats.url()).await.unwrap();
     let jetstream = async_nats::jetstream::new(client);
-    jetstream.get_stream("kept").await.unwrap();
+    jetstream.get_stream("data").await.unwrap();
 }
 
 #[tokio::test]
-async fn a_link_that_is_cut_lets_nobody_in_until_it_is_mended() {
+async fn a_cut_link_refuses_connections_until_it_is_restored() {
     let Some(nats) = Nats::start() else { return };
     let link = Link::to(nats.port());
     let url = format!("nats://127.0.0.1:{}", link.port());

@@ -1,4 +1,4 @@
-//! The simulated network through our own decoder and assembler, and against published vectors.
+//! The simulated network, checked by our own decoder and assembler and by published vectors.
 
 mod decoded;
 mod habits;
@@ -12,7 +12,7 @@ mod vectors;
 use skytide_simnet::malformed::{Kind, Rates};
 use skytide_simnet::{Frame, Network, Options};
 
-/// A small network, fast in time, so that much happens in few frames.
+/// Options of a small network whose time passes quickly, so that a few frames contain many events.
 fn options(seed: u64, frames: u64) -> Options {
     Options {
         seed,

@@ -1,9 +1,9 @@
-//! Recorded frames and published vectors through the decoder, compared with what others made of
-//! them.
+//! Decodes recorded frames and published vectors and compares the results with those of other
+//! implementations.
 //!
-//! Each folder of `fixtures/vectors` says in its PROVENANCE.md where it is from and what it must
-//! give; so does `fixtures/frames/README.md`. Signatures and the tree of a repository are not
-//! checked yet, so the vectors of these are not used here.
+//! The PROVENANCE.md of each folder of `fixtures/vectors` names its origin and its expected
+//! results; so does `fixtures/frames/README.md`. Signatures and the tree of a repository are not
+//! verified yet, so vectors for these are not used here.
 
 mod cars;
 mod codec;
@@ -51,14 +51,14 @@ pub(crate) fn list(json: &Json) -> &[Json] {
     json.as_array().expect("a list")
 }
 
-/// The messages of a recording whose lengths are read by `length`.
+/// The messages of a recording. `length` reads the length before each message.
 fn frames(name: &str, length: fn([u8; 4]) -> u32) -> Vec<Vec<u8>> {
     let recording = bytes(name);
     let (mut rest, mut frames) = (recording.as_slice(), Vec::new());
-    while let Some((prefix, behind)) = rest.split_first_chunk() {
-        let (frame, behind) = behind.split_at(length(*prefix) as usize);
+    while let Some((prefix, after)) = rest.split_first_chunk() {
+        let (frame, after) = after.split_at(length(*prefix) as usize);
         frames.push(frame.to_vec());
-        rest = behind;
+        rest = after;
     }
     assert!(rest.is_empty(), "{name} ends within a frame");
     frames

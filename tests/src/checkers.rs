@@ -1,4 +1,5 @@
-//! Checkers: each looks at one property of rows and says in words where it does not hold.
+//! Checkers. Each checks one property of rows and describes the first violation, or all of them, in
+//! words.
 
 mod ledger;
 mod recorder;
@@ -20,12 +21,13 @@ pub use recorder::{Commit, Recorder};
 
 use crate::model::Rows;
 
-/// Where two sets of rows differ first, with both rows in readable form; `None`: nowhere.
+/// Describes the first difference between two sets of rows, with both rows in readable form; `None`
+/// if they are equal.
 pub fn difference(expected: &Rows, found: &Rows) -> Option<String> {
-    let nothing = BTreeMap::new();
+    let no_rows = BTreeMap::new();
     for view in ViewId::ALL {
-        let expected = expected.get(view).unwrap_or(&nothing);
-        let found = found.get(view).unwrap_or(&nothing);
+        let expected = expected.get(view).unwrap_or(&no_rows);
+        let found = found.get(view).unwrap_or(&no_rows);
         let keys: BTreeSet<&Key> = expected.keys().chain(found.keys()).collect();
         let mut differing = keys
             .into_iter()
@@ -44,7 +46,7 @@ pub fn difference(expected: &Rows, found: &Rows) -> Option<String> {
     None
 }
 
-/// Where the sums that a commit states are not those of its rows.
+/// Describes the first view whose sum, as stated by a commit, differs from the sum of its rows.
 pub fn wrong_sum(stated: &BTreeMap<ViewId, Sum>, rows: &Rows) -> Option<String> {
     for (view, rows) in rows {
         let mut sum = Sum::default();
@@ -60,10 +62,12 @@ pub fn wrong_sum(stated: &BTreeMap<ViewId, Sum>, rows: &Rows) -> Option<String> 
     None
 }
 
-/// What is left of facts although no record is live: nothing that a record gave may outlive it.
+/// Lists what remains of facts after every record was deleted: no contribution of a record may
+/// outlive the record.
 ///
-/// Posts may stay, as gone and with nothing counted; accounts with when they were last seen and what identity and
-/// account events told; counts of operations and counters are never taken back.
+/// Three remains are legitimate. Posts may remain as `Gone` with every counter at zero. Actors and
+/// accounts may keep the time when they were last seen and the content of identity and account
+/// events. Counts of operations and counters are never retracted.
 pub fn left_of_facts(rows: &Rows) -> Option<String> {
     let mut left = Vec::new();
     for (&view, rows) in rows {
@@ -98,7 +102,7 @@ pub fn left_of_facts(rows: &Rows) -> Option<String> {
     (!left.is_empty()).then(|| left.join("\n"))
 }
 
-/// A key for people.
+/// A key in readable form.
 fn describe_key(view: ViewId, key: &Key) -> String {
     match view {
         ViewId::Posts => show_key::<PostKey>(key),
@@ -116,7 +120,7 @@ fn describe_key(view: ViewId, key: &Key) -> String {
     }
 }
 
-/// A row for people.
+/// A row in readable form.
 #[expect(
     clippy::borrowed_box,
     reason = "rows are boxed in the maps that are compared"
@@ -177,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tally_of_a_record_that_is_not_live_is_found() {
+    fn a_tally_of_a_deleted_record_is_found() {
         let row = encode_row(&ActorRow {
             follows: 1,
             ..ActorRow::default()

@@ -1,34 +1,35 @@
-//! What every store of checkpoints promises, one function a sentence. [`checkpoint_contract!`](crate::checkpoint_contract)
-//! makes tests of them all for one implementation.
+//! The contract of a checkpoint store: one function per property, named by the property.
+//! [`checkpoint_contract!`](crate::checkpoint_contract) turns all of them into tests of one
+//! implementation.
 
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Manifest, Mark, Section};
 use skytide_core::port::store::Committed;
 use skytide_core::time::Timestamp;
 
-/// Makes one test of each sentence, for the stores that `$make` makes: a function that answers
-/// `(Arc<dyn CheckpointStore>, whatever must outlive it)`, each time another, empty store.
+/// Makes one test of each property. `$make` is a function that returns
+/// `(Arc<dyn CheckpointStore>, guard)` with a new, empty store; the guard outlives the store.
 #[macro_export]
 macro_rules! checkpoint_contract {
     ($make:path) => {
         $crate::checkpoint_contract! {
-            @sentences $make:
-            at_first_there_is_none,
-            sections_without_a_manifest_are_no_checkpoint,
+            @properties $make:
+            an_empty_store_lists_no_checkpoint,
+            sections_without_a_manifest_are_not_listed,
             a_complete_checkpoint_is_read_back_as_it_was_written,
             the_newest_is_listed_first,
             a_section_that_is_written_again_replaces_the_first,
-            a_complete_checkpoint_takes_no_more_sections,
-            without_one_of_its_sections_it_does_not_become_complete,
-            another_section_than_the_manifest_means_is_damage,
-            what_is_not_kept_is_gone_and_so_is_what_unfinished_ones_left,
+            a_complete_checkpoint_refuses_more_sections,
+            a_checkpoint_that_lacks_a_section_cannot_be_completed,
+            a_section_that_differs_from_its_manifest_is_damage,
+            keep_removes_all_other_checkpoints_and_incomplete_sections,
         }
     };
-    (@sentences $make:path: $($sentence:ident,)*) => {$(
+    (@properties $make:path: $($property:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $sentence() {
-            let (store, _kept) = $make();
-            $crate::contract_checkpoint::$sentence(&*store).await;
+        async fn $property() {
+            let (store, _guard) = $make();
+            $crate::contract_checkpoint::$property(&*store).await;
         }
     )*};
 }
@@ -55,7 +56,7 @@ pub fn manifest(checkpoint: Epoch, sections: Vec<Section>) -> Manifest {
     }
 }
 
-/// The sections of a checkpoint: one of them large, one of them empty.
+/// The sections of a checkpoint. One is large, one is empty.
 pub fn contents(checkpoint: Epoch) -> Vec<(&'static str, Vec<u8>)> {
     let large = (0..100_000_u64).map(|place| ((place * (checkpoint.0 + 7)) >> 3) as u8);
     vec![
@@ -65,10 +66,10 @@ pub fn contents(checkpoint: Epoch) -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Writes all of a checkpoint.
+/// Writes a complete checkpoint.
 ///
 /// # Errors
-/// As the store.
+/// Fails as the store fails.
 pub async fn write_all(
     store: &dyn CheckpointStore,
     checkpoint: Epoch,
@@ -82,18 +83,18 @@ pub async fn write_all(
     Ok(manifest)
 }
 
-/// The epochs of what is listed; each must be whole.
+/// The epochs of the listed checkpoints, each of which must be complete and readable.
 pub async fn listed(store: &dyn CheckpointStore) -> Vec<u64> {
     let mut epochs = Vec::new();
-    for listed in store.list().await.expect("it answers") {
+    for listed in store.list().await.expect("the list is readable") {
         let checkpoint = listed.checkpoint;
-        let manifest = listed.manifest.expect("what is listed is readable");
+        let manifest = listed.manifest.expect("a listed manifest is readable");
         let expected = contents(checkpoint);
         assert_eq!(manifest.sections.len(), expected.len());
         for (section, (_, bytes)) in manifest.sections.iter().zip(expected) {
             let read = store.read(checkpoint, section).await;
             assert!(
-                read.expect("what is listed is whole") == bytes,
+                read.expect("a section of a listed checkpoint is readable") == bytes,
                 "{section:?}"
             );
         }
@@ -102,14 +103,14 @@ pub async fn listed(store: &dyn CheckpointStore) -> Vec<u64> {
     epochs
 }
 
-/// Before anything was written.
-pub async fn at_first_there_is_none(store: &dyn CheckpointStore) {
+/// Holds before anything is written.
+pub async fn an_empty_store_lists_no_checkpoint(store: &dyn CheckpointStore) {
     assert!(listed(store).await.is_empty());
-    store.keep(&[]).await.expect("nothing is to be removed");
+    store.keep(&[]).await.expect("there is nothing to remove");
 }
 
-/// Only a manifest makes it count.
-pub async fn sections_without_a_manifest_are_no_checkpoint(store: &dyn CheckpointStore) {
+/// Only a manifest makes a checkpoint exist.
+pub async fn sections_without_a_manifest_are_not_listed(store: &dyn CheckpointStore) {
     store
         .write(Epoch(5), "sums-w0", vec![1])
         .await
@@ -117,15 +118,15 @@ pub async fn sections_without_a_manifest_are_no_checkpoint(store: &dyn Checkpoin
     assert!(listed(store).await.is_empty());
 }
 
-/// Every byte and every field.
+/// Compares every byte and every field.
 pub async fn a_complete_checkpoint_is_read_back_as_it_was_written(store: &dyn CheckpointStore) {
     let manifest = write_all(store, Epoch(7)).await.expect("written");
     assert_eq!(listed(store).await, [7]);
-    let found = store.list().await.expect("it answers").remove(0);
+    let found = store.list().await.expect("the list is readable").remove(0);
     assert_eq!((found.checkpoint, found.manifest), (Epoch(7), Ok(manifest)));
 }
 
-/// Whatever the order in which they were written.
+/// Holds for any order of writing.
 pub async fn the_newest_is_listed_first(store: &dyn CheckpointStore) {
     for epoch in [9, 100, 20] {
         write_all(store, Epoch(epoch)).await.expect("written");
@@ -133,7 +134,7 @@ pub async fn the_newest_is_listed_first(store: &dyn CheckpointStore) {
     assert_eq!(listed(store).await, [100, 20, 9]);
 }
 
-/// After a failure the same checkpoint may be tried again.
+/// After a failure, writing the same checkpoint may be retried.
 pub async fn a_section_that_is_written_again_replaces_the_first(store: &dyn CheckpointStore) {
     store
         .write(Epoch(7), "sums-w0", vec![1; 99])
@@ -143,8 +144,8 @@ pub async fn a_section_that_is_written_again_replaces_the_first(store: &dyn Chec
     assert_eq!(listed(store).await, [7]);
 }
 
-/// What was checked stays what it is.
-pub async fn a_complete_checkpoint_takes_no_more_sections(store: &dyn CheckpointStore) {
+/// A verified checkpoint does not change.
+pub async fn a_complete_checkpoint_refuses_more_sections(store: &dyn CheckpointStore) {
     write_all(store, Epoch(7)).await.expect("written");
     let refused = store.write(Epoch(7), "sums-w0", vec![1]).await;
     assert!(
@@ -154,8 +155,8 @@ pub async fn a_complete_checkpoint_takes_no_more_sections(store: &dyn Checkpoint
     assert_eq!(listed(store).await, [7]);
 }
 
-/// One that was never written, one that was removed, one that was cut off.
-pub async fn without_one_of_its_sections_it_does_not_become_complete(store: &dyn CheckpointStore) {
+/// Tries a section that was never written, one that was removed and one that was truncated.
+pub async fn a_checkpoint_that_lacks_a_section_cannot_be_completed(store: &dyn CheckpointStore) {
     let other = [
         Section::of("shard63-w9", &[1, 2, 3]),
         Section::of("sums-w0", &[1, 2, 3]),
@@ -174,7 +175,7 @@ pub async fn without_one_of_its_sections_it_does_not_become_complete(store: &dyn
         );
         assert!(listed(store).await.is_empty());
     }
-    write_all(store, Epoch(7)).await.expect("it is tried again");
+    write_all(store, Epoch(7)).await.expect("a retry succeeds");
     let mut lost = Vec::new();
     for (name, bytes) in contents(Epoch(8)) {
         lost.push(store.write(Epoch(8), name, bytes).await.expect("written"));
@@ -185,8 +186,8 @@ pub async fn without_one_of_its_sections_it_does_not_become_complete(store: &dyn
     assert_eq!(listed(store).await, [7]);
 }
 
-/// Of another length, of another content, or not there at all.
-pub async fn another_section_than_the_manifest_means_is_damage(store: &dyn CheckpointStore) {
+/// Tries a section of another length, of another content, and a missing one.
+pub async fn a_section_that_differs_from_its_manifest_is_damage(store: &dyn CheckpointStore) {
     let manifest = write_all(store, Epoch(7)).await.expect("written");
     let section = manifest.sections[0].clone();
     let wrong = [
@@ -212,8 +213,8 @@ pub async fn another_section_than_the_manifest_means_is_damage(store: &dyn Check
     }
 }
 
-/// And nothing else is touched.
-pub async fn what_is_not_kept_is_gone_and_so_is_what_unfinished_ones_left(
+/// Nothing else is removed.
+pub async fn keep_removes_all_other_checkpoints_and_incomplete_sections(
     store: &dyn CheckpointStore,
 ) {
     let mut manifests = Vec::new();
@@ -231,6 +232,6 @@ pub async fn what_is_not_kept_is_gone_and_so_is_what_unfinished_ones_left(
     assert_eq!(listed(store).await, [3, 2]);
     for (epoch, section) in [(1, &manifests[0].sections[0]), (4, &left)] {
         let read = store.read(Epoch(epoch), section).await;
-        assert!(read.is_err(), "{section:?} of {epoch} is still there");
+        assert!(read.is_err(), "{section:?} of {epoch} still exists");
     }
 }

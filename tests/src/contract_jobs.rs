@@ -1,33 +1,33 @@
-//! What every job store promises, one function a sentence. [`job_contract!`](crate::job_contract) makes tests of them
-//! all for one implementation.
+//! The contract of a job store: one function per property, named by the property.
+//! [`job_contract!`](crate::job_contract) turns all of them into tests of one implementation.
 
 use std::sync::Arc;
 
 use skytide_core::port::job::{JobPlan, JobState, JobStore, RunEnd, Running};
 use skytide_core::time::Timestamp;
 
-/// Makes one test of each sentence, for the stores that `$make` makes: an async function that answers
-/// `(Arc<dyn JobStore>, whatever must outlive it)`, each time another, empty store.
+/// Makes one test of each property. `$make` is an async function that returns
+/// `(Arc<dyn JobStore>, guard)` with a new, empty store; the guard outlives the store.
 #[macro_export]
 macro_rules! job_contract {
     ($make:path) => {
         $crate::job_contract! {
-            @sentences $make:
-            what_was_planned_and_done_is_read_back_by_name,
-            a_run_keeps_others_out_until_it_ends,
-            a_run_that_died_keeps_others_out_until_its_deadline,
-            only_the_run_that_goes_on_can_end,
-            a_run_that_was_cut_off_leaves_the_job_free_and_what_it_did_before,
-            of_many_that_begin_at_once_one_runs,
+            @properties $make:
+            plans_and_results_are_read_back_by_name,
+            a_run_holds_the_job_until_it_ends,
+            a_run_that_died_holds_the_job_until_its_deadline,
+            only_the_current_run_can_end,
+            an_interrupted_run_releases_the_job_and_changes_no_result,
+            of_many_concurrent_runs_one_begins,
         }
     };
-    (@sentences $make:path: $($sentence:ident,)*) => {$(
+    (@properties $make:path: $($property:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $sentence() {
-            let Some((store, _kept)) = $crate::made::Made::made($make().await) else {
+        async fn $property() {
+            let Some((store, _guard)) = $crate::made::Made::made($make().await) else {
                 return;
             };
-            $crate::contract_jobs::$sentence(store).await;
+            $crate::contract_jobs::$property(store).await;
         }
     )*};
 }
@@ -54,8 +54,8 @@ async fn state(store: &dyn JobStore, name: &str) -> JobState {
     all.into_iter().find(|it| it.name == name).unwrap()
 }
 
-/// Plans, runs and ends come back, each with its job.
-pub async fn what_was_planned_and_done_is_read_back_by_name(store: Arc<dyn JobStore>) {
+/// Plans, runs and results are stored under the name of their job.
+pub async fn plans_and_results_are_read_back_by_name(store: Arc<dyn JobStore>) {
     assert_eq!(store.all().await.unwrap(), []);
     let plan = JobPlan {
         cron: "0 0 * * * *".to_owned(),
@@ -82,15 +82,15 @@ pub async fn what_was_planned_and_done_is_read_back_by_name(store: Arc<dyn JobSt
     expected[2].plan = plan.clone();
     assert_eq!(store.all().await.unwrap(), expected);
 
-    // A new plan leaves the rest as it is.
+    // A new plan does not change the rest of the state.
     let never = JobPlan { due: None, ..plan };
     store.plan("retention", &never).await.unwrap();
     expected[1].plan = never;
     assert_eq!(store.all().await.unwrap(), expected);
 }
 
-/// The second one is told who runs.
-pub async fn a_run_keeps_others_out_until_it_ends(store: Arc<dyn JobStore>) {
+/// The second caller learns which run holds the job.
+pub async fn a_run_holds_the_job_until_it_ends(store: Arc<dyn JobStore>) {
     assert_eq!(store.begin("a", &run(1, 10)).await.unwrap(), None);
     assert_eq!(
         store.begin("a", &run(2, 109)).await.unwrap(),
@@ -110,15 +110,15 @@ pub async fn a_run_keeps_others_out_until_it_ends(store: Arc<dyn JobStore>) {
     );
 }
 
-/// Behind the deadline the job is free.
-pub async fn a_run_that_died_keeps_others_out_until_its_deadline(store: Arc<dyn JobStore>) {
+/// After its deadline a run no longer holds the job.
+pub async fn a_run_that_died_holds_the_job_until_its_deadline(store: Arc<dyn JobStore>) {
     assert_eq!(store.begin("a", &run(1, 10)).await.unwrap(), None);
     assert_eq!(store.begin("a", &run(2, 110)).await.unwrap(), None);
     assert_eq!(state(&*store, "a").await.running, Some(run(2, 110)));
 }
 
-/// One that was given up must not end the one that took its place.
-pub async fn only_the_run_that_goes_on_can_end(store: Arc<dyn JobStore>) {
+/// A run that was superseded must not end the run that replaced it.
+pub async fn only_the_current_run_can_end(store: Arc<dyn JobStore>) {
     store
         .end("a", 9, Some(&end(0, "never began")))
         .await
@@ -134,10 +134,8 @@ pub async fn only_the_run_that_goes_on_can_end(store: Arc<dyn JobStore>) {
     assert_eq!((found.running, found.last), (None, Some(end(200, "done"))));
 }
 
-/// As if it had not begun.
-pub async fn a_run_that_was_cut_off_leaves_the_job_free_and_what_it_did_before(
-    store: Arc<dyn JobStore>,
-) {
+/// The state is as if the run had never begun.
+pub async fn an_interrupted_run_releases_the_job_and_changes_no_result(store: Arc<dyn JobStore>) {
     store.begin("a", &run(1, 10)).await.unwrap();
     store.end("a", 1, Some(&end(10, "done"))).await.unwrap();
     store.begin("a", &run(2, 20)).await.unwrap();
@@ -146,8 +144,8 @@ pub async fn a_run_that_was_cut_off_leaves_the_job_free_and_what_it_did_before(
     assert_eq!((found.running, found.last), (None, Some(end(10, "done"))));
 }
 
-/// Whatever the order in which they come.
-pub async fn of_many_that_begin_at_once_one_runs(store: Arc<dyn JobStore>) {
+/// Holds for any order of arrival.
+pub async fn of_many_concurrent_runs_one_begins(store: Arc<dyn JobStore>) {
     let begin = |token| {
         let store = store.clone();
         tokio::spawn(async move { store.begin("a", &run(token, 10)).await.unwrap() })

@@ -1,8 +1,10 @@
-//! What every log promises, one function a sentence. [`log_contract!`](crate::log_contract) makes tests of them all
-//! for one implementation, so that none can be left out.
+//! The contract of a log: one function per property, named by the property.
+//! [`log_contract!`](crate::log_contract) turns all of them into tests of one implementation, so
+//! that none can be left out.
 //!
-//! The sentences hold for weaker logs, too: several messages may share a position, and a reader may see messages
-//! before or only when they are durable. So they flush before they look.
+//! The properties also hold for weaker logs: several messages may share a position, and a reader
+//! may receive messages before they are durable or only afterwards. Therefore the tests flush
+//! before they read.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,12 +13,13 @@ use skytide_core::id::{Cursor, Did, Epoch, Seq, Tid};
 use skytide_core::port::log::{Log, LogError, LogReader, LogWriter, READ_BYTES_MAX};
 use skytide_core::time::Timestamp;
 
-/// The size limit of the logs under test. Segments or their like should be far smaller.
+/// The size limit of the logs under test. Segments, or whatever the log divides itself into, should
+/// be far smaller.
 pub const BYTES_MAX: u64 = 1 << 20;
 
-/// Makes one test of each sentence, for the logs that `$make` makes: an async function that answers
-/// `(Arc<dyn Log>, whatever must outlive it)`, each time another, empty log with the limit [`BYTES_MAX`]. With
-/// `, where available` it answers an option of that, and without a log the sentence is skipped.
+/// Makes one test of each property. `$make` is an async function that returns
+/// `(Arc<dyn Log>, guard)` with a new, empty log of size limit [`BYTES_MAX`]; the guard outlives
+/// the log. With `, where available` it returns an `Option` of that, and `None` skips the test.
 #[macro_export]
 macro_rules! log_contract {
     ($make:path) => {
@@ -24,44 +27,44 @@ macro_rules! log_contract {
             std::sync::Arc<dyn skytide_core::port::log::Log>,
             Box<dyn std::any::Any>,
         )> {
-            let (log, kept) = $make().await;
-            Some((log, Box::new(kept)))
+            let (log, guard) = $make().await;
+            Some((log, Box::new(guard)))
         }
         $crate::log_contract!(made, where available);
     };
     ($make:path, where available) => {
         $crate::log_contract! {
-            @sentences $make:
+            @properties $make:
             an_empty_log_has_neither_messages_nor_ticks,
-            messages_come_back_as_they_were_in_their_order,
-            a_flush_answers_the_position_behind_everything,
-            a_reader_starts_wherever_it_is_told,
+            messages_are_read_back_unchanged_and_in_order,
+            a_flush_returns_the_position_after_all_messages,
+            a_reader_starts_at_the_requested_position,
             a_position_that_was_never_written_is_refused,
             the_newest_durable_tick_is_found_with_its_position,
             one_writer_at_a_time,
-            the_next_writer_goes_on_behind_what_was_flushed,
+            the_next_writer_appends_after_what_was_flushed,
             a_reader_answers_with_few_messages_if_they_are_large,
             a_reader_at_the_end_waits_and_is_woken,
             a_reader_that_is_dropped_while_it_waits_loses_nothing,
-            readers_beside_a_writer_see_one_order_without_a_gap,
-            trimming_keeps_what_it_was_told_to_keep,
+            concurrent_readers_see_one_order_without_a_gap,
+            trimming_removes_only_messages_below_its_position,
             trimming_keeps_the_newest_tick,
             a_reader_never_skips_what_was_trimmed_before_it,
             appending_waits_at_the_size_limit_until_the_log_is_trimmed,
         }
     };
-    (@sentences $make:path: $($sentence:ident,)*) => {$(
+    (@properties $make:path: $($property:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $sentence() {
-            let Some((log, _kept)) = $make().await else {
+        async fn $property() {
+            let Some((log, _guard)) = $make().await else {
                 return;
             };
-            $crate::contract_log::$sentence(&*log).await;
+            $crate::contract_log::$property(&*log).await;
         }
     )*};
 }
 
-/// An event that is told apart by its number, about 250 bytes long.
+/// An event of about 250 bytes, identified by its number.
 pub fn event(number: u64) -> Message {
     let mut did = [0; 15];
     did[..8].copy_from_slice(&number.to_be_bytes());
@@ -104,28 +107,28 @@ pub fn tick(epoch: u64) -> Message {
     })
 }
 
-/// `count` events from number `from` on.
+/// `count` events, numbered from `from`.
 pub fn events(from: u64, count: u64) -> Vec<Message> {
     (from..from + count).map(event).collect()
 }
 
-/// Appends and flushes.
+/// Appends the messages and flushes.
 pub async fn write(writer: &mut dyn LogWriter, messages: Vec<Message>) -> Seq {
     writer.append(messages).await.unwrap();
     writer.flush().await.unwrap()
 }
 
-/// The next `count` messages.
+/// Reads the next `count` messages.
 pub async fn read(reader: &mut dyn LogReader, count: usize) -> Vec<(Seq, Message)> {
     let mut read = Vec::new();
     while read.len() < count {
         let more = reader.next(count - read.len()).await.unwrap();
-        assert!(!more.is_empty(), "a reader waits for at least one message");
+        assert!(!more.is_empty(), "a read returns at least one message");
         read.extend(more);
     }
     assert!(
         read.is_sorted_by_key(|(seq, _)| *seq),
-        "positions never fall"
+        "positions never decrease"
     );
     read
 }
@@ -134,7 +137,7 @@ fn messages(read: Vec<(Seq, Message)>) -> Vec<Message> {
     read.into_iter().map(|(_, message)| message).collect()
 }
 
-/// Writes `epochs` epochs of 20 events and a tick; answers all messages.
+/// Writes `epochs` epochs of 20 events and a tick each; returns all messages.
 async fn write_epochs(writer: &mut dyn LogWriter, epochs: u64) -> Vec<Message> {
     let mut written = Vec::new();
     for epoch in 1..=epochs {
@@ -146,7 +149,7 @@ async fn write_epochs(writer: &mut dyn LogWriter, epochs: u64) -> Vec<Message> {
     written
 }
 
-/// An empty log begins where it ends.
+/// The first position of an empty log is its end.
 pub async fn an_empty_log_has_neither_messages_nor_ticks(log: &dyn Log) {
     let bounds = log.bounds().await.unwrap();
     assert_eq!(bounds.first, bounds.next);
@@ -155,8 +158,8 @@ pub async fn an_empty_log_has_neither_messages_nor_ticks(log: &dyn Log) {
     assert_eq!(log.newest_tick().await.unwrap(), None);
 }
 
-/// Every kind of message survives, in the order of appending.
-pub async fn messages_come_back_as_they_were_in_their_order(log: &dyn Log) {
+/// Every kind of message is read back, in the order of appending.
+pub async fn messages_are_read_back_unchanged_and_in_order(log: &dyn Log) {
     let from = log.bounds().await.unwrap().next;
     let mut writer = log.writer().await.unwrap();
     let written = write_epochs(&mut *writer, 20).await;
@@ -166,8 +169,8 @@ pub async fn messages_come_back_as_they_were_in_their_order(log: &dyn Log) {
     assert_eq!(messages(read), written);
 }
 
-/// A flush without news is fine.
-pub async fn a_flush_answers_the_position_behind_everything(log: &dyn Log) {
+/// A flush without new messages succeeds, too.
+pub async fn a_flush_returns_the_position_after_all_messages(log: &dyn Log) {
     let mut writer = log.writer().await.unwrap();
     let empty = writer.flush().await.unwrap();
     assert_eq!(empty, log.bounds().await.unwrap().next);
@@ -179,8 +182,8 @@ pub async fn a_flush_answers_the_position_behind_everything(log: &dyn Log) {
     assert_eq!(writer.flush().await.unwrap(), next);
 }
 
-/// From each position on, inclusive.
-pub async fn a_reader_starts_wherever_it_is_told(log: &dyn Log) {
+/// The reader returns the message at the requested position first.
+pub async fn a_reader_starts_at_the_requested_position(log: &dyn Log) {
     let from = log.bounds().await.unwrap().next;
     let mut writer = log.writer().await.unwrap();
     let written = write_epochs(&mut *writer, 8).await;
@@ -193,7 +196,7 @@ pub async fn a_reader_starts_wherever_it_is_told(log: &dyn Log) {
     }
 }
 
-/// Another log than the one we knew: told, not waited for.
+/// Such a position belongs to another log, so the request fails instead of waiting.
 pub async fn a_position_that_was_never_written_is_refused(log: &dyn Log) {
     let mut writer = log.writer().await.unwrap();
     let next = write(&mut *writer, events(0, 3)).await;
@@ -205,7 +208,7 @@ pub async fn a_position_that_was_never_written_is_refused(log: &dyn Log) {
     }
 }
 
-/// The tick at the position is the newest; a flush makes it so.
+/// The returned position is that of the tick. A tick becomes the newest one by a flush.
 pub async fn the_newest_durable_tick_is_found_with_its_position(log: &dyn Log) {
     let mut writer = log.writer().await.unwrap();
     for epoch in 1..=30 {
@@ -220,7 +223,7 @@ pub async fn the_newest_durable_tick_is_found_with_its_position(log: &dyn Log) {
     }
 }
 
-/// Held until the writer is dropped.
+/// The log is locked until the writer is dropped.
 pub async fn one_writer_at_a_time(log: &dyn Log) {
     let mut writer = log.writer().await.unwrap();
     assert!(matches!(log.writer().await.err(), Some(LogError::Held)));
@@ -230,8 +233,8 @@ pub async fn one_writer_at_a_time(log: &dyn Log) {
     log.writer().await.unwrap();
 }
 
-/// Several writers, one after the other, make one log.
-pub async fn the_next_writer_goes_on_behind_what_was_flushed(log: &dyn Log) {
+/// Consecutive writers append to the same log.
+pub async fn the_next_writer_appends_after_what_was_flushed(log: &dyn Log) {
     let before = log.bounds().await.unwrap();
     let mut written = Vec::new();
     for turn in 0..10 {
@@ -294,7 +297,7 @@ pub async fn a_reader_at_the_end_waits_and_is_woken(log: &dyn Log) {
     }
 }
 
-/// As `select!` does it.
+/// `select!` drops futures in the same way.
 pub async fn a_reader_that_is_dropped_while_it_waits_loses_nothing(log: &dyn Log) {
     let mut reader = log.reader(log.bounds().await.unwrap().next).await.unwrap();
     let mut writer = log.writer().await.unwrap();
@@ -315,8 +318,8 @@ pub async fn a_reader_that_is_dropped_while_it_waits_loses_nothing(log: &dyn Log
     assert_eq!(read, events(0, 300));
 }
 
-/// Three of them, with batches of different sizes.
-pub async fn readers_beside_a_writer_see_one_order_without_a_gap(log: &dyn Log) {
+/// Three readers run concurrently with batches of different sizes.
+pub async fn concurrent_readers_see_one_order_without_a_gap(log: &dyn Log) {
     let from = log.bounds().await.unwrap().next;
     let mut readers = tokio::task::JoinSet::new();
     for messages_max in [1, 10, 1_000] {
@@ -341,8 +344,8 @@ pub async fn readers_beside_a_writer_see_one_order_without_a_gap(log: &dyn Log) 
     assert_eq!(messages(all[0].clone()), events(0, 2_000));
 }
 
-/// And what it forgets is refused, not skipped.
-pub async fn trimming_keeps_what_it_was_told_to_keep(log: &dyn Log) {
+/// Reading a trimmed position fails; the reader does not skip ahead.
+pub async fn trimming_removes_only_messages_below_its_position(log: &dyn Log) {
     let from = log.bounds().await.unwrap().next;
     let mut writer = log.writer().await.unwrap();
     let written = write_epochs(&mut *writer, 60).await;
@@ -353,13 +356,13 @@ pub async fn trimming_keeps_what_it_was_told_to_keep(log: &dyn Log) {
         log.trim(below).await.unwrap();
         let bounds = log.bounds().await.unwrap();
         assert!(bounds.first <= below);
-        let kept: Vec<_> = all
+        let remaining: Vec<_> = all
             .iter()
             .filter(|it| it.0 >= bounds.first)
             .cloned()
             .collect();
         let mut reader = log.reader(bounds.first).await.unwrap();
-        assert_eq!(read(&mut *reader, kept.len()).await, kept);
+        assert_eq!(read(&mut *reader, remaining.len()).await, remaining);
         if bounds.first > from {
             let refused = log.reader(Seq(bounds.first.0 - 1)).await.err();
             assert!(
@@ -373,7 +376,7 @@ pub async fn trimming_keeps_what_it_was_told_to_keep(log: &dyn Log) {
     );
 }
 
-/// Ingest resumes from it.
+/// Ingest resumes from the newest tick.
 pub async fn trimming_keeps_the_newest_tick(log: &dyn Log) {
     let mut writer = log.writer().await.unwrap();
     write_epochs(&mut *writer, 40).await;
@@ -385,7 +388,7 @@ pub async fn trimming_keeps_the_newest_tick(log: &dyn Log) {
     assert_eq!(messages(read(&mut *reader, 501).await)[0], tick(40));
 }
 
-/// It reads on or is told `Trimmed`.
+/// The reader continues or fails with `Trimmed`.
 pub async fn a_reader_never_skips_what_was_trimmed_before_it(log: &dyn Log) {
     let from = log.bounds().await.unwrap().next;
     let mut writer = log.writer().await.unwrap();
@@ -403,7 +406,7 @@ pub async fn a_reader_never_skips_what_was_trimmed_before_it(log: &dyn Log) {
     assert_eq!(seen, written[..seen.len()]);
 }
 
-/// And goes on by itself.
+/// A trim unblocks the waiting append; the writer need not retry.
 pub async fn appending_waits_at_the_size_limit_until_the_log_is_trimmed(log: &dyn Log) {
     let mut writer = log.writer().await.unwrap();
     let mut epoch = 0;

@@ -1,5 +1,6 @@
-//! What every profile store promises, one function a sentence. [`profile_contract!`](crate::profile_contract) makes
-//! tests of them all for one implementation.
+//! The contract of a profile store: one function per property, named by the property.
+//! [`profile_contract!`](crate::profile_contract) turns all of them into tests of one
+//! implementation.
 
 use std::sync::Arc;
 
@@ -7,27 +8,27 @@ use skytide_core::id::Did;
 use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, Told};
 use skytide_core::time::Timestamp;
 
-/// Makes one test of each sentence, for the stores that `$make` makes: an async function that answers
-/// `(Arc<dyn ProfileStore>, whatever must outlive it)`, each time another, empty store.
+/// Makes one test of each property. `$make` is an async function that returns
+/// `(Arc<dyn ProfileStore>, guard)` with a new, empty store; the guard outlives the store.
 #[macro_export]
 macro_rules! profile_contract {
     ($make:path) => {
         $crate::profile_contract! {
-            @sentences $make:
-            profiles_answer_to_the_accounts_in_their_order,
+            @properties $make:
+            profiles_are_returned_in_the_order_of_the_accounts,
             the_last_profile_of_an_account_counts,
             the_oldest_are_removed_first_and_no_more_than_asked,
-            an_account_that_was_fetched_again_is_as_old_as_its_newest,
-            what_is_removed_is_gone_and_the_rest_stays,
+            a_profile_that_is_fetched_again_has_the_age_of_the_newest_fetch,
+            removing_profiles_leaves_all_others,
         }
     };
-    (@sentences $make:path: $($sentence:ident,)*) => {$(
+    (@properties $make:path: $($property:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $sentence() {
-            let Some((store, _kept)) = $crate::made::Made::made($make().await) else {
+        async fn $property() {
+            let Some((store, _guard)) = $crate::made::Made::made($make().await) else {
                 return;
             };
-            $crate::contract_profiles::$sentence(store).await;
+            $crate::contract_profiles::$property(store).await;
         }
     )*};
 }
@@ -67,8 +68,8 @@ async fn fetched(store: &dyn ProfileStore, dids: &[Did]) -> Vec<Option<u64>> {
         .collect()
 }
 
-/// Known and unknown accounts, and those of which nothing is kept.
-pub async fn profiles_answer_to_the_accounts_in_their_order(store: Arc<dyn ProfileStore>) {
+/// Asks for accounts with a profile, without a stored profile, and never stored.
+pub async fn profiles_are_returned_in_the_order_of_the_accounts(store: Arc<dyn ProfileStore>) {
     let dids = [5, 3, 9, 4, 5].map(did);
     assert_eq!(
         store.get(&dids).await.unwrap(),
@@ -90,7 +91,7 @@ pub async fn profiles_answer_to_the_accounts_in_their_order(store: Arc<dyn Profi
     assert_eq!(store.get(&dids).await.unwrap(), expected);
 }
 
-/// Of one call and of several.
+/// Holds within one call and over several calls.
 pub async fn the_last_profile_of_an_account_counts(store: Arc<dyn ProfileStore>) {
     store.put(&[profile(2, 30), profile(2, 10)]).await.unwrap();
     assert_eq!(store.get(&[did(2)]).await.unwrap(), [Some(profile(2, 10))]);
@@ -102,7 +103,7 @@ pub async fn the_last_profile_of_an_account_counts(store: Arc<dyn ProfileStore>)
     assert_eq!(store.get(&[did(2)]).await.unwrap(), [Some(unknown)]);
 }
 
-/// What was fetched at the moment itself stays.
+/// A profile that was fetched exactly at the given time remains.
 pub async fn the_oldest_are_removed_first_and_no_more_than_asked(store: Arc<dyn ProfileStore>) {
     let ages = [(1, 400), (2, 100), (3, 300), (4, 200), (5, 500)];
     store
@@ -121,8 +122,8 @@ pub async fn the_oldest_are_removed_first_and_no_more_than_asked(store: Arc<dyn 
     assert_eq!(fetched(&*store, &dids).await, left);
 }
 
-/// Its former age is forgotten.
-pub async fn an_account_that_was_fetched_again_is_as_old_as_its_newest(
+/// The time of its previous fetch is forgotten.
+pub async fn a_profile_that_is_fetched_again_has_the_age_of_the_newest_fetch(
     store: Arc<dyn ProfileStore>,
 ) {
     store
@@ -134,8 +135,8 @@ pub async fn an_account_that_was_fetched_again_is_as_old_as_its_newest(
     assert_eq!(fetched(&*store, &[did(1), did(2)]).await, [Some(900), None]);
 }
 
-/// Its age with it.
-pub async fn what_is_removed_is_gone_and_the_rest_stays(store: Arc<dyn ProfileStore>) {
+/// Its entry by age is removed as well.
+pub async fn removing_profiles_leaves_all_others(store: Arc<dyn ProfileStore>) {
     store
         .put(&[profile(1, 100), profile(2, 100), profile(3, 100)])
         .await

@@ -1,5 +1,6 @@
-//! What every snapshot store promises, one function a sentence. [`snapshot_contract!`](crate::snapshot_contract) makes
-//! tests of them all for one implementation.
+//! The contract of a snapshot store: one function per property, named by the property.
+//! [`snapshot_contract!`](crate::snapshot_contract) turns all of them into tests of one
+//! implementation.
 
 use std::sync::Arc;
 
@@ -8,25 +9,25 @@ use skytide_core::port::snapshot::{Snapshot, SnapshotList, SnapshotStore};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, ViewId, Window};
 
-/// Makes one test of each sentence, for the stores that `$make` makes: an async function that answers
-/// `(Arc<dyn SnapshotStore>, whatever must outlive it)`, each time another, empty store.
+/// Makes one test of each property. `$make` is an async function that returns
+/// `(Arc<dyn SnapshotStore>, guard)` with a new, empty store; the guard outlives the store.
 #[macro_export]
 macro_rules! snapshot_contract {
     ($make:path) => {
         $crate::snapshot_contract! {
-            @sentences $make:
-            a_snapshot_is_found_whole_by_any_later_moment,
+            @properties $make:
+            a_whole_snapshot_is_found_at_its_moment_and_later,
             a_snapshot_of_the_same_moment_is_replaced,
             the_oldest_snapshots_are_removed_first_and_no_more_than_asked,
         }
     };
-    (@sentences $make:path: $($sentence:ident,)*) => {$(
+    (@properties $make:path: $($property:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $sentence() {
-            let Some((store, _kept)) = $crate::made::Made::made($make().await) else {
+        async fn $property() {
+            let Some((store, _guard)) = $crate::made::Made::made($make().await) else {
                 return;
             };
-            $crate::contract_snapshots::$sentence(store).await;
+            $crate::contract_snapshots::$property(store).await;
         }
     )*};
 }
@@ -58,8 +59,8 @@ fn snapshot(time: u64, value: u32) -> Snapshot {
     }
 }
 
-/// And by none before it.
-pub async fn a_snapshot_is_found_whole_by_any_later_moment(store: Arc<dyn SnapshotStore>) {
+/// No earlier moment finds it.
+pub async fn a_whole_snapshot_is_found_at_its_moment_and_later(store: Arc<dyn SnapshotStore>) {
     let at = async |time| store.at(Timestamp(time)).await.unwrap();
     assert_eq!(at(u64::MAX >> 12).await, None);
     assert_eq!(store.times().await.unwrap(), []);
@@ -73,7 +74,7 @@ pub async fn a_snapshot_is_found_whole_by_any_later_moment(store: Arc<dyn Snapsh
     assert_eq!(store.times().await.unwrap(), times);
 }
 
-/// There is one of a moment.
+/// A moment has at most one snapshot.
 pub async fn a_snapshot_of_the_same_moment_is_replaced(store: Arc<dyn SnapshotStore>) {
     store.put(&snapshot(900, 1)).await.unwrap();
     store.put(&snapshot(900, 2)).await.unwrap();
@@ -84,7 +85,7 @@ pub async fn a_snapshot_of_the_same_moment_is_replaced(store: Arc<dyn SnapshotSt
     assert_eq!(store.times().await.unwrap(), [Timestamp(900)]);
 }
 
-/// That of the moment itself stays.
+/// A snapshot of exactly the given moment remains.
 pub async fn the_oldest_snapshots_are_removed_first_and_no_more_than_asked(
     store: Arc<dyn SnapshotStore>,
 ) {

@@ -1,6 +1,7 @@
-//! What every view store promises, one function a sentence. [`store_contract!`](crate::store_contract) makes tests of
-//! them all for one implementation; [`atomic_store_contract!`](crate::atomic_store_contract) those that only hold
-//! where a commit is one transaction.
+//! The contract of a view store: one function per property, named by the property.
+//! [`store_contract!`](crate::store_contract) turns all of them into tests of one implementation;
+//! [`atomic_store_contract!`](crate::atomic_store_contract) those that hold only if a commit is one
+//! transaction.
 
 mod content;
 mod replacing;
@@ -17,51 +18,51 @@ use skytide_core::port::store::{
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 
-/// Makes one test of each sentence, for the stores that `$make` makes: an async function that answers
-/// `(Arc<dyn ViewStore>, whatever must outlive it)`, each time another, empty store.
+/// Makes one test of each property. `$make` is an async function that returns
+/// `(Arc<dyn ViewStore>, guard)` with a new, empty store; the guard outlives the store.
 #[macro_export]
 macro_rules! store_contract {
     ($make:path) => {
         $crate::store_contract! {
-            @sentences $make:
+            @properties $make:
             an_empty_store_has_no_rows_and_no_commit,
-            each_take_over_draws_a_higher_term_and_fences_the_one_before,
-            a_commit_begins_behind_the_last_one_and_not_before_an_intent,
+            each_takeover_draws_a_higher_term_and_fences_the_previous_writer,
+            a_commit_begins_after_the_last_one_and_not_before_an_intent,
             rows_are_written_and_committed_only_at_the_intent,
             a_commit_is_read_back_with_its_rows_and_its_record,
             a_commit_may_be_repeated,
-            views_that_are_rebuilt_are_noted_until_a_commit_is_made,
+            views_being_rebuilt_are_recorded_until_a_commit,
             a_commit_that_replaces_everything_may_end_at_any_epoch,
             the_last_change_of_a_key_counts,
-            rows_answer_to_the_keys_in_their_order,
+            rows_are_returned_in_the_order_of_the_keys,
             views_do_not_mix,
             a_range_is_cut_at_its_ends_and_its_limit,
-            a_prefix_finds_just_what_begins_with_it,
-            the_second_order_has_the_same_rows_and_loses_them_with_the_first,
-            after_a_take_over_the_commit_that_was_left_is_made_whole,
+            a_prefix_finds_exactly_the_keys_that_begin_with_it,
+            both_orders_of_a_view_have_the_same_rows,
+            after_a_takeover_an_incomplete_commit_is_completed,
             the_largest_rows_are_taken_and_larger_ones_are_rejected_for_good,
-            any_history_leaves_what_its_changes_say,
+            random_commits_leave_the_rows_of_a_sorted_map,
         }
     };
-    (@sentences $make:path: $($sentence:ident,)*) => {$(
+    (@properties $make:path: $($property:ident,)*) => {$(
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $sentence() {
-            let Some((store, _kept)) = $crate::made::Made::made($make().await) else {
+        async fn $property() {
+            let Some((store, _guard)) = $crate::made::Made::made($make().await) else {
                 return;
             };
-            $crate::contract_store::$sentence(&*store).await;
+            $crate::contract_store::$property(&*store).await;
         }
     )*};
 }
 
-/// The same for what only transactions promise.
+/// The same for the properties that only transactional stores have.
 #[macro_export]
 macro_rules! atomic_store_contract {
     ($make:path) => {
         $crate::store_contract! {
-            @sentences $make:
-            readers_see_a_commit_wholly_or_not_at_all,
-            a_commit_that_was_left_is_forgotten,
+            @properties $make:
+            readers_see_a_commit_completely_or_not_at_all,
+            an_incomplete_commit_is_rolled_back,
         }
     };
 }
@@ -89,7 +90,7 @@ pub fn remove(at: impl AsRef<[u8]>) -> Change {
     }
 }
 
-/// What a commit at this epoch says of itself.
+/// The metadata of a commit at this epoch.
 pub fn committed(epoch: u64) -> Committed {
     let sum = Sum {
         rows: -3,
@@ -115,7 +116,7 @@ fn recipe() -> Recipe {
     }
 }
 
-/// One whole commit.
+/// Makes one complete commit.
 pub async fn commit(
     store: &dyn ViewStore,
     term: Term,
@@ -148,11 +149,11 @@ async fn lead(store: &dyn ViewStore) -> Term {
 fn assert_order(result: Result<(), StoreError>, wanted: u64) {
     match result {
         Err(StoreError::Order { epoch, .. }) => assert_eq!(epoch, Epoch(wanted)),
-        other => panic!("out of turn: {other:?}"),
+        other => panic!("expected an order error, got {other:?}"),
     }
 }
 
-/// And no writer.
+/// Its control record has no term either: it never had a writer.
 pub async fn an_empty_store_has_no_rows_and_no_commit(store: &dyn ViewStore) {
     assert_eq!(store.control().await.unwrap(), Control::default());
     for &view in ViewId::ALL {
@@ -161,8 +162,10 @@ pub async fn an_empty_store_has_no_rows_and_no_commit(store: &dyn ViewStore) {
     assert_eq!(store.get(VIEW, &[key("a")]).await.unwrap(), [None]);
 }
 
-/// In every operation.
-pub async fn each_take_over_draws_a_higher_term_and_fences_the_one_before(store: &dyn ViewStore) {
+/// Every operation of the previous writer fails.
+pub async fn each_takeover_draws_a_higher_term_and_fences_the_previous_writer(
+    store: &dyn ViewStore,
+) {
     let old = lead(store).await;
     store.begin(old, Epoch(5).into()).await.unwrap();
     let new = lead(store).await;
@@ -183,8 +186,8 @@ pub async fn each_take_over_draws_a_higher_term_and_fences_the_one_before(store:
     assert_eq!(store.control().await.unwrap().term, new);
 }
 
-/// The same intent again is fine, and so is a later one.
-pub async fn a_commit_begins_behind_the_last_one_and_not_before_an_intent(store: &dyn ViewStore) {
+/// Beginning again with the same intent or with a later one succeeds.
+pub async fn a_commit_begins_after_the_last_one_and_not_before_an_intent(store: &dyn ViewStore) {
     let term = lead(store).await;
     commit(store, term, 3, vec![]).await;
     assert_order(store.begin(term, Epoch(2).into()).await, 2);
@@ -197,7 +200,7 @@ pub async fn a_commit_begins_behind_the_last_one_and_not_before_an_intent(store:
     assert_eq!(store.control().await.unwrap().intent, Some(Epoch(9)));
 }
 
-/// Neither without `begin` nor at another epoch.
+/// Writing without `begin` fails, and so does committing at another epoch.
 pub async fn rows_are_written_and_committed_only_at_the_intent(store: &dyn ViewStore) {
     let term = lead(store).await;
     let early = store.write(term, VIEW, vec![put("a", "1")]).await;
@@ -211,7 +214,7 @@ pub async fn rows_are_written_and_committed_only_at_the_intent(store: &dyn ViewS
     assert!(matches!(late, Err(StoreError::Order { .. })), "{late:?}");
 }
 
-/// Every field of it.
+/// Compares every field of the metadata.
 pub async fn a_commit_is_read_back_with_its_rows_and_its_record(store: &dyn ViewStore) {
     let term = lead(store).await;
     let changes = vec![(VIEW, vec![put("b", "2"), put("a", "1"), put("c", "")])];
@@ -231,7 +234,7 @@ pub async fn a_commit_is_read_back_with_its_rows_and_its_record(store: &dyn View
     assert_eq!(rows(store, VIEW, Order::First).await, wanted);
 }
 
-/// As a whole, and its last step.
+/// Repeats a whole commit, and its last step alone.
 pub async fn a_commit_may_be_repeated(store: &dyn ViewStore) {
     let term = lead(store).await;
     commit(
@@ -258,19 +261,20 @@ pub async fn a_commit_may_be_repeated(store: &dyn ViewStore) {
     assert_order(store.commit(term, other).await, 2);
 }
 
-/// Those of several attempts together, whoever makes them; a store that forgets the attempts forgets them, too.
-pub async fn views_that_are_rebuilt_are_noted_until_a_commit_is_made(store: &dyn ViewStore) {
-    let noted = async || store.control().await.unwrap().rebuilding;
+/// The views of several attempts accumulate, whichever writer makes them. A store that rolls back
+/// an incomplete commit also forgets its views.
+pub async fn views_being_rebuilt_are_recorded_until_a_commit(store: &dyn ViewStore) {
+    let rebuilding = async || store.control().await.unwrap().rebuilding;
     let term = lead(store).await;
     commit(store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
     let views = [VIEW, ViewId::Actors].into();
     let early = store.rebuild(term, &views).await;
     assert!(matches!(early, Err(StoreError::Order { .. })), "{early:?}");
-    assert_eq!(noted().await, BTreeSet::new());
+    assert_eq!(rebuilding().await, BTreeSet::new());
     store.begin(term, Epoch(2).into()).await.unwrap();
     store.rebuild(term, &views).await.unwrap();
     store.rebuild(term, &views).await.unwrap();
-    assert_eq!(noted().await, views);
+    assert_eq!(rebuilding().await, views);
 
     let found = store.lead().await.unwrap();
     let forgotten = found.intent.is_none();
@@ -284,16 +288,16 @@ pub async fn views_that_are_rebuilt_are_noted_until_a_commit_is_made(store: &dyn
     store.begin(found.term, Epoch(2).into()).await.unwrap();
     let more = [ViewId::Counters].into();
     store.rebuild(found.term, &more).await.unwrap();
-    assert_eq!(noted().await, &wanted | &more);
+    assert_eq!(rebuilding().await, &wanted | &more);
 
     commit(store, found.term, 2, vec![]).await;
-    assert_eq!(noted().await, BTreeSet::new());
+    assert_eq!(rebuilding().await, BTreeSet::new());
     store.begin(found.term, Epoch(3).into()).await.unwrap();
-    assert_eq!(noted().await, BTreeSet::new());
+    assert_eq!(rebuilding().await, BTreeSet::new());
 }
 
-/// By ending exactly at its intent, if there is one.
-pub async fn after_a_take_over_the_commit_that_was_left_is_made_whole(store: &dyn ViewStore) {
+/// If the store has kept the intent, the commit ends exactly there.
+pub async fn after_a_takeover_an_incomplete_commit_is_completed(store: &dyn ViewStore) {
     let term = lead(store).await;
     commit(
         store,
@@ -317,8 +321,8 @@ pub async fn after_a_take_over_the_commit_that_was_left_is_made_whole(store: &dy
     assert_eq!(rows(store, VIEW, Order::First).await, wanted);
 }
 
-/// Neither a scan nor a look-up of many keys.
-pub async fn readers_see_a_commit_wholly_or_not_at_all(store: &dyn ViewStore) {
+/// Holds for a scan and for a lookup of many keys.
+pub async fn readers_see_a_commit_completely_or_not_at_all(store: &dyn ViewStore) {
     const EPOCHS: u64 = 60;
     let term = lead(store).await;
     let names: Vec<String> = (0..200).map(|number| format!("{number:03}")).collect();
@@ -355,8 +359,8 @@ pub async fn readers_see_a_commit_wholly_or_not_at_all(store: &dyn ViewStore) {
     tokio::join!(write, read);
 }
 
-/// Rows and intent: the next commit may end anywhere.
-pub async fn a_commit_that_was_left_is_forgotten(store: &dyn ViewStore) {
+/// Its rows and its intent are rolled back: the next commit may end at any later epoch.
+pub async fn an_incomplete_commit_is_rolled_back(store: &dyn ViewStore) {
     let term = lead(store).await;
     commit(store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
     store.begin(term, Epoch(5).into()).await.unwrap();

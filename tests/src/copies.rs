@@ -1,9 +1,10 @@
-//! Copies of recorded frames: as many events as a benchmark wants, each copy a network of its own.
+//! Copies of recorded frames: as many events as a benchmark needs. Each copy is a separate network.
 //!
-//! In copy `n` every did:plc is another one of the same length, wherever it stands (also inside records, so that likes
-//! refer to the copy's own posts); `seq` goes on counting, and all times are later by the length of the recording. The
-//! CIDs of the records are computed again, so that checks at level `records` hold. Tree nodes, signatures and commits are
-//! not: they do not hold any more.
+//! In copy `n` every did:plc is replaced by another one of the same length, wherever it occurs
+//! (also inside records, so that likes refer to posts of the same copy). `seq` continues to count,
+//! and all times are later by the duration of the recording. The CIDs of the records are computed
+//! again, so that verification at level `records` succeeds. Tree nodes, signatures and commits are
+//! not updated and no longer verify.
 
 use skytide_core::base32;
 use skytide_core::time::Timestamp;
@@ -22,18 +23,18 @@ pub struct Copies {
 #[derive(Debug)]
 struct Original {
     bytes: Vec<u8>,
-    /// Where the 24 characters behind `did:plc:` stand.
+    /// The offsets of the 24 characters after `did:plc:`.
     dids: Vec<usize>,
-    /// Where the frame's `time` stands, and what it is.
+    /// The offset of the frame's `time`, and its value.
     time: Option<(usize, Timestamp)>,
-    /// Where the integer of `seq` stands, its bytes, and what it is.
+    /// The offset of the integer `seq`, its length in bytes and its value.
     seq: Option<(usize, usize, u64)>,
-    /// Where each used record stands, and where its CID's hash stands, outside of it.
+    /// For each used record, its range and the offsets of its CID's hash outside of the record.
     records: Vec<(std::ops::Range<usize>, Vec<usize>)>,
 }
 
 impl Copies {
-    /// Prepares the frames of a recording, each of which must be readable.
+    /// Prepares the frames of a recording. Every frame must be readable.
     pub fn of(frames: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let frames: Vec<Original> = frames.into_iter().map(Original::of).collect();
         let seqs = frames
@@ -81,7 +82,11 @@ impl Original {
         let time = time.map(|text| {
             let at = text.as_ptr() as usize - bytes.as_ptr() as usize;
             let time = Timestamp::parse(text).expect("the recording's times are valid");
-            assert_eq!(time.rfc3339(), text, "a later time must take the same room");
+            assert_eq!(
+                time.rfc3339(),
+                text,
+                "a shifted time must have the same length"
+            );
             (at, time)
         });
         let dids = find_all(&bytes, b"did:plc:").into_iter().map(|at| at + 8);
@@ -107,7 +112,8 @@ impl Original {
             return bytes;
         }
         for &at in &self.dids {
-            // The last four characters: a million copies apart from each other and from the recording.
+            // The last four characters distinguish a million copies from each other and from the
+            // recording.
             for (i, character) in bytes[at + 20..at + 24].iter_mut().enumerate() {
                 let value = base32::value(*character).expect("checked to be base32");
                 *character = base32::digit(value.wrapping_add(n >> (5 * i)));
@@ -146,7 +152,7 @@ fn find_all(bytes: &[u8], wanted: &[u8]) -> Vec<usize> {
         .collect()
 }
 
-/// The unsigned CBOR integer at `at`: where it stands, its length, its value.
+/// The unsigned CBOR integer at `at`: its offset, its length and its value.
 fn integer(bytes: &[u8], at: usize) -> (usize, usize, u64) {
     let length = match bytes[at] {
         0x18 => 1,
@@ -180,10 +186,10 @@ pub fn renumbered(frame: &[u8], by: u64) -> Vec<u8> {
 /// The frames of a recording as it is kept under `tests/fixtures`: big-endian length, frame.
 pub fn frames(recording: &[u8]) -> Vec<Vec<u8>> {
     let (mut rest, mut frames) = (recording, Vec::new());
-    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-        let (frame, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let (frame, after) = after.split_at(u32::from_be_bytes(*length) as usize);
         frames.push(frame.to_vec());
-        rest = behind;
+        rest = after;
     }
     frames
 }
@@ -193,7 +199,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_is_readable_and_a_network_of_its_own() {
+    fn a_copy_is_readable_and_a_separate_network() {
         let recording = include_bytes!("../fixtures/frames/pds.frames.zst");
         let originals = frames(&zstd::decode_all(&recording[..]).unwrap());
         let copies = Copies::of(originals.clone());

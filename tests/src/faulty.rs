@@ -1,13 +1,15 @@
-//! Ports that crash or fail where a plan says so.
+//! Wrappers of ports that crash or fail as a plan says.
 //!
 //! ```text
 //! service ─▶ Faulty(log | store | checkpoints) ─▶ the real port
-//!              │ point "store.commit", third time, after: ▶ Crash: nothing happens any more, as after kill -9
-//!              └                                          ▶ Fail: an error; it was done (after) or not (before)
+//!              │ point "store.commit", third call, after:
+//!              ├─▶ Crash: no operation returns any more, as after kill -9
+//!              └─▶ Fail: an error; the operation was done (after) or not done (before)
 //! ```
 //!
-//! Every operation of a port is a point with a name, before and behind it. After a crash no operation of the plan's
-//! ports ever returns: whoever drives the services drops them and opens everything anew.
+//! Every operation of a port is a named point, with a side before it and a side after it. After a
+//! crash no operation of the plan's ports returns: the test that drives the services drops them and
+//! opens everything again.
 
 mod checkpoints;
 mod log;
@@ -24,7 +26,7 @@ pub use checkpoints::FaultyCheckpoints;
 pub use log::FaultyLog;
 pub use store::{FaultyStore, RejectingStore};
 
-/// Every operation at which something may happen, by its name.
+/// The names of all operations at which a fault can be injected.
 pub const POINTS: [&str; 18] = [
     "log.bounds",
     "log.newest_tick",
@@ -46,38 +48,38 @@ pub const POINTS: [&str; 18] = [
     "checkpoint.keep",
 ];
 
-/// On which side of an operation.
+/// The side of an operation on which a fault happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
-    /// It is not done.
+    /// The operation is not done.
     Before,
-    /// It is done, and nobody learns of it.
+    /// The operation is done, but its caller does not learn its result.
     After,
 }
 
-/// What happens.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// The process is gone.
+    /// The process dies.
     Crash,
-    /// The operation fails.
+    /// The operation returns an error.
     Fail,
 }
 
-/// A fault at one operation.
+/// A fault at one call of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Planned {
-    /// The operation, of [`POINTS`].
+    /// The operation, one of [`POINTS`].
     pub point: &'static str,
-    /// Which time it is called, from 1 on.
+    /// The number of the call, starting with 1.
     pub nth: u32,
-    /// Before or behind it.
+    /// Whether the fault happens before or after the operation.
     pub side: Side,
-    /// What.
+    /// The kind of the fault.
     pub fault: Fault,
 }
 
-/// What is to happen, and what did. Clones are handles of the same plan.
+/// The planned faults and those that have happened. Clones share one plan.
 #[derive(Clone, Debug)]
 pub struct Plan(Arc<Shared>);
 
@@ -95,7 +97,7 @@ struct State {
 }
 
 impl Plan {
-    /// These faults, each once.
+    /// A plan of these faults, each of which happens once.
     pub fn new(planned: Vec<Planned>) -> Self {
         for one in &planned {
             assert!(POINTS.contains(&one.point), "no operation {:?}", one.point);
@@ -110,23 +112,23 @@ impl Plan {
         }))
     }
 
-    /// The faults that happened.
+    /// The faults that have happened.
     pub fn fired(&self) -> Vec<Planned> {
         self.state().fired.clone()
     }
 
-    /// How often each operation was called.
+    /// The number of calls of each operation so far.
     pub fn calls(&self) -> BTreeMap<&'static str, u32> {
         self.state().calls.clone()
     }
 
-    /// Waits for a crash.
+    /// Waits until a planned crash happens.
     pub async fn crashed(&self) {
         let mut crashed = self.0.crashed.subscribe();
         let _sender_gone = crashed.wait_for(|crashed| *crashed).await;
     }
 
-    /// Does an operation, unless something else is planned.
+    /// Runs an operation, unless a fault is planned for it.
     async fn around<T, E>(
         &self,
         point: &'static str,
@@ -140,24 +142,27 @@ impl Plan {
             *calls += 1;
             *calls
         };
-        self.side((point, nth, Side::Before), &failed).await?;
+        self.inject(point, nth, Side::Before, &failed).await?;
         let done = operation.await?;
         self.dead().await;
-        self.side((point, nth, Side::After), &failed).await?;
+        self.inject(point, nth, Side::After, &failed).await?;
         Ok(done)
     }
 
-    async fn side<E>(
+    /// Injects the fault that is planned here, if there is one.
+    async fn inject<E>(
         &self,
-        (point, nth, side): (&'static str, u32, Side),
+        point: &'static str,
+        nth: u32,
+        side: Side,
         failed: impl Fn(BoxError) -> E,
     ) -> Result<(), E> {
         let fault = {
             let mut state = self.state();
             let due = |it: &Planned| (it.point, it.nth, it.side) == (point, nth, side);
-            let place = state.planned.iter().position(due);
-            place.map(|place| {
-                let planned = state.planned.remove(place);
+            let index = state.planned.iter().position(due);
+            index.map(|index| {
+                let planned = state.planned.remove(index);
                 state.fired.push(planned);
                 planned.fault
             })
@@ -172,7 +177,7 @@ impl Plan {
         }
     }
 
-    /// A dead process does nothing.
+    /// Never returns if the process has crashed: a dead process does nothing.
     async fn dead(&self) {
         if *self.0.crashed.borrow() {
             std::future::pending::<()>().await;

@@ -1,4 +1,5 @@
-//! What the tests are made of: a naive recount, random worlds, checkers. Nobody depends on it.
+//! Building blocks of the tests: a naive recount, random worlds, checkers, contract suites,
+//! servers. No other crate depends on this one.
 
 pub mod allocated;
 pub mod checkers;

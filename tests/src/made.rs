@@ -1,19 +1,21 @@
-//! What a suite of tests is given: a port, and what must outlive it; or nothing, where its server is not installed.
+//! What a contract suite receives: a port and a guard that must outlive it, or nothing if the
+//! server that the port needs is not installed.
 
-/// What makes a port for one test.
+/// The result of constructing a port for one test.
 pub trait Made {
     /// The port.
     type Port;
-    /// What must outlive it.
-    type Kept;
+    /// A value that must outlive the port, for example its folder or its server.
+    type Guard;
 
-    /// Both; `None`: the test is skipped, which was said.
-    fn made(self) -> Option<(Self::Port, Self::Kept)>;
+    /// Returns the port and its guard. `None`: the test is skipped; the reason has already been
+    /// printed.
+    fn made(self) -> Option<(Self::Port, Self::Guard)>;
 }
 
 impl<P, K> Made for (P, K) {
     type Port = P;
-    type Kept = K;
+    type Guard = K;
 
     fn made(self) -> Option<(P, K)> {
         Some(self)
@@ -22,7 +24,7 @@ impl<P, K> Made for (P, K) {
 
 impl<P, K> Made for Option<(P, K)> {
     type Port = P;
-    type Kept = K;
+    type Guard = K;
 
     fn made(self) -> Self {
         self

@@ -1,4 +1,4 @@
-//! All that stands in a store or a log.
+//! Reads the whole content of a view store or of a log.
 
 use skytide_core::event::Message;
 use skytide_core::port::log::{Log, LogError};
@@ -10,7 +10,7 @@ use crate::model::Rows;
 /// All rows of all views.
 ///
 /// # Errors
-/// The store cannot be read.
+/// Fails if the store cannot be read.
 pub async fn rows_of(reader: &dyn ViewReader) -> Result<Rows, StoreError> {
     let mut all = Rows::new();
     for &view in ViewId::ALL {
@@ -32,7 +32,7 @@ pub async fn rows_of(reader: &dyn ViewReader) -> Result<Rows, StoreError> {
 /// All messages up to the newest tick.
 ///
 /// # Errors
-/// The log cannot be read.
+/// Fails if the log cannot be read.
 pub async fn messages_of(log: &dyn Log) -> Result<Vec<Message>, LogError> {
     let mut messages = Vec::new();
     let Some((newest, _)) = log.newest_tick().await? else {

@@ -1,14 +1,16 @@
-//! A relay to test against: serves frames over WebSockets on a loopback port, and misbehaves as told.
+//! A relay for tests. It serves frames over WebSockets on a loopback port, and misbehaves as its
+//! scripts say.
 //!
 //! ```text
 //! connection 1 ─▶ script 1: [Frames(5), Reset]        each connection takes the next script;
-//! connection 2 ─▶ script 2: [Refuse { 429, .. }]      when none is left: all frames behind the
-//! connection 3 ─▶ Follow, ...                         cursor, and those published later
+//! connection 2 ─▶ script 2: [Refuse { 429, .. }]      after the last one, a connection receives
+//! connection 3 ─▶ Follow, ...                         all frames after its cursor
 //! ```
 //!
-//! It runs on a thread of its own and ends when it is dropped, so that tests of whole processes can use it as well.
-//! A cursor works as the protocol says: frames behind it; 0 or one that is too old: all there are; none: only what is
-//! published from then on.
+//! The relay runs on its own thread and stops when it is dropped, so that tests of whole processes
+//! can use it too. Cursors follow the protocol: with a cursor, the relay sends the frames after it;
+//! with 0 or with a cursor that is too old, all frames that it has; without a cursor, only frames
+//! that are published from then on.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,39 +28,40 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 use tokio_util::sync::CancellationToken;
 
-/// What a relay does on one connection, step by step. After the last step it closes.
+/// A step of a script: what the relay does on one connection. After the last step it closes the
+/// connection.
 #[derive(Clone, Debug)]
 pub enum Act {
-    /// Sends so many of the frames that come next; waits for those that are not published yet.
+    /// Sends this many of the next frames, waiting for those that are not yet published.
     Frames(usize),
-    /// Sends all frames, also those that are published later.
+    /// Sends all frames, including those that are published later.
     Follow,
-    /// Sends again so many of the frames that were sent last.
+    /// Sends the last frames once more, this many of them.
     Again(usize),
     /// Sends this as a binary message.
     Binary(Vec<u8>),
     /// Sends a text message.
     Text(String),
-    /// Answers nothing, not even pings, and keeps the connection open for ever.
+    /// Sends nothing, not even replies to pings, and keeps the connection open for ever.
     Stall,
-    /// Sends nothing but answers pings, until the client gives up.
+    /// Sends nothing except replies to pings, until the client disconnects.
     Quiet,
-    /// Closes by the protocol, with this code.
+    /// Closes the connection by a close frame with this code.
     Close(u16),
-    /// Cuts the connection without a word.
+    /// Resets the connection without a close frame.
     Reset,
-    /// Answers the request with this instead of a WebSocket. Only as the first step.
+    /// Answers the request with this response instead of a WebSocket. Must be the first step.
     Refuse {
-        /// The status, as 429.
+        /// The status, for example 429.
         status: u16,
-        /// Header lines: name and value.
+        /// The header fields: name and value.
         headers: Vec<(&'static str, String)>,
         /// The body.
         body: &'static str,
     },
 }
 
-/// The server.
+/// The running relay.
 #[derive(Debug)]
 pub struct RelayServer {
     address: SocketAddr,
@@ -82,11 +85,14 @@ struct State {
 }
 
 impl RelayServer {
-    /// Starts on a free port, with these frames; each has the number that stands in it, or the next one.
+    /// Starts the relay on a free port with these frames. A frame keeps the `seq` that it contains;
+    /// a frame without one receives the next number.
     pub fn start(frames: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        listener.set_nonblocking(true).expect("a socket can be so");
+        listener
+            .set_nonblocking(true)
+            .expect("a socket can be nonblocking");
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             changed: watch::Sender::new(()),
@@ -115,17 +121,17 @@ impl RelayServer {
         relay
     }
 
-    /// Where it is, for `FIREHOSE_URL`.
+    /// The relay's address, for `FIREHOSE_URL`.
     pub fn url(&self) -> String {
         format!("ws://{}", self.address)
     }
 
-    /// What the next connections that have no script yet will see, one script each.
+    /// Adds scripts for the next connections, one script per connection.
     pub fn script(&self, scripts: impl IntoIterator<Item = Vec<Act>>) {
         self.change(|state| state.scripts.extend(scripts));
     }
 
-    /// Adds frames to the end of the stream.
+    /// Appends frames to the stream.
     pub fn publish(&self, frames: impl IntoIterator<Item = Vec<u8>>) {
         self.change(|state| {
             for frame in frames {
@@ -136,19 +142,19 @@ impl RelayServer {
         });
     }
 
-    /// The cursor that each connection so far asked for.
+    /// The cursors that the connections so far have requested, in order.
     pub fn cursors(&self) -> Vec<Option<u64>> {
         self.shared.lock().cursors.clone()
     }
 
-    /// Waits until there were so many connections.
+    /// Waits until this many connections have been made.
     pub async fn connections(&self, count: usize) {
         self.shared
             .until(|state| state.cursors.len() >= count)
             .await;
     }
 
-    /// Waits until so many messages were sent over all connections.
+    /// Waits until this many messages have been sent over all connections.
     pub async fn sent(&self, count: u64) {
         self.shared.until(|state| state.sent >= count).await;
     }
@@ -201,7 +207,7 @@ async fn serve(listener: std::net::TcpListener, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
         let shared = shared.clone();
         connections.spawn(async move {
-            let _client_gone = connection(stream, &shared).await;
+            let _disconnected = connection(stream, &shared).await;
         });
     }
 }
@@ -250,7 +256,7 @@ fn refusal(status: u16, headers: &[(&'static str, String)], body: &str) -> Error
 }
 
 impl State {
-    /// The place of the first frame to send.
+    /// The index of the first frame to send.
     fn begin(&self, cursor: Option<u64>) -> usize {
         match cursor {
             None => self.frames.len(),
@@ -286,7 +292,7 @@ impl Connection<'_> {
                 Ok(())
             }
             Act::Close(code) => {
-                let reason = "as told".into();
+                let reason = "scripted".into();
                 let code = CloseCode::from(code);
                 self.socket.close(Some(CloseFrame { code, reason })).await
             }
@@ -321,7 +327,7 @@ impl Connection<'_> {
     }
 }
 
-/// Waits for the client to go, and answers its pings meanwhile.
+/// Waits until the client disconnects, and answers its pings meanwhile.
 async fn closed(socket: &mut WebSocketStream<TcpStream>) {
     while let Some(Ok(_)) = socket.next().await {}
 }

@@ -1,13 +1,16 @@
-//! Real servers for the tests: NATS and MongoDB, on loopback ports of their own, with data folders of their own.
+//! Real servers for the tests: NATS and MongoDB, each on its own loopback port with its own data
+//! folder.
 //!
 //! ```text
-//! shared()        SKYTIDE_TEST_NATS_URL / SKYTIDE_TEST_MONGODB_URI, else one server for all tests of this process
-//! start(), ...    a server of one's own, to be stopped, killed and frozen
-//! neither         `None`, and "skipped: ..." on stderr; where CI is set, a panic
+//! shared()        the server at SKYTIDE_TEST_NATS_URL or SKYTIDE_TEST_MONGODB_URI,
+//!                 else one for all tests of this process
+//! start(), ...    a server of the test's own, which it can stop, kill and freeze
+//! no server       `None`, and "skipped: ..." on stderr; a panic if CI is set
 //! ```
 //!
-//! Programs are looked for on `PATH` and where `tests/servers install` puts them. A server ends with its value, and
-//! with this process at the latest, however that ends. Tests that share a server use stream and database names of their own.
+//! Programs are searched on `PATH` and in the folder where `tests/servers install` puts them. A
+//! server stops when its value is dropped, and at the latest when this process ends, even by a
+//! crash. Tests that share a server use their own names of streams and databases.
 
 mod link;
 mod mongo;
@@ -21,7 +24,7 @@ pub use process::free_port;
 
 use std::path::PathBuf;
 
-/// The program of this name; `None` if it is not installed.
+/// The path of the program of this name; `None` if it is not installed.
 pub fn program(name: &str) -> Option<PathBuf> {
     let home =
         || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/skytide-servers"));
@@ -34,7 +37,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// The program of this name, or word that tests are skipped.
+/// The path of the program of this name; if it is not installed, prints that the test is skipped.
 ///
 /// # Panics
 /// It is not installed, and the variable `CI` is set: there, nothing may be skipped.
@@ -46,8 +49,24 @@ pub fn program_or_skip(name: &str) -> Option<PathBuf> {
         eprintln!("skipped: {test} needs {name}, which `tests/servers install` installs");
         assert!(
             std::env::var_os("CI").is_none(),
-            "{name} is missing, and in CI nothing is skipped"
+            "{name} is missing, and CI skips no test: run `tests/servers install`"
         );
     }
     found
+}
+
+/// The address of a server that all tests of this process share: the one that `variable` names, or
+/// the one that `start` starts. `None` if the program is not installed.
+fn shared_address(
+    variable: &str,
+    program: &str,
+    start: impl FnOnce() -> Option<String>,
+) -> Option<String> {
+    match std::env::var(variable) {
+        Ok(address) if !address.is_empty() => Some(address),
+        _ => start().or_else(|| {
+            program_or_skip(program)?;
+            None
+        }),
+    }
 }

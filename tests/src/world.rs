@@ -1,13 +1,16 @@
-//! Random streams: a seed makes a small world whose accounts do everything that the stream can tell, over and over.
+//! Random streams. A seed creates a small world whose accounts repeatedly do everything that can
+//! occur in the stream.
 //!
 //! ```text
 //! World ─ frame ─ commit, identity, account, moved, or an old frame once more ─▶ events ─┐
-//!       └ time: moments to weeks ──────────────────────────────────────────────────▶ tick ┴▶ messages of an epoch
+//!       └ time: moments to weeks ──────────────────────────────────────────────────▶ tick ┤
+//!                                                                    messages of an epoch ◀┘
 //! ```
 //!
-//! Nothing is bookkept: few accounts with few record keys make it likely that a path is live, was deleted, or never
-//! existed, so creations, edits, deletions, recreations and the same path twice in a commit come by themselves. What is
-//! rare on the network is frequent here.
+//! The world does no bookkeeping. With few accounts and few record keys, a path is likely to be
+//! live, deleted or never used before. So creations, edits, deletions, recreations and repeated
+//! paths within a commit all occur without special code. Cases that are rare on the network are
+//! frequent here.
 
 mod acts;
 mod cast;
@@ -26,16 +29,16 @@ use skytide_core::time::Timestamp;
 
 use cast::Cast;
 
-/// How large a world is.
+/// The size of a world.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Accounts that write.
     pub accounts: usize,
     /// Record keys of each collection.
     pub rkeys: usize,
-    /// Epochs of the log.
+    /// Number of epochs in the log.
     pub epochs: u64,
-    /// Frames of an epoch, at most.
+    /// Maximum number of frames in an epoch.
     pub frames_max: u64,
 }
 
@@ -50,28 +53,29 @@ impl Default for Options {
     }
 }
 
-/// A world that goes on epoch by epoch.
+/// A world that produces its log epoch by epoch.
 #[derive(Debug)]
 pub struct World {
     options: Options,
     random: Random,
     cast: Cast,
     hosts: [Host; 2],
-    /// The newest `seq` of each host. Their numbers are apart, so that a frame may come from the other host, too.
+    /// The newest `seq` of each host. The two ranges do not overlap, so that a frame may also be
+    /// delivered again by the other host.
     seqs: [u64; 2],
-    /// The newest revision of each account, and one that was in use before.
+    /// The newest and the previous revision of each account.
     revs: BTreeMap<Did, (Tid, Tid)>,
     time: Timestamp,
     epoch: u64,
     frames: u64,
-    /// All frames so far, for repeated delivery.
+    /// All frames so far, from which repeated deliveries are drawn.
     sent: Vec<Vec<Event>>,
 }
 
 /// 2026-06-01T00:00:00Z.
 const START: Timestamp = Timestamp(1_780_272_000_000);
 
-/// The whole log of a world: its epochs, the last tick marked as such.
+/// The whole log of a world. The tick of its last epoch is marked as last.
 pub fn log(seed: u64, options: Options) -> Vec<Message> {
     let mut world = World::new(seed, options);
     let mut messages = Vec::new();
@@ -82,7 +86,7 @@ pub fn log(seed: u64, options: Options) -> Vec<Message> {
 }
 
 impl World {
-    /// The world of a seed.
+    /// The world that a seed describes.
     pub fn new(seed: u64, options: Options) -> Self {
         let mut random = Random::new(seed);
         let cast = Cast::new(options.accounts, options.rkeys, &mut random);
@@ -100,7 +104,7 @@ impl World {
         }
     }
 
-    /// The messages of the next epoch, its tick last; `None` when the world has ended.
+    /// The messages of the next epoch, ending with its tick; `None` after the last epoch.
     pub fn next_epoch(&mut self) -> Option<Vec<Message>> {
         if self.epoch == self.options.epochs {
             return None;
@@ -114,7 +118,8 @@ impl World {
         Some(self.with_tick(events))
     }
 
-    /// A last epoch in which these records are deleted, whoever owns them; all by one host, which keeps their order.
+    /// A last epoch that deletes these records, whatever account owns them. All deletions come from
+    /// one host, which preserves their order.
     pub fn farewell(&mut self, live: &[AtUri]) -> Vec<Message> {
         let mut events = Vec::new();
         for uri in live {
@@ -158,7 +163,8 @@ impl World {
         messages
     }
 
-    /// Lets time pass: nothing, moments, a minute, an hour, a day, a week, two months at most, with these weights.
+    /// Advances the time by at most: nothing, moments, a minute, an hour, a day, a week or two
+    /// months, chosen with these weights.
     fn pass(&mut self, weights: &[u64; 7]) {
         const SECOND: u64 = 1_000;
         const DAY: u64 = 86_400 * SECOND;

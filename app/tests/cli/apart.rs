@@ -1,13 +1,14 @@
-//! The four services as processes of their own, any of which is killed at any moment.
+//! The four services as separate processes, any of which is killed at any moment.
 //!
 //! ```text
-//! network ─▶ ingest ─▶ NATS ─▶ index ─▶ MongoDB ─▶ serve ─▶ whoever asks
-//!            ingest, waits     index, waits    └─▶ schedule
+//! network ─▶ ingest ─▶ NATS ─▶ index ─▶ MongoDB ─▶ serve ─▶ clients
+//!            ingest, standby  index, standby  └─▶ schedule
 //! ```
 //!
-//! What is killed is started again, sooner or later, and where another one waits that one takes over. In the end the log has
-//! the network's events, the views are the recount of the log and agree with the ledger, and `serve` tells the same.
-//! `SKYTIDE_TEST_SEED` decides who is killed when.
+//! A killed process is started again, sooner or later; if it has a standby, the standby takes over.
+//! In the end the log has the network's events, the views equal the recount of the log and agree
+//! with the ledger, and `serve` returns the same numbers. `SKYTIDE_TEST_SEED` determines which
+//! process is killed when.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -33,11 +34,11 @@ use crate::killed::Random;
 use crate::process::Place;
 use crate::services::Running;
 
-/// Frames a second of the network.
+/// The network's rate in frames per second.
 const RATE: u64 = 150;
-/// How often each service is killed.
+/// Number of kills of each service.
 const KILLS: usize = 2;
-/// Posts that are asked for in the end.
+/// Maximum number of posts that are compared in the end.
 const POSTS_MAX: usize = 500;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +56,7 @@ const SERVICES: [Service; 4] = [
     Service::Serve,
 ];
 
-/// A process.
+/// A running process of a service.
 struct One {
     service: Service,
     running: Running,
@@ -68,8 +69,8 @@ impl One {
         self.running.0.id()
     }
 
-    /// What it has told so far.
-    fn told(&self) -> String {
+    /// Its standard error so far.
+    fn stderr(&self) -> String {
         std::fs::read_to_string(&self.err).expect("a file")
     }
 
@@ -78,21 +79,21 @@ impl One {
         ready.is_ready()
     }
 
-    /// Ends it as a signal does.
+    /// Terminates the process by a signal and expects a clean exit.
     fn end(mut self) {
         self.running.signal("-TERM");
-        let status = self.running.0.wait().expect("it ends");
+        let status = self.running.0.wait().expect("an exit status");
         assert_eq!(
             status.code(),
             Some(0),
             "{:?}: {}",
             self.service,
-            self.told()
+            self.stderr()
         );
     }
 }
 
-/// A network, the servers, and the processes.
+/// A network, the servers, and the running processes.
 struct System {
     runtime: Runtime,
     load: Load,
@@ -103,7 +104,7 @@ struct System {
     database: Database,
     ones: Vec<One>,
     started: usize,
-    /// Two of them: each may be the STORE_DIR of an `index`.
+    /// Two folders, each of which may be the STORE_DIR of an `index`.
     places: [Place; 2],
 }
 
@@ -134,12 +135,12 @@ impl System {
         })
     }
 
-    /// Starts one, and waits until it tells its address.
+    /// Starts a service and waits until it prints its address.
     fn start(&mut self, service: Service) -> u32 {
         self.start_in(0, service, &["--indexer-log-keep=all"])
     }
 
-    /// The same in one of the folders; `keep`: how much of the log an `index` keeps.
+    /// The same in one of the folders. `keep` is the option of an `index` for retaining the log.
     fn start_in(&mut self, place: usize, service: Service, keep: &[&str]) -> u32 {
         let url = format!("--firehose-url={}", self.load.url());
         let probe = "--skytide-probe-address=127.0.0.1:0";
@@ -171,11 +172,11 @@ impl System {
         command.env("MONGODB_URI", self.mongo.uri());
         let file = File::create(&err).expect("a file");
         let child = command.stdout(Stdio::piped()).stderr(file).spawn();
-        let mut running = Running(child.expect("it starts"));
+        let mut running = Running(child.expect("the binary starts"));
         let out = running.0.stdout.take().expect("piped");
         let line = BufReader::new(out).lines().next();
-        let told = || std::fs::read_to_string(&err).expect("a file");
-        let line = line.unwrap_or_else(|| panic!("{service:?}: {}", told()));
+        let stderr = || std::fs::read_to_string(&err).expect("a file");
+        let line = line.unwrap_or_else(|| panic!("{service:?}: {}", stderr()));
         let line = line.expect("text");
         let address = line.split("http://").nth(1).expect("an address");
         let address = address.split('/').next().expect("host and port");
@@ -185,7 +186,7 @@ impl System {
             running,
             err,
         });
-        self.ones.last().expect("just started").id()
+        self.ones.last().expect("a process").id()
     }
 
     fn control(&self) -> Control {
@@ -193,7 +194,7 @@ impl System {
         control.expect("a control record")
     }
 
-    /// The newest committed epoch; 0 before the first.
+    /// The epoch of the newest commit; 0 before the first one.
     fn epoch(&self) -> u64 {
         self.control().committed.map_or(0, |it| it.epoch.0)
     }
@@ -202,7 +203,7 @@ impl System {
         self.runtime.block_on(self.log.bounds()).expect("a log")
     }
 
-    /// Snapshots that are whole.
+    /// Number of complete snapshots.
     fn snapshots(&self) -> u64 {
         let snapshots = self.database.collection::<Document>("snapshots");
         let count = self
@@ -211,7 +212,7 @@ impl System {
         count.expect("a server")
     }
 
-    /// Whole checkpoints in one of the folders.
+    /// Number of complete checkpoints in one of the folders.
     fn checkpoints(&self, place: usize) -> usize {
         let folder = self.places[place].path().join("data/checkpoints");
         let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
@@ -225,7 +226,7 @@ impl System {
         self.ones.iter().filter(move |one| one.service == service)
     }
 
-    /// Who does the work; the process's number.
+    /// The id of the active process of a service.
     fn working(&self, service: Service) -> Option<u32> {
         match service {
             Service::Index => {
@@ -243,18 +244,18 @@ impl System {
         }
     }
 
-    /// Whether the indexer that leads began with a checkpoint.
+    /// Whether the active indexer started from a checkpoint.
     fn has_restored(&self) -> bool {
         let leads = self.working(Service::Index);
         let leads = self.ones.iter().find(|one| Some(one.id()) == leads);
-        let metrics = body(&leads.expect("one leads").address, "/metrics");
+        let metrics = body(&leads.expect("an active indexer").address, "/metrics");
         let mut lines = metrics.lines();
         let seconds = lines.find_map(|line| line.strip_prefix("indexer_restore_seconds "));
-        let seconds: f64 = seconds.expect("it is there").parse().expect("a number");
+        let seconds: f64 = seconds.expect("the metric").parse().expect("a number");
         seconds > 0.0
     }
 
-    /// Whoever is there and does not do the work.
+    /// The id of a standby process of a service.
     fn waiting(&self, service: Service) -> Option<u32> {
         let working = self.working(service);
         self.of(service)
@@ -262,7 +263,7 @@ impl System {
             .find(|id| Some(*id) != working)
     }
 
-    /// Waits, as long as the network sends.
+    /// Waits until the condition holds, while the network sends.
     fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
         eprintln!("  until {what}");
         while !holds(self) {
@@ -271,16 +272,16 @@ impl System {
         }
     }
 
-    /// An indexer that was not heard of for the time of its lease ends when another one has taken over, and is started again.
+    /// Restarts an indexer that exited because another one took over after its lease had expired.
     fn look_after(&mut self) {
         for place in 0..self.ones.len() {
             let ended = self.ones[place].running.0.try_wait();
-            if let Some(status) = ended.expect("it can be asked") {
+            if let Some(status) = ended.expect("a status") {
                 let one = self.ones.remove(place);
-                let told = one.told();
-                let replaced = one.service == Service::Index && told.contains("fenced");
-                assert!(replaced, "{:?} ended with {status}: {told}", one.service);
-                eprintln!("  an index was too slow for its lease, and is started again");
+                let stderr = one.stderr();
+                let replaced = one.service == Service::Index && stderr.contains("fenced");
+                assert!(replaced, "{:?} ended with {status}: {stderr}", one.service);
+                eprintln!("  an index lost its lease and is started again");
                 self.start(Service::Index);
                 return;
             }
@@ -289,43 +290,44 @@ impl System {
 
     fn take(&mut self, id: u32) -> One {
         let place = self.ones.iter().position(|one| one.id() == id);
-        self.ones.remove(place.expect("it is there"))
+        self.ones.remove(place.expect("a running process"))
     }
 
-    /// SIGKILL; answers what is left of it.
+    /// Kills a process by SIGKILL; returns it, no longer running.
     fn kill(&mut self, id: u32) -> One {
         let mut one = self.take(id);
-        let ended = one.running.0.try_wait().expect("it can be asked");
-        assert_eq!(ended, None, "it ended before: {}", one.told());
+        let ended = one.running.0.try_wait().expect("a status");
+        assert_eq!(ended, None, "the process exited before: {}", one.stderr());
         one.running.0.kill().expect("killed");
         let status = one.running.0.wait().expect("dead");
         assert_eq!(status.signal(), Some(9), "{status}");
         one
     }
 
-    fn all_is_well(&mut self) {
-        self.until("all are at work", |system| {
+    fn until_all_work(&mut self) {
+        self.until("all services are active", |system| {
             SERVICES.iter().all(|it| system.working(*it).is_some())
         });
         let epoch = self.epoch();
         self.until("events are counted", |system| system.epoch() > epoch);
     }
 
-    /// Kills the one that does the work, and waits until it goes on; answers whether one that waited has taken over.
+    /// Kills the active process of a service and waits until the service works again. Returns
+    /// whether a standby took over.
     fn strike(&mut self, service: Service, random: &mut Random) -> bool {
-        let victim = self.working(service).expect("it is at work");
+        let victim = self.working(service).expect("an active process");
         let waiting = self.waiting(service);
         let (snapshots, bounds) = (self.snapshots(), self.bounds());
         let before = self.control();
         let dead = self.kill(victim);
         let left = self.control().intent;
         eprintln!(
-            "killed {service:?} {victim}, at epoch {:?}, a commit begun: {left:?}",
+            "killed {service:?} {victim}, at epoch {:?}, incomplete commit: {left:?}",
             before.committed.map(|it| it.epoch)
         );
         assert!(
             TcpStream::connect(&dead.address).is_err(),
-            "it still listens"
+            "the killed process still listens"
         );
         let at_once = waiting.is_none() || random.below(2) == 0;
         if at_once {
@@ -333,10 +335,10 @@ impl System {
         }
         let epoch = self.epoch();
         match service {
-            Service::Ingest => self.until("the log grows by another writer", |system| {
+            Service::Ingest => self.until("another writer appends to the log", |system| {
                 system.working(service).is_some() && system.bounds().next > bounds.next
             }),
-            Service::Index => self.until("another one leads and commits", |system| {
+            Service::Index => self.until("another indexer leads and commits", |system| {
                 let control = system.control();
                 control.term > before.term
                     && system.working(service).is_some()
@@ -353,14 +355,14 @@ impl System {
         }
         let took_over = waiting.is_some() && took_over == waiting;
         if took_over {
-            eprintln!("  the one that waited has taken over");
+            eprintln!("  the standby has taken over");
         }
         took_over
     }
 }
 
-/// Each number that the ledger has of an account, as `serve` tells it.
-fn tells_the_ledger(address: &str, frames: &[Frame]) {
+/// Compares the numbers that `serve` returns for accounts and posts with those of the ledger.
+fn compare_with_ledger(address: &str, frames: &[Frame]) {
     let mut ledger = Ledger::default();
     frames.iter().for_each(|frame| ledger.add(frame));
     let totals = ledger.totals();
@@ -375,24 +377,24 @@ fn tells_the_ledger(address: &str, frames: &[Frame]) {
         Some(frames.len() as u64)
     );
     for (did, followers) in &totals.followers {
-        let told = json(&format!("/v1/actors/{did}"));
+        let found = json(&format!("/v1/actors/{did}"));
         let blockers = totals.blockers.get(did).copied().unwrap_or_default();
-        let told = ["followers", "blockers"].map(|name| told["counts"][name].as_u64());
-        assert_eq!(told, [Some(*followers), Some(blockers)], "{did}");
+        let found = ["followers", "blockers"].map(|name| found["counts"][name].as_u64());
+        assert_eq!(found, [Some(*followers), Some(blockers)], "{did}");
     }
     let names = ["likes", "reposts", "replies", "root_replies", "quotes"];
     for (post, tallies) in totals.posts.iter().take(POSTS_MAX) {
-        let told = json(&format!("/v1/posts/{post}"));
-        let told = names.map(|name| told[name].as_u64());
-        assert_eq!(told, tallies.map(Some), "{post}");
+        let found = json(&format!("/v1/posts/{post}"));
+        let found = names.map(|name| found[name].as_u64());
+        assert_eq!(found, tallies.map(Some), "{post}");
     }
     let (accounts, posts) = (totals.followers.len(), totals.posts.len().min(POSTS_MAX));
-    eprintln!("{events} events; {accounts} accounts and {posts} posts told as the ledger has them");
-    assert!(accounts > 20 && posts > 100, "too few to be a test");
+    eprintln!("{events} events; {accounts} accounts and {posts} posts equal the ledger");
+    assert!(accounts > 20 && posts > 100, "too few to prove anything");
 }
 
 #[test]
-fn any_service_killed_again_and_again_is_replaced_and_every_view_equals_the_recount() {
+fn killed_services_are_replaced_and_every_view_equals_the_recount() {
     let Some(mut system) = System::new() else {
         return;
     };
@@ -400,8 +402,8 @@ fn any_service_killed_again_and_again_is_replaced_and_every_view_equals_the_reco
     for service in SERVICES {
         system.start(service);
     }
-    system.all_is_well();
-    system.until("there is a checkpoint", |system| system.checkpoints(0) > 0);
+    system.until_all_work();
+    system.until("a checkpoint exists", |system| system.checkpoints(0) > 0);
     let (ingest, index) = (
         system.working(Service::Ingest),
         system.working(Service::Index),
@@ -415,14 +417,14 @@ fn any_service_killed_again_and_again_is_replaced_and_every_view_equals_the_reco
     }
     let mut taken_over = 0;
     for service in order {
-        system.all_is_well();
+        system.until_all_work();
         system.load.until_more(1 + random.below(RATE));
         taken_over += usize::from(system.strike(service, &mut random));
         if service == Service::Index {
-            assert!(system.has_restored(), "it took no checkpoint in");
+            assert!(system.has_restored(), "no checkpoint was restored");
         }
     }
-    eprintln!("{taken_over} take-overs by one that waited");
+    eprintln!("{taken_over} take-overs by a standby");
     assert_ne!(
         (
             system.working(Service::Ingest),
@@ -430,66 +432,66 @@ fn any_service_killed_again_and_again_is_replaced_and_every_view_equals_the_reco
         ),
         (ingest, index)
     );
-    assert!(taken_over > 0, "nobody who waited has taken over");
+    assert!(taken_over > 0, "no standby has taken over");
 
-    system.all_is_well();
+    system.until_all_work();
     let frames = system.load.end();
-    let serve = system.working(Service::Serve).expect("it is at work");
+    let serve = system.working(Service::Serve).expect("an active process");
     let serve = system.take(serve);
     until_counted(&serve.address, &frames, || {});
     for service in [Service::Index, Service::Ingest, Service::Schedule] {
-        // The one that waits would take over.
+        // The standby is stopped first, because it would take over.
         while let Some(id) = system.waiting(service).or(system.working(service)) {
             system.take(id).end();
         }
     }
-    tells_the_ledger(&serve.address, &frames);
+    compare_with_ledger(&serve.address, &frames);
     serve.end();
     judge::compare(&frames, &system.nats.url(), &system.mongo.uri());
 }
 
-/// Checkpoints are in STORE_DIR only: with another one it counts the log from its beginning, as long as that is there.
+/// Checkpoints are only in STORE_DIR. An index with another folder counts the log from the start.
 #[test]
-fn an_index_in_a_folder_of_its_own_takes_over_while_the_log_reaches_back_far_enough() {
+fn an_index_in_a_separate_folder_takes_over_if_the_log_is_complete() {
     let Some(mut system) = System::new() else {
         return;
     };
     system.start(Service::Ingest);
     let first = system.start(Service::Index);
-    system.until("the first one leads", |system| {
+    system.until("the first indexer leads", |system| {
         system.working(Service::Index) == Some(first)
     });
     system.until("it has a checkpoint", |system| system.checkpoints(0) > 0);
     let second = system.start_in(1, Service::Index, &["--indexer-log-keep=none"]);
     let (epoch, end) = (system.epoch(), system.bounds().next);
     system.kill(first);
-    system.until("the second one goes on", |system| {
+    system.until("the second indexer commits", |system| {
         system.working(Service::Index) == Some(second) && system.epoch() > epoch
     });
-    assert!(!system.has_restored(), "there was nothing to take in");
+    assert!(!system.has_restored(), "it has no checkpoint");
     system.until(
-        "the log is trimmed behind all that the first one knew",
+        "the log is trimmed after everything that the first indexer has seen",
         |system| system.bounds().first > end,
     );
 
     let first = system.start(Service::Index);
     system.kill(second);
     let mut refused = system.take(first);
-    let status = refused.running.0.wait().expect("it ends");
-    let told = refused.told();
-    assert_eq!(status.code(), Some(1), "{told}");
+    let status = refused.running.0.wait().expect("an exit status");
+    let stderr = refused.stderr();
+    assert_eq!(status.code(), Some(1), "{stderr}");
     for text in [
         "the log begins at ",
         "no checkpoint leads to there",
         "it needs the log from ",
         "--indexer-rebuild=true",
     ] {
-        assert!(told.contains(text), "{text:?} is not in {told}");
+        assert!(stderr.contains(text), "{text:?} is not in {stderr}");
     }
 
     let epoch = system.epoch();
     let second = system.start_in(1, Service::Index, &["--indexer-log-keep=none"]);
-    system.until("the one with the checkpoints goes on", |system| {
+    system.until("the indexer with the checkpoints commits", |system| {
         system.working(Service::Index) == Some(second) && system.epoch() > epoch
     });
 }

@@ -1,14 +1,15 @@
-//! A server that is away or refuses for a while, under load: nothing is lost, memory is bounded, `/readyz` says why, and all
-//! goes on by itself when it is back.
+//! A server that is away or refuses writes for a while, under load: nothing is lost, memory is
+//! bounded, `/readyz` gives the reason, and everything resumes by itself when the server is back.
 //!
 //! ```text
-//! network: so many frames a second, whatever comes ─▶ `skytide up` ─▶ NATS ─▶ `skytide up` ─▶ MongoDB
-//!                                                        │         frozen, or killed and later started again
-//!                                memory, /readyz ◀───────┘
-//! behind it: the log has the network's events, the views are the recount of the log, and agree with the ledger
+//! network, constant rate (open loop) ─▶ `skytide up` ─▶ NATS ─▶ `skytide up` ─▶ MongoDB
+//!                                            │         frozen, or killed and started again
+//!                     memory, /readyz ◀──────┘
+//! afterwards: the log has the network's events, the views equal the recount of the log and agree
+//!             with the ledger
 //! ```
 //!
-//! `SKYTIDE_TEST_OUTAGE_SECONDS` (8) of the network go by while the server is away.
+//! The server is away for `SKYTIDE_TEST_OUTAGE_SECONDS` (8) of the network's time.
 
 pub mod judge;
 pub mod load;
@@ -22,7 +23,7 @@ use skytide_tests::servers::{Mongo, Nats};
 
 use load::{Load, RATE, Up};
 
-/// What happens to which server.
+/// The server that is away, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Away {
     NatsFrozen,
@@ -36,8 +37,8 @@ enum Away {
 }
 
 impl Away {
-    /// The part that `/readyz` names, and a word of why.
-    fn told(self) -> (&'static str, &'static str) {
+    /// The part that `/readyz` names, and a part of its reason.
+    fn reason(self) -> (&'static str, &'static str) {
         match self {
             Self::NatsFrozen => ("log", "no answer within"),
             Self::NatsKilled => ("log", "no connection to NATS"),
@@ -48,8 +49,9 @@ impl Away {
         }
     }
 
-    /// Bytes by which memory may grow, by the options of [`Up::start`] and the fixed limits of the queues. In a minute more
-    /// comes than they hold; in a few seconds it does not.
+    /// The bytes by which memory may grow, according to the options of [`Up::start`] and the fixed
+    /// limits of the queues. In a minute more events arrive than the queues hold; in a few seconds
+    /// fewer.
     fn growth_max(self) -> u64 {
         match self {
             Self::NatsFrozen | Self::NatsKilled => load::INGEST_BYTES,
@@ -90,30 +92,35 @@ impl Servers {
             Away::MongoFull => {
                 let refused = self.mongo.fail_point_now("failCommand", "off", doc! {});
                 eprintln!("{refused} commands were refused");
-                assert!(refused > 0, "nothing was refused: nothing was tested");
+                assert!(
+                    refused > 0,
+                    "no command was refused: the test proves nothing"
+                );
             }
         }
     }
 }
 
-/// What was seen of an outage.
-struct Course {
-    /// How the network stood when the server went, when it was back, and when all was well again.
+/// The observations of an outage.
+struct Outage {
+    /// The network's state when the server went away, when it returned, and when the process was
+    /// ready again.
     gone: State,
     back: State,
     again: State,
-    /// What `/readyz` said at its end.
+    /// The reasons of `/readyz` at the end of the outage.
     reasons: Vec<String>,
-    /// Memory before; at most while the server was away; at most until all was counted; then.
+    /// Memory before the outage; its maximum while the server was away; its maximum until
+    /// everything was counted; and after.
     before: u64,
-    without: u64,
-    behind: u64,
+    during: u64,
+    catch_up: u64,
     after: u64,
     /// All frames of the network.
     frames: Vec<Frame>,
 }
 
-impl Course {
+impl Outage {
     fn run(away: Away, servers: &mut Servers, load: &Load) -> Self {
         let up = Up::start(load, &servers.nats.url(), &servers.mongo.uri());
         up.until_ready(load);
@@ -122,11 +129,11 @@ impl Course {
         let before = up.memory();
 
         servers.take_away(away);
-        let (gone, (part, why), mut without) = (load.state(), away.told(), before);
+        let (gone, (part, why), mut during) = (load.state(), away.reason(), before);
         let end_ms = gone.network_time_ms + load::outage_seconds() * 1_000;
         let reasons = loop {
             let answer = up.ready();
-            without = without.max(up.memory());
+            during = during.max(up.memory());
             if load.state().network_time_ms >= end_ms && answer.is_unready_by(part, why) {
                 break answer.reasons;
             }
@@ -135,11 +142,11 @@ impl Course {
 
         servers.bring_back(away);
         let back = load.state();
-        let behind = up.until_ready(load);
+        let catch_up = up.until_ready(load);
         let again = load.state();
         load.until_more(2 * RATE);
         let frames = load.end();
-        let behind = behind.max(up.until_counted(&frames));
+        let catch_up = catch_up.max(up.until_counted(&frames));
         let after = up.memory();
         up.end();
         Self {
@@ -148,19 +155,19 @@ impl Course {
             again,
             reasons,
             before,
-            without,
-            behind,
+            during,
+            catch_up,
             after,
             frames,
         }
     }
 
-    /// Bytes of records that became live meanwhile.
+    /// Bytes of records that became live during the test.
     fn state_bytes(&self) -> u64 {
         (self.frames.len() as u64 - self.gone.frames) * load::STATE_BYTES
     }
 
-    fn tell(&self, away: Away) {
+    fn report(&self, away: Away) {
         let seconds = |from: &State, to: &State| (to.network_time_ms - from.network_time_ms) / 100;
         let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         eprintln!(
@@ -171,24 +178,24 @@ impl Course {
             self.reasons,
         );
         eprintln!(
-            "  memory: {:.0} MiB before; {:.0} without it, queues may have {:.0} more; {:.0} behind, records may have {:.0} \
-             more; {:.0} after",
+            "  memory: {:.0} MiB before; {:.0} during the outage, queues may add {:.0}; {:.0} while catching up, records may add \
+             {:.0}; {:.0} after",
             mib(self.before),
-            mib(self.without),
+            mib(self.during),
             mib(away.growth_max()),
-            mib(self.behind),
+            mib(self.catch_up),
             mib(self.state_bytes()),
             mib(self.after),
         );
         eprintln!(
-            "  ready {:.1} s after it was back; {} frames in all",
+            "  ready {:.1} s after the server was back; {} frames in all",
             seconds(&self.back, &self.again) as f64 / 10.0,
             self.frames.len(),
         );
     }
 }
 
-/// One after the other: each measures.
+/// The tests run one at a time, because each measures memory.
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn survives(away: Away) {
@@ -198,17 +205,17 @@ fn survives(away: Away) {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut servers = Servers { nats, mongo };
     let load = Load::start();
-    let course = Course::run(away, &mut servers, &load);
-    course.tell(away);
-    let without_max = course.before + away.growth_max();
-    assert!(course.without <= without_max, "memory without it");
-    // What comes late fills all queues at once, and what is counted stays.
+    let outage = Outage::run(away, &mut servers, &load);
+    outage.report(away);
+    let during_max = outage.before + away.growth_max();
+    assert!(outage.during <= during_max, "memory during the outage");
+    // Late events fill all queues at once, and counted records remain in memory.
     let queues = load::INGEST_BYTES + load::DATAFLOW_BYTES;
-    let behind_max = course.before + queues + course.state_bytes();
-    assert!(course.behind <= behind_max, "memory behind it");
+    let catch_up_max = outage.before + queues + outage.state_bytes();
+    assert!(outage.catch_up <= catch_up_max, "memory while catching up");
     let times = load.state().too_slow;
-    eprintln!("  cut off by the relay {times} times");
-    judge::compare(&course.frames, &servers.nats.url(), &servers.mongo.uri());
+    eprintln!("  disconnected by the relay {times} times");
+    judge::compare(&outage.frames, &servers.nats.url(), &servers.mongo.uri());
 }
 
 #[test]
@@ -261,7 +268,7 @@ fn a_signal_ends_it_in_order_whichever_server_is_away() {
         let up = Up::start(&load, &servers.nats.url(), &servers.mongo.uri());
         up.until_ready(&load);
         all.iter().for_each(|away| servers.take_away(*away));
-        let (part, why) = all[0].told();
+        let (part, why) = all[0].reason();
         while !up.ready().is_unready_by(part, why) {
             load.until_more(RATE / 20);
         }

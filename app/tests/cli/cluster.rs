@@ -1,7 +1,9 @@
-//! Several processes that count together: any of them is killed, all end, and together they go on as if nothing had happened.
+//! Several processes that count together. Any of them is killed, all exit, and the next start
+//! resumes as if nothing had happened.
 //!
 //! ```text
-//! relay ─▶ `skytide up`, which leads ◀── loopback ──▶ `skytide index --indexer-process=1`, in a folder without anything
+//! relay ─▶ `skytide up`, the leader ◀── loopback ──▶ `skytide index --indexer-process=1`
+//!                                                     in a folder without data
 //! ```
 
 use std::io::Read as _;
@@ -16,20 +18,21 @@ use crate::process::Place;
 use crate::replaying::{plain, succeeds};
 use crate::services::{Running, get};
 
-/// Frames of the recorded network.
+/// Number of frames of the recorded network.
 const FRAMES: u64 = 13_833;
 
-/// Both processes, and where they are.
+/// The folders and settings of both processes.
 struct Team {
     relay: RelayServer,
     hosts: String,
     first: Place,
     second: Place,
-    /// Where log and views are, if not in the folder of the first.
+    /// Environment variables that place log and views on servers; empty: they are in the folder of
+    /// the first process.
     servers: Vec<(&'static str, String)>,
 }
 
-/// The two of them while they run; with the address of the first.
+/// The two running processes, and the address of the first one.
 struct Pair {
     first: Running,
     second: Running,
@@ -96,21 +99,23 @@ impl Team {
         }
     }
 
-    /// Whatever happened, the views are those of the recorded network, as other implementations counted it.
+    /// Whatever happened, the views must be those of the recorded network, as other implementations
+    /// counted it.
     fn compare(&self) {
         let servers = self.servers.iter().cloned();
         succeeds(&self.first.run_with(&["export", "out"], servers));
         compare(&self.first.path().join("out"), "active_accounts_only");
         let left: Vec<_> = std::fs::read_dir(self.second.path())
-            .expect("its folder")
+            .expect("a folder")
             .map(|entry| entry.expect("an entry").file_name())
             .collect();
-        assert_eq!(left, ["secret"], "the second one has no data");
+        assert_eq!(left, ["secret"], "the second process has no data");
     }
 }
 
 impl Pair {
-    /// Waits until both are there and so many frames are counted; answers how many are.
+    /// Waits until both processes are connected and this many frames are counted; returns the
+    /// number of counted frames.
     fn until(&self, frames: u64) -> u64 {
         while !get(&self.address, "/readyz").contains("all processes are connected") {
             std::thread::yield_now();
@@ -125,7 +130,7 @@ impl Pair {
     }
 }
 
-/// Frames whose events are committed.
+/// Number of frames whose events are committed.
 fn frames_counted(address: &str) -> u64 {
     let network = get(address, "/v1/network");
     let frames = network.split("\"frames\":").nth(1);
@@ -133,16 +138,16 @@ fn frames_counted(address: &str) -> u64 {
     frames.map_or(0, |text| text.parse().expect("a number"))
 }
 
-/// A number of `/metrics`.
+/// A value of `/metrics`.
 fn number(address: &str, name: &str) -> u64 {
     let metrics = get(address, "/metrics");
     let line = metrics.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(0, |text| text.trim().parse().expect("a number"))
 }
 
-/// It ended by itself, with one error that says why.
+/// The process exited by itself, with one error that contains this text.
 #[track_caller]
-fn says(ended: (Option<i32>, String), text: &str) {
+fn assert_failed(ended: (Option<i32>, String), text: &str) {
     let (code, err) = ended;
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains(text), "{text:?} is not in {err}");
@@ -150,7 +155,7 @@ fn says(ended: (Option<i32>, String), text: &str) {
     assert!(!err.contains("panicked"), "{err}");
 }
 
-fn killed_again_and_again(servers: Vec<(&'static str, String)>) {
+fn repeated_kills_are_harmless(servers: Vec<(&'static str, String)>) {
     let mut random = Random::new();
     let team = Team::new(servers);
     let (mut frames, mut in_the_middle) = (0, 0);
@@ -160,10 +165,10 @@ fn killed_again_and_again(servers: Vec<(&'static str, String)>) {
         in_the_middle += u64::from(pair.until(frames) < FRAMES);
         if kill % 2 == 0 {
             pair.second.0.kill().expect("killed");
-            says(pair.first.end(), "process 1 (127.0.0.1:");
+            assert_failed(pair.first.end(), "process 1 (127.0.0.1:");
         } else {
             pair.first.0.kill().expect("killed");
-            says(pair.second.end(), "process 0 (127.0.0.1:");
+            assert_failed(pair.second.end(), "process 0 (127.0.0.1:");
         }
     }
     assert!(
@@ -176,36 +181,36 @@ fn killed_again_and_again(servers: Vec<(&'static str, String)>) {
     pair.first.signal("-TERM");
     let (code, err) = pair.first.end();
     assert_eq!(code, Some(0), "{err}");
-    says(pair.second.end(), "of the cluster, which leads, has ended");
+    assert_failed(pair.second.end(), "of the cluster, which leads, has ended");
     team.compare();
 }
 
 #[test]
-fn any_process_killed_again_and_again_ends_all_and_nothing_is_missed_or_counted_twice() {
-    killed_again_and_again(Vec::new());
+fn a_kill_of_any_process_stops_all_and_nothing_is_missed_or_counted_twice() {
+    repeated_kills_are_harmless(Vec::new());
 }
 
 #[test]
-fn the_same_on_nats_and_mongodb() {
+fn a_kill_of_any_process_is_harmless_on_nats_and_mongodb() {
     let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::start()) else {
         return;
     };
-    killed_again_and_again(vec![("NATS_URL", nats.url()), ("MONGODB_URI", mongo.uri())]);
+    repeated_kills_are_harmless(vec![("NATS_URL", nats.url()), ("MONGODB_URI", mongo.uri())]);
 }
 
 #[test]
-fn one_that_is_told_to_stop_ends_well_and_the_others_say_that_it_is_gone() {
+fn a_stopped_follower_exits_cleanly_and_the_leader_names_it() {
     let team = Team::new(Vec::new());
     let pair = team.start();
     pair.until(1);
     pair.second.signal("-TERM");
     let (code, err) = pair.second.end();
     assert_eq!(code, Some(0), "{err}");
-    says(pair.first.end(), "process 1 (127.0.0.1:");
+    assert_failed(pair.first.end(), "process 1 (127.0.0.1:");
 }
 
 #[test]
-fn one_that_waits_for_the_others_can_be_told_to_stop() {
+fn a_process_that_waits_for_others_can_be_stopped() {
     let team = Team::new(Vec::new());
     let (first, address) = team.first();
     while !get(&address, "/readyz").contains("waits for process 1 (127.0.0.1:") {
@@ -221,7 +226,7 @@ fn one_that_waits_for_the_others_can_be_told_to_stop() {
 }
 
 #[test]
-fn one_that_does_not_fit_is_told_and_the_others_wait_for_the_right_one() {
+fn a_process_with_other_settings_is_rejected_and_the_leader_waits_for_a_matching_one() {
     let team = Team::new(Vec::new());
     team.second.write("other", "another secret");
     let (mut first, address) = team.first();
@@ -244,7 +249,7 @@ fn one_that_does_not_fit_is_told_and_the_others_wait_for_the_right_one() {
         args.retain(|arg| !arg.starts_with(name));
         args.push(option);
         let ran = team.second.run(&args);
-        says((ran.code, ran.err.clone()), text);
+        assert_failed((ran.code, ran.err.clone()), text);
         assert!(ran.err.contains("process 0 (127.0.0.1:"), "{}", ran.err);
     }
     let second = team.second(&[]);
@@ -262,7 +267,7 @@ fn one_that_does_not_fit_is_told_and_the_others_wait_for_the_right_one() {
 }
 
 #[test]
-fn options_that_make_no_cluster_are_refused_with_what_is_wrong() {
+fn invalid_cluster_options_are_refused_with_the_reason() {
     let place = Place::new();
     for (args, code, text) in [
         (

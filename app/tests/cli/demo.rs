@@ -7,7 +7,7 @@ use crate::process::Place;
 use crate::replaying::{files, succeeds};
 use crate::services::{Running, get};
 
-/// Frames of the network that is killed.
+/// Number of frames of the network in the test that kills the process.
 const FRAMES: u32 = 20_000;
 
 fn up(place: &Place, flags: &[&str]) -> Command {
@@ -15,13 +15,13 @@ fn up(place: &Place, flags: &[&str]) -> Command {
     place.command(&[&args, flags].concat())
 }
 
-/// The demo's network with an end and in the past, so that all of it is due at once.
+/// The demo with a network that ends and lies in the past, so that all of it is due at once.
 fn short(place: &Place) -> Command {
     let end = format!("--demo-events-max={FRAMES}");
     up(place, &["--demo-start=2026-10-01T10:00:00Z", &end])
 }
 
-/// Waits until the answer to a question is as wanted.
+/// Polls a path until the answer satisfies the condition.
 fn until(address: &str, path: &str, wanted: impl Fn(&str) -> bool) -> String {
     loop {
         let answer = get(address, path);
@@ -32,13 +32,13 @@ fn until(address: &str, path: &str, wanted: impl Fn(&str) -> bool) -> String {
     }
 }
 
-/// The epoch of an answer.
+/// The epoch in an answer.
 fn epoch(answer: &str) -> Option<u64> {
     let rest = answer.split("\"epoch\":").nth(1)?;
     rest.split(',').next()?.parse().ok()
 }
 
-/// The newest epoch of the log, as the process that writes it tells; `None` before its first one.
+/// The newest epoch of the log, as the process that writes it reports; `None` before the first one.
 fn written(address: &str) -> Option<u64> {
     let metrics = get(address, "/metrics");
     let line = metrics
@@ -48,7 +48,7 @@ fn written(address: &str) -> Option<u64> {
     (epoch > 0).then_some(epoch)
 }
 
-/// Waits until all frames are counted and the stream has settled behind them, ends it, and exports.
+/// Waits until all frames are counted and the stream is idle, stops the process, and exports.
 fn finish(place: &Place, (running, address): (Running, String)) -> Vec<(String, Vec<u8>)> {
     let all = format!("\"frames\":{FRAMES}");
     let counted = epoch(&until(&address, "/v1/network", |it| it.contains(&all)));
@@ -58,7 +58,7 @@ fn finish(place: &Place, (running, address): (Running, String)) -> Vec<(String, 
         }
         std::thread::yield_now();
     };
-    // No tick behind both has events: the twentieth of them at the latest has brought lists up to date.
+    // No later tick has events: the twentieth of them at the latest has updated the lists.
     let settled = counted.max(Some(begun)).map(|newest| newest + 20);
     until(&address, "/v1/network", |it| epoch(it) >= settled);
     running.signal("-TERM");
@@ -73,7 +73,7 @@ fn finish(place: &Place, (running, address): (Running, String)) -> Vec<(String, 
 
 #[cfg(unix)]
 #[test]
-fn it_shows_trends_that_move_without_any_network() {
+fn the_demo_shows_moving_trends_without_a_network() {
     let place = Place::new();
     let (demo, address) = Running::start(up(&place, &["--demo-rate=500"]));
     let path = "/v1/trends/hashtags?window=1h";
@@ -91,7 +91,7 @@ fn it_shows_trends_that_move_without_any_network() {
 
 #[cfg(unix)]
 #[test]
-fn killed_again_and_again_it_ends_as_one_left_alone() {
+fn after_repeated_kills_the_result_equals_that_of_an_undisturbed_run() {
     let mut random = Random::new();
     let rounds = std::env::var("SKYTIDE_TEST_KILLS");
     let rounds = rounds.map_or(10, |text| text.parse().expect("a number of kills"));
@@ -106,14 +106,14 @@ fn killed_again_and_again_it_ends_as_one_left_alone() {
         let (mut running, _address) = Running::start(short(&place));
         kills += usize::from(kill_at(&mut running.0, &data, moment));
     }
-    assert_eq!(kills, rounds, "not every kill hit");
+    assert_eq!(kills, rounds, "some process ended before its kill");
     let killed = finish(&place, Running::start(short(&place)));
     for ((name, undisturbed), (_, killed)) in undisturbed.iter().zip(&killed) {
         same_lines(name, undisturbed, killed);
     }
 }
 
-/// Compares line by line, so that a difference can be read.
+/// Compares line by line, so that a difference is readable.
 #[track_caller]
 fn same_lines(name: &str, undisturbed: &[u8], killed: &[u8]) {
     let lines = |bytes| String::from_utf8_lossy(bytes).into_owned();
@@ -127,7 +127,7 @@ fn same_lines(name: &str, undisturbed: &[u8], killed: &[u8]) {
 
 #[cfg(unix)]
 #[test]
-fn its_data_and_those_of_a_relay_never_mix() {
+fn data_of_the_demo_and_of_a_relay_never_mix() {
     let place = Place::new();
     let (demo, _address) = Running::start(up(&place, &[]));
     demo.signal("-TERM");

@@ -1,15 +1,17 @@
-//! A disk that refuses while the system is up.
+//! A disk that rejects writes while the system is running.
 
 use std::process::Command;
 
 use crate::process::Place;
 use crate::services::{Running, get};
 
-/// Bytes that a file may have: more than a segment of the log, less than the journal of the view store comes to.
+/// The file size limit in bytes: more than a segment of the log, less than the size that the
+/// journal of the view store reaches.
 const FILE_BYTES_MAX: u64 = 3 << 19;
 
-/// The same command, in a process that is told of a file that is too large by an error and not by a signal.
-fn told_by_errors(command: &Command) -> Command {
+/// The same command, in a process that receives an error instead of a signal when a file is too
+/// large.
+fn with_errors_for_large_files(command: &Command) -> Command {
     let mut shell = Command::new("sh");
     shell.args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"]);
     shell.arg(command.get_program()).args(command.get_args());
@@ -33,18 +35,18 @@ fn demo(place: &Place) -> Command {
     ])
 }
 
-/// The committed epoch.
+/// The epoch of the newest commit.
 fn epoch(address: &str) -> Option<u64> {
     let answer = get(address, "/readyz");
     let rest = answer.split("\"epoch\":").nth(1)?;
     rest.split(',').next()?.parse().ok()
 }
 
-/// The store's journal can grow no more; the log, in many small files, can.
+/// The store's journal cannot grow any more; the log, which has many small files, can.
 #[test]
-fn up_ends_when_its_store_takes_no_writes_and_goes_on_when_it_is_started_again() {
+fn up_exits_when_its_store_rejects_writes_and_resumes_after_a_restart() {
     let place = Place::new();
-    let (up, address) = Running::start(told_by_errors(&demo(&place)));
+    let (up, address) = Running::start(with_errors_for_large_files(&demo(&place)));
     assert!(get(&address, "/readyz").contains("{\"name\":\"views\","));
     let process = up.0.id().to_string();
     let size = format!("--fsize={FILE_BYTES_MAX}");
@@ -54,13 +56,13 @@ fn up_ends_when_its_store_takes_no_writes_and_goes_on_when_it_is_started_again()
     assert!(limited.expect("prlimit runs").success());
     let (code, err) = up.end();
     assert_eq!(code, Some(1), "{err}");
-    let told = "takes no writes until it is opened again";
-    assert!(err.contains(told), "{err}");
+    let message = "takes no writes until it is opened again";
+    assert!(err.contains(message), "{err}");
 
-    // There is room again.
+    // The limit is gone.
     let (up, address) = Running::start(demo(&place));
     let found = epoch(&address);
-    assert!(found > Some(1), "nothing was left: {found:?}");
+    assert!(found > Some(1), "no commit survived: {found:?}");
     while epoch(&address) <= found {
         std::thread::yield_now();
     }

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::process::recording;
 
 const TALLIES: [&str; 5] = ["likes", "reposts", "replies", "root_replies", "quotes"];
-/// What an interaction is called in the expected numbers and in the export.
+/// The names of interactions in the expected numbers and in the export.
 const KINDS: [(&str, &str); 4] = [
     ("like", "likes"),
     ("repost", "reposts"),
@@ -141,7 +141,7 @@ impl Export<'_> {
         }
     }
 
-    /// Distinct keys, their sum, and the first ones.
+    /// Compares the number of distinct keys, their sum, and the first keys.
     #[track_caller]
     fn counts(&self, view: &str, key: &str, column: &str, wanted: &Value) {
         let counts = counts(&self.rows(view), key, column);
@@ -190,20 +190,23 @@ impl Export<'_> {
     }
 }
 
-/// A column by key, without zeros; every key must be there once.
+/// A column by key, without zeros; every key must occur once.
 #[track_caller]
 fn counts(rows: &[Value], key: &str, column: &str) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for row in rows {
         let name = row[key].as_str().expect("a key").to_owned();
         let count = row[column].as_u64().expect("a count");
-        assert!(counts.insert(name, count).is_none(), "one row a key: {row}");
+        assert!(
+            counts.insert(name, count).is_none(),
+            "a repeated key: {row}"
+        );
     }
     counts.retain(|_, count| *count > 0);
     counts
 }
 
-/// The first ones: the highest count, then the key's bytes; as many as `like` has.
+/// The first keys, by descending count and then by the bytes of the key, as many as `like` has.
 fn ranked(counts: &BTreeMap<String, u64>, like: &Value) -> Value {
     let mut ranked: Vec<_> = counts
         .iter()
@@ -215,7 +218,7 @@ fn ranked(counts: &BTreeMap<String, u64>, like: &Value) -> Value {
     Value::Array(ranked.collect())
 }
 
-/// The tree without numbers that are 0 and branches that are empty.
+/// The tree without numbers that are 0 and without empty branches.
 fn without_zeros(tree: &Value) -> Value {
     let Value::Object(branches) = tree else {
         return tree.clone();

@@ -1,6 +1,7 @@
-//! kill -9 at random moments: what is left goes on, and in the end nothing shows that it happened.
+//! SIGKILL at random moments: the next process resumes from what is left, and the final result does
+//! not show any kill.
 //!
-//! The moment is a size of the log on disk, drawn from a seed: nothing waits for a time.
+//! A moment is a size of the log on disk, drawn from a seed: no test waits for a time.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -15,10 +16,11 @@ use crate::process::{Place, recording};
 use crate::replaying::{files, plain, succeeds};
 use crate::services::{Running, get};
 
-/// Bytes of the log of the recorded network, nearly.
+/// Approximate size of the log of the recorded network, in bytes.
 const LOG_BYTES: u64 = 7_000_000;
 
-/// A small generator (SplitMix64, <https://prng.di.unimi.it/splitmix64.c>), seeded by `SKYTIDE_TEST_SEED` or the clock.
+/// A small generator of random numbers (SplitMix64, <https://prng.di.unimi.it/splitmix64.c>),
+/// seeded by `SKYTIDE_TEST_SEED` or the clock.
 pub struct Random(u64);
 
 impl Random {
@@ -41,10 +43,11 @@ impl Random {
     }
 }
 
-/// Kills the process when the log under `data` has this size; false if it ended before.
+/// Kills the process when the log under `data` has reached this size; false if the process exited
+/// before.
 pub fn kill_at(child: &mut Child, data: &Path, size: u64) -> bool {
     while log_bytes(data) < size {
-        if child.try_wait().expect("it can be asked").is_some() {
+        if child.try_wait().expect("a status").is_some() {
             return false;
         }
         std::thread::yield_now();
@@ -65,7 +68,7 @@ pub fn log_bytes(data: &Path) -> u64 {
         .sum()
 }
 
-/// Moments for one series of kills of a log that grows to so many bytes, the earliest first.
+/// Sorted moments for a series of kills, as sizes of a log that grows to `bytes`.
 pub fn moments(random: &mut Random, count: usize, bytes: u64) -> Vec<u64> {
     let mut moments: Vec<u64> = (0..count).map(|_| random.below(bytes)).collect();
     moments.sort_unstable();
@@ -73,7 +76,7 @@ pub fn moments(random: &mut Random, count: usize, bytes: u64) -> Vec<u64> {
 }
 
 #[test]
-fn a_replay_killed_again_and_again_ends_as_one_left_alone() {
+fn a_replay_after_repeated_kills_equals_an_undisturbed_one() {
     let mut random = Random::new();
     let place = Place::new();
     let recording = recording("pds.frames.zst");
@@ -85,11 +88,11 @@ fn a_replay_killed_again_and_again_ends_as_one_left_alone() {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .expect("it starts");
+            .expect("the binary starts");
         kills += usize::from(kill_at(&mut child, &place.path().join("kept"), moment));
         child.wait().expect("ended");
     }
-    assert!(kills > 0, "no replay was killed: nothing was tested");
+    assert!(kills > 0, "no replay was killed: the test proves nothing");
     succeeds(&place.run(&["replay", &recording, "--data", "kept", "--export", "out"]));
     compare(&place.path().join("out"), "active_accounts_only");
     let views = |folder| {
@@ -102,7 +105,7 @@ fn a_replay_killed_again_and_again_ends_as_one_left_alone() {
     }
 }
 
-/// Kills `up` at random moments, lets the last one see everything; answers its exit.
+/// Kills `up` at random moments, and lets the last process count everything; returns its exit.
 #[cfg(unix)]
 fn up_after_kills(place: &Place, options: &[&str], until: impl Fn(&Path, &str) -> bool) {
     let mut random = Random::new();
@@ -123,7 +126,7 @@ fn up_after_kills(place: &Place, options: &[&str], until: impl Fn(&Path, &str) -
         let (mut running, _address) = up();
         kills += usize::from(kill_at(&mut running.0, &data, moment));
     }
-    assert!(kills > 0, "it was never killed: nothing was tested");
+    assert!(kills > 0, "no process was killed: the test proves nothing");
 
     let (running, address) = up();
     while !get(&address, "/v1/network").contains("\"frames\":13833") || !until(&data, &address) {
@@ -138,14 +141,14 @@ fn up_after_kills(place: &Place, options: &[&str], until: impl Fn(&Path, &str) -
 
 #[cfg(unix)]
 #[test]
-fn up_killed_again_and_again_misses_nothing_and_counts_nothing_twice() {
+fn up_after_repeated_kills_misses_nothing_and_counts_nothing_twice() {
     up_after_kills(&Place::new(), &[], |_, _| true);
 }
 
-/// Checkpoints as often as can be, and a log that is gone behind them.
+/// Checkpoints are made as often as possible, and the log is trimmed up to them.
 #[cfg(unix)]
 #[test]
-fn up_killed_again_and_again_goes_on_from_checkpoints_when_its_log_is_trimmed() {
+fn up_after_repeated_kills_resumes_from_checkpoints_when_its_log_is_trimmed() {
     let place = Place::new();
     let options = [
         "--indexer-checkpoint-interval=1s",
@@ -154,15 +157,16 @@ fn up_killed_again_and_again_goes_on_from_checkpoints_when_its_log_is_trimmed() 
     ];
     let trimmed = |data: &Path| !data.join(format!("log/{:020}.log", 1)).exists();
     up_after_kills(&place, &options, |data, _| trimmed(data));
-    // And once more, from a log without its beginning: nothing is left to count, and that is what it finds.
+    // Once more, with a trimmed log and nothing left to count: the process must find its rows
+    // equal.
     let data = place.path().join("data");
     assert!(trimmed(&data));
     let args = ["index", "--indexer-checkpoint-verify=true"];
     let index = place.command(&args).stderr(Stdio::piped()).spawn();
-    let mut index = Running(index.expect("it starts"));
-    let told = BufReader::new(index.0.stderr.take().expect("piped")).lines();
-    let equal = told
+    let mut index = Running(index.expect("the binary starts"));
+    let lines = BufReader::new(index.0.stderr.take().expect("piped")).lines();
+    let equal = lines
         .map(|line| line.expect("text"))
         .any(|line| line.contains("rows computed again equal those in the store"));
-    assert!(equal, "it ended before it had compared its rows");
+    assert!(equal, "the process exited before it had compared its rows");
 }

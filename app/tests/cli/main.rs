@@ -1,4 +1,4 @@
-//! The binary itself, as a user runs it.
+//! The binary, tested as a user runs it.
 
 #[cfg(target_os = "linux")]
 mod apart;

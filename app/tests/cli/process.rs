@@ -1,4 +1,4 @@
-//! Runs the binary, in a folder of its own and without our variables in its environment.
+//! Runs the binary in a folder of its own, without Skytide's variables in its environment.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,10 @@ use std::process::{Command, Output, Stdio};
 
 use skytide_core::config::PREFIXES;
 
-/// A folder in which the binary runs.
+/// A folder in which tests run the binary.
 pub struct Place(tempfile::TempDir);
 
-/// What a run gave.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -26,7 +26,7 @@ impl Place {
         self.0.path()
     }
 
-    /// The binary with these arguments.
+    /// A command that runs the binary with these arguments.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skytide"));
         for (name, _) in std::env::vars_os() {
@@ -36,19 +36,19 @@ impl Place {
             }
         }
         command.args(args).current_dir(self.path());
-        // No test asks a server of the network.
+        // No test sends requests to servers of the real network.
         command.env("SCHEDULER_PROFILES_CRON", "never");
         command.stdin(Stdio::null());
         command
     }
 
-    /// Runs it to its end.
+    /// Runs the binary until it exits.
     pub fn run(&self, args: &[&str]) -> Ran {
         let no_variables: [(&str, &str); 0] = [];
         self.run_with(args, no_variables)
     }
 
-    /// Runs it to its end with variables set.
+    /// Runs the binary with environment variables until it exits.
     pub fn run_with<N: AsRef<OsStr>, V: AsRef<OsStr>>(
         &self,
         args: &[&str],
@@ -58,7 +58,7 @@ impl Place {
         Ran::from(output.expect("the binary runs"))
     }
 
-    /// Writes a file.
+    /// Writes a file into the folder.
     pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path().join(name);
         std::fs::write(&path, bytes).expect("written");
@@ -76,7 +76,7 @@ impl From<Output> for Ran {
     }
 }
 
-/// A file of the recordings in the repository.
+/// The path of a recording in the repository.
 pub fn recording(name: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/frames");
     root.join(name).to_str().expect("a path").to_owned()

@@ -1,9 +1,9 @@
-//! What is refused before anything starts, and how.
+//! Configurations that are refused before anything starts, and their errors.
 
 use crate::process::{Place, Ran};
 
 #[track_caller]
-fn says(ran: &Ran, code: i32, text: &str) {
+fn assert_exit(ran: &Ran, code: i32, text: &str) {
     assert_eq!(ran.code, Some(code), "{ran:?}");
     assert!(ran.err.contains(text), "{text:?} is not in {}", ran.err);
 }
@@ -32,9 +32,9 @@ fn help_names_every_command_and_a_commands_help_its_own_options() {
 }
 
 #[test]
-fn a_slip_in_a_variables_name_is_refused_with_the_right_name() {
+fn a_typo_in_the_name_of_a_variable_is_refused_with_the_right_name() {
     let ran = Place::new().run_with(&["config"], [("FIREHOSE_URI", "wss://relay.example")]);
-    says(
+    assert_exit(
         &ran,
         1,
         "unknown option FIREHOSE_URI in the environment; did you mean FIREHOSE_URL?",
@@ -50,8 +50,8 @@ fn a_container_platforms_variable_is_only_warned_about() {
         ("NO_COLOR", "1"),
     ];
     let ran = Place::new().run_with(&["config", "--skytide-log=warn"], variables);
-    says(&ran, 0, "NATS_PORT");
-    says(&ran, 0, "did you mean API_ADDRESS?");
+    assert_exit(&ran, 0, "NATS_PORT");
+    assert_exit(&ran, 0, "did you mean API_ADDRESS?");
     let line = ran.err.lines().find(|line| line.contains("STORE_QWERTY"));
     assert!(
         !line.expect("a warning").contains("did you mean"),
@@ -61,16 +61,16 @@ fn a_container_platforms_variable_is_only_warned_about() {
 }
 
 #[test]
-fn any_foreign_name_with_our_prefix_in_dotenv_is_refused() {
+fn an_unknown_name_with_our_prefix_in_dotenv_is_refused() {
     let place = Place::new();
     place.write(".env", "NATS_PORT=4222\n");
-    says(
+    assert_exit(
         &place.run(&["config"]),
         1,
         "unknown option NATS_PORT in .env; did you mean NATS_URL?",
     );
     place.write(".env", "STORE_QWERTY=4222\n");
-    says(
+    assert_exit(
         &place.run(&["config"]),
         1,
         "unknown option STORE_QWERTY in .env; `skytide config` prints all options",
@@ -78,7 +78,7 @@ fn any_foreign_name_with_our_prefix_in_dotenv_is_refused() {
 }
 
 #[test]
-fn a_line_of_dotenv_that_is_none_is_refused_without_showing_it() {
+fn a_malformed_line_of_dotenv_is_refused_without_showing_it() {
     let place = Place::new();
     let lines = [
         "FIREHOSE_URL wss://me:Sup3rSecret@relay.example",
@@ -90,7 +90,7 @@ fn a_line_of_dotenv_that_is_none_is_refused_without_showing_it() {
     for line in lines {
         place.write(".env", format!("# Ours\nSTORE_DIR=here\n{line}\n"));
         let ran = place.run(&["config"]);
-        says(&ran, 1, ".env is not readable: line 3: ");
+        assert_exit(&ran, 1, ".env is not readable: line 3: ");
         assert!(
             !ran.err.contains("Sup3r") && !ran.err.contains("word"),
             "{}",
@@ -117,7 +117,7 @@ fn values_of_dotenv_are_taken_as_written() {
     assert_eq!(row("STORE_DIR"), "/tmp/pa$word");
     assert_eq!(row("NATS_TOKEN_FILE"), "${HOME}/token");
     assert_eq!(row("MONGODB_URI"), "mongodb://***@h/?appName=***");
-    says(
+    assert_exit(
         &ran,
         0,
         ".env line 2: `$` in the value of NATS_TOKEN_FILE is taken as written",
@@ -134,28 +134,28 @@ fn a_value_out_of_range_is_refused_with_range_and_origin() {
     let place = Place::new();
     place.write(".env", "INDEXER_WORKERS=999\n");
     let ran = place.run(&["config"]);
-    says(&ran, 2, "the value of INDEXER_WORKERS comes from .env");
-    says(&ran, 2, "999 is not in 0 to 256");
+    assert_exit(&ran, 2, "the value of INDEXER_WORKERS comes from .env");
+    assert_exit(&ran, 2, "999 is not in 0 to 256");
 }
 
 #[test]
 fn an_unknown_flag_is_refused_with_the_nearest_one() {
     let ran = Place::new().run(&["up", "--firehose-uri=wss://relay.example"]);
-    says(&ran, 2, "--firehose-url");
+    assert_exit(&ran, 2, "--firehose-url");
 }
 
 #[test]
 fn no_suggestion_names_a_flag_that_the_command_ignores() {
     for command in [["simnet", "serve"].as_slice(), &["record"], &["ingest"]] {
         let ran = Place::new().run(&[command, &["--address=localhost:1"]].concat());
-        says(&ran, 2, "unexpected argument '--address'");
+        assert_exit(&ran, 2, "unexpected argument '--address'");
         assert!(
             !ran.err.contains("--api-address"),
             "{command:?}: {}",
             ran.err
         );
     }
-    says(
+    assert_exit(
         &Place::new().run(&["serve", "--address=localhost:1"]),
         2,
         "--api-address",
@@ -206,8 +206,8 @@ fn an_address_is_refused_with_the_reason_and_without_its_password() {
     ];
     for (name, value, why) in cases {
         let ran = Place::new().run_with(&["up"], [(name, value)]);
-        says(&ran, 2, why);
-        says(
+        assert_exit(&ran, 2, why);
+        assert_exit(
             &ran,
             2,
             &format!("the value of {name} comes from the environment"),
@@ -236,7 +236,7 @@ fn other_spellings_of_an_address_are_understood() {
 }
 
 #[test]
-fn flag_is_stronger_than_environment_than_dotenv_than_default() {
+fn flags_override_environment_overrides_dotenv_overrides_defaults() {
     let place = Place::new();
     let dotenv = "INDEXER_WORKERS=1\nAPI_STREAM_CLIENTS_MAX=1\nFIREHOSE_URL=wss://a:b@c.example\n";
     place.write(".env", dotenv);
@@ -255,7 +255,7 @@ fn flag_is_stronger_than_environment_than_dotenv_than_default() {
 }
 
 #[test]
-fn a_folder_that_is_not_ours_is_left_alone() {
+fn a_folder_that_is_not_a_data_folder_is_not_changed() {
     let place = Place::new();
     std::fs::create_dir(place.path().join("data")).expect("a folder");
     let diary = place.write("data/diary.txt", "dear diary");
@@ -263,10 +263,10 @@ fn a_folder_that_is_not_ours_is_left_alone() {
         ["up", "--firehose-url=ws://127.0.0.1:9"].as_slice(),
         &["export", "out"],
     ] {
-        says(&place.run(args), 1, "is not a data folder of skytide");
+        assert_exit(&place.run(args), 1, "is not a data folder of skytide");
     }
     assert_eq!(
-        std::fs::read_to_string(diary).expect("still there"),
+        std::fs::read_to_string(diary).expect("an unchanged file"),
         "dear diary"
     );
     assert!(!place.path().join("out").exists());
@@ -283,12 +283,12 @@ fn a_new_volume_and_a_home_directory_become_data_folders() {
     }
     let recording = crate::process::recording("pds.frames.zst");
     let refused = place.run(&["replay", &recording, "--data", ".volume"]);
-    says(&refused, 1, "it holds \"checkpoints\" and no skytide.toml");
+    assert_exit(&refused, 1, "it holds \"checkpoints\" and no skytide.toml");
     // Parts of a data folder may be volumes of their own.
     let about = "format = 1\nsource = \"nats:skytide\"\n";
     place.write(".volume/skytide.toml", about);
     let ran = place.run(&["export", "out", "--store-dir=.volume"]);
-    says(&ran, 1, "nothing is counted yet");
+    assert_exit(&ran, 1, "nothing is counted yet");
 
     let ran = place.run(&["replay", &recording, "--data", "."]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -306,7 +306,7 @@ fn a_job_that_does_not_exist_and_a_wrong_zone_are_refused() {
         place.run(&["replay", &fixture, "--data", "data"]).code,
         Some(0)
     );
-    says(
+    assert_exit(
         &place.run(&["schedule", "--run", "snap"]),
         1,
         "there are: profiles, retention, snapshot",
@@ -317,7 +317,7 @@ fn a_job_that_does_not_exist_and_a_wrong_zone_are_refused() {
         "snapshot",
         "--scheduler-time-zone=Mars",
     ];
-    says(&place.run(&zone), 1, "\"Mars\" is no time zone");
+    assert_exit(&place.run(&zone), 1, "\"Mars\" is no time zone");
     let taken = place.run(&["schedule", "--run", "snapshot"]);
     assert!(taken.out.starts_with("snapshot: stored "), "{taken:?}");
     let again = place.run(&["schedule", "--run", "snapshot"]);

@@ -11,7 +11,7 @@ pub fn plain() -> Vec<u8> {
     zstd::decode_all(packed.as_slice()).expect("zstd")
 }
 
-/// Where each frame of a plain recording begins.
+/// The offset of each frame of an uncompressed recording.
 fn beginnings(bytes: &[u8]) -> Vec<usize> {
     let mut at = 0;
     let mut beginnings = Vec::new();
@@ -28,7 +28,7 @@ pub fn succeeds(ran: &Ran) {
     assert_eq!(ran.code, Some(0), "{ran:?}");
 }
 
-/// All files of an export with their bytes.
+/// All files of an export with their content.
 pub fn files(place: &Place, folder: &str) -> Vec<(String, Vec<u8>)> {
     let entries = fs::read_dir(place.path().join(folder)).expect("a folder");
     let mut files: Vec<_> = entries
@@ -95,7 +95,7 @@ fn several_files_of_either_byte_order_are_one_stream() {
 }
 
 #[test]
-fn a_file_cut_short_counts_up_to_the_cut_and_names_it() {
+fn a_truncated_file_is_counted_up_to_the_cut_and_the_error_names_the_offset() {
     let place = Place::new();
     let bytes = plain();
     let starts = beginnings(&bytes);
@@ -117,7 +117,7 @@ fn a_file_cut_short_counts_up_to_the_cut_and_names_it() {
 }
 
 #[test]
-fn a_file_that_is_no_recording_is_refused() {
+fn a_file_that_is_not_a_recording_is_refused() {
     let place = Place::new();
     place.write("notes.txt", "these are not the frames you are looking for");
     for name in ["notes.txt", "nowhere.frames"] {
@@ -128,7 +128,7 @@ fn a_file_that_is_no_recording_is_refused() {
 }
 
 #[test]
-fn a_data_folder_goes_on_with_its_own_recording_and_refuses_another() {
+fn a_data_folder_resumes_its_own_recording_and_refuses_another() {
     let place = Place::new();
     let bytes = plain();
     place.write("half.frames", &bytes[..beginnings(&bytes)[7_000]]);
@@ -152,7 +152,7 @@ fn a_data_folder_goes_on_with_its_own_recording_and_refuses_another() {
 }
 
 #[test]
-fn export_writes_what_replay_exports_and_csv_has_a_line_a_row() {
+fn export_writes_what_replay_exports_and_csv_has_a_line_per_row() {
     let place = Place::new();
     let recording = recording("pds.frames.zst");
     succeeds(&place.run(&["replay", &recording, "--data", "data", "--export", "first"]));

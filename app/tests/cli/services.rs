@@ -1,4 +1,4 @@
-//! `up` and the services, as processes: starting, sharing a folder, ending.
+//! `up` and the services as processes: starting, sharing a folder, stopping.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,20 +19,20 @@ pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have exited already.
         let _ended = self.0.kill();
         let _code = self.0.wait();
     }
 }
 
 impl Running {
-    /// Starts it and reads standard output up to the line with its address.
+    /// Starts the process and reads its standard output up to the line with its address.
     pub fn start(mut command: Command) -> (Self, String) {
         let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn();
-        let mut running = Self(child.expect("it starts"));
+        let mut running = Self(child.expect("the binary starts"));
         let out = running.0.stdout.take().expect("piped");
         let mut lines = BufReader::new(out).lines();
         let line = lines.next().expect("a line").expect("text");
@@ -47,17 +47,17 @@ impl Running {
         assert!(sent.expect("kill runs").success());
     }
 
-    /// Waits for its end; answers its code and standard error.
+    /// Waits for the process to exit; returns its code and standard error.
     pub fn end(mut self) -> (Option<i32>, String) {
         let mut err = String::new();
         let mut piped = self.0.stderr.take().expect("piped");
         piped.read_to_string(&mut err).expect("text");
-        (self.0.wait().expect("ended").code(), err)
+        (self.0.wait().expect("an exit status").code(), err)
     }
 }
 
 pub fn get(address: &str, path: &str) -> String {
-    let mut stream = TcpStream::connect(address).expect("it listens");
+    let mut stream = TcpStream::connect(address).expect("a connection");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
@@ -67,7 +67,7 @@ pub fn get(address: &str, path: &str) -> String {
 
 #[cfg(unix)]
 #[test]
-fn up_stays_up_without_a_relay_and_ends_on_either_signal() {
+fn up_runs_without_a_relay_and_stops_on_either_signal() {
     for signal in ["-INT", "-TERM"] {
         let place = Place::new();
         let (up, address) =
@@ -88,7 +88,7 @@ fn up_stays_up_without_a_relay_and_ends_on_either_signal() {
 
 #[cfg(unix)]
 #[test]
-fn two_processes_do_not_share_a_store_and_one_says_what_to_do() {
+fn two_processes_do_not_share_a_store_and_the_error_says_what_to_do() {
     let place = Place::new();
     let (up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));
     for args in [
@@ -112,7 +112,7 @@ fn two_processes_do_not_share_a_store_and_one_says_what_to_do() {
 }
 
 #[test]
-fn a_port_that_is_taken_is_told_with_the_options_name() {
+fn a_taken_port_is_an_error_that_names_the_option() {
     let place = Place::new();
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("its address");
@@ -123,7 +123,7 @@ fn a_port_that_is_taken_is_told_with_the_options_name() {
 
 #[cfg(unix)]
 #[test]
-fn serve_answers_from_what_a_replay_left() {
+fn serve_answers_from_the_rows_of_a_replay() {
     let place = Place::new();
     let replayed = place.run(&["replay", &recording("pds.frames.zst"), "--data", "data"]);
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
@@ -139,7 +139,7 @@ fn serve_answers_from_what_a_replay_left() {
 
 #[cfg(unix)]
 #[test]
-fn an_export_beside_a_running_system_is_of_one_commit() {
+fn an_export_from_a_running_system_shows_one_commit() {
     let place = Place::new();
     let relay = RelayServer::start(frames(&plain()));
     let url = format!("--firehose-url={}", relay.url());

@@ -16,7 +16,7 @@ fn serve(place: &Place, flags: &[&str]) -> (Running, String) {
     )
 }
 
-/// Waits until the state says so.
+/// Polls the state until it contains this text.
 #[cfg(unix)]
 fn until(address: &str, wanted: &str) -> String {
     loop {
@@ -50,7 +50,7 @@ fn a_recording_is_replayed_and_the_same_seed_gives_the_same_bytes() {
 
 #[cfg(unix)]
 #[test]
-fn a_served_network_is_recorded_as_it_is_and_says_so() {
+fn a_served_network_is_recorded_and_reported_exactly() {
     let place = Place::new();
     let (server, address) = serve(&place, &[&["--speed=max"], &NETWORK[..]].concat());
     let url = format!("--firehose-url=ws://{address}");
@@ -78,7 +78,7 @@ fn a_served_network_is_recorded_as_it_is_and_says_so() {
 
 #[cfg(unix)]
 #[test]
-fn a_kept_network_goes_on_with_the_same_frames() {
+fn a_stored_network_continues_with_the_same_frames() {
     let place = Place::new();
     let read = |file: &str| {
         let flags = ["--speed=max", "--keep=network.json"];
@@ -113,7 +113,7 @@ fn a_kept_network_goes_on_with_the_same_frames() {
 }
 
 #[test]
-fn wrong_flags_are_refused_with_what_would_be_right() {
+fn invalid_flags_are_refused_with_the_valid_values() {
     let place = Place::new();
     let cases = [
         (

@@ -1,4 +1,5 @@
-//! Each engine as it would be used: a table a view, one transaction a commit, reads from a snapshot.
+//! Each engine as the store would use it: one table per view, one transaction per commit, reads
+//! from a snapshot.
 
 use std::path::Path;
 
@@ -7,39 +8,40 @@ use redb::ReadableDatabase;
 
 use crate::pattern::{Row, TABLES};
 
-/// Memory an engine may use for its cache of blocks or pages.
+/// Memory of an engine's cache of blocks or pages.
 const CACHE_BYTES: usize = 64 << 20;
 
-/// Writes commits.
+/// An engine that writes commits.
 pub trait Engine {
-    /// Puts all rows, or none; durable when it returns if `sync`, else handed to the operating system.
+    /// Writes all rows atomically. If `sync`, they are durable on return; otherwise they are handed
+    /// to the operating system.
     fn commit(&mut self, rows: Vec<Row>, sync: bool);
 
-    /// A reader for another thread.
+    /// A reader for use by another thread.
     fn reader(&self) -> Box<dyn Reader>;
 }
 
-/// Reads from one snapshot a call.
+/// Reads from a new snapshot at each call.
 pub trait Reader: Send {
-    /// Bytes of the row there, if any.
+    /// The length of the row in bytes, if it exists.
     fn get(&mut self, table: u8, key: &[u8]) -> Option<usize>;
 
-    /// Rows from `key` on, at most 100.
+    /// The number of rows from `key` on, at most 100.
     fn scan(&mut self, table: u8, key: &[u8]) -> usize;
 }
 
-/// Opens or makes the database of this name.
+/// Opens or creates a database with the engine of this name.
 pub fn open(name: &str, folder: &Path) -> Box<dyn Engine> {
     match name {
         "fjall" => Box::new(Fjall::open(folder, false)),
         "fjall-one" => Box::new(Fjall::open(folder, true)),
         "redb" => Box::new(Redb::open(folder)),
         "sqlite" => Box::new(Sqlite::open(folder)),
-        _ => panic!("no engine {name:?}"),
+        _ => panic!("no engine is named {name:?}"),
     }
 }
 
-/// fjall: a keyspace a view, or one keyspace with the view's number in front of the keys.
+/// fjall: one keyspace per view, or a single keyspace whose keys begin with the number of the view.
 #[derive(Clone)]
 struct Fjall {
     database: fjall::Database,

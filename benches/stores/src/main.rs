@@ -1,12 +1,14 @@
 //! Compares embedded databases on Skytide's write pattern.
 //!
 //! ```text
-//! cargo run --release -- [ENGINE]...      fjall, fjall-one, redb, sqlite; none: all, each in a process of its own
+//! cargo run --release -- [ENGINE]...      fjall, fjall-one, redb, sqlite
+//!                                         without arguments all, each in its own process
 //! ```
 //!
-//! For each engine and each of 5,000 and 100,000 rows a commit, once with every commit durable and once handed to
-//! the operating system: rows a second, bytes on disk, bytes written by the process for each byte of rows, latency
-//! of point reads and of scans of 100 rows by another thread meanwhile, time to open again and memory.
+//! Each engine is measured with 5,000 and with 100,000 rows per commit, once with every commit
+//! durable and once handed to the operating system. The results are: rows per second, bytes on
+//! disk, bytes written by the process per byte of rows, latency of point reads and of scans of 100
+//! rows by another thread meanwhile, time to open the database again, and memory.
 
 mod engines;
 mod pattern;
@@ -50,7 +52,7 @@ fn main() {
     }
 }
 
-/// Runs one engine in this process and prints its line.
+/// Measures one engine in this process and prints its line.
 fn measure(name: &str, rows: usize, total: usize, sync: bool) {
     let folder = tempfile::tempdir_in(std::env::temp_dir()).unwrap();
     let mut pattern = Pattern::new();
@@ -97,7 +99,7 @@ fn measure(name: &str, rows: usize, total: usize, sync: bool) {
     );
 }
 
-/// Reads rows of posts, about 1,000 a second and a scan for every 10 of them, until there are none.
+/// Reads rows of posts, about 1,000 per second with a scan after every 10, until writing has ended.
 fn read(mut reader: Box<dyn Reader>, posts: &AtomicU64) -> (Vec<Duration>, Vec<Duration>) {
     let (mut gets, mut scans, mut random) = (Vec::new(), Vec::new(), Random(3));
     loop {
@@ -139,7 +141,8 @@ fn folder_bytes(folder: &Path) -> u64 {
         .sum()
 }
 
-/// Bytes that this process sent towards the disk so far (Linux; <https://man7.org/linux/man-pages/man5/proc_pid_io.5.html>).
+/// Number of bytes that this process has written to the disk so far (Linux;
+/// <https://man7.org/linux/man-pages/man5/proc_pid_io.5.html>).
 fn bytes_written() -> u64 {
     field("/proc/self/io", "write_bytes:")
 }

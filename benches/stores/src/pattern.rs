@@ -1,8 +1,8 @@
-//! What Skytide's dataflow writes: one commit after the other, from a fixed seed.
+//! The writes of Skytide's dataflow: consecutive commits from a fixed seed.
 
-/// Tables 1 to 19 are views, this one is the second order of `INTERACTIONS`.
+/// Tables 1 to 19 are views; this table is the second order of `INTERACTIONS`.
 pub const SECOND: u8 = 20;
-/// Tables there are, counted from 0.
+/// Number of tables, which are numbered from 0.
 pub const TABLES: u8 = 21;
 
 const POSTS: u8 = 1;
@@ -13,7 +13,7 @@ const ACTORS: u8 = 14;
 const ACTIVITY: u8 = 16;
 const ACCOUNTS: u8 = 17;
 
-/// A row to put: table, key, columns.
+/// A row to write: table, key, columns.
 pub type Row = (u8, Vec<u8>, Vec<u8>);
 
 /// SplitMix64.
@@ -26,12 +26,13 @@ impl Random {
         mix(self.0)
     }
 
-    /// A number below `end`, each alike.
+    /// A random number below `end`, all with equal probability.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end.max(1)
     }
 
-    /// A number below `end`, `i` with a chance of about 1 / i: a few are hot, most are cold.
+    /// A random number below `end` by Zipf's law, `i` with a probability of about 1 / i: a few are
+    /// hot, most are cold.
     pub fn zipf(&mut self, end: u64) -> u64 {
         let unit = (self.next() >> 11) as f64 / (1_u64 << 53) as f64;
         ((end.max(1) as f64).powf(unit) as u64 - 1).min(end.saturating_sub(1))
@@ -63,7 +64,7 @@ impl Pattern {
         }
     }
 
-    /// The next commit: about `rows` rows, 20 lists among them, sorted as the sink sorts them.
+    /// The next commit: about `rows` rows including 20 lists, sorted as the sink sorts them.
     pub fn commit(&mut self, rows: usize) -> Vec<Row> {
         self.commits += 1;
         let mut commit = Vec::with_capacity(rows + 64);
@@ -87,17 +88,17 @@ impl Pattern {
         commit
     }
 
-    /// The key of a post that was written, likelier a new one.
+    /// The key of a random post that was written, more likely a recent one.
     pub fn some_post(random: &mut Random, posts: u64) -> (u8, Vec<u8>) {
         (POSTS, post_key(posts - 1 - random.zipf(posts)))
     }
 
-    /// Posts written so far.
+    /// Number of posts written so far.
     pub fn posts(&self) -> u64 {
         self.posts
     }
 
-    /// Half of the rows of posts are new ones, the others mostly recent.
+    /// Half of the rows of posts are new; the others are mostly recent.
     fn post(&mut self) -> Row {
         let new = self.random.below(2) == 0;
         self.posts += u64::from(new);
@@ -136,7 +137,7 @@ impl Pattern {
         (ACTIVITY, key, self.columns(24))
     }
 
-    /// One of 20 accounts is new, the others follow Zipf's law.
+    /// One account in 20 is new; the others follow Zipf's law.
     fn some_account(&mut self) -> u64 {
         if self.random.below(20) == 0 {
             self.accounts += 1;
@@ -145,7 +146,7 @@ impl Pattern {
         self.random.zipf(self.accounts)
     }
 
-    /// Columns as postcard writes them: half small numbers, half noise; in front the epoch.
+    /// Columns as postcard encodes them: half small numbers, half noise, after the epoch.
     fn columns(&mut self, size: usize) -> Vec<u8> {
         let noise = self.random.next();
         let mut columns = (1_000_000 + self.commits).to_be_bytes()[4..].to_vec();
@@ -157,13 +158,13 @@ impl Pattern {
     }
 }
 
-/// 16 bytes, spread as a did:plc is.
+/// 16 bytes, distributed like a did:plc.
 fn did(account: u64) -> Vec<u8> {
     let (high, low) = (mix(account).to_be_bytes(), mix(!account).to_be_bytes());
     [&[2][..], &high, &low[..7]].concat()
 }
 
-/// 30 bytes: the author, the time as 13 characters, an end.
+/// 30 bytes: the author, the time as 13 characters, a suffix.
 fn post_key(post: u64) -> Vec<u8> {
     let time = format!("3m{:011}", post * 77);
     [

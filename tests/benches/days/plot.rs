@@ -1,4 +1,4 @@
-//! The samples as a picture.
+//! Draws the samples as a chart.
 
 use std::path::Path;
 
@@ -7,13 +7,13 @@ use plotters::prelude::*;
 
 use super::{Sample, disk};
 
-/// A line: what it shows, its colour, its values.
+/// A line of a chart: its label, its colour, its value in a sample.
 type Line = (&'static str, RGBColor, fn(&Sample) -> f64);
 
-/// Writes memory, disk and live records over the days.
+/// Draws memory, disk use and live records over the days.
 ///
 /// # Errors
-/// The file cannot be written.
+/// Fails if the file cannot be written.
 pub fn write(file: &Path, samples: &[Sample]) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::new(file, (960, 900)).into_drawing_area();
     area.fill(&WHITE)?;

@@ -1,4 +1,4 @@
-//! Other ways to read the same frames, each with the CIDs of the used records checked by the same
+//! Other ways to read the same frames. Each verifies the CIDs of the used records with the same
 //! hash.
 
 use std::hint::black_box;
@@ -11,7 +11,7 @@ use skytide_ingest::car::Car;
 
 use super::sha2_hash;
 
-/// `blocks` of a commit; empty if there are none.
+/// The `blocks` of a commit; empty if there are none.
 pub(super) fn blocks_of(frame: &[u8]) -> &[u8] {
     let mut blocks: &[u8] = &[];
     let mut reader = Reader::<Loose>::new(frame);
@@ -27,7 +27,7 @@ pub(super) fn blocks_of(frame: &[u8]) -> &[u8] {
     read.map(|_| blocks).unwrap_or_default()
 }
 
-/// Values of `ciborium` for header, body and records.
+/// Decodes header, body and records to values of `ciborium`.
 pub(super) fn ciborium_values(frame: &[u8]) -> u64 {
     let mut rest = frame;
     let _header: Value = ciborium::from_reader(&mut rest).expect("a header");
@@ -145,8 +145,8 @@ struct Embed<'a> {
     external: Option<Reference<'a>>,
 }
 
-/// Typed structs of `serde_ipld_dagcbor`, borrowed where it can; a record that does not fit its
-/// type is given up.
+/// Decodes to typed structs of `serde_ipld_dagcbor`, which borrow where possible. A record that
+/// does not fit its type is skipped.
 pub(super) fn ipld_typed(frame: &[u8]) -> u64 {
     let mut header = Reader::<Loose>::new(frame);
     header.skip().expect("a header");

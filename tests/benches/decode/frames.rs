@@ -1,21 +1,21 @@
-//! The recordings that are measured.
+//! The recordings that the benchmark reads.
 
 use std::ops::Range;
 use std::path::Path;
 
-/// All frames of a recording, one behind the other as they stand in the unpacked file.
+/// All frames of a recording, contiguous as in the uncompressed file.
 pub(super) struct Recording {
     bytes: Vec<u8>,
     frames: Vec<Range<usize>>,
 }
 
 impl Recording {
-    /// `frames/pds.frames.zst`: a reference PDS, lengths big-endian.
+    /// `frames/pds.frames.zst`: from a reference PDS, lengths big-endian.
     pub(super) fn pds() -> Self {
         Self::read("frames/pds.frames.zst", u32::from_be_bytes)
     }
 
-    /// `vectors/relay-2026-07-04`: the public relay, lengths little-endian.
+    /// `vectors/relay-2026-07-04`: from the public relay, lengths little-endian.
     pub(super) fn relay() -> Self {
         Self::read(
             "vectors/relay-2026-07-04/frames.bin.zst",
@@ -31,8 +31,8 @@ impl Recording {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("fixtures")
             .join(name);
-        let file = std::fs::File::open(path).expect("the fixture is there");
-        let bytes = zstd::decode_all(file).expect("the fixture is whole");
+        let file = std::fs::File::open(path).expect("the fixture exists");
+        let bytes = zstd::decode_all(file).expect("an intact fixture");
         let (mut at, mut frames) = (0, Vec::new());
         while let Some(prefix) = bytes[at..].first_chunk() {
             let start = at + prefix.len();

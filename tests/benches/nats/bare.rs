@@ -1,4 +1,4 @@
-//! The client by itself: publishes as fast as it can, and waits for every acknowledgement at some time.
+//! The bare client: publishes as fast as possible, and waits for every acknowledgement eventually.
 
 use std::collections::VecDeque;
 use std::future::IntoFuture;
@@ -13,12 +13,13 @@ use skytide_core::port::log::Log;
 
 use crate::stores::message;
 
-/// Acknowledgements that are waited for at once.
-const UNDER_WAY: usize = 1_024;
+/// Maximum number of outstanding acknowledgements.
+const IN_FLIGHT_MAX: usize = 1_024;
 
-/// Publishes messages of so many events each, encoded before, to the stream of a log; answers the seconds.
+/// Publishes pre-encoded messages of this many events each to the stream of a log; returns the
+/// seconds.
 pub async fn publish(config: &Config, events: u64, events_a_message: u64) -> f64 {
-    // Makes the stream as the log has it.
+    // Creates the stream as the log does.
     let log = NatsLog::connect(config).await.expect("a server");
     let mut last = log.bounds().await.expect("a server").next.0 - 1;
     let client = async_nats::connect(config.url[0].with_secret()).await;
@@ -33,7 +34,7 @@ pub async fn publish(config: &Config, events: u64, events_a_message: u64) -> f64
         })
         .collect();
     let start = Instant::now();
-    let mut under_way = VecDeque::with_capacity(UNDER_WAY);
+    let mut in_flight = VecDeque::with_capacity(IN_FLIGHT_MAX);
     for payload in payloads {
         let mut headers = HeaderMap::new();
         headers.insert(NATS_EXPECTED_LAST_SEQUENCE, last.to_string());
@@ -41,16 +42,16 @@ pub async fn publish(config: &Config, events: u64, events_a_message: u64) -> f64
         let sent = jetstream
             .publish_with_headers(subject.clone(), headers, payload)
             .await;
-        under_way.push_back(sent.expect("a connection").into_future());
-        if under_way.len() == UNDER_WAY {
-            under_way
+        in_flight.push_back(sent.expect("a connection").into_future());
+        if in_flight.len() == IN_FLIGHT_MAX {
+            in_flight
                 .pop_front()
-                .expect("there are some")
+                .expect("an outstanding acknowledgement")
                 .await
                 .expect("stored");
         }
     }
-    for ack in under_way {
+    for ack in in_flight {
         ack.await.expect("stored");
     }
     start.elapsed().as_secs_f64()

@@ -1,5 +1,5 @@
-//! How long a message takes from `append` to a reader, at the rates of the live stream. Open loop: events are due at
-//! fixed times, and are late if the log is.
+//! The latency of a message from `append` to a reader, at the rates of the live stream. This is an
+//! open loop: events are due at fixed times, and a slow log makes them late.
 
 use std::time::{Duration, Instant};
 
@@ -10,17 +10,17 @@ use skytide_core::port::log::Log;
 
 use crate::stores::message;
 
-/// How long each rate is kept.
+/// Duration of the measurement of each rate.
 const SECONDS: u64 = 5;
 
-/// Prints the latency at so many events a second.
+/// Prints the latency at this many events per second.
 pub async fn run(config: &Config, rate: u64) {
     let (from, to) = (
         NatsLog::connect(config).await,
         NatsLog::connect(config).await,
     );
     let (from, to) = (from.expect("a server"), to.expect("a server"));
-    let mut writer = from.writer().await.expect("nobody else");
+    let mut writer = from.writer().await.expect("there is no other writer");
     let next = to.bounds().await.expect("a server").next;
     let mut reader = to.reader(next).await.expect("the end");
     let events = rate * SECONDS;
@@ -52,7 +52,7 @@ pub async fn run(config: &Config, rate: u64) {
         writer.flush().await.expect("a server");
         number = until;
     }
-    let mut latencies = reading.await.expect("it reads");
+    let mut latencies = reading.await.expect("no panic");
     latencies.sort_unstable();
     let at = |share: f64| latencies[(latencies.len() as f64 * share) as usize].as_secs_f64() * 1e3;
     println!(

@@ -1,9 +1,11 @@
-//! A log that is made up as it is read: each event follows from its position alone, so that it takes no room. Its end can be
-//! made beforehand, and is then read as any log: encoded messages are decoded.
+//! A log that is generated while it is read: each event is a function of its position, so the log
+//! takes no memory. The end of the log can be made in advance; it is then read like any log, by
+//! decoding messages.
 //!
-//! Mix and skew as on the network: likes 67 %, posts 12 % (46 % of them replies), reposts 11 %, follows 8 %, blocks and
-//! others; one record in 25 is deleted again soon; three million accounts, few of which do most; half of what is
-//! referred to is popular, half of it is recent.
+//! Mix and skew are those of the network: likes 67 %, posts 12 % (46 % of them replies), reposts 11
+//! %, follows 8 %, blocks and others. One record in 25 is soon deleted. There are three million
+//! accounts, few of which write most records. Half of the references are to popular posts, half to
+//! recent ones.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,14 +23,14 @@ const START_MS: u64 = 1_780_272_000_000;
 const WEEK_MS: u64 = 7 * 86_400_000;
 const DELETES_PERCENT: u64 = 4;
 
-/// A log of so many epochs of so many events, over seven days.
+/// A log with these numbers of epochs and of events per epoch, over seven days.
 #[derive(Clone, Copy, Debug)]
 pub struct Synthetic {
     pub epochs: u64,
     pub events: u64,
 }
 
-/// What an event writes, and under which key.
+/// The record that an event writes, and its key.
 struct Record {
     did: Did,
     collection: &'static str,
@@ -47,13 +49,14 @@ impl Synthetic {
         Did::from_plc(packed)
     }
 
-    /// Small numbers far more often than large ones: each power of two as often as the next.
+    /// A random number in which small values are far more likely: each range between powers of two
+    /// is equally likely.
     fn skewed(random: &mut Random, end: u64) -> u64 {
         let bits = random.below(u64::from(64 - (end - 1).leading_zeros()) + 1);
         random.below((1 << bits).min(end))
     }
 
-    /// What event `number` wrote if it was a create.
+    /// The record that event `number` wrote if it was a create.
     fn record(number: u64) -> (Record, Random) {
         let mut random = Self::random(number);
         let author = if random.chance(60) {
@@ -77,7 +80,7 @@ impl Synthetic {
         (record, random)
     }
 
-    /// The address of a post of some event before: popular ones or recent ones.
+    /// The address of a post by an earlier event, either popular or recent.
     fn post(number: u64, random: &mut Random) -> String {
         let before = if random.chance(50) {
             Self::skewed(random, number.max(2))
@@ -104,7 +107,8 @@ impl Synthetic {
                 let mut fields = vec![
                     (
                         "text",
-                        "a text of about the usual length, though not a good one".into(),
+                        "a text of about the usual length, though not a very interesting one"
+                            .into(),
                     ),
                     ("langs", Value::List(vec![lang.into()])),
                 ];
@@ -185,7 +189,7 @@ impl Synthetic {
         self.epochs * (self.events + 1)
     }
 
-    /// The same log, made up to its end from a position on.
+    /// The same log, with its messages from a position to the end made in advance.
     pub fn made_from(self, first: Seq) -> Made {
         let encoded = |seq| {
             let mut bytes = Vec::new();
@@ -201,7 +205,7 @@ impl Synthetic {
     }
 }
 
-/// A log the end of which was made beforehand.
+/// A log whose end was made in advance.
 #[derive(Debug)]
 pub struct Made {
     log: Synthetic,
@@ -256,7 +260,10 @@ impl Log for Made {
     }
 
     async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError> {
-        assert!(from.0 >= self.first, "it is read from {from:?} on");
+        assert!(
+            from.0 >= self.first,
+            "the log is read from {from:?}, before the messages made in advance"
+        );
         Ok(Box::new(MadeReader {
             first: self.first,
             messages: self.messages.clone(),
@@ -286,7 +293,7 @@ impl LogReader for MadeReader {
         let seqs = self.next..;
         self.next += (end - place) as u64;
         let decoded = self.messages[place..end].iter();
-        let decoded = decoded.map(|bytes| Message::decode(bytes).expect("it was encoded"));
+        let decoded = decoded.map(|bytes| Message::decode(bytes).expect("a valid message"));
         Ok(seqs.map(Seq).zip(decoded).collect())
     }
 }

@@ -1,4 +1,5 @@
-//! A message of the log by serde's derive and ciborium: the way not taken (see `docs/log.md`).
+//! A message of the log encoded by serde's derive and ciborium: the alternative that was rejected
+//! (see `docs/log.md`).
 
 use serde::{Deserialize, Serialize};
 
@@ -29,12 +30,12 @@ fn is_zero(n: &u32) -> bool {
     *n == 0
 }
 
-/// The CBOR.
+/// Encodes as CBOR.
 pub fn encode(wire: &Wire, buffer: &mut Vec<u8>) {
-    ciborium::into_writer(wire, buffer).expect("a vector takes every byte");
+    ciborium::into_writer(wire, buffer).expect("a vector accepts every byte");
 }
 
-/// Reads it back.
+/// Decodes the CBOR.
 pub fn decode(bytes: &[u8]) -> Wire {
-    ciborium::from_reader(bytes).expect("it was encoded")
+    ciborium::from_reader(bytes).expect("valid CBOR")
 }

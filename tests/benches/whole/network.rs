@@ -1,8 +1,9 @@
-//! Frames made beforehand, sent in an open loop, some of them marked.
+//! Frames that are made in advance and sent in an open loop, some of them marked.
 //!
 //! ```text
-//! make ─▶ history, as fast as it is read ─▶ Gate, closed until the benchmark opens it ─▶ live, at an even rate
-//!                                                          notes when each marked frame leaves
+//! make ─▶ history, as fast as it is read ─▶ Gate, closed until the ─▶ live frames, at an even rate
+//!                                           benchmark opens it         records when each marked
+//!                                                                      frame leaves
 //! ```
 
 use std::collections::{BTreeSet, VecDeque};
@@ -17,37 +18,39 @@ use skytide_simnet::server::{Feed, OutgoingFrame, PreparedFrames};
 use skytide_simnet::{Content, Frame, Network, Options};
 use skytide_tests::world::Random;
 
-/// Posts of the history's end that may not have left while the gate is closed, many more than a chunk of frames has.
+/// Number of posts at the end of the history that may not be sent while the gate is closed, many
+/// more than a chunk of frames contains.
 const SENT_LATE: usize = 50;
 
-/// A frame whose post is looked for.
+/// A frame whose post the benchmark polls for.
 #[derive(Clone, Debug)]
 pub struct Mark {
-    /// Its number.
+    /// The `seq` of the frame.
     pub seq: u64,
-    /// The author.
+    /// The author of the post.
     pub did: Did,
-    /// Of its post.
+    /// The URI of the post.
     pub uri: String,
 }
 
-/// Frames made beforehand.
+/// Frames that were made in advance.
 pub struct Made {
     frames: Vec<OutgoingFrame>,
     first_live: u64,
-    /// Network time that is history.
+    /// The network time that belongs to the history.
     pub backlog: Duration,
-    /// A post of the history's end.
+    /// A post near the end of the history.
     pub settled: Option<Mark>,
-    /// Posts of the live part, at random distances of 30 ms in the mean.
+    /// Marked posts of the live part, at random intervals of 30 ms on average.
     pub marks: Vec<Mark>,
-    /// Events of the live part.
+    /// Number of events of the live part.
     pub live_events: u64,
-    /// Events of the history.
+    /// Number of events of the history.
     pub history_events: u64,
 }
 
-/// Makes a network's first frames: so many events of history, then so many seconds at so many events a second.
+/// Makes the first frames of a network: this many events of history, then this many seconds at this
+/// many events per second.
 pub fn make(history: u64, rate: f64, seconds: f64) -> Made {
     let clock = skytide::clock::SystemClock;
     let start = Timestamp(clock.now().0 - 3_600_000);
@@ -67,57 +70,59 @@ pub fn make(history: u64, rate: f64, seconds: f64) -> Made {
         live_events: 0,
         history_events: 0,
     };
-    let (mut until, mut posts, mut undone) = (start, Vec::new(), Undone::default());
+    let (mut until, mut posts, mut removed) = (start, Vec::new(), Removed::default());
     while made.history_events < history {
-        let frame = network.next_frame().expect("it has no end");
+        let frame = network.next_frame().expect("an endless network");
         made.history_events += frame.events.len() as u64;
         posts.extend(mark(&frame));
-        undone.add(&frame);
+        removed.add(&frame);
         until = frame.time;
         made.frames.push(frame.into());
     }
-    // A frame of the same moment would be history, too.
+    // A frame of the same moment would belong to the history, too.
     while network.peek_time() <= Some(until) && history > 0 {
-        let frame = network.next_frame().expect("it has no end");
+        let frame = network.next_frame().expect("an endless network");
         made.history_events += frame.events.len() as u64;
-        undone.add(&frame);
+        removed.add(&frame);
         made.frames.push(frame.into());
     }
     if history > 0 {
         made.backlog = Duration::from_millis(until.0 - start.0);
     }
-    made.first_live = network.peek_seq().expect("it has no end");
+    made.first_live = network.peek_seq().expect("an endless network");
     let mut random = Random::new(7);
     let mut due = 0.0;
     while (made.live_events as f64) < rate * seconds {
-        let frame = network.next_frame().expect("it has no end");
+        let frame = network.next_frame().expect("an endless network");
         if made.live_events as f64 / rate >= due
             && let Some(mark) = mark(&frame)
         {
             made.marks.push(mark);
-            // Exponential distances: independent of the ticks.
+            // Exponentially distributed intervals are independent of the ticks.
             let chance = (random.below(1 << 30) + 1) as f64 / (1u64 << 30) as f64;
             due = made.live_events as f64 / rate - 0.03 * chance.ln();
         }
-        undone.add(&frame);
+        removed.add(&frame);
         made.live_events += frame.events.len().max(1) as u64;
         made.frames.push(frame.into());
     }
-    // The pump asks for the next frame, and waits at the gate, before it sends those that it has.
+    // The pump asks for the next frame, and waits at the gate, before it sends the frames that it
+    // has.
     let mut early = posts.into_iter().rev().skip(SENT_LATE);
-    made.settled = early.find(|mark| undone.leaves(mark));
-    made.marks.retain(|mark| undone.leaves(mark));
+    made.settled = early.find(|mark| removed.retains(mark));
+    made.marks.retain(|mark| removed.retains(mark));
     made
 }
 
-/// What takes posts away again: they are not waited for.
+/// Deletions and changes of accounts, which may remove posts: the benchmark does not wait for these
+/// posts.
 #[derive(Default)]
-struct Undone {
+struct Removed {
     deleted: BTreeSet<String>,
     accounts: BTreeSet<Did>,
 }
 
-impl Undone {
+impl Removed {
     fn add(&mut self, frame: &Frame) {
         for event in &frame.events {
             match &event.body {
@@ -132,7 +137,7 @@ impl Undone {
         }
     }
 
-    fn leaves(&self, mark: &Mark) -> bool {
+    fn retains(&self, mark: &Mark) -> bool {
         !self.deleted.contains(&mark.uri) && !self.accounts.contains(&mark.did)
     }
 }
@@ -141,7 +146,7 @@ fn address(did: &Did, op: &Op) -> String {
     format!("at://{did}/{}/{}", op.collection, op.rkey)
 }
 
-/// The post of a frame that has nothing else.
+/// The post of a frame that contains nothing else.
 fn mark(frame: &Frame) -> Option<Mark> {
     let ([event], [Content::Post(_)]) = (&frame.events[..], &frame.contents[..]) else {
         return None;
@@ -156,12 +161,12 @@ fn mark(frame: &Frame) -> Option<Mark> {
     })
 }
 
-/// When a marked frame left.
+/// When a marked frame was sent.
 #[derive(Clone, Copy, Debug)]
 pub struct Sent {
-    /// When it should have.
+    /// When the frame was due.
     pub due: Instant,
-    /// When it did.
+    /// When the frame left.
     pub left: Instant,
 }
 
@@ -171,11 +176,11 @@ struct Shared {
     sent: Vec<Sent>,
 }
 
-/// The frames on their way: history first, the live ones when the gate is opened.
+/// A feed of the frames: first the history, then, once the gate is open, the live frames.
 pub struct Gate {
     frames: PreparedFrames,
     first_live: u64,
-    /// Numbers of the marked frames that have not left.
+    /// The `seq`s of the marked frames that have not left.
     marked: VecDeque<u64>,
     rate: f64,
     begun: Instant,
@@ -183,12 +188,12 @@ pub struct Gate {
     handle: Handle,
 }
 
-/// Opens a gate, and knows what went through it.
+/// Opens a gate, and records the marked frames that have passed it.
 #[derive(Clone, Default)]
 pub struct Handle(Arc<(Mutex<Shared>, Condvar)>);
 
 impl Gate {
-    /// Takes the frames out of what was made.
+    /// A gate with the frames of `made`.
     pub fn of(made: &mut Made, rate: f64) -> (Self, Handle) {
         let handle = Handle::default();
         let gate = Self {
@@ -210,15 +215,15 @@ impl Gate {
 }
 
 impl Handle {
-    /// Lets the live frames go.
+    /// Opens the gate for the live frames.
     pub fn open(&self) {
         self.lock().open = true;
         self.0.1.notify_all();
     }
 
-    /// The marked frames that left, in their order.
-    pub fn sent(&self, place: usize) -> Option<Sent> {
-        self.lock().sent.get(place).copied()
+    /// The `index`th of the marked frames that have left.
+    pub fn sent(&self, index: usize) -> Option<Sent> {
+        self.lock().sent.get(index).copied()
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -232,7 +237,7 @@ impl Handle {
 }
 
 impl Feed for Gate {
-    /// Here the pump waits for the gate: before it starts the clock of the live rate.
+    /// Blocks the pump until the gate is open, before it starts the clock of the live rate.
     fn next_time(&self) -> Option<Timestamp> {
         if self.is_closed() {
             self.handle.wait();

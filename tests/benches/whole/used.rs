@@ -1,18 +1,19 @@
-//! CPU seconds and memory, as proc(5) tells them.
+//! CPU time and memory, from proc(5).
 
 use std::path::Path;
 
-/// CPU seconds since the process or thread began.
+/// CPU seconds since the start of the process or thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Used {
-    /// In the program.
+    /// Seconds in user mode.
     pub user: f64,
-    /// In the system, for the program: to clear memory, to read files.
+    /// Seconds in the kernel on behalf of the program, for example to clear memory or to read
+    /// files.
     pub system: f64,
 }
 
 impl Used {
-    /// Both together.
+    /// The sum of both.
     pub fn plus(self, other: Self) -> Self {
         Self {
             user: self.user + other.user,
@@ -20,7 +21,7 @@ impl Used {
         }
     }
 
-    /// What came since then.
+    /// The difference to an earlier measurement.
     pub fn since(self, before: Self) -> Self {
         Self {
             user: self.user - before.user,
@@ -28,23 +29,23 @@ impl Used {
         }
     }
 
-    /// All of it.
+    /// User and system time together.
     pub fn seconds(self) -> f64 {
         self.user + self.system
     }
 
-    /// Of one core, in percent, since then.
+    /// The CPU use since an earlier measurement, in percent of one core.
     pub fn percent_since(self, before: Self, seconds: f64) -> f64 {
         self.since(before).seconds() / seconds * 100.0
     }
 }
 
-/// Of a process, all its threads; nothing if there is none.
+/// The use of a process with all its threads; zero if there is no such process.
 pub fn of_process(id: u32) -> Used {
     read(format!("/proc/{id}").as_ref())
 }
 
-/// Of this process's threads whose names begin so.
+/// The use of the threads of this process whose names begin with `name`.
 pub fn of_threads(name: &str) -> Used {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
     let paths = tasks.flatten().map(|task| task.path());
@@ -60,7 +61,7 @@ pub fn rss_bytes(id: u32) -> u64 {
     status(id, "VmRSS:")
 }
 
-/// The most that it ever was.
+/// Peak resident memory of a process, in bytes.
 pub fn peak_bytes(id: u32) -> u64 {
     status(id, "VmHWM:")
 }
@@ -75,7 +76,7 @@ fn status(id: u32, name: &str) -> u64 {
 fn read(folder: &Path) -> Used {
     let stat = std::fs::read_to_string(folder.join("stat")).unwrap_or_default();
     let fields = stat.rsplit_once(") ").map_or("", |(_, tail)| tail);
-    // utime and stime, fields 14 and 15, in hundredths of a second on every Linux of today.
+    // utime and stime, fields 14 and 15, in hundredths of a second on every current Linux.
     let ticks = fields.split(' ').skip(11).map(str::parse::<f64>);
     let mut seconds = ticks.map(|ticks| ticks.unwrap_or(0.0) / 100.0);
     Used {

@@ -1,4 +1,5 @@
-//! A process that is gone: all others end, whatever they were at, and the next life goes on from what is kept.
+//! A process that dies: all others stop, whatever their state, and the next life resumes from what
+//! is stored.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ use crate::restart::ground::Lives;
 
 type Ended = Result<(), DataflowError>;
 
-/// Which process it says is gone.
+/// The process that the error names as lost.
 #[track_caller]
 fn lost(ended: Ended, text: &str) -> usize {
     match ended {
@@ -28,15 +29,21 @@ fn lost(ended: Ended, text: &str) -> usize {
     }
 }
 
-/// Lets process `gone` go away; all others must end, the leading one by saying which it was.
-async fn lose(gone: usize, life: JoinHandle<Ended>, others: Vec<JoinHandle<Ended>>, text: &str) {
+/// Waits after process `gone` has died: all others must stop, and the leading one must name the
+/// dead process.
+async fn assert_lost(
+    gone: usize,
+    life: JoinHandle<Ended>,
+    others: Vec<JoinHandle<Ended>>,
+    text: &str,
+) {
     others[gone - 1].abort();
-    let first = life.await.expect("it does not panic");
+    let first = life.await.expect("no panic");
     assert_eq!(lost(first, text), gone, "{text}");
     for (process, other) in (1..).zip(others) {
         if process != gone {
-            let ended = other.await.expect("it does not panic");
-            // Whichever of the two it noticed first.
+            let ended = other.await.expect("no panic");
+            // The process may name the dead process or process 0, whichever it noticed first.
             let lost = lost(ended, text);
             assert!([0, gone].contains(&lost), "{text}: {process} lost {lost}");
         }
@@ -44,7 +51,7 @@ async fn lose(gone: usize, life: JoinHandle<Ended>, others: Vec<JoinHandle<Ended
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_gone_in_the_middle_ends_all_and_the_next_life_goes_on() {
+async fn a_process_that_dies_in_the_middle_stops_all_and_the_next_life_resumes() {
     for seed in seeds(22_000) {
         let case = Case::of(seed).with(1, 1).over(3);
         let messages = case.world();
@@ -67,7 +74,7 @@ async fn a_process_that_is_gone_in_the_middle_ends_all_and_the_next_life_goes_on
         reached.cancelled().await;
         let gone = 1 + random.below(2) as usize;
         let text = format!("seed {seed}, process {gone} at {at}");
-        lose(gone, life, team.others, &text).await;
+        assert_lost(gone, life, team.others, &text).await;
 
         let after = case.over(1 + random.below(3) as usize);
         let ended = after.run_on(ground, after.dataflow()).await;
@@ -77,7 +84,7 @@ async fn a_process_that_is_gone_in_the_middle_ends_all_and_the_next_life_goes_on
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_gone_while_nothing_comes_ends_all() {
+async fn a_process_that_dies_while_the_log_is_idle_stops_all() {
     let case = Case::of(2).with(2, 60).over(3);
     let ground = Ground::new();
     ground.append(&case.world()).await;
@@ -94,15 +101,15 @@ async fn a_process_that_is_gone_while_nothing_comes_ends_all() {
     );
     let life = tokio::spawn(life);
     all.cancelled().await;
-    lose(2, life, team.others, "behind the end").await;
+    assert_lost(2, life, team.others, "after the end").await;
 }
 
-/// As where another indexer holds the lease.
+/// The first process waits as it does while another indexer holds the lease.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_is_gone_while_the_first_one_waits_to_lead_ends_all() {
+async fn a_process_that_dies_while_the_first_one_waits_to_lead_stops_all() {
     let case = Case::of(3).with(1, 60).over(3);
     let ground = Ground::new();
-    // A port that crashed answers no more.
+    // A port that has crashed never returns.
     let plan = Plan::new(vec![Planned {
         point: "store.lead",
         nth: 1,
@@ -117,12 +124,12 @@ async fn a_process_that_is_gone_while_the_first_one_waits_to_lead_ends_all() {
     while plan.fired().is_empty() {
         tokio::task::yield_now().await;
     }
-    lose(1, life, team.others, "before it leads").await;
+    assert_lost(1, life, team.others, "before it leads").await;
 }
 
-/// Its orders may be given to some workers and not to others at that moment.
+/// At the moment of the failure, some workers may have received their commands and others not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failure_of_the_first_one_ends_all() {
+async fn a_failure_of_the_first_process_stops_all() {
     for seed in seeds(24_000) {
         let case = Case::of(seed).with(2, 1).over(3);
         let ground = Ground::new();
@@ -136,13 +143,13 @@ async fn a_failure_of_the_first_one_ends_all() {
         let life = tokio::spawn(life);
         reached.cancelled().await;
         ground.store.lead().await.expect("memory answers");
-        let ended = life.await.expect("it does not panic");
+        let ended = life.await.expect("no panic");
         assert!(
             matches!(ended, Err(DataflowError::Store(_))),
             "seed {seed}: {ended:?}"
         );
         for other in team.others {
-            let ended = other.await.expect("it does not panic");
+            let ended = other.await.expect("no panic");
             assert!(
                 matches!(ended, Err(DataflowError::LeaderEnded { .. })),
                 "seed {seed}: {ended:?}"
@@ -152,12 +159,12 @@ async fn a_failure_of_the_first_one_ends_all() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_of_the_first_one_ends_all_in_good_order() {
+async fn a_stop_of_the_first_process_stops_all_cleanly() {
     let case = Case::of(4).with(2, 7).over(2);
     let messages = case.world();
     let ground = Ground::new();
     ground.append(between(&messages, 0, 40)).await;
-    // Where the stop comes is committed, and nothing behind it is missing when it goes on.
+    // Everything up to the stop is committed, and the next life misses nothing after it.
     let stopped = case.run_on(&ground, case.dataflow()).await;
     stopped.unwrap_or_else(|error| panic!("{case:?}: {error}"));
     let commits = ground.store.take();

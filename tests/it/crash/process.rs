@@ -1,4 +1,5 @@
-//! One process: ingest and dataflow over faulty ports, in a runtime of their own that can be dropped at any moment.
+//! One process: ingest and dataflow over faulty ports, on a runtime of their own that can be
+//! dropped at any moment.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -27,20 +28,20 @@ use skytide_core::id::Epoch;
 
 use crate::ingest::{frames, harness};
 
-/// How often it is looked whether everything is committed.
-const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The interval at which the test checks whether everything is committed.
+const POLL: Duration = Duration::from_millis(2);
 
-/// Where log, store and checkpoints are, so that they can be opened again and again.
+/// Opens log, store and checkpoints, as often as processes start.
 #[async_trait]
 pub trait Backend: Send + Sync {
-    /// Opens them, as a new process does.
+    /// Opens all ports, as a new process does.
     async fn open(&self) -> Result<Ports, BoxError>;
 
-    /// Opens only what readers need.
+    /// Opens only the store, for reading.
     async fn reader(&self) -> Result<Arc<dyn ViewReader>, BoxError>;
 }
 
-/// Everything in a folder of its own.
+/// A backend with everything in a folder of its own.
 pub struct Embedded {
     folder: tempfile::TempDir,
     log_bytes_max: u64,
@@ -74,7 +75,7 @@ impl Embedded {
 
     fn store(&self) -> Result<Arc<EmbeddedStore>, BoxError> {
         let options = StoreOptions::default();
-        // The process before has just ended; its database is closed in a moment.
+        // The previous process has just ended; its database is closed within a moment.
         loop {
             match EmbeddedStore::open(&self.folder.path().join("store"), options) {
                 Ok(store) => return Ok(Arc::new(store)),
@@ -113,13 +114,13 @@ impl Backend for Embedded {
 pub enum Ending {
     /// It crashed as planned.
     Crashed,
-    /// It gave up after a failure that was planned.
+    /// It stopped after a planned failure.
     Failed(#[expect(dead_code, reason = "shown when a test fails")] String),
     /// The stream ended and everything is committed.
     Whole,
 }
 
-/// A stretch of the recorded frames.
+/// A contiguous part of the recorded frames.
 pub struct Stretch {
     file: PathBuf,
     _folder: tempfile::TempDir,
@@ -133,7 +134,7 @@ impl std::fmt::Debug for Stretch {
     }
 }
 
-/// The recorded network, read once.
+/// The frames of the recorded network, read once.
 fn recorded() -> &'static [Vec<u8>] {
     static FRAMES: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     FRAMES.get_or_init(pds)
@@ -145,7 +146,7 @@ fn pds() -> Vec<Vec<u8>> {
 }
 
 impl Stretch {
-    /// Some hundred frames from anywhere.
+    /// Some hundred frames from a random position.
     pub fn random(random: &mut Random) -> Self {
         let all = recorded();
         let length = 150 + random.below(350) as usize;
@@ -178,7 +179,7 @@ impl Stretch {
         }
     }
 
-    /// The recount of what ingest makes of it undisturbed.
+    /// The recount of what ingest writes for the stretch without faults.
     pub fn expected(&self) -> Rows {
         let log = Arc::new(MemoryLog::new(1));
         let runtime = Runtime::new().expect("a runtime");
@@ -212,7 +213,7 @@ fn context(log: Arc<dyn Log>, stop: CancellationToken) -> Context {
     }
 }
 
-/// Runs a process until it crashes, gives up, or is through.
+/// Runs a process until it crashes, fails, or has committed the whole stretch.
 pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut Random) -> Ending {
     let options = skytide_dataflow::Options {
         workers: 1 + random.below(2) as usize,
@@ -236,8 +237,10 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
             Err(why) => panic!("nothing can be opened: {why}"),
         };
         let (store, ports) = (ports.store.clone(), faulty(ports, plan));
-        // A task of its own: after a crash it is dropped with the runtime, not here.
-        let working = tokio::spawn(services(stretch.reading(), (ports, store), options));
+        // The services run as a separate task: after a crash, that task is dropped with the
+        // runtime.
+        let (reading, source) = stretch.reading();
+        let working = tokio::spawn(services(reading, source, ports, store, options));
         tokio::select! {
             () = plan.crashed() => Ending::Crashed,
             ended = working => match ended.expect("no panic") {
@@ -246,7 +249,7 @@ pub fn run(stretch: &Stretch, backend: &dyn Backend, plan: &Plan, random: &mut R
             }
         }
     });
-    // What is still at work on a blocking thread ends with its file operation.
+    // A blocking thread that is still at work ends with its current file operation.
     runtime.shutdown_timeout(Duration::from_secs(60));
     ending
 }
@@ -257,7 +260,7 @@ fn chain(error: &(dyn std::error::Error + Send + Sync + 'static)) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// The same ports under a plan.
+/// The same ports, with the faults of a plan.
 pub fn faulty(ports: Ports, plan: &Plan) -> Ports {
     let plan = || plan.clone();
     let checkpoints = ports.checkpoints.map(|checkpoints| {
@@ -277,10 +280,12 @@ pub fn faulty(ports: Ports, plan: &Plan) -> Ports {
     }
 }
 
-/// Reads the stream, and counts until its last epoch is committed, as `store` says without faults.
+/// Reads the stream and runs the dataflow until `store`, which has no faults, has the last epoch.
 async fn services(
-    (reading, source): (skytide_ingest::Options, Box<RecordingSource>),
-    (ports, store): (Ports, Arc<dyn ViewStore>),
+    reading: skytide_ingest::Options,
+    source: Box<RecordingSource>,
+    ports: Ports,
+    store: Arc<dyn ViewStore>,
     options: skytide_dataflow::Options,
 ) -> Result<(), BoxError> {
     let stop = CancellationToken::new();
@@ -289,7 +294,7 @@ async fn services(
     let reading = async {
         let read = skytide_ingest::run(reading, vec![source], context).await?;
         let last = read.tick.map_or(Epoch(0), |tick| tick.epoch);
-        let mut look = tokio::time::interval(LOOK_EVERY);
+        let mut look = tokio::time::interval(POLL);
         while store
             .control()
             .await?

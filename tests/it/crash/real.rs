@@ -1,5 +1,5 @@
-//! The same crashes with the log on a real NATS and the views on a real MongoDB, which are killed, frozen and refuse
-//! meanwhile.
+//! The same crashes with the log on a real NATS and the views on a real MongoDB. The servers are
+//! meanwhile killed, frozen and made to refuse commands.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,7 +23,7 @@ use skytide_tests::world::Random;
 use super::process::{self, Backend, Ending, Stretch};
 use super::{CRASHES_MAX, faults, seeds};
 
-/// A stream and a database of one's own, and a folder for the checkpoints.
+/// A backend with a stream and a database of its own, and a folder for the checkpoints.
 struct Real {
     nats: config::Nats,
     mongo: config::Mongo,
@@ -45,22 +45,22 @@ impl Backend for Real {
     }
 }
 
-/// What is done to the servers while a process is at work.
+/// A fault of a server while a process is at work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Blow {
     NatsKilled,
     NatsFrozen,
     MongoStopped,
     MongoFrozen,
-    /// Its disk is full: nothing is written.
+    /// Its disk is full: it rejects all writes.
     MongoFull,
-    /// It is told that it is no primary, and takes no rows.
+    /// It reports that it is not the primary, and accepts no rows.
     MongoSecondary,
-    /// What it does is done, and it says that it may not last.
+    /// It executes the command, but reports that the write concern was not met.
     MongoUnsure,
 }
 
-/// The first process of each seed is struck, each blow in turn.
+/// All blows, used in turn: each seed strikes its first process with one of them.
 const BLOWS: [Blow; 7] = [
     Blow::NatsKilled,
     Blow::NatsFrozen,
@@ -71,14 +71,16 @@ const BLOWS: [Blow; 7] = [
     Blow::MongoUnsure,
 ];
 
-/// Commands that fail by one blow. Each attempt at a commit ends with the first of them.
+/// Number of commands that fail by one blow. Each attempt at a commit ends with the first failing
+/// command.
 const REFUSED: i32 = 4;
 
-/// Processes without faults until one must be through.
+/// Maximum number of processes without faults, one of which must complete the stream.
 const PROCESSES_MAX: usize = 5;
-/// How long a frozen server stays so, and how often it is looked whether its time has come. Neither decides a result.
+/// How long a server stays frozen, and the interval at which the test checks whether to strike. No
+/// result depends on either.
 const FROZEN: Duration = Duration::from_millis(300);
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+const POLL: Duration = Duration::from_millis(1);
 
 struct Servers {
     nats: Nats,
@@ -86,7 +88,7 @@ struct Servers {
 }
 
 impl Blow {
-    /// Which commands of MongoDB fail, and how.
+    /// The commands of MongoDB that fail, and their error.
     fn refused(self) -> Option<Document> {
         let all = ["update", "insert", "delete", "findAndModify"].as_slice();
         let concern = doc! { "code": 64, "errmsg": "waiting for replication timed out" };
@@ -130,16 +132,25 @@ impl Servers {
         }
     }
 
-    /// Refuses nothing any more; answers how many commands were refused so far, as the server says.
+    /// Disables all refusals; returns how many commands the server has refused so far.
     fn accept(&self) -> i64 {
         self.mongo.fail_point_now("failCommand", "off", doc! {})
     }
 }
 
-/// Runs a process and strikes at its so-manieth commit; answers whether that came.
+/// What a process counts, where, and with which faults.
+struct Attempt<'a> {
+    stretch: &'a Stretch,
+    backend: &'a Real,
+    plan: &'a Plan,
+}
+
+/// Runs a process and strikes the servers at its nth commit, with a random n; returns whether the
+/// blow took effect.
 fn run_struck(
-    (stretch, backend, plan): (&Stretch, &Real, &Plan),
-    (servers, blow): (&Mutex<Servers>, Option<Blow>),
+    attempt: &Attempt<'_>,
+    servers: &Mutex<Servers>,
+    blow: Option<Blow>,
     random: &mut Random,
 ) -> (Ending, bool) {
     let nth = 1 + random.below(3) as u32;
@@ -153,7 +164,8 @@ fn run_struck(
     std::thread::scope(|threads| {
         let striking = threads.spawn(|| {
             let Some(blow) = blow else { return false };
-            while plan
+            while attempt
+                .plan
                 .calls()
                 .get("store.commit")
                 .is_none_or(|calls| *calls < nth)
@@ -161,12 +173,12 @@ fn run_struck(
                 if over.load(Ordering::Relaxed) {
                     return false;
                 }
-                std::thread::sleep(LOOK_EVERY);
+                std::thread::sleep(POLL);
             }
             servers.lock().expect("nobody panicked").strike(blow);
             true
         });
-        let ending = process::run(stretch, backend, plan, random);
+        let ending = process::run(attempt.stretch, attempt.backend, attempt.plan, random);
         over.store(true, Ordering::Relaxed);
         let struck = striking.join().expect("no panic");
         (ending, struck && (!refuses || refused() > before))
@@ -178,7 +190,7 @@ fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
     let (Some(nats), Some(mongo)) = (Nats::start(), Mongo::with_failpoints()) else {
         return;
     };
-    // A client believes a server that says it is no primary, until it has asked again.
+    // A client trusts a server that says it is not the primary, until its next heartbeat.
     let (nats_url, mongo_uri) = (nats.url(), mongo.uri() + "&heartbeatFrequencyMS=500");
     let servers = Mutex::new(Servers { nats, mongo });
     let (mut struck, mut crashes) = (BTreeSet::new(), 0);
@@ -191,22 +203,27 @@ fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
         let mut blow = Some(BLOWS[seed as usize % BLOWS.len()]);
         for _ in 0..1 + random.below(CRASHES_MAX) {
             let plan = Plan::new(faults(&mut random));
-            let (ending, hit) =
-                run_struck((&stretch, &backend, &plan), (&servers, blow), &mut random);
+            let attempt = Attempt {
+                stretch: &stretch,
+                backend: &backend,
+                plan: &plan,
+            };
+            let (ending, hit) = run_struck(&attempt, &servers, blow, &mut random);
             eprintln!(
                 "seed {seed}: {ending:?}, {blow:?} {hit}, {:?}",
                 plan.fired()
             );
             struck.extend(blow.filter(|_| hit));
-            // A process that ended too early for its blow leaves it to the next one.
+            // A process that ended before its blow leaves the blow to the next process.
             blow = blow.filter(|_| !hit);
             crashes += usize::from(matches!(ending, Ending::Crashed));
             if matches!(ending, Ending::Whole) {
                 break;
             }
         }
-        // Faults are over, but for a blow that met nobody yet. A process that it ends, or that lost its lease on a busy machine,
-        // is followed by the next one, as by a supervisor.
+        // The remaining processes have no faults, except for a blow that has not yet taken effect.
+        // If a process ends because of it, or because it lost its lease on a busy machine, the next
+        // one starts, as under a supervisor.
         let mut endings = Vec::new();
         while !matches!(endings.last(), Some(Ending::Whole)) {
             assert!(
@@ -215,8 +232,12 @@ fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
             );
             let calm = Plan::new(Vec::new());
             let last = blow.take();
-            let (ending, hit) =
-                run_struck((&stretch, &backend, &calm), (&servers, last), &mut random);
+            let attempt = Attempt {
+                stretch: &stretch,
+                backend: &backend,
+                plan: &calm,
+            };
+            let (ending, hit) = run_struck(&attempt, &servers, last, &mut random);
             struck.extend(last.filter(|_| hit));
             endings.push(ending);
         }

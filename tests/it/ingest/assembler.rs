@@ -53,7 +53,7 @@ pub(super) fn count(cuts: &[Cut], name: &str) -> u64 {
 }
 
 #[test]
-fn an_epoch_ends_behind_the_frame_that_fills_it_and_never_within_one() {
+fn an_epoch_ends_after_the_frame_that_fills_it_and_never_within_one() {
     let paths: Vec<String> = (0..7).map(|n| format!("app.bsky.feed.like/{n}")).collect();
     let ops: Vec<_> = paths.iter().map(|path| ("create", path.as_str())).collect();
     let stream: Vec<_> = (1..=100)
@@ -62,7 +62,7 @@ fn an_epoch_ends_behind_the_frame_that_fills_it_and_never_within_one() {
     let mut options = options();
     options.tick_events_max = 10;
     let cuts = assemble(setup(&options), stream);
-    assert_eq!(cuts.len(), 51, "two frames an epoch, and the last tick");
+    assert_eq!(cuts.len(), 51, "two frames per epoch, and the last tick");
     for (n, cut) in cuts.iter().enumerate() {
         assert_eq!(cut.tick.epoch, Epoch(n as u64 + 1));
         let seqs: Vec<u64> = events(std::slice::from_ref(cut))
@@ -80,7 +80,7 @@ fn an_epoch_ends_behind_the_frame_that_fills_it_and_never_within_one() {
 }
 
 #[test]
-fn since_is_told_only_while_no_filter_hides_commits() {
+fn since_is_recorded_only_while_no_filter_hides_commits() {
     let commit = Commit {
         since: Some(rev_at(NOON)),
         ..Commit::new(
@@ -114,7 +114,7 @@ fn since_is_told_only_while_no_filter_hides_commits() {
             .map(|f| f.parse::<CollectionFilter>().unwrap())
             .collect();
         let cuts = assemble(setup(&options), [commit.frame()]);
-        let told: Vec<_> = events(&cuts)
+        let found: Vec<_> = events(&cuts)
             .iter()
             .map(|event| match &event.body {
                 Body::Op(op) => (op.collection.as_str(), op.since.is_some()),
@@ -122,7 +122,7 @@ fn since_is_told_only_while_no_filter_hides_commits() {
             })
             .collect();
         let expected: Vec<_> = collections.iter().map(|&name| (name, since)).collect();
-        assert_eq!(told, expected, "{filters:?}");
+        assert_eq!(found, expected, "{filters:?}");
         assert_eq!(
             count(&cuts, "dropped/filter_collection"),
             2 - expected.len() as u64
@@ -131,7 +131,7 @@ fn since_is_told_only_while_no_filter_hides_commits() {
 }
 
 #[test]
-fn accounts_that_are_not_read_are_counted_and_leave_the_others_alone() {
+fn filtered_accounts_are_counted_and_do_not_affect_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("deny");
     std::fs::write(&path, format!("{}\n", did(2))).unwrap();
@@ -143,7 +143,7 @@ fn accounts_that_are_not_read_are_counted_and_leave_the_others_alone() {
 }
 
 #[test]
-fn a_repo_that_moved_without_operations_is_told_with_the_reason() {
+fn a_repo_that_moved_without_operations_is_recorded_with_the_reason() {
     let mut too_big = Commit::new(2, &[]);
     too_big.too_big = true;
     let sync = cbor!({
@@ -156,7 +156,7 @@ fn a_repo_that_moved_without_operations_is_told_with_the_reason() {
         frames::frame("#sync", &sync.unwrap()),
     ];
     let cuts = assemble(setup(&options()), stream);
-    let told: Vec<_> = events(&cuts)
+    let found: Vec<_> = events(&cuts)
         .iter()
         .map(|event| event.body.clone())
         .collect();
@@ -169,17 +169,17 @@ fn a_repo_that_moved_without_operations_is_told_with_the_reason() {
         moved(2, Moved::TooBig),
         moved(3, Moved::Sync),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(found, expected);
     assert_eq!(count(&cuts, "dropped/commit_too_big"), 1);
 }
 
 #[test]
-fn the_same_path_twice_is_applied_in_order_and_counted() {
+fn a_repeated_path_is_applied_in_order_and_counted() {
     let path = "app.bsky.feed.like/a";
     let commit = Commit::new(1, &[("create", path), ("delete", path), ("create", path)]);
     let cuts = assemble(setup(&options()), [commit.frame()]);
-    let told: Vec<_> = events(&cuts).iter().map(|event| event.index).collect();
-    assert_eq!((told, count(&cuts, "paths_repeated")), (vec![0, 1, 2], 2));
+    let found: Vec<_> = events(&cuts).iter().map(|event| event.index).collect();
+    assert_eq!((found, count(&cuts, "paths_repeated")), (vec![0, 1, 2], 2));
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_revision_of_the_future_is_dropped_and_the_next_one_is_not() {
         commit.rev = rev_at(commit.time + ahead_ms);
         commit.frame()
     };
-    // Twenty commits set the time; its median lies ten seconds behind the newest of them.
+    // Twenty commits set the time; its median is ten seconds earlier than the newest of them.
     let mut stream: Vec<_> = (1..=40).map(|seq| at(seq, 0)).collect();
     stream.extend([at(41, 5 * 60_000 + 60_000), at(42, 4 * 60_000)]);
     let mut bad = Commit::new(43, &[("create", "app.bsky.feed.like/a")]).frame();
@@ -243,7 +243,7 @@ fn a_slow_stream_and_one_that_paused_lose_no_commit() {
 }
 
 #[test]
-fn a_frame_of_the_future_vouches_for_its_revision_no_further_than_our_clock() {
+fn a_frame_of_the_future_justifies_its_revision_only_up_to_our_clock() {
     const AHEAD: u64 = 3_600_000;
     let sync = |seq: u64, time: u64| {
         let body = cbor!({
@@ -255,7 +255,7 @@ fn a_frame_of_the_future_vouches_for_its_revision_no_further_than_our_clock() {
     let mut forged = Commit::new(41, &[("create", "app.bsky.feed.like/a")]);
     forged.time += AHEAD;
     forged.rev = rev_at(forged.time);
-    // Before our clock stands there, then as soon as it does.
+    // The clock is first before the time of the frame, then at it.
     for (clock, dropped) in [(NOON + 60_000, 2), (NOON + AHEAD, 0)] {
         let mut setup = setup(&options());
         setup.live = true;
@@ -274,7 +274,7 @@ fn a_frame_of_the_future_vouches_for_its_revision_no_further_than_our_clock() {
 }
 
 #[test]
-fn the_first_clock_may_be_forged_without_harm() {
+fn a_forged_first_time_does_no_harm() {
     for forged in [0, NOON * 10] {
         let mut stream = vec![frames::identity(1, forged)];
         stream.extend((2..=100).map(|seq| frames::identity(seq, NOON + seq)));
@@ -291,7 +291,7 @@ fn the_first_clock_may_be_forged_without_harm() {
 }
 
 #[test]
-fn a_live_stream_is_never_ahead_of_our_clock_and_a_recording_has_its_own() {
+fn the_time_of_a_live_stream_never_exceeds_our_clock_and_that_of_a_recording_may() {
     for (live, expected) in [(true, NOON - 5_000), (false, NOON + 49_000)] {
         let mut setup = setup(&options());
         setup.live = live;
@@ -354,7 +354,7 @@ fn after_a_restart_events_have_the_times_they_would_have_had() {
 }
 
 #[test]
-fn a_tick_goes_on_from_the_newest_one() {
+fn a_tick_continues_from_the_newest_one() {
     let newest = Tick {
         epoch: Epoch(41),
         time: Timestamp(NOON),
@@ -371,7 +371,7 @@ fn a_tick_goes_on_from_the_newest_one() {
     assembler.frame(frames::identity(9, NOON - 5_000).into());
     assembler.tick(false);
     let cuts = assembler.take_cuts();
-    let told: Vec<_> = cuts
+    let found: Vec<_> = cuts
         .iter()
         .map(|cut| {
             (
@@ -382,12 +382,12 @@ fn a_tick_goes_on_from_the_newest_one() {
             )
         })
         .collect();
-    assert_eq!(told, [(42, NOON, 7, 70), (43, NOON, 9, 71)]);
+    assert_eq!(found, [(42, NOON, 7, 70), (43, NOON, 9, 71)]);
     assert_eq!(count(&cuts, "missing_seqs"), 1);
 }
 
 #[test]
-fn nothing_is_told_before_anything_is_known() {
+fn no_tick_is_written_before_the_first_frame() {
     let mut live = setup(&options());
     live.live = true;
     let mut assembler = Assembler::new(live, None);
@@ -396,7 +396,7 @@ fn nothing_is_told_before_anything_is_known() {
 }
 
 #[test]
-fn dropped_frames_are_handed_out_a_few_times_for_each_reason() {
+fn a_few_dropped_frames_are_reported_for_each_reason() {
     let mut assembler = Assembler::new(setup(&options()), None);
     (0..100).for_each(|_| assembler.frame(b"garbage".as_slice().into()));
     assembler.tick(true);
@@ -416,7 +416,7 @@ fn dropped_frames_are_handed_out_a_few_times_for_each_reason() {
 }
 
 #[test]
-fn a_recordings_tick_waits_until_it_is_decided_whether_numbers_began_anew() {
+fn a_tick_of_a_recording_waits_until_a_restart_of_numbers_is_decided() {
     let mut options = options();
     options.tick_events_max = 10;
     let mut stream = frames::identities(1_000, 40);
@@ -438,9 +438,10 @@ fn a_recordings_tick_waits_until_it_is_decided_whether_numbers_began_anew() {
     assert_eq!((count(&cuts, "resets"), events(&cuts).len()), (1, 32));
 }
 
-/// Where a stop or a crash falls must not decide by which frames time begins, nor how it goes on.
+/// The moment of a stop or a crash must not affect from which frames the time starts, nor how it
+/// continues.
 #[test]
-fn a_recording_interrupted_at_its_beginning_has_the_times_of_one_that_is_not() {
+fn a_recording_interrupted_at_its_beginning_has_the_same_times() {
     let time = |seq: u64| NOON + seq % 7 * 400 + seq * 10;
     let stream: Vec<_> = (1..=60)
         .map(|seq| {
@@ -462,8 +463,8 @@ fn a_recording_interrupted_at_its_beginning_has_the_times_of_one_that_is_not() {
             .for_each(|it| first.frame(it.clone().into()));
         first.tick(false);
         let durable = first.take_cuts();
-        for kept in 0..=durable.len() {
-            let durable = &durable[..kept];
+        for survived in 0..=durable.len() {
+            let durable = &durable[..survived];
             let newest = durable.last().map(|cut| cut.tick.clone());
             let read = newest.as_ref().map_or(0, |tick| tick.frames as usize);
             let mut second = Assembler::new(setup(&options), newest.as_ref());
@@ -473,10 +474,10 @@ fn a_recording_interrupted_at_its_beginning_has_the_times_of_one_that_is_not() {
                 .for_each(|it| second.frame(it.clone().into()));
             second.tick(true);
             let mut found = events(durable);
-            let behind = second.take_cuts();
-            found.extend(events(&behind));
-            let told = format!("stopped behind {stop} frames, {read} of them durable");
-            assert_eq!(found, events(&whole), "{told}");
+            let rest = second.take_cuts();
+            found.extend(events(&rest));
+            let case = format!("stopped after {stop} frames, {read} of them durable");
+            assert_eq!(found, events(&whole), "{case}");
         }
     }
 }

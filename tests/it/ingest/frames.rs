@@ -1,4 +1,4 @@
-//! Frames made by hand, and the recorded ones.
+//! Hand-made frames, and the recorded ones.
 
 use std::path::{Path, PathBuf};
 
@@ -16,12 +16,12 @@ pub fn rev_at(time: u64) -> Tid {
     Tid((time * 1_000) << 10)
 }
 
-/// A frame of this type with this body.
+/// A frame with this type and body.
 pub fn frame(t: &str, body: &Value) -> Vec<u8> {
     encode(&cbor!({"t" => t, "op" => 1}).unwrap(), body)
 }
 
-/// A header and a body, back to back.
+/// The encoding of a header followed by a body.
 pub fn encode(header: &Value, body: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     ciborium::into_writer(header, &mut bytes).unwrap();
@@ -59,14 +59,14 @@ pub fn identity(seq: u64, time: u64) -> Vec<u8> {
     frame("#identity", &body.unwrap())
 }
 
-/// So many `#identity` frames, a second apart, the first with this number.
+/// This many `#identity` frames, a second apart, the first with this `seq`.
 pub fn identities(first: u64, count: u64) -> Vec<Vec<u8>> {
     (first..first + count)
         .map(|seq| identity(seq, NOON + seq * 1_000))
         .collect()
 }
 
-/// What a commit frame is made of.
+/// The content of a commit frame.
 #[derive(Clone)]
 pub struct Commit<'a> {
     pub seq: u64,
@@ -74,7 +74,7 @@ pub struct Commit<'a> {
     pub did: String,
     pub rev: Tid,
     pub since: Option<Tid>,
-    /// Action and path.
+    /// The action and path of each operation.
     pub ops: Vec<(&'a str, &'a str)>,
     pub too_big: bool,
 }
@@ -93,7 +93,7 @@ impl<'a> Commit<'a> {
         }
     }
 
-    /// The frame. Records say which path they stand at; there is no tree and no signature.
+    /// The frame. Each record contains its own path; there is no tree and no signature.
     pub fn frame(&self) -> Vec<u8> {
         let mut blocks = car_section(&[&b"\xa2eroots\x80gversion\x01"[..]]);
         let mut ops = Vec::new();
@@ -138,7 +138,7 @@ fn car_section(parts: &[&[u8]]) -> Vec<u8> {
     section
 }
 
-/// A file of the fixtures.
+/// The path of a file of the fixtures.
 pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("fixtures")
@@ -152,18 +152,18 @@ pub fn relay() -> Vec<Vec<u8>> {
     split(&zstd::decode_all(file).unwrap(), u32::from_le_bytes)
 }
 
-/// The frames of a recording's bytes.
+/// The frames in the bytes of a recording.
 pub fn split(mut rest: &[u8], length: fn([u8; 4]) -> u32) -> Vec<Vec<u8>> {
     let mut frames = Vec::new();
-    while let Some((prefix, behind)) = rest.split_first_chunk() {
-        let (frame, behind) = behind.split_at(length(*prefix) as usize);
+    while let Some((prefix, after)) = rest.split_first_chunk() {
+        let (frame, after) = after.split_at(length(*prefix) as usize);
         frames.push(frame.to_vec());
-        rest = behind;
+        rest = after;
     }
     frames
 }
 
-/// The bytes of a recording, each frame behind its length.
+/// The bytes of a recording: each frame follows its length.
 pub fn join(frames: &[Vec<u8>], length: fn(u32) -> [u8; 4]) -> Vec<u8> {
     let with_length = frames.iter().flat_map(|frame| {
         let prefix = length(frame.len() as u32);

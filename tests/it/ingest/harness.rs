@@ -1,4 +1,4 @@
-//! Runs ingest in a test, and reads what it wrote.
+//! Runs ingest in a test, and reads what it has written.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -36,12 +36,12 @@ pub fn options() -> Options {
     }
 }
 
-/// A relay's client that comes back at once and waits for ever.
+/// Options of a relay client that reconnects at once and never times out.
 pub fn relay_options(relay: &RelayServer) -> RelayOptions {
     relay_options_at(relay.url())
 }
 
-/// The same of any relay's address.
+/// The same for any relay's address.
 pub fn relay_options_at(url: String) -> RelayOptions {
     RelayOptions {
         url: url.parse().unwrap(),
@@ -58,14 +58,14 @@ pub fn relay_options_at(url: String) -> RelayOptions {
     }
 }
 
-/// A clock that stands at the end of the day on which all frames were made.
+/// A clock that always shows the end of the day on which all frames were made.
 pub fn clock() -> Arc<dyn Clock> {
     let clock = ManualClock::default();
     clock.set(Timestamp(NOON + 86_400_000));
     Arc::new(clock)
 }
 
-/// Ingest at work.
+/// A running ingest.
 pub struct Running {
     pub log: Arc<dyn Log>,
     pub stop: CancellationToken,
@@ -109,12 +109,12 @@ impl Running {
         let stop = CancellationToken::new();
         let mut registry = Registry::default();
         let progress: Arc<Mutex<Vec<Progress>>> = Arc::default();
-        let told = progress.clone();
+        let reported = progress.clone();
         let context = Context {
             log: log.clone(),
             clock,
             metrics: Metrics::register(&mut registry),
-            progress: Arc::new(move |progress| told.lock().unwrap().push(progress.clone())),
+            progress: Arc::new(move |progress| reported.lock().unwrap().push(progress.clone())),
             status: status.clone(),
             stop: stop.clone(),
         };
@@ -129,7 +129,8 @@ impl Running {
         }
     }
 
-    /// Waits until the log holds a tick of which this is true, and all before it.
+    /// Waits until the log contains a tick that satisfies the condition; returns the content up to
+    /// it.
     pub async fn until(&self, reached: impl Fn(&Stored) -> bool) -> Stored {
         let mut reader = self
             .log
@@ -148,23 +149,23 @@ impl Running {
         }
     }
 
-    /// Stops it and waits for its end.
+    /// Stops ingest and waits for its end.
     pub async fn stop(self) -> Summary {
         self.stop.cancel();
         self.end().await.unwrap()
     }
 
-    /// Waits for its end.
+    /// Waits until ingest ends.
     pub async fn end(self) -> Result<Summary, IngestError> {
         self.task.await.unwrap()
     }
 
-    /// Waits for its end and keeps it, for a test in which it must not come.
+    /// Waits until ingest ends, without consuming the handle: for tests in which it must not end.
     pub async fn ended(&mut self) -> Result<Summary, IngestError> {
         (&mut self.task).await.unwrap()
     }
 
-    /// What Prometheus would see.
+    /// The metrics in the format of Prometheus.
     pub fn metrics(&self) -> String {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry).unwrap();
@@ -172,17 +173,17 @@ impl Running {
     }
 }
 
-/// What a log holds, as its readers understand it.
+/// The content of a log, as its readers interpret it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stored {
-    /// Within each epoch in the order of (host, seq, index), repeats removed.
+    /// The events, ordered within each epoch by (host, seq, index), without repeats.
     pub events: Vec<Event>,
     pub ticks: Vec<Tick>,
     open: BTreeMap<(Arc<str>, u64, u32), Event>,
 }
 
 impl Stored {
-    /// All that is there.
+    /// The whole content of a log.
     pub async fn of(log: &dyn Log) -> Self {
         let bounds = log.bounds().await.unwrap();
         let mut stored = Self::default();
@@ -211,12 +212,12 @@ impl Stored {
         }
     }
 
-    /// The numbers of the frames that gave events.
+    /// The `seq`s of the frames that produced events.
     pub fn seqs(&self) -> Vec<u64> {
         self.events.iter().map(|event| event.seq.0).collect()
     }
 
-    /// The sum of a counter.
+    /// The total of a counter.
     pub fn count(&self, name: &str) -> u64 {
         self.ticks
             .iter()
@@ -224,7 +225,7 @@ impl Stored {
             .sum()
     }
 
-    /// The newest number that is covered.
+    /// The cursor of the newest tick.
     pub fn cursor(&self) -> u64 {
         self.ticks.last().map_or(0, |tick| tick.cursor.0)
     }

@@ -1,4 +1,4 @@
-//! Ticks of a quiet stream, pauses, back-pressure, stopping.
+//! Ticks of an idle stream, pauses, back-pressure, stopping.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::frames;
 use super::harness::{Running, Stored, options};
 
-/// A live stream that gives so many frames, one a batch, and then nothing.
+/// A live stream that produces this many frames, one per batch, and then nothing.
 struct Scripted {
     host: Host,
     frames: u64,
@@ -65,7 +65,7 @@ impl Source for Scripted {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ticks_go_on_when_the_stream_is_quiet() {
+async fn ticks_continue_when_the_stream_is_idle() {
     let mut options = options();
     options.tick_interval = Duration::from_millis(100);
     let (source, _) = Scripted::counted(3);
@@ -79,7 +79,7 @@ async fn ticks_go_on_when_the_stream_is_quiet() {
     running.stop().await;
 }
 
-/// Which of these ticks, from 0 on, say that the stream has settled.
+/// The indices, from 0, of the ticks that are marked as idle.
 fn settled<'a>(ticks: impl IntoIterator<Item = &'a Tick>) -> Vec<usize> {
     let ticks = ticks.into_iter().enumerate();
     ticks
@@ -88,7 +88,7 @@ fn settled<'a>(ticks: impl IntoIterator<Item = &'a Tick>) -> Vec<usize> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_without_events_is_told_once_and_once_more_after_a_restart() {
+async fn an_idle_second_is_marked_once_and_again_after_a_restart() {
     let mut options = options();
     options.tick_interval = Duration::from_millis(100);
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
@@ -101,10 +101,10 @@ async fn a_second_without_events_is_told_once_and_once_more_after_a_restart() {
         let stored = Stored::of(log.as_ref()).await;
         settled(&stored.ticks[before..])
     };
-    assert_eq!(run(3, 50).await, [10], "behind ten quiet ticks");
-    // Nothing was read since, but whoever begins anew cannot know of what came before the newest tick.
+    assert_eq!(run(3, 50).await, [10], "after ten ticks without events");
+    // Nothing was read since. But a writer that starts cannot know what preceded the newest tick.
     assert_eq!(run(3, 50).await, [9]);
-    // What came is followed by no second without events: it is when the next one begins.
+    // Events came and no idle second followed them: the next run marks it.
     assert_eq!(run(5, 4).await, [0; 0]);
     assert_eq!(run(5, 50).await, [9]);
     assert_eq!(Stored::of(log.as_ref()).await.seqs(), [1, 2, 3, 4, 5]);
@@ -125,8 +125,9 @@ fn assembler(live: bool, newest: Option<&Tick>) -> Assembler {
     Assembler::new(setup, newest)
 }
 
-/// Whether the ticks that this script gives say that the stream has settled: `f` is a frame with an event, `x` a
-/// message that has none, `.` says that the time of an epoch is over.
+/// The indices of the ticks of a script that are marked as idle, and the newest tick. In the
+/// script, `f` is a frame with an event, `x` a message without one, and `.` the end of a tick
+/// interval.
 fn script(mut assembler: Assembler, script: &str) -> (Vec<usize>, Option<Tick>) {
     for (n, step) in (1..).zip(script.chars()) {
         match step {
@@ -141,13 +142,14 @@ fn script(mut assembler: Assembler, script: &str) -> (Vec<usize>, Option<Tick>) 
 }
 
 #[test]
-fn a_pause_begins_behind_the_last_event_and_is_told_once() {
+fn a_pause_begins_after_the_last_event_and_is_marked_once() {
     for (steps, wanted) in [
         ("f......", vec![3]),
         ("f.f..f.......", vec![6]),
         ("f....f....", vec![3, 7]),
         ("f.x.x.x.x", vec![3]),
-        // Epochs that are full end before their time: they are none of a pause, even without an event.
+        // Epochs that are full end before the interval does: they do not count as a pause, even
+        // without an event.
         ("ffff...", vec![4]),
         ("f.xxxxxxxxxxxxxxxxxxxxxxxx...", vec![6]),
         ("......", vec![]),
@@ -158,7 +160,7 @@ fn a_pause_begins_behind_the_last_event_and_is_told_once() {
 }
 
 #[test]
-fn who_goes_on_tells_a_pause_unless_the_newest_tick_does() {
+fn a_new_writer_marks_a_pause_unless_the_newest_tick_does() {
     for (before, wanted) in [("f..", vec![2]), ("f....", vec![]), ("f.....", vec![2])] {
         let (_, newest) = script(assembler(true, None), before);
         let next = assembler(true, newest.as_ref());
@@ -174,16 +176,17 @@ async fn a_full_log_slows_the_source_and_loses_nothing() {
     let log = Arc::new(MemoryLog::with_bytes_max(1, 40_000));
     let (source, given) = Scripted::counted(1_000_000);
     let running = Running::start(source, options, log.clone());
-    // Time stands while anything can go on; when it passes, everything waits for the log.
+    // The paused clock advances only when no task can run: after this sleep, all tasks wait for the
+    // log.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let stuck = given.load(Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(
         given.load(Ordering::SeqCst),
         stuck,
-        "it reads on while the log is full"
+        "ingest continues to read while the log is full"
     );
-    assert!(stuck < 3_000, "{stuck} frames wait");
+    assert!(stuck < 3_000, "{stuck} frames are buffered");
     let mut reader = log.reader(Seq(1)).await.unwrap();
     let mut seqs = Vec::new();
     while seqs.len() < 3_000 {
@@ -200,7 +203,7 @@ async fn a_full_log_slows_the_source_and_loses_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_makes_durable_what_was_read() {
+async fn a_stop_makes_everything_read_durable() {
     let mut options = options();
     options.tick_interval = Duration::from_secs(3_600);
     let (source, given) = Scripted::counted(40);
@@ -216,7 +219,7 @@ async fn a_stop_makes_durable_what_was_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stop_does_not_wait_for_ever_for_a_log_that_is_stuck() {
+async fn a_stop_does_not_wait_for_ever_for_a_blocked_log() {
     let mut options = options();
     options.tick_events_max = 10;
     let (source, _) = Scripted::counted(1_000_000);
@@ -227,12 +230,12 @@ async fn a_stop_does_not_wait_for_ever_for_a_log_that_is_stuck() {
     assert_eq!(
         started.elapsed(),
         Duration::from_secs(5),
-        "the grace of a stop"
+        "the grace period of a stop"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn progress_is_told_after_what_is_durable() {
+async fn progress_is_reported_after_data_is_durable() {
     let (source, _) = Scripted::counted(40);
     let running = Running::start(source, options(), Arc::new(MemoryLog::new(1)));
     running.until(|stored| stored.ticks.len() > 20).await;

@@ -1,4 +1,4 @@
-//! Making recordings, and going on with them.
+//! Making recordings, and continuing them.
 
 use std::path::Path;
 use std::sync::Mutex;
@@ -54,7 +54,7 @@ async fn a_recording_holds_the_frames_as_they_came_over_several_connections() {
 }
 
 #[tokio::test]
-async fn a_recording_goes_on_where_it_was_cut() {
+async fn a_truncated_recording_is_continued() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("cut.frames.zst");
     let relay = RelayServer::start(frames::relay());
@@ -84,7 +84,7 @@ async fn a_recording_goes_on_where_it_was_cut() {
 }
 
 #[tokio::test]
-async fn the_beginning_of_a_recording_of_one_zstd_frame_is_kept() {
+async fn the_beginning_of_a_recording_of_one_zstd_frame_is_preserved() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("foreign.zst");
     let bytes = frames::join(&frames::relay(), u32::to_be_bytes);
@@ -101,7 +101,7 @@ async fn the_beginning_of_a_recording_of_one_zstd_frame_is_kept() {
 }
 
 #[tokio::test]
-async fn what_was_told_is_on_disk() {
+async fn reported_frames_are_on_disk() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("new.frames.zst");
     let relay = RelayServer::start(frames::relay());
@@ -112,7 +112,7 @@ async fn what_was_told_is_on_disk() {
         frames: None,
         duration: Some(Duration::from_secs(3_600)),
     };
-    let told = |done: &Recorded| {
+    let report = |done: &Recorded| {
         on_disk
             .lock()
             .unwrap()
@@ -121,18 +121,18 @@ async fn what_was_told_is_on_disk() {
             stop.cancel();
         }
     };
-    record(options, &mut source, stop.clone(), &told)
+    record(options, &mut source, stop.clone(), &report)
         .await
         .unwrap();
     let on_disk = on_disk.into_inner().unwrap();
     assert!(
-        on_disk.iter().all(|(told, there)| told == there),
+        on_disk.iter().all(|(reported, found)| reported == found),
         "{on_disk:?}"
     );
 }
 
 #[tokio::test]
-async fn what_is_not_a_recording_of_ours_is_left_alone() {
+async fn a_file_that_is_not_our_recording_is_not_changed() {
     let folder = tempfile::tempdir().unwrap();
     let relay = RelayServer::start(frames::relay());
     let little = frames::join(&frames::relay(), u32::to_le_bytes);

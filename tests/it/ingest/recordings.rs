@@ -1,4 +1,4 @@
-//! Every form of a recording, whole and damaged.
+//! Every form of a recording, intact and damaged.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ fn compress(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_form_of_the_same_frames_is_the_same_stream() {
+async fn every_form_of_the_same_frames_gives_the_same_stream() {
     let all = frames::relay();
     let folder = tempfile::tempdir().unwrap();
     let mut outcomes = Vec::new();
@@ -86,7 +86,7 @@ async fn every_form_of_the_same_frames_is_the_same_stream() {
 }
 
 #[tokio::test]
-async fn the_reference_recording_gives_the_events_that_were_counted_elsewhere() {
+async fn the_reference_recording_gives_the_independently_counted_events() {
     let expected: serde_json::Value = serde_json::from_slice(
         &std::fs::read(frames::fixture("frames/pds.expected.json")).unwrap(),
     )
@@ -137,7 +137,7 @@ async fn the_reference_recording_gives_the_events_that_were_counted_elsewhere() 
 }
 
 #[tokio::test]
-async fn a_recording_cut_anywhere_gives_its_whole_frames_and_the_place() {
+async fn a_recording_truncated_anywhere_gives_its_whole_frames_and_the_offset() {
     let all = frames::relay();
     let bytes = frames::join(&all, u32::to_be_bytes);
     let folder = tempfile::tempdir().unwrap();
@@ -182,7 +182,7 @@ async fn a_recording_cut_anywhere_gives_its_whole_frames_and_the_place() {
 }
 
 #[tokio::test]
-async fn a_compressed_recording_cut_short_gives_its_whole_frames_and_both_places() {
+async fn a_truncated_compressed_recording_gives_its_whole_frames_and_both_offsets() {
     let all = frames::relay();
     let bytes = compress(&frames::join(&all, u32::to_be_bytes));
     let folder = tempfile::tempdir().unwrap();
@@ -234,7 +234,7 @@ async fn a_damaged_recording_gives_the_frames_before_the_damage() {
 }
 
 #[test]
-fn a_file_that_is_no_recording_is_refused_at_once() {
+fn a_file_that_is_not_a_recording_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     for (name, bytes) in [
         ("text", &b"hello, this is a text of some length"[..]),
@@ -259,7 +259,7 @@ async fn an_empty_recording_is_an_empty_stream() {
 }
 
 #[tokio::test]
-async fn a_replay_that_was_ended_goes_on_where_it_stopped() {
+async fn a_replay_that_was_stopped_resumes_where_it_stopped() {
     let path = frames::fixture("frames/pds.frames.zst");
     let (expected, _) = replayed(vec![path.clone()]).await;
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
@@ -295,7 +295,7 @@ async fn a_replay_that_was_ended_goes_on_where_it_stopped() {
 }
 
 #[tokio::test]
-async fn the_data_of_another_source_are_refused() {
+async fn data_of_another_source_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
     let other = frames::join(&frames::identities(1, 30), u32::to_be_bytes);
@@ -310,7 +310,7 @@ async fn the_data_of_another_source_are_refused() {
 }
 
 #[test]
-fn a_recording_is_known_by_its_first_frames_wherever_it_lies() {
+fn a_recording_is_identified_by_its_first_frames_not_its_path() {
     let folder = tempfile::tempdir().unwrap();
     let host = |name: &str, bytes: &[u8]| {
         let path = write(folder.path(), name, bytes);

@@ -1,4 +1,4 @@
-//! Lost connections, failing logs, restarts: nothing lost, nothing twice.
+//! Lost connections, failing logs, restarts: nothing is lost or written twice.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::frames;
 use super::harness::{Running, Stored, options, relay_options};
 
-/// A small generator of test numbers (an LCG); the seed is in every message.
+/// A small generator of pseudo-random numbers (an LCG). Every failure names its seed.
 struct Random(u64);
 
 impl Random {
@@ -29,8 +29,9 @@ impl Random {
     }
 }
 
-/// A log whose writers fail, every so many calls. What was appended before stays; of the append that fails, a part may,
-/// and a flush that fails did take place: the answer was lost.
+/// A log whose writers fail at every nth call. Messages that were appended before remain. A failed
+/// append may have taken effect in part, and a failed flush has taken effect: only its response was
+/// lost.
 struct FailingLog {
     inner: MemoryLog,
     calls: Arc<AtomicU64>,
@@ -85,7 +86,7 @@ impl Log for FailingLog {
 }
 
 impl FailingWriter {
-    /// Whether this call fails, and then whether it takes effect all the same.
+    /// `Some` if this call fails; the value says whether it takes effect nevertheless.
     fn fails(&self) -> Option<bool> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let fails = call.is_multiple_of(self.every);
@@ -95,7 +96,7 @@ impl FailingWriter {
 }
 
 fn failed(operation: &'static str) -> LogError {
-    let source = "as told".into();
+    let source = "planned".into();
     LogError::Failed { operation, source }
 }
 
@@ -126,7 +127,7 @@ impl LogWriter for FailingWriter {
     }
 }
 
-/// The real frames of the relay, and what an undisturbed run makes of them.
+/// The result of reading the recorded frames of the relay without any fault.
 async fn undisturbed() -> Stored {
     let relay = RelayServer::start(frames::relay());
     let running = Running::from_relay(&relay);
@@ -143,12 +144,13 @@ fn frames_last_seq() -> u64 {
     let last = frames::relay().pop().unwrap();
     match decode(&last, Verify::Records) {
         Ok(Frame::Account { seq, .. }) => seq.0,
-        other => panic!("another fixture than before: {other:?}"),
+        other => panic!("the fixture has changed: {other:?}"),
     }
 }
 
-/// The events without the relay's name and without their time, which depends on how frames met in an epoch.
-fn told(stored: &Stored) -> Vec<(u64, u32, String)> {
+/// The events without the relay's name, and without their times, which depend on the epochs of
+/// their frames.
+fn essence(stored: &Stored) -> Vec<(u64, u32, String)> {
     let events = stored.events.iter();
     events
         .map(|event| {
@@ -162,8 +164,8 @@ fn told(stored: &Stored) -> Vec<(u64, u32, String)> {
 }
 
 #[tokio::test]
-async fn wherever_connections_break_nothing_is_lost_and_nothing_told_twice() {
-    let expected = told(&undisturbed().await);
+async fn wherever_connections_break_nothing_is_lost_or_repeated() {
+    let expected = essence(&undisturbed().await);
     for seed in 0..20 {
         let mut random = Random(seed);
         let relay = RelayServer::start(frames::relay());
@@ -184,7 +186,7 @@ async fn wherever_connections_break_nothing_is_lost_and_nothing_told_twice() {
         relay.script(scripts);
         let running = Running::from_relay(&relay);
         let stored = running.until(whole).await;
-        assert_eq!(told(&stored), expected, "seed {seed}");
+        assert_eq!(essence(&stored), expected, "seed {seed}");
         assert_eq!(
             stored.count("gaps"),
             undisturbed_gaps(&expected),
@@ -194,14 +196,14 @@ async fn wherever_connections_break_nothing_is_lost_and_nothing_told_twice() {
     }
 }
 
-/// Gaps in the recorded numbers, counted here: between frames, all of which gave events.
-fn undisturbed_gaps(told: &[(u64, u32, String)]) -> u64 {
-    let steps = told.windows(2).filter(|pair| pair[1].0 > pair[0].0 + 1);
+/// The number of gaps between recorded numbers, counted here. All these frames produced events.
+fn undisturbed_gaps(events: &[(u64, u32, String)]) -> u64 {
+    let steps = events.windows(2).filter(|pair| pair[1].0 > pair[0].0 + 1);
     steps.count() as u64
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_the_log_fails_at_every_event_is_in_it_once() {
+async fn whatever_call_of_the_log_fails_every_event_is_in_it_once() {
     let path = frames::fixture("frames/pds.frames.zst");
     let expected = replayed(Arc::new(MemoryLog::new(1)), &path).await;
     for every in [2, 3, 5, 7] {
@@ -211,8 +213,8 @@ async fn whatever_the_log_fails_at_every_event_is_in_it_once() {
             log.failed.load(Ordering::SeqCst) > 3,
             "every {every}: it never failed"
         );
-        for (told, expected) in stored.events.iter().zip(&expected.events) {
-            assert_eq!(told, expected, "every {every}");
+        for (found, expected) in stored.events.iter().zip(&expected.events) {
+            assert_eq!(found, expected, "every {every}");
         }
         assert_eq!(stored.events.len(), expected.events.len(), "every {every}");
         for name in ["frames", "frame_bytes", "events"] {
@@ -236,7 +238,7 @@ async fn replayed(log: Arc<dyn Log>, path: &std::path::Path) -> Stored {
     Stored::of(log.as_ref()).await
 }
 
-/// A log that counts how often somebody wanted to write it.
+/// A log that counts how often a writer was requested.
 struct WantedLog {
     inner: MemoryLog,
     wanted: watch::Sender<u32>,
@@ -297,7 +299,7 @@ async fn a_second_ingest_on_the_same_log_waits_and_takes_over() {
 }
 
 #[tokio::test]
-async fn a_standby_ends_when_it_is_told_and_a_replay_does_not_wait() {
+async fn a_standby_stops_on_request_and_a_replay_does_not_wait() {
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
     let _held = log.writer().await.unwrap();
     let relay = RelayServer::start(frames::identities(1, 5));
@@ -314,12 +316,12 @@ async fn a_standby_ends_when_it_is_told_and_a_replay_does_not_wait() {
 }
 
 #[tokio::test]
-async fn it_goes_on_at_the_newest_tick_after_each_restart() {
-    let expected = told(&undisturbed().await);
+async fn ingest_resumes_at_the_newest_tick_after_each_restart() {
+    let expected = essence(&undisturbed().await);
     let relay = RelayServer::start(frames::relay());
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
     let steps = [20, 21, 60, 100];
-    // After a restart it looks at the frames before its position again: here at all of them.
+    // After a restart, ingest looks at the frames before its position again: here at all of them.
     relay.script(steps.map(|step| vec![Act::Frames(step as usize), Act::Quiet]));
     for step in steps {
         let running = Running::relay(relay_options(&relay), options(), log.clone());
@@ -328,7 +330,7 @@ async fn it_goes_on_at_the_newest_tick_after_each_restart() {
     }
     let running = Running::relay(relay_options(&relay), options(), log);
     let stored = running.until(whole).await;
-    assert_eq!(told(&stored), expected);
+    assert_eq!(essence(&stored), expected);
     assert!(
         stored
             .ticks

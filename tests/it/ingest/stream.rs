@@ -1,7 +1,7 @@
 //! Each row of the protocol's table of bad streams.
 //!
-//! A stream of twenty good frames, with something bad in its middle: the log must hold the events of the twenty
-//! frames in order, and the counter of what happened.
+//! Each test reads a stream of twenty valid frames with one fault in the middle: the log must
+//! contain the events of the twenty frames in order, and the counter of the fault.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use super::harness::{Running, Stored, options, relay_options};
 
 const ALL: std::ops::RangeInclusive<u64> = 1..=20;
 
-/// Reads the twenty frames over connections with these scripts and then an honest one; answers what the log holds, and
-/// the cursors that were asked for.
+/// Reads the twenty frames over connections with these scripts and then over a well-behaved one;
+/// returns the content of the log, and the requested cursors.
 async fn read(scripts: Vec<Vec<Act>>) -> (Stored, Vec<Option<u64>>) {
     let relay = RelayServer::start(frames::identities(1, 20));
     relay.script(scripts);
@@ -35,10 +35,10 @@ async fn read(scripts: Vec<Vec<Act>>) -> (Stored, Vec<Option<u64>>) {
     (stored, cursors)
 }
 
-/// The same with one message in the middle of one connection.
+/// The same, with one additional message in the middle of one connection.
 async fn read_with(bad: Act) -> Stored {
     let (stored, cursors) = read(vec![vec![Act::Frames(10), bad, Act::Follow]]).await;
-    assert_eq!(cursors, [Some(0)], "the connection is kept");
+    assert_eq!(cursors, [Some(0)], "there is one connection");
     stored
 }
 
@@ -82,7 +82,7 @@ async fn a_header_in_another_order_with_unknown_fields_is_accepted() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_frame_are_dropped_and_counted() {
+async fn bytes_that_are_not_a_frame_are_dropped_and_counted() {
     let mut three = frames::identity(99, NOON);
     three.push(0);
     let mut cut = frames::identity(99, NOON);
@@ -101,13 +101,14 @@ async fn a_text_message_is_dropped_and_counted() {
 }
 
 #[tokio::test]
-async fn garbage_that_repeats_makes_it_connect_again() {
+async fn repeated_garbage_makes_ingest_reconnect() {
     let mut script = vec![Act::Frames(10)];
     script.extend(vec![Act::Binary(b"garbage".to_vec()); 40]);
     script.push(Act::Quiet);
     let (stored, cursors) = read(vec![script]).await;
     assert_eq!(cursors, [Some(0), Some(10)]);
-    // From the sixteenth in a row on it connects again; what it had not read of the old connection by then is lost with it.
+    // After the sixteenth in a row ingest reconnects; the part of the old connection that it had
+    // not read by then is lost.
     let dropped = stored.count("dropped/frame_cbor");
     assert!((16..=40).contains(&dropped), "{dropped}");
     assert_eq!(stored.count("disconnects"), 1);
@@ -131,7 +132,7 @@ async fn an_error_frame_ends_the_connection_and_never_the_cursor() {
 }
 
 #[tokio::test]
-async fn an_outdated_cursor_is_told_in_the_log() {
+async fn an_outdated_cursor_is_recorded_in_the_log() {
     let stored = read_with(Act::Binary(frames::info("OutdatedCursor"))).await;
     assert_eq!(stored.count("info/OutdatedCursor"), 1);
     let stored = read_with(Act::Binary(frames::info("Other"))).await;
@@ -139,7 +140,7 @@ async fn an_outdated_cursor_is_told_in_the_log() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_is_refused_and_the_stream_goes_on_behind_it() {
+async fn a_message_over_the_limit_is_rejected_and_the_stream_continues_after_it() {
     let relay = RelayServer::start(frames::identities(1, 10));
     let mut large = frames::identity(11, NOON);
     large.resize(5_000_001, 0);
@@ -148,8 +149,8 @@ async fn a_message_over_the_limit_is_refused_and_the_stream_goes_on_behind_it() 
     relay.script(vec![vec![Act::Follow], vec![Act::Follow]]);
     let running = Running::from_relay(&relay);
     let stored = running.until(|stored| stored.cursor() == 20).await;
-    let kept: Vec<u64> = ALL.filter(|&seq| seq != 11).collect();
-    assert_eq!(stored.seqs(), kept);
+    let others: Vec<u64> = ALL.filter(|&seq| seq != 11).collect();
+    assert_eq!(stored.seqs(), others);
     assert_eq!(relay.cursors(), [Some(0), Some(10), Some(11)]);
     assert_eq!(stored.count("dropped/frame_size"), 2);
     assert_eq!(stored.count("missing_seqs"), 1);
@@ -180,7 +181,7 @@ async fn frames_sent_again_are_skipped_and_counted() {
 }
 
 #[tokio::test]
-async fn numbers_that_begin_anew_are_told_apart_and_lose_nothing() {
+async fn restarted_numbers_are_detected_and_lose_nothing() {
     let before: Vec<_> = (1..=40)
         .map(|n| frames::identity(20_000_000 + n, NOON + n))
         .collect();
@@ -201,7 +202,7 @@ async fn numbers_that_begin_anew_are_told_apart_and_lose_nothing() {
 }
 
 #[tokio::test]
-async fn another_relay_starts_in_its_own_numbers() {
+async fn another_relay_starts_in_its_own_numbering() {
     let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
     let first = RelayServer::start(frames::identities(1_000, 10));
     let running = Running::relay(relay_options(&first), options(), log.clone());
@@ -252,7 +253,7 @@ async fn a_silent_stall_is_noticed_with_and_without_pings() {
 }
 
 #[tokio::test]
-async fn connections_that_break_or_are_refused_are_made_again() {
+async fn broken_and_refused_connections_are_retried() {
     let refuse = |status, headers: &[(&'static str, &str)], body| {
         let headers = headers
             .iter()
@@ -283,7 +284,7 @@ async fn connections_that_break_or_are_refused_are_made_again() {
 }
 
 #[tokio::test]
-async fn what_was_counted_shows_in_the_metrics() {
+async fn counts_appear_in_the_metrics() {
     let relay = RelayServer::start(frames::identities(1, 20));
     relay.script([vec![
         Act::Frames(10),
@@ -292,7 +293,7 @@ async fn what_was_counted_shows_in_the_metrics() {
     ]]);
     let running = Running::from_relay(&relay);
     let stored = running.until(|stored| stored.cursor() == 20).await;
-    // Metrics follow what is durable; the tick after that is proof that they were written.
+    // Metrics follow durable data: the next tick proves that they have been updated.
     let ticks = stored.ticks.len();
     running.until(|stored| stored.ticks.len() > ticks + 1).await;
     let metrics = running.metrics();
@@ -325,7 +326,7 @@ async fn events_are_written_before_the_tick_that_covers_them() {
     let mut cursor = 0;
     for (_, message) in reader.next(100_000).await.unwrap() {
         match message {
-            Message::Event(event) => assert!(event.seq.0 > cursor, "told before its event"),
+            Message::Event(event) => assert!(event.seq.0 > cursor, "a tick precedes its event"),
             Message::Tick(tick) => cursor = tick.cursor.0,
         }
     }

@@ -1,4 +1,5 @@
-//! Rows of every view come back byte by byte, in the order of their keys, from documents whose columns have names.
+//! Rows of every view are read back byte by byte, in the order of their keys, from documents with
+//! named columns.
 
 use mongodb::bson::{Bson, doc};
 use skytide_core::id::Epoch;
@@ -11,7 +12,7 @@ use super::rows::{full_row, random_change};
 use super::{connect, own_database};
 
 #[tokio::test]
-async fn rows_of_every_view_come_back_in_the_order_of_their_keys() {
+async fn rows_of_every_view_are_read_back_in_the_order_of_their_keys() {
     let Some((options, own)) = own_database() else {
         return;
     };
@@ -54,7 +55,7 @@ async fn rows_of_every_view_come_back_in_the_order_of_their_keys() {
 }
 
 #[tokio::test]
-async fn a_row_that_has_no_names_keeps_its_bytes() {
+async fn a_row_that_does_not_fit_columns_is_stored_as_bytes() {
     let Some((options, own)) = own_database() else {
         return;
     };
@@ -67,7 +68,7 @@ async fn a_row_that_has_no_names_keeps_its_bytes() {
         value: i64::MAX as u64,
     };
     let at = |name: &str| Key::of(&name.to_owned());
-    // The second one is 0 written in more bytes than it needs.
+    // The second row is 0, encoded in more bytes than it needs.
     let rows: [(Key, Box<[u8]>); 3] = [
         (at("beyond"), encode_row(&beyond)),
         (at("long"), [0x80, 0].into()),
@@ -88,7 +89,7 @@ async fn a_row_that_has_no_names_keeps_its_bytes() {
 }
 
 #[tokio::test]
-async fn small_counts_are_plain_numbers_and_large_ones_are_exact() {
+async fn small_and_large_counts_are_exact_numbers() {
     let Some((options, own)) = own_database() else {
         return;
     };
@@ -118,7 +119,7 @@ async fn small_counts_are_plain_numbers_and_large_ones_are_exact() {
 }
 
 #[tokio::test]
-async fn a_changed_document_is_damage_and_not_another_number() {
+async fn a_changed_document_is_damage() {
     let Some((options, own)) = own_database() else {
         return;
     };
@@ -151,7 +152,7 @@ async fn a_changed_document_is_damage_and_not_another_number() {
 }
 
 #[tokio::test]
-async fn the_first_one_that_leads_makes_the_indexes() {
+async fn the_first_writer_creates_the_indexes() {
     let Some((options, own)) = own_database() else {
         return;
     };
@@ -193,14 +194,14 @@ async fn a_database_of_a_newer_format_is_refused() {
         .unwrap();
     let refused = skytide::mongo::MongoStore::connect(&options).await;
     let Err(StoreError::Failed { source, .. }) = refused else {
-        panic!("it is not refused");
+        panic!("a newer format is not refused");
     };
     assert!(source.to_string().contains("format 2"), "{source}");
     assert_eq!(store.control().await.unwrap().committed, Some(committed(1)));
 }
 
 #[tokio::test]
-async fn what_is_told_of_an_address_has_no_secret_of_it() {
+async fn an_error_about_an_address_contains_no_secret() {
     for uri in [
         "mongodb://me:hunter2@localhost/?authMechanism=hunter2",
         "mongodb://me:hunter2@localhost:hunter2",
@@ -210,12 +211,12 @@ async fn what_is_told_of_an_address_has_no_secret_of_it() {
             continue;
         };
         let refused = skytide::mongo::MongoStore::connect(&options).await;
-        let told = format!("{:?}", refused.err().expect("it is no address"));
-        assert!(!told.contains("hunter2"), "{told}");
+        let shown = format!("{:?}", refused.err().expect("an invalid address"));
+        assert!(!shown.contains("hunter2"), "{shown}");
     }
 }
 
-/// Written by a version that noted less, or knows more views.
+/// The other version records fewer fields, or knows more views.
 #[tokio::test]
 async fn a_control_record_of_another_version_is_read() {
     let Some((options, own)) = own_database() else {
@@ -236,6 +237,6 @@ async fn a_control_record_of_another_version_is_read() {
     let names = ["posts", "a_view_of_tomorrow"].map(Bson::from).to_vec();
     let newer = set(doc! { "$set": { "rebuilding": names } }).await;
     assert_eq!(newer, (Some(5), [ViewId::Posts].into()));
-    let left_behind = set(doc! { "$unset": { "intent": "" } }).await;
-    assert_eq!(left_behind, (None, [].into()));
+    let without_intent = set(doc! { "$unset": { "intent": "" } }).await;
+    assert_eq!(without_intent, (None, [].into()));
 }

@@ -1,4 +1,5 @@
-//! Exports from a database that is written meanwhile: of one moment where the server shows one, else told to be moving.
+//! Exports from a database that is written concurrently: they show one moment if the server
+//! supports it; otherwise they report that the data is moving.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,17 +20,17 @@ use tempfile::TempDir;
 use super::{connect, database_at, own_database};
 
 const VIEW: ViewId = ViewId::Counters;
-/// More than are read at once, and several batches of the server.
+/// More rows than are read at a time, in several batches of the server.
 const ROWS: u64 = 5_000;
 
-/// A writer that commits without a pause, and knows what each commit left.
+/// A writer that commits continuously and records what each commit left.
 struct Counting {
     store: MongoStore,
     term: Term,
     random: Random,
     rows: BTreeMap<Key, u64>,
     sum: Sum,
-    /// Rows and their sum, by epoch.
+    /// Number of rows and their total, by epoch.
     left: Arc<Mutex<BTreeMap<u64, (usize, u64)>>>,
     epoch: u64,
 }
@@ -52,7 +53,7 @@ impl Counting {
         counting
     }
 
-    /// Some rows change, some go, some come.
+    /// Changes some rows, removes some and adds some.
     async fn step(&mut self) {
         let changes = (0..100).map(|_| {
             let at = key(self.random.below(2 * ROWS));
@@ -97,17 +98,17 @@ impl Counting {
         store.commit(term, committed).await.unwrap();
     }
 
-    /// Goes on until it is told to stop.
-    fn go_on(mut self) -> (Arc<AtomicBool>, tokio::task::JoinHandle<Self>) {
-        let over = Arc::new(AtomicBool::new(false));
-        let told = over.clone();
+    /// Commits continuously until the flag is set.
+    fn spawn(mut self) -> (Arc<AtomicBool>, tokio::task::JoinHandle<Self>) {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
         let task = tokio::spawn(async move {
-            while !told.load(Ordering::Relaxed) {
+            while !stopped.load(Ordering::Relaxed) {
                 self.step().await;
             }
             self
         });
-        (over, task)
+        (stop, task)
     }
 }
 
@@ -115,7 +116,7 @@ fn key(n: u64) -> Key {
     Key::of(&format!("{n:05}"))
 }
 
-/// What an export holds must be what the commit that it names left. Answers its epoch.
+/// Compares an export with what the commit that it names left. Returns the commit's epoch.
 fn compare(folder: &Path, left: &Mutex<BTreeMap<u64, (usize, u64)>>) -> u64 {
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
@@ -131,7 +132,7 @@ fn compare(folder: &Path, left: &Mutex<BTreeMap<u64, (usize, u64)>>) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_export_beside_a_writer_is_of_one_moment_of_a_replica_set() {
+async fn an_export_from_a_replica_set_shows_one_moment() {
     let Some(set) = Mongo::replica_set() else {
         return;
     };
@@ -139,44 +140,44 @@ async fn an_export_beside_a_writer_is_of_one_moment_of_a_replica_set() {
     let counting = Counting::new(&options).await;
     let left = counting.left.clone();
     let reader = connect(&options).await;
-    let (over, task) = counting.go_on();
+    let (stop, task) = counting.spawn();
     let folder = TempDir::new().unwrap();
     let mut epochs = Vec::new();
     for _ in 0..3 {
         let exported = export_live(&reader, folder.path(), Format::Ndjson).await;
-        exported.expect("of one moment");
+        exported.expect("an export of one moment");
         epochs.push(compare(folder.path(), &left));
     }
-    over.store(true, Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
     let counting = task.await.unwrap();
     assert!(
         epochs.is_sorted() && epochs[0] < epochs[2] && epochs[2] <= counting.epoch,
-        "nothing moved: {epochs:?}"
+        "no commit happened between exports: {epochs:?}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_export_from_a_single_server_says_that_it_moves_and_never_that_it_is_damaged() {
+async fn an_export_from_a_single_server_reports_movement_and_never_damage() {
     let Some((options, _own)) = own_database() else {
         return;
     };
     let counting = Counting::new(&options).await;
     let left = counting.left.clone();
     let reader = connect(&options).await;
-    let (over, task) = counting.go_on();
+    let (stop, task) = counting.spawn();
     let folder = TempDir::new().unwrap();
     for _ in 0..3 {
         match export_live(&reader, folder.path(), Format::Ndjson).await {
             Err(ExportError::Moved { .. }) => assert!(!folder.path().join(".partial").exists()),
             exported => {
-                exported.expect("whole, or moving");
+                exported.expect("a complete or a moving export");
                 compare(folder.path(), &left);
             }
         }
     }
-    over.store(true, Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
     let counting = task.await.unwrap();
     let exported = export_live(&reader, folder.path(), Format::Ndjson).await;
-    exported.expect("it is at rest");
+    exported.expect("an export without a writer");
     assert_eq!(compare(folder.path(), &left), counting.epoch);
 }

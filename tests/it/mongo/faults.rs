@@ -1,4 +1,4 @@
-//! A server that dies, freezes, is cut off, is away for long; and a primary that is lost.
+//! A server that dies, freezes, is disconnected or is away for long; and the loss of a primary.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use skytide_tests::contract_store::{commit, committed, key, put, remove, rows};
 use skytide_tests::servers::{Link, Mongo, ReplicaSet};
 use skytide_tests::world::Random;
 
-use super::{by_port, commit_at_last, connect, database_at, hasty};
+use super::{by_port, commit_with_retries, connect, database_at, hasty};
 
 const VIEW: ViewId = ViewId::Actors;
 
 type Model = BTreeMap<Key, (u64, Vec<u8>)>;
 
-/// Changes of one commit, and what they leave.
+/// The changes of one commit; `model` receives what they leave.
 fn changes(random: &mut Random, epoch: u64, model: &mut Model) -> Vec<Change> {
     let mut changes = Vec::new();
     for _ in 0..300 {
@@ -46,7 +46,8 @@ async fn compare(store: &dyn ViewStore, model: Model, what: &str) {
     assert!(rows(store, VIEW, Order::First).await == wanted, "{what}");
 }
 
-/// Killed between any two steps of commits that go on, and started again: what was acknowledged is there.
+/// The server is killed between any two steps of continuous commits and started again: acknowledged
+/// data is still there.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_loses_nothing_of_a_commit() {
     let Some(mut server) = Mongo::start() else {
@@ -71,7 +72,7 @@ async fn a_server_that_is_killed_loses_nothing_of_a_commit() {
         while !killing.is_finished() {
             epoch += 1;
             let changes = changes(&mut random, epoch, &mut model);
-            failures += commit_at_last(&store, term, epoch, &[(VIEW, changes)]).await;
+            failures += commit_with_retries(&store, term, epoch, &[(VIEW, changes)]).await;
         }
         server = killing.await.unwrap();
         compare(&store, model.clone(), &format!("seed {seed}, kill {kill}")).await;
@@ -80,12 +81,12 @@ async fn a_server_that_is_killed_loses_nothing_of_a_commit() {
             Some(committed(epoch))
         );
     }
-    assert!(failures > 0, "no kill met a commit");
+    assert!(failures > 0, "no kill interrupted a commit");
 }
 
-/// The last step of a commit may have been made when nobody heard of it.
+/// The last step of a commit may have been done although no response arrived.
 #[tokio::test]
-async fn a_frozen_server_fails_operations_and_they_may_be_repeated() {
+async fn operations_that_fail_on_a_frozen_server_may_be_repeated() {
     let Some(server) = Mongo::start() else { return };
     let (options, _own) = database_at(&server.uri());
     let store = connect(&hasty(options)).await;
@@ -99,7 +100,7 @@ async fn a_frozen_server_fails_operations_and_they_may_be_repeated() {
         "{failed:?}"
     );
     server.thaw();
-    commit_at_last(&store, term, 2, &[(VIEW, vec![])]).await;
+    commit_with_retries(&store, term, 2, &[(VIEW, vec![])]).await;
 
     store.begin(term, Epoch(3).into()).await.unwrap();
     store
@@ -114,14 +115,14 @@ async fn a_frozen_server_fails_operations_and_they_may_be_repeated() {
     );
     server.thaw();
     let changes = vec![put("a", "3"), put("b", "3")];
-    commit_at_last(&store, term, 3, &[(VIEW, changes)]).await;
+    commit_with_retries(&store, term, 3, &[(VIEW, changes)]).await;
     let wanted = [(key("a"), 3, b"3".to_vec()), (key("b"), 3, b"3".into())];
     assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
 }
 
-/// Nobody took the lease that ran out, so the writer goes on with its term.
+/// No other writer took the expired lease, so the writer continues with its term.
 #[tokio::test]
-async fn a_writer_goes_on_when_its_server_comes_back_after_the_lease_ran_out() {
+async fn a_writer_continues_if_its_server_returns_after_the_lease_expired() {
     let Some(server) = Mongo::start() else { return };
     let (options, _own) = database_at(&server.uri());
     let link = Link::to(server.port());
@@ -130,7 +131,7 @@ async fn a_writer_goes_on_when_its_server_comes_back_after_the_lease_ran_out() {
     commit(&store, term, 1, vec![(VIEW, vec![put("a", "1")])]).await;
     link.cut();
     let mut failures = 0;
-    // Each takes as long as an operation may, which is as long as the lease lasts.
+    // Each attempt takes as long as the time limit of an operation, which is as long as the lease.
     while failures < 3 {
         let failed = store.begin(term, Epoch(2).into()).await;
         assert!(
@@ -140,16 +141,16 @@ async fn a_writer_goes_on_when_its_server_comes_back_after_the_lease_ran_out() {
         failures += 1;
     }
     link.mend();
-    commit_at_last(&store, term, 2, &[(VIEW, vec![put("a", "2")])]).await;
+    commit_with_retries(&store, term, 2, &[(VIEW, vec![put("a", "2")])]).await;
     assert_eq!(
         rows(&store, VIEW, Order::First).await,
         [(key("a"), 2, b"2".to_vec())]
     );
 }
 
-/// What takes long, and not too long, is done once.
+/// An operation that takes long, but less than its time limit, is done once.
 #[tokio::test]
-async fn a_slow_server_is_waited_for() {
+async fn a_slow_operation_is_done_once() {
     let Some(server) = Mongo::start() else { return };
     let (options, _own) = database_at(&server.uri());
     let link = Link::to(server.port());
@@ -173,9 +174,10 @@ async fn a_slow_server_is_waited_for() {
     );
 }
 
-/// Somebody put an older copy of the database in its place: no commit goes on from there as if nothing had happened.
+/// Somebody replaced the database by an older copy: no later commit may succeed as if nothing had
+/// happened.
 #[tokio::test]
-async fn a_database_that_went_back_is_damage() {
+async fn a_database_that_was_reverted_is_damage() {
     let Some((options, own)) = super::own_database() else {
         return;
     };
@@ -212,7 +214,7 @@ async fn a_replica_set_that_loses_its_primary_loses_no_commit() {
             let primary = set.primary().await.expect("a primary");
             set.nodes[primary].kill();
         }
-        commit_at_last(&store, term, epoch, &[(VIEW, changes)]).await;
+        commit_with_retries(&store, term, epoch, &[(VIEW, changes)]).await;
     }
     compare(&store, model, &format!("seed {seed}")).await;
     assert_eq!(
@@ -221,9 +223,9 @@ async fn a_replica_set_that_loses_its_primary_loses_no_commit() {
     );
 }
 
-/// A majority has it only after the commit was given up, and its repetition as well.
+/// A majority has the commit only after both the commit and its repetition have failed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_a_majority_has_late_is_found_made() {
+async fn a_commit_that_reaches_a_majority_late_is_recognised() {
     let Some(set) = Mongo::replica_set_with_failpoints() else {
         return;
     };
@@ -259,9 +261,9 @@ async fn a_commit_that_a_majority_has_late_is_found_made() {
     assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
 }
 
-/// What was sent may arrive at any time: here when its repetition has begun.
+/// A request may arrive at any later time: here after its repetition has begun.
 #[tokio::test]
-async fn a_commit_that_arrives_in_the_midst_of_its_repetition_is_found_made() {
+async fn a_commit_that_arrives_during_its_repetition_is_recognised() {
     let Some(server) = Mongo::with_failpoints() else {
         return;
     };
@@ -294,7 +296,7 @@ async fn a_commit_that_arrives_in_the_midst_of_its_repetition_is_found_made() {
     let records = own.control_records().await;
     records.replace_one(of_id, arriving).await.unwrap();
     fails(store.rebuild(term, &[VIEW].into()).await);
-    // What purges removed rows has seen it, too.
+    // The task that purges removed rows has seen the commit, too.
     let floor = doc! { "$max": { "floor": 2_i64 } };
     let documents = own.documents(VIEW).await;
     documents
@@ -308,13 +310,13 @@ async fn a_commit_that_arrives_in_the_midst_of_its_repetition_is_found_made() {
     assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
 }
 
-/// Each row is sent when it is written.
+/// Options that send each row when it is written.
 fn at_once(mut options: Options) -> Options {
     (options.batch_rows_max, options.writes_max) = (1, 1);
     options
 }
 
-/// It may be repeated.
+/// The operation fails with an error that permits a retry.
 #[track_caller]
 fn fails(done: Result<(), StoreError>) {
     assert!(matches!(done, Err(StoreError::Failed { .. })), "{done:?}");

@@ -1,4 +1,5 @@
-//! `docs/mongodb.md` shows the documents that there are, and its recipes run, each by an index.
+//! `docs/mongodb.md` shows the documents that are stored, and each of its recipes runs with an
+//! index.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,10 +17,10 @@ fn page() -> String {
     std::fs::read_to_string(page).expect("the page")
 }
 
-/// The text between this and the next fence.
+/// The text between this fence and the next one.
 fn fenced<'a>(text: &'a str, fence: &str) -> &'a str {
-    let (_, behind) = text.split_once(fence).expect("a fence");
-    behind.split_once("```").expect("its end").0
+    let (_, after) = text.split_once(fence).expect("a fence");
+    after.split_once("```").expect("its end").0
 }
 
 /// A database with one row in each view.
@@ -41,7 +42,7 @@ async fn sample() -> Option<Own> {
     Some(own)
 }
 
-/// Names of all fields, those of inner documents with their path.
+/// The names of all fields; those of inner documents include their path.
 fn fields(document: &Document, path: &str, names: &mut BTreeSet<String>) {
     for (name, value) in document {
         let name = format!("{path}{name}");
@@ -66,7 +67,7 @@ async fn the_page_shows_the_documents_of_every_view() {
         let mut sections = page.split("\n### ");
         let section =
             sections.find(|it| it.lines().next().is_some_and(|head| head.contains(&name)));
-        let section = section.unwrap_or_else(|| panic!("{name} is not on the page"));
+        let section = section.unwrap_or_else(|| panic!("docs/mongodb.md does not describe {name}"));
         let shown: Document = serde_json::from_str(fenced(section, "```json\n")).expect("JSON");
         let row = doc! { "epoch": 1_i64, "removed": { "$exists": false } };
         let there = own
@@ -84,7 +85,7 @@ async fn the_page_shows_the_documents_of_every_view() {
 }
 
 #[tokio::test]
-async fn every_recipe_of_the_page_runs_by_an_index() {
+async fn every_recipe_of_the_page_uses_an_index() {
     let Some(own) = sample().await else { return };
     let page = page();
     let recipes = fenced(&page, "```js\n");
@@ -104,7 +105,7 @@ async fn every_recipe_of_the_page_runs_by_an_index() {
         let plan = database.run_command(explained).await.unwrap().to_string();
         assert!(
             !plan.contains("COLLSCAN"),
-            "{recipe} reads the whole collection"
+            "{recipe} scans the whole collection"
         );
     }
 }
@@ -121,7 +122,7 @@ fn command(recipe: &str) -> Document {
         "aggregate" => doc! { "aggregate": collection, "pipeline": value(argument), "cursor": {} },
         "find" => doc! { "find": collection, "filter": value(argument) },
         "findOne" => doc! { "find": collection, "filter": value(argument), "limit": 1 },
-        other => panic!("no recipe uses {other}"),
+        other => panic!("the recipes do not use {other}"),
     };
     for (method, argument) in calls {
         command.insert(method.trim_start_matches('.'), value(argument));
@@ -129,23 +130,23 @@ fn command(recipe: &str) -> Document {
     command
 }
 
-/// Each name with what is in the parentheses behind it.
+/// The calls in a recipe: each name with the text in the parentheses after it.
 fn calls(recipe: &str) -> Vec<(&str, &str)> {
     let (mut calls, mut rest) = (Vec::new(), recipe);
-    while let Some((name, behind)) = rest.split_once('(') {
+    while let Some((name, after)) = rest.split_once('(') {
         let mut depth = 1;
-        let end = behind.find(|it| {
+        let end = after.find(|it| {
             depth += i32::from(it == '(') - i32::from(it == ')');
             depth == 0
         });
         let end = end.expect("an end");
-        calls.push((name, &behind[..end]));
-        rest = &behind[end + 1..];
+        calls.push((name, &after[..end]));
+        rest = &after[end + 1..];
     }
     calls
 }
 
-/// What `mongosh` makes of it: names need no quotes, and `ISODate("...")` is a date.
+/// A value in the syntax of `mongosh`: names need no quotes, and `ISODate("...")` is a date.
 fn value(script: &str) -> Bson {
     let script = script
         .replace("ISODate(", "{\"$date\": ")

@@ -1,4 +1,5 @@
-//! A server that answers, and refuses to write: nothing is lost, it is said why, and all goes on when it takes writes again.
+//! A server that responds but refuses to write: nothing is lost, errors give the reason, and
+//! commits succeed when the server accepts writes again.
 
 use mongodb::bson::{Document, doc};
 use skytide_core::id::Epoch;
@@ -7,11 +8,12 @@ use skytide_core::view::ViewId;
 use skytide_tests::contract_store::{commit, committed, key, put, rows};
 use skytide_tests::servers::Mongo;
 
-use super::{commit_at_last, connect, database_at, own_database, try_commit};
+use super::{commit_with_retries, connect, database_at, own_database, try_commit};
 
 const VIEW: ViewId = ViewId::Actors;
 
-/// What a server says when its disk is full, when it is a secondary, when it ends, and when we may not write.
+/// The errors of a server whose disk is full, that is a secondary, that is shutting down, and that
+/// denies permission.
 const CODES: [(i32, &str); 4] = [
     (14_031, "OutOfDiskSpace"),
     (10_107, "NotWritablePrimary"),
@@ -19,22 +21,22 @@ const CODES: [(i32, &str); 4] = [
     (13, "Unauthorized"),
 ];
 
-/// It failed, may be repeated, and says why.
+/// The operation fails with an error that permits a retry and gives the reason.
 #[track_caller]
 fn fails(done: Result<(), StoreError>, why: &str) {
     let Err(StoreError::Failed { source, .. }) = &done else {
         panic!("{done:?}");
     };
-    let told = source.to_string();
-    assert!(told.contains(why), "{why:?} is not in {told:?}");
+    let text = source.to_string();
+    assert!(text.contains(why), "{why:?} is not in {text:?}");
 }
 
 #[tokio::test]
-async fn writes_that_are_refused_say_why_and_are_repeated() {
+async fn refused_writes_report_why_and_are_repeated() {
     let Some(server) = Mongo::with_failpoints() else {
         return;
     };
-    // A client believes a server that says it is no primary, until it has asked again.
+    // A client trusts a server that says it is not the primary, until its next heartbeat.
     let uri = server.uri() + "&heartbeatFrequencyMS=500";
     let (options, own) = database_at(&uri);
     let store = connect(&options).await;
@@ -60,16 +62,16 @@ async fn writes_that_are_refused_say_why_and_are_repeated() {
                 after >= before + 2,
                 "{name} in {collection}: {before} to {after}"
             );
-            commit_at_last(&store, term, epoch, &change).await;
+            commit_with_retries(&store, term, epoch, &change).await;
             let wanted = [(key("a"), epoch, epoch.to_string().into_bytes())];
             assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
         }
     }
 }
 
-/// The command is done, and its answer says that the write concern was not met.
+/// The command is executed, and its response says that the write concern was not met.
 #[tokio::test]
-async fn writes_that_are_done_and_not_acknowledged_are_repeated() {
+async fn unacknowledged_writes_are_repeated() {
     let Some(server) = Mongo::with_failpoints() else {
         return;
     };
@@ -89,15 +91,16 @@ async fn writes_that_are_done_and_not_acknowledged_are_repeated() {
         fails(try_commit(&store, term, epoch, &change).await, why);
         let after = server.fail_point("failCommand", "off", doc! {}).await;
         assert!(after > before);
-        commit_at_last(&store, term, epoch, &change).await;
+        commit_with_retries(&store, term, epoch, &change).await;
         let wanted = [(key("a"), epoch, epoch.to_string().into_bytes())];
         assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
     }
 }
 
-/// Somebody made a rule for a collection that no row meets: the statement fails, and the commit does not count.
+/// Somebody added a validation rule that every row violates: the statement fails, and the commit
+/// does not count.
 #[tokio::test]
-async fn rows_that_a_rule_of_the_database_forbids_are_told_with_their_error() {
+async fn rows_that_a_validation_rule_forbids_are_an_error() {
     let Some((options, own)) = own_database() else {
         return;
     };
@@ -124,7 +127,7 @@ async fn rows_that_a_rule_of_the_database_forbids_are_told_with_their_error() {
         [(key("a"), 1, b"1".to_vec())]
     );
     rule(doc! {}).await;
-    assert_eq!(commit_at_last(&store, term, 2, &change).await, 0);
+    assert_eq!(commit_with_retries(&store, term, 2, &change).await, 0);
     let wanted = [(key("a"), 2, b"2".to_vec()), (key("b"), 2, b"2".into())];
     assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
 }

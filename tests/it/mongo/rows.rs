@@ -1,4 +1,5 @@
-//! Keys and rows of every view: random ones with all that a text or a number may be, and one with all columns.
+//! Keys and rows of every view: random ones with all edge cases of texts and numbers, and one with
+//! all columns.
 
 use skytide_core::id::{Did, PostKey, Tid};
 use skytide_core::time::Timestamp;
@@ -9,7 +10,7 @@ use skytide_core::view::{
 };
 use skytide_tests::world::Random;
 
-/// A row of a view.
+/// A random row of a view.
 pub fn random_change(random: &mut Random, view: ViewId) -> Change {
     let (key, row) = match view {
         ViewId::Posts => (Key::of(&post_key(random)), encode_row(&post(random))),
@@ -55,7 +56,7 @@ pub fn random_change(random: &mut Random, view: ViewId) -> Change {
     }
 }
 
-/// A row whose columns are all there.
+/// A row with a value in every column.
 pub fn full_row(view: ViewId) -> (Key, Box<[u8]>) {
     let mut random = Random::new(1);
     if view == ViewId::Accounts {
@@ -73,7 +74,7 @@ pub fn full_row(view: ViewId) -> (Key, Box<[u8]>) {
         return (Key::of(&did(&mut random)), encode_row(&row));
     }
     let change = random_change(&mut random, view);
-    (change.key, change.row.expect("it is put"))
+    (change.key, change.row.expect("a row"))
 }
 
 fn text(random: &mut Random) -> String {

@@ -1,4 +1,5 @@
-//! Two writers: one waits, one takes over, and what the first one still has under way does no harm.
+//! Two writers: the second waits or takes over, and operations of the first one that are still in
+//! flight do no harm.
 
 use std::future::Future;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::{by_port, connect, database_at, hasty, own_database, purged};
 
 const VIEW: ViewId = ViewId::Posts;
 
-/// Whether it is not done at once, nor after a number of turns.
+/// Whether the future is still pending after a number of polls.
 async fn waits(work: &mut (impl Future + Unpin)) -> bool {
     tokio::time::timeout(Duration::from_millis(500), work)
         .await
@@ -45,9 +46,9 @@ async fn a_second_writer_waits_until_the_first_one_ends() {
     commit(&second, found.term, 2, vec![]).await;
 }
 
-/// The first one is not asked: its handle goes, and with it what renews the lease, as when its process is killed.
+/// The first writer is dropped without releasing the lease, as if its process were killed.
 #[tokio::test]
-async fn the_lease_of_a_writer_that_died_runs_out() {
+async fn the_lease_of_a_dead_writer_expires() {
     let Some((options, _own)) = own_database() else {
         return;
     };
@@ -68,7 +69,7 @@ async fn the_lease_of_a_writer_that_died_runs_out() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_renewed_does_not_run_out() {
+async fn a_renewed_lease_does_not_expire() {
     let Some((options, _own)) = own_database() else {
         return;
     };
@@ -82,9 +83,10 @@ async fn a_lease_that_is_renewed_does_not_run_out() {
     }
 }
 
-/// What the first one sent is held on its way until the second one has removed the row and every trace of it.
+/// A write of the first writer is held in transit until the second one has removed the row and
+/// purged it.
 #[tokio::test]
-async fn rows_that_arrive_late_bring_nothing_back() {
+async fn late_rows_do_not_restore_removed_rows() {
     let Some(server) = Mongo::start() else { return };
     let (options, own) = database_at(&server.uri());
     let options = hasty(options);
@@ -106,7 +108,7 @@ async fn rows_that_arrive_late_bring_nothing_back() {
     let found = second.lead().await.unwrap();
     assert_eq!(found.intent, Some(Epoch(2)));
     commit(&second, found.term, 2, vec![(VIEW, changes)]).await;
-    let changes = vec![put("kept", "3"), remove("removed")];
+    let changes = vec![put("remaining", "3"), remove("removed")];
     commit(&second, found.term, 3, vec![(VIEW, changes)]).await;
     purged(&own, VIEW).await;
     let documents = own.documents(VIEW).await;
@@ -120,7 +122,7 @@ async fn rows_that_arrive_late_bring_nothing_back() {
     assert_eq!(all(&documents).await, before);
     assert_eq!(
         rows(&second, VIEW, Order::First).await,
-        [(key("kept"), 3, b"3".to_vec())]
+        [(key("remaining"), 3, b"3".to_vec())]
     );
 }
 
@@ -133,7 +135,7 @@ async fn all(
 }
 
 #[tokio::test]
-async fn removed_rows_are_purged_behind_a_floor() {
+async fn removed_rows_below_the_floor_are_purged() {
     let Some((options, own)) = own_database() else {
         return;
     };
@@ -159,9 +161,9 @@ async fn removed_rows_are_purged_behind_a_floor() {
     assert_eq!(rows(&store, VIEW, Order::First).await, wanted);
 }
 
-/// The server takes three times as long over deleting as the lease lasts.
+/// Deleting takes three times as long on the server as the lease lasts.
 #[tokio::test]
-async fn a_purge_that_takes_long_does_not_cost_the_lease() {
+async fn a_slow_purge_does_not_lose_the_lease() {
     let Some(server) = Mongo::with_failpoints() else {
         return;
     };
@@ -193,14 +195,14 @@ async fn a_purge_that_takes_long_does_not_cost_the_lease() {
     purged(&own, VIEW).await;
 }
 
-/// How many deletes of rows the server has under way.
+/// The number of deletes of rows in progress on the server.
 async fn deleting(admin: &Database) -> usize {
     let ask = doc! { "currentOp": 1, "command.delete": VIEW.name() };
-    let told = admin.run_command(ask).await.unwrap();
-    told.get_array("inprog").unwrap().len()
+    let operations = admin.run_command(ask).await.unwrap();
+    operations.get_array("inprog").unwrap().len()
 }
 
-/// What goes in portions goes whole.
+/// A purge in several portions is complete.
 #[tokio::test]
 async fn many_removed_rows_are_purged() {
     let Some((options, own)) = own_database() else {
@@ -212,16 +214,16 @@ async fn many_removed_rows_are_purged() {
     let puts = names().map(|name| put(&name, "1")).collect();
     commit(&store, term, 1, vec![(VIEW, puts)]).await;
     let mut removes: Vec<_> = names().map(remove).collect();
-    let kept = removes.split_off(12_000);
+    let remaining = removes.split_off(12_000);
     commit(&store, term, 2, vec![(VIEW, removes)]).await;
     purged(&own, VIEW).await;
     let left = own.documents(VIEW).await.count_documents(doc! {}).await;
-    assert_eq!(left.unwrap(), kept.len() as u64 + 1, "and the guard");
+    assert_eq!(left.unwrap(), remaining.len() as u64 + 1, "and the guard");
 }
 
-/// Its rows are of a later epoch than the committed one, and the intent is there as long as they may be.
+/// Its rows have a later epoch than the committed one, and the intent exists as long as they may.
 #[tokio::test]
-async fn a_commit_in_progress_shows_and_can_be_told() {
+async fn a_commit_in_progress_is_recognisable() {
     let Some((mut options, _own)) = own_database() else {
         return;
     };
@@ -244,9 +246,10 @@ async fn a_commit_in_progress_shows_and_can_be_told() {
     assert_eq!(rows(&reader, VIEW, Order::First).await, wanted);
 }
 
-/// They may be of other options than ours: whatever they write, it is there before we replace it.
+/// The previous writer may have other options than ours. Whatever it writes arrives before we
+/// replace the view.
 #[tokio::test]
-async fn views_are_not_replaced_while_batches_of_the_writer_before_may_be_under_way() {
+async fn views_are_not_replaced_while_batches_of_the_previous_writer_may_be_in_flight() {
     let Some((options, _own)) = own_database() else {
         return;
     };
@@ -270,7 +273,7 @@ async fn views_are_not_replaced_while_batches_of_the_writer_before_may_be_under_
     commit(&second, term, 2, changes).await;
     drop(second);
 
-    // Behind a commit that is whole there is nothing to wait for.
+    // After a complete commit there is nothing to wait for.
     let third = connect(&options).await;
     let term = third.lead().await.unwrap().term;
     third.begin(term, Epoch(3).into()).await.unwrap();

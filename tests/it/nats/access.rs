@@ -1,4 +1,4 @@
-//! Who may connect, how the server is known, and that nothing secret is told.
+//! Authentication of clients and servers, and the absence of secrets in errors and options.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,23 +12,23 @@ use tempfile::TempDir;
 
 use super::{chain, connect, named};
 
-/// A key pair made for this test: the seed, and the public key that the server knows.
+/// A key pair made for this test: the seed, and the public key that is configured on the server.
 const NKEY: (&str, &str) = (
     "SUABK4MPELK6EMPLY5DSER4BRKCWNZEAIGXDRLXKTZGFYNXFD4AIEKXU4E",
     "UBF4PFWMM2IYOIKHJFJPSULUBO4UNZPPE2BFND6JSFKTL6I3RG4734KA",
 );
 
-async fn works(config: &Config) {
+async fn connects(config: &Config) {
     let log = connect(config).await;
     let mut writer = log.writer().await.unwrap();
     write(&mut *writer, events(0, 3)).await;
 }
 
-/// Refused, and neither the error nor the options tell the secret.
+/// The server rejects the connection, and neither the error nor the options contain the secret.
 async fn refused(config: &Config, secret: &str) {
     let error = NatsLog::connect(config).await.unwrap_err();
-    let told = format!("{} {error:?} {config:?}", chain(&error));
-    assert!(!told.contains(secret), "{told}");
+    let shown = format!("{} {error:?} {config:?}", chain(&error));
+    assert!(!shown.contains(secret), "{shown}");
 }
 
 fn file(folder: &TempDir, text: &str) -> Option<PathBuf> {
@@ -42,26 +42,26 @@ fn at(nats: &Nats, user: &str) -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn user_and_password_stand_in_the_address() {
+async fn user_and_password_are_part_of_the_address() {
     let lines = r#"authorization { user: "me", password: "sec/ret@:" }"#;
     let Some(nats) = Nats::with(lines) else {
         return;
     };
-    works(&at(&nats, "me:sec%2Fret%40%3A@")).await;
+    connects(&at(&nats, "me:sec%2Fret%40%3A@")).await;
     refused(&at(&nats, "me:wrong-one@"), "wrong-one").await;
     refused(&at(&nats, ""), "sec/ret").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_token_stands_in_the_address_or_in_a_file() {
+async fn a_token_is_part_of_the_address_or_in_a_file() {
     let Some(nats) = Nats::with(r#"authorization { token: "hush" }"#) else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    works(&at(&nats, "hush@")).await;
+    connects(&at(&nats, "hush@")).await;
     let mut config = at(&nats, "");
     config.token_file = file(&folder, "hush\n");
-    works(&config).await;
+    connects(&config).await;
     config.token_file = file(&folder, "wrong-one\n");
     refused(&config, "wrong-one").await;
     config.token_file = Some("/nowhere/token".into());
@@ -78,12 +78,13 @@ async fn an_nkey_is_read_from_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let mut config = at(&nats, "");
     config.nkey_file = file(&folder, seed);
-    works(&config).await;
+    connects(&config).await;
     config.nkey_file = file(&folder, "SUNOSEED");
     refused(&config, "SUNOSEED").await;
 }
 
-/// The operator and its account were made for this test; so was the stranger, whom an account signed that nobody knows.
+/// The operator and its account were made for this test. So was the stranger, whose account the
+/// server does not know.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_jwt_and_its_key_are_read_from_a_credentials_file() {
     let Some(nats) = Nats::with(include_str!("../../fixtures/nats/operator.conf")) else {
@@ -96,7 +97,7 @@ async fn a_jwt_and_its_key_are_read_from_a_credentials_file() {
     let mut config = at(&nats, "");
     refused(&config, seed(user)).await;
     config.credentials_file = file(&folder, user);
-    works(&config).await;
+    connects(&config).await;
     config.credentials_file = file(&folder, stranger);
     refused(&config, seed(stranger)).await;
     config.credentials_file = file(&folder, seed(user));
@@ -119,11 +120,14 @@ fn openssl(folder: &Path, args: &str) {
     );
 }
 
-/// A certificate authority of our own, and certificates of it for a server and a client.
+/// A certificate authority of the test's own, with certificates for a server and a client.
 fn certificates() -> Option<TempDir> {
     if Command::new("openssl").arg("version").output().is_err() {
         eprintln!("skipped: TLS needs the program openssl");
-        assert!(std::env::var_os("CI").is_none(), "in CI nothing is skipped");
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "CI skips no test: install openssl"
+        );
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -150,7 +154,7 @@ fn certificates() -> Option<TempDir> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn over_tls_each_side_shows_a_certificate_of_our_own_authority() {
+async fn over_tls_each_side_presents_a_certificate_of_a_private_authority() {
     let Some(folder) = certificates() else { return };
     let path = |name: &str| folder.path().join(name);
     let show = |name: &str| path(name).display().to_string();
@@ -167,14 +171,14 @@ async fn over_tls_each_side_shows_a_certificate_of_our_own_authority() {
     config.connect_timeout = "1s".parse().unwrap();
     assert!(
         NatsLog::connect(&config).await.is_err(),
-        "the system knows our authority"
+        "the private authority is not trusted by the system"
     );
     config.tls_ca_file = Some(path("ca.pem"));
     assert!(
         NatsLog::connect(&config).await.is_err(),
-        "no certificate was shown"
+        "without a client certificate the server refuses"
     );
     config.tls_certificate_file = Some(path("client.pem"));
     config.tls_key_file = Some(path("client.key"));
-    works(&config).await;
+    connects(&config).await;
 }

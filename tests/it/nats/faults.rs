@@ -1,4 +1,5 @@
-//! Servers and connections that fail while the log is written and read: nothing lost, nothing twice, nothing turned round.
+//! Servers and connections that fail while the log is written and read: no message is lost,
+//! repeated or reordered.
 
 use std::time::Duration;
 
@@ -11,17 +12,18 @@ use tokio::sync::watch;
 use super::{connect, from_the_first, messages, named, raw};
 
 const EVENTS: u64 = 6_000;
-/// Few enough at once that they keep their order over all accounts.
+/// Size of one append. Batches of this size keep their order over all accounts.
 const AT_ONCE: u64 = 150;
 
-/// Where writing and reading stand, and how far writing may go.
+/// The number of messages that have been read, and the limit up to which the writer may write.
 struct Flow {
     read: watch::Receiver<usize>,
     write_max: watch::Sender<u64>,
 }
 
 impl Flow {
-    /// Waits until so many were read, and lets writing go on meanwhile to the next 1,500: what follows hits it at work.
+    /// Waits until this many messages have been read, and permits writing 1,500 more: the following
+    /// fault happens during writes.
     async fn reaches(&mut self, count: usize) {
         self.write_max.send_replace(count as u64 + 150);
         let there = *self.read.wait_for(|there| *there >= count).await.unwrap();
@@ -30,7 +32,7 @@ impl Flow {
     }
 }
 
-/// Writes and reads at the same time, and meanwhile does what `faults` does.
+/// Writes and reads at the same time while `faults` causes faults.
 async fn survives(log: &NatsLog, faults: impl AsyncFnOnce(&mut Flow)) {
     let (count, read_so_far) = watch::channel(0);
     let write_max = watch::Sender::new(0);
@@ -67,14 +69,14 @@ async fn survives(log: &NatsLog, faults: impl AsyncFnOnce(&mut Flow)) {
     assert!(all.is_sorted_by_key(|(seq, _)| *seq));
     assert!(
         messages(all) == events(0, EVENTS),
-        "what was read is not what was written"
+        "the messages that were read differ from those written"
     );
     assert_eq!(log.bounds().await.unwrap().next, next);
     let mut again = from_the_first(log).await;
     let again = messages(read(&mut *again, EVENTS as usize).await);
     assert!(
         again == events(0, EVENTS),
-        "what is there is not what was written"
+        "the messages that are stored differ from those written"
     );
 }
 
@@ -127,7 +129,7 @@ async fn the_connection_is_cut_and_held_while_the_log_is_written_and_read() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_cluster_loses_its_leader_and_goes_on() {
+async fn a_cluster_that_loses_its_leader_continues() {
     let Some(mut cluster) = Nats::cluster_of_three() else {
         return;
     };
@@ -170,7 +172,7 @@ async fn raw_of_the_living(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn writing_waits_while_the_server_is_away_and_says_why() {
+async fn writing_blocks_while_the_server_is_away_and_reports_why() {
     let Some(mut nats) = Nats::start() else {
         return;
     };
@@ -184,7 +186,7 @@ async fn writing_waits_while_the_server_is_away_and_says_why() {
         while log.trouble() != Some("no connection to NATS") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        // Far more than may be under way, and long enough to have asked for it in vain.
+        // More messages than may be in flight, and enough time for several failed attempts.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     };
     let more = async {
@@ -195,7 +197,7 @@ async fn writing_waits_while_the_server_is_away_and_says_why() {
     };
     let mut more = std::pin::pin!(more);
     tokio::select! {
-        next = &mut more => panic!("written up to {next} without a server"),
+        next = &mut more => panic!("flushed up to {next} without a server"),
         () = away => {}
     }
     nats.restart();
@@ -206,7 +208,7 @@ async fn writing_waits_while_the_server_is_away_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_without_room_is_waited_for() {
+async fn writing_blocks_while_the_server_has_no_room() {
     let Some(config) = super::own_stream() else {
         return;
     };
@@ -236,7 +238,7 @@ async fn a_server_without_room_is_waited_for() {
     };
     let mut write = std::pin::pin!(write);
     tokio::select! {
-        _ = &mut write => panic!("there was no room"),
+        _ = &mut write => panic!("the write did not block"),
         () = full => {}
     }
     limit(1 << 30).await;

@@ -1,4 +1,5 @@
-//! A stream that is not the one we knew, or not whole: told, never read over.
+//! A stream that is not the previous one, or not complete, is an error: the log never reads past
+//! the gap.
 
 use std::path::Path;
 
@@ -11,7 +12,7 @@ use skytide_tests::servers::Nats;
 use super::{chain, connect, from_the_first, messages, named, own_stream, raw};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_was_made_anew_is_refused() {
+async fn a_stream_that_was_created_again_is_refused() {
     let Some(config) = own_stream() else { return };
     let log = connect(&config).await;
     let mut writer = log.writer().await.unwrap();
@@ -47,9 +48,10 @@ async fn a_stream_that_was_made_anew_is_refused() {
     refused(written.await.unwrap_err());
 }
 
-/// As of a server that leads since a moment, and has not taken in yet what it knows to be stored.
+/// Simulates a server that became leader a moment ago and has not yet applied everything that it
+/// knows to be stored.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_writer_is_not_told_an_older_tick_than_the_newest_before_it() {
+async fn a_writer_never_receives_a_tick_older_than_the_newest() {
     let Some(config) = own_stream() else { return };
     let log = connect(&config).await;
     let mut writer = log.writer().await.unwrap();
@@ -81,7 +83,7 @@ async fn a_writer_is_not_told_an_older_tick_than_the_newest_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_of_another_program_is_left_alone() {
+async fn a_stream_of_another_program_is_not_changed() {
     let Some(config) = own_stream() else { return };
     let client = async_nats::connect(config.url[0].with_secret())
         .await
@@ -100,7 +102,7 @@ async fn a_stream_of_another_program_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn messages_cannot_be_deleted_one_by_one_and_if_they_were_it_is_told() {
+async fn single_messages_cannot_be_deleted_and_a_deletion_is_detected() {
     let Some(mut config) = own_stream() else {
         return;
     };
@@ -110,9 +112,9 @@ async fn messages_cannot_be_deleted_one_by_one_and_if_they_were_it_is_told() {
     let stream = raw(&config).await;
     assert!(stream.delete_message(5).await.is_err());
 
-    // A stream with the same marks that allows it.
+    // A stream with the same metadata that allows deletions.
     let mut lax = stream.cached_info().config.clone();
-    config = own_stream().expect("the server is there");
+    config = own_stream().expect("the server is available");
     lax.name = config.stream.to_string();
     lax.subjects = vec![format!("{}.firehose.>", config.stream)];
     lax.deny_delete = false;
@@ -139,10 +141,10 @@ async fn messages_cannot_be_deleted_one_by_one_and_if_they_were_it_is_told() {
     assert!(matches!(error, Some(LogError::Damaged(_))), "{error:?}");
 }
 
-/// What a power cut does to a server that acknowledges before it syncs (<https://jepsen.io/analyses/nats-2.12.1>): its
-/// folder is as it was some time ago.
+/// Simulates a power cut of a server that acknowledges before it syncs
+/// (<https://jepsen.io/analyses/nats-2.12.1>): its folder reverts to an earlier state.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_lost_what_it_had_acknowledged_is_found_out() {
+async fn the_loss_of_acknowledged_messages_is_detected() {
     let Some(mut nats) = Nats::start() else {
         return;
     };
@@ -186,7 +188,7 @@ async fn a_server_that_lost_what_it_had_acknowledged_is_found_out() {
         "{error}"
     );
 
-    // The positions are used again: whoever was there before finds another message.
+    // The positions are used again: a reader from before finds another message at its position.
     let mut writer = log.writer().await.unwrap();
     write(&mut *writer, events(1_000, 200)).await;
     let error = other.next(10).await.unwrap_err();

@@ -1,4 +1,5 @@
-//! What is on the server, as `docs/nats.md` describes it, and who gets what.
+//! The messages on the server, as `docs/nats.md` describes them, and which readers receive which
+//! messages.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +56,7 @@ fn by_account(messages: &[Message]) -> BTreeMap<&Did, Vec<&Message>> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_at_once_share_messages_and_each_account_keeps_its_order() {
+async fn large_batches_share_messages_and_each_account_keeps_its_order() {
     let Some(config) = own_stream() else { return };
     let log = connect(&config).await;
     let from = log.bounds().await.unwrap().next;
@@ -93,7 +94,7 @@ async fn a_reader_of_some_partitions_gets_their_events_and_all_ticks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reader_of_some_partitions_is_told_what_was_trimmed_before_it() {
+async fn a_reader_of_some_partitions_fails_where_the_log_was_trimmed() {
     let Some(config) = own_stream() else { return };
     let log = connect(&config).await;
     let from = log.bounds().await.unwrap().next;
@@ -103,11 +104,11 @@ async fn a_reader_of_some_partitions_is_told_what_was_trimmed_before_it() {
     let (below, _) = log.newest_tick().await.unwrap().unwrap();
     log.trim(below).await.unwrap();
     let error = reader.next(1_000).await.unwrap_err();
-    let told = LogError::Trimmed {
+    let expected = LogError::Trimmed {
         wanted: from,
         first: below,
     };
-    assert_eq!(error.to_string(), told.to_string());
+    assert_eq!(error.to_string(), expected.to_string());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,7 +138,7 @@ async fn an_event_that_is_larger_than_a_message_comes_back_whole() {
     assert!(messages(all.clone()) == written);
     let mut reader = log.reader(all[1].0).await.unwrap();
     assert!(read(&mut *reader, 4).await == all[1..]);
-    // From the middle of it, it is not there.
+    // A reader that starts in the middle of the event does not receive it.
     let mut reader = log
         .reader(skytide_core::id::Seq(all[1].0.0 + 1))
         .await

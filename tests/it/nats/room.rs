@@ -1,4 +1,5 @@
-//! Room on the server's disk, which JetStream reserves: what a log takes of it, and what happens when there is none.
+//! Disk space of the server, which JetStream reserves: how much a log reserves, and what happens if
+//! there is not enough.
 
 use skytide_core::config::ByteSize;
 use skytide_core::port::log::Log;
@@ -9,7 +10,7 @@ use super::{chain, connect, named, own_stream};
 
 const GIB: u64 = 1 << 30;
 
-/// Writes, and answers at how many bytes writing would wait.
+/// Opens a writer and returns the number of bytes at which writing would block.
 async fn bytes_max(config: &super::Config) -> u64 {
     let log = connect(config).await;
     let mut writer = log.writer().await.unwrap();
@@ -18,7 +19,7 @@ async fn bytes_max(config: &super::Config) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_an_option_the_log_takes_what_the_server_has() {
+async fn by_default_the_log_reserves_what_the_server_has() {
     for (room, taken) in [("64GB", 8 * GIB), ("5GB", 4 * GIB), ("3GB", 2 * GIB)] {
         let Some(nats) = Nats::with_room(room) else {
             return;
@@ -30,7 +31,7 @@ async fn without_an_option_the_log_takes_what_the_server_has() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_an_option_a_log_keeps_its_size() {
+async fn by_default_an_existing_log_keeps_its_size() {
     let Some(mut config) = own_stream() else {
         return;
     };
@@ -42,7 +43,7 @@ async fn without_an_option_a_log_keeps_its_size() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_without_the_room_to_reserve_is_told_with_the_option_to_change() {
+async fn too_little_room_is_an_error_that_names_the_option() {
     let Some(nats) = Nats::with_room("1GB") else {
         return;
     };
@@ -60,9 +61,9 @@ async fn a_server_without_the_room_to_reserve_is_told_with_the_option_to_change(
     assert_eq!(bytes_max(&config).await, GIB / 2);
 }
 
-/// Its servers refuse in other words.
+/// The servers of a cluster refuse with another message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_same_of_a_cluster() {
+async fn too_little_room_in_a_cluster_is_an_error_that_names_the_option() {
     let Some(cluster) = Nats::cluster_of_three_with_room("3GB") else {
         return;
     };
@@ -74,9 +75,9 @@ async fn the_same_of_a_cluster() {
     assert_eq!(bytes_max(&config).await, 2 * GIB);
 }
 
-/// Else ingest would go back to the newest tick again and again, and read nothing.
+/// Otherwise ingest would return to the newest tick again and again without reading anything.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_cannot_grow_is_written_all_the_same() {
+async fn a_log_that_cannot_grow_is_still_written() {
     let Some(nats) = Nats::with_room("3GB") else {
         return;
     };

@@ -1,4 +1,4 @@
-//! One writer at a time, also over several processes, and after one of them was away.
+//! One writer at a time, also over several processes, and after a writer was disconnected.
 
 use async_nats::jetstream;
 use skytide_core::event::Message;
@@ -9,7 +9,7 @@ use skytide_tests::servers::{Link, Nats};
 use super::{Config, chain, connect, from_the_first, messages, named, own_stream};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_ingest_is_kept_out_while_the_first_lives() {
+async fn a_second_writer_is_refused_while_the_first_one_lives() {
     let Some(config) = own_stream() else { return };
     let (one, other) = (connect(&config).await, connect(&config).await);
     let mut writer = one.writer().await.unwrap();
@@ -25,7 +25,7 @@ async fn a_second_ingest_is_kept_out_while_the_first_lives() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_writer_that_was_held_up_comes_back_and_can_write_nothing() {
+async fn a_writer_that_was_superseded_while_held_up_cannot_write() {
     let Some((link, far, near)) = far_and_near() else {
         return;
     };
@@ -34,7 +34,7 @@ async fn a_writer_that_was_held_up_comes_back_and_can_write_nothing() {
     let mut held_up = far.writer().await.unwrap();
     write(&mut *held_up, vec![event(1), tick(1), event(2)]).await;
     link.hold();
-    // What it sends now is under way when the other one takes over.
+    // These messages are in flight when the other writer takes over.
     held_up.append(events(100, 20)).await.unwrap();
     let mut writer = near.writer().await.unwrap();
     write(&mut *writer, vec![event(2), tick(2)]).await;
@@ -63,9 +63,10 @@ async fn a_writer_that_was_held_up_comes_back_and_can_write_nothing() {
     assert_eq!(messages(read(&mut *reader, written.len()).await), written);
 }
 
-/// What was under way fits behind another one's claim, all but the messages whose places are taken.
+/// After another writer's claim, the messages in flight are stored, except those whose positions
+/// are taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_tick_covers_what_is_missing_when_a_claim_comes_in_between() {
+async fn no_tick_covers_messages_that_a_claim_displaced() {
     for taken in [1, 2, 30] {
         let Some((link, far, near)) = far_and_near() else {
             return;
@@ -84,15 +85,15 @@ async fn no_tick_covers_what_is_missing_when_a_claim_comes_in_between() {
         take_places(&near, next.0 - 1, taken).await;
         link.mend();
         let error = writing.await.unwrap().unwrap_err();
-        let told = chain(&error);
-        assert!(told.contains("another writer has taken over"), "{told}");
+        let text = chain(&error);
+        assert!(text.contains("another writer has taken over"), "{text}");
         assert_eq!(newest_tick(&near).await, tick(1), "{taken} were taken");
     }
 }
 
-/// It was lost on its way, so no answer says that its place is taken.
+/// The message was lost on its way, so no response says that its position is taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_tick_covers_a_lost_message_behind_which_others_were_stored() {
+async fn no_tick_covers_a_lost_message_after_which_others_were_stored() {
     let Some((link, far, near)) = far_and_near() else {
         return;
     };
@@ -113,8 +114,8 @@ async fn no_tick_covers_a_lost_message_behind_which_others_were_stored() {
         writer.append(vec![tick(2)]).await?;
         writer.flush().await
     };
-    let told = chain(&rest.await.unwrap_err());
-    assert!(told.contains("another writer has taken over"), "{told}");
+    let text = chain(&rest.await.unwrap_err());
+    assert!(text.contains("another writer has taken over"), "{text}");
     assert_eq!(newest_tick(&near).await, tick(1));
 }
 
@@ -123,7 +124,7 @@ async fn newest_tick(config: &Config) -> Message {
     Message::Tick(newest.unwrap().1)
 }
 
-/// Does by hand what a new writer does first, or a part of it: its claim behind `last`, and its filling.
+/// Performs the first steps of a new writer by hand: its claim after `last`, and then its fillers.
 async fn take_places(config: &Config, last: u64, count: u64) {
     let url = config.url[0].with_secret();
     let jetstream = jetstream::new(async_nats::connect(url).await.unwrap());
@@ -135,7 +136,7 @@ async fn take_places(config: &Config, last: u64, count: u64) {
     }
 }
 
-/// Options for one stream: behind a link, and without.
+/// Options for one stream: through a link, and directly.
 fn far_and_near() -> Option<(Link, Config, Config)> {
     let url = Nats::shared()?;
     let link = Link::to(url.rsplit(':').next()?.parse().ok()?);
@@ -149,7 +150,7 @@ fn far_and_near() -> Option<(Link, Config, Config)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_many_that_want_to_write_at_once_one_may() {
+async fn of_many_concurrent_writers_one_succeeds() {
     let Some(config) = own_stream() else { return };
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..5 {

@@ -1,4 +1,4 @@
-//! Sentences whose numbers were worked out by hand, so that the recount itself can be trusted.
+//! Examples whose numbers were worked out by hand, so that the recount itself can be trusted.
 
 use skytide_core::event::{Action, Body, Moved, Op};
 use skytide_core::id::{Cursor, Did, PostKey, Tid};
@@ -24,7 +24,7 @@ const LIKE: &str = "app.bsky.feed.like";
 const MINUTE: u64 = 60_000;
 const DAY: u64 = 1_440 * MINUTE;
 
-/// A log in the making; `ana`, `bea` and `cai` stand for did:web accounts.
+/// Builds a log; `ana`, `bea` and `cai` denote did:web accounts.
 struct Script {
     model: Model,
     time: Timestamp,
@@ -58,7 +58,7 @@ fn like(subject: &str) -> Value {
     Value::Map(vec![("subject", Value::Map(vec![("uri", subject.into())]))])
 }
 
-/// A post with these further fields.
+/// A post with these additional fields.
 fn post(fields: Vec<(&'static str, Value)>) -> Value {
     Value::Map([vec![("text", "héllo".into())], fields].concat())
 }
@@ -182,7 +182,7 @@ impl Script {
         row.unwrap_or_default().value
     }
 
-    /// Keys and values of a list.
+    /// The keys and values of a list.
     fn list(
         &self,
         view: ViewId,
@@ -204,7 +204,7 @@ impl Script {
 }
 
 #[test]
-fn a_like_before_its_post_counts_and_its_deletion_leaves_no_row() {
+fn a_like_before_its_post_counts_and_its_deletion_removes_the_row() {
     let mut log = script(Policy::OpsOnly);
     log.create("bea", [LIKE, "1"], &like(&uri("ana", POST, "1")))
         .tick_after(0);
@@ -219,7 +219,7 @@ fn a_like_before_its_post_counts_and_its_deletion_leaves_no_row() {
 }
 
 #[test]
-fn a_deleted_post_is_gone_and_keeps_the_tallies_of_what_is_live() {
+fn a_deleted_post_is_gone_and_keeps_the_tallies_of_live_records() {
     let mut log = script(Policy::OpsOnly);
     log.create("ana", [POST, "1"], &post(vec![])).tick_after(0);
     log.create("ana", [LIKE, "1"], &like(&uri("ana", POST, "1")))
@@ -243,7 +243,7 @@ fn a_deleted_post_is_gone_and_keeps_the_tallies_of_what_is_live() {
 }
 
 #[test]
-fn a_reply_that_quotes_counts_in_both_and_is_one_interaction_with_the_answered() {
+fn a_reply_that_quotes_counts_as_both_and_is_one_interaction() {
     let parent = uri("bea", POST, "1");
     let reference = |uri: &str| Value::Map(vec![("uri", uri.into())]);
     let reply = Value::Map(vec![
@@ -280,7 +280,8 @@ fn a_reply_that_quotes_counts_in_both_and_is_one_interaction_with_the_answered()
         None
     );
 
-    // Two days are kept, the open one included: the row lives through the next day and no longer.
+    // Two days are retained, including the current one: the row lives through the next day and no
+    // longer.
     log.tick_after(2 * DAY - 1);
     assert_eq!(log.get(ViewId::Interactions, &key("bea")), Some(expected));
     log.tick_after(1);
@@ -291,7 +292,7 @@ fn a_reply_that_quotes_counts_in_both_and_is_one_interaction_with_the_answered()
 }
 
 #[test]
-fn a_hashtag_counts_once_a_post_and_in_each_primary_language_until_its_window_ends() {
+fn a_hashtag_counts_once_per_post_and_primary_language_until_its_window_ends() {
     let mut log = script(Policy::OpsOnly);
     log.create("ana", [POST, "1"], &tagged("Rust", &["en-US", "en", "ja"]));
     log.create("ana", [POST, "2"], &tagged("rust", &[]));
@@ -317,7 +318,7 @@ fn a_hashtag_counts_once_a_post_and_in_each_primary_language_until_its_window_en
 }
 
 #[test]
-fn an_edit_keeps_the_moment_of_the_first_sight_and_a_recreation_does_not() {
+fn an_edit_keeps_the_first_seen_time_and_a_recreation_does_not() {
     let mut log = script(Policy::OpsOnly);
     log.create("ana", [POST, "1"], &tagged("old", &[]))
         .tick_after(120 * MINUTE);
@@ -333,7 +334,7 @@ fn an_edit_keeps_the_moment_of_the_first_sight_and_a_recreation_does_not() {
 }
 
 #[test]
-fn an_edit_that_cannot_be_read_takes_back_what_the_record_gave_and_stays_live() {
+fn an_unreadable_edit_retracts_the_facts_and_the_record_stays_live() {
     let mut log = script(Policy::OpsOnly);
     log.create("ana", [POST, "1"], &tagged("tag", &[]));
     log.update("ana", [POST, "1"], None).tick_after(0);
@@ -348,7 +349,7 @@ fn an_edit_that_cannot_be_read_takes_back_what_the_record_gave_and_stays_live() 
 }
 
 #[test]
-fn a_commit_that_is_not_newer_is_dropped_whole_and_counted_by_operation() {
+fn a_commit_that_is_not_newer_is_dropped_and_counted_by_operation() {
     let mut log = script(Policy::OpsOnly);
     log.create("ana", [POST, "1"], &post(vec![])).tick_after(0);
     let again = [
@@ -367,7 +368,7 @@ fn a_commit_that_is_not_newer_is_dropped_whole_and_counted_by_operation() {
 }
 
 #[test]
-fn events_of_an_epoch_are_put_in_order_and_only_the_first_copy_counts() {
+fn events_of_an_epoch_are_sorted_and_only_the_first_copy_counts() {
     let mut log = script(Policy::OpsOnly);
     (log.rev, log.seq) = (1, 7);
     let create = log.op(Action::Create, [POST, "1"], Some(&post(vec![])));
@@ -391,7 +392,7 @@ fn events_of_an_epoch_are_put_in_order_and_only_the_first_copy_counts() {
 }
 
 #[test]
-fn a_deactivated_account_is_hidden_with_what_it_writes_and_comes_back_to_its_old_buckets() {
+fn a_deactivated_account_is_hidden_and_returns_to_its_old_buckets() {
     let mut log = script(Policy::ActiveAccountsOnly);
     log.create("ana", [POST, "1"], &tagged("tag", &[]))
         .tick_after(0);
@@ -448,7 +449,7 @@ fn lists_wait_for_the_next_second_and_ties_go_to_the_smaller_key() {
 }
 
 #[test]
-fn lists_wait_no_longer_once_the_stream_has_settled() {
+fn lists_are_updated_once_the_stream_is_idle() {
     let mut log = script(Policy::OpsOnly);
     log.create("ana", [POST, "1"], &tagged("b", &["en"]))
         .tick_after(0);

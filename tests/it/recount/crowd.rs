@@ -1,5 +1,5 @@
-//! A log with more keys than a board of candidates holds, which then falls below what a list needs: the one way on
-//! which all keys of a list must be looked at again.
+//! A log with more keys than the candidates of a top list hold, whose number then falls below what
+//! the list needs. Only then must all keys of a list be read again.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,17 @@ use skytide_core::id::{Cursor, Did, Epoch, Tid};
 use skytide_core::time::Timestamp;
 use skytide_tests::world::Value;
 
-/// Posts and likes of each epoch's beginning; a board thins out at 4,000 keys.
+/// Posts and likes at the beginning of each epoch; candidates are thinned out at 4,000 keys.
 const POSTS: u64 = 6_000;
-/// Tags and posts that many share.
+/// Number of tags and posts that are shared by many.
 const POPULAR: u64 = 600;
-/// Those of them that stay popular: fewer than a list is long.
+/// Number of those that stay popular: fewer than the length of a list.
 const STAY: u64 = 50;
 const POST: &str = "app.bsky.feed.post";
 const LIKE: &str = "app.bsky.feed.like";
 
-/// Three epochs: everybody writes and likes; most of what made things popular is deleted; a little comes back.
+/// Three epochs: all accounts post and like; most of what made keys popular is deleted; a little is
+/// written again.
 pub fn log() -> Vec<Message> {
     let mut crowd = Crowd {
         messages: Vec::new(),
@@ -51,7 +52,7 @@ struct Crowd {
     epoch: u64,
 }
 
-/// A post with a tag of its own and a tag that others have, too.
+/// A post with a tag of its own and a tag that it shares with others.
 fn post(number: u64) -> Value {
     let tags = vec![
         format!("own{number}").into(),
@@ -77,18 +78,14 @@ fn author(number: u64) -> Did {
 
 impl Crowd {
     fn write(&mut self, collection: &str, number: u64, record: &Value) {
-        self.op(
-            Action::Create,
-            (collection, number),
-            Some(record.to_bytes()),
-        );
+        self.op(Action::Create, collection, number, Some(record.to_bytes()));
     }
 
     fn delete(&mut self, collection: &str, number: u64) {
-        self.op(Action::Delete, (collection, number), None);
+        self.op(Action::Delete, collection, number, None);
     }
 
-    fn op(&mut self, action: Action, (collection, number): (&str, u64), record: Option<Box<[u8]>>) {
+    fn op(&mut self, action: Action, collection: &str, number: u64, record: Option<Box<[u8]>>) {
         self.seq += 1;
         let op = Op {
             rev: Tid(self.seq),
@@ -109,7 +106,7 @@ impl Crowd {
         }));
     }
 
-    /// A minute for each epoch.
+    /// Each epoch lasts a minute.
     fn now(&self) -> Timestamp {
         Timestamp(1_780_272_000_000 + self.epoch * 60_000)
     }

@@ -1,4 +1,4 @@
-//! Runs the dataflow over a log and holds each commit against the recount.
+//! Runs the dataflow over a log and compares each commit with the recount.
 
 use std::collections::BTreeMap;
 use std::net::{TcpListener, TcpStream};
@@ -19,23 +19,23 @@ use skytide_tests::world;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// What makes a run; a failure names all of it.
+/// The parameters of a run; every failure names them.
 #[derive(Clone, Copy, Debug)]
 pub struct Case {
-    /// Of the world.
+    /// The seed of the world.
     pub seed: u64,
-    /// Policy and retention.
+    /// The policy and the retention.
     pub options: Options,
-    /// Processes of the dataflow.
+    /// Number of processes of the dataflow.
     pub processes: usize,
-    /// Threads of each.
+    /// Number of threads of each process.
     pub workers: usize,
-    /// Epochs in one commit at most.
+    /// Maximum number of epochs in one commit.
     pub epochs_max: usize,
 }
 
 impl Case {
-    /// A seed's case: all policies and retentions in turn; one worker, a commit for each epoch.
+    /// The case of a seed: policies and retentions in turn, one worker, one commit per epoch.
     pub fn of(seed: u64) -> Self {
         let options = Options {
             policy: Policy::ALL[(seed % 3) as usize],
@@ -50,12 +50,12 @@ impl Case {
         }
     }
 
-    /// The log of the seed's world.
+    /// The log of the world of this seed.
     pub fn world(self) -> Vec<Message> {
         world::log(self.seed, world::Options::default())
     }
 
-    /// The same with another number of workers and epochs in a commit.
+    /// The same case with another number of workers and of epochs in a commit.
     pub fn with(self, workers: usize, epochs_max: usize) -> Self {
         Self {
             workers,
@@ -64,12 +64,12 @@ impl Case {
         }
     }
 
-    /// The same with another number of processes.
+    /// The same case with another number of processes.
     pub fn over(self, processes: usize) -> Self {
         Self { processes, ..self }
     }
 
-    /// Runs the dataflow over a whole log; answers what readers saw after each commit.
+    /// Runs the dataflow over a whole log; returns what readers saw after each commit.
     pub async fn run(self, messages: &[Message]) -> Vec<Commit> {
         let ground = Ground::new();
         ground.append(messages).await;
@@ -94,7 +94,7 @@ impl Case {
         let links = team.links;
         skytide_dataflow::lead(options, ground.ports(), links, metrics.clone(), stop).await?;
         for ended in team.others {
-            let ended = ended.await.expect("it does not panic");
+            let ended = ended.await.expect("no panic");
             assert!(
                 matches!(ended, Err(DataflowError::LeaderEnded { .. })),
                 "{ended:?}"
@@ -103,7 +103,7 @@ impl Case {
         Ok(metrics)
     }
 
-    /// The case as options.
+    /// The options of the dataflow in this case.
     pub fn dataflow(self) -> skytide_dataflow::Options {
         skytide_dataflow::Options {
             workers: self.workers,
@@ -119,8 +119,8 @@ impl Case {
         }
     }
 
-    /// Each commit must be exact at its epoch, and state the sums of its rows; the last one ends the log.
-    /// Interactions of a day that is over may still be there: they have a test of their own.
+    /// Every commit must be exact at its epoch and state the sums of its rows; the last one must
+    /// end the log. Interactions of an expired day may still exist: another test covers them.
     #[track_caller]
     pub fn compare(self, expected: &[(Epoch, Rows)], commits: &[Commit]) {
         let by_epoch: BTreeMap<Epoch, &Rows> = expected
@@ -144,21 +144,21 @@ impl Case {
         assert_eq!(
             last,
             by_epoch.keys().last().copied(),
-            "{self:?}: the end is not committed"
+            "{self:?}: the end of the log is not committed"
         );
     }
 }
 
-/// Processes that lend their workers, and the connections of the one that leads them.
+/// Follower processes, and the connections of the leader.
 pub struct Team {
-    /// Of process 0.
+    /// The connections of process 0.
     pub links: Links,
-    /// The others, in order, each until it ends.
+    /// The tasks of the other processes, in order.
     pub others: Vec<JoinHandle<Result<(), DataflowError>>>,
 }
 
 impl Team {
-    /// So many processes, all within this one and connected to each other.
+    /// Starts this many processes, all within this one and connected to each other.
     pub fn start(processes: usize, workers: usize) -> Self {
         let mut all = connected(processes).into_iter();
         let links = all.next().expect("process 0");
@@ -173,7 +173,7 @@ impl Team {
     }
 }
 
-/// Connections over the loopback interface, of each process to all others.
+/// Connects each process to all others over the loopback interface.
 pub fn connected(processes: usize) -> Vec<Links> {
     let mut peers: Vec<Vec<Peer>> = (0..processes).map(|_| Vec::new()).collect();
     let listener = TcpListener::bind("127.0.0.1:0").expect("any port");
@@ -183,10 +183,10 @@ pub fn connected(processes: usize) -> Vec<Links> {
         host: format!("host-{process}"),
     };
     for (one, other) in (0..processes).flat_map(|it| (0..it).map(move |other| (it, other))) {
-        let socket = TcpStream::connect(address).expect("it listens");
-        let accepted = listener.accept().expect("it was called").0;
+        let socket = TcpStream::connect(address).expect("a connection");
+        let accepted = listener.accept().expect("a connection").0;
         for (at, to, socket) in [(one, other, socket), (other, one, accepted)] {
-            socket.set_nodelay(true).expect("it is open");
+            socket.set_nodelay(true).expect("an open socket");
             let name = name(to);
             peers[at].push(Peer { name, socket });
         }
@@ -197,18 +197,18 @@ pub fn connected(processes: usize) -> Vec<Links> {
         .collect()
 }
 
-/// What outlives the dataflow.
+/// The ports and data that outlive a run of the dataflow.
 pub struct Ground {
     /// The log.
     pub log: MemoryLog,
     /// The rows.
     pub store: Arc<Recorder>,
-    /// The checkpoints, if there are any.
+    /// The checkpoints, if the run uses any.
     pub checkpoints: Option<Arc<dyn CheckpointStore>>,
 }
 
 impl Ground {
-    /// Nothing yet; without checkpoints.
+    /// Empty ports without checkpoints.
     pub fn new() -> Self {
         Self {
             log: MemoryLog::new(7),
@@ -217,15 +217,15 @@ impl Ground {
         }
     }
 
-    /// Writes the next messages.
+    /// Appends messages to the log and flushes.
     pub async fn append(&self, messages: &[Message]) {
-        let mut writer = self.log.writer().await.expect("nobody else writes");
+        let mut writer = self.log.writer().await.expect("there is no other writer");
         let written = writer.append(messages.to_vec()).await;
-        written.expect("memory takes it");
-        writer.flush().await.expect("memory keeps it");
+        written.expect("memory never fails");
+        writer.flush().await.expect("memory never fails");
     }
 
-    /// For the dataflow.
+    /// The ports of the dataflow.
     pub fn ports(&self) -> Ports {
         Ports {
             log: Arc::new(self.log.clone()),
@@ -235,7 +235,7 @@ impl Ground {
     }
 }
 
-/// The first day whose interactions are kept.
+/// The first day whose interactions are retained.
 pub fn first_day(now: Timestamp, days: Option<u32>) -> u32 {
     days.map_or(0, |days| (now.day() + 1).saturating_sub(days))
 }
@@ -246,7 +246,7 @@ pub fn day(key: &Key) -> u32 {
     key.day
 }
 
-/// Seeds from `first` on.
+/// The seeds to run, starting with `first`.
 pub fn seeds(first: u64) -> Vec<u64> {
     let number = |name| std::env::var(name).ok().and_then(|text| text.parse().ok());
     match number("SKYTIDE_TEST_SEED") {

@@ -1,20 +1,20 @@
-//! Logs made from another log.
+//! Logs that are derived from another log.
 
 use skytide_core::event::{Body, Event, Message};
 use skytide_core::id::Epoch;
 use skytide_tests::world::Random;
 
-/// The messages behind one epoch up to the end of another one.
-pub fn between(messages: &[Message], behind: usize, through: usize) -> &[Message] {
+/// The messages after one epoch up to the end of another one.
+pub fn between(messages: &[Message], after: usize, through: usize) -> &[Message] {
     let end_of = |epoch: usize| {
         let end = |message: &Message| matches!(message, Message::Tick(tick) if tick.epoch.0 as usize == epoch);
         messages.iter().position(end).map_or(0, |place| place + 1)
     };
-    &messages[end_of(behind)..end_of(through)]
+    &messages[end_of(after)..end_of(through)]
 }
 
-/// The same log after many interruptions: in most epochs a part was written, and then all of it again; and commits of
-/// former epochs come once more.
+/// The same log after many interruptions. Most epochs contain a part of their events several times,
+/// and commits of earlier epochs are repeated.
 pub fn delivered_again(messages: &[Message], seed: u64) -> Vec<Message> {
     let mut random = Random::new(!seed);
     let mut former: Vec<&Event> = Vec::new();
@@ -23,7 +23,7 @@ pub fn delivered_again(messages: &[Message], seed: u64) -> Vec<Message> {
         let (tick, events) = epoch.split_last().expect("an epoch has a tick");
         let at = |event: &Message| {
             let (Message::Event(event), Message::Tick(tick)) = (event, tick) else {
-                unreachable!("events stand before the tick");
+                unreachable!("events precede the tick");
             };
             Message::Event(Event {
                 time: tick.time,
@@ -48,8 +48,8 @@ pub fn delivered_again(messages: &[Message], seed: u64) -> Vec<Message> {
     again
 }
 
-/// The same log with all of it in one moment: nothing but a settled tick brings lists up to date, and the last one is one.
-/// Answers which epochs have settled, too.
+/// The same log with all of it at one moment: only idle ticks update lists, and the last tick is
+/// idle. Also returns the epochs with idle ticks.
 pub fn at_once(messages: &[Message]) -> (Vec<Message>, Vec<Epoch>) {
     let mut settled = Vec::new();
     let mut at_once = messages.to_vec();

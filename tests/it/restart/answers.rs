@@ -1,4 +1,5 @@
-//! What the dataflow does when a port answers never, or tells of a failure that was none.
+//! The behaviour of the dataflow when a port never returns, or reports a failure of an operation
+//! that succeeded.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -27,9 +28,10 @@ pub fn once(point: &'static str, side: Side, fault: Fault) -> Plan {
     }])
 }
 
-/// As where another indexer holds the lease, a server is away, or there is much to check.
+/// The start waits as it does while another indexer holds the lease, a server is away, or a check
+/// takes long.
 #[tokio::test]
-async fn a_stop_is_heard_while_a_start_waits_for_an_answer() {
+async fn a_stop_takes_effect_while_a_start_waits_for_a_port() {
     let case = Case::of(1).with(1, 60);
     let lives = Lives::new(case, 60);
     lives.checkpoint_at(&case.world(), (0, 20), case).await;
@@ -40,7 +42,7 @@ async fn a_stop_is_heard_while_a_start_waits_for_an_answer() {
         "checkpoint.read",
         "log.reader",
     ] {
-        // A port that crashed answers no more.
+        // A port that has crashed never returns.
         let plan = once(point, Side::Before, Fault::Crash);
         let stop = CancellationToken::new();
         let ports = faulty(lives.ground.ports(), &plan);
@@ -58,7 +60,7 @@ async fn a_stop_is_heard_while_a_start_waits_for_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_commit_that_was_made_and_told_as_failed_is_no_reason_to_end() {
+async fn a_commit_that_succeeded_but_reported_failure_is_retried() {
     for seed in seeds(39_000).into_iter().take(2) {
         let case = Case::of(seed).with(2, 7);
         let messages = case.world();

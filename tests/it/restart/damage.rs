@@ -1,4 +1,4 @@
-//! What is damaged or does not belong is told, and never counted.
+//! Damaged or foreign data is reported and never counted.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::recount::harness::{Case, Ground};
 use crate::recount::logs::between;
 
-/// A ground with two complete checkpoints in files, and a log that begins at the older one.
+/// Two complete checkpoints in files, and a log that begins at the older one.
 struct Damaged {
     case: Case,
     messages: Vec<Message>,
@@ -27,7 +27,8 @@ const AGES: [usize; 2] = [20, 40];
 const END: usize = 50;
 
 impl Damaged {
-    /// How batches fall decides when a checkpoint begins: tries until they begin at these epochs.
+    /// The boundaries of batches decide when a checkpoint begins: repeats until they begin at these
+    /// epochs.
     async fn new() -> Self {
         loop {
             let made = Self::made().await;
@@ -53,7 +54,9 @@ impl Damaged {
             let mut options = case.dataflow();
             options.checkpoint.events = Some(0);
             options.checkpoint.shards_per_cut = Some(64);
-            case.run_on(&ground, options).await.expect("it goes on");
+            case.run_on(&ground, options)
+                .await
+                .expect("the run completes");
         }
         ground.append(between(&messages, begin, END)).await;
         ground.store.take();
@@ -66,12 +69,12 @@ impl Damaged {
     }
 
     async fn listed(&self) -> Vec<u64> {
-        let checkpoints = self.ground.checkpoints.as_ref().expect("there are some");
-        let listed = checkpoints.list().await.expect("it answers");
+        let checkpoints = self.ground.checkpoints.as_ref().expect("a store");
+        let listed = checkpoints.list().await.expect("a list");
         listed.into_iter().map(|it| it.checkpoint.0).collect()
     }
 
-    /// A file of a checkpoint: the largest whose name ends so.
+    /// A file of a checkpoint: the largest one whose name contains `ending`.
     fn file(&self, epoch: usize, ending: &str) -> PathBuf {
         let files = fs::read_dir(self.folder.path()).expect("a folder");
         let files = files.map(|file| file.expect("a file").path());
@@ -80,15 +83,15 @@ impl Damaged {
             name.starts_with(&format!("{epoch:020}.")) && name.contains(ending)
         });
         let size = |path: &PathBuf| fs::metadata(path).map_or(0, |about| about.len());
-        ours.max_by_key(size).expect("there is such a file")
+        ours.max_by_key(size).expect("a file of this kind")
     }
 
     fn flip(&self, epoch: usize, ending: &str) {
         let path = self.file(epoch, ending);
-        let mut bytes = fs::read(&path).expect("it is there");
+        let mut bytes = fs::read(&path).expect("a readable file");
         let middle = bytes.len() / 2;
         bytes[middle] ^= 4;
-        fs::write(&path, bytes).expect("it is written");
+        fs::write(&path, bytes).expect("a writable file");
     }
 
     async fn restart(&self, change: impl FnOnce(&mut Options)) -> Result<(), DataflowError> {
@@ -101,8 +104,8 @@ impl Damaged {
         self.case.run_on(&self.ground, options).await.map(drop)
     }
 
-    async fn goes_on(&self) {
-        self.restart(|_| ()).await.expect("it goes on");
+    async fn restart_completes(&self) {
+        self.restart(|_| ()).await.expect("the restart completes");
         let expected = recount(&self.messages, self.case.options);
         self.case
             .compare(&expected[..END], &self.ground.store.take());
@@ -121,11 +124,11 @@ impl Damaged {
 const KINDS: [&str; 3] = ["shard", "sums", "manifest"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_checkpoint_with_a_flipped_byte_is_passed_over_for_the_one_before() {
+async fn a_checkpoint_with_a_flipped_byte_is_skipped_for_the_previous_one() {
     for kind in KINDS {
         let damaged = Damaged::new().await;
         damaged.flip(40, kind);
-        damaged.goes_on().await;
+        damaged.restart_completes().await;
         assert_eq!(
             damaged.listed().await,
             [40, 20],
@@ -135,30 +138,30 @@ async fn a_checkpoint_with_a_flipped_byte_is_passed_over_for_the_one_before() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_file_that_is_cut_off_or_missing_is_damage() {
+async fn a_truncated_or_missing_file_is_damage() {
     let damaged = Damaged::new().await;
     let path = damaged.file(40, "shard");
-    let bytes = fs::read(&path).expect("it is there");
-    fs::write(&path, &bytes[..bytes.len() - 1]).expect("it is written");
-    damaged.goes_on().await;
+    let bytes = fs::read(&path).expect("a readable file");
+    fs::write(&path, &bytes[..bytes.len() - 1]).expect("a writable file");
+    damaged.restart_completes().await;
 
     let damaged = Damaged::new().await;
-    fs::remove_file(damaged.file(40, "sums")).expect("it is removed");
-    damaged.goes_on().await;
+    fs::remove_file(damaged.file(40, "sums")).expect("an existing file");
+    damaged.restart_completes().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_all_are_damaged_and_the_log_is_trimmed_the_start_is_refused() {
+async fn when_all_checkpoints_are_damaged_and_the_log_is_trimmed_the_start_is_refused() {
     let damaged = Damaged::new().await;
     damaged.flip(40, "shard");
     damaged.flip(20, "manifest");
-    let told = damaged.refused().await;
+    let text = damaged.refused().await;
     for part in [
         "checkpoint 40: section",
         "checkpoint 20: its manifest",
         "--indexer-rebuild",
     ] {
-        assert!(told.contains(part), "{told}");
+        assert!(text.contains(part), "{text}");
     }
     assert_eq!(
         damaged.listed().await,
@@ -168,7 +171,7 @@ async fn when_all_are_damaged_and_the_log_is_trimmed_the_start_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_person_may_start_over_from_what_the_log_has() {
+async fn the_rebuild_option_recounts_what_the_log_still_has() {
     let damaged = Damaged::new().await;
     damaged.flip(40, "shard");
     damaged.flip(20, "shard");
@@ -176,23 +179,27 @@ async fn a_person_may_start_over_from_what_the_log_has() {
         options.rebuild = true;
         options.checkpoint.shards_per_cut = Some(64);
     });
-    started.await.expect("it starts over");
+    started.await.expect("the rebuild completes");
     let commits = damaged.ground.store.take();
     let last = commits.last().expect("a commit");
     assert_eq!(last.committed.epoch.0 as usize, END);
-    let behind = between(&damaged.messages, AGES[0], END);
-    let first = behind.iter().find_map(|message| match message {
+    let after = between(&damaged.messages, AGES[0], END);
+    let first = after.iter().find_map(|message| match message {
         Message::Event(event) => Some(event.time),
         Message::Tick(_) => None,
     });
     assert_eq!(
         Some(last.committed.since),
         first,
-        "since says from when on it counts"
+        "`since` is the time from which events are counted"
     );
-    let expected = recount(behind, damaged.case.options);
+    let expected = recount(after, damaged.case.options);
     damaged.case.compare(&expected, &commits);
-    assert_eq!(damaged.listed().await.len(), 1, "there is a way back again");
+    assert_eq!(
+        damaged.listed().await.len(),
+        1,
+        "the rebuild made a checkpoint"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -200,11 +207,12 @@ async fn another_log_is_refused() {
     let mut damaged = Damaged::new().await;
     damaged.ground.log = MemoryLog::new(8);
     damaged.ground.append(&damaged.messages).await;
-    let told = damaged.refused().await;
-    assert!(told.contains("from another log"), "{told}");
+    let text = damaged.refused().await;
+    assert!(text.contains("from another log"), "{text}");
 }
 
-/// The same log, but what was written behind a power cut is not what the store has seen.
+/// It is the same log, but the messages that were written after a power cut differ from those that
+/// the store has seen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_whose_positions_were_used_again_is_counted_from_a_checkpoint_that_it_has() {
     let mut damaged = Damaged::new().await;
@@ -219,11 +227,12 @@ async fn a_log_whose_positions_were_used_again_is_counted_from_a_checkpoint_that
         });
         changed.collect()
     };
-    // The tick of the store's newest commit, which is that of the newest checkpoint, too; the older one leads there.
+    // The tick of the newest commit of the store, and of the newest checkpoint, differs; the older
+    // checkpoint resumes before it.
     damaged.ground.log = MemoryLog::new(7);
     let changed = change(40, between(&damaged.messages, 0, END));
     damaged.ground.append(&changed).await;
-    damaged.goes_on().await;
+    damaged.restart_completes().await;
     assert_eq!(damaged.ground.store.replacing(), 1);
     assert_eq!(damaged.listed().await, [40, 20], "a start removes nothing");
 
@@ -235,13 +244,13 @@ async fn a_log_whose_positions_were_used_again_is_counted_from_a_checkpoint_that
         .append(&change(20, between(&damaged.messages, 0, END)))
         .await;
     damaged.flip(40, "sums");
-    damaged.goes_on().await;
+    damaged.restart_completes().await;
     assert_eq!(damaged.ground.store.replacing(), 0);
     assert_eq!(damaged.listed().await, [40, 20], "a start removes nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_does_not_reach_back_to_a_checkpoint_makes_it_useless() {
+async fn a_log_that_does_not_reach_back_to_a_checkpoint_makes_it_unusable() {
     let damaged = Damaged::new().await;
     damaged.flip(40, "sums");
     let place = between(&damaged.messages, 0, 30).len() as u64;
@@ -251,19 +260,19 @@ async fn a_log_that_does_not_reach_back_to_a_checkpoint_makes_it_useless() {
         .trim(skytide_core::id::Seq(place))
         .await
         .expect("trimmed");
-    let told = damaged.refused().await;
+    let text = damaged.refused().await;
     assert!(
-        told.contains("checkpoint 20: it needs the log from"),
-        "{told}"
+        text.contains("checkpoint 20: it needs the log from"),
+        "{text}"
     );
 }
 
-/// The rows were lost, the checkpoints were not: everything is written anew.
+/// The rows were lost, the checkpoints were not: all rows are written again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_empty_store_is_filled_from_a_checkpoint() {
     let mut damaged = Damaged::new().await;
     damaged.ground.store = Arc::default();
-    damaged.goes_on().await;
+    damaged.restart_completes().await;
 }
 
 /// An older copy of the store was put back: all rows are written again from the newest checkpoint, which stays.
@@ -278,10 +287,10 @@ async fn a_store_that_is_before_the_newest_checkpoint_is_filled_from_it() {
     let case = damaged.case;
     case.run_on(&fresh, case.dataflow())
         .await
-        .expect("it counts");
+        .expect("the run completes");
     fresh.store.take();
     damaged.ground.store = fresh.store;
-    damaged.goes_on().await;
+    damaged.restart_completes().await;
     assert_eq!(damaged.ground.store.replacing(), 1);
     assert_eq!(damaged.listed().await, [40, 20]);
 }

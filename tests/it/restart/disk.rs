@@ -1,11 +1,12 @@
-//! A disk that fails: every operation may be the one at which it is full or the machine stops.
+//! A disk that fails: at any operation the disk may be full or the machine may stop.
 //!
 //! ```text
-//! names ──▶ files: content now │ content that is durable          sync of a file, of the folder: now becomes durable
+//! names ──▶ files: current content │ durable content
+//!                               └─ sync of a file, or of the folder for names ─▶ durable
 //! ```
 //!
-//! After a power cut each file that was not synced has what was durable, or all, or a part of what was written, and
-//! each change of a name that was not synced happened or did not.
+//! After a power cut, each file that was not synced has its durable content, all of its content, or
+//! a part of it. Each change of a name that was not synced may have taken effect or not.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use skytide::embedded::Files;
 use skytide_tests::world::Random;
 
-/// A disk; clones are the same one.
+/// A simulated disk; clones share it.
 #[derive(Clone, Default)]
 pub struct Disk(Arc<Mutex<State>>);
 
@@ -24,11 +25,11 @@ struct State {
     names: BTreeMap<PathBuf, usize>,
     durable_names: BTreeMap<PathBuf, usize>,
     files: Vec<File>,
-    /// Changing operations so far.
+    /// Number of changing operations so far.
     operations: u64,
-    /// Which of them fails, and whether all behind it do.
+    /// The number of the operation that fails, and whether all later ones also fail.
     fault: Option<(u64, Fault)>,
-    /// Faults that happened.
+    /// Number of faults that have happened.
     faults: u64,
 }
 
@@ -38,12 +39,12 @@ struct File {
     durable: Vec<u8>,
 }
 
-/// What happens at an operation.
+/// The kind of a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails, those behind it do not.
+    /// One operation fails; later ones succeed.
     Once,
-    /// It and everything behind it fails: the disk is full, or the machine has stopped.
+    /// One operation and all later ones fail: the disk is full, or the machine has stopped.
     FromHereOn,
 }
 
@@ -52,24 +53,25 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changing operations so far.
+    /// Number of changing operations so far.
     pub fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// Faults that happened.
+    /// Number of faults that have happened.
     pub fn faults(&self) -> u64 {
         self.state().faults
     }
 
-    /// Lets the operation fail that comes behind so many; `None`: none from now on.
+    /// Lets an operation fail, after this many more operations; `None`: no operation fails from now
+    /// on.
     pub fn fail(&self, fault: Option<(u64, Fault)>) {
         let mut state = self.state();
         let from = state.operations;
-        state.fault = fault.map(|(behind, fault)| (from + behind, fault));
+        state.fault = fault.map(|(after, fault)| (from + after, fault));
     }
 
-    /// The power is cut and comes back.
+    /// Simulates a power cut and a restart.
     pub fn cut_power(&self, random: &mut Random) {
         let state = &mut *self.state();
         for file in &mut state.files {
@@ -88,14 +90,14 @@ impl Disk {
             both.cloned().collect()
         };
         for name in all {
-            let kept = if random.chance(50) {
+            let survivors = if random.chance(50) {
                 &state.names
             } else {
                 &state.durable_names
             };
-            let kept = kept.get(&name).copied();
+            let file = survivors.get(&name).copied();
             for names in [&mut state.names, &mut state.durable_names] {
-                match kept {
+                match file {
                     Some(file) => names.insert(name.clone(), file),
                     None => names.remove(&name),
                 };

@@ -1,8 +1,11 @@
-//! A full log: ingest waits, so no batch comes, and only the dataflow can make room.
+//! A full log: ingest blocks, so no new batch arrives, and only the dataflow can make room by a
+//! checkpoint.
 //!
 //! ```text
-//! 1 ............ 20 ............ 40 │ ingest waits with what comes        20: where an older checkpoint may be
-//! └─ all of it committed, by a life that has ended                        40: where the newest one may be
+//! 1 ............ 20 ............ 40 │ ingest blocks with the rest
+//! └─ all of it committed, by an earlier life
+//!
+//! 20: the epoch of an older checkpoint, if there is one      40: the epoch of the newest one, likewise
 //! ```
 
 use std::sync::Arc;
@@ -29,10 +32,10 @@ const OLDER: usize = 20;
 const FULL: usize = 40;
 const LAST: usize = 60;
 
-/// Some looks at the log and what they lead to take seconds; a log that stalls does so for good.
+/// Polling a full log and making a checkpoint take seconds; a log that stalls does so for ever.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// Only a full log lets a checkpoint be made.
+/// Options with which only a full log causes a checkpoint.
 fn rarely() -> CheckpointOptions {
     CheckpointOptions {
         interval: Some(Duration::from_secs(86_400)),
@@ -41,7 +44,7 @@ fn rarely() -> CheckpointOptions {
     }
 }
 
-/// A ground whose log is full up to an epoch, and everything in it committed.
+/// A log that is full up to an epoch, with everything in it committed.
 struct Full {
     case: Case,
     messages: Vec<Message>,
@@ -49,9 +52,11 @@ struct Full {
 }
 
 impl Full {
-    /// Checkpoints begin at these epochs, the older one first; the log was not trimmed behind the newest one.
+    /// Checkpoints begin at these epochs, the older one first; the log was not trimmed after the
+    /// newest one.
     async fn new(checkpoints: &[usize]) -> Self {
-        // How batches fall decides where one begins: tries until they begin there.
+        // The boundaries of batches decide when a checkpoint begins: repeats until they begin at
+        // these epochs.
         loop {
             let made = Self::made(checkpoints).await;
             if made.listed().await.iter().rev().eq(checkpoints) {
@@ -75,7 +80,7 @@ impl Full {
             let mut options = case.dataflow();
             options.checkpoint = rarely();
             let lived = case.run_on(&lives.ground, options).await;
-            lived.expect("it goes on");
+            lived.expect("the life completes");
             first = lives.ground.log.bounds().await.expect("memory").first.0;
         }
         lives.ground.store.take();
@@ -92,7 +97,7 @@ impl Full {
         manifests.map(|it| it.first.epoch.0 as usize).collect()
     }
 
-    /// Puts another checkpoint in the place of the newest one: its manifest and a section are changed.
+    /// Replaces the newest checkpoint by another one, with a changed manifest and section.
     async fn damage(&self, change: impl FnOnce(&mut Manifest, &mut [u8])) {
         let checkpoints = &self.lives.checkpoints;
         let mut manifest = self.lives.manifests().await.swap_remove(0);
@@ -112,24 +117,27 @@ impl Full {
     }
 
     async fn keep_the_older(&self) {
-        let kept = self.lives.checkpoints.keep(&[Epoch(OLDER as u64)]).await;
-        kept.expect("memory");
+        let removed = self.lives.checkpoints.keep(&[Epoch(OLDER as u64)]).await;
+        removed.expect("memory");
     }
 
-    /// Ingest waits with all that is to come; the dataflow runs over these ports until it is committed.
-    async fn goes_on(&self, ports: Ports) -> Arc<Metrics> {
-        let (log, behind) = (self.lives.ground.log.clone(), FULL);
-        let rest = between(&self.messages, behind, LAST).to_vec();
+    /// Ingest blocks with the rest of the messages; the dataflow runs over these ports until
+    /// everything is committed.
+    async fn completes(&self, ports: Ports) -> Arc<Metrics> {
+        let log = self.lives.ground.log.clone();
+        let rest = between(&self.messages, FULL, LAST).to_vec();
         let ingest = tokio::spawn(async move {
-            let mut writer = log.writer().await.expect("nobody else writes");
+            let mut writer = log.writer().await.expect("there is no other writer");
             for epoch in rest.split_inclusive(|it| matches!(it, Message::Tick(_))) {
-                writer.append(epoch.to_vec()).await.expect("it waits");
-                writer.flush().await.expect("memory keeps it");
+                writer.append(epoch.to_vec()).await.expect("an append");
+                writer.flush().await.expect("memory never fails");
             }
         });
         let metrics = Arc::new(Metrics::default());
         let counted = tokio::time::timeout(STALLED, self.life(ports, metrics.clone())).await;
-        counted.expect("the log has stalled").expect("it goes on");
+        counted
+            .expect("the log has stalled")
+            .expect("the life completes");
         ingest.await.expect("everything was written");
         let expected = recount(&self.messages, self.case.options);
         self.case
@@ -145,11 +153,11 @@ impl Full {
     }
 
     async fn restarts(&self) -> Arc<Metrics> {
-        self.goes_on(self.lives.ground.ports()).await
+        self.completes(self.lives.ground.ports()).await
     }
 }
 
-/// A log of these messages that is at its size limit, trimmed below `first`.
+/// A log of these messages at its size limit, trimmed below `first`.
 async fn full_log(messages: &[Message], first: Seq) -> MemoryLog {
     let fill = async |bytes_max| {
         let ground = Ground {
@@ -164,9 +172,9 @@ async fn full_log(messages: &[Message], first: Seq) -> MemoryLog {
     fill(whole.expect("memory answers").bytes).await
 }
 
-/// Full before anybody reads it.
+/// The log is full before the first life starts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_log_is_trimmed_behind_a_checkpoint_that_is_made_at_once() {
+async fn a_full_log_is_trimmed_after_a_checkpoint_that_is_made_at_once() {
     let mut full = Full::new(&[]).await;
     full.case = full.case.with(2, 8);
     full.lives.ground.store = Arc::default();
@@ -176,13 +184,16 @@ async fn a_full_log_is_trimmed_behind_a_checkpoint_that_is_made_at_once() {
     assert!(first > 1 && metrics.checkpoints.get() > 0, "{first}");
 }
 
-/// A disk that was full for a moment, a store that did not answer: nothing new comes, so it is made at the same epoch.
+/// The disk was full for a moment, or the store did not answer. No new epoch arrives, so the
+/// checkpoint is made again at the same epoch.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_checkpoint_that_fails_at_a_full_log_is_made_again() {
+async fn a_failed_checkpoint_of_a_full_log_is_repeated() {
     let fails = async |(point, side)| {
         let full = Full::new(&[]).await;
         let plan = once(point, side, Fault::Fail);
-        let metrics = full.goes_on(faulty(full.lives.ground.ports(), &plan)).await;
+        let metrics = full
+            .completes(faulty(full.lives.ground.ports(), &plan))
+            .await;
         assert_eq!(plan.fired().len(), 1, "{point} {side:?}");
         let (failures, made) = (metrics.checkpoint_failures.get(), metrics.checkpoints.get());
         assert!(
@@ -194,15 +205,15 @@ async fn a_checkpoint_that_fails_at_a_full_log_is_made_again() {
         ("checkpoint.write", Side::Before),
         ("store.sync", Side::Before),
         ("checkpoint.complete", Side::Before),
-        // It is complete all the same.
+        // The checkpoint is complete although the operation failed.
         ("checkpoint.complete", Side::After),
     ];
     join_all(points.map(fails)).await;
 }
 
-/// No batch comes and nothing is committed: what the store had before has to do.
+/// No batch arrives and nothing is committed: the dataflow must use what the store already has.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restart_at_a_full_log_of_which_all_is_committed_makes_room() {
+async fn a_restart_at_a_fully_committed_full_log_makes_room() {
     let restarted = async |checkpoints: &'static [usize]| {
         let full = Full::new(checkpoints).await;
         let metrics = full.restarts().await;
@@ -211,7 +222,7 @@ async fn a_restart_at_a_full_log_of_which_all_is_committed_makes_room() {
     join_all([&[][..], &[OLDER]].map(restarted)).await;
 }
 
-/// The process before ended between making a checkpoint and trimming the log.
+/// The previous process ended between making a checkpoint and trimming the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_at_a_full_log_that_ends_with_the_newest_checkpoint_makes_room() {
     let restarted = async |(checkpoints, rows_lost): (&'static [usize], bool)| {
@@ -230,9 +241,10 @@ async fn a_restart_at_a_full_log_that_ends_with_the_newest_checkpoint_makes_room
     join_all(all.map(restarted)).await;
 }
 
-/// The newest checkpoint adds up to something else than it says. Until that is known the one before must not go.
+/// The sums of the newest checkpoint differ from those that it states. Until that is detected, the
+/// previous checkpoint must not be removed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_a_full_log_a_checkpoint_that_proves_wrong_leaves_the_one_before() {
+async fn at_a_full_log_a_wrong_checkpoint_does_not_replace_the_previous_one() {
     let full = Full::new(&[OLDER, FULL]).await;
     full.damage(|manifest, _| {
         let sum = manifest.last.sums.get_mut(&ViewId::Posts).expect("posts");
@@ -248,14 +260,14 @@ async fn at_a_full_log_a_checkpoint_that_proves_wrong_leaves_the_one_before() {
     );
     assert_eq!(full.listed().await, [FULL, OLDER]);
 
-    // A person takes it away.
+    // An operator removes the wrong checkpoint.
     full.keep_the_older().await;
     full.restarts().await;
 }
 
-/// The one that makes room has the epoch of the one that cannot be used.
+/// The checkpoint that makes room has the epoch of the unusable one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_a_full_log_that_ends_with_a_damaged_checkpoint_another_one_is_made_there() {
+async fn a_damaged_checkpoint_at_the_end_of_a_full_log_is_replaced_at_its_epoch() {
     let full = Full::new(&[OLDER, FULL]).await;
     full.damage(|_, section| section[0] ^= 1).await;
     let metrics = full.restarts().await;

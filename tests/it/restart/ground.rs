@@ -1,4 +1,5 @@
-//! Lives of the dataflow on one ground: each begins from what the one before left.
+//! Consecutive lives of the dataflow on the same ports: each starts from what the previous one
+//! left.
 
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -16,30 +17,30 @@ use skytide_tests::world::Random;
 use crate::recount::harness::{Case, Ground, Team};
 use crate::recount::logs::between;
 
-/// A ground with checkpoints, and how lives on it go.
+/// Ports with checkpoints, and the parameters of the lives that use them.
 pub struct Lives {
     pub case: Case,
     pub epochs: usize,
     pub ground: Ground,
     pub checkpoints: MemoryCheckpoints,
-    /// Shards of a cut; `None`: drawn for each life.
+    /// Number of shards per cut; `None`: random for each life.
     pub shards_per_cut: Option<u16>,
-    /// Processes of a life, at most.
+    /// Maximum number of processes of a life.
     pub processes_max: u64,
 }
 
-/// What happened, so that a test can say that it tested something.
+/// Statistics that prove that a test covered its cases.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tally {
-    /// Lives that began from a checkpoint.
+    /// Number of lives that started from a checkpoint.
     pub restored: usize,
-    /// Checkpoints whose shards were cut at several epochs.
+    /// Number of checkpoints whose shards were cut at several epochs.
     pub spread: usize,
-    /// Lives that were killed.
+    /// Number of lives that were killed.
     pub killed: usize,
-    /// Lives that found the log trimmed.
+    /// Number of lives that found the log trimmed.
     pub trimmed: usize,
-    /// Lives that began from a checkpoint of another number of processes.
+    /// Number of lives that started from a checkpoint of another number of processes.
     pub moved: usize,
 }
 
@@ -61,7 +62,7 @@ impl Tally {
             .min(self.spread)
             .min(self.killed)
             .min(self.trimmed);
-        assert!(all > 0 || seeds < 3, "something never happened: {self:?}");
+        assert!(all > 0 || seeds < 3, "some case never occurred: {self:?}");
     }
 }
 
@@ -87,7 +88,7 @@ impl Lives {
         }
     }
 
-    /// Live after life, of random length and circumstances, until the log is at its end.
+    /// Runs lives of random length and options, until the log is at its end.
     pub async fn run(&self, messages: &[Message], expected: &[(Epoch, Rows)]) -> Tally {
         let mut random = Random::new(self.case.seed);
         let mut tally = Tally::default();
@@ -113,7 +114,7 @@ impl Lives {
             let before = std::mem::replace(&mut processes, case.processes);
             tally.moved += usize::from(restores && before != processes);
             if random.chance(30) {
-                let killed = self.killed((case, options), &mut random).await;
+                let killed = self.killed(case, options, &mut random).await;
                 tally.killed += usize::from(killed);
             } else {
                 let lived = case.run_on(&self.ground, options).await;
@@ -147,7 +148,7 @@ impl Lives {
         tally
     }
 
-    /// Lets a life end with a checkpoint of an epoch, the log trimmed up to there.
+    /// Runs a life that makes a checkpoint at the end of an epoch and trims the log up to there.
     pub async fn checkpoint_at(
         &self,
         messages: &[Message],
@@ -171,7 +172,7 @@ impl Lives {
         let listed = self.checkpoints.list().await.expect("memory answers");
         let manifests = listed
             .into_iter()
-            .map(|it| it.manifest.expect("it is readable"));
+            .map(|it| it.manifest.expect("a readable manifest"));
         manifests.collect()
     }
 
@@ -203,8 +204,8 @@ impl Lives {
         }
     }
 
-    /// Ends a life in the middle, wherever it is: when a random commit of it is made, all of its tasks are dropped.
-    async fn killed(&self, (case, options): (Case, Options), random: &mut Random) -> bool {
+    /// Kills a life at any point: when a random commit of it is made, all of its tasks are dropped.
+    async fn killed(&self, case: Case, options: Options, random: &mut Random) -> bool {
         let newest = self.ground.log.newest_tick().await.expect("memory answers");
         let newest = newest.expect("a tick").1.epoch;
         let at = Epoch(newest.0.saturating_sub(random.below(12)));
@@ -215,7 +216,7 @@ impl Lives {
         let life = skytide_dataflow::lead(options, ports, team.links, metrics, never);
         let life = tokio::spawn(life);
         let caught_up = async {
-            // Nothing may be left to commit: then it lives until it has seen all.
+            // There may be nothing left to commit: then the life ends when everything is committed.
             while !life.is_finished() && !stop.is_cancelled() {
                 if self.ground.store.newest() >= Some(newest) {
                     break;
@@ -227,7 +228,7 @@ impl Lives {
         life.abort();
         let ended = life.await;
         for other in team.others {
-            let ended = other.await.expect("it does not panic");
+            let ended = other.await.expect("no panic");
             use DataflowError::{LeaderEnded, Lost};
             assert!(
                 matches!(ended, Err(Lost { .. } | LeaderEnded { .. })),

@@ -1,5 +1,6 @@
-//! Views that are written anew by a process that ends in the middle of it: whatever the next one is told, no row of
-//! another recipe stays. The store is one that keeps what a commit in progress wrote.
+//! Views that are being rebuilt by a process that dies before it finishes. Whatever the recipe of
+//! the next process, no row of another recipe may remain. The store is one that retains the writes
+//! of an incomplete commit.
 
 use std::sync::Arc;
 
@@ -17,10 +18,11 @@ use super::ground::Lives;
 use crate::recount::harness::{Case, Ground, seeds};
 use crate::recount::logs::between;
 
-/// Epochs that are committed in peace, and epochs of the world.
+/// The number of epochs that are committed before the crash, and of the world.
 const AT: usize = 30;
 const END: usize = 60;
-/// Writes of rows behind which a process crashes: the views in their order, each with some removals and a page.
+/// The number of row writes after which a process crashes. Views are written in order, each with
+/// some removals and a page.
 const WRITES: [u32; 4] = [2, 9, 17, 26];
 
 fn case(seed: u64, policy: Policy) -> Case {
@@ -57,7 +59,7 @@ pub async fn crash(ground: &Ground, options: Options, writes: u32) {
     let mut life = tokio::spawn(skytide_dataflow::run(options, ports, Arc::default(), never));
     tokio::select! {
         () = plan.crashed() => life.abort(),
-        ended = &mut life => panic!("it ended before write {writes}: {ended:?}"),
+        ended = &mut life => panic!("the life ended before write {writes}: {ended:?}"),
     }
     let _aborted = life.await;
     ground.store.take();
@@ -78,7 +80,7 @@ async fn goes_on(case: Case, ground: &Ground, options: Options) {
     assert!(control.rebuilding.is_empty(), "{case:?}: {control:?}");
 }
 
-/// All of it up to an epoch, and then the rest of the log.
+/// Commits everything up to an epoch, and then appends the rest of the log.
 async fn committed(case: Case) -> Ground {
     let (messages, ground) = (case.world(), torn());
     ground.append(between(&messages, 0, AT)).await;
@@ -90,65 +92,66 @@ async fn committed(case: Case) -> Ground {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_policy_that_is_taken_back_in_the_middle_leaves_no_row() {
+async fn a_policy_change_that_is_reverted_midway_leaves_no_row() {
     use Policy::{ActiveAccountsOnly, DeletedAccountsRemoved};
     for seed in seeds(34_000).into_iter().take(3) {
-        for (kept, tried) in [
+        for (stored, tried) in [
             (ActiveAccountsOnly, DeletedAccountsRemoved),
             (DeletedAccountsRemoved, ActiveAccountsOnly),
         ] {
-            let (kept, tried) = (case(seed, kept), case(seed, tried));
+            let (stored, tried) = (case(seed, stored), case(seed, tried));
             for writes in WRITES {
-                let ground = committed(kept).await;
+                let ground = committed(stored).await;
                 crash(&ground, tried.dataflow(), writes).await;
-                goes_on(kept, &ground, kept.dataflow()).await;
+                goes_on(stored, &ground, stored.dataflow()).await;
             }
         }
     }
 }
 
-/// The second attempt says nothing of a third recipe, and so would not be noted by itself.
+/// The second attempt has no third recipe, so the views that it rebuilds would not be recorded on
+/// its account.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nor_does_it_if_taking_it_back_is_interrupted_too() {
+async fn a_policy_change_whose_reversal_is_interrupted_leaves_no_row() {
     for seed in seeds(35_000).into_iter().take(3) {
-        let kept = case(seed, Policy::ActiveAccountsOnly);
+        let stored = case(seed, Policy::ActiveAccountsOnly);
         let tried = case(seed, Policy::DeletedAccountsRemoved);
-        let ground = committed(kept).await;
+        let ground = committed(stored).await;
         crash(&ground, tried.dataflow(), WRITES[3]).await;
-        crash(&ground, kept.dataflow(), WRITES[1]).await;
-        crash(&ground, kept.dataflow(), WRITES[0]).await;
-        goes_on(kept, &ground, kept.dataflow()).await;
+        crash(&ground, stored.dataflow(), WRITES[1]).await;
+        crash(&ground, stored.dataflow(), WRITES[0]).await;
+        goes_on(stored, &ground, stored.dataflow()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_first_commit_that_was_left_is_replaced_by_one_of_another_policy() {
+async fn an_incomplete_first_commit_is_replaced_by_one_of_another_policy() {
     for seed in seeds(36_000).into_iter().take(3) {
         let tried = case(seed, Policy::OpsOnly).with(1, AT);
         let ground = torn();
         ground.append(between(&tried.world(), 0, AT)).await;
         crash(&ground, tried.dataflow(), 9).await;
         ground.append(between(&tried.world(), AT, END)).await;
-        let kept = case(seed, Policy::ActiveAccountsOnly);
-        goes_on(kept, &ground, kept.dataflow()).await;
+        let stored = case(seed, Policy::ActiveAccountsOnly);
+        goes_on(stored, &ground, stored.dataflow()).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn views_that_were_being_started_over_come_back_from_a_checkpoint() {
+async fn views_whose_rebuild_was_interrupted_are_restored_from_a_checkpoint() {
     for seed in seeds(37_000).into_iter().take(3) {
-        let kept = case(seed, Policy::ActiveAccountsOnly);
-        let messages = kept.world();
-        let mut lives = Lives::new(kept, END);
+        let stored = case(seed, Policy::ActiveAccountsOnly);
+        let messages = stored.world();
+        let mut lives = Lives::new(stored, END);
         lives.ground.store = Arc::new(Recorder::torn());
         lives
-            .checkpoint_at(&messages, (0, 20), kept.with(1, END))
+            .checkpoint_at(&messages, (0, 20), stored.with(1, END))
             .await;
-        let mut options = kept.dataflow();
+        let mut options = stored.dataflow();
         options.checkpoint.interval = None;
         lives.ground.append(between(&messages, 20, AT)).await;
-        let lived = kept.run_on(&lives.ground, options.clone()).await;
-        lived.unwrap_or_else(|error| panic!("{kept:?}: {error}"));
+        let lived = stored.run_on(&lives.ground, options.clone()).await;
+        lived.unwrap_or_else(|error| panic!("{stored:?}: {error}"));
         lives.ground.append(between(&messages, AT, END)).await;
         let over = Options {
             rebuild: true,
@@ -156,18 +159,19 @@ async fn views_that_were_being_started_over_come_back_from_a_checkpoint() {
         };
         crash(&lives.ground, over, WRITES[2]).await;
         let left = lives.checkpoints.list().await.expect("memory answers");
-        assert_eq!(left.len(), 1, "{kept:?}: the way back is gone");
+        assert_eq!(left.len(), 1, "{stored:?}: the checkpoint is gone");
         let control = lives.ground.store.control().await.expect("memory answers");
         // The first whole epoch that the log has.
         assert_eq!(control.intent, Some(Epoch(21)));
         assert_eq!(control.rebuilding, ViewId::ALL.iter().copied().collect());
-        goes_on(kept, &lives.ground, options).await;
+        goes_on(stored, &lives.ground, options).await;
     }
 }
 
-/// A life with at least two checkpoints, each cut over several epochs; answers the one before the newest.
+/// A life with at least two checkpoints, each cut over several epochs; also returns the epoch of
+/// the previous one.
 async fn two_checkpoints(case: Case) -> (Lives, Epoch) {
-    // How much is cut at the end of a batch depends on how fast it is written.
+    // The speed of writing decides how much is cut at the end of a batch.
     loop {
         let lives = Lives::new(case, END);
         lives.ground.append(between(&case.world(), 0, AT)).await;
@@ -189,7 +193,7 @@ async fn two_checkpoints(case: Case) -> (Lives, Epoch) {
 /// The views are lost, and while they are written anew from the newest checkpoint the process dies; then that one is
 /// damaged. The one before ends earlier than the commit that was begun: its rows are all replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn views_that_were_lost_come_back_from_the_checkpoint_before_the_one_they_were_begun_with() {
+async fn lost_views_are_restored_from_the_previous_checkpoint_if_the_newest_one_is_damaged() {
     for seed in seeds(38_000).into_iter().take(3) {
         let case = case(seed, Policy::ActiveAccountsOnly);
         let messages = case.world();
@@ -200,7 +204,7 @@ async fn views_that_were_lost_come_back_from_the_checkpoint_before_the_one_they_
         crash(&lives.ground, options.clone(), WRITES[1]).await;
         lives.checkpoints.keep(&[before]).await.expect("memory");
         lives.ground.append(between(&messages, AT, END)).await;
-        // Should nothing ever be committed, it ends all the same.
+        // The life must end even if it never commits anything.
         options.until_last = true;
         options.checkpoint.events = Some(0);
         options.checkpoint.shards_per_cut = Some(64);

@@ -1,4 +1,4 @@
-//! Rows that are computed in another way than before are written anew, and others are not touched.
+//! Rows whose recipe has changed are written again; others are not touched.
 
 use skytide_core::port::store::{Order, Range, ViewReader};
 use skytide_core::view::ViewId;
@@ -11,7 +11,8 @@ use crate::recount::logs::between;
 
 const AT: usize = 30;
 
-/// A life that ends with a checkpoint, a change of the options, another life; with the case that holds from then on.
+/// Runs a life that ends with a checkpoint, changes the options, and runs another life; also
+/// returns the case that applies from then on.
 async fn changed(
     before: Case,
     after: Case,
@@ -28,12 +29,13 @@ async fn changed(
     let metrics = after.run_on(&lives.ground, options).await?;
     assert!(
         metrics.restore_seconds.get() > 0.0,
-        "{after:?} did not begin from the checkpoint"
+        "{after:?} did not start from the checkpoint"
     );
     Ok(lives)
 }
 
-/// Lists of a view that is written anew come with the next second: until then there are none.
+/// Compares commits with the recount. Lists of a rebuilt view appear with the next second: before,
+/// they are missing.
 async fn compare(lives: &Lives, after: Case) {
     let expected = recount(&after.world(), after.options);
     let mut commits = lives.ground.store.take();
@@ -53,7 +55,7 @@ async fn compare(lives: &Lives, after: Case) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_policy_counts_everything_anew() {
+async fn another_policy_recounts_everything() {
     use Policy::{ActiveAccountsOnly, DeletedAccountsRemoved};
     for seed in seeds(30_000) {
         for (from, to) in [
@@ -76,7 +78,7 @@ async fn another_policy_counts_everything_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_policy_forgot_cannot_be_counted_again() {
+async fn what_a_policy_discarded_cannot_be_counted_again() {
     let case = |policy| {
         let mut case = Case::of(3).with(1, 60);
         case.options.policy = policy;
@@ -95,7 +97,7 @@ async fn what_a_policy_forgot_cannot_be_counted_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn interactions_of_more_or_fewer_days_are_written_anew() {
+async fn interactions_of_more_or_fewer_days_are_written_again() {
     for seed in seeds(31_000) {
         for (from, to) in [(Some(1), None), (None, Some(2)), (Some(8), Some(1))] {
             let case = |days| {
@@ -111,7 +113,7 @@ async fn interactions_of_more_or_fewer_days_are_written_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_view_that_is_switched_off_loses_its_rows_and_has_them_again_when_it_is_switched_on() {
+async fn a_disabled_view_loses_its_rows_and_regains_them_when_enabled() {
     let off = [
         ViewId::Posts,
         ViewId::Activity,
@@ -135,7 +137,7 @@ async fn a_view_that_is_switched_off_loses_its_rows_and_has_them_again_when_it_i
         let metrics = case
             .run_on(&lives.ground, options)
             .await
-            .expect("it goes on");
+            .expect("the run completes");
         assert!(metrics.restore_seconds.get() > 0.0 && metrics.checkpoints.get() > 0);
         for commit in lives.ground.store.take() {
             let mut expected = expected[commit.committed.epoch.0 as usize - 1].1.clone();
@@ -152,9 +154,9 @@ async fn a_view_that_is_switched_off_loses_its_rows_and_has_them_again_when_it_i
     }
 }
 
-/// The recorded version of a view is another one than ours.
+/// The recorded version of a view differs from ours.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_view_of_another_version_is_written_anew_and_the_others_are_not_touched() {
+async fn a_view_of_another_version_is_written_again_and_others_are_not_touched() {
     let case = Case::of(33_000).with(1, 1);
     let messages = case.world();
     let lives = Lives::new(case, 60);
@@ -170,7 +172,7 @@ async fn a_view_of_another_version_is_written_anew_and_the_others_are_not_touche
     store.take();
     case.run_on(&lives.ground, case.dataflow())
         .await
-        .expect("it goes on");
+        .expect("the run completes");
     case.compare(expected, &store.take());
     let oldest = |view: ViewId| async move {
         let all = Range::prefix(Order::First, &[], 10_000);
@@ -179,11 +181,11 @@ async fn a_view_of_another_version_is_written_anew_and_the_others_are_not_touche
     };
     assert!(
         oldest(ViewId::Actors).await > Some(AT),
-        "not all of it is new"
+        "some rows were not written again"
     );
     assert_eq!(
         oldest(ViewId::Posts).await,
         Some(AT),
-        "rows of another view were written, too"
+        "rows of another view were written"
     );
 }

@@ -1,4 +1,4 @@
-//! Room on the disk of the checkpoints, and what is kept of the log.
+//! Disk space of checkpoints, and retention of the log.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,35 +23,35 @@ fn on(disk: &Disk) -> EmbeddedCheckpoints {
     EmbeddedCheckpoints::on(Path::new("/checkpoints"), Box::new(disk.clone()))
 }
 
-/// Each would remove what the other is writing.
+/// Each process would remove what the other one is writing.
 #[tokio::test(start_paused = true)]
-async fn of_two_processes_one_has_the_checkpoints_and_the_other_is_told_who() {
+async fn of_two_processes_one_locks_the_checkpoints_and_the_other_learns_which() {
     let folder = tempfile::tempdir().expect("a folder");
-    let open = || EmbeddedCheckpoints::open(folder.path()).expect("it opens");
+    let open = || EmbeddedCheckpoints::open(folder.path()).expect("a folder");
     let (first, second, third) = (open(), open(), open());
     write_all(&first, Epoch(1)).await.expect("the disk works");
     let Err(CheckpointError::Failed { source, .. }) = second.list().await else {
-        panic!("both have them");
+        panic!("both processes hold the checkpoints");
     };
-    let told = source.to_string();
+    let text = source.to_string();
     let holder = format!("process {}", std::process::id());
     assert!(
-        told.contains(&holder) && told.contains("STORE_DIR"),
-        "{told}"
+        text.contains(&holder) && text.contains("STORE_DIR"),
+        "{text}"
     );
     assert!(second.keep(&[]).await.is_err());
     assert_eq!(listed(&first).await, [1]);
 
-    // One that is about to end is waited for.
+    // A process waits for one that is about to end.
     let ends = async {
         tokio::time::sleep(Duration::from_secs(10)).await;
         drop(first);
     };
     let (listed, ()) = tokio::join!(third.list(), ends);
-    assert_eq!(listed.expect("its turn").len(), 1);
+    assert_eq!(listed.expect("the lock").len(), 1);
 }
 
-/// A store on a disk with two complete checkpoints.
+/// A store with two complete checkpoints, and its disk.
 async fn with_two() -> (Disk, EmbeddedCheckpoints) {
     let disk = Disk::default();
     let store = on(&disk);
@@ -64,19 +64,19 @@ async fn with_two() -> (Disk, EmbeddedCheckpoints) {
 }
 
 #[tokio::test]
-async fn at_whatever_step_writing_ends_the_checkpoints_before_stay_whole() {
+async fn whenever_writing_fails_earlier_checkpoints_stay_complete() {
     let (disk, store) = with_two().await;
     let before = disk.operations();
     write_all(&store, Epoch(3)).await.expect("the disk works");
     let steps = disk.operations() - before;
-    assert!(steps > 8, "{steps} steps");
+    assert!(steps > 8, "only {steps} steps");
     for seed in seeds(20_000) {
         for step in 0..steps {
             for fault in [Fault::Once, Fault::FromHereOn] {
                 let (disk, store) = with_two().await;
                 disk.fail(Some((step, fault)));
                 let written = write_all(&store, Epoch(3)).await;
-                assert!(written.is_err(), "{fault:?} at {step} was not told");
+                assert!(written.is_err(), "{fault:?} at {step} was not reported");
                 assert!(disk.faults() > 0);
                 assert_two_and_perhaps_three(&store).await;
                 if fault == Fault::FromHereOn {
@@ -89,9 +89,7 @@ async fn at_whatever_step_writing_ends_the_checkpoints_before_stay_whole() {
                         .keep(&[Epoch(1), Epoch(2)])
                         .await
                         .expect("the disk works");
-                    write_all(&store, Epoch(3))
-                        .await
-                        .expect("it is tried again");
+                    write_all(&store, Epoch(3)).await.expect("a retry succeeds");
                 }
                 assert_eq!(
                     listed(&store).await,
@@ -109,12 +107,12 @@ async fn assert_two_and_perhaps_three(store: &EmbeddedCheckpoints) {
 }
 
 #[tokio::test]
-async fn at_whatever_step_removing_ends_what_is_listed_is_whole() {
+async fn whenever_removing_fails_listed_checkpoints_are_complete() {
     let (disk, store) = with_two().await;
     let before = disk.operations();
     store.keep(&[Epoch(2)]).await.expect("the disk works");
     let steps = disk.operations() - before;
-    assert!(steps > 3, "{steps} steps");
+    assert!(steps > 3, "only {steps} steps");
     for seed in seeds(21_000) {
         for step in 0..steps {
             let (disk, store) = with_two().await;
@@ -126,15 +124,16 @@ async fn at_whatever_step_removing_ends_what_is_listed_is_whole() {
                 listed(&on(&disk)).await.contains(&2),
                 "seed {seed}, step {step}"
             );
-            store.keep(&[Epoch(2)]).await.expect("it is tried again");
+            store.keep(&[Epoch(2)]).await.expect("a retry succeeds");
             assert_eq!(listed(&store).await, [2]);
         }
     }
 }
 
-/// Checkpoints fail again and again while the stream goes on; those that do not are good to begin from.
+/// Checkpoints fail repeatedly while the stream continues; those that succeed are usable for a
+/// restart.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_fails_harms_no_row_and_each_failure_is_counted() {
+async fn a_failing_disk_harms_no_row_and_each_failure_is_counted() {
     let mut restored = 0;
     for seed in seeds(22_000) {
         let case = Case::of(seed).with(2, 1);
@@ -167,10 +166,10 @@ async fn a_disk_that_fails_harms_no_row_and_each_failure_is_counted() {
         }
         assert!(
             failures > 0 && disk.faults() > 0,
-            "{case:?}: nothing failed"
+            "{case:?}: no checkpoint failed"
         );
     }
-    assert!(restored > 0, "no life began from a checkpoint");
+    assert!(restored > 0, "no life started from a checkpoint");
 }
 
 fn at_every_batch(log_keep: LogKeep) -> CheckpointOptions {
@@ -183,7 +182,7 @@ fn at_every_batch(log_keep: LogKeep) -> CheckpointOptions {
     }
 }
 
-/// The first message that is left of a log of many checkpoints.
+/// The first position of the log after many checkpoints, and all messages.
 async fn left_with(log_keep: LogKeep) -> (u64, Vec<Message>) {
     let case = Case::of(3);
     let messages = case.world();
@@ -194,15 +193,15 @@ async fn left_with(log_keep: LogKeep) -> (u64, Vec<Message>) {
     options.checkpoint = at_every_batch(log_keep);
     case.run_on(&lives.ground, options)
         .await
-        .expect("it goes on");
+        .expect("the run completes");
     let bounds = lives.ground.log.bounds().await.expect("memory answers");
     (bounds.first.0, messages)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_log_keeps_what_is_to_be_kept() {
+async fn the_log_retains_what_its_options_demand() {
     let (nothing, messages) = left_with(LogKeep::Nothing).await;
-    assert!(nothing > 1, "nothing was trimmed");
+    assert!(nothing > 1, "the log was not trimmed");
     assert_eq!(left_with(LogKeep::All).await.0, 1);
     let hours = 48;
     let (first, _) = left_with(LogKeep::Time(Duration::from_secs(hours * 3_600))).await;
@@ -211,6 +210,6 @@ async fn the_log_keeps_what_is_to_be_kept() {
         Message::Event(event) => event.time.0,
         Message::Tick(tick) => tick.time.0,
     };
-    let kept = time(messages.last().expect("a tick")) - time(&messages[first as usize - 1]);
-    assert!(kept >= hours * 3_600_000, "only {kept} ms are left");
+    let retained = time(messages.last().expect("a tick")) - time(&messages[first as usize - 1]);
+    assert!(retained >= hours * 3_600_000, "only {retained} ms are left");
 }

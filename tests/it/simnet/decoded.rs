@@ -1,4 +1,4 @@
-//! What our own ingest makes of the network's frames is what the network says it must.
+//! Ingest of the network's frames must produce exactly what the network expects.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ const LATER: [DropReason; 9] = [
     DropReason::DeleteUnknown,
 ];
 
-/// Whether a counter is one that the dataflow adds to.
+/// Whether the dataflow adds to this counter.
 pub(super) fn is_later(name: &str) -> bool {
     let reason = name.strip_prefix("dropped/");
     reason.is_some_and(|reason| LATER.iter().any(|it| it.as_str() == reason))
@@ -51,7 +51,7 @@ pub(super) fn messages(frames: &[Frame], options: &Options) -> Vec<Message> {
     cuts.flat_map(|cut| cut.messages).collect()
 }
 
-/// What ingest writes and counts.
+/// The events and counters that ingest writes.
 fn ingest(frames: &[Frame], options: &Options) -> (Vec<Event>, BTreeMap<String, u64>) {
     let (mut events, mut counts) = (Vec::new(), BTreeMap::new());
     for message in messages(frames, options) {
@@ -87,7 +87,7 @@ fn compare(options: Options) -> Vec<Frame> {
 }
 
 #[test]
-fn a_good_network_is_read_without_a_drop_and_as_it_was_meant() {
+fn a_valid_network_is_read_without_a_drop_and_as_intended() {
     for seed in 1..=2 {
         let frames = compare(options(seed, 6_000));
         let dropped = frames.iter().flat_map(|frame| &frame.expected.drops);
@@ -96,7 +96,7 @@ fn a_good_network_is_read_without_a_drop_and_as_it_was_meant() {
 }
 
 #[test]
-fn every_kind_of_bad_input_comes_and_is_counted_as_told() {
+fn every_kind_of_bad_input_occurs_and_is_counted_as_expected() {
     let mut fired: BTreeMap<Kind, u64> = BTreeMap::new();
     for seed in 3..=5 {
         for frame in compare(with_bad(seed, 6_000, 5_000)) {
@@ -109,5 +109,5 @@ fn every_kind_of_bad_input_comes_and_is_counted_as_told() {
         .iter()
         .filter(|kind| !fired.contains_key(kind))
         .collect();
-    assert!(missing.is_empty(), "never came: {missing:?}");
+    assert!(missing.is_empty(), "never occurred: {missing:?}");
 }

@@ -1,4 +1,5 @@
-//! People of the network do what those of the real one do, as often (the numbers and their sources: `docs/simnet.md`).
+//! The simulated people act as often as those of the real network (the numbers and their sources:
+//! `docs/simnet.md`).
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,7 @@ use skytide_simnet::{Content, Frame, Options};
 
 use super::frames;
 
-/// Two hours and more of a busy network.
+/// Somewhat more than two hours of a busy network.
 fn long() -> impl Iterator<Item = Frame> {
     frames(Options {
         accounts: 3_000,
@@ -19,7 +20,8 @@ fn long() -> impl Iterator<Item = Frame> {
     })
 }
 
-/// Prints what was measured beside what it should be; tolerances are parts of that.
+/// Prints each measured value beside the expected one and checks it. A tolerance is relative to the
+/// expected value.
 #[track_caller]
 fn check(rows: &[(&str, f64, f64, f64)]) {
     let mut off = Vec::new();
@@ -29,7 +31,7 @@ fn check(rows: &[(&str, f64, f64, f64)]) {
             off.push(what);
         }
     }
-    assert!(off.is_empty(), "too far off: {off:?}");
+    assert!(off.is_empty(), "out of tolerance: {off:?}");
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn the_mix_is_that_of_the_network() {
         ("deletes, %", 100.0 * deletes / ops, 3.9, 0.2),
         ("updates, %", 100.0 * updates / ops, 0.6, 0.35),
         (
-            "commits of one operation for each of several",
+            "commits of one operation per commit of several",
             commits / several,
             148.0,
             0.25,
@@ -110,8 +112,9 @@ fn the_mix_is_that_of_the_network() {
 }
 
 #[test]
-fn half_of_the_posts_get_nothing_and_a_few_get_most() {
-    // Posts of the first half: what comes later for them comes within the second one.
+fn half_of_the_posts_get_no_interactions_and_a_few_get_most() {
+    // Only posts of the first half count: their interactions occur before the end of the second
+    // half.
     let mut got: BTreeMap<PostKey, (f64, f64)> = BTreeMap::new();
     for (number, frame) in long().enumerate() {
         for (event, content) in frame.events.iter().zip(&frame.contents) {
@@ -146,7 +149,7 @@ fn half_of_the_posts_get_nothing_and_a_few_get_most() {
 
 #[test]
 fn hashtags_rise_and_fall_within_minutes() {
-    // Posts by hashtag and ten minutes.
+    // Posts by hashtag and by slot of ten minutes.
     let mut slots: BTreeMap<String, BTreeMap<u64, f64>> = BTreeMap::new();
     for frame in long() {
         for content in &frame.contents {

@@ -1,14 +1,16 @@
-//! Hours of the network in seconds, from its relay to the views, with everything wrong at once that can be.
+//! Hours of the network in seconds, from its relay to the views, with every possible fault in one
+//! run.
 //!
 //! ```text
 //! network ─▶ relay ─▶ ingest ─▶ log ─┬─▶ dataflow, 1 worker  ─▶ views ─┐
 //!    │        └ faults                └─▶ dataflow, 2 workers ─▶ views ─┤ equal at each commit
 //!    │                                 └──────── recount ──────────────┘
-//!    └─ events, counters, ledger: equal to what log and views have
+//!    └─ events, counters, ledger: equal to those of log and views
 //! ```
 //!
-//! All of it runs at the same time. Every kind of bad input comes by chance, every fault of connections is planned
-//! ([`plan`]). `SKYTIDE_TEST_HOURS` (2) says how many, `SKYTIDE_TEST_SEED` of which network.
+//! All parts run at the same time. Every kind of bad input occurs at random; every fault of
+//! connections is planned ([`plan`]). `SKYTIDE_TEST_HOURS` (2) sets the number of hours,
+//! `SKYTIDE_TEST_SEED` the network.
 
 mod plan;
 
@@ -36,14 +38,14 @@ use super::{trouble, truth::model};
 use crate::ingest::harness::{self, Running, Stored};
 use crate::recount::harness::Case;
 
-/// Frames of an hour, about.
+/// Approximate number of frames per hour.
 const HOUR_FRAMES: u32 = 3_600;
-/// Epochs of the log, about.
+/// Approximate number of epochs in the log.
 const EPOCHS: usize = 40;
-/// A stall and a quiet host are told from nothing else but time.
+/// The read timeout. Only time distinguishes a stall or a quiet host from a working connection.
 const SILENCE_MAX: Duration = Duration::from_secs(1);
 
-/// Some hours of a network, known before they happen.
+/// Some hours of a network, generated in advance.
 struct Hours {
     network: Options,
     frames: Vec<Frame>,
@@ -61,11 +63,11 @@ impl Hours {
             ..Options::default()
         };
         let end = network.start.0 + u64::from(hours) * 3_600_000;
-        let mut told = Network::new(network.clone());
-        let mut frames: Vec<_> = std::iter::from_fn(|| told.next_frame())
+        let mut generated = Network::new(network.clone());
+        let mut frames: Vec<_> = std::iter::from_fn(|| generated.next_frame())
             .take_while(|frame| frame.time.0 <= end + 60_000)
             .collect();
-        // What has no number at the very end is not waited for.
+        // The test waits for the last `seq`, so trailing frames without one are removed.
         while frames.pop_if(|frame| frame.events.is_empty()).is_some() {}
         let last = frames.last().expect("frames");
         assert!(last.time.0 >= end, "it is not {hours} hours long");
@@ -98,7 +100,7 @@ impl Hours {
         let source = RelaySource::new(relay, harness::clock()).expect("an address");
         let options = IngestOptions {
             verify: Verify::Blocks,
-            // The first frames' time is that of all of them together.
+            // The time of the first frames is their common median.
             tick_interval: Duration::from_secs(1),
             tick_events_max: (self.frames.len() / EPOCHS).max(50),
             ..harness::options()
@@ -108,7 +110,7 @@ impl Hours {
     }
 }
 
-/// A dataflow at work.
+/// A running dataflow.
 struct Counting {
     case: Case,
     store: Arc<Recorder>,
@@ -141,7 +143,7 @@ impl Counting {
         }
     }
 
-    /// What readers saw after each commit up to this one.
+    /// Waits for the commit of this epoch; returns what readers saw after each commit up to it.
     async fn until(self, end: Epoch) -> (Case, Vec<Commit>) {
         let committed = self.store.until(end);
         if self.store.newest().is_none_or(|newest| newest < end) {
@@ -149,12 +151,12 @@ impl Counting {
         }
         self.stop.cancel();
         let ended = self.task.await.expect("no panic");
-        ended.expect("it ends as it was told");
+        ended.expect("a clean stop");
         (self.case, self.store.take())
     }
 }
 
-/// Compares each commit with the recount of the log up to its epoch; answers how many there were.
+/// Compares each commit with the recount of the log up to its epoch; returns the number of commits.
 fn compare(log: &[Message], runs: Vec<(Case, Vec<Commit>)>) -> usize {
     let mut commits: BTreeMap<Epoch, Vec<(Case, Commit)>> = BTreeMap::new();
     for (case, run) in runs {
@@ -179,7 +181,10 @@ fn compare(log: &[Message], runs: Vec<(Case, Vec<Commit>)>) -> usize {
             compared += 1;
         }
     }
-    assert!(commits.is_empty(), "commits of epochs that are not there");
+    assert!(
+        commits.is_empty(),
+        "commits of epochs that are not in the log"
+    );
     compared
 }
 
@@ -190,7 +195,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hours_with_everything_wrong_at_once_are_counted_exactly() {
+async fn hours_with_every_fault_at_once_are_counted_exactly() {
     let seed = number("SKYTIDE_TEST_SEED", 41);
     let count = number("SKYTIDE_TEST_HOURS", 2);
     eprintln!("SKYTIDE_TEST_SEED={seed} SKYTIDE_TEST_HOURS={count}");
@@ -199,7 +204,7 @@ async fn hours_with_everything_wrong_at_once_are_counted_exactly() {
     let missing = Fault::ALL.iter().find(|it| !planned.contains_key(it));
     assert_eq!(
         missing, None,
-        "seed {seed} has no place for it, take another"
+        "seed {seed} has no place for some fault, take another seed"
     );
 
     let log = MemoryLog::new(1);
@@ -218,7 +223,7 @@ async fn hours_with_everything_wrong_at_once_are_counted_exactly() {
     let came: Vec<_> = state.bad.keys().copied().collect();
     let mut kinds: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
     kinds.sort_unstable();
-    assert_eq!(came, kinds, "seed {seed}: not every kind came");
+    assert_eq!(came, kinds, "seed {seed}: some kinds did not occur");
     let expected = trouble::events(&hours.frames, &hours.plan);
     for (ours, theirs) in stored.events.iter().zip(&expected) {
         assert_eq!(ours, theirs, "seed {seed}");
@@ -230,7 +235,8 @@ async fn hours_with_everything_wrong_at_once_are_counted_exactly() {
         runs.push(counting.until(end).await);
     }
     let mut counters = trouble::counters(&hours.frames, &hours.plan);
-    // On a busy machine a connection may be silent for too long by chance. Each is lost once, but for the last.
+    // On a busy machine a connection may time out by chance. Each connection except the last one is
+    // lost once.
     let refused = planned.iter().filter(|(fault, _)| fault.is_refusal());
     let refused: u64 = refused.map(|(_, times)| times).sum();
     let lost = server.state().connections - refused - 1;

@@ -1,4 +1,4 @@
-//! A network is a function of its options, and its proofs hold.
+//! A network is a function of its options, and its proofs are valid.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use skytide_simnet::{Network, Options, RecordingEnd, write_recording};
 use super::{frames, options, with_bad};
 
 #[test]
-fn the_same_options_give_the_same_bytes_and_other_ones_do_not() {
+fn equal_options_give_equal_bytes_and_other_options_do_not() {
     let bytes = |options: Options| -> Vec<_> { frames(options).map(|frame| frame.bytes).collect() };
     let first = bytes(with_bad(1, 2_000, 2_000));
     assert_eq!(first, bytes(with_bad(1, 2_000, 2_000)));
@@ -25,7 +25,7 @@ fn the_same_options_give_the_same_bytes_and_other_ones_do_not() {
 }
 
 #[test]
-fn frames_behind_a_skip_are_the_same_as_without_it() {
+fn frames_after_a_skip_are_the_same_as_without_it() {
     let whole: Vec<_> = frames(with_bad(7, 4_000, 3_000)).collect();
     let skips = [0, 1, 60, 700, 701, 702, 703, 1_500, 2_800, 1 << 40];
     for (made, seq) in skips
@@ -49,14 +49,11 @@ fn frames_behind_a_skip_are_the_same_as_without_it() {
                 "behind {seq}: frame {count}, {:?}",
                 frame.malformed
             );
-            assert_eq!(frame.events, other.events, "behind {seq}: frame {count}");
-            assert_eq!(
-                frame.expected, other.expected,
-                "behind {seq}: frame {count}"
-            );
+            assert_eq!(frame.events, other.events, "after {seq}: frame {count}");
+            assert_eq!(frame.expected, other.expected, "after {seq}: frame {count}");
             count += 1;
         }
-        assert_eq!(count, expected.len(), "behind {seq}");
+        assert_eq!(count, expected.len(), "after {seq}");
     }
 }
 
@@ -74,7 +71,8 @@ fn digest(value: &Ipld) -> Option<[u8; 32]> {
     }
 }
 
-/// Undoes a commit's operations on the tree of its own CAR; the tree before must come out.
+/// Undoes a commit's operations on the partial tree in its CAR; the result must be the previous
+/// tree.
 fn check_proof(bytes: &[u8]) -> Option<()> {
     let body = bytes.strip_prefix(b"\xa2at\x67#commitbop\x01")?;
     let body: Ipld = serde_ipld_dagcbor::from_slice(body).expect("DAG-CBOR");
@@ -113,7 +111,7 @@ fn check_proof(bytes: &[u8]) -> Option<()> {
 }
 
 #[test]
-fn undoing_the_operations_of_ten_thousand_commits_leads_to_the_trees_before() {
+fn undoing_the_operations_of_ten_thousand_commits_leads_to_the_previous_trees() {
     let options = Options {
         accounts: 60,
         history: 200,
@@ -125,7 +123,7 @@ fn undoing_the_operations_of_ten_thousand_commits_leads_to_the_trees_before() {
 }
 
 #[test]
-fn a_repo_is_what_the_stream_made_of_it() {
+fn a_repo_has_the_content_that_the_stream_gave_it() {
     let mut network = Network::new(options(13, 3_000));
     let mut last = BTreeMap::new();
     while let Some(frame) = network.next_frame() {
@@ -167,10 +165,10 @@ fn a_recording_is_read_back_frame_by_frame() {
     let bytes = zstd::decode_all(packed.as_slice()).expect("zstd");
     let (mut rest, mut count) = (bytes.as_slice(), 0);
     for frame in frames(with_bad(5, 600, 500)) {
-        let (length, behind) = rest.split_first_chunk().expect("a length");
-        let (bytes, behind) = behind.split_at(u32::from_be_bytes(*length) as usize);
+        let (length, after) = rest.split_first_chunk().expect("a length");
+        let (bytes, after) = after.split_at(u32::from_be_bytes(*length) as usize);
         assert_eq!(bytes, frame.bytes);
-        (rest, count) = (behind, count + 1);
+        (rest, count) = (after, count + 1);
     }
     assert_eq!((count, rest.len()), (600, 0));
 }

@@ -1,4 +1,5 @@
-//! Ingest on the network's relay, with everything wrong that can be: what is written and counted is what was sent, once.
+//! Ingest from the network's relay with every possible fault: whatever was sent is written and
+//! counted exactly once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::trouble::{self, planned};
 use super::{frames, options};
 use crate::ingest::harness::{self, Running, Stored};
 
-/// Frames of a network.
+/// Number of frames of a network.
 const FRAMES: u64 = 4_000;
 
 /// Reads a network over its relay; answers what is in the log behind the last frame, and the faults that happened.
@@ -29,7 +30,7 @@ async fn read(network: &Options, plan: &FaultPlan) -> (Stored, BTreeMap<Fault, u
     let server = Server::start(served, Network::new(network.clone()), harness::clock());
     let server = server.await.expect("started");
     let relay = RelayOptions {
-        // A stall or a quiet host is told from nothing else but time.
+        // Only time distinguishes a stall or a quiet host from a working connection.
         read_timeout: Duration::from_millis(500),
         ..harness::relay_options_at(server.relay_url())
     };
@@ -37,7 +38,7 @@ async fn read(network: &Options, plan: &FaultPlan) -> (Stored, BTreeMap<Fault, u
     let source = source.named(&network.host);
     let ingest = IngestOptions {
         verify: Verify::Blocks,
-        // The first frames' time is that of all of them together.
+        // The time of the first frames is their common median.
         tick_interval: Duration::from_secs(1),
         tick_events_max: 500,
         ..harness::options()
@@ -45,15 +46,16 @@ async fn read(network: &Options, plan: &FaultPlan) -> (Stored, BTreeMap<Fault, u
     let running = Running::start(Box::new(source), ingest, Arc::new(MemoryLog::new(1)));
     server.until(|state| state.ended).await;
     let last = server.state().newest_seq;
-    let anew = planned(plan).remove(&Fault::SeqReset).unwrap_or_default();
-    let whole = |stored: &Stored| stored.count("resets") == anew && stored.cursor() >= last;
+    let renumberings = planned(plan).remove(&Fault::SeqReset).unwrap_or_default();
+    let whole = |stored: &Stored| stored.count("resets") == renumberings && stored.cursor() >= last;
     let stored = running.until(whole).await;
     let fired = server.faults().fired();
     running.stop().await;
     (stored, fired)
 }
 
-/// Compares every event, and every counter; without `disconnects`, as connections may be lost by chance.
+/// Compares every event and every counter except `disconnects`, because connections may also be
+/// lost by chance.
 #[track_caller]
 fn compare(network: &Options, plan: &FaultPlan, stored: &Stored) {
     let seed = network.seed;
@@ -78,7 +80,7 @@ fn compare(network: &Options, plan: &FaultPlan, stored: &Stored) {
 }
 
 #[tokio::test]
-async fn each_fault_happens_is_counted_and_disturbs_nothing_else() {
+async fn each_fault_occurs_and_is_counted_and_affects_nothing_else() {
     let network = Options {
         // Connections that end by themselves would shift the plan.
         malformed: Rates::all(1_000).with(Kind::ErrorFrame, 0),
@@ -105,7 +107,7 @@ async fn each_fault_happens_is_counted_and_disturbs_nothing_else() {
 }
 
 #[tokio::test]
-async fn error_frames_of_the_network_end_a_connection_and_nothing_behind_them_is_lost() {
+async fn error_frames_end_a_connection_and_nothing_after_them_is_lost() {
     let network = Options {
         malformed: Rates::none()
             .with(Kind::ErrorFrame, 10_000)
@@ -119,7 +121,7 @@ async fn error_frames_of_the_network_end_a_connection_and_nothing_behind_them_is
 }
 
 #[tokio::test]
-async fn resets_by_chance_lose_no_event() {
+async fn random_resets_lose_no_event() {
     let network = options(23, FRAMES);
     let plan = FaultPlan {
         seed: 23,
@@ -131,9 +133,10 @@ async fn resets_by_chance_lose_no_event() {
     compare(&network, &plan, &stored);
 }
 
-/// In a second of it times go back and forth by as much, so that it takes long to see that they are newer.
+/// At this pace, times within a second vary in both directions by up to a second, so detecting
+/// newer numbers takes long.
 #[tokio::test]
-async fn numbers_that_begin_anew_lose_nothing_at_the_pace_of_the_real_network() {
+async fn restarted_numbers_lose_nothing_at_the_pace_of_the_real_network() {
     let network = Options {
         rate: 400.0,
         ..options(24, FRAMES)

@@ -1,4 +1,4 @@
-//! What a log must hold and count of a network whose connections had faults.
+//! The expected content and counters of a log whose connections had faults.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,11 +9,11 @@ use skytide_simnet::{Frame, Totals};
 
 /// The events of all frames, with the numbers that the relay gave them.
 pub fn events(frames: &[Frame], plan: &FaultPlan) -> Vec<Event> {
-    let anew = plan.planned.iter().filter(|it| it.fault == Fault::SeqReset);
-    let anew: BTreeSet<u64> = anew.map(|it| it.frames).collect();
+    let renumbered = plan.planned.iter().filter(|it| it.fault == Fault::SeqReset);
+    let renumbered: BTreeSet<u64> = renumbered.map(|it| it.frames).collect();
     let (mut events, mut lower) = (Vec::new(), 0);
     for (place, frame) in (0..).zip(frames) {
-        if anew.contains(&place) {
+        if renumbered.contains(&place) {
             lower = frame.seq - 1;
         }
         events.extend(frame.events.iter().map(|event| Event {
@@ -44,11 +44,11 @@ pub fn counters(frames: &[Frame], plan: &FaultPlan) -> BTreeMap<String, u64> {
     counters
 }
 
-/// Counters that rise by one with a fault.
+/// The counters that one occurrence of a fault increments by one.
 pub fn counted(fault: Fault) -> &'static [&'static str] {
     match fault {
         Fault::Stall | Fault::Quiet | Fault::Reset | Fault::Drop | Fault::Close => &["disconnects"],
-        // It never was a connection.
+        // No connection was established.
         Fault::Http429 | Fault::Http500 | Fault::Http503 | Fault::Html => &[],
         Fault::FutureCursor => &[
             "frames",

@@ -1,4 +1,4 @@
-//! Ledger, recount and dataflow: three ways to the same numbers.
+//! Ledger, recount and dataflow: three independent ways to the same numbers.
 
 use skytide_core::event::Message;
 use skytide_simnet::recount::{self, Model, Policy};

@@ -1,4 +1,4 @@
-//! The protocol authors' vectors for trees and proofs (`fixtures/vectors/atproto-interop`).
+//! The vectors of the protocol's authors for trees and proofs (`fixtures/vectors/atproto-interop`).
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ fn digest(cid: &serde_json::Value) -> [u8; 32] {
 }
 
 #[test]
-fn keys_stand_on_the_layer_and_share_the_prefix_that_the_vectors_say() {
+fn keys_have_the_layers_and_shared_prefixes_of_the_vectors() {
     for case in list(&json("vectors/atproto-interop/mst/key_heights.json")) {
         let key = case["key"].as_str().expect("a text");
         assert_eq!(u64::from(layer(key.as_bytes())), case["height"], "{key}");
@@ -26,7 +26,7 @@ fn keys_stand_on_the_layer_and_share_the_prefix_that_the_vectors_say() {
 }
 
 #[test]
-fn proofs_have_the_blocks_of_the_vectors_and_lead_back_to_the_tree_before() {
+fn proofs_have_the_blocks_of_the_vectors_and_lead_back_to_the_previous_tree() {
     let cases = json("vectors/atproto-interop/firehose/commit-proof-fixtures.json");
     for case in list(&cases) {
         let name = case["comment"].as_str().expect("a text");
@@ -81,7 +81,7 @@ fn proofs_have_the_blocks_of_the_vectors_and_lead_back_to_the_tree_before() {
 }
 
 #[test]
-fn a_tree_is_a_function_of_its_keys_whatever_came_and_went() {
+fn a_tree_is_a_function_of_its_keys_for_any_history() {
     let text = crate::vectors::text("vectors/atproto-interop/mst/example_keys.txt");
     let keys: Vec<&[u8]> = text.lines().map(str::as_bytes).collect();
     let value = [7; 32];

@@ -1,4 +1,4 @@
-//! CAR files, good and broken.
+//! CAR files, valid and damaged.
 
 use skytide_core::id::Cid;
 use skytide_ingest::car::{Block, Car, CarError};
@@ -11,7 +11,7 @@ fn blocks(car: &[u8]) -> Result<Vec<Block<'_>>, CarError> {
 }
 
 #[test]
-fn the_reference_implementations_files_give_their_blocks_in_order() {
+fn files_of_the_reference_implementation_give_their_blocks_in_order() {
     for case in list(&json("vectors/atproto-car/car-file-fixtures.json")) {
         let car = base64(case["car"].as_str().expect("base64"));
         let root = Car::open(&car).expect("a CAR").root().expect("a root");
@@ -31,7 +31,7 @@ fn the_reference_implementations_files_give_their_blocks_in_order() {
 }
 
 #[test]
-fn blocks_of_other_networks_are_framed_where_their_listing_says() {
+fn blocks_of_other_networks_have_the_offsets_of_their_listing() {
     let car = bytes("vectors/car-generic/carv1-basic.car");
     let listing = json("vectors/car-generic/carv1-basic.json");
     let places = blocks(&car).expect("a whole CAR");
@@ -46,7 +46,7 @@ fn blocks_of_other_networks_are_framed_where_their_listing_says() {
 }
 
 #[test]
-fn damaged_files_and_other_versions_end_in_an_error_of_their_own() {
+fn damaged_files_and_other_versions_give_distinct_errors() {
     let cases = [
         (
             "sample-v1-tailing-corrupt-section.car.zst",
@@ -65,7 +65,7 @@ fn damaged_files_and_other_versions_end_in_an_error_of_their_own() {
 }
 
 #[test]
-fn small_repositories_are_read_though_their_root_is_not_first_or_their_links_lead_outside() {
+fn repositories_are_read_if_their_root_is_not_first_or_links_lead_outside() {
     for (name, count) in [("greenground.repo.car", 4), ("repo_slice.car", 5)] {
         let car = bytes(&format!("vectors/cars/{name}"));
         let read = blocks(&car).expect("a whole CAR");
@@ -76,7 +76,7 @@ fn small_repositories_are_read_though_their_root_is_not_first_or_their_links_lea
             .to_bytes();
         assert!(
             read.iter().any(|block| block.cid == root),
-            "{name} holds its root"
+            "{name} contains its root"
         );
         for block in &read {
             assert_eq!(block.cid, cid_of(block.data).to_bytes(), "{name}");

@@ -1,5 +1,5 @@
-//! Vectors of CBOR codecs: what the strict rules take, they give back byte for byte; what they
-//! refuse, and why.
+//! Vectors of CBOR codecs. What the strict rules accept must be encoded to the same bytes again;
+//! what they reject must give the expected error.
 
 use serde_json::Value as Json;
 use skytide_core::cbor::{Error, Loose, Reader, Strict};
@@ -8,7 +8,7 @@ use skytide_core::id::Cid;
 use super::value::{decode, encode, from_json, to_json};
 use super::{base64, bytes, cid_of, fixture, hex, json, list, text};
 
-/// The verdict of the strict rules; what they take must have been the only encoding of its value.
+/// The result of the strict rules. Accepted bytes must be the only encoding of their value.
 fn strict(bytes: &[u8]) -> Result<(), Error> {
     let mut reader = Reader::<Strict>::new(bytes);
     let verdict = reader.skip().and_then(|()| reader.end());
@@ -30,7 +30,8 @@ fn loose(bytes: &[u8]) -> Result<(), Error> {
     reader.end()
 }
 
-/// Valid and canonical CBOR that is not of the protocol's data model: by its first byte.
+/// Whether a case is valid, canonical CBOR outside of the protocol's data model. Its first byte
+/// decides.
 fn is_foreign(case: &Json) -> bool {
     let code = hex(case["hex"].as_str().expect("hex"));
     let tag_or_simple = code[0] >= 0xc0 && !(0xf4..=0xf6).contains(&code[0]);
@@ -40,9 +41,9 @@ fn is_foreign(case: &Json) -> bool {
 }
 
 #[test]
-fn the_rfcs_vectors_are_taken_where_they_are_of_the_data_model_and_in_their_only_form() {
+fn the_rfc_vectors_are_accepted_if_canonical_and_part_of_the_data_model() {
     let vectors = json("vectors/cbor-rfc8949/rfc8949-vectors.json");
-    let (mut taken, mut refused) = (0, 0);
+    let (mut accepted, mut refused) = (0, 0);
     for case in list(&vectors) {
         let code = hex(case["hex"].as_str().expect("hex"));
         let flag = |flag: &str| list(&case["flags"]).contains(&flag.into());
@@ -50,46 +51,46 @@ fn the_rfcs_vectors_are_taken_where_they_are_of_the_data_model_and_in_their_only
             assert!(strict(&code).is_err() && loose(&code).is_err(), "{case}");
         } else if flag("canonical") && !is_foreign(case) {
             assert_eq!(strict(&code), Ok(()), "{case}");
-            taken += 1;
+            accepted += 1;
         } else {
             assert!(strict(&code).is_err(), "{case}");
             refused += 1;
         }
     }
-    assert_eq!((taken, refused), (35, 50));
+    assert_eq!((accepted, refused), (35, 50));
 }
 
 #[test]
-fn seeds_of_a_fuzzer_are_taken_in_their_only_form_or_refused() {
+fn fuzzer_seeds_are_accepted_in_their_only_form_or_rejected() {
     let seeds = text("vectors/cbor-seeds/cbor_seeds.hex.txt");
-    let taken = seeds
+    let accepted = seeds
         .lines()
         .filter(|line| strict(&hex(line)).is_ok())
         .count();
     assert!(
-        (10..seeds.lines().count()).contains(&taken),
-        "{taken} taken"
+        (10..seeds.lines().count()).contains(&accepted),
+        "{accepted} accepted"
     );
 }
 
-/// Whether a value in DAG-JSON (<https://ipld.io/specs/codecs/dag-json/spec/>) is of the protocol's
-/// data model.
-fn is_ours(json: &Json) -> bool {
+/// Whether a value in DAG-JSON (<https://ipld.io/specs/codecs/dag-json/spec/>) is part of the
+/// protocol's data model.
+fn is_in_data_model(json: &Json) -> bool {
     match json {
         Json::Number(number) => number.is_i64(),
-        Json::Array(items) => items.iter().all(is_ours),
+        Json::Array(items) => items.iter().all(is_in_data_model),
         Json::Object(entries) => match entries.get("/") {
             Some(Json::String(cid)) => cid.parse::<Cid>().is_ok(),
             Some(_) => true,
-            None => entries.values().all(is_ours),
+            None => entries.values().all(is_in_data_model),
         },
         _ => true,
     }
 }
 
 #[test]
-fn ipld_values_are_taken_if_they_are_of_the_data_model() {
-    let (mut taken, mut refused) = (0, 0);
+fn ipld_values_are_accepted_if_they_are_part_of_the_data_model() {
+    let (mut accepted, mut refused) = (0, 0);
     let folders = std::fs::read_dir(fixture("vectors/codec-fixtures/fixtures")).expect("folder");
     for folder in folders {
         let files = std::fs::read_dir(folder.expect("entry").path()).expect("folder");
@@ -105,7 +106,9 @@ fn ipld_values_are_taken_if_they_are_of_the_data_model() {
                 assert_eq!(cid_of(&read).to_string(), name, "named by its CID");
                 block = read;
             } else {
-                ours = Some(is_ours(&serde_json::from_slice(&read).expect("JSON")));
+                ours = Some(is_in_data_model(
+                    &serde_json::from_slice(&read).expect("JSON"),
+                ));
             }
         }
         assert_eq!(
@@ -114,20 +117,20 @@ fn ipld_values_are_taken_if_they_are_of_the_data_model() {
             "{block:x?}"
         );
         *(if ours == Some(true) {
-            &mut taken
+            &mut accepted
         } else {
             &mut refused
         }) += 1;
     }
-    assert_eq!(taken + refused, 128);
+    assert_eq!(accepted + refused, 128);
     assert!(
-        taken > 60 && refused > 20,
-        "{taken} taken, {refused} refused"
+        accepted > 60 && refused > 20,
+        "{accepted} accepted, {refused} rejected"
     );
 }
 
 #[test]
-fn a_key_given_twice_is_refused_in_blocks_and_in_the_envelope() {
+fn a_repeated_key_is_rejected_in_blocks_and_in_the_envelope() {
     let folder = "vectors/codec-fixtures/negative-fixtures/dag-cbor/decode";
     for case in list(&json(&format!("{folder}/duplicate-keys.json"))) {
         let code = hex(case["hex"].as_str().expect("hex"));
@@ -139,7 +142,7 @@ fn a_key_given_twice_is_refused_in_blocks_and_in_the_envelope() {
 }
 
 #[test]
-fn dasl_cases_are_met_but_for_what_the_protocol_narrows_further() {
+fn dasl_cases_pass_except_where_the_protocol_is_narrower() {
     let mut cases = 0;
     for file in std::fs::read_dir(fixture("vectors/dasl")).expect("folder") {
         let path = file.expect("entry").path();
@@ -155,7 +158,8 @@ fn dasl_cases_are_met_but_for_what_the_protocol_narrows_further() {
             }
             cases += 1;
             let code = hex(case["data"].as_str().expect("hex"));
-            // No floats, no integers beyond 64 bits signed, no hash but SHA-256.
+            // The protocol has no floats, no integers beyond signed 64 bits, and no hash except
+            // SHA-256.
             let narrower = [
                 "fb",
                 "1bffffffffffffffff",
@@ -163,15 +167,15 @@ fn dasl_cases_are_met_but_for_what_the_protocol_narrows_further() {
                 "d82a58250001551e",
             ];
             let refused = narrower.iter().any(|head| code.starts_with(&hex(head)));
-            let taken = case["type"] == "roundtrip" && !refused;
-            assert_eq!(strict(&code).is_ok(), taken, "{case}");
+            let accepted = case["type"] == "roundtrip" && !refused;
+            assert_eq!(strict(&code).is_ok(), accepted, "{case}");
         }
     }
     assert_eq!(cases, 92);
 }
 
 #[test]
-fn the_data_models_values_have_the_bytes_and_cids_of_the_interop_tests() {
+fn values_have_the_bytes_and_cids_of_the_interop_tests() {
     for case in list(&json(
         "vectors/atproto-interop/data-model/data-model-fixtures.json",
     )) {
@@ -188,17 +192,17 @@ fn the_data_models_values_have_the_bytes_and_cids_of_the_interop_tests() {
 }
 
 #[test]
-fn values_of_the_data_model_are_taken_and_others_cannot_be_written_or_have_no_facts() {
+fn other_values_than_those_of_the_data_model_cannot_be_written_or_have_no_facts() {
     for case in list(&json(
         "vectors/atproto-interop/data-model/data-model-valid.json",
     )) {
-        // JSON knows no integers: 123.0 is 123 to the data model.
+        // JSON does not distinguish integers: 123.0 is 123 in the data model.
         if case["note"] != "float, but integer-like" {
             let value = from_json(&case["json"]).expect("a value of the data model");
             assert_eq!(strict(&encode(&value)), Ok(()), "{case}");
         }
     }
-    // What is wrong with these is said by lexicons: such fields count as absent, see `facts`.
+    // Lexicons, not the data model, make these invalid: such fields count as absent, see `facts`.
     let lexicon = ["record with", "blob with"];
     for case in list(&json(
         "vectors/atproto-interop/data-model/data-model-invalid.json",
@@ -216,7 +220,7 @@ fn values_of_the_data_model_are_taken_and_others_cannot_be_written_or_have_no_fa
 }
 
 #[test]
-fn records_of_the_early_network_are_read_to_their_last_byte() {
+fn records_of_the_early_network_are_read_completely() {
     for (name, length) in [("feedpost_record", 474), ("post_richtext_link", 705)] {
         let record = bytes(&format!("vectors/records/{name}.cbor"));
         assert_eq!((record.len(), strict(&record)), (length, Ok(())));

@@ -1,14 +1,15 @@
-//! `edge.frames`: 50 messages that are rare, old or broken, and what we make of each.
+//! `edge.frames`: 50 messages that are rare, old or malformed, with the expected result of each.
 //!
-//! `edge.expected.json` tells what two official packages (`js`, `python`) make of them. Where they
-//! disagree, or we differ, the case says why ours.
+//! `edge.expected.json` contains the results of two official packages (`js`, `python`). Where the
+//! two disagree, or our result differs, the comment of the case gives the reason for ours.
 
 use skytide_core::record;
 use skytide_ingest::frame::{Frame, Verify, decode};
 
 use super::{frames, json, list};
 
-/// Name of the case; what we make of it at level `records`; at level `blocks`, where that differs.
+/// The name of a case, its result at level `records`, and its result at level `blocks` if that
+/// differs.
 type Case = (&'static str, &'static str, &'static str);
 
 const SAME: &str = "";
@@ -23,7 +24,7 @@ const CASES: [Case; 50] = [
         "create app.bsky.feed.post/3kedge2222aa2",
         SAME,
     ),
-    // What we do not use may be absent, null or filled.
+    // Fields that are not used may be absent, null or filled.
     (
         "commit_without_prevdata",
         "create app.bsky.feed.post/3kedge2222ab2",
@@ -44,7 +45,7 @@ const CASES: [Case; 50] = [
         "create app.bsky.feed.post/3kedge2222ae2",
         SAME,
     ),
-    // Both packages stumble over the empty CAR: it is not there, and the repo is out of sync.
+    // Both packages fail on the empty CAR. We treat it as absent: the repo is out of sync.
     ("commit_too_big", "too big", SAME),
     (
         "commit_rebase",
@@ -61,29 +62,29 @@ const CASES: [Case; 50] = [
         "create app.bsky.feed.post/3kedge2222ai2",
         SAME,
     ),
-    // Python refuses it; but relays in Go write it so, and the envelope is not content-addressed.
+    // Python rejects it. Relays in Go write it so, and the envelope is not content-addressed.
     (
         "header_op_before_t",
         "create app.bsky.feed.post/3kedge2222aj2",
         SAME,
     ),
-    // JS forgets the first operation; but its key is live, and what it gave before must be taken
-    // back.
+    // JS forgets the first operation. But its key is live, so the previous record's facts must be
+    // retracted.
     (
         "car_record_missing",
         "create app.bsky.feed.post/3kedge2222ba2 without record; \
          create app.bsky.feed.post/3kedge2222bb2; dropped record_missing",
         SAME,
     ),
-    // The signed commit is looked at only when all blocks are checked.
+    // The signed commit is checked only if all blocks are verified.
     (
         "car_commit_missing",
         "create app.bsky.feed.post/3kedge2222bc2",
         "rejected commit_inner",
     ),
-    // Python checks no hashes; a record that is not what its CID says is nobody's.
+    // Python does not verify hashes. Nobody has signed a record that does not match its CID.
     ("car_wrong_hash", "rejected cid_mismatch", SAME),
-    // Python wants a root; the records are found by their CIDs, so only the full check needs it.
+    // Python requires a root. Records are found by their CIDs, so only full verification needs it.
     (
         "car_no_roots",
         "create app.bsky.feed.post/3kedge2222be2",
@@ -101,40 +102,40 @@ const CASES: [Case; 50] = [
         SAME,
     ),
     ("car_truncated", "rejected car", SAME),
-    // Both keep it under a path that no record can have; we drop the operation alone.
+    // Both store it under a path that no record can have; we drop only the operation.
     (
         "op_path_without_slash",
         "no operation; dropped op_path",
         SAME,
     ),
-    // Python hands it on; JS drops it silently, we count it.
+    // Python forwards it; JS drops it silently, we count it.
     ("op_unknown_action", "no operation; dropped op_action", SAME),
-    // Order is a matter of the stream, not of the frame: ingest skips what was applied.
+    // Order is a property of the stream, not of the frame: ingest skips repeated revisions.
     (
         "seq_repeated",
         "create app.bsky.feed.post/3kedge2222ca2",
         SAME,
     ),
-    // Both accept the float; the data model has none.
+    // Both accept the float; the data model has no floats.
     (
         "record_with_float",
         "create com.example.flt/a (record_cbor)",
         SAME,
     ),
-    // JS gives the whole commit up for it; the harm is the record's alone.
+    // JS rejects the whole commit; we drop only the record.
     (
         "record_is_array",
         "create com.example.arr/a (record_shape)",
         SAME,
     ),
-    // JS accepts it; inside blocks there is one encoding of a value, else a CID would name two
-    // readings.
+    // JS accepts it. Inside blocks, each value has exactly one encoding; otherwise a CID would name
+    // two interpretations.
     (
         "record_keys_unsorted",
         "create com.example.ord/a (record_cbor)",
         SAME,
     ),
-    // Both give the whole commit up for the next two; the harm is the record's alone.
+    // Both reject the whole commit in the next two cases; we drop only the record.
     (
         "record_indefinite_length",
         "create com.example.ind/a (record_cbor)",
@@ -151,12 +152,12 @@ const CASES: [Case; 50] = [
         "create app.bsky.feed.post/3kedge2222ch2",
         SAME,
     ),
-    // Replaced by #identity and #account; nobody sends them any more. Counted by type.
+    // Replaced by #identity and #account; no relay sends these any more. Counted by type.
     ("legacy_handle", "unknown #handle", SAME),
     ("legacy_tombstone", "unknown #tombstone", SAME),
     ("legacy_migrate", "unknown #migrate", SAME),
     ("unknown_type", "unknown #future", SAME),
-    // A status is told as written: only `active` decides, and `deleted` erases.
+    // A status is reported as written. Only `active` decides, except that `deleted` erases.
     ("account_throttled", "#account inactive throttled", SAME),
     (
         "account_unknown_status",
@@ -176,7 +177,7 @@ const CASES: [Case; 50] = [
     ("frame_header_only", "rejected frame_cbor", SAME),
     ("frame_three_items", "rejected frame_cbor", SAME),
     ("frame_truncated", "rejected frame_cbor", SAME),
-    // The specification says to ignore it; both packages drop the connection.
+    // The specification says to ignore the frame; both packages disconnect.
     ("frame_op_unknown", "rejected frame_op", SAME),
     ("frame_header_not_map", "rejected frame_shape", SAME),
     ("body_not_map", "rejected frame_shape", SAME),
@@ -184,7 +185,7 @@ const CASES: [Case; 50] = [
 ];
 
 #[test]
-fn each_rare_old_or_broken_message_gives_what_its_row_says() {
+fn each_rare_old_or_malformed_message_gives_its_expected_result() {
     let frames = frames("frames/edge.frames", u32::from_be_bytes);
     let expected = json("frames/edge.expected.json");
     assert_eq!(
@@ -212,7 +213,7 @@ fn each_rare_old_or_broken_message_gives_what_its_row_says() {
 }
 
 #[test]
-fn a_rejected_message_tells_what_could_be_read_of_its_origin() {
+fn a_rejected_message_reports_its_origin_as_far_as_readable() {
     let frames = frames("frames/edge.frames", u32::from_be_bytes);
     let rejected = |name: &str| {
         let at = CASES

@@ -1,4 +1,4 @@
-//! Facts of single records: what counts, and what counts as absent.
+//! Facts of single records: which fields count, and which count as absent.
 
 use serde_json::{Value as Json, json};
 use skytide_core::event::DropReason;
@@ -29,7 +29,7 @@ fn facet(kind: &str, field: &str, value: &str) -> Json {
 }
 
 #[test]
-fn a_like_and_a_repost_name_a_record_by_did_or_nothing() {
+fn the_subject_of_a_like_or_repost_is_a_record_by_did_or_absent() {
     let cases = [
         (json!({ "uri": POST_URI, "cid": "any" }), true),
         (json!({ "uri": LIST_URI }), true),
@@ -67,7 +67,7 @@ fn a_like_and_a_repost_name_a_record_by_did_or_nothing() {
 }
 
 #[test]
-fn a_follow_and_a_block_name_a_did_or_nothing() {
+fn the_subject_of_a_follow_or_block_is_a_did_or_absent() {
     for (subject, counts) in [
         (json!("did:plc:3ir4kq33qnjyzawsel2s2vak"), true),
         (json!("did:web:example.com"), true),
@@ -91,7 +91,7 @@ fn a_follow_and_a_block_name_a_did_or_nothing() {
 }
 
 #[test]
-fn a_post_replies_and_quotes_by_the_addresses_that_are_valid() {
+fn replies_and_quotes_of_a_post_are_its_valid_addresses() {
     let reply = json!({ "root": { "uri": LIST_URI }, "parent": { "uri": POST_URI } });
     let quote = json!({ "$type": "app.bsky.embed.record", "record": { "uri": LIST_URI } });
     check_post(&json!({ "reply": reply, "embed": quote }), |post| {
@@ -105,7 +105,7 @@ fn a_post_replies_and_quotes_by_the_addresses_that_are_valid() {
             "app.bsky.graph.list"
         );
     });
-    // Each type of embed has its record in a place of its own.
+    // Each type of embed has its record in a different field.
     let inner = json!({ "record": { "uri": POST_URI } });
     for (kind, quoted) in [
         ("recordWithMedia", true),
@@ -304,7 +304,7 @@ fn texts_of_a_profile_are_truncated_between_two_characters() {
 }
 
 #[test]
-fn a_profile_has_what_is_of_the_right_type() {
+fn a_profile_has_the_fields_of_the_right_type() {
     let cid = "bafkreiccldh766hwcnuxnf2wh6jgzepf2nlu2lvcllt63eww5p6chi4ity";
     let avatar =
         json!({ "$type": "blob", "ref": { "$link": cid }, "mimeType": "image/png", "size": 1 });
@@ -320,9 +320,9 @@ fn a_profile_has_what_is_of_the_right_type() {
     assert_eq!(profile.avatar.expect("an avatar").to_string(), cid);
 }
 
-/// What is wrong in a part that no view reads is wrong all the same.
+/// An error in a part that no view reads invalidates the record, too.
 #[test]
-fn one_broken_value_anywhere_refuses_the_record() {
+fn one_malformed_value_anywhere_rejects_the_record() {
     let good = block(&json!({ "subject": "did:web:example.com", "unread": [{ "deep": 1 }] }));
     let deep = good.windows(5).position(|key| key == b"\x64deep");
     let at = deep.expect("the key") + 5;

@@ -1,4 +1,4 @@
-//! Inputs made to crash, to exhaust or to delay whoever reads them.
+//! Inputs that are designed to crash, exhaust or delay their reader.
 
 use skytide_core::cbor::{Error, Loose, Reader, Strict};
 use skytide_core::event::DropReason;
@@ -15,7 +15,7 @@ fn refusals(bytes: &[u8]) -> [Option<Error>; 2] {
 }
 
 #[test]
-fn ten_million_nested_lists_or_maps_end_at_the_depth_limit() {
+fn ten_million_nested_lists_or_maps_exceed_the_depth_limit() {
     let lists = [vec![0x81; 10_000_000], vec![0x80]].concat();
     let maps = [[0xa1, 0x60].repeat(10_000_000), vec![0xa0]].concat();
     for nested in [lists, maps] {
@@ -28,7 +28,7 @@ fn ten_million_nested_lists_or_maps_end_at_the_depth_limit() {
 }
 
 #[test]
-fn the_published_record_that_nests_3000_deep_is_refused_alone() {
+fn a_published_record_with_3000_nested_levels_is_rejected_alone() {
     let record = bytes("vectors/torture/semi_torture_nested_lists.dagcbor");
     assert_eq!(
         parse(Collection::POST, &record),
@@ -48,7 +48,7 @@ fn a_list_of_100_000_links_is_read() {
 }
 
 #[test]
-fn an_enormous_length_and_unsorted_keys_are_refused() {
+fn an_enormous_length_and_unsorted_keys_are_rejected() {
     assert!(
         refusals(&bytes("vectors/torture/crash.cbor"))
             .iter()
@@ -59,7 +59,7 @@ fn an_enormous_length_and_unsorted_keys_are_refused() {
 }
 
 #[test]
-fn claimed_lengths_of_every_kind_are_bounded_by_what_is_there() {
+fn claimed_lengths_of_every_kind_are_bounded_by_the_input() {
     for major in [2, 3, 4, 5] {
         for width in [24, 25, 26, 27] {
             let claim = [
@@ -74,7 +74,7 @@ fn claimed_lengths_of_every_kind_are_bounded_by_what_is_there() {
     }
 }
 
-/// 1 MB of distinct hashtags, all of them one list: quadratic work would take minutes.
+/// 1 MB of distinct hashtags in one list: quadratic work would take minutes.
 #[test]
 fn of_a_record_of_nothing_but_distinct_tags_the_first_8_count() {
     let count = 200_000_u32;
@@ -85,7 +85,7 @@ fn of_a_record_of_nothing_but_distinct_tags_the_first_8_count() {
         record.extend(format!("{i:05x}").as_bytes());
     }
     let Ok(Record::Post(post)) = parse(Collection::POST, &record) else {
-        panic!("a good record");
+        panic!("a valid record is rejected");
     };
     assert_eq!((post.tags.len(), post.left_out.too_many), (8, count - 8));
     assert!(
@@ -94,9 +94,9 @@ fn of_a_record_of_nothing_but_distinct_tags_the_first_8_count() {
     );
 }
 
-/// Each map of the chain has its keys in the wrong order, so each is read again by the loose rules.
+/// Each map of the chain has unordered keys, so the loose rules must read each map again.
 #[test]
-fn unordered_keys_within_each_other_do_not_multiply() {
+fn nested_unordered_keys_do_not_multiply_the_work() {
     let mut nested = Vec::new();
     for _ in 0..31 {
         nested.extend(b"\xa2\x61b\x60\x61a");
@@ -108,7 +108,7 @@ fn unordered_keys_within_each_other_do_not_multiply() {
 }
 
 #[test]
-fn a_message_beyond_the_protocols_size_is_refused_unread() {
+fn a_message_beyond_the_protocol_limit_is_rejected_unread() {
     let large = vec![0xff; FRAME_BYTES_MAX + 1];
     let reason = decode(&large, Verify::Records)
         .expect_err("too large")
@@ -116,9 +116,10 @@ fn a_message_beyond_the_protocols_size_is_refused_unread() {
     assert_eq!(reason, DropReason::FrameSize);
 }
 
-/// Every truncation and every changed byte of every rare message: no panic, at either level.
+/// Tries every truncation and every changed byte of every rare message: nothing panics, at either
+/// level.
 #[test]
-fn damaged_messages_are_judged_without_harm() {
+fn damaged_messages_never_panic() {
     for frame in super::frames("frames/edge.frames", u32::from_be_bytes) {
         let step = 1 + frame.len() / 500;
         for at in (0..frame.len()).step_by(step) {

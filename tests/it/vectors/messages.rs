@@ -1,4 +1,4 @@
-//! Messages that others keep in JSON form, written as frames again.
+//! Messages that other projects publish in JSON form, encoded as frames again.
 
 use serde_json::{Value as Json, json};
 use skytide_core::event::{Action, DropReason};
@@ -7,7 +7,7 @@ use skytide_ingest::frame::{Frame, Verify, decode};
 use super::value::{encode, from_json};
 use super::{cid_of, json, list};
 
-/// The frame of a header and a body in JSON form.
+/// A frame from a header and a body in JSON form.
 fn frame(header: &Json, body: &Json) -> Vec<u8> {
     let [header, body] = [header, body].map(|part| from_json(part).expect("a message"));
     [encode(&header), encode(&body)].concat()
@@ -23,12 +23,12 @@ fn real_commit() -> Json {
 
 fn reason(body: &Json, verify: Verify) -> DropReason {
     decode(&commit_frame(body), verify)
-        .expect_err("a bad commit")
+        .expect_err("the commit is rejected")
         .reason
 }
 
 #[test]
-fn commits_of_2025_without_prev_data_pass_the_full_check() {
+fn commits_of_2025_without_prev_data_pass_full_verification() {
     for (number, ops) in [
         ("4621317030", 1),
         ("4621317332", 1),
@@ -40,7 +40,7 @@ fn commits_of_2025_without_prev_data_pass_the_full_check() {
         ));
         let frame = commit_frame(&body);
         let Ok(Frame::Commit(commit)) = decode(&frame, Verify::Blocks) else {
-            panic!("{number} is a good commit");
+            panic!("commit {number} is rejected");
         };
         assert_eq!((commit.ops.len(), commit.drops.len()), (ops, 0), "{number}");
         assert_eq!(body["seq"], commit.seq.0);
@@ -54,7 +54,7 @@ fn commits_of_2025_without_prev_data_pass_the_full_check() {
 }
 
 #[test]
-fn a_relays_scenarios_are_read_whole_and_pass_the_full_check() {
+fn relay_scenarios_are_read_completely_and_pass_full_verification() {
     let names = [
         "account_lifecycle",
         "deactivation",
@@ -81,7 +81,7 @@ fn a_relays_scenarios_are_read_whole_and_pass_the_full_check() {
                 Ok(Frame::Identity { seq, .. }) => ("#identity", seq),
                 Ok(Frame::Account { seq, .. }) => ("#account", seq),
                 Ok(Frame::Sync { seq, .. }) => ("#sync", seq),
-                // Two of those that a relay must not pass on are bad in themselves.
+                // Two of the messages that a relay must not forward are invalid in themselves.
                 Err(rejected) => {
                     assert_eq!(message["drop"], true, "{name}");
                     refused.push(rejected.reason);
@@ -100,9 +100,10 @@ fn a_relays_scenarios_are_read_whole_and_pass_the_full_check() {
     assert_eq!(refused, [DropReason::Rev, DropReason::CommitInner]);
 }
 
-/// One change to a good commit at a time, with the reason at level `records` and at level `blocks`.
+/// Makes one change at a time to a valid commit. Each case has the reason at level `records` and at
+/// level `blocks`.
 #[test]
-fn a_commit_is_rejected_for_what_is_wrong_with_it_as_a_whole() {
+fn a_commit_that_is_invalid_as_a_whole_is_rejected() {
     use DropReason::{Car, CommitInner, CommitRoot, CommitSize, Did, FrameShape, Rev};
     let other_did = json!("did:plc:aaaaaaaaaaaaaaaaaaaaaaaa");
     let large = json!({ "$bytes": data_encoding::BASE64_NOPAD.encode(&vec![0; 2_000_001]) });
@@ -147,9 +148,9 @@ fn a_commit_is_rejected_for_what_is_wrong_with_it_as_a_whole() {
     }
 }
 
-/// One change to the first operation at a time: its 41 siblings are kept.
+/// Makes one change at a time to the first operation: its 41 siblings remain.
 #[test]
-fn a_bad_operation_is_dropped_alone() {
+fn an_invalid_operation_is_dropped_alone() {
     use DropReason::{OpAction, OpCid, OpPath, RecordMissing};
     let absent = json!({ "$link": cid_of(b"absent").to_string() });
     let blob = json!({ "$link": "bafkreiccldh766hwcnuxnf2wh6jgzepf2nlu2lvcllt63eww5p6chi4ity" });
@@ -166,16 +167,16 @@ fn a_bad_operation_is_dropped_alone() {
         ("cid", blob, OpCid, 42),
         ("cid", absent, RecordMissing, 42),
     ];
-    for (field, value, reason, kept) in cases {
+    for (field, value, reason, remaining) in cases {
         let mut body = real_commit();
         body["ops"][0][field] = value;
         let frame = commit_frame(&body);
         let Ok(Frame::Commit(commit)) = decode(&frame, Verify::Blocks) else {
-            panic!("a commit with a bad {field} is kept");
+            panic!("a commit with a bad {field} is rejected as a whole");
         };
         assert_eq!(commit.drops.as_slice(), [reason], "{field}");
-        assert_eq!(commit.ops.len(), kept, "{field}");
-        assert_eq!(commit.ops[0].index, u32::from(kept == 41), "{field}");
+        assert_eq!(commit.ops.len(), remaining, "{field}");
+        assert_eq!(commit.ops[0].index, u32::from(remaining == 41), "{field}");
         assert_eq!(
             commit.ops.iter().filter(|op| op.record.is_some()).count(),
             41,
@@ -185,8 +186,8 @@ fn a_bad_operation_is_dropped_alone() {
 }
 
 #[test]
-fn a_commit_without_operations_or_blocks_tells_what_it_can() {
-    let told = |change: &dyn Fn(&mut Json)| {
+fn a_commit_without_operations_or_blocks_is_read_as_far_as_possible() {
+    let decoded = |change: &dyn Fn(&mut Json)| {
         let mut body = real_commit();
         change(&mut body);
         match decode(&commit_frame(&body), Verify::Blocks) {
@@ -194,34 +195,34 @@ fn a_commit_without_operations_or_blocks_tells_what_it_can() {
             other => panic!("not a commit: {other:?}"),
         }
     };
-    assert_eq!(told(&|_| {}), (false, 42));
-    assert_eq!(told(&|body| body["ops"] = json!([])), (false, 0));
+    assert_eq!(decoded(&|_| {}), (false, 42));
+    assert_eq!(decoded(&|body| body["ops"] = json!([])), (false, 0));
     // The flag alone says nothing; it does where operations are missing.
     let flagged = |body: &mut Json| body["tooBig"] = json!(true);
-    assert_eq!(told(&flagged), (false, 42));
+    assert_eq!(decoded(&flagged), (false, 42));
     assert_eq!(
-        told(&|body| {
+        decoded(&|body| {
             flagged(body);
             body["ops"] = json!([]);
         }),
         (true, 0)
     );
     assert_eq!(
-        told(&|body| body["blocks"] = json!({ "$bytes": "" })),
+        decoded(&|body| body["blocks"] = json!({ "$bytes": "" })),
         (true, 0)
     );
-    assert_eq!(told(&|body| body["blocks"] = Json::Null), (true, 0));
+    assert_eq!(decoded(&|body| body["blocks"] = Json::Null), (true, 0));
 }
 
 #[test]
-fn the_same_path_twice_in_a_commit_stays_in_order() {
+fn repeated_paths_in_a_commit_keep_their_order() {
     let mut body = real_commit();
     let first = body["ops"][0].clone();
     let delete = json!({ "action": "delete", "path": first["path"], "cid": null });
     body["ops"] = json!([first, delete, first]);
     let frame = commit_frame(&body);
     let Ok(Frame::Commit(commit)) = decode(&frame, Verify::Records) else {
-        panic!("a good commit");
+        panic!("a valid commit is rejected");
     };
     let actions: Vec<_> = commit.ops.iter().map(|op| (op.index, op.action)).collect();
     let expected = [

@@ -1,5 +1,5 @@
-//! Facts of the recorded stream, counted in the plainest way, beside the numbers that two other
-//! implementations computed (`frames/README.md`, policy `ops_only`).
+//! Facts of the recorded stream, counted in the simplest way, compared with the numbers of two
+//! other implementations (`frames/README.md`, policy `ops_only`).
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use skytide_ingest::frame::{Frame, Verify, decode};
 use super::{frames, json};
 
 type Counts = BTreeMap<String, u64>;
-/// Likes, reposts, replies, root replies, quotes, whether the post is live.
+/// Likes, reposts, replies, root replies, quotes, and whether the post is live.
 type Tallies = BTreeMap<String, [u64; 6]>;
 
 #[derive(Default)]
@@ -86,7 +86,7 @@ impl Recount {
     }
 }
 
-/// The live records after all frames: (did, path) to collection and bytes.
+/// The live records after all frames: from (did, path) to collection and bytes.
 type Live<'a> = BTreeMap<(String, String), (&'a str, Option<&'a [u8]>)>;
 
 fn live(frames: &[Vec<u8>]) -> Live<'_> {
@@ -109,7 +109,7 @@ fn live(frames: &[Vec<u8>]) -> Live<'_> {
     live
 }
 
-/// `{distinct, total, top}` as the expected numbers have it, with as many on top as there.
+/// `{distinct, total, top}` in the form of the expected numbers, with the same length of `top`.
 fn ranking(counts: &Counts, expected: &Json) -> Json {
     let mut ranked: Vec<_> = counts.iter().collect();
     ranked.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
@@ -118,7 +118,7 @@ fn ranking(counts: &Counts, expected: &Json) -> Json {
 }
 
 #[test]
-fn the_recorded_streams_facts_add_up_to_the_numbers_of_two_other_implementations() {
+fn the_recorded_facts_equal_the_numbers_of_two_other_implementations() {
     let frames = frames("frames/pds.frames.zst", u32::from_be_bytes);
     let live = live(&frames);
     let expected = &json("frames/pds.expected.json")["final"]["ops_only"];

@@ -1,4 +1,5 @@
-//! 150 frames of the public relay, beside the events that another implementation made of them.
+//! 150 frames of the public relay, compared with the events that another implementation made of
+//! them.
 
 use serde_json::{Value as Json, json};
 use skytide_core::event::Action;
@@ -15,7 +16,7 @@ fn relay() -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn the_relays_frames_give_the_events_that_jetstream_served() {
+fn the_frames_of_the_relay_give_the_events_of_jetstream() {
     for verify in [Verify::Records, Verify::Blocks] {
         let mut ours: Vec<String> = Vec::new();
         for frame in relay() {
@@ -30,7 +31,7 @@ fn the_relays_frames_give_the_events_that_jetstream_served() {
     }
 }
 
-/// One line an event: what both sides must agree on.
+/// The events in the form that both sides must agree on, one line per event.
 fn events(frame: &Frame<'_>) -> Vec<String> {
     match frame {
         Frame::Commit(commit) => {
@@ -92,7 +93,7 @@ fn their_event(line: &str) -> String {
 }
 
 #[test]
-fn the_recording_is_the_one_that_its_manifest_counts() {
+fn the_recording_has_the_counts_of_its_manifest() {
     let manifest = json(&format!("{FOLDER}/manifest.json"));
     let frames = relay();
     let seqs = frames
@@ -111,7 +112,7 @@ fn the_recording_is_the_one_that_its_manifest_counts() {
 }
 
 #[test]
-fn a_repository_export_reads_to_its_end_and_holds_every_record_of_its_listing() {
+fn a_repository_export_contains_every_record_of_its_listing() {
     let export = super::bytes(&format!("{FOLDER}/repo.car"));
     let blocks: Vec<_> = Car::open(&export)
         .expect("a CAR")
@@ -127,15 +128,16 @@ fn a_repository_export_reads_to_its_end_and_holds_every_record_of_its_listing() 
         .lines()
         .filter_map(|line| line.split('\t').nth(1))
         .collect();
-    assert!(records.len() > 10, "the listing is there");
+    assert!(records.len() > 10, "the listing has records");
     for cid in records {
         assert!(held.contains(cid), "{cid}");
     }
 }
 
-/// Every byte of a frame matters at the full level, or is plain text that nothing vouches for.
+/// Full verification rejects a change of any byte of the blocks, except in plain text that nothing
+/// signs.
 #[test]
-fn a_flipped_bit_within_the_blocks_never_passes_the_full_check() {
+fn a_flipped_bit_within_the_blocks_never_passes_full_verification() {
     let frame = &relay()[0];
     let Ok(Frame::Commit(commit)) = decode(frame, Verify::Blocks) else {
         panic!("the first frame is a commit");

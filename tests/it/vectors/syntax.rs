@@ -1,4 +1,4 @@
-//! The protocol authors' lists of identifiers, valid and not.
+//! The identifiers in the lists of the protocol's authors, valid and invalid.
 
 use skytide_core::id::{Cid, Collection, Did, Handle, Rkey, Tid};
 use skytide_core::record::UriRef;
@@ -6,7 +6,7 @@ use skytide_core::time::Timestamp;
 
 use super::text;
 
-/// The lines of `{kind}_{which}.txt`, untrimmed: some differ from a valid value by a space only.
+/// The lines of `{kind}_{which}.txt`, untrimmed: some differ from a valid value only by a space.
 fn lines(kind: &str, which: &str) -> Vec<String> {
     let list = text(&format!(
         "vectors/atproto-interop/syntax/{kind}_{which}.txt"
@@ -15,7 +15,7 @@ fn lines(kind: &str, which: &str) -> Vec<String> {
         .lines()
         .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let values: Vec<String> = values.map(str::to_owned).collect();
-    assert!(!values.is_empty(), "{kind}_{which} holds values");
+    assert!(!values.is_empty(), "{kind}_{which} is not empty");
     values
 }
 
@@ -29,13 +29,13 @@ fn check(kind: &str, accepts: impl Fn(&str) -> bool) {
 }
 
 #[test]
-fn identifiers_are_taken_and_refused_as_the_interop_tests_say() {
+fn identifiers_are_accepted_and_rejected_as_in_the_interop_tests() {
     check("did", |text| {
         text.parse::<Did>().is_ok_and(|did| did.to_string() == text)
     });
     check("nsid", |text| {
-        // The specification, which wins, allows 253 bytes before the name; this one vector has
-        // more.
+        // The specification takes precedence: it allows 253 bytes before the name; this one vector
+        // has more.
         text.parse::<Collection>().is_ok()
             || ((255..=317).contains(&text.len()) && text.starts_with("com.middle."))
     });
@@ -52,9 +52,9 @@ fn identifiers_are_taken_and_refused_as_the_interop_tests_say() {
     });
 }
 
-/// Narrower than the list: only addresses of records, by DID.
+/// We accept fewer values than the list: only addresses of records, by DID.
 #[test]
-fn addresses_are_taken_if_they_name_a_record_by_did() {
+fn addresses_are_accepted_if_they_name_a_record_by_did() {
     for valid in lines("aturi", "syntax_valid") {
         let path = valid
             .strip_prefix("at://did:")
@@ -72,11 +72,12 @@ fn addresses_are_taken_if_they_name_a_record_by_did() {
     }
 }
 
-/// Narrower than the list: only CIDs of version 1, SHA-256, of records and blobs, in base32.
+/// We accept fewer values than the list: only CIDs of version 1, SHA-256, of records and blobs, in
+/// base32.
 #[test]
-fn cids_are_refused_if_the_protocol_cannot_link_to_them() {
+fn cids_are_rejected_if_the_protocol_cannot_link_to_them() {
     for valid in lines("cid", "syntax_valid") {
-        // All of them are of other codecs, or written in another base than records write them.
+        // All of these have other codecs, or another base than the one in records.
         assert!(valid.parse::<Cid>().is_err(), "{valid:?}");
     }
     for invalid in lines("cid", "syntax_invalid") {
@@ -84,9 +85,9 @@ fn cids_are_refused_if_the_protocol_cannot_link_to_them() {
     }
 }
 
-/// Narrower than the list: not before 1970.
+/// We accept fewer values than the list: none before 1970.
 #[test]
-fn times_are_taken_if_they_are_real_and_not_before_1970() {
+fn times_are_accepted_if_they_exist_and_are_not_before_1970() {
     for valid in lines("datetime", "syntax_valid") {
         let expected = valid.as_str() >= "1970";
         assert_eq!(Timestamp::parse(&valid).is_some(), expected, "{valid:?}");

@@ -1,6 +1,6 @@
-//! A tree of values with its DAG-CBOR and its JSON form (<https://atproto.com/specs/data-model>):
-//! what the decoder does without, for tests that need a whole value. Written anew from the
-//! specification, but for reading, which goes through the reader that is tested.
+//! A tree of values with its DAG-CBOR and its JSON form (<https://atproto.com/specs/data-model>).
+//! The decoder does not need such a tree; it is for tests that need a whole value. The encoder is
+//! written independently from the specification; reading uses the reader under test.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ pub(super) enum Value {
     Link(Cid),
 }
 
-/// Reads a whole block.
+/// Decodes a whole block.
 pub(super) fn decode(bytes: &[u8]) -> Result<Value, Error> {
     let mut reader = Reader::new(bytes);
     let value = read(&mut reader)?;
@@ -60,7 +60,7 @@ fn read(reader: &mut Reader<'_, Strict>) -> Result<Value, Error> {
     Ok(value.expect("an item of the kind that its first byte names"))
 }
 
-/// The one encoding of a value.
+/// Encodes a value; each value has exactly one encoding.
 pub(super) fn encode(value: &Value) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(value, &mut bytes);
@@ -113,7 +113,7 @@ fn head(major: u8, argument: u64, bytes: &mut Vec<u8>) {
     bytes.extend(&argument.to_be_bytes()[8 - width..]);
 }
 
-/// The value that a JSON form stands for; `None` if it is not of the data model.
+/// The value that a JSON form represents; `None` if it is not part of the data model.
 pub(super) fn from_json(json: &Json) -> Option<Value> {
     Some(match json {
         Json::Null => Value::Null,

@@ -1,4 +1,5 @@
-//! The ledger against rows: numbers that were kept from what was meant, without a parser of ours.
+//! Compares rows with simnet's ledger. The ledger counts what simnet intended to publish, without
+//! any of our parsers.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -12,7 +13,8 @@ use skytide_simnet::LedgerTotals;
 
 use crate::model::Rows;
 
-/// Where rows and the true totals differ first; `None`: nowhere. Rows without a count are no difference.
+/// Describes the first difference between the rows and the true totals; `None` if they agree. A row
+/// whose count is zero equals a missing row.
 pub fn unlike_ledger(rows: &Rows, totals: &LedgerTotals) -> Option<String> {
     let posts = table(rows, ViewId::Posts, |key, row| {
         let (key, row): (PostKey, PostRow) = (key.decode().ok()?, decode_row(row).ok()?);
@@ -53,7 +55,7 @@ pub fn unlike_ledger(rows: &Rows, totals: &LedgerTotals) -> Option<String> {
     .find_map(|text| text)
 }
 
-/// The counters by name; zeros left out.
+/// The counters by name, without those that are zero.
 pub fn counters_of(rows: &Rows) -> BTreeMap<String, u64> {
     table(rows, ViewId::Counters, |key, row| {
         let row: CounterRow = decode_row(row).ok()?;
@@ -61,7 +63,7 @@ pub fn counters_of(rows: &Rows) -> BTreeMap<String, u64> {
     })
 }
 
-/// Posts by key of all time, in all languages.
+/// The number of posts by key, over all time and all languages.
 fn trend(rows: &Rows, view: ViewId) -> BTreeMap<String, u64> {
     table(rows, view, |key, row| {
         let (key, row): (TrendKey, TrendRow) = (key.decode().ok()?, decode_row(row).ok()?);
@@ -76,7 +78,7 @@ fn actors(rows: &Rows, value: impl Fn(&ActorRow) -> u32) -> BTreeMap<Did, u64> {
     })
 }
 
-/// Rows of a view as `read` sees them; zeros left out.
+/// The rows of a view as `read` decodes them, without those whose value is zero.
 fn table<K: Ord, V: PartialEq + Default>(
     rows: &Rows,
     view: ViewId,
@@ -107,7 +109,7 @@ mod tests {
     use skytide_core::view::encode_row;
 
     #[test]
-    fn what_is_counted_once_too_often_is_found() {
+    fn a_row_that_is_counted_once_too_often_is_found() {
         let totals = LedgerTotals {
             languages: BTreeMap::from([("en".to_owned(), 2)]),
             ..LedgerTotals::default()

@@ -1,4 +1,4 @@
-//! A view store that remembers what its rows were after every commit.
+//! A view store that records all rows after every commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::model::Rows;
 
-/// A commit as its readers see it.
+/// A commit as readers of the store see it.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// What it says of itself.
+    /// The commit's own metadata.
     pub committed: Committed,
-    /// All rows that are stored.
+    /// All rows that the store holds after the commit.
     pub rows: Rows,
 }
 
@@ -29,7 +29,7 @@ pub struct Commit {
 pub struct Recorder {
     store: MemoryStore,
     commits: Mutex<Vec<Commit>>,
-    /// From which epoch on its writer is to stop, and how it is told.
+    /// The epoch at which the writer is to stop, and the token that stops it.
     end: Mutex<Option<(Epoch, CancellationToken)>>,
     pretended: Mutex<Option<Recipe>>,
     /// Commits that began to replace everything.
@@ -38,7 +38,8 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// One whose rows are seen as they are written, and whose commits may be left in the middle.
+    /// A recorder over a store without transactions: rows are visible as soon as they are written,
+    /// and a commit can be left incomplete.
     pub fn torn() -> Self {
         Self {
             store: MemoryStore::torn(),
@@ -62,7 +63,7 @@ impl Recorder {
         stop
     }
 
-    /// The newest committed epoch.
+    /// The epoch of the newest commit.
     pub fn newest(&self) -> Option<Epoch> {
         self.store.committed()
     }
@@ -80,7 +81,7 @@ impl Recorder {
             .unwrap_or_else(PoisonError::into_inner) = Some(recipe);
     }
 
-    /// All rows that are stored now.
+    /// All rows that are stored at this moment.
     pub fn rows_of_all(&self) -> Rows {
         ViewId::ALL
             .iter()
@@ -96,7 +97,7 @@ impl Recorder {
             .collect()
     }
 
-    /// Takes the commits that were made since the last call, in order.
+    /// Takes the commits since the last call, in order.
     pub fn take(&self) -> Vec<Commit> {
         std::mem::take(&mut *self.commits.lock().unwrap_or_else(PoisonError::into_inner))
     }

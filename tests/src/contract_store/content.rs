@@ -1,4 +1,4 @@
-//! Sentences about rows: what was written is what is read, by every way of reading.
+//! Properties of rows: every way of reading returns what was written.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use skytide_core::view::{Change, InteractionKey, KEY_BYTES_MAX, Key, ROW_BYTES_M
 use super::{VIEW, commit, committed, key, lead, plain, put, remove, rows};
 use crate::world::Random;
 
-/// Within one write and over several.
+/// Holds within one write and over several writes.
 pub async fn the_last_change_of_a_key_counts(store: &dyn ViewStore) {
     let term = lead(store).await;
     let first = vec![
@@ -38,8 +38,8 @@ pub async fn the_last_change_of_a_key_counts(store: &dyn ViewStore) {
     assert_eq!(rows(store, VIEW, Order::First).await, wanted);
 }
 
-/// Missing and repeated ones, too.
-pub async fn rows_answer_to_the_keys_in_their_order(store: &dyn ViewStore) {
+/// Some keys are missing and some are repeated.
+pub async fn rows_are_returned_in_the_order_of_the_keys(store: &dyn ViewStore) {
     let term = lead(store).await;
     commit(
         store,
@@ -56,7 +56,7 @@ pub async fn rows_answer_to_the_keys_in_their_order(store: &dyn ViewStore) {
     assert_eq!(store.get(VIEW, &[]).await.unwrap(), []);
 }
 
-/// The same key in each of them.
+/// Each view has a row under the same key.
 pub async fn views_do_not_mix(store: &dyn ViewStore) {
     let term = lead(store).await;
     let row = |view: ViewId| vec![put("same", view.name())];
@@ -122,8 +122,8 @@ pub async fn a_range_is_cut_at_its_ends_and_its_limit(store: &dyn ViewStore) {
     }
 }
 
-/// Where the prefix ends with the highest byte, too.
-pub async fn a_prefix_finds_just_what_begins_with_it(store: &dyn ViewStore) {
+/// Covers prefixes that end with the highest byte.
+pub async fn a_prefix_finds_exactly_the_keys_that_begin_with_it(store: &dyn ViewStore) {
     let term = lead(store).await;
     let keys: Vec<&[u8]> = vec![
         b"a",
@@ -162,10 +162,8 @@ fn pair(author: u8, day: u32, subject: u8) -> InteractionKey {
     }
 }
 
-/// Keys are written out here, not computed by the view.
-pub async fn the_second_order_has_the_same_rows_and_loses_them_with_the_first(
-    store: &dyn ViewStore,
-) {
+/// The expected keys are written out, not computed by the view.
+pub async fn both_orders_of_a_view_have_the_same_rows(store: &dyn ViewStore) {
     const PAIRS: ViewId = ViewId::Interactions;
     let term = lead(store).await;
     let at = |a, day, b| Key::of(&pair(a, day, b));
@@ -204,8 +202,8 @@ pub async fn the_second_order_has_the_same_rows_and_loses_them_with_the_first(
     );
 }
 
-/// Random commits against sorted maps.
-pub async fn any_history_leaves_what_its_changes_say(store: &dyn ViewStore) {
+/// Compares random commits with sorted maps.
+pub async fn random_commits_leave_the_rows_of_a_sorted_map(store: &dyn ViewStore) {
     let seed = 11;
     let mut random = Random::new(seed);
     let term = lead(store).await;
@@ -232,13 +230,13 @@ pub async fn any_history_leaves_what_its_changes_say(store: &dyn ViewStore) {
         }
         commit(store, term, epoch, writes).await;
         for view in views {
-            let rows_there = rows(store, view, Order::First).await;
+            let stored = rows(store, view, Order::First).await;
             let wanted = model.get(&view).cloned().unwrap_or_default();
             let wanted: Vec<_> = wanted
                 .into_iter()
                 .map(|(key, (epoch, row))| (key, epoch, row))
                 .collect();
-            assert_eq!(rows_there, wanted, "seed {seed}, epoch {epoch}, {view:?}");
+            assert_eq!(stored, wanted, "seed {seed}, epoch {epoch}, {view:?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Checkpoints that crash or fail as planned.
+//! A checkpoint store that crashes or fails as planned.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Listed, M
 
 use super::Plan;
 
-/// A [`CheckpointStore`] under a [`Plan`].
+/// A [`CheckpointStore`] with the faults of a [`Plan`].
 pub struct FaultyCheckpoints {
     /// The plan.
     pub plan: Plan,
-    /// The checkpoints themselves.
+    /// The wrapped checkpoint store.
     pub checkpoints: Arc<dyn CheckpointStore>,
 }
 

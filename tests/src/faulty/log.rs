@@ -10,11 +10,11 @@ use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 
 use super::Plan;
 
-/// A [`Log`] under a [`Plan`].
+/// A [`Log`] with the faults of a [`Plan`].
 pub struct FaultyLog {
     /// The plan.
     pub plan: Plan,
-    /// The log itself.
+    /// The wrapped log.
     pub log: Arc<dyn Log>,
 }
 
@@ -30,7 +30,9 @@ fn failed(operation: &'static str) -> impl Fn(BoxError) -> LogError {
 impl Log for FaultyLog {
     async fn bounds(&self) -> Result<Bounds, LogError> {
         let bounds = self.log.bounds();
-        self.plan.around("log.bounds", bounds, failed("look")).await
+        self.plan
+            .around("log.bounds", bounds, failed("read its bounds"))
+            .await
     }
 
     async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {

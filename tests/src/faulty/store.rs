@@ -12,11 +12,11 @@ use skytide_core::view::{Change, Key, StoredRow, ViewId};
 
 use super::Plan;
 
-/// A [`ViewStore`] under a [`Plan`].
+/// A [`ViewStore`] with the faults of a [`Plan`].
 pub struct FaultyStore {
     /// The plan.
     pub plan: Plan,
-    /// The store itself.
+    /// The wrapped store.
     pub store: Arc<dyn ViewStore>,
 }
 
@@ -55,7 +55,8 @@ impl ViewStore for FaultyStore {
             .await
     }
 
-    /// No point of its own: whatever may happen around it may as well happen behind `begin` or before the first `write`.
+    /// Has no point of its own: a fault around `rebuild` is equivalent to one after `begin` or
+    /// before the first `write`.
     async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
         let rebuild = self.store.rebuild(term, views);
         self.plan

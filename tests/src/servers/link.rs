@@ -1,4 +1,4 @@
-//! A network between a client and a server on loopback, that can be cut and held.
+//! A network link between a client and a server on loopback, which a test can cut or hold.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -15,7 +15,8 @@ enum State {
     Gone,
 }
 
-/// A port that leads to another one. It runs on a thread of its own and ends when it is dropped.
+/// A proxy port that forwards to another port. It runs on its own thread and stops when it is
+/// dropped.
 #[derive(Debug)]
 pub struct Link {
     address: SocketAddr,
@@ -30,7 +31,9 @@ impl Link {
     pub fn to(port: u16) -> Self {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        listener.set_nonblocking(true).expect("a socket can be so");
+        listener
+            .set_nonblocking(true)
+            .expect("a socket can be nonblocking");
         let state = watch::Sender::new(State::Open);
         let (counted, connections) = watch::channel(0);
         let (holding, held) = watch::channel(0);
@@ -41,7 +44,7 @@ impl Link {
                 .build();
             runtime
                 .expect("a runtime")
-                .block_on(serve(listener, port, (states, holding), counted));
+                .block_on(serve(listener, port, states, holding, counted));
         });
         Self {
             address,
@@ -57,28 +60,28 @@ impl Link {
         self.address.port()
     }
 
-    /// Ends all connections and refuses new ones.
+    /// Closes all connections and refuses new ones.
     pub fn cut(&self) {
         self.state.send_replace(State::Cut);
     }
 
-    /// Keeps all connections, and lets nothing through.
+    /// Keeps all connections open, but forwards no bytes.
     pub fn hold(&self) {
         self.state.send_replace(State::Held);
     }
 
-    /// Waits until something that a client has sent was held.
+    /// Waits until the link holds back bytes that a client has sent.
     pub async fn holds_something(&self) {
         let held = self.held.clone().wait_for(|held| *held > 0).await.is_ok();
-        assert!(held, "the link is gone");
+        assert!(held, "the link has stopped");
     }
 
-    /// Works again: what was held goes on, what was cut may connect.
+    /// Restores the link: held bytes are forwarded, and clients may connect again.
     pub fn mend(&self) {
         self.state.send_replace(State::Open);
     }
 
-    /// Connections that were made so far.
+    /// The number of connections accepted so far.
     pub fn connections(&self) -> usize {
         *self.connections.borrow()
     }
@@ -96,7 +99,8 @@ impl Drop for Link {
 async fn serve(
     listener: std::net::TcpListener,
     port: u16,
-    (state, holding): (watch::Receiver<State>, watch::Sender<usize>),
+    state: watch::Receiver<State>,
+    holding: watch::Sender<usize>,
     counted: watch::Sender<usize>,
 ) {
     let listener = TcpListener::from_std(listener).expect("a socket");
@@ -140,7 +144,7 @@ async fn connect(
     }
 }
 
-/// Whatever is read once the link is held stays here.
+/// Forwards bytes in one direction. Bytes that are read while the link is held wait here.
 async fn pass(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

@@ -1,5 +1,6 @@
-//! MongoDB servers: alone, and as a replica set.
+//! MongoDB servers: single ones and replica sets.
 
+use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -7,40 +8,33 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::process::{Process, Recipe, block_on};
-use super::program_or_skip;
+use super::{program_or_skip, shared_address};
 
-/// Memory of a server's cache, in GB.
+/// The size of a server's cache, in GB.
 const CACHE_GB: &str = "0.25";
-/// What a server needs to be told to fail.
+/// The arguments that enable fail points.
 const TEST_COMMANDS: [&str; 2] = ["--setParameter", "enableTestCommands=1"];
 
-/// One MongoDB server.
+/// One MongoDB server, controlled through its [`Process`].
 #[derive(Debug)]
 pub struct Mongo(Process);
 
 impl Mongo {
-    /// A server that all tests of this process share: `SKYTIDE_TEST_MONGODB_URI`, or one that is started. Answers its
-    /// address; `None` if there is none.
+    /// The address of the server that all tests of this process share, given by
+    /// `SKYTIDE_TEST_MONGODB_URI` or started on first use; `None` if the program is not installed.
     pub fn shared() -> Option<String> {
         static SHARED: OnceLock<Option<Mongo>> = OnceLock::new();
-        match std::env::var("SKYTIDE_TEST_MONGODB_URI") {
-            Ok(uri) if !uri.is_empty() => Some(uri),
-            _ => {
-                let shared = SHARED.get_or_init(Self::start).as_ref();
-                shared.map(Self::uri).or_else(|| {
-                    program_or_skip("mongod")?;
-                    None
-                })
-            }
-        }
+        let start = || SHARED.get_or_init(Self::start).as_ref().map(Self::uri);
+        shared_address("SKYTIDE_TEST_MONGODB_URI", "mongod", start)
     }
 
-    /// A server of one's own; `None` if the program is not installed.
+    /// A server of the test's own; `None` if the program is not installed.
     pub fn start() -> Option<Self> {
         Self::launch(arguments)
     }
 
-    /// The same with a cache for benchmarks, 2 GB: that of other servers is small, as tests have many of them.
+    /// The same with a cache of 2 GB, for benchmarks. Other servers have a small cache, because
+    /// tests run many of them.
     pub fn roomy() -> Option<Self> {
         Self::launch(|port, folder| {
             let mut args = arguments(port, folder);
@@ -51,21 +45,21 @@ impl Mongo {
         })
     }
 
-    /// Three servers that are one replica set; `None` if the program is not installed.
+    /// A replica set of three servers; `None` if the program is not installed.
     pub fn replica_set() -> Option<ReplicaSet> {
-        ReplicaSet::start(of_a_set)
+        ReplicaSet::start(set_arguments)
     }
 
-    /// The same, and each server can be told to fail.
+    /// The same, with fail points enabled on each server.
     pub fn replica_set_with_failpoints() -> Option<ReplicaSet> {
         ReplicaSet::start(|port, folder| {
-            let mut args = of_a_set(port, folder);
+            let mut args = set_arguments(port, folder);
             args.extend(TEST_COMMANDS.map(str::to_owned));
             args
         })
     }
 
-    /// A server of one's own that can be told to fail; `None` if the program is not installed.
+    /// A server of the test's own with fail points enabled; `None` if the program is not installed.
     pub fn with_failpoints() -> Option<Self> {
         Self::launch(|port, folder| {
             let mut args = arguments(port, folder);
@@ -74,9 +68,9 @@ impl Mongo {
         })
     }
 
-    /// Sets a fail point of a server that has them
-    /// (<https://github.com/mongodb/mongo/wiki/The-%22failCommand%22-fail-point>). Answers how often it was met since the
-    /// server started.
+    /// Sets a fail point of a server on which they are enabled
+    /// (<https://github.com/mongodb/mongo/wiki/The-%22failCommand%22-fail-point>). Returns how often
+    /// the fail point has been hit since the server started.
     pub async fn fail_point(&self, name: &str, mode: impl Into<Bson>, data: Document) -> i64 {
         let set = doc! { "configureFailPoint": name, "mode": mode.into(), "data": data };
         let client = mongodb::Client::with_uri_str(self.uri()).await;
@@ -87,7 +81,7 @@ impl Mongo {
         long.or(count.as_i32().map(i64::from)).expect("a number")
     }
 
-    /// The same, for whoever has no runtime.
+    /// The same, for callers without a runtime.
     pub fn fail_point_now(&self, name: &str, mode: impl Into<Bson>, data: Document) -> i64 {
         block_on(self.fail_point(name, mode.into(), data))
     }
@@ -99,48 +93,27 @@ impl Mongo {
             ready: "Waiting for connections",
         };
         Some(Self(Process::start(recipe, |_, folder| {
-            std::fs::create_dir_all(folder.join("db")).expect("its folder is there");
+            std::fs::create_dir_all(folder.join("db")).expect("its folder exists");
         })))
     }
 
-    /// Its address, for `MONGODB_URI`.
+    /// The server's address, for `MONGODB_URI`.
     pub fn uri(&self) -> String {
         format!("mongodb://127.0.0.1:{}/?directConnection=true", self.port())
     }
+}
 
-    /// The port on 127.0.0.1.
-    pub fn port(&self) -> u16 {
-        self.0.port()
+impl Deref for Mongo {
+    type Target = Process;
+
+    fn deref(&self) -> &Process {
+        &self.0
     }
+}
 
-    /// The number of its process; `None` while it does not run.
-    pub fn process(&self) -> Option<u32> {
-        self.0.id()
-    }
-
-    /// Asks it to end, and waits.
-    pub fn stop(&mut self) {
-        self.0.stop();
-    }
-
-    /// Ends it at once.
-    pub fn kill(&mut self) {
-        self.0.kill();
-    }
-
-    /// Starts it again (after asking it to end, if it runs), and waits until it is ready.
-    pub fn restart(&mut self) {
-        self.0.restart();
-    }
-
-    /// Holds it: it keeps its connections and does nothing.
-    pub fn freeze(&self) {
-        self.0.freeze();
-    }
-
-    /// Lets it go on.
-    pub fn thaw(&self) {
-        self.0.thaw();
+impl DerefMut for Mongo {
+    fn deref_mut(&mut self) -> &mut Process {
+        &mut self.0
     }
 }
 
@@ -159,13 +132,13 @@ fn arguments(port: u16, folder: &Path) -> Vec<String> {
     args
 }
 
-fn of_a_set(port: u16, folder: &Path) -> Vec<String> {
+fn set_arguments(port: u16, folder: &Path) -> Vec<String> {
     let mut args = arguments(port, folder);
     args.extend(["--replSet", "test"].map(str::to_owned));
     args
 }
 
-/// Three MongoDB servers that hold the same data.
+/// A replica set of three MongoDB servers.
 #[derive(Debug)]
 pub struct ReplicaSet {
     /// The servers.
@@ -181,21 +154,21 @@ impl ReplicaSet {
         Some(set)
     }
 
-    /// The address of all, for `MONGODB_URI`.
+    /// The address of the set, for `MONGODB_URI`.
     pub fn uri(&self) -> String {
         let hosts: Vec<_> = self.nodes.iter().map(host).collect();
         format!("mongodb://{}/?replicaSet=test", hosts.join(","))
     }
 
-    /// Place in `nodes` of the one that takes writes; `None` while there is none.
+    /// The index in `nodes` of the primary; `None` while there is none.
     pub async fn primary(&self) -> Option<usize> {
-        for (place, node) in self.nodes.iter().enumerate() {
+        for (index, node) in self.nodes.iter().enumerate() {
             let client =
                 mongodb::Client::with_uri_str(node.uri() + "&serverSelectionTimeoutMS=500");
             let admin = client.await.expect("an address").database("admin");
             let hello = admin.run_command(doc! { "hello": 1 }).await;
             if hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false)) {
-                return Some(place);
+                return Some(index);
             }
         }
         None
@@ -210,7 +183,7 @@ impl ReplicaSet {
         let client = mongodb::Client::with_uri_str(self.nodes[0].uri()).await;
         let admin = client.expect("an address").database("admin");
         let initiated = admin.run_command(doc! { "replSetInitiate": config }).await;
-        initiated.expect("a set of three");
+        initiated.expect("the set is initiated");
         while self.primary().await.is_none() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -1,4 +1,4 @@
-//! A server's process. It never outlives the one that started it.
+//! The process of a server. It never outlives the process that started it.
 
 use std::fs::File;
 use std::hash::{BuildHasher, RandomState};
@@ -12,24 +12,24 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// How often a starting server is looked at.
-const LOOK: Duration = Duration::from_millis(10);
+/// The interval at which a starting server is polled.
+const POLL: Duration = Duration::from_millis(10);
 
-/// Where ports for servers are looked for.
+/// The range from which ports for servers are chosen.
 const PORTS: std::ops::Range<u16> = 10_000..32_000;
 
-/// How to start a server, and how to see that it is ready.
+/// How to start a server, and how to detect that it is ready.
 #[derive(Debug)]
 pub struct Recipe {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments, given its port and its folder.
+    /// Its arguments, as a function of its port and its folder.
     pub args: fn(port: u16, folder: &Path) -> Vec<String>,
-    /// What its output says when it is ready.
+    /// The text in its output that marks it as ready.
     pub ready: &'static str,
 }
 
-/// A server that can be stopped and started again, at the same port and with the same data.
+/// A server that can be stopped and started again on the same port with the same data.
 #[derive(Debug)]
 pub struct Process {
     recipe: Recipe,
@@ -41,12 +41,14 @@ pub struct Process {
 #[derive(Debug)]
 struct Running {
     server: Child,
-    /// Ends the server when this process ends: it waits for the end of its input.
+    /// Kills the server when this process ends: the guard waits for the end of its own standard
+    /// input.
     guard: Child,
 }
 
 impl Process {
-    /// Starts a server on a free port. `prepare` may write files into its folder first.
+    /// Starts a server on a free port. Before that, `prepare` may write files into the server's
+    /// folder.
     pub fn start(recipe: Recipe, prepare: impl Fn(u16, &Path)) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         loop {
@@ -63,22 +65,22 @@ impl Process {
         }
     }
 
-    /// Where it listens, on 127.0.0.1.
+    /// The port on 127.0.0.1.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// Its folder.
+    /// The server's folder, with its configuration, data and output.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// The number of its process; `None` while it does not run.
-    pub fn id(&self) -> Option<u32> {
+    /// The id of the server's process; `None` while it does not run.
+    pub fn process(&self) -> Option<u32> {
         self.running.as_ref().map(|it| it.server.id())
     }
 
-    /// Asks it to end, and waits.
+    /// Terminates the server by SIGTERM and waits for its exit.
     pub fn stop(&mut self) {
         if let Some(mut running) = self.running.take() {
             signal("TERM", &running.server);
@@ -88,7 +90,7 @@ impl Process {
         }
     }
 
-    /// Ends it at once, as a crash of the process does.
+    /// Kills the server by SIGKILL, as a crash of the process would.
     pub fn kill(&mut self) {
         if let Some(mut running) = self.running.take() {
             running.guard.kill().expect("the guard lives");
@@ -98,21 +100,21 @@ impl Process {
         }
     }
 
-    /// Starts it again, and waits until it is ready.
+    /// Starts the server again, terminating it first if it runs, and waits until it is ready.
     pub fn restart(&mut self) {
         self.stop();
         let started = launch(&self.recipe, self.port, self.folder.path());
         self.running = Some(started.unwrap_or_else(|| panic!("{}", output(self.folder.path()))));
     }
 
-    /// Holds it: it keeps its connections and does nothing.
+    /// Freezes the server by SIGSTOP: its connections stay open, but it does nothing.
     pub fn freeze(&self) {
         self.running
             .iter()
             .for_each(|it| signal("STOP", &it.server));
     }
 
-    /// Lets it go on.
+    /// Resumes a frozen server by SIGCONT.
     pub fn thaw(&self) {
         self.running
             .iter()
@@ -126,7 +128,7 @@ impl Drop for Process {
     }
 }
 
-/// Starts the server; `None` if it ended because the port is taken.
+/// Starts the server and waits until it is ready; `None` if it exited because its port was taken.
 fn launch(recipe: &Recipe, port: u16, folder: &Path) -> Option<Running> {
     let log = File::create(folder.join("output")).expect("its folder is there");
     let server = Command::new(&recipe.program)
@@ -153,15 +155,20 @@ fn launch(recipe: &Recipe, port: u16, folder: &Path) -> Option<Running> {
             running.guard.kill().expect("the guard lives");
             running.guard.wait().expect("it can be waited for");
             let output = output(folder);
-            assert!(output.contains("in use"), "it does not start:\n{output}");
+            assert!(
+                output.contains("in use"),
+                "{} does not start:\n{output}",
+                recipe.program.display()
+            );
             return None;
         }
-        std::thread::sleep(LOOK);
+        std::thread::sleep(POLL);
     }
 }
 
-/// A shell that waits until this process has ended, then kills the server and removes its folder. A process
-/// group of its own, so that an interrupt from the keyboard does not reach it first.
+/// A shell that waits until this process has ended, then kills the server and removes its folder.
+/// It has its own process group, so that an interrupt from the keyboard does not reach it before
+/// this process.
 fn guard(server: &Child, folder: &Path) -> Child {
     Command::new("sh")
         .args([
@@ -194,32 +201,34 @@ fn output(folder: &Path) -> String {
     String::from_utf8_lossy(&text).into_owned()
 }
 
-/// A port that nobody has at this moment, and that this process gives out once. It is none of those that the system gives to
-/// outgoing connections (from 32768 on, <https://docs.kernel.org/networking/ip-sysctl.html>): of these, a connection of
-/// another test may take it before the server does.
+/// A port that is free at this moment and that this process returns only once. It is outside the
+/// range from which the system assigns ports to outgoing connections (32768 and above,
+/// <https://docs.kernel.org/networking/ip-sysctl.html>): another test's connection could take such
+/// a port before the server does.
 pub fn free_port() -> u16 {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     static FIRST: LazyLock<u32> =
         LazyLock::new(|| RandomState::new().hash_one(std::process::id()) as u32);
     let ports = u32::from(PORTS.end - PORTS.start);
     loop {
-        let given = GIVEN.fetch_add(1, Ordering::Relaxed);
-        assert!(given < ports, "no port is free");
-        let port = PORTS.start + (FIRST.wrapping_add(given) % ports) as u16;
+        let index = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(index < ports, "no port is free");
+        let port = PORTS.start + (FIRST.wrapping_add(index) % ports) as u16;
         if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
 }
 
-/// Runs this to its end, on a thread and a runtime of its own, so that tests with and without a runtime can wait for it.
+/// Runs a future to completion on its own thread and runtime, so that tests with and without a
+/// runtime can call it.
 pub fn block_on<T: Send>(work: impl Future<Output = T> + Send) -> T {
     std::thread::scope(|scope| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build();
         let runtime = runtime.expect("a runtime");
-        let done = scope.spawn(move || runtime.block_on(work)).join();
-        done.expect("it does not panic")
+        let output = scope.spawn(move || runtime.block_on(work)).join();
+        output.expect("the future does not panic")
     })
 }

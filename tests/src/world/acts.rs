@@ -1,4 +1,4 @@
-//! What an account does next: a commit, or one of the other events.
+//! Generates an account's next frame: a commit or one of the other events.
 
 use skytide_core::event::{Action, Body, Moved, Op};
 use skytide_core::id::{Did, Tid};
@@ -25,13 +25,13 @@ impl World {
                 let collection = records::COLLECTIONS[self.random.weighted(&weights)].0;
                 (collection, self.cast.rkey(collection, &mut self.random))
             });
-            bodies.push(Body::Op(self.op((rev, since), collection, &rkey)));
+            bodies.push(Body::Op(self.op(rev, since, collection, &rkey)));
             path = Some((collection, rkey));
         }
         bodies
     }
 
-    fn op(&mut self, (rev, since): (Tid, Option<Tid>), collection: &str, rkey: &str) -> Op {
+    fn op(&mut self, rev: Tid, since: Option<Tid>, collection: &str, rkey: &str) -> Op {
         let action = match self.random.weighted(&[60, 12, 28]) {
             0 => Action::Create,
             1 => Action::Update,
@@ -97,7 +97,7 @@ impl World {
         Body::Moved { rev, why }
     }
 
-    /// A revision newer than all of this account's before.
+    /// A revision newer than all earlier revisions of this account.
     pub(super) fn next_rev(&mut self, did: &Did) -> Tid {
         let step = 1 + self.random.below(1_000_000);
         let first = Tid((START.0 * 1_000) << 10);

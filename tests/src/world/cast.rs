@@ -1,4 +1,5 @@
-//! Who acts, and under which keys: small pools, so that the same ones meet again and again.
+//! The accounts and record keys of a world. The pools are small, so that the same accounts and keys
+//! are used repeatedly.
 
 use skytide_core::id::{Did, Tid};
 
@@ -7,14 +8,15 @@ use super::random::Random;
 /// Accounts and record keys.
 #[derive(Clone, Debug)]
 pub(super) struct Cast {
-    /// Accounts that write; behind them strangers that are only written about.
+    /// The accounts that write, followed by accounts that never write and only occur as subjects.
     accounts: Vec<Did>,
     writers: usize,
     rkeys: Vec<String>,
 }
 
 impl Cast {
-    /// So many writers, and a few strangers; so many record keys per collection.
+    /// A cast of `writers` accounts, a few more that never write, and `rkeys` record keys per
+    /// collection.
     pub(super) fn new(writers: usize, rkeys: usize, random: &mut Random) -> Self {
         let account = |place: usize, random: &mut Random| match place % 5 {
             3 => format!("did:web:host-{place}.example.com")
@@ -45,12 +47,13 @@ impl Cast {
         &self.accounts[..self.writers]
     }
 
-    /// Someone to write about: the first accounts far more often than the others.
+    /// A random account as the subject of a record: the first accounts far more often than the last
+    /// ones.
     pub(super) fn subject(&self, random: &mut Random) -> &Did {
         &self.accounts[random.skewed(self.accounts.len())]
     }
 
-    /// A record key that is used in this collection.
+    /// A random record key for this collection.
     pub(super) fn rkey(&self, collection: &str, random: &mut Random) -> String {
         if collection == "app.bsky.actor.profile" && random.chance(80) {
             return "self".to_owned();

@@ -1,11 +1,11 @@
-//! Canonical DAG-CBOR (<https://ipld.io/specs/codecs/dag-cbor/spec/>), written from plain values.
+//! Encodes plain values as canonical DAG-CBOR (<https://ipld.io/specs/codecs/dag-cbor/spec/>).
 
 use skytide_core::id::Cid;
 
-/// A value of the data model, as far as records use it.
+/// A value of the DAG-CBOR data model, limited to the types that records use.
 #[derive(Clone, Debug)]
 pub enum Value {
-    /// An integer that is not negative.
+    /// A non-negative integer.
     Int(u64),
     /// A text.
     Text(String),
@@ -19,7 +19,7 @@ pub enum Value {
     Link(Cid),
     /// A list.
     List(Vec<Value>),
-    /// A map; its keys are put in order when it is written.
+    /// A map; the encoder sorts its keys.
     Map(Vec<(&'static str, Value)>),
 }
 
@@ -36,7 +36,7 @@ impl From<String> for Value {
 }
 
 impl Value {
-    /// Its bytes.
+    /// The encoded bytes.
     pub fn to_bytes(&self) -> Box<[u8]> {
         let mut bytes = Vec::new();
         self.write(&mut bytes);
@@ -81,7 +81,7 @@ fn write_text(text: &str, bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(text.as_bytes());
 }
 
-/// The head of an item: its major type and its number, in the shortest form.
+/// Writes the head of an item: its major type and its argument, in the shortest form.
 fn head(major: u8, number: u64, bytes: &mut Vec<u8>) {
     let (low, size) = match number {
         0..24 => (number as u8, 0),

@@ -1,16 +1,17 @@
-//! Numbers that look random and follow from a seed alone.
+//! Pseudo-random numbers, determined by a seed.
 
-/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>): small, and good enough to make test data.
+/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>): small, and of sufficient quality for test
+/// data.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of a seed.
+    /// The sequence that starts from this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Any number.
+    /// A random 64-bit number.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
@@ -24,23 +25,24 @@ impl Random {
         self.bits() % end
     }
 
-    /// True in `percent` of 100 cases.
+    /// True with a probability of `percent` in 100.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// One of the items, each as likely as the others.
+    /// A random item, all with equal probability.
     pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len() as u64) as usize]
     }
 
-    /// A place in a list of `length` items: the first ones far more often than the last.
+    /// A random index into a list of `length` items: low indices are far more likely than high
+    /// ones.
     pub fn skewed(&mut self, length: usize) -> usize {
         let part = self.below(1_000) * self.below(1_000) / 1_000;
         length * part as usize / 1_000
     }
 
-    /// The place of the choice: `weights` says how often each is taken.
+    /// A random index into `weights`, each with a probability proportional to its weight.
     pub fn weighted(&mut self, weights: &[u64]) -> usize {
         let mut rest = self.below(weights.iter().sum());
         for (place, weight) in weights.iter().enumerate() {

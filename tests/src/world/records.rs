@@ -1,4 +1,5 @@
-//! Records with a random content: every kind that the views read, some that they do not, and some that are damaged.
+//! Records with random content: every kind that the views read, some kinds that no view reads, and
+//! some damaged records.
 
 use skytide_core::id::{Cid, Did};
 
@@ -6,7 +7,7 @@ use super::Cast;
 use super::cbor::Value;
 use super::random::Random;
 
-/// Collections with records, and how often each is written.
+/// The collections of the records, each with the weight at which it is chosen.
 pub(super) const COLLECTIONS: [(&str, u64); 8] = [
     ("app.bsky.feed.post", 30),
     ("app.bsky.feed.like", 34),
@@ -37,7 +38,7 @@ const LANGS: [&str; 14] = [
 ];
 const TEXTS: [&str; 5] = ["", "hello", "héllo wörld", "こんにちは", "👩‍👩‍👧 family"];
 
-/// The bytes of a record; `None`: its block is missing.
+/// The bytes of a record; `None` if its block is to be missing.
 pub(super) fn record(collection: &str, cast: &Cast, random: &mut Random) -> Option<Box<[u8]>> {
     let value = match collection {
         "app.bsky.feed.post" => post(cast, random),
@@ -183,7 +184,7 @@ fn tag(random: &mut Random) -> Value {
     }
 }
 
-/// A DID, seldom something that is none.
+/// A DID, or rarely a value that is not a DID.
 fn account(cast: &Cast, random: &mut Random) -> Value {
     match random.below(50) {
         0 => "alice.example.com".into(),
@@ -192,7 +193,7 @@ fn account(cast: &Cast, random: &mut Random) -> Value {
     }
 }
 
-/// A reference to a record, seldom one that is not valid.
+/// A reference to a record, or rarely an invalid one.
 fn reference(cast: &Cast, random: &mut Random) -> Value {
     match random.below(50) {
         0 => "at://not/a/map".into(),
@@ -224,7 +225,7 @@ fn address(did: &Did, collection: &str, rkey: &str) -> String {
     format!("at://{did}/{collection}/{rkey}")
 }
 
-/// The CID of no block in particular.
+/// A random CID; no block has it.
 pub(super) fn cid(random: &mut Random) -> Cid {
     let mut digest = [0; 32];
     digest[..8].copy_from_slice(&random.bits().to_be_bytes());

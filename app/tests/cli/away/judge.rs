@@ -1,4 +1,4 @@
-//! What is left in log and views, against the network's own words.
+//! Compares log and views with what the network sent.
 
 use std::collections::BTreeMap;
 
@@ -14,14 +14,14 @@ use skytide_tests::model::{Model, Options, Policy, Rows};
 use skytide_tests::reading::{messages_of, rows_of};
 use tokio::runtime::Runtime;
 
-/// Compares events and rows.
+/// Compares all events and rows.
 #[track_caller]
 pub fn compare(frames: &[Frame], nats: &str, mongo: &str) {
     let runtime = Runtime::new().expect("a runtime");
     let messages = runtime.block_on(log(nats));
     let (control, rows) = runtime.block_on(views(mongo));
     same_events(frames, &messages);
-    assert_eq!(control.intent, None, "a commit was left in the middle");
+    assert_eq!(control.intent, None, "an incomplete commit is left");
     let committed = control.committed.expect("a commit");
     assert_eq!(wrong_sum(&committed.sums, &rows), None);
 
@@ -38,30 +38,31 @@ pub fn compare(frames: &[Frame], nats: &str, mongo: &str) {
     assert_eq!(unlike_ledger(&rows, &ledger.totals()), None);
 }
 
-/// The log has each event of the network once, but for those that an interrupted writer wrote again.
+/// The log has each event of the network once, except that an interrupted writer may have written
+/// some again.
 #[track_caller]
 fn same_events(frames: &[Frame], messages: &[Message]) {
-    let told = frames.iter().flat_map(|frame| &frame.events);
-    let mut kept: BTreeMap<(u64, u32), &Event> = BTreeMap::new();
+    let sent = frames.iter().flat_map(|frame| &frame.events);
+    let mut logged: BTreeMap<(u64, u32), &Event> = BTreeMap::new();
     let events = messages.iter().filter_map(|message| match message {
         Message::Event(event) => Some(event),
         Message::Tick(_) => None,
     });
     for event in events {
-        kept.insert((event.seq.0, event.index), event);
+        logged.insert((event.seq.0, event.index), event);
     }
     let mut expected = 0;
-    for event in told {
+    for event in sent {
         expected += 1;
-        let kept = kept.get(&(event.seq.0, event.index));
-        // The relay's name is its address here.
-        let kept = kept.map(|kept| Event {
+        let logged = logged.get(&(event.seq.0, event.index));
+        // Here the relay's name is its address.
+        let logged = logged.map(|logged| Event {
             host: event.host.clone(),
-            ..(*kept).clone()
+            ..(*logged).clone()
         });
-        assert_eq!(kept.as_ref(), Some(event));
+        assert_eq!(logged.as_ref(), Some(event));
     }
-    assert_eq!(kept.len(), expected);
+    assert_eq!(logged.len(), expected);
 }
 
 async fn log(url: &str) -> Vec<Message> {

@@ -1,4 +1,4 @@
-//! The load, and the process under it.
+//! The load, and the process under load.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -16,40 +16,44 @@ use tokio::runtime::Runtime;
 use crate::process::Place;
 use crate::services::{Running, get};
 
-/// Frames a second, as a mean over a day: of this hour up to a third more or less.
+/// Frames per second, as the mean of a day: the rate of an hour differs by up to a third.
 pub const RATE: u64 = 500;
-/// Events of an epoch, at most.
+/// Maximum number of events in an epoch.
 const TICK_EVENTS_MAX: u64 = 500;
-/// Events under way in the dataflow, at most.
+/// Maximum number of events in flight in the dataflow.
 const BATCH_EVENTS_MAX: u64 = 2_000;
-/// Messages under way to NATS, at most.
+/// Maximum number of messages in flight to NATS.
 const IN_FLIGHT_MAX: u64 = 256;
 
-/// Bytes of an event with its record in memory, and of the rows that it changes (four of them), about.
+/// Approximate number of bytes of an event with its record in memory, and of the rows that it
+/// changes (four of them).
 const EVENT_BYTES: u64 = 1 << 10;
 const ROWS_BYTES: u64 = 1 << 10;
-/// Bytes of a live record in the dataflow (849 in `docs/benchmarks/2026-11-24-2-cores`).
+/// Number of bytes of a live record in the dataflow (849 in `docs/benchmarks/2026-11-24-2-cores`).
 pub const STATE_BYTES: u64 = 1 << 10;
 
-/// What ingest may hold without a log: 18 batches of frames (16 wait, one is read, one is judged), each of 1 MiB and a
-/// last frame; 6 epochs (4 wait, one grows, one is written); messages under way, also in the client's buffers.
+/// What ingest may hold while the log is away: 18 batches of frames (16 queued, one being read, one
+/// being decoded), each of 1 MiB and a last frame; 6 epochs (4 queued, one growing, one being
+/// written); messages in flight, also in the buffers of the client.
 pub const INGEST_BYTES: u64 =
     18 * (5 << 18) + (6 * TICK_EVENTS_MAX + 2 * IN_FLIGHT_MAX) * EVENT_BYTES;
-/// What the dataflow may hold without a store: 4 batches (one grows, one waits, one is computed, one is committed), an epoch
-/// larger than they may be, with their rows; and 6,096 events that were read ahead.
+/// What the dataflow may hold while the store is away: 4 batches (one growing, one queued, one
+/// being computed, one being committed), an epoch larger than they may be, with their rows; and
+/// 6,096 events that were read ahead.
 pub const DATAFLOW_BYTES: u64 =
     4 * (BATCH_EVENTS_MAX + TICK_EVENTS_MAX) * (EVENT_BYTES + ROWS_BYTES) + 6_096 * EVENT_BYTES;
 
-/// Epochs without an event, of a tenth of a second each, after which nothing more is expected.
+/// Number of epochs of a tenth of a second without an event after which no more events are
+/// expected.
 const QUIET_EPOCHS: u64 = 100;
 
-/// Seconds of the network for which a server is away.
+/// Duration of the outage, in seconds of the network's time.
 pub fn outage_seconds() -> u64 {
     let given = std::env::var("SKYTIDE_TEST_OUTAGE_SECONDS").ok();
     given.map_or(8, |text| text.parse().expect("seconds"))
 }
 
-/// A network that sends, whatever becomes of it.
+/// A network that sends at its rate, independently of its readers.
 pub struct Load {
     runtime: Runtime,
     server: Server,
@@ -57,17 +61,18 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts it; its first frame is of now.
+    /// Starts the network; the time of its first frame is now.
     pub fn start() -> Self {
         Self::start_at(RATE)
     }
 
-    /// The same with so many frames a second.
+    /// The same with this many frames per second.
     pub fn start_at(rate: u64) -> Self {
         let network = Options {
             seed: 51,
             accounts: 500,
-            // So that frames are as large as those of the real network, and eight seconds of them do not fit between two sockets.
+            // Makes frames as large as those of the real network, so that eight seconds of them do
+            // not fit between two sockets.
             history: 500,
             start: SystemClock.now(),
             rate: rate as f64,
@@ -76,7 +81,7 @@ impl Load {
         let runtime = Runtime::new().expect("a runtime");
         let options = ServerOptions {
             pace: Pace::Clock { speed: 1.0 },
-            // Whoever comes back after minutes finds what was sent meanwhile.
+            // A client that reconnects after minutes finds what was sent meanwhile.
             window: Limits {
                 frames_max: 1_000_000,
                 bytes_max: 4 << 30,
@@ -100,24 +105,24 @@ impl Load {
         }
     }
 
-    /// Where it sends to whoever asks.
+    /// The address of the relay.
     pub fn url(&self) -> String {
         self.server.relay_url()
     }
 
-    /// What it sent so far.
+    /// The state of the network so far.
     pub fn state(&self) -> State {
         self.server.state()
     }
 
-    /// Waits until it has sent so many more frames.
+    /// Waits until the network has sent this many more frames.
     pub fn until_more(&self, frames: u64) {
         let enough = self.state().frames + frames;
         let sent = self.server.until(|state| state.frames >= enough);
         self.runtime.block_on(sent);
     }
 
-    /// Ends the network; answers all that it sent.
+    /// Ends the network; returns all frames that it sent.
     pub fn end(&self) -> Vec<Frame> {
         self.server.end();
         let ended = self.server.until(|state| state.ended);
@@ -128,36 +133,36 @@ impl Load {
     }
 }
 
-/// `skytide up` on that network.
+/// `skytide up` reading from that network.
 pub struct Up {
     running: Running,
     address: String,
     place: Place,
 }
 
-/// What `/readyz` says.
+/// The answer of `/readyz`.
 #[derive(Debug, Deserialize)]
 pub struct Ready {
     ready: bool,
-    /// Why not.
+    /// The reasons for not being ready.
     pub reasons: Vec<String>,
 }
 
 impl Ready {
-    /// Whether it can answer.
+    /// Whether the process is ready.
     pub fn is_ready(&self) -> bool {
         self.ready
     }
 
-    /// Whether it cannot, and says that a part does not do its work, and why.
+    /// Whether the process is not ready because of this part, for this reason.
     pub fn is_unready_by(&self, part: &str, why: &str) -> bool {
-        let told = |reason: &String| reason.starts_with(part) && reason.contains(why);
-        !self.ready && self.reasons.iter().any(told)
+        let matches = |reason: &String| reason.starts_with(part) && reason.contains(why);
+        !self.ready && self.reasons.iter().any(matches)
     }
 }
 
 impl Up {
-    /// Starts it, with queues that are small.
+    /// Starts the process, with small queues.
     pub fn start(load: &Load, nats: &str, mongo: &str) -> Self {
         let place = Place::new();
         let url = format!("--firehose-url={}", load.url());
@@ -180,7 +185,7 @@ impl Up {
         let mut command = place.command(&args);
         command.env("NATS_URL", nats).env("MONGODB_URI", mongo);
         let child = command.stdout(Stdio::piped()).stderr(err).spawn();
-        let mut running = Running(child.expect("it starts"));
+        let mut running = Running(child.expect("the binary starts"));
         let out = running.0.stdout.take().expect("piped");
         let line = BufReader::new(out).lines().next();
         let line = line.expect("a line").expect("text");
@@ -192,12 +197,12 @@ impl Up {
         }
     }
 
-    /// What `/readyz` says.
+    /// Requests `/readyz`.
     pub fn ready(&self) -> Ready {
         serde_json::from_str(&self.body("/readyz")).expect("an answer")
     }
 
-    /// Waits until it is ready, and looks for it with every few frames; answers the most memory that it had meanwhile.
+    /// Polls every few frames until the process is ready; returns its peak memory meanwhile.
     pub fn until_ready(&self, load: &Load) -> u64 {
         let mut most = self.memory();
         while !self.ready().is_ready() {
@@ -207,8 +212,8 @@ impl Up {
         most
     }
 
-    /// Waits until the events of all frames are counted, or no further one comes; answers the most memory that it had
-    /// meanwhile.
+    /// Waits until the events of all frames are counted or no more arrive; returns the peak memory
+    /// of the process meanwhile.
     pub fn until_counted(&self, frames: &[Frame]) -> u64 {
         let mut most = self.memory();
         until_counted(&self.address, frames, || most = most.max(self.memory()));
@@ -219,10 +224,10 @@ impl Up {
         body(&self.address, path)
     }
 
-    /// Bytes of memory that it has now.
+    /// Resident memory of the process, in bytes.
     pub fn memory(&self) -> u64 {
         let status = format!("/proc/{}/status", self.running.0.id());
-        let status = std::fs::read_to_string(status).expect("it lives");
+        let status = std::fs::read_to_string(status).expect("a running process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
         kib.expect("a size")
@@ -232,26 +237,26 @@ impl Up {
             << 10
     }
 
-    /// Ends it, as a signal does.
+    /// Terminates the process by a signal and expects a clean exit.
     pub fn end(mut self) {
         self.running.signal("-TERM");
-        let status = self.running.0.wait().expect("it ends");
+        let status = self.running.0.wait().expect("an exit status");
         let err = std::fs::read_to_string(self.place.path().join("err"));
         assert_eq!(status.code(), Some(0), "{}", err.expect("text"));
     }
 }
 
-/// Waits until whoever answers there says that the events of all frames are counted, or no further one comes; `look` is called
-/// with each answer.
+/// Polls the API at this address until the events of all frames are counted or no more arrive;
+/// calls `look` after each answer.
 pub fn until_counted(address: &str, frames: &[Frame], mut look: impl FnMut()) {
     let events: usize = frames.iter().map(|frame| frame.events.len()).sum();
     let mut newest = (0, 0);
     loop {
-        let told = body(address, "/v1/network");
-        let told: serde_json::Value = serde_json::from_str(&told).expect("an answer");
+        let network = body(address, "/v1/network");
+        let network: serde_json::Value = serde_json::from_str(&network).expect("an answer");
         look();
-        let epoch = told["epoch"].as_u64().unwrap_or_default();
-        let counted = told["counters"]["events"].as_u64().unwrap_or_default();
+        let epoch = network["epoch"].as_u64().unwrap_or_default();
+        let counted = network["counters"]["events"].as_u64().unwrap_or_default();
         if counted > newest.1 {
             newest = (epoch, counted);
         }
@@ -261,7 +266,7 @@ pub fn until_counted(address: &str, frames: &[Frame], mut look: impl FnMut()) {
     }
 }
 
-/// What it answers, without the head.
+/// The body of an answer, without its head.
 pub fn body(address: &str, path: &str) -> String {
     let answer = get(address, path);
     let (_, body) = answer.split_once("\r\n\r\n").expect("a body");
@@ -269,7 +274,7 @@ pub fn body(address: &str, path: &str) -> String {
 }
 
 impl Drop for Up {
-    /// Shows why, if it went wrong.
+    /// Shows the last log lines if the test has failed.
     fn drop(&mut self) {
         if std::thread::panicking() {
             let err = std::fs::read_to_string(self.place.path().join("err"));

@@ -1,4 +1,4 @@
-//! All that goes wrong with connections, once an hour.
+//! Plans every fault of connections, once an hour.
 
 use std::ops::Range;
 
@@ -7,21 +7,24 @@ use skytide_simnet::faults::{Fault, FaultPlan};
 use skytide_simnet::malformed::Kind;
 use skytide_simnet::server::Limits;
 
-/// A window so small that the network is never far ahead of its reader.
+/// A send window so small that the network is never far ahead of its reader.
 pub const WINDOW: Limits = Limits {
     frames_max: 1_024,
     bytes_max: 256 << 20,
 };
-/// The network may be ahead by half a window, and by what it makes and sends at once.
+
+/// How many frames the network may be ahead: half a window plus what it generates and sends at a
+/// time.
 const AHEAD: usize = WINDOW.frames_max / 2 + 16 + 2 * 128;
-/// Frames from one fault to the next.
+/// Number of frames between two faults.
 const APART: usize = 50;
-/// Frames that a reset may take with it.
+/// Number of frames that a reset may lose in transit.
 const ON_THE_WAY: usize = 48;
-/// Frames behind a renumbering until it is certain to be known as one: 32 of them decide.
+/// Number of frames after a renumbering until it is certainly detected: 32 of them decide.
 const UNDECIDED: usize = 40;
 
-/// Plans each fault once an hour; of renumberings fewer, as not every hour has a place for one.
+/// Plans each fault once an hour. Renumberings are fewer, because not every hour has a place for
+/// one.
 ///
 /// Most may come anywhere. Three may not, as the stream itself would lose something then:
 /// - [`Fault::Reset`] takes what is on its way, and a frame without a number is not told again to who names the number
@@ -69,23 +72,23 @@ pub fn plan(frames: &[Frame], hours: usize) -> FaultPlan {
     plan
 }
 
-/// The first place at which numbers may begin anew.
+/// The first place at which the numbers may restart.
 fn quiet(frames: &[Frame], mut places: Range<usize>) -> Option<usize> {
     let ends = |frame: &Frame| frame.malformed == Some(Kind::ErrorFrame);
     places.end -= UNDECIDED;
     places.find(|&place| {
         frames[place].malformed.is_none()
-            && says(&frames[place..place + UNDECIDED])
+            && all_numbered(&frames[place..place + UNDECIDED])
             && !frames[place - AHEAD..place].iter().any(ends)
     })
 }
 
-/// The first place with nothing but frames that say something until a reset.
+/// The first place from which all frames up to a reset are numbered and whole.
 fn calm(frames: &[Frame], mut places: Range<usize>) -> Option<usize> {
-    places.find(|&place| says(&frames[place..=place + ON_THE_WAY]))
+    places.find(|&place| all_numbered(&frames[place..=place + ON_THE_WAY]))
 }
 
-/// Whether each of them has a number and is whole.
-fn says(frames: &[Frame]) -> bool {
+/// Whether every frame has a number and is whole.
+fn all_numbered(frames: &[Frame]) -> bool {
     frames.iter().all(|frame| !frame.events.is_empty())
 }
