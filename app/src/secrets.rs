@@ -94,7 +94,7 @@ mod tests {
             .find_subcommand_mut("up")
             .expect("it")
             .render_long_help();
-        assert!(!help.to_string().contains("secret"), "{help}");
+        assert!(!help.to_string().contains("u:secret"), "{help}");
         let matches = command.get_matches_from(["skytide", "up", "--mongodb-uri=mongodb://flag"]);
         let (_, matches) = matches.subcommand().expect("up");
         let config: Config = clap::FromArgMatches::from_arg_matches(matches).expect("options");
