@@ -18,8 +18,14 @@ fn counted() -> Place {
     place
 }
 
+/// A service that has the store open, once it listens for exports: that is a moment after it prints its address.
 fn serve(place: &Place) -> Running {
-    Running::start(place.command(&["serve", "--api-address=127.0.0.1:0"])).0
+    let (mut serving, _) = Running::start(place.command(&["serve", "--api-address=127.0.0.1:0"]));
+    while UnixStream::connect(socket(place)).is_err() {
+        assert_eq!(serving.0.try_wait().expect("it was started"), None);
+        std::thread::yield_now();
+    }
+    serving
 }
 
 fn socket(place: &Place) -> std::path::PathBuf {
@@ -160,6 +166,11 @@ fn an_export_whose_sender_ends_in_the_middle_is_not_whole() {
         let sender = std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 let (mut client, _) = listener.accept().expect("a client");
+                // A client whose request is not read learns that before it begins.
+                let request = message(b'R', br#"{"version":1,"csv":false}"#);
+                client
+                    .read_exact(&mut vec![0; request.len()])
+                    .expect("a request");
                 client.write_all(&sent).expect("sent");
             });
             let ran = place.run(&["export", "out"]);
