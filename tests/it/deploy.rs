@@ -22,8 +22,6 @@ use skytide_core::config::{PREFIXES, options, secrets};
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::clock::ManualClock;
 
-/// The commands that deployed files may use.
-
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

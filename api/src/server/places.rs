@@ -8,7 +8,7 @@
 //! ```
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -31,7 +31,7 @@ struct Open {
     next: u64,
     /// By number, in the order of their arrival. A connection that was evicted is not among them.
     links: BTreeMap<u64, (ClientAddress, Arc<Link>)>,
-    of_client: HashMap<ClientAddress, usize>,
+    of_client: BTreeMap<ClientAddress, usize>,
 }
 
 /// A place; given back when dropped.

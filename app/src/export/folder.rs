@@ -162,9 +162,9 @@ impl Aside {
                 None
             }
         };
-        remove(&folder.join(SUMMARY), |path| fs::remove_file(path))?;
+        remove(&folder.join(SUMMARY), fs::remove_file)?;
         let path = folder.join(ASIDE);
-        remove(&path, |path| fs::remove_dir_all(path))?;
+        remove(&path, fs::remove_dir_all)?;
         fs::create_dir(&path).map_err(|source| ExportError::write(&path, source))?;
         Ok(Self { path, _lock: lock })
     }

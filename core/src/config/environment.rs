@@ -144,7 +144,7 @@ fn similarity(found: &str, known: &str) -> f64 {
         let of: Vec<&str> = of.split('_').collect();
         words.split('_').all(|word| of.contains(&word))
     };
-    if SYNONYMS.iter().any(|words| synonyms(&words)) {
+    if SYNONYMS.iter().any(synonyms) {
         1.0
     } else if has_all(found, known) || has_all(known, found) {
         RESEMBLANCE_MIN.max(strsim::jaro_winkler(found, known))

@@ -17,7 +17,7 @@ const VERSIONS: [&str; 2] = ["1.30", "1.37"];
 fn documents(file: &str) -> Vec<Value> {
     let text = read(file);
     let documents = text.split("\n---\n");
-    let parsed = documents.map(|it| serde_saphyr::from_str(it));
+    let parsed = documents.map(serde_saphyr::from_str);
     parsed
         .map(|it| it.unwrap_or_else(|error| panic!("{file}: {error}")))
         .collect()

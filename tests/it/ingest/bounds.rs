@@ -1,7 +1,7 @@
 //! Texts and sizes that strangers choose: what an epoch holds is bounded by bytes, and a handle is one or none.
 
 use ciborium::{Value, cbor};
-use skytide_core::event::Body;
+use skytide_core::event::{Body, Message};
 use skytide_core::time::Timestamp;
 use skytide_ingest::assemble::{Assembler, CUT_BYTES_MAX, HELD_BYTES_MAX};
 
@@ -59,7 +59,7 @@ fn an_epoch_ends_by_the_bytes_of_whatever_text_there_is() {
     let cuts = assemble(setup(&options()), stream);
     assert_eq!(events(&cuts).len(), 40);
     for cut in &cuts {
-        let bytes: usize = cut.messages.iter().map(|message| message.bytes()).sum();
+        let bytes: usize = cut.messages.iter().map(Message::bytes).sum();
         assert!(
             bytes < CUT_BYTES_MAX + 5_000_000,
             "{bytes} bytes in an epoch"

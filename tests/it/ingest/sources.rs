@@ -72,8 +72,8 @@ async fn a_relay_that_was_read_before_resumes_where_it_was_left() {
     let gap = gaps(&stored);
     assert_eq!(gap.len(), 1, "{gap:?}");
     assert_eq!(gap[0].cause, GapCause::NewSource);
-    let last_of_first = stored.ticks.iter().filter(|tick| tick.cursor.0 == 1_009);
-    assert_eq!(gap[0].from, last_of_first.last().unwrap().time);
+    let mut last_of_first = stored.ticks.iter().filter(|tick| tick.cursor.0 == 1_009);
+    assert_eq!(gap[0].from, last_of_first.next_back().unwrap().time);
     assert!(gap[0].to >= Timestamp(NOON + 60_000) && gap[0].to <= Timestamp(NOON + 80_000));
     assert_eq!(stored.count("coverage_gaps/new_source"), 1);
     assert_eq!(stored.count("coverage_gap_ms"), gap[0].to.0 - gap[0].from.0);

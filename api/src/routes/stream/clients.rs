@@ -10,7 +10,7 @@
 //! A browser connects again by itself after its stream has ended, but not after a refusal
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html#reestablish-the-connection>).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use prometheus_client::metrics::gauge::Gauge;
@@ -107,7 +107,7 @@ impl Open {
     }
 
     fn least_needed(&self, newcomer: ClientAddress) -> Option<u64> {
-        let mut of_client: HashMap<ClientAddress, usize> = HashMap::new();
+        let mut of_client: BTreeMap<ClientAddress, usize> = BTreeMap::new();
         let peers = || {
             let streams = self.streams.iter();
             streams.filter_map(|(number, stream)| Some((*number, stream.peer.as_ref()?)))

@@ -36,6 +36,9 @@ async fn with_sections(
     changed
 }
 
+/// A change of a section's bytes.
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
+
 /// As a later version would write them: skipped like a manifest of an unknown format, with the reason.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_with_a_section_of_an_unknown_format_is_skipped_for_the_one_before() {
@@ -45,7 +48,7 @@ async fn a_checkpoint_with_a_section_of_an_unknown_format_is_skipped_for_the_one
     let later = |bytes: &mut Vec<u8>| bytes[0] += 1;
     let other = |bytes: &mut Vec<u8>| *bytes = vec![0xff; 40];
     let empty = |bytes: &mut Vec<u8>| bytes.clear();
-    let changes: [(&str, &dyn Fn(&mut Vec<u8>)); 4] = [
+    let changes: [(&str, Change<'_>); 4] = [
         ("shard", &later),
         ("shard", &empty),
         ("sums", &other),
