@@ -7,7 +7,7 @@
 //! plan:  after 9,000 frames of the stream: drop ─▶ any connection that gets there ──┘
 //! ```
 //!
-//! A [`FaultSequence`] is a function of the seed, the plan and the connection's number. A fault
+//! A `FaultSequence` is a function of the seed, the plan and the connection's number. A fault
 //! planned by the frames of the stream fires once, on the first connection that reaches that frame.
 //! Faults inside frames belong to [`malformed`](crate::malformed); this module covers what can go
 //! wrong between two machines.

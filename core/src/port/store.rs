@@ -48,7 +48,7 @@ pub trait ViewStore: ViewReader {
     async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError>;
 
     /// Writes whole rows of one view, exact at the intent. Rows of the same key: the last one counts. Every row that
-    /// [`fits`](crate::view::fits) is taken; one that does not is `Rejected`, and nothing of this call is written.
+    /// [`fits`] is taken; one that does not is `Rejected`, and nothing of this call is written.
     async fn write(&self, term: Term, view: ViewId, changes: Vec<Change>)
     -> Result<(), StoreError>;
 

@@ -15,7 +15,7 @@ const CACHE_GB: &str = "0.25";
 /// The arguments that enable fail points.
 const TEST_COMMANDS: [&str; 2] = ["--setParameter", "enableTestCommands=1"];
 
-/// One MongoDB server, controlled through its [`Process`].
+/// One MongoDB server, controlled through its process.
 #[derive(Debug)]
 pub struct Mongo(Process);
 

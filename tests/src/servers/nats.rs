@@ -11,7 +11,7 @@ use super::{program_or_skip, shared_address};
 /// The disk space that a server grants to streams by default.
 const ROOM: &str = "64GB";
 
-/// One NATS server, controlled through its [`Process`].
+/// One NATS server, controlled through its process.
 #[derive(Debug)]
 pub struct Nats(Process);
 
