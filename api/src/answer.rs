@@ -14,7 +14,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use headers::{ETag, HeaderMapExt, IfNoneMatch};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skytide_core::id::{Did, Epoch};
@@ -64,14 +63,8 @@ pub(crate) async fn answer<Q: Query>(
     query: Q,
 ) -> Result<Response, Problem> {
     let (_, committed) = state.committed().await?;
-    let known = headers.typed_get::<IfNoneMatch>();
-    let any = known.as_ref() == Some(&IfNoneMatch::any());
-    let is_known = |committed: &Committed| {
-        let tag: ETag = etag(committed).parse().expect("our tags are of the form");
-        known
-            .as_ref()
-            .is_some_and(|known| !known.precondition_passes(&tag))
-    };
+    let any = is_any(headers);
+    let is_known = |committed: &Committed| any || names_tag(headers, &etag(committed));
     if !any && is_known(&committed) {
         return Ok(not_modified(&committed));
     }
@@ -124,6 +117,39 @@ impl Meta {
             consistent,
         }
     }
+}
+
+/// Whether `If-None-Match` is `*`: the client has an answer, whichever it is.
+fn is_any(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::IF_NONE_MATCH);
+    values
+        .iter()
+        .any(|value| value.as_bytes().trim_ascii() == b"*")
+}
+
+/// Whether `If-None-Match` lists this entity tag, by the weak comparison. A value stops counting where
+/// it is malformed: the bytes are a client's.
+fn names_tag(headers: &HeaderMap, tag: &str) -> bool {
+    let wanted = tag.trim_start_matches("W/").trim_matches('"').as_bytes();
+    let values = headers.get_all(header::IF_NONE_MATCH).iter();
+    values.into_iter().any(|value| {
+        let mut rest = value.as_bytes();
+        loop {
+            rest = match rest {
+                [b' ' | b'\t' | b',', tail @ ..] => tail,
+                [b'W', b'/', b'"', tail @ ..] | [b'"', tail @ ..] => {
+                    let Some(end) = tail.iter().position(|byte| *byte == b'"') else {
+                        return false;
+                    };
+                    if &tail[..end] == wanted {
+                        return true;
+                    }
+                    &tail[end + 1..]
+                }
+                _ => return false,
+            };
+        }
+    })
 }
 
 fn not_modified(committed: &Committed) -> Response {

@@ -156,10 +156,9 @@ catalogue! {
     TopBlocks = 13, "top_blocks", 1;
     /// Counts of every account: [`Did`](crate::id::Did) → [`ActorRow`].
     Actors = 14, "actors", 1;
-    /// Posts by language ([`Lang`](crate::record::Lang)): [`TrendKey`] → [`TrendRow`].
+    /// Posts by language: [`TrendKey`], a [`Lang`](crate::record::Lang) → [`TrendRow`].
     Languages = 15, "languages", 2;
-    /// Operations by collection, of all time, hours and minutes; `other`: all collections without a name of their own:
-    /// [`ActivityKey`] → [`ActivityRow`].
+    /// Operations by collection, of all time, hours and minutes: [`ActivityKey`] → [`ActivityRow`].
     Activity = 16, "activity", 2;
     /// What is known of every account: [`Did`](crate::id::Did) → [`AccountRow`].
     Accounts = 17, "accounts", 2;

@@ -260,6 +260,8 @@ async fn a_known_answer_is_recognized_in_every_form_of_the_header() {
         (vec![format!("W/{other}, \"y\"")], 200),
         (vec![strong.trim_matches('"').to_owned()], 200),
         (vec![String::new()], 200),
+        (vec!["\"\u{e9}\", \"open".to_owned(), weak.clone()], 304),
+        (vec!["\"\u{e9}\u{1f600}".to_owned()], 200),
     ] {
         assert_eq!(asked("/v1/network", tags.clone()).await, status, "{tags:?}");
     }

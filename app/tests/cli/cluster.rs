@@ -318,7 +318,7 @@ fn invalid_cluster_options_are_refused_with_the_reason() {
             1,
             "INDEXER_LISTEN is 0.0.0.0:1",
         ),
-        (&["index", "--indexer-hosts=a"], 2, "is no HOST:PORT"),
+        (&["index", "--indexer-hosts=a"], 2, "must be a HOST:PORT"),
     ] {
         let ran = place.run(args);
         assert_eq!(ran.code, Some(code), "{args:?}: {ran:?}");

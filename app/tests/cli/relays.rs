@@ -40,7 +40,7 @@ fn until_counted(address: &str, seq: u64) {
         std::thread::yield_now();
     }
     let epoch = metric(address, "skytide_ingest_epoch ");
-    while metric(address, "skytide_indexer_epoch ") < epoch {
+    while metric(address, "indexer_epoch ") < epoch {
         std::thread::yield_now();
     }
 }

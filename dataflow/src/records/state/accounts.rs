@@ -197,7 +197,7 @@ mod tests {
     const RECORDS: u64 = 1_000;
 
     fn op(rev: u64, action: Action) -> Op {
-        let record = b"\xa1\x67subject\xa1\x63uri\x78\x45at://did:plc:3ir4kq33qnjyzawsel2s2vak/app.bsky.feed.post/3n2xril3jyo2a";
+        let record = b"\xa1\x67subject\xa1\x63uri\x78\x46at://did:plc:3ir4kq33qnjyzawsel2s2vak/app.bsky.feed.post/3n2xril3jyo2a";
         Op {
             rev: Tid(rev),
             since: None,
