@@ -481,7 +481,6 @@ fn a_repo_is_out_of_sync_after_a_sync_ahead_of_what_is_known_and_a_handle_moves_
         .identity("ana", "new.example.com")
         .tick_after(0);
     assert_eq!(out(&log), Some(true));
-
     let key = |handle: &str| HandleKey {
         handle: handle.into(),
         did: did("ana"),
