@@ -97,10 +97,10 @@ async fn unacknowledged_writes_are_repeated() {
     }
 }
 
-/// Somebody added a validation rule that every row violates: the statement fails, and the commit
-/// does not count.
+/// Somebody added a validation rule that every row violates: the row is rejected permanently and
+/// named, and the commit does not count.
 #[tokio::test]
-async fn rows_that_a_validation_rule_forbids_are_an_error() {
+async fn rows_that_a_validation_rule_forbids_are_rejected() {
     let Some((options, own)) = own_database() else {
         return;
     };
@@ -115,7 +115,15 @@ async fn rows_that_a_validation_rule_forbids_are_an_error() {
     rule(doc! { "nobody_has_this": { "$exists": true } }).await;
     let change = vec![(VIEW, vec![put("a", "2"), put("b", "2")])];
     for _ in 0..2 {
-        fails(try_commit(&store, term, 2, &change).await, "error code 121");
+        let done = try_commit(&store, term, 2, &change).await;
+        let Err(StoreError::Rejected { key, why, .. }) = &done else {
+            panic!("{done:?}");
+        };
+        assert_eq!(
+            (&**key, why.starts_with("error code 121")),
+            ("a", true),
+            "{why}"
+        );
     }
     let control = store.control().await.unwrap();
     assert_eq!(

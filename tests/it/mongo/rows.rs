@@ -2,6 +2,7 @@
 //! all columns.
 
 use skytide_core::id::{Did, PostKey, Tid};
+use skytide_core::limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, STATUS_BYTES_MAX, truncated};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
     AccountRow, ActivityKey, ActivityRow, ActorRow, Change, CounterRow, HandleKey, HandleRow,
@@ -257,13 +258,16 @@ fn activity(random: &mut Random) -> ActivityRow {
 }
 
 fn account(random: &mut Random) -> AccountRow {
-    let mut maybe = || random.chance(70).then(|| text(random).into());
+    let mut maybe = |bytes_max: usize| {
+        let text = random.chance(70).then(|| text(random));
+        text.map(|text| truncated(&text, bytes_max).into())
+    };
     AccountRow {
-        handle: maybe(),
-        status: maybe(),
-        display_name: maybe(),
-        description: maybe(),
-        avatar: maybe(),
+        handle: maybe(usize::MAX),
+        status: maybe(STATUS_BYTES_MAX),
+        display_name: maybe(NAME_BYTES_MAX),
+        description: maybe(DESCRIPTION_BYTES_MAX),
+        avatar: maybe(usize::MAX),
         active: random.chance(80),
         rev: random.chance(80).then(|| Tid(random.bits() >> 1)),
         out_of_sync: random.chance(10),

@@ -108,7 +108,7 @@ async fn late_rows_do_not_restore_removed_rows() {
     let found = second.lead().await.unwrap();
     assert_eq!(found.intent, Some(Epoch(2)));
     commit(&second, found.term, 2, vec![(VIEW, changes)]).await;
-    let changes = vec![put("remaining", "3"), remove("removed")];
+    let changes = vec![put("kept", "3"), remove("removed")];
     commit(&second, found.term, 3, vec![(VIEW, changes)]).await;
     purged(&own, VIEW).await;
     let documents = own.documents(VIEW).await;
@@ -122,7 +122,7 @@ async fn late_rows_do_not_restore_removed_rows() {
     assert_eq!(all(&documents).await, before);
     assert_eq!(
         rows(&second, VIEW, Order::First).await,
-        [(key("remaining"), 3, b"3".to_vec())]
+        [(key("kept"), 3, b"3".to_vec())]
     );
 }
 
