@@ -276,8 +276,17 @@ async fn a_message_that_can_be_received_is_dropped_without_another_connection() 
     assert_eq!(relay.cursors().len(), 1);
     assert_eq!(stored.count("dropped/frame_size"), 1);
     assert_eq!(stored.count("missing_seqs"), 1_001);
-    assert_eq!(stored.count("coverage_gaps/message_size"), 1);
+    assert!(records_message_size(&stored));
     running.stop().await;
+}
+
+/// Whether the ticks record a gap because of a message that is too large, ended or not.
+fn records_message_size(stored: &Stored) -> bool {
+    let cause = GapCause::MessageSize;
+    stored.ticks.iter().any(|tick| {
+        let open = tick.sources.open_gap.is_some_and(|gap| gap.cause == cause);
+        open || tick.sources.gaps.iter().any(|gap| gap.cause == cause)
+    })
 }
 
 #[tokio::test]
@@ -297,7 +306,7 @@ async fn a_message_too_large_to_receive_is_left_out_after_a_few_connections_what
         let connections = relay.cursors().len();
         assert!(connections <= 2 * digits + 6, "gap {gap}: {connections}");
         assert_eq!(stored.count("dropped/frame_size"), 1, "gap {gap}");
-        assert_eq!(stored.count("coverage_gaps/message_size"), 1, "gap {gap}");
+        assert!(records_message_size(&stored), "gap {gap}");
         running.stop().await;
     }
 }
@@ -307,10 +316,9 @@ async fn readiness_says_that_the_stream_is_stuck_while_it_is() {
     let mut frames = stream(1, 20, NOON);
     frames.push(huge(1_021, 10_000));
     let relay = RelayServer::start(frames);
-    relay.script([vec![Act::Follow], vec![Act::Follow], vec![Act::Stall]]);
     let running = Running::relay(small(&relay), options(), Arc::new(MemoryLog::new(1)));
-    relay.connections(3).await;
-    let problem = running.status.problem().unwrap_or_default();
-    assert!(problem.contains("stuck"), "{problem}");
+    while !(running.status.problem()).is_some_and(|problem| problem.contains("stuck")) {
+        tokio::task::yield_now().await;
+    }
     running.stop().await;
 }

@@ -340,7 +340,7 @@ fn an_unreadable_edit_retracts_the_facts_and_the_record_stays_live() {
     log.update("ana", [POST, "1"], None).tick_after(0);
     assert_eq!(log.hashtag("tag", ""), None);
     assert_eq!(log.post("ana", "1").unwrap().state, PostState::Live);
-    assert_eq!(log.counter("dropped/record_missing"), 1);
+    assert_eq!(log.counter("dropped/op_cid"), 1);
 
     log.update("ana", [POST, "1"], Some(&Value::List(vec![])))
         .tick_after(0);

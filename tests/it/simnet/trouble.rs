@@ -71,12 +71,8 @@ pub fn counted(fault: Fault) -> &'static [&'static str] {
             "error/other",
             "disconnects",
         ],
-        Fault::Oversized => &[
-            "frames",
-            "frames/unreadable",
-            "dropped/frame_size",
-            "disconnects",
-        ],
+        // It is received and discarded: only a message beyond the socket's limit ends a connection.
+        Fault::Oversized => &["frames", "frames/unreadable", "dropped/frame_size"],
         Fault::Garbage => &["frames", "frames/unreadable", "dropped/frame_cbor"],
         Fault::Text => &["frames", "frames/unreadable", "dropped/frame_text"],
         Fault::SeqReset => &["resets"],

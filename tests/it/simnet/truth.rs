@@ -32,7 +32,9 @@ fn ledger_and_recount_agree_on_a_network_with_every_kind_of_bad_input() {
         let rows = model.rows();
 
         assert_eq!(unlike_ledger(&rows, &totals), None, "seed {seed}");
-        assert_eq!(&counters_of(&rows), counters.by_name(), "seed {seed}");
+        let mut counted = counters_of(&rows);
+        counted.retain(|name, _| !super::decoded::is_coverage(name));
+        assert_eq!(&counted, counters.by_name(), "seed {seed}");
     }
 }
 
