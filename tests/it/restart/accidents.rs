@@ -319,12 +319,11 @@ async fn outcome(
                     .filter(|it| matches!(it, Message::Event(_)))
                     .count() as u64
             };
-            // Repeated events are in the log and are not counted.
-            let from = epochs
-                .iter()
-                .copied()
-                .filter(|epoch| restored && events(*epoch) >= used)
-                .max();
+            // Repeated events are in the log and are not counted: then the nearest count decides.
+            let candidates = || epochs.iter().copied().filter(|_| restored);
+            let from = candidates()
+                .find(|epoch| events(*epoch) == used)
+                .or_else(|| candidates().filter(|epoch| events(*epoch) >= used).max());
             assert_eq!(
                 from.is_some(),
                 restored,
