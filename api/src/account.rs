@@ -82,7 +82,7 @@ impl Profile {
     }
 }
 
-/// A fetched profile whose texts have their limits, whoever kept it. The rows' have them where they are read.
+/// A fetched profile with its texts truncated, in whichever store it was. Texts of rows are truncated when read.
 fn limited(mut fetched: profile::Profile) -> profile::Profile {
     if let Some(name) = &mut fetched.name {
         truncate(name, NAME_BYTES_MAX);

@@ -1,4 +1,4 @@
-//! How the process is told to end, and that it ends.
+//! Signals that stop the process, and the limit on how long stopping takes.
 //!
 //! ```text
 //! first SIGINT, SIGTERM, SIGHUP ─▶ stop: the services end ─┬─ they do, in time ──────────▶ their exit code

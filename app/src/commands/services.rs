@@ -353,7 +353,7 @@ pub fn relays(config: &Config) -> Result<Vec<RelaySource>, Failure> {
     Ok(sources)
 }
 
-/// Reads the relays until told to stop; keeps a few of the frames that were dropped.
+/// Reads the relays until the stop token is cancelled; stores samples of the dropped frames.
 fn read(
     config: &Config,
     data: &Data,
