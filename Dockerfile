@@ -14,9 +14,10 @@ COPY dataflow/Cargo.toml dataflow/
 COPY scheduler/Cargo.toml scheduler/
 COPY api/Cargo.toml api/
 COPY simnet/Cargo.toml simnet/
+COPY adapters/embedded/Cargo.toml adapters/embedded/
 COPY app/Cargo.toml app/
 COPY tests/Cargo.toml tests/
-RUN for crate in core ingest dataflow scheduler api simnet app tests; do mkdir $crate/src && touch $crate/src/lib.rs; done \
+RUN for crate in core ingest dataflow scheduler api simnet adapters/embedded app tests; do mkdir $crate/src && touch $crate/src/lib.rs; done \
     && echo 'fn main() {}' > app/src/main.rs
 RUN cargo build --release --locked --package skytide
 COPY core/src core/src
@@ -26,6 +27,7 @@ COPY scheduler/src scheduler/src
 COPY api/openapi.json api/
 COPY api/src api/src
 COPY simnet/src simnet/src
+COPY adapters/embedded/src adapters/embedded/src
 COPY app/src app/src
 # Cargo compares times: the sources may be older than the empty crates.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + \

@@ -19,14 +19,14 @@ use skytide_dataflow::Ports;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::embedded::{
-    DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, Hold, Part,
-};
 use crate::failure::Failure;
 use crate::health::Trouble;
 use crate::mongo::MongoStore;
 use crate::nats::NatsLog;
 use crate::options;
+use skytide_embedded::{
+    DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, Hold, Part,
+};
 
 /// Giving rights back may take this part of the time for the end of the process.
 const CLOSE_PART: u32 = 8;

@@ -25,10 +25,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::embedded::EmbeddedStore;
 use crate::export::{ExportError, Format, Outline, Output, export_to};
 use crate::failure::chain;
 pub use protocol::{Message, Request, VERSION, receive, send};
+use skytide_embedded::EmbeddedStore;
 use socket::Listener;
 pub use socket::{SOCKET, connect};
 

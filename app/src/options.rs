@@ -10,7 +10,7 @@ use skytide_core::view::ViewId;
 use skytide_dataflow as dataflow;
 use skytide_ingest as ingest;
 
-use crate::embedded::{LogOptions, StoreOptions};
+use skytide_embedded::{LogOptions, StoreOptions};
 
 /// What ingest wants to know. `samples`: where a few of the frames that were dropped are kept.
 pub fn ingest(config: &Config, samples: Option<PathBuf>) -> ingest::Options {

@@ -5,7 +5,5 @@
 //! ```
 
 mod appview;
-mod embedded;
 
 pub use appview::{AppView, AppViewError};
-pub use embedded::EmbeddedProfiles;

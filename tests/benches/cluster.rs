@@ -12,12 +12,12 @@ use std::time::Instant;
 
 use prometheus_client::registry::Registry;
 use skytide::cluster::Place;
-use skytide::embedded::{EmbeddedLog, LogOptions};
 use skytide_core::config;
 use skytide_core::event::Message;
 use skytide_core::id::Seq;
 use skytide_core::port::log::Log;
 use skytide_dataflow::{DataflowError, Links, Metrics, Options, Ports};
+use skytide_embedded::{EmbeddedLog, LogOptions};
 use skytide_tests::servers::free_port;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;

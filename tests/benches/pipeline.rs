@@ -13,12 +13,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use prometheus_client::registry::Registry;
-use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_core::port::clock::ManualClock;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
 use skytide_core::view::ViewId;
 use skytide_dataflow::{AccountPolicy, Ports};
+use skytide_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_ingest::frame::Verify;
 use skytide_ingest::{Context, RecordingSource};
 use skytide_tests::copies::{Copies, frames};

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
-use skytide::embedded::EmbeddedCheckpoints;
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
@@ -26,6 +25,7 @@ use skytide_core::port::store::{
 };
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use skytide_dataflow::{CheckpointOptions, Metrics, Options, Ports};
+use skytide_embedded::EmbeddedCheckpoints;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
 

@@ -7,13 +7,13 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_core::event::{Action, Body, Event, Message, Op, Sources, Tick};
 use skytide_core::id::{Cid, Cursor, Did, Epoch, Seq, Tid};
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{Committed, ViewStore};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Change, Key, ViewId};
+use skytide_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 
 const MESSAGES: u64 = 1_000_000;
 const BATCH: u64 = 5_000;

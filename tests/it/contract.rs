@@ -3,14 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skytide::embedded::{
-    EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions,
-};
-use skytide::job_status::JobFile;
 use skytide::mongo::{Connection, MongoJobs, MongoProfiles, MongoSnapshots, MongoStore};
 use skytide::nats::NatsLog;
-use skytide::profiles::EmbeddedProfiles;
-use skytide::snapshots::SnapshotDir;
 use skytide_core::config::{ByteSize, Span};
 use skytide_core::memory::{
     MemoryCheckpoints, MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore,
@@ -21,6 +15,10 @@ use skytide_core::port::log::Log;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewStore;
+use skytide_embedded::EmbeddedProfiles;
+use skytide_embedded::JobFile;
+use skytide_embedded::SnapshotDir;
+use skytide_embedded::{EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_tests::contract_log::{self, BYTES_MAX};
 use tempfile::TempDir;
 

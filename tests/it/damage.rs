@@ -13,12 +13,12 @@ use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use skytide::embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_core::event::Message;
 use skytide_core::id::{Epoch, Seq};
 use skytide_core::port::log::{Log, LogError};
 use skytide_core::port::store::{Control, Order, StoreError, ViewReader, ViewStore};
 use skytide_core::view::ViewId;
+use skytide_embedded::{EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_tests::contract_log::{events, read, tick, write};
 use skytide_tests::contract_store::{commit, committed, key, put, rows};
 

@@ -128,6 +128,7 @@ fn crates_know_only_what_they_may() {
         "skytide-scheduler",
         "skytide-api",
         "skytide-simnet",
+        "skytide-embedded",
     ];
     let ours = [
         ("core", [].as_slice()),
@@ -136,6 +137,7 @@ fn crates_know_only_what_they_may() {
         ("scheduler", &["skytide-core"]),
         ("api", &["skytide-core"]),
         ("simnet", &["skytide-core"]),
+        ("adapters/embedded", &["skytide-core"]),
         ("app", &app),
     ];
     for (name, allowed) in ours {
@@ -165,10 +167,18 @@ fn heavy_libraries_stay_where_they_belong() {
         ("async-nats", "app"),
         ("mongodb", "app"),
         ("reqwest", "app"),
-        ("fjall", "app"),
+        ("fjall", "adapters/embedded"),
         ("indicatif", "app"),
     ];
-    for name in ["core", "ingest", "dataflow", "scheduler", "api", "app"] {
+    for name in [
+        "core",
+        "ingest",
+        "dataflow",
+        "scheduler",
+        "api",
+        "adapters/embedded",
+        "app",
+    ] {
         let known = dependencies(&read(&format!("{name}/Cargo.toml")), "[dependencies]");
         let strangers = homes
             .iter()

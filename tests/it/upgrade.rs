@@ -10,9 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use skytide::embedded::{
-    EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions,
-};
 use skytide::export::{Format, export};
 use skytide_core::event::Message;
 use skytide_core::id::Seq;
@@ -20,6 +17,7 @@ use skytide_core::port::log::{Log, LogError};
 use skytide_core::port::store::{Order, ViewReader};
 use skytide_core::view::ViewId;
 use skytide_dataflow::{CheckpointOptions, Metrics, Options, Ports};
+use skytide_embedded::{EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_tests::checkers::difference;
 use skytide_tests::contract_store::rows;
 use skytide_tests::model::{self, Policy, Rows, recount};

@@ -12,11 +12,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::Export;
 use crate::data::{Data, Use, Views};
-use crate::embedded::{DataDir, DataDirError, Part};
 use crate::export::{ExportError, Folder, Format, Outline, Output, SUMMARY, export_live};
 use crate::export_server::{self, Message, Request};
 use crate::failure::Failure;
 use crate::terminal::{note, say};
+use skytide_embedded::{DataDir, DataDirError, Part};
 
 /// How often it is looked whether the process that has the store open listens, or has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

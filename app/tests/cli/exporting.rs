@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use skytide::embedded::{DataDir, Part};
+use skytide_embedded::{DataDir, Part};
 
 use crate::expected::compare;
 use crate::process::{Place, recording};

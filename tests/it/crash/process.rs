@@ -7,15 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use prometheus_client::registry::Registry;
-use skytide::embedded::{
-    EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions,
-};
 use skytide_core::memory::MemoryLog;
 use skytide_core::port::BoxError;
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{ViewReader, ViewStore};
 use skytide_dataflow::{CheckpointOptions, Ports};
+use skytide_embedded::{EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
 use skytide_ingest::{Context, RecordingSource};
 use skytide_tests::faulty::{FaultyCheckpoints, FaultyLog, FaultyStore, Plan};
 use skytide_tests::model::{Model, Options, Policy, Rows};

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use skytide::embedded::EmbeddedCheckpoints;
 use skytide_core::event::Message;
 use skytide_core::memory::MemoryLog;
 use skytide_core::port::log::Log;
 use skytide_dataflow::{CheckpointOptions, DataflowError, Options};
+use skytide_embedded::EmbeddedCheckpoints;
 use skytide_tests::model::recount;
 use tempfile::TempDir;
 

@@ -13,7 +13,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skytide::embedded::Files;
+use skytide_embedded::Files;
 use skytide_tests::world::Random;
 
 /// A simulated disk; clones share it.

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skytide::embedded::EmbeddedCheckpoints;
 use skytide_core::event::Message;
 use skytide_core::id::Epoch;
 use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore};
 use skytide_core::port::log::Log;
 use skytide_dataflow::{CheckpointOptions, LogKeep};
+use skytide_embedded::EmbeddedCheckpoints;
 use skytide_tests::contract_checkpoint::{listed, write_all};
 use skytide_tests::model::recount;
 use skytide_tests::world::Random;

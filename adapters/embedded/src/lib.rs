@@ -12,10 +12,16 @@
 
 mod checkpoint;
 mod folder;
+mod jobs;
 mod log;
+mod profiles;
+mod snapshots;
 mod store;
 
 pub use checkpoint::{DiskFiles, EmbeddedCheckpoints, Files};
 pub use folder::{DataDir, DataDirError, Hold, Part};
+pub use jobs::JobFile;
 pub use log::{EmbeddedLog, LogOptions};
+pub use profiles::EmbeddedProfiles;
+pub use snapshots::SnapshotDir;
 pub use store::{EmbeddedStore, StillStore, StoreOptions};

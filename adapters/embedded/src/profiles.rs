@@ -19,7 +19,7 @@ use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredPro
 use skytide_core::time::Timestamp;
 use skytide_core::view::Key;
 
-use crate::embedded::EmbeddedStore;
+use crate::EmbeddedStore;
 
 /// Number of the value's form, its first byte.
 const FORM: u8 = 1;
@@ -190,7 +190,7 @@ fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> ProfileEr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::StoreOptions;
+    use crate::StoreOptions;
 
     #[tokio::test]
     async fn profiles_are_there_after_the_store_was_opened_again() {

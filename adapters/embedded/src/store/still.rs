@@ -62,7 +62,7 @@ impl ViewReader for StillStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::{EmbeddedStore, StoreOptions};
+    use crate::{EmbeddedStore, StoreOptions};
     use skytide_core::id::Epoch;
     use skytide_core::port::store::{Committed, Order, ViewStore};
     use skytide_core::view::Change;
