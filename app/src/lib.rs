@@ -22,7 +22,6 @@ pub mod jobs;
 pub mod listen;
 pub mod memory;
 pub mod mongo;
-pub mod nats;
 pub mod notify;
 pub mod options;
 pub mod profiles;

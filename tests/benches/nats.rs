@@ -6,10 +6,10 @@ mod live;
 
 use std::time::Instant;
 
-use skytide::nats::NatsLog;
 use skytide_core::config::{Compression, Nats as Config};
 use skytide_core::event::Message;
 use skytide_core::port::log::Log;
+use skytide_nats::NatsLog;
 use skytide_tests::servers::Nats;
 
 use crate::stores::{message, tick};

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skytide::mongo::{Connection, MongoJobs, MongoProfiles, MongoSnapshots, MongoStore};
-use skytide::nats::NatsLog;
 use skytide_core::config::{ByteSize, Span};
 use skytide_core::memory::{
     MemoryCheckpoints, MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore,
@@ -19,6 +18,7 @@ use skytide_embedded::EmbeddedProfiles;
 use skytide_embedded::JobFile;
 use skytide_embedded::SnapshotDir;
 use skytide_embedded::{EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
+use skytide_nats::NatsLog;
 use skytide_tests::contract_log::{self, BYTES_MAX};
 use tempfile::TempDir;
 

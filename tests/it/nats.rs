@@ -10,11 +10,11 @@ mod writers;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use skytide::nats::NatsLog;
 use skytide_core::config::Nats as Config;
 use skytide_core::event::Message;
 use skytide_core::id::Seq;
 use skytide_core::port::log::{Log, LogReader};
+use skytide_nats::NatsLog;
 use skytide_tests::servers::Nats;
 
 /// Options for a stream of the test's own on the shared server.

@@ -7,9 +7,9 @@ use std::time::Instant;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_EXPECTED_LAST_SEQUENCE;
 use bytes::Bytes;
-use skytide::nats::NatsLog;
 use skytide_core::config::Nats as Config;
 use skytide_core::port::log::Log;
+use skytide_nats::NatsLog;
 
 use crate::stores::message;
 

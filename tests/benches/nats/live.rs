@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use skytide::nats::NatsLog;
 use skytide_core::config::Nats as Config;
 use skytide_core::event::Message;
 use skytide_core::port::log::Log;
+use skytide_nats::NatsLog;
 
 use crate::stores::message;
 

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use skytide::nats::NatsLog;
 use skytide_core::config::Nats as Config;
 use skytide_core::port::log::Log;
+use skytide_nats::NatsLog;
 use skytide_tests::contract_log::{events, write};
 use skytide_tests::servers::Nats;
 use tempfile::TempDir;

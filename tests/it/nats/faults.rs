@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use skytide::nats::NatsLog;
 use skytide_core::port::log::Log;
+use skytide_nats::NatsLog;
 use skytide_tests::contract_log::{events, read};
 use skytide_tests::servers::{Link, Nats};
 use tokio::sync::watch;

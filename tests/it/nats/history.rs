@@ -93,7 +93,7 @@ async fn a_stream_of_another_program_is_not_changed() {
         .create_stream(config.stream.as_str())
         .await
         .unwrap();
-    let error = skytide::nats::NatsLog::connect(&config).await.unwrap_err();
+    let error = skytide_nats::NatsLog::connect(&config).await.unwrap_err();
     assert!(
         chain(&error).contains("no log of ours"),
         "{}",

@@ -7,10 +7,10 @@ use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use futures_util::StreamExt;
-use skytide::nats::PARTITIONS;
 use skytide_core::event::{Action, Body, Event, Message, Op};
 use skytide_core::id::{Did, Tid};
 use skytide_core::port::log::{Log, LogError};
+use skytide_nats::PARTITIONS;
 use skytide_tests::contract_log::{event, events, read, tick, write};
 
 use super::{connect, from_the_first, messages, own_stream, raw};

@@ -50,7 +50,7 @@ async fn too_little_room_is_an_error_that_names_the_option() {
     let mut config = named(&nats.url());
     for bytes_max in [None, Some(ByteSize(2 * GIB))] {
         config.bytes_max = bytes_max;
-        let error = skytide::nats::NatsLog::connect(&config).await.unwrap_err();
+        let error = skytide_nats::NatsLog::connect(&config).await.unwrap_err();
         assert!(
             chain(&error).contains("lower NATS_BYTES_MAX"),
             "{}",

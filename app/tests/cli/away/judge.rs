@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use skytide::mongo::MongoStore;
-use skytide::nats::NatsLog;
 use skytide_core::config;
 use skytide_core::event::{Event, Message};
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{Control, ViewReader};
+use skytide_nats::NatsLog;
 use skytide_simnet::{Frame, Ledger};
 use skytide_tests::checkers::{difference, unlike_ledger, wrong_sum};
 use skytide_tests::model::{Model, Options, Policy, Rows};
