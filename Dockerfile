@@ -16,9 +16,10 @@ COPY api/Cargo.toml api/
 COPY simnet/Cargo.toml simnet/
 COPY adapters/embedded/Cargo.toml adapters/embedded/
 COPY adapters/nats/Cargo.toml adapters/nats/
+COPY adapters/mongodb/Cargo.toml adapters/mongodb/
 COPY app/Cargo.toml app/
 COPY tests/Cargo.toml tests/
-RUN for crate in core ingest dataflow scheduler api simnet adapters/embedded adapters/nats app tests; do mkdir $crate/src && touch $crate/src/lib.rs; done \
+RUN for crate in core ingest dataflow scheduler api simnet adapters/embedded adapters/nats adapters/mongodb app tests; do mkdir $crate/src && touch $crate/src/lib.rs; done \
     && echo 'fn main() {}' > app/src/main.rs
 RUN cargo build --release --locked --package skytide
 COPY core/src core/src
@@ -30,6 +31,7 @@ COPY api/src api/src
 COPY simnet/src simnet/src
 COPY adapters/embedded/src adapters/embedded/src
 COPY adapters/nats/src adapters/nats/src
+COPY adapters/mongodb/src adapters/mongodb/src
 COPY app/src app/src
 # Cargo compares times: the sources may be older than the empty crates.
 RUN find . -name '*.rs' -not -path './target/*' -exec touch {} + \

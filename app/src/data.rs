@@ -21,11 +21,11 @@ use tokio::time::timeout;
 
 use crate::failure::Failure;
 use crate::health::Trouble;
-use crate::mongo::MongoStore;
 use crate::options;
 use skytide_embedded::{
     DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, Hold, Part,
 };
+use skytide_mongodb::MongoStore;
 use skytide_nats::NatsLog;
 
 /// Giving rights back may take this part of the time for the end of the process.

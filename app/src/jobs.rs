@@ -24,11 +24,11 @@ use skytide_scheduler::{Job, Options, Schedule, Scheduler};
 use crate::clock::SystemClock;
 use crate::data::{Data, Views};
 use crate::failure::Failure;
-use crate::mongo::{Connection, MongoJobs, MongoProfiles, MongoSnapshots};
 use crate::profiles::AppView;
 use skytide_embedded::EmbeddedProfiles;
 use skytide_embedded::JobFile;
 use skytide_embedded::SnapshotDir;
+use skytide_mongodb::{Connection, MongoJobs, MongoProfiles, MongoSnapshots};
 
 /// What the jobs keep and the API shows.
 #[derive(Clone)]

@@ -21,7 +21,6 @@ pub mod health;
 pub mod jobs;
 pub mod listen;
 pub mod memory;
-pub mod mongo;
 pub mod notify;
 pub mod options;
 pub mod profiles;

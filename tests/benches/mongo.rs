@@ -13,11 +13,11 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mongodb::bson::{Document, RawArrayBuf, RawDocumentBuf, doc, raw::cstr};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
-use skytide::mongo::MongoStore;
 use skytide_core::config::Mongo as Options;
 use skytide_core::id::{Did, Epoch, PostKey, Tid};
 use skytide_core::port::store::{Committed, Order, Range, Term, ViewReader, ViewStore};
 use skytide_core::view::{Change, Key, PostRow, PostState, ViewId, encode_row};
+use skytide_mongodb::MongoStore;
 use skytide_tests::servers::Mongo;
 
 const ROWS: u64 = 200_000;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skytide::mongo::{Connection, MongoJobs, MongoProfiles, MongoSnapshots, MongoStore};
 use skytide_core::config::{ByteSize, Span};
 use skytide_core::memory::{
     MemoryCheckpoints, MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore,
@@ -18,6 +17,7 @@ use skytide_embedded::EmbeddedProfiles;
 use skytide_embedded::JobFile;
 use skytide_embedded::SnapshotDir;
 use skytide_embedded::{EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
+use skytide_mongodb::{Connection, MongoJobs, MongoProfiles, MongoSnapshots, MongoStore};
 use skytide_nats::NatsLog;
 use skytide_tests::contract_log::{self, BYTES_MAX};
 use tempfile::TempDir;

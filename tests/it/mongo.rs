@@ -14,10 +14,10 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, Collection, Database};
-use skytide::mongo::MongoStore;
 use skytide_core::config::{Mongo as Options, Span};
 use skytide_core::port::store::{StoreError, Term, ViewStore};
 use skytide_core::view::{Change, ViewId};
+use skytide_mongodb::MongoStore;
 use skytide_tests::contract_store::committed;
 use skytide_tests::servers::Mongo;
 

@@ -12,7 +12,7 @@ use skytide_core::port::store::{Control, ViewReader};
 use tokio::time::sleep;
 
 use super::{ExportError, Format, Summary, export};
-use crate::mongo::{MongoStore, StillStore};
+use skytide_mongodb::{MongoStore, StillStore};
 
 /// Between two looks for the end of a commit.
 const LOOK_EVERY: Duration = Duration::from_millis(10);

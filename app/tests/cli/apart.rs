@@ -19,10 +19,10 @@ use std::process::Stdio;
 
 use mongodb::bson::{Document, doc};
 use mongodb::{Client, Database};
-use skytide::mongo::MongoStore;
 use skytide_core::config;
 use skytide_core::port::log::{Bounds, Log};
 use skytide_core::port::store::{Control, ViewReader};
+use skytide_mongodb::MongoStore;
 use skytide_nats::NatsLog;
 use skytide_simnet::{Frame, Ledger};
 use skytide_tests::servers::{Mongo, Nats};

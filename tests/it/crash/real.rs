@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mongodb::bson::{Document, doc};
-use skytide::mongo::MongoStore;
 use skytide_core::config::{self, Span};
 use skytide_core::port::BoxError;
 use skytide_core::port::store::ViewReader;
 use skytide_dataflow::Ports;
 use skytide_embedded::EmbeddedCheckpoints;
+use skytide_mongodb::MongoStore;
 use skytide_nats::NatsLog;
 use skytide_tests::checkers::difference;
 use skytide_tests::faulty::Plan;

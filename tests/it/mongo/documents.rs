@@ -192,7 +192,7 @@ async fn a_database_of_a_newer_format_is_refused() {
         .update_one(doc! { "_id": "control" }, newer)
         .await
         .unwrap();
-    let refused = skytide::mongo::MongoStore::connect(&options).await;
+    let refused = skytide_mongodb::MongoStore::connect(&options).await;
     let Err(StoreError::Failed { source, .. }) = refused else {
         panic!("a newer format is not refused");
     };
@@ -210,7 +210,7 @@ async fn an_error_about_an_address_contains_no_secret() {
         let Ok(options) = skytide_core::config::Mongo::at(uri) else {
             continue;
         };
-        let refused = skytide::mongo::MongoStore::connect(&options).await;
+        let refused = skytide_mongodb::MongoStore::connect(&options).await;
         let shown = format!("{:?}", refused.err().expect("an invalid address"));
         assert!(!shown.contains("hunter2"), "{shown}");
     }

@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use skytide::export::{ExportError, Format, export_live};
-use skytide::mongo::MongoStore;
 use skytide_core::config::Mongo as Options;
 use skytide_core::id::Epoch;
 use skytide_core::port::store::{Committed, Sum, Term, ViewStore};
 use skytide_core::view::{Change, CounterRow, Key, ViewId, encode_row, row_hash};
+use skytide_mongodb::MongoStore;
 use skytide_tests::contract_store::committed;
 use skytide_tests::servers::Mongo;
 use skytide_tests::world::Random;

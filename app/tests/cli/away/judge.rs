@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use skytide::mongo::MongoStore;
 use skytide_core::config;
 use skytide_core::event::{Event, Message};
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{Control, ViewReader};
+use skytide_mongodb::MongoStore;
 use skytide_nats::NatsLog;
 use skytide_simnet::{Frame, Ledger};
 use skytide_tests::checkers::{difference, unlike_ledger, wrong_sum};

@@ -12,10 +12,10 @@ use skytide_core::port::store::{Committed, Control, Intent, StoreError, Term, ch
 use skytide_core::view::{Change, ViewId};
 
 use super::Shared;
-use crate::mongo::batch::{self, Pending, Refusal, Turn};
-use crate::mongo::connection::failed;
-use crate::mongo::guard;
-use crate::mongo::purge::Purge;
+use crate::batch::{self, Pending, Refusal, Turn};
+use crate::connection::failed;
+use crate::guard;
+use crate::purge::Purge;
 
 /// What the writer knows.
 #[derive(Debug, Default)]

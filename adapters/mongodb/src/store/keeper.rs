@@ -6,7 +6,7 @@ use skytide_core::port::store::StoreError;
 use tokio::task::AbortHandle;
 
 use super::Shared;
-use crate::mongo::control::ControlRecord;
+use crate::control::ControlRecord;
 
 /// The task; it ends with the store.
 #[derive(Debug, Default)]

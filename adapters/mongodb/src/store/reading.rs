@@ -9,9 +9,9 @@ use skytide_core::port::store::{Order, Range, StoreError};
 use skytide_core::view::{Key, StoredRow, ViewId};
 use tokio::sync::Mutex;
 
-use crate::mongo::connection::Connection;
-use crate::mongo::key::{self, LOWEST};
-use crate::mongo::row::{self, BY_SUBJECT, REMOVED};
+use crate::connection::Connection;
+use crate::key::{self, LOWEST};
+use crate::row::{self, BY_SUBJECT, REMOVED};
 
 const OPERATION: &str = "read rows";
 /// Keys asked for in one query.

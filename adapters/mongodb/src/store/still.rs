@@ -12,8 +12,8 @@ use skytide_core::view::{Key, StoredRow, ViewId};
 use tokio::sync::Mutex;
 
 use super::reading::{self, Source};
-use crate::mongo::connection::Connection;
-use crate::mongo::control;
+use crate::connection::Connection;
+use crate::control;
 
 const OPERATION: &str = "show one moment";
 
