@@ -129,6 +129,8 @@ fn crates_know_only_what_they_may() {
         "skytide-api",
         "skytide-simnet",
         "skytide-embedded",
+        "skytide-nats",
+        "skytide-mongodb",
     ];
     let ours = [
         ("core", [].as_slice()),
@@ -138,6 +140,8 @@ fn crates_know_only_what_they_may() {
         ("api", &["skytide-core"]),
         ("simnet", &["skytide-core"]),
         ("adapters/embedded", &["skytide-core"]),
+        ("adapters/nats", &["skytide-core"]),
+        ("adapters/mongodb", &["skytide-core"]),
         ("app", &app),
     ];
     for (name, allowed) in ours {
@@ -164,8 +168,8 @@ fn heavy_libraries_stay_where_they_belong() {
         ("axum", "api"),
         ("tokio-tungstenite", "ingest"),
         ("cron", "scheduler"),
-        ("async-nats", "app"),
-        ("mongodb", "app"),
+        ("async-nats", "adapters/nats"),
+        ("mongodb", "adapters/mongodb"),
         ("reqwest", "app"),
         ("fjall", "adapters/embedded"),
         ("indicatif", "app"),
@@ -177,6 +181,8 @@ fn heavy_libraries_stay_where_they_belong() {
         "scheduler",
         "api",
         "adapters/embedded",
+        "adapters/nats",
+        "adapters/mongodb",
         "app",
     ] {
         let known = dependencies(&read(&format!("{name}/Cargo.toml")), "[dependencies]");
