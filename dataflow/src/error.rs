@@ -5,7 +5,7 @@ use skytide_core::port::checkpoint::CheckpointError;
 use skytide_core::port::log::LogError;
 use skytide_core::port::store::StoreError;
 
-use crate::cluster::Name;
+use crate::runtime::cluster::Name;
 
 /// Why the dataflow stopped. None of these is caused by upstream data.
 #[derive(Debug, thiserror::Error)]

@@ -1,4 +1,4 @@
-//! Every row of the table in `dataflow/src/recover.rs`: what a start does with a log, a store and checkpoints of which one
+//! Every row of the table in `dataflow/src/runtime/recover.rs`: what a start does with a log, a store and checkpoints of which one
 //! was lost, put back from a backup, or belongs to something else.
 //!
 //! ```text

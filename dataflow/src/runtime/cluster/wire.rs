@@ -11,13 +11,13 @@ use skytide_core::event::{DropReason, Message};
 use skytide_core::id::Epoch;
 
 use super::post::Post;
-use crate::batch::{End, Segment};
-use crate::checkpoint::{Cut, Part};
 use crate::operators::lists::WorkerList;
 use crate::records::{Drops, Gauges};
-use crate::settle::Settled;
+use crate::runtime::batch::{End, Segment};
+use crate::runtime::checkpoint::{Cut, Part};
+use crate::runtime::settle::Settled;
+use crate::runtime::worker::{Begin, Done, Fed, Order, Told};
 use crate::types::{Clock, Input, Time};
-use crate::worker::{Begin, Done, Fed, Order, Told};
 
 /// An [`Order`] on its way.
 #[derive(Serialize, Deserialize)]

@@ -9,8 +9,8 @@ use super::fate::Fate;
 use super::post::Post;
 use super::wire::Reply;
 use crate::metrics::Metrics;
+use crate::runtime::worker::{Done, Fed, Graph, Order, Told};
 use crate::types::Shared;
-use crate::worker::{Done, Fed, Graph, Order, Told};
 
 /// How long it sleeps at most while it waits for an order: whatever arrives wakes it.
 const IDLE: Duration = Duration::from_millis(20);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::checkpoint::Cut;
+use crate::runtime::checkpoint::Cut;
 use skytide_core::event::{Message, Sources, Tick};
 use skytide_core::memory::{MemoryCheckpoints, MemoryLog, MemoryStore};
 use skytide_core::time::Timestamp;

@@ -19,14 +19,14 @@ use skytide_core::view::{ActivityKey, RowError, ViewId, decode_row};
 use tokio::sync::mpsc;
 
 use crate::DataflowError;
-use crate::batch::{End, Segment};
 use crate::fact::{Activity, Fact};
 use crate::graph::Sums;
 use crate::metrics::Metrics;
 use crate::operators::lists::{FORMER, Newest, WorkerList};
 use crate::records::{Names, SHARDS, saved};
+use crate::runtime::batch::{End, Segment};
+use crate::runtime::worker::{Fed, Order};
 use crate::types::{Clock, Input, Time};
-use crate::worker::{Fed, Order};
 
 /// A checkpoint that is to be taken in.
 pub(crate) struct Restore {

@@ -19,11 +19,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::DataflowError;
-use crate::batch::End;
-use crate::checkpoint::News;
 use crate::metrics::Metrics;
-use crate::rebuild::Rebuild;
-use crate::worker::Done;
+use crate::runtime::batch::End;
+use crate::runtime::checkpoint::News;
+use crate::runtime::rebuild::Rebuild;
+use crate::runtime::worker::Done;
 
 /// Turns finished batches into commits.
 pub struct Committer {
@@ -151,7 +151,7 @@ impl Committer {
     }
 
     /// Whether views are not exact yet, or a commit that was begun before ends later: the first one must end there. A
-    /// batch that ends within that one has no rows but those that are gathered ([`undivided`](crate::source::undivided)).
+    /// batch that ends within that one has no rows but those that are gathered ([`undivided`](crate::runtime::source::undivided)).
     fn too_early(&self, end: &End) -> bool {
         let begun = self.control.intent;
         end.restored || self.restored.is_some() || begun.is_some_and(|begun| end.epoch < begun)

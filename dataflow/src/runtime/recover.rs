@@ -42,7 +42,7 @@ use skytide_core::port::log::LogReader;
 use skytide_core::port::store::{Control, Recipe};
 use skytide_core::view::ViewId;
 
-use crate::batch::Epochs;
+use crate::runtime::batch::Epochs;
 use crate::types::{Quiet, Time};
 use crate::{DataflowError, Options, Ports};
 use standing::{LogEnds, StoreState};

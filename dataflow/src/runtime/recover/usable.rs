@@ -8,7 +8,8 @@ use skytide_core::port::log::LogError;
 use skytide_core::port::store::Recipe;
 
 use super::standing::{LogEnds, Place, Recorded, Standing};
-use crate::{AccountPolicy, DataflowError, Ports, restore};
+use crate::runtime::restore;
+use crate::{AccountPolicy, DataflowError, Ports};
 
 /// What there is.
 pub struct Found {

@@ -8,9 +8,9 @@ use skytide_core::id::Epoch;
 use tokio::sync::mpsc;
 
 use super::{Cut, Gate, News};
-use crate::batch::End;
 use crate::metrics::Metrics;
 use crate::records::SHARDS;
+use crate::runtime::batch::End;
 
 /// Records that one cut writes, about: some milliseconds.
 const RECORDS_PER_CUT: u64 = 50_000;

@@ -6,7 +6,7 @@ use timely::communication::WorkerGuards;
 use tokio::task::JoinHandle;
 
 use crate::DataflowError;
-use crate::cluster::{Cause, Fate};
+use crate::runtime::cluster::{Cause, Fate};
 
 /// A task that ends when it is dropped.
 pub(crate) struct Task<T>(pub JoinHandle<T>);

@@ -16,15 +16,15 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 use tokio::sync::mpsc;
 
-use crate::batch::{End, Segment};
-use crate::checkpoint::{Cut, Gate, News, Part};
-use crate::cluster::{Fate, Post, Reply};
 use crate::graph::{self, Streams, Sums, Wanted};
 use crate::metrics::Metrics;
 use crate::operators::lists::WorkerList;
 use crate::records::{AccountPolicy, Drops, Gauges, LiveRecords, live_records};
-use crate::restore::{shard_name, sums_name};
-use crate::settle::{Settled, settle};
+use crate::runtime::batch::{End, Segment};
+use crate::runtime::checkpoint::{Cut, Gate, News, Part};
+use crate::runtime::cluster::{Fate, Post, Reply};
+use crate::runtime::restore::{shard_name, sums_name};
+use crate::runtime::settle::{Settled, settle};
 use crate::types::{Clock, Input, Row, Shared, Time};
 
 /// What a worker is told.

@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::DataflowError;
-use crate::batch::{Batch, End, Epochs, WholeEpoch};
-use crate::checkpoint::{Cut, Planner};
 use crate::metrics::Metrics;
 use crate::records::{Names, SHARDS};
-use crate::restore::Restore;
-use crate::worker::{Fed, Order};
+use crate::runtime::batch::{Batch, End, Epochs, WholeEpoch};
+use crate::runtime::checkpoint::{Cut, Planner};
+use crate::runtime::restore::Restore;
+use crate::runtime::worker::{Fed, Order};
 
 /// Feeds the workers.
 pub struct Source {

@@ -38,8 +38,8 @@ pub(crate) use wire::Reply;
 
 use crate::DataflowError;
 use crate::metrics::Metrics;
-use crate::tasks::Threads;
-use crate::worker::PARK;
+use crate::runtime::tasks::Threads;
+use crate::runtime::worker::PARK;
 use link::Link;
 
 /// A process of the cluster.
