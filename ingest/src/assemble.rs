@@ -35,7 +35,7 @@ use skytide_core::time::Timestamp;
 use crate::frame::{Frame, Rejected, decode};
 use counts::Counts;
 use coverage::Resumed;
-use early::Held;
+use early::{Held, Unusable};
 use numbers::{Numbers, numbers};
 use seq::{Numbered, SeqWatch, Step};
 use time::NetworkTime;
@@ -137,21 +137,35 @@ impl Assembler {
         self.ceiling = self.setup.live.then_some(now);
     }
 
-    /// The next message of the stream, which is not a binary one.
+    /// The next message of the stream is a text message, which the protocol does not have.
     pub fn text(&mut self, bytes: &Bytes) {
-        self.frames += 1;
-        self.counts.frame("unreadable", bytes.len());
-        self.unusable(DropReason::FrameText, bytes);
-        self.end_if_full();
+        self.next_unusable(Unusable::Text(bytes.clone()));
     }
 
-    /// A message of the stream was larger than the protocol allows; its bytes were not kept.
+    /// The next message of the stream was larger than the protocol allows. Its bytes were dropped while it was received.
     pub fn oversized(&mut self) {
+        self.next_unusable(Unusable::Oversized);
+    }
+
+    fn next_unusable(&mut self, message: Unusable) {
+        if let Some(message) = self.hold_unusable(message) {
+            self.drop_unusable(message);
+            self.end_if_full();
+        }
+    }
+
+    /// Drops a message that is not a frame.
+    fn drop_unusable(&mut self, message: Unusable) {
+        let (reason, bytes) = match message {
+            Unusable::Text(bytes) => (DropReason::FrameText, bytes),
+            Unusable::Oversized => (DropReason::FrameSize, Bytes::new()),
+        };
         self.frames += 1;
-        self.counts.frame("unreadable", 0);
-        self.unusable(DropReason::FrameSize, &Bytes::new());
-        self.open_gap(GapCause::MessageSize);
-        self.end_if_full();
+        self.counts.frame("unreadable", bytes.len());
+        self.unusable(reason, &bytes);
+        if reason == DropReason::FrameSize {
+            self.open_gap(GapCause::MessageSize);
+        }
     }
 
     /// The connection was lost. The answer is where to resume: everything before was judged or is held.

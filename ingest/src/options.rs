@@ -9,10 +9,6 @@ use skytide_core::id::Cursor;
 
 use crate::frame::{FRAME_BYTES_MAX, Verify};
 
-/// A message is received whole up to this multiple of its largest allowed size, and then dropped. A larger one ends the
-/// connection.
-const RECEIVED_TIMES_MAX: usize = 6;
-
 /// How frames become messages of the log.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -77,11 +73,8 @@ pub struct RelayOptions {
     pub backoff_min: Duration,
     /// The longest such wait (a relay's `Retry-After` may ask for more, up to an hour).
     pub backoff_max: Duration,
-    /// Bytes of a message, at most: a larger one is dropped.
+    /// Largest message in bytes. A larger one is dropped while it is received.
     pub message_bytes_max: usize,
-    /// Bytes up to which a message is received, so that the next one can be read on the same connection. A larger one ends
-    /// the connection, and is skipped by its number.
-    pub received_bytes_max: usize,
     /// Attempts in a row without a new frame after which another relay should be read; `None`: there is no other.
     pub attempts_max: Option<u32>,
     /// Seed of the jitter: two processes should not have the same one.
@@ -113,7 +106,6 @@ impl RelayOptions {
             backoff_min: Duration::from_secs(1).min(config.backoff_max.0),
             backoff_max: config.backoff_max.0,
             message_bytes_max: FRAME_BYTES_MAX,
-            received_bytes_max: RECEIVED_TIMES_MAX * FRAME_BYTES_MAX,
             attempts_max: (config.url.len() > 1).then_some(config.failover_attempts),
             seed,
         }

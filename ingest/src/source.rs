@@ -4,10 +4,10 @@ mod backoff;
 mod connect;
 mod connection;
 pub mod format;
+mod limit;
 mod reading;
 mod recording;
 mod relay;
-mod search;
 
 pub use recording::{RecordingError, RecordingProblem, RecordingSource};
 pub use relay::RelaySource;
@@ -96,7 +96,7 @@ pub enum Raw {
     Past(Bytes),
     /// A text message, which the protocol does not know.
     Text(Bytes),
-    /// A message that was too large to keep.
+    /// A message over the size limit; its bytes were dropped while it was received.
     Oversized,
 }
 

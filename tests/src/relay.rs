@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use skytide_ingest::frame::{Frame as Decoded, Verify, decode};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -42,6 +43,8 @@ pub enum Act {
     Binary(Vec<u8>),
     /// Sends a text message.
     Text(String),
+    /// Sends the header of a binary message of this many bytes, and nothing of the message.
+    Announce(u64),
     /// Sends nothing, not even replies to pings, and keeps the connection open for ever.
     Stall,
     /// Sends nothing except replies to pings, until the client disconnects.
@@ -286,6 +289,13 @@ impl Connection<'_> {
             }
             Act::Binary(bytes) => self.send(Message::Binary(bytes.into())).await,
             Act::Text(text) => self.send(Message::Text(text.into())).await,
+            Act::Announce(bytes) => {
+                let mut header = vec![0x82, 127];
+                header.extend(bytes.to_be_bytes());
+                self.socket.flush().await?;
+                self.socket.get_mut().write_all(&header).await?;
+                Ok(())
+            }
             Act::Stall => std::future::pending().await,
             Act::Quiet => {
                 while self.socket.next().await.transpose()?.is_some() {}

@@ -38,11 +38,27 @@ pub(super) struct Held {
 
 #[derive(Debug)]
 struct HeldFrame {
-    bytes: Bytes,
+    message: HeldMessage,
     seq: Option<Cursor>,
     /// As written.
     time: Option<Timestamp>,
     did: Option<Did>,
+}
+
+/// A message that waits in its place in the stream.
+#[derive(Debug)]
+enum HeldMessage {
+    Frame(Bytes),
+    Unusable(Unusable),
+}
+
+/// A message that is not a frame.
+#[derive(Debug)]
+pub(super) enum Unusable {
+    /// A text message.
+    Text(Bytes),
+    /// A message over the size limit, whose bytes were dropped while it was received.
+    Oversized,
 }
 
 impl Held {
@@ -106,10 +122,7 @@ impl Assembler {
             return self.end_if_full();
         }
         self.hold(bytes, numbers);
-        let enough = if first { time::WINDOW } else { HELD_FRAMES_MAX };
-        if self.held_frames() >= enough || self.held.as_ref().is_some_and(Held::is_full) {
-            self.release(false);
-        }
+        self.release_if_enough();
     }
 
     /// Whether this goes on with a recording: its first frames were held back before the interruption.
@@ -145,11 +158,45 @@ impl Assembler {
         let held = self.held.get_or_insert_default();
         held.bytes += bytes.len();
         held.frames.push(HeldFrame {
-            bytes,
+            message: HeldMessage::Frame(bytes),
             seq: numbers.as_ref().map(|numbers| numbers.seq),
             time: numbers.as_ref().and_then(|numbers| numbers.time),
             did: numbers.and_then(|numbers| numbers.did),
         });
+    }
+
+    /// Holds a message that is not a frame if frames before it are held, so that drops and gaps are recorded in the order
+    /// of the stream. Returns the message if no frame is held.
+    pub(super) fn hold_unusable(&mut self, message: Unusable) -> Option<Unusable> {
+        let Some(held) = self.held.as_mut().filter(|held| !held.frames.is_empty()) else {
+            return Some(message);
+        };
+        if let Unusable::Text(bytes) = &message {
+            held.bytes += bytes.len();
+        }
+        held.frames.push(HeldFrame {
+            message: HeldMessage::Unusable(message),
+            seq: None,
+            time: None,
+            did: None,
+        });
+        self.release_if_enough();
+        None
+    }
+
+    /// Processes the held messages once there are enough of them.
+    fn release_if_enough(&mut self) {
+        let Some(held) = &self.held else {
+            return;
+        };
+        let enough = if held.first {
+            time::WINDOW
+        } else {
+            HELD_FRAMES_MAX
+        };
+        if held.len() >= enough || held.is_full() {
+            self.release(false);
+        }
     }
 
     /// How many frames are held.
@@ -221,7 +268,10 @@ impl Assembler {
         self.time.advance(self.ceiling);
         self.releasing = true;
         for frame in held.frames {
-            self.judge(&frame.bytes, false);
+            match frame.message {
+                HeldMessage::Frame(bytes) => self.judge(&bytes, false),
+                HeldMessage::Unusable(message) => self.drop_unusable(message),
+            }
             self.end_if_full();
         }
         self.releasing = false;

@@ -3,25 +3,31 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustls::pki_types::ServerName;
 use skytide_core::config::RelayUrl;
 use skytide_core::event::Host;
 use skytide_core::id::Cursor;
 use skytide_core::time::Timestamp;
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, USER_AGENT};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, handshake::client::Request};
-use tokio_tungstenite::{
-    Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config,
-};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
+use tokio_util::either::Either;
 
 use super::SourceError;
+use super::limit::MessageLimit;
 use crate::options::RelayOptions;
 
 /// An open connection.
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MessageLimit<Stream>>;
+
+/// `ws://` or `wss://`.
+type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
 const PATH: &str = "/xrpc/com.atproto.sync.subscribeRepos";
 const AGENT: &str = concat!("skytide/", env!("CARGO_PKG_VERSION"));
@@ -32,7 +38,7 @@ pub(super) struct Address {
     base: String,
     host: Host,
     former: Vec<Host>,
-    tls: Option<Connector>,
+    tls: Option<TlsConnector>,
 }
 
 /// Why no connection stands, in words without secrets, and how long the relay wants us to wait.
@@ -87,26 +93,54 @@ impl Address {
         self.former.clear();
     }
 
-    /// Opens a connection that begins behind `cursor`.
+    /// Opens a connection whose stream starts after `cursor`.
     pub(super) async fn connect(
         &self,
         cursor: Option<Cursor>,
         options: &RelayOptions,
     ) -> Result<Socket, Refusal> {
-        let request = self.request(cursor).map_err(|error| refusal(&error))?;
-        let limit = Some(options.received_bytes_max);
-        let config = WebSocketConfig::default()
-            .max_message_size(limit)
-            .max_frame_size(limit);
-        let opening = connect_async_tls_with_config(request, Some(config), true, self.tls.clone());
+        let opening = self.open(cursor, options.message_bytes_max);
         match tokio::time::timeout(options.connect_timeout, opening).await {
-            Ok(Ok((socket, _))) => Ok(socket),
+            Ok(Ok(socket)) => Ok(socket),
             Ok(Err(error)) => Err(refusal(&error)),
             Err(_) => Err(Refusal {
                 reason: format!("no connection within {:?}", options.connect_timeout),
                 retry_after: None,
             }),
         }
+    }
+
+    async fn open(
+        &self,
+        cursor: Option<Cursor>,
+        message_bytes_max: usize,
+    ) -> Result<Socket, Error> {
+        let request = self.request(cursor)?;
+        let stream = MessageLimit::new(self.stream(&request).await?, message_bytes_max);
+        // A message that was shortened is one byte over our limit, so the library's own limit is never reached.
+        let limit = Some(message_bytes_max.saturating_add(1));
+        let config = WebSocketConfig::default()
+            .max_message_size(limit)
+            .max_frame_size(limit);
+        let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
+        Ok(socket)
+    }
+
+    /// The TCP connection, with TLS if the address says so.
+    async fn stream(&self, request: &Request) -> Result<Stream, Error> {
+        let uri = request.uri();
+        let host = uri.host().unwrap_or_default();
+        // Brackets surround an IPv6 address in a URI only (RFC 3986, 3.2.2).
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let port_default = if self.tls.is_some() { 443 } else { 80 };
+        let port = uri.port_u16().unwrap_or(port_default);
+        let tcp = TcpStream::connect((host, port)).await?;
+        tcp.set_nodelay(true)?;
+        let Some(tls) = &self.tls else {
+            return Ok(Either::Left(tcp));
+        };
+        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
+        Ok(Either::Right(Box::new(tls.connect(name, tcp).await?)))
     }
 
     fn request(&self, cursor: Option<Cursor>) -> Result<Request, Error> {
@@ -132,7 +166,7 @@ impl RetryAfter {
 }
 
 /// TLS by rustls and ring, with the machine's own root certificates.
-fn connector() -> Result<Connector, SourceError> {
+fn connector() -> Result<TlsConnector, SourceError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = rustls::RootCertStore::empty();
     roots.add_parsable_certificates(found.certs);
@@ -146,7 +180,7 @@ fn connector() -> Result<Connector, SourceError> {
         .map_err(|error| SourceError::Tls(error.to_string()))?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok(Connector::Rustls(Arc::new(config)))
+    Ok(Arc::new(config).into())
 }
 
 fn refusal(error: &Error) -> Refusal {

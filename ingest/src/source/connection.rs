@@ -8,16 +8,18 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::connect::Socket;
+use super::limit::MessageTooLarge;
 use super::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Raw};
-use crate::frame::{Frame, Verify, decode};
 use crate::options::RelayOptions;
 
 /// An open connection.
 pub(super) struct Connection {
     socket: Socket,
     pub(super) opened: Instant,
-    /// When the last frame came, or the connection was opened.
-    heard: Instant,
+    /// When the last bytes of a message were received, or the connection was opened.
+    received: Instant,
+    /// Bytes of messages received until then.
+    message_bytes: u64,
     next_ping: Instant,
     pings_unanswered: u32,
     lost: Option<Lost>,
@@ -26,15 +28,15 @@ pub(super) struct Connection {
 /// How a connection ended.
 pub(super) struct Lost {
     pub(super) reason: String,
-    /// By a message that is too large to receive.
-    pub(super) oversized: bool,
+    /// By a message that is too large even to be skipped.
+    pub(super) message_too_large: bool,
 }
 
 impl Lost {
     fn because(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            oversized: false,
+            message_too_large: false,
         }
     }
 }
@@ -45,28 +47,11 @@ impl Connection {
         Self {
             socket,
             opened,
-            heard: opened,
+            received: opened,
+            message_bytes: 0,
             next_ping: opened + options.ping_interval,
             pings_unanswered: 0,
             lost: None,
-        }
-    }
-
-    /// The first messages that show whether the relay sends what comes after the cursor: more than notes on it. None if it says
-    /// that nothing comes after it.
-    pub(super) async fn first_of_search(
-        &mut self,
-        options: &RelayOptions,
-    ) -> Result<Vec<Raw>, Lost> {
-        loop {
-            let batch = self.read(options).await?;
-            let notes: Vec<Note> = batch.iter().map(note).collect();
-            if notes.contains(&Note::FutureCursor) {
-                return Ok(Vec::new());
-            }
-            if notes.contains(&Note::None) {
-                return Ok(batch);
-            }
         }
     }
 
@@ -80,7 +65,7 @@ impl Connection {
                 break raw;
             }
         };
-        self.heard = Instant::now();
+        self.received = Instant::now();
         let mut bytes = first.len();
         let mut batch = vec![first];
         while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
@@ -108,7 +93,10 @@ impl Connection {
         tokio::select! {
             biased;
             message = self.socket.next() => self.take(message, options.message_bytes_max),
-            () = sleep_until(self.heard + silence), if !silence.is_zero() => {
+            () = sleep_until(self.received + silence), if !silence.is_zero() => {
+                if self.is_receiving() {
+                    return Ok(None);
+                }
                 Err(Lost::because(format!("no frame for {silence:?}")))
             }
             () = sleep_until(self.next_ping), if !options.ping_interval.is_zero() => {
@@ -117,8 +105,19 @@ impl Connection {
         }
     }
 
+    /// Whether more bytes of a message were received since the last call: a large message takes its time.
+    fn is_receiving(&mut self) -> bool {
+        let bytes = self.socket.get_ref().message_bytes();
+        let is_receiving = bytes > std::mem::replace(&mut self.message_bytes, bytes);
+        if is_receiving {
+            self.received = Instant::now();
+            self.pings_unanswered = 0;
+        }
+        is_receiving
+    }
+
     async fn ping(&mut self, interval: Duration) -> Result<(), Lost> {
-        if self.pings_unanswered >= 2 {
+        if self.pings_unanswered >= 2 && !self.is_receiving() {
             return Err(Lost::because(format!(
                 "no sign of life for {:?}",
                 interval * 2
@@ -159,31 +158,18 @@ impl Connection {
             Some(Ok(Message::Close(None))) | None => Err(Lost::because("closed by the relay")),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
             Some(Err(error)) => Err(Lost {
-                oversized: matches!(error, Error::Capacity(_)),
+                message_too_large: is_too_large(&error),
                 reason: error.to_string(),
             }),
         }
     }
 }
 
-/// What a message says of the stream, instead of being a part of it.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Note {
-    None,
-    FutureCursor,
-    Other,
-}
-
-fn note(raw: &Raw) -> Note {
-    let Raw::Binary(bytes) = raw else {
-        return Note::None;
+fn is_too_large(error: &Error) -> bool {
+    let Error::Io(error) = error else {
+        return false;
     };
-    match decode(bytes, Verify::Records) {
-        Ok(Frame::Error {
-            name: "FutureCursor",
-            ..
-        }) => Note::FutureCursor,
-        Ok(Frame::Error { .. } | Frame::Info { .. }) => Note::Other,
-        _ => Note::None,
-    }
+    error
+        .get_ref()
+        .is_some_and(|inner| inner.is::<MessageTooLarge>())
 }

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The backoff starts again once frames were applied, or when a connection lasted longer than the longest wait. A message over
-//! the limit is received and dropped. One that is too large even for that would end connection after connection: from
-//! the second time at the same position on, its number is searched for and left out ([`Search`]).
+//! the size limit is dropped while it is received ([`super::limit`]). One that is too large even for that ends each
+//! connection at the same position: the source reports that it is stuck, and that another relay should be read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,14 +17,13 @@ use async_trait::async_trait;
 use skytide_core::event::Host;
 use skytide_core::id::Cursor;
 use skytide_core::port::clock::Clock;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::backoff::{Backoff, RETRY_AFTER_MAX};
 use super::connect::{Address, Refusal};
 use super::connection::{Connection, Lost};
-use super::search::Search;
-use super::{Input, Raw, Source, SourceError};
+use super::{Input, Source, SourceError};
 use crate::assemble::Position;
 use crate::options::RelayOptions;
 
@@ -43,19 +42,9 @@ pub struct RelaySource {
     unreachable: bool,
     /// Connections in a row without a new frame.
     attempts: u32,
-    /// Whether the newest connection at this position ended with a message that is too large to receive.
-    oversized: bool,
-    /// The search for the number of that message, from its second time on.
-    search: Option<Search>,
-    /// What a search has found: where to resume instead of at the position.
-    skip_to: Option<Cursor>,
+    /// A lost connection that the next call reports.
     report_loss: bool,
 }
-
-/// How long a search waits for the first message of a connection. If none comes, the message is not there.
-const SEARCH_WAIT: Duration = Duration::from_secs(5);
-/// The pause between two connections of a search, at most.
-const SEARCH_PAUSE_MAX: Duration = Duration::from_millis(100);
 
 impl RelaySource {
     /// A relay that nobody has called yet.
@@ -77,9 +66,6 @@ impl RelaySource {
             failed: false,
             unreachable: false,
             attempts: 0,
-            oversized: false,
-            search: None,
-            skip_to: None,
             report_loss: false,
         })
     }
@@ -94,14 +80,10 @@ impl RelaySource {
 
     /// The cursor to ask for. Never 0 once there is a position: that would be the whole backlog.
     fn cursor(&self) -> Option<Cursor> {
-        if let Some(search) = &self.search {
-            return Some(Cursor(search.cursor()));
-        }
         let Some(newest) = self.position.cursor else {
-            return self.skip_to.or(self.options.first_cursor());
+            return self.options.first_cursor();
         };
-        let from = self.skip_to.unwrap_or(newest).max(newest);
-        Some(Cursor(from.0.saturating_sub(self.lookback).max(1)))
+        Some(Cursor(newest.0.saturating_sub(self.lookback).max(1)))
     }
 
     /// Opens a connection; `None`: there were too many attempts.
@@ -167,14 +149,6 @@ impl RelaySource {
         let host = self.address.host();
         warn!(%host, reason = lost.reason, "connection to the relay lost, connecting again");
         self.disconnect();
-        if lost.oversized {
-            let again = std::mem::replace(&mut self.oversized, true);
-            // Before there is a position the relay is asked for the present: such a message does not come again.
-            if let (true, Some(cursor)) = (again && self.lookback == 0, self.cursor()) {
-                self.search = Some(Search::after(cursor.0));
-            }
-            self.lookback = 0;
-        }
     }
 
     fn disconnect(&mut self) {
@@ -186,42 +160,6 @@ impl RelaySource {
                 self.attempts = 0;
             }
         }
-    }
-
-    /// Searches for the number of a message that is too large to receive. Ends with a connection that leaves it out, and the
-    /// first messages of that; `None`: the relay cannot be reached any more.
-    async fn search(&mut self) -> Option<Vec<Raw>> {
-        while self.search.is_some() {
-            let Some(mut connection) = self.connect().await else {
-                self.search = None;
-                return None;
-            };
-            let first = timeout(SEARCH_WAIT, connection.first_of_search(&self.options)).await;
-            let Some(search) = &mut self.search else {
-                break;
-            };
-            let cursor = Cursor(search.cursor());
-            match first {
-                Ok(Err(lost)) if lost.oversized => search.came_again(),
-                Ok(Err(lost)) => {
-                    debug!(reason = lost.reason, "a connection of the search was lost");
-                    self.connection = Some(connection);
-                    self.disconnect();
-                    continue;
-                }
-                first => {
-                    if search.passed() {
-                        warn!(%cursor, "a message that is too large was left out");
-                        (self.search, self.skip_to) = (None, Some(cursor));
-                        self.connection = Some(connection);
-                        return Some(first.ok().and_then(Result::ok).unwrap_or_default());
-                    }
-                }
-            }
-            self.failed = false;
-            sleep(self.options.backoff_min.min(SEARCH_PAUSE_MAX)).await;
-        }
-        Some(Vec::new())
     }
 }
 
@@ -245,8 +183,6 @@ impl Source for RelaySource {
         if position.cursor != self.position.cursor {
             self.backoff.reset();
             self.attempts = 0;
-            (self.search, self.skip_to) = (None, None);
-            self.oversized = false;
         }
         self.position = position;
         self.lookback = lookback;
@@ -255,13 +191,6 @@ impl Source for RelaySource {
     async fn next(&mut self) -> Result<Input, SourceError> {
         if std::mem::take(&mut self.report_loss) {
             return Ok(Input::Disconnected);
-        }
-        if self.search.is_some() {
-            return Ok(match self.search().await {
-                None => Input::Unavailable,
-                Some(first) if first.is_empty() => Input::Connected,
-                Some(first) => Input::Batch(first),
-            });
         }
         let Some(connection) = &mut self.connection else {
             self.connection = self.connect().await;
@@ -273,17 +202,10 @@ impl Source for RelaySource {
         match connection.read(&self.options).await {
             Ok(batch) => Ok(Input::Batch(batch)),
             Err(lost) => {
-                let known = self.oversized;
                 self.lose(&lost);
-                if self.search.is_some() {
-                    self.report_loss = false;
-                    let why =
-                        "a message is larger than can be received, its number is searched for";
-                    return Ok(Input::Stuck(why.to_owned()));
-                }
-                if lost.oversized && !known {
+                if lost.message_too_large {
                     self.report_loss = true;
-                    return Ok(Input::Batch(vec![Raw::Oversized]));
+                    return Ok(Input::Stuck(lost.reason));
                 }
                 Ok(Input::Disconnected)
             }
@@ -349,30 +271,6 @@ mod tests {
         assert!(waits[7] >= Duration::from_secs(30), "{waits:?}");
         relay.seek(at(6), 0);
         assert!(relay.wait() <= Duration::from_secs(1));
-    }
-
-    #[test]
-    fn only_a_message_that_is_too_large_twice_is_searched_for() {
-        let mut relay = relay();
-        relay.position.cursor = Some(Cursor(5));
-        let cursors: Vec<_> = [true, false, true]
-            .map(|oversized| {
-                let reason = String::new();
-                relay.lose(&Lost { reason, oversized });
-                relay.seek(relay.position, 0);
-                relay.cursor().map(|cursor| cursor.0)
-            })
-            .into();
-        assert_eq!(cursors, [Some(5), Some(5), Some(6)]);
-        relay.position.cursor = None;
-        relay.seek(
-            Position {
-                cursor: Some(Cursor(9)),
-                frames: 0,
-            },
-            0,
-        );
-        assert_eq!(relay.cursor(), Some(Cursor(9)));
     }
 
     #[test]

@@ -52,7 +52,6 @@ pub fn relay_options_at(url: String) -> RelayOptions {
         backoff_min: Duration::from_millis(1),
         backoff_max: Duration::from_millis(2),
         message_bytes_max: 5_000_000,
-        received_bytes_max: 30_000_000,
         attempts_max: None,
         seed: 1,
     }

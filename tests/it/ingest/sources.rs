@@ -246,7 +246,7 @@ fn another_way_to_write_an_address_is_no_other_source() {
     assert!(address.former_names().contains(&newest.host.to_string()));
 }
 
-/// A whole frame that is larger than this test's connection receives.
+/// A whole frame of at least this many bytes.
 fn huge(seq: u64, bytes: usize) -> Vec<u8> {
     let body = cbor!({
         "seq" => seq, "did" => frames::did(1), "time" => Timestamp(NOON + seq).rfc3339(),
@@ -255,37 +255,47 @@ fn huge(seq: u64, bytes: usize) -> Vec<u8> {
     frames::frame("#identity", &body.unwrap())
 }
 
-fn small(relay: &RelayServer) -> RelayOptions {
-    RelayOptions {
-        message_bytes_max: 1_000,
-        received_bytes_max: 4_000,
-        ..relay_options(relay)
+#[tokio::test]
+async fn a_message_over_the_limit_is_dropped_without_another_connection_whatever_the_gap() {
+    for gap in [0, 1, 20, 1_000, 1 << 40] {
+        for bytes in [1_001, 3_000, 300_000] {
+            let at = 21 + gap;
+            let mut frames = stream(1, 20, NOON);
+            frames.push(huge(at, bytes));
+            frames.extend(stream(at + 1, 10, NOON + 30_000));
+            let relay = RelayServer::start(frames);
+            let small = RelayOptions {
+                message_bytes_max: 1_000,
+                ..relay_options(&relay)
+            };
+            let running = Running::relay(small, options(), Arc::new(MemoryLog::new(1)));
+            let stored = running.until(|stored| stored.cursor() == at + 10).await;
+            let expected: Vec<u64> = (1..=20).chain(at + 1..=at + 10).collect();
+            assert_eq!(stored.seqs(), expected, "gap {gap}, {bytes} bytes");
+            assert_eq!(relay.cursors().len(), 1);
+            assert_eq!(stored.count("dropped/frame_size"), 1);
+            assert_eq!(stored.count("missing_seqs"), gap + 1);
+            assert_eq!(stored.count("coverage_gaps/message_size"), 1);
+            let gaps = gaps(&stored);
+            assert_eq!(gaps.len(), 1, "{gaps:?}");
+            assert_eq!(gaps[0].cause, GapCause::MessageSize);
+            assert_eq!(gaps[0].from, Timestamp(NOON + 19_000));
+            running.stop().await;
+        }
     }
 }
 
 #[tokio::test]
-async fn a_message_that_can_be_received_is_dropped_without_another_connection() {
-    let mut frames = stream(1, 20, NOON);
-    frames.push(huge(1_021, 3_000));
-    frames.extend(stream(1_022, 10, NOON + 30_000));
-    let relay = RelayServer::start(frames);
-    let running = Running::relay(small(&relay), options(), Arc::new(MemoryLog::new(1)));
-    let stored = running.until(|stored| stored.cursor() == 1_031).await;
-    let expected: Vec<u64> = (1..=20).chain(1_022..=1_031).collect();
-    assert_eq!(stored.seqs(), expected);
-    assert_eq!(relay.cursors().len(), 1);
-    assert_eq!(stored.count("dropped/frame_size"), 1);
-    assert_eq!(stored.count("missing_seqs"), 1_001);
-    running.stop().await;
-}
-
-#[tokio::test]
-async fn readiness_says_that_the_stream_is_stuck_while_it_is() {
-    let mut frames = stream(1, 20, NOON);
-    frames.push(huge(1_021, 10_000));
-    let relay = RelayServer::start(frames);
-    let running = Running::relay(small(&relay), options(), Arc::new(MemoryLog::new(1)));
-    while !(running.status.problem()).is_some_and(|problem| problem.contains("stuck")) {
+async fn readiness_says_that_the_stream_is_stuck_at_a_message_too_large_to_skip() {
+    let relay = RelayServer::start(stream(1, 20, NOON));
+    relay.script([vec![Act::Frames(20), Act::Announce(1 << 40)]]);
+    relay.script((0..1_000).map(|_| vec![Act::Announce(1 << 40)]));
+    let running = Running::relay(
+        relay_options(&relay),
+        options(),
+        Arc::new(MemoryLog::new(1)),
+    );
+    while !(running.status.problem()).is_some_and(|problem| problem.contains("1099511627776")) {
         tokio::task::yield_now().await;
     }
     running.stop().await;

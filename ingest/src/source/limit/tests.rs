@@ -1,0 +1,141 @@
+//! A real WebSocket library reads what passes; the expected messages are computed from what was sent.
+
+use futures_util::StreamExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::*;
+
+const LIMIT: usize = 300;
+
+fn random(state: &mut u64, below: u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1);
+    (*state >> 33) % below
+}
+
+/// A frame in the shortest form (RFC 6455, 5.2).
+fn frame(opcode: u8, is_final: bool, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![opcode | if is_final { 0x80 } else { 0 }];
+    match payload.len() {
+        length @ 0..126 => bytes.push(length as u8),
+        length @ 126..65_536 => {
+            bytes.push(126);
+            bytes.extend((length as u16).to_be_bytes());
+        }
+        length => {
+            bytes.push(127);
+            bytes.extend((length as u64).to_be_bytes());
+        }
+    }
+    bytes.extend(payload);
+    bytes
+}
+
+/// What a client receives of a message: all of it, or one byte more than the limit.
+fn received(opcode: u8, fragments: usize, payload: &[u8]) -> Message {
+    let kept = payload[..payload.len().min(LIMIT + 1)].to_vec();
+    if opcode == 1 && fragments == 1 && payload.len() <= LIMIT {
+        return Message::Text(String::from_utf8(kept).unwrap().into());
+    }
+    Message::Binary(kept.into())
+}
+
+/// A stream of messages, some fragmented with pings between the fragments, and what is to be received.
+fn stream(seed: u64) -> (Vec<u8>, Vec<Message>) {
+    let mut state = seed;
+    let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n".to_vec();
+    let mut messages = Vec::new();
+    for number in 0..200 {
+        let length = match random(&mut state, 4) {
+            0 => random(&mut state, 4),
+            1 => LIMIT as u64 - 2 + random(&mut state, 5),
+            2 => random(&mut state, 2_000),
+            _ => random(&mut state, 80_000),
+        };
+        let opcode = 1 + random(&mut state, 2) as u8;
+        let payload = "\u{e4}\u{20ac}x".repeat(length as usize / 6 + 1);
+        let payload = &payload.as_bytes()[..length as usize / 6 * 6];
+        let fragments = 1 + random(&mut state, 3) as usize;
+        let size = payload.len().div_ceil(fragments).max(1);
+        for fragment in 0..fragments {
+            let part = &payload[(fragment * size).min(payload.len())..];
+            let part = &part[..part.len().min(size)];
+            let opcode = if fragment == 0 { opcode } else { 0 };
+            bytes.extend(frame(opcode, fragment + 1 == fragments, part));
+            if random(&mut state, 3) == 0 {
+                bytes.extend(frame(9, true, &[number; 7]));
+            }
+        }
+        messages.push(received(opcode, fragments, payload));
+    }
+    (bytes, messages)
+}
+
+/// What a WebSocket client receives if the bytes arrive in pieces of random length.
+async fn read(bytes: Vec<u8>, seed: u64) -> Vec<Result<Message, Error>> {
+    let (mut server, client) = tokio::io::duplex(1 << 20);
+    let mut limit = MessageLimit::new(client, LIMIT);
+    let sending = tokio::spawn(async move {
+        let mut state = seed;
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at(rest.len().min(1 + random(&mut state, 30) as usize));
+            // An error: the client has disconnected.
+            if server.write_all(piece).await.is_err() {
+                return;
+            }
+            rest = after;
+            if random(&mut state, 8) == 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut replies = Vec::new();
+        let _closed_by_the_client = server.shutdown().await;
+        let _until_it_is_closed = server.read_to_end(&mut replies).await;
+    });
+    let mut response = vec![0; 61];
+    limit.read_exact(&mut response).await.unwrap();
+    assert!(response.ends_with(END_OF_RESPONSE));
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(LIMIT + 1))
+        .max_frame_size(Some(LIMIT + 1));
+    let socket = WebSocketStream::from_raw_socket(limit, Role::Client, Some(config)).await;
+    let read: Vec<_> = socket.collect().await;
+    sending.await.unwrap();
+    read
+}
+
+#[tokio::test]
+async fn messages_arrive_whole_or_one_byte_over_the_limit_in_any_pieces() {
+    for seed in 0..20 {
+        println!("seed {seed}");
+        let (bytes, expected) = stream(seed);
+        let read = read(bytes, seed).await;
+        let read: Vec<_> = read.into_iter().filter_map(Result::ok).collect();
+        let messages: Vec<_> = read
+            .into_iter()
+            .filter(|message| !message.is_ping())
+            .collect();
+        assert_eq!(messages, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_message_beyond_what_is_skipped_ends_the_connection() {
+    let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n".to_vec();
+    bytes.extend(frame(2, true, b"before"));
+    bytes.extend([0x82, 127]);
+    bytes.extend((MESSAGE_BYTES_SKIPPED_MAX + 1).to_be_bytes());
+    let mut read = read(bytes, 1).await;
+    let error = read.pop().unwrap().unwrap_err();
+    assert_eq!(read.len(), 1);
+    let Error::Io(error) = error else {
+        panic!("{error}");
+    };
+    assert!(error.get_ref().unwrap().is::<MessageTooLarge>());
+    assert!(error.to_string().contains("1073741825"), "{error}");
+}
