@@ -47,6 +47,20 @@ impl Running {
         assert!(sent.expect("kill runs").success());
     }
 
+    /// Reads standard error up to the first line with this text; returns what it read.
+    pub fn until_logged(&mut self, text: &str) -> String {
+        let mut read = Vec::new();
+        let err = self.0.stderr.as_mut().expect("piped");
+        // Byte by byte, so that `end` reads the rest.
+        for byte in err.bytes() {
+            read.push(byte.expect("standard error"));
+            if read.ends_with(b"\n") && String::from_utf8_lossy(&read).contains(text) {
+                return String::from_utf8(read).expect("text");
+            }
+        }
+        panic!("{text:?} is not in {}", String::from_utf8_lossy(&read));
+    }
+
     /// Waits for the process to exit; returns its code and standard error.
     pub fn end(mut self) -> (Option<i32>, String) {
         let mut err = String::new();

@@ -1,4 +1,5 @@
-//! Prints the texts of new posts from the log on NATS: `cargo run --example consume_nats -- nats://127.0.0.1:4222`.
+//! Prints the texts of new posts from the log on NATS:
+//! `cargo run --package skytide-nats --example consume_nats -- nats://127.0.0.1:4222`.
 
 use async_nats::jetstream::consumer::{DeliverPolicy, pull::OrderedConfig};
 use ciborium::Value;
