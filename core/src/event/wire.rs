@@ -1,5 +1,6 @@
-//! Messages as CBOR maps: written through serde and ciborium, read field by field ([`read`]), which is three times as
-//! fast as through serde (`cargo bench -p skytide-tests -- stores`).
+//! The encoding of messages as CBOR maps. serde and ciborium write them. [`read`] reads them field
+//! by field, which is three times as fast as reading with serde (`cargo bench -p skytide-tests --
+//! stores`).
 
 mod read;
 mod tick;
@@ -15,7 +16,7 @@ use super::{Action, Body, Event, Gap, Host, Message, Moved, OpenGap, SourcePosit
 use crate::id::{Cid, Cursor, Did, Rkey};
 use crate::time::Timestamp;
 
-/// Every field that a message may have, by its short name on the log.
+/// All fields of all kinds of messages, by their names in the log.
 #[derive(Serialize)]
 struct Wire<'a> {
     kind: Kind,
@@ -176,7 +177,7 @@ fn tick_fields(tick: &Tick) -> Wire<'_> {
     wire
 }
 
-/// A map of hosts to `[cursor, frames, time]`.
+/// A map from host to `[cursor, frames, time]`.
 struct WireSources<'a>(&'a BTreeMap<Host, SourcePosition>);
 
 impl Serialize for WireSources<'_> {
@@ -205,7 +206,7 @@ impl Serialize for WireCid {
     }
 }
 
-/// A did:plc as its 15 bytes, another DID as text.
+/// A did:plc as its 15 packed bytes; any other DID as text.
 struct WireDid<'a>(&'a Did);
 
 impl Serialize for WireDid<'_> {
@@ -217,7 +218,7 @@ impl Serialize for WireDid<'_> {
     }
 }
 
-/// A TID as a number, another record key as text.
+/// A TID as a number; any other record key as text.
 struct WireRkey<'a>(&'a Rkey);
 
 impl Serialize for WireRkey<'_> {
@@ -347,7 +348,8 @@ mod tests {
         }
     }
 
-    /// Its hash is noted in checkpoints and commits: it must not change with what later versions know.
+    /// Checkpoints and commits contain the hash of a tick. So the encoding of a tick must not
+    /// change when later versions add optional fields.
     #[test]
     fn what_a_tick_does_not_say_leaves_no_trace() {
         let mut bytes = Vec::new();

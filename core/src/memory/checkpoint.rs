@@ -1,4 +1,4 @@
-//! Checkpoints in memory: two maps, and what a reader checks.
+//! Checkpoints in memory: a map of sections and a map of complete manifests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::id::Epoch;
 use crate::port::checkpoint::{CheckpointError, CheckpointStore, Listed, Manifest, Section};
 
-/// A [`CheckpointStore`] in memory. Clones are handles of the same one.
+/// A [`CheckpointStore`] in memory. Clones share one store.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryCheckpoints(Arc<Mutex<State>>);
 
@@ -19,7 +19,7 @@ struct State {
 }
 
 impl MemoryCheckpoints {
-    /// None yet.
+    /// An empty store.
     pub fn new() -> Self {
         Self::default()
     }

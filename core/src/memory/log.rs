@@ -1,4 +1,5 @@
-//! A log in memory. Its positions have no gaps: the message at `first + i` is the `i`-th that is kept.
+//! A log in memory. Its positions have no gaps: the stored message with index `i` has the position
+//! `first + i`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use crate::event::{Message, Tick};
 use crate::id::Seq;
 use crate::port::log::{Bounds, Log, LogError, LogReader, LogWriter, READ_BYTES_MAX};
 
-/// A [`Log`] in memory. Clones are handles of the same log.
+/// A [`Log`] in memory. Clones share one log.
 #[derive(Clone, Debug)]
 pub struct MemoryLog(Arc<Shared>);
 
@@ -19,7 +20,8 @@ struct Shared {
     id: u64,
     bytes_max: u64,
     state: Mutex<State>,
-    /// Told after every change of `state`: wakes readers that wait for messages and writers that wait for room.
+    /// Notified after every change of `state`. Wakes readers that wait for messages, and writers
+    /// that wait for space.
     changed: watch::Sender<()>,
 }
 
@@ -45,12 +47,13 @@ impl State {
 }
 
 impl MemoryLog {
-    /// An empty log of this identity, without a limit.
+    /// An empty log with this identity and no size limit.
     pub fn new(id: u64) -> Self {
         Self::with_bytes_max(id, u64::MAX)
     }
 
-    /// An empty log that lets a writer wait while its messages have `bytes_max` encoded bytes or more.
+    /// An empty log with this identity. `append` blocks while the encoded messages have `bytes_max`
+    /// bytes or more.
     pub fn with_bytes_max(id: u64, bytes_max: u64) -> Self {
         let state = State {
             first: 1,
@@ -137,7 +140,7 @@ impl Log for MemoryLog {
 
 struct Writer {
     log: MemoryLog,
-    /// The newest tick that was appended and not yet flushed.
+    /// The newest appended tick that has not been flushed.
     tick: Option<(Seq, Tick)>,
 }
 
@@ -192,7 +195,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// Up to `messages_max` messages from `next` on, and none after [`READ_BYTES_MAX`] bytes, without waiting.
+    /// Returns up to `messages_max` messages from `next` on without waiting, and none after
+    /// [`READ_BYTES_MAX`] bytes are reached.
     fn take(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
         let state = self.log.state();
         let Some(skip) = self.next.0.checked_sub(state.first) else {

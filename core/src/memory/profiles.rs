@@ -9,7 +9,7 @@ use crate::id::Did;
 use crate::port::profile::{ProfileError, ProfileStore, StoredProfile};
 use crate::time::Timestamp;
 
-/// A [`ProfileStore`] in memory. Clones are handles of the same store.
+/// A [`ProfileStore`] in memory. Clones share one store.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryProfiles(Arc<Mutex<BTreeMap<Did, StoredProfile>>>);
 

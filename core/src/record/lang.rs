@@ -1,14 +1,15 @@
-//! Languages of posts, as they are counted.
+//! Languages of posts, as the views count them.
 //!
 //! ```text
 //! tag as written ─ well-formed (BCP 47)? ─ no ─▶ und
-//!                        └ yes ─ a known tag? ───────────── yes ─▶ that tag, in its usual case
+//!                        └ yes ─ a known tag? ───────────── yes ─▶ that tag, in its canonical case
 //!                                └ no ─ known primary subtag? ─ yes ─▶ the primary subtag
 //!                                                               └ no ──▶ other
 //! ```
 //!
-//! Anybody can invent languages, and there are rows and lists for each. So the names are a fixed set ([`known`]), whatever
-//! the stream contains: a function of the tag alone, the same in every process and after every restart.
+//! Anyone can invent language tags, and each counted language has rows and lists of its own.
+//! Therefore the set of names is fixed ([`known`]). The result depends on the tag alone, so it is
+//! the same in every process and after every restart.
 
 mod known;
 
@@ -21,12 +22,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::{LANG_BYTES_MAX, LANGS_MAX};
 
-/// A language, as it is counted. The number is of this version only and must not be stored.
+/// A language, as the views count it. The number may differ between versions of the program and
+/// must not be stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lang(NonZeroU16);
 
-/// The names of all languages by number: the two that stand for what has no name, then the known tags in the order of their
-/// lower case.
+/// The names of all languages, indexed by number minus 1: `und`, `other`, then the known tags,
+/// sorted by their lower case.
 static TAGS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let known = known::LANGUAGES.split_ascii_whitespace();
     let mut tags: Vec<_> = known
@@ -41,12 +43,12 @@ const UNDETERMINED: &str = "und";
 const OTHER: &str = "other";
 
 impl Lang {
-    /// Posts that name no language, and tags that are not well-formed: `und`.
+    /// `und`: posts without a language, and tags that are not well-formed.
     pub const UNDETERMINED: Self = Self(NonZeroU16::MIN);
-    /// All languages without a name of their own: `other`.
+    /// `other`: all well-formed tags whose language is not known.
     pub const OTHER: Self = Self(NonZeroU16::MIN.saturating_add(1));
 
-    /// The language that a tag counts as.
+    /// The language under which `tag` is counted.
     pub fn of(tag: &str) -> Self {
         if !is_well_formed(tag) {
             return Self::UNDETERMINED;
@@ -55,7 +57,7 @@ impl Lang {
         Self::named(tag).or_else(primary).unwrap_or(Self::OTHER)
     }
 
-    /// The language with this name, in any case; `None`: there is none.
+    /// The language with this name, compared without case; `None` if there is none.
     pub fn named(tag: &str) -> Option<Self> {
         if tag.eq_ignore_ascii_case(UNDETERMINED) {
             return Some(Self::UNDETERMINED);
@@ -71,7 +73,7 @@ impl Lang {
         Some(Self(number))
     }
 
-    /// Its name.
+    /// The name of the language.
     pub fn tag(self) -> &'static str {
         TAGS[usize::from(self.0.get()) - 1]
     }
@@ -105,12 +107,13 @@ impl PartialEq<&str> for Lang {
     }
 }
 
-/// The distinct languages of a post, in their order: at most [`LANGS_MAX`].
+/// The distinct languages of a post, at most [`LANGS_MAX`], in the order in which they were added.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Langs([Option<Lang>; LANGS_MAX]);
 
 impl Langs {
-    /// Adds one; false if it is another one than those that fill the list.
+    /// Adds a language unless the list contains it. Returns false if the list is full and does not
+    /// contain it.
     pub fn insert(&mut self, lang: Lang) -> bool {
         for slot in &mut self.0 {
             if *slot.get_or_insert(lang) == lang {
@@ -120,22 +123,22 @@ impl Langs {
         false
     }
 
-    /// All of them.
+    /// Iterates over the languages.
     pub fn iter(&self) -> impl Iterator<Item = Lang> {
         self.0.iter().copied().flatten()
     }
 
-    /// How many.
+    /// The number of languages.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0[0].is_none()
     }
 
-    /// These, or `und` if there are none.
+    /// The list itself, or `und` if the list is empty.
     #[must_use]
     pub fn or_undetermined(mut self) -> Self {
         if self.is_empty() {
@@ -144,14 +147,14 @@ impl Langs {
         self
     }
 
-    /// Their primary languages.
+    /// The primary languages of the list.
     #[must_use]
     pub fn primary(&self) -> Self {
         self.iter().map(Lang::primary).collect()
     }
 }
 
-/// The first distinct ones.
+/// Collects the first distinct languages.
 impl FromIterator<Lang> for Langs {
     fn from_iter<I: IntoIterator<Item = Lang>>(langs: I) -> Self {
         let mut all = Self::default();
@@ -168,7 +171,7 @@ impl fmt::Debug for Langs {
     }
 }
 
-/// The first distinct ones of these tags.
+/// Collects the first distinct languages of these tags.
 impl<const N: usize> From<[&str; N]> for Langs {
     fn from(tags: [&str; N]) -> Self {
         tags.into_iter().map(Lang::of).collect()
@@ -185,7 +188,7 @@ fn primary_subtag(tag: &str) -> &str {
     tag.split('-').next().unwrap_or_default()
 }
 
-/// By the bytes of the lower case.
+/// Compares the lower case of two ASCII texts, byte by byte.
 fn compare_lower_case(a: &str, b: &str) -> Ordering {
     fn lower(text: &str) -> impl Iterator<Item = u8> {
         text.bytes().map(|byte| byte.to_ascii_lowercase())
@@ -193,7 +196,8 @@ fn compare_lower_case(a: &str, b: &str) -> Ordering {
     lower(a).cmp(lower(b))
 }
 
-/// Registered long ago, and not of the usual form (`irregular` in RFC 5646).
+/// Tags that were registered before the current syntax and do not match it (`irregular` in RFC
+/// 5646).
 const IRREGULAR: [&str; 17] = [
     "en-GB-oed",
     "i-ami",
@@ -214,8 +218,9 @@ const IRREGULAR: [&str; 17] = [
     "sgn-CH-DE",
 ];
 
-/// Whether a tag has the form that BCP 47 gives it (`Language-Tag` in <https://www.rfc-editor.org/rfc/rfc5646#section-2.1>)
-/// and at most [`LANG_BYTES_MAX`] bytes. Whether its subtags are registered is another question.
+/// Whether a tag has the syntax of BCP 47 (`Language-Tag` in
+/// <https://www.rfc-editor.org/rfc/rfc5646#section-2.1>) and at most [`LANG_BYTES_MAX`] bytes.
+/// Whether its subtags are registered is not checked.
 pub fn is_well_formed(tag: &str) -> bool {
     if tag.len() > LANG_BYTES_MAX {
         return false;
@@ -233,13 +238,13 @@ pub fn is_well_formed(tag: &str) -> bool {
             .any(|known| known.eq_ignore_ascii_case(tag))
 }
 
-/// The subtags of a tag that were not read yet.
+/// The subtags of a tag that have not been parsed yet.
 struct Subtags<'a> {
     rest: std::iter::Peekable<std::str::Split<'a, char>>,
 }
 
 impl Subtags<'_> {
-    /// `langtag`
+    /// Parses the production `langtag`. Returns whether it matches.
     fn langtag(&mut self) -> bool {
         let extended = match self.take_if(|tag| is_alpha(tag, 2..=8)) {
             None => return false,
@@ -266,12 +271,12 @@ impl Subtags<'_> {
         self.rest.peek().is_none() || self.private_use()
     }
 
-    /// `privateuse`
+    /// Parses the production `privateuse`. Returns whether it matches.
     fn private_use(&mut self) -> bool {
         self.take_if(|tag| tag.eq_ignore_ascii_case("x")).is_some() && self.one_or_more(1..=8)
     }
 
-    /// One or more of letters and digits.
+    /// Parses one or more alphanumeric subtags. Returns whether there was at least one.
     fn one_or_more(&mut self, lengths: std::ops::RangeInclusive<usize>) -> bool {
         let mut found = false;
         while self
@@ -306,7 +311,7 @@ mod tests {
 
     #[test]
     fn tags_are_well_formed_as_rfc_5646_says() {
-        // Its examples (appendix A), and others.
+        // The examples of RFC 5646 (appendix A) and others.
         let good = "de fr ja i-enochian zh-Hant zh-Hans sr-Cyrl sr-Latn zh-cmn-Hans-CN cmn-Hans-CN zh-yue-HK yue-HK \
             zh-Hans-CN sr-Latn-RS sl-rozaj sl-rozaj-biske sl-nedis de-CH-1901 sl-IT-nedis hy-Latn-IT-arevela de-DE en-US \
             es-419 de-CH-x-phonebk az-Arab-x-AZE-derbend x-whatever qaa-Qaaa-QM-x-southern de-Qaaa sr-Latn-QM sr-Qaaa-RS \

@@ -1,9 +1,12 @@
-//! `app.bsky.feed.post`: who is answered and quoted, and what is written in it.
+//! The record type `app.bsky.feed.post`: replied-to and quoted records, languages, tags, links and
+//! mentions.
 //!
-//! Features of a text and embeds say what they are in `$type`, which stands behind shorter keys; so
-//! what may matter is read first and sorted out at the end of the map.
+//! The type of a facet's feature or of an embed is in its `$type` key. DAG-CBOR sorts keys by
+//! length, so shorter keys come before `$type`. The parser therefore reads all fields that may
+//! matter, and selects by type at the end of the map.
 //!
-//! Lists end at their limits, so memory is bounded and each entry is compared with few others.
+//! All lists are limited, so memory is bounded and each entry is compared with a bounded number of
+//! others.
 
 use std::borrow::Cow;
 
@@ -14,39 +17,44 @@ use crate::limits::{
     FACET_TAGS_MAX, KEY_BYTES_MAX, LINKS_MAX, MENTIONS_MAX, TAG_BYTES_MAX, TAGS_MAX,
 };
 
-/// What a post says.
+/// The facts in a post.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Post<'a> {
-    /// What it answers.
+    /// The post to which it replies.
     pub reply_parent: Option<UriRef<'a>>,
-    /// Where that thread began.
+    /// The first post of that thread.
     pub reply_root: Option<UriRef<'a>>,
-    /// The record it quotes, of any collection.
+    /// The quoted record, of any collection.
     pub quote: Option<UriRef<'a>>,
-    /// The first of its distinct languages, as they are counted.
+    /// The first distinct languages, as the views count them.
     pub langs: Langs,
-    /// Distinct hashtags, in lower case: the first of `tags`, then the first others of the facets.
+    /// The first distinct hashtags, in lower case: those in `tags`, then further ones in the
+    /// facets.
     pub tags: Vec<Cow<'a, str>>,
-    /// The first of its distinct `http` and `https` links that have a host.
+    /// The first distinct `http` and `https` links that have a host.
     pub links: Vec<&'a str>,
-    /// The first of the distinct hosts of its links, in lower case.
+    /// The first distinct hosts of the links, in lower case.
     pub domains: Vec<Cow<'a, str>>,
-    /// The first of the distinct accounts that it mentions.
+    /// The first distinct mentioned accounts.
     pub mentions: Vec<Did>,
-    /// Unicode scalar values of its text.
+    /// Number of Unicode scalar values in the text.
     pub characters: u32,
-    /// What was left out.
+    /// What was not counted.
     pub left_out: LeftOut,
 }
 
-/// What a post says beyond the [`limits`](crate::limits): how often something is left out, once for each time it is written.
+/// Numbers of entries that exceed the [`limits`](crate::limits). Each occurrence counts, so an
+/// entry that is written twice counts twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Tags, domains and links that are too long ([`DropReason::KeyLength`](crate::event::DropReason::KeyLength)).
+    /// Tags, domains and links that are too long
+    /// ([`DropReason::KeyLength`](crate::event::DropReason::KeyLength)).
     pub too_long: u32,
-    /// Languages, tags, links and mentions after the first ones ([`DropReason::ListLimit`](crate::event::DropReason::ListLimit)).
+    /// Languages, tags, links and mentions after their list was full
+    /// ([`DropReason::ListLimit`](crate::event::DropReason::ListLimit)).
     pub too_many: u32,
-    /// Languages that are not well-formed ([`DropReason::LangSyntax`](crate::event::DropReason::LangSyntax)).
+    /// Language tags that are not well-formed
+    /// ([`DropReason::LangSyntax`](crate::event::DropReason::LangSyntax)).
     pub malformed: u32,
 }
 
@@ -70,7 +78,8 @@ pub(super) fn read<'a>(reader: &mut StrictReader<'a>) -> Result<Post<'a>, Error>
     Ok(post)
 }
 
-/// Adds an item to a list; false if it is another one than the `max` that fill the list.
+/// Adds an item unless the list contains it. Returns whether the list contains it afterwards: false
+/// means that the list is full (`max` items).
 fn insert<T: PartialEq>(list: &mut Vec<T>, item: T, max: usize) -> bool {
     let is_known = list.contains(&item);
     let is_new = !is_known && list.len() < max;
@@ -81,7 +90,7 @@ fn insert<T: PartialEq>(list: &mut Vec<T>, item: T, max: usize) -> bool {
 }
 
 impl<'a> Post<'a> {
-    /// Adds a tag to a list that may have so many.
+    /// Adds a tag, unless `tags` already has `max` entries.
     fn add_tag(&mut self, tag: &'a str, max: usize) {
         if tag.is_empty() {
             return;
@@ -126,7 +135,7 @@ impl<'a> Post<'a> {
     }
 }
 
-/// Lower case by the full Unicode mapping; borrowed where nothing changes.
+/// Lower case by the full Unicode mapping. Borrows if the text does not change.
 fn lower_case(text: &str) -> Cow<'_, str> {
     if text
         .bytes()
@@ -173,7 +182,7 @@ fn read_reply<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<
     Ok(())
 }
 
-/// Keys are in their order, so `tags` came before.
+/// Reads `facets`. Map keys are sorted, so `tags` has already been read.
 fn read_facets<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     let tags_max = post.tags.len() + FACET_TAGS_MAX;
     reader.list(|reader| {
@@ -217,7 +226,7 @@ fn read_feature<'a>(
     Ok(())
 }
 
-/// What an embed may hold, whatever its type.
+/// The fields of all known types of embeds.
 #[derive(Default)]
 struct Embed<'a> {
     kind: Option<&'a str>,
@@ -263,7 +272,7 @@ fn read_embed<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<
 
 const EXTERNAL: &str = "app.bsky.embed.external";
 
-/// `uri` and `record.uri` of an embedded record.
+/// Reads `uri` and `record.uri` of an embedded record.
 fn read_embedded_record<'a>(
     reader: &mut StrictReader<'a>,
 ) -> Result<(Option<UriRef<'a>>, Option<UriRef<'a>>), Error> {
@@ -279,7 +288,8 @@ fn read_embedded_record<'a>(
     Ok((direct, inner))
 }
 
-/// `external.uri` of the media beside a record, if they are an external embed.
+/// Reads `external.uri` of the `media` in a `recordWithMedia` embed, if its type is an external
+/// embed.
 fn read_media<'a>(reader: &mut StrictReader<'a>) -> Result<Option<&'a str>, Error> {
     let (mut kind, mut external) = (None, None);
     reader.map(|reader, key| {
@@ -293,7 +303,7 @@ fn read_media<'a>(reader: &mut StrictReader<'a>) -> Result<Option<&'a str>, Erro
     Ok(external.filter(|_| kind == Some(EXTERNAL)))
 }
 
-/// `uri` of a map, whatever it names.
+/// Reads `uri` of a map, whatever the URI refers to.
 fn read_uri<'a>(reader: &mut StrictReader<'a>) -> Result<Option<&'a str>, Error> {
     let mut uri = None;
     reader.map(|reader, key| match key {

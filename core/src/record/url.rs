@@ -1,7 +1,7 @@
-//! Hosts of links.
+//! Extraction of the host from a link.
 
-/// The host of an `http` or `https` URL as written: without user and port. `None` if it is no such
-/// URL or has no host.
+/// The host of an `http` or `https` URL, as written, without user and port. `None` if the text is
+/// not such a URL or has no host.
 pub(super) fn host(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {

@@ -1,5 +1,5 @@
-//! Reads a message's CBOR map without a tree of values. Fields come in any order; one of another kind than its own is
-//! refused, one that is not known is passed over.
+//! Decodes a message from a CBOR map without an intermediate tree of values. Fields may come in any
+//! order. A field with a value of the wrong type is an error; an unknown field is skipped.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::event::{
 use crate::id::{Cid, Cursor, Did, Epoch, Rkey, Tid};
 use crate::time::Timestamp;
 
-/// Every field that a message may have, as read.
+/// All fields of all kinds of messages, as they were read.
 #[derive(Default)]
 struct Fields<'a> {
     kind: Option<&'a str>,
@@ -42,7 +42,7 @@ struct Fields<'a> {
     cursor_reset: Option<bool>,
 }
 
-/// Reads a message, and nothing behind it.
+/// Decodes one message. Bytes after it are an error.
 pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut reader = Reader::new(bytes);
     let message = next(&mut reader)?;
@@ -50,7 +50,7 @@ pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     Ok(message)
 }
 
-/// Reads messages to the end.
+/// Decodes messages up to the end of the bytes.
 pub fn decode_all(bytes: &[u8]) -> Result<Vec<Message>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut messages = Vec::new();
@@ -88,7 +88,7 @@ fn invalid_cbor(error: cbor::Error) -> DecodeError {
 }
 
 impl<'a> Fields<'a> {
-    /// Reads one value; `false` if it is not what the field holds.
+    /// Reads the value of one field. Returns `false` if the value has the wrong type.
     fn read(&mut self, reader: &mut Reader<'a>, key: &[u8]) -> Result<bool, cbor::Error> {
         match key {
             b"kind" => set(&mut self.kind, reader.text()?),
@@ -193,7 +193,7 @@ fn set<T>(field: &mut Option<T>, value: Option<T>) -> Result<bool, cbor::Error> 
 mod tests {
     use super::*;
 
-    /// What [`decode`] says of this value.
+    /// The text of the error that [`decode`] returns for this value.
     fn error_of(value: ciborium::Value) -> String {
         let mut bytes = Vec::new();
         ciborium::into_writer(&value, &mut bytes).unwrap();

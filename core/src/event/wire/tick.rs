@@ -1,4 +1,4 @@
-//! Reads the fields of a tick that only ticks of several sources have.
+//! Decodes the fields of a tick about sources and gaps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::event::{Gap, GapCause, Host, OpenGap, SourcePosition};
 use crate::id::Cursor;
 use crate::time::Timestamp;
 
-/// A map of hosts to `[cursor, frames, time]`.
+/// Reads a map from host to `[cursor, frames, time]`.
 pub(super) fn sources(
     reader: &mut Reader<'_>,
 ) -> Result<Option<BTreeMap<Host, SourcePosition>>, Error> {
@@ -37,7 +37,7 @@ pub(super) fn sources(
     Ok(read.filter(|()| is_valid).map(|()| sources))
 }
 
-/// A map of `from` and `cause`.
+/// Reads a map of `from` and `cause`.
 pub(super) fn open_gap(reader: &mut Reader<'_>) -> Result<Option<OpenGap>, Error> {
     let fields = GapFields::read(reader)?;
     Ok(fields.and_then(|it| {
@@ -46,7 +46,7 @@ pub(super) fn open_gap(reader: &mut Reader<'_>) -> Result<Option<OpenGap>, Error
     }))
 }
 
-/// A list of maps of `from`, `to` and `cause`.
+/// Reads a list of maps of `from`, `to` and `cause`.
 pub(super) fn gaps(reader: &mut Reader<'_>) -> Result<Option<Vec<Gap>>, Error> {
     let (mut gaps, mut is_valid) = (Vec::new(), true);
     let read = reader.list(|reader| {

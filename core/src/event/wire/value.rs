@@ -1,4 +1,5 @@
-//! Readers of single values in a message of the log.
+//! Decodes single values in a message. Each function returns `None` if the value has the wrong
+//! type.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -48,7 +49,8 @@ pub(super) fn counts(reader: &mut Reader<'_>) -> Result<Option<BTreeMap<Box<str>
     Ok(read.filter(|()| is_valid).map(|()| counts))
 }
 
-/// The host, shared between neighbours: nearly all messages of a log name the same one.
+/// Interns the host: nearly all messages of a log have the same one, so consecutive messages share
+/// one allocation.
 pub(super) fn shared_host(text: &str) -> Host {
     thread_local!(static NEWEST: RefCell<Host> = RefCell::new(Arc::from("")));
     NEWEST.with_borrow_mut(|newest| {
@@ -59,7 +61,8 @@ pub(super) fn shared_host(text: &str) -> Host {
     })
 }
 
-/// The collection, if the text is one. Most messages name one of a few: these are checked once.
+/// Parses a collection. The first few collections are cached per thread and not checked again,
+/// because most messages have one of a few collections.
 pub(super) fn known_collection(text: &str) -> Option<Collection> {
     const KNOWN_MAX: usize = 16;
     thread_local!(static KNOWN: RefCell<Vec<Collection>> = const { RefCell::new(Vec::new()) });
