@@ -1,15 +1,15 @@
-//! Maps and lists, to a limited depth.
+//! Maps and lists, up to a maximum depth.
 
 use super::head::Major;
 use super::{DEPTH_MAX, Error, Reader, Rules};
 
 impl<'a, R: Rules> Reader<'a, R> {
-    /// Reads a map: `entry` is called with each key and must read or skip its value. The key is
-    /// checked to be UTF-8, and given as bytes because that is how it is compared. `None` (and no
-    /// call) if the item is no map; it has been passed over.
+    /// Reads a map. Calls `entry` with each key; `entry` must read or skip the value. The key is
+    /// valid UTF-8, and passed as bytes because callers compare bytes. If the item has another
+    /// type, skips it, calls nothing and returns `None`.
     ///
     /// # Errors
-    /// The item, or anything within it, breaks the rules.
+    /// The item, or anything within it, violates the rules.
     #[inline]
     pub fn map(
         &mut self,
@@ -23,11 +23,11 @@ impl<'a, R: Rules> Reader<'a, R> {
         Ok(Some(()))
     }
 
-    /// Reads a list: `item` is called once for each item and must read or skip it. `None` (and no
-    /// call) if this is no list; it has been passed over.
+    /// Reads a list. Calls `item` once for each item; `item` must read or skip it. If this is not a
+    /// list, skips it, calls nothing and returns `None`.
     ///
     /// # Errors
-    /// The list, or anything within it, breaks the rules.
+    /// The list, or anything within it, violates the rules.
     #[inline]
     pub fn list(
         &mut self,
@@ -83,8 +83,8 @@ impl<'a, R: Rules> Reader<'a, R> {
         }
     }
 
-    /// Reads a text without making a `str` of it: most are ASCII, which is told at a fraction of
-    /// the price.
+    /// Reads a text and checks it, without creating a `str`. Most texts are ASCII, and checking for
+    /// ASCII is much cheaper than checking UTF-8.
     #[inline]
     pub(super) fn checked_text(&mut self) -> Result<&'a [u8], Error> {
         let length = self.argument()?;
@@ -95,9 +95,9 @@ impl<'a, R: Rules> Reader<'a, R> {
         Ok(bytes)
     }
 
-    /// Checks that a map whose keys are not in order has no key twice: reads its entries again from
-    /// `start`, once for each level of nesting at most, as the maps within have been checked by
-    /// then.
+    /// Checks that a map whose keys are not sorted has no duplicate key, by reading its entries
+    /// again from `start`. The maps within it have already been checked, so each level of nesting
+    /// is read again at most once.
     #[cold]
     fn check_unique(&self, start: &'a [u8], length: u64) -> Result<(), Error> {
         let mut reread = Self {
@@ -133,7 +133,7 @@ impl<'a, R: Rules> Reader<'a, R> {
     }
 }
 
-/// Whether `key` stands behind `before`: longer, or of the same length and larger.
+/// Whether `key` sorts after `previous`: it is longer, or has the same length and greater bytes.
 #[inline]
 fn sorts_after(key: &[u8], previous: &[u8]) -> bool {
     match (previous, key) {
