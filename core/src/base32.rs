@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packing_keeps_text_and_order() {
+    fn packing_preserves_text_and_order() {
         let texts: [&[u8; 24]; 4] = [
             b"222222222222222222222222",
             b"3ir4kq33qnjyzawsel2s2vak",

@@ -41,19 +41,19 @@ pub enum Error {
     #[error("input ends within an item")]
     End,
     /// Bytes follow the last item.
-    #[error("more follows the last item")]
+    #[error("bytes follow the last item")]
     Trailing,
     /// A length or number is reserved, is not in its shortest form, or has indefinite length.
-    #[error("length or number is not in its only form")]
+    #[error("length or number is not in its shortest form")]
     Form,
     /// Containers are nested deeper than [`DEPTH_MAX`].
-    #[error("nested too deep")]
+    #[error("containers are nested too deeply")]
     Depth,
     /// A text is not UTF-8.
-    #[error("text is not utf-8")]
+    #[error("text is not UTF-8")]
     Utf8,
     /// A map key is not a text, or does not sort after the previous key.
-    #[error("map keys are not texts in order")]
+    #[error("map keys are not sorted, unique texts")]
     Key,
     /// A tag is not a link, or a link is not a CID of the protocol.
     #[error("link is not valid")]
@@ -62,7 +62,7 @@ pub enum Error {
     #[error("integer is out of range")]
     Integer,
     /// A value is a float, or a simple value other than true, false and null.
-    #[error("value is not of the data model")]
+    #[error("value is not allowed by the data model")]
     Simple,
 }
 

@@ -226,5 +226,5 @@ impl Message {
 
 /// A message of the log cannot be decoded: the log is damaged or of another version.
 #[derive(Debug, thiserror::Error)]
-#[error("log message is not readable: {0}")]
+#[error("cannot decode a message of the log: {0}")]
 pub struct DecodeError(String);

@@ -116,12 +116,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_collections_are_in_order() {
+    fn known_collections_are_sorted() {
         assert!(KNOWN_COLLECTIONS.is_sorted());
     }
 
     #[test]
-    fn a_text_is_truncated_between_two_characters() {
+    fn a_text_is_truncated_at_a_character_boundary() {
         assert_eq!(truncated("abc", 3), "abc");
         assert_eq!(truncated("abcd", 3), "abc");
         assert_eq!(truncated("aé", 2), "a");

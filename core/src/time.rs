@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_writes_the_protocols_times() {
+    fn timestamps_of_the_protocol_are_parsed_and_formatted() {
         let cases = [
             ("2026-07-04T14:38:06.928Z", Some("2026-07-04T14:38:06.928Z")),
             ("2026-07-04T14:38:06Z", Some("2026-07-04T14:38:06.000Z")),

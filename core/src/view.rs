@@ -66,13 +66,13 @@ pub struct StoredRow {
 /// A stored row or key cannot be decoded: the store is damaged, or a different version of the view
 /// wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stored row or key is not readable")]
+#[error("cannot decode a stored row or key")]
 pub struct RowError;
 
 /// Encodes the columns.
 pub fn encode_row<R: Serialize>(row: &R) -> Box<[u8]> {
     postcard::to_allocvec(row)
-        .expect("rows hold only what postcard can write")
+        .expect("postcard can encode every type of row")
         .into()
 }
 

@@ -1,8 +1,8 @@
-//! Variables that look like ours but are not.
+//! Detection of variables that look like options of Skytide but are not.
 
 use super::{options, secrets};
 
-/// Beginnings of our variables' names.
+/// Prefixes of the names of all options.
 pub const PREFIXES: [&str; 8] = [
     "FIREHOSE_",
     "INDEXER_",
@@ -14,19 +14,21 @@ pub const PREFIXES: [&str; 8] = [
     "SKYTIDE_",
 ];
 
-/// Names of ours that only the tests read.
+/// Variables with these prefixes that only the tests read.
 const TESTS_ONLY: [&str; 3] = [
     "SKYTIDE_TEST_NATS_URL",
     "SKYTIDE_TEST_MONGODB_URI",
     "SKYTIDE_TEST_SERVERS",
 ];
 
-/// Edits between a name and one of ours up to which it is taken for a typing typo: a letter left out, doubled, wrong.
+/// Maximum edit distance at which a name counts as a misspelled option: a missing, extra, wrong or
+/// transposed letter is one edit.
 const TYPO_EDITS_MAX: usize = 2;
-/// Jaro-Winkler similarity from which on two names resemble each other.
+/// Minimum Jaro-Winkler similarity of two similar names.
 const SIMILARITY_MIN: f64 = 0.8;
 
-/// Words of other programs for what an option of ours is, the words of ours last.
+/// Words that other programs use for the same concept as an option of Skytide. Our own words come
+/// last.
 const SYNONYMS: [&[&str]; 3] = [
     &[
         "ADDR", "BIND", "HOST", "LISTEN", "PORT", "SERVER", "SERVERS", "ADDRESS", "URL", "URI",
@@ -38,17 +40,17 @@ const SYNONYMS: [&[&str]; 3] = [
 /// Where a variable was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// In the environment of the process, where container platforms put names of their own
-    /// (`NATS_PORT`).
+    /// In the environment of the process. Container platforms add names of their own there, for
+    /// example `NATS_PORT`.
     Environment,
-    /// In `.env`, where every name of our prefixes is meant for us.
+    /// In `.env`. Every name with one of our prefixes is intended for Skytide there.
     File,
 }
 
-/// A variable's name and where it was found. Its value does not matter here.
+/// The name of a variable and where it was found. Its value is not needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// Where it was found.
     pub origin: Origin,
@@ -66,25 +68,26 @@ pub struct Variable {
 pub struct MisnamedOption {
     /// The name that was found.
     pub name: String,
-    /// Where.
+    /// Where it was found.
     pub origin: Origin,
-    /// The nearest name there is, if one resembles it.
+    /// The most similar option, if there is one.
     pub nearest: Option<String>,
 }
 
-/// A name with one of our prefixes that does nothing; it may be another program's.
+/// A name with one of our prefixes that is not an option. It has no effect, and may belong to
+/// another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
     /// The name.
     pub name: String,
-    /// The option that it resembles most, if it resembles one.
+    /// The most similar option, if there is one.
     pub nearest: Option<String>,
 }
 
-/// Looks for names that begin as ours do and are none of ours.
+/// Finds names that have a prefix of our options but are not options.
 ///
 /// # Errors
-/// The first one that stands in `.env` or is nearly one of ours.
+/// The first such name that is in `.env` or is a misspelled option.
 pub fn check(
     variables: impl IntoIterator<Item = Variable>,
 ) -> Result<Vec<Unknown>, MisnamedOption> {
@@ -112,7 +115,8 @@ pub fn check(
     Ok(unknown)
 }
 
-/// The option that a typing typo makes this name, if there is one.
+/// The option of which `name` is a misspelling: the nearest one within [`TYPO_EDITS_MAX`], by the
+/// Damerau-Levenshtein distance.
 fn mistyped_option<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let near = |known: &'a String| {
         let edits = strsim::damerau_levenshtein(name, known);
@@ -122,7 +126,8 @@ fn mistyped_option<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     nearest.map(|(_, known)| known)
 }
 
-/// The option of the same service that this name resembles most, by its words after the prefix, if it resembles one.
+/// The option of the same service that is most similar to `name`, compared without the prefix;
+/// `None` if none is similar.
 fn similar_option<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let (service, rest) = name.split_once('_')?;
     if let Some(known) = known.iter().find(|known| *known == rest) {
@@ -138,8 +143,8 @@ fn similar_option<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     nearest.map(|(_, known)| known)
 }
 
-/// From 0 to 1. Names resemble each other by their letters, by a word for the same thing, or because one has all words of
-/// the other.
+/// Similarity from 0 to 1. Names are similar by their letters, if they are synonyms, or if one
+/// contains all words of the other.
 fn similarity(found: &str, known: &str) -> f64 {
     let synonyms = |words: &&[&str]| words.contains(&found) && words.contains(&known);
     let has_all = |of: &str, words: &str| {
@@ -155,7 +160,7 @@ fn similarity(found: &str, known: &str) -> f64 {
     }
 }
 
-/// The variables that there are: options, and the files of those that may be secret.
+/// All variables that have an effect: the options, and the files of secret options.
 fn known_variables() -> Vec<String> {
     let options = options().into_iter().map(|option| option.name);
     let files = secrets().into_iter().map(|name| format!("{name}_FILE"));

@@ -56,7 +56,7 @@ fn every_default_is_allowed() {
 }
 
 #[test]
-fn a_value_out_of_range_is_refused_with_the_range() {
+fn a_value_out_of_range_is_rejected_with_the_range() {
     let cases = [
         (
             "--firehose-tick-interval-ms=9",
@@ -67,7 +67,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
             "--firehose-tick-interval-ms=fast",
             "error: invalid value 'fast' for '--firehose-tick-interval-ms <MS>': \
              invalid digit found in string; \
-             allowed is 10 to 60000",
+             the allowed range is 10 to 60000",
         ),
         (
             "--store-log-bytes-max=1MiB",
@@ -77,13 +77,13 @@ fn a_value_out_of_range_is_refused_with_the_range() {
         (
             "--firehose-start=yesterday",
             "error: invalid value 'yesterday' for '--firehose-start <live|oldest|SEQ>': \
-             allowed is live, oldest \
+             allowed values are live, oldest \
              or a seq of the relay",
         ),
         (
             "--nats-stream=a.b",
             "error: invalid value 'a.b' for '--nats-stream <NAME>': \
-             allowed are 1 to 64 letters, digits, - and _",
+             a stream name has 1 to 64 letters, digits, - and _",
         ),
     ];
     for (flag, expected) in cases {
@@ -92,7 +92,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
 }
 
 #[test]
-fn servers_of_a_cluster_are_read_and_the_rest_has_its_defaults() {
+fn addresses_of_nats_servers_are_parsed_and_other_options_have_defaults() {
     let nats = Nats::at("nats://me:secret@one:4222,tls://two").expect("two servers");
     let hosts: Vec<_> = nats.url.iter().map(Endpoint::host).collect();
     assert_eq!(hosts, ["one:4222", "two"]);
@@ -102,13 +102,13 @@ fn servers_of_a_cluster_are_read_and_the_rest_has_its_defaults() {
 }
 
 #[test]
-fn a_start_behind_a_seq_is_read() {
+fn a_start_after_a_seq_is_parsed() {
     let config = parse(&["--firehose-start=42"]).expect("a seq");
     assert_eq!(config.firehose.start, Start::After(Cursor(42)));
 }
 
 #[test]
-fn collections_are_names_or_beginnings_of_names() {
+fn collections_are_names_or_prefixes_of_names() {
     let config = parse(&["--firehose-collections=app.bsky.*,com.example.thing"]).expect("two");
     let passes = |name: &str| {
         config
@@ -130,7 +130,7 @@ fn collections_are_names_or_beginnings_of_names() {
 }
 
 #[test]
-fn sizes_and_times_come_back_as_they_were_written() {
+fn sizes_and_durations_round_trip() {
     for text in ["64GiB", "512MiB", "4096TiB", "1000", "3KiB"] {
         assert_eq!(text.parse::<ByteSize>().expect(text).to_string(), text);
     }
@@ -177,7 +177,7 @@ fn an_address_never_shows_its_secrets() {
 }
 
 #[test]
-fn an_address_is_read_in_every_spelling() {
+fn an_address_is_parsed_in_every_spelling() {
     let cases = [
         ("WSS://Relay.example", "wss://Relay.example"),
         ("\u{feff}wss://a:443/\r\n", "wss://a:443/"),
@@ -192,13 +192,13 @@ fn an_address_is_read_in_every_spelling() {
         assert_eq!((endpoint.with_secret(), endpoint.scheme()), (read, "wss"));
     }
     let cases = [
-        ("wss://a:abc", "no port"),
-        ("wss://a:", "no port"),
-        ("wss://a:0", "no port"),
-        ("wss://a:65536", "no port"),
-        ("wss://a:-1", "no port"),
-        ("wss://a:1,b:x", "no port"),
-        ("wss://[::1]:x", "no port"),
+        ("wss://a:abc", "not a port"),
+        ("wss://a:", "not a port"),
+        ("wss://a:0", "not a port"),
+        ("wss://a:65536", "not a port"),
+        ("wss://a:-1", "not a port"),
+        ("wss://a:1,b:x", "not a port"),
+        ("wss://[::1]:x", "not a port"),
         ("wss://a,", "no host"),
         ("wss://:443", "no host"),
         ("ws://a", "another scheme"),
@@ -212,7 +212,7 @@ fn an_address_is_read_in_every_spelling() {
 }
 
 #[test]
-fn nothing_of_a_password_is_shown_whatever_it_contains() {
+fn no_part_of_a_password_is_shown() {
     for password in [
         "p4ss/w0rd",
         "p4ss?w0rd",
@@ -247,7 +247,7 @@ fn variable(name: &str, origin: Origin) -> Variable {
 }
 
 #[test]
-fn a_mistake_is_refused_and_a_strangers_name_is_reported() {
+fn a_misspelled_option_is_rejected_and_an_unknown_name_is_reported() {
     use Origin::{Environment, File};
     let refused = |nearest| Err(Some(nearest));
     let cases = [
@@ -291,7 +291,7 @@ fn a_mistake_is_refused_and_a_strangers_name_is_reported() {
 }
 
 #[test]
-fn what_is_in_force_says_where_it_comes_from() {
+fn each_current_setting_has_a_value_and_a_source() {
     let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
     let flags = ["--firehose-url", "wss://me:secret@relay.example"];
     let matches = command.get_matches_from(flags);

@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_tick_remembers_is_bounded() {
+    fn sources_and_gaps_of_a_tick_are_bounded() {
         let mut sources = Sources::default();
         for n in 0..100_u64 {
             let time = Timestamp(n);

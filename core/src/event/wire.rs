@@ -89,7 +89,7 @@ pub(super) fn encode(message: &Message, buffer: &mut Vec<u8>) {
         Message::Event(event) => event_fields(event),
         Message::Tick(tick) => tick_fields(tick),
     };
-    ciborium::into_writer(&wire, buffer).expect("a vector takes every byte");
+    ciborium::into_writer(&wire, buffer).expect("writing to a vector cannot fail");
 }
 
 fn empty_fields(kind: Kind, host: &Host, seq: Cursor, time: Timestamp) -> Wire<'_> {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_comes_back_as_it_was() {
+    fn every_message_round_trips() {
         let plc = "did:plc:3ir4kq33qnjyzawsel2s2vak";
         let op = |action, rkey: &str, record: Option<&[u8]>| {
             Body::Op(Op {
@@ -351,7 +351,7 @@ mod tests {
     /// Checkpoints and commits contain the hash of a tick. So the encoding of a tick must not
     /// change when later versions add optional fields.
     #[test]
-    fn what_a_tick_does_not_say_leaves_no_trace() {
+    fn absent_fields_of_a_tick_are_not_encoded() {
         let mut bytes = Vec::new();
         Message::Tick(tick()).encode(&mut bytes);
         let value: ciborium::Value = ciborium::from_reader(&bytes[..]).unwrap();

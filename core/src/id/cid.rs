@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cid_keeps_its_text() {
+    fn a_cid_round_trips_through_text() {
         let text = "bafyreic4oslzvw62chkef5yjfpq7zq2zvlc6o7cjkmcspi6vgjyxypiwyq";
         assert_eq!(text.parse::<Cid>().unwrap().to_string(), text);
         assert!("QmVersionZero".parse::<Cid>().is_err());

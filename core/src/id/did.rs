@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_did_is_small_and_keeps_its_text_and_order() {
+    fn a_did_takes_16_bytes_and_preserves_text_and_order() {
         assert_eq!(size_of::<Did>(), 16);
         let texts = [
             "did:key:z6Mk",

@@ -317,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_small_and_keep_their_text() {
+    fn addresses_are_compact_and_round_trip_through_text() {
         assert_eq!((size_of::<Rkey>(), size_of::<PostKey>()), (16, 24));
         for text in [
             "at://did:plc:3ir4kq33qnjyzawsel2s2vak/app.bsky.feed.post/3n2xril3jyo2a",

@@ -41,7 +41,7 @@ impl CheckpointStore for MemoryCheckpoints {
         if state.complete.contains_key(&checkpoint) {
             return Err(CheckpointError::Failed {
                 operation: "write a section",
-                source: format!("checkpoint {checkpoint} is complete").into(),
+                source: format!("checkpoint {checkpoint} is already complete").into(),
             });
         }
         let section = Section::of(name, &bytes);
@@ -57,7 +57,7 @@ impl CheckpointStore for MemoryCheckpoints {
             if written.is_none_or(|bytes| bytes.len() as u64 != section.bytes) {
                 return Err(CheckpointError::Failed {
                     operation: "write a manifest",
-                    source: format!("section {:?} is not there", section.name).into(),
+                    source: format!("section {:?} is missing", section.name).into(),
                 });
             }
         }
@@ -82,7 +82,7 @@ impl CheckpointStore for MemoryCheckpoints {
             Some(bytes) if section.is(bytes) => Ok(bytes.clone()),
             _ => Err(CheckpointError::Damaged {
                 checkpoint,
-                what: format!("section {:?} is not what was written", section.name),
+                what: format!("section {:?} does not match what was written", section.name),
             }),
         }
     }

@@ -167,7 +167,7 @@ impl LogWriter for Writer {
     async fn append(&mut self, messages: Vec<Message>) -> Result<(), LogError> {
         let mut changed = self.log.0.changed.subscribe();
         while self.log.state().bytes >= self.log.0.bytes_max {
-            changed.changed().await.expect("the log holds the sender");
+            changed.changed().await.expect("the log owns the sender");
         }
         self.push(messages);
         Ok(())
@@ -233,7 +233,7 @@ impl LogReader for Reader {
             self.changed
                 .changed()
                 .await
-                .expect("the log holds the sender");
+                .expect("the log owns the sender");
         }
     }
 }

@@ -106,7 +106,7 @@ impl Manifest {
     /// Encodes the manifest as CBOR, without a checksum.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        ciborium::into_writer(self, &mut bytes).expect("a vector takes every byte");
+        ciborium::into_writer(self, &mut bytes).expect("writing to a vector cannot fail");
         bytes
     }
 
@@ -119,7 +119,7 @@ impl Manifest {
         if manifest.format != Self::FORMAT {
             let (found, ours) = (manifest.format, Self::FORMAT);
             return Err(format!(
-                "it is of format {found}, this program reads {ours}"
+                "its format is {found}, but this program reads format {ours}"
             ));
         }
         Ok(manifest)
@@ -194,7 +194,7 @@ pub enum CheckpointError {
         what: String,
     },
     /// The operation failed. The caller may retry.
-    #[error("the checkpoints: could not {operation}")]
+    #[error("the checkpoint store could not {operation}")]
     Failed {
         /// The operation, for example `write a section`.
         operation: &'static str,

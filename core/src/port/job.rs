@@ -12,8 +12,8 @@ use crate::time::Timestamp;
 /// A durable store of the state of each job.
 ///
 /// ```text
-/// begin ─▶ running, exclusive until the deadline ─┬─ end ───────────▶ free, with the result of the run
-///                                                 └─ (crash, no end) ─▶ free after the deadline
+/// begin ─▶ running, exclusive until the deadline ─┬─ end ───▶ free, with the result of the run
+///                                                 └─ crash ─▶ free after the deadline
 /// ```
 #[async_trait]
 pub trait JobStore: Send + Sync {
@@ -87,7 +87,7 @@ pub struct RunEnd {
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// The stored bytes are not the ones that were written. An operator must investigate.
-    #[error("the state of the jobs is damaged: {0}")]
+    #[error("the stored state of the jobs is damaged: {0}")]
     Damaged(String),
     /// The operation failed; it may or may not have taken effect. The caller may retry.
     #[error("the job store could not {operation}")]

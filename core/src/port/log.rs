@@ -89,11 +89,11 @@ pub struct Bounds {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Another writer holds the log. The caller should wait until that writer ends, or stop.
-    #[error("another process or task writes this log")]
+    #[error("another process or task writes this log: stop it, or wait until it exits")]
     Held,
     /// The requested messages were trimmed. The caller should stop, or start over from the first
     /// message that is left.
-    #[error("the log begins at {first}, {wanted} is trimmed")]
+    #[error("the log begins at {first}: position {wanted} was trimmed")]
     Trimmed {
         /// The requested position.
         wanted: Seq,
@@ -102,7 +102,7 @@ pub enum LogError {
     },
     /// The requested position was never written, so this is not the log that the caller knew. The
     /// caller should stop.
-    #[error("the log ends before {next}, {wanted} was never written")]
+    #[error("the log ends before {next}: position {wanted} was never written")]
     Ahead {
         /// The requested position.
         wanted: Seq,

@@ -108,17 +108,17 @@ pub struct FetchedProfiles {
 pub enum SourceError {
     /// The source rejected the request because of too many requests. The caller must not send
     /// another one before `not_before`.
-    #[error("the source of profiles was asked too often, it answers again at {}", .not_before.rfc3339())]
+    #[error("the profile source accepts no requests before {} (rate limit)", .not_before.rfc3339())]
     RateLimited {
         /// The end of the rate limit, by the clock of this machine.
         not_before: Timestamp,
     },
     /// The source rejected this request permanently. Requesting the same accounts again would fail
     /// again.
-    #[error("the source of profiles refused the question: {0}")]
+    #[error("the profile source rejected the request: {0}")]
     Refused(String),
     /// The source could not be reached, or its answer is malformed. The caller may retry later.
-    #[error("profiles could not be fetched")]
+    #[error("could not fetch profiles")]
     Failed(#[source] BoxError),
 }
 
@@ -127,7 +127,7 @@ pub enum SourceError {
 pub enum ProfileError {
     /// The stored bytes are not the ones that were written. An operator must investigate, or delete
     /// the stored profiles.
-    #[error("the kept profiles are damaged: {0}")]
+    #[error("the stored profiles are damaged: {0}")]
     Damaged(String),
     /// The operation failed. The caller may retry.
     #[error("the profile store could not {operation}")]

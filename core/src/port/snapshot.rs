@@ -56,7 +56,7 @@ pub struct SnapshotList {
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
     /// The stored bytes are not the ones that were written. An operator must investigate.
-    #[error("the snapshot of {0:?} is damaged")]
+    #[error("the snapshot of {} is damaged", .0.rfc3339())]
     Damaged(Timestamp),
     /// The operation failed. The caller may retry.
     #[error("the snapshot store could not {operation}")]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::BoxError;
 use crate::id::{Epoch, Seq};
 use crate::time::Timestamp;
-use crate::view::{Change, Key, StoredRow, ViewId, fits};
+use crate::view::{Change, KEY_BYTES_MAX, Key, ROW_BYTES_MAX, StoredRow, ViewId, fits};
 
 /// Reads rows.
 #[async_trait]
@@ -151,11 +151,12 @@ impl Control {
             reason,
         };
         match (&self.committed, self.intent) {
-            (Some(committed), _) if intent <= committed.epoch => {
-                Err(order(format!("epoch {} is committed", committed.epoch)))
-            }
+            (Some(committed), _) if intent <= committed.epoch => Err(order(format!(
+                "epoch {} is already committed",
+                committed.epoch
+            ))),
             (_, Some(begun)) if intent < begun => Err(order(format!(
-                "a commit up to epoch {begun} was begun before"
+                "a commit up to epoch {begun} has already started"
             ))),
             _ => Ok(()),
         }
@@ -169,7 +170,7 @@ impl Control {
         self.check_term(term)?;
         self.intent.ok_or_else(|| StoreError::Order {
             epoch: self.committed.as_ref().map_or(Epoch(0), |it| it.epoch),
-            reason: "rows were written before a commit was begun".to_owned(),
+            reason: "rows were written before a commit started".to_owned(),
         })
     }
 
@@ -186,8 +187,8 @@ impl Control {
             intent => Err(StoreError::Order {
                 epoch: committed.epoch,
                 reason: match intent {
-                    Some(intent) => format!("a commit up to epoch {intent} was begun"),
-                    None => "no commit was begun".to_owned(),
+                    Some(intent) => format!("the current commit ends at epoch {intent}"),
+                    None => "no commit has started".to_owned(),
                 },
             }),
         }
@@ -332,7 +333,10 @@ pub fn check_rows(view: ViewId, changes: &[Change]) -> Result<(), StoreError> {
     };
     let (key, row) = (change.key.as_bytes().len(), change.row.as_ref());
     let row = row.map_or(0, |row| row.len());
-    let why = format!("its key has {key} bytes and its columns have {row}");
+    let why = format!(
+        "its key has {key} bytes (allowed: 1 to {KEY_BYTES_MAX}) and its columns have {row} bytes \
+         (allowed: up to {ROW_BYTES_MAX})"
+    );
     Err(StoreError::rejected(view, &change.key, why))
 }
 
@@ -351,7 +355,7 @@ impl StoreError {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another writer took over. The caller must stop.
-    #[error("writer {ours:?} is fenced off by {current:?}")]
+    #[error("the writer of term {} is fenced by the writer of term {}", .ours.0, .current.0)]
     Fenced {
         /// The term of the current writer.
         current: Term,
@@ -359,7 +363,7 @@ pub enum StoreError {
         ours: Term,
     },
     /// The call violates the order of commits. This is a bug in the caller.
-    #[error("commit at epoch {epoch} is out of turn: {reason}")]
+    #[error("the commit at epoch {epoch} is out of order: {reason}")]
     Order {
         /// The epoch that was to be committed.
         epoch: Epoch,

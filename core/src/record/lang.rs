@@ -310,7 +310,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_well_formed_as_rfc_5646_says() {
+    fn well_formed_tags_are_those_of_rfc_5646() {
         // The examples of RFC 5646 (appendix A) and others.
         let good = "de fr ja i-enochian zh-Hant zh-Hans sr-Cyrl sr-Latn zh-cmn-Hans-CN cmn-Hans-CN zh-yue-HK yue-HK \
             zh-Hans-CN sr-Latn-RS sl-rozaj sl-rozaj-biske sl-nedis de-CH-1901 sl-IT-nedis hy-Latn-IT-arevela de-DE en-US \
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_counts_as_a_known_one_or_as_its_language_or_as_other() {
+    fn a_tag_is_counted_as_itself_or_as_its_language_or_as_other() {
         for (tag, counted, primary) in [
             ("en", "en", "en"),
             ("EN", "en", "en"),
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn every_known_tag_is_found_once_and_counts_as_itself() {
+    fn every_known_tag_is_unique_and_counted_as_itself() {
         for pair in TAGS[2..].windows(2) {
             assert_eq!(
                 compare_lower_case(pair[0], pair[1]),
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_takes_the_first_distinct_ones() {
+    fn a_list_contains_the_first_distinct_languages() {
         let mut langs = Langs::default();
         assert!(langs.is_empty());
         let inserted = ["en", "en-US", "EN", "ja", "ko", "en-us", "qqq"]

@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_cut_out_of_its_url_as_written() {
+    fn the_host_of_a_url_is_extracted_as_written() {
         let cases = [
             ("https://example.com", Some("example.com")),
             ("http://WWW.Example.com:8080/a?b#c", Some("WWW.Example.com")),

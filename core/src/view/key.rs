@@ -173,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_and_sort_as_the_texts() {
+    fn encoded_keys_decode_and_sort_like_their_texts() {
         let texts = [
             "",
             "\0",

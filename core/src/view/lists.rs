@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_has_its_buckets_with_the_open_one() {
+    fn a_window_includes_the_current_bucket() {
         let now = Minute(20_000 * 1_440 + 754);
         assert_eq!(Window::Hour.first_minute(now).0, now.0 - 59);
         assert_eq!(Window::Day.first_minute(now).0, now.0 - 4 - 1_430);
@@ -206,9 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_places_agree() {
-        for (place, measure) in Measure::ALL.iter().enumerate() {
-            assert_eq!(*measure as usize, place);
+    fn numbers_of_measures_equal_their_indexes() {
+        for (index, measure) in Measure::ALL.iter().enumerate() {
+            assert_eq!(*measure as usize, index);
         }
     }
 }

@@ -70,17 +70,17 @@ fn next(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
         Ok(())
     });
     read.map_err(invalid_cbor)?
-        .ok_or_else(|| DecodeError("it is no map".to_owned()))?;
+        .ok_or_else(|| DecodeError("it is not a map".to_owned()))?;
     if let Some(key) = mistyped {
         let why = format!(
-            "field {:?} is not of its kind",
+            "field {:?} has a value of the wrong type",
             key.escape_ascii().to_string()
         );
         return Err(DecodeError(why));
     }
     fields
         .into_message()
-        .ok_or_else(|| DecodeError("a field of its kind is missing".to_owned()))
+        .ok_or_else(|| DecodeError("its kind is unknown or a required field is missing".to_owned()))
 }
 
 fn invalid_cbor(error: cbor::Error) -> DecodeError {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_another_kind_is_named_and_a_missing_one_refused() {
+    fn a_field_of_the_wrong_type_is_named_and_a_missing_one_is_an_error() {
         let map = |fields: &[(&str, ciborium::Value)]| {
             let entries = fields
                 .iter()
@@ -214,11 +214,11 @@ mod tests {
         assert!(error_of(map(&[("rkey", "not a key".into())])).contains("\"rkey\""));
         assert!(error_of(map(&[("kind", "create".into())])).contains("missing"));
         assert!(error_of(map(&[("kind", "other".into())])).contains("missing"));
-        assert!(error_of(7.into()).contains("no map"));
+        assert!(error_of(7.into()).contains("not a map"));
     }
 
     #[test]
-    fn unknown_fields_are_passed_over_and_bytes_behind_refused() {
+    fn unknown_fields_are_skipped_and_trailing_bytes_are_an_error() {
         let message = Message::Event(Event {
             host: "relay.example".into(),
             seq: Cursor(1),
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_behind_each_other_are_read_to_the_end() {
+    fn concatenated_messages_are_all_decoded() {
         let message = |seq| {
             Message::Event(Event {
                 host: "relay.example".into(),
