@@ -47,13 +47,13 @@ impl Timestamp {
                     .fold(0, |n, digit| n * 10 + i64::from(digit - b'0'))
             })
         };
-        let is = |at: usize, byte: u8| (bytes.get(at) == Some(&byte)).then_some(());
+        let require = |at: usize, byte: u8| (bytes.get(at) == Some(&byte)).then_some(());
         let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
         let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-        for (place, mark) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')] {
-            is(place, mark)?;
+        for (index, separator) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')] {
+            require(index, separator)?;
         }
-        let real = (1..=12).contains(&month)
+        let is_valid = (1..=12).contains(&month)
             && (1..=month_days(year, month)).contains(&day)
             && hour < 24
             && minute < 60
@@ -63,7 +63,7 @@ impl Timestamp {
         let days = days_from_civil(year, month, day);
         let seconds = ((days * 24 + hour) * 60 + minute - offset_minutes) * 60 + second;
         let total = u64::try_from(seconds * 1_000 + ms).ok()?;
-        real.then_some(Self(total))
+        is_valid.then_some(Self(total))
     }
 }
 
@@ -96,8 +96,8 @@ fn zone_offset_minutes(zone: &[u8]) -> Option<i64> {
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2]
             if [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit()) =>
         {
-            let two = |a: &u8, b: &u8| i64::from(a - b'0') * 10 + i64::from(b - b'0');
-            let (hours, minutes) = (two(h1, h2), two(m1, m2));
+            let two_digits = |a: &u8, b: &u8| i64::from(a - b'0') * 10 + i64::from(b - b'0');
+            let (hours, minutes) = (two_digits(h1, h2), two_digits(m1, m2));
             let size = hours * 60 + minutes;
             (hours < 24 && minutes < 60).then_some(if *sign == b'-' { -size } else { size })
         }

@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_cluster_that_other_machines_can_reach_requires_a_secret() {
-        let refused = |hosts: &str, listen: Option<&str>| {
+        let rejection = |hosts: &str, listen: Option<&str>| {
             let cluster = Cluster {
                 hosts: hosts.split(',').map(|it| it.parse().unwrap()).collect(),
                 listen: listen.map(|it| it.parse().unwrap()),
@@ -218,8 +218,8 @@ mod tests {
             "[::1]:1,[::ffff:127.0.0.1]:1",
             "10.0.0.1:1",
         ] {
-            assert_eq!(refused(hosts, None), None, "{hosts}");
-            assert_eq!(refused(hosts, Some("127.0.0.1:7")), None, "{hosts}");
+            assert_eq!(rejection(hosts, None), None, "{hosts}");
+            assert_eq!(rejection(hosts, Some("127.0.0.1:7")), None, "{hosts}");
         }
         for (hosts, listen, named) in [
             ("127.0.0.1:1,10.0.0.2:1", None, "10.0.0.2:1"),
@@ -233,7 +233,7 @@ mod tests {
             ("localhost:1,localhost:2", Some("0.0.0.0:1"), "0.0.0.0:1"),
             ("localhost:1,localhost:2", Some("[::]:1"), "[::]:1"),
         ] {
-            let why = refused(hosts, listen).expect(hosts);
+            let why = rejection(hosts, listen).expect(hosts);
             assert!(
                 why.contains(named) && why.contains("INDEXER_SECRET_FILE"),
                 "{why}"

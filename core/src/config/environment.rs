@@ -95,8 +95,8 @@ pub fn check(
     let mut unknown = Vec::new();
     for Variable { name, origin } in variables {
         let upper = name.to_ascii_uppercase();
-        let ours = PREFIXES.iter().any(|prefix| upper.starts_with(prefix));
-        if !ours || known.contains(&name) || TESTS_ONLY.contains(&name.as_str()) {
+        let has_prefix = PREFIXES.iter().any(|prefix| upper.starts_with(prefix));
+        if !has_prefix || known.contains(&name) || TESTS_ONLY.contains(&name.as_str()) {
             continue;
         }
         let typo = mistyped_option(&upper, &known);

@@ -44,7 +44,7 @@ pub struct Firehose {
     /// Where to start in a relay for which the log has no position: `live`, `oldest` (the oldest
     /// frame that the relay still has), or after a `seq` of the first relay of `FIREHOSE_URL`
     /// (other relays then start `live`). A relay that was read before resumes at its stored
-    /// position, whatever the value of this option.
+    /// position, regardless of this option.
     #[arg(id = "FIREHOSE_START", long = "firehose-start", env = "FIREHOSE_START")]
     #[arg(value_name = "live|oldest|SEQ", default_value = "live")]
     pub start: Start,

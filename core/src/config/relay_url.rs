@@ -169,8 +169,8 @@ mod tests {
             ("wss://bsky .network", ""),
             ("", "relative URL without a base"),
         ] {
-            let refused = parse(text).expect_err(text);
-            assert!(refused.contains(why), "{text}: {refused}");
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(why), "{text}: {error}");
         }
         let secret = parse("ftp://me:secret@host").unwrap_err();
         assert!(!secret.contains("secret"), "{secret}");

@@ -11,8 +11,8 @@ fn parse(flags: &[&str]) -> Result<Config, String> {
     Config::from_arg_matches(&matches).map_err(|error| error.to_string())
 }
 
-fn refusal(flags: &[&str]) -> String {
-    let error = parse(flags).expect_err("a refusal");
+fn first_error_line(flags: &[&str]) -> String {
+    let error = parse(flags).expect_err("an error");
     error.lines().next().unwrap_or_default().to_owned()
 }
 
@@ -87,7 +87,7 @@ fn a_value_out_of_range_is_rejected_with_the_range() {
         ),
     ];
     for (flag, expected) in cases {
-        assert_eq!(refusal(&[flag]), expected);
+        assert_eq!(first_error_line(&[flag]), expected);
     }
 }
 
@@ -167,10 +167,10 @@ fn an_address_never_shows_its_secrets() {
         assert_eq!(endpoint.host(), host);
         assert_eq!(endpoint.with_secret(), text);
     }
-    let refused = Endpoint::parse("https://me:secret@host", &["wss"]).expect_err("a scheme");
-    assert!(!refused.to_string().contains("secret"), "{refused}");
-    let refused = Endpoint::parse("me:secret@host", &["wss"]).expect_err("no scheme");
-    assert!(!refused.to_string().contains("secret"), "{refused}");
+    let error = Endpoint::parse("https://me:secret@host", &["wss"]).expect_err("a scheme");
+    assert!(!error.to_string().contains("secret"), "{error}");
+    let error = Endpoint::parse("me:secret@host", &["wss"]).expect_err("no scheme");
+    assert!(!error.to_string().contains("secret"), "{error}");
     for wrong in ["", "bsky.network", "wss://", "wss:///path", "wss://a b"] {
         assert!(Endpoint::parse(wrong, &["wss"]).is_err(), "{wrong:?}");
     }
@@ -206,8 +206,8 @@ fn an_address_is_parsed_in_every_spelling() {
         ("wss://a\u{feff}b", "a space or a control character"),
     ];
     for (text, why) in cases {
-        let refused = Endpoint::parse(text, &["wss"]).expect_err(text).to_string();
-        assert!(refused.contains(why), "{text:?}: {refused}");
+        let error = Endpoint::parse(text, &["wss"]).expect_err(text).to_string();
+        assert!(error.contains(why), "{text:?}: {error}");
     }
 }
 
@@ -227,12 +227,12 @@ fn no_part_of_a_password_is_shown() {
             !shown.contains("p4ss") && !shown.contains("w0rd"),
             "{shown}"
         );
-        let refused = Endpoint::parse(&text, &["https"])
+        let error = Endpoint::parse(&text, &["https"])
             .expect_err("a scheme")
             .to_string();
         assert!(
-            !refused.contains("p4ss") && !refused.contains("w0rd"),
-            "{refused}"
+            !error.contains("p4ss") && !error.contains("w0rd"),
+            "{error}"
         );
     }
     assert_eq!(masked("nats://me:p4ss"), "nats://***");
@@ -249,13 +249,13 @@ fn variable(name: &str, origin: Origin) -> Variable {
 #[test]
 fn a_misspelled_option_is_rejected_and_an_unknown_name_is_reported() {
     use Origin::{Environment, File};
-    let refused = |nearest| Err(Some(nearest));
+    let rejected = |nearest| Err(Some(nearest));
     let cases = [
-        ("FIREHOSE_URI", Environment, refused("FIREHOSE_URL")),
-        ("firehose_url", Environment, refused("FIREHOSE_URL")),
-        ("INDEXER_WORKER", Environment, refused("INDEXER_WORKERS")),
-        ("NATS_PORT", File, refused("NATS_URL")),
-        ("API_LISTEN", File, refused("API_ADDRESS")),
+        ("FIREHOSE_URI", Environment, rejected("FIREHOSE_URL")),
+        ("firehose_url", Environment, rejected("FIREHOSE_URL")),
+        ("INDEXER_WORKER", Environment, rejected("INDEXER_WORKERS")),
+        ("NATS_PORT", File, rejected("NATS_URL")),
+        ("API_LISTEN", File, rejected("API_ADDRESS")),
         ("STORE_QWERTY", File, Err(None)),
         ("NATS_PORT", Environment, Ok(Some("NATS_URL"))),
         ("API_LISTEN", Environment, Ok(Some("API_ADDRESS"))),
@@ -268,8 +268,8 @@ fn a_misspelled_option_is_rejected_and_an_unknown_name_is_reported() {
         ("API_KEY", Environment, Ok(None)),
         ("INDEXER_FOO", Environment, Ok(None)),
         ("SCHEDULER_QQQQQQ", Environment, Ok(None)),
-        ("MONGODB_URI_FIL", Environment, refused("MONGODB_URI_FILE")),
-        ("API_ADDRESS_FILE", File, refused("API_ADDRESS")),
+        ("MONGODB_URI_FIL", Environment, rejected("MONGODB_URI_FILE")),
+        ("API_ADDRESS_FILE", File, rejected("API_ADDRESS")),
     ];
     for (name, origin, expected) in cases {
         let found = check([variable(name, origin)]);

@@ -37,16 +37,16 @@ where
         arg: Option<&clap::Arg>,
         value: &std::ffi::OsStr,
     ) -> Result<T, clap::Error> {
-        let (least, most) = (self.range.start().clone(), self.range.end().clone());
+        let (min, max) = (self.range.start().clone(), self.range.end().clone());
         StringValueParser::new()
             .try_map(move |text| {
                 let value: T = text.parse().map_err(|why| {
-                    ValueError(format!("{why}; the allowed range is {least} to {most}"))
+                    ValueError(format!("{why}; the allowed range is {min} to {max}"))
                 })?;
-                if (&least..=&most).contains(&&value) {
+                if (&min..=&max).contains(&&value) {
                     return Ok(value);
                 }
-                Err(ValueError(format!("{value} is not in {least} to {most}")))
+                Err(ValueError(format!("{value} is not in {min} to {max}")))
             })
             .parse_ref(command, arg, value)
     }
@@ -87,8 +87,9 @@ impl FromStr for ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = |(_, shift): &&(&str, u32)| self.0 != 0 && self.0.is_multiple_of(1 << shift);
-        match Self::UNITS.iter().find(whole) {
+        let is_multiple =
+            |(_, shift): &&(&str, u32)| self.0 != 0 && self.0.is_multiple_of(1 << shift);
+        match Self::UNITS.iter().find(is_multiple) {
             Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
             None => write!(f, "{}", self.0),
         }
@@ -124,8 +125,8 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
-        let whole = |(_, unit): &&(char, u64)| seconds != 0 && seconds.is_multiple_of(*unit);
-        match Self::UNITS.iter().find(whole) {
+        let is_multiple = |(_, unit): &&(char, u64)| seconds != 0 && seconds.is_multiple_of(*unit);
+        match Self::UNITS.iter().find(is_multiple) {
             Some((unit, size)) => write!(f, "{}{unit}", seconds / size),
             None => write!(f, "{seconds}s"),
         }
@@ -262,6 +263,6 @@ pub fn masked(text: &str) -> String {
         .filter(|pair| !pair.is_empty())
         .map(|pair| format!("{}=***", pair.split('=').next().unwrap_or_default()))
         .collect();
-    let mark = if query.is_empty() { "" } else { "?" };
-    format!("{scheme}://{user}{path}{mark}{}", query.join("&"))
+    let separator = if query.is_empty() { "" } else { "?" };
+    format!("{scheme}://{user}{path}{separator}{}", query.join("&"))
 }

@@ -69,7 +69,7 @@ pub struct OpenGap {
 pub enum GapCause {
     /// Ingest switched to a relay that was never read before.
     NewSource,
-    /// The position in the relay's stream was abandoned (`FIREHOSE_CURSOR_RESET`).
+    /// The position in the relay's stream was discarded (`FIREHOSE_CURSOR_RESET`).
     CursorReset,
     /// The relay no longer has the frames that follow the stored position.
     OutdatedCursor,

@@ -146,17 +146,17 @@ impl Control {
             return Ok(());
         }
         let intent = intent.epoch;
-        let order = |reason: String| StoreError::Order {
+        let out_of_order = |reason: String| StoreError::Order {
             epoch: intent,
             reason,
         };
         match (&self.committed, self.intent) {
-            (Some(committed), _) if intent <= committed.epoch => Err(order(format!(
+            (Some(committed), _) if intent <= committed.epoch => Err(out_of_order(format!(
                 "epoch {} is already committed",
                 committed.epoch
             ))),
-            (_, Some(begun)) if intent < begun => Err(order(format!(
-                "a commit up to epoch {begun} has already started"
+            (_, Some(started)) if intent < started => Err(out_of_order(format!(
+                "a commit up to epoch {started} has already started"
             ))),
             _ => Ok(()),
         }
@@ -327,8 +327,9 @@ impl Range {
 /// # Errors
 /// `Rejected`, for the first row that does not fit.
 pub fn check_rows(view: ViewId, changes: &[Change]) -> Result<(), StoreError> {
-    let large = |change: &&Change| !fits(&change.key, change.row.as_deref().unwrap_or_default());
-    let Some(change) = changes.iter().find(large) else {
+    let does_not_fit =
+        |change: &&Change| !fits(&change.key, change.row.as_deref().unwrap_or_default());
+    let Some(change) = changes.iter().find(does_not_fit) else {
         return Ok(());
     };
     let (key, row) = (change.key.as_bytes().len(), change.row.as_ref());

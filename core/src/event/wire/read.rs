@@ -45,7 +45,7 @@ struct Fields<'a> {
 /// Decodes one message. Bytes after it are an error.
 pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let message = next(&mut reader)?;
+    let message = read_message(&mut reader)?;
     reader.end().map_err(invalid_cbor)?;
     Ok(message)
 }
@@ -55,12 +55,12 @@ pub fn decode_all(bytes: &[u8]) -> Result<Vec<Message>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut messages = Vec::new();
     while !reader.rest().is_empty() {
-        messages.push(next(&mut reader)?);
+        messages.push(read_message(&mut reader)?);
     }
     Ok(messages)
 }
 
-fn next(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
+fn read_message(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
     let mut fields = Fields::default();
     let mut mistyped: Option<&[u8]> = None;
     let read = reader.map(|reader, key| {
