@@ -315,8 +315,8 @@ mod tests {
     #[test]
     fn well_formed_tags_are_those_of_rfc_5646() {
         // The examples of RFC 5646 (appendix A) and others.
-        let well_formed = "de fr ja i-enochian zh-Hant zh-Hans sr-Cyrl sr-Latn zh-cmn-Hans-CN cmn-Hans-CN \
-            zh-yue-HK yue-HK zh-Hans-CN sr-Latn-RS sl-rozaj sl-rozaj-biske sl-nedis de-CH-1901 \
+        let well_formed = "de fr ja i-enochian zh-Hant zh-Hans sr-Cyrl sr-Latn zh-cmn-Hans-CN \
+            cmn-Hans-CN zh-yue-HK yue-HK zh-Hans-CN sr-Latn-RS sl-rozaj sl-rozaj-biske sl-nedis de-CH-1901 \
             sl-IT-nedis hy-Latn-IT-arevela de-DE en-US es-419 de-CH-x-phonebk \
             az-Arab-x-AZE-derbend x-whatever qaa-Qaaa-QM-x-southern de-Qaaa sr-Latn-QM \
             sr-Qaaa-RS en-US-u-islamcal zh-CN-a-myext-x-private en-a-myext-b-another und EN \
