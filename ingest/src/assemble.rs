@@ -22,9 +22,9 @@ pub mod counts;
 mod coverage;
 mod early;
 pub mod filter;
-mod numbers;
+mod interface;
+mod meta;
 mod seq;
-mod terms;
 mod time;
 
 use bytes::Bytes;
@@ -35,13 +35,13 @@ use skytide_core::time::Timestamp;
 use crate::frame::{Frame, Rejected, decode};
 use counts::Counts;
 use coverage::Resumed;
-use early::{Held, Unusable};
-use numbers::{Numbers, numbers};
-use seq::{Numbered, SeqWatch, Step};
+use early::{HeldMessages, Unusable};
+use meta::FrameMeta;
+use seq::{SeqWatch, SequencedFrame, Step};
 use time::NetworkTime;
 
-pub(crate) use numbers::seq_of;
-pub use terms::{Cut, Note, Position, Setup};
+pub use interface::{Cut, Note, Position, Setup};
+pub(crate) use meta::seq_of;
 
 /// Bytes of events in memory at which an epoch ends: bounds what waits for the log, and what is read back at once.
 pub const CUT_BYTES_MAX: usize = 8 << 20;
@@ -62,11 +62,11 @@ pub struct Assembler {
     time: NetworkTime,
     ceiling: Option<Timestamp>,
     /// Where reading goes on, until the first frame behind it.
-    resumed: Option<Cursor>,
-    /// The newest frame whose time was noted before it was judged.
-    noted: Option<Cursor>,
+    resumed_at: Option<Cursor>,
+    /// The newest frame whose time was newest_observed before it was judged.
+    newest_observed: Option<Cursor>,
     /// Frames that wait to be judged, in order; all that come wait, too.
-    held: Option<Held>,
+    held: Option<HeldMessages>,
     /// Frames that were held are being judged.
     releasing: bool,
     /// Frames in a row whose time is missing or not readable, and whether there was one with a time.
@@ -84,9 +84,9 @@ pub struct Assembler {
     samples: [u8; DropReason::ALL.len()],
     unusable_row: u32,
     /// Ticks without events in a row.
-    quiet_ticks: u32,
+    ticks_without_events: u32,
     /// Events that no settled tick followed yet.
-    unsettled: bool,
+    idle_tick_pending: bool,
 }
 
 impl Assembler {
@@ -95,12 +95,12 @@ impl Assembler {
         let Resumed {
             position,
             sources,
-            seam,
+            closing_tick,
         } = Resumed::after(&setup, newest);
         let mut assembler = Self::at(setup, position, newest);
         assembler.sources = sources;
-        if let Some(seam) = seam {
-            assembler.write_seam(seam);
+        if let Some(tick) = closing_tick {
+            assembler.push_closing_tick(tick);
         }
         assembler
     }
@@ -111,9 +111,9 @@ impl Assembler {
             seq: SeqWatch::at(position.cursor),
             time: NetworkTime::at(newest.map_or(Timestamp(0), |tick| tick.time)),
             ceiling: None,
-            resumed: position.cursor,
-            noted: None,
-            held: Some(Held::first()),
+            resumed_at: position.cursor,
+            newest_observed: None,
+            held: Some(HeldMessages::first_of_session()),
             releasing: false,
             untimed_row: 0,
             timed: false,
@@ -127,8 +127,8 @@ impl Assembler {
             notes: Vec::new(),
             samples: [0; DropReason::ALL.len()],
             unusable_row: 0,
-            quiet_ticks: 0,
-            unsettled: newest.is_some_and(|tick| !tick.settled && !tick.last),
+            ticks_without_events: 0,
+            idle_tick_pending: newest.is_some_and(|tick| !tick.settled && !tick.last),
         }
     }
 
@@ -162,7 +162,7 @@ impl Assembler {
         };
         self.frames += 1;
         self.counts.frame("unreadable", bytes.len());
-        self.unusable(reason, &bytes);
+        self.drop_as_unusable(reason, &bytes);
         if reason == DropReason::FrameSize {
             self.open_gap(GapCause::MessageSize);
         }
@@ -171,7 +171,7 @@ impl Assembler {
     /// The connection was lost. The answer is where to resume: everything before was judged or is held.
     pub fn disconnected(&mut self) -> Position {
         self.release(false);
-        self.resumed = None;
+        self.resumed_at = None;
         self.counts.disconnects += 1;
         self.unusable_row = 0;
         let position = self.position();
@@ -197,20 +197,20 @@ impl Assembler {
         if !last && !self.setup.live && self.frames == 0 {
             return;
         }
-        self.held_over_tick();
+        self.count_held_tick();
         self.release(last);
         if self.events.is_empty() {
-            self.quiet_ticks = self.quiet_ticks.saturating_add(1);
+            self.ticks_without_events = self.ticks_without_events.saturating_add(1);
         }
-        self.end(last);
+        self.end_if_decided(last);
     }
 
-    fn end(&mut self, last: bool) {
+    fn end_if_decided(&mut self, last: bool) {
         if !self.releasing {
             self.release(last);
         }
         if last {
-            let repeated = self.seq.acquit();
+            let repeated = self.seq.discard_suspects();
             self.counts.drop(DropReason::SeqRepeated, repeated);
         }
         let undecided = !self.setup.live && self.seq.suspects() > 0;
@@ -245,7 +245,7 @@ impl Assembler {
 
     /// How many frames were read since a position, those included that are still held back.
     pub fn read_since(&self, begin: Position) -> u64 {
-        self.frames - begin.frames + self.held_frames() as u64
+        self.frames - begin.frames + self.held_count() as u64
     }
 
     /// Whether the stream goes on by itself.
@@ -259,19 +259,19 @@ impl Assembler {
     }
 
     /// Reads a frame and does what it says. `note`: its time is news to the clock.
-    fn judge(&mut self, bytes: &Bytes, note: bool) {
+    fn process(&mut self, bytes: &Bytes, observe_time: bool) {
         let decoded = decode(bytes, self.setup.verify);
-        let numbers = decoded.as_ref().ok().and_then(numbers);
-        if let Some(numbers) = &numbers {
-            if !self.releasing && self.is_ahead(numbers.time) {
-                let did = decoded.as_ref().ok().and_then(numbers::did).cloned();
-                let numbers = Numbers {
+        let meta = decoded.as_ref().ok().and_then(meta::meta);
+        if let Some(meta) = &meta {
+            if !self.releasing && self.is_ahead(meta.time) {
+                let did = decoded.as_ref().ok().and_then(meta::did).cloned();
+                let meta = FrameMeta {
                     did,
-                    ..numbers.clone()
+                    ..meta.clone()
                 };
-                return self.hold(bytes.clone(), Some(numbers));
+                return self.hold(bytes.clone(), Some(meta));
             }
-            if self.seq.begins_row(numbers.seq) && !self.events.is_empty() {
+            if self.seq.starts_suspects(meta.seq) && !self.events.is_empty() {
                 self.end_epoch(false);
             }
         }
@@ -279,33 +279,34 @@ impl Assembler {
         match decoded {
             Ok(frame) => {
                 self.unusable_row = 0;
-                self.counts.frame(kind(&frame), bytes.len());
-                self.order((&frame, numbers), bytes, note);
+                self.counts.frame(counter_name(&frame), bytes.len());
+                self.sequence(&frame, meta, bytes, observe_time);
             }
             Err(rejected) => self.reject(&rejected, bytes),
         }
     }
 
-    fn order(
+    fn sequence(
         &mut self,
-        (frame, numbers): (&Frame<'_>, Option<Numbers>),
+        frame: &Frame<'_>,
+        meta: Option<FrameMeta>,
         bytes: &Bytes,
-        note: bool,
+        observe_time: bool,
     ) {
-        let Some(numbers) = numbers else {
-            return self.unnumbered(frame, bytes);
+        let Some(meta) = meta else {
+            return self.apply_unnumbered(frame, bytes);
         };
-        let numbered = Numbered {
-            seq: numbers.seq,
-            time: numbers.claimed(),
+        let sequenced = SequencedFrame {
+            seq: meta.seq,
+            time: meta.claimed(),
             bytes,
         };
-        match self.seq.step(&numbered, self.time.newest_agreed()) {
+        match self.seq.step(&sequenced, self.time.newest_agreed()) {
             Step::New { missing, repeated } => {
                 self.counts.drop(DropReason::SeqRepeated, repeated);
                 self.counts.gaps += u64::from(missing > 0);
                 self.counts.missing_seqs += missing;
-                if self.tell_time(&numbers, bytes, note) {
+                if self.update_clock(&meta, bytes, observe_time) {
                     self.apply(frame, bytes);
                 }
             }
@@ -316,24 +317,24 @@ impl Assembler {
                 before,
             } => {
                 self.counts.drop(DropReason::SeqRepeated, lost);
-                self.begin_anew(&frames, before);
+                self.restart_numbering(&frames, before);
             }
         }
     }
 
     /// Sets the clock by a frame; false if there is no time that its events could have.
-    fn tell_time(&mut self, numbers: &Numbers, bytes: &Bytes, note: bool) -> bool {
-        let untimed = numbers.is_timed && numbers.time.is_none();
+    fn update_clock(&mut self, meta: &FrameMeta, bytes: &Bytes, observe_time: bool) -> bool {
+        let untimed = meta.is_timed && meta.time.is_none();
         if untimed {
             self.drop(DropReason::FrameTime, bytes);
             self.untimed_row = self.untimed_row.saturating_add(1);
-        } else if numbers.is_timed {
+        } else if meta.is_timed {
             (self.untimed_row, self.timed) = (0, true);
         }
-        if let Some(time) = self.time_of(numbers) {
-            if note {
-                self.time.note(time);
-                if !self.opens() {
+        if let Some(time) = self.time_of(meta) {
+            if observe_time {
+                self.time.observe(time);
+                if !self.in_first_frames() {
                     self.time.advance(self.ceiling);
                 }
             }
@@ -344,21 +345,21 @@ impl Assembler {
 
     /// The time that a frame counts for. Of one without a readable time: our clock on a live stream, that of its revision in
     /// a recording.
-    fn time_of(&self, numbers: &Numbers) -> Option<Timestamp> {
+    fn time_of(&self, meta: &FrameMeta) -> Option<Timestamp> {
         let instead = if self.setup.live {
             self.ceiling
         } else {
-            numbers.rev
+            meta.rev
         };
-        numbers.time.or(instead).filter(|_| numbers.is_timed)
+        meta.time.or(instead).filter(|_| meta.is_timed)
     }
 
-    fn begin_anew(&mut self, frames: &[Bytes], before: Cursor) {
+    fn restart_numbering(&mut self, frames: &[Bytes], before: Cursor) {
         self.counts.resets += 1;
         for bytes in frames {
             if let Ok(frame) = decode(bytes, self.setup.verify) {
-                let numbers = numbers(&frame);
-                self.order((&frame, numbers), bytes, true);
+                let meta = meta::meta(&frame);
+                self.sequence(&frame, meta, bytes, true);
             }
         }
         self.notes.push(Note::Reset {
@@ -372,7 +373,7 @@ impl Assembler {
             .frame(rejected.kind.unwrap_or("unreadable"), bytes.len());
         if let Some(seq) = rejected.seq {
             let whole = rejected.reason != DropReason::FrameCbor;
-            let missing = self.seq.pass(seq, whole);
+            let missing = self.seq.skip(seq, whole);
             self.counts.gaps += u64::from(missing > 0);
             self.counts.missing_seqs += missing;
         }
@@ -380,10 +381,10 @@ impl Assembler {
             self.unusable_row = 0;
             return self.drop(rejected.reason, bytes);
         }
-        self.unusable(rejected.reason, bytes);
+        self.drop_as_unusable(rejected.reason, bytes);
     }
 
-    fn unusable(&mut self, reason: DropReason, bytes: &Bytes) {
+    fn drop_as_unusable(&mut self, reason: DropReason, bytes: &Bytes) {
         self.unusable_row = self.unusable_row.saturating_add(1);
         self.drop(reason, bytes);
     }
@@ -394,9 +395,9 @@ impl Assembler {
     }
 
     fn sample(&mut self, reason: DropReason, bytes: &Bytes) {
-        let told = &mut self.samples[reason as usize];
-        if *told < SAMPLES_MAX {
-            *told += 1;
+        let reported = &mut self.samples[reason as usize];
+        if *reported < SAMPLES_MAX {
+            *reported += 1;
             let frame = bytes.clone();
             self.notes.push(Note::Dropped { reason, frame });
         }
@@ -405,8 +406,8 @@ impl Assembler {
     fn push(&mut self, event: Event) {
         self.counts.event(&event.body);
         self.event_bytes += event.bytes();
-        self.quiet_ticks = 0;
-        self.unsettled = true;
+        self.ticks_without_events = 0;
+        self.idle_tick_pending = true;
         self.events.push(Message::Event(event));
     }
 
@@ -416,16 +417,16 @@ impl Assembler {
             || self.event_bytes >= CUT_BYTES_MAX
             || self.counts.frames >= FRAMES_PER_EVENT.saturating_mul(events_max as u64)
         {
-            self.end(false);
+            self.end_if_decided(false);
         }
     }
 
     fn end_epoch(&mut self, last: bool) {
         self.epoch.0 += 1;
         let counts = std::mem::take(&mut self.counts);
-        let paused = self.setup.live && self.quiet_ticks >= self.setup.pause_ticks;
-        let settled = paused && self.unsettled;
-        self.unsettled &= !settled && !last;
+        let paused = self.setup.live && self.ticks_without_events >= self.setup.pause_ticks;
+        let settled = paused && self.idle_tick_pending;
+        self.idle_tick_pending &= !settled && !last;
         let tick = Tick {
             epoch: self.epoch,
             time: self.time.now(),
@@ -450,7 +451,7 @@ impl Assembler {
 }
 
 /// The counter of a frame.
-fn kind(frame: &Frame<'_>) -> &'static str {
+fn counter_name(frame: &Frame<'_>) -> &'static str {
     match frame {
         Frame::Commit(_) => "#commit",
         Frame::Identity { .. } => "#identity",

@@ -29,6 +29,7 @@ mod blocks;
 mod body;
 mod commit;
 mod message;
+mod ops;
 
 use skytide_core::cbor::{Loose, Reader};
 use skytide_core::event::DropReason;

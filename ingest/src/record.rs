@@ -64,7 +64,7 @@ pub enum RecordError {
     File(#[from] RecordFileError),
 }
 
-/// Records until there is enough, or `stop`. `progress` is called after each write.
+/// Records until there is is_complete, or `stop`. `progress` is called after each write.
 ///
 /// # Errors
 /// The file cannot be written or gone on with, or the source can be read no further.
@@ -81,7 +81,7 @@ pub async fn record(
         file: Some(file),
         chunk: Vec::new(),
         chunk_frames: 0,
-        chunk_began: Instant::now(),
+        chunk_started: Instant::now(),
         newest: found.cursor,
         frames_max: options.frames.unwrap_or(u64::MAX),
         recorded: Recorded {
@@ -92,31 +92,33 @@ pub async fn record(
     };
     source.seek(recording.position(), 0);
     let end = options.duration.map(|duration| Instant::now() + duration);
-    while !recording.enough() {
+    while !recording.is_complete() {
         let input = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = at(end) => break,
-            () = sleep_until(recording.chunk_began + FLUSH_INTERVAL), if !recording.chunk.is_empty() => None,
+            () = deadline(end) => break,
+            () = sleep_until(recording.chunk_started + FLUSH_INTERVAL), if !recording.chunk.is_empty() => None,
             input = source.next() => Some(input?),
         };
         match input {
-            Some(Input::Batch(batch)) => batch.into_iter().for_each(|raw| recording.take(raw)),
+            Some(Input::Batch(batch)) => {
+                batch.into_iter().for_each(|raw| recording.add_message(raw))
+            }
             Some(Input::Disconnected | Input::Unavailable) => source.seek(recording.position(), 0),
             Some(Input::Connected) => {}
             Some(Input::Stuck(why)) => warn!(why, "reading is stuck"),
             Some(Input::End) => break,
-            None => recording.write(progress).await?,
+            None => recording.write_chunk(progress).await?,
         }
         if recording.chunk.len() >= CHUNK_BYTES {
-            recording.write(progress).await?;
+            recording.write_chunk(progress).await?;
         }
     }
-    recording.write(progress).await?;
+    recording.write_chunk(progress).await?;
     Ok(recording.recorded)
 }
 
-async fn at(end: Option<Instant>) {
+async fn deadline(end: Option<Instant>) {
     match end {
         Some(end) => sleep_until(end).await,
         None => std::future::pending().await,
@@ -128,7 +130,7 @@ struct Recording {
     file: Option<RecordFile>,
     chunk: Vec<u8>,
     chunk_frames: u64,
-    chunk_began: Instant,
+    chunk_started: Instant,
     newest: Option<Cursor>,
     frames_max: u64,
     recorded: Recorded,
@@ -146,19 +148,19 @@ impl Recording {
         self.recorded.found.frames + self.recorded.frames + self.chunk_frames
     }
 
-    fn enough(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.frames() >= self.frames_max
     }
 
-    fn take(&mut self, raw: Raw) {
+    fn add_message(&mut self, raw: Raw) {
         match raw {
-            _ if self.enough() => {}
-            Raw::Binary(bytes) | Raw::Past(bytes) => self.frame(&bytes),
+            _ if self.is_complete() => {}
+            Raw::Binary(bytes) | Raw::Past(bytes) => self.add_frame(&bytes),
             Raw::Text(_) | Raw::Oversized => self.recorded.left_out += 1,
         }
     }
 
-    fn frame(&mut self, bytes: &Bytes) {
+    fn add_frame(&mut self, bytes: &Bytes) {
         let seq = seq_of(bytes);
         if let (Some(seq), Some(newest)) = (seq, self.newest)
             && seq <= newest
@@ -167,7 +169,7 @@ impl Recording {
             return;
         }
         if self.chunk.is_empty() {
-            self.chunk_began = Instant::now();
+            self.chunk_started = Instant::now();
         }
         self.newest = seq.or(self.newest);
         self.chunk.extend((bytes.len() as u32).to_be_bytes());
@@ -176,7 +178,7 @@ impl Recording {
     }
 
     /// Makes what came durable.
-    async fn write(
+    async fn write_chunk(
         &mut self,
         progress: &(dyn Fn(&Recorded) + Send + Sync),
     ) -> Result<(), RecordFileError> {

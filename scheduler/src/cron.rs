@@ -83,13 +83,13 @@ impl Schedule {
         // Of two hours with the same name the iterator leaves out the second, or goes back to the first. So the clocks
         // before and behind their change are asked, too; what they answer counts if they show it.
         let before = in_offset(offset(now));
-        let behind = before.and_then(|due| in_offset(offset(due)));
-        let shown = |due: &DateTime<Utc>, of: DateTime<Utc>| offset(*due) == offset(of);
+        let after = before.and_then(|due| in_offset(offset(due)));
+        let is_shown = |due: &DateTime<Utc>, of: DateTime<Utc>| offset(*due) == offset(of);
         let by_zone = expression.after(&now.with_timezone(&self.zone)).next();
         let due = [
             by_zone.map(|due| due.with_timezone(&Utc)),
-            before.filter(|due| shown(due, now)),
-            behind.filter(|due| before.is_some_and(|before| shown(due, before))),
+            before.filter(|due| is_shown(due, now)),
+            after.filter(|due| before.is_some_and(|before| is_shown(due, before))),
         ];
         let due = due.into_iter().flatten().filter(|due| *due > now).min()?;
         u64::try_from(due.timestamp_millis()).ok().map(Timestamp)

@@ -19,7 +19,7 @@ use crate::job::{Job, Report, RunFailure};
 mod run;
 
 /// The clock is looked at again after so long: it may be set while a job waits.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 /// How long recording how a run ended may take once the process is to stop.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
@@ -49,7 +49,7 @@ struct Shared {
 struct Entry {
     job: Arc<dyn Job>,
     schedule: Schedule,
-    wanted: Notify,
+    wake: Notify,
     /// Held during a run.
     running: Mutex<()>,
     status: watch::Sender<Status>,
@@ -107,7 +107,7 @@ impl Scheduler {
             Arc::new(Entry {
                 job,
                 schedule,
-                wanted: Notify::new(),
+                wake: Notify::new(),
                 running: Mutex::new(()),
                 status,
             })
@@ -133,7 +133,7 @@ impl Scheduler {
     /// # Errors
     /// There is no such job.
     pub fn wake(&self, name: &str) -> Result<(), UnknownJob> {
-        self.entry(name)?.wanted.notify_one();
+        self.entry(name)?.wake.notify_one();
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl Scheduler {
         let entry = self.entry(name)?;
         let outcome = entry.run(&self.shared, stop).await;
         entry
-            .plan(&self.shared, entry.schedule.next(self.shared.clock.now()))
+            .store_plan(&self.shared, entry.schedule.next(self.shared.clock.now()))
             .await;
         Ok(outcome)
     }
@@ -163,7 +163,7 @@ impl Scheduler {
         let mut tasks = JoinSet::new();
         for entry in &self.jobs {
             let (entry, shared, stop) = (entry.clone(), self.shared.clone(), stop.clone());
-            tasks.spawn(async move { entry.drive(&shared, &stop).await });
+            tasks.spawn(async move { entry.run_on_schedule(&shared, &stop).await });
         }
         let ended = async {
             while let Some(ended) = tasks.join_next().await {
@@ -197,18 +197,18 @@ impl Scheduler {
 }
 
 impl Entry {
-    async fn drive(&self, shared: &Shared, stop: &CancellationToken) {
+    async fn run_on_schedule(&self, shared: &Shared, stop: &CancellationToken) {
         self.catch_up(shared, stop).await;
         while !stop.is_cancelled() {
             let due = self.schedule.next(shared.clock.now());
             self.status.send_modify(|status| status.due = due);
-            self.plan(shared, due).await;
+            self.store_plan(shared, due).await;
             tokio::select! {
-                () = reached(due, shared) => {}
-                () = self.wanted.notified() => {}
+                () = wait_until(due, shared) => {}
+                () = self.wake.notified() => {}
                 () = stop.cancelled() => return,
             }
-            if self.run_alone(shared, stop).await {
+            if self.run_or_wait(shared, stop).await {
                 continue;
             }
             self.catch_up(shared, stop).await;
@@ -218,27 +218,27 @@ impl Entry {
     /// Runs once if a moment at which the job was due has passed since its last run. A process that died in a run keeps
     /// others out until its deadline: that is waited for.
     async fn catch_up(&self, shared: &Shared, stop: &CancellationToken) {
-        while !stop.is_cancelled() && self.missed(shared).await {
-            if self.run_alone(shared, stop).await {
+        while !stop.is_cancelled() && self.has_missed_run(shared).await {
+            if self.run_or_wait(shared, stop).await {
                 return;
             }
         }
     }
 
     /// Runs; waits for the deadline of another process that does, and answers false.
-    async fn run_alone(&self, shared: &Shared, stop: &CancellationToken) -> bool {
+    async fn run_or_wait(&self, shared: &Shared, stop: &CancellationToken) -> bool {
         let outcome = self.run(shared, stop).await;
         let Err(RunFailure::Busy { deadline, .. }) = outcome.result else {
             return true;
         };
         tokio::select! {
-            () = reached(Some(deadline), shared) => {}
+            () = wait_until(Some(deadline), shared) => {}
             () = stop.cancelled() => {}
         }
         false
     }
 
-    async fn missed(&self, shared: &Shared) -> bool {
+    async fn has_missed_run(&self, shared: &Shared) -> bool {
         let name = self.job.name();
         let states = match shared.store.all().await {
             Ok(states) => states,
@@ -260,7 +260,7 @@ impl Entry {
     }
 
     /// Others read it; that it could not be kept stops nothing.
-    async fn plan(&self, shared: &Shared, due: Option<Timestamp>) {
+    async fn store_plan(&self, shared: &Shared, due: Option<Timestamp>) {
         let job = self.job.name();
         let plan = JobPlan {
             cron: self.schedule.text(),
@@ -275,7 +275,7 @@ impl Entry {
 }
 
 /// Waits for a moment of the clock on the wall.
-async fn reached(due: Option<Timestamp>, shared: &Shared) {
+async fn wait_until(due: Option<Timestamp>, shared: &Shared) {
     let Some(due) = due else {
         return std::future::pending().await;
     };
@@ -284,7 +284,7 @@ async fn reached(due: Option<Timestamp>, shared: &Shared) {
         if left.is_zero() {
             return;
         }
-        sleep(left.min(LOOK_EVERY)).await;
+        sleep(left.min(CLOCK_CHECK_INTERVAL)).await;
     }
 }
 

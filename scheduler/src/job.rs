@@ -139,7 +139,7 @@ pub enum RunFailure {
     TooLong(Duration),
     /// The process ends; the next one does its work.
     #[error("it was cut off by the end of the process")]
-    CutOff,
+    Interrupted,
     /// What the job is doing could not be kept, so it was not begun.
     #[error("the state of the job could not be kept")]
     State,

@@ -6,14 +6,14 @@ use skytide_core::id::{Cursor, Did, Handle, Tid};
 use skytide_core::limits::{STATUS_BYTES_MAX, truncated};
 use skytide_core::time::Timestamp;
 
-use super::numbers::{did, readable};
+use super::meta::{did, parse_time};
 use super::{Assembler, Note};
 use crate::frame::{self, Commit, Frame};
 
 /// How far a revision may lie ahead of network time, and of the time of its own frame.
 const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
 /// Characters of a relay's own words that are kept.
-const WORDS_MAX: usize = 200;
+const EXCERPT_CHARS_MAX: usize = 200;
 
 impl Assembler {
     /// Does what a frame says that is the next of the stream.
@@ -22,12 +22,12 @@ impl Assembler {
             return self.counts.drop(DropReason::FilterDid, 1);
         }
         match frame {
-            Frame::Commit(commit) => self.commit(commit, bytes),
+            Frame::Commit(commit) => self.apply_commit(commit, bytes),
             Frame::Identity {
                 seq, did, handle, ..
             } => {
-                let handle = handle.and_then(|text| self.handle(text, bytes));
-                self.event(*seq, did, Body::Identity { handle });
+                let handle = handle.and_then(|text| self.checked_handle(text, bytes));
+                self.push_event(*seq, did, Body::Identity { handle });
             }
             Frame::Account {
                 seq,
@@ -41,47 +41,47 @@ impl Assembler {
                     self.drop(DropReason::TextLimit, bytes);
                 }
                 let (active, status) = (*active, limited.map(Box::from));
-                self.event(*seq, did, Body::Account { active, status });
+                self.push_event(*seq, did, Body::Account { active, status });
             }
             Frame::Sync {
                 seq,
                 did,
                 rev,
                 time,
-            } if self.credible(*rev, time) => {
+            } if self.is_plausible(*rev, time) => {
                 let why = Moved::Sync;
-                self.event(*seq, did, Body::Moved { rev: *rev, why });
+                self.push_event(*seq, did, Body::Moved { rev: *rev, why });
             }
             Frame::Sync { .. } => self.drop(DropReason::RevFuture, bytes),
             Frame::Info { .. } | Frame::Error { .. } | Frame::Unknown { .. } => {
-                self.unnumbered(frame, bytes);
+                self.apply_unnumbered(frame, bytes);
             }
         }
     }
 
     /// Does what a frame says that has no place in the stream.
-    pub(super) fn unnumbered(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
+    pub(super) fn apply_unnumbered(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
         match frame {
             Frame::Info { name, message } => {
                 self.counts.info(name);
                 if *name == "OutdatedCursor" {
                     self.open_gap(GapCause::OutdatedCursor);
                 }
-                let (name, message) = (words(name), words(message.unwrap_or_default()));
+                let (name, message) = (excerpt(name), excerpt(message.unwrap_or_default()));
                 self.notes.push(Note::Info { name, message });
             }
             Frame::Error { name, message } => {
                 self.counts.error(name);
                 self.drop(DropReason::FrameError, bytes);
-                let (name, message) = (words(name), words(message.unwrap_or_default()));
+                let (name, message) = (excerpt(name), excerpt(message.unwrap_or_default()));
                 self.notes.push(Note::Error { name, message });
             }
             _ => self.drop(DropReason::FrameType, bytes),
         }
     }
 
-    fn commit(&mut self, commit: &Commit<'_>, bytes: &Bytes) {
-        if !self.credible(commit.rev, commit.time) {
+    fn apply_commit(&mut self, commit: &Commit<'_>, bytes: &Bytes) {
+        if !self.is_plausible(commit.rev, commit.time) {
             return self.drop(DropReason::RevFuture, bytes);
         }
         for &reason in &commit.drops {
@@ -101,20 +101,20 @@ impl Assembler {
                 Moved::Empty
             };
             let rev = commit.rev;
-            return self.event(commit.seq, &commit.did, Body::Moved { rev, why });
+            return self.push_event(commit.seq, &commit.did, Body::Moved { rev, why });
         }
         self.count_repeated_paths(commit);
         let since = commit.since.filter(|_| self.setup.filter.all_collections());
         for op in &commit.ops {
             if self.setup.filter.collection(op.collection) {
-                self.op(commit, op, since);
+                self.push_op(commit, op, since);
             } else {
                 self.counts.drop(DropReason::FilterCollection, 1);
             }
         }
     }
 
-    fn op(&mut self, commit: &Commit<'_>, op: &frame::Op<'_>, since: Option<Tid>) {
+    fn push_op(&mut self, commit: &Commit<'_>, op: &frame::Op<'_>, since: Option<Tid>) {
         let (Ok(collection), Ok(rkey)) = (op.collection.parse(), op.rkey.parse()) else {
             return self.counts.drop(DropReason::OpPath, 1);
         };
@@ -139,7 +139,7 @@ impl Assembler {
     }
 
     /// The handle that goes to the log: a valid one, or the protocol's word for none, which the dataflow counts.
-    fn handle(&mut self, text: &str, bytes: &Bytes) -> Option<Box<str>> {
+    fn checked_handle(&mut self, text: &str, bytes: &Bytes) -> Option<Box<str>> {
         if Handle::is_invalid(text) {
             self.sample(DropReason::Handle, bytes);
             return Some(Handle::INVALID.into());
@@ -152,7 +152,7 @@ impl Assembler {
     }
 
     /// Writes an event that is no operation.
-    fn event(&mut self, seq: Cursor, did: &Did, body: Body) {
+    fn push_event(&mut self, seq: Cursor, did: &Did, body: Body) {
         let event = Event {
             host: self.setup.host.clone(),
             seq,
@@ -169,15 +169,15 @@ impl Assembler {
     /// Network time is a median and follows a slow or interrupted stream late: behind a pause it stands where the pause
     /// began. So a revision may also be of the time at which its own frame claims to be sent, which on a live stream
     /// counts only as far as our clock.
-    fn credible(&self, rev: Tid, sent: &str) -> bool {
-        let in_time = |time: Timestamp| {
+    fn is_plausible(&self, rev: Tid, sent: &str) -> bool {
+        let allows = |time: Timestamp| {
             let micros = time.0.saturating_mul(1_000);
             rev.micros() <= micros.saturating_add(REV_AHEAD_MICROS_MAX)
         };
-        in_time(self.time.now())
-            || readable(sent)
+        allows(self.time.now())
+            || parse_time(sent)
                 .map(|sent| self.ceiling.map_or(sent, |clock| sent.min(clock)))
-                .is_some_and(in_time)
+                .is_some_and(allows)
     }
 
     fn count_repeated_paths(&mut self, commit: &Commit<'_>) {
@@ -191,6 +191,6 @@ impl Assembler {
 }
 
 /// A relay's own words, cut to a length fit for a log line.
-fn words(text: &str) -> String {
-    text.chars().take(WORDS_MAX).collect()
+fn excerpt(text: &str) -> String {
+    text.chars().take(EXCERPT_CHARS_MAX).collect()
 }

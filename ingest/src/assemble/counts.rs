@@ -92,15 +92,15 @@ impl Counts {
     pub(crate) fn frame(&mut self, kind: &str, bytes: usize) {
         self.frames += 1;
         self.frame_bytes += bytes as u64;
-        self.kinds[place(&KINDS, kind)] += 1;
+        self.kinds[index_of(&KINDS, kind)] += 1;
     }
 
     pub(crate) fn info(&mut self, name: &str) {
-        self.infos[place(&INFOS, name)] += 1;
+        self.infos[index_of(&INFOS, name)] += 1;
     }
 
     pub(crate) fn error(&mut self, name: &str) {
-        self.errors[place(&ERRORS, name)] += 1;
+        self.errors[index_of(&ERRORS, name)] += 1;
     }
 
     pub(crate) fn drop(&mut self, reason: DropReason, count: u64) {
@@ -111,7 +111,7 @@ impl Counts {
         self.events += 1;
         match body {
             Body::Op(op) => {
-                self.ops[collection_place(op.collection.as_str())][op.action as usize] += 1;
+                self.ops[collection_index(op.collection.as_str())][op.action as usize] += 1;
             }
             Body::Identity { .. } => self.identities += 1,
             Body::Account { .. } => self.accounts += 1,
@@ -243,12 +243,12 @@ fn add_each(sums: &mut [u64], counts: &[u64]) {
 }
 
 /// The place of a name, or the last one, which stands for all others.
-fn place(names: &[&str], name: &str) -> usize {
+fn index_of(names: &[&str], name: &str) -> usize {
     let found = names.iter().position(|&known| known == name);
     found.unwrap_or(names.len() - 1)
 }
 
-fn collection_place(name: &str) -> usize {
+fn collection_index(name: &str) -> usize {
     COLLECTIONS[..OTHER].binary_search(&name).unwrap_or(OTHER)
 }
 

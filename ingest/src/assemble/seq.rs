@@ -26,7 +26,7 @@ const SUSPECTS_MAX: usize = 4_096;
 /// Bytes of suspects kept at most; beyond, the oldest ones keep only their number and are lost in a reset.
 const SUSPECT_BYTES_MAX: usize = 16 << 20;
 /// A frame that says nothing we can use moves the position by so much at most, if it is whole.
-const USELESS_STEP_MAX: u64 = 1_000;
+const UNUSABLE_STEP_MAX: u64 = 1_000;
 
 /// Where we stand in the relay's numbering.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct SeqWatch {
     newest: Option<Cursor>,
     suspects: VecDeque<Suspect>,
     /// How many of the oldest suspects have no bytes any more.
-    suspects_bare: usize,
+    suspects_without_bytes: usize,
     suspect_bytes: usize,
 }
 
@@ -61,7 +61,7 @@ pub(crate) enum Step {
 }
 
 /// A frame as far as its number goes.
-pub(crate) struct Numbered<'a> {
+pub(crate) struct SequencedFrame<'a> {
     pub(crate) seq: Cursor,
     pub(crate) time: Option<Timestamp>,
     pub(crate) bytes: &'a Bytes,
@@ -72,7 +72,7 @@ impl SeqWatch {
         Self {
             newest,
             suspects: VecDeque::new(),
-            suspects_bare: 0,
+            suspects_without_bytes: 0,
             suspect_bytes: 0,
         }
     }
@@ -83,7 +83,7 @@ impl SeqWatch {
     }
 
     /// Whether a frame of this number would be the first suspect of a row.
-    pub(crate) fn begins_row(&self, seq: Cursor) -> bool {
+    pub(crate) fn starts_suspects(&self, seq: Cursor) -> bool {
         self.suspects.is_empty() && self.newest.is_some_and(|newest| seq < newest)
     }
 
@@ -93,14 +93,14 @@ impl SeqWatch {
     }
 
     /// Judges the next frame; `agreed` is the newest time of those before it.
-    pub(crate) fn step(&mut self, frame: &Numbered<'_>, agreed: Timestamp) -> Step {
+    pub(crate) fn step(&mut self, frame: &SequencedFrame<'_>, agreed: Timestamp) -> Step {
         match self.newest {
             Some(newest) if frame.seq == newest && self.suspects.is_empty() => {
                 Step::Old { repeated: 1 }
             }
-            Some(newest) if frame.seq <= newest => self.suspect(frame, agreed, newest),
+            Some(newest) if frame.seq <= newest => self.add_suspect(frame, agreed, newest),
             newest => {
-                let repeated = self.acquit();
+                let repeated = self.discard_suspects();
                 self.newest = Some(frame.seq);
                 let missing = newest.map_or(0, |newest| frame.seq.0 - newest.0 - 1);
                 Step::New { missing, repeated }
@@ -110,10 +110,10 @@ impl SeqWatch {
 
     /// Takes note of a frame that says nothing we can use, so that it is neither asked for again nor taken for a gap.
     /// The number of one that is not `whole` is trusted only if it is the next. Answers how many were left out.
-    pub(crate) fn pass(&mut self, seq: Cursor, whole: bool) -> u64 {
+    pub(crate) fn skip(&mut self, seq: Cursor, is_whole: bool) -> u64 {
         let Some(newest) = self.newest else { return 0 };
         let step = seq.0.saturating_sub(newest.0);
-        let step_max = if whole { USELESS_STEP_MAX } else { 1 };
+        let step_max = if is_whole { UNUSABLE_STEP_MAX } else { 1 };
         if !(1..=step_max).contains(&step) {
             return 0;
         }
@@ -122,14 +122,19 @@ impl SeqWatch {
     }
 
     /// Ends a row of suspects: they were repetitions. Answers how many.
-    pub(crate) fn acquit(&mut self) -> u64 {
-        (self.suspect_bytes, self.suspects_bare) = (0, 0);
+    pub(crate) fn discard_suspects(&mut self) -> u64 {
+        (self.suspect_bytes, self.suspects_without_bytes) = (0, 0);
         let count = self.suspects.len() as u64;
         self.suspects.clear();
         count
     }
 
-    fn suspect(&mut self, frame: &Numbered<'_>, agreed: Timestamp, newest: Cursor) -> Step {
+    fn add_suspect(
+        &mut self,
+        frame: &SequencedFrame<'_>,
+        agreed: Timestamp,
+        newest: Cursor,
+    ) -> Step {
         if self
             .suspects
             .back()
@@ -143,7 +148,7 @@ impl SeqWatch {
             .back()
             .is_some_and(|last| frame.seq < last.seq)
         {
-            repeated += self.acquit();
+            repeated += self.discard_suspects();
         }
         self.suspects.push_back(Suspect {
             seq: frame.seq,
@@ -152,10 +157,10 @@ impl SeqWatch {
         });
         self.suspect_bytes += frame.bytes.len();
         if self.suspects.len() > SUSPECTS_MAX {
-            self.forget_oldest();
+            self.drop_oldest();
             repeated += 1;
         }
-        self.spare_bytes();
+        self.drop_oldest_bytes();
         let newest_ones = self.suspects.iter().rev().take(SUSPECTS);
         let newer = newest_ones.filter(|suspect| suspect.newer).count();
         if self.suspects.len() < SUSPECTS || newer < SUSPECTS_NEWER {
@@ -167,7 +172,7 @@ impl SeqWatch {
     fn reset(&mut self, before: Cursor) -> Step {
         let total = self.suspects.len() as u64;
         let frames: Vec<Bytes> = self.suspects.drain(..).filter_map(|s| s.bytes).collect();
-        (self.suspect_bytes, self.suspects_bare) = (0, 0);
+        (self.suspect_bytes, self.suspects_without_bytes) = (0, 0);
         self.newest = None;
         let lost = total - frames.len() as u64;
         Step::Reset {
@@ -177,19 +182,19 @@ impl SeqWatch {
         }
     }
 
-    fn forget_oldest(&mut self) {
+    fn drop_oldest(&mut self) {
         if let Some(oldest) = self.suspects.pop_front() {
             self.suspect_bytes -= oldest.bytes.map_or(0, |bytes| bytes.len());
-            self.suspects_bare = self.suspects_bare.saturating_sub(1);
+            self.suspects_without_bytes = self.suspects_without_bytes.saturating_sub(1);
         }
     }
 
-    fn spare_bytes(&mut self) {
+    fn drop_oldest_bytes(&mut self) {
         while self.suspect_bytes > SUSPECT_BYTES_MAX
-            && let Some(suspect) = self.suspects.get_mut(self.suspects_bare)
+            && let Some(suspect) = self.suspects.get_mut(self.suspects_without_bytes)
         {
             self.suspect_bytes -= suspect.bytes.take().map_or(0, |bytes| bytes.len());
-            self.suspects_bare += 1;
+            self.suspects_without_bytes += 1;
         }
     }
 }
@@ -202,7 +207,7 @@ mod tests {
 
     fn step(watch: &mut SeqWatch, seq: u64, time: u64) -> Step {
         let bytes = Bytes::from(seq.to_be_bytes().to_vec());
-        let frame = Numbered {
+        let frame = SequencedFrame {
             seq: Cursor(seq),
             time: Some(Timestamp(time)),
             bytes: &bytes,
@@ -282,7 +287,7 @@ mod tests {
         let mut watch = SeqWatch::at(Some(Cursor(1_000)));
         let bytes = Bytes::from(vec![0; 5_000_000]);
         for seq in 1..=SUSPECTS as u64 {
-            let frame = Numbered {
+            let frame = SequencedFrame {
                 seq: Cursor(seq),
                 time: Some(Timestamp(2_000)),
                 bytes: &bytes,
@@ -302,12 +307,12 @@ mod tests {
     #[test]
     fn a_useless_frame_moves_the_position_only_a_little() {
         let mut watch = SeqWatch::at(Some(Cursor(10)));
-        assert_eq!(watch.pass(Cursor(12), true), 1);
+        assert_eq!(watch.skip(Cursor(12), true), 1);
         for (seq, whole) in [(14, false), (1 << 60, true), (3, true), (3, false)] {
-            assert_eq!(watch.pass(Cursor(seq), whole), 0);
+            assert_eq!(watch.skip(Cursor(seq), whole), 0);
         }
         assert_eq!(watch.newest(), Some(Cursor(12)));
-        assert_eq!(watch.pass(Cursor(13), false), 0);
+        assert_eq!(watch.skip(Cursor(13), false), 0);
         assert_eq!(watch.newest(), Some(Cursor(13)));
     }
 }

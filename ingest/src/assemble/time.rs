@@ -36,12 +36,12 @@ impl NetworkTime {
     }
 
     /// Whether so many times were noted that the median does not depend on where reading began.
-    pub(crate) fn settled(&self) -> bool {
+    pub(crate) fn is_full(&self) -> bool {
         self.last.len() == WINDOW
     }
 
     /// Takes note of a frame's time, without moving the clock.
-    pub(crate) fn note(&mut self, time: Timestamp) {
+    pub(crate) fn observe(&mut self, time: Timestamp) {
         if self.last.len() == WINDOW
             && let Some(oldest) = self.last.pop_front()
             && let Ok(at) = self.sorted.binary_search(&oldest)
@@ -80,7 +80,7 @@ mod tests {
     fn after(times: &[u64], ceiling: Option<u64>) -> u64 {
         let mut time = NetworkTime::at(Timestamp(0));
         for &t in times {
-            time.note(Timestamp(t));
+            time.observe(Timestamp(t));
             time.advance(ceiling.map(Timestamp));
         }
         time.now().0

@@ -18,17 +18,17 @@ pub(super) struct Root<'a> {
 
 /// Gives each operation its record and checks the CIDs: of these records, or of `every` block.
 /// Reads the CAR to its end in any case, as one that breaks off is refused.
-pub(super) fn attach<'a>(
+pub(super) fn attach_records<'a>(
     ops: &mut [Op<'a>],
     bytes: &'a [u8],
     every: bool,
 ) -> Result<Root<'a>, DropReason> {
-    let mut wanted: SmallVec<[(u64, usize); 4]> = ops
+    let mut ops_by_digest: SmallVec<[(u64, usize); 4]> = ops
         .iter()
         .enumerate()
-        .filter_map(|(i, op)| Some((order(op.cid.as_ref()?.digest()), i)))
+        .filter_map(|(i, op)| Some((sort_key(op.cid.as_ref()?.digest()), i)))
         .collect();
-    wanted.sort_unstable();
+    ops_by_digest.sort_unstable();
     let car = Car::open(bytes).map_err(|_| DropReason::Car)?;
     let (cid, mut block) = (car.root(), None);
     for next in car {
@@ -40,7 +40,7 @@ pub(super) fn attach<'a>(
             }
             continue;
         };
-        let used = give(ops, &wanted, digest, next.data);
+        let used = assign(ops, &ops_by_digest, digest, next.data);
         if (every || used) && Sha256::digest(next.data).as_slice() != digest {
             return Err(DropReason::CidMismatch);
         }
@@ -53,36 +53,36 @@ pub(super) fn attach<'a>(
 
 /// Gives a block to the operations that name it and have none yet; whether there are any.
 #[inline]
-fn give<'a>(
+fn assign<'a>(
     ops: &mut [Op<'a>],
-    wanted: &[(u64, usize)],
+    ops_by_digest: &[(u64, usize)],
     digest: &[u8; 32],
     data: &'a [u8],
 ) -> bool {
-    let at = order(digest);
-    let first = match wanted {
+    let at = sort_key(digest);
+    let first = match ops_by_digest {
         [] => return false,
         [(only, _)] => usize::from(*only != at),
-        _ => wanted.partition_point(|&(other, _)| other < at),
+        _ => ops_by_digest.partition_point(|&(other, _)| other < at),
     };
-    let mut given = false;
-    for &(_, i) in wanted[first..]
+    let mut assigned = false;
+    for &(_, i) in ops_by_digest[first..]
         .iter()
         .take_while(|&&(other, _)| other == at)
     {
         let op = &mut ops[i];
         if op.record.is_none() && op.cid.is_some_and(|cid| cid.digest() == digest) {
             op.record = Some(data);
-            given = true;
+            assigned = true;
         }
     }
-    given
+    assigned
 }
 
 /// Where a digest stands among others: its first eight bytes are nearly always enough to tell it
 /// from all of them.
 #[inline]
-fn order(digest: &[u8; 32]) -> u64 {
+fn sort_key(digest: &[u8; 32]) -> u64 {
     let first = digest.first_chunk().copied().unwrap_or_default();
     u64::from_be_bytes(first)
 }
@@ -107,14 +107,14 @@ fn check_foreign(block: &Block<'_>) -> Result<(), DropReason> {
 
 /// Checks the blocks of a `#sync`: every hash, and the signed commit that is the root.
 pub(super) fn check_sync(bytes: &[u8], did: &Did, rev: Tid) -> Result<(), DropReason> {
-    let root = attach(&mut [], bytes, true)?;
+    let root = attach_records(&mut [], bytes, true)?;
     root.cid.ok_or(DropReason::CommitRoot)?;
-    root.agrees(did, rev)
+    root.check_commit(did, rev)
 }
 
 impl Root<'_> {
     /// Checks that the root is a signed commit of version 3, and of this account and revision.
-    pub(super) fn agrees(&self, did: &Did, rev: Tid) -> Result<(), DropReason> {
+    pub(super) fn check_commit(&self, did: &Did, rev: Tid) -> Result<(), DropReason> {
         let inner = self.block.and_then(|block| read_commit(block).ok());
         let inner = inner.ok_or(DropReason::CommitInner)?;
         let same = inner.version == Some(3)
@@ -129,14 +129,14 @@ impl Root<'_> {
 
 /// What a signed commit says (<https://atproto.com/specs/repository#commit-objects>).
 #[derive(Default)]
-struct Inner<'a> {
+struct SignedCommit<'a> {
     version: Option<i64>,
     did: Option<&'a str>,
     rev: Option<&'a str>,
 }
 
-fn read_commit(bytes: &[u8]) -> Result<Inner<'_>, Error> {
-    let mut inner = Inner::default();
+fn read_commit(bytes: &[u8]) -> Result<SignedCommit<'_>, Error> {
+    let mut inner = SignedCommit::default();
     let mut reader = Reader::<Strict>::new(bytes);
     reader.map(|reader, key| {
         match key {

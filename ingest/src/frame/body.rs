@@ -4,7 +4,7 @@ use skytide_core::cbor::{Error, Loose, Reader};
 use skytide_core::event::DropReason;
 use skytide_core::id::{Cid, Cursor, Did, Tid};
 
-use super::commit::Ops;
+use super::ops::OpList;
 
 /// What a body says; a field that is absent or of another type than expected is `None`.
 #[derive(Default)]
@@ -20,7 +20,7 @@ pub(super) struct Body<'a> {
     pub(super) blocks: Option<&'a [u8]>,
     pub(super) commit: Option<Cid>,
     pub(super) too_big: Option<bool>,
-    pub(super) ops: Ops<'a>,
+    pub(super) ops: OpList<'a>,
     pub(super) handle: Option<&'a str>,
     pub(super) active: Option<bool>,
     pub(super) status: Option<&'a str>,

@@ -13,8 +13,8 @@ use crate::source::recording_file;
 
 /// zstd's own default: a third of the size at several hundred MB a second.
 const LEVEL: i32 = 3;
-/// Bytes of frames behind the last safe place that are written again when a recording is gone on with.
-const SALVAGE_BYTES_MAX: usize = 256 << 20;
+/// Bytes of frames behind the last keep_bytes place that are written again when a recording is gone on with.
+const REWRITE_BYTES_MAX: usize = 256 << 20;
 
 /// What a file held already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,7 +89,7 @@ impl RecordFile {
             file,
             found: Found::default(),
         };
-        recording.go_on()?;
+        recording.resume()?;
         Ok(recording)
     }
 
@@ -109,7 +109,7 @@ impl RecordFile {
     }
 
     /// Finds the whole frames, cuts off what lies behind them, and stands at the end.
-    fn go_on(&mut self) -> Result<(), RecordFileError> {
+    fn resume(&mut self) -> Result<(), RecordFileError> {
         let length = self
             .file
             .metadata()
@@ -123,20 +123,20 @@ impl RecordFile {
             Ok((true, ByteOrder::Big)) => {}
             Ok(_) => return Err(RecordFileError::OtherForm(self.path.clone())),
             // Killed within its first second: nothing whole, but ours.
-            Err(error) if error.cut() => {}
+            Err(error) if error.is_truncated() => {}
             Err(error) => return Err(error.into()),
         }
         let scan = Scan::of(&self.file).map_err(failed("read", &self.path))?;
-        if scan.overflow {
+        if scan.rewrite_overflow {
             return Err(RecordFileError::CutTooLarge(self.path.clone()));
         }
-        let cut = |file: &mut File| {
-            file.set_len(scan.safe)?;
+        let truncate = |file: &mut File| {
+            file.set_len(scan.keep_bytes)?;
             file.seek(SeekFrom::End(0))
         };
-        cut(&mut self.file).map_err(failed("cut", &self.path))?;
-        if !scan.salvaged.is_empty() {
-            self.append(&scan.salvaged)?;
+        truncate(&mut self.file).map_err(failed("truncate", &self.path))?;
+        if !scan.rewrite.is_empty() {
+            self.append(&scan.rewrite)?;
         }
         let now = self
             .file
@@ -177,19 +177,19 @@ struct Scan {
     frames: u64,
     cursor: Option<Cursor>,
     /// Where a zstd frame ends together with a frame: up to here the file stays.
-    safe: u64,
+    keep_bytes: u64,
     /// The whole frames behind that, each behind its length.
-    salvaged: Vec<u8>,
+    rewrite: Vec<u8>,
     /// There are more of them than are kept.
-    overflow: bool,
+    rewrite_overflow: bool,
     /// The beginning of a frame.
-    rest: Vec<u8>,
+    partial: Vec<u8>,
 }
 
 impl Scan {
     fn of(file: &File) -> io::Result<Self> {
         let mut scan = Self::default();
-        let mut input = Counted {
+        let mut input = CountingReader {
             inner: BufReader::new(file),
             consumed: 0,
         };
@@ -198,17 +198,17 @@ impl Scan {
             if !scan.zstd_frame(&mut input)? {
                 return Ok(scan);
             }
-            if scan.rest.is_empty() {
-                scan.safe = input.consumed;
-                scan.salvaged.clear();
-                scan.overflow = false;
+            if scan.partial.is_empty() {
+                scan.keep_bytes = input.consumed;
+                scan.rewrite.clear();
+                scan.rewrite_overflow = false;
             }
         }
         Ok(scan)
     }
 
     /// Reads one zstd frame; false: it is not whole.
-    fn zstd_frame(&mut self, input: &mut Counted<'_>) -> io::Result<bool> {
+    fn zstd_frame(&mut self, input: &mut CountingReader<'_>) -> io::Result<bool> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
         decoder.window_log_max(27)?;
         let mut buffer = vec![0; 128 << 10];
@@ -216,7 +216,7 @@ impl Scan {
             match decoder.read(&mut buffer) {
                 Ok(0) => return Ok(true),
                 Ok(read) => {
-                    if !self.feed(&buffer[..read]) {
+                    if !self.scan_bytes(&buffer[..read]) {
                         return Ok(false);
                     }
                 }
@@ -227,38 +227,38 @@ impl Scan {
     }
 
     /// Takes decompressed bytes; false: a length is none.
-    fn feed(&mut self, bytes: &[u8]) -> bool {
-        self.rest.extend(bytes);
-        let mut begin = 0;
-        while let Some(prefix) = self.rest[begin..].first_chunk::<PREFIX>() {
+    fn scan_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.partial.extend(bytes);
+        let mut start = 0;
+        while let Some(prefix) = self.partial[start..].first_chunk::<PREFIX>() {
             let Some(length) = ByteOrder::Big.length(*prefix) else {
                 return false;
             };
-            let end = begin + PREFIX + length;
-            let Some(frame) = self.rest.get(begin + PREFIX..end) else {
+            let end = start + PREFIX + length;
+            let Some(frame) = self.partial.get(start + PREFIX..end) else {
                 break;
             };
             self.frames += 1;
             self.cursor = seq_of(frame).or(self.cursor);
-            begin = end;
+            start = end;
         }
-        if self.salvaged.len() + begin > SALVAGE_BYTES_MAX {
-            self.overflow = true;
+        if self.rewrite.len() + start > REWRITE_BYTES_MAX {
+            self.rewrite_overflow = true;
         } else {
-            self.salvaged.extend(&self.rest[..begin]);
+            self.rewrite.extend(&self.partial[..start]);
         }
-        self.rest.drain(..begin);
+        self.partial.drain(..start);
         true
     }
 }
 
 /// Counts what is taken from a file.
-struct Counted<'a> {
+struct CountingReader<'a> {
     inner: BufReader<&'a File>,
     consumed: u64,
 }
 
-impl Read for Counted<'_> {
+impl Read for CountingReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
         self.consumed += read as u64;
@@ -266,7 +266,7 @@ impl Read for Counted<'_> {
     }
 }
 
-impl BufRead for Counted<'_> {
+impl BufRead for CountingReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.inner.fill_buf()
     }

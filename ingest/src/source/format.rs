@@ -45,7 +45,7 @@ impl ByteOrder {
         } else {
             (big, Self::Big)
         };
-        let chained = best.plausible && (best.frames >= 2 || best.cut);
+        let chained = best.plausible && (best.frames >= 2 || best.truncated);
         (best.first_is_frame || chained).then_some(order)
     }
 }
@@ -60,7 +60,7 @@ struct Chain {
     /// Frames of which all bytes are there.
     frames: usize,
     /// Even the first frame is cut off by the end.
-    cut: bool,
+    truncated: bool,
 }
 
 impl Chain {
@@ -69,23 +69,23 @@ impl Chain {
             first_is_frame: false,
             plausible: true,
             frames: 0,
-            cut: false,
+            truncated: false,
         };
         let mut rest = head;
-        while let Some((prefix, behind)) = rest.split_first_chunk::<PREFIX>() {
+        while let Some((prefix, after)) = rest.split_first_chunk::<PREFIX>() {
             let Some(length) = order.length(*prefix) else {
                 chain.plausible = false;
                 break;
             };
-            let Some((frame, behind)) = behind.split_at_checked(length) else {
-                chain.cut = chain.frames == 0;
+            let Some((frame, after)) = after.split_at_checked(length) else {
+                chain.truncated = chain.frames == 0;
                 break;
             };
             if chain.frames == 0 {
                 chain.first_is_frame = is_frame(frame);
             }
             chain.frames += 1;
-            rest = behind;
+            rest = after;
         }
         chain
     }

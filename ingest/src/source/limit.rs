@@ -79,11 +79,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for MessageLimit<S> {
                 return Poll::Ready(Ok(()));
             }
             let bytes = &mut buffer.filled_mut()[start..];
-            let (kept, rest) = this.frames.apply(bytes)?;
+            let (passed, rest) = this.frames.apply(bytes)?;
             this.partial_len = bytes.len() - rest;
             this.partial[..this.partial_len].copy_from_slice(&bytes[rest..]);
-            buffer.set_filled(start + kept);
-            if kept > 0 {
+            buffer.set_filled(start + passed);
+            if passed > 0 {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -22,7 +22,7 @@ const MAGIC_BYTES: usize = 4;
 const WINDOW_LOG_MAX: u32 = 27;
 
 /// Files that are one stream, in order.
-pub(super) struct Reading {
+pub(super) struct RecordingReader {
     files: VecDeque<PathBuf>,
     current: Option<RecordingFile>,
     /// Frames that were peeked at, and the error that came after them.
@@ -33,7 +33,7 @@ pub(super) struct Reading {
     read_bytes: Arc<AtomicU64>,
 }
 
-impl Reading {
+impl RecordingReader {
     /// Begins with the first file; `read_bytes` counts the bytes that were taken from the files.
     pub(super) fn new(files: &[PathBuf], read_bytes: Arc<AtomicU64>) -> Self {
         Self {
@@ -52,14 +52,14 @@ impl Reading {
             match self.read() {
                 Ok(Some(raw)) => self.peeked.push_back(raw),
                 Ok(None) => break,
-                Err(error) if error.within_a_recording() => self.peeked_error = Some(error),
+                Err(error) if error.may_follow_frames() => self.peeked_error = Some(error),
                 Err(error) => return Err(error),
             }
         }
         Ok(&self.peeked)
     }
 
-    /// Whether [`Reading::peek`] found that there is nothing.
+    /// Whether [`RecordingReader::peek`] found that there is nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.peeked.is_empty() && self.peeked_error.is_none()
     }
@@ -141,16 +141,16 @@ impl RecordingFile {
         first.read_to_end(&mut magic).map_err(failed)?;
         let compressed = is_zstd(&magic);
         let file_bytes = Arc::new(AtomicU64::new(0));
-        let counted = Counted {
+        let counting = CountingReader {
             inner: BufReader::with_capacity(CHUNK, Box::new(Cursor::new(magic).chain(input))),
             counters: [file_bytes.clone(), read_bytes],
         };
         let stream: Box<dyn Read + Send> = if compressed {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(counted).map_err(failed)?;
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(counting).map_err(failed)?;
             decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
             Box::new(decoder)
         } else {
-            Box::new(counted)
+            Box::new(counting)
         };
         let mut recording = Self {
             path: path.to_owned(),
@@ -168,8 +168,8 @@ impl RecordingFile {
         match ByteOrder::detect(head) {
             Some(order) => recording.order = order,
             None if head.is_empty() => {}
-            None if recording.ended.is_some() => return Err(recording.end()),
-            None => return Err(recording.error(RecordingProblem::Foreign)),
+            None if recording.ended.is_some() => return Err(recording.end_error()),
+            None => return Err(recording.error_here(RecordingProblem::Foreign)),
         }
         Ok(recording)
     }
@@ -191,22 +191,26 @@ impl RecordingFile {
     pub(crate) fn next(&mut self) -> Result<Option<Raw>, RecordingError> {
         if !self.fill(PREFIX) {
             let clean = self.buffer.is_empty() && self.ended.is_none();
-            return if clean { Ok(None) } else { Err(self.end()) };
+            return if clean {
+                Ok(None)
+            } else {
+                Err(self.end_error())
+            };
         }
         let prefix = self.prefix(0);
         let Some(length) = self.order.length(prefix) else {
-            return Err(self.error(RecordingProblem::Length));
+            return Err(self.error_here(RecordingProblem::Length));
         };
         let end = PREFIX + length;
         if !self.fill(end + PREFIX) && self.buffer.len() < end {
-            return Err(self.end());
+            return Err(self.end_error());
         }
-        let follows = self.buffer.len() >= end + PREFIX;
-        if follows
+        let has_next_length = self.buffer.len() >= end + PREFIX;
+        if has_next_length
             && self.order.length(self.prefix(end)).is_none()
             && !is_frame(&self.buffer[PREFIX..end])
         {
-            return Err(self.error(RecordingProblem::Length));
+            return Err(self.error_here(RecordingProblem::Length));
         }
         let frame: Bytes = self.buffer.split_to(end).split_off(PREFIX).freeze();
         self.offset += end as u64;
@@ -223,10 +227,10 @@ impl RecordingFile {
     }
 
     /// Reads on until so many bytes are there; false: there are fewer.
-    fn fill(&mut self, wanted: usize) -> bool {
-        while self.buffer.len() < wanted && !self.eof {
+    fn fill(&mut self, bytes: usize) -> bool {
+        while self.buffer.len() < bytes && !self.eof {
             let filled = self.buffer.len();
-            self.buffer.resize(filled + CHUNK.max(wanted - filled), 0);
+            self.buffer.resize(filled + CHUNK.max(bytes - filled), 0);
             let read = self.stream.read(&mut self.buffer[filled..]);
             self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
             match read {
@@ -239,16 +243,16 @@ impl RecordingFile {
                 }
             }
         }
-        self.buffer.len() >= wanted
+        self.buffer.len() >= bytes
     }
 
     /// The error of a stream that ends within a frame.
-    fn end(&mut self) -> RecordingError {
+    fn end_error(&mut self) -> RecordingError {
         let problem = self.ended.take().unwrap_or(RecordingProblem::Cut);
-        self.error(problem)
+        self.error_here(problem)
     }
 
-    fn error(&self, problem: RecordingProblem) -> RecordingError {
+    fn error_here(&self, problem: RecordingProblem) -> RecordingError {
         let mut error = RecordingError::new(&self.path, self.offset, problem);
         if self.compressed {
             error.compressed_offset = Some(self.file_bytes.load(Ordering::Relaxed));
@@ -271,12 +275,12 @@ pub(crate) fn is_zstd(head: &[u8]) -> bool {
 }
 
 /// Counts what is taken from a file.
-struct Counted {
+struct CountingReader {
     inner: BufReader<Box<dyn Read + Send>>,
     counters: [Arc<AtomicU64>; 2],
 }
 
-impl Read for Counted {
+impl Read for CountingReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let length = available.len().min(into.len());
@@ -286,7 +290,7 @@ impl Read for Counted {
     }
 }
 
-impl BufRead for Counted {
+impl BufRead for CountingReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.inner.fill_buf()
     }

@@ -11,7 +11,7 @@ use ring::digest::{Context, SHA256};
 use skytide_core::event::Host;
 use tokio::sync::mpsc;
 
-use super::reading::{Reading, is_standard_input};
+use super::reading::{RecordingReader, is_standard_input};
 use super::{Input, Raw, Source, SourceError};
 use crate::assemble::Position;
 
@@ -31,7 +31,7 @@ pub struct RecordingSource {
     position: Position,
     lookback: u64,
     /// Opened at its beginning and not read yet.
-    opened: Option<Reading>,
+    unread: Option<RecordingReader>,
     batches: Option<mpsc::Receiver<Result<Vec<Raw>, RecordingError>>>,
     /// `None`: at least one of them is no regular file.
     total_bytes: Option<u64>,
@@ -46,10 +46,10 @@ impl RecordingSource {
     pub fn open(files: Vec<PathBuf>) -> Result<Self, RecordingError> {
         let total_bytes = total_bytes(&files)?;
         let read_bytes = Arc::default();
-        let mut opened = Reading::new(&files, Arc::clone(&read_bytes));
-        let host = identity(&mut opened)?;
+        let mut unread = RecordingReader::new(&files, Arc::clone(&read_bytes));
+        let host = identity(&mut unread)?;
         if let Some(path) = files.iter().find(|path| !is_file(path))
-            && opened.is_empty()
+            && unread.is_empty()
         {
             // A pipe does not say that the program before it failed.
             return Err(RecordingError::new(path, 0, RecordingProblem::Empty));
@@ -59,7 +59,7 @@ impl RecordingSource {
             files,
             position: Position::default(),
             lookback: 0,
-            opened: Some(opened),
+            unread: Some(unread),
             batches: None,
             total_bytes,
             read_bytes,
@@ -67,15 +67,15 @@ impl RecordingSource {
     }
 
     /// The recordings at their beginning.
-    fn reading(&mut self) -> Result<Reading, RecordingError> {
-        if let Some(opened) = self.opened.take() {
-            return Ok(opened);
+    fn reader(&mut self) -> Result<RecordingReader, RecordingError> {
+        if let Some(unread) = self.unread.take() {
+            return Ok(unread);
         }
         if let Some(path) = self.files.iter().find(|path| !is_file(path)) {
             return Err(RecordingError::new(path, 0, RecordingProblem::Once));
         }
         self.read_bytes = Arc::default();
-        Ok(Reading::new(&self.files, self.read_bytes.clone()))
+        Ok(RecordingReader::new(&self.files, self.read_bytes.clone()))
     }
 
     /// Begins to read ahead on a thread of its own, which ends with the receiver.
@@ -83,23 +83,23 @@ impl RecordingSource {
         &mut self,
     ) -> Result<mpsc::Receiver<Result<Vec<Raw>, RecordingError>>, RecordingError> {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let mut reading = self.reading()?;
-        let skip = Skip {
+        let mut reader = self.reader()?;
+        let resume_point = ResumePoint {
             frames: self.position.frames,
             lookback: self.lookback,
         };
         let name = self.files.first().cloned().unwrap_or_default();
         let work = move || {
-            let past = skip.past(&mut reading, &name);
-            let refused = past.is_err();
-            let skipped = past.as_ref().is_ok_and(Vec::is_empty);
-            if !skipped && (sender.blocking_send(past).is_err() || refused) {
+            let past = resume_point.skip_to(&mut reader, &name);
+            let failed = past.is_err();
+            let none_to_send = past.as_ref().is_ok_and(Vec::is_empty);
+            if !none_to_send && (sender.blocking_send(past).is_err() || failed) {
                 return;
             }
             loop {
-                let batch = reading.batch();
-                let over = batch.as_ref().map_or(true, Vec::is_empty);
-                if sender.blocking_send(batch).is_err() || over {
+                let batch = reader.batch();
+                let is_last = batch.as_ref().map_or(true, Vec::is_empty);
+                if sender.blocking_send(batch).is_err() || is_last {
                     return;
                 }
             }
@@ -177,9 +177,9 @@ fn is_file(path: &Path) -> bool {
     !is_standard_input(path) && std::fs::metadata(path).is_ok_and(|about| about.is_file())
 }
 
-fn identity(reading: &mut Reading) -> Result<Host, RecordingError> {
+fn identity(reader: &mut RecordingReader) -> Result<Host, RecordingError> {
     let mut hash = Context::new(&SHA256);
-    for frame in reading.peek(IDENTITY_FRAMES)? {
+    for frame in reader.peek(IDENTITY_FRAMES)? {
         match frame {
             Raw::Binary(frame) | Raw::Past(frame) | Raw::Text(frame) => {
                 hash.update(&(frame.len() as u32).to_be_bytes());
@@ -196,17 +196,21 @@ fn identity(reading: &mut Reading) -> Result<Host, RecordingError> {
 }
 
 /// Frames that were read before.
-struct Skip {
+struct ResumePoint {
     frames: u64,
     lookback: u64,
 }
 
-impl Skip {
+impl ResumePoint {
     /// Reads them, and answers the last ones.
-    fn past(&self, reading: &mut Reading, first: &Path) -> Result<Vec<Raw>, RecordingError> {
+    fn skip_to(
+        &self,
+        reader: &mut RecordingReader,
+        first: &Path,
+    ) -> Result<Vec<Raw>, RecordingError> {
         let mut past = Vec::new();
         for found in 0..self.frames {
-            match reading.next()? {
+            match reader.next()? {
                 Some(Raw::Binary(frame)) if self.frames - found <= self.lookback => {
                     past.push(Raw::Past(frame));
                 }
@@ -285,12 +289,12 @@ impl RecordingError {
     }
 
     /// Whether it is only that the end is missing.
-    pub(crate) fn cut(&self) -> bool {
+    pub(crate) fn is_truncated(&self) -> bool {
         matches!(self.problem, RecordingProblem::Cut)
     }
 
     /// Whether there may be whole frames before the error.
-    pub(super) fn within_a_recording(&self) -> bool {
+    pub(super) fn may_follow_frames(&self) -> bool {
         use RecordingProblem::{Compression, Cut, Length};
         matches!(self.problem, Cut | Length | Compression(_))
     }
@@ -298,7 +302,7 @@ impl RecordingError {
 
 impl fmt::Display for RecordingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, at) = (shown(&self.path), self.offset);
+        let (path, at) = (display_name(&self.path), self.offset);
         match &self.problem {
             RecordingProblem::Cut => write!(f, "{path} is cut short: the frame at byte {at}"),
             RecordingProblem::Length => write!(f, "{path} is damaged: the frame at byte {at}"),
@@ -344,7 +348,7 @@ impl fmt::Display for RecordingError {
     }
 }
 
-fn shown(path: &Path) -> String {
+fn display_name(path: &Path) -> String {
     match is_standard_input(path) {
         true => "standard input".to_owned(),
         false => path.display().to_string(),

@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 
 use super::backoff::{Backoff, RETRY_AFTER_MAX};
 use super::connect::{Address, Refusal};
-use super::connection::{Connection, Lost};
+use super::connection::{Connection, ConnectionLost};
 use super::{Input, Source, SourceError};
 use crate::assemble::Position;
 use crate::options::RelayOptions;
@@ -93,7 +93,7 @@ impl RelaySource {
                 return None;
             }
             if self.failed {
-                let wait = self.wait();
+                let wait = self.next_wait();
                 debug!(?wait, host = %self.address.host(), "waiting before connecting");
                 sleep(wait).await;
             }
@@ -105,7 +105,7 @@ impl RelaySource {
                     self.wait_min = Duration::ZERO;
                     return Some(Connection::new(socket, &self.options));
                 }
-                Err(refusal) => self.refused(refusal),
+                Err(refusal) => self.record_refusal(refusal),
             }
         }
     }
@@ -126,17 +126,17 @@ impl RelaySource {
     }
 
     /// How long to wait before the next attempt.
-    fn wait(&mut self) -> Duration {
+    fn next_wait(&mut self) -> Duration {
         self.backoff.after_failure().max(self.wait_min)
     }
 
-    fn refused(&mut self, refusal: Refusal) {
+    fn record_refusal(&mut self, refusal: Refusal) {
         self.failed = true;
         self.attempts = self.attempts.saturating_add(1);
-        let asked = refusal
+        let wait = refusal
             .retry_after
             .map(|after| after.wait(self.clock.now()));
-        self.wait_min = asked.unwrap_or_default().min(RETRY_AFTER_MAX);
+        self.wait_min = wait.unwrap_or_default().min(RETRY_AFTER_MAX);
         let (host, reason) = (self.address.host(), refusal.reason);
         if std::mem::replace(&mut self.unreachable, true) {
             debug!(%host, reason, "the relay is still out of reach");
@@ -145,7 +145,7 @@ impl RelaySource {
         }
     }
 
-    fn lose(&mut self, lost: &Lost) {
+    fn report_lost(&mut self, lost: &ConnectionLost) {
         let host = self.address.host();
         warn!(%host, reason = lost.reason, "connection to the relay lost, connecting again");
         self.disconnect();
@@ -202,7 +202,7 @@ impl Source for RelaySource {
         match connection.read(&self.options).await {
             Ok(batch) => Ok(Input::Batch(batch)),
             Err(lost) => {
-                self.lose(&lost);
+                self.report_lost(&lost);
                 if lost.message_too_large {
                     self.report_loss = true;
                     return Ok(Input::Stuck(lost.reason));
@@ -231,11 +231,11 @@ mod tests {
     fn wait_if_asked(retry_after: Option<RetryAfter>) -> Duration {
         let mut relay = relay();
         let reason = "429".to_owned();
-        relay.refused(Refusal {
+        relay.record_refusal(Refusal {
             reason,
             retry_after,
         });
-        relay.wait()
+        relay.next_wait()
     }
 
     #[test]
@@ -265,12 +265,12 @@ mod tests {
         let waits: Vec<_> = (0..8)
             .map(|_| {
                 relay.seek(at(5), 0);
-                relay.wait()
+                relay.next_wait()
             })
             .collect();
         assert!(waits[7] >= Duration::from_secs(30), "{waits:?}");
         relay.seek(at(6), 0);
-        assert!(relay.wait() <= Duration::from_secs(1));
+        assert!(relay.next_wait() <= Duration::from_secs(1));
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
         let mut relay = relay();
         relay.options.attempts_max = Some(3);
         let fail = |relay: &mut RelaySource| {
-            relay.refused(Refusal {
+            relay.record_refusal(Refusal {
                 reason: String::new(),
                 retry_after: None,
             });

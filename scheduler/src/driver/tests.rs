@@ -75,7 +75,7 @@ fn moment(seconds: i64) -> Timestamp {
     Timestamp(START.saturating_add_signed(seconds * 1_000))
 }
 
-async fn kept(store: &MemoryJobs) -> JobState {
+async fn stored_state(store: &MemoryJobs) -> JobState {
     store.all().await.expect("read").remove(0)
 }
 
@@ -189,7 +189,7 @@ async fn a_job_that_panics_or_hangs_is_told_and_the_others_go_on() {
     ];
     assert_eq!(results.collect::<Vec<_>>(), expected);
     let all = store.all().await.expect("read");
-    let told = all.iter().map(|job| {
+    let reported = all.iter().map(|job| {
         let last = job.last.as_ref().expect("ended");
         (job.name.as_str(), last.ok, last.report.as_str())
     });
@@ -199,7 +199,7 @@ async fn a_job_that_panics_or_hangs_is_told_and_the_others_go_on() {
         ("panics", false, "it panicked"),
         ("works", true, "nothing to do: fine"),
     ];
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert_eq!(reported.collect::<Vec<_>>(), expected);
     stop.cancel();
     running.await.expect("no panic").expect("no error");
 }
@@ -270,7 +270,7 @@ async fn a_job_that_is_never_due_is_not_missed() {
         zone: "UTC".to_owned(),
         due: None,
     };
-    assert_eq!(kept(&store).await.plan, plan);
+    assert_eq!(stored_state(&store).await.plan, plan);
 }
 
 #[tokio::test(start_paused = true)]
@@ -340,7 +340,7 @@ async fn a_run_that_the_end_of_the_process_cuts_off_is_made_up_for_at_the_next_s
     sleep(Duration::from_secs(3_601)).await;
     stop.cancel();
     running.await.expect("no panic").expect("no error");
-    let state = kept(&store).await;
+    let state = stored_state(&store).await;
     assert_eq!((state.running, state.last), (None, None));
     assert_eq!(job.runs.load(Ordering::SeqCst), 0);
 }

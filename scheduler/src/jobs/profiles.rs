@@ -6,11 +6,11 @@
 //!                                                                └─ wanted ─▶ 25 a call ─▶ kept, unknown ones, too
 //! ```
 //!
-//! - Wanted is what was never fetched or of which the stream has told something new (handle, name, picture) since,
+//! - PendingProfile is what was never fetched or of which the stream has told something new (handle, name, picture) since,
 //!   then what has grown old.
 //! - A run asks a bounded number of times. When the source fails or says that it was asked too often, the run ends: the
 //!   next one tries again, but not before the moment that the source named, or a pause that doubles with each failure.
-//! - A question that the source refuses is asked again in halves, until the account is found that it does not take.
+//! - A call that the source refuses is asked again in halves, until the account is found that it does not take.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct FetchProfiles {
     store: Arc<dyn ProfileStore>,
     source: Arc<dyn ProfileSource>,
     limits: ProfileLimits,
-    circuit: Mutex<Circuit>,
+    pause: Mutex<SourcePause>,
 }
 
 /// How often profiles are fetched.
@@ -59,14 +59,14 @@ pub struct ProfileLimits {
 
 /// Whether the source may be asked; closed by failures.
 #[derive(Clone, Copy, Debug, Default)]
-struct Circuit {
+struct SourcePause {
     not_before: Timestamp,
     failures_in_a_row: u32,
 }
 
 /// An account to be asked for, and what the stream had told of it by then.
 #[derive(Clone, Debug)]
-struct Wanted {
+struct PendingProfile {
     did: Did,
     told: Told,
 }
@@ -94,16 +94,16 @@ impl FetchProfiles {
             store,
             source,
             limits,
-            circuit: Mutex::default(),
+            pause: Mutex::default(),
         }
     }
 
-    fn circuit(&self) -> MutexGuard<'_, Circuit> {
-        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pause(&self) -> MutexGuard<'_, SourcePause> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The accounts to ask for, in this order; removes what is kept of hidden ones.
-    async fn wanted(&self, report: &mut ProfilesReport) -> Result<Vec<Wanted>, BoxError> {
+    async fn pending(&self, report: &mut ProfilesReport) -> Result<Vec<PendingProfile>, BoxError> {
         let listed = listed::accounts(&*self.reader).await?;
         report.listed = listed.len();
         let (mut changed, mut old) = (Vec::new(), Vec::new());
@@ -123,10 +123,10 @@ impl FetchProfiles {
                 match kept {
                     Some(kept) if kept.told == told => {
                         if self.is_old(&kept) {
-                            old.push(Wanted { did, told });
+                            old.push(PendingProfile { did, told });
                         }
                     }
-                    _ => changed.push(Wanted { did, told }),
+                    _ => changed.push(PendingProfile { did, told }),
                 }
             }
             self.store.remove(&hidden).await?;
@@ -147,26 +147,26 @@ impl FetchProfiles {
     }
 
     /// Asks until everything is answered, the calls are spent, or the source wants a pause.
-    async fn ask(
+    async fn fetch(
         &self,
-        wanted: Vec<Wanted>,
+        pending: Vec<PendingProfile>,
         report: &mut ProfilesReport,
     ) -> Result<(), Interrupted> {
-        report.left = wanted.len();
-        let questions = wanted.chunks(PROFILES_A_CALL).rev();
-        let mut questions: Vec<&[Wanted]> = questions.collect();
+        report.left = pending.len();
+        let calls = pending.chunks(PROFILES_A_CALL).rev();
+        let mut calls: Vec<&[PendingProfile]> = calls.collect();
         while report.calls < self.limits.calls_max
             && report.not_before.is_none()
-            && let Some(question) = questions.pop()
+            && let Some(call) = calls.pop()
         {
             report.calls += 1;
             let now = self.clock.now();
-            let dids: Vec<Did> = question.iter().map(|it| it.did.clone()).collect();
+            let dids: Vec<Did> = call.iter().map(|it| it.did.clone()).collect();
             let answer = match self.source.fetch(&dids).await {
                 Ok(answer) => answer,
-                Err(SourceError::Refused(_)) if question.len() > 1 => {
-                    let (first, second) = question.split_at(question.len() / 2);
-                    questions.extend([second, first]);
+                Err(SourceError::Refused(_)) if call.len() > 1 => {
+                    let (first, second) = call.split_at(call.len() / 2);
+                    calls.extend([second, first]);
                     continue;
                 }
                 Err(SourceError::Refused(_)) => FetchedProfiles::default(),
@@ -177,14 +177,14 @@ impl FetchProfiles {
                 Err(source) => return Err(interrupted(report, source)),
             };
             report.not_before = answer.not_before;
-            self.keep(question, answer, now, report).await?;
+            self.store_answer(call, answer, now, report).await?;
         }
         Ok(())
     }
 
-    async fn keep(
+    async fn store_answer(
         &self,
-        question: &[Wanted],
+        call: &[PendingProfile],
         answer: FetchedProfiles,
         now: Timestamp,
         report: &mut ProfilesReport,
@@ -193,9 +193,9 @@ impl FetchProfiles {
             let found = answer.profiles.iter().find(|(known, _)| known == did);
             found.map(|(_, profile)| profile.clone())
         };
-        let stored: Vec<StoredProfile> = question
+        let stored: Vec<StoredProfile> = call
             .iter()
-            .map(|Wanted { did, told }| StoredProfile {
+            .map(|PendingProfile { did, told }| StoredProfile {
                 did: did.clone(),
                 fetched: now,
                 told: told.clone(),
@@ -212,14 +212,14 @@ impl FetchProfiles {
         Ok(())
     }
 
-    /// Opens the circuit after an answer, closes it for a time after a failure.
-    fn learn(&self, asked: &Result<(), Interrupted>, report: &ProfilesReport) {
-        let mut circuit = self.circuit();
-        let Circuit {
+    /// Opens the pause after an answer, closes it for a time after a failure.
+    fn update_pause(&self, result: &Result<(), Interrupted>, report: &ProfilesReport) {
+        let mut pause = self.pause();
+        let SourcePause {
             not_before,
             failures_in_a_row,
-        } = &mut *circuit;
-        match asked {
+        } = &mut *pause;
+        match result {
             Ok(()) => {
                 *not_before = report.not_before.unwrap_or_default();
                 *failures_in_a_row = 0;
@@ -252,18 +252,18 @@ impl Job for FetchProfiles {
 
     async fn run(&self) -> Result<Report, BoxError> {
         let now = self.clock.now();
-        if now < self.circuit().not_before {
+        if now < self.pause().not_before {
             return Ok(Report::Nothing("the source of profiles is given a pause"));
         }
         let mut report = ProfilesReport::default();
-        let wanted = self.wanted(&mut report).await?;
-        if wanted.is_empty() && report.hidden == 0 {
+        let pending = self.pending(&mut report).await?;
+        if pending.is_empty() && report.hidden == 0 {
             return Ok(Report::Nothing("all profiles are fresh"));
         }
-        if !wanted.is_empty() {
-            let asked = self.ask(wanted, &mut report).await;
-            self.learn(&asked, &report);
-            asked?;
+        if !pending.is_empty() {
+            let fetched = self.fetch(pending, &mut report).await;
+            self.update_pause(&fetched, &report);
+            fetched?;
         }
         Ok(Report::Profiles(report))
     }

@@ -61,8 +61,8 @@ impl TakeSnapshot {
             let full = page.len() == PAGE_ROWS;
             for row in page {
                 // The first key behind this one.
-                let behind = [row.key.as_bytes(), &[0]].concat();
-                range.from = behind.as_slice().into();
+                let after = [row.key.as_bytes(), &[0]].concat();
+                range.from = after.as_slice().into();
                 lists.push(SnapshotList {
                     view,
                     key: row.key.decode()?,

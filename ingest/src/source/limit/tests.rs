@@ -37,11 +37,11 @@ fn frame(opcode: u8, is_final: bool, payload: &[u8]) -> Vec<u8> {
 
 /// What a client receives of a message: all of it, or one byte more than the limit.
 fn received(opcode: u8, fragments: usize, payload: &[u8]) -> Message {
-    let kept = payload[..payload.len().min(LIMIT + 1)].to_vec();
+    let passed = payload[..payload.len().min(LIMIT + 1)].to_vec();
     if opcode == 1 && fragments == 1 && payload.len() <= LIMIT {
-        return Message::Text(String::from_utf8(kept).unwrap().into());
+        return Message::Text(String::from_utf8(passed).unwrap().into());
     }
-    Message::Binary(kept.into())
+    Message::Binary(passed.into())
 }
 
 /// A stream of messages, some fragmented with pings between the fragments, and what is to be received.

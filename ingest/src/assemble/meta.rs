@@ -10,7 +10,7 @@ const TIME_MIN: Timestamp = Timestamp(1_577_836_800_000);
 
 /// Place and time of a frame, as it claims.
 #[derive(Clone, Debug)]
-pub(super) struct Numbers {
+pub(super) struct FrameMeta {
     pub(super) seq: Cursor,
     /// `None`: missing or not readable.
     pub(super) time: Option<Timestamp>,
@@ -22,7 +22,7 @@ pub(super) struct Numbers {
     pub(super) did: Option<Did>,
 }
 
-impl Numbers {
+impl FrameMeta {
     /// The time that it claims in one way or the other.
     pub(super) fn claimed(&self) -> Option<Timestamp> {
         self.time.or(self.rev)
@@ -30,23 +30,23 @@ impl Numbers {
 }
 
 /// Of a frame, if it is a whole one and has a place in the stream.
-pub(super) fn numbers_of(bytes: &[u8]) -> Option<Numbers> {
+pub(super) fn meta_of(bytes: &[u8]) -> Option<FrameMeta> {
     let frame = decode(bytes, Verify::Records).ok()?;
-    let mut numbers = numbers(&frame)?;
-    numbers.did = did(&frame).cloned();
-    Some(numbers)
+    let mut meta = meta(&frame)?;
+    meta.did = did(&frame).cloned();
+    Some(meta)
 }
 
 /// The number that a message has in its stream, whatever else is wrong with it.
 pub(crate) fn seq_of(bytes: &[u8]) -> Option<Cursor> {
     match decode(bytes, Verify::Records) {
-        Ok(frame) => numbers(&frame).map(|numbers| numbers.seq),
+        Ok(frame) => meta(&frame).map(|meta| meta.seq),
         Err(rejected) => rejected.seq,
     }
 }
 
 /// Place and time of a frame that has a place in the stream, without its account.
-pub(super) fn numbers(frame: &Frame<'_>) -> Option<Numbers> {
+pub(super) fn meta(frame: &Frame<'_>) -> Option<FrameMeta> {
     let (seq, time, rev) = match frame {
         Frame::Commit(commit) => (commit.seq, commit.time, Some(commit.rev)),
         Frame::Sync { seq, time, rev, .. } => (*seq, *time, Some(*rev)),
@@ -54,17 +54,17 @@ pub(super) fn numbers(frame: &Frame<'_>) -> Option<Numbers> {
         Frame::Unknown { seq, .. } => ((*seq)?, "", None),
         Frame::Info { .. } | Frame::Error { .. } => return None,
     };
-    Some(Numbers {
+    Some(FrameMeta {
         seq,
-        time: readable(time),
+        time: parse_time(time),
         is_timed: !matches!(frame, Frame::Unknown { .. }),
-        rev: rev.map(written).filter(|time| *time >= TIME_MIN),
+        rev: rev.map(rev_time).filter(|time| *time >= TIME_MIN),
         did: None,
     })
 }
 
 /// The time that a frame gives, if it can be read and be true.
-pub(super) fn readable(time: &str) -> Option<Timestamp> {
+pub(super) fn parse_time(time: &str) -> Option<Timestamp> {
     Timestamp::parse(time).filter(|time| *time >= TIME_MIN)
 }
 
@@ -79,6 +79,6 @@ pub(super) fn did<'a>(frame: &'a Frame<'_>) -> Option<&'a Did> {
     }
 }
 
-fn written(rev: Tid) -> Timestamp {
+fn rev_time(rev: Tid) -> Timestamp {
     Timestamp(rev.micros() / 1_000)
 }
