@@ -1,4 +1,5 @@
-//! From frames to the messages of the log. Pure: no socket, no file, no clock; the same frames give the same events.
+//! Turns frames into messages of the log. It uses no socket, file or clock: the same frames always
+//! give the same events.
 //!
 //! ```text
 //! frame ─ decode ─ seq: new? ─ network time ─ filters ─ rev ─▶ events ┐
@@ -6,16 +7,20 @@
 //!           └ unreadable: dropped, counted, sampled           counts ─┘   (events, then its tick)
 //! ```
 //!
-//! - A frame is never split: an epoch ends between two frames, when it has `tick_events_max` events or
-//!   [`CUT_BYTES_MAX`] bytes, when the caller says that its time is over, and before numbers go back: perhaps they
-//!   begin anew, and within an epoch they must rise.
-//! - A tick is *settled* when no event has come for `pause_ticks` ticks, once behind each stretch of events: then whoever
-//!   writes at most once a second of network time, which now stands, is told to catch up.
-//! - Every frame is counted once, every drop under its reason, in the tick of the epoch in which it was judged.
-//! - Network time begins with the median of the first frames, which are held back until there are
-//!   `time::WINDOW` of them or [`HELD_BYTES_MAX`] bytes, or the epoch is over: so even the first clock may be forged. After a
-//!   restart it begins
-//!   where it stood, with the frames before ([`LOOKBACK`]): an event has the same time as if nothing had happened.
+//! - A frame is never split: an epoch ends between two frames. It ends when it has `tick_events_max`
+//!   events or [`CUT_BYTES_MAX`] bytes, when the caller reports that its time has elapsed, and before
+//!   the first `seq` that does not rise: the numbering may have restarted, and `seq` must rise within
+//!   an epoch.
+//! - A tick is *settled* when the last `pause_ticks` ticks of a live stream brought no event. There is
+//!   one such tick after each run of events. It triggers outputs that are written at most once per
+//!   second of network time, because network time no longer advances.
+//! - Every frame is counted once, and every drop once under its reason, in the tick of the epoch in
+//!   which the frame was processed.
+//! - Network time starts at the median of the first frames. They are held until there are
+//!   `time::WINDOW` of them or [`HELD_BYTES_MAX`] bytes, or until the epoch ends, so that a forged time
+//!   in the very first frame has no effect. After a restart, network time starts at the time of the
+//!   newest tick and observes the frames before the position again ([`LOOKBACK`]), so that events get
+//!   the same time as without the restart.
 
 mod apply;
 pub mod counts;
@@ -43,15 +48,18 @@ use time::NetworkTime;
 pub use interface::{Cut, Note, Position, Setup};
 pub(crate) use meta::seq_of;
 
-/// Bytes of events in memory at which an epoch ends: bounds what waits for the log, and what is read back at once.
+/// Bytes of events in memory at which an epoch ends. Bounds the memory of epochs that wait for the
+/// log, and of an epoch that a reader loads.
 pub const CUT_BYTES_MAX: usize = 8 << 20;
-/// Bytes of the first frames that are held back, at most, and one frame more.
+/// Bytes of held frames at which no more are held; the last one may exceed it.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
-/// An epoch also ends after this many frames for each event that it may have, so that frames without events count on.
+/// An epoch also ends after this many frames per event that it may have, so that a stream of frames
+/// without events still produces ticks.
 const FRAMES_PER_EVENT: u64 = 4;
-/// Frames before the newest tick that are looked at again after a restart: many more than network time needs.
+/// Frames before the newest tick whose times are observed again after a restart: many more than
+/// network time needs.
 pub const LOOKBACK: u64 = 256;
-/// Dropped frames of one reason that are handed out for inspection.
+/// Dropped frames per reason that are reported for inspection.
 pub(crate) const SAMPLES_MAX: u8 = 10;
 
 /// Turns frames into epochs of the log.
@@ -60,19 +68,21 @@ pub struct Assembler {
     setup: Setup,
     seq: SeqWatch,
     time: NetworkTime,
+    /// The machine's clock, which network time of a live stream never passes.
     ceiling: Option<Timestamp>,
-    /// Where reading goes on, until the first frame behind it.
+    /// The position at which reading resumed; `None` once the first frame after it was received.
     resumed_at: Option<Cursor>,
-    /// The newest frame whose time was newest_observed before it was judged.
+    /// The newest frame whose time was observed before the frame was processed.
     newest_observed: Option<Cursor>,
-    /// Frames that wait to be judged, in order; all that come wait, too.
+    /// Messages held for later processing, in order. While there are any, new ones are held, too.
     held: Option<HeldMessages>,
-    /// Frames that were held are being judged.
+    /// Whether held messages are being processed.
     releasing: bool,
-    /// Frames in a row whose time is missing or not readable, and whether there was one with a time.
+    /// Frames in a row whose time is missing or not readable.
     untimed_row: u32,
+    /// Whether a frame with a readable time was received.
     timed: bool,
-    /// Other sources and gaps, as the next tick says.
+    /// Other sources and gaps, for the next tick.
     sources: Sources,
     epoch: Epoch,
     frames: u64,
@@ -83,9 +93,9 @@ pub struct Assembler {
     notes: Vec<Note>,
     samples: [u8; DropReason::ALL.len()],
     unusable_row: u32,
-    /// Ticks without events in a row.
+    /// Ticks in a row without events.
     ticks_without_events: u32,
-    /// Events that no settled tick followed yet.
+    /// Whether events were pushed since the last settled tick.
     idle_tick_pending: bool,
 }
 
@@ -132,17 +142,18 @@ impl Assembler {
         }
     }
 
-    /// Tells our own clock, which network time of a live stream may not pass.
+    /// Sets the machine's clock, which network time of a live stream never passes.
     pub fn clock(&mut self, now: Timestamp) {
         self.ceiling = self.setup.live.then_some(now);
     }
 
-    /// The next message of the stream is a text message, which the protocol does not have.
+    /// Processes a text message, which the protocol does not have.
     pub fn text(&mut self, bytes: &Bytes) {
         self.next_unusable(Unusable::Text(bytes.clone()));
     }
 
-    /// The next message of the stream was larger than the protocol allows. Its bytes were dropped while it was received.
+    /// Processes a message larger than the protocol allows. Its bytes were dropped while it was
+    /// received.
     pub fn oversized(&mut self) {
         self.next_unusable(Unusable::Oversized);
     }
@@ -168,7 +179,8 @@ impl Assembler {
         }
     }
 
-    /// The connection was lost. The answer is where to resume: everything before was judged or is held.
+    /// Handles a lost connection. Returns the position at which to resume: all messages before it were
+    /// processed or are held.
     pub fn disconnected(&mut self) -> Position {
         self.release(false);
         self.resumed_at = None;
@@ -181,18 +193,19 @@ impl Assembler {
         }
     }
 
-    /// Whether the stream's frames have no time that can be read: none of this session has one, or none of the last ones.
+    /// Whether the stream's frames have no readable time: either no frame of this session has one, or
+    /// none of the last `time::WINDOW` frames.
     pub fn is_untimed(&self) -> bool {
         let row = self.untimed_row as usize;
         row >= time::WINDOW || (row > 0 && !self.timed)
     }
 
-    /// Ends the epoch, as its time is over. `last`: the stream ends here.
+    /// Ends the epoch because its time has elapsed. `last`: the stream ends here.
     ///
-    /// Without effect while nothing is known of the stream's time, and, within a recording, while it is not decided
-    /// whether its numbers begin anew: then a tick's count of frames would cover some whose events are still missing.
-    /// The first frames of a recording stay held back meanwhile: they are read again after a restart, and so the time of
-    /// events does not depend on where reading was interrupted.
+    /// No epoch ends while the stream's time is unknown. In a recording, none ends while it is
+    /// undecided whether the numbering restarted: the tick's count of frames would cover frames whose
+    /// events are still missing. The first frames of a recording stay held meanwhile. They are read
+    /// again after a restart, so the time of events does not depend on where reading was interrupted.
     pub fn tick(&mut self, last: bool) {
         if !last && !self.setup.live && self.frames == 0 {
             return;
@@ -220,17 +233,17 @@ impl Assembler {
         }
     }
 
-    /// The epochs that ended since the last call.
+    /// Returns the epochs that ended since the last call.
     pub fn take_cuts(&mut self) -> Vec<Cut> {
         std::mem::take(&mut self.cuts)
     }
 
-    /// What there is to do or tell since the last call.
+    /// Returns the notes that were made since the last call.
     pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
 
-    /// How far the stream was read.
+    /// The position up to which the stream was processed.
     pub fn position(&self) -> Position {
         Position {
             cursor: self.seq.newest(),
@@ -243,22 +256,22 @@ impl Assembler {
         self.time.now()
     }
 
-    /// How many frames were read since a position, those included that are still held back.
+    /// The number of frames received since a position, including held ones.
     pub fn read_since(&self, begin: Position) -> u64 {
         self.frames - begin.frames + self.held_count() as u64
     }
 
-    /// Whether the stream goes on by itself.
+    /// Whether the stream is live, at the pace of the network.
     pub fn live(&self) -> bool {
         self.setup.live
     }
 
-    /// How many messages in a row were of no use at all.
+    /// The number of unusable messages in a row.
     pub fn unusable_row(&self) -> u32 {
         self.unusable_row
     }
 
-    /// Reads a frame and does what it says. `note`: its time is news to the clock.
+    /// Decodes a frame and applies it. `observe_time`: its time was not observed while it was held.
     fn process(&mut self, bytes: &Bytes, observe_time: bool) {
         let decoded = decode(bytes, self.setup.verify);
         let meta = decoded.as_ref().ok().and_then(meta::meta);
@@ -322,7 +335,7 @@ impl Assembler {
         }
     }
 
-    /// Sets the clock by a frame; false if there is no time that its events could have.
+    /// Updates network time by a frame. Returns false if no time for its events is known.
     fn update_clock(&mut self, meta: &FrameMeta, bytes: &Bytes, observe_time: bool) -> bool {
         let untimed = meta.is_timed && meta.time.is_none();
         if untimed {
@@ -343,8 +356,8 @@ impl Assembler {
         !untimed || self.time.now() > Timestamp(0)
     }
 
-    /// The time that a frame counts for. Of one without a readable time: our clock on a live stream, that of its revision in
-    /// a recording.
+    /// The time of a frame. Without a readable time it is the machine's clock on a live stream, and the
+    /// time of the frame's revision in a recording.
     fn time_of(&self, meta: &FrameMeta) -> Option<Timestamp> {
         let instead = if self.setup.live {
             self.ceiling
@@ -450,7 +463,7 @@ impl Assembler {
     }
 }
 
-/// The counter of a frame.
+/// The name of the counter of a frame.
 fn counter_name(frame: &Frame<'_>) -> &'static str {
     match frame {
         Frame::Commit(_) => "#commit",

@@ -1,4 +1,4 @@
-//! A few dropped frames of each reason, kept as files for a person to look at.
+//! Saves a few dropped frames of each reason as files, for inspection by a person.
 
 use std::fs;
 use std::io;
@@ -9,10 +9,11 @@ use tracing::warn;
 
 use crate::assemble::SAMPLES_MAX;
 
-/// Bytes that are kept of a frame.
+/// Largest number of bytes that are saved of a frame.
 const SAMPLE_BYTES_MAX: usize = 64 << 10;
 
-/// The folder: files `<reason>-<n>.frame`, n from 0, at most [`SAMPLES_MAX`] of each reason, also over restarts.
+/// The folder of samples. It holds files `<reason>-<n>.frame`, with n from 0, and at most
+/// [`SAMPLES_MAX`] of each reason, also across restarts.
 #[derive(Debug)]
 pub(crate) struct Samples {
     folder: Option<PathBuf>,
@@ -20,7 +21,7 @@ pub(crate) struct Samples {
 }
 
 impl Samples {
-    /// Counts what is there already.
+    /// Opens the folder and counts the files in it.
     pub(crate) fn open(folder: Option<&Path>) -> Self {
         let count_files = |reason: &DropReason| {
             let names = (0..SAMPLES_MAX).map(|n| name(*reason, n));
@@ -37,7 +38,8 @@ impl Samples {
         }
     }
 
-    /// Keeps a frame, if there is room for another one of its reason. Trouble is told once and ends the collection.
+    /// Saves a frame if fewer than [`SAMPLES_MAX`] of its reason are saved. An error is logged once and
+    /// ends saving.
     pub(crate) fn save(&mut self, reason: DropReason, frame: &[u8]) {
         let saved = &mut self.saved[reason as usize];
         let Some(folder) = self.folder.as_deref().filter(|_| *saved < SAMPLES_MAX) else {
@@ -46,7 +48,7 @@ impl Samples {
         match write(folder, &name(reason, *saved), frame) {
             Ok(()) => *saved += 1,
             Err(error) => {
-                warn!(%error, folder = %folder.display(), "dropped frames are not kept");
+                warn!(%error, folder = %folder.display(), "could not save a dropped frame, no more are saved");
                 self.folder = None;
             }
         }

@@ -1,4 +1,4 @@
-//! What a frame that is new does: events, or a reason why not.
+//! Applies a new frame: its events are pushed, or it is dropped with a reason.
 
 use bytes::Bytes;
 use skytide_core::event::{Body, DropReason, Event, GapCause, Moved, Op};
@@ -10,13 +10,13 @@ use super::meta::{did, parse_time};
 use super::{Assembler, Note};
 use crate::frame::{self, Commit, Frame};
 
-/// How far a revision may lie ahead of network time, and of the time of its own frame.
+/// How far a revision may be ahead of both network time and the time of its own frame.
 const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
-/// Characters of a relay's own words that are kept.
+/// Largest number of characters of a relay's text that is logged.
 const EXCERPT_CHARS_MAX: usize = 200;
 
 impl Assembler {
-    /// Does what a frame says that is the next of the stream.
+    /// Applies the next frame of the stream.
     pub(super) fn apply(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
         if did(frame).is_some_and(|did| !self.setup.filter.did(did)) {
             return self.counts.drop(DropReason::FilterDid, 1);
@@ -59,7 +59,7 @@ impl Assembler {
         }
     }
 
-    /// Does what a frame says that has no place in the stream.
+    /// Applies a frame that has no `seq`.
     pub(super) fn apply_unnumbered(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
         match frame {
             Frame::Info { name, message } => {
@@ -86,7 +86,8 @@ impl Assembler {
         }
         for &reason in &commit.drops {
             match reason {
-                // Its operation goes on to the dataflow, which counts it if it applies the commit.
+                // The operation is still written; the dataflow counts the drop if it applies the
+                // commit.
                 DropReason::OpCid | DropReason::RecordMissing => self.sample(reason, bytes),
                 _ => self.drop(reason, bytes),
             }
@@ -138,7 +139,7 @@ impl Assembler {
         self.push(event);
     }
 
-    /// The handle that goes to the log: a valid one, or the protocol's word for none, which the dataflow counts.
+    /// The handle to be logged: a valid one, or `handle.invalid`, which the dataflow counts.
     fn checked_handle(&mut self, text: &str, bytes: &Bytes) -> Option<Box<str>> {
         if Handle::is_invalid(text) {
             self.sample(DropReason::Handle, bytes);
@@ -151,7 +152,7 @@ impl Assembler {
         handle.ok().map(Into::into)
     }
 
-    /// Writes an event that is no operation.
+    /// Pushes an event that is not an operation.
     fn push_event(&mut self, seq: Cursor, did: &Did, body: Body) {
         let event = Event {
             host: self.setup.host.clone(),
@@ -164,11 +165,11 @@ impl Assembler {
         self.push(event);
     }
 
-    /// Whether a revision is not of the future.
+    /// Whether a revision is not in the future.
     ///
-    /// Network time is a median and follows a slow or interrupted stream late: behind a pause it stands where the pause
-    /// began. So a revision may also be of the time at which its own frame claims to be sent, which on a live stream
-    /// counts only as far as our clock.
+    /// Network time is a median, so it lags after a slow or interrupted stream: right after a pause it
+    /// is still the time at which the pause started. A revision is therefore also accepted by the time
+    /// at which its own frame claims to be sent, on a live stream at most the machine's clock.
     fn is_plausible(&self, rev: Tid, sent: &str) -> bool {
         let allows = |time: Timestamp| {
             let micros = time.0.saturating_mul(1_000);
@@ -190,7 +191,7 @@ impl Assembler {
     }
 }
 
-/// A relay's own words, cut to a length fit for a log line.
+/// A relay's text, truncated for a log line.
 fn excerpt(text: &str) -> String {
     text.chars().take(EXCERPT_CHARS_MAX).collect()
 }

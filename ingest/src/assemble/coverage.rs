@@ -1,4 +1,4 @@
-//! Which sources the log knows, where each was left, and which stretches of time may be incomplete.
+//! Tracks the last position in each source, and the intervals of time that may be incomplete.
 
 use skytide_core::event::{Gap, GapCause, Host, Message, OpenGap, SourcePosition, Sources, Tick};
 use skytide_core::id::Cursor;
@@ -7,16 +7,16 @@ use skytide_core::time::Timestamp;
 use super::counts::Counts;
 use super::{Assembler, Cut, Position, Setup};
 
-/// Where reading resumes.
+/// The state at which reading resumes.
 pub(super) struct Resumed {
     pub(super) position: Position,
     pub(super) sources: Sources,
-    /// An epoch that ends before anything is read.
+    /// The tick that ends the previous writer's epoch before any frame is read.
     pub(super) closing_tick: Option<Tick>,
 }
 
 impl Resumed {
-    /// After the newest tick of the log.
+    /// The state after the newest tick of the log.
     pub(super) fn after(setup: &Setup, newest: Option<&Tick>) -> Self {
         let Some(tick) = newest else {
             return Self::without_history(setup);
@@ -56,7 +56,7 @@ impl Resumed {
     }
 }
 
-/// Leaves the source of the newest tick; answers where reading resumes in ours.
+/// Records the position in the source of the newest tick. Returns the position in the new source.
 fn switch_source(setup: &Setup, tick: &Tick, sources: &mut Sources) -> Position {
     let names = std::iter::once(&setup.host).chain(&setup.former_hosts);
     let known: Vec<SourcePosition> = names
@@ -72,7 +72,7 @@ fn switch_source(setup: &Setup, tick: &Tick, sources: &mut Sources) -> Position 
         sources.leave(tick.host.clone(), left);
     }
     match known {
-        // It resumes where it was left, which is earlier than any gap that is open.
+        // The source resumes at its last position, which is earlier than the start of an open gap.
         Some(left) => {
             sources.open_gap = None;
             Position {
@@ -87,8 +87,8 @@ fn switch_source(setup: &Setup, tick: &Tick, sources: &mut Sources) -> Position 
     }
 }
 
-/// The end of what a writer may have left behind the newest tick: its events are of another source or other numbers than
-/// those to come, and no part of an epoch with them.
+/// The tick that ends the events which a previous writer may have left after the newest tick. They
+/// are of another source or numbering than the next events, so both must not share an epoch.
 fn closing_tick(tick: &Tick) -> Tick {
     Tick {
         epoch: skytide_core::id::Epoch(tick.epoch.0 + 1),
@@ -110,7 +110,7 @@ fn open_gap(sources: &mut Sources, from: Timestamp, cause: GapCause) {
 }
 
 impl Assembler {
-    /// Ends the epoch that a writer may have left open, before anything is read.
+    /// Ends the epoch that a previous writer may have left open, before any frame is read.
     pub(super) fn push_closing_tick(&mut self, tick: Tick) {
         self.epoch = tick.epoch;
         self.cuts.push(Cut {
@@ -120,12 +120,12 @@ impl Assembler {
         });
     }
 
-    /// What follows may not be all that follows.
+    /// Opens a gap: frames after this point may be missing.
     pub(super) fn open_gap(&mut self, cause: GapCause) {
         open_gap(&mut self.sources, self.time.now(), cause);
     }
 
-    /// The first frame after a gap, which claims to be of this time.
+    /// Closes the open gap at the first frame after it, which claims this time.
     pub(super) fn close_gap(&mut self, claimed: Timestamp) {
         let Some(OpenGap { from, cause }) = self.sources.open_gap.take() else {
             return;

@@ -1,35 +1,35 @@
-//! What a frame says of its place in the stream.
+//! Position, time and account of a frame, as the frame claims them.
 
 use skytide_core::id::{Cursor, Did, Tid};
 use skytide_core::time::Timestamp;
 
 use crate::frame::{Frame, Verify, decode};
 
-/// Before 2020 there was no such stream: a clock that says so was never set.
+/// 2020-01-01. No such stream existed before, so an earlier time comes from a clock that was never set.
 const TIME_MIN: Timestamp = Timestamp(1_577_836_800_000);
 
-/// Place and time of a frame, as it claims.
+/// Position, time and account of a frame, as the frame claims them.
 #[derive(Clone, Debug)]
 pub(super) struct FrameMeta {
     pub(super) seq: Cursor,
-    /// `None`: missing or not readable.
+    /// The time of the frame; `None` if it is missing or not readable.
     pub(super) time: Option<Timestamp>,
-    /// Whether it is of a type whose frames have a time.
+    /// Whether frames of this type have a time.
     pub(super) is_timed: bool,
-    /// The time in its revision.
+    /// The time in the frame's revision.
     pub(super) rev: Option<Timestamp>,
-    /// Its account.
+    /// The frame's account.
     pub(super) did: Option<Did>,
 }
 
 impl FrameMeta {
-    /// The time that it claims in one way or the other.
+    /// The frame's time, or else the time in its revision.
     pub(super) fn claimed(&self) -> Option<Timestamp> {
         self.time.or(self.rev)
     }
 }
 
-/// Of a frame, if it is a whole one and has a place in the stream.
+/// Decodes a frame. Returns `None` if it is not valid or has no `seq`.
 pub(super) fn meta_of(bytes: &[u8]) -> Option<FrameMeta> {
     let frame = decode(bytes, Verify::Records).ok()?;
     let mut meta = meta(&frame)?;
@@ -37,7 +37,7 @@ pub(super) fn meta_of(bytes: &[u8]) -> Option<FrameMeta> {
     Some(meta)
 }
 
-/// The number that a message has in its stream, whatever else is wrong with it.
+/// The `seq` of a message, even if the message is rejected.
 pub(crate) fn seq_of(bytes: &[u8]) -> Option<Cursor> {
     match decode(bytes, Verify::Records) {
         Ok(frame) => meta(&frame).map(|meta| meta.seq),
@@ -45,7 +45,7 @@ pub(crate) fn seq_of(bytes: &[u8]) -> Option<Cursor> {
     }
 }
 
-/// Place and time of a frame that has a place in the stream, without its account.
+/// Position and time of a frame that has a `seq`. The account is left out.
 pub(super) fn meta(frame: &Frame<'_>) -> Option<FrameMeta> {
     let (seq, time, rev) = match frame {
         Frame::Commit(commit) => (commit.seq, commit.time, Some(commit.rev)),
@@ -63,7 +63,7 @@ pub(super) fn meta(frame: &Frame<'_>) -> Option<FrameMeta> {
     })
 }
 
-/// The time that a frame gives, if it can be read and be true.
+/// Parses the time of a frame. Returns `None` if it is not readable or before [`TIME_MIN`].
 pub(super) fn parse_time(time: &str) -> Option<Timestamp> {
     Timestamp::parse(time).filter(|time| *time >= TIME_MIN)
 }

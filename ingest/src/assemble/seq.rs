@@ -1,15 +1,17 @@
-//! The relay's numbering: what is new, what was seen, and whether the numbers began anew.
+//! The relay's numbering: distinguishes new frames, repeated frames and a restart of the numbering.
 //!
-//! Numbers may skip (gaps are legal) and may repeat: a relay that takes the cursor as inclusive sends one frame
-//! again (indigo#837), one that rewinds after a restart many. Such frames were applied and are skipped. A relay may
-//! also lose its counter and start over (indigo#1133 went from 20 billion to 1); all it sends then has old numbers
-//! and would be skipped for ever. The two differ in time: what is sent again is not newer than what we had.
+//! Numbers may be skipped (gaps are legal) and may repeat. A relay that treats the cursor as inclusive
+//! sends one frame again (indigo#837), and a relay that rewinds after a restart sends many again. Such
+//! frames were applied and are skipped. A relay may also lose its counter and start over (indigo#1133
+//! went from 20 billion to 1). All its frames then have old numbers and would be skipped forever. The
+//! time tells the two cases apart: a repeated frame is not newer than the frames before it.
 //!
-//! The rule: a frame with an old number is a *suspect*. The numbering counts as reset when, of the newest [`SUSPECTS`] of a
-//! row with rising numbers, at least [`SUSPECTS_NEWER`] are newer than the newest time that the frames before
-//! them agreed on. All suspects of the row are kept meanwhile, so that after a reset they are applied and nothing is lost:
-//! a relay's times go back and forth by a second, in which hundreds of frames come. A frame with a new number ends the
-//! row: its suspects were repetitions. A number that does not rise within the row is a repetition, too.
+//! The rule: a frame with an old number is a *suspect*. Suspects in a row with rising numbers are
+//! buffered. The numbering counts as reset when at least [`SUSPECTS_NEWER`] of the newest [`SUSPECTS`]
+//! suspects are newer than the newest time on which the frames before the row agreed. After a reset
+//! all buffered suspects are applied, so none is lost: a relay's times vary by a second, in which
+//! hundreds of frames arrive, so the decision comes late. A frame with a new number ends the row: its
+//! suspects were repetitions. A frame whose number does not rise within the row is a repetition, too.
 
 use std::collections::VecDeque;
 
@@ -17,23 +19,25 @@ use bytes::Bytes;
 use skytide_core::id::Cursor;
 use skytide_core::time::Timestamp;
 
-/// Suspects in a row that decide: its newest.
+/// The number of newest suspects of a row that decide.
 pub(crate) const SUSPECTS: usize = 32;
-/// How many of them must be newer than everything before.
+/// How many of them must be newer than the frames before the row.
 pub(crate) const SUSPECTS_NEWER: usize = 24;
-/// Suspects kept at most: those of a second at the largest rate seen, twice. Of a longer row the oldest ones are repetitions.
+/// Largest number of buffered suspects: twice the frames of a second at the largest rate seen. The
+/// oldest suspects of a longer row are repetitions.
 const SUSPECTS_MAX: usize = 4_096;
-/// Bytes of suspects kept at most; beyond, the oldest ones keep only their number and are lost in a reset.
+/// Largest size of buffered suspects. Above it the bytes of the oldest ones are dropped, so that these
+/// frames are lost in a reset.
 const SUSPECT_BYTES_MAX: usize = 16 << 20;
-/// A frame that says nothing we can use moves the position by so much at most, if it is whole.
+/// Largest step by which an unusable frame may advance the position, if the frame is whole.
 const UNUSABLE_STEP_MAX: u64 = 1_000;
 
-/// Where we stand in the relay's numbering.
+/// The position in the relay's numbering, and the frames that may show that it restarted.
 #[derive(Debug)]
 pub(crate) struct SeqWatch {
     newest: Option<Cursor>,
     suspects: VecDeque<Suspect>,
-    /// How many of the oldest suspects have no bytes any more.
+    /// The number of oldest suspects whose bytes were dropped.
     suspects_without_bytes: usize,
     suspect_bytes: usize,
 }
@@ -41,18 +45,22 @@ pub(crate) struct SeqWatch {
 #[derive(Debug)]
 struct Suspect {
     seq: Cursor,
+    /// Whether its time is newer than the agreed time of the frames before the row.
     newer: bool,
     bytes: Option<Bytes>,
 }
 
-/// What a number means.
+/// The meaning of a frame's number.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// New, with so many numbers left out before it, and so many suspects that turned out to be repetitions.
+    /// The frame is new. `missing` numbers were left out before it, and `repeated` buffered suspects
+    /// turned out to be repetitions.
     New { missing: u64, repeated: u64 },
-    /// Old: kept aside or skipped. So many frames (this one or earlier suspects) are certain repetitions now.
+    /// The frame has an old number: it is buffered or skipped. `repeated` frames (this one or earlier
+    /// suspects) are now known to be repetitions.
     Old { repeated: u64 },
-    /// The numbering began anew: these frames, the newest among them, are to be applied from the start.
+    /// The numbering restarted after `before`. `frames`, which include the newest one, are to be applied
+    /// in order; the bytes of `lost` more were dropped.
     Reset {
         frames: Vec<Bytes>,
         lost: u64,
@@ -60,7 +68,7 @@ pub(crate) enum Step {
     },
 }
 
-/// A frame as far as its number goes.
+/// A frame with its number and time.
 pub(crate) struct SequencedFrame<'a> {
     pub(crate) seq: Cursor,
     pub(crate) time: Option<Timestamp>,
@@ -87,12 +95,12 @@ impl SeqWatch {
         self.suspects.is_empty() && self.newest.is_some_and(|newest| seq < newest)
     }
 
-    /// Frames kept aside until it is decided what they are.
+    /// The number of buffered suspects.
     pub(crate) fn suspects(&self) -> usize {
         self.suspects.len()
     }
 
-    /// Judges the next frame; `agreed` is the newest time of those before it.
+    /// Classifies the next frame. `agreed` is the newest time on which the frames before it agree.
     pub(crate) fn step(&mut self, frame: &SequencedFrame<'_>, agreed: Timestamp) -> Step {
         match self.newest {
             Some(newest) if frame.seq == newest && self.suspects.is_empty() => {
@@ -108,8 +116,9 @@ impl SeqWatch {
         }
     }
 
-    /// Takes note of a frame that says nothing we can use, so that it is neither asked for again nor taken for a gap.
-    /// The number of one that is not `whole` is trusted only if it is the next. Answers how many were left out.
+    /// Advances the position past an unusable frame, so that it is neither requested again nor counted
+    /// as a gap. The number of a frame that is not whole is trusted only if it is the next one. Returns
+    /// how many numbers were left out before it.
     pub(crate) fn skip(&mut self, seq: Cursor, is_whole: bool) -> u64 {
         let Some(newest) = self.newest else { return 0 };
         let step = seq.0.saturating_sub(newest.0);
@@ -121,7 +130,7 @@ impl SeqWatch {
         step - 1
     }
 
-    /// Ends a row of suspects: they were repetitions. Answers how many.
+    /// Drops all buffered suspects, which were repetitions. Returns how many there were.
     pub(crate) fn discard_suspects(&mut self) -> u64 {
         (self.suspect_bytes, self.suspects_without_bytes) = (0, 0);
         let count = self.suspects.len() as u64;
@@ -216,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_counted_and_repetitions_skipped() {
+    fn gaps_are_counted_and_repetitions_are_skipped() {
         let mut watch = SeqWatch::at(Some(Cursor(10)));
         let new = |missing, repeated| Step::New { missing, repeated };
         assert_eq!(step(&mut watch, 11, 1), new(0, 0));
@@ -230,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn old_frames_sent_again_are_never_a_reset() {
+    fn repeated_old_frames_are_never_a_reset() {
         let mut watch = SeqWatch::at(Some(Cursor(10_000)));
         let repeated: u64 = (1..=10_000)
             .map(|seq| match step(&mut watch, seq, 1_000) {
@@ -245,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_begin_anew_are_a_reset_and_lose_nothing() {
+    fn a_restarted_numbering_is_a_reset_and_loses_no_frame() {
         let mut watch = SeqWatch::at(Some(Cursor(20_000_000_000)));
         for seq in 1..SUSPECTS as u64 {
             let time = if seq % 4 == 0 { 900 } else { 2_000 };
@@ -268,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn those_are_kept_that_came_before_it_was_seen_that_they_are_newer() {
+    fn suspects_received_before_the_reset_was_detected_are_buffered() {
         let mut watch = SeqWatch::at(Some(Cursor(20_000_000_000)));
         for seq in 1..=1_000 {
             let time = if seq % 2 == 0 { 900 } else { 2_000 };
@@ -283,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn kept_suspects_are_bounded_in_bytes() {
+    fn the_bytes_of_buffered_suspects_are_bounded() {
         let mut watch = SeqWatch::at(Some(Cursor(1_000)));
         let bytes = Bytes::from(vec![0; 5_000_000]);
         for seq in 1..=SUSPECTS as u64 {
@@ -305,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_useless_frame_moves_the_position_only_a_little() {
+    fn an_unusable_frame_advances_the_position_by_a_bounded_step() {
         let mut watch = SeqWatch::at(Some(Cursor(10)));
         assert_eq!(watch.skip(Cursor(12), true), 1);
         for (seq, whole) in [(14, false), (1 << 60, true), (3, true), (3, false)] {

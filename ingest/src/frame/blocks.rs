@@ -1,4 +1,4 @@
-//! The blocks of a commit: the records that its operations name, and the signed commit.
+//! Reads the blocks of a commit: the records that its operations name, and the signed commit.
 
 use sha2::{Digest, Sha256};
 use skytide_core::cbor::{Error, Reader, Strict};
@@ -9,15 +9,16 @@ use smallvec::SmallVec;
 use super::Op;
 use crate::car::{Block, Car};
 
-/// What a walk over a CAR found beside the records.
+/// The root of a CAR.
 pub(super) struct Root<'a> {
     /// The CID of the CAR's first root.
     pub(super) cid: Option<Cid>,
+    /// The block of that CID, if every block was checked.
     block: Option<&'a [u8]>,
 }
 
-/// Gives each operation its record and checks the CIDs: of these records, or of `every` block.
-/// Reads the CAR to its end in any case, as one that breaks off is refused.
+/// Assigns each operation its record. Checks the CIDs of these records, or of `every` block. The CAR is
+/// always read to its end, because a truncated one is refused.
 pub(super) fn attach_records<'a>(
     ops: &mut [Op<'a>],
     bytes: &'a [u8],
@@ -34,7 +35,7 @@ pub(super) fn attach_records<'a>(
     for next in car {
         let next = next.map_err(|_| DropReason::Car)?;
         let Some(digest) = dag_cbor_digest(next.cid) else {
-            // A blob, or a block of another network: no operation can name it.
+            // This is a blob or a block of another network, which no operation can name.
             if every {
                 check_foreign(&next)?;
             }
@@ -51,7 +52,8 @@ pub(super) fn attach_records<'a>(
     Ok(Root { cid, block })
 }
 
-/// Gives a block to the operations that name it and have none yet; whether there are any.
+/// Assigns a block to the operations that name it and have no record yet. Returns whether there are
+/// any.
 #[inline]
 fn assign<'a>(
     ops: &mut [Op<'a>],
@@ -79,8 +81,7 @@ fn assign<'a>(
     assigned
 }
 
-/// Where a digest stands among others: its first eight bytes are nearly always enough to tell it
-/// from all of them.
+/// The sort key of a digest: its first eight bytes, which are nearly always distinct.
 #[inline]
 fn sort_key(digest: &[u8; 32]) -> u64 {
     let first = digest.first_chunk().copied().unwrap_or_default();
@@ -96,7 +97,7 @@ fn dag_cbor_digest(cid: &[u8]) -> Option<&[u8; 32]> {
     }
 }
 
-/// Checks a block that is not DAG-CBOR; one that the protocol does not know is refused.
+/// Checks the hash of a block that is not DAG-CBOR. A CID that the protocol does not know is refused.
 fn check_foreign(block: &Block<'_>) -> Result<(), DropReason> {
     let cid = Cid::from_bytes(block.cid).ok_or(DropReason::CidMismatch)?;
     if Sha256::digest(block.data).as_slice() != cid.digest() {
@@ -113,7 +114,7 @@ pub(super) fn check_sync(bytes: &[u8], did: &Did, rev: Tid) -> Result<(), DropRe
 }
 
 impl Root<'_> {
-    /// Checks that the root is a signed commit of version 3, and of this account and revision.
+    /// Checks that the root is a signed commit of version 3, of this account and revision.
     pub(super) fn check_commit(&self, did: &Did, rev: Tid) -> Result<(), DropReason> {
         let inner = self.block.and_then(|block| read_commit(block).ok());
         let inner = inner.ok_or(DropReason::CommitInner)?;
@@ -127,7 +128,7 @@ impl Root<'_> {
     }
 }
 
-/// What a signed commit says (<https://atproto.com/specs/repository#commit-objects>).
+/// The fields of a signed commit (<https://atproto.com/specs/repository#commit-objects>).
 #[derive(Default)]
 struct SignedCommit<'a> {
     version: Option<i64>,

@@ -1,4 +1,4 @@
-//! `#commit`: its operations with their records.
+//! Checks a `#commit` and assigns records to its operations.
 
 use skytide_core::event::DropReason;
 
@@ -6,7 +6,7 @@ use super::body::{Body, parse_did};
 use super::ops::OpList;
 use super::{BLOCKS_BYTES_MAX, Commit, Frame, OPS_MAX, Verify, blocks};
 
-/// Checks a commit and gives its operations their records.
+/// Checks a commit and assigns records to its operations.
 pub(super) fn check<'a>(body: &mut Body<'a>, verify: Verify) -> Result<Frame<'a>, DropReason> {
     let (seq, time) = (body.seq()?, body.time());
     let (did, rev) = (parse_did(body.repo)?, body.rev()?);
@@ -16,7 +16,8 @@ pub(super) fn check<'a>(body: &mut Body<'a>, verify: Verify) -> Result<Frame<'a>
     if count > OPS_MAX || bytes.len() > BLOCKS_BYTES_MAX {
         return Err(DropReason::CommitSize);
     }
-    // The flag is deprecated: only what is missing counts (https://atproto.com/specs/sync).
+    // The flag is deprecated: a commit with operations is too big only if it has no blocks
+    // (https://atproto.com/specs/sync).
     let too_big = match count {
         0 => body.too_big == Some(true),
         _ => bytes.is_empty(),

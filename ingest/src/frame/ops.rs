@@ -7,11 +7,11 @@ use smallvec::SmallVec;
 
 use super::{OPS_MAX, Op};
 
-/// The operations as they stand in the body, before the blocks are looked at.
+/// The operations of a body, before their records are assigned.
 #[derive(Default)]
 pub(super) struct OpList<'a> {
-    /// How many there are, good and bad. `None`: the list is missing or has something else than
-    /// maps in it.
+    /// The number of operations, valid or not. `None` if the list is missing or contains anything but
+    /// maps.
     pub(super) count: Option<u32>,
     pub(super) valid: SmallVec<[Op<'a>; 1]>,
     pub(super) drops: SmallVec<[DropReason; 8]>,
@@ -34,7 +34,7 @@ impl<'a> OpList<'a> {
         Ok(())
     }
 
-    /// Reads one operation; whether it is a map.
+    /// Reads one operation. Returns whether it is a map.
     fn read_one(&mut self, reader: &mut Reader<'a, Loose>, index: u32) -> Result<bool, Error> {
         let (mut action, mut path, mut cid) = (None, None, None);
         let map = reader.map(|reader, key| {

@@ -1,4 +1,4 @@
-//! One open connection to a relay: its messages, its pings, its end.
+//! One open connection to a relay: its messages, its pings and its loss.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::options::RelayOptions;
 pub(super) struct Connection {
     socket: Socket,
     pub(super) opened: Instant,
-    /// When the last bytes of a message were received, or the connection was opened.
+    /// When the last bytes of a message were received, or else when the connection was opened.
     received: Instant,
     /// Bytes of messages received until then.
     message_bytes: u64,
@@ -25,10 +25,10 @@ pub(super) struct Connection {
     lost: Option<ConnectionLost>,
 }
 
-/// How a connection ended.
+/// Why a connection was lost.
 pub(super) struct ConnectionLost {
     pub(super) reason: String,
-    /// By a message that is too large even to be skipped.
+    /// Whether the cause is a message that is too large even to be skipped.
     pub(super) message_too_large: bool,
 }
 
@@ -55,7 +55,7 @@ impl Connection {
         }
     }
 
-    /// The messages that are there, at least one.
+    /// Waits for a message. Returns it with all messages that have been received already.
     pub(super) async fn read(
         &mut self,
         options: &RelayOptions,
@@ -90,7 +90,7 @@ impl Connection {
         Ok(batch)
     }
 
-    /// Waits for a message, a silence that is too long, or the time of the next ping.
+    /// Waits for a message, for the read timeout, or for the time of the next ping.
     async fn next_message(
         &mut self,
         options: &RelayOptions,
@@ -111,7 +111,8 @@ impl Connection {
         }
     }
 
-    /// Whether more bytes of a message were received since the last call: a large message takes its time.
+    /// Whether more bytes of a message were received since the last call. A large message may take
+    /// longer than the timeouts.
     fn is_receiving(&mut self) -> bool {
         let bytes = self.socket.get_ref().message_bytes();
         let is_receiving = bytes > std::mem::replace(&mut self.message_bytes, bytes);
@@ -125,7 +126,7 @@ impl Connection {
     async fn ping(&mut self, interval: Duration) -> Result<(), ConnectionLost> {
         if self.pings_unanswered >= 2 && !self.is_receiving() {
             return Err(ConnectionLost::because(format!(
-                "no sign of life for {:?}",
+                "no answer to pings for {:?}",
                 interval * 2
             )));
         }
@@ -135,7 +136,7 @@ impl Connection {
         match timeout(interval, ping).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(ConnectionLost::because(error.to_string())),
-            Err(_) => Err(ConnectionLost::because("it takes no more bytes")),
+            Err(_) => Err(ConnectionLost::because("it accepts no more bytes")),
         }
     }
 
