@@ -1,4 +1,4 @@
-//! The file of a recording that is being made.
+//! The file of a recording in progress.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -11,58 +11,66 @@ use crate::source::RecordingError;
 use crate::source::format::{ByteOrder, PREFIX};
 use crate::source::recording_file;
 
-/// zstd's own default: a third of the size at several hundred MB a second.
+/// The default level of zstd: a third of the size, at several hundred MB/s.
 const LEVEL: i32 = 3;
-/// Bytes of frames behind the last keep_bytes place that are written again when a recording is gone on with.
+/// Largest size of frames that are rewritten when a recording is continued: those after the last offset
+/// at which both a zstd frame and a frame end.
 const REWRITE_BYTES_MAX: usize = 256 << 20;
 
-/// What a file held already.
+/// The content of a file when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Whole frames.
     pub frames: u64,
-    /// The number of the last one that has one.
+    /// The number of the last frame that has one.
     pub cursor: Option<Cursor>,
-    /// Bytes of the file that belonged to no whole frame, and were cut off.
+    /// Bytes after the last whole frame, which were truncated.
     pub cut_bytes: u64,
 }
 
-/// Why a recording cannot be written.
+/// An error of a recording's file.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordFileError {
     /// The file could not be read or written.
     #[error("could not {operation} {}", path.display())]
     Io {
-        /// What was tried, as `open`.
+        /// The operation, such as `open`.
         operation: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// It is there and no regular file, or stands for standard output: what is written is synced, and may be continued.
+    /// The path is not a regular file, or is `-` for standard output. A recording is synced and may be
+    /// continued, so it needs a regular file.
     #[error(
-        "{} is no file: a recording is synced to a disk and may be continued there, so it goes to a file \
-         (./- for one of that name)",
+        "{} is not a regular file: a recording is synced and may be continued, so name a regular file \
+         (./- for a file named -)",
         .0.display()
     )]
     NoFile(PathBuf),
     /// Another process records into the file.
     #[error("another process records into {}", .0.display())]
     Held(PathBuf),
-    /// The file is there and is no recording.
-    #[error("the file cannot be gone on with")]
+    /// The file exists and is not a recording.
+    #[error("cannot continue the file")]
     NotARecording(#[from] RecordingError),
-    /// The file is a recording of another form than ours.
-    #[error("{} is not a zstd file with big-endian lengths: choose another name", .0.display())]
+    /// The file is a recording in another format than `skytide record` writes.
+    #[error(
+        "cannot continue {}, which is not a zstd file with big-endian lengths: choose another name",
+        .0.display()
+    )]
     OtherForm(PathBuf),
-    /// The file is cut short within a zstd frame so large that its beginning is not rewritten.
-    #[error("{} is cut short within one large zstd frame: choose another name", .0.display())]
+    /// The file is truncated within a zstd frame that is too large to be rewritten.
+    #[error(
+        "cannot continue {}, which is truncated within one large zstd frame: choose another name",
+        .0.display()
+    )]
     CutTooLarge(PathBuf),
 }
 
-/// A recording that is written to, held against other processes.
+/// A recording that is being written. A lock excludes other processes.
 pub(super) struct RecordFile {
     path: PathBuf,
     file: File,
@@ -70,7 +78,7 @@ pub(super) struct RecordFile {
 }
 
 impl RecordFile {
-    /// Makes a new file, or opens one that is there and cuts it to its whole frames.
+    /// Creates a file, or opens an existing one and truncates it after its last whole frame.
     pub(super) fn open(path: &Path) -> Result<Self, RecordFileError> {
         let is_other = std::fs::metadata(path).is_ok_and(|about| !about.is_file());
         if is_other || path == Path::new("-") {
@@ -93,12 +101,12 @@ impl RecordFile {
         Ok(recording)
     }
 
-    /// What the file held when it was opened.
+    /// The content of the file when it was opened.
     pub(super) fn found(&self) -> Found {
         self.found
     }
 
-    /// Appends frames, each behind its length, as one zstd frame, and waits until they are durable.
+    /// Appends frames, each preceded by its length, as one zstd frame, and waits until they are durable.
     pub(super) fn append(&mut self, frames: &[u8]) -> Result<(), RecordFileError> {
         let compressed = compress(frames).map_err(failed("compress", &self.path))?;
         let write = |file: &mut File| {
@@ -108,7 +116,7 @@ impl RecordFile {
         write(&mut self.file).map_err(failed("write", &self.path))
     }
 
-    /// Finds the whole frames, cuts off what lies behind them, and stands at the end.
+    /// Scans the whole frames, truncates the bytes after them, and seeks to the end.
     fn resume(&mut self) -> Result<(), RecordFileError> {
         let length = self
             .file
@@ -122,7 +130,8 @@ impl RecordFile {
         match form {
             Ok((true, ByteOrder::Big)) => {}
             Ok(_) => return Err(RecordFileError::OtherForm(self.path.clone())),
-            // Killed within its first second: nothing whole, but ours.
+            // A recorder was killed in its first second: the file is a recording without a whole
+            // frame.
             Err(error) if error.is_truncated() => {}
             Err(error) => return Err(error.into()),
         }
@@ -171,18 +180,18 @@ fn compress(frames: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// What a file holds, and up to where it can stay as it is.
+/// The content of a file, and the offset up to which it stays unchanged.
 #[derive(Debug, Default)]
 struct Scan {
     frames: u64,
     cursor: Option<Cursor>,
-    /// Where a zstd frame ends together with a frame: up to here the file stays.
+    /// The last offset at which both a zstd frame and a frame end. The file stays unchanged up to here.
     keep_bytes: u64,
-    /// The whole frames behind that, each behind its length.
+    /// The whole frames after that offset, each preceded by its length.
     rewrite: Vec<u8>,
-    /// There are more of them than are kept.
+    /// Whether these frames are larger than [`REWRITE_BYTES_MAX`].
     rewrite_overflow: bool,
-    /// The beginning of a frame.
+    /// The start of a frame whose end was not read yet.
     partial: Vec<u8>,
 }
 
@@ -207,7 +216,7 @@ impl Scan {
         Ok(scan)
     }
 
-    /// Reads one zstd frame; false: it is not whole.
+    /// Reads one zstd frame. Returns false if it is incomplete.
     fn zstd_frame(&mut self, input: &mut CountingReader<'_>) -> io::Result<bool> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
         decoder.window_log_max(27)?;
@@ -226,7 +235,7 @@ impl Scan {
         }
     }
 
-    /// Takes decompressed bytes; false: a length is none.
+    /// Scans decompressed bytes. Returns false at an invalid length.
     fn scan_bytes(&mut self, bytes: &[u8]) -> bool {
         self.partial.extend(bytes);
         let mut start = 0;
@@ -252,7 +261,7 @@ impl Scan {
     }
 }
 
-/// Counts what is taken from a file.
+/// Counts the bytes that are consumed of a file.
 struct CountingReader<'a> {
     inner: BufReader<&'a File>,
     consumed: u64,
