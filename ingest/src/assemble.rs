@@ -11,7 +11,7 @@
 //!   events or [`CUT_BYTES_MAX`] bytes, when the caller reports that its time has elapsed, and before
 //!   the first `seq` that does not rise: the numbering may have restarted, and `seq` must rise within
 //!   an epoch.
-//! - A tick is *settled* when the last `pause_ticks` ticks of a live stream brought no event. There is
+//! - A tick is *idle* when the last `pause_ticks` ticks of a live stream brought no event. There is
 //!   one such tick after each run of events. It triggers outputs that are written at most once per
 //!   second of network time, because network time no longer advances.
 //! - Every frame is counted once, and every drop once under its reason, in the tick of the epoch in
@@ -95,7 +95,7 @@ pub struct Assembler {
     unusable_row: u32,
     /// Ticks in a row without events.
     ticks_without_events: u32,
-    /// Whether events were pushed since the last settled tick.
+    /// Whether events were pushed since the last idle tick.
     idle_tick_pending: bool,
 }
 
@@ -138,7 +138,7 @@ impl Assembler {
             samples: [0; DropReason::ALL.len()],
             unusable_row: 0,
             ticks_without_events: 0,
-            idle_tick_pending: newest.is_some_and(|tick| !tick.settled && !tick.last),
+            idle_tick_pending: newest.is_some_and(|tick| !tick.idle && !tick.last),
         }
     }
 
@@ -438,8 +438,8 @@ impl Assembler {
         self.epoch.0 += 1;
         let counts = std::mem::take(&mut self.counts);
         let paused = self.setup.live && self.ticks_without_events >= self.setup.pause_ticks;
-        let settled = paused && self.idle_tick_pending;
-        self.idle_tick_pending &= !settled && !last;
+        let idle = paused && self.idle_tick_pending;
+        self.idle_tick_pending &= !idle && !last;
         let tick = Tick {
             epoch: self.epoch,
             time: self.time.now(),
@@ -447,7 +447,7 @@ impl Assembler {
             cursor: self.seq.newest().unwrap_or_default(),
             frames: self.frames,
             last,
-            settled,
+            idle,
             sources: self.sources.clone(),
             counts: counts.by_name(),
         };

@@ -10,7 +10,9 @@ use mongodb::{Collection, IndexModel};
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
 use skytide_core::port::BoxError;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 
@@ -173,7 +175,7 @@ impl ProfileDocument {
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         let fetched = date(profile.fetched);
         let StoredProfile {
-            told,
+            stream,
             profile: shown,
             ..
         } = profile;
@@ -181,9 +183,9 @@ impl ProfileDocument {
             did: profile.did.to_string(),
             fetched: fetched.ok_or_else(|| failed("write")("its time is no date"))?,
             told: ToldDocument {
-                handle: text(&told.handle),
-                display_name: text(&told.display_name),
-                avatar: text(&told.avatar),
+                handle: text(&stream.handle),
+                display_name: text(&stream.display_name),
+                avatar: text(&stream.avatar),
             },
             profile: shown.as_ref().map(|shown| ShownDocument {
                 handle: shown.handle.to_string(),
@@ -201,7 +203,7 @@ impl ProfileDocument {
         Ok(StoredProfile {
             did,
             fetched,
-            told: Told {
+            stream: StreamProfile {
                 handle: text(self.told.handle),
                 display_name: text(self.told.display_name),
                 avatar: text(self.told.avatar),

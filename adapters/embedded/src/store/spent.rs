@@ -45,7 +45,7 @@ impl Spent {
 }
 
 fn told(operation: &'static str, error: Arc<fjall::Error>) -> StoreError {
-    StoreError::Spent {
+    StoreError::Poisoned {
         operation,
         source: Box::new(error),
     }
