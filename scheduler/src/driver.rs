@@ -1,4 +1,4 @@
-//! Runs jobs when they are due or wanted, each by itself, never two runs of one at once.
+//! Runs jobs when they are due or requested. Each job has its own task; two runs of a job never overlap.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,27 +18,27 @@ use crate::job::{Job, Report, RunFailure};
 
 mod run;
 
-/// The clock is looked at again after so long: it may be set while a job waits.
+/// How often the clock is checked while a job waits, because the clock may be changed meanwhile.
 const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(30);
-/// How long recording how a run ended may take once the process is to stop.
+/// How long storing the end of a run may take once the process shuts down.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// The jobs and when they are due.
+/// The jobs with their schedules.
 pub struct Scheduler {
     shared: Arc<Shared>,
     jobs: Vec<Arc<Entry>>,
 }
 
-/// What a scheduler wants to know.
+/// The settings of a scheduler.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// A run that takes longer is ended.
+    /// The longest time of a run. A longer run is stopped.
     pub run_max: Duration,
-    /// Drawn at random by the process: its runs are told apart by it from those of others.
+    /// A random number of this process. It distinguishes its runs from those of other processes.
     pub seed: u64,
 }
 
-/// What the jobs share.
+/// The state that all jobs share.
 struct Shared {
     clock: Arc<dyn Clock>,
     store: Arc<dyn JobStore>,
@@ -46,36 +46,38 @@ struct Shared {
     next_token: AtomicU64,
 }
 
+/// A job with its schedule and state.
 struct Entry {
     job: Arc<dyn Job>,
     schedule: Schedule,
+    /// Requests a run by hand.
     wake: Notify,
-    /// Held during a run.
+    /// Locked during a run.
     running: Mutex<()>,
     status: watch::Sender<Status>,
 }
 
-/// What a job is doing and what it did last, in this process.
+/// The current state and the last run of a job in this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The job.
+    /// The name of the job.
     pub name: &'static str,
-    /// When it is due; `None`: never by itself.
+    /// When the job is due; `None` if it runs only by hand.
     pub due: Option<Timestamp>,
-    /// When the run that goes on began; `None`: none does.
+    /// When the current run started; `None` if the job does not run.
     pub running_since: Option<Timestamp>,
     /// The last run that ended.
     pub last: Option<Outcome>,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// When it began.
+    /// When the run started.
     pub began: Timestamp,
-    /// When it ended.
+    /// When the run ended.
     pub ended: Timestamp,
-    /// What it did, or why it could not.
+    /// Its report, or why it failed.
     pub result: Result<Report, RunFailure>,
 }
 
@@ -83,14 +85,14 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no job {name:?}; there are: {known}")]
 pub struct UnknownJob {
-    /// What was asked for.
+    /// The requested name.
     pub name: String,
-    /// The names there are.
+    /// The names of all jobs.
     pub known: String,
 }
 
 impl Scheduler {
-    /// The given jobs, each with the moments at which it is due. Their state is kept in `store`.
+    /// A scheduler of these jobs and their schedules. Their state is stored in `store`.
     pub fn new(
         clock: Arc<dyn Clock>,
         store: Arc<dyn JobStore>,
@@ -122,13 +124,13 @@ impl Scheduler {
         Self { shared, jobs }
     }
 
-    /// What the jobs are doing.
+    /// The states of all jobs.
     pub fn status(&self) -> Vec<Status> {
         let statuses = self.jobs.iter().map(|entry| entry.status.borrow().clone());
         statuses.collect()
     }
 
-    /// Asks for a run as soon as the one that goes on, if any, has ended.
+    /// Requests a run. It starts after the current run, if there is one.
     ///
     /// # Errors
     /// There is no such job.
@@ -154,11 +156,11 @@ impl Scheduler {
         Ok(outcome)
     }
 
-    /// Runs the jobs until `stop`; first, once, those whose moment passed while nobody was there. A run that goes on
-    /// at `stop` is cut off: the next one does its work.
+    /// Runs the jobs until `stop` is cancelled. First, each job that was due while no process ran is
+    /// caught up once. A run in progress at `stop` is interrupted; the next process catches up.
     ///
     /// # Errors
-    /// A bug of the scheduler itself; that of a job is told and no more.
+    /// A bug of the scheduler itself. A bug of a job is only reported.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), BoxError> {
         let mut tasks = JoinSet::new();
         for entry in &self.jobs {
@@ -179,7 +181,8 @@ impl Scheduler {
         tokio::select! {
             biased;
             ended = ended => ended,
-            // How a run ended cannot be recorded: as after a crash, the next process finds it unfinished.
+            // The end of a run cannot be stored. The next process finds it unfinished, as after a
+            // crash.
             () = overdue => Ok(()),
         }
     }
@@ -215,8 +218,8 @@ impl Entry {
         }
     }
 
-    /// Runs once if a moment at which the job was due has passed since its last run. A process that died in a run keeps
-    /// others out until its deadline: that is waited for.
+    /// Runs the job once if it was due since its last run. A process that died during a run excludes
+    /// others until the deadline of its run, so this waits for that deadline.
     async fn catch_up(&self, shared: &Shared, stop: &CancellationToken) {
         while !stop.is_cancelled() && self.has_missed_run(shared).await {
             if self.run_or_wait(shared, stop).await {
@@ -225,7 +228,7 @@ impl Entry {
         }
     }
 
-    /// Runs; waits for the deadline of another process that does, and answers false.
+    /// Runs the job. If another process runs it, waits until the deadline of that run and returns false.
     async fn run_or_wait(&self, shared: &Shared, stop: &CancellationToken) -> bool {
         let outcome = self.run(shared, stop).await;
         let Err(RunFailure::Busy { deadline, .. }) = outcome.result else {
@@ -244,14 +247,14 @@ impl Entry {
             Ok(states) => states,
             Err(error) => {
                 let error = &error as &(dyn std::error::Error + 'static);
-                tracing::warn!(job = name, error, "missed runs could not be looked for");
+                tracing::warn!(job = name, error, "could not check for missed runs");
                 return false;
             }
         };
         let Some(state) = states.into_iter().find(|state| state.name == name) else {
             return false;
         };
-        // One that never ended was due when it was planned.
+        // A job whose run never ended was due at the stored time.
         let due = match state.last {
             Some(last) => self.schedule.next(last.ended),
             None => state.plan.due.filter(|_| !self.schedule.is_never()),
@@ -259,7 +262,7 @@ impl Entry {
         due.is_some_and(|due| due <= shared.clock.now())
     }
 
-    /// Others read it; that it could not be kept stops nothing.
+    /// Stores when the job is due, for other processes to show. A failure is only logged.
     async fn store_plan(&self, shared: &Shared, due: Option<Timestamp>) {
         let job = self.job.name();
         let plan = JobPlan {
@@ -269,12 +272,12 @@ impl Entry {
         };
         if let Err(error) = shared.store.plan(job, &plan).await {
             let error = &error as &(dyn std::error::Error + 'static);
-            tracing::warn!(job, error, "when the job is due could not be kept");
+            tracing::warn!(job, error, "could not store when the job is due");
         }
     }
 }
 
-/// Waits for a moment of the clock on the wall.
+/// Waits until the wall clock shows this time; forever if it is `None`.
 async fn wait_until(due: Option<Timestamp>, shared: &Shared) {
     let Some(due) = due else {
         return std::future::pending().await;

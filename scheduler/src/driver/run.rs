@@ -1,9 +1,9 @@
-//! One run of a job: alone, bounded, and told however it ends.
+//! One run of a job: exclusive, bounded in time, and reported for every outcome.
 //!
 //! ```text
-//! begin (kept: others stay out) ─▶ a task ─┬─ report, failure, panic ─┐
-//!                                          ├─ too long: ended ────────┼─▶ end (kept) ─▶ log, status
-//!                                          └─ stop: cut off ──────────┘
+//! begin (stored: excludes others) ─▶ a task ─┬─ report, failure, panic ─┐
+//!                                            ├─ too long: stopped ──────┼─▶ end (stored) ─▶ log, status
+//!                                            └─ shutdown: interrupted ──┘
 //! ```
 
 use std::error::Error;
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Entry, Outcome, Shared};
 use crate::job::{Job, Report, RunFailure};
 
-/// A run that was ended for its length has let go by so long after it.
+/// A run that exceeded its time limit has certainly stopped this long after the limit, in ms.
 const DEADLINE_GRACE_MS: u64 = 30_000;
 
 impl Entry {
@@ -74,7 +74,7 @@ impl Entry {
             }
             Err(error) => {
                 let error = &error as &(dyn Error + 'static);
-                tracing::warn!(job, error, "job not begun: its state could not be kept");
+                tracing::warn!(job, error, "job not started: could not store its state");
                 Err(RunFailure::State)
             }
         }
@@ -94,7 +94,7 @@ impl Entry {
             Ok(report @ Report::Nothing(_)) => tracing::debug!(job, ms, "{report}"),
             Ok(report) => tracing::info!(job, ms, "{report}"),
             Err(RunFailure::Failed(_)) => {}
-            Err(failure) => tracing::warn!(job, ms, %failure, "the job did not end its work"),
+            Err(failure) => tracing::warn!(job, ms, %failure, "the job did not finish"),
         }
         let run_end = RunEnd {
             began: *began,
@@ -112,7 +112,7 @@ impl Entry {
             .await;
         if let Err(error) = stored {
             let error = &error as &(dyn Error + 'static);
-            tracing::warn!(job, error, "how the job ended could not be kept");
+            tracing::warn!(job, error, "could not store the end of the job");
         }
         self.status.send_modify(|status| {
             status.running_since = None;
@@ -121,7 +121,7 @@ impl Entry {
     }
 }
 
-/// Runs the job in a task of its own, which ends with this future at the latest.
+/// Runs the job in a task of its own, which is aborted when this future is dropped.
 async fn bounded(job: Arc<dyn Job>, run_max: Duration) -> Result<Report, RunFailure> {
     let name = job.name();
     let mut task = JoinSet::new();
@@ -133,7 +133,7 @@ async fn bounded(job: Arc<dyn Job>, run_max: Duration) -> Result<Report, RunFail
             tracing::warn!(
                 job = name,
                 error = source,
-                "job failed; its next run tries again"
+                "job failed; its next run retries"
             );
             Err(RunFailure::Failed(error.to_string()))
         }

@@ -1,9 +1,9 @@
-//! The accounts that current lists show, those that more people see first.
+//! Collects the accounts in current lists, ordered by how prominently they are listed.
 //!
 //! ```text
-//! overall lists, all of them ─┐
-//!                             ├─ keys ─ accounts: their own, or the post's author ─ best place of each
-//! lists of single languages ──┘  a bounded number
+//! all overall lists ─────────┐
+//!                            ├─ keys ─▶ accounts: the key, or the post's author ─▶ best rank of each
+//! lists of single languages ─┘  (a bounded number)
 //! ```
 
 use std::collections::BTreeMap;
@@ -20,20 +20,20 @@ const VIEWS: [ViewId; 4] = [
     ViewId::TopPosts,
     ViewId::TopMentions,
 ];
-/// Lists of single languages that are read of a view in one run: whoever writes posts names their language, so there
-/// may be any number.
+/// Largest number of lists of single languages that a run reads per view. The authors of posts name
+/// the languages, so their number is not bounded otherwise.
 const LISTS_MAX: usize = 1_024;
-/// Lists read at once.
+/// Lists per read.
 const PAGE_LISTS: usize = 128;
 
-/// How well an account stands: overall lists before those of languages, then by rank.
+/// The rank of an account: overall lists before those of single languages, then by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct ListRank {
     in_language: bool,
     rank: usize,
 }
 
-/// The accounts of all lists, each once, the best placed first, equal ones by DID.
+/// The accounts of all lists, each once, in order of their best rank and then of their DID.
 pub(super) async fn accounts(reader: &dyn ViewReader) -> Result<Vec<Did>, BoxError> {
     let mut ranks = BTreeMap::new();
     for view in VIEWS {
@@ -84,7 +84,7 @@ async fn add_language_lists(
             }
         }
         match page.last() {
-            // The first key behind this one.
+            // The smallest key after this one.
             Some(last) if page.len() == PAGE_LISTS => {
                 range.from = [last.key.as_bytes(), &[0]].concat().as_slice().into();
             }
