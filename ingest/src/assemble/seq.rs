@@ -4,7 +4,7 @@
 //! sends one frame again (indigo#837), and a relay that rewinds after a restart sends many again. Such
 //! frames were applied and are skipped. A relay may also lose its counter and start over (indigo#1133
 //! went from 20 billion to 1). All its frames then have old numbers and would be skipped forever. The
-//! time tells the two cases apart: a repeated frame is not newer than the frames before it.
+//! time distinguishes the two cases: a repeated frame is not newer than the frames before it.
 //!
 //! The rule: a frame with an old number is a *suspect*. Suspects in a row with rising numbers are
 //! buffered. The numbering counts as reset when at least [`SUSPECTS_NEWER`] of the newest [`SUSPECTS`]
