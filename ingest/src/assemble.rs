@@ -7,20 +7,20 @@
 //!           └ unreadable: dropped, counted, sampled           counts ─┘   (events, then its tick)
 //! ```
 //!
-//! - A frame is never split: an epoch ends between two frames. It ends when it has `tick_events_max`
-//!   events or [`CUT_BYTES_MAX`] bytes, when the caller reports that its time has elapsed, and before
-//!   the first `seq` that does not rise: the numbering may have restarted, and `seq` must rise within
-//!   an epoch.
+//! - A frame is never split: an epoch ends between two frames. It ends when it has
+//!   `tick_events_max` events or [`CUT_BYTES_MAX`] bytes, when the caller reports that its time has
+//!   elapsed, and before a `seq` below the newest one: the numbering may have restarted, and `seq`
+//!   must rise within an epoch.
 //! - A tick is *idle* when the last `pause_ticks` ticks of a live stream brought no event. There is
 //!   one such tick after each run of events. It triggers outputs that are written at most once per
 //!   second of network time, because network time no longer advances.
 //! - Every frame is counted once, and every drop once under its reason, in the tick of the epoch in
 //!   which the frame was processed.
 //! - Network time starts at the median of the first frames. They are held until there are
-//!   `time::WINDOW` of them or [`HELD_BYTES_MAX`] bytes, or until the epoch ends, so that a forged time
-//!   in the very first frame has no effect. After a restart, network time starts at the time of the
-//!   newest tick and observes the frames before the position again ([`LOOKBACK`]), so that events get
-//!   the same time as without the restart.
+//!   `time::WINDOW` of them or [`HELD_BYTES_MAX`] bytes, or until the epoch ends, so that a forged
+//!   time in the very first frame has no effect. After a restart, network time starts at the time
+//!   of the newest tick and observes the frames before the position again ([`LOOKBACK`]), so that
+//!   events get the same time as without the restart.
 
 mod apply;
 pub mod counts;
@@ -179,8 +179,8 @@ impl Assembler {
         }
     }
 
-    /// Handles a lost connection. Returns the position at which to resume: all messages before it were
-    /// processed or are held.
+    /// Handles a lost connection. Returns the position at which to resume: all messages before it
+    /// were processed or are held.
     pub fn disconnected(&mut self) -> Position {
         self.release(false);
         self.resumed_at = None;
@@ -193,8 +193,8 @@ impl Assembler {
         }
     }
 
-    /// Whether the stream's frames have no readable time: either no frame of this session has one, or
-    /// none of the last `time::WINDOW` frames.
+    /// Whether the stream's frames have no readable time: either no frame of this session has one,
+    /// or none of the last `time::WINDOW` frames.
     pub fn is_untimed(&self) -> bool {
         let row = self.untimed_row as usize;
         row >= time::WINDOW || (row > 0 && !self.timed)
@@ -203,9 +203,10 @@ impl Assembler {
     /// Ends the epoch because its time has elapsed. `last`: the stream ends here.
     ///
     /// No epoch ends while the stream's time is unknown. In a recording, none ends while it is
-    /// undecided whether the numbering restarted: the tick's count of frames would cover frames whose
-    /// events are still missing. The first frames of a recording stay held meanwhile. They are read
-    /// again after a restart, so the time of events does not depend on where reading was interrupted.
+    /// undecided whether the numbering restarted: the tick's count of frames would cover frames
+    /// whose events are still missing. The first frames of a recording stay held meanwhile. They
+    /// are read again after a restart, so the time of events does not depend on where reading was
+    /// interrupted.
     pub fn tick(&mut self, last: bool) {
         if !last && !self.setup.live && self.frames == 0 {
             return;
@@ -356,8 +357,8 @@ impl Assembler {
         !untimed || self.time.now() > Timestamp(0)
     }
 
-    /// The time of a frame. Without a readable time it is the machine's clock on a live stream, and the
-    /// time of the frame's revision in a recording.
+    /// The time of a frame. Without a readable time it is the machine's clock on a live stream, and
+    /// the time of the frame's revision in a recording.
     fn time_of(&self, meta: &FrameMeta) -> Option<Timestamp> {
         let instead = if self.setup.live {
             self.ceiling

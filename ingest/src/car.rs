@@ -5,10 +5,10 @@
 //! length │ header {roots, version}      length │ CID │ data      length │ CID │ data   …
 //! ```
 //!
-//! A length is an unsigned LEB128 number of at most 63 bits in its shortest form. Blocks may be in any
-//! order, occur twice, or not be referenced at all. Every length is checked against the bytes that
-//! follow. Nothing is allocated or hashed. CIDs of other kinds than the protocol's are accepted here;
-//! the caller checks them.
+//! A length is an unsigned LEB128 number of at most 63 bits in its shortest form. Blocks may be in
+//! any order, occur twice, or not be referenced at all. Every length is checked against the bytes
+//! that follow. Nothing is allocated or hashed. CIDs of other kinds than the protocol's are
+//! accepted here; the caller checks them.
 
 use skytide_core::cbor::{Loose, Reader};
 use skytide_core::id::Cid;

@@ -15,15 +15,15 @@
 //! - The envelope is not content-addressed. Its keys may be in any order (relays write `op` before
 //!   `t`), and unknown keys are ignored. A duplicate key is refused, because two readers could
 //!   interpret it differently.
-//! - A field whose type differs from its lexicon counts as absent. A message without a required field
-//!   is rejected. `time` is not required: ingest assigns a time to a frame without it.
+//! - A field whose type differs from its lexicon counts as absent. A message without a required
+//!   field is rejected. `time` is not required: ingest assigns a time to a frame without it.
 //! - `tooBig` is deprecated. It is ignored for a commit with operations and blocks.
-//! - A create or update whose `cid` is missing, or is not the CID of a DAG-CBOR block by SHA-256, is
-//!   used without its record: its key is live with unknown content.
-//! - Types of the older protocol (`#handle`, `#tombstone`, `#migrate`) are [`Frame::Unknown`], because
-//!   they were replaced.
-//! - Records are not parsed here. Their bytes are logged unchanged, so a malformed record affects no
-//!   other one.
+//! - A create or update whose `cid` is missing, or is not the CID of a DAG-CBOR block by SHA-256,
+//!   is used without its record: its key is live with unknown content.
+//! - Types of the older protocol (`#handle`, `#tombstone`, `#migrate`) are [`Frame::Unknown`],
+//!   because they were replaced.
+//! - Records are not parsed here. Their bytes are logged unchanged, so a malformed record affects
+//!   no other one.
 
 mod blocks;
 mod body;
@@ -49,8 +49,8 @@ pub const OPS_MAX: u32 = 200;
 pub enum Verify {
     /// The records that operations name.
     Records,
-    /// Every block. Also checks that the CAR's root is the commit, and that the signed commit in it has
-    /// version 3 and names the same account and revision.
+    /// Every block. Also checks that the CAR's root is the commit, and that the signed commit in it
+    /// has version 3 and names the same account and revision.
     Blocks,
 }
 
@@ -123,7 +123,8 @@ fn read_header(bytes: &[u8]) -> Result<(Header<'_>, &[u8]), DropReason> {
     }
 }
 
-/// Reads the body and passes it to `check`. An error contains the type, `seq` and account of the body.
+/// Reads the body and passes it to `check`. An error contains the type, `seq` and account of the
+/// body.
 fn with_body<'a>(
     kind: &'static str,
     bytes: &'a [u8],

@@ -24,11 +24,11 @@ pub struct Options {
     pub tick_interval: Duration,
     /// An epoch ends after the frame that brings it to this many events.
     pub tick_events_max: usize,
-    /// Folder in which a few dropped frames of each reason are saved for inspection; `None`: none are
-    /// saved.
+    /// Folder in which a few dropped frames of each reason are saved for inspection; `None`: none
+    /// are saved.
     pub samples: Option<PathBuf>,
-    /// How long shutdown may take once `stop` is cancelled. Frames that are not durable by then are read
-    /// again by the next start.
+    /// How long shutdown may take once `stop` is cancelled. Frames that are not durable by then are
+    /// read again by the next start.
     pub stop_grace: Duration,
     /// Whether to abandon the position in the source, unless the log records that this was done.
     pub cursor_reset: bool,
@@ -60,16 +60,16 @@ impl From<&Firehose> for Options {
 /// Settings for reading a relay.
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
-    /// The address: `wss://host` or `ws://host`, with or without a path. The default path is that of
-    /// `com.atproto.sync.subscribeRepos`.
+    /// The address: `wss://host` or `ws://host`, with or without a path. The default path is that
+    /// of `com.atproto.sync.subscribeRepos`.
     pub url: RelayUrl,
     /// Where reading starts if the log holds no position in this relay's stream.
     pub start: Start,
-    /// After this long without a frame the connection counts as lost. Zero: never. A quiet host needs a
-    /// longer time.
+    /// After this long without a frame the connection counts as lost. Zero: never. A quiet host
+    /// needs a longer time.
     pub read_timeout: Duration,
-    /// Interval of WebSocket pings. After two pings without an answer the connection counts as lost.
-    /// Zero: no pings.
+    /// Interval of WebSocket pings. After two pings without an answer the connection counts as
+    /// lost. Zero: no pings.
     pub ping_interval: Duration,
     /// Longest time to connect, including TLS and the WebSocket upgrade.
     pub connect_timeout: Duration,
@@ -79,8 +79,8 @@ pub struct RelayOptions {
     pub backoff_max: Duration,
     /// Largest message in bytes. A larger one is dropped while it is received.
     pub message_bytes_max: usize,
-    /// Attempts in a row without a new frame after which another relay should be read; `None` if there
-    /// is no other.
+    /// Attempts in a row without a new frame after which another relay should be read; `None` if
+    /// there is no other.
     pub attempts_max: Option<u32>,
     /// Seed of the jitter. It should differ between processes.
     pub seed: u64,
@@ -117,8 +117,8 @@ impl RelayOptions {
         }
     }
 
-    /// The cursor to request for a stream that was never read. `None` is the present, 0 the oldest frame
-    /// that the relay stores.
+    /// The cursor to request for a stream that was never read. `None` is the present, 0 the oldest
+    /// frame that the relay stores.
     pub(crate) fn first_cursor(&self) -> Option<Cursor> {
         match self.start {
             Start::Live => None,

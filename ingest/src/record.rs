@@ -1,7 +1,7 @@
 //! Records the frames of a relay into a file, as they are received (`docs/recordings.md`).
 //!
-//! The file is a sequence of whole zstd frames, one per second or per `CHUNK_BYTES`. So a crash at any
-//! time loses at most the last zstd frame, and a recording can be continued.
+//! The file is a sequence of whole zstd frames, one per second or per `CHUNK_BYTES`. So a crash at
+//! any time loses at most the last zstd frame, and a recording can be continued.
 
 mod file;
 
@@ -65,8 +65,8 @@ pub enum RecordError {
     File(#[from] RecordFileError),
 }
 
-/// Records until the limits of `options` are reached or `stop` is cancelled. `progress` is called after
-/// each write.
+/// Records until the limits of `options` are reached or `stop` is cancelled. `progress` is called
+/// after each write.
 ///
 /// # Errors
 /// The file cannot be written or continued, or the source cannot be read further.
@@ -99,7 +99,8 @@ pub async fn record(
             biased;
             () = stop.cancelled() => break,
             () = deadline(end) => break,
-            () = sleep_until(recording.chunk_started + FLUSH_INTERVAL), if !recording.chunk.is_empty() => None,
+            () = sleep_until(recording.chunk_started + FLUSH_INTERVAL),
+                if !recording.chunk.is_empty() => None,
             input = source.next() => Some(input?),
         };
         match input {

@@ -166,9 +166,9 @@ enum Work {
 
 /// Reads the source into the log until the stream ends or `stop` is cancelled.
 ///
-/// Of several relays, one is read at a time. Reading starts with the relay of the log's newest tick,
-/// or with the first one if the log is empty or names none of them. When a relay is unavailable,
-/// reading changes to the next one.
+/// Of several relays, one is read at a time. Reading starts with the relay of the log's newest
+/// tick, or with the first one if the log is empty or names none of them. When a relay is
+/// unavailable, reading changes to the next one.
 ///
 /// A transient error of the log (`Failed`) is retried without limit: each retry opens a new writer
 /// and resumes at the log's newest tick. While another process writes the log, a live stream waits
@@ -245,7 +245,10 @@ impl Run {
         let ending = tokio::select! {
             ending = self.session(sources, summary) => ending,
             () = overdue => {
-                warn!("stopped before all frames that were read became durable; the next start reads them again");
+                warn!(
+                    "stopped before all frames that were read became durable; \
+                     the next start reads them again"
+                );
                 Ok(SessionEnd::Stopped)
             }
         };
@@ -404,7 +407,8 @@ fn check_source(source: &dyn Source, newest: Option<&Tick>) -> Result<(), Ingest
     let (before, now) = (&tick.host, host);
     match tick.sources.others.get(host) {
         Some(left) => {
-            info!(%before, %now, cursor = %left.cursor, "reading another relay: resuming at its last position");
+            let cursor = left.cursor;
+            info!(%before, %now, %cursor, "reading another relay: resuming at its last position");
         }
         None => info!(%before, %now, "reading another relay, which was never read before"),
     }

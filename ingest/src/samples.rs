@@ -38,8 +38,8 @@ impl Samples {
         }
     }
 
-    /// Saves a frame if fewer than [`SAMPLES_MAX`] of its reason are saved. An error is logged once and
-    /// ends saving.
+    /// Saves a frame if fewer than [`SAMPLES_MAX`] of its reason are saved. An error is logged once
+    /// and ends saving.
     pub(crate) fn save(&mut self, reason: DropReason, frame: &[u8]) {
         let saved = &mut self.saved[reason as usize];
         let Some(folder) = self.folder.as_deref().filter(|_| *saved < SAMPLES_MAX) else {
@@ -48,7 +48,8 @@ impl Samples {
         match write(folder, &name(reason, *saved), frame) {
             Ok(()) => *saved += 1,
             Err(error) => {
-                warn!(%error, folder = %folder.display(), "could not save a dropped frame, no more are saved");
+                let folder = folder.display();
+                warn!(%error, %folder, "could not save a dropped frame, no more are saved");
                 self.folder = None;
             }
         }

@@ -22,8 +22,8 @@ pub enum CronError {
     Zone(String),
     /// The text is neither an expression nor `never`.
     #[error(
-        "{text:?} is neither a cron expression (seconds, minutes, hours, days, months, weekdays, as \
-         \"0 30 * * * *\") nor \"never\""
+        "{text:?} is neither a cron expression (seconds, minutes, hours, days, months, weekdays, \
+         as \"0 30 * * * *\") nor \"never\""
     )]
     Expression {
         /// The text.
@@ -69,9 +69,9 @@ impl Schedule {
         self.expression.is_none()
     }
 
-    /// The first time after `now` at which the local time of the zone matches the expression; `None` if
-    /// there is none. An hour that the clocks skip in spring is skipped. In an hour that they repeat in
-    /// autumn, matching times occur twice.
+    /// The first time after `now` at which the local time of the zone matches the expression;
+    /// `None` if there is none. An hour that the clocks skip in spring is skipped. In an hour that
+    /// they repeat in autumn, matching times occur twice.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let expression = self.expression.as_ref()?;
         let ms = i64::try_from(now.0).ok()?;
@@ -82,8 +82,8 @@ impl Schedule {
             due.map(|due| due.with_timezone(&Utc))
         };
         // For a repeated hour, the iterator skips its second occurrence or returns to the first. So
-        // the next time is also computed by the fixed offsets before and after the change. Such a time
-        // counts if the zone has this offset then.
+        // the next time is also computed by the fixed offsets before and after the change. Such a
+        // time counts if the zone has this offset then.
         let before = in_offset(offset(now));
         let after = before.and_then(|due| in_offset(offset(due)));
         let is_shown = |due: &DateTime<Utc>, of: DateTime<Utc>| offset(*due) == offset(of);
@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn an_hour_that_the_clocks_repeat_counts_twice_and_a_skipped_one_delays_nothing() {
-        // At 01:00 UTC, Vienna's clocks change from 03:00 to 02:00, and in spring from 02:00 to 03:00.
+        // At 01:00 UTC, Vienna's clocks change from 03:00 to 02:00, and in spring from 02:00 to
+        // 03:00.
         let cases = [
             (
                 "0 30 * * * *",

@@ -1,4 +1,5 @@
-//! Runs jobs when they are due or requested. Each job has its own task; two runs of a job never overlap.
+//! Runs jobs when they are due or requested. Each job has its own task; two runs of a job never
+//! overlap.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -156,8 +157,8 @@ impl Scheduler {
         Ok(outcome)
     }
 
-    /// Runs the jobs until `stop` is cancelled. First, each job that was due while no process ran is
-    /// caught up once. A run in progress at `stop` is interrupted; the next process catches up.
+    /// Runs the jobs until `stop` is cancelled. First, each job that was due while no process ran
+    /// is caught up once. A run in progress at `stop` is interrupted; the next process catches up.
     ///
     /// # Errors
     /// A bug of the scheduler itself. A bug of a job is only reported.
@@ -218,8 +219,8 @@ impl Entry {
         }
     }
 
-    /// Runs the job once if it was due since its last run. A process that died during a run excludes
-    /// others until the deadline of its run, so this waits for that deadline.
+    /// Runs the job once if it was due since its last run. A process that died during a run
+    /// excludes others until the deadline of its run, so this waits for that deadline.
     async fn catch_up(&self, shared: &Shared, stop: &CancellationToken) {
         while !stop.is_cancelled() && self.has_missed_run(shared).await {
             if self.run_or_wait(shared, stop).await {
@@ -228,7 +229,8 @@ impl Entry {
         }
     }
 
-    /// Runs the job. If another process runs it, waits until the deadline of that run and returns false.
+    /// Runs the job. If another process runs it, waits until the deadline of that run and returns
+    /// false.
     async fn run_or_wait(&self, shared: &Shared, stop: &CancellationToken) -> bool {
         let outcome = self.run(shared, stop).await;
         let Err(RunFailure::Busy { deadline, .. }) = outcome.result else {

@@ -14,8 +14,8 @@ pub trait Job: Send + Sync {
     /// The name of the job in options, logs and reports.
     fn name(&self) -> &'static str;
 
-    /// Does a bounded amount of work. A repeated run changes nothing. If the future is dropped, the next
-    /// run does the remaining work.
+    /// Does a bounded amount of work. A repeated run changes nothing. If the future is dropped, the
+    /// next run does the remaining work.
     ///
     /// # Errors
     /// The work failed. The next run retries it.
@@ -81,8 +81,8 @@ impl fmt::Display for Report {
                 profiles,
             } => write!(
                 f,
-                "removed {snapshots} old snapshots, {snapshots_kept} remain; removed {profiles} old \
-                 profiles"
+                "removed {snapshots} old snapshots, {snapshots_kept} remain; removed {profiles} \
+                 old profiles"
             ),
             Self::Profiles(report) => report.fmt(f),
         }

@@ -167,9 +167,10 @@ impl Assembler {
 
     /// Whether a revision is not in the future.
     ///
-    /// Network time is a median, so it lags after a slow or interrupted stream: right after a pause it
-    /// is still the time at which the pause started. A revision is therefore also accepted by the time
-    /// at which its own frame claims to be sent, on a live stream at most the machine's clock.
+    /// Network time is a median, so it lags after a slow or interrupted stream: right after a pause
+    /// it is still the time at which the pause started. A revision is therefore also accepted by
+    /// the time at which its own frame claims to be sent, on a live stream at most the machine's
+    /// clock.
     fn is_plausible(&self, rev: Tid, sent: &str) -> bool {
         let allows = |time: Timestamp| {
             let micros = time.0.saturating_mul(1_000);

@@ -1,5 +1,5 @@
-//! Counters between two ticks. They are arrays, because every frame updates them; names are used only
-//! where a tick is written.
+//! Counters between two ticks. They are arrays, because every frame updates them; names are used
+//! only where a tick is written.
 
 use std::collections::BTreeMap;
 
@@ -162,7 +162,8 @@ impl Counts {
         cells.filter(|&(_, _, count)| count > 0)
     }
 
-    /// Events that are not operations: identities, accounts, and repos that moved without operations.
+    /// Events that are not operations: identities, accounts, and repos that moved without
+    /// operations.
     pub fn others(&self) -> [(&'static str, u64); 3] {
         [
             ("identity", self.identities),

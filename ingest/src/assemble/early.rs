@@ -1,18 +1,19 @@
 //! Holds frames for later processing, and observes the time of frames that were already applied.
 //!
 //! ```text
-//! start of a session      held until network time is known: time::WINDOW frames, or a tick
-//! ahead of local clock    held until it is known which clock is wrong: the sender's or the local one
-//! before the position     not processed: only their time is observed
+//! start of a session     held until network time is known: time::WINDOW frames, or a tick
+//! ahead of local clock   held until it is known which clock is wrong: the sender's or ours
+//! before the position    not processed: only their time is observed
 //! ```
 //!
-//! Network time of a live stream never passes the local clock, and a commit whose revision is too far
-//! ahead of network time is dropped. A slow local clock would therefore drop every commit. So a frame
-//! whose `time` is more than [`AHEAD_MS_MAX`] ahead of the local clock is held, with all frames after
-//! it. If most accounts of the held frames are ahead, the local clock is wrong: the frames stay held,
-//! and once there are [`HELD_FRAMES_MAX`] or [`HELD_BYTES_MAX`] of them, reading stops until the clock
-//! is corrected. Otherwise the senders are wrong, and all held frames are processed at the next tick.
-//! Accounts are counted instead of frames, so that one account cannot stop the stream.
+//! Network time of a live stream never passes the local clock, and a commit whose revision is too
+//! far ahead of network time is dropped. A slow local clock would therefore drop every commit. So a
+//! frame whose `time` is more than [`AHEAD_MS_MAX`] ahead of the local clock is held, with all
+//! frames after it. If most accounts of the held frames are ahead, the local clock is wrong: the
+//! frames stay held, and once there are [`HELD_FRAMES_MAX`] or [`HELD_BYTES_MAX`] of them, reading
+//! stops until the clock is corrected. Otherwise the senders are wrong, and all held frames are
+//! processed at the next tick. Accounts are counted instead of frames, so that one account cannot
+//! stop the stream.
 
 use bytes::Bytes;
 use skytide_core::id::{Cursor, Did};
@@ -79,8 +80,8 @@ impl HeldMessages {
         self.messages.len() >= HELD_FRAMES_MAX || self.bytes >= HELD_BYTES_MAX
     }
 
-    /// The median of how far frames are ahead of the local clock, in ms, if more accounts are ahead of it
-    /// than are not. Only frames that are ahead enter the median.
+    /// The median of how far frames are ahead of the local clock, in ms, if more accounts are ahead
+    /// of it than are not. Only frames that are ahead enter the median.
     fn ahead(&self, clock: Timestamp) -> Option<u64> {
         let limit = clock.0.saturating_add(AHEAD_MS_MAX);
         let timed = |message: &HeldMessage| message.time.map(|time| (time, message.did.clone()));
@@ -132,8 +133,8 @@ impl Assembler {
         !self.setup.live && self.frames > 0
     }
 
-    /// Whether the newest frame is one of the first of a recording. They advance network time only once,
-    /// all together.
+    /// Whether the newest frame is one of the first of a recording. They advance network time only
+    /// once, all together.
     pub(super) fn in_first_frames(&self) -> bool {
         !self.setup.live && self.frames <= time::WINDOW as u64
     }
@@ -213,8 +214,8 @@ impl Assembler {
         held.messages.iter().filter_map(|message| message.seq).max()
     }
 
-    /// Observes the time of a frame that is held or was already applied. A frame that repeats or precedes
-    /// an observed one has no effect.
+    /// Observes the time of a frame that is held or was already applied. A frame that repeats or
+    /// precedes an observed one has no effect.
     fn observe_early(&mut self, seq: Cursor, time: Option<Timestamp>) {
         if self.newest_observed.is_none_or(|newest| seq > newest)
             && let Some(time) = time
@@ -239,9 +240,9 @@ impl Assembler {
         false
     }
 
-    /// How far the local clock is behind the stream, in ms, if frames are held for that reason. A single
-    /// frame may be forged, so the result is `None` until frames were held for `pause_ticks` ticks or no
-    /// more can be held.
+    /// How far the local clock is behind the stream, in ms, if frames are held for that reason. A
+    /// single frame may be forged, so the result is `None` until frames were held for `pause_ticks`
+    /// ticks or no more can be held.
     pub fn clock_behind_ms(&self) -> Option<u64> {
         let held = self.held.as_ref()?;
         let long_enough = held.is_full() || held.ticks >= self.setup.pause_ticks;
@@ -261,8 +262,8 @@ impl Assembler {
         }
     }
 
-    /// Processes the held messages, unless the local clock is wrong. `last`: the stream ends, so they are
-    /// processed in any case.
+    /// Processes the held messages, unless the local clock is wrong. `last`: the stream ends, so
+    /// they are processed in any case.
     pub(super) fn release(&mut self, last: bool) {
         let clock_is_wrong =
             |held: &HeldMessages| self.ceiling.and_then(|clock| held.ahead(clock)).is_some();

@@ -15,7 +15,8 @@ pub struct Setup {
     pub host: Host,
     /// Names that earlier versions gave to the same stream.
     pub former_hosts: Vec<Host>,
-    /// Whether to abandon the position in this stream, unless the newest tick records that this was done.
+    /// Whether to abandon the position in this stream, unless the newest tick records that this was
+    /// done.
     pub cursor_reset: bool,
     /// Whether the stream is live. Its time then never passes the machine's clock.
     pub live: bool,

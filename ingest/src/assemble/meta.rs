@@ -5,7 +5,8 @@ use skytide_core::time::Timestamp;
 
 use crate::frame::{Frame, Verify, decode};
 
-/// 2020-01-01. No such stream existed before, so an earlier time comes from a clock that was never set.
+/// 2020-01-01. No such stream existed before, so an earlier time comes from a clock that was never
+/// set.
 const TIME_MIN: Timestamp = Timestamp(1_577_836_800_000);
 
 /// Position, time and account of a frame, as the frame claims them.

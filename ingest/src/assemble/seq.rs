@@ -1,17 +1,19 @@
 //! The relay's numbering: distinguishes new frames, repeated frames and a restart of the numbering.
 //!
-//! Numbers may be skipped (gaps are legal) and may repeat. A relay that treats the cursor as inclusive
-//! sends one frame again (indigo#837), and a relay that rewinds after a restart sends many again. Such
-//! frames were applied and are skipped. A relay may also lose its counter and start over (indigo#1133
-//! went from 20 billion to 1). All its frames then have old numbers and would be skipped forever. The
-//! time distinguishes the two cases: a repeated frame is not newer than the frames before it.
+//! Numbers may be skipped (gaps are legal) and may repeat. A relay that treats the cursor as
+//! inclusive sends one frame again (indigo#837), and a relay that rewinds after a restart sends
+//! many again. Such frames were applied and are skipped. A relay may also lose its counter and
+//! start over (indigo#1133 went from 20 billion to 1). All its frames then have old numbers and
+//! would be skipped forever. The time distinguishes the two cases: a repeated frame is not newer
+//! than the frames before it.
 //!
 //! The rule: a frame with an old number is a *suspect*. Suspects in a row with rising numbers are
-//! buffered. The numbering counts as reset when at least [`SUSPECTS_NEWER`] of the newest [`SUSPECTS`]
-//! suspects are newer than the newest time on which the frames before the row agreed. After a reset
-//! all buffered suspects are applied, so none is lost: a relay's times vary by a second, in which
-//! hundreds of frames arrive, so the decision comes late. A frame with a new number ends the row: its
-//! suspects were repetitions. A frame whose number does not rise within the row is a repetition, too.
+//! buffered. The numbering counts as reset when at least [`SUSPECTS_NEWER`] of the newest
+//! [`SUSPECTS`] suspects are newer than the newest time on which the frames before the row agreed.
+//! After a reset all buffered suspects are applied, so none is lost: a relay's times vary by a
+//! second, in which hundreds of frames arrive, so the decision comes late. A frame with a new
+//! number ends the row: its suspects were repetitions. A frame whose number does not rise within
+//! the row is a repetition, too.
 
 use std::collections::VecDeque;
 
@@ -26,8 +28,8 @@ pub(crate) const SUSPECTS_NEWER: usize = 24;
 /// Largest number of buffered suspects: twice the frames of a second at the largest rate seen. The
 /// oldest suspects of a longer row are repetitions.
 const SUSPECTS_MAX: usize = 4_096;
-/// Largest size of buffered suspects. Above it the bytes of the oldest ones are dropped, so that these
-/// frames are lost in a reset.
+/// Largest size of buffered suspects. Above it the bytes of the oldest ones are dropped, so that
+/// these frames are lost in a reset.
 const SUSPECT_BYTES_MAX: usize = 16 << 20;
 /// Largest step by which an unusable frame may advance the position, if the frame is whole.
 const UNUSABLE_STEP_MAX: u64 = 1_000;
@@ -53,14 +55,14 @@ struct Suspect {
 /// The meaning of a frame's number.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The frame is new. `missing` numbers were left out before it, and `repeated` buffered suspects
-    /// turned out to be repetitions.
+    /// The frame is new. `missing` numbers were left out before it, and `repeated` buffered
+    /// suspects turned out to be repetitions.
     New { missing: u64, repeated: u64 },
-    /// The frame has an old number: it is buffered or skipped. `repeated` frames (this one or earlier
-    /// suspects) are now known to be repetitions.
+    /// The frame has an old number: it is buffered or skipped. `repeated` frames (this one or
+    /// earlier suspects) are now known to be repetitions.
     Old { repeated: u64 },
-    /// The numbering restarted after `before`. `frames`, which include the newest one, are to be applied
-    /// in order; the bytes of `lost` more were dropped.
+    /// The numbering restarted after `before`. `frames`, which include the newest one, are to be
+    /// applied in order; the bytes of `lost` more were dropped.
     Reset {
         frames: Vec<Bytes>,
         lost: u64,
@@ -116,9 +118,9 @@ impl SeqWatch {
         }
     }
 
-    /// Advances the position past an unusable frame, so that it is neither requested again nor counted
-    /// as a gap. The number of a frame that is not whole is trusted only if it is the next one. Returns
-    /// how many numbers were left out before it.
+    /// Advances the position past an unusable frame, so that it is neither requested again nor
+    /// counted as a gap. The number of a frame that is not whole is trusted only if it is the next
+    /// one. Returns how many numbers were left out before it.
     pub(crate) fn skip(&mut self, seq: Cursor, is_whole: bool) -> u64 {
         let Some(newest) = self.newest else { return 0 };
         let step = seq.0.saturating_sub(newest.0);

@@ -10,7 +10,8 @@ pub(crate) const WINDOW: usize = 31;
 /// The clock of the stream. A single forged time has no effect: half of the last frames must agree.
 ///
 /// Network time never goes back. With a ceiling (the machine's clock, for a live stream) it never
-/// advances beyond that either. If it is already beyond, it stops. State: the last [`WINDOW`] times.
+/// advances beyond that either. If it is already beyond, it stops. State: the last [`WINDOW`]
+/// times.
 #[derive(Debug)]
 pub(crate) struct NetworkTime {
     /// The last times, in the order of arrival.
@@ -66,8 +67,8 @@ impl NetworkTime {
         self.sorted.get(middle).copied().unwrap_or_default()
     }
 
-    /// The newest time on which frames agree: the second newest of the window, or network time if that
-    /// is later.
+    /// The newest time on which frames agree: the second newest of the window, or network time if
+    /// that is later.
     pub(crate) fn newest_agreed(&self) -> Timestamp {
         let second = self.sorted.iter().rev().nth(1).copied();
         second.unwrap_or_default().max(self.now)

@@ -17,8 +17,8 @@ pub(super) struct Root<'a> {
     block: Option<&'a [u8]>,
 }
 
-/// Assigns each operation its record. Checks the CIDs of these records, or of `every` block. The CAR is
-/// always read to its end, because a truncated one is refused.
+/// Assigns each operation its record. Checks the CIDs of these records, or of `every` block. The
+/// CAR is always read to its end, because a truncated one is refused.
 pub(super) fn attach_records<'a>(
     ops: &mut [Op<'a>],
     bytes: &'a [u8],
@@ -97,7 +97,8 @@ fn dag_cbor_digest(cid: &[u8]) -> Option<&[u8; 32]> {
     }
 }
 
-/// Checks the hash of a block that is not DAG-CBOR. A CID that the protocol does not know is refused.
+/// Checks the hash of a block that is not DAG-CBOR. A CID that the protocol does not know is
+/// refused.
 fn check_foreign(block: &Block<'_>) -> Result<(), DropReason> {
     let cid = Cid::from_bytes(block.cid).ok_or(DropReason::CidMismatch)?;
     if Sha256::digest(block.data).as_slice() != cid.digest() {

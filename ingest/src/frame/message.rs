@@ -80,14 +80,14 @@ pub struct Commit<'a> {
     pub rev: Tid,
     /// The previous revision, if the commit names it.
     pub since: Option<Tid>,
-    /// Whether the commit has operations without any blocks, or `tooBig` without operations. The repo is
-    /// then out of sync and `ops` is empty. The caller counts it as [`DropReason::CommitTooBig`], which
-    /// is not among `drops`.
+    /// Whether the commit has operations without any blocks, or `tooBig` without operations. The
+    /// repo is then out of sync and `ops` is empty. The caller counts it as
+    /// [`DropReason::CommitTooBig`], which is not among `drops`.
     pub too_big: bool,
     /// The operations that can be applied, in order.
     pub ops: SmallVec<[Op<'a>; 1]>,
-    /// One reason for each operation that was dropped (`OpPath`, `OpAction`), and for each that has no
-    /// record (`OpCid`, `RecordMissing`).
+    /// One reason for each operation that was dropped (`OpPath`, `OpAction`), and for each that has
+    /// no record (`OpCid`, `RecordMissing`).
     pub drops: SmallVec<[DropReason; 8]>,
 }
 
@@ -104,7 +104,8 @@ pub struct Op<'a> {
     pub rkey: &'a str,
     /// The CID of the new record. `None` for a delete, or if the frame names no usable one.
     pub cid: Option<Cid>,
-    /// The new record: bytes that match `cid`. `None` for a delete, or if the frame has no such block.
+    /// The new record: bytes that match `cid`. `None` for a delete, or if the frame has no such
+    /// block.
     pub record: Option<&'a [u8]>,
 }
 

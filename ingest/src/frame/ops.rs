@@ -10,8 +10,8 @@ use super::{OPS_MAX, Op};
 /// The operations of a body, before their records are assigned.
 #[derive(Default)]
 pub(super) struct OpList<'a> {
-    /// The number of operations, valid or not. `None` if the list is missing or contains anything but
-    /// maps.
+    /// The number of operations, valid or not. `None` if the list is missing or contains anything
+    /// but maps.
     pub(super) count: Option<u32>,
     pub(super) valid: SmallVec<[Op<'a>; 1]>,
     pub(super) drops: SmallVec<[DropReason; 8]>,

@@ -13,8 +13,8 @@ use crate::source::recording_file;
 
 /// The default level of zstd: a third of the size, at several hundred MB/s.
 const LEVEL: i32 = 3;
-/// Largest size of frames that are rewritten when a recording is continued: those after the last offset
-/// at which both a zstd frame and a frame end.
+/// Largest size of frames that are rewritten when a recording is continued: those after the last
+/// offset at which both a zstd frame and a frame end.
 const REWRITE_BYTES_MAX: usize = 256 << 20;
 
 /// The content of a file when it was opened.
@@ -42,11 +42,11 @@ pub enum RecordFileError {
         #[source]
         source: io::Error,
     },
-    /// The path is not a regular file, or is `-` for standard output. A recording is synced and may be
-    /// continued, so it needs a regular file.
+    /// The path is not a regular file, or is `-` for standard output. A recording is synced and may
+    /// be continued, so it needs a regular file.
     #[error(
-        "{} is not a regular file: a recording is synced and may be continued, so name a regular file \
-         (./- for a file named -)",
+        "{} is not a regular file: a recording is synced and may be continued, \
+         so name a regular file (./- for a file named -)",
         .0.display()
     )]
     NoFile(PathBuf),
@@ -106,7 +106,8 @@ impl RecordFile {
         self.found
     }
 
-    /// Appends frames, each preceded by its length, as one zstd frame, and waits until they are durable.
+    /// Appends frames, each preceded by its length, as one zstd frame, and waits until they are
+    /// durable.
     pub(super) fn append(&mut self, frames: &[u8]) -> Result<(), RecordFileError> {
         let compressed = compress(frames).map_err(failed("compress", &self.path))?;
         let write = |file: &mut File| {
@@ -185,7 +186,8 @@ fn compress(frames: &[u8]) -> io::Result<Vec<u8>> {
 struct Scan {
     frames: u64,
     cursor: Option<Cursor>,
-    /// The last offset at which both a zstd frame and a frame end. The file stays unchanged up to here.
+    /// The last offset at which both a zstd frame and a frame end. The file stays unchanged up to
+    /// here.
     keep_bytes: u64,
     /// The whole frames after that offset, each preceded by its length.
     rewrite: Vec<u8>,

@@ -164,7 +164,11 @@ impl AssembleTask {
             metrics.untimed(untimed);
             if untimed {
                 let host = self.assembler.host();
-                warn!(%host, "the stream's frames have no readable time; they are counted as dropped/frame_time");
+                warn!(
+                    %host,
+                    "the stream's frames have no readable time; \
+                     they are counted as dropped/frame_time"
+                );
             }
         }
     }

@@ -89,7 +89,8 @@ impl ReadTask<'_> {
         ending
     }
 
-    /// Waits for free bytes, then for a free slot of the queue. Returns false if the assembler stopped.
+    /// Waits for free bytes, then for a free slot of the queue. Returns false if the assembler
+    /// stopped.
     async fn forward(&self, batch: Vec<Raw>) -> bool {
         let bytes = batch.iter().map(Raw::len).sum::<usize>();
         let kib = u32::try_from(bytes >> 10).unwrap_or(QUEUE_KIB);
@@ -106,8 +107,8 @@ impl ReadTask<'_> {
         }
     }
 
-    /// Waits until the assembler has processed all forwarded messages, then resumes the source after
-    /// them.
+    /// Waits until the assembler has processed all forwarded messages, then resumes the source
+    /// after them.
     async fn resume(&mut self, source: &mut dyn Source) -> bool {
         self.context.metrics.connected(false);
         let (reply, position): (_, oneshot::Receiver<Position>) = oneshot::channel();

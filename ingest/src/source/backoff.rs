@@ -5,9 +5,9 @@ use std::time::Duration;
 /// The longest wait that a relay may request.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
-/// Exponential backoff with jitter. It starts at `min` and doubles up to `max`. A random part of up to
-/// half of each wait is subtracted, so that the clients of a restarted relay do not all reconnect at
-/// the same time.
+/// Exponential backoff with jitter. It starts at `min` and doubles up to `max`. A random part of up
+/// to half of each wait is subtracted, so that the clients of a restarted relay do not all
+/// reconnect at the same time.
 #[derive(Debug)]
 pub(super) struct Backoff {
     min: Duration,

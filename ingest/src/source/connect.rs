@@ -119,8 +119,8 @@ impl Address {
     ) -> Result<Socket, Error> {
         let request = self.request(cursor)?;
         let stream = MessageLimit::new(self.stream(&request).await?, message_bytes_max);
-        // A truncated message is one byte over `message_bytes_max`, so it never exceeds the limit of
-        // the WebSocket library.
+        // A truncated message is one byte over `message_bytes_max`, so it never exceeds the limit
+        // of the WebSocket library.
         let limit = Some(message_bytes_max.saturating_add(1));
         let config = WebSocketConfig::default()
             .max_message_size(limit)

@@ -6,7 +6,8 @@
 use crate::frame::{Verify, decode};
 use skytide_core::event::DropReason;
 
-/// A larger length is damage. Frames between the protocol's limit and this one are skipped and counted.
+/// A larger length is damage. Frames between the protocol's limit and this one are skipped and
+/// counted.
 pub const LENGTH_MAX: usize = 16 << 20;
 /// Bytes of a length.
 pub const PREFIX: usize = 4;
@@ -38,8 +39,8 @@ impl ByteOrder {
     /// Returns `None` if they are not a recording.
     ///
     /// For each order, the chain of lengths is followed to the end of `head`. The order whose first
-    /// frame is valid is chosen. If that holds for both or for neither, the order with more frames in
-    /// its chain is chosen.
+    /// frame is valid is chosen. If that holds for both or for neither, the order with more frames
+    /// in its chain is chosen.
     pub fn detect(head: &[u8]) -> Option<Self> {
         let big = Chain::follow(head, Self::Big);
         let little = Chain::follow(head, Self::Little);

@@ -7,13 +7,13 @@
 //! ```
 //!
 //! A WebSocket library closes the connection at a message over its limit. A relay sends the same
-//! message again after each reconnect, and its `seq` is unknown, so it cannot be skipped by a cursor.
-//! With this layer the connection stays open: the library receives a message of limit + 1 bytes, which
-//! is recognized as too large by its length. Memory is bounded by the limit for any length in the
-//! header. A message over [`MESSAGE_BYTES_SKIPPED_MAX`] ends the connection.
+//! message again after each reconnect, and its `seq` is unknown, so it cannot be skipped by a
+//! cursor. With this layer the connection stays open: the library receives a message of limit + 1
+//! bytes, which is recognized as too large by its length. Memory is bounded by the limit for any
+//! length in the header. A message over [`MESSAGE_BYTES_SKIPPED_MAX`] ends the connection.
 //!
-//! Frame format: RFC 6455, section 5.2. The library receives a length in a longer form than needed only
-//! where a frame was shortened; `tungstenite` accepts it.
+//! Frame format: RFC 6455, section 5.2. The library receives a length in a longer form than needed
+//! only where a frame was shortened; `tungstenite` accepts it.
 
 use std::io;
 use std::pin::Pin;
@@ -21,8 +21,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Largest message that is skipped. Receiving a larger one would take longer than changing to another
-/// relay.
+/// Largest message that is skipped. Receiving a larger one would take longer than changing to
+/// another relay.
 pub(super) const MESSAGE_BYTES_SKIPPED_MAX: u64 = 1 << 30;
 /// The size of the longest header: two bytes, a length of 8 bytes, a mask of 4 bytes.
 const HEADER_BYTES_MAX: usize = 14;
@@ -50,8 +50,8 @@ impl<S> MessageLimit<S> {
         }
     }
 
-    /// Payload bytes of messages received so far, including dropped ones. The number grows while a large
-    /// message is received.
+    /// Payload bytes of messages received so far, including dropped ones. The number grows while a
+    /// large message is received.
     pub(super) fn message_bytes(&self) -> u64 {
         self.frames.received
     }
@@ -142,8 +142,8 @@ impl Truncation {
         }
     }
 
-    /// Moves the bytes that pass to the front. Returns their number, and the index at which an incomplete
-    /// header starts.
+    /// Moves the bytes that pass to the front. Returns their number, and the index at which an
+    /// incomplete header starts.
     fn apply(&mut self, bytes: &mut [u8]) -> io::Result<(usize, usize)> {
         let (mut read, mut write) = (0, 0);
         while read < bytes.len() {
@@ -253,8 +253,8 @@ fn response(matched: usize, byte: u8) -> State {
 /// The announced length of a message for which the connection was closed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the relay announces a message of {0} bytes, more than the {MESSAGE_BYTES_SKIPPED_MAX} that can be \
-     skipped"
+    "the relay announces a message of {0} bytes, \
+     more than the {MESSAGE_BYTES_SKIPPED_MAX} that can be skipped"
 )]
 pub(super) struct MessageTooLarge(u64);
 

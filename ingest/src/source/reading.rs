@@ -1,5 +1,5 @@
-//! Reads recordings as one stream of frames. Each file is read once and from its start, so it may be a
-//! pipe. Reading blocks, so it runs on a thread of its own.
+//! Reads recordings as one stream of frames. Each file is read once and from its start, so it may
+//! be a pipe. Reading blocks, so it runs on a thread of its own.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -46,8 +46,8 @@ impl RecordingReader {
         }
     }
 
-    /// Returns the next frames without consuming them, at most `frames`. There are fewer if the stream
-    /// ends or is damaged after them.
+    /// Returns the next frames without consuming them, at most `frames`. There are fewer if the
+    /// stream ends or is damaged after them.
     pub(super) fn peek(&mut self, frames: usize) -> Result<&VecDeque<Raw>, RecordingError> {
         while self.peeked.len() < frames && self.peeked_error.is_none() {
             match self.read() {
@@ -188,8 +188,8 @@ impl RecordingFile {
 
     /// The next whole frame; `None` if the file ends after a frame.
     ///
-    /// A frame that is not valid is accepted only if the length after it is valid. Otherwise the length
-    /// of the frame itself is damaged.
+    /// A frame that is not valid is accepted only if the length after it is valid. Otherwise the
+    /// length of the frame itself is damaged.
     pub(crate) fn next(&mut self) -> Result<Option<Raw>, RecordingError> {
         if !self.fill(PREFIX) {
             let clean = self.buffer.is_empty() && self.ended.is_none();
@@ -264,13 +264,14 @@ impl RecordingFile {
     }
 }
 
-/// Whether a recording is read from standard input. `/dev/stdin` is read as the open descriptor, too,
-/// because it cannot be opened again if it is a socket.
+/// Whether a recording is read from standard input. `/dev/stdin` is read as the open descriptor,
+/// too, because it cannot be opened again if it is a socket.
 pub(crate) fn is_standard_input(path: &Path) -> bool {
     path == Path::new("-") || path == Path::new("/dev/stdin")
 }
 
-/// Whether these first bytes are those of a zstd file: of a frame or a skippable frame (RFC 8878, 3.1).
+/// Whether these first bytes are those of a zstd file: of a frame or a skippable frame (RFC 8878,
+/// 3.1).
 pub(crate) fn is_zstd(head: &[u8]) -> bool {
     matches!(
         head,

@@ -20,9 +20,9 @@ const IDENTITY_FRAMES: usize = 16;
 /// The number of batches that are read ahead.
 const BATCHES_AHEAD: usize = 4;
 
-/// Several recordings as one stream. Each is a file, or an input that can be read only once: a pipe, a
-/// FIFO or standard input (`-`). The frames that identify the stream are therefore buffered until they
-/// are read.
+/// Several recordings as one stream. Each is a file, or an input that can be read only once: a
+/// pipe, a FIFO or standard input (`-`). The frames that identify the stream are therefore buffered
+/// until they are read.
 ///
 /// The name is `recording:` and 16 hexadecimal digits of the SHA-256 of the first 16 frames, each
 /// preceded by its length. So the same frames at another path, compressed or not, in one file or
@@ -41,8 +41,8 @@ pub struct RecordingSource {
 }
 
 impl RecordingSource {
-    /// Opens recordings and reads their first frames. Blocks until these are available: only shortly for
-    /// a file, until they are written for a pipe.
+    /// Opens recordings and reads their first frames. Blocks until these are available: only
+    /// shortly for a file, until they are written for a pipe.
     ///
     /// # Errors
     /// A file does not exist, cannot be read or is not a recording.
@@ -234,7 +234,8 @@ impl ResumePoint {
 pub struct RecordingError {
     /// The file.
     pub path: PathBuf,
-    /// The offset of the first incomplete frame; in the decompressed stream if the file is compressed.
+    /// The offset of the first incomplete frame; in the decompressed stream if the file is
+    /// compressed.
     pub offset: u64,
     /// The offset in the file itself up to which it was read, if it is compressed.
     pub compressed_offset: Option<u64>,
@@ -271,7 +272,8 @@ pub enum RecordingProblem {
 }
 
 impl RecordingProblem {
-    /// Classifies an error while reading: errors of zstd have no error number of the operating system.
+    /// Classifies an error while reading: errors of zstd have no error number of the operating
+    /// system.
     pub(super) fn of(error: io::Error) -> Self {
         match (error.kind(), error.raw_os_error()) {
             (io::ErrorKind::UnexpectedEof, _) => Self::Cut,
@@ -336,7 +338,8 @@ impl fmt::Display for RecordingError {
             RecordingProblem::Shorter { wanted, found } => {
                 return write!(
                     f,
-                    "{path} has {found} frames, but {wanted} were read before: replay the same files"
+                    "{path} has {found} frames, but {wanted} were read before: \
+                     replay the same files"
                 );
             }
             RecordingProblem::Io(_) => return write!(f, "could not read {path} at byte {at}"),
@@ -344,7 +347,8 @@ impl fmt::Display for RecordingError {
         match self.compressed_offset {
             Some(read) => write!(
                 f,
-                " of the decompressed stream is incomplete (reading reached byte {read} of the file)"
+                " of the decompressed stream is incomplete \
+                 (reading reached byte {read} of the file)"
             ),
             None => write!(f, " is incomplete"),
         }

@@ -1,15 +1,15 @@
 //! Reads a relay over a WebSocket, which is reopened whenever it is lost.
 //!
 //! ```text
-//! idle ── wait (backoff, Retry-After) ── connect ──▶ open ── messages ── lost (closed, timeout, ...)
+//! idle ── wait (backoff, Retry-After) ── connect ──▶ open ── messages ── lost (closed, timeout)
 //!   ▲                                     │ refused                        │
 //!   └─────────────────────────────────────┴────────────────────────────────┘
 //! ```
 //!
-//! The backoff is reset once frames were applied, or when a connection lasted longer than the longest
-//! wait. A message over the size limit is dropped while it is received ([`super::limit`]). A message
-//! that is too large even for that ends each connection at the same position. The source then reports
-//! that it is stuck, and after repeated attempts that another relay should be read.
+//! The backoff is reset once frames were applied, or when a connection lasted longer than the
+//! longest wait. A message over the size limit is dropped while it is received ([`super::limit`]).
+//! A message that is too large even for that ends each connection at the same position. The source
+//! then reports that it is stuck, and after repeated attempts that another relay should be read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +81,8 @@ impl RelaySource {
         self
     }
 
-    /// The cursor to request. Never 0 once there is a position, because 0 requests the whole backlog.
+    /// The cursor to request. Never 0 once there is a position, because 0 requests the whole
+    /// backlog.
     fn cursor(&self) -> Option<Cursor> {
         let Some(newest) = self.position.cursor else {
             return self.options.first_cursor();
@@ -113,8 +114,8 @@ impl RelaySource {
         }
     }
 
-    /// Whether another relay should be read after too many attempts. If so, the attempts are counted
-    /// from 0 again.
+    /// Whether another relay should be read after too many attempts. If so, the attempts are
+    /// counted from 0 again.
     fn is_exhausted(&mut self) -> bool {
         let attempts_max = self.options.attempts_max;
         if attempts_max.is_none_or(|most| self.attempts < most) {

@@ -1,9 +1,9 @@
 //! One run of a job: exclusive, bounded in time, and reported for every outcome.
 //!
 //! ```text
-//! begin (stored: excludes others) ─▶ a task ─┬─ report, failure, panic ─┐
-//!                                            ├─ too long: stopped ──────┼─▶ end (stored) ─▶ log, status
-//!                                            └─ shutdown: interrupted ──┘
+//! begin (stored: excludes others) ─▶ task ─┬─ report, failure, panic ─┐
+//!                                          ├─ too long: stopped ──────┼─▶ end (stored) ─▶ log
+//!                                          └─ shutdown: interrupted ──┘
 //! ```
 
 use std::error::Error;

@@ -3,14 +3,14 @@
 //! ```text
 //! listed accounts ─ stream's and stored profile ─┬─ hidden ──▶ remove the stored profile
 //!                                                ├─ fresh ───▶ nothing
-//!                                                └─ pending ─▶ 25 per request ─▶ store, also unknown ones
+//!                                                └─ pending ─▶ 25 per request ─▶ store
 //! ```
 //!
-//! - Pending are, in this order: accounts that were never fetched or whose handle, name or picture in
-//!   the stream has changed since, then accounts whose stored profile is too old.
+//! - Pending are, in this order: accounts that were never fetched or whose handle, name or picture
+//!   in the stream has changed since, then accounts whose stored profile is too old.
 //! - The number of requests of a run is bounded. When the source fails or limits the rate, the run
-//!   ends. The next run retries, but not before the time that the source named, or, after failures, a
-//!   pause that doubles with each failure.
+//!   ends. The next run retries, but not before the time that the source named, or, after failures,
+//!   a pause that doubles with each failure.
 //! - A request that the source refuses is repeated in halves, until the account that it refuses is
 //!   found.
 
@@ -149,8 +149,8 @@ impl FetchProfiles {
         u128::from(age_ms) >= age_max.as_millis()
     }
 
-    /// Sends requests until all accounts are answered, the limit of requests is reached, or the source
-    /// requests a pause.
+    /// Sends requests until all accounts are answered, the limit of requests is reached, or the
+    /// source requests a pause.
     async fn fetch(
         &self,
         pending: Vec<PendingProfile>,

@@ -13,8 +13,8 @@ use crate::job::{Job, Report};
 /// Lists per read.
 const PAGE_ROWS: usize = 256;
 
-/// Stores all top lists under the network time of the newest commit. A run without a new commit does
-/// nothing.
+/// Stores all top lists under the network time of the newest commit. A run without a new commit
+/// does nothing.
 pub struct TakeSnapshot {
     /// The reader of the lists.
     pub reader: Arc<dyn ViewReader>,

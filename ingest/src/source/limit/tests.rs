@@ -1,4 +1,5 @@
-//! A real WebSocket library reads the passed bytes. The expected messages are computed from those sent.
+//! A real WebSocket library reads the passed bytes. The expected messages are computed from those
+//! sent.
 
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -44,7 +45,8 @@ fn received(opcode: u8, fragments: usize, payload: &[u8]) -> Message {
     Message::Binary(passed.into())
 }
 
-/// A stream of messages, some fragmented with pings between the fragments, and the expected messages.
+/// A stream of messages, some fragmented with pings between the fragments, and the expected
+/// messages.
 fn stream(seed: u64) -> (Vec<u8>, Vec<Message>) {
     let mut state = seed;
     let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n".to_vec();

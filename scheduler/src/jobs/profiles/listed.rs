@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! all overall lists ─────────┐
-//!                            ├─ keys ─▶ accounts: the key, or the post's author ─▶ best rank of each
+//!                            ├─ keys ─▶ accounts: key or the post's author ─▶ best rank of each
 //! lists of single languages ─┘  (a bounded number)
 //! ```
 
