@@ -95,12 +95,12 @@ pub struct Assembler {
     unusable_row: u32,
     /// Ticks in a row without events.
     ticks_without_events: u32,
-    /// Whether events were pushed since the last idle tick.
+    /// Whether an idle tick must still follow the newest events.
     idle_tick_pending: bool,
 }
 
 impl Assembler {
-    /// Resumes after the log's newest tick, at the position that it knows of this stream.
+    /// Resumes after the log's newest tick, at the position that the tick records for this stream.
     pub fn new(setup: Setup, newest: Option<&Tick>) -> Self {
         let Resumed {
             position,
@@ -219,6 +219,8 @@ impl Assembler {
         self.end_if_decided(last);
     }
 
+    /// Ends the epoch, unless the stream's time is unknown or it is undecided whether its numbering
+    /// restarted.
     fn end_if_decided(&mut self, last: bool) {
         if !self.releasing {
             self.release(last);
@@ -300,6 +302,7 @@ impl Assembler {
         }
     }
 
+    /// Classifies a frame by its number, and applies it if it is new.
     fn sequence(
         &mut self,
         frame: &Frame<'_>,
@@ -360,14 +363,15 @@ impl Assembler {
     /// The time of a frame. Without a readable time it is the machine's clock on a live stream, and
     /// the time of the frame's revision in a recording.
     fn time_of(&self, meta: &FrameMeta) -> Option<Timestamp> {
-        let instead = if self.setup.live {
+        let fallback = if self.setup.live {
             self.ceiling
         } else {
             meta.rev
         };
-        meta.time.or(instead).filter(|_| meta.is_timed)
+        meta.time.or(fallback).filter(|_| meta.is_timed)
     }
 
+    /// Applies the first frames of a restarted numbering. `before` is the newest number before it.
     fn restart_numbering(&mut self, frames: &[Bytes], before: Cursor) {
         self.counts.resets += 1;
         for bytes in frames {
@@ -408,6 +412,7 @@ impl Assembler {
         self.sample(reason, bytes);
     }
 
+    /// Reports a dropped frame, at most [`SAMPLES_MAX`] times per reason.
     fn sample(&mut self, reason: DropReason, bytes: &Bytes) {
         let reported = &mut self.samples[reason as usize];
         if *reported < SAMPLES_MAX {

@@ -82,15 +82,15 @@ impl HeldMessages {
 
     /// The median of how far frames are ahead of the local clock, in ms, if more accounts are ahead
     /// of it than are not. Only frames that are ahead enter the median.
-    fn ahead(&self, clock: Timestamp) -> Option<u64> {
+    fn ms_ahead(&self, clock: Timestamp) -> Option<u64> {
         let limit = clock.0.saturating_add(AHEAD_MS_MAX);
         let timed = |message: &HeldMessage| message.time.map(|time| (time, message.did.clone()));
-        let (ahead, not): (Vec<_>, Vec<_>) = self
+        let (ahead, others): (Vec<_>, Vec<_>) = self
             .messages
             .iter()
             .filter_map(timed)
             .partition(|(time, _)| time.0 > limit);
-        if distinct_accounts(&ahead) <= distinct_accounts(&not) {
+        if distinct_accounts(&ahead) <= distinct_accounts(&others) {
             return None;
         }
         let mut times: Vec<u64> = ahead.iter().map(|(time, _)| time.0).collect();
@@ -111,7 +111,7 @@ impl Assembler {
         if self.already_applied(&bytes) {
             return self.past(&bytes);
         }
-        let known = self.time.is_full() || self.resumes_recording();
+        let time_is_known = self.time.is_full() || self.resumes_recording();
         if self.held.is_none() {
             self.process(&bytes, true);
             return self.end_if_full();
@@ -119,7 +119,7 @@ impl Assembler {
         let meta = meta_of(&bytes);
         let ahead = self.is_ahead(meta.as_ref().and_then(|meta| meta.time));
         let is_start = self.held.as_ref().is_some_and(|held| held.first_of_session);
-        if is_start && known && !ahead && self.held_count() == 0 {
+        if is_start && time_is_known && !ahead && self.held_count() == 0 {
             self.held = None;
             self.process(&bytes, true);
             return self.end_if_full();
@@ -247,7 +247,7 @@ impl Assembler {
         let held = self.held.as_ref()?;
         let long_enough = held.is_full() || held.ticks >= self.setup.pause_ticks;
         let clock = self.ceiling.filter(|_| long_enough)?;
-        held.ahead(clock)
+        held.ms_ahead(clock)
     }
 
     /// Whether reading should stop until the local clock is corrected.
@@ -265,8 +265,11 @@ impl Assembler {
     /// Processes the held messages, unless the local clock is wrong. `last`: the stream ends, so
     /// they are processed in any case.
     pub(super) fn release(&mut self, last: bool) {
-        let clock_is_wrong =
-            |held: &HeldMessages| self.ceiling.and_then(|clock| held.ahead(clock)).is_some();
+        let clock_is_wrong = |held: &HeldMessages| {
+            self.ceiling
+                .and_then(|clock| held.ms_ahead(clock))
+                .is_some()
+        };
         let Some(held) = self
             .held
             .take_if(|held| !held.messages.is_empty() && (last || !clock_is_wrong(held)))

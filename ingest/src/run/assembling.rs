@@ -21,10 +21,13 @@ pub(super) struct AssembleTask {
     pub(super) assembler: Assembler,
     /// Whether the log already holds the stream's last tick.
     pub(super) stream_ended: bool,
+    /// Instructions from the reader.
     pub(super) work: Receiver<Work>,
+    /// Finished epochs to the log.
     pub(super) cuts: Sender<Cut>,
     pub(super) context: Context,
     pub(super) samples: Samples,
+    /// Requests a new connection from the reader.
     pub(super) reconnect: Arc<Notify>,
     /// How often the clock is read while it is wrong.
     pub(super) poll: Duration,
@@ -101,8 +104,8 @@ impl AssembleTask {
         true
     }
 
-    /// Waits while the machine's clock is slower than the stream. Frames that were processed before
-    /// become durable; all others stay queued. Returns false if the task must stop.
+    /// Waits while the machine's clock is behind the stream's time. Frames that were processed
+    /// before become durable; all others stay queued. Returns false if the task must stop.
     async fn wait_for_clock(&mut self) -> bool {
         self.assembler.tick(false);
         while self.assembler.is_stalled() {

@@ -16,7 +16,9 @@ const FLUSH_EPOCHS_MAX: usize = 16;
 pub(super) struct WriteTask<'a> {
     pub(super) context: &'a Context,
     pub(super) live: bool,
+    /// The queue to the assembler, whose length is reported as a metric.
     pub(super) work: WeakSender<Work>,
+    /// Finished epochs from the assembler.
     pub(super) cuts: Receiver<Cut>,
     pub(super) extent: &'a Extent,
     pub(super) summary: &'a mut Summary,
@@ -39,6 +41,7 @@ impl WriteTask<'_> {
         Ok(())
     }
 
+    /// Updates summary and metrics after a flush, and calls back with the progress.
     fn report(&mut self, durable: Vec<Cut>) {
         let metrics = &self.context.metrics;
         for cut in durable {

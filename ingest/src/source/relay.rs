@@ -8,8 +8,9 @@
 //!
 //! The backoff is reset once frames were applied, or when a connection lasted longer than the
 //! longest wait. A message over the size limit is dropped while it is received ([`super::limit`]).
-//! A message that is too large even for that ends each connection at the same position. The source
-//! then reports that it is stuck, and after repeated attempts that another relay should be read.
+//! A message too large to be skipped (over 1 GiB) ends each connection at the same position. The
+//! source then reports that it is stuck, and after repeated attempts that another relay should be
+//! read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +44,7 @@ pub struct RelaySource {
     failed: bool,
     /// Whether the relay was reported as unreachable.
     unreachable: bool,
-    /// Connections in a row without a new frame.
+    /// Connections and refusals in a row without a new frame.
     attempts: u32,
     /// Whether the next call of `next` reports a lost connection.
     report_loss: bool,
@@ -233,7 +234,7 @@ mod tests {
         RelaySource::new(options, Arc::new(clock)).unwrap()
     }
 
-    fn wait_if_asked(retry_after: Option<RetryAfter>) -> Duration {
+    fn wait_after(retry_after: Option<RetryAfter>) -> Duration {
         let mut relay = relay();
         let reason = "429".to_owned();
         relay.record_refusal(Refusal {
@@ -246,15 +247,12 @@ mod tests {
     #[test]
     fn a_requested_wait_is_respected_up_to_an_hour() {
         let seconds = Duration::from_secs;
-        assert!(wait_if_asked(None) <= seconds(1));
-        assert_eq!(
-            wait_if_asked(Some(RetryAfter::In(seconds(90)))),
-            seconds(90)
-        );
+        assert!(wait_after(None) <= seconds(1));
+        assert_eq!(wait_after(Some(RetryAfter::In(seconds(90)))), seconds(90));
         let at = RetryAfter::At(Timestamp(1_120_000));
-        assert_eq!(wait_if_asked(Some(at)), seconds(120));
+        assert_eq!(wait_after(Some(at)), seconds(120));
         assert_eq!(
-            wait_if_asked(Some(RetryAfter::In(seconds(1 << 40)))),
+            wait_after(Some(RetryAfter::In(seconds(1 << 40)))),
             RETRY_AFTER_MAX
         );
     }
