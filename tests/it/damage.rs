@@ -429,7 +429,10 @@ async fn a_store_that_failed_to_write_a_file_refuses_commits_until_reopened() {
 
     std::fs::rename(&away, &files).unwrap();
     let again = store.commit(term, committed(epoch)).await;
-    assert!(matches!(again, Err(StoreError::Poisoned { .. })), "{again:?}");
+    assert!(
+        matches!(again, Err(StoreError::Poisoned { .. })),
+        "{again:?}"
+    );
     let found = rows(&store, ViewId::Posts, Order::First).await;
     assert_eq!(found, [(key("large"), 1, vec![7; 1 << 17])]);
     drop(store);

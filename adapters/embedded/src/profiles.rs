@@ -15,7 +15,9 @@ use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use skytide_core::id::Did;
 use skytide_core::port::BoxError;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::time::Timestamp;
 use skytide_core::view::Key;
 

@@ -10,7 +10,9 @@ use mongodb::{Collection, IndexModel};
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
 use skytide_core::port::BoxError;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skytide_core::id::Did;
 use skytide_core::memory::MemoryProfiles;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
     AccountRow, InteractionKey, InteractionRow, Measure, PostRow, ViewId, Window,

@@ -317,7 +317,7 @@ fn a_job_that_does_not_exist_and_a_wrong_zone_are_refused() {
         "snapshot",
         "--scheduler-time-zone=Mars",
     ];
-    assert_exit(&place.run(&zone), 1, "\"Mars\" is no time zone");
+    assert_exit(&place.run(&zone), 1, "\"Mars\" is not a time zone");
     let taken = place.run(&["schedule", "--run", "snapshot"]);
     assert!(taken.out.starts_with("snapshot: stored "), "{taken:?}");
     let again = place.run(&["schedule", "--run", "snapshot"]);

@@ -1,52 +1,53 @@
-//! What a frame says of its place in the stream.
+//! Position, time and account of a frame, as the frame claims them.
 
 use skytide_core::id::{Cursor, Did, Tid};
 use skytide_core::time::Timestamp;
 
 use crate::frame::{Frame, Verify, decode};
 
-/// Before 2020 there was no such stream: a clock that says so was never set.
+/// 2020-01-01. No such stream existed before, so an earlier time comes from a clock that was never
+/// set.
 const TIME_MIN: Timestamp = Timestamp(1_577_836_800_000);
 
-/// Place and time of a frame, as it claims.
+/// Position, time and account of a frame, as the frame claims them.
 #[derive(Clone, Debug)]
-pub(super) struct Numbers {
+pub(super) struct FrameMeta {
     pub(super) seq: Cursor,
-    /// `None`: missing or not readable.
+    /// The time of the frame; `None` if it is missing or not readable.
     pub(super) time: Option<Timestamp>,
-    /// Whether it is of a type whose frames have a time.
+    /// Whether frames of this type have a time.
     pub(super) is_timed: bool,
-    /// The time in its revision.
+    /// The time in the frame's revision.
     pub(super) rev: Option<Timestamp>,
-    /// Its account.
+    /// The frame's account.
     pub(super) did: Option<Did>,
 }
 
-impl Numbers {
-    /// The time that it claims in one way or the other.
+impl FrameMeta {
+    /// The frame's time, or else the time in its revision.
     pub(super) fn claimed(&self) -> Option<Timestamp> {
         self.time.or(self.rev)
     }
 }
 
-/// Of a frame, if it is a whole one and has a place in the stream.
-pub(super) fn numbers_of(bytes: &[u8]) -> Option<Numbers> {
+/// Decodes a frame. Returns `None` if it is not valid or has no `seq`.
+pub(super) fn meta_of(bytes: &[u8]) -> Option<FrameMeta> {
     let frame = decode(bytes, Verify::Records).ok()?;
-    let mut numbers = numbers(&frame)?;
-    numbers.did = did(&frame).cloned();
-    Some(numbers)
+    let mut meta = meta(&frame)?;
+    meta.did = did(&frame).cloned();
+    Some(meta)
 }
 
-/// The number that a message has in its stream, whatever else is wrong with it.
+/// The `seq` of a message, even if the message is rejected.
 pub(crate) fn seq_of(bytes: &[u8]) -> Option<Cursor> {
     match decode(bytes, Verify::Records) {
-        Ok(frame) => numbers(&frame).map(|numbers| numbers.seq),
+        Ok(frame) => meta(&frame).map(|meta| meta.seq),
         Err(rejected) => rejected.seq,
     }
 }
 
-/// Place and time of a frame that has a place in the stream, without its account.
-pub(super) fn numbers(frame: &Frame<'_>) -> Option<Numbers> {
+/// Position and time of a frame that has a `seq`. The account is left out.
+pub(super) fn meta(frame: &Frame<'_>) -> Option<FrameMeta> {
     let (seq, time, rev) = match frame {
         Frame::Commit(commit) => (commit.seq, commit.time, Some(commit.rev)),
         Frame::Sync { seq, time, rev, .. } => (*seq, *time, Some(*rev)),
@@ -54,17 +55,17 @@ pub(super) fn numbers(frame: &Frame<'_>) -> Option<Numbers> {
         Frame::Unknown { seq, .. } => ((*seq)?, "", None),
         Frame::Info { .. } | Frame::Error { .. } => return None,
     };
-    Some(Numbers {
+    Some(FrameMeta {
         seq,
-        time: readable(time),
+        time: parse_time(time),
         is_timed: !matches!(frame, Frame::Unknown { .. }),
-        rev: rev.map(written).filter(|time| *time >= TIME_MIN),
+        rev: rev.map(rev_time).filter(|time| *time >= TIME_MIN),
         did: None,
     })
 }
 
-/// The time that a frame gives, if it can be read and be true.
-pub(super) fn readable(time: &str) -> Option<Timestamp> {
+/// Parses the time of a frame. Returns `None` if it is not readable or before [`TIME_MIN`].
+pub(super) fn parse_time(time: &str) -> Option<Timestamp> {
     Timestamp::parse(time).filter(|time| *time >= TIME_MIN)
 }
 
@@ -79,6 +80,6 @@ pub(super) fn did<'a>(frame: &'a Frame<'_>) -> Option<&'a Did> {
     }
 }
 
-fn written(rev: Tid) -> Timestamp {
+fn rev_time(rev: Tid) -> Timestamp {
     Timestamp(rev.micros() / 1_000)
 }

@@ -1,4 +1,4 @@
-//! What goes into the assembler and comes out of it.
+//! Inputs and outputs of the assembler.
 
 use bytes::Bytes;
 use skytide_core::event::{DropReason, Gap, Host, Message, Tick};
@@ -8,38 +8,39 @@ use super::counts::Counts;
 use super::filter::Filter;
 use crate::frame::Verify;
 
-/// What an [`Assembler`](super::Assembler) needs to know.
+/// The configuration of an [`Assembler`](super::Assembler).
 #[derive(Clone, Debug)]
 pub struct Setup {
     /// The stream's name.
     pub host: Host,
     /// Names that earlier versions gave to the same stream.
     pub former_hosts: Vec<Host>,
-    /// Whether the position in this stream is abandoned, unless the newest tick says that this was done.
+    /// Whether to abandon the position in this stream, unless the newest tick records that this was
+    /// done.
     pub cursor_reset: bool,
-    /// Whether the stream goes on by itself: its time is then never ahead of our clock.
+    /// Whether the stream is live. Its time then never passes the machine's clock.
     pub live: bool,
     /// How much of a frame is checked by hash.
     pub verify: Verify,
-    /// What is read.
+    /// The collections and accounts that are read.
     pub filter: Filter,
     /// An epoch ends after the frame that brings it to this many events.
     pub tick_events_max: usize,
-    /// So many ticks in a row without events are a pause of a live stream.
+    /// A live stream is idle after this many ticks in a row without events.
     pub pause_ticks: u32,
 }
 
-/// How far a stream was read.
+/// A position in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
     /// The newest number applied.
     pub cursor: Option<Cursor>,
-    /// Frames read from the first ever.
+    /// Frames read since the first frame ever read of this stream.
     pub frames: u64,
 }
 
 impl Position {
-    /// What a tick of the same stream says.
+    /// The position that a tick of the same stream records.
     pub fn of(tick: &Tick) -> Self {
         Self {
             cursor: (tick.cursor.0 > 0).then_some(tick.cursor),
@@ -51,41 +52,41 @@ impl Position {
 /// One whole epoch: its events, then its tick.
 #[derive(Debug)]
 pub struct Cut {
-    /// Never empty: the tick is the last one.
+    /// The messages. Never empty: the last one is the tick.
     pub messages: Vec<Message>,
     /// The same tick.
     pub tick: Tick,
-    /// What was counted in it.
+    /// The counts of this epoch.
     pub counts: Counts,
 }
 
-/// Something that the caller should do or tell.
+/// An occurrence that the caller should log or act on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Note {
-    /// A frame was dropped, in whole or in part; told a few times for each reason.
+    /// A frame was dropped, in whole or in part. Reported at most 10 times per reason.
     Dropped {
-        /// Why.
+        /// The reason.
         reason: DropReason,
         /// The frame.
         frame: Bytes,
     },
-    /// The relay reports an error and will close.
+    /// The relay reported an error and will close the connection.
     Error {
-        /// Which.
+        /// The name of the error.
         name: String,
         /// Its text.
         message: String,
     },
-    /// The relay tells something about the stream.
+    /// The relay sent a note about the stream.
     Info {
-        /// What.
+        /// The name of the note.
         name: String,
         /// Its text.
         message: String,
     },
-    /// A stretch of time may be incomplete.
+    /// An interval of time may be incomplete.
     Gap(Gap),
-    /// The relay's numbers began anew.
+    /// The relay's numbering restarted.
     Reset {
         /// The newest number before.
         before: Option<Cursor>,
