@@ -162,7 +162,7 @@ fn an_export_whose_sender_ends_in_the_middle_is_not_whole() {
             "because: disk failed",
         ),
     ];
-    for (sent, told) in cases {
+    for (sent, reason) in cases {
         let sender = std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 let (mut client, _) = listener.accept().expect("a client");
@@ -178,9 +178,9 @@ fn an_export_whose_sender_ends_in_the_middle_is_not_whole() {
             ran
         });
         assert_eq!(sender.code, Some(1), "{sender:?}");
-        assert!(sender.err.contains(told), "{told}: {}", sender.err);
+        assert!(sender.err.contains(reason), "{reason}: {}", sender.err);
         let left = |name: &str| place.path().join("out").join(name).exists();
-        assert!(!left("summary.json") && !left(".partial"), "{told}");
+        assert!(!left("summary.json") && !left(".partial"), "{reason}");
         assert!(!place.path().join("elsewhere.csv").exists());
     }
 }
