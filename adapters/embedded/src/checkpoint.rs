@@ -42,8 +42,8 @@ const SECTION: &str = ".section";
 const LOCK: &str = "writer.lock";
 /// How often it is looked whether another process has left the folder, and how often in all: 20 s, more than it may take
 /// to end.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-const LOOKS_MAX: u32 = 200;
+const LOCK_POLL: Duration = Duration::from_millis(100);
+const LOCK_ATTEMPTS_MAX: u32 = 200;
 
 /// A [`CheckpointStore`] in a folder. Clones are handles of the same one.
 #[derive(Clone)]
@@ -53,8 +53,8 @@ struct Shared {
     folder: PathBuf,
     files: Box<dyn Files>,
     /// The lock file, where there is one, and the lock once it is ours.
-    lock: Option<PathBuf>,
-    held: Mutex<Option<Hold>>,
+    lock_path: Option<PathBuf>,
+    lock: Mutex<Option<Hold>>,
 }
 
 impl EmbeddedCheckpoints {
@@ -77,36 +77,36 @@ impl EmbeddedCheckpoints {
         Self::with(folder, files, None)
     }
 
-    fn with(folder: &Path, files: Box<dyn Files>, lock: Option<PathBuf>) -> Self {
+    fn with(folder: &Path, files: Box<dyn Files>, lock_path: Option<PathBuf>) -> Self {
         Self(Arc::new(Shared {
             folder: folder.to_owned(),
             files,
-            lock,
-            held: Mutex::default(),
+            lock_path,
+            lock: Mutex::default(),
         }))
     }
 
     /// Gets the folder for this process alone. Waits for one that is about to end.
-    async fn hold(&self) -> Result<(), CheckpointError> {
-        let Some(lock) = &self.0.lock else {
+    async fn acquire_lock(&self) -> Result<(), CheckpointError> {
+        let Some(lock_path) = &self.0.lock_path else {
             return Ok(());
         };
-        let mut held = self.0.held.lock().await;
-        let mut looks = 0;
-        while held.is_none() {
-            match Hold::take(lock) {
-                Ok(hold) => *held = Some(hold),
-                Err(DataDirError::Held { holder, .. }) if looks < LOOKS_MAX => {
-                    if looks == 0 {
+        let mut lock = self.0.lock.lock().await;
+        let mut attempts = 0;
+        while lock.is_none() {
+            match Hold::take(lock_path) {
+                Ok(hold) => *lock = Some(hold),
+                Err(DataDirError::Held { holder, .. }) if attempts < LOCK_ATTEMPTS_MAX => {
+                    if attempts == 0 {
                         let folder = &self.0.folder;
                         tracing::warn!(holder, ?folder, "the checkpoints are in use, waiting");
                     }
-                    looks += 1;
-                    sleep(LOOK_EVERY).await;
+                    attempts += 1;
+                    sleep(LOCK_POLL).await;
                 }
-                Err(DataDirError::Held { holder, lock }) => {
+                Err(DataDirError::Held { holder, lock: path }) => {
                     return Err(failed("use their folder")(format!(
-                        "{lock:?} is locked by {holder}: an `index` of another database needs a STORE_DIR of its own, \
+                        "{path:?} is locked by {holder}: an `index` of another database needs a STORE_DIR of its own, \
                          one of the same that does not end must be ended"
                     )));
                 }
@@ -120,7 +120,7 @@ impl EmbeddedCheckpoints {
         &self,
         work: impl FnOnce(&Shared) -> Result<T, CheckpointError> + Send + 'static,
     ) -> Result<T, CheckpointError> {
-        self.hold().await?;
+        self.acquire_lock().await?;
         let shared = self.0.clone();
         tokio::task::spawn_blocking(move || work(&shared))
             .await

@@ -24,4 +24,4 @@ pub use jobs::JobFile;
 pub use log::{EmbeddedLog, LogOptions};
 pub use profiles::EmbeddedProfiles;
 pub use snapshots::SnapshotDir;
-pub use store::{EmbeddedStore, StillStore, StoreOptions};
+pub use store::{EmbeddedStore, SnapshotReader, StoreOptions};

@@ -118,7 +118,7 @@ impl EmbeddedLog {
 impl Log for EmbeddedLog {
     async fn bounds(&self) -> Result<Bounds, LogError> {
         self.blocking(|shared| {
-            let (first, last) = shared.ends()?;
+            let (first, last) = shared.first_and_last()?;
             Ok(Bounds {
                 id: shared.id,
                 first: Seq(first),
@@ -147,10 +147,10 @@ impl Log for EmbeddedLog {
     }
 
     async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError> {
-        let place = self
-            .blocking(move |shared| reader::Place::find(shared, from.0))
+        let position = self
+            .blocking(move |shared| reader::LogPosition::find(shared, from.0))
             .await?;
-        Ok(Box::new(reader::Reader::new(self.0.clone(), place)))
+        Ok(Box::new(reader::Reader::new(self.0.clone(), position)))
     }
 
     async fn trim(&self, below: Seq) -> Result<(), LogError> {
@@ -160,7 +160,7 @@ impl Log for EmbeddedLog {
 
 impl Shared {
     /// The first position and the last segment.
-    fn ends(&self) -> Result<(u64, Segment), LogError> {
+    fn first_and_last(&self) -> Result<(u64, Segment), LogError> {
         loop {
             let firsts = segment::list(&self.folder)?;
             let (Some(&first), Some(&last)) = (firsts.first(), firsts.last()) else {
@@ -206,18 +206,18 @@ impl Shared {
 
 fn read_tick(segment: &Segment, offset: u64, seq: u64) -> Result<Tick, LogError> {
     use std::os::unix::fs::FileExt;
-    let broken = || damaged(segment.first, offset, "the newest tick is not there");
+    let invalid = || damaged(segment.first, offset, "the newest tick is not there");
     let mut bytes = vec![0; frame::HEAD_BYTES];
     loop {
         let read = segment.file.read_exact_at(&mut bytes, offset);
         read.map_err(failed("read the newest tick"))?;
         match frame::read(&bytes, seq) {
-            Frame::Short(needed) => bytes.resize(needed, 0),
-            Frame::Whole { message, .. } => match Message::decode(message) {
+            Frame::Incomplete(needed) => bytes.resize(needed, 0),
+            Frame::Complete { message, .. } => match Message::decode(message) {
                 Ok(Message::Tick(tick)) => return Ok(tick),
-                _ => return Err(broken()),
+                _ => return Err(invalid()),
             },
-            Frame::Bad => return Err(broken()),
+            Frame::Invalid => return Err(invalid()),
         }
     }
 }

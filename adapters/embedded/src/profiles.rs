@@ -22,7 +22,7 @@ use skytide_core::view::Key;
 use crate::EmbeddedStore;
 
 /// Number of the value's form, its first byte.
-const FORM: u8 = 1;
+const FORMAT: u8 = 1;
 
 /// A [`ProfileStore`] in the database of an [`EmbeddedStore`]. Clones are handles of the same store.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ struct Shared {
     profiles: Keyspace,
     by_age: Keyspace,
     /// Whoever writes holds it: a profile and its age change together.
-    turn: Mutex<()>,
+    write_lock: Mutex<()>,
 }
 
 impl EmbeddedProfiles {
@@ -44,14 +44,14 @@ impl EmbeddedProfiles {
     /// `Failed` if its files cannot be used.
     pub fn open(store: &EmbeddedStore) -> Result<Self, ProfileError> {
         let database: &Database = store.database();
-        let space = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        let open = || Ok((space("profiles")?, space("profiles_by_age")?));
+        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let open = || Ok((keyspace("profiles")?, keyspace("profiles_by_age")?));
         let (profiles, by_age) = open().map_err(failed::<fjall::Error>("open"))?;
         Ok(Self(Arc::new(Shared {
             store: store.clone(),
             profiles,
             by_age,
-            turn: Mutex::new(()),
+            write_lock: Mutex::new(()),
         })))
     }
 
@@ -94,12 +94,15 @@ impl Shared {
     fn get(&self, did: &Did) -> Result<Option<StoredProfile>, ProfileError> {
         let value = self.profiles.get(Key::of(did).as_bytes());
         let value = value.map_err(failed("read"))?;
-        value.map(|value| read(did, &value)).transpose()
+        value.map(|value| decode(did, &value)).transpose()
     }
 
     /// Puts the last of each account and removes others.
     fn change(&self, put: &[StoredProfile], remove: &[Did]) -> Result<(), ProfileError> {
-        let _alone = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = self
+            .write_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         // A batch has no order among changes of one key: there must be one of each.
         let (mut profiles, mut by_age) = (BTreeMap::new(), BTreeMap::new());
         for did in put.iter().map(|it| &it.did).chain(remove) {
@@ -117,12 +120,12 @@ impl Shared {
         let mut batch = self.store.database().batch();
         for (key, profile) in &profiles {
             match profile {
-                Some(profile) => batch.insert(&self.profiles, key.as_bytes(), value(profile)),
+                Some(profile) => batch.insert(&self.profiles, key.as_bytes(), encode(profile)),
                 None => batch.remove(&self.profiles, key.as_bytes()),
             }
         }
-        for (key, there) in by_age {
-            match there {
+        for (key, present) in by_age {
+            match present {
                 true => batch.insert(&self.by_age, key, []),
                 false => batch.remove(&self.by_age, key),
             }
@@ -131,7 +134,10 @@ impl Shared {
     }
 
     fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, ProfileError> {
-        let _alone = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = self
+            .write_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut batch = self.store.database().batch();
         let mut removed = 0;
         for guard in self.by_age.range(..time.0.to_be_bytes()).take(limit) {
@@ -147,7 +153,7 @@ impl Shared {
 
     fn commit(&self, batch: OwnedWriteBatch) -> Result<(), ProfileError> {
         let batch = batch.durability(Some(PersistMode::Buffer));
-        let written = self.store.written(batch.commit());
+        let written = self.store.check_written(batch.commit());
         written.map_err(failed("write"))
     }
 }
@@ -156,15 +162,15 @@ fn age_key(fetched: Timestamp, key: &Key) -> Vec<u8> {
     [&fetched.0.to_be_bytes(), key.as_bytes()].concat()
 }
 
-fn value(stored: &StoredProfile) -> Vec<u8> {
+fn encode(stored: &StoredProfile) -> Vec<u8> {
     let columns = (stored.fetched, &stored.told, &stored.profile);
-    postcard::to_extend(&columns, vec![FORM]).expect("texts and numbers")
+    postcard::to_extend(&columns, vec![FORMAT]).expect("texts and numbers")
 }
 
-fn read(did: &Did, value: &[u8]) -> Result<StoredProfile, ProfileError> {
+fn decode(did: &Did, value: &[u8]) -> Result<StoredProfile, ProfileError> {
     type Columns = (Timestamp, Told, Option<Profile>);
     let columns = match value {
-        [FORM, columns @ ..] => postcard::take_from_bytes::<Columns>(columns).ok(),
+        [FORMAT, columns @ ..] => postcard::take_from_bytes::<Columns>(columns).ok(),
         _ => None,
     };
     match columns {
@@ -212,6 +218,9 @@ mod tests {
         let dids = [stored.did.clone()];
         let found = open().get(&dids).await.expect("read");
         assert_eq!(found, [Some(stored)]);
-        assert!(read(&dids[0], &[FORM, 0]).is_err(), "a cut value is told");
+        assert!(
+            decode(&dids[0], &[FORMAT, 0]).is_err(),
+            "a cut value is told"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Snapshots in a folder: a file each, named by its moment, so that names sort as moments do.
+//! Snapshots in a folder: a file each, named by its time, so that names sort as times do.
 //!
 //! `data/snapshots/00001783175888123.snapshot`: the network time in milliseconds, 17 digits;
 //! inside a byte for the form and postcard, compressed with zstd and its checksum. Files are written
@@ -14,7 +14,7 @@ use skytide_core::port::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use skytide_core::time::Timestamp;
 
 /// The ending of a snapshot's file.
-const ENDING: &str = ".snapshot";
+const EXTENSION: &str = ".snapshot";
 /// Number of the form, the first byte.
 const FORM: u8 = 2;
 /// How hard it is compressed: lists are mostly text, and one is written an hour.
@@ -37,21 +37,21 @@ impl SnapshotDir {
     }
 
     fn path(&self, time: Timestamp) -> PathBuf {
-        self.0.join(format!("{:017}{ENDING}", time.0))
+        self.0.join(format!("{:017}{EXTENSION}", time.0))
     }
 
     fn list(&self) -> Result<Vec<Timestamp>, SnapshotError> {
-        let moment = |entry: io::Result<fs::DirEntry>| -> io::Result<Option<Timestamp>> {
+        let time = |entry: io::Result<fs::DirEntry>| -> io::Result<Option<Timestamp>> {
             let name = entry?.file_name();
-            let digits = name.to_str().and_then(|name| name.strip_suffix(ENDING));
+            let digits = name.to_str().and_then(|name| name.strip_suffix(EXTENSION));
             Ok(digits.and_then(|it| it.parse().ok()).map(Timestamp))
         };
         let entries = fs::read_dir(&self.0).map_err(failed("list its folder"))?;
-        let moments = entries.filter_map(|entry| moment(entry).transpose());
-        let moments: io::Result<Vec<_>> = moments.collect();
-        let mut moments = moments.map_err(failed("list its folder"))?;
-        moments.sort_unstable();
-        Ok(moments)
+        let times = entries.filter_map(|entry| time(entry).transpose());
+        let times: io::Result<Vec<_>> = times.collect();
+        let mut times = times.map_err(failed("list its folder"))?;
+        times.sort_unstable();
+        Ok(times)
     }
 
     fn write(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
@@ -104,9 +104,9 @@ impl SnapshotStore for SnapshotDir {
 
     async fn at(&self, time: Timestamp) -> Result<Option<Snapshot>, SnapshotError> {
         self.blocking(move |folder| {
-            let moments = folder.list()?;
-            let newest = moments.into_iter().rev().find(|moment| *moment <= time);
-            newest.map(|moment| folder.read(moment)).transpose()
+            let times = folder.list()?;
+            let newest = times.into_iter().rev().find(|stored| *stored <= time);
+            newest.map(|newest| folder.read(newest)).transpose()
         })
         .await
     }
@@ -117,13 +117,13 @@ impl SnapshotStore for SnapshotDir {
 
     async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, SnapshotError> {
         self.blocking(move |folder| {
-            let mut moments = folder.list()?;
-            moments.retain(|moment| *moment < time);
-            moments.truncate(limit);
-            for moment in &moments {
-                fs::remove_file(folder.path(*moment)).map_err(failed("remove"))?;
+            let mut times = folder.list()?;
+            times.retain(|stored| *stored < time);
+            times.truncate(limit);
+            for stored in &times {
+                fs::remove_file(folder.path(*stored)).map_err(failed("remove"))?;
             }
-            Ok(moments.len())
+            Ok(times.len())
         })
         .await
     }

@@ -9,14 +9,14 @@
 //! - A commit is handed to the operating system; the disk has it within a second. A power cut may take the
 //!   newest commits back, always from the end: the rows are a function of the log and are computed again.
 //! - The database belongs to one process at a time.
-//! - After a write that failed it takes no more: see [`EmbeddedStore::spent`].
+//! - After a write that failed it takes no more: see [`EmbeddedStore::poisoned`].
 //!
 //! Why fjall, with numbers: `docs/decisions/0001-embedded-store.md`. Keys and values: `docs/store.md`.
 
 mod options;
+mod poisoned;
 mod row;
-mod spent;
-mod still;
+mod snapshot_reader;
 mod sync;
 
 use std::collections::BTreeSet;
@@ -34,11 +34,11 @@ use skytide_core::port::store::{
     Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore, check_rows,
 };
 use skytide_core::view::{Change, KEY_BYTES_MAX, Key, StoredRow, ViewId};
-use tokio::sync::Mutex as Turn;
+use tokio::sync::Mutex as AsyncMutex;
 
 pub use options::StoreOptions;
-use spent::Spent;
-pub use still::StillStore;
+use poisoned::Poisoned;
+pub use snapshot_reader::SnapshotReader;
 use sync::Syncer;
 
 const CONTROL: &str = "control";
@@ -56,9 +56,9 @@ struct Shared {
     views: Vec<(ViewId, Keyspace, Option<Keyspace>)>,
     control: Mutex<Control>,
     /// What the commit in progress wrote. Whoever changes `control` holds it.
-    pending: Arc<Turn<Vec<(ViewId, Vec<Change>)>>>,
+    pending: Arc<AsyncMutex<Vec<(ViewId, Vec<Change>)>>>,
     syncer: Syncer,
-    spent: Spent,
+    poisoned: Poisoned,
 }
 
 impl EmbeddedStore {
@@ -88,11 +88,11 @@ impl EmbeddedStore {
         }
         let control_space = space(CONTROL)?;
         let control = match control_space.get(CONTROL).map_err(failed("open"))? {
-            Some(bytes) => row::read_control(&bytes)?,
+            Some(bytes) => row::decode_control(&bytes)?,
             None => Control::default(),
         };
-        let spent = Spent::not_yet();
-        let syncer = Syncer::start(database.clone(), spent.clone()).map_err(failed("open"))?;
+        let poisoned = Poisoned::new();
+        let syncer = Syncer::start(database.clone(), poisoned.clone()).map_err(failed("open"))?;
         Ok(Self(Arc::new(Shared {
             database,
             control_space,
@@ -100,7 +100,7 @@ impl EmbeddedStore {
             control: Mutex::new(control),
             pending: Arc::default(),
             syncer,
-            spent,
+            poisoned,
         })))
     }
 
@@ -121,21 +121,24 @@ impl EmbeddedStore {
     }
 
     /// Something was written beside the views, or that failed. What was written the disk has within a second.
-    pub(crate) fn written(&self, outcome: Result<(), fjall::Error>) -> Result<(), StoreError> {
-        outcome.map_err(|error| self.0.spent.by("write", error))?;
-        self.0.syncer.note();
+    pub(crate) fn check_written(
+        &self,
+        outcome: Result<(), fjall::Error>,
+    ) -> Result<(), StoreError> {
+        outcome.map_err(|error| self.0.poisoned.record("write", error))?;
+        self.0.syncer.mark_unsynced();
         Ok(())
     }
 
     /// Waits until the store takes no writes any more; answers the error from which on. Reads go on to be answered. It
     /// must be opened again, and so the process must end: others hold the database, too.
-    pub async fn spent(&self) -> StoreError {
-        self.0.spent.at_last().await
+    pub async fn poisoned(&self) -> StoreError {
+        self.0.poisoned.wait().await
     }
 
     /// The store as it is now, whatever is committed later. Costs disk while it is held.
-    pub fn still(&self) -> StillStore {
-        StillStore::new(self.0.clone())
+    pub fn snapshot_reader(&self) -> SnapshotReader {
+        SnapshotReader::new(self.0.clone())
     }
 
     async fn blocking<T: Send + 'static>(
@@ -192,7 +195,7 @@ impl ViewStore for EmbeddedStore {
     }
 
     async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
-        let _turn = self.0.pending.lock().await;
+        let _lock = self.0.pending.lock().await;
         let mut control = self.0.control();
         control.check_write(term)?;
         control.rebuilding.extend(views);
@@ -238,7 +241,7 @@ impl ViewStore for EmbeddedStore {
 impl Shared {
     fn sync(&self) -> Result<(), StoreError> {
         let synced = self.database.persist(PersistMode::SyncAll);
-        synced.map_err(|error| self.spent.by("sync its journal", error))
+        synced.map_err(|error| self.poisoned.record("sync its journal", error))
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -261,7 +264,7 @@ impl Shared {
         let get = |key: Key| {
             let value = snapshot.get(rows, key.as_bytes());
             let value = value.map_err(failed("read rows"))?;
-            value.map(|value| row::read(key, &value)).transpose()
+            value.map(|value| row::decode(key, &value)).transpose()
         };
         keys.into_iter().map(get).collect()
     }
@@ -287,7 +290,7 @@ impl Shared {
         let found = snapshot.range::<&[u8], _>(rows, (from, to));
         let read = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(failed("read rows"))?;
-            row::read(Key::from(&key[..]), &value)
+            row::decode(Key::from(&key[..]), &value)
         };
         found.take(range.limit).map(read).collect()
     }
@@ -314,7 +317,7 @@ impl Shared {
             }
             let (rows, second) = self.view(view);
             let key = change.key.as_bytes();
-            let value = change.row.as_deref().map(|row| row::value(epoch, row));
+            let value = change.row.as_deref().map(|row| row::encode(epoch, row));
             if let (Some(second), Some(second_key)) = (second, view.second_key(key)) {
                 put(batch, second, second_key.as_bytes(), value.as_deref());
             }
@@ -324,12 +327,12 @@ impl Shared {
 
     /// Writes the batch and the control record in one step.
     fn apply(&self, mut batch: OwnedWriteBatch, control: Control) -> Result<(), StoreError> {
-        let record = row::control(&control);
+        let record = row::encode_control(&control);
         batch.insert(&self.control_space, CONTROL, record);
         let batch = batch.durability(Some(PersistMode::Buffer));
-        let made = batch.commit();
-        made.map_err(|error| self.spent.by("commit", error))?;
-        self.syncer.note();
+        let result = batch.commit();
+        result.map_err(|error| self.poisoned.record("commit", error))?;
+        self.syncer.mark_unsynced();
         *self.control() = control;
         Ok(())
     }

@@ -7,8 +7,10 @@ use skytide_core::id::Epoch;
 use skytide_core::port::store::{StoreError, Term};
 use skytide_core::view::{Change, Key, ViewId};
 
-use super::connection::{Connection, DUPLICATE_KEY, failed};
-use super::control::number;
+use super::connection::Connection;
+use super::error::{DUPLICATE_KEY, failed};
+use super::row::RowEpoch;
+use super::values::number;
 use super::{guard, key, row};
 
 const WRITE: &str = "write rows";
@@ -20,38 +22,38 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 const STATEMENT_BYTES_MAX: usize = 15 << 20;
 
 /// Rows of a batch that are not worth being cut in two.
-const ROWS_MIN: usize = 100;
+const SPLIT_ROWS_MIN: usize = 100;
 
 /// Batches of each connection in a large commit, at least: at its end all connections are busy but for the time of one batch.
-const ROUNDS_MIN: usize = 4;
+const BATCHES_PER_CONNECTION_MIN: usize = 4;
 
 /// Rows of a batch that are cut for no other reason: each batch waits for the journal.
-const ROWS_EVEN: usize = 300;
+const EVEN_ROWS_MIN: usize = 300;
 
 /// How rows are written.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct BatchLimits {
     /// Rows of a batch, at most.
     pub rows_max: usize,
     /// Batches at the same time.
     pub batches_max: usize,
 }
 
-impl Pace {
+impl BatchLimits {
     /// Rows of each batch, if so many are to be written: such that all connections have the same to do.
-    fn rows(self, count: usize) -> usize {
+    fn rows_per_batch(self, count: usize) -> usize {
         let batches_max = self.batches_max.max(1);
         let rounds = count.div_ceil(self.rows_max.max(1) * batches_max);
-        let worth = (count / (ROWS_EVEN * batches_max)).clamp(1, ROUNDS_MIN);
-        let even = count.div_ceil(rounds.max(worth) * batches_max);
-        even.clamp(ROWS_MIN.min(self.rows_max), self.rows_max)
+        let useful = (count / (EVEN_ROWS_MIN * batches_max)).clamp(1, BATCHES_PER_CONNECTION_MIN);
+        let even = count.div_ceil(rounds.max(useful) * batches_max);
+        even.clamp(SPLIT_ROWS_MIN.min(self.rows_max), self.rows_max)
             .max(1)
     }
 }
 
 /// Whose rows these are, and of which epoch.
 #[derive(Clone, Copy, Debug)]
-pub struct Turn {
+pub struct WriteOrder {
     /// The writer.
     pub term: Term,
     /// The end of the commit.
@@ -61,16 +63,16 @@ pub struct Turn {
 }
 
 /// Why rows were not written.
-pub enum Refusal {
+pub enum WriteError {
     /// The guard has another term or a higher floor, or a row is of a later epoch.
-    Late,
+    Superseded,
     /// Anything else.
-    Error(StoreError),
+    Failed(StoreError),
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
-        Self::Error(error)
+        Self::Failed(error)
     }
 }
 
@@ -90,9 +92,9 @@ impl Pending {
     }
 
     /// Whether they are enough for all connections.
-    pub fn is_much(&self, pace: Pace) -> bool {
-        self.changes.len() >= pace.rows_max * pace.batches_max
-            || self.bytes >= BATCH_BYTES_MAX * pace.batches_max
+    pub fn is_large(&self, limits: BatchLimits) -> bool {
+        self.changes.len() >= limits.rows_max * limits.batches_max
+            || self.bytes >= BATCH_BYTES_MAX * limits.batches_max
     }
 
     /// Forgets them.
@@ -114,17 +116,20 @@ impl Pending {
     pub async fn write(
         &mut self,
         connection: &Connection,
-        turn: Turn,
-        pace: Pace,
-    ) -> Result<(), Refusal> {
+        order: WriteOrder,
+        limits: BatchLimits,
+    ) -> Result<(), WriteError> {
         self.keep_last();
-        let term = number(turn.term.0)?;
-        let at = (number(turn.epoch.0)?, turn.replaces_all);
+        let term = number(order.term.0)?;
+        let at = RowEpoch {
+            epoch: number(order.epoch.0)?,
+            replaces_all: order.replaces_all,
+        };
         let of_one_view = self.changes.chunk_by(|(a, _), (b, _)| a == b);
-        let rows_max = pace.rows(self.changes.len());
+        let rows_max = limits.rows_per_batch(self.changes.len());
         let batches = of_one_view.flat_map(|rows| rows.chunks(rows_max));
-        stream::iter(batches.map(Ok::<_, Refusal>))
-            .try_for_each_concurrent(pace.batches_max.max(1), |rows| async move {
+        stream::iter(batches.map(Ok::<_, WriteError>))
+            .try_for_each_concurrent(limits.batches_max.max(1), |rows| async move {
                 write_batch(connection, term, at, rows).await
             })
             .await?;
@@ -146,13 +151,13 @@ impl Pending {
 async fn write_batch(
     connection: &Connection,
     term: i64,
-    at: (i64, bool),
+    at: RowEpoch,
     rows: &[(ViewId, Change)],
-) -> Result<(), Refusal> {
+) -> Result<(), WriteError> {
     let Some((view, _)) = rows.first() else {
         return Ok(());
     };
-    let epoch = at.0;
+    let epoch = at.epoch;
     let mut statements = Statements::new(term, epoch);
     for (_, change) in rows {
         let statement = row::statement(*view, change, at);
@@ -204,8 +209,9 @@ async fn send(
     connection: &Connection,
     view: ViewId,
     statements: Statements<'_>,
-) -> Result<(), Refusal> {
-    let concern = RawDocumentBuf::try_from(connection.concern()).map_err(failed(WRITE))?;
+) -> Result<(), WriteError> {
+    let write_concern =
+        RawDocumentBuf::try_from(connection.write_concern()).map_err(failed(WRITE))?;
     let time_max = connection.operation_max().as_millis();
     let time_max = i64::try_from(time_max).map_err(failed(WRITE))?;
     let mut command = RawDocumentBuf::new();
@@ -213,7 +219,7 @@ async fn send(
     command.append(cstr!("updates"), statements.array);
     command.append(cstr!("ordered"), true);
     command.append(TIME_MAX, time_max);
-    command.append(cstr!("writeConcern"), concern);
+    command.append(cstr!("writeConcern"), write_concern);
     let answer = connection.command(WRITE, command).await?;
     check(&answer, view, &statements.keys)
 }
@@ -225,12 +231,12 @@ const TIME_MAX: &CStr = cstr!("maxTimeMS");
 /// wants documents of this collection to be (<https://www.mongodb.com/docs/manual/reference/error-codes/>).
 const REJECTIONS: [i32; 7] = [2, 14, 22, 121, 10_334, 17_280, 17_419];
 
-fn check(answer: &Document, view: ViewId, keys: &[&Key]) -> Result<(), Refusal> {
+fn check(answer: &Document, view: ViewId, keys: &[&Key]) -> Result<(), WriteError> {
     let errors = answer.get_array("writeErrors").ok();
     let first = errors.and_then(|errors| errors.first()?.as_document());
     if let Some(error) = first {
         if error.get_i32("code").is_ok_and(|it| it == DUPLICATE_KEY) {
-            return Err(Refusal::Late);
+            return Err(WriteError::Superseded);
         }
         let why = error.get_str("errmsg").unwrap_or("a statement failed");
         let code = error.get_i32("code").unwrap_or_default();

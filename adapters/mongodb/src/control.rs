@@ -12,8 +12,9 @@ use skytide_core::port::store::{
 };
 use skytide_core::view::ViewId;
 
-use super::connection::{Connection, failed};
-use super::documents::{date, moment};
+use super::connection::Connection;
+use super::error::failed;
+use super::values::{date, number, timestamp};
 
 /// The collection of the control record and the lease.
 pub const COLLECTION: &str = "control";
@@ -175,7 +176,8 @@ impl ControlRecord {
     /// Adds views to those that are rebuilt, if term and intent are those that the writer knows. Answers whether it did.
     pub async fn rebuild(
         &self,
-        (term, intent): (Term, Epoch),
+        term: Term,
+        intent: Epoch,
         views: &BTreeSet<ViewId>,
     ) -> Result<bool, StoreError> {
         let unchanged = doc! {
@@ -297,8 +299,8 @@ impl CommittedDocument {
         };
         Some(Committed {
             epoch: Epoch(self.epoch.try_into().ok()?),
-            time: moment(self.time)?,
-            since: moment(self.since)?,
+            time: timestamp(self.time)?,
+            since: timestamp(self.since)?,
             log_id: u64::from_str_radix(&self.log_id, 16).ok()?,
             log_seq: Seq(self.log_seq.try_into().ok()?),
             sums: self.views.into_iter().map(sum).collect::<Option<_>>()?,
@@ -342,14 +344,6 @@ impl RecipeDocument {
                 .collect::<Option<_>>()?,
         })
     }
-}
-
-/// A number as the database holds it: epochs and terms count up from 0 and never get there.
-///
-/// # Errors
-/// It is 2^63 or more.
-pub fn number(number: u64) -> Result<i64, StoreError> {
-    number.try_into().map_err(failed("hold a number of 2^63"))
 }
 
 fn null() -> mongodb::bson::Bson {

@@ -9,10 +9,9 @@ mod network;
 mod posts;
 mod trends;
 
-use mongodb::bson::{DateTime, RawDocument, RawDocumentBuf};
+use mongodb::bson::{RawDocument, RawDocumentBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, ViewId, ViewKey, decode_row, encode_row};
 
 use actors::{AccountDocument, ActorDocument, HandleDocument, InteractionDocument};
@@ -105,7 +104,7 @@ fn read<C: Columns>(document: &RawDocument) -> Option<Box<[u8]>> {
 pub struct Count(u64);
 
 impl Count {
-    fn short(self) -> Option<u32> {
+    fn to_u32(self) -> Option<u32> {
         self.0.try_into().ok()
     }
 }
@@ -135,14 +134,4 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         u64::deserialize(deserializer).map(Self)
     }
-}
-
-/// A moment as a date, with its milliseconds; `None` beyond what a date can be.
-pub fn date(time: Timestamp) -> Option<DateTime> {
-    time.0.try_into().ok().map(DateTime::from_millis)
-}
-
-/// The moment of a date; `None` before 1970.
-pub fn moment(date: DateTime) -> Option<Timestamp> {
-    date.timestamp_millis().try_into().ok().map(Timestamp)
 }

@@ -12,13 +12,14 @@ use skytide_core::id::Epoch;
 use skytide_core::port::store::{StoreError, Term};
 use skytide_core::view::ViewId;
 
-use super::connection::{Connection, failed, is_duplicate_key, told};
-use super::control::number;
+use super::connection::Connection;
+use super::error::{error_chain, failed, is_duplicate_key};
+use super::values::number;
 
 /// Its `_id`: no key's.
 pub const ID: &str = "#guard";
 /// Collections that are looked after at the same time.
-const AT_ONCE: usize = 4;
+const COLLECTIONS_AT_ONCE: usize = 4;
 
 /// Makes `term` the one that may write, everywhere. Answers `false` if a later one did so already.
 pub async fn raise_term(connection: &Connection, term: Term) -> Result<bool, StoreError> {
@@ -32,13 +33,13 @@ pub async fn raise_term(connection: &Connection, term: Term) -> Result<bool, Sto
             match connection.outcome(raised).await {
                 Ok(_) => Ok(true),
                 Err(why) if is_duplicate_key(&why) => Ok(false),
-                Err(why) => Err(failed("take over")(told(&why))),
+                Err(why) => Err(failed("take over")(error_chain(&why))),
             }
         }
     };
     let raised: Vec<bool> = stream::iter(ViewId::ALL)
         .map(raise)
-        .buffered(AT_ONCE)
+        .buffered(COLLECTIONS_AT_ONCE)
         .try_collect()
         .await?;
     Ok(raised.into_iter().all(|it| it))
@@ -70,7 +71,7 @@ pub async fn lower_floors(connection: &Connection, term: Term) -> Result<(), Sto
     };
     stream::iter(ViewId::ALL)
         .map(lower)
-        .buffered(AT_ONCE)
+        .buffered(COLLECTIONS_AT_ONCE)
         .try_collect()
         .await
 }

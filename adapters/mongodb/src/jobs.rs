@@ -11,8 +11,9 @@ use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Run
 use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 
-use super::connection::{Connection, is_duplicate_key};
-use super::documents::{date, moment};
+use super::connection::Connection;
+use super::error::is_duplicate_key;
+use super::values::{date, timestamp};
 
 /// A [`JobStore`] in a MongoDB database.
 #[derive(Clone, Debug)]
@@ -88,7 +89,7 @@ impl JobStore for MongoJobs {
         let plan = PlanDocument {
             cron: plan.cron.clone(),
             zone: plan.zone.clone(),
-            due: plan.due.map(as_date).transpose()?,
+            due: plan.due.map(required_date).transpose()?,
         };
         let change = doc! { "$set": { "plan": document(&plan)? } };
         let planned = self.documents.update_one(doc! { "_id": name }, change);
@@ -98,8 +99,8 @@ impl JobStore for MongoJobs {
     async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError> {
         let running = RunningDocument {
             token: token(run.token),
-            began: as_date(run.began)?,
-            deadline: as_date(run.deadline)?,
+            began: required_date(run.began)?,
+            deadline: required_date(run.deadline)?,
         };
         // The run itself is there if this is asked again because the answer got lost.
         let free = doc! { "_id": name, "$or": [
@@ -130,8 +131,8 @@ impl JobStore for MongoJobs {
         let mut change = doc! { "$unset": { "running": "" } };
         if let Some(ended) = ended {
             let last = EndDocument {
-                began: as_date(ended.began)?,
-                ended: as_date(ended.ended)?,
+                began: required_date(ended.began)?,
+                ended: required_date(ended.ended)?,
                 ok: ended.ok,
                 report: ended.report.clone(),
             };
@@ -146,7 +147,7 @@ impl JobStore for MongoJobs {
 impl JobDocument {
     fn state(self) -> Result<JobState, JobError> {
         let damaged = || JobError::Damaged(format!("the document of {:?}", self.name));
-        let time = |date: DateTime| moment(date).ok_or_else(damaged);
+        let time = |date: DateTime| timestamp(date).ok_or_else(damaged);
         let plan = match &self.plan {
             None => JobPlan::default(),
             Some(plan) => JobPlan {
@@ -183,7 +184,7 @@ fn token(token: u64) -> String {
     format!("{token:016x}")
 }
 
-fn as_date(time: Timestamp) -> Result<DateTime, JobError> {
+fn required_date(time: Timestamp) -> Result<DateTime, JobError> {
     date(time).ok_or_else(|| failed("write")("a time is no date"))
 }
 

@@ -12,12 +12,13 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use skytide_core::port::store::StoreError;
 
-use super::connection::{Connection, failed, is_duplicate_key, told};
+use super::connection::Connection;
 use super::control::COLLECTION;
+use super::error::{error_chain, failed, is_duplicate_key};
 
 const ID: &str = "lease";
 /// How often one who waits asks again, at least.
-const ASK_EVERY_MAX: Duration = Duration::from_secs(1);
+const POLL_MAX: Duration = Duration::from_secs(1);
 
 /// The lease, as one holder sees it.
 pub struct Lease {
@@ -48,13 +49,13 @@ impl Lease {
 
     /// Waits until it is ours. Says once that it waits.
     pub async fn acquire(&self) -> Result<(), StoreError> {
-        let mut said = false;
+        let mut logged = false;
         while !self.try_acquire().await? {
-            if !said {
+            if !logged {
                 tracing::info!("another indexer writes this database, waiting until it ends");
-                said = true;
+                logged = true;
             }
-            tokio::time::sleep(ASK_EVERY_MAX.min(self.ttl / 5)).await;
+            tokio::time::sleep(POLL_MAX.min(self.ttl / 5)).await;
         }
         Ok(())
     }
@@ -67,7 +68,7 @@ impl Lease {
             { "$lte": [{ "$ifNull": ["$expires", long_ago] }, "$$NOW"] },
         ]};
         let mut change = Document::new();
-        for (field, new) in self.renewed()? {
+        for (field, new) in self.renewed_fields()? {
             let old = format!("${field}");
             change.insert(field, doc! { "$cond": [free.clone(), new, old] });
         }
@@ -81,12 +82,12 @@ impl Lease {
             Ok(found) => {
                 let holder = found.and_then(|it| it.get_object_id("holder").ok());
                 let held = holder == Some(self.holder);
-                self.held_until(held.then_some(asked + self.ttl));
+                self.set_until(held.then_some(asked + self.ttl));
                 Ok(held)
             }
             // Two made it at the same time, and the other one was first.
             Err(why) if is_duplicate_key(&why) => Ok(false),
-            Err(why) => Err(failed("ask for its lease")(told(&why))),
+            Err(why) => Err(failed("ask for its lease")(error_chain(&why))),
         }
     }
 
@@ -96,15 +97,15 @@ impl Lease {
         let ours = doc! { "_id": ID, "holder": self.holder };
         let renewed = self
             .documents
-            .update_one(ours, vec![doc! { "$set": self.renewed()? }]);
+            .update_one(ours, vec![doc! { "$set": self.renewed_fields()? }]);
         let renewed = self.connection.within("renew its lease", renewed).await?;
         let held = renewed.matched_count == 1;
-        self.held_until(held.then_some(asked + self.ttl));
+        self.set_until(held.then_some(asked + self.ttl));
         Ok(held)
     }
 
     /// Whether it is ours now. One that ran out while the server was away, and that nobody took, is renewed.
-    pub async fn hold(&self) -> Result<bool, StoreError> {
+    pub async fn ensure_held(&self) -> Result<bool, StoreError> {
         match self.until() {
             Some(until) if Instant::now() < until => Ok(true),
             _ => self.renew().await,
@@ -113,11 +114,11 @@ impl Lease {
 
     /// Gives it back, so that the next one need not wait.
     pub async fn release(&self) -> Result<(), StoreError> {
-        self.held_until(None);
+        self.set_until(None);
         let ours = doc! { "_id": ID, "holder": self.holder };
-        let gone = self.documents.delete_one(ours);
-        let gone = self.connection.within("give its lease back", gone).await;
-        gone.map(drop)
+        let released = self.documents.delete_one(ours);
+        let released = self.connection.within("release its lease", released).await;
+        released.map(drop)
     }
 
     /// Whether it was ours when we last heard.
@@ -129,12 +130,12 @@ impl Lease {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held_until(&self, until: Option<Instant>) {
+    fn set_until(&self, until: Option<Instant>) {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
     /// `$$NOW` is the server's clock (<https://www.mongodb.com/docs/manual/reference/aggregation-variables/>).
-    fn renewed(&self) -> Result<Document, StoreError> {
+    fn renewed_fields(&self) -> Result<Document, StoreError> {
         let ttl_ms = i64::try_from(self.ttl.as_millis()).map_err(failed("hold a lease so long"))?;
         let expires = doc! { "$add": ["$$NOW", ttl_ms] };
         let process = i64::from(std::process::id());

@@ -14,9 +14,11 @@
 //! - [`MongoSnapshots`], [`MongoProfiles`], [`MongoJobs`]: what the scheduler keeps.
 
 mod batch;
+mod connect;
 mod connection;
 mod control;
 mod documents;
+mod error;
 mod guard;
 mod jobs;
 mod key;
@@ -25,11 +27,13 @@ mod profiles;
 mod purge;
 mod row;
 mod schema;
+mod server;
 mod snapshots;
 mod store;
+mod values;
 
 pub use connection::Connection;
 pub use jobs::MongoJobs;
 pub use profiles::MongoProfiles;
 pub use snapshots::MongoSnapshots;
-pub use store::{MongoStore, StillStore};
+pub use store::{MongoStore, SnapshotReader};

@@ -15,10 +15,10 @@ use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 
 use super::connection::Connection;
-use super::documents::{date, moment};
+use super::values::{date, timestamp};
 
 /// Profiles written, read or removed in one command.
-const AT_ONCE: usize = 500;
+const BATCH_PROFILES: usize = 500;
 
 /// A [`ProfileStore`] in a MongoDB database.
 #[derive(Clone, Debug)]
@@ -32,20 +32,20 @@ struct ProfileDocument {
     #[serde(rename = "_id")]
     did: String,
     fetched: DateTime,
-    told: ToldDocument,
+    told: StreamProfileDocument,
     /// `null`: the source does not know the account.
-    profile: Option<ShownDocument>,
+    profile: Option<FetchedProfileDocument>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ToldDocument {
+struct StreamProfileDocument {
     handle: Option<String>,
     display_name: Option<String>,
     avatar: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ShownDocument {
+struct FetchedProfileDocument {
     handle: String,
     name: Option<String>,
     avatar: Option<String>,
@@ -61,7 +61,7 @@ impl MongoProfiles {
     }
 
     /// So that the oldest are found.
-    async fn index(&self) -> Result<(), ProfileError> {
+    async fn create_index(&self) -> Result<(), ProfileError> {
         let by_age = IndexModel::builder().keys(doc! { "fetched": 1 }).build();
         let made = self.documents.create_index(by_age);
         self.within("make its index", made).await.map(drop)
@@ -79,12 +79,12 @@ impl MongoProfiles {
         let command = doc! {
             "update": self.documents.name(),
             "ordered": false,
-            "writeConcern": self.connection.concern().clone(),
+            "writeConcern": self.connection.write_concern().clone(),
         };
         let mut command = RawDocumentBuf::try_from(&command).map_err(failed("write"))?;
         command.append(mongodb::bson::raw::cstr!("updates"), updates);
         let answer = self.connection.command("write", command).await;
-        let answer = answer.map_err(|why| told("write", why))?;
+        let answer = answer.map_err(|why| profile_error("write", why))?;
         match answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
             true => Err(failed("write")(answer.to_string())),
             false => Ok(()),
@@ -97,31 +97,34 @@ impl MongoProfiles {
         work: impl IntoFuture<Output = Result<T, Error>>,
     ) -> Result<T, ProfileError> {
         let done = self.connection.within(operation, work).await;
-        done.map_err(|why| told(operation, why))
+        done.map_err(|why| profile_error(operation, why))
     }
 }
 
 #[async_trait]
 impl ProfileStore for MongoProfiles {
     async fn get(&self, dids: &[Did]) -> Result<Vec<Option<StoredProfile>>, ProfileError> {
-        let mut kept = BTreeMap::new();
-        for dids in dids.chunks(AT_ONCE) {
+        let mut found_profiles = BTreeMap::new();
+        for dids in dids.chunks(BATCH_PROFILES) {
             let found = self.documents.find(doc! { "_id": { "$in": texts(dids) } });
             let found = self.within("read", found).await?;
             let found: Vec<_> = self.within("read", found.try_collect::<Vec<_>>()).await?;
             for document in found {
                 let profile = document.profile()?;
-                kept.insert(profile.did.clone(), profile);
+                found_profiles.insert(profile.did.clone(), profile);
             }
         }
-        Ok(dids.iter().map(|did| kept.get(did).cloned()).collect())
+        Ok(dids
+            .iter()
+            .map(|did| found_profiles.get(did).cloned())
+            .collect())
     }
 
     async fn put(&self, profiles: &[StoredProfile]) -> Result<(), ProfileError> {
         let newest: BTreeMap<&Did, &StoredProfile> =
             profiles.iter().map(|it| (&it.did, it)).collect();
         let newest: Vec<&StoredProfile> = newest.into_values().collect();
-        for profiles in newest.chunks(AT_ONCE) {
+        for profiles in newest.chunks(BATCH_PROFILES) {
             self.put_batch(profiles).await?;
         }
         Ok(())
@@ -131,7 +134,7 @@ impl ProfileStore for MongoProfiles {
         let Some(before) = date(time).filter(|_| limit > 0) else {
             return Ok(0);
         };
-        self.index().await?;
+        self.create_index().await?;
         let ids: Collection<Document> = self.documents.clone_with_type();
         let old = doc! { "fetched": { "$lt": before } };
         let found = ids
@@ -142,23 +145,23 @@ impl ProfileStore for MongoProfiles {
         let found = self.within("read", found).await?;
         let found: Vec<Document> = self.within("read", found.try_collect::<Vec<_>>()).await?;
         let mut removed = 0;
-        for found in found.chunks(AT_ONCE) {
+        for found in found.chunks(BATCH_PROFILES) {
             let ids: Vec<_> = found
                 .iter()
                 .filter_map(|it| it.get("_id").cloned())
                 .collect();
             // One that was fetched again meanwhile stays.
             let old = doc! { "_id": { "$in": ids }, "fetched": { "$lt": before } };
-            let gone = self
+            let deleted = self
                 .within("remove", self.documents.delete_many(old))
                 .await?;
-            removed += usize::try_from(gone.deleted_count).map_err(failed("remove"))?;
+            removed += usize::try_from(deleted.deleted_count).map_err(failed("remove"))?;
         }
         Ok(removed)
     }
 
     async fn remove(&self, dids: &[Did]) -> Result<(), ProfileError> {
-        for dids in dids.chunks(AT_ONCE) {
+        for dids in dids.chunks(BATCH_PROFILES) {
             let these = self
                 .documents
                 .delete_many(doc! { "_id": { "$in": texts(dids) } });
@@ -180,12 +183,12 @@ impl ProfileDocument {
         Ok(Self {
             did: profile.did.to_string(),
             fetched: fetched.ok_or_else(|| failed("write")("its time is no date"))?,
-            told: ToldDocument {
+            told: StreamProfileDocument {
                 handle: text(&told.handle),
                 display_name: text(&told.display_name),
                 avatar: text(&told.avatar),
             },
-            profile: shown.as_ref().map(|shown| ShownDocument {
+            profile: shown.as_ref().map(|shown| FetchedProfileDocument {
                 handle: shown.handle.to_string(),
                 name: text(&shown.name),
                 avatar: text(&shown.avatar),
@@ -196,7 +199,7 @@ impl ProfileDocument {
     fn profile(self) -> Result<StoredProfile, ProfileError> {
         let damaged = || ProfileError::Damaged(format!("the document of {:?}", self.did));
         let did = self.did.parse().map_err(|_| damaged())?;
-        let fetched = moment(self.fetched).ok_or_else(damaged)?;
+        let fetched = timestamp(self.fetched).ok_or_else(damaged)?;
         let text = |text: Option<String>| text.map(Into::into);
         Ok(StoredProfile {
             did,
@@ -219,7 +222,7 @@ fn texts(dids: &[Did]) -> Vec<String> {
     dids.iter().map(ToString::to_string).collect()
 }
 
-fn told(operation: &'static str, why: StoreError) -> ProfileError {
+fn profile_error(operation: &'static str, why: StoreError) -> ProfileError {
     match why {
         StoreError::Failed { source, .. } => ProfileError::Failed { operation, source },
         other => failed(operation)(other),

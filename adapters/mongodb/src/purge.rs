@@ -19,21 +19,23 @@ use skytide_core::id::Epoch;
 use skytide_core::port::store::{StoreError, Term};
 use skytide_core::view::ViewId;
 
-use super::connection::{Connection, failed};
-use super::control::{ControlRecord, number};
+use super::connection::Connection;
+use super::control::ControlRecord;
+use super::error::failed;
 use super::guard;
 use super::row::REMOVED;
+use super::values::number;
 
 const OPERATION: &str = "purge removed rows";
 /// Documents that go in one operation, at most.
-const PORTION: u32 = 5_000;
+const DELETE_BATCH: u32 = 5_000;
 
 /// What is to be purged.
 #[derive(Debug, Default)]
 pub struct Purge {
     state: Mutex<State>,
     /// Held for a round, and while a commit that replaces everything begins: a round must not raise a floor that is lowered.
-    turn: tokio::sync::Mutex<()>,
+    round_lock: tokio::sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +48,7 @@ struct State {
 
 impl Purge {
     /// How long after the floor was raised.
-    pub fn wait(connection: &Connection) -> Duration {
+    pub fn grace_period(connection: &Connection) -> Duration {
         connection.operation_max() * 2
     }
 
@@ -60,7 +62,7 @@ impl Purge {
     /// A commit that replaces everything begins, and no batch of a writer before can arrive any more: lowers all floors, and
     /// ends all documents of removed rows, whose epochs may be later than those to come.
     pub async fn start_over(&self, connection: &Connection, term: Term) -> Result<(), StoreError> {
-        let _turn = self.turn.lock().await;
+        let _lock = self.round_lock.lock().await;
         *self.state() = State::default();
         guard::lower_floors(connection, term).await?;
         for view in ViewId::ALL {
@@ -75,21 +77,21 @@ impl Purge {
         connection: &Connection,
         record: &ControlRecord,
     ) -> Result<u64, StoreError> {
-        let _turn = self.turn.lock().await;
+        let _lock = self.round_lock.lock().await;
         let Some(committed) = record.read().await?.committed else {
             return Ok(0);
         };
         let committed = committed.epoch;
-        let wait = Self::wait(connection);
+        let wait = Self::grace_period(connection);
         let due = match &self.state().raised {
             Some((at, ..)) if at.elapsed() < wait => return Ok(0),
             Some((_, floor, views)) => Some((*floor, views.clone())),
             None => None,
         };
-        let mut gone = 0;
+        let mut deleted_count = 0;
         if let Some((floor, views)) = due {
             for view in views {
-                gone += remove(connection, view, floor).await?;
+                deleted_count += remove(connection, view, floor).await?;
             }
             let mut state = self.state();
             state.views.retain(|_, newest| *newest > floor);
@@ -97,13 +99,13 @@ impl Purge {
         }
         let views: Vec<ViewId> = self.state().views.keys().copied().collect();
         if views.is_empty() {
-            return Ok(gone);
+            return Ok(deleted_count);
         }
         for view in &views {
             guard::raise_floor(connection, *view, committed).await?;
         }
         self.state().raised = Some((Instant::now(), committed, views));
-        Ok(gone)
+        Ok(deleted_count)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -117,25 +119,25 @@ async fn remove(connection: &Connection, view: ViewId, floor: Epoch) -> Result<u
     let found = documents
         .find(old.clone())
         .projection(doc! { "_id": 1 })
-        .batch_size(PORTION);
+        .batch_size(DELETE_BATCH);
     let mut found = connection.within(OPERATION, found).await?;
     let delete = async |ids: Vec<String>| {
-        let mut still = old.clone();
-        still.insert("_id", doc! { "$in": ids });
-        let deleted = documents.delete_many(still);
+        let mut filter = old.clone();
+        filter.insert("_id", doc! { "$in": ids });
+        let deleted = documents.delete_many(filter);
         let deleted = connection.within(OPERATION, deleted).await?;
         Ok::<_, StoreError>(deleted.deleted_count)
     };
-    let (mut gone, mut ids) = (0, Vec::new());
+    let (mut deleted_count, mut ids) = (0, Vec::new());
     while connection.within(OPERATION, found.advance()).await? {
         let id = found.current().get_str("_id").map_err(failed(OPERATION))?;
         ids.push(id.to_owned());
-        if ids.len() >= PORTION as usize {
-            gone += delete(std::mem::take(&mut ids)).await?;
+        if ids.len() >= DELETE_BATCH as usize {
+            deleted_count += delete(std::mem::take(&mut ids)).await?;
         }
     }
     if !ids.is_empty() {
-        gone += delete(ids).await?;
+        deleted_count += delete(ids).await?;
     }
-    Ok(gone)
+    Ok(deleted_count)
 }

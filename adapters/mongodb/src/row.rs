@@ -16,26 +16,31 @@ pub const REMOVED: &str = "removed";
 /// The columns' bytes, where they have no names.
 const RAW: &str = "raw";
 
+/// The epoch with which rows are written.
+#[derive(Clone, Copy, Debug)]
+pub struct RowEpoch {
+    /// The end of the commit, as the database stores it.
+    pub epoch: i64,
+    /// Whether the rows also replace rows of later epochs.
+    pub replaces_all: bool,
+}
+
 /// The statement that puts or removes a row, unless a later epoch has; `replaces_all`: whatever epoch has.
 ///
 /// Where the row's epoch is later, it is not found, the server tries to make another document of the same `_id`, and
 /// that fails.
-pub fn statement(
-    view: ViewId,
-    change: &Change,
-    (epoch, replaces_all): (i64, bool),
-) -> RawDocumentBuf {
+pub fn statement(view: ViewId, change: &Change, at: RowEpoch) -> RawDocumentBuf {
     let id = key::encode(change.key.as_bytes());
     let mut wanted = RawDocumentBuf::new();
     wanted.append(cstr!("_id"), id.as_str());
-    if !replaces_all {
+    if !at.replaces_all {
         let mut not_later = RawDocumentBuf::new();
-        not_later.append(cstr!("$lte"), epoch);
+        not_later.append(cstr!("$lte"), at.epoch);
         wanted.append(cstr!("epoch"), not_later);
     }
     let mut statement = RawDocumentBuf::new();
     statement.append(cstr!("q"), wanted);
-    statement.append(cstr!("u"), document(view, change, &id, epoch));
+    statement.append(cstr!("u"), document(view, change, &id, at.epoch));
     statement.append(cstr!("upsert"), true);
     statement
 }
@@ -53,7 +58,7 @@ fn document(view: ViewId, change: &Change, id: &str, epoch: i64) -> RawDocumentB
         document.append(cstr!("by_subject"), second.as_str());
     }
     match documents::document(view, &change.key, row) {
-        Some(columns) => joined(document, &columns),
+        Some(columns) => concatenate(document, &columns),
         None => {
             let (subtype, bytes) = (BinarySubtype::Generic, &row[..]);
             document.append(cstr!("raw"), RawBinaryRef { subtype, bytes });
@@ -63,7 +68,7 @@ fn document(view: ViewId, change: &Change, id: &str, epoch: i64) -> RawDocumentB
 }
 
 /// The elements of one document behind those of another: <https://bsonspec.org/spec.html>, a length, elements, a zero.
-fn joined(head: RawDocumentBuf, tail: &RawDocument) -> RawDocumentBuf {
+fn concatenate(head: RawDocumentBuf, tail: &RawDocument) -> RawDocumentBuf {
     let mut bytes = head.into_bytes();
     bytes.pop();
     bytes.extend_from_slice(&tail.as_bytes()[4..]);
@@ -88,11 +93,11 @@ pub fn read(
     if document.get(REMOVED).map_err(|_| damaged())?.is_some() {
         return Ok(None);
     }
-    let of_order = match order {
+    let field = match order {
         Order::First => "_id",
         Order::Second => BY_SUBJECT,
     };
-    let key: Option<Key> = document.get_str(of_order).ok().and_then(key::decode);
+    let key: Option<Key> = document.get_str(field).ok().and_then(key::decode);
     let row = match document.get_binary(RAW) {
         Ok(raw) => Some(raw.bytes.into()),
         Err(_) => documents::row(view, document),

@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::row::{BY_SUBJECT, REMOVED};
 
 /// Collections that are looked after at the same time.
-const AT_ONCE: usize = 4;
+const COLLECTIONS_AT_ONCE: usize = 4;
 
 /// Makes what is not there yet.
 pub async fn prepare(connection: &Connection) -> Result<(), StoreError> {
@@ -27,7 +27,7 @@ pub async fn prepare(connection: &Connection) -> Result<(), StoreError> {
     };
     stream::iter(ViewId::ALL)
         .map(make)
-        .buffered(AT_ONCE)
+        .buffered(COLLECTIONS_AT_ONCE)
         .try_collect()
         .await
 }

@@ -18,7 +18,8 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use super::connection::Connection;
-use super::documents::{ListDocument, date, moment};
+use super::documents::ListDocument;
+use super::values::{date, timestamp};
 
 /// Lists sent in one command.
 const LISTS_AT_ONCE: usize = 200;
@@ -74,7 +75,7 @@ impl MongoSnapshots {
         let index = IndexModel::builder().keys(by_attempt).build();
         self.within("make its index", self.lists.create_index(index))
             .await?;
-        let place = |(number, list): (i64, &SnapshotList)| {
+        let document = |(number, list): (i64, &SnapshotList)| {
             Ok(SnapshotListDocument {
                 time: header.time,
                 attempt: header.attempt,
@@ -84,7 +85,7 @@ impl MongoSnapshots {
                 list: ListDocument::new(&list.key, list.row.clone()),
             })
         };
-        let documents = (0..).zip(&snapshot.lists).map(place);
+        let documents = (0..).zip(&snapshot.lists).map(document);
         let documents: Vec<_> = documents.collect::<Result<_, SnapshotError>>()?;
         for documents in documents.chunks(LISTS_AT_ONCE) {
             self.within("write", self.lists.insert_many(documents))
@@ -213,7 +214,7 @@ fn read(
         Some(Snapshot {
             time,
             epoch: Epoch(header.epoch.try_into().ok()?),
-            since: moment(header.since)?,
+            since: timestamp(header.since)?,
             lists: lists.into_iter().map(list).collect::<Option<_>>()?,
         })
     };
@@ -221,7 +222,7 @@ fn read(
 }
 
 fn time_of(header: &HeaderDocument) -> Timestamp {
-    moment(header.time).unwrap_or_default()
+    timestamp(header.time).unwrap_or_default()
 }
 
 fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> SnapshotError {

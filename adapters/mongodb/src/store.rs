@@ -1,9 +1,9 @@
 //! The view store: reading, and the steps of a commit.
 
-mod keeper;
-mod reading;
-mod still;
-mod writing;
+mod maintenance;
+mod reader;
+mod snapshot_reader;
+mod writer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use skytide_core::port::store::{
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio::sync::Mutex;
 
-use super::batch::Pace;
+use super::batch::BatchLimits;
 use super::connection::Connection;
 use super::control::ControlRecord;
 use super::lease::Lease;
 use super::purge::Purge;
 use super::schema;
-use keeper::Keeper;
-use reading::Source;
-pub use still::StillStore;
-use writing::Writing;
+use maintenance::Maintenance;
+use reader::ReadSource;
+pub use snapshot_reader::SnapshotReader;
+use writer::Writer;
 
 /// A [`ViewStore`] in a MongoDB database. Clones are handles of the same writer.
 ///
@@ -37,10 +37,10 @@ struct Shared {
     connection: Connection,
     record: ControlRecord,
     lease: Lease,
-    pace: Pace,
+    limits: BatchLimits,
     purge: Arc<Purge>,
-    writing: Mutex<Writing>,
-    keeper: Keeper,
+    writer: Mutex<Writer>,
+    maintenance: Maintenance,
 }
 
 impl MongoStore {
@@ -58,13 +58,13 @@ impl MongoStore {
         Self(Arc::new(Shared {
             record: ControlRecord::new(&connection),
             lease: Lease::new(&connection, options.lease_ttl.0),
-            pace: Pace {
+            limits: BatchLimits {
                 rows_max: options.batch_rows_max as usize,
                 batches_max: options.writes_max as usize,
             },
             purge: Arc::default(),
-            writing: Mutex::default(),
-            keeper: Keeper::default(),
+            writer: Mutex::default(),
+            maintenance: Maintenance::default(),
             connection,
         }))
     }
@@ -78,9 +78,9 @@ impl MongoStore {
     ///
     /// # Errors
     /// `Failed`.
-    pub async fn still(&self) -> Result<Option<StillStore>, StoreError> {
-        match self.0.connection.shows_moments() {
-            true => StillStore::open(&self.0.connection).await.map(Some),
+    pub async fn snapshot_reader(&self) -> Result<Option<SnapshotReader>, StoreError> {
+        match self.0.connection.supports_snapshots() {
+            true => SnapshotReader::open(&self.0.connection).await.map(Some),
             false => Ok(None),
         }
     }
@@ -91,8 +91,8 @@ impl MongoStore {
     /// # Errors
     /// `Failed`: then the next one waits.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.0.keeper.stop();
-        let _no_commit_under_way = self.0.writing.lock().await;
+        self.0.maintenance.stop();
+        let _lock = self.0.writer.lock().await;
         match self.0.lease.was_held() {
             true => self.0.lease.release().await,
             false => Ok(()),
@@ -107,11 +107,11 @@ impl ViewReader for MongoStore {
     }
 
     async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
-        reading::get(Source::now(&self.0.connection), view, keys).await
+        reader::get(ReadSource::latest(&self.0.connection), view, keys).await
     }
 
     async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
-        reading::scan(Source::now(&self.0.connection), view, range).await
+        reader::scan(ReadSource::latest(&self.0.connection), view, range).await
     }
 }
 
@@ -120,19 +120,19 @@ impl ViewStore for MongoStore {
     /// Waits while another one holds the lease.
     async fn lead(&self) -> Result<Control, StoreError> {
         self.0.lease.acquire().await?;
-        self.0.keeper.start(&self.0);
+        self.0.maintenance.start(&self.0);
         schema::prepare(&self.0.connection).await?;
-        self.0.writing.lock().await.lead(&self.0).await
+        self.0.writer.lock().await.lead(&self.0).await
     }
 
     async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
-        let mut writing = self.0.writing.lock().await;
-        writing.begin(&self.0, term, intent).await
+        let mut writer = self.0.writer.lock().await;
+        writer.begin(&self.0, term, intent).await
     }
 
     async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
-        let mut writing = self.0.writing.lock().await;
-        writing.rebuild(&self.0, term, views).await
+        let mut writer = self.0.writer.lock().await;
+        writer.rebuild(&self.0, term, views).await
     }
 
     async fn write(
@@ -141,12 +141,12 @@ impl ViewStore for MongoStore {
         view: ViewId,
         changes: Vec<Change>,
     ) -> Result<(), StoreError> {
-        let mut writing = self.0.writing.lock().await;
-        writing.write(&self.0, term, view, changes).await
+        let mut writer = self.0.writer.lock().await;
+        writer.write(&self.0, term, view, changes).await
     }
 
     async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
-        let mut writing = self.0.writing.lock().await;
-        writing.commit(&self.0, term, committed).await
+        let mut writer = self.0.writer.lock().await;
+        writer.commit(&self.0, term, committed).await
     }
 }

@@ -42,20 +42,20 @@ use super::stream::Stream;
 pub const WRITER: &str = "Skytide-Writer";
 
 const OPERATION: &str = "get the right to write";
-const HELD: &str = "held";
+const HELD_REPLY: &str = "held";
 /// How long a living writer has to say so.
-const ALIVE_MAX: Duration = Duration::from_secs(2);
+const LIVENESS_MAX: Duration = Duration::from_secs(2);
 /// How long storing a claim may take.
 const CLAIM_MAX: Duration = Duration::from_secs(5);
 /// How long to try while what stands in the way may pass.
-const PATIENCE: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(50);
+const CLAIM_RETRY_MAX: Duration = Duration::from_secs(20);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
 /// The right to write. It ends when it is dropped.
 #[derive(Debug)]
 pub struct Claim {
     /// What this writer's messages are marked with.
-    pub mark: String,
+    pub writer_tag: String,
     /// Position of the last message that belongs to the claim: what is written follows it.
     pub position: u64,
     _alive: DropGuard,
@@ -63,15 +63,15 @@ pub struct Claim {
 
 /// The newest writer of this process.
 #[derive(Debug, Default)]
-pub struct Newest {
-    answering: Mutex<Option<Answering>>,
+pub struct LatestClaim {
+    responder: Mutex<Option<Responder>>,
     /// Position of its last message, when it ended with nothing under way; else 0.
-    settled: AtomicU64,
+    clean_end: AtomicU64,
     /// Position of its claim, while it lives; else 0.
     claimed: AtomicU64,
 }
 
-impl Newest {
+impl LatestClaim {
     /// Position of its claim, behind which the log ends; 0 without a writer.
     pub fn claimed(&self) -> u64 {
         self.claimed.load(Ordering::Relaxed)
@@ -83,42 +83,49 @@ impl Newest {
     }
 
     /// Says that the writer has ended, and that the message here is the last that it ever sent.
-    pub fn settle(&self, position: u64) {
-        self.settled.store(position, Ordering::Relaxed);
+    pub fn end_cleanly(&self, position: u64) {
+        self.clean_end.store(position, Ordering::Relaxed);
     }
 }
 
 /// The task that answers for a writer.
 #[derive(Debug)]
-pub struct Answering {
+pub struct Responder {
     ended: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Claim {
     /// Gets the right; `Held` if another writer lives.
-    pub async fn get(stream: &Stream, newest: &Newest, mark: String) -> Result<Self, LogError> {
-        let (settled, claimed) = (&newest.settled, &newest.claimed);
-        let mut newest = newest.answering.lock().await;
-        if newest.as_ref().is_some_and(|it| !it.ended.is_cancelled()) {
+    pub async fn acquire(
+        stream: &Stream,
+        latest: &LatestClaim,
+        writer_tag: String,
+    ) -> Result<Self, LogError> {
+        let (clean_end, claimed) = (&latest.clean_end, &latest.claimed);
+        let mut responder_slot = latest.responder.lock().await;
+        if responder_slot
+            .as_ref()
+            .is_some_and(|it| !it.ended.is_cancelled())
+        {
             return Err(LogError::Held);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + CLAIM_RETRY_MAX;
         loop {
             // Else it would be asked, and neither answer nor be known to be gone.
-            if let Some(before) = newest.take() {
-                let _ = before.task.await;
+            if let Some(previous) = responder_slot.take() {
+                let _ = previous.task.await;
             }
-            refuse_if_held(stream, &mark).await?;
-            let (answering, alive) = answer(stream).await?;
-            *newest = Some(answering);
-            match store(stream, &mark, settled.load(Ordering::Relaxed)).await? {
+            refuse_if_held(stream, &writer_tag).await?;
+            let (responder, alive) = start_responder(stream).await?;
+            *responder_slot = Some(responder);
+            match store_claim(stream, &writer_tag, clean_end.load(Ordering::Relaxed)).await? {
                 Ok(position) => {
-                    settled.store(0, Ordering::Relaxed);
+                    clean_end.store(0, Ordering::Relaxed);
                     claimed.store(position, Ordering::Relaxed);
-                    tracing::info!(writer = mark, position, "writing the log");
+                    tracing::info!(writer = writer_tag, position, "writing the log");
                     return Ok(Self {
-                        mark,
+                        writer_tag,
                         position,
                         _alive: alive,
                     });
@@ -127,19 +134,19 @@ impl Claim {
                 Err(_) => {}
             }
             drop(alive);
-            sleep(PAUSE).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 }
 
 /// Asks whether a writer lives.
-async fn refuse_if_held(stream: &Stream, mark: &str) -> Result<(), LogError> {
+async fn refuse_if_held(stream: &Stream, writer_tag: &str) -> Result<(), LogError> {
     let question = Request::new()
-        .payload(mark.to_owned().into())
-        .timeout(Some(ALIVE_MAX));
+        .payload(writer_tag.to_owned().into())
+        .timeout(Some(LIVENESS_MAX));
     let subject = stream.subjects().alive();
     let answer = stream.client().send_request(subject, question);
-    match timeout(ALIVE_MAX, answer).await {
+    match timeout(LIVENESS_MAX, answer).await {
         Ok(Ok(_)) => Err(LogError::Held),
         Ok(Err(error)) if error.kind() != RequestErrorKind::TimedOut => match error.kind() {
             RequestErrorKind::NoResponders => Ok(()),
@@ -153,7 +160,7 @@ async fn refuse_if_held(stream: &Stream, mark: &str) -> Result<(), LogError> {
 }
 
 /// Answers the question until the guard is dropped.
-async fn answer(stream: &Stream) -> Result<(Answering, DropGuard), LogError> {
+async fn start_responder(stream: &Stream) -> Result<(Responder, DropGuard), LogError> {
     let client = stream.client().clone();
     let questions = client.subscribe(stream.subjects().alive()).await;
     let mut questions = questions.map_err(failed(OPERATION))?;
@@ -166,32 +173,32 @@ async fn answer(stream: &Stream) -> Result<(Answering, DropGuard), LogError> {
                 biased;
                 () = until.cancelled() => break,
                 question = questions.next() => match question {
-                    Some(question) => say_held(&client, question).await,
+                    Some(question) => reply_held(&client, question).await,
                     None => return,
                 }
             }
         }
         let _ = questions.unsubscribe().await;
     });
-    Ok((Answering { ended, task }, guard))
+    Ok((Responder { ended, task }, guard))
 }
 
-async fn say_held(client: &Client, question: async_nats::Message) {
-    if let Some(asker) = question.reply {
-        let _ = client.publish(asker, HELD.into()).await;
+async fn reply_held(client: &Client, question: async_nats::Message) {
+    if let Some(reply_to) = question.reply {
+        let _ = client.publish(reply_to, HELD_REPLY.into()).await;
     }
 }
 
 /// Puts a claim behind the newest message, and fills. An inner error: something came in between, or nobody answered.
-async fn store(
+async fn store_claim(
     stream: &Stream,
-    mark: &str,
-    settled: u64,
+    writer_tag: &str,
+    clean_end: u64,
 ) -> Result<Result<u64, LogError>, LogError> {
     let last = stream.state().await?.next - 1;
     // One alone: of two that claim at once, the other must not have sent more, which might fit later.
-    let stored = store_one(stream, mark, last).await;
-    if stored.is_err() || last == 0 || last == settled {
+    let stored = store_claim_message(stream, writer_tag, last).await;
+    if stored.is_err() || last == 0 || last == clean_end {
         return Ok(stored);
     }
     let end = last + u64::from(IN_FLIGHT_MAX);
@@ -204,13 +211,17 @@ async fn store(
             .publish_with_headers(subject, headers, Bytes::new());
         sent.await.map_err(failed(OPERATION))?;
     }
-    Ok(store_one(stream, mark, end).await)
+    Ok(store_claim_message(stream, writer_tag, end).await)
 }
 
 /// Puts an empty message behind `last`; answers its position.
-async fn store_one(stream: &Stream, mark: &str, last: u64) -> Result<u64, LogError> {
+async fn store_claim_message(
+    stream: &Stream,
+    writer_tag: &str,
+    last: u64,
+) -> Result<u64, LogError> {
     let request = Request::new()
-        .headers(headers(mark, last))
+        .headers(headers(writer_tag, last))
         .timeout(Some(CLAIM_MAX));
     let subject = stream.subjects().writer();
     let stored = timeout(CLAIM_MAX, stream.client().send_request(subject, request)).await;
@@ -224,9 +235,9 @@ async fn store_one(stream: &Stream, mark: &str, last: u64) -> Result<u64, LogErr
 }
 
 /// The headers of a message that follows `last`.
-pub fn headers(mark: &str, last: u64) -> HeaderMap {
+pub fn headers(writer_tag: &str, last: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(last));
-    headers.insert(WRITER, mark);
+    headers.insert(WRITER, writer_tag);
     headers
 }

@@ -11,14 +11,15 @@ use tokio::time::{Instant, sleep};
 use super::failed;
 
 const CONNECT: &str = "connect to NATS";
-/// The first and the longest wait between two attempts to connect.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The first and the longest delay between two attempts to connect.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
 /// How long one attempt to connect may take.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
 /// How often the connection is tried while nothing else goes over it: two unanswered pings end it.
 const PING: Duration = Duration::from_secs(5);
-/// Orders that may wait for the connection.
-const ORDERS_MAX: usize = 4_096;
+/// Orders that may delay for the connection.
+const COMMANDS_MAX: usize = 4_096;
 
 /// Connects; afterwards the client connects again by itself, as often as it takes.
 pub async fn connect(config: &config::Nats) -> Result<Client, LogError> {
@@ -27,22 +28,22 @@ pub async fn connect(config: &config::Nats) -> Result<Client, LogError> {
     }
     let addresses = addresses(config)?;
     let deadline = Instant::now() + config.connect_timeout.0;
-    let mut wait = RETRY.0;
+    let mut delay = RETRY_DELAY_MIN;
     loop {
         let error = match options(config).await?.connect(&addresses[..]).await {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
-        let passes = matches!(
+        let transient = matches!(
             error.kind(),
             ConnectErrorKind::Io | ConnectErrorKind::TimedOut | ConnectErrorKind::Dns
         );
-        if !passes || Instant::now() + wait > deadline {
+        if !transient || Instant::now() + delay > deadline {
             return Err(failed(CONNECT)(error));
         }
         tracing::info!(%error, "NATS is not there yet: trying again");
-        sleep(wait).await;
-        wait = (wait * 2).min(RETRY.1);
+        sleep(delay).await;
+        delay = (delay * 2).min(RETRY_DELAY_MAX);
     }
 }
 
@@ -60,11 +61,11 @@ async fn options(config: &config::Nats) -> Result<ConnectOptions, LogError> {
         .name("skytide")
         .connection_timeout(ATTEMPT_MAX)
         .ping_interval(PING)
-        .client_capacity(ORDERS_MAX)
+        .client_capacity(COMMANDS_MAX)
         .skip_subject_validation(true)
         .reconnect_delay_callback(|attempts| {
-            let doubled = RETRY.0 * 2_u32.pow(attempts.min(8) as u32);
-            doubled.min(RETRY.1)
+            let doubled = RETRY_DELAY_MIN * 2_u32.pow(attempts.min(8) as u32);
+            doubled.min(RETRY_DELAY_MAX)
         })
         .event_callback(async |event| tracing::info!(%event, "NATS connection"));
     if let Some(user) = config.url.iter().find_map(|url| user(url.with_secret())) {
@@ -105,23 +106,21 @@ fn user(url: &str) -> Option<(String, Option<String>)> {
     let end = authority.find(['/', '?', '#']).unwrap_or(authority.len());
     let (user, _) = authority[..end].rsplit_once('@')?;
     match user.split_once(':') {
-        Some((name, password)) => Some((unescaped(name), Some(unescaped(password)))),
-        None => Some((unescaped(user), None)),
+        Some((name, password)) => Some((percent_decoded(name), Some(percent_decoded(password)))),
+        None => Some((percent_decoded(user), None)),
     }
 }
 
 /// The text with `%40` and the like read (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
-fn unescaped(text: &str) -> String {
+fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let hex = behind
-            .get(..2)
-            .and_then(|hex| std::str::from_utf8(hex).ok());
+    while let [first, after @ ..] = rest {
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
         let code = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
         (rest, _) = match (first, code) {
-            (b'%', Some(code)) => (&behind[2..], bytes.push(code)),
-            _ => (behind, bytes.push(*first)),
+            (b'%', Some(code)) => (&after[2..], bytes.push(code)),
+            _ => (after, bytes.push(*first)),
         };
     }
     String::from_utf8_lossy(&bytes).into_owned()

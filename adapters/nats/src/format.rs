@@ -17,7 +17,7 @@ use super::damaged;
 const FORMAT: u32 = 1;
 
 /// What a run of ingest marks its messages with.
-pub fn mark(run: u64) -> String {
+pub fn writer_tag(run: u64) -> String {
     format!("{run:016x}/{FORMAT}")
 }
 

@@ -14,13 +14,13 @@
 //!
 //! Limits: one writer, about 200,000 messages a second; while ingest catches up, a message holds up to 64 events.
 
-mod ask;
 mod claim;
 mod connection;
 mod format;
 mod packer;
-mod place;
+mod position;
 mod reader;
+mod request;
 mod stream;
 mod subjects;
 mod window;
@@ -53,7 +53,7 @@ struct Shared {
     stream: Stream,
     in_flight_max: usize,
     batch_events_max: usize,
-    newest_claim: claim::Newest,
+    latest_claim: claim::LatestClaim,
     /// Whether a writer of this process waits for room.
     full: AtomicBool,
 }
@@ -72,7 +72,7 @@ impl NatsLog {
                 stream,
                 in_flight_max: config.in_flight_max as usize,
                 batch_events_max: config.batch_events_max as usize,
-                newest_claim: claim::Newest::default(),
+                latest_claim: claim::LatestClaim::default(),
                 full: AtomicBool::new(false),
             }),
             partitions: None,
@@ -119,7 +119,7 @@ impl Log for NatsLog {
         let stream = &self.shared.stream;
         // Another stream of this name would have a tick, too. One that ends before our claim would have an older one.
         stream
-            .state_with(self.shared.newest_claim.claimed())
+            .state_with(self.shared.latest_claim.claimed())
             .await?;
         let Some(newest) = stream.newest(&stream.subjects().tick()).await? else {
             return Ok(None);

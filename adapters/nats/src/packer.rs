@@ -7,8 +7,8 @@
 //! larger than a message  in parts
 //! ```
 //!
-//! So whatever is appended at once, each account's events keep their order over all subjects, and a tick keeps its place.
-//! Events of different accounts may change places between two ticks, when [`SPREAD_EVENTS_MIN`] or more come at once.
+//! So whatever is appended at once, each account's events keep their order over all subjects, and a tick keeps its index.
+//! Events of different accounts may change places between two ticks, when [`REGROUP_EVENTS_MIN`] or more come at once.
 
 use async_nats::Subject;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use skytide_core::id::Did;
 use super::subjects::Subjects;
 
 /// Events that come at once from which on they may share a message with others than their neighbours.
-pub const SPREAD_EVENTS_MIN: usize = 256;
+pub const REGROUP_EVENTS_MIN: usize = 256;
 /// Bytes of events that share a message, at most. One event alone may be larger.
 const SHARED_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a message that are left for its headers.
@@ -46,7 +46,7 @@ impl Packed {
 }
 
 /// A message that is being packed.
-struct Open {
+struct OpenMessage {
     subject: String,
     payload: Vec<u8>,
     events: usize,
@@ -59,8 +59,8 @@ pub struct Packer<'a> {
     events_max: usize,
     payload_bytes_max: usize,
     /// Whether an event may go to another message than the newest.
-    spread: bool,
-    packed: Vec<Open>,
+    regroup: bool,
+    packed: Vec<OpenMessage>,
     /// The message that takes further events, by subject.
     open: HashMap<String, usize>,
     /// The message with an account's newest event.
@@ -78,7 +78,7 @@ pub fn pack(
         subjects,
         events_max,
         payload_bytes_max: payload_bytes_max.saturating_sub(HEADERS_BYTES).max(1),
-        spread: messages.len() >= SPREAD_EVENTS_MIN,
+        regroup: messages.len() >= REGROUP_EVENTS_MIN,
         packed: Vec::new(),
         open: HashMap::new(),
         newest: HashMap::new(),
@@ -100,46 +100,46 @@ pub fn pack(
 
 impl Packer<'_> {
     fn event(&mut self, subject: &str, did: &Did, bytes: &[u8]) {
-        let after = self.newest.get(did).copied();
-        let place = match self.open.get(subject) {
-            Some(&place) if self.takes(place, after, bytes.len()) => place,
-            _ => self.begin(subject),
+        let newest = self.newest.get(did).copied();
+        let index = match self.open.get(subject) {
+            Some(&index) if self.accepts(index, newest, bytes.len()) => index,
+            _ => self.open_message(subject),
         };
-        let open = &mut self.packed[place];
+        let open = &mut self.packed[index];
         open.payload.extend_from_slice(bytes);
         open.events += 1;
-        if self.spread {
-            self.newest.insert(did.clone(), place);
+        if self.regroup {
+            self.newest.insert(did.clone(), index);
         }
     }
 
-    /// Whether the message at `place` may take an event whose account's newest one is at `after`.
-    fn takes(&self, place: usize, after: Option<usize>, bytes: usize) -> bool {
-        let open = &self.packed[place];
-        let in_order = match self.spread {
-            true => after.is_none_or(|after| after <= place),
-            false => place + 1 == self.packed.len(),
+    /// Whether the message at `index` may take an event whose account's newest one is at `after`.
+    fn accepts(&self, index: usize, newest: Option<usize>, bytes: usize) -> bool {
+        let open = &self.packed[index];
+        let in_order = match self.regroup {
+            true => newest.is_none_or(|newest| newest <= index),
+            false => index + 1 == self.packed.len(),
         };
         let bytes_max = SHARED_BYTES_MAX.min(self.payload_bytes_max);
         in_order && open.events < self.events_max && open.payload.len() + bytes <= bytes_max
     }
 
-    fn begin(&mut self, subject: &str) -> usize {
-        let place = self.packed.len();
-        self.open.insert(subject.to_owned(), place);
-        self.packed.push(Open {
+    fn open_message(&mut self, subject: &str) -> usize {
+        let index = self.packed.len();
+        self.open.insert(subject.to_owned(), index);
+        self.packed.push(OpenMessage {
             subject: subject.to_owned(),
             payload: Vec::new(),
             events: 0,
             tick: false,
         });
-        place
+        index
     }
 
     fn tick(&mut self, bytes: &[u8]) {
         self.open.clear();
         self.newest.clear();
-        self.packed.push(Open {
+        self.packed.push(OpenMessage {
             subject: self.subjects.tick(),
             payload: bytes.to_vec(),
             events: 1,
@@ -149,7 +149,7 @@ impl Packer<'_> {
 
     fn finish(self) -> Vec<Packed> {
         let mut all = Vec::with_capacity(self.packed.len());
-        for Open {
+        for OpenMessage {
             subject,
             payload,
             tick,
@@ -160,11 +160,11 @@ impl Packer<'_> {
             let payload = Bytes::from(payload);
             let count = payload.len().div_ceil(self.payload_bytes_max).max(1);
             for number in 0..count {
-                let begin = number * self.payload_bytes_max;
-                let end = payload.len().min(begin + self.payload_bytes_max);
+                let start = number * self.payload_bytes_max;
+                let end = payload.len().min(start + self.payload_bytes_max);
                 all.push(Packed {
                     subject: subject.clone(),
-                    payload: payload.slice(begin..end),
+                    payload: payload.slice(start..end),
                     part: (count > 1).then_some((number + 1, count)),
                     tick,
                 });

@@ -17,10 +17,10 @@ use async_nats::{Client, StatusCode, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use skytide_core::port::log::LogError;
 
-use super::ask::no_room;
 use super::claim::headers;
 use super::failed;
 use super::packer::Packed;
+use super::request::is_out_of_room;
 
 /// The header that says which part of a message it is, as `2/3`.
 pub const PART: &str = "Skytide-Part";
@@ -44,11 +44,11 @@ pub enum Answer {
 /// Messages that are under way.
 pub struct Window {
     client: Client,
-    mark: String,
+    writer_tag: String,
     answers: Subscriber,
     inbox: String,
     /// Counts how often all of it was sent: answers to what was sent before are told apart.
-    turn: u64,
+    round: u64,
     reply: Subject,
     messages: VecDeque<Packed>,
     messages_max: usize,
@@ -60,7 +60,7 @@ impl Window {
     /// An empty one, behind the message at `acked`.
     pub async fn new(
         client: Client,
-        mark: String,
+        writer_tag: String,
         acked: u64,
         messages_max: usize,
     ) -> Result<Self, LogError> {
@@ -70,9 +70,9 @@ impl Window {
             answers: answers.map_err(failed("append"))?,
             reply: reply(&inbox, 0),
             client,
-            mark,
+            writer_tag,
             inbox,
-            turn: 0,
+            round: 0,
             messages: VecDeque::new(),
             messages_max,
             bytes: 0,
@@ -108,19 +108,19 @@ impl Window {
     }
 
     /// Sends everything again.
-    pub async fn send_again(&mut self) -> Result<(), LogError> {
-        self.turn += 1;
-        self.reply = reply(&self.inbox, self.turn);
-        for place in 0..self.messages.len() {
-            self.publish(place).await?;
+    pub async fn resend_all(&mut self) -> Result<(), LogError> {
+        self.round += 1;
+        self.reply = reply(&self.inbox, self.round);
+        for index in 0..self.messages.len() {
+            self.publish(index).await?;
         }
         Ok(())
     }
 
     /// Waits while the connection takes no more.
-    async fn publish(&self, place: usize) -> Result<(), LogError> {
-        let message = &self.messages[place];
-        let mut headers = headers(&self.mark, self.acked + place as u64);
+    async fn publish(&self, index: usize) -> Result<(), LogError> {
+        let message = &self.messages[index];
+        let mut headers = headers(&self.writer_tag, self.acked + index as u64);
         if let Some((number, count)) = message.part {
             headers.insert(PART, format!("{number}/{count}"));
         }
@@ -134,7 +134,7 @@ impl Window {
     }
 
     /// Takes note that everything up to `position` is stored.
-    pub fn confirm(&mut self, position: u64) {
+    pub fn mark_stored(&mut self, position: u64) {
         while self.acked < position {
             let Some(message) = self.messages.pop_front() else {
                 return;
@@ -155,7 +155,7 @@ impl Window {
     }
 
     /// The next answer if it is there.
-    pub fn answer_at_hand(&mut self) -> Option<Answer> {
+    pub fn try_answer(&mut self) -> Option<Answer> {
         loop {
             let answer = self.answers.next().now_or_never()??;
             if let Some(answer) = self.read(&answer) {
@@ -166,7 +166,7 @@ impl Window {
 
     /// `None`: it says nothing about what is under way now.
     fn read(&self, answer: &async_nats::Message) -> Option<Answer> {
-        // What was stored is stored, whenever it was sent; that something was not is only news about this turn.
+        // What was stored is stored, whenever it was sent; that something was not is only news about this round.
         let current = answer.subject == self.reply;
         let refused = |why: String| current.then_some(Answer::Refused(why));
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
@@ -176,7 +176,7 @@ impl Window {
             Ok(Response::Ok(PublishAck { sequence, .. })) => Some(Answer::Stored(sequence)),
             Ok(Response::Err { error }) => match error.error_code() {
                 ErrorCode::STREAM_WRONG_LAST_SEQUENCE => current.then_some(Answer::OutOfOrder),
-                code if code == ErrorCode::STREAM_STORE_FAILED || no_room(&error) => {
+                code if code == ErrorCode::STREAM_STORE_FAILED || is_out_of_room(&error) => {
                     current.then_some(Answer::Full(error))
                 }
                 _ => refused(error.to_string()),
@@ -186,6 +186,6 @@ impl Window {
     }
 }
 
-fn reply(inbox: &str, turn: u64) -> Subject {
-    Subject::from(format!("{inbox}.{turn}"))
+fn reply(inbox: &str, round: u64) -> Subject {
+    Subject::from(format!("{inbox}.{round}"))
 }

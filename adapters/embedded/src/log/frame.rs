@@ -19,16 +19,16 @@ const TICK: u32 = 1 << 31;
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// A message, its checksum right.
-    Whole {
+    Complete {
         /// Whether it is a tick.
         tick: bool,
         /// The message's CBOR.
         message: &'a [u8],
     },
     /// The beginning of something that needs so many bytes.
-    Short(usize),
+    Incomplete(usize),
     /// No message: torn, damaged or never written.
-    Bad,
+    Invalid,
 }
 
 /// Appends a message at position `seq`; its length if it is too long (then nothing is appended).
@@ -52,29 +52,29 @@ pub fn push(buffer: &mut Vec<u8>, seq: u64, message: &Message) -> Result<(), usi
 /// Reads the message at the front of `bytes`, which has position `seq`.
 pub fn read(bytes: &[u8], seq: u64) -> Frame<'_> {
     let Some((head, rest)) = bytes.split_at_checked(HEAD_BYTES) else {
-        return Frame::Short(HEAD_BYTES);
+        return Frame::Incomplete(HEAD_BYTES);
     };
     let word = u32::from_le_bytes(head[..4].try_into().expect("4 bytes"));
     let length = (word & !TICK) as usize;
     if length == 0 || length > MESSAGE_BYTES_MAX {
-        return Frame::Bad;
+        return Frame::Invalid;
     }
     let Some(message) = rest.get(..length) else {
-        return Frame::Short(HEAD_BYTES + length);
+        return Frame::Incomplete(HEAD_BYTES + length);
     };
     if head[4..] != checksum(seq, word, message).to_le_bytes() {
-        return Frame::Bad;
+        return Frame::Invalid;
     }
     let tick = word & TICK != 0;
-    Frame::Whole { tick, message }
+    Frame::Complete { tick, message }
 }
 
 fn checksum(seq: u64, word: u32, message: &[u8]) -> u32 {
-    let mut place = [0; 12];
-    place[..8].copy_from_slice(&seq.to_le_bytes());
-    place[8..].copy_from_slice(&word.to_le_bytes());
+    let mut prefix = [0; 12];
+    prefix[..8].copy_from_slice(&seq.to_le_bytes());
+    prefix[8..].copy_from_slice(&word.to_le_bytes());
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&place);
+    hasher.update(&prefix);
     hasher.update(message);
     hasher.finalize()
 }
@@ -102,7 +102,7 @@ mod tests {
         let mut bytes = Vec::new();
         push(&mut bytes, 7, &message).unwrap();
 
-        let Frame::Whole {
+        let Frame::Complete {
             tick,
             message: cbor,
         } = read(&bytes, 7)
@@ -111,11 +111,11 @@ mod tests {
         };
         assert!(tick);
         assert_eq!(Message::decode(cbor).unwrap(), message);
-        assert_eq!(read(&bytes, 8), Frame::Bad);
-        assert_eq!(read(&[0; 64], 7), Frame::Bad);
+        assert_eq!(read(&bytes, 8), Frame::Invalid);
+        assert_eq!(read(&[0; 64], 7), Frame::Invalid);
         for end in 0..bytes.len() {
             assert!(
-                matches!(read(&bytes[..end], 7), Frame::Short(_)),
+                matches!(read(&bytes[..end], 7), Frame::Incomplete(_)),
                 "cut at {end}"
             );
         }
@@ -123,7 +123,7 @@ mod tests {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(
-                !matches!(read(&flipped, 7), Frame::Whole { .. }),
+                !matches!(read(&flipped, 7), Frame::Complete { .. }),
                 "bit {bit}"
             );
         }

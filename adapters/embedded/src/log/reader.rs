@@ -20,7 +20,7 @@ const CHUNK_BYTES: u64 = 1 << 20;
 type Messages = Vec<(Seq, Message)>;
 
 /// Where a reader stands.
-pub struct Place {
+pub struct LogPosition {
     segment: Segment,
     /// Offset of the first byte behind `chunk`.
     offset: u64,
@@ -31,8 +31,8 @@ pub struct Place {
     used: usize,
 }
 
-impl Place {
-    /// The place of the message at `seq`, or at the end.
+impl LogPosition {
+    /// The position of the message at `seq`, or at the end.
     pub fn find(shared: &Shared, seq: u64) -> Result<Self, LogError> {
         loop {
             let firsts = segment::list(&shared.folder)?;
@@ -41,9 +41,9 @@ impl Place {
             };
             // A file that is gone by now was trimmed by another process: look again.
             if let Some(segment) = Segment::open(&shared.folder, first, false)? {
-                let mut place = Self::at_start(segment);
-                place.skip_to(seq)?;
-                return Ok(place);
+                let mut position = Self::at_start(segment);
+                position.skip_to(seq)?;
+                return Ok(position);
             }
         }
     }
@@ -60,7 +60,7 @@ impl Place {
 
     fn skip_to(&mut self, wanted: u64) -> Result<(), LogError> {
         while self.seq < wanted {
-            if self.message()?.is_none() && !self.fill()? {
+            if self.next_message()?.is_none() && !self.read_chunk()? {
                 return Err(LogError::Ahead {
                     wanted: Seq(wanted),
                     next: Seq(self.seq),
@@ -74,14 +74,14 @@ impl Place {
     fn read(&mut self, shared: &Shared, messages_max: usize) -> Result<Messages, LogError> {
         let (mut messages, mut bytes) = (Vec::new(), 0);
         while messages.len() < messages_max.max(1) && bytes < READ_BYTES_MAX {
-            let (seq, at) = (self.seq, self.at());
-            if let Some(cbor) = self.message()? {
+            let (seq, at) = (self.seq, self.message_offset());
+            if let Some(cbor) = self.next_message()? {
                 let message = Message::decode(cbor);
                 let message =
                     message.map_err(|error| damaged(self.segment.first, at, &error.to_string()))?;
                 bytes += message.bytes();
                 messages.push((Seq(seq), message));
-            } else if !messages.is_empty() || !(self.fill()? || self.step(shared)?) {
+            } else if !messages.is_empty() || !(self.read_chunk()? || self.next_segment(shared)?) {
                 break;
             }
         }
@@ -89,21 +89,21 @@ impl Place {
     }
 
     /// Offset of the next message.
-    fn at(&self) -> u64 {
+    fn message_offset(&self) -> u64 {
         self.offset - (self.chunk.len() - self.used) as u64
     }
 
     /// Takes the next message from the chunk; `None` if it is not (wholly) there.
-    fn message(&mut self) -> Result<Option<&[u8]>, LogError> {
-        let at = self.at();
+    fn next_message(&mut self) -> Result<Option<&[u8]>, LogError> {
+        let at = self.message_offset();
         match frame::read(&self.chunk[self.used..], self.seq) {
-            Frame::Short(_) => Ok(None),
-            Frame::Bad => Err(damaged(
+            Frame::Incomplete(_) => Ok(None),
+            Frame::Invalid => Err(damaged(
                 self.segment.first,
                 at,
                 "a durable message is not valid",
             )),
-            Frame::Whole { message, .. } => {
+            Frame::Complete { message, .. } => {
                 self.used += frame::HEAD_BYTES + message.len();
                 self.seq += 1;
                 Ok(Some(message))
@@ -112,42 +112,42 @@ impl Place {
     }
 
     /// Reads durable bytes behind the chunk; `false` if there are none.
-    fn fill(&mut self) -> Result<bool, LogError> {
+    fn read_chunk(&mut self) -> Result<bool, LogError> {
         let end = self.segment.synced()?.end;
         if self.offset >= end {
             if self.used < self.chunk.len() {
                 let why = "a durable message is cut off";
-                return Err(damaged(self.segment.first, self.at(), why));
+                return Err(damaged(self.segment.first, self.message_offset(), why));
             }
             return Ok(false);
         }
         self.chunk.drain(..self.used);
         self.used = 0;
-        let kept = self.chunk.len();
+        let unread = self.chunk.len();
         let wanted = match frame::read(&self.chunk, self.seq) {
-            Frame::Short(bytes) => CHUNK_BYTES.max((bytes - kept) as u64),
+            Frame::Incomplete(bytes) => CHUNK_BYTES.max((bytes - unread) as u64),
             _ => CHUNK_BYTES,
         };
-        let more = wanted.min(end - self.offset);
+        let read_bytes = wanted.min(end - self.offset);
         // Room for a large message is given back with the chunk that follows it.
         self.chunk.shrink_to(CHUNK_BYTES as usize);
-        self.chunk.resize(kept + more as usize, 0);
+        self.chunk.resize(unread + read_bytes as usize, 0);
         let read = self
             .segment
             .file
-            .read_exact_at(&mut self.chunk[kept..], self.offset);
+            .read_exact_at(&mut self.chunk[unread..], self.offset);
         read.map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {
                 damaged(self.segment.first, self.offset, "durable bytes are missing")
             }
             _ => failed("read a segment")(error),
         })?;
-        self.offset += more;
+        self.offset += read_bytes;
         Ok(true)
     }
 
     /// Goes on to the segment that follows, if there is one.
-    fn step(&mut self, shared: &Shared) -> Result<bool, LogError> {
+    fn next_segment(&mut self, shared: &Shared) -> Result<bool, LogError> {
         if self.seq == self.segment.first {
             return Ok(false);
         }
@@ -181,31 +181,31 @@ pub struct Reader {
 }
 
 enum State {
-    Idle(Box<Place>),
+    Idle(Box<LogPosition>),
     /// Kept until it is done, so that a caller that stops waiting loses nothing.
-    Reading(JoinHandle<(Box<Place>, Result<Messages, LogError>)>),
+    Reading(JoinHandle<(Box<LogPosition>, Result<Messages, LogError>)>),
     /// After an error that ended the reading thread.
-    Lost,
+    Failed,
 }
 
 impl Reader {
-    /// Reads from `place` on.
-    pub fn new(shared: Arc<Shared>, place: Place) -> Self {
+    /// Reads from `position` on.
+    pub fn new(shared: Arc<Shared>, position: LogPosition) -> Self {
         Self {
             changed: shared.changed.subscribe(),
             shared,
-            state: State::Idle(Box::new(place)),
+            state: State::Idle(Box::new(position)),
         }
     }
 
     /// One attempt, on a blocking thread.
     async fn read(&mut self, messages_max: usize) -> Result<Messages, LogError> {
-        self.state = match std::mem::replace(&mut self.state, State::Lost) {
-            State::Idle(mut place) => {
+        self.state = match std::mem::replace(&mut self.state, State::Failed) {
+            State::Idle(mut position) => {
                 let shared = self.shared.clone();
                 State::Reading(tokio::task::spawn_blocking(move || {
-                    let messages = place.read(&shared, messages_max);
-                    (place, messages)
+                    let messages = position.read(&shared, messages_max);
+                    (position, messages)
                 }))
             }
             other => other,
@@ -214,12 +214,12 @@ impl Reader {
             return Err(failed("read")("this reader met an error before"));
         };
         match reading.await {
-            Ok((place, messages)) => {
-                self.state = State::Idle(place);
+            Ok((position, messages)) => {
+                self.state = State::Idle(position);
                 messages
             }
             Err(error) => {
-                self.state = State::Lost;
+                self.state = State::Failed;
                 Err(failed("read")(error))
             }
         }

@@ -1,7 +1,7 @@
 //! What is believed after a start.
 //!
 //! Bytes below a segment's synced position were durable once: whatever is wrong there is damage, and refused. Bytes
-//! behind it were under way when the writer ended: the whole messages in front are kept and made durable, the rest
+//! behind it were under way when the writer ended: the complete messages in front are kept and made durable, the rest
 //! is cut off. The last segment is checked here; one that has a successor, when it is read.
 
 use std::os::unix::fs::FileExt;
@@ -10,7 +10,7 @@ use std::path::Path;
 use skytide_core::port::log::LogError;
 
 use super::frame::{self, Frame};
-use super::segment::{self, HEADER_BYTES, Segment, Synced};
+use super::segment::{self, HEADER_BYTES, Segment, Slot, Synced};
 use super::{damaged, failed};
 
 /// Bytes read at once.
@@ -26,14 +26,14 @@ pub fn check_chain(folder: &Path, write: bool) -> Result<Option<Segment>, LogErr
             continue;
         };
         if let Some(sealed) = &last {
-            check_joint(sealed, &next)?;
+            check_adjacent(sealed, &next)?;
         }
         last = Some(next);
     }
     Ok(last)
 }
 
-fn check_joint(sealed: &Segment, next: &Segment) -> Result<(), LogError> {
+fn check_adjacent(sealed: &Segment, next: &Segment) -> Result<(), LogError> {
     let synced = sealed.synced()?;
     if sealed.log_id != next.log_id {
         return Err(damaged(next.first, 0, "it belongs to another log"));
@@ -61,7 +61,7 @@ pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
         let why = format!("{} durable bytes are missing", synced.end - bytes);
         return Err(damaged(segment.first, bytes, &why));
     }
-    let durable = scan(segment, begin(segment), synced.end)?;
+    let durable = scan(segment, segment_start(segment), synced.end)?;
     if (durable.end, durable.next) != (synced.end, synced.next) {
         return Err(damaged(
             segment.first,
@@ -69,29 +69,29 @@ pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
             "a durable message is not valid",
         ));
     }
-    let whole = scan(segment, durable, bytes)?;
-    let keep = || -> std::io::Result<()> {
+    let complete = scan(segment, durable, bytes)?;
+    let repair = || -> std::io::Result<()> {
         // Written again: after a failed sync the system may hold pages as clean that never reached the disk.
-        rewrite(segment, synced.end, whole.end)?;
-        segment.file.set_len(whole.end)?;
+        rewrite(segment, synced.end, complete.end)?;
+        segment.file.set_len(complete.end)?;
         segment.file.sync_data()?;
-        segment.note_synced(0, whole)?;
-        segment.note_synced(1, whole)?;
+        segment.write_slot(Slot::First, complete)?;
+        segment.write_slot(Slot::Second, complete)?;
         segment.file.sync_data()
     };
-    if (whole.end, bytes) != (synced.end, synced.end) {
-        keep().map_err(failed("cut off the torn tail"))?;
+    if (complete.end, bytes) != (synced.end, synced.end) {
+        repair().map_err(failed("cut off the torn tail"))?;
         tracing::info!(
             segment = segment.first,
-            kept_messages = whole.next - synced.next,
-            cut_bytes = bytes - whole.end,
+            kept_messages = complete.next - synced.next,
+            cut_bytes = bytes - complete.end,
             "recovered what was written behind the last sync"
         );
     }
-    Ok(whole)
+    Ok(complete)
 }
 
-fn begin(segment: &Segment) -> Synced {
+fn segment_start(segment: &Segment) -> Synced {
     Synced {
         end: HEADER_BYTES,
         next: segment.first,
@@ -99,7 +99,7 @@ fn begin(segment: &Segment) -> Synced {
     }
 }
 
-/// The whole messages between `from` and the offset `end`.
+/// The complete messages between `from` and the offset `end`.
 fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
     let mut found = from;
     let mut chunk = Vec::new();
@@ -111,7 +111,7 @@ fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
         let (mut rest, before) = (&chunk[..], found.end);
         let missing = loop {
             match frame::read(rest, found.next) {
-                Frame::Whole { tick, message } => {
+                Frame::Complete { tick, message } => {
                     if tick {
                         found.tick = Some((found.end, found.next));
                     }
@@ -120,8 +120,8 @@ fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
                     found.next += 1;
                     rest = &rest[bytes..];
                 }
-                Frame::Short(bytes) => break bytes,
-                Frame::Bad => return Ok(found),
+                Frame::Incomplete(bytes) => break bytes,
+                Frame::Invalid => return Ok(found),
             }
         };
         if found.end + missing as u64 > end {

@@ -30,6 +30,25 @@ const HEAD_BYTES: usize = 36;
 const SLOT_OFFSETS: [u64; 2] = [64, 128];
 const SLOT_BYTES: usize = 36;
 
+/// One of the two slots of a segment's header. Writers alternate between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The slot at offset 64.
+    First,
+    /// The slot at offset 128.
+    Second,
+}
+
+impl Slot {
+    /// The slot to write next.
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// How far a segment is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synced {
@@ -149,9 +168,9 @@ impl Segment {
     }
 
     /// Notes how far it is durable, in one of the slots.
-    pub fn note_synced(&self, turn: usize, synced: Synced) -> io::Result<()> {
+    pub fn write_slot(&self, which: Slot, synced: Synced) -> io::Result<()> {
         let bytes = slot(self.log_id, self.first, synced);
-        self.file.write_all_at(&bytes, SLOT_OFFSETS[turn % 2])
+        self.file.write_all_at(&bytes, SLOT_OFFSETS[which as usize])
     }
 
     /// Bytes of the file.

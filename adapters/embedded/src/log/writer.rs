@@ -11,7 +11,7 @@ use skytide_core::id::Seq;
 use skytide_core::port::log::{LogError, LogWriter};
 
 use super::super::folder::{DataDirError, Hold};
-use super::segment::{self, HEADER_BYTES, Segment, Synced};
+use super::segment::{self, HEADER_BYTES, Segment, Slot, Synced};
 use super::{LogOptions, POLL, Shared, blocking, failed, frame, recovery};
 
 /// The file that the writer has locked. The lock ends with the process.
@@ -22,21 +22,21 @@ pub fn take_over(
     folder: &Path,
     options: LogOptions,
     new_id: impl Fn() -> u64,
-) -> Result<Inner, LogError> {
+) -> Result<Tail, LogError> {
     let lock = lock(folder)?;
     let segment = match recovery::check_chain(folder, true)? {
         Some(segment) => segment,
         None => Segment::create(folder, new_id(), 1)?,
     };
     let synced = recovery::recover(&segment)?;
-    Ok(Inner {
+    Ok(Tail {
         folder: folder.to_owned(),
         options,
-        others_bytes: segment::total_bytes(folder)? - segment.bytes()?,
+        other_segments_bytes: segment::total_bytes(folder)? - segment.bytes()?,
         segment,
         synced,
         written: synced,
-        turn: 0,
+        next_slot: Slot::First,
         buffer: Vec::new(),
         _lock: lock,
     })
@@ -51,7 +51,7 @@ fn lock(folder: &Path) -> Result<Hold, LogError> {
 
 /// The end of the log. Dropped on any error: what it believed may then be wrong.
 #[derive(Debug)]
-pub struct Inner {
+pub struct Tail {
     folder: PathBuf,
     options: LogOptions,
     segment: Segment,
@@ -60,14 +60,14 @@ pub struct Inner {
     /// How far it is written.
     written: Synced,
     /// Which of the two slots is next.
-    turn: usize,
+    next_slot: Slot,
     /// Bytes of the segments in front of this one, as far as we know.
-    others_bytes: u64,
+    other_segments_bytes: u64,
     buffer: Vec<u8>,
     _lock: Hold,
 }
 
-impl Inner {
+impl Tail {
     fn append(&mut self, messages: &[Message]) -> Result<(), LogError> {
         self.buffer.clear();
         let (mut next, mut tick) = (self.written.next, None);
@@ -102,9 +102,9 @@ impl Inner {
     fn flush(&mut self) -> Result<(), LogError> {
         if self.written != self.synced {
             self.sync()?;
-            let noted = self.segment.note_synced(self.turn, self.written);
-            noted.map_err(failed("flush"))?;
-            self.turn += 1;
+            let written = self.segment.write_slot(self.next_slot, self.written);
+            written.map_err(failed("flush"))?;
+            self.next_slot = self.next_slot.other();
             self.synced = self.written;
         }
         Ok(())
@@ -120,9 +120,9 @@ impl Inner {
     /// Ends this segment, with both slots at its end, and begins the next one.
     fn roll(&mut self) -> Result<(), LogError> {
         self.sync()?;
-        for turn in [0, 1] {
-            let noted = self.segment.note_synced(turn, self.written);
-            noted.map_err(failed("end a segment"))?;
+        for slot in [Slot::First, Slot::Second] {
+            let written = self.segment.write_slot(slot, self.written);
+            written.map_err(failed("end a segment"))?;
         }
         self.sync()?;
         let next = self.written.next;
@@ -133,13 +133,13 @@ impl Inner {
             tick: None,
         };
         self.synced = self.written;
-        self.others_bytes = segment::total_bytes(&self.folder)? - HEADER_BYTES;
+        self.other_segments_bytes = segment::total_bytes(&self.folder)? - HEADER_BYTES;
         Ok(())
     }
 
     /// Whether the log is at its limit, as far as we know.
     fn seems_full(&self) -> bool {
-        self.others_bytes + self.written.end >= self.options.bytes_max
+        self.other_segments_bytes + self.written.end >= self.options.bytes_max
     }
 
     /// Whether it is at its limit: looks at what was trimmed, and ends the open segment, so that this one can be
@@ -148,7 +148,7 @@ impl Inner {
         if self.written.end > HEADER_BYTES {
             self.roll()?;
         } else {
-            self.others_bytes = segment::total_bytes(&self.folder)? - self.written.end;
+            self.other_segments_bytes = segment::total_bytes(&self.folder)? - self.written.end;
         }
         Ok(self.seems_full())
     }
@@ -158,41 +158,41 @@ impl Inner {
 pub struct Writer {
     shared: Arc<Shared>,
     /// `None`: spent by an error, or by a caller that did not wait for the end.
-    inner: Option<Inner>,
+    tail: Option<Tail>,
 }
 
 impl Writer {
-    /// Appends behind what `inner` recovered.
-    pub fn new(shared: Arc<Shared>, inner: Inner) -> Self {
+    /// Appends behind what `tail` recovered.
+    pub fn new(shared: Arc<Shared>, tail: Tail) -> Self {
         Self {
             shared,
-            inner: Some(inner),
+            tail: Some(tail),
         }
     }
 
     async fn run<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Inner) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&mut Tail) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        let spent = || failed("write")("this writer met an error before");
-        let mut inner = self.inner.take().ok_or_else(spent)?;
-        let (inner, done) = blocking(move || {
-            let done = work(&mut inner);
-            (inner, done)
+        let unusable = || failed("write")("this writer met an error before");
+        let mut tail = self.tail.take().ok_or_else(unusable)?;
+        let (tail, done) = blocking(move || {
+            let done = work(&mut tail);
+            (tail, done)
         })
         .await?;
         if done.is_ok() {
-            self.inner = Some(inner);
+            self.tail = Some(tail);
         }
         done
     }
 
     async fn wait_for_room(&mut self) -> Result<(), LogError> {
-        if !self.inner.as_ref().is_some_and(Inner::seems_full) {
+        if !self.tail.as_ref().is_some_and(Tail::seems_full) {
             return Ok(());
         }
         let mut changed = self.shared.changed.subscribe();
-        while self.run(Inner::is_full).await? {
+        while self.run(Tail::is_full).await? {
             self.shared.changed.send_replace(());
             if !self.shared.full.swap(true, Ordering::Relaxed) {
                 let bytes_max = self.shared.options.bytes_max;
@@ -213,12 +213,12 @@ impl Writer {
 impl LogWriter for Writer {
     async fn append(&mut self, messages: Vec<Message>) -> Result<(), LogError> {
         self.wait_for_room().await?;
-        self.run(move |inner| inner.append(&messages)).await
+        self.run(move |tail| tail.append(&messages)).await
     }
 
     async fn flush(&mut self) -> Result<Seq, LogError> {
         let next = self
-            .run(|inner| inner.flush().map(|()| inner.written.next))
+            .run(|tail| tail.flush().map(|()| tail.written.next))
             .await?;
         self.shared.changed.send_replace(());
         Ok(Seq(next))

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use fjall::{Database, PersistMode};
 
-use super::spent::Spent;
+use super::poisoned::Poisoned;
 
 /// How long a commit may stay with the operating system only. Rows can be computed again from the log, so this
 /// decides only how much of it is read again after a power cut, and commits do not wait for the disk.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// Syncs what was committed, every [`SYNC_EVERY`] and when it is dropped. A failure is the database's last: see [`Spent`].
+/// Syncs what was committed, every [`SYNC_EVERY`] and when it is dropped. A failure is the database's last: see [`Poisoned`].
 /// One of its own threads may have failed, too, and a commit wait for that thread for ever.
 pub struct Syncer {
     unsynced: Arc<AtomicBool>,
@@ -24,12 +24,12 @@ pub struct Syncer {
 
 impl Syncer {
     /// Starts the thread.
-    pub fn start(database: Database, spent: Spent) -> io::Result<Self> {
+    pub fn start(database: Database, poisoned: Poisoned) -> io::Result<Self> {
         let unsynced = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = mpsc::channel();
         let run = {
             let unsynced = unsynced.clone();
-            move || sync_until(&stopped, (&database, &spent), &unsynced)
+            move || sync_until(&stopped, &database, &poisoned, &unsynced)
         };
         let thread = std::thread::Builder::new().name("store-sync".to_owned());
         Ok(Self {
@@ -39,14 +39,15 @@ impl Syncer {
     }
 
     /// Something was committed.
-    pub fn note(&self) {
+    pub fn mark_unsynced(&self) {
         self.unsynced.store(true, Ordering::Release);
     }
 }
 
 fn sync_until(
     stopped: &mpsc::Receiver<()>,
-    (database, spent): (&Database, &Spent),
+    database: &Database,
+    poisoned: &Poisoned,
     unsynced: &AtomicBool,
 ) {
     loop {
@@ -58,7 +59,7 @@ fn sync_until(
         };
         if let Err(error) = database.persist(mode) {
             tracing::error!(%error, "the store takes no writes until it is opened again");
-            spent.by("sync its journal", error);
+            poisoned.record("sync its journal", error);
             return;
         }
         if ended {

@@ -9,14 +9,14 @@ use skytide_tests::servers::Mongo;
 use super::*;
 
 const VIEW: ViewId = ViewId::Posts;
-const PACE: Pace = Pace {
+const LIMITS: BatchLimits = BatchLimits {
     rows_max: 2,
     batches_max: 3,
 };
 
 #[test]
 fn batches_are_even_small_enough_and_not_too_small() {
-    let pace = Pace {
+    let limits = BatchLimits {
         rows_max: 1_000,
         batches_max: 4,
     };
@@ -30,9 +30,9 @@ fn batches_are_even_small_enough_and_not_too_small() {
         (17_000, 850),
         (40_000, 1_000),
     ] {
-        assert_eq!(pace.rows(count), rows, "{count} rows");
+        assert_eq!(limits.rows_per_batch(count), rows, "{count} rows");
     }
-    assert_eq!(PACE.rows(1_000), PACE.rows_max);
+    assert_eq!(LIMITS.rows_per_batch(1_000), LIMITS.rows_max);
 }
 
 /// A new database with the guard of term 1.
@@ -59,15 +59,15 @@ fn change(at: &str, row: Option<&str>) -> Change {
 async fn write(connection: &Connection, term: u64, epoch: u64, changes: Vec<Change>) -> bool {
     let mut pending = Pending::default();
     pending.push(VIEW, changes);
-    let turn = Turn {
+    let order = WriteOrder {
         term: Term(term),
         epoch: Epoch(epoch),
         replaces_all: false,
     };
-    match pending.write(connection, turn, PACE).await {
+    match pending.write(connection, order, LIMITS).await {
         Ok(()) => true,
-        Err(Refusal::Late) => false,
-        Err(Refusal::Error(error)) => panic!("{error:?}"),
+        Err(WriteError::Superseded) => false,
+        Err(WriteError::Failed(error)) => panic!("{error:?}"),
     }
 }
 
@@ -193,13 +193,13 @@ async fn a_row_that_the_server_never_takes_is_rejected_for_good_and_named() {
         VIEW,
         vec![change("a", Some("1")), change("unwanted", Some("2"))],
     );
-    let turn = Turn {
+    let order = WriteOrder {
         term: Term(1),
         epoch: Epoch(1),
         replaces_all: false,
     };
-    let refused = pending.write(&connection, turn, PACE).await;
-    let Err(Refusal::Error(StoreError::Rejected { view, key, .. })) = refused else {
+    let refused = pending.write(&connection, order, LIMITS).await;
+    let Err(WriteError::Failed(StoreError::Rejected { view, key, .. })) = refused else {
         panic!("it is rejected for good");
     };
     assert_eq!((view, &*key), (VIEW.name(), "unwanted"));

@@ -8,7 +8,8 @@ use skytide_core::view::{
     AccountRow, ActorRow, HandleKey, HandleRow, InteractionKey, InteractionRow,
 };
 
-use super::{Columns, Count, date, moment};
+use super::{Columns, Count};
+use crate::values::{date, timestamp};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -58,18 +59,18 @@ impl Columns for ActorDocument {
 
     fn row(self) -> Option<ActorRow> {
         Some(ActorRow {
-            followers: self.followers.short()?,
-            follow_records: self.follow_records.short()?,
-            follows: self.follows.short()?,
-            blockers: self.blockers.short()?,
-            block_records: self.block_records.short()?,
-            blocks: self.blocks.short()?,
-            posts: self.posts.short()?,
-            likes_given: self.likes_given.short()?,
-            likes_received: self.likes_received.short()?,
-            reposts_given: self.reposts_given.short()?,
-            reposts_received: self.reposts_received.short()?,
-            last_seen: self.last_seen.map_or(Some(Timestamp(0)), moment)?,
+            followers: self.followers.to_u32()?,
+            follow_records: self.follow_records.to_u32()?,
+            follows: self.follows.to_u32()?,
+            blockers: self.blockers.to_u32()?,
+            block_records: self.block_records.to_u32()?,
+            blocks: self.blocks.to_u32()?,
+            posts: self.posts.to_u32()?,
+            likes_given: self.likes_given.to_u32()?,
+            likes_received: self.likes_received.to_u32()?,
+            reposts_given: self.reposts_given.to_u32()?,
+            reposts_received: self.reposts_received.to_u32()?,
+            last_seen: self.last_seen.map_or(Some(Timestamp(0)), timestamp)?,
         })
     }
 }
@@ -107,10 +108,10 @@ impl Columns for InteractionDocument {
 
     fn row(self) -> Option<InteractionRow> {
         Some(InteractionRow {
-            likes: self.likes.short()?,
-            reposts: self.reposts.short()?,
-            replies: self.replies.short()?,
-            quotes: self.quotes.short()?,
+            likes: self.likes.to_u32()?,
+            reposts: self.reposts.to_u32()?,
+            replies: self.replies.to_u32()?,
+            quotes: self.quotes.to_u32()?,
             characters: self.characters.0,
         })
     }
@@ -190,7 +191,7 @@ impl Columns for HandleDocument {
     }
 
     fn row(self) -> Option<HandleRow> {
-        let claimed = moment(self.claimed)?;
+        let claimed = timestamp(self.claimed)?;
         Some(HandleRow { claimed })
     }
 }

@@ -63,9 +63,9 @@ impl Columns for ListDocument {
         let entry = |entry: Entry| {
             Some(ListEntry {
                 key: entry.key.into(),
-                value: entry.value.short()?,
-                other: entry.other.short()?,
-                longer: entry.longer.short()?,
+                value: entry.value.to_u32()?,
+                other: entry.other.to_u32()?,
+                longer: entry.longer.to_u32()?,
             })
         };
         let entries: Option<Vec<_>> = self.entries.into_iter().map(entry).collect();

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use skytide_core::time::Minute;
 use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span};
 
-use super::{Columns, Count, date};
+use super::{Columns, Count};
+use crate::values::date;
 
 /// Operations on a collection.
 #[derive(Debug, Serialize, Deserialize)]

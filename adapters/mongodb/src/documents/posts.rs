@@ -47,16 +47,16 @@ impl Columns for PostDocument {
 
     fn row(self) -> Option<PostRow> {
         Some(PostRow {
-            likes: self.likes.short()?,
-            reposts: self.reposts.short()?,
-            replies: self.replies.short()?,
-            root_replies: self.root_replies.short()?,
-            quotes: self.quotes.short()?,
-            self_likes: self.self_likes.short()?,
-            self_reposts: self.self_reposts.short()?,
-            self_replies: self.self_replies.short()?,
-            self_root_replies: self.self_root_replies.short()?,
-            self_quotes: self.self_quotes.short()?,
+            likes: self.likes.to_u32()?,
+            reposts: self.reposts.to_u32()?,
+            replies: self.replies.to_u32()?,
+            root_replies: self.root_replies.to_u32()?,
+            quotes: self.quotes.to_u32()?,
+            self_likes: self.self_likes.to_u32()?,
+            self_reposts: self.self_reposts.to_u32()?,
+            self_replies: self.self_replies.to_u32()?,
+            self_root_replies: self.self_root_replies.to_u32()?,
+            self_quotes: self.self_quotes.to_u32()?,
             state: self.state,
         })
     }

@@ -42,7 +42,7 @@ impl ByWindow {
             week,
             all,
         } = self;
-        Some([hour.short()?, day.short()?, week.short()?, all.short()?])
+        Some([hour.to_u32()?, day.to_u32()?, week.to_u32()?, all.to_u32()?])
     }
 }
 

@@ -10,13 +10,13 @@ use crate::control::ControlRecord;
 
 /// The task; it ends with the store.
 #[derive(Debug, Default)]
-pub struct Keeper(Mutex<Option<AbortHandle>>);
+pub struct Maintenance(Mutex<Option<AbortHandle>>);
 
-impl Keeper {
+impl Maintenance {
     /// Starts it anew.
     pub fn start(&self, store: &Arc<Shared>) {
-        let keeping = tokio::spawn(keep(Arc::downgrade(store)));
-        self.replace(Some(keeping.abort_handle()));
+        let task = tokio::spawn(run(Arc::downgrade(store)));
+        self.replace(Some(task.abort_handle()));
     }
 
     /// Ends it.
@@ -32,14 +32,14 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Maintenance {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
 /// Both at the same time: the lease ends in seconds, and purging the rows of a day takes minutes.
-async fn keep(store: Weak<Shared>) {
+async fn run(store: Weak<Shared>) {
     tokio::select! {
         () = renew(&store) => {}
         () = purge(&store) => {}
@@ -48,10 +48,10 @@ async fn keep(store: Weak<Shared>) {
 
 /// Ends with the store, or when another one leads.
 async fn renew(store: &Weak<Shared>) {
-    let mut away = false;
-    while let Some(store) = later(store).await {
+    let mut failing = false;
+    while let Some(store) = after_pause(store).await {
         match store.lease.renew().await {
-            Ok(true) => away = false,
+            Ok(true) => failing = false,
             Ok(false) => {
                 tracing::error!(
                     "another indexer has taken over this database, this one stops writing"
@@ -59,7 +59,7 @@ async fn renew(store: &Weak<Shared>) {
                 return;
             }
             Err(error) => {
-                if !std::mem::replace(&mut away, true) {
+                if !std::mem::replace(&mut failing, true) {
                     warn("the lease could not be renewed, trying again", &error);
                 }
             }
@@ -70,7 +70,7 @@ async fn renew(store: &Weak<Shared>) {
 /// Ends with the store.
 async fn purge(store: &Weak<Shared>) {
     let mut failing = false;
-    while let Some(store) = later(store).await {
+    while let Some(store) = after_pause(store).await {
         let (purge, connection) = (store.purge.clone(), store.connection.clone());
         // A long round is no reason for the store to live on.
         drop(store);
@@ -86,7 +86,7 @@ async fn purge(store: &Weak<Shared>) {
 }
 
 /// The store, after a while; `None` if it is gone.
-async fn later(store: &Weak<Shared>) -> Option<Arc<Shared>> {
+async fn after_pause(store: &Weak<Shared>) -> Option<Arc<Shared>> {
     let pause = store.upgrade()?.lease.renew_every();
     tokio::time::sleep(pause).await;
     store.upgrade()

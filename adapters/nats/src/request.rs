@@ -17,63 +17,65 @@ use super::failed;
 /// How long one request may take.
 pub const REQUEST_MAX: Duration = Duration::from_secs(5);
 /// How long a request is repeated while what stands in its way may pass, as the election of a leader.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const RETRY_MAX: Duration = Duration::from_secs(10);
 /// The wait between two requests.
-pub const PAUSE: Duration = Duration::from_millis(100);
+pub const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Why a request was not answered as wished.
-pub enum Refusal {
+pub enum RequestError {
     /// Nobody could answer; it may pass.
-    Passing(BoxError),
+    Transient(BoxError),
     /// The server refused it.
     Refused(jetstream::Error),
 }
 
 /// Asks the server, again and again while what stands in the way may pass; also while the server says what `passes`.
-pub async fn ask<T: DeserializeOwned>(
+pub async fn request<T: DeserializeOwned>(
     context: &jetstream::Context,
     subject: String,
     payload: &impl Serialize,
-    passes: impl Fn(ErrorCode) -> bool,
-) -> Result<T, Refusal> {
-    let deadline = Instant::now() + PATIENCE;
+    retry_on: impl Fn(ErrorCode) -> bool,
+) -> Result<T, RequestError> {
+    let deadline = Instant::now() + RETRY_MAX;
     loop {
         let answer = timeout(
             REQUEST_MAX,
             context.request::<_, _, Response<T>>(subject.clone(), payload),
         );
-        let refusal = match answer.await {
+        let error = match answer.await {
             Ok(Ok(Response::Ok(answer))) => return Ok(answer),
-            Ok(Ok(Response::Err { error })) => Refusal::Refused(error),
+            Ok(Ok(Response::Err { error })) => RequestError::Refused(error),
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                Refusal::Passing("JetStream does not answer there".into())
+                RequestError::Transient("JetStream does not answer there".into())
             }
-            Ok(Err(error)) => Refusal::Passing(error.into()),
-            Err(late) => Refusal::Passing(late.into()),
+            Ok(Err(error)) => RequestError::Transient(error.into()),
+            Err(late) => RequestError::Transient(late.into()),
         };
-        let passes = match &refusal {
-            Refusal::Passing(_) => true,
-            Refusal::Refused(error) => may_pass(error.error_code()) || passes(error.error_code()),
+        let retry = match &error {
+            RequestError::Transient(_) => true,
+            RequestError::Refused(error) => {
+                is_transient(error.error_code()) || retry_on(error.error_code())
+            }
         };
-        if !passes || Instant::now() + PAUSE > deadline {
-            return Err(refusal);
+        if !retry || Instant::now() + RETRY_DELAY > deadline {
+            return Err(error);
         }
-        sleep(PAUSE).await;
+        sleep(RETRY_DELAY).await;
     }
 }
 
-impl Refusal {
+impl RequestError {
     /// As an error of this operation.
-    pub fn of(self, operation: &'static str) -> LogError {
+    pub fn into_log_error(self, operation: &'static str) -> LogError {
         match self {
-            Self::Passing(why) => failed(operation)(why),
+            Self::Transient(why) => failed(operation)(why),
             Self::Refused(error) => failed(operation)(error),
         }
     }
 }
 
 /// Whether the server says so only until a cluster has sorted itself.
-pub fn may_pass(code: ErrorCode) -> bool {
+pub fn is_transient(code: ErrorCode) -> bool {
     [
         ErrorCode::CLUSTER_NOT_AVAILABLE,
         ErrorCode::CLUSTER_NOT_LEADER,
@@ -84,14 +86,14 @@ pub fn may_pass(code: ErrorCode) -> bool {
 }
 
 /// Whether the server says that it has no room for what a stream reserves or holds.
-pub fn no_room(error: &jetstream::Error) -> bool {
+pub fn is_out_of_room(error: &jetstream::Error) -> bool {
     let code = error.error_code();
-    let one = [
+    let codes = [
         ErrorCode::INSUFFICIENT_RESOURCES,
         ErrorCode::STORAGE_RESOURCES_EXCEEDED,
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
     ];
     // A cluster finds no servers for many reasons, and tells this one by its text alone.
-    let cluster = || error.to_string().contains("insufficient storage");
-    one.contains(&code) || code == ErrorCode::CLUSTER_NO_PEERS && cluster()
+    let by_text = || error.to_string().contains("insufficient storage");
+    codes.contains(&code) || code == ErrorCode::CLUSTER_NO_PEERS && by_text()
 }

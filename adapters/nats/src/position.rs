@@ -19,11 +19,11 @@ const PULL_BYTES_MIN: usize = 16 << 20;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
 /// The wait before opening again.
-const AGAIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Where a reader stands.
 #[derive(Clone)]
-pub struct Place {
+pub struct StreamPosition {
     pub shared: Arc<Shared>,
     /// Position of the next message of the stream.
     pub next: u64,
@@ -33,7 +33,7 @@ pub struct Place {
     pub filter: Vec<String>,
 }
 
-impl Place {
+impl StreamPosition {
     /// A consumer at this place.
     pub async fn open(self) -> Result<Box<pull::Stream>, LogError> {
         let stream = &self.shared.stream;
@@ -44,12 +44,12 @@ impl Place {
                 next: Seq(state.next),
             });
         }
-        check_whole(&state, self.next)?;
+        check_complete(&state, self.next)?;
         if let Some((position, stored)) = &self.newest
             && *position >= state.first
         {
-            let there = stream.message(*position).await?;
-            if there.is_none_or(|there| there.time != *stored) {
+            let stored_now = stream.message(*position).await?;
+            if stored_now.is_none_or(|it| it.time != *stored) {
                 return Err(damaged(
                     *position,
                     "it is another message than the one that was read",
@@ -69,15 +69,15 @@ impl Place {
     }
 
     /// The same; a server that has just become the leader of a cluster gets a while to have the newest messages.
-    pub async fn open_first(self) -> Result<Box<pull::Stream>, LogError> {
-        let begun = Instant::now();
+    pub async fn open_at_start(self) -> Result<Box<pull::Stream>, LogError> {
+        let started = Instant::now();
         loop {
             match self.clone().open().await {
                 Err(LogError::Ahead { .. })
-                    if begun.elapsed() < CATCH_UP_MAX
+                    if started.elapsed() < CATCH_UP_MAX
                         && self.shared.stream.state().await?.replicas > 1 =>
                 {
-                    sleep(AGAIN).await;
+                    sleep(RETRY_DELAY).await;
                 }
                 other => return other,
             }
@@ -85,8 +85,8 @@ impl Place {
     }
 
     /// The same, however long it takes.
-    pub async fn open_again(self) -> Result<Box<pull::Stream>, LogError> {
-        let mut told = false;
+    pub async fn reopen(self) -> Result<Box<pull::Stream>, LogError> {
+        let mut warned = false;
         let mut first_ahead = None;
         loop {
             match self.clone().open().await {
@@ -97,22 +97,22 @@ impl Place {
                     }
                 }
                 Err(error @ LogError::Failed { .. }) => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut warned, true) {
                         let source = std::error::Error::source(&error).map(ToString::to_string);
                         tracing::warn!(%error, source, "reading waits for the server");
                     }
                 }
                 other => return other,
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
     /// The stream's state, however long it takes.
-    pub async fn state(self) -> Result<State, LogError> {
+    pub async fn wait_for_state(self) -> Result<State, LogError> {
         loop {
             match self.shared.stream.state().await {
-                Err(LogError::Failed { .. }) => sleep(AGAIN).await,
+                Err(LogError::Failed { .. }) => sleep(RETRY_DELAY).await,
                 other => return other,
             }
         }
@@ -120,7 +120,7 @@ impl Place {
 }
 
 /// Refuses a stream in which something from `wanted` on is missing.
-pub fn check_whole(state: &State, wanted: u64) -> Result<(), LogError> {
+pub fn check_complete(state: &State, wanted: u64) -> Result<(), LogError> {
     if wanted < state.first {
         return Err(LogError::Trimmed {
             wanted: Seq(wanted),

@@ -12,31 +12,31 @@ use skytide_core::port::store::{Committed, Control, Intent, StoreError, Term, ch
 use skytide_core::view::{Change, ViewId};
 
 use super::Shared;
-use crate::batch::{self, Pending, Refusal, Turn};
-use crate::connection::failed;
+use crate::batch::{self, Pending, WriteError, WriteOrder};
+use crate::error::failed;
 use crate::guard;
 use crate::purge::Purge;
 
 /// What the writer knows.
 #[derive(Debug, Default)]
-pub struct Writing {
+pub struct Writer {
     /// The control record, as far as we changed it ourselves.
     control: Control,
     pending: Pending,
     /// A commit that failed, and that may have been made all the same, or be made yet, as what was sent may arrive at any
     /// time. Kept until one of the two is certain: a majority may show the record as it was for a while.
-    unsure: Option<Committed>,
+    uncertain: Option<Committed>,
     /// The commit that is being made again was made.
-    made: bool,
+    already_committed: bool,
     /// Until when a batch of the writer before may still be under way, if it had begun a commit.
-    late_until: Option<Instant>,
+    old_batches_until: Option<Instant>,
     /// Until when a batch that a writer before had given up and repeated may still be under way.
-    repeats_until: Option<Instant>,
+    repeated_batches_until: Option<Instant>,
     /// Whether the commit in progress replaces everything.
     replaces_all: bool,
 }
 
-impl Writing {
+impl Writer {
     /// Draws the next term and makes it known everywhere, so that the one before cannot begin to write anything more.
     pub async fn lead(&mut self, store: &Shared) -> Result<Control, StoreError> {
         let control = store.record.take_over().await?;
@@ -49,11 +49,11 @@ impl Writing {
                 .iter()
                 .for_each(|view| store.purge.note(*view, newest));
         }
-        let late_until = Instant::now() + Purge::wait(&store.connection);
+        let old_batches_until = Instant::now() + Purge::grace_period(&store.connection);
         *self = Self {
             control: control.clone(),
-            late_until: control.intent.map(|_| late_until),
-            repeats_until: Some(late_until),
+            old_batches_until: control.intent.map(|_| old_batches_until),
+            repeated_batches_until: Some(old_batches_until),
             ..Self::default()
         };
         Ok(control)
@@ -66,15 +66,15 @@ impl Writing {
         term: Term,
         intent: Intent,
     ) -> Result<(), StoreError> {
-        self.check_right(store, term).await?;
+        self.check_may_write(store, term).await?;
         self.pending.clear();
-        (self.made, self.replaces_all) = (false, false);
-        if self.unsure.is_some() {
+        (self.already_committed, self.replaces_all) = (false, false);
+        if self.uncertain.is_some() {
             self.control = self.current(store, term).await?;
             let found = self.control.committed.as_ref();
-            let made = self.unsure.take_if(|it| found == Some(it));
-            if made.is_some_and(|it| it.epoch == intent.epoch) {
-                self.made = true;
+            let committed = self.uncertain.take_if(|it| found == Some(it));
+            if committed.is_some_and(|it| it.epoch == intent.epoch) {
+                self.already_committed = true;
                 return Ok(());
             }
         }
@@ -84,11 +84,11 @@ impl Writing {
         self.control.check_begin(term, intent)?;
         if !store.record.begin(&self.control, intent).await? {
             let found = self.current(store, term).await?;
-            if self.is_made(&found) {
-                return Err(arrived_late());
+            if self.uncertain_is_committed(&found) {
+                return Err(committed_late());
             }
             found.check_begin(term, intent)?;
-            return Err(went_back(&self.control, &found));
+            return Err(lost_commit(&self.control, &found));
         }
         self.control.record_intent(intent);
         Ok(())
@@ -102,9 +102,9 @@ impl Writing {
         term: Term,
         intent: Intent,
     ) -> Result<(), StoreError> {
-        if let Some(until) = self.repeats_until {
+        if let Some(until) = self.repeated_batches_until {
             tokio::time::sleep_until(until.into()).await;
-            (self.repeats_until, self.late_until) = (None, None);
+            (self.repeated_batches_until, self.old_batches_until) = (None, None);
         }
         if !store.record.begin_replacing(term, intent).await? {
             return Err(fenced(store, term).await?);
@@ -125,21 +125,21 @@ impl Writing {
         term: Term,
         views: &BTreeSet<ViewId>,
     ) -> Result<(), StoreError> {
-        self.check_right(store, term).await?;
-        if self.made || views.is_empty() {
+        self.check_may_write(store, term).await?;
+        if self.already_committed || views.is_empty() {
             return Ok(());
         }
         let intent = self.control.check_write(term)?;
-        if let Some(until) = self.late_until {
+        if let Some(until) = self.old_batches_until {
             tokio::time::sleep_until(until.into()).await;
-            self.late_until = None;
+            self.old_batches_until = None;
         }
-        if !store.record.rebuild((term, intent), views).await? {
+        if !store.record.rebuild(term, intent, views).await? {
             let found = self.current(store, term).await?;
-            if self.is_made(&found) {
-                return Err(arrived_late());
+            if self.uncertain_is_committed(&found) {
+                return Err(committed_late());
             }
-            return Err(went_back(&self.control, &found));
+            return Err(lost_commit(&self.control, &found));
         }
         self.control.rebuilding.extend(views);
         Ok(())
@@ -153,14 +153,14 @@ impl Writing {
         view: ViewId,
         changes: Vec<Change>,
     ) -> Result<(), StoreError> {
-        self.check_right(store, term).await?;
-        if self.made {
+        self.check_may_write(store, term).await?;
+        if self.already_committed {
             return Ok(());
         }
         self.control.check_write(term)?;
         check_rows(view, &changes)?;
         self.pending.push(view, changes);
-        match self.pending.is_much(store.pace) {
+        match self.pending.is_large(store.limits) {
             true => self.flush(store, term).await,
             false => Ok(()),
         }
@@ -173,23 +173,23 @@ impl Writing {
         term: Term,
         committed: Committed,
     ) -> Result<(), StoreError> {
-        self.check_right(store, term).await?;
-        if self.unsure.as_ref() == Some(&committed) {
+        self.check_may_write(store, term).await?;
+        if self.uncertain.as_ref() == Some(&committed) {
             self.control = self.current(store, term).await?;
         }
         if !self.control.check_commit(term, &committed)? {
-            (self.unsure, self.made) = (None, false);
+            (self.uncertain, self.already_committed) = (None, false);
             return Ok(());
         }
         self.flush(store, term).await?;
-        self.unsure = Some(committed.clone());
+        self.uncertain = Some(committed.clone());
         if !store.record.commit(term, &committed).await? {
             let found = self.current(store, term).await?;
             if found.check_commit(term, &committed)? {
                 return Err(failed("commit")("the control record changed meanwhile"));
             }
         }
-        self.unsure = None;
+        self.uncertain = None;
         self.replaces_all = false;
         self.control.committed = Some(committed);
         self.control.forget_intent();
@@ -201,22 +201,22 @@ impl Writing {
         for view in self.pending.views_with_removals() {
             store.purge.note(view, epoch);
         }
-        let turn = Turn {
+        let order = WriteOrder {
             term,
             epoch,
             replaces_all: self.replaces_all,
         };
         match self
             .pending
-            .write(&store.connection, turn, store.pace)
+            .write(&store.connection, order, store.limits)
             .await
         {
             Ok(()) => Ok(()),
-            Err(Refusal::Error(error)) => Err(error),
-            Err(Refusal::Late) => {
+            Err(WriteError::Failed(error)) => Err(error),
+            Err(WriteError::Superseded) => {
                 let found = self.current(store, term).await?;
-                if self.is_made(&found) {
-                    return Err(arrived_late());
+                if self.uncertain_is_committed(&found) {
+                    return Err(committed_late());
                 }
                 found.check_write(term)?;
                 let later = batch::later_row(&store.connection, &self.pending, epoch).await?;
@@ -230,16 +230,16 @@ impl Writing {
     }
 
     /// Whether this is our term and the lease is ours.
-    async fn check_right(&self, store: &Shared, term: Term) -> Result<(), StoreError> {
-        if self.control.term == term && store.lease.hold().await? {
+    async fn check_may_write(&self, store: &Shared, term: Term) -> Result<(), StoreError> {
+        if self.control.term == term && store.lease.ensure_held().await? {
             return Ok(());
         }
         Err(fenced(store, term).await?)
     }
 
     /// Whether the record has the commit that may have been made.
-    fn is_made(&self, found: &Control) -> bool {
-        self.unsure.is_some() && found.committed == self.unsure
+    fn uncertain_is_committed(&self, found: &Control) -> bool {
+        self.uncertain.is_some() && found.committed == self.uncertain
     }
 
     /// The record as the server has it.
@@ -261,12 +261,12 @@ async fn fenced(store: &Shared, ours: Term) -> Result<StoreError, StoreError> {
 }
 
 /// What was taken for failed has been made meanwhile: who repeats all of it finds that.
-fn arrived_late() -> StoreError {
+fn committed_late() -> StoreError {
     failed("write a commit again")("it arrived late and is made")
 }
 
 /// The server has forgotten what it acknowledged, as after a failover without majority, or somebody restored it.
-fn went_back(known: &Control, found: &Control) -> StoreError {
+fn lost_commit(known: &Control, found: &Control) -> StoreError {
     let epoch = |control: &Control| {
         let committed = control.committed.as_ref();
         committed.map_or("none".to_owned(), |it| it.epoch.to_string())

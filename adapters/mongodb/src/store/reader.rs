@@ -19,7 +19,7 @@ const KEYS_MAX: usize = 1_000;
 
 /// Where rows are read.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
+pub struct ReadSource<'a> {
     /// Of the server.
     pub connection: &'a Connection,
     /// The database, with the read concern that is wanted.
@@ -28,9 +28,9 @@ pub struct Source<'a> {
     pub session: Option<&'a Mutex<ClientSession>>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ReadSource<'a> {
     /// The rows as they are.
-    pub fn now(connection: &'a Connection) -> Self {
+    pub fn latest(connection: &'a Connection) -> Self {
         Self {
             connection,
             database: connection.database(),
@@ -41,7 +41,7 @@ impl<'a> Source<'a> {
 
 /// See `ViewReader::get`.
 pub async fn get(
-    source: Source<'_>,
+    source: ReadSource<'_>,
     view: ViewId,
     keys: &[Key],
 ) -> Result<Vec<Option<StoredRow>>, StoreError> {
@@ -57,7 +57,7 @@ pub async fn get(
 
 /// See `ViewReader::scan`.
 pub async fn scan(
-    source: Source<'_>,
+    source: ReadSource<'_>,
     view: ViewId,
     range: Range,
 ) -> Result<Vec<StoredRow>, StoreError> {
@@ -83,7 +83,7 @@ pub async fn scan(
 }
 
 async fn find(
-    source: Source<'_>,
+    source: ReadSource<'_>,
     view: ViewId,
     order: Order,
     filter: Document,

@@ -11,32 +11,32 @@ use tokio::sync::watch;
 
 /// The first error, once there is one. Clones are handles of the same.
 #[derive(Clone, Debug)]
-pub struct Spent(Arc<watch::Sender<Option<Arc<fjall::Error>>>>);
+pub struct Poisoned(Arc<watch::Sender<Option<Arc<fjall::Error>>>>);
 
-impl Spent {
+impl Poisoned {
     /// It takes writes.
-    pub fn not_yet() -> Self {
+    pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
     /// A write failed, and no other one will succeed. Answers what to tell whoever tried.
-    pub fn by(&self, operation: &'static str, error: fjall::Error) -> StoreError {
+    pub fn record(&self, operation: &'static str, error: fjall::Error) -> StoreError {
         let error = Arc::new(error);
         self.0.send_if_modified(|first| {
             let is_first = first.is_none();
             first.get_or_insert_with(|| error.clone());
             is_first
         });
-        told(operation, error)
+        store_error(operation, error)
     }
 
     /// Waits until it takes no writes any more; answers why.
-    pub async fn at_last(&self) -> StoreError {
+    pub async fn wait(&self) -> StoreError {
         let mut first = self.0.subscribe();
         loop {
             let error = first.borrow_and_update().clone();
             if let Some(error) = error {
-                return told("write", error);
+                return store_error("write", error);
             }
             // The sender lives as long as this.
             let _changed = first.changed().await;
@@ -44,7 +44,7 @@ impl Spent {
     }
 }
 
-fn told(operation: &'static str, error: Arc<fjall::Error>) -> StoreError {
+fn store_error(operation: &'static str, error: Arc<fjall::Error>) -> StoreError {
     StoreError::Spent {
         operation,
         source: Box::new(error),

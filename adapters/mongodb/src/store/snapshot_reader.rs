@@ -11,34 +11,34 @@ use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
 use skytide_core::view::{Key, StoredRow, ViewId};
 use tokio::sync::Mutex;
 
-use super::reading::{self, Source};
+use super::reader::{self, ReadSource};
 use crate::connection::Connection;
 use crate::control;
 
 const OPERATION: &str = "show one moment";
 
 /// A [`ViewReader`] whose rows and control record are all of one moment, which may be in the midst of a commit.
-pub struct StillStore {
+pub struct SnapshotReader {
     connection: Connection,
     database: Database,
     session: Mutex<ClientSession>,
 }
 
-impl StillStore {
+impl SnapshotReader {
     /// As it is now.
     pub(super) async fn open(connection: &Connection) -> Result<Self, StoreError> {
         let options = SessionOptions::builder().snapshot(true).build();
         let client = connection.database().client();
         let session = client.start_session().with_options(options);
         Ok(Self {
-            database: connection.of_a_moment(),
+            database: connection.snapshot_database(),
             session: Mutex::new(connection.within(OPERATION, session).await?),
             connection: connection.clone(),
         })
     }
 
-    fn source(&self) -> Source<'_> {
-        Source {
+    fn source(&self) -> ReadSource<'_> {
+        ReadSource {
             connection: &self.connection,
             database: &self.database,
             session: Some(&self.session),
@@ -47,17 +47,17 @@ impl StillStore {
 }
 
 #[async_trait]
-impl ViewReader for StillStore {
+impl ViewReader for SnapshotReader {
     async fn control(&self) -> Result<Control, StoreError> {
         let mut session = self.session.lock().await;
         control::read_in(&self.connection, &self.database, &mut session).await
     }
 
     async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
-        reading::get(self.source(), view, keys).await
+        reader::get(self.source(), view, keys).await
     }
 
     async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
-        reading::scan(self.source(), view, range).await
+        reader::scan(self.source(), view, range).await
     }
 }
