@@ -1,12 +1,13 @@
-//! Fetched profiles beside the views, in the same database: two keyspaces, one by account and one by age.
+//! Fetched profiles, in the same database as the views: one keyspace ordered by account, one by
+//! age.
 //!
 //! ```text
-//! profiles          account                ─▶ form, moment, what the stream had told, profile
-//! profiles_by_age   moment, 8 bytes, account ─▶ nothing
+//! profiles          account                ─▶ format, time of the fetch, the stream's profile, profile
+//! profiles_by_age   time, 8 bytes, account ─▶ nothing
 //! ```
 //!
-//! Both are written in one batch, so a crash leaves no half of it; the disk has it within a second, and what it
-//! takes back is fetched again.
+//! Both are written in one batch, so a crash leaves both changes or none. A batch reaches the disk
+//! within a second; a profile that is lost in a power cut is fetched again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,27 +22,27 @@ use skytide_core::view::Key;
 
 use crate::EmbeddedStore;
 
-/// Number of the value's form, its first byte.
+/// Version of the value's format: its first byte.
 const FORMAT: u8 = 1;
 
-/// A [`ProfileStore`] in the database of an [`EmbeddedStore`]. Clones are handles of the same store.
+/// A [`ProfileStore`] in the database of an [`EmbeddedStore`]. Clones share one store.
 #[derive(Clone)]
 pub struct EmbeddedProfiles(Arc<Shared>);
 
 struct Shared {
-    /// Keeps the database open, and syncs it.
+    /// Keeps the database open, and syncs its journal.
     store: EmbeddedStore,
     profiles: Keyspace,
     by_age: Keyspace,
-    /// Whoever writes holds it: a profile and its age change together.
+    /// Held by every writer, so that a profile and its age change together.
     write_lock: Mutex<()>,
 }
 
 impl EmbeddedProfiles {
-    /// Uses the store's database.
+    /// Opens the profiles in the database of this store.
     ///
     /// # Errors
-    /// `Failed` if its files cannot be used.
+    /// `Failed` if the files of the database cannot be used.
     pub fn open(store: &EmbeddedStore) -> Result<Self, ProfileError> {
         let database: &Database = store.database();
         let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
@@ -61,7 +62,7 @@ impl EmbeddedProfiles {
     ) -> Result<T, ProfileError> {
         let shared = self.0.clone();
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
-        done.map_err(failed("finish its work"))?
+        done.map_err(failed("wait for the blocking thread"))?
     }
 }
 
@@ -97,13 +98,13 @@ impl Shared {
         value.map(|value| decode(did, &value)).transpose()
     }
 
-    /// Puts the last of each account and removes others.
+    /// Writes the last given profile of each account, and removes the accounts in `remove`.
     fn change(&self, put: &[StoredProfile], remove: &[Did]) -> Result<(), ProfileError> {
         let _lock = self
             .write_lock
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // A batch has no order among changes of one key: there must be one of each.
+        // Changes of one key in a batch have no order, so each key must occur once.
         let (mut profiles, mut by_age) = (BTreeMap::new(), BTreeMap::new());
         for did in put.iter().map(|it| &it.did).chain(remove) {
             if let Some(old) = self.get(did)? {
@@ -164,7 +165,7 @@ fn age_key(fetched: Timestamp, key: &Key) -> Vec<u8> {
 
 fn encode(stored: &StoredProfile) -> Vec<u8> {
     let columns = (stored.fetched, &stored.told, &stored.profile);
-    postcard::to_extend(&columns, vec![FORMAT]).expect("texts and numbers")
+    postcard::to_extend(&columns, vec![FORMAT]).expect("strings and numbers can be encoded")
 }
 
 fn decode(did: &Did, value: &[u8]) -> Result<StoredProfile, ProfileError> {
@@ -181,7 +182,7 @@ fn decode(did: &Did, value: &[u8]) -> Result<StoredProfile, ProfileError> {
             profile,
         }),
         _ => Err(ProfileError::Damaged(format!(
-            "that of {did} is not readable"
+            "the profile of {did} cannot be decoded"
         ))),
     }
 }
@@ -199,7 +200,7 @@ mod tests {
     use crate::StoreOptions;
 
     #[tokio::test]
-    async fn profiles_are_there_after_the_store_was_opened_again() {
+    async fn profiles_survive_closing_and_opening_the_store() {
         let folder = tempfile::tempdir().expect("a folder");
         let stored = StoredProfile {
             did: "did:plc:3ir4kq33qnjyzawsel2s2vak".parse().expect("a DID"),
@@ -220,7 +221,7 @@ mod tests {
         assert_eq!(found, [Some(stored)]);
         assert!(
             decode(&dids[0], &[FORMAT, 0]).is_err(),
-            "a cut value is told"
+            "a truncated value must be an error"
         );
     }
 }

@@ -1,8 +1,9 @@
-//! Snapshots in a folder: a file each, named by its time, so that names sort as times do.
+//! Snapshots in a folder: one file for each snapshot, named by its network time.
 //!
-//! `data/snapshots/00001783175888123.snapshot`: the network time in milliseconds, 17 digits;
-//! inside a byte for the form and postcard, compressed with zstd and its checksum. Files are written
-//! aside, synced and moved into place.
+//! `data/snapshots/00001783175888123.snapshot`: the network time in milliseconds, 17 digits, so
+//! that names sort by time. The content is one byte for the format followed by postcard, compressed
+//! with zstd and a checksum. A file is written under a temporary name, synced, and renamed into
+//! place.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,13 +14,14 @@ use skytide_core::port::BoxError;
 use skytide_core::port::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use skytide_core::time::Timestamp;
 
-/// The ending of a snapshot's file.
+/// The extension of a snapshot's file.
 const EXTENSION: &str = ".snapshot";
-/// Number of the form, the first byte.
+/// Version of the format: the first byte.
 const FORM: u8 = 2;
-/// How hard it is compressed: lists are mostly text, and one is written an hour.
+/// Level of compression. It is high because lists are mostly text and only one snapshot an hour is
+/// written.
 const LEVEL: i32 = 9;
-/// Bytes of an unpacked snapshot, at most: far above what the lists can hold.
+/// The maximum size of a decompressed snapshot in bytes: far above what the lists can hold.
 const BYTES_MAX: usize = 1 << 30;
 
 /// A [`SnapshotStore`] in a folder.
@@ -27,12 +29,12 @@ const BYTES_MAX: usize = 1 << 30;
 pub struct SnapshotDir(PathBuf);
 
 impl SnapshotDir {
-    /// Uses the folder; makes it if it is not there.
+    /// Opens the folder and creates it if it does not exist.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub fn open(folder: &Path) -> Result<Self, SnapshotError> {
-        fs::create_dir_all(folder).map_err(failed("make its folder"))?;
+        fs::create_dir_all(folder).map_err(failed("create its folder"))?;
         Ok(Self(folder.to_owned()))
     }
 
@@ -84,14 +86,14 @@ impl SnapshotDir {
         snapshot.ok_or(SnapshotError::Damaged(time))
     }
 
-    /// Files are touched on threads that may wait.
+    /// Runs file operations on a blocking thread.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, SnapshotError> + Send + 'static,
     ) -> Result<T, SnapshotError> {
         let folder = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&folder)).await;
-        done.map_err(failed("end its work"))?
+        done.map_err(failed("wait for the blocking thread"))?
     }
 }
 
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_damaged_snapshot_is_told() {
+    async fn reading_a_damaged_snapshot_is_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = SnapshotDir::open(folder.path()).expect("opens");
         let snapshot = Snapshot {

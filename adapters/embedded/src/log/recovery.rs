@@ -1,8 +1,13 @@
-//! What is believed after a start.
+//! Recovery of the log at a start: which bytes count as messages.
 //!
-//! Bytes below a segment's synced position were durable once: whatever is wrong there is damage, and refused. Bytes
-//! behind it were under way when the writer ended: the complete messages in front are kept and made durable, the rest
-//! is cut off. The last segment is checked here; one that has a successor, when it is read.
+//! Bytes before a segment's synced position were durable once. If any of them is invalid, the log
+//! is damaged, and it is not opened.
+//!
+//! Bytes after the synced position were being written when the writer ended. Recovery keeps the
+//! complete messages at their start, makes them durable, and truncates the rest.
+//!
+//! Only the last segment is checked here. A segment that has a successor is checked when it is
+//! read.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,15 +18,17 @@ use super::frame::{self, Frame};
 use super::segment::{self, HEADER_BYTES, Segment, Slot, Synced};
 use super::{damaged, failed};
 
-/// Bytes read at once.
+/// The number of bytes to read at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Checks that all segments are of one log and join without a gap; answers the last one, if there is any.
+/// Checks that all segments belong to one log and follow each other without a gap. Returns the last
+/// segment, if there is one.
 pub fn check_chain(folder: &Path, write: bool) -> Result<Option<Segment>, LogError> {
     let mut last: Option<Segment> = None;
     for first in segment::list(folder)? {
         let Some(next) = Segment::open(folder, first, write)? else {
-            // Trimmed meanwhile by another process: only segments in front of all others are.
+            // Another process trimmed this segment in the meantime. Trimming removes only the
+            // oldest segments, so all earlier ones are gone too.
             last = None;
             continue;
         };
@@ -40,20 +47,20 @@ fn check_adjacent(sealed: &Segment, next: &Segment) -> Result<(), LogError> {
     }
     if synced.next != next.first {
         let why = format!(
-            "it ends before {}, the next begins at {}",
+            "it ends before position {}, the next segment begins at {}",
             synced.next, next.first
         );
         return Err(damaged(sealed.first, synced.end, &why));
     }
     let bytes = sealed.bytes()?;
     if bytes != synced.end {
-        let why = format!("it was {} bytes long, now it is {bytes}", synced.end);
+        let why = format!("it was {} bytes long and is now {bytes}", synced.end);
         return Err(damaged(sealed.first, bytes.min(synced.end), &why));
     }
     Ok(())
 }
 
-/// Checks the last segment, cuts off its torn tail and makes what is left durable.
+/// Checks the last segment, truncates its torn tail, and makes the remaining messages durable.
 pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
     let synced = segment.synced()?;
     let bytes = segment.bytes()?;
@@ -66,12 +73,13 @@ pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
         return Err(damaged(
             segment.first,
             durable.end,
-            "a durable message is not valid",
+            "a durable message is invalid",
         ));
     }
     let complete = scan(segment, durable, bytes)?;
     let repair = || -> std::io::Result<()> {
-        // Written again: after a failed sync the system may hold pages as clean that never reached the disk.
+        // The bytes are written again because after a failed sync the system may hold pages as
+        // clean that never reached the disk.
         rewrite(segment, synced.end, complete.end)?;
         segment.file.set_len(complete.end)?;
         segment.file.sync_data()?;
@@ -80,12 +88,12 @@ pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
         segment.file.sync_data()
     };
     if (complete.end, bytes) != (synced.end, synced.end) {
-        repair().map_err(failed("cut off the torn tail"))?;
+        repair().map_err(failed("truncate the torn tail"))?;
         tracing::info!(
             segment = segment.first,
-            kept_messages = complete.next - synced.next,
-            cut_bytes = bytes - complete.end,
-            "recovered what was written behind the last sync"
+            recovered_messages = complete.next - synced.next,
+            truncated_bytes = bytes - complete.end,
+            "recovered messages after the last synced position and truncated the rest"
         );
     }
     Ok(complete)
@@ -99,7 +107,8 @@ fn segment_start(segment: &Segment) -> Synced {
     }
 }
 
-/// The complete messages between `from` and the offset `end`.
+/// Finds the complete messages between `from` and the offset `end`. Returns the position after the
+/// last one.
 fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
     let mut found = from;
     let mut chunk = Vec::new();

@@ -1,4 +1,4 @@
-//! The one writer: appends, syncs, begins new segments, waits while the log is full.
+//! The writer: appends, syncs, starts new segments, and blocks while the log is full.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,11 @@ use super::super::folder::{DataDirError, Hold};
 use super::segment::{self, HEADER_BYTES, Segment, Slot, Synced};
 use super::{LogOptions, POLL, Shared, blocking, failed, frame, recovery};
 
-/// The file that the writer has locked. The lock ends with the process.
+/// The lock file of the writer. The lock is released when the process exits.
 const LOCK: &str = "writer.lock";
 
-/// Takes the right to write, and recovers the log: it is whole and durable then.
+/// Takes the exclusive right to write and recovers the log. When this returns, all messages of the
+/// log are complete and durable.
 pub fn take_over(
     folder: &Path,
     options: LogOptions,
@@ -49,7 +50,8 @@ fn lock(folder: &Path) -> Result<Hold, LogError> {
     })
 }
 
-/// The end of the log. Dropped on any error: what it believed may then be wrong.
+/// The last segment and how far it is written. It is dropped after any error, because its numbers
+/// may then be wrong.
 #[derive(Debug)]
 pub struct Tail {
     folder: PathBuf,
@@ -57,11 +59,12 @@ pub struct Tail {
     segment: Segment,
     /// How far the segment is durable.
     synced: Synced,
-    /// How far it is written.
+    /// How far the segment is written.
     written: Synced,
-    /// Which of the two slots is next.
+    /// The slot to write at the next flush.
     next_slot: Slot,
-    /// Bytes of the segments in front of this one, as far as we know.
+    /// Bytes of all earlier segments when they were last listed. Trimming since then is not
+    /// included.
     other_segments_bytes: u64,
     buffer: Vec<u8>,
     _lock: Hold,
@@ -75,8 +78,12 @@ impl Tail {
             if matches!(message, Message::Tick(_)) {
                 tick = Some((self.buffer.len() as u64, next));
             }
-            frame::push(&mut self.buffer, next, message)
-                .map_err(|bytes| failed("append")(format!("a message has {bytes} bytes")))?;
+            frame::push(&mut self.buffer, next, message).map_err(|bytes| {
+                failed("append")(format!(
+                    "a message has {bytes} bytes, the maximum is {}",
+                    frame::MESSAGE_BYTES_MAX
+                ))
+            })?;
             next += 1;
         }
         let bytes = self.buffer.len() as u64;
@@ -117,12 +124,12 @@ impl Tail {
         Ok(())
     }
 
-    /// Ends this segment, with both slots at its end, and begins the next one.
+    /// Completes this segment, with both slots at its end, and creates the next one.
     fn roll(&mut self) -> Result<(), LogError> {
         self.sync()?;
         for slot in [Slot::First, Slot::Second] {
             let written = self.segment.write_slot(slot, self.written);
-            written.map_err(failed("end a segment"))?;
+            written.map_err(failed("complete a segment"))?;
         }
         self.sync()?;
         let next = self.written.next;
@@ -137,13 +144,13 @@ impl Tail {
         Ok(())
     }
 
-    /// Whether the log is at its limit, as far as we know.
+    /// Whether the log is at its size limit, without considering recent trimming.
     fn seems_full(&self) -> bool {
         self.other_segments_bytes + self.written.end >= self.options.bytes_max
     }
 
-    /// Whether it is at its limit: looks at what was trimmed, and ends the open segment, so that this one can be
-    /// trimmed, too.
+    /// Whether the log is at its size limit, considering recent trimming. Also completes the
+    /// current segment, so that it can be trimmed too.
     fn is_full(&mut self) -> Result<bool, LogError> {
         if self.written.end > HEADER_BYTES {
             self.roll()?;
@@ -157,12 +164,13 @@ impl Tail {
 /// A [`LogWriter`] of an [`EmbeddedLog`](super::EmbeddedLog).
 pub struct Writer {
     shared: Arc<Shared>,
-    /// `None`: spent by an error, or by a caller that did not wait for the end.
+    /// `None` after an error, or after a caller dropped the future of an operation. The writer is
+    /// then unusable.
     tail: Option<Tail>,
 }
 
 impl Writer {
-    /// Appends behind what `tail` recovered.
+    /// Creates a writer that appends after the messages that `tail` recovered.
     pub fn new(shared: Arc<Shared>, tail: Tail) -> Self {
         Self {
             shared,
@@ -174,7 +182,7 @@ impl Writer {
         &mut self,
         work: impl FnOnce(&mut Tail) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        let unusable = || failed("write")("this writer met an error before");
+        let unusable = || failed("write")("this writer is unusable after an earlier error");
         let mut tail = self.tail.take().ok_or_else(unusable)?;
         let (tail, done) = blocking(move || {
             let done = work(&mut tail);
@@ -196,14 +204,17 @@ impl Writer {
             self.shared.changed.send_replace(());
             if !self.shared.full.swap(true, Ordering::Relaxed) {
                 let bytes_max = self.shared.options.bytes_max;
-                tracing::warn!(bytes_max, "the log is at its size limit: appending waits");
+                tracing::warn!(
+                    bytes_max,
+                    "the log is at its size limit: appending waits until it is trimmed"
+                );
             }
             changed.mark_unchanged();
-            // Another process may trim: no word of it comes here.
+            // Another process may trim and cannot notify this one: so the wait has a time limit.
             let _ = tokio::time::timeout(POLL, changed.changed()).await;
         }
         if self.shared.full.swap(false, Ordering::Relaxed) {
-            tracing::warn!("the log was trimmed: appending goes on");
+            tracing::warn!("the log was trimmed: appending continues");
         }
         Ok(())
     }

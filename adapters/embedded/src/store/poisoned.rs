@@ -1,7 +1,8 @@
-//! Whether the database still takes writes.
+//! Records the error after which the database accepts no more writes.
 //!
-//! After one that failed, whether of its journal or of a sorted file in the background, fjall takes no more of them until
-//! it is opened again, whatever becomes of the cause: what had reached the disk is only known by reading it.
+//! After a failed write, whether to the journal or to a sorted file in the background, fjall
+//! rejects all further writes until the database is opened again, even if the cause is gone: only
+//! reading the files shows what had reached the disk.
 //! <https://docs.rs/fjall/3/fjall/enum.Error.html#variant.Poisoned>
 
 use std::sync::Arc;
@@ -9,17 +10,18 @@ use std::sync::Arc;
 use skytide_core::port::store::StoreError;
 use tokio::sync::watch;
 
-/// The first error, once there is one. Clones are handles of the same.
+/// The first error of a write, if there was one. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Poisoned(Arc<watch::Sender<Option<Arc<fjall::Error>>>>);
 
 impl Poisoned {
-    /// It takes writes.
+    /// A state without an error.
     pub fn new() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
-    /// A write failed, and no other one will succeed. Answers what to tell whoever tried.
+    /// Records the error of a failed write and returns it as the error for the caller. No later
+    /// write will succeed.
     pub fn record(&self, operation: &'static str, error: fjall::Error) -> StoreError {
         let error = Arc::new(error);
         self.0.send_if_modified(|first| {
@@ -30,7 +32,7 @@ impl Poisoned {
         store_error(operation, error)
     }
 
-    /// Waits until it takes no writes any more; answers why.
+    /// Waits until a write has failed, and returns the first error.
     pub async fn wait(&self) -> StoreError {
         let mut first = self.0.subscribe();
         loop {
@@ -38,7 +40,7 @@ impl Poisoned {
             if let Some(error) = error {
                 return store_error("write", error);
             }
-            // The sender lives as long as this.
+            // This cannot fail: `self` holds the sender.
             let _changed = first.changed().await;
         }
     }

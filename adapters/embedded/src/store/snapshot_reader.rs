@@ -1,4 +1,5 @@
-//! The store as it was at one commit, for whoever reads longer than a commit lasts.
+//! Reads the store as of one commit, for readers that need longer than the time between two
+//! commits.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use skytide_core::view::{Key, StoredRow, ViewId};
 
 use super::{CONTROL, Shared, failed, row};
 
-/// A [`ViewReader`] whose rows and control record are all of one commit.
+/// A [`ViewReader`] whose rows and control record all belong to one commit.
 #[derive(Clone)]
 pub struct SnapshotReader(Arc<StoreSnapshot>);
 
@@ -31,7 +32,7 @@ impl SnapshotReader {
         let state = self.0.clone();
         tokio::task::spawn_blocking(move || work(&state))
             .await
-            .map_err(failed("finish its work"))?
+            .map_err(failed("wait for the blocking thread"))?
     }
 }
 
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_committed_later_does_not_show() {
+    async fn a_snapshot_reader_does_not_see_later_commits() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = EmbeddedStore::open(folder.path(), StoreOptions::default()).expect("opens");
         store.lead().await.expect("leads");

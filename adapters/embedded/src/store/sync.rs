@@ -1,4 +1,5 @@
-//! Syncs the journal about once a second, on a thread of its own, and looks whether the database still takes writes.
+//! Syncs the journal about once a second on its own thread, and detects when the database no longer
+//! accepts writes.
 
 use std::io;
 use std::sync::Arc;
@@ -11,12 +12,14 @@ use fjall::{Database, PersistMode};
 
 use super::poisoned::Poisoned;
 
-/// How long a commit may stay with the operating system only. Rows can be computed again from the log, so this
-/// decides only how much of it is read again after a power cut, and commits do not wait for the disk.
+/// How long a commit may stay in the operating system's cache without an fsync. Rows can be
+/// recomputed from the log, so this only decides how much of the log is read again after a power
+/// cut. In return, commits do not wait for the disk.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// Syncs what was committed, every [`SYNC_EVERY`] and when it is dropped. A failure is the database's last: see [`Poisoned`].
-/// One of its own threads may have failed, too, and a commit wait for that thread for ever.
+/// Syncs commits every [`SYNC_EVERY`] and when it is dropped. After a failure the database accepts
+/// no more writes: see [`Poisoned`]. The check also runs when nothing was committed, because a
+/// background thread of fjall may have failed, and a commit would wait for that thread forever.
 pub struct Syncer {
     unsynced: Arc<AtomicBool>,
     thread: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
@@ -38,7 +41,7 @@ impl Syncer {
         })
     }
 
-    /// Something was committed.
+    /// Records that something was committed and must be synced.
     pub fn mark_unsynced(&self) {
         self.unsynced.store(true, Ordering::Release);
     }
@@ -51,18 +54,18 @@ fn sync_until(
     unsynced: &AtomicBool,
 ) {
     loop {
-        let ended = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
+        let stopping = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
         let mode = match unsynced.swap(false, Ordering::Acquire) {
             true => PersistMode::SyncData,
-            // Writes nothing, and fails if anything has failed before.
+            // Writes nothing, and fails if an earlier write has failed.
             false => PersistMode::Buffer,
         };
         if let Err(error) = database.persist(mode) {
-            tracing::error!(%error, "the store takes no writes until it is opened again");
+            tracing::error!(%error, "the view store takes no writes until it is opened again: restart this process");
             poisoned.record("sync its journal", error);
             return;
         }
-        if ended {
+        if stopping {
             return;
         }
     }
@@ -72,7 +75,7 @@ impl Drop for Syncer {
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
-            // A panic there was reported when it happened.
+            // A panic of the thread was reported when it happened.
             let _ = thread.join();
         }
     }
