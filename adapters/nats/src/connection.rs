@@ -1,4 +1,4 @@
-//! The connection to the server: who we are, and how long we try.
+//! The connection to the server: credentials, TLS, and how long to retry.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,20 +11,20 @@ use tokio::time::{Instant, sleep};
 use super::failed;
 
 const CONNECT: &str = "connect to NATS";
-/// The first and the longest delay between two attempts to connect.
+/// The shortest and the longest delay between two attempts to connect.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
-/// How long one attempt to connect may take.
+/// The time limit for one attempt to connect.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
-/// How often the connection is tried while nothing else goes over it: two unanswered pings end it.
+/// The interval of pings. Two unanswered pings end the connection.
 const PING: Duration = Duration::from_secs(5);
-/// Orders that may delay for the connection.
+/// The maximum number of commands that are queued for the connection.
 const COMMANDS_MAX: usize = 4_096;
 
-/// Connects; afterwards the client connects again by itself, as often as it takes.
+/// Connects to the server. After that the client reconnects by itself, without a limit.
 pub async fn connect(config: &config::Nats) -> Result<Client, LogError> {
     if config.url.is_empty() {
-        return Err(failed(CONNECT)("no address is given (NATS_URL)"));
+        return Err(failed(CONNECT)("NATS_URL is not set"));
     }
     let addresses = addresses(config)?;
     let deadline = Instant::now() + config.connect_timeout.0;
@@ -41,13 +41,13 @@ pub async fn connect(config: &config::Nats) -> Result<Client, LogError> {
         if !transient || Instant::now() + delay > deadline {
             return Err(failed(CONNECT)(error));
         }
-        tracing::info!(%error, "NATS is not there yet: trying again");
+        tracing::info!(%error, "cannot connect to NATS yet: trying again");
         sleep(delay).await;
         delay = (delay * 2).min(RETRY_DELAY_MAX);
     }
 }
 
-/// The addresses without what is secret in them.
+/// The addresses without user names, passwords and tokens.
 fn addresses(config: &config::Nats) -> Result<Vec<ServerAddr>, LogError> {
     let bare = config.url.iter().map(|url| {
         let text = format!("{}://{}", url.scheme(), url.host());
@@ -96,11 +96,11 @@ async fn options(config: &config::Nats) -> Result<ConnectOptions, LogError> {
 
 fn secret(file: &Path, operation: &'static str) -> Result<String, LogError> {
     let text = std::fs::read_to_string(file).map_err(failed(operation))?;
-    // Some editors begin a file with a byte order mark.
+    // Some editors write a byte order mark at the start of a file.
     Ok(text.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
-/// Name and password, or a token alone, that stand before the host.
+/// The user name and password, or the token, that precede the host in the address.
 fn user(url: &str) -> Option<(String, Option<String>)> {
     let authority = url.split_once("://")?.1;
     let end = authority.find(['/', '?', '#']).unwrap_or(authority.len());
@@ -111,7 +111,8 @@ fn user(url: &str) -> Option<(String, Option<String>)> {
     }
 }
 
-/// The text with `%40` and the like read (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
+/// Decodes percent-encoded characters such as `%40`
+/// (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
 fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -131,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_we_are_is_read_from_the_address() {
+    fn credentials_are_read_from_the_address() {
         let both = |name: &str, password: &str| Some((name.into(), Some(password.into())));
         assert_eq!(user("nats://me:se%40cret@host:1"), both("me", "se@cret"));
         assert_eq!(user("nats://me:a%zz%4@host"), both("me", "a%zz%4"));

@@ -1,17 +1,19 @@
-//! Reads messages in order, from a position of its own, and waits at the end.
+//! Reads messages in order from its own position, and waits at the end of the stream.
 //!
 //! ```text
-//! open: the stream is ours, and reaches from our position on ─▶ consumer ─▶ messages ─▶ ready ─▶ next
-//!   ▲                                                              │
-//!   └──── heartbeat missing, consumer gone, message missing ◀──────┘
+//! open: the stream is ours and includes our position ─▶ consumer ─▶ messages ─▶ ready ─▶ next
+//!   ▲                                                        │
+//!   └── heartbeat missing, consumer gone, message missing ◀──┘
 //! ```
 //!
-//! The server's consumer is a means only: it forgets with every restart, and is made again at our position. Each time we
-//! look whether the message that was read last is still the same one, as a server that lost its newest messages in a
-//! power cut gives their positions to others.
+//! The server's consumer is replaceable: it is lost whenever the server restarts, and the reader
+//! then creates another one at its own position. Each time the reader checks that the last message
+//! that it read is still the same one: a server that lost its newest messages in a power cut
+//! assigns their positions to other messages.
 //!
-//! Nothing is left out: with all partitions, positions have no missing_at. With some of them, a tick (and what came with it) is
-//! given only when the stream still begins at or before the place up to which we knew it to be whole.
+//! No message is skipped. Without a filter, positions have no gap. With a filter, a tick and the
+//! messages received with it are returned only if the stream still starts at or before the position
+//! up to which it was known to be complete.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -34,7 +36,7 @@ use super::{Shared, damaged, failed, format};
 type PendingWork = Pin<Box<dyn Future<Output = Result<WorkResult, LogError>> + Send>>;
 enum WorkResult {
     Opened(Box<pull::Stream>),
-    /// What the stream holds, after all that is ready.
+    /// The state of the stream, read after all messages in `ready` were received.
     State(State),
 }
 
@@ -42,26 +44,28 @@ enum WorkResult {
 pub struct Reader {
     position: StreamPosition,
     opened: Option<Opened>,
-    /// What is being done; kept, so that a caller that stops waiting loses nothing.
+    /// The running operation. It is stored here so that no messages are lost if the caller drops
+    /// the future.
     work: Option<PendingWork>,
     ready: VecDeque<(Seq, Message)>,
-    /// Bytes in memory of what is ready.
+    /// Bytes in memory of the messages in `ready`.
     ready_bytes: usize,
     parts: Option<Parts>,
-    /// With a filter: nothing before this position was trimmed before it was read.
+    /// With a filter: no message before this position was trimmed before it was read.
     complete_until: u64,
-    /// Where the message at our position was not there, though the stream had not been trimmed.
+    /// The position at which the expected message was missing although the stream had not been
+    /// trimmed.
     missing_at: Option<u64>,
     failed_before: bool,
 }
 
 struct Opened {
     messages: Box<pull::Stream>,
-    /// Messages of this consumer so far.
+    /// The number of messages received from this consumer.
     count: u64,
 }
 
-/// Parts of a message, as far as they came.
+/// The parts of a divided message that were received so far.
 struct Parts {
     position: u64,
     count: usize,
@@ -70,24 +74,26 @@ struct Parts {
 }
 
 impl Parts {
-    /// Whether this is the next part. With a filter, others may be missing between two that are of different messages.
+    /// Whether this is the next part of the message. With a filter, other messages may be missing
+    /// between two parts of different messages.
     fn is_followed_by(&self, position: u64, number: usize, count: usize) -> bool {
         let is_next = self.position + self.received as u64 == position;
         is_next && self.received + 1 == number && self.count == count
     }
 }
 
-/// What came of a message.
+/// The outcome of receiving a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Received {
     Event,
     Tick,
-    /// It is not the one that was next: the consumer must be made again.
+    /// It is not the next message of the stream: the consumer must be created again.
     OutOfSequence,
 }
 
 impl Reader {
-    /// Reads from a position on; the events of these partitions, or all.
+    /// Creates a reader that starts at position `from` and reads the events of these partitions;
+    /// `None` for all.
     pub async fn open(
         shared: Arc<Shared>,
         partitions: Option<&[u16]>,
@@ -118,7 +124,7 @@ impl Reader {
         })
     }
 
-    /// Reads until something is ready, or there is more to do first.
+    /// Receives messages until some are ready or another operation must run first.
     async fn receive_ready(&mut self, messages_max: usize) -> Result<(), LogError> {
         let Some(opened) = &mut self.opened else {
             let position = self.position.clone();
@@ -133,7 +139,7 @@ impl Reader {
             let received = match arrived {
                 Some(Ok(message)) => self.receive(&message)?,
                 Some(Err(error)) => {
-                    tracing::info!(%error, "reading the log from NATS begins again");
+                    tracing::info!(%error, "reading the log from NATS was interrupted: creating another consumer");
                     Received::OutOfSequence
                 }
                 None => Received::OutOfSequence,
@@ -178,7 +184,10 @@ impl Reader {
     fn receive(&mut self, message: &async_nats::jetstream::Message) -> Result<Received, LogError> {
         let info = message.info().map_err(failed("read"))?;
         let position = info.stream_sequence;
-        let opened = self.opened.as_mut().expect("it comes from there");
+        let opened = self
+            .opened
+            .as_mut()
+            .expect("the message was received from this consumer");
         opened.count += 1;
         if info.consumer_sequence != opened.count {
             return Ok(Received::OutOfSequence);
@@ -220,8 +229,9 @@ impl Reader {
         })
     }
 
-    /// The bytes of a message with its position, which is that of its first part; `None` until all parts are there. Parts
-    /// that never became whole were never durable, and are written again.
+    /// Joins the parts of a divided message. Returns the bytes of a complete message with the
+    /// position of its first part, or `None` until all parts have arrived. An incomplete message
+    /// was never durable, and its event is written again.
     fn join_parts(
         &mut self,
         position: u64,
@@ -234,7 +244,8 @@ impl Reader {
         };
         let numbers = part.split_once('/');
         let numbers = numbers.and_then(|(at, of)| Some((at.parse().ok()?, of.parse().ok()?)));
-        let (number, count) = numbers.ok_or_else(|| damaged(position, "its part has no number"))?;
+        let (number, count) =
+            numbers.ok_or_else(|| damaged(position, "its part number is invalid"))?;
         let mut parts = match previous {
             _ if number == 1 => Parts {
                 position,
@@ -259,7 +270,9 @@ impl Reader {
 impl LogReader for Reader {
     async fn next(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
         if self.failed_before {
-            return Err(failed("read")("this reader met an error before"));
+            return Err(failed("read")(
+                "this reader is unusable after an earlier error",
+            ));
         }
         loop {
             let done = match &mut self.work {

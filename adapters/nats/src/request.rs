@@ -1,5 +1,5 @@
-//! Requests to the server's own interface, with patience
-//! (<https://docs.nats.io/reference/reference-protocols/nats_api_reference>).
+//! Requests to the server's JetStream API
+//! (<https://docs.nats.io/reference/reference-protocols/nats_api_reference>), with retries.
 
 use std::time::Duration;
 
@@ -14,22 +14,24 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::failed;
 
-/// How long one request may take.
+/// The time limit for one request.
 pub const REQUEST_MAX: Duration = Duration::from_secs(5);
-/// How long a request is repeated while what stands in its way may pass, as the election of a leader.
+/// How long a request is retried while the obstacle may be transient, such as the election of a
+/// leader.
 pub const RETRY_MAX: Duration = Duration::from_secs(10);
-/// The wait between two requests.
+/// The delay between two attempts.
 pub const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Why a request was not answered as wished.
+/// Why a request failed.
 pub enum RequestError {
-    /// Nobody could answer; it may pass.
+    /// No server could answer. A retry may succeed.
     Transient(BoxError),
-    /// The server refused it.
+    /// The server refused the request.
     Refused(jetstream::Error),
 }
 
-/// Asks the server, again and again while what stands in the way may pass; also while the server says what `passes`.
+/// Sends a request to the server. Retries it for up to [`RETRY_MAX`] after transient errors, and
+/// after errors for which `retry_on` is true.
 pub async fn request<T: DeserializeOwned>(
     context: &jetstream::Context,
     subject: String,
@@ -46,10 +48,12 @@ pub async fn request<T: DeserializeOwned>(
             Ok(Ok(Response::Ok(answer))) => return Ok(answer),
             Ok(Ok(Response::Err { error })) => RequestError::Refused(error),
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
-                RequestError::Transient("JetStream does not answer there".into())
+                RequestError::Transient(
+                    "no JetStream server answers: enable JetStream on the server".into(),
+                )
             }
             Ok(Err(error)) => RequestError::Transient(error.into()),
-            Err(late) => RequestError::Transient(late.into()),
+            Err(elapsed) => RequestError::Transient(elapsed.into()),
         };
         let retry = match &error {
             RequestError::Transient(_) => true,
@@ -65,7 +69,7 @@ pub async fn request<T: DeserializeOwned>(
 }
 
 impl RequestError {
-    /// As an error of this operation.
+    /// Converts it into the error of this operation.
     pub fn into_log_error(self, operation: &'static str) -> LogError {
         match self {
             Self::Transient(why) => failed(operation)(why),
@@ -74,7 +78,7 @@ impl RequestError {
     }
 }
 
-/// Whether the server says so only until a cluster has sorted itself.
+/// Whether a cluster reports this error only until it has elected its leaders.
 pub fn is_transient(code: ErrorCode) -> bool {
     [
         ErrorCode::CLUSTER_NOT_AVAILABLE,
@@ -85,7 +89,7 @@ pub fn is_transient(code: ErrorCode) -> bool {
     .contains(&code)
 }
 
-/// Whether the server says that it has no room for what a stream reserves or holds.
+/// Whether the server has no room for what a stream reserves or holds.
 pub fn is_out_of_room(error: &jetstream::Error) -> bool {
     let code = error.error_code();
     let codes = [
@@ -93,7 +97,7 @@ pub fn is_out_of_room(error: &jetstream::Error) -> bool {
         ErrorCode::STORAGE_RESOURCES_EXCEEDED,
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
     ];
-    // A cluster finds no servers for many reasons, and tells this one by its text alone.
+    // A cluster reports `CLUSTER_NO_PEERS` for many reasons; only the text shows this one.
     let by_text = || error.to_string().contains("insufficient storage");
     codes.contains(&code) || code == ErrorCode::CLUSTER_NO_PEERS && by_text()
 }

@@ -1,4 +1,5 @@
-//! The stream on the server: messages, consumers, trimming.
+//! The stream on the server: its messages, consumers and trimming. `setup` creates and adapts it,
+//! `state` reports what it holds.
 
 mod setup;
 mod state;
@@ -21,15 +22,16 @@ use super::request::{REQUEST_MAX, RETRY_DELAY, RequestError, is_transient, reque
 use super::subjects::Subjects;
 pub use state::{CATCH_UP_MAX, State};
 
-/// Bytes that the server keeps for us beyond the limit at which we wait: for a new writer's claim, and for what we
-/// count too low. If even these are full, the server refuses and the writer waits all the same.
+/// Bytes that the stream may hold in addition to the limit at which the writer blocks: for a new
+/// writer's claim, and for errors in the writer's own count. If these are full too, the server
+/// refuses the message and the writer still waits.
 const SPARE_BYTES: u64 = 32 << 20;
-/// How long the server keeps a consumer that nobody asks for messages.
+/// How long the server keeps a consumer from which no client pulls messages.
 const CONSUMER_INACTIVE_MAX: Duration = Duration::from_secs(120);
-/// How long we ask again for a consumer: a cluster gives it to any of the members that it takes for alive, for some
-/// seconds also to one that has just died.
+/// How long the creation of a consumer is retried. A cluster places it on any member that it
+/// considers alive, which for some seconds includes a member that has just died.
 const CONSUMER_MAX: Duration = Duration::from_secs(30);
-/// The stream.
+/// A handle of the stream.
 #[derive(Debug)]
 pub struct Stream {
     client: Client,
@@ -37,12 +39,12 @@ pub struct Stream {
     subjects: Subjects,
     id: u64,
     desired: stream::Config,
-    /// No option says how large it is to be.
+    /// Whether the size is free, because no option sets it.
     any_size: bool,
 }
 
 impl Stream {
-    /// Finds the stream, or makes it with this identity.
+    /// Finds the stream, or creates it with this identity.
     pub async fn open(client: Client, config: &config::Nats, id: u64) -> Result<Self, LogError> {
         let mut context = jetstream::new(client.clone());
         context.set_timeout(REQUEST_MAX);
@@ -59,7 +61,7 @@ impl Stream {
         Ok(stream)
     }
 
-    /// The message at a position; `None` if it is not there.
+    /// The message at a position; `None` if there is none.
     pub async fn message(&self, position: u64) -> Result<Option<StreamMessage>, LogError> {
         #[derive(Serialize)]
         struct At {
@@ -97,7 +99,7 @@ impl Stream {
         }
     }
 
-    /// Forgets what is before a position.
+    /// Deletes all messages before a position.
     pub async fn purge(&self, below: u64) -> Result<(), LogError> {
         #[derive(Serialize)]
         struct Below {
@@ -111,7 +113,8 @@ impl Stream {
             .map_err(|error| error.into_log_error("trim"))
     }
 
-    /// A consumer that gives messages from a position on, of these subjects; of all, if none is named.
+    /// Creates a consumer that delivers messages from position `from` on: of these subjects, or of
+    /// all subjects if the list is empty.
     pub async fn consumer(
         &self,
         from: u64,
@@ -142,12 +145,12 @@ impl Stream {
                     ConsumerErrorKind::JetStream(it) if is_transient(it.error_code()) => it.into(),
                     _ => return Err(failed("read")(error)),
                 },
-                Err(late) => late.into(),
+                Err(elapsed) => elapsed.into(),
             };
             if Instant::now() + RETRY_DELAY > deadline {
                 return Err(failed("read")(why));
             }
-            tracing::info!(why, "the server made no consumer: asking again");
+            tracing::info!(why, "the server did not create a consumer: trying again");
             sleep(RETRY_DELAY).await;
         }
     }
@@ -162,22 +165,22 @@ impl Stream {
         request(&self.context, subject, payload, retry_on).await
     }
 
-    /// Which log this is.
+    /// Identity of the log.
     pub fn id(&self) -> u64 {
         self.id
     }
 
-    /// The names of things.
+    /// The names of the stream and its subjects.
     pub fn subjects(&self) -> &Subjects {
         &self.subjects
     }
 
-    /// The connection.
+    /// The client.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Whether there is a connection at the moment.
+    /// Whether the client is connected at the moment.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == Connection::Connected
     }

@@ -1,20 +1,24 @@
-//! The one writer: bounded messages under way, in order whatever happens, and room.
+//! The writer: a bounded number of messages in flight, always in order, and back-pressure at the
+//! size limit.
 //!
 //! ```text
-//! append ─▶ room? ─▶ window not full? a tick: empty? ─▶ send       each step takes the answers that are there
-//!                                          │
-//! answer: out of order, refused, missing, none in time ─▶ go back: ask where the stream ends, look at each message
-//!            all of ours up to there                         ─▶ send the rest again
-//!            one of them is another writer's                 ─▶ unusable: the log has another writer
-//!            ends before what was acknowledged, and stays so ─▶ unusable: the server has lost messages
+//! append ─▶ room? ─▶ window not full? for a tick: empty? ─▶ send     (each step processes the
+//!                                        │                            answers that have arrived)
+//!                                        ▼
+//! an answer: out of order, refused, missing, or none in time ─▶ resynchronize:
+//!    ask for the end of the stream and read each message up to there
+//!      all are ours                                         ─▶ resend the rest
+//!      one belongs to another writer                        ─▶ error: the log has another writer
+//!      the stream stays shorter than what was acknowledged  ─▶ error: the server lost messages
 //! ```
 //!
-//! That a message is stored says nothing of those before it: where another writer's claim took the place of one of them,
-//! the next one fits behind the claim. So each message counts as stored by its own answer or its own look, one after the
-//! other, and a tick is sent only when all before it count as stored.
+//! A stored message does not imply that the messages before it are stored: where another writer's
+//! claim took the position of one of them, the next one fits after the claim. So each message
+//! counts as stored only by its own answer or by reading it from the stream, one after the other,
+//! and a tick is sent only when all messages before it count as stored.
 //!
-//! It goes back as long as it takes: while the server is away, `append` and `flush` wait, and what waits is the window and
-//! no more.
+//! Resynchronizing retries without a limit: while the server is away, `append` and `flush` block,
+//! and only the messages of the window are held in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,12 +36,12 @@ use super::stream::{CATCH_UP_MAX, State};
 use super::window::{Answer, Window};
 use super::{Shared, failed, format};
 
-/// How long the server may be silent about what is under way before we ask.
+/// How long to wait for an answer before asking what is stored.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// The first and the longest wait before going back again without any progress.
+/// The shortest and the longest delay before resynchronizing again without progress.
 const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(1);
-/// How often we look whether a full log was trimmed.
+/// How often to check whether a full log was trimmed.
 const TRIM_POLL: Duration = Duration::from_millis(50);
 
 /// A [`LogWriter`] of a [`NatsLog`](super::NatsLog).
@@ -45,20 +49,20 @@ pub struct Writer {
     shared: Arc<Shared>,
     claim: Claim,
     window: Window,
-    /// Bytes of the log with all that was sent: not less than they are.
+    /// An upper bound of the bytes of the log, including everything that was sent.
     bytes: u64,
     bytes_max: u64,
     payload_bytes_max: usize,
-    /// The wait before going back once more; zero after progress.
+    /// The delay before the next resynchronization; zero after progress.
     retry_delay: Duration,
-    /// Whether it was warned that the server does not store what we send.
+    /// Whether the warning that the server does not store messages was logged.
     warned: bool,
-    /// After an error, or after a caller that did not wait for the end.
+    /// Set after an error, and when a caller dropped the future of an operation.
     unusable: bool,
 }
 
 impl Writer {
-    /// Gets the right to write.
+    /// Acquires the right to write, and adapts the stream to the options.
     pub async fn start(shared: Arc<Shared>, run: u64) -> Result<Self, LogError> {
         let stream = &shared.stream;
         let claim = Claim::acquire(stream, &shared.latest_claim, format::writer_tag(run)).await?;
@@ -83,7 +87,9 @@ impl Writer {
 
     fn start_operation(&mut self) -> Result<(), LogError> {
         match std::mem::replace(&mut self.unusable, true) {
-            true => Err(failed("write")("this writer met an error before")),
+            true => Err(failed("write")(
+                "this writer is unusable after an earlier error",
+            )),
             false => Ok(()),
         }
     }
@@ -99,11 +105,11 @@ impl Writer {
         self.window.send(message).await
     }
 
-    /// Waits for an answer, and does what it demands.
+    /// Waits for an answer and processes it.
     async fn await_answer(&mut self) -> Result<(), LogError> {
         match timeout(ANSWER_MAX, self.window.answer()).await {
             Ok(Some(answer)) => self.process(answer).await,
-            Ok(None) => Err(failed("append")("the client has ended")),
+            Ok(None) => Err(failed("append")("the client has been closed")),
             Err(_) => self.resynchronize("no answer").await,
         }
     }
@@ -118,7 +124,10 @@ impl Writer {
                 self.mark_stored(position);
                 Ok(())
             }
-            Answer::OutOfOrder => self.resynchronize("a message before it is not there").await,
+            Answer::OutOfOrder => {
+                self.resynchronize("a message does not follow the end of the stream")
+                    .await
+            }
             Answer::Full(error) => {
                 self.shared.full.store(true, Ordering::Relaxed);
                 self.resynchronize(&error.to_string()).await
@@ -139,12 +148,15 @@ impl Writer {
         }
     }
 
-    /// Finds out what is stored, and sends the rest again.
+    /// Finds out which messages are stored, and resends the rest.
     async fn resynchronize(&mut self, why: &str) -> Result<(), LogError> {
         sleep(self.retry_delay).await;
         self.retry_delay = (self.retry_delay * 2).clamp(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
         if self.retry_delay >= RETRY_DELAY_MAX && !std::mem::replace(&mut self.warned, true) {
-            tracing::warn!(why, "the server does not store messages: writing waits");
+            tracing::warn!(
+                why,
+                "the server does not store messages: writing waits and retries"
+            );
         }
         let mut last = self.wait_for_state().await?.next - 1;
         let started = Instant::now();
@@ -155,7 +167,7 @@ impl Writer {
         if last < self.window.acked() {
             let acked = self.window.acked();
             let lost = format!(
-                "the server has lost what it had stored: its log ends at {last}, not at {acked}"
+                "the server has lost messages that it had stored: its log ends at {last}, not at {acked}"
             );
             return Err(failed("append")(lost));
         }
@@ -169,14 +181,14 @@ impl Writer {
         self.window.resend_all().await
     }
 
-    /// The stream's state, however long it takes.
+    /// Reads the state of the stream, and retries without a limit.
     async fn wait_for_state(&mut self) -> Result<State, LogError> {
         loop {
             match self.shared.stream.state().await {
                 Err(error @ LogError::Failed { .. }) => {
                     if !std::mem::replace(&mut self.warned, true) {
                         let source = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, source, "the server does not answer: writing waits");
+                        tracing::warn!(%error, source, "the server does not answer: writing waits and retries");
                     }
                     sleep(RETRY_DELAY_MAX).await;
                 }
@@ -204,11 +216,11 @@ impl Writer {
 
     fn fenced(&self, position: u64) -> LogError {
         failed("append")(format!(
-            "another writer has taken over: its message is at {position}"
+            "another writer has taken over: its message is at position {position}"
         ))
     }
 
-    /// Waits while the log is at its size limit, which what is appended at once may pass.
+    /// Blocks while the log is at its size limit. One batch may exceed the limit.
     async fn wait_for_room(&mut self) -> Result<(), LogError> {
         let mut waited = false;
         loop {
@@ -222,14 +234,17 @@ impl Writer {
             }
             if !std::mem::replace(&mut waited, true) {
                 let bytes_max = self.bytes_max;
-                tracing::warn!(bytes_max, "the log is at its size limit: appending waits");
+                tracing::warn!(
+                    bytes_max,
+                    "the log is at its size limit: appending waits until it is trimmed"
+                );
             }
             self.shared.full.store(true, Ordering::Relaxed);
             sleep(TRIM_POLL).await;
         }
         self.shared.full.store(false, Ordering::Relaxed);
         if waited {
-            tracing::warn!("the log was trimmed: appending goes on");
+            tracing::warn!("the log was trimmed: appending continues");
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Finds or creates the stream, and adapts an existing one to the options.
+//! Finds or creates the stream, and adapts an existing stream to the options.
 
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
@@ -10,9 +10,10 @@ use crate::failed;
 use crate::request::{RequestError, is_out_of_room};
 use crate::subjects::Subjects;
 
-/// Where the stream's metadata hold the log's identity.
+/// The key of the log's identity in the stream's metadata.
 const ID: &str = "skytide_log_id";
-/// Bytes of a new log if no option says how many; halved down to the lesser number while the server has no room for them.
+/// The size of a new log in bytes if no option sets it. It is halved down to the minimum while the
+/// server has no room for it.
 const BYTES_DEFAULT: u64 = 8 << 30;
 const BYTES_DEFAULT_MIN: u64 = 1 << 30;
 
@@ -25,25 +26,26 @@ impl Stream {
                 Ok(info) => {
                     let id = id_of(&info.config);
                     return id.ok_or_else(|| {
-                        failed(OPERATION)("a stream of this name is no log of ours")
+                        failed(OPERATION)("a stream of this name exists and is not a log of Skytide: set NATS_STREAM to another name")
                     });
                 }
                 Err(RequestError::Refused(error)) if not_found(error.error_code()) => {}
                 Err(error) => return Err(error.into_log_error(OPERATION)),
             }
             match self.create().await {
-                // Somebody else was faster: it is theirs.
+                // Another process has created it in the meantime: use that one.
                 Err(RequestError::Refused(error))
                     if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
-                Err(error) => return Err(self.explain_no_room(error, "make its stream")),
+                Err(error) => return Err(self.explain_no_room(error, "create its stream")),
                 Ok(_) => {
-                    tracing::info!(stream = self.subjects.stream(), "made the stream");
+                    tracing::info!(stream = self.subjects.stream(), "created the stream");
                 }
             }
         }
     }
 
-    /// Makes the stream; smaller than it might be where the server has no room and no option says a size.
+    /// Creates the stream. If the server has no room and no option sets the size, creates a smaller
+    /// one.
     async fn create(&self) -> Result<stream::Info, RequestError> {
         let mut config = self.desired.clone();
         let mut bytes_max = BYTES_DEFAULT;
@@ -59,7 +61,7 @@ impl Stream {
                     if self.any_size && bytes_max < BYTES_DEFAULT {
                         tracing::warn!(
                             bytes_max,
-                            "the server has no room for a larger log: make some and set NATS_BYTES_MAX"
+                            "the server has no room for a larger log: free some space and set NATS_BYTES_MAX"
                         );
                     }
                     return Ok(made);
@@ -69,7 +71,8 @@ impl Stream {
         }
     }
 
-    /// Changes size, replicas and compression to what the options say; without the room for it the stream stays as it is.
+    /// Changes size, replicas and compression to the values of the options. If the server has no
+    /// room, the stream stays unchanged.
     pub async fn adapt(&self) -> Result<(), LogError> {
         let info = self.info().await?;
         let config = stream::Config {
@@ -87,27 +90,27 @@ impl Stream {
                 .request::<stream::Info>("UPDATE", &config, |_| false)
                 .await
             {
-                Ok(_) => tracing::info!(stream, "changed the stream to the options"),
+                Ok(_) => tracing::info!(stream, "adapted the stream to the options"),
                 Err(RequestError::Refused(error)) if is_out_of_room(&error) => tracing::warn!(
                     stream,
                     %error,
                     bytes_max = info.config.max_bytes,
                     replicas = info.config.num_replicas,
-                    "the server has no room for what the options say, the stream stays as it is: lower NATS_BYTES_MAX or \
-                     NATS_REPLICAS, or raise max_file_store there"
+                    "the server has no room for the size that the options set, the stream stays unchanged: \
+                     lower NATS_BYTES_MAX or NATS_REPLICAS, or raise the server's max_file_store"
                 ),
-                Err(error) => return Err(error.into_log_error("change its stream")),
+                Err(error) => return Err(error.into_log_error("adapt its stream to the options")),
             }
         }
         Ok(())
     }
 
-    /// Says which option to change if the server has not the room that the stream reserves.
+    /// If the server has no room for the reserved size, names the option to change.
     fn explain_no_room(&self, error: RequestError, operation: &'static str) -> LogError {
         match error {
             RequestError::Refused(error) if is_out_of_room(&error) => failed(operation)(format!(
-                "the server has no room to reserve {} bytes: lower NATS_BYTES_MAX, or make room and raise max_file_store \
-                 there ({error})",
+                "the server has no room to reserve {} bytes: lower NATS_BYTES_MAX, or free disk space and raise \
+                 the server's max_file_store ({error})",
                 if self.any_size {
                     reserved(BYTES_DEFAULT_MIN)
                 } else {
@@ -119,7 +122,7 @@ impl Stream {
     }
 }
 
-/// What the server reserves for a log of so many bytes.
+/// The bytes to reserve on the server for a log of this size.
 fn reserved(bytes_max: u64) -> i64 {
     i64::try_from(bytes_max + SPARE_BYTES).unwrap_or(i64::MAX)
 }
@@ -129,7 +132,8 @@ pub fn id_of(config: &stream::Config) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-/// Full means: refuse, never forget. Single messages cannot be deleted, so the log has no holes.
+/// The configuration that the options ask for. A full stream refuses new messages instead of
+/// deleting old ones, and single messages cannot be deleted, so the log has no gaps.
 pub fn desired_config(config: &config::Nats, subjects: &Subjects, id: u64) -> stream::Config {
     let bytes_max = config.bytes_max.map_or(BYTES_DEFAULT, |bytes| bytes.0);
     stream::Config {

@@ -18,22 +18,23 @@ pub const CATCH_UP_MAX: Duration = Duration::from_secs(5);
 /// What the stream holds.
 #[derive(Clone, Copy, Debug)]
 pub struct State {
-    /// Position of the oldest message; `next` if there is none.
+    /// Position of the oldest message; equals `next` if the stream is empty.
     pub first: u64,
     /// Position of the next message.
     pub next: u64,
     /// Bytes in use.
     pub bytes: u64,
-    /// Bytes at which a writer waits.
+    /// Bytes at which a writer blocks.
     pub bytes_max: u64,
-    /// Messages between `first` and `next` that are not there.
+    /// The number of messages that are missing between `first` and `next`.
     pub missing: u64,
-    /// Servers that hold it.
+    /// The number of servers that hold the stream.
     pub replicas: usize,
 }
 
 impl Stream {
-    /// Bytes of a message with its headers, at most: the connection's limit, or less if somebody has changed the stream.
+    /// The maximum size of a message with its headers in bytes: the limit of the connection, or a
+    /// lower limit that an operator has set on the stream.
     pub async fn message_bytes_max(&self) -> Result<usize, LogError> {
         let of_stream = usize::try_from(self.info().await?.config.max_message_size);
         let of_stream = of_stream.ok().filter(|bytes| *bytes > 0);
@@ -47,19 +48,20 @@ impl Stream {
         let info = match self.request_info(not_found).await {
             Ok(info) => info,
             Err(RequestError::Refused(error)) if not_found(error.error_code()) => {
-                return Err(LogError::Damaged(format!("the stream {name} is gone")));
+                return Err(LogError::Damaged(format!("the stream {name} was deleted")));
             }
-            Err(error) => return Err(error.into_log_error("ask for the state of its stream")),
+            Err(error) => return Err(error.into_log_error("read the state of its stream")),
         };
         if id_of(&info.config) != Some(self.id) {
-            let why = format!("the stream {name} was made anew: it is another log");
+            let why = format!("the stream {name} was deleted and created again: it is another log");
             return Err(LogError::Damaged(why));
         }
         Ok(info)
     }
 
-    /// What the leader says. While a cluster elects one, any member answers with what it holds itself, which may be less
-    /// than what was acknowledged (nats-server 2.15, `jsStreamInfoRequest`): that counts as no answer.
+    /// Asks the leader for its information. During an election, any member answers with what it
+    /// holds itself, which may be less than what was acknowledged (nats-server 2.15,
+    /// `jsStreamInfoRequest`). Such an answer is ignored.
     pub(super) async fn request_info(
         &self,
         retry_on: impl Fn(ErrorCode) -> bool,
@@ -77,7 +79,7 @@ impl Stream {
         }
     }
 
-    /// What there is; refused if the stream is gone or another one.
+    /// The current state. Returns `Damaged` if the stream was deleted or replaced by another one.
     pub async fn state(&self) -> Result<State, LogError> {
         let info = self.info().await?;
         let next = info.state.last_sequence + 1;
@@ -96,7 +98,8 @@ impl Stream {
         })
     }
 
-    /// The same of a stream that holds this position. A server that has just become the leader may not be there yet.
+    /// The current state, once the stream includes this position. A server that has just become the
+    /// leader may need some seconds to catch up.
     pub async fn state_with(&self, position: u64) -> Result<State, LogError> {
         let started = Instant::now();
         loop {
@@ -107,16 +110,16 @@ impl Stream {
             if started.elapsed() >= CATCH_UP_MAX {
                 let last = state.next - 1;
                 let lost = format!(
-                    "the server has lost what it had stored: its log ends at {last}, not at {position}"
+                    "the server has lost messages that it had stored: its log ends at {last}, not at {position}"
                 );
-                return Err(failed("ask for the state of its stream")(lost));
+                return Err(failed("read the state of its stream")(lost));
             }
             sleep(RETRY_DELAY).await;
         }
     }
 }
 
-/// Whether the one that answers is the stream's leader: it names all members but itself.
+/// Whether the stream's leader sent this answer: the leader lists all members except itself.
 fn is_of_leader(info: &stream::Info) -> bool {
     let Some(cluster) = &info.cluster else {
         return true;
@@ -149,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_leader_says_what_a_stream_holds() {
+    fn only_the_answer_of_the_leader_counts() {
         let peer = |name| json!({"name": name, "current": true, "active": 1});
         for (cluster, of_leader) in [
             (json!(null), true),
