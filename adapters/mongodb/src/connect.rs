@@ -1,4 +1,4 @@
-//! Opens the connection: client options, checks of the server and of the data's format.
+//! Opens the connection: sets the client's options, checks the server and the format of the data.
 
 use std::time::Duration;
 
@@ -16,16 +16,18 @@ use super::control;
 use super::error::failed;
 use super::server::server_info;
 
-/// The oldest that can show one moment, where there are replicas.
+/// The oldest version of a replicated server that can read a snapshot of one moment.
 const SNAPSHOT_VERSION_MIN: [i32; 2] = [5, 0];
-/// How long making one connection may take.
+/// The time limit for opening one connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 impl Connection {
-    /// Connects, and looks whether the server and the data there are of a version that we know. Changes nothing.
+    /// Connects to the server, and checks that the version of the server and the format of the data
+    /// are supported. Changes nothing.
     ///
     /// # Errors
-    /// There is no address or it is not usable, nobody answers, or the server or the data are of another version.
+    /// The address is missing or invalid, the server does not answer, or the version of the server
+    /// or the format of the data is not supported.
     pub async fn open(options: &Mongo) -> Result<Self, StoreError> {
         let uri = options.uri.as_ref();
         let uri = uri.ok_or_else(|| failed("be opened")("MONGODB_URI is not set"))?;
@@ -50,7 +52,8 @@ impl Connection {
             w = doc! { "w": "majority" };
             read = ReadConcern::majority();
         }
-        // What was acknowledged survives the end of the server's process, so nothing of a commit can get lost in its midst.
+        // Waiting for the journal ensures that acknowledged writes survive a crash of the server,
+        // so a commit cannot lose some of its rows.
         concern.journal = Some(true);
         w.insert("j", true);
         settings.write_concern = Some(concern);
@@ -69,7 +72,7 @@ impl Connection {
     }
 }
 
-/// What the client says of an address, unless it repeats something secret of it.
+/// The client's message about an invalid connection string, unless it repeats a secret from it.
 fn without_secrets(uri: &Endpoint, why: &Error) -> String {
     let (text, uri) = (why.to_string(), uri.with_secret());
     let after_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
@@ -81,7 +84,7 @@ fn without_secrets(uri: &Endpoint, why: &Error) -> String {
         .flat_map(|query| query.split(['=', '&', ',', ':']));
     let mut secrets = parts.chain(values).filter(|part| part.len() > 2);
     if secrets.any(|part| text.contains(part)) {
-        return "MONGODB_URI is no usable connection string".to_owned();
+        return "MONGODB_URI is not a valid connection string".to_owned();
     }
-    format!("MONGODB_URI is no usable connection string: {text}")
+    format!("MONGODB_URI is not a valid connection string: {text}")
 }

@@ -10,7 +10,7 @@ use skytide_core::port::store::StoreError;
 
 use super::error::{error_chain, failed};
 
-/// A MongoDB database that is ours. Clones share the client's connections.
+/// A database that Skytide uses. Clones share the client's connections.
 #[derive(Clone, Debug)]
 pub struct Connection {
     pub(super) database: Database,
@@ -25,15 +25,15 @@ impl Connection {
         &self.database
     }
 
-    /// Whether the server can show what the database was at one moment.
+    /// Whether the server can read a snapshot of one moment.
     pub fn supports_snapshots(&self) -> bool {
         self.supports_snapshots
     }
 
-    /// The database, for sessions that read what it was at one moment.
+    /// The database for sessions that read a snapshot.
     pub(super) fn snapshot_database(&self) -> Database {
         let mut settings = DatabaseOptions::default();
-        // Another one would be taken instead of the session's.
+        // A read concern set here takes precedence over that of the session.
         settings.read_concern = Some(ReadConcern::snapshot());
         settings.selection_criteria =
             Some(SelectionCriteria::ReadPreference(ReadPreference::Primary));
@@ -41,17 +41,17 @@ impl Connection {
         client.database_with_options(self.database.name(), settings)
     }
 
-    /// How long one operation may take.
+    /// The time limit for one operation.
     pub fn operation_max(&self) -> Duration {
         self.operation_max
     }
 
-    /// The write concern, as a command has it.
+    /// The write concern in the form that a command contains.
     pub(super) fn write_concern(&self) -> &Document {
         &self.write_concern
     }
 
-    /// Runs a command, whose answer may still tell of errors of single statements.
+    /// Runs a command. The answer may still report errors of single statements.
     pub(super) async fn command(
         &self,
         operation: &'static str,
@@ -61,7 +61,8 @@ impl Connection {
         self.within(operation, command).await
     }
 
-    /// Waits for an operation, as long as it may take. Its connection is closed if that is too short.
+    /// Runs an operation with the time limit of the connection. On a timeout the client closes the
+    /// connection that it used.
     pub(super) async fn within<T>(
         &self,
         operation: &'static str,
@@ -71,7 +72,7 @@ impl Connection {
         result.map_err(|why| failed(operation)(error_chain(&why)))
     }
 
-    /// The same, with an error that tells what the server said.
+    /// Like `within`, but returns the error of the client with the server's error code.
     pub(super) async fn outcome<T>(
         &self,
         work: impl IntoFuture<Output = Result<T, Error>>,
@@ -79,7 +80,7 @@ impl Connection {
         let result = tokio::time::timeout(self.operation_max, work.into_future()).await;
         result.unwrap_or_else(|_| {
             let seconds = self.operation_max.as_secs_f64();
-            Err(Error::custom(format!("no answer in {seconds} s")))
+            Err(Error::custom(format!("no answer within {seconds} s")))
         })
     }
 }

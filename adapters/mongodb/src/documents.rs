@@ -1,7 +1,10 @@
-//! The documents of each view: its key and its columns by name. `docs/mongodb.md` shows one of each.
+//! The documents of each view: the key and the columns by name. `docs/mongodb.md` shows one of
+//! each.
 //!
-//! A document is made from a row and a row from a document; what the dataflow wrote comes back byte by byte. A row that
-//! would not (it is not of its view's form, or a number of it is above 2^63) has no document: the store keeps its bytes.
+//! A row is converted to a document and back without any loss: the row that is read is byte for
+//! byte the row that was written. A row for which that is impossible (it does not have the form of
+//! its view, or one of its numbers is 2^63 or more) has no document: the store keeps its bytes
+//! instead.
 
 mod actors;
 mod lists;
@@ -20,21 +23,22 @@ use network::{ActivityDocument, CounterDocument};
 use posts::PostDocument;
 use trends::TrendDocument;
 
-/// What a view's documents hold beside `_id` and `epoch`.
+/// The fields of a view's documents other than `_id` and `epoch`.
 trait Columns: Serialize + DeserializeOwned {
-    /// The view's key.
+    /// The key of the view.
     type Key: ViewKey;
-    /// Its columns.
+    /// The columns of the view.
     type Row: Serialize + DeserializeOwned;
 
-    /// The document of a row; `None` if it could not be read back.
+    /// Converts a row into a document. `None` if the row could not be restored from it.
     fn of(key: Self::Key, row: Self::Row) -> Option<Self>;
 
-    /// The columns; `None` if they are out of range.
+    /// Converts the document into columns. `None` if a value is out of range.
     fn row(self) -> Option<Self::Row>;
 }
 
-/// The document of a row, without `_id` and `epoch`; `None` if the row would not come back from it byte by byte.
+/// Converts a row into a document without `_id` and `epoch`. `None` if the row could not be
+/// restored byte for byte.
 pub fn document(view: ViewId, key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     match view {
         ViewId::Posts => write::<PostDocument>(key, row),
@@ -59,7 +63,7 @@ pub fn document(view: ViewId, key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     }
 }
 
-/// The row of a document; `None` if the document is not of its view's form.
+/// Converts a document into a row. `None` if the document does not have the form of its view.
 pub fn row(view: ViewId, document: &RawDocument) -> Option<Box<[u8]>> {
     match view {
         ViewId::Posts => read::<PostDocument>(document),
@@ -86,7 +90,8 @@ pub fn row(view: ViewId, document: &RawDocument) -> Option<Box<[u8]>> {
 
 fn write<C: Columns>(key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     let columns: C::Row = decode_row(row).ok()?;
-    // Numbers in postcard have more than one form, and only one of them would come back.
+    // postcard accepts several encodings of one number, of which only the canonical one can be
+    // restored.
     if *encode_row(&columns) != *row {
         return None;
     }
@@ -99,7 +104,8 @@ fn read<C: Columns>(document: &RawDocument) -> Option<Box<[u8]>> {
     Some(encode_row(&document.row()?))
 }
 
-/// A count: 32 bits where they suffice, so that it is a plain number in `mongosh`, else 64.
+/// A count. It is stored with 32 bits if possible, because `mongosh` shows that as a plain number,
+/// and otherwise with 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(u64);
 

@@ -4,10 +4,11 @@ use mongodb::error::{Error, ErrorKind, WriteFailure};
 use skytide_core::port::BoxError;
 use skytide_core::port::store::StoreError;
 
-/// The server says that a unique key is there already (<https://www.mongodb.com/docs/manual/reference/error-codes/>).
+/// The error code for a unique key that already exists
+/// (<https://www.mongodb.com/docs/manual/reference/error-codes/>).
 pub const DUPLICATE_KEY: i32 = 11_000;
 
-/// What the client says of an error and its causes, without the server's answer in base 16.
+/// The messages of an error and its causes, without the server's answer in hexadecimal.
 pub fn error_chain(why: &Error) -> String {
     let all = std::iter::successors(Some(why), |why| cause(why));
     let all: Vec<_> = all.map(|why| why.kind.to_string()).collect();
@@ -18,7 +19,7 @@ fn cause(why: &Error) -> Option<&Error> {
     std::error::Error::source(why)?.downcast_ref()
 }
 
-/// Whether the server refused because the key is there already.
+/// Whether the server refused because the key already exists.
 pub fn is_duplicate_key(error: &Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == DUPLICATE_KEY,
@@ -27,7 +28,7 @@ pub fn is_duplicate_key(error: &Error) -> bool {
     }
 }
 
-/// An operation of the store failed.
+/// Builds the error of a failed operation of the store.
 pub fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> StoreError {
     move |source| StoreError::Failed {
         operation,

@@ -1,4 +1,5 @@
-//! States of the jobs: a document a job, `_id` its name. Whether a run may begin is decided by the server, in one step.
+//! The state of the jobs: one document for each job, with the job's name as `_id`. The server
+//! decides atomically whether a run may start.
 
 use async_trait::async_trait;
 use futures_util::stream::TryStreamExt;
@@ -40,7 +41,7 @@ struct PlanDocument {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct RunningDocument {
-    /// 16 digits, base 16.
+    /// 16 hexadecimal digits.
     token: String,
     began: DateTime,
     deadline: DateTime,
@@ -55,7 +56,7 @@ struct EndDocument {
 }
 
 impl MongoJobs {
-    /// Those in a database.
+    /// The jobs in this database.
     pub fn new(connection: &Connection) -> Self {
         Self {
             documents: connection.database().collection("jobs"),
@@ -102,7 +103,7 @@ impl JobStore for MongoJobs {
             began: required_date(run.began)?,
             deadline: required_date(run.deadline)?,
         };
-        // The run itself is there if this is asked again because the answer got lost.
+        // The third case is a retry: the first attempt recorded this run, but its answer was lost.
         let free = doc! { "_id": name, "$or": [
             { "running": null },
             { "running.deadline": { "$lte": running.began } },
@@ -123,7 +124,9 @@ impl JobStore for MongoJobs {
             .transpose()?;
         match other.and_then(|state| state.running) {
             Some(other) => Ok(Some(other)),
-            None => Err(failed("begin a run")("the run before it ended just now")),
+            None => Err(failed("begin a run")(
+                "the previous run has just ended: try again",
+            )),
         }
     }
 
@@ -146,7 +149,12 @@ impl JobStore for MongoJobs {
 
 impl JobDocument {
     fn state(self) -> Result<JobState, JobError> {
-        let damaged = || JobError::Damaged(format!("the document of {:?}", self.name));
+        let damaged = || {
+            JobError::Damaged(format!(
+                "the document of job {:?} has an invalid field",
+                self.name
+            ))
+        };
         let time = |date: DateTime| timestamp(date).ok_or_else(damaged);
         let plan = match &self.plan {
             None => JobPlan::default(),
@@ -185,7 +193,7 @@ fn token(token: u64) -> String {
 }
 
 fn required_date(time: Timestamp) -> Result<DateTime, JobError> {
-    date(time).ok_or_else(|| failed("write")("a time is no date"))
+    date(time).ok_or_else(|| failed("write")("a time is too large for a date"))
 }
 
 fn document<T: Serialize>(of: &T) -> Result<Document, JobError> {

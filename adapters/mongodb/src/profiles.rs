@@ -1,4 +1,4 @@
-//! Fetched profiles: a document an account, `_id` its DID.
+//! Fetched profiles: one document for each account, with its DID as `_id`.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use skytide_core::time::Timestamp;
 use super::connection::Connection;
 use super::values::{date, timestamp};
 
-/// Profiles written, read or removed in one command.
+/// The number of profiles that one command writes, reads or removes.
 const BATCH_PROFILES: usize = 500;
 
 /// A [`ProfileStore`] in a MongoDB database.
@@ -33,7 +33,7 @@ struct ProfileDocument {
     did: String,
     fetched: DateTime,
     told: StreamProfileDocument,
-    /// `null`: the source does not know the account.
+    /// `null` if the source does not know the account.
     profile: Option<FetchedProfileDocument>,
 }
 
@@ -52,7 +52,7 @@ struct FetchedProfileDocument {
 }
 
 impl MongoProfiles {
-    /// Those in a database.
+    /// The profiles in this database.
     pub fn new(connection: &Connection) -> Self {
         Self {
             documents: connection.database().collection("profiles"),
@@ -60,14 +60,14 @@ impl MongoProfiles {
         }
     }
 
-    /// So that the oldest are found.
+    /// Creates the index by which the oldest profiles are found.
     async fn create_index(&self) -> Result<(), ProfileError> {
         let by_age = IndexModel::builder().keys(doc! { "fetched": 1 }).build();
         let made = self.documents.create_index(by_age);
-        self.within("make its index", made).await.map(drop)
+        self.within("create its index", made).await.map(drop)
     }
 
-    /// Puts these in one command.
+    /// Writes these profiles in one command.
     async fn put_batch(&self, profiles: &[&StoredProfile]) -> Result<(), ProfileError> {
         let mut updates = RawArrayBuf::new();
         for profile in profiles {
@@ -150,7 +150,7 @@ impl ProfileStore for MongoProfiles {
                 .iter()
                 .filter_map(|it| it.get("_id").cloned())
                 .collect();
-            // One that was fetched again meanwhile stays.
+            // A profile that was fetched again in the meantime stays.
             let old = doc! { "_id": { "$in": ids }, "fetched": { "$lt": before } };
             let deleted = self
                 .within("remove", self.documents.delete_many(old))
@@ -182,7 +182,7 @@ impl ProfileDocument {
         } = profile;
         Ok(Self {
             did: profile.did.to_string(),
-            fetched: fetched.ok_or_else(|| failed("write")("its time is no date"))?,
+            fetched: fetched.ok_or_else(|| failed("write")("its time is too large for a date"))?,
             told: StreamProfileDocument {
                 handle: text(&told.handle),
                 display_name: text(&told.display_name),
@@ -197,7 +197,12 @@ impl ProfileDocument {
     }
 
     fn profile(self) -> Result<StoredProfile, ProfileError> {
-        let damaged = || ProfileError::Damaged(format!("the document of {:?}", self.did));
+        let damaged = || {
+            ProfileError::Damaged(format!(
+                "the document of {:?} has an invalid field",
+                self.did
+            ))
+        };
         let did = self.did.parse().map_err(|_| damaged())?;
         let fetched = timestamp(self.fetched).ok_or_else(damaged)?;
         let text = |text: Option<String>| text.map(Into::into);

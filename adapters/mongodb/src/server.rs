@@ -8,13 +8,13 @@ use skytide_core::port::store::StoreError;
 
 use super::error::failed;
 
-/// The oldest server that does all we ask for.
+/// The oldest version of the server that supports all operations used here.
 const SERVER_MIN: [i32; 2] = [4, 4];
 
-/// What a server is.
+/// The properties of a server.
 pub struct Server {
     pub version: Vec<i32>,
-    /// It is a replica set, or stands before some (mongos).
+    /// Whether it is a replica set, or a mongos in front of replica sets.
     pub replicated: bool,
 }
 
@@ -23,7 +23,7 @@ pub async fn server_info(client: &Client, operation_max: Duration) -> Result<Ser
     let ask = |command: Document| async {
         let answer = tokio::time::timeout(operation_max, admin.run_command(command)).await;
         answer
-            .map_err(|_| failed("be opened")("the server does not answer"))?
+            .map_err(|_| failed("be opened")("the server does not answer in time"))?
             .map_err(failed("be opened"))
     };
     let build = ask(doc! { "buildInfo": 1 }).await?;
@@ -37,14 +37,14 @@ pub async fn server_info(client: &Client, operation_max: Duration) -> Result<Ser
     if version.as_slice() < SERVER_MIN.as_slice() {
         let text = build.get_str("version").unwrap_or("unknown");
         return Err(failed("be opened")(format!(
-            "the server is MongoDB {text}, and {} is the oldest that will do",
+            "the server is MongoDB {text}: upgrade it to {} or later",
             SERVER_MIN.map(|it| it.to_string()).join(".")
         )));
     }
     let hello = ask(doc! { "hello": 1 }).await;
     let hello = match hello {
         Ok(hello) => hello,
-        // The name of the command in servers before 4.4.2.
+        // The name of this command in servers before 4.4.2.
         Err(_) => ask(doc! { "isMaster": 1 }).await?,
     };
     let mongos = hello.get_str("msg").is_ok_and(|it| it == "isdbgrid");

@@ -1,4 +1,4 @@
-//! The view store: reading, and the steps of a commit.
+//! The view store: reading rows, and the steps of a commit.
 
 mod maintenance;
 mod reader;
@@ -27,9 +27,9 @@ use reader::ReadSource;
 pub use snapshot_reader::SnapshotReader;
 use writer::Writer;
 
-/// A [`ViewStore`] in a MongoDB database. Clones are handles of the same writer.
+/// A [`ViewStore`] in a MongoDB database. Clones share one writer.
 ///
-/// A commit in progress shows: its rows are of a later epoch than the committed one.
+/// The rows of a commit in progress are visible: their epoch is later than the committed one.
 #[derive(Clone)]
 pub struct MongoStore(Arc<Shared>);
 
@@ -44,16 +44,16 @@ struct Shared {
 }
 
 impl MongoStore {
-    /// Connects to the server that the options name. Changes nothing there: collections and indexes are made by the
-    /// first one that leads.
+    /// Connects to the server that the options name. Changes nothing there: the first writer that
+    /// takes the lead creates collections and indexes.
     ///
     /// # Errors
-    /// As [`Connection::open`].
+    /// Those of [`Connection::open`].
     pub async fn connect(options: &Mongo) -> Result<Self, StoreError> {
         Ok(Self::new(Connection::open(options).await?, options))
     }
 
-    /// The store in a database that is connected.
+    /// The store in the database of this connection.
     pub fn new(connection: Connection, options: &Mongo) -> Self {
         Self(Arc::new(Shared {
             record: ControlRecord::new(&connection),
@@ -69,12 +69,13 @@ impl MongoStore {
         }))
     }
 
-    /// The connection, for the other stores of the same database.
+    /// The connection, for the other stores in the same database.
     pub fn connection(&self) -> &Connection {
         &self.0.connection
     }
 
-    /// The store as it is now, for whoever reads longer than a commit lasts; `None` if the server cannot show it.
+    /// A reader of the store as it is now, for readers that need longer than the time between two
+    /// commits. `None` if the server cannot read a snapshot of one moment.
     ///
     /// # Errors
     /// `Failed`.
@@ -85,11 +86,11 @@ impl MongoStore {
         }
     }
 
-    /// Ends the right to write, so that the next writer need not wait until the lease runs out. For the end of a
-    /// process; a store that does not lead has nothing to end.
+    /// Releases the lease, so that the next writer need not wait until it expires. Call this at the
+    /// end of the process; in a store that does not lead it does nothing.
     ///
     /// # Errors
-    /// `Failed`: then the next one waits.
+    /// `Failed`; the next writer then waits until the lease expires.
     pub async fn close(&self) -> Result<(), StoreError> {
         self.0.maintenance.stop();
         let _lock = self.0.writer.lock().await;
@@ -117,7 +118,7 @@ impl ViewReader for MongoStore {
 
 #[async_trait]
 impl ViewStore for MongoStore {
-    /// Waits while another one holds the lease.
+    /// Waits while another process holds the lease.
     async fn lead(&self) -> Result<Control, StoreError> {
         self.0.lease.acquire().await?;
         self.0.maintenance.start(&self.0);

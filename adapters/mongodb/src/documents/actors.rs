@@ -13,7 +13,7 @@ use crate::values::{date, timestamp};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Counts of an account.
+/// The counts of an account.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ActorDocument {
     did: String,
@@ -28,7 +28,7 @@ pub struct ActorDocument {
     likes_received: Count,
     reposts_given: Count,
     reposts_received: Count,
-    /// `null`: never.
+    /// `null` if the account was never seen.
     last_seen: Option<DateTime>,
 }
 
@@ -75,11 +75,11 @@ impl Columns for ActorDocument {
     }
 }
 
-/// What an account did to another one on a day.
+/// The interactions of one account with another on one day.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InteractionDocument {
     author: String,
-    /// Its midnight, UTC.
+    /// The start of the day, UTC.
     day: DateTime,
     subject: String,
     likes: Count,
@@ -117,7 +117,7 @@ impl Columns for InteractionDocument {
     }
 }
 
-/// What is known of an account; `null` is unknown.
+/// The known properties of an account. `null` means unknown.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountDocument {
     did: String,

@@ -5,10 +5,10 @@ use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
 
 use super::{Columns, Count};
 
-/// A top list, best first.
+/// A top list, ordered from the first rank to the last.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ListDocument {
-    /// `1h`, `24h`, `7d`, `all`.
+    /// `1h`, `24h`, `7d` or `all`.
     window: String,
     measure: String,
     lang: String,
@@ -24,7 +24,7 @@ struct Entry {
 }
 
 impl ListDocument {
-    /// The document of a list.
+    /// Converts a list into a document.
     pub fn new(key: &ListKey, row: ListRow) -> Self {
         let entry = |entry: ListEntry| Entry {
             key: entry.key.into(),
@@ -40,7 +40,7 @@ impl ListDocument {
         }
     }
 
-    /// The list; `None` if the document is not one.
+    /// Converts the document into a list. `None` if it is not a valid list.
     pub fn list(self) -> Option<(ListKey, ListRow)> {
         let key = ListKey {
             window: Window::from_name(&self.window)?,

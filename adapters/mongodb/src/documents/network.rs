@@ -8,12 +8,12 @@ use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span};
 use super::{Columns, Count};
 use crate::values::date;
 
-/// Operations on a collection.
+/// Counts of operations on a collection in a span of time.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ActivityDocument {
-    /// `all`, `hour`, `minute`.
+    /// `all`, `hour` or `minute`.
     span: String,
-    /// When the stretch began; `null` for all time.
+    /// Start of the hour or minute; `null` for all time.
     start: Option<DateTime>,
     collection: String,
     creates: Count,
@@ -62,7 +62,7 @@ impl Columns for ActivityDocument {
     }
 }
 
-/// A counter.
+/// A counter of all time.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CounterDocument {
     name: String,

@@ -6,7 +6,7 @@ use skytide_core::view::{PostRow, PostState};
 
 use super::{Columns, Count};
 
-/// Tallies of a post.
+/// The tallies of a post.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PostDocument {
     uri: String,
@@ -20,7 +20,7 @@ pub struct PostDocument {
     self_replies: Count,
     self_root_replies: Count,
     self_quotes: Count,
-    /// `never_seen`, `live`, `gone`.
+    /// `never_seen`, `live` or `gone`.
     state: PostState,
 }
 

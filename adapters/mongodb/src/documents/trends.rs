@@ -5,7 +5,8 @@ use skytide_core::view::{TrendKey, TrendRow};
 
 use super::{Columns, Count};
 
-/// Posts that hold a tag, domain, link, mention or language, and their authors.
+/// The number of posts with a tag, domain, link, mention or language, and of their distinct
+/// authors.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TrendDocument {
     key: String,

@@ -1,8 +1,10 @@
-//! The store as it was at one moment, for whoever reads longer than a commit lasts.
+//! Reads the store as of one moment, for readers that need longer than the time between two
+//! commits.
 //!
-//! All reads of a session with the read concern `snapshot` are as of the first one
-//! (<https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/>): of a replica set or through mongos, 5.0 or
-//! later, and for as long as the server keeps the past, 300 s unless `minSnapshotHistoryWindowInSeconds` says otherwise.
+//! All reads of a session with the read concern `snapshot` see the database as of its first read
+//! (<https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/>). This requires a
+//! replica set or mongos of version 5.0 or later. It works for as long as the server retains old
+//! versions: 300 s unless `minSnapshotHistoryWindowInSeconds` sets another time.
 
 use async_trait::async_trait;
 use mongodb::options::SessionOptions;
@@ -15,9 +17,10 @@ use super::reader::{self, ReadSource};
 use crate::connection::Connection;
 use crate::control;
 
-const OPERATION: &str = "show one moment";
+const OPERATION: &str = "start a snapshot session";
 
-/// A [`ViewReader`] whose rows and control record are all of one moment, which may be in the midst of a commit.
+/// A [`ViewReader`] whose rows and control record are all of one moment. That moment may lie within
+/// a commit.
 pub struct SnapshotReader {
     connection: Connection,
     database: Database,
@@ -25,7 +28,7 @@ pub struct SnapshotReader {
 }
 
 impl SnapshotReader {
-    /// As it is now.
+    /// A reader of the store as it is now.
     pub(super) async fn open(connection: &Connection) -> Result<Self, StoreError> {
         let options = SessionOptions::builder().snapshot(true).build();
         let client = connection.database().client();

@@ -1,8 +1,8 @@
-//! The steps of a commit, as the one who leads takes them.
+//! The steps of a commit on the leading process.
 //!
 //! ```text
-//! begin ─ compare and set the intent ─▶ write: pending, flushed when it is much ─▶ commit: flush, compare and set
-//!           └ rebuild: views noted beside it ┘
+//! begin: compare-and-set the intent ─▶ write: pending, flushed when large ─▶ commit: flush,
+//!   └─ rebuild: record the views                                             compare-and-set
 //! ```
 
 use std::collections::BTreeSet;
@@ -17,27 +17,30 @@ use crate::error::failed;
 use crate::guard;
 use crate::purge::Purge;
 
-/// What the writer knows.
+/// The state of the writer.
 #[derive(Debug, Default)]
 pub struct Writer {
-    /// The control record, as far as we changed it ourselves.
+    /// The control record as of our own last change.
     control: Control,
     pending: Pending,
-    /// A commit that failed, and that may have been made all the same, or be made yet, as what was sent may arrive at any
-    /// time. Kept until one of the two is certain: a majority may show the record as it was for a while.
+    /// A commit that failed with an unknown outcome: it may have been committed, or may still be
+    /// when a late message arrives. It is remembered until the outcome is certain, because a
+    /// majority read may return the old record for a while.
     uncertain: Option<Committed>,
-    /// The commit that is being made again was made.
+    /// Whether the commit that is being retried turned out to be committed already.
     already_committed: bool,
-    /// Until when a batch of the writer before may still be under way, if it had begun a commit.
+    /// Until when batches of the previous writer may still be in flight; set only if that writer
+    /// had begun a commit.
     old_batches_until: Option<Instant>,
-    /// Until when a batch that a writer before had given up and repeated may still be under way.
+    /// Until when batches that any previous writer abandoned and retried may still be in flight.
     repeated_batches_until: Option<Instant>,
     /// Whether the commit in progress replaces everything.
     replaces_all: bool,
 }
 
 impl Writer {
-    /// Draws the next term and makes it known everywhere, so that the one before cannot begin to write anything more.
+    /// Takes the next term and records it in all guards, so that no batch of the previous writer
+    /// can start any more.
     pub async fn lead(&mut self, store: &Shared) -> Result<Control, StoreError> {
         let control = store.record.take_over().await?;
         if !guard::raise_term(&store.connection, control.term).await? {
@@ -59,7 +62,7 @@ impl Writer {
         Ok(control)
     }
 
-    /// See `ViewStore::begin`.
+    /// Implements `ViewStore::begin`.
     pub async fn begin(
         &mut self,
         store: &Shared,
@@ -94,8 +97,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Begins a commit that replaces everything. First nothing of a writer before must be under way: its rows may be of
-    /// later epochs, and would stay.
+    /// Begins a commit that replaces everything. First waits until no batch of a previous writer
+    /// can be in flight: its rows could have later epochs and would stay.
     async fn begin_replacing(
         &mut self,
         store: &Shared,
@@ -117,8 +120,8 @@ impl Writer {
         Ok(())
     }
 
-    /// See `ViewStore::rebuild`. Waits until nothing of the writer before is under way: what it wrote for the recorded
-    /// intent may be other rows than ours, and would be taken for them.
+    /// Implements `ViewStore::rebuild`. First waits until no batch of the previous writer can be in
+    /// flight: its rows for the same intent may differ from ours, and would have the same epoch.
     pub async fn rebuild(
         &mut self,
         store: &Shared,
@@ -145,7 +148,7 @@ impl Writer {
         Ok(())
     }
 
-    /// See `ViewStore::write`.
+    /// Implements `ViewStore::write`.
     pub async fn write(
         &mut self,
         store: &Shared,
@@ -166,7 +169,7 @@ impl Writer {
         }
     }
 
-    /// See `ViewStore::commit`.
+    /// Implements `ViewStore::commit`.
     pub async fn commit(
         &mut self,
         store: &Shared,
@@ -186,7 +189,9 @@ impl Writer {
         if !store.record.commit(term, &committed).await? {
             let found = self.current(store, term).await?;
             if found.check_commit(term, &committed)? {
-                return Err(failed("commit")("the control record changed meanwhile"));
+                return Err(failed("commit")(
+                    "the control record changed in the meantime: try again",
+                ));
             }
         }
         self.uncertain = None;
@@ -220,16 +225,21 @@ impl Writer {
                 }
                 found.check_write(term)?;
                 let later = batch::later_row(&store.connection, &self.pending, epoch).await?;
-                // Else two attempts at the same row met: the next one finds it.
+                // Without a later row, two attempts to insert the same row collided. A retry finds
+                // the row.
                 Err(later.map_or_else(
-                    || failed("write rows")("a batch met another one of the same rows"),
+                    || {
+                        failed("write rows")(
+                            "a batch collided with another attempt to write the same rows",
+                        )
+                    },
                     StoreError::Damaged,
                 ))
             }
         }
     }
 
-    /// Whether this is our term and the lease is ours.
+    /// Returns an error unless this is our term and we hold the lease.
     async fn check_may_write(&self, store: &Shared, term: Term) -> Result<(), StoreError> {
         if self.control.term == term && store.lease.ensure_held().await? {
             return Ok(());
@@ -237,12 +247,12 @@ impl Writer {
         Err(fenced(store, term).await?)
     }
 
-    /// Whether the record has the commit that may have been made.
+    /// Whether the record contains the commit whose outcome was unknown.
     fn uncertain_is_committed(&self, found: &Control) -> bool {
         self.uncertain.is_some() && found.committed == self.uncertain
     }
 
-    /// The record as the server has it.
+    /// Reads the record from the server. Returns an error if the term is no longer ours.
     async fn current(&self, store: &Shared, term: Term) -> Result<Control, StoreError> {
         let control = store.record.read().await?;
         match control.term == term {
@@ -260,19 +270,21 @@ async fn fenced(store: &Shared, ours: Term) -> Result<StoreError, StoreError> {
     Ok(StoreError::Fenced { current, ours })
 }
 
-/// What was taken for failed has been made meanwhile: who repeats all of it finds that.
+/// The commit that was considered failed has arrived in the meantime. Retrying the whole commit
+/// will find it.
 fn committed_late() -> StoreError {
-    failed("write a commit again")("it arrived late and is made")
+    failed("repeat a commit")("it arrived late and is already committed")
 }
 
-/// The server has forgotten what it acknowledged, as after a failover without majority, or somebody restored it.
+/// The server lost a commit that it had acknowledged: after a failover without a majority, or
+/// because an older copy was restored.
 fn lost_commit(known: &Control, found: &Control) -> StoreError {
     let epoch = |control: &Control| {
         let committed = control.committed.as_ref();
         committed.map_or("none".to_owned(), |it| it.epoch.to_string())
     };
     StoreError::Damaged(format!(
-        "its last commit is of epoch {}, and epoch {} was committed",
+        "its last commit ends at epoch {}, but epoch {} was committed before: the server lost a commit",
         epoch(found),
         epoch(known)
     ))
