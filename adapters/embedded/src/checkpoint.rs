@@ -110,7 +110,7 @@ impl EmbeddedCheckpoints {
                         tracing::warn!(
                             holder,
                             ?folder,
-                            "another process uses the checkpoints: waiting up to 20 s for it to exit"
+                            "another process uses the checkpoints: waiting up to 20 s"
                         );
                     }
                     attempts += 1;
@@ -118,8 +118,8 @@ impl EmbeddedCheckpoints {
                 }
                 Err(DataDirError::Held { holder, lock: path }) => {
                     return Err(failed("use their folder")(format!(
-                        "{path:?} is locked by {holder}: give an `index` of another database its own \
-                         STORE_DIR, or stop the other `index` of this database"
+                        "{path:?} is locked by {holder}: give an `index` of another database \
+                         its own STORE_DIR, or stop the other `index` of this database"
                     )));
                 }
                 Err(error) => return Err(failed("use their folder")(error)),

@@ -4,13 +4,13 @@
 //! # What it holds
 //!
 //! ```text
-//! data/skytide.toml     format version, name of the source     DataDir
-//! data/log/             segments of messages                   EmbeddedLog          docs/log.md
-//! data/store/           an LSM tree for each view, profiles    EmbeddedStore        docs/store.md
-//!                                                              EmbeddedProfiles
-//! data/checkpoints/     sections and manifests                 EmbeddedCheckpoints  docs/checkpoints.md
-//! data/snapshots/       one file for each snapshot             SnapshotDir
-//! data/jobs.json        the state of the jobs                  JobFile
+//! data/skytide.toml  format, name of the source          DataDir
+//! data/log/          segments of messages                EmbeddedLog         docs/log.md
+//! data/store/        an LSM tree for each view           EmbeddedStore       docs/store.md
+//!                    fetched profiles                    EmbeddedProfiles
+//! data/checkpoints/  sections and manifests              EmbeddedCheckpoints docs/checkpoints.md
+//! data/snapshots/    one file for each snapshot          SnapshotDir
+//! data/jobs.json     the state of the jobs               JobFile
 //! ```
 //!
 //! [`DataDir`] opens the folder and checks whose data it holds; [`Hold`] is the lock on a [`Part`]

@@ -2,8 +2,8 @@
 //! age.
 //!
 //! ```text
-//! profiles          account                ─▶ format, time of the fetch, the stream's profile, profile
-//! profiles_by_age   time, 8 bytes, account ─▶ nothing
+//! profiles         account                ─▶ format, time, profile in the stream, fetched profile
+//! profiles_by_age  time, 8 bytes, account ─▶ nothing             (time: when it was fetched)
 //! ```
 //!
 //! Both are written in one batch, so a crash leaves both changes or none. A batch reaches the disk

@@ -95,8 +95,8 @@ pub async fn check_format(connection: &Connection) -> Result<(), StoreError> {
     }
     let name = connection.database().name();
     Err(failed("be opened")(format!(
-        "the database {name:?} holds data of format {format}, this version supports only format {FORMAT}: \
-         use a newer version, or another database (MONGODB_DATABASE)"
+        "the database {name:?} holds data of format {format}, this version supports only \
+         format {FORMAT}: use a newer version, or another database (MONGODB_DATABASE)"
     )))
 }
 

@@ -35,8 +35,8 @@ pub fn check(position: u64, headers: &HeaderMap) -> Result<(), LogError> {
     match format.parse::<u32>() {
         Ok(format) if format <= FORMAT => Ok(()),
         Ok(format) => Err(LogError::Newer(format!(
-            "the message at position {position} has format {format}, this version reads formats up to \
-             {FORMAT}. Upgrade all services that read the log before `ingest`"
+            "the message at position {position} has format {format}, this version reads formats \
+             up to {FORMAT}. Upgrade all services that read the log before `ingest`"
         ))),
         Err(_) => Err(damaged(position, "its format is not a number")),
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! few events (live)      in order; neighbours with one subject share a message
-//! many (catching up)     as many of one subject as fit, unless that would swap two events of one account
+//! many (catching up)     as many of one subject as fit, unless that would swap
+//!                        two events of one account
 //! tick                   alone, after everything before it
 //! larger than a message  in parts
 //! ```

@@ -101,7 +101,11 @@ impl StreamPosition {
                 Err(error @ LogError::Failed { .. }) => {
                     if !std::mem::replace(&mut warned, true) {
                         let source = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, source, "cannot read the log: waiting for the server");
+                        tracing::warn!(
+                            %error,
+                            source,
+                            "cannot read the log: waiting for the server"
+                        );
                     }
                 }
                 other => return other,

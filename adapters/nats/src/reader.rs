@@ -139,7 +139,7 @@ impl Reader {
             let received = match arrived {
                 Some(Ok(message)) => self.receive(&message)?,
                 Some(Err(error)) => {
-                    tracing::info!(%error, "reading the log from NATS was interrupted: creating another consumer");
+                    tracing::info!(%error, "reading from NATS was interrupted: trying again");
                     Received::OutOfSequence
                 }
                 None => Received::OutOfSequence,

@@ -167,7 +167,8 @@ impl Writer {
         if last < self.window.acked() {
             let acked = self.window.acked();
             let lost = format!(
-                "the server has lost messages that it had stored: its log ends at {last}, not at {acked}"
+                "the server has lost messages that it had stored: \
+                 its log ends at {last}, not at {acked}"
             );
             return Err(failed("append")(lost));
         }
@@ -188,7 +189,11 @@ impl Writer {
                 Err(error @ LogError::Failed { .. }) => {
                     if !std::mem::replace(&mut self.warned, true) {
                         let source = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, source, "the server does not answer: writing waits and retries");
+                        tracing::warn!(
+                            %error,
+                            source,
+                            "the server does not answer: writing waits and retries"
+                        );
                     }
                     sleep(RETRY_DELAY_MAX).await;
                 }

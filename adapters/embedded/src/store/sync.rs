@@ -61,7 +61,10 @@ fn sync_until(
             false => PersistMode::Buffer,
         };
         if let Err(error) = database.persist(mode) {
-            tracing::error!(%error, "the view store takes no writes until it is opened again: restart this process");
+            tracing::error!(
+                %error,
+                "the view store takes no writes until it is opened again: restart this process"
+            );
             poisoned.record("sync its journal", error);
             return;
         }

@@ -284,7 +284,8 @@ fn lost_commit(known: &Control, found: &Control) -> StoreError {
         committed.map_or("none".to_owned(), |it| it.epoch.to_string())
     };
     StoreError::Damaged(format!(
-        "its last commit ends at epoch {}, but epoch {} was committed before: the server lost a commit",
+        "its last commit ends at epoch {}, but epoch {} was committed before: \
+         the server lost a commit",
         epoch(found),
         epoch(known)
     ))

@@ -26,7 +26,10 @@ impl Stream {
                 Ok(info) => {
                     let id = id_of(&info.config);
                     return id.ok_or_else(|| {
-                        failed(OPERATION)("a stream of this name exists and is not a log of Skytide: set NATS_STREAM to another name")
+                        failed(OPERATION)(
+                            "a stream of this name exists and is not a log of Skytide: \
+                             set NATS_STREAM to another name",
+                        )
                     });
                 }
                 Err(RequestError::Refused(error)) if not_found(error.error_code()) => {}
@@ -61,7 +64,8 @@ impl Stream {
                     if self.any_size && bytes_max < BYTES_DEFAULT {
                         tracing::warn!(
                             bytes_max,
-                            "the server has no room for a larger log: free some space and set NATS_BYTES_MAX"
+                            "the server has no room for a larger log: \
+                             free some space and set NATS_BYTES_MAX"
                         );
                     }
                     return Ok(made);
@@ -96,8 +100,9 @@ impl Stream {
                     %error,
                     bytes_max = info.config.max_bytes,
                     replicas = info.config.num_replicas,
-                    "the server has no room for the size that the options set, the stream stays unchanged: \
-                     lower NATS_BYTES_MAX or NATS_REPLICAS, or raise the server's max_file_store"
+                    "the server has no room for the values of the options, \
+                     the stream stays unchanged: lower NATS_BYTES_MAX or NATS_REPLICAS, \
+                     or raise the server's max_file_store"
                 ),
                 Err(error) => return Err(error.into_log_error("adapt its stream to the options")),
             }
@@ -109,8 +114,8 @@ impl Stream {
     fn explain_no_room(&self, error: RequestError, operation: &'static str) -> LogError {
         match error {
             RequestError::Refused(error) if is_out_of_room(&error) => failed(operation)(format!(
-                "the server has no room to reserve {} bytes: lower NATS_BYTES_MAX, or free disk space and raise \
-                 the server's max_file_store ({error})",
+                "the server has no room to reserve {} bytes: lower NATS_BYTES_MAX, \
+                 or free disk space and raise the server's max_file_store ({error})",
                 if self.any_size {
                     reserved(BYTES_DEFAULT_MIN)
                 } else {

@@ -110,7 +110,8 @@ impl Stream {
             if started.elapsed() >= CATCH_UP_MAX {
                 let last = state.next - 1;
                 let lost = format!(
-                    "the server has lost messages that it had stored: its log ends at {last}, not at {position}"
+                    "the server has lost messages that it had stored: \
+                     its log ends at {last}, not at {position}"
                 );
                 return Err(failed("read the state of its stream")(lost));
             }
