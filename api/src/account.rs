@@ -10,7 +10,7 @@
 use serde::Serialize;
 use skytide_core::id::Did;
 use skytide_core::limits::{ADDRESS_BYTES_MAX, HANDLE_BYTES_MAX, NAME_BYTES_MAX, truncate};
-use skytide_core::port::profile::{self, StoredProfile, Told};
+use skytide_core::port::profile::{self, StoredProfile, StreamProfile};
 use skytide_core::view::{AccountRow, ViewId};
 
 use crate::answer::Rows;
@@ -57,8 +57,8 @@ impl Profile {
         if row.is_some_and(|row| !row.active) {
             return None;
         }
-        let told = Told::of(row);
-        let fetched = kept.and_then(|kept| Some((limited(kept.profile?), kept.told)));
+        let told = StreamProfile::of(row);
+        let fetched = kept.and_then(|kept| Some((limited(kept.profile?), kept.stream)));
         let Some((fetched, then)) = fetched else {
             let known = told.handle.is_some() || told.display_name.is_some();
             return known.then_some(Self {
@@ -137,7 +137,7 @@ mod tests {
         StoredProfile {
             did: "did:web:ana.test".parse().unwrap(),
             fetched: Timestamp(1),
-            told: Told::of(then),
+            stream: StreamProfile::of(then),
             profile: Some(profile::Profile {
                 handle: "ana.test".into(),
                 name: Some("Ana".into()),

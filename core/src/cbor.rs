@@ -93,7 +93,7 @@ pub struct Reader<'a, R> {
     depth: u32,
     /// Whether the input has been read before, so that the keys of maps within it are known to be
     /// unique.
-    again: bool,
+    is_reread: bool,
     rules: PhantomData<R>,
 }
 
@@ -103,7 +103,7 @@ impl<'a, R: Rules> Reader<'a, R> {
         Self {
             rest: bytes,
             depth: 0,
-            again: false,
+            is_reread: false,
             rules: PhantomData,
         }
     }
@@ -131,7 +131,7 @@ impl<'a, R: Rules> Reader<'a, R> {
     #[inline]
     pub fn text(&mut self) -> Result<Option<&'a str>, Error> {
         if self.major()? != Major::Text {
-            return self.pass();
+            return self.skip_other_type();
         }
         let length = self.argument()?;
         let bytes = self.take(length)?;
@@ -147,7 +147,7 @@ impl<'a, R: Rules> Reader<'a, R> {
     #[inline]
     pub fn bytes(&mut self) -> Result<Option<&'a [u8]>, Error> {
         if self.major()? != Major::Bytes {
-            return self.pass();
+            return self.skip_other_type();
         }
         let length = self.argument()?;
         self.take(length).map(Some)
@@ -162,7 +162,7 @@ impl<'a, R: Rules> Reader<'a, R> {
         let sign = match self.major()? {
             Major::Unsigned => 0,
             Major::Negative => -1,
-            _ => return self.pass(),
+            _ => return self.skip_other_type(),
         };
         match i64::try_from(self.argument()?) {
             Ok(size) => Ok(Some(size ^ sign)),
@@ -179,7 +179,7 @@ impl<'a, R: Rules> Reader<'a, R> {
         let value = match self.rest {
             [0xf4, ..] => false,
             [0xf5, ..] => true,
-            _ => return self.pass(),
+            _ => return self.skip_other_type(),
         };
         self.rest = &self.rest[1..];
         Ok(Some(value))
@@ -192,7 +192,7 @@ impl<'a, R: Rules> Reader<'a, R> {
     /// The item breaks the rules.
     pub fn link(&mut self) -> Result<Option<Cid>, Error> {
         if self.major()? != Major::Tag {
-            return self.pass();
+            return self.skip_other_type();
         }
         if R::STRICT {
             return self.strict_link().map(Some);
@@ -226,12 +226,12 @@ impl<'a, R: Rules> Reader<'a, R> {
                 self.argument()?;
                 self.within(Self::skip)
             }
-            Major::Simple => self.simple(),
+            Major::Simple => self.skip_simple(),
         }
     }
 
     #[cold]
-    fn pass<T>(&mut self) -> Result<Option<T>, Error> {
+    fn skip_other_type<T>(&mut self) -> Result<Option<T>, Error> {
         self.skip().map(|()| None)
     }
 

@@ -27,7 +27,7 @@ mod values;
 pub use address::ListenAddress;
 pub use api::Api;
 pub use cluster::{Cluster, HostPort};
-pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check};
+pub use environment::{MisnamedOption, Origin, PREFIXES, Unknown, Variable, check};
 pub use firehose::{CollectionFilter, CursorReset, Firehose, Start, Verify};
 pub use indexer::{AccountPolicy, Indexer, LogKeep};
 pub use mongo::{DatabaseName, Mongo, WriteConcern};

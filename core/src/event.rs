@@ -149,7 +149,7 @@ pub struct Tick {
     /// Whether the stream ended here (a recording's last tick): lists are brought up to date at once.
     pub last: bool,
     /// Whether the stream has paused behind events that no such tick followed yet: lists are brought up to date.
-    pub settled: bool,
+    pub idle: bool,
     /// What is known of other sources, and of what was not read.
     pub sources: Sources,
     /// What ingest counted since the tick before, by counter name (`docs/log.md`): exact, as it is part of the log.

@@ -5,7 +5,11 @@
 //!
 //! *The first* entries of a list are those that are written first, without repeats.
 
-pub use crate::record::{LANG_BYTES_MAX, LANGS_MAX};
+/// Languages of a post, at most: the lexicon's limit of `langs`.
+pub const LANGS_MAX: usize = 3;
+/// Bytes of a language tag, at most; a longer one is not well-formed. Implementations of the protocol agree on this number
+/// (<https://github.com/bluesky-social/indigo/blob/main/atproto/syntax/language.go>).
+pub const LANG_BYTES_MAX: usize = 128;
 
 /// Distinct entries of a post's `tags`: the lexicon's limit.
 pub const TAGS_MAX: usize = 8;

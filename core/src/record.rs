@@ -25,8 +25,7 @@ mod post;
 mod uri;
 mod url;
 
-pub use crate::limits::KEY_BYTES_MAX;
-pub use lang::{LANG_BYTES_MAX, LANGS_MAX, Lang, Langs, is_well_formed};
+pub use lang::{Lang, Langs, is_well_formed};
 pub use post::{LeftOut, Post};
 pub use uri::UriRef;
 
@@ -87,11 +86,15 @@ pub struct Profile<'a> {
 pub fn parse<'a>(collection: &str, bytes: &'a [u8]) -> Result<Record<'a>, DropReason> {
     let mut reader = Reader::new(bytes);
     let record = match collection {
-        "app.bsky.feed.like" => like(&mut reader).map(|subject| Record::Like { subject }),
+        "app.bsky.feed.like" => subject_uri(&mut reader).map(|subject| Record::Like { subject }),
         Collection::POST => post::read(&mut reader).map(Record::Post),
-        "app.bsky.feed.repost" => like(&mut reader).map(|subject| Record::Repost { subject }),
-        "app.bsky.graph.follow" => follow(&mut reader).map(|subject| Record::Follow { subject }),
-        "app.bsky.graph.block" => follow(&mut reader).map(|subject| Record::Block { subject }),
+        "app.bsky.feed.repost" => {
+            subject_uri(&mut reader).map(|subject| Record::Repost { subject })
+        }
+        "app.bsky.graph.follow" => {
+            subject_did(&mut reader).map(|subject| Record::Follow { subject })
+        }
+        "app.bsky.graph.block" => subject_did(&mut reader).map(|subject| Record::Block { subject }),
         "app.bsky.actor.profile" => profile(&mut reader).map(Record::Profile),
         _ => reader.skip().map(|()| Record::Other),
     };
@@ -108,11 +111,11 @@ fn is_map(bytes: &[u8]) -> bool {
 }
 
 /// `subject.uri`, of a like or a repost.
-fn like<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
+fn subject_uri<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
     let mut subject = None;
     reader.map(|reader, key| match key {
         b"subject" => {
-            subject = reference(reader)?;
+            subject = strong_ref(reader)?;
             Ok(())
         }
         _ => reader.skip(),
@@ -121,7 +124,7 @@ fn like<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error
 }
 
 /// The `uri` of a strong reference: `{cid, uri}`.
-fn reference<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
+fn strong_ref<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
     let mut uri = None;
     reader.map(|reader, key| match key {
         b"uri" => {
@@ -134,7 +137,7 @@ fn reference<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, 
 }
 
 /// `subject`, of a follow or a block.
-fn follow(reader: &mut Reader<'_, Strict>) -> Result<Option<Did>, Error> {
+fn subject_did(reader: &mut Reader<'_, Strict>) -> Result<Option<Did>, Error> {
     let mut subject = None;
     reader.map(|reader, key| match key {
         b"subject" => {

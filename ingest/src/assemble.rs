@@ -128,7 +128,7 @@ impl Assembler {
             samples: [0; DropReason::ALL.len()],
             unusable_row: 0,
             quiet_ticks: 0,
-            unsettled: newest.is_some_and(|tick| !tick.settled && !tick.last),
+            unsettled: newest.is_some_and(|tick| !tick.idle && !tick.last),
         }
     }
 
@@ -424,8 +424,8 @@ impl Assembler {
         self.epoch.0 += 1;
         let counts = std::mem::take(&mut self.counts);
         let paused = self.setup.live && self.quiet_ticks >= self.setup.pause_ticks;
-        let settled = paused && self.unsettled;
-        self.unsettled &= !settled && !last;
+        let idle = paused && self.unsettled;
+        self.unsettled &= !idle && !last;
         let tick = Tick {
             epoch: self.epoch,
             time: self.time.now(),
@@ -433,7 +433,7 @@ impl Assembler {
             cursor: self.seq.newest().unwrap_or_default(),
             frames: self.frames,
             last,
-            settled,
+            idle,
             sources: self.sources.clone(),
             counts: counts.by_name(),
         };

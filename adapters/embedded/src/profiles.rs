@@ -16,7 +16,9 @@ use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use skytide_core::id::Did;
 use skytide_core::port::BoxError;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::time::Timestamp;
 use skytide_core::view::Key;
 
@@ -164,21 +166,21 @@ fn age_key(fetched: Timestamp, key: &Key) -> Vec<u8> {
 }
 
 fn encode(stored: &StoredProfile) -> Vec<u8> {
-    let columns = (stored.fetched, &stored.told, &stored.profile);
+    let columns = (stored.fetched, &stored.stream, &stored.profile);
     postcard::to_extend(&columns, vec![FORMAT]).expect("strings and numbers can be encoded")
 }
 
 fn decode(did: &Did, value: &[u8]) -> Result<StoredProfile, ProfileError> {
-    type Columns = (Timestamp, Told, Option<Profile>);
+    type Columns = (Timestamp, StreamProfile, Option<Profile>);
     let columns = match value {
         [FORMAT, columns @ ..] => postcard::take_from_bytes::<Columns>(columns).ok(),
         _ => None,
     };
     match columns {
-        Some(((fetched, told, profile), [])) => Ok(StoredProfile {
+        Some(((fetched, stream, profile), [])) => Ok(StoredProfile {
             did: did.clone(),
             fetched,
-            told,
+            stream,
             profile,
         }),
         _ => Err(ProfileError::Damaged(format!(
@@ -205,7 +207,7 @@ mod tests {
         let stored = StoredProfile {
             did: "did:plc:3ir4kq33qnjyzawsel2s2vak".parse().expect("a DID"),
             fetched: Timestamp(77),
-            told: Told::default(),
+            stream: StreamProfile::default(),
             profile: None,
         };
         let open = || {

@@ -10,7 +10,9 @@ use mongodb::{Collection, IndexModel};
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
 use skytide_core::port::BoxError;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 
@@ -32,7 +34,8 @@ struct ProfileDocument {
     #[serde(rename = "_id")]
     did: String,
     fetched: DateTime,
-    told: StreamProfileDocument,
+    #[serde(rename = "told")]
+    stream: StreamProfileDocument,
     /// `null` if the source does not know the account.
     profile: Option<FetchedProfileDocument>,
 }
@@ -176,17 +179,17 @@ impl ProfileDocument {
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         let fetched = date(profile.fetched);
         let StoredProfile {
-            told,
+            stream,
             profile: shown,
             ..
         } = profile;
         Ok(Self {
             did: profile.did.to_string(),
             fetched: fetched.ok_or_else(|| failed("write")("its time is too large for a date"))?,
-            told: StreamProfileDocument {
-                handle: text(&told.handle),
-                display_name: text(&told.display_name),
-                avatar: text(&told.avatar),
+            stream: StreamProfileDocument {
+                handle: text(&stream.handle),
+                display_name: text(&stream.display_name),
+                avatar: text(&stream.avatar),
             },
             profile: shown.as_ref().map(|shown| FetchedProfileDocument {
                 handle: shown.handle.to_string(),
@@ -209,10 +212,10 @@ impl ProfileDocument {
         Ok(StoredProfile {
             did,
             fetched,
-            told: Told {
-                handle: text(self.told.handle),
-                display_name: text(self.told.display_name),
-                avatar: text(self.told.avatar),
+            stream: StreamProfile {
+                handle: text(self.stream.handle),
+                display_name: text(self.stream.display_name),
+                avatar: text(self.stream.avatar),
             },
             profile: self.profile.map(|shown| Profile {
                 handle: shown.handle.into(),

@@ -217,7 +217,7 @@ mod tests {
             cursor: Cursor(epoch),
             frames: epoch,
             last: false,
-            settled: false,
+            idle: false,
             sources: Sources::default(),
             counts: BTreeMap::new(),
         })

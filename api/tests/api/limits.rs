@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use serde_json::Value;
 use skytide_core::memory::MemoryProfiles;
-use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, Told};
+use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, StreamProfile};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{AccountRow, ActorRow, Measure, ViewId, Window};
 
@@ -43,9 +43,9 @@ async fn fetched() -> Arc<MemoryProfiles> {
     let bea = StoredProfile {
         did: did(BEA),
         fetched: Timestamp(1),
-        told: Told {
+        stream: StreamProfile {
             display_name: Some("é".repeat(320).into()),
-            ..Told::default()
+            ..StreamProfile::default()
         },
         profile: Some(Profile {
             handle: "bea.test".into(),

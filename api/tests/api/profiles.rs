@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skytide_core::id::Did;
 use skytide_core::memory::MemoryProfiles;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
     AccountRow, InteractionKey, InteractionRow, Measure, PostRow, ViewId, Window,
@@ -54,7 +56,7 @@ async fn counted(away: bool) -> Arc<Counted> {
     let ana = StoredProfile {
         did: did(ANA),
         fetched: Timestamp(1),
-        told: Told::default(),
+        stream: StreamProfile::default(),
         profile: Some(Profile {
             handle: "ana.fetched".into(),
             name: Some("Ana 🌊".into()),

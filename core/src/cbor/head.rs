@@ -86,7 +86,7 @@ impl<'a, R: Rules> Reader<'a, R> {
     }
 
     /// Passes a simple value or float over: in blocks only `false`, `true` and `null`.
-    pub(super) fn simple(&mut self) -> Result<(), Error> {
+    pub(super) fn skip_simple(&mut self) -> Result<(), Error> {
         let (&first, rest) = self.rest.split_first().ok_or(Error::End)?;
         let width = match first & 31 {
             20..=22 => 0,

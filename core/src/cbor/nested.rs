@@ -16,7 +16,7 @@ impl<'a, R: Rules> Reader<'a, R> {
         entry: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Error>,
     ) -> Result<Option<()>, Error> {
         if self.major()? != Major::Map {
-            return self.pass();
+            return self.skip_other_type();
         }
         let length = self.argument()?;
         self.entries(length, entry)?;
@@ -34,7 +34,7 @@ impl<'a, R: Rules> Reader<'a, R> {
         mut item: impl FnMut(&mut Self) -> Result<(), Error>,
     ) -> Result<Option<()>, Error> {
         if self.major()? != Major::List {
-            return self.pass();
+            return self.skip_other_type();
         }
         let length = self.argument()?;
         self.items(length, &mut item)?;
@@ -58,17 +58,17 @@ impl<'a, R: Rules> Reader<'a, R> {
     ) -> Result<(), Error> {
         self.within(|reader| {
             let (start, mut sorted) = (reader.rest, true);
-            let mut before: Option<&[u8]> = None;
+            let mut previous: Option<&[u8]> = None;
             for _ in 0..length {
                 let key = reader.key()?;
-                sorted &= before.is_none_or(|before| is_behind(before, key));
+                sorted &= previous.is_none_or(|previous| sorts_after(key, previous));
                 if R::STRICT && !sorted {
                     return Err(Error::Key);
                 }
-                before = Some(key);
+                previous = Some(key);
                 entry(reader, key)?;
             }
-            if sorted || reader.again {
+            if sorted || reader.is_reread {
                 return Ok(());
             }
             reader.check_unique(start, length)
@@ -100,15 +100,15 @@ impl<'a, R: Rules> Reader<'a, R> {
     /// then.
     #[cold]
     fn check_unique(&self, start: &'a [u8], length: u64) -> Result<(), Error> {
-        let mut again = Self {
+        let mut reread = Self {
             rest: start,
-            again: true,
+            is_reread: true,
             ..*self
         };
         let mut keys = Vec::new();
         for _ in 0..length {
-            keys.push(again.key()?);
-            again.skip()?;
+            keys.push(reread.key()?);
+            reread.skip()?;
         }
         keys.sort_unstable();
         if keys.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -135,10 +135,10 @@ impl<'a, R: Rules> Reader<'a, R> {
 
 /// Whether `key` stands behind `before`: longer, or of the same length and larger.
 #[inline]
-fn is_behind(before: &[u8], key: &[u8]) -> bool {
-    match (before, key) {
-        _ if before.len() != key.len() => before.len() < key.len(),
+fn sorts_after(key: &[u8], previous: &[u8]) -> bool {
+    match (previous, key) {
+        _ if previous.len() != key.len() => previous.len() < key.len(),
         ([a, ..], [b, ..]) if a != b => a < b,
-        _ => before < key,
+        _ => previous < key,
     }
 }

@@ -100,11 +100,11 @@ pub(super) fn split_host_port<'a>(
         }
         None => host,
     };
-    let is_letter = |it: char| it.is_ascii_alphanumeric() || ".-_:%".contains(it);
+    let is_host_character = |it: char| it.is_ascii_alphanumeric() || ".-_:%".contains(it);
     if bare.is_empty() {
         return refused("has no host; it must be a HOST:PORT (0.0.0.0 stands for all addresses)");
     }
-    if !bare.chars().all(is_letter) {
+    if !bare.chars().all(is_host_character) {
         return refused("has no host name or IP address; it must be a HOST:PORT");
     }
     Ok((bare, port))

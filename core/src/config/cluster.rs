@@ -79,7 +79,7 @@ impl Cluster {
             ));
         }
         let mut named = hosts.iter().enumerate();
-        let twice = named.find(|(place, host)| hosts[..*place].contains(host));
+        let twice = named.find(|(index, host)| hosts[..*index].contains(host));
         if let Some((_, host)) = twice {
             return refused(format!("INDEXER_HOSTS names {host} twice"));
         }

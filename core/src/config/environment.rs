@@ -21,10 +21,10 @@ const TESTS_ONLY: [&str; 3] = [
     "SKYTIDE_TEST_SERVERS",
 ];
 
-/// Edits between a name and one of ours up to which it is taken for a typing mistake: a letter left out, doubled, wrong.
-const MISTAKE_EDITS_MAX: usize = 2;
+/// Edits between a name and one of ours up to which it is taken for a typing typo: a letter left out, doubled, wrong.
+const TYPO_EDITS_MAX: usize = 2;
 /// Jaro-Winkler similarity from which on two names resemble each other.
-const RESEMBLANCE_MIN: f64 = 0.8;
+const SIMILARITY_MIN: f64 = 0.8;
 
 /// Words of other programs for what an option of ours is, the words of ours last.
 const SYNONYMS: [&[&str]; 3] = [
@@ -63,7 +63,7 @@ pub struct Variable {
     Some(nearest) => format!("did you mean {nearest}?"),
     None => "`skytide config` prints all options".to_owned(),
 })]
-pub struct Slip {
+pub struct MisnamedOption {
     /// The name that was found.
     pub name: String,
     /// Where.
@@ -85,8 +85,10 @@ pub struct Unknown {
 ///
 /// # Errors
 /// The first one that stands in `.env` or is nearly one of ours.
-pub fn check(variables: impl IntoIterator<Item = Variable>) -> Result<Vec<Unknown>, Slip> {
-    let known = known();
+pub fn check(
+    variables: impl IntoIterator<Item = Variable>,
+) -> Result<Vec<Unknown>, MisnamedOption> {
+    let known = known_variables();
     let mut unknown = Vec::new();
     for Variable { name, origin } in variables {
         let upper = name.to_ascii_uppercase();
@@ -94,12 +96,12 @@ pub fn check(variables: impl IntoIterator<Item = Variable>) -> Result<Vec<Unknow
         if !ours || known.contains(&name) || TESTS_ONLY.contains(&name.as_str()) {
             continue;
         }
-        let mistake = mistaken(&upper, &known);
-        let is_mistake = mistake.is_some();
-        let nearest = mistake.or_else(|| resembling(&upper, &known));
+        let typo = mistyped_option(&upper, &known);
+        let is_typo = typo.is_some();
+        let nearest = typo.or_else(|| similar_option(&upper, &known));
         let nearest = nearest.map(str::to_owned);
-        if origin == Origin::File || is_mistake {
-            return Err(Slip {
+        if origin == Origin::File || is_typo {
+            return Err(MisnamedOption {
                 name,
                 origin,
                 nearest,
@@ -110,18 +112,18 @@ pub fn check(variables: impl IntoIterator<Item = Variable>) -> Result<Vec<Unknow
     Ok(unknown)
 }
 
-/// The option that a typing mistake makes this name, if there is one.
-fn mistaken<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+/// The option that a typing typo makes this name, if there is one.
+fn mistyped_option<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let near = |known: &'a String| {
         let edits = strsim::damerau_levenshtein(name, known);
-        (edits <= MISTAKE_EDITS_MAX).then_some((edits, known.as_str()))
+        (edits <= TYPO_EDITS_MAX).then_some((edits, known.as_str()))
     };
     let nearest = known.iter().filter_map(near).min();
     nearest.map(|(_, known)| known)
 }
 
 /// The option of the same service that this name resembles most, by its words after the prefix, if it resembles one.
-fn resembling<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+fn similar_option<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let (service, rest) = name.split_once('_')?;
     if let Some(known) = known.iter().find(|known| *known == rest) {
         return Some(known);
@@ -129,7 +131,7 @@ fn resembling<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let similar = |known: &'a String| {
         let (of, words) = known.split_once('_')?;
         let similarity = similarity(rest, words);
-        (of == service && similarity >= RESEMBLANCE_MIN).then_some((similarity, known.as_str()))
+        (of == service && similarity >= SIMILARITY_MIN).then_some((similarity, known.as_str()))
     };
     let nearest = known.iter().filter_map(similar);
     let nearest = nearest.max_by(|(a, _), (b, _)| a.total_cmp(b));
@@ -147,14 +149,14 @@ fn similarity(found: &str, known: &str) -> f64 {
     if SYNONYMS.iter().any(synonyms) {
         1.0
     } else if has_all(found, known) || has_all(known, found) {
-        RESEMBLANCE_MIN.max(strsim::jaro_winkler(found, known))
+        SIMILARITY_MIN.max(strsim::jaro_winkler(found, known))
     } else {
         strsim::jaro_winkler(found, known)
     }
 }
 
 /// The variables that there are: options, and the files of those that may be secret.
-fn known() -> Vec<String> {
+fn known_variables() -> Vec<String> {
     let options = options().into_iter().map(|option| option.name);
     let files = secrets().into_iter().map(|name| format!("{name}_FILE"));
     options.chain(files).collect()

@@ -176,8 +176,8 @@ impl FromStr for StreamName {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let letters = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_');
-        let valid = (1..=64).contains(&text.len()) && text.bytes().all(letters);
+        let is_allowed = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_');
+        let valid = (1..=64).contains(&text.len()) && text.bytes().all(is_allowed);
         let refused = "allowed are 1 to 64 letters, digits, - and _";
         let valid = valid.then(|| Self(text.to_owned()));
         valid.ok_or_else(|| ValueError(refused.to_owned()))

@@ -275,7 +275,7 @@ fn a_mistake_is_refused_and_a_strangers_name_is_reported() {
         let found = check([variable(name, origin)]);
         let found = match &found {
             Ok(unknown) => Ok(unknown[0].nearest.as_deref()),
-            Err(slip) => Err(slip.nearest.as_deref()),
+            Err(misnamed) => Err(misnamed.nearest.as_deref()),
         };
         assert_eq!(found, expected, "{name} in {origin:?}");
     }

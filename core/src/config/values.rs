@@ -228,9 +228,11 @@ fn host_and_port(text: &str) -> (&str, Option<&str>) {
 /// An address with everything replaced that may be secret: user and password, and the values of a query. A password may
 /// contain any character, so all before the last `@` is replaced, and all of a text in which that is not clear.
 pub fn masked(text: &str) -> String {
-    let is_letter = |it: char| it.is_ascii_alphanumeric() || "+-.".contains(it);
+    let is_scheme_character = |it: char| it.is_ascii_alphanumeric() || "+-.".contains(it);
     let address = text.split_once("://");
-    let Some((scheme, rest)) = address.filter(|(scheme, _)| scheme.chars().all(is_letter)) else {
+    let Some((scheme, rest)) =
+        address.filter(|(scheme, _)| scheme.chars().all(is_scheme_character))
+    else {
         return "***".to_owned();
     };
     let (user, rest) = match rest.rsplit_once('@') {

@@ -3,6 +3,7 @@
 
 mod read;
 mod tick;
+mod value;
 
 pub(super) use read::{decode, decode_all};
 
@@ -84,13 +85,13 @@ fn is_zero(n: &u32) -> bool {
 
 pub(super) fn encode(message: &Message, buffer: &mut Vec<u8>) {
     let wire = match message {
-        Message::Event(event) => of_event(event),
-        Message::Tick(tick) => of_tick(tick),
+        Message::Event(event) => event_fields(event),
+        Message::Tick(tick) => tick_fields(tick),
     };
     ciborium::into_writer(&wire, buffer).expect("a vector takes every byte");
 }
 
-fn blank(kind: Kind, host: &Host, seq: Cursor, time: Timestamp) -> Wire<'_> {
+fn empty_fields(kind: Kind, host: &Host, seq: Cursor, time: Timestamp) -> Wire<'_> {
     Wire {
         kind,
         host,
@@ -119,7 +120,7 @@ fn blank(kind: Kind, host: &Host, seq: Cursor, time: Timestamp) -> Wire<'_> {
     }
 }
 
-fn of_event(event: &Event) -> Wire<'_> {
+fn event_fields(event: &Event) -> Wire<'_> {
     let kind = match &event.body {
         Body::Op(op) => match op.action {
             Action::Create => Kind::Create,
@@ -138,7 +139,7 @@ fn of_event(event: &Event) -> Wire<'_> {
             why: Moved::TooBig, ..
         } => Kind::TooBig,
     };
-    let mut wire = blank(kind, &event.host, event.seq, event.time);
+    let mut wire = empty_fields(kind, &event.host, event.seq, event.time);
     wire.index = event.index;
     wire.did = Some(WireDid(&event.did));
     match &event.body {
@@ -160,12 +161,12 @@ fn of_event(event: &Event) -> Wire<'_> {
     wire
 }
 
-fn of_tick(tick: &Tick) -> Wire<'_> {
-    let mut wire = blank(Kind::Tick, &tick.host, tick.cursor, tick.time);
+fn tick_fields(tick: &Tick) -> Wire<'_> {
+    let mut wire = empty_fields(Kind::Tick, &tick.host, tick.cursor, tick.time);
     wire.epoch = Some(tick.epoch.0);
     wire.frames = Some(tick.frames);
     wire.last = tick.last.then_some(true);
-    wire.settled = tick.settled.then_some(true);
+    wire.settled = tick.idle.then_some(true);
     wire.counts = Some(&tick.counts);
     let sources = &tick.sources;
     wire.sources = (!sources.others.is_empty()).then_some(WireSources(&sources.others));
@@ -296,10 +297,10 @@ mod tests {
         for why in [Moved::Sync, Moved::Empty, Moved::TooBig] {
             check(event(plc, Body::Moved { rev: Tid(9), why }));
         }
-        for (last, settled) in [(true, false), (false, true)] {
+        for (last, idle) in [(true, false), (false, true)] {
             check(Message::Tick(Tick {
                 last,
-                settled,
+                idle,
                 ..tick()
             }));
         }
@@ -340,7 +341,7 @@ mod tests {
             cursor: Cursor(7),
             frames: 900,
             last: false,
-            settled: false,
+            idle: false,
             sources: Sources::default(),
             counts: [("frames/#commit".into(), 3)].into(),
         }

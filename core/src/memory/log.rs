@@ -26,21 +26,21 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     first: u64,
-    kept: VecDeque<Kept>,
+    messages: VecDeque<StoredMessage>,
     bytes: u64,
     newest_tick: Option<(Seq, Tick)>,
-    held: bool,
+    has_writer: bool,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct StoredMessage {
     message: Message,
     bytes: u64,
 }
 
 impl State {
     fn next(&self) -> u64 {
-        self.first + self.kept.len() as u64
+        self.first + self.messages.len() as u64
     }
 }
 
@@ -54,10 +54,10 @@ impl MemoryLog {
     pub fn with_bytes_max(id: u64, bytes_max: u64) -> Self {
         let state = State {
             first: 1,
-            kept: VecDeque::new(),
+            messages: VecDeque::new(),
             bytes: 0,
             newest_tick: None,
-            held: false,
+            has_writer: false,
         };
         Self(Arc::new(Shared {
             id,
@@ -91,7 +91,7 @@ impl Log for MemoryLog {
 
     async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError> {
         let mut state = self.state();
-        if std::mem::replace(&mut state.held, true) {
+        if std::mem::replace(&mut state.has_writer, true) {
             return Err(LogError::Held);
         }
         Ok(Box::new(Writer {
@@ -123,9 +123,12 @@ impl Log for MemoryLog {
         let mut state = self.state();
         let newest_tick = state.newest_tick.as_ref().map_or(0, |(seq, _)| seq.0);
         while state.first < below.0.min(newest_tick) {
-            let forgotten = state.kept.pop_front().expect("the newest tick is kept");
+            let removed = state
+                .messages
+                .pop_front()
+                .expect("trim stops at the newest tick");
             state.first += 1;
-            state.bytes -= forgotten.bytes;
+            state.bytes -= removed.bytes;
         }
         self.0.changed.send_replace(());
         Ok(())
@@ -150,7 +153,7 @@ impl Writer {
             message.encode(&mut buffer);
             let bytes = buffer.len() as u64;
             state.bytes += bytes;
-            state.kept.push_back(Kept { message, bytes });
+            state.messages.push_back(StoredMessage { message, bytes });
         }
         self.log.0.changed.send_replace(());
     }
@@ -178,7 +181,7 @@ impl LogWriter for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.log.state().held = false;
+        self.log.state().has_writer = false;
     }
 }
 
@@ -200,14 +203,14 @@ impl Reader {
         };
         let mut bytes = 0;
         let messages: Vec<_> = (self.next.0..)
-            .zip(state.kept.iter().skip(skip as usize))
+            .zip(state.messages.iter().skip(skip as usize))
             .take(messages_max.max(1))
-            .take_while(|(_, kept)| {
-                let goes_on = bytes < READ_BYTES_MAX;
-                bytes += kept.message.bytes();
-                goes_on
+            .take_while(|(_, stored)| {
+                let has_room = bytes < READ_BYTES_MAX;
+                bytes += stored.message.bytes();
+                has_room
             })
-            .map(|(seq, kept)| (Seq(seq), kept.message.clone()))
+            .map(|(seq, stored)| (Seq(seq), stored.message.clone()))
             .collect();
         self.next.0 += messages.len() as u64;
         Ok(messages)

@@ -60,14 +60,14 @@ pub struct StoredProfile {
     /// When the source was asked, by the scheduler's clock.
     pub fetched: Timestamp,
     /// What the stream had told of the account before the source was asked: news since then make it stale.
-    pub told: Told,
+    pub stream: StreamProfile,
     /// `None`: the source does not know the account.
     pub profile: Option<Profile>,
 }
 
 /// What the stream tells of an account that shows in its profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Told {
+pub struct StreamProfile {
     /// The newest handle that an `#identity` named.
     pub handle: Option<Box<str>>,
     /// Of the live profile record.
@@ -77,7 +77,7 @@ pub struct Told {
     pub avatar: Option<Box<str>>,
 }
 
-impl Told {
+impl StreamProfile {
     /// What a row of the view `accounts` tells; `None`: there is no row.
     pub fn of(row: Option<&AccountRow>) -> Self {
         row.map_or_else(Self::default, |row| Self {

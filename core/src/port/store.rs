@@ -348,7 +348,7 @@ pub enum StoreError {
     /// The operation failed and may have been done or not, and so will every one that writes until the store is opened
     /// again: end the process, and let the next one see what is there.
     #[error("the view store could not {operation}, and takes no writes until it is opened again")]
-    Spent {
+    Poisoned {
         /// What was tried.
         operation: &'static str,
         /// Why it failed.

@@ -19,12 +19,7 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-/// Languages of a post, at most: the lexicon's limit of `langs`.
-pub const LANGS_MAX: usize = 3;
-
-/// Bytes of a language tag, at most; a longer one is not well-formed. Implementations of the protocol agree on this number
-/// (<https://github.com/bluesky-social/indigo/blob/main/atproto/syntax/language.go>).
-pub const LANG_BYTES_MAX: usize = 128;
+use crate::limits::{LANG_BYTES_MAX, LANGS_MAX};
 
 /// A language, as it is counted. The number is of this version only and must not be stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,7 +32,7 @@ static TAGS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let mut tags: Vec<_> = known
         .chain(known::LOCALES.split_ascii_whitespace())
         .collect();
-    tags.sort_unstable_by(|a, b| compare(a, b));
+    tags.sort_unstable_by(|a, b| compare_lower_case(a, b));
     [UNDETERMINED, OTHER].into_iter().chain(tags).collect()
 });
 
@@ -69,8 +64,10 @@ impl Lang {
             return Some(Self::OTHER);
         }
         let named = &TAGS[2..];
-        let place = named.binary_search_by(|known| compare(known, tag)).ok()?;
-        let number = NonZeroU16::new(u16::try_from(place + 3).ok()?)?;
+        let index = named
+            .binary_search_by(|known| compare_lower_case(known, tag))
+            .ok()?;
+        let number = NonZeroU16::new(u16::try_from(index + 3).ok()?)?;
         Some(Self(number))
     }
 
@@ -115,8 +112,8 @@ pub struct Langs([Option<Lang>; LANGS_MAX]);
 impl Langs {
     /// Adds one; false if it is another one than those that fill the list.
     pub fn insert(&mut self, lang: Lang) -> bool {
-        for place in &mut self.0 {
-            if *place.get_or_insert(lang) == lang {
+        for slot in &mut self.0 {
+            if *slot.get_or_insert(lang) == lang {
                 return true;
             }
         }
@@ -189,7 +186,7 @@ fn primary_subtag(tag: &str) -> &str {
 }
 
 /// By the bytes of the lower case.
-fn compare(a: &str, b: &str) -> Ordering {
+fn compare_lower_case(a: &str, b: &str) -> Ordering {
     fn lower(text: &str) -> impl Iterator<Item = u8> {
         text.bytes().map(|byte| byte.to_ascii_lowercase())
     }
@@ -226,11 +223,11 @@ pub fn is_well_formed(tag: &str) -> bool {
     let mut subtags = Subtags {
         rest: tag.split('-').peekable(),
     };
-    let usual = match primary_subtag(tag).eq_ignore_ascii_case("x") {
-        true => subtags.private(),
-        false => subtags.language(),
+    let is_regular = match primary_subtag(tag).eq_ignore_ascii_case("x") {
+        true => subtags.private_use(),
+        false => subtags.langtag(),
     };
-    (usual && subtags.rest.next().is_none())
+    (is_regular && subtags.rest.next().is_none())
         || IRREGULAR
             .iter()
             .any(|known| known.eq_ignore_ascii_case(tag))
@@ -243,42 +240,42 @@ struct Subtags<'a> {
 
 impl Subtags<'_> {
     /// `langtag`
-    fn language(&mut self) -> bool {
-        let extended = match self.take(|tag| is_alpha(tag, 2..=8)) {
+    fn langtag(&mut self) -> bool {
+        let extended = match self.take_if(|tag| is_alpha(tag, 2..=8)) {
             None => return false,
             Some(language) => language.len() <= 3,
         };
         if extended {
             for _ in 0..3 {
-                self.take(|tag| is_alpha(tag, 3..=3));
+                self.take_if(|tag| is_alpha(tag, 3..=3));
             }
         }
-        self.take(|tag| is_alpha(tag, 4..=4));
-        self.take(|tag| is_alpha(tag, 2..=2) || (tag.len() == 3 && is_digits(tag)));
+        self.take_if(|tag| is_alpha(tag, 4..=4));
+        self.take_if(|tag| is_alpha(tag, 2..=2) || (tag.len() == 3 && is_digits(tag)));
         let variant = |tag: &str| {
             is_alphanumeric(tag, 5..=8)
                 || (is_alphanumeric(tag, 4..=4) && tag.starts_with(|c: char| c.is_ascii_digit()))
         };
-        while self.take(variant).is_some() {}
+        while self.take_if(variant).is_some() {}
         let singleton = |tag: &str| is_alphanumeric(tag, 1..=1) && !tag.eq_ignore_ascii_case("x");
-        while self.take(singleton).is_some() {
-            if !self.some(2..=8) {
+        while self.take_if(singleton).is_some() {
+            if !self.one_or_more(2..=8) {
                 return false;
             }
         }
-        self.rest.peek().is_none() || self.private()
+        self.rest.peek().is_none() || self.private_use()
     }
 
     /// `privateuse`
-    fn private(&mut self) -> bool {
-        self.take(|tag| tag.eq_ignore_ascii_case("x")).is_some() && self.some(1..=8)
+    fn private_use(&mut self) -> bool {
+        self.take_if(|tag| tag.eq_ignore_ascii_case("x")).is_some() && self.one_or_more(1..=8)
     }
 
     /// One or more of letters and digits.
-    fn some(&mut self, lengths: std::ops::RangeInclusive<usize>) -> bool {
+    fn one_or_more(&mut self, lengths: std::ops::RangeInclusive<usize>) -> bool {
         let mut found = false;
         while self
-            .take(|tag| is_alphanumeric(tag, lengths.clone()))
+            .take_if(|tag| is_alphanumeric(tag, lengths.clone()))
             .is_some()
         {
             found = true;
@@ -286,7 +283,7 @@ impl Subtags<'_> {
         found
     }
 
-    fn take(&mut self, is: impl FnOnce(&str) -> bool) -> Option<&str> {
+    fn take_if(&mut self, is: impl FnOnce(&str) -> bool) -> Option<&str> {
         self.rest.next_if(|tag| is(tag))
     }
 }
@@ -363,7 +360,11 @@ mod tests {
     #[test]
     fn every_known_tag_is_found_once_and_counts_as_itself() {
         for pair in TAGS[2..].windows(2) {
-            assert_eq!(compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");
+            assert_eq!(
+                compare_lower_case(pair[0], pair[1]),
+                Ordering::Less,
+                "{pair:?}"
+            );
         }
         for &tag in TAGS.iter() {
             let lang = Lang::of(tag);
@@ -382,9 +383,9 @@ mod tests {
     fn a_list_takes_the_first_distinct_ones() {
         let mut langs = Langs::default();
         assert!(langs.is_empty());
-        let taken = ["en", "en-US", "EN", "ja", "ko", "en-us", "qqq"]
+        let inserted = ["en", "en-US", "EN", "ja", "ko", "en-us", "qqq"]
             .map(|tag| langs.insert(Lang::of(tag)));
-        assert_eq!(taken, [true, true, true, true, false, true, false]);
+        assert_eq!(inserted, [true, true, true, true, false, true, false]);
         assert_eq!(langs, ["en", "en-US", "ja"]);
         assert_eq!(langs.primary(), ["en", "ja"]);
         assert_eq!(Langs::default().or_undetermined(), ["und"]);

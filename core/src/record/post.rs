@@ -7,7 +7,7 @@
 
 use std::borrow::Cow;
 
-use super::{Lang, Langs, UriRef, is_well_formed, reference, url};
+use super::{Lang, Langs, UriRef, is_well_formed, strong_ref, url};
 use crate::cbor::{Error, Reader, Strict};
 use crate::id::Did;
 use crate::limits::{
@@ -50,9 +50,9 @@ pub struct LeftOut {
     pub malformed: u32,
 }
 
-type Strictly<'a> = Reader<'a, Strict>;
+type StrictReader<'a> = Reader<'a, Strict>;
 
-pub(super) fn read<'a>(reader: &mut Strictly<'a>) -> Result<Post<'a>, Error> {
+pub(super) fn read<'a>(reader: &mut StrictReader<'a>) -> Result<Post<'a>, Error> {
     let mut post = Post::default();
     reader.map(|reader, key| match key {
         b"tags" => read_tags(reader, &mut post),
@@ -87,9 +87,9 @@ impl<'a> Post<'a> {
             return;
         }
         let tag = lower_case(tag);
-        if self.fits(tag.len(), TAG_BYTES_MAX) {
-            let is_in = insert(&mut self.tags, tag, max);
-            self.count(is_in);
+        if self.check_length(tag.len(), TAG_BYTES_MAX) {
+            let is_listed = insert(&mut self.tags, tag, max);
+            self.count_if_full(is_listed);
         }
     }
 
@@ -97,32 +97,32 @@ impl<'a> Post<'a> {
         let Some(host) = url::host(link) else {
             return;
         };
-        let link_fits = self.fits(link.len(), KEY_BYTES_MAX);
-        let link_is_in = !link_fits || insert(&mut self.links, link, LINKS_MAX);
+        let link_fits = self.check_length(link.len(), KEY_BYTES_MAX);
+        let link_is_listed = !link_fits || insert(&mut self.links, link, LINKS_MAX);
         let domain = lower_case(host);
-        let domain_fits = self.fits(domain.len(), KEY_BYTES_MAX);
-        let domain_is_in = !domain_fits || insert(&mut self.domains, domain, LINKS_MAX);
-        self.count(link_is_in && domain_is_in);
+        let domain_fits = self.check_length(domain.len(), KEY_BYTES_MAX);
+        let domain_is_listed = !domain_fits || insert(&mut self.domains, domain, LINKS_MAX);
+        self.count_if_full(link_is_listed && domain_is_listed);
     }
 
     fn add_mention(&mut self, did: Did) {
-        let is_in = insert(&mut self.mentions, did, MENTIONS_MAX);
-        self.count(is_in);
+        let is_listed = insert(&mut self.mentions, did, MENTIONS_MAX);
+        self.count_if_full(is_listed);
     }
 
     fn add_lang(&mut self, lang: &str) {
         self.left_out.malformed += u32::from(!is_well_formed(lang));
-        let is_in = self.langs.insert(Lang::of(lang));
-        self.count(is_in);
+        let is_listed = self.langs.insert(Lang::of(lang));
+        self.count_if_full(is_listed);
     }
 
-    fn fits(&mut self, bytes: usize, max: usize) -> bool {
+    fn check_length(&mut self, bytes: usize, max: usize) -> bool {
         self.left_out.too_long += u32::from(bytes > max);
         bytes <= max
     }
 
-    fn count(&mut self, is_in: bool) {
-        self.left_out.too_many += u32::from(!is_in);
+    fn count_if_full(&mut self, is_listed: bool) {
+        self.left_out.too_many += u32::from(!is_listed);
     }
 }
 
@@ -141,7 +141,7 @@ fn lower_case(text: &str) -> Cow<'_, str> {
     Cow::Owned(lower)
 }
 
-fn read_tags<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_tags<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.list(|reader| {
         if let Some(tag) = reader.text()? {
             post.add_tag(tag, TAGS_MAX);
@@ -151,7 +151,7 @@ fn read_tags<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), E
     Ok(())
 }
 
-fn read_langs<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_langs<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.list(|reader| {
         if let Some(lang) = reader.text()?.filter(|lang| !lang.is_empty()) {
             post.add_lang(lang);
@@ -161,11 +161,11 @@ fn read_langs<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), 
     Ok(())
 }
 
-fn read_reply<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_reply<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.map(|reader, key| {
         match key {
-            b"root" => post.reply_root = reference(reader)?,
-            b"parent" => post.reply_parent = reference(reader)?,
+            b"root" => post.reply_root = strong_ref(reader)?,
+            b"parent" => post.reply_parent = strong_ref(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -174,7 +174,7 @@ fn read_reply<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), 
 }
 
 /// Keys are in their order, so `tags` came before.
-fn read_facets<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_facets<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     let tags_max = post.tags.len() + FACET_TAGS_MAX;
     reader.list(|reader| {
         reader.map(|reader, key| match key {
@@ -189,7 +189,7 @@ fn read_facets<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(),
 }
 
 fn read_feature<'a>(
-    reader: &mut Strictly<'a>,
+    reader: &mut StrictReader<'a>,
     post: &mut Post<'a>,
     tags_max: usize,
 ) -> Result<(), Error> {
@@ -231,7 +231,7 @@ struct Embed<'a> {
     media_external: Option<&'a str>,
 }
 
-fn read_embed<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_embed<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     let mut embed = Embed::default();
     reader.map(|reader, key| {
         match key {
@@ -265,13 +265,13 @@ const EXTERNAL: &str = "app.bsky.embed.external";
 
 /// `uri` and `record.uri` of an embedded record.
 fn read_embedded_record<'a>(
-    reader: &mut Strictly<'a>,
+    reader: &mut StrictReader<'a>,
 ) -> Result<(Option<UriRef<'a>>, Option<UriRef<'a>>), Error> {
     let (mut direct, mut inner) = (None, None);
     reader.map(|reader, key| {
         match key {
             b"uri" => direct = reader.text()?.and_then(UriRef::parse),
-            b"record" => inner = reference(reader)?,
+            b"record" => inner = strong_ref(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -280,7 +280,7 @@ fn read_embedded_record<'a>(
 }
 
 /// `external.uri` of the media beside a record, if they are an external embed.
-fn read_media<'a>(reader: &mut Strictly<'a>) -> Result<Option<&'a str>, Error> {
+fn read_media<'a>(reader: &mut StrictReader<'a>) -> Result<Option<&'a str>, Error> {
     let (mut kind, mut external) = (None, None);
     reader.map(|reader, key| {
         match key {
@@ -294,7 +294,7 @@ fn read_media<'a>(reader: &mut Strictly<'a>) -> Result<Option<&'a str>, Error> {
 }
 
 /// `uri` of a map, whatever it names.
-fn read_uri<'a>(reader: &mut Strictly<'a>) -> Result<Option<&'a str>, Error> {
+fn read_uri<'a>(reader: &mut StrictReader<'a>) -> Result<Option<&'a str>, Error> {
     let mut uri = None;
     reader.map(|reader, key| match key {
         b"uri" => {

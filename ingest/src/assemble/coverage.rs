@@ -93,7 +93,7 @@ fn seam(tick: &Tick) -> Tick {
     Tick {
         epoch: skytide_core::id::Epoch(tick.epoch.0 + 1),
         last: false,
-        settled: false,
+        idle: false,
         counts: std::collections::BTreeMap::new(),
         sources: Sources {
             gaps: Vec::new(),

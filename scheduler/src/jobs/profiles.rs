@@ -20,7 +20,8 @@ use skytide_core::id::Did;
 use skytide_core::port::BoxError;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::profile::{
-    FetchedProfiles, PROFILES_A_CALL, ProfileSource, ProfileStore, SourceError, StoredProfile, Told,
+    FetchedProfiles, PROFILES_A_CALL, ProfileSource, ProfileStore, SourceError, StoredProfile,
+    StreamProfile,
 };
 use skytide_core::port::store::ViewReader;
 use skytide_core::time::Timestamp;
@@ -68,7 +69,7 @@ struct Circuit {
 #[derive(Clone, Debug)]
 struct Wanted {
     did: Did,
-    told: Told,
+    stream: StreamProfile,
 }
 
 /// Why a run ended in the middle.
@@ -119,14 +120,14 @@ impl FetchProfiles {
                     hidden.extend(kept.map(|kept| kept.did));
                     continue;
                 }
-                let (did, told) = (did.clone(), Told::of(row.as_ref()));
+                let (did, stream) = (did.clone(), StreamProfile::of(row.as_ref()));
                 match kept {
-                    Some(kept) if kept.told == told => {
+                    Some(kept) if kept.stream == stream => {
                         if self.is_old(&kept) {
-                            old.push(Wanted { did, told });
+                            old.push(Wanted { did, stream });
                         }
                     }
-                    _ => changed.push(Wanted { did, told }),
+                    _ => changed.push(Wanted { did, stream }),
                 }
             }
             self.store.remove(&hidden).await?;
@@ -195,10 +196,10 @@ impl FetchProfiles {
         };
         let stored: Vec<StoredProfile> = question
             .iter()
-            .map(|Wanted { did, told }| StoredProfile {
+            .map(|Wanted { did, stream }| StoredProfile {
                 did: did.clone(),
                 fetched: now,
-                told: told.clone(),
+                stream: stream.clone(),
                 profile: profile(did),
             })
             .collect();

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
     use skytide_core::memory::{MemoryProfiles, MemorySnapshots};
     use skytide_core::port::clock::ManualClock;
-    use skytide_core::port::profile::{StoredProfile, Told};
+    use skytide_core::port::profile::{StoredProfile, StreamProfile};
     use skytide_core::port::snapshot::Snapshot;
 
     #[tokio::test]
@@ -93,7 +93,7 @@ mod tests {
         let profile = |number: u64| StoredProfile {
             did: format!("did:web:n{number}.test").parse().expect("a DID"),
             fetched: Timestamp(number),
-            told: Told::default(),
+            stream: StreamProfile::default(),
             profile: None,
         };
         let all: Vec<_> = (6_000..9_000).map(profile).collect();

@@ -97,7 +97,7 @@ mod tests {
             cursor: Cursor(3),
             frames: 4,
             last: false,
-            settled: false,
+            idle: false,
             sources: Sources::default(),
             counts: Default::default(),
         });

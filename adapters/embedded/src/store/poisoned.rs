@@ -47,7 +47,7 @@ impl Poisoned {
 }
 
 fn store_error(operation: &'static str, error: Arc<fjall::Error>) -> StoreError {
-    StoreError::Spent {
+    StoreError::Poisoned {
         operation,
         source: Box::new(error),
     }

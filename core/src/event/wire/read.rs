@@ -1,20 +1,17 @@
 //! Reads a message's CBOR map without a tree of values. Fields come in any order; one of another kind than its own is
 //! refused, one that is not known is passed over.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::tick;
-use crate::cbor::{self, Loose};
+use super::value::{Reader, counts, did, known_collection, number, rkey, shared_host};
+use crate::cbor;
 use crate::event::{
     Action, Body, DecodeError, Event, Gap, Host, Message, Moved, Op, OpenGap, SourcePosition,
     Sources, Tick,
 };
-use crate::id::{Cid, Collection, Cursor, Did, Epoch, Rkey, Tid};
+use crate::id::{Cid, Cursor, Did, Epoch, Rkey, Tid};
 use crate::time::Timestamp;
-
-pub(super) type Reader<'a> = cbor::Reader<'a, Loose>;
 
 /// Every field that a message may have, as read.
 #[derive(Default)]
@@ -49,7 +46,7 @@ struct Fields<'a> {
 pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut reader = Reader::new(bytes);
     let message = next(&mut reader)?;
-    reader.end().map_err(broken)?;
+    reader.end().map_err(invalid_cbor)?;
     Ok(message)
 }
 
@@ -65,16 +62,16 @@ pub fn decode_all(bytes: &[u8]) -> Result<Vec<Message>, DecodeError> {
 
 fn next(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
     let mut fields = Fields::default();
-    let mut wrong: Option<&[u8]> = None;
+    let mut mistyped: Option<&[u8]> = None;
     let read = reader.map(|reader, key| {
         if !fields.read(reader, key)? {
-            wrong = Some(key);
+            mistyped = Some(key);
         }
         Ok(())
     });
-    read.map_err(broken)?
+    read.map_err(invalid_cbor)?
         .ok_or_else(|| DecodeError("it is no map".to_owned()))?;
-    if let Some(key) = wrong {
+    if let Some(key) = mistyped {
         let why = format!(
             "field {:?} is not of its kind",
             key.escape_ascii().to_string()
@@ -86,7 +83,7 @@ fn next(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
         .ok_or_else(|| DecodeError("a field of its kind is missing".to_owned()))
 }
 
-fn broken(error: cbor::Error) -> DecodeError {
+fn invalid_cbor(error: cbor::Error) -> DecodeError {
     DecodeError(error.to_string())
 }
 
@@ -175,7 +172,7 @@ impl<'a> Fields<'a> {
             cursor: Cursor(self.seq?),
             frames: self.frames?,
             last: self.last.unwrap_or(false),
-            settled: self.settled.unwrap_or(false),
+            idle: self.settled.unwrap_or(false),
             sources: Sources {
                 others: self.sources.unwrap_or_default(),
                 open_gap: self.open_gap,
@@ -190,71 +187,6 @@ impl<'a> Fields<'a> {
 fn set<T>(field: &mut Option<T>, value: Option<T>) -> Result<bool, cbor::Error> {
     *field = value;
     Ok(field.is_some())
-}
-
-pub(super) fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, cbor::Error> {
-    let number = reader.integer()?;
-    Ok(number.and_then(|number| number.try_into().ok()))
-}
-
-/// Whether the next item is a text (<https://www.rfc-editor.org/rfc/rfc8949#section-3.1>).
-fn text_is_next(reader: &Reader<'_>) -> bool {
-    reader.rest().first().is_some_and(|head| head >> 5 == 3)
-}
-
-fn did(reader: &mut Reader<'_>) -> Result<Option<Did>, cbor::Error> {
-    if text_is_next(reader) {
-        return Ok(reader.text()?.and_then(|text| text.parse().ok()));
-    }
-    let packed = reader.bytes()?.and_then(|bytes| bytes.try_into().ok());
-    Ok(packed.map(Did::from_plc))
-}
-
-fn rkey(reader: &mut Reader<'_>) -> Result<Option<Rkey>, cbor::Error> {
-    if text_is_next(reader) {
-        return Ok(reader.text()?.and_then(|text| text.parse().ok()));
-    }
-    Ok(number(reader)?.map(|tid| Tid(tid).into()))
-}
-
-fn counts(reader: &mut Reader<'_>) -> Result<Option<BTreeMap<Box<str>, u64>>, cbor::Error> {
-    let mut counts = BTreeMap::new();
-    let mut whole = true;
-    let read = reader.map(|reader, name| {
-        match (std::str::from_utf8(name), number(reader)?) {
-            (Ok(name), Some(count)) => drop(counts.insert(name.into(), count)),
-            _ => whole = false,
-        }
-        Ok(())
-    })?;
-    Ok(read.filter(|()| whole).map(|()| counts))
-}
-
-/// The host, shared between neighbours: nearly all messages of a log name the same one.
-fn shared_host(text: &str) -> Host {
-    thread_local!(static NEWEST: RefCell<Host> = RefCell::new(Arc::from("")));
-    NEWEST.with_borrow_mut(|newest| {
-        if **newest != *text {
-            *newest = Arc::from(text);
-        }
-        newest.clone()
-    })
-}
-
-/// The collection, if the text is one. Most messages name one of a few: these are checked once.
-fn known_collection(text: &str) -> Option<Collection> {
-    const KNOWN_MAX: usize = 16;
-    thread_local!(static KNOWN: RefCell<Vec<Collection>> = const { RefCell::new(Vec::new()) });
-    KNOWN.with_borrow_mut(|known| {
-        if let Some(collection) = known.iter().find(|it| it.as_str() == text) {
-            return Some(collection.clone());
-        }
-        let collection: Collection = text.parse().ok()?;
-        if known.len() < KNOWN_MAX {
-            known.push(collection.clone());
-        }
-        Some(collection)
-    })
 }
 
 #[cfg(test)]

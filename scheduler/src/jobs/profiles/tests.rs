@@ -261,8 +261,8 @@ async fn an_account_of_which_the_stream_tells_something_new_is_fetched_again_onc
     world.account(1, "new.test", true).await;
     assert_eq!(world.run().await.fetched, 1);
     assert_eq!(world.asked(), [[did(1)]]);
-    let told = world.kept(1).await.expect("kept").told;
-    assert_eq!(told.handle.as_deref(), Some("new.test"));
+    let stream = world.kept(1).await.expect("kept").stream;
+    assert_eq!(stream.handle.as_deref(), Some("new.test"));
     assert_eq!(world.idle().await, FRESH);
 }
 
