@@ -31,10 +31,10 @@ trait Columns: Serialize + DeserializeOwned {
     type Row: Serialize + DeserializeOwned;
 
     /// Converts a row into a document. `None` if the row could not be restored from it.
-    fn of(key: Self::Key, row: Self::Row) -> Option<Self>;
+    fn from_row(key: Self::Key, row: Self::Row) -> Option<Self>;
 
     /// Converts the document into columns. `None` if a value is out of range.
-    fn row(self) -> Option<Self::Row>;
+    fn into_row(self) -> Option<Self::Row>;
 }
 
 /// Converts a row into a document without `_id` and `epoch`. `None` if the row could not be
@@ -95,13 +95,13 @@ fn write<C: Columns>(key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     if *encode_row(&columns) != *row {
         return None;
     }
-    let document = C::of(key.decode().ok()?, columns)?;
+    let document = C::from_row(key.decode().ok()?, columns)?;
     mongodb::bson::serialize_to_raw_document_buf(&document).ok()
 }
 
 fn read<C: Columns>(document: &RawDocument) -> Option<Box<[u8]>> {
     let document: C = mongodb::bson::deserialize_from_slice(document.as_bytes()).ok()?;
-    Some(encode_row(&document.row()?))
+    Some(encode_row(&document.into_row()?))
 }
 
 /// A count. It is stored with 32 bits if possible, because `mongosh` shows that as a plain number,

@@ -65,9 +65,9 @@ pub struct Packer<'a> {
     regroup: bool,
     packed: Vec<OpenMessage>,
     /// For each subject the index of the message that accepts further events.
-    open: HashMap<String, usize>,
+    open_by_subject: HashMap<String, usize>,
     /// For each account the index of the message with its newest event.
-    newest: HashMap<Did, usize>,
+    newest_by_account: HashMap<Did, usize>,
 }
 
 /// Packs a batch of messages for the server. A message holds up to `events_max` events and up to
@@ -84,8 +84,8 @@ pub fn pack(
         payload_bytes_max: payload_bytes_max.saturating_sub(HEADERS_BYTES).max(1),
         regroup: messages.len() >= REGROUP_EVENTS_MIN,
         packed: Vec::new(),
-        open: HashMap::new(),
-        newest: HashMap::new(),
+        open_by_subject: HashMap::new(),
+        newest_by_account: HashMap::new(),
     };
     let (mut subject, mut bytes) = (String::new(), Vec::new());
     for message in messages {
@@ -94,18 +94,18 @@ pub fn pack(
         match message {
             Message::Event(event) => {
                 subjects.event(event, &mut subject);
-                packer.event(&subject, &event.did, &bytes);
+                packer.add_event(&subject, &event.did, &bytes);
             }
-            Message::Tick(_) => packer.tick(&bytes),
+            Message::Tick(_) => packer.add_tick(&bytes),
         }
     }
     packer.finish()
 }
 
 impl Packer<'_> {
-    fn event(&mut self, subject: &str, did: &Did, bytes: &[u8]) {
-        let newest = self.newest.get(did).copied();
-        let index = match self.open.get(subject) {
+    fn add_event(&mut self, subject: &str, did: &Did, bytes: &[u8]) {
+        let newest = self.newest_by_account.get(did).copied();
+        let index = match self.open_by_subject.get(subject) {
             Some(&index) if self.accepts(index, newest, bytes.len()) => index,
             _ => self.open_message(subject),
         };
@@ -113,7 +113,7 @@ impl Packer<'_> {
         open.payload.extend_from_slice(bytes);
         open.events += 1;
         if self.regroup {
-            self.newest.insert(did.clone(), index);
+            self.newest_by_account.insert(did.clone(), index);
         }
     }
 
@@ -131,7 +131,7 @@ impl Packer<'_> {
 
     fn open_message(&mut self, subject: &str) -> usize {
         let index = self.packed.len();
-        self.open.insert(subject.to_owned(), index);
+        self.open_by_subject.insert(subject.to_owned(), index);
         self.packed.push(OpenMessage {
             subject: subject.to_owned(),
             payload: Vec::new(),
@@ -141,9 +141,9 @@ impl Packer<'_> {
         index
     }
 
-    fn tick(&mut self, bytes: &[u8]) {
-        self.open.clear();
-        self.newest.clear();
+    fn add_tick(&mut self, bytes: &[u8]) {
+        self.open_by_subject.clear();
+        self.newest_by_account.clear();
         self.packed.push(OpenMessage {
             subject: self.subjects.tick(),
             payload: bytes.to_vec(),

@@ -85,6 +85,8 @@ impl Writer {
         })
     }
 
+    /// Marks the writer as unusable until the operation has succeeded and clears the mark. Returns an
+    /// error if an earlier operation did not.
     fn start_operation(&mut self) -> Result<(), LogError> {
         match std::mem::replace(&mut self.unusable, true) {
             true => Err(failed("write")(
@@ -116,7 +118,9 @@ impl Writer {
 
     async fn process(&mut self, answer: Answer) -> Result<(), LogError> {
         match answer {
-            Answer::Stored(position) if position > self.window.sent() => Err(self.fenced(position)),
+            Answer::Stored(position) if position > self.window.sent() => {
+                Err(self.fenced_error(position))
+            }
             Answer::Stored(position) if position > self.window.acked() + 1 => {
                 self.resynchronize("an answer is missing").await
             }
@@ -175,7 +179,7 @@ impl Writer {
         while self.window.acked() < last {
             let next = self.window.acked() + 1;
             if !self.is_ours(next).await? {
-                return Err(self.fenced(next));
+                return Err(self.fenced_error(next));
             }
             self.mark_stored(next);
         }
@@ -202,6 +206,7 @@ impl Writer {
         }
     }
 
+    /// Whether this writer wrote the message at this position.
     async fn is_ours(&mut self, position: u64) -> Result<bool, LogError> {
         if position > self.window.sent() {
             return Ok(false);
@@ -219,7 +224,8 @@ impl Writer {
         }
     }
 
-    fn fenced(&self, position: u64) -> LogError {
+    /// The error after another writer has taken over.
+    fn fenced_error(&self, position: u64) -> LogError {
         failed("append")(format!(
             "another writer has taken over: its message is at position {position}"
         ))

@@ -36,7 +36,7 @@ impl Columns for ActorDocument {
     type Key = Did;
     type Row = ActorRow;
 
-    fn of(key: Did, row: ActorRow) -> Option<Self> {
+    fn from_row(key: Did, row: ActorRow) -> Option<Self> {
         Some(Self {
             did: key.to_string(),
             followers: row.followers.into(),
@@ -57,7 +57,7 @@ impl Columns for ActorDocument {
         })
     }
 
-    fn row(self) -> Option<ActorRow> {
+    fn into_row(self) -> Option<ActorRow> {
         Some(ActorRow {
             followers: self.followers.to_u32()?,
             follow_records: self.follow_records.to_u32()?,
@@ -93,7 +93,7 @@ impl Columns for InteractionDocument {
     type Key = InteractionKey;
     type Row = InteractionRow;
 
-    fn of(key: InteractionKey, row: InteractionRow) -> Option<Self> {
+    fn from_row(key: InteractionKey, row: InteractionRow) -> Option<Self> {
         Some(Self {
             author: key.author.to_string(),
             day: DateTime::from_millis(i64::from(key.day) * DAY_MS),
@@ -106,7 +106,7 @@ impl Columns for InteractionDocument {
         })
     }
 
-    fn row(self) -> Option<InteractionRow> {
+    fn into_row(self) -> Option<InteractionRow> {
         Some(InteractionRow {
             likes: self.likes.to_u32()?,
             reposts: self.reposts.to_u32()?,
@@ -135,7 +135,7 @@ impl Columns for AccountDocument {
     type Key = Did;
     type Row = AccountRow;
 
-    fn of(key: Did, row: AccountRow) -> Option<Self> {
+    fn from_row(key: Did, row: AccountRow) -> Option<Self> {
         let rev = row.rev.map(|rev| rev.to_string());
         if rev.as_deref().map(|text| text.parse::<Tid>().ok()) != row.rev.map(Some) {
             return None;
@@ -153,7 +153,7 @@ impl Columns for AccountDocument {
         })
     }
 
-    fn row(self) -> Option<AccountRow> {
+    fn into_row(self) -> Option<AccountRow> {
         Some(AccountRow {
             handle: self.handle.map(Into::into),
             active: self.active,
@@ -182,7 +182,7 @@ impl Columns for HandleDocument {
     type Key = HandleKey;
     type Row = HandleRow;
 
-    fn of(key: HandleKey, row: HandleRow) -> Option<Self> {
+    fn from_row(key: HandleKey, row: HandleRow) -> Option<Self> {
         Some(Self {
             handle: key.handle.into(),
             did: key.did.to_string(),
@@ -190,7 +190,7 @@ impl Columns for HandleDocument {
         })
     }
 
-    fn row(self) -> Option<HandleRow> {
+    fn into_row(self) -> Option<HandleRow> {
         let claimed = timestamp(self.claimed)?;
         Some(HandleRow { claimed })
     }

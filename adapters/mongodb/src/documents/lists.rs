@@ -47,7 +47,7 @@ impl ListDocument {
             measure: Measure::from_name(&self.measure)?,
             lang: self.lang.as_str().into(),
         };
-        Some((key, self.row()?))
+        Some((key, self.into_row()?))
     }
 }
 
@@ -55,11 +55,11 @@ impl Columns for ListDocument {
     type Key = ListKey;
     type Row = ListRow;
 
-    fn of(key: ListKey, row: ListRow) -> Option<Self> {
+    fn from_row(key: ListKey, row: ListRow) -> Option<Self> {
         Some(Self::new(&key, row))
     }
 
-    fn row(self) -> Option<ListRow> {
+    fn into_row(self) -> Option<ListRow> {
         let entry = |entry: Entry| {
             Some(ListEntry {
                 key: entry.key.into(),

@@ -28,7 +28,7 @@ impl Columns for ActivityDocument {
     type Key = ActivityKey;
     type Row = ActivityRow;
 
-    fn of(key: ActivityKey, row: ActivityRow) -> Option<Self> {
+    fn from_row(key: ActivityKey, row: ActivityRow) -> Option<Self> {
         let span = match key.span {
             Span::All => "all",
             Span::Hour => "hour",
@@ -50,7 +50,7 @@ impl Columns for ActivityDocument {
         })
     }
 
-    fn row(self) -> Option<ActivityRow> {
+    fn into_row(self) -> Option<ActivityRow> {
         Some(ActivityRow {
             creates: self.creates.0,
             updates: self.updates.0,
@@ -73,12 +73,12 @@ impl Columns for CounterDocument {
     type Key = String;
     type Row = CounterRow;
 
-    fn of(name: String, row: CounterRow) -> Option<Self> {
+    fn from_row(name: String, row: CounterRow) -> Option<Self> {
         let value = row.value.into();
         Some(Self { name, value })
     }
 
-    fn row(self) -> Option<CounterRow> {
+    fn into_row(self) -> Option<CounterRow> {
         let value = self.value.0;
         Some(CounterRow { value })
     }

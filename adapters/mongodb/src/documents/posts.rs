@@ -28,7 +28,7 @@ impl Columns for PostDocument {
     type Key = PostKey;
     type Row = PostRow;
 
-    fn of(key: PostKey, row: PostRow) -> Option<Self> {
+    fn from_row(key: PostKey, row: PostRow) -> Option<Self> {
         Some(Self {
             uri: key.to_string(),
             likes: row.likes.into(),
@@ -45,7 +45,7 @@ impl Columns for PostDocument {
         })
     }
 
-    fn row(self) -> Option<PostRow> {
+    fn into_row(self) -> Option<PostRow> {
         Some(PostRow {
             likes: self.likes.to_u32()?,
             reposts: self.reposts.to_u32()?,

@@ -51,7 +51,7 @@ impl Columns for TrendDocument {
     type Key = TrendKey;
     type Row = TrendRow;
 
-    fn of(key: TrendKey, row: TrendRow) -> Option<Self> {
+    fn from_row(key: TrendKey, row: TrendRow) -> Option<Self> {
         Some(Self {
             key: key.key.into(),
             lang: key.lang.into(),
@@ -60,7 +60,7 @@ impl Columns for TrendDocument {
         })
     }
 
-    fn row(self) -> Option<TrendRow> {
+    fn into_row(self) -> Option<TrendRow> {
         Some(TrendRow {
             counts: self.posts.counts()?,
             authors: self.authors.counts()?,

@@ -44,7 +44,7 @@ impl Writer {
     pub async fn lead(&mut self, store: &Shared) -> Result<Control, StoreError> {
         let control = store.record.take_over().await?;
         if !guard::raise_term(&store.connection, control.term).await? {
-            return Err(fenced(store, control.term).await?);
+            return Err(fenced_error(store, control.term).await?);
         }
         let newest = control.committed.as_ref().map(|it| it.epoch);
         if let Some(newest) = newest.max(control.intent) {
@@ -110,7 +110,7 @@ impl Writer {
             (self.repeated_batches_until, self.old_batches_until) = (None, None);
         }
         if !store.record.begin_replacing(term, intent).await? {
-            return Err(fenced(store, term).await?);
+            return Err(fenced_error(store, term).await?);
         }
         store.purge.start_over(&store.connection, term).await?;
         self.control.committed = None;
@@ -244,7 +244,7 @@ impl Writer {
         if self.control.term == term && store.lease.ensure_held().await? {
             return Ok(());
         }
-        Err(fenced(store, term).await?)
+        Err(fenced_error(store, term).await?)
     }
 
     /// Whether the record contains the commit whose outcome was unknown.
@@ -265,7 +265,7 @@ impl Writer {
     }
 }
 
-async fn fenced(store: &Shared, ours: Term) -> Result<StoreError, StoreError> {
+async fn fenced_error(store: &Shared, ours: Term) -> Result<StoreError, StoreError> {
     let current = store.record.read().await?.term;
     Ok(StoreError::Fenced { current, ours })
 }
