@@ -13,6 +13,7 @@ const SERVER_MIN: [i32; 2] = [4, 4];
 
 /// The properties of a server.
 pub struct Server {
+    /// The parts of its version number.
     pub version: Vec<i32>,
     /// Whether it is a replica set, or a mongos in front of replica sets.
     pub replicated: bool,
