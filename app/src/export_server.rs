@@ -97,7 +97,7 @@ async fn answer(stream: UnixStream, store: Arc<EmbeddedStore>, turns: Arc<Semaph
     let outcome = match request {
         Ok(format) => {
             let _turn = turns.acquire().await.expect("never closed");
-            let exported = export_to(&store.still(), &mut client, format).await;
+            let exported = export_to(&store.snapshot_reader(), &mut client, format).await;
             exported
                 .map(|summary| summary.outline())
                 .map_err(|error| chain(&error))

@@ -424,7 +424,7 @@ async fn a_store_that_failed_to_write_a_file_refuses_commits_until_reopened() {
         }
     };
     assert!(matches!(spent, StoreError::Poisoned { .. }), "{spent:?}");
-    let text = store.spent().await.to_string();
+    let text = store.poisoned().await.to_string();
     assert!(text.contains("until it is opened again"), "{text}");
 
     std::fs::rename(&away, &files).unwrap();

@@ -399,7 +399,7 @@ fn sound(
     async move {
         let spent = async {
             match store {
-                Some(store) => store.spent().await,
+                Some(store) => store.poisoned().await,
                 None => std::future::pending().await,
             }
         };

@@ -12,7 +12,7 @@ use skytide_core::port::store::{Control, ViewReader};
 use tokio::time::sleep;
 
 use super::{ExportError, Format, Summary, export};
-use skytide_mongodb::{MongoStore, StillStore};
+use skytide_mongodb::{MongoStore, SnapshotReader};
 
 /// Between two looks for the end of a commit.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -39,10 +39,10 @@ pub async fn export_live(
 }
 
 /// The store at a moment at which no commit was under way; `None` if it cannot show one.
-async fn between_commits(store: &MongoStore) -> Result<Option<StillStore>, ExportError> {
+async fn between_commits(store: &MongoStore) -> Result<Option<SnapshotReader>, ExportError> {
     let mut looks = Looks::default();
     loop {
-        let Some(still) = store.still().await? else {
+        let Some(still) = store.snapshot_reader().await? else {
             return Ok(None);
         };
         match looks.complete(still.control().await?)? {

@@ -1,4 +1,4 @@
-//! Rows by their keys, and in the order of their keys.
+//! Reads rows by key, and in key order.
 
 use std::collections::BTreeMap;
 
@@ -14,23 +14,23 @@ use crate::key::{self, LOWEST};
 use crate::row::{self, BY_SUBJECT, REMOVED};
 
 const OPERATION: &str = "read rows";
-/// Keys asked for in one query.
+/// The number of keys in one query.
 const KEYS_MAX: usize = 1_000;
 
-/// Where rows are read.
+/// Where and how rows are read.
 #[derive(Clone, Copy)]
-pub struct Source<'a> {
-    /// Of the server.
+pub struct ReadSource<'a> {
+    /// The connection, for its time limits.
     pub connection: &'a Connection,
-    /// The database, with the read concern that is wanted.
+    /// The database, with the read concern to use.
     pub database: &'a Database,
-    /// Where everything is of one moment; `None`: as it is.
+    /// The session of a snapshot; `None` to read the current rows.
     pub session: Option<&'a Mutex<ClientSession>>,
 }
 
-impl<'a> Source<'a> {
-    /// The rows as they are.
-    pub fn now(connection: &'a Connection) -> Self {
+impl<'a> ReadSource<'a> {
+    /// Reads the current rows.
+    pub fn latest(connection: &'a Connection) -> Self {
         Self {
             connection,
             database: connection.database(),
@@ -39,9 +39,9 @@ impl<'a> Source<'a> {
     }
 }
 
-/// See `ViewReader::get`.
+/// Implements `ViewReader::get`.
 pub async fn get(
-    source: Source<'_>,
+    source: ReadSource<'_>,
     view: ViewId,
     keys: &[Key],
 ) -> Result<Vec<Option<StoredRow>>, StoreError> {
@@ -55,9 +55,9 @@ pub async fn get(
     Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
 }
 
-/// See `ViewReader::scan`.
+/// Implements `ViewReader::scan`.
 pub async fn scan(
-    source: Source<'_>,
+    source: ReadSource<'_>,
     view: ViewId,
     range: Range,
 ) -> Result<Vec<StoredRow>, StoreError> {
@@ -83,7 +83,7 @@ pub async fn scan(
 }
 
 async fn find(
-    source: Source<'_>,
+    source: ReadSource<'_>,
     view: ViewId,
     order: Order,
     filter: Document,

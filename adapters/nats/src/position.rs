@@ -1,4 +1,5 @@
-//! A reader's place in the stream, and how to begin there: first we look whether the stream is the one we knew.
+//! The position of a reader in the stream, and how to start reading there. Before that it checks
+//! that the stream is still the one that was read before.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,29 +13,29 @@ use tokio::time::{Instant, sleep};
 use super::stream::{CATCH_UP_MAX, State};
 use super::{Shared, damaged, failed};
 
-/// Messages and bytes that may be under way from the server.
+/// The number of messages and bytes that the server may send ahead.
 const PULL_MESSAGES: usize = 2_000;
 const PULL_BYTES_MIN: usize = 16 << 20;
-/// How often the server says that it is there, and how long one order for messages holds.
+/// The interval of the server's heartbeats, and how long one pull request is valid.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const PULL_EXPIRES: Duration = Duration::from_secs(30);
-/// The wait before opening again.
-const AGAIN: Duration = Duration::from_millis(100);
+/// The delay between two attempts to open a consumer.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Where a reader stands.
+/// The position of a reader, and what it filters.
 #[derive(Clone)]
-pub struct Place {
+pub struct StreamPosition {
     pub shared: Arc<Shared>,
-    /// Position of the next message of the stream.
+    /// Position of the next message to read from the stream.
     pub next: u64,
-    /// The newest message that was read, and when it was stored.
+    /// Position of the newest message that was read, and the time at which the server stored it.
     pub newest: Option<(u64, DateTime)>,
-    /// What the server filters; none: nothing.
+    /// Subjects that the server filters by; empty for all messages.
     pub filter: Vec<String>,
 }
 
-impl Place {
-    /// A consumer at this place.
+impl StreamPosition {
+    /// Creates a consumer that starts at this position.
     pub async fn open(self) -> Result<Box<pull::Stream>, LogError> {
         let stream = &self.shared.stream;
         let state = stream.state().await?;
@@ -44,15 +45,15 @@ impl Place {
                 next: Seq(state.next),
             });
         }
-        check_whole(&state, self.next)?;
+        check_complete(&state, self.next)?;
         if let Some((position, stored)) = &self.newest
             && *position >= state.first
         {
-            let there = stream.message(*position).await?;
-            if there.is_none_or(|there| there.time != *stored) {
+            let stored_now = stream.message(*position).await?;
+            if stored_now.is_none_or(|it| it.time != *stored) {
                 return Err(damaged(
                     *position,
-                    "it is another message than the one that was read",
+                    "it is not the message that was read there before: the server lost messages",
                 ));
             }
         }
@@ -68,25 +69,26 @@ impl Place {
         messages.map(Box::new).map_err(failed("read"))
     }
 
-    /// The same; a server that has just become the leader of a cluster gets a while to have the newest messages.
-    pub async fn open_first(self) -> Result<Box<pull::Stream>, LogError> {
-        let begun = Instant::now();
+    /// Like `open`, but waits a while for a server that has just become the leader of a cluster and
+    /// does not have the newest messages yet.
+    pub async fn open_at_start(self) -> Result<Box<pull::Stream>, LogError> {
+        let started = Instant::now();
         loop {
             match self.clone().open().await {
                 Err(LogError::Ahead { .. })
-                    if begun.elapsed() < CATCH_UP_MAX
+                    if started.elapsed() < CATCH_UP_MAX
                         && self.shared.stream.state().await?.replicas > 1 =>
                 {
-                    sleep(AGAIN).await;
+                    sleep(RETRY_DELAY).await;
                 }
                 other => return other,
             }
         }
     }
 
-    /// The same, however long it takes.
-    pub async fn open_again(self) -> Result<Box<pull::Stream>, LogError> {
-        let mut told = false;
+    /// Like `open`, but retries without a limit.
+    pub async fn reopen(self) -> Result<Box<pull::Stream>, LogError> {
+        let mut warned = false;
         let mut first_ahead = None;
         loop {
             match self.clone().open().await {
@@ -97,30 +99,34 @@ impl Place {
                     }
                 }
                 Err(error @ LogError::Failed { .. }) => {
-                    if !std::mem::replace(&mut told, true) {
+                    if !std::mem::replace(&mut warned, true) {
                         let source = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, source, "reading waits for the server");
+                        tracing::warn!(
+                            %error,
+                            source,
+                            "cannot read the log: waiting for the server"
+                        );
                     }
                 }
                 other => return other,
             }
-            sleep(AGAIN).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
-    /// The stream's state, however long it takes.
-    pub async fn state(self) -> Result<State, LogError> {
+    /// Reads the state of the stream, and retries without a limit.
+    pub async fn wait_for_state(self) -> Result<State, LogError> {
         loop {
             match self.shared.stream.state().await {
-                Err(LogError::Failed { .. }) => sleep(AGAIN).await,
+                Err(LogError::Failed { .. }) => sleep(RETRY_DELAY).await,
                 other => return other,
             }
         }
     }
 }
 
-/// Refuses a stream in which something from `wanted` on is missing.
-pub fn check_whole(state: &State, wanted: u64) -> Result<(), LogError> {
+/// Returns an error if messages from position `wanted` on are missing in the stream.
+pub fn check_complete(state: &State, wanted: u64) -> Result<(), LogError> {
     if wanted < state.first {
         return Err(LogError::Trimmed {
             wanted: Seq(wanted),
@@ -130,7 +136,7 @@ pub fn check_whole(state: &State, wanted: u64) -> Result<(), LogError> {
     if state.missing > 0 {
         return Err(damaged(
             state.first,
-            &format!("{} messages behind it are missing", state.missing),
+            &format!("{} messages after it are missing", state.missing),
         ));
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! What goes on beside the commits while a store leads: the lease is renewed, removed rows are purged.
+//! The background task of a leading store: it renews the lease and purges removed rows.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -8,18 +8,18 @@ use tokio::task::AbortHandle;
 use super::Shared;
 use crate::control::ControlRecord;
 
-/// The task; it ends with the store.
+/// The task. It ends when the store is dropped.
 #[derive(Debug, Default)]
-pub struct Keeper(Mutex<Option<AbortHandle>>);
+pub struct Maintenance(Mutex<Option<AbortHandle>>);
 
-impl Keeper {
-    /// Starts it anew.
+impl Maintenance {
+    /// Starts the task, and stops the previous one if there is one.
     pub fn start(&self, store: &Arc<Shared>) {
-        let keeping = tokio::spawn(keep(Arc::downgrade(store)));
-        self.replace(Some(keeping.abort_handle()));
+        let task = tokio::spawn(run(Arc::downgrade(store)));
+        self.replace(Some(task.abort_handle()));
     }
 
-    /// Ends it.
+    /// Stops the task.
     pub fn stop(&self) {
         self.replace(None);
     }
@@ -32,61 +32,62 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Maintenance {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-/// Both at the same time: the lease ends in seconds, and purging the rows of a day takes minutes.
-async fn keep(store: Weak<Shared>) {
+/// Runs both concurrently: a lease expires within seconds, and purging the rows of a day takes
+/// minutes.
+async fn run(store: Weak<Shared>) {
     tokio::select! {
         () = renew(&store) => {}
         () = purge(&store) => {}
     }
 }
 
-/// Ends with the store, or when another one leads.
+/// Renews the lease until the store is dropped or another process leads.
 async fn renew(store: &Weak<Shared>) {
-    let mut away = false;
-    while let Some(store) = later(store).await {
+    let mut failing = false;
+    while let Some(store) = after_pause(store).await {
         match store.lease.renew().await {
-            Ok(true) => away = false,
+            Ok(true) => failing = false,
             Ok(false) => {
                 tracing::error!(
-                    "another indexer has taken over this database, this one stops writing"
+                    "another indexer has taken over this database: this one stops writing"
                 );
                 return;
             }
             Err(error) => {
-                if !std::mem::replace(&mut away, true) {
-                    warn("the lease could not be renewed, trying again", &error);
+                if !std::mem::replace(&mut failing, true) {
+                    warn("cannot renew the lease: trying again", &error);
                 }
             }
         }
     }
 }
 
-/// Ends with the store.
+/// Purges removed rows until the store is dropped.
 async fn purge(store: &Weak<Shared>) {
     let mut failing = false;
-    while let Some(store) = later(store).await {
+    while let Some(store) = after_pause(store).await {
         let (purge, connection) = (store.purge.clone(), store.connection.clone());
-        // A long round is no reason for the store to live on.
+        // Dropped here so that a long round does not keep the store alive.
         drop(store);
         let record = ControlRecord::new(&connection);
         let done = purge.round(&connection, &record).await;
         if let Err(error) = &done
             && !failing
         {
-            warn("removed rows could not be purged, trying again", error);
+            warn("cannot purge removed rows: trying again", error);
         }
         failing = done.is_err();
     }
 }
 
-/// The store, after a while; `None` if it is gone.
-async fn later(store: &Weak<Shared>) -> Option<Arc<Shared>> {
+/// Waits for the interval of renewals. Returns the store, or `None` if it was dropped.
+async fn after_pause(store: &Weak<Shared>) -> Option<Arc<Shared>> {
     let pause = store.upgrade()?.lease.renew_every();
     tokio::time::sleep(pause).await;
     store.upgrade()

@@ -1,4 +1,5 @@
-//! The store as it was at one commit, for whoever reads longer than a commit lasts.
+//! Reads the store as of one commit, for readers that need longer than the time between two
+//! commits.
 
 use std::sync::Arc;
 
@@ -9,39 +10,39 @@ use skytide_core::view::{Key, StoredRow, ViewId};
 
 use super::{CONTROL, Shared, failed, row};
 
-/// A [`ViewReader`] whose rows and control record are all of one commit.
+/// A [`ViewReader`] whose rows and control record all belong to one commit.
 #[derive(Clone)]
-pub struct StillStore(Arc<Still>);
+pub struct SnapshotReader(Arc<StoreSnapshot>);
 
-struct Still {
+struct StoreSnapshot {
     shared: Arc<Shared>,
     snapshot: Snapshot,
 }
 
-impl StillStore {
+impl SnapshotReader {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         let snapshot = shared.database.snapshot();
-        Self(Arc::new(Still { shared, snapshot }))
+        Self(Arc::new(StoreSnapshot { shared, snapshot }))
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Still) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnOnce(&StoreSnapshot) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let still = self.0.clone();
-        tokio::task::spawn_blocking(move || work(&still))
+        let state = self.0.clone();
+        tokio::task::spawn_blocking(move || work(&state))
             .await
-            .map_err(failed("finish its work"))?
+            .map_err(failed("wait for the blocking thread"))?
     }
 }
 
 #[async_trait]
-impl ViewReader for StillStore {
+impl ViewReader for SnapshotReader {
     async fn control(&self) -> Result<Control, StoreError> {
-        self.blocking(|still| {
-            let record = still.snapshot.get(&still.shared.control_space, CONTROL);
+        self.blocking(|state| {
+            let record = state.snapshot.get(&state.shared.control_space, CONTROL);
             let record = record.map_err(failed("read its control record"))?;
-            let control = record.map(|bytes| row::read_control(&bytes));
+            let control = record.map(|bytes| row::decode_control(&bytes));
             Ok(control.transpose()?.unwrap_or_default())
         })
         .await
@@ -49,12 +50,12 @@ impl ViewReader for StillStore {
 
     async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
         let keys = keys.to_vec();
-        self.blocking(move |still| still.shared.get(&still.snapshot, view, keys))
+        self.blocking(move |state| state.shared.get(&state.snapshot, view, keys))
             .await
     }
 
     async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
-        self.blocking(move |still| still.shared.scan(&still.snapshot, view, &range))
+        self.blocking(move |state| state.shared.scan(&state.snapshot, view, &range))
             .await
     }
 }
@@ -86,14 +87,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_committed_later_does_not_show() {
+    async fn a_snapshot_reader_does_not_see_later_commits() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = EmbeddedStore::open(folder.path(), StoreOptions::default()).expect("opens");
         store.lead().await.expect("leads");
         commit(&store, 1).await;
-        let still = store.still();
+        let reader = store.snapshot_reader();
         commit(&store, 2).await;
-        for (reader, epoch) in [(&still as &dyn ViewReader, 1), (&store, 2)] {
+        for (reader, epoch) in [(&reader as &dyn ViewReader, 1), (&store, 2)] {
             let control = reader.control().await.expect("control");
             assert_eq!(control.committed.expect("a commit").epoch, Epoch(epoch));
             let range = Range::prefix(Order::First, &[], 10);
