@@ -1,21 +1,22 @@
-//! Every route with its parameters: one table, from which parameters are checked and `openapi.json` is written.
+//! The catalogue of routes and their parameters. Requests are checked against it, and `openapi.json`
+//! is generated from it.
 
 /// A route of the API.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// The path, as in axum and (but for the `*`) OpenAPI.
+    /// The path, as axum writes it. OpenAPI writes it the same, but without `*`.
     pub(crate) path: &'static str,
     /// A name for generated clients.
     pub(crate) id: &'static str,
-    /// What it answers, in one sentence.
+    /// A sentence that describes the answer.
     pub(crate) summary: &'static str,
     /// Its parameters.
     pub(crate) params: &'static [Param],
     /// Media type of the answer.
     pub(crate) media: &'static str,
-    /// Name of the answer's schema in `src/schemas.json`; empty: text.
+    /// Name of the answer's schema in `src/schemas.json`; empty: the answer is text.
     pub(crate) schema: &'static str,
-    /// Statuses of problems that it may answer.
+    /// The statuses of its problems.
     pub(crate) problems: &'static [u16],
 }
 
@@ -23,17 +24,17 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct Param {
     pub(crate) name: &'static str,
-    pub(crate) place: Place,
+    pub(crate) location: ParamIn,
     pub(crate) doc: &'static str,
-    /// What it is if absent or empty.
+    /// The value that an absent or empty parameter has.
     pub(crate) default: &'static str,
-    /// The values there are; empty: described by `doc`.
+    /// The allowed values; empty: `doc` describes them.
     pub(crate) allowed: &'static [&'static str],
 }
 
-/// Where a parameter stands.
+/// The part of a request that contains a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ParamIn {
     Path,
     Query,
 }
@@ -41,7 +42,7 @@ pub(crate) enum Place {
 const fn path(name: &'static str, doc: &'static str) -> Param {
     Param {
         name,
-        place: Place::Path,
+        location: ParamIn::Path,
         doc,
         default: "",
         allowed: &[],
@@ -51,7 +52,7 @@ const fn path(name: &'static str, doc: &'static str) -> Param {
 const fn query(name: &'static str, default: &'static str, doc: &'static str) -> Param {
     Param {
         name,
-        place: Place::Query,
+        location: ParamIn::Query,
         doc,
         default,
         allowed: &[],
@@ -72,7 +73,7 @@ const LIMIT: Param = query("limit", "25", "Entries at most, 1 to 100");
 const ACTOR: Param = path("actor", "A DID, or a handle with or without `@`");
 const JSON: &str = "application/json";
 
-/// The lists and their parameters.
+/// A list.
 pub(crate) const TRENDS: Route = Route {
     path: "/v1/trends/{view}",
     id: "trends",
@@ -113,7 +114,7 @@ pub(crate) const TRENDS: Route = Route {
     problems: &[400, 404, 503],
 };
 
-/// One tag, domain, link or mentioned account.
+/// The counts of one tag, domain, link or mentioned account.
 pub(crate) const TREND: Route = Route {
     path: "/v1/trends/{view}/{*key}",
     id: "trend",
@@ -158,7 +159,7 @@ pub(crate) const ACTOR_ROUTE: Route = Route {
     problems: &[400, 404, 503],
 };
 
-/// Whom an account acts on, and who acts on it.
+/// The accounts with which an account interacts.
 pub(crate) const INTERACTIONS: Route = Route {
     path: "/v1/actors/{actor}/interactions",
     id: "interactions",
@@ -214,7 +215,7 @@ pub(crate) const VIEWS_ROUTE: Route = Route {
     problems: &[503],
 };
 
-/// The snapshots there are.
+/// The stored snapshots.
 pub(crate) const SNAPSHOTS: Route = Route {
     path: "/v1/snapshots",
     id: "snapshots",
@@ -228,7 +229,7 @@ pub(crate) const SNAPSHOTS: Route = Route {
     problems: &[400, 503],
 };
 
-/// What the jobs do.
+/// The states of the jobs.
 pub(crate) const JOBS: Route = Route {
     path: "/v1/jobs",
     id: "jobs",
@@ -239,7 +240,7 @@ pub(crate) const JOBS: Route = Route {
     problems: &[400, 503],
 };
 
-/// Pushes.
+/// The event stream.
 pub(crate) const STREAM: Route = Route {
     path: "/v1/stream",
     id: "stream",
@@ -262,6 +263,7 @@ pub(crate) const STREAM: Route = Route {
     problems: &[400, 503],
 };
 
+/// A route without parameters and problems.
 const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Route {
     Route {
         path,
@@ -274,27 +276,27 @@ const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Rou
     }
 }
 
-/// The process lives.
+/// Whether the process runs.
 pub(crate) const HEALTHZ: Route = Route {
     summary: "Answers as long as the process does",
     schema: "Alive",
     ..plain("/healthz", "alive", JSON)
 };
 
-/// The process can answer.
+/// Whether the process can answer requests.
 pub(crate) const READYZ: Route = Route {
     summary: "Whether questions can be answered, and if not, why; 503 if not",
     schema: "Ready",
     ..plain("/readyz", "ready", JSON)
 };
 
-/// Metrics.
+/// The metrics of the process.
 pub(crate) const METRICS: Route = Route {
     summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` asks for it",
     ..plain("/metrics", "metrics", "text/plain")
 };
 
-/// The description of all this.
+/// The OpenAPI description of these routes.
 pub(crate) const OPENAPI: Route = Route {
     summary: "This description",
     ..plain("/openapi.json", "openapi", JSON)
@@ -306,7 +308,7 @@ pub(crate) const START: Route = Route {
     ..plain("/", "start", "text/html")
 };
 
-/// All routes that are described.
+/// All routes that `openapi.json` describes.
 pub(crate) const ROUTES: &[&Route] = &[
     &TRENDS,
     &TREND,
