@@ -7,8 +7,8 @@
 //!                                            reported another value since ─▶ profile
 //! ```
 //!
-//! Profiles do not belong to a commit. If they cannot be read, the answer shows only what the stream
-//! reported.
+//! Profiles do not belong to a commit. If they cannot be read, the answer shows only what the
+//! stream reported.
 
 use serde::Serialize;
 use skytide_core::id::Did;

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Some stores (MongoDB) show a commit in progress. A row that it writes is recognized by its newer
-//! epoch. A row that it removes leaves no trace. So while a commit is in progress, a missing row also
-//! causes a reread, unless commits are atomic.
+//! epoch. A row that it removes leaves no trace. So while a commit is in progress, a missing row
+//! also causes a reread, unless commits are atomic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -166,9 +166,9 @@ fn not_modified(committed: &Committed) -> Response {
     (StatusCode::NOT_MODIFIED, cache_headers(committed)).into_response()
 }
 
-/// The entity tag of a commit. It is weak because `freshness_ms` differs between answers of the same
-/// commit. The hash of the tick distinguishes two epochs with one number: the log may have lost the
-/// first one and then reached the number again.
+/// The entity tag of a commit. It is weak because `freshness_ms` differs between answers of the
+/// same commit. The hash of the tick distinguishes two epochs with one number: the log may have
+/// lost the first one and then reached the number again.
 fn etag(committed: &Committed) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let history = committed.tick_hash.unwrap_or(committed.log_id);
@@ -236,8 +236,8 @@ impl<'a> Rows<'a> {
         Ok(self.get(view, &[key]).await?.pop().flatten())
     }
 
-    /// Reads the rows of a range, in the order of their keys. A scan cannot show which rows a commit
-    /// in progress has removed, so every scan counts as one that may have missed a row.
+    /// Reads the rows of a range, in the order of their keys. A scan cannot show which rows a
+    /// commit in progress has removed, so every scan counts as one that may have missed a row.
     pub(crate) async fn scan<K: ViewKey, R: DeserializeOwned>(
         &self,
         view: ViewId,

@@ -1,5 +1,5 @@
-//! The catalogue of routes and their parameters. Requests are checked against it, and `openapi.json`
-//! is generated from it.
+//! The catalogue of routes and their parameters. Requests are checked against it, and
+//! `openapi.json` is generated from it.
 
 /// A route of the API.
 #[derive(Debug)]
@@ -67,9 +67,9 @@ const VIEWS: &[&str] = &[
 const LANG: Param = query(
     "lang",
     "",
-    "Language of the posts, as `en`; of `pt-BR` the first part counts; `und`: they name none",
+    "Language of the posts, such as `en`; `pt-BR` counts as `pt`; `und`: posts that name none",
 );
-const LIMIT: Param = query("limit", "25", "Entries at most, 1 to 100");
+const LIMIT: Param = query("limit", "25", "Maximum number of entries, 1 to 100");
 const ACTOR: Param = path("actor", "A DID, or a handle with or without `@`");
 const JSON: &str = "application/json";
 
@@ -77,36 +77,36 @@ const JSON: &str = "application/json";
 pub(crate) const TRENDS: Route = Route {
     path: "/v1/trends/{view}",
     id: "trends",
-    summary: "A list of the best, in a window, overall or in one language",
+    summary: "A list, best first, in a window, of all languages or of one",
     params: &[
         Param {
             allowed: VIEWS,
-            ..path("view", "Which list; `top_` in front is accepted")
+            ..path("view", "The list; the prefix `top_` is accepted")
         },
         Param {
             allowed: WINDOWS,
             ..query(
                 "window",
                 "24h",
-                "Over which time; actors and blocks know only `24h`",
+                "The time window; actors and blocks have only `24h`",
             )
         },
         LANG,
         query(
             "measure",
             "likes, count, likes_received or blocks_received",
-            "Ordered by what, see `/v1/views`; `velocity` reorders the list of highest count",
+            "Orders the list, see `/v1/views`; `velocity` reorders the list of highest count",
         ),
         LIMIT,
         query(
             "cursor",
             "",
-            "The `cursor` of the page before; it carries all other parameters",
+            "The `cursor` of the previous page; it carries all other parameters",
         ),
         query(
             "as_of",
             "now",
-            "A moment as `2026-07-04T14:00:00Z`: the list of the newest snapshot that is not later",
+            "A time such as `2026-07-04T14:00:00Z`; the newest snapshot that is not later answers",
         ),
     ],
     media: JSON,
@@ -122,11 +122,11 @@ pub(crate) const TREND: Route = Route {
     params: &[
         Param {
             allowed: &["hashtags", "domains", "links", "mentions"],
-            ..path("view", "Which view")
+            ..path("view", "The view")
         },
         path(
             "key",
-            "Tag (with or without `#`), host, URL (percent-encoded) or DID; unused: zeros",
+            "Tag (with or without `#`), host, URL (percent-encoded) or DID; if unused: zeros",
         ),
     ],
     media: JSON,
@@ -141,7 +141,7 @@ pub(crate) const POST: Route = Route {
     summary: "Tallies of a post",
     params: &[path(
         "uri",
-        "`at://` URI or `https://bsky.app/profile/.../post/...` link, percent-encoded or as it is",
+        "`at://` URI or `https://bsky.app/profile/.../post/...` link, percent-encoded or not",
     )],
     media: JSON,
     schema: "Post",
@@ -152,7 +152,7 @@ pub(crate) const POST: Route = Route {
 pub(crate) const ACTOR_ROUTE: Route = Route {
     path: "/v1/actors/{actor}",
     id: "actor",
-    summary: "What is known of an account, and its counts of all time",
+    summary: "What events reported of an account, its profile, and its counts of all time",
     params: &[ACTOR],
     media: JSON,
     schema: "Actor",
@@ -163,7 +163,7 @@ pub(crate) const ACTOR_ROUTE: Route = Route {
 pub(crate) const INTERACTIONS: Route = Route {
     path: "/v1/actors/{actor}/interactions",
     id: "interactions",
-    summary: "The accounts with which an account had most to do",
+    summary: "The accounts with which an account interacted most",
     params: &[
         ACTOR,
         Param {
@@ -171,14 +171,10 @@ pub(crate) const INTERACTIONS: Route = Route {
             ..query(
                 "direction",
                 "sent",
-                "What it did to others, or others to it",
+                "`sent`: the account acted on others; `received`: others acted on it",
             )
         },
-        query(
-            "days",
-            "7",
-            "Days of UTC that count, today included, 1 to 7",
-        ),
+        query("days", "7", "Number of days in UTC, today included, 1 to 7"),
         LIMIT,
     ],
     media: JSON,
@@ -192,12 +188,20 @@ pub(crate) const NETWORK: Route = Route {
     id: "network",
     summary: "Activity by collection, rates, languages, drops, series by minute and hour",
     params: &[
-        query("limit", "20", "Collections and languages at most, 1 to 100"),
+        query(
+            "limit",
+            "20",
+            "Maximum number of collections and of languages, 1 to 100",
+        ),
         Param {
             allowed: WINDOWS,
-            ..query("window", "24h", "Over which time languages are counted")
+            ..query("window", "24h", "The time window of the languages")
         },
-        query("hours", "24", "Length of the series by hour, 1 to 1440"),
+        query(
+            "hours",
+            "24",
+            "Length of the hourly series in hours, 1 to 1440",
+        ),
     ],
     media: JSON,
     schema: "Network",
@@ -219,10 +223,10 @@ pub(crate) const VIEWS_ROUTE: Route = Route {
 pub(crate) const SNAPSHOTS: Route = Route {
     path: "/v1/snapshots",
     id: "snapshots",
-    summary: "The moments of which all lists are kept, newest first: values of `as_of`",
+    summary: "The times of the stored snapshots, newest first: values of `as_of`",
     params: &[
-        query("limit", "100", "Moments at most, 1 to 1000"),
-        query("cursor", "", "The `cursor` of the page before"),
+        query("limit", "100", "Maximum number of snapshots, 1 to 1000"),
+        query("cursor", "", "The `cursor` of the previous page"),
     ],
     media: JSON,
     schema: "Snapshots",
@@ -233,7 +237,7 @@ pub(crate) const SNAPSHOTS: Route = Route {
 pub(crate) const JOBS: Route = Route {
     path: "/v1/jobs",
     id: "jobs",
-    summary: "The periodic jobs: when each is due, whether it runs, what it did last",
+    summary: "The periodic jobs: when each is due, whether it runs, and the result of its last run",
     params: &[],
     media: JSON,
     schema: "Jobs",
@@ -244,19 +248,23 @@ pub(crate) const JOBS: Route = Route {
 pub(crate) const STREAM: Route = Route {
     path: "/v1/stream",
     id: "stream",
-    summary: "Server-sent events: one `commit` event for the newest commit, at most a few a second",
+    summary: "Server-sent events: one `commit` event for the newest commit, at most two a second",
     params: &[
         query(
             "lists",
             "",
-            "Lists to send with each event, by comma, at most 4: views of `/v1/trends/{view}`",
+            "Comma-separated lists for each event, at most 4: views of `/v1/trends/{view}`",
         ),
         Param {
             allowed: WINDOWS,
-            ..query("window", "24h", "Over which time")
+            ..query("window", "24h", "The time window")
         },
         LANG,
-        query("limit", "10", "Entries of each list at most, 1 to 100"),
+        query(
+            "limit",
+            "10",
+            "Maximum number of entries of each list, 1 to 100",
+        ),
     ],
     media: "text/event-stream",
     schema: "",
@@ -278,21 +286,21 @@ const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Rou
 
 /// Whether the process runs.
 pub(crate) const HEALTHZ: Route = Route {
-    summary: "Answers as long as the process does",
+    summary: "Answers while the process runs",
     schema: "Alive",
     ..plain("/healthz", "alive", JSON)
 };
 
 /// Whether the process can answer requests.
 pub(crate) const READYZ: Route = Route {
-    summary: "Whether questions can be answered, and if not, why; 503 if not",
+    summary: "Whether the API can answer requests; if not, 503 with the reasons",
     schema: "Ready",
     ..plain("/readyz", "ready", JSON)
 };
 
 /// The metrics of the process.
 pub(crate) const METRICS: Route = Route {
-    summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` asks for it",
+    summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` prefers it",
     ..plain("/metrics", "metrics", "text/plain")
 };
 

@@ -235,8 +235,8 @@ impl ConnectionState {
         self.status().blocked.is_some()
     }
 
-    /// When the connection must be closed if nothing happens before, and why. `None`: a request is in
-    /// progress, which has a limit of its own.
+    /// When the connection must be closed if nothing happens before, and why. `None`: a request is
+    /// in progress, which has a limit of its own.
     pub(crate) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, Outcome)> {
         let status = *self.status();
         if let Some(block) = status.blocked {
@@ -251,8 +251,8 @@ impl ConnectionState {
         }
     }
 
-    /// What the connection is doing. `None`: it must not be evicted, because a request is in progress or
-    /// may have arrived.
+    /// What the connection is doing. `None`: it must not be evicted, because a request is in
+    /// progress or may have arrived.
     pub(crate) fn eviction_class(&self) -> Option<EvictionClass> {
         let status = *self.status();
         if let Some(block) = status.blocked {

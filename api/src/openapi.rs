@@ -1,5 +1,5 @@
-//! `/openapi.json`: generated from the catalogue of routes and the schemas of the answers. The file is
-//! checked in; a test compares it with [`describe`].
+//! `/openapi.json`: generated from the catalogue of routes and the schemas of the answers. The file
+//! is checked in; a test compares it with [`describe`].
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -44,7 +44,7 @@ fn operation(route: &Route) -> Value {
     let mut responses = Map::new();
     responses.insert("200".to_owned(), success(route));
     if !route.schema.is_empty() && route.path.starts_with("/v1/") {
-        let unchanged = "The answer of the commit named by If-None-Match still holds";
+        let unchanged = "The answer has not changed since the commit that If-None-Match names";
         responses.insert("304".to_owned(), json!({ "description": unchanged }));
     }
     for status in route.problems {
@@ -92,8 +92,8 @@ fn parameter(param: &Param) -> Value {
 
 fn meaning(status: u16) -> &'static str {
     match status {
-        400 => "A parameter is unknown or cannot have this value",
-        404 => "Nothing is known at this address",
-        _ => "Nothing is counted yet, or the store cannot be read now: try again",
+        400 => "A parameter is unknown, or its value is not allowed",
+        404 => "The path or its target does not exist",
+        _ => "Nothing is counted yet, or the store cannot be read now: retry",
     }
 }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 pub struct Options {
     /// Address and port; port 0 selects a free port.
     pub address: SocketAddr,
-    /// Maximum number of open connections. A further connection evicts the one that is needed least.
-    /// It is refused while every connection has a request in progress.
+    /// Maximum number of open connections. A further connection evicts the one that is needed
+    /// least. It is refused while every connection has a request in progress.
     pub connections_max: usize,
     /// Maximum number of open connections of one client (an IPv4 address or an IPv6 `/64`);
     /// 0: only `connections_max` applies.

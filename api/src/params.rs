@@ -110,11 +110,13 @@ impl Params {
         if is_valid {
             return Ok(primary.into());
         }
-        let detail = "\"lang\" must be a language tag such as en, pt-BR, or und for posts that name no language";
+        let detail =
+            "\"lang\" must be a language tag such as en, pt-BR, or und for posts that name none";
         Err(Problem::parameter("lang", text, detail))
     }
 
-    /// The value of a parameter that is one of `words`, as its index. An absent one has the index 0.
+    /// The value of a parameter that is one of `words`, as its index. An absent one has the index
+    /// 0.
     pub(crate) fn choice(&self, name: &str, words: &[&str]) -> Result<usize, Problem> {
         let Some(text) = self.text(name) else {
             return Ok(0);

@@ -1,7 +1,8 @@
 //! The probe of a service that runs in a process of its own: `/healthz`, `/readyz` and `/metrics`,
 //! without views.
 //!
-//! Such a service is ready while all its parts work: an ingest that cannot reach its log is not ready.
+//! Such a service is ready while all its parts work: an ingest that cannot reach its log is not
+//! ready.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

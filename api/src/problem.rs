@@ -1,6 +1,6 @@
-//! Errors as problem details (<https://www.rfc-editor.org/rfc/rfc9457>). A problem of the request names
-//! the parameter and the allowed values. A failure on our side is logged with its causes; the client
-//! gets only the number under which the log has it.
+//! Errors as problem details (<https://www.rfc-editor.org/rfc/rfc9457>). A problem of the request
+//! names the parameter and the allowed values. A failure on our side is logged with its causes; the
+//! client gets only the number under which the log has it.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -210,8 +210,8 @@ fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
         let shorter = known.chars().count().min(length);
         let longer = known.chars().count().max(length);
         let edits_max = (shorter / 3).max(1);
-        // The distance is at least the difference of the lengths. If that is too large, the distance
-        // is not computed: its cost would grow with what the client sends.
+        // The distance is at least the difference of the lengths. If that is too large, the
+        // distance is not computed: its cost would grow with what the client sends.
         let edits = (longer - shorter <= edits_max).then(|| damerau_levenshtein(name, known))?;
         (edits <= edits_max).then_some((edits, known))
     };

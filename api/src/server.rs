@@ -30,8 +30,9 @@ use slots::{ConnectionSlots, Slot};
 
 /// Maximum number of connections in the system's queue that are not accepted yet.
 const BACKLOG: u32 = 1_024;
-/// Size of the system's send buffer, for bytes that the client has not acknowledged. Once it is full,
-/// the server notices that a client reads nothing; until then such a client costs no more memory.
+/// Size of the system's send buffer, for bytes that the client has not acknowledged. Once it is
+/// full, the server notices that a client reads nothing; until then such a client costs no more
+/// memory.
 const SEND_BUFFER_BYTES: u32 = 128 << 10;
 /// Number of attempts to acquire a slot. After each, the server yields to the other tasks.
 const ACQUIRE_ATTEMPTS: u32 = 4;
@@ -170,7 +171,8 @@ impl Acceptor {
                 }
                 Err(error) if is_listener_error(&error) => return Err(ServeError::Socket(error)),
                 Err(error) if is_client_error(&error) => {}
-                // The usual cause is that no file descriptor is left; closing a connection frees one.
+                // The usual cause is that no file descriptor is left; closing a connection frees
+                // one.
                 Err(error) => {
                     let evicted = slots.evict_one();
                     if !failing {
@@ -257,8 +259,8 @@ fn is_client_error(error: &io::Error) -> bool {
     )
 }
 
-/// The listening socket itself is unusable (<https://man7.org/linux/man-pages/man2/accept.2.html>). All
-/// other errors are temporary.
+/// The listening socket itself is unusable (<https://man7.org/linux/man-pages/man2/accept.2.html>).
+/// All other errors are temporary.
 fn is_listener_error(error: &io::Error) -> bool {
     const EBADF: i32 = 9;
     const EINVAL: i32 = 22;

@@ -1,4 +1,5 @@
-//! The target of a request: a post or an account, in every form in which people paste it into a path.
+//! The target of a request: a post or an account, in every form in which people paste it into a
+//! path.
 
 use serde::Serialize;
 use skytide_core::id::{Collection, Did, Handle, PostKey, Rkey, is_handle};

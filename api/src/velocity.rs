@@ -1,9 +1,9 @@
 //! Velocity: how much faster than usual something is counted: `(c + k) / (E + k)`.
 //!
 //! `c` is the count in a window. `E` is the count to expect in it: the count in the next longer
-//! window, scaled by the ratio of the lengths of both windows. Both lengths are those really covered:
-//! a window that starts before counting began is as long as the time since then. `k` damps small
-//! counts: 0 counted and 0 expected gives 1, which means as usual.
+//! window, scaled by the ratio of the lengths of both windows. Both lengths are those really
+//! covered: a window that starts before counting began is as long as the time since then. `k` damps
+//! small counts: 0 counted and 0 expected gives 1, which means as usual.
 //!
 //! ```text
 //!          since                                  as_of

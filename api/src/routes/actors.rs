@@ -1,4 +1,5 @@
-//! `/v1/actors/{actor}`: what events reported of an account, its profile, and its counts of all time.
+//! `/v1/actors/{actor}`: what events reported of an account, its profile, and its counts of all
+//! time.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};

@@ -1,11 +1,11 @@
-//! `/healthz`: the process runs. `/readyz`: whether the API can answer requests, with the reasons if
-//! it cannot.
+//! `/healthz`: the process runs. `/readyz`: whether the API can answer requests, with the reasons
+//! if it cannot.
 //!
 //! Stored rows stay correct for the time they name. So a high age and an unreachable relay are
 //! reported but do not make the service unready. Missing commits do, if a limit is set: commits
 //! continue while the stream is quiet, so their absence means a failure. Network time does not
-//! advance while the stream is quiet, so the age of a commit is counted from when this process first
-//! saw it. An unready answer also lists the parts that do not work.
+//! advance while the stream is quiet, so the age of a commit is counted from when this process
+//! first saw it. An unready answer also lists the parts that do not work.
 //!
 //! The read of the store has a timeout, so the answer comes in time when the store hangs.
 

@@ -132,8 +132,8 @@ impl Query for InteractionsQuery {
 }
 
 impl InteractionsQuery {
-    /// Adds the rows of one day. In the second order, `author` and `subject` of a key are exchanged,
-    /// so the other account is its `subject` in both orders.
+    /// Adds the rows of one day. In the second order, `author` and `subject` of a key are
+    /// exchanged, so the other account is its `subject` in both orders.
     async fn add_day(
         &self,
         rows: &Rows<'_>,

@@ -97,7 +97,8 @@ impl Buckets {
         Ok(sum)
     }
 
-    /// One point per bucket, the oldest first. Buckets that ended before counting began are left out.
+    /// One point per bucket, the oldest first. Buckets that ended before counting began are left
+    /// out.
     pub(crate) async fn series(self, rows: &Rows<'_>) -> Result<Vec<Point>, Problem> {
         let found = self.rows(rows, ALL_COLLECTIONS).await?;
         let end = |start: Minute| Minute(start.0 + self.step_minutes).start();

@@ -1,11 +1,12 @@
-//! `/`: the start page. Its files are embedded in the binary. It loads nothing from other hosts, and
-//! uses only the public API.
+//! `/`: the start page. Its files are embedded in the binary. It loads nothing from other hosts,
+//! and uses only the public API.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-/// The page may load, run and request only files of this server, and no page may frame it.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+/// The Content Security Policy: the page may load, run and request only files of this server, and
+/// no page may frame it.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// `GET /`
@@ -43,7 +44,7 @@ pub(crate) async fn rows() -> Response {
 fn file(media_type: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::CONTENT_SECURITY_POLICY, CSP),
         (header::CACHE_CONTROL, "no-cache"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];

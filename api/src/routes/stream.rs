@@ -1,4 +1,5 @@
-//! `/v1/stream`: server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//! `/v1/stream`: server-sent events
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
 //! ```text
 //! every 500 ms: a newer commit? ─ no ─▶ (a comment every 15 s, so that proxies do not close)
@@ -8,8 +9,8 @@
 //! Each event is complete, so a client that reconnects only has to read the next one: there is no
 //! replay. Before the first commit, one event `waiting` gives the reasons. A slow client skips
 //! commits: its connection buffers a bounded number of bytes, and is closed when the client reads
-//! none of them for a while (`crate::server`). The answer to a selection is read once per commit and
-//! shared by all clients with the same selection ([`AnswerCache`]). [`StreamSlots`] bounds the
+//! none of them for a while (`crate::server`). The answer to a selection is read once per commit
+//! and shared by all clients with the same selection ([`AnswerCache`]). [`StreamSlots`] bounds the
 //! number of clients.
 
 mod slots;

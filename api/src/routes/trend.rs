@@ -1,7 +1,7 @@
 //! `/v1/trends/{view}/{key}`: any tag, domain, link or mentioned account, by window and language.
 //!
-//! All rows of a key are adjacent, so one scan reads them. A key that nobody used has counts of zero,
-//! which are exact too.
+//! All rows of a key are adjacent, so one scan reads them. A key that nobody used has counts of
+//! zero, which are exact too.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};

@@ -5,8 +5,8 @@
 //!                                                      └─ accounts      (mentions, actors, blocks)
 //! ```
 //!
-//! With `as_of` the list comes from a snapshot ([`super::as_of`]). The answer then has the epoch and
-//! the time of the snapshot. Accounts are shown as they are now. Posts have no tallies, because
+//! With `as_of` the list comes from a snapshot ([`super::as_of`]). The answer then has the epoch
+//! and the time of the snapshot. Accounts are shown as they are now. Posts have no tallies, because
 //! tallies of now would appear beside values of the past.
 //!
 //! A list holds at most 100 entries. So `velocity` ranks only the 100 entries with the highest
@@ -153,8 +153,8 @@ impl ListQuery {
         })
     }
 
-    /// The cursor carries all parameters. A parameter that is also in the request must have the same
-    /// value, except for `limit`.
+    /// The cursor carries all parameters. A parameter that is also in the request must have the
+    /// same value, except for `limit`.
     fn next_page(
         view: &'static ListView,
         params: &Params,

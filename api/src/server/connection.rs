@@ -1,5 +1,5 @@
-//! One connection: HTTP/1.1 over a socket that updates a [`ConnectionState`], and the time limits of
-//! its phases.
+//! One connection: HTTP/1.1 over a socket that updates a [`ConnectionState`], and the time limits
+//! of its phases.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -22,8 +22,8 @@ use tower::ServiceExt;
 
 use crate::connection_state::{ConnectionState, Outcome, Peer, Timeouts};
 
-/// Maximum number of bytes that a connection buffers: of the head of a request, and of an answer that
-/// the client has not read.
+/// Maximum number of bytes that a connection buffers: of the head of a request, and of an answer
+/// that the client has not read.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
 /// Answers the requests of a connection until one side closes it, it exceeds a limit, or it is
@@ -47,8 +47,8 @@ pub(super) async fn serve(
     let mut timer = pin!(sleep_until(Instant::now()));
     let mut stopping = false;
     loop {
-        // The connection is polled first, so a request that arrived in time is answered even if this
-        // task runs late.
+        // The connection is polled first, so a request that arrived in time is answered even if
+        // this task runs late.
         tokio::select! {
             biased;
             served = connection.as_mut() => return outcome_of(served, stopping),
@@ -79,8 +79,8 @@ fn outcome_of(served: hyper::Result<()>, stopping: bool) -> Outcome {
     }
 }
 
-/// Answers one request. No handler reads the body of a request, so a body that does not arrive delays
-/// no answer; hyper then closes the connection.
+/// Answers one request. No handler reads the body of a request, so a body that does not arrive
+/// delays no answer; hyper then closes the connection.
 async fn answer(
     mut request: Request<Incoming>,
     peer: Peer,

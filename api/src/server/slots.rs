@@ -47,8 +47,8 @@ pub(super) struct Slot {
 }
 
 impl ConnectionSlots {
-    /// All slots are free. With `per_client_max` 0, one client may use all of them until another needs
-    /// one.
+    /// All slots are free. With `per_client_max` 0, one client may use all of them until another
+    /// needs one.
     pub(super) fn new(connections_max: usize, per_client_max: usize) -> Arc<Self> {
         Arc::new(Self {
             connections_max,
@@ -64,8 +64,8 @@ impl ConnectionSlots {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Acquires a slot for a new connection. `None`: no connection may be evicted, because each has a
-    /// request in progress or was not polled yet.
+    /// Acquires a slot for a new connection. `None`: no connection may be evicted, because each has
+    /// a request in progress or was not polled yet.
     pub(super) fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         self.acquire_among(address, self.connections_max)
     }
@@ -115,8 +115,8 @@ impl OpenConnections {
             .unwrap_or_default()
     }
 
-    /// Evicts the connection that is needed least, of this client or of all clients. Returns whether
-    /// there was one.
+    /// Evicts the connection that is needed least, of this client or of all clients. Returns
+    /// whether there was one.
     fn evict(&mut self, client: Option<ClientAddress>) -> bool {
         let candidates = self
             .connections
@@ -207,8 +207,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_does_not_read_is_evicted_before_a_stream_and_a_request_in_progress_never()
-     {
+    async fn a_blocked_client_is_evicted_before_a_stream_and_a_request_in_progress_never() {
         let slots = ConnectionSlots::new(3, 0);
         let [answering, blocked, streaming] =
             [FEW; 3].map(|it| acquire(&slots, it).expect("a slot"));

@@ -14,8 +14,8 @@ use skytide_core::view::{Change, Key, Measure, PostRow, PostState, StoredRow, Vi
 
 use crate::world::{ANA, World, account, ask, did, list, post, row};
 
-/// A store in which a commit comes after each of the first `commits_left` lists that are read: the list and the post
-/// it names say the same number in every commit.
+/// A store in which a commit comes after each of the first `commits_left` lists that are read: the
+/// list and the post it names say the same number in every commit.
 struct Busy {
     store: MemoryStore,
     term: Term,

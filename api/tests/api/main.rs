@@ -1,5 +1,5 @@
-//! The API as its clients see it: requests go through [`skytide_api::router`], rows are in the memory
-//! store.
+//! The API as its clients see it: requests go through [`skytide_api::router`], rows are in the
+//! memory store.
 //!
 //! - `lists`: trends, single keys, pages, velocity
 //! - `targets`: posts, accounts, interactions

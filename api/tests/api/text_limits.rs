@@ -1,4 +1,5 @@
-//! Texts in answers are bounded, whatever the rows hold: an older version stored what accounts wrote as it was.
+//! Texts in answers are bounded, whatever the rows hold: an older version stored what accounts
+//! wrote as it was.
 
 use std::sync::Arc;
 
