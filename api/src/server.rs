@@ -31,8 +31,8 @@ use slots::{ConnectionSlots, Slot};
 /// Maximum number of connections in the system's queue that are not accepted yet.
 const BACKLOG: u32 = 1_024;
 /// Size of the system's send buffer, for bytes that the client has not acknowledged. Once it is
-/// full, the server notices that a client reads nothing; until then such a client costs no more
-/// memory.
+/// full, the server notices that a client reads nothing. The system buffers no more for such a
+/// client.
 const SEND_BUFFER_BYTES: u32 = 128 << 10;
 /// Number of attempts to acquire a slot. After each, the server yields to the other tasks.
 const ACQUIRE_ATTEMPTS: u32 = 4;

@@ -1,5 +1,5 @@
-//! What every handler may use: ports and configuration. Caches are not here: each route that has
-//! one keeps it in a state of its own ([`crate::routing::ApiState`] joins them).
+//! What every handler may use: ports and configuration. Caches are not here: a route that has one
+//! owns it as a sub-state ([`crate::routing::ApiState`] joins them).
 
 use std::sync::{Arc, Mutex};
 
