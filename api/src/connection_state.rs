@@ -134,8 +134,8 @@ impl Status {
     }
 }
 
-/// What a connection that may be evicted is doing, and since when. The smallest value is evicted
-/// first.
+/// What a connection that may be evicted is doing, and since when. Of two connections of one
+/// client, the one with the smaller value is evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EvictionClass {
     /// It waits for a request.

@@ -1,5 +1,5 @@
-//! Serves the API on an invented world in memory: `cargo run -p skytide-api --example fake [empty]`.
-//! Some names in it contain markup, to check that the start page shows them as text.
+//! Serves the API on an invented world in memory: `cargo run -p skytide-api --example fake
+//! [empty]`. Some names in it contain markup, to check that the start page shows them as text.
 
 mod world;
 

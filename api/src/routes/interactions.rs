@@ -92,7 +92,7 @@ struct Entry {
     sums: InteractionRow,
 }
 
-/// What was read so far.
+/// The sums of the rows that were read so far.
 #[derive(Default)]
 struct Totals {
     by_account: BTreeMap<Did, InteractionRow>,
@@ -151,13 +151,14 @@ impl InteractionsQuery {
         day.encode(&mut prefix);
         let mut range = Range::prefix(order, &prefix, CHUNK_ROWS);
         loop {
-            // At the bound, one more row is requested, only to see whether there are more.
-            if totals.rows_read >= ROWS_MAX {
+            // At the bound, one more row is read, only to see whether there are more.
+            let at_bound = totals.rows_read >= ROWS_MAX;
+            if at_bound {
                 range.limit = 1;
             }
             let chunk: Vec<(InteractionKey, InteractionRow)> =
                 rows.scan(ViewId::Interactions, range.clone()).await?;
-            if range.limit == 1 {
+            if at_bound {
                 totals.partial |= !chunk.is_empty();
                 return Ok(());
             }

@@ -1,8 +1,8 @@
 //! `/v1/network`: the activity of the whole network, and the input that was dropped.
 //!
 //! Anyone can invent collections and languages, so both are read only up to a bound. The
-//! collections of the Bluesky app are looked up by name, so that they are always in the answer.
-//! Sums of hours and minutes are read only for the collections in the answer.
+//! collections of the Bluesky app are looked up by name, so that they are read in any case. Sums of
+//! hours and minutes are read only for the collections in the answer.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

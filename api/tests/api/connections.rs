@@ -297,17 +297,17 @@ async fn health_checks_of_this_machine_are_admitted_while_every_request_hangs() 
         state.with_limits(limits),
     )
     .await;
-    let network = b"GET /v1/network HTTP/1.1\r\nhost: x\r\n\r\n";
+    let network_request = b"GET /v1/network HTTP/1.1\r\nhost: x\r\n\r\n";
     let mut hanging = Vec::new();
     for _ in 0..CONNECTIONS {
-        hanging.push(running.send(network).await);
+        hanging.push(running.send(network_request).await);
     }
     reads.acquire_many(CONNECTIONS).await.unwrap().forget();
     let mut check = running.send(HEALTHZ).await;
     read_until(&mut check, "alive").await;
     drop(check);
     for _ in 0..SPARE {
-        hanging.push(running.send(network).await);
+        hanging.push(running.send(network_request).await);
     }
     reads.acquire_many(SPARE).await.unwrap().forget();
     let mut refused = TcpStream::connect(running.address).await.unwrap();
