@@ -1,4 +1,4 @@
-//! `as_of` and `/v1/snapshots`.
+//! Lists of the past (`as_of`), and `/v1/snapshots`.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, ViewId, Window};
 
 use crate::schema::violations;
-use crate::world::{ANA, World, account, ask, did, list, post, row, send, time};
+use crate::world::{ANA, World, account, did, get_json, list, post, row, send, time};
 
 fn entries(keys: &[(&str, u32)]) -> ListRow {
     let entry = |(key, value): &(&str, u32)| ListEntry {
@@ -48,8 +48,8 @@ fn snapshot(at: &str, epoch: u64, lists: Vec<SnapshotList>) -> Snapshot {
     }
 }
 
-/// Hashtags at 12:00 and 13:00, posts at 13:00.
-async fn past() -> (World, MemorySnapshots) {
+/// A world with snapshots: hashtags at 12:00 and 13:00, posts at 13:00.
+async fn with_snapshots() -> (World, MemorySnapshots) {
     let (mut world, store) = (World::empty(), MemorySnapshots::default());
     let tags =
         |epoch, keys: &[(&str, u32)]| snapshot_list(ViewId::TopHashtags, epoch, entries(keys));
@@ -82,7 +82,7 @@ fn state(world: &World, store: &MemorySnapshots) -> ApiState {
 }
 
 async fn get(state: &ApiState, uri: &str) -> Value {
-    let (status, answer) = ask(state.clone(), uri).await;
+    let (status, answer) = get_json(state.clone(), uri).await;
     assert_eq!(status, 200, "{uri}: {answer:#}");
     assert_eq!(violations("Trends", &answer), Vec::<String>::new());
     answer
@@ -97,7 +97,7 @@ fn keys(answer: &Value) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_list_of_the_past_is_that_of_the_newest_snapshot_that_is_not_later() {
-    let (world, store) = past().await;
+    let (world, store) = with_snapshots().await;
     let state = state(&world, &store);
     let cases = [
         ("2026-07-04T12:00:00Z", vec!["noon", "art", "cats"]),
@@ -126,13 +126,13 @@ async fn a_list_of_the_past_is_that_of_the_newest_snapshot_that_is_not_later() {
     assert_eq!(
         keys(&other),
         Vec::<&str>::new(),
-        "a list that was not there"
+        "the snapshot does not have this list"
     );
 }
 
 #[tokio::test]
-async fn posts_of_the_past_have_their_authors_of_now_and_no_tallies() {
-    let (world, store) = past().await;
+async fn posts_of_the_past_have_the_authors_of_now_and_no_tallies() {
+    let (world, store) = with_snapshots().await;
     let answer = get(
         &state(&world, &store),
         "/v1/trends/posts?as_of=2026-07-04T14:00:00Z",
@@ -154,10 +154,10 @@ async fn posts_of_the_past_have_their_authors_of_now_and_no_tallies() {
 }
 
 #[tokio::test]
-async fn a_moment_before_the_oldest_snapshot_and_one_that_is_none_are_refused() {
-    let (world, store) = past().await;
+async fn a_time_before_the_oldest_snapshot_and_an_invalid_time_are_refused() {
+    let (world, store) = with_snapshots().await;
     let uri = "/v1/trends/hashtags?as_of=2026-07-04T11:59:59.999Z";
-    let (status, problem) = ask(state(&world, &store), uri).await;
+    let (status, problem) = get_json(state(&world, &store), uri).await;
     assert_eq!(
         (status.as_u16(), &problem["code"]),
         (404, &json!("not_found"))
@@ -176,7 +176,7 @@ async fn a_moment_before_the_oldest_snapshot_and_one_that_is_none_are_refused() 
     );
     for text in ["noon", "2026-07-04", "1783166400", "2026-02-30T00:00:00Z"] {
         let uri = format!("/v1/trends/hashtags?as_of={text}");
-        let (status, problem) = ask(state(&world, &store), &uri).await;
+        let (status, problem) = get_json(state(&world, &store), &uri).await;
         assert_eq!(
             (status.as_u16(), &problem["parameter"]),
             (400, &json!("as_of")),
@@ -190,8 +190,8 @@ async fn a_moment_before_the_oldest_snapshot_and_one_that_is_none_are_refused() 
 }
 
 #[tokio::test]
-async fn pages_of_the_past_are_all_of_one_snapshot_or_end() {
-    let (world, store) = past().await;
+async fn further_pages_come_from_the_same_snapshot_or_are_not_found() {
+    let (world, store) = with_snapshots().await;
     let state = state(&world, &store);
     let first = get(
         &state,
@@ -199,7 +199,7 @@ async fn pages_of_the_past_are_all_of_one_snapshot_or_end() {
     )
     .await;
     assert_eq!(keys(&first), ["noon", "art"]);
-    // A newer one that is not later than what was asked for.
+    // A newer snapshot that is also not later than the requested time.
     let newer = snapshot("2026-07-04T12:20:00Z", 12, Vec::new());
     store.put(&newer).await.unwrap();
     let uri = format!(
@@ -214,7 +214,8 @@ async fn pages_of_the_past_are_all_of_one_snapshot_or_end() {
     assert_eq!(second["entries"][0]["rank"], 3);
     let same = get(&state, &format!("{uri}&as_of=2026-07-04T12:30:00Z")).await;
     assert_eq!(keys(&same), ["cats"]);
-    let (status, problem) = ask(state.clone(), &format!("{uri}&as_of=2026-07-04T11:00:00Z")).await;
+    let (status, problem) =
+        get_json(state.clone(), &format!("{uri}&as_of=2026-07-04T11:00:00Z")).await;
     assert_eq!(
         (status.as_u16(), &problem["parameter"]),
         (400, &json!("as_of"))
@@ -223,20 +224,20 @@ async fn pages_of_the_past_are_all_of_one_snapshot_or_end() {
         .remove_before(Timestamp(newer.time.0), 9)
         .await
         .unwrap();
-    // An older one is no page of it.
+    // An older snapshot must not answer for the removed one.
     let older = snapshot("2026-07-04T11:30:00Z", 8, Vec::new());
     store.put(&older).await.unwrap();
-    let (status, problem) = ask(state, &uri).await;
+    let (status, problem) = get_json(state, &uri).await;
     assert_eq!(status, 404);
     assert_eq!(
         problem["detail"],
-        "the snapshot of this cursor is kept no more"
+        "the snapshot of this cursor is no longer stored"
     );
 }
 
 #[tokio::test]
-async fn a_cursor_of_now_does_not_lead_into_the_past() {
-    let (mut world, store) = past().await;
+async fn a_cursor_of_now_cannot_be_combined_with_as_of() {
+    let (mut world, store) = with_snapshots().await;
     let entries = [("x", 9, 1, 9), ("y", 8, 1, 8)];
     let now = list(Window::Day, Measure::Count, "", &entries);
     world.commit(&[(ViewId::TopHashtags, vec![now])]).await;
@@ -244,7 +245,7 @@ async fn a_cursor_of_now_does_not_lead_into_the_past() {
     let first = get(&state, "/v1/trends/hashtags?limit=1").await;
     let cursor = first["cursor"].as_str().unwrap();
     let uri = format!("/v1/trends/hashtags?cursor={cursor}&as_of=2026-07-04T12:30:00Z");
-    let (status, problem) = ask(state, &uri).await;
+    let (status, problem) = get_json(state, &uri).await;
     assert_eq!(
         (status.as_u16(), &problem["parameter"]),
         (400, &json!("as_of"))
@@ -252,8 +253,8 @@ async fn a_cursor_of_now_does_not_lead_into_the_past() {
 }
 
 #[tokio::test]
-async fn a_snapshot_that_was_put_again_or_removed_is_not_answered_from_memory_for_ever() {
-    let (world, store) = past().await;
+async fn a_removed_snapshot_is_no_longer_answered_from_the_cache() {
+    let (world, store) = with_snapshots().await;
     let state = state(&world, &store);
     let at = |hour: u32| format!("/v1/trends/hashtags?as_of=2026-07-04T{hour}:00:00Z");
     for _ in 0..2 {
@@ -264,13 +265,13 @@ async fn a_snapshot_that_was_put_again_or_removed_is_not_answered_from_memory_fo
         .remove_before(time("2026-07-04T13:00:00Z"), 9)
         .await
         .unwrap();
-    let (status, _) = ask(state.clone(), &at(12)).await;
+    let (status, _) = get_json(state.clone(), &at(12)).await;
     assert_eq!(status, 404);
     assert_eq!(keys(&get(&state, &at(13)).await)[0], "one");
 }
 
 #[tokio::test]
-async fn the_moments_of_the_snapshots_are_paged_newest_first() {
+async fn snapshots_are_paged_newest_first() {
     let (world, store) = (World::empty(), MemorySnapshots::default());
     assert_eq!(
         world.get("/v1/snapshots").await,
@@ -287,7 +288,7 @@ async fn the_moments_of_the_snapshots_are_paged_newest_first() {
     let mut uri = "/v1/snapshots?limit=2".to_owned();
     let mut hours = Vec::new();
     loop {
-        let (_, page) = ask(state(&world, &store), &uri).await;
+        let (_, page) = get_json(state(&world, &store), &uri).await;
         assert_eq!(violations("Snapshots", &page), Vec::<String>::new());
         assert_eq!(page["kept"], 5);
         let moments = page["snapshots"].as_array().unwrap().iter();

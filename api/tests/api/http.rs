@@ -1,4 +1,4 @@
-//! Slips of clients, limits, methods, CORS, caching.
+//! Client errors, limits, methods, CORS, caching.
 
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
@@ -14,7 +14,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn every_slip_is_told_with_the_parameter_and_what_would_be_right() {
+async fn every_client_error_names_the_parameter_and_the_nearest_allowed_value() {
     let world = world().await;
     let cases = [
         ("/v1/trends/hashtag", "view", json!("hashtags")),
@@ -94,7 +94,7 @@ async fn the_allowed_values_are_listed() {
 }
 
 #[tokio::test]
-async fn a_cursor_is_for_its_own_question_only() {
+async fn a_cursor_is_valid_only_for_its_own_list() {
     let mut world = World::empty();
     let entries = [("a", 2, 1, 2), ("b", 1, 1, 1)];
     let list = list(Window::Day, Measure::Count, "", &entries);
@@ -121,7 +121,7 @@ async fn a_cursor_is_for_its_own_question_only() {
 }
 
 #[tokio::test]
-async fn an_address_that_leads_nowhere_is_a_problem_too() {
+async fn an_unknown_path_is_answered_with_a_problem() {
     let world = world().await;
     for uri in [
         "/v2",
@@ -141,7 +141,7 @@ async fn an_address_that_leads_nowhere_is_a_problem_too() {
 }
 
 #[tokio::test]
-async fn only_reading_is_possible() {
+async fn only_get_and_head_are_allowed() {
     let world = world().await;
     for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH] {
         let request = Request::builder()
@@ -165,7 +165,7 @@ async fn only_reading_is_possible() {
 }
 
 #[tokio::test]
-async fn a_long_address_is_refused_before_anything_reads_it() {
+async fn a_long_uri_is_refused_before_it_is_parsed() {
     let world = world().await;
     let (status, problem) = world
         .refused(&format!("/v1/actors/{}", "a".repeat(20_000)))
@@ -181,7 +181,7 @@ async fn a_long_address_is_refused_before_anything_reads_it() {
     assert_eq!(
         problem["value"].as_str().unwrap().len(),
         100,
-        "long values are cut"
+        "long values are truncated"
     );
 }
 
@@ -211,7 +211,7 @@ async fn pages_of_any_origin_may_read() {
 }
 
 #[tokio::test]
-async fn an_answer_is_fetched_again_only_after_a_commit() {
+async fn an_answer_is_not_modified_until_the_next_commit() {
     let mut world = world().await;
     let first = send(world.state(), request("/v1/network")).await;
     let tag = first.headers()["etag"].clone();
@@ -233,18 +233,18 @@ async fn an_answer_is_fetched_again_only_after_a_commit() {
 }
 
 #[tokio::test]
-async fn a_known_answer_is_recognized_in_every_form_of_the_header() {
+async fn every_form_of_if_none_match_is_understood() {
     let world = world().await;
     let first = send(world.state(), request("/v1/network")).await;
     let weak = first.headers()["etag"].to_str().unwrap().to_owned();
     let strong = weak.trim_start_matches("W/").to_owned();
-    let asked = |uri: &'static str, tags: Vec<String>| {
+    let get = |uri: &'static str, tags: Vec<String>| {
         let state = world.state();
         async move {
-            let asked = tags.iter().fold(Request::get(uri), |asked, tag| {
-                asked.header("if-none-match", tag)
+            let request = tags.iter().fold(Request::get(uri), |request, tag| {
+                request.header("if-none-match", tag)
             });
-            let response = send(state, asked.body(Body::empty()).unwrap()).await;
+            let response = send(state, request.body(Body::empty()).unwrap()).await;
             response.status().as_u16()
         }
     };
@@ -263,9 +263,9 @@ async fn a_known_answer_is_recognized_in_every_form_of_the_header() {
         (vec!["\"\u{e9}\", \"open".to_owned(), weak.clone()], 304),
         (vec!["\"\u{e9}\u{1f600}".to_owned()], 200),
     ] {
-        assert_eq!(asked("/v1/network", tags.clone()).await, status, "{tags:?}");
+        assert_eq!(get("/v1/network", tags.clone()).await, status, "{tags:?}");
     }
-    // `*` is any answer that there is.
-    let nobody = "/v1/actors/did:plc:zzzzzzzzzzzzzzzzzzzzzzzz";
-    assert_eq!(asked(nobody, vec!["*".to_owned()]).await, 404);
+    // `*` matches only an answer that exists.
+    let unknown = "/v1/actors/did:plc:zzzzzzzzzzzzzzzzzzzzzzzz";
+    assert_eq!(get(unknown, vec!["*".to_owned()]).await, 404);
 }

@@ -1,4 +1,4 @@
-//! What is described is what is answered; the start page.
+//! The answers match their OpenAPI description. Also the start page.
 
 use expect_test::expect_file;
 use serde_json::{Value, json};
@@ -9,11 +9,11 @@ use skytide_core::view::{
 
 use crate::schema::violations;
 use crate::world::{
-    ANA, BEA, World, account, activity, ask, claim, did, list, post, request, row, send, text,
+    ANA, BEA, World, account, activity, claim, did, get_json, list, post, request, row, send, text,
 };
 
 #[test]
-fn the_description_is_that_of_the_table_of_routes() {
+fn the_description_is_generated_from_the_catalogue_of_routes() {
     let described = serde_json::to_string_pretty(&skytide_api::describe()).unwrap();
     expect_file!["../../openapi.json"].assert_eq(&format!("{described}\n"));
 }
@@ -33,8 +33,8 @@ async fn the_description_is_served() {
     assert_eq!(paths(&served), paths(&described));
 }
 
-/// Every view with a row.
-async fn full() -> World {
+/// A world in which every view has a row.
+async fn full_world() -> World {
     let mut world = World::empty();
     let uri = post(ANA, "self").to_string();
     let tag = TrendKey {
@@ -102,8 +102,8 @@ async fn full() -> World {
 }
 
 #[tokio::test]
-async fn every_answer_is_as_its_schema_says() {
-    let world = full().await;
+async fn every_answer_matches_its_schema() {
+    let world = full_world().await;
     let cases = [
         ("Trends", "/v1/trends/posts".to_owned()),
         ("Trends", "/v1/trends/hashtags?limit=1".to_owned()),
@@ -143,18 +143,18 @@ async fn every_answer_is_as_its_schema_says() {
             "{uri}: {problem:#}"
         );
     }
-    let (_, waiting) = ask(World::empty().state(), "/readyz").await;
+    let (_, waiting) = get_json(World::empty().state(), "/readyz").await;
     assert_eq!(violations("Ready", &waiting), Vec::<String>::new());
     assert_eq!(
         violations("Alive", &json!({"status": 1, "more": 2})).len(),
         2,
-        "it can fail"
+        "the check itself can fail"
     );
 }
 
 #[tokio::test]
-async fn every_described_route_exists_and_takes_its_parameters_at_their_defaults() {
-    let world = full().await;
+async fn every_described_route_exists_and_accepts_the_defaults_of_its_parameters() {
+    let world = full_world().await;
     let description = skytide_api::describe();
     for (path, item) in description["paths"].as_object().unwrap() {
         let mut uri = path.replace("{view}", "hashtags").replace("{key}", "art");
@@ -188,9 +188,9 @@ async fn every_described_route_exists_and_takes_its_parameters_at_their_defaults
 }
 
 #[tokio::test]
-async fn the_start_page_needs_nothing_from_elsewhere() {
+async fn the_start_page_loads_nothing_from_other_hosts() {
     let world = World::empty();
-    for (uri, form) in [
+    for (uri, media_type) in [
         ("/", "text/html"),
         ("/assets/style.css", "text/css"),
         ("/assets/app.js", "text/javascript"),
@@ -201,7 +201,7 @@ async fn the_start_page_needs_nothing_from_elsewhere() {
             response.headers()["content-type"]
                 .to_str()
                 .unwrap()
-                .starts_with(form),
+                .starts_with(media_type),
             "{uri}"
         );
         let policy = response.headers()["content-security-policy"]
@@ -240,10 +240,10 @@ async fn the_start_page_needs_nothing_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn what_accounts_write_stays_data() {
+async fn texts_of_accounts_stay_data() {
     let mut world = World::empty();
-    let nasty = "</script><img src=x onerror=alert(1)>";
-    let entries = [(nasty, 9, 3, 9)];
+    let markup = "</script><img src=x onerror=alert(1)>";
+    let entries = [(markup, 9, 3, 9)];
     world
         .commit(&[(
             ViewId::TopHashtags,
@@ -254,5 +254,5 @@ async fn what_accounts_write_stays_data() {
     assert_eq!(response.headers()["content-type"], "application/json");
     assert_eq!(response.headers()["x-content-type-options"], "nosniff");
     let answer: Value = serde_json::from_str(&text(response).await).unwrap();
-    assert_eq!(answer["entries"][0]["key"], nasty);
+    assert_eq!(answer["entries"][0]["key"], markup);
 }

@@ -1,4 +1,5 @@
-//! What people put into a path: posts and accounts in every form in which they are passed around.
+//! The target of a request: a post or an account, in every form in which people paste it into a
+//! path.
 
 use serde::Serialize;
 use skytide_core::id::{Collection, Did, Handle, PostKey, Rkey, is_handle};
@@ -9,10 +10,10 @@ use skytide_core::view::{HandleKey, HandleRow, ViewId, ViewKey};
 use crate::answer::Rows;
 use crate::problem::Problem;
 
-/// Claims of one handle that are looked at.
+/// Maximum number of claims of one handle that are read.
 const CLAIMS_MAX: usize = 1_000;
 
-/// An account as the client named it.
+/// An account, as the client named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Actor {
     Did(Did),
@@ -20,20 +21,20 @@ pub(crate) enum Actor {
     Handle(String),
 }
 
-/// How a handle became an account.
+/// How a handle was resolved to an account, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Resolved {
     handle: String,
-    /// When the account claimed it.
+    /// When the account claimed the handle.
     claimed: String,
-    /// Accounts that ever claimed it.
+    /// Number of accounts that ever claimed the handle.
     claims: usize,
-    /// Always false: neither DNS nor the account's host was asked.
+    /// Always false: neither DNS nor the account's host is queried.
     verified: bool,
 }
 
 impl Actor {
-    /// A DID, a handle, or an `at://` URI of one of them.
+    /// Parses a DID, a handle, or an `at://` URI of one of them.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let name = text
             .trim()
@@ -58,7 +59,7 @@ impl Actor {
         Err(Problem::parameter("actor", text, detail))
     }
 
-    /// The account: of a handle the one that claimed it last.
+    /// Resolves the account. A handle resolves to the account that claimed it last.
     pub(crate) async fn resolve(
         &self,
         rows: &Rows<'_>,
@@ -69,7 +70,7 @@ impl Actor {
         };
         if Handle::is_invalid(handle) {
             return Err(Problem::not_found(format!(
-                "{handle:?} identifies nobody: it stands for a handle that could not be verified"
+                "{handle:?} identifies no account: it replaces a handle that could not be verified"
             )));
         }
         let mut prefix = Vec::new();
@@ -81,7 +82,7 @@ impl Actor {
             .max_by_key(|(key, row)| (row.claimed, &key.did));
         let (key, row) = newest.ok_or_else(|| {
             Problem::not_found(format!(
-                "no #identity event named the handle {handle:?} since we count"
+                "no #identity event named the handle {handle:?} since counting began"
             ))
         })?;
         let resolved = Resolved {
@@ -94,7 +95,7 @@ impl Actor {
     }
 }
 
-/// A post as the client named it.
+/// A post, as the client named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PostAddress {
     pub(crate) author: Actor,
@@ -102,8 +103,9 @@ pub(crate) struct PostAddress {
 }
 
 impl PostAddress {
-    /// `at://account/app.bsky.feed.post/rkey` or `https://bsky.app/profile/account/post/rkey`, with a DID or a handle.
-    /// A proxy may have made one slash of two.
+    /// Parses `at://account/app.bsky.feed.post/rkey` or
+    /// `https://bsky.app/profile/account/post/rkey`, with a DID or a handle as account. A single
+    /// slash after the scheme is accepted, because some proxies merge two slashes into one.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
         let bare = text
             .trim()
@@ -116,7 +118,7 @@ impl PostAddress {
         let found = match (scheme, &parts[..]) {
             ("at", [author, Collection::POST, rkey]) => Some(((*author).to_owned(), rkey)),
             ("https" | "http", ["bsky.app", "profile", author, "post", rkey]) => {
-                // As [`profile_url`] writes it, in a link that was encoded as a whole.
+                // `profile_url` encodes `%`, so a link that was encoded as a whole has `%25` here.
                 Some((author.replace("%25", "%"), rkey))
             }
             _ => None,
@@ -136,20 +138,20 @@ fn not_a_post(text: &str) -> Problem {
     Problem::parameter("uri", text, detail)
 }
 
-/// The page on which people see an account. The DID of a `did:web` with a port has a `%`, which a browser decodes unless it
-/// is encoded.
+/// The page of an account for people. The DID of a `did:web` with a port contains a `%`. It is
+/// encoded, because a browser would decode it.
 pub(crate) fn profile_url(did: &Did) -> String {
     let did = did.with_str(|did| did.replace('%', "%25"));
     format!("https://bsky.app/profile/{did}")
 }
 
-/// The page on which people read a post.
+/// The page of a post for people.
 pub(crate) fn post_url(post: &PostKey) -> String {
     format!("{}/post/{}", profile_url(&post.did()), post.rkey())
 }
 
-/// A time, or `null` for the one before all.
-pub(crate) fn moment(time: Timestamp) -> Option<String> {
+/// A time as text; `None` for the default time, which means that there is none.
+pub(crate) fn optional_time(time: Timestamp) -> Option<String> {
     (time != Timestamp::default()).then(|| time.rfc3339())
 }
 
@@ -158,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_post_is_found_in_every_form_in_which_it_is_passed_around() {
+    fn every_form_of_a_posts_address_is_parsed() {
         let did = "did:plc:3ir4kq33qnjyzawsel2s2vak";
         let forms = [
             format!("at://{did}/app.bsky.feed.post/3n2xril3jyo2a"),
@@ -187,14 +189,14 @@ mod tests {
     }
 
     #[test]
-    fn the_address_of_a_page_survives_the_decoding_of_a_browser() {
+    fn the_url_of_a_page_is_still_right_after_a_browser_decoded_it() {
         let did: Did = "did:web:localhost%3A3000".parse().unwrap();
         let page = "https://bsky.app/profile/did:web:localhost%253A3000";
         assert_eq!(profile_url(&did), page);
         let post = PostKey::new(&did, &"3n2xril3jyo2a".parse().unwrap());
         let page = format!("{page}/post/3n2xril3jyo2a");
         assert_eq!(post_url(&post), page);
-        // The path of a request is decoded once.
+        // The server decodes the path of a request once.
         for form in [page.clone(), page.replace("%25", "%")] {
             let found = PostAddress::parse(&form).unwrap();
             assert_eq!(found.author, Actor::Did(did.clone()), "{form}");
@@ -207,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_a_did_or_a_handle() {
+    fn an_account_is_named_by_a_did_or_a_handle() {
         for text in [
             "@ana.bsky.social",
             "ana.bsky.social",

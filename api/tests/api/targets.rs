@@ -1,4 +1,4 @@
-//! Posts, accounts and who had to do with whom.
+//! Posts, accounts and the interactions between accounts.
 
 use serde_json::{Value, json};
 use skytide_core::view::{
@@ -7,7 +7,7 @@ use skytide_core::view::{
 
 use crate::world::{ANA, AS_OF, BEA, CAI, World, account, claim, did, post, row, time};
 
-async fn posts_and_names() -> World {
+async fn posts_and_handles() -> World {
     let mut world = World::empty();
     let tallies = PostRow {
         likes: 3,
@@ -39,8 +39,8 @@ async fn posts_and_names() -> World {
 }
 
 #[tokio::test]
-async fn a_post_is_found_by_what_people_paste() {
-    let world = posts_and_names().await;
+async fn a_post_is_found_by_every_form_of_its_address() {
+    let world = posts_and_handles().await;
     let forms = [
         format!("at://{ANA}/app.bsky.feed.post/3n2xril3jyo2a"),
         format!("at%3A%2F%2F{ANA}%2Fapp.bsky.feed.post%2F3n2xril3jyo2a"),
@@ -69,8 +69,8 @@ async fn a_post_is_found_by_what_people_paste() {
 }
 
 #[tokio::test]
-async fn a_post_that_nobody_named_is_not_found() {
-    let world = posts_and_names().await;
+async fn a_post_that_no_event_named_is_not_found() {
+    let world = posts_and_handles().await;
     let (status, problem) = world
         .refused(&format!("/v1/posts/at://{ANA}/app.bsky.feed.post/self"))
         .await;
@@ -85,8 +85,8 @@ async fn a_post_that_nobody_named_is_not_found() {
 }
 
 #[tokio::test]
-async fn the_newest_claim_of_a_handle_wins_and_is_not_called_verified() {
-    let world = posts_and_names().await;
+async fn a_handle_resolves_to_its_newest_claim_and_is_not_verified() {
+    let world = posts_and_handles().await;
     for name in ["ana.bsky.social", "@Ana.bsky.social"] {
         let answer = world.get(&format!("/v1/actors/{name}")).await;
         assert_eq!(answer["did"], ANA);
@@ -101,7 +101,7 @@ async fn the_newest_claim_of_a_handle_wins_and_is_not_called_verified() {
 }
 
 #[tokio::test]
-async fn an_account_has_what_it_says_and_what_was_counted() {
+async fn an_account_is_answered_with_what_events_reported_and_what_was_counted() {
     let mut world = World::empty();
     let counts = ActorRow {
         followers: 5,
@@ -135,7 +135,7 @@ async fn an_account_has_what_it_says_and_what_was_counted() {
     assert_eq!(world.refused(&format!("/v1/actors/{ANA}")).await.0, 404);
 }
 
-fn act(author: &str, subject: &str, days_ago: u32, likes: u32, replies: u32) -> Change {
+fn interaction(author: &str, subject: &str, days_ago: u32, likes: u32, replies: u32) -> Change {
     let day = time(AS_OF).day() - days_ago;
     let key = InteractionKey {
         author: did(author),
@@ -157,15 +157,15 @@ fn act(author: &str, subject: &str, days_ago: u32, likes: u32, replies: u32) -> 
 #[tokio::test]
 async fn interactions_are_summed_over_days_in_both_directions() {
     let mut world = World::empty();
-    let acts = vec![
-        act(ANA, BEA, 0, 2, 1),
-        act(ANA, BEA, 6, 1, 0),
-        act(ANA, BEA, 7, 50, 0), // eight days: too old
-        act(ANA, CAI, 1, 9, 0),
-        act(BEA, ANA, 2, 3, 0),
-        act(CAI, ANA, 0, 1, 1),
+    let interactions = vec![
+        interaction(ANA, BEA, 0, 2, 1),
+        interaction(ANA, BEA, 6, 1, 0),
+        interaction(ANA, BEA, 7, 50, 0), // the eighth day: too old
+        interaction(ANA, CAI, 1, 9, 0),
+        interaction(BEA, ANA, 2, 3, 0),
+        interaction(CAI, ANA, 0, 1, 1),
     ];
-    world.commit(&[(ViewId::Interactions, acts)]).await;
+    world.commit(&[(ViewId::Interactions, interactions)]).await;
     let sent = world.get(&format!("/v1/actors/{ANA}/interactions")).await;
     let short = |answer: &Value| -> Vec<(String, u64)> {
         let entries = answer["entries"].as_array().unwrap().iter();
@@ -201,13 +201,15 @@ async fn interactions_are_summed_over_days_in_both_directions() {
 }
 
 #[tokio::test]
-async fn an_account_with_too_many_rows_is_summed_in_part_and_says_so() {
+async fn an_account_with_too_many_rows_is_answered_in_part_and_says_so() {
     let mut world = World::empty();
     let other = |n: u32| format!("did:web:n{n}.example.com");
-    let mut acts: Vec<Change> = (0..50_000).map(|n| act(ANA, &other(n), 0, 1, 0)).collect();
-    acts.push(act(ANA, BEA, 1, 99, 0));
-    acts.push(act(CAI, BEA, 0, 99, 0));
-    world.commit(&[(ViewId::Interactions, acts)]).await;
+    let mut interactions: Vec<Change> = (0..50_000)
+        .map(|n| interaction(ANA, &other(n), 0, 1, 0))
+        .collect();
+    interactions.push(interaction(ANA, BEA, 1, 99, 0));
+    interactions.push(interaction(CAI, BEA, 0, 99, 0));
+    world.commit(&[(ViewId::Interactions, interactions)]).await;
     let answer = world
         .get(&format!("/v1/actors/{ANA}/interactions?limit=100"))
         .await;
@@ -218,14 +220,11 @@ async fn an_account_with_too_many_rows_is_summed_in_part_and_says_so() {
     let today = world
         .get(&format!("/v1/actors/{ANA}/interactions?days=1"))
         .await;
-    assert_eq!(
-        today["partial"], false,
-        "exactly the bound, and nothing behind it"
-    );
+    assert_eq!(today["partial"], false, "exactly as many rows as the bound");
 }
 
 #[tokio::test]
-async fn the_page_of_a_did_web_with_a_port_is_found_by_browsers_and_by_us() {
+async fn the_url_of_a_did_web_with_a_port_is_right_for_browsers_and_for_the_api() {
     let mut world = World::empty();
     let author = "did:web:localhost%3A3000";
     let key = post(author, "3n2xril3jyo2a");

@@ -1,4 +1,5 @@
-//! Texts in answers are bounded, whatever the rows hold: an older version stored what accounts wrote as it was.
+//! Texts in answers are bounded, whatever the rows hold. An older version stored the texts of
+//! accounts without a limit.
 
 use std::sync::Arc;
 
@@ -9,11 +10,11 @@ use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, StreamPr
 use skytide_core::time::Timestamp;
 use skytide_core::view::{AccountRow, ActorRow, Measure, ViewId, Window};
 
-use crate::world::{ANA, BEA, World, ask, did, list, request, row, send};
+use crate::world::{ANA, BEA, World, did, get_json, list, request, row, send};
 
 const LONG: usize = 900_000;
 
-/// Ana and Bea have texts without limit; Bea's profile was fetched, and has, too.
+/// Ana and Bea have texts that are too long. So has Bea's fetched profile ([`fetched`]).
 async fn world() -> World {
     let mut world = World::empty();
     let texts = AccountRow {
@@ -39,7 +40,7 @@ async fn world() -> World {
 }
 
 async fn fetched() -> Arc<MemoryProfiles> {
-    let kept = MemoryProfiles::default();
+    let profiles = MemoryProfiles::default();
     let bea = StoredProfile {
         did: did(BEA),
         fetched: Timestamp(1),
@@ -53,8 +54,8 @@ async fn fetched() -> Arc<MemoryProfiles> {
             avatar: Some(format!("https://cdn.test/{}", "x".repeat(LONG)).into()),
         }),
     };
-    kept.put(&[bea]).await.unwrap();
-    Arc::new(kept)
+    profiles.put(&[bea]).await.unwrap();
+    Arc::new(profiles)
 }
 
 fn bytes(text: &Value) -> usize {
@@ -62,7 +63,7 @@ fn bytes(text: &Value) -> usize {
 }
 
 #[tokio::test]
-async fn an_account_shows_texts_within_their_limits() {
+async fn the_texts_of_an_account_are_within_their_limits() {
     let world = world().await;
     let answer = world.get(&format!("/v1/actors/{ANA}")).await;
     let account = &answer["account"];
@@ -72,9 +73,9 @@ async fn an_account_shows_texts_within_their_limits() {
 }
 
 #[tokio::test]
-async fn lists_and_the_stream_show_names_within_their_limits() {
+async fn names_in_lists_and_in_the_stream_are_within_their_limits() {
     let state = world().await.state().with_profiles(fetched().await);
-    let (_, answer) = ask(state.clone(), "/v1/trends/mentions?limit=100").await;
+    let (_, answer) = get_json(state.clone(), "/v1/trends/mentions?limit=100").await;
     let accounts = answer["entries"]
         .as_array()
         .unwrap()
