@@ -178,7 +178,5 @@ fn is_too_large(error: &Error) -> bool {
     let Error::Io(error) = error else {
         return false;
     };
-    error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<MessageTooLarge>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<MessageTooLarge>())
 }
