@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use skytide_core::id::{Did, Epoch};
 use skytide_core::port::profile::{ProfileStore, StoredProfile};
 use skytide_core::port::store::{Committed, Range, ViewReader};
+use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, StoredRow, ViewId, ViewKey, decode_row};
 
 use crate::problem::Problem;
@@ -46,9 +47,9 @@ pub(crate) trait Query: Send + Sync {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Meta {
     pub(crate) epoch: Epoch,
-    as_of: String,
-    freshness_ms: u64,
-    since: String,
+    as_of: Option<String>,
+    freshness_ms: Option<u64>,
+    since: Option<String>,
     consistent: bool,
 }
 
@@ -117,13 +118,20 @@ pub(crate) async fn read_consistent<Q: Query>(
     }
 }
 
+/// ` since TIME`, for an error about something that no event has named; empty if the time is not known.
+pub(crate) fn since(committed: &Committed) -> String {
+    let since = committed.since.known();
+    since.map_or_else(String::new, |since| format!(" since {}", since.rfc3339()))
+}
+
 impl Meta {
     pub(crate) fn new(context: &ApiContext, committed: &Committed, consistent: bool) -> Self {
         Self {
             epoch: committed.epoch,
-            as_of: committed.time.rfc3339(),
-            freshness_ms: context.clock.now().0.saturating_sub(committed.time.0),
-            since: committed.since.rfc3339(),
+            as_of: committed.time.known().map(Timestamp::rfc3339),
+            freshness_ms: (committed.time.known())
+                .map(|time| context.clock.now().0.saturating_sub(time.0)),
+            since: committed.since.known().map(Timestamp::rfc3339),
             consistent,
         }
     }

@@ -24,6 +24,11 @@ impl Timestamp {
         (self.0 / 86_400_000) as u32
     }
 
+    /// The time; `None` for 0, the network time of a stream in which no frame has had a readable time.
+    pub fn known(self) -> Option<Self> {
+        (self.0 > 0).then_some(self)
+    }
+
     /// `2026-07-04T14:38:08.123Z`, the form of the protocol's `time` fields.
     pub fn rfc3339(self) -> String {
         let (year, month, day) = civil(self.0 / 86_400_000);

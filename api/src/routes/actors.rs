@@ -9,7 +9,7 @@ use serde::Serialize;
 use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
 use crate::account;
-use crate::answer::{Query, Rows, answer};
+use crate::answer::{Query, Rows, answer, since};
 use crate::catalogue::ACTOR_ROUTE;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
@@ -79,10 +79,8 @@ impl Query for Actor {
         let account: Option<AccountRow> = rows.get_one(ViewId::Accounts, did.clone()).await?;
         let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;
         if account.is_none() && counts.is_none() {
-            let since = rows.committed.since.rfc3339();
-            return Err(Problem::not_found(format!(
-                "no event named {did} since {since}"
-            )));
+            let since = since(&rows.committed);
+            return Err(Problem::not_found(format!("no event named {did}{since}")));
         }
         Ok(ActorAnswer {
             url: profile_url(&did),

@@ -86,9 +86,9 @@ impl Ready {
         }
         let committed = read_committed(context, &mut reasons).await;
         let now = context.clock.now();
-        let freshness_ms = committed
-            .as_ref()
-            .map(|last| now.0.saturating_sub(last.time.0));
+        let as_of = committed.as_ref().and_then(|last| last.time.known());
+        let since = committed.as_ref().and_then(|last| last.since.known());
+        let freshness_ms = as_of.map(|time| now.0.saturating_sub(time.0));
         let age_ms = committed
             .as_ref()
             .map(|last| commit_age.observe(last.epoch, now));
@@ -105,8 +105,8 @@ impl Ready {
             ready: reasons.is_empty(),
             reasons,
             epoch: committed.as_ref().map(|last| last.epoch.0),
-            as_of: committed.as_ref().map(|last| last.time.rfc3339()),
-            since: committed.as_ref().map(|last| last.since.rfc3339()),
+            as_of: as_of.map(Timestamp::rfc3339),
+            since: since.map(Timestamp::rfc3339),
             freshness_ms,
             parts,
         }

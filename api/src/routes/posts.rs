@@ -9,7 +9,7 @@ use skytide_core::id::PostKey;
 use skytide_core::view::{PostRow, ViewId};
 
 use crate::account::{Account, accounts};
-use crate::answer::{Query, Rows, answer};
+use crate::answer::{Query, Rows, answer, since};
 use crate::catalogue::POST;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
@@ -48,8 +48,8 @@ impl Query for PostAddress {
         let post = PostKey::new(&did, &self.rkey);
         let tallies: Option<PostRow> = rows.get_one(ViewId::Posts, post.clone()).await?;
         let tallies = tallies.ok_or_else(|| {
-            let since = rows.committed.since.rfc3339();
-            Problem::not_found(format!("no event created or named {post} since {since}"))
+            let since = since(&rows.committed);
+            Problem::not_found(format!("no event created or named {post}{since}"))
         })?;
         let mut author = accounts(rows, std::slice::from_ref(&did)).await?;
         Ok(Post {

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use skytide_core::port::store::{Committed, ViewReader};
+use skytide_core::time::Timestamp;
 use skytide_core::view::{
     ActivityKey, ActivityRow, CounterRow, Key, RowError, Span, ViewId, decode_row,
 };
@@ -39,10 +40,10 @@ pub struct Summary {
     pub rows: BTreeMap<&'static str, i64>,
     /// The newest epoch counted.
     pub epoch: u64,
-    /// Network time at its end.
-    pub time: String,
-    /// Network time of the first event counted.
-    pub since: String,
+    /// Network time at its end; `None` if no frame had a readable time.
+    pub time: Option<String>,
+    /// Network time of the first event counted; `None` with `time`.
+    pub since: Option<String>,
 }
 
 /// An export in one line.
@@ -80,8 +81,8 @@ impl Summary {
         let mut summary = Self {
             rows: sums.map(|(view, sum)| (view.name(), sum.rows)).collect(),
             epoch: committed.epoch.0,
-            time: committed.time.rfc3339(),
-            since: committed.since.rfc3339(),
+            time: committed.time.known().map(Timestamp::rfc3339),
+            since: committed.since.known().map(Timestamp::rfc3339),
             ..Self::default()
         };
         summary.read_activity(reader).await?;
@@ -104,7 +105,10 @@ impl Summary {
             rows: self.rows.values().sum(),
             views: self.rows.len(),
             epoch: self.epoch,
-            time: self.time.clone(),
+            time: self
+                .time
+                .clone()
+                .unwrap_or_else(|| "an unknown time".to_owned()),
         }
     }
 

@@ -49,11 +49,11 @@ impl Running {
 
     /// Reads standard error up to the first line with this text; returns what it read.
     pub fn until_logged(&mut self, text: &str) -> String {
-        let mut read = Vec::new();
+        let (mut read, mut byte) = (Vec::new(), [0]);
         let err = self.0.stderr.as_mut().expect("piped");
         // Byte by byte, so that `end` reads the rest.
-        for byte in err.bytes() {
-            read.push(byte.expect("standard error"));
+        while err.read(&mut byte).expect("standard error") == 1 {
+            read.push(byte[0]);
             if read.ends_with(b"\n") && String::from_utf8_lossy(&read).contains(text) {
                 return String::from_utf8(read).expect("text");
             }
