@@ -14,7 +14,7 @@ use skytide_core::view::{
     ActorRow, HandleKey, InteractionKey, InteractionRow, ListKey, ListRow, PostRow, TrendKey,
     TrendRow, ViewId, decode_row,
 };
-use skytide_dataflow::fact::{Act, Edge, Fact, Post, Subject};
+use skytide_dataflow::fact::{Edge, Fact, Post, Reaction, Subject};
 use skytide_dataflow::graph::{self, Accumulators, GraphConfig, Streams};
 use skytide_dataflow::operators::lists::WorkerList;
 use skytide_dataflow::types::{Clock, Row, SuppressedRows, Time};
@@ -172,7 +172,7 @@ fn post_key(text: &str) -> PostKey {
 
 fn like(author: &str, post: &str, minutes: u32) -> Fact {
     let subject = Some(Subject::Post(post_key(post)));
-    Fact::Like(Act {
+    Fact::Like(Reaction {
         author: did(author),
         subject,
         first_seen: at(minutes),

@@ -1,4 +1,5 @@
-//! Operators of our own: what differential's do not offer, or offer at a higher price (`docs/decisions/0002-dataflow.md`).
+//! Operators and tables that differential dataflow does not offer, or offers at a higher cost
+//! (`docs/decisions/0002-dataflow.md`).
 
 pub mod chunked_vec;
 pub mod count;

@@ -1,11 +1,12 @@
-//! TopCandidates: which keys are worth sorting for a top list.
+//! The candidates of top lists: which keys are worth sorting.
 //!
-//! A board keeps every key whose value is at least its *floor*. Sorting these gives the exact best hundred as long as
-//! there are a hundred, or the floor is 1 and so nothing is left out. When too many gather the floor rises; when too
-//! few remain the owner is asked for all keys again. So a change costs two look-ups, whatever the number of keys, and
-//! most keys never enter a board.
+//! A candidate set holds every key whose value is at least its *floor*. Sorting the candidates gives the
+//! exact top list as long as there are enough of them, or the floor is 1 and so no key is missing. When a
+//! set has too many candidates, its floor rises. When too few remain, the owner is asked for all keys
+//! again. A change thus costs two look-ups, whatever the number of keys, and most keys never become
+//! candidates.
 //!
-//! State: per list some hundreds of keys; more only where more than that many share the value of the last place.
+//! State: some hundreds of keys for each list; more only if more keys share the value of the last rank.
 
 use std::hash::Hash;
 
@@ -13,33 +14,33 @@ use hashbrown::HashMap;
 use skytide_core::record::Lang;
 use skytide_core::view::{ListRow, Measure, ViewId, Window};
 
-/// Lists that differ only by window.
+/// A family of top lists that differ only by window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Family {
-    /// Of which view.
+    /// The view of the lists.
     pub view: ViewId,
-    /// Ordered by what.
+    /// The measure that orders the lists.
     pub measure: Measure,
-    /// Of posts in one language, or [`OVERALL`].
+    /// The language of the posts that count, or [`OVERALL`].
     pub lang: Option<Lang>,
 }
 
-/// Of posts in all languages.
+/// Posts in all languages count.
 pub const OVERALL: Option<Lang> = None;
 
 impl Family {
-    /// The language as keys of lists and trends have it.
+    /// The language as it is written in the keys of lists and trends.
     pub fn lang_tag(&self) -> &'static str {
         self.lang.map_or("", Lang::tag)
     }
 }
 
-/// A board is thinned out when it holds more keys than this.
+/// A candidate set with more keys than this is pruned.
 const CANDIDATES_MAX: usize = 4_000;
-/// Keys that stay when it is thinned out, at least.
-const CANDIDATES_KEPT: usize = 400;
+/// Pruning leaves at least this many keys.
+const CANDIDATES_AFTER_PRUNING: usize = 400;
 
-/// All boards of an operator.
+/// The candidates of all top lists of an operator.
 #[derive(Debug)]
 pub struct TopCandidates<K> {
     families: HashMap<Family, [CandidateSet<K>; 4]>,
@@ -48,13 +49,14 @@ pub struct TopCandidates<K> {
 
 #[derive(Debug)]
 struct CandidateSet<K> {
-    /// Every key of the list with a value of at least this is a candidate.
+    /// Every key with a value of at least this is a candidate.
     floor: u32,
     candidates: HashMap<K, u32>,
-    /// A candidate changed, came or went since the list was last taken.
+    /// Whether a candidate was added, changed or removed since the list was last taken.
     dirty: bool,
-    /// It is thinned out at once when it holds this many: lists may be taken seldom, as while a checkpoint is taken in.
-    full: usize,
+    /// At this many candidates the set is pruned at once. Otherwise it is pruned when its list is taken,
+    /// which may happen rarely, for example while a checkpoint is restored.
+    capacity: usize,
 }
 
 impl<K> Default for CandidateSet<K> {
@@ -63,7 +65,7 @@ impl<K> Default for CandidateSet<K> {
             floor: 1,
             candidates: HashMap::new(),
             dirty: false,
-            full: 2 * CANDIDATES_MAX,
+            capacity: 2 * CANDIDATES_MAX,
         }
     }
 }
@@ -78,30 +80,32 @@ impl<K> Default for TopCandidates<K> {
 }
 
 impl<K: Hash + Eq + Copy> TopCandidates<K> {
-    /// Tells a key's values in the four windows; 0 where it must not be listed. To be called whenever anything that the
-    /// list shows of the key has changed. `new`: it is on no board of the family.
-    pub fn offer(&mut self, family: Family, (key, new): (K, bool), values: [u32; 4]) {
-        let boards = if values == [0; 4] {
-            let Some(boards) = self.families.get_mut(&family) else {
+    /// Updates a key's values in the four windows; 0 excludes the key from the list of that window. Must be
+    /// called whenever anything that a list shows of the key has changed. `is_new` states that the key is
+    /// not a candidate of any list of the family.
+    pub fn update(&mut self, family: Family, key: K, is_new: bool, values: [u32; 4]) {
+        let sets = if values == [0; 4] {
+            let Some(sets) = self.families.get_mut(&family) else {
                 return;
             };
-            boards
+            sets
         } else {
             self.families.entry(family).or_default()
         };
-        let clean = boards.iter().all(|board| !board.dirty);
-        for (board, value) in boards.iter_mut().zip(values) {
-            if !new || value >= board.floor {
-                board.offer(key, value);
+        let was_clean = sets.iter().all(|set| !set.dirty);
+        for (set, value) in sets.iter_mut().zip(values) {
+            if !is_new || value >= set.floor {
+                set.update(key, value);
             }
         }
-        if clean && boards.iter().any(|board| board.dirty) {
+        if was_clean && sets.iter().any(|set| set.dirty) {
             self.dirty.push(family);
         }
     }
 
-    /// Takes the lists that may have changed since they were last taken: at most [`ListRow::LENGTH`] keys with their
-    /// values, best first by `order`. `all` tells every key of a list with its value, and is asked rarely.
+    /// Calls `take` with each list that may have changed since the last call: at most [`ListRow::LENGTH`]
+    /// keys with their values, best first by `order`. `all` must append every key of a list with its
+    /// value; it is called rarely.
     pub fn take_changed(
         &mut self,
         mut all: impl FnMut(Family, Window, &mut Vec<(K, u32)>),
@@ -109,47 +113,39 @@ impl<K: Hash + Eq + Copy> TopCandidates<K> {
         mut take: impl FnMut(Family, Window, &[(K, u32)]),
     ) {
         for family in std::mem::take(&mut self.dirty) {
-            let Some(boards) = self.families.get_mut(&family) else {
+            let Some(sets) = self.families.get_mut(&family) else {
                 continue;
             };
-            for (board, window) in boards.iter_mut().zip(Window::ALL) {
-                if std::mem::take(&mut board.dirty) {
-                    let best = board.best(|keys| all(family, window, keys), &mut order);
+            for (set, window) in sets.iter_mut().zip(Window::ALL) {
+                if std::mem::take(&mut set.dirty) {
+                    let best = set.best(|keys| all(family, window, keys), &mut order);
                     take(family, window, &best);
                 }
             }
-            if boards
+            if sets
                 .iter()
-                .all(|board| board.floor == 1 && board.candidates.is_empty())
+                .all(|set| set.floor == 1 && set.candidates.is_empty())
             {
                 self.families.remove(&family);
             }
         }
     }
-
-    /// Keys in all boards.
-    pub fn candidates(&self) -> usize {
-        self.families
-            .values()
-            .flatten()
-            .map(|board| board.candidates.len())
-            .sum()
-    }
 }
 
 impl<K: Hash + Eq + Copy> CandidateSet<K> {
-    fn offer(&mut self, key: K, value: u32) {
+    fn update(&mut self, key: K, value: u32) {
         let before = if value >= self.floor {
             self.candidates.insert(key, value)
         } else {
             self.candidates.remove(&key)
         };
         self.dirty |= before.is_some() || value >= self.floor;
-        if self.candidates.len() >= self.full {
-            self.thin_out();
+        if self.candidates.len() >= self.capacity {
+            self.prune();
         }
     }
 
+    /// The keys of the top list, best first.
     fn best(
         &mut self,
         all: impl FnOnce(&mut Vec<(K, u32)>),
@@ -160,7 +156,7 @@ impl<K: Hash + Eq + Copy> CandidateSet<K> {
             all(&mut keys);
             self.refill(&keys);
         } else if self.candidates.len() > CANDIDATES_MAX {
-            self.thin_out();
+            self.prune();
         }
         let mut keys = self.keys();
         if keys.len() > ListRow::LENGTH {
@@ -176,22 +172,26 @@ impl<K: Hash + Eq + Copy> CandidateSet<K> {
         candidates.map(|(&key, &value)| (key, value)).collect()
     }
 
-    /// Raises the floor, if that leaves fewer.
-    fn thin_out(&mut self) {
+    /// Raises the floor, if that leaves fewer candidates.
+    fn prune(&mut self) {
         self.refill(&self.keys());
-        self.full = 2 * self.candidates.len().max(CANDIDATES_MAX);
+        self.capacity = 2 * self.candidates.len().max(CANDIDATES_MAX);
     }
 
-    /// Sets the floor so that about [`CANDIDATES_KEPT`] of `keys` stay, or a little more than a list where so many
-    /// share that value that they would not thin out.
+    /// Replaces the candidates with those of `keys` at or above a new floor. The floor leaves about
+    /// [`CANDIDATES_AFTER_PRUNING`] keys. If too many keys share that value to prune them, it leaves only
+    /// a few more than a list has.
     fn refill(&mut self, keys: &[(K, u32)]) {
         let mut values: Vec<u32> = keys.iter().map(|(_, value)| *value).collect();
         let mut floor = 1;
-        for place in [ListRow::LENGTH + ListRow::LENGTH / 2, CANDIDATES_KEPT] {
-            if values.len() > place {
-                let (_, &mut value, _) = values.select_nth_unstable_by(place, |a, b| b.cmp(a));
-                let stay = values.iter().filter(|other| **other >= value).count();
-                if floor == 1 || stay <= CANDIDATES_MAX / 2 {
+        for rank in [
+            ListRow::LENGTH + ListRow::LENGTH / 2,
+            CANDIDATES_AFTER_PRUNING,
+        ] {
+            if values.len() > rank {
+                let (_, &mut value, _) = values.select_nth_unstable_by(rank, |a, b| b.cmp(a));
+                let remaining = values.iter().filter(|other| **other >= value).count();
+                if floor == 1 || remaining <= CANDIDATES_MAX / 2 {
                     floor = value.max(1);
                 }
             }
@@ -218,13 +218,13 @@ mod tests {
         lang: OVERALL,
     };
 
-    /// Offers a random walk of values and compares each list with sorting everything.
+    /// Updates random keys with random values and compares each list with sorting all keys.
     #[test]
-    fn a_list_is_what_sorting_all_keys_gives() {
+    fn a_top_list_equals_sorting_all_keys() {
         let seed = 0x5eed_u64;
         let mut next = crate::testing::random(seed);
         let mut truth = BTreeMap::<u64, u32>::new();
-        let mut boards = TopCandidates::default();
+        let mut candidates = TopCandidates::default();
         for round in 0..300 {
             for _ in 0..200 {
                 let key = next(20_000);
@@ -238,19 +238,19 @@ mod tests {
                     }
                 };
                 truth.insert(key, value);
-                boards.offer(FAMILY, (key, false), [value; 4]);
+                candidates.update(FAMILY, key, false, [value; 4]);
             }
             if round % 50 == 49 {
-                // Everything popular falls: the board must ask for all keys again.
+                // All high values fall: the candidate sets must ask for all keys again.
                 for (&key, value) in truth.iter_mut().filter(|(_, value)| **value > 3) {
                     *value = 1;
-                    boards.offer(FAMILY, (key, false), [1; 4]);
+                    candidates.update(FAMILY, key, false, [1; 4]);
                 }
             }
             let order =
                 |a: &(u64, u32), b: &(u64, u32)| (Reverse(a.1), a.0).cmp(&(Reverse(b.1), b.0));
             let mut got = Vec::new();
-            boards.take_changed(
+            candidates.take_changed(
                 |_, _, keys| {
                     keys.extend(truth.iter().map(|(&k, &v)| (k, v)).filter(|(_, v)| *v > 0));
                 },
@@ -273,15 +273,15 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_family_is_forgotten() {
-        let mut boards = TopCandidates::default();
-        boards.offer(FAMILY, (1, true), [1, 1, 1, 1]);
-        boards.offer(FAMILY, (1, false), [0; 4]);
-        boards.take_changed(
+    fn a_family_without_candidates_is_removed() {
+        let mut candidates = TopCandidates::default();
+        candidates.update(FAMILY, 1, true, [1; 4]);
+        candidates.update(FAMILY, 1, false, [0; 4]);
+        candidates.take_changed(
             |_, _, _| (),
             Ord::cmp,
             |_, _, best| assert!(best.is_empty()),
         );
-        assert!(boards.families.is_empty());
+        assert!(candidates.families.is_empty());
     }
 }

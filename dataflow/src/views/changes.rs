@@ -1,5 +1,7 @@
-//! How views tell that a row ended and another began: by value (`posts`, `actors`, `trends`), and for keys whose old rows are
-//! taken away by time (`activity`, `counters`, `interactions`).
+//! Emits row changes: a retraction of the old row and an insertion of the new one.
+//!
+//! [`RowChange`] serves views whose operator stores the old value of a key (`posts`, `actors`, `trends`).
+//! [`TouchedRows`] serves views whose rows also expire by time (`activity`, `counters`, `interactions`).
 
 use std::collections::BTreeMap;
 
@@ -8,68 +10,77 @@ use skytide_core::view::{ViewId, ViewKey};
 use crate::operators::lists::Output;
 use crate::types::{Row, Time};
 
-/// Tells the rows that ended and began when what is known of a key changed; nothing known is no row.
-pub fn emit_change<V: Default + PartialEq, C: serde::Serialize>(
-    (view, time): (ViewId, Time),
-    key: &impl ViewKey,
-    (old, new): (V, V),
-    row: impl Fn(&V) -> C,
-    output: &mut Vec<Output>,
-) {
-    if old == new {
-        return;
-    }
-    for (value, diff) in [(old, -1), (new, 1)] {
-        if value != V::default() {
-            let row = Row::new(view, key, &row(&value));
-            output.push(Output::Row((row, time, diff)));
+/// A change of the value of a key from `old` to `new`. The default value stands for no row.
+#[derive(Debug)]
+pub struct RowChange<V> {
+    /// The view of the row.
+    pub view: ViewId,
+    /// The time of the change.
+    pub time: Time,
+    /// The value before the change.
+    pub old: V,
+    /// The value after the change.
+    pub new: V,
+}
+
+impl<V: Default + PartialEq> RowChange<V> {
+    /// Emits the retracted row and the inserted one; nothing if the values are equal. `columns` gives the
+    /// columns of a value.
+    pub fn emit<C: serde::Serialize>(
+        self,
+        key: &impl ViewKey,
+        columns: impl Fn(&V) -> C,
+        output: &mut Vec<Output>,
+    ) {
+        if self.old == self.new {
+            return;
+        }
+        for (value, diff) in [(self.old, -1), (self.new, 1)] {
+            if value != V::default() {
+                let row = Row::new(self.view, key, &columns(&value));
+                output.push(Output::Row((row, self.time, diff)));
+            }
         }
     }
 }
 
-/// The rows of keys before they were touched in the running time.
+/// The previous rows of the keys that were touched in the current time.
 ///
-/// State: the touched keys, for the length of one time.
+/// State: the touched keys, until the end of the time.
 #[derive(Debug)]
 pub struct TouchedRows<K, C> {
-    before: BTreeMap<K, Option<C>>,
+    view: ViewId,
+    time: Time,
+    old: BTreeMap<K, Option<C>>,
 }
 
 impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> TouchedRows<K, C> {
-    /// Nothing was touched yet.
-    pub fn new() -> Self {
+    /// No key of this view was touched yet at this time.
+    pub fn new(view: ViewId, time: Time) -> Self {
         Self {
-            before: BTreeMap::new(),
+            view,
+            time,
+            old: BTreeMap::new(),
         }
     }
 
-    /// Remembers the row that a key had, at its first touch; `None`: it had none.
+    /// At the first touch of a key, stores the row that it had; `None` if it had none.
     pub fn touch(&mut self, key: &K, row: impl FnOnce() -> Option<C>) {
-        if !self.before.contains_key(key) {
-            self.before.insert(key.clone(), row());
+        if !self.old.contains_key(key) {
+            self.old.insert(key.clone(), row());
         }
     }
 
-    /// Tells the rows that ended and began, given the row that each key has now.
-    pub fn tell(
-        self,
-        (view, time): (ViewId, Time),
-        mut now: impl FnMut(&K) -> Option<C>,
-        rows: &mut Vec<(Row, Time, i32)>,
-    ) {
-        for (key, old) in self.before {
-            let new = now(&key);
+    /// Emits the retracted and the inserted rows. `new_row` gives the row that a key has now.
+    pub fn emit(self, mut new_row: impl FnMut(&K) -> Option<C>, rows: &mut Vec<(Row, Time, i32)>) {
+        let Self { view, time, old } = self;
+        for (key, old) in old {
+            let new = new_row(&key);
             if old != new {
                 for (columns, diff) in [(old, -1), (new, 1)] {
                     rows.extend(columns.map(|c| (Row::new(view, &key, &c), time, diff)));
                 }
             }
         }
-    }
-}
-
-impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> Default for TouchedRows<K, C> {
-    fn default() -> Self {
-        Self::new()
     }
 }

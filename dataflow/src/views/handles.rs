@@ -4,7 +4,7 @@
 //! facts ─ newest handle of each account ─▶ rows
 //! ```
 //!
-//! No state: the facts come and go one by one.
+//! No state: each identity fact is inserted and retracted as one row.
 
 use skytide_core::view::{HandleKey, HandleRow, ViewId};
 
@@ -12,9 +12,9 @@ use crate::fact::Fact;
 use crate::operators::flat_map_facts::flat_map_facts;
 use crate::types::{Facts, Row, Rows, SuppressedRows};
 
-/// Rows of `handles`.
+/// Computes the rows of `handles`.
 pub fn handles<'s>(facts: Facts<'s>, suppressed: SuppressedRows) -> Rows<'s> {
-    flat_map_facts(facts, "Handles", move |fact, (time, diff), rows| {
+    flat_map_facts(facts, "Handles", move |fact, time, diff, rows| {
         let Fact::Identity(did, Some(handle), claimed) = fact else {
             return;
         };

@@ -1,11 +1,13 @@
-//! The views: each a function from facts to rows, in a file of its own.
+//! The views: each is a function from facts to rows, in a file of its own.
 
+mod account_table;
 pub mod accounts;
 pub mod activity;
 pub mod actors;
 pub mod changes;
 pub mod handles;
 pub mod interactions;
+mod post_table;
 pub mod posts;
 pub mod top_actors;
 pub mod top_posts;
