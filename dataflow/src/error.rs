@@ -26,10 +26,11 @@ pub enum DataflowError {
          Remedies, the least destructive first: \
          (1) start with the STORE_DIR whose checkpoints belong to this log, or restore a backup of \
          its folder `checkpoints`: nothing is lost; \
-         (2) restore a backup of the log and the checkpoints of the same moment: what came later is \
-         read from the relay again, as far back as the relay goes; \
-         (3) start once with --indexer-rebuild=true: counts start over from what the log still has, \
-         and everything counted before is lost (`since` shows from when on). See docs/backup.md"
+         (2) restore a backup of the log and the checkpoints of the same moment: what came later \
+         is read from the relay again, as far back as the relay goes; \
+         (3) start once with --indexer-rebuild=true: counts start over from what the log still \
+         has, and everything counted before is lost (`since` shows from when on). \
+         See docs/backup.md"
     )]
     Trimmed {
         /// The first message of the log.
@@ -40,8 +41,8 @@ pub enum DataflowError {
     /// The rows in the store were computed from another log, and no checkpoint belongs to this log.
     /// An operator must decide what to do.
     #[error(
-        "the view store was computed from another log (at epoch {epoch}), and no checkpoint matches \
-         this log: {why}. Remedies, the least destructive first: \
+        "the view store was computed from another log (at epoch {epoch}), and no checkpoint \
+         matches this log: {why}. Remedies, the least destructive first: \
          (1) check NATS_URL, NATS_STREAM, STORE_DIR and MONGODB_DATABASE: if one of them names \
          another place than before, set it back, and nothing is lost; \
          (2) restore a backup of the log and of the folder `checkpoints`: what came later is read \

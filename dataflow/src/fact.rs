@@ -1,8 +1,8 @@
 //! Facts: what live records contribute to views.
 //!
-//! A fact is inserted (+1) when its record becomes live and visible. The same fact is retracted (-1) when
-//! the record is replaced, deleted or hidden. The last five kinds are never retracted: they count events,
-//! or record what stays true.
+//! A fact is inserted (+1) when its record becomes live and visible. The same fact is retracted
+//! (-1) when the record is replaced, deleted or hidden. The last five kinds are never retracted:
+//! they count events, or record what stays true.
 
 use std::sync::Arc;
 
@@ -12,8 +12,8 @@ use skytide_core::record::Langs;
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::ActivityKey;
 
-/// A fact about a live record, an account or an event. Each visible live record gives at most one fact of
-/// the first seven kinds.
+/// A fact about a live record, an account or an event. Each visible live record gives at most one
+/// fact of the first seven kinds.
 #[derive(Clone, Debug)]
 pub enum Fact {
     /// A live like.
@@ -40,8 +40,8 @@ pub enum Fact {
     Seen(PostKey),
     /// The account wrote or deleted a record in this minute. Never retracted.
     LastSeen(Did, Minute),
-    /// Operations of one period. Never retracted: a later fact with negative `live` lowers the number of
-    /// live records.
+    /// Operations of one period. Never retracted: a later fact with negative `live` lowers the
+    /// number of live records.
     Activity(ActivityKey, Activity),
     /// An addition to a counter. Never retracted.
     Counter(Box<str>, u64),
@@ -96,8 +96,8 @@ impl Subject {
     }
 }
 
-/// A post. Its lists and texts are within the [`limits`](skytide_core::limits), so any post gives each
-/// view a bounded number of updates.
+/// A post. Its lists and texts are within the [`limits`](skytide_core::limits), so any post gives
+/// each view a bounded number of updates.
 #[derive(Clone, Debug)]
 pub struct Post {
     /// The address of the post.

@@ -1,17 +1,18 @@
 //! The whole dataflow graph, top to bottom.
 //!
 //! ```text
-//! events ─▶ live_records ─▶ facts ─┬▶ posts, top_posts ─────────────┐
-//!                                  ├▶ actors, top_actors, top_blocks┼─ lists ─▶ merge_lists ─┐
-//!                                  ├▶ trends ───────────────────────┘                        │
-//!                                  │    └───────┴──────── rows ──────────────────────────────┤
-//!                                  ├▶ accounts, handles                                      ├─▶ rows
-//!                                  ├▶ interactions                                           │
-//!                                  └▶ activity, counters ────────────────────────────────────┘
+//! events ─▶ live_records ─▶ facts ─┬▶ posts, top_posts ──────────────┐
+//!                                  ├▶ actors, top_actors, top_blocks ┼─ lists ─▶ merge_lists ─┐
+//!                                  ├▶ trends ────────────────────────┘                        │
+//!                                  │    └─ rows of posts, actors, trends ─────────────────────┤
+//!                                  ├▶ accounts, handles ──────────────────────────────────────┤
+//!                                  ├▶ interactions ───────────────────────────────────────────┤
+//!                                  └▶ activity, counters ─────────────────────────────────────┴▶
+//!                                                                                             rows
 //! ```
 //!
-//! Events are partitioned by the DID of their account. After `facts`, each view partitions its data by
-//! the view's key; `interactions` stays partitioned by author.
+//! Events are partitioned by the DID of their account. After `facts`, each view partitions its data
+//! by the view's key; `interactions` stays partitioned by author.
 
 use std::collections::BTreeMap;
 

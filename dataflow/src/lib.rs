@@ -12,17 +12,18 @@
 //! The dataflow reads no clock. The same log gives the same rows, epoch by epoch, on any number of
 //! workers and however epochs are grouped into commits.
 //!
-//! Queues are bounded. While one batch is being computed, one batch waits and one is committed. A batch
-//! is bounded by events and by bytes. A slow store therefore makes commits larger up to that bound and
-//! then slows the reading of the log. This also bounds facts: a record gives at most a constant number
-//! of facts for its bytes, and an account's announcements give at most one retraction or insertion of
-//! each of its live records in one dataflow time. A batch has at most two such times.
+//! Queues are bounded. While one batch is being computed, one batch waits and one is committed. A
+//! batch is bounded by events and by bytes. A slow store therefore makes commits larger up to that
+//! bound and then slows the reading of the log. This also bounds facts: a record gives at most a
+//! constant number of facts for its bytes, and an account's announcements give at most one
+//! retraction or insertion of each of its live records in one dataflow time. A batch has at most
+//! two such times.
 //!
-//! After a restart, the newest usable checkpoint is restored, and the epochs of the log after it are
-//! replayed. Writes are disabled until the replay reaches the store's last commit; there the number of
-//! rows and their hashes must equal those of the store. The first commit after that ends at the
-//! recorded intent. Without a checkpoint, the log is replayed from its start.
-//! See `docs/checkpoints.md`.
+//! After a restart, the newest usable checkpoint is restored, and the epochs of the log after it
+//! are replayed. Writes are disabled until the replay reaches the store's last commit; there the
+//! number of rows and their hashes must equal those of the store. The first commit after that ends
+//! at the recorded intent. Without a checkpoint, the log is replayed from its start. See
+//! `docs/checkpoints.md`.
 
 mod error;
 pub mod fact;

@@ -22,9 +22,11 @@ pub struct Metrics {
     pub epoch: Gauge,
     /// Network time of the newest commit, seconds since 1970.
     pub network_time_seconds: Gauge<f64, AtomicU64>,
-    /// Events of committed epochs since the process started, including those replayed after a restart.
+    /// Events of committed epochs since the process started, including those replayed after a
+    /// restart.
     pub events: Counter,
-    /// Facts that live records inserted and retracted, including those emitted again after a restart.
+    /// Facts that live records inserted and retracted, including those emitted again after a
+    /// restart.
     pub facts: Counter,
     /// Rows written.
     pub rows: Counter,
@@ -62,8 +64,8 @@ pub struct Metrics {
     pub checkpoint_seconds: Gauge<f64, AtomicU64>,
     /// The longest time that a cut of the newest checkpoint paused the stream, in seconds.
     pub checkpoint_pause_seconds: Gauge<f64, AtomicU64>,
-    /// Network time of the first cut of the newest complete checkpoint, in seconds since 1970. It shows
-    /// the checkpoint's age.
+    /// Network time of the first cut of the newest complete checkpoint, in seconds since 1970. It
+    /// shows the checkpoint's age.
     pub checkpoint_time_seconds: Gauge<f64, AtomicU64>,
     /// 1 during the replay after a restart, while epochs that the store already has are recomputed.
     pub catching_up: Gauge,
@@ -274,7 +276,8 @@ impl Metrics {
         failure.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Records the sizes of one worker's state, and the inputs that it dropped since its last report.
+    /// Records the sizes of one worker's state, and the inputs that it dropped since its last
+    /// report.
     pub(crate) fn record_worker(&self, worker: usize, gauges: Gauges, drops: Drops) {
         for (reason, count) in drops {
             let reason = Reason {

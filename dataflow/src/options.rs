@@ -31,9 +31,9 @@ pub struct Options {
     pub until_last: bool,
     /// When checkpoints are made, if [`Ports::checkpoints`] is set.
     pub checkpoint: CheckpointOptions,
-    /// Whether to recompute the rows of a checkpoint and compare them with the row counts and hashes
-    /// that the checkpoint records. Otherwise only the checksums of its sections are verified, and
-    /// the rows computed after its last cut.
+    /// Whether to recompute the rows of a checkpoint and compare them with the row counts and
+    /// hashes that the checkpoint records. Otherwise only the checksums of its sections are
+    /// verified, and the rows computed after its last cut.
     pub verify: bool,
     /// Whether to recount from the start of the log and ignore the store and the checkpoints.
     pub rebuild: bool,
@@ -76,6 +76,7 @@ pub struct Ports {
     pub log: Arc<dyn Log>,
     /// The store that rows are written to.
     pub store: Arc<dyn ViewStore>,
-    /// The store of checkpoints. With `None`, no checkpoints are made, and a restart reads the whole log.
+    /// The store of checkpoints. With `None`, no checkpoints are made, and a restart reads the
+    /// whole log.
     pub checkpoints: Option<Arc<dyn CheckpointStore>>,
 }

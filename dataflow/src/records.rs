@@ -1,18 +1,19 @@
 //! `live_records`: turns the stream of operations into exact insertions and retractions of facts.
 //!
 //! ```text
-//! events ──▶ repo (by DID) ── is rev newer? ── record of (collection, rkey) ──▶ -1 old fact, +1 new fact
-//!                         └── account hidden or shown at the end of the time: all its facts -1 or +1, once
+//! events ─▶ repo (by DID) ─ is rev newer? ─ record of (collection, rkey) ─▶ -1 old, +1 new fact
+//!                         └ account hidden or shown at the end of the time ─▶ all facts -1 or +1
 //! ```
 //!
-//! A delete names only the key of a record, so the operator stores the content of each live record. Events
-//! are routed by DID: one worker sees all operations of a repo in order.
+//! A delete names only the key of a record, so the operator stores the content of each live record.
+//! Events are routed by DID: one worker sees all operations of a repo in order.
 //!
-//! State per live record: 40 bytes in a table of its repo, more for posts, profiles and unusual records. As
-//! each repo has its own table, only the growth of a very large one can stall the stream. A delete frees the
-//! state of a record. State per repo: the newest revision, the hosting status, the activity rows that count
-//! it, and the keys of gone posts, which the view `posts` also stores. A record ends by a delete or by the
-//! deletion of its account. Checkpoints contain the state by shard (`saved`).
+//! State per live record: 40 bytes in a table of its repo, more for posts, profiles and unusual
+//! records. As each repo has its own table, only the growth of a very large one can stall the
+//! stream. A delete frees the state of a record. State per repo: the newest revision, the hosting
+//! status, the activity rows that count it, and the keys of gone posts, which the view `posts` also
+//! stores. A record ends by a delete or by the deletion of its account. Checkpoints contain the
+//! state by shard (`saved`).
 
 mod activity;
 mod content;
@@ -43,8 +44,8 @@ pub use state::{Drops, Gauges, LiveRecords};
 use crate::operators::on_tick::on_tick;
 use crate::types::{Clocks, Facts, Input, Time};
 
-/// Builds the operator. After each time it calls `report` with the sizes of its state and the inputs that it
-/// dropped.
+/// Builds the operator. After each time it calls `report` with the sizes of its state and the
+/// inputs that it dropped.
 pub fn live_records<'s>(
     inputs: StreamVec<'s, Time, Input>,
     clocks: Clocks<'s>,
@@ -85,8 +86,8 @@ pub fn live_records<'s>(
 
 /// The commit whose operations are being applied. Either all of them are accepted or none.
 ///
-/// The log may contain the same commit again right after it, in a later epoch. Its first index does not
-/// rise then, so it is recognized as another delivery.
+/// The log may contain the same commit again right after it, in a later epoch. Its first index does
+/// not rise then, so it is recognized as another delivery.
 struct Commit {
     host: Host,
     did: Did,
@@ -146,8 +147,8 @@ fn apply(state: &mut LiveRecords, commit: &mut Option<Commit>, event: Event) {
 }
 
 impl LiveRecords {
-    /// Compares a commit's revision with the newest one of its repo. Returns false if the commit was already
-    /// applied.
+    /// Compares a commit's revision with the newest one of its repo. Returns false if the commit
+    /// was already applied.
     fn accept_commit(&mut self, did: &Did, op: &Op) -> bool {
         let known = self.rev(did);
         if known.is_some_and(|known| op.rev <= known) {

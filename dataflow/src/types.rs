@@ -12,8 +12,8 @@ use timely::dataflow::{Stream, StreamVec};
 
 use crate::fact::Fact;
 
-/// Time of the dataflow: the number of an epoch. 32 bits last 6.8 years at 20 epochs a second, and take
-/// half the memory of 64 bits in each update.
+/// Time of the dataflow: the number of an epoch. 32 bits last 6.8 years at 20 epochs a second, and
+/// take half the memory of 64 bits in each update.
 pub type Time = u32;
 
 /// An input of one worker.
@@ -21,13 +21,13 @@ pub type Time = u32;
 pub enum Input {
     /// An event of an account of this worker.
     Event(Event),
-    /// Collections that `activity` counts under their own name from now on. No earlier operation is on
-    /// one of them.
+    /// Collections that `activity` counts under their own name from now on. No earlier operation is
+    /// on one of them.
     Names(Vec<Box<str>>),
     /// Counters of ingest, from a tick.
     Counts(BTreeMap<Box<str>, u64>),
-    /// Accounts from a checkpoint: a section of live records. Either all of its accounts belong to this
-    /// worker, or each worker loads only its own.
+    /// Accounts from a checkpoint: a section of live records. Either all of its accounts belong to
+    /// this worker, or each worker loads only its own.
     Shard {
         /// The bytes of the section.
         section: Arc<Vec<u8>>,
@@ -47,10 +47,12 @@ pub struct Clock {
     pub lists: bool,
 }
 
-/// State that an operator shares with its worker. The worker writes it into checkpoints between batches.
+/// State that an operator shares with its worker. The worker writes it into checkpoints between
+/// batches.
 pub type Shared<T> = Rc<RefCell<T>>;
 
-/// Facts with their time and difference: +1 inserts, -1 retracts. All views share the same containers.
+/// Facts with their time and difference: +1 inserts, -1 retracts. All views share the same
+/// containers.
 pub type Facts<'s> = Stream<'s, Time, Rc<Vec<(Fact, Time, i32)>>>;
 
 /// The clock of this worker: one tick for each time.
@@ -68,7 +70,8 @@ pub struct ViewInput<'s> {
 /// Row changes with their time: +1 inserts a row, -1 retracts it.
 pub type Rows<'s> = StreamVec<'s, Time, (Row, Time, i32)>;
 
-/// For each view, the last time whose row changes are not emitted, because the store already has them.
+/// For each view, the last time whose row changes are not emitted, because the store already has
+/// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SuppressedRows([Time; 32]);
 

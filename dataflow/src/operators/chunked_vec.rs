@@ -1,9 +1,9 @@
 //! An append-only list that grows chunk by chunk.
 //!
-//! A full `Vec` moves to an allocation of twice the size. When thousands of lists grow in parallel, such as
-//! those of the minutes of a week, many become full at about the same time. All of them are then copied at
-//! once, and until they fill up again, half of their memory is unused. A chunked list moves no entries,
-//! except those of a first chunk that is smaller than the others.
+//! A full `Vec` moves to an allocation of twice the size. When thousands of lists grow in parallel,
+//! such as those of the minutes of a week, many become full at about the same time. All of them are
+//! then copied at once, and until they fill up again, half of their memory is unused. A chunked
+//! list moves no entries, except those of a first chunk that is smaller than the others.
 
 /// Bytes of a chunk: a power of two, which is a size class of allocators.
 const CHUNK_BYTES: usize = 1_024;

@@ -5,9 +5,9 @@
 //! Carries           the high 32 bits of the other counts, in a map that is almost always empty
 //! ```
 //!
-//! Each post and account has dozens of counts, and hardly any of them ever exceeds 32 bits. A count that
-//! does must neither stop the process nor wrap around, and later retractions must restore the exact
-//! value.
+//! Each post and account has dozens of counts, and hardly any of them ever exceeds 32 bits. A count
+//! that does must neither stop the process nor wrap around, and later retractions must restore the
+//! exact value.
 
 use std::hash::Hash;
 use std::sync::Once;

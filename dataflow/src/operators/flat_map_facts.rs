@@ -1,5 +1,5 @@
-//! `flat_map_facts`: derives a view's updates from the shared facts. The facts are read in place, so no
-//! view holds a copy of them.
+//! `flat_map_facts`: derives a view's updates from the shared facts. The facts are read in place,
+//! so no view holds a copy of them.
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -9,8 +9,8 @@ use timely::dataflow::operators::Operator;
 use crate::fact::Fact;
 use crate::types::{Facts, Time};
 
-/// Calls `logic` with each fact, its time and its difference. `logic` appends the updates that the fact
-/// gives.
+/// Calls `logic` with each fact, its time and its difference. `logic` appends the updates that the
+/// fact gives.
 pub fn flat_map_facts<'s, D: Clone + 'static>(
     facts: Facts<'s>,
     name: &str,

@@ -1,15 +1,15 @@
-//! Small numbers for large keys. The numbers are private to the operator that owns them, and nothing is
-//! ever ordered by them.
+//! Small numbers for large keys. The numbers are private to the operator that owns them, and
+//! nothing is ever ordered by them.
 //!
 //! ```text
 //! buckets:  hash, number │ hash, number │ empty │ ...    first cache miss: the bucket
 //!                    └─▶ key, value                      second cache miss: compares the key
 //! ```
 //!
-//! Look-ups in large tables are bound by memory latency, so this is a hash table of our own with open
-//! addressing. A bucket holds the number and half of the hash. A search thus takes two cache misses, where
-//! a general table takes three. Growing reads the buckets sequentially and does not touch the keys.
-//! Look-ups of many keys at once overlap their cache misses.
+//! Look-ups in large tables are bound by memory latency, so this is a hash table of our own with
+//! open addressing. A bucket holds the number and half of the hash. A search thus takes two cache
+//! misses, where a general table takes three. Growing reads the buckets sequentially and does not
+//! touch the keys. Look-ups of many keys at once overlap their cache misses.
 
 use std::hash::{BuildHasher, Hash};
 use std::ops::{Index, IndexMut};
@@ -18,14 +18,16 @@ use hashbrown::DefaultHashBuilder;
 
 use super::slab::Slab;
 
-/// Gives each distinct key a number and a value, at first the default one. Released numbers are reused.
+/// Gives each distinct key a number and a value, at first the default one. Released numbers are
+/// reused.
 ///
-/// State: the keys and values, and 8 bytes for each bucket. A third to two thirds of the buckets are in use.
+/// State: the keys and values, and 8 bytes for each bucket. A third to two thirds of the buckets
+/// are in use.
 #[derive(Debug)]
 pub struct Interner<K, V = ()> {
     hasher: DefaultHashBuilder,
-    /// Their number is a power of two or 0. They are ordered by hash, except where linear probing moved an
-    /// entry past occupied buckets.
+    /// Their number is a power of two or 0. They are ordered by hash, except where linear probing
+    /// moved an entry past occupied buckets.
     buckets: Vec<Bucket>,
     entries: Slab<Entry<K, V>>,
 }
@@ -194,7 +196,8 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
         None
     }
 
-    /// The number of a key whose hash is known; adds the key if it is new. A bucket must be reserved.
+    /// The number of a key whose hash is known; adds the key if it is new. A bucket must be
+    /// reserved.
     fn number_hashed(&mut self, hash: u32, key: &K) -> u32 {
         if let Some(number) = self.find_hashed(hash, key) {
             return number;
@@ -214,8 +217,8 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
         self.buckets[index] = bucket;
     }
 
-    /// Clears a bucket, and moves back those after it that linear probing had moved past it (backward-shift
-    /// deletion).
+    /// Clears a bucket, and moves back those after it that linear probing had moved past it
+    /// (backward-shift deletion).
     fn clear(&mut self, mut hole: usize) {
         let mask = self.buckets.len() - 1;
         let mut index = self.next_index(hole);

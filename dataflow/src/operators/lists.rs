@@ -1,16 +1,18 @@
-//! `merge_lists`: a top-k merge. The top list of each worker's own keys becomes the top list of all keys.
+//! `merge_lists`: a top-k merge. The top list of each worker's own keys becomes the top list of all
+//! keys.
 //!
 //! ```text
-//! worker's list ──exchange by list──▶ newest list of each worker ── merge, truncate ──▶ row of the list
+//! list of a worker ──exchange by list──▶ newest list of each worker ── merge, truncate ──▶ row
 //! ```
 //!
-//! The merge is exact, because each key is on one worker only. State: for each list the newest entries of
-//! each worker. It is shared with the worker, which writes it into checkpoints: a list shows the last time
-//! at which lists were written, and the state of that time cannot be recomputed later.
+//! The merge is exact, because each key is on one worker only. State: for each list the newest
+//! entries of each worker. It is shared with the worker, which writes it into checkpoints: a list
+//! shows the last time at which lists were written, and the state of that time cannot be recomputed
+//! later.
 //!
-//! The lists of a checkpoint belong to former workers, whose numbers start at [`FORMER`]. When lists are
-//! written for the first time after a restart, every worker emits all of its lists, and the entries of the
-//! former workers are removed.
+//! The lists of a checkpoint belong to former workers, whose numbers start at [`FORMER`]. When
+//! lists are written for the first time after a restart, every worker emits all of its lists, and
+//! the entries of the former workers are removed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,15 +1,15 @@
-//! `on_tick`: an operator that processes all data of a time at once. It runs for every time, even for one
-//! without data.
+//! `on_tick`: an operator that processes all data of a time at once. It runs for every time, even
+//! for one without data.
 //!
 //! ```text
 //! data ──exchange──▶ stash by time ─┐
-//!                                   ├─ both frontiers passed t ─▶ logic(clock, data of t) ─▶ output at t
-//! clocks ──────▶ one for each time ─┘
+//!                                   ├─ both frontiers passed t ─▶ logic(clock, data of t)
+//! clocks ──────▶ one for each time ─┘                                   └─▶ output at t
 //! ```
 //!
-//! Times are processed in order. State: the data of incomplete times. The clock of each such time holds
-//! the capability of that time. Windows need this operator: they change when time passes, whether data
-//! arrives or not.
+//! Times are processed in order. State: the data of incomplete times. The clock of each such time
+//! holds the capability of that time. Windows need this operator: they change when time passes,
+//! whether data arrives or not.
 
 use std::collections::BTreeMap;
 
@@ -19,8 +19,8 @@ use timely::dataflow::operators::{Capability, Operator};
 
 use crate::types::{Clock, Clocks, Time};
 
-/// Shrinks an empty vector whose capacity is far above `used`, the number of entries that it last held.
-/// Steps of similar size thus allocate only once.
+/// Shrinks an empty vector whose capacity is far above `used`, the number of entries that it last
+/// held. Steps of similar size thus allocate only once.
 pub fn shrink_spare<T>(vec: &mut Vec<T>, used: usize) {
     let enough = 2 * used.max(1_024);
     if vec.capacity() > 2 * enough {
@@ -28,8 +28,8 @@ pub fn shrink_spare<T>(vec: &mut Vec<T>, used: usize) {
     }
 }
 
-/// Runs `logic` once for each time, in order. `logic` receives the time, its clock, all containers of data
-/// of that time, and a vector that it appends its output to.
+/// Runs `logic` once for each time, in order. `logic` receives the time, its clock, all containers
+/// of data of that time, and a vector that it appends its output to.
 pub fn on_tick<'s, D, O, P>(
     name: &str,
     data: StreamVec<'s, Time, D>,

@@ -1,9 +1,9 @@
 //! A table of numbered entries that grows chunk by chunk.
 //!
-//! A full `Vec` moves to an allocation of twice the size. With millions of entries, the copy stalls the
-//! stream for tenths of a second and needs the memory of both allocations meanwhile. A slab moves only its
-//! first chunk, while that is smaller than the others. The memory of removed entries is reused and never
-//! returned to the allocator.
+//! A full `Vec` moves to an allocation of twice the size. With millions of entries, the copy stalls
+//! the stream for tenths of a second and needs the memory of both allocations meanwhile. A slab
+//! moves only its first chunk, while that is smaller than the others. The memory of removed entries
+//! is reused and never returned to the allocator.
 
 use std::ops::{Index, IndexMut};
 
@@ -14,8 +14,8 @@ pub struct Slab<T> {
     free: Vec<u32>,
 }
 
-/// Entries of a full chunk: a power of two. It is large because allocators round up a size that is slightly
-/// above a power of two.
+/// Entries of a full chunk: a power of two. It is large because allocators round up a size that is
+/// slightly above a power of two.
 const CHUNK_LEN: usize = 16_384;
 
 impl<T> Default for Slab<T> {

@@ -1,12 +1,13 @@
 //! The candidates of top lists: which keys are worth sorting.
 //!
-//! A candidate set holds every key whose value is at least its *floor*. Sorting the candidates gives the
-//! exact top list as long as there are enough of them, or the floor is 1 and so no key is missing. When a
-//! set has too many candidates, its floor rises. When too few remain, the owner is asked for all keys
-//! again. A change thus costs two look-ups, whatever the number of keys, and most keys never become
-//! candidates.
+//! A candidate set holds every key whose value is at least its *floor*. Sorting the candidates
+//! gives the exact top list as long as there are enough of them, or the floor is 1 and so no key is
+//! missing. When a set has too many candidates, its floor rises. When too few remain, the owner is
+//! asked for all keys again. A change thus costs two look-ups, whatever the number of keys, and
+//! most keys never become candidates.
 //!
-//! State: some hundreds of keys for each list; more only if more keys share the value of the last rank.
+//! State: some hundreds of keys for each list; more only if more keys share the value of the last
+//! rank.
 
 use std::hash::Hash;
 
@@ -54,8 +55,8 @@ struct CandidateSet<K> {
     candidates: HashMap<K, u32>,
     /// Whether a candidate was added, changed or removed since the list was last taken.
     dirty: bool,
-    /// At this many candidates the set is pruned at once. Otherwise it is pruned when its list is taken,
-    /// which may happen rarely, for example while a checkpoint is restored.
+    /// At this many candidates the set is pruned at once. Otherwise it is pruned when its list is
+    /// taken, which may happen rarely, for example while a checkpoint is restored.
     capacity: usize,
 }
 
@@ -80,9 +81,9 @@ impl<K> Default for TopCandidates<K> {
 }
 
 impl<K: Hash + Eq + Copy> TopCandidates<K> {
-    /// Updates a key's values in the four windows; 0 excludes the key from the list of that window. Must be
-    /// called whenever anything that a list shows of the key has changed. `is_new` states that the key is
-    /// not a candidate of any list of the family.
+    /// Updates a key's values in the four windows; 0 excludes the key from the list of that window.
+    /// Must be called whenever anything that a list shows of the key has changed. `is_new` states
+    /// that the key is not a candidate of any list of the family.
     pub fn update(&mut self, family: Family, key: K, is_new: bool, values: [u32; 4]) {
         let sets = if values == [0; 4] {
             let Some(sets) = self.families.get_mut(&family) else {
@@ -103,9 +104,9 @@ impl<K: Hash + Eq + Copy> TopCandidates<K> {
         }
     }
 
-    /// Calls `take` with each list that may have changed since the last call: at most [`ListRow::LENGTH`]
-    /// keys with their values, best first by `order`. `all` must append every key of a list with its
-    /// value; it is called rarely.
+    /// Calls `take` with each list that may have changed since the last call: at most
+    /// [`ListRow::LENGTH`] keys with their values, best first by `order`. `all` must append every
+    /// key of a list with its value; it is called rarely.
     pub fn take_changed(
         &mut self,
         mut all: impl FnMut(Family, Window, &mut Vec<(K, u32)>),
@@ -179,8 +180,8 @@ impl<K: Hash + Eq + Copy> CandidateSet<K> {
     }
 
     /// Replaces the candidates with those of `keys` at or above a new floor. The floor leaves about
-    /// [`CANDIDATES_AFTER_PRUNING`] keys. If too many keys share that value to prune them, it leaves only
-    /// a few more than a list has.
+    /// [`CANDIDATES_AFTER_PRUNING`] keys. If too many keys share that value to prune them, it
+    /// leaves only a few more than a list has.
     fn refill(&mut self, keys: &[(K, u32)]) {
         let mut values: Vec<u32> = keys.iter().map(|(_, value)| *value).collect();
         let mut floor = 1;

@@ -1,20 +1,21 @@
-//! Sliding sums over event time: each key's count in the last hour, the last day, the last week, and of all
-//! time.
+//! Sliding sums over event time: each key's count in the last hour, the last day, the last week,
+//! and of all time.
 //!
 //! ```text
 //!         additions, by the minute in which their record was first seen
 //! enter ─┬▶ [ .. | .. | .. | .. | .. | open ]
-//!        │    └── 7 d      └── 24 h   └── 1 h ── advance: a minute leaves a window, with all its additions
+//!        │    └── 7 d      └── 24 h   └── 1 h ── advance: a minute leaves, with all its additions
 //!        └▶ what the addition adds to the key's sum in each window; the owner stores the sums
 //! ```
 //!
-//! An addition belongs to the minute in which its record was *first seen*. A retraction therefore subtracts
-//! from the same minute, and changes no window that this minute has already left. Windows slide by buckets:
-//! all minutes of a bucket leave at once.
+//! An addition belongs to the minute in which its record was *first seen*. A retraction therefore
+//! subtracts from the same minute, and changes no window that this minute has already left. Windows
+//! slide by buckets: all minutes of a bucket leave at once.
 //!
-//! State: for each minute its additions, stored once for all windows. They are merged by key when the minute
-//! leaves the first window. The owner stores the sums where it needs them ([`WindowSums`] is a map of them).
-//! Sums are a function of the additions and the time; the order of the additions does not matter.
+//! State: for each minute its additions, stored once for all windows. They are merged by key when
+//! the minute leaves the first window. The owner stores the sums where it needs them
+//! ([`WindowSums`] is a map of them). Sums are a function of the additions and the time; the order
+//! of the additions does not matter.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -32,7 +33,8 @@ pub struct Windows<K> {
     now: Minute,
     /// Which windows are tracked, in the order of [`Window::ALL`].
     tracked: [bool; 4],
-    /// The first minute of each window now; for a window that is not tracked, a minute that never comes.
+    /// The first minute of each window now; for a window that is not tracked, a minute that never
+    /// comes.
     first: [Minute; 4],
     /// For each day that has additions, its minutes.
     days: BTreeMap<u32, Box<[MinuteAdditions<K>]>>,
@@ -63,8 +65,8 @@ impl<K: Ord + Copy> Windows<K> {
         }
     }
 
-    /// Advances the time. Additions that are too old leave their windows: for each, `leave` receives the key
-    /// and what to add to its sums, in the order of [`Window::ALL`].
+    /// Advances the time. Additions that are too old leave their windows: for each, `leave`
+    /// receives the key and what to add to its sums, in the order of [`Window::ALL`].
     pub fn advance(&mut self, now: Minute, mut leave: impl FnMut(K, [i32; 4])) {
         self.now = self.now.max(now);
         let before = self.oldest();
@@ -160,7 +162,8 @@ impl<K: Ord + Copy> MinuteAdditions<K> {
     }
 }
 
-/// Sums by key, for an owner that does not store them elsewhere. A key is removed when all its sums are zero.
+/// Sums by key, for an owner that does not store them elsewhere. A key is removed when all its sums
+/// are zero.
 #[derive(Debug)]
 pub struct WindowSums<K> {
     sums: HashMap<K, [i32; 4]>,

@@ -17,8 +17,8 @@ pub(super) type OpenPeriods = BTreeMap<Period, HashSet<(u32, u32)>>;
 
 /// Counts of the current time, and the accounts that were already counted in open periods.
 ///
-/// State: an entry for each (activity row, account) of the open hour and the open minute, by the account's
-/// shard. The repo stores in which rows an account was ever counted.
+/// State: an entry for each (activity row, account) of the open hour and the open minute, by the
+/// account's shard. The repo stores in which rows an account was ever counted.
 #[derive(Debug)]
 pub(super) struct ActivityCounts {
     current: HashMap<(Span, u32, u32), Activity>,

@@ -3,14 +3,14 @@
 //! ```text
 //! operations, in log order ─ source ─ known, or among the first others? ─ yes ─▶ its own name
 //!                               │                                       └ no ──▶ other
-//!                               └─ new names ─▶ every worker, before the first operation on the collection
+//!                               └─ new names ─▶ every worker, before the operations of the epoch
 //! ```
 //!
-//! Anyone can invent collections, and each name costs rows, so the number of names is bounded. The source of
-//! the dataflow assigns names, because only the source sees all operations in log order. An operation counts
-//! for this even if it is not applied later. A collection keeps its name forever, and a collection that got
-//! none never gets one later. A record thus counts under the same name when it is inserted and when it is
-//! retracted. Checkpoints contain the names.
+//! Anyone can invent collections, and each name costs rows, so the number of names is bounded. The
+//! source of the dataflow assigns names, because only the source sees all operations in log order.
+//! An operation counts for this even if it is not applied later. A collection keeps its name
+//! forever, and a collection that got none never gets one later. A record thus counts under the
+//! same name when it is inserted and when it is retracted. Checkpoints contain the names.
 
 use hashbrown::HashSet;
 use skytide_core::event::{Body, Event};
@@ -21,8 +21,8 @@ use skytide_core::limits::{KNOWN_COLLECTIONS, NAMED_COLLECTIONS_MAX};
 pub(crate) struct Names(HashSet<Box<str>>);
 
 impl Names {
-    /// The names of a checkpoint. An older version did not bound their number: then the alphabetically first
-    /// ones are used.
+    /// The names of a checkpoint. An older version did not bound their number: then the
+    /// alphabetically first ones are used.
     pub fn of(names: impl Iterator<Item = Box<str>>) -> Self {
         let mut names: Vec<_> = names.filter(|name| !is_known(name)).collect();
         names.sort_unstable();
@@ -36,7 +36,8 @@ impl Names {
         self.0.contains(name) || is_known(name)
     }
 
-    /// Assigns names to the collections of these events until the maximum is reached. Returns the new names.
+    /// Assigns names to the collections of these events until the maximum is reached. Returns the
+    /// new names.
     pub fn give(&mut self, events: &[Event]) -> Vec<Box<str>> {
         let mut new = Vec::new();
         if self.0.len() >= NAMED_COLLECTIONS_MAX {
@@ -179,7 +180,8 @@ mod tests {
         assert_eq!(counts(&mut state, Span::All), expected.into());
         assert_eq!(state.names(), std::slice::from_ref(&named));
 
-        // The account is hidden and shown again. Then records are deleted by key, and with the account.
+        // The account is hidden and shown again. Then records are deleted by key, and with the
+        // account.
         state.account(&did(1), false, None);
         state.account(&did(1), true, None);
         for n in all.filter(|n| n % 7 != 2) {

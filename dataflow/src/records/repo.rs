@@ -12,8 +12,8 @@ use super::table::RecordTable;
 pub(super) struct Repo {
     /// The newest revision.
     pub rev: Option<Tid>,
-    /// Whether the account's facts are retracted until it is active again. Changes only at the end of a
-    /// time.
+    /// Whether the account's facts are retracted until it is active again. Changes only at the end
+    /// of a time.
     pub hidden: bool,
     /// Whether operations were missed.
     pub out_of_sync: bool,
@@ -29,7 +29,8 @@ pub(super) struct Repo {
     pub records: RecordTable,
     /// Keys of posts that were live once and are not live now.
     pub gone_posts: Option<Box<HashTable<Rkey>>>,
-    /// The activity rows (collections and kinds of events) in which the account was ever counted, in order.
+    /// The activity rows (collections and kinds of events) in which the account was ever counted,
+    /// in order.
     pub collections: Vec<u32>,
 }
 
@@ -40,7 +41,8 @@ impl Repo {
         policy == AccountPolicy::ActiveAccountsOnly && inactive
     }
 
-    /// Records that the account is counted in an activity row. Returns whether this is the first time.
+    /// Records that the account is counted in an activity row. Returns whether this is the first
+    /// time.
     pub fn is_new_in(&mut self, collection: u32) -> bool {
         let found = self.collections.binary_search(&collection);
         if let Err(index) = found {

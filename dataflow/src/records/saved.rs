@@ -2,16 +2,16 @@
 //!
 //! ```text
 //! format │ minute of the cut │ collections │ accounts referred to │ repos │ open periods
-//!                                                                    └─ rev, status, records, gone posts
+//! of a repo: rev, status, activity rows, gone posts, records
 //! ```
 //!
-//! A section does not depend on workers or on the numbers that they assign. Collections, and the subjects of
-//! likes, reposts, follows and blocks, are indices into lists of the section. Numbers are LEB128, a TID takes
-//! 8 bytes, a did:plc 15. A like takes about 24 bytes. The section contains no checksum; the manifest has one
-//! for each section.
+//! A section does not depend on workers or on the numbers that they assign. Collections, and the
+//! subjects of likes, reposts, follows and blocks, are indices into lists of the section. Numbers
+//! are LEB128, a TID takes 8 bytes, a did:plc 15. A like takes about 24 bytes. The section contains
+//! no checksum; the manifest has one for each section.
 //!
-//! The section does not store whether an account is hidden. That follows from the newest status and the
-//! current policy.
+//! The section does not store whether an account is hidden. That follows from the newest status and
+//! the current policy.
 
 mod bytes;
 mod content;
@@ -29,7 +29,7 @@ pub(crate) fn check_format(section: &[u8]) -> Result<(), String> {
     match section.first() {
         Some(&FORMAT) => Ok(()),
         Some(found) => Err(format!(
-            "has format {found}, this version reads format {FORMAT}: a newer version wrote it"
+            "is of format {found}, this version reads format {FORMAT}: written by a newer version"
         )),
         None => Err("is empty".to_owned()),
     }
@@ -46,8 +46,8 @@ mod flag {
     pub const STATUS_TEXT: u8 = 1 << 6;
 }
 
-/// Encodes a signed distance between two minutes as a number that is small for a small distance (zigzag
-/// encoding).
+/// Encodes a signed distance between two minutes as a number that is small for a small distance
+/// (zigzag encoding).
 fn zigzag(distance: i64) -> u64 {
     ((distance << 1) ^ (distance >> 63)) as u64
 }

@@ -42,8 +42,8 @@ pub struct Gauges {
 #[derive(Debug, Default)]
 pub struct LiveRecords {
     policy: AccountPolicy,
-    /// Up to this time, counts of events come from a checkpoint, and only facts of records and accounts are
-    /// emitted.
+    /// Up to this time, counts of events come from a checkpoint, and only facts of records and
+    /// accounts are emitted.
     counted_through: Time,
     hasher: DefaultHashBuilder,
     dids: Interner<Did>,
@@ -65,8 +65,8 @@ pub struct LiveRecords {
 }
 
 impl LiveRecords {
-    /// A state without live records. Up to `counted_through`, counts of events are not emitted, because a
-    /// checkpoint has their sums.
+    /// A state without live records. Up to `counted_through`, counts of events are not emitted,
+    /// because a checkpoint has their sums.
     pub fn new(policy: AccountPolicy, counted_through: Time) -> Self {
         let mut state = Self {
             policy,
@@ -132,7 +132,8 @@ impl LiveRecords {
         }
     }
 
-    /// The collections that `activity` counts under their own name, in order, without the known ones.
+    /// The collections that `activity` counts under their own name, in order, without the known
+    /// ones.
     pub(crate) fn names(&self) -> Vec<Box<str>> {
         let named = self.collections.iter().filter(|(.., it)| it.is_named);
         let names = named.map(|(_, name, _)| name);
@@ -261,11 +262,11 @@ impl LiveRecords {
 /// How a collection is counted in `activity`.
 #[derive(Clone, Copy, Debug, Default)]
 struct CollectionState {
-    /// Whether `activity` has a row of this name, for a collection or a kind of event. Then its number is never
-    /// released.
+    /// Whether `activity` has a row of this name, for a collection or a kind of event. Then its
+    /// number is never released.
     is_named: bool,
-    /// The number of live records of a collection without a row of its own. With the last record, the
-    /// collection's number is released.
+    /// The number of live records of a collection without a row of its own. With the last record,
+    /// the collection's number is released.
     records: u32,
 }
 

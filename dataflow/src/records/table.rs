@@ -1,13 +1,14 @@
 //! The live records of one repo, by collection and key.
 //!
 //! ```text
-//! records  │ record │ record │ record │ ...     40 bytes each, unordered; a few are searched linearly
+//! records  │ record │ record │ record │ ...     40 bytes each, unordered; few: searched linearly
 //! index    hash of (collection, key) ─▶ index   5 bytes each; only for more than a few records
 //! ```
 //!
-//! Most accounts have few records, and a restart restores all records but looks up hardly any. The hash index
-//! is therefore built at the first look-up, and no capacity is allocated beyond the number of records. The
-//! first look-up in a repo of a million records takes some tens of milliseconds.
+//! Most accounts have few records, and a restart restores all records but looks up hardly any. The
+//! hash index is therefore built at the first look-up, and no capacity is allocated beyond the
+//! number of records. The first look-up in a repo of a million records takes some tens of
+//! milliseconds.
 
 use std::hash::BuildHasher;
 
@@ -30,7 +31,8 @@ pub(super) struct LiveRecord {
 #[derive(Debug, Default)]
 pub(super) struct RecordTable {
     records: Vec<LiveRecord>,
-    /// Indices of all records, by the hash of their key; `None` until the first look-up in a large table.
+    /// Indices of all records, by the hash of their key; `None` until the first look-up in a large
+    /// table.
     index: Option<Box<HashTable<u32>>>,
 }
 

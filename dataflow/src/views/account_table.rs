@@ -1,4 +1,5 @@
-//! The table of accounts with their counters: state that `actors`, `top_actors` and `top_blocks` share.
+//! The table of accounts with their counters: state that `actors`, `top_actors` and `top_blocks`
+//! share.
 
 use std::ops::Range;
 
@@ -64,8 +65,8 @@ pub(super) struct AccountEntry {
     touched: bool,
     /// The counters that changed since then, a bit each.
     changed: u16,
-    /// The counters that were above zero when the candidates were last updated, a bit each. The account is
-    /// a candidate for no other counter.
+    /// The counters that were above zero when the candidates were last updated, a bit each. The
+    /// account is a candidate for no other counter.
     pub candidate_for: u16,
 }
 
@@ -158,8 +159,8 @@ impl AccountTable {
         }
     }
 
-    /// Whether anything is known of an account. Must be called after the window advanced: a record in the
-    /// window also counts of all time.
+    /// Whether anything is known of an account. Must be called after the window advanced: a record
+    /// in the window also counts of all time.
     pub fn is_known(&self, number: u32) -> bool {
         let entry = &self.accounts[number];
         let counted = entry.counters.iter().any(|count| *count != 0) || entry.rare.is_some();
@@ -167,8 +168,8 @@ impl AccountTable {
         counted || was_seen || self.carries.any(|(account, ..)| *account == number)
     }
 
-    /// Ends a change of an account: frees its rare counts if all are zero. Returns the counters that
-    /// changed, a bit each.
+    /// Ends a change of an account: frees its rare counts if all are zero. Returns the counters
+    /// that changed, a bit each.
     pub fn finish_change(&mut self, number: u32) -> u16 {
         let entry = &mut self.accounts[number];
         entry.touched = false;

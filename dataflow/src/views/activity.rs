@@ -1,12 +1,14 @@
 //! `activity` and `counters`: operations by collection and period, and counters of events.
 //!
 //! ```text
-//! facts ─ (period, collection) ──exchange──▶ sum ─▶ rows; minutes expire after 24 hours, hours after 60 days
+//! facts ─ (period, collection) ──exchange──▶ sum ─▶ rows
 //!   └──── (counter's name) ──────exchange──▶ sum ─▶ rows
 //! ```
 //!
-//! State: one entry for each row. It is shared with the worker, which writes it into checkpoints, because
-//! live records cannot supply these counts again.
+//! Rows of minutes expire after 24 hours, rows of hours after 60 days.
+//!
+//! State: one entry for each row. It is shared with the worker, which writes it into checkpoints,
+//! because live records cannot supply these counts again.
 
 use std::collections::BTreeMap;
 

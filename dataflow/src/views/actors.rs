@@ -1,18 +1,18 @@
-//! `actors`: the counts of every account, of all time. The same operator also counts `top_actors` and
-//! `top_blocks`.
+//! `actors`: the counts of every account, of all time. The same operator also counts `top_actors`
+//! and `top_blocks`.
 //!
 //! ```text
 //! facts ─ follows, blocks: (relation, subject, author) ─ distinct ─┐
-//!   └──── everything: (account, update of a counter) ──────────────┴──exchange by account──▶ counts
-//!                                                                                               │
-//!                                                                     rows of `actors` ◀────────┤
-//!   lists of `top_actors`, `top_blocks` ◀── at list times ── candidates, window of 24 hours ◀───┘
+//!   └──── all kinds: (account, update of a counter) ───────────────┴─exchange by account─▶ counts
+//!                                                                                            │
+//!                                                                    rows of `actors` ◀──────┤
+//!   lists of `top_actors`, `top_blocks` ◀─ at list times ─ candidates, window of 24 hours ◀──┘
 //! ```
 //!
-//! State: an entry for each (relation, subject, author) of live follows and blocks. For each account
-//! 64 bytes, one cache line: its DID and counts; 40 bytes more if it has blocks or any activity in the
-//! window of 24 hours. An account is removed when nothing is known of it any more. The time at which an
-//! account was last seen is a maximum, not a sum, so it is never retracted.
+//! State: an entry for each (relation, subject, author) of live follows and blocks. For each
+//! account 64 bytes, one cache line: its DID and counts; 40 bytes more if it has blocks or any
+//! activity in the window of 24 hours. An account is removed when nothing is known of it any more.
+//! The time at which an account was last seen is a maximum, not a sum, so it is never retracted.
 //! [`top_actors`](super::top_actors) describes the other two views.
 
 use differential_dataflow::operators::ThresholdTotal;
@@ -118,7 +118,8 @@ pub fn actors<'s>(
     )
 }
 
-/// Updates of the counters of distinct followers and blockers: accounts that have at least one such record.
+/// Updates of the counters of distinct followers and blockers: accounts that have at least one such
+/// record.
 fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, ActorUpdate> {
     let pairs = flat_map_facts(facts, "Edges", |fact, time, diff, pairs| {
         let (relation, edge) = match fact {
@@ -208,7 +209,8 @@ fn edge(
 struct Actors {
     table: AccountTable,
     top: Option<TopActors>,
-    /// If rows are emitted at the current time: the previous counts of the accounts that it touched.
+    /// If rows are emitted at the current time: the previous counts of the accounts that it
+    /// touched.
     old_counts: Option<HashMap<u32, AccountCounts>>,
 }
 
@@ -269,8 +271,8 @@ impl Actors {
         }
     }
 
-    /// Updates the candidates of top lists with the touched accounts, and removes accounts of which nothing
-    /// is known any more.
+    /// Updates the candidates of top lists with the touched accounts, and removes accounts of which
+    /// nothing is known any more.
     fn process_touched(&mut self) {
         for number in self.table.take_touched() {
             let changed = self.table.finish_change(number);

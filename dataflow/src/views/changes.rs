@@ -1,7 +1,8 @@
 //! Emits row changes: a retraction of the old row and an insertion of the new one.
 //!
-//! [`RowChange`] serves views whose operator stores the old value of a key (`posts`, `actors`, `trends`).
-//! [`TouchedRows`] serves views whose rows also expire by time (`activity`, `counters`, `interactions`).
+//! [`RowChange`] serves views whose operator stores the old value of a key (`posts`, `actors`,
+//! `trends`). [`TouchedRows`] serves views whose rows also expire by time (`activity`, `counters`,
+//! `interactions`).
 
 use std::collections::BTreeMap;
 
@@ -24,8 +25,8 @@ pub struct RowChange<V> {
 }
 
 impl<V: Default + PartialEq> RowChange<V> {
-    /// Emits the retracted row and the inserted one; nothing if the values are equal. `columns` gives the
-    /// columns of a value.
+    /// Emits the retracted row and the inserted one; nothing if the values are equal. `columns`
+    /// gives the columns of a value.
     pub fn emit<C: serde::Serialize>(
         self,
         key: &impl ViewKey,

@@ -1,5 +1,5 @@
-//! Tests the fan-out of one event: whatever a record contains, it gives a bounded number of facts and of updates to
-//! all views together.
+//! Tests the fan-out of one event: whatever a record contains, it gives a bounded number of facts
+//! and of updates to all views together.
 
 use skytide_core::event::DropReason;
 use skytide_core::id::{Did, Rkey, Tid};
@@ -12,18 +12,19 @@ use crate::fact::Fact;
 use crate::operators::interner::Interner;
 use crate::records::{Content, RecordRef};
 
-/// The maximum number of occurrences in a post: each entry of a list overall and in each language of the post,
-/// and the languages themselves.
+/// The maximum number of occurrences in a post: each entry of a list overall and in each language
+/// of the post, and the languages themselves.
 const OCCURRENCES_MAX: usize = (TAGS_MAX + FACET_TAGS_MAX + LINKS_MAX + LINKS_MAX + MENTIONS_MAX)
     * (1 + LANGS_MAX)
     + LANGS_MAX;
-/// The other updates that a post gives. `posts` receives one for each of the three posts that it refers to and
-/// one for itself; `actors` and `interactions` receive one each.
+/// The other updates that a post gives. `posts` receives one for each of the three posts that it
+/// refers to and one for itself; `actors` and `interactions` receive one each.
 const OTHERS_MAX: usize = 4 + 1 + 1;
-/// The updates of a created post that its content does not give: `Seen`, to `posts`; the account's row; when the
-/// account was last seen.
+/// The updates of a created post that its content does not give: `Seen`, to `posts`; the account's
+/// row; when the account was last seen.
 const CREATION_MAX: usize = 3;
-/// The maximum number of updates that the content of one record gives; an edit also retracts as many.
+/// The maximum number of updates that the content of one record gives; an edit also retracts as
+/// many.
 const UPDATES_MAX: usize = OCCURRENCES_MAX + OTHERS_MAX;
 
 /// The number of updates that a fact gives to all views.
@@ -37,8 +38,8 @@ fn updates(fact: &Fact) -> usize {
     count + usize::from(interactions::interaction_of(fact, 1).is_some())
 }
 
-/// Reads a record as `live_records` does. Returns the number of updates that its fact gives, and how many list
-/// entries were left out.
+/// Reads a record as `live_records` does. Returns the number of updates that its fact gives, and
+/// how many list entries were left out.
 fn read(collection: &str, record: &[u8]) -> (usize, u32) {
     let (did, rkey): (Did, Rkey) = ("did:web:ana.example".parse().unwrap(), Tid(7).into());
     let address = RecordRef {

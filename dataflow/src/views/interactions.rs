@@ -7,11 +7,12 @@
 //!
 //! All facts of an author come from one worker, so its pairs stay on that worker.
 //!
-//! State: for each (author, day, subject) of the days that are kept, 40 bytes and 12 to 24 for the look-up.
-//! Interactions from a checkpoint are first only buffered, at 16 bytes each. The buffer of one part of a day
-//! is added up when a pair of that part is looked up: most days are in the past, where few retractions
-//! occur. A day expires as a whole, in the first epoch of the day that makes it too old, because rows must
-//! not depend on how epochs are grouped into commits. At network scale this means one slow commit a day.
+//! State: for each (author, day, subject) of the days that are kept, 40 bytes and 12 to 24 for the
+//! look-up. Interactions from a checkpoint are first only buffered, at 16 bytes each. The buffer of
+//! one part of a day is added up when a pair of that part is looked up: most days are in the past,
+//! where few retractions occur. A day expires as a whole, in the first epoch of the day that makes
+//! it too old, because rows must not depend on how epochs are grouped into commits. At network
+//! scale this means one slow commit a day.
 
 use std::collections::BTreeMap;
 
@@ -55,8 +56,8 @@ struct InteractionCounts {
     characters: i64,
 }
 
-/// Computes the rows of `interactions`. They expire after `days_kept` days, the current day included; with
-/// `None`, they never expire.
+/// Computes the rows of `interactions`. They expire after `days_kept` days, the current day
+/// included; with `None`, they never expire.
 pub fn interactions<'s>(
     input: ViewInput<'s>,
     days_kept: Option<u32>,
@@ -112,8 +113,8 @@ type CountKey = (Pair, Kind);
 /// The counts of a day, in parts by author.
 struct Day(Box<[DayPart]>);
 
-/// The number of parts of a day. The buffer of a part is added up in one step, which must not stall the
-/// stream.
+/// The number of parts of a day. The buffer of a part is added up in one step, which must not stall
+/// the stream.
 const PARTS: usize = 256;
 
 /// The pairs of a day whose authors belong to one part.
@@ -204,7 +205,8 @@ impl Days {
 
     /// Buffers interactions at a time whose rows are suppressed.
     fn buffer(&mut self, interactions: &[(InteractionKey, Interaction)], first_day: u32) {
-        // The numbers of accounts are never released, so expired interactions must not allocate any.
+        // The numbers of accounts are never released, so expired interactions must not allocate
+        // any.
         let interactions = interactions.iter().filter(|(key, _)| key.day >= first_day);
         let keys = interactions.clone().map(|(key, _)| key);
         let authors = self.dids.number_all(keys.clone().map(|key| &key.author));
@@ -301,7 +303,8 @@ pub(super) fn interaction_of(fact: &Fact, diff: i32) -> Option<(InteractionKey, 
     ))
 }
 
-/// The one subject that a post interacts with: its parent if it is a reply, else the post that it quotes.
+/// The one subject that a post interacts with: its parent if it is a reply, else the post that it
+/// quotes.
 fn subject_of(post: &Post) -> Option<(&Subject, Kind)> {
     let reply = post.parent.as_ref().map(|parent| (parent, Kind::Reply));
     reply.or(post.quote.as_ref().map(|quote| (quote, Kind::Quote)))
@@ -347,7 +350,8 @@ const _: () = assert!(
 mod tests {
     use super::*;
 
-    /// Buffering interactions and adding them at once give the same counts, whatever is looked up in between.
+    /// Buffering interactions and adding them at once give the same counts, whatever is looked up
+    /// in between.
     #[test]
     fn buffered_interactions_are_added_before_a_pair_is_looked_up() {
         let seed = 0x5eed_u64;

@@ -20,14 +20,15 @@ pub(super) const TALLIES: usize = 5;
 /// All tallies, a bit each.
 pub(super) const ALL_TALLIES: u8 = (1 << TALLIES) - 1;
 
-/// The counts of one tally: all records, those by the post's author, and, if top lists are computed, those
-/// in the windows of an hour, a day and a week.
+/// The counts of one tally: all records, those by the post's author, and, if top lists are
+/// computed, those in the windows of an hour, a day and a week.
 type Tally = [i32; 5];
 const ALL: usize = 0;
 const OWN: usize = 1;
 const WINDOWS: Range<usize> = 2..5;
 
-/// The key of a count in [`PostTable::carries`]: the post's number, the measure, the index in [`Tally`].
+/// The key of a count in [`PostTable::carries`]: the post's number, the measure, the index in
+/// [`Tally`].
 type CountKey = (u32, Measure, u8);
 
 /// The counts of a post that its row shows.
@@ -59,8 +60,8 @@ pub(super) struct PostEntry {
     touched: bool,
     /// The tallies that changed in any window since then, a bit each.
     changed: u8,
-    /// The tallies that were above zero when the candidates were last updated, a bit each. The post is a
-    /// candidate for no other tally.
+    /// The tallies that were above zero when the candidates were last updated, a bit each. The post
+    /// is a candidate for no other tally.
     pub candidate_for: u8,
 }
 
@@ -151,8 +152,8 @@ impl PostTable {
         [hour, day, week, tally[ALL]].map(to_row_count)
     }
 
-    /// Whether any count of a post is not zero. Must be called after the windows advanced: a record in a
-    /// window also counts of all time.
+    /// Whether any count of a post is not zero. Must be called after the windows advanced: a record
+    /// in a window also counts of all time.
     pub fn is_known(&self, number: u32) -> bool {
         let entry = &self.posts[number];
         let counted = entry.others.is_some() || entry.likes != Tally::default();
@@ -160,8 +161,8 @@ impl PostTable {
         counted || existed || self.carries.any(|(post, ..)| *post == number)
     }
 
-    /// Ends a change of a post: frees tallies that are all zero. Returns the tallies that changed, a bit
-    /// each.
+    /// Ends a change of a post: frees tallies that are all zero. Returns the tallies that changed,
+    /// a bit each.
     pub fn finish_change(&mut self, number: u32) -> u8 {
         let entry = &mut self.posts[number];
         entry.touched = false;
@@ -171,8 +172,8 @@ impl PostTable {
 }
 
 impl PostEntry {
-    /// Whether top lists may show the post. Deleted and hidden posts are excluded; posts that were never
-    /// seen are included.
+    /// Whether top lists may show the post. Deleted and hidden posts are excluded; posts that were
+    /// never seen are included.
     pub fn is_listed(&self) -> bool {
         self.live > 0 || self.seen == 0
     }

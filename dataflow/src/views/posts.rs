@@ -1,18 +1,19 @@
-//! `posts`: the tallies of every post, of all time. The same operator also counts `top_posts`, the posts
-//! with the highest tallies.
+//! `posts`: the tallies of every post, of all time. The same operator also counts `top_posts`, the
+//! posts with the highest tallies.
 //!
 //! ```text
-//! facts ─ (post, update) ──exchange by post──▶ tallies ─▶ rows of `posts`
-//!                                              └─ windows, candidates ── at list times ─▶ lists of `top_posts`
+//! facts ─ (post, update) ──exchange by post──▶ tallies ─┬▶ rows of `posts`
+//!                                                       └▶ windows, candidates
+//!                                                         └─ at list times ─▶ lists of `top_posts`
 //! ```
 //!
-//! State: 64 bytes, one cache line, for each known post: its key, its likes of all time and in three
-//! windows, and its languages; 80 bytes more if it has other tallies. A post is removed when all its
-//! counters are zero. A post that was once seen is therefore never removed. [`top_posts`](super::top_posts)
-//! describes the rest of the state.
+//! State: 64 bytes, one cache line, for each known post: its key, its likes of all time and in
+//! three windows, and its languages; 80 bytes more if it has other tallies. A post is removed when
+//! all its counters are zero. A post that was once seen is therefore never removed.
+//! [`top_posts`](super::top_posts) describes the rest of the state.
 //!
-//! This view was an arrangement of differential dataflow before. `docs/decisions/0002-dataflow.md` gives
-//! the reasons for the change, with measurements.
+//! This view was an arrangement of differential dataflow before. `docs/decisions/0002-dataflow.md`
+//! gives the reasons for the change, with measurements.
 
 use differential_dataflow::Hashable;
 use hashbrown::HashMap;
@@ -243,7 +244,8 @@ impl Posts {
         }
     }
 
-    /// Updates the candidates of top lists with the touched posts, and removes posts without counts.
+    /// Updates the candidates of top lists with the touched posts, and removes posts without
+    /// counts.
     fn process_touched(&mut self) {
         for number in self.table.take_touched() {
             let changed = self.table.finish_change(number);

@@ -4,8 +4,8 @@
 //! counts of `actors` in the window of 24 hours ─ candidates ── at list times ─▶ lists
 //! ```
 //!
-//! State: the additions to the window, and the candidates. The accounts and their counts are in the table of
-//! `actors`.
+//! State: the additions to the window, and the candidates. The accounts and their counts are in the
+//! table of `actors`.
 
 use std::cmp::Reverse;
 
@@ -34,8 +34,8 @@ impl Default for TopActors {
 }
 
 impl TopActors {
-    /// Updates the candidates with the counters of an account that `changed`, a bit each. Returns the
-    /// counters that are above zero now, a bit each.
+    /// Updates the candidates with the counters of an account that `changed`, a bit each. Returns
+    /// the counters that are above zero now, a bit each.
     pub fn update(&mut self, account: u32, table: &AccountTable, changed: u16) -> u16 {
         let mut candidate_for = table.accounts[account].candidate_for;
         for (counter, measure) in LISTED.iter().filter_map(|&it| Some((it, measure(it)?))) {

@@ -4,11 +4,12 @@
 //! tallies of `posts`: all time; windows of hour, day, week ─ candidates ── at list times ─▶ lists
 //! ```
 //!
-//! The languages of a post only decide for which lists the post is a candidate, so they may arrive after
-//! its likes. A post that was seen and is no longer live (deleted or hidden) is a candidate for no list.
+//! The languages of a post only decide for which lists the post is a candidate, so they may arrive
+//! after its likes. A post that was seen and is no longer live (deleted or hidden) is a candidate
+//! for no list.
 //!
-//! State: the additions to the windows, and the candidates. The counts of each post are in the table of
-//! `posts`.
+//! State: the additions to the windows, and the candidates. The counts of each post are in the
+//! table of `posts`.
 
 use std::cmp::Reverse;
 
@@ -27,10 +28,12 @@ use crate::operators::windows::Windows;
 pub(super) struct TopPosts {
     /// The distinct sets of languages: many posts share few sets.
     lang_sets: Interner<Vec<Lang>>,
-    /// Additions to the windows of an hour, a day and a week. The tallies of all time are in the table.
+    /// Additions to the windows of an hour, a day and a week. The tallies of all time are in the
+    /// table.
     pub(super) windows: Windows<(u32, Measure)>,
     candidates: TopCandidates<u32>,
-    /// The previous languages of posts whose languages changed since the candidates were last updated.
+    /// The previous languages of posts whose languages changed since the candidates were last
+    /// updated.
     old_langs: HashMap<u32, LangSet>,
 }
 
@@ -80,8 +83,8 @@ impl TopPosts {
         }
     }
 
-    /// Updates the candidates with the tallies of a post that `changed`, a bit each. Returns the tallies that
-    /// are above zero now, a bit each.
+    /// Updates the candidates with the tallies of a post that `changed`, a bit each. Returns the
+    /// tallies that are above zero now, a bit each.
     pub fn update(&mut self, number: u32, table: &PostTable, changed: u8) -> u8 {
         let entry = &table.posts[number];
         let mut candidate_for = entry.candidate_for;
@@ -117,8 +120,8 @@ impl TopPosts {
         candidate_for
     }
 
-    /// Updates the candidates of the list of all languages, and of the lists of the post's old and new
-    /// languages.
+    /// Updates the candidates of the list of all languages, and of the lists of the post's old and
+    /// new languages.
     fn update_lists(&mut self, changed: ChangedTally) {
         let Self {
             candidates,

@@ -1,15 +1,16 @@
-//! `hashtags`, `domains`, `links`, `mentions`, `languages`: for each key that posts contain, the number of
-//! posts and of distinct authors, by window, overall and per language. Also the top lists of the first four.
+//! `hashtags`, `domains`, `links`, `mentions`, `languages`: for each key that posts contain, the
+//! number of posts and of distinct authors, by window, overall and per language. Also the top lists
+//! of the first four.
 //!
 //! ```text
 //! posts ─ (view, key, language), author, minute ──exchange by key──▶ windows of (key, author)
 //!                               ┌───────────────────────────────────────┘
-//!                               ├─ sum of a pair ─▶ posts; pairs with a positive sum ─▶ authors ─▶ rows
+//!                               ├─ sum of a pair ─▶ posts; positive pairs ─▶ authors ─▶ rows
 //!                               └─ candidates ── at list times ─▶ lists
 //! ```
 //!
-//! State: the windows of (key, author) pairs, the counts of each key that has any posts, the candidates of
-//! the top lists.
+//! State: the windows of (key, author) pairs, the counts of each key that has any posts, the
+//! candidates of the top lists.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -76,8 +77,8 @@ pub fn trends<'s>(
     )
 }
 
-/// The occurrences of all keys in a post: each key overall and in each of the post's languages. There are at
-/// most 1,059, because a post is within its limits.
+/// The occurrences of all keys in a post: each key overall and in each of the post's languages.
+/// There are at most 1,059, because a post is within its limits.
 pub(super) fn occurrences(post: &Post, views: &[ViewId], diff: i32) -> Vec<Occurrence> {
     let mut occurrences = Vec::new();
     let author = post.key.did();
@@ -219,8 +220,8 @@ impl Trends {
         self.keys.apply(self.sums.add(pair, diffs));
     }
 
-    /// Emits the rows that changed, updates the candidates of top lists with their keys, and removes keys that
-    /// occur in no post any more.
+    /// Emits the rows that changed, updates the candidates of top lists with their keys, and
+    /// removes keys that occur in no post any more.
     fn emit_changes(&mut self, time: Time, suppressed: SuppressedRows, output: &mut Vec<Output>) {
         for (number, old) in std::mem::take(&mut self.keys.touched) {
             let new = self.keys.values(number);

@@ -1,5 +1,5 @@
-//! Writes and reads the content of a live record. The caller writes the record's address and the time at which it
-//! was first seen before it.
+//! Writes and reads the content of a live record. The caller writes the record's address and the
+//! time at which it was first seen before it.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::bytes::{Reader, Unreadable, Writer};
 use crate::fact::{Edge, Fact, Post, Profile, Reaction, Subject};
 use crate::records::content::{Content, RecordRef};
 
-/// The bits of a record's first byte that give the kind of content. The other bits are free for the form of the
-/// record key.
+/// The bits of a record's first byte that give the kind of content. The other bits are free for the
+/// form of the record key.
 pub(super) const KIND: u8 = 0b111;
 const NOTHING: u8 = 0;
 const LIKE: u8 = 1;
@@ -38,7 +38,8 @@ pub(super) fn kind(content: &Content) -> u8 {
     }
 }
 
-/// Writes the content after the first byte. `index_of` gives the index of a numbered account in the section's list.
+/// Writes the content after the first byte. `index_of` gives the index of a numbered account in the
+/// section's list.
 pub(super) fn write(content: &Content, to: &mut Writer, mut index_of: impl FnMut(u32) -> u64) {
     match content {
         Content::Nothing => {}
@@ -52,8 +53,8 @@ pub(super) fn write(content: &Content, to: &mut Writer, mut index_of: impl FnMut
     }
 }
 
-/// Reads the content after the first byte. `number_of` gives the number of the account at an index of the section's
-/// list.
+/// Reads the content after the first byte. `number_of` gives the number of the account at an index
+/// of the section's list.
 pub(super) fn read(
     kind: u8,
     address: &RecordRef<'_>,
@@ -93,8 +94,8 @@ fn write_post(post: &Post, to: &mut Writer) {
     to.number(u64::from(post.characters));
 }
 
-/// Older versions wrote posts without [`limits`]. Entries beyond a limit are skipped here, so they never enter the
-/// graph and are never retracted.
+/// Older versions wrote posts without [`limits`]. Entries beyond a limit are skipped here, so they
+/// never enter the graph and are never retracted.
 fn read_post(address: &RecordRef<'_>, from: &mut Reader<'_>) -> Result<Post, Unreadable> {
     Ok(Post {
         key: PostKey::new(address.did, address.rkey),
@@ -169,8 +170,8 @@ fn read_subject(from: &mut Reader<'_>) -> Result<Option<Subject>, Unreadable> {
     })
 }
 
-/// Writes a [`Content::Other`]: a like or repost whose subject is not a post with a TID, a follow or block without a
-/// subject, or a profile.
+/// Writes a [`Content::Other`]: a like or repost whose subject is not a post with a TID, a follow
+/// or block without a subject, or a profile.
 fn write_other(fact: &Fact, to: &mut Writer) {
     match fact {
         Fact::Like(reaction) | Fact::Repost(reaction) => {
@@ -285,8 +286,8 @@ mod tests {
         assert_eq!((post.domains.len(), post.links.len()), (64, 64));
         assert_eq!((post.mentions.len(), post.characters), (64, 9));
 
-        // The post is the same after it is written and read again: the facts that it gives now are those that
-        // are retracted after the next restart.
+        // The post is the same after it is written and read again: the facts that it gives now are
+        // those that are retracted after the next restart.
         let mut again = Writer::default();
         write_post(&post, &mut again);
         assert_eq!(format!("{:?}", read_back(&again.0)), format!("{post:?}"));

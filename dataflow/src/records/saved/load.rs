@@ -14,9 +14,10 @@ use crate::records::state::LiveRecords;
 use crate::records::table::{LiveRecord, RecordTable};
 
 impl LiveRecords {
-    /// Restores the accounts of a section: those for which `is_own` is true, or all with `None`. A checkpoint may
-    /// have been written by another number of workers, so a section can contain accounts of several workers. The
-    /// facts are emitted as if all records had just been written. Operations and events are not counted again.
+    /// Restores the accounts of a section: those for which `is_own` is true, or all with `None`. A
+    /// checkpoint may have been written by another number of workers, so a section can contain
+    /// accounts of several workers. The facts are emitted as if all records had just been written.
+    /// Operations and events are not counted again.
     ///
     /// # Errors
     /// The section does not have the format that this version writes.
@@ -59,7 +60,8 @@ impl LiveRecords {
 struct Section<'a> {
     state: &'a mut LiveRecords,
     now: Minute,
-    /// The collections of the section: their names, and the numbers of the activity rows that count them.
+    /// The collections of the section: their names, and the numbers of the activity rows that count
+    /// them.
     collections: Vec<(&'a str, u32)>,
     dids: Vec<Did>,
     /// The numbers of `dids`; `None` for those that are not needed so far.
@@ -101,8 +103,8 @@ impl<'a> Section<'a> {
         self.collections.get(index).copied().ok_or(Unreadable)
     }
 
-    /// Reads a repo. The repo of another worker's account is read only to skip it: its subjects get no numbers
-    /// here, because numbers of accounts are never released.
+    /// Reads a repo. The repo of another worker's account is read only to skip it: its subjects get
+    /// no numbers here, because numbers of accounts are never released.
     fn repo(&mut self, did: &Did, is_own: bool) -> Result<Repo, Unreadable> {
         let mut repo = self.repo_head()?;
         let rows = (0..self.from.count()?).map(|_| Ok(self.collection()?.1));

@@ -12,9 +12,9 @@ use crate::records::state::LiveRecords;
 use crate::records::table::LiveRecord;
 
 impl LiveRecords {
-    /// The section of a shard: its accounts with their whole state; `None` if this worker has none of them. `now`
-    /// may be any minute; the section is smallest if it is near the minutes of most records. This takes a few
-    /// milliseconds per 100,000 records and does not change the state.
+    /// The section of a shard: its accounts with their whole state; `None` if this worker has none
+    /// of them. `now` may be any minute; the section is smallest if it is near the minutes of most
+    /// records. This takes a few milliseconds per 100,000 records and does not change the state.
     pub(crate) fn save(&self, shard: u16, now: Minute) -> Option<Vec<u8>> {
         let members = self.members(shard);
         if members.is_empty() {
@@ -150,7 +150,8 @@ impl Section {
     }
 }
 
-/// The bit of a record's first byte for a record key that is stored as text because it is not a TID.
+/// The bit of a record's first byte for a record key that is stored as text because it is not a
+/// TID.
 pub(super) const TEXT_KEY: u8 = 1 << 3;
 
 /// A list of the section, and the indices in it of the numbers that the state uses.

@@ -1,9 +1,10 @@
 //! Events of an account as a whole: identity, status, moves of its repo.
 //!
-//! Changes of handles and statuses are emitted at the end of the time, as the difference to its start.
-//! Otherwise an account with many records that changes its status again and again would emit all its facts
-//! for each change. Until the end of the time, operations count according to the visibility that the
-//! account had at its start. The changes at the end then cover the records that are live at that moment.
+//! Changes of handles and statuses are emitted at the end of the time, as the difference to its
+//! start. Otherwise an account with many records that changes its status again and again would emit
+//! all its facts for each change. Until the end of the time, operations count according to the
+//! visibility that the account had at its start. The changes at the end then cover the records that
+//! are live at that moment.
 
 use skytide_core::event::{DropReason, Moved};
 use skytide_core::id::{Collection, Did, Handle, Tid};
@@ -26,8 +27,8 @@ pub(super) struct PreviousAnnouncements {
 }
 
 impl LiveRecords {
-    /// Applies an `#identity`. If it has no handle or an invalid one, the account keeps its known handle. If it
-    /// has [`Handle::INVALID`], the account has no handle afterwards.
+    /// Applies an `#identity`. If it has no handle or an invalid one, the account keeps its known
+    /// handle. If it has [`Handle::INVALID`], the account has no handle afterwards.
     pub(in crate::records) fn identity(&mut self, did: &Did, named: Option<&str>, time: Timestamp) {
         let handle = named.and_then(|text| text.parse::<Handle>().ok());
         if named.is_some() && handle.is_none() {
@@ -40,9 +41,9 @@ impl LiveRecords {
         }
     }
 
-    /// Applies an `#account`. If the policy says so, a deletion erases the records at once. Hiding and showing
-    /// happen at the end of the time. A status that is too long is truncated; no status with a defined meaning
-    /// is that long.
+    /// Applies an `#account`. If the policy says so, a deletion erases the records at once. Hiding
+    /// and showing happen at the end of the time. A status that is too long is truncated; no status
+    /// with a defined meaning is that long.
     pub(in crate::records) fn account(
         &mut self,
         did: &Did,
@@ -62,7 +63,8 @@ impl LiveRecords {
         }
     }
 
-    /// The repo of an account, for an announcement. Stores the previous announcements until the end of the time.
+    /// The repo of an account, for an announcement. Stores the previous announcements until the end
+    /// of the time.
     fn announced(&mut self, did: &Did) -> &mut Repo {
         let (account, _) = self.repo(did);
         let Self {
@@ -80,9 +82,9 @@ impl LiveRecords {
         repo
     }
 
-    /// Emits the changes by the announcements of the current time, once for each account. An account that
-    /// changed several times emits at most one retraction or insertion of each of its records, and none if its
-    /// visibility is the same as before.
+    /// Emits the changes by the announcements of the current time, once for each account. An
+    /// account that changed several times emits at most one retraction or insertion of each of its
+    /// records, and none if its visibility is the same as before.
     pub(super) fn emit_announcements(&mut self) {
         for (account, previous) in std::mem::take(&mut self.announced) {
             let did = self.dids.key(account).clone();

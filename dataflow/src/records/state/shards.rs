@@ -65,8 +65,8 @@ impl LiveRecords {
         found.map_or(OTHER, |collection| self.activity_row(collection))
     }
 
-    /// Subtracts an account that is counted twice in the row for other collections. In a checkpoint of an
-    /// older version, each of these collections had a row of its own.
+    /// Subtracts an account that is counted twice in the row for other collections. In a checkpoint
+    /// of an older version, each of these collections had a row of its own.
     pub(in crate::records) fn subtract_duplicate_account(&mut self, period: Period) {
         let (span, start_minute) = period;
         let key = ActivityKey {
@@ -102,8 +102,8 @@ impl LiveRecords {
         }
     }
 
-    /// Restores an account and emits all its facts. The current policy decides whether it is hidden. Returns the
-    /// number of the account.
+    /// Restores an account and emits all its facts. The current policy decides whether it is
+    /// hidden. Returns the number of the account.
     pub(in crate::records) fn restore_repo(&mut self, did: &Did, mut repo: Repo) -> u32 {
         let hidden = repo.must_hide(self.policy);
         repo.hidden = hidden;
