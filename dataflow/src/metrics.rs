@@ -133,11 +133,7 @@ impl Metrics {
         );
         registry.register("commit_retries", "Commits retried", m.retries.clone());
         registry.register("live_records", "Live records", m.live_records.clone());
-        registry.register(
-            "accounts",
-            "Accounts known as author or subject",
-            m.accounts.clone(),
-        );
+        registry.register("accounts", "Accounts known", m.accounts.clone());
         registry.register(
             "batches_pending",
             "Batches fed and not committed yet",
@@ -149,11 +145,7 @@ impl Metrics {
             m.events_pending.clone(),
         );
         registry.register("dropped", "Inputs dropped, by reason", m.dropped.clone());
-        registry.register(
-            "catching_up",
-            "1 during the replay after a restart",
-            m.catching_up.clone(),
-        );
+        registry.register("catching_up", "1 during recovery", m.catching_up.clone());
         for (name, help, bytes) in [
             (
                 "cluster_sent",

@@ -8,7 +8,7 @@ use super::shards::{add_gone_post, remove_gone_post};
 use super::{ALL, LiveRecords, OTHER};
 use crate::fact::{Activity, Fact};
 use crate::records::activity::ActivitySource;
-use crate::records::content::{Content, RecordRef};
+use crate::records::content::{Content, LeftOut, RecordRef};
 use crate::records::table::LiveRecord;
 
 /// A collection of an account, by the numbers of both.
@@ -114,11 +114,8 @@ impl LiveRecords {
             first_seen,
         };
         let (content, mut left_out) = Content::read(&address, op.record.as_deref(), dids);
-        for (reason, _) in &mut left_out {
-            // The operation has no valid CID, so it is unknown which block is missing.
-            if *reason == DropReason::RecordMissing && op.cid.is_none() {
-                *reason = DropReason::OpCid;
-            }
+        if op.cid.is_none() {
+            set_cid_reason(&mut left_out);
         }
         if visible {
             facts.extend(content.fact(&address, dids).map(|fact| (fact, 1)));
@@ -200,5 +197,15 @@ impl LiveRecords {
         }
         self.record_removed(collection);
         true
+    }
+}
+
+/// Corrects the drop reason of an operation without a valid CID: it is unknown which block is
+/// missing.
+fn set_cid_reason(left_out: &mut LeftOut) {
+    for (reason, _) in left_out {
+        if *reason == DropReason::RecordMissing {
+            *reason = DropReason::OpCid;
+        }
     }
 }
