@@ -20,10 +20,10 @@
 //! two such times.
 //!
 //! After a restart, the newest usable checkpoint is restored, and the epochs of the log after it
-//! are replayed. Writes are disabled until the replay reaches the store's last commit; there the
-//! number of rows and their hashes must equal those of the store. The first commit after that ends
-//! at the recorded intent. Without a checkpoint, the log is replayed from its start. See
-//! `docs/checkpoints.md`.
+//! are replayed. Writes are disabled until the replay reaches the store's last commit. There the
+//! number of rows and their hashes must equal those of the store. If a commit was interrupted, the
+//! store has recorded its intent, and the first new commit ends at the same epoch. Without a
+//! checkpoint, the log is replayed from its start. See `docs/checkpoints.md`.
 
 mod error;
 pub mod fact;

@@ -58,7 +58,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// The recipe: which of these options determine the rows.
+    /// The part of these options that determines the rows.
     pub fn recipe(&self) -> Recipe {
         let views = self.views.iter().map(|view| (*view, view.version()));
         Recipe {

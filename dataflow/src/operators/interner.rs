@@ -168,7 +168,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
         (self.hasher.hash_one(key) >> 32) as u32
     }
 
-    /// The home bucket of a hash: the index at which a search starts. There must be buckets.
+    /// The home bucket of a hash: the index at which a search starts. The table must not be empty.
     fn home(&self, hash: u32) -> usize {
         (hash as usize * self.buckets.len()) >> u32::BITS
     }
@@ -177,6 +177,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
         (index + 1) & (self.buckets.len() - 1)
     }
 
+    /// Whether a bucket is that of a key with this hash.
     fn holds(&self, bucket: Bucket, hash: u32, key: &K) -> bool {
         let is_in_use = bucket.hash == hash && bucket != Bucket::EMPTY;
         is_in_use && self.entries[bucket.number].key.as_ref() == Some(key)

@@ -17,7 +17,7 @@ use skytide_core::view::{ListRow, Measure, ViewId, Window};
 
 /// A family of top lists that differ only by window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Family {
+pub struct ListFamily {
     /// The view of the lists.
     pub view: ViewId,
     /// The measure that orders the lists.
@@ -26,10 +26,10 @@ pub struct Family {
     pub lang: Option<Lang>,
 }
 
-/// Posts in all languages count.
+/// The language of lists that count posts in all languages.
 pub const OVERALL: Option<Lang> = None;
 
-impl Family {
+impl ListFamily {
     /// The language as it is written in the keys of lists and trends.
     pub fn lang_tag(&self) -> &'static str {
         self.lang.map_or("", Lang::tag)
@@ -44,10 +44,11 @@ const CANDIDATES_AFTER_PRUNING: usize = 400;
 /// The candidates of all top lists of an operator.
 #[derive(Debug)]
 pub struct TopCandidates<K> {
-    families: HashMap<Family, [CandidateSet<K>; 4]>,
-    dirty: Vec<Family>,
+    families: HashMap<ListFamily, [CandidateSet<K>; 4]>,
+    dirty: Vec<ListFamily>,
 }
 
+/// The candidates of one top list.
 #[derive(Debug)]
 struct CandidateSet<K> {
     /// Every key with a value of at least this is a candidate.
@@ -84,7 +85,7 @@ impl<K: Hash + Eq + Copy> TopCandidates<K> {
     /// Updates a key's values in the four windows; 0 excludes the key from the list of that window.
     /// Must be called whenever anything that a list shows of the key has changed. `is_new` states
     /// that the key is not a candidate of any list of the family.
-    pub fn update(&mut self, family: Family, key: K, is_new: bool, values: [u32; 4]) {
+    pub fn update(&mut self, family: ListFamily, key: K, is_new: bool, values: [u32; 4]) {
         let sets = if values == [0; 4] {
             let Some(sets) = self.families.get_mut(&family) else {
                 return;
@@ -109,9 +110,9 @@ impl<K: Hash + Eq + Copy> TopCandidates<K> {
     /// key of a list with its value; it is called rarely.
     pub fn take_changed(
         &mut self,
-        mut all: impl FnMut(Family, Window, &mut Vec<(K, u32)>),
+        mut all: impl FnMut(ListFamily, Window, &mut Vec<(K, u32)>),
         mut order: impl FnMut(&(K, u32), &(K, u32)) -> std::cmp::Ordering,
-        mut take: impl FnMut(Family, Window, &[(K, u32)]),
+        mut take: impl FnMut(ListFamily, Window, &[(K, u32)]),
     ) {
         for family in std::mem::take(&mut self.dirty) {
             let Some(sets) = self.families.get_mut(&family) else {
@@ -213,7 +214,7 @@ mod tests {
 
     use super::*;
 
-    const FAMILY: Family = Family {
+    const FAMILY: ListFamily = ListFamily {
         view: ViewId::TopPosts,
         measure: Measure::Likes,
         lang: OVERALL,

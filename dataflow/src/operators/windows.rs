@@ -69,11 +69,11 @@ impl<K: Ord + Copy> Windows<K> {
     /// receives the key and what to add to its sums, in the order of [`Window::ALL`].
     pub fn advance(&mut self, now: Minute, mut leave: impl FnMut(K, [i32; 4])) {
         self.now = self.now.max(now);
-        let before = self.oldest();
+        let previous_oldest = self.oldest();
         let first = first_minutes(self.tracked, self.now);
         for (window, first) in first.into_iter().enumerate() {
-            let before = std::mem::replace(&mut self.first[window], first);
-            for minute in self.minutes(before, first) {
+            let previous = std::mem::replace(&mut self.first[window], first);
+            for minute in self.minutes(previous, first) {
                 minute.merge();
                 for &(key, count) in &minute.counts {
                     let mut diffs = [0; 4];
@@ -83,7 +83,7 @@ impl<K: Ord + Copy> Windows<K> {
             }
         }
         let oldest = self.oldest();
-        for minute in self.minutes(before, oldest) {
+        for minute in self.minutes(previous_oldest, oldest) {
             *minute = MinuteAdditions::default();
         }
         self.days = self.days.split_off(&(oldest.0 / DAY));
@@ -192,7 +192,7 @@ impl<K> Default for WindowSums<K> {
 }
 
 impl<K: Hash + Eq + Copy> WindowSums<K> {
-    /// Adds to the sums of a key.
+    /// Adds `diffs` to the sums of a key, in the order of [`Window::ALL`].
     pub fn add(&mut self, key: K, diffs: [i32; 4]) -> SumChange<K> {
         let old = self.get(key);
         let new = std::array::from_fn(|window| old[window] + i64::from(diffs[window]));

@@ -21,7 +21,7 @@ pub(super) struct Repo {
     pub shard: u8,
     /// The newest minute of an operation.
     pub last_seen: Minute,
-    /// The handle and time of the newest `#identity` that set or withdrew the handle.
+    /// The newest `#identity` that changed something: its handle, if any, and its time.
     pub identity: Option<Box<(Option<Handle>, Timestamp)>>,
     /// The newest `#account`: whether the account is active, and the text of its status.
     pub status: Option<Box<(bool, Option<Box<str>>)>>,
@@ -41,9 +41,9 @@ impl Repo {
         policy == AccountPolicy::ActiveAccountsOnly && inactive
     }
 
-    /// Records that the account is counted in an activity row. Returns whether this is the first
+    /// Marks the account as counted in an activity row. Returns whether this is the first
     /// time.
-    pub fn is_new_in(&mut self, collection: u32) -> bool {
+    pub fn mark_counted_in(&mut self, collection: u32) -> bool {
         let found = self.collections.binary_search(&collection);
         if let Err(index) = found {
             self.collections.insert(index, collection);

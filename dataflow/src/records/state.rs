@@ -1,4 +1,4 @@
-//! The state of `live_records`. Callers use its operations only, so other storage could replace it.
+//! The state of `live_records`. Callers use only its methods, so another storage could replace it.
 
 mod accounts;
 mod operations;
@@ -126,6 +126,7 @@ impl LiveRecords {
         *self.drops.entry(reason).or_default() += u64::from(count);
     }
 
+    /// Adds to the counters of ingest.
     pub(super) fn add_counters(&mut self, counts: BTreeMap<Box<str>, u64>) {
         for (name, count) in counts {
             *self.counters.entry(name).or_default() += count;
@@ -164,7 +165,8 @@ impl LiveRecords {
         }
     }
 
-    /// Records that a collection has one live record less.
+    /// Lowers the number of live records of a collection without a row of its own. Releases the
+    /// collection's number after its last record.
     fn record_removed(&mut self, collection: u32) {
         let state = &mut self.collections[collection];
         if !state.is_named {
@@ -183,7 +185,7 @@ impl LiveRecords {
             collection,
             account,
             shard: repo.shard,
-            is_new: repo.is_new_in(collection),
+            is_new: repo.mark_counted_in(collection),
         };
         let activity = Activity {
             creates: 1,
@@ -232,7 +234,7 @@ impl LiveRecords {
         drops
     }
 
-    /// Passes the facts since the last call to `take`.
+    /// Calls `take` with each fact since the last call.
     pub(super) fn take_facts(&mut self, take: impl FnMut((Fact, i32))) {
         let count = self.facts.len();
         self.emitted = count as u64;

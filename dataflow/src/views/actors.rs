@@ -1,5 +1,5 @@
-//! `actors`: the counts of every account, of all time. The same operator also counts `top_actors`
-//! and `top_blocks`.
+//! `actors`: the counts of every account, of all time. The same operator also computes
+//! `top_actors` and `top_blocks`.
 //!
 //! ```text
 //! facts ─ follows, blocks: (relation, subject, author) ─ distinct ─┐
@@ -44,6 +44,7 @@ struct ActorUpdate {
     diff: i32,
 }
 
+/// The kind of an update to an account.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) enum ActorUpdateKind {
     /// The counter changes by the difference. The record was first seen in this minute.
@@ -205,6 +206,7 @@ fn edge(
     emit(&edge.author, ActorUpdateKind::Count(given, edge.first_seen));
 }
 
+/// The state of the operator.
 #[derive(Default)]
 struct Actors {
     table: AccountTable,

@@ -20,8 +20,8 @@ const OCCURRENCES_MAX: usize = (TAGS_MAX + FACET_TAGS_MAX + LINKS_MAX + LINKS_MA
 /// The other updates that a post gives. `posts` receives one for each of the three posts that it
 /// refers to and one for itself; `actors` and `interactions` receive one each.
 const OTHERS_MAX: usize = 4 + 1 + 1;
-/// The updates of a created post that its content does not give: `Seen`, to `posts`; the account's
-/// row; when the account was last seen.
+/// The updates that a created post gives besides those of its content: one to `posts` that the post
+/// was seen, one to the account's row, one to the time at which the account was last seen.
 const CREATION_MAX: usize = 3;
 /// The maximum number of updates that the content of one record gives; an edit also retracts as
 /// many.

@@ -1,5 +1,5 @@
-//! `posts`: the tallies of every post, of all time. The same operator also counts `top_posts`, the
-//! posts with the highest tallies.
+//! `posts`: the tallies of every post, of all time. The same operator also computes `top_posts`,
+//! the posts with the highest tallies.
 //!
 //! ```text
 //! facts ─ (post, update) ──exchange by post──▶ tallies ─┬▶ rows of `posts`
@@ -42,6 +42,7 @@ struct PostUpdate {
     diff: i32,
 }
 
+/// The kind of an update to a post.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum PostUpdateKind {
     /// A record that refers to the post is inserted or retracted.
@@ -160,6 +161,7 @@ fn reference(
     }
 }
 
+/// The state of the operator.
 #[derive(Default)]
 struct Posts {
     table: PostTable,

@@ -13,7 +13,7 @@ use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 
 use super::account_table::{AccountTable, Counter, LISTED};
 use crate::operators::lists::{Output, WorkerList};
-use crate::operators::top_candidates::{Family, OVERALL, TopCandidates};
+use crate::operators::top_candidates::{ListFamily, OVERALL, TopCandidates};
 use crate::operators::windows::Windows;
 
 /// The state of the two views, except the table of accounts.
@@ -62,7 +62,7 @@ impl TopActors {
 
     /// Emits this worker's lists that may have changed.
     pub fn emit_lists(&mut self, table: &AccountTable, worker: usize, output: &mut Vec<Output>) {
-        let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
+        let all = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
             let counter = LISTED
                 .iter()
                 .find(|it| measure(**it) == Some(family.measure));
@@ -76,8 +76,10 @@ impl TopActors {
             let key = |account: u32| table.accounts.key(account);
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
-        self.candidates
-            .take_changed(all, order, |Family { view, measure, .. }, window, best| {
+        self.candidates.take_changed(
+            all,
+            order,
+            |ListFamily { view, measure, .. }, window, best| {
                 let entry = |&(account, value): &(u32, u32)| ListEntry {
                     key: table.accounts.key(account).to_string().into(),
                     value,
@@ -95,7 +97,8 @@ impl TopActors {
                     worker,
                     entries: best.iter().map(entry).collect(),
                 }));
-            });
+            },
+        );
     }
 }
 
@@ -113,14 +116,14 @@ pub(super) fn measure(counter: Counter) -> Option<Measure> {
     }
 }
 
-fn family(measure: Measure) -> Family {
+fn family(measure: Measure) -> ListFamily {
     let blocks = Measure::of(ViewId::TopBlocks).contains(&measure);
     let view = if blocks {
         ViewId::TopBlocks
     } else {
         ViewId::TopActors
     };
-    Family {
+    ListFamily {
         view,
         measure,
         lang: OVERALL,

@@ -20,7 +20,7 @@ use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 use super::post_table::{LangSet, PostEntry, PostTable, TALLIES};
 use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
-use crate::operators::top_candidates::{Family, OVERALL, TopCandidates};
+use crate::operators::top_candidates::{ListFamily, OVERALL, TopCandidates};
 use crate::operators::windows::Windows;
 
 /// The state of `top_posts`, except the table of posts.
@@ -136,7 +136,7 @@ impl TopPosts {
             old_langs,
             new_langs,
         } = changed;
-        let family = |lang| Family {
+        let family = |lang| ListFamily {
             view: ViewId::TopPosts,
             measure,
             lang,
@@ -159,7 +159,7 @@ impl TopPosts {
             lang_sets,
             ..
         } = self;
-        let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
+        let all = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
             let belongs = |entry: &PostEntry| {
                 let langs = || lang_sets.key(entry.langs);
                 let of_lang = family.lang.is_none_or(|lang| langs().contains(&lang));
@@ -176,7 +176,7 @@ impl TopPosts {
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
         candidates.take_changed(all, order, |family, window, best| {
-            let Family { view, measure, .. } = family;
+            let ListFamily { view, measure, .. } = family;
             let lang = family.lang_tag().into();
             let longer = window.longer().unwrap_or(Window::All) as usize;
             let longer = |post: u32| table.values(post, measure)[longer];

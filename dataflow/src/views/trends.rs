@@ -1,6 +1,7 @@
-//! `hashtags`, `domains`, `links`, `mentions`, `languages`: for each key that posts contain, the
-//! number of posts and of distinct authors, by window, overall and per language. Also the top lists
-//! of the first four.
+//! `hashtags`, `domains`, `links`, `mentions`, `languages`: the number of posts and of distinct
+//! authors of each key, by window, overall and per language. Also the top lists of the first four.
+//!
+//! A *key* is what a post contains: a hashtag, a host, a URL, a mentioned account or a language.
 //!
 //! ```text
 //! posts ─ (view, key, language), author, minute ──exchange by key──▶ windows of (key, author)
@@ -30,7 +31,7 @@ use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
 use crate::operators::on_tick::on_tick;
-use crate::operators::top_candidates::{Family, TopCandidates};
+use crate::operators::top_candidates::{ListFamily, TopCandidates};
 use crate::operators::windows::{SumChange, WindowSums, Windows};
 use crate::types::{SuppressedRows, Time, ViewInput};
 
@@ -127,10 +128,12 @@ pub(super) fn occurrences(post: &Post, views: &[ViewId], diff: i32) -> Vec<Occur
     occurrences
 }
 
+/// The state of the operator.
 #[derive(Debug)]
 struct Trends {
-    keys: KeyTable,
+    table: KeyTable,
     authors: Interner<Did>,
+    /// Occurrences by pair of numbered key and numbered author.
     windows: Windows<(u32, u32)>,
     /// For each key and author, the author's posts with the key, by window.
     sums: WindowSums<(u32, u32)>,
@@ -140,24 +143,24 @@ struct Trends {
 /// The keys with their counts of posts and authors.
 #[derive(Debug, Default)]
 struct KeyTable {
-    counts: Interner<(ViewId, TrendKey), Counts>,
-    /// The high halves of counts, by key and index in [`Counts`].
+    keys: Interner<(ViewId, TrendKey), LowCounts>,
+    /// The high halves of counts, by key and index in [`LowCounts`].
     carries: Carries<(u32, u8)>,
-    /// Keys that changed in the current time, with their previous values.
-    touched: BTreeMap<u32, Values>,
+    /// Keys that changed in the current time, with their previous counts.
+    touched: BTreeMap<u32, TrendCounts>,
 }
 
 /// The low halves of the counts of a key: posts by window, then authors by window.
-type Counts = [i32; 8];
+type LowCounts = [i32; 8];
 
-/// The counts of a key, in the order of [`Counts`].
+/// The counts of a key, in the order of [`LowCounts`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Values([i64; 8]);
+struct TrendCounts([i64; 8]);
 
 impl Default for Trends {
     fn default() -> Self {
         Self {
-            keys: KeyTable::default(),
+            table: KeyTable::default(),
             authors: Interner::default(),
             windows: Windows::new(&Window::ALL),
             sums: WindowSums::default(),
@@ -173,9 +176,9 @@ impl KeyTable {
             old,
             new,
         } = change;
-        let before = self.values(key);
-        self.touched.entry(key).or_insert(before);
-        let counts = &mut self.counts[key];
+        let previous = self.counts(key);
+        self.touched.entry(key).or_insert(previous);
+        let counts = &mut self.keys[key];
         for window in Window::ALL.map(|window| window as usize) {
             let (old, new) = (old[window], new[window]);
             let authors = i64::from(new > 0) - i64::from(old > 0);
@@ -186,10 +189,10 @@ impl KeyTable {
         }
     }
 
-    fn values(&self, key: u32) -> Values {
-        let counts = self.counts[key];
+    fn counts(&self, key: u32) -> TrendCounts {
+        let counts = self.keys[key];
         let carry = |index: usize| (key, index as u8);
-        Values(std::array::from_fn(|index| {
+        TrendCounts(std::array::from_fn(|index| {
             self.carries.value(counts[index], || carry(index))
         }))
     }
@@ -200,10 +203,10 @@ impl Trends {
         let Self {
             windows,
             sums,
-            keys,
+            table,
             ..
         } = self;
-        windows.advance(now, |pair, diffs| keys.apply(sums.add(pair, diffs)));
+        windows.advance(now, |pair, diffs| table.apply(sums.add(pair, diffs)));
     }
 
     fn add(&mut self, occurrence: Occurrence) {
@@ -214,18 +217,18 @@ impl Trends {
             first_seen,
             diff,
         } = occurrence;
-        let key = self.keys.counts.number(&(view, key));
+        let key = self.table.keys.number(&(view, key));
         let pair = (key, self.authors.number(&author));
         let diffs = self.windows.enter(pair, first_seen, diff);
-        self.keys.apply(self.sums.add(pair, diffs));
+        self.table.apply(self.sums.add(pair, diffs));
     }
 
     /// Emits the rows that changed, updates the candidates of top lists with their keys, and
     /// removes keys that occur in no post any more.
     fn emit_changes(&mut self, time: Time, suppressed: SuppressedRows, output: &mut Vec<Output>) {
-        for (number, old) in std::mem::take(&mut self.keys.touched) {
-            let new = self.keys.values(number);
-            let (view, key) = self.keys.counts.key(number).clone();
+        for (number, old) in std::mem::take(&mut self.table.touched) {
+            let new = self.table.counts(number);
+            let (view, key) = self.table.keys.key(number).clone();
             if suppressed.emits(view, time) {
                 let change = RowChange {
                     view,
@@ -233,24 +236,24 @@ impl Trends {
                     old,
                     new,
                 };
-                change.emit(&key, Values::row, output);
+                change.emit(&key, TrendCounts::row, output);
             }
             if let Some(view) = list_view(view) {
                 let lang = Lang::named(&key.lang);
-                let (before, row) = (old.row(), new.row());
+                let (old_row, new_row) = (old.row(), new.row());
                 for measure in [Measure::Count, Measure::Authors] {
-                    let family = Family {
+                    let family = ListFamily {
                         view,
                         measure,
                         lang,
                     };
-                    let is_new = before.of(measure) == [0; 4];
-                    let values = row.of(measure);
+                    let is_new = old_row.values_of(measure) == [0; 4];
+                    let values = new_row.values_of(measure);
                     self.candidates.update(family, number, is_new, values);
                 }
             }
-            if new == Values::default() {
-                self.keys.counts.release(number);
+            if new == TrendCounts::default() {
+                self.table.keys.release(number);
             }
         }
     }
@@ -258,11 +261,11 @@ impl Trends {
     /// Emits this worker's lists that may have changed.
     fn emit_lists(&mut self, worker: usize, output: &mut Vec<Output>) {
         let Self {
-            candidates, keys, ..
+            candidates, table, ..
         } = self;
-        let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
-            for (number, (view, key), _) in keys.counts.iter() {
-                let value = keys.values(number).row().of(family.measure)[window as usize];
+        let all = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
+            for (number, (view, key), _) in table.keys.iter() {
+                let value = table.counts(number).row().values_of(family.measure)[window as usize];
                 let is_of_lang = &*key.lang == family.lang_tag();
                 if list_view(*view) == Some(family.view) && is_of_lang && value > 0 {
                     found.push((number, value));
@@ -270,23 +273,23 @@ impl Trends {
             }
         };
         let order = |a: &(u32, u32), b: &(u32, u32)| {
-            let key = |number: u32| &keys.counts.key(number).1.key;
+            let key = |number: u32| &table.keys.key(number).1.key;
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
         candidates.take_changed(all, order, |family, window, best| {
             let lang = family.lang_tag().into();
-            let Family { view, measure, .. } = family;
+            let ListFamily { view, measure, .. } = family;
             let entries = best.iter().map(|&(number, value)| {
-                let row = keys.values(number).row();
+                let row = table.counts(number).row();
                 let other = match measure {
                     Measure::Count => row.authors,
                     _ => row.counts,
                 };
                 ListEntry {
-                    key: keys.counts.key(number).1.key.clone(),
+                    key: table.keys.key(number).1.key.clone(),
                     value,
                     other: other[window as usize],
-                    longer: row.of(measure)[window.longer().unwrap_or(window) as usize],
+                    longer: row.values_of(measure)[window.longer().unwrap_or(window) as usize],
                 }
             });
             let entries = entries.collect();
@@ -316,7 +319,7 @@ fn list_view(view: ViewId) -> Option<ViewId> {
     }
 }
 
-impl Values {
+impl TrendCounts {
     fn row(&self) -> TrendRow {
         let [a, b, c, d, e, f, g, h] = self.0.map(to_row_count);
         TrendRow {
@@ -327,12 +330,12 @@ impl Values {
 }
 
 /// Access to the values of a measure by window.
-trait OfMeasure {
-    fn of(&self, measure: Measure) -> [u32; 4];
+trait MeasureValues {
+    fn values_of(&self, measure: Measure) -> [u32; 4];
 }
 
-impl OfMeasure for TrendRow {
-    fn of(&self, measure: Measure) -> [u32; 4] {
+impl MeasureValues for TrendRow {
+    fn values_of(&self, measure: Measure) -> [u32; 4] {
         match measure {
             Measure::Authors => self.authors,
             _ => self.counts,

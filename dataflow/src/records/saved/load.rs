@@ -70,6 +70,7 @@ struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
+    /// Reads the repos and the open periods, up to the end of the section.
     fn repos(&mut self, is_own: impl Fn(&Did) -> bool) -> Result<(), Unreadable> {
         let count = self.from.count()?;
         let mut accounts = Vec::with_capacity(count);
@@ -98,6 +99,7 @@ impl<'a> Section<'a> {
         self.from.0.is_empty().then_some(()).ok_or(Unreadable)
     }
 
+    /// Reads the index of a collection. Returns its name and the activity row that counts it.
     fn collection(&mut self) -> Result<(&'a str, u32), Unreadable> {
         let index = self.from.number()? as usize;
         self.collections.get(index).copied().ok_or(Unreadable)
@@ -155,6 +157,7 @@ impl<'a> Section<'a> {
         Ok(repo)
     }
 
+    /// Reads a record and adds it to `records`.
     fn record(
         &mut self,
         did: &Did,

@@ -35,7 +35,7 @@ impl LiveRecords {
             self.drop_one(DropReason::Handle);
         }
         let withdrawn = named.is_some_and(Handle::is_invalid);
-        let repo = self.announced(did);
+        let repo = self.begin_announcement(did);
         if repo.identity.is_none() || handle.is_some() || withdrawn {
             repo.identity = Some(Box::new((handle, time)));
         }
@@ -56,16 +56,15 @@ impl LiveRecords {
             self.drop_one(DropReason::TextLimit);
         }
         let deleted = !active && status.as_deref() == Some("deleted");
-        self.announced(did).status = Some(Box::new((active, status)));
+        self.begin_announcement(did).status = Some(Box::new((active, status)));
         if deleted && self.policy != AccountPolicy::OpsOnly {
             let (account, _) = self.repo(did);
             self.erase(did, account);
         }
     }
 
-    /// The repo of an account, for an announcement. Stores the previous announcements until the end
-    /// of the time.
-    fn announced(&mut self, did: &Did) -> &mut Repo {
+    /// Stores the previous announcements of an account until the end of the time. Returns its repo.
+    fn begin_announcement(&mut self, did: &Did) -> &mut Repo {
         let (account, _) = self.repo(did);
         let Self {
             repos, announced, ..

@@ -74,7 +74,7 @@ impl LiveRecords {
                 collection,
                 account,
                 shard: repo.shard,
-                is_new: repo.is_new_in(collection),
+                is_new: repo.mark_counted_in(collection),
             };
             self.activity.add(minute, source, &activity);
         }
