@@ -43,7 +43,7 @@ pub enum Input {
 pub struct Clock {
     /// Network time at the end of the epoch.
     pub now: Timestamp,
-    /// Whether top lists are written at this time.
+    /// Whether this is a list time: a time at which top lists are written.
     pub lists: bool,
 }
 

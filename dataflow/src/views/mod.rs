@@ -1,4 +1,7 @@
 //! The views: each is a function from facts to rows, in a file of its own.
+//!
+//! Some views are top lists. Each worker emits its lists at *list times*, which are the times whose
+//! [`Clock::lists`](crate::types::Clock) is set; [`lists`](crate::operators::lists) merges them.
 
 mod account_table;
 pub mod accounts;

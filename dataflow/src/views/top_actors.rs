@@ -47,6 +47,7 @@ impl TopActors {
             values[Window::Day as usize] = table.day_count(account, counter);
             let is_zero = values == [0; 4];
             let is_new = candidate_for & bit == 0;
+            // An account that is not a candidate and has a zero count stays out of the list.
             if !(is_new && is_zero) {
                 self.candidates
                     .update(family(measure), account, is_new, values);

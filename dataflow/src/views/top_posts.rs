@@ -101,6 +101,7 @@ impl TopPosts {
             };
             let is_zero = values == [0; 4];
             let is_new = candidate_for & bit == 0;
+            // A post that is not a candidate and has a zero tally stays out of the lists.
             if !(is_new && is_zero) {
                 self.update_lists(ChangedTally {
                     post: number,
