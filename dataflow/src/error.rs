@@ -29,7 +29,7 @@ pub enum DataflowError {
          (2) restore a backup of the log and the checkpoints of the same moment: what came later \
          is read from the relay again, as far back as the relay goes; \
          (3) start once with --indexer-rebuild=true: counts start over from what the log still \
-         has, and everything counted before is lost (`since` shows from when on). \
+         has, and everything counted before is lost (`since` shows the new start). \
          See docs/backup.md"
     )]
     Trimmed {
@@ -43,12 +43,12 @@ pub enum DataflowError {
     #[error(
         "the view store was computed from another log (at epoch {epoch}), and no checkpoint \
          matches this log: {why}. Remedies, the least destructive first: \
-         (1) check NATS_URL, NATS_STREAM, STORE_DIR and MONGODB_DATABASE: if one of them names \
-         another place than before, set it back, and nothing is lost; \
+         (1) check NATS_URL, NATS_STREAM, STORE_DIR and MONGODB_DATABASE: if one of them changed \
+         by mistake, set it back, and nothing is lost; \
          (2) restore a backup of the log and of the folder `checkpoints`: what came later is read \
          from the relay again, as far back as the relay goes; \
          (3) start once with --indexer-rebuild=true: counts start over from what this log has, and \
-         everything counted from the other log is lost (`since` shows from when on). \
+         everything counted from the other log is lost (`since` shows the new start). \
          See docs/backup.md"
     )]
     OtherLog {
@@ -84,7 +84,10 @@ pub enum DataflowError {
         computed: i64,
     },
     /// Ticks are out of order.
-    #[error("the log is damaged: tick {found} at {seq} follows tick {before}")]
+    #[error(
+        "the log is damaged: tick {found} at {seq} follows tick {before}; restore a backup of the log \
+         (docs/backup.md)"
+    )]
     Ticks {
         /// Position of the tick in the log.
         seq: Seq,

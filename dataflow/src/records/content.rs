@@ -1,4 +1,5 @@
-//! The content of a live record, in 16 bytes where possible: what is needed to emit its fact again.
+//! The content of a live record, in 16 bytes where possible. Together with the record's address it
+//! is enough to emit the record's fact again.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use crate::operators::interner::Interner;
 /// The content of a live record.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// Nothing of the content is counted, only that the record exists.
+    /// No part of the content is counted, only that the record exists.
     Nothing,
     /// A like of the post `tid` of the account `did`.
     Like { did: u32, tid: u64 },

@@ -1,14 +1,14 @@
 //! The live records of one repo, by collection and key.
 //!
 //! ```text
-//! records  │ record │ record │ record │ ...     40 bytes each, unordered; few: searched linearly
-//! index    hash of (collection, key) ─▶ index   5 bytes each; only for more than a few records
+//! records  │ record │ record │ record │ ...     40 bytes each, unordered
+//! index    hash of (collection, key) ─▶ index   5 bytes each; only for more than 16 records
 //! ```
 //!
-//! Most accounts have few records, and a restart restores all records but looks up hardly any. The
-//! hash index is therefore built at the first look-up, and no capacity is allocated beyond the
-//! number of records. The first look-up in a repo of a million records takes some tens of
-//! milliseconds.
+//! Up to 16 records are searched linearly. Most accounts have few records, and a restart restores
+//! all records but looks up hardly any. The hash index is therefore built at the first look-up, and
+//! no capacity is allocated beyond the number of records. The first look-up in a repo of a million
+//! records takes some tens of milliseconds.
 
 use std::hash::BuildHasher;
 
