@@ -26,7 +26,7 @@ use skytide_core::port::store::Control;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::graph::Wanted;
+use crate::graph::GraphConfig;
 use crate::records::Names;
 use crate::types::Time;
 use crate::{DataflowError, Metrics, Options, Ports, metrics};
@@ -186,10 +186,10 @@ impl Run {
     fn first_order(&self, start: &Start) -> Order {
         let last = start.checkpoint.as_ref().map(|it| it.last.epoch);
         Order::Begin(Box::new(Begin {
-            wanted: Wanted {
+            wanted: GraphConfig {
                 views: self.options.views.clone(),
                 interactions_days: self.options.interactions_days,
-                quiet: start.quiet(self.options.verify),
+                suppressed: start.quiet(self.options.verify),
             },
             policy: self.options.account_policy,
             counted_through: last.map_or(0, |Epoch(last)| last as Time),
@@ -332,12 +332,12 @@ impl Run {
 /// Tells one line a second.
 async fn report(metrics: Arc<Metrics>) {
     const PERIOD: Duration = Duration::from_secs(1);
-    let mut before = metrics::Snapshot::default();
+    let mut before = metrics::LoggedCounters::default();
     let mut due = tokio::time::interval(PERIOD);
     due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     due.tick().await;
     loop {
         due.tick().await;
-        metrics.line(&mut before, PERIOD);
+        metrics.log_progress(&mut before, PERIOD);
     }
 }

@@ -43,7 +43,7 @@ use skytide_core::port::store::{Control, Recipe};
 use skytide_core::view::ViewId;
 
 use crate::runtime::batch::Epochs;
-use crate::types::{Quiet, Time};
+use crate::types::{SuppressedRows, Time};
 use crate::{DataflowError, Options, Ports};
 use standing::{LogEnds, StoreState};
 use usable::{Found, Skipped, newest_usable};
@@ -74,8 +74,8 @@ pub(crate) struct Start {
 
 impl Start {
     /// Up to which time rows need not be emitted: the store has them, and the checkpoint says what they add up to.
-    pub fn quiet(&self, verify: bool) -> Quiet {
-        let mut quiet = Quiet::NONE;
+    pub fn quiet(&self, verify: bool) -> SuppressedRows {
+        let mut quiet = SuppressedRows::NONE;
         let last = self.checkpoint.as_ref().map(|it| it.last.epoch);
         for &view in ViewId::ALL {
             let told = verify || self.rebuilt.contains(&view) || self.recounted.contains(&view);

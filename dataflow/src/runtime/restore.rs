@@ -20,7 +20,7 @@ use tokio::sync::mpsc;
 
 use crate::DataflowError;
 use crate::fact::{Activity, Fact};
-use crate::graph::Sums;
+use crate::graph::Accumulators;
 use crate::metrics::Metrics;
 use crate::operators::lists::{FORMER, Newest, WorkerList};
 use crate::records::{Names, SHARDS, saved};
@@ -67,7 +67,7 @@ pub(crate) fn check_format(section: &Section, bytes: &[u8]) -> Result<(), String
     }
 }
 
-impl Sums {
+impl Accumulators {
     /// As bytes, for a checkpoint, with the collections that have a name of their own.
     pub(crate) fn save(&self, names: &[Box<str>]) -> Vec<u8> {
         let Self {
@@ -254,7 +254,7 @@ impl Restore {
             });
             let counters = saved.counters.into_iter();
             let counters = counters.map(|(name, count)| Fact::Counter(name.into(), count));
-            let sums = Input::Sums(activity.chain(counters).collect());
+            let sums = Input::Accumulators(activity.chain(counters).collect());
             segment.inputs.push(sums);
             let lists = self.lists(saved.lists, FORMER + place);
             segment.lists.extend(lists);

@@ -16,7 +16,7 @@ use timely::dataflow::{InputHandle, ProbeHandle};
 use timely::worker::Worker;
 use tokio::sync::mpsc;
 
-use crate::graph::{self, Streams, Sums, Wanted};
+use crate::graph::{self, Accumulators, GraphConfig, Streams};
 use crate::metrics::Metrics;
 use crate::operators::lists::WorkerList;
 use crate::records::{AccountPolicy, Drops, Gauges, LiveRecords, live_records};
@@ -40,7 +40,7 @@ pub enum Order {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Begin {
     /// The views.
-    pub wanted: Wanted,
+    pub wanted: GraphConfig,
     /// What an account's status does.
     pub policy: AccountPolicy,
     /// Up to this time counts of events come from a checkpoint.
@@ -104,7 +104,7 @@ pub(crate) struct Graph {
     clocks: Handle<Clock>,
     former_lists: Handle<WorkerList>,
     records: Shared<LiveRecords>,
-    sums: Sums,
+    sums: Accumulators,
     rows: Shared<Vec<(Row, Time, i32)>>,
     probe: ProbeHandle<Time>,
 }
@@ -128,7 +128,7 @@ impl Leading {
             match order {
                 Order::Begin(begin) => {
                     let (index, metrics) = (worker.index(), self.metrics.clone());
-                    let tell = move |gauges, drops| metrics.tell(index, gauges, drops);
+                    let tell = move |gauges, drops| metrics.record_worker(index, gauges, drops);
                     graph = Some(Graph::build(worker, &begin, tell));
                 }
                 Order::Feed(fed) => {
@@ -192,7 +192,7 @@ impl Leading {
             match reply {
                 Reply::Done(done, told) => {
                     for (gauges, drops) in told {
-                        self.metrics.tell(charge, gauges, drops);
+                        self.metrics.record_worker(charge, gauges, drops);
                     }
                     self.done(done)?;
                 }
@@ -207,7 +207,7 @@ impl Leading {
     }
 
     fn part(&self, part: Part, seconds: f64) -> Result<(), Gone> {
-        self.metrics.paused(seconds);
+        self.metrics.record_pause(seconds);
         let Some(news) = &self.news else {
             return Ok(());
         };

@@ -34,7 +34,7 @@ pub(crate) fn lend(worker: &mut Worker, metrics: &Arc<Metrics>, fate: &Fate) {
             Order::Begin(begin) => {
                 let (metrics, told) = (metrics.clone(), told.clone());
                 let tell = move |gauges, drops: crate::records::Drops| {
-                    metrics.tell(index, gauges, drops.clone());
+                    metrics.record_worker(index, gauges, drops.clone());
                     told.borrow_mut().push((gauges, drops));
                 };
                 graph = Some(Graph::build(worker, &begin, tell));

@@ -115,7 +115,7 @@ impl From<Segment> for WireSegment {
                     shards.push((ByteBuf::from(section), whole));
                 }
                 Input::Names(new) => names.extend(new),
-                Input::Counts(_) | Input::Sums(_) => {
+                Input::Counts(_) | Input::Accumulators(_) => {
                     unreachable!("what is counted once is fed to the first worker of all")
                 }
             }
