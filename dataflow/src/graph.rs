@@ -21,7 +21,7 @@ use timely::dataflow::{Scope, StreamVec};
 
 use crate::fact::Activity;
 use crate::operators::lists::{Newest, WorkerList, merge_lists, split};
-use crate::types::{Clocks, Facts, Quiet, Rows, Shared, Time};
+use crate::types::{Clocks, Facts, Rows, Shared, SuppressedRows, Time};
 use crate::views::accounts::accounts;
 use crate::views::activity::{activity, counters};
 use crate::views::actors::{ActorViews, actors};
@@ -32,18 +32,18 @@ use crate::views::trends::trends;
 
 /// What the graph is to compute.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Wanted {
+pub struct GraphConfig {
     /// The views.
     pub views: Vec<ViewId>,
     /// Days for which `interactions` are kept, the open one included; `None`: for ever.
     pub interactions_days: Option<u32>,
     /// Up to when rows are not told.
-    pub quiet: Quiet,
+    pub suppressed: SuppressedRows,
 }
 
 /// What no live record tells again: kept here as it is counted, for checkpoints.
 #[derive(Debug, Default)]
-pub struct Sums {
+pub struct Accumulators {
     /// Operations by stretch of time and collection.
     pub activity: Shared<BTreeMap<ActivityKey, Activity>>,
     /// Counters by name.
@@ -67,15 +67,15 @@ pub struct Streams<'s> {
 pub fn build<'s>(
     scope: Scope<'s, Time>,
     streams: Streams<'s>,
-    wanted: &Wanted,
-    sums: &Sums,
+    wanted: &GraphConfig,
+    sums: &Accumulators,
 ) -> Rows<'s> {
     let Streams {
         facts,
         clocks,
         former_lists,
     } = streams;
-    let quiet = wanted.quiet;
+    let suppressed = wanted.suppressed;
     let any = |views: &[ViewId]| views.iter().any(|view| wanted.views.contains(view));
     let one = |view: ViewId| any(&[view]);
     let (facts, clocks) = (|| facts.clone(), || clocks.clone());
@@ -88,31 +88,36 @@ pub fn build<'s>(
         lists: one(ViewId::TopPosts),
     };
     if wanted_posts.rows || wanted_posts.lists {
-        lists.push(posts(facts(), clocks(), (worker, wanted_posts), quiet));
+        lists.push(posts(facts(), clocks(), (worker, wanted_posts), suppressed));
     }
     let of_posts = trend_views(&wanted.views);
     if !of_posts.is_empty() {
-        lists.push(trends(facts(), clocks(), (worker, of_posts), quiet));
+        lists.push(trends(facts(), clocks(), (worker, of_posts), suppressed));
     }
     let wanted_actors = ActorViews {
         rows: one(ViewId::Actors),
         lists: any(&[ViewId::TopActors, ViewId::TopBlocks]),
     };
     if wanted_actors.rows || wanted_actors.lists {
-        lists.push(actors(facts(), clocks(), (worker, wanted_actors), quiet));
+        lists.push(actors(
+            facts(),
+            clocks(),
+            (worker, wanted_actors),
+            suppressed,
+        ));
     }
     if one(ViewId::Interactions) {
-        rows.push(interactions(both(), wanted.interactions_days, quiet));
+        rows.push(interactions(both(), wanted.interactions_days, suppressed));
     }
     if one(ViewId::Accounts) {
-        rows.push(accounts(facts(), quiet));
+        rows.push(accounts(facts(), suppressed));
     }
     if one(ViewId::Handles) {
-        rows.push(handles(facts(), quiet));
+        rows.push(handles(facts(), suppressed));
     }
     // Counted even where they are not wanted: nothing else could tell them when they are wanted again.
-    rows.push(activity(both(), sums.activity.clone(), quiet));
-    rows.push(counters(both(), sums.counters.clone(), quiet));
+    rows.push(activity(both(), sums.activity.clone(), suppressed));
+    rows.push(counters(both(), sums.counters.clone(), suppressed));
 
     let (own_rows, worker_lists) = split(scope.concatenate(lists));
     rows.push(own_rows);
@@ -120,7 +125,7 @@ pub fn build<'s>(
     rows.push(merge_lists(
         (worker_lists, clocks()),
         sums.lists.clone(),
-        quiet,
+        suppressed,
     ));
 
     let views = wanted.views.clone();

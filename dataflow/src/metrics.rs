@@ -212,7 +212,7 @@ impl Metrics {
     }
 
     /// A cut made the stream wait for so many seconds.
-    pub(crate) fn paused(&self, seconds: f64) {
+    pub(crate) fn record_pause(&self, seconds: f64) {
         if seconds > self.checkpoint_pause_seconds.get() {
             self.checkpoint_pause_seconds.set(seconds);
         }
@@ -257,7 +257,7 @@ impl Metrics {
     }
 
     /// Takes the sizes of one worker's state, and what it dropped since it last told.
-    pub(crate) fn tell(&self, worker: usize, gauges: Gauges, drops: Drops) {
+    pub(crate) fn record_worker(&self, worker: usize, gauges: Gauges, drops: Drops) {
         for (reason, count) in drops {
             let reason = Reason {
                 reason: reason.as_str(),
@@ -280,8 +280,8 @@ impl Metrics {
     }
 
     /// One structured line, for the last `period`.
-    pub(crate) fn line(&self, before: &mut Snapshot, period: Duration) {
-        let now = Snapshot {
+    pub(crate) fn log_progress(&self, before: &mut LoggedCounters, period: Duration) {
+        let now = LoggedCounters {
             events: self.events.get(),
             rows: self.rows.get(),
             commits: self.commits.get(),
@@ -309,7 +309,7 @@ impl Metrics {
 
 /// Counters at an earlier line.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Snapshot {
+pub(crate) struct LoggedCounters {
     events: u64,
     rows: u64,
     commits: u64,

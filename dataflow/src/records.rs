@@ -62,7 +62,7 @@ pub fn live_records<'s>(
                     Input::Shard { section, whole } => state
                         .load(&section, (!whole).then_some(&mine))
                         .expect("a section whose checksum is right is readable"),
-                    Input::Sums(sums) => {
+                    Input::Accumulators(sums) => {
                         facts.extend(sums.into_iter().map(|fact| (fact, time, 1)));
                     }
                 }

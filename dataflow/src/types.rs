@@ -31,8 +31,8 @@ pub enum Input {
         /// All of its accounts are of this worker.
         whole: bool,
     },
-    /// Sums from a checkpoint.
-    Sums(Vec<Fact>),
+    /// Accumulators from a checkpoint.
+    Accumulators(Vec<Fact>),
 }
 
 /// The tick that ends a time; every worker gets one for each time that it is fed.
@@ -58,9 +58,9 @@ pub type Rows<'s> = StreamVec<'s, Time, (Row, Time, i32)>;
 
 /// Up to which time the rows of each view are known to stand in the store as they should: they need not be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quiet([Time; 32]);
+pub struct SuppressedRows([Time; 32]);
 
-impl Quiet {
+impl SuppressedRows {
     /// Every view is told from the first time on.
     pub const NONE: Self = Self([0; 32]);
 
@@ -75,7 +75,7 @@ impl Quiet {
     }
 
     /// Whether rows of a view are told at a time.
-    pub fn tells(&self, view: ViewId, time: Time) -> bool {
+    pub fn emits(&self, view: ViewId, time: Time) -> bool {
         time > self.through(view)
     }
 }

@@ -15,9 +15,9 @@ use skytide_core::view::{
     TrendRow, ViewId, decode_row,
 };
 use skytide_dataflow::fact::{Act, Edge, Fact, Post, Subject};
-use skytide_dataflow::graph::{self, Streams, Sums, Wanted};
+use skytide_dataflow::graph::{self, Accumulators, GraphConfig, Streams};
 use skytide_dataflow::operators::lists::WorkerList;
-use skytide_dataflow::types::{Clock, Quiet, Row, Time};
+use skytide_dataflow::types::{Clock, Row, SuppressedRows, Time};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::rc::SharedStream;
@@ -32,10 +32,10 @@ type Step = (u32, Vec<(Fact, i32)>);
 
 #[track_caller]
 fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
-    let wanted = Wanted {
+    let wanted = GraphConfig {
         views: views.to_vec(),
         interactions_days: Some(2),
-        quiet: Quiet::NONE,
+        suppressed: SuppressedRows::NONE,
     };
     let lines = timely::execute_directly(move |worker| {
         let mut facts: InputHandle<Time, CapacityContainerBuilder<Vec<(Fact, Time, i32)>>> =
@@ -52,7 +52,7 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
                 clocks: scope.input_from(&mut clocks),
                 former_lists: scope.input_from(&mut no_lists),
             };
-            let rows = graph::build(scope, streams, &wanted, &Sums::default());
+            let rows = graph::build(scope, streams, &wanted, &Accumulators::default());
             rows.map(|(row, time, diff)| (time, diff, show(&row)))
                 .inspect(move |line| sink.borrow_mut().push(line.clone()));
         });

@@ -21,7 +21,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::vec::Map;
 
 use super::on_tick::on_tick;
-use crate::types::{Clocks, Quiet, Row, Rows, Shared, Time};
+use crate::types::{Clocks, Row, Rows, Shared, SuppressedRows, Time};
 
 /// Numbers of workers from here on stand for those that wrote a checkpoint.
 pub const FORMER: usize = usize::MAX / 2;
@@ -75,7 +75,7 @@ pub fn list_order(a: &ListEntry, b: &ListEntry) -> std::cmp::Ordering {
 pub fn merge_lists<'s>(
     (lists, clocks): (StreamVec<'s, Time, WorkerList>, Clocks<'s>),
     newest: Shared<Newest>,
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> Rows<'s> {
     let by_list = Exchange::new(|list: &WorkerList| (list.view as u8, &list.key).hashed());
     let mut former = true;
@@ -120,7 +120,7 @@ pub fn merge_lists<'s>(
                 if new.entries.is_empty() {
                     newest.remove(&list);
                 }
-                if old != new && quiet.tells(list.0, time) {
+                if old != new && suppressed.emits(list.0, time) {
                     for (row, diff) in [(old, -1), (new, 1)] {
                         if !row.entries.is_empty() {
                             rows.push((Row::new(list.0, &list.1, &row), time, diff));

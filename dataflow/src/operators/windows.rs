@@ -20,8 +20,8 @@ use hashbrown::HashMap;
 use skytide_core::time::Minute;
 use skytide_core::view::Window;
 
+use super::chunked_vec::ChunkedVec;
 use super::count::Carries;
-use super::pieces::Pieces;
 
 /// Additions to counts of keys, and the windows that still have them.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ struct Added<K> {
     /// In order, each key once.
     counts: Vec<(K, i32)>,
     /// What came since they were merged.
-    more: Pieces<(K, i32)>,
+    more: ChunkedVec<(K, i32)>,
 }
 
 impl<K: Ord + Copy> Windows<K> {
@@ -122,7 +122,7 @@ impl<K> Default for Added<K> {
     fn default() -> Self {
         Self {
             counts: Vec::new(),
-            more: Pieces::default(),
+            more: ChunkedVec::default(),
         }
     }
 }

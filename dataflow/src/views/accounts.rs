@@ -13,8 +13,8 @@ use skytide_core::view::{AccountRow, Key, ViewId, encode_row};
 use timely::dataflow::operators::vec::Map;
 
 use crate::fact::Fact;
-use crate::operators::of_facts::of_facts;
-use crate::types::{Facts, Quiet, Row, Rows};
+use crate::operators::flat_map_facts::flat_map_facts;
+use crate::types::{Facts, Row, Rows, SuppressedRows};
 
 /// One thing that is told of an account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -33,8 +33,8 @@ enum Told {
 }
 
 /// Rows of `accounts`.
-pub fn accounts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
-    let told = of_facts(facts, "OfAccounts", |fact, (time, diff), all| {
+pub fn accounts<'s>(facts: Facts<'s>, suppressed: SuppressedRows) -> Rows<'s> {
+    let told = flat_map_facts(facts, "OfAccounts", |fact, (time, diff), all| {
         all.extend(told(fact).map(|told| (told, time, diff)));
     });
 
@@ -51,7 +51,7 @@ pub fn accounts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
                 key: Key::of(&account),
                 columns,
             };
-            let row = quiet.tells(ViewId::Accounts, time).then(row);
+            let row = suppressed.emits(ViewId::Accounts, time).then(row);
             row.map(|row| (row, time, diff))
         })
 }

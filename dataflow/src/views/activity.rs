@@ -14,11 +14,11 @@ use skytide_core::time::Minute;
 use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span, ViewId, Window};
 use timely::dataflow::channels::pact::Exchange;
 
-use super::sums::Touched;
+use super::changes::TouchedRows;
 use crate::fact::{Activity, Fact};
-use crate::operators::of_facts::of_facts;
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::on_tick::on_tick;
-use crate::types::{Clocks, Facts, Quiet, Rows, Shared};
+use crate::types::{Clocks, Facts, Rows, Shared, SuppressedRows};
 
 /// Days for which rows of hours are kept.
 const HOURS_KEPT_DAYS: u32 = 60;
@@ -27,9 +27,9 @@ const HOURS_KEPT_DAYS: u32 = 60;
 pub fn activity<'s>(
     (facts, clocks): (Facts<'s>, Clocks<'s>),
     sums: Shared<BTreeMap<ActivityKey, Activity>>,
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> Rows<'s> {
-    let counted = of_facts(facts, "OfActivity", |fact, (_time, diff), counted| {
+    let counted = flat_map_facts(facts, "OfActivity", |fact, (_time, diff), counted| {
         if let Fact::Activity(key, activity) = fact {
             debug_assert_eq!(diff, 1, "counts of events are never taken back");
             counted.push((key.clone(), *activity));
@@ -43,7 +43,7 @@ pub fn activity<'s>(
         clocks,
         move |(time, clock), counted, rows| {
             let sums = &mut *sums.borrow_mut();
-            let mut touched = Touched::<ActivityKey, ActivityRow>::new();
+            let mut touched = TouchedRows::<ActivityKey, ActivityRow>::new();
             for (key, activity) in counted.into_iter().flatten() {
                 touched.touch(&key, || sums.get(&key).map(row));
                 sums.entry(key).or_default().add(&activity);
@@ -54,8 +54,8 @@ pub fn activity<'s>(
                     sums.remove(&key);
                 }
             }
-            if quiet.tells(ViewId::Activity, time) {
-                touched.tell((ViewId::Activity, time), |key| sums.get(key).map(row), rows);
+            if suppressed.emits(ViewId::Activity, time) {
+                touched.emit((ViewId::Activity, time), |key| sums.get(key).map(row), rows);
             }
         },
     )
@@ -65,9 +65,9 @@ pub fn activity<'s>(
 pub fn counters<'s>(
     (facts, clocks): (Facts<'s>, Clocks<'s>),
     sums: Shared<BTreeMap<String, u64>>,
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> Rows<'s> {
-    let counted = of_facts(facts, "OfCounters", |fact, (_time, _diff), counted| {
+    let counted = flat_map_facts(facts, "OfCounters", |fact, (_time, _diff), counted| {
         if let Fact::Counter(name, count) = fact {
             counted.push((name.to_string(), *count));
         }
@@ -81,13 +81,13 @@ pub fn counters<'s>(
         move |(time, _clock), counted, rows| {
             let sums = &mut *sums.borrow_mut();
             let row = |value: &u64| CounterRow { value: *value };
-            let mut touched = Touched::<String, CounterRow>::new();
+            let mut touched = TouchedRows::<String, CounterRow>::new();
             for (name, count) in counted.into_iter().flatten() {
                 touched.touch(&name, || sums.get(&name).map(row));
                 *sums.entry(name).or_default() += count;
             }
-            if quiet.tells(ViewId::Counters, time) {
-                touched.tell(
+            if suppressed.emits(ViewId::Counters, time) {
+                touched.emit(
                     (ViewId::Counters, time),
                     |name| sums.get(name).map(row),
                     rows,

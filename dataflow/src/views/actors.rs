@@ -23,16 +23,16 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::{Concat, Operator};
 
-use super::sums::tell_change;
+use super::changes::emit_change;
 use super::top_actors::{TopActors, measure};
 use crate::fact::{Act, Edge, Fact, Subject};
 use crate::operators::count::{Carries, shown};
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::interner::{Entry, Interner};
 use crate::operators::lists::Output;
-use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
 use crate::operators::slab::{Place, Slab};
-use crate::types::{Clocks, Facts, Quiet, Time};
+use crate::types::{Clocks, Facts, SuppressedRows, Time};
 
 /// What is counted of an account. The numbers are places.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -103,9 +103,9 @@ pub fn actors<'s>(
     facts: Facts<'s>,
     clocks: Clocks<'s>,
     (worker, wanted): (usize, ActorViews),
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> StreamVec<'s, Time, Output> {
-    let told = of_facts(facts.clone(), "OfActors", |fact, (_time, diff), told| {
+    let told = flat_map_facts(facts.clone(), "OfActors", |fact, (_time, diff), told| {
         tell(fact, |account, what| {
             told.push(Told {
                 account: account.clone(),
@@ -129,7 +129,8 @@ pub fn actors<'s>(
         (told, by_account),
         clocks,
         move |(time, clock), told, output| {
-            actors.noted = (wanted.rows && quiet.tells(ViewId::Actors, time)).then(HashMap::new);
+            actors.noted =
+                (wanted.rows && suppressed.emits(ViewId::Actors, time)).then(HashMap::new);
             actors.states.advance(clock.now.minute(), &mut actors.top);
             for told in told {
                 actors.apply(told);
@@ -147,7 +148,7 @@ pub fn actors<'s>(
 
 /// Followers and blockers: accounts with at least one such record.
 fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, Told> {
-    let pairs = of_facts(facts, "Edges", |fact, (time, diff), pairs| {
+    let pairs = flat_map_facts(facts, "Edges", |fact, (time, diff), pairs| {
         let (relation, edge) = match fact {
             Fact::Follow(edge) => (Relation::Follows, edge),
             Fact::Block(edge) => (Relation::Blocks, edge),
@@ -388,7 +389,7 @@ impl Actors {
         for (number, old) in noted.into_iter().flatten() {
             let change = (old, self.states.counts(number));
             let key = self.states.accounts.key(number);
-            tell_change((ViewId::Actors, time), key, change, Counts::row, output);
+            emit_change((ViewId::Actors, time), key, change, Counts::row, output);
         }
     }
 

@@ -26,7 +26,7 @@ const UPDATES_MAX: usize = HELD_MAX + OTHERS_MAX;
 fn updates(fact: &Fact) -> usize {
     let mut count = 0;
     if let Fact::Post(post) = fact {
-        count += trends::held_by(post, ViewId::ALL, 1).len();
+        count += trends::occurrences(post, ViewId::ALL, 1).len();
     }
     posts::tell(fact, |_, _| count += 1);
     actors::tell(fact, |_, _| count += 1);

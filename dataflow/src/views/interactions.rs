@@ -18,14 +18,14 @@ use skytide_core::id::Did;
 use skytide_core::view::{InteractionKey, InteractionRow, ViewId};
 use timely::dataflow::channels::pact::Pipeline;
 
-use super::sums::Touched;
+use super::changes::TouchedRows;
 use crate::fact::{Fact, Post, Subject};
+use crate::operators::chunked_vec::ChunkedVec;
 use crate::operators::count::{Carries, shown};
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::interner::Interner;
-use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
-use crate::operators::pieces::Pieces;
-use crate::types::{Clocks, Facts, Quiet, Row, Rows, Time};
+use crate::types::{Clocks, Facts, Row, Rows, SuppressedRows, Time};
 
 /// One thing that an account did to another one, or no longer did.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +58,9 @@ struct Acts {
 pub fn interactions<'s>(
     (facts, clocks): (Facts<'s>, Clocks<'s>),
     days_kept: Option<u32>,
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> Rows<'s> {
-    let acts = of_facts(facts, "OfInteractions", |fact, (_time, diff), all| {
+    let acts = flat_map_facts(facts, "OfInteractions", |fact, (_time, diff), all| {
         all.extend(act_of(fact, diff));
     });
 
@@ -71,8 +71,8 @@ pub fn interactions<'s>(
         clocks,
         move |(time, clock), acts, rows| {
             let first_day = days_kept.map_or(0, |days| (clock.now.day() + 1).saturating_sub(days));
-            let mut touched = Touched::<InteractionKey, InteractionRow>::new();
-            if !quiet.tells(ViewId::Interactions, time) {
+            let mut touched = TouchedRows::<InteractionKey, InteractionRow>::new();
+            if !suppressed.emits(ViewId::Interactions, time) {
                 for acts in acts {
                     days.note(&acts, first_day);
                 }
@@ -84,7 +84,7 @@ pub fn interactions<'s>(
                 touched.touch(&key, || days.row(&key));
                 days.add(&key, act);
             }
-            touched.tell((ViewId::Interactions, time), |key| days.settle(key), rows);
+            touched.emit((ViewId::Interactions, time), |key| days.settle(key), rows);
             days.leave(first_day, time, rows);
         },
     )
@@ -116,7 +116,7 @@ struct Part {
     /// What 32 bits do not hold of a count.
     carries: Carries<CountKey>,
     /// What is to be added to the sums before one is looked for.
-    noted: Pieces<(Pair, Act)>,
+    noted: ChunkedVec<(Pair, Act)>,
 }
 
 impl Default for Pairs {

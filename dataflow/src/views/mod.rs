@@ -3,10 +3,10 @@
 pub mod accounts;
 pub mod activity;
 pub mod actors;
+pub mod changes;
 pub mod handles;
 pub mod interactions;
 pub mod posts;
-pub mod sums;
 pub mod top_actors;
 pub mod top_posts;
 pub mod trends;

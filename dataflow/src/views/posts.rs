@@ -24,16 +24,16 @@ use skytide_core::view::{Measure, PostRow, PostState, ViewId};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 
-use super::sums::tell_change;
+use super::changes::emit_change;
 use super::top_posts::{LangSet, TopPosts};
 use crate::fact::{Act, Fact, Post, Subject};
 use crate::operators::count::{Carries, shown};
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::interner::{Entry, Interner};
 use crate::operators::lists::Output;
-use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
 use crate::operators::slab::{Place, Slab};
-use crate::types::{Clocks, Facts, Quiet, Time};
+use crate::types::{Clocks, Facts, SuppressedRows, Time};
 
 /// Something that is told of a post.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -76,9 +76,9 @@ pub fn posts<'s>(
     facts: Facts<'s>,
     clocks: Clocks<'s>,
     (worker, wanted): (usize, PostViews),
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> StreamVec<'s, Time, Output> {
-    let told = of_facts(facts, "OfPosts", |fact, (_time, diff), told| {
+    let told = flat_map_facts(facts, "OfPosts", |fact, (_time, diff), told| {
         tell(fact, |post, what| told.push(Told { post, what, diff }));
     });
 
@@ -92,7 +92,7 @@ pub fn posts<'s>(
         (told, by_post),
         clocks,
         move |(time, clock), told, output| {
-            let tells = wanted.rows && quiet.tells(ViewId::Posts, time);
+            let tells = wanted.rows && suppressed.emits(ViewId::Posts, time);
             posts.noted = tells.then(HashMap::new);
             posts.states.advance(clock.now.minute(), &mut posts.top);
             for told in told {
@@ -355,7 +355,7 @@ impl Posts {
         for (number, old) in noted.into_iter().flatten() {
             let change = (old, self.states.tallies(number));
             let key = self.states.posts.key(number);
-            tell_change((ViewId::Posts, time), key, change, Tallies::row, output);
+            emit_change((ViewId::Posts, time), key, change, Tallies::row, output);
         }
     }
 

@@ -11,8 +11,8 @@ use std::cmp::Reverse;
 use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 
 use super::actors::{Counter, LISTED, States};
-use crate::operators::boards::{Boards, Family, OVERALL};
 use crate::operators::lists::{Output, WorkerList};
+use crate::operators::top_candidates::{Family, OVERALL, TopCandidates};
 use crate::operators::windows::Windows;
 
 /// Everything of the two views but the accounts.
@@ -20,14 +20,14 @@ use crate::operators::windows::Windows;
 pub(super) struct TopActors {
     /// Of accounts by number, and of the counters that have a measure.
     pub(super) window: Windows<(u32, Counter)>,
-    boards: Boards<u32>,
+    boards: TopCandidates<u32>,
 }
 
 impl Default for TopActors {
     fn default() -> Self {
         Self {
             window: Windows::new(&[Window::Day]),
-            boards: Boards::default(),
+            boards: TopCandidates::default(),
         }
     }
 }

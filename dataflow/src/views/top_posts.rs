@@ -15,9 +15,9 @@ use skytide_core::record::{Lang, Langs};
 use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 
 use super::posts::{State, States, TALLIES};
-use crate::operators::boards::{Boards, Family, OVERALL};
 use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
+use crate::operators::top_candidates::{Family, OVERALL, TopCandidates};
 use crate::operators::windows::Windows;
 
 /// The number of a set of languages; 0: none.
@@ -30,7 +30,7 @@ pub(super) struct TopPosts {
     lang_sets: Interner<Vec<Lang>>,
     /// All but all time.
     pub(super) windows: Windows<(u32, Measure)>,
-    boards: Boards<u32>,
+    boards: TopCandidates<u32>,
     /// The languages before of posts whose languages changed since the boards were last told.
     langs_before: HashMap<u32, LangSet>,
 }
@@ -46,7 +46,7 @@ impl Default for TopPosts {
         Self {
             lang_sets,
             windows: Windows::new(&[Window::Hour, Window::Day, Window::Week]),
-            boards: Boards::default(),
+            boards: TopCandidates::default(),
             langs_before: HashMap::new(),
         }
     }

@@ -20,20 +20,20 @@ use skytide_core::time::Minute;
 use skytide_core::view::{ListEntry, ListKey, Measure, TrendKey, TrendRow, ViewId, Window};
 use timely::dataflow::channels::pact::Exchange;
 
-use super::sums::tell_change;
+use super::changes::emit_change;
 use crate::fact::{Fact, Post};
-use crate::operators::boards::{Boards, Family};
 use crate::operators::count::{Carries, shown};
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
-use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
+use crate::operators::top_candidates::{Family, TopCandidates};
 use crate::operators::windows::{Changed, Sums, Windows};
-use crate::types::{Clocks, Facts, Quiet, Time};
+use crate::types::{Clocks, Facts, SuppressedRows, Time};
 
 /// A post holds a key, or no more.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Held {
+pub(super) struct Occurrence {
     view: ViewId,
     key: TrendKey,
     author: Did,
@@ -46,15 +46,15 @@ pub fn trends<'s>(
     facts: Facts<'s>,
     clocks: Clocks<'s>,
     (worker, wanted): (usize, Vec<ViewId>),
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> timely::dataflow::StreamVec<'s, Time, Output> {
-    let held = of_facts(facts, "OfTrends", move |fact, (_time, diff), held| {
+    let held = flat_map_facts(facts, "OfTrends", move |fact, (_time, diff), held| {
         if let Fact::Post(post) = fact {
-            held.extend(held_by(post, &wanted, diff));
+            held.extend(occurrences(post, &wanted, diff));
         }
     });
 
-    let by_key = Exchange::new(|held: &Held| (held.view as u8, &held.key).hashed());
+    let by_key = Exchange::new(|held: &Occurrence| (held.view as u8, &held.key).hashed());
     let mut trends = Trends::default();
     on_tick(
         "Trends",
@@ -65,7 +65,7 @@ pub fn trends<'s>(
             for held in held.into_iter().flatten() {
                 trends.add(held);
             }
-            trends.settle(time, quiet, output);
+            trends.settle(time, suppressed, output);
             if clock.lists {
                 trends.lists(worker, output);
             }
@@ -75,7 +75,7 @@ pub fn trends<'s>(
 
 /// Everything that a post holds: each key overall and in each of the post's languages. At most 1,059 entries,
 /// as a post is within its limits.
-pub(super) fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
+pub(super) fn occurrences(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Occurrence> {
     let mut held = Vec::new();
     let author = post.key.did();
     let mut hold = |view: ViewId, key: &str, lang: &str| {
@@ -84,7 +84,7 @@ pub(super) fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
             lang: lang.into(),
         };
         let (author, first_seen) = (author.clone(), post.first_seen);
-        held.push(Held {
+        held.push(Occurrence {
             view,
             key,
             author,
@@ -130,7 +130,7 @@ struct Trends {
     windows: Windows<(u32, u32)>,
     /// What each author's posts add up to for a key.
     sums: Sums<(u32, u32)>,
-    boards: Boards<u32>,
+    boards: TopCandidates<u32>,
 }
 
 /// Each key with its counts and authors.
@@ -157,7 +157,7 @@ impl Default for Trends {
             authors: Interner::default(),
             windows: Windows::new(&Window::ALL),
             sums: Sums::default(),
-            boards: Boards::default(),
+            boards: TopCandidates::default(),
         }
     }
 }
@@ -202,7 +202,7 @@ impl Trends {
         windows.advance(now, |pair, diffs| keys.apply(sums.add(pair, diffs)));
     }
 
-    fn add(&mut self, held: Held) {
+    fn add(&mut self, held: Occurrence) {
         let key = self.keys.counts.number(&(held.view, held.key));
         let author = self.authors.number(&held.author);
         let pair = (key, author);
@@ -211,12 +211,12 @@ impl Trends {
     }
 
     /// Tells the rows that changed, offers their keys to the boards, forgets keys that no post holds any more.
-    fn settle(&mut self, time: Time, quiet: Quiet, output: &mut Vec<Output>) {
+    fn settle(&mut self, time: Time, suppressed: SuppressedRows, output: &mut Vec<Output>) {
         for (number, old) in std::mem::take(&mut self.keys.touched) {
             let new = self.keys.values(number);
             let (view, key) = self.keys.counts.key(number).clone();
-            if quiet.tells(view, time) {
-                tell_change((view, time), &key, (old, new), Values::row, output);
+            if suppressed.emits(view, time) {
+                emit_change((view, time), &key, (old, new), Values::row, output);
             }
             if let Some(view) = list_view(view) {
                 let lang = Lang::named(&key.lang);

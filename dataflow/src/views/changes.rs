@@ -9,7 +9,7 @@ use crate::operators::lists::Output;
 use crate::types::{Row, Time};
 
 /// Tells the rows that ended and began when what is known of a key changed; nothing known is no row.
-pub fn tell_change<V: Default + PartialEq, C: serde::Serialize>(
+pub fn emit_change<V: Default + PartialEq, C: serde::Serialize>(
     (view, time): (ViewId, Time),
     key: &impl ViewKey,
     (old, new): (V, V),
@@ -31,11 +31,11 @@ pub fn tell_change<V: Default + PartialEq, C: serde::Serialize>(
 ///
 /// State: the touched keys, for the length of one time.
 #[derive(Debug)]
-pub struct Touched<K, C> {
+pub struct TouchedRows<K, C> {
     before: BTreeMap<K, Option<C>>,
 }
 
-impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> Touched<K, C> {
+impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> TouchedRows<K, C> {
     /// Nothing was touched yet.
     pub fn new() -> Self {
         Self {
@@ -68,7 +68,7 @@ impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> Touched<K, C> {
     }
 }
 
-impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> Default for Touched<K, C> {
+impl<K: Ord + Clone + ViewKey, C: serde::Serialize + PartialEq> Default for TouchedRows<K, C> {
     fn default() -> Self {
         Self::new()
     }

@@ -1,4 +1,4 @@
-//! Boards: which keys are worth sorting for a top list.
+//! TopCandidates: which keys are worth sorting for a top list.
 //!
 //! A board keeps every key whose value is at least its *floor*. Sorting these gives the exact best hundred as long as
 //! there are a hundred, or the floor is 1 and so nothing is left out. When too many gather the floor rises; when too
@@ -41,13 +41,13 @@ const CANDIDATES_KEPT: usize = 400;
 
 /// All boards of an operator.
 #[derive(Debug)]
-pub struct Boards<K> {
-    families: HashMap<Family, [Board<K>; 4]>,
+pub struct TopCandidates<K> {
+    families: HashMap<Family, [CandidateSet<K>; 4]>,
     dirty: Vec<Family>,
 }
 
 #[derive(Debug)]
-struct Board<K> {
+struct CandidateSet<K> {
     /// Every key of the list with a value of at least this is a candidate.
     floor: u32,
     candidates: HashMap<K, u32>,
@@ -57,7 +57,7 @@ struct Board<K> {
     full: usize,
 }
 
-impl<K> Default for Board<K> {
+impl<K> Default for CandidateSet<K> {
     fn default() -> Self {
         Self {
             floor: 1,
@@ -68,7 +68,7 @@ impl<K> Default for Board<K> {
     }
 }
 
-impl<K> Default for Boards<K> {
+impl<K> Default for TopCandidates<K> {
     fn default() -> Self {
         Self {
             families: HashMap::new(),
@@ -77,7 +77,7 @@ impl<K> Default for Boards<K> {
     }
 }
 
-impl<K: Hash + Eq + Copy> Boards<K> {
+impl<K: Hash + Eq + Copy> TopCandidates<K> {
     /// Tells a key's values in the four windows; 0 where it must not be listed. To be called whenever anything that the
     /// list shows of the key has changed. `new`: it is on no board of the family.
     pub fn offer(&mut self, family: Family, (key, new): (K, bool), values: [u32; 4]) {
@@ -137,7 +137,7 @@ impl<K: Hash + Eq + Copy> Boards<K> {
     }
 }
 
-impl<K: Hash + Eq + Copy> Board<K> {
+impl<K: Hash + Eq + Copy> CandidateSet<K> {
     fn offer(&mut self, key: K, value: u32) {
         let before = if value >= self.floor {
             self.candidates.insert(key, value)
@@ -224,7 +224,7 @@ mod tests {
         let seed = 0x5eed_u64;
         let mut next = crate::testing::random(seed);
         let mut truth = BTreeMap::<u64, u32>::new();
-        let mut boards = Boards::default();
+        let mut boards = TopCandidates::default();
         for round in 0..300 {
             for _ in 0..200 {
                 let key = next(20_000);
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn an_empty_family_is_forgotten() {
-        let mut boards = Boards::default();
+        let mut boards = TopCandidates::default();
         boards.offer(FAMILY, (1, true), [1, 1, 1, 1]);
         boards.offer(FAMILY, (1, false), [0; 4]);
         boards.take_changed(

@@ -9,15 +9,15 @@ const BYTES: usize = 1_024;
 
 /// A list to add to, and to take as a whole.
 #[derive(Clone, Debug)]
-pub struct Pieces<T>(Vec<Vec<T>>);
+pub struct ChunkedVec<T>(Vec<Vec<T>>);
 
-impl<T> Default for Pieces<T> {
+impl<T> Default for ChunkedVec<T> {
     fn default() -> Self {
         Self(Vec::new())
     }
 }
 
-impl<T> Pieces<T> {
+impl<T> ChunkedVec<T> {
     /// Entries of a piece.
     const ROOM: usize = {
         assert!(0 < size_of::<T>() && size_of::<T>() <= BYTES / 8);
@@ -69,13 +69,13 @@ mod tests {
 
     #[test]
     fn it_has_what_was_added_in_that_order_and_little_room_for_more() {
-        let mut list = Pieces::<(u32, u32, i32)>::default();
+        let mut list = ChunkedVec::<(u32, u32, i32)>::default();
         assert!(list.is_empty());
         for count in 1..=1_000_usize {
             list.push((count as u32, 7, -1));
             assert_eq!(list.len(), count);
             let room: usize = list.0.iter().map(Vec::capacity).sum();
-            let enough = (2 * count).min(count + Pieces::<(u32, u32, i32)>::ROOM);
+            let enough = (2 * count).min(count + ChunkedVec::<(u32, u32, i32)>::ROOM);
             assert!(room <= enough.max(4), "room for {room}, {count} are there");
         }
         assert!(list.iter().map(|(n, ..)| *n).eq(1..=1_000));
@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn full_pieces_stay_where_they_are() {
-        let mut list = Pieces::<u64>::default();
-        let room = Pieces::<u64>::ROOM as u64;
+        let mut list = ChunkedVec::<u64>::default();
+        let room = ChunkedVec::<u64>::ROOM as u64;
         (0..room).for_each(|n| list.push(n));
         let first: *const u64 = list.iter().next().expect("it has some");
         (room..10 * room).for_each(|n| list.push(n));

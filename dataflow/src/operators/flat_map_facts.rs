@@ -9,7 +9,7 @@ use crate::fact::Fact;
 use crate::types::{Facts, Time};
 
 /// Calls `tell` for each fact, its time and difference; it adds whatever it makes of it.
-pub fn of_facts<'s, D: Clone + 'static>(
+pub fn flat_map_facts<'s, D: Clone + 'static>(
     facts: Facts<'s>,
     name: &str,
     mut tell: impl FnMut(&Fact, (Time, i32), &mut Vec<D>) + 'static,
