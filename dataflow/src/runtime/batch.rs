@@ -35,7 +35,7 @@ pub struct Epochs {
     since: Option<Timestamp>,
     /// Whether the first messages are the end of an epoch whose beginning was trimmed.
     partial: bool,
-    /// Whether the next epoch is a list epoch in any case.
+    /// Whether the next epoch is a list epoch even if its tick begins no new second.
     first_lists: bool,
     /// Lists are written only after this epoch: the checkpoint has the lists up to there.
     listed_through: Epoch,
@@ -162,8 +162,8 @@ fn truncate_text(event: &mut Event) {
     }
 }
 
-/// Whether a writer that crashed before its tick left this event, and it does not belong to this
-/// epoch. The next writer ended the epoch earlier and writes the event again in a later epoch.
+/// Whether this event is not of this epoch, because a writer crashed before its tick and left it.
+/// The next writer ended the epoch earlier, and writes the event again in a later epoch.
 fn is_left_over(event: &Event, tick: &Tick) -> bool {
     event.host == tick.host && event.seq > tick.cursor
 }

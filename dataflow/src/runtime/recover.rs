@@ -12,7 +12,7 @@
 //! | matches the log, before the checkpoint (an older backup) | refill               | -               | refuse        |
 //! | ends before the log begins (an older backup)             | refill               | -               | refuse        |
 //! | ends after the log (the log lost its tail)               | refill               | refill          | refuse        |
-//! | has another tick there (lost the tail, then counted on)  | refill               | refill          | refuse        |
+//! | has another tick there (lost the tail, then grew again)  | refill               | refill          | refuse        |
 //! | began a commit up to a tick that the log does not have   | refill               | refill          | refuse        |
 //! | began to replace everything, has no commit               | refill               | refill          | refuse        |
 //! | was computed from another log                            | refill               | refuse          | refuse        |
@@ -30,8 +30,8 @@
 //! the least destructive first.
 //!
 //! A skipped checkpoint stays on the disk until a newer one is complete. So if the right log is put
-//! back, its checkpoints are still there. An empty log counts as one that ends before everything.
-//! Each row is tested in `tests/it/restart/accidents.rs`.
+//! back, its checkpoints are still there. An empty log counts as a log that ends before every
+//! epoch. Each row is tested in `tests/it/restart/accidents.rs`.
 //!
 //! [`Intent::replaces_all`]: skytide_core::port::store::Intent::replaces_all
 
@@ -151,6 +151,7 @@ pub(crate) async fn start(
     Ok(Start { unusable, ..start })
 }
 
+/// Adjusts a start to the state of the store, and logs a warning if rows must be replaced.
 fn resume_or_refill(start: Start, store: StoreState, checkpoint: Option<Epoch>) -> Start {
     match store {
         StoreState::Empty if checkpoint.is_some() => {
@@ -165,10 +166,10 @@ fn resume_or_refill(start: Start, store: StoreState, checkpoint: Option<Epoch>) 
             tracing::warn!(
                 store = why,
                 from_checkpoint = checkpoint.map(|epoch| epoch.0),
-                "the view store does not match the log: the first commit replaces all its rows, computed from the \
-                 newest checkpoint that matches the log, or else from the beginning of the log. Nothing that the log \
-                 still has is lost; what the log has lost is no longer counted. Until that commit all rows are in \
-                 memory"
+                "the view store does not match the log: the first commit replaces all its rows, \
+                 computed from the newest checkpoint that matches the log, or else from the \
+                 beginning of the log. Nothing that the log still has is lost; what the log has \
+                 lost is no longer counted. Until that commit all rows are in memory"
             );
             start.replacing_all()
         }
@@ -193,6 +194,7 @@ fn refusal(store: &StoreState, log: &LogEnds, skipped: &[Skipped]) -> Option<Dat
     }
 }
 
+/// Starts from the beginning of the log.
 async fn whole_log(
     control: &Control,
     ports: &Ports,
@@ -262,11 +264,12 @@ async fn start_over(
     })
 }
 
+/// Starts from a checkpoint.
 fn from_checkpoint(usable: Usable, control: &Control, recipe: &Recipe, log_id: u64) -> Start {
     let Usable { manifest, position } = usable;
     let (first, last) = (manifest.first, &manifest.last);
-    let made_as = last.recipe.clone().unwrap_or_default();
-    let recounted = made_as.differing(recipe);
+    let stored_recipe = last.recipe.clone().unwrap_or_default();
+    let recounted = stored_recipe.differing(recipe);
     let mut rebuilt = changed_views(control, recipe);
     // Lists are not recomputed until the next list epoch, so the stored ones cannot be compared.
     rebuilt.extend(recounted.iter().filter(|view| view.is_list()));

@@ -103,15 +103,15 @@ impl Source {
             };
             self.names = names;
         }
-        let mut whole = VecDeque::<WholeEpoch>::new();
+        let mut epochs = VecDeque::<WholeEpoch>::new();
         for (seq, message) in std::mem::take(&mut self.read_ahead) {
-            whole.extend(self.push(seq, message)?);
+            epochs.extend(self.push(seq, message)?);
         }
         let mut batch = Batch::new(self.workers.len());
         let (mut last, mut newest) = (false, None);
         loop {
             while !self.is_full(&batch)
-                && let Some(epoch) = whole.pop_front()
+                && let Some(epoch) = epochs.pop_front()
             {
                 last |= self.until_last && epoch.tick.last;
                 let names = self.names.give(&epoch.events);
@@ -120,18 +120,20 @@ impl Source {
             let end = batch.end();
             let pending = end.map_or(0, |end| end.events);
             self.metrics.events_pending.set(pending as i64);
-            let idle = end.is_none() && whole.is_empty();
+            let idle = end.is_none() && epochs.is_empty();
+            let can_send = end.is_some() && !self.splits_pending_commit(&batch);
+            let can_read = epochs.is_empty() && !last && !self.is_full(&batch);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                is_open = has_room(&self.workers[0]), if end.is_some() && !self.splits_pending_commit(&batch) => {
+                is_open = has_room(&self.workers[0]), if can_send => {
                     if !is_open {
                         return Ok(());
                     }
                     let batch = std::mem::replace(&mut batch, Batch::new(self.workers.len()));
                     newest = end;
                     let sent = self.send(batch).await;
-                    if !sent || (last && whole.is_empty()) {
+                    if !sent || (last && epochs.is_empty()) {
                         return Ok(());
                     }
                 }
@@ -140,9 +142,9 @@ impl Source {
                         return Ok(());
                     }
                 }
-                messages = self.reader.next(READ_MESSAGES_MAX), if whole.is_empty() && !last && !self.is_full(&batch) => {
+                messages = self.reader.next(READ_MESSAGES_MAX), if can_read => {
                     for (seq, message) in messages? {
-                        whole.extend(self.push(seq, message)?);
+                        epochs.extend(self.push(seq, message)?);
                     }
                 }
             }
@@ -152,21 +154,21 @@ impl Source {
     /// Adds a message. Returns the epoch that it ends, without the events that the checkpoint
     /// includes.
     fn push(&mut self, seq: Seq, message: Message) -> Result<Option<WholeEpoch>, DataflowError> {
-        let mut whole = self.epochs.push(seq, message)?;
-        if let Some(whole) = &mut whole
+        let mut ended = self.epochs.push(seq, message)?;
+        if let Some(ended) = &mut ended
             && !self.through.is_empty()
         {
-            let epoch = whole.tick.epoch;
+            let epoch = ended.tick.epoch;
             let through = &self.through;
             let restored = |shard: u16| through.get(usize::from(shard)) >= Some(&epoch);
-            whole
+            ended
                 .events
                 .retain(|event| !restored(event.did.partition(SHARDS)));
             if through.iter().all(|through| *through <= epoch) {
                 self.through = Vec::new();
             }
         }
-        Ok(whole)
+        Ok(ended)
     }
 
     /// Whether the batch ends inside the pending commit, so it must grow up to the end of that
@@ -237,7 +239,7 @@ async fn has_room(worker: &mpsc::Sender<Command>) -> bool {
     worker.reserve().await.is_ok()
 }
 
-/// Waits until the planner wants a cut without a further batch; without a planner, without end.
+/// Waits until the planner requests a cut without a further batch. Never returns without a planner.
 async fn at_once(planner: Option<&Planner>) {
     match planner {
         Some(planner) => planner.at_once().await,

@@ -20,9 +20,10 @@ use crate::records::SHARDS;
 
 /// How often the keeper checks whether the log is full.
 const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The delay of the next checkpoint after a failure, unless the interval is shorter.
+/// The delay before the next checkpoint after a failure, unless the interval is shorter.
 const RETRY_DELAY: Duration = Duration::from_secs(30);
-/// The approximate number of marks in a manifest.
+/// The approximate number of marks in a manifest. A mark is a position at which the log may be
+/// trimmed later.
 const MARKS: u32 = 500;
 
 /// The task that makes checkpoints from the parts that workers cut.
@@ -43,6 +44,7 @@ pub(crate) struct Keeper {
 
 /// A checkpoint that was begun and is not complete.
 struct Unfinished {
+    /// The tick of the first cut.
     first: Mark,
     attempt: u64,
     started: Instant,
@@ -82,21 +84,22 @@ impl Keeper {
                 event = events.recv() => {
                     let Some(event) = event else { return };
                     if let Some(delay) = self.on_event(&mut progress, event).await {
-                        due = self.options.interval.map(|time| TokioInstant::now() + delay.min(time));
+                        let next = |time: Duration| TokioInstant::now() + delay.min(time);
+                        due = self.options.interval.map(next);
                         log_check.reset_after(log_check_delay(progress.failures));
                     }
                 }
                 () = sleep_until(due.unwrap_or(never)), if due.is_some() => {
                     due = self.options.interval.map(|time| TokioInstant::now() + time);
-                    self.gate.due.store(true, Ordering::Release);
+                    self.gate.request();
                 }
                 _ = log_check.tick() => self.check_log_size(&progress).await,
             }
         }
     }
 
-    /// Handles an event. If a checkpoint completed or failed, returns the longest delay until the
-    /// next one is due.
+    /// Handles an event. If a checkpoint completed or failed, returns a delay: the next one is due
+    /// after this delay or the interval, whichever is shorter.
     async fn on_event(
         &mut self,
         progress: &mut Progress,
@@ -152,7 +155,7 @@ impl Keeper {
     }
 
     /// Drops the unfinished checkpoint after a failure and removes its sections. Returns the delay
-    /// until the next one is due.
+    /// before the next one.
     async fn abandon(
         &self,
         progress: &mut Progress,
@@ -254,10 +257,10 @@ impl Keeper {
         let mut marks = previous.map_or_else(Vec::new, |manifest| manifest.marks);
         let begin = self.log.bounds().await?.first;
         marks.retain(|mark| mark.seq >= begin);
-        let apart = (time / MARKS).as_millis() as u64;
+        let spacing_ms = (time / MARKS).as_millis() as u64;
         if marks
             .last()
-            .is_none_or(|last| last.time.0 + apart <= first.time.0)
+            .is_none_or(|last| last.time.0 + spacing_ms <= first.time.0)
         {
             marks.push(first);
         }
@@ -288,9 +291,9 @@ impl Keeper {
         match self.options.log_keep {
             LogKeep::All => None,
             LogKeep::Time(time) if !full => {
-                let late = newest.last.time.0.saturating_sub(time.as_millis() as u64);
-                let old = newest.marks.iter().filter(|mark| mark.time.0 <= late);
-                old.map(|mark| mark.seq.min(oldest)).next_back()
+                let cutoff = newest.last.time.0.saturating_sub(time.as_millis() as u64);
+                let expired = newest.marks.iter().filter(|mark| mark.time.0 <= cutoff);
+                expired.map(|mark| mark.seq.min(oldest)).next_back()
             }
             LogKeep::Nothing | LogKeep::Time(_) => Some(oldest),
         }
@@ -333,7 +336,7 @@ impl Keeper {
         let newest = self.log.newest_tick().await?;
         let has_more = newest.is_some_and(|(_, tick)| tick.epoch > self.gate.newest_complete());
         if in_progress || has_more {
-            self.gate.due.store(true, Ordering::Release);
+            self.gate.request();
             self.gate.at_once.notify_one();
             return trimmed;
         }
@@ -351,8 +354,8 @@ impl Keeper {
 
     /// Removes the sections of unfinished checkpoints, and the `failed` checkpoint if the start is
     /// verified. The failed checkpoint may have become complete despite the error, or have the
-    /// epoch of one that the start could not use. In both cases it could not be made again while it
-    /// is there.
+    /// epoch of one that the start could not use. In both cases a new attempt at the same epoch
+    /// would fail while it exists.
     async fn remove_leftovers(&self, progress: &Progress, failed: Option<Epoch>) {
         let useless = |epoch: &Epoch| progress.start_verified && failed == Some(*epoch);
         let removal = async {

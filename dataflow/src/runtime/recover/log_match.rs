@@ -53,7 +53,7 @@ pub enum StoreState {
     Matches(Epoch),
     /// The rows come, or may come, from another history of the log.
     Differs {
-        /// The reason, for the log.
+        /// The reason, for the warning.
         why: String,
         /// The epoch of the last commit, if the rows were computed from another log.
         other_log: Option<Epoch>,
@@ -169,12 +169,14 @@ impl StoreState {
             }
             LogMatch::Lost => {
                 format!(
-                    "its last commit, at epoch {epoch}, is after the end of the log, which lost messages"
+                    "its last commit, at epoch {epoch}, is after the end of the log, which lost \
+                     messages"
                 )
             }
             LogMatch::Replaced => {
                 format!(
-                    "the log lost epoch {epoch}, at which its last commit ends, and has another one there"
+                    "the log lost epoch {epoch}, at which its last commit ends, and has another \
+                     one there"
                 )
             }
             LogMatch::OtherLog => {
@@ -208,7 +210,8 @@ impl StoreState {
         match ends.find(log, &recorded).await? {
             LogMatch::Same(_) => matches,
             _ => Ok(Self::differs(format!(
-                "it may have rows of a commit that was begun up to epoch {epoch}, which the log has lost"
+                "it may have rows of a commit that was begun up to epoch {epoch}, which the log \
+                 has lost"
             ))),
         }
     }
@@ -226,8 +229,8 @@ impl StoreState {
     pub fn older_than(self, checkpoint: Epoch) -> Self {
         match self {
             Self::Matches(epoch) if epoch < checkpoint => Self::differs(format!(
-                "it is at epoch {epoch}, before the newest checkpoint at epoch {checkpoint}: an older copy of it was \
-                 put back"
+                "it is at epoch {epoch}, before the newest checkpoint at epoch {checkpoint}: an \
+                 older copy of it was put back"
             )),
             other => other,
         }

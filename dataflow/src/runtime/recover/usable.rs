@@ -144,7 +144,8 @@ impl LogMatch {
                 "it needs the log from {at} on, which holds {begin} to {end}"
             )),
             Self::Lost => Err(format!(
-                "it counts up to epoch {epoch} at {at}, but the log lost messages and ends before that epoch"
+                "it counts up to epoch {epoch} at {at}, but the log lost messages and ends before \
+                 that epoch"
             )),
             Self::Replaced => Err(format!(
                 "the log has another message at {at}, where the tick of epoch {epoch} was"
