@@ -54,8 +54,8 @@ impl LeaderWorker {
         let mut mailbox = (!self.remote_workers.is_empty()).then(|| Mailbox::build(worker));
         // However this ends, the remote workers must leave, too, or no worker could.
         let _disconnected = self.run(worker, &mut mailbox);
-        for remote in &self.remote_workers {
-            for mailbox in &mut mailbox {
+        if let Some(mailbox) = &mut mailbox {
+            for remote in &self.remote_workers {
                 mailbox.send_command(remote.index, None);
             }
         }
