@@ -36,7 +36,8 @@ impl Rebuild {
         }
     }
 
-    /// Moves the changes of the rebuilt views from the changes of a batch into memory.
+    /// Removes the changes of the rebuilt views from the changes of a batch, and applies them to the
+    /// gathered rows.
     pub fn gather(&mut self, changes: &mut BTreeMap<ViewId, Vec<Vec<Change>>>) {
         for (view, rows) in &mut self.views {
             for change in changes.remove(view).into_iter().flatten().flatten() {
@@ -48,7 +49,7 @@ impl Rebuild {
         }
     }
 
-    /// Writes the rebuilt views as part of the commit in progress. Repeating it is safe.
+    /// Writes the gathered rows as part of the commit in progress. A failed write may be repeated.
     ///
     /// # Errors
     /// The store failed.

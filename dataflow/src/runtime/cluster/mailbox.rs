@@ -4,8 +4,8 @@
 //! message ─▶ fragments of at most 256 KiB ─ exchange by receiver ─▶ (sender, message)
 //! ```
 //!
-//! Messages from one worker to another arrive in the order in which they were sent. Delivery does
-//! not depend on the progress of the graph and takes none of its steps.
+//! Messages from one worker to another arrive in the order in which they were sent. Messages
+//! are delivered even before the receiver has built its graph, and delivery does not step the graph.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -20,8 +20,8 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::{Input as _, Operator};
 use timely::worker::Worker;
 
-/// The largest size of a fragment: timely copies each fragment as a whole into its buffers of 1
-/// MiB.
+/// The largest size of a fragment. Timely copies each fragment as a whole into its buffers, which
+/// have 1 MiB.
 const FRAGMENT_BYTES_MAX: usize = 256 << 10;
 
 /// A part of a message.
@@ -135,8 +135,8 @@ impl FragmentWriter<'_> {
             last,
             bytes: std::mem::take(&mut self.bytes),
         });
-        // A time of its own makes timely send the fragment at once; it would buffer hundreds with
-        // the same time.
+        // Timely would buffer hundreds of fragments with the same time. With a time of its own, each
+        // fragment is sent at once.
         let sent = *self.mailbox.out.time();
         self.mailbox.out.advance_to(sent + 1);
     }
