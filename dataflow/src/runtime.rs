@@ -4,7 +4,7 @@
 //! ```text
 //! recover ─▶ restore ─▶ source ─▶ batch ─▶ worker ─▶ consolidate ─▶ commit
 //!                                             └─▶ checkpoint
-//! worker: a worker of the leading process     follower: a process whose workers execute its commands
+//! worker: a worker of the leading process     follower: a process that executes its commands
 //! worker_graph: the graph of one worker       cluster: connections, messages and worker threads
 //! command: messages between these parts       task: tasks that end with a run
 //! ```

@@ -1,10 +1,11 @@
 //! Makes checkpoints without stopping the stream.
 //!
 //! ```text
-//! source ── batch ── batch + cut of some shards ── batch + cut ── ... ── batch + last cut, accumulators ──▶ workers
-//!    │ begun                        │ parts: bytes of shards                                                   │
-//!    ▼                              ▼                                                                          ▼
-//! keeper: writes sections ... waits for a durable commit of the last cut ─▶ writes the manifest ─▶ trims the log
+//! source ── batch ── batch + cut of some shards ── ... ── batch + last cut, accumulators ─▶ workers
+//!    │ begun                                                                                  │
+//!    ▼                                                                                        │
+//! keeper ◀────────────────────────────── parts: bytes of shards ──────────────────────────────┘
+//!    └─ writes sections ─▶ waits for a durable commit of the last cut ─▶ manifest ─▶ trims the log
 //! ```
 //!
 //! Each shard is cut at the end of a batch, the same batch on all workers. A separate task, the

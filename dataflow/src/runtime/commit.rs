@@ -1,8 +1,9 @@
 //! Commits the row changes of all workers to the view store.
 //!
 //! ```text
-//! output of each worker ─ complete ─▶ epoch already committed? ─ yes ─▶ only add to the sums (after a restart)
-//!                                                              └ no ──▶ begin, write, commit; retry until it succeeds
+//! output of each worker ─ complete ─▶ epoch already committed?
+//!                                      ├─ yes ─▶ only add to the sums (after a restart)
+//!                                      └─ no ──▶ begin, write, commit; retry until it succeeds
 //! ```
 //!
 //! All rows of a view that is rebuilt are gathered until the first commit, which replaces the old

@@ -36,7 +36,7 @@ impl Rebuild {
         }
     }
 
-    /// Removes the changes of the rebuilt views from the changes of a batch, and applies them to the
+    /// Removes the changes of the rebuilt views from those of a batch, and applies them to the
     /// gathered rows.
     pub fn gather(&mut self, changes: &mut BTreeMap<ViewId, Vec<Vec<Change>>>) {
         for (view, rows) in &mut self.views {

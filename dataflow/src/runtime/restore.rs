@@ -138,8 +138,8 @@ impl Restore {
         let names = Names::of(names);
         let first = self.manifest.first.epoch.0 as Time;
         let shards = u32::from(SHARDS);
-        // A chunk has one shard for each worker. Each chunk needs a time of its own, and there are only
-        // `first` times up to the first cut.
+        // A chunk has one shard for each worker. Each chunk needs a time of its own, and there are
+        // only `first` times up to the first cut.
         let chunks = shards.div_ceil(workers.len() as u32).min(first).max(1);
         for chunk in 0..chunks {
             let (from, to) = (shards * chunk / chunks, shards * (chunk + 1) / chunks);
