@@ -1,7 +1,7 @@
 //! Makes checkpoints without stopping the stream.
 //!
 //! ```text
-//! source ── batch ── batch + cut of some shards ── ... ── batch + last cut, accumulators ─▶ workers
+//! source ── batch ── batch + cut of some shards ── ... ── batch + last cut, accumulators ▶ workers
 //!    │ begun                                                                                  │
 //!    ▼                                                                                        │
 //! keeper ◀────────────────────────────── parts: bytes of shards ──────────────────────────────┘

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! a worker panicked ─┐
-//! a connection lost ─┼─▶ ended ─▶ workers leave ─▶ connection threads leave ─▶ one error: first cause
+//! a connection lost ─┼─▶ ended ─▶ workers leave ─▶ connection threads leave ─▶ one error
 //! the run dropped ───┘
 //! ```
 //!

@@ -4,8 +4,8 @@
 //! message ─▶ fragments of at most 256 KiB ─ exchange by receiver ─▶ (sender, message)
 //! ```
 //!
-//! Messages from one worker to another arrive in the order in which they were sent. Messages
-//! are delivered even before the receiver has built its graph, and delivery does not step the graph.
+//! Messages from one worker to another arrive in the order in which they were sent. Messages are
+//! delivered even before the receiver has built its graph, and delivery does not step the graph.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -135,8 +135,8 @@ impl FragmentWriter<'_> {
             last,
             bytes: std::mem::take(&mut self.bytes),
         });
-        // Timely would buffer hundreds of fragments with the same time. With a time of its own, each
-        // fragment is sent at once.
+        // Timely would buffer hundreds of fragments with the same time. With a time of its own,
+        // each fragment is sent at once.
         let sent = *self.mailbox.out.time();
         self.mailbox.out.advance_to(sent + 1);
     }
