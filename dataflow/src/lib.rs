@@ -43,5 +43,6 @@ pub use metrics::Metrics;
 pub use options::{Options, Ports};
 pub use records::AccountPolicy;
 pub use runtime::checkpoint::{CheckpointOptions, LogKeep};
-pub use runtime::cluster::{Links, Name, Peer, follow};
+pub use runtime::cluster::{Links, Name, Peer};
+pub use runtime::follower::follow;
 pub use runtime::{lead, run};
