@@ -11,6 +11,7 @@
 //! can be computed again from it, so a commit there need only be atomic and in order.
 
 mod checkpoint;
+mod durable;
 mod folder;
 mod jobs;
 mod log;
@@ -19,6 +20,7 @@ mod snapshots;
 mod store;
 
 pub use checkpoint::{DiskFiles, EmbeddedCheckpoints, Files};
+pub use durable::replace_file;
 pub use folder::{DataDir, DataDirError, Hold, Part};
 pub use jobs::JobFile;
 pub use log::{EmbeddedLog, LogOptions};
