@@ -1,34 +1,37 @@
-//! Accounts as every answer shows them: what the stream tells of each, and its profile.
+//! Accounts as every answer shows them: what the stream reported of an account, joined with its
+//! profile.
 //!
 //! ```text
 //! accounts ─┬─ view `accounts`, one read ─┐
-//!           └─ kept profiles, one read ───┴─ fetched, where the stream has told nothing else since ─▶ profile
+//!           └─ stored profiles, one read ─┴─ each field as fetched, unless the stream
+//!                                            reported another value since ─▶ profile
 //! ```
 //!
-//! Profiles are no rows of a commit. If they cannot be read, the answer does with what the stream tells.
+//! Profiles do not belong to a commit. If they cannot be read, the answer shows only what the
+//! stream reported.
 
 use serde::Serialize;
 use skytide_core::id::Did;
 use skytide_core::limits::{ADDRESS_BYTES_MAX, HANDLE_BYTES_MAX, NAME_BYTES_MAX, truncate};
-use skytide_core::port::profile::{self, StoredProfile, Told};
+use skytide_core::port::profile::{self, StoredProfile, StreamProfile};
 use skytide_core::view::{AccountRow, ViewId};
 
 use crate::answer::Rows;
 use crate::problem::Problem;
 
-/// An account, as JSON. Names are what the account says of itself.
+/// An account, as JSON. Its handle and its name are its own claims.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Account {
     pub(crate) did: String,
     pub(crate) handle: Option<Box<str>>,
     pub(crate) display_name: Option<Box<str>>,
-    /// `null`: no event told.
+    /// `null`: no event said whether it is active.
     pub(crate) active: Option<bool>,
-    /// `null`: nothing is known, or the account is hidden.
+    /// `null`: no profile is known, or the account is hidden.
     pub(crate) profile: Option<Profile>,
 }
 
-/// How an account shows itself, as JSON.
+/// The profile of an account, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Profile {
     pub(crate) handle: Option<Box<str>>,
@@ -37,8 +40,8 @@ pub(crate) struct Profile {
 }
 
 impl Account {
-    fn new(did: &Did, row: Option<AccountRow>, kept: Option<StoredProfile>) -> Self {
-        let profile = Profile::of(row.as_ref(), kept);
+    fn new(did: &Did, row: Option<AccountRow>, stored: Option<StoredProfile>) -> Self {
+        let profile = Profile::join(row.as_ref(), stored);
         let active = row.as_ref().map(|row| row.active);
         let row = row.unwrap_or_default();
         Self {
@@ -52,37 +55,39 @@ impl Account {
 }
 
 impl Profile {
-    /// Each field as it was fetched, unless the stream has told another one since.
-    fn of(row: Option<&AccountRow>, kept: Option<StoredProfile>) -> Option<Self> {
+    /// Joins what the stream reported with the stored profile. Each field has its fetched value,
+    /// unless the stream has reported another value since the fetch.
+    fn join(row: Option<&AccountRow>, stored: Option<StoredProfile>) -> Option<Self> {
         if row.is_some_and(|row| !row.active) {
             return None;
         }
-        let told = Told::of(row);
-        let fetched = kept.and_then(|kept| Some((limited(kept.profile?), kept.told)));
-        let Some((fetched, then)) = fetched else {
-            let known = told.handle.is_some() || told.display_name.is_some();
+        let now = StreamProfile::of(row);
+        let fetched = stored.and_then(|stored| Some((limited(stored.profile?), stored.stream)));
+        let Some((fetched, at_fetch)) = fetched else {
+            let known = now.handle.is_some() || now.display_name.is_some();
             return known.then_some(Self {
-                handle: told.handle,
-                name: told.display_name,
+                handle: now.handle,
+                name: now.display_name,
                 avatar: None,
             });
         };
-        let news = match then.handle == told.handle {
+        let new_handle = match at_fetch.handle == now.handle {
             true => None,
-            false => told.handle,
+            false => now.handle,
         };
         Some(Self {
-            handle: news.or(Some(fetched.handle)),
-            name: match then.display_name == told.display_name {
+            handle: new_handle.or(Some(fetched.handle)),
+            name: match at_fetch.display_name == now.display_name {
                 true => fetched.name,
-                false => told.display_name,
+                false => now.display_name,
             },
-            avatar: fetched.avatar.filter(|_| then.avatar == told.avatar),
+            avatar: fetched.avatar.filter(|_| at_fetch.avatar == now.avatar),
         })
     }
 }
 
-/// A fetched profile with its texts truncated, in whichever store it was. Texts of rows are truncated when read.
+/// Truncates the texts of a fetched profile, and drops an avatar whose address is too long. The
+/// store may hold longer ones. The texts of rows are truncated when they are decoded.
 fn limited(mut fetched: profile::Profile) -> profile::Profile {
     if let Some(name) = &mut fetched.name {
         truncate(name, NAME_BYTES_MAX);
@@ -94,27 +99,27 @@ fn limited(mut fetched: profile::Profile) -> profile::Profile {
     fetched
 }
 
-/// The accounts of `dids`, in their order.
+/// Reads the accounts of `dids`; returns them in the same order.
 pub(crate) async fn accounts(rows: &Rows<'_>, dids: &[Did]) -> Result<Vec<Account>, Problem> {
     if dids.is_empty() {
         return Ok(Vec::new());
     }
     let found: Vec<Option<AccountRow>> = rows.get(ViewId::Accounts, dids).await?;
-    let kept = rows.profiles(dids).await;
-    let joined = dids.iter().zip(found).zip(kept);
+    let stored = rows.profiles(dids).await;
+    let joined = dids.iter().zip(found).zip(stored);
     Ok(joined
-        .map(|((did, row), kept)| Account::new(did, row, kept))
+        .map(|((did, row), stored)| Account::new(did, row, stored))
         .collect())
 }
 
-/// The profile of one account whose row was read.
+/// Reads the profile of one account whose row has already been read.
 pub(crate) async fn profile(
     rows: &Rows<'_>,
     did: &Did,
     row: Option<&AccountRow>,
 ) -> Option<Profile> {
-    let kept = rows.profiles(std::slice::from_ref(did)).await.pop();
-    Profile::of(row, kept.flatten())
+    let stored = rows.profiles(std::slice::from_ref(did)).await.pop();
+    Profile::join(row, stored.flatten())
 }
 
 #[cfg(test)]
@@ -132,12 +137,12 @@ mod tests {
         }
     }
 
-    /// Fetched when the stream had told what this row says.
-    fn kept(then: Option<&AccountRow>) -> StoredProfile {
+    /// A profile that was fetched while the view `accounts` had this row.
+    fn fetched_at(row: Option<&AccountRow>) -> StoredProfile {
         StoredProfile {
             did: "did:web:ana.test".parse().unwrap(),
             fetched: Timestamp(1),
-            told: Told::of(then),
+            stream: StreamProfile::of(row),
             profile: Some(profile::Profile {
                 handle: "ana.test".into(),
                 name: Some("Ana".into()),
@@ -146,8 +151,12 @@ mod tests {
         }
     }
 
-    fn shown(now: Option<&AccountRow>, kept: Option<StoredProfile>) -> Option<[Option<String>; 3]> {
-        let profile = Profile::of(now, kept)?;
+    /// Handle, name and avatar of the joined profile.
+    fn join(
+        row: Option<&AccountRow>,
+        stored: Option<StoredProfile>,
+    ) -> Option<[Option<String>; 3]> {
+        let profile = Profile::join(row, stored)?;
         let texts = [profile.handle, profile.name, profile.avatar];
         Some(texts.map(|text| text.map(Into::into)))
     }
@@ -157,44 +166,44 @@ mod tests {
     }
 
     #[test]
-    fn a_fetched_field_counts_until_the_stream_tells_another_one() {
-        let then = row(Some("ana.test"), None, Some("cid1"));
-        let picture = "https://cdn.test/a";
-        let all = texts([Some("ana.test"), Some("Ana"), Some(picture)]);
-        assert_eq!(shown(Some(&then), Some(kept(Some(&then)))), all);
-        assert_eq!(shown(None, Some(kept(None))), all);
+    fn a_fetched_field_is_shown_until_the_stream_reports_another_value() {
+        let before = row(Some("ana.test"), None, Some("cid1"));
+        let avatar = "https://cdn.test/a";
+        let all = texts([Some("ana.test"), Some("Ana"), Some(avatar)]);
+        assert_eq!(join(Some(&before), Some(fetched_at(Some(&before)))), all);
+        assert_eq!(join(None, Some(fetched_at(None))), all);
 
         let now = row(Some("ann.test"), None, Some("cid1"));
-        let news = texts([Some("ann.test"), Some("Ana"), Some(picture)]);
-        assert_eq!(shown(Some(&now), Some(kept(Some(&then)))), news);
+        let expected = texts([Some("ann.test"), Some("Ana"), Some(avatar)]);
+        assert_eq!(join(Some(&now), Some(fetched_at(Some(&before)))), expected);
 
         let now = row(Some("ana.test"), Some("Ann"), Some("cid2"));
-        let news = texts([Some("ana.test"), Some("Ann"), None]);
-        assert_eq!(shown(Some(&now), Some(kept(Some(&then)))), news);
+        let expected = texts([Some("ana.test"), Some("Ann"), None]);
+        assert_eq!(join(Some(&now), Some(fetched_at(Some(&before)))), expected);
 
-        // The profile record was deleted: what it said is shown no more.
-        let then = row(None, Some("Ana"), Some("cid1"));
+        // The profile record was deleted: its texts are no longer shown.
+        let before = row(None, Some("Ana"), Some("cid1"));
         let now = row(None, None, None);
-        let news = texts([Some("ana.test"), None, None]);
-        assert_eq!(shown(Some(&now), Some(kept(Some(&then)))), news);
+        let expected = texts([Some("ana.test"), None, None]);
+        assert_eq!(join(Some(&now), Some(fetched_at(Some(&before)))), expected);
     }
 
     #[test]
-    fn without_a_fetched_profile_the_streams_counts_and_a_hidden_account_has_none() {
+    fn without_a_fetched_profile_the_streams_is_shown_and_a_hidden_account_shows_none() {
         let now = row(Some("ana.test"), Some("Ana"), Some("cid1"));
-        let told = texts([Some("ana.test"), Some("Ana"), None]);
-        let unknown = StoredProfile {
+        let of_stream = texts([Some("ana.test"), Some("Ana"), None]);
+        let not_found = StoredProfile {
             profile: None,
-            ..kept(Some(&now))
+            ..fetched_at(Some(&now))
         };
-        assert_eq!(shown(Some(&now), None), told);
-        assert_eq!(shown(Some(&now), Some(unknown)), told);
-        assert_eq!(shown(Some(&row(None, None, None)), None), None);
-        assert_eq!(shown(None, None), None);
+        assert_eq!(join(Some(&now), None), of_stream);
+        assert_eq!(join(Some(&now), Some(not_found)), of_stream);
+        assert_eq!(join(Some(&row(None, None, None)), None), None);
+        assert_eq!(join(None, None), None);
         let hidden = AccountRow {
             active: false,
             ..now
         };
-        assert_eq!(shown(Some(&hidden), Some(kept(Some(&hidden)))), None);
+        assert_eq!(join(Some(&hidden), Some(fetched_at(Some(&hidden)))), None);
     }
 }

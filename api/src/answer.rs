@@ -1,12 +1,15 @@
-//! An answer: rows of one commit, with the epoch they belong to, or a word that they are not of one.
+//! Consistent answers: all rows of an answer belong to one commit, or the answer says that they may
+//! not.
 //!
 //! ```text
-//! control ─▶ rows ─▶ control: the same commit, and no row newer than it?  ─ yes ─▶ answer
-//!    ▲                                                                     ─ no ──▶ pause, again, at most 8 times
+//! control ─▶ rows ─▶ control: same commit, and no row newer than it? ─ yes ─▶ answer
+//!    ▲                                                              ─ no ──▶ pause, reread,
+//!    └──────────────────────────────────────────────────────────────────────  8 times at most
 //! ```
 //!
-//! A store may show a commit in progress (MongoDB does). Its rows carry a newer epoch, which tells; a row that it
-//! removes leaves nothing, so a missing row is suspicious while a commit is in progress, unless commits are atomic.
+//! Some stores (MongoDB) show a commit in progress. A row that it writes is recognized by its newer
+//! epoch. A row that it removes leaves no trace. So while a commit is in progress, a missing row
+//! also causes a reread, unless commits are atomic.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,34 +22,38 @@ use serde::de::DeserializeOwned;
 use skytide_core::id::{Did, Epoch};
 use skytide_core::port::profile::{ProfileStore, StoredProfile};
 use skytide_core::port::store::{Committed, Range, ViewReader};
+use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, StoredRow, ViewId, ViewKey, decode_row};
 
 use crate::problem::Problem;
-use crate::state::ApiState;
+use crate::state::ApiContext;
 use crate::velocity::Coverage;
 
+/// Maximum number of rereads of one answer.
 const REREADS_MAX: u32 = 8;
+/// Time before a reread, in which the commit in progress may finish.
 const REREAD_PAUSE: Duration = Duration::from_millis(5);
 
-/// What a route reads, once its parameters are parsed.
+/// The parsed request of a route, which reads the rows of its answer.
 pub(crate) trait Query: Send + Sync {
-    /// What it answers.
+    /// The answer, without what all answers have ([`Meta`]).
     type Data: Serialize + Send;
 
-    /// Reads it from the rows of one commit.
+    /// Reads the answer from the rows of one commit.
     fn read(&self, rows: &Rows<'_>) -> impl Future<Output = Result<Self::Data, Problem>> + Send;
 }
 
-/// What every answer says of itself.
+/// The fields that every answer has: its commit, its age, and whether it is consistent.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Meta {
     pub(crate) epoch: Epoch,
-    as_of: String,
-    freshness_ms: u64,
-    since: String,
+    as_of: Option<String>,
+    freshness_ms: Option<u64>,
+    since: Option<String>,
     consistent: bool,
 }
 
+/// An answer, as JSON.
 #[derive(Serialize)]
 pub(crate) struct Answer<D> {
     #[serde(flatten)]
@@ -55,22 +62,23 @@ pub(crate) struct Answer<D> {
     pub(crate) data: D,
 }
 
-/// Answers a query as JSON; 304 if the client has the answer of this commit, by the weak comparison of
-/// <https://www.rfc-editor.org/rfc/rfc9110#name-if-none-match>.
+/// Answers a query with JSON, or with 304 if the client already has the answer of this commit, by
+/// the weak comparison of <https://www.rfc-editor.org/rfc/rfc9110#name-if-none-match>.
 pub(crate) async fn answer<Q: Query>(
-    state: &ApiState,
+    context: &ApiContext,
     headers: &HeaderMap,
     query: Q,
 ) -> Result<Response, Problem> {
-    let (_, committed) = state.committed().await?;
-    let any = is_any(headers);
-    let is_known = |committed: &Committed| any || names_tag(headers, &etag(committed));
-    if !any && is_known(&committed) {
+    let (_, committed) = context.committed().await?;
+    let matches_any = matches_any(headers);
+    let client_has = |committed: &Committed| matches_any || lists_tag(headers, &etag(committed));
+    // `*` matches only an answer that exists: an unknown account is still 404. So with `*` the
+    // answer is read first.
+    if !matches_any && client_has(&committed) {
         return Ok(not_modified(&committed));
     }
-    let (committed, answer) = consistent(state, &query).await?;
-    if answer.meta.consistent && is_known(&committed) {
-        // `*` is every answer that there is: not one of an account that nobody knows.
+    let (committed, answer) = read_consistent(context, &query).await?;
+    if answer.meta.consistent && client_has(&committed) {
         Ok(not_modified(&committed))
     } else if answer.meta.consistent {
         Ok((cache_headers(&committed), Json(answer)).into_response())
@@ -79,57 +87,67 @@ pub(crate) async fn answer<Q: Query>(
     }
 }
 
-/// Reads until everything is of one commit, or the bound is hit.
-pub(crate) async fn consistent<Q: Query>(
-    state: &ApiState,
+/// Reads the answer until all its rows belong to one commit, at most 1 + [`REREADS_MAX`] times.
+/// The last answer may be inconsistent; its [`Meta`] says so.
+pub(crate) async fn read_consistent<Q: Query>(
+    context: &ApiContext,
     query: &Q,
 ) -> Result<(Committed, Answer<Q::Data>), Problem> {
     let mut rereads = 0;
     loop {
-        let (before, committed) = state.committed().await?;
-        let rows = Rows::new(state, &committed);
+        let (before, committed) = context.committed().await?;
+        let rows = Rows::new(context, &committed);
         let data = query.read(&rows).await;
-        let (after, newest) = state.committed().await?;
+        let (after, newest) = context.committed().await?;
 
         let in_progress = before.intent.is_some() || after.intent.is_some();
-        let whole = committed.epoch == newest.epoch
+        let consistent = committed.epoch == newest.epoch
             && committed.log_id == newest.log_id
             && committed.tick_hash == newest.tick_hash
-            && !rows.newer.load(Ordering::Relaxed)
-            && (state.commits_atomic || !in_progress || !rows.missing.load(Ordering::Relaxed));
-        if whole || rereads == REREADS_MAX {
-            let meta = Meta::new(state, &newest, whole);
+            && !rows.saw_newer_row.load(Ordering::Relaxed)
+            && (context.commits_atomic
+                || !in_progress
+                || !rows.saw_missing_row.load(Ordering::Relaxed));
+        if consistent || rereads == REREADS_MAX {
+            let meta = Meta::new(context, &newest, consistent);
             return Ok((newest, Answer { meta, data: data? }));
         }
         rereads += 1;
-        state.metrics.rereads.inc();
+        context.metrics.rereads.inc();
         tokio::time::sleep(REREAD_PAUSE).await;
     }
 }
 
+/// ` since TIME`, for an error about something that no event has named; empty if the time is not known.
+pub(crate) fn since(committed: &Committed) -> String {
+    let since = committed.since.known();
+    since.map_or_else(String::new, |since| format!(" since {}", since.rfc3339()))
+}
+
 impl Meta {
-    pub(crate) fn new(state: &ApiState, committed: &Committed, consistent: bool) -> Self {
+    pub(crate) fn new(context: &ApiContext, committed: &Committed, consistent: bool) -> Self {
         Self {
             epoch: committed.epoch,
-            as_of: committed.time.rfc3339(),
-            freshness_ms: state.clock.now().0.saturating_sub(committed.time.0),
-            since: committed.since.rfc3339(),
+            as_of: committed.time.known().map(Timestamp::rfc3339),
+            freshness_ms: (committed.time.known())
+                .map(|time| context.clock.now().0.saturating_sub(time.0)),
+            since: committed.since.known().map(Timestamp::rfc3339),
             consistent,
         }
     }
 }
 
-/// Whether `If-None-Match` is `*`: the client has an answer, whichever it is.
-fn is_any(headers: &HeaderMap) -> bool {
+/// Whether `If-None-Match` is `*`, which matches every existing answer.
+fn matches_any(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::IF_NONE_MATCH);
     values
         .iter()
         .any(|value| value.as_bytes().trim_ascii() == b"*")
 }
 
-/// Whether `If-None-Match` lists this entity tag, by the weak comparison. A value stops counting where
-/// it is malformed: the bytes are a client's.
-fn names_tag(headers: &HeaderMap, tag: &str) -> bool {
+/// Whether `If-None-Match` lists this entity tag, by the weak comparison. The client may send any
+/// bytes: a value is ignored from its first malformed byte on.
+fn lists_tag(headers: &HeaderMap, tag: &str) -> bool {
     let wanted = tag.trim_start_matches("W/").trim_matches('"').as_bytes();
     let values = headers.get_all(header::IF_NONE_MATCH).iter();
     values.into_iter().any(|value| {
@@ -156,8 +174,9 @@ fn not_modified(committed: &Committed) -> Response {
     (StatusCode::NOT_MODIFIED, cache_headers(committed)).into_response()
 }
 
-/// Weak, as `freshness_ms` differs between answers of the same commit. The tick's hash distinguishes
-/// two epochs of one number: the log may have lost the first and then reached the number again.
+/// The entity tag of a commit. It is weak because `freshness_ms` differs between answers of the
+/// same commit. The hash of the tick distinguishes two epochs with one number: the log may have
+/// lost the first one and then reached the number again.
 fn etag(committed: &Committed) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let history = committed.tick_hash.unwrap_or(committed.log_id);
@@ -170,32 +189,35 @@ fn cache_headers(committed: &Committed) -> [(header::HeaderName, HeaderValue); 2
     [(header::ETAG, tag), (header::CACHE_CONTROL, revalidate)]
 }
 
-/// Typed rows, which watch whether they are all of one commit.
+/// Reads typed rows, and notes what shows that they may not all belong to one commit.
 pub(crate) struct Rows<'a> {
     reader: &'a dyn ViewReader,
-    kept: &'a dyn ProfileStore,
+    profiles: &'a dyn ProfileStore,
+    /// The commit that the rows should belong to.
     pub(crate) committed: &'a Committed,
-    newer: AtomicBool,
-    missing: AtomicBool,
+    /// Whether a row was newer than that commit.
+    saw_newer_row: AtomicBool,
+    /// Whether a row was missing, or may have been.
+    saw_missing_row: AtomicBool,
 }
 
 impl<'a> Rows<'a> {
-    pub(crate) fn new(state: &'a ApiState, committed: &'a Committed) -> Self {
+    pub(crate) fn new(context: &'a ApiContext, committed: &'a Committed) -> Self {
         Self {
-            reader: &*state.reader,
-            kept: &*state.profiles,
+            reader: &*context.reader,
+            profiles: &*context.profiles,
             committed,
-            newer: AtomicBool::new(false),
-            missing: AtomicBool::new(false),
+            saw_newer_row: AtomicBool::new(false),
+            saw_missing_row: AtomicBool::new(false),
         }
     }
 
-    /// The time that the commit covers.
+    /// The stretch of network time that the commit covers.
     pub(crate) fn coverage(&self) -> Coverage {
         Coverage::from(self.committed)
     }
 
-    /// The rows under `keys`, in the same order.
+    /// Reads the rows under `keys`; returns them in the same order.
     pub(crate) async fn get<K: ViewKey + Sync, R: DeserializeOwned + Send>(
         &self,
         view: ViewId,
@@ -204,17 +226,17 @@ impl<'a> Rows<'a> {
         let keys: Vec<Key> = keys.iter().map(Key::of).collect();
         let rows = self.reader.get(view, &keys).await?;
         rows.into_iter()
-            .map(|row| row.map(|row| self.columns(&row)).transpose())
+            .map(|row| row.map(|row| self.decode(&row)).transpose())
             .inspect(|row| {
                 if matches!(row, Ok(None)) {
-                    self.missing.store(true, Ordering::Relaxed);
+                    self.saw_missing_row.store(true, Ordering::Relaxed);
                 }
             })
             .collect()
     }
 
-    /// The row under one key.
-    pub(crate) async fn one<K: ViewKey + Sync, R: DeserializeOwned + Send>(
+    /// Reads the row under one key.
+    pub(crate) async fn get_one<K: ViewKey + Sync, R: DeserializeOwned + Send>(
         &self,
         view: ViewId,
         key: K,
@@ -222,32 +244,34 @@ impl<'a> Rows<'a> {
         Ok(self.get(view, &[key]).await?.pop().flatten())
     }
 
-    /// Rows in the order of their keys. A row that is being removed cannot be seen, so every scan counts as one that
-    /// may miss rows.
+    /// Reads the rows of a range, in the order of their keys. A scan cannot show which rows a
+    /// commit in progress has removed, so every scan counts as one that may have missed a row.
     pub(crate) async fn scan<K: ViewKey, R: DeserializeOwned>(
         &self,
         view: ViewId,
         range: Range,
     ) -> Result<Vec<(K, R)>, Problem> {
-        self.missing.store(true, Ordering::Relaxed);
+        self.saw_missing_row.store(true, Ordering::Relaxed);
         let rows = self.reader.scan(view, range).await?;
         rows.iter()
-            .map(|row| Ok((row.key.decode()?, self.columns(row)?)))
+            .map(|row| Ok((row.key.decode()?, self.decode(row)?)))
             .collect()
     }
 
-    /// What is kept of the profiles of `dids`, in the same order; nothing if they cannot be read.
+    /// Reads the stored profiles of `dids`; returns them in the same order. Returns `None` for each
+    /// if the profile store cannot be read: profiles are an optional part of an answer.
     pub(crate) async fn profiles(&self, dids: &[Did]) -> Vec<Option<StoredProfile>> {
-        self.kept.get(dids).await.unwrap_or_else(|error| {
+        self.profiles.get(dids).await.unwrap_or_else(|error| {
             let error = &error as &(dyn std::error::Error + 'static);
-            tracing::warn!(error, "profiles not readable");
+            tracing::warn!(error, "cannot read profiles: answering without them");
             vec![None; dids.len()]
         })
     }
 
-    fn columns<R: DeserializeOwned>(&self, row: &StoredRow) -> Result<R, Problem> {
+    /// Decodes the columns of a row, and notes whether it is newer than the commit.
+    fn decode<R: DeserializeOwned>(&self, row: &StoredRow) -> Result<R, Problem> {
         if row.epoch > self.committed.epoch {
-            self.newer.store(true, Ordering::Relaxed);
+            self.saw_newer_row.store(true, Ordering::Relaxed);
         }
         Ok(decode_row(&row.row)?)
     }

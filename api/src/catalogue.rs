@@ -1,21 +1,22 @@
-//! Every route with its parameters: one table, from which parameters are checked and `openapi.json` is written.
+//! The catalogue of routes and their parameters. Requests are checked against it, and
+//! `openapi.json` is generated from it.
 
 /// A route of the API.
 #[derive(Debug)]
 pub(crate) struct Route {
-    /// The path, as in axum and (but for the `*`) OpenAPI.
+    /// The path, as axum writes it. OpenAPI writes it the same, but without `*`.
     pub(crate) path: &'static str,
     /// A name for generated clients.
     pub(crate) id: &'static str,
-    /// What it answers, in one sentence.
+    /// A sentence that describes the answer.
     pub(crate) summary: &'static str,
     /// Its parameters.
     pub(crate) params: &'static [Param],
     /// Media type of the answer.
     pub(crate) media: &'static str,
-    /// Name of the answer's schema in `src/schemas.json`; empty: text.
+    /// Name of the answer's schema in `src/schemas.json`; empty: the answer is text.
     pub(crate) schema: &'static str,
-    /// Statuses of problems that it may answer.
+    /// The statuses of its problems.
     pub(crate) problems: &'static [u16],
 }
 
@@ -23,17 +24,17 @@ pub(crate) struct Route {
 #[derive(Debug)]
 pub(crate) struct Param {
     pub(crate) name: &'static str,
-    pub(crate) place: Place,
+    pub(crate) location: ParamIn,
     pub(crate) doc: &'static str,
-    /// What it is if absent or empty.
+    /// The value that an absent or empty parameter has.
     pub(crate) default: &'static str,
-    /// The values there are; empty: described by `doc`.
+    /// The allowed values; empty: `doc` describes them.
     pub(crate) allowed: &'static [&'static str],
 }
 
-/// Where a parameter stands.
+/// The part of a request that contains a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ParamIn {
     Path,
     Query,
 }
@@ -41,7 +42,7 @@ pub(crate) enum Place {
 const fn path(name: &'static str, doc: &'static str) -> Param {
     Param {
         name,
-        place: Place::Path,
+        location: ParamIn::Path,
         doc,
         default: "",
         allowed: &[],
@@ -51,7 +52,7 @@ const fn path(name: &'static str, doc: &'static str) -> Param {
 const fn query(name: &'static str, default: &'static str, doc: &'static str) -> Param {
     Param {
         name,
-        place: Place::Query,
+        location: ParamIn::Query,
         doc,
         default,
         allowed: &[],
@@ -66,46 +67,46 @@ const VIEWS: &[&str] = &[
 const LANG: Param = query(
     "lang",
     "",
-    "Language of the posts, as `en`; of `pt-BR` the first part counts; `und`: they name none",
+    "Language of the posts, such as `en`; `pt-BR` counts as `pt`; `und`: posts that name none",
 );
-const LIMIT: Param = query("limit", "25", "Entries at most, 1 to 100");
+const LIMIT: Param = query("limit", "25", "Maximum number of entries, 1 to 100");
 const ACTOR: Param = path("actor", "A DID, or a handle with or without `@`");
 const JSON: &str = "application/json";
 
-/// The lists and their parameters.
+/// A list.
 pub(crate) const TRENDS: Route = Route {
     path: "/v1/trends/{view}",
     id: "trends",
-    summary: "A list of the best, in a window, overall or in one language",
+    summary: "A list, best first, in a window, of all languages or of one",
     params: &[
         Param {
             allowed: VIEWS,
-            ..path("view", "Which list; `top_` in front is accepted")
+            ..path("view", "The list; the prefix `top_` is accepted")
         },
         Param {
             allowed: WINDOWS,
             ..query(
                 "window",
                 "24h",
-                "Over which time; actors and blocks know only `24h`",
+                "The time window; actors and blocks have only `24h`",
             )
         },
         LANG,
         query(
             "measure",
             "likes, count, likes_received or blocks_received",
-            "Ordered by what, see `/v1/views`; `velocity` reorders the list of highest count",
+            "Orders the list, see `/v1/views`; `velocity` reorders the list of highest count",
         ),
         LIMIT,
         query(
             "cursor",
             "",
-            "The `cursor` of the page before; it carries all other parameters",
+            "The `cursor` of the previous page; it carries all other parameters",
         ),
         query(
             "as_of",
             "now",
-            "A moment as `2026-07-04T14:00:00Z`: the list of the newest snapshot that is not later",
+            "A time such as `2026-07-04T14:00:00Z`; the newest snapshot that is not later answers",
         ),
     ],
     media: JSON,
@@ -113,7 +114,7 @@ pub(crate) const TRENDS: Route = Route {
     problems: &[400, 404, 503],
 };
 
-/// One tag, domain, link or mentioned account.
+/// The counts of one tag, domain, link or mentioned account.
 pub(crate) const TREND: Route = Route {
     path: "/v1/trends/{view}/{*key}",
     id: "trend",
@@ -121,11 +122,11 @@ pub(crate) const TREND: Route = Route {
     params: &[
         Param {
             allowed: &["hashtags", "domains", "links", "mentions"],
-            ..path("view", "Which view")
+            ..path("view", "The view")
         },
         path(
             "key",
-            "Tag (with or without `#`), host, URL (percent-encoded) or DID; unused: zeros",
+            "Tag (with or without `#`), host, URL (percent-encoded) or DID; if unused: zeros",
         ),
     ],
     media: JSON,
@@ -140,7 +141,7 @@ pub(crate) const POST: Route = Route {
     summary: "Tallies of a post",
     params: &[path(
         "uri",
-        "`at://` URI or `https://bsky.app/profile/.../post/...` link, percent-encoded or as it is",
+        "`at://` URI or `https://bsky.app/profile/.../post/...` link, percent-encoded or not",
     )],
     media: JSON,
     schema: "Post",
@@ -151,18 +152,18 @@ pub(crate) const POST: Route = Route {
 pub(crate) const ACTOR_ROUTE: Route = Route {
     path: "/v1/actors/{actor}",
     id: "actor",
-    summary: "What is known of an account, and its counts of all time",
+    summary: "What events reported of an account, its profile, and its counts of all time",
     params: &[ACTOR],
     media: JSON,
     schema: "Actor",
     problems: &[400, 404, 503],
 };
 
-/// Whom an account acts on, and who acts on it.
+/// The accounts with which an account interacts.
 pub(crate) const INTERACTIONS: Route = Route {
     path: "/v1/actors/{actor}/interactions",
     id: "interactions",
-    summary: "The accounts with which an account had most to do",
+    summary: "The accounts with which an account interacted most",
     params: &[
         ACTOR,
         Param {
@@ -170,14 +171,10 @@ pub(crate) const INTERACTIONS: Route = Route {
             ..query(
                 "direction",
                 "sent",
-                "What it did to others, or others to it",
+                "`sent`: the account acted on others; `received`: others acted on it",
             )
         },
-        query(
-            "days",
-            "7",
-            "Days of UTC that count, today included, 1 to 7",
-        ),
+        query("days", "7", "Number of days in UTC, today included, 1 to 7"),
         LIMIT,
     ],
     media: JSON,
@@ -191,12 +188,20 @@ pub(crate) const NETWORK: Route = Route {
     id: "network",
     summary: "Activity by collection, rates, languages, drops, series by minute and hour",
     params: &[
-        query("limit", "20", "Collections and languages at most, 1 to 100"),
+        query(
+            "limit",
+            "20",
+            "Maximum number of collections and of languages, 1 to 100",
+        ),
         Param {
             allowed: WINDOWS,
-            ..query("window", "24h", "Over which time languages are counted")
+            ..query("window", "24h", "The time window of the languages")
         },
-        query("hours", "24", "Length of the series by hour, 1 to 1440"),
+        query(
+            "hours",
+            "24",
+            "Length of the hourly series in hours, 1 to 1440",
+        ),
     ],
     media: JSON,
     schema: "Network",
@@ -214,54 +219,59 @@ pub(crate) const VIEWS_ROUTE: Route = Route {
     problems: &[503],
 };
 
-/// The snapshots there are.
+/// The stored snapshots.
 pub(crate) const SNAPSHOTS: Route = Route {
     path: "/v1/snapshots",
     id: "snapshots",
-    summary: "The moments of which all lists are kept, newest first: values of `as_of`",
+    summary: "The times of the stored snapshots, newest first: values of `as_of`",
     params: &[
-        query("limit", "100", "Moments at most, 1 to 1000"),
-        query("cursor", "", "The `cursor` of the page before"),
+        query("limit", "100", "Maximum number of snapshots, 1 to 1000"),
+        query("cursor", "", "The `cursor` of the previous page"),
     ],
     media: JSON,
     schema: "Snapshots",
     problems: &[400, 503],
 };
 
-/// What the jobs do.
+/// The states of the jobs.
 pub(crate) const JOBS: Route = Route {
     path: "/v1/jobs",
     id: "jobs",
-    summary: "The periodic jobs: when each is due, whether it runs, what it did last",
+    summary: "The periodic jobs: when each is due, whether it runs, and the result of its last run",
     params: &[],
     media: JSON,
     schema: "Jobs",
     problems: &[400, 503],
 };
 
-/// Pushes.
+/// The event stream.
 pub(crate) const STREAM: Route = Route {
     path: "/v1/stream",
     id: "stream",
-    summary: "Server-sent events: one `commit` event for the newest commit, at most a few a second",
+    summary: "Server-sent events: one `commit` event for the newest commit, at most two a second",
     params: &[
         query(
             "lists",
             "",
-            "Lists to send with each event, by comma, at most 4: views of `/v1/trends/{view}`",
+            "Comma-separated lists for each event, at most 4: views of `/v1/trends/{view}`",
         ),
         Param {
             allowed: WINDOWS,
-            ..query("window", "24h", "Over which time")
+            ..query("window", "24h", "The time window")
         },
         LANG,
-        query("limit", "10", "Entries of each list at most, 1 to 100"),
+        query(
+            "limit",
+            "10",
+            "Maximum number of entries of each list, 1 to 100",
+        ),
     ],
     media: "text/event-stream",
     schema: "",
     problems: &[400, 503],
 };
 
+/// A route without parameters and problems.
 const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Route {
     Route {
         path,
@@ -274,27 +284,27 @@ const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Rou
     }
 }
 
-/// The process lives.
+/// Whether the process runs.
 pub(crate) const HEALTHZ: Route = Route {
-    summary: "Answers as long as the process does",
+    summary: "Answers while the process runs",
     schema: "Alive",
     ..plain("/healthz", "alive", JSON)
 };
 
-/// The process can answer.
+/// Whether the process can answer requests.
 pub(crate) const READYZ: Route = Route {
-    summary: "Whether questions can be answered, and if not, why; 503 if not",
+    summary: "Whether the API can answer requests; if not, 503 with the reasons",
     schema: "Ready",
     ..plain("/readyz", "ready", JSON)
 };
 
-/// Metrics.
+/// The metrics of the process.
 pub(crate) const METRICS: Route = Route {
-    summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` asks for it",
+    summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` prefers it",
     ..plain("/metrics", "metrics", "text/plain")
 };
 
-/// The description of all this.
+/// The OpenAPI description of these routes.
 pub(crate) const OPENAPI: Route = Route {
     summary: "This description",
     ..plain("/openapi.json", "openapi", JSON)
@@ -306,7 +316,7 @@ pub(crate) const START: Route = Route {
     ..plain("/", "start", "text/html")
 };
 
-/// All routes that are described.
+/// All routes that `openapi.json` describes.
 pub(crate) const ROUTES: &[&Route] = &[
     &TRENDS,
     &TREND,

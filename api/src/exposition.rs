@@ -1,13 +1,13 @@
-//! All metrics of a process, in the format that the client asks for.
+//! All metrics of a process as text, in the format that the client prefers.
 //!
 //! ```text
-//! Accept: application/openmetrics-text, and no more of text/plain   OpenMetrics 1.0
-//! anything else, or nothing                                          the text format of Prometheus, 0.0.4
+//! Accept prefers application/openmetrics-text to text/plain   OpenMetrics 1.0
+//! anything else, or no Accept                                 Prometheus text format 0.0.4
 //! ```
 //!
-//! The library writes OpenMetrics. The older format has the same samples under other descriptions: the name of a counter
-//! ends with `_total` there, too, and it knows neither units nor an end mark. Exemplars, which it does not know, are not in
-//! use here.
+//! The library writes OpenMetrics. The Prometheus format has the same samples with other metadata:
+//! there the metadata of a counter also has the suffix `_total`, and there are neither units nor an
+//! end mark. It has no exemplars; this process does not use them.
 //!
 //! <https://prometheus.io/docs/instrumenting/content_negotiation/>,
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>
@@ -22,22 +22,23 @@ use prometheus_client::registry::Registry;
 use crate::problem::Problem;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics as text, as the headers of the request ask for it.
-pub(crate) fn page(registry: &Registry, headers: &HeaderMap) -> Result<Response, Problem> {
+/// Answers with all metrics as text, in the format that the headers of the request prefer.
+pub(crate) fn render(registry: &Registry, headers: &HeaderMap) -> Result<Response, Problem> {
     let mut text = String::new();
     encode(&mut text, registry).map_err(|error| Problem::internal(&error))?;
-    let (form, text) = match wants_open_metrics(headers) {
+    let (media_type, text) = match prefers_open_metrics(headers) {
         true => (OPEN_METRICS, text),
-        false => (PLAIN, plain(&text)),
+        false => (PROMETHEUS_TEXT, to_prometheus_text(&text)),
     };
-    let headers = [(header::CONTENT_TYPE, form), (header::VARY, "accept")];
+    let headers = [(header::CONTENT_TYPE, media_type), (header::VARY, "accept")];
     Ok((headers, text).into_response())
 }
 
-/// Whether the client names OpenMetrics and prefers it, by its weight or, at the same weight, by its place.
-fn wants_open_metrics(headers: &HeaderMap) -> bool {
+/// Whether `Accept` names OpenMetrics and prefers it to `text/plain`: by a higher weight or, at the
+/// same weight, by naming it first.
+fn prefers_open_metrics(headers: &HeaderMap) -> bool {
     let accepted = headers.get_all(header::ACCEPT).iter();
     let accepted = accepted.filter_map(|value| value.to_str().ok());
     let (mut open_metrics, mut plain): (u32, u32) = (0, 0);
@@ -45,19 +46,19 @@ fn wants_open_metrics(headers: &HeaderMap) -> bool {
     for range in accepted.flat_map(|value| value.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let (mut weight, mut is_ours) = (1_000, true);
+        let (mut weight, mut is_supported) = (1_000, true);
         for (name, value) in parts.filter_map(|part| part.split_once('=')) {
             let value = value.trim().trim_matches('"');
             match name.trim().to_ascii_lowercase().as_str() {
                 "q" => weight = thousandths(value),
                 "version" if kind == "application/openmetrics-text" => {
-                    is_ours = ["1.0.0", "0.0.1"].contains(&value);
+                    is_supported = ["1.0.0", "0.0.1"].contains(&value);
                 }
-                "version" => is_ours = value == "0.0.4",
+                "version" => is_supported = value == "0.0.4",
                 _ => {}
             }
         }
-        if !is_ours {
+        if !is_supported {
             continue;
         }
         match kind.as_str() {
@@ -72,32 +73,33 @@ fn wants_open_metrics(headers: &HeaderMap) -> bool {
     open_metrics > plain || (open_metrics == plain && open_metrics > 0 && is_first)
 }
 
-/// A weight (<https://www.rfc-editor.org/rfc/rfc9110#name-quality-values>) in thousandths; 0 if it is none.
+/// A weight (<https://www.rfc-editor.org/rfc/rfc9110#name-quality-values>) in thousandths; 0 if the
+/// text is not a number.
 fn thousandths(text: &str) -> u32 {
     let weight: f64 = text.parse().unwrap_or_default();
     (weight.clamp(0.0, 1.0) * 1_000.0).round() as u32
 }
 
-/// OpenMetrics as the text format of Prometheus.
-fn plain(open_metrics: &str) -> String {
+/// Converts OpenMetrics to the Prometheus text format.
+fn to_prometheus_text(open_metrics: &str) -> String {
     let mut text = String::with_capacity(open_metrics.len());
-    // Stands before the type of its metric, which decides the metric's name.
+    // The help line comes before the type line of its metric, and the type decides the suffix.
     let mut help = None;
     for line in open_metrics.lines() {
-        if let Some(described) = line.strip_prefix("# HELP ") {
-            help = described.split_once(' ');
-        } else if let Some(described) = line.strip_prefix("# TYPE ") {
-            let (name, kind) = described.split_once(' ').unwrap_or((described, "untyped"));
-            let (ending, kind) = match kind {
+        if let Some(metadata) = line.strip_prefix("# HELP ") {
+            help = metadata.split_once(' ');
+        } else if let Some(metadata) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = metadata.split_once(' ').unwrap_or((metadata, "untyped"));
+            let (suffix, kind) = match kind {
                 "counter" => ("_total", kind),
                 "info" => ("_info", "gauge"),
                 "unknown" => ("", "untyped"),
                 kind => ("", kind),
             };
             if let Some((_, help)) = help.take() {
-                let _ = writeln!(text, "# HELP {name}{ending} {help}");
+                let _ = writeln!(text, "# HELP {name}{suffix} {help}");
             }
-            let _ = writeln!(text, "# TYPE {name}{ending} {kind}");
+            let _ = writeln!(text, "# TYPE {name}{suffix} {kind}");
         } else if !line.starts_with('#') {
             text.push_str(line);
             text.push('\n');
@@ -126,11 +128,11 @@ mod tests {
                 HeaderValue::from_str(value).expect("a header"),
             );
         }
-        assert_eq!(wants_open_metrics(&headers), expected, "{accept:?}");
+        assert_eq!(prefers_open_metrics(&headers), expected, "{accept:?}");
     }
 
     #[test]
-    fn open_metrics_is_for_clients_that_ask_for_it() {
+    fn open_metrics_is_sent_to_clients_that_prefer_it() {
         check(&[], false);
         check(&[""], false);
         check(&["*/*"], false);
@@ -166,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_metric_is_described_under_the_name_of_its_samples() {
+    fn the_metadata_of_every_kind_of_metric_has_the_name_of_its_samples() {
         let mut registry = Registry::default();
         let seconds = Histogram::new([1.0]);
         seconds.observe(0.5);
@@ -196,6 +198,6 @@ took_bucket{le=\"+Inf\"} 1
 # TYPE build_info gauge
 build_info{version=\"1 # {x}\"} 1
 ";
-        assert_eq!(plain(&open_metrics), expected);
+        assert_eq!(to_prometheus_text(&open_metrics), expected);
     }
 }

@@ -1,12 +1,8 @@
-//! Counts of requests, and the route that shows all metrics of the process.
+//! The metrics that the API counts itself. `exposition` writes all metrics of the process as text.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::HeaderMap;
-use axum::middleware::Next;
-use axum::response::Response;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -14,36 +10,33 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::exposition::page;
-use crate::problem::Problem;
-use crate::server::Outcome;
-use crate::state::ApiState;
+use crate::connection_state::Outcome;
 
 /// The API's own metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    requests: Family<Answered, Counter>,
-    seconds: Family<Route, Histogram>,
+    requests: Family<RequestLabels, Counter>,
+    seconds: Family<RouteLabel, Histogram>,
     pub(crate) rereads: Counter,
     pub(crate) stream_clients: Gauge,
     pub(crate) streams_replaced: Counter,
-    pub(crate) connections: Connections,
+    pub(crate) connections: ConnectionMetrics,
 }
 
-/// The connections of one server.
+/// The metrics of one server's connections.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Connections {
+pub(crate) struct ConnectionMetrics {
     pub(crate) open: Gauge,
-    ended: Family<Ended, Counter>,
+    ended: Family<OutcomeLabel, Counter>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Ended {
+struct OutcomeLabel {
     outcome: &'static str,
 }
 
-impl Connections {
-    /// Adds them to a registry.
+impl ConnectionMetrics {
+    /// Creates the metrics and adds them to a registry.
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let connections = Self::default();
         let Self { open, ended } = connections.clone();
@@ -56,25 +49,26 @@ impl Connections {
         connections
     }
 
-    /// One ended.
+    /// Counts a connection that ended.
     pub(crate) fn ended(&self, outcome: Outcome) {
         let outcome = outcome.name();
-        self.ended.get_or_create(&Ended { outcome }).inc();
+        self.ended.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Answered {
+struct RequestLabels {
     route: String,
     status: u16,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Route {
+struct RouteLabel {
     route: String,
 }
 
 impl Metrics {
+    /// Creates the metrics and adds them to a registry with the prefix `api`.
     pub(crate) fn register(registry: &Arc<Mutex<Registry>>) -> Self {
         let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
         let api = registry.sub_registry_with_prefix("api");
@@ -86,7 +80,7 @@ impl Metrics {
             rereads: Counter::default(),
             stream_clients: Gauge::default(),
             streams_replaced: Counter::default(),
-            connections: Connections::register(api),
+            connections: ConnectionMetrics::register(api),
         };
         let Self {
             requests,
@@ -108,48 +102,27 @@ impl Metrics {
         );
         api.register(
             "rereads",
-            "Answers read again as a commit came between",
+            "Answers read again because a commit came between their reads",
             rereads,
         );
         api.register("stream_clients", "Open event streams", stream_clients);
         api.register(
             "streams_replaced",
-            "Event streams closed because another client wanted one",
+            "Event streams closed to admit another client",
             streams_replaced,
         );
         metrics
     }
-}
 
-/// Counts and times every request under its route, never under its path.
-pub(crate) async fn measure(
-    State(state): State<ApiState>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.map_or("none", MatchedPath::as_str).to_owned();
-    let begun = Instant::now();
-    let response = next.run(request).await;
-    let status = response.status().as_u16();
-    let seconds = state.metrics.seconds.get_or_create(&Route {
-        route: route.clone(),
-    });
-    seconds.observe(begun.elapsed().as_secs_f64());
-    drop(seconds);
-    state
-        .metrics
-        .requests
-        .get_or_create(&Answered { route, status })
-        .inc();
-    response
-}
-
-/// `GET /metrics`: all metrics of the process.
-pub(crate) async fn show(
-    State(state): State<ApiState>,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    let registry = state.registry.lock();
-    page(&registry.unwrap_or_else(PoisonError::into_inner), &headers)
+    /// Counts and times an answered request.
+    pub(crate) fn answered(&self, route: String, status: u16, duration: Duration) {
+        let label = RouteLabel {
+            route: route.clone(),
+        };
+        let seconds = self.seconds.get_or_create(&label);
+        seconds.observe(duration.as_secs_f64());
+        drop(seconds);
+        let labels = RequestLabels { route, status };
+        self.requests.get_or_create(&labels).inc();
+    }
 }

@@ -1,10 +1,11 @@
-//! `/openapi.json`, written from the table of routes and the schemas of the answers.
+//! `/openapi.json`: generated from the catalogue of routes and the schemas of the answers. The file
+//! is checked in; a test compares it with [`describe`].
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::catalogue::{Param, Place, ROUTES, Route};
+use crate::catalogue::{Param, ParamIn, ROUTES, Route};
 
 /// `GET /openapi.json`
 pub(crate) async fn show() -> Response {
@@ -15,7 +16,7 @@ pub(crate) async fn show() -> Response {
         .into_response()
 }
 
-/// The description as it should be: `openapi.json` is compared with it.
+/// Generates the OpenAPI description. `openapi.json` must be equal to it.
 pub fn describe() -> Value {
     let schemas: Value =
         serde_json::from_str(include_str!("schemas.json")).expect("schemas.json is JSON");
@@ -43,7 +44,7 @@ fn operation(route: &Route) -> Value {
     let mut responses = Map::new();
     responses.insert("200".to_owned(), success(route));
     if !route.schema.is_empty() && route.path.starts_with("/v1/") {
-        let unchanged = "The answer of the commit named by If-None-Match still holds";
+        let unchanged = "The answer has not changed since the commit that If-None-Match names";
         responses.insert("304".to_owned(), json!({ "description": unchanged }));
     }
     for status in route.problems {
@@ -82,8 +83,8 @@ fn parameter(param: &Param) -> Value {
     };
     json!({
         "name": param.name,
-        "in": if param.place == Place::Path { "path" } else { "query" },
-        "required": param.place == Place::Path,
+        "in": if param.location == ParamIn::Path { "path" } else { "query" },
+        "required": param.location == ParamIn::Path,
         "description": format!("{}{default}", param.doc),
         "schema": schema,
     })
@@ -91,8 +92,8 @@ fn parameter(param: &Param) -> Value {
 
 fn meaning(status: u16) -> &'static str {
     match status {
-        400 => "A parameter is unknown or cannot have this value",
-        404 => "Nothing is known at this address",
-        _ => "Nothing is counted yet, or the store cannot be read now: try again",
+        400 => "A parameter is unknown, or its value is not allowed",
+        404 => "The path or its target does not exist",
+        _ => "Nothing is counted yet, or the store cannot be read now: retry",
     }
 }

@@ -1,12 +1,12 @@
-//! Query parameters: each one known, given once, and in its range, or refused with what would be right.
-//! An empty one counts as absent.
+//! Query parameters. Each must be known to the route, given once and in its range. Otherwise the
+//! request is refused with the values that are allowed. An empty parameter counts as absent.
 
 use std::ops::RangeInclusive;
 
 use axum::extract::rejection::PathRejection;
 use skytide_core::view::Window;
 
-use crate::catalogue::{Place, Route};
+use crate::catalogue::{ParamIn, Route};
 use crate::problem::Problem;
 
 /// The query parameters of a request to one route.
@@ -14,16 +14,17 @@ use crate::problem::Problem;
 pub(crate) struct Params(Vec<(&'static str, String)>);
 
 impl Params {
-    /// Takes a query apart.
+    /// Parses the query of a request.
     ///
     /// # Errors
-    /// A parameter that the route does not have, or one that is there twice.
+    /// `unknown_parameter` if the route does not have a parameter, `invalid_parameter` if one is
+    /// given twice.
     pub(crate) fn parse(query: Option<&str>, route: &Route) -> Result<Self, Problem> {
         let known = || {
             route
                 .params
                 .iter()
-                .filter(|param| param.place == Place::Query)
+                .filter(|param| param.location == ParamIn::Query)
         };
         let mut params = Self::default();
         for (name, value) in form_urlencoded::parse(query.unwrap_or("").as_bytes()) {
@@ -44,8 +45,8 @@ impl Params {
         Ok(params)
     }
 
-    /// Parameters that are known already.
-    pub(crate) fn of(pairs: &[(&'static str, &str)]) -> Self {
+    /// Parameters whose names are known to be valid, as those of a cursor.
+    pub(crate) fn from_pairs(pairs: &[(&'static str, &str)]) -> Self {
         let given = pairs.iter().filter(|(_, value)| !value.is_empty());
         Self(
             given
@@ -54,13 +55,13 @@ impl Params {
         )
     }
 
-    /// The value, if it is there and not empty.
+    /// The value of a parameter; `None` if it is absent or empty.
     pub(crate) fn text(&self, name: &str) -> Option<&str> {
         let found = self.0.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| value.as_str())
     }
 
-    /// A number in a range.
+    /// The value of a parameter that is a whole number in `range`.
     pub(crate) fn number(
         &self,
         name: &str,
@@ -81,20 +82,20 @@ impl Params {
         })
     }
 
-    /// One of the windows that are kept.
-    pub(crate) fn window(&self, kept: &[Window], default: Window) -> Result<Window, Problem> {
+    /// The parameter `window`, which must be one of `available`.
+    pub(crate) fn window(&self, available: &[Window], default: Window) -> Result<Window, Problem> {
         let Some(text) = self.text("window") else {
             return Ok(default);
         };
-        let window = Window::from_name(text).filter(|window| kept.contains(window));
+        let window = Window::from_name(text).filter(|window| available.contains(window));
         window.ok_or_else(|| {
-            let names = kept.iter().map(|window| window.name());
+            let names = available.iter().map(|window| window.name());
             Problem::parameter("window", text, format!("there is no window {text:?} here"))
                 .allowed(names)
         })
     }
 
-    /// The primary subtag of a language in lower case; empty: all languages.
+    /// The primary subtag of the parameter `lang` in lower case; empty: all languages.
     pub(crate) fn lang(&self) -> Result<Box<str>, Problem> {
         let Some(text) = self.text("lang") else {
             return Ok("".into());
@@ -104,9 +105,9 @@ impl Params {
             .next()
             .unwrap_or("")
             .to_ascii_lowercase();
-        let right = (2..=8).contains(&primary.len())
+        let is_valid = (2..=8).contains(&primary.len())
             && primary.bytes().all(|byte| byte.is_ascii_lowercase());
-        if right {
+        if is_valid {
             return Ok(primary.into());
         }
         let detail =
@@ -114,21 +115,25 @@ impl Params {
         Err(Problem::parameter("lang", text, detail))
     }
 
-    /// One of a few words, as the number of its place.
-    pub(crate) fn word(&self, name: &str, words: &[&str]) -> Result<usize, Problem> {
+    /// The value of a parameter that is one of `words`, as its index. An absent one has the index
+    /// 0.
+    pub(crate) fn choice(&self, name: &str, words: &[&str]) -> Result<usize, Problem> {
         let Some(text) = self.text(name) else {
             return Ok(0);
         };
-        let place = words.iter().position(|word| *word == text);
-        place.ok_or_else(|| {
+        let index = words.iter().position(|word| *word == text);
+        index.ok_or_else(|| {
             Problem::parameter(name, text, format!("{name:?} cannot be {text:?}"))
                 .allowed(words.iter().copied())
         })
     }
 }
 
-/// A path's parameters, decoded; what is not UTF-8 behind its percent signs is refused.
-pub(crate) fn decoded<T>(
+/// The decoded parameters of a path.
+///
+/// # Errors
+/// `invalid_parameter` if the percent-encoded bytes are not UTF-8.
+pub(crate) fn decode_path<T>(
     path: Result<axum::extract::Path<T>, PathRejection>,
 ) -> Result<T, Problem> {
     match path {

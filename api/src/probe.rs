@@ -1,6 +1,8 @@
-//! What a service that runs apart shows of itself: `/healthz`, `/readyz`, `/metrics`, and no views.
+//! The probe of a service that runs in a process of its own: `/healthz`, `/readyz` and `/metrics`,
+//! without views.
 //!
-//! Ready means here that every part of the service does its work: an ingest that cannot reach its log is not.
+//! Such a service is ready while all its parts work: an ingest that cannot reach its log is not
+//! ready.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,35 +16,37 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::exposition::page;
-use crate::metrics::Connections;
+use crate::exposition::render;
+use crate::metrics::ConnectionMetrics;
+use crate::options::Options;
 use crate::problem::Problem;
 use crate::routes::health::alive;
-use crate::server::{Options, ServeError, Server};
+use crate::server::{ServeError, Server};
 use crate::state::{Health, Part};
 
-/// What the probe shows; clones are handles of the same.
+/// What the probe shows. Clones share the same metrics and the same health.
 #[derive(Clone)]
 pub struct ProbeState {
     /// All metrics of the process.
     pub registry: Arc<Mutex<Registry>>,
-    /// How its parts do.
+    /// The health of its parts.
     pub health: Arc<dyn Health>,
 }
 
-/// A bound probe.
+/// A probe that is bound to its address.
 #[derive(Debug)]
 pub struct Probe(Server);
 
-/// Probes are for a few monitors.
+/// Maximum number of connections: only a few monitors use a probe.
 const CONNECTIONS_MAX: usize = 32;
+/// Time that requests in progress get to finish when the service stops.
 const STOP_MS_MAX: u64 = 500;
 
 impl Probe {
-    /// Binds the address; port 0 takes a free one.
+    /// Binds the address; port 0 selects a free port.
     ///
     /// # Errors
-    /// `Bind` if the address cannot be had.
+    /// `Bind` if the address is not available.
     pub async fn bind(address: SocketAddr) -> Result<Self, ServeError> {
         let options = Options {
             address,
@@ -53,24 +57,24 @@ impl Probe {
         Server::bind(options).await.map(Self)
     }
 
-    /// Where it listens.
+    /// The address on which it listens.
     pub fn address(&self) -> SocketAddr {
         self.0.address()
     }
 
-    /// Answers until `stop` is cancelled.
+    /// Answers requests until `stop` is cancelled.
     ///
     /// # Errors
-    /// `Socket` if the system takes the socket away.
+    /// `Socket` if the listening socket fails.
     pub async fn run(self, state: ProbeState, stop: CancellationToken) -> Result<(), ServeError> {
-        let counts = {
+        let metrics = {
             let mut registry = state
                 .registry
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner);
-            Connections::register(registry.sub_registry_with_prefix("probe"))
+            ConnectionMetrics::register(registry.sub_registry_with_prefix("probe"))
         };
-        self.0.run_router(probe_router(state), counts, stop).await
+        self.0.run_router(probe_router(state), metrics, stop).await
     }
 }
 
@@ -86,15 +90,15 @@ pub fn probe_router(state: ProbeState) -> Router {
 #[derive(Serialize)]
 struct Ready {
     ready: bool,
-    /// Why not; empty if ready.
+    /// Why it is not ready; empty if it is.
     reasons: Vec<String>,
     parts: Vec<Part>,
 }
 
 async fn ready(State(state): State<ProbeState>) -> Response {
     let parts = state.health.parts();
-    let wrong = parts.iter().filter(|part| !part.ok);
-    let reasons: Vec<_> = wrong
+    let failing = parts.iter().filter(|part| !part.ok);
+    let reasons: Vec<_> = failing
         .map(|part| format!("{}: {}", part.name, part.detail))
         .collect();
     let ready = reasons.is_empty();
@@ -112,7 +116,7 @@ async fn ready(State(state): State<ProbeState>) -> Response {
 
 async fn metrics(State(state): State<ProbeState>, headers: HeaderMap) -> Result<Response, Problem> {
     let registry = state.registry.lock();
-    page(&registry.unwrap_or_else(PoisonError::into_inner), &headers)
+    render(&registry.unwrap_or_else(PoisonError::into_inner), &headers)
 }
 
 #[cfg(test)]
@@ -122,6 +126,7 @@ mod tests {
     use axum::http::Request;
     use tower::ServiceExt;
 
+    /// A service whose log works, or does not.
     struct Log(bool);
 
     impl Health for Log {
@@ -134,7 +139,7 @@ mod tests {
         }
     }
 
-    async fn asked(ok: bool, path: &str) -> (StatusCode, String) {
+    async fn get_path(ok: bool, path: &str) -> (StatusCode, String) {
         let state = ProbeState {
             registry: Arc::default(),
             health: Arc::new(Log(ok)),
@@ -150,18 +155,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_service_whose_log_is_away_is_not_ready_and_says_why() {
-        let (status, body) = asked(false, "/readyz").await;
+    async fn a_service_without_its_log_is_not_ready_and_gives_the_reason() {
+        let (status, body) = get_path(false, "/readyz").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(body.contains("log: no answer for 3 s"), "{body}");
-        let (status, body) = asked(true, "/readyz").await;
+        let (status, body) = get_path(true, "/readyz").await;
         assert_eq!(status, StatusCode::OK);
         assert!(body.contains(r#""ready":true"#), "{body}");
     }
 
     #[tokio::test]
-    async fn it_lives_and_shows_its_metrics_whatever_its_parts_do() {
-        assert_eq!(asked(false, "/healthz").await.0, StatusCode::OK);
-        assert_eq!(asked(false, "/metrics").await.0, StatusCode::OK);
+    async fn health_and_metrics_are_answered_while_a_part_fails() {
+        assert_eq!(get_path(false, "/healthz").await.0, StatusCode::OK);
+        assert_eq!(get_path(false, "/metrics").await.0, StatusCode::OK);
     }
 }

@@ -1,5 +1,6 @@
-//! Errors as problem details (<https://www.rfc-editor.org/rfc/rfc9457>): what was wrong with which parameter, and
-//! which values are right. What went wrong inside is for the log; the client gets a number that finds it there.
+//! Errors as problem details (<https://www.rfc-editor.org/rfc/rfc9457>). A problem of the request
+//! names the parameter and the allowed values. A failure on our side is logged with its causes; the
+//! client gets only the number under which the log has it.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +15,8 @@ use skytide_core::port::store::StoreError;
 use skytide_core::view::RowError;
 use strsim::damerau_levenshtein;
 
-/// An error as the client sees it. `type` is `about:blank`, so `title` is the status in words; `code` tells apart what
-/// a client may act on.
+/// An error as the client sees it. `type` is `about:blank`, so `title` is the text of the status;
+/// `code` distinguishes the cases in which a client should act differently.
 #[derive(Debug)]
 pub(crate) struct Problem(Box<Details>);
 
@@ -42,10 +43,11 @@ struct Details {
     retry_after_seconds: Option<u32>,
 }
 
-/// Characters of a refused value that the answer repeats.
+/// Maximum number of characters of a refused value that the answer repeats.
 const VALUE_CHARS_MAX: usize = 100;
 
-static FAILURES: AtomicU64 = AtomicU64::new(1);
+/// The number of the next failure on our side. It connects an answer with its log line.
+static NEXT_FAILURE: AtomicU64 = AtomicU64::new(1);
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
@@ -64,19 +66,21 @@ impl Problem {
         }))
     }
 
-    /// A parameter's value cannot be used.
+    /// The value of a parameter is not allowed.
     pub(crate) fn parameter(name: &str, value: &str, detail: impl Into<String>) -> Self {
         let mut problem = Self::new(StatusCode::BAD_REQUEST, "invalid_parameter", detail);
-        problem.0.parameter = Some(cut(name));
-        problem.0.value = Some(cut(value));
+        problem.0.parameter = Some(truncated(name));
+        problem.0.value = Some(truncated(value));
         problem
     }
 
-    /// There is no such parameter; `known` are those of the route.
+    /// The route has no such parameter; `known` are those that it has.
     pub(crate) fn unknown_parameter(name: &str, known: Vec<&str>) -> Self {
         let nearest = nearest(name, &known);
-        let hint = nearest.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
-        let name = cut(name);
+        let hint = nearest.map_or(String::new(), |nearest| {
+            format!("; did you mean {nearest:?}?")
+        });
+        let name = truncated(name);
         let detail = format!("there is no parameter {name:?} here{hint}");
         let mut problem = Self::new(StatusCode::BAD_REQUEST, "unknown_parameter", detail);
         problem.0.parameter = Some(name);
@@ -84,43 +88,43 @@ impl Problem {
         problem.allowed(known)
     }
 
-    /// Nothing stands at this address.
+    /// The path or the target of the request does not exist.
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
     /// The method is not GET or HEAD.
-    pub(crate) fn method() -> Self {
-        let detail = "this API only reads: use GET or HEAD";
+    pub(crate) fn method_not_allowed() -> Self {
+        let detail = "this API is read-only: use GET or HEAD";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
-    /// Path and query are longer than `bytes_max`.
+    /// Path and query together are longer than `bytes_max`.
     pub(crate) fn uri_too_long(bytes_max: usize) -> Self {
-        let detail = format!("path and query may have {bytes_max} bytes");
+        let detail = format!("path and query may have at most {bytes_max} bytes");
         Self::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail)
     }
 
-    /// Not now, but soon.
+    /// The request cannot be answered now; the client should retry.
     pub(crate) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_soon()
     }
 
-    /// Something of ours is broken: logged with its causes, told without them.
+    /// A defect on our side. It is logged with its causes; the answer does not contain them.
     pub(crate) fn internal(error: &(dyn Error + 'static)) -> Self {
         Self::logged(StatusCode::INTERNAL_SERVER_ERROR, "internal", error)
     }
 
-    /// A store cannot be read now.
+    /// A store cannot be read now; the client should retry.
     fn unreadable(error: &(dyn Error + 'static)) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self::logged(status, "store_unavailable", error).retry_soon()
     }
 
     fn logged(status: StatusCode, code: &'static str, error: &(dyn Error + 'static)) -> Self {
-        let request = FAILURES.fetch_add(1, Ordering::Relaxed);
+        let request = NEXT_FAILURE.fetch_add(1, Ordering::Relaxed);
         tracing::error!(request, code, error, "request failed");
-        let detail = "the request failed on our side; the log has the reason";
+        let detail = "the request failed on our side; the log has the reason under this number";
         let mut problem = Self::new(status, code, detail);
         problem.0.request = Some(request);
         problem
@@ -131,7 +135,7 @@ impl Problem {
         self
     }
 
-    /// Names the values that are right, and the one that was probably meant.
+    /// Adds the allowed values, and as `nearest` the one that was probably meant.
     pub(crate) fn allowed<T: Into<String>>(mut self, values: impl IntoIterator<Item = T>) -> Self {
         self.0.allowed = values.into_iter().map(Into::into).collect();
         let known: Vec<&str> = self.0.allowed.iter().map(String::as_str).collect();
@@ -142,7 +146,8 @@ impl Problem {
     }
 }
 
-fn cut(text: &str) -> String {
+/// The first [`VALUE_CHARS_MAX`] characters.
+fn truncated(text: &str) -> String {
     text.chars().take(VALUE_CHARS_MAX).collect()
 }
 
@@ -183,8 +188,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.0.status, Json(&*self.0)).into_response();
         let headers = response.headers_mut();
-        let form = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, form);
+        let media_type = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, media_type);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
@@ -197,18 +202,20 @@ fn status_number<S: serde::Serializer>(status: &StatusCode, to: S) -> Result<S::
     to.serialize_u16(status.as_u16())
 }
 
-/// The known name that a typing mistake makes `name`, if there is one: a third of the shorter one's characters may differ.
+/// The known name with the smallest edit distance (Damerau-Levenshtein) to `name`, if it is near
+/// enough to assume a typo: the distance may be a third of the shorter name's length, or 1.
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     let length = name.chars().count();
-    let near = |near: &'a str| {
-        let shorter = near.chars().count().min(length);
-        let longer = near.chars().count().max(length);
+    let distance = |known: &'a str| {
+        let shorter = known.chars().count().min(length);
+        let longer = known.chars().count().max(length);
         let edits_max = (shorter / 3).max(1);
-        // Names of such different lengths are not compared: the work would grow with what the client sends.
-        let edits = (longer - shorter <= edits_max).then(|| damerau_levenshtein(name, near))?;
-        (edits <= edits_max).then_some((edits, near))
+        // The distance is at least the difference of the lengths. If that is too large, the
+        // distance is not computed: its cost would grow with what the client sends.
+        let edits = (longer - shorter <= edits_max).then(|| damerau_levenshtein(name, known))?;
+        (edits <= edits_max).then_some((edits, known))
     };
-    let nearest = known.iter().filter_map(|known| near(known)).min();
+    let nearest = known.iter().filter_map(|known| distance(known)).min();
     nearest.map(|(_, known)| known)
 }
 
@@ -217,7 +224,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typing_mistake_finds_the_name_that_was_meant() {
+    fn a_typo_is_matched_with_the_name_that_was_meant() {
         let known = ["window", "lang", "limit", "cursor"];
         let cases = [
             ("windw", Some("window")),
@@ -227,21 +234,21 @@ mod tests {
             ("q", None),
             ("", None),
         ];
-        for (name, near) in cases {
-            assert_eq!(nearest(name, &known), near, "{name}");
+        for (name, expected) in cases {
+            assert_eq!(nearest(name, &known), expected, "{name}");
         }
     }
 
     #[test]
-    fn a_long_name_is_near_to_one_of_its_length_only() {
+    fn a_long_name_is_near_only_to_a_name_of_similar_length() {
         let known = ["app.bsky.graph.verification.statement", "lang"];
         let cases = [
             ("app.bsky.graph.verifcation.statement", Some(known[0])),
             ("app.bsky.graph.verification.statements", Some(known[0])),
             ("app.bsky.feed.post", None),
         ];
-        for (name, near) in cases {
-            assert_eq!(nearest(name, &known), near, "{name}");
+        for (name, expected) in cases {
+            assert_eq!(nearest(name, &known), expected, "{name}");
         }
         assert_eq!(nearest(&"lang".repeat(4_000), &known), None);
     }

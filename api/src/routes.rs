@@ -1,13 +1,14 @@
-//! One module a resource. A handler parses, asks one query, shapes.
+//! One module per resource. A handler parses the request, runs one query, and shapes the answer.
 
 pub(crate) mod actors;
+pub(crate) mod as_of;
 pub(crate) mod entries;
 pub(crate) mod health;
 pub(crate) mod interactions;
 pub(crate) mod jobs;
 pub(crate) mod lists;
+pub(crate) mod metrics;
 pub(crate) mod network;
-pub(crate) mod past;
 pub(crate) mod posts;
 pub(crate) mod series;
 pub(crate) mod snapshots;

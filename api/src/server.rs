@@ -1,13 +1,14 @@
-//! The socket: bound before anything else, bounded in connections, closed in bounded time.
+//! The HTTP server: it bounds the number of connections, the time of each of their phases, and the
+//! time of a stop.
 //!
 //! ```text
-//! accept ─▶ places: one for each connection, by client ─▶ connection: HTTP/1.1 with a limit for each phase
-//!             └ the least needed one is evicted              └ link: its phase, for places and event streams
+//! accept ─▶ slots: one per connection ─▶ connection: HTTP/1.1, a limit for each phase
+//!             └ if all are used, the least     └ connection_state: its phase, read by `slots`
+//!               needed one is evicted            and by the event streams
 //! ```
 
 mod connection;
-mod link;
-mod places;
+mod slots;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,103 +21,43 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Connections;
-use crate::state::ApiState;
+use crate::connection_state::{Outcome, Peer, Timeouts};
+use crate::metrics::ConnectionMetrics;
+use crate::options::Options;
+use crate::routing::{ApiState, router};
 
-#[cfg(test)]
-pub(crate) use link::Link;
-pub(crate) use link::{ClientAddress, Outcome, Peer};
+use slots::{ConnectionSlots, Slot};
 
-use link::Timeouts;
-use places::{Place, Places};
-
-/// Connections that wait in the system's queue until they are accepted.
+/// Maximum number of connections in the system's queue that are not accepted yet.
 const BACKLOG: u32 = 1_024;
-/// Bytes that the system holds of an answer that the client has not acknowledged. A client that reads nothing is noticed
-/// once they are full, and costs no more than that.
+/// Size of the system's send buffer, for bytes that the client has not acknowledged. Once it is
+/// full, the server notices that a client reads nothing. The system buffers no more for such a
+/// client.
 const SEND_BUFFER_BYTES: u32 = 128 << 10;
-/// How often a place is looked for, with a turn of the other tasks after each.
-const LOOKS: u32 = 4;
-/// How long the server waits for a file descriptor when the system has none.
+/// Number of attempts to acquire a slot. After each, the server yields to the other tasks.
+const ACQUIRE_ATTEMPTS: u32 = 4;
+/// Pause before the next attempt when the system has no file descriptor for a connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How the API listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// Address and port; port 0 takes a free one.
-    pub address: SocketAddr,
-    /// Open connections at most. A further one replaces the one that is needed least; it is refused while all have
-    /// requests under way.
-    pub connections_max: usize,
-    /// Open connections of one client at most (an IPv4 address, an IPv6 `/64`); 0: as many as of all.
-    pub per_client_max: usize,
-    /// Time for the head of a request, from the first byte, or from the start of the connection.
-    pub header_ms_max: u64,
-    /// Time between an answer and the next request.
-    pub idle_ms_max: u64,
-    /// Time in which a client reads nothing of its answer.
-    pub send_ms_max: u64,
-    /// How long requests that are under way may take when stopping.
-    pub stop_ms_max: u64,
-}
-
-impl Default for Options {
-    /// Loopback only.
-    fn default() -> Self {
-        Self {
-            address: SocketAddr::from(([127, 0, 0, 1], 7780)),
-            connections_max: 1_024,
-            per_client_max: 0,
-            header_ms_max: 10_000,
-            idle_ms_max: 60_000,
-            send_ms_max: 20_000,
-            stop_ms_max: 2_000,
-        }
-    }
-}
-
-/// Bounds of single requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of path and query.
-    pub uri_bytes_max: usize,
-    /// Time for an answer; event streams have none.
-    pub request_ms_max: u64,
-    /// Open event streams.
-    pub stream_clients_max: usize,
-    /// Time without a new commit at which `/readyz` says no; `None`: it does not matter, as for a recording.
-    pub ready_age_ms_max: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            uri_bytes_max: 16_384,
-            request_ms_max: 10_000,
-            stream_clients_max: 256,
-            ready_age_ms_max: None,
-        }
-    }
-}
-
-/// Why the API could not serve.
+/// Why a server could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The address is in use, or not ours: choose another one.
-    #[error("the API cannot listen on {address}")]
+    /// The address is in use, or does not belong to this machine. The remedy is another address.
+    #[error("cannot listen on {address} for the API")]
     Bind {
-        /// The address that was asked for.
+        /// The requested address.
         address: SocketAddr,
-        /// Why not.
+        /// The error of the system.
         #[source]
         source: io::Error,
     },
-    /// The socket failed: stop.
-    #[error("the API's socket failed")]
+    /// The listening socket failed. The remedy is a restart.
+    #[error("the listening socket of the API failed")]
     Socket(#[source] io::Error),
 }
 
-/// A bound socket: connections wait in the system's queue until [`Server::run`].
+/// A server that is bound to its address. Connections wait in the system's queue until
+/// [`Server::run`] accepts them.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -143,46 +84,47 @@ impl Server {
         })
     }
 
-    /// Where it listens, with the port that was taken.
+    /// The address on which it listens, with the selected port.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until `stop` is cancelled; then ends event streams, and gives requests under way `stop_ms_max`.
+    /// Answers requests until `stop` is cancelled. Then it ends the event streams, and gives the
+    /// requests in progress `stop_ms_max` to finish.
     ///
     /// # Errors
-    /// `Socket` if the system takes the socket away.
+    /// `Socket` if the listening socket fails.
     pub async fn run(self, state: ApiState, stop: CancellationToken) -> Result<(), ServeError> {
         tracing::info!(address = %self.address, "API listens");
-        let counts = state.metrics.connections.clone();
-        let app = crate::router(state.with_stop(stop.clone()));
-        self.run_router(app, counts, stop).await
+        let metrics = state.connection_metrics();
+        let app = router(state.with_stop(stop.clone()));
+        self.run_router(app, metrics, stop).await
     }
 
-    /// As [`Server::run`], for other routes.
+    /// Like [`Server::run`], for other routes.
     pub(crate) async fn run_router(
         self,
         app: Router,
-        counts: Connections,
+        metrics: ConnectionMetrics,
         stop: CancellationToken,
     ) -> Result<(), ServeError> {
         let stop_max = Duration::from_millis(self.options.stop_ms_max);
-        let serving = Serving {
+        let acceptor = Acceptor {
             app,
-            counts,
+            metrics,
             timeouts: Timeouts::of(&self.options),
             stop,
         };
-        let mut open = serving.accept(self.listener, &self.options).await?;
-        let all = async { while open.join_next().await.is_some() {} };
-        if tokio::time::timeout(stop_max, all).await.is_err() {
-            tracing::warn!("API closed with requests under way");
+        let mut open = acceptor.accept(self.listener, &self.options).await?;
+        let drained = async { while open.join_next().await.is_some() {} };
+        if tokio::time::timeout(stop_max, drained).await.is_err() {
+            tracing::warn!("closed the API while requests were in progress");
         }
         Ok(())
     }
 }
 
-/// As [`TcpListener::bind`], with a bound on what the system sends ahead.
+/// Like [`TcpListener::bind`], with a bound on the system's send buffer.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
@@ -195,22 +137,22 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// What the connections share.
-struct Serving {
+/// Accepts connections, and holds what they share.
+struct Acceptor {
     app: Router,
-    counts: Connections,
+    metrics: ConnectionMetrics,
     timeouts: Timeouts,
     stop: CancellationToken,
 }
 
-impl Serving {
-    /// Accepts until the server stops; answers the connections that are open then.
+impl Acceptor {
+    /// Accepts connections until the server stops. Returns the tasks of those that are still open.
     async fn accept(
         &self,
         listener: TcpListener,
         options: &Options,
     ) -> Result<JoinSet<()>, ServeError> {
-        let places = Places::new(options.connections_max, options.per_client_max);
+        let slots = ConnectionSlots::new(options.connections_max, options.per_client_max);
         let mut open = JoinSet::new();
         let mut failing = false;
         loop {
@@ -222,18 +164,19 @@ impl Serving {
             match accepted {
                 Ok((stream, address)) => {
                     failing = false;
-                    match admit(&places, address.ip()).await {
-                        Some(place) => drop(open.spawn(self.connection(stream, place))),
+                    match acquire_slot(&slots, address.ip()).await {
+                        Some(slot) => drop(open.spawn(self.connection(stream, slot))),
                         None => self.refuse(&stream),
                     }
                 }
-                Err(error) if is_of_the_socket(&error) => return Err(ServeError::Socket(error)),
-                Err(error) if is_of_the_client(&error) => {}
-                // As when there is no file descriptor left: with one connection less there is one.
+                Err(error) if is_listener_error(&error) => return Err(ServeError::Socket(error)),
+                Err(error) if is_client_error(&error) => {}
+                // The usual cause is that no file descriptor is left; closing a connection frees
+                // one.
                 Err(error) => {
-                    let evicted = places.make_room();
+                    let evicted = slots.evict_one();
                     if !failing {
-                        tracing::warn!(%error, evicted, "a connection cannot be accepted: trying again");
+                        tracing::warn!(%error, evicted, "cannot accept a connection: retrying");
                     }
                     failing = true;
                     let pause = tokio::time::sleep(ACCEPT_PAUSE);
@@ -243,67 +186,70 @@ impl Serving {
         }
     }
 
-    fn connection(&self, stream: TcpStream, place: Place) -> impl Future<Output = ()> + use<> {
-        let (app, counts) = (self.app.clone(), self.counts.clone());
+    fn connection(&self, stream: TcpStream, slot: Slot) -> impl Future<Output = ()> + use<> {
+        let (app, metrics) = (self.app.clone(), self.metrics.clone());
         let (timeouts, stop) = (self.timeouts, self.stop.clone());
-        let counted = Counted::new(counts.open.clone());
-        // Answers are small and wanted now; without it the head of an event may wait for an acknowledgement.
+        let guard = OpenConnectionGuard::new(metrics.open.clone());
+        // Without TCP_NODELAY, the head of an event may wait for an acknowledgement of the client.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY not set");
+            tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         async move {
             let peer = Peer {
-                client: place.client,
-                link: place.link.clone(),
+                client: slot.client,
+                connection: slot.connection.clone(),
             };
             let outcome = connection::serve(stream, peer, app, timeouts, stop).await;
-            drop(counted);
-            counts.ended(outcome);
+            drop(guard);
+            metrics.ended(outcome);
         }
     }
 
-    /// Says so where that is possible without waiting, and closes.
+    /// Closes a connection; answers 503 before if the socket accepts it without waiting.
     fn refuse(&self, stream: &TcpStream) {
         const BUSY: &[u8] =
             b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
             content-length: 0\r\n\r\n";
         if let Err(error) = stream.try_write(BUSY) {
-            tracing::debug!(%error, "a client was refused without an answer");
+            tracing::debug!(%error, "cannot send 503 to a refused client");
         }
-        self.counts.ended(Outcome::Refused);
+        self.metrics.ended(Outcome::Refused);
     }
 }
 
-/// An open connection in the metrics, however it ends.
-struct Counted(Gauge);
+/// A drop guard that counts an open connection in the metrics.
+struct OpenConnectionGuard(Gauge);
 
-impl Counted {
+impl OpenConnectionGuard {
     fn new(open: Gauge) -> Self {
         open.inc();
         Self(open)
     }
 }
 
-impl Drop for Counted {
+impl Drop for OpenConnectionGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
 }
 
-/// A place for a new connection. Where all seem to be in use, tasks of connections that were just accepted may not have
-/// run yet: they get a turn to look for a request first.
-async fn admit(places: &Arc<Places>, address: IpAddr) -> Option<Place> {
-    for _ in 0..LOOKS {
-        if let Some(place) = places.enter(address) {
-            return Some(place);
+/// Acquires a slot for a new connection; `None` if there is none.
+///
+/// The task of a connection that was just accepted may not have run yet. Then its connection cannot
+/// be evicted, because it is not known whether a request has arrived. So this function yields to
+/// these tasks between its attempts.
+async fn acquire_slot(slots: &Arc<ConnectionSlots>, address: IpAddr) -> Option<Slot> {
+    for _ in 0..ACQUIRE_ATTEMPTS {
+        if let Some(slot) = slots.acquire(address) {
+            return Some(slot);
         }
         tokio::task::yield_now().await;
     }
-    places.enter_spare(address)
+    slots.acquire_spare(address)
 }
 
-/// The client gave up before it was accepted.
-fn is_of_the_client(error: &io::Error) -> bool {
+/// The client closed the connection before it was accepted.
+fn is_client_error(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused
@@ -313,16 +259,16 @@ fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
-/// The listening socket itself is unusable (<https://man7.org/linux/man-pages/man2/accept.2.html>); every other error
-/// passes.
-fn is_of_the_socket(error: &io::Error) -> bool {
+/// The listening socket itself is unusable (<https://man7.org/linux/man-pages/man2/accept.2.html>).
+/// All other errors are temporary.
+fn is_listener_error(error: &io::Error) -> bool {
     const EBADF: i32 = 9;
     const EINVAL: i32 = 22;
     const ENOTSOCK: i32 = 88;
     matches!(error.raw_os_error(), Some(EBADF | EINVAL | ENOTSOCK))
 }
 
-/// Binds, reports the address, and serves until `stop` is cancelled.
+/// Binds the address, passes it to `bound`, and answers requests until `stop` is cancelled.
 ///
 /// # Errors
 /// As [`Server::bind`] and [`Server::run`].

@@ -104,7 +104,7 @@ async fn serve_client(
     let outcome = match request {
         Ok(format) => {
             let _permit = export_permits.acquire().await.expect("never closed");
-            let exported = export_to(&store.still(), &mut client, format).await;
+            let exported = export_to(&store.snapshot_reader(), &mut client, format).await;
             exported
                 .map(|summary| summary.outline())
                 .map_err(|error| chain(&error))

@@ -1,11 +1,12 @@
-//! The sortable base32 of TIDs (<https://atproto.com/specs/tid>): digits `2`-`7`, then `a`-`z`, five bits each.
+//! The sortable base32 of TIDs (<https://atproto.com/specs/tid>): the digits `2`-`7`, then `a`-`z`,
+//! five bits each.
 //!
-//! The characters of a did:plc are the same 32, so both are packed with this one alphabet. As it is in ASCII
-//! order, packed bytes compare as the texts do.
+//! A did:plc uses the same 32 characters, so this alphabet packs both. The alphabet is in ASCII
+//! order, so packed bytes sort like the texts.
 
 const ALPHABET: &[u8; 32] = b"234567abcdefghijklmnopqrstuvwxyz";
 
-/// For each ASCII byte its five bits, or 0xff.
+/// For each byte its five bits, or 0xff if it is not in the alphabet.
 const VALUES: [u8; 256] = {
     let mut values = [0xff; 256];
     let mut i = 0;
@@ -16,18 +17,19 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// The character of the five lowest bits of `value`.
+/// The character for the five lowest bits of `value`.
 pub fn digit(value: u64) -> u8 {
     ALPHABET[(value & 31) as usize]
 }
 
-/// The five bits of a character; `None` if it is none of the 32.
+/// The five bits of a character; `None` if it is not in the alphabet.
 pub fn value(character: u8) -> Option<u64> {
     let value = VALUES[usize::from(character)];
     (value != 0xff).then_some(u64::from(value))
 }
 
-/// Packs 24 characters into 15 bytes, order kept; `None` if one is none of the 32.
+/// Packs 24 characters into 15 bytes and preserves their order. `None` if a character is not in the
+/// alphabet.
 pub fn pack24(text: &[u8; 24]) -> Option<[u8; 15]> {
     let mut packed = [0; 15];
     for (chunk, bytes) in text.chunks_exact(8).zip(packed.chunks_exact_mut(5)) {
@@ -40,7 +42,7 @@ pub fn pack24(text: &[u8; 24]) -> Option<[u8; 15]> {
     Some(packed)
 }
 
-/// The 24 characters that [`pack24`] packed.
+/// Unpacks the 24 characters that [`pack24`] packed.
 pub fn unpack24(packed: &[u8; 15]) -> [u8; 24] {
     let mut text = [0; 24];
     for (bytes, chunk) in packed.chunks_exact(5).zip(text.chunks_exact_mut(8)) {
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packing_keeps_text_and_order() {
+    fn packing_preserves_text_and_order() {
         let texts: [&[u8; 24]; 4] = [
             b"222222222222222222222222",
             b"3ir4kq33qnjyzawsel2s2vak",

@@ -1,24 +1,26 @@
-//! A pull reader of DAG-CBOR that borrows: no tree of values, no allocation on the usual path.
+//! A pull parser of DAG-CBOR that borrows from its input. It builds no tree of values, and usually
+//! allocates nothing.
 //!
 //! ```text
 //! bytes ─▶ Reader ── map(|reader, key| …), list(|reader| …), text(), link(), …
-//!             │        each reads one item, or passes it over and gives `None` if it is of another kind
-//!             └───── skip() passes one item over, checked by the same rules
+//!             │        each reads one item; if the item has another type, skips it and returns `None`
+//!             └───── skip() skips one item and checks it by the same rules
 //! ```
 //!
-//! Every item that is read or passed over is checked, so a reader that has come to its end has
-//! checked the whole input. Two sets of rules, chosen by type:
+//! Every item is checked, whether it is read or skipped. A reader that reaches the end has
+//! therefore checked the whole input. There are two sets of rules, chosen by a type parameter:
 //!
-//! - [`Strict`], for whatever is content-addressed: DAG-CBOR as the protocol narrows it
-//!   (<https://atproto.com/specs/data-model>): shortest forms, definite lengths, text keys sorted
-//!   by (length, bytes) and unique, valid UTF-8, links of the protocol's kind as the only tag, no
-//!   floats, integers of 64 bits signed. Integers beyond 53 bits are taken: the data model allows
-//!   them, and refusing them would drop a like for a field that nobody counts.
+//! - [`Strict`], for content-addressed data: DAG-CBOR as the protocol restricts it
+//!   (<https://atproto.com/specs/data-model>). Shortest encodings, definite lengths, unique text
+//!   keys sorted by (length, bytes), valid UTF-8, links of the protocol's kind as the only tag, no
+//!   floats, signed 64-bit integers. Integers beyond 53 bits are accepted: the data model allows
+//!   them, and rejecting them would drop a like because of a field that no view reads.
 //! - [`Loose`], for the envelope (frame header and body, CAR header): well-formed CBOR of definite
 //!   lengths, with unique text keys in any order.
 //!
-//! Limits: [`DEPTH_MAX`] containers within each other, so no input can exhaust the stack. A claimed
-//! length is never allocated, and counts only as far as the input really goes.
+//! Limits: containers may be nested up to [`DEPTH_MAX`] deep, so no input can overflow the stack.
+//! No memory is allocated for a length in the input; a length beyond the end of the input is an
+//! error.
 
 mod head;
 mod nested;
@@ -28,45 +30,45 @@ use std::marker::PhantomData;
 use crate::id::Cid;
 use head::Major;
 
-/// Containers (and, in the envelope, tags) that may stand within each other. Real records nest
-/// about ten deep; some published ones nest 3,000 deep to crash their readers.
+/// Maximum nesting of containers (and, in the envelope, tags). Real records nest about ten deep.
+/// Some published records nest 3,000 deep, in order to crash readers.
 pub const DEPTH_MAX: u32 = 32;
 
-/// Why bytes are not CBOR by the chosen rules.
+/// Why bytes violate the chosen rules of CBOR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The input ends within an item.
     #[error("input ends within an item")]
     End,
-    /// More follows the last item.
-    #[error("more follows the last item")]
+    /// Bytes follow the last item.
+    #[error("bytes follow the last item")]
     Trailing,
-    /// A length or number is not in its shortest form, of indefinite length, or reserved.
-    #[error("length or number is not in its only form")]
+    /// A length or number is reserved, is not in its shortest form, or has indefinite length.
+    #[error("length or number is not in its shortest form")]
     Form,
-    /// More than [`DEPTH_MAX`] containers within each other.
-    #[error("nested too deep")]
+    /// Containers are nested deeper than [`DEPTH_MAX`].
+    #[error("containers are nested too deeply")]
     Depth,
     /// A text is not UTF-8.
-    #[error("text is not utf-8")]
+    #[error("text is not UTF-8")]
     Utf8,
-    /// A map key is no text, or not behind the key before it.
-    #[error("map keys are not texts in order")]
+    /// A map key is not a text, or does not sort after the previous key.
+    #[error("map keys are not sorted, unique texts")]
     Key,
-    /// A tag that is no link, or a link that is no CID of the protocol.
+    /// A tag is not a link, or a link is not a CID of the protocol.
     #[error("link is not valid")]
     Link,
-    /// An integer beyond 64 bits signed.
+    /// An integer does not fit into 64 bits, signed.
     #[error("integer is out of range")]
     Integer,
-    /// A float, or a simple value other than true, false and null.
-    #[error("value is not of the data model")]
+    /// A value is a float, or a simple value other than true, false and null.
+    #[error("value is not allowed by the data model")]
     Simple,
 }
 
 /// The rules of a [`Reader`].
 pub trait Rules {
-    /// Whether every encoding has to be the only one that its value has.
+    /// Whether each value has exactly one valid encoding.
     const STRICT: bool;
 }
 
@@ -86,14 +88,14 @@ impl Rules for Loose {
     const STRICT: bool = false;
 }
 
-/// Reads CBOR items one after the other.
+/// Reads CBOR items in sequence.
 #[derive(Debug)]
 pub struct Reader<'a, R> {
     rest: &'a [u8],
     depth: u32,
-    /// Whether the input has been read before, so that the keys of maps within it are known to be
-    /// unique.
-    again: bool,
+    /// Whether the input is read for the second time. The keys of maps within it are then known to
+    /// be unique.
+    is_reread: bool,
     rules: PhantomData<R>,
 }
 
@@ -103,20 +105,20 @@ impl<'a, R: Rules> Reader<'a, R> {
         Self {
             rest: bytes,
             depth: 0,
-            again: false,
+            is_reread: false,
             rules: PhantomData,
         }
     }
 
-    /// What has not been read.
+    /// The part of the input that has not been read.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// Checks that nothing follows.
+    /// Checks that the input has been read completely.
     ///
     /// # Errors
-    /// Something does.
+    /// [`Error::Trailing`] if bytes are left.
     pub fn end(&self) -> Result<(), Error> {
         match self.rest {
             [] => Ok(()),
@@ -124,14 +126,14 @@ impl<'a, R: Rules> Reader<'a, R> {
         }
     }
 
-    /// Reads a text; `None` if the item is none.
+    /// Reads a text; `None` if the item has another type.
     ///
     /// # Errors
-    /// The item breaks the rules.
+    /// The item violates the rules.
     #[inline]
     pub fn text(&mut self) -> Result<Option<&'a str>, Error> {
         if self.major()? != Major::Text {
-            return self.pass();
+            return self.skip_other_type();
         }
         let length = self.argument()?;
         let bytes = self.take(length)?;
@@ -140,29 +142,29 @@ impl<'a, R: Rules> Reader<'a, R> {
             .map_err(|_| Error::Utf8)
     }
 
-    /// Reads a byte string; `None` if the item is none.
+    /// Reads a byte string; `None` if the item has another type.
     ///
     /// # Errors
-    /// The item breaks the rules.
+    /// The item violates the rules.
     #[inline]
     pub fn bytes(&mut self) -> Result<Option<&'a [u8]>, Error> {
         if self.major()? != Major::Bytes {
-            return self.pass();
+            return self.skip_other_type();
         }
         let length = self.argument()?;
         self.take(length).map(Some)
     }
 
-    /// Reads an integer; `None` if the item is none, or (in the envelope) one beyond 64 bits
-    /// signed.
+    /// Reads an integer. `None` if the item has another type, or (in the envelope) does not fit
+    /// into 64 bits, signed.
     ///
     /// # Errors
-    /// The item breaks the rules.
+    /// The item violates the rules.
     pub fn integer(&mut self) -> Result<Option<i64>, Error> {
         let sign = match self.major()? {
             Major::Unsigned => 0,
             Major::Negative => -1,
-            _ => return self.pass(),
+            _ => return self.skip_other_type(),
         };
         match i64::try_from(self.argument()?) {
             Ok(size) => Ok(Some(size ^ sign)),
@@ -171,28 +173,28 @@ impl<'a, R: Rules> Reader<'a, R> {
         }
     }
 
-    /// Reads `true` or `false`; `None` if the item is neither.
+    /// Reads `true` or `false`; `None` if the item has another type.
     ///
     /// # Errors
-    /// The item breaks the rules.
+    /// The item violates the rules.
     pub fn boolean(&mut self) -> Result<Option<bool>, Error> {
         let value = match self.rest {
             [0xf4, ..] => false,
             [0xf5, ..] => true,
-            _ => return self.pass(),
+            _ => return self.skip_other_type(),
         };
         self.rest = &self.rest[1..];
         Ok(Some(value))
     }
 
-    /// Reads a link; `None` if the item is none, or (in the envelope) one whose CID is not of the
-    /// protocol's kind.
+    /// Reads a link. `None` if the item has another type, or (in the envelope) if its CID is not of
+    /// the protocol's kind.
     ///
     /// # Errors
-    /// The item breaks the rules.
+    /// The item violates the rules.
     pub fn link(&mut self) -> Result<Option<Cid>, Error> {
         if self.major()? != Major::Tag {
-            return self.pass();
+            return self.skip_other_type();
         }
         if R::STRICT {
             return self.strict_link().map(Some);
@@ -204,10 +206,10 @@ impl<'a, R: Rules> Reader<'a, R> {
         })
     }
 
-    /// Passes one item over.
+    /// Skips one item.
     ///
     /// # Errors
-    /// The item, or anything within it, breaks the rules.
+    /// The item, or anything within it, violates the rules.
     pub fn skip(&mut self) -> Result<(), Error> {
         match self.major()? {
             Major::Unsigned | Major::Negative => self.integer().map(|_| ()),
@@ -226,12 +228,12 @@ impl<'a, R: Rules> Reader<'a, R> {
                 self.argument()?;
                 self.within(Self::skip)
             }
-            Major::Simple => self.simple(),
+            Major::Simple => self.skip_simple(),
         }
     }
 
     #[cold]
-    fn pass<T>(&mut self) -> Result<Option<T>, Error> {
+    fn skip_other_type<T>(&mut self) -> Result<Option<T>, Error> {
         self.skip().map(|()| None)
     }
 
@@ -245,8 +247,8 @@ impl<'a, R: Rules> Reader<'a, R> {
 
 /// The tag of a link.
 const LINK: u64 = 42;
-/// Tag 42, a byte string of 37 bytes, the first of them 0: what every link of the protocol begins
-/// with.
+/// The first bytes of every link of the protocol: tag 42, a byte string of 37 bytes, and its first
+/// byte 0.
 const LINK_HEAD: [u8; 5] = [0xd8, 42, 0x58, 37, 0];
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! Every option of Skytide, once: doc, unit, default, range, flag and variable in one field.
+//! All options of Skytide. Each is declared once: description, unit, default, range, flag and
+//! variable are in one field.
 //!
 //! ```text
-//! flag ▶ environment variable ▶ .env ▶ default        the first one that is there counts
+//! flag ▶ environment variable ▶ .env ▶ default        the first one that is set applies
 //! ```
 //!
-//! `--help`, `skytide config` and `docs/config.md` derive from the declarations here, so they
-//! cannot disagree with them. A section per service; each command accepts every option, so that one
-//! `.env` serves all of them. This module reads no environment and no file: `app` does, and hands
-//! in what it found.
+//! `--help`, `skytide config` and `docs/config.md` are generated from these declarations, so they
+//! always agree with them. There is one section per service. Every command accepts every option, so
+//! all of them can share one `.env`. This module reads neither the environment nor files: `app`
+//! does that and passes the values in.
 
 mod address;
 mod api;
@@ -27,7 +28,7 @@ mod values;
 pub use address::ListenAddress;
 pub use api::Api;
 pub use cluster::{Cluster, HostPort};
-pub use environment::{Origin, PREFIXES, Slip, Unknown, Variable, check};
+pub use environment::{MisnamedOption, Origin, PREFIXES, Unknown, Variable, check};
 pub use firehose::{CollectionFilter, CursorReset, Firehose, Start, Verify};
 pub use indexer::{AccountPolicy, Indexer, LogKeep};
 pub use mongo::{DatabaseName, Mongo, WriteConcern};
@@ -39,34 +40,34 @@ pub use scheduler::Scheduler;
 pub use store::Store;
 pub use values::{Between, ByteSize, Endpoint, Span, ValueError, between, masked};
 
-/// Everything that can be set.
+/// All options.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Config {
-    /// Of the process itself.
+    /// Options of the process.
     #[command(flatten)]
     pub process: Process,
-    /// Of the embedded log and store.
+    /// Options of the embedded log and store.
     #[command(flatten)]
     pub store: Store,
-    /// Of ingest.
+    /// Options of ingest.
     #[command(flatten)]
     pub firehose: Firehose,
-    /// Of the dataflow.
+    /// Options of the dataflow.
     #[command(flatten)]
     pub indexer: Indexer,
-    /// Of the dataflow over several processes.
+    /// Options of a dataflow over several processes.
     #[command(flatten)]
     pub cluster: Cluster,
-    /// Of the jobs.
+    /// Options of the jobs.
     #[command(flatten)]
     pub scheduler: Scheduler,
-    /// Of the API.
+    /// Options of the API.
     #[command(flatten)]
     pub api: Api,
-    /// Of NATS.
+    /// Options of NATS.
     #[command(flatten)]
     pub nats: Nats,
-    /// Of MongoDB.
+    /// Options of MongoDB.
     #[command(flatten)]
     pub mongo: Mongo,
 }

@@ -1,14 +1,18 @@
-//! The only two shapes that cross the log: an event and a tick.
+//! The two kinds of messages in the log: events and ticks.
 //!
 //! ```text
-//! event event event TICK event TICK        an epoch: everything between two ticks
-//! └──── epoch 1 ────┘ └─ epoch 2 ┘          ordered by (host, seq, index), repeats removed
+//! event event event TICK event TICK        an epoch: the events up to a tick
+//! └──── epoch 1 ────┘ └─ epoch 2 ┘          sorted by (host, seq, index), without duplicates
 //! ```
 //!
-//! A tick is a barrier: all events of its epoch are durable before it, and it never splits a frame. So an epoch is a
-//! function of the log. What was written behind the newest tick before a crash is written again, perhaps cut elsewhere: an
-//! event whose `seq` is above the cursor of the tick behind it was left by the crash, and counts where it comes again.
-//! The encoding is CBOR, one map a message, documented in `docs/log.md`.
+//! A tick is a barrier: all events of its epoch are durable before it, and it never splits a frame.
+//! Therefore the content of an epoch is a function of the log.
+//!
+//! After a crash, ingest writes the events after the newest tick again, possibly with other epoch
+//! boundaries. An event whose `seq` is greater than the cursor of the next tick is a remnant of the
+//! crash: it is ignored there, and counts where it occurs again.
+//!
+//! The encoding is one CBOR map per message. `docs/log.md` documents it.
 
 mod reason;
 mod sources;
@@ -25,105 +29,111 @@ use std::sync::Arc;
 use crate::id::{Cid, Collection, Cursor, Did, Epoch, Rkey, Tid};
 use crate::time::Timestamp;
 
-/// Which stream an event came from: the relay's host name, or `recording:` and the recording's identity.
+/// Name of the stream from which an event came: the relay's host name, or `recording:` and the
+/// identity of the recording.
 pub type Host = Arc<str>;
 
 /// A message of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// Something that happened in one account.
+    /// An event of one account.
     Event(Event),
     /// The end of an epoch.
     Tick(Tick),
 }
 
-/// Something that happened in one account.
+/// An event of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The stream it came from.
+    /// The stream from which the event came.
     pub host: Host,
-    /// Its frame's `seq` in that stream.
+    /// The `seq` of the event's frame in that stream.
     pub seq: Cursor,
-    /// Its place within the frame.
+    /// Index of the event within its frame.
     pub index: u32,
-    /// Network time, set once by ingest; never falls from one event of the log to the next.
+    /// Network time, assigned once by ingest. It never decreases from one event in the log to the
+    /// next.
     pub time: Timestamp,
     /// The account.
     pub did: Did,
-    /// What happened.
+    /// The content of the event.
     pub body: Body,
 }
 
-/// What happened in an account.
+/// The content of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// A record was written or deleted.
+    /// A record was created, updated or deleted.
     Op(Op),
-    /// The handle or the keys may have changed (`#identity`).
+    /// The handle or the keys of the account may have changed (`#identity`).
     Identity {
-        /// The new handle, if the event names one: in lower case, or [`Handle::INVALID`](crate::id::Handle::INVALID). A log
-        /// of an older version holds it as the relay wrote it.
+        /// The new handle, if the event contains one: in lower case, or
+        /// [`Handle::INVALID`](crate::id::Handle::INVALID). In logs of older versions it is
+        /// unchanged from the relay.
         handle: Option<Box<str>>,
     },
-    /// The hosting status was announced (`#account`).
+    /// The hosting status of the account was announced (`#account`).
     Account {
-        /// Whether its content may be shown.
+        /// Whether the content of the account may be shown.
         active: bool,
-        /// Why not: `deleted`, `deactivated`, `takendown`, `suspended`, ... as written.
+        /// The reason if not active, as received: `deleted`, `deactivated`, `takendown`,
+        /// `suspended`, ...
         status: Option<Box<str>>,
     },
-    /// The repo stands at a revision, and its operations up to there were not (all) told.
+    /// The repo is at a new revision, but the log does not contain all operations that led to it.
     Moved {
-        /// The revision.
+        /// The new revision.
         rev: Tid,
-        /// How we know.
+        /// Which input reported the revision.
         why: Moved,
     },
 }
 
-/// How a repo came to stand at a revision without operations.
+/// How the new revision of a repo was reported without its operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Moved {
-    /// `#sync` told so.
+    /// By `#sync`.
     Sync,
-    /// A commit without operations, as the first one of each repo.
+    /// By a commit without operations, for example the first commit of each repo.
     Empty,
-    /// A commit whose operations or blocks were left out: the repo is out of sync.
+    /// By a commit from which operations or blocks were omitted. The repo is out of sync.
     TooBig,
 }
 
 /// One operation of a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Op {
-    /// The commit's revision.
+    /// The revision of the commit.
     pub rev: Tid,
-    /// The revision before it, if the commit says so and ingest publishes every commit of the repo.
+    /// The previous revision, if the commit contains it and ingest publishes all commits of the
+    /// repo.
     pub since: Option<Tid>,
-    /// What was done.
+    /// What happened to the record.
     pub action: Action,
-    /// In which collection.
+    /// The collection of the record.
     pub collection: Collection,
-    /// Under which key.
+    /// The record key.
     pub rkey: Rkey,
-    /// The CID of the new record; `None` for a delete, and if the frame names no usable one.
+    /// The CID of the new record. `None` for a delete, and if the frame contains no usable CID.
     pub cid: Option<Cid>,
-    /// The new record's DAG-CBOR, untouched; `None` for a delete, if the frame lacked the block, or without a CID.
+    /// The DAG-CBOR of the new record, unchanged. `None` for a delete, without a CID, and if the
+    /// frame did not contain the block.
     pub record: Option<Box<[u8]>>,
 }
 
-/// What an operation does to its record.
+/// The kind of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
-    /// A new record.
+    /// Creates a record.
     Create,
-    /// A new version of a record.
+    /// Replaces a record by a new version.
     Update,
-    /// The record's end.
+    /// Deletes a record.
     Delete,
 }
 
 impl Action {
-    /// The protocol's word.
+    /// The action's name in the protocol.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -136,28 +146,34 @@ impl Action {
 /// The end of an epoch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tick {
-    /// The epoch that ends here; the first is 1, no gaps.
+    /// The epoch that ends here. Epochs start at 1 and have no gaps.
     pub epoch: Epoch,
-    /// Network time at its end: not before any of its events, never falling.
+    /// Network time at the end of the epoch. It is not before any event of the epoch and never
+    /// decreases.
     pub time: Timestamp,
     /// The stream that was read.
     pub host: Host,
-    /// The newest `seq` of that stream whose events are all in the log.
+    /// The greatest `seq` of that stream up to which all events are in the log.
     pub cursor: Cursor,
-    /// Frames read from that stream so far, counted from the first ever (where a recording goes on).
+    /// Number of frames read from that stream, over all starts. A recording resumes at this frame.
     pub frames: u64,
-    /// Whether the stream ended here (a recording's last tick): lists are brought up to date at once.
+    /// Whether this is the last tick of the stream (the end of a recording). The dataflow then
+    /// brings all lists up to date at once.
     pub last: bool,
-    /// Whether the stream has paused behind events that no such tick followed yet: lists are brought up to date.
-    pub settled: bool,
-    /// What is known of other sources, and of what was not read.
+    /// Whether the stream has paused. Ingest sets this once per pause, on a tick after the last
+    /// events. The dataflow then brings all lists up to date. The name in the encoding is
+    /// `settled`.
+    pub idle: bool,
+    /// Positions of other sources, and gaps in what was read.
     pub sources: Sources,
-    /// What ingest counted since the tick before, by counter name (`docs/log.md`): exact, as it is part of the log.
+    /// Counts by counter name since the previous tick (`docs/log.md`). They are exact, because they
+    /// are part of the log.
     pub counts: BTreeMap<Box<str>, u64>,
 }
 
 impl Event {
-    /// Bytes that it takes in memory, about: whatever waits for something is bounded by their sum.
+    /// Approximate size in memory, in bytes. Queues and batches are bounded by the sum of these
+    /// sizes.
     pub fn bytes(&self) -> usize {
         let texts = match &self.body {
             Body::Op(op) => {
@@ -173,7 +189,7 @@ impl Event {
 }
 
 impl Message {
-    /// Bytes that it takes in memory, about.
+    /// Approximate size in memory, in bytes.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Event(event) => event.bytes(),
@@ -184,30 +200,31 @@ impl Message {
         }
     }
 
-    /// The CBOR of this message, appended to `buffer`.
+    /// Appends the CBOR encoding of this message to `buffer`.
     pub fn encode(&self, buffer: &mut Vec<u8>) {
         wire::encode(self, buffer);
     }
 
-    /// Reads a message back.
+    /// Decodes a message.
     ///
     /// # Errors
-    /// The bytes are not what [`Message::encode`] writes: our own log is damaged or of another version.
+    /// The bytes are not an encoding by [`Message::encode`]: the log is damaged or of another
+    /// version.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         wire::decode(bytes)
     }
 
-    /// Reads messages that stand one behind the other: a CBOR sequence (<https://www.rfc-editor.org/rfc/rfc8742>).
-    /// None in no bytes.
+    /// Decodes concatenated messages, a CBOR sequence (<https://www.rfc-editor.org/rfc/rfc8742>).
+    /// The sequence may be empty.
     ///
     /// # Errors
-    /// As [`Message::decode`].
+    /// As for [`Message::decode`].
     pub fn decode_all(bytes: &[u8]) -> Result<Vec<Self>, DecodeError> {
         wire::decode_all(bytes)
     }
 }
 
-/// A message of the log could not be read: the log is damaged or of another version.
+/// A message of the log cannot be decoded: the log is damaged or of another version.
 #[derive(Debug, thiserror::Error)]
-#[error("log message is not readable: {0}")]
+#[error("cannot decode a message of the log: {0}")]
 pub struct DecodeError(String);

@@ -1,7 +1,9 @@
-//! Identifiers of the protocol and of Skytide, parsed once at the edge and valid ever after.
+//! Identifiers of the protocol and of Skytide. They are parsed once, where data enters; a value of
+//! these types is always valid.
 //!
-//! Sizes matter here: the dataflow holds millions of them. A did:plc takes 15 bytes and a TID 8, exactly;
-//! whatever has another form is kept as text behind one pointer. `Ord` follows the texts' UTF-8 bytes.
+//! The types are compact, because the dataflow holds millions of values. A did:plc takes 15 bytes
+//! and a TID takes 8. Other forms are stored as text on the heap. `Ord` is the order of the UTF-8
+//! bytes of the texts.
 
 mod cid;
 mod did;
@@ -17,13 +19,13 @@ pub use syntax::{is_did, is_handle, is_nsid, is_rkey};
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is not the identifier it was taken for.
+/// A text is not a valid identifier of the expected kind.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not {expected}")]
 pub struct IdError {
-    /// What was expected, as `a DID`.
+    /// The expected kind, for example `a DID`.
     pub expected: &'static str,
-    /// The text, cut after 128 bytes.
+    /// The text, truncated to 128 bytes.
     pub text: String,
 }
 
@@ -54,10 +56,11 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Position of a message in the log: the first has 1, no gaps.
+    /// Position of a message in the log. The first message has position 1; positions have no gaps.
     Seq;
-    /// Position in a relay's stream: its `seq`, in that relay's own numbering.
+    /// Position in a relay's stream: the `seq` of a frame, in that relay's own numbering.
     Cursor;
-    /// The events between two ticks of the log; the first has 1. The time of the dataflow.
+    /// Number of an epoch: the events between two ticks of the log. The first epoch is 1. Epochs
+    /// are the logical time of the dataflow.
     Epoch;
 }

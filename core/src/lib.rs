@@ -1,14 +1,16 @@
-//! What all services of Skytide agree on, and nothing else: identifiers, events, records, views, ports.
+//! The types and rules that all services of Skytide share, and nothing else: identifiers, events,
+//! records, views, ports and options.
 //!
 //! ```text
-//! id, time ─▶ event ─▶ port::log          what crosses the log
-//! cbor ─▶ record                          record bytes to typed facts, within limits
-//! id ─▶ view ─▶ port::store               what a commit makes final
-//! memory                                  both ports, in memory: the readable specification
-//! config                                  every option, once
+//! id, time ─▶ event ─▶ port::log          the messages of the log
+//! cbor ─▶ record                          record bytes parsed to typed facts, within limits
+//! id ─▶ view ─▶ port::store               the rows that a commit makes final
+//! memory                                  every port in memory: a readable specification
+//! config                                  every option, declared once
 //! ```
 //!
-//! No network, no clock, no randomness: whatever needs one takes it as an argument.
+//! This crate reads no network, file, environment or clock, and draws no random numbers. Functions
+//! that need the time or a random number take it as an argument.
 
 pub mod base32;
 pub mod cbor;

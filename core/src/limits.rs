@@ -1,41 +1,52 @@
-//! Limits on what strangers write. What exceeds one is left out or truncated, and counted by reason.
+//! Limits on the content of records and events. Input that exceeds a limit is skipped or truncated,
+//! and counted by reason.
 //!
-//! Limits of the lexicons are those of <https://github.com/bluesky-social/atproto/tree/main/lexicons>, in bytes: a limit in
-//! graphemes would depend on the version of Unicode. The others are ours.
+//! The limits that come from the lexicons
+//! (<https://github.com/bluesky-social/atproto/tree/main/lexicons>) are applied in bytes, because a
+//! limit in graphemes would depend on the version of Unicode. The other limits are our own.
 //!
-//! *The first* entries of a list are those that are written first, without repeats.
+//! Where a list has a limit, its first distinct entries count, in the order in which they are
+//! written.
 
-pub use crate::record::{LANG_BYTES_MAX, LANGS_MAX};
+/// Languages per post: the lexicon's limit of `langs`.
+pub const LANGS_MAX: usize = 3;
+/// Bytes of a language tag; a longer one is not well-formed. Other implementations of the protocol
+/// use the same number
+/// (<https://github.com/bluesky-social/indigo/blob/main/atproto/syntax/language.go>).
+pub const LANG_BYTES_MAX: usize = 128;
 
 /// Distinct entries of a post's `tags`: the lexicon's limit.
 pub const TAGS_MAX: usize = 8;
-/// Distinct tags in the facets of a post, besides those in `tags`. The lexicon has no limit.
+/// Distinct tags in the facets of a post, in addition to those in `tags`. The lexicon has no limit.
 pub const FACET_TAGS_MAX: usize = 64;
-/// Distinct links of a post, in its facets and its embed, and distinct hosts of links. The lexicon has no limit.
+/// Distinct links of a post, in its facets and its embed, and distinct hosts of these links. The
+/// lexicon has no limit.
 pub const LINKS_MAX: usize = 64;
 /// Distinct accounts that a post mentions. The lexicon has no limit.
 pub const MENTIONS_MAX: usize = 64;
 
-/// Bytes of a tag in lower case: the lexicon's limit. A longer one is left out.
+/// Bytes of a tag in lower case: the lexicon's limit. A longer tag is skipped.
 pub const TAG_BYTES_MAX: usize = 640;
-/// Bytes of a link or its host. A longer one is left out.
+/// Bytes of a link, and of its host. A longer one is skipped.
 pub const KEY_BYTES_MAX: usize = 4_096;
 
-/// Bytes of an account's display name: the lexicon's limit. A longer one is truncated.
+/// Bytes of an account's display name: the lexicon's limit. A longer name is truncated.
 pub const NAME_BYTES_MAX: usize = 640;
-/// Bytes of an account's description: the lexicon's limit. A longer one is truncated.
+/// Bytes of an account's description: the lexicon's limit. A longer description is truncated.
 pub const DESCRIPTION_BYTES_MAX: usize = 2_560;
 /// Bytes of a handle: the protocol's limit (<https://atproto.com/specs/handle>).
 pub const HANDLE_BYTES_MAX: usize = 253;
-/// Bytes of the address of a picture. One that is longer is not shown.
+/// Bytes of a picture's URL. A picture with a longer URL is not shown.
 pub const ADDRESS_BYTES_MAX: usize = 2_048;
-/// Bytes of an account's hosting status. A longer one is truncated; so it is none of the known ones.
+/// Bytes of an account's hosting status. A longer status is truncated, so it equals no known
+/// status.
 pub const STATUS_BYTES_MAX: usize = 64;
 
-/// Collections with a name of their own in `activity`, besides [`KNOWN_COLLECTIONS`]: the first in the log.
-/// All others are counted as [`OTHER_COLLECTIONS`].
+/// Collections with rows of their own in `activity`, in addition to [`KNOWN_COLLECTIONS`]: the
+/// first ones in the order of the log. All others are counted together as [`OTHER_COLLECTIONS`].
 pub const NAMED_COLLECTIONS_MAX: usize = 500;
-/// Collections that always have a name of their own in `activity`: those of Bluesky and of the protocol, in order.
+/// Collections that always have rows of their own in `activity`: those of Bluesky and of the
+/// protocol. Sorted.
 pub const KNOWN_COLLECTIONS: &[&str] = &[
     "app.bsky.actor.profile",
     "app.bsky.actor.status",
@@ -57,15 +68,17 @@ pub const KNOWN_COLLECTIONS: &[&str] = &[
     "chat.bsky.actor.declaration",
     "com.atproto.lexicon.schema",
 ];
-/// The name under which `activity` counts collections without a name of their own. It is no NSID.
+/// The name under which `activity` counts collections without rows of their own. It is not a valid
+/// NSID, so no collection has this name.
 pub const OTHER_COLLECTIONS: &str = "other";
 
-/// The longest beginning of a text that has at most so many bytes and ends between two characters.
+/// The longest prefix of `text` that has at most `bytes_max` bytes and ends at a character
+/// boundary.
 pub fn truncated(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
 }
 
-/// Truncates an owned text in its place.
+/// Truncates an owned text in place. Returns whether the text was too long.
 pub fn truncate(text: &mut Box<str>, bytes_max: usize) -> bool {
     let is_longer = text.len() > bytes_max;
     if is_longer {
@@ -74,7 +87,8 @@ pub fn truncate(text: &mut Box<str>, bytes_max: usize) -> bool {
     is_longer
 }
 
-/// For fields of stored rows: an older version may have written longer ones.
+/// Deserializers for fields of stored rows. They truncate texts that an older version stored
+/// without a limit.
 pub(crate) mod stored {
     use serde::{Deserialize, Deserializer};
 
@@ -102,12 +116,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_collections_are_in_order() {
+    fn known_collections_are_sorted() {
         assert!(KNOWN_COLLECTIONS.is_sorted());
     }
 
     #[test]
-    fn a_text_is_truncated_between_two_characters() {
+    fn a_text_is_truncated_at_a_character_boundary() {
         assert_eq!(truncated("abc", 3), "abc");
         assert_eq!(truncated("abcd", 3), "abc");
         assert_eq!(truncated("aé", 2), "a");

@@ -1,6 +1,8 @@
-//! The ports in memory: the readable specification of what every log and store does, and what tests run on.
+//! All ports in memory. They are the readable specification of the ports' behaviour, and tests run
+//! on them.
 //!
-//! Handles are cheap to clone and share one log or store. Nothing here blocks a thread, reads a clock or does I/O.
+//! Handles are cheap to clone and share one log or store. Nothing in this module blocks a thread,
+//! reads a clock or performs I/O.
 
 mod checkpoint;
 mod jobs;

@@ -1,5 +1,9 @@
-//! The ports: what the services promise each other, as traits. Adapters live in `app`, the readable
-//! specifications in [`memory`](crate::memory), one contract suite for all of them in `tests`.
+//! The ports: traits between the services and the outside world. Each trait states what its
+//! implementations guarantee.
+//!
+//! The adapters (`adapters/*`) and `app` implement them. [`memory`](crate::memory) implements them
+//! in memory and serves as the readable specification. One suite of contract tests in `tests` runs
+//! against all implementations.
 
 pub mod checkpoint;
 pub mod clock;
@@ -9,5 +13,5 @@ pub mod profile;
 pub mod snapshot;
 pub mod store;
 
-/// Any error behind a port's own.
+/// The underlying error of a port's error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,32 +1,34 @@
-//! The one parser of records: DAG-CBOR bytes to the typed facts that the views count.
+//! The parser of records: from DAG-CBOR bytes to the typed facts that the views count.
 //!
 //! ```text
 //! collection, bytes ─▶ parse ─▶ Like, Repost   subject: UriRef
 //!                               Follow, Block  subject: Did
 //!                               Post           reply, quote, langs, tags, links, domains, mentions
 //!                               Profile        name, description, avatar
-//!                               Other          checked, nothing read
+//!                               Other          validated only
 //! ```
 //!
-//! Pure, and in one pass: every byte of the record is checked by the strict rules of
-//! [`cbor`](crate::cbor), and the facts borrow from it. A record that breaks those rules is refused
-//! as a whole, so no two readers can see different things in it. A field that is absent, of another
-//! type than its lexicon says, or not a valid identifier counts as absent, and the rest of the
-//! record is kept.
+//! Parsing is a pure function and takes one pass. Every byte of the record is checked by the strict
+//! rules of [`cbor`](crate::cbor). A record that violates them is rejected as a whole, so two
+//! readers never extract different facts from it. The facts borrow from the record's bytes.
 //!
-//! Strangers write records, so what one of them gives is bounded ([`limits`](crate::limits)): the first entries of
-//! each list count and long texts are truncated, whatever wrote the record. What is left out is counted.
+//! A field is treated as absent if it is missing, has a type other than its lexicon requires, or is
+//! not a valid identifier. The other fields of the record still count.
 //!
-//! Memory: a record without lists allocates nothing (but for a DID that is no did:plc); one with lists, as much as their
-//! limits allow. Work: linear in the bytes, as each entry is compared with the few that are kept.
+//! Records are untrusted input, so the facts from one record are bounded
+//! ([`limits`](crate::limits)): only the first entries of each list count, and long texts are
+//! truncated. Everything that is skipped or truncated is counted.
+//!
+//! Memory: a record without lists allocates nothing, except for a DID that is not a did:plc. A
+//! record with lists allocates at most what the limits allow. Time: linear in the bytes, because
+//! each list entry is compared with a bounded number of stored entries.
 
 mod lang;
 mod post;
 mod uri;
 mod url;
 
-pub use crate::limits::KEY_BYTES_MAX;
-pub use lang::{LANG_BYTES_MAX, LANGS_MAX, Lang, Langs, is_well_formed};
+pub use lang::{Lang, Langs, is_well_formed};
 pub use post::{LeftOut, Post};
 pub use uri::UriRef;
 
@@ -35,63 +37,67 @@ use crate::event::DropReason;
 use crate::id::{Cid, Collection, Did};
 use crate::limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, truncated};
 
-/// What a record says, as far as views count it.
+/// The facts in a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     /// `app.bsky.feed.like`
     Like {
-        /// What is liked.
+        /// The liked record.
         subject: Option<UriRef<'a>>,
     },
     /// `app.bsky.feed.repost`
     Repost {
-        /// What is reposted.
+        /// The reposted record.
         subject: Option<UriRef<'a>>,
     },
     /// `app.bsky.graph.follow`
     Follow {
-        /// Who is followed.
+        /// The followed account.
         subject: Option<Did>,
     },
     /// `app.bsky.graph.block`
     Block {
-        /// Who is blocked.
+        /// The blocked account.
         subject: Option<Did>,
     },
     /// `app.bsky.feed.post`
     Post(Post<'a>),
     /// `app.bsky.actor.profile`
     Profile(Profile<'a>),
-    /// A record of any other collection: valid, and not read.
+    /// A record of any other collection. It is valid; its content is not read.
     Other,
 }
 
-/// What an account says about itself.
+/// The content of an account's profile record.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile<'a> {
-    /// The name to show.
+    /// Display name.
     pub display_name: Option<&'a str>,
-    /// The text below it.
+    /// Description.
     pub description: Option<&'a str>,
-    /// The picture's blob.
+    /// CID of the picture's blob.
     pub avatar: Option<Cid>,
-    /// Texts that were truncated ([`DropReason::TextLimit`]).
+    /// Number of texts that were truncated ([`DropReason::TextLimit`]).
     pub truncated: u32,
 }
 
-/// Reads a record of `collection`.
+/// Parses a record of `collection`.
 ///
 /// # Errors
-/// [`DropReason::RecordCbor`] if it is not strict DAG-CBOR as the protocol narrows it,
-/// [`DropReason::RecordShape`] if it is no map.
+/// [`DropReason::RecordCbor`] if the record is not strict DAG-CBOR as the protocol requires;
+/// [`DropReason::RecordShape`] if it is not a map.
 pub fn parse<'a>(collection: &str, bytes: &'a [u8]) -> Result<Record<'a>, DropReason> {
     let mut reader = Reader::new(bytes);
     let record = match collection {
-        "app.bsky.feed.like" => like(&mut reader).map(|subject| Record::Like { subject }),
+        "app.bsky.feed.like" => subject_uri(&mut reader).map(|subject| Record::Like { subject }),
         Collection::POST => post::read(&mut reader).map(Record::Post),
-        "app.bsky.feed.repost" => like(&mut reader).map(|subject| Record::Repost { subject }),
-        "app.bsky.graph.follow" => follow(&mut reader).map(|subject| Record::Follow { subject }),
-        "app.bsky.graph.block" => follow(&mut reader).map(|subject| Record::Block { subject }),
+        "app.bsky.feed.repost" => {
+            subject_uri(&mut reader).map(|subject| Record::Repost { subject })
+        }
+        "app.bsky.graph.follow" => {
+            subject_did(&mut reader).map(|subject| Record::Follow { subject })
+        }
+        "app.bsky.graph.block" => subject_did(&mut reader).map(|subject| Record::Block { subject }),
         "app.bsky.actor.profile" => profile(&mut reader).map(Record::Profile),
         _ => reader.skip().map(|()| Record::Other),
     };
@@ -102,17 +108,17 @@ pub fn parse<'a>(collection: &str, bytes: &'a [u8]) -> Result<Record<'a>, DropRe
     }
 }
 
-/// Whether an item begins as a map does.
+/// Whether the first byte has the CBOR major type of a map.
 fn is_map(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|first| first >> 5 == 5)
 }
 
-/// `subject.uri`, of a like or a repost.
-fn like<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
+/// Reads `subject.uri` of a like or a repost.
+fn subject_uri<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
     let mut subject = None;
     reader.map(|reader, key| match key {
         b"subject" => {
-            subject = reference(reader)?;
+            subject = strong_ref(reader)?;
             Ok(())
         }
         _ => reader.skip(),
@@ -120,8 +126,8 @@ fn like<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error
     Ok(subject)
 }
 
-/// The `uri` of a strong reference: `{cid, uri}`.
-fn reference<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
+/// Reads the `uri` of a strong reference: `{cid, uri}`.
+fn strong_ref<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, Error> {
     let mut uri = None;
     reader.map(|reader, key| match key {
         b"uri" => {
@@ -133,8 +139,8 @@ fn reference<'a>(reader: &mut Reader<'a, Strict>) -> Result<Option<UriRef<'a>>, 
     Ok(uri)
 }
 
-/// `subject`, of a follow or a block.
-fn follow(reader: &mut Reader<'_, Strict>) -> Result<Option<Did>, Error> {
+/// Reads `subject` of a follow or a block.
+fn subject_did(reader: &mut Reader<'_, Strict>) -> Result<Option<Did>, Error> {
     let mut subject = None;
     reader.map(|reader, key| match key {
         b"subject" => {
@@ -172,7 +178,7 @@ impl Profile<'_> {
     }
 }
 
-/// The `ref` of a blob (<https://atproto.com/specs/data-model#blob-type>).
+/// Reads the `ref` of a blob (<https://atproto.com/specs/data-model#blob-type>).
 fn blob(reader: &mut Reader<'_, Strict>) -> Result<Option<Cid>, Error> {
     let mut cid = None;
     reader.map(|reader, key| match key {

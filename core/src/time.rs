@@ -1,4 +1,4 @@
-//! Network time: when the network saw something, never when a client says it happened.
+//! Network time: when the network observed an event, not when a client claims that it happened.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// Whole minutes since 1970: the finest bucket of a window.
+    /// Whole minutes since 1970. A minute is the smallest bucket of a window.
     pub fn minute(self) -> Minute {
         Minute((self.0 / 60_000) as u32)
     }
@@ -24,6 +24,11 @@ impl Timestamp {
         (self.0 / 86_400_000) as u32
     }
 
+    /// The time; `None` for 0, the network time of a stream in which no frame has had a readable time.
+    pub fn known(self) -> Option<Self> {
+        (self.0 > 0).then_some(self)
+    }
+
     /// `2026-07-04T14:38:08.123Z`, the form of the protocol's `time` fields.
     pub fn rfc3339(self) -> String {
         let (year, month, day) = civil(self.0 / 86_400_000);
@@ -33,9 +38,10 @@ impl Timestamp {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
     }
 
-    /// Reads `YYYY-MM-DDThh:mm:ss[.digits](Z|+hh:mm|-hh:mm)`, RFC 3339 as the protocol narrows it
-    /// (<https://atproto.com/specs/lexicon#datetime>); digits behind the millisecond are cut off.
-    /// `None` for another form, a date that does not exist, or one before 1970.
+    /// Parses `YYYY-MM-DDThh:mm:ss[.digits](Z|+hh:mm|-hh:mm)`: RFC 3339 as the protocol restricts
+    /// it (<https://atproto.com/specs/lexicon#datetime>). Digits after the milliseconds are
+    /// discarded. `None` for any other form, for a date that does not exist, and for a time before
+    /// 1970.
     pub fn parse(text: &str) -> Option<Self> {
         let bytes = text.as_bytes();
         let number = |from: usize, to: usize| -> Option<i64> {
@@ -46,13 +52,13 @@ impl Timestamp {
                     .fold(0, |n, digit| n * 10 + i64::from(digit - b'0'))
             })
         };
-        let is = |at: usize, byte: u8| (bytes.get(at) == Some(&byte)).then_some(());
+        let require = |at: usize, byte: u8| (bytes.get(at) == Some(&byte)).then_some(());
         let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
         let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-        for (place, mark) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')] {
-            is(place, mark)?;
+        for (index, separator) in [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')] {
+            require(index, separator)?;
         }
-        let real = (1..=12).contains(&month)
+        let is_valid = (1..=12).contains(&month)
             && (1..=month_days(year, month)).contains(&day)
             && hour < 24
             && minute < 60
@@ -62,11 +68,12 @@ impl Timestamp {
         let days = days_from_civil(year, month, day);
         let seconds = ((days * 24 + hour) * 60 + minute - offset_minutes) * 60 + second;
         let total = u64::try_from(seconds * 1_000 + ms).ok()?;
-        real.then_some(Self(total))
+        is_valid.then_some(Self(total))
     }
 }
 
-/// Splits `.123456Z` into milliseconds and the zone; no dot means 0.
+/// Parses the `.123456` in `.123456Z` as milliseconds and returns the rest, the zone. Without a
+/// dot, the milliseconds are 0.
 fn fraction(rest: &[u8]) -> Option<(i64, &[u8])> {
     let Some((b'.', digits)) = rest.split_first() else {
         return Some((0, rest));
@@ -85,7 +92,8 @@ fn fraction(rest: &[u8]) -> Option<(i64, &[u8])> {
     (length > 0).then(|| (digit(0) * 100 + digit(1) * 10 + digit(2), &digits[length..]))
 }
 
-/// Minutes that a zone is ahead of UTC: `Z`, `+hh:mm` or `-hh:mm` (`-00:00` is refused by the protocol).
+/// The offset of a zone from UTC in minutes: `Z`, `+hh:mm` or `-hh:mm`. The protocol forbids
+/// `-00:00`.
 fn zone_offset_minutes(zone: &[u8]) -> Option<i64> {
     match zone {
         b"Z" => Some(0),
@@ -93,8 +101,8 @@ fn zone_offset_minutes(zone: &[u8]) -> Option<i64> {
         [sign @ (b'+' | b'-'), h1, h2, b':', m1, m2]
             if [h1, h2, m1, m2].iter().all(|byte| byte.is_ascii_digit()) =>
         {
-            let two = |a: &u8, b: &u8| i64::from(a - b'0') * 10 + i64::from(b - b'0');
-            let (hours, minutes) = (two(h1, h2), two(m1, m2));
+            let two_digits = |a: &u8, b: &u8| i64::from(a - b'0') * 10 + i64::from(b - b'0');
+            let (hours, minutes) = (two_digits(h1, h2), two_digits(m1, m2));
             let size = hours * 60 + minutes;
             (hours < 24 && minutes < 60).then_some(if *sign == b'-' { -size } else { size })
         }
@@ -122,7 +130,7 @@ fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// The date of a day since 1970, the inverse of [`days_from_civil`].
+/// Year, month and day of a day since 1970: the inverse of [`days_from_civil`].
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / 146_097;
@@ -147,7 +155,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
 pub struct Minute(pub u32);
 
 impl Minute {
-    /// The first moment of this minute.
+    /// The first millisecond of this minute.
     pub fn start(self) -> Timestamp {
         Timestamp(u64::from(self.0) * 60_000)
     }
@@ -158,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_and_writes_the_protocols_times() {
+    fn timestamps_of_the_protocol_are_parsed_and_formatted() {
         let cases = [
             ("2026-07-04T14:38:06.928Z", Some("2026-07-04T14:38:06.928Z")),
             ("2026-07-04T14:38:06Z", Some("2026-07-04T14:38:06.000Z")),

@@ -1,7 +1,8 @@
-//! The catalogue of views: names, keys, rows.
+//! The catalogue of views: their names, keys and rows.
 //!
-//! A row is whole and absolute. On the port it is bytes: a key whose bytes are in the order of its text
-//! ([`ViewKey`]), and the columns in postcard ([`encode_row`]). The typed forms are here, one module a family.
+//! A row contains the complete current values, not a change. The port passes rows as bytes: a key
+//! whose bytes sort like its text ([`ViewKey`]), and the columns in postcard ([`encode_row`]). This
+//! module also has the typed forms, one submodule per family of views.
 
 mod key;
 mod lists;
@@ -23,60 +24,62 @@ use std::hash::Hasher;
 
 use crate::id::Epoch;
 
-/// Bytes of a key, at most: twice what the longest key of any view takes, and half of what the embedded store takes.
+/// Bytes of a key, at most: twice the longest key of any view, and half of what the embedded store
+/// accepts.
 pub const KEY_BYTES_MAX: usize = 32 << 10;
-/// Bytes of a row's columns, at most: half of a MongoDB document.
+/// Bytes of a row's columns, at most: half of the maximum size of a MongoDB document.
 pub const ROW_BYTES_MAX: usize = 8 << 20;
 
-/// Whether every store can hold a row of this key and these columns.
+/// Whether every store can hold a row with this key and these columns.
 pub fn fits(key: &Key, row: &[u8]) -> bool {
     (1..=KEY_BYTES_MAX).contains(&key.as_bytes().len()) && row.len() <= ROW_BYTES_MAX
 }
 
-/// A change of one row.
+/// A change to one row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Change {
-    /// Its key: 1 to [`KEY_BYTES_MAX`] bytes.
+    /// The key: 1 to [`KEY_BYTES_MAX`] bytes.
     pub key: Key,
-    /// The whole new row, of at most [`ROW_BYTES_MAX`] bytes; `None` removes it.
+    /// The complete new row, at most [`ROW_BYTES_MAX`] bytes; `None` deletes the row.
     #[serde(with = "serde_bytes")]
     pub row: Option<Box<[u8]>>,
 }
 
 impl Change {
-    /// Bytes of its key and columns.
+    /// Size of key and columns, in bytes.
     pub fn bytes(&self) -> usize {
         self.key.as_bytes().len() + self.row.as_deref().map_or(0, <[u8]>::len)
     }
 }
 
-/// A row as it is stored.
+/// A row as the store returns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRow {
-    /// Its key, in the order in which it was read.
+    /// The key, in the order in which the row was read.
     pub key: Key,
-    /// The end of the commit that wrote it.
+    /// The epoch at the end of the commit that wrote the row.
     pub epoch: Epoch,
     /// The columns.
     pub row: Box<[u8]>,
 }
 
-/// A stored row or key is not what its view's version writes: the store is damaged or of another version.
+/// A stored row or key cannot be decoded: the store is damaged, or a different version of the view
+/// wrote it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a stored row or key is not readable")]
+#[error("cannot decode a stored row or key")]
 pub struct RowError;
 
-/// The columns as bytes.
+/// Encodes the columns.
 pub fn encode_row<R: Serialize>(row: &R) -> Box<[u8]> {
     postcard::to_allocvec(row)
-        .expect("rows hold only what postcard can write")
+        .expect("postcard can encode every type of row")
         .into()
 }
 
-/// Reads the columns.
+/// Decodes the columns.
 ///
 /// # Errors
-/// The bytes were not written by [`encode_row`] of the same type.
+/// The bytes are not an encoding of this type by [`encode_row`].
 pub fn decode_row<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RowError> {
     match postcard::take_from_bytes(bytes) {
         Ok((row, [])) => Ok(row),
@@ -84,7 +87,8 @@ pub fn decode_row<R: DeserializeOwned>(bytes: &[u8]) -> Result<R, RowError> {
     }
 }
 
-/// SipHash-1-3-128 with key 0 of view, key and columns (<https://www.aumasson.jp/siphash/>). Part of the stored format.
+/// SipHash-1-3-128 of view, key and columns, with key 0 (<https://www.aumasson.jp/siphash/>). Part
+/// of the stored format.
 pub fn row_hash(view: ViewId, key: &[u8], row: &[u8]) -> u128 {
     let mut hasher = SipHasher13::new();
     hasher.write_u8(view as u8);
@@ -106,7 +110,7 @@ macro_rules! catalogue {
         }
 
         impl ViewId {
-            /// The catalogue.
+            /// All views.
             pub const ALL: &'static [Self] = &[$(Self::$id,)*];
 
             /// The name in routes, files, collections and options.
@@ -114,12 +118,13 @@ macro_rules! catalogue {
                 match self { $(Self::$id => $name,)* }
             }
 
-            /// Rises when the meaning or the form of its rows changes: the view is then rebuilt.
+            /// The version of the view. It increases when the meaning or the encoding of the rows
+            /// changes, and the view is then rebuilt.
             pub fn version(self) -> u32 {
                 match self { $(Self::$id => $version,)* }
             }
 
-            /// What the view holds, for people.
+            /// A description of the view, for readers of the documentation.
             pub fn doc(self) -> &'static str {
                 match self { $(Self::$id => concat!($($doc, "\n",)+),)* }
             }
@@ -128,58 +133,61 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    /// Tallies of every post that is live or referred to: [`PostKey`](crate::id::PostKey) → [`PostRow`].
+    /// Counters of every post that is live or referred to: [`PostKey`](crate::id::PostKey) →
+    /// [`PostRow`].
     Posts = 1, "posts", 1;
-    /// Best posts by each tally, window and language: [`ListKey`] → [`ListRow`].
+    /// Top posts by measure, window and language: [`ListKey`] → [`ListRow`].
     TopPosts = 2, "top_posts", 2;
-    /// Every hashtag, lower case: [`TrendKey`] → [`TrendRow`].
+    /// Every hashtag, in lower case: [`TrendKey`] → [`TrendRow`].
     Hashtags = 3, "hashtags", 2;
-    /// Every host that posts link to, as written but in lower case: [`TrendKey`] → [`TrendRow`].
+    /// Every host to which posts link, as written but in lower case: [`TrendKey`] → [`TrendRow`].
     Domains = 4, "domains", 2;
-    /// Every URL that posts link to, as written: [`TrendKey`] → [`TrendRow`].
+    /// Every URL to which posts link, as written: [`TrendKey`] → [`TrendRow`].
     Links = 5, "links", 2;
     /// Every account that posts mention: [`TrendKey`] (a DID) → [`TrendRow`].
     Mentions = 6, "mentions", 2;
-    /// Best hashtags: [`ListKey`] → [`ListRow`].
+    /// Top hashtags: [`ListKey`] → [`ListRow`].
     TopHashtags = 7, "top_hashtags", 2;
-    /// Best domains: [`ListKey`] → [`ListRow`].
+    /// Top domains: [`ListKey`] → [`ListRow`].
     TopDomains = 8, "top_domains", 2;
-    /// Best links: [`ListKey`] → [`ListRow`].
+    /// Top links: [`ListKey`] → [`ListRow`].
     TopLinks = 9, "top_links", 2;
     /// Most mentioned accounts: [`ListKey`] → [`ListRow`].
     TopMentions = 10, "top_mentions", 2;
-    /// Who acted on whom, by day: [`InteractionKey`] → [`InteractionRow`].
+    /// Interactions between two accounts, by day: [`InteractionKey`] → [`InteractionRow`].
     Interactions = 11, "interactions", 1;
-    /// Most active and most noticed accounts of 24 hours: [`ListKey`] → [`ListRow`].
+    /// Top accounts of the last 24 hours by activity given and received: [`ListKey`] → [`ListRow`].
     TopActors = 12, "top_actors", 1;
-    /// Accounts that blocked most and were blocked most in 24 hours: [`ListKey`] → [`ListRow`].
+    /// Top accounts of the last 24 hours by blocks given and received: [`ListKey`] → [`ListRow`].
     TopBlocks = 13, "top_blocks", 1;
-    /// Counts of every account: [`Did`](crate::id::Did) → [`ActorRow`].
+    /// Counters of every account: [`Did`](crate::id::Did) → [`ActorRow`].
     Actors = 14, "actors", 1;
     /// Posts by language: [`TrendKey`], a [`Lang`](crate::record::Lang) → [`TrendRow`].
     Languages = 15, "languages", 2;
-    /// Operations by collection, of all time, hours and minutes: [`ActivityKey`] → [`ActivityRow`].
+    /// Operations by collection, in total and by hour and minute: [`ActivityKey`] →
+    /// [`ActivityRow`].
     Activity = 16, "activity", 2;
-    /// What is known of every account: [`Did`](crate::id::Did) → [`AccountRow`].
+    /// Handle, status and profile of every account: [`Did`](crate::id::Did) → [`AccountRow`].
     Accounts = 17, "accounts", 2;
     /// Accounts by handle: [`HandleKey`] → [`HandleRow`].
     Handles = 18, "handles", 2;
-    /// Frames, events, drops by reason, gaps: `String` → [`CounterRow`].
+    /// Counters of frames, events, drops by reason and gaps: `String` → [`CounterRow`].
     Counters = 19, "counters", 1;
 }
 
 impl ViewId {
-    /// The view of this name.
+    /// The view with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|view| view.name() == name)
     }
 
-    /// The view of this number.
+    /// The view with this number.
     pub fn from_number(number: u8) -> Option<Self> {
         Self::ALL.iter().copied().find(|view| *view as u8 == number)
     }
 
-    /// A row's key in the view's second order, if it has one: stores keep its rows in both orders.
+    /// The row's key in the view's second order, if the view has one. Stores hold its rows in both
+    /// orders.
     pub fn second_key(self, key: &[u8]) -> Option<Key> {
         match self {
             Self::Interactions => InteractionKey::by_subject(key),
@@ -187,7 +195,7 @@ impl ViewId {
         }
     }
 
-    /// Whether its rows are lists, which are written at most once a second.
+    /// Whether the rows are lists. Lists are written at most once per second.
     pub fn is_list(self) -> bool {
         !Measure::of(self).is_empty()
     }

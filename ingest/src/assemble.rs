@@ -1,4 +1,5 @@
-//! From frames to the messages of the log. Pure: no socket, no file, no clock; the same frames give the same events.
+//! Turns frames into messages of the log. It uses no socket, file or clock: the same frames always
+//! give the same events.
 //!
 //! ```text
 //! frame ─ decode ─ seq: new? ─ network time ─ filters ─ rev ─▶ events ┐
@@ -6,25 +7,29 @@
 //!           └ unreadable: dropped, counted, sampled           counts ─┘   (events, then its tick)
 //! ```
 //!
-//! - A frame is never split: an epoch ends between two frames, when it has `tick_events_max` events or
-//!   [`CUT_BYTES_MAX`] bytes, when the caller says that its time is over, and before numbers go back: perhaps they
-//!   begin anew, and within an epoch they must rise.
-//! - A tick is *settled* when no event has come for `pause_ticks` ticks, once behind each stretch of events: then whoever
-//!   writes at most once a second of network time, which now stands, is told to catch up.
-//! - Every frame is counted once, every drop under its reason, in the tick of the epoch in which it was judged.
-//! - Network time begins with the median of the first frames, which are held back until there are
-//!   `time::WINDOW` of them or [`HELD_BYTES_MAX`] bytes, or the epoch is over: so even the first clock may be forged. After a
-//!   restart it begins
-//!   where it stood, with the frames before ([`LOOKBACK`]): an event has the same time as if nothing had happened.
+//! - A frame is never split: an epoch ends between two frames. It ends when it has
+//!   `tick_events_max` events or [`CUT_BYTES_MAX`] bytes, when the caller reports that its time has
+//!   elapsed, and before a `seq` below the newest one: the numbering may have restarted, and `seq`
+//!   must rise within an epoch.
+//! - A tick is *idle* when the last `pause_ticks` ticks of a live stream brought no event. There is
+//!   one such tick after each run of events. It triggers outputs that are written at most once per
+//!   second of network time, because network time no longer advances.
+//! - Every frame is counted once, and every drop once under its reason, in the tick of the epoch in
+//!   which the frame was processed.
+//! - Network time starts at the median of the first frames. They are held until there are
+//!   `time::WINDOW` of them or [`HELD_BYTES_MAX`] bytes, or until the epoch ends, so that a forged
+//!   time in the very first frame has no effect. After a restart, network time starts at the time
+//!   of the newest tick and observes the frames before the position again ([`LOOKBACK`]), so that
+//!   events get the same time as without the restart.
 
 mod apply;
 pub mod counts;
 mod coverage;
 mod early;
 pub mod filter;
-mod numbers;
+mod interface;
+mod meta;
 mod seq;
-mod terms;
 mod time;
 
 use bytes::Bytes;
@@ -35,23 +40,26 @@ use skytide_core::time::Timestamp;
 use crate::frame::{Frame, Rejected, decode};
 use counts::Counts;
 use coverage::Resumed;
-use early::{Held, Unusable};
-use numbers::{Numbers, numbers};
-use seq::{Numbered, SeqWatch, Step};
+use early::{HeldMessages, Unusable};
+use meta::FrameMeta;
+use seq::{SeqWatch, SequencedFrame, Step};
 use time::NetworkTime;
 
-pub(crate) use numbers::seq_of;
-pub use terms::{Cut, Note, Position, Setup};
+pub use interface::{Cut, Note, Position, Setup};
+pub(crate) use meta::seq_of;
 
-/// Bytes of events in memory at which an epoch ends: bounds what waits for the log, and what is read back at once.
+/// Bytes of events in memory at which an epoch ends. Bounds the memory of epochs that wait for the
+/// log, and of an epoch that a reader loads.
 pub const CUT_BYTES_MAX: usize = 8 << 20;
-/// Bytes of the first frames that are held back, at most, and one frame more.
+/// Bytes of held frames at which no more are held; the last one may exceed it.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
-/// An epoch also ends after this many frames for each event that it may have, so that frames without events count on.
+/// An epoch also ends after this many frames per event that it may have, so that a stream of frames
+/// without events still produces ticks.
 const FRAMES_PER_EVENT: u64 = 4;
-/// Frames before the newest tick that are looked at again after a restart: many more than network time needs.
+/// Frames before the newest tick whose times are observed again after a restart: many more than
+/// network time needs.
 pub const LOOKBACK: u64 = 256;
-/// Dropped frames of one reason that are handed out for inspection.
+/// Dropped frames per reason that are reported for inspection.
 pub(crate) const SAMPLES_MAX: u8 = 10;
 
 /// Turns frames into epochs of the log.
@@ -60,19 +68,21 @@ pub struct Assembler {
     setup: Setup,
     seq: SeqWatch,
     time: NetworkTime,
+    /// The machine's clock, which network time of a live stream never passes.
     ceiling: Option<Timestamp>,
-    /// Where reading goes on, until the first frame behind it.
-    resumed: Option<Cursor>,
-    /// The newest frame whose time was noted before it was judged.
-    noted: Option<Cursor>,
-    /// Frames that wait to be judged, in order; all that come wait, too.
-    held: Option<Held>,
-    /// Frames that were held are being judged.
+    /// The position at which reading resumed; `None` once the first frame after it was received.
+    resumed_at: Option<Cursor>,
+    /// The newest frame whose time was observed before the frame was processed.
+    newest_observed: Option<Cursor>,
+    /// Messages held for later processing, in order. While there are any, new ones are held, too.
+    held: Option<HeldMessages>,
+    /// Whether held messages are being processed.
     releasing: bool,
-    /// Frames in a row whose time is missing or not readable, and whether there was one with a time.
+    /// Frames in a row whose time is missing or not readable.
     untimed_row: u32,
+    /// Whether a frame with a readable time was received.
     timed: bool,
-    /// Other sources and gaps, as the next tick says.
+    /// Other sources and gaps, for the next tick.
     sources: Sources,
     epoch: Epoch,
     frames: u64,
@@ -83,24 +93,24 @@ pub struct Assembler {
     notes: Vec<Note>,
     samples: [u8; DropReason::ALL.len()],
     unusable_row: u32,
-    /// Ticks without events in a row.
-    quiet_ticks: u32,
-    /// Events that no settled tick followed yet.
-    unsettled: bool,
+    /// Ticks in a row without events.
+    ticks_without_events: u32,
+    /// Whether an idle tick must still follow the newest events.
+    idle_tick_pending: bool,
 }
 
 impl Assembler {
-    /// Resumes after the log's newest tick, at the position that it knows of this stream.
+    /// Resumes after the log's newest tick, at the position that the tick records for this stream.
     pub fn new(setup: Setup, newest: Option<&Tick>) -> Self {
         let Resumed {
             position,
             sources,
-            seam,
+            closing_tick,
         } = Resumed::after(&setup, newest);
         let mut assembler = Self::at(setup, position, newest);
         assembler.sources = sources;
-        if let Some(seam) = seam {
-            assembler.write_seam(seam);
+        if let Some(tick) = closing_tick {
+            assembler.push_closing_tick(tick);
         }
         assembler
     }
@@ -111,9 +121,9 @@ impl Assembler {
             seq: SeqWatch::at(position.cursor),
             time: NetworkTime::at(newest.map_or(Timestamp(0), |tick| tick.time)),
             ceiling: None,
-            resumed: position.cursor,
-            noted: None,
-            held: Some(Held::first()),
+            resumed_at: position.cursor,
+            newest_observed: None,
+            held: Some(HeldMessages::first_of_session()),
             releasing: false,
             untimed_row: 0,
             timed: false,
@@ -127,22 +137,23 @@ impl Assembler {
             notes: Vec::new(),
             samples: [0; DropReason::ALL.len()],
             unusable_row: 0,
-            quiet_ticks: 0,
-            unsettled: newest.is_some_and(|tick| !tick.settled && !tick.last),
+            ticks_without_events: 0,
+            idle_tick_pending: newest.is_some_and(|tick| !tick.idle && !tick.last),
         }
     }
 
-    /// Tells our own clock, which network time of a live stream may not pass.
+    /// Sets the machine's clock, which network time of a live stream never passes.
     pub fn clock(&mut self, now: Timestamp) {
         self.ceiling = self.setup.live.then_some(now);
     }
 
-    /// The next message of the stream is a text message, which the protocol does not have.
+    /// Processes a text message, which the protocol does not have.
     pub fn text(&mut self, bytes: &Bytes) {
         self.next_unusable(Unusable::Text(bytes.clone()));
     }
 
-    /// The next message of the stream was larger than the protocol allows. Its bytes were dropped while it was received.
+    /// Processes a message larger than the protocol allows. Its bytes were dropped while it was
+    /// received.
     pub fn oversized(&mut self) {
         self.next_unusable(Unusable::Oversized);
     }
@@ -162,16 +173,17 @@ impl Assembler {
         };
         self.frames += 1;
         self.counts.frame("unreadable", bytes.len());
-        self.unusable(reason, &bytes);
+        self.drop_as_unusable(reason, &bytes);
         if reason == DropReason::FrameSize {
             self.open_gap(GapCause::MessageSize);
         }
     }
 
-    /// The connection was lost. The answer is where to resume: everything before was judged or is held.
+    /// Handles a lost connection. Returns the position at which to resume: all messages before it
+    /// were processed or are held.
     pub fn disconnected(&mut self) -> Position {
         self.release(false);
-        self.resumed = None;
+        self.resumed_at = None;
         self.counts.disconnects += 1;
         self.unusable_row = 0;
         let position = self.position();
@@ -181,36 +193,40 @@ impl Assembler {
         }
     }
 
-    /// Whether the stream's frames have no time that can be read: none of this session has one, or none of the last ones.
+    /// Whether the stream's frames have no readable time: either no frame of this session has one,
+    /// or none of the last `time::WINDOW` frames.
     pub fn is_untimed(&self) -> bool {
         let row = self.untimed_row as usize;
         row >= time::WINDOW || (row > 0 && !self.timed)
     }
 
-    /// Ends the epoch, as its time is over. `last`: the stream ends here.
+    /// Ends the epoch because its time has elapsed. `last`: the stream ends here.
     ///
-    /// Without effect while nothing is known of the stream's time, and, within a recording, while it is not decided
-    /// whether its numbers begin anew: then a tick's count of frames would cover some whose events are still missing.
-    /// The first frames of a recording stay held back meanwhile: they are read again after a restart, and so the time of
-    /// events does not depend on where reading was interrupted.
+    /// No epoch ends while the stream's time is unknown. In a recording, none ends while it is
+    /// undecided whether the numbering restarted: the tick's count of frames would cover frames
+    /// whose events are still missing. The first frames of a recording stay held meanwhile. They
+    /// are read again after a restart, so the time of events does not depend on where reading was
+    /// interrupted.
     pub fn tick(&mut self, last: bool) {
         if !last && !self.setup.live && self.frames == 0 {
             return;
         }
-        self.held_over_tick();
+        self.count_held_tick();
         self.release(last);
         if self.events.is_empty() {
-            self.quiet_ticks = self.quiet_ticks.saturating_add(1);
+            self.ticks_without_events = self.ticks_without_events.saturating_add(1);
         }
-        self.end(last);
+        self.end_if_decided(last);
     }
 
-    fn end(&mut self, last: bool) {
+    /// Ends the epoch, unless the stream's time is unknown or it is undecided whether its numbering
+    /// restarted.
+    fn end_if_decided(&mut self, last: bool) {
         if !self.releasing {
             self.release(last);
         }
         if last {
-            let repeated = self.seq.acquit();
+            let repeated = self.seq.discard_suspects();
             self.counts.drop(DropReason::SeqRepeated, repeated);
         }
         let undecided = !self.setup.live && self.seq.suspects() > 0;
@@ -220,17 +236,17 @@ impl Assembler {
         }
     }
 
-    /// The epochs that ended since the last call.
+    /// Returns the epochs that ended since the last call.
     pub fn take_cuts(&mut self) -> Vec<Cut> {
         std::mem::take(&mut self.cuts)
     }
 
-    /// What there is to do or tell since the last call.
+    /// Returns the notes that were made since the last call.
     pub fn take_notes(&mut self) -> Vec<Note> {
         std::mem::take(&mut self.notes)
     }
 
-    /// How far the stream was read.
+    /// The position up to which the stream was processed.
     pub fn position(&self) -> Position {
         Position {
             cursor: self.seq.newest(),
@@ -243,35 +259,35 @@ impl Assembler {
         self.time.now()
     }
 
-    /// How many frames were read since a position, those included that are still held back.
+    /// The number of frames received since a position, including held ones.
     pub fn read_since(&self, begin: Position) -> u64 {
-        self.frames - begin.frames + self.held_frames() as u64
+        self.frames - begin.frames + self.held_count() as u64
     }
 
-    /// Whether the stream goes on by itself.
+    /// Whether the stream is live, at the pace of the network.
     pub fn live(&self) -> bool {
         self.setup.live
     }
 
-    /// How many messages in a row were of no use at all.
+    /// The number of unusable messages in a row.
     pub fn unusable_row(&self) -> u32 {
         self.unusable_row
     }
 
-    /// Reads a frame and does what it says. `note`: its time is news to the clock.
-    fn judge(&mut self, bytes: &Bytes, note: bool) {
+    /// Decodes a frame and applies it. `observe_time`: its time was not observed while it was held.
+    fn process(&mut self, bytes: &Bytes, observe_time: bool) {
         let decoded = decode(bytes, self.setup.verify);
-        let numbers = decoded.as_ref().ok().and_then(numbers);
-        if let Some(numbers) = &numbers {
-            if !self.releasing && self.is_ahead(numbers.time) {
-                let did = decoded.as_ref().ok().and_then(numbers::did).cloned();
-                let numbers = Numbers {
+        let meta = decoded.as_ref().ok().and_then(meta::meta);
+        if let Some(meta) = &meta {
+            if !self.releasing && self.is_ahead(meta.time) {
+                let did = decoded.as_ref().ok().and_then(meta::did).cloned();
+                let meta = FrameMeta {
                     did,
-                    ..numbers.clone()
+                    ..meta.clone()
                 };
-                return self.hold(bytes.clone(), Some(numbers));
+                return self.hold(bytes.clone(), Some(meta));
             }
-            if self.seq.begins_row(numbers.seq) && !self.events.is_empty() {
+            if self.seq.starts_suspects(meta.seq) && !self.events.is_empty() {
                 self.end_epoch(false);
             }
         }
@@ -279,33 +295,35 @@ impl Assembler {
         match decoded {
             Ok(frame) => {
                 self.unusable_row = 0;
-                self.counts.frame(kind(&frame), bytes.len());
-                self.order((&frame, numbers), bytes, note);
+                self.counts.frame(counter_name(&frame), bytes.len());
+                self.sequence(&frame, meta, bytes, observe_time);
             }
             Err(rejected) => self.reject(&rejected, bytes),
         }
     }
 
-    fn order(
+    /// Classifies a frame by its number, and applies it if it is new.
+    fn sequence(
         &mut self,
-        (frame, numbers): (&Frame<'_>, Option<Numbers>),
+        frame: &Frame<'_>,
+        meta: Option<FrameMeta>,
         bytes: &Bytes,
-        note: bool,
+        observe_time: bool,
     ) {
-        let Some(numbers) = numbers else {
-            return self.unnumbered(frame, bytes);
+        let Some(meta) = meta else {
+            return self.apply_unnumbered(frame, bytes);
         };
-        let numbered = Numbered {
-            seq: numbers.seq,
-            time: numbers.claimed(),
+        let sequenced = SequencedFrame {
+            seq: meta.seq,
+            time: meta.claimed(),
             bytes,
         };
-        match self.seq.step(&numbered, self.time.newest_agreed()) {
+        match self.seq.step(&sequenced, self.time.newest_agreed()) {
             Step::New { missing, repeated } => {
                 self.counts.drop(DropReason::SeqRepeated, repeated);
                 self.counts.gaps += u64::from(missing > 0);
                 self.counts.missing_seqs += missing;
-                if self.tell_time(&numbers, bytes, note) {
+                if self.update_clock(&meta, bytes, observe_time) {
                     self.apply(frame, bytes);
                 }
             }
@@ -316,24 +334,24 @@ impl Assembler {
                 before,
             } => {
                 self.counts.drop(DropReason::SeqRepeated, lost);
-                self.begin_anew(&frames, before);
+                self.restart_numbering(&frames, before);
             }
         }
     }
 
-    /// Sets the clock by a frame; false if there is no time that its events could have.
-    fn tell_time(&mut self, numbers: &Numbers, bytes: &Bytes, note: bool) -> bool {
-        let untimed = numbers.is_timed && numbers.time.is_none();
+    /// Updates network time by a frame. Returns false if no time for its events is known.
+    fn update_clock(&mut self, meta: &FrameMeta, bytes: &Bytes, observe_time: bool) -> bool {
+        let untimed = meta.is_timed && meta.time.is_none();
         if untimed {
             self.drop(DropReason::FrameTime, bytes);
             self.untimed_row = self.untimed_row.saturating_add(1);
-        } else if numbers.is_timed {
+        } else if meta.is_timed {
             (self.untimed_row, self.timed) = (0, true);
         }
-        if let Some(time) = self.time_of(numbers) {
-            if note {
-                self.time.note(time);
-                if !self.opens() {
+        if let Some(time) = self.time_of(meta) {
+            if observe_time {
+                self.time.observe(time);
+                if !self.in_first_frames() {
                     self.time.advance(self.ceiling);
                 }
             }
@@ -342,23 +360,24 @@ impl Assembler {
         !untimed || self.time.now() > Timestamp(0)
     }
 
-    /// The time that a frame counts for. Of one without a readable time: our clock on a live stream, that of its revision in
-    /// a recording.
-    fn time_of(&self, numbers: &Numbers) -> Option<Timestamp> {
-        let instead = if self.setup.live {
+    /// The time of a frame. Without a readable time it is the machine's clock on a live stream, and
+    /// the time of the frame's revision in a recording.
+    fn time_of(&self, meta: &FrameMeta) -> Option<Timestamp> {
+        let fallback = if self.setup.live {
             self.ceiling
         } else {
-            numbers.rev
+            meta.rev
         };
-        numbers.time.or(instead).filter(|_| numbers.is_timed)
+        meta.time.or(fallback).filter(|_| meta.is_timed)
     }
 
-    fn begin_anew(&mut self, frames: &[Bytes], before: Cursor) {
+    /// Applies the first frames of a restarted numbering. `before` is the newest number before it.
+    fn restart_numbering(&mut self, frames: &[Bytes], before: Cursor) {
         self.counts.resets += 1;
         for bytes in frames {
             if let Ok(frame) = decode(bytes, self.setup.verify) {
-                let numbers = numbers(&frame);
-                self.order((&frame, numbers), bytes, true);
+                let meta = meta::meta(&frame);
+                self.sequence(&frame, meta, bytes, true);
             }
         }
         self.notes.push(Note::Reset {
@@ -372,7 +391,7 @@ impl Assembler {
             .frame(rejected.kind.unwrap_or("unreadable"), bytes.len());
         if let Some(seq) = rejected.seq {
             let whole = rejected.reason != DropReason::FrameCbor;
-            let missing = self.seq.pass(seq, whole);
+            let missing = self.seq.skip(seq, whole);
             self.counts.gaps += u64::from(missing > 0);
             self.counts.missing_seqs += missing;
         }
@@ -380,10 +399,10 @@ impl Assembler {
             self.unusable_row = 0;
             return self.drop(rejected.reason, bytes);
         }
-        self.unusable(rejected.reason, bytes);
+        self.drop_as_unusable(rejected.reason, bytes);
     }
 
-    fn unusable(&mut self, reason: DropReason, bytes: &Bytes) {
+    fn drop_as_unusable(&mut self, reason: DropReason, bytes: &Bytes) {
         self.unusable_row = self.unusable_row.saturating_add(1);
         self.drop(reason, bytes);
     }
@@ -393,10 +412,11 @@ impl Assembler {
         self.sample(reason, bytes);
     }
 
+    /// Reports a dropped frame, at most [`SAMPLES_MAX`] times per reason.
     fn sample(&mut self, reason: DropReason, bytes: &Bytes) {
-        let told = &mut self.samples[reason as usize];
-        if *told < SAMPLES_MAX {
-            *told += 1;
+        let reported = &mut self.samples[reason as usize];
+        if *reported < SAMPLES_MAX {
+            *reported += 1;
             let frame = bytes.clone();
             self.notes.push(Note::Dropped { reason, frame });
         }
@@ -405,8 +425,8 @@ impl Assembler {
     fn push(&mut self, event: Event) {
         self.counts.event(&event.body);
         self.event_bytes += event.bytes();
-        self.quiet_ticks = 0;
-        self.unsettled = true;
+        self.ticks_without_events = 0;
+        self.idle_tick_pending = true;
         self.events.push(Message::Event(event));
     }
 
@@ -416,16 +436,16 @@ impl Assembler {
             || self.event_bytes >= CUT_BYTES_MAX
             || self.counts.frames >= FRAMES_PER_EVENT.saturating_mul(events_max as u64)
         {
-            self.end(false);
+            self.end_if_decided(false);
         }
     }
 
     fn end_epoch(&mut self, last: bool) {
         self.epoch.0 += 1;
         let counts = std::mem::take(&mut self.counts);
-        let paused = self.setup.live && self.quiet_ticks >= self.setup.pause_ticks;
-        let settled = paused && self.unsettled;
-        self.unsettled &= !settled && !last;
+        let paused = self.setup.live && self.ticks_without_events >= self.setup.pause_ticks;
+        let idle = paused && self.idle_tick_pending;
+        self.idle_tick_pending &= !idle && !last;
         let tick = Tick {
             epoch: self.epoch,
             time: self.time.now(),
@@ -433,7 +453,7 @@ impl Assembler {
             cursor: self.seq.newest().unwrap_or_default(),
             frames: self.frames,
             last,
-            settled,
+            idle,
             sources: self.sources.clone(),
             counts: counts.by_name(),
         };
@@ -449,8 +469,8 @@ impl Assembler {
     }
 }
 
-/// The counter of a frame.
-fn kind(frame: &Frame<'_>) -> &'static str {
+/// The name of the counter of a frame.
+fn counter_name(frame: &Frame<'_>) -> &'static str {
     match frame {
         Frame::Commit(_) => "#commit",
         Frame::Identity { .. } => "#identity",

@@ -1,13 +1,14 @@
-//! CAR version 1, as a walk over borrowed bytes (<https://ipld.io/specs/transport/car/carv1/>).
+//! Reads CAR version 1 as an iterator over borrowed bytes
+//! (<https://ipld.io/specs/transport/car/carv1/>).
 //!
 //! ```text
 //! length │ header {roots, version}      length │ CID │ data      length │ CID │ data   …
 //! ```
 //!
-//! A length is an unsigned LEB128 number of at most 63 bits in its shortest form. Blocks may stand
-//! in any order, come twice, or be referred to by nobody. Every length is checked against what is
-//! really there; nothing is allocated, nothing hashed. The CIDs need not be of the protocol's kind:
-//! that is for the reader of the blocks to say.
+//! A length is an unsigned LEB128 number of at most 63 bits in its shortest form. Blocks may be in
+//! any order, occur twice, or not be referenced at all. Every length is checked against the bytes
+//! that follow. Nothing is allocated or hashed. CIDs of other kinds than the protocol's are
+//! accepted here; the caller checks them.
 
 use skytide_core::cbor::{Loose, Reader};
 use skytide_core::id::Cid;
@@ -15,21 +16,21 @@ use skytide_core::id::Cid;
 /// Why bytes are not a CAR of version 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CarError {
-    /// A length is cut short, longer than what follows, zero, or not in its shortest form.
+    /// A length is truncated, larger than the bytes that follow, zero, or not in its shortest form.
     #[error("length of a section is not valid")]
     Length,
-    /// The header is no map of roots and version.
+    /// The header is not a map of roots and version.
     #[error("header is not valid")]
     Header,
     /// The version is not 1.
     #[error("version is not 1")]
     Version,
-    /// A section does not begin with a CID.
-    #[error("section does not begin with a CID")]
+    /// A section does not start with a CID.
+    #[error("section does not start with a CID")]
     Cid,
 }
 
-/// An opened CAR: gives its blocks, in their order, up to the first error.
+/// An opened CAR. Iterates over its blocks in order, up to the first error.
 #[derive(Clone, Debug)]
 pub struct Car<'a> {
     rest: &'a [u8],
@@ -39,9 +40,9 @@ pub struct Car<'a> {
 /// One block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Block<'a> {
-    /// The binary CID it claims.
+    /// The binary CID that the CAR gives for the block.
     pub cid: &'a [u8],
-    /// What that is said to be the CID of.
+    /// The content. Whether it matches `cid` is not checked.
     pub data: &'a [u8],
 }
 
@@ -49,7 +50,7 @@ impl<'a> Car<'a> {
     /// Reads the header.
     ///
     /// # Errors
-    /// There is none of version 1.
+    /// The bytes do not start with a header of version 1.
     pub fn open(bytes: &'a [u8]) -> Result<Self, CarError> {
         let (header, rest) = section(bytes)?;
         let (mut version, mut roots, mut root) = (None, 0u64, None);
@@ -77,7 +78,7 @@ impl<'a> Car<'a> {
         }
     }
 
-    /// The first root, if there is one and its CID is of the protocol's kind.
+    /// The first root, if there is one with a CID of the protocol's kind.
     pub fn root(&self) -> Option<Cid> {
         self.root
     }
@@ -103,7 +104,7 @@ impl<'a> Iterator for Car<'a> {
     }
 }
 
-/// Splits off a section, which is preceded by its length.
+/// Splits off a section, which follows its length.
 #[inline]
 fn section(bytes: &[u8]) -> Result<(&[u8], &[u8]), CarError> {
     let (length, rest) = number(bytes).ok_or(CarError::Length)?;
@@ -161,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_have_one_form_and_an_end() {
+    fn a_length_is_accepted_only_whole_and_in_its_shortest_form() {
         let cases: [(&[u8], Option<u64>); 9] = [
             (&[0], Some(0)),
             (&[0x7f], Some(127)),
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_of_version_1_is_needed_and_its_first_root_counts() {
+    fn only_a_header_of_version_1_is_accepted() {
         let header = |version: u8| {
             let map = [
                 &[0xa2, 0x65][..],
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ends_the_walk() {
+    fn an_error_ends_the_iteration() {
         let bytes = [&[5, 0xa1, 0x61, b'v', 1][..], &[0]].concat();
         assert_eq!(Car::open(&bytes).err(), Some(CarError::Header));
         let mut car = Car {

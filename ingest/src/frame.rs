@@ -1,4 +1,4 @@
-//! One message of the relay, from bytes to what it says (<https://atproto.com/specs/event-stream>,
+//! Decodes one message of a relay (<https://atproto.com/specs/event-stream>,
 //! <https://atproto.com/specs/sync>).
 //!
 //! ```text
@@ -6,29 +6,30 @@
 //!          envelope: Loose         └─▶ Identity, Account, Sync, Info, Error, Unknown
 //! ```
 //!
-//! Pure: no socket, no clock, no state. Everything borrows from the message; a commit of one
-//! operation allocates nothing. Three outcomes, none of which can be lost: a [`Frame`], which may
-//! name dropped siblings ([`Commit::drops`]); or [`Rejected`], with the reason and whatever could
-//! be read of `seq` and account.
+//! Decoding uses no socket, clock or state. Everything borrows from the message; a commit of one
+//! operation allocates nothing. The result is a [`Frame`], whose commit may list dropped operations
+//! ([`Commit::drops`]), or [`Rejected`], with the reason, and `seq` and account as far as they are
+//! readable. So every message and every operation is either used or counted as dropped.
 //!
-//! Rules that the specification leaves open, and ours:
-//! - The envelope is not content-addressed: its keys may stand in any order (relays write `op`
-//!   before `t`) and unknown ones are ignored, but a key given twice is refused, as two readers
-//!   could differ about it.
-//! - A field of another type than its lexicon says counts as absent; one that we need and that is
-//!   absent rejects. `time` is not one: a frame without it is used, at a time that ingest gives it.
-//! - `tooBig` is deprecated and says nothing about a commit whose operations and blocks are there.
-//! - A create or update whose `cid` is missing, or is no CID of a DAG-CBOR block by SHA-256, is kept without a record: its key
-//!   is live with unknown content.
-//! - Types of the older protocol (`#handle`, `#tombstone`, `#migrate`) are [`Frame::Unknown`]: they
-//!   were replaced.
-//! - Records are not parsed here: a broken record harms only itself, its bytes go to the log as
-//!   they are.
+//! The specification leaves some cases open. These rules apply here:
+//! - The envelope is not content-addressed. Its keys may be in any order (relays write `op` before
+//!   `t`), and unknown keys are ignored. A duplicate key is refused, because two readers could
+//!   interpret it differently.
+//! - A field whose type differs from its lexicon counts as absent. A message without a required
+//!   field is rejected. `time` is not required: ingest assigns a time to a frame without it.
+//! - `tooBig` is deprecated. It is ignored for a commit with operations and blocks.
+//! - A create or update whose `cid` is missing, or is not the CID of a DAG-CBOR block by SHA-256,
+//!   is used without its record: its key is live with unknown content.
+//! - Types of the older protocol (`#handle`, `#tombstone`, `#migrate`) are [`Frame::Unknown`],
+//!   because they were replaced.
+//! - Records are not parsed here. Their bytes are logged unchanged, so a malformed record affects
+//!   no other one.
 
 mod blocks;
 mod body;
 mod commit;
 mod message;
+mod ops;
 
 use skytide_core::cbor::{Loose, Reader};
 use skytide_core::event::DropReason;
@@ -36,27 +37,27 @@ use skytide_core::event::DropReason;
 use body::{Body, parse_did};
 pub use message::{Commit, Frame, Op, Rejected};
 
-/// Bytes of a message, at most (<https://atproto.com/specs/event-stream#framing>).
+/// Largest size of a message in bytes (<https://atproto.com/specs/event-stream#framing>).
 pub const FRAME_BYTES_MAX: usize = 5_000_000;
-/// Bytes of the blocks of a commit, at most (lexicon `com.atproto.sync.subscribeRepos`).
+/// Largest size of the blocks of a commit in bytes (lexicon `com.atproto.sync.subscribeRepos`).
 pub const BLOCKS_BYTES_MAX: usize = 2_000_000;
-/// Operations of a commit, at most (same lexicon).
+/// Largest number of operations of a commit (same lexicon).
 pub const OPS_MAX: u32 = 200;
 
-/// How much of a message is checked by hash.
+/// The blocks of a message that are checked by hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verify {
     /// The records that operations name.
     Records,
-    /// Every block; also that the CAR's root is the commit, and that the signed commit within is of
-    /// version 3 and names the same account and revision.
+    /// Every block. Also checks that the CAR's root is the commit, and that the signed commit in it
+    /// has version 3 and names the same account and revision.
     Blocks,
 }
 
-/// Reads a message.
+/// Decodes a message.
 ///
 /// # Errors
-/// The message as a whole cannot be used; one bad operation or record is no such reason.
+/// The message as a whole is unusable. A single malformed operation or record is not an error.
 pub fn decode(bytes: &[u8], verify: Verify) -> Result<Frame<'_>, Rejected> {
     if bytes.len() > FRAME_BYTES_MAX {
         return Err(DropReason::FrameSize.into());
@@ -87,20 +88,20 @@ const ACCOUNT: &str = "#account";
 const SYNC: &str = "#sync";
 const INFO: &str = "#info";
 
-/// What the header says.
+/// The header of a message.
 #[derive(Default)]
 struct Header<'a> {
     op: Option<i64>,
     t: Option<&'a str>,
 }
 
-/// The two ways in which the header of nearly every message is written.
+/// The two encodings of the header that nearly every message has.
 const COMMIT_HEADERS: [&[u8]; 2] = [b"\xa2at\x67#commitbop\x01", b"\xa2bop\x01at\x67#commit"];
 
 #[inline]
 fn read_header(bytes: &[u8]) -> Result<(Header<'_>, &[u8]), DropReason> {
-    for usual in COMMIT_HEADERS {
-        if let Some(rest) = bytes.strip_prefix(usual) {
+    for header in COMMIT_HEADERS {
+        if let Some(rest) = bytes.strip_prefix(header) {
             let (op, t) = (Some(1), Some(COMMIT));
             return Ok((Header { op, t }, rest));
         }
@@ -122,7 +123,8 @@ fn read_header(bytes: &[u8]) -> Result<(Header<'_>, &[u8]), DropReason> {
     }
 }
 
-/// Reads the body and gives it to `check`; an error is told with what the body says of its origin.
+/// Reads the body and passes it to `check`. An error contains the type, `seq` and account of the
+/// body.
 fn with_body<'a>(
     kind: &'static str,
     bytes: &'a [u8],
@@ -179,7 +181,8 @@ fn info<'a>(body: &mut Body<'a>) -> Result<Frame<'a>, DropReason> {
     })
 }
 
-/// An error frame: the relay will close, so even an unreadable body is told as an error.
+/// Decodes an error frame. The relay closes the connection after it, so a body that is not a map is
+/// accepted, too.
 fn error(rest: &[u8]) -> Result<Frame<'_>, Rejected> {
     let body = Body::read_any(rest)?;
     Ok(Frame::Error {

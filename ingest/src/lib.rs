@@ -2,15 +2,16 @@
 //!
 //! ```text
 //! Source ── batches ──▶ Assembler ── epochs ──▶ Log
-//! relay: socket,        pure: frames in,        append, flush; a tick is durable
-//!   reconnects          events and ticks out    only with all that it covers
+//! relay: socket,        pure: frames in,        append, flush; a durable tick implies
+//!   reconnects          events and ticks out    that all messages it covers are durable
 //! recordings: files          │
-//!     ▲                      │ position: where to go on after a lost connection
+//!     ▲                      │ position: where to resume after a lost connection
 //!     └──────────────────────┘
 //! ```
 //!
-//! Three tasks, two bounded queues: a slow log slows the assembler, which slows the source. Where reading goes on
-//! after a restart stands in the log's newest tick and nowhere else, for each source that was ever read.
+//! Three tasks are connected by two bounded queues. A slow log slows the assembler, which slows the
+//! source (back-pressure). The position at which reading resumes after a restart is stored only in
+//! the log's newest tick, for each source that was ever read.
 
 pub mod assemble;
 pub mod car;

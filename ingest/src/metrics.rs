@@ -1,4 +1,4 @@
-//! What ingest shows of itself, for Prometheus. Label sets are bounded, whatever the stream contains.
+//! The Prometheus metrics of ingest. The number of labels is bounded for any content of the stream.
 
 use std::sync::atomic::AtomicU64;
 
@@ -13,7 +13,7 @@ use crate::assemble::counts::Counts;
 
 type Label = (&'static str, &'static str);
 
-/// The metrics of ingest; clones are handles of the same ones.
+/// The metrics of ingest. Clones share the same values.
 #[derive(Clone, Debug, Default)]
 pub struct Metrics {
     frames: Family<[Label; 1], Counter>,
@@ -51,42 +51,42 @@ impl Metrics {
         r.register("events", help, new.events.clone());
         let help = "Inputs dropped in whole or in part, by reason";
         r.register("dropped", help, new.dropped.clone());
-        let help = "Places where the relay left out numbers";
+        let help = "Gaps in the relay's sequence numbers";
         r.register("seq_gaps", help, new.gaps.clone());
-        let help = "Numbers that the relay left out";
+        let help = "Sequence numbers missing in these gaps";
         r.register("seq_missing", help, new.missing_seqs.clone());
-        let help = "How often the relay's numbers began anew";
+        let help = "How often the relay's numbering restarted";
         r.register("seq_resets", help, new.resets.clone());
         let help = "Connections to the relay that were lost";
         r.register("disconnects", help, new.disconnects.clone());
-        let help = "Whether a connection to the relay stands";
+        let help = "Whether a connection to the relay is open";
         r.register("connected", help, new.connected.clone());
-        let help = "Newest number of the relay that is durable in the log";
+        let help = "Newest sequence number of the relay that is durable in the log";
         r.register("seq", help, new.seq.clone());
         let help = "Newest epoch that is durable in the log";
         r.register("epoch", help, new.epoch.clone());
-        let help = "How far network time lies behind our clock";
+        let help = "How far network time is behind this machine's clock";
         r.register_with_unit("lag", help, Unit::Seconds, new.lag_seconds.clone());
-        let help = "Batches of frames that wait to be decoded";
+        let help = "Batches of frames in the queue to the decoder";
         r.register("queue_batches", help, new.queue_batches.clone());
-        let help = "Epochs that wait for the log";
+        let help = "Epochs in the queue to the log";
         r.register("queue_epochs", help, new.queue_epochs.clone());
-        let help = "Writes to the log that failed and were repeated";
+        let help = "Writes to the log that failed and were retried";
         r.register("log_errors", help, new.log_errors.clone());
         let help = "How often reading changed to another relay";
         r.register("source_changes", help, new.source_changes.clone());
-        let help = "Stretches of the stream that may be incomplete, by cause";
+        let help = "Intervals of the stream that may be incomplete, by cause";
         r.register("coverage_gaps", help, new.coverage_gaps.clone());
-        let help = "Network time that may be incomplete";
+        let help = "Network time in intervals that may be incomplete";
         r.register(
             "coverage_gap_milliseconds",
             help,
             new.coverage_gap_ms.clone(),
         );
-        let help = "How far our clock is behind the stream, if that stops reading";
+        let help = "How far this machine's clock is behind the stream, if that has stopped reading";
         let behind = new.clock_behind_seconds.clone();
         r.register_with_unit("clock_behind", help, Unit::Seconds, behind);
-        let help = "Whether a message keeps the stream from being read further";
+        let help = "Whether a message prevents the stream from being read further";
         r.register("stuck", help, new.stuck.clone());
         let help = "Whether the frames of the stream have no readable time";
         r.register("untimed", help, new.untimed.clone());
@@ -123,7 +123,7 @@ impl Metrics {
         self.queue_epochs.set(epochs as i64);
     }
 
-    /// An epoch is durable.
+    /// Counts a durable epoch.
     pub(crate) fn epoch(&self, tick: &Tick, counts: &Counts) {
         for (kind, count) in counts.kinds() {
             self.frames.get_or_create(&[("type", kind)]).inc_by(count);

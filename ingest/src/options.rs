@@ -1,5 +1,5 @@
-//! What ingest and the relay's client need to know, as plain values. The options themselves, with their names,
-//! ranges and defaults, stand in [`skytide_core::config::Firehose`].
+//! The settings of ingest and of the relay client, as plain values. The options with their names,
+//! ranges and defaults are declared in [`skytide_core::config::Firehose`].
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,34 +9,36 @@ use skytide_core::id::Cursor;
 
 use crate::frame::{FRAME_BYTES_MAX, Verify};
 
-/// How frames become messages of the log.
+/// Settings for turning frames into messages of the log.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Collections to read.
     pub collections: Vec<CollectionFilter>,
-    /// File of the only accounts to read: one DID a line, `#` begins a comment.
+    /// File of the only accounts to read: one DID per line, `#` starts a comment.
     pub dids_allow: Option<PathBuf>,
-    /// File of accounts not to read, of the same form; it wins over `dids_allow`.
+    /// File of accounts not to read, in the same format. It has priority over `dids_allow`.
     pub dids_deny: Option<PathBuf>,
-    /// How much of a frame is checked by hash.
+    /// The blocks of a frame that are checked by hash.
     pub verify: Verify,
-    /// A live stream is cut into epochs of this length.
+    /// The length of an epoch of a live stream.
     pub tick_interval: Duration,
     /// An epoch ends after the frame that brings it to this many events.
     pub tick_events_max: usize,
-    /// Folder that keeps a few dropped frames of each reason for inspection; `None`: none are kept.
+    /// Folder in which a few dropped frames of each reason are saved for inspection; `None`: none
+    /// are saved.
     pub samples: Option<PathBuf>,
-    /// How long ending may take once `stop` is cancelled; what is not durable by then is read again.
+    /// How long shutdown may take once `stop` is cancelled. Frames that are not durable by then are
+    /// read again by the next start.
     pub stop_grace: Duration,
-    /// Whether the position in the source is abandoned, unless the log says that this was done.
+    /// Whether to abandon the position in the source, unless the log records that this was done.
     pub cursor_reset: bool,
 }
 
-/// How long a stop may take, unless the caller says otherwise.
+/// The default of [`Options::stop_grace`].
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
 impl From<&Firehose> for Options {
-    /// What was configured; no samples are kept.
+    /// The configured settings. No samples are saved.
     fn from(config: &Firehose) -> Self {
         Self {
             collections: config.collections.clone(),
@@ -55,39 +57,43 @@ impl From<&Firehose> for Options {
     }
 }
 
-/// How a relay is read.
+/// Settings for reading a relay.
 #[derive(Clone, Debug)]
 pub struct RelayOptions {
-    /// Where it is: `wss://host` or `ws://host`, with or without a path.
-    /// Without one, that of `com.atproto.sync.subscribeRepos` is used.
+    /// The address: `wss://host` or `ws://host`, with or without a path. The default path is that
+    /// of `com.atproto.sync.subscribeRepos`.
     pub url: RelayUrl,
-    /// Where reading starts if the log knows no position in this relay's stream.
+    /// Where reading starts if the log holds no position in this relay's stream.
     pub start: Start,
-    /// No frame for so long: the connection is taken for dead. Zero: never. A quiet host needs more.
+    /// After this long without a frame the connection counts as lost. Zero: never. A quiet host
+    /// needs a longer time.
     pub read_timeout: Duration,
-    /// How often the relay is asked for a sign of life; two of these without any is death, too. Zero: never.
+    /// Interval of WebSocket pings. After two pings without an answer the connection counts as
+    /// lost. Zero: no pings.
     pub ping_interval: Duration,
-    /// How long connecting may take, with TLS and upgrade.
+    /// Longest time to connect, including TLS and the WebSocket upgrade.
     pub connect_timeout: Duration,
-    /// The first wait before connecting again; it doubles up to `backoff_max` until frames arrive.
+    /// The first wait before reconnecting. It doubles up to `backoff_max` until frames arrive.
     pub backoff_min: Duration,
-    /// The longest such wait (a relay's `Retry-After` may ask for more, up to an hour).
+    /// The longest such wait. A relay may request more by `Retry-After`, up to an hour.
     pub backoff_max: Duration,
     /// Largest message in bytes. A larger one is dropped while it is received.
     pub message_bytes_max: usize,
-    /// Attempts in a row without a new frame after which another relay should be read; `None`: there is no other.
+    /// Attempts in a row without a new frame after which another relay should be read; `None` if
+    /// there is no other.
     pub attempts_max: Option<u32>,
-    /// Seed of the jitter: two processes should not have the same one.
+    /// Seed of the jitter. It should differ between processes.
     pub seed: u64,
 }
 
 impl RelayOptions {
-    /// What was configured for each relay, in order. The jitter of two processes should not have the same `seed`.
+    /// The configured settings of each relay, in order. `seed` of the jitter should differ between
+    /// processes.
     pub fn all(config: &Firehose, seed: u64) -> Vec<Self> {
         let relays = config.url.iter().enumerate();
         let options = relays.map(|(place, url)| {
             let mut options = Self::new(config, url, seed.wrapping_add(place as u64));
-            // A `seq` means something in one relay only.
+            // A `seq` is meaningful only in one relay's stream.
             if place > 0 && matches!(config.start, Start::After(_)) {
                 options.start = Start::Live;
             }
@@ -111,7 +117,8 @@ impl RelayOptions {
         }
     }
 
-    /// The cursor to ask for in a stream that was never read: none is the present, 0 the oldest frame there is.
+    /// The cursor to request for a stream that was never read. `None` is the present, 0 the oldest
+    /// frame that the relay stores.
     pub(crate) fn first_cursor(&self) -> Option<Cursor> {
         match self.start {
             Start::Live => None,
@@ -126,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seq_to_start_after_is_of_the_first_relay_only() {
+    fn a_seq_to_start_after_applies_to_the_first_relay_only() {
         let list = "wss://a.example, WSS://b.example:8443";
         let relays = crate::testing::all_relay_options(&["--firehose-start=7"], list);
         let starts: Vec<_> = relays.iter().map(|relay| relay.start).collect();
@@ -134,6 +141,6 @@ mod tests {
         assert_eq!(relays[1].url.name(), "b.example:8443");
         assert!(relays.iter().all(|relay| relay.attempts_max == Some(5)));
         let one = crate::testing::relay_options("wss://a.example");
-        assert_eq!(one.attempts_max, None, "there is no other");
+        assert_eq!(one.attempts_max, None, "there is no other relay");
     }
 }

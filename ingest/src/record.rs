@@ -1,7 +1,7 @@
-//! Recording a relay: its frames, as they come, into a file (`docs/recordings.md`).
+//! Records the frames of a relay into a file, as they are received (`docs/recordings.md`).
 //!
-//! The file is a row of whole zstd frames, one for each second or `CHUNK_BYTES`, so that a crash at any moment
-//! loses no more than the last of them, and a recording can be gone on with.
+//! The file is a sequence of whole zstd frames, one per second or per `CHUNK_BYTES`. So a crash at
+//! any time loses at most the last zstd frame, and a recording can be continued.
 
 mod file;
 
@@ -20,32 +20,33 @@ use crate::assemble::{Position, seq_of};
 use crate::source::{Input, Raw, Source, SourceError};
 use file::RecordFile;
 
-/// Bytes of frames after which they are written without waiting for the second to end.
+/// Bytes of frames at which they are written before the second ends.
 const CHUNK_BYTES: usize = 4 << 20;
-/// How long a frame may wait before it is written.
+/// The longest time before a frame is written.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// A relay may send again this far back after a connection was lost; such frames are left out.
+/// A relay may repeat frames whose numbers are at most this far back after a lost connection. Such
+/// frames are skipped.
 const REPEATED_MAX: u64 = 10_000;
 
-/// What to record.
+/// The file to record into, and when to stop.
 #[derive(Clone, Debug)]
 pub struct RecordOptions {
-    /// Where to. A file that is there is gone on with.
+    /// The file. An existing recording is continued.
     pub file: PathBuf,
-    /// End when the file has so many frames.
+    /// Stop when the file holds this many frames.
     pub frames: Option<u64>,
-    /// End after so long.
+    /// Stop after this long.
     pub duration: Option<Duration>,
 }
 
-/// How far a recording came.
+/// The progress of a recording.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// What the file held before.
+    /// The content of the file before this run.
     pub found: Found,
-    /// Frames written by this run, durable.
+    /// Durable frames that this run wrote.
     pub frames: u64,
-    /// Their bytes.
+    /// Bytes of these frames.
     pub frame_bytes: u64,
     /// Messages that cannot be recorded: text, or too large.
     pub left_out: u64,
@@ -53,21 +54,22 @@ pub struct Recorded {
     pub cursor: Option<Cursor>,
 }
 
-/// Why recording ended against its will. What was written before is whole.
+/// An error that stopped recording. Everything that was written before is intact.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The relay cannot be read.
-    #[error("the relay cannot be recorded")]
+    #[error("could not read the relay")]
     Source(#[from] SourceError),
-    /// The file cannot be used.
-    #[error("the recording cannot be written")]
+    /// The file cannot be written.
+    #[error("could not write the recording")]
     File(#[from] RecordFileError),
 }
 
-/// Records until there is enough, or `stop`. `progress` is called after each write.
+/// Records until the limits of `options` are reached or `stop` is cancelled. `progress` is called
+/// after each write.
 ///
 /// # Errors
-/// The file cannot be written or gone on with, or the source can be read no further.
+/// The file cannot be written or continued, or the source cannot be read further.
 pub async fn record(
     options: RecordOptions,
     source: &mut dyn Source,
@@ -81,7 +83,7 @@ pub async fn record(
         file: Some(file),
         chunk: Vec::new(),
         chunk_frames: 0,
-        chunk_began: Instant::now(),
+        chunk_started: Instant::now(),
         newest: found.cursor,
         frames_max: options.frames.unwrap_or(u64::MAX),
         recorded: Recorded {
@@ -92,31 +94,34 @@ pub async fn record(
     };
     source.seek(recording.position(), 0);
     let end = options.duration.map(|duration| Instant::now() + duration);
-    while !recording.enough() {
+    while !recording.is_complete() {
         let input = tokio::select! {
             biased;
             () = stop.cancelled() => break,
-            () = at(end) => break,
-            () = sleep_until(recording.chunk_began + FLUSH_INTERVAL), if !recording.chunk.is_empty() => None,
+            () = deadline(end) => break,
+            () = sleep_until(recording.chunk_started + FLUSH_INTERVAL),
+                if !recording.chunk.is_empty() => None,
             input = source.next() => Some(input?),
         };
         match input {
-            Some(Input::Batch(batch)) => batch.into_iter().for_each(|raw| recording.take(raw)),
+            Some(Input::Batch(batch)) => {
+                batch.into_iter().for_each(|raw| recording.add_message(raw))
+            }
             Some(Input::Disconnected | Input::Unavailable) => source.seek(recording.position(), 0),
             Some(Input::Connected) => {}
             Some(Input::Stuck(why)) => warn!(why, "reading is stuck"),
             Some(Input::End) => break,
-            None => recording.write(progress).await?,
+            None => recording.write_chunk(progress).await?,
         }
         if recording.chunk.len() >= CHUNK_BYTES {
-            recording.write(progress).await?;
+            recording.write_chunk(progress).await?;
         }
     }
-    recording.write(progress).await?;
+    recording.write_chunk(progress).await?;
     Ok(recording.recorded)
 }
 
-async fn at(end: Option<Instant>) {
+async fn deadline(end: Option<Instant>) {
     match end {
         Some(end) => sleep_until(end).await,
         None => std::future::pending().await,
@@ -124,11 +129,11 @@ async fn at(end: Option<Instant>) {
 }
 
 struct Recording {
-    /// Absent only while it is being written to.
+    /// `None` only during a write.
     file: Option<RecordFile>,
     chunk: Vec<u8>,
     chunk_frames: u64,
-    chunk_began: Instant,
+    chunk_started: Instant,
     newest: Option<Cursor>,
     frames_max: u64,
     recorded: Recorded,
@@ -146,19 +151,19 @@ impl Recording {
         self.recorded.found.frames + self.recorded.frames + self.chunk_frames
     }
 
-    fn enough(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.frames() >= self.frames_max
     }
 
-    fn take(&mut self, raw: Raw) {
+    fn add_message(&mut self, raw: Raw) {
         match raw {
-            _ if self.enough() => {}
-            Raw::Binary(bytes) | Raw::Past(bytes) => self.frame(&bytes),
+            _ if self.is_complete() => {}
+            Raw::Binary(bytes) | Raw::Past(bytes) => self.add_frame(&bytes),
             Raw::Text(_) | Raw::Oversized => self.recorded.left_out += 1,
         }
     }
 
-    fn frame(&mut self, bytes: &Bytes) {
+    fn add_frame(&mut self, bytes: &Bytes) {
         let seq = seq_of(bytes);
         if let (Some(seq), Some(newest)) = (seq, self.newest)
             && seq <= newest
@@ -167,7 +172,7 @@ impl Recording {
             return;
         }
         if self.chunk.is_empty() {
-            self.chunk_began = Instant::now();
+            self.chunk_started = Instant::now();
         }
         self.newest = seq.or(self.newest);
         self.chunk.extend((bytes.len() as u32).to_be_bytes());
@@ -175,8 +180,8 @@ impl Recording {
         self.chunk_frames += 1;
     }
 
-    /// Makes what came durable.
-    async fn write(
+    /// Writes the buffered frames and makes them durable.
+    async fn write_chunk(
         &mut self,
         progress: &(dyn Fn(&Recorded) + Send + Sync),
     ) -> Result<(), RecordFileError> {
@@ -197,7 +202,7 @@ impl Recording {
     }
 }
 
-/// Runs `work` where it may block.
+/// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, RecordFileError> + Send + 'static,
 ) -> Result<T, RecordFileError> {

@@ -1,4 +1,4 @@
-//! The service: source, assembler and log, and what happens when one of them fails.
+//! The ingest service: it connects source, assembler and log, and handles the failure of each.
 
 mod assembling;
 mod reading;
@@ -18,9 +18,9 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use assembling::{Assembling, Reported};
-use reading::{Extent, Reading};
-use writing::Writing;
+use assembling::{AssembleTask, ReportedProblems};
+use reading::{Extent, ReadTask};
+use writing::WriteTask;
 
 use crate::assemble::counts::Counts;
 use crate::assemble::filter::{Filter, FilterError};
@@ -31,62 +31,63 @@ use crate::samples::Samples;
 use crate::source::{Source, SourceError};
 use crate::status::Status;
 
-/// Batches of frames that wait to be decoded, at most.
+/// Largest number of batches of frames in the queue to the assembler.
 const QUEUE_BATCHES: usize = 16;
-/// KiB of frames that wait to be decoded, at most, and one batch more.
+/// Largest size of these batches, in KiB. One more batch may be waiting outside the queue.
 const QUEUE_KIB: u32 = 16 << 10;
-/// Epochs that wait for the log, at most.
+/// Largest number of epochs in the queue to the log.
 const QUEUE_EPOCHS: usize = 4;
-/// The first and the longest wait after an error of the log.
+/// The first and the longest wait before a retry after an error of the log.
 const LOG_RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
-/// How often one who waits asks whether the log still has another writer.
-const HELD_RETRY: Duration = Duration::from_millis(500);
+/// How often a waiting process checks whether the log still has another writer.
+const WRITER_RETRY: Duration = Duration::from_millis(500);
 
-/// A live stream that brings no event for so long has paused: as long as lists may wait for network time.
-const PAUSE: Duration = Duration::from_secs(1);
+/// A live stream without events for this long is idle. Top lists are written at most once per
+/// second of network time, so this is the longest time for which they may be out of date.
+const IDLE_AFTER: Duration = Duration::from_secs(1);
 
-/// What surrounds ingest.
+/// The ports and callbacks that ingest uses.
 #[derive(Clone)]
 pub struct Context {
-    /// Where events go.
+    /// The log that receives the events.
     pub log: Arc<dyn Log>,
-    /// The time of day.
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// What is shown to Prometheus.
+    /// The Prometheus metrics of ingest.
     pub metrics: Metrics,
-    /// Called after each write that became durable.
+    /// Called after each durable write to the log.
     pub progress: Arc<dyn Fn(&Progress) + Send + Sync>,
-    /// What keeps ingest from reading, for health checks.
+    /// Reports to health checks what prevents ingest from reading.
     pub status: Status,
-    /// Ends ingest when cancelled.
+    /// Stops ingest when cancelled.
     pub stop: CancellationToken,
 }
 
-/// How far ingest came.
+/// The progress of ingest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Where it stands in the stream.
+    /// The position in the stream, up to which everything is durable.
     pub position: Position,
     /// The newest durable epoch.
     pub epoch: Epoch,
-    /// Network time at its end.
+    /// Network time at the end of that epoch.
     pub time: Timestamp,
-    /// Frames, bytes and events of this run.
+    /// Frames read by this run.
     pub frames: u64,
     /// Bytes of these frames.
     pub frame_bytes: u64,
-    /// Events written.
+    /// Events written by this run.
     pub events: u64,
-    /// Bytes of the source in all, if it is known.
+    /// Total bytes of the source, if known.
     pub source_bytes: Option<u64>,
-    /// Bytes read of it so far (of the files as they are, compressed or not).
+    /// Bytes of the source read so far; compressed bytes if a file is compressed.
     pub source_bytes_read: u64,
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// Everything that was counted and is durable.
+    /// Sums of the counts of all durable epochs.
     pub counts: Counts,
     /// The newest durable tick; `None` if there is none yet.
     pub tick: Option<Tick>,
@@ -94,51 +95,51 @@ pub struct Summary {
     pub decode: Duration,
     /// Time spent waiting for the log.
     pub log: Duration,
-    /// Whether the stream ended, as a recording does; else `stop` ended the run.
+    /// Whether the stream ended, as a recording does. Otherwise `stop` ended the run.
     pub ended: bool,
 }
 
-/// Why ingest ended against its will.
+/// An error that stopped ingest.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
-    /// The log refuses: stop, a person must look.
-    #[error("ingest cannot go on with this log")]
+    /// The log reports an error that a retry cannot fix: an operator must look at it.
+    #[error("ingest cannot continue with this log")]
     Log(#[from] LogError),
-    /// The source can be read no further. What was read before is durable.
+    /// The rest of the source cannot be read. Everything that was read before is durable.
     #[error("the source can be read no further")]
     Source {
-        /// What was done until then.
+        /// The result until the error.
         summary: Box<Summary>,
-        /// Why.
+        /// The cause.
         #[source]
         source: SourceError,
     },
-    /// The log holds another stream, which this one would be mixed with.
+    /// The log holds the events of another stream. Events of this one would be mixed with them.
     #[error("the data are of {log:?}, not of {source_host:?}")]
     OtherSource {
-        /// Whose events the log holds.
+        /// The stream whose events the log holds.
         log: Host,
-        /// What was to be read.
+        /// The stream that should be read.
         source_host: Host,
     },
-    /// The same source is given twice, or something that is no relay among several.
+    /// A source is given twice, or one of several sources is not a relay.
     #[error("{0:?} cannot be one of several sources: each must be a relay and be given once")]
     Sources(Host),
-    /// A filter cannot be used as it is written.
-    #[error("a filter of ingest is not usable")]
+    /// A filter could not be loaded.
+    #[error("could not load the filters of ingest")]
     Filter(#[from] FilterError),
 }
 
-/// How a session ended.
-enum Ending {
+/// Why a session ended.
+enum SessionEnd {
     Stopped,
     Ended,
     Source(SourceError),
-    /// Another source should be read.
+    /// The source is unavailable: another one should be read.
     Unavailable,
 }
 
-/// What stays the same from session to session.
+/// The state that all sessions of a run share.
 struct Run {
     options: Options,
     filter: Filter,
@@ -146,36 +147,41 @@ struct Run {
     context: Context,
 }
 
-/// The sources, in the order of their preference.
+/// The sources, in order of preference.
 type SourceList = Vec<Box<dyn Source>>;
 
-/// What is to be done with the stream, in its order.
+/// An instruction to the assembler, in the order of the stream.
 enum Work {
     Batch(Vec<crate::source::Raw>, OwnedSemaphorePermit),
-    /// The time of the epoch is over.
+    /// The time of the current epoch has elapsed.
     Tick,
-    /// The connection is lost: answer where to go on.
+    /// The connection was lost. The assembler replies with the position at which to resume.
     Lost(tokio::sync::oneshot::Sender<Position>),
-    /// Nothing more comes. `last`: the stream ended.
+    /// No further messages follow.
     End {
+        /// Whether the stream ended here; otherwise only reading stopped.
         last: bool,
     },
 }
 
-/// Reads the source into the log until the stream ends or `stop` is cancelled. Of several relays it reads one at a time: that
-/// of the log's newest tick, else the first, and the next one when a relay is unavailable.
+/// Reads the source into the log until the stream ends or `stop` is cancelled.
 ///
-/// An error of the log that may pass (`Failed`) leads back to its newest tick, with a new writer, as often as it takes.
-/// While another one writes the log, a live stream waits for its turn.
+/// Of several relays, one is read at a time. Reading starts with the relay of the log's newest
+/// tick, or with the first one if the log is empty or names none of them. When a relay is
+/// unavailable, reading changes to the next one.
+///
+/// A transient error of the log (`Failed`) is retried without limit: each retry opens a new writer
+/// and resumes at the log's newest tick. While another process writes the log, a live stream waits
+/// until that process releases it.
 ///
 /// # Errors
-/// The source or the log cannot be used further, or they do not belong together.
+/// The source or the log has failed permanently, or the log holds another stream.
 pub async fn run(
     options: Options,
     mut sources: SourceList,
     context: Context,
 ) -> Result<Summary, IngestError> {
-    check_list(&sources)?;
+    check_source_list(&sources)?;
     let run = Run {
         filter: Filter::load(&options)?,
         live: sources.iter().all(|source| source.live()),
@@ -184,22 +190,22 @@ pub async fn run(
     };
     let mut summary = Summary::default();
     let mut retry = LOG_RETRY.0;
-    let mut waits = false;
+    let mut wait_reported = false;
     loop {
         let done = summary.counts.frames;
-        let pause = match run.session_or_overdue(&mut sources, &mut summary).await {
+        let pause = match run.session_with_deadline(&mut sources, &mut summary).await {
             Ok(ending) => return conclude(ending, summary),
             Err(IngestError::Log(LogError::Held)) if run.live => {
-                if !std::mem::replace(&mut waits, true) {
-                    info!("another process writes the log, waiting until it ends");
+                if !std::mem::replace(&mut wait_reported, true) {
+                    info!("another process writes the log, waiting until it exits");
                 }
-                HELD_RETRY
+                WRITER_RETRY
             }
             Err(IngestError::Log(error @ LogError::Failed { .. })) => {
                 let progressed = summary.counts.frames > done;
                 let pause = if progressed { LOG_RETRY.0 } else { retry };
-                run.tell_log_error(&error, pause);
-                (retry, waits) = ((pause * 2).min(LOG_RETRY.1), false);
+                run.report_log_error(&error, pause);
+                (retry, wait_reported) = ((pause * 2).min(LOG_RETRY.1), false);
                 pause
             }
             Err(error) => return Err(error),
@@ -211,14 +217,14 @@ pub async fn run(
     }
 }
 
-fn conclude(ending: Ending, mut summary: Summary) -> Result<Summary, IngestError> {
+fn conclude(ending: SessionEnd, mut summary: Summary) -> Result<Summary, IngestError> {
     match ending {
-        Ending::Stopped | Ending::Unavailable => Ok(summary),
-        Ending::Ended => {
+        SessionEnd::Stopped | SessionEnd::Unavailable => Ok(summary),
+        SessionEnd::Ended => {
             summary.ended = true;
             Ok(summary)
         }
-        Ending::Source(source) => {
+        SessionEnd::Source(source) => {
             let summary = Box::new(summary);
             Err(IngestError::Source { summary, source })
         }
@@ -226,12 +232,12 @@ fn conclude(ending: Ending, mut summary: Summary) -> Result<Summary, IngestError
 }
 
 impl Run {
-    /// A session, but no longer than `stop_grace` after `stop`.
-    async fn session_or_overdue(
+    /// Runs a session and ends it at the latest `stop_grace` after `stop`.
+    async fn session_with_deadline(
         &self,
         sources: &mut SourceList,
         summary: &mut Summary,
-    ) -> Result<Ending, IngestError> {
+    ) -> Result<SessionEnd, IngestError> {
         let overdue = async {
             self.context.stop.cancelled().await;
             sleep(self.options.stop_grace).await;
@@ -239,30 +245,33 @@ impl Run {
         let ending = tokio::select! {
             ending = self.session(sources, summary) => ending,
             () = overdue => {
-                warn!("stopped before everything that was read became durable; it will be read again");
-                Ok(Ending::Stopped)
+                warn!(
+                    "stopped before all frames that were read became durable; \
+                     the next start reads them again"
+                );
+                Ok(SessionEnd::Stopped)
             }
         };
         self.context.metrics.connected(false);
         ending
     }
 
-    /// With one writer: from the log's newest tick on, source after source, until something ends it.
+    /// Opens a writer, resumes at the log's newest tick and reads one source after another.
     async fn session(
         &self,
         sources: &mut SourceList,
         summary: &mut Summary,
-    ) -> Result<Ending, IngestError> {
+    ) -> Result<SessionEnd, IngestError> {
         let mut writer = self.context.log.writer().await?;
         summary.tick = self.context.log.newest_tick().await?.map(|(_, tick)| tick);
-        let mut place = newest_source(sources, summary.tick.as_ref());
+        let mut current = newest_source(sources, summary.tick.as_ref());
         loop {
-            let source = sources[place].as_mut();
+            let source = sources[current].as_mut();
             check_source(source, summary.tick.as_ref())?;
             match self.read(source, writer.as_mut(), summary).await? {
-                Ending::Unavailable => {
+                SessionEnd::Unavailable => {
                     self.context.metrics.source_change();
-                    place = (place + 1) % sources.len();
+                    current = (current + 1) % sources.len();
                 }
                 ending => return Ok(ending),
             }
@@ -278,49 +287,49 @@ impl Run {
             verify: self.options.verify,
             filter: self.filter.clone(),
             tick_events_max: self.options.tick_events_max,
-            pause_ticks: pause_ticks(self.options.tick_interval),
+            pause_ticks: idle_ticks(self.options.tick_interval),
         }
     }
 
-    /// One source, from where it was left, until something ends it.
+    /// Reads one source from its last position until it ends, fails or is unavailable.
     async fn read(
         &self,
         source: &mut dyn Source,
         writer: &mut dyn LogWriter,
         summary: &mut Summary,
-    ) -> Result<Ending, IngestError> {
-        let ended = summary.tick.as_ref().is_some_and(|tick| tick.last);
+    ) -> Result<SessionEnd, IngestError> {
+        let stream_ended = summary.tick.as_ref().is_some_and(|tick| tick.last);
         let assembler = Assembler::new(self.setup(source), summary.tick.as_ref());
         source.seek(assembler.position(), LOOKBACK);
 
-        let (work, works) = mpsc::channel(QUEUE_BATCHES);
-        let (cut, cuts) = mpsc::channel(QUEUE_EPOCHS);
+        let (work, work_queue) = mpsc::channel(QUEUE_BATCHES);
+        let (cut_sender, cuts) = mpsc::channel(QUEUE_EPOCHS);
         let reconnect = Arc::new(Notify::new());
         let extent = Extent::default();
-        let (mut ticker, mut assembling) = (JoinSet::new(), JoinSet::new());
+        let (mut ticker, mut assemble_task) = (JoinSet::new(), JoinSet::new());
         if self.live {
             ticker.spawn(reading::tick(work.downgrade(), self.options.tick_interval));
         }
-        assembling.spawn(assembling::assemble(Assembling {
-            ended,
+        assemble_task.spawn(assembling::assemble(AssembleTask {
+            stream_ended,
             assembler,
-            works,
-            cuts: cut,
+            work: work_queue,
+            cuts: cut_sender,
             context: self.context.clone(),
             samples: Samples::open(self.options.samples.as_deref()),
             reconnect: reconnect.clone(),
             poll: self.options.tick_interval,
-            reported: Reported::default(),
+            reported: ReportedProblems::default(),
         }));
-        let mut writing = Writing {
+        let mut write_task = WriteTask {
             context: &self.context,
             live: self.live,
-            works: work.downgrade(),
+            work: work.downgrade(),
             cuts,
             extent: &extent,
             summary,
         };
-        let mut reading = Reading {
+        let mut read_task = ReadTask {
             context: &self.context,
             work,
             room: Arc::new(Semaphore::new(QUEUE_KIB as usize)),
@@ -329,14 +338,14 @@ impl Run {
             is_stuck: false,
         };
         let (ending, ()) = tokio::try_join!(
-            async { Ok(reading.read(source).await) },
-            writing.write(writer),
+            async { Ok(read_task.read(source).await) },
+            write_task.write(writer),
         )?;
-        while let Some(done) = assembling.join_next().await {
+        while let Some(done) = assemble_task.join_next().await {
             match done {
                 Ok(decode) => summary.decode += decode,
                 Err(failed) => {
-                    // Cancelled: the runtime ends, and this with it.
+                    // Otherwise it was cancelled, because the runtime shuts down.
                     if let Ok(panic) = failed.try_into_panic() {
                         std::panic::resume_unwind(panic);
                     }
@@ -346,24 +355,24 @@ impl Run {
         Ok(ending)
     }
 
-    fn tell_log_error(&self, error: &LogError, retry: Duration) {
+    fn report_log_error(&self, error: &LogError, retry: Duration) {
         self.context.metrics.log_error();
         let cause = std::error::Error::source(error).map(ToString::to_string);
-        warn!(%error, cause, ?retry, "going back to the newest tick of the log");
+        warn!(%error, cause, ?retry, "could not write the log, resuming at its newest tick");
     }
 }
 
-/// Ticks of a pause.
-fn pause_ticks(interval: Duration) -> u32 {
-    let ticks = PAUSE.as_nanos().div_ceil(interval.as_nanos().max(1));
+/// The number of ticks without events after which a live stream is idle.
+fn idle_ticks(interval: Duration) -> u32 {
+    let ticks = IDLE_AFTER.as_nanos().div_ceil(interval.as_nanos().max(1));
     u32::try_from(ticks).unwrap_or(u32::MAX)
 }
 
-/// Several sources must be different relays.
-fn check_list(sources: &SourceList) -> Result<(), IngestError> {
-    for (place, source) in sources.iter().enumerate() {
+/// Checks that several sources are different relays.
+fn check_source_list(sources: &SourceList) -> Result<(), IngestError> {
+    for (index, source) in sources.iter().enumerate() {
         let host = source.host();
-        let twice = sources[..place].iter().any(|other| other.host() == host);
+        let twice = sources[..index].iter().any(|other| other.host() == host);
         if twice || (sources.len() > 1 && !source.live()) {
             return Err(IngestError::Sources(host.clone()));
         }
@@ -371,19 +380,19 @@ fn check_list(sources: &SourceList) -> Result<(), IngestError> {
     Ok(())
 }
 
-/// The source that the newest tick is of, else the first one.
+/// The index of the source that wrote the newest tick, or 0 if there is none.
 fn newest_source(sources: &SourceList, newest: Option<&Tick>) -> usize {
-    let is_of = |source: &dyn Source, host: &Host| {
+    let belongs_to = |source: &dyn Source, host: &Host| {
         source.host() == host || source.former_hosts().contains(host)
     };
     let found = newest.and_then(|tick| {
         let mut sources = sources.iter();
-        sources.position(|source| is_of(source.as_ref(), &tick.host))
+        sources.position(|source| belongs_to(source.as_ref(), &tick.host))
     });
     found.unwrap_or(0)
 }
 
-/// Refuses to mix a recording with anything else.
+/// Refuses to mix a recording with any other source.
 fn check_source(source: &dyn Source, newest: Option<&Tick>) -> Result<(), IngestError> {
     let host = source.host();
     let Some(tick) = newest.filter(|tick| tick.host != *host) else {
@@ -398,9 +407,10 @@ fn check_source(source: &dyn Source, newest: Option<&Tick>) -> Result<(), Ingest
     let (before, now) = (&tick.host, host);
     match tick.sources.others.get(host) {
         Some(left) => {
-            info!(%before, %now, cursor = %left.cursor, "another relay than before: resuming where it was left");
+            let cursor = left.cursor;
+            info!(%before, %now, %cursor, "reading another relay: resuming at its last position");
         }
-        None => info!(%before, %now, "another relay than before: it was never read"),
+        None => info!(%before, %now, "reading another relay, which was never read before"),
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A few dropped frames of each reason, kept as files for a person to look at.
+//! Saves a few dropped frames of each reason as files, for inspection by a person.
 
 use std::fs;
 use std::io;
@@ -9,44 +9,47 @@ use tracing::warn;
 
 use crate::assemble::SAMPLES_MAX;
 
-/// Bytes that are kept of a frame.
+/// Largest number of bytes that are saved of a frame.
 const SAMPLE_BYTES_MAX: usize = 64 << 10;
 
-/// The folder: files `<reason>-<n>.frame`, n from 0, at most [`SAMPLES_MAX`] of each reason, also over restarts.
+/// The folder of samples. It holds files `<reason>-<n>.frame`, with n from 0, and at most
+/// [`SAMPLES_MAX`] of each reason, also across restarts.
 #[derive(Debug)]
 pub(crate) struct Samples {
     folder: Option<PathBuf>,
-    kept: [u8; DropReason::ALL.len()],
+    saved: [u8; DropReason::ALL.len()],
 }
 
 impl Samples {
-    /// Counts what is there already.
+    /// Opens the folder and counts the files in it.
     pub(crate) fn open(folder: Option<&Path>) -> Self {
-        let there = |reason: &DropReason| {
+        let count_files = |reason: &DropReason| {
             let names = (0..SAMPLES_MAX).map(|n| name(*reason, n));
             let exists = |name: &String| folder.is_some_and(|folder| folder.join(name).exists());
             names.take_while(exists).count() as u8
         };
-        let mut kept = [0; DropReason::ALL.len()];
-        for (kept, reason) in kept.iter_mut().zip(DropReason::ALL) {
-            *kept = there(reason);
+        let mut saved = [0; DropReason::ALL.len()];
+        for (saved, reason) in saved.iter_mut().zip(DropReason::ALL) {
+            *saved = count_files(reason);
         }
         Self {
             folder: folder.map(Path::to_owned),
-            kept,
+            saved,
         }
     }
 
-    /// Keeps a frame, if there is room for another one of its reason. Trouble is told once and ends the collection.
-    pub(crate) fn keep(&mut self, reason: DropReason, frame: &[u8]) {
-        let kept = &mut self.kept[reason as usize];
-        let Some(folder) = self.folder.as_deref().filter(|_| *kept < SAMPLES_MAX) else {
+    /// Saves a frame if fewer than [`SAMPLES_MAX`] of its reason are saved. An error is logged once
+    /// and ends saving.
+    pub(crate) fn save(&mut self, reason: DropReason, frame: &[u8]) {
+        let saved = &mut self.saved[reason as usize];
+        let Some(folder) = self.folder.as_deref().filter(|_| *saved < SAMPLES_MAX) else {
             return;
         };
-        match write(folder, &name(reason, *kept), frame) {
-            Ok(()) => *kept += 1,
+        match write(folder, &name(reason, *saved), frame) {
+            Ok(()) => *saved += 1,
             Err(error) => {
-                warn!(%error, folder = %folder.display(), "dropped frames are not kept");
+                let folder = folder.display();
+                warn!(%error, %folder, "could not save a dropped frame, no more are saved");
                 self.folder = None;
             }
         }
@@ -76,8 +79,8 @@ mod tests {
         for _restart in 0..3 {
             let mut samples = Samples::open(Some(&path));
             for n in 0..7_u8 {
-                samples.keep(DropReason::FrameCbor, &vec![n; SAMPLE_BYTES_MAX + 5]);
-                samples.keep(DropReason::Did, &[n]);
+                samples.save(DropReason::FrameCbor, &vec![n; SAMPLE_BYTES_MAX + 5]);
+                samples.save(DropReason::Did, &[n]);
             }
         }
         let files: Vec<_> = fs::read_dir(&path).unwrap().map(Result::unwrap).collect();

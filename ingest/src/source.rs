@@ -1,4 +1,4 @@
-//! Where frames come from: a relay, or recordings.
+//! Sources of frames: a relay, or recordings.
 
 mod backoff;
 mod connect;
@@ -12,7 +12,7 @@ mod relay;
 pub use recording::{RecordingError, RecordingProblem, RecordingSource};
 pub use relay::RelaySource;
 
-/// Opens one recording, to learn its form.
+/// Opens one recording to detect its format.
 pub(crate) fn recording_file(
     path: &std::path::Path,
 ) -> Result<reading::RecordingFile, RecordingError> {
@@ -25,22 +25,22 @@ use skytide_core::event::Host;
 
 use crate::assemble::Position;
 
-/// Messages that are handed on together, at most.
+/// Largest number of messages in a batch.
 pub const BATCH_MESSAGES_MAX: usize = 256;
-/// Bytes of messages that are handed on together: a batch ends with the message that reaches this.
+/// Bytes of messages at which a batch ends. The last message may exceed it.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
 
 /// A stream of frames.
 ///
 /// ```text
-/// seek ─▶ next: Connected ─▶ Batch ─▶ Batch ─▶ Disconnected ─┐      relay; connects again by itself, with backoff
+/// seek ─▶ next: Connected ─▶ Batch ─▶ Batch ─▶ Disconnected ─┐    relay; reconnects with backoff
 ///  ▲                                                         │
-///  └─────────────── from where everything was judged ────────┘
+///  └─────── position up to which all was processed ──────────┘
 /// seek ─▶ next: Batch ─▶ Batch ─▶ End                               recordings
 /// ```
 #[async_trait]
 pub trait Source: Send {
-    /// The stream's name, as it stands in every event.
+    /// The stream's name, which is written into every event.
     fn host(&self) -> &Host;
 
     /// Names that earlier versions gave to the same stream.
@@ -48,60 +48,62 @@ pub trait Source: Send {
         &[]
     }
 
-    /// Whether the stream goes on by itself, at the pace of the network.
+    /// Whether the stream is live, at the pace of the network.
     fn live(&self) -> bool;
 
-    /// Goes on behind `position`; the default position is that of a stream that was never read. Ends a connection.
+    /// Resumes after `position`; the default is the position of a stream that was never read.
+    /// Closes an open connection.
     ///
-    /// First tells again about `lookback` frames before it, as far as that is possible: from them alone the assembler
-    /// learns what it knew of the stream's time. A relay is asked for numbers that are lower by so much; a recording
-    /// tells them as [`Raw::Past`].
+    /// About `lookback` frames before the position are sent again, if possible. From them the
+    /// assembler restores network time. A relay is asked for a cursor that is lower by `lookback`;
+    /// a recording sends these frames as [`Raw::Past`].
     fn seek(&mut self, position: Position, lookback: u64);
 
-    /// What comes next. Waits as long as it takes: a relay out of reach is no error.
+    /// Waits for the next input, without a time limit: an unreachable relay is not an error.
     ///
     /// # Errors
-    /// Nothing further will come: the rest of the stream cannot be read.
+    /// The rest of the stream cannot be read, so no further input follows.
     async fn next(&mut self) -> Result<Input, SourceError>;
 
-    /// Bytes that there are in all, where that is known, and bytes read so far.
+    /// Total bytes of the source, if known, and bytes read so far.
     fn extent(&self) -> (Option<u64>, u64) {
         (None, 0)
     }
 }
 
-/// Something that a source reports.
+/// An input that a source returns.
 #[derive(Debug)]
 pub enum Input {
     /// Messages, in order; at least one.
     Batch(Vec<Raw>),
-    /// A connection stands.
+    /// A connection was opened.
     Connected,
-    /// The connection is lost; the next call makes another one.
+    /// The connection was lost. The next call opens another one.
     Disconnected,
-    /// The source brings no new frame, for this reason, until further notice: messages or [`Input::Unavailable`] end it.
+    /// The source cannot read new frames, for this reason. The state lasts until the next batch or
+    /// [`Input::Unavailable`].
     Stuck(String),
-    /// Attempt after attempt brought no new frame: another source should be read.
+    /// Repeated attempts brought no new frame: another source should be read.
     Unavailable,
     /// The stream ended.
     End,
 }
 
-/// A message as it came.
+/// A message as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Raw {
-    /// A binary message: a frame, or what was meant to be one.
+    /// A binary message: a frame, valid or not.
     Binary(Bytes),
-    /// A frame before the position that was sought.
+    /// A frame before the position of the last [`Source::seek`].
     Past(Bytes),
-    /// A text message, which the protocol does not know.
+    /// A text message, which the protocol does not have.
     Text(Bytes),
     /// A message over the size limit; its bytes were dropped while it was received.
     Oversized,
 }
 
 impl Raw {
-    /// Bytes that it holds.
+    /// The number of bytes of the message that were received.
     pub fn len(&self) -> usize {
         match self {
             Self::Binary(bytes) | Self::Past(bytes) | Self::Text(bytes) => bytes.len(),
@@ -109,22 +111,22 @@ impl Raw {
         }
     }
 
-    /// Whether it holds no bytes.
+    /// Whether there are no such bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 }
 
-/// Why a source can go on no further.
+/// An error after which a source cannot be read further.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A recording is damaged or cannot be read.
     #[error(transparent)]
     Recording(#[from] RecordingError),
-    /// The relay's address is not one.
-    #[error("the relay's address is not usable: {0}")]
+    /// The relay's address is not usable.
+    #[error("cannot use the relay's address: {0}")]
     Address(String),
-    /// No secure connection can be made from this machine.
-    #[error("no secure connection can be made: {0}")]
+    /// TLS is not available on this machine.
+    #[error("cannot open secure connections: {0}")]
     Tls(String),
 }

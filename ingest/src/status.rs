@@ -1,8 +1,8 @@
-//! Whether ingest can read, and if not, why: for health checks.
+//! Reports to health checks whether ingest can read, and if not, why.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What keeps ingest from reading. Clones are handles of the same one.
+/// What prevents ingest from reading. Clones share the same state.
 #[derive(Clone, Debug, Default)]
 pub struct Status(Arc<Mutex<State>>);
 
@@ -14,7 +14,7 @@ struct State {
 }
 
 impl Status {
-    /// Why no frames are counted at present, if that is so.
+    /// Why no frames are counted at present; `None` if they are counted.
     pub fn problem(&self) -> Option<String> {
         let state = self.lock();
         match (state.clock_behind_ms, &state.stuck) {
@@ -27,17 +27,17 @@ impl Status {
         }
     }
 
-    /// Something worth knowing that keeps nothing from being counted.
+    /// A remark on the stream that does not prevent frames from being counted.
     pub fn remark(&self) -> Option<&'static str> {
         let untimed = self.lock().untimed;
-        untimed.then_some("its frames have no readable time, our clock is used")
+        untimed.then_some("its frames have no readable time, this machine's clock is used")
     }
 
     pub(crate) fn clock_behind(&self, ms: Option<u64>) {
         self.lock().clock_behind_ms = ms;
     }
 
-    /// Says what the source is stuck at; `None`: it is not.
+    /// Sets why the source is stuck; `None` if it is not.
     pub fn stuck(&self, why: Option<String>) {
         self.lock().stuck = why;
     }

@@ -1,4 +1,4 @@
-//! For the tests of this crate.
+//! Helpers for the tests of this crate.
 
 use clap::Parser;
 use skytide_core::config::Firehose;
@@ -11,17 +11,17 @@ struct Cli {
     firehose: Firehose,
 }
 
-/// Everything as it is by default.
+/// The default options.
 pub(crate) fn options() -> Options {
     Options::from(&Cli::parse_from(["test"]).firehose)
 }
 
-/// The same for a relay at this address.
+/// The default options of a relay at this address.
 pub(crate) fn relay_options(url: &str) -> RelayOptions {
     all_relay_options(&[], url).remove(0)
 }
 
-/// The same for a list of relays, with more flags.
+/// The options of a list of relays, with additional flags.
 pub(crate) fn all_relay_options(flags: &[&str], list: &str) -> Vec<RelayOptions> {
     let args = ["test", "--firehose-url", list];
     let firehose = Cli::parse_from([&args, flags].concat()).firehose;

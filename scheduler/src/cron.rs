@@ -1,4 +1,4 @@
-//! When a job is due: a cron expression in a time zone.
+//! The schedule of a job: a cron expression in a time zone.
 
 use std::str::FromStr;
 
@@ -6,39 +6,39 @@ use chrono::{DateTime, FixedOffset, Offset, Utc};
 use chrono_tz::Tz;
 use skytide_core::time::Timestamp;
 
-/// When a job is due.
+/// The schedule of a job.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// None: never by itself.
+    /// `None`: the job runs only by hand.
     expression: Option<cron::Schedule>,
     zone: Tz,
 }
 
-/// Why a text is no schedule.
+/// Why a text is not a schedule.
 #[derive(Debug, thiserror::Error)]
 pub enum CronError {
-    /// No such time zone.
-    #[error("{0:?} is no time zone such as UTC or Europe/Vienna")]
+    /// The time zone does not exist.
+    #[error("{0:?} is not a time zone such as UTC or Europe/Vienna")]
     Zone(String),
-    /// No such expression.
+    /// The text is neither an expression nor `never`.
     #[error(
-        "{text:?} is no cron expression (seconds, minutes, hours, days, months, weekdays, as \
-         \"0 30 * * * *\"), and not \"never\""
+        "{text:?} is neither a cron expression (seconds, minutes, hours, days, months, weekdays, \
+         as \"0 30 * * * *\") nor \"never\""
     )]
     Expression {
-        /// What was read.
+        /// The text.
         text: String,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: cron::error::Error,
     },
 }
 
 impl Schedule {
-    /// Reads an expression with seconds, or `never`, and the name of a time zone.
+    /// Parses an expression with seconds, or `never`, and the name of a time zone.
     ///
     /// # Errors
-    /// One of them is not what it should be.
+    /// The expression or the time zone is not valid.
     pub fn parse(text: &str, zone: &str) -> Result<Self, CronError> {
         let zone = zone.parse().map_err(|_| CronError::Zone(zone.to_owned()))?;
         if text == "never" {
@@ -69,8 +69,9 @@ impl Schedule {
         self.expression.is_none()
     }
 
-    /// The first moment behind `now` at which the zone's clocks show what the expression says; `None`: never. An hour
-    /// that the clocks leave out is left out, one that they repeat counts twice.
+    /// The first time after `now` at which the local time of the zone matches the expression;
+    /// `None` if there is none. An hour that the clocks skip in spring is skipped. In an hour that
+    /// they repeat in autumn, matching times occur twice.
     pub fn next(&self, now: Timestamp) -> Option<Timestamp> {
         let expression = self.expression.as_ref()?;
         let ms = i64::try_from(now.0).ok()?;
@@ -80,16 +81,17 @@ impl Schedule {
             let due = expression.after(&now.with_timezone(&offset)).next();
             due.map(|due| due.with_timezone(&Utc))
         };
-        // Of two hours with the same name the iterator leaves out the second, or goes back to the first. So the clocks
-        // before and behind their change are asked, too; what they answer counts if they show it.
+        // For a repeated hour, the iterator skips its second occurrence or returns to the first. So
+        // the next time is also computed by the fixed offsets before and after the change. Such a
+        // time counts if the zone has this offset then.
         let before = in_offset(offset(now));
-        let behind = before.and_then(|due| in_offset(offset(due)));
-        let shown = |due: &DateTime<Utc>, of: DateTime<Utc>| offset(*due) == offset(of);
+        let after = before.and_then(|due| in_offset(offset(due)));
+        let is_shown = |due: &DateTime<Utc>, of: DateTime<Utc>| offset(*due) == offset(of);
         let by_zone = expression.after(&now.with_timezone(&self.zone)).next();
         let due = [
             by_zone.map(|due| due.with_timezone(&Utc)),
-            before.filter(|due| shown(due, now)),
-            behind.filter(|due| before.is_some_and(|before| shown(due, before))),
+            before.filter(|due| is_shown(due, now)),
+            after.filter(|due| before.is_some_and(|before| is_shown(due, before))),
         ];
         let due = due.into_iter().flatten().filter(|due| *due > now).min()?;
         u64::try_from(due.timestamp_millis()).ok().map(Timestamp)
@@ -108,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_is_due_at_the_next_moment_of_its_zone() {
+    fn a_job_is_due_at_the_next_matching_time_of_its_zone() {
         let hourly = "0 0 * * * *";
         let (now, next) = ("2026-07-04T14:59:59.999Z", "2026-07-04T15:00:00.000Z");
         check(hourly, "UTC", now, Some(next));
@@ -129,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_the_clocks_leave_out_is_left_out() {
+    fn an_hour_that_the_clocks_skip_is_skipped() {
         let now = "2026-03-29T00:00:00Z";
         check(
             "0 30 2 * * *",
@@ -140,8 +142,9 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_the_clocks_repeat_counts_twice_and_one_they_leave_out_is_no_gap() {
-        // Vienna's clocks go from 03:00 back to 02:00, and in spring from 02:00 to 03:00, at 01:00 UTC.
+    fn an_hour_that_the_clocks_repeat_counts_twice_and_a_skipped_one_delays_nothing() {
+        // At 01:00 UTC, Vienna's clocks change from 03:00 to 02:00, and in spring from 02:00 to
+        // 03:00.
         let cases = [
             (
                 "0 30 * * * *",
@@ -195,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schedule_is_refused() {
+    fn an_invalid_schedule_is_refused() {
         for (text, zone) in [("* *", "UTC"), ("", "UTC"), ("0 0 * * * *", "Mars/Base")] {
             assert!(Schedule::parse(text, zone).is_err(), "{text:?} {zone}");
         }

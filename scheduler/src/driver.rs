@@ -1,4 +1,5 @@
-//! Runs jobs when they are due or wanted, each by itself, never two runs of one at once.
+//! Runs jobs when they are due or requested. Each job has its own task; two runs of a job never
+//! overlap.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,27 +19,27 @@ use crate::job::{Job, Report, RunFailure};
 
 mod run;
 
-/// The clock is looked at again after so long: it may be set while a job waits.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// How long recording how a run ended may take once the process is to stop.
+/// How often the clock is checked while a job waits, because the clock may be changed meanwhile.
+const CLOCK_CHECK_INTERVAL: Duration = Duration::from_secs(30);
+/// How long storing the end of a run may take once the process shuts down.
 const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// The jobs and when they are due.
+/// The jobs with their schedules.
 pub struct Scheduler {
     shared: Arc<Shared>,
     jobs: Vec<Arc<Entry>>,
 }
 
-/// What a scheduler wants to know.
+/// The settings of a scheduler.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// A run that takes longer is ended.
+    /// The longest time of a run. A longer run is stopped.
     pub run_max: Duration,
-    /// Drawn at random by the process: its runs are told apart by it from those of others.
+    /// A random number of this process. It distinguishes its runs from those of other processes.
     pub seed: u64,
 }
 
-/// What the jobs share.
+/// The state that all jobs share.
 struct Shared {
     clock: Arc<dyn Clock>,
     store: Arc<dyn JobStore>,
@@ -46,36 +47,38 @@ struct Shared {
     next_token: AtomicU64,
 }
 
+/// A job with its schedule and state.
 struct Entry {
     job: Arc<dyn Job>,
     schedule: Schedule,
-    wanted: Notify,
-    /// Held during a run.
+    /// Requests a run by hand.
+    wake: Notify,
+    /// Locked during a run.
     running: Mutex<()>,
     status: watch::Sender<Status>,
 }
 
-/// What a job is doing and what it did last, in this process.
+/// The current state and the last run of a job in this process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Status {
-    /// The job.
+    /// The name of the job.
     pub name: &'static str,
-    /// When it is due; `None`: never by itself.
+    /// When the job is due; `None` if it runs only by hand.
     pub due: Option<Timestamp>,
-    /// When the run that goes on began; `None`: none does.
+    /// When the current run started; `None` if the job does not run.
     pub running_since: Option<Timestamp>,
     /// The last run that ended.
     pub last: Option<Outcome>,
 }
 
-/// How a run ended.
+/// The outcome of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// When it began.
+    /// When the run started.
     pub began: Timestamp,
-    /// When it ended.
+    /// When the run ended.
     pub ended: Timestamp,
-    /// What it did, or why it could not.
+    /// Its report, or why it failed.
     pub result: Result<Report, RunFailure>,
 }
 
@@ -83,14 +86,14 @@ pub struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("there is no job {name:?}; there are: {known}")]
 pub struct UnknownJob {
-    /// What was asked for.
+    /// The requested name.
     pub name: String,
-    /// The names there are.
+    /// The names of all jobs.
     pub known: String,
 }
 
 impl Scheduler {
-    /// The given jobs, each with the moments at which it is due. Their state is kept in `store`.
+    /// A scheduler of these jobs and their schedules. Their state is stored in `store`.
     pub fn new(
         clock: Arc<dyn Clock>,
         store: Arc<dyn JobStore>,
@@ -107,7 +110,7 @@ impl Scheduler {
             Arc::new(Entry {
                 job,
                 schedule,
-                wanted: Notify::new(),
+                wake: Notify::new(),
                 running: Mutex::new(()),
                 status,
             })
@@ -122,18 +125,18 @@ impl Scheduler {
         Self { shared, jobs }
     }
 
-    /// What the jobs are doing.
+    /// The states of all jobs.
     pub fn status(&self) -> Vec<Status> {
         let statuses = self.jobs.iter().map(|entry| entry.status.borrow().clone());
         statuses.collect()
     }
 
-    /// Asks for a run as soon as the one that goes on, if any, has ended.
+    /// Requests a run. It starts after the current run, if there is one.
     ///
     /// # Errors
     /// There is no such job.
     pub fn wake(&self, name: &str) -> Result<(), UnknownJob> {
-        self.entry(name)?.wanted.notify_one();
+        self.entry(name)?.wake.notify_one();
         Ok(())
     }
 
@@ -149,21 +152,21 @@ impl Scheduler {
         let entry = self.entry(name)?;
         let outcome = entry.run(&self.shared, stop).await;
         entry
-            .plan(&self.shared, entry.schedule.next(self.shared.clock.now()))
+            .store_plan(&self.shared, entry.schedule.next(self.shared.clock.now()))
             .await;
         Ok(outcome)
     }
 
-    /// Runs the jobs until `stop`; first, once, those whose moment passed while nobody was there. A run that goes on
-    /// at `stop` is cut off: the next one does its work.
+    /// Runs the jobs until `stop` is cancelled. First, each job that was due while no process ran
+    /// is caught up once. A run in progress at `stop` is interrupted; the next process catches up.
     ///
     /// # Errors
-    /// A bug of the scheduler itself; that of a job is told and no more.
+    /// A bug of the scheduler itself. A bug of a job is only reported.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) -> Result<(), BoxError> {
         let mut tasks = JoinSet::new();
         for entry in &self.jobs {
             let (entry, shared, stop) = (entry.clone(), self.shared.clone(), stop.clone());
-            tasks.spawn(async move { entry.drive(&shared, &stop).await });
+            tasks.spawn(async move { entry.run_on_schedule(&shared, &stop).await });
         }
         let ended = async {
             while let Some(ended) = tasks.join_next().await {
@@ -179,7 +182,8 @@ impl Scheduler {
         tokio::select! {
             biased;
             ended = ended => ended,
-            // How a run ended cannot be recorded: as after a crash, the next process finds it unfinished.
+            // The end of a run cannot be stored. The next process finds it unfinished, as after a
+            // crash.
             () = overdue => Ok(()),
         }
     }
@@ -197,61 +201,62 @@ impl Scheduler {
 }
 
 impl Entry {
-    async fn drive(&self, shared: &Shared, stop: &CancellationToken) {
+    async fn run_on_schedule(&self, shared: &Shared, stop: &CancellationToken) {
         self.catch_up(shared, stop).await;
         while !stop.is_cancelled() {
             let due = self.schedule.next(shared.clock.now());
             self.status.send_modify(|status| status.due = due);
-            self.plan(shared, due).await;
+            self.store_plan(shared, due).await;
             tokio::select! {
-                () = reached(due, shared) => {}
-                () = self.wanted.notified() => {}
+                () = wait_until(due, shared) => {}
+                () = self.wake.notified() => {}
                 () = stop.cancelled() => return,
             }
-            if self.run_alone(shared, stop).await {
+            if self.run_or_wait(shared, stop).await {
                 continue;
             }
             self.catch_up(shared, stop).await;
         }
     }
 
-    /// Runs once if a moment at which the job was due has passed since its last run. A process that died in a run keeps
-    /// others out until its deadline: that is waited for.
+    /// Runs the job once if it was due since its last run. A process that died during a run
+    /// excludes others until the deadline of its run, so this waits for that deadline.
     async fn catch_up(&self, shared: &Shared, stop: &CancellationToken) {
-        while !stop.is_cancelled() && self.missed(shared).await {
-            if self.run_alone(shared, stop).await {
+        while !stop.is_cancelled() && self.has_missed_run(shared).await {
+            if self.run_or_wait(shared, stop).await {
                 return;
             }
         }
     }
 
-    /// Runs; waits for the deadline of another process that does, and answers false.
-    async fn run_alone(&self, shared: &Shared, stop: &CancellationToken) -> bool {
+    /// Runs the job. If another process runs it, waits until the deadline of that run and returns
+    /// false.
+    async fn run_or_wait(&self, shared: &Shared, stop: &CancellationToken) -> bool {
         let outcome = self.run(shared, stop).await;
         let Err(RunFailure::Busy { deadline, .. }) = outcome.result else {
             return true;
         };
         tokio::select! {
-            () = reached(Some(deadline), shared) => {}
+            () = wait_until(Some(deadline), shared) => {}
             () = stop.cancelled() => {}
         }
         false
     }
 
-    async fn missed(&self, shared: &Shared) -> bool {
+    async fn has_missed_run(&self, shared: &Shared) -> bool {
         let name = self.job.name();
         let states = match shared.store.all().await {
             Ok(states) => states,
             Err(error) => {
                 let error = &error as &(dyn std::error::Error + 'static);
-                tracing::warn!(job = name, error, "missed runs could not be looked for");
+                tracing::warn!(job = name, error, "could not check for missed runs");
                 return false;
             }
         };
         let Some(state) = states.into_iter().find(|state| state.name == name) else {
             return false;
         };
-        // One that never ended was due when it was planned.
+        // A job whose run never ended was due at the stored time.
         let due = match state.last {
             Some(last) => self.schedule.next(last.ended),
             None => state.plan.due.filter(|_| !self.schedule.is_never()),
@@ -259,8 +264,8 @@ impl Entry {
         due.is_some_and(|due| due <= shared.clock.now())
     }
 
-    /// Others read it; that it could not be kept stops nothing.
-    async fn plan(&self, shared: &Shared, due: Option<Timestamp>) {
+    /// Stores when the job is due, for other processes to show. A failure is only logged.
+    async fn store_plan(&self, shared: &Shared, due: Option<Timestamp>) {
         let job = self.job.name();
         let plan = JobPlan {
             cron: self.schedule.text(),
@@ -269,13 +274,13 @@ impl Entry {
         };
         if let Err(error) = shared.store.plan(job, &plan).await {
             let error = &error as &(dyn std::error::Error + 'static);
-            tracing::warn!(job, error, "when the job is due could not be kept");
+            tracing::warn!(job, error, "could not store when the job is due");
         }
     }
 }
 
-/// Waits for a moment of the clock on the wall.
-async fn reached(due: Option<Timestamp>, shared: &Shared) {
+/// Waits until the wall clock shows this time; forever if it is `None`.
+async fn wait_until(due: Option<Timestamp>, shared: &Shared) {
     let Some(due) = due else {
         return std::future::pending().await;
     };
@@ -284,7 +289,7 @@ async fn reached(due: Option<Timestamp>, shared: &Shared) {
         if left.is_zero() {
             return;
         }
-        sleep(left.min(LOOK_EVERY)).await;
+        sleep(left.min(CLOCK_CHECK_INTERVAL)).await;
     }
 }
 

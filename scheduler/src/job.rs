@@ -1,4 +1,4 @@
-//! What a job is, what a run of it did, and why it could not.
+//! Jobs, the reports of their runs, and the failures of their runs.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,63 +8,63 @@ use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
 use skytide_core::time::Timestamp;
 
-/// Work that is done again and again.
+/// Periodic work.
 #[async_trait]
 pub trait Job: Send + Sync {
-    /// The name in options, logs and reports.
+    /// The name of the job in options, logs and reports.
     fn name(&self) -> &'static str;
 
-    /// Does a bounded amount of it. Repeating it changes nothing; dropping the future loses
-    /// nothing that the next run would not do.
+    /// Does a bounded amount of work. A repeated run changes nothing. If the future is dropped, the
+    /// next run does the remaining work.
     ///
     /// # Errors
-    /// It could not be done now; the next run tries again.
+    /// The work failed. The next run retries it.
     async fn run(&self) -> Result<Report, BoxError>;
 }
 
-/// What a run did.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// There was nothing to do, and why.
+    /// There was nothing to do, for this reason.
     Nothing(&'static str),
     /// Top lists were stored.
     Snapshot {
-        /// As of this epoch.
+        /// The epoch of the lists.
         epoch: Epoch,
-        /// So many lists.
+        /// The number of lists.
         lists: usize,
     },
-    /// What is old was removed.
+    /// Old snapshots and profiles were removed.
     Retention {
-        /// So many snapshots.
+        /// The number of removed snapshots.
         snapshots: usize,
-        /// So many snapshots are left.
+        /// The number of remaining snapshots.
         snapshots_kept: usize,
-        /// So many profiles.
+        /// The number of removed profiles.
         profiles: usize,
     },
     /// Profiles were fetched.
     Profiles(ProfilesReport),
 }
 
-/// What a run of `profiles` did.
+/// The result of a run of `profiles`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProfilesReport {
-    /// Accounts in the lists that were looked at.
+    /// Accounts in the lists that were read.
     pub listed: usize,
-    /// The source was asked so often.
+    /// Requests to the source.
     pub calls: usize,
-    /// Profiles that were fetched.
+    /// Fetched profiles.
     pub fetched: usize,
-    /// Accounts that the source does not know, or of which it answered something malformed.
+    /// Accounts that the source does not know, or for which its answer was malformed.
     pub unknown: usize,
-    /// Entries of answers that were malformed.
+    /// Malformed entries of answers.
     pub malformed: usize,
-    /// Kept profiles of accounts that are hidden now, which were removed.
+    /// Stored profiles that were removed because their accounts are hidden now.
     pub hidden: usize,
-    /// Accounts that are left for the next run.
+    /// Accounts that remain for the next run.
     pub left: usize,
-    /// The source is not asked again before this moment.
+    /// The source is not queried again before this time.
     pub not_before: Option<Timestamp>,
 }
 
@@ -81,7 +81,7 @@ impl fmt::Display for Report {
                 profiles,
             } => write!(
                 f,
-                "removed {snapshots} old snapshots, {snapshots_kept} are left; removed {profiles} \
+                "removed {snapshots} old snapshots, {snapshots_kept} remain; removed {profiles} \
                  old profiles"
             ),
             Self::Profiles(report) => report.fmt(f),
@@ -101,46 +101,46 @@ impl fmt::Display for ProfilesReport {
         } = self;
         write!(
             f,
-            "looked at {listed} listed accounts, asked {calls} times: {fetched} profiles, {unknown} \
-             unknown accounts, {left} left for the next run"
+            "read {listed} listed accounts, sent {calls} requests: {fetched} profiles, {unknown} \
+             unknown accounts, {left} remain for the next run"
         )?;
         if self.malformed > 0 {
             write!(f, "; {} entries were malformed", self.malformed)?;
         }
         if self.hidden > 0 {
-            write!(f, "; forgot {} of hidden accounts", self.hidden)?;
+            write!(f, "; removed {} profiles of hidden accounts", self.hidden)?;
         }
         match self.not_before {
-            Some(moment) => write!(f, "; not asked before {}", moment.rfc3339()),
+            Some(moment) => write!(f, "; the source is paused until {}", moment.rfc3339()),
             None => Ok(()),
         }
     }
 }
 
-/// Why a run did not do its work.
+/// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunFailure {
-    /// Another process runs the job: it was not begun here.
-    #[error("another process runs it since {}", .began.rfc3339())]
+    /// Another process runs the job, so it was not started here.
+    #[error("another process has been running it since {}", .began.rfc3339())]
     Busy {
-        /// When the other run began.
+        /// When the other run started.
         began: Timestamp,
-        /// It has ended or died by then.
+        /// The time by which the other run has ended, or its process has died.
         deadline: Timestamp,
     },
-    /// The job said so.
+    /// The job returned an error.
     #[error("{0}")]
     Failed(String),
-    /// A bug; the log has its words.
+    /// The job panicked, which is a bug. The log has the message.
     #[error("it panicked")]
     Panicked,
-    /// It did not come to its end.
-    #[error("it took longer than {} s and was ended (SCHEDULER_RUN_MAX)", .0.as_secs())]
+    /// The run exceeded its time limit.
+    #[error("it took longer than {} s and was stopped (SCHEDULER_RUN_MAX)", .0.as_secs())]
     TooLong(Duration),
-    /// The process ends; the next one does its work.
-    #[error("it was cut off by the end of the process")]
-    CutOff,
-    /// What the job is doing could not be kept, so it was not begun.
-    #[error("the state of the job could not be kept")]
+    /// The process shut down during the run. The next process catches up.
+    #[error("it was interrupted by the shutdown of the process")]
+    Interrupted,
+    /// The start of the run could not be stored, so the run was not started.
+    #[error("could not store the state of the job")]
     State,
 }

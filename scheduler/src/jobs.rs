@@ -1,4 +1,4 @@
-//! The jobs, one a file.
+//! The jobs, one per file.
 
 mod profiles;
 mod retention;

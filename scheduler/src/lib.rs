@@ -1,17 +1,18 @@
-//! Periodic jobs over the views.
+//! Runs periodic jobs over the views.
 //!
 //! ```text
 //! cron expression ─┐
-//!                  ├─▶ one task a job: wait ─ run ─ report ─┐      never two runs of a job at once
+//!                  ├─▶ one task per job: wait, run, report ─┐    never two runs of a job at once
 //! by hand (wake) ──┘        ▲                               │
 //!                           └───────────────────────────────┘
 //! ```
 //!
-//! A job is idempotent and takes no input, so a run more or less does no harm; it does not retry
-//! inside: the next run is the retry. What it did is a [`Report`]; the last one and when the job is due
-//! are kept in a [`JobStore`](skytide_core::port::job::JobStore), so another process can show them, a run
-//! that was missed is made up for once, and two processes never run a job at once. A job that panics or
-//! hangs is ended and told; the others go on. Cron is known only here.
+//! A job is idempotent and takes no input, so one run more or less does no harm. A job does not
+//! retry by itself: its next run is the retry. A run returns a [`Report`]. The last report and the
+//! time at which the job is due are stored in a [`JobStore`](skytide_core::port::job::JobStore). So
+//! another process can show them, a missed run is caught up once, and two processes never run a job
+//! at the same time. A job that panics or hangs is stopped and reported; the other jobs continue.
+//! Only this crate knows cron.
 
 mod cron;
 mod driver;

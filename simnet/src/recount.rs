@@ -174,7 +174,7 @@ impl Model {
             .now
             .is_none_or(|before| before.second() < tick.time.second());
         self.now = Some(tick.time);
-        if new_second || tick.settled || tick.last {
+        if new_second || tick.idle || tick.last {
             self.lists.advance(tick.time.minute());
         }
     }

@@ -72,7 +72,7 @@ pub fn tick(epoch: u64) -> Message {
         cursor: Cursor(epoch),
         frames: epoch,
         last: false,
-        settled: false,
+        idle: false,
         sources: Sources::default(),
         counts: [("frames/#commit".into(), BATCH)].into(),
     })

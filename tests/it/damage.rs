@@ -423,13 +423,16 @@ async fn a_store_that_failed_to_write_a_file_refuses_commits_until_reopened() {
             break error;
         }
     };
-    assert!(matches!(spent, StoreError::Spent { .. }), "{spent:?}");
-    let text = store.spent().await.to_string();
+    assert!(matches!(spent, StoreError::Poisoned { .. }), "{spent:?}");
+    let text = store.poisoned().await.to_string();
     assert!(text.contains("until it is opened again"), "{text}");
 
     std::fs::rename(&away, &files).unwrap();
     let again = store.commit(term, committed(epoch)).await;
-    assert!(matches!(again, Err(StoreError::Spent { .. })), "{again:?}");
+    assert!(
+        matches!(again, Err(StoreError::Poisoned { .. })),
+        "{again:?}"
+    );
     let found = rows(&store, ViewId::Posts, Order::First).await;
     assert_eq!(found, [(key("large"), 1, vec![7; 1 << 17])]);
     drop(store);

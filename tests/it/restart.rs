@@ -4,13 +4,13 @@
 //! | family | what it proves |
 //! |---|---|
 //! | `lives_that_begin...` | any epochs, cuts, workers, groupings, clean ends and kills; the log trimmed behind checkpoints |
-//! | `what_is_delivered_again...` | repeats of what lies before the cut of a shard change nothing behind it |
+//! | `what_is_delivered_again...` | events before the cut of a shard, delivered again, change nothing |
 //! | `a_list_that_lost...` | boards that were thinned out build themselves again |
 //! | `rows_that_no_record...` | what was counted, gone posts, hidden accounts, expiry: by examples, cut in every epoch |
 //! | `accidents` | log, store and checkpoints of which one was lost, put back or belongs elsewhere: each row of the table |
-//! | `damage` | flipped bytes, wrong logs, missing beginnings: the one before is used, or the start is refused |
-//! | `recipes` | another version, policy, retention or choice of views: what differs is written anew |
-//! | `interrupted` | views that were being written anew when the process died, and what the next one is told |
+//! | `damage` | flipped bytes, wrong logs, missing beginnings: the previous checkpoint is used, or the start is refused |
+//! | `recipes` | another version, policy, retention or choice of views: what differs is written again |
+//! | `interrupted` | views that were being rebuilt when the process died, and what the next process reports |
 //! | `answers` | ports that answer never, or tell of a failure that was none |
 //! | `room` | what is to be kept of the log stays, a disk that is full harms nothing |
 //! | `full` | a full log gets room, whatever failed and wherever a process ended, and not at the cost of the last way back |

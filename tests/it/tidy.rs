@@ -1,5 +1,8 @@
 //! Rules of the house that a machine can check (`STYLE.md`), and pages that must say what is so.
 
+mod cycles;
+mod words;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -136,7 +136,7 @@ async fn a_store_of_a_former_version_shows_the_same_numbers() {
     for fixture in fixtures() {
         let opened = opened(&fixture.path().join("data"));
         let shown = fixture.path().join("shown");
-        let written = export(&opened.store.still(), &shown, Format::Ndjson).await;
+        let written = export(&opened.store.snapshot_reader(), &shown, Format::Ndjson).await;
         written.expect("it is exported");
         let expected = files(&fixture.path().join("expected"));
         assert_eq!(files(&shown).len(), expected.len());

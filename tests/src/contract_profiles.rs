@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use skytide_core::id::Did;
-use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, Told};
+use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, StreamProfile};
 use skytide_core::time::Timestamp;
 
 /// Makes one test of each property. `$make` is an async function that returns
@@ -47,7 +47,7 @@ fn profile(number: u64, fetched: u64) -> StoredProfile {
     StoredProfile {
         did: did(number),
         fetched: Timestamp(fetched),
-        told: Told {
+        stream: StreamProfile {
             handle: known.then(|| format!("n{number}.test").into()),
             display_name: Some("\"Ä\\ 🌊\n".into()),
             avatar: None,

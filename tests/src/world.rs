@@ -146,7 +146,7 @@ impl World {
             counts.insert("dropped/did".into(), 1);
         }
         let host = self.random.below(2) as usize;
-        let settled = events.is_empty();
+        let idle = events.is_empty();
         let tick = Tick {
             epoch: Epoch(self.epoch),
             time: self.time,
@@ -154,7 +154,7 @@ impl World {
             cursor: Cursor(self.seqs[host]),
             frames: self.frames,
             last: self.epoch == self.options.epochs,
-            settled,
+            idle,
             sources: Sources::default(),
             counts,
         };

@@ -1,18 +1,24 @@
-//! Checkpoints in a folder: a file a section, and a manifest that makes them count.
+//! Checkpoints in a folder: one file for each section, and a manifest that makes the checkpoint
+//! valid.
 //!
 //! ```text
-//! EPOCH.NAME.section ─ sync ┐
-//! EPOCH.NAME.section ─ sync ┴─ sync folder ─ EPOCH.manifest.new ─ sync ─ rename to EPOCH.manifest ─ sync folder
+//! EPOCH.NAME.section ─ fsync ┐
+//! EPOCH.NAME.section ─ fsync ┴─ fsync folder ─ EPOCH.manifest.new ─ fsync
+//!                                              ─ rename to EPOCH.manifest ─ fsync folder
 //! ```
 //!
-//! A checkpoint goes the other way round: its manifest first, then its sections. So whatever stops in the middle, a
-//! manifest stands for whole sections. The folder is one process's, from the first thing that it asks until its end, by a
-//! lock on `writer.lock`: of two that write and remove here each would destroy what the other is making.
+//! Deletion runs in reverse order: first the manifest, then the sections. So after a crash at any
+//! point, an existing manifest implies complete sections.
 //!
-//! Every file says which one it is and has a checksum of its own:
+//! One process uses the folder at a time. It takes a lock on `writer.lock` with its first operation
+//! and holds it until it exits. Without the lock, two processes would delete each other's
+//! unfinished checkpoints.
+//!
+//! The header of each file identifies the file and contains a checksum:
 //!
 //! ```text
-//! SKYCHKP1 │ epoch u64 │ bytes u64 │ CRC-32 of epoch, bytes, name, content u32 │ content          little-endian
+//! SKYCHKP1 │ epoch u64 │ bytes u64 │ CRC-32 u32 │ content       little-endian
+//!                                    (of epoch, bytes, name, content)
 //! ```
 
 mod files;
@@ -40,31 +46,32 @@ const MANIFEST: &str = "manifest";
 const UNFINISHED: &str = "manifest.new";
 const SECTION: &str = ".section";
 const LOCK: &str = "writer.lock";
-/// How often it is looked whether another process has left the folder, and how often in all: 20 s, more than it may take
-/// to end.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-const LOOKS_MAX: u32 = 200;
+/// The pause between two attempts to take the lock, and the number of attempts: 20 s in all. A
+/// process that is shutting down needs less.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+const LOCK_ATTEMPTS_MAX: u32 = 200;
 
-/// A [`CheckpointStore`] in a folder. Clones are handles of the same one.
+/// A [`CheckpointStore`] in a folder. Clones share one store.
 #[derive(Clone)]
 pub struct EmbeddedCheckpoints(Arc<Shared>);
 
 struct Shared {
     folder: PathBuf,
     files: Box<dyn Files>,
-    /// The lock file, where there is one, and the lock once it is ours.
-    lock: Option<PathBuf>,
-    held: Mutex<Option<Hold>>,
+    /// The path of the lock file; `None` if the folder is used without a lock.
+    lock_path: Option<PathBuf>,
+    lock: Mutex<Option<Hold>>,
 }
 
 impl EmbeddedCheckpoints {
-    /// The checkpoints in this folder, which is made when it is not there. Another process may use it until the first
-    /// of them is asked for: a standby waits for its turn.
+    /// Opens the checkpoints in this folder and creates the folder if it does not exist. The lock
+    /// is taken by the first operation, not here: until then another process may use the folder. A
+    /// standby relies on this.
     ///
     /// # Errors
-    /// The folder cannot be made.
+    /// The folder cannot be created.
     pub fn open(folder: &Path) -> Result<Self, CheckpointError> {
-        make_folder(folder).map_err(failed("make their folder"))?;
+        make_folder(folder).map_err(failed("create their folder"))?;
         Ok(Self::with(
             folder,
             Box::new(DiskFiles),
@@ -72,42 +79,47 @@ impl EmbeddedCheckpoints {
         ))
     }
 
-    /// The checkpoints in a folder of these files, without a lock.
+    /// Opens the checkpoints in a folder of these files, without a lock.
     pub fn on(folder: &Path, files: Box<dyn Files>) -> Self {
         Self::with(folder, files, None)
     }
 
-    fn with(folder: &Path, files: Box<dyn Files>, lock: Option<PathBuf>) -> Self {
+    fn with(folder: &Path, files: Box<dyn Files>, lock_path: Option<PathBuf>) -> Self {
         Self(Arc::new(Shared {
             folder: folder.to_owned(),
             files,
-            lock,
-            held: Mutex::default(),
+            lock_path,
+            lock: Mutex::default(),
         }))
     }
 
-    /// Gets the folder for this process alone. Waits for one that is about to end.
-    async fn hold(&self) -> Result<(), CheckpointError> {
-        let Some(lock) = &self.0.lock else {
+    /// Locks the folder for this process. If another process holds the lock, waits up to 20 s for
+    /// it to exit.
+    async fn acquire_lock(&self) -> Result<(), CheckpointError> {
+        let Some(lock_path) = &self.0.lock_path else {
             return Ok(());
         };
-        let mut held = self.0.held.lock().await;
-        let mut looks = 0;
-        while held.is_none() {
-            match Hold::take(lock) {
-                Ok(hold) => *held = Some(hold),
-                Err(DataDirError::Held { holder, .. }) if looks < LOOKS_MAX => {
-                    if looks == 0 {
+        let mut lock = self.0.lock.lock().await;
+        let mut attempts = 0;
+        while lock.is_none() {
+            match Hold::take(lock_path) {
+                Ok(hold) => *lock = Some(hold),
+                Err(DataDirError::Held { holder, .. }) if attempts < LOCK_ATTEMPTS_MAX => {
+                    if attempts == 0 {
                         let folder = &self.0.folder;
-                        tracing::warn!(holder, ?folder, "the checkpoints are in use, waiting");
+                        tracing::warn!(
+                            holder,
+                            ?folder,
+                            "another process uses the checkpoints: waiting up to 20 s"
+                        );
                     }
-                    looks += 1;
-                    sleep(LOOK_EVERY).await;
+                    attempts += 1;
+                    sleep(LOCK_POLL).await;
                 }
-                Err(DataDirError::Held { holder, lock }) => {
+                Err(DataDirError::Held { holder, lock: path }) => {
                     return Err(failed("use their folder")(format!(
-                        "{lock:?} is locked by {holder}: an `index` of another database needs a STORE_DIR of its own, \
-                         one of the same that does not end must be ended"
+                        "{path:?} is locked by {holder}: give an `index` of another database \
+                         its own STORE_DIR, or stop the other `index` of this database"
                     )));
                 }
                 Err(error) => return Err(failed("use their folder")(error)),
@@ -120,11 +132,11 @@ impl EmbeddedCheckpoints {
         &self,
         work: impl FnOnce(&Shared) -> Result<T, CheckpointError> + Send + 'static,
     ) -> Result<T, CheckpointError> {
-        self.hold().await?;
+        self.acquire_lock().await?;
         let shared = self.0.clone();
         tokio::task::spawn_blocking(move || work(&shared))
             .await
-            .map_err(failed("finish the work"))?
+            .map_err(failed("wait for the blocking thread"))?
     }
 }
 
@@ -140,7 +152,7 @@ impl CheckpointStore for EmbeddedCheckpoints {
         let name = format!("{name}{SECTION}");
         self.blocking(move |shared| {
             if shared.complete()?.contains(&checkpoint) {
-                let why = format!("checkpoint {checkpoint} is complete");
+                let why = format!("checkpoint {checkpoint} is already complete");
                 return Err(failed("write a section")(why));
             }
             let written = shared.write(checkpoint, &name, &bytes);
@@ -189,7 +201,7 @@ impl CheckpointStore for EmbeddedCheckpoints {
             };
             let bytes = match shared.read(checkpoint, &name) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(damaged("is not there"));
+                    return Err(damaged("is missing"));
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     return Err(damaged(&error.to_string()));
@@ -197,7 +209,7 @@ impl CheckpointStore for EmbeddedCheckpoints {
                 read => read.map_err(failed("read a section"))?,
             };
             if !section.is(&bytes) {
-                return Err(damaged("is not the one that the manifest means"));
+                return Err(damaged("is not the one that the manifest names"));
             }
             Ok(bytes)
         })
@@ -206,7 +218,7 @@ impl CheckpointStore for EmbeddedCheckpoints {
 
     async fn keep(&self, checkpoints: &[Epoch]) -> Result<(), CheckpointError> {
         let kept: BTreeSet<Epoch> = checkpoints.iter().copied().collect();
-        self.blocking(move |shared| shared.keep(&kept).map_err(failed("remove old ones")))
+        self.blocking(move |shared| shared.keep(&kept).map_err(failed("remove old checkpoints")))
             .await
     }
 }
@@ -216,7 +228,8 @@ impl Shared {
         self.folder.join(format!("{:020}.{name}", epoch.0))
     }
 
-    /// Every file with the epoch of its checkpoint and the rest of its name; others are none of ours.
+    /// Lists all files that belong to checkpoints: the epoch of the checkpoint and the rest of the
+    /// file's name. Other files are skipped.
     fn list(&self) -> io::Result<Vec<(Epoch, String)>> {
         let names = self.files.list(&self.folder)?;
         let ours = names.iter().filter_map(|name| {
@@ -233,14 +246,14 @@ impl Shared {
         Ok(manifests.map(|(epoch, _)| epoch).collect())
     }
 
-    /// A manifest must not stand for what is not there: an error unless all sections are, in their length.
+    /// Fails unless every section exists and has the length that the manifest will claim for it.
     fn find_all(&self, epoch: Epoch, sections: &[Section]) -> io::Result<()> {
         for section in sections {
             let path = self.path(epoch, &format!("{}{SECTION}", section.name));
             let wanted = section.bytes + HEAD_BYTES as u64;
             let bytes = self.files.bytes(&path)?;
             if bytes != wanted {
-                let why = format!("{path:?} has {bytes} bytes, not {wanted}");
+                let why = format!("{path:?} has {bytes} bytes instead of {wanted}");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, why));
             }
         }
@@ -251,12 +264,13 @@ impl Shared {
         let bytes = self.read(epoch, MANIFEST).map_err(|why| why.to_string())?;
         let manifest = Manifest::decode(&bytes)?;
         if manifest.first.epoch != epoch {
-            return Err(format!("it is of checkpoint {}", manifest.first.epoch));
+            return Err(format!("it belongs to checkpoint {}", manifest.first.epoch));
         }
         Ok(manifest)
     }
 
-    /// Writes a file; it is durable then, its name is with the next sync of the folder.
+    /// Writes a file and makes its content durable. Its name becomes durable with the next fsync of
+    /// the folder.
     fn write(&self, epoch: Epoch, name: &str, content: &[u8]) -> io::Result<()> {
         let path = self.path(epoch, name);
         self.files
@@ -264,16 +278,16 @@ impl Shared {
         self.files.sync(&path)
     }
 
-    /// Reads a file; `InvalidData` if it is not what was written.
+    /// Reads a file. Returns `InvalidData` if its content is not what was written.
     fn read(&self, epoch: Epoch, name: &str) -> io::Result<Vec<u8>> {
         let mut bytes = self.files.read(&self.path(epoch, name))?;
         let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
         if bytes.len() < HEAD_BYTES {
-            return Err(invalid("is cut off"));
+            return Err(invalid("is truncated"));
         }
         let (begin, content) = bytes.split_at(HEAD_BYTES);
         if begin != head(epoch, name, content) {
-            return Err(invalid("does not have its checksum"));
+            return Err(invalid("has a wrong header or checksum"));
         }
         bytes.drain(..HEAD_BYTES);
         Ok(bytes)
@@ -282,7 +296,7 @@ impl Shared {
     fn keep(&self, kept: &BTreeSet<Epoch>) -> io::Result<()> {
         let mut files = self.list()?;
         let manifest = |name: &str| name == MANIFEST;
-        // What is left without a manifest belongs to a checkpoint that never was one.
+        // Sections without a manifest belong to a checkpoint that was never completed.
         let complete: BTreeSet<Epoch> = files
             .iter()
             .filter(|(epoch, name)| manifest(name) && kept.contains(epoch))
@@ -304,7 +318,8 @@ impl Shared {
     }
 }
 
-/// What stands before a file's content. The manifest keeps its checksum when it is renamed.
+/// The header of a file. `manifest.new` is hashed under its final name, so the checksum stays valid
+/// after the rename.
 fn head(epoch: Epoch, name: &str, content: &[u8]) -> [u8; HEAD_BYTES] {
     let name = if name == UNFINISHED { MANIFEST } else { name };
     let mut head = [0; HEAD_BYTES];

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use super::durable::{replace_file, sync_folder};
 
-/// Version of the data folder's format. Rises when an older program could not read it, or a newer one not the old.
+/// Version of the data folder's format. It rises with every change after which an older program
+/// could not read the folder, or a newer program could not read an older folder.
 pub const FORMAT: u32 = 1;
 
 const ABOUT: &str = "skytide.toml";
-const UNREADABLE: &str = "its skytide.toml is not readable";
-/// What a file system or its tools keep at the top of a volume.
+const UNREADABLE: &str = "its skytide.toml cannot be parsed";
+/// Entries that a file system or its tools create at the top of a volume.
 const VOLUME_ENTRIES: [&str; 5] = [
     "lost+found",
     "aquota.user",
@@ -21,92 +22,99 @@ const VOLUME_ENTRIES: [&str; 5] = [
     "$RECYCLE.BIN",
 ];
 
-/// A folder with a log and a store of one source.
+/// A folder with the log and the view store of one source.
 #[derive(Clone, Debug)]
 pub struct DataDir(PathBuf);
 
 /// A part of the folder that one process at a time may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Writing the log: `ingest`, `up`, `replay`.
+    /// The right to write the log: for `ingest`, `up`, `replay`.
     LogWriter,
-    /// The store, whether it is read or written: `index`, `serve`, `schedule`, `export`, `up`, `replay`.
+    /// The view store, for reading or writing: for `index`, `serve`, `schedule`, `export`, `up`,
+    /// `replay`.
     Store,
 }
 
-/// The right to use a part. Ends when it is dropped, or with the process.
+/// The exclusive right to use a part: a locked file. Dropping it releases the lock; so does the end
+/// of the process.
 #[derive(Debug)]
 pub struct Hold(File);
 
 impl Drop for Hold {
-    /// Releases it even if a process that is just being started still has a copy of the file.
+    /// Unlocks explicitly: a child process that is just being started may still hold a copy of the
+    /// file descriptor, and the lock would live as long as that copy.
     fn drop(&mut self) {
-        // What cannot be released ends with the process.
+        // If unlocking fails, the lock is released when the process exits.
         let _ = self.0.unlock();
     }
 }
 
-/// Why a data folder is not used.
+/// Why a data folder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// Written by another version of the program: use that one, or another folder.
+    /// The folder was written by another version of the program. Use that version, or another
+    /// folder.
     #[error(
-        "data folder {path:?} is of format {found}, this program needs format {FORMAT}: \
-         use another folder (STORE_DIR; of `replay`: --data) or the program that wrote it"
+        "data folder {path:?} has format {found}, this program needs format {FORMAT}: \
+         use another folder (STORE_DIR; for `replay`: --data) or the program that wrote it"
     )]
     Format {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// Its format.
+        /// The format version of the folder.
         found: u32,
     },
-    /// It belongs to another stream: use another folder.
+    /// The folder belongs to another stream. Use another folder.
     #[error(
         "data folder {path:?} holds the data of {found:?}, not of {wanted:?}: \
-         use another folder (STORE_DIR; of `replay`: --data)"
+         use another folder (STORE_DIR; for `replay`: --data)"
     )]
     Source {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// Whose data it holds.
+        /// The source whose data the folder holds.
         found: String,
-        /// Whose data was to be put in.
+        /// The source for which the folder was opened.
         wanted: String,
     },
-    /// It is no data folder, or its description is damaged.
+    /// The path is not a data folder, or its description file is damaged.
     #[error("{path:?} is not a data folder of skytide: {why}")]
     Foreign {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
-        /// How we know.
+        /// What was found there.
         why: String,
     },
-    /// Another process uses it: end that one first.
+    /// Another process uses this part of the folder. Stop that process first.
     #[error("data folder is in use: {lock:?} is locked by {holder}")]
     Held {
-        /// The lock file.
+        /// Path of the lock file.
         lock: PathBuf,
-        /// `process 123`, or `another process`.
+        /// `process 123`, or `another process` if its number is unknown.
         holder: String,
     },
-    /// The file system failed.
+    /// A file system operation failed.
     #[error("data folder: could not {operation} {path:?}")]
     Failed {
-        /// What was tried, as `read`.
+        /// The operation, for example `read`.
         operation: &'static str,
-        /// On which file.
+        /// The file or folder of the operation.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
 impl DataDir {
-    /// Opens the folder for the data of `source` (a relay's host, or `recording:` and its identity); makes it if it
-    /// is not there or holds nothing of a user. A new volume or a home directory counts as empty: dotfiles and the file
-    /// system's own entries (`lost+found`) are left alone. Relays may take turns: the log keeps the position of each.
-    /// `None` takes whatever source it has, but does not make one.
+    /// Opens the folder for the data of `source`: a relay's host, or `recording:` followed by the
+    /// recording's identity. Creates the data folder if the path does not exist or holds no files
+    /// of a user. A new volume or a home directory counts as empty: dotfiles and the file system's
+    /// own entries (`lost+found`) are ignored.
+    ///
+    /// A folder of one relay may be opened for another relay, because the log keeps the cursor of
+    /// each. With `None`, the folder is opened whatever its source is, but not created.
     ///
     /// # Errors
     /// See [`DataDirError`].
@@ -120,10 +128,10 @@ impl DataDir {
         Ok(Self(path.to_owned()))
     }
 
-    /// Whose data it holds.
+    /// The source whose data the folder holds.
     ///
     /// # Errors
-    /// The description cannot be read.
+    /// The description file cannot be read.
     pub fn source(&self) -> Result<String, DataDirError> {
         let about = self.0.join(ABOUT);
         let text = std::fs::read_to_string(&about).map_err(failed("read", &about))?;
@@ -135,30 +143,30 @@ impl DataDir {
             })
     }
 
-    /// The folder itself.
+    /// Path of the folder.
     pub fn path(&self) -> &Path {
         &self.0
     }
 
-    /// Where the log is.
+    /// Path of the log.
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
     }
 
-    /// Where the store is.
+    /// Path of the view store.
     pub fn store(&self) -> PathBuf {
         self.0.join("store")
     }
 
-    /// Where checkpoints are.
+    /// Path of the checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")
     }
 
-    /// Takes the right to use a part.
+    /// Takes the exclusive right to use a part.
     ///
     /// # Errors
-    /// `Held` if another process has it.
+    /// `Held` if another process holds it.
     pub fn hold(&self, part: Part) -> Result<Hold, DataDirError> {
         Hold::take(&self.0.join(match part {
             Part::LogWriter => "log.lock",
@@ -168,10 +176,10 @@ impl DataDir {
 }
 
 impl Hold {
-    /// Takes the right that this lock file stands for, and notes there who has it.
+    /// Locks this file and writes the number of this process into it.
     ///
     /// # Errors
-    /// `Held` if another process has it.
+    /// `Held` if another process holds the lock.
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
         let mut options = File::options();
         let opened = options
@@ -200,7 +208,7 @@ impl Hold {
     }
 }
 
-/// Who has written its number into the lock file.
+/// Reads from the lock file which process holds the lock.
 fn holder(lock: &mut File) -> String {
     let mut text = String::new();
     match lock.take(32).read_to_string(&mut text) {
@@ -232,7 +240,8 @@ fn check(path: &Path, text: &str, wanted: Option<&str>) -> Result<(), DataDirErr
     }
 }
 
-/// Whether it is the name of a relay, and not that of a stream that cannot change.
+/// Whether the source is a relay. The other kinds are streams that cannot be exchanged for another
+/// one.
 fn is_relay(source: &str) -> bool {
     let fixed = ["recording:", "nats:", "demo:"];
     !fixed.iter().any(|kind| source.starts_with(kind))
@@ -243,13 +252,13 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
         path: path.to_owned(),
         why,
     };
-    let source = source.ok_or_else(|| foreign("there is nothing in it to read".to_owned()))?;
+    let source = source.ok_or_else(|| foreign("it contains no data".to_owned()))?;
     make_folder(path).map_err(failed("make", path))?;
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed("list", path))? {
         entries.push(entry.map_err(failed("list", path))?.file_name());
     }
-    // The same entry is named at every start.
+    // Sorted, so that every start reports the same entry.
     entries.sort_unstable();
     if let Some(entry) = entries.iter().find(|entry| !is_ignored(entry)) {
         return Err(foreign(format!(
@@ -267,8 +276,8 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
     written.map(drop).map_err(failed("write", &unfinished))
 }
 
-/// Whether an entry may stand in a folder that becomes a data folder: dotfiles, what a file system keeps at the top of a
-/// volume, and the description that an interrupted start left.
+/// Whether this entry may exist in a folder that becomes a data folder: a dotfile, an entry of the
+/// file system at the top of a volume, or the unfinished description file of an interrupted start.
 fn is_ignored(entry: &OsStr) -> bool {
     let name = entry.as_encoded_bytes();
     name.starts_with(b".")
@@ -276,7 +285,8 @@ fn is_ignored(entry: &OsStr) -> bool {
         || entry == format!("{ABOUT}.new").as_str()
 }
 
-/// Makes a folder with those above it, durably; one that is there is left as it is.
+/// Creates a folder and its parents, and makes their names durable. An existing folder is left
+/// unchanged.
 pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     if folder.is_dir() {
         return Ok(());
@@ -288,13 +298,14 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     };
     make_folder(above)?;
     match std::fs::create_dir(folder) {
-        // Another process may have made it meanwhile.
+        // Another process may have created it in the meantime.
         Err(error) if !folder.is_dir() => Err(error),
         _ => sync_folder(above),
     }
 }
 
-/// The format and the source. Hosts and recordings have names without quotes and control characters.
+/// Parses the format version and the source. Names of hosts and recordings contain no quotes and no
+/// control characters.
 fn parse(text: &str) -> Option<(u32, String)> {
     let value = |name: &str| {
         text.lines()
@@ -325,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_keeps_its_source_and_refuses_all_but_another_relay() {
+    fn a_folder_of_a_relay_opens_for_another_relay_but_for_no_other_source() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/data");
         DataDir::open(&path, RELAY).unwrap();
@@ -346,14 +357,14 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_another_format_or_of_somebody_else_is_refused() {
+    fn a_folder_of_another_format_or_with_foreign_files_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         DataDir::open(folder.path(), RELAY).unwrap();
         let about = folder.path().join(ABOUT);
         std::fs::write(&about, "format = 9\nsource = \"relay.example\"\n").unwrap();
-        assert!(refused(folder.path(), RELAY).contains("is of format 9"));
+        assert!(refused(folder.path(), RELAY).contains("has format 9"));
         std::fs::write(&about, "nonsense").unwrap();
-        assert!(refused(folder.path(), RELAY).contains("not readable"));
+        assert!(refused(folder.path(), RELAY).contains("cannot be parsed"));
         std::fs::rename(&about, folder.path().join("diary.txt")).unwrap();
         assert!(refused(folder.path(), RELAY).contains("it holds \"diary.txt\" and no"));
     }
@@ -377,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn other_entries_are_refused_by_name() {
+    fn a_folder_with_other_entries_is_refused_and_the_entry_named() {
         let names = [
             "lost",
             "lost+found2",
@@ -397,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_ended_in_the_middle_is_done_again() {
+    fn an_interrupted_creation_is_completed_by_the_next_start() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("skytide.toml.new"), "form").unwrap();
         DataDir::open(folder.path(), RELAY).unwrap();
@@ -405,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn each_part_is_held_by_one_at_a_time_and_the_refusal_names_file_and_process() {
+    fn a_part_has_one_holder_at_a_time_and_the_error_names_file_and_process() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path(), RELAY).unwrap();
         let log = data.hold(Part::LogWriter).unwrap();

@@ -1,7 +1,8 @@
-//! The state of the jobs in a file: `data/jobs.json`, written aside, synced and moved into place.
+//! The state of the jobs in one file: `data/jobs.json`. Every change writes a new file, syncs it
+//! and renames it into place.
 //!
-//! One process uses the data folder's views at a time, so a run that goes on when the file is opened is one that died:
-//! it is taken away at once.
+//! Only one process at a time uses the view store of the data folder. So a run that is recorded as
+//! running when the file is opened belongs to a process that died: it is cleared at once.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,7 @@ use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Run
 
 use super::durable::replace_file;
 
-/// A [`JobStore`] in a file. Clones are handles of the same file.
+/// A [`JobStore`] in a file. Clones share one store.
 #[derive(Clone, Debug)]
 pub struct JobFile(Arc<Shared>);
 
@@ -26,15 +27,17 @@ struct Shared {
 }
 
 impl JobFile {
-    /// Uses the file, which no other process may; one that is not there is an empty one.
+    /// Opens the file. No other process may use it. A missing file counts as an empty one.
     ///
     /// # Errors
-    /// `Damaged` if it was not written here, `Failed` if it cannot be read.
+    /// `Damaged` if the content is not a list of job states, `Failed` if the file cannot be read.
     pub fn open(path: &Path) -> Result<Self, JobError> {
         let mut states: Vec<JobState> = match fs::read(path) {
             Ok(json) => serde_json::from_slice(&json).map_err(|why| {
                 let path = path.display();
-                JobError::Damaged(format!("{path}: {why}; it may be removed"))
+                JobError::Damaged(format!(
+                    "{path}: {why}; if you remove the file, the jobs start without a history"
+                ))
             })?,
             Err(why) if why.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(why) => return Err(failed("read")(why)),
@@ -49,7 +52,8 @@ impl JobFile {
         })))
     }
 
-    /// Changes a copy; what cannot be written is not changed.
+    /// Applies a change to a copy of the states, writes the copy, and then replaces the states. If
+    /// the write fails, the states in memory stay unchanged.
     async fn change<T: Send + 'static>(
         &self,
         name: &str,
@@ -67,7 +71,7 @@ impl JobFile {
             Ok(answer)
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(failed("end its work"))?
+        done.map_err(failed("wait for the blocking thread"))?
     }
 }
 
@@ -75,13 +79,13 @@ impl JobFile {
 impl JobStore for JobFile {
     async fn all(&self) -> Result<Vec<JobState>, JobError> {
         let shared = self.0.clone();
-        // The lock is held while the file is written.
+        // The lock is held while the file is written, so waiting for it may block the thread.
         let work = move || {
             let jobs = shared.jobs.lock().unwrap_or_else(PoisonError::into_inner);
             jobs.values().cloned().collect()
         };
         let done = tokio::task::spawn_blocking(work).await;
-        done.map_err(failed("end its work"))
+        done.map_err(failed("wait for the blocking thread"))
     }
 
     async fn plan(&self, name: &str, plan: &JobPlan) -> Result<(), JobError> {
@@ -128,7 +132,7 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn what_ended_is_there_after_a_restart_and_what_died_is_free() {
+    async fn after_a_restart_ended_runs_are_known_and_interrupted_runs_are_cleared() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("jobs.json");
         let ended = RunEnd {
@@ -151,11 +155,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_change_that_cannot_be_written_is_told_and_not_kept() {
+    async fn a_change_that_cannot_be_written_fails_and_leaves_the_state_unchanged() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("jobs.json");
         let jobs = JobFile::open(&path).expect("opens");
-        // A folder stands where the file is to be written aside.
+        // A folder occupies the path of the temporary file.
         let aside = folder.path().join("jobs.partial");
         fs::create_dir(&aside).expect("a folder");
         let begun = jobs.begin("a", &RUN).await;
@@ -165,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_told() {
+    fn opening_a_damaged_file_is_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("jobs.json");
         fs::write(&path, "[{\"name\": \"sna").expect("written");

@@ -1,14 +1,34 @@
-//! The ports on this machine's disk: no server to install.
+//! The log, the view store, checkpoints, profiles, snapshots and job states in a folder on this
+//! machine. No server is needed.
+//!
+//! # What it holds
 //!
 //! ```text
-//! data/skytide.toml     format and source            DataDir
-//! data/log/             segments of messages         EmbeddedLog     docs/log.md
-//! data/store/           an LSM tree for each view    EmbeddedStore   docs/store.md
-//! data/checkpoints/     sections and manifests       EmbeddedCheckpoints  docs/checkpoints.md
+//! data/skytide.toml  format, name of the source          DataDir
+//! data/log/          segments of messages                EmbeddedLog         docs/log.md
+//! data/store/        an LSM tree for each view           EmbeddedStore       docs/store.md
+//!                    fetched profiles                    EmbeddedProfiles
+//! data/checkpoints/  sections and manifests              EmbeddedCheckpoints docs/checkpoints.md
+//! data/snapshots/    one file for each snapshot          SnapshotDir
+//! data/jobs.json     the state of the jobs               JobFile
 //! ```
 //!
-//! The log is the truth: it is durable when it says so, and every byte of it is checked when it is read. The store
-//! can be computed again from it, so a commit there need only be atomic and in order.
+//! [`DataDir`] opens the folder and checks whose data it holds; [`Hold`] is the lock on a [`Part`]
+//! of it. Each of the other types implements one port of `skytide-core`.
+//!
+//! The log is the source of truth: a message is durable when `flush` returns, and a reader checks
+//! every byte. The view store is computed from the log and can be recomputed. Therefore a commit of
+//! the store must be atomic and in order, but need not be durable when it returns.
+//!
+//! # What it depends on
+//!
+//! Of this workspace only `skytide-core`. The view store is a `fjall` database; snapshots are
+//! compressed with `zstd`.
+//!
+//! # What it does not know
+//!
+//! It knows no other adapter and no service: not what the views mean, who calls it, or which
+//! options chose it. It reads no environment variable and no clock for anything that is stored.
 
 mod checkpoint;
 mod durable;
@@ -26,4 +46,4 @@ pub use jobs::JobFile;
 pub use log::{EmbeddedLog, LogOptions};
 pub use profiles::EmbeddedProfiles;
 pub use snapshots::SnapshotDir;
-pub use store::{EmbeddedStore, StillStore, StoreOptions};
+pub use store::{EmbeddedStore, SnapshotReader, StoreOptions};

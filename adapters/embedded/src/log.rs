@@ -1,14 +1,17 @@
-//! The log on disk: segments of messages, one writer, readers in this and in other processes.
+//! The log on disk: segments of messages, one writer, readers in this process and in other
+//! processes.
 //!
 //! ```text
-//! append ─▶ write ─▶ flush: sync, note the synced position ─▶ wake readers
-//!                                        readers: up to the synced position, never beyond
+//! append ─▶ write ─▶ flush: fsync, record the synced position ─▶ wake readers
+//!                                          readers: up to the synced position, never beyond
 //! ```
 //!
-//! - A reader sees a message when it is durable, so nothing that was read can be lost in a power cut.
-//! - Everything is in the files: another process that opens the folder reads the same, and looks for news every
-//!   [`POLL`]. Readers in the writer's process are woken.
-//! - The synced position tells a torn tail from damage (`recovery`). Format and reasons: `docs/log.md`.
+//! - A reader gets a message only after it is durable, so no message that was read can be lost in a
+//!   power cut.
+//! - The whole state is in the files. Another process that opens the folder reads the same messages
+//!   and polls for new ones every [`POLL`]. Readers in the writer's process are woken.
+//! - The synced position distinguishes a torn tail from damage (see `recovery`). `docs/log.md`
+//!   describes the format and the reasons for it.
 //! - All I/O runs on tokio's blocking threads.
 
 mod frame;
@@ -35,19 +38,22 @@ use super::folder::make_folder;
 use frame::Frame;
 use segment::Segment;
 
-/// How often another process's writing and trimming is looked for: less than half the time between two ticks.
+/// How often to check whether another process wrote or trimmed: less than half the time between two
+/// ticks.
 pub const POLL: Duration = Duration::from_millis(20);
 
 /// How the log uses the disk.
 #[derive(Clone, Copy, Debug)]
 pub struct LogOptions {
-    /// Bytes of a segment, about: a batch of messages is not divided. Trimming frees whole segments, and never the one with
-    /// the newest tick: so it is a quarter of `bytes_max` at most, whatever is said here.
+    /// Approximate size of a segment in bytes; a batch of messages is never split. Trimming deletes
+    /// whole segments, and never the segment with the newest tick. Therefore this is limited to a
+    /// quarter of `bytes_max`.
     pub segment_bytes: u64,
-    /// Bytes of the whole log at which appending waits until it is trimmed. It may be passed by one batch.
+    /// Size of the whole log in bytes at which `append` blocks until the log is trimmed. One batch
+    /// may exceed it.
     pub bytes_max: u64,
-    /// Whether a flush waits for the disk. Without, messages survive the end of the process, not of the machine:
-    /// for scratch folders.
+    /// Whether a flush calls fsync. Without it, messages survive the end of the process but not a
+    /// crash of the machine. For scratch folders.
     pub sync: bool,
 }
 
@@ -61,7 +67,7 @@ impl Default for LogOptions {
     }
 }
 
-/// A [`Log`] in a folder. Clones are handles of the same log.
+/// A [`Log`] in a folder. Clones share one log.
 #[derive(Clone, Debug)]
 pub struct EmbeddedLog(Arc<Shared>);
 
@@ -70,13 +76,14 @@ struct Shared {
     folder: PathBuf,
     options: LogOptions,
     id: u64,
-    /// Told when this process has flushed or trimmed.
+    /// Notified after this process has flushed or trimmed.
     changed: watch::Sender<()>,
     full: AtomicBool,
 }
 
 impl EmbeddedLog {
-    /// Opens the log in this folder, makes it if there is none. Cuts off a torn tail, unless a writer is at work.
+    /// Opens the log in this folder and creates it if there is none. Truncates a torn tail, unless
+    /// another writer is active.
     ///
     /// # Errors
     /// `Damaged` if durable bytes are not what was written, `Failed` if the folder cannot be used.
@@ -85,13 +92,13 @@ impl EmbeddedLog {
             segment_bytes: options.segment_bytes.min(options.bytes_max / 4),
             ..options
         };
-        make_folder(folder).map_err(failed("make its folder"))?;
+        make_folder(folder).map_err(failed("create its folder"))?;
         match writer::take_over(folder, options, random_id) {
             Ok(_) | Err(LogError::Held) => {}
             Err(error) => return Err(error),
         }
         let last = recovery::check_chain(folder, false)?
-            .ok_or_else(|| failed("open")("its first segment is not there yet"))?;
+            .ok_or_else(|| failed("open")("its first segment does not exist yet: try again"))?;
         Ok(Self(Arc::new(Shared {
             folder: folder.to_owned(),
             options,
@@ -101,7 +108,7 @@ impl EmbeddedLog {
         })))
     }
 
-    /// Whether a writer in this process waits because the log is at its size limit.
+    /// Whether a writer in this process is blocked because the log is at its size limit.
     pub fn is_full(&self) -> bool {
         self.0.full.load(Ordering::Relaxed)
     }
@@ -119,7 +126,7 @@ impl EmbeddedLog {
 impl Log for EmbeddedLog {
     async fn bounds(&self) -> Result<Bounds, LogError> {
         self.blocking(|shared| {
-            let (first, last) = shared.ends()?;
+            let (first, last) = shared.first_and_last()?;
             Ok(Bounds {
                 id: shared.id,
                 first: Seq(first),
@@ -148,10 +155,10 @@ impl Log for EmbeddedLog {
     }
 
     async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError> {
-        let place = self
-            .blocking(move |shared| reader::Place::find(shared, from.0))
+        let position = self
+            .blocking(move |shared| reader::LogPosition::find(shared, from.0))
             .await?;
-        Ok(Box::new(reader::Reader::new(self.0.clone(), place)))
+        Ok(Box::new(reader::Reader::new(self.0.clone(), position)))
     }
 
     async fn trim(&self, below: Seq) -> Result<(), LogError> {
@@ -160,14 +167,17 @@ impl Log for EmbeddedLog {
 }
 
 impl Shared {
-    /// The first position and the last segment.
-    fn ends(&self) -> Result<(u64, Segment), LogError> {
+    /// The position of the first message, and the last segment.
+    fn first_and_last(&self) -> Result<(u64, Segment), LogError> {
         loop {
             let firsts = segment::list(&self.folder)?;
             let (Some(&first), Some(&last)) = (firsts.first(), firsts.last()) else {
-                return Err(LogError::Damaged("its segments are gone".to_owned()));
+                return Err(LogError::Damaged(
+                    "all its segments have been removed".to_owned(),
+                ));
             };
-            // A file that is gone by now was trimmed by another process: look again.
+            // A missing file was trimmed by another process in the meantime: list the segments
+            // again.
             if let Some(last) = Segment::open(&self.folder, last, false)? {
                 return Ok((first, last));
             }
@@ -186,7 +196,7 @@ impl Shared {
         Ok(None)
     }
 
-    /// Removes segments from the front, the oldest first, so that what is left is without a gap at any time.
+    /// Removes the oldest segments first, so that the remaining log never has a gap.
     fn trim(&self, below: u64) -> Result<(), LogError> {
         let newest_tick = self.newest_tick()?.map_or(0, |(seq, _)| seq);
         let firsts = segment::list(&self.folder)?;
@@ -207,23 +217,23 @@ impl Shared {
 
 fn read_tick(segment: &Segment, offset: u64, seq: u64) -> Result<Tick, LogError> {
     use std::os::unix::fs::FileExt;
-    let broken = || damaged(segment.first, offset, "the newest tick is not there");
+    let invalid = || damaged(segment.first, offset, "the newest tick is missing");
     let mut bytes = vec![0; frame::HEAD_BYTES];
     loop {
         let read = segment.file.read_exact_at(&mut bytes, offset);
         read.map_err(failed("read the newest tick"))?;
         match frame::read(&bytes, seq) {
-            Frame::Short(needed) => bytes.resize(needed, 0),
-            Frame::Whole { message, .. } => match Message::decode(message) {
+            Frame::Incomplete(needed) => bytes.resize(needed, 0),
+            Frame::Complete { message, .. } => match Message::decode(message) {
                 Ok(Message::Tick(tick)) => return Ok(tick),
-                _ => return Err(broken()),
+                _ => return Err(invalid()),
             },
-            Frame::Bad => return Err(broken()),
+            Frame::Invalid => return Err(invalid()),
         }
     }
 }
 
-/// 64 bits from the keys that the standard library draws from the system for each hasher.
+/// 64 random bits: the standard library seeds each hasher with random keys from the system.
 fn random_id() -> u64 {
     let mut hasher = std::hash::RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
@@ -235,7 +245,7 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T, LogError> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(failed("finish its work"))
+        .map_err(failed("wait for the blocking thread"))
 }
 
 fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> LogError {

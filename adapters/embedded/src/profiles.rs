@@ -1,12 +1,13 @@
-//! Fetched profiles beside the views, in the same database: two keyspaces, one by account and one by age.
+//! Fetched profiles, in the same database as the views: one keyspace ordered by account, one by
+//! age.
 //!
 //! ```text
-//! profiles          account                ─▶ form, moment, what the stream had told, profile
-//! profiles_by_age   moment, 8 bytes, account ─▶ nothing
+//! profiles         account                ─▶ format, time, profile in the stream, fetched profile
+//! profiles_by_age  time, 8 bytes, account ─▶ nothing             (time: when it was fetched)
 //! ```
 //!
-//! Both are written in one batch, so a crash leaves no half of it; the disk has it within a second, and what it
-//! takes back is fetched again.
+//! Both are written in one batch, so a crash leaves both changes or none. A batch reaches the disk
+//! within a second; a profile that is lost in a power cut is fetched again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,43 +16,45 @@ use async_trait::async_trait;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use skytide_core::id::Did;
 use skytide_core::port::BoxError;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::time::Timestamp;
 use skytide_core::view::Key;
 
 use crate::EmbeddedStore;
 
-/// Number of the value's form, its first byte.
-const FORM: u8 = 1;
+/// Version of the value's format: its first byte.
+const FORMAT: u8 = 1;
 
-/// A [`ProfileStore`] in the database of an [`EmbeddedStore`]. Clones are handles of the same store.
+/// A [`ProfileStore`] in the database of an [`EmbeddedStore`]. Clones share one store.
 #[derive(Clone)]
 pub struct EmbeddedProfiles(Arc<Shared>);
 
 struct Shared {
-    /// Keeps the database open, and syncs it.
+    /// Keeps the database open, and syncs its journal.
     store: EmbeddedStore,
     profiles: Keyspace,
     by_age: Keyspace,
-    /// Whoever writes holds it: a profile and its age change together.
-    turn: Mutex<()>,
+    /// Held by every writer, so that a profile and its age change together.
+    write_lock: Mutex<()>,
 }
 
 impl EmbeddedProfiles {
-    /// Uses the store's database.
+    /// Opens the profiles in the database of this store.
     ///
     /// # Errors
-    /// `Failed` if its files cannot be used.
+    /// `Failed` if the files of the database cannot be used.
     pub fn open(store: &EmbeddedStore) -> Result<Self, ProfileError> {
         let database: &Database = store.database();
-        let space = |name| database.keyspace(name, KeyspaceCreateOptions::default);
-        let open = || Ok((space("profiles")?, space("profiles_by_age")?));
+        let keyspace = |name| database.keyspace(name, KeyspaceCreateOptions::default);
+        let open = || Ok((keyspace("profiles")?, keyspace("profiles_by_age")?));
         let (profiles, by_age) = open().map_err(failed::<fjall::Error>("open"))?;
         Ok(Self(Arc::new(Shared {
             store: store.clone(),
             profiles,
             by_age,
-            turn: Mutex::new(()),
+            write_lock: Mutex::new(()),
         })))
     }
 
@@ -61,7 +64,7 @@ impl EmbeddedProfiles {
     ) -> Result<T, ProfileError> {
         let shared = self.0.clone();
         let done = tokio::task::spawn_blocking(move || work(&shared)).await;
-        done.map_err(failed("finish its work"))?
+        done.map_err(failed("wait for the blocking thread"))?
     }
 }
 
@@ -94,13 +97,16 @@ impl Shared {
     fn get(&self, did: &Did) -> Result<Option<StoredProfile>, ProfileError> {
         let value = self.profiles.get(Key::of(did).as_bytes());
         let value = value.map_err(failed("read"))?;
-        value.map(|value| read(did, &value)).transpose()
+        value.map(|value| decode(did, &value)).transpose()
     }
 
-    /// Puts the last of each account and removes others.
+    /// Writes the last given profile of each account, and removes the accounts in `remove`.
     fn change(&self, put: &[StoredProfile], remove: &[Did]) -> Result<(), ProfileError> {
-        let _alone = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        // A batch has no order among changes of one key: there must be one of each.
+        let _lock = self
+            .write_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // Changes of one key in a batch have no order, so each key must occur once.
         let (mut profiles, mut by_age) = (BTreeMap::new(), BTreeMap::new());
         for did in put.iter().map(|it| &it.did).chain(remove) {
             if let Some(old) = self.get(did)? {
@@ -117,12 +123,12 @@ impl Shared {
         let mut batch = self.store.database().batch();
         for (key, profile) in &profiles {
             match profile {
-                Some(profile) => batch.insert(&self.profiles, key.as_bytes(), value(profile)),
+                Some(profile) => batch.insert(&self.profiles, key.as_bytes(), encode(profile)),
                 None => batch.remove(&self.profiles, key.as_bytes()),
             }
         }
-        for (key, there) in by_age {
-            match there {
+        for (key, present) in by_age {
+            match present {
                 true => batch.insert(&self.by_age, key, []),
                 false => batch.remove(&self.by_age, key),
             }
@@ -131,7 +137,10 @@ impl Shared {
     }
 
     fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, ProfileError> {
-        let _alone = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _lock = self
+            .write_lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let mut batch = self.store.database().batch();
         let mut removed = 0;
         for guard in self.by_age.range(..time.0.to_be_bytes()).take(limit) {
@@ -147,7 +156,7 @@ impl Shared {
 
     fn commit(&self, batch: OwnedWriteBatch) -> Result<(), ProfileError> {
         let batch = batch.durability(Some(PersistMode::Buffer));
-        let written = self.store.written(batch.commit());
+        let written = self.store.check_written(batch.commit());
         written.map_err(failed("write"))
     }
 }
@@ -156,26 +165,26 @@ fn age_key(fetched: Timestamp, key: &Key) -> Vec<u8> {
     [&fetched.0.to_be_bytes(), key.as_bytes()].concat()
 }
 
-fn value(stored: &StoredProfile) -> Vec<u8> {
-    let columns = (stored.fetched, &stored.told, &stored.profile);
-    postcard::to_extend(&columns, vec![FORM]).expect("texts and numbers")
+fn encode(stored: &StoredProfile) -> Vec<u8> {
+    let columns = (stored.fetched, &stored.stream, &stored.profile);
+    postcard::to_extend(&columns, vec![FORMAT]).expect("strings and numbers can be encoded")
 }
 
-fn read(did: &Did, value: &[u8]) -> Result<StoredProfile, ProfileError> {
-    type Columns = (Timestamp, Told, Option<Profile>);
+fn decode(did: &Did, value: &[u8]) -> Result<StoredProfile, ProfileError> {
+    type Columns = (Timestamp, StreamProfile, Option<Profile>);
     let columns = match value {
-        [FORM, columns @ ..] => postcard::take_from_bytes::<Columns>(columns).ok(),
+        [FORMAT, columns @ ..] => postcard::take_from_bytes::<Columns>(columns).ok(),
         _ => None,
     };
     match columns {
-        Some(((fetched, told, profile), [])) => Ok(StoredProfile {
+        Some(((fetched, stream, profile), [])) => Ok(StoredProfile {
             did: did.clone(),
             fetched,
-            told,
+            stream,
             profile,
         }),
         _ => Err(ProfileError::Damaged(format!(
-            "that of {did} is not readable"
+            "the profile of {did} cannot be decoded"
         ))),
     }
 }
@@ -193,12 +202,12 @@ mod tests {
     use crate::StoreOptions;
 
     #[tokio::test]
-    async fn profiles_are_there_after_the_store_was_opened_again() {
+    async fn profiles_survive_closing_and_opening_the_store() {
         let folder = tempfile::tempdir().expect("a folder");
         let stored = StoredProfile {
             did: "did:plc:3ir4kq33qnjyzawsel2s2vak".parse().expect("a DID"),
             fetched: Timestamp(77),
-            told: Told::default(),
+            stream: StreamProfile::default(),
             profile: None,
         };
         let open = || {
@@ -212,6 +221,9 @@ mod tests {
         let dids = [stored.did.clone()];
         let found = open().get(&dids).await.expect("read");
         assert_eq!(found, [Some(stored)]);
-        assert!(read(&dids[0], &[FORM, 0]).is_err(), "a cut value is told");
+        assert!(
+            decode(&dids[0], &[FORMAT, 0]).is_err(),
+            "a truncated value must be an error"
+        );
     }
 }

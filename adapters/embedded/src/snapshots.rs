@@ -1,8 +1,9 @@
-//! Snapshots in a folder: a file each, named by its moment, so that names sort as moments do.
+//! Snapshots in a folder: one file for each snapshot, named by its network time.
 //!
-//! `data/snapshots/00001783175888123.snapshot`: the network time in milliseconds, 17 digits;
-//! inside a byte for the form and postcard, compressed with zstd and its checksum. Files are written
-//! aside, synced and moved into place.
+//! `data/snapshots/00001783175888123.snapshot`: the network time in milliseconds, 17 digits, so
+//! that names sort by time. The content is one byte for the format followed by postcard, compressed
+//! with zstd and a checksum. A file is written under a temporary name, synced, and renamed into
+//! place.
 
 use std::fs;
 use std::io::{self, Write};
@@ -15,13 +16,14 @@ use skytide_core::time::Timestamp;
 
 use super::durable::replace_file;
 
-/// The ending of a snapshot's file.
-const ENDING: &str = ".snapshot";
-/// Number of the form, the first byte.
+/// The extension of a snapshot's file.
+const EXTENSION: &str = ".snapshot";
+/// Version of the format: the first byte.
 const FORM: u8 = 2;
-/// How hard it is compressed: lists are mostly text, and one is written an hour.
+/// Level of compression. It is high because lists are mostly text and only one snapshot an hour is
+/// written.
 const LEVEL: i32 = 9;
-/// Bytes of an unpacked snapshot, at most: far above what the lists can hold.
+/// The maximum size of a decompressed snapshot in bytes: far above what the lists can hold.
 const BYTES_MAX: usize = 1 << 30;
 
 /// A [`SnapshotStore`] in a folder.
@@ -29,31 +31,31 @@ const BYTES_MAX: usize = 1 << 30;
 pub struct SnapshotDir(PathBuf);
 
 impl SnapshotDir {
-    /// Uses the folder; makes it if it is not there.
+    /// Opens the folder and creates it if it does not exist.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The folder cannot be created.
     pub fn open(folder: &Path) -> Result<Self, SnapshotError> {
-        fs::create_dir_all(folder).map_err(failed("make its folder"))?;
+        fs::create_dir_all(folder).map_err(failed("create its folder"))?;
         Ok(Self(folder.to_owned()))
     }
 
     fn path(&self, time: Timestamp) -> PathBuf {
-        self.0.join(format!("{:017}{ENDING}", time.0))
+        self.0.join(format!("{:017}{EXTENSION}", time.0))
     }
 
     fn list(&self) -> Result<Vec<Timestamp>, SnapshotError> {
-        let moment = |entry: io::Result<fs::DirEntry>| -> io::Result<Option<Timestamp>> {
+        let time = |entry: io::Result<fs::DirEntry>| -> io::Result<Option<Timestamp>> {
             let name = entry?.file_name();
-            let digits = name.to_str().and_then(|name| name.strip_suffix(ENDING));
+            let digits = name.to_str().and_then(|name| name.strip_suffix(EXTENSION));
             Ok(digits.and_then(|it| it.parse().ok()).map(Timestamp))
         };
         let entries = fs::read_dir(&self.0).map_err(failed("list its folder"))?;
-        let moments = entries.filter_map(|entry| moment(entry).transpose());
-        let moments: io::Result<Vec<_>> = moments.collect();
-        let mut moments = moments.map_err(failed("list its folder"))?;
-        moments.sort_unstable();
-        Ok(moments)
+        let times = entries.filter_map(|entry| time(entry).transpose());
+        let times: io::Result<Vec<_>> = times.collect();
+        let mut times = times.map_err(failed("list its folder"))?;
+        times.sort_unstable();
+        Ok(times)
     }
 
     fn write(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
@@ -84,14 +86,14 @@ impl SnapshotDir {
         snapshot.ok_or(SnapshotError::Damaged(time))
     }
 
-    /// Files are touched on threads that may wait.
+    /// Runs file operations on a blocking thread.
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Self) -> Result<T, SnapshotError> + Send + 'static,
     ) -> Result<T, SnapshotError> {
         let folder = self.clone();
         let done = tokio::task::spawn_blocking(move || work(&folder)).await;
-        done.map_err(failed("end its work"))?
+        done.map_err(failed("wait for the blocking thread"))?
     }
 }
 
@@ -104,9 +106,9 @@ impl SnapshotStore for SnapshotDir {
 
     async fn at(&self, time: Timestamp) -> Result<Option<Snapshot>, SnapshotError> {
         self.blocking(move |folder| {
-            let moments = folder.list()?;
-            let newest = moments.into_iter().rev().find(|moment| *moment <= time);
-            newest.map(|moment| folder.read(moment)).transpose()
+            let times = folder.list()?;
+            let newest = times.into_iter().rev().find(|stored| *stored <= time);
+            newest.map(|newest| folder.read(newest)).transpose()
         })
         .await
     }
@@ -117,13 +119,13 @@ impl SnapshotStore for SnapshotDir {
 
     async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, SnapshotError> {
         self.blocking(move |folder| {
-            let mut moments = folder.list()?;
-            moments.retain(|moment| *moment < time);
-            moments.truncate(limit);
-            for moment in &moments {
-                fs::remove_file(folder.path(*moment)).map_err(failed("remove"))?;
+            let mut times = folder.list()?;
+            times.retain(|stored| *stored < time);
+            times.truncate(limit);
+            for stored in &times {
+                fs::remove_file(folder.path(*stored)).map_err(failed("remove"))?;
             }
-            Ok(moments.len())
+            Ok(times.len())
         })
         .await
     }
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_damaged_snapshot_is_told() {
+    async fn reading_a_damaged_snapshot_is_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = SnapshotDir::open(folder.path()).expect("opens");
         let snapshot = Snapshot {

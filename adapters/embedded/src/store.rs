@@ -1,22 +1,27 @@
-//! The view store on disk: an LSM tree (fjall) for each view, one atomic batch a commit.
+//! The view store on disk: an LSM tree (fjall) for each view, and one atomic batch for each commit.
 //!
 //! ```text
-//! write ─▶ pending (memory) ─ commit ─▶ one batch: rows, second order, control record ─▶ journal, memtables
-//!                                       readers: a snapshot each call; synced every second and at the end
+//! write  ─▶ pending changes (memory)
+//! commit ─▶ one batch: rows, second order, control record ─▶ journal, memtables
+//!                                                            fsync each second and at the end
+//! read   ─▶ a snapshot for each call
 //! ```
 //!
-//! - Readers see a commit wholly or not at all. A commit that its writer left is gone, with its intent.
-//! - A commit is handed to the operating system; the disk has it within a second. A power cut may take the
-//!   newest commits back, always from the end: the rows are a function of the log and are computed again.
-//! - The database belongs to one process at a time.
-//! - After a write that failed it takes no more: see [`EmbeddedStore::spent`].
+//! - Readers see either the whole commit or nothing of it. A commit that its writer abandons leaves
+//!   no rows and no intent.
+//! - A commit is handed to the operating system and reaches the disk within a second. A power cut
+//!   may lose the newest commits, always from the end: the rows are a function of the log and are
+//!   recomputed.
+//! - One process at a time opens the database.
+//! - After a failed write the store accepts no further writes: see [`EmbeddedStore::poisoned`].
 //!
-//! Why fjall, with numbers: `docs/decisions/0001-embedded-store.md`. Keys and values: `docs/store.md`.
+//! `docs/decisions/0001-embedded-store.md` explains with measurements why fjall was chosen.
+//! `docs/store.md` describes keys and values.
 
 mod options;
+mod poisoned;
 mod row;
-mod spent;
-mod still;
+mod snapshot_reader;
 mod sync;
 
 use std::collections::BTreeSet;
@@ -34,38 +39,41 @@ use skytide_core::port::store::{
     Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore, check_rows,
 };
 use skytide_core::view::{Change, KEY_BYTES_MAX, Key, StoredRow, ViewId};
-use tokio::sync::Mutex as Turn;
+use tokio::sync::Mutex as AsyncMutex;
 
 pub use options::StoreOptions;
-use spent::Spent;
-pub use still::StillStore;
+use poisoned::Poisoned;
+pub use snapshot_reader::SnapshotReader;
 use sync::Syncer;
 
 const CONTROL: &str = "control";
-/// What the database takes as a key.
+/// fjall accepts keys up to this length.
 const _: () = assert!(KEY_BYTES_MAX <= u16::MAX as usize);
 
-/// A [`ViewStore`] in a folder. Clones are handles of the same store.
+/// A [`ViewStore`] in a folder. Clones share one store.
 #[derive(Clone)]
 pub struct EmbeddedStore(Arc<Shared>);
 
 struct Shared {
     database: Database,
     control_space: Keyspace,
-    /// For each view its rows, and those in its second order.
+    /// For each view the keyspace of its rows, and the keyspace of its second order if it has one.
     views: Vec<(ViewId, Keyspace, Option<Keyspace>)>,
     control: Mutex<Control>,
-    /// What the commit in progress wrote. Whoever changes `control` holds it.
-    pending: Arc<Turn<Vec<(ViewId, Vec<Change>)>>>,
+    /// The changes of the commit in progress. Every operation that changes `control` holds this
+    /// lock.
+    pending: Arc<AsyncMutex<Vec<(ViewId, Vec<Change>)>>>,
     syncer: Syncer,
-    spent: Spent,
+    poisoned: Poisoned,
 }
 
 impl EmbeddedStore {
-    /// Opens the store in this folder, makes it if there is none. Reads the journal of the last run again.
+    /// Opens the store in this folder and creates it if there is none. Replays the journal of the
+    /// previous run.
     ///
     /// # Errors
-    /// `Failed` if another process has it open or the folder cannot be used, `Damaged` if it is not readable.
+    /// `Failed` if another process has the store open or the folder cannot be used, `Damaged` if
+    /// the control record cannot be read.
     pub fn open(folder: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let builder = Database::builder(folder)
             .cache_size(options.cache_bytes)
@@ -88,11 +96,11 @@ impl EmbeddedStore {
         }
         let control_space = space(CONTROL)?;
         let control = match control_space.get(CONTROL).map_err(failed("open"))? {
-            Some(bytes) => row::read_control(&bytes)?,
+            Some(bytes) => row::decode_control(&bytes)?,
             None => Control::default(),
         };
-        let spent = Spent::not_yet();
-        let syncer = Syncer::start(database.clone(), spent.clone()).map_err(failed("open"))?;
+        let poisoned = Poisoned::new();
+        let syncer = Syncer::start(database.clone(), poisoned.clone()).map_err(failed("open"))?;
         Ok(Self(Arc::new(Shared {
             database,
             control_space,
@@ -100,42 +108,48 @@ impl EmbeddedStore {
             control: Mutex::new(control),
             pending: Arc::default(),
             syncer,
-            spent,
+            poisoned,
         })))
     }
 
-    /// Bytes on disk, the journal included.
+    /// Bytes on disk, including the journal.
     ///
     /// # Errors
-    /// `Failed` if the files cannot be looked at.
+    /// `Failed` if the sizes of the files cannot be read.
     pub fn disk_bytes(&self) -> Result<u64, StoreError> {
         self.0
             .database
             .disk_space()
-            .map_err(failed("look at its files"))
+            .map_err(failed("read the sizes of its files"))
     }
 
-    /// The database, for what is kept beside the views.
+    /// The database, for data that is stored beside the views.
     pub(crate) fn database(&self) -> &Database {
         &self.0.database
     }
 
-    /// Something was written beside the views, or that failed. What was written the disk has within a second.
-    pub(crate) fn written(&self, outcome: Result<(), fjall::Error>) -> Result<(), StoreError> {
-        outcome.map_err(|error| self.0.spent.by("write", error))?;
-        self.0.syncer.note();
+    /// Handles the outcome of a write beside the views. A successful write reaches the disk within
+    /// a second; a failed write poisons the store.
+    pub(crate) fn check_written(
+        &self,
+        outcome: Result<(), fjall::Error>,
+    ) -> Result<(), StoreError> {
+        outcome.map_err(|error| self.0.poisoned.record("write", error))?;
+        self.0.syncer.mark_unsynced();
         Ok(())
     }
 
-    /// Waits until the store takes no writes any more; answers the error from which on. Reads go on to be answered. It
-    /// must be opened again, and so the process must end: others hold the database, too.
-    pub async fn spent(&self) -> StoreError {
-        self.0.spent.at_last().await
+    /// Waits until the store accepts no more writes, and returns the error that caused it. Reads
+    /// still work. The store must be opened again, so the process must exit: other parts of it hold
+    /// the database open too.
+    pub async fn poisoned(&self) -> StoreError {
+        self.0.poisoned.wait().await
     }
 
-    /// The store as it is now, whatever is committed later. Costs disk while it is held.
-    pub fn still(&self) -> StillStore {
-        StillStore::new(self.0.clone())
+    /// A reader of the store as it is now, unaffected by later commits. While it exists, old
+    /// versions of rows occupy disk space.
+    pub fn snapshot_reader(&self) -> SnapshotReader {
+        SnapshotReader::new(self.0.clone())
     }
 
     async fn blocking<T: Send + 'static>(
@@ -145,7 +159,7 @@ impl EmbeddedStore {
         let shared = self.0.clone();
         tokio::task::spawn_blocking(move || work(&shared))
             .await
-            .map_err(failed("finish its work"))?
+            .map_err(failed("wait for the blocking thread"))?
     }
 }
 
@@ -192,7 +206,7 @@ impl ViewStore for EmbeddedStore {
     }
 
     async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
-        let _turn = self.0.pending.lock().await;
+        let _lock = self.0.pending.lock().await;
         let mut control = self.0.control();
         control.check_write(term)?;
         control.rebuilding.extend(views);
@@ -238,7 +252,7 @@ impl ViewStore for EmbeddedStore {
 impl Shared {
     fn sync(&self) -> Result<(), StoreError> {
         let synced = self.database.persist(PersistMode::SyncAll);
-        synced.map_err(|error| self.spent.by("sync its journal", error))
+        synced.map_err(|error| self.poisoned.record("sync its journal", error))
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
@@ -247,7 +261,7 @@ impl Shared {
 
     fn view(&self, view: ViewId) -> (&Keyspace, Option<&Keyspace>) {
         let of = self.views.iter().find(|(id, ..)| *id == view);
-        let (_, rows, second) = of.expect("every view of the catalogue has its keyspaces");
+        let (_, rows, second) = of.expect("the keyspaces of every view are created in `open`");
         (rows, second.as_ref())
     }
 
@@ -261,7 +275,7 @@ impl Shared {
         let get = |key: Key| {
             let value = snapshot.get(rows, key.as_bytes());
             let value = value.map_err(failed("read rows"))?;
-            value.map(|value| row::read(key, &value)).transpose()
+            value.map(|value| row::decode(key, &value)).transpose()
         };
         keys.into_iter().map(get).collect()
     }
@@ -287,7 +301,7 @@ impl Shared {
         let found = snapshot.range::<&[u8], _>(rows, (from, to));
         let read = |guard: fjall::Guard| {
             let (key, value) = guard.into_inner().map_err(failed("read rows"))?;
-            row::read(Key::from(&key[..]), &value)
+            row::decode(Key::from(&key[..]), &value)
         };
         found.take(range.limit).map(read).collect()
     }
@@ -302,7 +316,8 @@ impl Shared {
             .iter()
             .flat_map(|(view, changes)| changes.iter().map(|change| (*view, change)))
             .collect();
-        // A stable sort: of the changes of one key the last one is written last, and it counts.
+        // The sort is stable, so of several changes of one key the last one written comes last;
+        // only that one is applied.
         changes.sort_by(|(a, x), (b, y)| (a, &x.key).cmp(&(b, &y.key)));
         let mut changes = changes.into_iter().peekable();
         while let Some((view, change)) = changes.next() {
@@ -314,7 +329,7 @@ impl Shared {
             }
             let (rows, second) = self.view(view);
             let key = change.key.as_bytes();
-            let value = change.row.as_deref().map(|row| row::value(epoch, row));
+            let value = change.row.as_deref().map(|row| row::encode(epoch, row));
             if let (Some(second), Some(second_key)) = (second, view.second_key(key)) {
                 put(batch, second, second_key.as_bytes(), value.as_deref());
             }
@@ -322,14 +337,14 @@ impl Shared {
         }
     }
 
-    /// Writes the batch and the control record in one step.
+    /// Writes the batch and the control record atomically.
     fn apply(&self, mut batch: OwnedWriteBatch, control: Control) -> Result<(), StoreError> {
-        let record = row::control(&control);
+        let record = row::encode_control(&control);
         batch.insert(&self.control_space, CONTROL, record);
         let batch = batch.durability(Some(PersistMode::Buffer));
-        let made = batch.commit();
-        made.map_err(|error| self.spent.by("commit", error))?;
-        self.syncer.note();
+        let result = batch.commit();
+        result.map_err(|error| self.poisoned.record("commit", error))?;
+        self.syncer.mark_unsynced();
         *self.control() = control;
         Ok(())
     }

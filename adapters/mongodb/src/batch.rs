@@ -1,4 +1,4 @@
-//! Rows into the database: batches of one view, several of them under way.
+//! Writes rows to the database: in batches of one view each, several of them in flight.
 
 use futures_util::stream::{self, TryStreamExt};
 use mongodb::bson::raw::{CStr, cstr};
@@ -7,74 +7,80 @@ use skytide_core::id::Epoch;
 use skytide_core::port::store::{StoreError, Term};
 use skytide_core::view::{Change, Key, ViewId};
 
-use super::connection::{Connection, DUPLICATE_KEY, failed};
-use super::control::number;
+use super::connection::Connection;
+use super::error::{DUPLICATE_KEY, failed};
+use super::row::RowEpoch;
+use super::values::number;
 use super::{guard, key, row};
 
 const WRITE: &str = "write rows";
-/// Bytes of statements in one command; a command may have 16 MiB
+/// The size of the statements in one command, in bytes. A command is limited to 16 MiB
 /// (<https://www.mongodb.com/docs/manual/reference/limits/#bson-documents>).
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
-/// Bytes of one statement: alone in a command, it must leave room for the command's other fields.
+/// The maximum size of one statement in bytes. A statement that is alone in a command must leave
+/// room for the other fields of the command.
 const STATEMENT_BYTES_MAX: usize = 15 << 20;
 
-/// Rows of a batch that are not worth being cut in two.
-const ROWS_MIN: usize = 100;
+/// Batches of this many rows are not made smaller, unless the limit of rows is smaller.
+const SPLIT_ROWS_MIN: usize = 100;
 
-/// Batches of each connection in a large commit, at least: at its end all connections are busy but for the time of one batch.
-const ROUNDS_MIN: usize = 4;
+/// The number of batches per connection into which a large commit is divided at least. Then, at the
+/// end of the commit, connections are idle for at most the time of one batch.
+const BATCHES_PER_CONNECTION_MIN: usize = 4;
 
-/// Rows of a batch that are cut for no other reason: each batch waits for the journal.
-const ROWS_EVEN: usize = 300;
+/// Batches are not made smaller than this just to have more of them, because each batch waits for
+/// the journal.
+const EVEN_ROWS_MIN: usize = 300;
 
-/// How rows are written.
+/// Limits on the batches of a commit.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Rows of a batch, at most.
+pub struct BatchLimits {
+    /// The maximum number of rows in a batch.
     pub rows_max: usize,
-    /// Batches at the same time.
+    /// The maximum number of batches in flight.
     pub batches_max: usize,
 }
 
-impl Pace {
-    /// Rows of each batch, if so many are to be written: such that all connections have the same to do.
-    fn rows(self, count: usize) -> usize {
+impl BatchLimits {
+    /// The number of rows in each batch of a commit with `count` rows, so that all connections get
+    /// an equal share.
+    fn rows_per_batch(self, count: usize) -> usize {
         let batches_max = self.batches_max.max(1);
         let rounds = count.div_ceil(self.rows_max.max(1) * batches_max);
-        let worth = (count / (ROWS_EVEN * batches_max)).clamp(1, ROUNDS_MIN);
-        let even = count.div_ceil(rounds.max(worth) * batches_max);
-        even.clamp(ROWS_MIN.min(self.rows_max), self.rows_max)
+        let useful = (count / (EVEN_ROWS_MIN * batches_max)).clamp(1, BATCHES_PER_CONNECTION_MIN);
+        let even = count.div_ceil(rounds.max(useful) * batches_max);
+        even.clamp(SPLIT_ROWS_MIN.min(self.rows_max), self.rows_max)
             .max(1)
     }
 }
 
-/// Whose rows these are, and of which epoch.
+/// Which writer writes the rows, and for which commit.
 #[derive(Clone, Copy, Debug)]
-pub struct Turn {
-    /// The writer.
+pub struct WriteOrder {
+    /// The term of the writer.
     pub term: Term,
-    /// The end of the commit.
+    /// The epoch at the end of the commit.
     pub epoch: Epoch,
-    /// Whether they replace rows of later epochs, too: the commit replaces everything.
+    /// Whether the commit replaces all rows, including those of later epochs.
     pub replaces_all: bool,
 }
 
 /// Why rows were not written.
-pub enum Refusal {
-    /// The guard has another term or a higher floor, or a row is of a later epoch.
-    Late,
-    /// Anything else.
-    Error(StoreError),
+pub enum WriteError {
+    /// The guard has another term or too high a floor, or a stored row is of a later epoch.
+    Superseded,
+    /// Any other error.
+    Failed(StoreError),
 }
 
-impl From<StoreError> for Refusal {
+impl From<StoreError> for WriteError {
     fn from(error: StoreError) -> Self {
-        Self::Error(error)
+        Self::Failed(error)
     }
 }
 
-/// Changes that wait to be written.
+/// Changes that are not written yet.
 #[derive(Debug, Default)]
 pub struct Pending {
     changes: Vec<(ViewId, Change)>,
@@ -89,19 +95,19 @@ impl Pending {
             .extend(changes.into_iter().map(|change| (view, change)));
     }
 
-    /// Whether they are enough for all connections.
-    pub fn is_much(&self, pace: Pace) -> bool {
-        self.changes.len() >= pace.rows_max * pace.batches_max
-            || self.bytes >= BATCH_BYTES_MAX * pace.batches_max
+    /// Whether there are enough changes to keep all connections busy.
+    pub fn is_large(&self, limits: BatchLimits) -> bool {
+        self.changes.len() >= limits.rows_max * limits.batches_max
+            || self.bytes >= BATCH_BYTES_MAX * limits.batches_max
     }
 
-    /// Forgets them.
+    /// Discards all changes.
     pub fn clear(&mut self) {
         self.changes.clear();
         self.bytes = 0;
     }
 
-    /// The views in which rows are to be removed.
+    /// The views in which rows will be removed.
     pub fn views_with_removals(&self) -> impl Iterator<Item = ViewId> {
         let removals = self
             .changes
@@ -110,21 +116,25 @@ impl Pending {
         removals.map(|(view, _)| *view)
     }
 
-    /// Writes them all. They stay here if that fails or is given up: writing them again does no harm.
+    /// Writes all changes. They stay pending if that fails or if the future is dropped; writing
+    /// them again changes nothing.
     pub async fn write(
         &mut self,
         connection: &Connection,
-        turn: Turn,
-        pace: Pace,
-    ) -> Result<(), Refusal> {
+        order: WriteOrder,
+        limits: BatchLimits,
+    ) -> Result<(), WriteError> {
         self.keep_last();
-        let term = number(turn.term.0)?;
-        let at = (number(turn.epoch.0)?, turn.replaces_all);
+        let term = number(order.term.0)?;
+        let at = RowEpoch {
+            epoch: number(order.epoch.0)?,
+            replaces_all: order.replaces_all,
+        };
         let of_one_view = self.changes.chunk_by(|(a, _), (b, _)| a == b);
-        let rows_max = pace.rows(self.changes.len());
+        let rows_max = limits.rows_per_batch(self.changes.len());
         let batches = of_one_view.flat_map(|rows| rows.chunks(rows_max));
-        stream::iter(batches.map(Ok::<_, Refusal>))
-            .try_for_each_concurrent(pace.batches_max.max(1), |rows| async move {
+        stream::iter(batches.map(Ok::<_, WriteError>))
+            .try_for_each_concurrent(limits.batches_max.max(1), |rows| async move {
                 write_batch(connection, term, at, rows).await
             })
             .await?;
@@ -132,7 +142,7 @@ impl Pending {
         Ok(())
     }
 
-    /// Of the changes of a key the last one counts. Sorted by key, as the server's trees are.
+    /// Keeps only the last change of each key. Sorts by key, like the server's B-trees.
     fn keep_last(&mut self) {
         self.changes.reverse();
         self.changes
@@ -142,23 +152,23 @@ impl Pending {
     }
 }
 
-/// Writes rows of one view: in one command, unless they are very large.
+/// Writes rows of one view: in one command, or in several if the rows are very large.
 async fn write_batch(
     connection: &Connection,
     term: i64,
-    at: (i64, bool),
+    at: RowEpoch,
     rows: &[(ViewId, Change)],
-) -> Result<(), Refusal> {
+) -> Result<(), WriteError> {
     let Some((view, _)) = rows.first() else {
         return Ok(());
     };
-    let epoch = at.0;
+    let epoch = at.epoch;
     let mut statements = Statements::new(term, epoch);
     for (_, change) in rows {
         let statement = row::statement(*view, change, at);
         let bytes = statement.as_bytes().len();
         if bytes > STATEMENT_BYTES_MAX {
-            let why = format!("it makes a document of {bytes} bytes");
+            let why = format!("its document has {bytes} bytes");
             return Err(StoreError::rejected(*view, &change.key, why).into());
         }
         if !statements.keys.is_empty() && statements.bytes + bytes > BATCH_BYTES_MAX {
@@ -175,7 +185,7 @@ async fn write_batch(
 
 struct Statements<'a> {
     array: RawArrayBuf,
-    /// Keys of the rows: of the statements behind the guard's.
+    /// The keys of the rows: one for each statement after the guard's.
     keys: Vec<&'a Key>,
     bytes: usize,
 }
@@ -198,14 +208,16 @@ impl<'a> Statements<'a> {
     }
 }
 
-/// `ordered`: none behind the guard's statement is done if that fails. On one server, statements are done one after the
-/// other in either case.
+/// Sends the statements as one `update` command. `ordered` means that the server skips the
+/// remaining statements after one fails, here above all the guard's. On one server, statements run
+/// one after the other in any case.
 async fn send(
     connection: &Connection,
     view: ViewId,
     statements: Statements<'_>,
-) -> Result<(), Refusal> {
-    let concern = RawDocumentBuf::try_from(connection.concern()).map_err(failed(WRITE))?;
+) -> Result<(), WriteError> {
+    let write_concern =
+        RawDocumentBuf::try_from(connection.write_concern()).map_err(failed(WRITE))?;
     let time_max = connection.operation_max().as_millis();
     let time_max = i64::try_from(time_max).map_err(failed(WRITE))?;
     let mut command = RawDocumentBuf::new();
@@ -213,24 +225,25 @@ async fn send(
     command.append(cstr!("updates"), statements.array);
     command.append(cstr!("ordered"), true);
     command.append(TIME_MAX, time_max);
-    command.append(cstr!("writeConcern"), concern);
+    command.append(cstr!("writeConcern"), write_concern);
     let answer = connection.command(WRITE, command).await?;
     check(&answer, view, &statements.keys)
 }
 
-/// The server ends a command that takes longer, so a batch is never under way for longer than this.
+/// The server aborts a command that takes longer, so no batch is in flight for longer than this.
 const TIME_MAX: &CStr = cstr!("maxTimeMS");
 
-/// What the server says when it will never take a statement: the document is too large, not valid, or not what somebody
-/// wants documents of this collection to be (<https://www.mongodb.com/docs/manual/reference/error-codes/>).
+/// Error codes with which the server rejects a statement permanently: the document is too large,
+/// invalid, or breaks a validation rule of the collection
+/// (<https://www.mongodb.com/docs/manual/reference/error-codes/>).
 const REJECTIONS: [i32; 7] = [2, 14, 22, 121, 10_334, 17_280, 17_419];
 
-fn check(answer: &Document, view: ViewId, keys: &[&Key]) -> Result<(), Refusal> {
+fn check(answer: &Document, view: ViewId, keys: &[&Key]) -> Result<(), WriteError> {
     let errors = answer.get_array("writeErrors").ok();
     let first = errors.and_then(|errors| errors.first()?.as_document());
     if let Some(error) = first {
         if error.get_i32("code").is_ok_and(|it| it == DUPLICATE_KEY) {
-            return Err(Refusal::Late);
+            return Err(WriteError::Superseded);
         }
         let why = error.get_str("errmsg").unwrap_or("a statement failed");
         let code = error.get_i32("code").unwrap_or_default();
@@ -253,7 +266,8 @@ fn check(answer: &Document, view: ViewId, keys: &[&Key]) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Looks for a row among `pending` that is of a later epoch than the commit, and tells of it.
+/// Searches the stored rows under the keys in `pending` for a row of a later epoch than the commit,
+/// and describes it.
 pub async fn later_row(
     connection: &Connection,
     pending: &Pending,
@@ -273,7 +287,7 @@ pub async fn later_row(
                 let id = found.get_str("_id").unwrap_or_default();
                 let name = view.name();
                 return Ok(Some(format!(
-                    "{id:?} in {name} is of a later epoch than {epoch}"
+                    "row {id:?} in {name} has a later epoch than {epoch}"
                 )));
             }
         }

@@ -1,4 +1,5 @@
-//! The control record: `{term, committed, intent, rebuilding}`, one document, changed only by comparing and setting.
+//! The control record: one document `{term, committed, intent, rebuilding}`. Every change is a
+//! compare-and-set.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,12 +13,13 @@ use skytide_core::port::store::{
 };
 use skytide_core::view::ViewId;
 
-use super::connection::{Connection, failed};
-use super::documents::{date, moment};
+use super::connection::Connection;
+use super::error::failed;
+use super::values::{date, number, timestamp};
 
 /// The collection of the control record and the lease.
 pub const COLLECTION: &str = "control";
-/// Version of all that is stored here. A database of a newer one is refused.
+/// Version of the format of all stored data. A database with another version is refused.
 pub const FORMAT: i32 = 1;
 const ID: &str = "control";
 
@@ -33,10 +35,12 @@ struct ControlDocument {
     term: i64,
     committed: Option<CommittedDocument>,
     intent: Option<i64>,
-    /// Names of views; only with an intent, and not written by versions that did not note it.
+    /// Names of the views that are rebuilt. Only set with an intent. Versions before this field
+    /// existed do not write it.
     #[serde(default)]
     rebuilding: Vec<String>,
-    /// The tick at the intent; only with one, and not written by versions that did not record it.
+    /// The tick at the intent. Only set with an intent. Versions before this field existed do not
+    /// write it.
     intent_tick: Option<TickDocument>,
 }
 
@@ -44,7 +48,7 @@ struct ControlDocument {
 struct TickDocument {
     epoch: i64,
     log_seq: i64,
-    /// 16 digits, base 16.
+    /// 16 hexadecimal digits.
     tick_hash: String,
 }
 
@@ -53,11 +57,11 @@ struct CommittedDocument {
     epoch: i64,
     time: DateTime,
     since: DateTime,
-    /// 16 digits, base 16.
+    /// 16 hexadecimal digits.
     log_id: String,
     log_seq: i64,
     views: Vec<SumDocument>,
-    /// 16 digits, base 16.
+    /// 16 hexadecimal digits.
     tick_hash: Option<String>,
     recipe: Option<RecipeDocument>,
 }
@@ -73,14 +77,14 @@ struct RecipeDocument {
 struct SumDocument {
     view: String,
     rows: i64,
-    /// 32 digits, base 16.
+    /// 32 hexadecimal digits.
     hash: String,
 }
 
-/// Whether we may use a database; a new one, too.
+/// Checks that the format of a database is supported. A new database passes.
 ///
 /// # Errors
-/// It is of a newer format.
+/// The database has a newer format.
 pub async fn check_format(connection: &Connection) -> Result<(), StoreError> {
     let documents: Collection<Document> = connection.database().collection(COLLECTION);
     let found = documents.find_one(doc! { "_id": ID });
@@ -91,12 +95,12 @@ pub async fn check_format(connection: &Connection) -> Result<(), StoreError> {
     }
     let name = connection.database().name();
     Err(failed("be opened")(format!(
-        "the database {name:?} holds data of format {format}, and this version knows format {FORMAT} only: use a \
-         newer version, or another database (MONGODB_DATABASE)"
+        "the database {name:?} holds data of format {format}, this version supports only \
+         format {FORMAT}: use a newer version, or another database (MONGODB_DATABASE)"
     )))
 }
 
-/// The control record in a session.
+/// Reads the control record in a session.
 pub async fn read_in(
     connection: &Connection,
     database: &Database,
@@ -109,7 +113,7 @@ pub async fn read_in(
 }
 
 impl ControlRecord {
-    /// That of this database; it need not be there yet.
+    /// The record of this database. It need not exist yet.
     pub fn new(connection: &Connection) -> Self {
         Self {
             documents: connection.database().collection(COLLECTION),
@@ -117,7 +121,7 @@ impl ControlRecord {
         }
     }
 
-    /// As it is now.
+    /// Reads the record as it is now.
     pub async fn read(&self) -> Result<Control, StoreError> {
         let found = self.documents.find_one(doc! { "_id": ID });
         let found = self
@@ -127,7 +131,7 @@ impl ControlRecord {
         found.map_or(Ok(Control::default()), ControlDocument::control)
     }
 
-    /// Draws the next term.
+    /// Increments the term and returns the record.
     pub async fn take_over(&self) -> Result<Control, StoreError> {
         let next = doc! { "$inc": { "term": 1_i64 }, "$setOnInsert": { "format": FORMAT } };
         let found = self
@@ -137,12 +141,12 @@ impl ControlRecord {
             .return_document(ReturnDocument::After);
         let found = self.connection.within("take over", found).await?;
         found
-            .ok_or_else(|| failed("take over")("the control record is gone"))?
+            .ok_or_else(|| failed("take over")("the control record is missing"))?
             .control()
     }
 
-    /// Records an intent, if the term and the last commit are those that the writer knows and no later intent is
-    /// there. Answers whether it did.
+    /// Records an intent if the term and the last commit are those that the writer knows, and if
+    /// there is no later intent. Returns whether it was recorded.
     pub async fn begin(&self, known: &Control, intent: Intent) -> Result<bool, StoreError> {
         let change = doc! { "$set": intent_fields(intent)? };
         let intent = number(intent.epoch.0)?;
@@ -160,8 +164,9 @@ impl ControlRecord {
         self.set("begin a commit", unchanged, change).await
     }
 
-    /// Records an intent to replace everything, whatever is committed or was begun, if the term is the writer's. There is no
-    /// committed epoch from now on, and all views are noted as being rebuilt. Answers whether it did.
+    /// Records an intent to replace everything, if the term is the writer's. It does not matter
+    /// what is committed or was begun. Removes the committed epoch and records all views as being
+    /// rebuilt. Returns whether the intent was recorded.
     pub async fn begin_replacing(&self, term: Term, intent: Intent) -> Result<bool, StoreError> {
         let unchanged = doc! { "_id": ID, "term": number(term.0)? };
         let all: Vec<&str> = ViewId::ALL.iter().map(|view| view.name()).collect();
@@ -172,10 +177,12 @@ impl ControlRecord {
             .await
     }
 
-    /// Adds views to those that are rebuilt, if term and intent are those that the writer knows. Answers whether it did.
+    /// Adds views to those being rebuilt, if term and intent are those that the writer knows.
+    /// Returns whether they were added.
     pub async fn rebuild(
         &self,
-        (term, intent): (Term, Epoch),
+        term: Term,
+        intent: Epoch,
         views: &BTreeSet<ViewId>,
     ) -> Result<bool, StoreError> {
         let unchanged = doc! {
@@ -188,7 +195,8 @@ impl ControlRecord {
         self.set("begin a commit", unchanged, change).await
     }
 
-    /// Makes the intent the committed epoch, if the term is the current one. Answers whether it did.
+    /// Turns the intent into the committed epoch, if the term is still current. Returns whether it
+    /// was committed.
     pub async fn commit(&self, term: Term, committed: &Committed) -> Result<bool, StoreError> {
         let unchanged = doc! {
             "_id": ID,
@@ -217,12 +225,14 @@ impl ControlRecord {
 impl ControlDocument {
     fn control(self) -> Result<Control, StoreError> {
         let epoch = |it: i64| it.try_into().ok().map(Epoch);
-        // A view that only another version knows has no rows that this one could replace. A version that did not know
-        // the field left it behind when it committed.
+        // A view that only another version knows has no rows that this version could replace. A
+        // version that does not know this field leaves it in the record when it commits, so it
+        // counts only with an intent.
         let rebuilding = self.rebuilding.iter().filter(|_| self.intent.is_some());
         let rebuilding = rebuilding.filter_map(|name| ViewId::from_name(name));
         let rebuilding = rebuilding.collect();
-        // A version that did not know the field left the tick of another commit.
+        // A version that does not know this field leaves the tick of an earlier commit in the
+        // record.
         let tick = self.intent_tick.filter(|it| Some(it.epoch) == self.intent);
         let read = || {
             Some(Control {
@@ -242,7 +252,7 @@ impl ControlDocument {
                 rebuilding,
             })
         };
-        read().ok_or_else(|| StoreError::Damaged("the control record is not readable".to_owned()))
+        read().ok_or_else(|| StoreError::Damaged("the control record cannot be decoded".to_owned()))
     }
 }
 
@@ -255,7 +265,7 @@ impl TickDocument {
     }
 }
 
-/// What is set where a commit begins.
+/// The fields that the beginning of a commit sets.
 fn intent_fields(intent: Intent) -> Result<Document, StoreError> {
     let epoch = number(intent.epoch.0)?;
     let tick = match intent.tick {
@@ -271,7 +281,8 @@ fn intent_fields(intent: Intent) -> Result<Document, StoreError> {
 
 impl CommittedDocument {
     fn of(committed: &Committed) -> Result<Self, StoreError> {
-        let date = |time| date(time).ok_or_else(|| failed("commit")("a time is no date"));
+        let date =
+            |time| date(time).ok_or_else(|| failed("commit")("a time is too large for a date"));
         let sum = |(view, sum): (&ViewId, &Sum)| SumDocument {
             view: view.name().to_owned(),
             rows: sum.rows,
@@ -297,8 +308,8 @@ impl CommittedDocument {
         };
         Some(Committed {
             epoch: Epoch(self.epoch.try_into().ok()?),
-            time: moment(self.time)?,
-            since: moment(self.since)?,
+            time: timestamp(self.time)?,
+            since: timestamp(self.since)?,
             log_id: u64::from_str_radix(&self.log_id, 16).ok()?,
             log_seq: Seq(self.log_seq.try_into().ok()?),
             sums: self.views.into_iter().map(sum).collect::<Option<_>>()?,
@@ -342,14 +353,6 @@ impl RecipeDocument {
                 .collect::<Option<_>>()?,
         })
     }
-}
-
-/// A number as the database holds it: epochs and terms count up from 0 and never get there.
-///
-/// # Errors
-/// It is 2^63 or more.
-pub fn number(number: u64) -> Result<i64, StoreError> {
-    number.try_into().map_err(failed("hold a number of 2^63"))
 }
 
 fn null() -> mongodb::bson::Bson {

@@ -1,7 +1,10 @@
-//! The documents of each view: its key and its columns by name. `docs/mongodb.md` shows one of each.
+//! The documents of each view: the key and the columns by name. `docs/mongodb.md` shows one of
+//! each.
 //!
-//! A document is made from a row and a row from a document; what the dataflow wrote comes back byte by byte. A row that
-//! would not (it is not of its view's form, or a number of it is above 2^63) has no document: the store keeps its bytes.
+//! A row is converted to a document and back without any loss: the row that is read is byte for
+//! byte the row that was written. A row for which that is impossible (it does not have the form of
+//! its view, or one of its numbers is 2^63 or more) has no document: the store keeps its bytes
+//! instead.
 
 mod actors;
 mod lists;
@@ -9,10 +12,9 @@ mod network;
 mod posts;
 mod trends;
 
-use mongodb::bson::{DateTime, RawDocument, RawDocumentBuf};
+use mongodb::bson::{RawDocument, RawDocumentBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, ViewId, ViewKey, decode_row, encode_row};
 
 use actors::{AccountDocument, ActorDocument, HandleDocument, InteractionDocument};
@@ -21,21 +23,22 @@ use network::{ActivityDocument, CounterDocument};
 use posts::PostDocument;
 use trends::TrendDocument;
 
-/// What a view's documents hold beside `_id` and `epoch`.
+/// The fields of a view's documents other than `_id` and `epoch`.
 trait Columns: Serialize + DeserializeOwned {
-    /// The view's key.
+    /// The key of the view.
     type Key: ViewKey;
-    /// Its columns.
+    /// The columns of the view.
     type Row: Serialize + DeserializeOwned;
 
-    /// The document of a row; `None` if it could not be read back.
-    fn of(key: Self::Key, row: Self::Row) -> Option<Self>;
+    /// Converts a row into a document. `None` if the row could not be restored from it.
+    fn from_row(key: Self::Key, row: Self::Row) -> Option<Self>;
 
-    /// The columns; `None` if they are out of range.
-    fn row(self) -> Option<Self::Row>;
+    /// Converts the document into columns. `None` if a value is out of range.
+    fn into_row(self) -> Option<Self::Row>;
 }
 
-/// The document of a row, without `_id` and `epoch`; `None` if the row would not come back from it byte by byte.
+/// Converts a row into a document without `_id` and `epoch`. `None` if the row could not be
+/// restored byte for byte.
 pub fn document(view: ViewId, key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     match view {
         ViewId::Posts => write::<PostDocument>(key, row),
@@ -60,7 +63,7 @@ pub fn document(view: ViewId, key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     }
 }
 
-/// The row of a document; `None` if the document is not of its view's form.
+/// Converts a document into a row. `None` if the document does not have the form of its view.
 pub fn row(view: ViewId, document: &RawDocument) -> Option<Box<[u8]>> {
     match view {
         ViewId::Posts => read::<PostDocument>(document),
@@ -87,25 +90,27 @@ pub fn row(view: ViewId, document: &RawDocument) -> Option<Box<[u8]>> {
 
 fn write<C: Columns>(key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     let columns: C::Row = decode_row(row).ok()?;
-    // Numbers in postcard have more than one form, and only one of them would come back.
+    // postcard accepts several encodings of one number, of which only the canonical one can be
+    // restored.
     if *encode_row(&columns) != *row {
         return None;
     }
-    let document = C::of(key.decode().ok()?, columns)?;
+    let document = C::from_row(key.decode().ok()?, columns)?;
     mongodb::bson::serialize_to_raw_document_buf(&document).ok()
 }
 
 fn read<C: Columns>(document: &RawDocument) -> Option<Box<[u8]>> {
     let document: C = mongodb::bson::deserialize_from_slice(document.as_bytes()).ok()?;
-    Some(encode_row(&document.row()?))
+    Some(encode_row(&document.into_row()?))
 }
 
-/// A count: 32 bits where they suffice, so that it is a plain number in `mongosh`, else 64.
+/// A count. It is stored with 32 bits if possible, because `mongosh` shows that as a plain number,
+/// and otherwise with 64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(u64);
 
 impl Count {
-    fn short(self) -> Option<u32> {
+    fn to_u32(self) -> Option<u32> {
         self.0.try_into().ok()
     }
 }
@@ -135,14 +140,4 @@ impl<'de> Deserialize<'de> for Count {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         u64::deserialize(deserializer).map(Self)
     }
-}
-
-/// A moment as a date, with its milliseconds; `None` beyond what a date can be.
-pub fn date(time: Timestamp) -> Option<DateTime> {
-    time.0.try_into().ok().map(DateTime::from_millis)
-}
-
-/// The moment of a date; `None` before 1970.
-pub fn moment(date: DateTime) -> Option<Timestamp> {
-    date.timestamp_millis().try_into().ok().map(Timestamp)
 }

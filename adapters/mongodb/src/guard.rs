@@ -1,8 +1,10 @@
-//! The guard: in each view's collection one document that says who may write there, and from which epoch on.
+//! The guard: one document in each view's collection. It states which term may write there, and
+//! after which epoch (the floor).
 //!
-//! Every batch of rows begins with a statement that wants the guard to have the batch's term and a floor below its
-//! epoch. If it has not, the statement fails, and the server does none of those behind it. So a batch that arrives late,
-//! from a writer that was frozen or over a slow network, changes nothing.
+//! The first statement of every batch of rows requires that the guard has the batch's term and a
+//! floor before the batch's epoch. Otherwise that statement fails, and the server runs none of the
+//! following ones. So a batch that arrives late changes nothing, whether its writer was frozen or
+//! the network was slow.
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mongodb::Collection;
@@ -12,15 +14,16 @@ use skytide_core::id::Epoch;
 use skytide_core::port::store::{StoreError, Term};
 use skytide_core::view::ViewId;
 
-use super::connection::{Connection, failed, is_duplicate_key, told};
-use super::control::number;
+use super::connection::Connection;
+use super::error::{error_chain, failed, is_duplicate_key};
+use super::values::number;
 
-/// Its `_id`: no key's.
+/// The `_id` of the guard. No key is encoded like this.
 pub const ID: &str = "#guard";
-/// Collections that are looked after at the same time.
-const AT_ONCE: usize = 4;
+/// The number of collections that are changed concurrently.
+const COLLECTIONS_AT_ONCE: usize = 4;
 
-/// Makes `term` the one that may write, everywhere. Answers `false` if a later one did so already.
+/// Gives the right to write to `term` in all views. Returns `false` if a later term already has it.
 pub async fn raise_term(connection: &Connection, term: Term) -> Result<bool, StoreError> {
     let term = number(term.0)?;
     let raise = |view: &ViewId| {
@@ -32,19 +35,19 @@ pub async fn raise_term(connection: &Connection, term: Term) -> Result<bool, Sto
             match connection.outcome(raised).await {
                 Ok(_) => Ok(true),
                 Err(why) if is_duplicate_key(&why) => Ok(false),
-                Err(why) => Err(failed("take over")(told(&why))),
+                Err(why) => Err(failed("take over")(error_chain(&why))),
             }
         }
     };
     let raised: Vec<bool> = stream::iter(ViewId::ALL)
         .map(raise)
-        .buffered(AT_ONCE)
+        .buffered(COLLECTIONS_AT_ONCE)
         .try_collect()
         .await?;
     Ok(raised.into_iter().all(|it| it))
 }
 
-/// From now on no batch of `floor` or an earlier epoch begins in this view.
+/// After this no batch of epoch `floor` or earlier can start in this view.
 pub async fn raise_floor(
     connection: &Connection,
     view: ViewId,
@@ -56,7 +59,8 @@ pub async fn raise_floor(
     connection.within("raise its floor", raised).await.map(drop)
 }
 
-/// From now on batches of this writer may begin at any epoch, everywhere: what is there belongs to another history.
+/// Lets batches of this writer start at any epoch in all views: the stored rows belong to another
+/// history.
 pub async fn lower_floors(connection: &Connection, term: Term) -> Result<(), StoreError> {
     let term = number(term.0)?;
     let lower = |view: &ViewId| {
@@ -70,13 +74,13 @@ pub async fn lower_floors(connection: &Connection, term: Term) -> Result<(), Sto
     };
     stream::iter(ViewId::ALL)
         .map(lower)
-        .buffered(AT_ONCE)
+        .buffered(COLLECTIONS_AT_ONCE)
         .try_collect()
         .await
 }
 
-/// The statement at the head of a batch. It finds the guard and changes nothing; or it finds none, tries to make a second
-/// one, and fails with a duplicate key.
+/// The first statement of a batch. If it finds the guard, it changes nothing. If not, the server
+/// tries to insert a second guard and fails with a duplicate key.
 pub fn statement(term: i64, epoch: i64) -> RawDocumentBuf {
     let mut floor = RawDocumentBuf::new();
     floor.append(cstr!("$lt"), epoch);

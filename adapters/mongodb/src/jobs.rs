@@ -1,4 +1,5 @@
-//! States of the jobs: a document a job, `_id` its name. Whether a run may begin is decided by the server, in one step.
+//! The state of the jobs: one document for each job, with the job's name as `_id`. The server
+//! decides atomically whether a run may start.
 
 use async_trait::async_trait;
 use futures_util::stream::TryStreamExt;
@@ -11,8 +12,9 @@ use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Run
 use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 
-use super::connection::{Connection, is_duplicate_key};
-use super::documents::{date, moment};
+use super::connection::Connection;
+use super::error::is_duplicate_key;
+use super::values::{date, timestamp};
 
 /// A [`JobStore`] in a MongoDB database.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ struct PlanDocument {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct RunningDocument {
-    /// 16 digits, base 16.
+    /// 16 hexadecimal digits.
     token: String,
     began: DateTime,
     deadline: DateTime,
@@ -54,7 +56,7 @@ struct EndDocument {
 }
 
 impl MongoJobs {
-    /// Those in a database.
+    /// The jobs in this database.
     pub fn new(connection: &Connection) -> Self {
         Self {
             documents: connection.database().collection("jobs"),
@@ -88,7 +90,7 @@ impl JobStore for MongoJobs {
         let plan = PlanDocument {
             cron: plan.cron.clone(),
             zone: plan.zone.clone(),
-            due: plan.due.map(as_date).transpose()?,
+            due: plan.due.map(required_date).transpose()?,
         };
         let change = doc! { "$set": { "plan": document(&plan)? } };
         let planned = self.documents.update_one(doc! { "_id": name }, change);
@@ -98,10 +100,10 @@ impl JobStore for MongoJobs {
     async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError> {
         let running = RunningDocument {
             token: token(run.token),
-            began: as_date(run.began)?,
-            deadline: as_date(run.deadline)?,
+            began: required_date(run.began)?,
+            deadline: required_date(run.deadline)?,
         };
-        // The run itself is there if this is asked again because the answer got lost.
+        // The third case is a retry: the first attempt recorded this run, but its answer was lost.
         let free = doc! { "_id": name, "$or": [
             { "running": null },
             { "running.deadline": { "$lte": running.began } },
@@ -122,7 +124,9 @@ impl JobStore for MongoJobs {
             .transpose()?;
         match other.and_then(|state| state.running) {
             Some(other) => Ok(Some(other)),
-            None => Err(failed("begin a run")("the run before it ended just now")),
+            None => Err(failed("begin a run")(
+                "the previous run has just ended: try again",
+            )),
         }
     }
 
@@ -130,8 +134,8 @@ impl JobStore for MongoJobs {
         let mut change = doc! { "$unset": { "running": "" } };
         if let Some(ended) = ended {
             let last = EndDocument {
-                began: as_date(ended.began)?,
-                ended: as_date(ended.ended)?,
+                began: required_date(ended.began)?,
+                ended: required_date(ended.ended)?,
                 ok: ended.ok,
                 report: ended.report.clone(),
             };
@@ -145,8 +149,13 @@ impl JobStore for MongoJobs {
 
 impl JobDocument {
     fn state(self) -> Result<JobState, JobError> {
-        let damaged = || JobError::Damaged(format!("the document of {:?}", self.name));
-        let time = |date: DateTime| moment(date).ok_or_else(damaged);
+        let damaged = || {
+            JobError::Damaged(format!(
+                "the document of job {:?} has an invalid field",
+                self.name
+            ))
+        };
+        let time = |date: DateTime| timestamp(date).ok_or_else(damaged);
         let plan = match &self.plan {
             None => JobPlan::default(),
             Some(plan) => JobPlan {
@@ -183,8 +192,8 @@ fn token(token: u64) -> String {
     format!("{token:016x}")
 }
 
-fn as_date(time: Timestamp) -> Result<DateTime, JobError> {
-    date(time).ok_or_else(|| failed("write")("a time is no date"))
+fn required_date(time: Timestamp) -> Result<DateTime, JobError> {
+    date(time).ok_or_else(|| failed("write")("a time is too large for a date"))
 }
 
 fn document<T: Serialize>(of: &T) -> Result<Document, JobError> {

@@ -1,19 +1,22 @@
-//! Keys as texts that sort as their bytes do.
+//! Encodes keys as strings that sort like the bytes of the keys.
 //!
 //! MongoDB compares binary values by their length first
-//! (<https://www.mongodb.com/docs/manual/reference/bson-type-comparison-order/#bindata>), but strings byte by byte. So an
-//! `_id` is the key in base 64, with an alphabet in the order of its characters and without padding. That keeps the
-//! order of any two keys `a < b`: at the first bit in which they differ the character of `a` is the smaller one; and if
-//! `a` is the beginning of `b`, the bits that `a` is filled up with are zeros, and `b` has more characters.
+//! (<https://www.mongodb.com/docs/manual/reference/bson-type-comparison-order/#bindata>), but
+//! strings byte by byte. So an `_id` is the key in base 64 without padding, with an alphabet whose
+//! characters are in ascending order. This preserves the order of any two keys `a < b`. If they
+//! differ, then at the first different bit the character of `a` is the smaller one. If `a` is a
+//! prefix of `b`, then the bits that fill the last character of `a` are zeros, and `b` has more
+//! characters.
 
 use skytide_core::view::Key;
 
 const ALPHABET: &[u8; 64] = b"-0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz";
 
-/// Sorts before every key but the empty one: with it a scan from the start passes over documents that are no rows.
+/// Sorts before every encoded key except the empty one. A scan that starts here skips documents
+/// that are not rows.
 pub const LOWEST: &str = "-";
 
-/// The text of a key.
+/// Encodes a key.
 pub fn encode(key: &[u8]) -> String {
     let mut text = String::with_capacity(key.len().div_ceil(3) * 4);
     for bytes in key.chunks(3) {
@@ -27,7 +30,7 @@ pub fn encode(key: &[u8]) -> String {
     text
 }
 
-/// The key of a text; `None` if no key has it.
+/// Decodes a key. Returns `None` if no key is encoded like this.
 pub fn decode(text: &str) -> Option<Key> {
     let mut key = Vec::with_capacity(text.len() * 3 / 4);
     for digits in text.as_bytes().chunks(4) {
@@ -36,8 +39,8 @@ pub fn decode(text: &str) -> Option<Key> {
             bits = bits << 6 | digits.get(place).map_or(Some(0), |digit| value(*digit))?;
         }
         let count = digits.len() - 1;
-        let filling = (1 << (24 - 8 * count)) - 1;
-        if count == 0 || bits & filling != 0 {
+        let padding = (1 << (24 - 8 * count)) - 1;
+        if count == 0 || bits & padding != 0 {
             return None;
         }
         key.extend_from_slice(&bits.to_be_bytes()[1..][..count]);
@@ -56,7 +59,7 @@ mod tests {
     use skytide_tests::world::Random;
 
     #[test]
-    fn texts_come_back_and_sort_as_the_keys() {
+    fn encoded_keys_decode_and_sort_like_the_keys() {
         let seed = 5;
         let mut random = Random::new(seed);
         let mut keys: Vec<Vec<u8>> = (0..20_000)
@@ -85,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_key_has_is_refused() {
+    fn strings_that_encode_no_key_are_refused() {
         for text in [
             "-", "z", "-1", "zzz", "----1", "#guard", "a b", "ää", "zzz=",
         ] {

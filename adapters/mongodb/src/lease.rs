@@ -1,7 +1,9 @@
-//! The lease: who may take over. One document, whose end is told by the server's own clock.
+//! The lease: decides which process may take over. It is one document, and the server's own clock
+//! decides when it expires.
 //!
-//! It keeps a second writer waiting and lets it in soon after the first has died. It is not what protects the rows:
-//! a writer that believes in a lease it has lost is refused by the term (`control`, `guard`).
+//! It makes a second writer wait, and admits it soon after the first one has died. It does not
+//! protect the rows: a writer that still believes in an expired lease is refused because of its
+//! term (`control`, `guard`).
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,25 +14,27 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::options::ReturnDocument;
 use skytide_core::port::store::StoreError;
 
-use super::connection::{Connection, failed, is_duplicate_key, told};
+use super::connection::Connection;
 use super::control::COLLECTION;
+use super::error::{error_chain, failed, is_duplicate_key};
 
 const ID: &str = "lease";
-/// How often one who waits asks again, at least.
-const ASK_EVERY_MAX: Duration = Duration::from_secs(1);
+/// The longest delay between two attempts to acquire the lease.
+const POLL_MAX: Duration = Duration::from_secs(1);
 
-/// The lease, as one holder sees it.
+/// The lease as one process sees it.
 pub struct Lease {
     connection: Connection,
     documents: Collection<Document>,
     holder: ObjectId,
     ttl: Duration,
-    /// Until when it is ours for certain: counted from before it was asked for.
+    /// Until when the lease is certainly ours. Measured from before the request was sent, so it
+    /// ends before the server's own time.
     until: Mutex<Option<Instant>>,
 }
 
 impl Lease {
-    /// For a holder that nobody else is.
+    /// A lease for a new holder.
     pub fn new(connection: &Connection, ttl: Duration) -> Self {
         Self {
             documents: connection.database().collection(COLLECTION),
@@ -41,25 +45,28 @@ impl Lease {
         }
     }
 
-    /// How often it is renewed: three times before it ends.
+    /// The interval of renewals: a third of the time to live.
     pub fn renew_every(&self) -> Duration {
         self.ttl / 3
     }
 
-    /// Waits until it is ours. Says once that it waits.
+    /// Waits until this process holds the lease. Logs once that it waits.
     pub async fn acquire(&self) -> Result<(), StoreError> {
-        let mut said = false;
+        let mut logged = false;
         while !self.try_acquire().await? {
-            if !said {
-                tracing::info!("another indexer writes this database, waiting until it ends");
-                said = true;
+            if !logged {
+                tracing::info!(
+                    "another indexer writes to this database: waiting until its lease ends"
+                );
+                logged = true;
             }
-            tokio::time::sleep(ASK_EVERY_MAX.min(self.ttl / 5)).await;
+            tokio::time::sleep(POLL_MAX.min(self.ttl / 5)).await;
         }
         Ok(())
     }
 
-    /// One step of the server: it becomes ours if it was ours, is new or has run out; else it stays as it is.
+    /// Acquires the lease atomically if it is ours already, does not exist, or has expired.
+    /// Otherwise changes nothing.
     async fn try_acquire(&self) -> Result<bool, StoreError> {
         let long_ago = DateTime::from_millis(0);
         let free = doc! { "$or": [
@@ -67,7 +74,7 @@ impl Lease {
             { "$lte": [{ "$ifNull": ["$expires", long_ago] }, "$$NOW"] },
         ]};
         let mut change = Document::new();
-        for (field, new) in self.renewed()? {
+        for (field, new) in self.renewed_fields()? {
             let old = format!("${field}");
             change.insert(field, doc! { "$cond": [free.clone(), new, old] });
         }
@@ -81,46 +88,48 @@ impl Lease {
             Ok(found) => {
                 let holder = found.and_then(|it| it.get_object_id("holder").ok());
                 let held = holder == Some(self.holder);
-                self.held_until(held.then_some(asked + self.ttl));
+                self.set_until(held.then_some(asked + self.ttl));
                 Ok(held)
             }
-            // Two made it at the same time, and the other one was first.
+            // Two processes created the document at the same time, and the other one was first.
             Err(why) if is_duplicate_key(&why) => Ok(false),
-            Err(why) => Err(failed("ask for its lease")(told(&why))),
+            Err(why) => Err(failed("acquire its lease")(error_chain(&why))),
         }
     }
 
-    /// Renews it. Answers `false` if another one holds it: then it never becomes ours again without a new term.
+    /// Renews the lease. Returns `false` if another process holds it; then this process needs a new
+    /// term before it can write again.
     pub async fn renew(&self) -> Result<bool, StoreError> {
         let asked = Instant::now();
         let ours = doc! { "_id": ID, "holder": self.holder };
         let renewed = self
             .documents
-            .update_one(ours, vec![doc! { "$set": self.renewed()? }]);
+            .update_one(ours, vec![doc! { "$set": self.renewed_fields()? }]);
         let renewed = self.connection.within("renew its lease", renewed).await?;
         let held = renewed.matched_count == 1;
-        self.held_until(held.then_some(asked + self.ttl));
+        self.set_until(held.then_some(asked + self.ttl));
         Ok(held)
     }
 
-    /// Whether it is ours now. One that ran out while the server was away, and that nobody took, is renewed.
-    pub async fn hold(&self) -> Result<bool, StoreError> {
+    /// Whether this process holds the lease. A lease that expired while the server was away is
+    /// renewed, if no other process took it.
+    pub async fn ensure_held(&self) -> Result<bool, StoreError> {
         match self.until() {
             Some(until) if Instant::now() < until => Ok(true),
             _ => self.renew().await,
         }
     }
 
-    /// Gives it back, so that the next one need not wait.
+    /// Releases the lease, so that the next process need not wait until it expires.
     pub async fn release(&self) -> Result<(), StoreError> {
-        self.held_until(None);
+        self.set_until(None);
         let ours = doc! { "_id": ID, "holder": self.holder };
-        let gone = self.documents.delete_one(ours);
-        let gone = self.connection.within("give its lease back", gone).await;
-        gone.map(drop)
+        let released = self.documents.delete_one(ours);
+        let released = self.connection.within("release its lease", released).await;
+        released.map(drop)
     }
 
-    /// Whether it was ours when we last heard.
+    /// Whether this process held the lease according to the last answer.
     pub fn was_held(&self) -> bool {
         self.until().is_some()
     }
@@ -129,13 +138,14 @@ impl Lease {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn held_until(&self, until: Option<Instant>) {
+    fn set_until(&self, until: Option<Instant>) {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
-    /// `$$NOW` is the server's clock (<https://www.mongodb.com/docs/manual/reference/aggregation-variables/>).
-    fn renewed(&self) -> Result<Document, StoreError> {
-        let ttl_ms = i64::try_from(self.ttl.as_millis()).map_err(failed("hold a lease so long"))?;
+    /// The fields of a renewed lease. `$$NOW` is the server's clock
+    /// (<https://www.mongodb.com/docs/manual/reference/aggregation-variables/>).
+    fn renewed_fields(&self) -> Result<Document, StoreError> {
+        let ttl_ms = i64::try_from(self.ttl.as_millis()).map_err(failed("use so long a lease"))?;
         let expires = doc! { "$add": ["$$NOW", ttl_ms] };
         let process = i64::from(std::process::id());
         Ok(doc! { "holder": self.holder, "process": process, "expires": expires })

@@ -1,22 +1,43 @@
-//! The ports on MongoDB: views, snapshots, profiles, states of the jobs.
+//! The view store, snapshots, profiles and job states in a MongoDB database.
+//!
+//! # What it holds
 //!
 //! ```text
-//! write ─▶ pending ─ sorted, cut into batches ─▶ `update` commands, several at a time ─▶ a collection a view
-//! commit ─ all of it written ─▶ the control record: compare and set                      readers see rows as they come
-//! lead ─ the lease is ours ─▶ the next term ─▶ every collection's guard knows it
+//! write  ─▶ pending changes ─ sorted, divided into batches ─▶ `update` commands, several in flight
+//!                                                            ─▶ one collection per view
+//! commit ─ all batches are acknowledged ─▶ compare-and-set of the control record
+//! lead   ─ the lease is ours ─▶ the next term ─▶ recorded in every collection's guard
 //! ```
 //!
-//! There is no transaction over documents: rows are absolute, each names its epoch, and none gives way to an older one.
-//! `docs/mongodb.md` shows every document and says why no interleaving of two writers does harm.
+//! A commit is not a transaction. Rows are absolute values, each row names its epoch, and no row is
+//! replaced by a row of an earlier epoch. Readers see rows as they are written; the control record
+//! shows which of them are committed. `docs/mongodb.md` shows every document and explains why no
+//! interleaving of two writers can corrupt the rows.
 //!
-//! - [`Connection`]: client, options, what the server must be. `schema`: collections, indexes.
-//! - [`MongoStore`]: rows (`documents`, `row`, `key`), writing (`batch`, `guard`), who may write (`control`, `lease`).
-//! - [`MongoSnapshots`], [`MongoProfiles`], [`MongoJobs`]: what the scheduler keeps.
+//! - [`Connection`]: the client and its time limits. `connect` opens it and checks the server,
+//!   `server` reads the server's version, `error` interprets errors, `schema` lists collections and
+//!   indexes.
+//! - [`MongoStore`]: rows (`documents`, `row`, `key`, `values`), writing (`batch`, `guard`,
+//!   `purge`), and the right to write (`control`, `lease`). [`SnapshotReader`] reads it as of one
+//!   moment.
+//! - [`MongoSnapshots`], [`MongoProfiles`], [`MongoJobs`]: the data of the scheduler.
+//!
+//! # What it depends on
+//!
+//! Of this workspace only `skytide-core`; the client is `mongodb`.
+//!
+//! # What it does not know
+//!
+//! It knows no other adapter and no service. It knows the columns of each view, because it stores
+//! them by name, but not how they are computed or ranked. It reads no environment variable and
+//! compares no clocks of two machines: only the server's clock decides whether a lease has expired.
 
 mod batch;
+mod connect;
 mod connection;
 mod control;
 mod documents;
+mod error;
 mod guard;
 mod jobs;
 mod key;
@@ -25,11 +46,13 @@ mod profiles;
 mod purge;
 mod row;
 mod schema;
+mod server;
 mod snapshots;
 mod store;
+mod values;
 
 pub use connection::Connection;
 pub use jobs::MongoJobs;
 pub use profiles::MongoProfiles;
 pub use snapshots::MongoSnapshots;
-pub use store::{MongoStore, StillStore};
+pub use store::{MongoStore, SnapshotReader};

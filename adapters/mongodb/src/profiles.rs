@@ -1,4 +1,4 @@
-//! Fetched profiles: a document an account, `_id` its DID.
+//! Fetched profiles: one document for each account, with its DID as `_id`.
 
 use std::collections::BTreeMap;
 
@@ -10,15 +10,17 @@ use mongodb::{Collection, IndexModel};
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
 use skytide_core::port::BoxError;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 
 use super::connection::Connection;
-use super::documents::{date, moment};
+use super::values::{date, timestamp};
 
-/// Profiles written, read or removed in one command.
-const AT_ONCE: usize = 500;
+/// The number of profiles that one command writes, reads or removes.
+const BATCH_PROFILES: usize = 500;
 
 /// A [`ProfileStore`] in a MongoDB database.
 #[derive(Clone, Debug)]
@@ -32,27 +34,28 @@ struct ProfileDocument {
     #[serde(rename = "_id")]
     did: String,
     fetched: DateTime,
-    told: ToldDocument,
-    /// `null`: the source does not know the account.
-    profile: Option<ShownDocument>,
+    #[serde(rename = "told")]
+    stream: StreamProfileDocument,
+    /// `null` if the source does not know the account.
+    profile: Option<FetchedProfileDocument>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ToldDocument {
+struct StreamProfileDocument {
     handle: Option<String>,
     display_name: Option<String>,
     avatar: Option<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct ShownDocument {
+struct FetchedProfileDocument {
     handle: String,
     name: Option<String>,
     avatar: Option<String>,
 }
 
 impl MongoProfiles {
-    /// Those in a database.
+    /// The profiles in this database.
     pub fn new(connection: &Connection) -> Self {
         Self {
             documents: connection.database().collection("profiles"),
@@ -60,14 +63,14 @@ impl MongoProfiles {
         }
     }
 
-    /// So that the oldest are found.
-    async fn index(&self) -> Result<(), ProfileError> {
+    /// Creates the index by which the oldest profiles are found.
+    async fn create_index(&self) -> Result<(), ProfileError> {
         let by_age = IndexModel::builder().keys(doc! { "fetched": 1 }).build();
         let made = self.documents.create_index(by_age);
-        self.within("make its index", made).await.map(drop)
+        self.within("create its index", made).await.map(drop)
     }
 
-    /// Puts these in one command.
+    /// Writes these profiles in one command.
     async fn put_batch(&self, profiles: &[&StoredProfile]) -> Result<(), ProfileError> {
         let mut updates = RawArrayBuf::new();
         for profile in profiles {
@@ -79,12 +82,12 @@ impl MongoProfiles {
         let command = doc! {
             "update": self.documents.name(),
             "ordered": false,
-            "writeConcern": self.connection.concern().clone(),
+            "writeConcern": self.connection.write_concern().clone(),
         };
         let mut command = RawDocumentBuf::try_from(&command).map_err(failed("write"))?;
         command.append(mongodb::bson::raw::cstr!("updates"), updates);
         let answer = self.connection.command("write", command).await;
-        let answer = answer.map_err(|why| told("write", why))?;
+        let answer = answer.map_err(|why| profile_error("write", why))?;
         match answer.contains_key("writeErrors") || answer.contains_key("writeConcernError") {
             true => Err(failed("write")(answer.to_string())),
             false => Ok(()),
@@ -97,31 +100,34 @@ impl MongoProfiles {
         work: impl IntoFuture<Output = Result<T, Error>>,
     ) -> Result<T, ProfileError> {
         let done = self.connection.within(operation, work).await;
-        done.map_err(|why| told(operation, why))
+        done.map_err(|why| profile_error(operation, why))
     }
 }
 
 #[async_trait]
 impl ProfileStore for MongoProfiles {
     async fn get(&self, dids: &[Did]) -> Result<Vec<Option<StoredProfile>>, ProfileError> {
-        let mut kept = BTreeMap::new();
-        for dids in dids.chunks(AT_ONCE) {
+        let mut found_profiles = BTreeMap::new();
+        for dids in dids.chunks(BATCH_PROFILES) {
             let found = self.documents.find(doc! { "_id": { "$in": texts(dids) } });
             let found = self.within("read", found).await?;
             let found: Vec<_> = self.within("read", found.try_collect::<Vec<_>>()).await?;
             for document in found {
                 let profile = document.profile()?;
-                kept.insert(profile.did.clone(), profile);
+                found_profiles.insert(profile.did.clone(), profile);
             }
         }
-        Ok(dids.iter().map(|did| kept.get(did).cloned()).collect())
+        Ok(dids
+            .iter()
+            .map(|did| found_profiles.get(did).cloned())
+            .collect())
     }
 
     async fn put(&self, profiles: &[StoredProfile]) -> Result<(), ProfileError> {
         let newest: BTreeMap<&Did, &StoredProfile> =
             profiles.iter().map(|it| (&it.did, it)).collect();
         let newest: Vec<&StoredProfile> = newest.into_values().collect();
-        for profiles in newest.chunks(AT_ONCE) {
+        for profiles in newest.chunks(BATCH_PROFILES) {
             self.put_batch(profiles).await?;
         }
         Ok(())
@@ -131,7 +137,7 @@ impl ProfileStore for MongoProfiles {
         let Some(before) = date(time).filter(|_| limit > 0) else {
             return Ok(0);
         };
-        self.index().await?;
+        self.create_index().await?;
         let ids: Collection<Document> = self.documents.clone_with_type();
         let old = doc! { "fetched": { "$lt": before } };
         let found = ids
@@ -142,23 +148,23 @@ impl ProfileStore for MongoProfiles {
         let found = self.within("read", found).await?;
         let found: Vec<Document> = self.within("read", found.try_collect::<Vec<_>>()).await?;
         let mut removed = 0;
-        for found in found.chunks(AT_ONCE) {
+        for found in found.chunks(BATCH_PROFILES) {
             let ids: Vec<_> = found
                 .iter()
                 .filter_map(|it| it.get("_id").cloned())
                 .collect();
-            // One that was fetched again meanwhile stays.
+            // A profile that was fetched again in the meantime stays.
             let old = doc! { "_id": { "$in": ids }, "fetched": { "$lt": before } };
-            let gone = self
+            let deleted = self
                 .within("remove", self.documents.delete_many(old))
                 .await?;
-            removed += usize::try_from(gone.deleted_count).map_err(failed("remove"))?;
+            removed += usize::try_from(deleted.deleted_count).map_err(failed("remove"))?;
         }
         Ok(removed)
     }
 
     async fn remove(&self, dids: &[Did]) -> Result<(), ProfileError> {
-        for dids in dids.chunks(AT_ONCE) {
+        for dids in dids.chunks(BATCH_PROFILES) {
             let these = self
                 .documents
                 .delete_many(doc! { "_id": { "$in": texts(dids) } });
@@ -173,19 +179,19 @@ impl ProfileDocument {
         let text = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         let fetched = date(profile.fetched);
         let StoredProfile {
-            told,
+            stream,
             profile: shown,
             ..
         } = profile;
         Ok(Self {
             did: profile.did.to_string(),
-            fetched: fetched.ok_or_else(|| failed("write")("its time is no date"))?,
-            told: ToldDocument {
-                handle: text(&told.handle),
-                display_name: text(&told.display_name),
-                avatar: text(&told.avatar),
+            fetched: fetched.ok_or_else(|| failed("write")("its time is too large for a date"))?,
+            stream: StreamProfileDocument {
+                handle: text(&stream.handle),
+                display_name: text(&stream.display_name),
+                avatar: text(&stream.avatar),
             },
-            profile: shown.as_ref().map(|shown| ShownDocument {
+            profile: shown.as_ref().map(|shown| FetchedProfileDocument {
                 handle: shown.handle.to_string(),
                 name: text(&shown.name),
                 avatar: text(&shown.avatar),
@@ -194,17 +200,22 @@ impl ProfileDocument {
     }
 
     fn profile(self) -> Result<StoredProfile, ProfileError> {
-        let damaged = || ProfileError::Damaged(format!("the document of {:?}", self.did));
+        let damaged = || {
+            ProfileError::Damaged(format!(
+                "the document of {:?} has an invalid field",
+                self.did
+            ))
+        };
         let did = self.did.parse().map_err(|_| damaged())?;
-        let fetched = moment(self.fetched).ok_or_else(damaged)?;
+        let fetched = timestamp(self.fetched).ok_or_else(damaged)?;
         let text = |text: Option<String>| text.map(Into::into);
         Ok(StoredProfile {
             did,
             fetched,
-            told: Told {
-                handle: text(self.told.handle),
-                display_name: text(self.told.display_name),
-                avatar: text(self.told.avatar),
+            stream: StreamProfile {
+                handle: text(self.stream.handle),
+                display_name: text(self.stream.display_name),
+                avatar: text(self.stream.avatar),
             },
             profile: self.profile.map(|shown| Profile {
                 handle: shown.handle.into(),
@@ -219,7 +230,7 @@ fn texts(dids: &[Did]) -> Vec<String> {
     dids.iter().map(ToString::to_string).collect()
 }
 
-fn told(operation: &'static str, why: StoreError) -> ProfileError {
+fn profile_error(operation: &'static str, why: StoreError) -> ProfileError {
     match why {
         StoreError::Failed { source, .. } => ProfileError::Failed { operation, source },
         other => failed(operation)(other),

@@ -1,4 +1,5 @@
-//! Rows as documents and back: `{_id, epoch, columns...}`; `{_id, epoch, removed}` for a row that was removed.
+//! Converts rows to documents and back: `{_id, epoch, columns...}`, or `{_id, epoch, removed}` for
+//! a removed row.
 
 use mongodb::bson::raw::cstr;
 use mongodb::bson::spec::BinarySubtype;
@@ -9,33 +10,39 @@ use skytide_core::view::{Change, Key, StoredRow, ViewId};
 
 use super::{documents, key};
 
-/// The key in the view's second order, where it has one.
+/// The field with the key in the view's second order, if the view has one.
 pub const BY_SUBJECT: &str = "by_subject";
-/// The epoch at which the row was removed; such a document is no row.
+/// The field with the epoch at which the row was removed. A document with this field is not a row.
 pub const REMOVED: &str = "removed";
-/// The columns' bytes, where they have no names.
+/// The field with the bytes of the columns, for rows that cannot be stored by name.
 const RAW: &str = "raw";
 
-/// The statement that puts or removes a row, unless a later epoch has; `replaces_all`: whatever epoch has.
+/// The epoch with which rows are written.
+#[derive(Clone, Copy, Debug)]
+pub struct RowEpoch {
+    /// The end of the commit, as the database stores it.
+    pub epoch: i64,
+    /// Whether the rows also replace rows of later epochs.
+    pub replaces_all: bool,
+}
+
+/// The statement that writes or removes a row. It fails if the stored row has a later epoch, unless
+/// `at.replaces_all` is set.
 ///
-/// Where the row's epoch is later, it is not found, the server tries to make another document of the same `_id`, and
-/// that fails.
-pub fn statement(
-    view: ViewId,
-    change: &Change,
-    (epoch, replaces_all): (i64, bool),
-) -> RawDocumentBuf {
+/// How it fails: the filter does not match a row of a later epoch, so the server tries to insert a
+/// second document with the same `_id`, and that is a duplicate key.
+pub fn statement(view: ViewId, change: &Change, at: RowEpoch) -> RawDocumentBuf {
     let id = key::encode(change.key.as_bytes());
     let mut wanted = RawDocumentBuf::new();
     wanted.append(cstr!("_id"), id.as_str());
-    if !replaces_all {
+    if !at.replaces_all {
         let mut not_later = RawDocumentBuf::new();
-        not_later.append(cstr!("$lte"), epoch);
+        not_later.append(cstr!("$lte"), at.epoch);
         wanted.append(cstr!("epoch"), not_later);
     }
     let mut statement = RawDocumentBuf::new();
     statement.append(cstr!("q"), wanted);
-    statement.append(cstr!("u"), document(view, change, &id, epoch));
+    statement.append(cstr!("u"), document(view, change, &id, at.epoch));
     statement.append(cstr!("upsert"), true);
     statement
 }
@@ -53,7 +60,7 @@ fn document(view: ViewId, change: &Change, id: &str, epoch: i64) -> RawDocumentB
         document.append(cstr!("by_subject"), second.as_str());
     }
     match documents::document(view, &change.key, row) {
-        Some(columns) => joined(document, &columns),
+        Some(columns) => concatenate(document, &columns),
         None => {
             let (subtype, bytes) = (BinarySubtype::Generic, &row[..]);
             document.append(cstr!("raw"), RawBinaryRef { subtype, bytes });
@@ -62,20 +69,22 @@ fn document(view: ViewId, change: &Change, id: &str, epoch: i64) -> RawDocumentB
     }
 }
 
-/// The elements of one document behind those of another: <https://bsonspec.org/spec.html>, a length, elements, a zero.
-fn joined(head: RawDocumentBuf, tail: &RawDocument) -> RawDocumentBuf {
+/// Appends the elements of one document to another one. A document consists of its length, its
+/// elements and a zero byte: <https://bsonspec.org/spec.html>.
+fn concatenate(head: RawDocumentBuf, tail: &RawDocument) -> RawDocumentBuf {
     let mut bytes = head.into_bytes();
     bytes.pop();
     bytes.extend_from_slice(&tail.as_bytes()[4..]);
     let length = bytes.len() as u32;
     bytes[..4].copy_from_slice(&length.to_le_bytes());
-    RawDocumentBuf::from_bytes(bytes).expect("two documents make one")
+    RawDocumentBuf::from_bytes(bytes).expect("the concatenation of two documents is a document")
 }
 
-/// The row of a document, with the key of the order in which it was read; `None` if it was removed.
+/// Reads the row of a document, with the key of the order in which it was read. `None` if the row
+/// was removed.
 ///
 /// # Errors
-/// The document is not of the view's form.
+/// The document does not have the form of the view.
 pub fn read(
     view: ViewId,
     order: Order,
@@ -83,16 +92,16 @@ pub fn read(
 ) -> Result<Option<StoredRow>, StoreError> {
     let damaged = || {
         let id = document.get_str("_id").unwrap_or_default();
-        StoreError::Damaged(format!("{id:?} in {} is no row", view.name()))
+        StoreError::Damaged(format!("{id:?} in {} is not a valid row", view.name()))
     };
     if document.get(REMOVED).map_err(|_| damaged())?.is_some() {
         return Ok(None);
     }
-    let of_order = match order {
+    let field = match order {
         Order::First => "_id",
         Order::Second => BY_SUBJECT,
     };
-    let key: Option<Key> = document.get_str(of_order).ok().and_then(key::decode);
+    let key: Option<Key> = document.get_str(field).ok().and_then(key::decode);
     let row = match document.get_binary(RAW) {
         Ok(raw) => Some(raw.bytes.into()),
         Err(_) => documents::row(view, document),

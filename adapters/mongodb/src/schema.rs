@@ -1,4 +1,4 @@
-//! Collections and indexes: one list, which `docs/mongodb.md` explains.
+//! Collections and indexes, in one list. `docs/mongodb.md` explains it.
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use mongodb::IndexModel;
@@ -10,10 +10,10 @@ use skytide_core::view::ViewId;
 use super::connection::Connection;
 use super::row::{BY_SUBJECT, REMOVED};
 
-/// Collections that are looked after at the same time.
-const AT_ONCE: usize = 4;
+/// The number of collections that are prepared concurrently.
+const COLLECTIONS_AT_ONCE: usize = 4;
 
-/// Makes what is not there yet.
+/// Creates the collections and indexes that do not exist yet.
 pub async fn prepare(connection: &Connection) -> Result<(), StoreError> {
     let make = |view: &ViewId| {
         let (view, documents) = (
@@ -22,12 +22,15 @@ pub async fn prepare(connection: &Connection) -> Result<(), StoreError> {
         );
         async move {
             let made = documents.create_indexes(indexes(view));
-            connection.within("make its indexes", made).await.map(drop)
+            connection
+                .within("create its indexes", made)
+                .await
+                .map(drop)
         }
     };
     stream::iter(ViewId::ALL)
         .map(make)
-        .buffered(AT_ONCE)
+        .buffered(COLLECTIONS_AT_ONCE)
         .try_collect()
         .await
 }
@@ -68,7 +71,7 @@ fn indexes(view: ViewId) -> Vec<IndexModel> {
     indexes
 }
 
-/// `sparse`: of documents that have the field.
+/// An index on these keys. A sparse index contains only documents that have the field.
 fn index(keys: Document, sparse: bool) -> IndexModel {
     let options = IndexOptions::builder()
         .sparse(sparse.then_some(true))

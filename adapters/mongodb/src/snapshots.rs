@@ -1,7 +1,8 @@
-//! Snapshots: a document for each list, and one that names them, written last.
+//! Snapshots: one document for each list, and a header document that is written last.
 //!
-//! A document has 16 MiB at most, and all lists together may have more. So the lists of an attempt to store a snapshot
-//! come first, and the header makes that attempt the snapshot; what no header names is not there.
+//! A document is limited to 16 MiB, and all lists of a snapshot together may be larger. So an
+//! attempt to store a snapshot writes its lists first, and then the header, which makes that
+//! attempt the snapshot. Lists that no header names do not count.
 
 use async_trait::async_trait;
 use futures_util::stream::TryStreamExt;
@@ -18,11 +19,12 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use super::connection::Connection;
-use super::documents::{ListDocument, date, moment};
+use super::documents::ListDocument;
+use super::values::{date, timestamp};
 
-/// Lists sent in one command.
+/// The number of lists in one command.
 const LISTS_AT_ONCE: usize = 200;
-/// A snapshot that is replaced while it is read is read again, so often at most.
+/// How often a snapshot is read again if it is replaced during the read.
 const READS_MAX: usize = 5;
 
 /// A [`SnapshotStore`] in a MongoDB database.
@@ -35,7 +37,7 @@ pub struct MongoSnapshots {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct HeaderDocument {
-    /// The snapshot's moment.
+    /// The network time of the snapshot.
     #[serde(rename = "_id")]
     time: DateTime,
     epoch: i64,
@@ -48,7 +50,7 @@ struct HeaderDocument {
 struct SnapshotListDocument {
     time: DateTime,
     attempt: ObjectId,
-    /// Its place in the snapshot.
+    /// Its index in the snapshot.
     number: i64,
     view: String,
     epoch: i64,
@@ -56,7 +58,7 @@ struct SnapshotListDocument {
 }
 
 impl MongoSnapshots {
-    /// Those in a database.
+    /// The snapshots in this database.
     pub fn new(connection: &Connection) -> Self {
         Self {
             headers: connection.database().collection("snapshots"),
@@ -72,9 +74,9 @@ impl MongoSnapshots {
     ) -> Result<(), SnapshotError> {
         let by_attempt = doc! { "time": 1, "attempt": 1, "number": 1 };
         let index = IndexModel::builder().keys(by_attempt).build();
-        self.within("make its index", self.lists.create_index(index))
+        self.within("create its index", self.lists.create_index(index))
             .await?;
-        let place = |(number, list): (i64, &SnapshotList)| {
+        let document = |(number, list): (i64, &SnapshotList)| {
             Ok(SnapshotListDocument {
                 time: header.time,
                 attempt: header.attempt,
@@ -84,7 +86,7 @@ impl MongoSnapshots {
                 list: ListDocument::new(&list.key, list.row.clone()),
             })
         };
-        let documents = (0..).zip(&snapshot.lists).map(place);
+        let documents = (0..).zip(&snapshot.lists).map(document);
         let documents: Vec<_> = documents.collect::<Result<_, SnapshotError>>()?;
         for documents in documents.chunks(LISTS_AT_ONCE) {
             self.within("write", self.lists.insert_many(documents))
@@ -98,7 +100,7 @@ impl MongoSnapshots {
         self.within("read", newest.sort(doc! { "_id": -1 })).await
     }
 
-    /// The lists of an attempt; `None` if there are not so many as its header says.
+    /// The lists of an attempt. `None` if there are fewer or more than its header says.
     async fn lists(
         &self,
         header: &HeaderDocument,
@@ -127,9 +129,11 @@ impl MongoSnapshots {
 impl SnapshotStore for MongoSnapshots {
     async fn put(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         let header = HeaderDocument {
-            time: date(snapshot.time).ok_or_else(|| failed("write")("its time is no date"))?,
+            time: date(snapshot.time)
+                .ok_or_else(|| failed("write")("its time is too large for a date"))?,
             epoch: snapshot.epoch.0.try_into().map_err(failed("write"))?,
-            since: date(snapshot.since).ok_or_else(|| failed("write")("its time is no date"))?,
+            since: date(snapshot.since)
+                .ok_or_else(|| failed("write")("its time is too large for a date"))?,
             lists: snapshot.lists.len() as i64,
             attempt: ObjectId::new(),
         };
@@ -187,7 +191,7 @@ impl SnapshotStore for MongoSnapshots {
             self.within("remove", lists).await?;
         }
         if old.len() < limit {
-            // Lists of attempts that never got a header.
+            // These are the lists of attempts that never wrote a header.
             let left: Document = doc! { "time": { "$lt": before } };
             self.within("remove", self.lists.delete_many(left)).await?;
         }
@@ -213,7 +217,7 @@ fn read(
         Some(Snapshot {
             time,
             epoch: Epoch(header.epoch.try_into().ok()?),
-            since: moment(header.since)?,
+            since: timestamp(header.since)?,
             lists: lists.into_iter().map(list).collect::<Option<_>>()?,
         })
     };
@@ -221,7 +225,7 @@ fn read(
 }
 
 fn time_of(header: &HeaderDocument) -> Timestamp {
-    moment(header.time).unwrap_or_default()
+    timestamp(header.time).unwrap_or_default()
 }
 
 fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> SnapshotError {

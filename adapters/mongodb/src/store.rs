@@ -1,9 +1,9 @@
-//! The view store: reading, and the steps of a commit.
+//! The view store: reading rows, and the steps of a commit.
 
-mod keeper;
-mod reading;
-mod still;
-mod writing;
+mod maintenance;
+mod reader;
+mod snapshot_reader;
+mod writer;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,20 +16,20 @@ use skytide_core::port::store::{
 use skytide_core::view::{Change, Key, StoredRow, ViewId};
 use tokio::sync::Mutex;
 
-use super::batch::Pace;
+use super::batch::BatchLimits;
 use super::connection::Connection;
 use super::control::ControlRecord;
 use super::lease::Lease;
 use super::purge::Purge;
 use super::schema;
-use keeper::Keeper;
-use reading::Source;
-pub use still::StillStore;
-use writing::Writing;
+use maintenance::Maintenance;
+use reader::ReadSource;
+pub use snapshot_reader::SnapshotReader;
+use writer::Writer;
 
-/// A [`ViewStore`] in a MongoDB database. Clones are handles of the same writer.
+/// A [`ViewStore`] in a MongoDB database. Clones share one writer.
 ///
-/// A commit in progress shows: its rows are of a later epoch than the committed one.
+/// The rows of a commit in progress are visible: their epoch is later than the committed one.
 #[derive(Clone)]
 pub struct MongoStore(Arc<Shared>);
 
@@ -37,62 +37,63 @@ struct Shared {
     connection: Connection,
     record: ControlRecord,
     lease: Lease,
-    pace: Pace,
+    limits: BatchLimits,
     purge: Arc<Purge>,
-    writing: Mutex<Writing>,
-    keeper: Keeper,
+    writer: Mutex<Writer>,
+    maintenance: Maintenance,
 }
 
 impl MongoStore {
-    /// Connects to the server that the options name. Changes nothing there: collections and indexes are made by the
-    /// first one that leads.
+    /// Connects to the server that the options name. Changes nothing there: the first writer that
+    /// takes the lead creates collections and indexes.
     ///
     /// # Errors
-    /// As [`Connection::open`].
+    /// Those of [`Connection::open`].
     pub async fn connect(options: &Mongo) -> Result<Self, StoreError> {
         Ok(Self::new(Connection::open(options).await?, options))
     }
 
-    /// The store in a database that is connected.
+    /// The store in the database of this connection.
     pub fn new(connection: Connection, options: &Mongo) -> Self {
         Self(Arc::new(Shared {
             record: ControlRecord::new(&connection),
             lease: Lease::new(&connection, options.lease_ttl.0),
-            pace: Pace {
+            limits: BatchLimits {
                 rows_max: options.batch_rows_max as usize,
                 batches_max: options.writes_max as usize,
             },
             purge: Arc::default(),
-            writing: Mutex::default(),
-            keeper: Keeper::default(),
+            writer: Mutex::default(),
+            maintenance: Maintenance::default(),
             connection,
         }))
     }
 
-    /// The connection, for the other stores of the same database.
+    /// The connection, for the other stores in the same database.
     pub fn connection(&self) -> &Connection {
         &self.0.connection
     }
 
-    /// The store as it is now, for whoever reads longer than a commit lasts; `None` if the server cannot show it.
+    /// A reader of the store as it is now, for readers that need longer than the time between two
+    /// commits. `None` if the server cannot read a snapshot of one moment.
     ///
     /// # Errors
     /// `Failed`.
-    pub async fn still(&self) -> Result<Option<StillStore>, StoreError> {
-        match self.0.connection.shows_moments() {
-            true => StillStore::open(&self.0.connection).await.map(Some),
+    pub async fn snapshot_reader(&self) -> Result<Option<SnapshotReader>, StoreError> {
+        match self.0.connection.supports_snapshots() {
+            true => SnapshotReader::open(&self.0.connection).await.map(Some),
             false => Ok(None),
         }
     }
 
-    /// Ends the right to write, so that the next writer need not wait until the lease runs out. For the end of a
-    /// process; a store that does not lead has nothing to end.
+    /// Releases the lease, so that the next writer need not wait until it expires. Call this at the
+    /// end of the process; in a store that does not lead it does nothing.
     ///
     /// # Errors
-    /// `Failed`: then the next one waits.
+    /// `Failed`; the next writer then waits until the lease expires.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.0.keeper.stop();
-        let _no_commit_under_way = self.0.writing.lock().await;
+        self.0.maintenance.stop();
+        let _lock = self.0.writer.lock().await;
         match self.0.lease.was_held() {
             true => self.0.lease.release().await,
             false => Ok(()),
@@ -107,32 +108,32 @@ impl ViewReader for MongoStore {
     }
 
     async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
-        reading::get(Source::now(&self.0.connection), view, keys).await
+        reader::get(ReadSource::latest(&self.0.connection), view, keys).await
     }
 
     async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
-        reading::scan(Source::now(&self.0.connection), view, range).await
+        reader::scan(ReadSource::latest(&self.0.connection), view, range).await
     }
 }
 
 #[async_trait]
 impl ViewStore for MongoStore {
-    /// Waits while another one holds the lease.
+    /// Waits while another process holds the lease.
     async fn lead(&self) -> Result<Control, StoreError> {
         self.0.lease.acquire().await?;
-        self.0.keeper.start(&self.0);
+        self.0.maintenance.start(&self.0);
         schema::prepare(&self.0.connection).await?;
-        self.0.writing.lock().await.lead(&self.0).await
+        self.0.writer.lock().await.lead(&self.0).await
     }
 
     async fn begin(&self, term: Term, intent: Intent) -> Result<(), StoreError> {
-        let mut writing = self.0.writing.lock().await;
-        writing.begin(&self.0, term, intent).await
+        let mut writer = self.0.writer.lock().await;
+        writer.begin(&self.0, term, intent).await
     }
 
     async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError> {
-        let mut writing = self.0.writing.lock().await;
-        writing.rebuild(&self.0, term, views).await
+        let mut writer = self.0.writer.lock().await;
+        writer.rebuild(&self.0, term, views).await
     }
 
     async fn write(
@@ -141,12 +142,12 @@ impl ViewStore for MongoStore {
         view: ViewId,
         changes: Vec<Change>,
     ) -> Result<(), StoreError> {
-        let mut writing = self.0.writing.lock().await;
-        writing.write(&self.0, term, view, changes).await
+        let mut writer = self.0.writer.lock().await;
+        writer.write(&self.0, term, view, changes).await
     }
 
     async fn commit(&self, term: Term, committed: Committed) -> Result<(), StoreError> {
-        let mut writing = self.0.writing.lock().await;
-        writing.commit(&self.0, term, committed).await
+        let mut writer = self.0.writer.lock().await;
+        writer.commit(&self.0, term, committed).await
     }
 }

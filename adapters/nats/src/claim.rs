@@ -1,24 +1,30 @@
-//! The right to write, for one writer at a time.
+//! The exclusive right to write.
 //!
 //! ```text
 //! ask "is there a writer?" ──── "held" ───▶ Held
-//!    │ nobody, or no answer in time (dead, frozen, cut off)
+//!    │ no writer, or no answer in time (dead, frozen, disconnected)
 //!    ▼
-//! answer that question from now on, and put a claim behind the newest message
-//!    │ stored                                │ something else came first: ask again
+//! start to answer that question, and append a claim after the newest message
+//!    │ stored                     │ another message was stored first: ask again
 //!    ▼
-//! fill as many positions as another writer may have messages under way, if there may be any
+//! append as many empty messages as another writer may have in flight, if there may be any
 //! ```
 //!
-//! The question goes from process to process over the server, so it needs no lease and no clock. The claim and the filling
-//! are messages in the log's order. Whatever the writer before sent, or sends again, names as the last position one that it
-//! knew, or one of the next [`IN_FLIGHT_MAX`]: behind the filling all of these are passed, so the server refuses it. The
-//! claim alone would not do: once the new writer has written three messages, the old one's fourth would fit. So once the
-//! right is got, a writer that comes back from a freeze, or from behind a cut, can write nothing, not even a message.
+//! The question goes from process to process through the server, so it needs no lease and no clock.
+//! The claim and the empty messages after it (the fence) are messages of the stream.
 //!
-//! Until then some of its messages may still get between claim and filling, or behind a claim whose writer died. They are
-//! events and no tick: a tick names the position of a message that the writer knows to be its own (`writer`), and the
-//! claim stands in front of it. So what the newest tick covers is whole, whoever wrote last, and the rest is written again.
+//! Each message of the previous writer, sent or resent, names the last position that it must
+//! follow: a position that this writer knew, or one of the next [`IN_FLIGHT_MAX`]. After the fence
+//! the stream has passed all of these positions, so the server refuses the message. The claim alone
+//! would not suffice: once the new writer has written three messages, the fourth of the old writer
+//! would fit. So after the right is acquired, a writer that resumes after a freeze or a network
+//! partition cannot write a single message.
+//!
+//! Before that, some of its messages may still be stored between the claim and the end of the
+//! fence, or after a claim whose writer died. They can be events but never a tick: a tick names the
+//! position of a message that its writer knows to be its own (`writer`), and the claim precedes it.
+//! So everything before the newest tick is complete, whichever writer wrote last, and everything
+//! after it is written again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,87 +44,101 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::failed;
 use super::stream::Stream;
 
-/// The header that says whose message it is.
+/// The header that identifies the writer of a message.
 pub const WRITER: &str = "Skytide-Writer";
 
-const OPERATION: &str = "get the right to write";
-const HELD: &str = "held";
-/// How long a living writer has to say so.
-const ALIVE_MAX: Duration = Duration::from_secs(2);
-/// How long storing a claim may take.
+const OPERATION: &str = "acquire the right to write";
+const HELD_REPLY: &str = "held";
+/// How long to wait for a live writer to answer.
+const LIVENESS_MAX: Duration = Duration::from_secs(2);
+/// The time limit for storing a claim.
 const CLAIM_MAX: Duration = Duration::from_secs(5);
-/// How long to try while what stands in the way may pass.
-const PATIENCE: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long to retry while the obstacle may be transient.
+const CLAIM_RETRY_MAX: Duration = Duration::from_secs(20);
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The right to write. It ends when it is dropped.
+/// The right to write. It ends when this is dropped.
 #[derive(Debug)]
 pub struct Claim {
-    /// What this writer's messages are marked with.
-    pub mark: String,
-    /// Position of the last message that belongs to the claim: what is written follows it.
+    /// The value of the [`WRITER`] header of this writer's messages.
+    pub writer_tag: String,
+    /// Position of the last message of the claim and its fence. The first message of the writer
+    /// follows it.
     pub position: u64,
     _alive: DropGuard,
 }
 
-/// The newest writer of this process.
+/// What this process knows of its latest writer.
 #[derive(Debug, Default)]
-pub struct Newest {
-    answering: Mutex<Option<Answering>>,
-    /// Position of its last message, when it ended with nothing under way; else 0.
-    settled: AtomicU64,
-    /// Position of its claim, while it lives; else 0.
+pub struct LatestClaim {
+    responder: Mutex<Option<Responder>>,
+    /// Position of the writer's last message if it ended with nothing in flight; otherwise 0.
+    clean_end: AtomicU64,
+    /// Position of the writer's claim while the writer lives; otherwise 0.
     claimed: AtomicU64,
 }
 
-impl Newest {
-    /// Position of its claim, behind which the log ends; 0 without a writer.
+impl LatestClaim {
+    /// Position of the claim, which the stream must include; 0 if no writer lives.
     pub fn claimed(&self) -> u64 {
         self.claimed.load(Ordering::Relaxed)
     }
 
-    /// Says that the writer has ended.
+    /// Records that the writer has ended.
     pub fn end(&self) {
         self.claimed.store(0, Ordering::Relaxed);
     }
 
-    /// Says that the writer has ended, and that the message here is the last that it ever sent.
-    pub fn settle(&self, position: u64) {
-        self.settled.store(position, Ordering::Relaxed);
+    /// Records that the writer has ended and that its last message has this position: nothing of it
+    /// is in flight.
+    pub fn end_cleanly(&self, position: u64) {
+        self.clean_end.store(position, Ordering::Relaxed);
     }
 }
 
-/// The task that answers for a writer.
+/// The task that answers the liveness question for a writer.
 #[derive(Debug)]
-pub struct Answering {
+pub struct Responder {
     ended: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Claim {
-    /// Gets the right; `Held` if another writer lives.
-    pub async fn get(stream: &Stream, newest: &Newest, mark: String) -> Result<Self, LogError> {
-        let (settled, claimed) = (&newest.settled, &newest.claimed);
-        let mut newest = newest.answering.lock().await;
-        if newest.as_ref().is_some_and(|it| !it.ended.is_cancelled()) {
+    /// Acquires the right to write. Returns `Held` if another writer lives.
+    pub async fn acquire(
+        stream: &Stream,
+        latest: &LatestClaim,
+        writer_tag: String,
+    ) -> Result<Self, LogError> {
+        let (clean_end, claimed) = (&latest.clean_end, &latest.claimed);
+        let mut responder_slot = latest.responder.lock().await;
+        if responder_slot
+            .as_ref()
+            .is_some_and(|it| !it.ended.is_cancelled())
+        {
             return Err(LogError::Held);
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + CLAIM_RETRY_MAX;
         loop {
-            // Else it would be asked, and neither answer nor be known to be gone.
-            if let Some(before) = newest.take() {
-                let _ = before.task.await;
+            // Waits until the previous responder has unsubscribed. Otherwise the question would
+            // still reach it and never be answered.
+            if let Some(previous) = responder_slot.take() {
+                let _ = previous.task.await;
             }
-            refuse_if_held(stream, &mark).await?;
-            let (answering, alive) = answer(stream).await?;
-            *newest = Some(answering);
-            match store(stream, &mark, settled.load(Ordering::Relaxed)).await? {
+            refuse_if_held(stream, &writer_tag).await?;
+            let (responder, alive) = start_responder(stream).await?;
+            *responder_slot = Some(responder);
+            match store_claim(stream, &writer_tag, clean_end.load(Ordering::Relaxed)).await? {
                 Ok(position) => {
-                    settled.store(0, Ordering::Relaxed);
+                    clean_end.store(0, Ordering::Relaxed);
                     claimed.store(position, Ordering::Relaxed);
-                    tracing::info!(writer = mark, position, "writing the log");
+                    tracing::info!(
+                        writer = writer_tag,
+                        position,
+                        "acquired the right to write the log"
+                    );
                     return Ok(Self {
-                        mark,
+                        writer_tag,
                         position,
                         _alive: alive,
                     });
@@ -127,33 +147,33 @@ impl Claim {
                 Err(_) => {}
             }
             drop(alive);
-            sleep(PAUSE).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 }
 
-/// Asks whether a writer lives.
-async fn refuse_if_held(stream: &Stream, mark: &str) -> Result<(), LogError> {
+/// Asks whether another writer lives, and returns `Held` if it answers.
+async fn refuse_if_held(stream: &Stream, writer_tag: &str) -> Result<(), LogError> {
     let question = Request::new()
-        .payload(mark.to_owned().into())
-        .timeout(Some(ALIVE_MAX));
+        .payload(writer_tag.to_owned().into())
+        .timeout(Some(LIVENESS_MAX));
     let subject = stream.subjects().alive();
     let answer = stream.client().send_request(subject, question);
-    match timeout(ALIVE_MAX, answer).await {
+    match timeout(LIVENESS_MAX, answer).await {
         Ok(Ok(_)) => Err(LogError::Held),
         Ok(Err(error)) if error.kind() != RequestErrorKind::TimedOut => match error.kind() {
             RequestErrorKind::NoResponders => Ok(()),
             _ => Err(failed(OPERATION)(error)),
         },
         Ok(Err(_)) | Err(_) => {
-            tracing::warn!("the writer before does not answer: taking over from it");
+            tracing::warn!("the previous writer does not answer: taking over from it");
             Ok(())
         }
     }
 }
 
-/// Answers the question until the guard is dropped.
-async fn answer(stream: &Stream) -> Result<(Answering, DropGuard), LogError> {
+/// Answers the liveness question until the guard is dropped.
+async fn start_responder(stream: &Stream) -> Result<(Responder, DropGuard), LogError> {
     let client = stream.client().clone();
     let questions = client.subscribe(stream.subjects().alive()).await;
     let mut questions = questions.map_err(failed(OPERATION))?;
@@ -166,32 +186,34 @@ async fn answer(stream: &Stream) -> Result<(Answering, DropGuard), LogError> {
                 biased;
                 () = until.cancelled() => break,
                 question = questions.next() => match question {
-                    Some(question) => say_held(&client, question).await,
+                    Some(question) => reply_held(&client, question).await,
                     None => return,
                 }
             }
         }
         let _ = questions.unsubscribe().await;
     });
-    Ok((Answering { ended, task }, guard))
+    Ok((Responder { ended, task }, guard))
 }
 
-async fn say_held(client: &Client, question: async_nats::Message) {
-    if let Some(asker) = question.reply {
-        let _ = client.publish(asker, HELD.into()).await;
+async fn reply_held(client: &Client, question: async_nats::Message) {
+    if let Some(reply_to) = question.reply {
+        let _ = client.publish(reply_to, HELD_REPLY.into()).await;
     }
 }
 
-/// Puts a claim behind the newest message, and fills. An inner error: something came in between, or nobody answered.
-async fn store(
+/// Appends a claim after the newest message, and the fence. The inner error means that another
+/// message was stored first, or that the server did not answer.
+async fn store_claim(
     stream: &Stream,
-    mark: &str,
-    settled: u64,
+    writer_tag: &str,
+    clean_end: u64,
 ) -> Result<Result<u64, LogError>, LogError> {
     let last = stream.state().await?.next - 1;
-    // One alone: of two that claim at once, the other must not have sent more, which might fit later.
-    let stored = store_one(stream, mark, last).await;
-    if stored.is_err() || last == 0 || last == settled {
+    // Sends the claim alone first. If two writers claim at once, the loser must not have sent more
+    // messages, because one of them might fit later.
+    let stored = store_claim_message(stream, writer_tag, last).await;
+    if stored.is_err() || last == 0 || last == clean_end {
         return Ok(stored);
     }
     let end = last + u64::from(IN_FLIGHT_MAX);
@@ -204,13 +226,17 @@ async fn store(
             .publish_with_headers(subject, headers, Bytes::new());
         sent.await.map_err(failed(OPERATION))?;
     }
-    Ok(store_one(stream, mark, end).await)
+    Ok(store_claim_message(stream, writer_tag, end).await)
 }
 
-/// Puts an empty message behind `last`; answers its position.
-async fn store_one(stream: &Stream, mark: &str, last: u64) -> Result<u64, LogError> {
+/// Appends an empty message after `last` and returns its position.
+async fn store_claim_message(
+    stream: &Stream,
+    writer_tag: &str,
+    last: u64,
+) -> Result<u64, LogError> {
     let request = Request::new()
-        .headers(headers(mark, last))
+        .headers(headers(writer_tag, last))
         .timeout(Some(CLAIM_MAX));
     let subject = stream.subjects().writer();
     let stored = timeout(CLAIM_MAX, stream.client().send_request(subject, request)).await;
@@ -223,10 +249,10 @@ async fn store_one(stream: &Stream, mark: &str, last: u64) -> Result<u64, LogErr
     }
 }
 
-/// The headers of a message that follows `last`.
-pub fn headers(mark: &str, last: u64) -> HeaderMap {
+/// The headers of a message that must follow position `last`.
+pub fn headers(writer_tag: &str, last: u64) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::NATS_EXPECTED_LAST_SEQUENCE, HeaderValue::from(last));
-    headers.insert(WRITER, mark);
+    headers.insert(WRITER, writer_tag);
     headers
 }

@@ -1,4 +1,4 @@
-//! The connection to the server: who we are, and how long we try.
+//! The connection to the server: credentials, TLS, and how long to retry.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,42 +11,43 @@ use tokio::time::{Instant, sleep};
 use super::failed;
 
 const CONNECT: &str = "connect to NATS";
-/// The first and the longest wait between two attempts to connect.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// How long one attempt to connect may take.
+/// The shortest and the longest delay between two attempts to connect.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(100);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
+/// The time limit for one attempt to connect.
 const ATTEMPT_MAX: Duration = Duration::from_secs(5);
-/// How often the connection is tried while nothing else goes over it: two unanswered pings end it.
+/// The interval of pings. Two unanswered pings end the connection.
 const PING: Duration = Duration::from_secs(5);
-/// Orders that may wait for the connection.
-const ORDERS_MAX: usize = 4_096;
+/// The maximum number of commands that are queued for the connection.
+const COMMANDS_MAX: usize = 4_096;
 
-/// Connects; afterwards the client connects again by itself, as often as it takes.
+/// Connects to the server. After that the client reconnects by itself, without a limit.
 pub async fn connect(config: &config::Nats) -> Result<Client, LogError> {
     if config.url.is_empty() {
-        return Err(failed(CONNECT)("no address is given (NATS_URL)"));
+        return Err(failed(CONNECT)("NATS_URL is not set"));
     }
     let addresses = addresses(config)?;
     let deadline = Instant::now() + config.connect_timeout.0;
-    let mut wait = RETRY.0;
+    let mut delay = RETRY_DELAY_MIN;
     loop {
         let error = match options(config).await?.connect(&addresses[..]).await {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
-        let passes = matches!(
+        let transient = matches!(
             error.kind(),
             ConnectErrorKind::Io | ConnectErrorKind::TimedOut | ConnectErrorKind::Dns
         );
-        if !passes || Instant::now() + wait > deadline {
+        if !transient || Instant::now() + delay > deadline {
             return Err(failed(CONNECT)(error));
         }
-        tracing::info!(%error, "NATS is not there yet: trying again");
-        sleep(wait).await;
-        wait = (wait * 2).min(RETRY.1);
+        tracing::info!(%error, "cannot connect to NATS yet: trying again");
+        sleep(delay).await;
+        delay = (delay * 2).min(RETRY_DELAY_MAX);
     }
 }
 
-/// The addresses without what is secret in them.
+/// The addresses without user names, passwords and tokens.
 fn addresses(config: &config::Nats) -> Result<Vec<ServerAddr>, LogError> {
     let bare = config.url.iter().map(|url| {
         let text = format!("{}://{}", url.scheme(), url.host());
@@ -60,11 +61,11 @@ async fn options(config: &config::Nats) -> Result<ConnectOptions, LogError> {
         .name("skytide")
         .connection_timeout(ATTEMPT_MAX)
         .ping_interval(PING)
-        .client_capacity(ORDERS_MAX)
+        .client_capacity(COMMANDS_MAX)
         .skip_subject_validation(true)
         .reconnect_delay_callback(|attempts| {
-            let doubled = RETRY.0 * 2_u32.pow(attempts.min(8) as u32);
-            doubled.min(RETRY.1)
+            let doubled = RETRY_DELAY_MIN * 2_u32.pow(attempts.min(8) as u32);
+            doubled.min(RETRY_DELAY_MAX)
         })
         .event_callback(async |event| tracing::info!(%event, "NATS connection"));
     if let Some(user) = config.url.iter().find_map(|url| user(url.with_secret())) {
@@ -95,33 +96,32 @@ async fn options(config: &config::Nats) -> Result<ConnectOptions, LogError> {
 
 fn secret(file: &Path, operation: &'static str) -> Result<String, LogError> {
     let text = std::fs::read_to_string(file).map_err(failed(operation))?;
-    // Some editors begin a file with a byte order mark.
+    // Some editors write a byte order mark at the start of a file.
     Ok(text.trim_start_matches('\u{feff}').trim().to_owned())
 }
 
-/// Name and password, or a token alone, that stand before the host.
+/// The user name and password, or the token, that precede the host in the address.
 fn user(url: &str) -> Option<(String, Option<String>)> {
     let authority = url.split_once("://")?.1;
     let end = authority.find(['/', '?', '#']).unwrap_or(authority.len());
     let (user, _) = authority[..end].rsplit_once('@')?;
     match user.split_once(':') {
-        Some((name, password)) => Some((unescaped(name), Some(unescaped(password)))),
-        None => Some((unescaped(user), None)),
+        Some((name, password)) => Some((percent_decoded(name), Some(percent_decoded(password)))),
+        None => Some((percent_decoded(user), None)),
     }
 }
 
-/// The text with `%40` and the like read (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
-fn unescaped(text: &str) -> String {
+/// Decodes percent-encoded characters such as `%40`
+/// (<https://www.rfc-editor.org/rfc/rfc3986#section-2.1>).
+fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
-    while let [first, behind @ ..] = rest {
-        let hex = behind
-            .get(..2)
-            .and_then(|hex| std::str::from_utf8(hex).ok());
+    while let [first, after @ ..] = rest {
+        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
         let code = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok());
         (rest, _) = match (first, code) {
-            (b'%', Some(code)) => (&behind[2..], bytes.push(code)),
-            _ => (behind, bytes.push(*first)),
+            (b'%', Some(code)) => (&after[2..], bytes.push(code)),
+            _ => (after, bytes.push(*first)),
         };
     }
     String::from_utf8_lossy(&bytes).into_owned()
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_we_are_is_read_from_the_address() {
+    fn credentials_are_read_from_the_address() {
         let both = |name: &str, password: &str| Some((name.into(), Some(password.into())));
         assert_eq!(user("nats://me:se%40cret@host:1"), both("me", "se@cret"));
         assert_eq!(user("nats://me:a%zz%4@host"), both("me", "a%zz%4"));

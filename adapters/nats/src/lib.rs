@@ -1,26 +1,46 @@
-//! The log on NATS JetStream (<https://docs.nats.io/nats-concepts/jetstream>), which other programs can read as well.
+//! The log on NATS JetStream (<https://docs.nats.io/nats-concepts/jetstream>). Other programs can
+//! read it as well.
+//!
+//! # What it holds
+//!
+//! [`NatsLog`] implements the port `Log` of `skytide-core`:
 //!
 //! ```text
-//! append ─▶ packer ─▶ window ─▶ stream: firehose.p07.app.bsky.feed.like, ..., firehose.tick ─▶ pull ─▶ reader
-//!                       ▲  │                                                    │
-//!                       └──┴────────── acks, conflicts: go back, repeat ◀───────┘
+//! append ─▶ packer ─▶ window ─▶ stream: firehose.p07.app.bsky.feed.like, ..., firehose.tick
+//!                     ▲    │                           │
+//!                     └────┴── acks, conflicts: ◀──────┴──▶ consumer ─▶ reader
+//!                              resynchronize, resend
 //! ```
 //!
-//! - The log's order is the stream's order, and a position is a stream sequence. Each message names the sequence it must
-//!   follow, and a tick is sent when all before it is known to be stored: nothing is missing below a tick, and a writer
-//!   that another one took over from is found out (`writer`, `claim`).
-//! - A reader keeps its own position and asks for no acknowledgements: the server's bookkeeping decides nothing (`reader`).
-//! - What JetStream does not promise, and the messages as other programs see them: `docs/nats.md`.
+//! - The log's order is the order of the stream, and a position in the log is a stream sequence.
+//!   Each message names the sequence that it must follow, and a tick is sent only when all messages
+//!   before it are known to be stored. So nothing is missing before a tick, and a writer notices
+//!   when another writer has taken over (`writer`, `claim`).
+//! - A reader keeps its own position and uses no acknowledgements, so it does not depend on any
+//!   state of the server's consumer (`reader`).
+//! - `docs/nats.md` describes what JetStream does not promise, and the messages as other programs
+//!   see them.
 //!
-//! Limits: one writer, about 200,000 messages a second; while ingest catches up, a message holds up to 64 events.
+//! Limits: one writer, about 200,000 messages a second. While ingest catches up, a message holds up
+//! to 64 events.
+//!
+//! # What it depends on
+//!
+//! Of this workspace only `skytide-core`; the client is `async-nats`.
+//!
+//! # What it does not know
+//!
+//! It knows no other adapter and no service. Of an event it uses the account, the kind and the
+//! collection, for the subject and the order; it never looks into a record. It reads no environment
+//! variable and no clock for anything that is stored.
 
-mod ask;
 mod claim;
 mod connection;
 mod format;
 mod packer;
-mod place;
+mod position;
 mod reader;
+mod request;
 mod stream;
 mod subjects;
 mod window;
@@ -40,11 +60,11 @@ use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 use stream::Stream;
 pub use subjects::PARTITIONS;
 
-/// A [`Log`] on NATS JetStream. Clones are handles of the same log.
+/// A [`Log`] on NATS JetStream. Clones share one log.
 #[derive(Clone, Debug)]
 pub struct NatsLog {
     shared: Arc<Shared>,
-    /// Whose events readers get: all, or those of these partitions.
+    /// The partitions whose events readers get; `None` for all.
     partitions: Option<Arc<[u16]>>,
 }
 
@@ -53,17 +73,17 @@ struct Shared {
     stream: Stream,
     in_flight_max: usize,
     batch_events_max: usize,
-    newest_claim: claim::Newest,
-    /// Whether a writer of this process waits for room.
+    latest_claim: claim::LatestClaim,
+    /// Whether a writer of this process is blocked because the log is full.
     full: AtomicBool,
 }
 
 impl NatsLog {
-    /// Connects to the server, and makes the stream if there is none.
+    /// Connects to the server and creates the stream if there is none.
     ///
     /// # Errors
-    /// `Failed` if the server cannot be reached within `NATS_CONNECT_TIMEOUT`, does not let us in, has no JetStream or no
-    /// room for the stream, or if a stream of this name is something else.
+    /// `Failed` if the server cannot be reached within `NATS_CONNECT_TIMEOUT`, refuses access, has
+    /// no JetStream or no room for the stream, or if a stream of this name is not a log of Skytide.
     pub async fn connect(config: &config::Nats) -> Result<Self, LogError> {
         let client = connection::connect(config).await?;
         let stream = Stream::open(client, config, random()).await?;
@@ -72,14 +92,15 @@ impl NatsLog {
                 stream,
                 in_flight_max: config.in_flight_max as usize,
                 batch_events_max: config.batch_events_max as usize,
-                newest_claim: claim::Newest::default(),
+                latest_claim: claim::LatestClaim::default(),
                 full: AtomicBool::new(false),
             }),
             partitions: None,
         })
     }
 
-    /// The same log; its readers get the events of these partitions of [`PARTITIONS`], and all ticks.
+    /// The same log with a filter: its readers get the events of these partitions out of
+    /// [`PARTITIONS`], and all ticks.
     pub fn only(&self, partitions: &[u16]) -> Self {
         Self {
             shared: self.shared.clone(),
@@ -87,12 +108,12 @@ impl NatsLog {
         }
     }
 
-    /// Whether a writer in this process waits because the log is at its size limit.
+    /// Whether a writer in this process is blocked because the log is at its size limit.
     pub fn is_full(&self) -> bool {
         self.shared.full.load(Ordering::Relaxed)
     }
 
-    /// Why the log does not go on at the moment, if it does not.
+    /// The reason why the log cannot continue at the moment; `None` if it can.
     pub fn trouble(&self) -> Option<&'static str> {
         if !self.shared.stream.is_connected() {
             return Some("no connection to NATS");
@@ -117,9 +138,10 @@ impl Log for NatsLog {
 
     async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {
         let stream = &self.shared.stream;
-        // Another stream of this name would have a tick, too. One that ends before our claim would have an older one.
+        // Checks that this is our stream, since another stream of this name would have ticks too.
+        // It must include our claim: a server that has not caught up would return an older tick.
         stream
-            .state_with(self.shared.newest_claim.claimed())
+            .state_with(self.shared.latest_claim.claimed())
             .await?;
         let Some(newest) = stream.newest(&stream.subjects().tick()).await? else {
             return Ok(None);
@@ -127,7 +149,10 @@ impl Log for NatsLog {
         format::check(newest.sequence, &newest.headers)?;
         match Message::decode(&newest.payload) {
             Ok(Message::Tick(tick)) => Ok(Some((Seq(newest.sequence), tick))),
-            _ => Err(damaged(newest.sequence, "it is no tick")),
+            _ => Err(damaged(
+                newest.sequence,
+                "the newest message on the subject of ticks is not a tick",
+            )),
         }
     }
 
@@ -153,7 +178,7 @@ impl Log for NatsLog {
     }
 }
 
-/// 64 bits from the keys that the standard library draws from the system for its hashers.
+/// 64 random bits: the standard library seeds its hashers with random keys from the system.
 fn random() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }

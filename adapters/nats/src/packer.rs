@@ -1,14 +1,16 @@
-//! Which events share a message.
+//! Decides which events share a message.
 //!
 //! ```text
-//! few events (live)      one after the other; neighbours of one subject share
-//! many (catching up)     as many of one subject as fit ─ unless that would turn round two events of one account
-//! tick                   alone, behind everything before it
+//! few events (live)      in order; neighbours with one subject share a message
+//! many (catching up)     as many of one subject as fit, unless that would swap
+//!                        two events of one account
+//! tick                   alone, after everything before it
 //! larger than a message  in parts
 //! ```
 //!
-//! So whatever is appended at once, each account's events keep their order over all subjects, and a tick keeps its place.
-//! Events of different accounts may change places between two ticks, when [`SPREAD_EVENTS_MIN`] or more come at once.
+//! In every batch the events of one account keep their order over all subjects, and a tick stays
+//! after all events before it. If a batch has [`REGROUP_EVENTS_MIN`] events or more, events of
+//! different accounts may swap places between two ticks.
 
 use async_nats::Subject;
 use bytes::Bytes;
@@ -18,56 +20,58 @@ use skytide_core::id::Did;
 
 use super::subjects::Subjects;
 
-/// Events that come at once from which on they may share a message with others than their neighbours.
-pub const SPREAD_EVENTS_MIN: usize = 256;
-/// Bytes of events that share a message, at most. One event alone may be larger.
+/// The size of a batch from which on an event may share a message with events that are not its
+/// neighbours.
+pub const REGROUP_EVENTS_MIN: usize = 256;
+/// The maximum size of a message that holds several events, in bytes. A single event may be larger.
 const SHARED_BYTES_MAX: usize = 64 << 10;
-/// Bytes of a message that are left for its headers.
+/// Bytes reserved for the headers of a message.
 const HEADERS_BYTES: usize = 1 << 10;
 
-/// A message as the server gets it.
+/// A message as it is sent to the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packed {
-    /// Where it goes.
+    /// The subject to which it is published.
     pub subject: Subject,
     /// A CBOR sequence of messages of the log.
     pub payload: Bytes,
-    /// Which part of how many it is, from 1 on; `None`: whole.
+    /// Its number, starting at 1, and the number of parts; `None` if the message is not divided.
     pub part: Option<(usize, usize)>,
-    /// Whether it is a tick, and what it covers stands before it.
+    /// Whether it is a tick, which may be sent only after everything before it is stored.
     pub tick: bool,
 }
 
 impl Packed {
-    /// Bytes that the server stores, at most.
+    /// An upper bound of the bytes that the server stores for it.
     pub fn stored_bytes(&self) -> u64 {
         (self.subject.len() + self.payload.len() + 256) as u64
     }
 }
 
-/// A message that is being packed.
-struct Open {
+/// A message to which events may still be added.
+struct OpenMessage {
     subject: String,
     payload: Vec<u8>,
     events: usize,
     tick: bool,
 }
 
-/// Packs what is appended at once.
+/// Packs one batch.
 pub struct Packer<'a> {
     subjects: &'a Subjects,
     events_max: usize,
     payload_bytes_max: usize,
-    /// Whether an event may go to another message than the newest.
-    spread: bool,
-    packed: Vec<Open>,
-    /// The message that takes further events, by subject.
-    open: HashMap<String, usize>,
-    /// The message with an account's newest event.
-    newest: HashMap<Did, usize>,
+    /// Whether an event may join another message than the last one.
+    regroup: bool,
+    packed: Vec<OpenMessage>,
+    /// For each subject the index of the message that accepts further events.
+    open_by_subject: HashMap<String, usize>,
+    /// For each account the index of the message with its newest event.
+    newest_by_account: HashMap<Did, usize>,
 }
 
-/// Packs messages for the server. `events_max` may share one; the server takes `payload_bytes_max`.
+/// Packs a batch of messages for the server. A message holds up to `events_max` events and up to
+/// `payload_bytes_max` bytes, the limit of the server.
 pub fn pack(
     messages: &[Message],
     subjects: &Subjects,
@@ -78,10 +82,10 @@ pub fn pack(
         subjects,
         events_max,
         payload_bytes_max: payload_bytes_max.saturating_sub(HEADERS_BYTES).max(1),
-        spread: messages.len() >= SPREAD_EVENTS_MIN,
+        regroup: messages.len() >= REGROUP_EVENTS_MIN,
         packed: Vec::new(),
-        open: HashMap::new(),
-        newest: HashMap::new(),
+        open_by_subject: HashMap::new(),
+        newest_by_account: HashMap::new(),
     };
     let (mut subject, mut bytes) = (String::new(), Vec::new());
     for message in messages {
@@ -90,56 +94,57 @@ pub fn pack(
         match message {
             Message::Event(event) => {
                 subjects.event(event, &mut subject);
-                packer.event(&subject, &event.did, &bytes);
+                packer.add_event(&subject, &event.did, &bytes);
             }
-            Message::Tick(_) => packer.tick(&bytes),
+            Message::Tick(_) => packer.add_tick(&bytes),
         }
     }
     packer.finish()
 }
 
 impl Packer<'_> {
-    fn event(&mut self, subject: &str, did: &Did, bytes: &[u8]) {
-        let after = self.newest.get(did).copied();
-        let place = match self.open.get(subject) {
-            Some(&place) if self.takes(place, after, bytes.len()) => place,
-            _ => self.begin(subject),
+    fn add_event(&mut self, subject: &str, did: &Did, bytes: &[u8]) {
+        let newest = self.newest_by_account.get(did).copied();
+        let index = match self.open_by_subject.get(subject) {
+            Some(&index) if self.accepts(index, newest, bytes.len()) => index,
+            _ => self.open_message(subject),
         };
-        let open = &mut self.packed[place];
+        let open = &mut self.packed[index];
         open.payload.extend_from_slice(bytes);
         open.events += 1;
-        if self.spread {
-            self.newest.insert(did.clone(), place);
+        if self.regroup {
+            self.newest_by_account.insert(did.clone(), index);
         }
     }
 
-    /// Whether the message at `place` may take an event whose account's newest one is at `after`.
-    fn takes(&self, place: usize, after: Option<usize>, bytes: usize) -> bool {
-        let open = &self.packed[place];
-        let in_order = match self.spread {
-            true => after.is_none_or(|after| after <= place),
-            false => place + 1 == self.packed.len(),
+    /// Whether the message at `index` accepts an event whose account's newest event is in message
+    /// `newest`.
+    fn accepts(&self, index: usize, newest: Option<usize>, bytes: usize) -> bool {
+        let open = &self.packed[index];
+        let in_order = match self.regroup {
+            true => newest.is_none_or(|newest| newest <= index),
+            false => index + 1 == self.packed.len(),
         };
         let bytes_max = SHARED_BYTES_MAX.min(self.payload_bytes_max);
         in_order && open.events < self.events_max && open.payload.len() + bytes <= bytes_max
     }
 
-    fn begin(&mut self, subject: &str) -> usize {
-        let place = self.packed.len();
-        self.open.insert(subject.to_owned(), place);
-        self.packed.push(Open {
+    fn open_message(&mut self, subject: &str) -> usize {
+        let index = self.packed.len();
+        self.open_by_subject.insert(subject.to_owned(), index);
+        self.packed.push(OpenMessage {
             subject: subject.to_owned(),
             payload: Vec::new(),
             events: 0,
             tick: false,
         });
-        place
+        index
     }
 
-    fn tick(&mut self, bytes: &[u8]) {
-        self.open.clear();
-        self.newest.clear();
-        self.packed.push(Open {
+    fn add_tick(&mut self, bytes: &[u8]) {
+        self.open_by_subject.clear();
+        self.newest_by_account.clear();
+        self.packed.push(OpenMessage {
             subject: self.subjects.tick(),
             payload: bytes.to_vec(),
             events: 1,
@@ -149,7 +154,7 @@ impl Packer<'_> {
 
     fn finish(self) -> Vec<Packed> {
         let mut all = Vec::with_capacity(self.packed.len());
-        for Open {
+        for OpenMessage {
             subject,
             payload,
             tick,
@@ -160,11 +165,11 @@ impl Packer<'_> {
             let payload = Bytes::from(payload);
             let count = payload.len().div_ceil(self.payload_bytes_max).max(1);
             for number in 0..count {
-                let begin = number * self.payload_bytes_max;
-                let end = payload.len().min(begin + self.payload_bytes_max);
+                let start = number * self.payload_bytes_max;
+                let end = payload.len().min(start + self.payload_bytes_max);
                 all.push(Packed {
                     subject: subject.clone(),
-                    payload: payload.slice(begin..end),
+                    payload: payload.slice(start..end),
                     part: (count > 1).then_some((number + 1, count)),
                     tick,
                 });
@@ -212,7 +217,7 @@ mod tests {
             cursor: Cursor(epoch),
             frames: epoch,
             last: false,
-            settled: false,
+            idle: false,
             sources: Sources::default(),
             counts: BTreeMap::new(),
         })
@@ -229,8 +234,8 @@ mod tests {
         all.flatten().collect()
     }
 
-    /// Events of accounts and collections that a generator with this seed draws.
-    fn drawn(mut seed: u64, count: u64) -> Vec<Message> {
+    /// Random events of 40 accounts and three collections; the same seed gives the same events.
+    fn random_events(mut seed: u64, count: u64) -> Vec<Message> {
         let mut draw = |below: u64| {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (seed >> 33) % below
@@ -242,8 +247,8 @@ mod tests {
     }
 
     #[test]
-    fn few_events_keep_their_order_and_neighbours_share() {
-        let mut messages = drawn(1, 200);
+    fn few_events_keep_their_order_and_neighbours_share_a_message() {
+        let mut messages = random_events(1, 200);
         messages.splice(90..90, (1_000..1_010).map(|seq| event(seq, 3, "like")));
         messages.push(tick(1));
         let packed = packed(&messages, 1 << 20);
@@ -252,9 +257,9 @@ mod tests {
     }
 
     #[test]
-    fn many_events_share_and_each_account_keeps_its_order() {
+    fn many_events_share_messages_and_each_account_keeps_its_order() {
         for seed in 0..20 {
-            let mut messages = drawn(seed, 3_000);
+            let mut messages = random_events(seed, 3_000);
             messages.insert(1_500, tick(1));
             messages.push(tick(2));
             let packed = packed(&messages, 1 << 20);
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_server_does_not_take_at_once_goes_in_parts() {
+    fn a_message_larger_than_the_servers_limit_is_sent_in_parts() {
         let messages = [event(1, 1, "post"), event(2, 2, "like"), tick(1)];
         let packed = packed(&messages, HEADERS_BYTES + 60);
         assert!(packed.iter().all(|packed| packed.payload.len() <= 60));

@@ -1,17 +1,19 @@
-//! Reads messages in order, from a position of its own, and waits at the end.
+//! Reads messages in order from its own position, and waits at the end of the stream.
 //!
 //! ```text
-//! open: the stream is ours, and reaches from our position on ─▶ consumer ─▶ messages ─▶ ready ─▶ next
-//!   ▲                                                              │
-//!   └──── heartbeat missing, consumer gone, message missing ◀──────┘
+//! open: the stream is ours and includes our position ─▶ consumer ─▶ messages ─▶ ready ─▶ next
+//!   ▲                                                        │
+//!   └── heartbeat missing, consumer gone, message missing ◀──┘
 //! ```
 //!
-//! The server's consumer is a means only: it forgets with every restart, and is made again at our position. Each time we
-//! look whether the message that was read last is still the same one, as a server that lost its newest messages in a
-//! power cut gives their positions to others.
+//! The server's consumer is replaceable: it is lost whenever the server restarts, and the reader
+//! then creates another one at its own position. Each time the reader checks that the last message
+//! that it read is still the same one: a server that lost its newest messages in a power cut
+//! assigns their positions to other messages.
 //!
-//! Nothing is left out: with all partitions, positions have no gap. With some of them, a tick (and what came with it) is
-//! given only when the stream still begins at or before the place up to which we knew it to be whole.
+//! No message is skipped. Without a filter, positions have no gap. With a filter, a tick and the
+//! messages received with it are returned only if the stream still starts at or before the position
+//! up to which it was known to be complete.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -26,68 +28,72 @@ use skytide_core::event::Message;
 use skytide_core::id::Seq;
 use skytide_core::port::log::{LogError, LogReader, READ_BYTES_MAX};
 
-use super::place::{Place, check_whole};
+use super::position::{StreamPosition, check_complete};
 use super::stream::State;
 use super::window::PART;
 use super::{Shared, damaged, failed, format};
 
-type Work = Pin<Box<dyn Future<Output = Result<Done, LogError>> + Send>>;
-enum Done {
+type PendingWork = Pin<Box<dyn Future<Output = Result<WorkResult, LogError>> + Send>>;
+enum WorkResult {
     Opened(Box<pull::Stream>),
-    /// What the stream holds, after all that is ready.
-    Whole(State),
+    /// The state of the stream, read after all messages in `ready` were received.
+    State(State),
 }
 
 /// A [`LogReader`] of a [`NatsLog`](super::NatsLog).
 pub struct Reader {
-    place: Place,
+    position: StreamPosition,
     opened: Option<Opened>,
-    /// What is being done; kept, so that a caller that stops waiting loses nothing.
-    work: Option<Work>,
+    /// The running operation. It is stored here so that no messages are lost if the caller drops
+    /// the future.
+    work: Option<PendingWork>,
     ready: VecDeque<(Seq, Message)>,
-    /// Bytes in memory of what is ready.
+    /// Bytes in memory of the messages in `ready`.
     ready_bytes: usize,
     parts: Option<Parts>,
-    /// With a filter: nothing before this position was trimmed before it was read.
-    whole: u64,
-    /// Where the message at our position was not there, though the stream had not been trimmed.
-    gap: Option<u64>,
-    spent: bool,
+    /// With a filter: no message before this position was trimmed before it was read.
+    complete_until: u64,
+    /// The position at which the expected message was missing although the stream had not been
+    /// trimmed.
+    missing_at: Option<u64>,
+    failed_before: bool,
 }
 
 struct Opened {
     messages: Box<pull::Stream>,
-    /// Messages of this consumer so far.
+    /// The number of messages received from this consumer.
     count: u64,
 }
 
-/// Parts of a message, as far as they came.
+/// The parts of a divided message that were received so far.
 struct Parts {
     position: u64,
     count: usize,
-    numbers: usize,
+    received: usize,
     bytes: Vec<u8>,
 }
 
 impl Parts {
-    /// Whether this is the next part. With a filter, others may be missing between two that are of different messages.
+    /// Whether this is the next part of the message. With a filter, other messages may be missing
+    /// between two parts of different messages.
     fn is_followed_by(&self, position: u64, number: usize, count: usize) -> bool {
-        let here = self.position + self.numbers as u64 == position;
-        here && self.numbers + 1 == number && self.count == count
+        let is_next = self.position + self.received as u64 == position;
+        is_next && self.received + 1 == number && self.count == count
     }
 }
 
-/// What came of a message.
+/// The outcome of receiving a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Taken {
+enum Received {
     Event,
     Tick,
-    /// It is not the one that was next: the consumer must be made again.
-    NotNext,
+    /// It is not the next message of the stream: the consumer must be created again.
+    OutOfSequence,
 }
 
 impl Reader {
-    /// Reads from a position on; the events of these partitions, or all.
+    /// Creates a reader that starts at position `from` and reads the events of these partitions;
+    /// `None` for all.
     pub async fn open(
         shared: Arc<Shared>,
         partitions: Option<&[u16]>,
@@ -98,48 +104,52 @@ impl Reader {
             let events = partitions.iter().map(|it| subjects.partition(*it));
             events.chain([subjects.tick()]).collect()
         });
-        let place = Place {
+        let position = StreamPosition {
             filter: filter.unwrap_or_default(),
             shared,
             next: from,
             newest: None,
         };
-        let messages = place.clone().open_first().await?;
+        let messages = position.clone().open_at_start().await?;
         Ok(Self {
-            place,
+            position,
             opened: Some(Opened { messages, count: 0 }),
             work: None,
             ready: VecDeque::new(),
             ready_bytes: 0,
             parts: None,
-            whole: from,
-            gap: None,
-            spent: false,
+            complete_until: from,
+            missing_at: None,
+            failed_before: false,
         })
     }
 
-    /// Reads until something is ready, or there is more to do first.
-    async fn fill(&mut self, messages_max: usize) -> Result<(), LogError> {
+    /// Receives messages until some are ready or another operation must run first.
+    async fn receive_ready(&mut self, messages_max: usize) -> Result<(), LogError> {
         let Some(opened) = &mut self.opened else {
-            let place = self.place.clone();
+            let position = self.position.clone();
             self.work = Some(Box::pin(async {
-                place.open_again().await.map(Done::Opened)
+                position.reopen().await.map(WorkResult::Opened)
             }));
             return Ok(());
         };
         let mut arrived = opened.messages.next().await;
         let mut tick = false;
         loop {
-            let taken = match arrived {
-                Some(Ok(message)) => self.take(&message)?,
+            let received = match arrived {
+                Some(Ok(message)) => self.receive(&message)?,
                 Some(Err(error)) => {
-                    tracing::info!(%error, "reading the log from NATS begins again");
-                    Taken::NotNext
+                    tracing::info!(%error, "reading from NATS was interrupted: trying again");
+                    Received::OutOfSequence
                 }
-                None => Taken::NotNext,
+                None => Received::OutOfSequence,
             };
-            tick |= taken == Taken::Tick;
-            let Some(opened) = self.opened.as_mut().filter(|_| taken != Taken::NotNext) else {
+            tick |= received == Received::Tick;
+            let Some(opened) = self
+                .opened
+                .as_mut()
+                .filter(|_| received != Received::OutOfSequence)
+            else {
                 self.opened = None;
                 break;
             };
@@ -151,55 +161,60 @@ impl Reader {
             };
             arrived = more;
         }
-        if tick && !self.place.filter.is_empty() {
-            let place = self.place.clone();
-            self.work = Some(Box::pin(async { place.state().await.map(Done::Whole) }));
+        if tick && !self.position.filter.is_empty() {
+            let position = self.position.clone();
+            self.work = Some(Box::pin(async {
+                position.wait_for_state().await.map(WorkResult::State)
+            }));
         }
         Ok(())
     }
 
-    fn finish(&mut self, done: Done) -> Result<(), LogError> {
+    fn apply(&mut self, done: WorkResult) -> Result<(), LogError> {
         match done {
-            Done::Opened(messages) => self.opened = Some(Opened { messages, count: 0 }),
-            Done::Whole(state) => {
-                check_whole(&state, self.whole)?;
-                self.whole = self.place.next;
+            WorkResult::Opened(messages) => self.opened = Some(Opened { messages, count: 0 }),
+            WorkResult::State(state) => {
+                check_complete(&state, self.complete_until)?;
+                self.complete_until = self.position.next;
             }
         }
         Ok(())
     }
 
-    fn take(&mut self, message: &async_nats::jetstream::Message) -> Result<Taken, LogError> {
+    fn receive(&mut self, message: &async_nats::jetstream::Message) -> Result<Received, LogError> {
         let info = message.info().map_err(failed("read"))?;
         let position = info.stream_sequence;
-        let opened = self.opened.as_mut().expect("it comes from there");
+        let opened = self
+            .opened
+            .as_mut()
+            .expect("the message was received from this consumer");
         opened.count += 1;
         if info.consumer_sequence != opened.count {
-            return Ok(Taken::NotNext);
+            return Ok(Received::OutOfSequence);
         }
-        if self.place.filter.is_empty() && position != self.place.next {
-            let wanted = self.place.next;
-            if self.gap.replace(wanted) == Some(wanted) {
+        if self.position.filter.is_empty() && position != self.position.next {
+            let wanted = self.position.next;
+            if self.missing_at.replace(wanted) == Some(wanted) {
                 return Err(damaged(wanted, "the message is missing"));
             }
-            return Ok(Taken::NotNext);
+            return Ok(Received::OutOfSequence);
         }
         if let Some(headers) = &message.headers {
             format::check(position, headers)?;
         }
-        self.place.next = position + 1;
-        self.place.newest = Some((position, info.published));
+        self.position.next = position + 1;
+        self.position.newest = Some((position, info.published));
         let part = message
             .headers
             .as_ref()
             .and_then(|headers| headers.get(PART));
-        let Some((position, bytes)) = self.whole(
+        let Some((position, bytes)) = self.join_parts(
             position,
             part.map(async_nats::HeaderValue::as_str),
             &message.payload,
         )?
         else {
-            return Ok(Taken::Event);
+            return Ok(Received::Event);
         };
         let messages = Message::decode_all(&bytes);
         let messages = messages.map_err(|error| damaged(position, &error.to_string()))?;
@@ -207,35 +222,41 @@ impl Reader {
         self.ready_bytes += messages.iter().map(Message::bytes).sum::<usize>();
         self.ready
             .extend(messages.into_iter().map(|it| (Seq(position), it)));
-        Ok(if tick { Taken::Tick } else { Taken::Event })
+        Ok(if tick {
+            Received::Tick
+        } else {
+            Received::Event
+        })
     }
 
-    /// The bytes of a message with its position, which is that of its first part; `None` until all parts are there. Parts
-    /// that never became whole were never durable, and are written again.
-    fn whole(
+    /// Joins the parts of a divided message. Returns the bytes of a complete message with the
+    /// position of its first part, or `None` until all parts have arrived. An incomplete message
+    /// was never durable, and its event is written again.
+    fn join_parts(
         &mut self,
         position: u64,
         part: Option<&str>,
         bytes: &Bytes,
     ) -> Result<Option<(u64, Bytes)>, LogError> {
-        let before = self.parts.take();
+        let previous = self.parts.take();
         let Some(part) = part else {
             return Ok(Some((position, bytes.clone())));
         };
         let numbers = part.split_once('/');
         let numbers = numbers.and_then(|(at, of)| Some((at.parse().ok()?, of.parse().ok()?)));
-        let (number, count) = numbers.ok_or_else(|| damaged(position, "its part has no number"))?;
-        let mut parts = match before {
+        let (number, count) =
+            numbers.ok_or_else(|| damaged(position, "its part number is invalid"))?;
+        let mut parts = match previous {
             _ if number == 1 => Parts {
                 position,
                 count,
-                numbers: 0,
+                received: 0,
                 bytes: Vec::new(),
             },
             Some(parts) if parts.is_followed_by(position, number, count) => parts,
             _ => return Ok(None),
         };
-        parts.numbers = number;
+        parts.received = number;
         parts.bytes.extend_from_slice(bytes);
         if number == count {
             return Ok(Some((parts.position, parts.bytes.into())));
@@ -248,17 +269,19 @@ impl Reader {
 #[async_trait]
 impl LogReader for Reader {
     async fn next(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
-        if self.spent {
-            return Err(failed("read")("this reader met an error before"));
+        if self.failed_before {
+            return Err(failed("read")(
+                "this reader is unusable after an earlier error",
+            ));
         }
         loop {
             let done = match &mut self.work {
                 Some(work) => {
-                    let done = work.await.and_then(|done| self.finish(done));
+                    let done = work.await.and_then(|done| self.apply(done));
                     self.work = None;
                     done
                 }
-                None if self.ready.is_empty() => self.fill(messages_max.max(1)).await,
+                None if self.ready.is_empty() => self.receive_ready(messages_max.max(1)).await,
                 None => {
                     let count = self.ready.len().min(messages_max.max(1));
                     let given: Vec<_> = self.ready.drain(..count).collect();
@@ -267,7 +290,7 @@ impl LogReader for Reader {
                 }
             };
             if let Err(error) = done {
-                self.spent = true;
+                self.failed_before = true;
                 return Err(error);
             }
         }

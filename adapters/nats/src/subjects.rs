@@ -1,26 +1,27 @@
-//! The names of things on the server, all from the name of the stream.
+//! The names on the server. All of them derive from the name of the stream.
 
 use std::fmt::Write;
 
 use skytide_core::config::StreamName;
 use skytide_core::event::{Body, Event};
 
-/// Partitions of the events, by account: so many subjects a collection. Part of the stored format.
+/// The number of partitions into which events are divided by account. Each collection has one
+/// subject per partition. Part of the stored format.
 pub const PARTITIONS: u16 = 16;
 
-/// The stream whose subjects have no prefix.
+/// The name of the stream whose subjects have no prefix.
 const DEFAULT_STREAM: &str = "skytide";
 
-/// The names of things on the server.
+/// The names on the server.
 #[derive(Clone, Debug)]
 pub struct Subjects {
     stream: String,
-    /// What all subjects of the stream begin with, as `firehose.`.
+    /// The prefix of all subjects of the stream, for example `firehose.`.
     root: String,
 }
 
 impl Subjects {
-    /// Those of this stream.
+    /// The names for this stream.
     pub fn of(stream: &StreamName) -> Self {
         let root = match stream.as_str() {
             DEFAULT_STREAM => "firehose.".to_owned(),
@@ -32,37 +33,38 @@ impl Subjects {
         }
     }
 
-    /// The stream.
+    /// The name of the stream.
     pub fn stream(&self) -> &str {
         &self.stream
     }
 
-    /// All subjects of the stream.
+    /// A pattern that matches all subjects of the stream.
     pub fn all(&self) -> String {
         format!("{}>", self.root)
     }
 
-    /// Ticks.
+    /// The subject of ticks.
     pub fn tick(&self) -> String {
         format!("{}tick", self.root)
     }
 
-    /// Where a new writer makes itself known, in the log's order.
+    /// The subject of claims: a new writer announces itself here, in the order of the log.
     pub fn writer(&self) -> String {
         format!("{}writer", self.root)
     }
 
-    /// Where the writer answers whether it lives. Not part of the stream.
+    /// The subject on which a writer answers whether it lives. It is not part of the stream.
     pub fn alive(&self) -> String {
         format!("{}.alive", self.stream)
     }
 
-    /// All events of a partition.
+    /// A pattern that matches all events of a partition.
     pub fn partition(&self, partition: u16) -> String {
         format!("{}p{partition:02}.>", self.root)
     }
 
-    /// Writes the subject of an event: `firehose.p07.app.bsky.feed.like`, `firehose.p07.account`.
+    /// Writes the subject of an event into `text`: `firehose.p07.app.bsky.feed.like`,
+    /// `firehose.p07.account`.
     pub fn event(&self, event: &Event, text: &mut String) {
         let name = match &event.body {
             Body::Op(op) => op.collection.as_str(),

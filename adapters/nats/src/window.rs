@@ -1,12 +1,13 @@
-//! Messages that are under way: sent, and not yet known to be stored.
+//! Messages in flight: sent, and not yet known to be stored.
 //!
 //! ```text
-//! acked │ acked + 1 ............ acked + n │        position of each message, fixed when it is first sent
-//!       └──────────── window ──────────────┘
+//! acked │ acked + 1 ............ acked + n │     the position of each message is fixed
+//!       └──────────── window ──────────────┘     when it is first sent
 //! ```
 //!
-//! Each message names the position before its own as the last one. So the server stores it there or not at all, and a
-//! message that is sent twice is stored once. What stands before it need not be ours: that each message's own answer tells.
+//! Each message names the position before its own as the one that it must follow. So the server
+//! stores it there or not at all, and a message that is sent twice is stored once. The message
+//! before it need not be ours: only that message's own answer shows whether it is.
 
 use std::collections::VecDeque;
 
@@ -17,38 +18,40 @@ use async_nats::{Client, StatusCode, Subject, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use skytide_core::port::log::LogError;
 
-use super::ask::no_room;
 use super::claim::headers;
 use super::failed;
 use super::packer::Packed;
+use super::request::is_out_of_room;
 
-/// The header that says which part of a message it is, as `2/3`.
+/// The header with the number of a part and the number of parts, for example `2/3`.
 pub const PART: &str = "Skytide-Part";
 
-/// Bytes that may be under way.
+/// The maximum number of bytes in flight.
 const BYTES_MAX: usize = 16 << 20;
 
-/// What the server says to a message.
+/// The server's answer to a message.
 #[derive(Debug)]
 pub enum Answer {
-    /// It is stored at this position, which says nothing of those before it.
+    /// The message is stored at this position. This does not imply that the messages before it are
+    /// stored.
     Stored(u64),
-    /// It does not follow the last message.
+    /// The message does not follow the last message of the stream.
     OutOfOrder,
-    /// There is no room.
+    /// The server has no room.
     Full(jetstream::Error),
-    /// It is not stored, for another reason.
+    /// The message is not stored, for another reason.
     Refused(String),
 }
 
-/// Messages that are under way.
+/// The messages in flight.
 pub struct Window {
     client: Client,
-    mark: String,
+    writer_tag: String,
     answers: Subscriber,
     inbox: String,
-    /// Counts how often all of it was sent: answers to what was sent before are told apart.
-    turn: u64,
+    /// The number of times that the whole window was resent. It identifies the answers to the
+    /// latest sending.
+    round: u64,
     reply: Subject,
     messages: VecDeque<Packed>,
     messages_max: usize,
@@ -57,10 +60,10 @@ pub struct Window {
 }
 
 impl Window {
-    /// An empty one, behind the message at `acked`.
+    /// Creates an empty window after the message at position `acked`.
     pub async fn new(
         client: Client,
-        mark: String,
+        writer_tag: String,
         acked: u64,
         messages_max: usize,
     ) -> Result<Self, LogError> {
@@ -70,9 +73,9 @@ impl Window {
             answers: answers.map_err(failed("append"))?,
             reply: reply(&inbox, 0),
             client,
-            mark,
+            writer_tag,
             inbox,
-            turn: 0,
+            round: 0,
             messages: VecDeque::new(),
             messages_max,
             bytes: 0,
@@ -80,7 +83,7 @@ impl Window {
         })
     }
 
-    /// Position of the newest message that is stored.
+    /// Position of the newest message that is known to be stored.
     pub fn acked(&self) -> u64 {
         self.acked
     }
@@ -90,37 +93,37 @@ impl Window {
         self.acked + self.messages.len() as u64
     }
 
-    /// Whether nothing is under way.
+    /// Whether no message is in flight.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
     }
 
-    /// Whether no more may be under way.
+    /// Whether the limit of messages or bytes in flight is reached.
     pub fn is_full(&self) -> bool {
         self.messages.len() >= self.messages_max || self.bytes >= BYTES_MAX
     }
 
-    /// Sends a message behind all others.
+    /// Sends a message after all others.
     pub async fn send(&mut self, message: Packed) -> Result<(), LogError> {
         self.bytes += message.payload.len();
         self.messages.push_back(message);
         self.publish(self.messages.len() - 1).await
     }
 
-    /// Sends everything again.
-    pub async fn send_again(&mut self) -> Result<(), LogError> {
-        self.turn += 1;
-        self.reply = reply(&self.inbox, self.turn);
-        for place in 0..self.messages.len() {
-            self.publish(place).await?;
+    /// Sends all messages of the window again.
+    pub async fn resend_all(&mut self) -> Result<(), LogError> {
+        self.round += 1;
+        self.reply = reply(&self.inbox, self.round);
+        for index in 0..self.messages.len() {
+            self.publish(index).await?;
         }
         Ok(())
     }
 
-    /// Waits while the connection takes no more.
-    async fn publish(&self, place: usize) -> Result<(), LogError> {
-        let message = &self.messages[place];
-        let mut headers = headers(&self.mark, self.acked + place as u64);
+    /// Publishes a message. Waits while the connection's queue is full.
+    async fn publish(&self, index: usize) -> Result<(), LogError> {
+        let message = &self.messages[index];
+        let mut headers = headers(&self.writer_tag, self.acked + index as u64);
         if let Some((number, count)) = message.part {
             headers.insert(PART, format!("{number}/{count}"));
         }
@@ -133,8 +136,8 @@ impl Window {
         sent.await.map_err(failed("append"))
     }
 
-    /// Takes note that everything up to `position` is stored.
-    pub fn confirm(&mut self, position: u64) {
+    /// Removes all messages up to `position` from the window: they are stored.
+    pub fn mark_stored(&mut self, position: u64) {
         while self.acked < position {
             let Some(message) = self.messages.pop_front() else {
                 return;
@@ -144,7 +147,7 @@ impl Window {
         }
     }
 
-    /// The next answer; `None` if the client has ended.
+    /// Waits for the next answer; `None` if the client has been closed.
     pub async fn answer(&mut self) -> Option<Answer> {
         loop {
             let answer = self.answers.next().await?;
@@ -154,8 +157,8 @@ impl Window {
         }
     }
 
-    /// The next answer if it is there.
-    pub fn answer_at_hand(&mut self) -> Option<Answer> {
+    /// The next answer if it has already arrived.
+    pub fn try_answer(&mut self) -> Option<Answer> {
         loop {
             let answer = self.answers.next().now_or_never()??;
             if let Some(answer) = self.read(&answer) {
@@ -164,19 +167,20 @@ impl Window {
         }
     }
 
-    /// `None`: it says nothing about what is under way now.
+    /// Interprets an answer. `None` if it does not concern the latest sending.
     fn read(&self, answer: &async_nats::Message) -> Option<Answer> {
-        // What was stored is stored, whenever it was sent; that something was not is only news about this turn.
+        // A stored message is stored whichever sending is answered; a failure counts only if it
+        // answers the latest sending.
         let current = answer.subject == self.reply;
         let refused = |why: String| current.then_some(Answer::Refused(why));
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
-            return refused("nobody stores the stream at the moment".to_owned());
+            return refused("no server stores the stream at the moment".to_owned());
         }
         match serde_json::from_slice(&answer.payload) {
             Ok(Response::Ok(PublishAck { sequence, .. })) => Some(Answer::Stored(sequence)),
             Ok(Response::Err { error }) => match error.error_code() {
                 ErrorCode::STREAM_WRONG_LAST_SEQUENCE => current.then_some(Answer::OutOfOrder),
-                code if code == ErrorCode::STREAM_STORE_FAILED || no_room(&error) => {
+                code if code == ErrorCode::STREAM_STORE_FAILED || is_out_of_room(&error) => {
                     current.then_some(Answer::Full(error))
                 }
                 _ => refused(error.to_string()),
@@ -186,6 +190,6 @@ impl Window {
     }
 }
 
-fn reply(inbox: &str, turn: u64) -> Subject {
-    Subject::from(format!("{inbox}.{turn}"))
+fn reply(inbox: &str, round: u64) -> Subject {
+    Subject::from(format!("{inbox}.{round}"))
 }

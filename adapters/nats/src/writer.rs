@@ -1,20 +1,24 @@
-//! The one writer: bounded messages under way, in order whatever happens, and room.
+//! The writer: a bounded number of messages in flight, always in order, and back-pressure at the
+//! size limit.
 //!
 //! ```text
-//! append ─▶ room? ─▶ window not full? a tick: empty? ─▶ send       each step takes the answers that are there
-//!                                          │
-//! answer: out of order, refused, missing, none in time ─▶ go back: ask where the stream ends, look at each message
-//!            all of ours up to there                         ─▶ send the rest again
-//!            one of them is another writer's                 ─▶ spent: the log has another writer
-//!            ends before what was acknowledged, and stays so ─▶ spent: the server has lost messages
+//! append ─▶ room? ─▶ window not full? for a tick: empty? ─▶ send     (each step processes the
+//!                                        │                            answers that have arrived)
+//!                                        ▼
+//! an answer: out of order, refused, missing, or none in time ─▶ resynchronize:
+//!    ask for the end of the stream and read each message up to there
+//!      all are ours                                         ─▶ resend the rest
+//!      one belongs to another writer                        ─▶ error: the log has another writer
+//!      the stream stays shorter than what was acknowledged  ─▶ error: the server lost messages
 //! ```
 //!
-//! That a message is stored says nothing of those before it: where another writer's claim took the place of one of them,
-//! the next one fits behind the claim. So each message counts as stored by its own answer or its own look, one after the
-//! other, and a tick is sent only when all before it count as stored.
+//! A stored message does not imply that the messages before it are stored: where another writer's
+//! claim took the position of one of them, the next one fits after the claim. So each message
+//! counts as stored only by its own answer or by reading it from the stream, one after the other,
+//! and a tick is sent only when all messages before it count as stored.
 //!
-//! It goes back as long as it takes: while the server is away, `append` and `flush` wait, and what waits is the window and
-//! no more.
+//! Resynchronizing retries without a limit: while the server is away, `append` and `flush` block,
+//! and only the messages of the window are held in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,40 +36,41 @@ use super::stream::{CATCH_UP_MAX, State};
 use super::window::{Answer, Window};
 use super::{Shared, failed, format};
 
-/// How long the server may be silent about what is under way before we ask.
+/// How long to wait for an answer before asking what is stored.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
-/// The first and the longest wait before going back again without any progress.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-/// How often we look whether a full log was trimmed.
-const LOOK: Duration = Duration::from_millis(50);
+/// The shortest and the longest delay before resynchronizing again without progress.
+const RETRY_DELAY_MIN: Duration = Duration::from_millis(20);
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(1);
+/// How often to check whether a full log was trimmed.
+const TRIM_POLL: Duration = Duration::from_millis(50);
 
 /// A [`LogWriter`] of a [`NatsLog`](super::NatsLog).
 pub struct Writer {
     shared: Arc<Shared>,
     claim: Claim,
     window: Window,
-    /// Bytes of the log with all that was sent: not less than they are.
+    /// An upper bound of the bytes of the log, including everything that was sent.
     bytes: u64,
     bytes_max: u64,
     payload_bytes_max: usize,
-    /// The wait before going back once more; zero after progress.
-    wait: Duration,
-    /// Whether it was told that the server does not store what we send.
-    told: bool,
-    /// After an error, or after a caller that did not wait for the end.
-    spent: bool,
+    /// The delay before the next resynchronization; zero after progress.
+    retry_delay: Duration,
+    /// Whether the warning that the server does not store messages was logged.
+    warned: bool,
+    /// Set after an error, and when a caller dropped the future of an operation.
+    unusable: bool,
 }
 
 impl Writer {
-    /// Gets the right to write.
-    pub async fn start(shared: Arc<Shared>, mark: u64) -> Result<Self, LogError> {
+    /// Acquires the right to write, and adapts the stream to the options.
+    pub async fn start(shared: Arc<Shared>, run: u64) -> Result<Self, LogError> {
         let stream = &shared.stream;
-        let claim = Claim::get(stream, &shared.newest_claim, format::mark(mark)).await?;
+        let claim = Claim::acquire(stream, &shared.latest_claim, format::writer_tag(run)).await?;
         stream.adapt().await?;
         let client = stream.client().clone();
         let payload_bytes_max = stream.message_bytes_max().await?;
-        let (mark, position) = (claim.mark.clone(), claim.position);
-        let window = Window::new(client, mark, position, shared.in_flight_max).await?;
+        let (writer_tag, position) = (claim.writer_tag.clone(), claim.position);
+        let window = Window::new(client, writer_tag, position, shared.in_flight_max).await?;
         let state = stream.state().await?;
         Ok(Self {
             claim,
@@ -73,117 +78,135 @@ impl Writer {
             bytes: state.bytes,
             bytes_max: state.bytes_max,
             payload_bytes_max,
-            wait: Duration::ZERO,
-            told: false,
-            spent: false,
+            retry_delay: Duration::ZERO,
+            warned: false,
+            unusable: false,
             shared,
         })
     }
 
-    fn begin(&mut self) -> Result<(), LogError> {
-        match std::mem::replace(&mut self.spent, true) {
-            true => Err(failed("write")("this writer met an error before")),
+    /// Marks the writer as unusable until the operation has succeeded and clears the mark. Returns an
+    /// error if an earlier operation did not.
+    fn start_operation(&mut self) -> Result<(), LogError> {
+        match std::mem::replace(&mut self.unusable, true) {
+            true => Err(failed("write")(
+                "this writer is unusable after an earlier error",
+            )),
             false => Ok(()),
         }
     }
 
     async fn send(&mut self, message: Packed) -> Result<(), LogError> {
         self.bytes += message.stored_bytes();
-        while let Some(answer) = self.window.answer_at_hand() {
-            self.take(answer).await?;
+        while let Some(answer) = self.window.try_answer() {
+            self.process(answer).await?;
         }
         while self.window.is_full() || (message.tick && !self.window.is_empty()) {
-            self.progress().await?;
+            self.await_answer().await?;
         }
         self.window.send(message).await
     }
 
-    /// Waits for an answer, and does what it demands.
-    async fn progress(&mut self) -> Result<(), LogError> {
+    /// Waits for an answer and processes it.
+    async fn await_answer(&mut self) -> Result<(), LogError> {
         match timeout(ANSWER_MAX, self.window.answer()).await {
-            Ok(Some(answer)) => self.take(answer).await,
-            Ok(None) => Err(failed("append")("the client has ended")),
-            Err(_) => self.go_back("no answer").await,
+            Ok(Some(answer)) => self.process(answer).await,
+            Ok(None) => Err(failed("append")("the client has been closed")),
+            Err(_) => self.resynchronize("no answer").await,
         }
     }
 
-    async fn take(&mut self, answer: Answer) -> Result<(), LogError> {
+    async fn process(&mut self, answer: Answer) -> Result<(), LogError> {
         match answer {
-            Answer::Stored(position) if position > self.window.sent() => Err(self.fenced(position)),
+            Answer::Stored(position) if position > self.window.sent() => {
+                Err(self.fenced_error(position))
+            }
             Answer::Stored(position) if position > self.window.acked() + 1 => {
-                self.go_back("an answer is missing").await
+                self.resynchronize("an answer is missing").await
             }
             Answer::Stored(position) => {
-                self.confirm(position);
+                self.mark_stored(position);
                 Ok(())
             }
-            Answer::OutOfOrder => self.go_back("a message before it is not there").await,
+            Answer::OutOfOrder => {
+                self.resynchronize("a message does not follow the end of the stream")
+                    .await
+            }
             Answer::Full(error) => {
                 self.shared.full.store(true, Ordering::Relaxed);
-                self.go_back(&error.to_string()).await
+                self.resynchronize(&error.to_string()).await
             }
-            Answer::Refused(why) => self.go_back(&why).await,
+            Answer::Refused(why) => self.resynchronize(&why).await,
         }
     }
 
-    fn confirm(&mut self, position: u64) {
+    fn mark_stored(&mut self, position: u64) {
         if position <= self.window.acked() {
             return;
         }
-        self.window.confirm(position);
-        self.wait = Duration::ZERO;
+        self.window.mark_stored(position);
+        self.retry_delay = Duration::ZERO;
         self.shared.full.store(false, Ordering::Relaxed);
-        if std::mem::take(&mut self.told) {
+        if std::mem::take(&mut self.warned) {
             tracing::info!("the server stores messages again");
         }
     }
 
-    /// Finds out what is stored, and sends the rest again.
-    async fn go_back(&mut self, why: &str) -> Result<(), LogError> {
-        sleep(self.wait).await;
-        self.wait = (self.wait * 2).clamp(AGAIN.0, AGAIN.1);
-        if self.wait >= AGAIN.1 && !std::mem::replace(&mut self.told, true) {
-            tracing::warn!(why, "the server does not store messages: writing waits");
+    /// Finds out which messages are stored, and resends the rest.
+    async fn resynchronize(&mut self, why: &str) -> Result<(), LogError> {
+        sleep(self.retry_delay).await;
+        self.retry_delay = (self.retry_delay * 2).clamp(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
+        if self.retry_delay >= RETRY_DELAY_MAX && !std::mem::replace(&mut self.warned, true) {
+            tracing::warn!(
+                why,
+                "the server does not store messages: writing waits and retries"
+            );
         }
-        let mut last = self.state().await?.next - 1;
-        let begun = Instant::now();
-        while last < self.window.acked() && begun.elapsed() < CATCH_UP_MAX {
-            sleep(AGAIN.1).await;
-            last = self.state().await?.next - 1;
+        let mut last = self.wait_for_state().await?.next - 1;
+        let started = Instant::now();
+        while last < self.window.acked() && started.elapsed() < CATCH_UP_MAX {
+            sleep(RETRY_DELAY_MAX).await;
+            last = self.wait_for_state().await?.next - 1;
         }
         if last < self.window.acked() {
             let acked = self.window.acked();
             let lost = format!(
-                "the server has lost what it had stored: its log ends at {last}, not at {acked}"
+                "the server has lost messages that it had stored: \
+                 its log ends at {last}, not at {acked}"
             );
             return Err(failed("append")(lost));
         }
         while self.window.acked() < last {
             let next = self.window.acked() + 1;
             if !self.is_ours(next).await? {
-                return Err(self.fenced(next));
+                return Err(self.fenced_error(next));
             }
-            self.confirm(next);
+            self.mark_stored(next);
         }
-        self.window.send_again().await
+        self.window.resend_all().await
     }
 
-    /// The stream's state, however long it takes.
-    async fn state(&mut self) -> Result<State, LogError> {
+    /// Reads the state of the stream, and retries without a limit.
+    async fn wait_for_state(&mut self) -> Result<State, LogError> {
         loop {
             match self.shared.stream.state().await {
                 Err(error @ LogError::Failed { .. }) => {
-                    if !std::mem::replace(&mut self.told, true) {
+                    if !std::mem::replace(&mut self.warned, true) {
                         let source = std::error::Error::source(&error).map(ToString::to_string);
-                        tracing::warn!(%error, source, "the server does not answer: writing waits");
+                        tracing::warn!(
+                            %error,
+                            source,
+                            "the server does not answer: writing waits and retries"
+                        );
                     }
-                    sleep(AGAIN.1).await;
+                    sleep(RETRY_DELAY_MAX).await;
                 }
                 other => return other,
             }
         }
     }
 
+    /// Whether this writer wrote the message at this position.
     async fn is_ours(&mut self, position: u64) -> Result<bool, LogError> {
         if position > self.window.sent() {
             return Ok(false);
@@ -191,44 +214,48 @@ impl Writer {
         loop {
             match self.shared.stream.message(position).await {
                 Ok(message) => {
-                    let mark =
+                    let writer_tag =
                         message.and_then(|it| it.headers.get(WRITER).map(ToString::to_string));
-                    return Ok(mark.as_ref() == Some(&self.claim.mark));
+                    return Ok(writer_tag.as_ref() == Some(&self.claim.writer_tag));
                 }
-                Err(LogError::Failed { .. }) => sleep(AGAIN.1).await,
+                Err(LogError::Failed { .. }) => sleep(RETRY_DELAY_MAX).await,
                 Err(error) => return Err(error),
             }
         }
     }
 
-    fn fenced(&self, position: u64) -> LogError {
+    /// The error after another writer has taken over.
+    fn fenced_error(&self, position: u64) -> LogError {
         failed("append")(format!(
-            "another writer has taken over: its message is at {position}"
+            "another writer has taken over: its message is at position {position}"
         ))
     }
 
-    /// Waits while the log is at its size limit, which what is appended at once may pass.
+    /// Blocks while the log is at its size limit. One batch may exceed the limit.
     async fn wait_for_room(&mut self) -> Result<(), LogError> {
         let mut waited = false;
         loop {
             while !self.window.is_empty() {
-                self.progress().await?;
+                self.await_answer().await?;
             }
-            let state = self.state().await?;
+            let state = self.wait_for_state().await?;
             (self.bytes, self.bytes_max) = (state.bytes, state.bytes_max);
             if self.bytes < self.bytes_max {
                 break;
             }
             if !std::mem::replace(&mut waited, true) {
                 let bytes_max = self.bytes_max;
-                tracing::warn!(bytes_max, "the log is at its size limit: appending waits");
+                tracing::warn!(
+                    bytes_max,
+                    "the log is at its size limit: appending waits until it is trimmed"
+                );
             }
             self.shared.full.store(true, Ordering::Relaxed);
-            sleep(LOOK).await;
+            sleep(TRIM_POLL).await;
         }
         self.shared.full.store(false, Ordering::Relaxed);
         if waited {
-            tracing::warn!("the log was trimmed: appending goes on");
+            tracing::warn!("the log was trimmed: appending continues");
         }
         Ok(())
     }
@@ -237,7 +264,7 @@ impl Writer {
 #[async_trait]
 impl LogWriter for Writer {
     async fn append(&mut self, messages: Vec<Message>) -> Result<(), LogError> {
-        self.begin()?;
+        self.start_operation()?;
         let shared = self.shared.clone();
         let subjects = shared.stream.subjects();
         let packed = pack(
@@ -253,26 +280,26 @@ impl LogWriter for Writer {
         for message in packed {
             self.send(message).await?;
         }
-        self.spent = false;
+        self.unusable = false;
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<Seq, LogError> {
-        self.begin()?;
+        self.start_operation()?;
         while !self.window.is_empty() {
-            self.progress().await?;
+            self.await_answer().await?;
         }
-        self.spent = false;
+        self.unusable = false;
         Ok(Seq(self.window.acked() + 1))
     }
 }
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        if self.window.is_empty() && !self.spent {
-            self.shared.newest_claim.settle(self.window.acked());
+        if self.window.is_empty() && !self.unusable {
+            self.shared.latest_claim.end_cleanly(self.window.acked());
         }
-        self.shared.newest_claim.end();
+        self.shared.latest_claim.end();
         self.shared.full.store(false, Ordering::Relaxed);
     }
 }

@@ -1,5 +1,5 @@
-//! The API on a made-up world in memory: `cargo run -p skytide-api --example fake [empty]`.
-//! Names try to break out of the page, which they must not.
+//! Serves the API on an invented world in memory: `cargo run -p skytide-api --example fake
+//! [empty]`. Some names in it contain markup, to check that the start page shows them as text.
 
 mod world;
 
@@ -14,9 +14,10 @@ use skytide_core::port::store::{Committed, ViewStore};
 use skytide_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-struct Wall;
+/// The clock of the system.
+struct SystemClock;
 
-impl Clock for Wall {
+impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         Timestamp(
             SystemTime::now()
@@ -27,13 +28,14 @@ impl Clock for Wall {
     }
 }
 
-async fn fill(store: MemoryStore) {
+/// Commits the world again every second, with growing counts.
+async fn commit_forever(store: MemoryStore) {
     let term = store.lead().await.unwrap().term;
-    let since = Timestamp(Wall.now().0 - 5 * 3_600_000);
-    for turn in 1.. {
-        let (time, epoch) = (Wall.now(), Epoch(u64::from(turn)));
+    let since = Timestamp(SystemClock.now().0 - 5 * 3_600_000);
+    for number in 1.. {
+        let (time, epoch) = (SystemClock.now(), Epoch(u64::from(number)));
         store.begin(term, epoch.into()).await.unwrap();
-        for (view, changes) in world::world(time, turn) {
+        for (view, changes) in world::rows_of_commit(time, number) {
             store.write(term, view, changes).await.unwrap();
         }
         let committed = Committed {
@@ -50,12 +52,16 @@ async fn fill(store: MemoryStore) {
 #[tokio::main]
 async fn main() {
     let store = MemoryStore::new();
-    let state = ApiState::new(Arc::new(store.clone()), Arc::new(Wall), Arc::default());
+    let state = ApiState::new(
+        Arc::new(store.clone()),
+        Arc::new(SystemClock),
+        Arc::default(),
+    );
     let filled = std::env::args().nth(1).is_none();
-    let told = |address| println!("http://{address}/");
-    let serving = skytide_api::run(Options::default(), state, told, CancellationToken::new());
+    let print = |address| println!("http://{address}/");
+    let serving = skytide_api::run(Options::default(), state, print, CancellationToken::new());
     tokio::select! {
         served = serving => served.unwrap(),
-        () = fill(store), if filled => (),
+        () = commit_forever(store), if filled => (),
     }
 }

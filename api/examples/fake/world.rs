@@ -1,4 +1,4 @@
-//! A made-up world: texts in it try to break out of the page.
+//! The rows of an invented world. Some texts contain markup and scripts.
 
 use skytide_core::id::{Did, PostKey};
 use skytide_core::time::Timestamp;
@@ -11,9 +11,10 @@ fn row<K: ViewKey, R: serde::Serialize>(key: K, row: R) -> Change {
     }
 }
 
-fn lists(measure: Measure, keys: &[String], turn: u32) -> Vec<Change> {
-    let entry = |(place, key): (u32, &String)| {
-        let value = 90_000 / (place + 1) + turn;
+/// A list for every window, with the keys in this order.
+fn lists(measure: Measure, keys: &[String], number: u32) -> Vec<Change> {
+    let entry = |(index, key): (u32, &String)| {
+        let value = 90_000 / (index + 1) + number;
         ListEntry {
             key: key.as_str().into(),
             value,
@@ -33,11 +34,12 @@ fn lists(measure: Measure, keys: &[String], turn: u32) -> Vec<Change> {
         .into()
 }
 
+/// Activity of all time, of the last 24 hours and of the last 60 minutes.
 fn activity(now: Timestamp, collection: &str, share: u64) -> Vec<Change> {
     let minute = now.minute().0;
     let minutes = (0..60).map(|n| (Span::Minute, minute - n, 2_000 + u64::from(n % 13)));
     let hours = (0..24).map(|n| (Span::Hour, (minute / 60 - n) * 60, 130_000));
-    let stretch = |(span, start_minute, n)| {
+    let bucket = |(span, start_minute, n)| {
         let n = n * share;
         let counts = ActivityRow {
             creates: n,
@@ -55,12 +57,12 @@ fn activity(now: Timestamp, collection: &str, share: u64) -> Vec<Change> {
     std::iter::once((Span::All, 0, 9_000_000))
         .chain(minutes)
         .chain(hours)
-        .map(stretch)
+        .map(bucket)
         .collect()
 }
 
-/// Every row of one commit.
-pub fn world(now: Timestamp, turn: u32) -> [(ViewId, Vec<Change>); 7] {
+/// All rows of the commit with this number.
+pub fn rows_of_commit(now: Timestamp, number: u32) -> [(ViewId, Vec<Change>); 7] {
     let letters = ('a'..='l').map(|letter| letter.to_string().repeat(24));
     let dids: Vec<String> = letters.map(|id| format!("did:plc:{id}")).collect();
     let post = |did: &String| format!("at://{did}/app.bsky.feed.post/3n2xril3jyo2a");
@@ -83,12 +85,12 @@ pub fn world(now: Timestamp, turn: u32) -> [(ViewId, Vec<Change>); 7] {
     let tally = |uri: &String| row(uri.parse::<PostKey>().unwrap(), tally);
     let likes = activity(now, "app.bsky.feed.like", 6).into_iter();
     [
-        (ViewId::TopHashtags, lists(Measure::Count, &tags, turn)),
-        (ViewId::TopLinks, lists(Measure::Count, &links, turn)),
-        (ViewId::TopPosts, lists(Measure::Likes, &posts, turn)),
+        (ViewId::TopHashtags, lists(Measure::Count, &tags, number)),
+        (ViewId::TopLinks, lists(Measure::Count, &links, number)),
+        (ViewId::TopPosts, lists(Measure::Likes, &posts, number)),
         (
             ViewId::TopActors,
-            lists(Measure::LikesReceived, &dids, turn),
+            lists(Measure::LikesReceived, &dids, number),
         ),
         (ViewId::Accounts, dids.iter().map(account).collect()),
         (ViewId::Posts, posts.iter().map(tally).collect()),

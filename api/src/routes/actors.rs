@@ -1,4 +1,5 @@
-//! `/v1/actors/{actor}`: what is known of an account, and its counts of all time.
+//! `/v1/actors/{actor}`: what events reported of an account, its profile, and its counts of all
+//! time.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -8,40 +9,40 @@ use serde::Serialize;
 use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
 use crate::account;
-use crate::answer::{Query, Rows, answer};
+use crate::answer::{Query, Rows, answer, since};
 use crate::catalogue::ACTOR_ROUTE;
-use crate::params::{Params, decoded};
+use crate::params::{Params, decode_path};
 use crate::problem::Problem;
-use crate::state::ApiState;
-use crate::subject::{Actor, Resolved, moment, profile_url};
+use crate::state::ApiContext;
+use crate::target::{Actor, Resolved, optional_time, profile_url};
 
 /// `GET /v1/actors/{actor}`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let actor = Actor::parse(&decoded(path)?)?;
+    let actor = Actor::parse(&decode_path(path)?)?;
     Params::parse(query.as_deref(), &ACTOR_ROUTE)?;
-    answer(&state, &headers, actor).await
+    answer(&context, &headers, actor).await
 }
 
 /// An account, as JSON.
 #[derive(Serialize)]
-pub(crate) struct Profile {
+pub(crate) struct ActorAnswer {
     did: String,
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<Resolved>,
-    /// What the account or its host says; `null`: no event told anything.
-    account: Option<Known>,
+    /// What events of the account or its host reported; `null`: there was none.
+    account: Option<Reported>,
     profile: Option<account::Profile>,
     counts: Counts,
 }
 
 #[derive(Serialize)]
-struct Known {
+struct Reported {
     handle: Option<Box<str>>,
     handle_verified: bool,
     active: bool,
@@ -53,6 +54,7 @@ struct Known {
     out_of_sync: bool,
 }
 
+/// Counts of all time.
 #[derive(Serialize)]
 struct Counts {
     followers: u32,
@@ -70,30 +72,28 @@ struct Counts {
 }
 
 impl Query for Actor {
-    type Data = Profile;
+    type Data = ActorAnswer;
 
-    async fn read(&self, rows: &Rows<'_>) -> Result<Profile, Problem> {
+    async fn read(&self, rows: &Rows<'_>) -> Result<ActorAnswer, Problem> {
         let (did, resolved) = self.resolve(rows).await?;
-        let account: Option<AccountRow> = rows.one(ViewId::Accounts, did.clone()).await?;
-        let counts: Option<ActorRow> = rows.one(ViewId::Actors, did.clone()).await?;
+        let account: Option<AccountRow> = rows.get_one(ViewId::Accounts, did.clone()).await?;
+        let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;
         if account.is_none() && counts.is_none() {
-            let since = rows.committed.since.rfc3339();
-            return Err(Problem::not_found(format!(
-                "no event named {did} since {since}"
-            )));
+            let since = since(&rows.committed);
+            return Err(Problem::not_found(format!("no event named {did}{since}")));
         }
-        Ok(Profile {
+        Ok(ActorAnswer {
             url: profile_url(&did),
             did: did.to_string(),
             resolved,
             profile: account::profile(rows, &did, account.as_ref()).await,
-            account: account.map(Known::from),
+            account: account.map(Reported::from),
             counts: counts.unwrap_or_default().into(),
         })
     }
 }
 
-impl From<AccountRow> for Known {
+impl From<AccountRow> for Reported {
     fn from(row: AccountRow) -> Self {
         Self {
             handle: row.handle,
@@ -123,7 +123,7 @@ impl From<ActorRow> for Counts {
             likes_received: row.likes_received,
             reposts_given: row.reposts_given,
             reposts_received: row.reposts_received,
-            last_seen: moment(row.last_seen),
+            last_seen: optional_time(row.last_seen),
         }
     }
 }

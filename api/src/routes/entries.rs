@@ -1,4 +1,4 @@
-//! A page of a list as JSON, and the join of its keys with posts and accounts.
+//! A page of a list as JSON, and the join of its entries with posts and accounts.
 
 use std::str::FromStr;
 
@@ -6,23 +6,23 @@ use serde::Serialize;
 use skytide_core::id::{Did, PostKey};
 use skytide_core::view::{PostRow, RowError, ViewId};
 
-use super::lists::Keys;
+use super::lists::EntryKind;
 use crate::account::{Account, accounts};
 use crate::answer::Rows;
 use crate::problem::Problem;
-use crate::subject::post_url;
-use crate::velocity::Covered;
+use crate::target::post_url;
+use crate::velocity::CoveredWindow;
 
 /// A page of a list, as JSON.
 #[derive(Serialize)]
-pub(crate) struct Page {
+pub(crate) struct ListPage {
     pub(crate) view: &'static str,
-    pub(crate) window: Covered,
+    pub(crate) window: CoveredWindow,
     pub(crate) lang: Option<Box<str>>,
     pub(crate) measure: &'static str,
-    /// Entries in the whole list, of which this is a page.
+    /// Number of entries in the whole list.
     pub(crate) ranked_among: usize,
-    /// How many best by count were looked at, and how high a count must be; only of velocity.
+    /// The count below which an entry has no velocity and is not ranked. Only in lists by velocity.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) support_min: Option<u32>,
     pub(crate) entries: Vec<Entry>,
@@ -49,22 +49,23 @@ pub(crate) struct Entry {
     pub(crate) url: Option<String>,
 }
 
-/// Adds the accounts that the keys name, and to posts their tallies, which are of now, if `tallies` are wanted.
+/// Joins entries with the accounts that their keys name. Posts are also joined with their URL, and
+/// with their tallies if `with_tallies` is set; tallies are always those of now.
 pub(crate) async fn join(
     rows: &Rows<'_>,
-    keys: Keys,
-    tallies: bool,
+    kind: EntryKind,
+    with_tallies: bool,
     entries: &mut [Entry],
 ) -> Result<(), Problem> {
-    let dids: Vec<Did> = match keys {
-        Keys::Texts => return Ok(()),
-        Keys::Accounts => keys_of(entries)?,
-        Keys::Posts => {
-            let posts: Vec<PostKey> = keys_of(entries)?;
+    let dids: Vec<Did> = match kind {
+        EntryKind::Text => return Ok(()),
+        EntryKind::Account => parse_keys(entries)?,
+        EntryKind::Post => {
+            let posts: Vec<PostKey> = parse_keys(entries)?;
             for (entry, post) in entries.iter_mut().zip(&posts) {
                 entry.url = Some(post_url(post));
             }
-            if tallies {
+            if with_tallies {
                 let tallies: Vec<Option<PostRow>> = rows.get(ViewId::Posts, &posts).await?;
                 for (entry, tally) in entries.iter_mut().zip(tallies) {
                     entry.post = Some(tally.unwrap_or_default());
@@ -79,7 +80,8 @@ pub(crate) async fn join(
     Ok(())
 }
 
-fn keys_of<K: FromStr>(entries: &[Entry]) -> Result<Vec<K>, RowError> {
+/// Parses the keys of stored entries. A key that cannot be parsed means a damaged row.
+fn parse_keys<K: FromStr>(entries: &[Entry]) -> Result<Vec<K>, RowError> {
     entries
         .iter()
         .map(|entry| entry.key.parse().map_err(|_| RowError))

@@ -1,11 +1,16 @@
-//! `/healthz`: the process lives. `/readyz`: it can answer, and what is the matter.
+//! `/healthz`: the process runs. `/readyz`: whether the API can answer requests, with the reasons
+//! if it cannot.
 //!
-//! Old rows are still right for the time they name, so age and a relay out of reach are told but do not make the
-//! service unready. That nothing more is committed does, if a limit is set: commits go on when the stream is quiet, and
-//! network time does not, so the age of a commit is counted from when this process first saw it. Then a part that does not
-//! do its work is told as a reason, too. An answer comes in time, also when the store gives none.
+//! Stored rows stay correct for the time they name. So a high age and an unreachable relay are
+//! reported but do not make the service unready. Missing commits do, if a limit is set: commits
+//! continue while the stream is quiet, so their absence means a failure. Network time does not
+//! advance while the stream is quiet, so the age of a commit is counted from when this process
+//! first saw it. An unready answer also lists the parts that do not work.
+//!
+//! The read of the store has a timeout, so the answer comes in time when the store hangs.
 
-use std::sync::{Mutex, PoisonError};
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -14,12 +19,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use skytide_core::id::Epoch;
+use skytide_core::port::store::Committed;
 use skytide_core::time::Timestamp;
 
-use crate::state::{ApiState, Part};
+use crate::state::{ApiContext, Part};
 
-/// How long the store may take to tell how it does.
-const STORE_MAX: Duration = Duration::from_secs(2);
+/// Timeout for reading the store's control record.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// `GET /healthz`
 pub(crate) async fn alive() -> Response {
@@ -27,11 +33,11 @@ pub(crate) async fn alive() -> Response {
     ([(header::CACHE_CONTROL, "no-store")], Json(alive)).into_response()
 }
 
-/// Whether questions can be answered, as JSON.
+/// Whether the API can answer requests, as JSON.
 #[derive(Serialize)]
 pub(crate) struct Ready {
     ready: bool,
-    /// Why not; empty if ready.
+    /// Why it is not ready; empty if it is.
     reasons: Vec<String>,
     epoch: Option<u64>,
     as_of: Option<String>,
@@ -41,8 +47,11 @@ pub(crate) struct Ready {
 }
 
 /// `GET /readyz`
-pub(crate) async fn ready(State(state): State<ApiState>) -> Response {
-    let ready = Ready::read(&state).await;
+pub(crate) async fn ready(
+    State(context): State<ApiContext>,
+    State(commit_age): State<CommitAge>,
+) -> Response {
+    let ready = Ready::read(&context, &commit_age).await;
     let status = if ready.ready {
         StatusCode::OK
     } else {
@@ -51,13 +60,15 @@ pub(crate) async fn ready(State(state): State<ApiState>) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(ready)).into_response()
 }
 
-/// The newest epoch that was seen, and when it was seen first.
-#[derive(Debug, Default)]
-pub(crate) struct Newest(Mutex<Option<(Epoch, Timestamp)>>);
+/// Measures for how long the newest commit has been the newest: the newest epoch that was seen, and
+/// when it was first seen. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CommitAge(Arc<Mutex<Option<(Epoch, Timestamp)>>>);
 
-impl Newest {
-    /// How long this has been the committed epoch, as far as it was looked at.
-    fn age_ms(&self, epoch: Epoch, now: Timestamp) -> u64 {
+impl CommitAge {
+    /// Milliseconds since `epoch` was first passed to this function. They start at 0, because the
+    /// store does not record when it committed.
+    fn observe(&self, epoch: Epoch, now: Timestamp) -> u64 {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, since) = match *newest {
             Some(seen) if seen.0 == epoch => seen,
@@ -68,56 +79,59 @@ impl Newest {
 }
 
 impl Ready {
-    pub(crate) async fn read(state: &ApiState) -> Self {
+    pub(crate) async fn read(context: &ApiContext, commit_age: &CommitAge) -> Self {
         let mut reasons = Vec::new();
-        if state.stop.is_cancelled() {
+        if context.stop.is_cancelled() {
             reasons.push("stopping".to_owned());
         }
-        let asked = tokio::time::timeout(STORE_MAX, state.reader.control());
-        let committed = match asked.await {
-            Ok(Ok(control)) => control.committed,
-            Err(_) => {
-                reasons.push("the view store does not answer".to_owned());
-                None
-            }
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "store not readable"
-                );
-                reasons.push("the view store cannot be read".to_owned());
-                None
-            }
-        };
-        if committed.is_none() && reasons.is_empty() {
-            reasons.push(
-                "nothing is counted yet: waiting for the first events of the relay".to_owned(),
-            );
-        }
-        let now = state.clock.now();
-        let freshness_ms = committed
-            .as_ref()
-            .map(|last| now.0.saturating_sub(last.time.0));
+        let committed = read_committed(context, &mut reasons).await;
+        let now = context.clock.now();
+        let as_of = committed.as_ref().and_then(|last| last.time.known());
+        let since = committed.as_ref().and_then(|last| last.since.known());
+        let freshness_ms = as_of.map(|time| now.0.saturating_sub(time.0));
         let age_ms = committed
             .as_ref()
-            .map(|last| state.newest.age_ms(last.epoch, now));
-        let limit_ms = state.limits.ready_age_ms_max;
+            .map(|last| commit_age.observe(last.epoch, now));
+        let limit_ms = context.limits.ready_age_ms_max;
         if let Some(age) = age_ms.filter(|age| limit_ms.is_some_and(|limit| *age > limit)) {
             reasons.push(format!("nothing has been committed for {age} ms"));
         }
-        let parts = state.health.parts();
-        if !reasons.is_empty() || state.health.needs_help() {
-            let wrong = parts.iter().filter(|part| !part.ok);
-            reasons.extend(wrong.map(|part| format!("{}: {}", part.name, part.detail)));
+        let parts = context.health.parts();
+        if !reasons.is_empty() || context.health.needs_help() {
+            let failing = parts.iter().filter(|part| !part.ok);
+            reasons.extend(failing.map(|part| format!("{}: {}", part.name, part.detail)));
         }
         Self {
             ready: reasons.is_empty(),
             reasons,
             epoch: committed.as_ref().map(|last| last.epoch.0),
-            as_of: committed.as_ref().map(|last| last.time.rfc3339()),
-            since: committed.as_ref().map(|last| last.since.rfc3339()),
+            as_of: as_of.map(Timestamp::rfc3339),
+            since: since.map(Timestamp::rfc3339),
             freshness_ms,
             parts,
         }
     }
+}
+
+/// Reads the last commit; adds a reason if there is none or the store cannot be read.
+async fn read_committed(context: &ApiContext, reasons: &mut Vec<String>) -> Option<Committed> {
+    let read = tokio::time::timeout(STORE_TIMEOUT, context.reader.control());
+    let committed = match read.await {
+        Ok(Ok(control)) => control.committed,
+        Err(_) => {
+            reasons.push("the view store does not answer".to_owned());
+            None
+        }
+        Ok(Err(error)) => {
+            let error = &error as &dyn Error;
+            tracing::warn!(error, "cannot read the view store for /readyz");
+            reasons.push("the view store cannot be read".to_owned());
+            None
+        }
+    };
+    if committed.is_none() && reasons.is_empty() {
+        reasons
+            .push("nothing is counted yet: waiting for the first events of the relay".to_owned());
+    }
+    committed
 }

@@ -1,9 +1,9 @@
-//! `/v1/actors/{actor}/interactions`: the accounts with which an account had most to do.
+//! `/v1/actors/{actor}/interactions`: the accounts with which an account interacted most.
 //!
 //! ```text
 //! today ─ scan ─┐
-//! yesterday ────┼─ sum per other account ─ best 100
-//! ...  ─────────┘  newest day first, until 50,000 rows were read: then `partial`
+//! yesterday ────┼─ sum per other account ─▶ the `limit` accounts with the highest sums
+//! ...  ─────────┘  newest day first, at most 50,000 rows: if there are more, `partial`
 //! ```
 
 use std::cmp::Reverse;
@@ -22,58 +22,61 @@ use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey};
 use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::INTERACTIONS;
-use crate::params::{Params, decoded};
+use crate::params::{Params, decode_path};
 use crate::problem::Problem;
-use crate::state::ApiState;
-use crate::subject::{Actor, Resolved};
+use crate::state::ApiContext;
+use crate::target::{Actor, Resolved};
 
-/// Rows read for one answer.
+/// Maximum number of rows that are read for one answer.
 const ROWS_MAX: usize = 50_000;
-/// Rows asked for at once.
+/// Number of rows of one scan.
 const CHUNK_ROWS: usize = 5_000;
 
 /// `GET /v1/actors/{actor}/interactions`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let actor = Actor::parse(&decoded(path)?)?;
+    let actor = Actor::parse(&decode_path(path)?)?;
     let params = Params::parse(query.as_deref(), &INTERACTIONS)?;
-    let question = Interactions {
+    let query = InteractionsQuery {
         actor,
-        received: params.word("direction", &["sent", "received"])? == 1,
+        received: params.choice("direction", &["sent", "received"])? == 1,
         days: params.number("days", 1..=7, 7)? as u32,
         limit: params.number("limit", 1..=100, 25)?,
     };
-    answer(&state, &headers, question).await
+    answer(&context, &headers, query).await
 }
 
-pub(crate) struct Interactions {
+/// A request for the interactions of an account.
+pub(crate) struct InteractionsQuery {
     actor: Actor,
+    /// Whether the others acted on the account; otherwise it acted on them.
     received: bool,
     days: u32,
     limit: usize,
 }
 
-/// Whom an account had to do with, as JSON.
+/// The interactions of an account, as JSON.
 #[derive(Serialize)]
-pub(crate) struct Circle {
+pub(crate) struct Interactions {
     did: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<Resolved>,
     direction: &'static str,
     days: Days,
     rows_read: usize,
-    /// More rows were there than are read for one answer: sums are too low, the newest days come first.
+    /// Whether there are more rows than are read for one answer. Then sums are too low; the newest
+    /// days were read first.
     partial: bool,
-    /// Other accounts among the rows read.
+    /// Number of other accounts among the rows read.
     accounts: usize,
     entries: Vec<Entry>,
 }
 
-/// Days of UTC, both included.
+/// The first and the last day in UTC, both included.
 #[derive(Serialize)]
 struct Days {
     first: String,
@@ -89,29 +92,30 @@ struct Entry {
     sums: InteractionRow,
 }
 
+/// The sums of the rows that were read so far.
 #[derive(Default)]
-struct Sums {
+struct Totals {
     by_account: BTreeMap<Did, InteractionRow>,
-    rows: usize,
+    rows_read: usize,
     partial: bool,
 }
 
-impl Query for Interactions {
-    type Data = Circle;
+impl Query for InteractionsQuery {
+    type Data = Interactions;
 
-    async fn read(&self, rows: &Rows<'_>) -> Result<Circle, Problem> {
+    async fn read(&self, rows: &Rows<'_>) -> Result<Interactions, Problem> {
         let (did, resolved) = self.actor.resolve(rows).await?;
         let today = rows.committed.time.day();
         let first = (today + 1).saturating_sub(self.days);
-        let mut sums = Sums::default();
+        let mut totals = Totals::default();
         for day in (first..=today).rev() {
-            self.add_day(rows, &did, day, &mut sums).await?;
+            self.add_day(rows, &did, day, &mut totals).await?;
         }
-        let mut best: Vec<(Did, InteractionRow)> = sums.by_account.into_iter().collect();
+        let mut best: Vec<(Did, InteractionRow)> = totals.by_account.into_iter().collect();
         best.sort_by_key(|(_, row)| (Reverse(total(row)), Reverse(row.characters)));
         let found = best.len();
         best.truncate(self.limit);
-        Ok(Circle {
+        Ok(Interactions {
             did: did.to_string(),
             resolved,
             direction: if self.received { "received" } else { "sent" },
@@ -119,23 +123,23 @@ impl Query for Interactions {
                 first: date(first),
                 last: date(today),
             },
-            rows_read: sums.rows,
-            partial: sums.partial,
+            rows_read: totals.rows_read,
+            partial: totals.partial,
             accounts: found,
             entries: entries(rows, best).await?,
         })
     }
 }
 
-impl Interactions {
-    /// Adds the rows of one day; in the second order the key's `author` is the subject and the other way round, so
-    /// the other account is its `subject` in both.
+impl InteractionsQuery {
+    /// Adds the rows of one day. In the second order, `author` and `subject` of a key are
+    /// exchanged, so the other account is its `subject` in both orders.
     async fn add_day(
         &self,
         rows: &Rows<'_>,
         did: &Did,
         day: u32,
-        sums: &mut Sums,
+        totals: &mut Totals,
     ) -> Result<(), Problem> {
         let order = if self.received {
             Order::Second
@@ -147,23 +151,25 @@ impl Interactions {
         day.encode(&mut prefix);
         let mut range = Range::prefix(order, &prefix, CHUNK_ROWS);
         loop {
-            if sums.rows >= ROWS_MAX {
+            // At the bound, one more row is read, only to see whether there are more.
+            let at_bound = totals.rows_read >= ROWS_MAX;
+            if at_bound {
                 range.limit = 1;
             }
             let chunk: Vec<(InteractionKey, InteractionRow)> =
                 rows.scan(ViewId::Interactions, range.clone()).await?;
-            if range.limit == 1 {
-                sums.partial |= !chunk.is_empty();
+            if at_bound {
+                totals.partial |= !chunk.is_empty();
                 return Ok(());
             }
             let Some((last, _)) = chunk.last() else {
                 return Ok(());
             };
-            range.from = after(last);
-            sums.rows += chunk.len();
+            range.from = next_key(last);
+            totals.rows_read += chunk.len();
             let done = chunk.len() < CHUNK_ROWS;
             for (key, row) in chunk {
-                add(sums.by_account.entry(key.subject).or_default(), &row);
+                add(totals.by_account.entry(key.subject).or_default(), &row);
             }
             if done {
                 return Ok(());
@@ -172,8 +178,8 @@ impl Interactions {
     }
 }
 
-/// The first key behind `key`.
-fn after(key: &InteractionKey) -> Key {
+/// The smallest key greater than `key`.
+fn next_key(key: &InteractionKey) -> Key {
     let mut bytes = Key::of(key).as_bytes().to_vec();
     bytes.push(0);
     Key::from(bytes.as_slice())
@@ -191,11 +197,13 @@ fn total(row: &InteractionRow) -> u32 {
     row.likes + row.reposts + row.replies + row.quotes
 }
 
+/// A day since 1970 in UTC, as `2026-07-04`.
 fn date(day: u32) -> String {
     let start = Timestamp(u64::from(day) * 86_400_000);
     start.rfc3339()[..10].to_owned()
 }
 
+/// Joins the sums with the accounts.
 async fn entries(rows: &Rows<'_>, best: Vec<(Did, InteractionRow)>) -> Result<Vec<Entry>, Problem> {
     let (dids, sums): (Vec<Did>, Vec<InteractionRow>) = best.into_iter().unzip();
     let accounts = accounts(rows, &dids).await?;

@@ -1,4 +1,4 @@
-//! `/v1/jobs`: the periodic jobs, whatever process runs them.
+//! `/v1/jobs`: the states of the periodic jobs, in whichever process they run.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -11,12 +11,12 @@ use skytide_core::time::Timestamp;
 use crate::catalogue::JOBS;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::state::ApiState;
+use crate::state::ApiContext;
 
 /// The jobs, as JSON.
 #[derive(Serialize)]
 struct Jobs {
-    /// By this machine's clock.
+    /// The time by this machine's clock.
     now: String,
     jobs: Vec<Job>,
 }
@@ -26,15 +26,15 @@ struct Job {
     name: String,
     cron: String,
     time_zone: String,
-    /// `null`: never by itself.
+    /// `null`: it never runs by itself.
     due: Option<String>,
     running_since: Option<String>,
-    /// `null`: no run has ended.
-    last: Option<Ended>,
+    /// The last run that ended; `null`: none has ended.
+    last: Option<EndedRun>,
 }
 
 #[derive(Serialize)]
-struct Ended {
+struct EndedRun {
     began: String,
     ended: String,
     ms: u64,
@@ -44,12 +44,12 @@ struct Ended {
 
 /// `GET /v1/jobs`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &JOBS)?;
-    let states = state.jobs.all().await?;
-    let now = state.clock.now();
+    let states = context.jobs.all().await?;
+    let now = context.clock.now();
     let answer = Jobs {
         now: now.rfc3339(),
         jobs: states.into_iter().map(|job| Job::new(job, now)).collect(),
@@ -59,7 +59,7 @@ pub(crate) async fn show(
 
 impl Job {
     fn new(state: JobState, now: Timestamp) -> Self {
-        // One that is behind its deadline died.
+        // The process of a run that is past its deadline has died.
         let running = state.running.filter(|run| run.deadline > now);
         Self {
             name: state.name,
@@ -67,12 +67,12 @@ impl Job {
             time_zone: state.plan.zone,
             due: state.plan.due.map(Timestamp::rfc3339),
             running_since: running.map(|run| run.began.rfc3339()),
-            last: state.last.map(Ended::from),
+            last: state.last.map(EndedRun::from),
         }
     }
 }
 
-impl From<RunEnd> for Ended {
+impl From<RunEnd> for EndedRun {
     fn from(end: RunEnd) -> Self {
         Self {
             began: end.began.rfc3339(),

@@ -1,58 +1,72 @@
-//! The views of lists: their names in routes, measures, windows, and what their keys are.
+//! The views that are lists: their names in routes, their measures and windows, and the kind of
+//! their entries.
 
 use skytide_core::view::{Measure, ViewId, Window};
 
 use crate::problem::Problem;
 
-/// The measure that is computed when read.
+/// The measure that is computed when a list is read; all others are stored.
 pub(crate) const VELOCITY: &str = "velocity";
 
-/// A view of lists.
+/// A view whose rows are lists.
 #[derive(Debug)]
 pub(crate) struct ListView {
-    /// In routes.
+    /// Its name in routes.
     pub(crate) name: &'static str,
-    /// Where its lists are.
+    /// The stored view.
     pub(crate) id: ViewId,
-    /// The measure if none is named.
-    pub(crate) default: Measure,
-    /// Windows that are kept.
+    /// The measure of a request that names none.
+    pub(crate) default_measure: Measure,
+    /// The windows for which lists are stored.
     pub(crate) windows: &'static [Window],
-    /// What its keys are.
-    pub(crate) keys: Keys,
+    /// What the keys of its entries are.
+    pub(crate) entry_kind: EntryKind,
 }
 
-/// What the entries of a list are.
+/// What the keys of a list's entries are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keys {
-    Posts,
-    Accounts,
-    Texts,
+pub(crate) enum EntryKind {
+    /// `at://` URIs of posts.
+    Post,
+    /// DIDs of accounts.
+    Account,
+    /// Tags, domains or URLs, which are joined with nothing.
+    Text,
 }
 
-const fn list(name: &'static str, id: ViewId, default: Measure, keys: Keys) -> ListView {
+const fn list(name: &'static str, id: ViewId, measure: Measure, kind: EntryKind) -> ListView {
     ListView {
         name,
         id,
-        default,
+        default_measure: measure,
         windows: &Window::ALL,
-        keys,
+        entry_kind: kind,
     }
 }
 
 const DAY: &[Window] = &[Window::Day];
 
-/// All of them.
+/// All views that are lists.
 pub(crate) const LISTS: [ListView; 7] = [
-    list("posts", ViewId::TopPosts, Measure::Likes, Keys::Posts),
-    list("hashtags", ViewId::TopHashtags, Measure::Count, Keys::Texts),
-    list("domains", ViewId::TopDomains, Measure::Count, Keys::Texts),
-    list("links", ViewId::TopLinks, Measure::Count, Keys::Texts),
+    list("posts", ViewId::TopPosts, Measure::Likes, EntryKind::Post),
+    list(
+        "hashtags",
+        ViewId::TopHashtags,
+        Measure::Count,
+        EntryKind::Text,
+    ),
+    list(
+        "domains",
+        ViewId::TopDomains,
+        Measure::Count,
+        EntryKind::Text,
+    ),
+    list("links", ViewId::TopLinks, Measure::Count, EntryKind::Text),
     list(
         "mentions",
         ViewId::TopMentions,
         Measure::Count,
-        Keys::Accounts,
+        EntryKind::Account,
     ),
     ListView {
         windows: DAY,
@@ -60,7 +74,7 @@ pub(crate) const LISTS: [ListView; 7] = [
             "actors",
             ViewId::TopActors,
             Measure::LikesReceived,
-            Keys::Accounts,
+            EntryKind::Account,
         )
     },
     ListView {
@@ -69,14 +83,14 @@ pub(crate) const LISTS: [ListView; 7] = [
             "blocks",
             ViewId::TopBlocks,
             Measure::BlocksReceived,
-            Keys::Accounts,
+            EntryKind::Account,
         )
     },
 ];
 
 impl ListView {
-    /// The view of this name, `top_` in front or not.
-    pub(crate) fn named(name: &str) -> Result<&'static Self, Problem> {
+    /// Finds a view by its name in routes, with or without the prefix `top_`.
+    pub(crate) fn by_name(name: &str) -> Result<&'static Self, Problem> {
         let bare = name.strip_prefix("top_").unwrap_or(name);
         LISTS.iter().find(|view| view.name == bare).ok_or_else(|| {
             Problem::parameter("view", name, format!("there is no list {name:?}"))
@@ -84,17 +98,17 @@ impl ListView {
         })
     }
 
-    /// Whether its entries count posts and their authors.
+    /// Whether its entries have counts of posts and of their authors.
     pub(crate) fn is_trend(&self) -> bool {
-        self.default == Measure::Count
+        self.default_measure == Measure::Count
     }
 
-    /// Whether there are lists of single languages.
+    /// Whether it also has lists of single languages.
     pub(crate) fn has_langs(&self) -> bool {
         self.windows.len() > 1
     }
 
-    /// The measures by which it can be ordered, as in routes.
+    /// The measures by which its lists can be ordered, by their names in routes.
     pub(crate) fn measures(&self) -> Vec<&'static str> {
         let stored = Measure::of(self.id).iter().map(|measure| measure.name());
         stored.chain(self.is_trend().then_some(VELOCITY)).collect()

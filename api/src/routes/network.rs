@@ -1,7 +1,8 @@
-//! `/v1/network`: what the whole network does, and what we dropped of it.
+//! `/v1/network`: the activity of the whole network, and the input that was dropped.
 //!
-//! Collections and languages can be invented by anyone, so both are read up to a bound; the collections of the
-//! Bluesky app are looked up by name and never fall out. Sums of hours and minutes are read for the shown ones only.
+//! Anyone can invent collections and languages, so both are read only up to a bound. The
+//! collections of the Bluesky app are looked up by name, so that they are read in any case. Sums of
+//! hours and minutes are read only for the collections in the answer.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -15,21 +16,21 @@ use skytide_core::view::{
     ActivityKey, ActivityRow, CounterRow, Span, TrendKey, TrendRow, ViewId, Window,
 };
 
-use super::series::{Ops, Point, Rates, Stretches};
+use super::series::{Buckets, Ops, Point, Rates};
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::NETWORK;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::state::{ApiState, Part};
-use crate::velocity::Covered;
+use crate::state::{ApiContext, Part};
+use crate::velocity::CoveredWindow;
 
-/// Collections, and languages, that are looked at.
+/// Maximum number of collections that are read, and of languages.
 const ROWS_MAX: usize = 5_000;
-/// Counters that are shown.
+/// Maximum number of counters in an answer.
 const COUNTERS_MAX: usize = 1_000;
 
-/// Looked up by name, so that no flood of invented names hides them.
-const USUAL: &[&str] = &[
+/// Collections that are looked up by name, so that a flood of invented names cannot hide them.
+const KNOWN_COLLECTIONS: &[&str] = &[
     "app.bsky.actor.profile",
     "app.bsky.feed.like",
     "app.bsky.feed.post",
@@ -46,30 +47,31 @@ const USUAL: &[&str] = &[
 
 /// `GET /v1/network`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &NETWORK)?;
-    let question = Network {
+    let query = NetworkQuery {
         limit: params.number("limit", 1..=100, 20)?,
         window: params.window(&Window::ALL, Window::Day)?,
         hours: params.number("hours", 1..=1_440, 24)? as u32,
-        parts: state.health.parts(),
+        parts: context.health.parts(),
     };
-    answer(&state, &headers, question).await
+    answer(&context, &headers, query).await
 }
 
-pub(crate) struct Network {
+/// A request for the activity of the network.
+pub(crate) struct NetworkQuery {
     limit: usize,
     window: Window,
     hours: u32,
     parts: Vec<Part>,
 }
 
-/// The network, as JSON.
+/// The activity of the network, as JSON.
 #[derive(Serialize)]
-pub(crate) struct Picture {
+pub(crate) struct NetworkActivity {
     parts: Vec<Part>,
     rates: Rates,
     total: Collection,
@@ -84,12 +86,12 @@ pub(crate) struct Picture {
 
 #[derive(Serialize)]
 struct Collection {
-    /// Empty: all of them.
+    /// Empty: all collections together.
     collection: Box<str>,
     all: AllTime,
-    /// The open hour and 23 before it.
+    /// The open hour and the 23 hours before it.
     last_24h: Ops,
-    /// The open minute and 59 before it.
+    /// The open minute and the 59 minutes before it.
     last_hour: Ops,
     /// The last whole minute and the open one.
     last_2m: Ops,
@@ -105,7 +107,7 @@ struct AllTime {
 
 #[derive(Serialize)]
 struct Languages {
-    window: Covered,
+    window: CoveredWindow,
     entries: Vec<Language>,
     partial: bool,
 }
@@ -117,28 +119,28 @@ struct Language {
     authors: u32,
 }
 
-impl Query for Network {
-    type Data = Picture;
+impl Query for NetworkQuery {
+    type Data = NetworkActivity;
 
-    async fn read(&self, rows: &Rows<'_>) -> Result<Picture, Problem> {
+    async fn read(&self, rows: &Rows<'_>) -> Result<NetworkActivity, Problem> {
         let now = rows.committed.time;
-        let (total, all_time, collections_partial) = all_time(rows).await?;
+        let all_time = AllTimeActivity::read(rows).await?;
         let mut collections = Vec::new();
-        for (name, row) in all_time.into_iter().take(self.limit) {
+        for (name, row) in all_time.collections.into_iter().take(self.limit) {
             collections.push(Collection::read(rows, name, &row).await?);
         }
         let counters = counters(rows).await?;
-        Ok(Picture {
+        Ok(NetworkActivity {
             parts: self.parts.clone(),
             rates: Rates::read(rows).await?,
-            total: Collection::read(rows, "".into(), &total).await?,
+            total: Collection::read(rows, "".into(), &all_time.total).await?,
             collections,
-            collections_partial,
+            collections_partial: all_time.partial,
             languages: self.languages(rows).await?,
             drops: drops(&counters),
             counters,
-            minutes: Stretches::minutes(now, 60).series(rows).await?,
-            hours: Stretches::hours(now, self.hours).series(rows).await?,
+            minutes: Buckets::minutes(now, 60).series(rows).await?,
+            hours: Buckets::hours(now, self.hours).series(rows).await?,
         })
     }
 }
@@ -152,45 +154,59 @@ impl Collection {
                 accounts: all.accounts,
                 live: all.live,
             },
-            last_24h: Stretches::hours(now, 24).sum(rows, &name).await?,
-            last_hour: Stretches::minutes(now, 60).sum(rows, &name).await?,
-            last_2m: Stretches::minutes(now, 2).sum(rows, &name).await?,
+            last_24h: Buckets::hours(now, 24).sum(rows, &name).await?,
+            last_hour: Buckets::minutes(now, 60).sum(rows, &name).await?,
+            last_2m: Buckets::minutes(now, 2).sum(rows, &name).await?,
             collection: name,
         })
     }
 }
 
-type AllTimeRows = (ActivityRow, Vec<(Box<str>, ActivityRow)>, bool);
-
-/// All operations together; the collections, most operations first; and whether there are more than were read.
-async fn all_time(rows: &Rows<'_>) -> Result<AllTimeRows, Problem> {
-    let key = |collection: &str| ActivityKey {
-        span: Span::All,
-        start_minute: 0,
-        collection: collection.into(),
-    };
-    let usual: Vec<ActivityKey> = USUAL.iter().map(|name| key(name)).collect();
-    let found: Vec<Option<ActivityRow>> = rows.get(ViewId::Activity, &usual).await?;
-    let known = usual
-        .into_iter()
-        .zip(found)
-        .filter_map(|(key, row)| Some((key, row?)));
-
-    let range = Range::prefix(Order::First, &[Span::All as u8], ROWS_MAX);
-    let scanned: Vec<(ActivityKey, ActivityRow)> = rows.scan(ViewId::Activity, range).await?;
-    let partial = scanned.len() == ROWS_MAX;
-
-    let mut merged: BTreeMap<Box<str>, ActivityRow> = scanned
-        .into_iter()
-        .chain(known)
-        .map(|(key, row)| (key.collection, row))
-        .collect();
-    let total = merged.remove("").unwrap_or_default();
-    let mut ranked: Vec<_> = merged.into_iter().collect();
-    ranked.sort_by_key(|(_, row)| Reverse(Ops::from(row).operations));
-    Ok((total, ranked, partial))
+/// The activity of all time, by collection.
+struct AllTimeActivity {
+    /// All collections together.
+    total: ActivityRow,
+    /// The collection with the most operations first.
+    collections: Vec<(Box<str>, ActivityRow)>,
+    /// Whether there are more collections than were read.
+    partial: bool,
 }
 
+impl AllTimeActivity {
+    async fn read(rows: &Rows<'_>) -> Result<Self, Problem> {
+        let key = |collection: &str| ActivityKey {
+            span: Span::All,
+            start_minute: 0,
+            collection: collection.into(),
+        };
+        let known: Vec<ActivityKey> = KNOWN_COLLECTIONS.iter().map(|name| key(name)).collect();
+        let found: Vec<Option<ActivityRow>> = rows.get(ViewId::Activity, &known).await?;
+        let known = known
+            .into_iter()
+            .zip(found)
+            .filter_map(|(key, row)| Some((key, row?)));
+
+        let range = Range::prefix(Order::First, &[Span::All as u8], ROWS_MAX);
+        let scanned: Vec<(ActivityKey, ActivityRow)> = rows.scan(ViewId::Activity, range).await?;
+        let partial = scanned.len() == ROWS_MAX;
+
+        let mut merged: BTreeMap<Box<str>, ActivityRow> = scanned
+            .into_iter()
+            .chain(known)
+            .map(|(key, row)| (key.collection, row))
+            .collect();
+        let total = merged.remove("").unwrap_or_default();
+        let mut collections: Vec<_> = merged.into_iter().collect();
+        collections.sort_by_key(|(_, row)| Reverse(Ops::from(row).operations));
+        Ok(Self {
+            total,
+            collections,
+            partial,
+        })
+    }
+}
+
+/// All counters by name.
 async fn counters(rows: &Rows<'_>) -> Result<BTreeMap<String, u64>, Problem> {
     let range = Range::prefix(Order::First, &[], COUNTERS_MAX);
     let found: Vec<(String, CounterRow)> = rows.scan(ViewId::Counters, range).await?;
@@ -209,25 +225,25 @@ fn drops(counters: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
         .collect()
 }
 
-impl Network {
+impl NetworkQuery {
     async fn languages(&self, rows: &Rows<'_>) -> Result<Languages, Problem> {
         let range = Range::prefix(Order::First, &[], ROWS_MAX);
         let found: Vec<(TrendKey, TrendRow)> = rows.scan(ViewId::Languages, range).await?;
         let partial = found.len() == ROWS_MAX;
-        let place = self.window as usize;
+        let window = self.window as usize;
         let mut entries: Vec<Language> = found
             .into_iter()
             .map(|(key, row)| Language {
                 lang: key.key,
-                count: row.counts[place],
-                authors: row.authors[place],
+                count: row.counts[window],
+                authors: row.authors[window],
             })
             .filter(|language| language.count > 0)
             .collect();
         entries.sort_by_key(|language| Reverse(language.count));
         entries.truncate(self.limit);
         Ok(Languages {
-            window: rows.coverage().of(self.window),
+            window: rows.coverage().window(self.window),
             entries,
             partial,
         })

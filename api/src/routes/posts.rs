@@ -9,23 +9,23 @@ use skytide_core::id::PostKey;
 use skytide_core::view::{PostRow, ViewId};
 
 use crate::account::{Account, accounts};
-use crate::answer::{Query, Rows, answer};
+use crate::answer::{Query, Rows, answer, since};
 use crate::catalogue::POST;
-use crate::params::{Params, decoded};
+use crate::params::{Params, decode_path};
 use crate::problem::Problem;
-use crate::state::ApiState;
-use crate::subject::{PostAddress, Resolved, post_url};
+use crate::state::ApiContext;
+use crate::target::{PostAddress, Resolved, post_url};
 
 /// `GET /v1/posts/{uri}`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let address = PostAddress::parse(&decoded(path)?)?;
+    let address = PostAddress::parse(&decode_path(path)?)?;
     Params::parse(query.as_deref(), &POST)?;
-    answer(&state, &headers, address).await
+    answer(&context, &headers, address).await
 }
 
 /// A post, as JSON.
@@ -46,12 +46,10 @@ impl Query for PostAddress {
     async fn read(&self, rows: &Rows<'_>) -> Result<Post, Problem> {
         let (did, resolved) = self.author.resolve(rows).await?;
         let post = PostKey::new(&did, &self.rkey);
-        let tallies: Option<PostRow> = rows.one(ViewId::Posts, post.clone()).await?;
+        let tallies: Option<PostRow> = rows.get_one(ViewId::Posts, post.clone()).await?;
         let tallies = tallies.ok_or_else(|| {
-            let since = rows.committed.since.rfc3339();
-            Problem::not_found(format!(
-                "{post} was neither seen nor referred to since {since}"
-            ))
+            let since = since(&rows.committed);
+            Problem::not_found(format!("no event created or named {post}{since}"))
         })?;
         let mut author = accounts(rows, std::slice::from_ref(&did)).await?;
         Ok(Post {

@@ -1,4 +1,4 @@
-//! Sums and series of `activity`: what the network route and the stream say about rates.
+//! Sums and series of the view `activity`, for `/v1/network` and the rates of `/v1/stream`.
 
 use std::ops::AddAssign;
 
@@ -9,10 +9,10 @@ use skytide_core::view::{ActivityKey, ActivityRow, Span, ViewId};
 use crate::answer::Rows;
 use crate::problem::Problem;
 
-/// Operations of all collections together.
-const EVERYTHING: &str = "";
+/// The collection under which the view counts the operations of all collections together.
+const ALL_COLLECTIONS: &str = "";
 
-/// Sums of operations.
+/// A sum of operations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Ops {
     pub(crate) operations: u64,
@@ -40,22 +40,22 @@ impl From<&ActivityRow> for Ops {
     }
 }
 
-/// Stretches of a length, the newest one last and open.
+/// Consecutive time buckets of one length. The last one is the newest; it is still open.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stretches {
+pub(crate) struct Buckets {
     span: Span,
     step_minutes: u32,
     first: Minute,
     count: u32,
 }
 
-impl Stretches {
-    /// The minute of `now` and those before it.
+impl Buckets {
+    /// The minute of `now` and the minutes before it, `count` in all.
     pub(crate) fn minutes(now: Timestamp, count: u32) -> Self {
         Self::new(Span::Minute, 1, now, count)
     }
 
-    /// The hour of `now` and those before it.
+    /// The hour of `now` and the hours before it, `count` in all.
     pub(crate) fn hours(now: Timestamp, count: u32) -> Self {
         Self::new(Span::Hour, 60, now, count)
     }
@@ -71,12 +71,12 @@ impl Stretches {
         }
     }
 
-    /// The first moment of each.
+    /// The start of each bucket.
     fn starts(self) -> impl Iterator<Item = Minute> {
-        (0..self.count).map(move |place| Minute(self.first.0 + place * self.step_minutes))
+        (0..self.count).map(move |index| Minute(self.first.0 + index * self.step_minutes))
     }
 
-    /// The rows of one collection, one a stretch; nothing happened: zeros.
+    /// Reads the rows of one collection, one per bucket. A bucket without a row has zeros.
     async fn rows(self, rows: &Rows<'_>, collection: &str) -> Result<Vec<ActivityRow>, Problem> {
         let key = |start: Minute| ActivityKey {
             span: self.span,
@@ -88,7 +88,7 @@ impl Stretches {
         Ok(found.into_iter().map(Option::unwrap_or_default).collect())
     }
 
-    /// The sum over all of them.
+    /// The sum of one collection over all buckets.
     pub(crate) async fn sum(self, rows: &Rows<'_>, collection: &str) -> Result<Ops, Problem> {
         let mut sum = Ops::default();
         for row in &self.rows(rows, collection).await? {
@@ -97,9 +97,10 @@ impl Stretches {
         Ok(sum)
     }
 
-    /// One point a stretch, the oldest first; none from before we counted.
+    /// One point per bucket, the oldest first. Buckets that ended before counting began are left
+    /// out.
     pub(crate) async fn series(self, rows: &Rows<'_>) -> Result<Vec<Point>, Problem> {
-        let found = self.rows(rows, EVERYTHING).await?;
+        let found = self.rows(rows, ALL_COLLECTIONS).await?;
         let end = |start: Minute| Minute(start.0 + self.step_minutes).start();
         let counted = |(start, _): &(Minute, _)| end(*start) > rows.committed.since;
         let points = self.starts().zip(found).filter(counted);
@@ -113,7 +114,7 @@ pub(crate) struct Point {
     start: String,
     #[serde(flatten)]
     ops: Ops,
-    /// Distinct accounts.
+    /// Number of distinct accounts.
     accounts: u64,
 }
 
@@ -127,22 +128,23 @@ impl Point {
     }
 }
 
-/// How fast the network goes.
+/// The current rate of operations in the network.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Rates {
-    /// To one decimal.
+    /// Rounded to one decimal.
     operations_per_second: f64,
-    /// Over how long.
+    /// The time over which the rate was measured.
     over_seconds: u64,
 }
 
 impl Rates {
-    /// The last whole minute and the open one, as far as we counted.
+    /// Reads the rate over the last whole minute and the open one, or since counting began if that
+    /// is later.
     pub(crate) async fn read(rows: &Rows<'_>) -> Result<Self, Problem> {
         let now = rows.committed.time;
-        let stretches = Stretches::minutes(now, 2);
-        let operations = stretches.sum(rows, EVERYTHING).await?.operations;
-        let from = stretches.first.start().max(rows.committed.since);
+        let buckets = Buckets::minutes(now, 2);
+        let operations = buckets.sum(rows, ALL_COLLECTIONS).await?.operations;
+        let from = buckets.first.start().max(rows.committed.since);
         Ok(Self::over(operations, now.0.saturating_sub(from.0)))
     }
 
@@ -160,26 +162,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stretches_end_with_the_open_one() {
+    fn the_last_bucket_is_the_open_one() {
         let now = Timestamp::parse("2026-07-04T14:38:06.928Z").unwrap();
-        let text = |stretches: Stretches| -> Vec<String> {
-            stretches
+        let text = |buckets: Buckets| -> Vec<String> {
+            buckets
                 .starts()
                 .map(|start| start.start().rfc3339())
                 .collect()
         };
         assert_eq!(
-            text(Stretches::minutes(now, 2)),
+            text(Buckets::minutes(now, 2)),
             ["2026-07-04T14:37:00.000Z", "2026-07-04T14:38:00.000Z"]
         );
         assert_eq!(
-            text(Stretches::hours(now, 2)),
+            text(Buckets::hours(now, 2)),
             ["2026-07-04T13:00:00.000Z", "2026-07-04T14:00:00.000Z"]
         );
     }
 
     #[test]
-    fn a_rate_is_over_what_was_counted() {
+    fn a_rate_is_operations_by_seconds_and_a_second_at_least() {
         assert_eq!(Rates::over(4_500, 90_000).operations_per_second, 50.0);
         assert_eq!(Rates::over(7, 0).operations_per_second, 7.0);
     }

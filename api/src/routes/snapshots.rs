@@ -1,4 +1,4 @@
-//! `/v1/snapshots`: the moments of which all lists are kept.
+//! `/v1/snapshots`: the times of the stored snapshots.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -10,56 +10,57 @@ use skytide_core::time::Timestamp;
 use crate::catalogue::SNAPSHOTS;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::state::ApiState;
+use crate::state::ApiContext;
 
-/// Moments of a page, at most.
+/// Maximum number of snapshots on a page.
 const LIMIT_MAX: usize = 1_000;
 
-/// The moments, as JSON.
+/// A page of snapshots, as JSON.
 #[derive(Serialize)]
 struct Snapshots {
-    /// All that are kept, of which this is a page.
+    /// Number of all stored snapshots.
     kept: usize,
     /// Newest first.
-    snapshots: Vec<Moment>,
+    snapshots: Vec<SnapshotTime>,
     cursor: Option<String>,
 }
 
 #[derive(Serialize)]
-struct Moment {
+struct SnapshotTime {
     as_of: String,
 }
 
 /// `GET /v1/snapshots`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &SNAPSHOTS)?;
     let limit = params.number("limit", 1..=LIMIT_MAX, 100)?;
-    let before = params.text("cursor").map(read_cursor).transpose()?;
-    let moments = state.snapshots.times().await?;
-    let page = moments.iter().rev();
-    let page = page.filter(|moment| before.is_none_or(|before| **moment < before));
+    let before = params.text("cursor").map(decode_cursor).transpose()?;
+    let times = context.snapshots.times().await?;
+    let page = times.iter().rev();
+    let page = page.filter(|time| before.is_none_or(|before| **time < before));
     let mut page: Vec<Timestamp> = page.take(limit + 1).copied().collect();
     let more = page.len() > limit;
     page.truncate(limit);
     let answer = Snapshots {
-        kept: moments.len(),
+        kept: times.len(),
         cursor: page.last().filter(|_| more).map(|last| last.0.to_string()),
         snapshots: page
             .into_iter()
-            .map(|moment| Moment {
-                as_of: moment.rfc3339(),
+            .map(|time| SnapshotTime {
+                as_of: time.rfc3339(),
             })
             .collect(),
     };
     Ok(([(header::CACHE_CONTROL, "no-cache")], Json(answer)).into_response())
 }
 
-fn read_cursor(text: &str) -> Result<Timestamp, Problem> {
+/// A cursor is the time of the last snapshot of a page, in milliseconds.
+fn decode_cursor(text: &str) -> Result<Timestamp, Problem> {
     text.parse().map(Timestamp).map_err(|_| {
-        let detail = "\"cursor\" must be the cursor of an answer of this API, unchanged";
+        let detail = "\"cursor\" must be the unchanged cursor of an answer of this API";
         Problem::parameter("cursor", text, detail)
     })
 }

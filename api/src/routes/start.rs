@@ -1,10 +1,12 @@
-//! `/`: the start page. Three files in the binary, nothing from elsewhere; it uses only the public API.
+//! `/`: the start page. Its files are embedded in the binary. It loads nothing from other hosts,
+//! and uses only the public API.
 
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
-/// Nothing but our own files may run, load or be asked; nobody may frame the page.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+/// The Content Security Policy: the page may load, run and request only files of this server, and
+/// no page may frame it.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// `GET /`
@@ -39,10 +41,10 @@ pub(crate) async fn rows() -> Response {
     )
 }
 
-fn file(form: &'static str, text: &'static str) -> Response {
+fn file(media_type: &'static str, text: &'static str) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, form),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::CONTENT_TYPE, media_type),
+        (header::CONTENT_SECURITY_POLICY, CSP),
         (header::CACHE_CONTROL, "no-cache"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];

@@ -1,16 +1,19 @@
-//! `/v1/stream`: server-sent events (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
+//! `/v1/stream`: server-sent events
+//! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 //!
 //! ```text
-//! every 500 ms: a newer commit? ─ no ─▶ (a comment every 15 s keeps proxies from closing)
-//!                    └─ yes ─▶ rates and the chosen lists of that commit ─▶ event `commit`, id = epoch
+//! every 500 ms: a newer commit? ─ no ─▶ (a comment every 15 s, so that proxies do not close)
+//!                    └─ yes ─▶ rates and selected lists of that commit ─▶ event `commit`, id = epoch
 //! ```
 //!
-//! Each event is whole, so a client that was away misses nothing by reading on: there is no replay. Before the first
-//! commit an event `waiting` says what is waited for. A slow client skips commits: its connection holds a bounded number
-//! of bytes, and ends when the client reads none of them for a while (`crate::server`).
-//! Lists that clients share are read once a commit ([`Shared`]). How many clients there are: [`Clients`].
+//! Each event is complete, so a client that reconnects only has to read the next one: there is no
+//! replay. Before the first commit, one event `waiting` gives the reasons. A slow client skips
+//! commits: its connection buffers a bounded number of bytes, and is closed when the client reads
+//! none of them for a while (`crate::server`). The answer to a selection is read once per commit
+//! and shared by all clients with the same selection ([`AnswerCache`]). [`StreamSlots`] bounds the
+//! number of clients.
 
-mod clients;
+mod slots;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -25,50 +28,57 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use skytide_core::id::Epoch;
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use self::clients::{Client, Clients};
-use super::entries::Page;
-use super::health::Ready;
+use self::slots::{StreamSlot, StreamSlots};
+use super::entries::ListPage;
+use super::health::{CommitAge, Ready};
 use super::lists::ListView;
 use super::series::Rates;
-use super::trends::Trends;
-use crate::answer::{Query, Rows, consistent};
+use super::trends::ListQuery;
+use crate::answer::{Query, Rows, read_consistent};
 use crate::catalogue::STREAM;
+use crate::connection_state::Peer;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::server::Peer;
-use crate::state::ApiState;
+use crate::state::ApiContext;
 
-const PAUSE: Duration = Duration::from_millis(500);
+/// Time between two looks for a newer commit.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Time without an event after which a comment is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Maximum number of lists that one client may select.
 const LISTS_MAX: usize = 4;
-/// Different questions whose newest answer is kept for the next client.
-const SHARED_MAX: usize = 64;
+/// Maximum number of selections whose newest answer is cached.
+const CACHED_ANSWERS_MAX: usize = 64;
 
 /// `GET /v1/stream`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
+    State(streams): State<StreamState>,
+    State(commit_age): State<CommitAge>,
     RawQuery(query): RawQuery,
     peer: Option<Extension<Peer>>,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &STREAM)?;
-    let chosen = Chosen::parse(&params)?;
-    let client = enter(&state, peer.map(|Extension(peer)| peer))?;
-    let stopped = state.stop.clone().cancelled_owned();
-    let replaced = client.replaced.clone().cancelled_owned();
-    let mut pace = tokio::time::interval(PAUSE);
-    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let push = Push {
-        state,
-        chosen,
-        sent: None,
-        client,
-        pace,
+    let selection = Selection::parse(&params)?;
+    let slot = streams.acquire_slot(&context, peer.map(|Extension(peer)| peer))?;
+    let stopped = context.stop.clone().cancelled_owned();
+    let evicted = slot.evicted.clone().cancelled_owned();
+    let mut poll = interval(POLL_INTERVAL);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let subscription = Subscription {
+        context,
+        commit_age,
+        answers: streams.answers,
+        selection,
+        last_event: None,
+        slot,
+        poll,
     };
-    let events = stream::unfold(push, Push::next)
+    let events = stream::unfold(subscription, Subscription::next)
         .take_until(stopped)
-        .take_until(replaced);
+        .take_until(evicted);
     let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
     let unbuffered = [
         ("x-accel-buffering", "no"),
@@ -77,68 +87,83 @@ pub(crate) async fn show(
     Ok((unbuffered, events).into_response())
 }
 
-/// A place among the streams.
-fn enter(state: &ApiState, peer: Option<Peer>) -> Result<Client, Problem> {
-    let clients = &state.streams.clients;
-    let open = state.metrics.stream_clients.clone();
-    let entered = clients.enter(state.limits.stream_clients_max, peer, open);
-    let entered = entered.ok_or_else(|| {
-        let detail = "too many event streams are open";
-        Problem::unavailable("streams_full", detail)
-    })?;
-    if entered.replaces {
-        state.metrics.streams_replaced.inc();
+/// What the streams of one server share. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StreamState {
+    slots: Arc<StreamSlots>,
+    answers: Arc<AnswerCache>,
+}
+
+impl StreamState {
+    /// Acquires a slot for a new stream; evicts another stream for it if necessary.
+    fn acquire_slot(
+        &self,
+        context: &ApiContext,
+        peer: Option<Peer>,
+    ) -> Result<StreamSlot, Problem> {
+        let open = context.metrics.stream_clients.clone();
+        let streams_max = context.limits.stream_clients_max;
+        let acquired = self.slots.acquire(streams_max, peer, open);
+        let acquired = acquired.ok_or_else(|| {
+            let detail = "too many event streams are open";
+            Problem::unavailable("streams_full", detail)
+        })?;
+        if acquired.evicted_another {
+            context.metrics.streams_replaced.inc();
+        }
+        Ok(acquired.slot)
     }
-    Ok(entered.client)
 }
 
-/// What a client wants to see.
-struct Chosen {
-    /// The question in one form: clients with the same one share its answer.
-    shared_as: String,
-    lists: Vec<(&'static str, Trends)>,
+/// The lists that a client selected.
+struct Selection {
+    /// A normalized form of the selection: clients with equal keys share the answer.
+    cache_key: String,
+    lists: Vec<(&'static str, ListQuery)>,
 }
 
-impl Chosen {
+impl Selection {
     fn parse(params: &Params) -> Result<Self, Problem> {
         let names = params.text("lists").unwrap_or("");
-        let named: Vec<&str> = names
+        let selected: Vec<&str> = names
             .split(',')
             .map(str::trim)
-            .filter(|n| !n.is_empty())
+            .filter(|name| !name.is_empty())
             .collect();
-        if named.len() > LISTS_MAX {
+        if selected.len() > LISTS_MAX {
             let detail = format!("at most {LISTS_MAX} lists at once");
             return Err(Problem::parameter("lists", names, detail));
         }
         let mut lists = Vec::new();
-        for name in named {
-            let view = ListView::named(name)?;
-            let asked = if view.windows.len() > 1 {
+        for name in selected {
+            let view = ListView::by_name(name)?;
+            // Lists with a single window have no languages either: both parameters are for the
+            // other lists of the selection.
+            let list_params = if view.windows.len() > 1 {
                 params
             } else {
                 &Params::default()
             };
             lists.push((
                 view.name,
-                Trends::parse(view, asked, 10)?.with_limit(params)?,
+                ListQuery::parse(view, list_params, 10)?.with_limit(params)?,
             ));
         }
         Ok(Self {
-            shared_as: format!("{lists:?}"),
+            cache_key: format!("{lists:?}"),
             lists,
         })
     }
 }
 
-/// A commit, as an event.
+/// The data of a `commit` event.
 #[derive(Serialize)]
 struct Commit {
     rates: Rates,
-    lists: BTreeMap<&'static str, Page>,
+    lists: BTreeMap<&'static str, ListPage>,
 }
 
-impl Query for Chosen {
+impl Query for Selection {
     type Data = Commit;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Commit, Problem> {
@@ -153,72 +178,67 @@ impl Query for Chosen {
     }
 }
 
-/// What the streams of a server have in common.
+/// The newest answer of each selection, by [`Selection::cache_key`].
 #[derive(Debug, Default)]
-pub(crate) struct Streams {
-    clients: Arc<Clients>,
-    shared: Shared,
-}
+struct AnswerCache(Mutex<BTreeMap<String, (Epoch, Arc<str>)>>);
 
-/// Answers that clients of the same question share.
-#[derive(Debug, Default)]
-struct Shared(Mutex<BTreeMap<String, (Epoch, Arc<str>)>>);
-
-impl Shared {
-    fn get(&self, question: &str, epoch: Epoch) -> Option<Arc<str>> {
-        let shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, answer) = shared.get(question)?;
-        (*at == epoch).then(|| answer.clone())
+impl AnswerCache {
+    fn get(&self, key: &str, epoch: Epoch) -> Option<Arc<str>> {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (answer_epoch, answer) = answers.get(key)?;
+        (*answer_epoch == epoch).then(|| answer.clone())
     }
 
-    fn put(&self, question: &str, epoch: Epoch, answer: &Arc<str>) {
-        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if shared.len() >= SHARED_MAX {
-            shared.retain(|_, (at, _)| *at >= epoch);
+    /// Caches an answer. If the cache is full, answers of older epochs are evicted first; if it is
+    /// still full, the answer is not cached.
+    fn put(&self, key: &str, epoch: Epoch, answer: &Arc<str>) {
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.len() >= CACHED_ANSWERS_MAX {
+            answers.retain(|_, (answer_epoch, _)| *answer_epoch >= epoch);
         }
-        if shared.len() < SHARED_MAX {
-            shared.insert(question.to_owned(), (epoch, answer.clone()));
+        if answers.len() < CACHED_ANSWERS_MAX {
+            answers.insert(key.to_owned(), (epoch, answer.clone()));
         }
     }
 }
 
-/// The state of one client's stream.
-struct Push {
-    state: ApiState,
-    chosen: Chosen,
-    sent: Option<Sent>,
-    #[expect(
-        dead_code,
-        reason = "holds the client's place until the stream is dropped"
-    )]
-    client: Client,
-    pace: tokio::time::Interval,
+/// One client's stream.
+struct Subscription {
+    context: ApiContext,
+    commit_age: CommitAge,
+    answers: Arc<AnswerCache>,
+    selection: Selection,
+    last_event: Option<LastEvent>,
+    #[expect(dead_code, reason = "a drop guard: releases the slot with the stream")]
+    slot: StreamSlot,
+    poll: Interval,
 }
 
-/// What the client was told last.
+/// The event that was sent last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sent {
+enum LastEvent {
     Waiting,
     Commit(Epoch),
 }
 
-impl Push {
-    /// The next event, as soon as there is one to tell.
+impl Subscription {
+    /// Waits for the next event.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
-            self.pace.tick().await;
-            if let Some(event) = self.news().await {
+            self.poll.tick().await;
+            if let Some(event) = self.poll_event().await {
                 return Some((Ok(event), self));
             }
         }
     }
 
-    async fn news(&mut self) -> Option<Event> {
-        match self.state.committed().await {
-            Ok((_, newest)) if self.sent == Some(Sent::Commit(newest.epoch)) => None,
+    /// The next event; `None` if nothing is new, or the newest commit cannot be read now.
+    async fn poll_event(&mut self) -> Option<Event> {
+        match self.context.committed().await {
+            Ok((_, newest)) if self.last_event == Some(LastEvent::Commit(newest.epoch)) => None,
             Ok((_, newest)) => {
-                let (epoch, text) = self.commit(newest.epoch).await.ok()?;
-                self.sent = Some(Sent::Commit(epoch));
+                let (epoch, text) = self.answer(newest.epoch).await.ok()?;
+                self.last_event = Some(LastEvent::Commit(epoch));
                 Some(
                     Event::default()
                         .event("commit")
@@ -226,27 +246,27 @@ impl Push {
                         .data(&*text),
                 )
             }
-            Err(_) if self.sent == Some(Sent::Waiting) => None,
+            Err(_) if self.last_event == Some(LastEvent::Waiting) => None,
             Err(_) => {
-                self.sent = Some(Sent::Waiting);
-                let ready = Ready::read(&self.state).await;
+                self.last_event = Some(LastEvent::Waiting);
+                let ready = Ready::read(&self.context, &self.commit_age).await;
                 let text = serde_json::to_string(&ready).ok()?;
                 Some(Event::default().event("waiting").data(text))
             }
         }
     }
 
-    async fn commit(&self, newest: Epoch) -> Result<(Epoch, Arc<str>), Problem> {
-        let streams = &self.state.streams;
-        if let Some(text) = streams.shared.get(&self.chosen.shared_as, newest) {
+    /// The answer for the newest commit and its epoch, from the cache or the store. A commit may
+    /// come during the read, so the epoch may be newer than `newest`.
+    async fn answer(&self, newest: Epoch) -> Result<(Epoch, Arc<str>), Problem> {
+        let key = &self.selection.cache_key;
+        if let Some(text) = self.answers.get(key, newest) {
             return Ok((newest, text));
         }
-        let (committed, answer) = consistent(&self.state, &self.chosen).await?;
+        let (committed, answer) = read_consistent(&self.context, &self.selection).await?;
         let text = serde_json::to_string(&answer).map_err(|error| Problem::internal(&error))?;
         let text: Arc<str> = text.into();
-        streams
-            .shared
-            .put(&self.chosen.shared_as, committed.epoch, &text);
+        self.answers.put(key, committed.epoch, &text);
         Ok((committed.epoch, text))
     }
 }

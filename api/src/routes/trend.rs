@@ -1,6 +1,7 @@
 //! `/v1/trends/{view}/{key}`: any tag, domain, link or mentioned account, by window and language.
 //!
-//! All rows of a key stand together: one scan. What nobody used has counts of zero, which is exact, too.
+//! All rows of a key are adjacent, so one scan reads them. A key that nobody used has counts of
+//! zero, which are exact too.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -13,40 +14,42 @@ use skytide_core::view::{TrendKey, TrendRow, ViewId, ViewKey, Window};
 use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows, answer};
 use crate::catalogue::TREND;
-use crate::params::{Params, decoded};
+use crate::params::{Params, decode_path};
 use crate::problem::Problem;
-use crate::state::ApiState;
-use crate::subject::{Actor, Resolved};
-use crate::velocity::{Coverage, Covered};
+use crate::state::ApiContext;
+use crate::target::{Actor, Resolved};
+use crate::velocity::{Coverage, CoveredWindow};
 
-/// Languages of one key that are looked at.
+/// Maximum number of languages of one key that are read.
 const LANGS_MAX: usize = 500;
 
 /// `GET /v1/trends/{view}/{key}`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let (view, key) = decoded(path)?;
-    let trend = Trend::parse(&view, &key)?;
+    let (view, key) = decode_path(path)?;
+    let trend = TrendQuery::parse(&view, &key)?;
     Params::parse(query.as_deref(), &TREND)?;
-    answer(&state, &headers, trend).await
+    answer(&context, &headers, trend).await
 }
 
-pub(crate) struct Trend {
+/// A request for the counts of one key.
+pub(crate) struct TrendQuery {
     view: ViewId,
     key: Key,
 }
 
+/// A key in the form in which the view counts it.
 enum Key {
     Text(String),
     Account(Actor),
 }
 
-impl Trend {
-    /// The key in the form in which the view counts it.
+impl TrendQuery {
+    /// Parses view and key. Normalizes the key to the form in which the view counts it.
     fn parse(view: &str, text: &str) -> Result<Self, Problem> {
         if text.is_empty() {
             return Err(Problem::parameter("key", text, "the key is empty"));
@@ -60,10 +63,10 @@ impl Trend {
             "domains" => (ViewId::Domains, key(text.to_lowercase())),
             "links" => (ViewId::Links, key(text.to_owned())),
             "mentions" => (ViewId::Mentions, Key::Account(Actor::parse(text)?)),
-            "posts" => return Err(elsewhere(view, "/v1/posts/{uri}")),
-            "actors" | "blocks" => return Err(elsewhere(view, "/v1/actors/{actor}")),
+            "posts" => return Err(wrong_route(view, "/v1/posts/{uri}")),
+            "actors" | "blocks" => return Err(wrong_route(view, "/v1/actors/{actor}")),
             _ => {
-                let detail = format!("there is no view {view:?} whose keys can be asked for");
+                let detail = format!("there is no view {view:?} with counts of single keys");
                 let views = ["hashtags", "domains", "links", "mentions"];
                 return Err(Problem::parameter("view", view, detail).allowed(views));
             }
@@ -72,7 +75,8 @@ impl Trend {
     }
 }
 
-fn elsewhere(view: &str, route: &str) -> Problem {
+/// The problem of a view whose entries have a route of their own.
+fn wrong_route(view: &str, route: &str) -> Problem {
     let detail = format!("single entries of {view:?} are at {route}");
     Problem::parameter("view", view, detail)
 }
@@ -86,42 +90,43 @@ pub(crate) struct Counts {
     account: Option<Account>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<Resolved>,
-    /// Overall.
-    windows: Vec<InWindow>,
-    /// Most counted of all time first.
-    languages: Vec<InLanguage>,
-    /// There are more languages than were looked at.
+    /// Counts in all languages together.
+    windows: Vec<WindowCounts>,
+    /// The language with the highest count of all time first.
+    languages: Vec<LanguageCounts>,
+    /// Whether there are more languages than were read.
     partial: bool,
 }
 
 #[derive(Serialize)]
-struct InLanguage {
+struct LanguageCounts {
     lang: Box<str>,
-    windows: Vec<InWindow>,
+    windows: Vec<WindowCounts>,
 }
 
 #[derive(Serialize)]
-struct InWindow {
-    window: Covered,
+struct WindowCounts {
+    window: CoveredWindow,
     count: u32,
     authors: u32,
     velocity: Option<f64>,
 }
 
-fn windows(coverage: Coverage, row: &TrendRow) -> Vec<InWindow> {
-    let in_window = |window: Window| {
+/// The counts of a row by window.
+fn windows(coverage: Coverage, row: &TrendRow) -> Vec<WindowCounts> {
+    let window_counts = |window: Window| {
         let longer = window.longer().map_or(0, |longer| row.count(longer));
-        InWindow {
-            window: coverage.of(window),
+        WindowCounts {
+            window: coverage.window(window),
             count: row.count(window),
             authors: row.authors[window as usize],
             velocity: coverage.velocity(window, row.count(window), longer),
         }
     };
-    Window::ALL.map(in_window).into()
+    Window::ALL.map(window_counts).into()
 }
 
-impl Query for Trend {
+impl Query for TrendQuery {
     type Data = Counts;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Counts, Problem> {
@@ -138,7 +143,7 @@ impl Query for Trend {
         let mut found: Vec<(TrendKey, TrendRow)> = rows.scan(self.view, range).await?;
         let partial = found.len() > LANGS_MAX;
         let overall = found.iter().position(|(key, _)| key.lang.is_empty());
-        let overall = overall.map_or_else(TrendRow::default, |place| found.remove(place).1);
+        let overall = overall.map_or_else(TrendRow::default, |index| found.remove(index).1);
         found.sort_by_key(|(_, row)| std::cmp::Reverse(row.count(Window::All)));
 
         let coverage = rows.coverage();
@@ -149,7 +154,7 @@ impl Query for Trend {
             windows: windows(coverage, &overall),
             languages: found
                 .into_iter()
-                .map(|(key, row)| InLanguage {
+                .map(|(key, row)| LanguageCounts {
                     lang: key.lang,
                     windows: windows(coverage, &row),
                 })

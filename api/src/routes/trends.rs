@@ -1,68 +1,107 @@
 //! `/v1/trends/{view}`: one stored list, joined with what its entries are.
 //!
 //! ```text
-//! list row ─ order ─ behind the cursor ─ first `limit` ─┬─ posts, accounts of their authors   (posts)
-//!                                                       └─ accounts                           (mentions, actors, blocks)
+//! list row ─ order ─ after the cursor ─ first `limit` ─┬─ posts, accounts of their authors  (posts)
+//!                                                      └─ accounts      (mentions, actors, blocks)
 //! ```
 //!
-//! With `as_of` the list is that of a snapshot ([`past`]).
+//! With `as_of` the list comes from a snapshot ([`super::as_of`]). The answer then has the epoch
+//! and the time of the snapshot. Accounts are shown as they are now. Posts have no tallies, because
+//! tallies of now would appear beside values of the past.
 //!
-//! A list holds at most 100 entries; so `velocity` ranks among the 100 of highest count, and the answer says so.
+//! A list holds at most 100 entries. So `velocity` ranks only the 100 entries with the highest
+//! count; `ranked_among` in the answer says how many were ranked.
 
+use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::Response;
-use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, ViewId, Window};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use skytide_core::port::store::Committed;
+use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
 
-use super::entries::{Entry, Page, join};
+use super::as_of::{AsOf, SnapshotCache};
+use super::entries::{Entry, ListPage, join};
 use super::lists::{ListView, VELOCITY};
-use super::past::{self, AsOf};
-use crate::answer::{Query, Rows, answer};
+use crate::answer::{Answer, Meta, Query, Rows, answer};
 use crate::catalogue::TRENDS;
-use crate::page::{Cursor, Position};
-use crate::params::{Params, decoded};
+use crate::cursor::{Cursor, ListName, ListPosition};
+use crate::params::{Params, decode_path};
 use crate::problem::Problem;
-use crate::state::ApiState;
+use crate::state::ApiContext;
 use crate::velocity::SUPPORT_MIN;
 
-/// One page of one list.
+/// A request for one page of one list.
 #[derive(Clone, Debug)]
-pub(crate) struct Trends {
+pub(crate) struct ListQuery {
     view: &'static ListView,
     list: ListKey,
     by_velocity: bool,
     limit: usize,
-    after: Option<Position>,
-    /// `None`: as it is now.
-    pub(crate) as_of: Option<AsOf>,
+    /// The last entry of the previous page; `None`: this is the first page.
+    after: Option<ListPosition>,
+    /// `None`: the list as it is now.
+    as_of: Option<AsOf>,
 }
 
 /// `GET /v1/trends/{view}`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
+    State(snapshots): State<SnapshotCache>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let view = ListView::named(&decoded(path)?)?;
+    let view = ListView::by_name(&decode_path(path)?)?;
     let params = Params::parse(query.as_deref(), &TRENDS)?;
-    let question = Trends::parse(view, &params, 25)?;
-    match question.as_of {
-        None => answer(&state, &headers, question).await,
-        Some(as_of) => past::answer(&state, question, as_of).await,
+    let query = ListQuery::parse(view, &params, 25)?;
+    match query.as_of {
+        None => answer(&context, &headers, query).await,
+        Some(as_of) => answer_as_of(&context, &snapshots, query, as_of).await,
     }
 }
 
-impl Trends {
-    /// The question that `params` ask of `view`.
+/// Answers a request for a list of the past from a snapshot.
+async fn answer_as_of(
+    context: &ApiContext,
+    snapshots: &SnapshotCache,
+    mut query: ListQuery,
+    as_of: AsOf,
+) -> Result<Response, Problem> {
+    let snapshot = snapshots.find(context, as_of).await?;
+    // The cursor of the answer must lead to further pages of this snapshot, not of a newer one.
+    query.as_of = Some(AsOf::exactly(&snapshot));
+    let committed = Committed {
+        epoch: snapshot.epoch,
+        time: snapshot.time,
+        since: snapshot.since,
+        ..Committed::default()
+    };
+    let list = snapshot
+        .lists
+        .iter()
+        .find(|list| list.view == query.view.id && list.key == query.list);
+    // A commit may come while a snapshot is taken. A list that it wrote does not belong to the
+    // snapshot's epoch.
+    let consistent = list.is_none_or(|list| list.epoch <= snapshot.epoch);
+    let rows = Rows::new(context, &committed);
+    let row = list.map(|list| list.row.clone()).unwrap_or_default();
+    let data = query.page(&rows, row).await?;
+    let meta = Meta::new(context, &committed, consistent);
+    // The answer may change: accounts are renamed, snapshots are removed.
+    let caching = [(header::CACHE_CONTROL, "no-cache")];
+    Ok((caching, Json(Answer { meta, data })).into_response())
+}
+
+impl ListQuery {
+    /// Parses the parameters of a request for a list of `view`. `limit` is the default.
     pub(crate) fn parse(
         view: &'static ListView,
         params: &Params,
         limit: usize,
     ) -> Result<Self, Problem> {
         match params.text("cursor") {
-            Some(text) => Self::next_page(view, params, Cursor::read(text)?),
+            Some(text) => Self::next_page(view, params, Cursor::decode(text)?),
             None => Self::first_page(view, params, limit),
         }
     }
@@ -76,24 +115,26 @@ impl Trends {
         let window = params.window(view.windows, default)?;
         let lang = params.lang()?;
         if !lang.is_empty() && !view.has_langs() {
-            let detail = format!("{:?} is not kept by language", view.name);
+            let detail = format!("{:?} has no lists by language", view.name);
             return Err(Problem::parameter("lang", &lang, detail));
         }
-        let name = params.text("measure").unwrap_or(view.default.name());
+        let name = params
+            .text("measure")
+            .unwrap_or(view.default_measure.name());
         let by_velocity = name == VELOCITY && view.is_trend();
         let stored = Measure::from_name(name).filter(|m| Measure::of(view.id).contains(m));
         let measure = if by_velocity {
-            Some(view.default)
+            Some(view.default_measure)
         } else {
             stored
         };
         let measure = measure.ok_or_else(|| {
-            let detail = format!("{:?} is not ordered by {name:?}", view.name);
+            let detail = format!("{:?} cannot be ordered by {name:?}", view.name);
             Problem::parameter("measure", name, detail).allowed(view.measures())
         })?;
         if by_velocity && window.longer().is_none() {
             let detail =
-                "velocity compares with a longer window, and there is none longer than all";
+                "velocity needs a longer window to compare with, and none is longer than \"all\"";
             return Err(
                 Problem::parameter("window", window.name(), detail).allowed(["1h", "24h", "7d"])
             );
@@ -112,7 +153,8 @@ impl Trends {
         })
     }
 
-    /// The cursor has all parameters; those that are given beside it must say the same, but for `limit`.
+    /// The cursor carries all parameters. A parameter that is also in the request must have the
+    /// same value, except for `limit`.
     fn next_page(
         view: &'static ListView,
         params: &Params,
@@ -134,8 +176,8 @@ impl Trends {
             return Err(Problem::parameter("cursor", "", detail));
         }
         let as_of = AsOf::of_page(params, cursor.as_of)?;
-        let question = Params::of(&carried.map(|(name, value)| (name, value.as_str())));
-        let first = Self::first_page(view, &question, cursor.limit.clamp(1, ListRow::LENGTH))?;
+        let carried = Params::from_pairs(&carried.map(|(name, value)| (name, value.as_str())));
+        let first = Self::first_page(view, &carried, cursor.limit.clamp(1, ListRow::LENGTH))?;
         Self {
             after: Some(cursor.after),
             as_of,
@@ -144,7 +186,7 @@ impl Trends {
         .with_limit(params)
     }
 
-    /// The same with the `limit` that `params` name, if they do.
+    /// Replaces the limit by the parameter `limit`, if it is there.
     pub(crate) fn with_limit(self, params: &Params) -> Result<Self, Problem> {
         let limit = params.number("limit", 1..=ListRow::LENGTH, self.limit)?;
         Ok(Self { limit, ..self })
@@ -158,7 +200,7 @@ impl Trends {
         }
     }
 
-    /// Places, order values and entries, best first.
+    /// The entries with the values by which they are ordered, highest first.
     fn ranked(&self, rows: &Rows<'_>, list: ListRow) -> Vec<(f64, ListEntry)> {
         let coverage = rows.coverage();
         let window = self.list.window;
@@ -180,22 +222,24 @@ impl Trends {
         ranked
     }
 
+    /// The cursor of the page after this entry.
     fn cursor_after(&self, (value, entry): &(f64, ListEntry)) -> String {
-        let question = [
-            self.view.name,
-            self.list.window.name(),
-            &self.list.lang,
-            self.measure_name(),
-        ];
-        let after = Position {
+        let list = ListName {
+            view: self.view.name,
+            window: self.list.window.name(),
+            lang: &self.list.lang,
+            measure: self.measure_name(),
+        };
+        let after = ListPosition {
             value: *value,
             key: entry.key.clone(),
         };
-        let mut cursor = Cursor::new(question, self.limit, after);
+        let mut cursor = Cursor::new(list, self.limit, after);
         cursor.as_of = self.as_of.map(|as_of| as_of.time.0);
-        cursor.write()
+        cursor.encode()
     }
 
+    /// An entry, before the join with its post or account.
     fn entry(&self, rows: &Rows<'_>, rank: usize, entry: ListEntry) -> Entry {
         let velocity = || {
             rows.coverage()
@@ -220,23 +264,18 @@ impl Trends {
     }
 }
 
-impl Query for Trends {
-    type Data = Page;
+impl Query for ListQuery {
+    type Data = ListPage;
 
-    async fn read(&self, rows: &Rows<'_>) -> Result<Page, Problem> {
-        let list: Option<ListRow> = rows.one(self.view.id, self.list.clone()).await?;
+    async fn read(&self, rows: &Rows<'_>) -> Result<ListPage, Problem> {
+        let list: Option<ListRow> = rows.get_one(self.view.id, self.list.clone()).await?;
         self.page(rows, list.unwrap_or_default()).await
     }
 }
 
-impl Trends {
-    /// Which stored list is asked for.
-    pub(crate) fn list(&self) -> (ViewId, &ListKey) {
-        (self.view.id, &self.list)
-    }
-
-    /// The page of this list.
-    pub(crate) async fn page(&self, rows: &Rows<'_>, list: ListRow) -> Result<Page, Problem> {
+impl ListQuery {
+    /// Orders a list, selects the page, and joins its entries.
+    async fn page(&self, rows: &Rows<'_>, list: ListRow) -> Result<ListPage, Problem> {
         let ranked = self.ranked(rows, list);
         let ranked_among = ranked.len();
         let mut page: Vec<(usize, (f64, ListEntry))> = (1..)
@@ -244,7 +283,7 @@ impl Trends {
             .filter(|(_, (value, entry))| {
                 self.after
                     .as_ref()
-                    .is_none_or(|after| after.is_before(*value, &entry.key))
+                    .is_none_or(|after| after.precedes(*value, &entry.key))
             })
             .take(self.limit + 1)
             .collect();
@@ -258,10 +297,16 @@ impl Trends {
             .into_iter()
             .map(|(rank, (_, entry))| self.entry(rows, rank, entry));
         let mut entries: Vec<Entry> = entries.collect();
-        join(rows, self.view.keys, self.as_of.is_none(), &mut entries).await?;
-        Ok(Page {
+        join(
+            rows,
+            self.view.entry_kind,
+            self.as_of.is_none(),
+            &mut entries,
+        )
+        .await?;
+        Ok(ListPage {
             view: self.view.name,
-            window: rows.coverage().of(self.list.window),
+            window: rows.coverage().window(self.list.window),
             lang: Some(self.list.lang.clone()).filter(|lang| !lang.is_empty()),
             measure: self.measure_name(),
             ranked_among,

@@ -1,4 +1,4 @@
-//! `/v1/views`: what there is to ask for.
+//! `/v1/views`: the catalogue of views.
 
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
@@ -11,19 +11,20 @@ use crate::answer::{Query, Rows, answer};
 use crate::catalogue::VIEWS_ROUTE;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::state::ApiState;
+use crate::state::ApiContext;
 
 /// `GET /v1/views`
 pub(crate) async fn show(
-    State(state): State<ApiState>,
+    State(context): State<ApiContext>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &VIEWS_ROUTE)?;
-    answer(&state, &headers, Views).await
+    answer(&context, &headers, ViewsQuery).await
 }
 
-pub(crate) struct Views;
+/// A request for the catalogue.
+pub(crate) struct ViewsQuery;
 
 /// The catalogue, as JSON.
 #[derive(Serialize)]
@@ -36,15 +37,15 @@ struct View {
     name: &'static str,
     version: u32,
     doc: String,
-    /// Rows it has; `null`: the commit does not say.
+    /// Number of its rows; `null`: the commit does not record it.
     rows: Option<i64>,
-    /// Where it is read.
+    /// The route that reads it.
     route: Option<String>,
     measures: Vec<&'static str>,
     windows: Vec<&'static str>,
 }
 
-impl Query for Views {
+impl Query for ViewsQuery {
     type Data = Catalogue;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Catalogue, Problem> {
@@ -74,6 +75,7 @@ impl View {
     }
 }
 
+/// The route of a view that is not a list.
 fn route(view: ViewId) -> Option<String> {
     let route = match view {
         ViewId::Posts => "/v1/posts/{uri}",
@@ -89,7 +91,7 @@ fn route(view: ViewId) -> Option<String> {
     Some(route.to_owned())
 }
 
-/// The catalogue's description up to the types of its rows, which mean nothing outside.
+/// The description of a view up to the types of its rows, which mean nothing to clients.
 fn first_sentence(doc: &str) -> String {
     let end = doc
         .find(": [")

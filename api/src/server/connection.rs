@@ -1,4 +1,5 @@
-//! One connection: HTTP/1.1 over a socket that keeps its [`Link`] up to date, and the limits of each phase.
+//! One connection: HTTP/1.1 over a socket that updates a [`ConnectionState`], and the time limits
+//! of its phases.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -19,12 +20,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-use super::link::{Link, Outcome, Peer, Timeouts};
+use crate::connection_state::{ConnectionState, Outcome, Peer, Timeouts};
 
-/// Bytes of a head, and of an answer that the client has not read, that a connection holds at most.
+/// Maximum number of bytes that a connection buffers: of the head of a request, and of an answer
+/// that the client has not read.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
-/// Answers the requests of a connection until one side closes it, it exceeds a limit, or its place is needed.
+/// Answers the requests of a connection until one side closes it, it exceeds a limit, or it is
+/// evicted.
 pub(super) async fn serve(
     stream: TcpStream,
     peer: Peer,
@@ -32,10 +35,10 @@ pub(super) async fn serve(
     timeouts: Timeouts,
     stop: CancellationToken,
 ) -> Outcome {
-    let link = peer.link.clone();
+    let state = peer.connection.clone();
     let socket = TokioIo::new(Socket {
         stream,
-        link: link.clone(),
+        state: state.clone(),
     });
     let service = service_fn(move |request| answer(request, peer.clone(), app.clone()));
     let mut http = http1::Builder::new();
@@ -44,17 +47,18 @@ pub(super) async fn serve(
     let mut timer = pin!(sleep_until(Instant::now()));
     let mut stopping = false;
     loop {
-        // The connection comes first: what arrived in time counts, however late this task runs.
+        // The connection is polled first, so a request that arrived in time is answered even if
+        // this task runs late.
         tokio::select! {
             biased;
-            served = connection.as_mut() => return ended(served, stopping),
-            () = link.evicted.cancelled() => return Outcome::Evicted,
+            served = connection.as_mut() => return outcome_of(served, stopping),
+            () = state.evicted.cancelled() => return Outcome::Evicted,
             () = stop.cancelled(), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();
             }
             outcome = poll_fn(|context| {
-                let Some((deadline, outcome)) = link.deadline(&timeouts) else {
+                let Some((deadline, outcome)) = state.deadline(&timeouts) else {
                     return Poll::Pending;
                 };
                 if timer.deadline() != deadline {
@@ -66,7 +70,8 @@ pub(super) async fn serve(
     }
 }
 
-fn ended(served: hyper::Result<()>, stopping: bool) -> Outcome {
+/// Why a connection ended that was not closed by a limit or an eviction.
+fn outcome_of(served: hyper::Result<()>, stopping: bool) -> Outcome {
     match served {
         _ if stopping => Outcome::Stopped,
         Err(error) if error.is_parse() => Outcome::Malformed,
@@ -74,38 +79,39 @@ fn ended(served: hyper::Result<()>, stopping: bool) -> Outcome {
     }
 }
 
-/// No handler reads the body of a request: one that does not arrive delays nothing, and ends the connection.
+/// Answers one request. No handler reads the body of a request, so a body that does not arrive
+/// delays no answer; hyper then closes the connection.
 async fn answer(
     mut request: Request<Incoming>,
     peer: Peer,
     app: Router,
-) -> Result<axum::http::Response<Answer>, std::convert::Infallible> {
-    let request_now = UnderWay(peer.link.clone());
-    peer.link.asked();
+) -> Result<axum::http::Response<AnswerBody>, std::convert::Infallible> {
+    let guard = RequestGuard(peer.connection.clone());
+    peer.connection.request_started();
     request.extensions_mut().insert(peer);
     let response = app.oneshot(request.map(Body::new)).await?;
-    Ok(response.map(|body| Answer {
+    Ok(response.map(|body| AnswerBody {
         body,
-        _under_way: request_now,
+        _guard: guard,
     }))
 }
 
-/// A request until its answer is complete or given up.
-struct UnderWay(Arc<Link>);
+/// A drop guard that marks the request as finished, when its answer is complete or abandoned.
+struct RequestGuard(Arc<ConnectionState>);
 
-impl Drop for UnderWay {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
-        self.0.answered();
+        self.0.request_finished();
     }
 }
 
-/// The body of an answer; dropped when it is complete.
-struct Answer {
+/// The body of an answer. hyper drops it when it is complete.
+struct AnswerBody {
     body: Body,
-    _under_way: UnderWay,
+    _guard: RequestGuard,
 }
 
-impl hyper::body::Body for Answer {
+impl hyper::body::Body for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -125,20 +131,20 @@ impl hyper::body::Body for Answer {
     }
 }
 
-/// A socket that reports what happens on it.
+/// A socket that records its reads and writes in a [`ConnectionState`].
 struct Socket {
     stream: TcpStream,
-    link: Arc<Link>,
+    state: Arc<ConnectionState>,
 }
 
 impl Socket {
-    fn written(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match &written {
-            Poll::Ready(Ok(_)) => self.link.sent(),
+    fn note_write(&self, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &result {
+            Poll::Ready(Ok(_)) => self.state.write_progressed(),
             Poll::Ready(Err(_)) => {}
-            Poll::Pending => self.link.blocks(),
+            Poll::Pending => self.state.write_blocked(),
         }
-        written
+        result
     }
 }
 
@@ -149,13 +155,13 @@ impl AsyncRead for Socket {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if read.is_pending() {
-            self.link.waits();
+        let result = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if result.is_pending() {
+            self.state.read_pending();
         }
-        ready!(read)?;
+        ready!(result)?;
         if buffer.filled().len() > before {
-            self.link.received();
+            self.state.received();
         }
         Poll::Ready(Ok(()))
     }
@@ -167,8 +173,8 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.written(written)
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.note_write(result)
     }
 
     fn poll_write_vectored(
@@ -176,18 +182,18 @@ impl AsyncWrite for Socket {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.written(written)
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.note_write(result)
     }
 
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
 
-    /// Called once nothing is left to write.
+    /// hyper calls this when it has nothing left to write.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(context))?;
-        self.link.flushed();
+        self.state.flushed();
         Poll::Ready(Ok(()))
     }
 

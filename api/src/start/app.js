@@ -1,4 +1,5 @@
-// The start page: pushes of /v1/stream for lists and rates, /v1/network every few seconds for the rest.
+// The start page. Lists and rates come from the events of /v1/stream; the rest comes from
+// /v1/network, which is requested every few seconds.
 
 import * as rows from "./rows.js";
 
@@ -6,15 +7,15 @@ const NETWORK_PAUSE_MS = 5_000;
 const JOBS_PAUSE_MS = 15_000;
 const LISTS = { posts: rows.post, hashtags: rows.hashtag, links: rows.webLink, actors: rows.actor };
 
-const at = (id) => document.getElementById(id);
-const choice = { window: at("window"), lang: at("lang") };
+const byId = (id) => document.getElementById(id);
+const choice = { window: byId("window"), lang: byId("lang") };
 let stream = null;
-let newest = null;
-let lost = null;
+let lastAnswer = null;
+let reconnectTimer = null;
 
 function notice(text) {
-  at("notice").hidden = !text;
-  if (at("notice").textContent !== (text ?? "")) at("notice").textContent = text ?? "";
+  byId("notice").hidden = !text;
+  if (byId("notice").textContent !== (text ?? "")) byId("notice").textContent = text ?? "";
 }
 
 function duration(ms) {
@@ -28,62 +29,62 @@ function duration(ms) {
 const clock = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 function showMeta(answer) {
-  newest = { ...answer, received: Date.now() };
-  at("epoch").textContent = `Epoch ${rows.count(answer.epoch)}, as of ${clock(answer.as_of)}`;
-  at("coverage").textContent = `Counting since ${clock(answer.since)}. Nothing from before is known.`;
+  lastAnswer = { ...answer, received: Date.now() };
+  byId("epoch").textContent = `Epoch ${rows.count(answer.epoch)}, as of ${clock(answer.as_of)}`;
+  byId("coverage").textContent = `Counting since ${clock(answer.since)}. Nothing from before is known.`;
   showAge();
 }
 
-/** The age on arrival and the time since then. */
+/** Shows the age of the last answer: its age on arrival plus the time since then. */
 function showAge() {
-  if (newest) at("lag").textContent = duration(newest.freshness_ms + Date.now() - newest.received);
+  if (lastAnswer) byId("lag").textContent = duration(lastAnswer.freshness_ms + Date.now() - lastAnswer.received);
 }
 
 function showCommit(commit) {
   notice(null);
   showMeta(commit);
-  at("rate").textContent = rows.count(commit.rates.operations_per_second);
+  byId("rate").textContent = rows.count(commit.rates.operations_per_second);
   for (const [name, row] of Object.entries(LISTS)) {
     const list = commit.lists[name];
     const top = Math.max(1, ...list.entries.map((item) => item.value));
     const empty = choice.lang.value ? "Nothing in this language yet." : "Nothing counted in this window yet.";
-    rows.fill(at(name), list.entries.map((item) => row(item, top)), empty);
+    rows.fill(byId(name), list.entries.map((item) => row(item, top)), empty);
   }
   const shown = commit.lists.hashtags.window;
-  at("filled").textContent = shown.filled ? "" : `This window is not filled yet: it counts from ${clock(shown.from)}.`;
+  byId("filled").textContent = shown.filled ? "" : `This window is not filled yet: it counts from ${clock(shown.from)}.`;
 }
 
 function showWaiting(ready) {
-  newest = null;
+  lastAnswer = null;
   const parts = ready.parts.filter((item) => !item.ok).map((item) => `${item.name}: ${item.detail}`);
   const text = [...ready.reasons, ...parts].join("; ");
   notice(`${text.charAt(0).toUpperCase()}${text.slice(1)}.`);
-  at("parts").replaceChildren(...ready.parts.map(rows.part));
+  byId("parts").replaceChildren(...ready.parts.map(rows.part));
   for (const name of [...Object.keys(LISTS), "languages", "drops"]) {
-    rows.fill(at(name), [], "Waiting for the first events of the relay.");
+    rows.fill(byId(name), [], "Waiting for the first events of the relay.");
   }
 }
 
 function showNetwork(network) {
   const total = network.total;
-  at("ops-hour").textContent = rows.brief(total.last_hour.operations);
-  at("live").textContent = rows.brief(total.all.live);
+  byId("ops-hour").textContent = rows.brief(total.last_hour.operations);
+  byId("live").textContent = rows.brief(total.all.live);
   const whole = network.hours.at(-2);
-  at("accounts-hour").textContent = whole ? rows.brief(whole.accounts) : "–";
-  const top = rows.spark(at("spark"), network.minutes);
-  at("spark-caption").textContent = `Operations a minute, last hour; highest ${rows.count(top)}, the last bar is the open minute`;
-  at("parts").replaceChildren(...network.parts.map(rows.part));
+  byId("accounts-hour").textContent = whole ? rows.brief(whole.accounts) : "–";
+  const top = rows.spark(byId("spark"), network.minutes);
+  byId("spark-caption").textContent = `Operations a minute, last hour; highest ${rows.count(top)}, the last bar is the open minute`;
+  byId("parts").replaceChildren(...network.parts.map(rows.part));
   const seconds = network.rates.over_seconds;
-  at("collections").replaceChildren(...[...network.collections, total].map((item) => rows.collection(item, seconds)));
+  byId("collections").replaceChildren(...[...network.collections, total].map((item) => rows.collection(item, seconds)));
   showLanguages(network.languages.entries);
   const drops = Object.entries(network.drops).sort((a, b) => b[1] - a[1]);
   const most = Math.max(1, ...drops.map(([, n]) => n));
-  rows.fill(at("drops"), drops.map((item, place) => rows.drop(item, place + 1, most)), "Nothing was dropped.");
+  rows.fill(byId("drops"), drops.map((item, place) => rows.drop(item, place + 1, most)), "Nothing was dropped.");
 }
 
 function showLanguages(languages) {
   const top = Math.max(1, ...languages.map((item) => item.count));
-  rows.fill(at("languages"), languages.slice(0, 10).map((item, place) => rows.language(item, place + 1, top)), "No posts in this window yet.");
+  rows.fill(byId("languages"), languages.slice(0, 10).map((item, place) => rows.language(item, place + 1, top)), "No posts in this window yet.");
   const tags = [...new Set(languages.map((item) => item.lang.toLowerCase().split("-")[0]))].filter((tag) => /^[a-z]{2,8}$/.test(tag));
   if (document.activeElement === choice.lang) return;
   const chosen = choice.lang.value;
@@ -105,31 +106,31 @@ async function readNetwork() {
   setTimeout(readNetwork, NETWORK_PAUSE_MS);
 }
 
-/** A line that nobody needs: what fails here is left out. */
+/** Shows the jobs in the footer. They are optional: if the request fails, the line is hidden. */
 async function readJobs() {
   try {
     const answer = await fetch("/v1/jobs");
     const body = await answer.json();
     const jobs = answer.ok ? body.jobs : [];
-    at("jobs").hidden = jobs.length === 0;
-    at("jobs").replaceChildren("Jobs:", ...jobs.map((item) => rows.job(item, Date.parse(body.now))));
+    byId("jobs").hidden = jobs.length === 0;
+    byId("jobs").replaceChildren("Jobs:", ...jobs.map((item) => rows.job(item, Date.parse(body.now))));
   } catch {
-    at("jobs").hidden = true;
+    byId("jobs").hidden = true;
   }
   setTimeout(readJobs, JOBS_PAUSE_MS);
 }
 
 function listen() {
   stream?.close();
-  clearTimeout(lost);
+  clearTimeout(reconnectTimer);
   const query = new URLSearchParams({ lists: Object.keys(LISTS).join(","), window: choice.window.value, lang: choice.lang.value });
   stream = new EventSource(`/v1/stream?${query}`);
   stream.addEventListener("commit", (event) => showCommit(JSON.parse(event.data)));
   stream.addEventListener("waiting", (event) => showWaiting(JSON.parse(event.data)));
   stream.addEventListener("error", () => {
-    notice("The connection is lost; trying again. What is shown is old.");
-    // A refused stream is not tried again by the browser.
-    if (stream.readyState === EventSource.CLOSED) lost = setTimeout(listen, 3_000);
+    notice("The connection is lost; reconnecting. The page shows old data.");
+    // A browser does not reconnect a stream that was refused.
+    if (stream.readyState === EventSource.CLOSED) reconnectTimer = setTimeout(listen, 3_000);
   });
 }
 
@@ -153,7 +154,7 @@ function restore() {
 restore();
 choice.window.addEventListener("change", choose);
 choice.lang.addEventListener("change", choose);
-at("choice").addEventListener("submit", (event) => event.preventDefault());
+byId("choice").addEventListener("submit", (event) => event.preventDefault());
 listen();
 readNetwork();
 readJobs();

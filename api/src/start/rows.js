@@ -1,5 +1,5 @@
-// Turns answers of the API into elements. What accounts wrote goes only into textContent and, if it is an http(s)
-// address, into href: never into markup.
+// Converts answers of the API to elements. Texts of accounts are used only as textContent and, if
+// they are http(s) URLs, as href. They never become markup.
 
 const numbers = new Intl.NumberFormat("en-US");
 const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 1 });
@@ -14,10 +14,10 @@ export function element(tag, className, ...children) {
   return made;
 }
 
-/** A link that opens elsewhere, or plain text if the address is not of the web. */
+/** A link that opens in a new tab, or plain text if the address is not an http(s) URL. */
 export function link(text, address) {
   let url = null;
-  try { url = new URL(address); } catch { /* not an address: shown as text */ }
+  try { url = new URL(address); } catch { /* not a URL: shown as text */ }
   if (!url || !["http:", "https:"].includes(url.protocol)) return element("span", "", text);
   const made = element("a", "", text);
   made.href = url.href;
@@ -54,14 +54,14 @@ export function webLink(item, top) {
   return trend(item, top, shown);
 }
 
-/** What an account is called and how it is found: its profile, else its DID. */
+/** The name and the handle of an account: from its profile, otherwise its DID. */
 function names(account) {
   const profile = account?.profile;
   const handle = profile?.handle ? `@${profile.handle}` : account?.did ?? "unknown account";
   return { name: profile?.name || handle, handle };
 }
 
-/** A letter in place of the picture: pictures are elsewhere, and this page loads nothing from elsewhere. */
+/** A letter instead of the picture: pictures are on other hosts, from which this page loads nothing. */
 function badge(account) {
   const { name } = names(account);
   const letter = account?.profile ? [...name.replace(/^@/, "")][0] ?? "?" : "?";
@@ -72,7 +72,7 @@ function badge(account) {
   return made;
 }
 
-// A browser would decode the `%` of a did:web with a port.
+// The `%` of a did:web with a port is encoded, because a browser would decode it.
 const profileUrl = (account) => `https://bsky.app/profile/${(account?.did ?? "").replaceAll("%", "%25")}`;
 
 export function actor(item, top) {
@@ -102,7 +102,7 @@ export function post(item, top) {
 export function language(item, rank, top) {
   const names = new Intl.DisplayNames(["en"], { type: "language", fallback: "code" });
   let word = item.lang === "und" || item.lang === "" ? "not named" : item.lang;
-  try { if (word !== "not named") word = `${names.of(item.lang)} (${item.lang})`; } catch { /* not a tag: as written */ }
+  try { if (word !== "not named") word = `${names.of(item.lang)} (${item.lang})`; } catch { /* not a language tag: shown as written */ }
   return entry(rank, element("span", "what", word), brief(item.count), item.count / top);
 }
 
@@ -122,7 +122,7 @@ export function part(item) {
   return made;
 }
 
-/** One job in a few words; how it went in its title. */
+/** One job in a few words; its title has the report of the last run. */
 export function job(item, now) {
   const ago = item.last ? Math.max(0, Math.round((now - Date.parse(item.last.ended)) / 1_000)) : null;
   const when = ago === null ? "has not run" : ago < 120 ? `${ago} s ago` : ago < 7_200 ? `${Math.round(ago / 60)} min ago` : `${Math.round(ago / 3_600)} h ago`;
@@ -132,7 +132,7 @@ export function job(item, now) {
   return made;
 }
 
-/** Bars of operations a minute; the last one is still open. */
+/** Bars of operations per minute; the last minute is still open. */
 export function spark(svg, points) {
   const top = Math.max(1, ...points.map((point) => point.operations));
   const step = 600 / Math.max(1, points.length);

@@ -1,4 +1,4 @@
-//! Answers while commits come between their reads.
+//! Consistency of answers while commits come between their reads.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,21 +12,23 @@ use skytide_core::port::store::{
 };
 use skytide_core::view::{Change, Key, Measure, PostRow, PostState, StoredRow, ViewId, Window};
 
-use crate::world::{ANA, World, account, ask, did, list, post, row};
+use crate::world::{ANA, World, account, did, get_json, list, post, row};
 
-/// A store in which a commit comes after each of the first `commits_left` lists that are read: the list and the post
-/// it names say the same number in every commit.
-struct Busy {
+/// A store that commits after each of the first `commits_left` reads of a list. In every commit,
+/// the list and the post that it names have the same number.
+struct BusyStore {
     store: MemoryStore,
     term: Term,
     commits_left: AtomicU32,
     epoch: AtomicU32,
     template: Committed,
+    /// The rows of the commit with this number.
     rows: fn(u32) -> Rows,
 }
 
 type Rows = [(ViewId, Vec<Change>); 3];
 
+/// A list that names one post, the post, and its author.
 fn rows_of(value: u32) -> Rows {
     let post = post(ANA, "3n2xril3jyo2a");
     let tallies = PostRow {
@@ -48,8 +50,8 @@ fn rows_of(value: u32) -> Rows {
     ]
 }
 
-/// As [`rows_of`], but the post is there at epoch 100 only.
-fn rows_of_a_short_life(value: u32) -> Rows {
+/// Like [`rows_of`], but the post exists at epoch 100 only.
+fn rows_of_a_deleted_post(value: u32) -> Rows {
     let [list_of_one, posts, accounts] = rows_of(value);
     if value == 100 {
         return [list_of_one, posts, accounts];
@@ -66,7 +68,7 @@ fn rows_of_a_short_life(value: u32) -> Rows {
     ]
 }
 
-impl Busy {
+impl BusyStore {
     async fn new(world: &World, commits_left: u32, rows: fn(u32) -> Rows) -> Self {
         let term = world.store.lead().await.unwrap().term;
         let busy = Self {
@@ -97,7 +99,7 @@ impl Busy {
 }
 
 #[async_trait]
-impl ViewReader for Busy {
+impl ViewReader for BusyStore {
     async fn control(&self) -> Result<Control, StoreError> {
         self.store.control().await
     }
@@ -123,21 +125,21 @@ fn numbers(answer: &Value) -> [&Value; 3] {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_read_again_until_it_is_of_one_commit() {
+async fn an_answer_is_read_again_until_all_its_rows_belong_to_one_commit() {
     for store in [MemoryStore::new(), MemoryStore::torn()] {
         let world = World::on(store);
-        let busy = Busy::new(&world, 3, rows_of).await;
-        let (_, answer) = ask(world.state_on(Arc::new(busy)), "/v1/trends/posts").await;
+        let busy = BusyStore::new(&world, 3, rows_of).await;
+        let (_, answer) = get_json(world.state_on(Arc::new(busy)), "/v1/trends/posts").await;
         assert_eq!(answer["consistent"], true);
         assert_eq!(numbers(&answer), [103, 103, 103]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_a_commit_removed_between_the_reads_does_not_make_half_an_answer() {
+async fn a_row_that_a_commit_removed_between_the_reads_causes_a_reread() {
     let world = World::empty();
-    let busy = Busy::new(&world, 1, rows_of_a_short_life).await;
-    let (_, answer) = ask(world.state_on(Arc::new(busy)), "/v1/trends/posts").await;
+    let busy = BusyStore::new(&world, 1, rows_of_a_deleted_post).await;
+    let (_, answer) = get_json(world.state_on(Arc::new(busy)), "/v1/trends/posts").await;
     assert_eq!(
         (&answer["epoch"], &answer["entries"]),
         (&json!(101), &json!([]))
@@ -146,21 +148,21 @@ async fn a_row_that_a_commit_removed_between_the_reads_does_not_make_half_an_ans
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_never_comes_to_rest_says_so_and_is_not_kept() {
+async fn an_answer_that_stays_inconsistent_says_so_and_is_not_cached() {
     let world = World::empty();
-    let busy = Busy::new(&world, u32::MAX, rows_of).await;
+    let busy = BusyStore::new(&world, u32::MAX, rows_of).await;
     let state = world.state_on(Arc::new(busy));
-    let (_, answer) = ask(state.clone(), "/v1/trends/posts").await;
+    let (_, answer) = get_json(state.clone(), "/v1/trends/posts").await;
     assert_eq!(answer["consistent"], false);
     let [_, value, likes] = numbers(&answer);
-    assert_ne!(value, likes, "the test's own commit came between");
+    assert_ne!(value, likes, "a commit of the test came between the reads");
     let response = crate::world::send(state, crate::world::request("/v1/trends/posts")).await;
     assert!(response.headers().get("etag").is_none());
     assert_eq!(response.headers()["cache-control"], "no-store");
 }
 
 #[tokio::test(start_paused = true)]
-async fn rows_of_a_commit_in_progress_are_not_passed_off_as_committed() {
+async fn an_answer_with_rows_of_a_commit_in_progress_is_inconsistent() {
     let mut world = World::on(MemoryStore::torn());
     world.commit(&rows_of(7)).await;
     let term = world.store.lead().await.unwrap().term;
@@ -175,7 +177,7 @@ async fn rows_of_a_commit_in_progress_are_not_passed_off_as_committed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_row_that_is_missing_during_a_commit_is_doubted_unless_commits_are_atomic() {
+async fn a_missing_row_during_a_commit_is_inconsistent_unless_commits_are_atomic() {
     let mut world = World::on(MemoryStore::torn());
     world.commit(&rows_of(7)).await;
     let term = world.store.lead().await.unwrap().term;
@@ -190,9 +192,9 @@ async fn a_row_that_is_missing_during_a_commit_is_doubted_unless_commits_are_ato
         .await
         .unwrap();
     let uri = "/v1/trends/posts";
-    assert_eq!(ask(world.state(), uri).await.1["consistent"], false);
+    assert_eq!(get_json(world.state(), uri).await.1["consistent"], false);
     assert_eq!(
-        ask(world.state().with_atomic_commits(), uri).await.1["consistent"],
+        get_json(world.state().with_atomic_commits(), uri).await.1["consistent"],
         true
     );
 }

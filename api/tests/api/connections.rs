@@ -1,4 +1,4 @@
-//! Clients that hold connections: they end, and lock nobody out.
+//! Clients that hold connections: their connections end, and they do not exclude other clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,13 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::world::{World, list, request, send};
 
-/// An hour: these limits play no part.
+/// An hour: longer than any test, so that the limit has no effect.
 const NEVER_MS: u64 = 3_600_000;
 const HEALTHZ: &[u8] = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
 const STREAM: &[u8] =
     b"GET /v1/stream?lists=hashtags&window=1h&limit=100 HTTP/1.1\r\nhost: x\r\n\r\n";
 
-fn patient(connections_max: usize) -> Options {
+/// Options without effective time limits.
+fn without_timeouts(connections_max: usize) -> Options {
     Options {
         connections_max,
         header_ms_max: NEVER_MS,
@@ -39,28 +40,28 @@ fn free_port() -> Options {
     }
 }
 
-/// A server on a socket.
-struct Running {
+/// A server that listens on a socket.
+struct RunningServer {
     state: ApiState,
     address: SocketAddr,
 }
 
-impl Running {
-    async fn on(options: Options, state: ApiState) -> Self {
+impl RunningServer {
+    async fn start(options: Options, state: ApiState) -> Self {
         let server = Server::bind(options).await.unwrap();
         let address = server.address();
         tokio::spawn(server.run(state.clone(), CancellationToken::new()));
         Self { state, address }
     }
 
-    /// A connection on which these bytes were sent.
-    async fn sent(&self, bytes: &[u8]) -> TcpStream {
+    /// Opens a connection and sends these bytes.
+    async fn send(&self, bytes: &[u8]) -> TcpStream {
         let mut client = TcpStream::connect(self.address).await.unwrap();
         client.write_all(bytes).await.unwrap();
         client
     }
 
-    /// The number that `/metrics` shows; 0 if it has not counted anything.
+    /// The value of a metric in `/metrics`; 0 if it is not there yet.
     async fn metric(&self, name: &str) -> u64 {
         let answer = send(self.state.clone(), request("/metrics")).await;
         let text = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
@@ -69,13 +70,14 @@ impl Running {
         line.map_or(0, |number| number.trim().parse().unwrap())
     }
 
+    /// The number of connections that ended with this outcome.
     async fn ended(&self, outcome: &str) -> u64 {
         let name = format!("api_connections_ended_total{{outcome=\"{outcome}\"}}");
         self.metric(&name).await
     }
 }
 
-/// Reads until this text has come.
+/// Reads until the text contains `wanted`; returns all that was read.
 async fn read_until(client: &mut TcpStream, wanted: &str) -> String {
     let mut text = String::new();
     while !text.contains(wanted) {
@@ -87,7 +89,7 @@ async fn read_until(client: &mut TcpStream, wanted: &str) -> String {
     text
 }
 
-/// Reads to the end; a connection that was reset has ended, too.
+/// Reads to the end of the connection. A reset is an end too.
 async fn read_to_end(client: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     if let Err(error) = client.read_to_end(&mut bytes).await {
@@ -103,7 +105,7 @@ async fn world() -> World {
 }
 
 #[tokio::test]
-async fn connections_that_wait_lock_nobody_out() {
+async fn waiting_connections_do_not_exclude_other_clients() {
     const CONNECTIONS: usize = 64;
     let half = b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-half: ";
     for (kind, bytes) in [
@@ -111,17 +113,18 @@ async fn connections_that_wait_lock_nobody_out() {
         ("half a head", half),
         ("one request", HEALTHZ),
     ] {
-        let running = Running::on(patient(CONNECTIONS), world().await.state()).await;
+        let running =
+            RunningServer::start(without_timeouts(CONNECTIONS), world().await.state()).await;
         let mut open = Vec::new();
         for _ in 0..CONNECTIONS {
-            let mut client = running.sent(bytes).await;
+            let mut client = running.send(bytes).await;
             if kind == "one request" {
                 read_until(&mut client, "alive").await;
             }
             open.push(client);
         }
         for others in 1..=3 {
-            let mut other = running.sent(HEALTHZ).await;
+            let mut other = running.send(HEALTHZ).await;
             let answer = read_until(&mut other, "alive").await;
             assert!(answer.starts_with("HTTP/1.1 200"), "{kind}: {answer}");
             drop(other);
@@ -133,8 +136,8 @@ async fn connections_that_wait_lock_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_wait_end_and_are_counted() {
-    let running = Running::on(free_port(), world().await.state()).await;
+async fn waiting_connections_end_and_their_outcomes_are_counted() {
+    let running = RunningServer::start(free_port(), world().await.state()).await;
     for (bytes, outcome) in [
         (&b""[..], "header_timeout"),
         (b"GET /heal", "header_timeout"),
@@ -146,7 +149,7 @@ async fn connections_that_wait_end_and_are_counted() {
         ),
     ] {
         let before = running.ended(outcome).await;
-        let mut client = running.sent(bytes).await;
+        let mut client = running.send(bytes).await;
         let text = read_to_end(&mut client).await;
         assert_eq!(
             running.ended(outcome).await,
@@ -159,11 +162,11 @@ async fn connections_that_wait_end_and_are_counted() {
 
 #[tokio::test]
 async fn a_body_that_never_arrives_delays_no_answer_and_ends_the_connection() {
-    let running = Running::on(patient(4), world().await.state()).await;
+    let running = RunningServer::start(without_timeouts(4), world().await.state()).await;
     for method in ["GET", "POST"] {
         let head =
             format!("{method} /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nhalf");
-        let mut client = running.sent(head.as_bytes()).await;
+        let mut client = running.send(head.as_bytes()).await;
         let text = read_to_end(&mut client).await;
         assert!(text.starts_with("HTTP/1.1 "), "{method}: {text}");
     }
@@ -171,10 +174,10 @@ async fn a_body_that_never_arrives_delays_no_answer_and_ends_the_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_does_not_read_its_answers_is_disconnected() {
-    let running = Running::on(free_port(), world().await.state()).await;
-    let asks = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
-    let mut client = running.sent(&asks).await;
-    // Virtual time: the server is at rest before it passes.
+    let running = RunningServer::start(free_port(), world().await.state()).await;
+    let requests = b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n".repeat(100);
+    let mut client = running.send(&requests).await;
+    // The time is virtual: it advances only when the server has nothing left to do.
     tokio::time::sleep(Duration::from_millis(2 * Options::default().send_ms_max)).await;
     assert_eq!(running.ended("send_timeout").await, 1);
     read_to_end(&mut client).await;
@@ -191,22 +194,25 @@ fn hundred_tags(value: u32) -> (ViewId, Vec<Change>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_that_are_not_read_hold_few_bytes_and_end() {
+async fn streams_that_are_not_read_buffer_few_bytes_and_end() {
     const CLIENTS: u64 = 3;
     const COMMITS_MAX: u32 = 500;
     let mut world = World::empty();
     world.commit(&[hundred_tags(0)]).await;
-    let running = Running::on(free_port(), world.state()).await;
-    let mut deaf = Vec::new();
+    let running = RunningServer::start(free_port(), world.state()).await;
+    let mut blocked = Vec::new();
     for _ in 0..CLIENTS {
-        let mut client = running.sent(STREAM).await;
+        let mut client = running.send(STREAM).await;
         read_until(&mut client, "event: commit").await;
-        deaf.push(client);
+        blocked.push(client);
     }
     let mut commits = 0;
     while running.ended("send_timeout").await < CLIENTS {
         commits += 1;
-        assert!(commits < COMMITS_MAX, "streams that nobody reads stay open");
+        assert!(
+            commits < COMMITS_MAX,
+            "streams whose clients do not read stay open"
+        );
         world.commit(&[hundred_tags(commits)]).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -214,49 +220,52 @@ async fn streams_that_are_not_read_hold_few_bytes_and_end() {
 }
 
 #[tokio::test]
-async fn streams_that_are_not_read_lock_no_other_stream_out() {
+async fn streams_that_are_not_read_do_not_exclude_other_streams() {
     const STREAMS: usize = 8;
     let limits = Limits {
         stream_clients_max: STREAMS,
         ..Limits::default()
     };
     let state = world().await.state().with_limits(limits);
-    let running = Running::on(patient(64), state).await;
-    let mut deaf = Vec::new();
+    let running = RunningServer::start(without_timeouts(64), state).await;
+    let mut blocked = Vec::new();
     for _ in 0..STREAMS {
-        let mut client = running.sent(STREAM).await;
+        let mut client = running.send(STREAM).await;
         read_until(&mut client, "event: commit").await;
-        deaf.push(client);
+        blocked.push(client);
     }
-    let mut other = running.sent(STREAM).await;
+    let mut other = running.send(STREAM).await;
     read_until(&mut other, "event: commit").await;
     assert_eq!(running.metric("api_streams_replaced_total").await, 1);
-    let end = read_until(&mut deaf[0], "0\r\n\r\n").await;
-    assert!(!end.is_empty(), "a stream that is replaced ends whole");
-    deaf[0].write_all(HEALTHZ).await.unwrap();
-    read_until(&mut deaf[0], "alive").await;
+    let end = read_until(&mut blocked[0], "0\r\n\r\n").await;
+    assert!(
+        !end.is_empty(),
+        "an evicted stream ends with a complete body"
+    );
+    blocked[0].write_all(HEALTHZ).await.unwrap();
+    read_until(&mut blocked[0], "alive").await;
 }
 
 #[tokio::test]
-async fn as_many_streams_as_connections_lock_nobody_out() {
+async fn streams_on_all_connections_do_not_exclude_other_clients() {
     const CONNECTIONS: usize = 8;
-    let running = Running::on(patient(CONNECTIONS), world().await.state()).await;
+    let running = RunningServer::start(without_timeouts(CONNECTIONS), world().await.state()).await;
     let mut streams = Vec::new();
     for _ in 0..CONNECTIONS {
-        let mut client = running.sent(STREAM).await;
+        let mut client = running.send(STREAM).await;
         read_until(&mut client, "event: commit").await;
         streams.push(client);
     }
-    let mut other = running.sent(HEALTHZ).await;
+    let mut other = running.send(HEALTHZ).await;
     read_until(&mut other, "alive").await;
     assert_eq!(running.ended("evicted").await, 1);
 }
 
-/// A store that answers nothing.
-struct Stuck(Arc<Semaphore>);
+/// A store whose reads never finish; it adds a permit for each read.
+struct HangingStore(Arc<Semaphore>);
 
 #[async_trait]
-impl ViewReader for Stuck {
+impl ViewReader for HangingStore {
     async fn control(&self) -> Result<Control, StoreError> {
         self.0.add_permits(1);
         std::future::pending().await
@@ -272,29 +281,35 @@ impl ViewReader for Stuck {
 }
 
 #[tokio::test]
-async fn health_checks_of_this_machine_get_in_while_every_request_is_stuck() {
+async fn health_checks_of_this_machine_are_admitted_while_every_request_hangs() {
     const CONNECTIONS: u32 = 4;
     const SPARE: u32 = 8;
     let limits = Limits {
         request_ms_max: NEVER_MS,
         ..Limits::default()
     };
-    let asked = Arc::new(Semaphore::new(0));
-    let state = world().await.state_on(Arc::new(Stuck(asked.clone())));
-    let running = Running::on(patient(CONNECTIONS as usize), state.with_limits(limits)).await;
-    let ask = b"GET /v1/network HTTP/1.1\r\nhost: x\r\n\r\n";
-    let mut stuck = Vec::new();
+    let reads = Arc::new(Semaphore::new(0));
+    let state = world()
+        .await
+        .state_on(Arc::new(HangingStore(reads.clone())));
+    let running = RunningServer::start(
+        without_timeouts(CONNECTIONS as usize),
+        state.with_limits(limits),
+    )
+    .await;
+    let network_request = b"GET /v1/network HTTP/1.1\r\nhost: x\r\n\r\n";
+    let mut hanging = Vec::new();
     for _ in 0..CONNECTIONS {
-        stuck.push(running.sent(ask).await);
+        hanging.push(running.send(network_request).await);
     }
-    asked.acquire_many(CONNECTIONS).await.unwrap().forget();
-    let mut check = running.sent(HEALTHZ).await;
+    reads.acquire_many(CONNECTIONS).await.unwrap().forget();
+    let mut check = running.send(HEALTHZ).await;
     read_until(&mut check, "alive").await;
     drop(check);
     for _ in 0..SPARE {
-        stuck.push(running.sent(ask).await);
+        hanging.push(running.send(network_request).await);
     }
-    asked.acquire_many(SPARE).await.unwrap().forget();
+    reads.acquire_many(SPARE).await.unwrap().forget();
     let mut refused = TcpStream::connect(running.address).await.unwrap();
     let text = read_to_end(&mut refused).await;
     assert!(text.starts_with("HTTP/1.1 503 "), "{text:?}");

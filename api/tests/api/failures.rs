@@ -1,4 +1,4 @@
-//! Failures on our side: nothing counted yet, a store that fails, hangs or is damaged.
+//! Failures on the server's side: no commit yet, a store that fails, hangs or is damaged.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use skytide_api::Limits;
 use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
 use skytide_core::view::{Key, ListKey, Measure, StoredRow, ViewId, Window};
 
-use crate::world::{ANA, World, ask, request, row, send, text};
+use crate::world::{ANA, World, get_json, request, row, send, text};
 
 #[tokio::test]
-async fn before_the_first_commit_the_answer_is_to_come_back() {
+async fn before_the_first_commit_clients_should_retry() {
     let world = World::empty();
     for uri in [
         "/v1/trends/posts",
@@ -29,12 +29,12 @@ async fn before_the_first_commit_the_answer_is_to_come_back() {
     }
 }
 
-/// A store that fails, or hangs, with a secret in its error.
-struct Broken {
+/// A store that hangs, or fails with a secret in its error.
+struct FailingStore {
     hangs: bool,
 }
 
-impl Broken {
+impl FailingStore {
     async fn fail<T>(&self) -> Result<T, StoreError> {
         if self.hangs {
             std::future::pending::<()>().await;
@@ -48,7 +48,7 @@ impl Broken {
 }
 
 #[async_trait]
-impl ViewReader for Broken {
+impl ViewReader for FailingStore {
     async fn control(&self) -> Result<Control, StoreError> {
         self.fail().await
     }
@@ -63,21 +63,21 @@ impl ViewReader for Broken {
 }
 
 #[tokio::test]
-async fn a_failing_store_leaks_nothing() {
+async fn the_error_of_a_store_is_not_shown_to_clients() {
     let mut world = World::empty();
     world.commit(&[]).await;
     for uri in ["/v1/network", "/readyz"] {
-        let state = world.state_on(Arc::new(Broken { hangs: false }));
-        let (status, json) = ask(state, uri).await;
+        let state = world.state_on(Arc::new(FailingStore { hangs: false }));
+        let (status, json) = get_json(state, uri).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{uri}");
         assert!(!json.to_string().contains("mongodb"), "{json}");
     }
-    let state = world.state_on(Arc::new(Broken { hangs: false }));
-    assert!(ask(state, "/v1/network").await.1["request"].is_u64());
+    let state = world.state_on(Arc::new(FailingStore { hangs: false }));
+    assert!(get_json(state, "/v1/network").await.1["request"].is_u64());
 }
 
 #[tokio::test]
-async fn a_damaged_row_is_our_fault_not_the_clients() {
+async fn a_damaged_row_is_an_internal_error() {
     let mut world = World::empty();
     let key = ListKey {
         window: Window::Day,
@@ -91,7 +91,7 @@ async fn a_damaged_row_is_our_fault_not_the_clients() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_store_is_given_up() {
+async fn a_request_to_a_hanging_store_times_out() {
     let mut world = World::empty();
     world.commit(&[]).await;
     let limits = Limits {
@@ -99,9 +99,9 @@ async fn a_hanging_store_is_given_up() {
         ..Limits::default()
     };
     let state = world
-        .state_on(Arc::new(Broken { hangs: true }))
+        .state_on(Arc::new(FailingStore { hangs: true }))
         .with_limits(limits);
-    let (status, problem) = ask(state, "/v1/network").await;
+    let (status, problem) = get_json(state, "/v1/network").await;
     assert_eq!(
         (status.as_u16(), problem["code"].as_str()),
         (503, Some("too_slow"))
@@ -109,12 +109,12 @@ async fn a_hanging_store_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hanging_store_makes_unready_and_that_is_told_in_time() {
-    let state = World::empty().state_on(Arc::new(Broken { hangs: true }));
-    let asked = tokio::time::Instant::now();
-    let (status, told) = ask(state, "/readyz").await;
+async fn a_hanging_store_makes_the_service_unready_within_seconds() {
+    let state = World::empty().state_on(Arc::new(FailingStore { hangs: true }));
+    let started = tokio::time::Instant::now();
+    let (status, ready) = get_json(state, "/readyz").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let reasons = serde_json::json!(["the view store does not answer"]);
-    assert_eq!(told["reasons"], reasons);
-    assert!(asked.elapsed() < std::time::Duration::from_secs(3));
+    assert_eq!(ready["reasons"], reasons);
+    assert!(started.elapsed() < std::time::Duration::from_secs(3));
 }

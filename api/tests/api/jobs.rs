@@ -1,4 +1,4 @@
-//! `/v1/jobs`.
+//! `/v1/jobs`: the states of the jobs.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Run
 use skytide_core::time::Timestamp;
 
 use crate::schema::violations;
-use crate::world::{AS_OF, World, ask, time};
+use crate::world::{AS_OF, World, get_json, time};
 
 #[tokio::test]
-async fn the_jobs_are_told_with_when_they_are_due_and_what_they_did() {
+async fn jobs_are_shown_with_their_due_time_and_their_last_run() {
     let world = World::empty();
     let (jobs, now) = (MemoryJobs::default(), time(AS_OF).0 + 250);
     let plan = JobPlan {
@@ -37,10 +37,10 @@ async fn the_jobs_are_told_with_when_they_are_due_and_what_they_did() {
     jobs.begin("retention", &run(2, now + 1)).await.unwrap();
     jobs.begin("snapshot", &run(3, now)).await.unwrap();
     let state = world.state().with_jobs(Arc::new(jobs));
-    let (_, answer) = ask(state, "/v1/jobs").await;
+    let (_, answer) = get_json(state, "/v1/jobs").await;
     assert_eq!(violations("Jobs", &answer), Vec::<String>::new());
     assert_eq!(answer["now"], "2026-07-04T14:38:07.178Z");
-    let [profiles, retention, snapshot] = [0, 1, 2].map(|place| &answer["jobs"][place]);
+    let [profiles, retention, snapshot] = [0, 1, 2].map(|index| &answer["jobs"][index]);
     let last = json!({"began": "2026-07-04T14:38:05.178Z", "ended": "2026-07-04T14:38:06.678Z",
         "ms": 1_500, "ok": false, "report": "profiles could not be fetched"});
     assert_eq!(
@@ -49,17 +49,17 @@ async fn the_jobs_are_told_with_when_they_are_due_and_what_they_did() {
     );
     assert_eq!(retention["running_since"], "2026-07-04T14:38:05.178Z");
     assert_eq!(retention["last"], Value::Null);
-    // Its deadline has passed: it died.
+    // The deadline of its run has passed, so its process has died.
     let expected = json!({"name": "snapshot", "cron": "0 0 * * * *", "time_zone": "Europe/Vienna",
         "due": "2026-07-04T15:00:00.000Z", "running_since": null, "last": null});
     assert_eq!(*snapshot, expected);
 }
 
-/// Cannot be read.
-struct Away;
+/// A store that cannot be read.
+struct FailingStore;
 
 #[async_trait]
-impl JobStore for Away {
+impl JobStore for FailingStore {
     async fn all(&self) -> Result<Vec<JobState>, JobError> {
         let source = "connection refused by mongodb://secret@host".into();
         let operation = "read";
@@ -80,9 +80,9 @@ impl JobStore for Away {
 }
 
 #[tokio::test]
-async fn a_job_store_that_is_away_is_told_without_the_reason() {
-    let state = World::empty().state().with_jobs(Arc::new(Away));
-    let (status, problem) = ask(state, "/v1/jobs").await;
+async fn an_unreachable_job_store_is_reported_without_its_error() {
+    let state = World::empty().state().with_jobs(Arc::new(FailingStore));
+    let (status, problem) = get_json(state, "/v1/jobs").await;
     assert_eq!(
         (status.as_u16(), &problem["code"]),
         (503, &json!("store_unavailable"))

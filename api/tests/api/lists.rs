@@ -19,7 +19,7 @@ fn hashtags() -> (ViewId, Vec<Change>) {
 }
 
 #[tokio::test]
-async fn a_list_is_told_with_its_commit_and_its_window() {
+async fn a_list_is_answered_with_its_commit_and_its_window() {
     let mut world = World::empty();
     world.commit(&[hashtags()]).await;
     let answer = world.get("/v1/trends/hashtags?window=1h&limit=2").await;
@@ -40,7 +40,7 @@ async fn a_list_is_told_with_its_commit_and_its_window() {
 }
 
 #[tokio::test]
-async fn a_window_that_began_before_us_says_so() {
+async fn a_window_that_starts_before_counting_began_is_not_filled() {
     let mut world = World::empty();
     world.since = time("2026-07-04T14:00:00Z");
     world.commit(&[hashtags()]).await;
@@ -53,7 +53,7 @@ async fn a_window_that_began_before_us_says_so() {
 }
 
 #[tokio::test]
-async fn velocity_reorders_the_list_and_leaves_out_what_is_too_rare() {
+async fn velocity_reorders_the_list_and_leaves_out_small_counts() {
     let mut world = World::empty();
     world.commit(&[hashtags()]).await;
     let answer = world
@@ -69,12 +69,13 @@ async fn velocity_reorders_the_list_and_leaves_out_what_is_too_rare() {
     assert_eq!(answer["measure"], "velocity");
     assert_eq!(answer["ranked_among"], 3);
     assert_eq!(answer["support_min"], 5);
-    // 59.1155 minutes of 1438.1155 (14:30 of the day before is the day's first bucket): E = 40 * 0.04110 = 1.644.
+    // The hour covers 59.1155 minutes, the day 1438.1155: its first bucket starts at 14:30 of the
+    // previous day. So E = 40 * 0.04110 = 1.644.
     assert_eq!(answer["entries"][0]["velocity"], 4.294);
 }
 
 #[tokio::test]
-async fn pages_are_the_list_without_gap_or_repeat_even_when_commits_come_between() {
+async fn pages_have_no_gap_and_no_repetition_when_commits_come_between() {
     let mut world = World::empty();
     let entries: Vec<(String, u32)> = (0..9).map(|n| (format!("tag{n}"), 50 - n / 3)).collect();
     let borrowed: Vec<(&str, u32, u32, u32)> = entries
@@ -108,7 +109,7 @@ async fn pages_are_the_list_without_gap_or_repeat_even_when_commits_come_between
 }
 
 #[tokio::test]
-async fn pages_by_velocity_go_on_behind_the_cursor() {
+async fn pages_by_velocity_continue_after_the_cursor() {
     let mut world = World::empty();
     world.commit(&[hashtags()]).await;
     let first = world
@@ -124,7 +125,7 @@ async fn pages_by_velocity_go_on_behind_the_cursor() {
 }
 
 #[tokio::test]
-async fn posts_bring_their_tallies_and_authors() {
+async fn posts_are_joined_with_tallies_and_authors() {
     let mut world = World::empty();
     let (known, unknown) = (post(ANA, "3n2xril3jyo2a"), post(CAI, "self"));
     let names = [known.to_string(), unknown.to_string()];
@@ -166,7 +167,7 @@ async fn posts_bring_their_tallies_and_authors() {
 }
 
 #[tokio::test]
-async fn accounts_in_lists_have_names() {
+async fn accounts_in_lists_are_joined_with_names() {
     let mut world = World::empty();
     world
         .commit(&[
@@ -198,7 +199,7 @@ async fn accounts_in_lists_have_names() {
 }
 
 #[tokio::test]
-async fn a_list_that_nobody_filled_is_empty() {
+async fn a_list_without_a_row_is_empty() {
     let mut world = World::empty();
     world.commit(&[]).await;
     let answer = world.get("/v1/trends/links?lang=ja").await;

@@ -1,31 +1,32 @@
-//! The API as its users see it: requests go through [`skytide_api::router`], rows stand in the memory store.
+//! The API as its clients see it: requests go through [`skytide_api::router`], rows are in the
+//! memory store.
 //!
 //! - `lists`: trends, single keys, pages, velocity
-//! - `subjects`: posts, accounts, interactions
-//! - `past`, `jobs`, `profiles`: what the jobs keep
+//! - `targets`: posts, accounts, interactions
+//! - `as_of`, `jobs`, `profiles`: what the jobs store
 //! - `network`: activity, the catalogue, health, metrics
-//! - `refusals`: slips of clients, limits, methods, CORS, caching
-//! - `failures`: what goes wrong on our side
-//! - `commits`: answers while commits come between
+//! - `http`: client errors, limits, methods, CORS, caching
+//! - `failures`: failures on the server's side
+//! - `commits`: answers while commits come between their reads
 //! - `stream`: server-sent events
-//! - `described`: openapi.json and what is really answered; the start page
-//! - `limits`: texts in answers are bounded, whatever the rows hold
+//! - `openapi`: answers match openapi.json; the start page
+//! - `text_limits`: texts in answers are bounded, whatever the rows hold
 //! - `socket`: binding, bounded stop
 //! - `connections`: clients that hold connections
 
+mod as_of;
 mod commits;
 mod connections;
-mod described;
 mod failures;
+mod http;
 mod jobs;
-mod limits;
 mod lists;
 mod network;
-mod past;
+mod openapi;
 mod profiles;
-mod refusals;
 mod schema;
 mod socket;
 mod stream;
-mod subjects;
+mod targets;
+mod text_limits;
 mod world;

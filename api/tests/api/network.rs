@@ -1,4 +1,4 @@
-//! The whole network, the catalogue, health, metrics.
+//! `/v1/network`, the catalogue of views, health and metrics.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use skytide_core::id::Epoch;
 use skytide_core::port::store::{Committed, Sum, ViewStore};
 use skytide_core::view::{CounterRow, Span, TrendKey, TrendRow, ViewId};
 
-use crate::world::{World, activity, ask, request, row, send, text, time};
+use crate::world::{World, activity, get_json, request, row, send, text, time};
 
 const POST: &str = "app.bsky.feed.post";
 
-async fn busy() -> World {
+async fn active_world() -> World {
     let mut world = World::empty();
     let operations = vec![
         activity(Span::All, "", "", 1_000, 50),
@@ -68,8 +68,8 @@ async fn busy() -> World {
 }
 
 #[tokio::test]
-async fn activity_is_summed_over_its_stretches() {
-    let answer = busy().await.get("/v1/network?hours=2").await;
+async fn activity_is_summed_over_its_buckets() {
+    let answer = active_world().await.get("/v1/network?hours=2").await;
     let total = &answer["total"];
     assert_eq!(total["all"]["operations"], 1_050);
     assert_eq!(total["all"]["live"], 2);
@@ -108,8 +108,8 @@ async fn activity_is_summed_over_its_stretches() {
 }
 
 #[tokio::test]
-async fn languages_and_drops_are_told() {
-    let answer = busy().await.get("/v1/network?limit=2").await;
+async fn languages_and_drops_are_reported() {
+    let answer = active_world().await.get("/v1/network?limit=2").await;
     let langs: Vec<&Value> = answer["languages"]["entries"]
         .as_array()
         .unwrap()
@@ -122,7 +122,7 @@ async fn languages_and_drops_are_told() {
 }
 
 #[tokio::test]
-async fn a_series_does_not_begin_before_we_did() {
+async fn a_series_does_not_start_before_counting_began() {
     let mut world = World::empty();
     world.since = time("2026-07-04T14:30:30Z");
     world.commit(&[]).await;
@@ -168,9 +168,10 @@ async fn the_catalogue_names_every_view_with_its_rows() {
     );
 }
 
-struct Relay;
+/// A relay that is not connected.
+struct FailingRelay;
 
-impl Health for Relay {
+impl Health for FailingRelay {
     fn parts(&self) -> Vec<Part> {
         vec![Part {
             name: "relay".into(),
@@ -181,14 +182,15 @@ impl Health for Relay {
 }
 
 #[tokio::test]
-async fn readiness_gives_reasons() {
+async fn an_unready_service_gives_its_reasons() {
     let mut world = World::empty();
-    let (status, alive) = ask(world.state(), "/healthz").await;
+    let (status, alive) = get_json(world.state(), "/healthz").await;
     assert_eq!(
         (status, alive),
         (StatusCode::OK, json!({"status": "alive"}))
     );
-    let (status, waiting) = ask(world.state().with_health(Arc::new(Relay)), "/readyz").await;
+    let (status, waiting) =
+        get_json(world.state().with_health(Arc::new(FailingRelay)), "/readyz").await;
     assert_eq!(
         (status, &waiting["ready"]),
         (StatusCode::SERVICE_UNAVAILABLE, &json!(false))
@@ -202,11 +204,12 @@ async fn readiness_gives_reasons() {
     assert_eq!(waiting["parts"][0]["name"], "relay");
 
     world.commit(&[]).await;
-    let (status, ready) = ask(world.state().with_health(Arc::new(Relay)), "/readyz").await;
+    let (status, ready) =
+        get_json(world.state().with_health(Arc::new(FailingRelay)), "/readyz").await;
     assert_eq!(
         (status, &ready["ready"]),
         (StatusCode::OK, &json!(true)),
-        "old rows can be read"
+        "stored rows can be read"
     );
     assert_eq!(ready["freshness_ms"], 250);
     let limits = Limits {
@@ -214,16 +217,20 @@ async fn readiness_gives_reasons() {
         ..Limits::default()
     };
     let state = world.state().with_limits(limits);
-    let ready = async || ask(state.clone(), "/readyz").await;
-    assert_eq!(ready().await.0, StatusCode::OK, "network time may stand");
-    world.pass(200);
+    let ready = async || get_json(state.clone(), "/readyz").await;
+    assert_eq!(
+        ready().await.0,
+        StatusCode::OK,
+        "network time may stay the same"
+    );
+    world.advance(200);
     assert_eq!(ready().await.0, StatusCode::OK);
-    world.pass(1);
+    world.advance(1);
     let (status, stale) = ready().await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     let reasons = json!(["nothing has been committed for 201 ms"]);
     assert_eq!(stale["reasons"], reasons);
-    let (_, stale) = ask(state.clone().with_health(Arc::new(Relay)), "/readyz").await;
+    let (_, stale) = get_json(state.clone().with_health(Arc::new(FailingRelay)), "/readyz").await;
     assert_eq!(stale["reasons"][1], "relay: retrying");
     world.commit(&[]).await;
     assert_eq!(ready().await.0, StatusCode::OK);
@@ -243,8 +250,8 @@ async fn metrics_count_requests_by_route_never_by_path() {
         send(state.clone(), request(uri)).await;
     }
     let response = send(state, request("/metrics")).await;
-    let form = "text/plain; version=0.0.4; charset=utf-8";
-    assert_eq!(response.headers()["content-type"], form);
+    let media_type = "text/plain; version=0.0.4; charset=utf-8";
+    assert_eq!(response.headers()["content-type"], media_type);
     assert_eq!(response.headers()["vary"], "accept");
     assert!(
         response
@@ -267,17 +274,17 @@ async fn metrics_count_requests_by_route_never_by_path() {
 #[tokio::test]
 async fn metrics_are_open_metrics_for_clients_that_prefer_it() {
     let state = World::empty().state();
-    let asked = |accept: &'static str| {
+    let get = |accept: &'static str| {
         let state = state.clone();
         async move {
-            let asked = Request::get("/metrics").header("accept", accept);
-            let response = send(state, asked.body(Body::empty()).unwrap()).await;
-            let form = response.headers()["content-type"].to_str().unwrap();
-            let form = form.split(';').next().unwrap().to_owned();
-            (form, text(response).await.ends_with("# EOF\n"))
+            let request = Request::get("/metrics").header("accept", accept);
+            let response = send(state, request.body(Body::empty()).unwrap()).await;
+            let media_type = response.headers()["content-type"].to_str().unwrap();
+            let media_type = media_type.split(';').next().unwrap().to_owned();
+            (media_type, text(response).await.ends_with("# EOF\n"))
         }
     };
-    for (accept, form, ends) in [
+    for (accept, media_type, ends) in [
         (
             "application/openmetrics-text",
             "application/openmetrics-text",
@@ -296,6 +303,6 @@ async fn metrics_are_open_metrics_for_clients_that_prefer_it() {
         ),
         ("*/*", "text/plain", false),
     ] {
-        assert_eq!(asked(accept).await, (form.to_owned(), ends), "{accept}");
+        assert_eq!(get(accept).await, (media_type.to_owned(), ends), "{accept}");
     }
 }

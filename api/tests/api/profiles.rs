@@ -7,32 +7,34 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 use skytide_core::id::Did;
 use skytide_core::memory::MemoryProfiles;
-use skytide_core::port::profile::{Profile, ProfileError, ProfileStore, StoredProfile, Told};
+use skytide_core::port::profile::{
+    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
     AccountRow, InteractionKey, InteractionRow, Measure, PostRow, ViewId, Window,
 };
 
 use crate::schema::violations;
-use crate::world::{ANA, BEA, CAI, World, account, ask, did, list, post, row};
+use crate::world::{ANA, BEA, CAI, World, account, did, get_json, list, post, row};
 
-/// Counts how often it is read.
-struct Counted {
-    kept: MemoryProfiles,
+/// A profile store that counts its reads, and fails if it should.
+struct CountingStore {
+    profiles: MemoryProfiles,
     reads: AtomicUsize,
-    away: bool,
+    fails: bool,
 }
 
 #[async_trait]
-impl ProfileStore for Counted {
+impl ProfileStore for CountingStore {
     async fn get(&self, dids: &[Did]) -> Result<Vec<Option<StoredProfile>>, ProfileError> {
         self.reads.fetch_add(1, Ordering::SeqCst);
-        if self.away {
+        if self.fails {
             let operation = "read";
-            let source = "away".into();
+            let source = "connection refused".into();
             return Err(ProfileError::Failed { operation, source });
         }
-        self.kept.get(dids).await
+        self.profiles.get(dids).await
     }
 
     async fn put(&self, _: &[StoredProfile]) -> Result<(), ProfileError> {
@@ -48,22 +50,26 @@ impl ProfileStore for Counted {
     }
 }
 
-/// Ana was fetched, of Bea only the stream tells, nobody knows Cai.
-async fn counted(away: bool) -> Arc<Counted> {
-    let kept = MemoryProfiles::default();
+/// Ana's profile was fetched; only the stream reported Bea; nothing is known of Cai.
+async fn counting_store(fails: bool) -> Arc<CountingStore> {
+    let profiles = MemoryProfiles::default();
     let ana = StoredProfile {
         did: did(ANA),
         fetched: Timestamp(1),
-        told: Told::default(),
+        stream: StreamProfile::default(),
         profile: Some(Profile {
             handle: "ana.fetched".into(),
             name: Some("Ana 🌊".into()),
             avatar: Some("https://cdn.test/ana".into()),
         }),
     };
-    kept.put(&[ana]).await.unwrap();
+    profiles.put(&[ana]).await.unwrap();
     let reads = AtomicUsize::new(0);
-    Arc::new(Counted { kept, reads, away })
+    Arc::new(CountingStore {
+        profiles,
+        reads,
+        fails,
+    })
 }
 
 async fn world() -> World {
@@ -116,12 +122,12 @@ fn ana() -> Value {
 }
 
 #[tokio::test]
-async fn every_list_shows_profiles_with_one_read_of_them() {
+async fn every_list_shows_profiles_with_one_read_of_the_store() {
     let world = world().await;
     for name in ["posts", "actors", "blocks", "mentions"] {
-        let store = counted(false).await;
+        let store = counting_store(false).await;
         let state = world.state().with_profiles(store.clone());
-        let (_, answer) = ask(state, &format!("/v1/trends/{name}")).await;
+        let (_, answer) = get_json(state, &format!("/v1/trends/{name}")).await;
         assert_eq!(violations("Trends", &answer), Vec::<String>::new());
         let entries = answer["entries"].as_array().unwrap();
         let profiles: Vec<_> = entries.iter().map(|it| &it["account"]["profile"]).collect();
@@ -132,9 +138,9 @@ async fn every_list_shows_profiles_with_one_read_of_them() {
 }
 
 #[tokio::test]
-async fn accounts_beside_lists_show_profiles_too() {
+async fn accounts_outside_of_lists_show_profiles_too() {
     let world = world().await;
-    let state = world.state().with_profiles(counted(false).await);
+    let state = world.state().with_profiles(counting_store(false).await);
     let cases = [
         ("Actor", format!("/v1/actors/{ANA}"), "/profile"),
         (
@@ -153,10 +159,10 @@ async fn accounts_beside_lists_show_profiles_too() {
             "/entries/0/account/profile",
         ),
     ];
-    for (schema, uri, place) in cases {
-        let (_, answer) = ask(state.clone(), &uri).await;
+    for (schema, uri, pointer) in cases {
+        let (_, answer) = get_json(state.clone(), &uri).await;
         assert_eq!(violations(schema, &answer), Vec::<String>::new());
-        assert_eq!(answer.pointer(place), Some(&ana()), "{uri}: {answer:#}");
+        assert_eq!(answer.pointer(pointer), Some(&ana()), "{uri}: {answer:#}");
     }
 }
 
@@ -171,9 +177,9 @@ async fn a_hidden_account_shows_no_profile() {
     world
         .commit(&[(ViewId::Accounts, vec![row(&did(ANA), &hidden)])])
         .await;
-    let state = world.state().with_profiles(counted(false).await);
+    let state = world.state().with_profiles(counting_store(false).await);
     for uri in ["/v1/trends/actors", &format!("/v1/actors/{ANA}")] {
-        let (_, answer) = ask(state.clone(), uri).await;
+        let (_, answer) = get_json(state.clone(), uri).await;
         let text = answer.to_string();
         assert!(
             !text.contains("fetched") && !text.contains("cdn.test"),
@@ -183,10 +189,10 @@ async fn a_hidden_account_shows_no_profile() {
 }
 
 #[tokio::test]
-async fn without_the_kept_profiles_the_stream_tells_what_it_knows() {
+async fn if_the_profile_store_fails_accounts_show_what_the_stream_reported() {
     let world = world().await;
-    let state = world.state().with_profiles(counted(true).await);
-    let (status, answer) = ask(state, "/v1/trends/actors").await;
+    let state = world.state().with_profiles(counting_store(true).await);
+    let (status, answer) = get_json(state, "/v1/trends/actors").await;
     assert_eq!(status, 200);
     assert_eq!(answer["entries"][0]["account"]["profile"], Value::Null);
     assert_eq!(answer["entries"][1]["account"]["profile"]["name"], "Bea");

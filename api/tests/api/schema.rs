@@ -1,8 +1,9 @@
-//! Answers against the schemas of `openapi.json`: the few words of JSON Schema that it uses.
+//! Checks answers against the schemas of `openapi.json`. It supports only the keywords of JSON
+//! Schema that the file uses.
 
 use serde_json::Value;
 
-/// What of `value` is not as the schema `name` says; empty: all is.
+/// The violations of the schema `name` in `value`; empty: there are none.
 pub fn violations(name: &str, value: &Value) -> Vec<String> {
     let description = skytide_api::describe();
     let schemas = &description["components"]["schemas"];
@@ -11,6 +12,7 @@ pub fn violations(name: &str, value: &Value) -> Vec<String> {
     found
 }
 
+/// Adds the violations in `value`, which is at the path `at`.
 fn check(schemas: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<String>) {
     if let Some(name) = schema["$ref"].as_str() {
         let name = name.rsplit('/').next().unwrap();
@@ -18,20 +20,20 @@ fn check(schemas: &Value, schema: &Value, value: &Value, at: &str, found: &mut V
         return check(schemas, &schemas[name], value, at, found);
     }
     if !has_type(&schema["type"], value) {
-        return found.push(format!("{at}: {value} is no {}", schema["type"]));
+        return found.push(format!("{at}: {value} is not of type {}", schema["type"]));
     }
     if schema["enum"]
         .as_array()
         .is_some_and(|words| !words.contains(value))
     {
-        found.push(format!("{at}: {value} is none of {}", schema["enum"]));
+        found.push(format!("{at}: {value} is not one of {}", schema["enum"]));
     }
-    for (place, item) in value.as_array().into_iter().flatten().enumerate() {
+    for (index, item) in value.as_array().into_iter().flatten().enumerate() {
         check(
             schemas,
             &schema["items"],
             item,
-            &format!("{at}[{place}]"),
+            &format!("{at}[{index}]"),
             found,
         );
     }
@@ -63,8 +65,8 @@ fn has_type(kind: &Value, value: &Value) -> bool {
             "number" => value.is_number(),
             "boolean" => value.is_boolean(),
             "null" => value.is_null(),
-            other => panic!("the checker does not know {other}"),
+            other => panic!("this checker does not support the type {other}"),
         },
-        other => panic!("a schema without type: {other}"),
+        other => panic!("the schema has no type: {other}"),
     }
 }

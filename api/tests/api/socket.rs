@@ -1,4 +1,4 @@
-//! The real socket: binding, bounded stop.
+//! The listening socket: binding, and a stop in bounded time.
 
 use std::io::Read;
 
@@ -17,12 +17,12 @@ fn free_port() -> Options {
 }
 
 #[test]
-fn the_default_is_loopback() {
+fn the_default_address_is_loopback() {
     assert!(Options::default().address.ip().is_loopback());
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_refused_by_name() {
+async fn the_error_for_an_address_in_use_names_the_address() {
     let first = Server::bind(free_port()).await.unwrap();
     let options = Options {
         address: first.address(),
@@ -56,11 +56,11 @@ async fn a_stop_ends_open_streams_and_then_the_server() {
     }
     stop.cancel();
     running.await.unwrap().unwrap();
-    // All is closed by now: the end is there to be read, without waiting.
+    // The server has stopped, so the end of the stream can be read without waiting.
     let mut rest = Vec::new();
     let read = client.into_std().unwrap().read_to_end(&mut rest);
     assert!(read.is_ok(), "the stream is still open: {read:?}");
-    assert!(rest.ends_with(b"0\r\n\r\n"), "the stream was cut off");
+    assert!(rest.ends_with(b"0\r\n\r\n"), "the stream was truncated");
     assert!(
         TcpStream::connect(address).await.is_err(),
         "the port is free again"

@@ -1,4 +1,4 @@
-//! Server-sent events.
+//! `/v1/stream`: server-sent events.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -30,7 +30,7 @@ impl Events {
         }
     }
 
-    /// Kind, id and data of the next event; comments are passed over.
+    /// Type, id and data of the next event; comments are skipped.
     async fn next(&mut self) -> Option<(String, String, Value)> {
         loop {
             let bytes = self.body.next().await?.unwrap();
@@ -56,7 +56,7 @@ fn tags(value: u32) -> (ViewId, Vec<Change>) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_commit_is_pushed_whole() {
+async fn every_event_has_a_complete_answer() {
     let mut world = World::empty();
     let minute = activity(Span::Minute, "2026-07-04T14:38:00Z", "", 669, 0);
     world
@@ -87,12 +87,12 @@ async fn every_commit_is_pushed_whole() {
     world.commit(&[tags(6)]).await;
     world.commit(&[tags(7)]).await;
     let (_, id, data) = events.next().await.unwrap();
-    assert_eq!(id, "43", "a commit between two pushes is passed over");
+    assert_eq!(id, "43", "a commit between two events is skipped");
     assert_eq!(data["lists"]["hashtags"]["entries"][0]["value"], 7);
 }
 
 #[tokio::test(start_paused = true)]
-async fn clients_of_one_question_get_one_answer_and_of_another_their_own() {
+async fn clients_share_an_answer_only_if_they_selected_the_same_lists() {
     let mut world = World::empty();
     world.commit(&[tags(5)]).await;
     let state = world.state();
@@ -112,14 +112,14 @@ async fn clients_of_one_question_get_one_answer_and_of_another_their_own() {
     }
 }
 
-/// Counts the lists that are read.
-struct Counting {
+/// A store that counts the lists that are read.
+struct CountingStore {
     store: MemoryStore,
     lists: Arc<AtomicU32>,
 }
 
 #[async_trait]
-impl ViewReader for Counting {
+impl ViewReader for CountingStore {
     async fn control(&self) -> Result<Control, StoreError> {
         self.store.control().await
     }
@@ -136,11 +136,11 @@ impl ViewReader for Counting {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_list_that_many_clients_watch_is_read_once_a_commit() {
+async fn a_list_that_many_clients_watch_is_read_once_per_commit() {
     let mut world = World::empty();
     world.commit(&[tags(5)]).await;
     let lists = Arc::new(AtomicU32::new(0));
-    let reader = Counting {
+    let reader = CountingStore {
         store: world.store.clone(),
         lists: lists.clone(),
     };
@@ -156,7 +156,7 @@ async fn a_list_that_many_clients_watch_is_read_once_a_commit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn before_the_first_commit_the_stream_says_what_it_waits_for() {
+async fn before_the_first_commit_the_stream_sends_the_reasons() {
     let mut world = World::empty();
     let mut events = Events::of(send(world.state(), request("/v1/stream")).await);
     let (kind, _, data) = events.next().await.unwrap();
@@ -178,7 +178,7 @@ async fn a_stream_ends_when_the_service_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn streams_are_counted_and_their_places_given_back() {
+async fn streams_are_bounded_and_release_their_slots() {
     let mut world = World::empty();
     world.commit(&[]).await;
     let limits = Limits {

@@ -1,4 +1,4 @@
-//! A small world in the memory store, and one way to ask about it.
+//! A small world in the memory store, and functions that send requests about it.
 
 use std::sync::Arc;
 
@@ -120,7 +120,7 @@ pub fn activity(span: Span, start: &str, collection: &str, creates: u64, deletes
 }
 
 impl World {
-    /// Nothing is committed. The clock stands 250 ms behind the time of the commits.
+    /// Nothing is committed. The clock is 250 ms later than the time of the commits.
     pub fn empty() -> Self {
         Self::on(MemoryStore::new())
     }
@@ -136,8 +136,8 @@ impl World {
         }
     }
 
-    /// Lets the clock go on.
-    pub fn pass(&self, ms: u64) {
+    /// Advances the clock.
+    pub fn advance(&self, ms: u64) {
         self.clock.set(Timestamp(self.clock.now().0 + ms));
     }
 
@@ -176,22 +176,23 @@ impl World {
         ApiState::new(reader, self.clock.clone(), Arc::default())
     }
 
-    /// The JSON of an answer that must be 200.
+    /// Sends a request that must be answered with 200; returns the JSON.
     pub async fn get(&self, uri: &str) -> Value {
-        let (status, json) = ask(self.state(), uri).await;
+        let (status, json) = get_json(self.state(), uri).await;
         assert_eq!(status, StatusCode::OK, "{uri}: {json:#}");
         json
     }
 
-    /// The problem of an answer that must not be 200.
+    /// Sends a request that must be refused; returns the status and the problem.
     pub async fn refused(&self, uri: &str) -> (u16, Value) {
-        let (status, json) = ask(self.state(), uri).await;
+        let (status, json) = get_json(self.state(), uri).await;
         assert_eq!(json["status"], status.as_u16(), "{uri}: {json:#}");
         assert_eq!(json["type"], "about:blank");
         (status.as_u16(), json)
     }
 }
 
+/// Sends a request; returns the response.
 pub async fn send(state: ApiState, request: Request<Body>) -> Response<Body> {
     router(state).oneshot(request).await.unwrap()
 }
@@ -205,7 +206,8 @@ pub async fn text(response: Response<Body>) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-pub async fn ask(state: ApiState, uri: &str) -> (StatusCode, Value) {
+/// Sends a GET request; returns the status and the JSON.
+pub async fn get_json(state: ApiState, uri: &str) -> (StatusCode, Value) {
     let response = send(state, request(uri)).await;
     let status = response.status();
     let text = text(response).await;

@@ -174,7 +174,7 @@ impl ViewBackend for FolderViews {
     }
 
     async fn write_failure(&self) -> StoreError {
-        self.store.spent().await
+        self.store.poisoned().await
     }
 }
 

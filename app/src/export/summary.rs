@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use skytide_core::port::store::{Committed, ViewReader};
+use skytide_core::time::Timestamp;
 use skytide_core::view::{
     ActivityKey, ActivityRow, CounterRow, Key, RowError, Span, ViewId, decode_row,
 };
@@ -39,10 +40,10 @@ pub struct Summary {
     pub rows: BTreeMap<&'static str, i64>,
     /// The newest committed epoch.
     pub epoch: u64,
-    /// Network time at the end of that epoch.
-    pub time: String,
-    /// Network time of the first counted event.
-    pub since: String,
+    /// Network time at the end of that epoch; `None` if no frame had a readable time.
+    pub time: Option<String>,
+    /// Network time of the first counted event; `None` if `time` is `None`.
+    pub since: Option<String>,
 }
 
 /// What is reported about an export, in one line.
@@ -81,8 +82,8 @@ impl Summary {
         let mut summary = Self {
             rows: sums.map(|(view, sum)| (view.name(), sum.rows)).collect(),
             epoch: committed.epoch.0,
-            time: committed.time.rfc3339(),
-            since: committed.since.rfc3339(),
+            time: committed.time.known().map(Timestamp::rfc3339),
+            since: committed.since.known().map(Timestamp::rfc3339),
             ..Self::default()
         };
         summary.read_activity(reader).await?;
@@ -106,7 +107,10 @@ impl Summary {
             rows: self.rows.values().sum(),
             views: self.rows.len(),
             epoch: self.epoch,
-            time: self.time.clone(),
+            time: self
+                .time
+                .clone()
+                .unwrap_or_else(|| "an unknown time".to_owned()),
         }
     }
 

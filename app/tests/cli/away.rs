@@ -32,7 +32,7 @@ enum Away {
     MongoKilled,
     /// It shuts down in order: it refuses what is under way first.
     MongoStopped,
-    /// It answers whoever reads, and has no room for what is written.
+    /// It answers reads, and has no room for writes.
     MongoFull,
 }
 

@@ -162,7 +162,7 @@ fn an_export_whose_sender_ends_in_the_middle_is_not_whole() {
             "because: disk failed",
         ),
     ];
-    for (sent, told) in cases {
+    for (sent, reason) in cases {
         let sender = std::thread::scope(|scope| {
             let sender = scope.spawn(|| {
                 let (mut client, _) = listener.accept().expect("a client");
@@ -178,9 +178,9 @@ fn an_export_whose_sender_ends_in_the_middle_is_not_whole() {
             ran
         });
         assert_eq!(sender.code, Some(1), "{sender:?}");
-        assert!(sender.err.contains(told), "{told}: {}", sender.err);
+        assert!(sender.err.contains(reason), "{reason}: {}", sender.err);
         let left = |name: &str| place.path().join("out").join(name).exists();
-        assert!(!left("summary.json") && !left(".partial"), "{told}");
+        assert!(!left("summary.json") && !left(".partial"), "{reason}");
         assert!(!place.path().join("elsewhere.csv").exists());
     }
 }
@@ -231,11 +231,11 @@ fn something_else_in_the_place_of_the_socket_ends_nothing() {
     std::fs::create_dir(place.path().join("data")).expect("made");
     drop(DataDir::open(&place.path().join("data"), Some("127.0.0.1:9")).expect("made"));
     std::fs::write(socket(&place), "a diary").expect("written");
-    let (up, _) = Running::start(place.command(&up));
+    let (mut up, _) = Running::start(place.command(&up));
+    up.until_logged("cannot ask this process");
     up.signal("-TERM");
     let (code, err) = up.end();
     assert_eq!(code, Some(0), "{err}");
-    assert!(err.contains("cannot ask this process"), "{err}");
     assert_eq!(
         std::fs::read_to_string(socket(&place)).expect("it is there"),
         "a diary"

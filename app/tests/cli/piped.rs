@@ -146,7 +146,11 @@ fn what_cannot_be_read_or_recorded_is_refused_with_the_reason() {
     );
     refused(&["replay", "-"], b"", "standard input holds no frame");
     let relay = "--firehose-url=ws://127.0.0.1:9";
-    refused(&["record", "-", "--frames=1", relay], b"", "- is no file");
+    refused(
+        &["record", "-", "--frames=1", relay],
+        b"",
+        "- is not a regular file",
+    );
     refused(
         &["simnet", "record", "-", "--frames=1"],
         b"",
@@ -157,7 +161,7 @@ fn what_cannot_be_read_or_recorded_is_refused_with_the_reason() {
     refused(
         &["record", "a.fifo", "--frames=1", relay],
         b"",
-        "a.fifo is no file",
+        "a.fifo is not a regular file",
     );
 }
 

@@ -199,10 +199,10 @@ fn an_address_is_refused_with_the_reason_and_without_its_password() {
             "no port from 1 to 65535",
         ),
         ("API_ADDRESS", "localhost", "has no port"),
-        ("API_ADDRESS", "localhost:http", "\"http\" is no port"),
+        ("API_ADDRESS", "localhost:http", "\"http\" is not a port"),
         ("SKYTIDE_PROBE_ADDRESS", "::1:7781", "needs brackets"),
         ("INDEXER_LISTEN", "http://localhost:7600", "is a URL"),
-        ("INDEXER_HOSTS", "a:1,b:no", "\"no\" is no port"),
+        ("INDEXER_HOSTS", "a:1,b:no", "\"no\" is not a port"),
     ];
     for (name, value, why) in cases {
         let ran = Place::new().run_with(&["up"], [(name, value)]);
@@ -317,7 +317,7 @@ fn a_job_that_does_not_exist_and_a_wrong_zone_are_refused() {
         "snapshot",
         "--scheduler-time-zone=Mars",
     ];
-    assert_exit(&place.run(&zone), 1, "\"Mars\" is no time zone");
+    assert_exit(&place.run(&zone), 1, "\"Mars\" is not a time zone");
     let taken = place.run(&["schedule", "--run", "snapshot"]);
     assert!(taken.out.starts_with("snapshot: stored "), "{taken:?}");
     let again = place.run(&["schedule", "--run", "snapshot"]);

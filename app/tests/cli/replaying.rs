@@ -172,3 +172,35 @@ fn export_writes_what_replay_exports_and_csv_has_a_line_per_row() {
         assert_eq!(lines(&json) + 1, lines(&csv), "{view}");
     }
 }
+
+/// A recording of `#identity` frames without a time.
+fn without_times(frames: u8) -> Vec<u8> {
+    let mut recording = Vec::new();
+    for seq in 1..=frames {
+        // {"op": 1, "t": "#identity"}, {"did": "did:plc:...", "seq": n}
+        let mut frame = b"\xa2bop\x01ati#identity\xa2cdidx\x20did:plc:".to_vec();
+        frame.extend([b'a' + seq; 24]);
+        frame.extend([b"cseq".as_slice(), &[seq]].concat());
+        recording.extend(u32::try_from(frame.len()).expect("short").to_be_bytes());
+        recording.extend(frame);
+    }
+    recording
+}
+
+#[test]
+fn a_recording_without_readable_times_is_reported_as_such() {
+    for (frames, reported) in [
+        (0, "\nno frames, in"),
+        (3, "\n3 frames, none with a readable time"),
+    ] {
+        let place = Place::new();
+        place.write("untimed.frames", without_times(frames));
+        let ran = place.run(&["replay", "untimed.frames", "--export", "out"]);
+        succeeds(&ran);
+        assert!(ran.out.contains(reported), "{ran:?}");
+        assert!(!ran.out.contains("1970"), "{ran:?}");
+        let summary = place.path().join("out/summary.json");
+        let summary = fs::read_to_string(summary).expect("a summary");
+        assert!(summary.contains("\"since\": null"), "{summary}");
+    }
+}

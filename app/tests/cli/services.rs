@@ -47,6 +47,20 @@ impl Running {
         assert!(sent.expect("kill runs").success());
     }
 
+    /// Reads standard error up to the first line with this text; returns what it read.
+    pub fn until_logged(&mut self, text: &str) -> String {
+        let (mut read, mut byte) = (Vec::new(), [0]);
+        let err = self.0.stderr.as_mut().expect("piped");
+        // Byte by byte, so that `end` reads the rest.
+        while err.read(&mut byte).expect("standard error") == 1 {
+            read.push(byte[0]);
+            if read.ends_with(b"\n") && String::from_utf8_lossy(&read).contains(text) {
+                return String::from_utf8(read).expect("text");
+            }
+        }
+        panic!("{text:?} is not in {}", String::from_utf8_lossy(&read));
+    }
+
     /// Waits for the process to exit; returns its code and standard error.
     pub fn end(mut self) -> (Option<i32>, String) {
         let mut err = String::new();
@@ -208,6 +222,6 @@ fn an_address_may_have_a_name() {
     let nowhere = ["up", NOWHERE, "--api-address=nowhere.invalid:7780"];
     let ran = place.run(&nowhere);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    let told = "cannot resolve the host name in API_ADDRESS (nowhere.invalid:7780)";
-    assert!(ran.err.contains(told), "{}", ran.err);
+    let reason = "cannot resolve the host name in API_ADDRESS (nowhere.invalid:7780)";
+    assert!(ran.err.contains(reason), "{}", ran.err);
 }

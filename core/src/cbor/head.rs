@@ -1,4 +1,4 @@
-//! The first bytes of an item: its major type and its argument
+//! The head of an item: its major type and its argument
 //! (<https://www.rfc-editor.org/rfc/rfc8949#section-3>).
 
 use super::{Error, Reader, Rules};
@@ -17,7 +17,7 @@ pub(super) enum Major {
 }
 
 impl<'a, R: Rules> Reader<'a, R> {
-    /// The major type of the next item; reads nothing.
+    /// The major type of the next item, without reading it.
     #[inline(always)]
     pub(super) fn major(&self) -> Result<Major, Error> {
         let first = *self.rest.first().ok_or(Error::End)?;
@@ -33,7 +33,7 @@ impl<'a, R: Rules> Reader<'a, R> {
         })
     }
 
-    /// Reads the argument of an item that is no simple value: its number, length or tag.
+    /// Reads the argument of an item that is not a simple value: a number, a length or a tag.
     #[inline(always)]
     pub(super) fn argument(&mut self) -> Result<u64, Error> {
         let (&first, rest) = self.rest.split_first().ok_or(Error::End)?;
@@ -85,8 +85,8 @@ impl<'a, R: Rules> Reader<'a, R> {
         Ok(taken)
     }
 
-    /// Passes a simple value or float over: in blocks only `false`, `true` and `null`.
-    pub(super) fn simple(&mut self) -> Result<(), Error> {
+    /// Skips a simple value or a float. In blocks, only `false`, `true` and `null` are allowed.
+    pub(super) fn skip_simple(&mut self) -> Result<(), Error> {
         let (&first, rest) = self.rest.split_first().ok_or(Error::End)?;
         let width = match first & 31 {
             20..=22 => 0,

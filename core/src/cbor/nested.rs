@@ -1,40 +1,40 @@
-//! Maps and lists, to a limited depth.
+//! Maps and lists, up to a maximum depth.
 
 use super::head::Major;
 use super::{DEPTH_MAX, Error, Reader, Rules};
 
 impl<'a, R: Rules> Reader<'a, R> {
-    /// Reads a map: `entry` is called with each key and must read or skip its value. The key is
-    /// checked to be UTF-8, and given as bytes because that is how it is compared. `None` (and no
-    /// call) if the item is no map; it has been passed over.
+    /// Reads a map. Calls `entry` with each key; `entry` must read or skip the value. The key is
+    /// valid UTF-8, and passed as bytes because callers compare bytes. If the item has another
+    /// type, skips it, calls nothing and returns `None`.
     ///
     /// # Errors
-    /// The item, or anything within it, breaks the rules.
+    /// The item, or anything within it, violates the rules.
     #[inline]
     pub fn map(
         &mut self,
         entry: impl FnMut(&mut Self, &'a [u8]) -> Result<(), Error>,
     ) -> Result<Option<()>, Error> {
         if self.major()? != Major::Map {
-            return self.pass();
+            return self.skip_other_type();
         }
         let length = self.argument()?;
         self.entries(length, entry)?;
         Ok(Some(()))
     }
 
-    /// Reads a list: `item` is called once for each item and must read or skip it. `None` (and no
-    /// call) if this is no list; it has been passed over.
+    /// Reads a list. Calls `item` once for each item; `item` must read or skip it. If this is not a
+    /// list, skips it, calls nothing and returns `None`.
     ///
     /// # Errors
-    /// The list, or anything within it, breaks the rules.
+    /// The list, or anything within it, violates the rules.
     #[inline]
     pub fn list(
         &mut self,
         mut item: impl FnMut(&mut Self) -> Result<(), Error>,
     ) -> Result<Option<()>, Error> {
         if self.major()? != Major::List {
-            return self.pass();
+            return self.skip_other_type();
         }
         let length = self.argument()?;
         self.items(length, &mut item)?;
@@ -58,17 +58,17 @@ impl<'a, R: Rules> Reader<'a, R> {
     ) -> Result<(), Error> {
         self.within(|reader| {
             let (start, mut sorted) = (reader.rest, true);
-            let mut before: Option<&[u8]> = None;
+            let mut previous: Option<&[u8]> = None;
             for _ in 0..length {
                 let key = reader.key()?;
-                sorted &= before.is_none_or(|before| is_behind(before, key));
+                sorted &= previous.is_none_or(|previous| sorts_after(key, previous));
                 if R::STRICT && !sorted {
                     return Err(Error::Key);
                 }
-                before = Some(key);
+                previous = Some(key);
                 entry(reader, key)?;
             }
-            if sorted || reader.again {
+            if sorted || reader.is_reread {
                 return Ok(());
             }
             reader.check_unique(start, length)
@@ -83,8 +83,8 @@ impl<'a, R: Rules> Reader<'a, R> {
         }
     }
 
-    /// Reads a text without making a `str` of it: most are ASCII, which is told at a fraction of
-    /// the price.
+    /// Reads a text and checks it, without creating a `str`. Most texts are ASCII, and checking for
+    /// ASCII is much cheaper than checking UTF-8.
     #[inline]
     pub(super) fn checked_text(&mut self) -> Result<&'a [u8], Error> {
         let length = self.argument()?;
@@ -95,20 +95,20 @@ impl<'a, R: Rules> Reader<'a, R> {
         Ok(bytes)
     }
 
-    /// Checks that a map whose keys are not in order has no key twice: reads its entries again from
-    /// `start`, once for each level of nesting at most, as the maps within have been checked by
-    /// then.
+    /// Checks that a map whose keys are not sorted has no duplicate key, by reading its entries
+    /// again from `start`. The maps within it have already been checked, so each level of nesting
+    /// is read again at most once.
     #[cold]
     fn check_unique(&self, start: &'a [u8], length: u64) -> Result<(), Error> {
-        let mut again = Self {
+        let mut reread = Self {
             rest: start,
-            again: true,
+            is_reread: true,
             ..*self
         };
         let mut keys = Vec::new();
         for _ in 0..length {
-            keys.push(again.key()?);
-            again.skip()?;
+            keys.push(reread.key()?);
+            reread.skip()?;
         }
         keys.sort_unstable();
         if keys.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -133,12 +133,12 @@ impl<'a, R: Rules> Reader<'a, R> {
     }
 }
 
-/// Whether `key` stands behind `before`: longer, or of the same length and larger.
+/// Whether `key` sorts after `previous`: it is longer, or has the same length and greater bytes.
 #[inline]
-fn is_behind(before: &[u8], key: &[u8]) -> bool {
-    match (before, key) {
-        _ if before.len() != key.len() => before.len() < key.len(),
+fn sorts_after(key: &[u8], previous: &[u8]) -> bool {
+    match (previous, key) {
+        _ if previous.len() != key.len() => previous.len() < key.len(),
         ([a, ..], [b, ..]) if a != b => a < b,
-        _ => before < key,
+        _ => previous < key,
     }
 }

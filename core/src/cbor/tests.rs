@@ -13,7 +13,7 @@ fn loose(bytes: &[u8]) -> Result<(), Error> {
 }
 
 #[test]
-fn what_the_envelope_may_do_and_a_block_may_not() {
+fn loose_rules_accept_input_that_strict_rules_reject() {
     let cases: [(&[u8], Error); 8] = [
         (&[0x18, 23], Error::Form),
         (&[0x59, 0, 1, 0xff], Error::Form),
@@ -31,7 +31,7 @@ fn what_the_envelope_may_do_and_a_block_may_not() {
 }
 
 #[test]
-fn what_neither_may_do() {
+fn both_rules_reject_malformed_input() {
     let cases: [(&[u8], Error); 11] = [
         (&[], Error::End),
         (&[0x61], Error::End),
@@ -52,7 +52,7 @@ fn what_neither_may_do() {
 }
 
 #[test]
-fn integers_of_64_bits_signed_are_read_to_the_ends_of_their_range() {
+fn signed_64_bit_integers_are_read_over_their_whole_range() {
     for value in [
         0,
         23,
@@ -83,7 +83,7 @@ fn integers_of_64_bits_signed_are_read_to_the_ends_of_their_range() {
 }
 
 #[test]
-fn an_item_of_another_kind_is_checked_and_passed_over() {
+fn an_item_of_another_type_is_checked_and_skipped() {
     let mut reader = Reader::<Strict>::new(&[0x82, 1, 0x61, b'a', 0xf5, 0x61, 0xff]);
     assert_eq!(reader.text(), Ok(None));
     assert_eq!(reader.integer(), Ok(None));
@@ -91,7 +91,7 @@ fn an_item_of_another_kind_is_checked_and_passed_over() {
 }
 
 #[test]
-fn nesting_ends_at_the_limit_however_deep_the_input_goes() {
+fn nesting_beyond_the_limit_is_rejected() {
     let nested = |depth| [vec![0x81; depth - 1], vec![0x80]].concat();
     assert_eq!(strict(&nested(DEPTH_MAX as usize)), Ok(()));
     assert_eq!(strict(&nested(DEPTH_MAX as usize + 1)), Err(Error::Depth));

@@ -6,8 +6,8 @@ use std::str::FromStr;
 
 use super::ValueError;
 
-/// Address and port on which a process listens: `127.0.0.1:7780`, `[::1]:7780`, `localhost:7780`. A name is resolved by
-/// the process that listens, which this crate cannot do.
+/// Host and port on which a process listens: `127.0.0.1:7780`, `[::1]:7780`, `localhost:7780`. A
+/// host name is resolved by the listening process, because this crate has no network access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenAddress {
     host: String,
@@ -15,12 +15,12 @@ pub struct ListenAddress {
 }
 
 impl ListenAddress {
-    /// The name or the IP address, without brackets.
+    /// The host name, or the IP address without brackets.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The port; 0: any free one.
+    /// The port; 0 stands for any free port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -51,7 +51,7 @@ impl FromStr for ListenAddress {
         let (host, port) = split_host_port(text, "127.0.0.1:7780 or localhost:7780")?;
         let port = port.parse().map_err(|_| {
             ValueError(format!(
-                "{port:?} is no port: it must be a number from 0 to 65535"
+                "{port:?} is not a port: it must be a number from 0 to 65535"
             ))
         })?;
         Ok(Self {
@@ -70,42 +70,43 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-/// The text without what editors, shells and secret files leave around a value: a byte order mark, spaces, line ends.
+/// Trims what editors, shells and secret files add around a value: a byte order mark, spaces and
+/// line endings.
 pub(super) fn trimmed(text: &str) -> &str {
     text.trim_matches(|it: char| it.is_whitespace() || it == '\u{feff}')
 }
 
-/// A host without its brackets, and what stands after its last `:`.
+/// Splits `HOST:PORT` into the host, without brackets, and the text after the last `:`.
 ///
 /// # Errors
-/// The text is not of the form `HOST:PORT`.
+/// The text does not have the form `HOST:PORT`.
 pub(super) fn split_host_port<'a>(
     text: &'a str,
     example: &str,
 ) -> Result<(&'a str, &'a str), ValueError> {
-    let refused = |why: &str| Err(ValueError(format!("{text:?} {why}, such as {example}")));
+    let rejected = |why: &str| Err(ValueError(format!("{text:?} {why}, such as {example}")));
     if text.contains("://") {
-        return refused("is a URL; it must be a plain HOST:PORT");
+        return rejected("is a URL; it must be a plain HOST:PORT");
     }
     let Some((host, port)) = text.rsplit_once(':') else {
-        return refused("has no port; it must be a HOST:PORT");
+        return rejected("has no port; it must be a HOST:PORT");
     };
     let bare = match host.strip_prefix('[') {
         Some(rest) => match rest.strip_suffix(']') {
             Some(bare) if bare.contains(':') => bare,
-            _ => return refused("has no IPv6 address in its brackets; it must be a HOST:PORT"),
+            _ => return rejected("has no IPv6 address in its brackets; it must be a HOST:PORT"),
         },
         None if host.contains(':') => {
-            return refused("needs brackets around its IPv6 address; it must be a HOST:PORT");
+            return rejected("needs brackets around its IPv6 address; it must be a HOST:PORT");
         }
         None => host,
     };
-    let is_letter = |it: char| it.is_ascii_alphanumeric() || ".-_:%".contains(it);
+    let is_host_character = |it: char| it.is_ascii_alphanumeric() || ".-_:%".contains(it);
     if bare.is_empty() {
-        return refused("has no host; it must be a HOST:PORT (0.0.0.0 stands for all addresses)");
+        return rejected("has no host; it must be a HOST:PORT (0.0.0.0 stands for all addresses)");
     }
-    if !bare.chars().all(is_letter) {
-        return refused("has no host name or IP address; it must be a HOST:PORT");
+    if !bare.chars().all(is_host_character) {
+        return rejected("has no host name or IP address; it must be a HOST:PORT");
     }
     Ok((bare, port))
 }
@@ -115,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_may_have_a_name() {
+    fn a_listen_address_may_have_a_host_name() {
         let cases = [
             ("127.0.0.1:7780", "127.0.0.1", 7780, true),
             ("0.0.0.0:0", "0.0.0.0", 0, false),
@@ -136,16 +137,16 @@ mod tests {
     }
 
     #[test]
-    fn other_spellings_are_refused_with_the_reason() {
+    fn malformed_addresses_are_rejected_with_the_reason() {
         let cases = [
             ("localhost", "has no port"),
             ("7780", "has no port"),
             ("", "has no port"),
             (":7780", "has no host"),
-            ("localhost:http", "\"http\" is no port"),
-            ("localhost:", "\"\" is no port"),
-            ("localhost:65536", "\"65536\" is no port"),
-            ("localhost:-1", "\"-1\" is no port"),
+            ("localhost:http", "\"http\" is not a port"),
+            ("localhost:", "\"\" is not a port"),
+            ("localhost:65536", "\"65536\" is not a port"),
+            ("localhost:-1", "\"-1\" is not a port"),
             ("::1:7780", "needs brackets"),
             ("[::1:7780", "in its brackets"),
             ("[localhost]:7780", "in its brackets"),

@@ -7,19 +7,20 @@ use super::{ListenAddress, Span, between};
 const SECOND: Span = Span(Duration::from_secs(1));
 const HOUR: Span = Span(Duration::from_secs(3_600));
 
-/// How the API listens.
+/// How the API accepts connections and answers requests.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "API")]
 pub struct Api {
-    /// Address or name, and port, on which the API and the start page listen, as `127.0.0.1:7780`, `[::1]:7780` or
-    /// `localhost:7780`; of a name's addresses the first one is taken, IPv4 before IPv6. Port 0: any free one, which is printed.
+    /// Address or name, and port, on which the API and the start page listen, for example
+    /// `127.0.0.1:7780`, `[::1]:7780` or `localhost:7780`. If a name has several addresses, the
+    /// first one is used, IPv4 before IPv6. Port 0 selects a free port and prints it.
     #[arg(id = "API_ADDRESS", long = "api-address", env = "API_ADDRESS")]
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:7780")]
     pub address: ListenAddress,
 
-    /// Connections open at once, at most. A further one replaces a connection that waits for a request, or whose client
-    /// does not read its answer, of the client with the most connections. It is refused while all have requests under
-    /// way.
+    /// Maximum number of open connections. A new connection beyond it replaces a connection of the
+    /// client with the most connections, if that connection waits for a request or its client does
+    /// not read the answer. If all connections have requests in progress, the new one is refused.
     #[arg(
         id = "API_CONNECTIONS_MAX",
         long = "api-connections-max",
@@ -29,9 +30,10 @@ pub struct Api {
     #[arg(value_parser = between(1..=100_000_u32))]
     pub connections_max: u32,
 
-    /// Connections of one client at once, at most; a client is an IPv4 address or an IPv6 `/64`. 0: as many as
-    /// `API_CONNECTIONS_MAX`, and the client with the most gives up its own first. With a proxy in front, all
-    /// connections are the proxy's: leave it 0 there.
+    /// Maximum number of open connections per client. A client is an IPv4 address or an IPv6 `/64`.
+    /// 0 sets no limit per client; when `API_CONNECTIONS_MAX` is reached, the client with the most
+    /// connections loses one first. Leave it 0 if a proxy is in front, because all connections then
+    /// come from the proxy.
     #[arg(
         id = "API_CLIENT_CONNECTIONS_MAX",
         long = "api-client-connections-max",
@@ -41,25 +43,26 @@ pub struct Api {
     #[arg(value_parser = between(0..=100_000_u32))]
     pub client_connections_max: u32,
 
-    /// How long the head of a request may take to arrive, from its first byte, or from the start of a connection on
-    /// which nothing has arrived.
+    /// Maximum time to receive the head of a request, from its first byte, or from the start of a
+    /// connection on which nothing has arrived.
     #[arg(id = "API_HEADER_MAX", long = "api-header-max", env = "API_HEADER_MAX")]
     #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=HOUR))]
     pub header_max: Span,
 
-    /// How long a connection stays open after an answer without another request.
+    /// How long a connection stays open after an answer if no further request arrives.
     #[arg(id = "API_IDLE_MAX", long = "api-idle-max", env = "API_IDLE_MAX")]
     #[arg(value_name = "TIME", default_value = "60s", value_parser = between(SECOND..=HOUR))]
     pub idle_max: Span,
 
-    /// How long a client may read nothing of an answer or a live stream that waits for it.
+    /// How long a client may leave an answer or a live stream unread before it is disconnected.
     #[arg(id = "API_SEND_MAX", long = "api-send-max", env = "API_SEND_MAX")]
     #[arg(value_name = "TIME", default_value = "20s", value_parser = between(SECOND..=HOUR))]
     pub send_max: Span,
 
-    /// Live streams (`/v1/stream`) open at once, at most. A further one replaces the stream of a client that does not
-    /// read; else the oldest one of the client with the most streams. It is refused when that would be unfair: when
-    /// its own client has none and no other has more than one.
+    /// Maximum number of open live streams (`/v1/stream`). A new stream beyond it replaces the
+    /// stream of a client that does not read, or else the oldest stream of the client with the most
+    /// streams. It is refused if its own client has no stream yet and no other client has more than
+    /// one, because replacing one would be unfair.
     #[arg(
         id = "API_STREAM_CLIENTS_MAX",
         long = "api-stream-clients-max",
@@ -69,7 +72,7 @@ pub struct Api {
     #[arg(value_parser = between(0..=100_000_u32))]
     pub stream_clients_max: u32,
 
-    /// How long an answer may take; live streams have no end.
+    /// Maximum time to produce an answer. Live streams have no time limit.
     #[arg(
         id = "API_REQUEST_MAX",
         long = "api-request-max",
@@ -78,7 +81,8 @@ pub struct Api {
     #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=HOUR))]
     pub request_max: Span,
 
-    /// Time without a new commit from which on `/readyz` says no. Commits go on when the stream is quiet.
+    /// Maximum age of the last commit: if it is older, `/readyz` reports that the service is not
+    /// ready. Commits continue while the stream is quiet.
     #[arg(
         id = "API_READY_AGE_MAX",
         long = "api-ready-age-max",

@@ -8,21 +8,25 @@ use std::str::FromStr;
 use super::address::{split_host_port, trimmed};
 use super::{ListenAddress, ValueError, between};
 
-/// Processes, at most.
+/// Maximum number of processes.
 const PROCESSES_MAX: u32 = 256;
 
-/// How several processes of `index`, on as many machines, count together (`docs/cluster.md`).
+/// How several processes of `index`, usually on several machines, form one dataflow
+/// (`docs/cluster.md`).
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Cluster (dataflow over several machines)")]
 pub struct Cluster {
-    /// Where the processes that count together are, as `10.0.0.1:7600,10.0.0.2:7600`: the same list for all of them. The
-    /// first one leads: it alone has log, views and checkpoints. Each has `INDEXER_WORKERS` threads, the same number. Unset:
-    /// one process counts. What they tell each other is not encrypted.
+    /// Addresses of the processes that form the dataflow, for example
+    /// `10.0.0.1:7600,10.0.0.2:7600`; the same list for all processes. The first process is the
+    /// leader: only it accesses log, views and checkpoints. All processes need the same number of
+    /// threads (`INDEXER_WORKERS`). If unset, the dataflow runs in one process. Traffic between the
+    /// processes is not encrypted.
     #[arg(id = "INDEXER_HOSTS", long = "indexer-hosts", env = "INDEXER_HOSTS")]
     #[arg(value_name = "HOST:PORT,...", value_delimiter = ',')]
     pub hosts: Vec<HostPort>,
 
-    /// The place of this process in `INDEXER_HOSTS`, from 0 on. One that does not lead needs no log, no views and no folder.
+    /// The index of this process in `INDEXER_HOSTS`, starting at 0. A process that is not the
+    /// leader needs no log, no views and no folder.
     #[arg(
         id = "INDEXER_PROCESS",
         long = "indexer-process",
@@ -31,15 +35,15 @@ pub struct Cluster {
     #[arg(value_name = "NUMBER", default_value_t = 0, value_parser = between(0..=PROCESSES_MAX - 1))]
     pub process: u32,
 
-    /// Address and port on which this process waits for the others, where that is not what `INDEXER_HOSTS` says, as in a
-    /// container: `0.0.0.0:7600`.
+    /// Address and port on which this process listens for the others, if it differs from the entry
+    /// in `INDEXER_HOSTS`, as in a container: `0.0.0.0:7600`.
     #[arg(id = "INDEXER_LISTEN", long = "indexer-listen", env = "INDEXER_LISTEN")]
     #[arg(value_name = "ADDRESS:PORT")]
     pub listen: Option<ListenAddress>,
 
-    /// A file with a secret that the processes prove to each other that they have, as `openssl rand -hex 32` makes one. It must
-    /// be set unless all addresses in `INDEXER_HOSTS` and `INDEXER_LISTEN` are of the loopback interface. What the processes
-    /// send each other is not encrypted.
+    /// A file with a secret by which the processes authenticate to each other; `openssl rand -hex
+    /// 32` makes one. Required unless all addresses in `INDEXER_HOSTS` and `INDEXER_LISTEN` are
+    /// loopback addresses. Traffic between the processes is not encrypted.
     #[arg(
         id = "INDEXER_SECRET_FILE",
         long = "indexer-secret-file",
@@ -50,41 +54,41 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Whether several processes count.
+    /// Whether the dataflow runs in several processes.
     pub fn is_set(&self) -> bool {
         self.hosts.len() > 1
     }
 
-    /// Whether this process lends its workers to another one.
+    /// Whether this process is a follower, whose workers compute for the leader.
     pub fn follows(&self) -> bool {
         self.process > 0
     }
 
-    /// Compares the options with each other.
+    /// Checks that the options are consistent with each other.
     ///
     /// # Errors
-    /// They do not make a cluster.
+    /// The options do not describe a cluster, or a secret is required and not set.
     pub fn check(&self) -> Result<(), ValueError> {
-        let refused = |why: String| Err(ValueError(why));
+        let rejected = |why: String| Err(ValueError(why));
         let (hosts, process) = (&self.hosts, self.process);
         let processes = hosts.len();
         if processes == 0 && process > 0 {
-            return refused(format!(
+            return rejected(format!(
                 "INDEXER_PROCESS is {process}, but INDEXER_HOSTS is not set"
             ));
         }
         if processes > PROCESSES_MAX as usize {
-            return refused(format!(
-                "INDEXER_HOSTS has {processes} processes; allowed are {PROCESSES_MAX}"
+            return rejected(format!(
+                "INDEXER_HOSTS has {processes} processes; at most {PROCESSES_MAX} are allowed"
             ));
         }
         let mut named = hosts.iter().enumerate();
-        let twice = named.find(|(place, host)| hosts[..*place].contains(host));
+        let twice = named.find(|(index, host)| hosts[..*index].contains(host));
         if let Some((_, host)) = twice {
-            return refused(format!("INDEXER_HOSTS names {host} twice"));
+            return rejected(format!("INDEXER_HOSTS names {host} twice"));
         }
         if processes > 0 && process as usize >= processes {
-            return refused(format!(
+            return rejected(format!(
                 "INDEXER_PROCESS is {process}, but INDEXER_HOSTS has the processes 0 to {}",
                 processes - 1
             ));
@@ -92,7 +96,8 @@ impl Cluster {
         self.check_secret()
     }
 
-    /// Anybody who reaches the port of a process without a secret could take part, and change what is counted.
+    /// Requires a secret if other machines can connect. Without a secret, anyone who can reach the
+    /// port of a process could join the dataflow and change the results.
     fn check_secret(&self) -> Result<(), ValueError> {
         if !self.is_set() || self.secret_file.is_some() {
             return Ok(());
@@ -104,29 +109,30 @@ impl Cluster {
         match named.or(listen) {
             None => Ok(()),
             Some(what) => Err(ValueError(format!(
-                "{what}, which others can reach, and INDEXER_SECRET_FILE is not set: make a secret \
-                 (openssl rand -hex 32), the same file for all processes"
+                "{what}, which others can reach, and INDEXER_SECRET_FILE is not set: create a \
+                 secret (openssl rand -hex 32) and give every process the same file"
             ))),
         }
     }
 }
 
-/// Also of an IPv4 address that is written as an IPv6 one.
+/// Whether the address is a loopback address, also if it is an IPv4 address in IPv6 form.
 fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
-/// A host's name or address, and a port: `index-1:7600`, `10.0.0.1:7600`, `[fd00::1]:7600`.
+/// Host name or IP address, and port: `index-1:7600`, `10.0.0.1:7600`, `[fd00::1]:7600`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPort(String);
 
 impl HostPort {
-    /// As it is looked up.
+    /// The text, ready for address resolution.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether only this machine reaches it. Of names that is known of `localhost` alone (RFC 6761, 6.3).
+    /// Whether only this machine can connect. Among host names, this is certain only for
+    /// `localhost` and its subdomains (RFC 6761, 6.3).
     pub fn is_loopback(&self) -> bool {
         let host = self.0.rsplit_once(':').map_or("", |(host, _)| host);
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -144,7 +150,7 @@ impl FromStr for HostPort {
         let (host, port) = split_host_port(trimmed(text), "10.0.0.1:7600")?;
         let port: u16 = port.parse().ok().filter(|port| *port > 0).ok_or_else(|| {
             ValueError(format!(
-                "{port:?} is no port: it must be a number from 1 to 65535"
+                "{port:?} is not a port: it must be a number from 1 to 65535"
             ))
         })?;
         let host = host.to_ascii_lowercase();
@@ -179,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_must_be_a_list_and_a_place_in_it() {
+    fn the_index_of_a_process_must_be_within_the_list_of_hosts() {
         check("", 0, Ok(()));
         check("a:1", 0, Ok(()));
         check("a:1,b:1,a:2", 2, Ok(()));
@@ -197,8 +203,8 @@ mod tests {
     }
 
     #[test]
-    fn without_a_secret_only_processes_on_this_machine_count_together() {
-        let refused = |hosts: &str, listen: Option<&str>| {
+    fn a_cluster_that_other_machines_can_reach_requires_a_secret() {
+        let rejection = |hosts: &str, listen: Option<&str>| {
             let cluster = Cluster {
                 hosts: hosts.split(',').map(|it| it.parse().unwrap()).collect(),
                 listen: listen.map(|it| it.parse().unwrap()),
@@ -212,8 +218,8 @@ mod tests {
             "[::1]:1,[::ffff:127.0.0.1]:1",
             "10.0.0.1:1",
         ] {
-            assert_eq!(refused(hosts, None), None, "{hosts}");
-            assert_eq!(refused(hosts, Some("127.0.0.1:7")), None, "{hosts}");
+            assert_eq!(rejection(hosts, None), None, "{hosts}");
+            assert_eq!(rejection(hosts, Some("127.0.0.1:7")), None, "{hosts}");
         }
         for (hosts, listen, named) in [
             ("127.0.0.1:1,10.0.0.2:1", None, "10.0.0.2:1"),
@@ -227,7 +233,7 @@ mod tests {
             ("localhost:1,localhost:2", Some("0.0.0.0:1"), "0.0.0.0:1"),
             ("localhost:1,localhost:2", Some("[::]:1"), "[::]:1"),
         ] {
-            let why = refused(hosts, listen).expect(hosts);
+            let why = rejection(hosts, listen).expect(hosts);
             assert!(
                 why.contains(named) && why.contains("INDEXER_SECRET_FILE"),
                 "{why}"

@@ -1,8 +1,8 @@
-//! Variables that look like ours but are not.
+//! Detection of variables that look like options of Skytide but are not.
 
 use super::{options, secrets};
 
-/// Beginnings of our variables' names.
+/// Prefixes of the names of all options.
 pub const PREFIXES: [&str; 8] = [
     "FIREHOSE_",
     "INDEXER_",
@@ -14,19 +14,21 @@ pub const PREFIXES: [&str; 8] = [
     "SKYTIDE_",
 ];
 
-/// Names of ours that only the tests read.
+/// Variables with these prefixes that only the tests read.
 const TESTS_ONLY: [&str; 3] = [
     "SKYTIDE_TEST_NATS_URL",
     "SKYTIDE_TEST_MONGODB_URI",
     "SKYTIDE_TEST_SERVERS",
 ];
 
-/// Edits between a name and one of ours up to which it is taken for a typing mistake: a letter left out, doubled, wrong.
-const MISTAKE_EDITS_MAX: usize = 2;
-/// Jaro-Winkler similarity from which on two names resemble each other.
-const RESEMBLANCE_MIN: f64 = 0.8;
+/// Maximum edit distance at which a name counts as a misspelled option: a missing, extra, wrong or
+/// transposed letter is one edit.
+const TYPO_EDITS_MAX: usize = 2;
+/// Minimum Jaro-Winkler similarity of two similar names.
+const SIMILARITY_MIN: f64 = 0.8;
 
-/// Words of other programs for what an option of ours is, the words of ours last.
+/// Words that other programs use for the same concept as an option of Skytide. Our own words come
+/// last.
 const SYNONYMS: [&[&str]; 3] = [
     &[
         "ADDR", "BIND", "HOST", "LISTEN", "PORT", "SERVER", "SERVERS", "ADDRESS", "URL", "URI",
@@ -38,17 +40,17 @@ const SYNONYMS: [&[&str]; 3] = [
 /// Where a variable was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// In the environment of the process, where container platforms put names of their own
-    /// (`NATS_PORT`).
+    /// In the environment of the process. Container platforms add names of their own there, for
+    /// example `NATS_PORT`.
     Environment,
-    /// In `.env`, where every name of our prefixes is meant for us.
+    /// In `.env`. Every name with one of our prefixes is intended for Skytide there.
     File,
 }
 
-/// A variable's name and where it was found. Its value does not matter here.
+/// The name of a variable and where it was found. Its value is not needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name.
+    /// The name.
     pub name: String,
     /// Where it was found.
     pub origin: Origin,
@@ -63,43 +65,46 @@ pub struct Variable {
     Some(nearest) => format!("did you mean {nearest}?"),
     None => "`skytide config` prints all options".to_owned(),
 })]
-pub struct Slip {
+pub struct MisnamedOption {
     /// The name that was found.
     pub name: String,
-    /// Where.
+    /// Where it was found.
     pub origin: Origin,
-    /// The nearest name there is, if one resembles it.
+    /// The most similar option, if there is one.
     pub nearest: Option<String>,
 }
 
-/// A name with one of our prefixes that does nothing; it may be another program's.
+/// A name with one of our prefixes that is not an option. It has no effect, and may belong to
+/// another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unknown {
     /// The name.
     pub name: String,
-    /// The option that it resembles most, if it resembles one.
+    /// The most similar option, if there is one.
     pub nearest: Option<String>,
 }
 
-/// Looks for names that begin as ours do and are none of ours.
+/// Finds names that have a prefix of our options but are not options.
 ///
 /// # Errors
-/// The first one that stands in `.env` or is nearly one of ours.
-pub fn check(variables: impl IntoIterator<Item = Variable>) -> Result<Vec<Unknown>, Slip> {
-    let known = known();
+/// The first such name that is in `.env` or is a misspelled option.
+pub fn check(
+    variables: impl IntoIterator<Item = Variable>,
+) -> Result<Vec<Unknown>, MisnamedOption> {
+    let known = known_variables();
     let mut unknown = Vec::new();
     for Variable { name, origin } in variables {
         let upper = name.to_ascii_uppercase();
-        let ours = PREFIXES.iter().any(|prefix| upper.starts_with(prefix));
-        if !ours || known.contains(&name) || TESTS_ONLY.contains(&name.as_str()) {
+        let has_prefix = PREFIXES.iter().any(|prefix| upper.starts_with(prefix));
+        if !has_prefix || known.contains(&name) || TESTS_ONLY.contains(&name.as_str()) {
             continue;
         }
-        let mistake = mistaken(&upper, &known);
-        let is_mistake = mistake.is_some();
-        let nearest = mistake.or_else(|| resembling(&upper, &known));
+        let typo = mistyped_option(&upper, &known);
+        let is_typo = typo.is_some();
+        let nearest = typo.or_else(|| similar_option(&upper, &known));
         let nearest = nearest.map(str::to_owned);
-        if origin == Origin::File || is_mistake {
-            return Err(Slip {
+        if origin == Origin::File || is_typo {
+            return Err(MisnamedOption {
                 name,
                 origin,
                 nearest,
@@ -110,18 +115,20 @@ pub fn check(variables: impl IntoIterator<Item = Variable>) -> Result<Vec<Unknow
     Ok(unknown)
 }
 
-/// The option that a typing mistake makes this name, if there is one.
-fn mistaken<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+/// The option of which `name` is a misspelling: the nearest one within [`TYPO_EDITS_MAX`], by the
+/// Damerau-Levenshtein distance.
+fn mistyped_option<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let near = |known: &'a String| {
         let edits = strsim::damerau_levenshtein(name, known);
-        (edits <= MISTAKE_EDITS_MAX).then_some((edits, known.as_str()))
+        (edits <= TYPO_EDITS_MAX).then_some((edits, known.as_str()))
     };
     let nearest = known.iter().filter_map(near).min();
     nearest.map(|(_, known)| known)
 }
 
-/// The option of the same service that this name resembles most, by its words after the prefix, if it resembles one.
-fn resembling<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
+/// The option of the same service that is most similar to `name`, compared without the prefix;
+/// `None` if none is similar.
+fn similar_option<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let (service, rest) = name.split_once('_')?;
     if let Some(known) = known.iter().find(|known| *known == rest) {
         return Some(known);
@@ -129,15 +136,15 @@ fn resembling<'a>(name: &str, known: &'a [String]) -> Option<&'a str> {
     let similar = |known: &'a String| {
         let (of, words) = known.split_once('_')?;
         let similarity = similarity(rest, words);
-        (of == service && similarity >= RESEMBLANCE_MIN).then_some((similarity, known.as_str()))
+        (of == service && similarity >= SIMILARITY_MIN).then_some((similarity, known.as_str()))
     };
     let nearest = known.iter().filter_map(similar);
     let nearest = nearest.max_by(|(a, _), (b, _)| a.total_cmp(b));
     nearest.map(|(_, known)| known)
 }
 
-/// From 0 to 1. Names resemble each other by their letters, by a word for the same thing, or because one has all words of
-/// the other.
+/// Similarity from 0 to 1. Names are similar by their letters, if they are synonyms, or if one
+/// contains all words of the other.
 fn similarity(found: &str, known: &str) -> f64 {
     let synonyms = |words: &&[&str]| words.contains(&found) && words.contains(&known);
     let has_all = |of: &str, words: &str| {
@@ -147,14 +154,14 @@ fn similarity(found: &str, known: &str) -> f64 {
     if SYNONYMS.iter().any(synonyms) {
         1.0
     } else if has_all(found, known) || has_all(known, found) {
-        RESEMBLANCE_MIN.max(strsim::jaro_winkler(found, known))
+        SIMILARITY_MIN.max(strsim::jaro_winkler(found, known))
     } else {
         strsim::jaro_winkler(found, known)
     }
 }
 
-/// The variables that there are: options, and the files of those that may be secret.
-fn known() -> Vec<String> {
+/// All variables that have an effect: the options, and the files of secret options.
+fn known_variables() -> Vec<String> {
     let options = options().into_iter().map(|option| option.name);
     let files = secrets().into_iter().map(|name| format!("{name}_FILE"));
     options.chain(files).collect()

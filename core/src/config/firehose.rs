@@ -1,4 +1,5 @@
-//! Options of ingest: which relay, from where on, what of it, how it is cut into epochs.
+//! Options of ingest: which relays are read, from which position, what is read, and how it is
+//! divided into epochs.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -12,13 +13,14 @@ const SECOND: Span = Span(Duration::from_secs(1));
 const HOUR: Span = Span(Duration::from_secs(3_600));
 const DAY: Span = Span(Duration::from_secs(86_400));
 
-/// How ingest reads the relay and writes the log.
+/// How ingest reads a relay and writes the log.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Firehose (ingest)")]
 pub struct Firehose {
-    /// The relays (or PDSs) whose `com.atproto.sync.subscribeRepos` is read, one at a time, separated by commas. Reading starts
-    /// with the one that was read last, else with the first. After `FIREHOSE_FAILOVER_ATTEMPTS` it changes to the next.
-    /// Each relay keeps its own position in the log.
+    /// Relays (or PDSs) whose `com.atproto.sync.subscribeRepos` is read, one at a time, separated
+    /// by commas. A start reads the relay that was read last, or else the first one. After
+    /// `FIREHOSE_FAILOVER_ATTEMPTS` failed attempts, ingest switches to the next relay. The log
+    /// stores a separate position for each relay.
     #[arg(
         id = "FIREHOSE_URL",
         long = "firehose-url",
@@ -29,8 +31,8 @@ pub struct Firehose {
     #[arg(value_delimiter = ',')]
     pub url: Vec<RelayUrl>,
 
-    /// Attempts in a row that bring no new frame, after which the next relay of `FIREHOSE_URL` is read. No effect
-    /// with one relay.
+    /// Number of consecutive attempts without a new frame after which ingest switches to the next
+    /// relay of `FIREHOSE_URL`. No effect with one relay.
     #[arg(
         id = "FIREHOSE_FAILOVER_ATTEMPTS",
         long = "firehose-failover-attempts",
@@ -39,16 +41,18 @@ pub struct Firehose {
     #[arg(value_name = "ATTEMPTS", default_value_t = 5, value_parser = between(1..=1_000_u32))]
     pub failover_attempts: u32,
 
-    /// Where to start in a relay that the log has no position of: `live`, `oldest` (all that the relay still has), or after
-    /// a `seq` of the first relay of `FIREHOSE_URL` (others then start `live`). A relay that was read before resumes where
-    /// it was left, whatever this says.
+    /// Where to start in a relay for which the log has no position: `live`, `oldest` (the oldest
+    /// frame that the relay still has), or after a `seq` of the first relay of `FIREHOSE_URL`
+    /// (other relays then start `live`). A relay that was read before resumes at its stored
+    /// position, regardless of this option.
     #[arg(id = "FIREHOSE_START", long = "firehose-start", env = "FIREHOSE_START")]
     #[arg(value_name = "live|oldest|SEQ", default_value = "live")]
     pub start: Start,
 
-    /// `once` abandons the position in the relay that this start reads, and starts there as `FIREHOSE_START` says: for a
-    /// relay whose numbers started again. The log remembers it: later starts with `once` change nothing. A start without it
-    /// makes it usable again. What was not read in between is recorded as a gap.
+    /// `once` discards the stored position in the relay that this start reads, and starts there as
+    /// `FIREHOSE_START` says. Use it for a relay that restarted its numbering. The log records the
+    /// reset, so later starts with `once` change nothing; a start without this option makes `once`
+    /// effective again. The frames that were not read are recorded as a gap.
     #[arg(
         id = "FIREHOSE_CURSOR_RESET",
         long = "firehose-cursor-reset",
@@ -57,7 +61,8 @@ pub struct Firehose {
     #[arg(value_name = "once", value_enum)]
     pub cursor_reset: Option<CursorReset>,
 
-    /// Collections to read, separated by commas; `app.bsky.*` stands for all below it, `*` for all.
+    /// Collections to read, separated by commas. `app.bsky.*` stands for all collections below it,
+    /// `*` for all collections.
     #[arg(
         id = "FIREHOSE_COLLECTIONS",
         long = "firehose-collections",
@@ -66,7 +71,7 @@ pub struct Firehose {
     #[arg(value_name = "LIST", default_value = "*", value_delimiter = ',')]
     pub collections: Vec<CollectionFilter>,
 
-    /// Read only the accounts in this file: a DID a line, `#` begins a comment.
+    /// Read only the accounts in this file: one DID per line, `#` starts a comment.
     #[arg(
         id = "FIREHOSE_DIDS_ALLOW",
         long = "firehose-dids-allow",
@@ -75,8 +80,8 @@ pub struct Firehose {
     #[arg(value_name = "FILE")]
     pub dids_allow: Option<PathBuf>,
 
-    /// Do not read the accounts in this file, even if they are allowed: a DID a line, `#` begins a
-    /// comment.
+    /// Do not read the accounts in this file, even if `FIREHOSE_DIDS_ALLOW` allows them: one DID
+    /// per line, `#` starts a comment.
     #[arg(
         id = "FIREHOSE_DIDS_DENY",
         long = "firehose-dids-deny",
@@ -85,8 +90,8 @@ pub struct Firehose {
     #[arg(value_name = "FILE")]
     pub dids_deny: Option<PathBuf>,
 
-    /// How much is checked: the CIDs of the records that are used, or those of all blocks and the
-    /// commit, too.
+    /// How much is verified: the CIDs of the records that are used, or the CIDs of all blocks and
+    /// the commit as well.
     #[arg(
         id = "FIREHOSE_VERIFY",
         long = "firehose-verify",
@@ -95,7 +100,8 @@ pub struct Firehose {
     #[arg(value_name = "LEVEL", value_enum, default_value_t = Verify::Records)]
     pub verify: Verify,
 
-    /// Milliseconds of arrival in one epoch: how fresh the numbers can be.
+    /// Length of an epoch in milliseconds of arrival time. It determines how current the results
+    /// can be.
     #[arg(
         id = "FIREHOSE_TICK_INTERVAL_MS",
         long = "firehose-tick-interval-ms",
@@ -104,7 +110,8 @@ pub struct Firehose {
     #[arg(value_name = "MS", default_value_t = 50, value_parser = between(10..=60_000_u64))]
     pub tick_interval_ms: u64,
 
-    /// Events in one epoch, at most (a frame is never split): how a backlog or a recording is cut.
+    /// Maximum number of events in one epoch; a frame is never split. It determines the epochs of a
+    /// backlog or a recording.
     #[arg(
         id = "FIREHOSE_TICK_EVENTS_MAX",
         long = "firehose-tick-events-max",
@@ -114,8 +121,9 @@ pub struct Firehose {
     #[arg(value_parser = between(1..=1_000_000_u32))]
     pub tick_events_max: u32,
 
-    /// A connection that brings no frame for so long is given up and made anew, even if pings are answered: the relay may
-    /// have lost track of us. Give a quiet host more. One that is gone is found out sooner, by its pings.
+    /// Time without a frame after which ingest closes the connection and opens a new one, even if
+    /// the relay answers pings, because the relay may have lost the subscription. Increase it for a
+    /// host with little traffic. Pings detect a lost connection earlier.
     #[arg(
         id = "FIREHOSE_READ_TIMEOUT",
         long = "firehose-read-timeout",
@@ -124,7 +132,7 @@ pub struct Firehose {
     #[arg(value_name = "TIME", default_value = "60s", value_parser = between(SECOND..=DAY))]
     pub read_timeout: Span,
 
-    /// How often the relay is pinged.
+    /// Time between two pings to the relay.
     #[arg(
         id = "FIREHOSE_PING_INTERVAL",
         long = "firehose-ping-interval",
@@ -133,7 +141,7 @@ pub struct Firehose {
     #[arg(value_name = "TIME", default_value = "20s", value_parser = between(SECOND..=HOUR))]
     pub ping_interval: Span,
 
-    /// How long making a connection may take.
+    /// Maximum time to establish a connection.
     #[arg(
         id = "FIREHOSE_CONNECT_TIMEOUT",
         long = "firehose-connect-timeout",
@@ -142,8 +150,8 @@ pub struct Firehose {
     #[arg(value_name = "TIME", default_value = "20s", value_parser = between(SECOND..=HOUR))]
     pub connect_timeout: Span,
 
-    /// The longest pause between two attempts to connect; the first is about a second, each one
-    /// twice the last.
+    /// Longest pause between two attempts to connect. The first pause is about one second, and each
+    /// further one is twice the previous one.
     #[arg(
         id = "FIREHOSE_BACKOFF_MAX",
         long = "firehose-backoff-max",
@@ -153,21 +161,21 @@ pub struct Firehose {
     pub backoff_max: Span,
 }
 
-/// When the position in a relay is abandoned.
+/// When the stored position in a relay is discarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum CursorReset {
-    /// At the next start, and not again until a start without this value.
+    /// At the next start, and not again before a start without this value.
     Once,
 }
 
-/// Where reading starts in a relay without a position.
+/// Where reading starts in a relay without a stored position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the next frame.
+    /// At the next frame.
     Live,
-    /// With the oldest frame that the relay still has.
+    /// At the oldest frame that the relay still has.
     Oldest,
-    /// With the first frame behind this one.
+    /// At the first frame after this one.
     After(Cursor),
 }
 
@@ -182,35 +190,35 @@ impl FromStr for Start {
                 .parse()
                 .map(|seq| Self::After(Cursor(seq)))
                 .map_err(|_| {
-                    ValueError("allowed is live, oldest or a seq of the relay".to_owned())
+                    ValueError("allowed values are live, oldest or a seq of the relay".to_owned())
                 }),
         }
     }
 }
 
-/// How much of a frame is checked.
+/// How much of a frame is verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Verify {
     /// The CIDs of the records that are used.
     Records,
-    /// The CIDs of all blocks; that the root is a commit of version 3 whose DID and revision are
-    /// the frame's.
+    /// The CIDs of all blocks, and that the root is a commit of version 3 with the DID and revision
+    /// of the frame.
     Blocks,
 }
 
-/// One collection, all below a name, or all.
+/// One collection, all collections below a name, or all collections.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CollectionFilter {
     /// `*`
     All,
-    /// `app.bsky.*`, kept as `app.bsky.`.
+    /// `app.bsky.*`, stored as the prefix `app.bsky.`.
     Below(Box<str>),
     /// `app.bsky.feed.post`
     One(Box<str>),
 }
 
 impl CollectionFilter {
-    /// Whether it lets a collection through.
+    /// Whether the filter selects a collection.
     pub fn matches(&self, collection: &str) -> bool {
         match self {
             Self::All => true,
@@ -234,18 +242,20 @@ impl FromStr for CollectionFilter {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let refused = || {
-            ValueError("allowed are names such as app.bsky.feed.post, app.bsky.* or *".to_owned())
+        let error = || {
+            ValueError(
+                "allowed values are names such as app.bsky.feed.post, app.bsky.* or *".to_owned(),
+            )
         };
         match text.strip_suffix(".*") {
             _ if text == "*" => Ok(Self::All),
-            // A name is at least three parts long: with two more behind it, any beginning of one is
-            // checked, too.
+            // An NSID has at least three parts. With two parts appended, any prefix of an NSID can
+            // be validated as an NSID.
             Some(prefix) if is_nsid(&format!("{prefix}.x.x")) => {
                 Ok(Self::Below(format!("{prefix}.").into()))
             }
             None if is_nsid(text) => Ok(Self::One(text.into())),
-            _ => Err(refused()),
+            _ => Err(error()),
         }
     }
 }

@@ -8,11 +8,11 @@ use super::{ByteSize, Span, ValueError, between};
 
 const MIB: u64 = 1 << 20;
 
-/// How the dataflow counts.
+/// How the dataflow computes the views.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Indexer (dataflow)")]
 pub struct Indexer {
-    /// Threads that count; 0: one a core.
+    /// Number of worker threads; 0 stands for one per core.
     #[arg(
         id = "INDEXER_WORKERS",
         long = "indexer-workers",
@@ -21,8 +21,8 @@ pub struct Indexer {
     #[arg(value_name = "WORKERS", default_value_t = 0, value_parser = between(0..=256_u32))]
     pub workers: u32,
 
-    /// Whose records count. Changed, all views are written anew from the next start on; from or to `ops_only` that needs
-    /// the whole log.
+    /// Which accounts' records count. After a change, the next start rewrites all views. A change
+    /// from or to `ops_only` requires the whole log.
     #[arg(
         id = "INDEXER_ACCOUNT_POLICY",
         long = "indexer-account-policy",
@@ -31,8 +31,8 @@ pub struct Indexer {
     #[arg(value_name = "POLICY", value_enum, default_value_t = AccountPolicy::ActiveAccountsOnly)]
     pub account_policy: AccountPolicy,
 
-    /// Days for which `interactions` are kept, by the day on which the record was first seen; 0:
-    /// for ever.
+    /// Days for which `interactions` are retained, counted from the day on which the record was
+    /// first seen; 0 retains them for ever.
     #[arg(
         id = "INDEXER_INTERACTIONS_DAYS",
         long = "indexer-interactions-days",
@@ -41,7 +41,8 @@ pub struct Indexer {
     #[arg(value_name = "DAYS", default_value_t = 8, value_parser = between(0..=36_500_u32))]
     pub interactions_days: u32,
 
-    /// Events under way in the dataflow, at most; whole epochs, at least one.
+    /// Maximum number of events in a batch of the dataflow. A batch consists of whole epochs, at
+    /// least one.
     #[arg(
         id = "INDEXER_BATCH_EVENTS_MAX",
         long = "indexer-batch-events-max",
@@ -51,8 +52,9 @@ pub struct Indexer {
     #[arg(value_parser = between(1..=10_000_000_u32))]
     pub batch_events_max: u32,
 
-    /// Bytes of events under way in the dataflow, at most: a batch takes no further epoch when it has so many. An epoch has
-    /// 8 MiB and a frame at most, and three batches may be under way: one gathered, one waiting, one at work.
+    /// Maximum size of the events in a batch of the dataflow: a batch that has reached it accepts
+    /// no further epoch. An epoch has at most 8 MiB and one frame. Up to three batches are in
+    /// memory: one being filled, one waiting, one being processed.
     #[arg(
         id = "INDEXER_BATCH_BYTES_MAX",
         long = "indexer-batch-bytes-max",
@@ -62,7 +64,7 @@ pub struct Indexer {
     #[arg(value_parser = between(ByteSize(MIB)..=ByteSize(1_024 * MIB)))]
     pub batch_bytes_max: ByteSize,
 
-    /// Time between two checkpoints: a restart reads the log from the newest one on.
+    /// Time between two checkpoints. A restart replays the log from the newest checkpoint on.
     #[arg(
         id = "INDEXER_CHECKPOINT_INTERVAL",
         long = "indexer-checkpoint-interval",
@@ -74,7 +76,8 @@ pub struct Indexer {
     ))]
     pub checkpoint_interval: Span,
 
-    /// Events after which a checkpoint is made before its time; 0: only time decides.
+    /// Number of events after which a checkpoint is made even if its interval has not passed; 0
+    /// disables this condition.
     #[arg(
         id = "INDEXER_CHECKPOINT_EVENTS",
         long = "indexer-checkpoint-events",
@@ -84,7 +87,7 @@ pub struct Indexer {
     #[arg(value_parser = between(0..=1_000_000_000_000_u64))]
     pub checkpoint_events: u64,
 
-    /// Checkpoints that are kept; the log is kept from the oldest of them on.
+    /// Number of checkpoints that are retained. The log is retained from the oldest of them on.
     #[arg(
         id = "INDEXER_CHECKPOINTS_KEPT",
         long = "indexer-checkpoints-kept",
@@ -93,8 +96,9 @@ pub struct Indexer {
     #[arg(value_name = "COUNT", default_value_t = 2, value_parser = between(1..=100_u32))]
     pub checkpoints_kept: u32,
 
-    /// Whether a start computes all rows of its checkpoint again and compares them with what the checkpoint says they
-    /// add up to. Without, checksums and everything behind the checkpoint are compared.
+    /// Whether a start recomputes all rows of its checkpoint and compares them with the checksums
+    /// in the checkpoint. If not, the start verifies the checksums of the sections, and all rows
+    /// that it replays after the checkpoint.
     #[arg(
         id = "INDEXER_CHECKPOINT_VERIFY",
         long = "indexer-checkpoint-verify",
@@ -103,8 +107,9 @@ pub struct Indexer {
     #[arg(value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]
     pub checkpoint_verify: bool,
 
-    /// What stays of the log behind the checkpoints: `none`, `all`, or a time as `36h`, for which it is kept as long as
-    /// it has room. With `all` ingest waits when the log is at its size limit.
+    /// How much of the log before the oldest checkpoint is retained: `none`, `all`, or a time such
+    /// as `36h`, for which the log is retained while it has space. With `all`, ingest blocks when
+    /// the log is at its size limit.
     #[arg(
         id = "INDEXER_LOG_KEEP",
         long = "indexer-log-keep",
@@ -113,8 +118,9 @@ pub struct Indexer {
     #[arg(value_name = "none|all|TIME", default_value = "none")]
     pub log_keep: LogKeep,
 
-    /// Starts over from what the log still has: views and checkpoints are replaced, and `since` says from when on they
-    /// count. For one start, when neither store nor checkpoints can be used.
+    /// Starts over from what the log still contains: replaces views and checkpoints, and `since`
+    /// reports from when on events are counted. Set it for a single start, when neither the store
+    /// nor a checkpoint is usable.
     #[arg(
         id = "INDEXER_REBUILD",
         long = "indexer-rebuild",
@@ -124,12 +130,12 @@ pub struct Indexer {
     pub rebuild: bool,
 }
 
-/// What is kept of the log below the oldest checkpoint.
+/// How much of the log before the oldest checkpoint is retained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogKeep {
     /// Nothing.
     Nothing,
-    /// Messages of so much network time, as long as there is room.
+    /// The messages of this much network time, while the log has space.
     Time(Span),
     /// Everything.
     All,
@@ -144,7 +150,7 @@ impl FromStr for LogKeep {
             "all" => Ok(Self::All),
             _ => text.parse().map(Self::Time).map_err(|_| {
                 ValueError(format!(
-                    "{text:?} is neither none nor all nor a time such as 36h or 30d"
+                    "{text:?} is not none, all, or a duration such as 36h or 30d"
                 ))
             }),
         }
@@ -161,15 +167,15 @@ impl fmt::Display for LogKeep {
     }
 }
 
-/// Whose records count.
+/// Which accounts' records count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub enum AccountPolicy {
-    /// Those of active accounts: records of an inactive one come back with it, those of a deleted
-    /// one are gone.
+    /// Records of active accounts. Records of an inactive account count again when it becomes
+    /// active; records of a deleted account are removed.
     ActiveAccountsOnly,
-    /// All but those of deleted accounts; whether an account is active does not matter.
+    /// Records of all accounts except deleted ones, whether active or not.
     DeletedAccountsRemoved,
-    /// All: only operations on records count, nothing is known of accounts.
+    /// All records. Only operations on records have an effect; events about accounts have none.
     OpsOnly,
 }

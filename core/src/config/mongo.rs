@@ -1,4 +1,4 @@
-//! Options of a MongoDB that holds the views.
+//! Options of the MongoDB database that holds the views.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,12 +12,12 @@ use super::{Endpoint, Span, ValueError, between};
 const SECOND: Span = Span(Duration::from_secs(1));
 const MINUTES_5: Span = Span(Duration::from_secs(300));
 
-/// A MongoDB that holds the views.
+/// A MongoDB database that holds the views.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "MongoDB (views)")]
 pub struct Mongo {
-    /// A MongoDB (4.4 or later) that holds the views, instead of the data folder: any connection string, as
-    /// `mongodb://user:password@host:27017/?tls=true`. It is shown nowhere.
+    /// The connection string of a MongoDB (4.4 or later) that holds the views instead of the data
+    /// folder, for example `mongodb://user:password@host:27017/?tls=true`. It is never shown.
     #[arg(
         id = "MONGODB_URI",
         long = "mongodb-uri",
@@ -27,8 +27,9 @@ pub struct Mongo {
     #[arg(value_name = "URL", value_parser = address)]
     pub uri: Option<Endpoint>,
 
-    /// The database; made when it is not there. Two networks or policies need two of them, and an `index` with a `STORE_DIR`
-    /// of its own each; on one log see also `INDEXER_LOG_KEEP`.
+    /// The database; created if it does not exist. Two networks or two account policies need two
+    /// databases, each with an `index` of its own and its own `STORE_DIR`. If they share one log,
+    /// see also `INDEXER_LOG_KEEP`.
     #[arg(
         id = "MONGODB_DATABASE",
         long = "mongodb-database",
@@ -37,8 +38,8 @@ pub struct Mongo {
     #[arg(value_name = "NAME", default_value = "skytide")]
     pub database: DatabaseName,
 
-    /// How many members of a replica set have a write before it counts. With `1` a failover can lose rows that were
-    /// acknowledged. Of a single server both are the same.
+    /// Number of members of a replica set that must acknowledge a write. With `1`, a failover can
+    /// lose acknowledged rows. On a single server both values have the same effect.
     #[arg(
         id = "MONGODB_WRITE_CONCERN",
         long = "mongodb-write-concern",
@@ -47,7 +48,7 @@ pub struct Mongo {
     #[arg(value_name = "CONCERN", value_enum, default_value_t = WriteConcern::Majority)]
     pub write_concern: WriteConcern,
 
-    /// Connections of a process, at most.
+    /// Maximum number of connections per process.
     #[arg(
         id = "MONGODB_CONNECTIONS_MAX",
         long = "mongodb-connections-max",
@@ -56,7 +57,7 @@ pub struct Mongo {
     #[arg(value_name = "CONNECTIONS", default_value_t = 32, value_parser = between(4..=1_000_u32))]
     pub connections_max: u32,
 
-    /// Batches of rows written at the same time, each on a connection of its own.
+    /// Number of batches of rows that are written concurrently, each on a connection of its own.
     #[arg(
         id = "MONGODB_WRITES_MAX",
         long = "mongodb-writes-max",
@@ -65,7 +66,7 @@ pub struct Mongo {
     #[arg(value_name = "BATCHES", default_value_t = 4, value_parser = between(1..=64_u32))]
     pub writes_max: u32,
 
-    /// Rows of one batch.
+    /// Maximum number of rows in one batch.
     #[arg(
         id = "MONGODB_BATCH_ROWS_MAX",
         long = "mongodb-batch-rows-max",
@@ -74,7 +75,7 @@ pub struct Mongo {
     #[arg(value_name = "ROWS", default_value_t = 1_000, value_parser = between(1..=10_000_u32))]
     pub batch_rows_max: u32,
 
-    /// How long one operation may take before it is given up and repeated.
+    /// Time after which an operation is aborted and retried.
     #[arg(
         id = "MONGODB_OPERATION_MAX",
         long = "mongodb-operation-max",
@@ -83,7 +84,8 @@ pub struct Mongo {
     #[arg(value_name = "TIME", default_value = "30s", value_parser = between(SECOND..=MINUTES_5))]
     pub operation_max: Span,
 
-    /// How long the right to write lasts without being renewed: another indexer takes over so long after one died.
+    /// How long the write lease is valid without renewal. After an indexer has crashed, another one
+    /// takes over when its lease expires.
     #[arg(
         id = "MONGODB_LEASE_TTL",
         long = "mongodb-lease-ttl",
@@ -94,10 +96,10 @@ pub struct Mongo {
 }
 
 impl Mongo {
-    /// The defaults, with the views at this address.
+    /// The default options with this connection string.
     ///
     /// # Errors
-    /// It is no address of a MongoDB.
+    /// The text is not a connection string of MongoDB.
     pub fn at(uri: &str) -> Result<Self, ValueError> {
         let uri = Some(address(uri)?);
         let command = Self::augment_args(clap::Command::new("mongo"));
@@ -113,19 +115,20 @@ fn address(text: &str) -> Result<Endpoint, ValueError> {
     Endpoint::parse(text, &["mongodb", "mongodb+srv"])
 }
 
-/// How many members of a replica set have a write before it counts
+/// Number of members of a replica set that must acknowledge a write
 /// (<https://www.mongodb.com/docs/manual/reference/write-concern/>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum WriteConcern {
-    /// Most of them: a failover loses nothing.
+    /// A majority of them: a failover loses nothing.
     Majority,
-    /// The primary alone.
+    /// Only the primary.
     #[value(name = "1")]
     One,
 }
 
-/// Name of a database (<https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions>), none of the
-/// server's own.
+/// Name of a database
+/// (<https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions>), except the
+/// server's own databases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DatabaseName(String);
 
@@ -149,8 +152,8 @@ impl FromStr for DatabaseName {
             && !Self::SERVERS_OWN.contains(&text);
         fits.then(|| Self(text.to_owned())).ok_or_else(|| {
             ValueError(format!(
-                "{text:?} is no name of a database of ours: 1 to {} bytes without / \\ . \" $ * < > : | ? and \
-                 spaces, none of {}",
+                "{text:?} is not a valid database name: it must have 1 to {} bytes, contain \
+                 none of / \\ . \" $ * < > : | ? and spaces, and not be one of {}",
                 Self::BYTES_MAX,
                 Self::SERVERS_OWN.join(", ")
             ))

@@ -15,16 +15,19 @@ const TIB: u64 = 1 << 40;
 const SECOND: Span = Span(Duration::from_secs(1));
 const HOUR: Span = Span(Duration::from_secs(3_600));
 
-/// Messages that any writer may have under way. A new writer passes over so many positions, so that nothing of the one
-/// before can find its place behind it: it must not grow while writers of another version are about.
+/// Maximum number of messages that any writer has in flight. A new writer skips this many
+/// positions, so that no message of the previous writer can arrive after its own. The number must
+/// not be increased while writers of different versions may run at the same time.
 pub const IN_FLIGHT_MAX: u32 = 1_024;
 
-/// A NATS server with JetStream that holds the log, instead of files of our own.
+/// NATS servers with JetStream that hold the log instead of local files.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "NATS (log)")]
 pub struct Nats {
-    /// Addresses of NATS servers of one cluster, as `nats://nats-1:4222,nats://nats-2:4222`; `tls://` to insist on TLS. Set,
-    /// the log is a JetStream stream there. User and password, or a token alone, may stand before the host.
+    /// Addresses of the NATS servers of one cluster, for example
+    /// `nats://nats-1:4222,nats://nats-2:4222`; `tls://` requires TLS. If set, the log is a
+    /// JetStream stream on these servers. A user and password, or only a token, may precede the
+    /// host.
     #[arg(
         id = "NATS_URL",
         long = "nats-url",
@@ -34,7 +37,7 @@ pub struct Nats {
     #[arg(value_name = "URL", value_delimiter = ',', value_parser = address)]
     pub url: Vec<Endpoint>,
 
-    /// A file with the credentials of a user (JWT and seed), as `nsc` writes it.
+    /// A file with the credentials of a user (JWT and seed), as written by `nsc`.
     #[arg(
         id = "NATS_CREDENTIALS_FILE",
         long = "nats-credentials-file",
@@ -57,7 +60,8 @@ pub struct Nats {
     #[arg(value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
-    /// A file with certificates (PEM) that the server's certificate must lead to; unset: those of the system.
+    /// A file with CA certificates (PEM) that verify the server's certificate; unset: those of the
+    /// system.
     #[arg(
         id = "NATS_TLS_CA_FILE",
         long = "nats-tls-ca-file",
@@ -66,7 +70,7 @@ pub struct Nats {
     #[arg(value_name = "FILE")]
     pub tls_ca_file: Option<PathBuf>,
 
-    /// A file with the certificate (PEM) that we show the server.
+    /// A file with the client certificate (PEM) that is presented to the server.
     #[arg(
         id = "NATS_TLS_CERTIFICATE_FILE",
         long = "nats-tls-certificate-file",
@@ -75,7 +79,7 @@ pub struct Nats {
     #[arg(value_name = "FILE", requires = "NATS_TLS_KEY_FILE")]
     pub tls_certificate_file: Option<PathBuf>,
 
-    /// A file with the private key (PEM) of that certificate.
+    /// A file with the private key (PEM) of the client certificate.
     #[arg(
         id = "NATS_TLS_KEY_FILE",
         long = "nats-tls-key-file",
@@ -84,26 +88,27 @@ pub struct Nats {
     #[arg(value_name = "FILE", requires = "NATS_TLS_CERTIFICATE_FILE")]
     pub tls_key_file: Option<PathBuf>,
 
-    /// The stream that is the log, made when it is not there. `skytide` has the subjects `firehose.>`, any other name `NAME`
-    /// has `NAME.firehose.>`.
+    /// The stream that holds the log; created if it does not exist. The stream `skytide` has the
+    /// subjects `firehose.>`, a stream with any other name `NAME` has `NAME.firehose.>`.
     #[arg(id = "NATS_STREAM", long = "nats-stream", env = "NATS_STREAM")]
     #[arg(value_name = "NAME", default_value = "skytide")]
     pub stream: StreamName,
 
-    /// Servers of the cluster that hold a copy of the log each.
+    /// Number of servers of the cluster that each hold a copy of the log.
     #[arg(id = "NATS_REPLICAS", long = "nats-replicas", env = "NATS_REPLICAS")]
     #[arg(value_name = "COUNT", default_value = "1", value_parser = between(1_u8..=5))]
     pub replicas: u8,
 
-    /// Bytes of the log, at most. At the limit ingest waits and says so; nothing is lost. JetStream reserves them, out of
-    /// three quarters of the free disk unless `max_file_store` says otherwise. Unset, a new log gets 8 GiB, or 4, 2 or 1 if
-    /// there is no room for more, and one that is there stays as it is.
+    /// Maximum size of the log. At the limit, ingest blocks and reports it; nothing is lost.
+    /// JetStream reserves the space, out of three quarters of the free disk unless the server sets
+    /// `max_file_store`. If unset, a new log gets 8 GiB, or 4, 2 or 1 GiB if there is no space for
+    /// more, and an existing log keeps its size.
     #[arg(id = "NATS_BYTES_MAX", long = "nats-bytes-max", env = "NATS_BYTES_MAX")]
     #[arg(value_name = "BYTES")]
     #[arg(value_parser = between(ByteSize(MIB)..=ByteSize(64 * TIB)))]
     pub bytes_max: Option<ByteSize>,
 
-    /// Whether the server compresses the log on its disk.
+    /// Whether the server compresses the log on disk.
     #[arg(
         id = "NATS_COMPRESSION",
         long = "nats-compression",
@@ -112,7 +117,7 @@ pub struct Nats {
     #[arg(value_name = "NAME", default_value = "s2")]
     pub compression: Compression,
 
-    /// Messages that may be under way to the server at once.
+    /// Maximum number of unacknowledged messages in flight to the server.
     #[arg(
         id = "NATS_IN_FLIGHT_MAX",
         long = "nats-in-flight-max",
@@ -121,7 +126,8 @@ pub struct Nats {
     #[arg(value_name = "COUNT", default_value = "1024", value_parser = between(1..=IN_FLIGHT_MAX))]
     pub in_flight_max: u32,
 
-    /// Events that may share a message while ingest catches up. At live rates each has its own.
+    /// Maximum number of events in one message while ingest catches up. At live rates, each event
+    /// has its own message.
     #[arg(
         id = "NATS_BATCH_EVENTS_MAX",
         long = "nats-batch-events-max",
@@ -130,7 +136,7 @@ pub struct Nats {
     #[arg(value_name = "COUNT", default_value = "64", value_parser = between(1_u32..=1_024))]
     pub batch_events_max: u32,
 
-    /// How long to try to connect at the start.
+    /// How long to retry connecting at the start.
     #[arg(
         id = "NATS_CONNECT_TIMEOUT",
         long = "nats-connect-timeout",
@@ -142,10 +148,10 @@ pub struct Nats {
 }
 
 impl Nats {
-    /// The defaults, with the log at this address.
+    /// The default options with these addresses.
     ///
     /// # Errors
-    /// It is no address of a NATS server.
+    /// The text contains an address that is not one of a NATS server.
     pub fn at(url: &str) -> Result<Self, ValueError> {
         let url = url.split(',').map(address).collect::<Result<_, _>>()?;
         let command = Self::augment_args(clap::Command::new("nats"));
@@ -161,7 +167,7 @@ fn address(text: &str) -> Result<Endpoint, ValueError> {
     Endpoint::parse(text, &["nats", "tls"])
 }
 
-/// The name of a stream: letters, digits, `-` and `_`.
+/// Name of a stream: letters, digits, `-` and `_`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamName(String);
 
@@ -176,11 +182,11 @@ impl FromStr for StreamName {
     type Err = ValueError;
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
-        let letters = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_');
-        let valid = (1..=64).contains(&text.len()) && text.bytes().all(letters);
-        let refused = "allowed are 1 to 64 letters, digits, - and _";
+        let is_allowed = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_');
+        let valid = (1..=64).contains(&text.len()) && text.bytes().all(is_allowed);
+        let why = "a stream name has 1 to 64 letters, digits, - and _";
         let valid = valid.then(|| Self(text.to_owned()));
-        valid.ok_or_else(|| ValueError(refused.to_owned()))
+        valid.ok_or_else(|| ValueError(why.to_owned()))
     }
 }
 
@@ -190,11 +196,11 @@ impl fmt::Display for StreamName {
     }
 }
 
-/// How the server keeps the log on its disk.
+/// How the server stores the log on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Compression {
-    /// Compressed by S2.
+    /// Compressed with S2.
     S2,
-    /// As it is.
+    /// Uncompressed.
     None,
 }

@@ -1,20 +1,20 @@
-//! Options of the process itself.
+//! Options of the process.
 
 use std::time::Duration;
 
 use super::{ListenAddress, Span, between};
 
-/// How the process speaks and ends.
+/// How the process logs, reports its health and stops.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Process")]
 pub struct Process {
-    /// What is logged: a level (error, warn, info, debug, trace), or levels by target as
-    /// `info,skytide::dataflow=debug`.
+    /// Which log messages are written: a level (error, warn, info, debug, trace), or levels by
+    /// target, for example `info,skytide::dataflow=debug`.
     #[arg(id = "SKYTIDE_LOG", long = "skytide-log", env = "SKYTIDE_LOG")]
     #[arg(value_name = "FILTER", default_value = "info")]
     pub log: String,
 
-    /// How it is logged: lines for people, or one JSON object a line.
+    /// Format of the log: readable text, or one JSON object per line.
     #[arg(
         id = "SKYTIDE_LOG_FORMAT",
         long = "skytide-log-format",
@@ -23,8 +23,9 @@ pub struct Process {
     #[arg(value_name = "FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 
-    /// Address or name, and port, on which `ingest`, `index` and `schedule`, run apart, show `/healthz`, `/readyz` and
-    /// `/metrics`; port 0: any free one, which is printed. Unset: nowhere. `up` and `serve` show them on `API_ADDRESS`.
+    /// Address or name, and port, on which the separate processes `ingest`, `index` and `schedule`
+    /// serve `/healthz`, `/readyz` and `/metrics`. Port 0 selects a free port and prints it. Unset:
+    /// not served. `up` and `serve` serve them on `API_ADDRESS`.
     #[arg(
         id = "SKYTIDE_PROBE_ADDRESS",
         long = "skytide-probe-address",
@@ -33,8 +34,9 @@ pub struct Process {
     #[arg(value_name = "HOST:PORT")]
     pub probe_address: Option<ListenAddress>,
 
-    /// How long the process may take to end after a signal, or after one of its services failed, whatever server is away. The
-    /// services get three quarters of it. Then it exits with code 1; nothing that was acknowledged is lost.
+    /// Maximum time to exit after a signal or after the failure of a service, even if a server is
+    /// unreachable. The services have three quarters of it to stop. When the time has passed, the
+    /// process exits with code 1; nothing that was acknowledged is lost.
     #[arg(
         id = "SKYTIDE_SHUTDOWN_MAX",
         long = "skytide-shutdown-max",
@@ -45,11 +47,11 @@ pub struct Process {
     pub shutdown_max: Span,
 }
 
-/// How lines are logged.
+/// Format of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
-    /// Lines for people.
+    /// Readable text.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }

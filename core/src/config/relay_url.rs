@@ -1,4 +1,4 @@
-//! The address of a relay, and the name that its stream has in the log.
+//! The URL of a relay, and the name of its stream in the log.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,8 @@ use url::{Host, Url};
 
 use super::{ValueError, masked};
 
-/// The address of a relay, as `wss://bsky.network`. Two addresses of the same host and port are the same source, however they
-/// are written.
+/// The URL of a relay, for example `wss://bsky.network`. Two URLs with the same host and port are
+/// the same source, however they are written.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RelayUrl {
     written: String,
@@ -21,7 +21,7 @@ impl RelayUrl {
         matches!(self.url.scheme(), "wss" | "https")
     }
 
-    /// Whether it names a user or a password, which this protocol has no use for.
+    /// Whether the URL contains a user or a password, which this protocol does not use.
     pub fn has_user(&self) -> bool {
         !self.url.username().is_empty() || self.url.password().is_some()
     }
@@ -31,12 +31,13 @@ impl RelayUrl {
         self.url.query().is_some() || self.url.fragment().is_some()
     }
 
-    /// The path; `None`: none is given.
+    /// The path; `None` if there is none.
     pub fn path(&self) -> Option<&str> {
         Some(self.url.path()).filter(|path| !matches!(*path, "" | "/"))
     }
 
-    /// The name of the source: the host in lower case, with the port if it is not that of the scheme.
+    /// The name of the source: the host in lower case, and the port if it is not the default of the
+    /// scheme.
     pub fn name(&self) -> String {
         match self.url.port() {
             Some(port) => format!("{}:{port}", self.host()),
@@ -57,7 +58,7 @@ impl RelayUrl {
         names
     }
 
-    /// The host without the dot at the end that a fully qualified name may have.
+    /// The host without the trailing dot of a fully qualified name.
     fn host(&self) -> String {
         let host = self.url.host_str().unwrap_or_default();
         host.strip_suffix('.').unwrap_or(host).to_owned()
@@ -69,15 +70,15 @@ impl FromStr for RelayUrl {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let written = text.trim();
-        let refused = |why: &str| {
+        let rejected = |why: &str| {
             ValueError(format!(
-                "{:?} is no address of the form wss://HOST or ws://HOST: {why}",
+                "{:?} is not a URL of the form wss://HOST or ws://HOST: {why}",
                 masked(written)
             ))
         };
-        let url = Url::parse(written).map_err(|why| refused(&why.to_string()))?;
+        let url = Url::parse(written).map_err(|why| rejected(&why.to_string()))?;
         if !matches!(url.scheme(), "wss" | "ws" | "https" | "http") {
-            return Err(refused(
+            return Err(rejected(
                 "it starts with none of wss://, ws://, https://, http://",
             ));
         }
@@ -85,19 +86,19 @@ impl FromStr for RelayUrl {
             .split_once(':')
             .is_some_and(|(_, rest)| rest.starts_with("//"))
         {
-            return Err(refused("`//` is missing after the scheme"));
+            return Err(rejected("`//` is missing after the scheme"));
         }
         if written
             .chars()
             .any(|it| it.is_whitespace() || it.is_control())
         {
-            return Err(refused("it contains white space or a control character"));
+            return Err(rejected("it contains white space or a control character"));
         }
         match url.host() {
             Some(Host::Domain(domain)) if domain.trim_matches('.').is_empty() => {
-                Err(refused("it names no host"))
+                Err(rejected("it has no host"))
             }
-            None => Err(refused("it names no host")),
+            None => Err(rejected("it has no host")),
             Some(_) => Ok(Self {
                 written: written.to_owned(),
                 url,
@@ -156,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_with_the_reason() {
+    fn a_malformed_url_is_rejected_with_the_reason() {
         for (text, why) in [
             ("wss://bsky.network:abc", "invalid port number"),
             ("wss://bsky.network:99999", "invalid port number"),
@@ -168,8 +169,8 @@ mod tests {
             ("wss://bsky .network", ""),
             ("", "relative URL without a base"),
         ] {
-            let refused = parse(text).expect_err(text);
-            assert!(refused.contains(why), "{text}: {refused}");
+            let error = parse(text).expect_err(text);
+            assert!(error.contains(why), "{text}: {error}");
         }
         let secret = parse("ftp://me:secret@host").unwrap_err();
         assert!(!secret.contains("secret"), "{secret}");

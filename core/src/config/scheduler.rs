@@ -9,11 +9,11 @@ const HOUR: Span = Span(Duration::from_secs(3_600));
 const DAY: Span = Span(Duration::from_secs(86_400));
 const YEAR: Span = Span(Duration::from_secs(365 * 86_400));
 
-/// When jobs run and what they keep.
+/// When jobs run, and how long their results are retained.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Scheduler (jobs)")]
 pub struct Scheduler {
-    /// The time zone in which cron expressions are read, as `Europe/Vienna`.
+    /// The time zone in which cron expressions are evaluated, for example `Europe/Vienna`.
     #[arg(
         id = "SCHEDULER_TIME_ZONE",
         long = "scheduler-time-zone",
@@ -31,7 +31,8 @@ pub struct Scheduler {
     #[arg(value_name = "CRON", default_value = "0 0 * * * *")]
     pub snapshot_cron: String,
 
-    /// When the `retention` job removes old snapshots and profiles: a cron expression with seconds, or `never`.
+    /// When the `retention` job removes old snapshots and profiles: a cron expression with seconds,
+    /// or `never`.
     #[arg(
         id = "SCHEDULER_RETENTION_CRON",
         long = "scheduler-retention-cron",
@@ -40,7 +41,7 @@ pub struct Scheduler {
     #[arg(value_name = "CRON", default_value = "0 30 * * * *")]
     pub retention_cron: String,
 
-    /// How long snapshots are kept.
+    /// How long snapshots are retained.
     #[arg(
         id = "SCHEDULER_SNAPSHOT_RETENTION",
         long = "scheduler-snapshot-retention",
@@ -50,8 +51,8 @@ pub struct Scheduler {
     #[arg(value_parser = between(HOUR..=Span(YEAR.0.saturating_mul(10))))]
     pub snapshot_retention: Span,
 
-    /// When the `profiles` job fetches names and pictures of listed accounts: a cron expression with seconds, or
-    /// `never`: then nobody is asked.
+    /// When the `profiles` job fetches names and pictures of listed accounts: a cron expression
+    /// with seconds, or `never`, which sends no requests.
     #[arg(
         id = "SCHEDULER_PROFILES_CRON",
         long = "scheduler-profiles-cron",
@@ -60,7 +61,7 @@ pub struct Scheduler {
     #[arg(value_name = "CRON", default_value = "*/30 * * * * *")]
     pub profiles_cron: String,
 
-    /// The server that the `profiles` job asks (`app.bsky.actor.getProfiles`).
+    /// The server from which the `profiles` job fetches profiles (`app.bsky.actor.getProfiles`).
     #[arg(
         id = "SCHEDULER_PROFILES_URL",
         long = "scheduler-profiles-url",
@@ -71,7 +72,8 @@ pub struct Scheduler {
     #[arg(value_parser = |text: &str| Endpoint::parse(text, &["https", "http"]))]
     pub profiles_url: Endpoint,
 
-    /// Age from which on a profile is fetched again, even if the stream told nothing new of its account.
+    /// Age at which a profile is fetched again even if the stream reported no change of its
+    /// account.
     #[arg(
         id = "SCHEDULER_PROFILES_AGE_MAX",
         long = "scheduler-profiles-age-max",
@@ -80,7 +82,7 @@ pub struct Scheduler {
     #[arg(value_name = "TIME", default_value = "1d", value_parser = between(MINUTE..=YEAR))]
     pub profiles_age_max: Span,
 
-    /// Age from which on an account that the server did not know is asked for again.
+    /// Age at which an account that the server did not know is requested again.
     #[arg(
         id = "SCHEDULER_PROFILES_UNKNOWN_AGE_MAX",
         long = "scheduler-profiles-unknown-age-max",
@@ -89,7 +91,8 @@ pub struct Scheduler {
     #[arg(value_name = "TIME", default_value = "1h", value_parser = between(MINUTE..=YEAR))]
     pub profiles_unknown_age_max: Span,
 
-    /// Calls of one run of the `profiles` job, at most; each asks for up to 25 accounts.
+    /// Maximum number of requests in one run of the `profiles` job. Each request is for up to 25
+    /// accounts.
     #[arg(
         id = "SCHEDULER_PROFILES_CALLS_MAX",
         long = "scheduler-profiles-calls-max",
@@ -98,7 +101,7 @@ pub struct Scheduler {
     #[arg(value_name = "CALLS", default_value_t = 20, value_parser = between(1..=1_000_u32))]
     pub profiles_calls_max: u32,
 
-    /// How long one call may take.
+    /// Maximum time for one request.
     #[arg(
         id = "SCHEDULER_PROFILES_TIMEOUT",
         long = "scheduler-profiles-timeout",
@@ -107,7 +110,7 @@ pub struct Scheduler {
     #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=MINUTE))]
     pub profiles_timeout: Span,
 
-    /// How long a profile is kept after it was fetched, if its account is listed no more.
+    /// How long a profile is retained after it was fetched, if its account is no longer listed.
     #[arg(
         id = "SCHEDULER_PROFILES_RETENTION",
         long = "scheduler-profiles-retention",
@@ -116,7 +119,8 @@ pub struct Scheduler {
     #[arg(value_name = "TIME", default_value = "7d", value_parser = between(HOUR..=YEAR))]
     pub profiles_retention: Span,
 
-    /// How long a run of a job may take; then it is ended, and the next one goes on.
+    /// Maximum time for one run of a job. The run is then aborted, and the next run continues its
+    /// work.
     #[arg(
         id = "SCHEDULER_RUN_MAX",
         long = "scheduler-run-max",

@@ -7,17 +7,17 @@ use super::{ByteSize, between};
 const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
-/// Where the embedded log and view store live, and how large they grow.
+/// The location and size of the embedded log and view store.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Store (embedded log and views)")]
 pub struct Store {
-    /// The folder that holds log, views, checkpoints and snapshots; made when it is not there. Checkpoints are here also with
-    /// NATS and MongoDB.
+    /// The folder with log, views, checkpoints and snapshots; created if it does not exist. With
+    /// NATS and MongoDB it still holds the checkpoints.
     #[arg(id = "STORE_DIR", long = "store-dir", env = "STORE_DIR")]
     #[arg(value_name = "DIR", default_value = "./data")]
     pub dir: PathBuf,
 
-    /// Bytes of the log, at most. At the limit ingest waits and says so; nothing is lost.
+    /// Maximum size of the log. At the limit, ingest blocks and reports it; nothing is lost.
     #[arg(
         id = "STORE_LOG_BYTES_MAX",
         long = "store-log-bytes-max",
@@ -27,8 +27,9 @@ pub struct Store {
     #[arg(value_parser = between(ByteSize(64 * MIB)..=ByteSize(64 * TIB)))]
     pub log_bytes_max: ByteSize,
 
-    /// Bytes of one file of the log, about. Room is made by removing whole files, never the newest: so a file is a quarter of
-    /// `STORE_LOG_BYTES_MAX` at most, also if more is said here.
+    /// Approximate size of one segment file of the log. Space is freed by deleting whole segments,
+    /// but never the newest. Therefore a segment has at most a quarter of `STORE_LOG_BYTES_MAX`,
+    /// even if this value is larger.
     #[arg(
         id = "STORE_LOG_SEGMENT_BYTES",
         long = "store-log-segment-bytes",
@@ -38,7 +39,7 @@ pub struct Store {
     #[arg(value_parser = between(ByteSize(MIB)..=ByteSize(1_024 * MIB)))]
     pub log_segment_bytes: ByteSize,
 
-    /// Bytes of memory in which the view store keeps what was read.
+    /// Memory for the read cache of the view store.
     #[arg(
         id = "STORE_CACHE_BYTES",
         long = "store-cache-bytes",

@@ -11,8 +11,8 @@ fn parse(flags: &[&str]) -> Result<Config, String> {
     Config::from_arg_matches(&matches).map_err(|error| error.to_string())
 }
 
-fn refusal(flags: &[&str]) -> String {
-    let error = parse(flags).expect_err("a refusal");
+fn first_error_line(flags: &[&str]) -> String {
+    let error = parse(flags).expect_err("an error");
     error.lines().next().unwrap_or_default().to_owned()
 }
 
@@ -56,7 +56,7 @@ fn every_default_is_allowed() {
 }
 
 #[test]
-fn a_value_out_of_range_is_refused_with_the_range() {
+fn a_value_out_of_range_is_rejected_with_the_range() {
     let cases = [
         (
             "--firehose-tick-interval-ms=9",
@@ -67,7 +67,7 @@ fn a_value_out_of_range_is_refused_with_the_range() {
             "--firehose-tick-interval-ms=fast",
             "error: invalid value 'fast' for '--firehose-tick-interval-ms <MS>': \
              invalid digit found in string; \
-             allowed is 10 to 60000",
+             the allowed range is 10 to 60000",
         ),
         (
             "--store-log-bytes-max=1MiB",
@@ -77,22 +77,22 @@ fn a_value_out_of_range_is_refused_with_the_range() {
         (
             "--firehose-start=yesterday",
             "error: invalid value 'yesterday' for '--firehose-start <live|oldest|SEQ>': \
-             allowed is live, oldest \
+             allowed values are live, oldest \
              or a seq of the relay",
         ),
         (
             "--nats-stream=a.b",
             "error: invalid value 'a.b' for '--nats-stream <NAME>': \
-             allowed are 1 to 64 letters, digits, - and _",
+             a stream name has 1 to 64 letters, digits, - and _",
         ),
     ];
     for (flag, expected) in cases {
-        assert_eq!(refusal(&[flag]), expected);
+        assert_eq!(first_error_line(&[flag]), expected);
     }
 }
 
 #[test]
-fn servers_of_a_cluster_are_read_and_the_rest_has_its_defaults() {
+fn addresses_of_nats_servers_are_parsed_and_other_options_have_defaults() {
     let nats = Nats::at("nats://me:secret@one:4222,tls://two").expect("two servers");
     let hosts: Vec<_> = nats.url.iter().map(Endpoint::host).collect();
     assert_eq!(hosts, ["one:4222", "two"]);
@@ -102,13 +102,13 @@ fn servers_of_a_cluster_are_read_and_the_rest_has_its_defaults() {
 }
 
 #[test]
-fn a_start_behind_a_seq_is_read() {
+fn a_start_after_a_seq_is_parsed() {
     let config = parse(&["--firehose-start=42"]).expect("a seq");
     assert_eq!(config.firehose.start, Start::After(Cursor(42)));
 }
 
 #[test]
-fn collections_are_names_or_beginnings_of_names() {
+fn collections_are_names_or_prefixes_of_names() {
     let config = parse(&["--firehose-collections=app.bsky.*,com.example.thing"]).expect("two");
     let passes = |name: &str| {
         config
@@ -130,7 +130,7 @@ fn collections_are_names_or_beginnings_of_names() {
 }
 
 #[test]
-fn sizes_and_times_come_back_as_they_were_written() {
+fn sizes_and_durations_round_trip() {
     for text in ["64GiB", "512MiB", "4096TiB", "1000", "3KiB"] {
         assert_eq!(text.parse::<ByteSize>().expect(text).to_string(), text);
     }
@@ -167,17 +167,17 @@ fn an_address_never_shows_its_secrets() {
         assert_eq!(endpoint.host(), host);
         assert_eq!(endpoint.with_secret(), text);
     }
-    let refused = Endpoint::parse("https://me:secret@host", &["wss"]).expect_err("a scheme");
-    assert!(!refused.to_string().contains("secret"), "{refused}");
-    let refused = Endpoint::parse("me:secret@host", &["wss"]).expect_err("no scheme");
-    assert!(!refused.to_string().contains("secret"), "{refused}");
+    let error = Endpoint::parse("https://me:secret@host", &["wss"]).expect_err("a scheme");
+    assert!(!error.to_string().contains("secret"), "{error}");
+    let error = Endpoint::parse("me:secret@host", &["wss"]).expect_err("no scheme");
+    assert!(!error.to_string().contains("secret"), "{error}");
     for wrong in ["", "bsky.network", "wss://", "wss:///path", "wss://a b"] {
         assert!(Endpoint::parse(wrong, &["wss"]).is_err(), "{wrong:?}");
     }
 }
 
 #[test]
-fn an_address_is_read_in_every_spelling() {
+fn an_address_is_parsed_in_every_spelling() {
     let cases = [
         ("WSS://Relay.example", "wss://Relay.example"),
         ("\u{feff}wss://a:443/\r\n", "wss://a:443/"),
@@ -192,13 +192,13 @@ fn an_address_is_read_in_every_spelling() {
         assert_eq!((endpoint.with_secret(), endpoint.scheme()), (read, "wss"));
     }
     let cases = [
-        ("wss://a:abc", "no port"),
-        ("wss://a:", "no port"),
-        ("wss://a:0", "no port"),
-        ("wss://a:65536", "no port"),
-        ("wss://a:-1", "no port"),
-        ("wss://a:1,b:x", "no port"),
-        ("wss://[::1]:x", "no port"),
+        ("wss://a:abc", "not a port"),
+        ("wss://a:", "not a port"),
+        ("wss://a:0", "not a port"),
+        ("wss://a:65536", "not a port"),
+        ("wss://a:-1", "not a port"),
+        ("wss://a:1,b:x", "not a port"),
+        ("wss://[::1]:x", "not a port"),
         ("wss://a,", "no host"),
         ("wss://:443", "no host"),
         ("ws://a", "another scheme"),
@@ -206,13 +206,13 @@ fn an_address_is_read_in_every_spelling() {
         ("wss://a\u{feff}b", "a space or a control character"),
     ];
     for (text, why) in cases {
-        let refused = Endpoint::parse(text, &["wss"]).expect_err(text).to_string();
-        assert!(refused.contains(why), "{text:?}: {refused}");
+        let error = Endpoint::parse(text, &["wss"]).expect_err(text).to_string();
+        assert!(error.contains(why), "{text:?}: {error}");
     }
 }
 
 #[test]
-fn nothing_of_a_password_is_shown_whatever_it_contains() {
+fn no_part_of_a_password_is_shown() {
     for password in [
         "p4ss/w0rd",
         "p4ss?w0rd",
@@ -227,12 +227,12 @@ fn nothing_of_a_password_is_shown_whatever_it_contains() {
             !shown.contains("p4ss") && !shown.contains("w0rd"),
             "{shown}"
         );
-        let refused = Endpoint::parse(&text, &["https"])
+        let error = Endpoint::parse(&text, &["https"])
             .expect_err("a scheme")
             .to_string();
         assert!(
-            !refused.contains("p4ss") && !refused.contains("w0rd"),
-            "{refused}"
+            !error.contains("p4ss") && !error.contains("w0rd"),
+            "{error}"
         );
     }
     assert_eq!(masked("nats://me:p4ss"), "nats://***");
@@ -247,15 +247,15 @@ fn variable(name: &str, origin: Origin) -> Variable {
 }
 
 #[test]
-fn a_mistake_is_refused_and_a_strangers_name_is_reported() {
+fn a_misspelled_option_is_rejected_and_an_unknown_name_is_reported() {
     use Origin::{Environment, File};
-    let refused = |nearest| Err(Some(nearest));
+    let rejected = |nearest| Err(Some(nearest));
     let cases = [
-        ("FIREHOSE_URI", Environment, refused("FIREHOSE_URL")),
-        ("firehose_url", Environment, refused("FIREHOSE_URL")),
-        ("INDEXER_WORKER", Environment, refused("INDEXER_WORKERS")),
-        ("NATS_PORT", File, refused("NATS_URL")),
-        ("API_LISTEN", File, refused("API_ADDRESS")),
+        ("FIREHOSE_URI", Environment, rejected("FIREHOSE_URL")),
+        ("firehose_url", Environment, rejected("FIREHOSE_URL")),
+        ("INDEXER_WORKER", Environment, rejected("INDEXER_WORKERS")),
+        ("NATS_PORT", File, rejected("NATS_URL")),
+        ("API_LISTEN", File, rejected("API_ADDRESS")),
         ("STORE_QWERTY", File, Err(None)),
         ("NATS_PORT", Environment, Ok(Some("NATS_URL"))),
         ("API_LISTEN", Environment, Ok(Some("API_ADDRESS"))),
@@ -268,14 +268,14 @@ fn a_mistake_is_refused_and_a_strangers_name_is_reported() {
         ("API_KEY", Environment, Ok(None)),
         ("INDEXER_FOO", Environment, Ok(None)),
         ("SCHEDULER_QQQQQQ", Environment, Ok(None)),
-        ("MONGODB_URI_FIL", Environment, refused("MONGODB_URI_FILE")),
-        ("API_ADDRESS_FILE", File, refused("API_ADDRESS")),
+        ("MONGODB_URI_FIL", Environment, rejected("MONGODB_URI_FILE")),
+        ("API_ADDRESS_FILE", File, rejected("API_ADDRESS")),
     ];
     for (name, origin, expected) in cases {
         let found = check([variable(name, origin)]);
         let found = match &found {
             Ok(unknown) => Ok(unknown[0].nearest.as_deref()),
-            Err(slip) => Err(slip.nearest.as_deref()),
+            Err(misnamed) => Err(misnamed.nearest.as_deref()),
         };
         assert_eq!(found, expected, "{name} in {origin:?}");
     }
@@ -291,7 +291,7 @@ fn a_mistake_is_refused_and_a_strangers_name_is_reported() {
 }
 
 #[test]
-fn what_is_in_force_says_where_it_comes_from() {
+fn each_current_setting_has_a_value_and_a_source() {
     let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
     let flags = ["--firehose-url", "wss://me:secret@relay.example"];
     let matches = command.get_matches_from(flags);

@@ -1,4 +1,4 @@
-//! Forms of values that several options share.
+//! Types of values that several options share.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -8,18 +8,18 @@ use std::time::Duration;
 use super::address::trimmed;
 use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 
-/// Why a value of an option is refused.
+/// Why the value of an option is rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct ValueError(pub String);
 
-/// A value of the given type within a range; the range shows in `--help`, in errors and in
-/// `docs/config.md`.
+/// A parser for values of the given type within a range. `--help`, errors and `docs/config.md` show
+/// the range.
 pub fn between<T>(range: RangeInclusive<T>) -> Between<T> {
     Between { range }
 }
 
-/// Reads a value and refuses one outside of its range.
+/// Parses a value and rejects one outside of its range.
 #[derive(Clone, Debug)]
 pub struct Between<T> {
     range: RangeInclusive<T>,
@@ -37,16 +37,16 @@ where
         arg: Option<&clap::Arg>,
         value: &std::ffi::OsStr,
     ) -> Result<T, clap::Error> {
-        let (least, most) = (self.range.start().clone(), self.range.end().clone());
+        let (min, max) = (self.range.start().clone(), self.range.end().clone());
         StringValueParser::new()
             .try_map(move |text| {
-                let value: T = text
-                    .parse()
-                    .map_err(|why| ValueError(format!("{why}; allowed is {least} to {most}")))?;
-                if (&least..=&most).contains(&&value) {
+                let value: T = text.parse().map_err(|why| {
+                    ValueError(format!("{why}; the allowed range is {min} to {max}"))
+                })?;
+                if (&min..=&max).contains(&&value) {
                     return Ok(value);
                 }
-                Err(ValueError(format!("{value} is not in {least} to {most}")))
+                Err(ValueError(format!("{value} is not in {min} to {max}")))
             })
             .parse_ref(command, arg, value)
     }
@@ -57,7 +57,7 @@ where
     }
 }
 
-/// A number of bytes, as `64 GiB`, `512MiB` or `4096`.
+/// A number of bytes, for example `64GiB`, `512MiB` or `4096`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(pub u64);
 
@@ -77,21 +77,26 @@ impl FromStr for ByteSize {
         bytes
             .and_then(|bytes| bytes.checked_mul(1 << shift))
             .map(Self)
-            .ok_or_else(|| ValueError(format!("{text:?} is no size such as 64GiB, 512MiB or 4096")))
+            .ok_or_else(|| {
+                ValueError(format!(
+                    "{text:?} is not a size such as 64GiB, 512MiB or 4096"
+                ))
+            })
     }
 }
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let whole = |(_, shift): &&(&str, u32)| self.0 != 0 && self.0.is_multiple_of(1 << shift);
-        match Self::UNITS.iter().find(whole) {
+        let is_multiple =
+            |(_, shift): &&(&str, u32)| self.0 != 0 && self.0.is_multiple_of(1 << shift);
+        match Self::UNITS.iter().find(is_multiple) {
             Some((unit, shift)) => write!(f, "{}{unit}", self.0 >> shift),
             None => write!(f, "{}", self.0),
         }
     }
 }
 
-/// A length of time, as `90s`, `10m`, `36h` or `30d`.
+/// A duration, for example `90s`, `10m`, `36h` or `30d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(pub Duration);
 
@@ -111,7 +116,7 @@ impl FromStr for Span {
             .map(|seconds| Self(Duration::from_secs(seconds)))
             .ok_or_else(|| {
                 ValueError(format!(
-                    "{text:?} is no length of time such as 90s, 10m, 36h or 30d"
+                    "{text:?} is not a duration such as 90s, 10m, 36h or 30d"
                 ))
             })
     }
@@ -120,26 +125,27 @@ impl FromStr for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.0.as_secs();
-        let whole = |(_, unit): &&(char, u64)| seconds != 0 && seconds.is_multiple_of(*unit);
-        match Self::UNITS.iter().find(whole) {
+        let is_multiple = |(_, unit): &&(char, u64)| seconds != 0 && seconds.is_multiple_of(*unit);
+        match Self::UNITS.iter().find(is_multiple) {
             Some((unit, size)) => write!(f, "{}{unit}", seconds / size),
             None => write!(f, "{seconds}s"),
         }
     }
 }
 
-/// The address of a server, as `wss://bsky.network`. It may hold a password, which is shown
-/// nowhere.
+/// The address of a server, for example `wss://bsky.network`. It may contain a password, which is
+/// never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(String);
 
 impl Endpoint {
-    /// The address as it was written, password and all; the scheme in lower case.
+    /// The address as it was written, including the password; only the scheme is converted to lower
+    /// case.
     pub fn with_secret(&self) -> &str {
         &self.0
     }
 
-    /// The scheme, as `wss`.
+    /// The scheme, for example `wss`.
     pub fn scheme(&self) -> &str {
         self.0.split("://").next().unwrap_or_default()
     }
@@ -150,41 +156,41 @@ impl Endpoint {
         host.to_ascii_lowercase()
     }
 
-    /// Reads an address of one of the given schemes, which may be written in any case. A byte order mark and spaces around
-    /// it are left out.
+    /// Parses an address with one of the given schemes, in any case. A byte order mark and spaces
+    /// around the address are removed.
     ///
     /// # Errors
-    /// It has another form or another scheme, or a port that is none.
+    /// The address has another form or another scheme, or its port is not a valid port.
     pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, ValueError> {
         let text = trimmed(text);
-        let refused = |why: &str| {
+        let rejected = |why: &str| {
             let forms: Vec<String> = schemes.iter().map(|it| format!("{it}://HOST")).collect();
             let (shown, forms) = (masked(text), forms.join(" or "));
             Err(ValueError(format!(
-                "{shown:?} is no address of the form {forms}: {why}"
+                "{shown:?} is not an address of the form {forms}: {why}"
             )))
         };
         let Some((_, hosts, _)) = split(text) else {
-            return refused("it has no scheme");
+            return rejected("it has no scheme");
         };
         let (scheme, rest) = text.split_once("://").unwrap_or_default();
         let scheme = scheme.to_ascii_lowercase();
         if !schemes.contains(&scheme.as_str()) {
-            return refused("it has another scheme");
+            return rejected("it has another scheme");
         }
         if text.contains(|it: char| it.is_whitespace() || it.is_control() || it == '\u{feff}') {
-            return refused("it contains a space or a control character");
+            return rejected("it contains a space or a control character");
         }
         for host in hosts.split(',') {
             let (name, port) = host_and_port(host);
             if name.is_empty() {
-                return refused("it has no host");
+                return rejected("it has no host");
             }
             let is_port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
             if !port.is_none_or(is_port) {
-                return refused(
-                    "what follows the host's `:` is no port from 1 to 65535 (in a user name or a password \
-                     the characters : / ? # [ ] @ and % must be percent-encoded)",
+                return rejected(
+                    "the text after the host's `:` is not a port from 1 to 65535 (in a user name or \
+                     a password, percent-encode the characters : / ? # [ ] @ and %)",
                 );
             }
         }
@@ -204,7 +210,7 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// `scheme://user@`, `host:port`, `/path?query`; `None` without a scheme.
+/// Splits an address into `scheme://user@`, `host:port` and `/path?query`; `None` without a scheme.
 fn split(text: &str) -> Option<(&str, &str, &str)> {
     let authority = text.find("://")? + 3;
     let end = text[authority..]
@@ -216,7 +222,7 @@ fn split(text: &str) -> Option<(&str, &str, &str)> {
     Some((&text[..host], &text[host..end], &text[end..]))
 }
 
-/// A host and what stands after its `:`, if it has one. An IPv6 address stands in brackets.
+/// Splits a host from the text after its `:`, if there is one. An IPv6 address is in brackets.
 fn host_and_port(text: &str) -> (&str, Option<&str>) {
     let end = text.rfind(']').map_or(0, |it| it + 1);
     match text[end..].split_once(':') {
@@ -225,16 +231,19 @@ fn host_and_port(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// An address with everything replaced that may be secret: user and password, and the values of a query. A password may
-/// contain any character, so all before the last `@` is replaced, and all of a text in which that is not clear.
+/// The address with all potential secrets replaced: user and password, and the values of the query.
+/// A password may contain any character. Therefore everything before the last `@` is replaced, and
+/// the whole text if the extent of the password is ambiguous.
 pub fn masked(text: &str) -> String {
-    let is_letter = |it: char| it.is_ascii_alphanumeric() || "+-.".contains(it);
+    let is_scheme_character = |it: char| it.is_ascii_alphanumeric() || "+-.".contains(it);
     let address = text.split_once("://");
-    let Some((scheme, rest)) = address.filter(|(scheme, _)| scheme.chars().all(is_letter)) else {
+    let Some((scheme, rest)) =
+        address.filter(|(scheme, _)| scheme.chars().all(is_scheme_character))
+    else {
         return "***".to_owned();
     };
     let (user, rest) = match rest.rsplit_once('@') {
-        // The `@` may be one of the query, and what follows it a part of a secret.
+        // The `@` may be part of the query, and the text after it part of a secret.
         Some((user, _)) if user.contains('?') => return format!("{scheme}://***"),
         Some((_, rest)) => ("***@", rest),
         None => ("", rest),
@@ -246,7 +255,7 @@ pub fn masked(text: &str) -> String {
         .split(',')
         .all(|host| host_and_port(host).1.is_none_or(is_port))
     {
-        // The first part of a password, cut at a comma or a slash.
+        // The host may be the first part of a password that contains a comma or a slash.
         return format!("{scheme}://***");
     }
     let query: Vec<String> = query
@@ -254,6 +263,6 @@ pub fn masked(text: &str) -> String {
         .filter(|pair| !pair.is_empty())
         .map(|pair| format!("{}=***", pair.split('=').next().unwrap_or_default()))
         .collect();
-    let mark = if query.is_empty() { "" } else { "?" };
-    format!("{scheme}://{user}{path}{mark}{}", query.join("&"))
+    let separator = if query.is_empty() { "" } else { "?" };
+    format!("{scheme}://{user}{path}{separator}{}", query.join("&"))
 }

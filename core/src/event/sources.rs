@@ -1,7 +1,9 @@
-//! What a tick remembers of the relays that were read: where each was left, and what was not read in between.
+//! The part of a tick about sources: the position in each relay that was read before, and the gaps
+//! in the input.
 //!
-//! A relay is a *source* with a numbering of its own. The log has one source at a time. When reading changes to another one,
-//! the position in the previous one stays in every later tick, so that reading can return to it after a restart.
+//! A relay is a *source* with its own sequence numbers. The log has one current source. When ingest
+//! switches to another source, every later tick still contains the position in the previous one, so
+//! ingest can resume there even after a restart.
 
 use std::collections::BTreeMap;
 
@@ -11,71 +13,72 @@ use super::Host;
 use crate::id::Cursor;
 use crate::time::Timestamp;
 
-/// Other sources whose position a tick remembers, at most. The one that was left first is forgotten first.
+/// Other sources in one tick, at most. Beyond that, the source that was left first is removed.
 pub const OTHER_SOURCES_MAX: usize = 16;
-/// Gaps in one tick, at most. Later gaps of the same tick extend the last one.
+/// Gaps in one tick, at most. A further gap extends the last one instead.
 pub const TICK_GAPS_MAX: usize = 16;
 
-/// What a tick remembers beside the position of its own source.
+/// The part of a tick about other sources and gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    /// Where the other sources were left.
+    /// Positions in the sources that were read before the current one.
     pub others: BTreeMap<Host, SourcePosition>,
-    /// Reading has stopped being complete here, and no frame has come since.
+    /// A gap that has started and not ended: no frame has arrived since.
     pub open_gap: Option<OpenGap>,
-    /// Stretches of network time that may be incomplete and that ended in this epoch.
+    /// The gaps that ended in this epoch.
     pub gaps: Vec<Gap>,
-    /// `FIREHOSE_CURSOR_RESET=once` was applied, and has been set in every start since.
+    /// Whether `FIREHOSE_CURSOR_RESET=once` was applied and has been set at every start since. It
+    /// has no further effect then.
     pub cursor_reset: bool,
 }
 
-/// Where a source was left.
+/// The position in a source at which reading stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourcePosition {
-    /// The newest `seq` whose events are all in the log; 0: none.
+    /// The greatest `seq` up to which all events are in the log; 0 if there is none.
     pub cursor: Cursor,
-    /// Frames read from it, from the first ever.
+    /// Number of frames read from the source, over all starts.
     pub frames: u64,
-    /// Network time when it was left.
+    /// Network time at which reading stopped.
     pub time: Timestamp,
 }
 
-/// A stretch of network time that may be incomplete.
+/// An interval of network time in which events may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Gap {
-    /// Network time of the last frame before it.
+    /// Network time of the last frame before the gap.
     pub from: Timestamp,
-    /// Time of the first frame after it; never before `from`.
+    /// Time of the first frame after the gap; never before `from`.
     pub to: Timestamp,
-    /// Why.
+    /// The cause of the gap.
     pub cause: GapCause,
 }
 
-/// The beginning of a gap whose end has not come yet.
+/// The start of a gap that has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct OpenGap {
-    /// Network time of the last frame before it.
+    /// Network time of the last frame before the gap.
     pub from: Timestamp,
-    /// Why.
+    /// The cause of the gap.
     pub cause: GapCause,
 }
 
-/// Why a stretch of the stream may be incomplete.
+/// Why events of an interval may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapCause {
-    /// Reading changed to a relay that was never read before.
+    /// Ingest switched to a relay that was never read before.
     NewSource,
-    /// The position in the relay's stream was abandoned (`FIREHOSE_CURSOR_RESET`).
+    /// The position in the relay's stream was discarded (`FIREHOSE_CURSOR_RESET`).
     CursorReset,
-    /// The relay has no frames any more from where reading had stopped.
+    /// The relay no longer has the frames that follow the stored position.
     OutdatedCursor,
     /// A message was larger than the protocol allows.
     MessageSize,
 }
 
 impl GapCause {
-    /// All of them.
+    /// All causes.
     pub const ALL: [Self; 4] = [
         Self::NewSource,
         Self::CursorReset,
@@ -83,7 +86,7 @@ impl GapCause {
         Self::MessageSize,
     ];
 
-    /// The word in ticks and counters.
+    /// The name in ticks and counters.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NewSource => "new_source",
@@ -95,7 +98,7 @@ impl GapCause {
 }
 
 impl Sources {
-    /// Remembers where a source was left.
+    /// Records the position at which reading of a source stopped.
     pub fn leave(&mut self, host: Host, position: SourcePosition) {
         self.others.insert(host, position);
         while self.others.len() > OTHER_SOURCES_MAX {
@@ -107,7 +110,7 @@ impl Sources {
         }
     }
 
-    /// Adds a gap.
+    /// Adds a gap that ended in this epoch.
     pub fn push_gap(&mut self, gap: Gap) {
         let full = self.gaps.len() >= TICK_GAPS_MAX;
         match self.gaps.last_mut().filter(|_| full) {
@@ -122,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_tick_remembers_is_bounded() {
+    fn sources_and_gaps_of_a_tick_are_bounded() {
         let mut sources = Sources::default();
         for n in 0..100_u64 {
             let time = Timestamp(n);

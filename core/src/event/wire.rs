@@ -1,8 +1,10 @@
-//! Messages as CBOR maps: written through serde and ciborium, read field by field ([`read`]), which is three times as
-//! fast as through serde (`cargo bench -p skytide-tests -- stores`).
+//! The encoding of messages as CBOR maps. serde and ciborium write them. [`read`] reads them field
+//! by field, which is three times as fast as reading with serde (`cargo bench -p skytide-tests --
+//! stores`).
 
 mod read;
 mod tick;
+mod value;
 
 pub(super) use read::{decode, decode_all};
 
@@ -14,7 +16,7 @@ use super::{Action, Body, Event, Gap, Host, Message, Moved, OpenGap, SourcePosit
 use crate::id::{Cid, Cursor, Did, Rkey};
 use crate::time::Timestamp;
 
-/// Every field that a message may have, by its short name on the log.
+/// All fields of all kinds of messages, by their names in the log.
 #[derive(Serialize)]
 struct Wire<'a> {
     kind: Kind,
@@ -84,13 +86,13 @@ fn is_zero(n: &u32) -> bool {
 
 pub(super) fn encode(message: &Message, buffer: &mut Vec<u8>) {
     let wire = match message {
-        Message::Event(event) => of_event(event),
-        Message::Tick(tick) => of_tick(tick),
+        Message::Event(event) => event_fields(event),
+        Message::Tick(tick) => tick_fields(tick),
     };
-    ciborium::into_writer(&wire, buffer).expect("a vector takes every byte");
+    ciborium::into_writer(&wire, buffer).expect("writing to a vector cannot fail");
 }
 
-fn blank(kind: Kind, host: &Host, seq: Cursor, time: Timestamp) -> Wire<'_> {
+fn empty_fields(kind: Kind, host: &Host, seq: Cursor, time: Timestamp) -> Wire<'_> {
     Wire {
         kind,
         host,
@@ -119,7 +121,7 @@ fn blank(kind: Kind, host: &Host, seq: Cursor, time: Timestamp) -> Wire<'_> {
     }
 }
 
-fn of_event(event: &Event) -> Wire<'_> {
+fn event_fields(event: &Event) -> Wire<'_> {
     let kind = match &event.body {
         Body::Op(op) => match op.action {
             Action::Create => Kind::Create,
@@ -138,7 +140,7 @@ fn of_event(event: &Event) -> Wire<'_> {
             why: Moved::TooBig, ..
         } => Kind::TooBig,
     };
-    let mut wire = blank(kind, &event.host, event.seq, event.time);
+    let mut wire = empty_fields(kind, &event.host, event.seq, event.time);
     wire.index = event.index;
     wire.did = Some(WireDid(&event.did));
     match &event.body {
@@ -160,12 +162,12 @@ fn of_event(event: &Event) -> Wire<'_> {
     wire
 }
 
-fn of_tick(tick: &Tick) -> Wire<'_> {
-    let mut wire = blank(Kind::Tick, &tick.host, tick.cursor, tick.time);
+fn tick_fields(tick: &Tick) -> Wire<'_> {
+    let mut wire = empty_fields(Kind::Tick, &tick.host, tick.cursor, tick.time);
     wire.epoch = Some(tick.epoch.0);
     wire.frames = Some(tick.frames);
     wire.last = tick.last.then_some(true);
-    wire.settled = tick.settled.then_some(true);
+    wire.settled = tick.idle.then_some(true);
     wire.counts = Some(&tick.counts);
     let sources = &tick.sources;
     wire.sources = (!sources.others.is_empty()).then_some(WireSources(&sources.others));
@@ -175,7 +177,7 @@ fn of_tick(tick: &Tick) -> Wire<'_> {
     wire
 }
 
-/// A map of hosts to `[cursor, frames, time]`.
+/// A map from host to `[cursor, frames, time]`.
 struct WireSources<'a>(&'a BTreeMap<Host, SourcePosition>);
 
 impl Serialize for WireSources<'_> {
@@ -204,7 +206,7 @@ impl Serialize for WireCid {
     }
 }
 
-/// A did:plc as its 15 bytes, another DID as text.
+/// A did:plc as its 15 packed bytes; any other DID as text.
 struct WireDid<'a>(&'a Did);
 
 impl Serialize for WireDid<'_> {
@@ -216,7 +218,7 @@ impl Serialize for WireDid<'_> {
     }
 }
 
-/// A TID as a number, another record key as text.
+/// A TID as a number; any other record key as text.
 struct WireRkey<'a>(&'a Rkey);
 
 impl Serialize for WireRkey<'_> {
@@ -258,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn every_message_comes_back_as_it_was() {
+    fn every_message_round_trips() {
         let plc = "did:plc:3ir4kq33qnjyzawsel2s2vak";
         let op = |action, rkey: &str, record: Option<&[u8]>| {
             Body::Op(Op {
@@ -296,10 +298,10 @@ mod tests {
         for why in [Moved::Sync, Moved::Empty, Moved::TooBig] {
             check(event(plc, Body::Moved { rev: Tid(9), why }));
         }
-        for (last, settled) in [(true, false), (false, true)] {
+        for (last, idle) in [(true, false), (false, true)] {
             check(Message::Tick(Tick {
                 last,
-                settled,
+                idle,
                 ..tick()
             }));
         }
@@ -340,15 +342,16 @@ mod tests {
             cursor: Cursor(7),
             frames: 900,
             last: false,
-            settled: false,
+            idle: false,
             sources: Sources::default(),
             counts: [("frames/#commit".into(), 3)].into(),
         }
     }
 
-    /// Its hash is noted in checkpoints and commits: it must not change with what later versions know.
+    /// Checkpoints and commits contain the hash of a tick. So the encoding of a tick must not
+    /// change when later versions add optional fields.
     #[test]
-    fn what_a_tick_does_not_say_leaves_no_trace() {
+    fn absent_fields_of_a_tick_are_not_encoded() {
         let mut bytes = Vec::new();
         Message::Tick(tick()).encode(&mut bytes);
         let value: ciborium::Value = ciborium::from_reader(&bytes[..]).unwrap();

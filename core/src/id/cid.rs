@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::IdError;
 
-/// A content identifier as the protocol allows it: version 1, SHA-256, codec DAG-CBOR or raw
-/// (<https://atproto.com/specs/data-model#link-and-cid-formats>). 33 bytes.
+/// A content identifier of the kinds that the protocol allows: version 1, SHA-256, codec DAG-CBOR
+/// or raw (<https://atproto.com/specs/data-model#link-and-cid-formats>). Takes 33 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Cid {
     codec: u8,
@@ -22,7 +22,7 @@ const RAW: u8 = 0x55;
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 impl Cid {
-    /// Bytes of the binary form: version, codec, hash function, hash length, hash.
+    /// Length of the binary form in bytes: version, codec, hash function, hash length, hash.
     pub const LENGTH: usize = 36;
 
     /// The CID of a DAG-CBOR block with this SHA-256.
@@ -33,7 +33,8 @@ impl Cid {
         }
     }
 
-    /// Reads the binary form; `None` if it is of another version, codec or hash, or not 36 bytes.
+    /// Parses the binary form. `None` if version, codec or hash function differ, or the length is
+    /// not 36 bytes.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         match bytes {
             [1, codec @ (DAG_CBOR | RAW), 0x12, 0x20, digest @ ..] => Some(Self {
@@ -57,7 +58,7 @@ impl Cid {
         &self.digest
     }
 
-    /// Whether the content is DAG-CBOR (a record, commit or tree node), not raw bytes.
+    /// Whether the content is DAG-CBOR (a record, commit or tree node) and not raw bytes.
     pub fn is_dag_cbor(&self) -> bool {
         self.codec == DAG_CBOR
     }
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cid_keeps_its_text() {
+    fn a_cid_round_trips_through_text() {
         let text = "bafyreic4oslzvw62chkef5yjfpq7zq2zvlc6o7cjkmcspi6vgjyxypiwyq";
         assert_eq!(text.parse::<Cid>().unwrap().to_string(), text);
         assert!("QmVersionZero".parse::<Cid>().is_err());

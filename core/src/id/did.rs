@@ -10,13 +10,14 @@ use serde::{Deserialize, Serialize};
 use super::{IdError, is_did};
 use crate::base32;
 
-/// An account: a valid DID (<https://atproto.com/specs/did>). 16 bytes; a did:plc holds no heap memory.
+/// The identifier of an account: a valid DID (<https://atproto.com/specs/did>). Takes 16 bytes; a
+/// did:plc needs no heap memory.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Did(Repr);
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum Repr {
-    /// `did:plc:` and 24 characters, packed by [`base32::pack24`].
+    /// `did:plc:` and 24 characters of base32, packed by [`base32::pack24`].
     Plc([u8; 15]),
     #[expect(
         clippy::box_collection,
@@ -28,12 +29,12 @@ enum Repr {
 const PLC: &str = "did:plc:";
 
 impl Did {
-    /// The did:plc of 15 packed bytes.
+    /// The did:plc with these 15 packed bytes.
     pub fn from_plc(packed: [u8; 15]) -> Self {
         Self(Repr::Plc(packed))
     }
 
-    /// The 15 packed bytes of a did:plc of the usual length, else `None`.
+    /// The 15 packed bytes, if the DID is a did:plc of the regular length.
     pub fn as_plc(&self) -> Option<&[u8; 15]> {
         match &self.0 {
             Repr::Plc(packed) => Some(packed),
@@ -41,7 +42,7 @@ impl Did {
         }
     }
 
-    /// Bytes that it takes behind its pointer; none as a did:plc.
+    /// Heap memory in use, in bytes; 0 for a did:plc.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
             Repr::Plc(_) => 0,
@@ -62,8 +63,8 @@ impl Did {
         }
     }
 
-    /// The log's partition of this account's events: FNV-1a over the text, modulo `partitions`.
-    /// Part of the stored format: it must not change.
+    /// The log's partition for the events of this account: FNV-1a of the text, modulo `partitions`.
+    /// The function is part of the stored format and must not change.
     pub fn partition(&self, partitions: u16) -> u16 {
         let hash = self.with_str(|text| {
             text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
@@ -74,7 +75,8 @@ impl Did {
     }
 }
 
-/// By words: to hash an array costs a step for its length, and more for the bytes that fill no word.
+/// Hashes a did:plc as two words. Hashing it as an array is slower: the length is hashed as well,
+/// and bytes that do not fill a word cost extra.
 impl Hash for Repr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
@@ -84,7 +86,7 @@ impl Hash for Repr {
     }
 }
 
-/// Two words that overlap by a byte.
+/// Hashes the 15 bytes as two 8-byte words that overlap by one byte.
 pub(super) fn hash_plc<H: Hasher>(packed: &[u8; 15], state: &mut H) {
     let [first @ .., _, _, _, _, _, _, _] = *packed;
     let [_, _, _, _, _, _, _, last @ ..] = *packed;
@@ -141,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_did_is_small_and_keeps_its_text_and_order() {
+    fn a_did_takes_16_bytes_and_preserves_text_and_order() {
         assert_eq!(size_of::<Did>(), 16);
         let texts = [
             "did:key:z6Mk",

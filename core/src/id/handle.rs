@@ -1,4 +1,4 @@
-//! Handles: domain names by which people know accounts (<https://atproto.com/specs/handle>).
+//! Handles: domain names that identify accounts to users (<https://atproto.com/specs/handle>).
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,14 +9,15 @@ use super::{IdError, is_handle};
 
 /// A handle in lower case, at most 253 bytes of ASCII.
 ///
-/// Only the syntax is checked. Names that the specification reserves by policy (`.local`, `.example`, `.onion`, ...) are
-/// syntactically valid: nobody can prove one, and no handle counts as proven here. The one exception is [`Handle::INVALID`],
-/// which is the protocol's way to say that an account has no valid handle.
+/// Only the syntax is checked. Names that the specification reserves by policy (`.local`,
+/// `.example`, `.onion`, ...) are syntactically valid. They can never be verified, but this type
+/// does not claim that a handle is verified. The only exception is [`Handle::INVALID`], by which
+/// the protocol says that an account has no valid handle.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Handle(Box<str>);
 
 impl Handle {
-    /// What stands in place of a handle that could not be verified. It identifies nobody.
+    /// The placeholder for a handle that could not be verified. It identifies no account.
     pub const INVALID: &'static str = "handle.invalid";
 
     /// The text.
@@ -30,7 +31,8 @@ impl Handle {
     }
 }
 
-/// In any ASCII case; case mappings beyond ASCII do not apply, so U+212A (the Kelvin sign) is not `k`.
+/// Accepts any ASCII case. Case mappings beyond ASCII do not apply, so U+212A (the Kelvin sign)
+/// does not equal `k`.
 impl FromStr for Handle {
     type Err = IdError;
 

@@ -1,4 +1,4 @@
-//! Where a record stands: collection, record key, and whole addresses.
+//! Parts of a record's address: collection, record key, and the whole AT URI.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -42,12 +42,14 @@ impl fmt::Display for Collection {
     }
 }
 
-/// A timestamp identifier: 13 characters of sortable base32 (<https://atproto.com/specs/tid>), as a number.
+/// A timestamp identifier, stored as a number. The text has 13 characters of sortable base32
+/// (<https://atproto.com/specs/tid>).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Tid(pub u64);
 
 impl Tid {
-    /// Microseconds since 1970 that it claims.
+    /// The timestamp in the identifier, in microseconds since 1970. A client chose it, so it may be
+    /// wrong.
     pub fn micros(self) -> u64 {
         self.0 >> 10
     }
@@ -84,7 +86,8 @@ impl fmt::Debug for Tid {
     }
 }
 
-/// A record key (<https://atproto.com/specs/record-key>): any valid text; a TID takes 8 bytes.
+/// A record key (<https://atproto.com/specs/record-key>). It may be any valid text; a TID is stored
+/// in 8 bytes.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Rkey(RkeyRepr);
 
@@ -99,7 +102,7 @@ enum RkeyRepr {
 }
 
 impl Rkey {
-    /// The TID, if it is one.
+    /// The TID, if the key is one.
     pub fn as_tid(&self) -> Option<Tid> {
         match self.0 {
             RkeyRepr::Tid(tid) => Some(tid),
@@ -107,7 +110,7 @@ impl Rkey {
         }
     }
 
-    /// Bytes that it takes behind its pointer; none as a TID.
+    /// Heap memory in use, in bytes; 0 for a TID.
     pub fn heap_bytes(&self) -> usize {
         match &self.0 {
             RkeyRepr::Tid(_) => 0,
@@ -172,14 +175,14 @@ impl fmt::Debug for Rkey {
 }
 
 /// The address of a record: `at://did/collection/rkey` (<https://atproto.com/specs/at-uri-scheme>).
-/// A handle in place of the DID is not taken: it may belong to another account tomorrow.
+/// A handle in place of the DID is rejected, because it may belong to another account later.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AtUri {
-    /// Whose record.
+    /// The account that owns the record.
     pub did: Did,
-    /// In which collection.
+    /// The collection of the record.
     pub collection: Collection,
-    /// Under which key.
+    /// The record key.
     pub rkey: Rkey,
 }
 
@@ -206,13 +209,13 @@ impl fmt::Display for AtUri {
     }
 }
 
-/// The address of a post, in 24 bytes: an [`AtUri`] whose collection is `app.bsky.feed.post`.
+/// The address of a post in 24 bytes: an [`AtUri`] whose collection is `app.bsky.feed.post`.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PostKey(PostRepr);
 
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum PostRepr {
-    /// A did:plc and a TID, both big-endian, so that bytes compare as the texts.
+    /// A did:plc and a TID, both big-endian, so the byte order equals the order of the texts.
     Usual {
         did: [u8; 15],
         tid: [u8; 8],
@@ -220,7 +223,7 @@ enum PostRepr {
     Other(Box<(Did, Rkey)>),
 }
 
-/// By words, as that of a [`Did`].
+/// Hashes by words, like [`Did`].
 impl Hash for PostRepr {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
@@ -234,7 +237,7 @@ impl Hash for PostRepr {
 }
 
 impl PostKey {
-    /// The post `rkey` of `did`.
+    /// The post of the account `did` with the record key `rkey`.
     pub fn new(did: &Did, rkey: &Rkey) -> Self {
         Self(match (did.as_plc(), rkey.as_tid()) {
             (Some(&did), Some(tid)) => PostRepr::Usual {
@@ -245,7 +248,7 @@ impl PostKey {
         })
     }
 
-    /// Its author.
+    /// The author of the post.
     pub fn did(&self) -> Did {
         match &self.0 {
             PostRepr::Usual { did, .. } => Did::from_plc(*did),
@@ -253,7 +256,7 @@ impl PostKey {
         }
     }
 
-    /// Its record key.
+    /// The record key of the post.
     pub fn rkey(&self) -> Rkey {
         match &self.0 {
             PostRepr::Usual { tid, .. } => Tid(u64::from_be_bytes(*tid)).into(),
@@ -314,7 +317,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_small_and_keep_their_text() {
+    fn addresses_are_compact_and_round_trip_through_text() {
         assert_eq!((size_of::<Rkey>(), size_of::<PostKey>()), (16, 24));
         for text in [
             "at://did:plc:3ir4kq33qnjyzawsel2s2vak/app.bsky.feed.post/3n2xril3jyo2a",

@@ -1,4 +1,5 @@
-//! The protocol's syntax rules, as checks on text (<https://atproto.com/specs>: did, handle, nsid, record-key).
+//! The syntax rules of the protocol, as functions on text (<https://atproto.com/specs>: did,
+//! handle, nsid, record-key).
 
 /// Whether `text` is a DID: `did:method:id`, at most 2,048 bytes.
 pub fn is_did(text: &str) -> bool {
@@ -17,7 +18,8 @@ pub fn is_did(text: &str) -> bool {
         && !id.ends_with([':', '%'])
 }
 
-/// Whether `text` is an NSID: a reversed domain of at least two labels and a name without digits in front or hyphens.
+/// Whether `text` is an NSID: a reversed domain of at least two labels, and a name that has no
+/// hyphen and does not start with a digit.
 pub fn is_nsid(text: &str) -> bool {
     let Some((authority, name)) = text.rsplit_once('.') else {
         return false;
@@ -32,7 +34,8 @@ pub fn is_nsid(text: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Whether `text` is a handle: a domain name of at least two labels, at most 253 bytes, whose last label begins with a letter.
+/// Whether `text` is a handle: a domain name of at least two labels and at most 253 bytes, whose
+/// last label starts with a letter.
 pub fn is_handle(text: &str) -> bool {
     let Some((_, top)) = text.rsplit_once('.') else {
         return false;
@@ -50,7 +53,8 @@ fn is_label(text: &str) -> bool {
         && !text.ends_with('-')
 }
 
-/// Whether `text` is a record key: 1 to 512 of `A-Za-z0-9._:~-`, neither `.` nor `..`.
+/// Whether `text` is a record key: 1 to 512 characters of `A-Za-z0-9._:~-`, and neither `.` nor
+/// `..`.
 pub fn is_rkey(text: &str) -> bool {
     let allowed =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'~' | b'-');

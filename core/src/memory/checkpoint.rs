@@ -1,4 +1,4 @@
-//! Checkpoints in memory: two maps, and what a reader checks.
+//! Checkpoints in memory: a map of sections and a map of complete manifests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::id::Epoch;
 use crate::port::checkpoint::{CheckpointError, CheckpointStore, Listed, Manifest, Section};
 
-/// A [`CheckpointStore`] in memory. Clones are handles of the same one.
+/// A [`CheckpointStore`] in memory. Clones share one store.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryCheckpoints(Arc<Mutex<State>>);
 
@@ -19,7 +19,7 @@ struct State {
 }
 
 impl MemoryCheckpoints {
-    /// None yet.
+    /// An empty store.
     pub fn new() -> Self {
         Self::default()
     }
@@ -41,7 +41,7 @@ impl CheckpointStore for MemoryCheckpoints {
         if state.complete.contains_key(&checkpoint) {
             return Err(CheckpointError::Failed {
                 operation: "write a section",
-                source: format!("checkpoint {checkpoint} is complete").into(),
+                source: format!("checkpoint {checkpoint} is already complete").into(),
             });
         }
         let section = Section::of(name, &bytes);
@@ -57,7 +57,7 @@ impl CheckpointStore for MemoryCheckpoints {
             if written.is_none_or(|bytes| bytes.len() as u64 != section.bytes) {
                 return Err(CheckpointError::Failed {
                     operation: "write a manifest",
-                    source: format!("section {:?} is not there", section.name).into(),
+                    source: format!("section {:?} is missing", section.name).into(),
                 });
             }
         }
@@ -82,7 +82,7 @@ impl CheckpointStore for MemoryCheckpoints {
             Some(bytes) if section.is(bytes) => Ok(bytes.clone()),
             _ => Err(CheckpointError::Damaged {
                 checkpoint,
-                what: format!("section {:?} is not what was written", section.name),
+                what: format!("section {:?} does not match what was written", section.name),
             }),
         }
     }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use crate::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
 
-/// A [`JobStore`] in memory. Clones are handles of the same store.
+/// A [`JobStore`] in memory. Clones share one store.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryJobs(Arc<Mutex<BTreeMap<String, JobState>>>);
 
@@ -38,9 +38,9 @@ impl JobStore for MemoryJobs {
     }
 }
 
-/// The rules, for every adapter that decides by itself.
+/// The rules of the port, for adapters that apply them on the client side.
 impl JobState {
-    /// The state of the job of this name, made if it was not seen before.
+    /// The state of the job with this name; created if it does not exist.
     pub fn of<'a>(jobs: &'a mut BTreeMap<String, Self>, name: &str) -> &'a mut Self {
         jobs.entry(name.to_owned()).or_insert_with(|| Self {
             name: name.to_owned(),

@@ -1,4 +1,5 @@
-//! A log in memory. Its positions have no gaps: the message at `first + i` is the `i`-th that is kept.
+//! A log in memory. Its positions have no gaps: the stored message with index `i` has the position
+//! `first + i`.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +11,7 @@ use crate::event::{Message, Tick};
 use crate::id::Seq;
 use crate::port::log::{Bounds, Log, LogError, LogReader, LogWriter, READ_BYTES_MAX};
 
-/// A [`Log`] in memory. Clones are handles of the same log.
+/// A [`Log`] in memory. Clones share one log.
 #[derive(Clone, Debug)]
 pub struct MemoryLog(Arc<Shared>);
 
@@ -19,45 +20,47 @@ struct Shared {
     id: u64,
     bytes_max: u64,
     state: Mutex<State>,
-    /// Told after every change of `state`: wakes readers that wait for messages and writers that wait for room.
+    /// Notified after every change of `state`. Wakes readers that wait for messages, and writers
+    /// that wait for space.
     changed: watch::Sender<()>,
 }
 
 #[derive(Debug)]
 struct State {
     first: u64,
-    kept: VecDeque<Kept>,
+    messages: VecDeque<StoredMessage>,
     bytes: u64,
     newest_tick: Option<(Seq, Tick)>,
-    held: bool,
+    has_writer: bool,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct StoredMessage {
     message: Message,
     bytes: u64,
 }
 
 impl State {
     fn next(&self) -> u64 {
-        self.first + self.kept.len() as u64
+        self.first + self.messages.len() as u64
     }
 }
 
 impl MemoryLog {
-    /// An empty log of this identity, without a limit.
+    /// An empty log with this identity and no size limit.
     pub fn new(id: u64) -> Self {
         Self::with_bytes_max(id, u64::MAX)
     }
 
-    /// An empty log that lets a writer wait while its messages have `bytes_max` encoded bytes or more.
+    /// An empty log with this identity. `append` blocks while the encoded messages have `bytes_max`
+    /// bytes or more.
     pub fn with_bytes_max(id: u64, bytes_max: u64) -> Self {
         let state = State {
             first: 1,
-            kept: VecDeque::new(),
+            messages: VecDeque::new(),
             bytes: 0,
             newest_tick: None,
-            held: false,
+            has_writer: false,
         };
         Self(Arc::new(Shared {
             id,
@@ -91,7 +94,7 @@ impl Log for MemoryLog {
 
     async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError> {
         let mut state = self.state();
-        if std::mem::replace(&mut state.held, true) {
+        if std::mem::replace(&mut state.has_writer, true) {
             return Err(LogError::Held);
         }
         Ok(Box::new(Writer {
@@ -123,9 +126,12 @@ impl Log for MemoryLog {
         let mut state = self.state();
         let newest_tick = state.newest_tick.as_ref().map_or(0, |(seq, _)| seq.0);
         while state.first < below.0.min(newest_tick) {
-            let forgotten = state.kept.pop_front().expect("the newest tick is kept");
+            let removed = state
+                .messages
+                .pop_front()
+                .expect("trim stops at the newest tick");
             state.first += 1;
-            state.bytes -= forgotten.bytes;
+            state.bytes -= removed.bytes;
         }
         self.0.changed.send_replace(());
         Ok(())
@@ -134,7 +140,7 @@ impl Log for MemoryLog {
 
 struct Writer {
     log: MemoryLog,
-    /// The newest tick that was appended and not yet flushed.
+    /// The newest appended tick that has not been flushed.
     tick: Option<(Seq, Tick)>,
 }
 
@@ -150,7 +156,7 @@ impl Writer {
             message.encode(&mut buffer);
             let bytes = buffer.len() as u64;
             state.bytes += bytes;
-            state.kept.push_back(Kept { message, bytes });
+            state.messages.push_back(StoredMessage { message, bytes });
         }
         self.log.0.changed.send_replace(());
     }
@@ -161,7 +167,7 @@ impl LogWriter for Writer {
     async fn append(&mut self, messages: Vec<Message>) -> Result<(), LogError> {
         let mut changed = self.log.0.changed.subscribe();
         while self.log.state().bytes >= self.log.0.bytes_max {
-            changed.changed().await.expect("the log holds the sender");
+            changed.changed().await.expect("the log owns the sender");
         }
         self.push(messages);
         Ok(())
@@ -178,7 +184,7 @@ impl LogWriter for Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.log.state().held = false;
+        self.log.state().has_writer = false;
     }
 }
 
@@ -189,7 +195,8 @@ struct Reader {
 }
 
 impl Reader {
-    /// Up to `messages_max` messages from `next` on, and none after [`READ_BYTES_MAX`] bytes, without waiting.
+    /// Returns up to `messages_max` messages from `next` on without waiting, and none after
+    /// [`READ_BYTES_MAX`] bytes are reached.
     fn take(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError> {
         let state = self.log.state();
         let Some(skip) = self.next.0.checked_sub(state.first) else {
@@ -200,14 +207,14 @@ impl Reader {
         };
         let mut bytes = 0;
         let messages: Vec<_> = (self.next.0..)
-            .zip(state.kept.iter().skip(skip as usize))
+            .zip(state.messages.iter().skip(skip as usize))
             .take(messages_max.max(1))
-            .take_while(|(_, kept)| {
-                let goes_on = bytes < READ_BYTES_MAX;
-                bytes += kept.message.bytes();
-                goes_on
+            .take_while(|(_, stored)| {
+                let has_room = bytes < READ_BYTES_MAX;
+                bytes += stored.message.bytes();
+                has_room
             })
-            .map(|(seq, kept)| (Seq(seq), kept.message.clone()))
+            .map(|(seq, stored)| (Seq(seq), stored.message.clone()))
             .collect();
         self.next.0 += messages.len() as u64;
         Ok(messages)
@@ -226,7 +233,7 @@ impl LogReader for Reader {
             self.changed
                 .changed()
                 .await
-                .expect("the log holds the sender");
+                .expect("the log owns the sender");
         }
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::port::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use crate::time::Timestamp;
 
-/// A [`SnapshotStore`] in memory. Clones are handles of the same store.
+/// A [`SnapshotStore`] in memory. Clones share one store.
 #[derive(Clone, Debug, Default)]
 pub struct MemorySnapshots(Arc<Mutex<BTreeMap<Timestamp, Snapshot>>>);
 

@@ -1,4 +1,4 @@
-//! A view store in memory: sorted maps, and the commit protocol in one place.
+//! A view store in memory: sorted maps, and all of the commit protocol in one file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -12,7 +12,7 @@ use crate::port::store::{
 };
 use crate::view::{Change, Key, StoredRow, ViewId};
 
-/// A [`ViewStore`] in memory. Clones are handles of the same store.
+/// A [`ViewStore`] in memory. Clones share one store.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     torn: bool,
@@ -24,13 +24,13 @@ struct State {
     control: Control,
     rows: BTreeMap<ViewId, BTreeMap<Key, StoredRow>>,
     by_second_key: BTreeMap<ViewId, BTreeMap<Key, StoredRow>>,
-    /// What the commit in progress wrote, unless it is written through.
+    /// The changes of the commit in progress. Always empty in a store without transactions.
     pending: Vec<(ViewId, Vec<Change>)>,
 }
 
 impl MemoryStore {
-    /// An empty store whose commits are one transaction: readers see a commit wholly or not at all, and a commit
-    /// that its writer left is forgotten by the next one.
+    /// An empty store with transactions: readers see either all or none of a commit.
+    /// [`lead`](ViewStore::lead) discards an unfinished commit of the previous writer.
     pub fn new() -> Self {
         Self {
             torn: false,
@@ -38,8 +38,8 @@ impl MemoryStore {
         }
     }
 
-    /// An empty store as weak as the port allows: rows are seen as they are written, those of a commit that its
-    /// writer left stay, and so does the intent.
+    /// An empty store with the weakest guarantees that the port allows: readers see rows as they
+    /// are written. The rows and the intent of an unfinished commit remain.
     pub fn torn() -> Self {
         Self {
             torn: true,

@@ -1,7 +1,8 @@
-//! Checkpoints: the state of the dataflow on disk, so that a restart needs only the log behind it.
+//! Checkpoints: the state of the dataflow on disk. A restart restores the newest checkpoint and
+//! replays only the part of the log after it.
 //!
 //! ```text
-//! write section ─ write section ─ ... ─ complete(manifest)          a checkpoint counts from here on
+//! write section ─ write section ─ ... ─ complete(manifest)          only now the checkpoint exists
 //! ```
 
 use async_trait::async_trait;
@@ -15,17 +16,19 @@ use crate::event::{Message, Tick};
 use crate::id::{Epoch, Seq};
 use crate::time::Timestamp;
 
-/// Where checkpoints are kept. One process at a time, from the first thing it asks; a checkpoint is known by the epoch of
-/// its first cut.
+/// A store of checkpoints. Only one process at a time may use it, from its first call on. A
+/// checkpoint is identified by the epoch of its first cut.
 ///
-/// Whatever fails, and at whatever step the machine stops: checkpoints that were complete stay as they are, and one that
-/// was not is never listed.
+/// Guarantee: after a failed operation, or a crash at any point, complete checkpoints are
+/// unchanged, and [`list`](Self::list) never returns an incomplete one.
 #[async_trait]
 pub trait CheckpointStore: Send + Sync {
-    /// Writes a section; it is durable when this returns. Writing it again replaces it.
+    /// Writes a section of a checkpoint and returns when the section is durable. Writing a section
+    /// of the same name again replaces it.
     ///
     /// # Errors
-    /// `Failed` if it could not be written, or the checkpoint is complete already. It may be repeated.
+    /// `Failed` if the section could not be written, or if the checkpoint is already complete. The
+    /// caller may retry.
     async fn write(
         &self,
         checkpoint: Epoch,
@@ -33,58 +36,65 @@ pub trait CheckpointStore: Send + Sync {
         bytes: Vec<u8>,
     ) -> Result<Section, CheckpointError>;
 
-    /// Makes a checkpoint whose sections were written complete, durably and in one step.
+    /// Marks a checkpoint as complete, durably and atomically. All its sections must have been
+    /// written before.
     ///
     /// # Errors
-    /// `Failed`; then it may be complete or not. It is not if one of its sections is not there.
+    /// `Failed`. The outcome is then unknown, except that a missing section always leaves the
+    /// checkpoint incomplete.
     async fn complete(&self, manifest: &Manifest) -> Result<(), CheckpointError>;
 
-    /// The complete checkpoints, the newest first; those whose manifest is damaged with the reason.
+    /// Lists the complete checkpoints, newest first. A checkpoint with a damaged manifest is listed
+    /// with the reason in place of the manifest.
     ///
     /// # Errors
-    /// `Failed` if it cannot be known which there are, or another process has them.
+    /// `Failed` if the checkpoints cannot be listed, or if another process uses the store.
     async fn list(&self) -> Result<Vec<Listed>, CheckpointError>;
 
     /// Reads a section of a complete checkpoint.
     ///
     /// # Errors
-    /// `Damaged` unless the bytes are those that were written; `Failed`.
+    /// `Damaged` if the bytes are not the ones that were written, `Failed` if they cannot be read.
     async fn read(&self, checkpoint: Epoch, section: &Section) -> Result<Vec<u8>, CheckpointError>;
 
-    /// Removes every checkpoint but these, and whatever unfinished ones left. What cannot be removed stays, whole.
+    /// Removes all checkpoints except the given ones, and everything that unfinished checkpoints
+    /// left. A checkpoint that cannot be removed stays complete.
     ///
     /// # Errors
-    /// `Failed` if something was left; it may be repeated.
+    /// `Failed` if something could not be removed. The caller may retry.
     async fn keep(&self, checkpoints: &[Epoch]) -> Result<(), CheckpointError>;
 }
 
-/// A complete checkpoint: its epoch, and its manifest or why that is not readable.
+/// A complete checkpoint as [`CheckpointStore::list`] returns it.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// The epoch of its first cut.
+    /// The epoch of its first cut, which identifies the checkpoint.
     pub checkpoint: Epoch,
-    /// What it says of itself.
+    /// The manifest, or the reason why it cannot be read.
     pub manifest: Result<Manifest, String>,
 }
 
-/// What a checkpoint says of itself.
+/// The description of a checkpoint.
 ///
-/// Accounts are cut shard by shard while the stream goes on: a shard holds everything up to the epoch of its own cut,
-/// and the sums that no record tells again are as of the last one. On the way from the first cut to the last, events of
-/// an account count from behind the cut of its shard.
+/// Accounts are cut shard by shard while the dataflow continues to process events. Each shard's
+/// section contains the state of its accounts at the epoch of that shard's own cut. Accumulators
+/// that cannot be recomputed from the live records have their values at the last cut. While the log
+/// is replayed from the first cut to the last, only events after the cut of an account's shard are
+/// counted for that account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the format of manifest and sections.
     pub format: u32,
-    /// Where the log is read on: the tick of the first cut.
+    /// The tick of the first cut: replay of the log starts after it.
     pub first: Mark,
-    /// The commit of the last cut, with the sums of all views there.
+    /// The commit at the last cut, with the checksums of all views there.
     pub last: Committed,
-    /// The epoch up to which each shard holds everything.
+    /// For each shard, the last epoch that its section includes.
     pub through: Vec<Epoch>,
-    /// Its sections.
+    /// The sections of the checkpoint.
     pub sections: Vec<Section>,
-    /// Positions of the log by time, the oldest first: where it can be trimmed when so much of it is to be kept.
+    /// Positions in the log by time, oldest first. They map an age to the position at which the log
+    /// can be trimmed, when the log must be retained for a given time.
     #[serde(default)]
     pub marks: Vec<Mark>,
 }
@@ -93,55 +103,55 @@ impl Manifest {
     /// The format that this version writes and reads.
     pub const FORMAT: u32 = 1;
 
-    /// As bytes (CBOR), without a checksum.
+    /// Encodes the manifest as CBOR, without a checksum.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
-        ciborium::into_writer(self, &mut bytes).expect("a vector takes every byte");
+        ciborium::into_writer(self, &mut bytes).expect("writing to a vector cannot fail");
         bytes
     }
 
-    /// Reads it back.
+    /// Decodes a manifest.
     ///
     /// # Errors
-    /// It is not readable, or of another format.
+    /// The bytes are not a manifest, or its format is not [`FORMAT`](Self::FORMAT).
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
         let manifest: Self = ciborium::from_reader(bytes).map_err(|why| why.to_string())?;
         if manifest.format != Self::FORMAT {
             let (found, ours) = (manifest.format, Self::FORMAT);
             return Err(format!(
-                "it is of format {found}, this program reads {ours}"
+                "its format is {found}, but this program reads format {ours}"
             ));
         }
         Ok(manifest)
     }
 }
 
-/// A tick in the log.
+/// A reference to a tick in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
-    /// The epoch that it ends.
+    /// The epoch that the tick ends.
     pub epoch: Epoch,
-    /// Its position.
+    /// The tick's position in the log.
     pub seq: Seq,
-    /// Its [`tick_hash`].
+    /// The tick's [`tick_hash`].
     pub hash: u64,
-    /// Network time at its end.
+    /// Network time at the tick.
     pub time: Timestamp,
 }
 
-/// A part of a checkpoint.
+/// The description of one section of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Section {
-    /// Its name: lower-case letters, digits and hyphens.
+    /// Name: lower-case letters, digits and hyphens.
     pub name: Box<str>,
-    /// Bytes of it.
+    /// Length of the section, in bytes.
     pub bytes: u64,
-    /// Their [`content_hash`].
+    /// [`content_hash`] of the section's bytes.
     pub hash: u64,
 }
 
 impl Section {
-    /// The section of these bytes.
+    /// The description of a section with this name and content.
     pub fn of(name: &str, bytes: &[u8]) -> Self {
         Self {
             name: name.into(),
@@ -150,7 +160,7 @@ impl Section {
         }
     }
 
-    /// Whether these bytes are what was written.
+    /// Whether `bytes` match the recorded length and hash.
     pub fn is(&self, bytes: &[u8]) -> bool {
         self.bytes == bytes.len() as u64 && self.hash == content_hash(bytes)
     }
@@ -163,7 +173,8 @@ pub fn content_hash(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// The hash by which a tick is known again: of its encoding, so that another tick at its position is told.
+/// The hash of a tick's encoding. It distinguishes the tick from a different tick that was later
+/// written at the same position.
 pub fn tick_hash(tick: &Tick) -> u64 {
     let mut bytes = Vec::with_capacity(128);
     Message::Tick(tick.clone()).encode(&mut bytes);
@@ -173,20 +184,21 @@ pub fn tick_hash(tick: &Tick) -> u64 {
 /// Why a checkpoint was not written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckpointError {
-    /// What is stored is not what was written: use another one.
+    /// The stored bytes are not the ones that were written. The caller should use another
+    /// checkpoint.
     #[error("checkpoint {checkpoint} is damaged: {what}")]
     Damaged {
-        /// Which one.
+        /// The damaged checkpoint.
         checkpoint: Epoch,
-        /// What is wrong, and where.
+        /// What is wrong, and in which part.
         what: String,
     },
-    /// The operation failed; it may be repeated.
-    #[error("the checkpoints: could not {operation}")]
+    /// The operation failed. The caller may retry.
+    #[error("the checkpoint store could not {operation}")]
     Failed {
-        /// What was tried, as `write a section`.
+        /// The operation, for example `write a section`.
         operation: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: BoxError,
     },

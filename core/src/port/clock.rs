@@ -1,14 +1,14 @@
-//! The clock on the wall, which only `app` may read.
+//! The wall clock. Only `app` may read the real one.
 
 use crate::time::Timestamp;
 
-/// Tells the time of day.
+/// A source of the current time.
 pub trait Clock: Send + Sync {
-    /// Now, by this machine's clock. May go back.
+    /// The current time by this machine's clock. It may jump backward.
     fn now(&self) -> Timestamp;
 }
 
-/// A clock that is set by hand.
+/// A clock for tests: it shows the time that was last set.
 #[derive(Debug, Default)]
 pub struct ManualClock(std::sync::atomic::AtomicU64);
 

@@ -1,5 +1,7 @@
-//! What the jobs are doing and what they did last, kept so that another process can show it, that a run which was
-//! missed is found, and that no two processes run a job at once.
+//! The state of the scheduler's jobs: what runs now, and how the last run ended.
+//!
+//! It is stored durably for three reasons: another process can show it, the scheduler can detect a
+//! missed run, and two processes never run the same job at once.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -7,89 +9,92 @@ use serde::{Deserialize, Serialize};
 use super::BoxError;
 use crate::time::Timestamp;
 
-/// Where the state of each job is kept, durably.
+/// A durable store of the state of each job.
 ///
 /// ```text
-/// begin ─▶ running, its own until the deadline ─┬─ end ──────────────▶ free, with how it ended
-///                                               └─ nothing (a crash) ─▶ free behind the deadline
+/// begin ─▶ running, exclusive until the deadline ─┬─ end ───▶ free, with the result of the run
+///                                                 └─ crash ─▶ free after the deadline
 /// ```
 #[async_trait]
 pub trait JobStore: Send + Sync {
-    /// The state of every job that was ever seen here, by name.
+    /// The states of all jobs that were ever stored here, ordered by name.
     async fn all(&self) -> Result<Vec<JobState>, JobError>;
 
-    /// Notes when a job is due next and how that is decided.
+    /// Records the schedule of a job and the time of its next run.
     async fn plan(&self, name: &str, plan: &JobPlan) -> Result<(), JobError>;
 
-    /// Begins a run, unless another one that began has neither ended nor passed its deadline at `run.began`: that
-    /// one is answered then and nothing changes. `None`: the run has begun.
+    /// Starts a run and returns `None`. If another run of the job is active, returns that run and
+    /// changes nothing. A run is active until it ends or its deadline passes; `run.began` is the
+    /// time of the comparison.
     async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError>;
 
-    /// Ends the run of this token: keeps how it ended, and the job is free. `None`: it was cut off, as if it had not
-    /// begun. Does nothing if that run does not go on.
+    /// Ends the run with this token, stores its result `ended`, and frees the job. `None` means
+    /// that the run was aborted: the previous result stays. Does nothing if the run with this token
+    /// is not the active one.
     async fn end(&self, name: &str, token: u64, ended: Option<&RunEnd>) -> Result<(), JobError>;
 }
 
 /// The state of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobState {
-    /// Its name, as `snapshot`.
+    /// Name of the job, for example `snapshot`.
     pub name: String,
-    /// When it runs.
+    /// Its schedule.
     pub plan: JobPlan,
-    /// The run that goes on, or went on when its process died.
+    /// The active run. It stays here if its process crashed, until the next run starts.
     pub running: Option<Running>,
-    /// The newest run that ended.
+    /// The result of the last run that ended.
     pub last: Option<RunEnd>,
 }
 
-/// When a job runs.
+/// The schedule of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobPlan {
     /// The cron expression, or `never`.
     pub cron: String,
-    /// The time zone in which it is read.
+    /// The time zone in which the cron expression is evaluated.
     pub zone: String,
-    /// The next moment of it; `None`: never by itself.
+    /// The time of the next run; `None` if the job is never started by the scheduler.
     pub due: Option<Timestamp>,
 }
 
-/// A run that goes on.
+/// A run that has started and not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
-    /// Which run: no two have the same.
+    /// Unique identifier of the run.
     pub token: u64,
-    /// When it began.
+    /// When the run started.
     pub began: Timestamp,
-    /// It has ended, been ended or died by then.
+    /// When the run counts as ended, even if its process crashed without ending it.
     pub deadline: Timestamp,
 }
 
-/// A run that ended.
+/// The result of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunEnd {
-    /// When it began.
+    /// When the run started.
     pub began: Timestamp,
-    /// When it ended.
+    /// When the run ended.
     pub ended: Timestamp,
-    /// Whether it did its work.
+    /// Whether the run succeeded.
     pub ok: bool,
-    /// What it did, or why it could not, in words for people. Public: no secrets.
+    /// A description of what the run did, or why it failed. It is shown publicly and must not
+    /// contain secrets.
     pub report: String,
 }
 
-/// Why the state of a job was not kept or read.
+/// Why the state of a job was not stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
-    /// What is kept is not what was written: a person must look.
-    #[error("the state of the jobs is damaged: {0}")]
+    /// The stored bytes are not the ones that were written. An operator must investigate.
+    #[error("the stored state of the jobs is damaged: {0}")]
     Damaged(String),
-    /// The operation failed and may have been done or not; it may be repeated.
+    /// The operation failed; it may or may not have taken effect. The caller may retry.
     #[error("the job store could not {operation}")]
     Failed {
-        /// What was tried, as `write`.
+        /// The operation, for example `write`.
         operation: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: BoxError,
     },

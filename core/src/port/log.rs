@@ -1,4 +1,5 @@
-//! The log: messages in one order, durable, replayable. Ingest writes it, the dataflow reads it.
+//! The log: a durable, totally ordered, replayable sequence of messages. Ingest writes it; the
+//! dataflow reads it.
 
 use async_trait::async_trait;
 
@@ -13,102 +14,116 @@ use crate::id::Seq;
 /// ```
 #[async_trait]
 pub trait Log: Send + Sync {
-    /// What there is.
+    /// The range of positions that the log contains, its identity and its size.
     async fn bounds(&self) -> Result<Bounds, LogError>;
 
-    /// The newest tick that is durable, with its position; `None` in a log without one.
-    /// All messages before it are durable, too.
+    /// The newest durable tick and its position; `None` if the log has no durable tick. All
+    /// messages before it are durable as well.
     async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError>;
 
-    /// The right to append, for one writer at a time: `Held` while another one lives.
+    /// Acquires the exclusive right to append. Returns `Held` while another writer exists.
     async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError>;
 
-    /// Reads from `from` on, inclusive.
-    /// `Trimmed` if the log begins after it, `Ahead` if it ends before it (`next` itself is fine).
+    /// Opens a reader that starts at the position `from`, inclusive. Returns `Trimmed` if the log
+    /// starts after `from`, and `Ahead` if `from` is greater than [`Bounds::next`].
     async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError>;
 
-    /// Gives back room: messages below `below` may be forgotten. Never forgets one at or behind it, nor the newest
-    /// durable tick.
+    /// Frees space: the log may delete messages before the position `below`. It never deletes a
+    /// message at or after `below`, nor the newest durable tick.
     async fn trim(&self, below: Seq) -> Result<(), LogError>;
 }
 
-/// Appends to a log.
+/// Appends messages to a log.
 #[async_trait]
 pub trait LogWriter: Send {
-    /// Appends in the given order, behind everything appended before; when many come at once, events of different
-    /// accounts may change places, though not past a tick. Waits while the log is at its size limit or too
-    /// much is under way. Readers may see the messages from now on; they are durable only after the next `flush`.
+    /// Appends messages in the given order, after all messages that were appended before. If many
+    /// messages are passed at once, events of different accounts may be reordered, but never across
+    /// a tick.
+    ///
+    /// Blocks while the log is at its size limit or too many messages are in flight
+    /// (back-pressure). Readers may see the messages from now on; they are durable only after the
+    /// next `flush`.
     async fn append(&mut self, messages: Vec<Message>) -> Result<(), LogError>;
 
-    /// Waits until everything appended is durable; answers the position behind it.
+    /// Waits until all appended messages are durable. Returns the position after the last of them.
     ///
     /// # Errors
-    /// After any error this writer is spent: go back to the newest tick, get a new writer, write again from there.
+    /// After an error, from `append` too, the writer is unusable. To recover, acquire a new writer
+    /// and append again everything after the newest tick.
     async fn flush(&mut self) -> Result<Seq, LogError>;
 }
 
-/// Reads a log.
+/// Reads messages from a log.
 #[async_trait]
 pub trait LogReader: Send {
-    /// The next messages with their positions, in order, none left out; positions never fall (several messages may
-    /// share one). Waits for at least one message; at most about `messages_max` at once, and none after the message with
-    /// which they reach [`READ_BYTES_MAX`] bytes, or those that are stored together with it. Dropping the future loses
-    /// nothing.
+    /// Returns the next messages with their positions, in order and without omissions. Positions
+    /// never decrease; several messages may share one.
+    ///
+    /// Waits for at least one message. Returns at most about `messages_max`. A batch ends with the
+    /// message that brings it to [`READ_BYTES_MAX`] bytes, or with the last message that is stored
+    /// together with that one. Cancel-safe: dropping the future loses no message.
     async fn next(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError>;
 }
 
-/// Bytes in memory ([`Message::bytes`]) at which a reader answers with what it has: messages may have a megabyte each.
+/// Size in memory ([`Message::bytes`]) at which a reader returns its batch, because a single
+/// message may take a megabyte.
 pub const READ_BYTES_MAX: usize = 4 << 20;
 
-/// What a log holds.
+/// The range, identity and size of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Which log this is: random, drawn when it was made. Another id means another history.
+    /// Identity of the log: a random number, drawn when the log was created. A different id means a
+    /// different history.
     pub id: u64,
-    /// Position of the oldest message that is still there.
+    /// Position of the oldest message that the log still contains.
     pub first: Seq,
-    /// Position that the next message will get; equals `first` in an empty log.
+    /// Position that the next message will get. It equals `first` in an empty log.
     pub next: Seq,
     /// Bytes in use.
     pub bytes: u64,
-    /// Bytes at which appending waits.
+    /// Size limit in bytes: `append` blocks while the log is at or above it.
     pub bytes_max: u64,
 }
 
-/// Why the log did not do what it was asked.
+/// Why an operation on the log failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// Another writer holds the log: wait for its end, or stop.
-    #[error("another process or task writes this log")]
+    /// Another writer holds the log. The caller should wait until that writer ends, or stop.
+    #[error("another process or task writes this log: stop it, or wait until it exits")]
     Held,
-    /// The wanted messages are gone: stop, or start over from what there is.
-    #[error("the log begins at {first}, {wanted} is trimmed")]
+    /// The requested messages were trimmed. The caller should stop, or start over from the first
+    /// message that is left.
+    #[error("the log begins at {first}: position {wanted} was trimmed")]
     Trimmed {
-        /// What was asked for.
+        /// The requested position.
         wanted: Seq,
-        /// What there is.
+        /// Position of the oldest message that the log still contains.
         first: Seq,
     },
-    /// The wanted position was never written: this is not the log we knew. Stop.
-    #[error("the log ends before {next}, {wanted} was never written")]
+    /// The requested position was never written, so this is not the log that the caller knew. The
+    /// caller should stop.
+    #[error("the log ends before {next}: position {wanted} was never written")]
     Ahead {
-        /// What was asked for.
+        /// The requested position.
         wanted: Seq,
         /// The position that the next message will get.
         next: Seq,
     },
-    /// Durable bytes are not what was written: stop, a person must look.
+    /// Durable bytes are not the ones that were written. The caller should stop; an operator must
+    /// investigate.
     #[error("the log is damaged: {0}")]
     Damaged(String),
-    /// It holds messages of a format that this version does not know: stop, and start the version that wrote them.
+    /// The log contains messages in a format that this version does not know. The caller should
+    /// stop; the operator must run the version that wrote them, or a newer one.
     #[error("the log was written by a newer version: {0}")]
     Newer(String),
-    /// The operation failed and may have been done or not; for a writer see [`LogWriter::flush`].
+    /// The operation failed; it may or may not have taken effect. For the state of a writer after
+    /// this error see [`LogWriter::flush`].
     #[error("the log could not {operation}")]
     Failed {
-        /// What was tried, as `append`.
+        /// The operation, for example `append`.
         operation: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: BoxError,
     },

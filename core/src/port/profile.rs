@@ -1,5 +1,5 @@
-//! Profiles: how an account shows itself, as a server of the network tells it. The scheduler fetches and keeps them,
-//! the API shows them.
+//! Profiles: the handle, display name and picture of an account, as a server of the network returns
+//! them. The scheduler fetches and stores profiles; the API shows them.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -10,75 +10,78 @@ use crate::limits::stored;
 use crate::time::Timestamp;
 use crate::view::AccountRow;
 
-/// Where fetched profiles are kept, one an account.
+/// A store of fetched profiles, one per account.
 #[async_trait]
 pub trait ProfileStore: Send + Sync {
-    /// What is kept of `dids`, in the same order; `None` where nothing is.
+    /// The stored profiles of `dids`, in the same order; `None` for an account without a stored
+    /// profile.
     async fn get(&self, dids: &[Did]) -> Result<Vec<Option<StoredProfile>>, ProfileError>;
 
-    /// Keeps these, each in place of what was kept of its account; of one account the last one counts. A crash may
-    /// take back the newest of them, but leaves no half of one.
+    /// Stores profiles. Each replaces the stored profile of its account; if `profiles` contains
+    /// several of one account, the last one is stored. A crash may undo the most recent writes, but
+    /// never leaves a partially written profile.
     async fn put(&self, profiles: &[StoredProfile]) -> Result<(), ProfileError>;
 
-    /// Removes those that were fetched before `time`, the oldest first (equal ones in any order), at most `limit`;
-    /// answers how many.
+    /// Removes profiles that were fetched before `time`, oldest first (in any order among equals),
+    /// at most `limit` of them. Returns how many were removed.
     async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, ProfileError>;
 
-    /// Removes what is kept of `dids`; what is not there is no error.
+    /// Removes the profiles of `dids`. An account without a stored profile is not an error.
     async fn remove(&self, dids: &[Did]) -> Result<(), ProfileError>;
 }
 
-/// Who can be asked for profiles.
+/// A server from which profiles are fetched.
 #[async_trait]
 pub trait ProfileSource: Send + Sync {
-    /// Asks once for at most [`PROFILES_A_CALL`] accounts. Accounts that the source does not know are left out of the
-    /// answer; their order is the source's own.
+    /// Fetches the profiles of at most [`PROFILES_A_CALL`] accounts in one request. The answer
+    /// omits accounts that the source does not know, and its order is arbitrary.
     async fn fetch(&self, dids: &[Did]) -> Result<FetchedProfiles, SourceError>;
 }
 
-/// Accounts of one call, at most
-/// (<https://docs.bsky.app/docs/api/app-bsky-actor-get-profiles>).
+/// Accounts per request, at most (<https://docs.bsky.app/docs/api/app-bsky-actor-get-profiles>).
 pub const PROFILES_A_CALL: usize = 25;
 
-/// How an account shows itself.
+/// The profile of an account, as the source returned it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Profile {
-    /// Its handle, which the source has checked.
+    /// The handle, verified by the source.
     pub handle: Box<str>,
-    /// Its display name; `None`: it has none.
+    /// The display name; `None` if the account has none.
     #[serde(default, deserialize_with = "stored::name")]
     pub name: Option<Box<str>>,
-    /// Address of its picture, `https`; `None`: it has none.
+    /// URL of the picture, `https`; `None` if the account has none.
     pub avatar: Option<Box<str>>,
 }
 
-/// What is kept of an account.
+/// A fetched profile as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StoredProfile {
     /// The account.
     pub did: Did,
     /// When the source was asked, by the scheduler's clock.
     pub fetched: Timestamp,
-    /// What the stream had told of the account before the source was asked: news since then make it stale.
-    pub told: Told,
-    /// `None`: the source does not know the account.
+    /// The account's profile in the stream at the time of the request. The stored profile is stale
+    /// as soon as the stream reports a different one.
+    pub stream: StreamProfile,
+    /// The profile; `None` if the source does not know the account.
     pub profile: Option<Profile>,
 }
 
-/// What the stream tells of an account that shows in its profile.
+/// The parts of a profile that the stream reports. They detect a change, while the source returns
+/// the profile that is shown.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Told {
-    /// The newest handle that an `#identity` named.
+pub struct StreamProfile {
+    /// The newest handle that an `#identity` event contained.
     pub handle: Option<Box<str>>,
-    /// Of the live profile record.
+    /// The display name in the live profile record.
     #[serde(default, deserialize_with = "stored::name")]
     pub display_name: Option<Box<str>>,
-    /// Likewise: the CID of the picture.
+    /// The CID of the picture in the live profile record.
     pub avatar: Option<Box<str>>,
 }
 
-impl Told {
-    /// What a row of the view `accounts` tells; `None`: there is no row.
+impl StreamProfile {
+    /// The profile in a row of the view `accounts`; the default if the account has no row.
     pub fn of(row: Option<&AccountRow>) -> Self {
         row.map_or_else(Self::default, |row| Self {
             handle: row.handle.clone(),
@@ -88,47 +91,50 @@ impl Told {
     }
 }
 
-/// What a source answered.
+/// The answer of a source.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FetchedProfiles {
-    /// The accounts it knows, each at most once.
+    /// The accounts that the source knows, each at most once.
     pub profiles: Vec<(Did, Profile)>,
-    /// Entries that the answer held beside them and that are not usable. Their accounts count as unknown to the source, so they
-    /// are asked for again as late as those.
+    /// Number of entries in the answer that are malformed. Their accounts are treated as unknown to
+    /// the source, so they are requested again only after the same delay.
     pub malformed: usize,
-    /// It takes no further call before this moment; `None`: it takes one now.
+    /// The source accepts no further request before this time; `None` if it accepts one now.
     pub not_before: Option<Timestamp>,
 }
 
-/// Why a source answered nothing.
+/// Why a source returned no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
-    /// It was asked too often: not before this moment again.
-    #[error("the source of profiles was asked too often, it answers again at {}", .not_before.rfc3339())]
+    /// The source rejected the request because of too many requests. The caller must not send
+    /// another one before `not_before`.
+    #[error("the profile source accepts no requests before {} (rate limit)", .not_before.rfc3339())]
     RateLimited {
-        /// By the clock of this machine.
+        /// The end of the rate limit, by the clock of this machine.
         not_before: Timestamp,
     },
-    /// It does not take this question, and never will: asking for the same accounts again is in vain.
-    #[error("the source of profiles refused the question: {0}")]
+    /// The source rejected this request permanently. Requesting the same accounts again would fail
+    /// again.
+    #[error("the profile source rejected the request: {0}")]
     Refused(String),
-    /// It could not be asked, or its answer is not usable: ask again later.
-    #[error("profiles could not be fetched")]
+    /// The source could not be reached, or its answer is malformed. The caller may retry later.
+    #[error("could not fetch profiles")]
     Failed(#[source] BoxError),
 }
 
-/// Why profiles were not kept or read.
+/// Why profiles were not stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum ProfileError {
-    /// What is kept is not what was written: a person must look, or the profiles be thrown away.
-    #[error("the kept profiles are damaged: {0}")]
+    /// The stored bytes are not the ones that were written. An operator must investigate, or delete
+    /// the stored profiles.
+    #[error("the stored profiles are damaged: {0}")]
     Damaged(String),
-    /// The operation failed; it may be repeated.
+    /// The operation failed. The caller may retry.
     #[error("the profile store could not {operation}")]
     Failed {
-        /// What was tried, as `write`.
+        /// The operation, for example `write`.
         operation: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: BoxError,
     },

@@ -1,4 +1,4 @@
-//! Snapshots: all top lists as they were at some moment. The scheduler writes them.
+//! Snapshots: copies of all top lists at one time. The scheduler writes them.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -8,60 +8,62 @@ use crate::id::Epoch;
 use crate::time::Timestamp;
 use crate::view::{ListKey, ListRow, ViewId};
 
-/// Where snapshots are kept, one for each moment of network time.
+/// A store of snapshots, one per network time.
 #[async_trait]
 pub trait SnapshotStore: Send + Sync {
-    /// Stores a snapshot, durably, wholly or not at all. One of the same moment is replaced.
+    /// Stores a snapshot, durably and atomically. It replaces a stored snapshot of the same time.
     async fn put(&self, snapshot: &Snapshot) -> Result<(), SnapshotError>;
 
-    /// The newest snapshot that is not of a later moment; `None` if there is none.
+    /// The newest snapshot whose time is not after `time`; `None` if there is none.
     async fn at(&self, time: Timestamp) -> Result<Option<Snapshot>, SnapshotError>;
 
-    /// The moments of all snapshots, in order.
+    /// The times of all snapshots, in ascending order.
     async fn times(&self) -> Result<Vec<Timestamp>, SnapshotError>;
 
-    /// Removes snapshots of earlier moments, the oldest first, at most `limit`; answers how many.
+    /// Removes snapshots older than `time`, oldest first, at most `limit` of them. Returns how many
+    /// were removed.
     async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, SnapshotError>;
 }
 
-/// All top lists at a moment.
+/// All top lists at one time.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Network time of the commit at which reading began.
+    /// Network time of the commit that was the newest when the lists were read.
     pub time: Timestamp,
-    /// That commit's epoch.
+    /// Epoch of that commit.
     pub epoch: Epoch,
-    /// Network time of the first event that was counted: nothing is known from before.
+    /// Network time of the first event that was counted. Nothing before it is included.
     pub since: Timestamp,
-    /// The lists, by view and key.
+    /// The lists, ordered by view and key.
     pub lists: Vec<SnapshotList>,
 }
 
 /// A list in a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SnapshotList {
-    /// Of which view.
+    /// The view that contains the list.
     pub view: ViewId,
-    /// Which list.
+    /// The key of the list within the view.
     pub key: ListKey,
-    /// The commit that wrote it: later than the snapshot's if the dataflow went on meanwhile.
+    /// Epoch of the commit that wrote the list. It is later than the snapshot's epoch if the
+    /// dataflow committed while the lists were read.
     pub epoch: Epoch,
-    /// Its entries.
+    /// The entries of the list.
     pub row: ListRow,
 }
 
 /// Why a snapshot was not stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    /// What is stored is not what was written: a person must look.
-    #[error("the snapshot of {0:?} is damaged")]
+    /// The stored bytes are not the ones that were written. An operator must investigate.
+    #[error("the snapshot of {} is damaged", .0.rfc3339())]
     Damaged(Timestamp),
-    /// The operation failed; it may be repeated.
+    /// The operation failed. The caller may retry.
     #[error("the snapshot store could not {operation}")]
     Failed {
-        /// What was tried, as `write`.
+        /// The operation, for example `write`.
         operation: &'static str,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: BoxError,
     },

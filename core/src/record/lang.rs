@@ -1,14 +1,15 @@
-//! Languages of posts, as they are counted.
+//! Languages of posts, as the views count them.
 //!
 //! ```text
 //! tag as written ─ well-formed (BCP 47)? ─ no ─▶ und
-//!                        └ yes ─ a known tag? ───────────── yes ─▶ that tag, in its usual case
+//!                        └ yes ─ a known tag? ───────────── yes ─▶ that tag, in its canonical case
 //!                                └ no ─ known primary subtag? ─ yes ─▶ the primary subtag
 //!                                                               └ no ──▶ other
 //! ```
 //!
-//! Anybody can invent languages, and there are rows and lists for each. So the names are a fixed set ([`known`]), whatever
-//! the stream contains: a function of the tag alone, the same in every process and after every restart.
+//! Anyone can invent language tags, and each counted language has rows and lists of its own.
+//! Therefore the set of names is fixed ([`known`]). The result depends on the tag alone, so it is
+//! the same in every process and after every restart.
 
 mod known;
 
@@ -19,25 +20,21 @@ use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 
-/// Languages of a post, at most: the lexicon's limit of `langs`.
-pub const LANGS_MAX: usize = 3;
+use crate::limits::{LANG_BYTES_MAX, LANGS_MAX};
 
-/// Bytes of a language tag, at most; a longer one is not well-formed. Implementations of the protocol agree on this number
-/// (<https://github.com/bluesky-social/indigo/blob/main/atproto/syntax/language.go>).
-pub const LANG_BYTES_MAX: usize = 128;
-
-/// A language, as it is counted. The number is of this version only and must not be stored.
+/// A language, as the views count it. The number may differ between versions of the program and
+/// must not be stored.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Lang(NonZeroU16);
 
-/// The names of all languages by number: the two that stand for what has no name, then the known tags in the order of their
-/// lower case.
+/// The names of all languages, indexed by number minus 1: `und`, `other`, then the known tags,
+/// sorted by their lower case.
 static TAGS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let known = known::LANGUAGES.split_ascii_whitespace();
     let mut tags: Vec<_> = known
         .chain(known::LOCALES.split_ascii_whitespace())
         .collect();
-    tags.sort_unstable_by(|a, b| compare(a, b));
+    tags.sort_unstable_by(|a, b| compare_lower_case(a, b));
     [UNDETERMINED, OTHER].into_iter().chain(tags).collect()
 });
 
@@ -46,12 +43,12 @@ const UNDETERMINED: &str = "und";
 const OTHER: &str = "other";
 
 impl Lang {
-    /// Posts that name no language, and tags that are not well-formed: `und`.
+    /// `und`: posts without a language, and tags that are not well-formed.
     pub const UNDETERMINED: Self = Self(NonZeroU16::MIN);
-    /// All languages without a name of their own: `other`.
+    /// `other`: all well-formed tags whose language is not known.
     pub const OTHER: Self = Self(NonZeroU16::MIN.saturating_add(1));
 
-    /// The language that a tag counts as.
+    /// The language under which `tag` is counted.
     pub fn of(tag: &str) -> Self {
         if !is_well_formed(tag) {
             return Self::UNDETERMINED;
@@ -60,7 +57,7 @@ impl Lang {
         Self::named(tag).or_else(primary).unwrap_or(Self::OTHER)
     }
 
-    /// The language with this name, in any case; `None`: there is none.
+    /// The language with this name, compared without case; `None` if there is none.
     pub fn named(tag: &str) -> Option<Self> {
         if tag.eq_ignore_ascii_case(UNDETERMINED) {
             return Some(Self::UNDETERMINED);
@@ -69,12 +66,15 @@ impl Lang {
             return Some(Self::OTHER);
         }
         let named = &TAGS[2..];
-        let place = named.binary_search_by(|known| compare(known, tag)).ok()?;
-        let number = NonZeroU16::new(u16::try_from(place + 3).ok()?)?;
+        let index = named
+            .binary_search_by(|known| compare_lower_case(known, tag))
+            .ok()?;
+        // Numbers start at 1, and the first two are `und` and `other`.
+        let number = NonZeroU16::new(u16::try_from(index + 3).ok()?)?;
         Some(Self(number))
     }
 
-    /// Its name.
+    /// The name of the language.
     pub fn tag(self) -> &'static str {
         TAGS[usize::from(self.0.get()) - 1]
     }
@@ -108,37 +108,38 @@ impl PartialEq<&str> for Lang {
     }
 }
 
-/// The distinct languages of a post, in their order: at most [`LANGS_MAX`].
+/// The distinct languages of a post, at most [`LANGS_MAX`], in the order in which they were added.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Langs([Option<Lang>; LANGS_MAX]);
 
 impl Langs {
-    /// Adds one; false if it is another one than those that fill the list.
+    /// Adds a language unless the list contains it. Returns false if the list is full and does not
+    /// contain it.
     pub fn insert(&mut self, lang: Lang) -> bool {
-        for place in &mut self.0 {
-            if *place.get_or_insert(lang) == lang {
+        for slot in &mut self.0 {
+            if *slot.get_or_insert(lang) == lang {
                 return true;
             }
         }
         false
     }
 
-    /// All of them.
+    /// Iterates over the languages.
     pub fn iter(&self) -> impl Iterator<Item = Lang> {
         self.0.iter().copied().flatten()
     }
 
-    /// How many.
+    /// The number of languages.
     pub fn len(&self) -> usize {
         self.iter().count()
     }
 
-    /// Whether there are none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.0[0].is_none()
     }
 
-    /// These, or `und` if there are none.
+    /// The list itself, or `und` if the list is empty.
     #[must_use]
     pub fn or_undetermined(mut self) -> Self {
         if self.is_empty() {
@@ -147,14 +148,14 @@ impl Langs {
         self
     }
 
-    /// Their primary languages.
+    /// The primary languages of the list.
     #[must_use]
     pub fn primary(&self) -> Self {
         self.iter().map(Lang::primary).collect()
     }
 }
 
-/// The first distinct ones.
+/// Collects the first distinct languages.
 impl FromIterator<Lang> for Langs {
     fn from_iter<I: IntoIterator<Item = Lang>>(langs: I) -> Self {
         let mut all = Self::default();
@@ -171,7 +172,7 @@ impl fmt::Debug for Langs {
     }
 }
 
-/// The first distinct ones of these tags.
+/// Collects the first distinct languages of these tags.
 impl<const N: usize> From<[&str; N]> for Langs {
     fn from(tags: [&str; N]) -> Self {
         tags.into_iter().map(Lang::of).collect()
@@ -188,15 +189,16 @@ fn primary_subtag(tag: &str) -> &str {
     tag.split('-').next().unwrap_or_default()
 }
 
-/// By the bytes of the lower case.
-fn compare(a: &str, b: &str) -> Ordering {
+/// Compares the lower case of two ASCII texts, byte by byte.
+fn compare_lower_case(a: &str, b: &str) -> Ordering {
     fn lower(text: &str) -> impl Iterator<Item = u8> {
         text.bytes().map(|byte| byte.to_ascii_lowercase())
     }
     lower(a).cmp(lower(b))
 }
 
-/// Registered long ago, and not of the usual form (`irregular` in RFC 5646).
+/// Tags that were registered before the current syntax and do not match it (`irregular` in RFC
+/// 5646).
 const IRREGULAR: [&str; 17] = [
     "en-GB-oed",
     "i-ami",
@@ -217,8 +219,9 @@ const IRREGULAR: [&str; 17] = [
     "sgn-CH-DE",
 ];
 
-/// Whether a tag has the form that BCP 47 gives it (`Language-Tag` in <https://www.rfc-editor.org/rfc/rfc5646#section-2.1>)
-/// and at most [`LANG_BYTES_MAX`] bytes. Whether its subtags are registered is another question.
+/// Whether a tag has the syntax of BCP 47 (`Language-Tag` in
+/// <https://www.rfc-editor.org/rfc/rfc5646#section-2.1>) and at most [`LANG_BYTES_MAX`] bytes.
+/// Whether its subtags are registered is not checked.
 pub fn is_well_formed(tag: &str) -> bool {
     if tag.len() > LANG_BYTES_MAX {
         return false;
@@ -226,59 +229,61 @@ pub fn is_well_formed(tag: &str) -> bool {
     let mut subtags = Subtags {
         rest: tag.split('-').peekable(),
     };
-    let usual = match primary_subtag(tag).eq_ignore_ascii_case("x") {
-        true => subtags.private(),
-        false => subtags.language(),
+    let is_regular = match primary_subtag(tag).eq_ignore_ascii_case("x") {
+        true => subtags.private_use(),
+        false => subtags.langtag(),
     };
-    (usual && subtags.rest.next().is_none())
+    (is_regular && subtags.rest.next().is_none())
         || IRREGULAR
             .iter()
             .any(|known| known.eq_ignore_ascii_case(tag))
 }
 
-/// The subtags of a tag that were not read yet.
+/// The subtags of a tag that have not been parsed yet.
 struct Subtags<'a> {
     rest: std::iter::Peekable<std::str::Split<'a, char>>,
 }
 
 impl Subtags<'_> {
-    /// `langtag`
-    fn language(&mut self) -> bool {
-        let extended = match self.take(|tag| is_alpha(tag, 2..=8)) {
+    /// Parses the production `langtag`. Returns whether it matches.
+    fn langtag(&mut self) -> bool {
+        let allows_extlang = match self.take_if(|tag| is_alpha(tag, 2..=8)) {
             None => return false,
             Some(language) => language.len() <= 3,
         };
-        if extended {
+        if allows_extlang {
             for _ in 0..3 {
-                self.take(|tag| is_alpha(tag, 3..=3));
+                self.take_if(|tag| is_alpha(tag, 3..=3));
             }
         }
-        self.take(|tag| is_alpha(tag, 4..=4));
-        self.take(|tag| is_alpha(tag, 2..=2) || (tag.len() == 3 && is_digits(tag)));
+        // Script.
+        self.take_if(|tag| is_alpha(tag, 4..=4));
+        // Region.
+        self.take_if(|tag| is_alpha(tag, 2..=2) || (tag.len() == 3 && is_digits(tag)));
         let variant = |tag: &str| {
             is_alphanumeric(tag, 5..=8)
                 || (is_alphanumeric(tag, 4..=4) && tag.starts_with(|c: char| c.is_ascii_digit()))
         };
-        while self.take(variant).is_some() {}
+        while self.take_if(variant).is_some() {}
         let singleton = |tag: &str| is_alphanumeric(tag, 1..=1) && !tag.eq_ignore_ascii_case("x");
-        while self.take(singleton).is_some() {
-            if !self.some(2..=8) {
+        while self.take_if(singleton).is_some() {
+            if !self.one_or_more(2..=8) {
                 return false;
             }
         }
-        self.rest.peek().is_none() || self.private()
+        self.rest.peek().is_none() || self.private_use()
     }
 
-    /// `privateuse`
-    fn private(&mut self) -> bool {
-        self.take(|tag| tag.eq_ignore_ascii_case("x")).is_some() && self.some(1..=8)
+    /// Parses the production `privateuse`. Returns whether it matches.
+    fn private_use(&mut self) -> bool {
+        self.take_if(|tag| tag.eq_ignore_ascii_case("x")).is_some() && self.one_or_more(1..=8)
     }
 
-    /// One or more of letters and digits.
-    fn some(&mut self, lengths: std::ops::RangeInclusive<usize>) -> bool {
+    /// Parses one or more alphanumeric subtags. Returns whether there was at least one.
+    fn one_or_more(&mut self, lengths: std::ops::RangeInclusive<usize>) -> bool {
         let mut found = false;
         while self
-            .take(|tag| is_alphanumeric(tag, lengths.clone()))
+            .take_if(|tag| is_alphanumeric(tag, lengths.clone()))
             .is_some()
         {
             found = true;
@@ -286,7 +291,7 @@ impl Subtags<'_> {
         found
     }
 
-    fn take(&mut self, is: impl FnOnce(&str) -> bool) -> Option<&str> {
+    fn take_if(&mut self, is: impl FnOnce(&str) -> bool) -> Option<&str> {
         self.rest.next_if(|tag| is(tag))
     }
 }
@@ -308,19 +313,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_well_formed_as_rfc_5646_says() {
-        // Its examples (appendix A), and others.
-        let good = "de fr ja i-enochian zh-Hant zh-Hans sr-Cyrl sr-Latn zh-cmn-Hans-CN cmn-Hans-CN zh-yue-HK yue-HK \
-            zh-Hans-CN sr-Latn-RS sl-rozaj sl-rozaj-biske sl-nedis de-CH-1901 sl-IT-nedis hy-Latn-IT-arevela de-DE en-US \
-            es-419 de-CH-x-phonebk az-Arab-x-AZE-derbend x-whatever qaa-Qaaa-QM-x-southern de-Qaaa sr-Latn-QM sr-Qaaa-RS \
-            en-US-u-islamcal zh-CN-a-myext-x-private en-a-myext-b-another de-419-DEs und EN en-gb-OED sgn-be-fr \
-            abcd abcdefgh art-lojban ca-valencia de-1901";
-        let bad = "- en- -en en--US e abcdefghi en_US zh_Hant x0 x en-x a-DE ar-a de-419-DE en-u en-u-x-y en-US-GB \
-            en-verylongsubtag en-é ё 12 1a en-1 en-abcd-efgh x-123456789 en-u-1";
-        for tag in good.split_whitespace().filter(|tag| *tag != "de-419-DEs") {
+    fn well_formed_tags_are_those_of_rfc_5646() {
+        // The examples of RFC 5646 (appendix A) and others.
+        let well_formed = "de fr ja i-enochian zh-Hant zh-Hans sr-Cyrl sr-Latn zh-cmn-Hans-CN \
+            cmn-Hans-CN zh-yue-HK yue-HK zh-Hans-CN sr-Latn-RS sl-rozaj sl-rozaj-biske sl-nedis de-CH-1901 \
+            sl-IT-nedis hy-Latn-IT-arevela de-DE en-US es-419 de-CH-x-phonebk \
+            az-Arab-x-AZE-derbend x-whatever qaa-Qaaa-QM-x-southern de-Qaaa sr-Latn-QM \
+            sr-Qaaa-RS en-US-u-islamcal zh-CN-a-myext-x-private en-a-myext-b-another und EN \
+            en-gb-OED sgn-be-fr abcd abcdefgh art-lojban ca-valencia de-1901";
+        let malformed = "- en- -en en--US e abcdefghi en_US zh_Hant x0 x en-x a-DE ar-a de-419-DE \
+            de-419-DEs en-u en-u-x-y en-US-GB en-verylongsubtag en-é ё 12 1a en-1 en-abcd-efgh \
+            x-123456789 en-u-1";
+        for tag in well_formed.split_whitespace() {
             assert!(is_well_formed(tag), "{tag}");
         }
-        for tag in bad.split_whitespace().chain(["", " en", "en "]) {
+        for tag in malformed.split_whitespace().chain(["", " en", "en "]) {
             assert!(!is_well_formed(tag), "{tag}");
         }
         let long = |first: &str| format!("x-{first}{}", "-ab".repeat(41));
@@ -329,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tag_counts_as_a_known_one_or_as_its_language_or_as_other() {
+    fn a_tag_is_counted_as_itself_or_as_its_language_or_as_other() {
         for (tag, counted, primary) in [
             ("en", "en", "en"),
             ("EN", "en", "en"),
@@ -361,9 +368,13 @@ mod tests {
     }
 
     #[test]
-    fn every_known_tag_is_found_once_and_counts_as_itself() {
+    fn every_known_tag_is_unique_and_counted_as_itself() {
         for pair in TAGS[2..].windows(2) {
-            assert_eq!(compare(pair[0], pair[1]), Ordering::Less, "{pair:?}");
+            assert_eq!(
+                compare_lower_case(pair[0], pair[1]),
+                Ordering::Less,
+                "{pair:?}"
+            );
         }
         for &tag in TAGS.iter() {
             let lang = Lang::of(tag);
@@ -379,12 +390,12 @@ mod tests {
     }
 
     #[test]
-    fn a_list_takes_the_first_distinct_ones() {
+    fn a_list_contains_the_first_distinct_languages() {
         let mut langs = Langs::default();
         assert!(langs.is_empty());
-        let taken = ["en", "en-US", "EN", "ja", "ko", "en-us", "qqq"]
+        let inserted = ["en", "en-US", "EN", "ja", "ko", "en-us", "qqq"]
             .map(|tag| langs.insert(Lang::of(tag)));
-        assert_eq!(taken, [true, true, true, true, false, true, false]);
+        assert_eq!(inserted, [true, true, true, true, false, true, false]);
         assert_eq!(langs, ["en", "en-US", "ja"]);
         assert_eq!(langs.primary(), ["en", "ja"]);
         assert_eq!(Langs::default().or_undetermined(), ["und"]);

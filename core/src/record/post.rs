@@ -1,58 +1,66 @@
-//! `app.bsky.feed.post`: who is answered and quoted, and what is written in it.
+//! The record type `app.bsky.feed.post`: replied-to and quoted records, languages, tags, links and
+//! mentions.
 //!
-//! Features of a text and embeds say what they are in `$type`, which stands behind shorter keys; so
-//! what may matter is read first and sorted out at the end of the map.
+//! The type of a facet's feature or of an embed is in its `$type` key. DAG-CBOR sorts keys by
+//! length, so shorter keys come before `$type`. The parser therefore reads all fields that may
+//! matter, and selects by type at the end of the map.
 //!
-//! Lists end at their limits, so memory is bounded and each entry is compared with few others.
+//! All lists are limited, so memory is bounded and each entry is compared with a bounded number of
+//! others.
 
 use std::borrow::Cow;
 
-use super::{Lang, Langs, UriRef, is_well_formed, reference, url};
+use super::{Lang, Langs, UriRef, is_well_formed, strong_ref, url};
 use crate::cbor::{Error, Reader, Strict};
 use crate::id::Did;
 use crate::limits::{
     FACET_TAGS_MAX, KEY_BYTES_MAX, LINKS_MAX, MENTIONS_MAX, TAG_BYTES_MAX, TAGS_MAX,
 };
 
-/// What a post says.
+/// The facts in a post.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Post<'a> {
-    /// What it answers.
+    /// The post to which it replies.
     pub reply_parent: Option<UriRef<'a>>,
-    /// Where that thread began.
+    /// The first post of that thread.
     pub reply_root: Option<UriRef<'a>>,
-    /// The record it quotes, of any collection.
+    /// The quoted record, of any collection.
     pub quote: Option<UriRef<'a>>,
-    /// The first of its distinct languages, as they are counted.
+    /// The first distinct languages, as the views count them.
     pub langs: Langs,
-    /// Distinct hashtags, in lower case: the first of `tags`, then the first others of the facets.
+    /// The first distinct hashtags, in lower case: those in `tags`, then further ones in the
+    /// facets.
     pub tags: Vec<Cow<'a, str>>,
-    /// The first of its distinct `http` and `https` links that have a host.
+    /// The first distinct `http` and `https` links that have a host.
     pub links: Vec<&'a str>,
-    /// The first of the distinct hosts of its links, in lower case.
+    /// The first distinct hosts of the links, in lower case.
     pub domains: Vec<Cow<'a, str>>,
-    /// The first of the distinct accounts that it mentions.
+    /// The first distinct mentioned accounts.
     pub mentions: Vec<Did>,
-    /// Unicode scalar values of its text.
+    /// Number of Unicode scalar values in the text.
     pub characters: u32,
-    /// What was left out.
+    /// What was not counted.
     pub left_out: LeftOut,
 }
 
-/// What a post says beyond the [`limits`](crate::limits): how often something is left out, once for each time it is written.
+/// Numbers of entries that exceed the [`limits`](crate::limits). Each occurrence counts, so an
+/// entry that is written twice counts twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Tags, domains and links that are too long ([`DropReason::KeyLength`](crate::event::DropReason::KeyLength)).
+    /// Tags, domains and links that are too long
+    /// ([`DropReason::KeyLength`](crate::event::DropReason::KeyLength)).
     pub too_long: u32,
-    /// Languages, tags, links and mentions after the first ones ([`DropReason::ListLimit`](crate::event::DropReason::ListLimit)).
+    /// Languages, tags, links and mentions after their list was full
+    /// ([`DropReason::ListLimit`](crate::event::DropReason::ListLimit)).
     pub too_many: u32,
-    /// Languages that are not well-formed ([`DropReason::LangSyntax`](crate::event::DropReason::LangSyntax)).
+    /// Language tags that are not well-formed
+    /// ([`DropReason::LangSyntax`](crate::event::DropReason::LangSyntax)).
     pub malformed: u32,
 }
 
-type Strictly<'a> = Reader<'a, Strict>;
+type StrictReader<'a> = Reader<'a, Strict>;
 
-pub(super) fn read<'a>(reader: &mut Strictly<'a>) -> Result<Post<'a>, Error> {
+pub(super) fn read<'a>(reader: &mut StrictReader<'a>) -> Result<Post<'a>, Error> {
     let mut post = Post::default();
     reader.map(|reader, key| match key {
         b"tags" => read_tags(reader, &mut post),
@@ -70,7 +78,8 @@ pub(super) fn read<'a>(reader: &mut Strictly<'a>) -> Result<Post<'a>, Error> {
     Ok(post)
 }
 
-/// Adds an item to a list; false if it is another one than the `max` that fill the list.
+/// Adds an item unless the list contains it. Returns whether the list contains it afterwards: false
+/// means that the list is full (`max` items).
 fn insert<T: PartialEq>(list: &mut Vec<T>, item: T, max: usize) -> bool {
     let is_known = list.contains(&item);
     let is_new = !is_known && list.len() < max;
@@ -81,15 +90,15 @@ fn insert<T: PartialEq>(list: &mut Vec<T>, item: T, max: usize) -> bool {
 }
 
 impl<'a> Post<'a> {
-    /// Adds a tag to a list that may have so many.
+    /// Adds a tag, unless `tags` already has `max` entries.
     fn add_tag(&mut self, tag: &'a str, max: usize) {
         if tag.is_empty() {
             return;
         }
         let tag = lower_case(tag);
-        if self.fits(tag.len(), TAG_BYTES_MAX) {
-            let is_in = insert(&mut self.tags, tag, max);
-            self.count(is_in);
+        if self.check_length(tag.len(), TAG_BYTES_MAX) {
+            let is_listed = insert(&mut self.tags, tag, max);
+            self.count_if_full(is_listed);
         }
     }
 
@@ -97,36 +106,36 @@ impl<'a> Post<'a> {
         let Some(host) = url::host(link) else {
             return;
         };
-        let link_fits = self.fits(link.len(), KEY_BYTES_MAX);
-        let link_is_in = !link_fits || insert(&mut self.links, link, LINKS_MAX);
+        let link_fits = self.check_length(link.len(), KEY_BYTES_MAX);
+        let link_is_listed = !link_fits || insert(&mut self.links, link, LINKS_MAX);
         let domain = lower_case(host);
-        let domain_fits = self.fits(domain.len(), KEY_BYTES_MAX);
-        let domain_is_in = !domain_fits || insert(&mut self.domains, domain, LINKS_MAX);
-        self.count(link_is_in && domain_is_in);
+        let domain_fits = self.check_length(domain.len(), KEY_BYTES_MAX);
+        let domain_is_listed = !domain_fits || insert(&mut self.domains, domain, LINKS_MAX);
+        self.count_if_full(link_is_listed && domain_is_listed);
     }
 
     fn add_mention(&mut self, did: Did) {
-        let is_in = insert(&mut self.mentions, did, MENTIONS_MAX);
-        self.count(is_in);
+        let is_listed = insert(&mut self.mentions, did, MENTIONS_MAX);
+        self.count_if_full(is_listed);
     }
 
     fn add_lang(&mut self, lang: &str) {
         self.left_out.malformed += u32::from(!is_well_formed(lang));
-        let is_in = self.langs.insert(Lang::of(lang));
-        self.count(is_in);
+        let is_listed = self.langs.insert(Lang::of(lang));
+        self.count_if_full(is_listed);
     }
 
-    fn fits(&mut self, bytes: usize, max: usize) -> bool {
+    fn check_length(&mut self, bytes: usize, max: usize) -> bool {
         self.left_out.too_long += u32::from(bytes > max);
         bytes <= max
     }
 
-    fn count(&mut self, is_in: bool) {
-        self.left_out.too_many += u32::from(!is_in);
+    fn count_if_full(&mut self, is_listed: bool) {
+        self.left_out.too_many += u32::from(!is_listed);
     }
 }
 
-/// Lower case by the full Unicode mapping; borrowed where nothing changes.
+/// Lower case by the full Unicode mapping. Borrows if the text does not change.
 fn lower_case(text: &str) -> Cow<'_, str> {
     if text
         .bytes()
@@ -141,7 +150,7 @@ fn lower_case(text: &str) -> Cow<'_, str> {
     Cow::Owned(lower)
 }
 
-fn read_tags<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_tags<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.list(|reader| {
         if let Some(tag) = reader.text()? {
             post.add_tag(tag, TAGS_MAX);
@@ -151,7 +160,7 @@ fn read_tags<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), E
     Ok(())
 }
 
-fn read_langs<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_langs<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.list(|reader| {
         if let Some(lang) = reader.text()?.filter(|lang| !lang.is_empty()) {
             post.add_lang(lang);
@@ -161,11 +170,11 @@ fn read_langs<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), 
     Ok(())
 }
 
-fn read_reply<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_reply<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     reader.map(|reader, key| {
         match key {
-            b"root" => post.reply_root = reference(reader)?,
-            b"parent" => post.reply_parent = reference(reader)?,
+            b"root" => post.reply_root = strong_ref(reader)?,
+            b"parent" => post.reply_parent = strong_ref(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -173,8 +182,8 @@ fn read_reply<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), 
     Ok(())
 }
 
-/// Keys are in their order, so `tags` came before.
-fn read_facets<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+/// Reads `facets`. Map keys are sorted, so `tags` has already been read.
+fn read_facets<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     let tags_max = post.tags.len() + FACET_TAGS_MAX;
     reader.list(|reader| {
         reader.map(|reader, key| match key {
@@ -189,7 +198,7 @@ fn read_facets<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(),
 }
 
 fn read_feature<'a>(
-    reader: &mut Strictly<'a>,
+    reader: &mut StrictReader<'a>,
     post: &mut Post<'a>,
     tags_max: usize,
 ) -> Result<(), Error> {
@@ -217,7 +226,7 @@ fn read_feature<'a>(
     Ok(())
 }
 
-/// What an embed may hold, whatever its type.
+/// The fields of all known types of embeds.
 #[derive(Default)]
 struct Embed<'a> {
     kind: Option<&'a str>,
@@ -231,7 +240,7 @@ struct Embed<'a> {
     media_external: Option<&'a str>,
 }
 
-fn read_embed<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), Error> {
+fn read_embed<'a>(reader: &mut StrictReader<'a>, post: &mut Post<'a>) -> Result<(), Error> {
     let mut embed = Embed::default();
     reader.map(|reader, key| {
         match key {
@@ -263,15 +272,15 @@ fn read_embed<'a>(reader: &mut Strictly<'a>, post: &mut Post<'a>) -> Result<(), 
 
 const EXTERNAL: &str = "app.bsky.embed.external";
 
-/// `uri` and `record.uri` of an embedded record.
+/// Reads `uri` and `record.uri` of an embedded record.
 fn read_embedded_record<'a>(
-    reader: &mut Strictly<'a>,
+    reader: &mut StrictReader<'a>,
 ) -> Result<(Option<UriRef<'a>>, Option<UriRef<'a>>), Error> {
     let (mut direct, mut inner) = (None, None);
     reader.map(|reader, key| {
         match key {
             b"uri" => direct = reader.text()?.and_then(UriRef::parse),
-            b"record" => inner = reference(reader)?,
+            b"record" => inner = strong_ref(reader)?,
             _ => reader.skip()?,
         }
         Ok(())
@@ -279,8 +288,9 @@ fn read_embedded_record<'a>(
     Ok((direct, inner))
 }
 
-/// `external.uri` of the media beside a record, if they are an external embed.
-fn read_media<'a>(reader: &mut Strictly<'a>) -> Result<Option<&'a str>, Error> {
+/// Reads `external.uri` of the `media` in a `recordWithMedia` embed, if its type is an external
+/// embed.
+fn read_media<'a>(reader: &mut StrictReader<'a>) -> Result<Option<&'a str>, Error> {
     let (mut kind, mut external) = (None, None);
     reader.map(|reader, key| {
         match key {
@@ -293,8 +303,8 @@ fn read_media<'a>(reader: &mut Strictly<'a>) -> Result<Option<&'a str>, Error> {
     Ok(external.filter(|_| kind == Some(EXTERNAL)))
 }
 
-/// `uri` of a map, whatever it names.
-fn read_uri<'a>(reader: &mut Strictly<'a>) -> Result<Option<&'a str>, Error> {
+/// Reads `uri` of a map, whatever the URI refers to.
+fn read_uri<'a>(reader: &mut StrictReader<'a>) -> Result<Option<&'a str>, Error> {
     let mut uri = None;
     reader.map(|reader, key| match key {
         b"uri" => {

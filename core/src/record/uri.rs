@@ -1,9 +1,10 @@
-//! Addresses of records, as records name them.
+//! References from one record to another.
 
 use crate::id::{Collection, Did, PostKey, is_nsid, is_rkey};
 
-/// The address of a record within another: `at://did/collection/rkey`, valid in all three parts. Collection and record key
-/// are borrowed from the text.
+/// The URI of a record as another record contains it: `at://did/collection/rkey`. All three parts
+/// are valid. The DID is parsed into an owned value; collection and record key borrow from the
+/// text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct UriRef<'a> {
     did: Did,
@@ -12,7 +13,8 @@ pub struct UriRef<'a> {
 }
 
 impl<'a> UriRef<'a> {
-    /// Reads an address; `None` if it is not valid or names its account by a handle.
+    /// Parses a URI. Returns `None` if it is not valid, or if its authority is a handle instead of
+    /// a DID.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (did, path) = text.strip_prefix("at://")?.split_once('/')?;
         let (collection, rkey) = path.split_once('/')?;
@@ -27,22 +29,22 @@ impl<'a> UriRef<'a> {
         })
     }
 
-    /// Whose record.
+    /// The account that owns the record.
     pub fn did(&self) -> Did {
         self.did.clone()
     }
 
-    /// In which collection.
+    /// The collection of the record.
     pub fn collection(&self) -> &'a str {
         self.collection
     }
 
-    /// Under which key.
+    /// The record key.
     pub fn rkey(&self) -> &'a str {
         self.rkey
     }
 
-    /// The post's address, if it is a post.
+    /// The key of the post; `None` if the record is not a post.
     pub fn post_key(&self) -> Option<PostKey> {
         let rkey = (self.collection == Collection::POST).then(|| self.rkey.parse())?;
         Some(PostKey::new(&self.did, &rkey.ok()?))

@@ -1,7 +1,7 @@
-//! Hosts of links.
+//! Extraction of the host from a link.
 
-/// The host of an `http` or `https` URL as written: without user and port. `None` if it is no such
-/// URL or has no host.
+/// The host of an `http` or `https` URL, as written, without user and port. `None` if the text is
+/// not such a URL or has no host.
 pub(super) fn host(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
     if !scheme.eq_ignore_ascii_case("https") && !scheme.eq_ignore_ascii_case("http") {
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_is_cut_out_of_its_url_as_written() {
+    fn the_host_of_a_url_is_extracted_as_written() {
         let cases = [
             ("https://example.com", Some("example.com")),
             ("http://WWW.Example.com:8080/a?b#c", Some("WWW.Example.com")),

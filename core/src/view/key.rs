@@ -1,4 +1,4 @@
-//! Keys as bytes, in the order of the texts they stand for.
+//! Keys as bytes that sort like the texts that they encode.
 
 use std::fmt;
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::RowError;
 use crate::id::{Did, PostKey};
 
-/// A row's key, as bytes.
+/// The key of a row, as bytes.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Key(#[serde(with = "serde_bytes")] Box<[u8]>);
 
 impl Key {
-    /// The key of a typed one.
+    /// Encodes a typed key.
     pub fn of<K: ViewKey>(key: &K) -> Self {
         let mut bytes = Vec::with_capacity(48);
         key.encode(&mut bytes);
@@ -24,15 +24,15 @@ impl Key {
         &self.0
     }
 
-    /// The bytes as text for people, printable and cut after 200 characters.
+    /// The bytes in printable form, truncated to 200 characters.
     pub fn shown(&self) -> String {
         self.0.escape_ascii().take(200).map(char::from).collect()
     }
 
-    /// The typed key.
+    /// Decodes the typed key.
     ///
     /// # Errors
-    /// The bytes are not a key of that type.
+    /// The bytes are not a key of this type.
     pub fn decode<K: ViewKey>(&self) -> Result<K, RowError> {
         let mut bytes = &self.0[..];
         let key = K::decode(&mut bytes)?;
@@ -56,15 +56,16 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A key that can be written so that bytes compare as the texts do, and so that it can be followed by another.
+/// A typed key. Its encoding sorts like the key's text, and is self-delimiting, so that another key
+/// can follow.
 pub trait ViewKey: Sized {
-    /// Appends the bytes.
+    /// Appends the encoding to `bytes`.
     fn encode(&self, bytes: &mut Vec<u8>);
 
-    /// Takes the key from the front.
+    /// Decodes a key at the start of `bytes` and advances `bytes` past it.
     ///
     /// # Errors
-    /// The bytes do not begin with a key of this type.
+    /// The bytes do not start with a key of this type.
     fn decode(bytes: &mut &[u8]) -> Result<Self, RowError>;
 }
 
@@ -74,7 +75,8 @@ pub(super) fn take<'a>(bytes: &mut &'a [u8], count: usize) -> Result<&'a [u8], R
     Ok(taken)
 }
 
-/// Text, ended by a 0. A 0 inside is written as 1 1, a 1 as 1 2, so that the order stays.
+/// The text, terminated by a 0 byte. Within the text, 0 is encoded as 1 1 and 1 as 1 2, which
+/// preserves the order.
 impl ViewKey for String {
     fn encode(&self, bytes: &mut Vec<u8>) {
         for &byte in self.as_bytes() {
@@ -98,7 +100,8 @@ impl ViewKey for String {
     }
 }
 
-/// A mark and the 15 bytes of a did:plc, or a mark that sorts as the method does and the text.
+/// For a did:plc, a tag byte and the 15 packed bytes. For any other DID, its text after a tag byte
+/// that sorts it before or after the did:plc values, as its text does.
 impl ViewKey for Did {
     fn encode(&self, bytes: &mut Vec<u8>) {
         match self.as_plc() {
@@ -125,7 +128,7 @@ impl ViewKey for Did {
     }
 }
 
-/// The author and the record key as text.
+/// The author, then the record key as text.
 impl ViewKey for PostKey {
     fn encode(&self, bytes: &mut Vec<u8>) {
         self.did().encode(bytes);
@@ -170,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_and_sort_as_the_texts() {
+    fn encoded_keys_decode_and_sort_like_their_texts() {
         let texts = [
             "",
             "\0",

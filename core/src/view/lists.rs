@@ -1,4 +1,4 @@
-//! Top lists: one row a list.
+//! Top lists: each row is one list.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,22 +6,23 @@ use super::key::{ViewKey, take};
 use super::{RowError, ViewId};
 use crate::time::{Minute, Timestamp};
 
-/// A stretch of network time that ends now and slides by buckets, the open one included.
+/// A sliding interval of network time that ends now. It consists of whole buckets, including the
+/// current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Window {
-    /// 60 buckets of a minute.
+    /// 60 buckets of 1 minute.
     Hour = 0,
     /// 144 buckets of 10 minutes.
     Day = 1,
-    /// 168 buckets of an hour.
+    /// 168 buckets of 1 hour.
     Week = 2,
-    /// Everything since the log's first event.
+    /// All time: everything since the log's first event.
     All = 3,
 }
 
 impl Window {
-    /// All of them, each longer than the one before.
+    /// All windows, from the shortest to the longest.
     pub const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::All];
 
     /// The name in routes and rows.
@@ -29,12 +30,12 @@ impl Window {
         ["1h", "24h", "7d", "all"][self as usize]
     }
 
-    /// The window of this name.
+    /// The window with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|window| window.name() == name)
     }
 
-    /// Minutes of a bucket and number of buckets; `None` for all time.
+    /// Minutes per bucket, and the number of buckets; `None` for all time.
     pub fn buckets(self) -> Option<(u32, u32)> {
         match self {
             Self::Hour => Some((1, 60)),
@@ -44,19 +45,19 @@ impl Window {
         }
     }
 
-    /// The first minute that counts at `now`; all time starts at minute 0.
+    /// The first minute in the window at the time `now`; 0 for all time.
     pub fn first_minute(self, now: Minute) -> Minute {
         let first =
             |(minutes, count): (u32, u32)| (now.0 / minutes + 1).saturating_sub(count) * minutes;
         Minute(self.buckets().map_or(0, first))
     }
 
-    /// The first moment that counts at `now`.
+    /// The start of the window at the time `now`.
     pub fn start(self, now: Timestamp) -> Timestamp {
         self.first_minute(now.minute()).start()
     }
 
-    /// The next longer window, which tells what to expect of this one.
+    /// The next longer window. Its rate is the baseline for the velocity in this one.
     pub fn longer(self) -> Option<Self> {
         Self::ALL.get(self as usize + 1).copied()
     }
@@ -64,13 +65,13 @@ impl Window {
 
 macro_rules! measures {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
-        /// What a list is ordered by. The numbers are part of the stored format.
+        /// The value by which a list is ordered. The numbers are part of the stored format.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[repr(u8)]
         pub enum Measure { $($(#[$doc])* $name = $number,)* }
 
         impl Measure {
-            /// All of them.
+            /// All measures.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// The name in routes and rows.
@@ -92,28 +93,28 @@ measures! {
     RootReplies = 3, "root_replies";
     /// Quotes of a post.
     Quotes = 4, "quotes";
-    /// Posts that hold a tag, domain, link, mention or language.
+    /// Posts that contain a tag, domain, link, mention or language.
     Count = 5, "count";
     /// Distinct authors of such posts.
     Authors = 6, "authors";
     /// Likes that an account gave.
     LikesGiven = 7, "likes_given";
-    /// Likes that an account's records got.
+    /// Likes of an account's records.
     LikesReceived = 8, "likes_received";
     /// Reposts that an account made.
     RepostsGiven = 9, "reposts_given";
-    /// Reposts that an account's records got.
+    /// Reposts of an account's records.
     RepostsReceived = 10, "reposts_received";
     /// Posts that an account wrote.
     Posts = 11, "posts";
     /// Blocks that an account made.
     BlocksGiven = 12, "blocks_given";
-    /// Blocks of an account by others.
+    /// Blocks of an account by other accounts.
     BlocksReceived = 13, "blocks_received";
 }
 
 impl Measure {
-    /// The measure of this name.
+    /// The measure with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL
             .iter()
@@ -121,7 +122,7 @@ impl Measure {
             .find(|measure| measure.name() == name)
     }
 
-    /// The measures that a view of lists has; empty for a view that has none.
+    /// The measures of a view of lists; empty for other views.
     pub fn of(view: ViewId) -> &'static [Self] {
         match view {
             ViewId::TopPosts => &Self::ALL[0..5],
@@ -135,14 +136,15 @@ impl Measure {
     }
 }
 
-/// Which list of a view.
+/// The key of a list within its view.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ListKey {
-    /// Over which time. `top_actors` and `top_blocks` know only 24 hours.
+    /// The window over which the list counts. `top_actors` and `top_blocks` have only 24 hours.
     pub window: Window,
-    /// Ordered by what.
+    /// The measure by which the list is ordered.
     pub measure: Measure,
-    /// Of posts in this language (its primary subtag; `und`: none, `other`: one that is not known); empty: of all.
+    /// The language of the counted posts: a primary subtag, `und` for posts without a language,
+    /// `other` for languages that are not known, or empty for posts of all languages.
     pub lang: Box<str>,
 }
 
@@ -162,28 +164,31 @@ impl ViewKey for ListKey {
     }
 }
 
-/// A list: at most [`ListRow::LENGTH`] entries, the highest value first, equal ones by key.
+/// A list of at most [`ListRow::LENGTH`] entries, ordered by descending value; equal values are
+/// ordered by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ListRow {
-    /// The entries, best first.
+    /// The entries, highest value first.
     pub entries: Vec<ListEntry>,
 }
 
 impl ListRow {
-    /// Entries of a list at most.
+    /// Entries per list, at most.
     pub const LENGTH: usize = 100;
 }
 
 /// An entry of a list.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ListEntry {
-    /// An AT URI, a DID, a tag, a domain, a URL.
+    /// The AT URI, DID, tag, domain or URL.
     pub key: Box<str>,
     /// The list's measure in the list's window.
     pub value: u32,
-    /// The view's other measure (count beside authors and the other way round), 0 where there is none.
+    /// The view's other measure (authors for a list by count, and count for a list by authors); 0
+    /// if the view has none.
     pub other: u32,
-    /// The list's measure in the next longer window, for velocity; equal to `value` where there is none.
+    /// The list's measure in the next longer window, for the velocity; equal to `value` if there is
+    /// no longer window.
     pub longer: u32,
 }
 
@@ -192,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_window_has_its_buckets_with_the_open_one() {
+    fn a_window_includes_the_current_bucket() {
         let now = Minute(20_000 * 1_440 + 754);
         assert_eq!(Window::Hour.first_minute(now).0, now.0 - 59);
         assert_eq!(Window::Day.first_minute(now).0, now.0 - 4 - 1_430);
@@ -201,9 +206,9 @@ mod tests {
     }
 
     #[test]
-    fn numbers_and_places_agree() {
-        for (place, measure) in Measure::ALL.iter().enumerate() {
-            assert_eq!(*measure as usize, place);
+    fn numbers_of_measures_equal_their_indexes() {
+        for (index, measure) in Measure::ALL.iter().enumerate() {
+            assert_eq!(*measure as usize, index);
         }
     }
 }

@@ -8,95 +8,97 @@ use crate::id::{Did, Tid};
 use crate::limits::stored;
 use crate::time::Timestamp;
 
-/// Tallies of a post, of all time: live records that refer to it. Row there is while it is live, was once seen, or
-/// is referred to.
+/// Counters of a post over all time: the live records that refer to it. The row exists if the post
+/// is live, was ever seen, or is referred to.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct PostRow {
-    /// Likes (records, not distinct accounts).
+    /// Likes: records, not distinct accounts.
     pub likes: u32,
     /// Reposts.
     pub reposts: u32,
-    /// Posts that reply to it directly.
+    /// Posts that reply to the post directly.
     pub replies: u32,
-    /// Posts that name it as the root of their thread, direct replies included.
+    /// Posts whose thread starts with the post, direct replies included.
     pub root_replies: u32,
-    /// Posts that embed it.
+    /// Posts that quote the post.
     pub quotes: u32,
-    /// Of the likes, those by its author.
+    /// The part of `likes` by the post's author.
     pub self_likes: u32,
-    /// Of the reposts, those by its author.
+    /// The part of `reposts` by the post's author.
     pub self_reposts: u32,
-    /// Of the replies, those by its author.
+    /// The part of `replies` by the post's author.
     pub self_replies: u32,
-    /// Of the root replies, those by its author.
+    /// The part of `root_replies` by the post's author.
     pub self_root_replies: u32,
-    /// Of the quotes, those by its author.
+    /// The part of `quotes` by the post's author.
     pub self_quotes: u32,
-    /// Whether the post itself is there.
+    /// Whether the post itself exists.
     pub state: PostState,
 }
 
-/// Whether a post is there.
+/// Whether a post exists.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum PostState {
-    /// Only referred to: it was written before we began, or elsewhere, or never.
+    /// Only references to the post were seen. It was written before the log started, or outside of
+    /// what is read, or never.
     #[default]
     NeverSeen,
-    /// It is there.
+    /// The post exists.
     Live,
-    /// It was there; it or its account was deleted or hidden.
+    /// The post was seen and no longer exists: it was deleted or hidden, or its account was.
     Gone,
 }
 
-/// Counts of an account, of all time.
+/// Counters of an account over all time.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct ActorRow {
-    /// Distinct accounts that follow it, itself included.
+    /// Distinct accounts that follow the account, itself included.
     pub followers: u32,
-    /// Follow records of it.
+    /// Follow records of which the account is the subject.
     pub follow_records: u32,
-    /// Its own follow records.
+    /// Follow records of the account.
     pub follows: u32,
-    /// Distinct accounts that block it.
+    /// Distinct accounts that block the account.
     pub blockers: u32,
-    /// Block records of it.
+    /// Block records of which the account is the subject.
     pub block_records: u32,
-    /// Its own block records.
+    /// Block records of the account.
     pub blocks: u32,
-    /// Its posts.
+    /// Posts of the account.
     pub posts: u32,
-    /// Its likes.
+    /// Likes by the account.
     pub likes_given: u32,
-    /// Likes of its records of any collection, its own included.
+    /// Likes of the account's records of any collection, including its own likes.
     pub likes_received: u32,
-    /// Its reposts.
+    /// Reposts by the account.
     pub reposts_given: u32,
-    /// Reposts of its records.
+    /// Reposts of the account's records.
     pub reposts_received: u32,
-    /// When it last wrote or deleted a record, to the minute (network time, ms); 0: never since we began.
+    /// Network time in ms, rounded down to the minute, at which the account last wrote or deleted a
+    /// record; 0 if it did not since counting began.
     pub last_seen: Timestamp,
 }
 
-/// Who acted on whom on which day.
+/// Two accounts and a day on which one acted on the other.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct InteractionKey {
-    /// Who acted.
+    /// The account that acted.
     pub author: Did,
-    /// Days since 1970, UTC, of the moment when the record was first seen.
+    /// The day on which the record was first seen, in days since 1970, UTC.
     pub day: u32,
-    /// On whom.
+    /// The account that it acted on.
     pub subject: Did,
 }
 
 impl InteractionKey {
-    /// The key with the subject in front: `(subject, day, author)`.
+    /// The key reordered to `(subject, day, author)`.
     pub(super) fn by_subject(key: &[u8]) -> Option<Key> {
         let key: Self = Key::from(key).decode().ok()?;
         Some(Key::of(&Self {
@@ -124,7 +126,8 @@ impl ViewKey for InteractionKey {
     }
 }
 
-/// What an account did to another one. Acts on oneself are left out.
+/// Counters of one account's interactions with another account. Actions on one's own records are
+/// not counted.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -133,36 +136,36 @@ pub struct InteractionRow {
     pub likes: u32,
     /// Reposts of the subject's records.
     pub reposts: u32,
-    /// Posts that reply to the subject's.
+    /// Posts that reply to posts of the subject.
     pub replies: u32,
-    /// Posts that quote the subject's and do not reply.
+    /// Posts that quote posts of the subject and are not replies.
     pub quotes: u32,
     /// Unicode scalar values in the texts of these replies and quotes.
     pub characters: u64,
 }
 
-/// Which operations a row of `activity` counts.
+/// The set of operations that a row of `activity` counts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ActivityKey {
-    /// How long a stretch.
+    /// Length of the interval.
     pub span: Span,
-    /// Its first minute since 1970; 0 for all time.
+    /// The first minute of the interval, in minutes since 1970; 0 for all time.
     pub start_minute: u32,
-    /// The collection; `other` for all that have no name of their own
-    /// ([`NAMED_COLLECTIONS_MAX`](crate::limits::NAMED_COLLECTIONS_MAX)); `#account`, `#identity`, `#sync` for those events;
-    /// empty: all operations.
+    /// The collection; `other` for all collections without rows of their own
+    /// ([`NAMED_COLLECTIONS_MAX`](crate::limits::NAMED_COLLECTIONS_MAX)); `#account`, `#identity`
+    /// or `#sync` for these events; empty for all operations.
     pub collection: Box<str>,
 }
 
-/// How long a stretch of time a row of `activity` covers.
+/// Length of the interval that a row of `activity` covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Span {
-    /// Since the log's first event; kept for ever.
+    /// All time since the log's first event; retained for ever.
     All = 0,
-    /// An hour; kept for 60 days.
+    /// One hour; retained for 60 days.
     Hour = 1,
-    /// A minute; kept for 24 hours.
+    /// One minute; retained for 24 hours.
     Minute = 2,
 }
 
@@ -188,12 +191,12 @@ impl ViewKey for ActivityKey {
     }
 }
 
-/// Operations on a collection. Counts of events: never taken back, except `live`.
+/// Counters of the operations on a collection. They count events and never decrease, except `live`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct ActivityRow {
-    /// Create operations; for `#account` and its like the events.
+    /// Create operations. In rows of `#account`, `#identity` and `#sync`, the events.
     pub creates: u64,
     /// Update operations.
     pub updates: u64,
@@ -203,36 +206,40 @@ pub struct ActivityRow {
     pub bytes: u64,
     /// Distinct accounts that made these operations.
     pub accounts: u64,
-    /// Live records now; only in rows of all time.
+    /// Current number of live records; only in rows for all time.
     pub live: u64,
 }
 
-/// What is known of an account from the stream. Texts have their [`limits`](crate::limits), also in a row that an older
-/// version stored: they are truncated where the row is read.
+/// The state of an account as the stream reports it. The texts have the lengths of
+/// [`limits`](crate::limits). Longer texts in rows that an older version stored are truncated when
+/// the row is read.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct AccountRow {
-    /// The newest handle an `#identity` named, in lower case; not checked against DNS. `None` also after `handle.invalid`.
+    /// The handle in the newest `#identity` event, in lower case, not verified by DNS. `None` if
+    /// there was no such event, or if the handle was `handle.invalid`.
     pub handle: Option<Box<str>>,
-    /// Whether the newest `#account` said active; true if there was none.
+    /// Whether the newest `#account` event said active; true if there was none.
     pub active: bool,
-    /// Its `status`, as written but for its length.
+    /// The `status` of that event, unchanged except for truncation.
     #[serde(default, deserialize_with = "stored::status")]
     pub status: Option<Box<str>>,
-    /// From the live profile record, if there is one and the account is not hidden.
+    /// The display name in the live profile record. `None` without such a record, and while the
+    /// account is hidden.
     #[serde(default, deserialize_with = "stored::name")]
     pub display_name: Option<Box<str>>,
-    /// Likewise.
+    /// The description in the live profile record, with the same conditions.
     #[serde(default, deserialize_with = "stored::description")]
     pub description: Option<Box<str>>,
-    /// Likewise: the CID of the picture.
+    /// The CID of the picture in the live profile record, with the same conditions.
     pub avatar: Option<Box<str>>,
-    /// Newest revision seen.
+    /// The newest revision that was seen.
     pub rev: Option<Tid>,
-    /// Operations of this repo were missed since we began (`tooBig`, `#sync` ahead, a `since` that does not fit).
+    /// Whether operations of this repo were missed since counting began: a commit was `tooBig`, a
+    /// `#sync` was ahead, or a `since` did not match the previous revision.
     pub out_of_sync: bool,
 }
 
-/// An account that claimed a handle.
+/// A handle and an account that claimed it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct HandleKey {
     /// The handle in lower case.
@@ -255,20 +262,20 @@ impl ViewKey for HandleKey {
     }
 }
 
-/// When an account claimed a handle.
+/// The time at which an account claimed a handle.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct HandleRow {
-    /// Network time of the `#identity`.
+    /// Network time of the `#identity` event.
     pub claimed: Timestamp,
 }
 
-/// A counter of all time, exact, as it is a function of the log.
+/// A counter over all time. It is exact, because it is a function of the log.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct CounterRow {
-    /// Its value.
+    /// The value of the counter.
     pub value: u64,
 }

@@ -1,16 +1,17 @@
-//! Counts of everything that posts can hold: hashtags, domains, links, mentions, languages.
+//! Counters of the entities in posts: hashtags, domains, links, mentions and languages.
 
 use serde::{Deserialize, Serialize};
 
 use super::key::ViewKey;
 use super::{RowError, Window};
 
-/// A tag, domain, link, mentioned DID or language, overall or among the posts of one language.
+/// A tag, domain, link, mentioned DID or language, in posts of all languages or of one language.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TrendKey {
-    /// What the posts hold.
+    /// The tag, domain, link, DID or language.
     pub key: Box<str>,
-    /// Of posts in this language (as in [`ListKey`](super::ListKey)); empty: of all. Always empty in `languages`.
+    /// The language of the counted posts (values as in [`ListKey`](super::ListKey)); empty for
+    /// posts of all languages. Always empty in `languages`.
     pub lang: Box<str>,
 }
 
@@ -28,19 +29,19 @@ impl ViewKey for TrendKey {
     }
 }
 
-/// Posts and their distinct authors, by window in the order of [`Window::ALL`].
+/// Numbers of posts and of their distinct authors, by window in the order of [`Window::ALL`].
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
 pub struct TrendRow {
-    /// Posts; a post counts once.
+    /// Posts. A post counts once, however often it contains the key.
     pub counts: [u32; 4],
     /// Distinct authors of these posts.
     pub authors: [u32; 4],
 }
 
 impl TrendRow {
-    /// Posts in a window.
+    /// Number of posts in a window.
     pub fn count(&self, window: Window) -> u32 {
         self.counts[window as usize]
     }

@@ -121,7 +121,7 @@ impl Epochs {
             events,
             time,
             lists: tick.epoch > self.listed_through
-                && (first || new_second || tick.settled || tick.last),
+                && (first || new_second || tick.idle || tick.last),
             log_seq: seq,
             hash: tick_hash(&tick),
             since: self.begin(tick.time),
@@ -355,7 +355,7 @@ mod tests {
             cursor: Cursor(ms),
             frames: 0,
             last: false,
-            settled: false,
+            idle: false,
             sources: Sources::default(),
             counts: BTreeMap::new(),
         })

@@ -1,4 +1,4 @@
-//! What a frame that is new does: events, or a reason why not.
+//! Applies a new frame: its events are pushed, or it is dropped with a reason.
 
 use bytes::Bytes;
 use skytide_core::event::{Body, DropReason, Event, GapCause, Moved, Op};
@@ -6,28 +6,28 @@ use skytide_core::id::{Cursor, Did, Handle, Tid};
 use skytide_core::limits::{STATUS_BYTES_MAX, truncated};
 use skytide_core::time::Timestamp;
 
-use super::numbers::{did, readable};
+use super::meta::{did, parse_time};
 use super::{Assembler, Note};
 use crate::frame::{self, Commit, Frame};
 
-/// How far a revision may lie ahead of network time, and of the time of its own frame.
+/// How far a revision may be ahead of both network time and the time of its own frame.
 const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
-/// Characters of a relay's own words that are kept.
-const WORDS_MAX: usize = 200;
+/// Largest number of characters of a relay's text that is logged.
+const EXCERPT_CHARS_MAX: usize = 200;
 
 impl Assembler {
-    /// Does what a frame says that is the next of the stream.
+    /// Applies the next frame of the stream.
     pub(super) fn apply(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
         if did(frame).is_some_and(|did| !self.setup.filter.did(did)) {
             return self.counts.drop(DropReason::FilterDid, 1);
         }
         match frame {
-            Frame::Commit(commit) => self.commit(commit, bytes),
+            Frame::Commit(commit) => self.apply_commit(commit, bytes),
             Frame::Identity {
                 seq, did, handle, ..
             } => {
-                let handle = handle.and_then(|text| self.handle(text, bytes));
-                self.event(*seq, did, Body::Identity { handle });
+                let handle = handle.and_then(|text| self.checked_handle(text, bytes));
+                self.push_event(*seq, did, Body::Identity { handle });
             }
             Frame::Account {
                 seq,
@@ -41,52 +41,53 @@ impl Assembler {
                     self.drop(DropReason::TextLimit, bytes);
                 }
                 let (active, status) = (*active, limited.map(Box::from));
-                self.event(*seq, did, Body::Account { active, status });
+                self.push_event(*seq, did, Body::Account { active, status });
             }
             Frame::Sync {
                 seq,
                 did,
                 rev,
                 time,
-            } if self.credible(*rev, time) => {
+            } if self.is_plausible(*rev, time) => {
                 let why = Moved::Sync;
-                self.event(*seq, did, Body::Moved { rev: *rev, why });
+                self.push_event(*seq, did, Body::Moved { rev: *rev, why });
             }
             Frame::Sync { .. } => self.drop(DropReason::RevFuture, bytes),
             Frame::Info { .. } | Frame::Error { .. } | Frame::Unknown { .. } => {
-                self.unnumbered(frame, bytes);
+                self.apply_unnumbered(frame, bytes);
             }
         }
     }
 
-    /// Does what a frame says that has no place in the stream.
-    pub(super) fn unnumbered(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
+    /// Applies a frame that has no `seq`.
+    pub(super) fn apply_unnumbered(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
         match frame {
             Frame::Info { name, message } => {
                 self.counts.info(name);
                 if *name == "OutdatedCursor" {
                     self.open_gap(GapCause::OutdatedCursor);
                 }
-                let (name, message) = (words(name), words(message.unwrap_or_default()));
+                let (name, message) = (excerpt(name), excerpt(message.unwrap_or_default()));
                 self.notes.push(Note::Info { name, message });
             }
             Frame::Error { name, message } => {
                 self.counts.error(name);
                 self.drop(DropReason::FrameError, bytes);
-                let (name, message) = (words(name), words(message.unwrap_or_default()));
+                let (name, message) = (excerpt(name), excerpt(message.unwrap_or_default()));
                 self.notes.push(Note::Error { name, message });
             }
             _ => self.drop(DropReason::FrameType, bytes),
         }
     }
 
-    fn commit(&mut self, commit: &Commit<'_>, bytes: &Bytes) {
-        if !self.credible(commit.rev, commit.time) {
+    fn apply_commit(&mut self, commit: &Commit<'_>, bytes: &Bytes) {
+        if !self.is_plausible(commit.rev, commit.time) {
             return self.drop(DropReason::RevFuture, bytes);
         }
         for &reason in &commit.drops {
             match reason {
-                // Its operation goes on to the dataflow, which counts it if it applies the commit.
+                // The operation is still written; the dataflow counts the drop if it applies the
+                // commit.
                 DropReason::OpCid | DropReason::RecordMissing => self.sample(reason, bytes),
                 _ => self.drop(reason, bytes),
             }
@@ -101,20 +102,20 @@ impl Assembler {
                 Moved::Empty
             };
             let rev = commit.rev;
-            return self.event(commit.seq, &commit.did, Body::Moved { rev, why });
+            return self.push_event(commit.seq, &commit.did, Body::Moved { rev, why });
         }
         self.count_repeated_paths(commit);
         let since = commit.since.filter(|_| self.setup.filter.all_collections());
         for op in &commit.ops {
             if self.setup.filter.collection(op.collection) {
-                self.op(commit, op, since);
+                self.push_op(commit, op, since);
             } else {
                 self.counts.drop(DropReason::FilterCollection, 1);
             }
         }
     }
 
-    fn op(&mut self, commit: &Commit<'_>, op: &frame::Op<'_>, since: Option<Tid>) {
+    fn push_op(&mut self, commit: &Commit<'_>, op: &frame::Op<'_>, since: Option<Tid>) {
         let (Ok(collection), Ok(rkey)) = (op.collection.parse(), op.rkey.parse()) else {
             return self.counts.drop(DropReason::OpPath, 1);
         };
@@ -138,8 +139,8 @@ impl Assembler {
         self.push(event);
     }
 
-    /// The handle that goes to the log: a valid one, or the protocol's word for none, which the dataflow counts.
-    fn handle(&mut self, text: &str, bytes: &Bytes) -> Option<Box<str>> {
+    /// The handle to be logged: a valid one, or `handle.invalid`, which the dataflow counts.
+    fn checked_handle(&mut self, text: &str, bytes: &Bytes) -> Option<Box<str>> {
         if Handle::is_invalid(text) {
             self.sample(DropReason::Handle, bytes);
             return Some(Handle::INVALID.into());
@@ -151,8 +152,8 @@ impl Assembler {
         handle.ok().map(Into::into)
     }
 
-    /// Writes an event that is no operation.
-    fn event(&mut self, seq: Cursor, did: &Did, body: Body) {
+    /// Pushes an event that is not an operation.
+    fn push_event(&mut self, seq: Cursor, did: &Did, body: Body) {
         let event = Event {
             host: self.setup.host.clone(),
             seq,
@@ -164,20 +165,21 @@ impl Assembler {
         self.push(event);
     }
 
-    /// Whether a revision is not of the future.
+    /// Whether a revision is not in the future.
     ///
-    /// Network time is a median and follows a slow or interrupted stream late: behind a pause it stands where the pause
-    /// began. So a revision may also be of the time at which its own frame claims to be sent, which on a live stream
-    /// counts only as far as our clock.
-    fn credible(&self, rev: Tid, sent: &str) -> bool {
-        let in_time = |time: Timestamp| {
+    /// Network time is a median, so it lags after a slow or interrupted stream: right after a pause
+    /// it is still the time at which the pause started. A revision is therefore also accepted by
+    /// the time at which its own frame claims to be sent, on a live stream at most the machine's
+    /// clock.
+    fn is_plausible(&self, rev: Tid, sent: &str) -> bool {
+        let allows = |time: Timestamp| {
             let micros = time.0.saturating_mul(1_000);
             rev.micros() <= micros.saturating_add(REV_AHEAD_MICROS_MAX)
         };
-        in_time(self.time.now())
-            || readable(sent)
+        allows(self.time.now())
+            || parse_time(sent)
                 .map(|sent| self.ceiling.map_or(sent, |clock| sent.min(clock)))
-                .is_some_and(in_time)
+                .is_some_and(allows)
     }
 
     fn count_repeated_paths(&mut self, commit: &Commit<'_>) {
@@ -190,7 +192,7 @@ impl Assembler {
     }
 }
 
-/// A relay's own words, cut to a length fit for a log line.
-fn words(text: &str) -> String {
-    text.chars().take(WORDS_MAX).collect()
+/// A relay's text, truncated for a log line.
+fn excerpt(text: &str) -> String {
+    text.chars().take(EXCERPT_CHARS_MAX).collect()
 }

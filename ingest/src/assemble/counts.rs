@@ -1,4 +1,5 @@
-//! What is counted between two ticks. Arrays, as every frame passes here; names only where a tick needs them.
+//! Counters between two ticks. They are arrays, because every frame updates them; names are used
+//! only where a tick is written.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,7 @@ pub(crate) const KINDS: [&str; 8] = [
     "unreadable",
     "other",
 ];
-/// Notes of the relay with a counter of their own; all others are `other`.
+/// Notes (`#info`) of the relay with a counter of their own; all others are `other`.
 const INFOS: [&str; 2] = ["OutdatedCursor", "other"];
 /// Errors of the relay with a counter of their own; all others are `other`.
 const ERRORS: [&str; 3] = ["FutureCursor", "ConsumerTooSlow", "other"];
@@ -46,7 +47,7 @@ pub const COLLECTIONS: [&str; 19] = [
 const OTHER: usize = COLLECTIONS.len() - 1;
 const ACTIONS: [Action; 3] = [Action::Create, Action::Update, Action::Delete];
 
-/// Sums since the tick before.
+/// Sums since the previous tick.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// Frames read.
@@ -55,15 +56,16 @@ pub struct Counts {
     pub frame_bytes: u64,
     /// Events written to the log.
     pub events: u64,
-    /// Places in the stream where numbers were left out.
+    /// Gaps in the relay's `seq`.
     pub gaps: u64,
-    /// Numbers left out.
+    /// Numbers missing in these gaps.
     pub missing_seqs: u64,
-    /// How often the relay's numbering began anew.
+    /// How often the relay's numbering restarted.
     pub resets: u64,
     /// How often the connection was lost.
     pub disconnects: u64,
-    /// Operations on a path that an earlier operation of the same commit had named: legal, applied in order.
+    /// Operations on a path that an earlier operation of the same commit names. They are legal and
+    /// applied in order.
     pub paths_repeated: u64,
     kinds: [u64; KINDS.len()],
     infos: [u64; INFOS.len()],
@@ -74,11 +76,11 @@ pub struct Counts {
     accounts: u64,
     moved: u64,
     coverage_gaps: [u64; GapCause::ALL.len()],
-    /// Network time that may be incomplete, in ms.
+    /// Network time in coverage gaps, in ms.
     pub coverage_gap_ms: u64,
 }
 
-/// Drops by reason. An array of this length has no `Default` of its own.
+/// Drops by reason. A type of its own, because arrays of this length do not implement `Default`.
 #[derive(Clone, Debug)]
 struct Drops([u64; REASONS]);
 
@@ -92,15 +94,15 @@ impl Counts {
     pub(crate) fn frame(&mut self, kind: &str, bytes: usize) {
         self.frames += 1;
         self.frame_bytes += bytes as u64;
-        self.kinds[place(&KINDS, kind)] += 1;
+        self.kinds[index_of(&KINDS, kind)] += 1;
     }
 
     pub(crate) fn info(&mut self, name: &str) {
-        self.infos[place(&INFOS, name)] += 1;
+        self.infos[index_of(&INFOS, name)] += 1;
     }
 
     pub(crate) fn error(&mut self, name: &str) {
-        self.errors[place(&ERRORS, name)] += 1;
+        self.errors[index_of(&ERRORS, name)] += 1;
     }
 
     pub(crate) fn drop(&mut self, reason: DropReason, count: u64) {
@@ -111,7 +113,7 @@ impl Counts {
         self.events += 1;
         match body {
             Body::Op(op) => {
-                self.ops[collection_place(op.collection.as_str())][op.action as usize] += 1;
+                self.ops[collection_index(op.collection.as_str())][op.action as usize] += 1;
             }
             Body::Identity { .. } => self.identities += 1,
             Body::Account { .. } => self.accounts += 1,
@@ -124,7 +126,7 @@ impl Counts {
         self.coverage_gap_ms += gap.to.0.saturating_sub(gap.from.0);
     }
 
-    /// Gaps by cause, those that were found.
+    /// Coverage gaps by cause, without zeros.
     pub fn coverage_gaps(&self) -> impl Iterator<Item = (GapCause, u64)> {
         GapCause::ALL
             .into_iter()
@@ -132,7 +134,7 @@ impl Counts {
             .filter(|&(_, count)| count > 0)
     }
 
-    /// Drops by reason, those that happened.
+    /// Drops by reason, without zeros.
     pub fn drops(&self) -> impl Iterator<Item = (DropReason, u64)> {
         let drops = DropReason::ALL
             .iter()
@@ -140,7 +142,7 @@ impl Counts {
         drops.filter(|&(_, count)| count > 0)
     }
 
-    /// Frames by kind, those that came.
+    /// Frames by kind, without zeros.
     pub fn kinds(&self) -> impl Iterator<Item = (&'static str, u64)> {
         KINDS
             .into_iter()
@@ -148,7 +150,7 @@ impl Counts {
             .filter(|&(_, count)| count > 0)
     }
 
-    /// Operations by collection and action, those that came.
+    /// Operations by collection and action, without zeros.
     pub fn ops(&self) -> impl Iterator<Item = (&'static str, Action, u64)> {
         let rows = COLLECTIONS.into_iter().zip(&self.ops);
         let cells = rows.flat_map(|(collection, row)| {
@@ -160,7 +162,8 @@ impl Counts {
         cells.filter(|&(_, _, count)| count > 0)
     }
 
-    /// Events that are no operations: identities, accounts, and repos that moved without operations.
+    /// Events that are not operations: identities, accounts, and repos that moved without
+    /// operations.
     pub fn others(&self) -> [(&'static str, u64); 3] {
         [
             ("identity", self.identities),
@@ -169,7 +172,7 @@ impl Counts {
         ]
     }
 
-    /// The counters of a tick, by name (`docs/recordings.md`); those that are not zero.
+    /// The counters of a tick by name (`docs/recordings.md`), without zeros.
     pub fn by_name(&self) -> BTreeMap<Box<str>, u64> {
         let plain = [
             ("frames", self.frames),
@@ -206,7 +209,7 @@ impl Counts {
             .collect()
     }
 
-    /// Adds the counts of a later stretch.
+    /// Adds the counts of a later epoch.
     pub fn add(&mut self, later: &Self) {
         let pairs = [
             (&mut self.frames, later.frames),
@@ -242,13 +245,13 @@ fn add_each(sums: &mut [u64], counts: &[u64]) {
     }
 }
 
-/// The place of a name, or the last one, which stands for all others.
-fn place(names: &[&str], name: &str) -> usize {
+/// The index of a name, or the last index, which counts all other names.
+fn index_of(names: &[&str], name: &str) -> usize {
     let found = names.iter().position(|&known| known == name);
     found.unwrap_or(names.len() - 1)
 }
 
-fn collection_place(name: &str) -> usize {
+fn collection_index(name: &str) -> usize {
     COLLECTIONS[..OTHER].binary_search(&name).unwrap_or(OTHER)
 }
 
@@ -257,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tables_stand_in_the_order_they_are_searched_by() {
+    fn tables_are_in_the_order_in_which_they_are_searched() {
         assert!(COLLECTIONS[..OTHER].is_sorted());
         for (i, &reason) in DropReason::ALL.iter().enumerate() {
             assert_eq!(reason as usize, i);
@@ -271,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded_whatever_the_stream_says() {
+    fn the_number_of_names_is_bounded_for_any_stream() {
         let mut counts = Counts::default();
         for i in 0..1_000 {
             counts.frame(&format!("#new{i}"), 1);

@@ -1,4 +1,4 @@
-//! Which sources the log knows, where each was left, and which stretches of time may be incomplete.
+//! Tracks the last position in each source, and the intervals of time that may be incomplete.
 
 use skytide_core::event::{Gap, GapCause, Host, Message, OpenGap, SourcePosition, Sources, Tick};
 use skytide_core::id::Cursor;
@@ -7,19 +7,19 @@ use skytide_core::time::Timestamp;
 use super::counts::Counts;
 use super::{Assembler, Cut, Position, Setup};
 
-/// Where reading resumes.
+/// The state at which reading resumes.
 pub(super) struct Resumed {
     pub(super) position: Position,
     pub(super) sources: Sources,
-    /// An epoch that ends before anything is read.
-    pub(super) seam: Option<Tick>,
+    /// The tick that ends the previous writer's epoch before any frame is read.
+    pub(super) closing_tick: Option<Tick>,
 }
 
 impl Resumed {
-    /// After the newest tick of the log.
+    /// The state after the newest tick of the log.
     pub(super) fn after(setup: &Setup, newest: Option<&Tick>) -> Self {
         let Some(tick) = newest else {
-            return Self::at_first(setup);
+            return Self::without_history(setup);
         };
         let mut sources = Sources {
             gaps: Vec::new(),
@@ -29,35 +29,35 @@ impl Resumed {
         let mut position = if same {
             Position::of(tick)
         } else {
-            change(setup, tick, &mut sources)
+            switch_source(setup, tick, &mut sources)
         };
         let reset = setup.cursor_reset && !tick.sources.cursor_reset;
         sources.cursor_reset = setup.cursor_reset;
         if reset && position.cursor.take().is_some() {
             let cause = GapCause::CursorReset;
-            open(&mut sources, tick.time, cause);
+            open_gap(&mut sources, tick.time, cause);
         }
         Self {
             position,
             sources,
-            seam: (reset || tick.host != setup.host).then(|| seam(tick)),
+            closing_tick: (reset || tick.host != setup.host).then(|| closing_tick(tick)),
         }
     }
 
-    fn at_first(setup: &Setup) -> Self {
+    fn without_history(setup: &Setup) -> Self {
         Self {
             position: Position::default(),
             sources: Sources {
                 cursor_reset: setup.cursor_reset,
                 ..Sources::default()
             },
-            seam: None,
+            closing_tick: None,
         }
     }
 }
 
-/// Leaves the source of the newest tick; answers where reading resumes in ours.
-fn change(setup: &Setup, tick: &Tick, sources: &mut Sources) -> Position {
+/// Records the position in the source of the newest tick. Returns the position in the new source.
+fn switch_source(setup: &Setup, tick: &Tick, sources: &mut Sources) -> Position {
     let names = std::iter::once(&setup.host).chain(&setup.former_hosts);
     let known: Vec<SourcePosition> = names
         .filter_map(|name| sources.others.remove(name))
@@ -72,7 +72,7 @@ fn change(setup: &Setup, tick: &Tick, sources: &mut Sources) -> Position {
         sources.leave(tick.host.clone(), left);
     }
     match known {
-        // It resumes where it was left, which is earlier than any gap that is open.
+        // The source resumes at its last position, which is earlier than the start of an open gap.
         Some(left) => {
             sources.open_gap = None;
             Position {
@@ -81,19 +81,19 @@ fn change(setup: &Setup, tick: &Tick, sources: &mut Sources) -> Position {
             }
         }
         None => {
-            open(sources, tick.time, GapCause::NewSource);
+            open_gap(sources, tick.time, GapCause::NewSource);
             Position::default()
         }
     }
 }
 
-/// The end of what a writer may have left behind the newest tick: its events are of another source or other numbers than
-/// those to come, and no part of an epoch with them.
-fn seam(tick: &Tick) -> Tick {
+/// The tick that ends the events which a previous writer may have left after the newest tick. They
+/// are of another source or numbering than the next events, so both must not share an epoch.
+fn closing_tick(tick: &Tick) -> Tick {
     Tick {
         epoch: skytide_core::id::Epoch(tick.epoch.0 + 1),
         last: false,
-        settled: false,
+        idle: false,
         counts: std::collections::BTreeMap::new(),
         sources: Sources {
             gaps: Vec::new(),
@@ -103,15 +103,15 @@ fn seam(tick: &Tick) -> Tick {
     }
 }
 
-fn open(sources: &mut Sources, from: Timestamp, cause: GapCause) {
+fn open_gap(sources: &mut Sources, from: Timestamp, cause: GapCause) {
     if from > Timestamp(0) {
         sources.open_gap.get_or_insert(OpenGap { from, cause });
     }
 }
 
 impl Assembler {
-    /// Ends the epoch that a writer may have left open, before anything is read.
-    pub(super) fn write_seam(&mut self, tick: Tick) {
+    /// Ends the epoch that a previous writer may have left open, before any frame is read.
+    pub(super) fn push_closing_tick(&mut self, tick: Tick) {
         self.epoch = tick.epoch;
         self.cuts.push(Cut {
             messages: vec![Message::Tick(tick.clone())],
@@ -120,12 +120,12 @@ impl Assembler {
         });
     }
 
-    /// What follows may not be all that follows.
+    /// Opens a gap: frames after this point may be missing.
     pub(super) fn open_gap(&mut self, cause: GapCause) {
-        open(&mut self.sources, self.time.now(), cause);
+        open_gap(&mut self.sources, self.time.now(), cause);
     }
 
-    /// The first frame after a gap, which claims to be of this time.
+    /// Closes the open gap at the first frame after it, which claims this time.
     pub(super) fn close_gap(&mut self, claimed: Timestamp) {
         let Some(OpenGap { from, cause }) = self.sources.open_gap.take() else {
             return;

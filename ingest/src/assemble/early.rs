@@ -1,53 +1,55 @@
-//! Frames that are held back before they are judged, and those that only tell the time.
+//! Holds frames for later processing, and observes the time of frames that were already applied.
 //!
 //! ```text
 //! start of a session     held until network time is known: time::WINDOW frames, or a tick
-//! ahead of our clock     held until it is known whose clock is wrong: the sender's or ours
-//! before the position    not judged at all: they only tell the time
+//! ahead of local clock   held until it is known which clock is wrong: the sender's or ours
+//! before the position    not processed: only their time is observed
 //! ```
 //!
-//! Network time of a live stream never passes our clock, and a revision too far ahead of it is dropped. So if our own
-//! clock is slow, every commit would be dropped. A frame whose `time` is more than [`AHEAD_MS_MAX`] ahead of our clock is
-//! therefore held, with all that follow. If more of the accounts in the held frames are ahead than are not, our clock is
-//! wrong: the frames stay held, and once there are [`HELD_FRAMES_MAX`] or [`HELD_BYTES_MAX`] of them, reading stops until our
-//! clock is right. Otherwise the senders are wrong, and all held frames are judged at the next tick. Accounts count, not
-//! frames: one account cannot stop the stream.
+//! Network time of a live stream never passes the local clock, and a commit whose revision is too
+//! far ahead of network time is dropped. A slow local clock would therefore drop every commit. So a
+//! frame whose `time` is more than [`AHEAD_MS_MAX`] ahead of the local clock is held, with all
+//! frames after it. If most accounts of the held frames are ahead, the local clock is wrong: the
+//! frames stay held, and once there are [`HELD_FRAMES_MAX`] or [`HELD_BYTES_MAX`] of them, reading
+//! stops until the clock is corrected. Otherwise the senders are wrong, and all held frames are
+//! processed at the next tick. Accounts are counted instead of frames, so that one account cannot
+//! stop the stream.
 
 use bytes::Bytes;
 use skytide_core::id::{Cursor, Did};
 use skytide_core::time::Timestamp;
 
-use super::numbers::{Numbers, numbers_of, seq_of};
+use super::meta::{FrameMeta, meta_of, seq_of};
 use super::{Assembler, HELD_BYTES_MAX, LOOKBACK, time};
 
-/// How far a stream's time may be ahead of our clock.
+/// How far a stream's time may be ahead of the local clock, in ms.
 pub(crate) const AHEAD_MS_MAX: u64 = 60_000;
-/// Frames that are held at most; then reading stops.
+/// Largest number of held frames; then reading stops.
 pub(crate) const HELD_FRAMES_MAX: usize = 1_024;
 
-/// Frames that wait to be judged.
+/// Messages that are held for later processing.
 #[derive(Debug, Default)]
-pub(super) struct Held {
-    frames: Vec<HeldFrame>,
+pub(super) struct HeldMessages {
+    messages: Vec<HeldMessage>,
     bytes: usize,
-    /// Ticks since the first of them.
+    /// Ticks since the first message was held.
     ticks: u32,
-    /// Whether they are the first of a session.
-    first: bool,
+    /// Whether they are the first messages of a session.
+    first_of_session: bool,
 }
 
 #[derive(Debug)]
-struct HeldFrame {
-    message: HeldMessage,
+struct HeldMessage {
+    payload: Payload,
     seq: Option<Cursor>,
-    /// As written.
+    /// The time that the frame claims.
     time: Option<Timestamp>,
     did: Option<Did>,
 }
 
-/// A message that waits in its place in the stream.
+/// The content of a held message.
 #[derive(Debug)]
-enum HeldMessage {
+enum Payload {
     Frame(Bytes),
     Unusable(Unusable),
 }
@@ -61,33 +63,34 @@ pub(super) enum Unusable {
     Oversized,
 }
 
-impl Held {
-    /// Waits for the first frames of a session.
-    pub(super) fn first() -> Self {
+impl HeldMessages {
+    /// No messages yet; the first ones of a session will be held.
+    pub(super) fn first_of_session() -> Self {
         Self {
-            first: true,
+            first_of_session: true,
             ..Self::default()
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.frames.len()
+        self.messages.len()
     }
 
     fn is_full(&self) -> bool {
-        self.frames.len() >= HELD_FRAMES_MAX || self.bytes >= HELD_BYTES_MAX
+        self.messages.len() >= HELD_FRAMES_MAX || self.bytes >= HELD_BYTES_MAX
     }
 
-    /// Whether more accounts are ahead of our clock than are not; by how much their frames are, in the middle.
-    fn ahead(&self, clock: Timestamp) -> Option<u64> {
+    /// The median of how far frames are ahead of the local clock, in ms, if more accounts are ahead
+    /// of it than are not. Only frames that are ahead enter the median.
+    fn ms_ahead(&self, clock: Timestamp) -> Option<u64> {
         let limit = clock.0.saturating_add(AHEAD_MS_MAX);
-        let timed = |frame: &HeldFrame| frame.time.map(|time| (time, frame.did.clone()));
-        let (ahead, not): (Vec<_>, Vec<_>) = self
-            .frames
+        let timed = |message: &HeldMessage| message.time.map(|time| (time, message.did.clone()));
+        let (ahead, others): (Vec<_>, Vec<_>) = self
+            .messages
             .iter()
             .filter_map(timed)
             .partition(|(time, _)| time.0 > limit);
-        if accounts(&ahead) <= accounts(&not) {
+        if distinct_accounts(&ahead) <= distinct_accounts(&others) {
             return None;
         }
         let mut times: Vec<u64> = ahead.iter().map(|(time, _)| time.0).collect();
@@ -96,53 +99,54 @@ impl Held {
     }
 }
 
-/// How many accounts there are; frames without one are one together.
-fn accounts(frames: &[(Timestamp, Option<Did>)]) -> usize {
-    let distinct: std::collections::BTreeSet<_> = frames.iter().map(|(_, did)| did).collect();
+/// The number of distinct accounts; all frames without an account count as one.
+fn distinct_accounts(timed: &[(Timestamp, Option<Did>)]) -> usize {
+    let distinct: std::collections::BTreeSet<_> = timed.iter().map(|(_, did)| did).collect();
     distinct.len()
 }
 
 impl Assembler {
-    /// The next binary message of the stream.
+    /// Processes or holds the next binary message of the stream.
     pub fn frame(&mut self, bytes: Bytes) {
-        if self.is_past(&bytes) {
+        if self.already_applied(&bytes) {
             return self.past(&bytes);
         }
-        let known = self.time.settled() || self.interrupted();
+        let time_is_known = self.time.is_full() || self.resumes_recording();
         if self.held.is_none() {
-            self.judge(&bytes, true);
+            self.process(&bytes, true);
             return self.end_if_full();
         }
-        let numbers = numbers_of(&bytes);
-        let ahead = self.is_ahead(numbers.as_ref().and_then(|numbers| numbers.time));
-        let first = self.held.as_ref().is_some_and(|held| held.first);
-        if first && known && !ahead && self.held_frames() == 0 {
+        let meta = meta_of(&bytes);
+        let ahead = self.is_ahead(meta.as_ref().and_then(|meta| meta.time));
+        let is_start = self.held.as_ref().is_some_and(|held| held.first_of_session);
+        if is_start && time_is_known && !ahead && self.held_count() == 0 {
             self.held = None;
-            self.judge(&bytes, true);
+            self.process(&bytes, true);
             return self.end_if_full();
         }
-        self.hold(bytes, numbers);
+        self.hold(bytes, meta);
         self.release_if_enough();
     }
 
-    /// Whether this goes on with a recording: its first frames were held back before the interruption.
-    fn interrupted(&self) -> bool {
+    /// Whether reading resumes within a recording, whose first frames were held before the restart.
+    fn resumes_recording(&self) -> bool {
         !self.setup.live && self.frames > 0
     }
 
-    /// Whether the newest frame is one of the first of a recording, which move the clock all at once.
-    pub(super) fn opens(&self) -> bool {
+    /// Whether the newest frame is one of the first of a recording. They advance network time only
+    /// once, all together.
+    pub(super) fn in_first_frames(&self) -> bool {
         !self.setup.live && self.frames <= time::WINDOW as u64
     }
 
-    /// A frame before the position at which reading resumes: it only tells the time.
+    /// Observes the time of a frame before the position at which reading resumes.
     pub fn past(&mut self, bytes: &[u8]) {
-        if let Some(numbers) = numbers_of(bytes) {
-            self.note_early(numbers.seq, numbers.time);
+        if let Some(meta) = meta_of(bytes) {
+            self.observe_early(meta.seq, meta.time);
         }
     }
 
-    /// Whether a time is further ahead of our clock than clocks may differ.
+    /// Whether a time is more than [`AHEAD_MS_MAX`] ahead of the local clock.
     pub(super) fn is_ahead(&self, time: Option<Timestamp>) -> bool {
         let limit = self
             .ceiling
@@ -150,32 +154,32 @@ impl Assembler {
         limit.zip(time).is_some_and(|(limit, time)| time.0 > limit)
     }
 
-    /// Holds a frame back, and all that follow.
-    pub(super) fn hold(&mut self, bytes: Bytes, numbers: Option<Numbers>) {
-        if let Some(numbers) = &numbers {
-            self.note_early(numbers.seq, self.time_of(numbers));
+    /// Holds a frame, and thereby all frames after it.
+    pub(super) fn hold(&mut self, bytes: Bytes, meta: Option<FrameMeta>) {
+        if let Some(meta) = &meta {
+            self.observe_early(meta.seq, self.time_of(meta));
         }
         let held = self.held.get_or_insert_default();
         held.bytes += bytes.len();
-        held.frames.push(HeldFrame {
-            message: HeldMessage::Frame(bytes),
-            seq: numbers.as_ref().map(|numbers| numbers.seq),
-            time: numbers.as_ref().and_then(|numbers| numbers.time),
-            did: numbers.and_then(|numbers| numbers.did),
+        held.messages.push(HeldMessage {
+            payload: Payload::Frame(bytes),
+            seq: meta.as_ref().map(|meta| meta.seq),
+            time: meta.as_ref().and_then(|meta| meta.time),
+            did: meta.and_then(|meta| meta.did),
         });
     }
 
-    /// Holds a message that is not a frame if frames before it are held, so that drops and gaps are recorded in the order
-    /// of the stream. Returns the message if no frame is held.
+    /// Holds a message that is not a frame if frames before it are held, so that drops and gaps are
+    /// recorded in the order of the stream. Returns the message if no frame is held.
     pub(super) fn hold_unusable(&mut self, message: Unusable) -> Option<Unusable> {
-        let Some(held) = self.held.as_mut().filter(|held| !held.frames.is_empty()) else {
+        let Some(held) = self.held.as_mut().filter(|held| !held.messages.is_empty()) else {
             return Some(message);
         };
         if let Unusable::Text(bytes) = &message {
             held.bytes += bytes.len();
         }
-        held.frames.push(HeldFrame {
-            message: HeldMessage::Unusable(message),
+        held.messages.push(HeldMessage {
+            payload: Payload::Unusable(message),
             seq: None,
             time: None,
             did: None,
@@ -189,7 +193,7 @@ impl Assembler {
         let Some(held) = &self.held else {
             return;
         };
-        let enough = if held.first {
+        let enough = if held.first_of_session {
             time::WINDOW
         } else {
             HELD_FRAMES_MAX
@@ -199,78 +203,85 @@ impl Assembler {
         }
     }
 
-    /// How many frames are held.
-    pub(super) fn held_frames(&self) -> usize {
-        self.held.as_ref().map_or(0, Held::len)
+    /// The number of held messages.
+    pub(super) fn held_count(&self) -> usize {
+        self.held.as_ref().map_or(0, HeldMessages::len)
     }
 
-    /// The newest frame that is held.
+    /// The largest `seq` of a held frame.
     pub(super) fn newest_held(&self) -> Option<Cursor> {
         let held = self.held.as_ref()?;
-        held.frames.iter().filter_map(|frame| frame.seq).max()
+        held.messages.iter().filter_map(|message| message.seq).max()
     }
 
-    /// Takes note of the time of a frame that is not yet, or no more, to be judged; repetitions tell nothing.
-    fn note_early(&mut self, seq: Cursor, time: Option<Timestamp>) {
-        if self.noted.is_none_or(|noted| seq > noted)
+    /// Observes the time of a frame that is held or was already applied. A frame that repeats or
+    /// precedes an observed one has no effect.
+    fn observe_early(&mut self, seq: Cursor, time: Option<Timestamp>) {
+        if self.newest_observed.is_none_or(|newest| seq > newest)
             && let Some(time) = time
         {
-            self.noted = Some(seq);
-            self.time.note(time);
+            self.newest_observed = Some(seq);
+            self.time.observe(time);
         }
     }
 
-    /// Whether a frame that a relay sends after a restart was applied before it.
-    fn is_past(&mut self, bytes: &[u8]) -> bool {
-        let (Some(resumed), true) = (self.resumed, self.setup.live) else {
+    /// Whether a frame that a relay sends after a restart was applied before the restart.
+    fn already_applied(&mut self, bytes: &[u8]) -> bool {
+        let (Some(resumed_at), true) = (self.resumed_at, self.setup.live) else {
             return false;
         };
         let Some(seq) = seq_of(bytes) else {
             return false;
         };
-        if seq <= resumed && resumed.0 - seq.0 < LOOKBACK {
+        if seq <= resumed_at && resumed_at.0 - seq.0 < LOOKBACK {
             return true;
         }
-        self.resumed = None;
+        self.resumed_at = None;
         false
     }
 
-    /// By how much our clock is behind the stream, if that keeps frames from being judged. A single frame may be forged, so this
-    /// is not said before it was held for as long as a pause.
+    /// How far the local clock is behind the stream, in ms, if frames are held for that reason. A
+    /// single frame may be forged, so the result is `None` until frames were held for `pause_ticks`
+    /// ticks or no more can be held.
     pub fn clock_behind_ms(&self) -> Option<u64> {
         let held = self.held.as_ref()?;
-        let long = held.is_full() || held.ticks >= self.setup.pause_ticks;
-        let clock = self.ceiling.filter(|_| long)?;
-        held.ahead(clock)
+        let long_enough = held.is_full() || held.ticks >= self.setup.pause_ticks;
+        let clock = self.ceiling.filter(|_| long_enough)?;
+        held.ms_ahead(clock)
     }
 
-    /// Whether nothing more should be read until our clock is right.
+    /// Whether reading should stop until the local clock is corrected.
     pub fn is_stalled(&self) -> bool {
-        self.held.as_ref().is_some_and(Held::is_full) && self.clock_behind_ms().is_some()
+        self.held.as_ref().is_some_and(HeldMessages::is_full) && self.clock_behind_ms().is_some()
     }
 
-    /// Counts a tick over which frames were held.
-    pub(super) fn held_over_tick(&mut self) {
+    /// Counts a tick during which frames were held.
+    pub(super) fn count_held_tick(&mut self) {
         if let Some(held) = self.held.as_mut().filter(|held| held.len() > 0) {
             held.ticks = held.ticks.saturating_add(1);
         }
     }
 
-    /// Judges the frames that were held back, unless our clock is wrong. `last`: in any case, as no more come.
+    /// Processes the held messages, unless the local clock is wrong. `last`: the stream ends, so
+    /// they are processed in any case.
     pub(super) fn release(&mut self, last: bool) {
-        let wrong = |held: &Held| self.ceiling.and_then(|clock| held.ahead(clock)).is_some();
+        let clock_is_wrong = |held: &HeldMessages| {
+            self.ceiling
+                .and_then(|clock| held.ms_ahead(clock))
+                .is_some()
+        };
         let Some(held) = self
             .held
-            .take_if(|held| !held.frames.is_empty() && (last || !wrong(held)))
+            .take_if(|held| !held.messages.is_empty() && (last || !clock_is_wrong(held)))
         else {
             return;
         };
         self.time.advance(self.ceiling);
         self.releasing = true;
-        for frame in held.frames {
-            match frame.message {
-                HeldMessage::Frame(bytes) => self.judge(&bytes, false),
-                HeldMessage::Unusable(message) => self.drop_unusable(message),
+        for message in held.messages {
+            match message.payload {
+                Payload::Frame(bytes) => self.process(&bytes, false),
+                Payload::Unusable(message) => self.drop_unusable(message),
             }
             self.end_if_full();
         }

@@ -1,4 +1,4 @@
-//! Which collections and accounts are read.
+//! Selects the collections and accounts that are read.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use skytide_core::id::Did;
 
 use crate::Options;
 
-/// Which collections and accounts are read. The default reads all.
+/// The collections and accounts that are read. The default selects all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
     /// Empty: all.
@@ -18,36 +18,36 @@ pub struct Filter {
     deny: BTreeSet<Did>,
 }
 
-/// A filter cannot be used as it is written.
+/// A filter could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
-    /// The file of accounts is not readable.
-    #[error("could not read the accounts in {}", path.display())]
+    /// The file of accounts could not be read.
+    #[error("could not read the list of accounts {}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         #[source]
         source: std::io::Error,
     },
-    /// A line of the file of accounts is no DID.
-    #[error("line {line} of {} is not a DID", path.display())]
+    /// A line of the file of accounts is not a DID.
+    #[error("line {line} of {} is not a DID: write one DID per line", path.display())]
     Did {
         /// The file.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The cause.
         #[source]
         source: skytide_core::id::IdError,
     },
 }
 
 impl Filter {
-    /// What the options say, with the files that they name.
+    /// Builds the filter of the options, with the content of the files that they name.
     ///
     /// # Errors
-    /// A file is not readable or has a line that is no DID.
+    /// A file cannot be read, or has a line that is not a DID.
     pub fn load(options: &Options) -> Result<Self, FilterError> {
         let read = |path: &Option<PathBuf>| path.as_deref().map(dids).transpose();
         let mut collections = options.collections.clone();
@@ -82,7 +82,7 @@ fn dids(path: &Path) -> Result<BTreeSet<Did>, FilterError> {
         path: path.to_owned(),
         source,
     })?;
-    // Some editors begin a file with a byte order mark.
+    // Some editors write a byte order mark at the start of a file.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let lines = text.lines().enumerate().filter_map(|(i, line)| {
         let did = line.split('#').next().unwrap_or_default().trim();
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_covers_what_is_below_it_and_nothing_else() {
+    fn a_wildcard_matches_only_collections_below_it() {
         let filter = of(&["app.bsky.feed.*", "app.bsky.graph.follow"]).unwrap();
         for (name, read) in [
             ("app.bsky.feed.like", true),
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_deny_file_wins_and_a_bad_line_is_named() {
+    fn the_deny_file_has_priority_and_an_invalid_line_is_reported() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
             let path = folder.path().join(name);

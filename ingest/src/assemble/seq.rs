@@ -1,15 +1,19 @@
-//! The relay's numbering: what is new, what was seen, and whether the numbers began anew.
+//! The relay's numbering: distinguishes new frames, repeated frames and a restart of the numbering.
 //!
-//! Numbers may skip (gaps are legal) and may repeat: a relay that takes the cursor as inclusive sends one frame
-//! again (indigo#837), one that rewinds after a restart many. Such frames were applied and are skipped. A relay may
-//! also lose its counter and start over (indigo#1133 went from 20 billion to 1); all it sends then has old numbers
-//! and would be skipped for ever. The two differ in time: what is sent again is not newer than what we had.
+//! Numbers may be skipped (gaps are legal) and may repeat. A relay that treats the cursor as
+//! inclusive sends one frame again (indigo#837), and a relay that rewinds after a restart sends
+//! many again. Such frames were applied and are skipped. A relay may also lose its counter and
+//! start over (indigo#1133 went from 20 billion to 1). All its frames then have old numbers and
+//! would be skipped forever. The time distinguishes the two cases: a repeated frame is not newer
+//! than the frames before it.
 //!
-//! The rule: a frame with an old number is a *suspect*. The numbering counts as reset when, of the newest [`SUSPECTS`] of a
-//! row with rising numbers, at least [`SUSPECTS_NEWER`] are newer than the newest time that the frames before
-//! them agreed on. All suspects of the row are kept meanwhile, so that after a reset they are applied and nothing is lost:
-//! a relay's times go back and forth by a second, in which hundreds of frames come. A frame with a new number ends the
-//! row: its suspects were repetitions. A number that does not rise within the row is a repetition, too.
+//! The rule: a frame with an old number is a *suspect*. Suspects in a row with rising numbers are
+//! buffered. The numbering counts as reset when at least [`SUSPECTS_NEWER`] of the newest
+//! [`SUSPECTS`] suspects are newer than the newest time on which the frames before the row agreed.
+//! After a reset all buffered suspects are applied, so none is lost: a relay's times vary by a
+//! second, in which hundreds of frames arrive, so the decision comes late. A frame with a new
+//! number ends the row: its suspects were repetitions. A frame whose number does not rise within
+//! the row is a repetition, too.
 
 use std::collections::VecDeque;
 
@@ -17,42 +21,48 @@ use bytes::Bytes;
 use skytide_core::id::Cursor;
 use skytide_core::time::Timestamp;
 
-/// Suspects in a row that decide: its newest.
+/// The number of newest suspects of a row that decide.
 pub(crate) const SUSPECTS: usize = 32;
-/// How many of them must be newer than everything before.
+/// How many of them must be newer than the frames before the row.
 pub(crate) const SUSPECTS_NEWER: usize = 24;
-/// Suspects kept at most: those of a second at the largest rate seen, twice. Of a longer row the oldest ones are repetitions.
+/// Largest number of buffered suspects: twice the frames of a second at the largest rate seen. The
+/// oldest suspects of a longer row are repetitions.
 const SUSPECTS_MAX: usize = 4_096;
-/// Bytes of suspects kept at most; beyond, the oldest ones keep only their number and are lost in a reset.
+/// Largest size of buffered suspects. Above it the bytes of the oldest ones are dropped, so that
+/// these frames are lost in a reset.
 const SUSPECT_BYTES_MAX: usize = 16 << 20;
-/// A frame that says nothing we can use moves the position by so much at most, if it is whole.
-const USELESS_STEP_MAX: u64 = 1_000;
+/// Largest step by which an unusable frame may advance the position, if the frame is whole.
+const UNUSABLE_STEP_MAX: u64 = 1_000;
 
-/// Where we stand in the relay's numbering.
+/// The position in the relay's numbering, and the frames that may show that it restarted.
 #[derive(Debug)]
 pub(crate) struct SeqWatch {
     newest: Option<Cursor>,
     suspects: VecDeque<Suspect>,
-    /// How many of the oldest suspects have no bytes any more.
-    suspects_bare: usize,
+    /// The number of oldest suspects whose bytes were dropped.
+    suspects_without_bytes: usize,
     suspect_bytes: usize,
 }
 
 #[derive(Debug)]
 struct Suspect {
     seq: Cursor,
+    /// Whether its time is newer than the agreed time of the frames before the row.
     newer: bool,
     bytes: Option<Bytes>,
 }
 
-/// What a number means.
+/// The meaning of a frame's number.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// New, with so many numbers left out before it, and so many suspects that turned out to be repetitions.
+    /// The frame is new. `missing` numbers were left out before it, and `repeated` buffered
+    /// suspects turned out to be repetitions.
     New { missing: u64, repeated: u64 },
-    /// Old: kept aside or skipped. So many frames (this one or earlier suspects) are certain repetitions now.
+    /// The frame has an old number: it is buffered or skipped. `repeated` frames (this one or
+    /// earlier suspects) are now known to be repetitions.
     Old { repeated: u64 },
-    /// The numbering began anew: these frames, the newest among them, are to be applied from the start.
+    /// The numbering restarted after `before`. `frames`, which include the newest one, are to be
+    /// applied in order; the bytes of `lost` more were dropped.
     Reset {
         frames: Vec<Bytes>,
         lost: u64,
@@ -60,8 +70,8 @@ pub(crate) enum Step {
     },
 }
 
-/// A frame as far as its number goes.
-pub(crate) struct Numbered<'a> {
+/// A frame with its number and time.
+pub(crate) struct SequencedFrame<'a> {
     pub(crate) seq: Cursor,
     pub(crate) time: Option<Timestamp>,
     pub(crate) bytes: &'a Bytes,
@@ -72,7 +82,7 @@ impl SeqWatch {
         Self {
             newest,
             suspects: VecDeque::new(),
-            suspects_bare: 0,
+            suspects_without_bytes: 0,
             suspect_bytes: 0,
         }
     }
@@ -83,24 +93,24 @@ impl SeqWatch {
     }
 
     /// Whether a frame of this number would be the first suspect of a row.
-    pub(crate) fn begins_row(&self, seq: Cursor) -> bool {
+    pub(crate) fn starts_suspects(&self, seq: Cursor) -> bool {
         self.suspects.is_empty() && self.newest.is_some_and(|newest| seq < newest)
     }
 
-    /// Frames kept aside until it is decided what they are.
+    /// The number of buffered suspects.
     pub(crate) fn suspects(&self) -> usize {
         self.suspects.len()
     }
 
-    /// Judges the next frame; `agreed` is the newest time of those before it.
-    pub(crate) fn step(&mut self, frame: &Numbered<'_>, agreed: Timestamp) -> Step {
+    /// Classifies the next frame. `agreed` is the newest time on which the frames before it agree.
+    pub(crate) fn step(&mut self, frame: &SequencedFrame<'_>, agreed: Timestamp) -> Step {
         match self.newest {
             Some(newest) if frame.seq == newest && self.suspects.is_empty() => {
                 Step::Old { repeated: 1 }
             }
-            Some(newest) if frame.seq <= newest => self.suspect(frame, agreed, newest),
+            Some(newest) if frame.seq <= newest => self.add_suspect(frame, agreed, newest),
             newest => {
-                let repeated = self.acquit();
+                let repeated = self.discard_suspects();
                 self.newest = Some(frame.seq);
                 let missing = newest.map_or(0, |newest| frame.seq.0 - newest.0 - 1);
                 Step::New { missing, repeated }
@@ -108,12 +118,13 @@ impl SeqWatch {
         }
     }
 
-    /// Takes note of a frame that says nothing we can use, so that it is neither asked for again nor taken for a gap.
-    /// The number of one that is not `whole` is trusted only if it is the next. Answers how many were left out.
-    pub(crate) fn pass(&mut self, seq: Cursor, whole: bool) -> u64 {
+    /// Advances the position past an unusable frame, so that it is neither requested again nor
+    /// counted as a gap. The number of a frame that is not whole is trusted only if it is the next
+    /// one. Returns how many numbers were left out before it.
+    pub(crate) fn skip(&mut self, seq: Cursor, is_whole: bool) -> u64 {
         let Some(newest) = self.newest else { return 0 };
         let step = seq.0.saturating_sub(newest.0);
-        let step_max = if whole { USELESS_STEP_MAX } else { 1 };
+        let step_max = if is_whole { UNUSABLE_STEP_MAX } else { 1 };
         if !(1..=step_max).contains(&step) {
             return 0;
         }
@@ -121,15 +132,20 @@ impl SeqWatch {
         step - 1
     }
 
-    /// Ends a row of suspects: they were repetitions. Answers how many.
-    pub(crate) fn acquit(&mut self) -> u64 {
-        (self.suspect_bytes, self.suspects_bare) = (0, 0);
+    /// Drops all buffered suspects, which were repetitions. Returns how many there were.
+    pub(crate) fn discard_suspects(&mut self) -> u64 {
+        (self.suspect_bytes, self.suspects_without_bytes) = (0, 0);
         let count = self.suspects.len() as u64;
         self.suspects.clear();
         count
     }
 
-    fn suspect(&mut self, frame: &Numbered<'_>, agreed: Timestamp, newest: Cursor) -> Step {
+    fn add_suspect(
+        &mut self,
+        frame: &SequencedFrame<'_>,
+        agreed: Timestamp,
+        newest: Cursor,
+    ) -> Step {
         if self
             .suspects
             .back()
@@ -143,7 +159,7 @@ impl SeqWatch {
             .back()
             .is_some_and(|last| frame.seq < last.seq)
         {
-            repeated += self.acquit();
+            repeated += self.discard_suspects();
         }
         self.suspects.push_back(Suspect {
             seq: frame.seq,
@@ -152,10 +168,10 @@ impl SeqWatch {
         });
         self.suspect_bytes += frame.bytes.len();
         if self.suspects.len() > SUSPECTS_MAX {
-            self.forget_oldest();
+            self.drop_oldest();
             repeated += 1;
         }
-        self.spare_bytes();
+        self.drop_oldest_bytes();
         let newest_ones = self.suspects.iter().rev().take(SUSPECTS);
         let newer = newest_ones.filter(|suspect| suspect.newer).count();
         if self.suspects.len() < SUSPECTS || newer < SUSPECTS_NEWER {
@@ -167,7 +183,7 @@ impl SeqWatch {
     fn reset(&mut self, before: Cursor) -> Step {
         let total = self.suspects.len() as u64;
         let frames: Vec<Bytes> = self.suspects.drain(..).filter_map(|s| s.bytes).collect();
-        (self.suspect_bytes, self.suspects_bare) = (0, 0);
+        (self.suspect_bytes, self.suspects_without_bytes) = (0, 0);
         self.newest = None;
         let lost = total - frames.len() as u64;
         Step::Reset {
@@ -177,19 +193,19 @@ impl SeqWatch {
         }
     }
 
-    fn forget_oldest(&mut self) {
+    fn drop_oldest(&mut self) {
         if let Some(oldest) = self.suspects.pop_front() {
             self.suspect_bytes -= oldest.bytes.map_or(0, |bytes| bytes.len());
-            self.suspects_bare = self.suspects_bare.saturating_sub(1);
+            self.suspects_without_bytes = self.suspects_without_bytes.saturating_sub(1);
         }
     }
 
-    fn spare_bytes(&mut self) {
+    fn drop_oldest_bytes(&mut self) {
         while self.suspect_bytes > SUSPECT_BYTES_MAX
-            && let Some(suspect) = self.suspects.get_mut(self.suspects_bare)
+            && let Some(suspect) = self.suspects.get_mut(self.suspects_without_bytes)
         {
             self.suspect_bytes -= suspect.bytes.take().map_or(0, |bytes| bytes.len());
-            self.suspects_bare += 1;
+            self.suspects_without_bytes += 1;
         }
     }
 }
@@ -202,7 +218,7 @@ mod tests {
 
     fn step(watch: &mut SeqWatch, seq: u64, time: u64) -> Step {
         let bytes = Bytes::from(seq.to_be_bytes().to_vec());
-        let frame = Numbered {
+        let frame = SequencedFrame {
             seq: Cursor(seq),
             time: Some(Timestamp(time)),
             bytes: &bytes,
@@ -211,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_counted_and_repetitions_skipped() {
+    fn gaps_are_counted_and_repetitions_are_skipped() {
         let mut watch = SeqWatch::at(Some(Cursor(10)));
         let new = |missing, repeated| Step::New { missing, repeated };
         assert_eq!(step(&mut watch, 11, 1), new(0, 0));
@@ -225,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn old_frames_sent_again_are_never_a_reset() {
+    fn repeated_old_frames_are_never_a_reset() {
         let mut watch = SeqWatch::at(Some(Cursor(10_000)));
         let repeated: u64 = (1..=10_000)
             .map(|seq| match step(&mut watch, seq, 1_000) {
@@ -240,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_begin_anew_are_a_reset_and_lose_nothing() {
+    fn a_restarted_numbering_is_a_reset_and_loses_no_frame() {
         let mut watch = SeqWatch::at(Some(Cursor(20_000_000_000)));
         for seq in 1..SUSPECTS as u64 {
             let time = if seq % 4 == 0 { 900 } else { 2_000 };
@@ -263,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn those_are_kept_that_came_before_it_was_seen_that_they_are_newer() {
+    fn suspects_received_before_the_reset_was_detected_are_buffered() {
         let mut watch = SeqWatch::at(Some(Cursor(20_000_000_000)));
         for seq in 1..=1_000 {
             let time = if seq % 2 == 0 { 900 } else { 2_000 };
@@ -278,11 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn kept_suspects_are_bounded_in_bytes() {
+    fn the_bytes_of_buffered_suspects_are_bounded() {
         let mut watch = SeqWatch::at(Some(Cursor(1_000)));
         let bytes = Bytes::from(vec![0; 5_000_000]);
         for seq in 1..=SUSPECTS as u64 {
-            let frame = Numbered {
+            let frame = SequencedFrame {
                 seq: Cursor(seq),
                 time: Some(Timestamp(2_000)),
                 bytes: &bytes,
@@ -300,14 +316,14 @@ mod tests {
     }
 
     #[test]
-    fn a_useless_frame_moves_the_position_only_a_little() {
+    fn an_unusable_frame_advances_the_position_by_a_bounded_step() {
         let mut watch = SeqWatch::at(Some(Cursor(10)));
-        assert_eq!(watch.pass(Cursor(12), true), 1);
+        assert_eq!(watch.skip(Cursor(12), true), 1);
         for (seq, whole) in [(14, false), (1 << 60, true), (3, true), (3, false)] {
-            assert_eq!(watch.pass(Cursor(seq), whole), 0);
+            assert_eq!(watch.skip(Cursor(seq), whole), 0);
         }
         assert_eq!(watch.newest(), Some(Cursor(12)));
-        assert_eq!(watch.pass(Cursor(13), false), 0);
+        assert_eq!(watch.skip(Cursor(13), false), 0);
         assert_eq!(watch.newest(), Some(Cursor(13)));
     }
 }

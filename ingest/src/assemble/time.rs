@@ -1,19 +1,20 @@
-//! Network time: the running median of what the frames say.
+//! Network time: the running median of the times of the frames.
 
 use std::collections::VecDeque;
 
 use skytide_core::time::Timestamp;
 
-/// Frames whose median counts: odd, so that the median is one of them.
+/// The number of frames of the median. Odd, so that the median is the time of one of them.
 pub(crate) const WINDOW: usize = 31;
 
-/// The clock of the stream. One forged clock moves nothing: half of the last frames must agree.
+/// The clock of the stream. A single forged time has no effect: half of the last frames must agree.
 ///
-/// It never goes back. With a ceiling (our own clock, for a live stream) it never goes ahead of that either, except
-/// where it already stood there. State: the last [`WINDOW`] times.
+/// Network time never goes back. With a ceiling (the machine's clock, for a live stream) it never
+/// advances beyond that either. If it is already beyond, it stops. State: the last [`WINDOW`]
+/// times.
 #[derive(Debug)]
 pub(crate) struct NetworkTime {
-    /// In the order of arrival.
+    /// The last times, in the order of arrival.
     last: VecDeque<Timestamp>,
     /// The same times, sorted.
     sorted: Vec<Timestamp>,
@@ -21,7 +22,7 @@ pub(crate) struct NetworkTime {
 }
 
 impl NetworkTime {
-    /// A clock that stands at `now` and has seen no frame.
+    /// A clock that shows `now` and has observed no frame.
     pub(crate) fn at(now: Timestamp) -> Self {
         Self {
             last: VecDeque::with_capacity(WINDOW),
@@ -30,18 +31,18 @@ impl NetworkTime {
         }
     }
 
-    /// The time.
+    /// Network time.
     pub(crate) fn now(&self) -> Timestamp {
         self.now
     }
 
-    /// Whether so many times were noted that the median does not depend on where reading began.
-    pub(crate) fn settled(&self) -> bool {
+    /// Whether the window is full, so that the median does not depend on where reading started.
+    pub(crate) fn is_full(&self) -> bool {
         self.last.len() == WINDOW
     }
 
-    /// Takes note of a frame's time, without moving the clock.
-    pub(crate) fn note(&mut self, time: Timestamp) {
+    /// Adds the time of a frame to the window, without advancing the clock.
+    pub(crate) fn observe(&mut self, time: Timestamp) {
         if self.last.len() == WINDOW
             && let Some(oldest) = self.last.pop_front()
             && let Ok(at) = self.sorted.binary_search(&oldest)
@@ -53,20 +54,21 @@ impl NetworkTime {
         self.sorted.insert(at, time);
     }
 
-    /// Moves the clock to the median of the times noted, but not back and not beyond `ceiling`.
+    /// Advances the clock to the median of the window, but not back and not beyond `ceiling`.
     pub(crate) fn advance(&mut self, ceiling: Option<Timestamp>) {
         let median = self.median();
         let median = ceiling.map_or(median, |ceiling| median.min(ceiling));
         self.now = self.now.max(median);
     }
 
-    /// The median of the times noted; 0: there are none.
+    /// The median of the window; 0 if it is empty.
     pub(crate) fn median(&self) -> Timestamp {
         let middle = self.sorted.len().saturating_sub(1) / 2;
         self.sorted.get(middle).copied().unwrap_or_default()
     }
 
-    /// The newest time that frames agree on: the second newest of the last ones, or the clock if that is later.
+    /// The newest time on which frames agree: the second newest of the window, or network time if
+    /// that is later.
     pub(crate) fn newest_agreed(&self) -> Timestamp {
         let second = self.sorted.iter().rev().nth(1).copied();
         second.unwrap_or_default().max(self.now)
@@ -80,14 +82,14 @@ mod tests {
     fn after(times: &[u64], ceiling: Option<u64>) -> u64 {
         let mut time = NetworkTime::at(Timestamp(0));
         for &t in times {
-            time.note(Timestamp(t));
+            time.observe(Timestamp(t));
             time.advance(ceiling.map(Timestamp));
         }
         time.now().0
     }
 
     #[test]
-    fn the_median_of_the_last_frames_is_the_time() {
+    fn network_time_is_the_median_of_the_last_frames() {
         let mut noise = 7_u64;
         let times: Vec<u64> = (0..500)
             .map(|i| {
@@ -107,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_clock_moves_nothing_and_time_never_goes_back() {
+    fn a_forged_time_has_no_effect_and_time_never_goes_back() {
         let steady = vec![5_000; WINDOW];
         for forged in [0, u64::MAX] {
             let mut times = steady.clone();
@@ -120,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn time_is_never_ahead_of_our_clock() {
+    fn time_never_passes_the_machines_clock() {
         assert_eq!(after(&[9_000; WINDOW], Some(8_000)), 8_000);
     }
 }

@@ -1,17 +1,17 @@
-//! The body of a message: the fields of all types, each by its name.
+//! The body of a message: the fields of all types by name.
 
 use skytide_core::cbor::{Error, Loose, Reader};
 use skytide_core::event::DropReason;
 use skytide_core::id::{Cid, Cursor, Did, Tid};
 
-use super::commit::Ops;
+use super::ops::OpList;
 
-/// What a body says; a field that is absent or of another type than expected is `None`.
+/// The fields of a body. A field that is absent or has an unexpected type is `None`.
 #[derive(Default)]
 pub(super) struct Body<'a> {
     pub(super) seq: Option<Cursor>,
     pub(super) time: Option<&'a str>,
-    /// The account of any type but a commit.
+    /// The account, except in a commit.
     pub(super) did: Option<&'a str>,
     /// The account of a commit.
     pub(super) repo: Option<&'a str>,
@@ -20,7 +20,7 @@ pub(super) struct Body<'a> {
     pub(super) blocks: Option<&'a [u8]>,
     pub(super) commit: Option<Cid>,
     pub(super) too_big: Option<bool>,
-    pub(super) ops: Ops<'a>,
+    pub(super) ops: OpList<'a>,
     pub(super) handle: Option<&'a str>,
     pub(super) active: Option<bool>,
     pub(super) status: Option<&'a str>,
@@ -30,7 +30,7 @@ pub(super) struct Body<'a> {
 }
 
 impl<'a> Body<'a> {
-    /// Reads the body of a type that we know; what was read before an error stays.
+    /// Reads the body of a known type. Fields that were read before an error remain set.
     pub(super) fn read(&mut self, bytes: &'a [u8]) -> Result<(), DropReason> {
         let mut reader = Reader::<Loose>::new(bytes);
         match reader.map(|reader, key| self.field(reader, key)) {
@@ -40,7 +40,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    /// Reads the body of an error, or of a type that we do not know: it need not be a map.
+    /// Reads the body of an error or of an unknown type, which need not be a map.
     pub(super) fn read_any(bytes: &'a [u8]) -> Result<Self, DropReason> {
         let mut body = Self::default();
         match body.read(bytes) {
@@ -76,7 +76,7 @@ impl<'a> Body<'a> {
         self.seq.ok_or(DropReason::FrameShape)
     }
 
-    /// The time as written; empty if there is none. Whether it is readable is decided where it is used.
+    /// The time as written, or an empty text. The caller parses it.
     pub(super) fn time(&self) -> &'a str {
         self.time.unwrap_or_default()
     }

@@ -1,15 +1,15 @@
-//! What messages say.
+//! The decoded form of messages.
 
 use skytide_core::event::{Action, DropReason};
 use skytide_core::id::{Cid, Cursor, Did, Tid};
 use smallvec::SmallVec;
 
-/// What a message says.
+/// A decoded message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
     /// `#commit`: an account changed its records.
     Commit(Commit<'a>),
-    /// `#identity`: handle or keys may have changed.
+    /// `#identity`: the handle or the keys of an account may have changed.
     Identity {
         /// Position in the relay's stream.
         seq: Cursor,
@@ -17,10 +17,10 @@ pub enum Frame<'a> {
         time: &'a str,
         /// The account.
         did: Did,
-        /// The handle, if it is named.
+        /// The handle, if the message contains one.
         handle: Option<&'a str>,
     },
-    /// `#account`: the hosting status was announced.
+    /// `#account`: the hosting status of an account.
     Account {
         /// Position in the relay's stream.
         seq: Cursor,
@@ -28,12 +28,12 @@ pub enum Frame<'a> {
         time: &'a str,
         /// The account.
         did: Did,
-        /// Whether its content may be shown.
+        /// Whether the account's content may be shown.
         active: bool,
-        /// Why not, as written.
+        /// The reason if it may not be shown, as written.
         status: Option<&'a str>,
     },
-    /// `#sync`: a repo stands at a revision, whatever was told before.
+    /// `#sync`: a repo is at this revision, regardless of earlier messages.
     Sync {
         /// Position in the relay's stream.
         seq: Cursor,
@@ -44,21 +44,21 @@ pub enum Frame<'a> {
         /// The revision.
         rev: Tid,
     },
-    /// `#info`: a note of the relay about the stream, as `OutdatedCursor`.
+    /// `#info`: a note of the relay about the stream, such as `OutdatedCursor`.
     Info {
-        /// Which note.
+        /// The name of the note.
         name: &'a str,
         /// Its text.
         message: Option<&'a str>,
     },
-    /// The relay reports an error, as `FutureCursor`, and will close.
+    /// The relay reports an error, such as `FutureCursor`, and will close the connection.
     Error {
-        /// Which error; empty if the relay did not say.
+        /// The name of the error; empty if there is none.
         name: &'a str,
         /// Its text.
         message: Option<&'a str>,
     },
-    /// A message of a type we do not know.
+    /// A message of an unknown type.
     Unknown {
         /// The type.
         t: &'a str,
@@ -67,7 +67,7 @@ pub enum Frame<'a> {
     },
 }
 
-/// What an account changed at once.
+/// The changes that an account made in one commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Commit<'a> {
     /// Position in the relay's stream.
@@ -78,44 +78,45 @@ pub struct Commit<'a> {
     pub did: Did,
     /// The repo's new revision.
     pub rev: Tid,
-    /// The revision before, if the commit says so.
+    /// The previous revision, if the commit names it.
     pub since: Option<Tid>,
-    /// Operations without any blocks, or `tooBig` without operations: the repo is out of sync, and `ops` is empty.
-    /// ([`DropReason::CommitTooBig`], which is not among `drops`.)
+    /// Whether the commit has operations without any blocks, or `tooBig` without operations. The
+    /// repo is then out of sync and `ops` is empty. The caller counts it as
+    /// [`DropReason::CommitTooBig`], which is not among `drops`.
     pub too_big: bool,
     /// The operations that can be applied, in order.
     pub ops: SmallVec<[Op<'a>; 1]>,
-    /// One reason for each operation that was left out (`OpPath`, `OpAction`), and for each that stays
-    /// without its record (`OpCid`, `RecordMissing`).
+    /// One reason for each operation that was dropped (`OpPath`, `OpAction`), and for each that has
+    /// no record (`OpCid`, `RecordMissing`).
     pub drops: SmallVec<[DropReason; 8]>,
 }
 
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Op<'a> {
-    /// Its place in the commit, counting also those that were left out.
+    /// Its index in the commit, which also counts dropped operations.
     pub index: u32,
-    /// What is done.
+    /// The action.
     pub action: Action,
-    /// In which collection: a valid NSID.
+    /// The collection: a valid NSID.
     pub collection: &'a str,
-    /// Under which key: a valid record key.
+    /// The record key, which is valid.
     pub rkey: &'a str,
-    /// The CID of the new record; `None` for a delete, and if the frame names no usable one.
+    /// The CID of the new record. `None` for a delete, or if the frame names no usable one.
     pub cid: Option<Cid>,
-    /// The new record: bytes that match `cid`. `None` for a delete, or if the frame lacks the
+    /// The new record: bytes that match `cid`. `None` for a delete, or if the frame has no such
     /// block.
     pub record: Option<&'a [u8]>,
 }
 
-/// A message that says nothing we can use, and what could be read of it.
+/// An unusable message, with the fields that could be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// Why.
+    /// The reason.
     pub reason: DropReason,
     /// Its position in the relay's stream.
     pub seq: Option<Cursor>,
-    /// Its type, if it is one that we know.
+    /// Its type, if it is a known one.
     pub kind: Option<&'static str>,
     /// The account that it names.
     pub did: Option<Did>,

@@ -1,4 +1,4 @@
-//! The file of a recording that is being made.
+//! The file of a recording in progress.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -11,58 +11,66 @@ use crate::source::RecordingError;
 use crate::source::format::{ByteOrder, PREFIX};
 use crate::source::recording_file;
 
-/// zstd's own default: a third of the size at several hundred MB a second.
+/// The default level of zstd: a third of the size, at several hundred MB/s.
 const LEVEL: i32 = 3;
-/// Bytes of frames behind the last safe place that are written again when a recording is gone on with.
-const SALVAGE_BYTES_MAX: usize = 256 << 20;
+/// Largest size of frames that are rewritten when a recording is continued: those after the last
+/// offset at which both a zstd frame and a frame end.
+const REWRITE_BYTES_MAX: usize = 256 << 20;
 
-/// What a file held already.
+/// The content of a file when it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// Whole frames.
     pub frames: u64,
-    /// The number of the last one that has one.
+    /// The number of the last frame that has one.
     pub cursor: Option<Cursor>,
-    /// Bytes of the file that belonged to no whole frame, and were cut off.
+    /// Bytes after the last whole frame, which were truncated.
     pub cut_bytes: u64,
 }
 
-/// Why a recording cannot be written.
+/// An error of a recording's file.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordFileError {
     /// The file could not be read or written.
     #[error("could not {operation} {}", path.display())]
     Io {
-        /// What was tried, as `open`.
+        /// The operation, such as `open`.
         operation: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why it failed.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// It is there and no regular file, or stands for standard output: what is written is synced, and may be continued.
+    /// The path is not a regular file, or is `-` for standard output. A recording is synced and may
+    /// be continued, so it needs a regular file.
     #[error(
-        "{} is no file: a recording is synced to a disk and may be continued there, so it goes to a file \
-         (./- for one of that name)",
+        "{} is not a regular file: a recording is synced and may be continued, \
+         so name a regular file (./- for a file named -)",
         .0.display()
     )]
     NoFile(PathBuf),
     /// Another process records into the file.
     #[error("another process records into {}", .0.display())]
     Held(PathBuf),
-    /// The file is there and is no recording.
-    #[error("the file cannot be gone on with")]
+    /// The file exists and is not a recording.
+    #[error("cannot continue the file")]
     NotARecording(#[from] RecordingError),
-    /// The file is a recording of another form than ours.
-    #[error("{} is not a zstd file with big-endian lengths: choose another name", .0.display())]
+    /// The file is a recording in another format than `skytide record` writes.
+    #[error(
+        "cannot continue {}, which is not a zstd file with big-endian lengths: choose another name",
+        .0.display()
+    )]
     OtherForm(PathBuf),
-    /// The file is cut short within a zstd frame so large that its beginning is not rewritten.
-    #[error("{} is cut short within one large zstd frame: choose another name", .0.display())]
+    /// The file is truncated within a zstd frame that is too large to be rewritten.
+    #[error(
+        "cannot continue {}, which is truncated within one large zstd frame: choose another name",
+        .0.display()
+    )]
     CutTooLarge(PathBuf),
 }
 
-/// A recording that is written to, held against other processes.
+/// A recording that is being written. A lock excludes other processes.
 pub(super) struct RecordFile {
     path: PathBuf,
     file: File,
@@ -70,7 +78,7 @@ pub(super) struct RecordFile {
 }
 
 impl RecordFile {
-    /// Makes a new file, or opens one that is there and cuts it to its whole frames.
+    /// Creates a file, or opens an existing one and truncates it after its last whole frame.
     pub(super) fn open(path: &Path) -> Result<Self, RecordFileError> {
         let is_other = std::fs::metadata(path).is_ok_and(|about| !about.is_file());
         if is_other || path == Path::new("-") {
@@ -89,16 +97,17 @@ impl RecordFile {
             file,
             found: Found::default(),
         };
-        recording.go_on()?;
+        recording.resume()?;
         Ok(recording)
     }
 
-    /// What the file held when it was opened.
+    /// The content of the file when it was opened.
     pub(super) fn found(&self) -> Found {
         self.found
     }
 
-    /// Appends frames, each behind its length, as one zstd frame, and waits until they are durable.
+    /// Appends frames, each preceded by its length, as one zstd frame, and waits until they are
+    /// durable.
     pub(super) fn append(&mut self, frames: &[u8]) -> Result<(), RecordFileError> {
         let compressed = compress(frames).map_err(failed("compress", &self.path))?;
         let write = |file: &mut File| {
@@ -108,8 +117,8 @@ impl RecordFile {
         write(&mut self.file).map_err(failed("write", &self.path))
     }
 
-    /// Finds the whole frames, cuts off what lies behind them, and stands at the end.
-    fn go_on(&mut self) -> Result<(), RecordFileError> {
+    /// Scans the whole frames, truncates the bytes after them, and seeks to the end.
+    fn resume(&mut self) -> Result<(), RecordFileError> {
         let length = self
             .file
             .metadata()
@@ -122,21 +131,22 @@ impl RecordFile {
         match form {
             Ok((true, ByteOrder::Big)) => {}
             Ok(_) => return Err(RecordFileError::OtherForm(self.path.clone())),
-            // Killed within its first second: nothing whole, but ours.
-            Err(error) if error.cut() => {}
+            // A recorder was killed in its first second: the file is a recording without a whole
+            // frame.
+            Err(error) if error.is_truncated() => {}
             Err(error) => return Err(error.into()),
         }
         let scan = Scan::of(&self.file).map_err(failed("read", &self.path))?;
-        if scan.overflow {
+        if scan.rewrite_overflow {
             return Err(RecordFileError::CutTooLarge(self.path.clone()));
         }
-        let cut = |file: &mut File| {
-            file.set_len(scan.safe)?;
+        let truncate = |file: &mut File| {
+            file.set_len(scan.keep_bytes)?;
             file.seek(SeekFrom::End(0))
         };
-        cut(&mut self.file).map_err(failed("cut", &self.path))?;
-        if !scan.salvaged.is_empty() {
-            self.append(&scan.salvaged)?;
+        truncate(&mut self.file).map_err(failed("truncate", &self.path))?;
+        if !scan.rewrite.is_empty() {
+            self.append(&scan.rewrite)?;
         }
         let now = self
             .file
@@ -171,25 +181,26 @@ fn compress(frames: &[u8]) -> io::Result<Vec<u8>> {
     encoder.finish()
 }
 
-/// What a file holds, and up to where it can stay as it is.
+/// The content of a file, and the offset up to which it stays unchanged.
 #[derive(Debug, Default)]
 struct Scan {
     frames: u64,
     cursor: Option<Cursor>,
-    /// Where a zstd frame ends together with a frame: up to here the file stays.
-    safe: u64,
-    /// The whole frames behind that, each behind its length.
-    salvaged: Vec<u8>,
-    /// There are more of them than are kept.
-    overflow: bool,
-    /// The beginning of a frame.
-    rest: Vec<u8>,
+    /// The last offset at which both a zstd frame and a frame end. The file stays unchanged up to
+    /// here.
+    keep_bytes: u64,
+    /// The whole frames after that offset, each preceded by its length.
+    rewrite: Vec<u8>,
+    /// Whether these frames are larger than [`REWRITE_BYTES_MAX`].
+    rewrite_overflow: bool,
+    /// The start of a frame whose end was not read yet.
+    partial: Vec<u8>,
 }
 
 impl Scan {
     fn of(file: &File) -> io::Result<Self> {
         let mut scan = Self::default();
-        let mut input = Counted {
+        let mut input = CountingReader {
             inner: BufReader::new(file),
             consumed: 0,
         };
@@ -198,17 +209,17 @@ impl Scan {
             if !scan.zstd_frame(&mut input)? {
                 return Ok(scan);
             }
-            if scan.rest.is_empty() {
-                scan.safe = input.consumed;
-                scan.salvaged.clear();
-                scan.overflow = false;
+            if scan.partial.is_empty() {
+                scan.keep_bytes = input.consumed;
+                scan.rewrite.clear();
+                scan.rewrite_overflow = false;
             }
         }
         Ok(scan)
     }
 
-    /// Reads one zstd frame; false: it is not whole.
-    fn zstd_frame(&mut self, input: &mut Counted<'_>) -> io::Result<bool> {
+    /// Reads one zstd frame. Returns false if it is incomplete.
+    fn zstd_frame(&mut self, input: &mut CountingReader<'_>) -> io::Result<bool> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
         decoder.window_log_max(27)?;
         let mut buffer = vec![0; 128 << 10];
@@ -216,7 +227,7 @@ impl Scan {
             match decoder.read(&mut buffer) {
                 Ok(0) => return Ok(true),
                 Ok(read) => {
-                    if !self.feed(&buffer[..read]) {
+                    if !self.scan_bytes(&buffer[..read]) {
                         return Ok(false);
                     }
                 }
@@ -226,39 +237,39 @@ impl Scan {
         }
     }
 
-    /// Takes decompressed bytes; false: a length is none.
-    fn feed(&mut self, bytes: &[u8]) -> bool {
-        self.rest.extend(bytes);
-        let mut begin = 0;
-        while let Some(prefix) = self.rest[begin..].first_chunk::<PREFIX>() {
+    /// Scans decompressed bytes. Returns false at an invalid length.
+    fn scan_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.partial.extend(bytes);
+        let mut start = 0;
+        while let Some(prefix) = self.partial[start..].first_chunk::<PREFIX>() {
             let Some(length) = ByteOrder::Big.length(*prefix) else {
                 return false;
             };
-            let end = begin + PREFIX + length;
-            let Some(frame) = self.rest.get(begin + PREFIX..end) else {
+            let end = start + PREFIX + length;
+            let Some(frame) = self.partial.get(start + PREFIX..end) else {
                 break;
             };
             self.frames += 1;
             self.cursor = seq_of(frame).or(self.cursor);
-            begin = end;
+            start = end;
         }
-        if self.salvaged.len() + begin > SALVAGE_BYTES_MAX {
-            self.overflow = true;
+        if self.rewrite.len() + start > REWRITE_BYTES_MAX {
+            self.rewrite_overflow = true;
         } else {
-            self.salvaged.extend(&self.rest[..begin]);
+            self.rewrite.extend(&self.partial[..start]);
         }
-        self.rest.drain(..begin);
+        self.partial.drain(..start);
         true
     }
 }
 
-/// Counts what is taken from a file.
-struct Counted<'a> {
+/// Counts the bytes that are consumed of a file.
+struct CountingReader<'a> {
     inner: BufReader<&'a File>,
     consumed: u64,
 }
 
-impl Read for Counted<'_> {
+impl Read for CountingReader<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(into)?;
         self.consumed += read as u64;
@@ -266,7 +277,7 @@ impl Read for Counted<'_> {
     }
 }
 
-impl BufRead for Counted<'_> {
+impl BufRead for CountingReader<'_> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.inner.fill_buf()
     }

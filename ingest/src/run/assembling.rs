@@ -1,4 +1,4 @@
-//! The task that runs the assembler, and does or tells what it asks for.
+//! The task that runs the assembler and handles its notes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,40 +13,45 @@ use crate::assemble::{Assembler, Cut, Note};
 use crate::samples::Samples;
 use crate::source::Raw;
 
-/// So many messages of no use in a row: the connection is taken for broken.
+/// After this many unusable messages in a row the connection counts as broken.
 const UNUSABLE_ROW_MAX: u32 = 16;
 
-/// What the task needs.
-pub(super) struct Assembling {
+/// The state of the task.
+pub(super) struct AssembleTask {
     pub(super) assembler: Assembler,
-    /// The log already holds the stream's last tick.
-    pub(super) ended: bool,
-    pub(super) works: Receiver<Work>,
+    /// Whether the log already holds the stream's last tick.
+    pub(super) stream_ended: bool,
+    /// Instructions from the reader.
+    pub(super) work: Receiver<Work>,
+    /// Finished epochs to the log.
     pub(super) cuts: Sender<Cut>,
     pub(super) context: Context,
     pub(super) samples: Samples,
+    /// Requests a new connection from the reader.
     pub(super) reconnect: Arc<Notify>,
     /// How often the clock is read while it is wrong.
     pub(super) poll: Duration,
-    /// Whether it was reported that the clock is behind, and that the stream has no times.
-    pub(super) reported: Reported,
+    /// The problems that were reported and are not resolved yet.
+    pub(super) reported: ReportedProblems,
 }
 
-/// What was reported and has not ended.
+/// Problems that were reported and are not resolved yet.
 #[derive(Debug, Default)]
-pub(super) struct Reported {
+pub(super) struct ReportedProblems {
+    /// The machine's clock is behind the stream's time.
     clock_behind: bool,
+    /// The stream's frames have no readable time.
     untimed: bool,
 }
 
-/// Runs until the stream ends or nobody takes epochs any more. Answers the time it worked.
-pub(super) async fn assemble(mut task: Assembling) -> Duration {
+/// Runs until the stream ends or the receiver of epochs is dropped. Returns the time spent working.
+pub(super) async fn assemble(mut task: AssembleTask) -> Duration {
     let mut worked = Duration::ZERO;
-    let begin = task.assembler.position();
-    while let Some(work) = task.works.recv().await {
+    let start = task.assembler.position();
+    while let Some(work) = task.work.recv().await {
         let mut started = Instant::now();
         task.assembler.clock(task.context.clock.now());
-        let mut over = false;
+        let mut is_last = false;
         match work {
             Work::Batch(batch, _room) => {
                 for raw in batch {
@@ -57,19 +62,21 @@ pub(super) async fn assemble(mut task: Assembling) -> Duration {
                         }
                         started = Instant::now();
                     }
-                    task.take(raw);
+                    task.process(raw);
                 }
-                task.reconnect_if_useless();
+                task.reconnect_if_unusable();
             }
             Work::Tick => task.assembler.tick(false),
             Work::Lost(reply) => {
-                let _asker_gone = reply.send(task.assembler.disconnected());
+                let _asker_stopped = reply.send(task.assembler.disconnected());
             }
             Work::End { last } => {
-                over = true;
-                // A recording that had ended before, and has not grown since, is not ended again.
-                let again = last && task.ended && task.assembler.read_since(begin) == 0;
-                if !again {
+                is_last = true;
+                // A recording whose last tick is already in the log, and that has not grown since,
+                // gets no second last tick.
+                let already_written =
+                    last && task.stream_ended && task.assembler.read_since(start) == 0;
+                if !already_written {
                     task.assembler.tick(last);
                 }
             }
@@ -77,7 +84,7 @@ pub(super) async fn assemble(mut task: Assembling) -> Duration {
         task.act_on_notes();
         task.report();
         worked += started.elapsed();
-        if !task.hand_over().await || over {
+        if !task.forward_cuts().await || is_last {
             break;
         }
     }
@@ -86,9 +93,9 @@ pub(super) async fn assemble(mut task: Assembling) -> Duration {
     worked
 }
 
-impl Assembling {
-    /// Gives the epochs that ended to the log; false: nobody takes them.
-    async fn hand_over(&mut self) -> bool {
+impl AssembleTask {
+    /// Sends the finished epochs to the log. Returns false if their receiver was dropped.
+    async fn forward_cuts(&mut self) -> bool {
         for cut in self.assembler.take_cuts() {
             if self.cuts.send(cut).await.is_err() {
                 return false;
@@ -97,15 +104,15 @@ impl Assembling {
         true
     }
 
-    /// Waits while our clock is behind the stream. What was judged before becomes durable; frames wait where they are. False:
-    /// it is time to stop.
+    /// Waits while the machine's clock is behind the stream's time. Frames that were processed
+    /// before become durable; all others stay queued. Returns false if the task must stop.
     async fn wait_for_clock(&mut self) -> bool {
         self.assembler.tick(false);
         while self.assembler.is_stalled() {
             self.report();
             let stop = self.context.stop.clone();
             let stopped = stop.run_until_cancelled(sleep(self.poll)).await.is_none();
-            if stopped || !self.hand_over().await {
+            if stopped || !self.forward_cuts().await {
                 return false;
             }
             self.assembler.clock(self.context.clock.now());
@@ -114,7 +121,7 @@ impl Assembling {
         true
     }
 
-    fn take(&mut self, raw: Raw) {
+    fn process(&mut self, raw: Raw) {
         match raw {
             Raw::Binary(bytes) => self.assembler.frame(bytes),
             Raw::Past(bytes) => self.assembler.past(&bytes),
@@ -123,33 +130,35 @@ impl Assembling {
         }
     }
 
-    fn reconnect_if_useless(&mut self) {
+    fn reconnect_if_unusable(&mut self) {
         if self.assembler.live() && self.assembler.unusable_row() >= UNUSABLE_ROW_MAX {
             let messages = self.assembler.unusable_row();
             warn!(
                 messages,
-                "the relay sends nothing that is a frame, connecting again"
+                "the relay sends only messages that are not frames, reconnecting"
             );
             self.reconnect.notify_one();
         }
     }
 
-    /// Reports when the clock or the stream's times become wrong, and when they are right again.
+    /// Reports when the clock or the stream's times become wrong, and when they are correct again.
     fn report(&mut self) {
         let (status, metrics) = (&self.context.status, &self.context.metrics);
         let behind = self.assembler.clock_behind_ms();
-        let was = std::mem::replace(&mut self.reported.clock_behind, behind.is_some());
-        if behind.is_some() || was {
+        let was_behind = std::mem::replace(&mut self.reported.clock_behind, behind.is_some());
+        if behind.is_some() || was_behind {
             status.clock_behind(behind);
             metrics.clock_behind(behind);
         }
         match behind {
-            Some(ms) if !was => error!(
+            Some(ms) if !was_behind => error!(
                 seconds = ms / 1_000,
-                "this machine's clock is behind the stream's time: reading has stopped until it is \
-                 right, nothing is dropped"
+                "this machine's clock is behind the stream's time: reading has stopped until the \
+                 clock is corrected, nothing is dropped"
             ),
-            None if was => warn!("this machine's clock agrees with the stream again, reading on"),
+            None if was_behind => {
+                warn!("this machine's clock agrees with the stream again, reading resumes")
+            }
             _ => {}
         }
         let untimed = self.assembler.is_untimed();
@@ -158,7 +167,11 @@ impl Assembling {
             metrics.untimed(untimed);
             if untimed {
                 let host = self.assembler.host();
-                warn!(%host, "the stream's frames have no readable time; see the reason frame_time");
+                warn!(
+                    %host,
+                    "the stream's frames have no readable time; \
+                     they are counted as dropped/frame_time"
+                );
             }
         }
     }
@@ -166,28 +179,29 @@ impl Assembling {
     fn act_on_notes(&mut self) {
         for note in self.assembler.take_notes() {
             match note {
-                Note::Dropped { reason, frame } => self.samples.keep(reason, &frame),
+                Note::Dropped { reason, frame } => self.samples.save(reason, &frame),
                 Note::Error { name, message } => {
                     warn!(name, message, "the relay reports an error");
                     if name == "FutureCursor" {
                         error!(
-                            "the relay does not know the position that the log holds: its numbers \
-                             started again or it is another relay. Reading waits until the relay reaches that \
-                             position, or until another relay of FIREHOSE_URL is read. To abandon the position, start \
-                             once with FIREHOSE_CURSOR_RESET=once"
+                            "the relay does not know the position that the log holds: its \
+                             numbering restarted, or it is another relay. Reading waits until \
+                             the relay reaches that position, or until another relay of \
+                             FIREHOSE_URL is read. To abandon the position, start once with \
+                             FIREHOSE_CURSOR_RESET=once"
                         );
                     }
                     if self.assembler.live() {
                         self.reconnect.notify_one();
                     }
                 }
-                Note::Info { name, message } => warn!(name, message, "the relay tells"),
+                Note::Info { name, message } => warn!(name, message, "the relay sent a note"),
                 Note::Gap(gap) => warn!(
                     from = %gap.from.rfc3339(), to = %gap.to.rfc3339(), cause = gap.cause.as_str(),
-                    "the stream may be incomplete here; the log records it"
+                    "the stream may be incomplete in this interval; the next tick records it"
                 ),
                 Note::Reset { before, after } => {
-                    error!(?before, ?after, "the relay's numbers began anew");
+                    error!(?before, ?after, "the relay's numbering restarted");
                 }
             }
         }

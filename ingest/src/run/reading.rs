@@ -1,4 +1,4 @@
-//! The task that reads the source, and the one that tells when an epoch's time is over.
+//! The task that reads the source, and the task that ends epochs by time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tracing::warn;
 
-use super::{Context, Ending, QUEUE_KIB, Work};
+use super::{Context, QUEUE_KIB, SessionEnd, Work};
 use crate::assemble::Position;
 use crate::source::{Input, Raw, Source};
 
-/// How much of the source was read.
+/// The number of bytes read of the source, and their total.
 #[derive(Debug, Default)]
 pub(super) struct Extent {
-    /// Bytes in all plus one; 0: not known.
+    /// Total bytes plus one; 0 if the total is unknown.
     total_plus_1: AtomicU64,
     read: AtomicU64,
 }
@@ -29,41 +29,42 @@ impl Extent {
         self.read.store(read, Ordering::Relaxed);
     }
 
-    /// Bytes in all, if known, and bytes read.
+    /// Total bytes, if known, and bytes read.
     pub(super) fn get(&self) -> (Option<u64>, u64) {
         let total = self.total_plus_1.load(Ordering::Relaxed).checked_sub(1);
         (total, self.read.load(Ordering::Relaxed))
     }
 }
 
-/// Hands on what the source gives, in order.
-pub(super) struct Reading<'a> {
+/// Forwards the messages of the source to the assembler, in order.
+pub(super) struct ReadTask<'a> {
     pub(super) context: &'a Context,
     pub(super) work: Sender<Work>,
-    /// KiB that may still wait in the queue.
+    /// The free space of the queue, in KiB.
     pub(super) room: Arc<Semaphore>,
-    /// The assembler found the connection to be of no use.
+    /// The assembler requests a new connection, because the current one is unusable.
     pub(super) reconnect: &'a Notify,
     pub(super) extent: &'a Extent,
-    /// Whether the source said that it brings no new frame.
+    /// Whether the source reported that it cannot read further at present.
     pub(super) is_stuck: bool,
 }
 
-impl Reading<'_> {
-    /// Reads until the stream ends, or `stop`. Gives up the queue at its end, so that the assembler ends, too.
-    pub(super) async fn read(&mut self, source: &mut dyn Source) -> Ending {
+impl ReadTask<'_> {
+    /// Reads until the stream ends or `stop` is cancelled, then sends [`Work::End`], which ends the
+    /// assembler.
+    pub(super) async fn read(&mut self, source: &mut dyn Source) -> SessionEnd {
         let (ending, last) = loop {
             let input = tokio::select! {
                 biased;
-                () = self.context.stop.cancelled() => break (Ending::Stopped, false),
+                () = self.context.stop.cancelled() => break (SessionEnd::Stopped, false),
                 () = self.reconnect.notified() => Ok(Input::Disconnected),
                 input = source.next() => input,
             };
             let sent = match input {
                 Ok(Input::Batch(batch)) => {
                     self.extent.set(source.extent());
-                    self.stuck(None);
-                    self.hand_on(batch).await
+                    self.set_stuck(None);
+                    self.forward(batch).await
                 }
                 Ok(Input::Connected) => {
                     self.context.metrics.connected(true);
@@ -71,25 +72,26 @@ impl Reading<'_> {
                 }
                 Ok(Input::Stuck(why)) => {
                     warn!(host = %source.host(), why, "reading is stuck");
-                    self.stuck(Some(why));
+                    self.set_stuck(Some(why));
                     true
                 }
-                Ok(Input::Unavailable) => break (Ending::Unavailable, false),
-                Ok(Input::Disconnected) => self.go_on(source).await,
-                Ok(Input::End) => break (Ending::Ended, true),
-                Err(error) => break (Ending::Source(error), true),
+                Ok(Input::Unavailable) => break (SessionEnd::Unavailable, false),
+                Ok(Input::Disconnected) => self.resume(source).await,
+                Ok(Input::End) => break (SessionEnd::Ended, true),
+                Err(error) => break (SessionEnd::Source(error), true),
             };
             if !sent {
-                return Ending::Stopped;
+                return SessionEnd::Stopped;
             }
         };
-        self.stuck(None);
-        let _receiver_gone = self.work.send(Work::End { last }).await;
+        self.set_stuck(None);
+        let _assembler_stopped = self.work.send(Work::End { last }).await;
         ending
     }
 
-    /// Waits for room by bytes, then for room by batches; false if nobody takes them any more.
-    async fn hand_on(&self, batch: Vec<Raw>) -> bool {
+    /// Waits for free bytes, then for a free slot of the queue. Returns false if the assembler
+    /// stopped.
+    async fn forward(&self, batch: Vec<Raw>) -> bool {
         let bytes = batch.iter().map(Raw::len).sum::<usize>();
         let kib = u32::try_from(bytes >> 10).unwrap_or(QUEUE_KIB);
         let room = self.room.clone();
@@ -98,15 +100,16 @@ impl Reading<'_> {
         self.work.send(Work::Batch(batch, room)).await.is_ok()
     }
 
-    fn stuck(&mut self, why: Option<String>) {
+    fn set_stuck(&mut self, why: Option<String>) {
         if why.is_some() != std::mem::replace(&mut self.is_stuck, why.is_some()) {
             self.context.metrics.stuck(why.is_some());
             self.context.status.stuck(why);
         }
     }
 
-    /// Waits until all that was handed on is judged, and lets the source go on from there.
-    async fn go_on(&mut self, source: &mut dyn Source) -> bool {
+    /// Waits until the assembler has processed all forwarded messages, then resumes the source
+    /// after them.
+    async fn resume(&mut self, source: &mut dyn Source) -> bool {
         self.context.metrics.connected(false);
         let (reply, position): (_, oneshot::Receiver<Position>) = oneshot::channel();
         if self.work.send(Work::Lost(reply)).await.is_err() {
@@ -115,14 +118,14 @@ impl Reading<'_> {
         let Ok(position) = position.await else {
             return false;
         };
-        // What the assembler disliked of the lost connection does not concern the next one.
-        let _of_the_lost_one = self.reconnect.notified().now_or_never();
+        // A request to reconnect concerned the lost connection, so it is dropped.
+        let _request_for_lost_connection = self.reconnect.notified().now_or_never();
         source.seek(position, 0);
         true
     }
 }
 
-/// Tells the assembler again and again that an epoch's time is over, until the queue is gone.
+/// Sends the assembler a tick at each interval, until the queue is closed.
 pub(super) async fn tick(work: WeakSender<Work>, every: Duration) {
     let mut interval = interval_at(Instant::now() + every, every);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);

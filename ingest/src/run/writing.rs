@@ -8,21 +8,24 @@ use super::reading::Extent;
 use super::{Context, IngestError, Progress, Summary, Work};
 use crate::assemble::{Cut, Position};
 
-/// Epochs that are made durable together, at most: each flush costs the disk a turn, however much it covers.
+/// Largest number of epochs that one flush makes durable (group commit: the cost of an fsync hardly
+/// depends on its size).
 const FLUSH_EPOCHS_MAX: usize = 16;
 
-/// Writes what the assembler gives, and tells of it.
-pub(super) struct Writing<'a> {
+/// Writes the assembler's epochs to the log and reports the progress.
+pub(super) struct WriteTask<'a> {
     pub(super) context: &'a Context,
     pub(super) live: bool,
-    pub(super) works: WeakSender<Work>,
+    /// The queue to the assembler, whose length is reported as a metric.
+    pub(super) work: WeakSender<Work>,
+    /// Finished epochs from the assembler.
     pub(super) cuts: Receiver<Cut>,
     pub(super) extent: &'a Extent,
     pub(super) summary: &'a mut Summary,
 }
 
-impl Writing<'_> {
-    /// Writes until no more epochs come.
+impl WriteTask<'_> {
+    /// Writes until the assembler sends no more epochs.
     pub(super) async fn write(&mut self, log: &mut dyn LogWriter) -> Result<(), IngestError> {
         while let Some(cut) = self.cuts.recv().await {
             let started = Instant::now();
@@ -33,20 +36,21 @@ impl Writing<'_> {
             }
             log.flush().await?;
             self.summary.log += started.elapsed();
-            self.tell(durable);
+            self.report(durable);
         }
         Ok(())
     }
 
-    fn tell(&mut self, durable: Vec<Cut>) {
+    /// Updates summary and metrics after a flush, and calls back with the progress.
+    fn report(&mut self, durable: Vec<Cut>) {
         let metrics = &self.context.metrics;
         for cut in durable {
             metrics.epoch(&cut.tick, &cut.counts);
             self.summary.counts.add(&cut.counts);
             self.summary.tick = Some(cut.tick);
         }
-        let works = self.works.upgrade();
-        let waiting = works.map_or(0, |works| works.max_capacity() - works.capacity());
+        let work = self.work.upgrade();
+        let waiting = work.map_or(0, |work| work.max_capacity() - work.capacity());
         metrics.queues(waiting, self.cuts.len());
         let Some(tick) = &self.summary.tick else {
             return;
@@ -68,7 +72,7 @@ impl Writing<'_> {
     }
 }
 
-/// Appends an epoch; what is left of it is what there is to tell.
+/// Appends an epoch's messages. Returns the cut without them: its tick and counts.
 async fn append(log: &mut dyn LogWriter, mut cut: Cut) -> Result<Cut, LogError> {
     log.append(std::mem::take(&mut cut.messages)).await?;
     Ok(cut)

@@ -1,12 +1,13 @@
-//! How long to wait before connecting again.
+//! Computes the wait before reconnecting.
 
 use std::time::Duration;
 
-/// A relay may ask for this long a wait at most.
+/// The longest wait that a relay may request.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(3_600);
 
-/// Exponential backoff with jitter: from `min`, doubling up to `max`, of which a random half is left out, so that the
-/// many clients of a relay that restarts do not come back all at once.
+/// Exponential backoff with jitter. It starts at `min` and doubles up to `max`. A random part of up
+/// to half of each wait is subtracted, so that the clients of a restarted relay do not all
+/// reconnect at the same time.
 #[derive(Debug)]
 pub(super) struct Backoff {
     min: Duration,
@@ -25,12 +26,12 @@ impl Backoff {
         }
     }
 
-    /// It went well: the next failure is the first again.
+    /// Resets the wait to `min` after a success.
     pub(super) fn reset(&mut self) {
         self.failures = 0;
     }
 
-    /// The wait after another failure.
+    /// Counts a failure and returns the wait after it.
     pub(super) fn after_failure(&mut self) -> Duration {
         let doubled = self.min.saturating_mul(1 << self.failures.min(30));
         self.failures = self.failures.saturating_add(1);
@@ -38,7 +39,7 @@ impl Backoff {
         half + half.mul_f64(self.fraction())
     }
 
-    /// A number in 0..1 (SplitMix64, <https://prng.di.unimi.it/splitmix64.c>).
+    /// A random number in 0..1 (SplitMix64, <https://prng.di.unimi.it/splitmix64.c>).
     fn fraction(&mut self) -> f64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.random;
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn two_seeds_do_not_wait_in_step() {
+    fn different_seeds_give_different_waits() {
         let waits = |seed| {
             let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60), seed);
             [(); 6].map(|()| backoff.after_failure())

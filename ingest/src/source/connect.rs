@@ -1,4 +1,4 @@
-//! From a relay's address to an open WebSocket.
+//! Opens a WebSocket to a relay.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -32,7 +32,7 @@ type Stream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 const PATH: &str = "/xrpc/com.atproto.sync.subscribeRepos";
 const AGENT: &str = concat!("skytide/", env!("CARGO_PKG_VERSION"));
 
-/// A relay's address, checked, and what is needed to call it.
+/// A relay's validated address, and the TLS client to connect to it.
 pub(super) struct Address {
     /// `ws://` or `wss://`, host and path.
     base: String,
@@ -41,14 +41,14 @@ pub(super) struct Address {
     tls: Option<TlsConnector>,
 }
 
-/// Why no connection stands, in words without secrets, and how long the relay wants us to wait.
+/// A failed connection attempt: the reason, without secrets, and the wait that the relay requests.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) reason: String,
     pub(super) retry_after: Option<RetryAfter>,
 }
 
-/// When a relay wants to be asked again.
+/// When a relay allows the next attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryAfter {
     In(Duration),
@@ -56,16 +56,18 @@ pub(super) enum RetryAfter {
 }
 
 impl Address {
-    /// Checks what the options say.
+    /// Validates the configured address.
     pub(super) fn new(url: &RelayUrl) -> Result<Self, SourceError> {
         let wrong = |why: &str| SourceError::Address(why.to_owned());
         if url.has_user() {
             return Err(wrong(
-                "it contains a user name, which would be shown in logs",
+                "it contains a user name, which would appear in logs; remove it",
             ));
         }
         if url.has_query() {
-            return Err(wrong("it has a query; the cursor is added by itself"));
+            return Err(wrong(
+                "it has a query; remove it, as the cursor is added automatically",
+            ));
         }
         let scheme = if url.is_secure() { "wss" } else { "ws" };
         let name = url.name();
@@ -87,7 +89,7 @@ impl Address {
         &self.former
     }
 
-    /// Gives the relay another name, which does not change with its address.
+    /// Sets another name of the relay, which is independent of its address.
     pub(super) fn rename(&mut self, host: &str) {
         self.host = host.into();
         self.former.clear();
@@ -117,7 +119,8 @@ impl Address {
     ) -> Result<Socket, Error> {
         let request = self.request(cursor)?;
         let stream = MessageLimit::new(self.stream(&request).await?, message_bytes_max);
-        // A message that was shortened is one byte over our limit, so the library's own limit is never reached.
+        // A truncated message is one byte over `message_bytes_max`, so it never exceeds the limit
+        // of the WebSocket library.
         let limit = Some(message_bytes_max.saturating_add(1));
         let config = WebSocketConfig::default()
             .max_message_size(limit)
@@ -126,11 +129,11 @@ impl Address {
         Ok(socket)
     }
 
-    /// The TCP connection, with TLS if the address says so.
+    /// Opens the TCP connection, with TLS if the address is `wss://`.
     async fn stream(&self, request: &Request) -> Result<Stream, Error> {
         let uri = request.uri();
         let host = uri.host().unwrap_or_default();
-        // Brackets surround an IPv6 address in a URI only (RFC 3986, 3.2.2).
+        // Brackets surround an IPv6 address only in a URI (RFC 3986, 3.2.2).
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let port_default = if self.tls.is_some() { 443 } else { 80 };
         let port = uri.port_u16().unwrap_or(port_default);
@@ -156,7 +159,7 @@ impl Address {
 }
 
 impl RetryAfter {
-    /// The wait that is asked for, if it is now `now`.
+    /// The requested wait at the time `now`.
     pub(super) fn wait(self, now: Timestamp) -> Duration {
         match self {
             Self::In(wait) => wait,
@@ -165,7 +168,7 @@ impl RetryAfter {
     }
 }
 
-/// TLS by rustls and ring, with the machine's own root certificates.
+/// A TLS client by rustls and ring, with the machine's root certificates.
 fn connector() -> Result<TlsConnector, SourceError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = rustls::RootCertStore::empty();
@@ -189,7 +192,7 @@ fn refusal(error: &Error) -> Refusal {
             let status = response.status();
             let asked = matches!(status.as_u16(), 429 | 503);
             Refusal {
-                reason: format!("it answered {status} instead of a WebSocket"),
+                reason: format!("the relay replied {status} instead of opening a WebSocket"),
                 retry_after: asked.then(|| retry_after(response.headers())).flatten(),
             }
         }
@@ -216,7 +219,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_gets_the_path_and_the_cursor_and_names_its_host() {
+    fn the_path_and_the_cursor_are_appended_to_an_address() {
         let url = |address: &str, cursor| {
             let address = Address::new(&address.parse().unwrap()).unwrap();
             let request = address.request(cursor).unwrap();
@@ -231,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_address_is_refused_without_repeating_it() {
+    fn an_unusable_address_is_refused_without_repeating_its_secrets() {
         for url in ["ws://me:secret@a", "ws://a/?cursor=3"] {
             let error = Address::new(&url.parse().unwrap()).err();
             let error = error.map(|error| error.to_string());

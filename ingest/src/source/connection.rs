@@ -1,4 +1,4 @@
-//! One open connection to a relay: its messages, its pings, its end.
+//! One open connection to a relay: its messages, its pings and its loss.
 
 use std::time::Duration;
 
@@ -16,23 +16,23 @@ use crate::options::RelayOptions;
 pub(super) struct Connection {
     socket: Socket,
     pub(super) opened: Instant,
-    /// When the last bytes of a message were received, or the connection was opened.
+    /// When the last bytes of a message were received, or else when the connection was opened.
     received: Instant,
     /// Bytes of messages received until then.
     message_bytes: u64,
     next_ping: Instant,
     pings_unanswered: u32,
-    lost: Option<Lost>,
+    lost: Option<ConnectionLost>,
 }
 
-/// How a connection ended.
-pub(super) struct Lost {
+/// Why a connection was lost.
+pub(super) struct ConnectionLost {
     pub(super) reason: String,
-    /// By a message that is too large even to be skipped.
+    /// Whether the cause is a message that is too large even to be skipped.
     pub(super) message_too_large: bool,
 }
 
-impl Lost {
+impl ConnectionLost {
     fn because(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -55,13 +55,16 @@ impl Connection {
         }
     }
 
-    /// The messages that are there, at least one.
-    pub(super) async fn read(&mut self, options: &RelayOptions) -> Result<Vec<Raw>, Lost> {
+    /// Waits for a message. Returns it with all messages that have been received already.
+    pub(super) async fn read(
+        &mut self,
+        options: &RelayOptions,
+    ) -> Result<Vec<Raw>, ConnectionLost> {
         if let Some(lost) = self.lost.take() {
             return Err(lost);
         }
         let first = loop {
-            if let Some(raw) = self.first(options).await? {
+            if let Some(raw) = self.next_message(options).await? {
                 break raw;
             }
         };
@@ -72,7 +75,7 @@ impl Connection {
             let Some(message) = self.socket.next().now_or_never() else {
                 break;
             };
-            match self.take(message, options.message_bytes_max) {
+            match self.convert(message, options.message_bytes_max) {
                 Ok(Some(raw)) => {
                     bytes += raw.len();
                     batch.push(raw);
@@ -87,17 +90,20 @@ impl Connection {
         Ok(batch)
     }
 
-    /// Waits for a message, a silence that is too long, or the time of the next ping.
-    async fn first(&mut self, options: &RelayOptions) -> Result<Option<Raw>, Lost> {
+    /// Waits for a message, for the read timeout, or for the time of the next ping.
+    async fn next_message(
+        &mut self,
+        options: &RelayOptions,
+    ) -> Result<Option<Raw>, ConnectionLost> {
         let silence = options.read_timeout;
         tokio::select! {
             biased;
-            message = self.socket.next() => self.take(message, options.message_bytes_max),
+            message = self.socket.next() => self.convert(message, options.message_bytes_max),
             () = sleep_until(self.received + silence), if !silence.is_zero() => {
                 if self.is_receiving() {
                     return Ok(None);
                 }
-                Err(Lost::because(format!("no frame for {silence:?}")))
+                Err(ConnectionLost::because(format!("no frame for {silence:?}")))
             }
             () = sleep_until(self.next_ping), if !options.ping_interval.is_zero() => {
                 self.ping(options.ping_interval).await.map(|()| None)
@@ -105,7 +111,8 @@ impl Connection {
         }
     }
 
-    /// Whether more bytes of a message were received since the last call: a large message takes its time.
+    /// Whether more bytes of a message were received since the last call. A large message may take
+    /// longer than the timeouts.
     fn is_receiving(&mut self) -> bool {
         let bytes = self.socket.get_ref().message_bytes();
         let is_receiving = bytes > std::mem::replace(&mut self.message_bytes, bytes);
@@ -116,10 +123,10 @@ impl Connection {
         is_receiving
     }
 
-    async fn ping(&mut self, interval: Duration) -> Result<(), Lost> {
+    async fn ping(&mut self, interval: Duration) -> Result<(), ConnectionLost> {
         if self.pings_unanswered >= 2 && !self.is_receiving() {
-            return Err(Lost::because(format!(
-                "no sign of life for {:?}",
+            return Err(ConnectionLost::because(format!(
+                "no answer to pings for {:?}",
                 interval * 2
             )));
         }
@@ -128,16 +135,16 @@ impl Connection {
         let ping = self.socket.send(Message::Ping(Bytes::new()));
         match timeout(interval, ping).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Lost::because(error.to_string())),
-            Err(_) => Err(Lost::because("it takes no more bytes")),
+            Ok(Err(error)) => Err(ConnectionLost::because(error.to_string())),
+            Err(_) => Err(ConnectionLost::because("it accepts no more bytes")),
         }
     }
 
-    fn take(
+    fn convert(
         &mut self,
         message: Option<Result<Message, Error>>,
         message_bytes_max: usize,
-    ) -> Result<Option<Raw>, Lost> {
+    ) -> Result<Option<Raw>, ConnectionLost> {
         self.pings_unanswered = 0;
         match message {
             Some(Ok(Message::Binary(bytes))) if bytes.len() > message_bytes_max => {
@@ -150,14 +157,16 @@ impl Connection {
             Some(Ok(Message::Text(text))) => Ok(Some(Raw::Text(text.into()))),
             Some(Ok(Message::Close(Some(frame)))) => {
                 let reason: String = frame.reason.chars().take(200).collect();
-                Err(Lost::because(format!(
+                Err(ConnectionLost::because(format!(
                     "closed by the relay: {} {reason:?}",
                     frame.code
                 )))
             }
-            Some(Ok(Message::Close(None))) | None => Err(Lost::because("closed by the relay")),
+            Some(Ok(Message::Close(None))) | None => {
+                Err(ConnectionLost::because("closed by the relay"))
+            }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(None),
-            Some(Err(error)) => Err(Lost {
+            Some(Err(error)) => Err(ConnectionLost {
                 message_too_large: is_too_large(&error),
                 reason: error.to_string(),
             }),
@@ -169,7 +178,5 @@ fn is_too_large(error: &Error) -> bool {
     let Error::Io(error) = error else {
         return false;
     };
-    error
-        .get_ref()
-        .is_some_and(|inner| inner.is::<MessageTooLarge>())
+    matches!(error.get_ref(), Some(inner) if inner.is::<MessageTooLarge>())
 }

@@ -1,21 +1,23 @@
-//! The form of a recording: where a frame begins and ends (`docs/recordings.md`).
+//! The format of a recording: where a frame starts and ends (`docs/recordings.md`).
 //!
-//! Each frame stands behind its length, four bytes, big- or little-endian. Nothing says which; the content does.
+//! Each frame follows its length, which has four bytes, big- or little-endian. The file does not
+//! declare the byte order, so it is detected from the content.
 
 use crate::frame::{Verify, decode};
 use skytide_core::event::DropReason;
 
-/// A length over this is damage. Frames between the protocol's limit and this one are left out and counted.
+/// A larger length is damage. Frames between the protocol's limit and this one are skipped and
+/// counted.
 pub const LENGTH_MAX: usize = 16 << 20;
 /// Bytes of a length.
 pub const PREFIX: usize = 4;
-/// Bytes from the start of a recording that are enough to tell the byte order.
+/// Bytes from the start of a recording that suffice to detect the byte order.
 pub const HEAD_BYTES: usize = 64 << 10;
 
-/// Order of the bytes of a length.
+/// The byte order of lengths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteOrder {
-    /// The most significant byte first: what `skytide record` writes.
+    /// The most significant byte first, as `skytide record` writes it.
     Big,
     /// The least significant byte first.
     Little,
@@ -33,10 +35,12 @@ impl ByteOrder {
             .filter(|&length| length <= LENGTH_MAX)
     }
 
-    /// Tells the order from a recording's first bytes ([`HEAD_BYTES`], or all there are). `None`: it is no recording.
+    /// Detects the order from a recording's first bytes: [`HEAD_BYTES`], or all if there are fewer.
+    /// Returns `None` if they are not a recording.
     ///
-    /// For each order, lengths are followed as far as they lead within `head`. The order whose first frame is one
-    /// wins; if that is said of both or of none, the one with more frames in its chain.
+    /// For each order, the chain of lengths is followed to the end of `head`. The order whose first
+    /// frame is valid is chosen. If that holds for both or for neither, the order with more frames
+    /// in its chain is chosen.
     pub fn detect(head: &[u8]) -> Option<Self> {
         let big = Chain::follow(head, Self::Big);
         let little = Chain::follow(head, Self::Little);
@@ -45,22 +49,22 @@ impl ByteOrder {
         } else {
             (big, Self::Big)
         };
-        let chained = best.plausible && (best.frames >= 2 || best.cut);
+        let chained = best.plausible && (best.frames >= 2 || best.truncated);
         (best.first_is_frame || chained).then_some(order)
     }
 }
 
-/// What following the lengths of one order gives; the greater, the more believable.
+/// The chain of frames by one byte order. A greater chain is more plausible.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Chain {
-    /// The first whole frame reads as one.
+    /// The first whole frame is valid.
     first_is_frame: bool,
     /// No length was over the limit.
     plausible: bool,
-    /// Frames of which all bytes are there.
+    /// The number of whole frames.
     frames: usize,
-    /// Even the first frame is cut off by the end.
-    cut: bool,
+    /// Even the first frame ends after `head`.
+    truncated: bool,
 }
 
 impl Chain {
@@ -69,29 +73,29 @@ impl Chain {
             first_is_frame: false,
             plausible: true,
             frames: 0,
-            cut: false,
+            truncated: false,
         };
         let mut rest = head;
-        while let Some((prefix, behind)) = rest.split_first_chunk::<PREFIX>() {
+        while let Some((prefix, after)) = rest.split_first_chunk::<PREFIX>() {
             let Some(length) = order.length(*prefix) else {
                 chain.plausible = false;
                 break;
             };
-            let Some((frame, behind)) = behind.split_at_checked(length) else {
-                chain.cut = chain.frames == 0;
+            let Some((frame, after)) = after.split_at_checked(length) else {
+                chain.truncated = chain.frames == 0;
                 break;
             };
             if chain.frames == 0 {
                 chain.first_is_frame = is_frame(frame);
             }
             chain.frames += 1;
-            rest = behind;
+            rest = after;
         }
         chain
     }
 }
 
-/// Whether the bytes are a frame, if perhaps one that we would drop.
+/// Whether the bytes are a frame, even one that would be dropped.
 pub fn is_frame(bytes: &[u8]) -> bool {
     match decode(bytes, Verify::Records) {
         Ok(_) => true,
@@ -103,7 +107,7 @@ pub fn is_frame(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// An `#info` frame whose text has so many bytes.
+    /// An `#info` frame whose text has this many bytes.
     fn frame(text_bytes: u16) -> Vec<u8> {
         let mut frame = b"\xa2at\x65#infobop\x01\xa2dnamedNotegmessage\x79".to_vec();
         frame.extend(text_bytes.to_be_bytes());
@@ -124,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_any_lengths_is_told_apart() {
+    fn the_byte_order_is_detected_for_any_lengths() {
         assert!(is_frame(&frame(10)));
         for order in [ByteOrder::Big, ByteOrder::Little] {
             for size in [0, 1, 190, 221, 222, 223, 224, 500, 5_000, 65_000] {
@@ -139,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_first_frame_does_not_hide_the_order() {
+    fn a_malformed_first_frame_does_not_prevent_detection() {
         for order in [ByteOrder::Big, ByteOrder::Little] {
             let frames = vec![b"garbage".to_vec(), frame(3), Vec::new(), frame(700)];
             assert_eq!(ByteOrder::detect(&recording(&frames, order)), Some(order));
@@ -147,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_no_recordings() {
+    fn other_files_are_not_recordings() {
         for bytes in [
             &b"{\"seq\": 1}\n{\"seq\": 2}\n"[..],
             b"GIF89a...............",

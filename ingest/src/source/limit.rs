@@ -6,13 +6,14 @@
 //!               writes the shorter length into the header, drops the remaining bytes
 //! ```
 //!
-//! A WebSocket library ends the connection at a message over its limit. A relay sends the same message again after each
-//! reconnect, and its `seq` is unknown, so it cannot be skipped by a cursor. Here the connection stays open: the
-//! library receives a message of limit + 1 bytes, which is recognized as too large by its length. Memory is bounded by
-//! the limit, whatever the length in the header. A message over [`MESSAGE_BYTES_SKIPPED_MAX`] ends the connection.
+//! A WebSocket library closes the connection at a message over its limit. A relay sends the same
+//! message again after each reconnect, and its `seq` is unknown, so it cannot be skipped by a
+//! cursor. With this layer the connection stays open: the library receives a message of limit + 1
+//! bytes, which is recognized as too large by its length. Memory is bounded by the limit for any
+//! length in the header. A message over [`MESSAGE_BYTES_SKIPPED_MAX`] ends the connection.
 //!
-//! Frame format: RFC 6455, section 5.2. A length in a longer form than needed is sent only where a frame was shortened;
-//! `tungstenite` accepts it.
+//! Frame format: RFC 6455, section 5.2. The library receives a length in a longer form than needed
+//! only where a frame was shortened; `tungstenite` accepts it.
 
 use std::io;
 use std::pin::Pin;
@@ -20,9 +21,10 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A larger message is not skipped: receiving it would take longer than another relay or a repaired one.
+/// Largest message that is skipped. Receiving a larger one would take longer than changing to
+/// another relay.
 pub(super) const MESSAGE_BYTES_SKIPPED_MAX: u64 = 1 << 30;
-/// Two bytes, a length of 8 bytes, a mask of 4 bytes.
+/// The size of the longest header: two bytes, a length of 8 bytes, a mask of 4 bytes.
 const HEADER_BYTES_MAX: usize = 14;
 const END_OF_RESPONSE: &[u8] = b"\r\n\r\n";
 
@@ -31,13 +33,14 @@ const END_OF_RESPONSE: &[u8] = b"\r\n\r\n";
 pub(super) struct MessageLimit<S> {
     stream: S,
     frames: Truncation,
-    /// The beginning of a header of which the rest has not been received.
+    /// The start of a header whose remaining bytes have not been received yet.
     partial: [u8; HEADER_BYTES_MAX],
     partial_len: usize,
 }
 
 impl<S> MessageLimit<S> {
-    /// Wraps a stream on which nothing was received yet. Messages are cut to `message_bytes_max + 1` bytes.
+    /// Wraps a stream from which nothing was received yet. Messages are truncated to
+    /// `message_bytes_max + 1` bytes.
     pub(super) fn new(stream: S, message_bytes_max: usize) -> Self {
         Self {
             stream,
@@ -47,7 +50,8 @@ impl<S> MessageLimit<S> {
         }
     }
 
-    /// Payload bytes of messages received so far, including dropped ones: it grows while a large message is received.
+    /// Payload bytes of messages received so far, including dropped ones. The number grows while a
+    /// large message is received.
     pub(super) fn message_bytes(&self) -> u64 {
         self.frames.received
     }
@@ -74,16 +78,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for MessageLimit<S> {
             }
             ready!(read)?;
             if buffer.filled().len() == before {
-                // The end of the stream: an incomplete header is received as it is.
+                // The stream ended: an incomplete header is passed unchanged.
                 this.partial_len = 0;
                 return Poll::Ready(Ok(()));
             }
             let bytes = &mut buffer.filled_mut()[start..];
-            let (kept, rest) = this.frames.apply(bytes)?;
+            let (passed, rest) = this.frames.apply(bytes)?;
             this.partial_len = bytes.len() - rest;
             this.partial[..this.partial_len].copy_from_slice(&bytes[rest..]);
-            buffer.set_filled(start + kept);
-            if kept > 0 {
+            buffer.set_filled(start + passed);
+            if passed > 0 {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -113,18 +117,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for MessageLimit<S> {
 struct Truncation {
     message_bytes_max: u64,
     state: State,
-    /// Payload bytes of the message under way, as its frame headers announce them.
+    /// Payload bytes of the current message, as announced by its frame headers.
     message: u64,
     received: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// In the response to the handshake, of whose end this many bytes were received.
+    /// In the handshake response; the last `matched` bytes are the start of its end marker.
     Response { matched: usize },
     /// Before a header.
     Header,
-    /// In a payload: bytes that still pass, then bytes that are dropped.
+    /// In a payload: `pass` more bytes pass, the `drop` bytes after them are dropped.
     Payload { pass: u64, drop: u64, is_data: bool },
 }
 
@@ -138,7 +142,8 @@ impl Truncation {
         }
     }
 
-    /// Moves the bytes that pass to the front. Returns their number, and where an incomplete header begins.
+    /// Moves the bytes that pass to the front. Returns their number, and the index at which an
+    /// incomplete header starts.
     fn apply(&mut self, bytes: &mut [u8]) -> io::Result<(usize, usize)> {
         let (mut read, mut write) = (0, 0);
         while read < bytes.len() {
@@ -212,7 +217,8 @@ impl Truncation {
             header.set_length(bytes, pass);
         }
         if header.is_text() && (pass < header.length || !header.is_final) {
-            // The library rejects text that is cut within a character.
+            // The library rejects text that is truncated within a character, so the message becomes
+            // binary.
             bytes[0] += 1;
         }
         self.state = State::Payload {
@@ -244,10 +250,11 @@ fn response(matched: usize, byte: u8) -> State {
     State::Response { matched }
 }
 
-/// What a message's length was when the connection was given up for it.
+/// The announced length of a message for which the connection was closed.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "the relay announces a message of {0} bytes, over the {MESSAGE_BYTES_SKIPPED_MAX} that are skipped"
+    "the relay announces a message of {0} bytes, \
+     more than the {MESSAGE_BYTES_SKIPPED_MAX} that can be skipped"
 )]
 pub(super) struct MessageTooLarge(u64);
 
@@ -263,7 +270,7 @@ struct Header {
 }
 
 impl Header {
-    /// `None`: more bytes are needed.
+    /// Parses a header. Returns `None` if more bytes are needed.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (&first, &second) = (bytes.first()?, bytes.get(1)?);
         let length_bytes = match second & 0x7f {

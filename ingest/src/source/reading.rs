@@ -1,5 +1,5 @@
-//! Recordings, read as one stream of frames, each file once and from its beginning: it may be a pipe. Blocking; runs on a
-//! thread of its own.
+//! Reads recordings as one stream of frames. Each file is read once and from its start, so it may
+//! be a pipe. Reading blocks, so it runs on a thread of its own.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,27 +14,27 @@ use super::format::{ByteOrder, HEAD_BYTES, PREFIX, is_frame};
 use super::{BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Raw, RecordingError, RecordingProblem};
 use crate::frame::FRAME_BYTES_MAX;
 
-/// Bytes read at once.
+/// Bytes per read.
 const CHUNK: usize = 512 << 10;
-/// Bytes that say whether a file is compressed.
+/// Bytes at the start of a file that show whether it is compressed.
 const MAGIC_BYTES: usize = 4;
-/// Windows up to 128 MiB: what `zstd --long=27` makes.
+/// The largest zstd window: 128 MiB, as `zstd --long=27` uses.
 const WINDOW_LOG_MAX: u32 = 27;
 
-/// Files that are one stream, in order.
-pub(super) struct Reading {
+/// Reads several files as one stream, in order.
+pub(super) struct RecordingReader {
     files: VecDeque<PathBuf>,
     current: Option<RecordingFile>,
-    /// Frames that were peeked at, and the error that came after them.
+    /// Frames that were peeked, and the error after them.
     peeked: VecDeque<Raw>,
     peeked_error: Option<RecordingError>,
-    /// What stopped the last batch and is yet to be reported.
+    /// The error that ended the last batch. The next call returns it.
     stopped: Option<RecordingError>,
     read_bytes: Arc<AtomicU64>,
 }
 
-impl Reading {
-    /// Begins with the first file; `read_bytes` counts the bytes that were taken from the files.
+impl RecordingReader {
+    /// Starts at the first file. `read_bytes` counts the bytes read from the files.
     pub(super) fn new(files: &[PathBuf], read_bytes: Arc<AtomicU64>) -> Self {
         Self {
             files: files.iter().cloned().collect(),
@@ -46,25 +46,26 @@ impl Reading {
         }
     }
 
-    /// The next frames, at most so many, which stay the next ones. Fewer: the stream ends or is damaged there.
+    /// Returns the next frames without consuming them, at most `frames`. There are fewer if the
+    /// stream ends or is damaged after them.
     pub(super) fn peek(&mut self, frames: usize) -> Result<&VecDeque<Raw>, RecordingError> {
         while self.peeked.len() < frames && self.peeked_error.is_none() {
             match self.read() {
                 Ok(Some(raw)) => self.peeked.push_back(raw),
                 Ok(None) => break,
-                Err(error) if error.within_a_recording() => self.peeked_error = Some(error),
+                Err(error) if error.may_follow_frames() => self.peeked_error = Some(error),
                 Err(error) => return Err(error),
             }
         }
         Ok(&self.peeked)
     }
 
-    /// Whether [`Reading::peek`] found that there is nothing.
+    /// Whether the last [`RecordingReader::peek`] found neither frames nor an error.
     pub(super) fn is_empty(&self) -> bool {
         self.peeked.is_empty() && self.peeked_error.is_none()
     }
 
-    /// The next frames; none: the stream ended.
+    /// The next frames. Empty if the stream ended.
     pub(super) fn batch(&mut self) -> Result<Vec<Raw>, RecordingError> {
         if let Some(error) = self.stopped.take() {
             return Err(error);
@@ -87,7 +88,7 @@ impl Reading {
         Ok(batch)
     }
 
-    /// The next frame, of whichever file.
+    /// The next frame of the stream; `None` if the stream ended.
     pub(super) fn next(&mut self) -> Result<Option<Raw>, RecordingError> {
         if let Some(raw) = self.peeked.pop_front() {
             return Ok(Some(raw));
@@ -121,36 +122,37 @@ pub(crate) struct RecordingFile {
     file_bytes: Arc<AtomicU64>,
     order: ByteOrder,
     buffer: BytesMut,
-    /// Where `buffer` begins in the decompressed stream.
+    /// The offset of `buffer` in the decompressed stream.
     offset: u64,
+    /// The error that ended reading.
     ended: Option<RecordingProblem>,
     eof: bool,
 }
 
 impl RecordingFile {
-    /// Opens a file and finds out its form. `read_bytes` counts along.
+    /// Opens a file and detects its format. `read_bytes` counts the bytes read.
     pub(crate) fn open(path: &Path, read_bytes: Arc<AtomicU64>) -> Result<Self, RecordingError> {
         let failed = |source| RecordingError::new(path, 0, RecordingProblem::Io(source));
         let mut input: Box<dyn Read + Send> = match is_standard_input(path) {
             true => Box::new(io::stdin()),
             false => Box::new(File::open(path).map_err(failed)?),
         };
-        // A pipe may give them one by one.
+        // A pipe may return these bytes one by one.
         let mut magic = Vec::with_capacity(MAGIC_BYTES);
         let mut first = input.by_ref().take(MAGIC_BYTES as u64);
         first.read_to_end(&mut magic).map_err(failed)?;
         let compressed = is_zstd(&magic);
         let file_bytes = Arc::new(AtomicU64::new(0));
-        let counted = Counted {
+        let counting = CountingReader {
             inner: BufReader::with_capacity(CHUNK, Box::new(Cursor::new(magic).chain(input))),
             counters: [file_bytes.clone(), read_bytes],
         };
         let stream: Box<dyn Read + Send> = if compressed {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(counted).map_err(failed)?;
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(counting).map_err(failed)?;
             decoder.window_log_max(WINDOW_LOG_MAX).map_err(failed)?;
             Box::new(decoder)
         } else {
-            Box::new(counted)
+            Box::new(counting)
         };
         let mut recording = Self {
             path: path.to_owned(),
@@ -168,45 +170,49 @@ impl RecordingFile {
         match ByteOrder::detect(head) {
             Some(order) => recording.order = order,
             None if head.is_empty() => {}
-            None if recording.ended.is_some() => return Err(recording.end()),
-            None => return Err(recording.error(RecordingProblem::Foreign)),
+            None if recording.ended.is_some() => return Err(recording.end_error()),
+            None => return Err(recording.error_here(RecordingProblem::Foreign)),
         }
         Ok(recording)
     }
 
-    /// The order of the bytes of its lengths.
+    /// The byte order of its lengths.
     pub(crate) fn order(&self) -> ByteOrder {
         self.order
     }
 
-    /// Whether it is a zstd file.
+    /// Whether it is compressed by zstd.
     pub(crate) fn compressed(&self) -> bool {
         self.compressed
     }
 
-    /// The next whole frame; `None`: the file ended where a frame ended.
+    /// The next whole frame; `None` if the file ends after a frame.
     ///
-    /// A frame that does not read as one counts only if the length behind it can be one:
-    /// else it is this frame's own length that is damaged.
+    /// A frame that is not valid is accepted only if the length after it is valid. Otherwise the
+    /// length of the frame itself is damaged.
     pub(crate) fn next(&mut self) -> Result<Option<Raw>, RecordingError> {
         if !self.fill(PREFIX) {
             let clean = self.buffer.is_empty() && self.ended.is_none();
-            return if clean { Ok(None) } else { Err(self.end()) };
+            return if clean {
+                Ok(None)
+            } else {
+                Err(self.end_error())
+            };
         }
         let prefix = self.prefix(0);
         let Some(length) = self.order.length(prefix) else {
-            return Err(self.error(RecordingProblem::Length));
+            return Err(self.error_here(RecordingProblem::Length));
         };
         let end = PREFIX + length;
         if !self.fill(end + PREFIX) && self.buffer.len() < end {
-            return Err(self.end());
+            return Err(self.end_error());
         }
-        let follows = self.buffer.len() >= end + PREFIX;
-        if follows
+        let has_next_length = self.buffer.len() >= end + PREFIX;
+        if has_next_length
             && self.order.length(self.prefix(end)).is_none()
             && !is_frame(&self.buffer[PREFIX..end])
         {
-            return Err(self.error(RecordingProblem::Length));
+            return Err(self.error_here(RecordingProblem::Length));
         }
         let frame: Bytes = self.buffer.split_to(end).split_off(PREFIX).freeze();
         self.offset += end as u64;
@@ -222,11 +228,11 @@ impl RecordingFile {
         std::array::from_fn(|i| self.buffer[at + i])
     }
 
-    /// Reads on until so many bytes are there; false: there are fewer.
-    fn fill(&mut self, wanted: usize) -> bool {
-        while self.buffer.len() < wanted && !self.eof {
+    /// Reads until the buffer holds this many bytes. Returns false if the stream has fewer.
+    fn fill(&mut self, bytes: usize) -> bool {
+        while self.buffer.len() < bytes && !self.eof {
             let filled = self.buffer.len();
-            self.buffer.resize(filled + CHUNK.max(wanted - filled), 0);
+            self.buffer.resize(filled + CHUNK.max(bytes - filled), 0);
             let read = self.stream.read(&mut self.buffer[filled..]);
             self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
             match read {
@@ -239,16 +245,17 @@ impl RecordingFile {
                 }
             }
         }
-        self.buffer.len() >= wanted
+        self.buffer.len() >= bytes
     }
 
-    /// The error of a stream that ends within a frame.
-    fn end(&mut self) -> RecordingError {
+    /// The error for a stream that ends within a frame.
+    fn end_error(&mut self) -> RecordingError {
         let problem = self.ended.take().unwrap_or(RecordingProblem::Cut);
-        self.error(problem)
+        self.error_here(problem)
     }
 
-    fn error(&self, problem: RecordingProblem) -> RecordingError {
+    /// An error at the start of the current frame.
+    fn error_here(&self, problem: RecordingProblem) -> RecordingError {
         let mut error = RecordingError::new(&self.path, self.offset, problem);
         if self.compressed {
             error.compressed_offset = Some(self.file_bytes.load(Ordering::Relaxed));
@@ -257,12 +264,14 @@ impl RecordingFile {
     }
 }
 
-/// Whether a recording is read from standard input. A path that leads there is, too: opened again, a socket would be refused.
+/// Whether a recording is read from standard input. `/dev/stdin` is read as the open descriptor,
+/// too, because it cannot be opened again if it is a socket.
 pub(crate) fn is_standard_input(path: &Path) -> bool {
     path == Path::new("-") || path == Path::new("/dev/stdin")
 }
 
-/// Whether a file that begins so is a zstd file: a frame, or one to be skipped (RFC 8878, 3.1).
+/// Whether these first bytes are those of a zstd file: of a frame or a skippable frame (RFC 8878,
+/// 3.1).
 pub(crate) fn is_zstd(head: &[u8]) -> bool {
     matches!(
         head,
@@ -270,13 +279,13 @@ pub(crate) fn is_zstd(head: &[u8]) -> bool {
     )
 }
 
-/// Counts what is taken from a file.
-struct Counted {
+/// Counts the bytes read from a file.
+struct CountingReader {
     inner: BufReader<Box<dyn Read + Send>>,
     counters: [Arc<AtomicU64>; 2],
 }
 
-impl Read for Counted {
+impl Read for CountingReader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let available = self.fill_buf()?;
         let length = available.len().min(into.len());
@@ -286,7 +295,7 @@ impl Read for Counted {
     }
 }
 
-impl BufRead for Counted {
+impl BufRead for CountingReader {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         self.inner.fill_buf()
     }

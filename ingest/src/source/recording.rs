@@ -1,4 +1,4 @@
-//! Recordings as a source.
+//! A source that reads recordings.
 
 use std::fmt;
 use std::io::{self, IsTerminal};
@@ -11,47 +11,50 @@ use ring::digest::{Context, SHA256};
 use skytide_core::event::Host;
 use tokio::sync::mpsc;
 
-use super::reading::{Reading, is_standard_input};
+use super::reading::{RecordingReader, is_standard_input};
 use super::{Input, Raw, Source, SourceError};
 use crate::assemble::Position;
 
-/// Frames that tell which recording it is.
+/// The number of first frames that identify a recording.
 const IDENTITY_FRAMES: usize = 16;
-/// Batches read ahead.
+/// The number of batches that are read ahead.
 const BATCHES_AHEAD: usize = 4;
 
-/// Several recordings, one stream. Each is a file, or something that can be read only once: a pipe, a FIFO, standard input
-/// (`-`). So the frames from which the name is known are kept, and are the first ones that are read.
+/// Several recordings as one stream. Each is a file, or an input that can be read only once: a
+/// pipe, a FIFO or standard input (`-`). The frames that identify the stream are therefore buffered
+/// until they are read.
 ///
-/// Its name is `recording:` and 16 hexadecimal digits of the SHA-256 of its first 16 frames, each behind its
-/// length: the same bytes elsewhere, compressed or not, in one file or several, are the same source.
+/// The name is `recording:` and 16 hexadecimal digits of the SHA-256 of the first 16 frames, each
+/// preceded by its length. So the same frames at another path, compressed or not, in one file or
+/// several, are the same source.
 pub struct RecordingSource {
     files: Vec<PathBuf>,
     host: Host,
     position: Position,
     lookback: u64,
-    /// Opened at its beginning and not read yet.
-    opened: Option<Reading>,
+    /// The reader that identified the stream, at its start; `None` once it is in use.
+    unread: Option<RecordingReader>,
     batches: Option<mpsc::Receiver<Result<Vec<Raw>, RecordingError>>>,
-    /// `None`: at least one of them is no regular file.
+    /// `None` if at least one input is not a regular file.
     total_bytes: Option<u64>,
     read_bytes: Arc<AtomicU64>,
 }
 
 impl RecordingSource {
-    /// Opens recordings; reads their beginning. Blocks for a moment, or until the writer of a pipe has written it.
+    /// Opens recordings and reads their first frames. Blocks until these are available: only
+    /// shortly for a file, until they are written for a pipe.
     ///
     /// # Errors
-    /// A file is not there, not readable or not a recording.
+    /// A file does not exist, cannot be read or is not a recording.
     pub fn open(files: Vec<PathBuf>) -> Result<Self, RecordingError> {
         let total_bytes = total_bytes(&files)?;
         let read_bytes = Arc::default();
-        let mut opened = Reading::new(&files, Arc::clone(&read_bytes));
-        let host = identity(&mut opened)?;
+        let mut unread = RecordingReader::new(&files, Arc::clone(&read_bytes));
+        let host = identity(&mut unread)?;
         if let Some(path) = files.iter().find(|path| !is_file(path))
-            && opened.is_empty()
+            && unread.is_empty()
         {
-            // A pipe does not say that the program before it failed.
+            // A pipe does not report that the program which writes it failed.
             return Err(RecordingError::new(path, 0, RecordingProblem::Empty));
         }
         Ok(Self {
@@ -59,56 +62,56 @@ impl RecordingSource {
             files,
             position: Position::default(),
             lookback: 0,
-            opened: Some(opened),
+            unread: Some(unread),
             batches: None,
             total_bytes,
             read_bytes,
         })
     }
 
-    /// The recordings at their beginning.
-    fn reading(&mut self) -> Result<Reading, RecordingError> {
-        if let Some(opened) = self.opened.take() {
-            return Ok(opened);
+    /// A reader at the start of the recordings.
+    fn reader(&mut self) -> Result<RecordingReader, RecordingError> {
+        if let Some(unread) = self.unread.take() {
+            return Ok(unread);
         }
         if let Some(path) = self.files.iter().find(|path| !is_file(path)) {
             return Err(RecordingError::new(path, 0, RecordingProblem::Once));
         }
         self.read_bytes = Arc::default();
-        Ok(Reading::new(&self.files, self.read_bytes.clone()))
+        Ok(RecordingReader::new(&self.files, self.read_bytes.clone()))
     }
 
-    /// Begins to read ahead on a thread of its own, which ends with the receiver.
+    /// Starts to read ahead on a thread of its own, which exits when the receiver is dropped.
     fn read_ahead(
         &mut self,
     ) -> Result<mpsc::Receiver<Result<Vec<Raw>, RecordingError>>, RecordingError> {
         let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
-        let mut reading = self.reading()?;
-        let skip = Skip {
+        let mut reader = self.reader()?;
+        let resume_point = ResumePoint {
             frames: self.position.frames,
             lookback: self.lookback,
         };
         let name = self.files.first().cloned().unwrap_or_default();
         let work = move || {
-            let past = skip.past(&mut reading, &name);
-            let refused = past.is_err();
-            let skipped = past.as_ref().is_ok_and(Vec::is_empty);
-            if !skipped && (sender.blocking_send(past).is_err() || refused) {
+            let past = resume_point.skip_to(&mut reader, &name);
+            let failed = past.is_err();
+            let none_to_send = past.as_ref().is_ok_and(Vec::is_empty);
+            if !none_to_send && (sender.blocking_send(past).is_err() || failed) {
                 return;
             }
             loop {
-                let batch = reading.batch();
-                let over = batch.as_ref().map_or(true, Vec::is_empty);
-                if sender.blocking_send(batch).is_err() || over {
+                let batch = reader.batch();
+                let is_last = batch.as_ref().map_or(true, Vec::is_empty);
+                if sender.blocking_send(batch).is_err() || is_last {
                     return;
                 }
             }
         };
-        // Not one of the runtime's threads: it may wait for a slow log as long as the replay takes.
+        // A slow log may block this thread for the whole replay, so it is not one of the runtime's.
         let builder = std::thread::Builder::new().name("recording".to_owned());
         builder
             .spawn(work)
-            .expect("a process may have one more thread");
+            .expect("the system allows one more thread");
         Ok(receiver)
     }
 }
@@ -133,7 +136,7 @@ impl Source for RecordingSource {
         if self.batches.is_none() {
             self.batches = Some(self.read_ahead()?);
         }
-        let batches = self.batches.as_mut().expect("just begun");
+        let batches = self.batches.as_mut().expect("it was just set");
         match batches.recv().await {
             Some(Ok(batch)) if batch.is_empty() => Ok(Input::End),
             Some(Ok(batch)) => Ok(Input::Batch(batch)),
@@ -148,7 +151,7 @@ impl Source for RecordingSource {
     }
 }
 
-/// Bytes of all files; `None` if one is no regular file.
+/// Total bytes of all files; `None` if one is not a regular file.
 fn total_bytes(files: &[PathBuf]) -> Result<Option<u64>, RecordingError> {
     let mut total = Some(0);
     let mut inputs = 0;
@@ -177,9 +180,9 @@ fn is_file(path: &Path) -> bool {
     !is_standard_input(path) && std::fs::metadata(path).is_ok_and(|about| about.is_file())
 }
 
-fn identity(reading: &mut Reading) -> Result<Host, RecordingError> {
+fn identity(reader: &mut RecordingReader) -> Result<Host, RecordingError> {
     let mut hash = Context::new(&SHA256);
-    for frame in reading.peek(IDENTITY_FRAMES)? {
+    for frame in reader.peek(IDENTITY_FRAMES)? {
         match frame {
             Raw::Binary(frame) | Raw::Past(frame) | Raw::Text(frame) => {
                 hash.update(&(frame.len() as u32).to_be_bytes());
@@ -195,18 +198,22 @@ fn identity(reading: &mut Reading) -> Result<Host, RecordingError> {
     Ok(format!("recording:{}", digits.collect::<String>()).into())
 }
 
-/// Frames that were read before.
-struct Skip {
+/// The frames that were read before and are now skipped.
+struct ResumePoint {
     frames: u64,
     lookback: u64,
 }
 
-impl Skip {
-    /// Reads them, and answers the last ones.
-    fn past(&self, reading: &mut Reading, first: &Path) -> Result<Vec<Raw>, RecordingError> {
+impl ResumePoint {
+    /// Skips the frames and returns the last `lookback` of them.
+    fn skip_to(
+        &self,
+        reader: &mut RecordingReader,
+        first: &Path,
+    ) -> Result<Vec<Raw>, RecordingError> {
         let mut past = Vec::new();
         for found in 0..self.frames {
-            match reading.next()? {
+            match reader.next()? {
                 Some(Raw::Binary(frame)) if self.frames - found <= self.lookback => {
                     past.push(Raw::Past(frame));
                 }
@@ -222,41 +229,42 @@ impl Skip {
     }
 }
 
-/// A recording cannot be read, or not further. All whole frames before that place were told.
+/// A recording cannot be read further. All whole frames before the error were returned.
 #[derive(Debug)]
 pub struct RecordingError {
     /// The file.
     pub path: PathBuf,
-    /// Where in it the first frame begins that is not whole: of a compressed file, in its decompressed stream.
+    /// The offset of the first incomplete frame; in the decompressed stream if the file is
+    /// compressed.
     pub offset: u64,
-    /// Of a compressed file, how far it was read itself.
+    /// The offset in the file itself up to which it was read, if it is compressed.
     pub compressed_offset: Option<u64>,
-    /// What is wrong.
+    /// The problem.
     pub problem: RecordingProblem,
 }
 
-/// What is wrong with a recording.
+/// The problem of a recording.
 #[derive(Debug)]
 pub enum RecordingProblem {
-    /// It ends within a frame.
+    /// The file ends within a frame.
     Cut,
-    /// A length cannot be one.
+    /// A length is not valid.
     Length,
     /// The compressed data are damaged.
     Compression(String),
-    /// It is no recording.
+    /// The file is not a recording.
     Foreign,
-    /// It is a pipe or standard input, and nothing was written to it.
+    /// The pipe or standard input is empty.
     Empty,
-    /// It is a pipe or standard input, and would have to be read a second time.
+    /// The pipe or standard input would have to be read a second time.
     Once,
-    /// It is standard input, and that is a terminal.
+    /// Standard input is a terminal.
     Terminal,
-    /// More frames were read from it before than there are now.
+    /// The recording has fewer frames than were read before.
     Shorter {
-        /// How many were read before.
+        /// The number of frames that were read before.
         wanted: u64,
-        /// How many there are.
+        /// The number of frames that exist.
         found: u64,
     },
     /// The file cannot be read.
@@ -264,7 +272,8 @@ pub enum RecordingProblem {
 }
 
 impl RecordingProblem {
-    /// What an error while reading means: zstd's own ones have no number of the operating system.
+    /// Classifies an error while reading: errors of zstd have no error number of the operating
+    /// system.
     pub(super) fn of(error: io::Error) -> Self {
         match (error.kind(), error.raw_os_error()) {
             (io::ErrorKind::UnexpectedEof, _) => Self::Cut,
@@ -284,13 +293,13 @@ impl RecordingError {
         }
     }
 
-    /// Whether it is only that the end is missing.
-    pub(crate) fn cut(&self) -> bool {
+    /// Whether the file is only truncated.
+    pub(crate) fn is_truncated(&self) -> bool {
         matches!(self.problem, RecordingProblem::Cut)
     }
 
     /// Whether there may be whole frames before the error.
-    pub(super) fn within_a_recording(&self) -> bool {
+    pub(super) fn may_follow_frames(&self) -> bool {
         use RecordingProblem::{Compression, Cut, Length};
         matches!(self.problem, Cut | Length | Compression(_))
     }
@@ -298,7 +307,7 @@ impl RecordingError {
 
 impl fmt::Display for RecordingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, at) = (shown(&self.path), self.offset);
+        let (path, at) = (display_name(&self.path), self.offset);
         match &self.problem {
             RecordingProblem::Cut => write!(f, "{path} is cut short: the frame at byte {at}"),
             RecordingProblem::Length => write!(f, "{path} is damaged: the frame at byte {at}"),
@@ -306,7 +315,7 @@ impl fmt::Display for RecordingError {
                 write!(f, "{path} is damaged ({what}): the frame at byte {at}")
             }
             RecordingProblem::Foreign => {
-                return write!(f, "{path} is not a recording: byte 0 begins no frame");
+                return write!(f, "{path} is not a recording: no frame starts at byte 0");
             }
             RecordingProblem::Empty => {
                 return write!(
@@ -329,7 +338,8 @@ impl fmt::Display for RecordingError {
             RecordingProblem::Shorter { wanted, found } => {
                 return write!(
                     f,
-                    "{path} has {found} frames, but {wanted} were read before"
+                    "{path} has {found} frames, but {wanted} were read before: \
+                     replay the same files"
                 );
             }
             RecordingProblem::Io(_) => return write!(f, "could not read {path} at byte {at}"),
@@ -337,14 +347,15 @@ impl fmt::Display for RecordingError {
         match self.compressed_offset {
             Some(read) => write!(
                 f,
-                " of the decompressed stream is not whole (byte {read} of the file was reached)"
+                " of the decompressed stream is incomplete \
+                 (reading reached byte {read} of the file)"
             ),
-            None => write!(f, " is not whole"),
+            None => write!(f, " is incomplete"),
         }
     }
 }
 
-fn shown(path: &Path) -> String {
+fn display_name(path: &Path) -> String {
     match is_standard_input(path) {
         true => "standard input".to_owned(),
         false => path.display().to_string(),

@@ -1,14 +1,16 @@
-//! A relay, read over a WebSocket that is opened again whenever it is lost.
+//! Reads a relay over a WebSocket, which is reopened whenever it is lost.
 //!
 //! ```text
-//! idle ── wait (backoff, Retry-After) ── connect ──▶ open ── messages ── lost: closed, silent, too large a message
+//! idle ── wait (backoff, Retry-After) ── connect ──▶ open ── messages ── lost (closed, timeout)
 //!   ▲                                     │ refused                        │
 //!   └─────────────────────────────────────┴────────────────────────────────┘
 //! ```
 //!
-//! The backoff starts again once frames were applied, or when a connection lasted longer than the longest wait. A message over
-//! the size limit is dropped while it is received ([`super::limit`]). One that is too large even for that ends each
-//! connection at the same position: the source reports that it is stuck, and that another relay should be read.
+//! The backoff is reset once frames were applied, or when a connection lasted longer than the
+//! longest wait. A message over the size limit is dropped while it is received ([`super::limit`]).
+//! A message too large to be skipped (over 1 GiB) ends each connection at the same position. The
+//! source then reports that it is stuck, and after repeated attempts that another relay should be
+//! read.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +24,7 @@ use tracing::{debug, info, warn};
 
 use super::backoff::{Backoff, RETRY_AFTER_MAX};
 use super::connect::{Address, Refusal};
-use super::connection::{Connection, Lost};
+use super::connection::{Connection, ConnectionLost};
 use super::{Input, Source, SourceError};
 use crate::assemble::Position;
 use crate::options::RelayOptions;
@@ -36,21 +38,23 @@ pub struct RelaySource {
     lookback: u64,
     connection: Option<Connection>,
     backoff: Backoff,
-    /// What the relay asked us to wait, at least.
+    /// The wait that the relay requested.
     wait_min: Duration,
+    /// Whether the last connection or attempt failed, so that the next attempt waits.
     failed: bool,
+    /// Whether the relay was reported as unreachable.
     unreachable: bool,
-    /// Connections in a row without a new frame.
+    /// Connections and refusals in a row without a new frame.
     attempts: u32,
-    /// A lost connection that the next call reports.
+    /// Whether the next call of `next` reports a lost connection.
     report_loss: bool,
 }
 
 impl RelaySource {
-    /// A relay that nobody has called yet.
+    /// A relay without a connection. The first call of `next` opens one.
     ///
     /// # Errors
-    /// The address is not one, or TLS is not possible here.
+    /// The address is not usable, or TLS is not available on this machine.
     pub fn new(options: RelayOptions, clock: Arc<dyn Clock>) -> Result<Self, SourceError> {
         let address = Address::new(&options.url)?;
         let backoff = Backoff::new(options.backoff_min, options.backoff_max, options.seed);
@@ -70,15 +74,16 @@ impl RelaySource {
         })
     }
 
-    /// The same relay under another name than its address: what it is called in every event, and by which data are known
-    /// to be its own.
+    /// Sets another name than the address. The name is written into every event and identifies the
+    /// relay's data.
     #[must_use]
     pub fn named(mut self, host: &str) -> Self {
         self.address.rename(host);
         self
     }
 
-    /// The cursor to ask for. Never 0 once there is a position: that would be the whole backlog.
+    /// The cursor to request. Never 0 once there is a position, because 0 requests the whole
+    /// backlog.
     fn cursor(&self) -> Option<Cursor> {
         let Some(newest) = self.position.cursor else {
             return self.options.first_cursor();
@@ -86,14 +91,14 @@ impl RelaySource {
         Some(Cursor(newest.0.saturating_sub(self.lookback).max(1)))
     }
 
-    /// Opens a connection; `None`: there were too many attempts.
+    /// Opens a connection. Returns `None` after too many attempts.
     async fn connect(&mut self) -> Option<Connection> {
         loop {
             if self.is_exhausted() {
                 return None;
             }
             if self.failed {
-                let wait = self.wait();
+                let wait = self.next_wait();
                 debug!(?wait, host = %self.address.host(), "waiting before connecting");
                 sleep(wait).await;
             }
@@ -105,12 +110,13 @@ impl RelaySource {
                     self.wait_min = Duration::ZERO;
                     return Some(Connection::new(socket, &self.options));
                 }
-                Err(refusal) => self.refused(refusal),
+                Err(refusal) => self.record_refusal(refusal),
             }
         }
     }
 
-    /// Whether another relay should be read. The next attempts here start from the beginning.
+    /// Whether another relay should be read after too many attempts. If so, the attempts are
+    /// counted from 0 again.
     fn is_exhausted(&mut self) -> bool {
         let attempts_max = self.options.attempts_max;
         if attempts_max.is_none_or(|most| self.attempts < most) {
@@ -118,36 +124,36 @@ impl RelaySource {
         }
         warn!(
             host = %self.address.host(), attempts = self.attempts,
-            "the relay brings no new frame, reading another one"
+            "the relay sends no new frame, reading another relay"
         );
         self.attempts = 0;
         self.backoff.reset();
         true
     }
 
-    /// How long to wait before the next attempt.
-    fn wait(&mut self) -> Duration {
+    /// The wait before the next attempt.
+    fn next_wait(&mut self) -> Duration {
         self.backoff.after_failure().max(self.wait_min)
     }
 
-    fn refused(&mut self, refusal: Refusal) {
+    fn record_refusal(&mut self, refusal: Refusal) {
         self.failed = true;
         self.attempts = self.attempts.saturating_add(1);
-        let asked = refusal
+        let wait = refusal
             .retry_after
             .map(|after| after.wait(self.clock.now()));
-        self.wait_min = asked.unwrap_or_default().min(RETRY_AFTER_MAX);
+        self.wait_min = wait.unwrap_or_default().min(RETRY_AFTER_MAX);
         let (host, reason) = (self.address.host(), refusal.reason);
         if std::mem::replace(&mut self.unreachable, true) {
-            debug!(%host, reason, "the relay is still out of reach");
+            debug!(%host, reason, "the relay is still unreachable");
         } else {
-            warn!(%host, reason, "the relay is out of reach, trying again until it is back");
+            warn!(%host, reason, "the relay is unreachable, retrying until it is available");
         }
     }
 
-    fn lose(&mut self, lost: &Lost) {
+    fn report_lost(&mut self, lost: &ConnectionLost) {
         let host = self.address.host();
-        warn!(%host, reason = lost.reason, "connection to the relay lost, connecting again");
+        warn!(%host, reason = lost.reason, "connection to the relay lost, reconnecting");
         self.disconnect();
     }
 
@@ -202,7 +208,7 @@ impl Source for RelaySource {
         match connection.read(&self.options).await {
             Ok(batch) => Ok(Input::Batch(batch)),
             Err(lost) => {
-                self.lose(&lost);
+                self.report_lost(&lost);
                 if lost.message_too_large {
                     self.report_loss = true;
                     return Ok(Input::Stuck(lost.reason));
@@ -228,34 +234,31 @@ mod tests {
         RelaySource::new(options, Arc::new(clock)).unwrap()
     }
 
-    fn wait_if_asked(retry_after: Option<RetryAfter>) -> Duration {
+    fn wait_after(retry_after: Option<RetryAfter>) -> Duration {
         let mut relay = relay();
         let reason = "429".to_owned();
-        relay.refused(Refusal {
+        relay.record_refusal(Refusal {
             reason,
             retry_after,
         });
-        relay.wait()
+        relay.next_wait()
     }
 
     #[test]
-    fn what_the_relay_asks_for_is_waited_up_to_an_hour() {
+    fn a_requested_wait_is_respected_up_to_an_hour() {
         let seconds = Duration::from_secs;
-        assert!(wait_if_asked(None) <= seconds(1));
-        assert_eq!(
-            wait_if_asked(Some(RetryAfter::In(seconds(90)))),
-            seconds(90)
-        );
+        assert!(wait_after(None) <= seconds(1));
+        assert_eq!(wait_after(Some(RetryAfter::In(seconds(90)))), seconds(90));
         let at = RetryAfter::At(Timestamp(1_120_000));
-        assert_eq!(wait_if_asked(Some(at)), seconds(120));
+        assert_eq!(wait_after(Some(at)), seconds(120));
         assert_eq!(
-            wait_if_asked(Some(RetryAfter::In(seconds(1 << 40)))),
+            wait_after(Some(RetryAfter::In(seconds(1 << 40)))),
             RETRY_AFTER_MAX
         );
     }
 
     #[test]
-    fn the_backoff_grows_until_the_position_moves() {
+    fn the_backoff_grows_until_the_position_advances() {
         let mut relay = relay();
         let at = |cursor| Position {
             cursor: Some(Cursor(cursor)),
@@ -265,20 +268,20 @@ mod tests {
         let waits: Vec<_> = (0..8)
             .map(|_| {
                 relay.seek(at(5), 0);
-                relay.wait()
+                relay.next_wait()
             })
             .collect();
         assert!(waits[7] >= Duration::from_secs(30), "{waits:?}");
         relay.seek(at(6), 0);
-        assert!(relay.wait() <= Duration::from_secs(1));
+        assert!(relay.next_wait() <= Duration::from_secs(1));
     }
 
     #[test]
-    fn attempts_without_a_new_frame_are_counted_and_end_at_the_limit() {
+    fn attempts_without_a_new_frame_end_at_the_limit() {
         let mut relay = relay();
         relay.options.attempts_max = Some(3);
         let fail = |relay: &mut RelaySource| {
-            relay.refused(Refusal {
+            relay.record_refusal(Refusal {
                 reason: String::new(),
                 retry_after: None,
             });

@@ -1,9 +1,9 @@
-//! One run of a job: alone, bounded, and told however it ends.
+//! One run of a job: exclusive, bounded in time, and reported for every outcome.
 //!
 //! ```text
-//! begin (kept: others stay out) ─▶ a task ─┬─ report, failure, panic ─┐
-//!                                          ├─ too long: ended ────────┼─▶ end (kept) ─▶ log, status
-//!                                          └─ stop: cut off ──────────┘
+//! begin (stored: excludes others) ─▶ task ─┬─ report, failure, panic ─┐
+//!                                          ├─ too long: stopped ──────┼─▶ end (stored) ─▶ log
+//!                                          └─ shutdown: interrupted ──┘
 //! ```
 
 use std::error::Error;
@@ -20,18 +20,23 @@ use tokio_util::sync::CancellationToken;
 use super::{Entry, Outcome, Shared};
 use crate::job::{Job, Report, RunFailure};
 
-/// A run that was ended for its length has let go by so long after it.
-const GRACE_MS: u64 = 30_000;
+/// A run that exceeded its time limit has certainly stopped this long after the limit, in ms.
+const DEADLINE_GRACE_MS: u64 = 30_000;
 
 impl Entry {
     pub(super) async fn run(&self, shared: &Shared, stop: &CancellationToken) -> Outcome {
-        let _alone = self.running.lock().await;
+        let _guard = self.running.lock().await;
         let began = shared.clock.now();
         let run_max_ms = u64::try_from(shared.run_max.as_millis()).unwrap_or(u64::MAX);
         let run = Running {
             token: shared.next_token.fetch_add(1, Ordering::Relaxed),
             began,
-            deadline: Timestamp(began.0.saturating_add(run_max_ms).saturating_add(GRACE_MS)),
+            deadline: Timestamp(
+                began
+                    .0
+                    .saturating_add(run_max_ms)
+                    .saturating_add(DEADLINE_GRACE_MS),
+            ),
         };
         let outcome = |result| Outcome {
             began,
@@ -50,7 +55,7 @@ impl Entry {
             .send_modify(|status| status.running_since = Some(began));
         let result = tokio::select! {
             result = bounded(self.job.clone(), shared.run_max) => result,
-            () = stop.cancelled() => Err(RunFailure::CutOff),
+            () = stop.cancelled() => Err(RunFailure::Interrupted),
         };
         let outcome = outcome(result);
         self.end(shared, run.token, &outcome).await;
@@ -69,7 +74,7 @@ impl Entry {
             }
             Err(error) => {
                 let error = &error as &(dyn Error + 'static);
-                tracing::warn!(job, error, "job not begun: its state could not be kept");
+                tracing::warn!(job, error, "job not started: could not store its state");
                 Err(RunFailure::State)
             }
         }
@@ -89,9 +94,9 @@ impl Entry {
             Ok(report @ Report::Nothing(_)) => tracing::debug!(job, ms, "{report}"),
             Ok(report) => tracing::info!(job, ms, "{report}"),
             Err(RunFailure::Failed(_)) => {}
-            Err(failure) => tracing::warn!(job, ms, %failure, "the job did not end its work"),
+            Err(failure) => tracing::warn!(job, ms, %failure, "the job did not finish"),
         }
-        let kept = RunEnd {
+        let run_end = RunEnd {
             began: *began,
             ended: *ended,
             ok: result.is_ok(),
@@ -100,11 +105,14 @@ impl Entry {
                 Err(failure) => failure.to_string(),
             },
         };
-        let whole = !matches!(result, Err(RunFailure::CutOff));
-        let kept = shared.store.end(job, token, whole.then_some(&kept)).await;
-        if let Err(error) = kept {
+        let has_ended = !matches!(result, Err(RunFailure::Interrupted));
+        let stored = shared
+            .store
+            .end(job, token, has_ended.then_some(&run_end))
+            .await;
+        if let Err(error) = stored {
             let error = &error as &(dyn Error + 'static);
-            tracing::warn!(job, error, "how the job ended could not be kept");
+            tracing::warn!(job, error, "could not store the end of the job");
         }
         self.status.send_modify(|status| {
             status.running_since = None;
@@ -113,7 +121,7 @@ impl Entry {
     }
 }
 
-/// Runs the job in a task of its own, which ends with this future at the latest.
+/// Runs the job in a task of its own, which is aborted when this future is dropped.
 async fn bounded(job: Arc<dyn Job>, run_max: Duration) -> Result<Report, RunFailure> {
     let name = job.name();
     let mut task = JoinSet::new();
@@ -125,22 +133,22 @@ async fn bounded(job: Arc<dyn Job>, run_max: Duration) -> Result<Report, RunFail
             tracing::warn!(
                 job = name,
                 error = source,
-                "job failed; its next run tries again"
+                "job failed; its next run retries"
             );
             Err(RunFailure::Failed(error.to_string()))
         }
         Ok(Some(Err(error))) => Err(panicked(name, error)),
-        Ok(None) => Err(RunFailure::CutOff),
+        Ok(None) => Err(RunFailure::Interrupted),
         Err(_) => Err(RunFailure::TooLong(run_max)),
     }
 }
 
 fn panicked(job: &'static str, error: JoinError) -> RunFailure {
     let Ok(panic) = error.try_into_panic() else {
-        return RunFailure::CutOff;
+        return RunFailure::Interrupted;
     };
-    let words = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
-    let words = words.or_else(|| panic.downcast_ref::<String>().cloned());
-    tracing::error!(job, words, "job panicked: this is a bug");
+    let message = panic.downcast_ref::<&str>().map(|it| (*it).to_owned());
+    let message = message.or_else(|| panic.downcast_ref::<String>().cloned());
+    tracing::error!(job, message, "job panicked: this is a bug");
     RunFailure::Panicked
 }

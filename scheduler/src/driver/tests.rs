@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// The clock of tokio's paused time, beginning at a full hour.
+/// A clock that follows tokio's paused time and starts at a full hour.
 struct Paused(Instant);
 
 impl Clock for Paused {
@@ -17,7 +17,7 @@ impl Clock for Paused {
     }
 }
 
-/// Takes 90 seconds; counts its runs and those that overlap.
+/// A job that takes 90 seconds. It counts its runs and overlapping runs.
 #[derive(Default)]
 struct Slow {
     runs: AtomicU64,
@@ -68,19 +68,19 @@ async fn run_once(scheduler: &Scheduler) -> Outcome {
     outcome.expect("known")
 }
 
-/// The first moment of the tests' clock.
+/// The start time of the tests' clock.
 const START: u64 = 3_600_000 * 400_000;
 
 fn moment(seconds: i64) -> Timestamp {
     Timestamp(START.saturating_add_signed(seconds * 1_000))
 }
 
-async fn kept(store: &MemoryJobs) -> JobState {
+async fn stored_state(store: &MemoryJobs) -> JobState {
     store.all().await.expect("read").remove(0)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_runs_when_due_and_misses_what_falls_into_its_run() {
+async fn a_job_runs_when_due_and_skips_times_during_its_run() {
     let (scheduler, job) = scheduler("0 * * * * *");
     let stop = CancellationToken::new();
     let running = tokio::spawn(scheduler.clone().run(stop.clone()));
@@ -96,7 +96,7 @@ async fn a_job_runs_when_due_and_misses_what_falls_into_its_run() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_run_is_told_and_not_repeated_before_it_is_due() {
+async fn a_failed_run_is_reported_and_not_repeated_before_it_is_due() {
     let (scheduler, job) = scheduler("0 * * * * *");
     tokio::spawn(scheduler.clone().run(CancellationToken::new()));
     sleep(Duration::from_secs(280)).await;
@@ -107,7 +107,7 @@ async fn a_failed_run_is_told_and_not_repeated_before_it_is_due() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_hand_and_by_time_never_run_at_once() {
+async fn runs_by_hand_and_by_schedule_never_overlap() {
     let (scheduler, job) = scheduler("0 * * * * *");
     tokio::spawn(scheduler.clone().run(CancellationToken::new()));
     sleep(Duration::from_secs(61)).await;
@@ -115,7 +115,7 @@ async fn by_hand_and_by_time_never_run_at_once() {
     let outcome = run_once(&scheduler).await;
     assert!(
         outcome.began.0 % 3_600_000 >= 150_000,
-        "waited for its turn"
+        "the run by hand waits for the scheduled one"
     );
     sleep(Duration::from_secs(600)).await;
     assert!(job.runs.load(Ordering::SeqCst) > 3);
@@ -138,7 +138,7 @@ async fn a_job_that_is_never_due_runs_when_it_is_woken() {
     );
 }
 
-/// Panics, hangs, or does its work, as often as it is run.
+/// A job that panics, hangs or succeeds, by its name.
 struct Bad {
     name: &'static str,
     runs: AtomicU64,
@@ -161,7 +161,7 @@ impl Job for Bad {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_panics_or_hangs_is_told_and_the_others_go_on() {
+async fn a_job_that_panics_or_hangs_is_reported_and_the_others_continue() {
     let bad = ["panics", "hangs", "works"].map(|name| {
         let runs = AtomicU64::new(0);
         Arc::new(Bad { name, runs })
@@ -173,7 +173,7 @@ async fn a_job_that_panics_or_hangs_is_told_and_the_others_go_on() {
     let scheduler = of(jobs.collect(), store.clone());
     let stop = CancellationToken::new();
     let running = tokio::spawn(scheduler.clone().run(stop.clone()));
-    // The one that hangs: 60 to 360 s, 420 to 720 s.
+    // The job that hangs runs from 60 to 360 s and from 420 to 720 s.
     sleep(Duration::from_secs(725)).await;
     let runs = bad.each_ref().map(|job| job.runs.load(Ordering::SeqCst));
     assert_eq!(runs, [12, 2, 12]);
@@ -189,24 +189,24 @@ async fn a_job_that_panics_or_hangs_is_told_and_the_others_go_on() {
     ];
     assert_eq!(results.collect::<Vec<_>>(), expected);
     let all = store.all().await.expect("read");
-    let told = all.iter().map(|job| {
+    let reported = all.iter().map(|job| {
         let last = job.last.as_ref().expect("ended");
         (job.name.as_str(), last.ok, last.report.as_str())
     });
-    let too_long = "it took longer than 300 s and was ended (SCHEDULER_RUN_MAX)";
+    let too_long = "it took longer than 300 s and was stopped (SCHEDULER_RUN_MAX)";
     let expected = [
         ("hangs", false, too_long),
         ("panics", false, "it panicked"),
         ("works", true, "nothing to do: fine"),
     ];
-    assert_eq!(told.collect::<Vec<_>>(), expected);
+    assert_eq!(reported.collect::<Vec<_>>(), expected);
     stop.cancel();
     running.await.expect("no panic").expect("no error");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_was_missed_is_made_up_for_once() {
-    // (ended, planned for, runs at once): due at every full minute.
+async fn a_missed_run_is_caught_up_once() {
+    // (end of the last run, planned time, runs at the start); the job is due at every full minute.
     let cases = [
         (Some(-61), 0, 1),
         (Some(-3_600 * 24 * 9), 0, 1),
@@ -270,7 +270,7 @@ async fn a_job_that_is_never_due_is_not_missed() {
         zone: "UTC".to_owned(),
         due: None,
     };
-    assert_eq!(kept(&store).await.plan, plan);
+    assert_eq!(stored_state(&store).await.plan, plan);
 }
 
 #[tokio::test(start_paused = true)]
@@ -292,12 +292,12 @@ async fn two_processes_never_run_a_job_at_once() {
     tokio::spawn(one.run(CancellationToken::new()));
     tokio::spawn(other.clone().run(CancellationToken::new()));
     sleep(Duration::from_secs(70)).await;
-    // By hand, in a process of its own.
+    // A run by hand in a third process.
     let by_hand = of(vec![(job.clone(), "never")], store.clone());
     let refused = run_once(&by_hand)
         .await
         .result
-        .expect_err("another one runs");
+        .expect_err("another process runs it");
     let began = moment(60);
     assert!(
         matches!(refused, RunFailure::Busy { began: at, .. } if at == began),
@@ -309,7 +309,7 @@ async fn two_processes_never_run_a_job_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_of_a_process_that_died_is_waited_for_and_then_made_up_for() {
+async fn the_run_of_a_dead_process_is_caught_up_after_its_deadline() {
     let store = MemoryJobs::default();
     let plan = JobPlan {
         due: Some(moment(-5)),
@@ -332,7 +332,7 @@ async fn a_run_of_a_process_that_died_is_waited_for_and_then_made_up_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_run_that_the_end_of_the_process_cuts_off_is_made_up_for_at_the_next_start() {
+async fn a_run_that_a_shutdown_interrupts_is_caught_up_at_the_next_start() {
     let (store, job) = (MemoryJobs::default(), Arc::new(Slow::default()));
     let scheduler = of(vec![(job.clone(), "0 0 * * * *")], store.clone());
     let stop = CancellationToken::new();
@@ -340,7 +340,7 @@ async fn a_run_that_the_end_of_the_process_cuts_off_is_made_up_for_at_the_next_s
     sleep(Duration::from_secs(3_601)).await;
     stop.cancel();
     running.await.expect("no panic").expect("no error");
-    let state = kept(&store).await;
+    let state = stored_state(&store).await;
     assert_eq!((state.running, state.last), (None, None));
     assert_eq!(job.runs.load(Ordering::SeqCst), 0);
 }

@@ -1,16 +1,18 @@
-//! `profiles`: fetches how the accounts in current lists show themselves, and keeps it.
+//! `profiles`: fetches and stores the profiles of the accounts in current lists.
 //!
 //! ```text
-//! listed accounts ─ what the stream tells of each, what is kept ─┬─ hidden ─▶ what is kept is removed
-//!                                                                ├─ fresh ──▶ nothing
-//!                                                                └─ wanted ─▶ 25 a call ─▶ kept, unknown ones, too
+//! listed accounts ─ stream's and stored profile ─┬─ hidden ──▶ remove the stored profile
+//!                                                ├─ fresh ───▶ nothing
+//!                                                └─ pending ─▶ 25 per request ─▶ store
 //! ```
 //!
-//! - Wanted is what was never fetched or of which the stream has told something new (handle, name, picture) since,
-//!   then what has grown old.
-//! - A run asks a bounded number of times. When the source fails or says that it was asked too often, the run ends: the
-//!   next one tries again, but not before the moment that the source named, or a pause that doubles with each failure.
-//! - A question that the source refuses is asked again in halves, until the account is found that it does not take.
+//! - Pending are, in this order: accounts that were never fetched or whose handle, name or picture
+//!   in the stream has changed since, then accounts whose stored profile is too old.
+//! - The number of requests of a run is bounded. When the source fails or limits the rate, the run
+//!   ends. The next run retries, but not before the time that the source named, or, after failures,
+//!   a pause that doubles with each failure.
+//! - A request that the source refuses is repeated in halves, until the account that it refuses is
+//!   found.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,7 +22,8 @@ use skytide_core::id::Did;
 use skytide_core::port::BoxError;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::profile::{
-    FetchedProfiles, PROFILES_A_CALL, ProfileSource, ProfileStore, SourceError, StoredProfile, Told,
+    FetchedProfiles, PROFILES_A_CALL, ProfileSource, ProfileStore, SourceError, StoredProfile,
+    StreamProfile,
 };
 use skytide_core::port::store::ViewReader;
 use skytide_core::time::Timestamp;
@@ -30,57 +33,57 @@ use crate::job::{Job, ProfilesReport, Report};
 
 mod listed;
 
-/// Accounts whose rows are read at once.
+/// Accounts per read of rows.
 const PAGE_ACCOUNTS: usize = 500;
-/// The pause behind the first failure; it doubles with each further one.
+/// The pause after the first failure. It doubles with each further failure up to [`PAUSE_MS_MAX`].
 const PAUSE_MS: u64 = 30_000;
 const PAUSE_MS_MAX: u64 = 3_600_000;
 
-/// Fetches profiles.
+/// The job that fetches profiles.
 pub struct FetchProfiles {
     clock: Arc<dyn Clock>,
     reader: Arc<dyn ViewReader>,
     store: Arc<dyn ProfileStore>,
     source: Arc<dyn ProfileSource>,
     limits: ProfileLimits,
-    circuit: Mutex<Circuit>,
+    pause: Mutex<SourcePause>,
 }
 
 /// How often profiles are fetched.
 #[derive(Clone, Copy, Debug)]
 pub struct ProfileLimits {
-    /// A profile is fetched again when it is so old.
+    /// The age at which a profile is fetched again.
     pub age_max: Duration,
-    /// An account that the source did not know is asked for again after so long.
+    /// The time after which an account that the source did not know is requested again.
     pub unknown_age_max: Duration,
-    /// Calls of one run, at most.
+    /// Largest number of requests of a run.
     pub calls_max: usize,
 }
 
-/// Whether the source may be asked; closed by failures.
+/// A pause in requests to the source, after failures or a rate limit.
 #[derive(Clone, Copy, Debug, Default)]
-struct Circuit {
+struct SourcePause {
     not_before: Timestamp,
     failures_in_a_row: u32,
 }
 
-/// An account to be asked for, and what the stream had told of it by then.
+/// An account to be fetched, with its profile in the stream at that time.
 #[derive(Clone, Debug)]
-struct Wanted {
+struct PendingProfile {
     did: Did,
-    told: Told,
+    stream: StreamProfile,
 }
 
-/// Why a run ended in the middle.
+/// The failure that ended a run.
 #[derive(Debug, thiserror::Error)]
-#[error("after {fetched} profiles the source failed")]
+#[error("the source failed after {fetched} profiles")]
 struct Interrupted {
     fetched: usize,
     source: SourceError,
 }
 
 impl FetchProfiles {
-    /// A job that reads lists from `reader`, asks `source`, and keeps the answers in `store`.
+    /// A job that reads lists from `reader`, queries `source`, and stores the answers in `store`.
     pub fn new(
         clock: Arc<dyn Clock>,
         reader: Arc<dyn ViewReader>,
@@ -94,39 +97,39 @@ impl FetchProfiles {
             store,
             source,
             limits,
-            circuit: Mutex::default(),
+            pause: Mutex::default(),
         }
     }
 
-    fn circuit(&self) -> MutexGuard<'_, Circuit> {
-        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pause(&self) -> MutexGuard<'_, SourcePause> {
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The accounts to ask for, in this order; removes what is kept of hidden ones.
-    async fn wanted(&self, report: &mut ProfilesReport) -> Result<Vec<Wanted>, BoxError> {
+    /// The accounts to fetch, in this order. Removes the stored profiles of hidden accounts.
+    async fn pending(&self, report: &mut ProfilesReport) -> Result<Vec<PendingProfile>, BoxError> {
         let listed = listed::accounts(&*self.reader).await?;
         report.listed = listed.len();
         let (mut changed, mut old) = (Vec::new(), Vec::new());
         for dids in listed.chunks(PAGE_ACCOUNTS) {
-            // What is kept is read first: what the stream tells is then not older than that.
-            let kept = self.store.get(dids).await?;
+            // Stored profiles are read first, so that the rows of the stream are not older.
+            let stored = self.store.get(dids).await?;
             let keys: Vec<Key> = dids.iter().map(Key::of).collect();
             let rows = self.reader.get(ViewId::Accounts, &keys).await?;
             let mut hidden = Vec::new();
-            for ((did, kept), row) in dids.iter().zip(kept).zip(rows) {
+            for ((did, stored), row) in dids.iter().zip(stored).zip(rows) {
                 let row: Option<AccountRow> = row.map(|it| decode_row(&it.row)).transpose()?;
                 if row.as_ref().is_some_and(|row| !row.active) {
-                    hidden.extend(kept.map(|kept| kept.did));
+                    hidden.extend(stored.map(|stored| stored.did));
                     continue;
                 }
-                let (did, told) = (did.clone(), Told::of(row.as_ref()));
-                match kept {
-                    Some(kept) if kept.told == told => {
-                        if self.is_old(&kept) {
-                            old.push(Wanted { did, told });
+                let (did, stream) = (did.clone(), StreamProfile::of(row.as_ref()));
+                match stored {
+                    Some(stored) if stored.stream == stream => {
+                        if self.is_old(&stored) {
+                            old.push(PendingProfile { did, stream });
                         }
                     }
-                    _ => changed.push(Wanted { did, told }),
+                    _ => changed.push(PendingProfile { did, stream }),
                 }
             }
             self.store.remove(&hidden).await?;
@@ -136,37 +139,38 @@ impl FetchProfiles {
         Ok(changed)
     }
 
-    fn is_old(&self, kept: &StoredProfile) -> bool {
-        let age_max = match kept.profile {
+    fn is_old(&self, stored: &StoredProfile) -> bool {
+        let age_max = match stored.profile {
             Some(_) => self.limits.age_max,
             None => self.limits.unknown_age_max,
         };
-        // The clock may have been set back since.
-        let age_ms = self.clock.now().0.abs_diff(kept.fetched.0);
+        // The clock may have been set back since the fetch.
+        let age_ms = self.clock.now().0.abs_diff(stored.fetched.0);
         u128::from(age_ms) >= age_max.as_millis()
     }
 
-    /// Asks until everything is answered, the calls are spent, or the source wants a pause.
-    async fn ask(
+    /// Sends requests until all accounts are answered, the limit of requests is reached, or the
+    /// source requests a pause.
+    async fn fetch(
         &self,
-        wanted: Vec<Wanted>,
+        pending: Vec<PendingProfile>,
         report: &mut ProfilesReport,
     ) -> Result<(), Interrupted> {
-        report.left = wanted.len();
-        let questions = wanted.chunks(PROFILES_A_CALL).rev();
-        let mut questions: Vec<&[Wanted]> = questions.collect();
+        report.left = pending.len();
+        let calls = pending.chunks(PROFILES_A_CALL).rev();
+        let mut calls: Vec<&[PendingProfile]> = calls.collect();
         while report.calls < self.limits.calls_max
             && report.not_before.is_none()
-            && let Some(question) = questions.pop()
+            && let Some(call) = calls.pop()
         {
             report.calls += 1;
             let now = self.clock.now();
-            let dids: Vec<Did> = question.iter().map(|it| it.did.clone()).collect();
+            let dids: Vec<Did> = call.iter().map(|it| it.did.clone()).collect();
             let answer = match self.source.fetch(&dids).await {
                 Ok(answer) => answer,
-                Err(SourceError::Refused(_)) if question.len() > 1 => {
-                    let (first, second) = question.split_at(question.len() / 2);
-                    questions.extend([second, first]);
+                Err(SourceError::Refused(_)) if call.len() > 1 => {
+                    let (first, second) = call.split_at(call.len() / 2);
+                    calls.extend([second, first]);
                     continue;
                 }
                 Err(SourceError::Refused(_)) => FetchedProfiles::default(),
@@ -177,14 +181,14 @@ impl FetchProfiles {
                 Err(source) => return Err(interrupted(report, source)),
             };
             report.not_before = answer.not_before;
-            self.keep(question, answer, now, report).await?;
+            self.store_answer(call, answer, now, report).await?;
         }
         Ok(())
     }
 
-    async fn keep(
+    async fn store_answer(
         &self,
-        question: &[Wanted],
+        call: &[PendingProfile],
         answer: FetchedProfiles,
         now: Timestamp,
         report: &mut ProfilesReport,
@@ -193,12 +197,12 @@ impl FetchProfiles {
             let found = answer.profiles.iter().find(|(known, _)| known == did);
             found.map(|(_, profile)| profile.clone())
         };
-        let stored: Vec<StoredProfile> = question
+        let stored: Vec<StoredProfile> = call
             .iter()
-            .map(|Wanted { did, told }| StoredProfile {
+            .map(|PendingProfile { did, stream }| StoredProfile {
                 did: did.clone(),
                 fetched: now,
-                told: told.clone(),
+                stream: stream.clone(),
                 profile: profile(did),
             })
             .collect();
@@ -212,21 +216,21 @@ impl FetchProfiles {
         Ok(())
     }
 
-    /// Opens the circuit after an answer, closes it for a time after a failure.
-    fn learn(&self, asked: &Result<(), Interrupted>, report: &ProfilesReport) {
-        let mut circuit = self.circuit();
-        let Circuit {
+    /// Ends the pause after an answer, and starts one after a failure or a rate limit.
+    fn update_pause(&self, result: &Result<(), Interrupted>, report: &ProfilesReport) {
+        let mut pause = self.pause();
+        let SourcePause {
             not_before,
             failures_in_a_row,
-        } = &mut *circuit;
-        match asked {
+        } = &mut *pause;
+        match result {
             Ok(()) => {
                 *not_before = report.not_before.unwrap_or_default();
                 *failures_in_a_row = 0;
             }
             Err(_) => {
                 if report.fetched + report.unknown > 0 {
-                    // Answers came first.
+                    // The source answered before the failure, so this is the first failure.
                     *failures_in_a_row = 0;
                 }
                 let pause = PAUSE_MS << (*failures_in_a_row).min(10);
@@ -252,18 +256,20 @@ impl Job for FetchProfiles {
 
     async fn run(&self) -> Result<Report, BoxError> {
         let now = self.clock.now();
-        if now < self.circuit().not_before {
-            return Ok(Report::Nothing("the source of profiles is given a pause"));
+        if now < self.pause().not_before {
+            return Ok(Report::Nothing(
+                "requests to the source of profiles are paused",
+            ));
         }
         let mut report = ProfilesReport::default();
-        let wanted = self.wanted(&mut report).await?;
-        if wanted.is_empty() && report.hidden == 0 {
+        let pending = self.pending(&mut report).await?;
+        if pending.is_empty() && report.hidden == 0 {
             return Ok(Report::Nothing("all profiles are fresh"));
         }
-        if !wanted.is_empty() {
-            let asked = self.ask(wanted, &mut report).await;
-            self.learn(&asked, &report);
-            asked?;
+        if !pending.is_empty() {
+            let fetched = self.fetch(pending, &mut report).await;
+            self.update_pause(&fetched, &report);
+            fetched?;
         }
         Ok(Report::Profiles(report))
     }

@@ -1,4 +1,4 @@
-//! `retention`: removes snapshots and profiles that are older than they may get.
+//! `retention`: removes snapshots and profiles that exceed their retention time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,23 +12,24 @@ use skytide_core::time::Timestamp;
 
 use crate::job::{Job, Report};
 
-/// Snapshots removed in one run, at most.
+/// Largest number of snapshots removed in one run.
 const SNAPSHOTS_MAX: usize = 1_000;
-/// Profiles removed in one run, at most; and at once, so that others get their turn.
+/// Largest number of profiles removed in one run.
 const PROFILES_MAX: usize = 100_000;
+/// Profiles removed per call of the store, so that other calls are not blocked for long.
 const PROFILES_AT_ONCE: usize = 1_000;
 
-/// Removes snapshots whose network time, and profiles whose fetching lies further back than they are kept.
+/// Removes snapshots by their network time, and profiles by the time at which they were fetched.
 pub struct Retention {
-    /// The time of day.
+    /// The wall clock.
     pub clock: Arc<dyn Clock>,
-    /// Where the snapshots are.
+    /// The store of snapshots.
     pub snapshots: Arc<dyn SnapshotStore>,
-    /// How long they are kept.
+    /// The retention time of snapshots.
     pub keep_snapshots: Duration,
-    /// Where the profiles are.
+    /// The store of profiles.
     pub profiles: Arc<dyn ProfileStore>,
-    /// How long they are kept after they were fetched.
+    /// The retention time of profiles after they were fetched.
     pub keep_profiles: Duration,
 }
 
@@ -60,9 +61,9 @@ impl Retention {
         let mut removed = 0;
         while removed < PROFILES_MAX {
             let limit = PROFILES_AT_ONCE.min(PROFILES_MAX - removed);
-            let gone = self.profiles.remove_before(oldest, limit).await?;
-            removed += gone;
-            if gone < limit {
+            let count = self.profiles.remove_before(oldest, limit).await?;
+            removed += count;
+            if count < limit {
                 break;
             }
         }
@@ -75,11 +76,11 @@ mod tests {
     use super::*;
     use skytide_core::memory::{MemoryProfiles, MemorySnapshots};
     use skytide_core::port::clock::ManualClock;
-    use skytide_core::port::profile::{StoredProfile, Told};
+    use skytide_core::port::profile::{StoredProfile, StreamProfile};
     use skytide_core::port::snapshot::Snapshot;
 
     #[tokio::test]
-    async fn snapshots_and_profiles_live_as_long_as_they_should() {
+    async fn snapshots_and_profiles_are_removed_after_their_retention_time() {
         let clock = Arc::new(ManualClock::default());
         let snapshots = Arc::new(MemorySnapshots::default());
         let profiles = Arc::new(MemoryProfiles::default());
@@ -93,7 +94,7 @@ mod tests {
         let profile = |number: u64| StoredProfile {
             did: format!("did:web:n{number}.test").parse().expect("a DID"),
             fetched: Timestamp(number),
-            told: Told::default(),
+            stream: StreamProfile::default(),
             profile: None,
         };
         let all: Vec<_> = (6_000..9_000).map(profile).collect();
@@ -116,7 +117,7 @@ mod tests {
         let times = snapshots.times().await.expect("times");
         assert_eq!(times, [5_000, 9_000].map(Timestamp));
         let edge = [profile(7_799).did, profile(7_800).did];
-        let kept = profiles.get(&edge).await.expect("read");
-        assert_eq!(kept, [None, Some(profile(7_800))]);
+        let stored = profiles.get(&edge).await.expect("read");
+        assert_eq!(stored, [None, Some(profile(7_800))]);
     }
 }

@@ -1,4 +1,4 @@
-//! `snapshot`: all top lists, as they are at the newest commit.
+//! `snapshot`: stores all top lists as of the newest commit.
 
 use std::sync::Arc;
 
@@ -10,15 +10,15 @@ use skytide_core::view::{Measure, ViewId, decode_row};
 
 use crate::job::{Job, Report};
 
-/// Lists read at once.
+/// Lists per read.
 const PAGE_ROWS: usize = 256;
 
-/// Stores all top lists under the network time of the newest commit: a run without a new commit
+/// Stores all top lists under the network time of the newest commit. A run without a new commit
 /// does nothing.
 pub struct TakeSnapshot {
-    /// Where the lists are.
+    /// The reader of the lists.
     pub reader: Arc<dyn ViewReader>,
-    /// Where they go.
+    /// The store of snapshots.
     pub store: Arc<dyn SnapshotStore>,
 }
 
@@ -60,9 +60,9 @@ impl TakeSnapshot {
             let page = self.reader.scan(view, range.clone()).await?;
             let full = page.len() == PAGE_ROWS;
             for row in page {
-                // The first key behind this one.
-                let behind = [row.key.as_bytes(), &[0]].concat();
-                range.from = behind.as_slice().into();
+                // The smallest key after this one.
+                let after = [row.key.as_bytes(), &[0]].concat();
+                range.from = after.as_slice().into();
                 lists.push(SnapshotList {
                     view,
                     key: row.key.decode()?,
@@ -85,7 +85,7 @@ mod tests {
     use skytide_core::time::Timestamp;
 
     #[tokio::test]
-    async fn a_snapshot_holds_every_list_and_is_taken_once_a_commit() {
+    async fn a_snapshot_holds_every_list_and_is_taken_once_per_commit() {
         let (reader, store) = (MemoryStore::new(), Arc::new(MemorySnapshots::default()));
         let job = TakeSnapshot {
             reader: Arc::new(reader.clone()),

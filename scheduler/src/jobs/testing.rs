@@ -1,4 +1,4 @@
-//! What the tests of the jobs share.
+//! Helpers for the tests of the jobs.
 
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryStore;
@@ -8,7 +8,7 @@ use skytide_core::view::{
     Change, Key, ListEntry, ListKey, ListRow, Measure, ViewId, Window, encode_row,
 };
 
-/// Commits so many lists, one a language; answers them in the order of their keys.
+/// Commits this many lists, one per language. Returns them in the order of their keys.
 pub async fn commit_lists(
     store: &MemoryStore,
     epoch: u64,

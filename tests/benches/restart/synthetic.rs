@@ -171,7 +171,7 @@ impl Synthetic {
             cursor: Cursor(epoch * self.events),
             frames: epoch * self.events,
             last: epoch == self.epochs,
-            settled: false,
+            idle: false,
             sources: Sources::default(),
             counts: BTreeMap::new(),
         }

@@ -180,13 +180,13 @@ fn manifests_fit_the_schemas_of_kubernetes() {
     for version in VERSIONS {
         for file in FILES {
             let args = ["--strict", "-k", version, file];
-            let Some(told) = checked("kubernetes-validate", &args) else {
+            let Some(output) = checked("kubernetes-validate", &args) else {
                 return;
             };
-            let passed = told
+            let passed = output
                 .lines()
                 .filter(|line| line.contains(" passed for resource "));
-            assert_eq!(passed.count(), documents(file).len(), "{told}");
+            assert_eq!(passed.count(), documents(file).len(), "{output}");
         }
     }
 }

@@ -135,7 +135,7 @@ fn units_are_watched_restarted_without_end_and_started_with_the_right_time() {
 
 #[test]
 fn units_get_their_secrets_as_credentials() {
-    let told = read("deploy/README.md");
+    let page = read("deploy/README.md");
     for unit in Unit::all() {
         let credentials = unit.values("LoadCredential");
         let credentials: BTreeSet<_> = credentials
@@ -143,7 +143,7 @@ fn units_get_their_secrets_as_credentials() {
             .map(|credential| {
                 let (name, path) = credential.split_once(':').expect("a name and a path");
                 assert_eq!(path, format!("/etc/skytide/{name}"));
-                assert!(told.contains(path), "deploy/README.md does not name {path}");
+                assert!(page.contains(path), "deploy/README.md does not name {path}");
                 format!("%d/{name}")
             })
             .collect();
@@ -194,10 +194,10 @@ fn systemd_reads_the_units_and_finds_them_confined() {
             "--recursive-errors=no",
             &unit.name,
         ];
-        let Some(told) = checked("systemd-analyze", &verify) else {
+        let Some(output) = checked("systemd-analyze", &verify) else {
             return;
         };
-        assert_eq!(told, "", "{}", unit.name);
+        assert_eq!(output, "", "{}", unit.name);
         let path = path.to_str().expect("text");
         checked(
             "systemd-analyze",
@@ -225,11 +225,11 @@ fn the_drop_in_of_a_cluster_sets_options_that_make_one() {
         ..Cluster::default()
     };
     cluster.check().expect("a cluster");
-    let told = read("deploy/README.md");
+    let page = read("deploy/README.md");
     let secret = "/etc/skytide/cluster-secret";
     assert!(text.contains(&format!("\nLoadCredential=cluster-secret:{secret}\n")));
     assert_eq!(set["INDEXER_SECRET_FILE"], "%d/cluster-secret");
     for name in [file, secret] {
-        assert!(told.contains(name), "deploy/README.md does not name {name}");
+        assert!(page.contains(name), "deploy/README.md does not name {name}");
     }
 }

@@ -362,7 +362,7 @@ fn a_tick_continues_from_the_newest_one() {
         cursor: Cursor(7),
         frames: 70,
         last: false,
-        settled: false,
+        idle: false,
         sources: Sources::default(),
         counts: Default::default(),
     };

@@ -83,7 +83,7 @@ async fn ticks_continue_when_the_stream_is_idle() {
 fn settled<'a>(ticks: impl IntoIterator<Item = &'a Tick>) -> Vec<usize> {
     let ticks = ticks.into_iter().enumerate();
     ticks
-        .filter_map(|(n, tick)| tick.settled.then_some(n))
+        .filter_map(|(n, tick)| tick.idle.then_some(n))
         .collect()
 }
 

@@ -33,7 +33,7 @@ async fn a_stream_that_was_created_again_is_refused() {
 
     let refused = |error: LogError| {
         assert!(
-            matches!(&error, LogError::Damaged(why) if why.contains("made anew")),
+            matches!(&error, LogError::Damaged(why) if why.contains("created again")),
             "{error}"
         );
     };
@@ -95,7 +95,7 @@ async fn a_stream_of_another_program_is_not_changed() {
         .unwrap();
     let error = skytide_nats::NatsLog::connect(&config).await.unwrap_err();
     assert!(
-        chain(&error).contains("no log of ours"),
+        chain(&error).contains("not a log of Skytide"),
         "{}",
         chain(&error)
     );
@@ -173,7 +173,7 @@ async fn the_loss_of_acknowledged_messages_is_detected() {
     };
     let error = lost.await.unwrap_err();
     assert!(
-        chain(&error).contains("has lost what it had stored"),
+        chain(&error).contains("has lost messages that it had stored"),
         "{}",
         chain(&error)
     );

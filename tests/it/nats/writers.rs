@@ -67,7 +67,7 @@ async fn a_writer_that_was_superseded_while_held_up_cannot_write() {
 /// are taken.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_tick_covers_messages_that_a_claim_displaced() {
-    for taken in [1, 2, 30] {
+    for displaced in [1, 2, 30] {
         let Some((link, far, near)) = far_and_near() else {
             return;
         };
@@ -82,12 +82,16 @@ async fn no_tick_covers_messages_that_a_claim_displaced() {
             writer.append(epochs).await?;
             writer.flush().await
         });
-        take_places(&near, next.0 - 1, taken).await;
+        take_places(&near, next.0 - 1, displaced).await;
         link.mend();
         let error = writing.await.unwrap().unwrap_err();
         let text = chain(&error);
         assert!(text.contains("another writer has taken over"), "{text}");
-        assert_eq!(newest_tick(&near).await, tick(1), "{taken} were taken");
+        assert_eq!(
+            newest_tick(&near).await,
+            tick(1),
+            "{displaced} were displaced"
+        );
     }
 }
 

@@ -136,7 +136,7 @@ impl Script {
         self.tick(false)
     }
 
-    fn tick(&mut self, settled: bool) -> &mut Self {
+    fn tick(&mut self, idle: bool) -> &mut Self {
         self.epoch += 1;
         let tick = Tick {
             epoch: Epoch(self.epoch),
@@ -145,7 +145,7 @@ impl Script {
             cursor: Cursor(self.seq),
             frames: self.seq,
             last: false,
-            settled,
+            idle,
             sources: Sources::default(),
             counts: BTreeMap::new(),
         };

@@ -120,7 +120,7 @@ impl Crowd {
             cursor: Cursor(self.seq),
             frames: self.seq,
             last: self.epoch == 3,
-            settled: false,
+            idle: false,
             sources: Sources::default(),
             counts: BTreeMap::new(),
         }));

@@ -107,7 +107,7 @@ impl Script {
             cursor: Cursor(self.seq),
             frames: self.seq,
             last: false,
-            settled: false,
+            idle: false,
             counts: BTreeMap::new(),
             sources: Sources::default(),
         }));

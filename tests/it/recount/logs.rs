@@ -60,9 +60,9 @@ pub fn at_once(messages: &[Message]) -> (Vec<Message>, Vec<Epoch>) {
             Message::Tick(tick) => {
                 tick.time = *first.get_or_insert(tick.time);
                 open += 1;
-                tick.settled |= tick.last || open % 7 == 0;
+                tick.idle |= tick.last || open % 7 == 0;
                 tick.last = false;
-                settled.extend(tick.settled.then_some(tick.epoch));
+                settled.extend(tick.idle.then_some(tick.epoch));
             }
         }
     }

@@ -99,11 +99,14 @@ async fn a_row_that_the_store_rejects_for_good_ends_the_process_and_is_named() {
     let Err(DataflowError::Store(error @ StoreError::Rejected { .. })) = ended else {
         panic!("it names the row: {ended:?}");
     };
-    let told = error.to_string();
+    let message = error.to_string();
     assert!(
-        told.starts_with("the view store cannot hold the row \""),
-        "{told}"
+        message.starts_with("the view store cannot hold the row \""),
+        "{message}"
     );
-    assert!(told.ends_with("\" of actors: it is not wanted"), "{told}");
+    assert!(
+        message.ends_with("\" of actors: it is not wanted"),
+        "{message}"
+    );
     assert_eq!(metrics.retries.get(), 0);
 }

@@ -190,8 +190,8 @@ async fn two_checkpoints(case: Case) -> (Lives, Epoch) {
     }
 }
 
-/// The views are lost, and while they are written anew from the newest checkpoint the process dies; then that one is
-/// damaged. The one before ends earlier than the commit that was begun: its rows are all replaced.
+/// The views are lost, and the process dies while it rebuilds them from the newest checkpoint. Then that checkpoint is
+/// damaged. The previous checkpoint ends earlier than the commit under way: its rows are all replaced.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_views_are_restored_from_the_previous_checkpoint_if_the_newest_one_is_damaged() {
     for seed in seeds(38_000).into_iter().take(3) {

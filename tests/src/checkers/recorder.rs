@@ -55,7 +55,7 @@ impl Recorder {
         }
     }
 
-    /// Answers a token that is cancelled when an epoch, or one behind it, is committed.
+    /// Returns a token that is cancelled when this epoch or a later one is committed.
     pub fn until(&self, end: Epoch) -> CancellationToken {
         let stop = CancellationToken::new();
         let mut place = self.end.lock().unwrap_or_else(PoisonError::into_inner);

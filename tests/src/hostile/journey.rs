@@ -145,7 +145,7 @@ fn recount(messages: &[Message]) -> Rows {
     model.rows()
 }
 
-/// The messages that ingest makes of some frames behind a tick, and their own last tick.
+/// The messages that ingest makes of some frames after a tick, and their own last tick.
 fn assemble(frames: &[Bytes], newest: Option<&Tick>) -> (Vec<Message>, Option<Tick>) {
     let setup = Setup {
         host: "relay.example".into(),

@@ -1,55 +1,59 @@
-//! The few things that are done with files, so that tests can let each of them fail.
+//! The file operations that checkpoints use, behind a trait. Tests make each operation fail in
+//! turn.
 
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-/// Files in folders. A write or a change of names is durable only after a `sync` of the file, or of the folder.
+/// Files in folders. A write is durable after a `sync` of the file; a new, renamed or removed name
+/// is durable after a `sync` of its folder.
 pub trait Files: Send + Sync {
-    /// Makes a file of these parts, one behind the other; one of the same name is replaced.
+    /// Creates a file that consists of these parts in order. An existing file of this name is
+    /// replaced.
     ///
     /// # Errors
-    /// The disk is full or fails; then the file may be there in part.
+    /// The disk is full or fails. The file may then exist in part.
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()>;
 
-    /// Waits until a file's content, or a folder's names, are durable.
+    /// Calls fsync on a file or folder: when it returns, the file's content or the folder's names
+    /// are durable.
     ///
     /// # Errors
-    /// They may not be.
+    /// They may not be durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
 
-    /// Gives a file another name in one step; a file of that name is replaced.
+    /// Renames a file atomically. An existing file named `to` is replaced.
     ///
     /// # Errors
-    /// It has its old name.
+    /// The file still has its old name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// The names in a folder, in no order.
+    /// The names in a folder, in no particular order.
     ///
     /// # Errors
     /// The folder cannot be read.
     fn list(&self, folder: &Path) -> io::Result<Vec<String>>;
 
-    /// A file's whole content.
+    /// Reads the whole content of a file.
     ///
     /// # Errors
-    /// `NotFound`, or it cannot be read.
+    /// `NotFound` if the file does not exist; another error if it cannot be read.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
-    /// Bytes of a file.
+    /// The length of a file in bytes.
     ///
     /// # Errors
-    /// `NotFound`, or it cannot be known.
+    /// `NotFound` if the file does not exist; another error if its length cannot be determined.
     fn bytes(&self, path: &Path) -> io::Result<u64>;
 
-    /// Removes a file; one that is not there is fine.
+    /// Removes a file. Succeeds if the file does not exist.
     ///
     /// # Errors
-    /// It is still there.
+    /// The file still exists.
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
-/// The files of this machine.
+/// Files on this machine's disk.
 #[derive(Clone, Copy, Debug)]
 pub struct DiskFiles;
 

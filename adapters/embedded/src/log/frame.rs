@@ -1,37 +1,39 @@
-//! One message in a segment: its length, a checksum, its CBOR.
+//! The framing of one message in a segment: its length, a checksum, its CBOR.
 //!
 //! ```text
 //! length u32 (bit 31: a tick) │ CRC-32 u32 │ CBOR          little-endian
 //! ```
 //!
-//! The checksum covers the message's position, too: a message at another place than its own is damage.
+//! The checksum also covers the message's position in the log: a message at a wrong position is
+//! damage.
 
 use skytide_core::event::Message;
 
-/// Bytes in front of a message.
+/// Bytes of the header before a message.
 pub const HEAD_BYTES: usize = 8;
-/// Bytes of a message, at most: several times the largest frame that a relay may send.
+/// The maximum size of a message in bytes: several times the largest frame that a relay may send.
 pub const MESSAGE_BYTES_MAX: usize = 32 << 20;
 
 const TICK: u32 = 1 << 31;
 
-/// What stands at the front of some bytes.
+/// The result of reading a message at the start of a byte slice.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Frame<'a> {
-    /// A message, its checksum right.
-    Whole {
-        /// Whether it is a tick.
+    /// A complete message with a valid checksum.
+    Complete {
+        /// Whether the message is a tick.
         tick: bool,
-        /// The message's CBOR.
+        /// The message as CBOR.
         message: &'a [u8],
     },
-    /// The beginning of something that needs so many bytes.
-    Short(usize),
-    /// No message: torn, damaged or never written.
-    Bad,
+    /// The slice is too short. The message needs at least this many bytes.
+    Incomplete(usize),
+    /// The bytes are not a message: torn, damaged or never written.
+    Invalid,
 }
 
-/// Appends a message at position `seq`; its length if it is too long (then nothing is appended).
+/// Appends a message at position `seq`. If the message is too long, appends nothing and returns its
+/// length as the error.
 pub fn push(buffer: &mut Vec<u8>, seq: u64, message: &Message) -> Result<(), usize> {
     let start = buffer.len();
     buffer.extend_from_slice(&[0; HEAD_BYTES]);
@@ -49,32 +51,32 @@ pub fn push(buffer: &mut Vec<u8>, seq: u64, message: &Message) -> Result<(), usi
     Ok(())
 }
 
-/// Reads the message at the front of `bytes`, which has position `seq`.
+/// Reads the message at the start of `bytes`. The message must have position `seq`.
 pub fn read(bytes: &[u8], seq: u64) -> Frame<'_> {
     let Some((head, rest)) = bytes.split_at_checked(HEAD_BYTES) else {
-        return Frame::Short(HEAD_BYTES);
+        return Frame::Incomplete(HEAD_BYTES);
     };
     let word = u32::from_le_bytes(head[..4].try_into().expect("4 bytes"));
     let length = (word & !TICK) as usize;
     if length == 0 || length > MESSAGE_BYTES_MAX {
-        return Frame::Bad;
+        return Frame::Invalid;
     }
     let Some(message) = rest.get(..length) else {
-        return Frame::Short(HEAD_BYTES + length);
+        return Frame::Incomplete(HEAD_BYTES + length);
     };
     if head[4..] != checksum(seq, word, message).to_le_bytes() {
-        return Frame::Bad;
+        return Frame::Invalid;
     }
     let tick = word & TICK != 0;
-    Frame::Whole { tick, message }
+    Frame::Complete { tick, message }
 }
 
 fn checksum(seq: u64, word: u32, message: &[u8]) -> u32 {
-    let mut place = [0; 12];
-    place[..8].copy_from_slice(&seq.to_le_bytes());
-    place[8..].copy_from_slice(&word.to_le_bytes());
+    let mut prefix = [0; 12];
+    prefix[..8].copy_from_slice(&seq.to_le_bytes());
+    prefix[8..].copy_from_slice(&word.to_le_bytes());
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&place);
+    hasher.update(&prefix);
     hasher.update(message);
     hasher.finalize()
 }
@@ -87,7 +89,7 @@ mod tests {
     use skytide_core::time::Timestamp;
 
     #[test]
-    fn a_message_is_whole_at_its_own_place_and_only_with_every_bit_of_it() {
+    fn a_message_is_complete_only_at_its_position_and_with_every_bit_unchanged() {
         let message = Message::Tick(Tick {
             epoch: Epoch(1),
             time: Timestamp(2),
@@ -95,36 +97,36 @@ mod tests {
             cursor: Cursor(3),
             frames: 4,
             last: false,
-            settled: false,
+            idle: false,
             sources: Sources::default(),
             counts: Default::default(),
         });
         let mut bytes = Vec::new();
         push(&mut bytes, 7, &message).unwrap();
 
-        let Frame::Whole {
+        let Frame::Complete {
             tick,
             message: cbor,
         } = read(&bytes, 7)
         else {
-            panic!("the message is whole");
+            panic!("the message is complete");
         };
         assert!(tick);
         assert_eq!(Message::decode(cbor).unwrap(), message);
-        assert_eq!(read(&bytes, 8), Frame::Bad);
-        assert_eq!(read(&[0; 64], 7), Frame::Bad);
+        assert_eq!(read(&bytes, 8), Frame::Invalid);
+        assert_eq!(read(&[0; 64], 7), Frame::Invalid);
         for end in 0..bytes.len() {
             assert!(
-                matches!(read(&bytes[..end], 7), Frame::Short(_)),
-                "cut at {end}"
+                matches!(read(&bytes[..end], 7), Frame::Incomplete(_)),
+                "truncated at {end}"
             );
         }
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(
-                !matches!(read(&flipped, 7), Frame::Whole { .. }),
-                "bit {bit}"
+                !matches!(read(&flipped, 7), Frame::Complete { .. }),
+                "bit {bit} flipped"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! Reads messages in order, up to where they are durable, and waits there.
+//! Reads messages in order up to the synced position, and waits there for new ones.
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
@@ -14,36 +14,37 @@ use super::frame::{self, Frame};
 use super::segment::{self, HEADER_BYTES, Segment};
 use super::{POLL, Shared, damaged, failed};
 
-/// Bytes read at once, if there are as many.
+/// The number of bytes to read at once, if that many are available.
 const CHUNK_BYTES: u64 = 1 << 20;
 
 type Messages = Vec<(Seq, Message)>;
 
-/// Where a reader stands.
-pub struct Place {
+/// The position of a reader: the next message, its segment, and the bytes that are already read.
+pub struct LogPosition {
     segment: Segment,
-    /// Offset of the first byte behind `chunk`.
+    /// Offset of the first byte after `chunk`.
     offset: u64,
-    /// Position of the next message.
+    /// Position of the next message in the log.
     seq: u64,
-    /// Bytes read; those from `used` on are still to be taken.
+    /// Bytes that were read. Those from `used` on are not yet decoded.
     chunk: Vec<u8>,
     used: usize,
 }
 
-impl Place {
-    /// The place of the message at `seq`, or at the end.
+impl LogPosition {
+    /// Finds the message at position `seq`, or the end of the log if `seq` is the next position.
     pub fn find(shared: &Shared, seq: u64) -> Result<Self, LogError> {
         loop {
             let firsts = segment::list(&shared.folder)?;
             let Some(&first) = firsts.iter().rfind(|first| **first <= seq) else {
                 return Err(trimmed(&firsts, seq));
             };
-            // A file that is gone by now was trimmed by another process: look again.
+            // A missing file was trimmed by another process in the meantime: list the segments
+            // again.
             if let Some(segment) = Segment::open(&shared.folder, first, false)? {
-                let mut place = Self::at_start(segment);
-                place.skip_to(seq)?;
-                return Ok(place);
+                let mut position = Self::at_start(segment);
+                position.skip_to(seq)?;
+                return Ok(position);
             }
         }
     }
@@ -60,7 +61,7 @@ impl Place {
 
     fn skip_to(&mut self, wanted: u64) -> Result<(), LogError> {
         while self.seq < wanted {
-            if self.message()?.is_none() && !self.fill()? {
+            if self.next_message()?.is_none() && !self.read_chunk()? {
                 return Err(LogError::Ahead {
                     wanted: Seq(wanted),
                     next: Seq(self.seq),
@@ -70,40 +71,42 @@ impl Place {
         Ok(())
     }
 
-    /// Some messages, at most `messages_max`, and none after [`READ_BYTES_MAX`] bytes; none if all durable ones were read.
+    /// Reads up to `messages_max` messages, and no further message after [`READ_BYTES_MAX`] bytes.
+    /// Returns an empty list if all durable messages were read.
     fn read(&mut self, shared: &Shared, messages_max: usize) -> Result<Messages, LogError> {
         let (mut messages, mut bytes) = (Vec::new(), 0);
         while messages.len() < messages_max.max(1) && bytes < READ_BYTES_MAX {
-            let (seq, at) = (self.seq, self.at());
-            if let Some(cbor) = self.message()? {
+            let (seq, at) = (self.seq, self.message_offset());
+            if let Some(cbor) = self.next_message()? {
                 let message = Message::decode(cbor);
                 let message =
                     message.map_err(|error| damaged(self.segment.first, at, &error.to_string()))?;
                 bytes += message.bytes();
                 messages.push((Seq(seq), message));
-            } else if !messages.is_empty() || !(self.fill()? || self.step(shared)?) {
+            } else if !messages.is_empty() || !(self.read_chunk()? || self.next_segment(shared)?) {
                 break;
             }
         }
         Ok(messages)
     }
 
-    /// Offset of the next message.
-    fn at(&self) -> u64 {
+    /// Offset of the next message in its segment.
+    fn message_offset(&self) -> u64 {
         self.offset - (self.chunk.len() - self.used) as u64
     }
 
-    /// Takes the next message from the chunk; `None` if it is not (wholly) there.
-    fn message(&mut self) -> Result<Option<&[u8]>, LogError> {
-        let at = self.at();
+    /// Takes the next message from the chunk. Returns `None` if the chunk holds no complete
+    /// message.
+    fn next_message(&mut self) -> Result<Option<&[u8]>, LogError> {
+        let at = self.message_offset();
         match frame::read(&self.chunk[self.used..], self.seq) {
-            Frame::Short(_) => Ok(None),
-            Frame::Bad => Err(damaged(
+            Frame::Incomplete(_) => Ok(None),
+            Frame::Invalid => Err(damaged(
                 self.segment.first,
                 at,
-                "a durable message is not valid",
+                "a durable message is invalid",
             )),
-            Frame::Whole { message, .. } => {
+            Frame::Complete { message, .. } => {
                 self.used += frame::HEAD_BYTES + message.len();
                 self.seq += 1;
                 Ok(Some(message))
@@ -111,43 +114,43 @@ impl Place {
         }
     }
 
-    /// Reads durable bytes behind the chunk; `false` if there are none.
-    fn fill(&mut self) -> Result<bool, LogError> {
+    /// Reads more durable bytes into the chunk. Returns `false` if there are none.
+    fn read_chunk(&mut self) -> Result<bool, LogError> {
         let end = self.segment.synced()?.end;
         if self.offset >= end {
             if self.used < self.chunk.len() {
-                let why = "a durable message is cut off";
-                return Err(damaged(self.segment.first, self.at(), why));
+                let why = "a durable message is truncated";
+                return Err(damaged(self.segment.first, self.message_offset(), why));
             }
             return Ok(false);
         }
         self.chunk.drain(..self.used);
         self.used = 0;
-        let kept = self.chunk.len();
+        let unread = self.chunk.len();
         let wanted = match frame::read(&self.chunk, self.seq) {
-            Frame::Short(bytes) => CHUNK_BYTES.max((bytes - kept) as u64),
+            Frame::Incomplete(bytes) => CHUNK_BYTES.max((bytes - unread) as u64),
             _ => CHUNK_BYTES,
         };
-        let more = wanted.min(end - self.offset);
-        // Room for a large message is given back with the chunk that follows it.
+        let read_bytes = wanted.min(end - self.offset);
+        // Shrinks the buffer again after a large message.
         self.chunk.shrink_to(CHUNK_BYTES as usize);
-        self.chunk.resize(kept + more as usize, 0);
+        self.chunk.resize(unread + read_bytes as usize, 0);
         let read = self
             .segment
             .file
-            .read_exact_at(&mut self.chunk[kept..], self.offset);
+            .read_exact_at(&mut self.chunk[unread..], self.offset);
         read.map_err(|error| match error.kind() {
             std::io::ErrorKind::UnexpectedEof => {
                 damaged(self.segment.first, self.offset, "durable bytes are missing")
             }
             _ => failed("read a segment")(error),
         })?;
-        self.offset += more;
+        self.offset += read_bytes;
         Ok(true)
     }
 
-    /// Goes on to the segment that follows, if there is one.
-    fn step(&mut self, shared: &Shared) -> Result<bool, LogError> {
+    /// Moves on to the next segment. Returns `false` if there is none.
+    fn next_segment(&mut self, shared: &Shared) -> Result<bool, LogError> {
         if self.seq == self.segment.first {
             return Ok(false);
         }
@@ -169,7 +172,7 @@ fn trimmed(firsts: &[u64], wanted: u64) -> LogError {
             wanted: Seq(wanted),
             first: Seq(first),
         },
-        None => LogError::Damaged("its segments are gone".to_owned()),
+        None => LogError::Damaged("all its segments have been removed".to_owned()),
     }
 }
 
@@ -181,45 +184,48 @@ pub struct Reader {
 }
 
 enum State {
-    Idle(Box<Place>),
-    /// Kept until it is done, so that a caller that stops waiting loses nothing.
-    Reading(JoinHandle<(Box<Place>, Result<Messages, LogError>)>),
-    /// After an error that ended the reading thread.
-    Lost,
+    Idle(Box<LogPosition>),
+    /// The running read. It is stored here so that no messages are lost if the caller drops the
+    /// future.
+    Reading(JoinHandle<(Box<LogPosition>, Result<Messages, LogError>)>),
+    /// An error ended the reading thread.
+    Failed,
 }
 
 impl Reader {
-    /// Reads from `place` on.
-    pub fn new(shared: Arc<Shared>, place: Place) -> Self {
+    /// Creates a reader that starts at `position`.
+    pub fn new(shared: Arc<Shared>, position: LogPosition) -> Self {
         Self {
             changed: shared.changed.subscribe(),
             shared,
-            state: State::Idle(Box::new(place)),
+            state: State::Idle(Box::new(position)),
         }
     }
 
-    /// One attempt, on a blocking thread.
+    /// Reads once, on a blocking thread.
     async fn read(&mut self, messages_max: usize) -> Result<Messages, LogError> {
-        self.state = match std::mem::replace(&mut self.state, State::Lost) {
-            State::Idle(mut place) => {
+        self.state = match std::mem::replace(&mut self.state, State::Failed) {
+            State::Idle(mut position) => {
                 let shared = self.shared.clone();
                 State::Reading(tokio::task::spawn_blocking(move || {
-                    let messages = place.read(&shared, messages_max);
-                    (place, messages)
+                    let messages = position.read(&shared, messages_max);
+                    (position, messages)
                 }))
             }
             other => other,
         };
         let State::Reading(reading) = &mut self.state else {
-            return Err(failed("read")("this reader met an error before"));
+            return Err(failed("read")(
+                "this reader is unusable after an earlier error",
+            ));
         };
         match reading.await {
-            Ok((place, messages)) => {
-                self.state = State::Idle(place);
+            Ok((position, messages)) => {
+                self.state = State::Idle(position);
                 messages
             }
             Err(error) => {
-                self.state = State::Lost;
+                self.state = State::Failed;
                 Err(failed("read")(error))
             }
         }
@@ -235,7 +241,8 @@ impl LogReader for Reader {
             if !messages.is_empty() {
                 return Ok(messages);
             }
-            // The writer may be another process: no word of it comes here.
+            // The writer may be in another process, which cannot notify this one: so the wait has a
+            // time limit.
             let _ = tokio::time::timeout(POLL, self.changed.changed()).await;
         }
     }

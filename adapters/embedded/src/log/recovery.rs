@@ -1,8 +1,13 @@
-//! What is believed after a start.
+//! Recovery of the log at a start: which bytes count as messages.
 //!
-//! Bytes below a segment's synced position were durable once: whatever is wrong there is damage, and refused. Bytes
-//! behind it were under way when the writer ended: the whole messages in front are kept and made durable, the rest
-//! is cut off. The last segment is checked here; one that has a successor, when it is read.
+//! Bytes before a segment's synced position were durable once. If any of them is invalid, the log
+//! is damaged, and it is not opened.
+//!
+//! Bytes after the synced position were being written when the writer ended. Recovery keeps the
+//! complete messages at their start, makes them durable, and truncates the rest.
+//!
+//! Only the last segment is checked here. A segment that has a successor is checked when it is
+//! read.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -10,50 +15,52 @@ use std::path::Path;
 use skytide_core::port::log::LogError;
 
 use super::frame::{self, Frame};
-use super::segment::{self, HEADER_BYTES, Segment, Synced};
+use super::segment::{self, HEADER_BYTES, Segment, Slot, Synced};
 use super::{damaged, failed};
 
-/// Bytes read at once.
+/// The number of bytes to read at once.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Checks that all segments are of one log and join without a gap; answers the last one, if there is any.
+/// Checks that all segments belong to one log and follow each other without a gap. Returns the last
+/// segment, if there is one.
 pub fn check_chain(folder: &Path, write: bool) -> Result<Option<Segment>, LogError> {
     let mut last: Option<Segment> = None;
     for first in segment::list(folder)? {
         let Some(next) = Segment::open(folder, first, write)? else {
-            // Trimmed meanwhile by another process: only segments in front of all others are.
+            // Another process trimmed this segment in the meantime. Trimming removes only the
+            // oldest segments, so all earlier ones are gone too.
             last = None;
             continue;
         };
         if let Some(sealed) = &last {
-            check_joint(sealed, &next)?;
+            check_adjacent(sealed, &next)?;
         }
         last = Some(next);
     }
     Ok(last)
 }
 
-fn check_joint(sealed: &Segment, next: &Segment) -> Result<(), LogError> {
+fn check_adjacent(sealed: &Segment, next: &Segment) -> Result<(), LogError> {
     let synced = sealed.synced()?;
     if sealed.log_id != next.log_id {
         return Err(damaged(next.first, 0, "it belongs to another log"));
     }
     if synced.next != next.first {
         let why = format!(
-            "it ends before {}, the next begins at {}",
+            "it ends before position {}, the next segment begins at {}",
             synced.next, next.first
         );
         return Err(damaged(sealed.first, synced.end, &why));
     }
     let bytes = sealed.bytes()?;
     if bytes != synced.end {
-        let why = format!("it was {} bytes long, now it is {bytes}", synced.end);
+        let why = format!("it was {} bytes long and is now {bytes}", synced.end);
         return Err(damaged(sealed.first, bytes.min(synced.end), &why));
     }
     Ok(())
 }
 
-/// Checks the last segment, cuts off its torn tail and makes what is left durable.
+/// Checks the last segment, truncates its torn tail, and makes the remaining messages durable.
 pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
     let synced = segment.synced()?;
     let bytes = segment.bytes()?;
@@ -61,37 +68,38 @@ pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
         let why = format!("{} durable bytes are missing", synced.end - bytes);
         return Err(damaged(segment.first, bytes, &why));
     }
-    let durable = scan(segment, begin(segment), synced.end)?;
+    let durable = scan(segment, segment_start(segment), synced.end)?;
     if (durable.end, durable.next) != (synced.end, synced.next) {
         return Err(damaged(
             segment.first,
             durable.end,
-            "a durable message is not valid",
+            "a durable message is invalid",
         ));
     }
-    let whole = scan(segment, durable, bytes)?;
-    let keep = || -> std::io::Result<()> {
-        // Written again: after a failed sync the system may hold pages as clean that never reached the disk.
-        rewrite(segment, synced.end, whole.end)?;
-        segment.file.set_len(whole.end)?;
+    let complete = scan(segment, durable, bytes)?;
+    let repair = || -> std::io::Result<()> {
+        // The bytes are written again because after a failed sync the system may hold pages as
+        // clean that never reached the disk.
+        rewrite(segment, synced.end, complete.end)?;
+        segment.file.set_len(complete.end)?;
         segment.file.sync_data()?;
-        segment.note_synced(0, whole)?;
-        segment.note_synced(1, whole)?;
+        segment.write_slot(Slot::First, complete)?;
+        segment.write_slot(Slot::Second, complete)?;
         segment.file.sync_data()
     };
-    if (whole.end, bytes) != (synced.end, synced.end) {
-        keep().map_err(failed("cut off the torn tail"))?;
+    if (complete.end, bytes) != (synced.end, synced.end) {
+        repair().map_err(failed("truncate the torn tail"))?;
         tracing::info!(
             segment = segment.first,
-            kept_messages = whole.next - synced.next,
-            cut_bytes = bytes - whole.end,
-            "recovered what was written behind the last sync"
+            recovered_messages = complete.next - synced.next,
+            truncated_bytes = bytes - complete.end,
+            "recovered messages after the last synced position and truncated the rest"
         );
     }
-    Ok(whole)
+    Ok(complete)
 }
 
-fn begin(segment: &Segment) -> Synced {
+fn segment_start(segment: &Segment) -> Synced {
     Synced {
         end: HEADER_BYTES,
         next: segment.first,
@@ -99,7 +107,8 @@ fn begin(segment: &Segment) -> Synced {
     }
 }
 
-/// The whole messages between `from` and the offset `end`.
+/// Finds the complete messages between `from` and the offset `end`. Returns the position after the
+/// last one.
 fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
     let mut found = from;
     let mut chunk = Vec::new();
@@ -111,7 +120,7 @@ fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
         let (mut rest, before) = (&chunk[..], found.end);
         let missing = loop {
             match frame::read(rest, found.next) {
-                Frame::Whole { tick, message } => {
+                Frame::Complete { tick, message } => {
                     if tick {
                         found.tick = Some((found.end, found.next));
                     }
@@ -120,8 +129,8 @@ fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
                     found.next += 1;
                     rest = &rest[bytes..];
                 }
-                Frame::Short(bytes) => break bytes,
-                Frame::Bad => return Ok(found),
+                Frame::Incomplete(bytes) => break bytes,
+                Frame::Invalid => return Ok(found),
             }
         };
         if found.end + missing as u64 > end {

@@ -7,9 +7,10 @@
 //! 256  messages ...
 //! ```
 //!
-//! A slot says how far the file was durable once: it is written after the messages were synced, and is itself
-//! durable with the next sync. The two take turns, so a torn one leaves the other. The valid one that reaches
-//! further counts. A segment that has a successor has both slots at its end.
+//! A slot records how far the file is durable. It is written after the messages were synced, and
+//! becomes durable itself with the next sync. The writer alternates between the two slots, so a
+//! torn slot leaves the other one intact. Of the valid slots, the one with the larger end counts.
+//! In a segment that has a successor, both slots record the segment's end.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,9 +22,9 @@ use skytide_core::port::log::LogError;
 use super::{damaged, failed};
 use crate::durable::replace_file;
 
-/// Where messages begin.
+/// Bytes of the header: the offset of the first message.
 pub const HEADER_BYTES: u64 = 256;
-/// Version of the format of segments.
+/// Version of the segment format.
 pub const FORMAT: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"SKYTLOG\n";
@@ -31,30 +32,49 @@ const HEAD_BYTES: usize = 36;
 const SLOT_OFFSETS: [u64; 2] = [64, 128];
 const SLOT_BYTES: usize = 36;
 
+/// One of the two slots of a segment's header. Writers alternate between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// The slot at offset 64.
+    First,
+    /// The slot at offset 128.
+    Second,
+}
+
+impl Slot {
+    /// The slot to write after this one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
+}
+
 /// How far a segment is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Synced {
-    /// Where the durable messages end.
+    /// Offset of the end of the durable messages.
     pub end: u64,
-    /// The position behind them.
+    /// Position of the next message in the log.
     pub next: u64,
-    /// Offset and position of their newest tick.
+    /// Offset and position of the newest durable tick.
     pub tick: Option<(u64, u64)>,
 }
 
 /// An open segment.
 #[derive(Debug)]
 pub struct Segment {
-    /// The position of its first message.
+    /// Position of its first message in the log.
     pub first: u64,
-    /// The log it belongs to.
+    /// Identity of the log that it belongs to.
     pub log_id: u64,
-    /// The file.
+    /// The open file.
     pub file: File,
 }
 
 impl Segment {
-    /// Makes an empty segment, durable with its name.
+    /// Creates an empty segment. The file and its name are durable when this returns.
     pub fn create(folder: &Path, log_id: u64, first: u64) -> Result<Self, LogError> {
         let path = path(folder, first);
         let unfinished = path.with_extension("new");
@@ -77,7 +97,8 @@ impl Segment {
         })
     }
 
-    /// Opens the segment that begins at `first`; `None` if there is no such file.
+    /// Opens the segment whose first message has position `first`. Returns `None` if there is no
+    /// such file.
     pub fn open(folder: &Path, first: u64, write: bool) -> Result<Option<Self>, LogError> {
         let opened = OpenOptions::new()
             .read(true)
@@ -90,7 +111,7 @@ impl Segment {
         let mut bytes = [0; HEAD_BYTES];
         match file.read_exact_at(&mut bytes, 0) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(damaged(first, 0, "the header is cut off"));
+                return Err(damaged(first, 0, "the header is truncated"));
             }
             read => read.map_err(failed("read a segment"))?,
         }
@@ -98,12 +119,12 @@ impl Segment {
         let whole = crc32fast::hash(&bytes[..32]).to_le_bytes() == bytes[32..];
         if whole && &bytes[..8] == MAGIC && format > FORMAT {
             return Err(LogError::Newer(format!(
-                "segment {first:020}.log is of format {format}, this version reads format {FORMAT}"
+                "segment {first:020}.log has format {format}, this version reads format {FORMAT}"
             )));
         }
         let log_id = u64::from_le_bytes(bytes[16..24].try_into().expect("8 bytes"));
         if bytes != head(log_id, first) {
-            return Err(damaged(first, 0, "the header is not valid"));
+            return Err(damaged(first, 0, "the header is invalid"));
         }
         Ok(Some(Self {
             first,
@@ -112,7 +133,7 @@ impl Segment {
         }))
     }
 
-    /// How far it is durable, by its slots.
+    /// Reads from the slots how far the segment is durable.
     pub fn synced(&self) -> Result<Synced, LogError> {
         let mut newest: Option<Synced> = None;
         for offset in SLOT_OFFSETS {
@@ -132,23 +153,32 @@ impl Segment {
                 newest = Some(synced);
             }
         }
-        newest.ok_or_else(|| damaged(self.first, SLOT_OFFSETS[0], "no synced position is valid"))
+        newest.ok_or_else(|| {
+            damaged(
+                self.first,
+                SLOT_OFFSETS[0],
+                "neither slot of the synced position is valid",
+            )
+        })
     }
 
-    /// Notes how far it is durable, in one of the slots.
-    pub fn note_synced(&self, turn: usize, synced: Synced) -> io::Result<()> {
+    /// Records in one of the slots how far the segment is durable.
+    pub fn write_slot(&self, which: Slot, synced: Synced) -> io::Result<()> {
         let bytes = slot(self.log_id, self.first, synced);
-        self.file.write_all_at(&bytes, SLOT_OFFSETS[turn % 2])
+        self.file.write_all_at(&bytes, SLOT_OFFSETS[which as usize])
     }
 
-    /// Bytes of the file.
+    /// Length of the file in bytes.
     pub fn bytes(&self) -> Result<u64, LogError> {
-        let about = self.file.metadata().map_err(failed("look at a segment"))?;
+        let about = self
+            .file
+            .metadata()
+            .map_err(failed("read the length of a segment"))?;
         Ok(about.len())
     }
 }
 
-/// The first positions of all segments there are, in order.
+/// The first positions of all segments, in ascending order.
 pub fn list(folder: &Path) -> Result<Vec<u64>, LogError> {
     let read = || -> io::Result<Vec<u64>> {
         let mut firsts = Vec::new();
@@ -167,17 +197,17 @@ pub fn list(folder: &Path) -> Result<Vec<u64>, LogError> {
     read().map_err(failed("list the segments"))
 }
 
-/// Bytes of all files of the log.
+/// Total length of all segments in bytes.
 pub fn total_bytes(folder: &Path) -> Result<u64, LogError> {
     let mut total = 0;
     for first in list(folder)? {
-        // A segment that another process has trimmed meanwhile takes no room.
+        // A segment that another process trimmed in the meantime counts as 0 bytes.
         total += std::fs::metadata(path(folder, first)).map_or(0, |about| about.len());
     }
     Ok(total)
 }
 
-/// The file of the segment that begins at `first`.
+/// Path of the segment whose first message has position `first`.
 pub fn path(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}.log"))
 }
@@ -193,7 +223,8 @@ fn head(log_id: u64, first: u64) -> [u8; HEAD_BYTES] {
     bytes
 }
 
-/// The checksum covers the log and the segment: a slot of another one is not valid here.
+/// Encodes a slot. The checksum covers the identity of the log and of the segment: a slot that was
+/// copied from another segment is invalid.
 fn slot(log_id: u64, first: u64, synced: Synced) -> [u8; SLOT_BYTES] {
     let (tick_offset, tick_seq) = synced.tick.unwrap_or((0, 0));
     let mut bytes = [0; SLOT_BYTES];

@@ -1,4 +1,4 @@
-//! The one writer: appends, syncs, begins new segments, waits while the log is full.
+//! The writer: appends, syncs, starts new segments, and blocks while the log is full.
 
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,33 @@ use skytide_core::id::Seq;
 use skytide_core::port::log::{LogError, LogWriter};
 
 use super::super::folder::{DataDirError, Hold};
-use super::segment::{self, HEADER_BYTES, Segment, Synced};
+use super::segment::{self, HEADER_BYTES, Segment, Slot, Synced};
 use super::{LogOptions, POLL, Shared, blocking, failed, frame, recovery};
 
-/// The file that the writer has locked. The lock ends with the process.
+/// The lock file of the writer. The lock is released when the process exits.
 const LOCK: &str = "writer.lock";
 
-/// Takes the right to write, and recovers the log: it is whole and durable then.
+/// Takes the exclusive right to write and recovers the log. When this returns, all messages of the
+/// log are complete and durable.
 pub fn take_over(
     folder: &Path,
     options: LogOptions,
     new_id: impl Fn() -> u64,
-) -> Result<Inner, LogError> {
+) -> Result<Tail, LogError> {
     let lock = lock(folder)?;
     let segment = match recovery::check_chain(folder, true)? {
         Some(segment) => segment,
         None => Segment::create(folder, new_id(), 1)?,
     };
     let synced = recovery::recover(&segment)?;
-    Ok(Inner {
+    Ok(Tail {
         folder: folder.to_owned(),
         options,
-        others_bytes: segment::total_bytes(folder)? - segment.bytes()?,
+        other_segments_bytes: segment::total_bytes(folder)? - segment.bytes()?,
         segment,
         synced,
         written: synced,
-        turn: 0,
+        next_slot: Slot::First,
         buffer: Vec::new(),
         _lock: lock,
     })
@@ -49,25 +50,27 @@ fn lock(folder: &Path) -> Result<Hold, LogError> {
     })
 }
 
-/// The end of the log. Dropped on any error: what it believed may then be wrong.
+/// The last segment and how far it is written. It is dropped after any error, because its numbers
+/// may then be wrong.
 #[derive(Debug)]
-pub struct Inner {
+pub struct Tail {
     folder: PathBuf,
     options: LogOptions,
     segment: Segment,
     /// How far the segment is durable.
     synced: Synced,
-    /// How far it is written.
+    /// How far the segment is written.
     written: Synced,
-    /// Which of the two slots is next.
-    turn: usize,
-    /// Bytes of the segments in front of this one, as far as we know.
-    others_bytes: u64,
+    /// The slot to write at the next flush.
+    next_slot: Slot,
+    /// Bytes of all earlier segments when they were last listed. Trimming since then is not
+    /// included.
+    other_segments_bytes: u64,
     buffer: Vec<u8>,
     _lock: Hold,
 }
 
-impl Inner {
+impl Tail {
     fn append(&mut self, messages: &[Message]) -> Result<(), LogError> {
         self.buffer.clear();
         let (mut next, mut tick) = (self.written.next, None);
@@ -75,8 +78,12 @@ impl Inner {
             if matches!(message, Message::Tick(_)) {
                 tick = Some((self.buffer.len() as u64, next));
             }
-            frame::push(&mut self.buffer, next, message)
-                .map_err(|bytes| failed("append")(format!("a message has {bytes} bytes")))?;
+            frame::push(&mut self.buffer, next, message).map_err(|bytes| {
+                failed("append")(format!(
+                    "a message has {bytes} bytes, the maximum is {}",
+                    frame::MESSAGE_BYTES_MAX
+                ))
+            })?;
             next += 1;
         }
         let bytes = self.buffer.len() as u64;
@@ -102,9 +109,9 @@ impl Inner {
     fn flush(&mut self) -> Result<(), LogError> {
         if self.written != self.synced {
             self.sync()?;
-            let noted = self.segment.note_synced(self.turn, self.written);
-            noted.map_err(failed("flush"))?;
-            self.turn += 1;
+            let written = self.segment.write_slot(self.next_slot, self.written);
+            written.map_err(failed("flush"))?;
+            self.next_slot = self.next_slot.other();
             self.synced = self.written;
         }
         Ok(())
@@ -117,12 +124,12 @@ impl Inner {
         Ok(())
     }
 
-    /// Ends this segment, with both slots at its end, and begins the next one.
+    /// Completes this segment, with both slots at its end, and creates the next one.
     fn roll(&mut self) -> Result<(), LogError> {
         self.sync()?;
-        for turn in [0, 1] {
-            let noted = self.segment.note_synced(turn, self.written);
-            noted.map_err(failed("end a segment"))?;
+        for slot in [Slot::First, Slot::Second] {
+            let written = self.segment.write_slot(slot, self.written);
+            written.map_err(failed("complete a segment"))?;
         }
         self.sync()?;
         let next = self.written.next;
@@ -133,22 +140,22 @@ impl Inner {
             tick: None,
         };
         self.synced = self.written;
-        self.others_bytes = segment::total_bytes(&self.folder)? - HEADER_BYTES;
+        self.other_segments_bytes = segment::total_bytes(&self.folder)? - HEADER_BYTES;
         Ok(())
     }
 
-    /// Whether the log is at its limit, as far as we know.
+    /// Whether the log is at its size limit, without considering recent trimming.
     fn seems_full(&self) -> bool {
-        self.others_bytes + self.written.end >= self.options.bytes_max
+        self.other_segments_bytes + self.written.end >= self.options.bytes_max
     }
 
-    /// Whether it is at its limit: looks at what was trimmed, and ends the open segment, so that this one can be
-    /// trimmed, too.
+    /// Whether the log is at its size limit, considering recent trimming. Also completes the
+    /// current segment, so that it can be trimmed too.
     fn is_full(&mut self) -> Result<bool, LogError> {
         if self.written.end > HEADER_BYTES {
             self.roll()?;
         } else {
-            self.others_bytes = segment::total_bytes(&self.folder)? - self.written.end;
+            self.other_segments_bytes = segment::total_bytes(&self.folder)? - self.written.end;
         }
         Ok(self.seems_full())
     }
@@ -157,53 +164,57 @@ impl Inner {
 /// A [`LogWriter`] of an [`EmbeddedLog`](super::EmbeddedLog).
 pub struct Writer {
     shared: Arc<Shared>,
-    /// `None`: spent by an error, or by a caller that did not wait for the end.
-    inner: Option<Inner>,
+    /// `None` after an error, or after a caller dropped the future of an operation. The writer is
+    /// then unusable.
+    tail: Option<Tail>,
 }
 
 impl Writer {
-    /// Appends behind what `inner` recovered.
-    pub fn new(shared: Arc<Shared>, inner: Inner) -> Self {
+    /// Creates a writer that appends after the messages that `tail` recovered.
+    pub fn new(shared: Arc<Shared>, tail: Tail) -> Self {
         Self {
             shared,
-            inner: Some(inner),
+            tail: Some(tail),
         }
     }
 
     async fn run<T: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&mut Inner) -> Result<T, LogError> + Send + 'static,
+        work: impl FnOnce(&mut Tail) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
-        let spent = || failed("write")("this writer met an error before");
-        let mut inner = self.inner.take().ok_or_else(spent)?;
-        let (inner, done) = blocking(move || {
-            let done = work(&mut inner);
-            (inner, done)
+        let unusable = || failed("write")("this writer is unusable after an earlier error");
+        let mut tail = self.tail.take().ok_or_else(unusable)?;
+        let (tail, done) = blocking(move || {
+            let done = work(&mut tail);
+            (tail, done)
         })
         .await?;
         if done.is_ok() {
-            self.inner = Some(inner);
+            self.tail = Some(tail);
         }
         done
     }
 
     async fn wait_for_room(&mut self) -> Result<(), LogError> {
-        if !self.inner.as_ref().is_some_and(Inner::seems_full) {
+        if !self.tail.as_ref().is_some_and(Tail::seems_full) {
             return Ok(());
         }
         let mut changed = self.shared.changed.subscribe();
-        while self.run(Inner::is_full).await? {
+        while self.run(Tail::is_full).await? {
             self.shared.changed.send_replace(());
             if !self.shared.full.swap(true, Ordering::Relaxed) {
                 let bytes_max = self.shared.options.bytes_max;
-                tracing::warn!(bytes_max, "the log is at its size limit: appending waits");
+                tracing::warn!(
+                    bytes_max,
+                    "the log is at its size limit: appending waits until it is trimmed"
+                );
             }
             changed.mark_unchanged();
-            // Another process may trim: no word of it comes here.
+            // Another process may trim and cannot notify this one: so the wait has a time limit.
             let _ = tokio::time::timeout(POLL, changed.changed()).await;
         }
         if self.shared.full.swap(false, Ordering::Relaxed) {
-            tracing::warn!("the log was trimmed: appending goes on");
+            tracing::warn!("the log was trimmed: appending continues");
         }
         Ok(())
     }
@@ -213,12 +224,12 @@ impl Writer {
 impl LogWriter for Writer {
     async fn append(&mut self, messages: Vec<Message>) -> Result<(), LogError> {
         self.wait_for_room().await?;
-        self.run(move |inner| inner.append(&messages)).await
+        self.run(move |tail| tail.append(&messages)).await
     }
 
     async fn flush(&mut self) -> Result<Seq, LogError> {
         let next = self
-            .run(|inner| inner.flush().map(|()| inner.written.next))
+            .run(|tail| tail.flush().map(|()| tail.written.next))
             .await?;
         self.shared.changed.send_replace(());
         Ok(Seq(next))

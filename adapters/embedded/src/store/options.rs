@@ -1,16 +1,17 @@
-//! What the store may use.
+//! Limits on the memory and disk that the store uses.
 
-/// How much memory and disk the store may use beyond its rows.
+/// How much memory and disk the store may use in addition to its rows.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
-    /// Bytes of blocks kept in memory for reading, all views together.
+    /// Size of the block cache for reads in bytes, shared by all views.
     pub cache_bytes: u64,
-    /// Bytes of new rows of one view kept in memory before they are written to a sorted file.
+    /// Size of a view's memtable in bytes: new rows stay in memory up to this size, then they are
+    /// written to a sorted file.
     pub memtable_bytes: u64,
-    /// Bytes of the journal, 64 MiB or more. It bounds the new rows of all views in memory (about twice as much),
-    /// and the time that opening takes.
+    /// Size of the journal in bytes, at least 64 MiB. It limits the new rows of all views in memory
+    /// (to about twice this size), and the time that opening takes.
     pub journal_bytes: u64,
-    /// Threads that write and merge sorted files.
+    /// Number of threads that write and merge sorted files.
     pub threads: usize,
 }
 

@@ -1,4 +1,5 @@
-//! Syncs the journal about once a second, on a thread of its own, and looks whether the database still takes writes.
+//! Syncs the journal about once a second on its own thread, and detects when the database no longer
+//! accepts writes.
 
 use std::io;
 use std::sync::Arc;
@@ -9,14 +10,16 @@ use std::time::Duration;
 
 use fjall::{Database, PersistMode};
 
-use super::spent::Spent;
+use super::poisoned::Poisoned;
 
-/// How long a commit may stay with the operating system only. Rows can be computed again from the log, so this
-/// decides only how much of it is read again after a power cut, and commits do not wait for the disk.
+/// How long a commit may stay in the operating system's cache without an fsync. Rows can be
+/// recomputed from the log, so this only decides how much of the log is read again after a power
+/// cut. In return, commits do not wait for the disk.
 pub const SYNC_EVERY: Duration = Duration::from_secs(1);
 
-/// Syncs what was committed, every [`SYNC_EVERY`] and when it is dropped. A failure is the database's last: see [`Spent`].
-/// One of its own threads may have failed, too, and a commit wait for that thread for ever.
+/// Syncs commits every [`SYNC_EVERY`] and when it is dropped. After a failure the database accepts
+/// no more writes: see [`Poisoned`]. The check also runs when nothing was committed, because a
+/// background thread of fjall may have failed, and a commit would wait for that thread forever.
 pub struct Syncer {
     unsynced: Arc<AtomicBool>,
     thread: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
@@ -24,12 +27,12 @@ pub struct Syncer {
 
 impl Syncer {
     /// Starts the thread.
-    pub fn start(database: Database, spent: Spent) -> io::Result<Self> {
+    pub fn start(database: Database, poisoned: Poisoned) -> io::Result<Self> {
         let unsynced = Arc::new(AtomicBool::new(false));
         let (stop, stopped) = mpsc::channel();
         let run = {
             let unsynced = unsynced.clone();
-            move || sync_until(&stopped, (&database, &spent), &unsynced)
+            move || sync_until(&stopped, &database, &poisoned, &unsynced)
         };
         let thread = std::thread::Builder::new().name("store-sync".to_owned());
         Ok(Self {
@@ -38,30 +41,34 @@ impl Syncer {
         })
     }
 
-    /// Something was committed.
-    pub fn note(&self) {
+    /// Records that something was committed and must be synced.
+    pub fn mark_unsynced(&self) {
         self.unsynced.store(true, Ordering::Release);
     }
 }
 
 fn sync_until(
     stopped: &mpsc::Receiver<()>,
-    (database, spent): (&Database, &Spent),
+    database: &Database,
+    poisoned: &Poisoned,
     unsynced: &AtomicBool,
 ) {
     loop {
-        let ended = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
+        let stopping = stopped.recv_timeout(SYNC_EVERY) != Err(RecvTimeoutError::Timeout);
         let mode = match unsynced.swap(false, Ordering::Acquire) {
             true => PersistMode::SyncData,
-            // Writes nothing, and fails if anything has failed before.
+            // Writes nothing, and fails if an earlier write has failed.
             false => PersistMode::Buffer,
         };
         if let Err(error) = database.persist(mode) {
-            tracing::error!(%error, "the store takes no writes until it is opened again");
-            spent.by("sync its journal", error);
+            tracing::error!(
+                %error,
+                "the view store takes no writes until it is opened again: restart this process"
+            );
+            poisoned.record("sync its journal", error);
             return;
         }
-        if ended {
+        if stopping {
             return;
         }
     }
@@ -71,7 +78,7 @@ impl Drop for Syncer {
     fn drop(&mut self) {
         if let Some((stop, thread)) = self.thread.take() {
             drop(stop);
-            // A panic there was reported when it happened.
+            // A panic of the thread was reported when it happened.
             let _ = thread.join();
         }
     }

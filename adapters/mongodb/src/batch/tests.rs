@@ -1,4 +1,4 @@
-//! What single batches do on a real server, each rule by itself.
+//! Tests of single batches on a real server, one rule at a time.
 
 use futures_util::TryStreamExt;
 use mongodb::bson::oid::ObjectId;
@@ -9,14 +9,14 @@ use skytide_tests::servers::Mongo;
 use super::*;
 
 const VIEW: ViewId = ViewId::Posts;
-const PACE: Pace = Pace {
+const LIMITS: BatchLimits = BatchLimits {
     rows_max: 2,
     batches_max: 3,
 };
 
 #[test]
-fn batches_are_even_small_enough_and_not_too_small() {
-    let pace = Pace {
+fn batches_have_even_sizes_within_the_limits() {
+    let limits = BatchLimits {
         rows_max: 1_000,
         batches_max: 4,
     };
@@ -30,20 +30,22 @@ fn batches_are_even_small_enough_and_not_too_small() {
         (17_000, 850),
         (40_000, 1_000),
     ] {
-        assert_eq!(pace.rows(count), rows, "{count} rows");
+        assert_eq!(limits.rows_per_batch(count), rows, "{count} rows");
     }
-    assert_eq!(PACE.rows(1_000), PACE.rows_max);
+    assert_eq!(LIMITS.rows_per_batch(1_000), LIMITS.rows_max);
 }
 
-/// A new database with the guard of term 1.
+/// A new database whose guards have term 1.
 async fn guarded() -> Option<Connection> {
     let mut options = Options::at(&Mongo::shared()?).expect("an address");
     options.database = format!("test-{}", ObjectId::new()).parse().expect("a name");
-    let connection = Connection::open(&options).await.expect("a server");
+    let connection = Connection::open(&options)
+        .await
+        .expect("the server answers");
     assert!(
         guard::raise_term(&connection, Term(1))
             .await
-            .expect("a server")
+            .expect("the server answers")
     );
     Some(connection)
 }
@@ -55,35 +57,39 @@ fn change(at: &str, row: Option<&str>) -> Change {
     }
 }
 
-/// Whether the server took it.
+/// Writes the changes. Returns whether the server accepted them.
 async fn write(connection: &Connection, term: u64, epoch: u64, changes: Vec<Change>) -> bool {
     let mut pending = Pending::default();
     pending.push(VIEW, changes);
-    let turn = Turn {
+    let order = WriteOrder {
         term: Term(term),
         epoch: Epoch(epoch),
         replaces_all: false,
     };
-    match pending.write(connection, turn, PACE).await {
+    match pending.write(connection, order, LIMITS).await {
         Ok(()) => true,
-        Err(Refusal::Late) => false,
-        Err(Refusal::Error(error)) => panic!("{error:?}"),
+        Err(WriteError::Superseded) => false,
+        Err(WriteError::Failed(error)) => panic!("{error:?}"),
     }
 }
 
 async fn documents(connection: &Connection) -> Vec<Document> {
     let documents = connection.database().collection::<Document>(VIEW.name());
     let found = documents.find(doc! {}).sort(doc! { "_id": 1 }).await;
-    let found = found.expect("a server").try_collect().await;
-    found.expect("a server")
+    let found = found.expect("the server answers").try_collect().await;
+    found.expect("the server answers")
 }
 
 async fn end(connection: Connection) {
-    connection.database().drop().await.expect("a server");
+    connection
+        .database()
+        .drop()
+        .await
+        .expect("the server answers");
 }
 
 #[tokio::test]
-async fn neither_a_row_nor_a_removal_gives_way_to_an_older_epoch() {
+async fn neither_a_row_nor_a_removal_is_replaced_by_an_older_epoch() {
     let Some(connection) = guarded().await else {
         return;
     };
@@ -117,7 +123,7 @@ async fn a_batch_of_another_term_or_below_the_floor_changes_nothing() {
     };
     guard::raise_floor(&connection, VIEW, Epoch(5))
         .await
-        .expect("a server");
+        .expect("the server answers");
     let before = documents(&connection).await;
     let rows = || vec![change("a", Some("1")), change("b", None)];
     for (term, epoch) in [(0, 6), (2, 6), (1, 4), (1, 5)] {
@@ -137,24 +143,24 @@ async fn a_batch_of_another_term_or_below_the_floor_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_term_and_a_floor_only_rise() {
+async fn terms_and_floors_only_rise() {
     let Some(connection) = guarded().await else {
         return;
     };
     assert!(
         guard::raise_term(&connection, Term(3))
             .await
-            .expect("a server")
+            .expect("the server answers")
     );
     assert!(
         !guard::raise_term(&connection, Term(2))
             .await
-            .expect("a server")
+            .expect("the server answers")
     );
     for floor in [5, 4] {
         guard::raise_floor(&connection, VIEW, Epoch(floor))
             .await
-            .expect("a server");
+            .expect("the server answers");
     }
     let guard = documents(&connection).await.remove(0);
     assert_eq!(
@@ -180,27 +186,27 @@ async fn rows_of_any_number_and_size_are_written() {
 }
 
 #[tokio::test]
-async fn a_row_that_the_server_never_takes_is_rejected_for_good_and_named() {
+async fn a_row_that_the_server_never_accepts_is_rejected_and_named() {
     let Some(connection) = guarded().await else {
         return;
     };
     let unwanted = doc! { "_id": { "$ne": key::encode(b"unwanted") } };
     let command = doc! { "collMod": VIEW.name(), "validator": unwanted };
     let changed = connection.database().run_command(command).await;
-    changed.expect("a server");
+    changed.expect("the server answers");
     let mut pending = Pending::default();
     pending.push(
         VIEW,
         vec![change("a", Some("1")), change("unwanted", Some("2"))],
     );
-    let turn = Turn {
+    let order = WriteOrder {
         term: Term(1),
         epoch: Epoch(1),
         replaces_all: false,
     };
-    let refused = pending.write(&connection, turn, PACE).await;
-    let Err(Refusal::Error(StoreError::Rejected { view, key, .. })) = refused else {
-        panic!("it is rejected for good");
+    let refused = pending.write(&connection, order, LIMITS).await;
+    let Err(WriteError::Failed(StoreError::Rejected { view, key, .. })) = refused else {
+        panic!("the row is rejected");
     };
     assert_eq!((view, &*key), (VIEW.name(), "unwanted"));
     end(connection).await;

@@ -8,11 +8,12 @@ use skytide_core::view::{
     AccountRow, ActorRow, HandleKey, HandleRow, InteractionKey, InteractionRow,
 };
 
-use super::{Columns, Count, date, moment};
+use super::{Columns, Count};
+use crate::values::{date, timestamp};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Counts of an account.
+/// The counts of an account.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ActorDocument {
     did: String,
@@ -27,7 +28,7 @@ pub struct ActorDocument {
     likes_received: Count,
     reposts_given: Count,
     reposts_received: Count,
-    /// `null`: never.
+    /// `null` if the account was never seen.
     last_seen: Option<DateTime>,
 }
 
@@ -35,7 +36,7 @@ impl Columns for ActorDocument {
     type Key = Did;
     type Row = ActorRow;
 
-    fn of(key: Did, row: ActorRow) -> Option<Self> {
+    fn from_row(key: Did, row: ActorRow) -> Option<Self> {
         Some(Self {
             did: key.to_string(),
             followers: row.followers.into(),
@@ -56,29 +57,29 @@ impl Columns for ActorDocument {
         })
     }
 
-    fn row(self) -> Option<ActorRow> {
+    fn into_row(self) -> Option<ActorRow> {
         Some(ActorRow {
-            followers: self.followers.short()?,
-            follow_records: self.follow_records.short()?,
-            follows: self.follows.short()?,
-            blockers: self.blockers.short()?,
-            block_records: self.block_records.short()?,
-            blocks: self.blocks.short()?,
-            posts: self.posts.short()?,
-            likes_given: self.likes_given.short()?,
-            likes_received: self.likes_received.short()?,
-            reposts_given: self.reposts_given.short()?,
-            reposts_received: self.reposts_received.short()?,
-            last_seen: self.last_seen.map_or(Some(Timestamp(0)), moment)?,
+            followers: self.followers.to_u32()?,
+            follow_records: self.follow_records.to_u32()?,
+            follows: self.follows.to_u32()?,
+            blockers: self.blockers.to_u32()?,
+            block_records: self.block_records.to_u32()?,
+            blocks: self.blocks.to_u32()?,
+            posts: self.posts.to_u32()?,
+            likes_given: self.likes_given.to_u32()?,
+            likes_received: self.likes_received.to_u32()?,
+            reposts_given: self.reposts_given.to_u32()?,
+            reposts_received: self.reposts_received.to_u32()?,
+            last_seen: self.last_seen.map_or(Some(Timestamp(0)), timestamp)?,
         })
     }
 }
 
-/// What an account did to another one on a day.
+/// The interactions of one account with another on one day.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InteractionDocument {
     author: String,
-    /// Its midnight, UTC.
+    /// The start of the day, UTC.
     day: DateTime,
     subject: String,
     likes: Count,
@@ -92,7 +93,7 @@ impl Columns for InteractionDocument {
     type Key = InteractionKey;
     type Row = InteractionRow;
 
-    fn of(key: InteractionKey, row: InteractionRow) -> Option<Self> {
+    fn from_row(key: InteractionKey, row: InteractionRow) -> Option<Self> {
         Some(Self {
             author: key.author.to_string(),
             day: DateTime::from_millis(i64::from(key.day) * DAY_MS),
@@ -105,18 +106,18 @@ impl Columns for InteractionDocument {
         })
     }
 
-    fn row(self) -> Option<InteractionRow> {
+    fn into_row(self) -> Option<InteractionRow> {
         Some(InteractionRow {
-            likes: self.likes.short()?,
-            reposts: self.reposts.short()?,
-            replies: self.replies.short()?,
-            quotes: self.quotes.short()?,
+            likes: self.likes.to_u32()?,
+            reposts: self.reposts.to_u32()?,
+            replies: self.replies.to_u32()?,
+            quotes: self.quotes.to_u32()?,
             characters: self.characters.0,
         })
     }
 }
 
-/// What is known of an account; `null` is unknown.
+/// The known properties of an account. `null` means unknown.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountDocument {
     did: String,
@@ -134,7 +135,7 @@ impl Columns for AccountDocument {
     type Key = Did;
     type Row = AccountRow;
 
-    fn of(key: Did, row: AccountRow) -> Option<Self> {
+    fn from_row(key: Did, row: AccountRow) -> Option<Self> {
         let rev = row.rev.map(|rev| rev.to_string());
         if rev.as_deref().map(|text| text.parse::<Tid>().ok()) != row.rev.map(Some) {
             return None;
@@ -152,7 +153,7 @@ impl Columns for AccountDocument {
         })
     }
 
-    fn row(self) -> Option<AccountRow> {
+    fn into_row(self) -> Option<AccountRow> {
         Some(AccountRow {
             handle: self.handle.map(Into::into),
             active: self.active,
@@ -181,7 +182,7 @@ impl Columns for HandleDocument {
     type Key = HandleKey;
     type Row = HandleRow;
 
-    fn of(key: HandleKey, row: HandleRow) -> Option<Self> {
+    fn from_row(key: HandleKey, row: HandleRow) -> Option<Self> {
         Some(Self {
             handle: key.handle.into(),
             did: key.did.to_string(),
@@ -189,8 +190,8 @@ impl Columns for HandleDocument {
         })
     }
 
-    fn row(self) -> Option<HandleRow> {
-        let claimed = moment(self.claimed)?;
+    fn into_row(self) -> Option<HandleRow> {
+        let claimed = timestamp(self.claimed)?;
         Some(HandleRow { claimed })
     }
 }

@@ -5,10 +5,10 @@ use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
 
 use super::{Columns, Count};
 
-/// A top list, best first.
+/// A top list, ordered from the first rank to the last.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ListDocument {
-    /// `1h`, `24h`, `7d`, `all`.
+    /// `1h`, `24h`, `7d` or `all`.
     window: String,
     measure: String,
     lang: String,
@@ -24,7 +24,7 @@ struct Entry {
 }
 
 impl ListDocument {
-    /// The document of a list.
+    /// Converts a list into a document.
     pub fn new(key: &ListKey, row: ListRow) -> Self {
         let entry = |entry: ListEntry| Entry {
             key: entry.key.into(),
@@ -40,14 +40,14 @@ impl ListDocument {
         }
     }
 
-    /// The list; `None` if the document is not one.
+    /// Converts the document into a list. `None` if it is not a valid list.
     pub fn list(self) -> Option<(ListKey, ListRow)> {
         let key = ListKey {
             window: Window::from_name(&self.window)?,
             measure: Measure::from_name(&self.measure)?,
             lang: self.lang.as_str().into(),
         };
-        Some((key, self.row()?))
+        Some((key, self.into_row()?))
     }
 }
 
@@ -55,17 +55,17 @@ impl Columns for ListDocument {
     type Key = ListKey;
     type Row = ListRow;
 
-    fn of(key: ListKey, row: ListRow) -> Option<Self> {
+    fn from_row(key: ListKey, row: ListRow) -> Option<Self> {
         Some(Self::new(&key, row))
     }
 
-    fn row(self) -> Option<ListRow> {
+    fn into_row(self) -> Option<ListRow> {
         let entry = |entry: Entry| {
             Some(ListEntry {
                 key: entry.key.into(),
-                value: entry.value.short()?,
-                other: entry.other.short()?,
-                longer: entry.longer.short()?,
+                value: entry.value.to_u32()?,
+                other: entry.other.to_u32()?,
+                longer: entry.longer.to_u32()?,
             })
         };
         let entries: Option<Vec<_>> = self.entries.into_iter().map(entry).collect();

@@ -5,14 +5,15 @@ use serde::{Deserialize, Serialize};
 use skytide_core::time::Minute;
 use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span};
 
-use super::{Columns, Count, date};
+use super::{Columns, Count};
+use crate::values::date;
 
-/// Operations on a collection.
+/// Counts of operations on a collection in a span of time.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ActivityDocument {
-    /// `all`, `hour`, `minute`.
+    /// `all`, `hour` or `minute`.
     span: String,
-    /// When the stretch began; `null` for all time.
+    /// Start of the hour or minute; `null` for all time.
     start: Option<DateTime>,
     collection: String,
     creates: Count,
@@ -27,7 +28,7 @@ impl Columns for ActivityDocument {
     type Key = ActivityKey;
     type Row = ActivityRow;
 
-    fn of(key: ActivityKey, row: ActivityRow) -> Option<Self> {
+    fn from_row(key: ActivityKey, row: ActivityRow) -> Option<Self> {
         let span = match key.span {
             Span::All => "all",
             Span::Hour => "hour",
@@ -49,7 +50,7 @@ impl Columns for ActivityDocument {
         })
     }
 
-    fn row(self) -> Option<ActivityRow> {
+    fn into_row(self) -> Option<ActivityRow> {
         Some(ActivityRow {
             creates: self.creates.0,
             updates: self.updates.0,
@@ -61,7 +62,7 @@ impl Columns for ActivityDocument {
     }
 }
 
-/// A counter.
+/// A counter of all time.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct CounterDocument {
     name: String,
@@ -72,12 +73,12 @@ impl Columns for CounterDocument {
     type Key = String;
     type Row = CounterRow;
 
-    fn of(name: String, row: CounterRow) -> Option<Self> {
+    fn from_row(name: String, row: CounterRow) -> Option<Self> {
         let value = row.value.into();
         Some(Self { name, value })
     }
 
-    fn row(self) -> Option<CounterRow> {
+    fn into_row(self) -> Option<CounterRow> {
         let value = self.value.0;
         Some(CounterRow { value })
     }

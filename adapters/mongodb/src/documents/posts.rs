@@ -6,7 +6,7 @@ use skytide_core::view::{PostRow, PostState};
 
 use super::{Columns, Count};
 
-/// Tallies of a post.
+/// The tallies of a post.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct PostDocument {
     uri: String,
@@ -20,7 +20,7 @@ pub struct PostDocument {
     self_replies: Count,
     self_root_replies: Count,
     self_quotes: Count,
-    /// `never_seen`, `live`, `gone`.
+    /// `never_seen`, `live` or `gone`.
     state: PostState,
 }
 
@@ -28,7 +28,7 @@ impl Columns for PostDocument {
     type Key = PostKey;
     type Row = PostRow;
 
-    fn of(key: PostKey, row: PostRow) -> Option<Self> {
+    fn from_row(key: PostKey, row: PostRow) -> Option<Self> {
         Some(Self {
             uri: key.to_string(),
             likes: row.likes.into(),
@@ -45,18 +45,18 @@ impl Columns for PostDocument {
         })
     }
 
-    fn row(self) -> Option<PostRow> {
+    fn into_row(self) -> Option<PostRow> {
         Some(PostRow {
-            likes: self.likes.short()?,
-            reposts: self.reposts.short()?,
-            replies: self.replies.short()?,
-            root_replies: self.root_replies.short()?,
-            quotes: self.quotes.short()?,
-            self_likes: self.self_likes.short()?,
-            self_reposts: self.self_reposts.short()?,
-            self_replies: self.self_replies.short()?,
-            self_root_replies: self.self_root_replies.short()?,
-            self_quotes: self.self_quotes.short()?,
+            likes: self.likes.to_u32()?,
+            reposts: self.reposts.to_u32()?,
+            replies: self.replies.to_u32()?,
+            root_replies: self.root_replies.to_u32()?,
+            quotes: self.quotes.to_u32()?,
+            self_likes: self.self_likes.to_u32()?,
+            self_reposts: self.self_reposts.to_u32()?,
+            self_replies: self.self_replies.to_u32()?,
+            self_root_replies: self.self_root_replies.to_u32()?,
+            self_quotes: self.self_quotes.to_u32()?,
             state: self.state,
         })
     }

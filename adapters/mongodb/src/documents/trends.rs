@@ -5,7 +5,8 @@ use skytide_core::view::{TrendKey, TrendRow};
 
 use super::{Columns, Count};
 
-/// Posts that hold a tag, domain, link, mention or language, and their authors.
+/// The number of posts with a tag, domain, link, mention or language, and of their distinct
+/// authors.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct TrendDocument {
     key: String,
@@ -42,7 +43,7 @@ impl ByWindow {
             week,
             all,
         } = self;
-        Some([hour.short()?, day.short()?, week.short()?, all.short()?])
+        Some([hour.to_u32()?, day.to_u32()?, week.to_u32()?, all.to_u32()?])
     }
 }
 
@@ -50,7 +51,7 @@ impl Columns for TrendDocument {
     type Key = TrendKey;
     type Row = TrendRow;
 
-    fn of(key: TrendKey, row: TrendRow) -> Option<Self> {
+    fn from_row(key: TrendKey, row: TrendRow) -> Option<Self> {
         Some(Self {
             key: key.key.into(),
             lang: key.lang.into(),
@@ -59,7 +60,7 @@ impl Columns for TrendDocument {
         })
     }
 
-    fn row(self) -> Option<TrendRow> {
+    fn into_row(self) -> Option<TrendRow> {
         Some(TrendRow {
             counts: self.posts.counts()?,
             authors: self.authors.counts()?,

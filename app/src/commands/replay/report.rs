@@ -46,12 +46,14 @@ pub async fn print(
 
 fn head(summary: &Summary, replayed: &ReplayResult) -> String {
     let seconds = replayed.duration.as_secs_f64();
-    format!(
-        "\n{} frames from {} to {}, in {seconds:.1} s\n",
-        HumanCount(summary.frames),
-        summary.since,
-        summary.time,
-    )
+    let frames = HumanCount(summary.frames);
+    match (&summary.since, &summary.time) {
+        _ if summary.frames == 0 => format!("\nno frames, in {seconds:.1} s\n"),
+        (Some(since), Some(time)) => {
+            format!("\n{frames} frames from {since} to {time}, in {seconds:.1} s\n")
+        }
+        _ => format!("\n{frames} frames, none with a readable time, in {seconds:.1} s\n"),
+    }
 }
 
 fn operations(summary: &Summary) -> String {

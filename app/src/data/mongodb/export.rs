@@ -11,7 +11,7 @@ use std::time::Duration;
 use skytide_core::port::store::{Control, ViewReader};
 use tokio::time::sleep;
 
-use skytide_mongodb::{MongoStore, StillStore};
+use skytide_mongodb::{MongoStore, SnapshotReader};
 
 use crate::export::{ExportError, Format, Summary, export};
 
@@ -42,10 +42,10 @@ pub async fn export_live(
 
 /// Takes a snapshot at a time at which no commit was in progress. Returns `None` if the server does
 /// not support snapshots.
-async fn snapshot_between_commits(store: &MongoStore) -> Result<Option<StillStore>, ExportError> {
+async fn snapshot_between_commits(store: &MongoStore) -> Result<Option<SnapshotReader>, ExportError> {
     let mut checks = CommitChecks::default();
     loop {
-        let Some(snapshot) = store.still().await? else {
+        let Some(snapshot) = store.snapshot_reader().await? else {
             return Ok(None);
         };
         match checks.completed(snapshot.control().await?)? {

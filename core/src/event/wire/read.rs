@@ -1,22 +1,19 @@
-//! Reads a message's CBOR map without a tree of values. Fields come in any order; one of another kind than its own is
-//! refused, one that is not known is passed over.
+//! Decodes a message from a CBOR map without an intermediate tree of values. Fields may come in any
+//! order. A field with a value of the wrong type is an error; an unknown field is skipped.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::tick;
-use crate::cbor::{self, Loose};
+use super::value::{Reader, counts, did, known_collection, number, rkey, shared_host};
+use crate::cbor;
 use crate::event::{
     Action, Body, DecodeError, Event, Gap, Host, Message, Moved, Op, OpenGap, SourcePosition,
     Sources, Tick,
 };
-use crate::id::{Cid, Collection, Cursor, Did, Epoch, Rkey, Tid};
+use crate::id::{Cid, Cursor, Did, Epoch, Rkey, Tid};
 use crate::time::Timestamp;
 
-pub(super) type Reader<'a> = cbor::Reader<'a, Loose>;
-
-/// Every field that a message may have, as read.
+/// All fields of all kinds of messages, as they were read.
 #[derive(Default)]
 struct Fields<'a> {
     kind: Option<&'a str>,
@@ -45,53 +42,53 @@ struct Fields<'a> {
     cursor_reset: Option<bool>,
 }
 
-/// Reads a message, and nothing behind it.
+/// Decodes one message. Bytes after it are an error.
 pub fn decode(bytes: &[u8]) -> Result<Message, DecodeError> {
     let mut reader = Reader::new(bytes);
-    let message = next(&mut reader)?;
-    reader.end().map_err(broken)?;
+    let message = read_message(&mut reader)?;
+    reader.end().map_err(invalid_cbor)?;
     Ok(message)
 }
 
-/// Reads messages to the end.
+/// Decodes messages up to the end of the bytes.
 pub fn decode_all(bytes: &[u8]) -> Result<Vec<Message>, DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut messages = Vec::new();
     while !reader.rest().is_empty() {
-        messages.push(next(&mut reader)?);
+        messages.push(read_message(&mut reader)?);
     }
     Ok(messages)
 }
 
-fn next(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
+fn read_message(reader: &mut Reader<'_>) -> Result<Message, DecodeError> {
     let mut fields = Fields::default();
-    let mut wrong: Option<&[u8]> = None;
+    let mut mistyped: Option<&[u8]> = None;
     let read = reader.map(|reader, key| {
         if !fields.read(reader, key)? {
-            wrong = Some(key);
+            mistyped = Some(key);
         }
         Ok(())
     });
-    read.map_err(broken)?
-        .ok_or_else(|| DecodeError("it is no map".to_owned()))?;
-    if let Some(key) = wrong {
+    read.map_err(invalid_cbor)?
+        .ok_or_else(|| DecodeError("it is not a map".to_owned()))?;
+    if let Some(key) = mistyped {
         let why = format!(
-            "field {:?} is not of its kind",
+            "field {:?} has a value of the wrong type",
             key.escape_ascii().to_string()
         );
         return Err(DecodeError(why));
     }
     fields
         .into_message()
-        .ok_or_else(|| DecodeError("a field of its kind is missing".to_owned()))
+        .ok_or_else(|| DecodeError("its kind is unknown or a required field is missing".to_owned()))
 }
 
-fn broken(error: cbor::Error) -> DecodeError {
+fn invalid_cbor(error: cbor::Error) -> DecodeError {
     DecodeError(error.to_string())
 }
 
 impl<'a> Fields<'a> {
-    /// Reads one value; `false` if it is not what the field holds.
+    /// Reads the value of one field. Returns `false` if the value has the wrong type.
     fn read(&mut self, reader: &mut Reader<'a>, key: &[u8]) -> Result<bool, cbor::Error> {
         match key {
             b"kind" => set(&mut self.kind, reader.text()?),
@@ -175,7 +172,7 @@ impl<'a> Fields<'a> {
             cursor: Cursor(self.seq?),
             frames: self.frames?,
             last: self.last.unwrap_or(false),
-            settled: self.settled.unwrap_or(false),
+            idle: self.settled.unwrap_or(false),
             sources: Sources {
                 others: self.sources.unwrap_or_default(),
                 open_gap: self.open_gap,
@@ -192,76 +189,11 @@ fn set<T>(field: &mut Option<T>, value: Option<T>) -> Result<bool, cbor::Error> 
     Ok(field.is_some())
 }
 
-pub(super) fn number(reader: &mut Reader<'_>) -> Result<Option<u64>, cbor::Error> {
-    let number = reader.integer()?;
-    Ok(number.and_then(|number| number.try_into().ok()))
-}
-
-/// Whether the next item is a text (<https://www.rfc-editor.org/rfc/rfc8949#section-3.1>).
-fn text_is_next(reader: &Reader<'_>) -> bool {
-    reader.rest().first().is_some_and(|head| head >> 5 == 3)
-}
-
-fn did(reader: &mut Reader<'_>) -> Result<Option<Did>, cbor::Error> {
-    if text_is_next(reader) {
-        return Ok(reader.text()?.and_then(|text| text.parse().ok()));
-    }
-    let packed = reader.bytes()?.and_then(|bytes| bytes.try_into().ok());
-    Ok(packed.map(Did::from_plc))
-}
-
-fn rkey(reader: &mut Reader<'_>) -> Result<Option<Rkey>, cbor::Error> {
-    if text_is_next(reader) {
-        return Ok(reader.text()?.and_then(|text| text.parse().ok()));
-    }
-    Ok(number(reader)?.map(|tid| Tid(tid).into()))
-}
-
-fn counts(reader: &mut Reader<'_>) -> Result<Option<BTreeMap<Box<str>, u64>>, cbor::Error> {
-    let mut counts = BTreeMap::new();
-    let mut whole = true;
-    let read = reader.map(|reader, name| {
-        match (std::str::from_utf8(name), number(reader)?) {
-            (Ok(name), Some(count)) => drop(counts.insert(name.into(), count)),
-            _ => whole = false,
-        }
-        Ok(())
-    })?;
-    Ok(read.filter(|()| whole).map(|()| counts))
-}
-
-/// The host, shared between neighbours: nearly all messages of a log name the same one.
-fn shared_host(text: &str) -> Host {
-    thread_local!(static NEWEST: RefCell<Host> = RefCell::new(Arc::from("")));
-    NEWEST.with_borrow_mut(|newest| {
-        if **newest != *text {
-            *newest = Arc::from(text);
-        }
-        newest.clone()
-    })
-}
-
-/// The collection, if the text is one. Most messages name one of a few: these are checked once.
-fn known_collection(text: &str) -> Option<Collection> {
-    const KNOWN_MAX: usize = 16;
-    thread_local!(static KNOWN: RefCell<Vec<Collection>> = const { RefCell::new(Vec::new()) });
-    KNOWN.with_borrow_mut(|known| {
-        if let Some(collection) = known.iter().find(|it| it.as_str() == text) {
-            return Some(collection.clone());
-        }
-        let collection: Collection = text.parse().ok()?;
-        if known.len() < KNOWN_MAX {
-            known.push(collection.clone());
-        }
-        Some(collection)
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What [`decode`] says of this value.
+    /// The text of the error that [`decode`] returns for this value.
     fn error_of(value: ciborium::Value) -> String {
         let mut bytes = Vec::new();
         ciborium::into_writer(&value, &mut bytes).unwrap();
@@ -269,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_another_kind_is_named_and_a_missing_one_refused() {
+    fn a_field_of_the_wrong_type_is_named_and_a_missing_one_is_an_error() {
         let map = |fields: &[(&str, ciborium::Value)]| {
             let entries = fields
                 .iter()
@@ -282,11 +214,11 @@ mod tests {
         assert!(error_of(map(&[("rkey", "not a key".into())])).contains("\"rkey\""));
         assert!(error_of(map(&[("kind", "create".into())])).contains("missing"));
         assert!(error_of(map(&[("kind", "other".into())])).contains("missing"));
-        assert!(error_of(7.into()).contains("no map"));
+        assert!(error_of(7.into()).contains("not a map"));
     }
 
     #[test]
-    fn unknown_fields_are_passed_over_and_bytes_behind_refused() {
+    fn unknown_fields_are_skipped_and_trailing_bytes_are_an_error() {
         let message = Message::Event(Event {
             host: "relay.example".into(),
             seq: Cursor(1),
@@ -311,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_behind_each_other_are_read_to_the_end() {
+    fn concatenated_messages_are_all_decoded() {
         let message = |seq| {
             Message::Event(Event {
                 host: "relay.example".into(),

@@ -1,20 +1,20 @@
-//! Reads the fields of a tick that only ticks of several sources have.
+//! Decodes the fields of a tick about sources and gaps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::read::{Reader, number};
+use super::value::{Reader, number};
 use crate::cbor::Error;
 use crate::event::{Gap, GapCause, Host, OpenGap, SourcePosition};
 use crate::id::Cursor;
 use crate::time::Timestamp;
 
-/// A map of hosts to `[cursor, frames, time]`.
+/// Reads a map from host to `[cursor, frames, time]`.
 pub(super) fn sources(
     reader: &mut Reader<'_>,
 ) -> Result<Option<BTreeMap<Host, SourcePosition>>, Error> {
     let mut sources = BTreeMap::new();
-    let mut whole = true;
+    let mut is_valid = true;
     let read = reader.map(|reader, name| {
         let mut numbers = Vec::new();
         let list = reader.list(|reader| {
@@ -30,57 +30,57 @@ pub(super) fn sources(
                 };
                 sources.insert(Arc::from(name), position);
             }
-            _ => whole = false,
+            _ => is_valid = false,
         }
         Ok(())
     })?;
-    Ok(read.filter(|()| whole).map(|()| sources))
+    Ok(read.filter(|()| is_valid).map(|()| sources))
 }
 
-/// A map of `from` and `cause`.
+/// Reads a map of `from` and `cause`.
 pub(super) fn open_gap(reader: &mut Reader<'_>) -> Result<Option<OpenGap>, Error> {
-    let stretch = Stretch::read(reader)?;
-    Ok(stretch.and_then(|it| {
+    let fields = GapFields::read(reader)?;
+    Ok(fields.and_then(|it| {
         let (from, cause) = (it.from?, it.cause?);
         Some(OpenGap { from, cause })
     }))
 }
 
-/// A list of maps of `from`, `to` and `cause`.
+/// Reads a list of maps of `from`, `to` and `cause`.
 pub(super) fn gaps(reader: &mut Reader<'_>) -> Result<Option<Vec<Gap>>, Error> {
-    let (mut gaps, mut whole) = (Vec::new(), true);
+    let (mut gaps, mut is_valid) = (Vec::new(), true);
     let read = reader.list(|reader| {
-        let gap = Stretch::read(reader)?.and_then(|it| {
+        let gap = GapFields::read(reader)?.and_then(|it| {
             let (from, to, cause) = (it.from?, it.to?, it.cause?);
             Some(Gap { from, to, cause })
         });
-        whole &= gap.is_some();
+        is_valid &= gap.is_some();
         gaps.extend(gap);
         Ok(())
     })?;
-    Ok(read.filter(|()| whole).map(|()| gaps))
+    Ok(read.filter(|()| is_valid).map(|()| gaps))
 }
 
 #[derive(Default)]
-struct Stretch {
+struct GapFields {
     from: Option<Timestamp>,
     to: Option<Timestamp>,
     cause: Option<GapCause>,
 }
 
-impl Stretch {
+impl GapFields {
     fn read(reader: &mut Reader<'_>) -> Result<Option<Self>, Error> {
-        let mut stretch = Self::default();
+        let mut fields = Self::default();
         let read = reader.map(|reader, key| {
             match key {
-                b"from" => stretch.from = number(reader)?.map(Timestamp),
-                b"to" => stretch.to = number(reader)?.map(Timestamp),
-                b"cause" => stretch.cause = cause(reader.text()?),
+                b"from" => fields.from = number(reader)?.map(Timestamp),
+                b"to" => fields.to = number(reader)?.map(Timestamp),
+                b"cause" => fields.cause = cause(reader.text()?),
                 _ => reader.skip()?,
             }
             Ok(())
         })?;
-        Ok(read.map(|()| stretch))
+        Ok(read.map(|()| fields))
     }
 }
 

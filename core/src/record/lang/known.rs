@@ -1,9 +1,12 @@
-//! The languages that have a name of their own in rows and lists. All others are [`Lang::OTHER`](super::Lang::OTHER).
+//! The languages that have a name of their own in rows and lists. All others are counted as
+//! [`Lang::OTHER`](super::Lang::OTHER).
 //!
-//! Rows depend on these tables: a change of them raises the versions of the views that count languages.
+//! Stored rows depend on these tables. A change to them must raise the versions of the views that
+//! count languages.
 
-/// Primary subtags: all codes of ISO 639-1 and 639-2 (<https://www.loc.gov/standards/iso639-2/>) but `und`, and codes of
-/// ISO 639-3 (<https://iso639-3.sil.org>) of languages in which much is written.
+/// Primary subtags: all codes of ISO 639-1 and 639-2 (<https://www.loc.gov/standards/iso639-2/>)
+/// except `und`, and the codes of ISO 639-3 (<https://iso639-3.sil.org>) for widely written
+/// languages.
 pub(super) const LANGUAGES: &str = "\
     aa aar ab abk ace ach acm ada ady ae aeb af afa afh afr agr ain ajp ak aka akk alb ale alg \
     alt am amh ami an ang anp apa apc ar ara arb arc arg arm arn arp arq art arw ary arz as asm \
@@ -40,7 +43,8 @@ pub(super) const LANGUAGES: &str = "\
     wae wak wal war was wel wen wln wo wol wuu xal xh xho xmf yao yap yi yid yo yor ypk yrk yue \
     yuw za zap zbl zea zen zgh zh zha zho znd zu zul zun zxx zza";
 
-/// Tags with a script, a region or a variant: those for which operating systems have a locale, and some more that are common.
+/// Tags with a script, a region or a variant: those for which operating systems have a locale, and
+/// some other common ones.
 pub(super) const LOCALES: &str = "\
     aa-DJ aa-ER aa-ET ab-GE af-ZA agr-PE ak-GH am-ET an-ES anp-IN ar-AE ar-BH ar-DZ ar-EG ar-IN \
     ar-IQ ar-JO ar-KW ar-LB ar-LY ar-MA ar-OM ar-PS ar-QA ar-SA ar-SD ar-SS ar-SY ar-TN ar-YE \

@@ -1,4 +1,5 @@
-//! A real WebSocket library reads what passes; the expected messages are computed from what was sent.
+//! A real WebSocket library reads the passed bytes. The expected messages are computed from those
+//! sent.
 
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,16 +36,17 @@ fn frame(opcode: u8, is_final: bool, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// What a client receives of a message: all of it, or one byte more than the limit.
+/// The part of a message that a client receives: all of it, or one byte more than the limit.
 fn received(opcode: u8, fragments: usize, payload: &[u8]) -> Message {
-    let kept = payload[..payload.len().min(LIMIT + 1)].to_vec();
+    let passed = payload[..payload.len().min(LIMIT + 1)].to_vec();
     if opcode == 1 && fragments == 1 && payload.len() <= LIMIT {
-        return Message::Text(String::from_utf8(kept).unwrap().into());
+        return Message::Text(String::from_utf8(passed).unwrap().into());
     }
-    Message::Binary(kept.into())
+    Message::Binary(passed.into())
 }
 
-/// A stream of messages, some fragmented with pings between the fragments, and what is to be received.
+/// A stream of messages, some fragmented with pings between the fragments, and the expected
+/// messages.
 fn stream(seed: u64) -> (Vec<u8>, Vec<Message>) {
     let mut state = seed;
     let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n".to_vec();
@@ -75,7 +77,7 @@ fn stream(seed: u64) -> (Vec<u8>, Vec<Message>) {
     (bytes, messages)
 }
 
-/// What a WebSocket client receives if the bytes arrive in pieces of random length.
+/// The messages that a WebSocket client receives if the bytes arrive in pieces of random length.
 async fn read(bytes: Vec<u8>, seed: u64) -> Vec<Result<Message, Error>> {
     let (mut server, client) = tokio::io::duplex(1 << 20);
     let mut limit = MessageLimit::new(client, LIMIT);

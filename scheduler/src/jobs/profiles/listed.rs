@@ -1,9 +1,9 @@
-//! The accounts that current lists show, those that more people see first.
+//! Collects the accounts in current lists, ordered by how prominently they are listed.
 //!
 //! ```text
-//! overall lists, all of them ─┐
-//!                             ├─ keys ─ accounts: their own, or the post's author ─ best place of each
-//! lists of single languages ──┘  a bounded number
+//! all overall lists ─────────┐
+//!                            ├─ keys ─▶ accounts: key or the post's author ─▶ best rank of each
+//! lists of single languages ─┘  (a bounded number)
 //! ```
 
 use std::collections::BTreeMap;
@@ -20,35 +20,35 @@ const VIEWS: [ViewId; 4] = [
     ViewId::TopPosts,
     ViewId::TopMentions,
 ];
-/// Lists of single languages that are read of a view in one run: whoever writes posts names their language, so there
-/// may be any number.
+/// Largest number of lists of single languages that a run reads per view. The authors of posts name
+/// the languages, so their number is not bounded otherwise.
 const LISTS_MAX: usize = 1_024;
-/// Lists read at once.
+/// Lists per read.
 const PAGE_LISTS: usize = 128;
 
-/// How well an account stands: overall lists before those of languages, then by rank.
+/// The rank of an account: overall lists before those of single languages, then by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct ListRank {
     in_language: bool,
     rank: usize,
 }
 
-/// The accounts of all lists, each once, the best placed first, equal ones by DID.
+/// The accounts of all lists, each once, in order of their best rank and then of their DID.
 pub(super) async fn accounts(reader: &dyn ViewReader) -> Result<Vec<Did>, BoxError> {
-    let mut places = BTreeMap::new();
+    let mut ranks = BTreeMap::new();
     for view in VIEWS {
-        overall(reader, view, &mut places).await?;
-        languages(reader, view, &mut places).await?;
+        add_overall_lists(reader, view, &mut ranks).await?;
+        add_language_lists(reader, view, &mut ranks).await?;
     }
-    let mut accounts: Vec<(Place, Did)> = places.into_iter().map(|(did, at)| (at, did)).collect();
+    let mut accounts: Vec<(ListRank, Did)> = ranks.into_iter().map(|(did, at)| (at, did)).collect();
     accounts.sort_unstable();
     Ok(accounts.into_iter().map(|(_, did)| did).collect())
 }
 
-async fn overall(
+async fn add_overall_lists(
     reader: &dyn ViewReader,
     view: ViewId,
-    places: &mut BTreeMap<Did, Place>,
+    ranks: &mut BTreeMap<Did, ListRank>,
 ) -> Result<(), BoxError> {
     let key = |window: Window, measure: Measure| ListKey {
         window,
@@ -62,15 +62,15 @@ async fn overall(
     });
     let keys: Vec<Key> = keys.collect();
     for row in reader.get(view, &keys).await?.into_iter().flatten() {
-        add(view, false, &row.row, places)?;
+        add_list(view, false, &row.row, ranks)?;
     }
     Ok(())
 }
 
-async fn languages(
+async fn add_language_lists(
     reader: &dyn ViewReader,
     view: ViewId,
-    places: &mut BTreeMap<Did, Place>,
+    ranks: &mut BTreeMap<Did, ListRank>,
 ) -> Result<(), BoxError> {
     let mut range = Range::prefix(Order::First, &[], PAGE_LISTS);
     let mut read = 0;
@@ -80,11 +80,11 @@ async fn languages(
         for row in &page {
             let list: ListKey = row.key.decode()?;
             if !list.lang.is_empty() {
-                add(view, true, &row.row, places)?;
+                add_list(view, true, &row.row, ranks)?;
             }
         }
         match page.last() {
-            // The first key behind this one.
+            // The smallest key after this one.
             Some(last) if page.len() == PAGE_LISTS => {
                 range.from = [last.key.as_bytes(), &[0]].concat().as_slice().into();
             }
@@ -94,11 +94,11 @@ async fn languages(
     Ok(())
 }
 
-fn add(
+fn add_list(
     view: ViewId,
     in_language: bool,
     row: &[u8],
-    places: &mut BTreeMap<Did, Place>,
+    ranks: &mut BTreeMap<Did, ListRank>,
 ) -> Result<(), BoxError> {
     let list: ListRow = decode_row(row)?;
     for (rank, entry) in list.entries.iter().enumerate() {
@@ -106,9 +106,9 @@ fn add(
             ViewId::TopPosts => entry.key.parse::<PostKey>()?.did(),
             _ => entry.key.parse()?,
         };
-        let place = Place { in_language, rank };
-        let best = places.entry(did).or_insert(place);
-        *best = place.min(*best);
+        let list_rank = ListRank { in_language, rank };
+        let best = ranks.entry(did).or_insert(list_rank);
+        *best = list_rank.min(*best);
     }
     Ok(())
 }

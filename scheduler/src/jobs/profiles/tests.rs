@@ -26,12 +26,12 @@ fn profile(did: &Did) -> Profile {
     }
 }
 
-/// Knows everybody but some; answers as it is told, and notes what it was asked.
+/// Knows all accounts except `unknown` and `refused`. Records the requests.
 #[derive(Default)]
 struct Source {
     unknown: Vec<Did>,
     refused: Vec<Did>,
-    /// Answers other than the usual one, in their order.
+    /// The next answers, in order; after them, the usual one.
     next: Mutex<VecDeque<Next>>,
     asked: Mutex<Vec<Vec<Did>>>,
 }
@@ -39,7 +39,8 @@ struct Source {
 enum Next {
     Usual,
     Limited(Timestamp),
-    Spent(Timestamp),
+    /// The usual answer, and the allowance is used up until this time.
+    Exhausted(Timestamp),
     Malformed(Did),
     Failed,
 }
@@ -54,7 +55,7 @@ impl ProfileSource for Source {
             Some(Next::Limited(not_before)) => {
                 return Err(SourceError::RateLimited { not_before });
             }
-            Some(Next::Spent(moment)) => answer.not_before = Some(moment),
+            Some(Next::Exhausted(moment)) => answer.not_before = Some(moment),
             Some(Next::Malformed(did)) => {
                 let others = dids.iter().filter(|it| **it != did);
                 answer.profiles = others.map(|did| (did.clone(), profile(did))).collect();
@@ -92,9 +93,9 @@ impl World {
             unknown_age_max: Duration::from_secs(3_600),
             calls_max,
         };
-        let (lists, kept) = (Arc::new(reader.clone()), Arc::new(store.clone()));
+        let (lists, stored) = (Arc::new(reader.clone()), Arc::new(store.clone()));
         Self {
-            job: FetchProfiles::new(clock.clone(), lists, kept, source.clone(), limits),
+            job: FetchProfiles::new(clock.clone(), lists, stored, source.clone(), limits),
             clock,
             reader,
             store,
@@ -177,7 +178,7 @@ impl World {
         self.clock.set(Timestamp(self.clock.now().0 + ms));
     }
 
-    async fn kept(&self, number: usize) -> Option<StoredProfile> {
+    async fn stored(&self, number: usize) -> Option<StoredProfile> {
         self.store
             .get(&[did(number)])
             .await
@@ -194,10 +195,10 @@ fn row<K: ViewKey>(key: &K, row: Box<[u8]>) -> Change {
 }
 
 const FRESH: &str = "all profiles are fresh";
-const PAUSED: &str = "the source of profiles is given a pause";
+const PAUSED: &str = "requests to the source of profiles are paused";
 
 #[tokio::test]
-async fn every_listed_account_is_fetched_once_the_best_placed_first() {
+async fn every_listed_account_is_fetched_once_in_order_of_rank() {
     let world = World::new(Source::default(), 10);
     assert_eq!(world.idle().await, FRESH);
     let post = |number| format!("at://{}/app.bsky.feed.post/self", did(number));
@@ -230,14 +231,17 @@ async fn every_listed_account_is_fetched_once_the_best_placed_first() {
     };
     assert_eq!(report, expected);
     assert_eq!(world.asked(), [[3, 4, 5, 1, 2, 7].map(did)]);
-    let kept = world.kept(3).await.expect("kept");
-    assert_eq!((kept.fetched, kept.profile), (NOW, Some(profile(&did(3)))));
+    let stored = world.stored(3).await.expect("stored");
+    assert_eq!(
+        (stored.fetched, stored.profile),
+        (NOW, Some(profile(&did(3))))
+    );
     assert_eq!(world.idle().await, FRESH);
     assert_eq!(world.asked(), Vec::<Vec<Did>>::new());
 }
 
 #[tokio::test]
-async fn a_run_asks_no_more_often_than_it_may_and_the_next_one_goes_on() {
+async fn the_requests_of_a_run_are_bounded_and_the_next_run_continues() {
     let world = World::new(Source::default(), 3);
     world.actors(80).await;
     let report = world.run().await;
@@ -250,24 +254,28 @@ async fn a_run_asks_no_more_often_than_it_may_and_the_next_one_goes_on() {
 }
 
 #[tokio::test]
-async fn an_account_of_which_the_stream_tells_something_new_is_fetched_again_once() {
+async fn an_account_that_changes_in_the_stream_is_fetched_again_once() {
     let world = World::new(Source::default(), 3);
     world.actors(3).await;
     world.account(1, "old.test", true).await;
     world.run().await;
     world.asked();
     world.account(1, "old.test", true).await;
-    assert_eq!(world.idle().await, FRESH, "the same again is no news");
+    assert_eq!(
+        world.idle().await,
+        FRESH,
+        "an unchanged account is not fetched"
+    );
     world.account(1, "new.test", true).await;
     assert_eq!(world.run().await.fetched, 1);
     assert_eq!(world.asked(), [[did(1)]]);
-    let told = world.kept(1).await.expect("kept").told;
-    assert_eq!(told.handle.as_deref(), Some("new.test"));
+    let stream = world.stored(1).await.expect("stored").stream;
+    assert_eq!(stream.handle.as_deref(), Some("new.test"));
     assert_eq!(world.idle().await, FRESH);
 }
 
 #[tokio::test]
-async fn profiles_and_unknown_accounts_grow_old_by_themselves() {
+async fn profiles_and_unknown_accounts_are_fetched_again_by_age() {
     let source = Source {
         unknown: vec![did(0)],
         ..Source::default()
@@ -276,7 +284,7 @@ async fn profiles_and_unknown_accounts_grow_old_by_themselves() {
     world.actors(2).await;
     let report = world.run().await;
     assert_eq!((report.fetched, report.unknown, report.left), (1, 1, 0));
-    assert_eq!(world.kept(0).await.expect("kept").profile, None);
+    assert_eq!(world.stored(0).await.expect("stored").profile, None);
     world.wait(HOUR_MS - 1);
     assert_eq!(world.idle().await, FRESH);
     world.asked();
@@ -289,21 +297,21 @@ async fn profiles_and_unknown_accounts_grow_old_by_themselves() {
 }
 
 #[tokio::test]
-async fn what_is_kept_of_a_hidden_account_is_removed_and_it_is_not_asked_for() {
+async fn the_profile_of_a_hidden_account_is_removed_and_not_requested() {
     let world = World::new(Source::default(), 3);
     world.actors(2).await;
     world.run().await;
     world.account(1, "gone.test", false).await;
     let report = world.run().await;
     assert_eq!((report.hidden, report.calls), (1, 0));
-    assert_eq!(world.kept(1).await, None);
+    assert_eq!(world.stored(1).await, None);
     assert_eq!(world.idle().await, FRESH);
     world.account(1, "back.test", true).await;
     assert_eq!(world.run().await.fetched, 1);
 }
 
 #[tokio::test]
-async fn a_malformed_entry_is_counted_and_not_asked_for_again_at_once() {
+async fn a_malformed_entry_is_counted_and_not_requested_again_at_once() {
     let next = Mutex::new([Next::Malformed(did(3))].into());
     let world = World::new(
         Source {
@@ -333,7 +341,7 @@ async fn a_malformed_entry_is_counted_and_not_asked_for_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_source_that_was_asked_too_often_is_left_alone_until_the_moment_it_named() {
+async fn a_source_that_limits_the_rate_is_paused_until_the_time_it_named() {
     let moment = Timestamp(NOW.0 + 70_000);
     let next = Mutex::new([Next::Usual, Next::Limited(moment)].into());
     let world = World::new(
@@ -362,9 +370,9 @@ async fn a_source_that_was_asked_too_often_is_left_alone_until_the_moment_it_nam
 }
 
 #[tokio::test]
-async fn the_last_call_of_an_allowance_is_used_and_the_next_one_waits() {
+async fn the_last_answer_of_an_allowance_is_used_and_the_next_request_waits() {
     let moment = Timestamp(NOW.0 + 5_000);
-    let next = Mutex::new([Next::Spent(moment)].into());
+    let next = Mutex::new([Next::Exhausted(moment)].into());
     let world = World::new(
         Source {
             next,
@@ -384,7 +392,7 @@ async fn the_last_call_of_an_allowance_is_used_and_the_next_one_waits() {
 }
 
 #[tokio::test]
-async fn failures_end_the_run_and_the_pause_doubles_until_an_answer_comes() {
+async fn a_failure_ends_the_run_and_the_pause_doubles_until_an_answer() {
     let failed = (0..9).map(|_| Next::Failed);
     let next = failed.chain([Next::Usual, Next::Failed]).collect();
     let world = World::new(
@@ -398,15 +406,18 @@ async fn failures_end_the_run_and_the_pause_doubles_until_an_answer_comes() {
     let pauses = [30, 60, 120, 240, 480, 960, 1_920, 3_600, 3_600];
     for seconds in pauses {
         assert!(world.job.run().await.is_err());
-        assert_eq!(world.asked().len(), 1, "it ends with the first failure");
+        assert_eq!(world.asked().len(), 1, "the run ends at the first failure");
         world.wait(seconds * 1_000 - 1);
         assert_eq!(world.idle().await, PAUSED);
         world.wait(1);
     }
-    // An answer to the first call, a failure at the second: counted anew.
-    let error = world.job.run().await.expect_err("the second call fails");
-    assert_eq!(error.to_string(), "after 25 profiles the source failed");
-    assert!(world.kept(24).await.is_some(), "what came before is kept");
+    // The first request is answered and the second one fails: the failures are counted from 1.
+    let error = world.job.run().await.expect_err("the second request fails");
+    assert_eq!(error.to_string(), "the source failed after 25 profiles");
+    assert!(
+        world.stored(24).await.is_some(),
+        "profiles before the failure are stored"
+    );
     world.wait(30_000);
     assert_eq!(world.idle_or_left().await, 0);
 }
@@ -421,7 +432,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn an_account_that_spoils_a_question_is_found_and_remembered_as_unknown() {
+async fn an_account_that_makes_a_request_fail_is_found_and_stored_as_unknown() {
     let source = Source {
         refused: vec![did(9)],
         ..Source::default()
@@ -430,9 +441,9 @@ async fn an_account_that_spoils_a_question_is_found_and_remembered_as_unknown() 
     world.actors(30).await;
     let report = world.run().await;
     assert_eq!((report.fetched, report.unknown, report.left), (29, 1, 0));
-    // 25, 12 and 13, 6 and 6, 3 and 3, 1 and 2, 1 and 1, and the last 5.
+    // Requests of 25, 12 and 13, 6 and 6, 3 and 3, 1 and 2, 1 and 1, and the last 5 accounts.
     assert!(report.calls <= 12, "{}", report.calls);
-    assert_eq!(world.kept(9).await.expect("kept").profile, None);
+    assert_eq!(world.stored(9).await.expect("stored").profile, None);
     let mut times = BTreeMap::new();
     let asked = world.asked();
     for did in asked.iter().flatten() {
@@ -443,7 +454,7 @@ async fn an_account_that_spoils_a_question_is_found_and_remembered_as_unknown() 
 }
 
 #[tokio::test]
-async fn a_refused_question_is_not_halved_beyond_the_calls_of_a_run() {
+async fn a_refused_request_is_not_halved_beyond_the_requests_of_a_run() {
     let source = Source {
         refused: (0..50).map(did).collect(),
         ..Source::default()

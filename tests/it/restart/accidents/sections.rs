@@ -68,7 +68,7 @@ async fn a_checkpoint_with_a_section_of_an_unknown_format_is_skipped_for_the_one
         let metrics = lived.unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(
             metrics.restore_seconds.get() > 0.0,
-            "{name}: not from the one before"
+            "{name}: not from the previous checkpoint"
         );
         case().compare(&expected, &ground.store.take());
 

@@ -26,15 +26,16 @@ const UNDECIDED: usize = 40;
 /// Plans each fault once an hour. Renumberings are fewer, because not every hour has a place for
 /// one.
 ///
-/// Most may come anywhere. Three may not, as the stream itself would lose something then:
-/// - [`Fault::Reset`] takes what is on its way, and a frame without a number is not told again to who names the number
-///   before it. So the connection is a fresh one, and all it has had are frames with a number.
-/// - [`Fault::Oversized`] is sent to a client that leaves at once; some more frames go to nobody, and what is planned
-///   there would happen to nobody.
-/// - [`Fault::SeqReset`]: whoever comes back with a number of the time before is told `FutureCursor`, and a frame that is
-///   sent twice before 32 have told that the numbers are new ones is taken for a proof of the contrary. So no connection
-///   ends, and nothing comes but frames that say something, from where the network may already be at the new
-///   numbers until it is decided.
+/// Most faults may occur anywhere. Three may not, because the stream itself would lose frames:
+/// - [`Fault::Reset`] drops the frames that are in flight. A frame without a number is not sent
+///   again to a client whose cursor is the number before it. So the fault follows a new connection
+///   on which all frames had a number.
+/// - [`Fault::Oversized`] is the last fault of an hour: a client that disconnects at it would skip
+///   the faults that are planned soon after.
+/// - [`Fault::SeqReset`]: a client that reconnects with an old number receives `FutureCursor`, and
+///   a frame that is sent twice before 32 frames have confirmed the new numbers counts as evidence
+///   against them. So no connection ends, and only frames with a number follow, from the position
+///   where the network may use the new numbers until ingest has decided.
 pub fn plan(frames: &[Frame], hours: usize) -> FaultPlan {
     let mut plan = FaultPlan::default();
     let length = frames.len() / hours;

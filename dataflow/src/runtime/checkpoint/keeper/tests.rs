@@ -12,7 +12,7 @@ fn tick(epoch: u64) -> Message {
         cursor: skytide_core::id::Cursor(epoch),
         frames: epoch,
         last: false,
-        settled: false,
+        idle: false,
         sources: Sources::default(),
         counts: BTreeMap::new(),
     })

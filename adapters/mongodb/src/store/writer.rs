@@ -1,0 +1,292 @@
+//! The steps of a commit on the leading process.
+//!
+//! ```text
+//! begin: compare-and-set the intent ─▶ write: pending, flushed when large ─▶ commit: flush,
+//!   └─ rebuild: record the views                                             compare-and-set
+//! ```
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use skytide_core::port::store::{Committed, Control, Intent, StoreError, Term, check_rows};
+use skytide_core::view::{Change, ViewId};
+
+use super::Shared;
+use crate::batch::{self, Pending, WriteError, WriteOrder};
+use crate::error::failed;
+use crate::guard;
+use crate::purge::Purge;
+
+/// The state of the writer.
+#[derive(Debug, Default)]
+pub struct Writer {
+    /// The control record as of our own last change.
+    control: Control,
+    pending: Pending,
+    /// A commit that failed with an unknown outcome: it may have been committed, or may still be
+    /// when a late message arrives. It is remembered until the outcome is certain, because a
+    /// majority read may return the old record for a while.
+    uncertain: Option<Committed>,
+    /// Whether the commit that is being retried turned out to be committed already.
+    already_committed: bool,
+    /// Until when batches of the previous writer may still be in flight; set only if that writer
+    /// had begun a commit.
+    old_batches_until: Option<Instant>,
+    /// Until when batches that any previous writer abandoned and retried may still be in flight.
+    repeated_batches_until: Option<Instant>,
+    /// Whether the commit in progress replaces everything.
+    replaces_all: bool,
+}
+
+impl Writer {
+    /// Takes the next term and records it in all guards, so that no batch of the previous writer
+    /// can start any more.
+    pub async fn lead(&mut self, store: &Shared) -> Result<Control, StoreError> {
+        let control = store.record.take_over().await?;
+        if !guard::raise_term(&store.connection, control.term).await? {
+            return Err(fenced_error(store, control.term).await?);
+        }
+        let newest = control.committed.as_ref().map(|it| it.epoch);
+        if let Some(newest) = newest.max(control.intent) {
+            ViewId::ALL
+                .iter()
+                .for_each(|view| store.purge.note(*view, newest));
+        }
+        let old_batches_until = Instant::now() + Purge::grace_period(&store.connection);
+        *self = Self {
+            control: control.clone(),
+            old_batches_until: control.intent.map(|_| old_batches_until),
+            repeated_batches_until: Some(old_batches_until),
+            ..Self::default()
+        };
+        Ok(control)
+    }
+
+    /// Implements `ViewStore::begin`.
+    pub async fn begin(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        intent: Intent,
+    ) -> Result<(), StoreError> {
+        self.check_may_write(store, term).await?;
+        self.pending.clear();
+        (self.already_committed, self.replaces_all) = (false, false);
+        if self.uncertain.is_some() {
+            self.control = self.current(store, term).await?;
+            let found = self.control.committed.as_ref();
+            let committed = self.uncertain.take_if(|it| found == Some(it));
+            if committed.is_some_and(|it| it.epoch == intent.epoch) {
+                self.already_committed = true;
+                return Ok(());
+            }
+        }
+        if intent.replaces_all {
+            return self.begin_replacing(store, term, intent).await;
+        }
+        self.control.check_begin(term, intent)?;
+        if !store.record.begin(&self.control, intent).await? {
+            let found = self.current(store, term).await?;
+            if self.uncertain_is_committed(&found) {
+                return Err(committed_late());
+            }
+            found.check_begin(term, intent)?;
+            return Err(lost_commit(&self.control, &found));
+        }
+        self.control.record_intent(intent);
+        Ok(())
+    }
+
+    /// Begins a commit that replaces everything. First waits until no batch of a previous writer
+    /// can be in flight: its rows could have later epochs and would stay.
+    async fn begin_replacing(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        intent: Intent,
+    ) -> Result<(), StoreError> {
+        if let Some(until) = self.repeated_batches_until {
+            tokio::time::sleep_until(until.into()).await;
+            (self.repeated_batches_until, self.old_batches_until) = (None, None);
+        }
+        if !store.record.begin_replacing(term, intent).await? {
+            return Err(fenced_error(store, term).await?);
+        }
+        store.purge.start_over(&store.connection, term).await?;
+        self.control.committed = None;
+        self.control.record_intent(intent);
+        self.control.rebuilding = ViewId::ALL.iter().copied().collect();
+        self.replaces_all = true;
+        Ok(())
+    }
+
+    /// Implements `ViewStore::rebuild`. First waits until no batch of the previous writer can be in
+    /// flight: its rows for the same intent may differ from ours, and would have the same epoch.
+    pub async fn rebuild(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        views: &BTreeSet<ViewId>,
+    ) -> Result<(), StoreError> {
+        self.check_may_write(store, term).await?;
+        if self.already_committed || views.is_empty() {
+            return Ok(());
+        }
+        let intent = self.control.check_write(term)?;
+        if let Some(until) = self.old_batches_until {
+            tokio::time::sleep_until(until.into()).await;
+            self.old_batches_until = None;
+        }
+        if !store.record.rebuild(term, intent, views).await? {
+            let found = self.current(store, term).await?;
+            if self.uncertain_is_committed(&found) {
+                return Err(committed_late());
+            }
+            return Err(lost_commit(&self.control, &found));
+        }
+        self.control.rebuilding.extend(views);
+        Ok(())
+    }
+
+    /// Implements `ViewStore::write`.
+    pub async fn write(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        view: ViewId,
+        changes: Vec<Change>,
+    ) -> Result<(), StoreError> {
+        self.check_may_write(store, term).await?;
+        if self.already_committed {
+            return Ok(());
+        }
+        self.control.check_write(term)?;
+        check_rows(view, &changes)?;
+        self.pending.push(view, changes);
+        match self.pending.is_large(store.limits) {
+            true => self.flush(store, term).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Implements `ViewStore::commit`.
+    pub async fn commit(
+        &mut self,
+        store: &Shared,
+        term: Term,
+        committed: Committed,
+    ) -> Result<(), StoreError> {
+        self.check_may_write(store, term).await?;
+        if self.uncertain.as_ref() == Some(&committed) {
+            self.control = self.current(store, term).await?;
+        }
+        if !self.control.check_commit(term, &committed)? {
+            (self.uncertain, self.already_committed) = (None, false);
+            return Ok(());
+        }
+        self.flush(store, term).await?;
+        self.uncertain = Some(committed.clone());
+        if !store.record.commit(term, &committed).await? {
+            let found = self.current(store, term).await?;
+            if found.check_commit(term, &committed)? {
+                return Err(failed("commit")(
+                    "the control record changed in the meantime: try again",
+                ));
+            }
+        }
+        self.uncertain = None;
+        self.replaces_all = false;
+        self.control.committed = Some(committed);
+        self.control.forget_intent();
+        Ok(())
+    }
+
+    async fn flush(&mut self, store: &Shared, term: Term) -> Result<(), StoreError> {
+        let epoch = self.control.check_write(term)?;
+        for view in self.pending.views_with_removals() {
+            store.purge.note(view, epoch);
+        }
+        let order = WriteOrder {
+            term,
+            epoch,
+            replaces_all: self.replaces_all,
+        };
+        match self
+            .pending
+            .write(&store.connection, order, store.limits)
+            .await
+        {
+            Ok(()) => Ok(()),
+            Err(WriteError::Failed(error)) => Err(error),
+            Err(WriteError::Superseded) => {
+                let found = self.current(store, term).await?;
+                if self.uncertain_is_committed(&found) {
+                    return Err(committed_late());
+                }
+                found.check_write(term)?;
+                let later = batch::later_row(&store.connection, &self.pending, epoch).await?;
+                // Without a later row, two attempts to insert the same row collided. A retry finds
+                // the row.
+                Err(later.map_or_else(
+                    || {
+                        failed("write rows")(
+                            "a batch collided with another attempt to write the same rows",
+                        )
+                    },
+                    StoreError::Damaged,
+                ))
+            }
+        }
+    }
+
+    /// Returns an error unless this is our term and we hold the lease.
+    async fn check_may_write(&self, store: &Shared, term: Term) -> Result<(), StoreError> {
+        if self.control.term == term && store.lease.ensure_held().await? {
+            return Ok(());
+        }
+        Err(fenced_error(store, term).await?)
+    }
+
+    /// Whether the record contains the commit whose outcome was unknown.
+    fn uncertain_is_committed(&self, found: &Control) -> bool {
+        self.uncertain.is_some() && found.committed == self.uncertain
+    }
+
+    /// Reads the record from the server. Returns an error if the term is no longer ours.
+    async fn current(&self, store: &Shared, term: Term) -> Result<Control, StoreError> {
+        let control = store.record.read().await?;
+        match control.term == term {
+            true => Ok(control),
+            false => Err(StoreError::Fenced {
+                current: control.term,
+                ours: term,
+            }),
+        }
+    }
+}
+
+async fn fenced_error(store: &Shared, ours: Term) -> Result<StoreError, StoreError> {
+    let current = store.record.read().await?.term;
+    Ok(StoreError::Fenced { current, ours })
+}
+
+/// The commit that was considered failed has arrived in the meantime. Retrying the whole commit
+/// will find it.
+fn committed_late() -> StoreError {
+    failed("repeat a commit")("it arrived late and is already committed")
+}
+
+/// The server lost a commit that it had acknowledged: after a failover without a majority, or
+/// because an older copy was restored.
+fn lost_commit(known: &Control, found: &Control) -> StoreError {
+    let epoch = |control: &Control| {
+        let committed = control.committed.as_ref();
+        committed.map_or("none".to_owned(), |it| it.epoch.to_string())
+    };
+    StoreError::Damaged(format!(
+        "its last commit ends at epoch {}, but epoch {} was committed before: \
+         the server lost a commit",
+        epoch(found),
+        epoch(known)
+    ))
+}

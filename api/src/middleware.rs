@@ -1,0 +1,84 @@
+//! What applies to every request: limits, metrics, CORS headers, and the answers for unknown paths
+//! and methods.
+
+use std::time::{Duration, Instant};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::catalogue::{METRICS, ROUTES};
+use crate::problem::Problem;
+use crate::state::ApiContext;
+
+/// Refuses a request whose URI is too long, stops one that takes too long, answers CORS preflights,
+/// and sets the headers that every answer has.
+pub(crate) async fn enforce_limits(
+    State(context): State<ApiContext>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let cors_allowed = request.uri().path() != METRICS.path;
+    let uri_bytes = request
+        .uri()
+        .path_and_query()
+        .map_or(0, |uri| uri.as_str().len());
+    let limits = context.limits;
+    let mut response = if uri_bytes > limits.uri_bytes_max {
+        Problem::uri_too_long(limits.uri_bytes_max).into_response()
+    } else if cors_allowed && request.method() == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        let time_max = Duration::from_millis(limits.request_ms_max);
+        let late = || Problem::unavailable("too_slow", "the answer took too long").into_response();
+        tokio::time::timeout(time_max, next.run(request))
+            .await
+            .unwrap_or_else(|_| late())
+    };
+    set_headers(response.headers_mut(), cors_allowed);
+    response
+}
+
+/// Sets the headers that every answer has. All data except `/metrics` is public and read-only, so
+/// pages of any origin may read it.
+fn set_headers(headers: &mut HeaderMap, cors_allowed: bool) {
+    let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    if cors_allowed {
+        set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+        set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD");
+        set(header::ACCESS_CONTROL_ALLOW_HEADERS, "*");
+        set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "etag, retry-after");
+        set(header::ACCESS_CONTROL_MAX_AGE, "86400");
+    }
+}
+
+/// Counts and times a request under its route. The path is not used, because clients choose it and
+/// each path would become a time series of its own.
+pub(crate) async fn count_request(
+    State(context): State<ApiContext>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.map_or("none", MatchedPath::as_str).to_owned();
+    let started = Instant::now();
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    context.metrics.answered(route, status, started.elapsed());
+    response
+}
+
+/// Answers a request for an unknown path.
+pub(crate) async fn not_found(uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(200).collect();
+    let routes = ROUTES.iter().map(|route| route.path.replace("{*", "{"));
+    Problem::not_found(format!("there is no route {path:?}")).allowed(routes)
+}
+
+/// Answers a request with another method than GET or HEAD.
+pub(crate) async fn method_not_allowed() -> Response {
+    let allow = [(header::ALLOW, "GET, HEAD")];
+    (allow, Problem::method_not_allowed()).into_response()
+}

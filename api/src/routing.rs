@@ -1,0 +1,168 @@
+//! The state of the API and the table of its routes.
+//!
+//! A handler extracts the part of [`ApiState`] that it needs: most take the [`ApiContext`] alone;
+//! a route with a cache also takes its own sub-state.
+
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::middleware::from_fn_with_state;
+use axum::routing::get;
+use prometheus_client::registry::Registry;
+use skytide_core::port::clock::Clock;
+use skytide_core::port::job::JobStore;
+use skytide_core::port::profile::ProfileStore;
+use skytide_core::port::snapshot::SnapshotStore;
+use skytide_core::port::store::ViewReader;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::ConnectionMetrics;
+use crate::options::Limits;
+use crate::routes::as_of::SnapshotCache;
+use crate::routes::health::CommitAge;
+use crate::routes::stream::StreamState;
+use crate::routes::{
+    actors, health, interactions, jobs, metrics, network, posts, snapshots, start, stream, trend,
+    trends, views,
+};
+use crate::state::{ApiContext, Health};
+use crate::{catalogue, middleware, openapi};
+
+/// The state of the API: ports, configuration and the caches of single routes. Clones share all of
+/// them.
+#[derive(Clone)]
+pub struct ApiState {
+    context: ApiContext,
+    snapshot_cache: SnapshotCache,
+    streams: StreamState,
+    commit_age: CommitAge,
+}
+
+impl ApiState {
+    /// Reads rows from `reader` and computes their age with `clock`. The API adds its own metrics
+    /// to `registry`, which `/metrics` serves.
+    pub fn new(
+        reader: Arc<dyn ViewReader>,
+        clock: Arc<dyn Clock>,
+        registry: Arc<Mutex<Registry>>,
+    ) -> Self {
+        Self {
+            context: ApiContext::new(reader, clock, registry),
+            snapshot_cache: SnapshotCache::default(),
+            streams: StreamState::default(),
+            commit_age: CommitAge::default(),
+        }
+    }
+
+    /// Shows the health of the services beside this one in `/readyz` and `/v1/network`.
+    #[must_use]
+    pub fn with_health(mut self, health: Arc<dyn Health>) -> Self {
+        self.context.health = health;
+        self
+    }
+
+    /// Replaces the default limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.context.limits = limits;
+        self
+    }
+
+    /// Declares that the store shows a commit completely or not at all, as the embedded store does.
+    /// Then a row that is missing while a commit is in progress does not cause a reread.
+    #[must_use]
+    pub fn with_atomic_commits(mut self) -> Self {
+        self.context.commits_atomic = true;
+        self
+    }
+
+    /// Answers `as_of` from these snapshots. Without this call there are no snapshots.
+    #[must_use]
+    pub fn with_snapshots(mut self, snapshots: Arc<dyn SnapshotStore>) -> Self {
+        self.context.snapshots = snapshots;
+        self
+    }
+
+    /// Shows these profiles beside accounts. Without this call an account shows only what the
+    /// stream reported.
+    #[must_use]
+    pub fn with_profiles(mut self, profiles: Arc<dyn ProfileStore>) -> Self {
+        self.context.profiles = profiles;
+        self
+    }
+
+    /// Shows these job states in `/v1/jobs`. Without this call there are no jobs.
+    #[must_use]
+    pub fn with_jobs(mut self, jobs: Arc<dyn JobStore>) -> Self {
+        self.context.jobs = jobs;
+        self
+    }
+
+    /// Ends event streams when `stop` is cancelled.
+    #[must_use]
+    pub fn with_stop(mut self, stop: CancellationToken) -> Self {
+        self.context.stop = stop;
+        self
+    }
+
+    /// The metrics of the connections that this state's server accepts.
+    pub(crate) fn connection_metrics(&self) -> ConnectionMetrics {
+        self.context.metrics.connections.clone()
+    }
+}
+
+impl FromRef<ApiState> for ApiContext {
+    fn from_ref(state: &ApiState) -> Self {
+        state.context.clone()
+    }
+}
+
+impl FromRef<ApiState> for SnapshotCache {
+    fn from_ref(state: &ApiState) -> Self {
+        state.snapshot_cache.clone()
+    }
+}
+
+impl FromRef<ApiState> for StreamState {
+    fn from_ref(state: &ApiState) -> Self {
+        state.streams.clone()
+    }
+}
+
+impl FromRef<ApiState> for CommitAge {
+    fn from_ref(state: &ApiState) -> Self {
+        state.commit_age.clone()
+    }
+}
+
+/// All routes with their middleware. It needs no socket.
+pub fn router(state: ApiState) -> Router {
+    Router::new()
+        .route(catalogue::TRENDS.path, get(trends::show))
+        .route(catalogue::TREND.path, get(trend::show))
+        .route(catalogue::POST.path, get(posts::show))
+        .route(catalogue::ACTOR_ROUTE.path, get(actors::show))
+        .route(catalogue::INTERACTIONS.path, get(interactions::show))
+        .route(catalogue::NETWORK.path, get(network::show))
+        .route(catalogue::VIEWS_ROUTE.path, get(views::show))
+        .route(catalogue::SNAPSHOTS.path, get(snapshots::show))
+        .route(catalogue::JOBS.path, get(jobs::show))
+        .route(catalogue::STREAM.path, get(stream::show))
+        .route(catalogue::HEALTHZ.path, get(health::alive))
+        .route(catalogue::READYZ.path, get(health::ready))
+        .route(catalogue::METRICS.path, get(metrics::show))
+        .route(catalogue::OPENAPI.path, get(openapi::show))
+        .route(catalogue::START.path, get(start::page))
+        .route("/assets/style.css", get(start::style))
+        .route("/assets/app.js", get(start::script))
+        .route("/assets/rows.js", get(start::rows))
+        .fallback(middleware::not_found)
+        .method_not_allowed_fallback(middleware::method_not_allowed)
+        .layer(from_fn_with_state(state.clone(), middleware::count_request))
+        .layer(from_fn_with_state(
+            state.clone(),
+            middleware::enforce_limits,
+        ))
+        .with_state(state)
+}
