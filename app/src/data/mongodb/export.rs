@@ -42,7 +42,9 @@ pub async fn export_live(
 
 /// Takes a snapshot at a time at which no commit was in progress. Returns `None` if the server does
 /// not support snapshots.
-async fn snapshot_between_commits(store: &MongoStore) -> Result<Option<SnapshotReader>, ExportError> {
+async fn snapshot_between_commits(
+    store: &MongoStore,
+) -> Result<Option<SnapshotReader>, ExportError> {
     let mut checks = CommitChecks::default();
     loop {
         let Some(snapshot) = store.snapshot_reader().await? else {
