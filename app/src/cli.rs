@@ -1,4 +1,4 @@
-//! The command line: commands, and the options of `core::config` on each of them.
+//! The command line: the commands, each with the options of `core::config`.
 
 pub mod simnet;
 
@@ -26,7 +26,7 @@ struct Cli {
     command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run all services in one process: read the relay, count, serve the API and the start page.
@@ -35,25 +35,26 @@ pub enum Command {
     Ingest(Box<Config>),
     /// Run one service: read the log, count, write the views.
     Index(Box<Config>),
-    /// Run one service: the jobs.
+    /// Run one service: run the jobs.
     Schedule(Box<Schedule>),
-    /// Run one service: the API and the start page.
+    /// Run one service: serve the API and the start page.
     Serve(Box<Config>),
-    /// Send recordings through ingest, log, dataflow and store as fast as the machine can.
+    /// Send recordings through ingest, log, dataflow and store as fast as possible.
     Replay(Box<Replay>),
-    /// Record a relay's frames to a file, for `replay`.
+    /// Record the frames of a relay to a file, for `replay`.
     Record(Box<Record>),
-    /// Write every view of a store as files.
+    /// Write every view of a store to files.
     Export(Box<Export>),
-    /// Serve or record a simulated network: real bytes from a seed, for trying out and testing.
+    /// Serve or record a simulated network for tests and trials: real frames, generated from a
+    /// seed.
     Simnet(Box<simnet::Simnet>),
-    /// Ask a service on this machine whether it is ready: exits with 0 if so, else with 1.
+    /// Check whether a service on this machine is ready: exits with 0 if it is, else with 1.
     Probe(Box<Probe>),
-    /// Print what is in force and where each value comes from.
+    /// Print the value of every option and where it comes from.
     Config(Box<Show>),
 }
 
-/// All services.
+/// Arguments of `up`.
 #[derive(Debug, Args)]
 pub struct Up {
     /// The demo.
@@ -65,14 +66,14 @@ pub struct Up {
     pub config: Config,
 }
 
-/// The jobs.
+/// Arguments of `schedule`.
 #[derive(Debug, Args)]
 pub struct Schedule {
-    /// Run this job once, now, and end.
+    /// Run this job once, now, and exit.
     #[arg(long, value_name = "JOB")]
     pub run: Option<String>,
 
-    /// Print what each job did last and when it is due, and end.
+    /// Print when each job is due and the result of its last run, and exit.
     #[arg(long, conflicts_with = "run")]
     pub list: bool,
 
@@ -81,11 +82,11 @@ pub struct Schedule {
     pub config: Config,
 }
 
-/// What to replay.
+/// Arguments of `replay`.
 #[derive(Debug, Args)]
 pub struct Replay {
-    /// Recordings, plain or zstd, in their order: together they are one stream. `-` is standard input; a pipe or a FIFO is read,
-    /// too.
+    /// Recordings, plain or zstd, in the order of the stream that they form together. `-` is
+    /// standard input; a pipe or a FIFO works, too.
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
 
@@ -97,8 +98,8 @@ pub struct Replay {
     #[arg(long, requires = "export")]
     pub csv: bool,
 
-    /// Keep log and store in this folder, and go on with what is in it; without it they live in
-    /// a scratch folder and are removed.
+    /// Store log and views in this folder, and continue with what it holds. Without this option
+    /// they are in a scratch folder, which is removed at the end.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
@@ -107,19 +108,19 @@ pub struct Replay {
     pub config: Config,
 }
 
-/// What to record.
+/// Arguments of `record`.
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("until").required(true).multiple(true))]
 pub struct Record {
-    /// The file, zstd. If it is there and unfinished, recording goes on behind its last frame.
+    /// The file (zstd). If it exists, recording continues after its last frame.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
 
-    /// End after this time, as 90s, 10m or 36h.
+    /// Stop after this time, such as 90s, 10m or 36h.
     #[arg(long = "for", value_name = "TIME", group = "until")]
     pub time_max: Option<Span>,
 
-    /// End when the file holds so many frames.
+    /// Stop when the file holds this many frames.
     #[arg(long, value_name = "FRAMES", group = "until")]
     pub frames: Option<u64>,
 
@@ -128,10 +129,10 @@ pub struct Record {
     pub config: Config,
 }
 
-/// What to export.
+/// Arguments of `export`.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// Where to write; made if it is not there.
+    /// The folder to write to. It is created if it does not exist.
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
 
@@ -144,14 +145,14 @@ pub struct Export {
     pub config: Config,
 }
 
-/// What to ask.
+/// Arguments of `probe`.
 #[derive(Debug, Args)]
 pub struct Probe {
-    /// Ask only whether the process is alive (`/healthz`), not whether it is ready (`/readyz`).
+    /// Check only whether the process is alive (`/healthz`), not whether it is ready (`/readyz`).
     #[arg(long)]
     pub live: bool,
 
-    /// How long an answer may take.
+    /// How long a response may take.
     #[arg(long, value_name = "TIME", default_value = "3s")]
     pub timeout: Span,
 
@@ -160,7 +161,7 @@ pub struct Probe {
     pub config: Config,
 }
 
-/// How to print the options.
+/// Arguments of `config`.
 #[derive(Debug, Args)]
 pub struct Show {
     /// Print the reference page of all options instead.
@@ -172,8 +173,8 @@ pub struct Show {
     pub config: Config,
 }
 
-/// The options that matter to a command, by the beginnings of their names; the rest is accepted
-/// all the same, but `--help` does not show it.
+/// The options that a command uses, by prefixes of their names. A command accepts the other
+/// options, too, but its `--help` does not show them.
 const SHOWN: &[(&str, &[&str])] = &[
     ("ingest", &["SKYTIDE_", "STORE_", "FIREHOSE_"]),
     ("index", &["SKYTIDE_", "STORE_", "INDEXER_"]),
@@ -185,15 +186,15 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("probe", &["SKYTIDE_PROBE_", "API_ADDRESS"]),
 ];
 
-/// What was asked for, and with which options.
+/// The parsed command line.
 pub struct Invocation {
     /// The command with its options.
     pub command: Command,
-    /// The command's matches, which know where each value comes from.
+    /// The matches of the command, which contain the source of each value.
     pub matches: ArgMatches,
-    /// What was found around the command line.
+    /// What the environment and `.env` contain, besides the values of options.
     pub environment: Environment,
-    /// Options whose value was read from a file of its own.
+    /// The options whose value was read from a secret file.
     pub secrets: Vec<String>,
 }
 
@@ -203,7 +204,7 @@ impl Invocation {
         self.command.config()
     }
 
-    /// Whether an option was set, by whatever means.
+    /// Whether an option was set by a flag, the environment or a file.
     pub fn is_set(&self, name: &str) -> bool {
         let source = self.matches.value_source(name);
         source.is_some_and(|source| source != ValueSource::DefaultValue)
@@ -226,7 +227,7 @@ impl Command {
         }
     }
 
-    /// Whether it does one thing and ends.
+    /// Whether the command does one thing and exits, unlike a service.
     pub fn is_tool(&self) -> bool {
         matches!(
             self,
@@ -240,10 +241,11 @@ impl Command {
     }
 }
 
-/// Reads `.env`, the environment and the command line.
+/// Reads `.env`, the environment, the secret files and the command line.
 ///
 /// # Errors
-/// A name or a value is not right.
+///
+/// A name or a value is not valid.
 pub fn read() -> Result<Invocation, Failure> {
     let environment = environment::load(".env".as_ref())?;
     let secrets = Secrets::read()?;
@@ -252,7 +254,7 @@ pub fn read() -> Result<Invocation, Failure> {
         .try_get_matches()
         .map_err(|error| with_origin(error, &environment, &secrets))?;
     let cli = Cli::from_arg_matches_mut(&mut matches.clone())?;
-    // A command may have commands of its own: the innermost has the options.
+    // A command can have subcommands. The innermost one has the options.
     while let Some((_, inner)) = matches.remove_subcommand() {
         matches = inner;
     }
@@ -264,33 +266,36 @@ pub fn read() -> Result<Invocation, Failure> {
     })
 }
 
+/// The command line as clap parses it: in each command, the options that it does not use are
+/// hidden.
 fn command() -> clap::Command {
     let command = SHOWN.iter().fold(Cli::command(), |command, (name, shown)| {
-        command.mut_subcommand(name, |command| showing(command, shown))
+        command.mut_subcommand(name, |command| hide_unused(command, shown))
     });
     command.mut_subcommand("simnet", |command| {
         ["serve", "record"].iter().fold(command, |command, name| {
-            command.mut_subcommand(name, |command| showing(command, &["SKYTIDE_"]))
+            command.mut_subcommand(name, |command| hide_unused(command, &["SKYTIDE_"]))
         })
     })
 }
 
-/// Hides the options that do not begin so.
-fn showing(command: clap::Command, shown: &[&str]) -> clap::Command {
+/// Hides the options whose names have none of these prefixes.
+fn hide_unused(command: clap::Command, shown: &[&str]) -> clap::Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str().to_owned();
-        let option = arg.get_env().is_some();
-        let matters = shown.iter().any(|prefix| id.starts_with(prefix));
-        let hidden = arg.is_hide_set() || (option && !matters);
+        let is_option = arg.get_env().is_some();
+        let is_used = shown.iter().any(|prefix| id.starts_with(prefix));
+        let hidden = arg.is_hide_set() || (is_option && !is_used);
         arg.hide(hidden)
     })
 }
 
-/// Reports where a bad value came from if it was no flag. Shows no secret, and suggests no flag that the command ignores.
+/// Converts an error of clap. Prints where an invalid value came from, unless it came from a flag.
+/// Masks secrets, and removes the suggestion of a flag that the command ignores.
 fn with_origin(mut error: clap::Error, environment: &Environment, secrets: &Secrets) -> Failure {
     use clap::error::{ContextKind, ContextValue, ErrorKind};
     if error.kind() == ErrorKind::UnknownArgument {
-        without_hidden(&mut error, &command(), std::env::args().skip(1));
+        remove_hidden_suggestion(&mut error, &command(), std::env::args().skip(1));
         return error.into();
     }
     let Some(ContextValue::String(arg)) = error.get(ContextKind::InvalidArg) else {
@@ -321,8 +326,9 @@ fn with_origin(mut error: clap::Error, environment: &Environment, secrets: &Secr
     error.into()
 }
 
-/// Removes the suggestion of a flag that the command accepts but does not use: `--help` does not show it either.
-fn without_hidden(
+/// Removes the suggestion of a flag that the command accepts and does not use. Its `--help` does
+/// not show the flag, either.
+fn remove_hidden_suggestion(
     error: &mut clap::Error,
     command: &clap::Command,
     words: impl Iterator<Item = String>,

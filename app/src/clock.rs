@@ -1,11 +1,11 @@
-//! The clock on the wall.
+//! The system clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use skytide_core::port::clock::Clock;
 use skytide_core::time::Timestamp;
 
-/// This machine's clock.
+/// The clock of this machine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

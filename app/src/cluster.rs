@@ -1,11 +1,12 @@
-//! Several processes that count together: which they are, and how they find each other.
+//! A cluster: several processes that run one dataflow. This module connects them.
 //!
 //! ```text
-//! options ─ check ─▶ listen ─▶ mesh: call, answer, make sure of each other (handshake) ─▶ connections ─▶ dataflow
+//! options ─ check ─▶ listen ─▶ mesh: connect, accept, authenticate (handshake) ─▶ connections ─▶ dataflow
 //! ```
 //!
-//! All are connected before the one that leads asks for the views: of two clusters on the same views only complete ones
-//! take turns, and the one that waits can take over as fast as a single process can.
+//! All processes are connected before process 0, the leader, requests the right to write the views.
+//! So if two clusters use the same views, an incomplete cluster never holds that right, and a
+//! waiting cluster can take over as fast as a single process.
 
 mod handshake;
 mod hello;
@@ -18,31 +19,33 @@ use skytide_core::config::Cluster;
 use skytide_dataflow::{Links, Name};
 use tokio::net::TcpListener;
 
-pub use handshake::{Manners, Refusal};
+pub use handshake::{HandshakeOptions, Refusal};
 pub use hello::{Hello, own_build};
 pub use mesh::{Mesh, MeshError};
 pub use state::ClusterState;
 
 use crate::failure::Failure;
 
-/// A process's place among those that count together.
-pub struct Place {
+/// This process as a member of a cluster.
+pub struct ClusterMember {
     options: Cluster,
     threads: usize,
     secret: Vec<u8>,
-    /// Whether the others are there.
+    /// Whether the other processes are connected.
     pub state: Arc<ClusterState>,
 }
 
-impl Place {
-    /// What the options say, for processes with so many threads each; `None`: there is only this one.
+impl ClusterMember {
+    /// Reads the options of a cluster whose processes have `threads` workers each. Returns `None`
+    /// if no cluster is configured.
     ///
     /// # Errors
-    /// They do not make a cluster, or the secret cannot be read.
-    pub fn of(options: &Cluster, threads: usize) -> Result<Option<Self>, Failure> {
+    ///
+    /// The options contradict each other, or the secret cannot be read.
+    pub fn from_options(options: &Cluster, threads: usize) -> Result<Option<Self>, Failure> {
         options
             .check()
-            .map_err(|why| Failure::because("the cluster cannot be formed", why))?;
+            .map_err(|why| Failure::because("cannot form the cluster", why))?;
         if !options.is_set() {
             return Ok(None);
         }
@@ -50,10 +53,12 @@ impl Place {
             None => Vec::new(),
             Some(file) => {
                 let read = std::fs::read_to_string(file);
-                let read = read
-                    .map_err(|why| Failure::because("INDEXER_SECRET_FILE cannot be read", why))?;
+                let read =
+                    read.map_err(|why| Failure::because("cannot read INDEXER_SECRET_FILE", why))?;
                 if read.trim().is_empty() {
-                    return Err(Failure::new("INDEXER_SECRET_FILE holds no secret"));
+                    return Err(Failure::new(
+                        "the file that INDEXER_SECRET_FILE names is empty",
+                    ));
                 }
                 read.trim().as_bytes().to_vec()
             }
@@ -66,15 +71,16 @@ impl Place {
         }))
     }
 
-    /// How many processes there are.
+    /// Number of processes in the cluster.
     pub fn processes(&self) -> usize {
         self.options.hosts.len()
     }
 
-    /// Listens, calls, and waits until all processes are connected.
+    /// Listens, connects to the other processes, and waits until all processes are connected.
     ///
     /// # Errors
-    /// The address cannot be had, or another process does not fit.
+    ///
+    /// Cannot listen on the address, or another process is not compatible.
     pub async fn connect(&self) -> Result<Links, MeshError> {
         let hosts = self.options.hosts.iter().enumerate();
         let names = hosts.map(|(process, host)| Name {
@@ -87,9 +93,8 @@ impl Place {
         let build = tokio::task::spawn_blocking(own_build).await;
         let build = build.map_err(std::io::Error::other).flatten();
         let build = build.map_err(MeshError::Build)?;
-        let place = (self.options.process, names.len() as u32);
-        let hello = Hello::new(build, place, threads);
-        // Nobody calls the last one.
+        let hello = Hello::new(build, self.options.process, names.len() as u32, threads);
+        // No process connects to the last one.
         let listener = match own + 1 < names.len() {
             true => Some(self.listen(&names[own].host).await?),
             false => None,
@@ -102,7 +107,7 @@ impl Place {
             others,
             "waiting for the other processes of the cluster"
         );
-        let mesh = Mesh::new(names, Manners::new(hello, &self.secret));
+        let mesh = Mesh::new(names, HandshakeOptions::new(hello, &self.secret));
         let links = mesh.connect(listener, &self.state).await?;
         tracing::info!(process = own, "all processes of the cluster are connected");
         Ok(links)

@@ -1,4 +1,4 @@
-//! What each command does.
+//! Runs the command that the command line names.
 
 mod config;
 mod demo;
@@ -21,39 +21,41 @@ use crate::failure::Failure;
 use crate::notify;
 use crate::shutdown;
 
-/// How long threads may go on after the services have ended: whatever they write may be cut off. And the same as a part of
-/// the time that the whole end may take, if that is less.
+/// How long blocking threads may continue after the services have stopped. Then the process exits,
+/// which interrupts whatever they write.
 const THREADS_MAX: Duration = Duration::from_secs(1);
-const THREADS_PART: u32 = 10;
+/// The fraction of the shutdown time in which these threads have to end, if that is less.
+const THREADS_FRACTION: u32 = 10;
 
-/// Does what was asked.
+/// Runs a command and returns the exit code.
 ///
 /// # Errors
-/// It could not be done.
+///
+/// The command failed.
 pub fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|why| Failure::because("threads could not be started", why))?;
-    report(&invocation.environment);
+        .map_err(|why| Failure::because("cannot start the threads of the runtime", why))?;
+    warn_about(&invocation.environment);
     let shutdown_max = invocation.config().process.shutdown_max.0;
     let stop = shutdown::on_signal(shutdown_max);
     let code = runtime.block_on(dispatch(invocation, stop));
-    runtime.shutdown_timeout(THREADS_MAX.min(shutdown_max / THREADS_PART));
+    runtime.shutdown_timeout(THREADS_MAX.min(shutdown_max / THREADS_FRACTION));
     code
 }
 
-/// Warns about variables that may not do what their author expects.
-fn report(environment: &Environment) {
+/// Warns about variables that may not have the effect that their author expects.
+fn warn_about(environment: &Environment) {
     for Unknown { name, nearest } in &environment.unknown {
-        let what = "a variable that begins as ours do is none of ours";
+        let what = "a variable has a prefix of Skytide's options and is not an option";
         match nearest {
             Some(nearest) => tracing::warn!(name, nearest, "{what}; did you mean {nearest}?"),
             None => tracing::warn!(name, "{what}"),
         }
     }
-    for doubt in &environment.doubts {
-        tracing::warn!("{doubt}");
+    for warning in &environment.warnings {
+        tracing::warn!("{warning}");
     }
 }
 
@@ -74,7 +76,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Replay(replay) => return replay::run(replay, stop).await,
         Command::Record(record) => return record::run(record, stop).await,
         Command::Export(export) => export::run(export, stop).await?,
-        Command::Simnet(asked) => return simnet::run(asked, stop).await,
+        Command::Simnet(args) => return simnet::run(args, stop).await,
         Command::Probe(probe) => return probe::run(probe).await,
         Command::Config(show) => config::show(show, &invocation)?,
     }

@@ -1,11 +1,20 @@
-//! Log, views and what else a command works on, opened for one process: in a data folder, on NATS, on MongoDB.
+//! Opens the log, the views and the checkpoints that a command works on, each on its backend.
 //!
 //! ```text
-//!              NATS_URL unset        set                  MONGODB_URI unset     set
-//! log          STORE_DIR/log         a JetStream stream
-//! views                                                   STORE_DIR/store       a database
-//! checkpoints  STORE_DIR/checkpoints, always: they are the dataflow's own
+//!               backend     chosen by           place
+//! log           embedded    NATS_URL unset      STORE_DIR/log
+//!               nats        NATS_URL set        a JetStream stream
+//! views         embedded    MONGODB_URI unset   STORE_DIR/store
+//!               mongodb     MONGODB_URI set     a database
+//! checkpoints   embedded    always              STORE_DIR/checkpoints
 //! ```
+//!
+//! A backend is one file below `data/`, which implements the traits in `data/backend.rs`.
+
+mod backend;
+mod embedded;
+pub mod mongodb;
+mod nats;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,187 +25,181 @@ use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
 use skytide_dataflow::Ports;
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use skytide_embedded::{DataDir, Hold, Part};
 
 use crate::failure::Failure;
-use crate::health::Trouble;
-use crate::options;
-use skytide_embedded::{
-    DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, Hold, Part,
-};
-use skytide_mongodb::MongoStore;
-use skytide_nats::NatsLog;
+pub use backend::{JobStores, LogBackend, ViewBackend};
 
-/// Giving rights back may take this part of the time for the end of the process.
-const CLOSE_PART: u32 = 8;
+/// Closing the data may take this fraction of the time in which the process has to exit.
+const CLOSE_FRACTION: u32 = 8;
 
-/// What a command does with log and views.
+/// What a command does with the log and the views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Use {
+pub enum Role {
     /// Writes the log.
     Ingest,
     /// Reads the log and writes the views.
     Index,
-    /// Reads views.
+    /// Reads the views.
     Views,
-    /// All of it.
+    /// Writes the log, reads it and writes the views.
     All,
 }
 
-/// Whether the writer of this process waits because the log is at its size limit.
-type Waits = Arc<dyn Fn() -> bool + Send + Sync>;
+impl Role {
+    fn writes_log(self) -> bool {
+        matches!(self, Self::Ingest | Self::All)
+    }
 
-/// Where the views are.
-#[derive(Clone)]
-pub enum Views {
-    /// In the data folder, which is then this process's alone.
-    Embedded(Arc<EmbeddedStore>),
-    /// In a database.
-    Mongo(Box<MongoStore>),
+    fn uses_log(self) -> bool {
+        self != Self::Views
+    }
+
+    fn uses_views(self) -> bool {
+        self != Self::Ingest
+    }
+
+    fn runs_dataflow(self) -> bool {
+        matches!(self, Self::Index | Self::All)
+    }
 }
 
-/// What a command works on; the right to it ends with this.
+/// What a command works on. Dropping it releases the locks on the data folder.
 pub struct Data {
-    /// The folder; `None` where nothing is kept in one.
-    pub dir: Option<DataDir>,
-    log: Option<Arc<dyn Log>>,
-    trouble: Option<Trouble>,
-    waits: Option<Waits>,
-    views: Option<Views>,
+    /// The data folder; `None` if the command needs none.
+    pub folder: Option<DataDir>,
+    log: Option<Arc<dyn LogBackend>>,
+    views: Option<Arc<dyn ViewBackend>>,
     checkpoints: Option<Arc<dyn CheckpointStore>>,
-    _holds: Vec<Hold>,
+    _locks: Vec<Hold>,
 }
 
 impl Data {
-    /// Opens what the options say, for the data of `source`; `None`: of whatever source there is. `sync`: whether the
-    /// log survives a power cut.
+    /// Opens what the role needs on the backends that the options choose.
+    ///
+    /// `path` is the data folder, which must hold events of `source`; with `None` the folder must
+    /// exist, and any source is accepted. `sync`: whether acknowledged events in the folder survive
+    /// a power cut.
     ///
     /// # Errors
-    /// Something cannot be used, or another process uses it.
+    ///
+    /// A backend cannot be used, or another process uses the folder.
     pub async fn open(
         path: &Path,
         source: Option<&str>,
-        usage: Use,
+        role: Role,
         config: &Config,
         sync: bool,
     ) -> Result<Self, Failure> {
-        let (nats, mongo) = (!config.nats.url.is_empty(), config.mongo.uri.is_some());
-        let writes_log = matches!(usage, Use::Ingest | Use::All);
-        let has_views = usage != Use::Ingest;
-        let counts = matches!(usage, Use::Index | Use::All);
-        let reads_log = writes_log || counts;
-        let needs_folder = (reads_log && !nats) || (has_views && !mongo) || counts || writes_log;
+        let log_in_folder = role.uses_log() && !is_on_nats(config);
+        let views_in_folder = role.uses_views() && !is_on_mongodb(config);
+        // The folder also holds checkpoints, and samples of the frames that ingest dropped.
+        let needs_folder =
+            log_in_folder || views_in_folder || role.writes_log() || role.runs_dataflow();
 
-        // On NATS the log itself knows whose events it holds; all that is in the folder then belongs to its stream.
-        let of_stream = nats.then(|| format!("nats:{}", config.nats.stream.as_str()));
-        let source = of_stream.as_deref().or(source);
-        let dir = match needs_folder {
-            true => Some(data_dir(path, source).await?),
+        // The log on NATS knows its own source. Everything in the folder then belongs to its
+        // stream.
+        let stream = is_on_nats(config).then(|| format!("nats:{}", config.nats.stream.as_str()));
+        let source = stream.as_deref().or(source);
+        let folder = match needs_folder {
+            true => Some(embedded::open_folder(path, source).await?),
             false => None,
         };
         let parts = [
-            (Part::LogWriter, writes_log && !nats),
-            (Part::Store, has_views && !mongo),
+            (Part::LogWriter, log_in_folder && role.writes_log()),
+            (Part::Store, views_in_folder),
         ];
-        let parts = parts.iter().filter(|(_, wanted)| *wanted);
-        let holds = dir
+        let parts = parts.into_iter().filter(|(_, is_used)| *is_used);
+        let locks = folder
             .iter()
-            .flat_map(|dir| parts.clone().map(|(part, _)| dir.hold(*part)))
-            .collect::<Result<_, _>>()
-            .map_err(|why| refused(path, why))?;
+            .flat_map(|folder| parts.clone().map(|(part, _)| embedded::lock(folder, part)))
+            .collect::<Result<_, _>>()?;
 
-        let (mut trouble, mut waits): (Option<Trouble>, Option<Waits>) = (None, None);
-        let log: Option<Arc<dyn Log>> = match (reads_log, nats, &dir) {
-            (true, true, _) => {
-                let log = nats_log(config).await?;
-                let asked = log.clone();
-                trouble = Some(Arc::new(move || asked.trouble()));
-                let asked = log.clone();
-                waits = Some(Arc::new(move || asked.is_full()));
-                Some(Arc::new(log))
-            }
-            (true, false, Some(dir)) => {
-                let log = embedded_log(dir, config, sync).await?;
-                let asked = log.clone();
-                waits = Some(Arc::new(move || asked.is_full()));
-                Some(Arc::new(log))
-            }
-            _ => None,
+        let log = match role.uses_log() {
+            true => Some(open_log(folder.as_ref(), config, sync).await?),
+            false => None,
         };
-        let views = match (has_views, mongo, &dir) {
-            (true, true, _) => Some(Views::Mongo(Box::new(mongo_store(config).await?))),
-            (true, false, Some(dir)) => Some(Views::Embedded(embedded_store(dir, config).await?)),
-            _ => None,
+        let views = match role.uses_views() {
+            true => Some(open_views(folder.as_ref(), config).await?),
+            false => None,
         };
-        let checkpoints = match (counts, &dir) {
-            (true, Some(dir)) => Some(checkpoints(dir)?),
+        let checkpoints = match (role.runs_dataflow(), &folder) {
+            (true, Some(folder)) => Some(embedded::open_checkpoints(folder)?),
             _ => None,
         };
         Ok(Self {
-            dir,
+            folder,
             log,
-            trouble,
-            waits,
             views,
             checkpoints,
-            _holds: holds,
+            _locks: locks,
         })
+    }
+
+    /// The backend of the log.
+    ///
+    /// # Panics
+    ///
+    /// If the data were opened for [`Role::Views`].
+    pub fn log_backend(&self) -> &Arc<dyn LogBackend> {
+        self.log.as_ref().expect("opened with the log")
     }
 
     /// The log.
     ///
     /// # Panics
-    /// If it was opened for [`Use::Views`].
+    ///
+    /// If the data were opened for [`Role::Views`].
     pub fn log(&self) -> Arc<dyn Log> {
-        self.log.clone().expect("opened with the log")
+        self.log_backend().log()
     }
 
-    /// What is known to be the matter with the log, without asking it; `None`: it is no log that knows.
-    pub fn trouble(&self) -> Option<Trouble> {
-        self.trouble.clone()
-    }
-
-    /// Whether this process's writer waits because the log is at its size limit.
-    pub fn waits_for_room(&self) -> bool {
-        self.waits.as_ref().is_some_and(|waits| waits())
-    }
-
-    /// Where the views are.
+    /// Returns the reason why the log makes no progress, if this process knows one.
     ///
     /// # Panics
-    /// If it was opened for [`Use::Ingest`].
-    pub fn views(&self) -> &Views {
+    ///
+    /// If the data were opened for [`Role::Views`].
+    pub fn log_problem(&self) -> impl Fn() -> Option<&'static str> + use<> {
+        let backend = self.log_backend().clone();
+        move || backend.problem()
+    }
+
+    /// The backend of the views.
+    ///
+    /// # Panics
+    ///
+    /// If the data were opened for [`Role::Ingest`].
+    pub fn views(&self) -> &Arc<dyn ViewBackend> {
         self.views.as_ref().expect("opened with the views")
     }
 
     /// The view store.
     ///
     /// # Panics
-    /// If it was opened for [`Use::Ingest`].
+    ///
+    /// If the data were opened for [`Role::Ingest`].
     pub fn store(&self) -> Arc<dyn ViewStore> {
-        match self.views() {
-            Views::Embedded(store) => store.clone(),
-            Views::Mongo(store) => Arc::new(store.as_ref().clone()),
-        }
+        self.views().store()
     }
 
-    /// Log, store and checkpoints, for the dataflow.
+    /// The ports of the dataflow: log, view store and checkpoints.
     ///
     /// # Panics
-    /// If it was opened neither for [`Use::Index`] nor for [`Use::All`].
+    ///
+    /// If the data were opened neither for [`Role::Index`] nor for [`Role::All`].
     pub fn ports(&self) -> Ports {
         Ports {
             log: self.log(),
             store: self.store(),
-            checkpoints: Some(self.checkpoints.clone().expect("opened to count")),
+            checkpoints: Some(self.checkpoints.clone().expect("opened for the dataflow")),
         }
     }
 
-    /// Log and store only: what is counted once needs no checkpoints.
+    /// The ports of a replay, which makes no checkpoints because it counts the log only once.
     ///
     /// # Panics
-    /// As [`Data::ports`].
+    ///
+    /// See [`Data::ports`].
     pub fn ports_of_replay(&self) -> Ports {
         Ports {
             checkpoints: None,
@@ -204,86 +207,42 @@ impl Data {
         }
     }
 
-    /// Gives rights back that others would else wait for; for the end of a process that may take `shutdown_max` in all.
+    /// Releases the right to write the views, in a fraction of `shutdown_max`, in which the whole
+    /// process has to exit.
     pub async fn close(&self, shutdown_max: Duration) {
-        const WHAT: &str = "the next writer of the views has to wait for the lease";
-        let Some(Views::Mongo(store)) = &self.views else {
-            return;
-        };
-        match timeout(shutdown_max / CLOSE_PART, store.close()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::warn!(error, "{WHAT}");
-            }
-            Err(_) => tracing::warn!("MongoDB does not answer: {WHAT}"),
+        if let Some(views) = &self.views {
+            views.close(shutdown_max / CLOSE_FRACTION).await;
         }
     }
 }
 
-async fn nats_log(config: &Config) -> Result<NatsLog, Failure> {
-    let log = NatsLog::connect(&config.nats).await;
-    log.map_err(|why| Failure::because("the log on NATS cannot be used (NATS_URL)", why))
+fn is_on_nats(config: &Config) -> bool {
+    !config.nats.url.is_empty()
 }
 
-/// Opening reads files, for a second or more: not on a thread that runs tasks.
-async fn off_thread<T: Send + 'static>(
-    open: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
-    let opened = spawn_blocking(open).await;
-    opened.map_err(|why| Failure::because("data could not be opened", why))?
+fn is_on_mongodb(config: &Config) -> bool {
+    config.mongo.uri.is_some()
 }
 
-async fn data_dir(path: &Path, source: Option<&str>) -> Result<DataDir, Failure> {
-    let (path, source) = (path.to_owned(), source.map(str::to_owned));
-    off_thread(move || DataDir::open(&path, source.as_deref()).map_err(|why| refused(&path, why)))
-        .await
+async fn open_log(
+    folder: Option<&DataDir>,
+    config: &Config,
+    sync: bool,
+) -> Result<Arc<dyn LogBackend>, Failure> {
+    if is_on_nats(config) {
+        return nats::open_log(config).await;
+    }
+    let folder = folder.expect("an embedded log is in the data folder");
+    embedded::open_log(folder, config, sync).await
 }
 
-async fn embedded_log(dir: &DataDir, config: &Config, sync: bool) -> Result<EmbeddedLog, Failure> {
-    let (folder, options) = (dir.log(), options::log(config, sync));
-    let what = opened("log", dir);
-    off_thread(move || {
-        EmbeddedLog::open(&folder, options).map_err(|why| Failure::because(what, why))
-    })
-    .await
-}
-
-async fn mongo_store(config: &Config) -> Result<MongoStore, Failure> {
-    let store = MongoStore::connect(&config.mongo).await;
-    store.map_err(|why| Failure::because("the views on MongoDB cannot be used (MONGODB_URI)", why))
-}
-
-async fn embedded_store(dir: &DataDir, config: &Config) -> Result<Arc<EmbeddedStore>, Failure> {
-    let (folder, options) = (dir.store(), options::store(config));
-    let what = opened("view store", dir);
-    let store = off_thread(move || {
-        EmbeddedStore::open(&folder, options).map_err(|why| Failure::because(what, why))
-    });
-    Ok(Arc::new(store.await?))
-}
-
-fn checkpoints(dir: &DataDir) -> Result<Arc<dyn CheckpointStore>, Failure> {
-    let checkpoints = EmbeddedCheckpoints::open(&dir.checkpoints());
-    let what = || opened("folder of checkpoints", dir);
-    let checkpoints = checkpoints.map_err(|why| Failure::because(what(), why))?;
-    Ok(Arc::new(checkpoints))
-}
-
-fn opened(what: &str, dir: &DataDir) -> String {
-    format!("the {what} in {} could not be opened", dir.path().display())
-}
-
-/// Says what to do.
-fn refused(path: &Path, why: DataDirError) -> Failure {
-    let path = path.display();
-    let what = match &why {
-        DataDirError::Held { .. } => format!(
-            "{path} is used by another process, and its views can be open in one only: end that \
-             one first. `skytide up` runs all services in one process; with NATS_URL and \
-             MONGODB_URI each can run by itself"
-        ),
-        _ => format!("{path} cannot be used"),
-    };
-    Failure::because(what, why)
+async fn open_views(
+    folder: Option<&DataDir>,
+    config: &Config,
+) -> Result<Arc<dyn ViewBackend>, Failure> {
+    if is_on_mongodb(config) {
+        return mongodb::open_views(config).await;
+    }
+    let folder = folder.expect("embedded views are in the data folder");
+    embedded::open_views(folder, config).await
 }

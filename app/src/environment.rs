@@ -1,4 +1,5 @@
-//! The environment and `.env`: which variables are ours, and which only look like it.
+//! The environment and `.env`: reads the options in `.env`, and reports variables that look like
+//! options and are not.
 
 mod dotenv;
 
@@ -12,19 +13,20 @@ use skytide_core::config::{self, Origin, Unknown, Variable};
 use self::dotenv::Entry;
 use crate::failure::Failure;
 
-/// What was found around the command line.
+/// What the environment and `.env` contain, besides the values of options.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// Variables whose value comes from `.env`.
     pub from_file: Vec<String>,
-    /// Names that begin as ours do and are none of ours.
+    /// Variables that have a prefix of our options and are not an option.
     pub unknown: Vec<Unknown>,
-    /// What in `.env` may not mean what its author expects. Holds no values.
-    pub doubts: Vec<String>,
+    /// Warnings about entries of `.env` that may not have the effect that their author expects.
+    /// They contain no values.
+    pub warnings: Vec<String>,
 }
 
 impl Environment {
-    /// Where a variable's value comes from; `None`: it has none.
+    /// Where the value of a variable comes from; `None` if it is not set.
     pub fn origin(&self, name: &str) -> Option<&'static str> {
         if self.from_file.iter().any(|it| it == name) {
             return Some(".env");
@@ -33,12 +35,15 @@ impl Environment {
     }
 }
 
-/// Reads `.env` into the environment, where it is weaker than what is there already. Of a name that the file sets twice the
-/// first value counts. Nothing but the start of the process may call this: other threads may read the environment.
+/// Sets the variables in `.env` that the environment does not set. If the file sets a name twice,
+/// the first value is used.
+///
+/// Only the start of the process may call this, because other threads may read the environment.
 ///
 /// # Errors
-/// A name is nearly one of ours, or stands in `.env` and is none of ours; or the file is not
-/// readable.
+///
+/// A name resembles one of our options, or a name in `.env` is unknown and has a prefix of our
+/// options, or the file cannot be read.
 pub fn load(path: &Path) -> Result<Environment, Failure> {
     let process: BTreeSet<String> = std::env::vars_os()
         .filter_map(|(name, _)| name.into_string().ok())
@@ -51,13 +56,13 @@ pub fn load(path: &Path) -> Result<Environment, Failure> {
     let of_process = process.iter().map(|it| variable(it, Origin::Environment));
     let of_file = entries.iter().map(|it| variable(&it.name, Origin::File));
     let unknown = config::check(of_process.chain(of_file));
-    let unknown = unknown.map_err(|slip| Failure::new(slip.to_string()))?;
-    let doubts = doubts(path, &entries, &process);
+    let unknown = unknown.map_err(|error| Failure::new(error.to_string()))?;
+    let warnings = warnings(path, &entries, &process);
     let mut set = BTreeSet::new();
     for Entry { name, value, .. } in entries {
         if !process.contains(&name) && set.insert(name.clone()) {
             #[expect(unsafe_code, reason = "clap reads values from the environment")]
-            // SAFETY: called at the start, when this thread is the only one that reads or writes the environment.
+            // SAFETY: called at the start, when no other thread reads or writes the environment.
             unsafe {
                 std::env::set_var(name, value);
             }
@@ -66,11 +71,11 @@ pub fn load(path: &Path) -> Result<Environment, Failure> {
     Ok(Environment {
         from_file: set.into_iter().collect(),
         unknown,
-        doubts,
+        warnings,
     })
 }
 
-/// What the file sets, in its order; nothing if there is no file.
+/// The entries of the file in order; none if there is no file.
 fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
     let shown = path.display();
     let unreadable = |why| Failure::because(format!("{shown} is not readable"), why);
@@ -86,14 +91,13 @@ fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
         let what = format!("{shown} is not readable: it has more than {bytes_max} bytes");
         return Err(Failure::new(what));
     }
-    dotenv::parse(&bytes)
-        .map_err(|refusal| Failure::new(format!("{shown} is not readable: {refusal}")))
+    dotenv::parse(&bytes).map_err(|error| Failure::new(format!("{shown} is not readable: {error}")))
 }
 
-/// Values that another reader of the file would see otherwise.
-fn doubts(path: &Path, entries: &[Entry], process: &BTreeSet<String>) -> Vec<String> {
+/// Warnings about values that other readers of such files interpret differently.
+fn warnings(path: &Path, entries: &[Entry], process: &BTreeSet<String>) -> Vec<String> {
     let path = path.display();
-    let mut doubts = Vec::new();
+    let mut warnings = Vec::new();
     let mut seen: BTreeSet<&str> = BTreeSet::new();
     for Entry {
         line,
@@ -103,22 +107,23 @@ fn doubts(path: &Path, entries: &[Entry], process: &BTreeSet<String>) -> Vec<Str
     } in entries
     {
         let is_known = |name: &str| process.contains(name) || seen.contains(name);
-        if *dollar && names_after_dollars(value).any(is_known) {
-            doubts.push(format!(
-                "{path} line {line}: `$` in the value of {name} is taken as written, no name is substituted"
+        if *dollar && substitution_names(value).any(is_known) {
+            warnings.push(format!(
+                "{path} line {line}: `$` in the value of {name} is taken as written; no variable is \
+                 substituted"
             ));
         }
         if !seen.insert(name) {
-            doubts.push(format!(
-                "{path} line {line}: {name} is set twice, the first value counts"
+            warnings.push(format!(
+                "{path} line {line}: {name} is set twice; the first value is used"
             ));
         }
     }
-    doubts
+    warnings
 }
 
-/// The names of `$NAME` and `${NAME}`.
-fn names_after_dollars(value: &str) -> impl Iterator<Item = &str> {
+/// The names in `$NAME` and `${NAME}`.
+fn substitution_names(value: &str) -> impl Iterator<Item = &str> {
     value.split('$').skip(1).map(|rest| {
         let rest = rest.strip_prefix('{').unwrap_or(rest);
         let is_letter = |it: char| it.is_ascii_alphanumeric() || it == '_';
@@ -132,15 +137,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn doubts_name_lines_and_no_values() {
+    fn warnings_contain_lines_and_no_values() {
         let text = b"ROOT=/srv\nA=${ROOT}/secret\nB=pa$word\nC=$HOME/secret\nD='$HOME'\nA=secret\n";
         let entries = dotenv::parse(text).expect("entries");
         let process = BTreeSet::from(["HOME".to_owned()]);
-        let found = doubts(Path::new(".env"), &entries, &process);
+        let found = warnings(Path::new(".env"), &entries, &process);
         let expected = [
-            ".env line 2: `$` in the value of A is taken as written, no name is substituted",
-            ".env line 4: `$` in the value of C is taken as written, no name is substituted",
-            ".env line 6: A is set twice, the first value counts",
+            ".env line 2: `$` in the value of A is taken as written; no variable is substituted",
+            ".env line 4: `$` in the value of C is taken as written; no variable is substituted",
+            ".env line 6: A is set twice; the first value is used",
         ];
         assert_eq!(found, expected);
     }

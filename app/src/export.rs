@@ -1,20 +1,19 @@
-//! Every view as files, for research: one object a line, or CSV, and a summary.
+//! Writes every view to files for research, as NDJSON or CSV, with a summary.
 //!
 //! ```text
-//! ViewReader ─ pages of rows ─▶ shape (rows of one key merged) ─▶ table (NDJSON | CSV) ─▶ output (DIR | socket)
+//! ViewReader ─ pages of rows ─▶ merge (rows of one key) ─▶ table (NDJSON | CSV) ─▶ output (DIR | socket)
 //! ```
 //!
-//! All rows are of one commit: the count and the hash of each view's rows are compared with what
-//! that commit recorded. Memory is bounded by one page, and in `interactions` by one author's
-//! pairs. In a folder the files are written aside and moved into place, `summary.json` last: a folder with
-//! a summary holds a whole export.
+//! All rows belong to one commit: the count and the hash of the rows of each view are compared with
+//! the values that the commit recorded. Memory is bounded by one page, and in `interactions` by the
+//! pairs of one author. In a folder the files are written to a staging folder and then renamed,
+//! `summary.json` last. So a folder with a summary holds a complete export.
 
 mod cell;
 mod folder;
-mod live;
+mod merge;
 mod output;
 mod rows;
-mod shape;
 mod summary;
 mod table;
 
@@ -25,51 +24,55 @@ use skytide_core::port::store::{Committed, Order, Range, StoreError, Sum, ViewRe
 use skytide_core::view::{Key, RowError, StoredRow, ViewId, row_hash};
 
 pub use folder::{Folder, SUMMARY};
-pub use live::export_live;
+use merge::RowMerger;
 pub use output::Output;
-use shape::Shape;
 pub use summary::{Outline, Summary};
 use table::Table;
 
 /// Rows read at once.
 const PAGE_ROWS: usize = 4_096;
-/// Bytes handed to the output at once, about.
+/// Size of a chunk that is passed to the output, approximately, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// How rows are written.
+/// The format of the files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object a line.
     Ndjson,
-    /// Comma-separated, with a header; what is nested becomes columns.
+    /// Comma-separated values with a header. Nested objects become columns.
     Csv,
 }
 
-/// Why an export was not written.
+/// Why an export failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     /// The store holds no commit: run the dataflow first.
     #[error("nothing is counted yet: the store holds no commit")]
     Empty,
-    /// The dataflow went on while rows were read: export again, from a store at rest, or one that shows a moment.
+    /// The dataflow made commits while the rows were read. Stop it and export again, or use a store
+    /// that provides snapshots.
     #[error(
-        "the store moves: it went on from epoch {before} to another commit while it was read; stop `skytide index` \
-         meanwhile, or use a replica set of MongoDB 5.0 or later, where an export is of one moment"
+        "the store changed during the export: after epoch {before} came another commit; stop `skytide index` \
+         during the export, or use a replica set of MongoDB 5.0 or later, which provides snapshots"
     )]
     Moved {
-        /// The epoch at which the export began.
+        /// The newest epoch when the export started.
         before: u64,
     },
-    /// A commit is written, or was left unfinished: the rows are of no epoch.
+    /// A commit is incomplete, so the rows belong to no epoch.
     #[error(
-        "a commit up to epoch {intent} was begun and is not complete: let `skytide index` finish it, and export again"
+        "the commit up to epoch {intent} is incomplete: run `skytide index` until it has completed the commit, \
+         then export again"
     )]
     Unfinished {
-        /// The epoch up to which it reaches.
+        /// The last epoch of the commit.
         intent: u64,
     },
-    /// The rows are not those that the commit recorded: the store is damaged.
-    #[error("view {view:?} holds {found} rows, its commit recorded {recorded}, or other ones")]
+    /// The rows differ from those that the commit recorded: the store is damaged.
+    #[error(
+        "view {view:?} is damaged: it holds {found} rows, and its commit recorded {recorded} rows or other \
+         contents"
+    )]
     Differs {
         /// The view.
         view: &'static str,
@@ -78,40 +81,44 @@ pub enum ExportError {
         /// Rows recorded.
         recorded: i64,
     },
-    /// Reading failed.
-    #[error("the view store could not be read")]
+    /// The store cannot be read.
+    #[error("cannot read the view store")]
     Store(#[from] StoreError),
-    /// A row cannot be read: the store is damaged or of another version.
-    #[error("view {view:?} holds a row that cannot be read")]
+    /// A row cannot be decoded: the store is damaged or of another version.
+    #[error("cannot decode a row of view {view:?}")]
     Row {
         /// The view.
         view: &'static str,
-        /// What is wrong.
+        /// The cause.
         #[source]
         source: RowError,
     },
-    /// Another process writes an export to the folder: choose another one, or wait for its end.
-    #[error("another export is being written to {0:?}")]
+    /// Another process writes an export to the folder. Choose another folder, or wait until it is
+    /// done.
+    #[error(
+        "another process is writing an export to {0:?}: use another folder, or wait until it is done"
+    )]
     Busy(PathBuf),
-    /// The process that asked for the export does not read it any more.
-    #[error("the export could not be sent")]
+    /// The process that requested the export no longer reads it.
+    #[error("cannot send the export")]
     Sent(#[source] io::Error),
-    /// Writing failed.
-    #[error("{path:?} could not be written")]
+    /// A file or a folder cannot be written.
+    #[error("cannot write {path:?}")]
     Write {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
 }
 
-/// Writes every view and the summary to `folder`, which is made if it is not there. Files of an earlier export, in
-/// whichever format, are replaced.
+/// Writes every view and the summary to `folder`, which is created if it does not exist. Replaces
+/// the files of an earlier export in either format.
 ///
 /// # Errors
-/// As [`ExportError`] says; then the folder holds no `summary.json`.
+///
+/// See [`ExportError`]. Then the folder holds no `summary.json`.
 pub async fn export(
     reader: &dyn ViewReader,
     folder: &Path,
@@ -123,7 +130,8 @@ pub async fn export(
 /// Writes every view and the summary to an output.
 ///
 /// # Errors
-/// As [`ExportError`] says; then the output is not complete.
+///
+/// See [`ExportError`]. Then the output is incomplete.
 pub async fn export_to(
     reader: &dyn ViewReader,
     output: &mut dyn Output,
@@ -148,8 +156,8 @@ pub async fn export_to(
 }
 
 impl Format {
-    /// The file of a view.
-    fn file(self, view: ViewId) -> String {
+    /// The file name of a view.
+    fn file_name(self, view: ViewId) -> String {
         let extension = match self {
             Self::Ndjson => "ndjson",
             Self::Csv => "csv",
@@ -170,22 +178,22 @@ async fn committed(reader: &dyn ViewReader) -> Result<Committed, ExportError> {
     control.committed.ok_or(ExportError::Empty)
 }
 
-/// Writes one view; answers the sum of the rows read.
+/// Writes one view. Returns the sum over the rows read.
 async fn write_view(
     reader: &dyn ViewReader,
     view: ViewId,
     output: &mut dyn Output,
     format: Format,
 ) -> Result<Sum, ExportError> {
-    let unreadable = |source| ExportError::Row {
+    let damaged = |source| ExportError::Row {
         view: view.name(),
         source,
     };
-    let name = format.file(view);
+    let name = format.file_name(view);
     let failed = |source| ExportError::write(Path::new(&name), source);
     let mut table = Table::new(format, &rows::sample(view)).map_err(failed)?;
     output.file(&name).await?;
-    let mut shape = Shape::of(view);
+    let mut merger = RowMerger::of(view);
     let mut pages = Pages::new(reader, view, Key::default(), None);
     let mut sum = Sum::default();
     let mut records = Vec::new();
@@ -194,7 +202,7 @@ async fn write_view(
             sum.rows += 1;
             let hash = row_hash(view, row.key.as_bytes(), &row.row);
             sum.hash = sum.hash.wrapping_add(hash);
-            shape.push(row, &mut records).map_err(unreadable)?;
+            merger.push(row, &mut records).map_err(damaged)?;
             for record in records.drain(..) {
                 table.add(&record).map_err(failed)?;
             }
@@ -203,7 +211,7 @@ async fn write_view(
             }
         }
     }
-    shape.finish(&mut records);
+    merger.finish(&mut records);
     for record in records {
         table.add(&record).map_err(failed)?;
     }
@@ -223,7 +231,7 @@ fn compare(view: ViewId, found: Sum, committed: &Committed) -> Result<(), Export
     })
 }
 
-/// Rows of a view in the order of their keys, a page at a time.
+/// Reads the rows of a view in the order of their keys, one page at a time.
 pub(crate) struct Pages<'a> {
     reader: &'a dyn ViewReader,
     view: ViewId,
@@ -260,14 +268,14 @@ impl<'a> Pages<'a> {
         };
         let page = self.reader.scan(self.view, range).await?;
         if page.len() == PAGE_ROWS {
-            self.from = page.last().map(|row| behind(&row.key));
+            self.from = page.last().map(|row| successor(&row.key));
         }
         Ok((!page.is_empty()).then_some(page))
     }
 }
 
-/// The first key behind this one.
-fn behind(key: &Key) -> Key {
+/// The smallest key after this one.
+fn successor(key: &Key) -> Key {
     let mut bytes = key.as_bytes().to_vec();
     bytes.push(0);
     Key::from(bytes.as_slice())

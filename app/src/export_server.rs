@@ -1,15 +1,17 @@
-//! Exports of a store that another process has open: that process reads the rows, the process that asks writes the files.
+//! Exports the store of this process for another process, which cannot open the store itself. This
+//! process reads the rows, and the other process writes the files.
 //!
 //! ```text
 //! skytide export ─ Request ─▶ data/export.sock ─▶ the process with the store: reads one commit
 //!        DIR ◀─ files ─ File, Data, Data, ..., Complete | Failed ◀─┘
 //! ```
 //!
-//! So the files are written where the user asks, with the user's rights, whatever folders the service may write to. The
-//! socket is open to the user of the service and to root.
+//! So the files are written with the rights of the user who runs the export, even to folders that
+//! the service may not write to. Only the user of the service and root may connect to the socket.
 //!
-//! Serving exports is a side job of this process: failures are logged and retried and never stop the service. A client
-//! that reads nothing for [`STALL_MAX`] is disconnected, because the snapshot that it holds costs disk.
+//! Serving exports is a side job of this process: failures are logged and retried and never stop
+//! the service. A client that reads nothing for [`STALL_MAX`] is disconnected, because its snapshot
+//! occupies disk space.
 
 mod protocol;
 mod socket;
@@ -32,34 +34,35 @@ use skytide_embedded::EmbeddedStore;
 use socket::Listener;
 pub use socket::{SOCKET, connect};
 
-/// Exports at once; further ones wait.
+/// Maximum number of concurrent exports. Further ones wait.
 const EXPORTS_MAX: usize = 2;
-/// Connections at once; further ones wait in the system's queue.
+/// Maximum number of open connections. Further ones wait in the queue of the operating system.
 const CLIENTS_MAX: usize = 16;
 /// How long a client may take to send its request.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
-/// How long a client may read nothing.
+/// How long a client may read nothing before it is disconnected.
 pub const STALL_MAX: Duration = Duration::from_secs(60);
-/// The pause after the socket failed.
+/// The pause after an error of the socket.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// Sends exports to other processes, for as long as this is awaited. The caller holds the store of this data folder.
+/// Sends exports to other processes until the future is dropped. The caller must hold the lock on
+/// the store of this data folder.
 pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>) {
     let listener = listen(&data).await;
-    let turns = Arc::new(Semaphore::new(EXPORTS_MAX));
+    let export_permits = Arc::new(Semaphore::new(EXPORTS_MAX));
     let mut clients = JoinSet::new();
     loop {
         while clients.len() >= CLIENTS_MAX {
-            // A panic was reported when it happened.
-            let _ended = clients.join_next().await;
+            // A panic of a task has already been reported.
+            let _joined = clients.join_next().await;
         }
         match listener.accept().await {
             Ok(stream) => {
-                clients.spawn(answer(stream, store.clone(), turns.clone()));
+                clients.spawn(serve_client(stream, store.clone(), export_permits.clone()));
             }
-            // As when the process has too many open files: exports under way go on.
+            // For example, the process has too many open files. Exports in progress continue.
             Err(error) => {
-                tracing::warn!(%error, "a client that wants an export was not accepted");
+                tracing::warn!(%error, "cannot accept a client that requests an export");
                 sleep(RETRY_PAUSE).await;
             }
         }
@@ -67,14 +70,14 @@ pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>) {
     }
 }
 
-/// Listens, once that is possible.
+/// Listens on the socket. Retries until this succeeds.
 async fn listen(data: &Path) -> Listener {
     let mut failed = false;
     loop {
         match Listener::bind(data) {
             Ok(listener) => return listener,
             Err(error) if !failed => {
-                let what = "`skytide export` cannot ask this process, trying again";
+                let what = "cannot listen for requests of `skytide export`; retrying";
                 tracing::warn!(%error, ?data, "{what}");
             }
             Err(_) => {}
@@ -85,18 +88,22 @@ async fn listen(data: &Path) -> Listener {
 }
 
 /// Serves one client.
-async fn answer(stream: UnixStream, store: Arc<EmbeddedStore>, turns: Arc<Semaphore>) {
+async fn serve_client(
+    stream: UnixStream,
+    store: Arc<EmbeddedStore>,
+    export_permits: Arc<Semaphore>,
+) {
     let mut client = Client(stream);
     let request = match client.request().await {
         Ok(request) => request,
         Err(error) => {
-            tracing::debug!(%error, "a client did not ask for an export");
+            tracing::debug!(%error, "a client did not send a request");
             return;
         }
     };
     let outcome = match request {
         Ok(format) => {
-            let _turn = turns.acquire().await.expect("never closed");
+            let _permit = export_permits.acquire().await.expect("never closed");
             let exported = export_to(&store.snapshot_reader(), &mut client, format).await;
             exported
                 .map(|summary| summary.outline())
@@ -108,25 +115,26 @@ async fn answer(stream: UnixStream, store: Arc<EmbeddedStore>, turns: Arc<Semaph
         Ok(outline) => tracing::info!(?outline, "export sent to another process"),
         Err(why) => {
             tracing::info!(why, "export for another process failed");
-            // A client that has gone needs no reason.
-            let _gone = client.send(Message::Failed(why.clone())).await;
+            // A client that has disconnected needs no reason.
+            let _disconnected = client.send(Message::Failed(why.clone())).await;
         }
     }
 }
 
-/// The process that asks, as the output of an export.
+/// The client, as the output of an export.
 struct Client(UnixStream);
 
 impl Client {
-    /// The format that is asked for, or why the request cannot be served.
+    /// Receives the request. Returns the requested format, or why the request cannot be served.
     async fn request(&mut self) -> io::Result<Result<Format, String>> {
         let received = timeout(REQUEST_MAX, receive(&mut self.0)).await??;
         let Message::Request(Request { version, csv }) = received else {
-            return Ok(Err("the request is of another form".to_owned()));
+            return Ok(Err("the first message is not a request".to_owned()));
         };
         if version != VERSION {
             return Ok(Err(format!(
-                "the request is of version {version}, this process knows {VERSION}: use the same skytide for both"
+                "the request has version {version} and this process supports version {VERSION}: use the same \
+                 skytide for both"
             )));
         }
         Ok(Ok(if csv { Format::Csv } else { Format::Ndjson }))
@@ -134,7 +142,7 @@ impl Client {
 
     async fn send(&mut self, message: Message) -> Result<(), ExportError> {
         let sent = timeout(STALL_MAX, send(&mut self.0, &message)).await;
-        let sent = sent.unwrap_or_else(|late| Err(late.into()));
+        let sent = sent.unwrap_or_else(|elapsed| Err(elapsed.into()));
         sent.map_err(ExportError::Sent)
     }
 }

@@ -1,4 +1,4 @@
-//! Why a command did not do what it was asked, for the person who asked.
+//! The error of a command, for the person who ran it.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -11,23 +11,22 @@ use crate::terminal::note;
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// The command line, the environment or `.env` are not right. Clap says what and how, with the
-    /// text to print.
+    /// The command line, the environment or `.env` is not valid. Clap formats the text to print.
     #[error(transparent)]
     Usage(#[from] clap::Error),
-    /// What was tried, and why it did not work.
+    /// An operation failed.
     #[error("{what}")]
     Failed {
-        /// What could not be done, and what to do about it.
+        /// Which operation failed, and the remedy.
         what: String,
-        /// Why.
+        /// The cause.
         #[source]
         source: Option<BoxError>,
     },
 }
 
 impl Failure {
-    /// A failure with nothing behind it.
+    /// A failure without a cause.
     pub fn new(what: impl Into<String>) -> Self {
         Self::Failed {
             what: what.into(),
@@ -44,11 +43,11 @@ impl Failure {
     }
 }
 
-/// Prints a failure with all its causes; answers the code to end with: 2 for usage, else 1.
+/// Prints a failure with all its causes. Returns the exit code: 2 for usage, else 1.
 pub fn report(failure: &Failure) -> ExitCode {
     match failure {
         Failure::Usage(error) => {
-            // What cannot be printed cannot be complained about, either.
+            // If standard error is closed, there is no place to report that.
             let _closed = error.print();
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
@@ -59,7 +58,7 @@ pub fn report(failure: &Failure) -> ExitCode {
     }
 }
 
-/// An error and its causes, each on a line of its own.
+/// An error and its causes, one per line.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,25 +1,26 @@
-//! How many files and sockets the process may have open.
+//! The limit on open files and sockets of the process.
 //!
-//! Many systems allow 1,024 unless a program asks for more, and as many connections of the API are allowed. Log, store and
-//! checkpoints must never be without a file because of them.
+//! Many systems allow 1,024 unless a program raises the limit, and the API allows as many
+//! connections by default. Connections must never use up the files that log, store and checkpoints
+//! need.
 
-/// Files and sockets that are kept for everything but connections of the API.
-const FOR_THE_REST: u64 = 512;
-/// Connections that the API gets however few files there may be.
+/// Files and sockets that are reserved for everything except connections of the API.
+const RESERVED: u64 = 512;
+/// Connections that the API always gets, however low the limit is.
 const CONNECTIONS_MIN: usize = 16;
 
-/// Raises the limit to what the system allows without a privilege, and answers it.
+/// Raises the limit to the highest value that needs no privilege, and returns it.
 pub fn raise_limit() -> u64 {
     let raised = rlimit::increase_nofile_limit(u64::MAX);
     raised.unwrap_or_else(|error| {
-        tracing::debug!(%error, "the limit of open files stays");
+        tracing::debug!(%error, "cannot raise the limit of open files");
         rlimit::getrlimit(rlimit::Resource::NOFILE).map_or(1_024, |(soft, _)| soft)
     })
 }
 
-/// As many of the connections that are wanted as leave enough files for the rest.
+/// The number of connections, at most `wanted`, that leaves enough files for everything else.
 pub fn connections(wanted: usize, limit: u64) -> usize {
-    let room = usize::try_from(limit.saturating_sub(FOR_THE_REST)).unwrap_or(usize::MAX);
+    let room = usize::try_from(limit.saturating_sub(RESERVED)).unwrap_or(usize::MAX);
     wanted.min(room.max(CONNECTIONS_MIN))
 }
 

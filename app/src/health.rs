@@ -1,9 +1,9 @@
-//! How the services of this process do, for `/readyz`.
+//! The health of the services in this process, for `/readyz` and the service manager.
 //!
 //! ```text
-//! watch: every second ─▶ log.bounds, store.control, each with a time limit ─▶ the newest answer ─▶ parts
-//!                                                        no answer: trouble ─▶ why
-//! ingest ─▶ heard ─▶ relay          the dataflow's metrics ─▶ dataflow
+//! run_checks: every second ─▶ log.bounds, store.control, each with a time limit ─▶ newest result ─▶ parts
+//!                                              no answer: a known problem of the log ─▶ reason
+//! ingest ─▶ on_progress ─▶ relay      metrics of the dataflow ─▶ dataflow      cluster state ─▶ cluster
 //! ```
 
 use std::future::Future;
@@ -22,152 +22,173 @@ use tokio::time::{interval, timeout};
 use crate::cluster::ClusterState;
 use crate::failure::chain;
 
-/// How often log and store are asked, and how long an answer may take.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Interval between two checks of the log and the store.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// How long an answer to a check may take.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
 
-/// What a process knows of its services. A part that it does not have is not told.
+/// The health of the services in this process. Reports only the parts that the process has.
 pub struct ServiceHealth {
     clock: Arc<dyn Clock>,
-    /// The longest silence of a relay that is well, and its newest frame.
-    relay: Option<(Duration, Mutex<Option<Heard>>, Status)>,
-    log: Option<(Arc<dyn Log>, Mutex<Part>)>,
-    trouble: Option<Trouble>,
+    relay: Option<RelayHealth>,
+    log: Option<LogHealth>,
     store: Option<(Arc<dyn ViewStore>, Mutex<Part>)>,
     dataflow: Option<Arc<Metrics>>,
     cluster: Option<Arc<ClusterState>>,
 }
 
-/// What is known to be the matter with a log, without asking it.
-pub type Trouble = Arc<dyn Fn() -> Option<&'static str> + Send + Sync>;
+struct RelayHealth {
+    /// A relay that is silent for longer is not healthy.
+    silence_max: Duration,
+    newest: Mutex<Option<NewestFrame>>,
+    status: Status,
+}
 
-/// The newest frame.
+/// The newest frame that ingest read.
 #[derive(Clone, Copy)]
-struct Heard {
+struct NewestFrame {
+    /// Frames read so far, with this one.
     frames: u64,
-    at: Timestamp,
+    read_at: Timestamp,
+}
+
+struct LogHealth {
+    log: Arc<dyn Log>,
+    /// A known reason why the log does not answer.
+    problem: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
+    part: Mutex<Part>,
 }
 
 impl ServiceHealth {
-    /// Of a process without any part.
+    /// The health of a process without any part.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
             relay: None,
             log: None,
-            trouble: None,
             store: None,
             dataflow: None,
             cluster: None,
         }
     }
 
-    /// One that reads a relay: silence for longer than `quiet_max` is not well, nor is what `status` says.
+    /// Adds a relay. It is not healthy after `silence_max` without a frame, or while `status`
+    /// reports a problem.
     #[must_use]
-    pub fn with_relay(mut self, quiet_max: Duration, status: Status) -> Self {
-        self.relay = Some((quiet_max, Mutex::default(), status));
+    pub fn with_relay(mut self, silence_max: Duration, status: Status) -> Self {
+        self.relay = Some(RelayHealth {
+            silence_max,
+            newest: Mutex::default(),
+            status,
+        });
         self
     }
 
-    /// One that uses a log.
+    /// Adds a log. `problem` returns a known reason why the log does not answer.
     #[must_use]
-    pub fn with_log(mut self, log: Arc<dyn Log>) -> Self {
-        self.log = Some((log, Mutex::new(unknown("log"))));
+    pub fn with_log(
+        mut self,
+        log: Arc<dyn Log>,
+        problem: impl Fn() -> Option<&'static str> + Send + Sync + 'static,
+    ) -> Self {
+        self.log = Some(LogHealth {
+            log,
+            problem: Box::new(problem),
+            part: Mutex::new(unchecked("log")),
+        });
         self
     }
 
-    /// One that can know why its log does not answer.
-    #[must_use]
-    pub fn with_trouble(mut self, trouble: Option<Trouble>) -> Self {
-        self.trouble = trouble;
-        self
-    }
-
-    /// One that uses a view store.
+    /// Adds a view store.
     #[must_use]
     pub fn with_store(mut self, store: Arc<dyn ViewStore>) -> Self {
-        self.store = Some((store, Mutex::new(unknown("views"))));
+        self.store = Some((store, Mutex::new(unchecked("views"))));
         self
     }
 
-    /// One that counts.
+    /// Adds the dataflow.
     #[must_use]
     pub fn with_dataflow(mut self, metrics: Arc<Metrics>) -> Self {
         self.dataflow = Some(metrics);
         self
     }
 
-    /// One that counts together with others.
+    /// Adds the cluster, if the process belongs to one.
     #[must_use]
     pub fn with_cluster(mut self, cluster: Option<Arc<ClusterState>>) -> Self {
         self.cluster = cluster;
         self
     }
 
-    /// Ingest wrote an epoch.
-    pub fn heard(&self, progress: &Progress) {
-        let Some((_, heard, _)) = &self.relay else {
+    /// Records that ingest wrote an epoch.
+    pub fn on_progress(&self, progress: &Progress) {
+        let Some(relay) = &self.relay else {
             return;
         };
-        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
-        if progress.frames > heard.map_or(0, |heard| heard.frames) {
-            *heard = Some(Heard {
+        let mut newest = relay.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if progress.frames > newest.map_or(0, |newest| newest.frames) {
+            *newest = Some(NewestFrame {
                 frames: progress.frames,
-                at: self.clock.now(),
+                read_at: self.clock.now(),
             });
         }
     }
 
-    /// Asks log and store how they do, for as long as this is awaited.
-    pub async fn watch(&self) {
-        let mut due = interval(ASK_EVERY);
+    /// Checks the log and the store every second, until the future is dropped.
+    pub async fn run_checks(&self) {
+        let mut due = interval(CHECK_INTERVAL);
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            tokio::join!(self.ask_log(), self.ask_store());
+            tokio::join!(self.check_log(), self.check_store());
         }
     }
 
-    async fn ask_log(&self) {
-        if let Some((log, part)) = &self.log {
-            let bounds = answer(log.bounds(), |why: LogError| chain(&why)).await;
-            let known = || self.trouble.as_ref().and_then(|trouble| trouble());
-            let bounds = bounds.map_err(|why| match known() {
-                Some(trouble) => format!("{trouble}: {why}"),
-                None => why,
-            });
-            let told = bounds.and_then(|bounds| match bounds.bytes < bounds.bytes_max {
-                true => Ok("has room".to_owned()),
-                false => Err("at its size limit, reading waits until it is trimmed".to_owned()),
-            });
-            set(part, told);
-        }
+    async fn check_log(&self) {
+        let Some(LogHealth { log, problem, part }) = &self.log else {
+            return;
+        };
+        let bounds = answer(log.bounds(), |why: LogError| chain(&why)).await;
+        let bounds = bounds.map_err(|why| match problem() {
+            Some(problem) => format!("{problem}: {why}"),
+            None => why,
+        });
+        let result = bounds.and_then(|bounds| match bounds.bytes < bounds.bytes_max {
+            true => Ok("has room".to_owned()),
+            false => Err("at its size limit: ingest waits until the log is trimmed".to_owned()),
+        });
+        set(part, result);
     }
 
-    async fn ask_store(&self) {
-        if let Some((store, part)) = &self.store {
-            let control = answer(store.control(), |why: StoreError| chain(&why)).await;
-            let epoch = |control: skytide_core::port::store::Control| {
-                let epoch = control.committed.map_or(0, |committed| committed.epoch.0);
-                format!("committed up to epoch {epoch}")
-            };
-            set(part, control.map(epoch));
-        }
+    async fn check_store(&self) {
+        let Some((store, part)) = &self.store else {
+            return;
+        };
+        let control = answer(store.control(), |why: StoreError| chain(&why)).await;
+        let epoch = |control: skytide_core::port::store::Control| {
+            let epoch = control.committed.map_or(0, |committed| committed.epoch.0);
+            format!("committed up to epoch {epoch}")
+        };
+        set(part, control.map(epoch));
     }
 
     fn relay(&self) -> Option<Part> {
-        let (quiet_max, heard, status) = self.relay.as_ref()?;
-        let heard = *heard.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = heard.map(|heard| self.clock.now().0.saturating_sub(heard.at.0));
-        let newest = match silent {
+        let RelayHealth {
+            silence_max,
+            newest,
+            status,
+        } = self.relay.as_ref()?;
+        let newest = *newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent_ms = newest.map(|it| self.clock.now().0.saturating_sub(it.read_at.0));
+        let newest = match silent_ms {
             None => "no frame yet".to_owned(),
             Some(ms) => format!("newest frame {} s ago", ms / 1_000),
         };
         let problem = status.problem();
-        let well = silent.is_some_and(|ms| Duration::from_millis(ms) <= *quiet_max);
+        let is_recent = silent_ms.is_some_and(|ms| Duration::from_millis(ms) <= *silence_max);
         Some(Part {
             name: "relay".to_owned(),
-            ok: well && problem.is_none(),
+            ok: is_recent && problem.is_none(),
             detail: match (problem, status.remark()) {
                 (Some(problem), _) => format!("{problem}; {newest}"),
                 (None, Some(remark)) => format!("{newest}; {remark}"),
@@ -185,48 +206,47 @@ impl ServiceHealth {
             name: "dataflow".to_owned(),
             ok: !catching_up && failure.is_none(),
             detail: match (failure, metrics.restoring.get()) {
-                (Some(why), _) => format!("commits fail and are repeated: {why}"),
+                (Some(why), _) => format!("commits fail and are retried: {why}"),
                 (None, 0) if !catching_up => format!("at epoch {epoch}"),
-                (None, 0) => {
-                    format!("counting again what the log holds, after a restart: at epoch {epoch}")
-                }
+                (None, 0) => format!("replaying the log after a restart: at epoch {epoch}"),
                 (None, shards) => {
-                    format!("taking in a checkpoint, after a restart: {shards} of 64 shards to go")
+                    format!("restoring a checkpoint after a restart: {shards} of 64 shards left")
                 }
             },
         })
     }
 }
 
-/// An answer in time, or in words why there is none.
+/// Waits for an answer within [`ANSWER_MAX`]. The error is a text in one line.
 async fn answer<T, E>(
-    asked: impl Future<Output = Result<T, E>>,
-    words: impl Fn(E) -> String,
+    request: impl Future<Output = Result<T, E>>,
+    describe: impl Fn(E) -> String,
 ) -> Result<T, String> {
-    match timeout(ANSWER_MAX, asked).await {
-        Ok(answered) => answered.map_err(|why| words(why).replace("\n  because:", ":")),
+    match timeout(ANSWER_MAX, request).await {
+        Ok(answer) => answer.map_err(|why| describe(why).replace("\n  because:", ":")),
         Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs())),
     }
 }
 
-fn set(part: &Mutex<Part>, told: Result<String, String>) {
+/// Stores the result of a check.
+fn set(part: &Mutex<Part>, result: Result<String, String>) {
     let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-    part.ok = told.is_ok();
-    part.detail = told.unwrap_or_else(|why| why);
+    part.ok = result.is_ok();
+    part.detail = result.unwrap_or_else(|why| why);
 }
 
-fn unknown(name: &str) -> Part {
+fn unchecked(name: &str) -> Part {
     Part {
         name: name.to_owned(),
         ok: false,
-        detail: "not asked yet".to_owned(),
+        detail: "not checked yet".to_owned(),
     }
 }
 
 impl Health for ServiceHealth {
     fn parts(&self) -> Vec<Part> {
         let now = |part: &Mutex<Part>| part.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let log = self.log.as_ref().map(|(_, part)| now(part));
+        let log = self.log.as_ref().map(|log| now(&log.part));
         let store = self.store.as_ref().map(|(_, part)| now(part));
         let cluster = self.cluster.as_ref().map(|it| it.part());
         let parts = [self.relay(), log, cluster, self.dataflow(), store];
@@ -235,7 +255,7 @@ impl Health for ServiceHealth {
 
     fn needs_help(&self) -> bool {
         let relay = self.relay.as_ref();
-        relay.is_some_and(|(_, _, status)| status.problem().is_some())
+        relay.is_some_and(|relay| relay.status.problem().is_some())
     }
 }
 
@@ -249,20 +269,20 @@ mod tests {
     use skytide_core::port::log::{Bounds, LogReader, LogWriter};
 
     #[tokio::test]
-    async fn a_log_is_well_once_it_has_answered() {
+    async fn a_log_is_healthy_after_its_first_answer() {
         let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
-        let health = ServiceHealth::new(Arc::new(ManualClock::default())).with_log(log);
+        let health = ServiceHealth::new(Arc::new(ManualClock::default())).with_log(log, || None);
         assert!(!health.parts()[0].ok);
-        health.ask_log().await;
+        health.check_log().await;
         let part = &health.parts()[0];
         assert!(part.ok, "{part:?}");
     }
 
     #[tokio::test]
-    async fn a_log_that_cannot_answer_says_what_is_known_of_it() {
-        struct Away;
+    async fn a_log_that_does_not_answer_reports_its_known_problem() {
+        struct FailingLog;
         #[async_trait::async_trait]
-        impl Log for Away {
+        impl Log for FailingLog {
             async fn bounds(&self) -> Result<Bounds, LogError> {
                 let source = "timed out".into();
                 let operation = "look at its stream";
@@ -281,9 +301,9 @@ mod tests {
                 Ok(())
             }
         }
-        let health = ServiceHealth::new(Arc::new(ManualClock::default())).with_log(Arc::new(Away));
-        let health = health.with_trouble(Some(Arc::new(|| Some("no connection"))));
-        health.ask_log().await;
+        let health = ServiceHealth::new(Arc::new(ManualClock::default()))
+            .with_log(Arc::new(FailingLog), || Some("no connection"));
+        health.check_log().await;
         let Part { ok, detail, .. } = &health.parts()[0];
         assert!(
             !ok && detail.starts_with("no connection: ") && detail.ends_with("timed out"),
@@ -292,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relay_that_cannot_be_read_needs_help_and_says_why() {
+    fn a_relay_that_cannot_be_read_needs_help_and_reports_the_reason() {
         let status = Status::default();
         let clock = Arc::new(ManualClock::default());
         let health = ServiceHealth::new(clock).with_relay(Duration::from_secs(60), status.clone());
@@ -304,10 +324,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_log_that_does_not_answer_is_told() {
-        struct Silent;
-        let never = std::future::pending::<Result<Silent, LogError>>();
-        let told = answer(never, |why| why.to_string()).await;
-        assert_eq!(told.err().as_deref(), Some("no answer within 3 s"));
+    async fn a_missing_answer_is_reported_after_the_time_limit() {
+        let never = std::future::pending::<Result<(), LogError>>();
+        let answered = answer(never, |why| why.to_string()).await;
+        assert_eq!(answered.err().as_deref(), Some("no answer within 3 s"));
     }
 }

@@ -1,10 +1,10 @@
-//! The one binary of Skytide as a library: the only place that knows the embedded database, the
-//! environment, signals and the clock.
+//! The binary of Skytide as a library: command line, services, tools. It is the only crate that
+//! knows all backends, the environment, signals and the system clock.
 //!
 //! ```text
-//! main ─▶ cli, environment ─▶ commands ─▶ services side by side (ingest, dataflow, scheduler, api)
-//!                                  │        on data: embedded log and store
-//!                                  └─▶ tools: replay (progress, report), record, export, config
+//! main ─▶ cli, environment ─▶ commands ─▶ services under a supervisor (ingest, dataflow, scheduler, api)
+//!                                  │        on data: embedded, NATS, MongoDB
+//!                                  └─▶ tools: replay (progress, report), record, export, simnet, probe, config
 //! ```
 
 pub mod cli;
@@ -26,14 +26,15 @@ pub mod options;
 pub mod profiles;
 pub mod progress;
 pub mod secrets;
-pub mod services;
 pub mod shutdown;
+pub mod supervisor;
 pub mod telemetry;
 pub mod terminal;
 
 use std::process::ExitCode;
 
-/// What the binary does: reads arguments and environment, does it, and prints why it could not.
+/// Reads the command line and the environment, and runs the command. Prints the error of a command
+/// that fails, and returns the exit code.
 pub fn main() -> ExitCode {
     let outcome = cli::read().and_then(|invocation| {
         telemetry::start(&invocation)?;

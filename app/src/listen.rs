@@ -1,4 +1,4 @@
-//! From the address in an option to the one on which a server listens.
+//! Resolves the address in an option to the address on which a server listens.
 
 use std::net::SocketAddr;
 
@@ -7,19 +7,25 @@ use tokio::net::lookup_host;
 
 use crate::failure::Failure;
 
-/// The first of the addresses that a name stands for, IPv4 before IPv6: clients that know only one of them know that one.
+/// The first address of a name. IPv4 comes before IPv6, because clients that can use only one of
+/// them can use IPv4.
 ///
 /// # Errors
-/// The name in `option` has no address.
+///
+/// The name in `option` cannot be resolved or has no address.
 pub async fn resolve(address: &ListenAddress, option: &str) -> Result<SocketAddr, Failure> {
     let found = lookup_host((address.host(), address.port())).await;
     let mut found: Vec<SocketAddr> = found
         .map_err(|why| {
-            let what = format!("the name in {option} ({address}) cannot be resolved");
+            let what = format!("cannot resolve the host name in {option} ({address})");
             Failure::because(what, why)
         })?
         .collect();
     found.sort_by_key(SocketAddr::is_ipv6);
     let first = found.first().copied();
-    first.ok_or_else(|| Failure::new(format!("the name in {option} ({address}) has no address")))
+    first.ok_or_else(|| {
+        Failure::new(format!(
+            "the host name in {option} ({address}) has no address"
+        ))
+    })
 }

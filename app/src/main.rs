@@ -1,4 +1,4 @@
-//! `skytide`: reads what it is told, does it, and prints why it could not.
+//! The binary `skytide`: runs one command and prints its error if it fails.
 
 use std::process::ExitCode;
 

@@ -1,10 +1,13 @@
-//! Where all memory comes from.
+//! The allocator, mimalloc, and how long it retains free memory.
 //!
-//! Large tables grow and many small records come and go on several threads, which the system's allocator serves slower; and
-//! mimalloc, left to itself, gives what is free back to the system within a second. While a checkpoint is taken in that
-//! is room for facts under way, which is needed again at once: the system then clears it anew, which on virtual machines
-//! whose host has to find the pages took up to half of a restart's time (`docs/decisions/0002-dataflow.md`). So it is kept until
-//! then, and given back as usual later.
+//! The dataflow grows large tables and allocates many small records on several threads. The
+//! system's allocator is slower at both.
+//!
+//! By default, mimalloc returns free memory to the system after one second. While a checkpoint is
+//! restored, the dataflow needs that memory again at once, for facts in flight. The system then has
+//! to clear the pages again; on virtual machines whose host has to find pages first, this took up
+//! to half of the restart (`docs/decisions/0002-dataflow.md`). So this process retains free memory
+//! until it has caught up, and then returns it as usual.
 
 use std::time::Duration;
 
@@ -15,45 +18,53 @@ use skytide_dataflow::Metrics;
 #[global_allocator]
 static MEMORY: MiMalloc = MiMalloc;
 
-/// `mi_option_purge_delay` of mimalloc 3 (`include/mimalloc.h`), in milliseconds; the crate has no name for it.
+/// `mi_option_purge_delay` of mimalloc 3 (`include/mimalloc.h`), in milliseconds. The crate has no
+/// constant for it.
 const PURGE_DELAY: mi_option_t = 15;
 
-/// The delay by default, and while a checkpoint is taken in, which takes some seconds.
-const DELAYS_MS: [std::ffi::c_long; 2] = [1_000, 60_000];
+/// The default delay.
+const DEFAULT_DELAY_MS: std::ffi::c_long = 1_000;
+/// The delay while a checkpoint is restored, which takes some seconds.
+const RESTORE_DELAY_MS: std::ffi::c_long = 60_000;
+/// Interval between two checks whether the dataflow has caught up.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Whether memory that is free stays with the process for a minute, or for a second only. `MIMALLOC_PURGE_DELAY` says otherwise
-/// if it is set.
+/// Sets how long free memory stays with the process: a minute if `keep` is set, else a second.
+/// `MIMALLOC_PURGE_DELAY` takes precedence if it is set.
 pub fn keep_free_memory(keep: bool) {
+    let delay_ms = match keep {
+        true => RESTORE_DELAY_MS,
+        false => DEFAULT_DELAY_MS,
+    };
     #[expect(unsafe_code, reason = "the allocator is a C library")]
-    // SAFETY: the option exists, and what is stored is one aligned number: who reads it meanwhile has the one or the other.
+    // SAFETY: the option exists. It is one aligned number, so a concurrent reader gets the old
+    // value or the new one.
     unsafe {
-        mi_option_set_default(PURGE_DELAY, DELAYS_MS[usize::from(keep)]);
+        mi_option_set_default(PURGE_DELAY, delay_ms);
     }
 }
 
-/// How often it is looked whether the dataflow has caught up.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// Gives back what is free now. When that was to happen by itself was settled when the first of it became free, by the delay
-/// of that time, and nothing that becomes free later goes before it.
-fn give_free_memory_back() {
+/// Returns the free memory to the system now. mimalloc would not: it set the time for that when the
+/// first of this memory became free, with the delay of that moment, and memory that becomes free
+/// later is not returned earlier.
+fn return_free_memory() {
     #[expect(unsafe_code, reason = "the allocator is a C library")]
-    // SAFETY: it may be called at any time, by any thread, and touches nothing that is in use.
+    // SAFETY: any thread may call it at any time. It does not touch memory that is in use.
     unsafe {
         mi_collect(true);
     }
 }
 
-/// Keeps free memory until all is counted that was counted before a restart, and then gives it back.
-pub async fn keep_until_caught_up(metrics: &Metrics) {
+/// Retains free memory until the dataflow has caught up after a restart, then returns it.
+pub async fn retain_until_caught_up(metrics: &Metrics) {
     keep_free_memory(true);
-    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut due = tokio::time::interval(POLL_INTERVAL);
     while metrics.epoch.get() == 0 || metrics.catching_up.get() != 0 {
-        look.tick().await;
+        due.tick().await;
     }
     keep_free_memory(false);
-    // It may be a gigabyte, which takes its time. It cannot panic, and a runtime that ends does without it.
-    let _ended = tokio::task::spawn_blocking(give_free_memory_back).await;
+    // A gigabyte takes some time. It cannot panic; a runtime that shuts down may skip it.
+    let _joined = tokio::task::spawn_blocking(return_free_memory).await;
 }
 
 #[cfg(test)]
@@ -64,22 +75,23 @@ mod tests {
 
     use super::*;
 
-    /// The option is one for all threads.
-    static ALONE: Mutex<()> = Mutex::const_new(());
+    /// The tests take turns, because the option is shared by all threads.
+    static TURN: Mutex<()> = Mutex::const_new(());
 
-    /// Bytes of memory that this process has.
+    /// Resident memory of this process, in bytes.
     fn resident() -> usize {
-        let status = std::fs::read_to_string("/proc/self/status").expect("it lives");
+        let status =
+            std::fs::read_to_string("/proc/self/status").expect("the status of this process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
         kib.expect("a size").parse::<usize>().expect("a number") << 10
     }
 
     #[test]
-    fn the_option_is_the_one_that_is_meant() {
+    fn the_option_number_is_the_purge_delay() {
         let delay = || {
             #[expect(unsafe_code, reason = "the allocator is a C library")]
-            // SAFETY: it reads a number.
+            // SAFETY: the function only reads a number.
             unsafe {
                 mi_option_get(PURGE_DELAY)
             }
@@ -87,31 +99,32 @@ mod tests {
         if std::env::var_os("MIMALLOC_PURGE_DELAY").is_some() {
             return;
         }
-        let _alone = ALONE.blocking_lock();
-        let [usual, long] = DELAYS_MS;
-        assert_eq!(delay(), usual, "the default: is this another option?");
+        let _turn = TURN.blocking_lock();
+        let default = DEFAULT_DELAY_MS;
+        assert_eq!(delay(), default, "another option has this number");
         keep_free_memory(true);
-        assert_eq!(delay(), long);
+        assert_eq!(delay(), RESTORE_DELAY_MS);
         keep_free_memory(false);
-        assert_eq!(delay(), usual);
+        assert_eq!(delay(), default);
     }
 
     #[tokio::test]
-    async fn what_was_kept_is_given_back_as_soon_as_it_has_caught_up() {
+    async fn free_memory_is_returned_once_the_dataflow_has_caught_up() {
         const BYTES: usize = 256 << 20;
-        let _alone = ALONE.lock().await;
+        let _turn = TURN.lock().await;
         let metrics = Metrics::default();
-        let keeping = keep_until_caught_up(&metrics);
-        tokio::pin!(keeping);
-        assert!(keeping.as_mut().now_or_never().is_none(), "nothing counted");
+        let retention = retain_until_caught_up(&metrics);
+        tokio::pin!(retention);
+        let pending = retention.as_mut().now_or_never().is_none();
+        assert!(pending, "no epoch is committed yet");
         let filled = std::thread::spawn(|| {
             let records: Vec<_> = (0..BYTES >> 12).map(|_| vec![1_u8; 1 << 12]).collect();
             (resident(), records.len())
         });
-        let (filled, _) = filled.join().expect("it ends");
+        let (filled, _) = filled.join().expect("the thread ends");
         metrics.epoch.set(1);
-        keeping.await;
-        let kept = resident();
-        assert!(kept + BYTES / 2 < filled, "{filled} bytes, then {kept}");
+        retention.await;
+        let left = resident();
+        assert!(left + BYTES / 2 < filled, "{filled} bytes, then {left}");
     }
 }

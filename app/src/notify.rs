@@ -1,12 +1,14 @@
-//! What a service manager learns of this process (<https://www.freedesktop.org/software/systemd/man/sd_notify.html>).
+//! Notifications to a service manager such as systemd
+//! (<https://www.freedesktop.org/software/systemd/man/sd_notify.html>).
 //!
 //! ```text
-//! services started ─▶ READY=1 ─▶ every few seconds: a task of the runtime ran ─▶ WATCHDOG=1 ─▶ … ─▶ STOPPING=1
-//!                                                   what is not ready changed ─▶ STATUS=…
+//! services started ─▶ READY=1 ─▶ every few seconds: the runtime ran a task ─▶ WATCHDOG=1 ─▶ … ─▶ STOPPING=1
+//!                                                   the status changed     ─▶ STATUS=…
 //! ```
 //!
-//! The manager says in the environment where it listens; without that nothing is sent. It restarts a process that sends
-//! no `WATCHDOG=1` in time, so each one proves that the runtime still runs tasks and timers.
+//! The environment names the socket of the service manager; without it nothing is sent. The service
+//! manager restarts a process that sends no `WATCHDOG=1` in time. So each `WATCHDOG=1` must prove
+//! that the runtime still runs tasks and timers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,25 +18,25 @@ use sd_notify::NotifyState;
 use skytide_api::Health;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// How often the status is looked at.
-const STATUS_EVERY: Duration = Duration::from_secs(2);
-/// Bytes of a status at most.
+/// Interval between two checks of the status.
+const STATUS_INTERVAL: Duration = Duration::from_secs(2);
+/// Maximum size of a status, in bytes.
 const STATUS_BYTES_MAX: usize = 500;
 
-/// Where a message goes.
+/// Sends a notification.
 type Sink = fn(&[NotifyState<'_>]);
 
-/// The service manager.
-pub struct Manager {
+/// The service manager that started this process, if one did.
+pub struct ServiceManager {
     health: Option<Arc<dyn Health>>,
-    /// Within this time it expects to hear from the process; `None`: it does not.
+    /// The longest time between two `WATCHDOG=1`; `None` if the service manager expects none.
     watchdog: Option<Duration>,
     status: String,
     send: Sink,
 }
 
-impl Manager {
-    /// The one that the environment names; it learns of the parts of `health`.
+impl ServiceManager {
+    /// The service manager that the environment names. It receives the status of `health`.
     pub fn new(health: Option<Arc<dyn Health>>) -> Self {
         Self {
             health,
@@ -44,44 +46,44 @@ impl Manager {
         }
     }
 
-    /// All services have started.
+    /// Reports that all services have started.
     pub fn ready(&self) {
         (self.send)(&[NotifyState::Ready]);
     }
 
-    /// The process ends.
+    /// Reports that the process stops.
     pub fn stopping(&mut self) {
         (self.send)(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
         self.health = None;
     }
 
-    /// Keeps the manager informed for as long as this is awaited.
+    /// Sends `WATCHDOG=1` and the status at intervals, until the future is dropped.
     pub async fn keep_informed(&mut self) -> Infallible {
-        // Two of three may be late.
+        // Three times in each watchdog period, so that two of them may be late.
         let every = self
             .watchdog
-            .map_or(STATUS_EVERY, |it| it / 3)
-            .min(STATUS_EVERY);
+            .map_or(STATUS_INTERVAL, |it| it / 3)
+            .min(STATUS_INTERVAL);
         let mut due = interval(every.max(Duration::from_millis(1)));
         due.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            // Timers may go on while every worker thread is blocked: then this task never runs.
+            // Timers can fire while every worker thread is blocked; a spawned task then never runs.
             if tokio::spawn(async {}).await.is_err() {
                 continue;
             }
             if self.watchdog.is_some() {
                 (self.send)(&[NotifyState::Watchdog]);
             }
-            self.tell_status();
+            self.send_status();
         }
     }
 
-    fn tell_status(&mut self) {
+    fn send_status(&mut self) {
         let Some(health) = &self.health else {
             return;
         };
-        let status = words(&**health);
+        let status = status_line(&**health);
         if status != self.status {
             (self.send)(&[NotifyState::Status(&status)]);
             self.status = status;
@@ -89,28 +91,28 @@ impl Manager {
     }
 }
 
-/// The command has begun; its services have not.
+/// Reports that the command has started and its services have not.
 pub fn starting() {
     send(&[NotifyState::Status("opening the log and the views")]);
 }
 
-/// How the parts do, in one line.
-fn words(health: &dyn Health) -> String {
+/// The status of all parts in one line.
+fn status_line(health: &dyn Health) -> String {
     let parts = health.parts();
-    let wrong = parts.iter().filter(|part| !part.ok);
-    let wrong: Vec<_> = wrong
+    let not_ready = parts.iter().filter(|part| !part.ok);
+    let not_ready: Vec<_> = not_ready
         .map(|part| format!("{}: {}", part.name, part.detail))
         .collect();
-    if wrong.is_empty() {
+    if not_ready.is_empty() {
         return "ready".to_owned();
     }
-    let line = format!("not ready: {}", wrong.join("; ")).replace(char::is_control, " ");
+    let line = format!("not ready: {}", not_ready.join("; ")).replace(char::is_control, " ");
     line[..line.floor_char_boundary(STATUS_BYTES_MAX)].to_owned()
 }
 
 fn send(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the service manager cannot be reached");
+        tracing::debug!(%error, "cannot send a notification to the service manager");
     }
 }
 
@@ -139,12 +141,12 @@ mod tests {
     }
 
     #[test]
-    fn the_status_names_what_is_not_ready_in_one_line_of_bounded_length() {
-        assert_eq!(words(&Parts(vec![("log", true)])), "ready");
+    fn the_status_names_the_parts_that_are_not_ready_in_one_line_of_bounded_length() {
+        assert_eq!(status_line(&Parts(vec![("log", true)])), "ready");
         let parts = Parts(vec![("log", false), ("relay", true), ("views", false)]);
         let expected = "not ready: log: no answer for 3 s; views: no answer for 3 s";
-        assert_eq!(words(&parts), expected);
-        let many = words(&Parts(vec![("ü", false); 1_000]));
+        assert_eq!(status_line(&parts), expected);
+        let many = status_line(&Parts(vec![("ü", false); 1_000]));
         assert!(many.len() <= STATUS_BYTES_MAX && many.starts_with("not ready: ü"));
     }
 
@@ -159,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_watchdog_is_fed_only_while_the_runtime_runs_tasks() {
+    fn a_watchdog_message_is_sent_only_while_the_runtime_runs_tasks() {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         let runtime = builder
             .worker_threads(1)
@@ -167,14 +169,14 @@ mod tests {
             .build()
             .expect("a runtime");
         let (release, blocked) = mpsc::channel::<()>();
-        let (began, begins) = mpsc::channel();
+        let (started, when_started) = mpsc::channel();
         runtime.spawn(async move {
-            began.send(()).expect("the test listens");
-            // The only thread is stuck, as in a system call on a file that does not return.
+            started.send(()).expect("the test waits");
+            // Blocks the only thread, as a system call on a file that never returns would.
             let _released = blocked.recv();
         });
-        begins.recv().expect("it began");
-        let mut manager = Manager {
+        when_started.recv().expect("the task runs");
+        let mut manager = ServiceManager {
             health: None,
             watchdog: Some(Duration::from_secs(1)),
             status: String::new(),

@@ -1,4 +1,4 @@
-//! From the central `Config` to what each service wants to know.
+//! Converts the central `Config` to the options of each service.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use skytide_ingest as ingest;
 
 use skytide_embedded::{LogOptions, StoreOptions};
 
-/// What ingest wants to know. `samples`: where a few of the frames that were dropped are kept.
+/// The options of ingest. `samples`: the folder for a sample of the dropped frames.
 pub fn ingest(config: &Config, samples: Option<PathBuf>) -> ingest::Options {
     ingest::Options {
         samples,
@@ -21,14 +21,15 @@ pub fn ingest(config: &Config, samples: Option<PathBuf>) -> ingest::Options {
     }
 }
 
-/// How each relay is read.
+/// The options of each relay.
 pub fn relays(config: &Config) -> Vec<ingest::RelayOptions> {
-    // The standard library seeds its hashers at random: two processes wait differently.
+    // The standard library seeds its hashers at random, so two processes wait for different times
+    // before they reconnect.
     let seed = RandomState::new().hash_one(0);
     ingest::RelayOptions::all(&config.firehose, seed)
 }
 
-/// What the dataflow wants to know.
+/// The options of the dataflow.
 pub fn dataflow(config: &Config) -> dataflow::Options {
     let indexer = &config.indexer;
     let cores = available_parallelism().map_or(1, usize::from);
@@ -70,7 +71,7 @@ fn checkpoint(indexer: &Indexer) -> dataflow::CheckpointOptions {
     }
 }
 
-/// How the API listens, on the resolved `API_ADDRESS`.
+/// How the API listens on `address`, the resolved `API_ADDRESS`.
 pub fn api(config: &Config, address: SocketAddr) -> skytide_api::Options {
     let stop_max = config.process.shutdown_max.0 / 2;
     skytide_api::Options {
@@ -84,7 +85,7 @@ pub fn api(config: &Config, address: SocketAddr) -> skytide_api::Options {
     }
 }
 
-/// The bounds of single requests.
+/// The limits of single requests.
 pub fn api_limits(config: &Config) -> skytide_api::Limits {
     skytide_api::Limits {
         request_ms_max: millis(config.api.request_max.0),
@@ -94,7 +95,7 @@ pub fn api_limits(config: &Config) -> skytide_api::Limits {
     }
 }
 
-/// How the log uses the disk. `sync`: whether it survives a power cut.
+/// How the log uses the disk. `sync`: whether acknowledged events survive a power cut.
 pub fn log(config: &Config, sync: bool) -> LogOptions {
     LogOptions {
         segment_bytes: config.store.log_segment_bytes.0,

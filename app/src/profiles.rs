@@ -1,7 +1,7 @@
-//! Profiles of accounts: where they are kept, and whom to ask for them.
+//! Where the job `profiles` fetches profiles of accounts.
 //!
 //! ```text
-//! scheduler ─ asks ─▶ AppView (HTTP)          scheduler ─ keeps ─▶ EmbeddedProfiles ─▶ api
+//! scheduler ─ fetch ─▶ AppView (HTTP)          scheduler ─ put ─▶ profile store ─▶ api
 //! ```
 
 mod appview;

@@ -1,7 +1,8 @@
-//! How far a replay is: a bar on a terminal, else a line every few seconds.
+//! The progress of a replay: a bar on a terminal, else a line every few seconds.
 //!
-//! Ingest runs ahead of the dataflow, with the log in between; what counts is what is committed. So
-//! each durable epoch leaves a mark, and the newest one that is committed tells how far it is.
+//! Ingest runs ahead of the dataflow, with the log in between. The progress is what is committed.
+//! So ingest records a mark for each durable epoch, and the mark of the newest committed epoch is
+//! shown.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -16,29 +17,32 @@ use tokio::time::interval;
 
 use crate::terminal::note;
 
-/// How often the bar moves.
-const BAR_EVERY: Duration = Duration::from_millis(100);
-/// How often a line is written where there is no terminal.
-const LINE_EVERY: Duration = Duration::from_secs(3);
-/// The bar that is shown, if any: what is logged goes above it.
+/// Interval between two updates of the bar.
+const BAR_INTERVAL: Duration = Duration::from_millis(100);
+/// Interval between two lines if there is no terminal.
+const LINE_INTERVAL: Duration = Duration::from_secs(3);
+/// The bar that is shown, if any. Log lines are written above it.
 static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
 
-/// How far a replay is.
-pub struct Replaying {
+/// The progress of a replay.
+pub struct ReplayProgress {
     started: Instant,
-    /// Bytes that there are in all; `None`: a pipe does not say.
+    /// Size of the recordings, in bytes; `None` for a pipe.
     bytes: Option<u64>,
     dataflow: Arc<Metrics>,
     marks: Mutex<Marks>,
 }
 
-/// What was durable at the ends of epochs.
+/// What ingest had read at the ends of epochs.
 #[derive(Debug, Default)]
 struct Marks {
-    ahead: VecDeque<Mark>,
+    /// Durable epochs that are not committed yet, in order.
+    uncommitted: VecDeque<Mark>,
+    /// The newest committed epoch.
     committed: Mark,
 }
 
+/// What ingest had read at the end of an epoch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Mark {
     epoch: u64,
@@ -46,8 +50,8 @@ struct Mark {
     frames: u64,
 }
 
-impl Replaying {
-    /// Begins now, with so many bytes to read, if that is known.
+impl ReplayProgress {
+    /// Starts the clock. `bytes`: the size of the recordings, if it is known.
     pub fn new(dataflow: Arc<Metrics>, bytes: Option<u64>) -> Self {
         Self {
             started: Instant::now(),
@@ -57,22 +61,22 @@ impl Replaying {
         }
     }
 
-    /// When it began.
+    /// When the replay started.
     pub fn started(&self) -> Instant {
         self.started
     }
 
-    /// Ingest wrote an epoch.
-    pub fn durable(&self, progress: &Progress) {
+    /// Records that ingest wrote an epoch.
+    pub fn on_durable(&self, progress: &Progress) {
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        marks.ahead.push_back(Mark {
+        marks.uncommitted.push_back(Mark {
             epoch: progress.epoch.0,
             bytes: progress.source_bytes_read,
             frames: progress.position.frames,
         });
     }
 
-    /// Shows it, for as long as this is awaited.
+    /// Shows the progress until the future is dropped.
     pub async fn show(&self) -> Infallible {
         if io::stderr().is_terminal() {
             self.show_bar().await
@@ -83,16 +87,16 @@ impl Replaying {
 
     async fn show_bar(&self) -> Infallible {
         let style = ProgressStyle::with_template(match self.bytes {
-            Some(_) => "{bar:40} {percent:>3} %  {msg}  {elapsed} gone, {eta} left",
-            None => "{spinner} {bytes} read  {msg}  {elapsed} gone",
+            Some(_) => "{bar:40} {percent:>3} %  {msg}  {elapsed} elapsed, {eta} left",
+            None => "{spinner} {bytes} read  {msg}  {elapsed} elapsed",
         });
         let bar = match self.bytes {
             Some(bytes) => ProgressBar::new(bytes),
             None => ProgressBar::new_spinner(),
         };
-        let bar = bar.with_style(style.expect("the template is right"));
-        let _shown = Shown::new(bar.clone());
-        let mut due = interval(BAR_EVERY);
+        let bar = bar.with_style(style.expect("a valid template"));
+        let _shown = ShownBar::new(bar.clone());
+        let mut due = interval(BAR_INTERVAL);
         loop {
             due.tick().await;
             let mark = self.committed();
@@ -102,7 +106,7 @@ impl Replaying {
     }
 
     async fn show_lines(&self) -> Infallible {
-        let mut due = interval(LINE_EVERY);
+        let mut due = interval(LINE_INTERVAL);
         due.tick().await;
         loop {
             due.tick().await;
@@ -111,7 +115,7 @@ impl Replaying {
             let line = match self.bytes {
                 Some(bytes) => {
                     let percent = (mark.bytes * 100).checked_div(bytes).unwrap_or_default();
-                    format!("{percent} %, {numbers}{}", self.left(mark, bytes))
+                    format!("{percent} %, {numbers}{}", self.time_left(mark, bytes))
                 }
                 None => format!("{} read, {numbers}", HumanBytes(mark.bytes)),
             };
@@ -126,45 +130,45 @@ impl Replaying {
         format!("{frames} frames, {rate} events/s")
     }
 
-    /// The rest at the pace so far; nothing at the start.
-    fn left(&self, mark: Mark, bytes: u64) -> String {
+    /// The time left at the average rate so far, as text. Empty at the start.
+    fn time_left(&self, mark: Mark, bytes: u64) -> String {
         if mark.bytes == 0 {
             return String::new();
         }
-        let pace = self.started.elapsed().as_secs_f64() / mark.bytes as f64;
-        let rest = pace * bytes.saturating_sub(mark.bytes) as f64;
-        format!(", {} left", HumanDuration(Duration::from_secs_f64(rest)))
+        let seconds_per_byte = self.started.elapsed().as_secs_f64() / mark.bytes as f64;
+        let seconds = seconds_per_byte * bytes.saturating_sub(mark.bytes) as f64;
+        format!(", {} left", HumanDuration(Duration::from_secs_f64(seconds)))
     }
 
-    /// The newest mark that is committed.
+    /// The mark of the newest committed epoch.
     fn committed(&self) -> Mark {
         let epoch = u64::try_from(self.dataflow.epoch.get()).unwrap_or_default();
         let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(mark) = marks.ahead.pop_front_if(|mark| mark.epoch <= epoch) {
+        while let Some(mark) = marks.uncommitted.pop_front_if(|mark| mark.epoch <= epoch) {
             marks.committed = mark;
         }
         marks.committed
     }
 }
 
-/// A bar that is shown until this is dropped.
-struct Shown(ProgressBar);
+/// A guard that removes the bar when it is dropped.
+struct ShownBar(ProgressBar);
 
-impl Shown {
+impl ShownBar {
     fn new(bar: ProgressBar) -> Self {
         *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = Some(bar.clone());
         Self(bar)
     }
 }
 
-impl Drop for Shown {
+impl Drop for ShownBar {
     fn drop(&mut self) {
         *SHOWN.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.0.finish_and_clear();
     }
 }
 
-/// Writes to standard error; if a bar is shown, above it.
+/// A log line. It is written to standard error when it is dropped, above the bar if one is shown.
 #[derive(Debug, Default)]
 pub struct AboveBar(Vec<u8>);
 
@@ -182,7 +186,7 @@ impl Write for AboveBar {
 impl Drop for AboveBar {
     fn drop(&mut self) {
         let write = || {
-            // Where standard error is closed there is nobody to tell.
+            // If standard error is closed, there is no place to report that.
             let _closed = io::stderr().write_all(&self.0);
         };
         match &*SHOWN.lock().unwrap_or_else(PoisonError::into_inner) {

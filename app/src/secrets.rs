@@ -1,6 +1,7 @@
-//! Secrets in files, as container engines, Kubernetes and systemd hand them out: `MONGODB_URI_FILE=/run/secrets/mongodb`
-//! instead of `MONGODB_URI=mongodb://user:password@host`. Which options can be given so: those whose declaration in
-//! `core::config` hides their values.
+//! Secrets in files, as container engines, Kubernetes and systemd provide them:
+//! `MONGODB_URI_FILE=/run/secrets/mongodb` instead of `MONGODB_URI=mongodb://user:password@host`.
+//!
+//! Every option whose declaration in `core::config` hides its value has such a variable.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,10 +12,10 @@ use skytide_core::config::secrets;
 
 use crate::failure::Failure;
 
-/// Bytes of a secret at most.
+/// Maximum size of a secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
-/// The values that were read from files, by the option's name.
+/// The values that were read from files, by option name.
 #[derive(Clone, Default)]
 pub struct Secrets(BTreeMap<String, String>);
 
@@ -22,7 +23,8 @@ impl Secrets {
     /// Reads the files that the environment names.
     ///
     /// # Errors
-    /// A file is not readable or holds nothing, or the value is in the environment, too.
+    ///
+    /// A file cannot be read or is empty, or the environment sets the option itself, too.
     pub fn read() -> Result<Self, Failure> {
         let mut found = BTreeMap::new();
         for name in secrets() {
@@ -36,7 +38,7 @@ impl Secrets {
             }
             let path = Path::new(&path);
             let read = contents(path).map_err(|why| {
-                let what = format!("{} is not readable ({variable})", path.display());
+                let what = format!("cannot read the secret in {} ({variable})", path.display());
                 Failure::because(what, why)
             })?;
             found.insert(name, read);
@@ -44,12 +46,12 @@ impl Secrets {
         Ok(Self(found))
     }
 
-    /// The names of the options that have such a value.
+    /// The names of the options whose value was read from a file.
     pub fn names(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }
 
-    /// Makes the values the defaults of their options, so that a flag still wins.
+    /// Makes the values the defaults of their options, so that a flag takes precedence.
     pub fn apply(&self, command: clap::Command) -> clap::Command {
         let command = command.mut_args(|arg| match self.0.get(arg.get_id().as_str()) {
             Some(value) => arg.default_value(value.clone()).hide_default_value(true),
@@ -59,7 +61,7 @@ impl Secrets {
     }
 }
 
-/// A line ending after the secret is not part of it, nor is a byte order mark.
+/// The secret in a file, without white space around it and without a byte order mark.
 fn contents(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let mut file = File::open(path)?.take(SECRET_BYTES_MAX + 1);
@@ -69,7 +71,7 @@ fn contents(path: &Path) -> io::Result<String> {
     }
     let secret = text.trim_start_matches('\u{feff}').trim();
     if secret.is_empty() {
-        return Err(io::Error::other("it holds nothing"));
+        return Err(io::Error::other("it is empty"));
     }
     Ok(secret.to_owned())
 }
@@ -81,7 +83,7 @@ mod tests {
     use skytide_core::config::Config;
 
     #[test]
-    fn a_value_from_a_file_is_a_default_that_help_does_not_show() {
+    fn a_secret_from_a_file_is_a_default_that_help_does_not_show() {
         let values = [
             ("NATS_URL", "nats://u:secret@one,nats://two"),
             ("MONGODB_URI", "mongodb://u:secret@m"),
@@ -92,7 +94,7 @@ mod tests {
         let mut command = secrets.apply(Command::new("skytide").subcommand(inner));
         let help = command
             .find_subcommand_mut("up")
-            .expect("it")
+            .expect("the command")
             .render_long_help();
         assert!(!help.to_string().contains("u:secret"), "{help}");
         let matches = command.get_matches_from(["skytide", "up", "--mongodb-uri=mongodb://flag"]);
@@ -103,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_line_is_no_part_of_a_secret() {
+    fn a_line_ending_and_a_byte_order_mark_are_not_part_of_a_secret() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("secret");
         let read = |bytes: &[u8]| {
@@ -112,7 +114,7 @@ mod tests {
         };
         assert_eq!(read(b"a b\r\n"), Ok("a b".to_owned()));
         assert_eq!(read("\u{feff}token".as_bytes()), Ok("token".to_owned()));
-        assert_eq!(read(b" \n"), Err("it holds nothing".to_owned()));
+        assert_eq!(read(b" \n"), Err("it is empty".to_owned()));
         assert_eq!(
             read(&[b'x'; 100_000]),
             Err("it is too long for a secret".to_owned())

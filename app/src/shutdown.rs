@@ -1,16 +1,17 @@
 //! Signals that stop the process, and the limit on how long stopping takes.
 //!
 //! ```text
-//! first SIGINT, SIGTERM, SIGHUP ─▶ stop: the services end ─┬─ they do, in time ──────────▶ their exit code
-//!                                                          ├─ another signal ────────────▶ exit at once, 128 + its number
-//!                                                          └─ SKYTIDE_SHUTDOWN_MAX later ▶ exit at once, 1
+//! first SIGINT, SIGTERM, SIGHUP ─▶ stop the services ─┬─ they exit in time ──────────▶ their exit code
+//!                                                     ├─ another signal ─────────────▶ exit at once, 128 + its number
+//!                                                     └─ after SKYTIDE_SHUTDOWN_MAX ─▶ exit at once, 1
 //! ```
 //!
-//! Signals have a thread of their own, with its own small runtime: whatever the threads of the services wait for, the
-//! process ends. Nothing durable can be damaged by that: what was not acknowledged is done again by the next start.
+//! Signals are handled on a thread of their own with a small runtime, so the process exits even if
+//! all threads of the services are blocked. An exit at once damages no durable data: the next start
+//! repeats the work that was not acknowledged.
 //!
-//! SIGHUP, which a closed terminal sends, ends the process as SIGTERM does. Where it is ignored at the start, as under
-//! `nohup`, it stays ignored.
+//! SIGHUP, which a closed terminal sends, has the same effect as SIGTERM. If SIGHUP is ignored at
+//! the start, as under `nohup`, it stays ignored.
 
 use std::process;
 use std::time::Duration;
@@ -19,10 +20,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::terminal::note;
 
-/// Cancelled by the first signal. After `shutdown_max` the process exits, whatever it is doing.
+/// Returns a token that the first signal cancels. The process exits at the latest `shutdown_max`
+/// after that signal.
 pub fn on_signal(shutdown_max: Duration) -> CancellationToken {
     let stop = CancellationToken::new();
-    let (caught, when_caught) = std::sync::mpsc::channel();
+    let (installed, when_installed) = std::sync::mpsc::channel();
     let stopped = stop.clone();
     let thread = std::thread::Builder::new().name("signals".to_owned());
     let spawned = thread.spawn(move || {
@@ -34,18 +36,19 @@ pub fn on_signal(shutdown_max: Duration) -> CancellationToken {
             let Some(signals) = Signals::catch() else {
                 return;
             };
-            let _starting = caught.send(());
-            end(signals, &stopped, shutdown_max).await;
+            let _received = installed.send(());
+            handle(signals, &stopped, shutdown_max).await;
         });
     });
-    // A signal that comes before this is the system's to handle: there is nothing to end cleanly yet.
-    if spawned.is_err() || when_caught.recv().is_err() {
-        tracing::error!("signals cannot be caught: the process will not end cleanly");
+    // Before the handlers are installed, the system's default applies: a signal ends the process,
+    // which has nothing to stop cleanly yet.
+    if spawned.is_err() || when_installed.recv().is_err() {
+        tracing::error!("cannot install signal handlers: the process will not stop cleanly");
     }
     stop
 }
 
-async fn end(mut signals: Signals, stop: &CancellationToken, shutdown_max: Duration) {
+async fn handle(mut signals: Signals, stop: &CancellationToken, shutdown_max: Duration) {
     signals.next().await;
     tracing::info!("stopping; another signal, such as Ctrl-C, ends the process at once");
     stop.cancel();
@@ -58,10 +61,11 @@ async fn end(mut signals: Signals, stop: &CancellationToken, shutdown_max: Durat
     }
 }
 
-/// What is said when the process ends without its services.
+/// The message when the process exits before its services have stopped.
 fn overdue(shutdown_max: Duration) -> String {
     format!(
-        "error: the process did not end within {} s: it exits without its services, nothing is lost (SKYTIDE_SHUTDOWN_MAX)",
+        "error: the services did not stop within {} s: the process exits without them, and no data are \
+         lost (SKYTIDE_SHUTDOWN_MAX)",
         shutdown_max.as_secs_f64()
     )
 }
@@ -70,7 +74,7 @@ fn overdue(shutdown_max: Duration) -> String {
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
-    /// `None`: it is ignored.
+    /// `None` if SIGHUP is ignored.
     hangup: Option<tokio::signal::unix::Signal>,
 }
 
@@ -85,13 +89,14 @@ impl Signals {
             terminate: signal(SignalKind::terminate()).ok()?,
             hangup: match hangup {
                 true => Some(signal(SignalKind::hangup()).ok()?),
-                // Where nobody says whether it is ignored, the system does what it did: end the process, or nothing.
+                // Without a handler SIGHUP keeps the effect that it had at the start, which is
+                // right if it was ignored, and also if the status cannot be read.
                 false => None,
             },
         })
     }
 
-    /// The number of the next one.
+    /// Waits for the next signal and returns its number.
     async fn next(&mut self) -> i32 {
         let hangup = async {
             match &mut self.hangup {
@@ -107,7 +112,7 @@ impl Signals {
     }
 }
 
-/// Whether a process with this status was started with SIGHUP ignored: bit 0 of the mask
+/// Whether a process with this status was started with SIGHUP ignored: bit 0 of the mask `SigIgn`
 /// (<https://man7.org/linux/man-pages/man5/proc_pid_status.5.html>).
 #[cfg(unix)]
 fn ignores_hangup(status: &str) -> bool {
@@ -139,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mask_says_whether_a_hangup_is_ignored() {
+    fn the_signal_mask_shows_whether_a_hangup_is_ignored() {
         let status = |mask| format!("Name:\tskytide\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\n");
         assert!(ignores_hangup(&status("0000000000001001")));
         assert!(!ignores_hangup(&status("0000000000001000")));

@@ -1,4 +1,4 @@
-//! What the process tells of itself while it runs: lines on standard error.
+//! Log lines on standard error.
 
 use std::io::IsTerminal;
 
@@ -10,20 +10,25 @@ use crate::cli::Invocation;
 use crate::failure::Failure;
 use crate::progress;
 
-/// What tools log unless something is set: they show their progress themselves.
-const QUIET: &str = "warn";
+/// The log filter of tools by default, because tools show their progress themselves.
+const TOOL_FILTER: &str = "warn";
 
-/// Begins to log as the configuration says.
+/// Starts logging with the configured filter and format.
 ///
 /// # Errors
-/// The filter is not one.
+///
+/// The filter is not valid.
 pub fn start(invocation: &Invocation) -> Result<(), Failure> {
     let process = &invocation.config().process;
-    let quiet = invocation.command.is_tool() && !invocation.is_set("SKYTIDE_LOG");
-    let filter = if quiet { QUIET } else { &process.log };
+    let use_default = invocation.command.is_tool() && !invocation.is_set("SKYTIDE_LOG");
+    let filter = if use_default {
+        TOOL_FILTER
+    } else {
+        &process.log
+    };
     let filter: EnvFilter = filter.parse().map_err(|why| {
         let what =
-            format!("SKYTIDE_LOG={filter:?} is no filter such as info or info,skytide=debug");
+            format!("SKYTIDE_LOG={filter:?} is not a filter such as info or info,skytide=debug");
         Failure::because(what, why)
     })?;
     let lines = tracing_subscriber::fmt()
@@ -37,7 +42,7 @@ pub fn start(invocation: &Invocation) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Standard error, above a progress bar if one is shown.
+/// Writes to standard error, above the progress bar if one is shown.
 struct Lines;
 
 impl<'a> MakeWriter<'a> for Lines {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus_client::registry::Registry;
-use skytide::cluster::Place;
+use skytide::cluster::ClusterMember;
 use skytide_core::config;
 use skytide_core::event::Message;
 use skytide_core::id::Seq;
@@ -70,7 +70,7 @@ fn count(options: &config::Cluster, workers: usize, folder: &Path) {
     let metrics = Metrics::register(&mut Registry::default(), workers * processes);
     let never = CancellationToken::new();
     let threads = Runtime::new().expect("the runtime starts");
-    let place = Place::of(options, workers).expect("a cluster or none");
+    let place = ClusterMember::from_options(options, workers).expect("a cluster or none");
     let (started, events) = threads.block_on(async {
         let links = match &place {
             Some(place) => place.connect().await.expect("all processes are connected"),

@@ -5,6 +5,8 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::durable::{replace_file, sync_folder};
+
 /// Version of the data folder's format. It rises with every change after which an older program
 /// could not read the folder, or a newer program could not read an older folder.
 pub const FORMAT: u32 = 1;
@@ -269,14 +271,9 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
          format = {FORMAT}\nsource = {source:?}\n"
     );
     let unfinished = path.join(format!("{ABOUT}.new"));
-    let write = || {
-        let mut file = File::create(&unfinished)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&unfinished, path.join(ABOUT))?;
-        File::open(path)?.sync_all()
-    };
-    write().map_err(failed("write", &unfinished))
+    let write = |file: &mut File| file.write_all(text.as_bytes());
+    let written = replace_file(&path.join(ABOUT), &unfinished, write);
+    written.map(drop).map_err(failed("write", &unfinished))
 }
 
 /// Whether this entry may exist in a folder that becomes a data folder: a dotfile, an entry of the
@@ -303,7 +300,7 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     match std::fs::create_dir(folder) {
         // Another process may have created it in the meantime.
         Err(error) if !folder.is_dir() => Err(error),
-        _ => File::open(above)?.sync_all(),
+        _ => sync_folder(above),
     }
 }
 

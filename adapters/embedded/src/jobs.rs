@@ -5,7 +5,7 @@
 //! running when the file is opened belongs to a process that died: it is cleared at once.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use skytide_core::port::BoxError;
 use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
+
+use super::durable::replace_file;
 
 /// A [`JobStore`] in a file. Clones share one store.
 #[derive(Clone, Debug)]
@@ -107,15 +109,8 @@ fn write(path: &Path, jobs: &BTreeMap<String, JobState>) -> Result<(), JobError>
     let states: Vec<&JobState> = jobs.values().collect();
     let json = serde_json::to_vec_pretty(&states).map_err(failed("encode"))?;
     let aside = path.with_extension("partial");
-    let write = || {
-        let mut file = File::create(&aside)?;
-        file.write_all(&json)?;
-        file.sync_all()?;
-        fs::rename(&aside, path)?;
-        let folder = path.parent().unwrap_or(Path::new("."));
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(failed("write"))
+    let written = replace_file(path, &aside, |file| file.write_all(&json));
+    written.map(drop).map_err(failed("write"))
 }
 
 fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> JobError {

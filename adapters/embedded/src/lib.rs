@@ -31,6 +31,7 @@
 //! options chose it. It reads no environment variable and no clock for anything that is stored.
 
 mod checkpoint;
+mod durable;
 mod folder;
 mod jobs;
 mod log;
@@ -39,6 +40,7 @@ mod snapshots;
 mod store;
 
 pub use checkpoint::{DiskFiles, EmbeddedCheckpoints, Files};
+pub use durable::replace_file;
 pub use folder::{DataDir, DataDirError, Hold, Part};
 pub use jobs::JobFile;
 pub use log::{EmbeddedLog, LogOptions};

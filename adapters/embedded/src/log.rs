@@ -33,6 +33,7 @@ use skytide_core::port::BoxError;
 use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 use tokio::sync::watch;
 
+use super::durable::sync_folder;
 use super::folder::make_folder;
 use frame::Frame;
 use segment::Segment;
@@ -208,7 +209,7 @@ impl Shared {
                 removed => removed.map_err(failed("trim"))?,
             }
         }
-        segment::sync_folder(&self.folder).map_err(failed("trim"))?;
+        sync_folder(&self.folder).map_err(failed("trim"))?;
         self.changed.send_replace(());
         Ok(())
     }

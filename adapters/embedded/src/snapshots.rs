@@ -5,7 +5,7 @@
 //! with zstd and a checksum. A file is written under a temporary name, synced, and renamed into
 //! place.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -13,6 +13,8 @@ use async_trait::async_trait;
 use skytide_core::port::BoxError;
 use skytide_core::port::snapshot::{Snapshot, SnapshotError, SnapshotStore};
 use skytide_core::time::Timestamp;
+
+use super::durable::replace_file;
 
 /// The extension of a snapshot's file.
 const EXTENSION: &str = ".snapshot";
@@ -60,15 +62,13 @@ impl SnapshotDir {
         let bytes = postcard::to_extend(snapshot, vec![FORM]).map_err(failed("encode"))?;
         let path = self.path(snapshot.time);
         let aside = path.with_extension("partial");
-        let write = || {
-            let mut packer = zstd::Encoder::new(File::create(&aside)?, LEVEL)?;
+        let written = replace_file(&path, &aside, |file| {
+            let mut packer = zstd::Encoder::new(file, LEVEL)?;
             packer.include_checksum(true)?;
             packer.write_all(&bytes)?;
-            packer.finish()?.sync_all()?;
-            fs::rename(&aside, &path)?;
-            File::open(&self.0)?.sync_all()
-        };
-        write().map_err(failed("write"))
+            packer.finish().map(drop)
+        });
+        written.map(drop).map_err(failed("write"))
     }
 
     fn read(&self, time: Timestamp) -> Result<Snapshot, SnapshotError> {

@@ -1,17 +1,20 @@
-//! How two processes make sure of each other before they count together.
+//! The handshake: two processes compare their settings and prove to each other that they know the
+//! secret of the cluster.
 //!
 //! ```text
-//! calls                                    answers
+//! caller                                   answerer
 //! hello ──────────────────────────────────▶
-//!       ◀────────────────────────────────── hello         both compare: what differs is named
+//!       ◀────────────────────────────────── hello         both compare and report what differs
 //! proof of the secret over both hellos ───▶
-//!       ◀────────────────────────────────── its own proof, or why not
-//! agreed ─────────────────────────────────▶
+//!       ◀────────────────────────────────── its own proof, or the reason of a refusal
+//! accepted ───────────────────────────────▶
 //! ```
 //!
-//! A proof is an HMAC-SHA256 over who proves it and both hellos, whose nonces are new each time: neither an old one nor the
-//! other side's own can be used again. Without a secret the key is empty. Every frame is a length (2 bytes) and at most
-//! [`FRAME_BYTES_MAX`] bytes, and all of it has a time limit: what comes from strangers costs no more than that.
+//! A proof is an HMAC-SHA256 over the side that proves and both hellos. Each hello has a new nonce,
+//! so neither an old proof nor the proof of the other side can be replayed. Without a secret the
+//! key is empty. A frame is its length (2 bytes) and at most [`FRAME_BYTES_MAX`] bytes, and the
+//! whole handshake has a time limit, so a foreign caller costs only a bounded amount of memory and
+//! time.
 
 use std::time::Duration;
 
@@ -23,44 +26,45 @@ use tokio::time::timeout;
 
 use super::hello::{Hello, NONCE_BYTES};
 
-/// Bytes of a frame, at most.
+/// Maximum size of a frame, in bytes.
 const FRAME_BYTES_MAX: usize = 512;
 
-/// How long the other side may take for all of it.
+/// How long a handshake may take.
 pub const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 
-/// What the first byte of the answer to a proof says.
+/// The first byte of the answer to a proof.
 const ACCEPTED: u8 = 1;
 const REFUSED: u8 = 0;
 
-/// Why no connection came of it.
+/// Why a handshake failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The other one is no process that could be of this cluster, or went away: another one may come.
+    /// The other side is not a process of Skytide, or it disconnected. Another caller may succeed.
     #[error("{0}")]
     Stranger(String),
-    /// It is of Skytide, but they cannot count together: somebody must change an option.
+    /// The other side is a process of Skytide, but the two are not compatible. A person must change
+    /// an option.
     #[error("{0}")]
     Unfit(String),
 }
 
-/// What a process knows when it meets another one.
+/// What this process sends and checks in every handshake.
 #[derive(Clone, Debug)]
-pub struct Manners {
+pub struct HandshakeOptions {
     hello: Hello,
     key: hmac::Key,
     random: SystemRandom,
 }
 
-/// Which side of a connection a process is on, as part of what it proves.
+/// The side of a connection, as part of a proof.
 #[derive(Clone, Copy)]
 enum Side {
-    Calls,
-    Answers,
+    Caller,
+    Answerer,
 }
 
-impl Manners {
-    /// Of a process that says this of itself, with a secret; an empty one is none.
+impl HandshakeOptions {
+    /// `hello` describes this process. An empty `secret` means that the cluster has none.
     pub fn new(hello: Hello, secret: &[u8]) -> Self {
         Self {
             hello,
@@ -69,110 +73,115 @@ impl Manners {
         }
     }
 
-    /// The number of the process.
+    /// The number of this process.
     pub fn process(&self) -> u32 {
         self.hello.process
     }
 
-    /// What it says of itself this time.
-    fn hello(&self) -> Result<Hello, Refusal> {
+    /// The hello of this process with a new nonce.
+    fn new_hello(&self) -> Result<Hello, Refusal> {
         let mut nonce = [0; NONCE_BYTES];
-        let drawn = self.random.fill(&mut nonce);
-        drawn.map_err(|_| stranger("the system gives no random bytes"))?;
+        let filled = self.random.fill(&mut nonce);
+        filled.map_err(|_| stranger("the system provides no random bytes"))?;
         let hello = self.hello.clone();
         Ok(Hello { nonce, ..hello })
     }
 
-    /// Calls a process of that number.
+    /// Runs the handshake as the caller. The other side must be process number `process`.
     ///
     /// # Errors
-    /// It is not there, or not that one, or the two do not fit together.
+    ///
+    /// The other side is another process or not compatible, or the connection failed.
     pub async fn call(&self, stream: &mut TcpStream, process: u32) -> Result<(), Refusal> {
-        in_time(async {
-            let hello = self.hello()?.encode();
+        with_time_limit(async {
+            let hello = self.new_hello()?.encode();
             write(stream, &hello).await?;
-            let other = self.meet(&read(stream).await?)?;
+            let other = self.check_hello(&read(stream).await?)?;
             if other.process != process {
                 return Err(Refusal::Unfit(format!(
-                    "there answers process {}: INDEXER_HOSTS must be the same for all, INDEXER_PROCESS each one's place in it",
+                    "process {} answered at this address: set the same INDEXER_HOSTS for all processes, \
+                     and INDEXER_PROCESS to the position of each in it",
                     other.process
                 )));
             }
-            let said = [hello, other.encode()];
-            write(stream, self.proof(Side::Calls, &said).as_ref()).await?;
+            let hellos = [hello, other.encode()];
+            write(stream, self.proof(Side::Caller, &hellos).as_ref()).await?;
             let answer = read(stream).await?;
             match answer.split_first() {
-                Some((&ACCEPTED, proof)) => self.verify(Side::Answers, &said, proof)?,
+                Some((&ACCEPTED, proof)) => self.verify(Side::Answerer, &hellos, proof)?,
                 Some((&REFUSED, why)) => {
-                    // It has proved nothing: what it says must not move a terminal.
+                    // The other side has proved nothing, so its text must not control a terminal.
                     let why = String::from_utf8_lossy(why);
                     return Err(Refusal::Unfit(why.replace(char::is_control, " ")));
                 }
-                _ => return Err(stranger("it does not speak as a process of Skytide does")),
+                _ => return Err(stranger("its answer is not one of a process of Skytide")),
             }
             write(stream, &[ACCEPTED]).await
         })
         .await
     }
 
-    /// Answers a process that called; answers which one it is.
+    /// Runs the handshake as the answerer. Returns the number of the process that called.
     ///
     /// # Errors
-    /// It is no process of this cluster, or the two do not fit together.
+    ///
+    /// The caller is not a process of this cluster or not compatible, or the connection failed.
     pub async fn answer(&self, stream: &mut TcpStream) -> Result<u32, Refusal> {
-        in_time(async {
-            let (hello, heard) = (self.hello()?.encode(), read(stream).await?);
-            if Hello::decode(&heard).is_some() {
-                // So that it can say, too, what differs.
+        with_time_limit(async {
+            let (hello, received) = (self.new_hello()?.encode(), read(stream).await?);
+            if Hello::decode(&received).is_some() {
+                // So that the caller can report a difference, too.
                 write(stream, &hello).await?;
             }
-            let other = self.meet(&heard)?;
-            let said = [other.encode(), hello];
+            let other = self.check_hello(&received)?;
+            let hellos = [other.encode(), hello];
             let proof = read(stream).await?;
-            let verified = self.verify(Side::Calls, &said, &proof);
+            let verified = self.verify(Side::Caller, &hellos, &proof);
             if let Err(refusal) = verified.and_then(|()| self.check_number(&other)) {
                 let text = format!("process {} says: {refusal}", self.hello.process);
                 write(stream, &[&[REFUSED], text.as_bytes()].concat()).await?;
                 return Err(refusal);
             }
-            let own = self.proof(Side::Answers, &said);
+            let own = self.proof(Side::Answerer, &hellos);
             write(stream, &[&[ACCEPTED], own.as_ref()].concat()).await?;
             match read(stream).await?.as_slice() {
                 [ACCEPTED] => Ok(other.process),
-                _ => Err(stranger("it does not agree")),
+                _ => Err(stranger("it did not accept")),
             }
         })
         .await
     }
 
-    /// Takes what another process says of itself.
-    fn meet(&self, heard: &[u8]) -> Result<Hello, Refusal> {
-        let other = Hello::decode(heard);
-        let other = other.ok_or_else(|| stranger("it is no process of Skytide"))?;
+    /// Decodes the hello of the other side and checks that the two are compatible.
+    fn check_hello(&self, received: &[u8]) -> Result<Hello, Refusal> {
+        let other = Hello::decode(received);
+        let other = other.ok_or_else(|| stranger("it is not a process of Skytide"))?;
         match self.hello.differs_from(&other) {
             None => Ok(other),
-            Some(what) => Err(Refusal::Unfit(what)),
+            Some(why) => Err(Refusal::Unfit(why)),
         }
     }
 
-    /// Whether it is for that process to call this one.
+    /// Checks that the caller has a higher number than this process, because each process calls
+    /// only those with a lower number.
     fn check_number(&self, other: &Hello) -> Result<(), Refusal> {
         let (process, own) = (other.process, self.hello.process);
         if (own + 1..self.hello.processes).contains(&process) {
             return Ok(());
         }
         Err(Refusal::Unfit(format!(
-            "process {process} is not to call process {own}: INDEXER_PROCESS must be the place of each in INDEXER_HOSTS"
+            "process {process} must not call process {own}: set INDEXER_PROCESS of each process to its \
+             position in INDEXER_HOSTS"
         )))
     }
 
-    fn proof(&self, side: Side, said: &[Vec<u8>; 2]) -> hmac::Tag {
-        hmac::sign(&self.key, &claim(side, said))
+    fn proof(&self, side: Side, hellos: &[Vec<u8>; 2]) -> hmac::Tag {
+        hmac::sign(&self.key, &signed_bytes(side, hellos))
     }
 
-    /// Compares in constant time.
-    fn verify(&self, side: Side, said: &[Vec<u8>; 2], proof: &[u8]) -> Result<(), Refusal> {
-        let verified = hmac::verify(&self.key, &claim(side, said), proof);
+    /// Verifies a proof of the other side, in constant time.
+    fn verify(&self, side: Side, hellos: &[Vec<u8>; 2], proof: &[u8]) -> Result<(), Refusal> {
+        let verified = hmac::verify(&self.key, &signed_bytes(side, hellos), proof);
         verified.map_err(|_| {
             Refusal::Unfit(
                 "the secrets differ: INDEXER_SECRET_FILE must hold the same for all".into(),
@@ -181,28 +190,30 @@ impl Manners {
     }
 }
 
-/// What is proved: which side speaks, and what caller and answerer said.
-fn claim(side: Side, said: &[Vec<u8>; 2]) -> Vec<u8> {
+/// What a proof signs: the side that proves, and the hellos of caller and answerer.
+fn signed_bytes(side: Side, hellos: &[Vec<u8>; 2]) -> Vec<u8> {
     let side: &[u8] = match side {
-        Side::Calls => b"calls",
-        Side::Answers => b"answers",
+        Side::Caller => b"calls",
+        Side::Answerer => b"answers",
     };
-    // The caller's hello has its own length in it, so the whole can be taken apart in one way only.
-    [side, &said[0], &said[1]].concat()
+    // The hello of the caller contains its own length, so the bytes can be split in one way only.
+    [side, &hellos[0], &hellos[1]].concat()
 }
 
 fn stranger(why: impl ToString) -> Refusal {
     Refusal::Stranger(why.to_string())
 }
 
-async fn in_time<T>(shaking: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+async fn with_time_limit<T>(
+    handshake: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
     let late = || {
         stranger(format!(
-            "it said nothing more for {} s",
+            "the handshake took longer than {} s",
             HANDSHAKE_MAX.as_secs()
         ))
     };
-    timeout(HANDSHAKE_MAX, shaking)
+    timeout(HANDSHAKE_MAX, handshake)
         .await
         .unwrap_or_else(|_| Err(late()))
 }
@@ -216,7 +227,7 @@ async fn write(stream: &mut TcpStream, bytes: &[u8]) -> Result<(), Refusal> {
 async fn read(stream: &mut TcpStream) -> Result<Vec<u8>, Refusal> {
     let length = usize::from(stream.read_u16().await.map_err(stranger)?);
     if length > FRAME_BYTES_MAX {
-        return Err(stranger("it is no process of Skytide"));
+        return Err(stranger("it is not a process of Skytide"));
     }
     let mut bytes = vec![0; length];
     stream.read_exact(&mut bytes).await.map_err(stranger)?;

@@ -1,11 +1,11 @@
-//! What a process says of itself to another one of the cluster, before anything else.
+//! The first message of a handshake: a process describes itself to another process of the cluster.
 //!
 //! ```text
 //! magic (8) │ protocol (2) │ version length (1), version │ build (8) │ process (4) │ processes (4) │ threads (4) │ nonce (32)
 //! ```
 //!
-//! Numbers are big-endian. Up to the protocol's number it never changes, so that any two versions can tell each other what
-//! differs.
+//! Numbers are big-endian. The fields up to the protocol version never change, so that any two
+//! versions can report that they differ.
 
 use std::fs::File;
 use std::io;
@@ -13,61 +13,64 @@ use std::sync::OnceLock;
 
 use ring::digest;
 
-/// What every process of ours begins with.
+/// The first bytes that every process of Skytide sends.
 const MAGIC: &[u8; 8] = b"SKYTIDE\n";
 
-/// The form of what follows, and of what the processes tell each other later.
+/// Version of the rest of this message and of all messages that follow it.
 const PROTOCOL: u16 = 1;
 
-/// Bytes that are new with every connection.
+/// Random bytes, new for every connection.
 pub const NONCE_BYTES: usize = 32;
 
-/// What a process says of itself.
+/// What a process reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// Its protocol.
+    /// Version of its protocol.
     pub protocol: u16,
-    /// Its version.
+    /// Version of the program.
     pub version: String,
-    /// Which binary it is: [`own_build`].
+    /// Hash of the binary: [`own_build`].
     pub build: u64,
-    /// Its number.
+    /// Number of the process, from 0.
     pub process: u32,
-    /// How many there are.
+    /// Number of processes in the cluster.
     pub processes: u32,
-    /// How many threads each has.
+    /// Number of worker threads of each process.
     pub threads: u32,
-    /// What the other one's proof must be about.
+    /// Random bytes that the proof of the other process must cover.
     pub nonce: [u8; NONCE_BYTES],
 }
 
 /// The first 8 bytes of the SHA-256 of the running binary.
 ///
-/// Keys go to workers by hashes that another build, or one for another machine, need not share, and the dataflow's messages
-/// have no form that outlives a build: two builds of one version could count one key twice.
+/// All processes must run the same build. Keys are assigned to workers by a hash that another
+/// build, or a build for another machine, may compute differently; two builds of one version could
+/// then count a key twice. The messages of the dataflow have no format that is stable across
+/// builds, either.
 ///
 /// # Errors
+///
 /// The binary cannot be read.
 pub fn own_build() -> io::Result<u64> {
     static BUILD: OnceLock<u64> = OnceLock::new();
     if let Some(build) = BUILD.get() {
         return Ok(*build);
     }
-    // Under its own name there may be another one meanwhile.
+    // Its path may name a newer binary by now.
     let file = match cfg!(target_os = "linux") {
         true => "/proc/self/exe".into(),
         false => std::env::current_exe()?,
     };
-    let mut hash = Hashing(digest::Context::new(&digest::SHA256));
+    let mut hash = HashWriter(digest::Context::new(&digest::SHA256));
     io::copy(&mut File::open(file)?, &mut hash)?;
     let hash = hash.0.finish();
     let (first, _) = hash.as_ref().split_first_chunk().expect("32 bytes");
     Ok(*BUILD.get_or_init(|| u64::from_be_bytes(*first)))
 }
 
-struct Hashing(digest::Context);
+struct HashWriter(digest::Context);
 
-impl io::Write for Hashing {
+impl io::Write for HashWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.update(bytes);
         Ok(bytes.len())
@@ -79,8 +82,8 @@ impl io::Write for Hashing {
 }
 
 impl Hello {
-    /// Of a process of this version and [`own_build`].
-    pub fn new(build: u64, (process, processes): (u32, u32), threads: u32) -> Self {
+    /// The hello of a process of this version. `build` is its [`own_build`]. The nonce is zero.
+    pub fn new(build: u64, process: u32, processes: u32, threads: u32) -> Self {
         Self {
             protocol: PROTOCOL,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -92,7 +95,7 @@ impl Hello {
         }
     }
 
-    /// As bytes.
+    /// Encodes the message.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.protocol.to_be_bytes());
@@ -106,17 +109,18 @@ impl Hello {
         bytes
     }
 
-    /// Reads it; of another protocol no more than that; `None`: who sent it is no process of ours.
+    /// Decodes the message. For another protocol version, only `protocol` is set. Returns `None` if
+    /// the sender is not a process of Skytide.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(MAGIC)?;
         let mut take = |count: usize| {
-            let (taken, behind) = rest.split_at_checked(count)?;
-            rest = behind;
+            let (taken, remaining) = rest.split_at_checked(count)?;
+            rest = remaining;
             Some(taken)
         };
         let protocol = u16::from_be_bytes(take(2)?.try_into().ok()?);
         if protocol != PROTOCOL {
-            let unknown = Self::new(0, (0, 0), 0);
+            let unknown = Self::new(0, 0, 0, 0);
             return Some(Self {
                 protocol,
                 ..unknown
@@ -128,8 +132,8 @@ impl Hello {
         let mut number = || Some(u32::from_be_bytes(take(4)?.try_into().ok()?));
         let (process, processes, threads) = (number()?, number()?, number()?);
         let nonce = take(NONCE_BYTES)?.try_into().ok()?;
-        let whole = rest.is_empty();
-        whole.then_some(Self {
+        let is_complete = rest.is_empty();
+        is_complete.then_some(Self {
             protocol,
             version,
             build,
@@ -140,35 +144,35 @@ impl Hello {
         })
     }
 
-    /// What makes it impossible that this process counts with another one.
+    /// Why this process cannot run a dataflow together with another one; `None` if it can.
     pub fn differs_from(&self, other: &Self) -> Option<String> {
         if self.protocol != other.protocol {
             return Some(format!(
-                "it speaks protocol {} of Skytide, this process {}: all must be of one version",
+                "it uses protocol {} of Skytide, this process {}: run the same version on all",
                 other.protocol, self.protocol
             ));
         }
         if self.version != other.version {
             return Some(format!(
-                "it is Skytide {:?}, this process {:?}: all must be of one version",
+                "it is Skytide {:?}, this process {:?}: run the same version on all",
                 other.version, self.version
             ));
         }
         if self.build != other.build {
             return Some(format!(
-                "it is build {:016x} of Skytide {}, this process {:016x}: all must run the same binary",
+                "it is build {:016x} of Skytide {}, this process {:016x}: run the same binary on all",
                 other.build, other.version, self.build
             ));
         }
         if self.processes != other.processes {
             return Some(format!(
-                "it knows {} processes, this one {}: INDEXER_HOSTS must be the same for all",
+                "it knows {} processes, this process {}: set the same INDEXER_HOSTS for all",
                 other.processes, self.processes
             ));
         }
         if self.threads != other.threads {
             return Some(format!(
-                "it counts with {} threads, this process with {}: INDEXER_WORKERS must be set to the same number for all",
+                "it counts with {} threads, this process with {}: set the same INDEXER_WORKERS for all",
                 other.threads, self.threads
             ));
         }
@@ -184,12 +188,12 @@ mod tests {
         let nonce = [7; NONCE_BYTES];
         Hello {
             nonce,
-            ..Hello::new(5, (1, 3), 2)
+            ..Hello::new(5, 1, 3, 2)
         }
     }
 
     #[test]
-    fn it_comes_back_as_it_was_said_and_nothing_else_is_one() {
+    fn a_hello_is_decoded_as_it_was_encoded_and_nothing_else_is_a_hello() {
         let bytes = hello().encode();
         assert_eq!(Hello::decode(&bytes), Some(hello()));
         for cut in 0..bytes.len() {
@@ -200,21 +204,24 @@ mod tests {
     }
 
     #[test]
-    fn of_another_protocol_nothing_else_is_read() {
+    fn another_protocol_version_is_decoded_without_the_rest() {
         let mut bytes = hello().encode();
         bytes[9] = 2;
         bytes.truncate(10);
-        let other = Hello::decode(&bytes).expect("its protocol");
-        let told = hello().differs_from(&other).expect("it differs");
-        assert!(told.starts_with("it speaks protocol 2"), "{told}");
+        let other = Hello::decode(&bytes).expect("a hello with its protocol");
+        let why = hello().differs_from(&other).expect("it differs");
+        assert!(why.starts_with("it uses protocol 2"), "{why}");
     }
 
     #[test]
-    fn what_differs_is_named() {
+    fn a_difference_is_reported_by_name() {
         let cases: [(fn(&mut Hello), &str); 4] = [
             (|it| it.version = "9.9.9".into(), "it is Skytide \"9.9.9\""),
             (|it| it.build = 6, "it is build 0000000000000006 of Skytide"),
-            (|it| it.processes = 4, "it knows 4 processes, this one 3"),
+            (
+                |it| it.processes = 4,
+                "it knows 4 processes, this process 3",
+            ),
             (
                 |it| it.threads = 8,
                 "it counts with 8 threads, this process with 2",
@@ -223,18 +230,18 @@ mod tests {
         for (change, expected) in cases {
             let mut other = hello();
             change(&mut other);
-            let told = hello().differs_from(&other).expect("it differs");
-            assert!(told.starts_with(expected), "{told}");
+            let why = hello().differs_from(&other).expect("it differs");
+            assert!(why.starts_with(expected), "{why}");
         }
-        let other = Hello::new(5, (0, 3), 2);
+        let other = Hello::new(5, 0, 3, 2);
         assert_eq!(hello().differs_from(&other), None);
     }
 
     #[test]
-    fn the_own_build_is_the_running_binary() {
+    fn the_build_is_the_hash_of_the_running_binary() {
         let binary = std::env::current_exe().and_then(std::fs::read);
-        let hash = digest::digest(&digest::SHA256, &binary.expect("it is there"));
-        let first = own_build().expect("it is readable").to_be_bytes();
+        let hash = digest::digest(&digest::SHA256, &binary.expect("the binary"));
+        let first = own_build().expect("the hash").to_be_bytes();
         assert_eq!(hash.as_ref()[..8], first);
     }
 }

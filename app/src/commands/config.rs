@@ -1,4 +1,4 @@
-//! `skytide config`: what is in force and where each value comes from.
+//! `skytide config`: prints the value of every option and where it comes from.
 
 use std::io::{self, Write};
 
@@ -10,6 +10,7 @@ use crate::failure::Failure;
 /// Prints the options.
 ///
 /// # Errors
+///
 /// Standard output is closed.
 pub fn show(show: &Show, invocation: &Invocation) -> Result<(), Failure> {
     let text = if show.markdown {
@@ -19,7 +20,7 @@ pub fn show(show: &Show, invocation: &Invocation) -> Result<(), Failure> {
     };
     io::stdout()
         .write_all(text.as_bytes())
-        .map_err(|why| Failure::because("the options could not be printed", why))
+        .map_err(|why| Failure::because("cannot print the options", why))
 }
 
 fn table(invocation: &Invocation) -> String {

@@ -24,7 +24,7 @@ use super::services;
 use super::simnet::{Origin, load_or_create, start_server};
 use crate::cli::simnet::Demo;
 use crate::clock::SystemClock;
-use crate::data::{Data, Use};
+use crate::data::{Data, Role};
 use crate::failure::Failure;
 
 /// Where the demo stores its data by default.
@@ -67,7 +67,7 @@ pub async fn run(
     config.nats.url.clear();
     config.mongo.uri = None;
     let dir = config.store.dir.clone();
-    let data = Data::open(&dir, Some(HOST), Use::All, &config, true).await?;
+    let data = Data::open(&dir, Some(HOST), Role::All, &config, true).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let origin = load_or_create(&dir.join(ORIGIN), origin(args, clock.now()))?;
     let server = serve(&origin, &data, clock).await?;
@@ -79,7 +79,7 @@ pub async fn run(
         origin.description(),
         dir.display()
     );
-    let ended = services::all(&config, data, vec![source], &what, stop).await;
+    let ended = services::run_all(&config, data, vec![source], &what, stop).await;
     server.stop().await;
     ended
 }

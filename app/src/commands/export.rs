@@ -1,6 +1,7 @@
-//! `skytide export`: the views of a data folder as files.
+//! `skytide export`: writes the views of a store to files.
 //!
-//! Where another process has the store open, that one sends the rows ([`export_server`]) and this one writes the files.
+//! If another process has the embedded store open, that process sends the rows ([`export_server`])
+//! and this process writes the files.
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -11,53 +12,55 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Export;
-use crate::data::{Data, Use, Views};
-use crate::export::{ExportError, Folder, Format, Outline, Output, SUMMARY, export_live};
+use crate::data::{Data, Role};
+use crate::export::{ExportError, Folder, Format, Outline, Output, SUMMARY};
 use crate::export_server::{self, Message, Request};
 use crate::failure::Failure;
 use crate::terminal::{note, say};
 use skytide_embedded::{DataDir, DataDirError, Part};
 
-/// How often it is looked whether the process that has the store open listens, or has ended.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Interval between two checks whether the process that has the store open serves exports or has
+/// exited.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Exports the views of `STORE_DIR`.
+/// Exports the views that the options name.
 ///
 /// # Errors
-/// The folder cannot be used or read, or the files cannot be written.
+///
+/// The views cannot be opened or read, or the files cannot be written.
 pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure> {
     let writing = async {
-        if let Some(outline) = from_holder(export).await? {
+        if let Some(outline) = from_other_process(export).await? {
             return Ok(outline);
         }
         let config = &export.config;
-        let data = Data::open(&config.store.dir, None, Use::Views, config, true).await?;
-        let (folder, format) = (&export.folder, format(export.csv));
-        let summary = match data.views() {
-            Views::Embedded(store) => crate::export::export(store.as_ref(), folder, format).await,
-            Views::Mongo(store) => export_live(store, folder, format).await,
-        };
-        let summary = summary.map_err(|why| failed(&export.folder, why))?;
+        let data = Data::open(&config.store.dir, None, Role::Views, config, true).await?;
+        let exported = data
+            .views()
+            .export(&export.folder, format(export.csv))
+            .await;
+        let summary = exported.map_err(|why| failed(&export.folder, why))?;
         Ok::<_, Failure>(summary.outline())
     };
     tokio::select! {
         outline = writing => say(&outline?.line(&export.folder)),
-        () = stop.cancelled() => return Err(Failure::new("stopped: the export is not whole")),
+        () = stop.cancelled() => return Err(Failure::new("stopped: the export is incomplete")),
     }
     Ok(())
 }
 
-/// Writes what the process sends that has the store open; `None` if there is none.
-async fn from_holder(export: &Export) -> Result<Option<Outline>, Failure> {
+/// Requests the export from the process that has the store open, and writes the files. Returns
+/// `None` if there is no such process.
+async fn from_other_process(export: &Export) -> Result<Option<Outline>, Failure> {
     let path = &export.config.store.dir;
     if export.config.mongo.uri.is_some() {
         return Ok(None);
     }
     let Ok(dir) = DataDir::open(path, None) else {
-        // Opening it for ourselves says what is wrong.
+        // The caller opens the folder again and reports the error.
         return Ok(None);
     };
-    let mut waits = false;
+    let mut is_reported = false;
     loop {
         let holder = match dir.hold(Part::Store) {
             Err(DataDirError::Held { holder, .. }) => holder,
@@ -68,19 +71,20 @@ async fn from_holder(export: &Export) -> Result<Option<Outline>, Failure> {
                 note(&format!("{holder} has the store open and sends the export"));
                 return receive(stream, export, &holder).await.map(Some);
             }
-            // It is about to listen or to end, or it is a tool that serves no exports.
+            // That process is starting or stopping, or it is a tool that serves no exports.
             Err(error) if is_absence(&error) => {
-                if !waits {
+                if !is_reported {
                     note(&format!(
-                        "{holder} has the store open and does not serve exports now: waiting until it does, or ends"
+                        "{holder} has the store open and does not serve exports now: waiting until it \
+                         does or exits"
                     ));
                 }
-                waits = true;
-                sleep(LOOK_EVERY).await;
+                is_reported = true;
+                sleep(POLL_INTERVAL).await;
             }
             Err(error) => {
                 let shown = path.display();
-                let what = format!("{holder} cannot be asked for an export of {shown}");
+                let what = format!("cannot request an export of {shown} from {holder}");
                 return Err(Failure::because(what, error));
             }
         }
@@ -92,7 +96,7 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), NotFound | ConnectionRefused | WouldBlock)
 }
 
-/// Asks for an export and writes it.
+/// Requests an export, receives it and writes the files.
 async fn receive(
     mut stream: UnixStream,
     export: &Export,
@@ -106,29 +110,29 @@ async fn receive(
     sent.map_err(|why| incomplete(holder, why))?;
     let mut folder = Folder::new(&export.folder);
     let write = |why| failed(&export.folder, why);
-    let mut begun = false;
+    let mut started = false;
     loop {
         let received = export_server::receive(&mut stream).await;
         match received.map_err(|why| incomplete(holder, why))? {
             Message::File(name) if is_file_name(&name) => {
-                if !begun {
+                if !started {
                     folder.begin().await.map_err(write)?;
-                    begun = true;
+                    started = true;
                 }
                 folder.file(&name).await.map_err(write)?;
             }
-            Message::Data(bytes) if begun => folder.write(bytes).await.map_err(write)?,
-            Message::Complete(outline) if begun => {
+            Message::Data(bytes) if started => folder.write(bytes).await.map_err(write)?,
+            Message::Complete(outline) if started => {
                 folder.complete(&outline).await.map_err(write)?;
                 return Ok(outline);
             }
             Message::Failed(why) => {
                 let folder = export.folder.display();
-                let what = format!("the views could not be exported to {folder}");
+                let what = format!("cannot export the views to {folder}");
                 return Err(Failure::because(what, why));
             }
             other => {
-                let what = format!("unexpected: {}", other.kind());
+                let what = format!("unexpected message: {}", other.kind());
                 return Err(incomplete(
                     holder,
                     io::Error::new(ErrorKind::InvalidData, what),
@@ -138,7 +142,7 @@ async fn receive(
     }
 }
 
-/// The name of a file of an export, in no other folder.
+/// Whether this is the name of a file of an export, without a path to another folder.
 fn is_file_name(name: &str) -> bool {
     let is_letter = |it: u8| it.is_ascii_lowercase() || it.is_ascii_digit() || it == b'_';
     let is_view = |view: &str| !view.is_empty() && view.bytes().all(is_letter);
@@ -148,18 +152,19 @@ fn is_file_name(name: &str) -> bool {
 }
 
 fn incomplete(holder: &str, why: io::Error) -> Failure {
-    let what = format!("the export is not whole: {holder} stopped sending it; call it again");
+    let what =
+        format!("the export is incomplete: {holder} stopped sending it; run the export again");
     Failure::because(what, why)
 }
 
-/// The format that was asked for.
+/// The requested format.
 pub fn format(csv: bool) -> Format {
     if csv { Format::Csv } else { Format::Ndjson }
 }
 
-/// Says what could not be done.
+/// The failure of an export to a folder.
 pub fn failed(folder: &Path, why: ExportError) -> Failure {
-    let what = format!("the views could not be exported to {}", folder.display());
+    let what = format!("cannot export the views to {}", folder.display());
     Failure::because(what, why)
 }
 
@@ -168,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_of_an_export_is_in_its_folder() {
+    fn only_names_of_files_of_an_export_are_accepted() {
         for name in ["posts.ndjson", "top_posts.csv", "summary.json"] {
             assert!(is_file_name(name), "{name}");
         }

@@ -1,7 +1,9 @@
-//! `skytide probe`: asks a service on this machine how it does, for health checks of containers.
+//! `skytide probe`: requests the health of a service on this machine, for health checks of
+//! containers.
 //!
 //! ```text
-//! SKYTIDE_PROBE_ADDRESS, else (also if nothing listens there) API_ADDRESS ─▶ loopback ─▶ /readyz ─▶ 0 or 1, one line
+//! SKYTIDE_PROBE_ADDRESS, or API_ADDRESS if that is unset or nothing listens there
+//!   ─▶ loopback ─▶ GET /readyz ─▶ one line, exit code 0 or 1
 //! ```
 
 use std::io;
@@ -19,15 +21,16 @@ use crate::failure::Failure;
 use crate::listen::resolve;
 use crate::terminal::say;
 
-/// Bytes of an answer that are read at most.
-const ANSWER_BYTES_MAX: u64 = 64 << 10;
-/// Characters of the line at most: container engines keep the last few lines.
+/// Maximum size of a response, in bytes.
+const RESPONSE_BYTES_MAX: u64 = 64 << 10;
+/// Maximum length of the line, in characters. Container engines store the last few lines.
 const LINE_CHARS_MAX: usize = 1_000;
 
-/// Asks, and prints the answer.
+/// Requests the health of the service and prints the result. Returns the exit code.
 ///
 /// # Errors
-/// No address is known.
+///
+/// The options name no address with a port, or the host name cannot be resolved.
 pub async fn run(probe: &Probe) -> Result<ExitCode, Failure> {
     let path = match probe.live {
         true => "/healthz",
@@ -35,17 +38,21 @@ pub async fn run(probe: &Probe) -> Result<ExitCode, Failure> {
     };
     let addresses = addresses(&probe.config);
     if addresses.is_empty() {
-        let what = "SKYTIDE_PROBE_ADDRESS and API_ADDRESS have port 0: which port was taken is not known here";
+        let what = "SKYTIDE_PROBE_ADDRESS and API_ADDRESS have port 0, so the port of the service is \
+                    unknown: set a port";
         return Err(Failure::new(what));
     }
-    let mut tried = Vec::new();
+    let mut failures = Vec::new();
     for (listening, option) in addresses {
         let address = reachable(resolve(listening, option).await?);
-        let asked = timeout(probe.timeout.0, ask(address, path)).await;
-        let line = match asked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
-            Ok(answer) => {
-                let code = answer.code();
-                tell(&format!("http://{address}{path}: {}", answer.words()));
+        let response = timeout(probe.timeout.0, get(address, path)).await;
+        let failure = match response.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            Ok(response) => {
+                let code = response.code();
+                print_line(&format!(
+                    "http://{address}{path}: {}",
+                    response.description()
+                ));
                 return Ok(code);
             }
             Err(why) if why.kind() == io::ErrorKind::TimedOut => {
@@ -54,19 +61,21 @@ pub async fn run(probe: &Probe) -> Result<ExitCode, Failure> {
             }
             Err(why) => format!("http://{address}{path}: {why}"),
         };
-        tried.push(line);
+        failures.push(failure);
     }
-    tell(&tried.join("; "));
+    print_line(&failures.join("; "));
     Ok(ExitCode::FAILURE)
 }
 
-fn tell(line: &str) {
+/// Prints a text as one line of bounded length.
+fn print_line(line: &str) {
     let one_line = line.replace(char::is_control, " ");
     let short: String = one_line.chars().take(LINE_CHARS_MAX).collect();
     say(&short);
 }
 
-/// Where the service may listen, and the option that says so. A port of 0 names no address.
+/// The addresses on which the service may listen, and the option of each. An address with port 0 is
+/// skipped.
 fn addresses(config: &Config) -> Vec<(&ListenAddress, &'static str)> {
     let probe = config.process.probe_address.as_ref();
     let configured = [
@@ -79,7 +88,7 @@ fn addresses(config: &Config) -> Vec<(&ListenAddress, &'static str)> {
     addresses
 }
 
-/// A service that listens on all addresses listens on loopback.
+/// The address to connect to: loopback, if the service listens on all addresses.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -89,21 +98,21 @@ fn reachable(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, address.port())
 }
 
-/// What a service answered.
+/// The response of a service.
 #[derive(Debug, PartialEq, Eq)]
-struct Answer {
+struct HealthResponse {
     status: u16,
     reasons: Vec<String>,
 }
 
-/// The part of `/readyz` that says why not.
+/// The reasons in the body of `/readyz`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Ready {
+struct ReadyBody {
     reasons: Vec<String>,
 }
 
-impl Answer {
+impl HealthResponse {
     fn code(&self) -> ExitCode {
         match self.status {
             200 => ExitCode::SUCCESS,
@@ -111,7 +120,7 @@ impl Answer {
         }
     }
 
-    fn words(&self) -> String {
+    fn description(&self) -> String {
         match (self.status, self.reasons.join("; ")) {
             (200, _) => "ok".to_owned(),
             (status, reasons) if reasons.is_empty() => format!("status {status}"),
@@ -119,12 +128,12 @@ impl Answer {
         }
     }
 
-    /// Reads an answer of HTTP/1; `None`: it is none.
+    /// Parses a response of HTTP/1. Returns `None` if the bytes are not one.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.strip_prefix("HTTP/1.")?.split(' ').nth(1)?;
-        let ready: Ready = serde_json::from_str(body).unwrap_or_default();
+        let ready: ReadyBody = serde_json::from_str(body).unwrap_or_default();
         Some(Self {
             status: status.parse().ok()?,
             reasons: ready.reasons,
@@ -132,18 +141,18 @@ impl Answer {
     }
 }
 
-async fn ask(address: SocketAddr, path: &str) -> io::Result<Answer> {
+async fn get(address: SocketAddr, path: &str) -> io::Result<HealthResponse> {
     let mut stream = TcpStream::connect(address).await?;
-    // With HTTP/1.0 the server closes after its answer.
+    // With HTTP/1.0 the server closes the connection after the response.
     let request = format!("GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
-    let mut answer = Vec::new();
+    let mut response = Vec::new();
     stream
-        .take(ANSWER_BYTES_MAX)
-        .read_to_end(&mut answer)
+        .take(RESPONSE_BYTES_MAX)
+        .read_to_end(&mut response)
         .await?;
-    let no_answer = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not HTTP");
-    Answer::parse(&answer).ok_or_else(no_answer)
+    let not_http = || io::Error::new(io::ErrorKind::InvalidData, "the response is not HTTP");
+    HealthResponse::parse(&response).ok_or_else(not_http)
 }
 
 #[cfg(test)]
@@ -151,35 +160,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_addresses_are_asked_on_loopback() {
+    fn a_service_on_all_addresses_is_reached_on_loopback() {
         let cases = [
             ("0.0.0.0:7780", "127.0.0.1:7780"),
             ("[::]:7780", "[::1]:7780"),
             ("192.0.2.1:80", "192.0.2.1:80"),
             ("[::1]:80", "[::1]:80"),
         ];
-        for (configured, asked) in cases {
+        for (configured, expected) in cases {
             let address = configured.parse().expect("an address");
-            assert_eq!(reachable(address).to_string(), asked);
+            assert_eq!(reachable(address).to_string(), expected);
         }
     }
 
     #[test]
-    fn an_answer_says_why_a_service_is_not_ready() {
-        let parse = |text: &str| Answer::parse(text.as_bytes());
+    fn the_line_contains_the_reasons_why_a_service_is_not_ready() {
+        let parse = |text: &str| HealthResponse::parse(text.as_bytes());
         let ready = parse("HTTP/1.0 200 OK\r\na: b\r\n\r\n{\"ready\":true,\"reasons\":[]}");
-        assert_eq!(ready.expect("an answer").words(), "ok");
+        assert_eq!(ready.expect("a response").description(), "ok");
         let body = "{\"reasons\":[\"log: no answer for 3 s\",\"relay: no frame yet\"]}";
         let not = parse(&format!("HTTP/1.1 503 Service Unavailable\r\n\r\n{body}"));
-        let not = not.expect("an answer");
+        let not = not.expect("a response");
         assert_eq!(
-            not.words(),
+            not.description(),
             "not ready: log: no answer for 3 s; relay: no frame yet"
         );
         assert_eq!(
             parse("HTTP/1.1 404 Not Found\r\n\r\n<p>")
-                .expect("an answer")
-                .words(),
+                .expect("a response")
+                .description(),
             "status 404"
         );
         assert_eq!(parse("SSH-2.0-OpenSSH\r\n\r\n"), None);

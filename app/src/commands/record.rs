@@ -1,4 +1,4 @@
-//! `skytide record`: a relay's frames into a file.
+//! `skytide record`: writes the frames of a relay to a file.
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -13,36 +13,40 @@ use crate::cli;
 use crate::failure::Failure;
 use crate::terminal::{note, say};
 
-/// How often a line is written.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+/// Interval between two lines of progress.
+const LINE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Records until there is enough, or `stop`: what was written is whole either way.
+/// Records until a limit is reached or `stop` is cancelled. In both cases the file is a complete
+/// recording of the frames written.
 ///
 /// # Errors
-/// The file cannot be written or gone on with.
-pub async fn run(asked: &cli::Record, stop: CancellationToken) -> Result<ExitCode, Failure> {
-    let mut source = relays(&asked.config)?.remove(0);
+///
+/// The file cannot be written, or an existing file cannot be continued.
+pub async fn run(args: &cli::Record, stop: CancellationToken) -> Result<ExitCode, Failure> {
+    let mut source = relays(&args.config)?.remove(0);
     let options = RecordOptions {
-        file: asked.file.clone(),
-        frames: asked.frames,
-        duration: asked.time_max.map(|time| time.0),
+        file: args.file.clone(),
+        frames: args.frames,
+        duration: args.time_max.map(|time| time.0),
     };
-    let file = asked.file.display();
+    let file = args.file.display();
     note(&format!(
         "recording {} to {file}",
-        asked.config.firehose.url[0]
+        args.config.firehose.url[0]
     ));
-    let told = Mutex::new(Instant::now());
-    let tell = |recorded: &Recorded| {
-        let Ok(mut last) = told.lock() else { return };
-        if last.elapsed() >= LINE_EVERY {
+    let last_line = Mutex::new(Instant::now());
+    let on_progress = |recorded: &Recorded| {
+        let Ok(mut last) = last_line.lock() else {
+            return;
+        };
+        if last.elapsed() >= LINE_INTERVAL {
             *last = Instant::now();
             note(&line(recorded));
         }
     };
-    let recorded = record::record(options, &mut source, stop, &tell).await;
+    let recorded = record::record(options, &mut source, stop, &on_progress).await;
     let recorded = recorded.map_err(|why| {
-        let what = format!("recording to {file} ended; what was written is whole");
+        let what = format!("recording to {file} stopped; the frames written so far are complete");
         Failure::because(what, why)
     })?;
     say(&format!("{file}: {}", line(&recorded)));
@@ -58,7 +62,7 @@ fn line(recorded: &Recorded) -> String {
     let mut line = format!("{all} frames, {new} of them new ({bytes} before compression)");
     if recorded.found.cut_bytes > 0 {
         let cut = HumanBytes(recorded.found.cut_bytes);
-        line += &format!(", {cut} of an unfinished frame were cut off");
+        line += &format!(", {cut} of an incomplete frame were removed");
     }
     if recorded.left_out > 0 {
         line += &format!(

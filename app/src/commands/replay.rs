@@ -1,14 +1,14 @@
-//! `skytide replay`: recordings through the same path as the live stream.
+//! `skytide replay`: sends recordings through the same path as the live stream.
 //!
 //! ```text
 //! FILE... ─ ingest ─▶ log ─ dataflow ─▶ store ─▶ report, export
 //! ```
 //!
-//! Network time is the recording's own, and the last epoch ends at its last frame. A damaged file is
-//! told only after all whole frames before the damage were counted and exported.
+//! Network time is that of the recording, and the last epoch ends at its last frame. Damage in a
+//! file is reported after all complete frames before it have been counted and exported.
 //!
-//! Nothing is trimmed: the next replay with the same folder counts the log from its beginning. So a log that is too small
-//! ends the replay.
+//! The log is never trimmed, because the next replay with the same folder counts it from its
+//! beginning. So a replay fails when the log reaches its size limit.
 
 mod report;
 
@@ -28,37 +28,39 @@ use tokio_util::sync::CancellationToken;
 use super::export;
 use crate::cli::Replay;
 use crate::clock::SystemClock;
-use crate::data::{Data, Use};
+use crate::data::{Data, Role};
 use crate::export::Summary;
 use crate::failure::{Failure, chain};
 use crate::options;
-use crate::progress::Replaying;
+use crate::progress::ReplayProgress;
 use crate::terminal::{note, say};
 
-/// What a shell reports for a process that Ctrl-C ended.
+/// The exit code that a shell reports for a process that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
-/// The time after which it is reported that a pipe has no frames yet.
+/// How long a pipe may have no frames before this is reported.
 const NOTE_AFTER: Duration = Duration::from_secs(1);
-/// How often it is looked whether the dataflow has counted everything.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
-/// How often it is looked whether the log is full.
-const LOOK_FOR_ROOM_EVERY: Duration = Duration::from_millis(100);
+/// Interval between two checks whether the dataflow has committed everything.
+const COMMIT_POLL_INTERVAL: Duration = Duration::from_millis(5);
+/// Interval between two checks whether the log is full.
+const LOG_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Replays, reports, exports.
+/// Replays the recordings, exports the views if requested, and prints a report. Returns the exit
+/// code.
 ///
 /// # Errors
-/// A file is not a recording, the data folder cannot be used, or a part failed.
+///
+/// A file is not a recording, the data cannot be used, or ingest, dataflow or export failed.
 pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, Failure> {
     let Some(source) = stop.run_until_cancelled(recording(replay)).await else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let source = source?;
-    // The store closes its files first, then the folder goes.
+    // Declared before `data`, so that the store closes its files before the folder is removed.
     let scratch = scratch(replay)?;
     let data = open(replay, source.host(), scratch.as_ref()).await?;
     let replayed = send_through(replay, source, &data, stop.clone()).await?;
     if stop.is_cancelled() {
-        note("stopped; with --data, the same command goes on from here");
+        note("stopped; with --data, the same command continues from here");
         return Ok(ExitCode::from(INTERRUPTED));
     }
     data.close(replay.config.process.shutdown_max.0).await;
@@ -70,7 +72,8 @@ pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, F
         say(&exported.outline().line(folder));
     }
     let summary = Summary::now(store.as_ref()).await;
-    let summary = summary.map_err(|why| Failure::because("the summary cannot be read", why))?;
+    let summary =
+        summary.map_err(|why| Failure::because("cannot read the summary of the views", why))?;
     report::print(&summary, &replayed, store.as_ref()).await?;
     if let Some(damage) = &replayed.damage {
         note(&format!("error: {}", chain(damage)));
@@ -79,21 +82,21 @@ pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, F
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a replay did.
-pub struct Replayed {
-    /// What ingest did.
+/// The result of a replay.
+pub struct ReplayResult {
+    /// The counts and times of ingest.
     ingest: ingest::Summary,
-    /// What the dataflow did.
+    /// The metrics of the dataflow.
     dataflow: Arc<dataflow::Metrics>,
-    /// Workers that counted.
+    /// Number of workers of the dataflow.
     workers: usize,
-    /// From the first frame to the last commit.
-    took: Duration,
-    /// Why a recording could be read no further.
+    /// The time from the first frame to the last commit.
+    duration: Duration,
+    /// The damage at which reading the recording stopped.
     damage: Option<ingest::source::SourceError>,
 }
 
-/// Opens the recording. The writer of a pipe may let it wait.
+/// Opens the recording. This blocks until the writer of a pipe has sent the first bytes.
 async fn recording(replay: &Replay) -> Result<RecordingSource, Failure> {
     let files = replay.files.clone();
     let mut opening = tokio::task::spawn_blocking(move || RecordingSource::open(files));
@@ -104,36 +107,37 @@ async fn recording(replay: &Replay) -> Result<RecordingSource, Failure> {
             opening.await
         }
     };
-    let opened = opened.map_err(|why| Failure::because("the recording cannot be read", why))?;
-    opened.map_err(|why| Failure::because("the recording cannot be read", why))
+    let opened = opened.map_err(|why| Failure::because("cannot read the recording", why))?;
+    opened.map_err(|why| Failure::because("cannot read the recording", why))
 }
 
-/// A folder for log and store, if no other one is named. It is removed with this.
+/// A scratch folder for log and store, if `--data` names no other. It is removed when this is
+/// dropped.
 fn scratch(replay: &Replay) -> Result<Option<TempDir>, Failure> {
     if replay.data.is_some() {
         return Ok(None);
     }
     let made = tempfile::Builder::new().prefix("skytide-replay-").tempdir();
-    let made = made.map_err(|why| Failure::because("no scratch folder can be made", why))?;
+    let made = made.map_err(|why| Failure::because("cannot create a scratch folder", why))?;
     Ok(Some(made))
 }
 
-/// The data folder.
+/// Opens log and store in the data folder or the scratch folder.
 async fn open(replay: &Replay, host: &str, scratch: Option<&TempDir>) -> Result<Data, Failure> {
     let scratch = scratch.map(|scratch| scratch.path().join("data"));
     let path = replay.data.as_ref().or(scratch.as_ref());
-    let path = path.expect("there is a scratch folder where no other is named");
-    let syncs = replay.data.is_some();
-    Data::open(path, Some(host), Use::All, &replay.config, syncs).await
+    let path = path.expect("a scratch folder, if no other is named");
+    let sync = replay.data.is_some();
+    Data::open(path, Some(host), Role::All, &replay.config, sync).await
 }
 
-/// Runs ingest and dataflow until everything is counted, or `stop`.
+/// Runs ingest and dataflow until everything is committed or `stop` is cancelled.
 async fn send_through(
     replay: &Replay,
     source: RecordingSource,
     data: &Data,
     stop: CancellationToken,
-) -> Result<Replayed, Failure> {
+) -> Result<ReplayResult, Failure> {
     let mut registry = Registry::default();
     let flow_options = dataflow::Options {
         interactions_days: None,
@@ -142,13 +146,13 @@ async fn send_through(
     let workers = flow_options.workers;
     let metrics = dataflow::Metrics::register(&mut registry, workers);
     let (bytes, _) = source.extent();
-    let progress = Arc::new(Replaying::new(metrics.clone(), bytes));
-    let told = progress.clone();
+    let progress = Arc::new(ReplayProgress::new(metrics.clone(), bytes));
+    let observer = progress.clone();
     let context = Context {
         log: data.log(),
         clock: Arc::new(SystemClock),
         metrics: ingest::Metrics::register(&mut registry),
-        progress: Arc::new(move |now| told.durable(now)),
+        progress: Arc::new(move |now| observer.on_durable(now)),
         status: ingest::Status::default(),
         stop: stop.child_token(),
     };
@@ -156,10 +160,10 @@ async fn send_through(
 
     let reading = async {
         let options = options::ingest(&replay.config, None);
-        let read = whole_frames(ingest::run(options, vec![Box::new(source)], context).await)?;
+        let read = separate_damage(ingest::run(options, vec![Box::new(source)], context).await)?;
         let newest = read.0.tick.as_ref().map_or(Epoch(0), |tick| tick.epoch);
         tokio::select! {
-            () = committed(newest, &metrics) => {}
+            () = wait_for_commit(newest, &metrics) => {}
             () = stop_flow.cancelled() => {}
         }
         stop_flow.cancel();
@@ -169,64 +173,66 @@ async fn send_through(
         let stop = stop_flow.clone();
         let counted = dataflow::run(flow_options, data.ports_of_replay(), metrics.clone(), stop);
         let counted = counted.await;
-        counted.map_err(|why| Failure::because("the dataflow stopped", why))
+        counted.map_err(|why| Failure::because("the dataflow failed", why))
     };
     let (read, ()) = tokio::select! {
         both = async { tokio::try_join!(reading, counting) } => both?,
-        full = full(replay, data) => return Err(full),
+        full = wait_until_log_is_full(data) => return Err(full),
         never = progress.show() => match never {},
     };
     let (ingest, damage) = read;
-    Ok(Replayed {
+    Ok(ReplayResult {
         ingest,
         dataflow: metrics.clone(),
         workers,
-        took: progress.started().elapsed(),
+        duration: progress.started().elapsed(),
         damage,
     })
 }
 
-/// What ingest did, and the damage that ended it; any other error is one.
-fn whole_frames(
+/// Separates damage in a recording, after which the replay still reports its result, from other
+/// errors.
+fn separate_damage(
     read: Result<ingest::Summary, IngestError>,
 ) -> Result<(ingest::Summary, Option<ingest::source::SourceError>), Failure> {
     match read {
         Ok(summary) => Ok((summary, None)),
         Err(IngestError::Source { summary, source }) => Ok((*summary, Some(source))),
-        Err(why) => Err(Failure::because("ingest stopped", why)),
+        Err(why) => Err(Failure::because("ingest failed", why)),
     }
 }
 
-/// Waits until the log is at its size limit, and ingest has more for it; says what to do.
-async fn full(replay: &Replay, data: &Data) -> Failure {
-    let mut look = interval(LOOK_FOR_ROOM_EVERY);
+/// Waits until the log is at its size limit and ingest has more events for it. Returns the failure
+/// with the remedy.
+async fn wait_until_log_is_full(data: &Data) -> Failure {
+    let backend = data.log_backend();
+    let mut due = interval(LOG_POLL_INTERVAL);
     loop {
-        look.tick().await;
-        if !data.waits_for_room() {
+        due.tick().await;
+        if !backend.is_full() {
             continue;
         }
-        // It waits for a server's disk, too: there somebody else may make room.
+        // A log on a server is also full while the disk of the server is full. Somebody may free
+        // space there, so continue unless the log itself is at its limit.
         let Ok(bounds) = data.log().bounds().await else {
             continue;
         };
         if bounds.bytes >= bounds.bytes_max {
-            let option = match replay.config.nats.url.is_empty() {
-                true => "STORE_LOG_BYTES_MAX",
-                false => "NATS_BYTES_MAX",
-            };
+            let option = backend.size_option();
             let now = ByteSize(bounds.bytes_max);
             return Failure::new(format!(
-                "the log is full, and a replay keeps all of it: raise {option} (now {now}) and call it again"
+                "the log is full, and a replay never trims it: raise {option} (now {now}) and run the \
+                 replay again"
             ));
         }
     }
 }
 
 /// Waits until the dataflow has committed an epoch.
-async fn committed(epoch: Epoch, metrics: &dataflow::Metrics) {
-    let mut look = interval(LOOK_EVERY);
+async fn wait_for_commit(epoch: Epoch, metrics: &dataflow::Metrics) {
+    let mut due = interval(COMMIT_POLL_INTERVAL);
     while metrics.epoch.get() < i64::try_from(epoch.0).unwrap_or(i64::MAX) {
-        look.tick().await;
+        due.tick().await;
     }
 }
 
@@ -249,36 +255,36 @@ mod tests {
         "/../tests/fixtures/frames/pds.frames.zst"
     );
 
-    /// With less room for the log than any option allows.
-    async fn replayed(args: &[&str], log_bytes_max: u64) -> Result<(), String> {
+    /// Replays a recording with a size limit of the log that may be lower than the options allow.
+    async fn replay_with(args: &[&str], log_bytes_max: u64) -> Result<(), String> {
         let args = [&["skytide", RECORDING], args].concat();
         let mut replay = Line::try_parse_from(args).unwrap().replay;
         replay.config.store.log_bytes_max = ByteSize(log_bytes_max);
         replay.config.nats.bytes_max = Some(ByteSize(log_bytes_max));
         let ended = run(&replay, CancellationToken::new());
         let ended = timeout(Duration::from_secs(120), ended).await;
-        let ended = ended.expect("it waits for what nobody does");
+        let ended = ended.expect("the replay ends");
         ended.map(|_| ()).map_err(|failure| chain(&failure))
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn a_log_that_is_too_small_ends_it_and_with_more_room_it_goes_on() {
+    async fn a_log_that_is_too_small_fails_the_replay_and_a_larger_one_continues_it() {
         let folder = tempfile::tempdir().unwrap();
         let data = ["--data", folder.path().to_str().unwrap()];
-        let told = replayed(&data, 1 << 20).await.unwrap_err();
+        let why = replay_with(&data, 1 << 20).await.unwrap_err();
         assert!(
-            told.contains("raise STORE_LOG_BYTES_MAX (now 1MiB)"),
-            "{told}"
+            why.contains("raise STORE_LOG_BYTES_MAX (now 1MiB)"),
+            "{why}"
         );
-        assert_eq!(replayed(&data, 1 << 30).await, Ok(()));
+        assert_eq!(replay_with(&data, 1 << 30).await, Ok(()));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn the_same_of_a_log_on_nats() {
+    async fn a_log_on_nats_that_is_too_small_fails_the_replay() {
         let Some(nats) = Nats::start() else { return };
         let url = format!("--nats-url={}", nats.url());
-        let told = replayed(&[&url], 1 << 20).await.unwrap_err();
-        assert!(told.contains("raise NATS_BYTES_MAX (now 1MiB)"), "{told}");
-        assert_eq!(replayed(&[&url], 1 << 30).await, Ok(()));
+        let why = replay_with(&[&url], 1 << 20).await.unwrap_err();
+        assert!(why.contains("raise NATS_BYTES_MAX (now 1MiB)"), "{why}");
+        assert_eq!(replay_with(&[&url], 1 << 30).await, Ok(()));
     }
 }

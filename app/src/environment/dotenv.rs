@@ -1,57 +1,60 @@
-//! The file `.env`: names and values, taken as written.
+//! Parser of the file `.env`, which contains names and values.
 //!
 //! ```text
 //! # a comment                       NAME=value            ends at a space; `# comment` may follow
-//! export NAME=value                 NAME='as it is'       no escapes, may span lines
+//! export NAME=value                 NAME='as written'     no escapes, may span lines
 //! NAME=                             NAME="two words\n"    escapes: \\ \' \" \$ \n and \ before a space
 //! ```
 //!
-//! The same grammar as dotenv's, except that `$` stands for itself: a password may contain one, and a name that does not
-//! exist would silently become nothing. No error repeats a value; an error names the line.
+//! The grammar is that of dotenv, except that `$` has no special meaning. A password may contain
+//! `$`, and substitution would silently replace an unknown name by an empty string. An error
+//! contains the line number and no value.
 
 use std::iter::Peekable;
 use std::str::CharIndices;
 
-/// Bytes of the file, at most.
+/// Maximum size of the file, in bytes.
 pub const BYTES_MAX: u64 = 1 << 20;
 
 /// A name and its value.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The line on which the name stands, from 1 on.
+    /// The line of the name, from 1.
     pub line: usize,
     /// The name.
     pub name: String,
     /// The value, without quotes and escapes.
     pub value: String,
-    /// Whether a `$` stands where other readers of such files substitute a name: unescaped and not in single quotes.
+    /// Whether the value contains a `$` at which other readers of such files substitute a variable:
+    /// it is neither escaped nor in single quotes.
     pub dollar: bool,
 }
 
-/// Why a file is refused. Holds no value.
+/// Why a file cannot be parsed. Contains no value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}: {why}")]
-pub struct Refusal {
-    /// The line, from 1 on.
+pub struct ParseError {
+    /// The line, from 1.
     pub line: usize,
     /// What is wrong.
     pub why: &'static str,
 }
 
-/// Reads the content of a file.
+/// Parses the content of a file.
 ///
 /// # Errors
-/// The first line that is not of the grammar.
-pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, Refusal> {
-    let whole = |why| Refusal { line: 1, why };
+///
+/// The first line that does not match the grammar.
+pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, ParseError> {
+    let of_file = |why| ParseError { line: 1, why };
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(whole("the file is UTF-16; save it as UTF-8"));
+        return Err(of_file("the file is UTF-16; save it as UTF-8"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         let newlines = before.iter().filter(|byte| **byte == b'\n').count();
-        Refusal {
+        ParseError {
             line: newlines + 1,
             why: "a byte is not UTF-8",
         }
@@ -76,8 +79,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads a line, or several if a quoted value spans them. `None`: it sets nothing.
-    fn entry(&mut self) -> Result<Option<Entry>, Refusal> {
+    /// Reads one line, or several if a quoted value spans them. Returns `None` if it sets nothing.
+    fn entry(&mut self) -> Result<Option<Entry>, ParseError> {
         self.skip_spaces();
         if matches!(self.peek(), None | Some('\n' | '#')) {
             self.skip_line();
@@ -92,7 +95,7 @@ impl<'a> Reader<'a> {
         }
         if self.next() != Some('=') {
             let why = "a name must be followed by `=`";
-            return Err(Refusal { line, why });
+            return Err(ParseError { line, why });
         }
         self.skip_spaces();
         let mut entry = Entry {
@@ -105,11 +108,11 @@ impl<'a> Reader<'a> {
         Ok(Some(entry))
     }
 
-    fn name(&mut self) -> Result<&'a str, Refusal> {
+    fn name(&mut self) -> Result<&'a str, ParseError> {
         let start = self.position();
         let is_first = |it: char| it.is_ascii_alphabetic() || it == '_';
         if !self.peek().is_some_and(is_first) {
-            return Err(self.refused("a line must be NAME=VALUE or a comment"));
+            return Err(self.error("a line must be NAME=VALUE or a comment"));
         }
         let is_letter = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == '.';
         while self.peek().is_some_and(is_letter) {
@@ -118,8 +121,8 @@ impl<'a> Reader<'a> {
         Ok(&self.text[start..self.position()])
     }
 
-    /// Reads up to and with the end of the line.
-    fn value(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
+    /// Reads the value and the end of the line.
+    fn value(&mut self, entry: &mut Entry) -> Result<(), ParseError> {
         if self.peek() == Some('#') {
             self.skip_line();
             return Ok(());
@@ -127,10 +130,10 @@ impl<'a> Reader<'a> {
         loop {
             match self.next() {
                 None | Some('\n') => return Ok(()),
-                Some('\0') => return Err(self.refused("a value must not contain a zero byte")),
+                Some('\0') => return Err(self.error("a value must not contain a zero byte")),
                 Some('\r') if matches!(self.peek(), None | Some('\n')) => {}
-                Some('\r') => return Err(self.refused("a carriage return must end a line")),
-                Some(' ' | '\t') => return self.end(),
+                Some('\r') => return Err(self.error("a carriage return must end a line")),
+                Some(' ' | '\t') => return self.end_of_value(),
                 Some('\'') => self.single_quoted(entry)?,
                 Some('"') => self.double_quoted(entry)?,
                 Some('\\') => self.escaped(entry)?,
@@ -139,32 +142,32 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// After a space nothing but a comment may follow.
-    fn end(&mut self) -> Result<(), Refusal> {
+    /// Reads the rest of the line after an unquoted space, which may only be a comment.
+    fn end_of_value(&mut self) -> Result<(), ParseError> {
         self.skip_spaces();
         if !matches!(self.peek(), None | Some('\n' | '#')) {
-            return Err(self.refused("a value with spaces must stand in quotes"));
+            return Err(self.error("a value with spaces must be in quotes"));
         }
         self.skip_line();
         Ok(())
     }
 
-    fn single_quoted(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
+    fn single_quoted(&mut self, entry: &mut Entry) -> Result<(), ParseError> {
         loop {
             match self.next() {
                 Some('\'') => return Ok(()),
-                Some('\0') => return Err(self.refused("a value must not contain a zero byte")),
+                Some('\0') => return Err(self.error("a value must not contain a zero byte")),
                 Some(letter) => entry.value.push(letter),
                 None => return Err(unclosed(entry)),
             }
         }
     }
 
-    fn double_quoted(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
+    fn double_quoted(&mut self, entry: &mut Entry) -> Result<(), ParseError> {
         loop {
             match self.next() {
                 Some('"') => return Ok(()),
-                Some('\0') => return Err(self.refused("a value must not contain a zero byte")),
+                Some('\0') => return Err(self.error("a value must not contain a zero byte")),
                 Some('\\') => self.escaped(entry)?,
                 Some(letter) => push(entry, letter),
                 None => return Err(unclosed(entry)),
@@ -172,14 +175,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn escaped(&mut self, entry: &mut Entry) -> Result<(), Refusal> {
+    fn escaped(&mut self, entry: &mut Entry) -> Result<(), ParseError> {
         let letter = match self.peek() {
             Some('n') => '\n',
             Some(letter @ ('\\' | '\'' | '"' | '$' | ' ')) => letter,
             _ => {
                 let why = "`\\` must be followed by one of \\ ' \" $ n or a space; \
-                           single quotes take it as written";
-                return Err(self.refused(why));
+                           in single quotes it is taken as written";
+                return Err(self.error(why));
             }
         };
         self.next();
@@ -213,8 +216,8 @@ impl<'a> Reader<'a> {
         while !matches!(self.next(), None | Some('\n')) {}
     }
 
-    fn refused(&self, why: &'static str) -> Refusal {
-        Refusal {
+    fn error(&self, why: &'static str) -> ParseError {
+        ParseError {
             line: self.line,
             why,
         }
@@ -226,8 +229,8 @@ fn push(entry: &mut Entry, letter: char) {
     entry.value.push(letter);
 }
 
-fn unclosed(entry: &Entry) -> Refusal {
-    Refusal {
+fn unclosed(entry: &Entry) -> ParseError {
+    ParseError {
         line: entry.line,
         why: "a quote is not closed",
     }
@@ -238,7 +241,7 @@ mod tests {
     use super::*;
 
     fn read(text: &[u8]) -> Result<Vec<(usize, String, String)>, String> {
-        let entries = parse(text).map_err(|refusal| refusal.to_string())?;
+        let entries = parse(text).map_err(|error| error.to_string())?;
         let plain = |it: Entry| (it.line, it.name, it.value);
         Ok(entries.into_iter().map(plain).collect())
     }
@@ -275,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_of_the_byte_order_comments_and_empty_lines_are_skipped() {
+    fn a_byte_order_mark_comments_and_empty_lines_are_skipped() {
         let text = b"\xef\xbb\xbfA=1\n\n  # B=2\n\t\nC=\"3\n4\"\nD=5";
         let entry = |line, name: &str, value: &str| (line, name.to_owned(), value.to_owned());
         let expected = [
@@ -288,11 +291,11 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_the_line_and_no_value() {
+    fn an_error_contains_the_line_and_no_value() {
         let cases: [(&[u8], &str); 13] = [
             (
                 b"A=1\nB=Sup3rSecret word",
-                "line 2: a value with spaces must stand in quotes",
+                "line 2: a value with spaces must be in quotes",
             ),
             (
                 b"A=1\n\nB Sup3rSecret",
@@ -323,23 +326,23 @@ mod tests {
             ),
         ];
         for (text, expected) in cases {
-            let refused = read(text).expect_err(expected);
-            assert!(refused.starts_with(expected), "{refused}");
+            let error = read(text).expect_err(expected);
+            assert!(error.starts_with(expected), "{error}");
             assert!(
-                !refused.contains("Sup3r") && !refused.contains("Secret"),
-                "{refused}"
+                !error.contains("Sup3r") && !error.contains("Secret"),
+                "{error}"
             );
         }
     }
 
     #[test]
-    fn a_dollar_is_noted_where_others_would_substitute() {
-        let noted = |text: &str| parse(text.as_bytes()).expect(text)[0].dollar;
+    fn a_dollar_is_recorded_where_other_readers_would_substitute() {
+        let recorded = |text: &str| parse(text.as_bytes()).expect(text)[0].dollar;
         for text in ["A=a$b", "A=${B}", "A=\"$B\"", "A='x'$B"] {
-            assert!(noted(text), "{text}");
+            assert!(recorded(text), "{text}");
         }
         for text in ["A='$B'", r"A=\$B", r#"A="\$B""#, "A=b"] {
-            assert!(!noted(text), "{text}");
+            assert!(!recorded(text), "{text}");
         }
     }
 }

@@ -1,18 +1,18 @@
-//! A row on its way to a file: named cells in a fixed order.
+//! A record of an export: named cells in a fixed order.
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 
 /// A named cell.
 pub type Named = (String, Cell);
 
-/// A row: its cells in the order of the file's columns.
+/// A record: its cells in the order of the columns of the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record(pub Vec<Named>);
 
-/// What stands in one place of a row.
+/// The value of one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cell {
-    /// Nothing is known.
+    /// Unknown.
     Null,
     /// Yes or no.
     Bool(bool),
@@ -20,16 +20,16 @@ pub enum Cell {
     Number(u64),
     /// A text.
     Text(String),
-    /// Cells that belong together and are the same in every row: nested in JSON, columns in CSV.
+    /// Nested cells that every record has: an object in JSON, columns in CSV.
     Group(Record),
-    /// Cells that differ from row to row: nested in JSON, one column of JSON in CSV.
+    /// Nested cells that differ between records: an object in JSON, one column of JSON in CSV.
     Map(Record),
-    /// Entries of a list: an array in JSON, a line each in CSV.
+    /// A list of entries: an array in JSON, one line per entry in CSV.
     List(Vec<Record>),
 }
 
 impl Record {
-    /// The record with one more cell.
+    /// Returns the record with one more cell.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, cell: impl Into<Cell>) -> Self {
         self.0.push((name.into(), cell.into()));

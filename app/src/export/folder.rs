@@ -1,11 +1,12 @@
 //! A folder as the output of an export.
 //!
 //! ```text
-//! DIR/.partial/posts.ndjson, ...   written and synced
-//!   then   files of an earlier export in the other format are removed, the new ones moved to DIR, summary.json last
+//! 1. write and fsync DIR/.partial/posts.ndjson, ...
+//! 2. remove the files of an earlier export in the other format
+//! 3. rename the new files to DIR, summary.json last
 //! ```
 //!
-//! One export at a time writes to a folder: a lock on the folder itself, which ends with the process, keeps others out.
+//! A lock on the folder, which ends with the process, excludes a second export to the same folder.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -18,30 +19,32 @@ use tokio::task::spawn_blocking;
 use super::output::Output;
 use super::{ExportError, Format, Outline};
 
-/// The file whose presence says that the export is whole.
+/// The file whose presence means that the export is complete.
 pub const SUMMARY: &str = "summary.json";
-const ASIDE: &str = ".partial";
+/// The name of the staging folder.
+const STAGING: &str = ".partial";
 
-/// An [`Output`] into a folder, which is made if it is not there.
+/// An [`Output`] to a folder, which is created if it does not exist.
 pub struct Folder {
     path: PathBuf,
-    aside: Option<Aside>,
+    staging: Option<StagingFolder>,
+    /// The files written so far.
     names: Vec<String>,
     file: Option<File>,
 }
 
 impl Folder {
-    /// Touches nothing yet.
+    /// Creates an output. It accesses the folder only after [`Output::begin`].
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
-            aside: None,
+            staging: None,
             names: Vec::new(),
             file: None,
         }
     }
 
-    /// Runs work on the open file, on a thread that may block.
+    /// Runs `work` on the open file, on a thread that may block.
     async fn on_file(
         &mut self,
         work: impl FnOnce(&mut File) -> io::Result<()> + Send + 'static,
@@ -49,15 +52,15 @@ impl Folder {
         let Some(mut file) = self.file.take() else {
             return Ok(());
         };
-        let worked = spawn_blocking(move || work(&mut file).map(|()| file)).await;
-        let worked = worked.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
+        let result = spawn_blocking(move || work(&mut file).map(|()| file)).await;
+        let result = result.unwrap_or_else(|panicked| Err(io::Error::other(panicked)));
         let name = self.names.last().map_or("", String::as_str);
-        let file = worked.map_err(|source| ExportError::write(&self.path.join(name), source))?;
+        let file = result.map_err(|source| ExportError::write(&self.path.join(name), source))?;
         self.file = Some(file);
         Ok(())
     }
 
-    /// Writes what is left of the last file to the disk.
+    /// Fsyncs and closes the last file.
     async fn close(&mut self) -> Result<(), ExportError> {
         self.on_file(|file| file.sync_all()).await?;
         self.file = None;
@@ -68,17 +71,17 @@ impl Folder {
 #[async_trait]
 impl Output for Folder {
     async fn begin(&mut self) -> Result<(), ExportError> {
-        // The previous attempt, if there was one, gives up its files and the lock first.
-        (self.file, self.aside) = (None, None);
+        // A previous attempt must release its files and the lock first.
+        (self.file, self.staging) = (None, None);
         self.names.clear();
         let path = self.path.clone();
-        self.aside = Some(blocking(move || Aside::prepare(&path)).await?);
+        self.staging = Some(blocking(move || StagingFolder::create(&path)).await?);
         Ok(())
     }
 
     async fn file(&mut self, name: &str) -> Result<(), ExportError> {
         self.close().await?;
-        let path = self.path.join(ASIDE).join(name);
+        let path = self.path.join(STAGING).join(name);
         let file = blocking(move || {
             File::create(&path).map_err(|source| ExportError::write(&path, source))
         });
@@ -95,16 +98,17 @@ impl Output for Folder {
         self.close().await?;
         let (path, names) = (self.path.clone(), std::mem::take(&mut self.names));
         blocking(move || publish(&path, &names)).await?;
-        self.aside = None;
+        self.staging = None;
         Ok(())
     }
 }
 
+/// Runs `work` on a thread that may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ExportError> + Send + 'static,
 ) -> Result<T, ExportError> {
-    let worked = spawn_blocking(work).await;
-    worked.unwrap_or_else(|panicked| {
+    let result = spawn_blocking(work).await;
+    result.unwrap_or_else(|panicked| {
         Err(ExportError::write(
             Path::new("."),
             io::Error::other(panicked),
@@ -112,23 +116,24 @@ async fn blocking<T: Send + 'static>(
     })
 }
 
-/// Removes what is not of this export, and moves its files into place.
+/// Removes the files of an earlier export in the other format, and renames the new files to their
+/// place.
 fn publish(folder: &Path, names: &[String]) -> Result<(), ExportError> {
     let formats = [Format::Ndjson, Format::Csv];
     for view in ViewId::ALL {
-        let files = formats.map(|format| format.file(*view));
+        let files = formats.map(|format| format.file_name(*view));
         for name in files.into_iter().filter(|name| !names.contains(name)) {
             remove(&folder.join(name), fs::remove_file)?;
         }
     }
     for name in names {
-        let (from, to) = (folder.join(ASIDE).join(name), folder.join(name));
+        let (from, to) = (folder.join(STAGING).join(name), folder.join(name));
         fs::rename(&from, &to).map_err(|source| ExportError::write(&to, source))?;
     }
     Ok(())
 }
 
-/// Removes something; what is not there is fine.
+/// Removes a file or a folder, if it exists.
 fn remove(path: &Path, how: fn(PathBuf) -> io::Result<()>) -> Result<(), ExportError> {
     match how(path.to_owned()) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -138,16 +143,18 @@ fn remove(path: &Path, how: fn(PathBuf) -> io::Result<()>) -> Result<(), ExportE
     }
 }
 
-/// The folder in which files are written before they are moved, and the lock. Both end with this, and with them what was not
-/// moved: a disk that is full must not stay so.
-struct Aside {
+/// The staging folder and the lock on the folder of the export. Dropping this removes the staging
+/// folder with all files in it, so that a failed export does not leave the disk full, and releases
+/// the lock.
+struct StagingFolder {
     path: PathBuf,
     _lock: Option<File>,
 }
 
-impl Aside {
-    /// Makes it. Removes the summary of an earlier export, and what one left that was killed.
-    fn prepare(folder: &Path) -> Result<Self, ExportError> {
+impl StagingFolder {
+    /// Creates the staging folder. Removes the summary of an earlier export, and the staging folder
+    /// of a killed one.
+    fn create(folder: &Path) -> Result<Self, ExportError> {
         let write = |source| ExportError::write(folder, source);
         fs::create_dir_all(folder).map_err(write)?;
         let lock = File::open(folder).map_err(write)?;
@@ -156,25 +163,25 @@ impl Aside {
             Err(TryLockError::WouldBlock) => {
                 return Err(ExportError::Busy(folder.to_owned()));
             }
-            // Some network file systems lock no folders.
+            // Some network file systems do not support locks on folders.
             Err(TryLockError::Error(error)) => {
-                tracing::debug!(%error, ?folder, "the folder of an export cannot be locked");
+                tracing::debug!(%error, ?folder, "cannot lock the folder of an export");
                 None
             }
         };
         remove(&folder.join(SUMMARY), fs::remove_file)?;
-        let path = folder.join(ASIDE);
+        let path = folder.join(STAGING);
         remove(&path, fs::remove_dir_all)?;
         fs::create_dir(&path).map_err(|source| ExportError::write(&path, source))?;
         Ok(Self { path, _lock: lock })
     }
 }
 
-impl Drop for Aside {
+impl Drop for StagingFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.path) {
             let folder = &self.path;
-            tracing::warn!(%error, ?folder, "what an export has left could not be removed");
+            tracing::warn!(%error, ?folder, "cannot remove the staging folder of an export");
         }
     }
 }

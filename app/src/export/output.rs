@@ -1,33 +1,38 @@
-//! Where the files of an export go.
+//! The destination of the files of an export.
 
 use async_trait::async_trait;
 
 use super::{ExportError, Outline};
 
-/// Takes the files of one export, one after the other. Until [`Output::complete`] nothing counts as exported.
+/// Receives the files of one export, one after the other. The export is complete only after
+/// [`Output::complete`].
 #[async_trait]
 pub trait Output: Send {
-    /// Begins an export: what an earlier one wrote here does not count as whole any more.
+    /// Starts an export. An earlier export to the same destination is then incomplete.
     ///
     /// # Errors
-    /// Nothing can be written here.
+    ///
+    /// The destination cannot be written.
     async fn begin(&mut self) -> Result<(), ExportError>;
 
-    /// Begins a file; the previous one is whole.
+    /// Starts a file. The previous file is then complete.
     ///
     /// # Errors
-    /// It cannot be written.
+    ///
+    /// The file cannot be written.
     async fn file(&mut self, name: &str) -> Result<(), ExportError>;
 
-    /// Appends to the file.
+    /// Appends bytes to the current file.
     ///
     /// # Errors
-    /// It cannot be written.
+    ///
+    /// The file cannot be written.
     async fn write(&mut self, bytes: Vec<u8>) -> Result<(), ExportError>;
 
-    /// All files are whole; the last one was the summary.
+    /// Completes the export. The last file was the summary.
     ///
     /// # Errors
-    /// The export does not count as whole.
+    ///
+    /// The export is incomplete.
     async fn complete(&mut self, outline: &Outline) -> Result<(), ExportError>;
 }

@@ -1,4 +1,4 @@
-//! The columns of each view, as they stand in the files.
+//! The columns of each view in the files of an export.
 
 use skytide_core::id::{Did, PostKey, Rkey, Tid};
 use skytide_core::time::{Minute, Timestamp};
@@ -10,10 +10,11 @@ use skytide_core::view::{
 
 use super::cell::{Cell, Record};
 
-/// The record of a row of any view whose rows stand for themselves.
+/// The record of a row, for views whose rows are not merged.
 ///
 /// # Errors
-/// The row is not one of that view.
+///
+/// The row does not have the format of the view.
 pub fn record(view: ViewId, row: &StoredRow) -> Result<Record, RowError> {
     let (key, columns) = (&row.key, &row.row);
     Ok(match view {
@@ -39,7 +40,7 @@ pub fn record(view: ViewId, row: &StoredRow) -> Result<Record, RowError> {
     })
 }
 
-/// A record of a view with all its columns, for the header of an empty file.
+/// A record with all columns of a view, for the header of the file.
 pub fn sample(view: ViewId) -> Record {
     let did = Did::from_plc([0; 15]);
     match view {
@@ -130,7 +131,7 @@ fn actor(did: &Did, row: &ActorRow) -> Record {
         .with("last_seen", time(row.last_seen))
 }
 
-/// What one account did to another on all days together.
+/// The interactions of one account with another, summed over all days.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interactions {
     likes: u64,
@@ -141,7 +142,7 @@ pub struct Interactions {
 }
 
 impl Interactions {
-    /// Adds a day.
+    /// Adds the interactions of one day.
     pub fn add(&mut self, day: &InteractionRow) {
         self.likes += u64::from(day.likes);
         self.reposts += u64::from(day.reposts);
@@ -151,7 +152,7 @@ impl Interactions {
     }
 }
 
-/// The record of a pair.
+/// The record of the interactions of an author with a subject.
 pub fn interaction(author: &Did, subject: &Did, sum: &Interactions) -> Record {
     Record::default()
         .with("author", author.to_string())
@@ -168,7 +169,8 @@ pub fn trend(key: &str, row: &TrendRow, languages: Record) -> Record {
     counts(Record::default().with("key", key), row).with("languages", Cell::Map(languages))
 }
 
-/// The counts of a trend: of all time flat, windows nested.
+/// Adds the counts of a trend to a record: those of all time as cells, those of each window as a
+/// nested group.
 pub fn counts(record: Record, row: &TrendRow) -> Record {
     let of = |window: Window| {
         Record::default()
@@ -244,7 +246,7 @@ fn counter(name: String, row: CounterRow) -> Record {
         .with("value", row.value)
 }
 
-/// A moment; none where it is 0.
+/// A time as text; `None` if it is 0, which means unknown.
 fn time(time: Timestamp) -> Option<String> {
     (time.0 > 0).then(|| time.rfc3339())
 }

@@ -1,4 +1,4 @@
-//! What a store holds, in few numbers: for `summary.json` and the table behind a replay.
+//! A summary of a store, for `summary.json` and the tables at the end of a replay.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,7 +12,7 @@ use skytide_core::view::{
 
 use super::{ExportError, Pages};
 
-/// Operations on a collection.
+/// Numbers of operations on a collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ops {
     /// Records created.
@@ -23,30 +23,30 @@ pub struct Ops {
     pub delete: u64,
 }
 
-/// A store in few numbers.
+/// The summary of a store at a commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Summary {
     /// Frames read.
     pub frames: u64,
     /// Operations by collection.
     pub ops: BTreeMap<String, Ops>,
-    /// Events that are no operations: `account`, `identity`, `sync`.
+    /// Events that are not operations: `account`, `identity`, `sync`.
     pub events: BTreeMap<String, u64>,
     /// Live records by collection.
     pub live_records: BTreeMap<String, u64>,
-    /// What was dropped, in whole or in part, by reason.
+    /// Frames and records that were dropped, in whole or in part, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// Rows by view.
     pub rows: BTreeMap<&'static str, i64>,
-    /// The newest epoch counted.
+    /// The newest committed epoch.
     pub epoch: u64,
-    /// Network time at its end; `None` if no frame had a readable time.
+    /// Network time at the end of that epoch; `None` if no frame had a readable time.
     pub time: Option<String>,
-    /// Network time of the first event counted; `None` with `time`.
+    /// Network time of the first counted event; `None` if `time` is `None`.
     pub since: Option<String>,
 }
 
-/// An export in one line.
+/// What is reported about an export, in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outline {
     rows: i64,
@@ -56,7 +56,7 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// What to report of an export to this folder.
+    /// The line that reports an export to this folder.
     pub fn line(&self, folder: &Path) -> String {
         let folder = folder.display();
         let Self {
@@ -75,7 +75,8 @@ impl Summary {
     /// Reads the summary of a store at a commit.
     ///
     /// # Errors
-    /// The store could not be read or is damaged.
+    ///
+    /// The store cannot be read or is damaged.
     pub async fn read(reader: &dyn ViewReader, committed: &Committed) -> Result<Self, ExportError> {
         let sums = committed.sums.iter();
         let mut summary = Self {
@@ -90,16 +91,17 @@ impl Summary {
         Ok(summary)
     }
 
-    /// The summary of a store as it is now.
+    /// Reads the summary of a store at its newest commit.
     ///
     /// # Errors
-    /// The store holds no commit, could not be read or is damaged.
+    ///
+    /// The store holds no commit, cannot be read or is damaged.
     pub async fn now(reader: &dyn ViewReader) -> Result<Self, ExportError> {
         let committed = super::committed(reader).await?;
         Self::read(reader, &committed).await
     }
 
-    /// What to report of the export.
+    /// What is reported about the export.
     pub fn outline(&self) -> Outline {
         Outline {
             rows: self.rows.values().sum(),
@@ -115,10 +117,10 @@ impl Summary {
     /// The text of `summary.json`.
     pub fn to_json(&self) -> String {
         let json = serde_json::to_string_pretty(self);
-        json.expect("texts and numbers are always JSON") + "\n"
+        json.expect("strings and numbers are always valid JSON") + "\n"
     }
 
-    /// Reads the rows of all time, which come before those of hours and minutes.
+    /// Reads the rows of all time, which precede those of hours and minutes.
     async fn read_activity(&mut self, reader: &dyn ViewReader) -> Result<(), ExportError> {
         let view = ViewId::Activity;
         let hours = Key::from([Span::Hour as u8].as_slice());

@@ -1,7 +1,7 @@
-//! Messages between the process that has a store open and one that asks for an export.
+//! Messages between the process that has a store open and a process that requests an export.
 //!
 //! ```text
-//! kind u8 │ bytes of the payload u32, big-endian │ payload
+//! kind u8 │ size of the payload in bytes u32, big-endian │ payload
 //! ```
 
 use std::io;
@@ -13,13 +13,13 @@ use crate::export::Outline;
 
 /// Version of the messages.
 pub const VERSION: u32 = 1;
-/// Bytes of a payload, at most.
+/// Maximum size of a payload, in bytes.
 pub const PAYLOAD_BYTES_MAX: usize = 256 << 10;
 
-/// What is to be exported.
+/// A request for an export.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Request {
-    /// The [`VERSION`] of the process that asks.
+    /// The [`VERSION`] of the process that requests the export.
     pub version: u32,
     /// CSV instead of NDJSON.
     pub csv: bool,
@@ -28,20 +28,20 @@ pub struct Request {
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// The first one, of the process that asks.
+    /// The first message, sent by the process that requests the export.
     Request(Request),
-    /// A file begins; the previous one is whole.
+    /// Starts a file. The previous file is complete.
     File(String),
-    /// The next bytes of the file.
+    /// The next bytes of the current file.
     Data(Vec<u8>),
-    /// The export is whole. The last message.
+    /// The export is complete. The last message.
     Complete(Outline),
-    /// The export failed, and why. The last message.
+    /// The export failed, with the reason. The last message.
     Failed(String),
 }
 
 impl Message {
-    /// What it is, without its content.
+    /// The kind of the message, in words.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Request(_) => "a request",
@@ -56,7 +56,8 @@ impl Message {
 /// Sends a message.
 ///
 /// # Errors
-/// The other process has gone, or the message is too long.
+///
+/// The other process has disconnected, or the message is too large.
 pub async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &Message) -> io::Result<()> {
     let (kind, payload) = match message {
         Message::Request(request) => (b'R', serde_json::to_vec(request)?),
@@ -69,7 +70,7 @@ pub async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &Message) -> 
         }
     };
     if payload.len() > PAYLOAD_BYTES_MAX {
-        return Err(io::Error::other("a message is too long"));
+        return Err(io::Error::other("a message is too large"));
     }
     let mut bytes = vec![kind];
     bytes.extend((payload.len() as u32).to_be_bytes());
@@ -80,23 +81,24 @@ pub async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &Message) -> 
 /// Receives a message.
 ///
 /// # Errors
-/// `UnexpectedEof` if the other process has gone, `InvalidData` if it sends something else.
+///
+/// `UnexpectedEof` if the other process has disconnected, `InvalidData` if it sent anything else.
 pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Message> {
-    let unknown = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let kind = stream.read_u8().await?;
     let bytes = stream.read_u32().await? as usize;
     if bytes > PAYLOAD_BYTES_MAX {
-        return Err(unknown("a message is too long"));
+        return Err(invalid("a message is too large"));
     }
     let mut payload = vec![0; bytes];
     stream.read_exact(&mut payload).await?;
-    let text = |payload| String::from_utf8(payload).map_err(|_| unknown("a message is no text"));
+    let text = |payload| String::from_utf8(payload).map_err(|_| invalid("a message is not UTF-8"));
     Ok(match kind {
         b'R' => Message::Request(serde_json::from_slice(&payload)?),
         b'F' => Message::File(text(payload)?),
         b'D' => Message::Data(payload),
         b'C' => Message::Complete(serde_json::from_slice(&payload)?),
         b'X' => Message::Failed(text(payload)?),
-        _ => return Err(unknown("a message is of an unknown kind")),
+        _ => return Err(invalid("a message has an unknown kind")),
     })
 }

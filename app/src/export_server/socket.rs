@@ -1,4 +1,4 @@
-//! The Unix socket in the data folder.
+//! The Unix socket in the data folder on which exports are requested.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -11,31 +11,32 @@ use tokio::net::{UnixListener, UnixStream};
 
 /// Name of the socket in the data folder.
 pub const SOCKET: &str = "export.sock";
-/// Bytes of a path that every Unix takes as the address of a socket; Linux takes 107, others 103.
+/// Maximum length of the path of a socket, in bytes. Linux allows 107, other systems 103.
 const PATH_BYTES_MAX: usize = 100;
-/// Connections that wait to be accepted.
+/// Maximum number of connections that wait to be accepted.
 const BACKLOG: i32 = 16;
-/// Read and write for the user of this process.
+/// The permissions of the socket: only the user of this process may connect.
 const MODE: u32 = 0o600;
 
-/// A socket that clients can connect to. Its file is removed when this is dropped.
+/// A listening socket. Dropping this removes its file.
 pub struct Listener {
     listener: UnixListener,
     address: Address,
 }
 
 impl Listener {
-    /// Listens in this data folder. The caller holds its store, so a socket that is there is of a process that was killed, and
-    /// is replaced.
+    /// Listens on the socket in this data folder. The caller must hold the lock on its store; an
+    /// existing socket was then left by a killed process and is replaced.
     ///
     /// # Errors
-    /// Something else stands at its place, or the system refuses.
+    ///
+    /// A file that is not a socket has its name, or the system refuses to listen.
     pub fn bind(data: &Path) -> io::Result<Self> {
         let address = Address::of(data)?;
         remove_stale(&address.path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(&address.path)?)?;
-        // Nobody can connect before `listen`.
+        // No client can connect before `listen`.
         fs::set_permissions(&address.path, Permissions::from_mode(MODE))?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
@@ -43,7 +44,7 @@ impl Listener {
         Ok(Self { listener, address })
     }
 
-    /// The next client.
+    /// Waits for the next client.
     pub async fn accept(&self) -> io::Result<UnixStream> {
         self.listener.accept().await.map(|(stream, _)| stream)
     }
@@ -52,7 +53,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Err(error) = remove_stale(&self.address.path) {
-            tracing::debug!(%error, "the socket for exports is still there");
+            tracing::debug!(%error, "cannot remove the socket for exports");
         }
     }
 }
@@ -60,16 +61,18 @@ impl Drop for Listener {
 /// Connects to the process that has the store of this data folder open.
 ///
 /// # Errors
-/// `NotFound` or `ConnectionRefused` if none listens.
+///
+/// `NotFound` or `ConnectionRefused` if no process listens.
 pub async fn connect(data: &Path) -> io::Result<UnixStream> {
     let address = Address::of(data)?;
     UnixStream::connect(&address.path).await
 }
 
-/// Where the socket is, in a form that is short enough for the system.
+/// The path of the socket, short enough for the system. A long path is replaced by a path through
+/// an open file descriptor of the data folder.
 struct Address {
     path: PathBuf,
-    /// The data folder, if `path` leads through it.
+    /// The open data folder, if `path` goes through its file descriptor.
     _folder: Option<File>,
 }
 
@@ -99,7 +102,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(about) if about.file_type().is_socket() => fs::remove_file(path),
         Ok(_) => {
-            let what = format!("{SOCKET} in the data folder is no socket");
+            let what = format!("{SOCKET} in the data folder is not a socket");
             Err(io::Error::new(io::ErrorKind::AlreadyExists, what))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -112,7 +115,7 @@ mod tests {
     use super::*;
 
     async fn connects(data: &Path) {
-        let listener = Listener::bind(data).expect("it listens");
+        let listener = Listener::bind(data).expect("a listener");
         let mode = fs::metadata(data.join(SOCKET))
             .expect("a socket")
             .permissions();
@@ -134,19 +137,19 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_path_longer_than_an_address_is_no_obstacle() {
+    async fn a_client_connects_although_the_path_is_longer_than_an_address() {
         let folder = tempfile::tempdir().expect("a folder");
         let deep = folder.path().join("d".repeat(120)).join("e".repeat(120));
-        fs::create_dir_all(&deep).expect("made");
+        fs::create_dir_all(&deep).expect("the folders");
         connects(&deep).await;
     }
 
     #[tokio::test]
-    async fn a_socket_that_a_killed_process_left_is_replaced_and_a_file_is_not() {
+    async fn a_socket_of_a_killed_process_is_replaced_and_a_file_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(SOCKET);
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
-        assert!(path.exists(), "it stays without its process");
+        assert!(path.exists(), "the socket outlives its process");
         let kind = connect(folder.path()).await.map(drop);
         let kind = kind.map_err(|error| error.kind());
         assert_eq!(kind, Err(io::ErrorKind::ConnectionRefused));

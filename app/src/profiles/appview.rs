@@ -1,16 +1,17 @@
-//! Asks an AppView for profiles: `app.bsky.actor.getProfiles`
-//! (<https://docs.bsky.app/docs/api/app-bsky-actor-get-profiles>), public, without a session.
+//! Fetches profiles from an AppView: `app.bsky.actor.getProfiles`
+//! (<https://docs.bsky.app/docs/api/app-bsky-actor-get-profiles>), which is public and needs no
+//! session.
 //!
 //! ```text
-//! 200, JSON            ─▶ profiles; `ratelimit-remaining: 0` ─▶ and not before `ratelimit-reset`
-//! 400                  ─▶ refused: these accounts cannot be asked for in one question
-//! 429, 503 with a time ─▶ not before that time
-//! all else             ─▶ failed
+//! 200 with JSON         ─▶ profiles; with `ratelimit-remaining: 0` no request before `ratelimit-reset`
+//! 400                   ─▶ refused: the server rejects this set of accounts
+//! 429; 503 with a time  ─▶ rate limited: no request before that time
+//! anything else         ─▶ failed
 //! ```
 //!
-//! The answer is foreign: its length, its form and each text in it are bounded, and only what is shown is kept. A malformed
-//! entry is left out and counted; the others are kept.
-//! A redirect is not followed.
+//! The response is untrusted. Its size, its format and each text in it are limited, and only the
+//! fields that are shown are stored. A malformed entry is skipped and counted; the other entries
+//! are used. Redirects are not followed.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -27,19 +28,20 @@ use skytide_core::port::clock::Clock;
 use skytide_core::port::profile::{FetchedProfiles, Profile, ProfileSource, SourceError};
 use skytide_core::time::Timestamp;
 
-/// Who asks, so that the server's operator can tell.
+/// Identifies this program to the operator of the server.
 const USER_AGENT: &str = concat!("skytide/", env!("CARGO_PKG_VERSION"));
-/// Bytes of an answer, at most: a profile has about 3 KB.
-const ANSWER_BYTES_MAX: usize = 1 << 20;
-/// Bytes of a refusal's text that are told.
+/// Maximum size of a response body, in bytes. A profile has about 3 KB.
+const BODY_BYTES_MAX: usize = 1 << 20;
+/// Maximum length of the server's reason for a refusal in our error, in bytes.
 const REFUSAL_BYTES_MAX: usize = 200;
-/// Bytes of a display name (`app.bsky.actor.profile`: 640).
+/// Maximum length of a display name, in bytes (`app.bsky.actor.profile`: 640).
 const NAME_BYTES_MAX: usize = 640;
+/// Maximum length of the URL of an avatar, in bytes.
 const AVATAR_BYTES_MAX: usize = 2_048;
-/// The wait if a server that was asked too often names none.
-const WAIT_MS: u64 = 60_000;
-/// The longest wait that a server can impose.
-const WAIT_MS_MAX: u64 = 86_400_000;
+/// The pause after a rate limit without a time.
+const DEFAULT_PAUSE_MS: u64 = 60_000;
+/// The longest pause that a server can impose.
+const PAUSE_MS_MAX: u64 = 86_400_000;
 
 /// A [`ProfileSource`] over HTTP.
 pub struct AppView {
@@ -48,22 +50,23 @@ pub struct AppView {
     clock: Arc<dyn Clock>,
 }
 
-/// The client cannot be made: TLS is not usable here.
+/// The client cannot be created, because TLS is not usable on this machine.
 #[derive(Debug, thiserror::Error)]
-#[error("the HTTP client cannot be made")]
+#[error("cannot create the HTTP client")]
 pub struct AppViewError(#[from] reqwest::Error);
 
 impl AppView {
-    /// Asks the server at `url`; a question takes at most `time_max`.
+    /// Creates a client for the server at `url`. A request takes at most `time_max`.
     ///
     /// # Errors
-    /// The roots of trust of this machine cannot be used.
+    ///
+    /// The root certificates of this machine cannot be used.
     pub fn new(
         url: &Endpoint,
         time_max: Duration,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, AppViewError> {
-        // It is there already if another client came first.
+        // Fails if another client has already installed the provider, which is fine.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .user_agent(USER_AGENT)
@@ -86,8 +89,8 @@ impl AppView {
         match status {
             StatusCode::OK => {}
             StatusCode::TOO_MANY_REQUESTS => {
-                let wait = Timestamp(now.0 + WAIT_MS);
-                let not_before = retry_at(&headers, now).unwrap_or(wait);
+                let default = Timestamp(now.0 + DEFAULT_PAUSE_MS);
+                let not_before = retry_at(&headers, now).unwrap_or(default);
                 return Err(SourceError::RateLimited { not_before });
             }
             StatusCode::SERVICE_UNAVAILABLE if headers.contains_key(RETRY_AFTER) => {
@@ -100,22 +103,22 @@ impl AppView {
                 let end = text.floor_char_boundary(REFUSAL_BYTES_MAX);
                 return Err(SourceError::Refused(format!("{:?}", &text[..end])));
             }
-            status => return Err(failed(format!("the server answers {status}"))),
+            status => return Err(failed(format!("the server responded with {status}"))),
         }
-        let form = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-        if !form.is_some_and(|it| it.starts_with(b"application/json")) {
-            return Err(failed("the answer is no JSON"));
+        let format = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        if !format.is_some_and(|it| it.starts_with(b"application/json")) {
+            return Err(failed("the response is not JSON"));
         }
         let (profiles, malformed) = parse(&body(response).await?)?;
         if malformed > 0 {
-            tracing::warn!(malformed, "entries of an answer with profiles are left out");
+            tracing::warn!(malformed, "skipped malformed profiles in a response");
         }
-        let spent = number(&headers, "ratelimit-remaining") == Some(0);
-        let reset = reset_at(&headers).map(|at| at.min(Timestamp(now.0 + WAIT_MS_MAX)));
+        let is_exhausted = number(&headers, "ratelimit-remaining") == Some(0);
+        let reset = reset_at(&headers).map(|at| at.min(Timestamp(now.0 + PAUSE_MS_MAX)));
         Ok(FetchedProfiles {
             profiles,
             malformed,
-            not_before: reset.filter(|_| spent),
+            not_before: reset.filter(|_| is_exhausted),
         })
     }
 }
@@ -125,23 +128,23 @@ impl ProfileSource for AppView {
     async fn fetch(&self, dids: &[Did]) -> Result<FetchedProfiles, SourceError> {
         let actors: Vec<_> = dids.iter().map(|did| ("actors", did.to_string())).collect();
         let sent = self.client.get(&self.address).query(&actors).send().await;
-        // The address may hold a password.
+        // The URL may contain a password, which must not get into the error.
         let response = sent.map_err(|why| failed(why.without_url()))?;
         self.read(response).await
     }
 }
 
-/// The entries are read one by one: one that is malformed costs no other.
+/// The body of a response. Each entry is parsed by itself, so a malformed entry affects no other.
 #[derive(Deserialize)]
-struct Answer<'a> {
+struct ProfilesBody<'a> {
     #[serde(borrow)]
     profiles: Vec<&'a RawValue>,
 }
 
-/// The fields that are shown; the rest is skipped.
+/// The fields of a profile that are shown. The others are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Shown<'a> {
+struct ProfileEntry<'a> {
     did: String,
     handle: String,
     #[serde(borrow)]
@@ -150,15 +153,16 @@ struct Shown<'a> {
     avatar: Option<&'a RawValue>,
 }
 
-/// The usable entries of an answer, and how many are not: entries of another form, without a valid DID and handle, or of an
-/// account that an earlier entry names.
+/// The valid entries of a response, and the number of malformed entries. An entry is malformed if
+/// it has another format, no valid DID and handle, or the account of an earlier entry.
 fn parse(json: &[u8]) -> Result<(Vec<(Did, Profile)>, usize), SourceError> {
-    // JSON is UTF-8. Other bytes stand in texts, and cost the entry of that text at most.
+    // JSON is UTF-8. Invalid bytes can only be in strings, so they affect at most the entry of that
+    // string.
     let json = String::from_utf8_lossy(json);
-    let answer: Answer<'_> = serde_json::from_str(&json).map_err(failed)?;
-    let entries = answer.profiles.len();
+    let body: ProfilesBody<'_> = serde_json::from_str(&json).map_err(failed)?;
+    let entries = body.profiles.len();
     let mut profiles: Vec<(Did, Profile)> = Vec::new();
-    for (did, profile) in answer.profiles.into_iter().filter_map(entry) {
+    for (did, profile) in body.profiles.into_iter().filter_map(entry) {
         if !profiles.iter().any(|(known, _)| *known == did) {
             profiles.push((did, profile));
         }
@@ -169,29 +173,29 @@ fn parse(json: &[u8]) -> Result<(Vec<(Did, Profile)>, usize), SourceError> {
 
 /// One account; `None` if the entry is malformed.
 fn entry(json: &RawValue) -> Option<(Did, Profile)> {
-    let shown: Shown<'_> = serde_json::from_str(json.get()).ok()?;
-    let did: Did = shown.did.parse().ok()?;
-    if !is_handle(&shown.handle) {
+    let entry: ProfileEntry<'_> = serde_json::from_str(json.get()).ok()?;
+    let did: Did = entry.did.parse().ok()?;
+    if !is_handle(&entry.handle) {
         return None;
     }
-    // A text that cannot be read is as good as none.
+    // A string that is not valid is treated as missing.
     let text = |json: Option<&RawValue>| serde_json::from_str(json?.get()).ok();
     let profile = Profile {
-        handle: shown.handle.into(),
-        name: text(shown.display_name).and_then(name),
-        avatar: text(shown.avatar).and_then(avatar),
+        handle: entry.handle.into(),
+        name: text(entry.display_name).and_then(name),
+        avatar: text(entry.avatar).and_then(avatar),
     };
     Some((did, profile))
 }
 
-/// Cut to what a profile record may hold; `None` if nothing can be seen of it.
+/// A display name, truncated to the length that a profile record allows; `None` if it is blank.
 fn name(text: String) -> Option<Box<str>> {
     let end = text.floor_char_boundary(NAME_BYTES_MAX);
     let text = text[..end].trim();
     (!text.is_empty()).then(|| text.into())
 }
 
-/// An address that a page may load; anything else is no picture.
+/// The URL of an avatar, if a page may load it.
 fn avatar(text: String) -> Option<Box<str>> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
     let fits = plain && text.len() <= AVATAR_BYTES_MAX && text.starts_with("https://");
@@ -202,16 +206,17 @@ async fn body(mut response: Response) -> Result<Vec<u8>, SourceError> {
     let mut bytes = Vec::new();
     let read = |why: reqwest::Error| failed(why.without_url());
     while let Some(chunk) = response.chunk().await.map_err(read)? {
-        if bytes.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(failed("the answer is too long"));
+        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
+            return Err(failed("the response is too large"));
         }
         bytes.extend_from_slice(&chunk);
     }
     Ok(bytes)
 }
 
-/// When to ask again: `Retry-After`, seconds or a date (<https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>), or
-/// `ratelimit-reset`, seconds since 1970; the later one.
+/// The earliest time of the next request: the later one of `Retry-After`, in seconds or as a date
+/// (<https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>), and `ratelimit-reset`, in seconds
+/// since 1970.
 fn retry_at(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let text = headers.get(RETRY_AFTER).and_then(|it| it.to_str().ok());
     let seconds = |text: &str| text.trim().parse::<u64>().ok();
@@ -225,7 +230,7 @@ fn retry_at(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
             u64::try_from(ms).ok().map(Timestamp)
         }
     });
-    let latest = Timestamp(now.0 + WAIT_MS_MAX);
+    let latest = Timestamp(now.0 + PAUSE_MS_MAX);
     after.max(reset_at(headers)).map(|at| at.clamp(now, latest))
 }
 

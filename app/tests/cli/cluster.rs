@@ -293,7 +293,7 @@ fn invalid_cluster_options_are_refused_with_the_reason() {
         (
             &["up", "--indexer-hosts=a:1,b:1", "--indexer-process=1"],
             1,
-            "INDEXER_PROCESS is to be 0",
+            "set INDEXER_PROCESS to 0",
         ),
         (
             &[
@@ -302,7 +302,7 @@ fn invalid_cluster_options_are_refused_with_the_reason() {
                 "--indexer-secret-file=none",
             ],
             1,
-            "INDEXER_SECRET_FILE cannot be read",
+            "cannot read INDEXER_SECRET_FILE",
         ),
         (
             &["index", "--indexer-hosts=127.0.0.1:1,10.0.0.2:1"],

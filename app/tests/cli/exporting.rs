@@ -154,9 +154,9 @@ fn an_export_whose_sender_ends_in_the_middle_is_not_whole() {
     .concat();
     let elsewhere = [&partial[..], &message(b'F', b"../elsewhere.csv")].concat();
     let cases = [
-        (partial.clone(), "is not whole"),
-        (whole, "is not whole"),
-        (elsewhere, "is not whole"),
+        (partial.clone(), "is incomplete"),
+        (whole, "is incomplete"),
+        (elsewhere, "is incomplete"),
         (
             [&partial[..], &message(b'X', b"disk failed")].concat(),
             "because: disk failed",

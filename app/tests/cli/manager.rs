@@ -114,7 +114,7 @@ fn a_secret_is_read_from_a_file_and_shown_nowhere() {
     );
 
     let ran = place.run_with(&["config"], [("MONGODB_URI_FILE", "/nowhere/uri")]);
-    let expected = "/nowhere/uri is not readable (MONGODB_URI_FILE)";
+    let expected = "cannot read the secret in /nowhere/uri (MONGODB_URI_FILE)";
     assert!(ran.code == Some(1) && ran.err.contains(expected), "{ran:?}");
 
     let wrong = place.write("wrong", "https://me:s3cret@host");

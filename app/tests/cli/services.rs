@@ -222,6 +222,6 @@ fn an_address_may_have_a_name() {
     let nowhere = ["up", NOWHERE, "--api-address=nowhere.invalid:7780"];
     let ran = place.run(&nowhere);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    let reason = "the name in API_ADDRESS (nowhere.invalid:7780) cannot be resolved";
+    let reason = "cannot resolve the host name in API_ADDRESS (nowhere.invalid:7780)";
     assert!(ran.err.contains(reason), "{}", ran.err);
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use skytide::cluster::{ClusterState, Hello, Manners, Mesh, MeshError};
+use skytide::cluster::{ClusterState, HandshakeOptions, Hello, Mesh, MeshError};
 use skytide_dataflow::{Links, Name};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -31,11 +31,11 @@ impl Meeting {
     }
 
     fn hello(&self, process: usize) -> Hello {
-        Hello::new(BUILD, (process as u32, self.names.len() as u32), 2)
+        Hello::new(BUILD, process as u32, self.names.len() as u32, 2)
     }
 
     fn mesh(&self, hello: Hello, secret: &[u8]) -> Mesh {
-        Mesh::new(self.names.clone(), Manners::new(hello, secret))
+        Mesh::new(self.names.clone(), HandshakeOptions::new(hello, secret))
     }
 
     /// Starts a process, which then waits for the others.
@@ -109,24 +109,26 @@ async fn a_rejected_process_learns_what_differs_and_a_matching_one_connects() {
     };
     let reason = meeting.refused(other(|it| it.threads = 4), SECRET).await;
     assert!(
-        reason.starts_with("0: it counts with 2 threads, this process with 4: INDEXER_WORKERS"),
+        reason.starts_with(
+            "0: it counts with 2 threads, this process with 4: set the same INDEXER_WORKERS"
+        ),
         "{reason}"
     );
     let reason = meeting.refused(other(|it| it.processes = 3), SECRET).await;
     assert!(
-        reason.starts_with("0: it knows 2 processes, this one 3: INDEXER_HOSTS"),
+        reason.starts_with("0: it knows 2 processes, this process 3: set the same INDEXER_HOSTS"),
         "{reason}"
     );
     let reason = meeting
         .refused(other(|it| it.version = "9.9.9".into()), SECRET)
         .await;
     assert!(
-        reason.ends_with("this process \"9.9.9\": all must be of one version"),
+        reason.ends_with("this process \"9.9.9\": run the same version on all"),
         "{reason}"
     );
     let reason = meeting.refused(other(|it| it.build = 8), SECRET).await;
     assert!(
-        reason.ends_with("this process 0000000000000008: all must run the same binary"),
+        reason.ends_with("this process 0000000000000008: run the same binary on all"),
         "{reason}"
     );
 
@@ -181,11 +183,11 @@ async fn a_frame_that_is_too_long_is_rejected_at_once() {
         .write_all(&length)
         .await
         .expect("the length is sent");
-    let answered = Manners::new(Hello::new(BUILD, (0, 2), 1), SECRET)
+    let answered = HandshakeOptions::new(Hello::new(BUILD, 0, 2, 1), SECRET)
         .answer(&mut called)
         .await;
     let why = answered.expect_err("a refusal").to_string();
-    assert_eq!(why, "it is no process of Skytide");
+    assert_eq!(why, "it is not a process of Skytide");
 }
 
 #[tokio::test]
@@ -197,7 +199,7 @@ async fn a_replayed_handshake_is_rejected() {
     let mut names = meeting.names.clone();
     names[0].host = between.local_addr().expect("its address").to_string();
     let hello = meeting.hello(1);
-    let fits = Mesh::new(names, Manners::new(hello, SECRET));
+    let fits = Mesh::new(names, HandshakeOptions::new(hello, SECRET));
     let fits = tokio::spawn(async move { fits.connect(None, &ClusterState::default()).await });
     let (mut caller, _) = between.accept().await.expect("a call");
     let mut leader = meeting.call().await;
@@ -279,19 +281,22 @@ async fn a_process_that_uses_the_number_of_another_one_is_rejected() {
     let mut meeting = Meeting::of(3).await;
     let _second = meeting.start(1);
     let call = |process: usize, expected: u32| {
-        let manners = Manners::new(meeting.hello(process), SECRET);
+        let options = HandshakeOptions::new(meeting.hello(process), SECRET);
         let host = meeting.names[1].host.clone();
         async move {
             let mut stream = TcpStream::connect(&host).await.expect("a connection");
-            let called = manners.call(&mut stream, expected).await;
+            let called = options.call(&mut stream, expected).await;
             called.expect_err("a refusal").to_string()
         }
     };
     let reason = call(1, 1).await;
     assert!(
-        reason.starts_with("process 1 says: process 1 is not to call process 1"),
+        reason.starts_with("process 1 says: process 1 must not call process 1"),
         "{reason}"
     );
     let reason = call(2, 0).await;
-    assert!(reason.starts_with("there answers process 1"), "{reason}");
+    assert!(
+        reason.starts_with("process 1 answered at this address"),
+        "{reason}"
+    );
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use skytide::export::{ExportError, Format, export_live};
+use skytide::data::mongodb::export_live;
+use skytide::export::{ExportError, Format};
 use skytide_core::config::Mongo as Options;
 use skytide_core::id::Epoch;
 use skytide_core::port::store::{Committed, Sum, Term, ViewStore};

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use skytide_core::port::log::LogError;
 
 use super::{damaged, failed};
+use crate::durable::replace_file;
 
 /// Bytes of the header: the offset of the first message.
 pub const HEADER_BYTES: u64 = 256;
@@ -75,34 +76,20 @@ pub struct Segment {
 impl Segment {
     /// Creates an empty segment. The file and its name are durable when this returns.
     pub fn create(folder: &Path, log_id: u64, first: u64) -> Result<Self, LogError> {
-        let make = || -> io::Result<File> {
-            let path = path(folder, first);
-            let unfinished = path.with_extension("new");
-            let mut options = OpenOptions::new();
-            let file = options
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&unfinished)?;
-            let mut header = [0; HEADER_BYTES as usize];
-            header[..HEAD_BYTES].copy_from_slice(&head(log_id, first));
-            let synced = Synced {
-                end: HEADER_BYTES,
-                next: first,
-                tick: None,
-            };
-            for offset in SLOT_OFFSETS {
-                header[offset as usize..][..SLOT_BYTES]
-                    .copy_from_slice(&slot(log_id, first, synced));
-            }
-            file.write_all_at(&header, 0)?;
-            file.sync_all()?;
-            std::fs::rename(&unfinished, &path)?;
-            sync_folder(folder)?;
-            Ok(file)
+        let path = path(folder, first);
+        let unfinished = path.with_extension("new");
+        let mut header = [0; HEADER_BYTES as usize];
+        header[..HEAD_BYTES].copy_from_slice(&head(log_id, first));
+        let synced = Synced {
+            end: HEADER_BYTES,
+            next: first,
+            tick: None,
         };
-        let file = make().map_err(failed("make a segment"))?;
+        for offset in SLOT_OFFSETS {
+            header[offset as usize..][..SLOT_BYTES].copy_from_slice(&slot(log_id, first, synced));
+        }
+        let file = replace_file(&path, &unfinished, |file| file.write_all_at(&header, 0));
+        let file = file.map_err(failed("make a segment"))?;
         Ok(Self {
             first,
             log_id,
@@ -218,11 +205,6 @@ pub fn total_bytes(folder: &Path) -> Result<u64, LogError> {
         total += std::fs::metadata(path(folder, first)).map_or(0, |about| about.len());
     }
     Ok(total)
-}
-
-/// Makes created, renamed and removed names in a folder durable.
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 /// Path of the segment whose first message has position `first`.

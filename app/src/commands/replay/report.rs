@@ -1,4 +1,4 @@
-//! The table behind a replay.
+//! The tables that a replay prints at its end.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -7,14 +7,14 @@ use indicatif::HumanCount;
 use skytide_core::port::store::ViewReader;
 use skytide_core::view::{Key, ListEntry, ListKey, ListRow, Measure, ViewId, Window, decode_row};
 
-use super::Replayed;
+use super::ReplayResult;
 use crate::export::Summary;
 use crate::failure::Failure;
 use crate::terminal::say;
 
-/// Entries shown of each list.
+/// Number of entries shown of each list.
 const ENTRIES: usize = 5;
-/// The lists shown: all of all time and all languages.
+/// The lists shown: each of all time and all languages.
 const LISTS: [(ViewId, Measure, &str); 4] = [
     (ViewId::TopPosts, Measure::Likes, "most liked posts"),
     (ViewId::TopHashtags, Measure::Count, "hashtags by posts"),
@@ -22,13 +22,14 @@ const LISTS: [(ViewId, Measure, &str); 4] = [
     (ViewId::TopMentions, Measure::Count, "mentions by posts"),
 ];
 
-/// Prints what was counted.
+/// Prints what was counted and how fast.
 ///
 /// # Errors
+///
 /// The lists cannot be read.
 pub async fn print(
     summary: &Summary,
-    replayed: &Replayed,
+    replayed: &ReplayResult,
     reader: &dyn ViewReader,
 ) -> Result<(), Failure> {
     let mut text = head(summary, replayed);
@@ -43,8 +44,8 @@ pub async fn print(
     Ok(())
 }
 
-fn head(summary: &Summary, replayed: &Replayed) -> String {
-    let seconds = replayed.took.as_secs_f64();
+fn head(summary: &Summary, replayed: &ReplayResult) -> String {
+    let seconds = replayed.duration.as_secs_f64();
     let frames = HumanCount(summary.frames);
     match (&summary.since, &summary.time) {
         _ if summary.frames == 0 => format!("\nno frames, in {seconds:.1} s\n"),
@@ -89,14 +90,14 @@ async fn top(
     view: ViewId,
     measure: Measure,
 ) -> Result<Vec<ListEntry>, Failure> {
-    let failed = |why| Failure::because("the top lists cannot be read", why);
+    let failed = |why| Failure::because("cannot read the top lists", why);
     let key = ListKey {
         window: Window::All,
         measure,
         lang: Box::default(),
     };
     let rows = reader.get(view, &[Key::of(&key)]).await;
-    let rows = rows.map_err(|why| Failure::because("the top lists cannot be read", why))?;
+    let rows = rows.map_err(|why| Failure::because("cannot read the top lists", why))?;
     let Some(Some(row)) = rows.into_iter().next() else {
         return Ok(Vec::new());
     };
@@ -117,10 +118,10 @@ fn list(title: &str, entries: &[ListEntry]) -> String {
     table(title, &rows)
 }
 
-/// How fast each stage is by itself: ingest and dataflow run side by side.
-fn stages(replayed: &Replayed) -> String {
+/// The rate of each stage by itself. Ingest and dataflow run concurrently.
+fn stages(replayed: &ReplayResult) -> String {
     let (read, flow) = (&replayed.ingest, &replayed.dataflow);
-    let seconds = |stage: f64| Duration::try_from_secs_f64(stage).unwrap_or_default();
+    let seconds = |busy: f64| Duration::try_from_secs_f64(busy).unwrap_or_default();
     let count = match replayed.workers {
         1 => "count (1 worker)".to_owned(),
         workers => format!("count ({workers} workers)"),
@@ -138,24 +139,25 @@ fn stages(replayed: &Replayed) -> String {
             flow.events.get(),
             seconds(flow.commit_seconds.get()),
         ),
-        ("all together", flow.events.get(), replayed.took),
+        ("all together", flow.events.get(), replayed.duration),
     ];
     let rows: Vec<_> = stages
         .into_iter()
-        .map(|(stage, events, took)| {
-            let rate = events as f64 / took.as_secs_f64().max(0.001);
+        .map(|(stage, events, busy)| {
+            let rate = events as f64 / busy.as_secs_f64().max(0.001);
             let rate = format!("{} events/s", HumanCount(rate as u64));
             [
                 stage.to_owned(),
                 rate,
-                format!("{:.2} s busy", took.as_secs_f64()),
+                format!("{:.2} s busy", busy.as_secs_f64()),
             ]
         })
         .collect();
     table("rates by stage", &rows)
 }
 
-/// Columns side by side, the first one to the left, the others to the right; nothing if empty.
+/// Formats rows in columns. The first column is aligned to the left, the others to the right.
+/// Returns an empty text if there are no rows.
 fn table<const COLUMNS: usize>(title: &str, rows: &[[String; COLUMNS]]) -> String {
     if rows.is_empty() {
         return String::new();

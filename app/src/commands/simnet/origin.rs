@@ -1,8 +1,7 @@
 //! The file that describes a network, so that a restarted process continues the same one.
 
-use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::HumanCount;
 use serde::{Deserialize, Serialize};
@@ -145,12 +144,7 @@ fn write(file: &Path, origin: &Origin) -> io::Result<()> {
     let unfinished = file.with_file_name(name);
     let mut text = serde_json::to_vec_pretty(origin)?;
     text.push(b'\n');
-    let mut opened = File::create(&unfinished)?;
-    opened.write_all(&text)?;
-    opened.sync_all()?;
-    std::fs::rename(&unfinished, file)?;
-    let parent = file.parent().filter(|it| !it.as_os_str().is_empty());
-    File::open(parent.map_or_else(|| PathBuf::from("."), Path::to_owned))?.sync_all()
+    skytide_embedded::replace_file(file, &unfinished, |opened| opened.write_all(&text)).map(drop)
 }
 
 #[cfg(test)]

@@ -8,22 +8,22 @@ const ANA: &str = "did:plc:3ir4kq33qnjyzawsel2s2vak";
 const BEA: &str = "did:web:bea.example.com";
 const NOW: Timestamp = Timestamp(1_783_175_888_000);
 
-/// Answers one question with these bytes; tells what was asked.
-async fn server(answer: String) -> (String, JoinHandle<String>) {
+/// Answers one request with these bytes. The task returns the request.
+async fn server(response: String) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = format!("http://{}", listener.local_addr().expect("bound"));
-    let asked = tokio::spawn(async move {
+    let request = tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.expect("a client");
-        let mut asked = Vec::new();
-        while !asked.ends_with(b"\r\n\r\n") {
-            asked.push(socket.read_u8().await.expect("a question"));
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(socket.read_u8().await.expect("a request"));
         }
-        // The client may have heard enough before the end.
-        let _ = socket.write_all(answer.as_bytes()).await;
+        // The client may disconnect before the end of the response.
+        let _ = socket.write_all(response.as_bytes()).await;
         let _ = socket.shutdown().await;
-        String::from_utf8(asked).expect("text")
+        String::from_utf8(request).expect("text")
     });
-    (address, asked)
+    (address, request)
 }
 
 fn http(status: &str, headers: &str, body: &str) -> String {
@@ -50,15 +50,15 @@ async fn ask(url: &str, time_max: Duration) -> Result<FetchedProfiles, SourceErr
     source.fetch(&dids).await
 }
 
-async fn answered(answer: String) -> Result<FetchedProfiles, SourceError> {
-    let (address, asked) = server(answer).await;
+async fn fetch_response(response: String) -> Result<FetchedProfiles, SourceError> {
+    let (address, request) = server(response).await;
     let fetched = ask(&address, Duration::from_secs(60)).await;
-    asked.await.expect("it was asked");
+    request.await.expect("a request");
     fetched
 }
 
 #[tokio::test]
-async fn profiles_are_asked_for_by_name_and_read() {
+async fn profiles_are_requested_by_did_and_parsed() {
     let body = format!(
         r#"{{"profiles": [{{"did": "{BEA}", "handle": "bea.example.com", "displayName": " Bea 🌊 ",
             "avatar": "https://cdn.example.com/a@jpeg", "viewer": {{"muted": false}}, "labels": []}},
@@ -66,7 +66,7 @@ async fn profiles_are_asked_for_by_name_and_read() {
     );
     let reset =
         "ratelimit-limit: 3000\r\nratelimit-remaining: 7\r\nratelimit-reset: 1783175999\r\n";
-    let (address, asked) = server(json(reset, &body)).await;
+    let (address, request) = server(json(reset, &body)).await;
     let fetched = ask(&format!("{address}/"), Duration::from_secs(60)).await;
     let bea = Profile {
         handle: "bea.example.com".into(),
@@ -84,23 +84,23 @@ async fn profiles_are_asked_for_by_name_and_read() {
         not_before: None,
     };
     assert_eq!(fetched.expect("profiles"), expected);
-    let asked = asked.await.expect("asked").to_lowercase();
+    let request = request.await.expect("a request").to_lowercase();
     let query = "actors=did%3aplc%3a3ir4kq33qnjyzawsel2s2vak&actors=did%3aweb%3abea.example.com";
     let line = format!("get /xrpc/app.bsky.actor.getprofiles?{query} http/1.1\r\n");
-    assert!(asked.starts_with(&line), "{asked}");
-    assert!(asked.contains("\r\nuser-agent: skytide/"), "{asked}");
+    assert!(request.starts_with(&line), "{request}");
+    assert!(request.contains("\r\nuser-agent: skytide/"), "{request}");
 }
 
 #[tokio::test]
-async fn a_spent_allowance_is_told_with_the_moment_of_the_next() {
+async fn an_exhausted_rate_limit_is_reported_with_its_reset_time() {
     let headers = "RateLimit-Remaining: 0\r\nRateLimit-Reset: 1783175999\r\n";
-    let fetched = answered(json(headers, r#"{"profiles": []}"#)).await;
+    let fetched = fetch_response(json(headers, r#"{"profiles": []}"#)).await;
     let not_before = fetched.expect("an answer").not_before;
     assert_eq!(not_before, Some(Timestamp(1_783_175_999_000)));
 }
 
 #[tokio::test]
-async fn a_server_that_was_asked_too_often_says_when_to_go_on() {
+async fn a_rate_limited_response_gives_the_time_of_the_next_request() {
     let minute = NOW.0 + 60_000;
     let cases = [
         ("429 Too Many Requests", "Retry-After: 7\r\n", NOW.0 + 7_000),
@@ -135,11 +135,11 @@ async fn a_server_that_was_asked_too_often_says_when_to_go_on() {
         (
             "429 Too Many Requests",
             "Retry-After: 999999999999\r\n",
-            NOW.0 + WAIT_MS_MAX,
+            NOW.0 + PAUSE_MS_MAX,
         ),
     ];
     for (status, headers, expected) in cases {
-        match answered(http(status, headers, "slow down")).await {
+        match fetch_response(http(status, headers, "slow down")).await {
             Err(SourceError::RateLimited { not_before }) => {
                 assert_eq!(not_before.0, expected, "{status} {headers}");
             }
@@ -149,13 +149,13 @@ async fn a_server_that_was_asked_too_often_says_when_to_go_on() {
 }
 
 #[tokio::test]
-async fn an_answer_of_another_form_is_no_answer() {
+async fn a_response_in_another_format_is_a_failure() {
     let long = format!(
         r#"{{"profiles": [], "more": "{}"}}"#,
-        "x".repeat(ANSWER_BYTES_MAX)
+        "x".repeat(BODY_BYTES_MAX)
     );
     let half = json("", r#"{"profiles": [{"did": "did:plc:3ir4kq33"#);
-    let cut = json("", r#"{"profiles": []}"#);
+    let truncated = json("", r#"{"profiles": []}"#);
     let cases = [
         http("500 Internal Server Error", "", "{}"),
         http("503 Service Unavailable", "", "{}"),
@@ -171,22 +171,22 @@ async fn an_answer_of_another_form_is_no_answer() {
         json("", r#"{"profiles": {}}"#),
         json("", &long),
         half,
-        cut[..cut.len() - 3].to_owned(),
+        truncated[..truncated.len() - 3].to_owned(),
         "no HTTP at all\r\n\r\n".to_owned(),
         String::new(),
     ];
-    for answer in cases {
-        let fetched = answered(answer.clone()).await;
-        let end = answer.len().min(200);
+    for response in cases {
+        let fetched = fetch_response(response.clone()).await;
+        let end = response.len().min(200);
         assert!(
             matches!(fetched, Err(SourceError::Failed(_))),
             "{}: {fetched:?}",
-            &answer[..end]
+            &response[..end]
         );
     }
 }
 
-/// 25 entries, of which one is replaced by this.
+/// A body of 25 entries, one of which is `entry`.
 fn one_of_25(entry: &[u8]) -> Vec<u8> {
     let mut body = br#"{"profiles": ["#.to_vec();
     for n in 0..25 {
@@ -206,7 +206,7 @@ fn one_of_25(entry: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn a_malformed_entry_costs_no_other() {
+fn a_malformed_entry_affects_no_other() {
     let deep = "[".repeat(10_000) + &"]".repeat(10_000);
     let long = format!(
         r#"{{"did": "{ANA}", "handle": "{}.test"}}"#,
@@ -242,7 +242,7 @@ fn a_malformed_entry_costs_no_other() {
 }
 
 #[test]
-fn a_text_that_cannot_be_read_costs_only_itself() {
+fn an_invalid_string_affects_only_its_field() {
     let of = |field: &[u8]| {
         let mut entry = format!(r#"{{"did": "{ANA}", "handle": "ana.test", "#).into_bytes();
         entry.extend(field);
@@ -252,7 +252,7 @@ fn a_text_that_cannot_be_read_costs_only_itself() {
         let ana = profiles.into_iter().find(|(did, _)| did.to_string() == ANA);
         ana.expect("Ana").1
     };
-    // The first half of an emoji, as clients that truncate a text leave it.
+    // The first half of an emoji, as a client that truncates a text leaves it.
     assert_eq!(of(br#""displayName": "Ana \ud83c""#).name, None);
     assert_eq!(of(br#""displayName": {"x": 1}"#).name, None);
     assert_eq!(of(br#""displayName": null, "avatar": 7"#).avatar, None);
@@ -264,20 +264,20 @@ fn a_text_that_cannot_be_read_costs_only_itself() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let (elsewhere, asked) = server(json("", r#"{"profiles": []}"#)).await;
+    let (elsewhere, request) = server(json("", r#"{"profiles": []}"#)).await;
     let location = format!("Location: {elsewhere}/\r\n");
-    let fetched = answered(http("302 Found", &location, "")).await;
+    let fetched = fetch_response(http("302 Found", &location, "")).await;
     assert!(
         matches!(fetched, Err(SourceError::Failed(_))),
         "{fetched:?}"
     );
-    asked.abort();
+    request.abort();
 }
 
 #[tokio::test]
-async fn a_refused_question_is_told_apart_from_a_failure() {
+async fn a_refused_request_is_distinguished_from_a_failure() {
     let body = r#"{"error": "InvalidRequest", "message": "actors must be valid"}"#;
-    match answered(http(
+    match fetch_response(http(
         "400 Bad Request",
         "Content-Type: application/json\r\n",
         body,
@@ -290,7 +290,7 @@ async fn a_refused_question_is_told_apart_from_a_failure() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_silent_or_away_fails_without_a_secret() {
+async fn the_error_of_an_unreachable_server_contains_no_secret() {
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = silent.local_addr().expect("bound");
     let hidden = format!("http://ana:secret@{address}");
@@ -301,13 +301,13 @@ async fn a_server_that_is_silent_or_away_fails_without_a_secret() {
         let Err(SourceError::Failed(why)) = fetched else {
             panic!("{fetched:?}");
         };
-        let told = crate::failure::chain(&SourceError::Failed(why));
-        assert!(!told.contains("secret"), "{told}");
+        let text = crate::failure::chain(&SourceError::Failed(why));
+        assert!(!text.contains("secret"), "{text}");
     }
 }
 
 #[test]
-fn long_names_are_cut_between_characters() {
+fn a_long_name_is_truncated_between_characters() {
     let long = "é".repeat(400);
     let cut = name(long).expect("a name");
     assert_eq!(cut.chars().count(), 320);

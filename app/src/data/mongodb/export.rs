@@ -1,8 +1,8 @@
-//! Exports from a MongoDB, which others write meanwhile: commits show as they are written.
+//! Exports from MongoDB while another process writes commits, which readers see row by row.
 //!
 //! ```text
-//! it can show one moment   moments are taken until one is between two commits; all is read as of then
-//! it cannot                read as it is; if it went on meanwhile, once more, a few times
+//! with snapshots      take snapshots until one is between two commits, and read all rows from it
+//! without snapshots   wait until no commit is in progress and read; retry a few times if the store changed
 //! ```
 
 use std::path::Path;
@@ -11,55 +11,61 @@ use std::time::Duration;
 use skytide_core::port::store::{Control, ViewReader};
 use tokio::time::sleep;
 
-use super::{ExportError, Format, Summary, export};
 use skytide_mongodb::{MongoStore, SnapshotReader};
 
-/// Between two looks for the end of a commit.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-/// Looks at the same unfinished commit until it counts as left so: 10 s.
-const LOOKS_MAX: u32 = 1_000;
-/// Looks in all: 60 s, within which a commit ends 600 times where nothing is wrong.
-const LOOKS_IN_ALL_MAX: u32 = 6_000;
-/// Attempts at a store that cannot show one moment.
+use crate::export::{ExportError, Format, Summary, export};
+
+/// Interval between two checks whether a commit is complete.
+const CHECK_INTERVAL: Duration = Duration::from_millis(10);
+/// Checks of the same incomplete commit until it counts as abandoned: 10 s.
+const SAME_COMMIT_CHECKS_MAX: u32 = 1_000;
+/// Checks in total: 60 s, in which a healthy store completes about 600 commits.
+const CHECKS_MAX: u32 = 6_000;
+/// Attempts to export a store without snapshots.
 const ATTEMPTS_MAX: u32 = 5;
 
 /// Writes every view and the summary, as [`export`] does.
 ///
 /// # Errors
-/// As [`ExportError`] says; then the folder holds no `summary.json`.
+///
+/// See [`ExportError`]. Then the folder holds no `summary.json`.
 pub async fn export_live(
     store: &MongoStore,
     folder: &Path,
     format: Format,
 ) -> Result<Summary, ExportError> {
-    match between_commits(store).await? {
-        Some(still) => export(&still, folder, format).await,
-        None => export_moving(store, folder, format).await,
+    match snapshot_between_commits(store).await? {
+        Some(snapshot) => export(&snapshot, folder, format).await,
+        None => export_with_retries(store, folder, format).await,
     }
 }
 
-/// The store at a moment at which no commit was under way; `None` if it cannot show one.
-async fn between_commits(store: &MongoStore) -> Result<Option<SnapshotReader>, ExportError> {
-    let mut looks = Looks::default();
+/// Takes a snapshot at a time at which no commit was in progress. Returns `None` if the server does
+/// not support snapshots.
+async fn snapshot_between_commits(
+    store: &MongoStore,
+) -> Result<Option<SnapshotReader>, ExportError> {
+    let mut checks = CommitChecks::default();
     loop {
-        let Some(still) = store.snapshot_reader().await? else {
+        let Some(snapshot) = store.snapshot_reader().await? else {
             return Ok(None);
         };
-        match looks.complete(still.control().await?)? {
-            Some(_) => return Ok(Some(still)),
-            None => sleep(LOOK_EVERY).await,
+        match checks.completed(snapshot.control().await?)? {
+            Some(_) => return Ok(Some(snapshot)),
+            None => sleep(CHECK_INTERVAL).await,
         }
     }
 }
 
-async fn export_moving(
+/// Exports a store without snapshots. Retries if a commit was made during the export.
+async fn export_with_retries(
     reader: &dyn ViewReader,
     folder: &Path,
     format: Format,
 ) -> Result<Summary, ExportError> {
     let mut attempts = 0;
     loop {
-        let before = at_rest(reader).await?;
+        let before = wait_for_commit(reader).await?;
         let exported = export(reader, folder, format).await;
         attempts += 1;
         let (Err(ExportError::Differs { .. } | ExportError::Moved { .. }), Some(committed)) =
@@ -78,38 +84,43 @@ async fn export_moving(
     }
 }
 
-/// The control record, once no commit is under way.
-async fn at_rest(reader: &dyn ViewReader) -> Result<Control, ExportError> {
-    let mut looks = Looks::default();
+/// Waits until no commit is in progress and returns the control record.
+async fn wait_for_commit(reader: &dyn ViewReader) -> Result<Control, ExportError> {
+    let mut checks = CommitChecks::default();
     loop {
-        match looks.complete(reader.control().await?)? {
+        match checks.completed(reader.control().await?)? {
             Some(control) => return Ok(control),
-            None => sleep(LOOK_EVERY).await,
+            None => sleep(CHECK_INTERVAL).await,
         }
     }
 }
 
-/// What was seen while waiting for the end of a commit.
+/// The checks made while waiting until a commit is complete.
 #[derive(Default)]
-struct Looks {
-    in_all: u32,
+struct CommitChecks {
+    total: u32,
+    /// Consecutive checks that found the same commit incomplete.
     same: u32,
     last: Option<Control>,
 }
 
-impl Looks {
-    /// The record, if it is of a moment without a commit under way.
-    fn complete(&mut self, control: Control) -> Result<Option<Control>, ExportError> {
+impl CommitChecks {
+    /// Returns the control record if it shows no commit in progress.
+    ///
+    /// # Errors
+    ///
+    /// `Unfinished` if there were too many checks.
+    fn completed(&mut self, control: Control) -> Result<Option<Control>, ExportError> {
         let Some(intent) = control.intent else {
             return Ok(Some(control));
         };
-        self.in_all += 1;
+        self.total += 1;
         self.same += 1;
         if self.last.as_ref() != Some(&control) {
             self.same = 0;
             self.last = Some(control);
         }
-        if self.same < LOOKS_MAX && self.in_all < LOOKS_IN_ALL_MAX {
+        if self.same < SAME_COMMIT_CHECKS_MAX && self.total < CHECKS_MAX {
             return Ok(None);
         }
         Err(ExportError::Unfinished { intent: intent.0 })
@@ -129,7 +140,8 @@ mod tests {
 
     use super::*;
 
-    /// Makes a commit of one row, whose value is the epoch.
+    /// Commits one row whose value is the epoch. The commit records the sum of a row of value
+    /// `recorded`.
     async fn commit(store: &MemoryStore, term: Term, epoch: u64, recorded: u64) {
         let key = Key::of(&"frames".to_owned());
         let row = |value| encode_row(&CounterRow { value });
@@ -152,15 +164,15 @@ mod tests {
         store.commit(term, committed).await.unwrap();
     }
 
-    /// A store in which a commit is made before each scan, up to an epoch.
-    struct Moving {
+    /// A store that makes a commit before each scan, until epoch `last`.
+    struct ChangingStore {
         store: MemoryStore,
         term: Term,
         epoch: AtomicU64,
         last: u64,
     }
 
-    impl Moving {
+    impl ChangingStore {
         async fn until(last: u64) -> Self {
             let store = MemoryStore::torn();
             let term = store.lead().await.unwrap().term;
@@ -175,7 +187,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl ViewReader for Moving {
+    impl ViewReader for ChangingStore {
         async fn control(&self) -> Result<Control, StoreError> {
             self.store.control().await
         }
@@ -199,24 +211,24 @@ mod tests {
 
     async fn exported(reader: &dyn ViewReader) -> (Result<Summary, ExportError>, Vec<String>) {
         let folder = TempDir::new().unwrap();
-        let exported = export_moving(reader, folder.path(), Format::Ndjson).await;
+        let exported = export_with_retries(reader, folder.path(), Format::Ndjson).await;
         let left = std::fs::read_dir(folder.path()).unwrap();
         let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         (exported, left.collect())
     }
 
     #[tokio::test]
-    async fn a_store_that_comes_to_rest_is_exported() {
-        let (exported, left) = exported(&Moving::until(40).await).await;
+    async fn a_store_that_stops_changing_is_exported() {
+        let (exported, left) = exported(&ChangingStore::until(40).await).await;
         exported.unwrap();
         assert!(left.contains(&"summary.json".to_owned()), "{left:?}");
         assert!(!left.contains(&".partial".to_owned()), "{left:?}");
     }
 
     #[tokio::test]
-    async fn a_store_that_moves_on_is_told_and_leaves_nothing() {
-        let (exported, left) = exported(&Moving::until(u64::MAX).await).await;
-        let error = exported.expect_err("it moved");
+    async fn a_store_that_keeps_changing_is_an_error_and_leaves_no_file() {
+        let (exported, left) = exported(&ChangingStore::until(u64::MAX).await).await;
+        let error = exported.expect_err("a changing store");
         assert!(matches!(error, ExportError::Moved { .. }), "{error:?}");
         assert!(
             error.to_string().contains("stop `skytide index`"),
@@ -226,25 +238,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_rows_at_rest_are_damage() {
-        let moving = Moving::until(1).await;
-        commit(&moving.store, moving.term, 2, 3).await;
-        let (exported, left) = exported(&moving).await;
-        let error = exported.expect_err("it differs");
+    async fn other_rows_in_an_unchanged_store_are_damage() {
+        let changing = ChangingStore::until(1).await;
+        commit(&changing.store, changing.term, 2, 3).await;
+        let (exported, left) = exported(&changing).await;
+        let error = exported.expect_err("damage");
         assert!(matches!(error, ExportError::Differs { .. }), "{error:?}");
         assert_eq!(left, [""; 0]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_commit_that_was_left_is_told() {
-        let moving = Moving::until(1).await;
-        moving
+    async fn an_abandoned_commit_is_an_error() {
+        let changing = ChangingStore::until(1).await;
+        changing
             .store
-            .begin(moving.term, Epoch(7).into())
+            .begin(changing.term, Epoch(7).into())
             .await
             .unwrap();
-        let (exported, left) = exported(&moving).await;
-        let error = exported.expect_err("it is not complete");
+        let (exported, left) = exported(&changing).await;
+        let error = exported.expect_err("an incomplete commit");
         assert!(
             matches!(error, ExportError::Unfinished { intent: 7 }),
             "{error:?}"

@@ -1,4 +1,4 @@
-//! From stored rows to records: rows of one key that stand side by side become one record.
+//! Converts stored rows to records. Adjacent rows with the same key are merged into one record.
 
 use std::collections::BTreeMap;
 
@@ -10,31 +10,32 @@ use skytide_core::view::{
 use super::cell::{Cell, Record};
 use super::rows::{self, Interactions};
 
-/// How rows of a view become records.
-pub enum Shape {
-    /// A row is a record.
+/// Converts the rows of one view, in the order of their keys, to records.
+pub enum RowMerger {
+    /// Each row becomes one record.
     Plain(ViewId),
-    /// The row of all languages comes first, then one for each language.
+    /// The rows of a trend become one record: first the row of all languages, then one per
+    /// language.
     Trend(Option<Trend>),
-    /// An author's rows, by day and subject, become one record a subject.
+    /// The rows of an author, by day and subject, become one record per subject.
     Pairs(Option<Pairs>),
 }
 
-/// A trend whose rows are being read.
+/// A trend whose rows are being merged.
 pub struct Trend {
     key: Box<str>,
     all: TrendRow,
     languages: Record,
 }
 
-/// An author whose rows are being read.
+/// An author whose rows are being merged.
 pub struct Pairs {
     author: Did,
     subjects: BTreeMap<Did, Interactions>,
 }
 
-impl Shape {
-    /// The shape of a view.
+impl RowMerger {
+    /// The merger for a view.
     pub fn of(view: ViewId) -> Self {
         match view {
             ViewId::Hashtags
@@ -47,10 +48,11 @@ impl Shape {
         }
     }
 
-    /// Takes the next row, in the order of keys; hands out what is complete.
+    /// Adds the next row in the order of keys. Appends the records that are then complete to `out`.
     ///
     /// # Errors
-    /// The row is not one of the view.
+    ///
+    /// The row does not have the format of the view.
     pub fn push(&mut self, row: &StoredRow, out: &mut Vec<Record>) -> Result<(), RowError> {
         match self {
             Self::Plain(view) => out.push(rows::record(*view, row)?),
@@ -80,7 +82,7 @@ impl Shape {
         Ok(())
     }
 
-    /// Hands out the last record.
+    /// Appends the remaining records to `out`.
     pub fn finish(self, out: &mut Vec<Record>) {
         match self {
             Self::Plain(_) => {}
@@ -151,14 +153,14 @@ mod tests {
         }
     }
 
-    /// The columns of the records of these rows, which are put in the order of their keys.
+    /// Merges these rows in the order of their keys and returns the given columns of the records.
     fn records(view: ViewId, mut rows: Vec<StoredRow>, columns: &[&str]) -> Vec<String> {
         rows.sort_by(|a, b| a.key.cmp(&b.key));
-        let (mut shape, mut out) = (Shape::of(view), Vec::new());
+        let (mut merger, mut out) = (RowMerger::of(view), Vec::new());
         for row in &rows {
-            shape.push(row, &mut out).expect("a row of the view");
+            merger.push(row, &mut out).expect("a row of the view");
         }
-        shape.finish(&mut out);
+        merger.finish(&mut out);
         let chosen = |record: Record| {
             let cells = record.0.into_iter();
             let cells = cells.filter(|(name, _)| columns.contains(&name.as_str()));
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_days_of_a_pair_are_one_record() {
+    fn the_days_of_a_pair_become_one_record() {
         let pair = |author: u8, day: u32, subject: u8, likes: u32| {
             let key = InteractionKey {
                 author: Did::from_plc([author; 15]),
@@ -203,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_languages_of_a_tag_are_one_record_and_a_tag_without_the_sum_of_all_counts_0() {
+    fn the_languages_of_a_tag_become_one_record_and_a_tag_without_a_total_row_counts_0() {
         let tag = |key: &str, lang: &str, count: u32| {
             let key = TrendKey {
                 key: key.into(),

@@ -1,0 +1,105 @@
+//! `skytide index`: the log to the views, alone or as one process of a cluster.
+
+use std::sync::Arc;
+
+use skytide_core::config::Config;
+use skytide_core::port::BoxError;
+use skytide_dataflow::{self as dataflow, Links};
+use tokio_util::sync::CancellationToken;
+
+use super::open::open_unless_stopped;
+use super::probe::start_probe;
+use super::shared::Shared;
+use super::store_tasks::{serve_exports, watch_store};
+use crate::clock::SystemClock;
+use crate::cluster::ClusterMember;
+use crate::data::{Data, Role};
+use crate::failure::Failure;
+use crate::health::ServiceHealth;
+use crate::memory;
+use crate::options;
+use crate::supervisor::Supervisor;
+
+/// Computes the views from the log.
+///
+/// # Errors
+///
+/// The log or the views cannot be used, or the dataflow failed.
+pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failure> {
+    let options = options::dataflow(config);
+    let member = ClusterMember::from_options(&config.cluster, options.workers)?;
+    let member = match member {
+        Some(member) if config.cluster.follows() => {
+            return follow(config, options, member, stop).await;
+        }
+        member => member,
+    };
+    let opening = Data::open(&config.store.dir, None, Role::Index, config, true);
+    let Some(data) = open_unless_stopped(opening, &stop).await? else {
+        return Ok(());
+    };
+    let shared = Shared::default();
+    let metrics = shared.dataflow_metrics(&options, member.as_ref());
+    let health = ServiceHealth::new(Arc::new(SystemClock))
+        .with_log(data.log(), data.log_problem())
+        .with_cluster(member.as_ref().map(|member| member.state.clone()))
+        .with_dataflow(metrics.clone())
+        .with_store(data.store());
+    let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
+    start_probe(config, &shared, Arc::new(health), &mut supervisor, &stop).await?;
+    let dataflow = run_dataflow(options, member, data.ports(), metrics, stop.clone());
+    supervisor.start("the dataflow", dataflow);
+    supervisor.start("the view store", watch_store(&data, stop.clone()));
+    supervisor.start("exports", serve_exports(&data, stop));
+    let ended = supervisor.run_until_one_exits().await;
+    data.close(config.process.shutdown_max.0).await;
+    ended
+}
+
+/// Runs workers for the leading process of the cluster. Needs neither the log nor the views.
+async fn follow(
+    config: &Config,
+    options: dataflow::Options,
+    member: ClusterMember,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
+    let shared = Shared::default();
+    let metrics = shared.dataflow_metrics(&options, Some(&member));
+    let health = ServiceHealth::new(Arc::new(SystemClock));
+    let health = Arc::new(health.with_cluster(Some(member.state.clone())));
+    let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
+    start_probe(config, &shared, health, &mut supervisor, &stop).await?;
+    supervisor.start("the dataflow", async move {
+        let Some(links) = stop.run_until_cancelled(member.connect()).await else {
+            return Ok(());
+        };
+        dataflow::follow(links?, options.workers, metrics, stop).await?;
+        Ok::<_, BoxError>(())
+    });
+    supervisor.run_until_one_exits().await
+}
+
+/// Runs the dataflow, alone or after all other processes of the cluster have connected.
+pub async fn run_dataflow(
+    options: dataflow::Options,
+    member: Option<ClusterMember>,
+    ports: dataflow::Ports,
+    metrics: Arc<dataflow::Metrics>,
+    stop: CancellationToken,
+) -> Result<(), BoxError> {
+    let links = match member {
+        None => Links::alone(),
+        Some(member) => match stop.run_until_cancelled(member.connect()).await {
+            None => return Ok(()),
+            Some(links) => links?,
+        },
+    };
+    let retention = memory::retain_until_caught_up(&metrics);
+    let counting = dataflow::lead(options, ports, links, metrics.clone(), stop);
+    tokio::pin!(counting);
+    tokio::select! {
+        counted = &mut counting => counted?,
+        () = retention => counting.await?,
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! What the services of one process share: the metrics registry and the status of ingest.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::registry::Registry;
+use skytide_api::ApiState;
+use skytide_core::config::Config;
+use skytide_dataflow as dataflow;
+use skytide_ingest::{self as ingest, Context, Progress};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::SystemClock;
+use crate::cluster::ClusterMember;
+use crate::data::{Data, JobStores};
+use crate::options;
+
+/// What the services of one process share.
+#[derive(Default)]
+pub struct Shared {
+    /// The metrics of all services.
+    pub registry: Arc<Mutex<Registry>>,
+    /// What ingest reports about its relay.
+    pub ingest_status: ingest::Status,
+}
+
+impl Shared {
+    /// Registers the metrics of the dataflow, for the workers of all processes of the cluster.
+    pub fn dataflow_metrics(
+        &self,
+        options: &dataflow::Options,
+        member: Option<&ClusterMember>,
+    ) -> Arc<dataflow::Metrics> {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let processes = member.map_or(1, ClusterMember::processes);
+        dataflow::Metrics::register(&mut registry, options.workers * processes)
+    }
+
+    /// The ports of ingest. `on_progress` is called after each epoch that ingest wrote.
+    pub fn ingest_context(
+        &self,
+        data: &Data,
+        stop: CancellationToken,
+        on_progress: impl Fn(&Progress) + Send + Sync + 'static,
+    ) -> Context {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        Context {
+            log: data.log(),
+            clock: Arc::new(SystemClock),
+            metrics: ingest::Metrics::register(&mut registry),
+            progress: Arc::new(on_progress),
+            status: self.ingest_status.clone(),
+            stop,
+        }
+    }
+
+    /// The ports and limits of the API.
+    pub fn api_state(&self, config: &Config, data: &Data, job_stores: &JobStores) -> ApiState {
+        let clock = Arc::new(SystemClock);
+        let state = ApiState::new(data.store(), clock, self.registry.clone());
+        let state = match data.views().has_atomic_commits() {
+            true => state.with_atomic_commits(),
+            false => state,
+        };
+        state
+            .with_limits(options::api_limits(config))
+            .with_snapshots(job_stores.snapshots.clone())
+            .with_profiles(job_stores.profiles.clone())
+            .with_jobs(job_stores.jobs.clone())
+    }
+}

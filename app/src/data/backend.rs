@@ -1,0 +1,95 @@
+//! What the commands need from a backend of the log or of the views, beyond the ports.
+//!
+//! ```text
+//! LogBackend    embedded::FolderLog     nats::NatsBackend
+//! ViewBackend   embedded::FolderViews   mongodb::MongoViews
+//! ```
+
+use std::future::pending;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use skytide_core::port::job::JobStore;
+use skytide_core::port::log::Log;
+use skytide_core::port::profile::ProfileStore;
+use skytide_core::port::snapshot::SnapshotStore;
+use skytide_core::port::store::{StoreError, ViewStore};
+
+use crate::export::{ExportError, Format, Summary};
+use crate::failure::Failure;
+
+/// An open log.
+pub trait LogBackend: Send + Sync {
+    /// The log.
+    fn log(&self) -> Arc<dyn Log>;
+
+    /// Whether the writer of this process is blocked because the log is at its size limit.
+    fn is_full(&self) -> bool;
+
+    /// The name of the option that sets the size limit.
+    fn size_option(&self) -> &'static str;
+
+    /// Why the log makes no progress, as far as this process knows without a request to a server.
+    fn problem(&self) -> Option<&'static str>;
+
+    /// Where the log is, in words: `on NATS` or `in ./data`.
+    fn location(&self) -> String;
+}
+
+/// An open view store.
+#[async_trait]
+pub trait ViewBackend: Send + Sync {
+    /// The view store.
+    fn store(&self) -> Arc<dyn ViewStore>;
+
+    /// Opens the stores of the jobs, which are in the same place as the views.
+    ///
+    /// # Errors
+    ///
+    /// A store cannot be opened.
+    fn job_stores(&self) -> Result<JobStores, Failure>;
+
+    /// Writes every view and the summary to a folder.
+    ///
+    /// # Errors
+    ///
+    /// See [`ExportError`]. Then the folder holds no `summary.json`.
+    async fn export(&self, folder: &Path, format: Format) -> Result<Summary, ExportError>;
+
+    /// Whether a reader sees either all rows of a commit or none.
+    fn has_atomic_commits(&self) -> bool;
+
+    /// Where the views are, in words: `on MongoDB` or `in ./data`.
+    fn location(&self) -> String;
+
+    /// Sends exports to other processes until the future is dropped. Only a store that no other
+    /// process can open needs this.
+    async fn serve_exports(&self) {
+        pending().await
+    }
+
+    /// Waits until the store accepts no more writes, and returns the reason. Then only a restart of
+    /// the process helps.
+    async fn write_failure(&self) -> StoreError {
+        pending().await
+    }
+
+    /// Releases the right to write, so that the next writer does not have to wait for it to expire.
+    /// Takes at most `time_max`.
+    async fn close(&self, time_max: Duration) {
+        let _ = time_max;
+    }
+}
+
+/// What the jobs store and the API shows.
+#[derive(Clone)]
+pub struct JobStores {
+    /// Snapshots of the top lists.
+    pub snapshots: Arc<dyn SnapshotStore>,
+    /// Fetched profiles.
+    pub profiles: Arc<dyn ProfileStore>,
+    /// The state of each job.
+    pub jobs: Arc<dyn JobStore>,
+}
