@@ -1,5 +1,6 @@
 //! The command line: the commands, each with the options of `core::config`.
 
+#[cfg(feature = "demo")]
 pub mod simnet;
 
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ pub enum Command {
     Export(Box<Export>),
     /// Serve or record a simulated network for tests and trials: real frames, generated from a
     /// seed.
+    #[cfg(feature = "demo")]
     Simnet(Box<simnet::Simnet>),
     /// Check whether a service on this machine is ready: exits with 0 if it is, else with 1.
     Probe(Box<Probe>),
@@ -58,6 +60,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Up {
     /// The demo.
+    #[cfg(feature = "demo")]
     #[command(flatten)]
     pub demo: simnet::Demo,
 
@@ -221,6 +224,7 @@ impl Command {
             Self::Replay(replay) => &replay.config,
             Self::Record(record) => &record.config,
             Self::Export(export) => &export.config,
+            #[cfg(feature = "demo")]
             Self::Simnet(simnet) => simnet.config(),
             Self::Probe(probe) => &probe.config,
             Self::Config(show) => &show.config,
@@ -229,15 +233,18 @@ impl Command {
 
     /// Whether the command does one thing and exits, unlike a service.
     pub fn is_tool(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            Self::Up(_) | Self::Ingest(_) | Self::Index(_) | Self::Serve(_) | Self::Schedule(_) => {
+                false
+            }
             Self::Replay(_)
-                | Self::Record(_)
-                | Self::Export(_)
-                | Self::Simnet(_)
-                | Self::Probe(_)
-                | Self::Config(_)
-        )
+            | Self::Record(_)
+            | Self::Export(_)
+            | Self::Probe(_)
+            | Self::Config(_) => true,
+            #[cfg(feature = "demo")]
+            Self::Simnet(_) => true,
+        }
     }
 }
 
@@ -272,11 +279,13 @@ fn command() -> clap::Command {
     let command = SHOWN.iter().fold(Cli::command(), |command, (name, shown)| {
         command.mut_subcommand(name, |command| hide_unused(command, shown))
     });
-    command.mut_subcommand("simnet", |command| {
+    #[cfg(feature = "demo")]
+    let command = command.mut_subcommand("simnet", |command| {
         ["serve", "record"].iter().fold(command, |command, name| {
             command.mut_subcommand(name, |command| hide_unused(command, &["SKYTIDE_"]))
         })
-    })
+    });
+    command
 }
 
 /// Hides the options whose names have none of these prefixes.

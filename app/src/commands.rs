@@ -1,12 +1,14 @@
 //! Runs the command that the command line names.
 
 mod config;
+#[cfg(feature = "demo")]
 mod demo;
 mod export;
 mod probe;
 mod record;
 mod replay;
 mod services;
+#[cfg(feature = "demo")]
 mod simnet;
 
 use std::process::ExitCode;
@@ -64,6 +66,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         notify::starting();
     }
     match &invocation.command {
+        #[cfg(feature = "demo")]
         Command::Up(up) if up.demo.demo => {
             let dir_is_chosen = invocation.is_set("STORE_DIR");
             demo::run(&up.demo, &up.config, dir_is_chosen, stop).await?;
@@ -76,6 +79,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Replay(replay) => return replay::run(replay, stop).await,
         Command::Record(record) => return record::run(record, stop).await,
         Command::Export(export) => export::run(export, stop).await?,
+        #[cfg(feature = "demo")]
         Command::Simnet(args) => return simnet::run(args, stop).await,
         Command::Probe(probe) => return probe::run(probe).await,
         Command::Config(show) => config::show(show, &invocation)?,

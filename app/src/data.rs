@@ -13,7 +13,9 @@
 
 mod backend;
 mod embedded;
+#[cfg(feature = "mongodb")]
 pub mod mongodb;
+#[cfg(feature = "nats")]
 mod nats;
 
 use std::path::Path;
@@ -224,13 +226,25 @@ fn is_on_mongodb(config: &Config) -> bool {
     config.mongo.uri.is_some()
 }
 
+/// An option asks for a backend that this binary was built without.
+#[cfg(not(all(feature = "nats", feature = "mongodb")))]
+fn not_built(option: &str, feature: &str) -> Failure {
+    Failure::new(format!(
+        "{option} is set, but this binary was built without the feature `{feature}`: build it with \
+         `--features {feature}`, or remove {option} to store the data in STORE_DIR"
+    ))
+}
+
 async fn open_log(
     folder: Option<&DataDir>,
     config: &Config,
     sync: bool,
 ) -> Result<Arc<dyn LogBackend>, Failure> {
     if is_on_nats(config) {
+        #[cfg(feature = "nats")]
         return nats::open_log(config).await;
+        #[cfg(not(feature = "nats"))]
+        return Err(not_built("NATS_URL", "nats"));
     }
     let folder = folder.expect("an embedded log is in the data folder");
     embedded::open_log(folder, config, sync).await
@@ -241,7 +255,10 @@ async fn open_views(
     config: &Config,
 ) -> Result<Arc<dyn ViewBackend>, Failure> {
     if is_on_mongodb(config) {
+        #[cfg(feature = "mongodb")]
         return mongodb::open_views(config).await;
+        #[cfg(not(feature = "mongodb"))]
+        return Err(not_built("MONGODB_URI", "mongodb"));
     }
     let folder = folder.expect("embedded views are in the data folder");
     embedded::open_views(folder, config).await

@@ -105,7 +105,7 @@ pub async fn record(
         };
         match input {
             Some(Input::Batch(batch)) => {
-                batch.into_iter().for_each(|raw| recording.add_message(raw))
+                batch.into_iter().for_each(|raw| recording.add_message(raw));
             }
             Some(Input::Disconnected | Input::Unavailable) => source.seek(recording.position(), 0),
             Some(Input::Connected) => {}

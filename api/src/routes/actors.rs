@@ -79,7 +79,7 @@ impl Query for Actor {
         let account: Option<AccountRow> = rows.get_one(ViewId::Accounts, did.clone()).await?;
         let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;
         if account.is_none() && counts.is_none() {
-            let since = since(&rows.committed);
+            let since = since(rows.committed);
             return Err(Problem::not_found(format!("no event named {did}{since}")));
         }
         Ok(ActorAnswer {

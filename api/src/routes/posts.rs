@@ -48,7 +48,7 @@ impl Query for PostAddress {
         let post = PostKey::new(&did, &self.rkey);
         let tallies: Option<PostRow> = rows.get_one(ViewId::Posts, post.clone()).await?;
         let tallies = tallies.ok_or_else(|| {
-            let since = since(&rows.committed);
+            let since = since(rows.committed);
             Problem::not_found(format!("no event created or named {post}{since}"))
         })?;
         let mut author = accounts(rows, std::slice::from_ref(&did)).await?;

@@ -25,4 +25,6 @@ pub use ingest::ingest;
 pub use relays::relays;
 pub use schedule::schedule;
 pub use serve::serve;
-pub use up::{run_all, up};
+#[cfg(feature = "demo")]
+pub use up::run_all;
+pub use up::up;

@@ -67,7 +67,7 @@ pub trait ViewBackend: Send + Sync {
     /// Sends exports to other processes until the future is dropped. Only a store that no other
     /// process can open needs this.
     async fn serve_exports(&self) {
-        pending().await
+        pending::<()>().await;
     }
 
     /// Waits until the store accepts no more writes, and returns the reason. Then only a restart of

@@ -157,7 +157,7 @@ impl AssembleTask {
                  clock is corrected, nothing is dropped"
             ),
             None if was_behind => {
-                warn!("this machine's clock agrees with the stream again, reading resumes")
+                warn!("this machine's clock agrees with the stream again, reading resumes");
             }
             _ => {}
         }
