@@ -1,7 +1,8 @@
-//! Facts: what the live records say, in the form that views count.
+//! Facts: what live records contribute to views.
 //!
-//! A fact enters the graph with +1 when its record becomes live and visible, and leaves it with -1, unchanged, when the
-//! record is replaced, deleted or hidden. The last four kinds count events instead: they are never taken back.
+//! A fact is inserted (+1) when its record becomes live and visible. The same fact is retracted
+//! (-1) when the record is replaced, deleted or hidden. The last five kinds are never retracted:
+//! they count events, or record what stays true.
 
 use std::sync::Arc;
 
@@ -11,13 +12,14 @@ use skytide_core::record::Langs;
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::ActivityKey;
 
-/// One thing that is so, or that happened. Each visible live record gives at most one of the first seven.
+/// A fact about a live record, an account or an event. Each visible live record gives at most one
+/// fact of the first seven kinds.
 #[derive(Clone, Debug)]
 pub enum Fact {
     /// A live like.
-    Like(Act),
+    Like(Reaction),
     /// A live repost.
-    Repost(Act),
+    Repost(Reaction),
     /// A live follow.
     Follow(Edge),
     /// A live block.
@@ -28,55 +30,56 @@ pub enum Fact {
     BarePost(PostKey),
     /// A live profile.
     Profile(Arc<Profile>),
-    /// The newest handle of an account and when it was claimed.
+    /// The newest handle of an account, and when the account claimed it.
     Identity(Did, Option<Handle>, Timestamp),
-    /// The newest hosting status of an account: whether it is active, and the status as written.
+    /// The newest hosting status of an account: whether it is active, and the text of its status.
     Status(Did, bool, Option<Box<str>>),
-    /// Operations of a repo were missed. Never taken back.
+    /// Operations of the account's repo were missed. Never retracted.
     OutOfSync(Did),
-    /// The post existed at some time. Never taken back.
+    /// The post existed at some time. Never retracted.
     Seen(PostKey),
-    /// The account wrote or deleted something in this minute. Never taken back.
+    /// The account wrote or deleted a record in this minute. Never retracted.
     LastSeen(Did, Minute),
-    /// Operations of one stretch of time. Never taken back, but for `live`.
+    /// Operations of one period. Never retracted: a later fact with negative `live` lowers the
+    /// number of live records.
     Activity(ActivityKey, Activity),
-    /// An addition to a counter. Never taken back.
+    /// An addition to a counter. Never retracted.
     Counter(Box<str>, u64),
 }
 
 /// A like or a repost.
 #[derive(Clone, Debug)]
-pub struct Act {
-    /// Who did it.
+pub struct Reaction {
+    /// The account that wrote the record.
     pub author: Did,
-    /// What it refers to; `None` if the record names no valid address.
+    /// The record that it refers to; `None` if the record names no valid address.
     pub subject: Option<Subject>,
-    /// When its record was first seen.
+    /// When the record was first seen.
     pub first_seen: Minute,
 }
 
 /// A follow or a block.
 #[derive(Clone, Debug)]
 pub struct Edge {
-    /// Who did it.
+    /// The account that wrote the record.
     pub author: Did,
-    /// Whom; `None` if the record names no valid DID.
+    /// The account that is followed or blocked; `None` if the record names no valid DID.
     pub subject: Option<Did>,
-    /// When its record was first seen.
+    /// When the record was first seen.
     pub first_seen: Minute,
 }
 
-/// What a record refers to.
+/// A record or account that another record refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// A post.
     Post(PostKey),
-    /// A record of another collection of this account.
+    /// A record of another collection; only its account is stored.
     Other(Did),
 }
 
 impl Subject {
-    /// Whose record it is.
+    /// The account that owns the subject.
     pub fn did(&self) -> Did {
         match self {
             Self::Post(post) => post.did(),
@@ -84,7 +87,7 @@ impl Subject {
         }
     }
 
-    /// The post, if it is one.
+    /// The post, if the subject is one.
     pub fn post(&self) -> Option<&PostKey> {
         match self {
             Self::Post(post) => Some(post),
@@ -93,36 +96,36 @@ impl Subject {
     }
 }
 
-/// A post. Its lists and texts are within the [`limits`](skytide_core::limits), so it gives each view a bounded number of
-/// updates, whoever wrote it.
+/// A post. Its lists and texts are within the [`limits`](skytide_core::limits), so any post gives
+/// each view a bounded number of updates.
 #[derive(Clone, Debug)]
 pub struct Post {
-    /// Its address.
+    /// The address of the post.
     pub key: PostKey,
-    /// When its record was first seen: an edit does not change it.
+    /// When the record was first seen. An edit does not change it.
     pub first_seen: Minute,
-    /// What it replies to.
+    /// The post or record that it replies to.
     pub parent: Option<Subject>,
     /// The first post of its thread.
     pub root: Option<Subject>,
-    /// What it embeds.
+    /// The post or record that it quotes.
     pub quote: Option<Subject>,
-    /// Languages as they are counted, distinct.
+    /// Distinct languages, normalized for counting.
     pub langs: Langs,
-    /// Hashtags in lower case, distinct.
+    /// Distinct hashtags in lower case.
     pub tags: Box<[Box<str>]>,
-    /// Hosts that it links to, distinct.
+    /// Distinct hosts that it links to.
     pub domains: Box<[Box<str>]>,
-    /// URLs that it links to, distinct.
+    /// Distinct URLs that it links to.
     pub links: Box<[Box<str>]>,
-    /// Accounts that it mentions, distinct.
+    /// Distinct accounts that it mentions.
     pub mentions: Box<[Did]>,
-    /// Unicode scalar values of its text.
+    /// Length of its text in Unicode scalar values.
     pub characters: u32,
 }
 
 impl Post {
-    /// Its primary languages; `und` if it names none.
+    /// The primary subtags of its languages; `und` if the post names none.
     pub fn primary_langs(&self) -> Langs {
         self.langs.or_undetermined().primary()
     }
@@ -131,20 +134,20 @@ impl Post {
 /// A profile.
 #[derive(Clone, Debug)]
 pub struct Profile {
-    /// Whose.
+    /// The account of the profile.
     pub did: Did,
-    /// The name to show.
+    /// The display name.
     pub display_name: Option<Box<str>>,
     /// The description.
     pub description: Option<Box<str>>,
-    /// CID of the picture.
+    /// CID of the avatar picture.
     pub avatar: Option<Box<str>>,
 }
 
-/// Operations of one stretch of time.
+/// Operations of one period of time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
-    /// Create operations, or events.
+    /// Create operations; for a kind of event, the number of events.
     pub creates: i64,
     /// Update operations.
     pub updates: i64,
@@ -152,14 +155,14 @@ pub struct Activity {
     pub deletes: i64,
     /// Bytes of the records.
     pub bytes: i64,
-    /// Accounts not counted before in this stretch.
+    /// Accounts that were not counted before in this period.
     pub accounts: i64,
-    /// Live records more or less.
+    /// Change of the number of live records.
     pub live: i64,
 }
 
 impl Activity {
-    /// Adds another one.
+    /// Adds the counts of `other`.
     pub fn add(&mut self, other: &Self) {
         self.creates += other.creates;
         self.updates += other.updates;

@@ -1,16 +1,18 @@
-//! The whole picture, top to bottom.
+//! The whole dataflow graph, top to bottom.
 //!
 //! ```text
-//! events ─▶ live_records ─▶ facts ─┬▶ posts, top_posts ─────────────┐
-//!                                  ├▶ actors, top_actors, top_blocks┼─ lists ─▶ merge_lists ─┐
-//!                                  ├▶ trends ───────────────────────┘                        │
-//!                                  │    └───────┴──────── rows ──────────────────────────────┤
-//!                                  ├▶ accounts, handles                                      ├─▶ rows
-//!                                  ├▶ interactions                                           │
-//!                                  └▶ activity, counters ────────────────────────────────────┘
+//! events ─▶ live_records ─▶ facts ─┬▶ posts, top_posts ──────────────┐
+//!                                  ├▶ actors, top_actors, top_blocks ┼─ lists ─▶ merge_lists ─┐
+//!                                  ├▶ trends ────────────────────────┘                        │
+//!                                  │    └─ rows of posts, actors, trends ─────────────────────┤
+//!                                  ├▶ accounts, handles ──────────────────────────────────────┤
+//!                                  ├▶ interactions ───────────────────────────────────────────┤
+//!                                  └▶ activity, counters ─────────────────────────────────────┴▶
+//!                                                                                             rows
 //! ```
 //!
-//! Everything before `facts` is routed by DID, everything behind it by the key of its view; `interactions` by its author.
+//! Events are partitioned by the DID of their account. After `facts`, each view partitions its data
+//! by the view's key; `interactions` stays partitioned by author.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +23,7 @@ use timely::dataflow::{Scope, StreamVec};
 
 use crate::fact::Activity;
 use crate::operators::lists::{Newest, WorkerList, merge_lists, split};
-use crate::types::{Clocks, Facts, Quiet, Rows, Shared, Time};
+use crate::types::{Clocks, Facts, Rows, Shared, SuppressedRows, Time, ViewInput};
 use crate::views::accounts::accounts;
 use crate::views::activity::{activity, counters};
 use crate::views::actors::{ActorViews, actors};
@@ -30,107 +32,116 @@ use crate::views::interactions::interactions;
 use crate::views::posts::{PostViews, posts};
 use crate::views::trends::trends;
 
-/// What the graph is to compute.
+/// Which views the graph computes, and how.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Wanted {
-    /// The views.
+pub struct GraphConfig {
+    /// The views to compute.
     pub views: Vec<ViewId>,
-    /// Days for which `interactions` are kept, the open one included; `None`: for ever.
+    /// Days for which `interactions` are kept, the current day included; `None` keeps them forever.
     pub interactions_days: Option<u32>,
-    /// Up to when rows are not told.
-    pub quiet: Quiet,
+    /// Up to which time rows are not emitted.
+    pub suppressed: SuppressedRows,
 }
 
-/// What no live record tells again: kept here as it is counted, for checkpoints.
+/// State that cannot be recomputed from live records. It is kept here while it is counted, so that
+/// checkpoints can include it.
 #[derive(Debug, Default)]
-pub struct Sums {
-    /// Operations by stretch of time and collection.
+pub struct Accumulators {
+    /// Operations by period and collection.
     pub activity: Shared<BTreeMap<ActivityKey, Activity>>,
     /// Counters by name.
     pub counters: Shared<BTreeMap<String, u64>>,
-    /// The lists as they were last written.
+    /// The top lists as they were last written.
     pub lists: Shared<Newest>,
 }
 
-/// What flows into the graph.
+/// The input streams of the graph.
 #[derive(Clone)]
 pub struct Streams<'s> {
     /// Facts.
     pub facts: Facts<'s>,
     /// The clock.
     pub clocks: Clocks<'s>,
-    /// Lists of a checkpoint.
+    /// Top lists of a checkpoint.
     pub former_lists: StreamVec<'s, Time, WorkerList>,
 }
 
-/// All rows of the wanted views.
+/// Builds the graph. Returns the rows of the views in `config`.
 pub fn build<'s>(
     scope: Scope<'s, Time>,
     streams: Streams<'s>,
-    wanted: &Wanted,
-    sums: &Sums,
+    config: &GraphConfig,
+    accumulators: &Accumulators,
 ) -> Rows<'s> {
     let Streams {
         facts,
         clocks,
         former_lists,
     } = streams;
-    let quiet = wanted.quiet;
-    let any = |views: &[ViewId]| views.iter().any(|view| wanted.views.contains(view));
+    let suppressed = config.suppressed;
+    let any = |views: &[ViewId]| views.iter().any(|view| config.views.contains(view));
     let one = |view: ViewId| any(&[view]);
-    let (facts, clocks) = (|| facts.clone(), || clocks.clone());
-    let both = || (facts(), clocks());
+    let input = ViewInput { facts, clocks };
+    let input = || input.clone();
     let worker = scope.index();
     let (mut rows, mut lists) = (Vec::new(), Vec::new());
 
-    let wanted_posts = PostViews {
+    let post_views = PostViews {
         rows: one(ViewId::Posts),
         lists: one(ViewId::TopPosts),
     };
-    if wanted_posts.rows || wanted_posts.lists {
-        lists.push(posts(facts(), clocks(), (worker, wanted_posts), quiet));
+    if post_views.rows || post_views.lists {
+        lists.push(posts(input(), worker, post_views, suppressed));
     }
-    let of_posts = trend_views(&wanted.views);
-    if !of_posts.is_empty() {
-        lists.push(trends(facts(), clocks(), (worker, of_posts), quiet));
+    let trend_views = trend_views(&config.views);
+    if !trend_views.is_empty() {
+        lists.push(trends(input(), worker, trend_views, suppressed));
     }
-    let wanted_actors = ActorViews {
+    let actor_views = ActorViews {
         rows: one(ViewId::Actors),
         lists: any(&[ViewId::TopActors, ViewId::TopBlocks]),
     };
-    if wanted_actors.rows || wanted_actors.lists {
-        lists.push(actors(facts(), clocks(), (worker, wanted_actors), quiet));
+    if actor_views.rows || actor_views.lists {
+        lists.push(actors(input(), worker, actor_views, suppressed));
     }
     if one(ViewId::Interactions) {
-        rows.push(interactions(both(), wanted.interactions_days, quiet));
+        rows.push(interactions(input(), config.interactions_days, suppressed));
     }
     if one(ViewId::Accounts) {
-        rows.push(accounts(facts(), quiet));
+        rows.push(accounts(input().facts, suppressed));
     }
     if one(ViewId::Handles) {
-        rows.push(handles(facts(), quiet));
+        rows.push(handles(input().facts, suppressed));
     }
-    // Counted even where they are not wanted: nothing else could tell them when they are wanted again.
-    rows.push(activity(both(), sums.activity.clone(), quiet));
-    rows.push(counters(both(), sums.counters.clone(), quiet));
+    // These are counted even when they are not among the views: if they are enabled again later,
+    // nothing else could supply the counts.
+    let Accumulators {
+        activity: activity_counts,
+        counters: counter_values,
+        lists: newest_lists,
+    } = accumulators;
+    rows.push(activity(input(), activity_counts.clone(), suppressed));
+    rows.push(counters(input(), counter_values.clone(), suppressed));
 
     let (own_rows, worker_lists) = split(scope.concatenate(lists));
     rows.push(own_rows);
     let worker_lists = worker_lists.concat(former_lists);
+    let newest_lists = newest_lists.clone();
     rows.push(merge_lists(
-        (worker_lists, clocks()),
-        sums.lists.clone(),
-        quiet,
+        worker_lists,
+        input().clocks,
+        newest_lists,
+        suppressed,
     ));
 
-    let views = wanted.views.clone();
+    let views = config.views.clone();
     scope
         .concatenate(rows)
         .filter(move |(row, ..)| views.contains(&row.view))
 }
 
-/// The views that `trends` computes: those wanted, and those whose lists are wanted.
-fn trend_views(wanted: &[ViewId]) -> Vec<ViewId> {
+/// The views that `trends` computes: those in `views`, and those whose top lists are in `views`.
+fn trend_views(views: &[ViewId]) -> Vec<ViewId> {
     let pairs = [
         (ViewId::Hashtags, Some(ViewId::TopHashtags)),
         (ViewId::Domains, Some(ViewId::TopDomains)),
@@ -139,7 +150,7 @@ fn trend_views(wanted: &[ViewId]) -> Vec<ViewId> {
         (ViewId::Languages, None),
     ];
     let needed = |(view, lists): &(ViewId, Option<ViewId>)| {
-        wanted.contains(view) || lists.is_some_and(|lists| wanted.contains(&lists))
+        views.contains(view) || lists.is_some_and(|lists| views.contains(&lists))
     };
     pairs
         .into_iter()

@@ -1,20 +1,29 @@
-//! Events to view rows: live records, windows and views in timely and differential dataflow.
+//! Computes view rows from the events of the log: live records, windows and views, in timely and
+//! differential dataflow.
 //!
 //! ```text
-//! log ─ source ─▶ batches of whole epochs ─▶ workers (timely threads, the graph) ─▶ committer ─▶ view store
-//!         ▲                                     └─ cuts ─▶ keeper ─▶ checkpoints ─▶ the log is trimmed behind them
-//!         └─ restore ◀─ recover: which checkpoint?
+//! log ─ source ─▶ batches of whole epochs ─▶ workers (timely threads, the graph) ─▶ committer
+//!          ▲                                     │                                      │
+//!          │                                     └─ cuts ─▶ keeper                      ▼
+//!          │                                                  ├─▶ checkpoints       view store
+//!          └─ restore ◀─ recover: picks a checkpoint          └─▶ trims the log
 //! ```
 //!
-//! The dataflow reads no clock: the same log gives the same rows, epoch by epoch, on any number of workers and however
-//! epochs are grouped into commits. Queues: one batch waits while one is at work and one is committed; a batch is
-//! bounded by events and by bytes, so a slow store makes commits larger up to that bound and then slows the reading. Facts
-//! follow: a record gives at most a constant number for its bytes, and an account's announcement at most one retraction or
-//! insertion of each of its live records in a time, of which a batch has two.
+//! The dataflow reads no clock. The same log gives the same rows, epoch by epoch, on any number of
+//! workers and however epochs are grouped into commits.
 //!
-//! After a restart the newest good checkpoint is taken in and the log behind it fed again, with the store closed up to
-//! what it has committed; there the number of rows and their hashes must be the store's own. The first commit behind it
-//! ends at the recorded intent. Without a checkpoint the log is fed from its start. See `docs/checkpoints.md`.
+//! Queues are bounded. While one batch is being computed, one batch waits and one is committed. A
+//! batch is bounded by events and by bytes. A slow store therefore makes commits larger up to that
+//! bound and then slows the reading of the log. This also bounds facts: a record gives at most a
+//! constant number of facts for its bytes, and an account's announcements give at most one
+//! retraction or insertion of each of its live records in one dataflow time. A batch has at most
+//! two such times.
+//!
+//! After a restart, the newest usable checkpoint is restored, and the epochs of the log after it
+//! are replayed. Writes are disabled until the replay reaches the store's last commit. There the
+//! number of rows and their hashes must equal those of the store. If a commit was interrupted, the
+//! store has recorded its intent, and the first new commit ends at the same epoch. Without a
+//! checkpoint, the log is replayed from its start. See `docs/checkpoints.md`.
 
 mod error;
 pub mod fact;
@@ -34,5 +43,6 @@ pub use metrics::Metrics;
 pub use options::{Options, Ports};
 pub use records::AccountPolicy;
 pub use runtime::checkpoint::{CheckpointOptions, LogKeep};
-pub use runtime::cluster::{Links, Name, Peer, follow};
+pub use runtime::cluster::{Links, Name, Peer};
+pub use runtime::follower::follow;
 pub use runtime::{lead, run};

@@ -1,4 +1,4 @@
-//! What the dataflow tells of its work.
+//! Metrics of the dataflow.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,75 +15,85 @@ use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
 
-/// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the line a second in the log.
+/// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the periodic log line.
 #[derive(Debug, Default)]
 pub struct Metrics {
-    /// Epochs committed, by number of the newest.
+    /// Number of the newest committed epoch.
     pub epoch: Gauge,
     /// Network time of the newest commit, seconds since 1970.
     pub network_time_seconds: Gauge<f64, AtomicU64>,
-    /// Events of committed epochs since the process started, those fed again after a restart included.
+    /// Events of committed epochs since the process started, including those replayed after a
+    /// restart.
     pub events: Counter,
-    /// Facts that live records gave, insertions and retractions; those given again after a restart included.
+    /// Facts that live records inserted and retracted, including those emitted again after a
+    /// restart.
     pub facts: Counter,
     /// Rows written.
     pub rows: Counter,
-    /// Rows left out as no store can hold them.
+    /// Rows that were skipped because they are too large for any store.
     pub rows_left_out: Counter,
-    /// Bytes of keys and columns written.
+    /// Bytes of the keys and columns of the rows written.
     pub row_bytes: Counter,
-    /// Commits.
+    /// Commits that succeeded.
     pub commits: Counter,
-    /// Seconds that worker 0 stepped the graph.
+    /// Seconds that worker 0 spent stepping the graph.
     pub step_seconds: Counter<f64, AtomicU64>,
-    /// Seconds that commits took.
+    /// Seconds spent in commits.
     pub commit_seconds: Counter<f64, AtomicU64>,
-    /// Commits that failed and were repeated.
+    /// Commits that failed and were retried.
     pub retries: Counter,
-    /// Live records, hidden ones included.
+    /// Live records, including hidden ones.
     pub live_records: Gauge,
-    /// Accounts known, as author or subject.
+    /// Accounts known as an author or a subject.
     pub accounts: Gauge,
-    /// Batches that were fed and are not committed.
+    /// Batches that were fed to the graph and are not committed yet.
     pub batches_pending: Gauge,
-    /// Events read from the log that are not fed.
+    /// Events that were read from the log and are not fed to the graph yet.
     pub events_pending: Gauge,
-    /// Shards of a checkpoint that are still to be taken in after a restart.
+    /// Shards of a checkpoint that are not restored yet after a restart.
     pub restoring: Gauge,
-    /// Seconds that taking in a checkpoint took.
+    /// Seconds that restoring a checkpoint took.
     pub restore_seconds: Gauge<f64, AtomicU64>,
-    /// Checkpoints that became complete.
+    /// Checkpoints that were completed.
     pub checkpoints: Counter,
     /// Checkpoints that failed.
     pub checkpoint_failures: Counter,
     /// Bytes of the newest complete checkpoint.
     pub checkpoint_bytes: Gauge,
-    /// Seconds from its first cut until it was complete.
+    /// Seconds from the first cut of the newest complete checkpoint until its completion.
     pub checkpoint_seconds: Gauge<f64, AtomicU64>,
-    /// The longest time that a cut of the newest checkpoint made the stream wait, in seconds.
+    /// The longest time that a cut of the newest checkpoint paused the stream, in seconds.
     pub checkpoint_pause_seconds: Gauge<f64, AtomicU64>,
-    /// Network time of the first cut of the newest complete checkpoint, seconds since 1970: its age shows.
+    /// Network time of the first cut of the newest complete checkpoint, in seconds since 1970. It
+    /// shows the checkpoint's age.
     pub checkpoint_time_seconds: Gauge<f64, AtomicU64>,
-    /// 1 while what the store has already is computed again after a restart.
+    /// 1 during the replay after a restart, while epochs that the store already has are recomputed.
     pub catching_up: Gauge,
-    /// Inputs dropped, in whole or in part, by reason; those fed again after a restart included.
+    /// Inputs dropped in whole or in part, by reason, including those replayed after a restart.
     pub dropped: Family<Reason, Counter>,
     /// Bytes sent to other processes of the cluster.
     pub cluster_sent: Counter,
-    /// Bytes received from them.
+    /// Bytes received from other processes of the cluster.
     pub cluster_received: Counter,
-    by_worker: Vec<(AtomicU64, AtomicU64)>,
+    by_worker: Vec<WorkerSizes>,
     commit_failure: Mutex<Option<String>>,
 }
 
-/// Why something was dropped ([`DropReason`](skytide_core::event::DropReason), as text).
+/// The newest state sizes that one worker reported.
+#[derive(Debug, Default)]
+struct WorkerSizes {
+    records: AtomicU64,
+    accounts: AtomicU64,
+}
+
+/// The label of a drop counter: a [`DropReason`] as text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Reason {
     reason: &'static str,
 }
 
 impl Metrics {
-    /// Metrics for at most so many workers, registered under `indexer_`.
+    /// Registers the metrics of up to `workers` workers under the prefix `indexer_`.
     pub fn register(registry: &mut Registry, workers: usize) -> Arc<Self> {
         let by_worker = (0..workers).map(|_| Default::default()).collect();
         let metrics = Arc::new(Self {
@@ -104,34 +114,34 @@ impl Metrics {
         registry.register("rows", "Rows written", m.rows.clone());
         registry.register(
             "rows_left_out",
-            "Rows left out, too large for any store",
+            "Rows skipped because they are too large for any store",
             m.rows_left_out.clone(),
         );
         registry.register_with_unit("rows", "Rows written", Unit::Bytes, m.row_bytes.clone());
         registry.register("commits", "Commits", m.commits.clone());
         registry.register_with_unit(
             "step",
-            "Time that the graph was stepped",
+            "Time spent stepping the graph",
             Unit::Seconds,
             m.step_seconds.clone(),
         );
         registry.register_with_unit(
             "commit",
-            "Time that commits took",
+            "Time spent in commits",
             Unit::Seconds,
             m.commit_seconds.clone(),
         );
-        registry.register("commit_retries", "Commits repeated", m.retries.clone());
+        registry.register("commit_retries", "Commits retried", m.retries.clone());
         registry.register("live_records", "Live records", m.live_records.clone());
         registry.register("accounts", "Accounts known", m.accounts.clone());
         registry.register(
             "batches_pending",
-            "Batches not committed",
+            "Batches fed and not committed yet",
             m.batches_pending.clone(),
         );
         registry.register(
             "events_pending",
-            "Events read, not fed",
+            "Events read and not fed yet",
             m.events_pending.clone(),
         );
         registry.register("dropped", "Inputs dropped, by reason", m.dropped.clone());
@@ -144,7 +154,7 @@ impl Metrics {
             ),
             (
                 "cluster_received",
-                "Bytes received from them",
+                "Bytes received from other processes",
                 &m.cluster_received,
             ),
         ] {
@@ -158,12 +168,12 @@ impl Metrics {
         let m = self;
         registry.register(
             "restoring_shards",
-            "Shards of a checkpoint still to be taken in",
+            "Shards of a checkpoint that are not restored yet",
             m.restoring.clone(),
         );
         registry.register(
             "checkpoints",
-            "Checkpoints that became complete",
+            "Checkpoints completed",
             m.checkpoints.clone(),
         );
         registry.register(
@@ -180,7 +190,7 @@ impl Metrics {
         let seconds = [
             (
                 "restore",
-                "Time that taking in a checkpoint took",
+                "Time that restoring a checkpoint took",
                 &m.restore_seconds,
             ),
             (
@@ -190,7 +200,7 @@ impl Metrics {
             ),
             (
                 "checkpoint_pause",
-                "Longest pause by one of its cuts",
+                "Longest pause that one of its cuts caused",
                 &m.checkpoint_pause_seconds,
             ),
             (
@@ -204,40 +214,42 @@ impl Metrics {
         }
     }
 
-    /// How often something was dropped for this reason.
+    /// How many inputs were dropped for this reason.
     pub fn dropped_for(&self, reason: DropReason) -> u64 {
         let reason = reason.as_str();
         let counter = self.dropped.get(&Reason { reason });
         counter.map_or(0, |counter| counter.get())
     }
 
-    /// A cut made the stream wait for so many seconds.
-    pub(crate) fn paused(&self, seconds: f64) {
+    /// Records that a cut paused the stream for this many seconds.
+    pub(crate) fn record_pause(&self, seconds: f64) {
         if seconds > self.checkpoint_pause_seconds.get() {
             self.checkpoint_pause_seconds.set(seconds);
         }
     }
 
-    /// Why the commit under way failed the last time; `None` if none has failed or it was made since.
+    /// The error of the last failed commit; `None` if no commit failed or a commit succeeded since.
     pub fn commit_failure(&self) -> Option<String> {
         self.failure().clone()
     }
 
-    /// A commit failed, and is to be repeated.
+    /// Records that a commit failed and will be retried.
     pub(crate) fn commit_failed(&self, error: &(dyn std::error::Error + 'static)) {
         let causes = std::iter::successors(error.source(), |it| it.source());
-        let told = causes.fold(error.to_string(), |told, why| format!("{told}: {why}"));
-        *self.failure() = Some(told);
+        let message = causes.fold(error.to_string(), |message, why| {
+            format!("{message}: {why}")
+        });
+        *self.failure() = Some(message);
         self.retries.inc();
     }
 
-    /// A commit was made.
+    /// Records that a commit succeeded.
     pub(crate) fn commit_made(&self) {
         *self.failure() = None;
         self.commits.inc();
     }
 
-    /// Rows of a batch were left out, as no store can hold them.
+    /// Records and logs rows of a batch that were skipped because they are too large for any store.
     pub(crate) fn left_out(&self, rows: &BTreeMap<ViewId, (u64, String)>) {
         for (view, (count, key)) in rows {
             let view = view.name();
@@ -245,7 +257,7 @@ impl Metrics {
                 view,
                 count,
                 key,
-                "left out rows that are too large for a store"
+                "skipped rows that are too large for any store"
             );
             self.rows_left_out.inc_by(*count);
         }
@@ -256,8 +268,9 @@ impl Metrics {
         failure.unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes the sizes of one worker's state, and what it dropped since it last told.
-    pub(crate) fn tell(&self, worker: usize, gauges: Gauges, drops: Drops) {
+    /// Records the sizes of one worker's state, and the inputs that it dropped since its last
+    /// report.
+    pub(crate) fn record_worker(&self, worker: usize, gauges: Gauges, drops: Drops) {
         for (reason, count) in drops {
             let reason = Reason {
                 reason: reason.as_str(),
@@ -265,23 +278,23 @@ impl Metrics {
             self.dropped.get_or_create(&reason).inc_by(count);
         }
         self.facts.inc_by(gauges.facts);
-        if let Some((records, accounts)) = self.by_worker.get(worker) {
-            records.store(gauges.records, Ordering::Relaxed);
-            accounts.store(gauges.accounts, Ordering::Relaxed);
+        if let Some(sizes) = self.by_worker.get(worker) {
+            sizes.records.store(gauges.records, Ordering::Relaxed);
+            sizes.accounts.store(gauges.accounts, Ordering::Relaxed);
         }
-        let sum = |of: fn(&(AtomicU64, AtomicU64)) -> &AtomicU64| -> i64 {
+        let sum = |size: fn(&WorkerSizes) -> &AtomicU64| -> i64 {
             self.by_worker
                 .iter()
-                .map(|pair| of(pair).load(Ordering::Relaxed) as i64)
+                .map(|sizes| size(sizes).load(Ordering::Relaxed) as i64)
                 .sum()
         };
-        self.live_records.set(sum(|pair| &pair.0));
-        self.accounts.set(sum(|pair| &pair.1));
+        self.live_records.set(sum(|sizes| &sizes.records));
+        self.accounts.set(sum(|sizes| &sizes.accounts));
     }
 
-    /// One structured line, for the last `period`.
-    pub(crate) fn line(&self, before: &mut Snapshot, period: Duration) {
-        let now = Snapshot {
+    /// Logs one structured line with the progress of the last `period`.
+    pub(crate) fn log_progress(&self, before: &mut LoggedCounters, period: Duration) {
+        let now = LoggedCounters {
             events: self.events.get(),
             rows: self.rows.get(),
             commits: self.commits.get(),
@@ -307,9 +320,9 @@ impl Metrics {
     }
 }
 
-/// Counters at an earlier line.
+/// The values of the counters when the previous line was logged.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Snapshot {
+pub(crate) struct LoggedCounters {
     events: u64,
     rows: u64,
     commits: u64,

@@ -1,4 +1,4 @@
-//! How the dataflow works, and what it reads from and writes to.
+//! Options of the dataflow, and the ports that it reads from and writes to.
 
 use std::sync::Arc;
 
@@ -10,31 +10,32 @@ use skytide_core::view::ViewId;
 use crate::records::AccountPolicy;
 use crate::runtime::checkpoint::CheckpointOptions;
 
-/// How the dataflow works.
+/// Options of the dataflow.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Timely worker threads, at least 1.
     pub workers: usize,
-    /// What an account's status does to its facts.
+    /// How an account's status affects its facts.
     pub account_policy: AccountPolicy,
-    /// Days for which `interactions` are kept, the open one included; `None`: for ever.
+    /// Days for which `interactions` are kept, the current day included; `None` keeps them forever.
     pub interactions_days: Option<u32>,
     /// The views to compute.
     pub views: Vec<ViewId>,
-    /// Events at which a commit takes no further epoch.
+    /// A batch that has this many events takes no further epoch.
     pub batch_events_max: usize,
-    /// Bytes of events at which a commit takes no further epoch.
+    /// A batch whose events have this many bytes takes no further epoch.
     pub batch_bytes_max: usize,
-    /// Epochs in a commit at most; 1 commits each epoch.
+    /// The maximum number of epochs in a commit; 1 commits each epoch separately.
     pub batch_epochs_max: usize,
-    /// Whether to return behind the tick that says it is the last.
+    /// Whether to return after the tick that is marked as the last one.
     pub until_last: bool,
-    /// When checkpoints are made, if there is a place for them.
+    /// When checkpoints are made, if [`Ports::checkpoints`] is set.
     pub checkpoint: CheckpointOptions,
-    /// Whether to compute the rows of a checkpoint again and compare them with the sums it states. Without, its sections'
-    /// checksums are compared, and the rows from its last cut on.
+    /// Whether to recompute the rows of a checkpoint and compare them with the row counts and
+    /// hashes that the checkpoint records. Otherwise only the checksums of its sections are
+    /// verified, and the rows computed after its last cut.
     pub verify: bool,
-    /// Whether to start over from what the log has, whatever the store and the checkpoints hold.
+    /// Whether to recount from the start of the log and ignore the store and the checkpoints.
     pub rebuild: bool,
 }
 
@@ -57,7 +58,7 @@ impl Default for Options {
 }
 
 impl Options {
-    /// How rows are computed with these options.
+    /// The part of these options that determines the rows.
     pub fn recipe(&self) -> Recipe {
         let views = self.views.iter().map(|view| (*view, view.version()));
         Recipe {
@@ -68,13 +69,14 @@ impl Options {
     }
 }
 
-/// What the dataflow stands on.
+/// The ports of the dataflow.
 #[derive(Clone)]
 pub struct Ports {
-    /// Where events come from.
+    /// The log that events are read from.
     pub log: Arc<dyn Log>,
-    /// Where rows go.
+    /// The store that rows are written to.
     pub store: Arc<dyn ViewStore>,
-    /// Where checkpoints are kept; `None`: none are made, and a restart reads the whole log.
+    /// The store of checkpoints. With `None`, no checkpoints are made, and a restart reads the
+    /// whole log.
     pub checkpoints: Option<Arc<dyn CheckpointStore>>,
 }

@@ -1,19 +1,25 @@
-//! `live_records`: the stream of operations becomes exact insertions and retractions of facts.
+//! `live_records`: turns the stream of operations into exact insertions and retractions of facts.
 //!
 //! ```text
-//! events ──▶ repo (by DID) ── rev newer? ── record under (collection, rkey) ──▶ -1 what it gave, +1 what it gives
-//!                         └── account hidden or shown at the end of the time: all its facts -1 or +1, once
+//! events ─▶ repo (by DID) ─ is rev newer? ─ record of (collection, rkey) ─▶ -1 old, +1 new fact
+//!                         └ account hidden or shown at the end of the time ─▶ all facts -1 or +1
 //! ```
 //!
-//! A delete names only its key, so the operator remembers for each live record what it gave. Routed by DID: one worker
-//! sees a repo's operations in order. State per live record: 40 bytes in its repo's own table (so only that of a very
-//! large repo can stall the stream by growing), more for posts, profiles and the odd; nothing after a delete. State per repo:
-//! the newest revision, the hosting status, where it was counted; the keys of posts that are gone, which the view `posts`
-//! keeps, too. What ends a record: deletes; an account's deletion. Checkpoints see the state by shard (`saved`).
+//! A delete names only the key of a record, so the operator stores the content of each live record.
+//! Events are routed by DID: one worker sees all operations of a repo in order.
+//!
+//! State per live record: 40 bytes in a table of its repo, more for posts, profiles and unusual
+//! records. As each repo has its own table, only the growth of a very large one can stall the
+//! stream. A delete frees the state of a record. State per repo: the newest revision, the hosting
+//! status, the activity rows that count it, and the keys of gone posts, which the view `posts` also
+//! stores. A record ends by a delete or by the deletion of its account. Checkpoints contain the
+//! state by shard (`saved`).
 
 mod activity;
 mod content;
 mod names;
+mod partition;
+mod policy;
 mod repo;
 pub(crate) mod saved;
 mod state;
@@ -29,63 +35,59 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::rc::SharedStream;
 
 #[cfg(test)]
-pub(crate) use content::{Content, Place};
+pub(crate) use content::{Content, RecordRef};
 pub(crate) use names::Names;
-pub(crate) use state::SHARDS;
-pub use state::{AccountPolicy, Drops, Gauges, LiveRecords};
+pub(crate) use partition::{SHARDS, worker_of};
+pub use policy::AccountPolicy;
+pub use state::{Drops, Gauges, LiveRecords};
 
 use crate::operators::on_tick::on_tick;
 use crate::types::{Clocks, Facts, Input, Time};
 
-/// The operator. `tell` is told its size after each time, and what was dropped in it.
+/// Builds the operator. After each time it calls `report` with the sizes of its state and the
+/// inputs that it dropped.
 pub fn live_records<'s>(
     inputs: StreamVec<'s, Time, Input>,
     clocks: Clocks<'s>,
     state: Rc<RefCell<LiveRecords>>,
-    tell: impl Fn(Gauges, Drops) + 'static,
+    report: impl Fn(Gauges, Drops) + 'static,
 ) -> Facts<'s> {
     let (worker, workers) = (inputs.scope().index(), inputs.scope().peers());
-    let mine = move |did: &Did| worker_of(did, workers) == worker;
+    let is_own = move |did: &Did| worker_of(did, workers) == worker;
     let facts = on_tick(
         "LiveRecords",
-        (inputs, Pipeline),
+        inputs,
+        Pipeline,
         clocks,
-        move |(time, clock), inputs, facts| {
+        move |time, clock, inputs, facts| {
             let mut state = state.borrow_mut();
             let mut commit = None;
             for input in inputs.into_iter().flatten() {
                 match input {
                     Input::Event(event) => apply(&mut state, &mut commit, event),
-                    Input::Names(names) => state.name(&names),
-                    Input::Counts(counts) => state.count_all(counts),
-                    // Its checksum was compared: whatever is wrong with it is of our own making.
+                    Input::Names(names) => state.assign_names(&names),
+                    Input::Counts(counts) => state.add_counters(counts),
+                    // The checksum of the section was verified, so an unreadable section is a bug.
                     Input::Shard { section, whole } => state
-                        .load(&section, (!whole).then_some(&mine))
-                        .expect("a section whose checksum is right is readable"),
-                    Input::Sums(sums) => {
-                        facts.extend(sums.into_iter().map(|fact| (fact, time, 1)));
+                        .load(&section, (!whole).then_some(&is_own))
+                        .expect("a section with a correct checksum is readable"),
+                    Input::Accumulators(accumulators) => {
+                        facts.extend(accumulators.into_iter().map(|fact| (fact, time, 1)));
                     }
                 }
             }
             let drops = state.end_of_time(time, clock.now);
             state.take_facts(|(fact, diff)| facts.push((fact, time, diff)));
-            tell(state.gauges(), drops);
+            report(state.gauges(), drops);
         },
     );
     facts.shared()
 }
 
-/// Parts into which accounts are divided among workers.
-const PARTITIONS: u16 = 1024;
-
-/// The worker that an account belongs to. A shard of a checkpoint belongs to one worker if their number divides 64.
-pub(crate) fn worker_of(did: &Did, workers: usize) -> usize {
-    usize::from(did.partition(PARTITIONS)) % workers
-}
-
-/// The commit whose operations are being read: all of them share its fate.
+/// The commit whose operations are being applied. Either all of them are accepted or none.
 ///
-/// The same commit delivered again in a later epoch may follow at once: its first index then does not rise.
+/// The log may contain the same commit again right after it, in a later epoch. Its first index does
+/// not rise then, so it is recognized as another delivery.
 struct Commit {
     host: Host,
     did: Did,
@@ -95,14 +97,15 @@ struct Commit {
 }
 
 impl Commit {
-    fn goes_on_with(&self, event: &Event) -> bool {
+    /// Whether the event is a later operation of this commit.
+    fn includes(&self, event: &Event) -> bool {
         let same = self.host == event.host && self.seq == event.seq && self.did == event.did;
         same && self.index < event.index
     }
 }
 
 fn apply(state: &mut LiveRecords, commit: &mut Option<Commit>, event: Event) {
-    let same = commit.take().filter(|commit| commit.goes_on_with(&event));
+    let current = commit.take().filter(|commit| commit.includes(&event));
     let Event {
         host,
         seq,
@@ -114,9 +117,9 @@ fn apply(state: &mut LiveRecords, commit: &mut Option<Commit>, event: Event) {
     let minute = time.minute();
     match body {
         Body::Op(op) => {
-            let accepted = match same {
+            let accepted = match current {
                 Some(commit) => commit.accepted,
-                None => state.begin_commit(&did, &op),
+                None => state.accept_commit(&did, &op),
             };
             *commit = Some(Commit {
                 host,
@@ -139,13 +142,14 @@ fn apply(state: &mut LiveRecords, commit: &mut Option<Commit>, event: Event) {
             state.count_event("#account", &did, minute);
             state.account(&did, active, status);
         }
-        Body::Moved { rev, why } => state.moved((&did, minute), rev, why),
+        Body::Moved { rev, why } => state.moved(&did, minute, rev, why),
     }
 }
 
 impl LiveRecords {
-    /// Compares a commit's revision with the newest of its repo; false if it was applied already.
-    fn begin_commit(&mut self, did: &Did, op: &Op) -> bool {
+    /// Compares a commit's revision with the newest one of its repo. Returns false if the commit
+    /// was already applied.
+    fn accept_commit(&mut self, did: &Did, op: &Op) -> bool {
         let known = self.rev(did);
         if known.is_some_and(|known| op.rev <= known) {
             return false;
@@ -153,7 +157,7 @@ impl LiveRecords {
         if let (Some(known), Some(since)) = (known, op.since)
             && known != since
         {
-            self.out_of_sync(did);
+            self.mark_out_of_sync(did);
         }
         self.set_rev(did, op.rev);
         true

@@ -1,22 +1,28 @@
-//! How the graph is driven: batches of whole epochs from the log, timely workers, commits, checkpoints, recovery.
+//! Runs the graph: batches of whole epochs from the log, timely workers, commits, checkpoints,
+//! recovery.
 //!
 //! ```text
-//! recover ─▶ restore ─▶ source ─▶ batch ─▶ worker ─▶ settle ─▶ commit
+//! recover ─▶ restore ─▶ source ─▶ batch ─▶ worker ─▶ consolidate ─▶ commit
 //!                                             └─▶ checkpoint
-//! cluster: workers in other processes         tasks: threads and tasks that report how they end
+//! worker: a worker of the leading process     follower: a process that executes its commands
+//! worker_graph: the graph of one worker       cluster: connections, messages and worker threads
+//! command: messages between these parts       task: tasks that end with a run
 //! ```
 
 mod batch;
 pub(crate) mod checkpoint;
 pub(crate) mod cluster;
+mod command;
 mod commit;
+mod consolidate;
+pub(crate) mod follower;
 mod rebuild;
 mod recover;
 mod restore;
-mod settle;
 mod source;
-mod tasks;
+mod task;
 mod worker;
+mod worker_graph;
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -26,24 +32,26 @@ use skytide_core::port::store::Control;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::graph::Wanted;
+use crate::graph::GraphConfig;
 use crate::records::Names;
 use crate::types::Time;
 use crate::{DataflowError, Metrics, Options, Ports, metrics};
-use checkpoint::{Gate, Keeper, News, Planner};
-use cluster::{Ends, Fate, Links};
+use checkpoint::{CheckpointEvent, CutGate, Keeper, Planner};
+use cluster::{EndOnDrop, Links, Liveness, Threads};
+use command::{BatchOutput, BuildCommand, Command};
 use commit::Committer;
 use rebuild::Rebuild;
 use recover::Start;
 use restore::Restore;
 use source::Source;
-use tasks::{Task, Threads};
-use worker::{Begin, Done, Leading, Order};
+use task::Task;
+use worker::{LeaderWorker, RemoteWorker};
 
-/// Keeps all views up to date with the log until `stop`, or behind the last tick.
+/// Keeps all views up to date with the log, until `stop` or the last tick.
 ///
 /// # Errors
-/// The log, the store or the checkpoints refused, are damaged, or do not belong together; or a worker panicked.
+/// The log, the store or the checkpoints failed, are damaged, or do not belong together; or a
+/// worker panicked.
 pub async fn run(
     options: Options,
     ports: Ports,
@@ -53,13 +61,14 @@ pub async fn run(
     lead(options, ports, Links::alone(), metrics, stop).await
 }
 
-/// Does the same with the workers of other processes, each of which [`follow`]s with as many.
+/// Does the same as [`run`], together with the workers of other processes. Each of these calls
+/// [`follow`](follower::follow) with the same number of workers.
 ///
 /// # Errors
-/// As [`run`]; or another process is gone.
+/// As [`run`]; or another process disconnected.
 ///
 /// # Panics
-/// If these are not the connections of process 0.
+/// If `links` are not the connections of process 0.
 pub async fn lead(
     options: Options,
     ports: Ports,
@@ -69,54 +78,48 @@ pub async fn lead(
 ) -> Result<(), DataflowError> {
     assert_eq!(links.process(), 0, "process 0 leads");
     let threads = options.workers.max(1);
-    let fate = links.fate(threads)?;
-    let goes_on = stop.child_token();
+    let liveness = links.liveness(threads)?;
+    let run_stop = stop.child_token();
     let run = Run {
         workers: threads * links.processes(),
         threads,
         options,
         ports,
         metrics,
-        stop: goes_on.clone(),
+        stop: run_stop.clone(),
         gate: Arc::default(),
     };
-    let (orders, taken): (Vec<_>, Vec<_>) = (0..run.workers).map(|_| mpsc::channel(1)).unzip();
-    let (done_sender, done) = mpsc::channel(run.workers);
-    let made = run.ports.checkpoints.is_some();
-    let (teller, news) = made.then(mpsc::unbounded_channel).unzip();
-    let threads = run.threads(links, &fate, (taken, done_sender, teller.clone()))?;
-    let told = fate.told.clone();
-    let _watch = Task::start(async move {
-        told.cancelled().await;
-        goes_on.cancel();
+    let (queues, ends) = channels(run.workers, run.ports.checkpoints.is_some());
+    let threads = run.start_threads(links, &liveness, ends)?;
+    let ended = liveness.ended_token.clone();
+    let _stop_when_ended = Task::start(async move {
+        ended.cancelled().await;
+        run_stop.cancel();
     });
     let mut keeper = None;
-    let counted = match run.begin(&orders).await {
-        Some(Ok(begun)) => {
-            let news = teller.zip(news);
-            run.count(begun, (orders, done), news, &mut keeper).await
-        }
-        // Workers wait for orders until nobody can give them any.
-        ended => {
-            drop(orders);
-            match ended {
+    let processed = match run.recover(&queues.commands).await {
+        Some(Ok(recovered)) => run.process(recovered, queues, &mut keeper).await,
+        // Workers wait for commands until the queues are dropped.
+        failed => {
+            drop(queues);
+            match failed {
                 None if stop.is_cancelled() => return Ok(()),
                 None => Ok(()),
-                Some(ended) => ended.map(drop),
+                Some(failed) => failed.map(drop),
             }
         }
     };
-    let _ends_with_us = Ends(fate);
+    let _end_on_drop = EndOnDrop(liveness);
     let worked = tokio::task::spawn_blocking(|| threads.join()).await;
     if let Some(keeper) = keeper {
-        // A checkpoint that is not complete by then never is one; the ones before it stay.
-        let ended = commit::within_grace(&stop, keeper.end()).await;
+        // A checkpoint that is not complete by then is dropped; previous ones stay.
+        let ended = commit::within_grace(&stop, keeper.join()).await;
         ended.unwrap_or(Ok(()))?;
     }
     match worked.map_err(|error| DataflowError::Panicked(error.to_string()))? {
-        // Who is told to stop has lost nothing when another one has stopped before.
-        Err(DataflowError::Lost { .. }) if stop.is_cancelled() => counted,
-        worked => worked.and(counted),
+        // During a shutdown it is no failure that another process stopped first.
+        Err(DataflowError::Lost { .. }) if stop.is_cancelled() => processed,
+        worked => worked.and(processed),
     }
 }
 
@@ -126,81 +129,130 @@ struct Run {
     ports: Ports,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
-    gate: Arc<Gate>,
-    /// Workers of this process.
+    gate: Arc<CutGate>,
+    /// The number of workers of this process.
     threads: usize,
-    /// Workers of all processes.
+    /// The number of workers of all processes.
     workers: usize,
 }
 
-/// Where news for the keeper go.
-type Teller = mpsc::UnboundedSender<News>;
+type EventSender = mpsc::UnboundedSender<CheckpointEvent>;
+type EventReceiver = mpsc::UnboundedReceiver<CheckpointEvent>;
+
+/// The ends of the workers' channels that the run keeps.
+struct Queues {
+    /// The command queue of each worker.
+    commands: Vec<mpsc::Sender<Command>>,
+    outputs: mpsc::Receiver<BatchOutput>,
+    /// Events for the keeper; `None` if no checkpoints are made.
+    checkpoint_events: Option<(EventSender, EventReceiver)>,
+}
+
+/// The ends of the same channels that the workers get.
+struct WorkerEnds {
+    /// The command queue of each worker.
+    commands: Vec<mpsc::Receiver<Command>>,
+    outputs: mpsc::Sender<BatchOutput>,
+    checkpoint_events: Option<EventSender>,
+}
+
+/// Creates the channels of this number of workers.
+fn channels(workers: usize, with_checkpoints: bool) -> (Queues, WorkerEnds) {
+    let (senders, receivers) = (0..workers).map(|_| mpsc::channel(1)).unzip();
+    let (output_sender, outputs) = mpsc::channel(workers);
+    let events = with_checkpoints.then(mpsc::unbounded_channel);
+    let ends = WorkerEnds {
+        commands: receivers,
+        outputs: output_sender,
+        checkpoint_events: events.as_ref().map(|(sender, _)| sender.clone()),
+    };
+    let queues = Queues {
+        commands: senders,
+        outputs,
+        checkpoint_events: events,
+    };
+    (queues, ends)
+}
+
+/// The outcome of recovery.
+struct Recovered {
+    /// The part of the store's control record that applies.
+    control: Control,
+    start: Start,
+}
 
 impl Run {
-    /// Takes the lead, finds out where to begin, and tells the workers; `None`: it was stopped before.
-    async fn begin(
+    /// Acquires the store's lease, decides how to start, and sends all workers the command to build
+    /// the graph. Returns `None` if `stop` came first.
+    async fn recover(
         &self,
-        orders: &[mpsc::Sender<Order>],
-    ) -> Option<Result<(Control, Start), DataflowError>> {
-        let beginning = async {
+        workers: &[mpsc::Sender<Command>],
+    ) -> Option<Result<Recovered, DataflowError>> {
+        let recovery = async {
             let control = self.ports.store.lead().await?;
             let start = recover::start(&control, &self.ports, &self.options).await?;
             let control = start.control(control);
-            for worker in orders {
-                // One that is gone says why when it is joined.
-                let _ = worker.send(self.first_order(&start)).await;
+            for worker in workers {
+                // An error means that the worker has ended; joining its thread reports why.
+                let _ = worker.send(self.build_command(&start)).await;
             }
-            Ok((control, start))
+            Ok(Recovered { control, start })
         };
-        self.stop.run_until_cancelled(beginning).await
+        self.stop.run_until_cancelled(recovery).await
     }
 
-    /// Feeds the workers until the end.
-    async fn count(
+    /// Processes the log until the end. Stores the task of the keeper in `keeper`.
+    async fn process(
         &self,
-        (control, start): (Control, Start),
-        (orders, done): (Vec<mpsc::Sender<Order>>, mpsc::Receiver<Done>),
-        news: Option<(Teller, mpsc::UnboundedReceiver<News>)>,
+        Recovered { control, start }: Recovered,
+        queues: Queues,
         keeper: &mut Option<Task<()>>,
     ) -> Result<(), DataflowError> {
-        let (teller, news) = news.unzip();
-        *keeper = news.and_then(|news| Some(Task::start(self.keeper(&control, &start)?.run(news))));
+        let (sender, receiver) = queues.checkpoint_events.unzip();
+        let task = |events| Some(Task::start(self.keeper(&control, &start)?.run(events)));
+        *keeper = receiver.and_then(task);
 
-        let known = control.committed.is_some() || control.intent.is_some();
-        let catching_up = known || start.checkpoint.is_some();
+        let has_rows = control.committed.is_some() || control.intent.is_some();
+        let catching_up = has_rows || start.checkpoint.is_some();
         self.metrics.catching_up.set(i64::from(catching_up));
-        let committer = self.committer(&control, &start, teller.clone());
-        let _report = Task::start(report(self.metrics.clone()));
-        let source = self.source(&control, start, (orders, teller));
+        let committer = self.committer(&control, &start, sender.clone());
+        let _progress_log = Task::start(log_progress(self.metrics.clone()));
+        let planner = sender.map(|sender| self.planner(&control, &start, sender));
+        let source = self.source(&control, start, queues.commands, planner);
         let source = Task::start(source.run());
-        let committed = committer.run(done).await;
+        let committed = committer.run(queues.outputs).await;
         if committed.is_err() {
             source.0.abort();
         }
-        let read = source.end().await;
+        let read = source.join().await;
         committed?;
         read?
     }
 
-    /// What the workers are to compute.
-    fn first_order(&self, start: &Start) -> Order {
+    fn build_command(&self, start: &Start) -> Command {
         let last = start.checkpoint.as_ref().map(|it| it.last.epoch);
-        Order::Begin(Box::new(Begin {
-            wanted: Wanted {
+        Command::Build(Box::new(BuildCommand {
+            graph: GraphConfig {
                 views: self.options.views.clone(),
                 interactions_days: self.options.interactions_days,
-                quiet: start.quiet(self.options.verify),
+                suppressed: start.suppressed(self.options.verify),
             },
             policy: self.options.account_policy,
             counted_through: last.map_or(0, |Epoch(last)| last as Time),
         }))
     }
 
-    fn committer(&self, control: &Control, start: &Start, news: Option<Teller>) -> Committer {
-        let quiet = start.quiet(self.options.verify);
+    fn committer(
+        &self,
+        control: &Control,
+        start: &Start,
+        checkpoint_events: Option<EventSender>,
+    ) -> Committer {
+        // The sum of a view starts with the checkpoint's, if the restored rows are not emitted.
+        let suppressed = start.suppressed(self.options.verify);
         let last = start.checkpoint.as_ref().map(|it| it.last.clone());
-        let noted = last.iter().flat_map(|last| &last.sums);
-        let quietly = noted.filter(|(view, _)| quiet.through(**view) > 0);
+        let recorded = last.iter().flat_map(|last| &last.sums);
+        let initial = recorded.filter(|(view, _)| suppressed.through(**view) > 0);
         let rebuilt = start.rebuilt.clone();
         Committer {
             store: self.ports.store.clone(),
@@ -208,15 +260,36 @@ impl Run {
             log_id: start.log_id,
             recipe: self.options.recipe(),
             workers: self.workers,
-            sums: quietly.map(|(view, sum)| (*view, *sum)).collect(),
+            sums: initial.map(|(view, sum)| (*view, *sum)).collect(),
             recounted: start.recounted.clone(),
-            rebuild: Rebuild::of(&rebuilt),
+            rebuild: Rebuild::new(&rebuilt),
             rebuilt,
             restored: last,
             replaces_all: start.replaces_all,
-            news,
+            checkpoint_events,
             metrics: self.metrics.clone(),
             stop: self.stop.clone(),
+        }
+    }
+
+    fn planner(&self, control: &Control, start: &Start, checkpoint_events: EventSender) -> Planner {
+        let committed = control.committed.as_ref().map(|it| it.epoch);
+        let last_cut = start.checkpoint.as_ref().map(|it| it.last.epoch);
+        Planner {
+            gate: self.gate.clone(),
+            checkpoint_events,
+            events_max: self.options.checkpoint.events,
+            shards_per_cut: self.options.checkpoint.shards_per_cut,
+            metrics: self.metrics.clone(),
+            // No epoch before a recorded intent is committed, so a checkpoint that ended there
+            // would wait for ever.
+            after: committed
+                .max(control.intent)
+                .max(last_cut)
+                .unwrap_or_default(),
+            attempts: 0,
+            active: None,
+            events: 0,
         }
     }
 
@@ -224,25 +297,13 @@ impl Run {
         &self,
         control: &Control,
         start: Start,
-        (workers, news): (Vec<mpsc::Sender<Order>>, Option<Teller>),
+        workers: Vec<mpsc::Sender<Command>>,
+        planner: Option<Planner>,
     ) -> Source {
         let options = &self.options;
         let committed = control.committed.as_ref().map(|it| it.epoch);
-        let intent = control.intent;
         let checkpoint = start.checkpoint;
-        let cut = checkpoint.as_ref().map(|it| it.last.epoch);
-        let planner = news.map(|news| Planner {
-            gate: self.gate.clone(),
-            news,
-            events_max: options.checkpoint.events,
-            shards_per_cut: options.checkpoint.shards_per_cut,
-            metrics: self.metrics.clone(),
-            // No epoch before a recorded intent is committed: a checkpoint that ended there would wait for ever.
-            behind: committed.max(intent).max(cut).unwrap_or_default(),
-            attempts: 0,
-            active: None,
-            events: 0,
-        });
+        let last_cut = checkpoint.as_ref().map(|it| it.last.epoch);
         let through = checkpoint.as_ref().map(|it| it.through.clone());
         let restore = checkpoint.zip(self.ports.checkpoints.clone());
         let restore = restore.map(|(manifest, checkpoints)| Restore {
@@ -251,16 +312,17 @@ impl Run {
             without_lists: start.recounted,
             metrics: self.metrics.clone(),
         });
+        let ends = [committed, control.intent, last_cut];
         Source {
             restore,
             reader: start.reader,
-            read: start.read,
+            read_ahead: start.read_ahead,
             epochs: start.epochs,
             names: Names::default(),
             through: through.unwrap_or_default(),
             workers,
-            undivided: source::undivided(control, &options.views, &start.rebuilt),
-            ends: [committed, intent, cut].into_iter().flatten().collect(),
+            pending_commit: source::pending_commit(control, &options.views, &start.rebuilt),
+            ends: ends.into_iter().flatten().collect(),
             planner,
             batch_events_max: options.batch_events_max,
             batch_bytes_max: options.batch_bytes_max,
@@ -271,14 +333,14 @@ impl Run {
         }
     }
 
-    /// What makes checkpoints, if there is a place for them.
+    /// The keeper of checkpoints; `None` without storage for them.
     fn keeper(&self, control: &Control, start: &Start) -> Option<Keeper> {
         let checkpoints = self.ports.checkpoints.clone()?;
-        if start.exposed {
-            self.gate.want();
+        if start.unprotected {
+            self.gate.request();
         }
         if let Some(checkpoint) = &start.checkpoint {
-            self.gate.completed(checkpoint.first.epoch);
+            self.gate.set_newest_complete(checkpoint.first.epoch);
         }
         Some(Keeper {
             checkpoints,
@@ -293,51 +355,50 @@ impl Run {
         })
     }
 
-    /// Starts the workers of this process. Those of others are in their charge, equally divided.
-    fn threads(
+    /// Starts the workers of this process. Each serves an equal share of the remote workers.
+    fn start_threads(
         &self,
         links: Links,
-        fate: &Arc<Fate>,
-        (orders, done, news): (
-            Vec<mpsc::Receiver<Order>>,
-            mpsc::Sender<Done>,
-            Option<Teller>,
-        ),
+        liveness: &Arc<Liveness>,
+        ends: WorkerEnds,
     ) -> Result<Threads, DataflowError> {
-        let mut orders = orders.into_iter();
-        let own = orders.by_ref().take(self.threads).map(|orders| Leading {
-            orders,
-            charges: Vec::new(),
-            done: done.clone(),
-            news: news.clone(),
+        let mut commands = ends.commands.into_iter();
+        let own = commands.by_ref().take(self.threads);
+        let own = own.map(|commands| LeaderWorker {
+            commands,
+            remote_workers: Vec::new(),
+            outputs: ends.outputs.clone(),
+            checkpoint_events: ends.checkpoint_events.clone(),
             metrics: self.metrics.clone(),
             gate: self.gate.clone(),
-            fate: fate.clone(),
+            liveness: liveness.clone(),
         });
         let mut own: Vec<_> = own.collect();
-        for (worker, orders) in (self.threads..).zip(orders) {
-            own[worker % self.threads].charges.push((worker, orders));
+        for (index, commands) in (self.threads..).zip(commands) {
+            let remote = RemoteWorker { index, commands };
+            own[index % self.threads].remote_workers.push(remote);
         }
         let own: Vec<_> = own.into_iter().map(|it| Mutex::new(Some(it))).collect();
-        let told = (fate.clone(), self.metrics.clone());
-        cluster::start(links, self.threads, told, move |worker| {
+        let work = move |worker: &mut timely::worker::Worker| {
             let taken = own[worker.index()].lock().map(|mut slot| slot.take());
-            if let Ok(Some(leading)) = taken {
-                leading.work(worker);
+            if let Ok(Some(leader_worker)) = taken {
+                leader_worker.work(worker);
             }
-        })
+        };
+        let (liveness, metrics) = (liveness.clone(), self.metrics.clone());
+        cluster::start(links, self.threads, liveness, metrics, work)
     }
 }
 
-/// Tells one line a second.
-async fn report(metrics: Arc<Metrics>) {
+/// Logs one line of progress each second.
+async fn log_progress(metrics: Arc<Metrics>) {
     const PERIOD: Duration = Duration::from_secs(1);
-    let mut before = metrics::Snapshot::default();
-    let mut due = tokio::time::interval(PERIOD);
-    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    due.tick().await;
+    let mut previous = metrics::LoggedCounters::default();
+    let mut interval = tokio::time::interval(PERIOD);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval.tick().await;
     loop {
-        due.tick().await;
-        metrics.line(&mut before, PERIOD);
+        interval.tick().await;
+        metrics.log_progress(&mut previous, PERIOD);
     }
 }

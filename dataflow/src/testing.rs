@@ -1,6 +1,6 @@
-//! What unit tests share.
+//! Helpers that unit tests share.
 
-/// Numbers below a limit that look random and follow from a seed alone
+/// Pseudo-random numbers below a limit. They depend only on the seed
 /// (<https://en.wikipedia.org/wiki/Linear_congruential_generator>, Knuth's constants).
 pub fn random(seed: u64) -> impl FnMut(u64) -> u64 {
     let mut state = seed;

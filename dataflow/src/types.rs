@@ -1,4 +1,4 @@
-//! The types that every part of the graph shares.
+//! Types that all parts of the graph share.
 
 use serde::{Deserialize, Serialize};
 use skytide_core::event::Event;
@@ -12,70 +12,85 @@ use timely::dataflow::{Stream, StreamVec};
 
 use crate::fact::Fact;
 
-/// Time of the dataflow: the number of an epoch. 32 bits last 6.8 years at twenty a second, and halve the time of an update.
+/// Time of the dataflow: the number of an epoch. 32 bits last 6.8 years at 20 epochs a second, and
+/// take half the memory of 64 bits in each update.
 pub type Time = u32;
 
-/// What a worker is fed.
+/// An input of one worker.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// An event of an account of this worker.
     Event(Event),
-    /// Collections that have a name of their own from now on: no operation came before on one of them.
+    /// Collections that `activity` counts under their own name from now on. No earlier operation is
+    /// on one of them.
     Names(Vec<Box<str>>),
-    /// What ingest counted.
+    /// Counters of ingest, from a tick.
     Counts(BTreeMap<Box<str>, u64>),
-    /// Accounts from a checkpoint: a section of live records, whole or to be shared with other workers.
+    /// Accounts from a checkpoint: a section of live records. Either all of its accounts belong to
+    /// this worker, or each worker loads only its own.
     Shard {
-        /// Its bytes.
+        /// The bytes of the section.
         section: Arc<Vec<u8>>,
-        /// All of its accounts are of this worker.
+        /// Whether all accounts of the section belong to this worker.
         whole: bool,
     },
-    /// Sums from a checkpoint.
-    Sums(Vec<Fact>),
+    /// Accumulators from a checkpoint, as facts.
+    Accumulators(Vec<Fact>),
 }
 
-/// The tick that ends a time; every worker gets one for each time that it is fed.
+/// The tick that ends a time. Every worker receives one for each time in its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// Network time at the end of the epoch.
     pub now: Timestamp,
-    /// Whether lists are written at this time.
+    /// Whether this is a list time: a time at which top lists are written.
     pub lists: bool,
 }
 
-/// State that an operator shares with its worker, which writes it into checkpoints between batches.
+/// State that an operator shares with its worker. The worker writes it into checkpoints between
+/// batches.
 pub type Shared<T> = Rc<RefCell<T>>;
 
-/// Facts with their time and how many times they come (+1) or go (-1); all views read the same ones.
+/// Facts with their time and difference: +1 inserts, -1 retracts. All views share the same
+/// containers.
 pub type Facts<'s> = Stream<'s, Time, Rc<Vec<(Fact, Time, i32)>>>;
 
-/// The clock of this worker.
+/// The clock of this worker: one tick for each time.
 pub type Clocks<'s> = StreamVec<'s, Time, Clock>;
 
-/// Rows that begin to hold (+1) and end to hold (-1).
+/// The two streams that a view with state reads.
+#[derive(Clone)]
+pub struct ViewInput<'s> {
+    /// The facts.
+    pub facts: Facts<'s>,
+    /// The clock.
+    pub clocks: Clocks<'s>,
+}
+
+/// Row changes with their time: +1 inserts a row, -1 retracts it.
 pub type Rows<'s> = StreamVec<'s, Time, (Row, Time, i32)>;
 
-/// Up to which time the rows of each view are known to stand in the store as they should: they need not be told.
+/// For each view, the last time whose row changes are not emitted, because the store already has
+/// them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Quiet([Time; 32]);
+pub struct SuppressedRows([Time; 32]);
 
-impl Quiet {
-    /// Every view is told from the first time on.
+impl SuppressedRows {
+    /// Every view emits rows from the first time on.
     pub const NONE: Self = Self([0; 32]);
 
-    /// Tells rows of this view only behind `through`.
+    /// Emits rows of this view only after `through`.
     pub fn set(&mut self, view: ViewId, through: Time) {
         self.0[view as usize] = through;
     }
 
-    /// The last time at which rows of a view are not told.
+    /// The last time at which rows of a view are not emitted.
     pub fn through(&self, view: ViewId) -> Time {
         self.0[view as usize]
     }
 
-    /// Whether rows of a view are told at a time.
-    pub fn tells(&self, view: ViewId, time: Time) -> bool {
+    /// Whether rows of a view are emitted at a time.
+    pub fn emits(&self, view: ViewId, time: Time) -> bool {
         time > self.through(view)
     }
 }
@@ -83,16 +98,16 @@ impl Quiet {
 /// A row of a view.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Row {
-    /// Of which view.
+    /// The view that the row belongs to.
     pub view: ViewId,
-    /// Its key.
+    /// The key of the row.
     pub key: Key,
-    /// Its columns.
+    /// The encoded columns.
     pub columns: Box<[u8]>,
 }
 
 impl Row {
-    /// The row of typed columns.
+    /// Encodes a row from its typed key and columns.
     pub fn new<C: Serialize>(view: ViewId, key: &impl ViewKey, columns: &C) -> Self {
         Self {
             view,

@@ -1,6 +1,7 @@
-//! Each view by examples: facts in, rows that begin (+1) and end (-1) to hold out.
+//! Tests each view by examples: facts in, inserted (+1) and retracted (-1) rows out.
 //!
-//! One `check` touches the graph. Expected rows are written by hand; `UPDATE_EXPECT=1` only helps with their form.
+//! Only `check` builds the graph. Expected rows are written by hand; `UPDATE_EXPECT=1` only helps
+//! to format them.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -14,10 +15,10 @@ use skytide_core::view::{
     ActorRow, HandleKey, InteractionKey, InteractionRow, ListKey, ListRow, PostRow, TrendKey,
     TrendRow, ViewId, decode_row,
 };
-use skytide_dataflow::fact::{Act, Edge, Fact, Post, Subject};
-use skytide_dataflow::graph::{self, Streams, Sums, Wanted};
+use skytide_dataflow::fact::{Edge, Fact, Post, Reaction, Subject};
+use skytide_dataflow::graph::{self, Accumulators, GraphConfig, Streams};
 use skytide_dataflow::operators::lists::WorkerList;
-use skytide_dataflow::types::{Clock, Quiet, Row, Time};
+use skytide_dataflow::types::{Clock, Row, SuppressedRows, Time};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::rc::SharedStream;
@@ -27,15 +28,15 @@ use timely::dataflow::operators::{Input as _, Inspect};
 /// Noon of some day.
 const NOON: u32 = 20_000 * 1_440 + 720;
 
-/// One time: minutes after noon, and the facts that come or go.
+/// One time: minutes after noon, and the facts that are inserted or retracted.
 type Step = (u32, Vec<(Fact, i32)>);
 
 #[track_caller]
 fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
-    let wanted = Wanted {
+    let config = GraphConfig {
         views: views.to_vec(),
         interactions_days: Some(2),
-        quiet: Quiet::NONE,
+        suppressed: SuppressedRows::NONE,
     };
     let lines = timely::execute_directly(move |worker| {
         let mut facts: InputHandle<Time, CapacityContainerBuilder<Vec<(Fact, Time, i32)>>> =
@@ -52,7 +53,7 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
                 clocks: scope.input_from(&mut clocks),
                 former_lists: scope.input_from(&mut no_lists),
             };
-            let rows = graph::build(scope, streams, &wanted, &Sums::default());
+            let rows = graph::build(scope, streams, &config, &Accumulators::default());
             rows.map(|(row, time, diff)| (time, diff, show(&row)))
                 .inspect(move |line| sink.borrow_mut().push(line.clone()));
         });
@@ -85,7 +86,7 @@ fn at(minutes: u32) -> Minute {
     Minute(NOON + minutes)
 }
 
-/// A row in one line, without what is zero.
+/// A row as one line of text.
 fn show(row: &Row) -> String {
     let columns = &row.columns;
     match row.view {
@@ -172,7 +173,7 @@ fn post_key(text: &str) -> PostKey {
 
 fn like(author: &str, post: &str, minutes: u32) -> Fact {
     let subject = Some(Subject::Post(post_key(post)));
-    Fact::Like(Act {
+    Fact::Like(Reaction {
         author: did(author),
         subject,
         first_seen: at(minutes),
@@ -210,7 +211,7 @@ fn texts(texts: &[&str]) -> Box<[Box<str>]> {
 }
 
 #[test]
-fn an_unlike_takes_back_exactly_what_the_like_gave() {
+fn an_unlike_retracts_exactly_what_the_like_counted() {
     check(
         &[ViewId::Posts],
         vec![
@@ -231,7 +232,7 @@ fn an_unlike_takes_back_exactly_what_the_like_gave() {
 }
 
 #[test]
-fn a_deleted_post_leaves_the_lists_and_one_never_seen_stays() {
+fn a_deleted_post_leaves_the_lists_and_a_post_never_seen_stays() {
     check(
         &[ViewId::TopPosts],
         vec![
@@ -397,7 +398,7 @@ fn a_second_follow_of_the_same_account_is_a_record_but_no_new_follower() {
 }
 
 #[test]
-fn a_post_acts_on_one_account_reply_first_and_a_day_leaves_when_it_is_not_kept() {
+fn a_post_interacts_with_one_account_reply_first_and_an_expired_day_is_retracted() {
     let answer = post("ana/1", 0, |post| {
         post.parent = Some(Subject::Post(post_key("bea/p")));
         post.quote = Some(Subject::Post(post_key("cai/q")));
@@ -419,7 +420,7 @@ fn a_post_acts_on_one_account_reply_first_and_a_day_leaves_when_it_is_not_kept()
 }
 
 #[test]
-fn a_new_handle_ends_the_old_one() {
+fn a_new_handle_replaces_the_old_one() {
     let claim =
         |handle: &str| Fact::Identity(did("ana"), Some(handle.parse().unwrap()), Timestamp(1));
     check(
@@ -440,7 +441,7 @@ fn a_new_handle_ends_the_old_one() {
 }
 
 #[test]
-fn a_count_beyond_32_bits_is_shown_as_what_fits_and_leads_back() {
+fn a_count_beyond_32_bits_is_capped_in_rows_and_stays_exact() {
     let most = i32::MAX;
     let likes = || ["ana", "bea", "cai"].map(|author| like(author, "dan/1", 0));
     let to = |diffs: [i32; 3]| likes().into_iter().zip(diffs).collect();

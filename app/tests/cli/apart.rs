@@ -482,7 +482,7 @@ fn an_index_in_a_separate_folder_takes_over_if_the_log_is_complete() {
     assert_eq!(status.code(), Some(1), "{stderr}");
     for text in [
         "the log begins at ",
-        "no checkpoint leads to there",
+        "no checkpoint covers the part before it",
         "it needs the log from ",
         "--indexer-rebuild=true",
     ] {

@@ -181,7 +181,7 @@ fn repeated_kills_are_harmless(servers: Vec<(&'static str, String)>) {
     pair.first.signal("-TERM");
     let (code, err) = pair.first.end();
     assert_eq!(code, Some(0), "{err}");
-    assert_failed(pair.second.end(), "of the cluster, which leads, has ended");
+    assert_failed(pair.second.end(), "the leader of the cluster, has exited");
     team.compare();
 }
 

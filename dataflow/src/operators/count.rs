@@ -1,19 +1,20 @@
-//! Counts of 64 bits that take 4 bytes each.
+//! 64-bit counts that take 4 bytes each.
 //!
 //! ```text
-//! the owner's i32   the low 32 bits, which are all of it as long as the count is within ±2^31
-//! Carries           what is missing then, in a map that is empty as good as always
+//! the owner's i32   the low 32 bits: the whole count as long as it is within ±2^31
+//! Carries           the high 32 bits of the other counts, in a map that is almost always empty
 //! ```
 //!
-//! There are dozens of counts for each post and account, and hardly one ever leaves 32 bits; but one that does must neither
-//! end the process nor become another number, and what is taken back later must lead back.
+//! Each post and account has dozens of counts, and hardly any of them ever exceeds 32 bits. A count
+//! that does must neither stop the process nor wrap around, and later retractions must restore the
+//! exact value.
 
 use std::hash::Hash;
 use std::sync::Once;
 
 use hashbrown::HashMap;
 
-/// The high halves of an owner's counts.
+/// The high halves of the counts of one owner, by key.
 #[derive(Debug)]
 pub struct Carries<K>(HashMap<K, i32>);
 
@@ -24,7 +25,7 @@ impl<K> Default for Carries<K> {
 }
 
 impl<K: Hash + Eq> Carries<K> {
-    /// Adds to a count.
+    /// Adds `diff` to the count whose low half is `low`.
     pub fn add(&mut self, low: &mut i32, diff: i64, key: impl FnOnce() -> K) {
         let sum = i64::from(*low) + diff;
         *low = sum as i32;
@@ -39,7 +40,7 @@ impl<K: Hash + Eq> Carries<K> {
         }
     }
 
-    /// A count.
+    /// The value of the count whose low half is `low`.
     pub fn value(&self, low: i32, key: impl FnOnce() -> K) -> i64 {
         let high = match self.0.is_empty() {
             true => 0,
@@ -48,23 +49,27 @@ impl<K: Hash + Eq> Carries<K> {
         (i64::from(high) << 32) + i64::from(low)
     }
 
-    /// Whether a count of these has a high half.
-    pub fn any(&self, is: impl Fn(&K) -> bool) -> bool {
-        self.0.keys().any(is)
+    /// Whether any count whose key matches has a high half.
+    pub fn any(&self, matches: impl Fn(&K) -> bool) -> bool {
+        self.0.keys().any(matches)
     }
 }
 
-/// A count of live records as rows show it.
+/// A count of live records as rows store it: a larger one becomes `u32::MAX`.
 ///
 /// # Panics
-/// If it is negative: our own state is broken.
-pub fn shown(count: i64) -> u32 {
-    static TOLD: Once = Once::new();
-    assert!(count >= 0, "a count of live records is not negative");
+/// If the count is negative: an invariant of our own state is broken.
+pub fn to_row_count(count: i64) -> u32 {
+    static LOGGED: Once = Once::new();
+    assert!(count >= 0, "a count of live records is negative");
     u32::try_from(count).unwrap_or_else(|_| {
-        TOLD.call_once(|| {
+        LOGGED.call_once(|| {
             let most = u32::MAX;
-            tracing::error!(count, most, "a count is more than its row can show");
+            tracing::error!(
+                count,
+                most,
+                "a count exceeds the largest value that a row can store"
+            );
         });
         u32::MAX
     })
@@ -75,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_count_is_the_sum_of_what_was_added_in_any_order() {
+    fn a_count_is_the_sum_of_its_additions_in_any_order() {
         let seed = 0x5eed_u64;
         let mut next = crate::testing::random(seed);
         let (mut carries, mut lows, mut sums) = (Carries::default(), [0_i32; 4], [0_i64; 4]);
@@ -95,17 +100,14 @@ mod tests {
             carries.add(&mut lows[key], -sums[key], || key);
         }
         assert_eq!(lows, [0; 4]);
-        assert!(
-            !carries.any(|_| true),
-            "what came to nothing leaves nothing"
-        );
+        assert!(!carries.any(|_| true), "a count of zero leaves no carry");
     }
 
     #[test]
-    fn a_row_shows_no_more_than_it_can() {
+    fn a_row_count_is_capped_at_u32_max() {
         let most = i64::from(u32::MAX);
         assert_eq!(
-            [0, 1, most, most + 1, i64::MAX].map(shown),
+            [0, 1, most, most + 1, i64::MAX].map(to_row_count),
             [0, 1, u32::MAX, u32::MAX, u32::MAX]
         );
     }

@@ -1,13 +1,15 @@
-//! Small numbers for large keys, private to the operator that owns them: they never order anything.
+//! Small numbers for large keys. The numbers are private to the operator that owns them, and
+//! nothing is ever ordered by them.
 //!
 //! ```text
-//! hash ─▶ slot: hash, number │ hash, number │ empty │ ...      one look into memory where most keys of a table stand
-//!                   └─▶ key, value                              one more to compare, and the value is at hand
+//! buckets:  hash, number │ hash, number │ empty │ ...    first cache miss: the bucket
+//!                    └─▶ key, value                      second cache miss: compares the key
 //! ```
 //!
-//! Look-ups in large tables wait for memory, so a table of our own: with open addressing, a slot being the number and half
-//! of the hash, a search takes two cache misses where a general table takes three, and the table grows without a look
-//! at the keys, from its beginning to its end. Many keys at once wait side by side.
+//! Look-ups in large tables are bound by memory latency, so this is a hash table of our own with
+//! open addressing. A bucket holds the number and half of the hash. A search thus takes two cache
+//! misses, where a general table takes three. Growing reads the buckets sequentially and does not
+//! touch the keys. Look-ups of many keys at once overlap their cache misses.
 
 use std::hash::{BuildHasher, Hash};
 use std::ops::{Index, IndexMut};
@@ -16,18 +18,21 @@ use hashbrown::DefaultHashBuilder;
 
 use super::slab::Slab;
 
-/// Gives each distinct key a number, and a value that begins as the default one; a number that was given back is used again.
+/// Gives each distinct key a number and a value, at first the default one. Released numbers are
+/// reused.
 ///
-/// State: the keys and values, and 8 bytes a slot, of which a third to two thirds are in use.
+/// State: the keys and values, and 8 bytes for each bucket. A third to two thirds of the buckets
+/// are in use.
 #[derive(Debug)]
 pub struct Interner<K, V = ()> {
     hasher: DefaultHashBuilder,
-    /// A power of two of them, in the order of the hashes but for those that found their slot taken; or none.
-    slots: Vec<Slot>,
+    /// Their number is a power of two or 0. They are ordered by hash, except where linear probing
+    /// moved an entry past occupied buckets.
+    buckets: Vec<Bucket>,
     entries: Slab<Entry<K, V>>,
 }
 
-/// What stands at a number.
+/// The key and value of a number; no key if the number is free.
 #[derive(Clone, Debug)]
 pub struct Entry<K, V> {
     key: Option<K>,
@@ -43,74 +48,76 @@ impl<K, V: Default> Default for Entry<K, V> {
     }
 }
 
-/// A place of the table.
+/// A bucket of the hash table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slot {
+struct Bucket {
     hash: u32,
     number: u32,
 }
 
-impl Slot {
+impl Bucket {
     const EMPTY: Self = Self {
         hash: u32::MAX,
         number: u32::MAX,
     };
 }
 
-const SLOTS_MIN: usize = 16;
+const BUCKETS_MIN: usize = 16;
 
 impl<K, V> Default for Interner<K, V> {
     fn default() -> Self {
         Self {
             hasher: DefaultHashBuilder::default(),
-            slots: Vec::new(),
+            buckets: Vec::new(),
             entries: Slab::default(),
         }
     }
 }
 
 impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
-    /// The number of a key, a new one if it had none.
+    /// The number of a key; adds the key if it is new.
     pub fn number(&mut self, key: &K) -> u32 {
         self.reserve(1);
         self.number_hashed(self.hash(key), key)
     }
 
-    /// The numbers of many keys, in their order, new ones for those that had none.
+    /// The numbers of many keys, in their order; adds those that are new.
     pub fn number_all<'a>(&mut self, keys: impl Iterator<Item = &'a K> + Clone) -> Vec<u32>
     where
         K: 'a,
     {
         let hashes: Vec<u32> = keys.clone().map(|key| self.hash(key)).collect();
         self.reserve(hashes.len());
-        let first = hashes.iter().map(|&hash| self.slots[self.home(hash)]);
-        let first: Vec<Slot> = first.collect();
+        let first = hashes.iter().map(|&hash| self.buckets[self.home(hash)]);
+        let first: Vec<Bucket> = first.collect();
         let mut numbers: Vec<u32> = keys
             .clone()
             .zip(first.iter().zip(&hashes))
-            .map(|(key, (slot, &hash))| match self.holds(*slot, hash, key) {
-                true => slot.number,
-                false => Slot::EMPTY.number,
-            })
+            .map(
+                |(key, (bucket, &hash))| match self.holds(*bucket, hash, key) {
+                    true => bucket.number,
+                    false => Bucket::EMPTY.number,
+                },
+            )
             .collect();
         for (key, (number, hash)) in keys.zip(numbers.iter_mut().zip(hashes)) {
-            if *number == Slot::EMPTY.number {
+            if *number == Bucket::EMPTY.number {
                 *number = self.number_hashed(hash, key);
             }
         }
         numbers
     }
 
-    /// Makes room for keys that will come.
+    /// Reserves buckets for `more` further keys.
     pub fn reserve(&mut self, more: usize) {
         let needed = (self.len() + more) * 3 / 2;
-        if needed <= self.slots.len() {
+        if needed <= self.buckets.len() {
             return;
         }
-        let slots = needed.next_power_of_two().max(SLOTS_MIN);
-        let old = std::mem::replace(&mut self.slots, vec![Slot::EMPTY; slots]);
-        for slot in old.into_iter().filter(|slot| *slot != Slot::EMPTY) {
-            self.insert(slot);
+        let buckets = needed.next_power_of_two().max(BUCKETS_MIN);
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::EMPTY; buckets]);
+        for bucket in old.into_iter().filter(|it| *it != Bucket::EMPTY) {
+            self.insert(bucket);
         }
     }
 
@@ -131,28 +138,28 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
         entries.filter_map(|(number, entry)| Some((number, entry.key.as_ref()?, &entry.value)))
     }
 
-    /// Gives a number back.
+    /// Removes a key and releases its number.
     pub fn release(&mut self, number: u32) {
         let entry = self.entries.remove(number);
         let key = entry.key.expect("the number is in use");
-        let mut place = self.home(self.hash(&key));
-        while self.slots[place].number != number {
+        let mut index = self.home(self.hash(&key));
+        while self.buckets[index].number != number {
             assert_ne!(
-                self.slots[place],
-                Slot::EMPTY,
-                "a number in use stands in the table"
+                self.buckets[index],
+                Bucket::EMPTY,
+                "a number in use has a bucket"
             );
-            place = self.behind(place);
+            index = self.next_index(index);
         }
-        self.empty(place);
+        self.clear(index);
     }
 
-    /// Numbers in use.
+    /// How many numbers are in use.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether none is in use.
+    /// Whether no number is in use.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -161,67 +168,70 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
         (self.hasher.hash_one(key) >> 32) as u32
     }
 
-    /// The slot where a search for a hash begins. Not to be called without slots.
+    /// The home bucket of a hash: the index at which a search starts. The table must not be empty.
     fn home(&self, hash: u32) -> usize {
-        (hash as usize * self.slots.len()) >> u32::BITS
+        (hash as usize * self.buckets.len()) >> u32::BITS
     }
 
-    fn behind(&self, place: usize) -> usize {
-        (place + 1) & (self.slots.len() - 1)
+    fn next_index(&self, index: usize) -> usize {
+        (index + 1) & (self.buckets.len() - 1)
     }
 
-    fn holds(&self, slot: Slot, hash: u32, key: &K) -> bool {
-        let is_in_use = slot.hash == hash && slot != Slot::EMPTY;
-        is_in_use && self.entries[slot.number].key.as_ref() == Some(key)
+    /// Whether a bucket is that of a key with this hash.
+    fn holds(&self, bucket: Bucket, hash: u32, key: &K) -> bool {
+        let is_in_use = bucket.hash == hash && bucket != Bucket::EMPTY;
+        is_in_use && self.entries[bucket.number].key.as_ref() == Some(key)
     }
 
     fn find_hashed(&self, hash: u32, key: &K) -> Option<u32> {
-        if self.slots.is_empty() {
+        if self.buckets.is_empty() {
             return None;
         }
-        let mut place = self.home(hash);
-        while self.slots[place] != Slot::EMPTY {
-            if self.holds(self.slots[place], hash, key) {
-                return Some(self.slots[place].number);
+        let mut index = self.home(hash);
+        while self.buckets[index] != Bucket::EMPTY {
+            if self.holds(self.buckets[index], hash, key) {
+                return Some(self.buckets[index].number);
             }
-            place = self.behind(place);
+            index = self.next_index(index);
         }
         None
     }
 
-    /// Room must have been made.
+    /// The number of a key whose hash is known; adds the key if it is new. A bucket must be
+    /// reserved.
     fn number_hashed(&mut self, hash: u32, key: &K) -> u32 {
         if let Some(number) = self.find_hashed(hash, key) {
             return number;
         }
         let number = self.entries.add();
         self.entries[number].key = Some(key.clone());
-        self.insert(Slot { hash, number });
+        self.insert(Bucket { hash, number });
         number
     }
 
-    /// Puts a slot that is not there into the first empty place from its home on.
-    fn insert(&mut self, slot: Slot) {
-        let mut place = self.home(slot.hash);
-        while self.slots[place] != Slot::EMPTY {
-            place = self.behind(place);
+    /// Stores a new bucket at the first empty index from its home on (linear probing).
+    fn insert(&mut self, bucket: Bucket) {
+        let mut index = self.home(bucket.hash);
+        while self.buckets[index] != Bucket::EMPTY {
+            index = self.next_index(index);
         }
-        self.slots[place] = slot;
+        self.buckets[index] = bucket;
     }
 
-    /// Empties a place, and moves back what stands behind it only because it was taken.
-    fn empty(&mut self, mut hole: usize) {
-        let mask = self.slots.len() - 1;
-        let mut place = self.behind(hole);
-        while self.slots[place] != Slot::EMPTY {
-            let from_home = place.wrapping_sub(self.home(self.slots[place].hash)) & mask;
-            if from_home >= place.wrapping_sub(hole) & mask {
-                self.slots[hole] = self.slots[place];
-                hole = place;
+    /// Clears a bucket, and moves back those after it that linear probing had moved past it
+    /// (backward-shift deletion).
+    fn clear(&mut self, mut hole: usize) {
+        let mask = self.buckets.len() - 1;
+        let mut index = self.next_index(hole);
+        while self.buckets[index] != Bucket::EMPTY {
+            let from_home = index.wrapping_sub(self.home(self.buckets[index].hash)) & mask;
+            if from_home >= index.wrapping_sub(hole) & mask {
+                self.buckets[hole] = self.buckets[index];
+                hole = index;
             }
-            place = self.behind(place);
+            index = self.next_index(index);
         }
-        self.slots[hole] = Slot::EMPTY;
+        self.buckets[hole] = Bucket::EMPTY;
     }
 }
 
@@ -246,7 +256,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_stays_until_it_is_given_back() {
+    fn a_key_keeps_its_number_until_it_is_released() {
         let mut interner = Interner::<u32>::default();
         let numbers: Vec<u32> = (0..1000).map(|key| interner.number(&key)).collect();
         assert_eq!(interner.number(&500), numbers[500]);
@@ -259,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn it_says_the_same_as_a_map_however_keys_come_and_go() {
+    fn an_interner_agrees_with_a_map_after_random_insertions_and_releases() {
         let seed = 0x5eed_u64;
         let mut next = crate::testing::random(seed);
         let (mut interner, mut map) = (Interner::<u64, u64>::default(), HashMap::new());
@@ -287,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn many_keys_at_once_have_the_numbers_of_each_alone() {
+    fn numbering_keys_at_once_or_one_by_one_gives_the_same_numbers() {
         let keys: Vec<u32> = (0..5_000_u32).map(|n| n * n % 1_777).collect();
         let (mut at_once, mut alone) = (Interner::<u32>::default(), Interner::<u32>::default());
         for keys in keys.chunks(700) {

@@ -1,14 +1,18 @@
-//! `merge_lists`: each worker's best of its own keys become the best of all.
+//! `merge_lists`: a top-k merge. The top list of each worker's own keys becomes the top list of all
+//! keys.
 //!
 //! ```text
-//! worker's list ──exchange by list──▶ newest list of each worker ── merge, cut ──▶ row of the list
+//! list of a worker ──exchange by list──▶ newest list of each worker ── merge, truncate ──▶ row
 //! ```
 //!
-//! Exact, since a key lives on one worker only. State: per list the newest entries of each worker, shared with the worker,
-//! which writes them into checkpoints: a list is as of the last time at which lists were written, and that state is gone.
+//! The merge is exact, because each key is on one worker only. State: for each list the newest
+//! entries of each worker. It is shared with the worker, which writes it into checkpoints: a list
+//! shows the last time at which lists were written, and the state of that time cannot be recomputed
+//! later.
 //!
-//! Lists of a checkpoint stand as those of workers [`FORMER`] and above until lists are written again: then every
-//! worker tells all of its lists, and what the former workers had leaves.
+//! The lists of a checkpoint belong to former workers, whose numbers start at [`FORMER`]. When
+//! lists are written for the first time after a restart, every worker emits all of its lists, and
+//! the entries of the former workers are removed.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,37 +25,37 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::vec::Map;
 
 use super::on_tick::on_tick;
-use crate::types::{Clocks, Quiet, Row, Rows, Shared, Time};
+use crate::types::{Clocks, Row, Rows, Shared, SuppressedRows, Time};
 
-/// Numbers of workers from here on stand for those that wrote a checkpoint.
+/// Worker numbers from here on denote former workers: those that wrote the checkpoint.
 pub const FORMER: usize = usize::MAX / 2;
 
-/// The newest entries of each list, by worker.
+/// The newest entries of each top list, by worker.
 pub type Newest = BTreeMap<(ViewId, ListKey), BTreeMap<usize, Vec<ListEntry>>>;
 
-/// The best that one worker has for one list, whole.
+/// All entries of one worker for one top list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkerList {
-    /// Of which view.
+    /// The view of the list.
     pub view: ViewId,
-    /// Which list.
+    /// The key of the list.
     pub key: ListKey,
-    /// Whose.
+    /// The worker that has these entries.
     pub worker: usize,
-    /// Best first; empty when the worker has none any more.
+    /// The entries, best first; empty if the worker has none any more.
     pub entries: Vec<ListEntry>,
 }
 
-/// What an operator with lists tells.
+/// An output of an operator that emits both rows and top lists.
 #[derive(Clone, Debug)]
 pub enum Output {
-    /// A row began or ended to hold.
+    /// A row is inserted or retracted.
     Row((Row, Time, i32)),
     /// A list of this worker changed.
     List(WorkerList),
 }
 
-/// Splits rows and lists.
+/// Splits the output of operators into rows and top lists.
 pub fn split<'s>(
     output: StreamVec<'s, Time, Output>,
 ) -> (Rows<'s>, StreamVec<'s, Time, WorkerList>) {
@@ -66,28 +70,30 @@ pub fn split<'s>(
     (rows, lists)
 }
 
-/// The order within a list: the highest value first, equal ones by the bytes of their key.
+/// The order within a top list: by descending value, then by the bytes of the key.
 pub fn list_order(a: &ListEntry, b: &ListEntry) -> std::cmp::Ordering {
     (Reverse(a.value), &a.key).cmp(&(Reverse(b.value), &b.key))
 }
 
-/// Merges the workers' lists.
+/// Merges the workers' top lists into rows.
 pub fn merge_lists<'s>(
-    (lists, clocks): (StreamVec<'s, Time, WorkerList>, Clocks<'s>),
+    lists: StreamVec<'s, Time, WorkerList>,
+    clocks: Clocks<'s>,
     newest: Shared<Newest>,
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> Rows<'s> {
     let by_list = Exchange::new(|list: &WorkerList| (list.view as u8, &list.key).hashed());
-    let mut former = true;
+    let mut has_former_workers = true;
     on_tick(
         "MergeLists",
-        (lists, by_list),
+        lists,
+        by_list,
         clocks,
-        move |(time, clock), lists, rows| {
+        move |time, clock, lists, rows| {
             let newest = &mut *newest.borrow_mut();
             let mut before = BTreeMap::<(ViewId, ListKey), ListRow>::new();
             let mut touched = BTreeSet::new();
-            if clock.lists && std::mem::take(&mut former) {
+            if clock.lists && std::mem::take(&mut has_former_workers) {
                 for (list, workers) in newest.iter_mut() {
                     if workers.keys().any(|worker| *worker >= FORMER) {
                         touched.insert(list.clone());
@@ -120,7 +126,7 @@ pub fn merge_lists<'s>(
                 if new.entries.is_empty() {
                     newest.remove(&list);
                 }
-                if old != new && quiet.tells(list.0, time) {
+                if old != new && suppressed.emits(list.0, time) {
                     for (row, diff) in [(old, -1), (new, 1)] {
                         if !row.entries.is_empty() {
                             rows.push((Row::new(list.0, &list.1, &row), time, diff));

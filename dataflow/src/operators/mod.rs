@@ -1,11 +1,12 @@
-//! Operators of our own: what differential's do not offer, or offer at a higher price (`docs/decisions/0002-dataflow.md`).
+//! Operators and tables that differential dataflow does not offer, or offers at a higher cost
+//! (`docs/decisions/0002-dataflow.md`).
 
-pub mod boards;
+pub mod chunked_vec;
 pub mod count;
+pub mod flat_map_facts;
 pub mod interner;
 pub mod lists;
-pub mod of_facts;
 pub mod on_tick;
-pub mod pieces;
 pub mod slab;
+pub mod top_candidates;
 pub mod windows;

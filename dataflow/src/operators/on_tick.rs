@@ -1,13 +1,15 @@
-//! `on_tick`: an operator that sees a whole time at once, and every time, even one without data.
+//! `on_tick`: an operator that processes all data of a time at once. It runs for every time, even
+//! for one without data.
 //!
 //! ```text
 //! data ──exchange──▶ stash by time ─┐
-//!                                   ├─ both frontiers passed t ─▶ logic(clock, data of t) ─▶ output at t
-//! clocks ───────────▶ one a time ───┘
+//!                                   ├─ both frontiers passed t ─▶ logic(clock, data of t)
+//! clocks ──────▶ one for each time ─┘                                   └─▶ output at t
 //! ```
 //!
-//! Times are handled in order. State: the data of times that are not complete; the capability of each such time
-//! is held by its clock. Windows need this: they change when time passes, whether anything arrives or not.
+//! Times are processed in order. State: the data of incomplete times. The clock of each such time
+//! holds the capability of that time. Windows need this operator: they change when time passes,
+//! whether data arrives or not.
 
 use std::collections::BTreeMap;
 
@@ -17,20 +19,23 @@ use timely::dataflow::operators::{Capability, Operator};
 
 use crate::types::{Clock, Clocks, Time};
 
-/// Keeps the room of an empty vector for about as many as it held, so that steps of one size take memory once.
-pub fn keep_room<T>(vec: &mut Vec<T>, held: usize) {
-    let enough = 2 * held.max(1_024);
+/// Shrinks an empty vector whose capacity is far above `used`, the number of entries that it last
+/// held. Steps of similar size thus allocate only once.
+pub fn shrink_spare<T>(vec: &mut Vec<T>, used: usize) {
+    let enough = 2 * used.max(1_024);
     if vec.capacity() > 2 * enough {
         vec.shrink_to(enough);
     }
 }
 
-/// Runs `logic` once for each time, in order, with all the data of that time, in the pieces in which it came.
+/// Runs `logic` once for each time, in order. `logic` receives the time, its clock, all containers
+/// of data of that time, and a vector that it appends its output to.
 pub fn on_tick<'s, D, O, P>(
     name: &str,
-    (data, pact): (StreamVec<'s, Time, D>, P),
+    data: StreamVec<'s, Time, D>,
+    pact: P,
     clocks: Clocks<'s>,
-    mut logic: impl FnMut((Time, Clock), Vec<Vec<D>>, &mut Vec<O>) + 'static,
+    mut logic: impl FnMut(Time, Clock, Vec<Vec<D>>, &mut Vec<O>) + 'static,
 ) -> StreamVec<'s, Time, O>
 where
     D: Clone + 'static,
@@ -63,16 +68,13 @@ where
                     break;
                 }
                 let (capability, clock) = next.remove();
-                logic(
-                    (time, clock),
-                    stash.remove(&time).unwrap_or_default(),
-                    &mut produced,
-                );
+                let data = stash.remove(&time).unwrap_or_default();
+                logic(time, clock, data, &mut produced);
                 let count = produced.len();
                 output
                     .session(&capability)
                     .give_iterator(produced.drain(..));
-                keep_room(&mut produced, count);
+                shrink_spare(&mut produced, count);
             }
         }
     })

@@ -1,115 +1,117 @@
-//! A table by number that grows piece by piece.
+//! A table of numbered entries that grows chunk by chunk.
 //!
-//! A vector that is full is copied to a place twice as large: with millions of entries that stalls the stream for tenths of a
-//! second, and for as long takes the memory of both. Here only the first piece is, while it is smaller than the others.
-//! Room for entries that were taken out is used again, and never given back.
+//! A full `Vec` moves to an allocation of twice the size. With millions of entries, the copy stalls
+//! the stream for tenths of a second and needs the memory of both allocations meanwhile. A slab
+//! moves only its first chunk, while that is smaller than the others. The memory of removed entries
+//! is reused and never returned to the allocator.
 
 use std::ops::{Index, IndexMut};
 
-/// Entries by number; a number that was given back is used again.
+/// Entries by number. The number of a removed entry is reused.
 #[derive(Debug)]
 pub struct Slab<T> {
-    pieces: Vec<Vec<T>>,
+    chunks: Vec<Vec<T>>,
     free: Vec<u32>,
 }
 
-/// Entries of a piece: a power of two. Large, as allocators round up what is a little more than a power of two.
-const PIECE: usize = 16_384;
+/// Entries of a full chunk: a power of two. It is large because allocators round up a size that is
+/// slightly above a power of two.
+const CHUNK_LEN: usize = 16_384;
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self {
-            pieces: Vec::new(),
+            chunks: Vec::new(),
             free: Vec::new(),
         }
     }
 }
 
 impl<T: Default> Slab<T> {
-    /// The number of a new entry, which is the default one. It is never `u32::MAX`.
+    /// Adds an entry with the default value. Returns its number, which is never `u32::MAX`.
     pub fn add(&mut self) -> u32 {
         if let Some(number) = self.free.pop() {
             return number;
         }
-        let number = u32::try_from(self.used()).ok();
-        match self.pieces.last_mut() {
-            Some(last) if last.len() < PIECE => last.push(T::default()),
-            before => {
-                let room = if before.is_none() { 4 } else { PIECE };
-                let mut piece = Vec::with_capacity(room);
-                piece.push(T::default());
-                self.pieces.push(piece);
+        let number = u32::try_from(self.allocated()).ok();
+        match self.chunks.last_mut() {
+            Some(last) if last.len() < CHUNK_LEN => last.push(T::default()),
+            last => {
+                let capacity = if last.is_none() { 4 } else { CHUNK_LEN };
+                let mut chunk = Vec::with_capacity(capacity);
+                chunk.push(T::default());
+                self.chunks.push(chunk);
             }
         }
         let number = number.filter(|number| *number != u32::MAX);
         number.expect("fewer than 2^32 - 1 entries fit into memory")
     }
 
-    /// Takes an entry out.
+    /// Removes an entry and returns it. Its number becomes free.
     pub fn remove(&mut self, number: u32) -> T {
         self.free.push(number);
         std::mem::take(&mut self[number])
     }
 
-    /// How many there are.
+    /// The number of entries in use.
     pub fn len(&self) -> usize {
-        self.used() - self.free.len()
+        self.allocated() - self.free.len()
     }
 
-    /// Numbers that were ever used.
-    fn used(&self) -> usize {
-        match self.pieces.split_last() {
-            Some((last, full)) => full.len() * PIECE + last.len(),
+    /// The number of entries ever allocated, in use or free.
+    fn allocated(&self) -> usize {
+        match self.chunks.split_last() {
+            Some((last, full)) => full.len() * CHUNK_LEN + last.len(),
             None => 0,
         }
     }
 
-    /// Whether there are none.
+    /// Whether no entry is in use.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All entries with their numbers, among them default ones whose numbers are not in use.
+    /// All entries with their numbers. Free entries are included, with the default value.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        (0_u32..).zip(self.pieces.iter().flatten())
+        (0_u32..).zip(self.chunks.iter().flatten())
     }
 }
 
-/// Where the entry of an owner stands that may have one: few owners have.
+/// An optional reference of an owner to its entry in a slab, for data that few owners have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Place(u32);
+pub struct Slot(u32);
 
-impl Place {
-    /// Whether there is an entry.
-    pub fn is_taken(self) -> bool {
+impl Slot {
+    /// Whether the owner has an entry.
+    pub fn is_some(self) -> bool {
         self.0 > 0
     }
 
-    /// Its number; kept with one more, so that nothing is 0.
+    /// The number of the entry. It is stored plus one, so that 0 means no entry.
     fn number(self) -> Option<u32> {
         self.0.checked_sub(1)
     }
 }
 
 impl<T: Default + PartialEq> Slab<T> {
-    /// The entry at a place, if there is one.
-    pub fn at(&self, place: Place) -> Option<&T> {
-        place.number().map(|number| &self[number])
+    /// The entry of a slot, if it has one.
+    pub fn get(&self, slot: Slot) -> Option<&T> {
+        slot.number().map(|number| &self[number])
     }
 
-    /// The entry at a place, a new one if there was none.
-    pub fn at_mut(&mut self, place: &mut Place) -> &mut T {
-        let number = place.number().unwrap_or_else(|| self.add());
-        *place = Place(number + 1);
+    /// The entry of a slot; adds one if the slot has none.
+    pub fn get_or_add(&mut self, slot: &mut Slot) -> &mut T {
+        let number = slot.number().unwrap_or_else(|| self.add());
+        *slot = Slot(number + 1);
         &mut self[number]
     }
 
-    /// Takes out the entry at a place if it says no more than none would.
-    pub fn tidy(&mut self, place: &mut Place) {
-        let number = place.number();
+    /// Removes the entry of a slot if it has the default value.
+    pub fn remove_default(&mut self, slot: &mut Slot) {
+        let number = slot.number();
         if let Some(number) = number.filter(|number| self[*number] == T::default()) {
             self.remove(number);
-            *place = Place::default();
+            *slot = Slot::default();
         }
     }
 }
@@ -118,15 +120,15 @@ impl<T> Index<u32> for Slab<T> {
     type Output = T;
 
     fn index(&self, number: u32) -> &T {
-        let place = number as usize;
-        &self.pieces[place / PIECE][place % PIECE]
+        let index = number as usize;
+        &self.chunks[index / CHUNK_LEN][index % CHUNK_LEN]
     }
 }
 
 impl<T> IndexMut<u32> for Slab<T> {
     fn index_mut(&mut self, number: u32) -> &mut T {
-        let place = number as usize;
-        &mut self.pieces[place / PIECE][place % PIECE]
+        let index = number as usize;
+        &mut self.chunks[index / CHUNK_LEN][index % CHUNK_LEN]
     }
 }
 
@@ -135,16 +137,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn entries_stay_where_they_are_while_it_grows() {
+    fn entries_of_full_chunks_are_not_moved() {
         let mut slab = Slab::<u32>::default();
         assert!(slab.is_empty());
-        let count = 3 * PIECE as u32 + 7;
+        let count = 3 * CHUNK_LEN as u32 + 7;
         let mut first = None;
         for expected in 0..count {
             let number = slab.add();
             assert_eq!((number, slab[number]), (expected, 0));
             slab[number] = number;
-            if number as usize + 1 == PIECE {
+            if number as usize + 1 == CHUNK_LEN {
                 first = Some(&raw const slab[0]);
             }
         }
@@ -157,23 +159,23 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_has_an_entry_only_while_it_says_something() {
+    fn a_slot_has_an_entry_only_while_its_value_is_not_the_default() {
         let mut slab = Slab::<u32>::default();
-        let (mut one, mut other) = (Place::default(), Place::default());
-        assert_eq!(slab.at(one), None);
-        slab.tidy(&mut one);
-        *slab.at_mut(&mut one) += 7;
-        *slab.at_mut(&mut other) += 8;
-        *slab.at_mut(&mut one) -= 6;
-        slab.tidy(&mut one);
-        assert_eq!((slab.at(one), slab.at(other)), (Some(&1), Some(&8)));
-        *slab.at_mut(&mut one) = 0;
-        slab.tidy(&mut one);
-        assert_eq!((one, slab.at(one), slab.len()), (Place::default(), None, 1));
+        let (mut one, mut other) = (Slot::default(), Slot::default());
+        assert_eq!(slab.get(one), None);
+        slab.remove_default(&mut one);
+        *slab.get_or_add(&mut one) += 7;
+        *slab.get_or_add(&mut other) += 8;
+        *slab.get_or_add(&mut one) -= 6;
+        slab.remove_default(&mut one);
+        assert_eq!((slab.get(one), slab.get(other)), (Some(&1), Some(&8)));
+        *slab.get_or_add(&mut one) = 0;
+        slab.remove_default(&mut one);
+        assert_eq!((one, slab.get(one), slab.len()), (Slot::default(), None, 1));
     }
 
     #[test]
-    fn a_number_that_was_given_back_is_used_again_for_a_new_entry() {
+    fn the_number_of_a_removed_entry_is_reused() {
         let mut slab = Slab::<u32>::default();
         for number in 0..3 {
             assert_eq!(slab.add(), number);

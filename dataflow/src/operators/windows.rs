@@ -1,17 +1,21 @@
-//! Sliding sums over event time: each key's count in the last hour, day, week, and of all time.
+//! Sliding sums over event time: each key's count in the last hour, the last day, the last week,
+//! and of all time.
 //!
 //! ```text
-//!         what was added, by the minute in which it was first seen
+//!         additions, by the minute in which their record was first seen
 //! enter ─┬▶ [ .. | .. | .. | .. | .. | open ]
-//!        │    └── 7 d      └── 24 h   └── 1 h ── advance: a minute leaves a window, and with it exactly what entered
-//!        └▶ what it adds to the key's sum in each window, which the owner keeps
+//!        │    └── 7 d      └── 24 h   └── 1 h ── advance: a minute leaves, with all its additions
+//!        └▶ what the addition adds to the key's sum in each window; the owner stores the sums
 //! ```
 //!
-//! A count stands at the minute in which its record was *first seen*, so an undo takes it from where it went in, and after
-//! its minute left a window there is nothing to take from that one. Windows slide by buckets: all minutes of a bucket
-//! leave at once. State: per minute what was added, once whatever the number of windows, and merged by key from the time
-//! the minute leaves the first window; the sums stand where their owner has them at hand ([`Sums`] is a map of them). All of
-//! it is a function of the additions and the time: the order does not matter.
+//! An addition belongs to the minute in which its record was *first seen*. A retraction therefore
+//! subtracts from the same minute, and changes no window that this minute has already left. Windows
+//! slide by buckets: all minutes of a bucket leave at once.
+//!
+//! State: for each minute its additions, stored once for all windows. They are merged by key when
+//! the minute leaves the first window. The owner stores the sums where it needs them
+//! ([`WindowSums`] is a map of them). Sums are a function of the additions and the time; the order
+//! of the additions does not matter.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -20,56 +24,58 @@ use hashbrown::HashMap;
 use skytide_core::time::Minute;
 use skytide_core::view::Window;
 
+use super::chunked_vec::ChunkedVec;
 use super::count::Carries;
-use super::pieces::Pieces;
 
-/// Additions to counts of keys, and the windows that still have them.
+/// Additions to the counts of keys, for as long as a window includes them.
 #[derive(Debug)]
 pub struct Windows<K> {
     now: Minute,
-    /// The windows that are kept, by their place in [`Window::ALL`].
-    kept: [bool; 4],
-    /// The first minute of each window now; of one that is not kept, no minute is.
+    /// Which windows are tracked, in the order of [`Window::ALL`].
+    tracked: [bool; 4],
+    /// The first minute of each window now; for a window that is not tracked, a minute that never
+    /// comes.
     first: [Minute; 4],
-    /// The minutes of each day that has any.
-    days: BTreeMap<u32, Box<[Added<K>]>>,
+    /// For each day that has additions, its minutes.
+    days: BTreeMap<u32, Box<[MinuteAdditions<K>]>>,
 }
 
+/// Minutes of a day.
 const DAY: u32 = 24 * 60;
 
-/// What was added in one minute.
+/// The additions of one minute.
 #[derive(Clone, Debug)]
-struct Added<K> {
-    /// In order, each key once.
+struct MinuteAdditions<K> {
+    /// Merged additions, ordered by key.
     counts: Vec<(K, i32)>,
-    /// What came since they were merged.
-    more: Pieces<(K, i32)>,
+    /// Additions since the last merge.
+    unmerged: ChunkedVec<(K, i32)>,
 }
 
 impl<K: Ord + Copy> Windows<K> {
-    /// Nothing added yet, in these windows.
+    /// Tracks these windows, without any additions.
     pub fn new(windows: &[Window]) -> Self {
         let now = Minute(0);
-        let kept = Window::ALL.map(|window| windows.contains(&window));
+        let tracked = Window::ALL.map(|window| windows.contains(&window));
         Self {
             now,
-            kept,
-            first: first_minutes(kept, now),
+            tracked,
+            first: first_minutes(tracked, now),
             days: BTreeMap::new(),
         }
     }
 
-    /// Lets time pass: what is too old leaves, and `leave` is told what to add to a key's sums, in the order of
-    /// [`Window::ALL`].
+    /// Advances the time. Additions that are too old leave their windows: for each, `leave`
+    /// receives the key and what to add to its sums, in the order of [`Window::ALL`].
     pub fn advance(&mut self, now: Minute, mut leave: impl FnMut(K, [i32; 4])) {
         self.now = self.now.max(now);
-        let before = self.oldest();
-        let first = first_minutes(self.kept, self.now);
+        let previous_oldest = self.oldest();
+        let first = first_minutes(self.tracked, self.now);
         for (window, first) in first.into_iter().enumerate() {
-            let before = std::mem::replace(&mut self.first[window], first);
-            for added in self.minutes(before, first) {
-                added.merge();
-                for &(key, count) in &added.counts {
+            let previous = std::mem::replace(&mut self.first[window], first);
+            for minute in self.minutes(previous, first) {
+                minute.merge();
+                for &(key, count) in &minute.counts {
                     let mut diffs = [0; 4];
                     diffs[window] = -count;
                     leave(key, diffs);
@@ -77,72 +83,77 @@ impl<K: Ord + Copy> Windows<K> {
             }
         }
         let oldest = self.oldest();
-        for added in self.minutes(before, oldest) {
-            *added = Added::default();
+        for minute in self.minutes(previous_oldest, oldest) {
+            *minute = MinuteAdditions::default();
         }
         self.days = self.days.split_off(&(oldest.0 / DAY));
     }
 
-    /// Notes `diff` more of a key at `minute`; answers what to add to its sums, in the order of [`Window::ALL`]: nothing
-    /// where the minute has left.
-    pub fn enter(&mut self, (key, minute): (K, Minute), diff: i32) -> [i32; 4] {
+    /// Adds `diff` to a key at `minute`. Returns what to add to the key's sums, in the order of
+    /// [`Window::ALL`]: 0 for each window that the minute has left.
+    pub fn enter(&mut self, key: K, minute: Minute, diff: i32) -> [i32; 4] {
         if self.oldest() <= minute {
-            let none = || vec![Added::default(); DAY as usize].into();
-            let day = self.days.entry(minute.0 / DAY).or_insert_with(none);
-            day[(minute.0 % DAY) as usize].more.push((key, diff));
+            let empty = || vec![MinuteAdditions::default(); DAY as usize].into();
+            let day = self.days.entry(minute.0 / DAY).or_insert_with(empty);
+            day[(minute.0 % DAY) as usize].unmerged.push((key, diff));
         }
         self.first
             .map(|first| if first <= minute { diff } else { 0 })
     }
 
-    /// What was added from a minute on until before another.
-    fn minutes(&mut self, from: Minute, to: Minute) -> impl Iterator<Item = &mut Added<K>> {
+    /// The additions of the minutes `from..to`.
+    fn minutes(
+        &mut self,
+        from: Minute,
+        to: Minute,
+    ) -> impl Iterator<Item = &mut MinuteAdditions<K>> {
         let days = self.days.range_mut(from.0 / DAY..to.0.div_ceil(DAY));
         days.flat_map(move |(day, minutes)| {
-            let place = |minute: Minute| minute.0.saturating_sub(day * DAY).min(DAY) as usize;
-            minutes[place(from)..place(to)].iter_mut()
+            let index = |minute: Minute| minute.0.saturating_sub(day * DAY).min(DAY) as usize;
+            minutes[index(from)..index(to)].iter_mut()
         })
     }
 
-    /// The first minute of the longest window that slides.
+    /// The first minute of the longest tracked window that slides.
     fn oldest(&self) -> Minute {
         let [hour, day, week, _all] = self.first;
         hour.min(day).min(week)
     }
 }
 
-fn first_minutes(kept: [bool; 4], now: Minute) -> [Minute; 4] {
-    Window::ALL.map(|window| match kept[window as usize] {
+fn first_minutes(tracked: [bool; 4], now: Minute) -> [Minute; 4] {
+    Window::ALL.map(|window| match tracked[window as usize] {
         true => window.first_minute(now),
         false => Minute(u32::MAX),
     })
 }
 
-impl<K> Default for Added<K> {
+impl<K> Default for MinuteAdditions<K> {
     fn default() -> Self {
         Self {
             counts: Vec::new(),
-            more: Pieces::default(),
+            unmerged: ChunkedVec::default(),
         }
     }
 }
 
-impl<K: Ord + Copy> Added<K> {
-    /// Brings the counts of each key together.
+impl<K: Ord + Copy> MinuteAdditions<K> {
+    /// Merges the additions of each key.
     fn merge(&mut self) {
-        if self.more.is_empty() {
+        if self.unmerged.is_empty() {
             return;
         }
-        let more = std::mem::take(&mut self.more);
-        self.counts.reserve_exact(more.len());
-        self.counts.extend(more.iter());
+        let unmerged = std::mem::take(&mut self.unmerged);
+        self.counts.reserve_exact(unmerged.len());
+        self.counts.extend(unmerged.iter());
         self.counts.sort_unstable_by_key(|(key, _)| *key);
-        self.counts.dedup_by(|(key, more), (kept, count)| {
-            if key != kept {
+        self.counts.dedup_by(|(key, diff), (previous_key, count)| {
+            if key != previous_key {
                 return false;
             }
-            // What 32 bits do not hold stays apart; `advance` negates it.
-            let sum = count.checked_add(*more).filter(|sum| *sum != i32::MIN);
+            // A sum that exceeds 32 bits stays in two entries. `advance` negates counts, so
+            // `i32::MIN` is excluded, too.
+            let sum = count.checked_add(*diff).filter(|sum| *sum != i32::MIN);
             *count = sum.unwrap_or(*count);
             sum.is_some()
         });
@@ -151,26 +162,27 @@ impl<K: Ord + Copy> Added<K> {
     }
 }
 
-/// Sums of keys that have no other place: none of a key stays when all are zero.
+/// Sums by key, for an owner that does not store them elsewhere. A key is removed when all its sums
+/// are zero.
 #[derive(Debug)]
-pub struct Sums<K> {
+pub struct WindowSums<K> {
     sums: HashMap<K, [i32; 4]>,
-    /// What 32 bits do not hold of a sum in a window.
+    /// The high halves of sums, by key and window.
     carries: Carries<(K, u8)>,
 }
 
-/// A key whose sums changed.
+/// A change of a key's sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Changed<K> {
+pub struct SumChange<K> {
     /// The key.
     pub key: K,
-    /// Its sums before, in the order of [`Window::ALL`].
+    /// The sums before the change, in the order of [`Window::ALL`].
     pub old: [i64; 4],
-    /// Its sums now.
+    /// The sums after the change.
     pub new: [i64; 4],
 }
 
-impl<K> Default for Sums<K> {
+impl<K> Default for WindowSums<K> {
     fn default() -> Self {
         Self {
             sums: HashMap::new(),
@@ -179,10 +191,10 @@ impl<K> Default for Sums<K> {
     }
 }
 
-impl<K: Hash + Eq + Copy> Sums<K> {
-    /// Adds to the sums of a key.
-    pub fn add(&mut self, key: K, diffs: [i32; 4]) -> Changed<K> {
-        let old = self.of(key);
+impl<K: Hash + Eq + Copy> WindowSums<K> {
+    /// Adds `diffs` to the sums of a key, in the order of [`Window::ALL`].
+    pub fn add(&mut self, key: K, diffs: [i32; 4]) -> SumChange<K> {
+        let old = self.get(key);
         let new = std::array::from_fn(|window| old[window] + i64::from(diffs[window]));
         if old != new {
             let sums = self.sums.entry(key).or_default();
@@ -193,10 +205,10 @@ impl<K: Hash + Eq + Copy> Sums<K> {
         if new == [0; 4] {
             self.sums.remove(&key);
         }
-        Changed { key, old, new }
+        SumChange { key, old, new }
     }
 
-    fn of(&self, key: K) -> [i64; 4] {
+    fn get(&self, key: K) -> [i64; 4] {
         let sums = self.sums.get(&key).copied().unwrap_or_default();
         let carry = |window: usize| (key, window as u8);
         std::array::from_fn(|window| self.carries.value(sums[window], || carry(window)))
@@ -207,48 +219,48 @@ impl<K: Hash + Eq + Copy> Sums<K> {
 mod tests {
     use super::*;
 
-    /// Windows with the sums that their owner would keep.
+    /// Windows together with the sums that their owner stores.
     struct Counts {
         windows: Windows<u8>,
-        sums: Sums<u8>,
+        sums: WindowSums<u8>,
     }
 
     impl Counts {
         fn new(windows: &[Window]) -> Self {
             Self {
                 windows: Windows::new(windows),
-                sums: Sums::default(),
+                sums: WindowSums::default(),
             }
         }
 
         fn advance(&mut self, now: Minute) -> Vec<([i64; 4], [i64; 4])> {
-            let (sums, mut told) = (&mut self.sums, Vec::new());
+            let (sums, mut changes) = (&mut self.sums, Vec::new());
             self.windows.advance(now, |key, diffs| {
-                let Changed { old, new, .. } = sums.add(key, diffs);
-                told.push((old, new));
+                let SumChange { old, new, .. } = sums.add(key, diffs);
+                changes.push((old, new));
             });
-            told
+            changes
         }
 
         fn add(&mut self, key: u8, minute: Minute, diff: i32) -> ([i64; 4], [i64; 4]) {
-            let diffs = self.windows.enter((key, minute), diff);
-            let Changed { old, new, .. } = self.sums.add(key, diffs);
+            let diffs = self.windows.enter(key, minute, diff);
+            let SumChange { old, new, .. } = self.sums.add(key, diffs);
             (old, new)
         }
 
         fn of(&self, key: u8) -> [i64; 4] {
-            self.sums.of(key)
+            self.sums.get(key)
         }
 
-        fn assert_nothing_is_kept(&self) {
+        fn assert_empty(&self) {
             let mut minutes = self.windows.days.values().flatten();
-            assert!(minutes.all(|it| it.counts.capacity() == 0 && it.more.is_empty()));
+            assert!(minutes.all(|it| it.counts.capacity() == 0 && it.unmerged.is_empty()));
             assert!(self.windows.days.len() <= 1);
         }
     }
 
     #[test]
-    fn a_count_leaves_each_window_in_its_time_and_all_time_never() {
+    fn a_count_leaves_each_window_on_time_and_never_leaves_all_time() {
         let mut counts = Counts::new(&Window::ALL);
         let start = Minute(20_000 * 1_440);
         counts.advance(start);
@@ -269,11 +281,11 @@ mod tests {
             (7 * day, [0, 0, 0, 1]),
         ];
         assert_eq!(seen, expected);
-        counts.assert_nothing_is_kept();
+        counts.assert_empty();
     }
 
     #[test]
-    fn an_undo_takes_from_the_windows_that_still_have_it_and_leaves_nothing_behind() {
+    fn a_retraction_changes_only_the_windows_that_still_include_it_and_leaves_no_state() {
         let mut counts = Counts::new(&[Window::Hour, Window::Day]);
         let minute = Minute(1_000_000);
         counts.advance(minute);
@@ -282,11 +294,11 @@ mod tests {
         assert_eq!(counts.add(1, minute, -1), ([0, 1, 0, 0], [0; 4]));
         assert!(counts.sums.sums.is_empty());
         assert_eq!(counts.advance(Minute(minute.0 + 2_000)), []);
-        counts.assert_nothing_is_kept();
+        counts.assert_empty();
     }
 
     #[test]
-    fn a_jump_in_time_empties_every_window_and_tells_each_change() {
+    fn a_jump_in_time_empties_every_window_and_reports_each_change() {
         let mut counts = Counts::new(&Window::ALL);
         counts.advance(Minute(1_000));
         counts.add(1, Minute(1_000), 2);
@@ -299,11 +311,11 @@ mod tests {
                 ([0, 0, 5, 5], [0, 0, 0, 5])
             ]
         );
-        counts.assert_nothing_is_kept();
+        counts.assert_empty();
     }
 
     #[test]
-    fn counts_beyond_32_bits_leave_as_they_came() {
+    fn counts_beyond_32_bits_leave_windows_exactly() {
         let mut counts = Counts::new(&Window::ALL);
         let minute = Minute(1_000_000);
         counts.advance(minute);
@@ -320,11 +332,11 @@ mod tests {
         assert_eq!(counts.of(1), [0; 4]);
         counts.advance(Minute(minute.0 + 20_000));
         assert!(counts.sums.sums.is_empty());
-        counts.assert_nothing_is_kept();
+        counts.assert_empty();
     }
 
     #[test]
-    fn any_order_of_additions_and_any_pace_of_time_give_the_same() {
+    fn sums_depend_neither_on_the_order_of_additions_nor_on_the_steps_of_time() {
         let start = 30_000 * 1_440;
         let events: Vec<(u32, u8, i32)> = (0..3_000_u32)
             .map(|n| {
@@ -351,7 +363,7 @@ mod tests {
                 let first = window.first_minute(end).0;
                 let counted = events
                     .iter()
-                    .filter(|(minute, of, _)| *of == key && start + minute >= first);
+                    .filter(|(minute, it, _)| *it == key && start + minute >= first);
                 counted.map(|(_, _, count)| i64::from(*count)).sum::<i64>()
             });
             assert_eq!(steady.of(key), naive);

@@ -1,4 +1,4 @@
-//! Operations counted by stretch of time and collection, and the distinct accounts behind them.
+//! Counts of operations by period and collection, and of the distinct accounts that performed them.
 
 use std::collections::BTreeMap;
 
@@ -6,82 +6,85 @@ use hashbrown::{HashMap, HashSet};
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::{ActivityKey, Span};
 
-use super::state::SHARDS;
+use super::partition::SHARDS;
 use crate::fact::Activity;
 
-/// Who was counted already in a stretch of time that is still open: pairs of collection and account.
-pub(super) type Open = BTreeMap<(Span, u32), HashSet<(u32, u32)>>;
+/// A period: its span and its start in minutes.
+pub(super) type Period = (Span, u32);
 
-/// Counts of the running time, and who was counted already in stretches that are still open.
+/// For each open period, the pairs of activity row and account that were already counted in it.
+pub(super) type OpenPeriods = BTreeMap<Period, HashSet<(u32, u32)>>;
+
+/// Counts of the current time, and the accounts that were already counted in open periods.
 ///
-/// State: an entry per (collection, account) of the open hour and minute, by the account's shard. Who was ever counted
-/// stands in the repo.
+/// State: an entry for each (activity row, account) of the open hour and the open minute, by the
+/// account's shard. The repo stores in which rows an account was ever counted.
 #[derive(Debug)]
 pub(super) struct ActivityCounts {
-    running: HashMap<(Span, u32, u32), Activity>,
-    open: Vec<Open>,
+    current: HashMap<(Span, u32, u32), Activity>,
+    open: Vec<OpenPeriods>,
 }
 
-/// Who did something, and where.
+/// The account that performed an operation, and the activity row that counts it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Doer {
+pub(super) struct ActivitySource {
     pub collection: u32,
     pub account: u32,
     pub shard: u8,
-    /// The account was never counted in this collection before.
-    pub new: bool,
+    /// Whether the account was never counted in this row before.
+    pub is_new: bool,
 }
 
 impl Default for ActivityCounts {
     fn default() -> Self {
         Self {
-            running: HashMap::new(),
-            open: vec![Open::new(); usize::from(SHARDS)],
+            current: HashMap::new(),
+            open: vec![OpenPeriods::new(); usize::from(SHARDS)],
         }
     }
 }
 
 impl ActivityCounts {
-    /// Counts something that somebody did, in each stretch that holds this minute.
-    pub fn add(&mut self, minute: Minute, doer: Doer, activity: &Activity) {
-        let Doer {
+    /// Counts the activity of an account in each period that contains this minute.
+    pub fn add(&mut self, minute: Minute, source: ActivitySource, activity: &Activity) {
+        let ActivitySource {
             collection,
             account,
             shard,
-            new,
-        } = doer;
+            is_new,
+        } = source;
         let hour = minute.0 / 60 * 60;
         for (span, start) in [(Span::All, 0), (Span::Hour, hour), (Span::Minute, minute.0)] {
-            let new = match span {
-                Span::All => new,
-                _ => self.saw(shard, (span, start), (collection, account)),
+            let is_new = match span {
+                Span::All => is_new,
+                _ => self.mark_counted(shard, (span, start), (collection, account)),
             };
-            let running = self.running.entry((span, start, collection)).or_default();
-            running.add(&Activity {
-                accounts: i64::from(new),
+            let current = self.current.entry((span, start, collection)).or_default();
+            current.add(&Activity {
+                accounts: i64::from(is_new),
                 ..*activity
             });
         }
     }
 
-    /// Notes that an account was counted in a stretch; whether that is the first time.
-    pub fn saw(&mut self, shard: u8, stretch: (Span, u32), pair: (u32, u32)) -> bool {
+    /// Marks an account as counted in a row and period. Returns whether this is the first time.
+    pub fn mark_counted(&mut self, shard: u8, period: Period, row_and_account: (u32, u32)) -> bool {
         let open = &mut self.open[usize::from(shard)];
-        open.entry(stretch).or_default().insert(pair)
+        open.entry(period).or_default().insert(row_and_account)
     }
 
-    /// Who of a shard was counted in which stretch that is still open.
-    pub fn open(&self, shard: u16) -> &Open {
+    /// The accounts of a shard that were counted in open periods.
+    pub fn open(&self, shard: u16) -> &OpenPeriods {
         &self.open[usize::from(shard)]
     }
 
-    /// Counts live records of a collection.
-    pub fn live(&mut self, collection: u32, diff: i64) {
-        let running = self.running.entry((Span::All, 0, collection)).or_default();
-        running.live += diff;
+    /// Adds to the number of live records of a collection.
+    pub fn add_live(&mut self, collection: u32, diff: i64) {
+        let current = self.current.entry((Span::All, 0, collection)).or_default();
+        current.live += diff;
     }
 
-    /// Takes what was counted since it was last taken, and forgets who was seen in stretches that are over.
+    /// Takes the counts since the last call, and removes the accounts of periods that have ended.
     pub fn take(
         &mut self,
         now: Timestamp,
@@ -94,8 +97,8 @@ impl ActivityCounts {
                 _ => start >= minute / 60 * 60,
             });
         }
-        let running = std::mem::take(&mut self.running).into_iter();
-        running
+        let current = std::mem::take(&mut self.current).into_iter();
+        current
             .filter(|(_, activity)| *activity != Activity::default())
             .map(move |((span, start_minute, collection), activity)| {
                 let collection = names(collection);

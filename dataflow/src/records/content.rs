@@ -1,4 +1,5 @@
-//! What a live record gave, in 16 bytes where it can be.
+//! The content of a live record, in 16 bytes where possible. Together with the record's address it
+//! is enough to emit the record's fact again.
 
 use std::sync::Arc;
 
@@ -7,29 +8,29 @@ use skytide_core::id::{Collection, Did, PostKey, Rkey, Tid};
 use skytide_core::record::{self, Record, UriRef};
 use skytide_core::time::Minute;
 
-use crate::fact::{Act, Edge, Fact, Post, Profile, Subject};
+use crate::fact::{Edge, Fact, Post, Profile, Reaction, Subject};
 use crate::operators::interner::Interner;
 
-/// What a live record gave.
+/// The content of a live record.
 #[derive(Debug)]
 pub(crate) enum Content {
-    /// Nothing that is counted beyond its being there.
+    /// No part of the content is counted, only that the record exists.
     Nothing,
     /// A like of the post `tid` of the account `did`.
     Like { did: u32, tid: u64 },
-    /// A repost of it.
+    /// A repost of the post `tid` of the account `did`.
     Repost { did: u32, tid: u64 },
-    /// A follow of the account.
+    /// A follow of this account.
     Follow(u32),
-    /// A block of the account.
+    /// A block of this account.
     Block(u32),
     /// A post.
     Post(Arc<Post>),
-    /// Anything else.
-    Odd(Box<Fact>),
+    /// Any other record, as its fact.
+    Other(Box<Fact>),
 }
 
-/// What was left out of a record, and how often; often nothing.
+/// How many parts of a record were left out, by reason; usually none.
 pub(crate) type LeftOut = [(DropReason, u32); 3];
 
 fn left_out(reason: DropReason, count: u32) -> LeftOut {
@@ -38,139 +39,145 @@ fn left_out(reason: DropReason, count: u32) -> LeftOut {
 
 const LIKE: &str = "app.bsky.feed.like";
 
-/// A record's address and when it was first seen.
-pub(crate) struct Place<'a> {
+/// The address of a record, and when it was first seen.
+pub(crate) struct RecordRef<'a> {
     pub did: &'a Did,
     pub collection: &'a str,
     pub rkey: &'a Rkey,
     pub first_seen: Minute,
 }
 
-impl Place<'_> {
+impl RecordRef<'_> {
     fn post_key(&self) -> PostKey {
         PostKey::new(self.did, self.rkey)
     }
 }
 
 impl Content {
-    /// Reads a record. Returns the content and what was left out of it.
+    /// Parses a record. Returns its content and what was left out of it.
     pub fn read(
-        place: &Place<'_>,
+        address: &RecordRef<'_>,
         record: Option<&[u8]>,
         dids: &mut Interner<Did>,
     ) -> (Self, LeftOut) {
-        let parsed = match record.map(|bytes| record::parse(place.collection, bytes)) {
+        let parsed = match record.map(|bytes| record::parse(address.collection, bytes)) {
             None => return (Self::Nothing, left_out(DropReason::RecordMissing, 1)),
             Some(Err(reason)) => return (Self::Nothing, left_out(reason, 1)),
             Some(Ok(parsed)) => parsed,
         };
         let content = match parsed {
-            Record::Like { subject } => Self::act(place, subject.as_ref(), dids),
-            Record::Repost { subject } => Self::act(place, subject.as_ref(), dids),
+            Record::Like { subject } => Self::reaction(address, subject.as_ref(), dids),
+            Record::Repost { subject } => Self::reaction(address, subject.as_ref(), dids),
             Record::Follow {
                 subject: Some(subject),
             } => Self::Follow(dids.number(&subject)),
             Record::Block {
                 subject: Some(subject),
             } => Self::Block(dids.number(&subject)),
-            Record::Follow { subject: None } => Self::Odd(Box::new(Fact::Follow(edge(place)))),
-            Record::Block { subject: None } => Self::Odd(Box::new(Fact::Block(edge(place)))),
+            Record::Follow { subject: None } => Self::Other(Box::new(Fact::Follow(edge(address)))),
+            Record::Block { subject: None } => Self::Other(Box::new(Fact::Block(edge(address)))),
             Record::Post(post) => {
                 let left_out = [
                     (DropReason::KeyLength, post.left_out.too_long),
                     (DropReason::ListLimit, post.left_out.too_many),
                     (DropReason::LangSyntax, post.left_out.malformed),
                 ];
-                return (Self::Post(Arc::new(own(place, post))), left_out);
+                return (Self::Post(Arc::new(to_fact(address, post))), left_out);
             }
-            Record::Profile(profile) if place.rkey.with_str(|rkey| rkey == "self") => {
+            Record::Profile(profile) if address.rkey.with_str(|rkey| rkey == "self") => {
                 let left_out = left_out(DropReason::TextLimit, profile.truncated);
                 let profile = Profile {
-                    did: place.did.clone(),
+                    did: address.did.clone(),
                     display_name: profile.display_name.map(Into::into),
                     description: profile.description.map(Into::into),
                     avatar: profile.avatar.map(|cid| cid.to_string().into()),
                 };
                 let fact = Fact::Profile(Arc::new(profile));
-                return (Self::Odd(Box::new(fact)), left_out);
+                return (Self::Other(Box::new(fact)), left_out);
             }
             Record::Profile(_) | Record::Other => Self::Nothing,
         };
         (content, left_out(DropReason::RecordShape, 0))
     }
 
-    fn act(place: &Place<'_>, subject: Option<&UriRef<'_>>, dids: &mut Interner<Did>) -> Self {
-        let like = place.collection == LIKE;
-        let usual = subject.filter(|subject| subject.collection() == Collection::POST);
-        if let Some((subject, tid)) = usual.and_then(|s| Some((s, s.rkey().parse::<Tid>().ok()?))) {
+    fn reaction(
+        address: &RecordRef<'_>,
+        subject: Option<&UriRef<'_>>,
+        dids: &mut Interner<Did>,
+    ) -> Self {
+        let is_like = address.collection == LIKE;
+        // A subject that is a post with a TID as its key fits in 16 bytes.
+        let compact = subject.filter(|subject| subject.collection() == Collection::POST);
+        if let Some((subject, tid)) = compact.and_then(|s| Some((s, s.rkey().parse::<Tid>().ok()?)))
+        {
             let (did, tid) = (dids.number(&subject.did()), tid.0);
-            return if like {
+            return if is_like {
                 Self::Like { did, tid }
             } else {
                 Self::Repost { did, tid }
             };
         }
-        let act = Act {
-            author: place.did.clone(),
-            subject: subject.map(refers_to),
-            first_seen: place.first_seen,
+        let reaction = Reaction {
+            author: address.did.clone(),
+            subject: subject.map(subject_of),
+            first_seen: address.first_seen,
         };
-        Self::Odd(Box::new(if like {
-            Fact::Like(act)
+        Self::Other(Box::new(if is_like {
+            Fact::Like(reaction)
         } else {
-            Fact::Repost(act)
+            Fact::Repost(reaction)
         }))
     }
 
-    /// The fact that this content gives; the same each time.
-    pub fn fact(&self, place: &Place<'_>, dids: &Interner<Did>) -> Option<Fact> {
-        let act = |did: u32, tid: u64| Act {
-            author: place.did.clone(),
+    /// The fact that this content gives: the same one at each call.
+    pub fn fact(&self, address: &RecordRef<'_>, dids: &Interner<Did>) -> Option<Fact> {
+        let reaction = |did: u32, tid: u64| Reaction {
+            author: address.did.clone(),
             subject: Some(Subject::Post(PostKey::new(dids.key(did), &Tid(tid).into()))),
-            first_seen: place.first_seen,
+            first_seen: address.first_seen,
         };
         let edge = |did: u32| Edge {
             subject: Some(dids.key(did).clone()),
-            ..edge(place)
+            ..edge(address)
         };
         Some(match self {
-            Self::Nothing if place.collection == Collection::POST => {
-                Fact::BarePost(place.post_key())
+            Self::Nothing if address.collection == Collection::POST => {
+                Fact::BarePost(address.post_key())
             }
             Self::Nothing => return None,
-            Self::Like { did, tid } => Fact::Like(act(*did, *tid)),
-            Self::Repost { did, tid } => Fact::Repost(act(*did, *tid)),
+            Self::Like { did, tid } => Fact::Like(reaction(*did, *tid)),
+            Self::Repost { did, tid } => Fact::Repost(reaction(*did, *tid)),
             Self::Follow(did) => Fact::Follow(edge(*did)),
             Self::Block(did) => Fact::Block(edge(*did)),
             Self::Post(post) => Fact::Post(post.clone()),
-            Self::Odd(fact) => (**fact).clone(),
+            Self::Other(fact) => (**fact).clone(),
         })
     }
 }
 
-fn edge(place: &Place<'_>) -> Edge {
+fn edge(address: &RecordRef<'_>) -> Edge {
     Edge {
-        author: place.did.clone(),
+        author: address.did.clone(),
         subject: None,
-        first_seen: place.first_seen,
+        first_seen: address.first_seen,
     }
 }
 
-fn refers_to(uri: &UriRef<'_>) -> Subject {
+fn subject_of(uri: &UriRef<'_>) -> Subject {
     uri.post_key()
         .map_or_else(|| Subject::Other(uri.did()), Subject::Post)
 }
 
-fn own(place: &Place<'_>, post: record::Post<'_>) -> Post {
+fn to_fact(address: &RecordRef<'_>, post: record::Post<'_>) -> Post {
     fn texts<T: AsRef<str>>(texts: &[T]) -> Box<[Box<str>]> {
         texts.iter().map(|text| text.as_ref().into()).collect()
     }
     Post {
-        key: place.post_key(),
-        first_seen: place.first_seen,
-        parent: post.reply_parent.as_ref().map(refers_to),
-        root: post.reply_root.as_ref().map(refers_to),
-        quote: post.quote.as_ref().map(refers_to),
+        key: address.post_key(),
+        first_seen: address.first_seen,
+        parent: post.reply_parent.as_ref().map(subject_of),
+        root: post.reply_root.as_ref().map(subject_of),
+        quote: post.quote.as_ref().map(subject_of),
         langs: post.langs,
         tags: texts(&post.tags),
         domains: texts(&post.domains),
@@ -182,5 +189,5 @@ fn own(place: &Place<'_>, post: record::Post<'_>) -> Post {
 
 const _: () = assert!(
     size_of::<Content>() == 16,
-    "there is one for each live record"
+    "one is stored for each live record"
 );

@@ -1,25 +1,28 @@
-//! Which collections have a name of their own in `activity`.
+//! Which collections `activity` counts under their own name. All others count under `other`.
 //!
 //! ```text
-//! operations, in the order of the log ─ source ─ known, or among the first others? ─ yes ─▶ its own name
-//!                                          │                                        └ no ──▶ other
-//!                                          └─ new names ─▶ every worker, before the operation that brings one
+//! operations, in log order ─ source ─ known, or among the first others? ─ yes ─▶ its own name
+//!                               │                                       └ no ──▶ other
+//!                               └─ new names ─▶ every worker, before the operations of the epoch
 //! ```
 //!
-//! Anybody can invent collections, and there are rows for each. The source decides, because it alone sees all operations in
-//! the order of the log; applied or not, they count for this. A name that was given stays, one that was not given is never
-//! given later: so a record counts under the same name when it comes and when it goes. Checkpoints hold the names.
+//! Anyone can invent collections, and each name costs rows, so the number of names is bounded. The
+//! source of the dataflow assigns names, because only the source sees all operations in log order.
+//! An operation counts for this even if it is not applied later. A collection keeps its name
+//! forever, and a collection that got none never gets one later. A record thus counts under the
+//! same name when it is inserted and when it is retracted. Checkpoints contain the names.
 
 use hashbrown::HashSet;
 use skytide_core::event::{Body, Event};
 use skytide_core::limits::{KNOWN_COLLECTIONS, NAMED_COLLECTIONS_MAX};
 
-/// The collections that have a name of their own, besides the known ones.
+/// The collections that are counted under their own name, without the known ones.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names(HashSet<Box<str>>);
 
 impl Names {
-    /// The names of a checkpoint. An older version did not bound them: the first in the order of the alphabet stay.
+    /// The names of a checkpoint. An older version did not bound their number: then the
+    /// alphabetically first ones are used.
     pub fn of(names: impl Iterator<Item = Box<str>>) -> Self {
         let mut names: Vec<_> = names.filter(|name| !is_known(name)).collect();
         names.sort_unstable();
@@ -28,12 +31,13 @@ impl Names {
         Self(names.into_iter().collect())
     }
 
-    /// Whether a collection has a name of its own.
+    /// Whether a collection is counted under its own name.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains(name) || is_known(name)
     }
 
-    /// Gives names to collections of these events while there are any left. Returns those that are new.
+    /// Assigns names to the collections of these events until the maximum is reached. Returns the
+    /// new names.
     pub fn give(&mut self, events: &[Event]) -> Vec<Box<str>> {
         let mut new = Vec::new();
         if self.0.len() >= NAMED_COLLECTIONS_MAX {
@@ -50,7 +54,7 @@ impl Names {
         new
     }
 
-    /// All of them, in order.
+    /// All names, in order.
     pub fn to_vec(&self) -> Vec<Box<str>> {
         let mut names: Vec<_> = self.0.iter().cloned().collect();
         names.sort_unstable();
@@ -58,7 +62,7 @@ impl Names {
     }
 }
 
-/// Whether a collection has a name of its own in any case.
+/// Whether a collection is always counted under its own name.
 pub(super) fn is_known(name: &str) -> bool {
     KNOWN_COLLECTIONS.binary_search(&name).is_ok()
 }
@@ -108,7 +112,7 @@ mod tests {
         }
     }
 
-    /// Counts of a time by row, for a stretch.
+    /// Ends a time. Returns its counts in periods of this span, by activity row.
     fn counts(state: &mut LiveRecords, span: Span) -> BTreeMap<Box<str>, Activity> {
         state.end_of_time(9, Minute(5).start());
         let mut counts = BTreeMap::<Box<str>, Activity>::new();
@@ -124,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_collections_get_names_and_no_others_ever() {
+    fn only_the_first_collections_get_names() {
         let mut names = Names::default();
         let like = op(Action::Create, "app.bsky.feed.like", 1);
         let events: Vec<Event> = (0..NAMED_COLLECTIONS_MAX + 10)
@@ -139,16 +143,16 @@ mod tests {
         );
         assert_eq!(names.give(&events), Vec::<Box<str>>::new());
         assert!(names.has("app.bsky.feed.like") && !names.has(&collection(4)));
-        // As a checkpoint has them.
-        let again = Names::of(names.to_vec().into_iter());
-        assert_eq!(again.to_vec(), names.to_vec());
+        // A checkpoint contains the names as a list.
+        let restored = Names::of(names.to_vec().into_iter());
+        assert_eq!(restored.to_vec(), names.to_vec());
     }
 
     #[test]
-    fn what_counts_under_other_is_taken_back_under_other_and_leaves_nothing() {
+    fn records_counted_under_other_are_retracted_under_other_and_leave_no_state() {
         let mut state = LiveRecords::new(AccountPolicy::default(), 0);
         let named: Box<str> = collection(0).into();
-        state.name(std::slice::from_ref(&named));
+        state.assign_names(std::slice::from_ref(&named));
         let before = state.collections().len();
         let all = 1..=1_000;
         for n in all.clone() {
@@ -176,7 +180,8 @@ mod tests {
         assert_eq!(counts(&mut state, Span::All), expected.into());
         assert_eq!(state.names(), std::slice::from_ref(&named));
 
-        // Hidden and shown again, then deleted: by key, and with the account.
+        // The account is hidden and shown again. Then records are deleted by key, and with the
+        // account.
         state.account(&did(1), false, None);
         state.account(&did(1), true, None);
         for n in all.filter(|n| n % 7 != 2) {
@@ -195,16 +200,16 @@ mod tests {
         assert_eq!(
             state.collections().len(),
             before,
-            "names of what is gone are forgotten"
+            "collections without records are removed"
         );
     }
 
-    /// An older version counted each collection under its own name.
+    /// An older version counted every collection under its own name.
     #[test]
-    fn accounts_of_a_checkpoint_count_once_under_other() {
+    fn accounts_of_an_old_checkpoint_count_once_under_other() {
         let mut old = LiveRecords::new(AccountPolicy::default(), 0);
         let all: Vec<Box<str>> = (0..30).map(|n| collection(n).into()).collect();
-        old.name(&all);
+        old.assign_names(&all);
         for n in 0..30 {
             old.operation(
                 &did(n % 4),
@@ -218,7 +223,7 @@ mod tests {
             .collect();
 
         let mut new = LiveRecords::new(AccountPolicy::default(), 0);
-        new.name(&all[..10]);
+        new.assign_names(&all[..10]);
         for section in &sections {
             new.load(section, None::<&fn(&Did) -> bool>).unwrap();
         }
@@ -228,10 +233,10 @@ mod tests {
             .map(|(_, it)| it.accounts)
             .sum();
         assert_eq!(sum, 20);
-        // 4 accounts, each of which the checkpoint counts for 5 collections.
+        // There are 4 accounts, and the checkpoint counts each of them in 5 collections.
         for span in [Span::Minute, Span::Hour] {
             let mut state = LiveRecords::new(AccountPolicy::default(), 0);
-            state.name(&all[..10]);
+            state.assign_names(&all[..10]);
             sections
                 .iter()
                 .for_each(|it| state.load(it, None::<&fn(&Did) -> bool>).unwrap());

@@ -1,65 +1,53 @@
-//! One account: its revision, its status, its live records.
+//! The state of one account: its revision, its status, its live records.
 
 use hashbrown::HashTable;
 use skytide_core::id::{Handle, Rkey, Tid};
 use skytide_core::time::{Minute, Timestamp};
 
-use super::content::Content;
-use super::state::AccountPolicy;
-use super::table::Records;
+use super::policy::AccountPolicy;
+use super::table::RecordTable;
 
-/// One account.
+/// The state of one account.
 #[derive(Debug, Default)]
 pub(super) struct Repo {
-    /// Newest revision.
+    /// The newest revision.
     pub rev: Option<Tid>,
-    /// Its facts are taken back until it is active again. Changes at the end of a time only.
+    /// Whether the account's facts are retracted until it is active again. Changes only at the end
+    /// of a time.
     pub hidden: bool,
-    /// Operations were missed.
+    /// Whether operations were missed.
     pub out_of_sync: bool,
-    /// The shard of checkpoints that it belongs to.
+    /// The checkpoint shard of the account.
     pub shard: u8,
     /// The newest minute of an operation.
     pub last_seen: Minute,
-    /// The newest `#identity` that told something.
+    /// The newest `#identity` that changed something: its handle, if any, and its time.
     pub identity: Option<Box<(Option<Handle>, Timestamp)>>,
-    /// The newest `#account`.
+    /// The newest `#account`: whether the account is active, and the text of its status.
     pub status: Option<Box<(bool, Option<Box<str>>)>>,
-    /// What is live, hidden or not.
-    pub records: Records,
-    /// Keys of posts that were live once and are not.
-    pub gone: Option<Box<HashTable<Rkey>>>,
-    /// The collections and kinds of events in which it was ever counted, in order.
+    /// The live records, also while the account is hidden.
+    pub records: RecordTable,
+    /// Keys of posts that were live once and are not live now.
+    pub gone_posts: Option<Box<HashTable<Rkey>>>,
+    /// The activity rows (collections and kinds of events) in which the account was ever counted,
+    /// in order.
     pub collections: Vec<u32>,
 }
 
 impl Repo {
-    /// Whether its facts are to be taken back, as its newest status says.
-    pub fn is_to_be_hidden(&self, policy: AccountPolicy) -> bool {
+    /// Whether the account's facts must be hidden, according to its newest status.
+    pub fn must_hide(&self, policy: AccountPolicy) -> bool {
         let inactive = self.status.as_deref().is_some_and(|(active, _)| !active);
         policy == AccountPolicy::ActiveAccountsOnly && inactive
     }
 
-    /// Notes that it did something in a collection; whether that is the first time.
-    pub fn is_new_in(&mut self, collection: u32) -> bool {
-        let place = self.collections.binary_search(&collection);
-        if let Err(place) = place {
-            self.collections.insert(place, collection);
+    /// Marks the account as counted in an activity row. Returns whether this is the first
+    /// time.
+    pub fn mark_counted_in(&mut self, collection: u32) -> bool {
+        let found = self.collections.binary_search(&collection);
+        if let Err(index) = found {
+            self.collections.insert(index, collection);
         }
-        place.is_err()
+        found.is_err()
     }
 }
-
-/// A live record.
-#[derive(Debug)]
-pub(super) struct LiveRecord {
-    pub rkey: Rkey,
-    pub collection: u32,
-    pub first_seen: Minute,
-    pub content: Content,
-}
-
-const _: () = assert!(
-    size_of::<LiveRecord>() == 40,
-    "there is one for each live record"
-);

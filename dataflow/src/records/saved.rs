@@ -1,27 +1,30 @@
-//! Live records as bytes: what a checkpoint keeps of one shard of accounts.
+//! The format of a checkpoint section: the live records of one shard of accounts, as bytes.
 //!
 //! ```text
-//! format │ minute of the cut │ collections │ accounts referred to │ repos: rev, status, records, gone posts │ open stretches
+//! format │ minute of the cut │ collections │ accounts referred to │ repos │ open periods
+//! of a repo: rev, status, activity rows, gone posts, records
 //! ```
 //!
-//! A section knows nothing of workers and of the numbers that they give: collections and the subjects of likes,
-//! reposts, follows and blocks are places in the section's own lists. Numbers are LEB128, TIDs 8 bytes, a did:plc 15.
-//! The bytes carry no checksum of their own: the manifest has one of each section. About 24 bytes a like.
+//! A section does not depend on workers or on the numbers that they assign. Collections, and the
+//! subjects of likes, reposts, follows and blocks, are indices into lists of the section. Numbers
+//! are LEB128, a TID takes 8 bytes, a did:plc 15. A like takes about 24 bytes. The section contains
+//! no checksum; the manifest has one for each section.
 //!
-//! Hidden or shown is not saved: it follows from the newest status and the policy in force.
+//! The section does not store whether an account is hidden. That follows from the newest status and
+//! the current policy.
 
 mod bytes;
 mod content;
 mod load;
 mod save;
 
-/// Number of the section's format; it stands first.
+/// The number of the section format; it is the first byte of a section.
 const FORMAT: u8 = 1;
 
-/// Whether this version can read a section.
+/// Checks that this version can read a section.
 ///
 /// # Errors
-/// Its format.
+/// The section is empty or has another format.
 pub(crate) fn check_format(section: &[u8]) -> Result<(), String> {
     match section.first() {
         Some(&FORMAT) => Ok(()),
@@ -32,7 +35,7 @@ pub(crate) fn check_format(section: &[u8]) -> Result<(), String> {
     }
 }
 
-/// What a repo has, one bit each.
+/// The flags of a repo: which of its parts follow, one bit each.
 mod flag {
     pub const REV: u8 = 1;
     pub const OUT_OF_SYNC: u8 = 1 << 1;
@@ -43,7 +46,8 @@ mod flag {
     pub const STATUS_TEXT: u8 = 1 << 6;
 }
 
-/// The distance between two minutes as a number that is small when they are near.
+/// Encodes a signed distance between two minutes as a number that is small for a small distance
+/// (zigzag encoding).
 fn zigzag(distance: i64) -> u64 {
     ((distance << 1) ^ (distance >> 63)) as u64
 }
@@ -57,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances_come_back() {
+    fn zigzag_encoding_is_reversible() {
         for distance in [
             0,
             1,

@@ -1,4 +1,4 @@
-//! The state of `live_records`, behind verbs that other storage could offer, too.
+//! The state of `live_records`. Callers use only its methods, so another storage could replace it.
 
 mod accounts;
 mod operations;
@@ -13,82 +13,60 @@ use skytide_core::id::{Did, Tid};
 use skytide_core::limits::{KNOWN_COLLECTIONS, OTHER_COLLECTIONS};
 use skytide_core::time::{Minute, Timestamp};
 
-use super::activity::{ActivityCounts, Doer};
+use super::activity::{ActivityCounts, ActivitySource};
 use super::names::is_known;
+use super::partition::SHARDS;
+use super::policy::AccountPolicy;
 use super::repo::Repo;
 use crate::fact::{Activity, Fact};
 use crate::operators::interner::Interner;
-use crate::operators::on_tick::keep_room;
+use crate::operators::on_tick::shrink_spare;
 use crate::types::Time;
-use accounts::Before;
+use accounts::PreviousAnnouncements;
 
-/// What an account's status does to its facts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum AccountPolicy {
-    /// An inactive account's facts are hidden until it is active again; `deleted` erases them.
-    #[default]
-    ActiveAccountsOnly,
-    /// `deleted` erases an account's records; nothing is hidden.
-    DeletedAccountsRemoved,
-    /// Only operations count.
-    OpsOnly,
-}
-
-impl AccountPolicy {
-    /// The name of the option's value. Part of stored formats.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ActiveAccountsOnly => "active_accounts_only",
-            Self::DeletedAccountsRemoved => "deleted_accounts_removed",
-            Self::OpsOnly => "ops_only",
-        }
-    }
-}
-
-/// How often something was dropped, by reason.
+/// The number of dropped inputs, by reason.
 pub type Drops = BTreeMap<DropReason, u64>;
 
 /// Sizes of the state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gauges {
-    /// Facts that the newest time gave.
+    /// Facts that were emitted at the newest time.
     pub facts: u64,
-    /// Live records, hidden ones included.
+    /// Live records, including hidden ones.
     pub records: u64,
-    /// Accounts known, as author or subject.
+    /// Accounts known as an author or a subject.
     pub accounts: u64,
 }
 
-/// Parts into which accounts are divided for checkpoints: a stable hash of the DID, whatever the number of workers.
-pub(crate) const SHARDS: u16 = 64;
-
-/// Live records by repo, and the facts of the running time.
+/// Live records by repo, and the facts of the current time.
 #[derive(Debug, Default)]
 pub struct LiveRecords {
     policy: AccountPolicy,
-    /// Up to this time counts of events are known from elsewhere: only facts of records and accounts are told.
+    /// Up to this time, counts of events come from a checkpoint, and only facts of records and
+    /// accounts are emitted.
     counted_through: Time,
     hasher: DefaultHashBuilder,
     dids: Interner<Did>,
-    collections: Interner<Box<str>, Collected>,
-    /// By the number of the DID; `None` for accounts that are only referred to.
+    collections: Interner<Box<str>, CollectionState>,
+    /// Repos by the number of their DID; `None` for accounts that are known as subjects only.
     repos: Vec<Option<Box<Repo>>>,
-    /// The numbers of the accounts that have a repo, by shard.
+    /// The numbers of the accounts that have a repo, by checkpoint shard.
     members: Vec<Vec<u32>>,
     records: u64,
     activity: ActivityCounts,
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
     drops: Drops,
-    /// Accounts of which something was announced in the running time.
-    announced: BTreeMap<u32, Before>,
+    /// Accounts with an announcement in the current time, and their previous announcements.
+    announced: BTreeMap<u32, PreviousAnnouncements>,
     facts: Vec<(Fact, i32)>,
-    /// Facts that the newest time gave.
+    /// The number of facts that were emitted at the newest time.
     emitted: u64,
 }
 
 impl LiveRecords {
-    /// Nothing is live. What is only ever counted up to `counted_through` is not told: a checkpoint holds the sums.
+    /// A state without live records. Up to `counted_through`, counts of events are not emitted,
+    /// because a checkpoint has their sums.
     pub fn new(policy: AccountPolicy, counted_through: Time) -> Self {
         let mut state = Self {
             policy,
@@ -98,7 +76,10 @@ impl LiveRecords {
         };
         for (row, name) in ["", OTHER_COLLECTIONS].into_iter().enumerate() {
             let number = state.collections.number(&name.into());
-            assert_eq!(number as usize, row, "these rows have the first numbers");
+            assert_eq!(
+                number as usize, row,
+                "these two rows have the first numbers"
+            );
         }
         for name in ["#account", "#identity", "#sync"] {
             state.collections.number(&name.into());
@@ -131,7 +112,7 @@ impl LiveRecords {
         self.repo(did).1.rev = Some(rev);
     }
 
-    pub(super) fn out_of_sync(&mut self, did: &Did) {
+    pub(super) fn mark_out_of_sync(&mut self, did: &Did) {
         if !std::mem::replace(&mut self.repo(did).1.out_of_sync, true) {
             self.facts.push((Fact::OutOfSync(did.clone()), 1));
         }
@@ -145,13 +126,15 @@ impl LiveRecords {
         *self.drops.entry(reason).or_default() += u64::from(count);
     }
 
-    pub(super) fn count_all(&mut self, counts: BTreeMap<Box<str>, u64>) {
+    /// Adds to the counters of ingest.
+    pub(super) fn add_counters(&mut self, counts: BTreeMap<Box<str>, u64>) {
         for (name, count) in counts {
             *self.counters.entry(name).or_default() += count;
         }
     }
 
-    /// Collections that have a name of their own besides the known ones, in order.
+    /// The collections that `activity` counts under their own name, in order, without the known
+    /// ones.
     pub(crate) fn names(&self) -> Vec<Box<str>> {
         let named = self.collections.iter().filter(|(.., it)| it.is_named);
         let names = named.map(|(_, name, _)| name);
@@ -161,55 +144,59 @@ impl LiveRecords {
         names
     }
 
-    /// Gives collections names of their own.
-    pub(super) fn name(&mut self, names: &[Box<str>]) {
+    /// From now on, counts these collections under their own names.
+    pub(super) fn assign_names(&mut self, names: &[Box<str>]) {
         for name in names {
             let number = self.collections.number(name);
             let collection = &mut self.collections[number];
-            assert_eq!(collection.records, 0, "names are given before operations");
+            assert_eq!(
+                collection.records, 0,
+                "a name is assigned before the first operation"
+            );
             collection.is_named = true;
         }
     }
 
-    /// The number of the name under which a collection is counted.
-    fn row(&self, collection: u32) -> u32 {
+    /// The number of the activity row that counts a collection.
+    fn activity_row(&self, collection: u32) -> u32 {
         match self.collections[collection].is_named {
             true => collection,
             false => OTHER,
         }
     }
 
-    /// Notes that a record of a collection went.
-    fn record_went(&mut self, collection: u32) {
-        let collected = &mut self.collections[collection];
-        if !collected.is_named {
-            collected.records -= 1;
-            if collected.records == 0 {
+    /// Lowers the number of live records of a collection without a row of its own. Releases the
+    /// collection's number after its last record.
+    fn record_removed(&mut self, collection: u32) {
+        let state = &mut self.collections[collection];
+        if !state.is_named {
+            state.records -= 1;
+            if state.records == 0 {
                 self.collections.release(collection);
             }
         }
     }
 
-    /// Counts an event that is no operation, under its type.
+    /// Counts an event that is not an operation, in the activity row of its kind.
     pub(super) fn count_event(&mut self, kind: &str, did: &Did, minute: Minute) {
         let collection = self.collections.number(&kind.into());
         let (account, repo) = self.repo(did);
-        let doer = Doer {
+        let source = ActivitySource {
             collection,
             account,
             shard: repo.shard,
-            new: repo.is_new_in(collection),
+            is_new: repo.mark_counted_in(collection),
         };
         let activity = Activity {
             creates: 1,
             ..Activity::default()
         };
-        self.activity.add(minute, doer, &activity);
+        self.activity.add(minute, source, &activity);
     }
 
-    /// Closes the running time; answers what was dropped in it.
+    /// Ends the current time. Returns the inputs that were dropped in it.
     pub(super) fn end_of_time(&mut self, time: Time, now: Timestamp) -> Drops {
-        self.settle_announcements();
+        self.emit_announcements();
         let counts = time > self.counted_through;
         let Self {
             activity,
@@ -222,14 +209,14 @@ impl LiveRecords {
             ..
         } = self;
         let names = |number: u32| collections.key(number).clone();
-        // How many records are live follows from the facts, at any time.
+        // The number of live records follows from the facts, so it is emitted at any time.
         let counted = activity.take(now, names).filter_map(|(key, all)| {
             let live = Activity {
                 live: all.live,
                 ..Activity::default()
             };
-            let told = if counts { all } else { live };
-            (told != Activity::default()).then_some((key, told))
+            let emitted = if counts { all } else { live };
+            (emitted != Activity::default()).then_some((key, emitted))
         });
         facts.extend(counted.map(|(key, activity)| (Fact::Activity(key, activity), 1)));
         let seen = last_seen.drain();
@@ -247,21 +234,22 @@ impl LiveRecords {
         drops
     }
 
-    /// Gives away the facts since they were last taken.
+    /// Calls `take` with each fact since the last call.
     pub(super) fn take_facts(&mut self, take: impl FnMut((Fact, i32))) {
         let count = self.facts.len();
         self.emitted = count as u64;
         self.facts.drain(..).for_each(take);
-        keep_room(&mut self.facts, count);
+        shrink_spare(&mut self.facts, count);
     }
 
+    /// The number and repo of an account; adds a repo if the account has none.
     fn repo(&mut self, did: &Did) -> (u32, &mut Repo) {
         let number = self.dids.number(did);
-        let place = number as usize;
-        if self.repos.len() <= place {
-            self.repos.resize_with(place + 1, || None);
+        let index = number as usize;
+        if self.repos.len() <= index {
+            self.repos.resize_with(index + 1, || None);
         }
-        let repo = self.repos[place].get_or_insert_with(|| {
+        let repo = self.repos[index].get_or_insert_with(|| {
             let shard = did.partition(SHARDS);
             self.members[usize::from(shard)].push(number);
             Box::new(Repo {
@@ -273,16 +261,18 @@ impl LiveRecords {
     }
 }
 
-/// How a collection is counted.
+/// How a collection is counted in `activity`.
 #[derive(Clone, Copy, Debug, Default)]
-struct Collected {
-    /// It has a name of its own in `activity`, or is a name there besides the collections. It keeps its number.
+struct CollectionState {
+    /// Whether `activity` has a row of this name, for a collection or a kind of event. Then its
+    /// number is never released.
     is_named: bool,
-    /// Live records of one without: the number is released with the last of them.
+    /// The number of live records of a collection without a row of its own. With the last record,
+    /// the collection's number is released.
     records: u32,
 }
 
-/// The number of all collections together.
+/// The number of the row for all collections together.
 const ALL: u32 = 0;
-/// The number of all collections that have no name of their own.
+/// The number of the row for all collections that have no row of their own.
 const OTHER: u32 = 1;

@@ -1,151 +1,165 @@
 //! The live records of one repo, by collection and key.
 //!
 //! ```text
-//! all    │ record │ record │ record │ ...     40 bytes each, in no order; few are searched one by one
-//! index  hash of (collection, key) ─▶ place   5 bytes each, of more than a few, made when one is first looked for
+//! records  │ record │ record │ record │ ...     40 bytes each, unordered
+//! index    hash of (collection, key) ─▶ index   5 bytes each; only for more than 16 records
 //! ```
 //!
-//! Most accounts have few records, and a restart takes in all of them and looks for hardly any: so no record is hashed
-//! before that, and no room is made for more than there are. A repo of a million records takes some tens of milliseconds
-//! when one is first looked for.
+//! Up to 16 records are searched linearly. Most accounts have few records, and a restart restores
+//! all records but looks up hardly any. The hash index is therefore built at the first look-up, and
+//! no capacity is allocated beyond the number of records. The first look-up in a repo of a million
+//! records takes some tens of milliseconds.
 
 use std::hash::BuildHasher;
 
 use hashbrown::{DefaultHashBuilder, HashTable};
 use skytide_core::id::Rkey;
+use skytide_core::time::Minute;
 
-use super::repo::LiveRecord;
+use super::content::Content;
 
-/// Records, each of another collection or key.
+/// A live record.
+#[derive(Debug)]
+pub(super) struct LiveRecord {
+    pub rkey: Rkey,
+    pub collection: u32,
+    pub first_seen: Minute,
+    pub content: Content,
+}
+
+/// Live records with distinct keys.
 #[derive(Debug, Default)]
-pub(super) struct Records {
-    all: Vec<LiveRecord>,
-    /// Places by hash: of all records, or not made yet.
+pub(super) struct RecordTable {
+    records: Vec<LiveRecord>,
+    /// Indices of all records, by the hash of their key; `None` until the first look-up in a large
+    /// table.
     index: Option<Box<HashTable<u32>>>,
 }
 
-/// So many are searched one by one: they fit into a few lines of the cache.
-const FEW: usize = 16;
+/// Up to this many records are searched linearly; they fit in a few cache lines.
+const LINEAR_MAX: usize = 16;
 
-/// What a record is found by.
-pub(super) type Name<'a> = (u32, &'a Rkey);
+/// The key of a record in its repo: the number of its collection, and its record key.
+pub(super) type RecordKey<'a> = (u32, &'a Rkey);
 
-impl Records {
-    /// None, with room for some.
+impl RecordTable {
+    /// An empty table with capacity for this many records.
     pub fn with_capacity(records: usize) -> Self {
         Self {
-            all: Vec::with_capacity(records),
+            records: Vec::with_capacity(records),
             index: None,
         }
     }
 
     pub fn len(&self) -> usize {
-        self.all.len()
+        self.records.len()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &LiveRecord> {
-        self.all.iter()
+        self.records.iter()
     }
 
-    /// The place of a record, until one is removed.
-    pub fn find(&mut self, hasher: &DefaultHashBuilder, name: Name<'_>) -> Option<usize> {
-        if self.index.is_none() && self.all.len() <= FEW {
-            return self.all.iter().position(|record| record.name() == name);
+    /// The index of a record. It is valid until a record is removed.
+    pub fn find(&mut self, hasher: &DefaultHashBuilder, key: RecordKey<'_>) -> Option<usize> {
+        if self.index.is_none() && self.records.len() <= LINEAR_MAX {
+            return self.records.iter().position(|record| record.key() == key);
         }
-        let all = &self.all;
-        let hash_of = |place: &u32| hasher.hash_one(all[*place as usize].name());
+        let records = &self.records;
+        let hash_of = |at: &u32| hasher.hash_one(records[*at as usize].key());
         let index = self.index.get_or_insert_with(|| {
-            let mut index = HashTable::with_capacity(all.len());
-            for place in 0..all.len() as u32 {
-                index.insert_unique(hash_of(&place), place, hash_of);
+            let mut index = HashTable::with_capacity(records.len());
+            for at in 0..records.len() as u32 {
+                index.insert_unique(hash_of(&at), at, hash_of);
             }
             Box::new(index)
         });
-        let same = |place: &u32| all[*place as usize].name() == name;
-        let place = index.find(hasher.hash_one(name), same)?;
-        Some(*place as usize)
+        let matches = |at: &u32| records[*at as usize].key() == key;
+        let at = index.find(hasher.hash_one(key), matches)?;
+        Some(*at as usize)
     }
 
-    pub fn at(&mut self, place: usize) -> &mut LiveRecord {
-        &mut self.all[place]
+    pub fn at(&mut self, at: usize) -> &mut LiveRecord {
+        &mut self.records[at]
     }
 
-    /// Adds a record that is not there.
+    /// Adds a record whose key is not in the table.
     pub fn push(&mut self, hasher: &DefaultHashBuilder, record: LiveRecord) {
-        self.all.push(record);
-        let Self { all, index } = self;
+        self.records.push(record);
+        let Self { records, index } = self;
         if let Some(index) = index {
-            let hash_of = |place: &u32| hasher.hash_one(all[*place as usize].name());
-            let place = all.len() as u32 - 1;
-            index.insert_unique(hash_of(&place), place, hash_of);
+            let hash_of = |at: &u32| hasher.hash_one(records[*at as usize].key());
+            let at = records.len() as u32 - 1;
+            index.insert_unique(hash_of(&at), at, hash_of);
         }
     }
 
-    /// Removes the record at a place; the last one comes there.
-    pub fn remove(&mut self, hasher: &DefaultHashBuilder, place: usize) -> LiveRecord {
-        let last = self.all.len() - 1;
+    /// Removes the record at an index. The last record moves to that index.
+    pub fn remove(&mut self, hasher: &DefaultHashBuilder, at: usize) -> LiveRecord {
+        let last = self.records.len() - 1;
         if let Some(index) = &mut self.index {
-            let hash = |place: usize| hasher.hash_one(self.all[place].name());
-            let is = "the index has every record";
-            let entry = index.find_entry(hash(place), |it| *it as usize == place);
-            entry.expect(is).remove();
-            if place != last {
+            let hash = |at: usize| hasher.hash_one(self.records[at].key());
+            let invariant = "the index has every record";
+            let entry = index.find_entry(hash(at), |it| *it as usize == at);
+            entry.expect(invariant).remove();
+            if at != last {
                 *index
                     .find_mut(hash(last), |it| *it as usize == last)
-                    .expect(is) = place as u32;
+                    .expect(invariant) = at as u32;
             }
         }
-        self.all.swap_remove(place)
+        self.records.swap_remove(at)
     }
 }
 
-impl IntoIterator for Records {
+impl IntoIterator for RecordTable {
     type Item = LiveRecord;
     type IntoIter = std::vec::IntoIter<LiveRecord>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.all.into_iter()
+        self.records.into_iter()
     }
 }
 
 impl LiveRecord {
-    fn name(&self) -> Name<'_> {
+    fn key(&self) -> RecordKey<'_> {
         (self.collection, &self.rkey)
     }
 }
+
+const _: () = assert!(
+    size_of::<LiveRecord>() == 40,
+    "one is stored for each live record"
+);
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use skytide_core::time::Minute;
-
     use super::*;
-    use crate::records::content::Content;
 
     #[test]
-    fn it_says_the_same_as_a_map_however_records_come_and_go() {
+    fn a_table_agrees_with_a_map_after_random_insertions_and_removals() {
         let seed = 0x5eed_u64;
         let mut next = crate::testing::random(seed);
         let hasher = DefaultHashBuilder::default();
         let mut map = BTreeMap::<(u32, String), u32>::new();
-        let mut records = Records::default();
-        // Few, many, few again.
+        let mut records = RecordTable::default();
+        // Few records, many, few again.
         for (round, keys) in [10, 200, 10].into_iter().enumerate() {
             for step in 0..5_000_u32 {
                 let (collection, key) = (next(3) as u32, format!("key{}", next(keys)));
-                let rkey: Rkey = key.parse().expect("it is a key");
+                let rkey: Rkey = key.parse().expect("a valid record key");
                 let found = records.find(&hasher, (collection, &rkey));
-                let seen = found.map(|place| records.at(place).first_seen.0);
+                let seen = found.map(|at| records.at(at).first_seen.0);
                 let known = map.get(&(collection, key.clone())).copied();
                 assert_eq!(seen, known, "seed {seed:#x}, round {round}, step {step}");
                 match found {
-                    Some(place) if next(2) == 0 => {
-                        records.remove(&hasher, place);
+                    Some(at) if next(2) == 0 => {
+                        records.remove(&hasher, at);
                         map.remove(&(collection, key));
                     }
-                    Some(place) => {
-                        records.at(place).first_seen = Minute(step);
+                    Some(at) => {
+                        records.at(at).first_seen = Minute(step);
                         map.insert((collection, key), step);
                     }
                     None => {
@@ -161,9 +175,9 @@ mod tests {
                 }
                 assert_eq!(records.len(), map.len());
                 if step == 4_000 {
-                    // As after a restart: without an index.
+                    // Rebuilds the table without an index, as a restart does.
                     let taken = std::mem::take(&mut records);
-                    records = Records::with_capacity(taken.len());
+                    records = RecordTable::with_capacity(taken.len());
                     taken
                         .into_iter()
                         .for_each(|record| records.push(&hasher, record));

@@ -1,15 +1,17 @@
-//! Epochs of the log, and the batches in which they are fed.
+//! Whole epochs of the log, and the batches that group them.
 //!
 //! ```text
 //! messages ─▶ epoch: everything between two ticks, ordered, repeats removed
 //! epochs   ─▶ batch: [ up to its last list epoch ][ the rest ]      one commit
 //! ```
 //!
-//! A batch takes as many epochs as have gathered while the one before was at work. Views are functions of the log at
-//! each epoch, so how epochs are grouped changes nothing but how many intermediate rows are never written. Lists are
-//! the exception that needs the cut: they are as of the last *list epoch*, one whose tick begins a new second of network
-//! time. Where that stands, as events have ceased, ingest marks a tick that is one, too: the last tick of a recording, a
-//! settled one of a live stream. So nothing is left out of the lists of a stream that is quiet.
+//! A batch takes the epochs that arrived while the previous batch was processed. Views are
+//! functions of the log at each epoch. So the grouping of epochs only affects which intermediate
+//! rows are never written, with one exception: lists are exact at the last *list epoch*, whose tick
+//! begins a new second of network time. This is why a batch is split after its last list epoch.
+//! When events cease, no tick would begin a new second, so ingest marks a tick that also ends a
+//! list epoch: the last tick of a recording, and a settled tick of a live stream. So the lists of
+//! an idle stream miss no events.
 
 use serde::{Deserialize, Serialize};
 use skytide_core::event::{Body, Event, Message, Tick};
@@ -22,17 +24,20 @@ use crate::operators::lists::WorkerList;
 use crate::records::worker_of;
 use crate::types::{Clock, Input, Time};
 
-/// Gathers messages into epochs.
+/// Assembles messages into epochs.
 #[derive(Debug, Default)]
 pub struct Epochs {
+    /// Events since the newest tick.
     events: Vec<Event>,
+    /// The newest tick.
     newest: Option<(Epoch, Timestamp)>,
+    /// Network time of the first event of all.
     since: Option<Timestamp>,
-    /// Whether what comes first is the end of an epoch whose beginning is gone.
+    /// Whether the first messages are the end of an epoch whose beginning was trimmed.
     partial: bool,
-    /// Whether lists are written at the next epoch in any case.
+    /// Whether the next epoch is a list epoch even if its tick begins no new second.
     first_lists: bool,
-    /// Lists are written only behind this epoch: up to there a checkpoint has them.
+    /// Lists are written only after this epoch: the checkpoint has the lists up to there.
     listed_through: Epoch,
 }
 
@@ -43,9 +48,9 @@ pub struct WholeEpoch {
     pub events: Vec<Event>,
     /// Bytes in memory of these events.
     pub bytes: usize,
-    /// Its end.
+    /// The tick at its end.
     pub tick: Tick,
-    /// The time of the dataflow that it has.
+    /// Its time in the dataflow.
     pub time: Time,
     /// Whether lists are written at its end.
     pub lists: bool,
@@ -58,8 +63,8 @@ pub struct WholeEpoch {
 }
 
 impl Epochs {
-    /// Epochs behind a tick; lists are written behind `listed_through`.
-    pub fn behind(mark: &Mark, since: Timestamp, listed_through: Epoch) -> Self {
+    /// Starts after a tick. Lists are written after `listed_through`.
+    pub fn after(mark: &Mark, since: Timestamp, listed_through: Epoch) -> Self {
         Self {
             newest: Some((mark.epoch, mark.time)),
             since: Some(since),
@@ -68,7 +73,7 @@ impl Epochs {
         }
     }
 
-    /// Whole epochs of a log whose beginning was trimmed: the first one counts from behind the first tick.
+    /// Starts at the beginning of a trimmed log. The first whole epoch begins after the first tick.
     pub fn trimmed() -> Self {
         Self {
             partial: true,
@@ -76,11 +81,11 @@ impl Epochs {
         }
     }
 
-    /// Takes the next message; answers the epoch that it ends.
+    /// Adds the next message. Returns the epoch that it ends.
     ///
     /// # Errors
-    /// Ticks are not numbered one by one, or time goes back: the log is damaged.
-    pub fn take(
+    /// Ticks are not numbered consecutively, or time decreases: the log is damaged.
+    pub fn push(
         &mut self,
         seq: Seq,
         message: Message,
@@ -88,8 +93,8 @@ impl Epochs {
         let tick = match message {
             Message::Event(_) if self.partial => return Ok(None),
             Message::Event(mut event) => {
-                shorten(&mut event);
-                self.begin(event.time);
+                truncate_text(&mut event);
+                self.first_event_time(event.time);
                 self.events.push(event);
                 return Ok(None);
             }
@@ -124,13 +129,14 @@ impl Epochs {
                 && (first || new_second || tick.idle || tick.last),
             log_seq: seq,
             hash: tick_hash(&tick),
-            since: self.begin(tick.time),
+            since: self.first_event_time(tick.time),
             tick,
         }))
     }
 
-    /// Network time of the first event of all. One without a time is not the first: logs of earlier versions hold such.
-    fn begin(&mut self, time: Timestamp) -> Timestamp {
+    /// Network time of the first event of all, which is `time` if none came before. An event
+    /// without a time, as logs of earlier versions hold them, does not count as the first.
+    fn first_event_time(&mut self, time: Timestamp) -> Timestamp {
         match self.since.filter(|since| *since > Timestamp(0)) {
             Some(since) => since,
             None => *self.since.insert(time),
@@ -138,12 +144,14 @@ impl Epochs {
     }
 }
 
-/// Bytes of a text of an announcement that are read from the log: more than anything makes use of.
+/// The bytes that are read of a text in an `#account` or `#identity` event: more than any view
+/// uses.
 const TEXT_BYTES_MAX: usize = 512;
 
-/// Shortens texts of announcements, which an older version wrote however long they were, and as many as an epoch may have
-/// events. What is left is still too long for what it is, and refused as such where it is applied.
-fn shorten(event: &mut Event) {
+/// Truncates the texts of `#account` and `#identity` events. An older version logged them at any
+/// length, and an epoch may have as many as it has events. A truncated text is still too long to be
+/// valid, so it is rejected where it is applied.
+fn truncate_text(event: &mut Event) {
     let text = match &mut event.body {
         Body::Identity { handle } => handle,
         Body::Account { status, .. } => status,
@@ -154,13 +162,13 @@ fn shorten(event: &mut Event) {
     }
 }
 
-/// Whether an event was left by a writer that ended before its tick, and is not of this epoch: the next writer has ended
-/// the epoch earlier, and writes the event again in a later one.
+/// Whether this event is not of this epoch, because a writer crashed before its tick and left it.
+/// The next writer ended the epoch earlier, and writes the event again in a later epoch.
 fn is_left_over(event: &Event, tick: &Tick) -> bool {
     event.host == tick.host && event.seq > tick.cursor
 }
 
-/// The end of a batch: what the commit will say of itself.
+/// The end of a batch, which becomes the position of the commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct End {
     /// The last epoch.
@@ -173,7 +181,7 @@ pub struct End {
     pub log_seq: Seq,
     /// The tick's hash.
     pub hash: u64,
-    /// Whether this is a part of a checkpoint that is taken in, and no epochs of the log.
+    /// Whether the batch is a chunk of a restored checkpoint instead of epochs of the log.
     pub restored: bool,
     /// Events in the batch.
     pub events: usize,
@@ -184,7 +192,7 @@ pub struct End {
 }
 
 impl End {
-    /// Its tick.
+    /// The tick of the last epoch.
     pub fn mark(&self) -> Mark {
         Mark {
             epoch: self.epoch,
@@ -195,29 +203,29 @@ impl End {
     }
 }
 
-/// What one worker is fed at one time.
+/// The inputs of one worker at one time.
 #[derive(Debug)]
 pub struct Segment {
-    /// The time: its last epoch.
+    /// The time, which is the segment's last epoch.
     pub time: Time,
     /// The clock at that time.
     pub clock: Clock,
-    /// Events of this worker's accounts, in order.
+    /// The inputs in order: events of this worker's accounts, names, and data of a checkpoint.
     pub inputs: Vec<Input>,
-    /// Lists of a checkpoint.
+    /// Lists from a checkpoint.
     pub lists: Vec<WorkerList>,
 }
 
-/// Epochs that are fed and committed together.
+/// Epochs that are processed and committed together.
 #[derive(Debug)]
 pub struct Batch {
-    /// For each worker the segments up to the last list epoch, and behind it.
+    /// For each worker, the segment up to the last list epoch and the one after it.
     workers: Vec<[Option<Segment>; 2]>,
     end: Option<End>,
 }
 
 impl Batch {
-    /// An empty batch for so many workers.
+    /// An empty batch for this number of workers.
     pub fn new(workers: usize) -> Self {
         Self {
             workers: (0..workers).map(|_| [None, None]).collect(),
@@ -225,12 +233,12 @@ impl Batch {
         }
     }
 
-    /// Its end so far; `None` while it is empty.
+    /// The end of the epochs added so far; `None` while the batch is empty.
     pub fn end(&self) -> Option<End> {
         self.end
     }
 
-    /// Adds the next epoch, in which these collections get names.
+    /// Adds the next epoch. `names` are the collections that get names of their own with it.
     pub fn add(&mut self, epoch: WholeEpoch, names: &[Box<str>]) {
         let WholeEpoch {
             events,
@@ -262,10 +270,10 @@ impl Batch {
                 now: tick.time,
                 lists,
             };
-            if lists && let Some(behind) = tail.take() {
-                join(head, behind);
+            if lists && let Some(tail) = tail.take() {
+                append(head, tail);
             }
-            join(
+            append(
                 if lists { head } else { tail },
                 Segment {
                     time,
@@ -275,20 +283,20 @@ impl Batch {
                 },
             );
         }
-        let place = usize::from(!lists);
+        let slot = usize::from(!lists);
         for segments in self.workers.iter_mut().filter(|_| !names.is_empty()) {
-            feed(&mut segments[place], Input::Names(names.to_vec()));
+            feed(&mut segments[slot], Input::Names(names.to_vec()));
         }
         for event in events {
             let worker = worker_of(&event.did, workers);
-            feed(&mut self.workers[worker][place], Input::Event(event));
+            feed(&mut self.workers[worker][slot], Input::Event(event));
         }
         if !tick.counts.is_empty() {
-            feed(&mut self.workers[0][place], Input::Counts(tick.counts));
+            feed(&mut self.workers[0][slot], Input::Counts(tick.counts));
         }
     }
 
-    /// The segments of each worker, in order of time.
+    /// For each worker, its segments in order of time.
     pub fn into_segments(self) -> impl Iterator<Item = Vec<Segment>> {
         self.workers
             .into_iter()
@@ -296,22 +304,22 @@ impl Batch {
     }
 }
 
-/// Puts a segment behind another one: their inputs together, at the later time.
-fn join(segment: &mut Option<Segment>, behind: Segment) {
+/// Appends a segment to an earlier one. The result has the inputs of both, at the later time.
+fn append(segment: &mut Option<Segment>, later: Segment) {
     match segment {
-        None => *segment = Some(behind),
+        None => *segment = Some(later),
         Some(segment) => {
             let mut inputs = std::mem::take(&mut segment.inputs);
-            inputs.extend(behind.inputs);
-            let lists = segment.clock.lists || behind.clock.lists;
+            inputs.extend(later.inputs);
+            let lists = segment.clock.lists || later.clock.lists;
             let clock = Clock {
                 lists,
-                ..behind.clock
+                ..later.clock
             };
             *segment = Segment {
                 inputs,
                 clock,
-                time: behind.time,
+                time: later.time,
                 lists: Vec::new(),
             };
         }
@@ -321,7 +329,7 @@ fn join(segment: &mut Option<Segment>, behind: Segment) {
 fn feed(segment: &mut Option<Segment>, input: Input) {
     segment
         .as_mut()
-        .expect("the epoch made its segment")
+        .expect("the segment of the epoch exists")
         .inputs
         .push(input);
 }
@@ -365,37 +373,37 @@ mod tests {
     fn an_epoch_is_ordered_and_has_no_repeats() {
         let mut epochs = Epochs::default();
         for seq in [3, 1, 2, 1, 3] {
-            assert!(epochs.take(Seq(1), event(seq)).unwrap().is_none());
+            assert!(epochs.push(Seq(1), event(seq)).unwrap().is_none());
         }
-        let epoch = epochs.take(Seq(6), tick(1, 5)).unwrap().unwrap();
+        let epoch = epochs.push(Seq(6), tick(1, 5)).unwrap().unwrap();
         let seqs: Vec<u64> = epoch.events.iter().map(|event| event.seq.0).collect();
         assert_eq!(seqs, [1, 2, 3]);
     }
 
     #[test]
-    fn what_a_crash_left_is_of_the_epoch_whose_tick_covers_it() {
-        // The first writer ended before its tick; the second one cuts earlier than it would have.
+    fn events_left_by_a_crash_belong_to_the_epoch_whose_tick_covers_them() {
+        // The first writer crashed before its tick. The second one ends the epoch earlier.
         let mut epochs = Epochs::default();
-        let mut told = Vec::new();
-        let mut take = |message| {
-            if let Some(epoch) = epochs.take(Seq(1), message).unwrap() {
+        let mut emitted = Vec::new();
+        let mut push = |message| {
+            if let Some(epoch) = epochs.push(Seq(1), message).unwrap() {
                 let seqs = epoch.events.iter().map(|event| event.seq.0);
-                told.push(seqs.collect::<Vec<_>>());
+                emitted.push(seqs.collect::<Vec<_>>());
             }
         };
         for seq in [1, 2, 3, 4, 1, 2] {
-            take(event(seq));
+            push(event(seq));
         }
-        take(tick(1, 2));
+        push(tick(1, 2));
         for seq in [3, 4, 5] {
-            take(event(seq));
+            push(event(seq));
         }
-        take(tick(2, 5));
-        assert_eq!(told, [vec![1, 2], vec![3, 4, 5]]);
+        push(tick(2, 5));
+        assert_eq!(emitted, [vec![1, 2], vec![3, 4, 5]]);
     }
 
     #[test]
-    fn texts_of_announcements_are_shortened_and_bytes_are_counted() {
+    fn long_texts_of_account_events_are_truncated_and_their_bytes_counted() {
         let mut epochs = Epochs::default();
         let text = || Some("\u{1f600}".repeat(50_000).into());
         let bodies = [
@@ -410,39 +418,39 @@ mod tests {
                 unreachable!("it is an event");
             };
             let event = Event { body, ..event };
-            epochs.take(Seq(seq), Message::Event(event)).unwrap();
+            epochs.push(Seq(seq), Message::Event(event)).unwrap();
         }
-        let epoch = epochs.take(Seq(6), tick(1, 5)).unwrap().unwrap();
-        let held = size_of::<Event>() + TEXT_BYTES_MAX;
-        assert_eq!((epoch.events.len(), epoch.bytes), (2, 2 * held));
+        let epoch = epochs.push(Seq(6), tick(1, 5)).unwrap().unwrap();
+        let bytes = size_of::<Event>() + TEXT_BYTES_MAX;
+        assert_eq!((epoch.events.len(), epoch.bytes), (2, 2 * bytes));
     }
 
     #[test]
-    fn an_event_without_a_time_is_not_the_first() {
+    fn an_event_without_a_time_does_not_count_as_the_first() {
         let mut epochs = Epochs::default();
         let mut untimed = event(1);
         if let Message::Event(event) = &mut untimed {
             event.time = Timestamp(0);
         }
-        epochs.take(Seq(1), untimed).unwrap();
-        let first = epochs.take(Seq(2), tick(1, 0)).unwrap().unwrap();
+        epochs.push(Seq(1), untimed).unwrap();
+        let first = epochs.push(Seq(2), tick(1, 0)).unwrap().unwrap();
         assert_eq!(first.since, Timestamp(0));
-        let second = epochs.take(Seq(3), tick(2, 1_783_175_886_928)).unwrap();
+        let second = epochs.push(Seq(3), tick(2, 1_783_175_886_928)).unwrap();
         let since = second.unwrap().since;
         assert_eq!(since, Timestamp(1_783_175_886_928));
-        let third = epochs.take(Seq(4), tick(3, 1_783_175_899_999)).unwrap();
+        let third = epochs.push(Seq(4), tick(3, 1_783_175_899_999)).unwrap();
         assert_eq!(third.unwrap().since, since);
     }
 
     #[test]
     fn a_missing_tick_is_refused() {
         let mut epochs = Epochs::default();
-        epochs.take(Seq(1), tick(1, 5)).unwrap();
-        assert!(epochs.take(Seq(2), tick(3, 6)).is_err());
+        epochs.push(Seq(1), tick(1, 5)).unwrap();
+        assert!(epochs.push(Seq(2), tick(3, 6)).is_err());
     }
 
     #[test]
-    fn a_batch_is_cut_at_its_last_list_epoch() {
+    fn a_batch_is_split_after_its_last_list_epoch() {
         let mut epochs = Epochs::default();
         let mut batch = Batch::new(1);
         for (epoch, ms) in [
@@ -453,18 +461,18 @@ mod tests {
             (5, 2_000),
             (6, 2_100),
         ] {
-            epochs.take(Seq(epoch), event(epoch)).unwrap();
+            epochs.push(Seq(epoch), event(epoch)).unwrap();
             batch.add(
-                epochs.take(Seq(epoch), tick(epoch, ms)).unwrap().unwrap(),
+                epochs.push(Seq(epoch), tick(epoch, ms)).unwrap().unwrap(),
                 &[],
             );
         }
         assert_eq!(batch.end().unwrap().epoch, Epoch(6));
         let segments = batch.into_segments().next().unwrap();
-        let told: Vec<_> = segments
+        let found: Vec<_> = segments
             .iter()
             .map(|s| (s.time, s.clock.lists, s.inputs.len()))
             .collect();
-        assert_eq!(told, [(5, true, 5), (6, false, 1)]);
+        assert_eq!(found, [(5, true, 5), (6, false, 1)]);
     }
 }

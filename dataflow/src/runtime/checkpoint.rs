@@ -1,15 +1,17 @@
-//! Checkpoints while the stream goes on.
+//! Makes checkpoints without stopping the stream.
 //!
 //! ```text
-//! source ── batch ── batch + cut of some shards ── batch + cut ── ... ── batch + last cut, with the sums ──▶ workers
-//!    │ begun                        │ bytes of shards                                                          │
-//!    ▼                              ▼                                                                          ▼
-//! keeper: writes sections ... waits until the store has committed the last cut, and durably ─▶ manifest ─▶ trims the log
+//! source ── batch ── batch + cut of some shards ── ... ── batch + last cut, accumulators ▶ workers
+//!    │ begun                                                                                  │
+//!    ▼                                                                                        │
+//! keeper ◀────────────────────────────── parts: bytes of shards ──────────────────────────────┘
+//!    └─ writes sections ─▶ waits for a durable commit of the last cut ─▶ manifest ─▶ trims the log
 //! ```
 //!
-//! Each shard is cut at the end of a batch, the same one on all workers, and written by a task of its own. The next cut
-//! waits until the one before is written, so at most one cut is in memory, and the stream only waits while a
-//! worker writes a shard into memory. Whatever fails is told, counted, and tried again later; the stream never minds.
+//! Each shard is cut at the end of a batch, the same batch on all workers. A separate task, the
+//! keeper, writes the parts to storage. The next cut waits until the previous one is written. So at
+//! most one cut is in memory, and the stream only pauses while a worker serializes a shard into
+//! memory. A failure is logged, counted and retried later; it never affects the stream.
 
 mod keeper;
 mod plan;
@@ -27,18 +29,20 @@ use tokio::sync::Notify;
 pub(crate) use keeper::Keeper;
 pub(crate) use plan::Planner;
 
-/// When checkpoints are made and what is kept.
+/// When checkpoints are made, and how many checkpoints and how much of the log are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckpointOptions {
-    /// Time between two checkpoints; `None`: only events decide.
+    /// Time between two checkpoints; `None`: only the number of events decides.
     pub interval: Option<Duration>,
-    /// Events after which one is made before its time; `None`: only time decides.
+    /// The number of events after which a checkpoint is made before the interval is over; `None`:
+    /// only time decides.
     pub events: Option<u64>,
-    /// Complete checkpoints that are kept, at least 1.
+    /// The number of complete checkpoints that are kept, at least 1.
     pub keep: usize,
-    /// What is kept of the log beyond what the checkpoints need.
+    /// How much of the log is kept beyond what the checkpoints need.
     pub log_keep: LogKeep,
-    /// Shards of 64 that are cut at the end of one batch; `None`: as many as hold about 50,000 records, at least one.
+    /// The number of shards, of 64, that are cut at the end of one batch; `None`: as many as hold
+    /// about 50,000 records, at least one.
     pub shards_per_cut: Option<u16>,
 }
 
@@ -54,92 +58,101 @@ impl Default for CheckpointOptions {
     }
 }
 
-/// What is kept of the log below the oldest checkpoint.
+/// How much of the log is kept before the oldest checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogKeep {
-    /// Nothing: it is trimmed.
+    /// Nothing: the log is trimmed up to the checkpoint.
     Nothing,
-    /// Messages of so much network time, as long as the log has room.
+    /// The messages of this span of network time, as long as the log has room.
     Time(Duration),
-    /// Everything: at its size limit the log waits.
+    /// Everything: at its size limit the log blocks the writer.
     All,
 }
 
-/// What workers write at the end of a batch.
+/// What the workers write into a checkpoint at the end of a batch.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Cut {
-    /// Of which checkpoint: the epoch of its first cut.
+    /// The checkpoint, named by the epoch of its first cut.
     pub checkpoint: Epoch,
-    /// Which attempt it is: one that failed is made again, and may begin with the same epoch.
+    /// The number of the attempt. An attempt that failed is repeated and may begin at the same
+    /// epoch.
     pub attempt: u64,
-    /// Which shards.
+    /// The shards to write.
     pub shards: Range<u16>,
-    /// Whether these are the last ones: the sums belong to it.
+    /// Whether this is the last cut, which also has the accumulators.
     pub last: bool,
 }
 
-/// What the keeper is told.
+/// An event that the keeper handles.
 #[derive(Debug)]
-pub(crate) enum News {
-    /// A checkpoint begins with a cut at this tick, in this attempt.
-    Begun(Mark, u64),
-    /// A worker's part of a cut.
+pub(crate) enum CheckpointEvent {
+    /// A checkpoint was begun.
+    Begun {
+        /// The tick of its first cut.
+        first: Mark,
+        /// The number of the attempt.
+        attempt: u64,
+    },
+    /// A worker wrote its part of a cut.
     Part(Part),
-    /// The store has committed this, or had done so before.
+    /// The store has this commit, made now or before the start.
     Committed(Committed),
-    /// What was taken in adds up to what the checkpoint says, and the store has no commit that could be compared.
+    /// The restored rows have the sums that the checkpoint recorded, and the store has no commit to
+    /// compare with.
     Restored,
 }
 
 /// A worker's part of a cut.
 #[derive(Debug)]
 pub(crate) struct Part {
-    /// What was cut.
+    /// The cut.
     pub cut: Cut,
-    /// The epoch at whose end it was cut.
+    /// The epoch at whose end the cut was made.
     pub through: Epoch,
-    /// Sections by name.
+    /// Sections with their names.
     pub sections: Vec<(String, Vec<u8>)>,
+    /// How long the worker paused to write them.
+    pub pause_seconds: f64,
 }
 
-/// What source, workers and keeper know of each other.
+/// State that the planner, the workers and the keeper share to decide when a cut may be made.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
-    /// A checkpoint was begun and is neither complete nor given up.
-    busy: AtomicBool,
-    /// The keeper gave up the one that was begun.
+pub(crate) struct CutGate {
+    /// A checkpoint was begun and has neither completed nor failed.
+    in_progress: AtomicBool,
+    /// The checkpoint that was begun has failed.
     failed: AtomicBool,
-    /// One is to be made.
+    /// A checkpoint is due.
     due: AtomicBool,
-    /// Parts that are not written yet.
-    pending: AtomicUsize,
-    /// One is to be made although no batch comes: the log is full.
+    /// Parts that the keeper has not written yet.
+    pending_parts: AtomicUsize,
+    /// Notified when a checkpoint is due although no batch may follow, because the log is full.
     at_once: Notify,
-    /// The epoch of the newest complete one that is of use; 0: there is none.
-    complete: AtomicU64,
+    /// The epoch of the newest complete and usable checkpoint; 0 if there is none.
+    newest_complete: AtomicU64,
 }
 
-impl Gate {
-    /// A checkpoint is to be made.
-    pub fn want(&self) {
+impl CutGate {
+    /// Requests a checkpoint.
+    pub fn request(&self) {
         self.due.store(true, Ordering::Release);
     }
 
-    /// This is the newest complete one.
-    pub fn completed(&self, checkpoint: Epoch) {
-        self.complete.store(checkpoint.0, Ordering::Release);
+    /// Records the newest complete checkpoint.
+    pub fn set_newest_complete(&self, checkpoint: Epoch) {
+        self.newest_complete.store(checkpoint.0, Ordering::Release);
     }
 
-    fn newest(&self) -> Epoch {
-        Epoch(self.complete.load(Ordering::Acquire))
+    fn newest_complete(&self) -> Epoch {
+        Epoch(self.newest_complete.load(Ordering::Acquire))
     }
 
-    /// A part is on its way to the keeper.
-    pub fn sent(&self) {
-        self.pending.fetch_add(1, Ordering::AcqRel);
+    /// Records that a part is on its way to the keeper.
+    pub fn part_sent(&self) {
+        self.pending_parts.fetch_add(1, Ordering::AcqRel);
     }
 
-    fn written(&self) {
-        self.pending.fetch_sub(1, Ordering::AcqRel);
+    fn part_written(&self) {
+        self.pending_parts.fetch_sub(1, Ordering::AcqRel);
     }
 }

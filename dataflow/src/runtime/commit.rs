@@ -1,11 +1,13 @@
-//! Rows of all workers become commits.
+//! Commits the row changes of all workers to the view store.
 //!
 //! ```text
-//! done of each worker ─ all there ─▶ epoch committed already? ─ yes ─▶ only count (after a restart)
-//!                                                             └ no ──▶ begin, write, commit; again until it is done
+//! output of each worker ─ complete ─▶ epoch already committed?
+//!                                      ├─ yes ─▶ only add to the sums (after a restart)
+//!                                      └─ no ──▶ begin, write, commit; retry until it succeeds
 //! ```
 //!
-//! Views that are rebuilt are gathered whole until the first commit, which puts them in the place of the old rows.
+//! All rows of a view that is rebuilt are gathered until the first commit, which replaces the old
+//! rows by them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -21,72 +23,80 @@ use tokio_util::sync::CancellationToken;
 use crate::DataflowError;
 use crate::metrics::Metrics;
 use crate::runtime::batch::End;
-use crate::runtime::checkpoint::News;
+use crate::runtime::checkpoint::CheckpointEvent;
+use crate::runtime::command::BatchOutput;
 use crate::runtime::rebuild::Rebuild;
-use crate::runtime::worker::Done;
 
-/// Turns finished batches into commits.
+/// Commits batches to the view store.
 pub struct Committer {
-    /// Where rows go.
+    /// The view store.
     pub store: Arc<dyn ViewStore>,
-    /// What the store said when this process took it over.
+    /// The store's control record at the time when this process took the lease.
     pub control: Control,
-    /// Which log the rows are computed from.
+    /// The id of the log that the rows are computed from.
     pub log_id: u64,
-    /// How they are computed.
+    /// How the rows are computed.
     pub recipe: Recipe,
-    /// How many workers each batch has.
+    /// The number of workers, each of which sends one output per batch.
     pub workers: usize,
-    /// What the rows add up to so far.
+    /// The sum of each view's rows so far.
     pub sums: BTreeMap<ViewId, Sum>,
-    /// What the rows must add up to at the last cut of the checkpoint that was taken in.
+    /// The commit at the last cut of the restored checkpoint, until that cut is reached: the rows
+    /// must have its sums there.
     pub restored: Option<Committed>,
-    /// Views that the checkpoint has in another form.
+    /// Views whose recipe differs from that of the restored checkpoint, so their sums cannot be
+    /// compared with it.
     pub recounted: BTreeSet<ViewId>,
-    /// Views that the store has in another form.
+    /// Views that the first commit rebuilds, so they cannot be compared with the store.
     pub rebuilt: BTreeSet<ViewId>,
-    /// What of them will be written anew.
+    /// The rows of the rebuilt views, until the first commit.
     pub(crate) rebuild: Rebuild,
-    /// Whether the first commit replaces everything, whatever epochs the store's rows have.
+    /// Whether the next commit replaces all stored rows, also rows of later epochs.
     pub replaces_all: bool,
-    /// Who wants to know of commits, and that what was taken in is right.
-    pub(crate) news: Option<mpsc::UnboundedSender<News>>,
-    /// Where to tell.
+    /// Where commits and a verified restore are reported; `None` if no checkpoints are made.
+    pub(crate) checkpoint_events: Option<mpsc::UnboundedSender<CheckpointEvent>>,
+    /// Metrics of the commits.
     pub metrics: Arc<Metrics>,
-    /// Ends waiting for a store that does not answer.
+    /// Stops retrying a commit that fails.
     pub stop: CancellationToken,
 }
 
-/// The wait after a failed commit: doubled each time, up to the second one. At that, some 13 s on, it is no hiccup any more.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// The delay after the first failure of a commit. It doubles with each failure.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
+/// The longest delay. It is reached after about 13 s; from then on failures are logged as errors.
+const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 
-/// How long a commit that is under way, or the keeper of checkpoints, may take once the process is to stop.
+/// How long a commit in progress, or the keeper of checkpoints, may take after the signal to stop.
 pub(crate) const STOP_GRACE: Duration = Duration::from_secs(2);
 
-/// Changes of a view, a part from each worker.
+/// Changes by view, one part from each worker.
 type Changes = BTreeMap<ViewId, Vec<Vec<Change>>>;
 
 impl Committer {
-    /// Runs until `done` ends, or until `stop` while the store does not take a commit: that one is made by the next start.
+    /// Runs until `outputs` ends, or until `stop` while the store accepts no commit; the next start
+    /// makes that commit.
     ///
     /// # Errors
-    /// The store refused a commit, or the rows that were computed again are not those it has.
-    pub async fn run(mut self, mut done: mpsc::Receiver<Done>) -> Result<(), DataflowError> {
+    /// The store refused a commit, or recomputed rows differ from the stored ones.
+    pub async fn run(
+        mut self,
+        mut outputs: mpsc::Receiver<BatchOutput>,
+    ) -> Result<(), DataflowError> {
         let started = Instant::now();
-        let mut waiting = Vec::new();
-        while let Some(one) = done.recv().await {
-            waiting.push(one);
-            if waiting.len() < self.workers {
+        let mut received = Vec::new();
+        while let Some(output) = outputs.recv().await {
+            received.push(output);
+            if received.len() < self.workers {
                 continue;
             }
-            let end = waiting[0].end;
+            let end = received[0].end;
             let mut changes = Changes::new();
-            for Done { settled, .. } in waiting.drain(..) {
-                self.metrics.left_out(&settled.left_out);
-                for (view, more) in settled.changes {
+            for output in received.drain(..) {
+                self.metrics.left_out(&output.changes.left_out);
+                for (view, more) in output.changes.changes {
                     changes.entry(view).or_default().push(more);
                 }
-                for (view, more) in settled.sums {
+                for (view, more) in output.changes.sums {
                     let sum = self.sums.entry(view).or_default();
                     sum.rows += more.rows;
                     sum.hash = sum.hash.wrapping_add(more.hash);
@@ -97,10 +107,10 @@ impl Committer {
                 let seconds = started.elapsed().as_secs_f64();
                 self.metrics.restore_seconds.set(seconds);
             }
-            if !self.settle(end, changes).await? {
+            if !self.finish_batch(end, changes).await? {
                 tracing::warn!(
                     epoch = end.epoch.0,
-                    "stopping before this commit was made: the next start makes it, nothing is lost"
+                    "stopped before this commit was made; nothing is lost: the next start makes it"
                 );
                 return Ok(());
             }
@@ -108,15 +118,17 @@ impl Committer {
         Ok(())
     }
 
-    /// Answers `false` if it was stopped before the commit was made.
-    async fn settle(&mut self, end: End, changes: Changes) -> Result<bool, DataflowError> {
+    /// Verifies or commits a complete batch. Returns `false` if `stop` came before the commit was
+    /// made.
+    async fn finish_batch(&mut self, end: End, changes: Changes) -> Result<bool, DataflowError> {
         let committed = self.committed(&end);
         let cut = self.restored.take_if(|it| it.epoch == end.epoch);
         if let Some(expected) = cut {
             compare(&expected, &committed, &self.recounted)?;
-            // There may be no room for the epoch of the first commit before the keeper makes some.
+            // The log may be full, so that the epoch of the first commit does not fit. The keeper
+            // may make room only after the start is verified, which this event reports.
             if self.control.committed.is_none() {
-                self.tell(News::Restored);
+                self.report(CheckpointEvent::Restored);
             }
         }
         let known = self.control.committed.clone();
@@ -126,21 +138,22 @@ impl Committer {
                 compare(known, &committed, &self.rebuilt)?;
                 let epoch = known.epoch.0;
                 tracing::info!(epoch, "rows computed again equal those in the store");
-                self.tell(News::Committed(committed));
+                self.report(CheckpointEvent::Committed(committed));
             }
             _ if self.too_early(&end) => {}
             _ => {
                 if !self.commit(&changes, committed.clone()).await? {
                     return Ok(false);
                 }
-                self.rebuild.done();
+                self.rebuild.clear();
                 self.replaces_all = false;
-                self.tell(News::Committed(committed));
+                self.report(CheckpointEvent::Committed(committed));
             }
         }
-        let behind = known.is_some_and(|known| end.epoch < known.epoch);
+        let replaying = known.is_some_and(|known| end.epoch < known.epoch);
         let m = &self.metrics;
-        m.catching_up.set(i64::from(behind || self.too_early(&end)));
+        m.catching_up
+            .set(i64::from(replaying || self.too_early(&end)));
         if !end.restored {
             m.epoch.set(end.epoch.0 as i64);
             m.network_time_seconds.set(end.time.0 as f64 / 1e3);
@@ -150,8 +163,10 @@ impl Committer {
         Ok(true)
     }
 
-    /// Whether views are not exact yet, or a commit that was begun before ends later: the first one must end there. A
-    /// batch that ends within that one has no rows but those that are gathered ([`undivided`](crate::runtime::source::undivided)).
+    /// Whether the batch must not be committed: views are not exact yet, or a former run began a
+    /// commit that ends at a later epoch, at which the first commit must end, too. A batch that
+    /// ends earlier than that changes only rows that are gathered
+    /// ([`pending_commit`](crate::runtime::source::pending_commit)).
     fn too_early(&self, end: &End) -> bool {
         let begun = self.control.intent;
         end.restored || self.restored.is_some() || begun.is_some_and(|begun| end.epoch < begun)
@@ -171,19 +186,20 @@ impl Committer {
         }
     }
 
-    fn tell(&self, told: News) {
-        if let Some(news) = &self.news {
-            // A keeper that is gone makes no checkpoints.
-            let _ = news.send(told);
+    fn report(&self, event: CheckpointEvent) {
+        if let Some(events) = &self.checkpoint_events {
+            // An error means that the keeper has ended, which makes no more checkpoints.
+            let _ = events.send(event);
         }
     }
 
-    /// Makes a commit, however often it fails; answers `false` if it was stopped before it was made.
+    /// Makes a commit and retries it without limit. Returns `false` if `stop` came before it was
+    /// made.
     async fn commit(&self, changes: &Changes, committed: Committed) -> Result<bool, DataflowError> {
         let started = Instant::now();
-        let (mut wait, mut repeated) = (RETRY.0, false);
+        let (mut delay, mut is_retry) = (RETRY_DELAY, false);
         loop {
-            let attempt = self.try_commit(changes, &committed, repeated);
+            let attempt = self.try_commit(changes, &committed, is_retry);
             let error = match within_grace(&self.stop, attempt).await {
                 None => return Ok(false),
                 Some(Ok(())) => break,
@@ -192,22 +208,21 @@ impl Committer {
             if !matches!(error, StoreError::Failed { .. }) {
                 return Err(error.into());
             }
-            repeated = true;
+            is_retry = true;
             self.metrics.commit_failed(&error);
             let epoch = committed.epoch.0;
-            if wait < RETRY.1 {
+            if delay < RETRY_DELAY_MAX {
                 let cause = &error as &dyn std::error::Error;
-                tracing::warn!(epoch, error = cause, "commit failed, trying again");
+                tracing::warn!(epoch, error = cause, "commit failed, retrying");
             } else {
                 let cause = &error as &dyn std::error::Error;
                 let seconds = started.elapsed().as_secs();
-                let what =
-                    "views stand still: the commit fails again and again, somebody must look why";
+                let what = "views stand still: the commit keeps failing; check the view store";
                 tracing::error!(epoch, seconds, error = cause, "{what}");
             }
             tokio::select! {
                 () = self.stop.cancelled() => return Ok(false),
-                () = tokio::time::sleep(wait) => wait = (wait * 2).min(RETRY.1),
+                () = tokio::time::sleep(delay) => delay = (delay * 2).min(RETRY_DELAY_MAX),
             }
         }
         let m = &self.metrics;
@@ -223,14 +238,14 @@ impl Committer {
         Ok(true)
     }
 
-    /// `repeated`: the attempt before failed, and may have been made all the same.
+    /// Tries a commit once. With `is_retry`, the previous attempt failed but may have committed.
     async fn try_commit(
         &self,
         changes: &Changes,
         committed: &Committed,
-        repeated: bool,
+        is_retry: bool,
     ) -> Result<(), StoreError> {
-        if repeated && self.store.control().await?.committed.as_ref() == Some(committed) {
+        if is_retry && self.store.control().await?.committed.as_ref() == Some(committed) {
             return Ok(());
         }
         let term = self.control.term;
@@ -245,7 +260,7 @@ impl Committer {
         self.store.begin(term, intent).await?;
         self.rebuild.write(self.store.as_ref(), term).await?;
         for (&view, parts) in changes {
-            for part in parts.iter().flat_map(|part| pieces(part)) {
+            for part in parts.iter().flat_map(|part| chunks(part)) {
                 self.store.write(term, view, part.to_vec()).await?;
             }
         }
@@ -253,7 +268,7 @@ impl Committer {
     }
 }
 
-/// What is under way, completed; `None` if that takes longer than [`STOP_GRACE`] after `stop`.
+/// Completes `work`. Returns `None` if that takes longer than [`STOP_GRACE`] after `stop`.
 pub(crate) async fn within_grace<T>(
     stop: &CancellationToken,
     work: impl Future<Output = T>,
@@ -269,12 +284,12 @@ pub(crate) async fn within_grace<T>(
     }
 }
 
-/// Bytes of rows after which one write to the store ends: a write has these bytes and one row more.
+/// The size of one write to the store: a write ends with the row that reaches this size.
 const WRITE_BYTES_MAX: usize = 4 << 20;
 
-/// The parts of some changes that the store receives one after the other: it may write each part
-/// before the next one is copied.
-fn pieces(mut changes: &[Change]) -> impl Iterator<Item = &[Change]> {
+/// Splits changes into writes of about [`WRITE_BYTES_MAX`], so that only one write at a time is
+/// copied.
+fn chunks(mut changes: &[Change]) -> impl Iterator<Item = &[Change]> {
     std::iter::from_fn(move || {
         let mut bytes = 0;
         let fits = |change: &&Change| {
@@ -282,30 +297,32 @@ fn pieces(mut changes: &[Change]) -> impl Iterator<Item = &[Change]> {
             bytes += change.bytes();
             has_room
         };
-        let (piece, rest) = changes.split_at(changes.iter().take_while(fits).count());
+        let (chunk, rest) = changes.split_at(changes.iter().take_while(fits).count());
         changes = rest;
-        (!piece.is_empty()).then_some(piece)
+        (!chunk.is_empty()).then_some(chunk)
     })
 }
 
-/// Compares what was computed again with what was noted, except for some views.
+/// Compares the recomputed sums of all views but `except` with the recorded ones.
 fn compare(
-    noted: &Committed,
+    recorded: &Committed,
     computed: &Committed,
     except: &BTreeSet<ViewId>,
 ) -> Result<(), DataflowError> {
-    let (hash, ours) = (noted.tick_hash, computed.tick_hash);
-    if noted.log_seq != computed.log_seq || hash.is_some() && hash != ours {
-        return Err(DataflowError::LogChanged { epoch: noted.epoch });
+    let (hash, computed_hash) = (recorded.tick_hash, computed.tick_hash);
+    if recorded.log_seq != computed.log_seq || hash.is_some() && hash != computed_hash {
+        return Err(DataflowError::LogChanged {
+            epoch: recorded.epoch,
+        });
     }
     for &view in ViewId::ALL.iter().filter(|view| !except.contains(view)) {
         let of = |committed: &Committed| committed.sums.get(&view).copied().unwrap_or_default();
-        let (noted_sum, computed_sum) = (of(noted), of(computed));
-        if noted_sum != computed_sum {
+        let (recorded_sum, computed_sum) = (of(recorded), of(computed));
+        if recorded_sum != computed_sum {
             return Err(DataflowError::Differs {
                 view: view.name(),
-                epoch: noted.epoch,
-                stored: noted_sum.rows,
+                epoch: recorded.epoch,
+                stored: recorded_sum.rows,
                 computed: computed_sum.rows,
             });
         }

@@ -1,10 +1,14 @@
-//! Views that are written anew: another version, another policy, switched on or off, or a store that was lost.
+//! Views that are rebuilt: all their stored rows are replaced by the first commit.
 //!
-//! Their rows are gathered until the first commit, which takes the old ones away, page by page, and writes the new
-//! ones: readers of a store with transactions see one or the other. State: all rows of those views, until then.
+//! A view is rebuilt if its version or the policy changed, if it was switched on or off, or if the
+//! store was lost. Its rows are gathered in memory until the first commit. That commit removes the
+//! old rows, page by page, and writes the new ones, so readers of a store with transactions see
+//! either all old rows or all new ones. State: all rows of the rebuilt views, until the commit.
 //!
-//! The store is told first which views these are. If the commit is left, and the next start is one with the options of
-//! before, it finds them noted and writes them anew once more: nothing else would tell that some rows are of neither.
+//! Before the first row is changed, the store records which views are being rebuilt. The commit may
+//! be interrupted, and the next start may have the former options again. That start finds the
+//! record and rebuilds these views once more. Without the record it could not know that some rows
+//! belong to neither version.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,25 +18,26 @@ use skytide_core::view::{Change, Key, ViewId};
 /// Rows by key.
 type Rows = BTreeMap<Key, Box<[u8]>>;
 
-/// Rows read or written at once.
-const PAGE: usize = 10_000;
+/// The number of rows read or written at once.
+const PAGE_ROWS: usize = 10_000;
 
-/// The views that are written anew by the first commit.
+/// The views that the first commit rebuilds.
 #[derive(Debug, Default)]
 pub(crate) struct Rebuild {
     views: BTreeMap<ViewId, Rows>,
 }
 
 impl Rebuild {
-    /// These views, without rows so far.
-    pub fn of(views: &BTreeSet<ViewId>) -> Self {
+    /// Starts with these views and no rows.
+    pub fn new(views: &BTreeSet<ViewId>) -> Self {
         let views = views.iter().map(|view| (*view, Rows::new()));
         Self {
             views: views.collect(),
         }
     }
 
-    /// Takes what concerns these views out of the changes of a batch.
+    /// Removes the changes of the rebuilt views from those of a batch, and applies them to the
+    /// gathered rows.
     pub fn gather(&mut self, changes: &mut BTreeMap<ViewId, Vec<Vec<Change>>>) {
         for (view, rows) in &mut self.views {
             for change in changes.remove(view).into_iter().flatten().flatten() {
@@ -44,26 +49,26 @@ impl Rebuild {
         }
     }
 
-    /// Writes them into the commit that was begun. May be repeated.
+    /// Writes the gathered rows as part of the commit in progress. A failed write may be repeated.
     ///
     /// # Errors
-    /// The store refused.
+    /// The store failed.
     pub async fn write(&self, store: &dyn ViewStore, term: Term) -> Result<(), StoreError> {
         if !self.views.is_empty() {
             let views = self.views.keys().copied().collect();
             store.rebuild(term, &views).await?;
         }
         for (&view, rows) in &self.views {
-            let removed = remove_others(store, (term, view), rows).await?;
+            let removed = remove_others(store, term, view, rows).await?;
             let (name, written) = (view.name(), rows.len());
-            tracing::info!(view = name, rows = written, removed, "view is written anew");
-            let mut page = Vec::with_capacity(PAGE.min(rows.len()));
+            tracing::info!(view = name, rows = written, removed, "rebuilding a view");
+            let mut page = Vec::with_capacity(PAGE_ROWS.min(rows.len()));
             for (key, row) in rows {
                 page.push(Change {
                     key: key.clone(),
                     row: Some(row.clone()),
                 });
-                if page.len() == PAGE {
+                if page.len() == PAGE_ROWS {
                     store.write(term, view, std::mem::take(&mut page)).await?;
                 }
             }
@@ -72,27 +77,28 @@ impl Rebuild {
         Ok(())
     }
 
-    /// They are committed.
-    pub fn done(&mut self) {
+    /// Drops the rows after their commit.
+    pub fn clear(&mut self) {
         self.views.clear();
     }
 }
 
-/// Removes the stored rows of a view whose keys are not among `rows`; answers how many.
+/// Removes the stored rows of a view whose keys are not among `rows`. Returns their number.
 async fn remove_others(
     store: &dyn ViewStore,
-    (term, view): (Term, ViewId),
+    term: Term,
+    view: ViewId,
     rows: &Rows,
 ) -> Result<usize, StoreError> {
-    let mut range = Range::prefix(Order::First, &[], PAGE);
+    let mut range = Range::prefix(Order::First, &[], PAGE_ROWS);
     let mut removed = 0;
     loop {
         let page = store.scan(view, range.clone()).await?;
         let Some(last) = page.last() else {
             return Ok(removed);
         };
-        let behind = [last.key.as_bytes(), &[0]].concat();
-        range.from = Key::from(behind.as_slice());
+        let after_last = [last.key.as_bytes(), &[0]].concat();
+        range.from = Key::from(after_last.as_slice());
         let others = page.into_iter().filter(|row| !rows.contains_key(&row.key));
         let others: Vec<Change> = others
             .map(|stored| Change {

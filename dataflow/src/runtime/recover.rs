@@ -1,36 +1,41 @@
-//! Where a start begins: which checkpoint is restored, from where the log is read, and which stored rows are replaced.
+//! Recovery decides which checkpoint is restored, from where the log is read, and which stored rows
+//! are replaced.
 //!
-//! The log decides. A checkpoint or a store *matches* the log if the log still has the tick at which it ends, at the same
-//! position and with the same hash. The newest checkpoint that matches is restored; then the log is read from its first cut.
+//! The log is authoritative. A checkpoint or a store *matches* the log if the log still has the
+//! tick at which it ends, at the same position and with the same hash. The newest checkpoint that
+//! matches is restored. Then the log is read from the first cut of that checkpoint.
 //!
 //! | the view store                                           | a checkpoint matches | none, whole log | none, trimmed |
 //! |----------------------------------------------------------|----------------------|-----------------|---------------|
-//! | is empty, nothing was begun                              | restore, write all   | count the log   | refuse        |
+//! | is empty, no commit was begun                            | restore, write all   | count the log   | refuse        |
 //! | matches the log, not before the checkpoint               | restore, resume      | count, resume   | refuse        |
 //! | matches the log, before the checkpoint (an older backup) | refill               | -               | refuse        |
 //! | ends before the log begins (an older backup)             | refill               | -               | refuse        |
 //! | ends after the log (the log lost its tail)               | refill               | refill          | refuse        |
-//! | has another tick there (lost the tail, then counted on)  | refill               | refill          | refuse        |
+//! | has another tick there (lost the tail, then grew again)  | refill               | refill          | refuse        |
 //! | began a commit up to a tick that the log does not have   | refill               | refill          | refuse        |
 //! | began to replace everything, has no commit               | refill               | refill          | refuse        |
 //! | was computed from another log                            | refill               | refuse          | refuse        |
 //!
 //! | a checkpoint                                               |                                                 |
 //! |------------------------------------------------------------|-------------------------------------------------|
-//! | matches the log, all its bytes are right, the policy fits  | is used if it is the newest of these            |
+//! | matches the log, all checksums match, the policy fits      | is used if it is the newest of these            |
 //! | ends after the log, or the log has another tick there      | is skipped: it counted events that the log lost |
-//! | begins before the log, is of another log                   | is skipped                                      |
-//! | is damaged, is of a format that this version does not know | is skipped                                      |
+//! | begins before the log, was made from another log           | is skipped                                      |
+//! | is damaged, has a format that this version does not know   | is skipped                                      |
 //!
-//! *Resume*: rows are compared with the stored ones at the store's commit, and commits go on. *Refill*: the first commit
-//! replaces all rows, whatever epochs they have ([`Intent::replaces_all`]); it is logged as a warning. *Refuse*: the error
-//! names what helps, the least destructive first. A skipped checkpoint stays on the disk until a newer one is complete, so
-//! that a log that was put back meets the checkpoints it had. An empty log is one that ends before everything. Each row is
-//! tested in `tests/it/restart/accidents.rs`.
+//! *Resume*: at the store's commit the recomputed rows are compared with the stored ones; then
+//! commits continue. *Refill*: the first commit replaces all rows, also those of later epochs
+//! ([`Intent::replaces_all`]). This is logged as a warning. *Refuse*: the error lists the remedies,
+//! the least destructive first.
+//!
+//! A skipped checkpoint stays on the disk until a newer one is complete. So if the right log is put
+//! back, its checkpoints are still there. An empty log counts as a log that ends before every
+//! epoch. Each row is tested in `tests/it/restart/accidents.rs`.
 //!
 //! [`Intent::replaces_all`]: skytide_core::port::store::Intent::replaces_all
 
-mod standing;
+mod log_match;
 mod usable;
 
 use std::collections::BTreeSet;
@@ -43,50 +48,55 @@ use skytide_core::port::store::{Control, Recipe};
 use skytide_core::view::ViewId;
 
 use crate::runtime::batch::Epochs;
-use crate::types::{Quiet, Time};
+use crate::types::{SuppressedRows, Time};
 use crate::{DataflowError, Options, Ports};
-use standing::{LogEnds, StoreState};
-use usable::{Found, Skipped, newest_usable};
+use log_match::{LogEnds, StoreState};
+use usable::{Found, Skipped, Usable, newest_usable};
 
-/// With what a start begins.
+/// The outcome of recovery: what a run starts with.
 pub(crate) struct Start {
-    /// The log from here on.
+    /// The log, after the messages in `read_ahead`.
     pub reader: Box<dyn LogReader>,
-    /// Messages that were read from it already.
-    pub read: Vec<(Seq, Message)>,
-    /// Knows the tick before.
+    /// The first messages of the log, which recovery has read already.
+    pub read_ahead: Vec<(Seq, Message)>,
+    /// Assembles epochs; it knows the tick before the first message.
     pub epochs: Epochs,
-    /// What is restored first.
+    /// The checkpoint to restore.
     pub checkpoint: Option<Manifest>,
     /// Checkpoints that cannot be used.
     pub unusable: BTreeSet<Epoch>,
-    /// Views whose rows in the store are replaced as a whole.
+    /// Views whose stored rows are all replaced by the first commit.
     pub rebuilt: BTreeSet<ViewId>,
-    /// Views of which the checkpoint cannot say what their rows add up to.
+    /// Views whose recipe differs from that of the checkpoint, so it has no comparable sums of
+    /// their rows.
     pub recounted: BTreeSet<ViewId>,
-    /// Whether the first commit replaces everything, whatever the store has committed or begun.
+    /// Whether the first commit replaces all stored rows, whatever the store has committed or
+    /// begun.
     pub replaces_all: bool,
-    /// The log's id.
+    /// The id of the log.
     pub log_id: u64,
-    /// Whether a restart would find no way back until the next checkpoint.
-    pub exposed: bool,
+    /// Whether a restart before the next checkpoint would be refused, so that one is needed at
+    /// once.
+    pub unprotected: bool,
 }
 
 impl Start {
-    /// Up to which time rows need not be emitted: the store has them, and the checkpoint says what they add up to.
-    pub fn quiet(&self, verify: bool) -> Quiet {
-        let mut quiet = Quiet::NONE;
+    /// The rows that need not be emitted: the store has them, and the checkpoint has their sums.
+    /// With `verify`, all rows are emitted.
+    pub fn suppressed(&self, verify: bool) -> SuppressedRows {
+        let mut suppressed = SuppressedRows::NONE;
         let last = self.checkpoint.as_ref().map(|it| it.last.epoch);
         for &view in ViewId::ALL {
-            let told = verify || self.rebuilt.contains(&view) || self.recounted.contains(&view);
-            if !told {
-                quiet.set(view, last.map_or(0, |last| last.0 as Time));
+            let emitted = verify || self.rebuilt.contains(&view) || self.recounted.contains(&view);
+            if !emitted {
+                suppressed.set(view, last.map_or(0, |last| last.0 as Time));
             }
         }
-        quiet
+        suppressed
     }
 
-    /// What of the store's control record counts: nothing but the term where everything is replaced.
+    /// The part of the store's control record that applies: only the term, if all rows are
+    /// replaced.
     pub fn control(&self, found: Control) -> Control {
         match self.replaces_all {
             true => Control {
@@ -97,7 +107,7 @@ impl Start {
         }
     }
 
-    /// Replaces everything that is stored.
+    /// The same start, but replacing all stored rows.
     fn replacing_all(self) -> Self {
         Self {
             rebuilt: ViewId::ALL.iter().copied().collect(),
@@ -107,10 +117,10 @@ impl Start {
     }
 }
 
-/// Decides; nothing is changed yet.
+/// Decides how to start. Changes nothing.
 ///
 /// # Errors
-/// Log and store do not belong together, or there is no way from what is there to exact views.
+/// Log and store do not belong together, or exact views cannot be computed from what is left.
 pub(crate) async fn start(
     control: &Control,
     ports: &Ports,
@@ -126,13 +136,14 @@ pub(crate) async fn start(
     let start = match usable {
         Some(usable) => {
             let last = usable.manifest.last.epoch;
-            let start = from_checkpoint(usable, control, (&recipe, log.bounds.id));
+            let start = from_checkpoint(usable, control, &recipe, log.bounds.id);
             resume_or_refill(start, store.older_than(last), Some(last))
         }
         None => {
-            let why = refusal(&store, &log, &skipped);
-            why.map_or(Ok(()), Err)?;
-            let start = whole_log(control, ports, (&recipe, log.bounds.id)).await?;
+            if let Some(error) = refusal(&store, &log, &skipped) {
+                return Err(error);
+            }
+            let start = whole_log(control, ports, &recipe, log.bounds.id).await?;
             resume_or_refill(start, store, None)
         }
     };
@@ -140,6 +151,7 @@ pub(crate) async fn start(
     Ok(Start { unusable, ..start })
 }
 
+/// Adjusts a start to the state of the store, and logs a warning if rows must be replaced.
 fn resume_or_refill(start: Start, store: StoreState, checkpoint: Option<Epoch>) -> Start {
     match store {
         StoreState::Empty if checkpoint.is_some() => {
@@ -154,16 +166,17 @@ fn resume_or_refill(start: Start, store: StoreState, checkpoint: Option<Epoch>) 
             tracing::warn!(
                 store = why,
                 from_checkpoint = checkpoint.map(|epoch| epoch.0),
-                "the view store does not match the log: all its rows are replaced by the first commit, counted from the \
-                 newest checkpoint that matches the log, else from the log's beginning. Nothing that the log still has is \
-                 lost; what the log itself has lost is no longer counted. Until then all rows are held in memory"
+                "the view store does not match the log: the first commit replaces all its rows, \
+                 computed from the newest checkpoint that matches the log, or else from the \
+                 beginning of the log. Nothing that the log still has is lost; what the log has \
+                 lost is no longer counted. Until that commit all rows are in memory"
             );
             start.replacing_all()
         }
     }
 }
 
-/// Why there is no way on without a checkpoint; `None`: there is one, the whole log.
+/// Why the start is refused without a checkpoint; `None` if the whole log can be counted instead.
 fn refusal(store: &StoreState, log: &LogEnds, skipped: &[Skipped]) -> Option<DataflowError> {
     let first = log.bounds.first;
     let mut reasons: Vec<String> = skipped.iter().map(ToString::to_string).collect();
@@ -181,28 +194,30 @@ fn refusal(store: &StoreState, log: &LogEnds, skipped: &[Skipped]) -> Option<Dat
     }
 }
 
+/// Starts from the beginning of the log.
 async fn whole_log(
     control: &Control,
     ports: &Ports,
-    (recipe, log_id): (&Recipe, u64),
+    recipe: &Recipe,
+    log_id: u64,
 ) -> Result<Start, DataflowError> {
     Ok(Start {
         reader: ports.log.reader(Seq(1)).await?,
-        read: Vec::new(),
+        read_ahead: Vec::new(),
         epochs: Epochs::default(),
         checkpoint: None,
         unusable: BTreeSet::new(),
-        rebuilt: changed(control, recipe),
+        rebuilt: changed_views(control, recipe),
         recounted: BTreeSet::new(),
         replaces_all: false,
         log_id,
-        exposed: false,
+        unprotected: false,
     })
 }
 
-/// Views of which the store has rows from another recipe, or may have: a commit that was to replace them was begun and
-/// not completed.
-fn changed(control: &Control, recipe: &Recipe) -> BTreeSet<ViewId> {
+/// Views whose stored rows have another recipe, or may have: a commit that rebuilds them was begun
+/// and not completed.
+fn changed_views(control: &Control, recipe: &Recipe) -> BTreeSet<ViewId> {
     let committed = control.committed.as_ref();
     let stored = committed.and_then(|committed| committed.recipe.as_ref());
     let mut changed = stored.map_or_else(BTreeSet::new, |stored| stored.differing(recipe));
@@ -210,7 +225,7 @@ fn changed(control: &Control, recipe: &Recipe) -> BTreeSet<ViewId> {
     changed
 }
 
-/// All that the log still has, whole epochs only; every row there is gets replaced.
+/// Starts over from all whole epochs that the log still has, and replaces all stored rows.
 async fn start_over(
     control: &Control,
     ports: &Ports,
@@ -224,11 +239,11 @@ async fn start_over(
     tracing::warn!(
         from = first.0,
         checkpoints = unusable.len(),
-        "starting over from what the log has: views and checkpoints are replaced"
+        "starting over from what the log still has: views and checkpoints are replaced"
     );
     let start = Start {
         reader: ports.log.reader(first).await?,
-        read: Vec::new(),
+        read_ahead: Vec::new(),
         epochs: if first > Seq(1) {
             Epochs::trimmed()
         } else {
@@ -240,7 +255,7 @@ async fn start_over(
         recounted: BTreeSet::new(),
         replaces_all: false,
         log_id: log.bounds.id,
-        exposed: first > Seq(1),
+        unprotected: first > Seq(1),
     };
     let stored = control.committed.is_some() || control.intent.is_some();
     Ok(match stored {
@@ -249,30 +264,25 @@ async fn start_over(
     })
 }
 
-fn from_checkpoint(
-    usable::Usable {
-        manifest,
-        place: (reader, read),
-    }: usable::Usable,
-    control: &Control,
-    (recipe, log_id): (&Recipe, u64),
-) -> Start {
+/// Starts from a checkpoint.
+fn from_checkpoint(usable: Usable, control: &Control, recipe: &Recipe, log_id: u64) -> Start {
+    let Usable { manifest, position } = usable;
     let (first, last) = (manifest.first, &manifest.last);
-    let made_as = last.recipe.clone().unwrap_or_default();
-    let recounted = made_as.differing(recipe);
-    let mut rebuilt = changed(control, recipe);
-    // Lists are not computed again before they are written next: the store's cannot be compared.
+    let stored_recipe = last.recipe.clone().unwrap_or_default();
+    let recounted = stored_recipe.differing(recipe);
+    let mut rebuilt = changed_views(control, recipe);
+    // Lists are not recomputed until the next list epoch, so the stored ones cannot be compared.
     rebuilt.extend(recounted.iter().filter(|view| view.is_list()));
     Start {
-        reader,
-        read,
-        epochs: Epochs::behind(&first, last.since, last.epoch),
+        reader: position.reader,
+        read_ahead: position.read_ahead,
+        epochs: Epochs::after(&first, last.since, last.epoch),
         unusable: BTreeSet::new(),
         rebuilt,
         recounted,
         replaces_all: false,
         log_id,
-        exposed: false,
+        unprotected: false,
         checkpoint: Some(manifest),
     }
 }

@@ -1,13 +1,15 @@
-//! A checkpoint is restored: its accounts shard by shard, each chunk at a time of its own, names and sums with the first.
+//! Restores a checkpoint by feeding it to the workers as inputs.
 //!
 //! ```text
 //! times     first - n + 1 ... first - 1        first │ first + 1 ... last │ ...
-//!     sums, shards │ shards │ ... │ shards           │ the log; accounts  │ the log
+//!     accumulators, shards │ ... │ shards            │ the log; accounts  │ the log
 //!                                                    │ from their cut on  │
 //! ```
 //!
-//! All facts of an account are told anew, so every operator builds itself again; the clock stands at the first cut.
-//! Between the first cut and the last, views are not exact, and nothing is written.
+//! The accounts are fed in `n` chunks of shards, each chunk at a time of its own. Names and
+//! accumulators are fed with the first chunk. The live records emit all facts of an account again,
+//! so every operator rebuilds its state. The clock shows the network time of the first cut. Between
+//! the first cut and the last one views are not exact, and nothing is committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -20,55 +22,56 @@ use tokio::sync::mpsc;
 
 use crate::DataflowError;
 use crate::fact::{Activity, Fact};
-use crate::graph::Sums;
+use crate::graph::Accumulators;
 use crate::metrics::Metrics;
 use crate::operators::lists::{FORMER, Newest, WorkerList};
 use crate::records::{Names, SHARDS, saved};
 use crate::runtime::batch::{End, Segment};
-use crate::runtime::worker::{Fed, Order};
+use crate::runtime::command::{BatchInput, Command};
 use crate::types::{Clock, Input, Time};
 
-/// A checkpoint that is to be taken in.
+/// A checkpoint to restore.
 pub(crate) struct Restore {
     pub checkpoints: Arc<dyn CheckpointStore>,
     pub manifest: Manifest,
-    /// Views whose lists cannot be taken over.
+    /// Views whose lists in the checkpoint are not used.
     pub without_lists: BTreeSet<ViewId>,
     pub metrics: Arc<Metrics>,
 }
 
-/// The name of a shard's section that a worker writes.
+/// The name of the section with a worker's part of a shard.
 pub(crate) fn shard_name(shard: u16, worker: usize) -> String {
     format!("shard{shard:02}-w{worker}")
 }
 
-/// The name of a worker's sums.
+/// The name of the section with a worker's accumulators.
 pub(crate) fn sums_name(worker: usize) -> String {
     format!("sums-w{worker}")
 }
 
-/// The shard that a section holds; `None`: sums.
+/// The shard of a section; `None` for a section of accumulators.
 fn shard_of(section: &Section) -> Option<u16> {
     let number = section.name.strip_prefix("shard")?.split('-').next()?;
     number.parse().ok()
 }
 
-/// Whether this version can read a section whose checksum is right.
+/// Checks that this version can read a section. Its checksum has been checked before.
 ///
 /// # Errors
-/// What it is instead: written by a newer version.
+/// Why it cannot: a newer version wrote the section.
 pub(crate) fn check_format(section: &Section, bytes: &[u8]) -> Result<(), String> {
     let name = &section.name;
     match shard_of(section) {
         Some(_) => saved::check_format(bytes).map_err(|why| format!("section {name:?} {why}")),
-        None => Saved::decode(bytes).map(drop).map_err(|_| {
-            format!("section {name:?} is of a format that this version does not know")
-        }),
+        None => SavedAccumulators::decode(bytes)
+            .map(drop)
+            .map_err(|_| format!("section {name:?} has a format that this version does not know")),
     }
 }
 
-impl Sums {
-    /// As bytes, for a checkpoint, with the collections that have a name of their own.
+impl Accumulators {
+    /// Encodes the accumulators for a checkpoint, with the collections that have a name of their
+    /// own.
     pub(crate) fn save(&self, names: &[Box<str>]) -> Vec<u8> {
         let Self {
             activity,
@@ -81,16 +84,16 @@ impl Sums {
     }
 }
 
-/// The sums of a worker.
-struct Saved {
+/// The accumulators of a worker, as saved in a checkpoint.
+struct SavedAccumulators {
     activity: BTreeMap<ActivityKey, Activity>,
     counters: BTreeMap<String, u64>,
     lists: Newest,
-    /// Collections that have a name of their own.
+    /// The collections that have a name of their own.
     names: Vec<Box<str>>,
 }
 
-impl Saved {
+impl SavedAccumulators {
     fn decode(bytes: &[u8]) -> Result<Self, RowError> {
         if let Ok((activity, counters, lists, names)) = decode_row(bytes) {
             return Ok(Self {
@@ -100,7 +103,7 @@ impl Saved {
                 names,
             });
         }
-        // An older version gave every collection a name.
+        // An older version named every collection and did not save the names separately.
         let (activity, counters, lists) = decode_row(bytes)?;
         let activity: BTreeMap<ActivityKey, Activity> = activity;
         let all = activity.keys().map(|key| &key.collection);
@@ -119,41 +122,45 @@ impl Saved {
 }
 
 impl Restore {
-    /// Feeds all of it. Returns the collections that have a name of their own; `None`: the workers are gone.
+    /// Feeds the whole checkpoint. Returns the collections that have a name of their own, or `None`
+    /// if a worker has ended.
     ///
     /// # Errors
     /// A section cannot be read.
     pub async fn feed(
         self,
-        workers: &[mpsc::Sender<Order>],
+        workers: &[mpsc::Sender<Command>],
     ) -> Result<Option<Names>, DataflowError> {
-        let mut sums = self.sums().await?;
-        let names = sums
+        let mut accumulators = self.read_accumulators().await?;
+        let names = accumulators
             .iter_mut()
             .flat_map(|saved| std::mem::take(&mut saved.names));
         let names = Names::of(names);
         let first = self.manifest.first.epoch.0 as Time;
         let shards = u32::from(SHARDS);
-        // A chunk has a shard for each worker; there is a time for each chunk.
+        // A chunk has one shard for each worker. Each chunk needs a time of its own, and there are
+        // only `first` times up to the first cut.
         let chunks = shards.div_ceil(workers.len() as u32).min(first).max(1);
         for chunk in 0..chunks {
             let (from, to) = (shards * chunk / chunks, shards * (chunk + 1) / chunks);
             let time = first + 1 + chunk - chunks;
-            let mut segments = self.empty(workers.len(), time);
+            let mut segments = self.empty_segments(workers.len(), time);
             if chunk == 0 {
                 for segment in &mut segments {
                     segment.inputs.push(Input::Names(names.to_vec()));
                 }
-                self.feed_sums(std::mem::take(&mut sums), &names, &mut segments[0]);
+                let accumulators = std::mem::take(&mut accumulators);
+                self.feed_accumulators(accumulators, &names, &mut segments[0]);
             }
-            self.shards(from as u16..to as u16, &mut segments).await?;
+            self.feed_shards(from as u16..to as u16, &mut segments)
+                .await?;
             for (worker, segment) in workers.iter().zip(segments) {
-                let fed = Fed {
+                let input = BatchInput {
                     segments: vec![segment],
                     end: self.end(time),
                     cut: None,
                 };
-                if worker.send(Order::Feed(fed)).await.is_err() {
+                if worker.send(Command::Feed(input)).await.is_err() {
                     return Ok(None);
                 }
             }
@@ -177,7 +184,7 @@ impl Restore {
         }
     }
 
-    fn empty(&self, workers: usize, time: Time) -> Vec<Segment> {
+    fn empty_segments(&self, workers: usize, time: Time) -> Vec<Segment> {
         let clock = Clock {
             now: self.manifest.first.time,
             lists: false,
@@ -197,8 +204,10 @@ impl Restore {
             .await
     }
 
-    /// Hands each section to the worker that its accounts belong to, or to all where they may be of several.
-    async fn shards(
+    /// Feeds each section to the worker that has its accounts. If the number of workers does not
+    /// divide the number of shards, a section can have accounts of several workers, and is fed to
+    /// all workers.
+    async fn feed_shards(
         &self,
         shards: std::ops::Range<u16>,
         segments: &mut [Segment],
@@ -222,23 +231,30 @@ impl Restore {
         Ok(())
     }
 
-    async fn sums(&self) -> Result<Vec<Saved>, DataflowError> {
-        let mut sums = Vec::new();
+    async fn read_accumulators(&self) -> Result<Vec<SavedAccumulators>, DataflowError> {
+        let mut accumulators = Vec::new();
         let sections = self.manifest.sections.iter();
         for section in sections.filter(|it| shard_of(it).is_none()) {
             let bytes = self.read(section).await?;
-            let saved = Saved::decode(&bytes).map_err(|_| CheckpointError::Damaged {
-                checkpoint: self.manifest.first.epoch,
-                what: format!("section {:?} is not readable", section.name),
-            })?;
-            sums.push(saved);
+            let saved =
+                SavedAccumulators::decode(&bytes).map_err(|_| CheckpointError::Damaged {
+                    checkpoint: self.manifest.first.epoch,
+                    what: format!("section {:?} is not readable", section.name),
+                })?;
+            accumulators.push(saved);
         }
-        Ok(sums)
+        Ok(accumulators)
     }
 
-    /// Collections without a name are counted together: those of a checkpoint of an older version.
-    fn feed_sums(&self, sums: Vec<Saved>, names: &Names, segment: &mut Segment) {
-        let counted_as = |key: ActivityKey| match &*key.collection {
+    /// Feeds the accumulators to one worker. A checkpoint of an older version may count collections
+    /// that have no name of their own now; they are counted together, as other collections.
+    fn feed_accumulators(
+        &self,
+        accumulators: Vec<SavedAccumulators>,
+        names: &Names,
+        segment: &mut Segment,
+    ) {
+        let count_as = |key: ActivityKey| match &*key.collection {
             "" | OTHER_COLLECTIONS => key,
             name if name.starts_with('#') || names.has(name) => key,
             _ => ActivityKey {
@@ -246,25 +262,25 @@ impl Restore {
                 ..key
             },
         };
-        for (place, saved) in sums.into_iter().enumerate() {
-            // How many records are live follows from the records.
+        for (index, saved) in accumulators.into_iter().enumerate() {
+            // The number of live records is counted from the restored records.
             let activity = saved.activity.into_iter().map(|(key, all)| {
                 let counted = Activity { live: 0, ..all };
-                Fact::Activity(counted_as(key), counted)
+                Fact::Activity(count_as(key), counted)
             });
             let counters = saved.counters.into_iter();
             let counters = counters.map(|(name, count)| Fact::Counter(name.into(), count));
-            let sums = Input::Sums(activity.chain(counters).collect());
-            segment.inputs.push(sums);
-            let lists = self.lists(saved.lists, FORMER + place);
+            let facts = activity.chain(counters).collect();
+            segment.inputs.push(Input::Accumulators(facts));
+            let lists = self.lists(saved.lists, FORMER + index);
             segment.lists.extend(lists);
         }
     }
 
     fn lists(&self, lists: Newest, worker: usize) -> impl Iterator<Item = WorkerList> {
-        let wanted = lists.into_iter();
-        let wanted = wanted.filter(|((view, _), _)| !self.without_lists.contains(view));
-        wanted.map(move |((view, key), workers)| WorkerList {
+        let usable = lists.into_iter();
+        let usable = usable.filter(|((view, _), _)| !self.without_lists.contains(view));
+        usable.map(move |((view, key), workers)| WorkerList {
             view,
             key,
             worker,

@@ -1,4 +1,6 @@
-//! The log becomes batches, as large as the workers let them grow.
+//! Reads the log, groups its epochs into batches, and sends the batches to the workers.
+//!
+//! A batch grows, up to its limits, while the workers process the previous one.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -16,64 +18,79 @@ use crate::metrics::Metrics;
 use crate::records::{Names, SHARDS};
 use crate::runtime::batch::{Batch, End, Epochs, WholeEpoch};
 use crate::runtime::checkpoint::{Cut, Planner};
+use crate::runtime::command::{BatchInput, Command};
 use crate::runtime::restore::Restore;
-use crate::runtime::worker::{Fed, Order};
 
-/// Feeds the workers.
+/// Feeds the workers with the checkpoint, then with the log.
 pub struct Source {
-    /// What is fed before the log.
+    /// The checkpoint that is fed before the log.
     pub(crate) restore: Option<Restore>,
-    /// The log, from its first message that is needed on.
+    /// The log, after the messages in `read_ahead`.
     pub reader: Box<dyn LogReader>,
-    /// Messages that were read from it already.
-    pub read: Vec<(Seq, Message)>,
-    /// Knows the tick before.
+    /// The first messages of the log, which recovery has read already.
+    pub read_ahead: Vec<(Seq, Message)>,
+    /// Assembles epochs; it knows the tick before the first message.
     pub epochs: Epochs,
     /// The collections that have a name of their own.
     pub(crate) names: Names,
-    /// The epoch up to which each shard's accounts were restored; empty: none was.
+    /// For each shard, the epoch up to which its accounts are restored; empty without a checkpoint.
     pub through: Vec<Epoch>,
-    /// One queue a worker.
-    pub workers: Vec<mpsc::Sender<Order>>,
-    /// What [`undivided`] says.
-    pub undivided: Option<(Epoch, Epoch)>,
-    /// Epochs at which a batch must end: those that the store names, and the last cut of the checkpoint.
+    /// The command queue of each worker.
+    pub workers: Vec<mpsc::Sender<Command>>,
+    /// See [`pending_commit`].
+    pub pending_commit: Option<PendingCommit>,
+    /// Epochs at which a batch must end: the store's commit and intent, and the last cut of the
+    /// checkpoint.
     pub ends: Vec<Epoch>,
-    /// Decides when checkpoints are cut, if they are.
+    /// Decides when checkpoints are cut; `None` if none are made.
     pub(crate) planner: Option<Planner>,
-    /// Events at which a batch takes no further epoch.
+    /// The number of events at which a batch takes no further epoch.
     pub batch_events_max: usize,
-    /// Bytes at which a batch takes no further epoch.
+    /// The number of bytes at which a batch takes no further epoch.
     pub batch_bytes_max: usize,
-    /// Epochs in a batch at most.
+    /// The largest number of epochs in a batch.
     pub batch_epochs_max: usize,
-    /// Whether to end behind the tick that says it is the last.
+    /// Whether to end after the tick that is marked as the last.
     pub until_last: bool,
-    /// Where to tell.
+    /// Metrics of the queues.
     pub metrics: Arc<Metrics>,
-    /// Ends reading.
+    /// Stops the source.
     pub stop: CancellationToken,
 }
 
-/// A commit that was begun and not completed, and that must be one batch: what is committed before it, and its end. It was
-/// a batch of a former run, so it is no larger than batches are.
+/// A commit that a former run began and did not complete. Its epochs must be one batch again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PendingCommit {
+    /// The epoch of the previous commit.
+    pub after: Epoch,
+    /// The epoch at which the pending commit ends.
+    pub through: Epoch,
+}
+
+/// The commit that must be one batch again. It was a batch of a former run, so it is within the
+/// limits of a batch.
 ///
-/// Where all rows are gathered until it is made there is none: any number of batches may lead there, and may have to.
-pub fn undivided(
+/// There is none if all views are gathered until the first commit. Then any number of batches may
+/// lead up to that commit, and their rows need not fit in one batch.
+pub fn pending_commit(
     control: &Control,
     views: &[ViewId],
     gathered: &BTreeSet<ViewId>,
-) -> Option<(Epoch, Epoch)> {
+) -> Option<PendingCommit> {
     let committed = control.committed.as_ref().map(|it| it.epoch);
-    let begun = committed.zip(control.intent);
-    begun.filter(|_| !views.iter().all(|view| gathered.contains(view)))
+    let pending = PendingCommit {
+        after: committed?,
+        through: control.intent?,
+    };
+    let all_gathered = views.iter().all(|view| gathered.contains(view));
+    (!all_gathered).then_some(pending)
 }
 
-/// Messages read at once; the log bounds their bytes.
+/// The number of messages read at once; the log bounds their bytes.
 const READ_MESSAGES_MAX: usize = 4_096;
 
 impl Source {
-    /// Runs until `stop`, or behind the last tick.
+    /// Runs until `stop`, or until the last tick is fed.
     ///
     /// # Errors
     /// The log or the checkpoint could not be read, or is damaged.
@@ -86,15 +103,15 @@ impl Source {
             };
             self.names = names;
         }
-        let mut whole = VecDeque::<WholeEpoch>::new();
-        for (seq, message) in std::mem::take(&mut self.read) {
-            whole.extend(self.take(seq, message)?);
+        let mut epochs = VecDeque::<WholeEpoch>::new();
+        for (seq, message) in std::mem::take(&mut self.read_ahead) {
+            epochs.extend(self.push(seq, message)?);
         }
         let mut batch = Batch::new(self.workers.len());
         let (mut last, mut newest) = (false, None);
         loop {
-            while !self.full(&batch)
-                && let Some(epoch) = whole.pop_front()
+            while !self.is_full(&batch)
+                && let Some(epoch) = epochs.pop_front()
             {
                 last |= self.until_last && epoch.tick.last;
                 let names = self.names.give(&epoch.events);
@@ -103,18 +120,20 @@ impl Source {
             let end = batch.end();
             let pending = end.map_or(0, |end| end.events);
             self.metrics.events_pending.set(pending as i64);
-            let idle = end.is_none() && whole.is_empty();
+            let idle = end.is_none() && epochs.is_empty();
+            let can_send = end.is_some() && !self.splits_pending_commit(&batch);
+            let can_read = epochs.is_empty() && !last && !self.is_full(&batch);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                free = is_free(&self.workers[0]), if end.is_some() && !self.unfinished(&batch) => {
-                    if !free {
+                is_open = has_room(&self.workers[0]), if can_send => {
+                    if !is_open {
                         return Ok(());
                     }
                     let batch = std::mem::replace(&mut batch, Batch::new(self.workers.len()));
                     newest = end;
                     let sent = self.send(batch).await;
-                    if !sent || (last && whole.is_empty()) {
+                    if !sent || (last && epochs.is_empty()) {
                         return Ok(());
                     }
                 }
@@ -123,44 +142,46 @@ impl Source {
                         return Ok(());
                     }
                 }
-                messages = self.reader.next(READ_MESSAGES_MAX), if whole.is_empty() && !last && !self.full(&batch) => {
+                messages = self.reader.next(READ_MESSAGES_MAX), if can_read => {
                     for (seq, message) in messages? {
-                        whole.extend(self.take(seq, message)?);
+                        epochs.extend(self.push(seq, message)?);
                     }
                 }
             }
         }
     }
 
-    /// Takes a message; the epoch that it ends lacks the events that were restored.
-    fn take(&mut self, seq: Seq, message: Message) -> Result<Option<WholeEpoch>, DataflowError> {
-        let mut whole = self.epochs.take(seq, message)?;
-        if let Some(whole) = &mut whole
+    /// Adds a message. Returns the epoch that it ends, without the events that the checkpoint
+    /// includes.
+    fn push(&mut self, seq: Seq, message: Message) -> Result<Option<WholeEpoch>, DataflowError> {
+        let mut ended = self.epochs.push(seq, message)?;
+        if let Some(ended) = &mut ended
             && !self.through.is_empty()
         {
-            let epoch = whole.tick.epoch;
+            let epoch = ended.tick.epoch;
             let through = &self.through;
             let restored = |shard: u16| through.get(usize::from(shard)) >= Some(&epoch);
-            whole
+            ended
                 .events
                 .retain(|event| !restored(event.did.partition(SHARDS)));
             if through.iter().all(|through| *through <= epoch) {
                 self.through = Vec::new();
             }
         }
-        Ok(whole)
+        Ok(ended)
     }
 
-    /// Whether the batch ends inside a commit that was begun before: it must grow up to that one's end.
-    fn unfinished(&self, batch: &Batch) -> bool {
+    /// Whether the batch ends inside the pending commit, so it must grow up to the end of that
+    /// commit.
+    fn splits_pending_commit(&self, batch: &Batch) -> bool {
         let end = batch.end().map(|end| end.epoch);
-        end.zip(self.undivided)
-            .is_some_and(|(end, (committed, intent))| committed < end && end < intent)
+        end.zip(self.pending_commit)
+            .is_some_and(|(end, pending)| pending.after < end && end < pending.through)
     }
 
     /// Whether the batch must not grow.
-    fn full(&self, batch: &Batch) -> bool {
-        !self.unfinished(batch)
+    fn is_full(&self, batch: &Batch) -> bool {
+        !self.splits_pending_commit(batch)
             && batch.end().is_some_and(|end| {
                 end.events >= self.batch_events_max
                     || end.bytes >= self.batch_bytes_max
@@ -169,42 +190,43 @@ impl Source {
             })
     }
 
-    /// Hands each worker its part; false if they are gone.
+    /// Sends each worker its part of the batch. Returns `false` if a worker has ended.
     async fn send(&mut self, batch: Batch) -> bool {
         let Some(end) = batch.end() else {
             return true;
         };
         self.metrics.batches_pending.inc();
         let cut = self.planner.as_mut().and_then(|planner| {
-            planner.count(&end);
-            planner.cut(&end, false)
+            planner.count_events(&end);
+            planner.next_cut(&end, false)
         });
         for (worker, segments) in self.workers.iter().zip(batch.into_segments()) {
             let cut = cut.clone();
-            let order = Order::Feed(Fed { segments, end, cut });
-            if worker.send(order).await.is_err() {
+            let command = Command::Feed(BatchInput { segments, end, cut });
+            if worker.send(command).await.is_err() {
                 return false;
             }
         }
         true
     }
 
-    /// Cuts what is to be cut at the end of the newest batch, for no other one may come; false if the workers are gone.
+    /// Cuts a checkpoint at the end of the newest batch, because the log is full and no batch may
+    /// follow. Returns `false` if a worker has ended.
     async fn cut_at_once(&mut self, newest: Option<End>) -> bool {
         let planner = self.planner.as_mut();
         let cut: Option<(End, Cut)> = planner
             .zip(newest)
-            .and_then(|(planner, end)| Some((end, planner.cut(&end, true)?)));
+            .and_then(|(planner, end)| Some((end, planner.next_cut(&end, true)?)));
         let Some((end, cut)) = cut else {
             return true;
         };
         for worker in &self.workers {
-            let fed = Fed {
+            let input = BatchInput {
                 segments: Vec::new(),
                 end,
                 cut: Some(cut.clone()),
             };
-            if worker.send(Order::Feed(fed)).await.is_err() {
+            if worker.send(Command::Feed(input)).await.is_err() {
                 return false;
             }
         }
@@ -212,11 +234,12 @@ impl Source {
     }
 }
 
-/// Waits until a worker takes another batch; false if it is gone.
-async fn is_free(worker: &mpsc::Sender<Order>) -> bool {
+/// Waits until a worker's queue has room for a batch. Returns `false` if the worker has ended.
+async fn has_room(worker: &mpsc::Sender<Command>) -> bool {
     worker.reserve().await.is_ok()
 }
 
+/// Waits until the planner requests a cut without a further batch. Never returns without a planner.
 async fn at_once(planner: Option<&Planner>) {
     match planner {
         Some(planner) => planner.at_once().await,
@@ -231,8 +254,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commit_that_was_begun_is_one_batch_unless_all_rows_are_gathered() {
-        let found = |committed: Option<u64>, intent: Option<u64>| Control {
+    fn a_pending_commit_is_one_batch_unless_all_rows_are_gathered() {
+        let control = |committed: Option<u64>, intent: Option<u64>| Control {
             committed: committed.map(|epoch| Committed {
                 epoch: Epoch(epoch),
                 ..Committed::default()
@@ -242,11 +265,15 @@ mod tests {
         };
         let views = [ViewId::Posts, ViewId::Actors];
         let (all, some): (BTreeSet<_>, _) = (views.into(), [ViewId::Posts].into());
-        let begun = found(Some(3), Some(9));
-        assert_eq!(undivided(&begun, &views, &some), Some((Epoch(3), Epoch(9))));
-        assert_eq!(undivided(&begun, &views, &all), None);
-        assert_eq!(undivided(&found(Some(3), None), &views, &some), None);
-        // The store is empty: everything is gathered, however much it is.
-        assert_eq!(undivided(&found(None, Some(9)), &views, &all), None);
+        let begun = control(Some(3), Some(9));
+        let expected = PendingCommit {
+            after: Epoch(3),
+            through: Epoch(9),
+        };
+        assert_eq!(pending_commit(&begun, &views, &some), Some(expected));
+        assert_eq!(pending_commit(&begun, &views, &all), None);
+        assert_eq!(pending_commit(&control(Some(3), None), &views, &some), None);
+        // The store is empty, so all views are gathered.
+        assert_eq!(pending_commit(&control(None, Some(9)), &views, &all), None);
     }
 }

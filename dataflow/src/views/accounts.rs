@@ -1,10 +1,10 @@
-//! `accounts`: what the stream tells of an account itself.
+//! `accounts`: handle, status and profile of each account, as the stream announced them.
 //!
 //! ```text
-//! facts ─ to (account, what is told) ─ reduce by account ─▶ rows
+//! facts ─ (account, update) ─ reduce by account ─▶ rows
 //! ```
 //!
-//! State: what is told of each account, at most four values, and its row.
+//! State: for each account at most four updates, and its row.
 
 use differential_dataflow::AsCollection;
 use serde::{Deserialize, Serialize};
@@ -13,12 +13,12 @@ use skytide_core::view::{AccountRow, Key, ViewId, encode_row};
 use timely::dataflow::operators::vec::Map;
 
 use crate::fact::Fact;
-use crate::operators::of_facts::of_facts;
-use crate::types::{Facts, Quiet, Row, Rows};
+use crate::operators::flat_map_facts::flat_map_facts;
+use crate::types::{Facts, Row, Rows, SuppressedRows};
 
-/// One thing that is told of an account.
+/// An update to the row of an account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-enum Told {
+enum AccountUpdate {
     Handle(Option<Box<str>>),
     Status {
         active: bool,
@@ -32,16 +32,17 @@ enum Told {
     OutOfSync,
 }
 
-/// Rows of `accounts`.
-pub fn accounts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
-    let told = of_facts(facts, "OfAccounts", |fact, (time, diff), all| {
-        all.extend(told(fact).map(|told| (told, time, diff)));
+/// Computes the rows of `accounts`.
+pub fn accounts<'s>(facts: Facts<'s>, suppressed: SuppressedRows) -> Rows<'s> {
+    let updates = flat_map_facts(facts, "OfAccounts", |fact, time, diff, updates| {
+        updates.extend(update_of(fact).map(|update| (update, time, diff)));
     });
 
-    let rows = told
+    let rows = updates
         .as_collection()
-        .reduce_named("Accounts", |_account: &Did, told, row| {
-            row.push((encode_row(&row_of(told.iter().map(|(told, _)| *told))), 1));
+        .reduce_named("Accounts", |_account: &Did, updates, row| {
+            let updates = updates.iter().map(|(update, _)| *update);
+            row.push((encode_row(&row_of(updates)), 1));
         });
 
     rows.inner
@@ -51,25 +52,25 @@ pub fn accounts<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
                 key: Key::of(&account),
                 columns,
             };
-            let row = quiet.tells(ViewId::Accounts, time).then(row);
+            let row = suppressed.emits(ViewId::Accounts, time).then(row);
             row.map(|row| (row, time, diff))
         })
 }
 
-fn told(fact: &Fact) -> Option<(Did, Told)> {
+fn update_of(fact: &Fact) -> Option<(Did, AccountUpdate)> {
     match fact {
         Fact::Identity(account, handle, _) => {
             let handle = handle.clone().map(Into::into);
-            Some((account.clone(), Told::Handle(handle)))
+            Some((account.clone(), AccountUpdate::Handle(handle)))
         }
         Fact::Status(account, active, status) => {
             let (active, status) = (*active, status.clone());
-            Some((account.clone(), Told::Status { active, status }))
+            Some((account.clone(), AccountUpdate::Status { active, status }))
         }
-        Fact::OutOfSync(account) => Some((account.clone(), Told::OutOfSync)),
+        Fact::OutOfSync(account) => Some((account.clone(), AccountUpdate::OutOfSync)),
         Fact::Profile(profile) => Some((
             profile.did.clone(),
-            Told::Profile {
+            AccountUpdate::Profile {
                 name: profile.display_name.clone(),
                 description: profile.description.clone(),
                 avatar: profile.avatar.clone(),
@@ -79,23 +80,25 @@ fn told(fact: &Fact) -> Option<(Did, Told)> {
     }
 }
 
-fn row_of<'a>(told: impl Iterator<Item = &'a Told>) -> AccountRow {
+fn row_of<'a>(updates: impl Iterator<Item = &'a AccountUpdate>) -> AccountRow {
     let mut row = AccountRow {
         active: true,
         ..AccountRow::default()
     };
-    for told in told.cloned() {
-        match told {
-            Told::Handle(handle) => row.handle = handle,
-            Told::Status { active, status } => (row.active, row.status) = (active, status),
-            Told::Profile {
+    for update in updates.cloned() {
+        match update {
+            AccountUpdate::Handle(handle) => row.handle = handle,
+            AccountUpdate::Status { active, status } => {
+                (row.active, row.status) = (active, status);
+            }
+            AccountUpdate::Profile {
                 name,
                 description,
                 avatar,
             } => {
                 (row.display_name, row.description, row.avatar) = (name, description, avatar);
             }
-            Told::OutOfSync => row.out_of_sync = true,
+            AccountUpdate::OutOfSync => row.out_of_sync = true,
         }
     }
     row

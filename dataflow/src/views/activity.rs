@@ -1,11 +1,14 @@
-//! `activity` and `counters`: operations by collection and time, and everything that is only counted.
+//! `activity` and `counters`: operations by collection and period, and counters of events.
 //!
 //! ```text
-//! facts ─ (stretch, collection) ──exchange──▶ sum ─▶ rows; minutes leave after 24 hours, hours after 60 days
-//!   └──── (counter's name) ───────exchange──▶ sum ─▶ rows
+//! facts ─ (period, collection) ──exchange──▶ sum ─▶ rows
+//!   └──── (counter's name) ──────exchange──▶ sum ─▶ rows
 //! ```
 //!
-//! State: one entry per row, shared with the worker, which writes it into checkpoints: no live record tells it again.
+//! Rows of minutes expire after 24 hours, rows of hours after 60 days.
+//!
+//! State: one entry for each row. It is shared with the worker, which writes it into checkpoints,
+//! because live records cannot supply these counts again.
 
 use std::collections::BTreeMap;
 
@@ -14,24 +17,24 @@ use skytide_core::time::Minute;
 use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span, ViewId, Window};
 use timely::dataflow::channels::pact::Exchange;
 
-use super::sums::Touched;
+use super::changes::TouchedRows;
 use crate::fact::{Activity, Fact};
-use crate::operators::of_facts::of_facts;
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::on_tick::on_tick;
-use crate::types::{Clocks, Facts, Quiet, Rows, Shared};
+use crate::types::{Rows, Shared, SuppressedRows, ViewInput};
 
-/// Days for which rows of hours are kept.
+/// Days after which the rows of hours expire.
 const HOURS_KEPT_DAYS: u32 = 60;
 
-/// Rows of `activity`.
+/// Computes the rows of `activity`.
 pub fn activity<'s>(
-    (facts, clocks): (Facts<'s>, Clocks<'s>),
+    input: ViewInput<'s>,
     sums: Shared<BTreeMap<ActivityKey, Activity>>,
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> Rows<'s> {
-    let counted = of_facts(facts, "OfActivity", |fact, (_time, diff), counted| {
+    let counted = flat_map_facts(input.facts, "OfActivity", |fact, _time, diff, counted| {
         if let Fact::Activity(key, activity) = fact {
-            debug_assert_eq!(diff, 1, "counts of events are never taken back");
+            debug_assert_eq!(diff, 1, "counts of events are never retracted");
             counted.push((key.clone(), *activity));
         }
     });
@@ -39,11 +42,12 @@ pub fn activity<'s>(
     let by_key = Exchange::new(|(key, _): &(ActivityKey, Activity)| key.hashed());
     on_tick(
         "Activity",
-        (counted, by_key),
-        clocks,
-        move |(time, clock), counted, rows| {
+        counted,
+        by_key,
+        input.clocks,
+        move |time, clock, counted, rows| {
             let sums = &mut *sums.borrow_mut();
-            let mut touched = Touched::<ActivityKey, ActivityRow>::new();
+            let mut touched = TouchedRows::<ActivityKey, ActivityRow>::new(ViewId::Activity, time);
             for (key, activity) in counted.into_iter().flatten() {
                 touched.touch(&key, || sums.get(&key).map(row));
                 sums.entry(key).or_default().add(&activity);
@@ -54,20 +58,20 @@ pub fn activity<'s>(
                     sums.remove(&key);
                 }
             }
-            if quiet.tells(ViewId::Activity, time) {
-                touched.tell((ViewId::Activity, time), |key| sums.get(key).map(row), rows);
+            if suppressed.emits(ViewId::Activity, time) {
+                touched.emit(|key| sums.get(key).map(row), rows);
             }
         },
     )
 }
 
-/// Rows of `counters`.
+/// Computes the rows of `counters`.
 pub fn counters<'s>(
-    (facts, clocks): (Facts<'s>, Clocks<'s>),
+    input: ViewInput<'s>,
     sums: Shared<BTreeMap<String, u64>>,
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> Rows<'s> {
-    let counted = of_facts(facts, "OfCounters", |fact, (_time, _diff), counted| {
+    let counted = flat_map_facts(input.facts, "OfCounters", |fact, _time, _diff, counted| {
         if let Fact::Counter(name, count) = fact {
             counted.push((name.to_string(), *count));
         }
@@ -76,27 +80,25 @@ pub fn counters<'s>(
     let by_name = Exchange::new(|(name, _): &(String, u64)| name.hashed());
     on_tick(
         "Counters",
-        (counted, by_name),
-        clocks,
-        move |(time, _clock), counted, rows| {
+        counted,
+        by_name,
+        input.clocks,
+        move |time, _clock, counted, rows| {
             let sums = &mut *sums.borrow_mut();
             let row = |value: &u64| CounterRow { value: *value };
-            let mut touched = Touched::<String, CounterRow>::new();
+            let mut touched = TouchedRows::<String, CounterRow>::new(ViewId::Counters, time);
             for (name, count) in counted.into_iter().flatten() {
                 touched.touch(&name, || sums.get(&name).map(row));
                 *sums.entry(name).or_default() += count;
             }
-            if quiet.tells(ViewId::Counters, time) {
-                touched.tell(
-                    (ViewId::Counters, time),
-                    |name| sums.get(name).map(row),
-                    rows,
-                );
+            if suppressed.emits(ViewId::Counters, time) {
+                touched.emit(|name| sums.get(name).map(row), rows);
             }
         },
     )
 }
 
+/// The keys of a span whose rows have expired.
 fn expired(sums: &BTreeMap<ActivityKey, Activity>, span: Span, now: Minute) -> Vec<ActivityKey> {
     let first = match span {
         Span::All => 0,

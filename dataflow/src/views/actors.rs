@@ -1,15 +1,19 @@
-//! `actors`: the counts of every account, of all time; and `top_actors` and `top_blocks`, which are counted beside.
+//! `actors`: the counts of every account, of all time. The same operator also computes
+//! `top_actors` and `top_blocks`.
 //!
 //! ```text
-//! facts ─ follows, blocks: (kind, subject, author) ─ distinct ─┐
-//!   └──── everything: (account, one of a counter) ─────────────┴──exchange by account──▶ counts ─▶ rows of `actors`
-//!                                          window of 24 hours, boards ── at list times ─▶ lists of the other two ◀─┘
+//! facts ─ follows, blocks: (relation, subject, author) ─ distinct ─┐
+//!   └──── all kinds: (account, update of a counter) ───────────────┴─exchange by account─▶ counts
+//!                                                                                            │
+//!                                                                    rows of `actors` ◀──────┤
+//!   lists of `top_actors`, `top_blocks` ◀─ at list times ─ candidates, window of 24 hours ◀──┘
 //! ```
 //!
-//! State: an entry per (kind, subject, author) of live follows and blocks; per account 64 bytes, a line of the cache: its DID and
-//! counts; 40 more if it has blocks or anything in the window of 24 hours. An account of which nothing is known any
-//! more is forgotten. When an account was last seen is a maximum and not a sum: it is only ever added.
-//! For the other two views see `top_actors`.
+//! State: an entry for each (relation, subject, author) of live follows and blocks. For each
+//! account 64 bytes, one cache line: its DID and counts; 40 bytes more if it has blocks or any
+//! activity in the window of 24 hours. An account is removed when nothing is known of it any more.
+//! The time at which an account was last seen is a maximum, not a sum, so it is never retracted.
+//! [`top_actors`](super::top_actors) describes the other two views.
 
 use differential_dataflow::operators::ThresholdTotal;
 use differential_dataflow::{AsCollection, Hashable};
@@ -17,137 +21,108 @@ use hashbrown::HashMap;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
 use skytide_core::time::Minute;
-use skytide_core::view::{ActorRow, ViewId, Window};
+use skytide_core::view::ViewId;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::{Concat, Operator};
 
-use super::sums::tell_change;
+use super::account_table::{AccountCounts, AccountTable, Counter};
+use super::changes::RowChange;
 use super::top_actors::{TopActors, measure};
-use crate::fact::{Act, Edge, Fact, Subject};
-use crate::operators::count::{Carries, shown};
-use crate::operators::interner::{Entry, Interner};
+use crate::fact::{Edge, Fact, Reaction, Subject};
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::lists::Output;
-use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
-use crate::operators::slab::{Place, Slab};
-use crate::types::{Clocks, Facts, Quiet, Time};
+use crate::types::{Facts, SuppressedRows, Time, ViewInput};
 
-/// What is counted of an account. The numbers are places.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(super) enum Counter {
-    LikesGiven,
-    LikesReceived,
-    RepostsGiven,
-    RepostsReceived,
-    Posts,
-    Blocks,
-    BlockRecords,
-    Blockers,
-    Followers,
-    FollowRecords,
-    Follows,
-}
-
-const COUNTERS: usize = 11;
-
-/// The counters of blocks: few accounts have any.
-const BLOCKS: std::ops::Range<usize> = 5..8;
-
-/// The counters by which lists are ordered; they are the first ones.
-pub(super) const LISTED: [Counter; 7] = [
-    Counter::LikesGiven,
-    Counter::LikesReceived,
-    Counter::RepostsGiven,
-    Counter::RepostsReceived,
-    Counter::Posts,
-    Counter::Blocks,
-    Counter::BlockRecords,
-];
-
-/// Something that is told of an account.
+/// An update to an account's counters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Told {
+struct ActorUpdate {
     account: Did,
-    what: What,
+    kind: ActorUpdateKind,
     diff: i32,
 }
 
+/// The kind of an update to an account.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub(super) enum What {
-    /// One more or less; its record was first seen in this minute.
-    One(Counter, Minute),
-    /// The account did something in this minute.
+pub(super) enum ActorUpdateKind {
+    /// The counter changes by the difference. The record was first seen in this minute.
+    Count(Counter, Minute),
+    /// The account wrote or deleted a record in this minute.
     LastSeen(Minute),
 }
 
-/// Which relation a pair of accounts has.
+/// The relation between two accounts that a follow or block creates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 enum Relation {
     Follows,
     Blocks,
 }
 
-/// Which of the views are wanted.
+/// Which of the three views to compute.
 #[derive(Clone, Copy, Debug)]
 pub struct ActorViews {
-    /// `actors`.
+    /// The rows of `actors`.
     pub rows: bool,
-    /// `top_actors` or `top_blocks`.
+    /// The lists of `top_actors` or `top_blocks`.
     pub lists: bool,
 }
 
-/// Rows of `actors` and this worker's lists of `top_actors` and `top_blocks`.
+/// Computes the rows of `actors` and this worker's lists of `top_actors` and `top_blocks`.
 pub fn actors<'s>(
-    facts: Facts<'s>,
-    clocks: Clocks<'s>,
-    (worker, wanted): (usize, ActorViews),
-    quiet: Quiet,
+    input: ViewInput<'s>,
+    worker: usize,
+    views: ActorViews,
+    suppressed: SuppressedRows,
 ) -> StreamVec<'s, Time, Output> {
-    let told = of_facts(facts.clone(), "OfActors", |fact, (_time, diff), told| {
-        tell(fact, |account, what| {
-            told.push(Told {
+    let ViewInput { facts, clocks } = input;
+    let updates = flat_map_facts(facts.clone(), "OfActors", |fact, _time, diff, updates| {
+        for_each_update(fact, |account, kind| {
+            updates.push(ActorUpdate {
                 account: account.clone(),
-                what,
+                kind,
                 diff,
             });
         });
     });
-    let told = match wanted.rows {
-        true => told.concat(distinct(facts)),
-        false => told,
+    let updates = match views.rows {
+        true => updates.concat(distinct(facts)),
+        false => updates,
     };
 
-    let by_account = Exchange::new(|told: &Told| told.account.hashed());
+    let by_account = Exchange::new(|update: &ActorUpdate| update.account.hashed());
     let mut actors = Actors {
-        top: wanted.lists.then(TopActors::default),
+        top: views.lists.then(TopActors::default),
         ..Actors::default()
     };
     on_tick(
         "Actors",
-        (told, by_account),
+        updates,
+        by_account,
         clocks,
-        move |(time, clock), told, output| {
-            actors.noted = (wanted.rows && quiet.tells(ViewId::Actors, time)).then(HashMap::new);
-            actors.states.advance(clock.now.minute(), &mut actors.top);
-            for told in told {
-                actors.apply(told);
+        move |time, clock, updates, output| {
+            let emits = views.rows && suppressed.emits(ViewId::Actors, time);
+            actors.old_counts = emits.then(HashMap::new);
+            actors.advance(clock.now.minute());
+            for updates in updates {
+                actors.apply(updates);
             }
-            actors.tell_rows(time, output);
+            actors.emit_rows(time, output);
             if clock.lists || actors.top.is_none() {
-                actors.settle();
+                actors.process_touched();
             }
             if let (true, Some(top)) = (clock.lists, &mut actors.top) {
-                top.lists(&actors.states, worker, output);
+                top.emit_lists(&actors.table, worker, output);
             }
         },
     )
 }
 
-/// Followers and blockers: accounts with at least one such record.
-fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, Told> {
-    let pairs = of_facts(facts, "Edges", |fact, (time, diff), pairs| {
+/// Updates of the counters of distinct followers and blockers: accounts that have at least one such
+/// record.
+fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, ActorUpdate> {
+    let pairs = flat_map_facts(facts, "Edges", |fact, time, diff, pairs| {
         let (relation, edge) = match fact {
             Fact::Follow(edge) => (Relation::Follows, edge),
             Fact::Block(edge) => (Relation::Blocks, edge),
@@ -161,301 +136,155 @@ fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, Told> {
     distinct.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Followers", |_, _| {
         move |input, output| {
             input.for_each(|capability, changes| {
-                // A batch of changes has one stamp for all of their times, and a session may cost a whole container.
+                // A container of changes has one capability for all of its times. Each session may
+                // cost a whole container, so all changes of one time share a session.
                 for changes in changes.chunk_by(|a, b| a.1 == b.1) {
-                    let told = changes
+                    let updates = changes
                         .iter()
                         .map(|((relation, account, _author), _, diff)| {
                             let counter = match relation {
                                 Relation::Follows => Counter::Followers,
                                 Relation::Blocks => Counter::Blockers,
                             };
-                            Told {
+                            ActorUpdate {
                                 account: account.clone(),
-                                what: What::One(counter, Minute(0)),
+                                kind: ActorUpdateKind::Count(counter, Minute(0)),
                                 diff: *diff,
                             }
                         });
                     let at = capability.delayed(&changes[0].1, 0);
-                    let mut told = told.collect();
-                    output.session(&at).give_container(&mut told);
+                    let mut updates = updates.collect();
+                    output.session(&at).give_container(&mut updates);
                 }
             });
         }
     })
 }
 
-pub(super) fn tell(fact: &Fact, mut tell: impl FnMut(&Did, What)) {
+/// Calls `emit` with each update that a fact gives, and the account that it updates.
+pub(super) fn for_each_update(fact: &Fact, mut emit: impl FnMut(&Did, ActorUpdateKind)) {
+    use Counter::{
+        BlockRecords, Blocks, FollowRecords, Follows, LikesGiven, LikesReceived, RepostsGiven,
+        RepostsReceived,
+    };
     match fact {
-        Fact::Like(act) => acted(act, (Counter::LikesGiven, Counter::LikesReceived), tell),
-        Fact::Repost(act) => acted(act, (Counter::RepostsGiven, Counter::RepostsReceived), tell),
-        Fact::Follow(edge) => related(edge, (Counter::Follows, Counter::FollowRecords), tell),
-        Fact::Block(edge) => related(edge, (Counter::Blocks, Counter::BlockRecords), tell),
-        Fact::Post(post) => tell(&post.key.did(), What::One(Counter::Posts, post.first_seen)),
-        Fact::LastSeen(account, minute) => tell(account, What::LastSeen(*minute)),
+        Fact::Like(like) => reaction(like, LikesGiven, LikesReceived, emit),
+        Fact::Repost(repost) => reaction(repost, RepostsGiven, RepostsReceived, emit),
+        Fact::Follow(follow) => edge(follow, Follows, FollowRecords, emit),
+        Fact::Block(block) => edge(block, Blocks, BlockRecords, emit),
+        Fact::Post(post) => {
+            let kind = ActorUpdateKind::Count(Counter::Posts, post.first_seen);
+            emit(&post.key.did(), kind);
+        }
+        Fact::LastSeen(account, minute) => emit(account, ActorUpdateKind::LastSeen(*minute)),
         _ => {}
     }
 }
 
-fn acted(act: &Act, (given, received): (Counter, Counter), mut tell: impl FnMut(&Did, What)) {
-    if let Some(did) = act.subject.as_ref().map(Subject::did) {
-        tell(&did, What::One(received, act.first_seen));
+fn reaction(
+    reaction: &Reaction,
+    given: Counter,
+    received: Counter,
+    mut emit: impl FnMut(&Did, ActorUpdateKind),
+) {
+    let first_seen = reaction.first_seen;
+    if let Some(did) = reaction.subject.as_ref().map(Subject::did) {
+        emit(&did, ActorUpdateKind::Count(received, first_seen));
     }
-    tell(&act.author, What::One(given, act.first_seen));
+    emit(&reaction.author, ActorUpdateKind::Count(given, first_seen));
 }
 
-fn related(edge: &Edge, (given, received): (Counter, Counter), mut tell: impl FnMut(&Did, What)) {
+fn edge(
+    edge: &Edge,
+    given: Counter,
+    received: Counter,
+    mut emit: impl FnMut(&Did, ActorUpdateKind),
+) {
     if let Some(did) = &edge.subject {
-        tell(did, What::One(received, edge.first_seen));
+        emit(did, ActorUpdateKind::Count(received, edge.first_seen));
     }
-    tell(&edge.author, What::One(given, edge.first_seen));
+    emit(&edge.author, ActorUpdateKind::Count(given, edge.first_seen));
 }
 
-/// Counts of an account.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    /// In the order of [`Counter`].
-    counters: [i64; COUNTERS],
-    /// The newest minute of activity; joins as a maximum.
-    last_seen: Minute,
-}
-
-/// What is known of an account.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct State {
-    /// The counters but those of blocks.
-    counters: [i32; COUNTERS - BLOCKS.end + BLOCKS.start],
-    last_seen: Minute,
-    /// What few accounts have, if it has any of that.
-    rare: Place,
-    /// It was touched since the boards were last told, and which of its counters changed: a bit each.
-    touched: bool,
-    changed: u16,
-    /// Which counters were more than zero when the boards were last told of them, a bit each: others are on no board.
-    offered: u16,
-}
-
-/// What few accounts have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Rare {
-    /// The counters of blocks.
-    blocks: [i32; BLOCKS.end - BLOCKS.start],
-    /// The listed counters in the window of a day, if there are lists.
-    day: [i32; LISTED.len()],
-}
-
+/// The state of the operator.
 #[derive(Default)]
 struct Actors {
-    states: States,
+    table: AccountTable,
     top: Option<TopActors>,
-    /// The counts before of accounts touched in the running time, if rows are told.
-    noted: Option<HashMap<u32, Counts>>,
+    /// If rows are emitted at the current time: the previous counts of the accounts that it
+    /// touched.
+    old_counts: Option<HashMap<u32, AccountCounts>>,
 }
 
-/// What is known of all accounts.
-#[derive(Default)]
-pub(super) struct States {
-    pub(super) accounts: Interner<Did, State>,
-    rare: Slab<Rare>,
-    /// What 32 bits do not hold of counters, of all time and (`true`) of a day.
-    carries: Carries<(u32, Counter, bool)>,
-    /// Accounts touched since the boards were last told: that is done at list times only.
-    touched: Vec<u32>,
-}
-
-impl States {
-    fn advance(&mut self, now: Minute, top: &mut Option<TopActors>) {
+impl Actors {
+    fn advance(&mut self, now: Minute) {
+        let Self { table, top, .. } = self;
         if let Some(top) = top {
             top.window.advance(now, |(number, counter), diffs| {
-                self.touch(number, counter.bit());
-                self.slide(number, counter, diffs);
+                table.touch(number, counter.bit());
+                table.add_to_day(number, counter, diffs);
             });
         }
     }
 
-    /// The state of an account some `counters` of which change, a bit each.
-    fn touch(&mut self, number: u32, counters: u16) -> &mut State {
-        let state = &mut self.accounts[number];
-        state.changed |= counters;
-        if !std::mem::replace(&mut state.touched, true) {
-            self.touched.push(number);
-        }
-        state
-    }
-
-    /// Adds to a counter of all time.
-    fn add(&mut self, number: u32, counter: Counter, diff: i32) {
-        let place = counter as usize;
-        let state = &mut self.accounts[number];
-        let count = match place {
-            _ if BLOCKS.contains(&place) => {
-                &mut self.rare.at_mut(&mut state.rare).blocks[place - BLOCKS.start]
-            }
-            _ if place < BLOCKS.start => &mut state.counters[place],
-            _ => &mut state.counters[place - BLOCKS.len()],
-        };
-        let key = || (number, counter, false);
-        self.carries.add(count, diff.into(), key);
-    }
-
-    /// Adds to a listed counter in the window; `diffs` in the order of `Window::ALL`.
-    fn slide(&mut self, number: u32, counter: Counter, diffs: [i32; 4]) {
-        let diff = diffs[Window::Day as usize];
-        if diff != 0 {
-            let rare = self.rare.at_mut(&mut self.accounts[number].rare);
-            let count = &mut rare.day[counter as usize];
-            let key = || (number, counter, true);
-            self.carries.add(count, diff.into(), key);
+    fn apply(&mut self, updates: Vec<ActorUpdate>) {
+        let accounts = updates.iter().map(|update| &update.account);
+        let numbers = self.table.accounts.number_all(accounts);
+        for (number, ActorUpdate { kind, diff, .. }) in numbers.into_iter().zip(updates) {
+            self.apply_one(number, kind, diff);
         }
     }
 
-    /// A listed counter of an account in the window of a day.
-    pub(super) fn of_day(&self, number: u32, counter: Counter) -> u32 {
-        let rare = self.rare.at(self.accounts[number].rare);
-        let count = rare.map_or(0, |rare| rare.day[counter as usize]);
-        shown(self.carries.value(count, || (number, counter, true)))
-    }
-
-    fn counts(&self, number: u32) -> Counts {
-        let state = &self.accounts[number];
-        let (first, last) = state.counters.split_at(BLOCKS.start);
-        let mut counters = [0; COUNTERS];
-        counters[..BLOCKS.start].copy_from_slice(first);
-        if let Some(rare) = self.rare.at(state.rare) {
-            counters[BLOCKS].copy_from_slice(&rare.blocks);
+    fn apply_one(&mut self, number: u32, kind: ActorUpdateKind, diff: i32) {
+        let table = &mut self.table;
+        if let Some(old_counts) = &mut self.old_counts {
+            old_counts
+                .entry(number)
+                .or_insert_with(|| table.counts(number));
         }
-        counters[BLOCKS.end..].copy_from_slice(last);
-        let counters = std::array::from_fn(|place| {
-            let key = || (number, Counter::ALL[place], false);
-            self.carries.value(counters[place], key)
-        });
-        Counts {
-            counters,
-            last_seen: state.last_seen,
-        }
-    }
-
-    /// Whether anything is known of an account. To be asked when the window slid: what counts in it counts of all time.
-    fn is_known(&self, number: u32) -> bool {
-        let state = &self.accounts[number];
-        let counted = state.counters.iter().any(|count| *count != 0) || state.rare.is_taken();
-        let lives = state.last_seen != Minute::default();
-        counted || lives || self.carries.any(|(of, ..)| *of == number)
-    }
-
-    /// Ends a change: answers which counters changed, a bit each. Gives back room for what came to nothing.
-    fn settle(&mut self, number: u32) -> u16 {
-        let state = &mut self.accounts[number];
-        state.touched = false;
-        self.rare.tidy(&mut state.rare);
-        std::mem::take(&mut state.changed)
-    }
-}
-
-impl Actors {
-    fn apply(&mut self, told: Vec<Told>) {
-        let accounts = told.iter().map(|told| &told.account);
-        let numbers = self.states.accounts.number_all(accounts);
-        for (number, Told { what, diff, .. }) in numbers.into_iter().zip(told) {
-            self.apply_one(number, what, diff);
-        }
-    }
-
-    fn apply_one(&mut self, number: u32, what: What, diff: i32) {
-        let states = &mut self.states;
-        if let Some(noted) = &mut self.noted {
-            noted.entry(number).or_insert_with(|| states.counts(number));
-        }
-        match what {
-            What::One(counter, first_seen) => {
-                states.touch(number, counter.bit());
-                states.add(number, counter, diff);
+        match kind {
+            ActorUpdateKind::Count(counter, first_seen) => {
+                table.touch(number, counter.bit());
+                table.add(number, counter, diff);
                 if let (Some(top), Some(_)) = (&mut self.top, measure(counter)) {
-                    let diffs = top.window.enter(((number, counter), first_seen), diff);
-                    states.slide(number, counter, diffs);
+                    let diffs = top.window.enter((number, counter), first_seen, diff);
+                    table.add_to_day(number, counter, diffs);
                 }
             }
-            What::LastSeen(minute) => {
-                let last_seen = &mut states.touch(number, 0).last_seen;
+            ActorUpdateKind::LastSeen(minute) => {
+                let last_seen = &mut table.touch(number, 0).last_seen;
                 *last_seen = minute.max(*last_seen);
             }
         }
     }
 
-    /// Tells the rows that changed.
-    fn tell_rows(&mut self, time: Time, output: &mut Vec<Output>) {
-        let noted = self.noted.take();
-        for (number, old) in noted.into_iter().flatten() {
-            let change = (old, self.states.counts(number));
-            let key = self.states.accounts.key(number);
-            tell_change((ViewId::Actors, time), key, change, Counts::row, output);
+    /// Emits the rows that changed.
+    fn emit_rows(&mut self, time: Time, output: &mut Vec<Output>) {
+        let old_counts = self.old_counts.take();
+        for (number, old) in old_counts.into_iter().flatten() {
+            let change = RowChange {
+                view: ViewId::Actors,
+                time,
+                old,
+                new: self.table.counts(number),
+            };
+            let key = self.table.accounts.key(number);
+            change.emit(key, AccountCounts::row, output);
         }
     }
 
-    /// Offers what changed to the boards, forgets accounts that nothing is known of any more.
-    fn settle(&mut self) {
-        for number in std::mem::take(&mut self.states.touched) {
-            let changed = self.states.settle(number);
+    /// Updates the candidates of top lists with the touched accounts, and removes accounts of which
+    /// nothing is known any more.
+    fn process_touched(&mut self) {
+        for number in self.table.take_touched() {
+            let changed = self.table.finish_change(number);
             if let Some(top) = &mut self.top {
-                let offered = top.offer(number, &self.states, changed);
-                self.states.accounts[number].offered = offered;
+                let candidate_for = top.update(number, &self.table, changed);
+                self.table.accounts[number].candidate_for = candidate_for;
             }
-            if !self.states.is_known(number) {
-                self.states.accounts.release(number);
+            if !self.table.is_known(number) {
+                self.table.accounts.release(number);
             }
         }
     }
 }
-
-impl Counter {
-    /// All of them, each at its place.
-    const ALL: [Self; COUNTERS] = [
-        Self::LikesGiven,
-        Self::LikesReceived,
-        Self::RepostsGiven,
-        Self::RepostsReceived,
-        Self::Posts,
-        Self::Blocks,
-        Self::BlockRecords,
-        Self::Blockers,
-        Self::Followers,
-        Self::FollowRecords,
-        Self::Follows,
-    ];
-
-    pub(super) fn bit(self) -> u16 {
-        1 << self as u16
-    }
-}
-
-impl State {
-    /// The counters that were more than zero when the boards were last told of them.
-    pub(super) fn offered(&self) -> u16 {
-        self.offered
-    }
-}
-
-impl Counts {
-    fn row(&self) -> ActorRow {
-        let count = |counter: Counter| shown(self.counters[counter as usize]);
-        ActorRow {
-            followers: count(Counter::Followers),
-            follow_records: count(Counter::FollowRecords),
-            follows: count(Counter::Follows),
-            blockers: count(Counter::Blockers),
-            block_records: count(Counter::BlockRecords),
-            blocks: count(Counter::Blocks),
-            posts: count(Counter::Posts),
-            likes_given: count(Counter::LikesGiven),
-            likes_received: count(Counter::LikesReceived),
-            reposts_given: count(Counter::RepostsGiven),
-            reposts_received: count(Counter::RepostsReceived),
-            last_seen: self.last_seen.start(),
-        }
-    }
-}
-
-const _: () = assert!(
-    size_of::<Entry<Did, State>>() == 64,
-    "there is one for each account: a line of the cache"
-);

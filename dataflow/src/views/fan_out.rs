@@ -1,4 +1,5 @@
-//! How much one event can cause: a bounded number of facts and of updates to all views together, whatever a record holds.
+//! Tests the fan-out of one event: whatever a record contains, it gives a bounded number of facts
+//! and of updates to all views together.
 
 use skytide_core::event::DropReason;
 use skytide_core::id::{Did, Rkey, Tid};
@@ -9,42 +10,47 @@ use skytide_core::view::ViewId;
 use super::{actors, interactions, posts, trends};
 use crate::fact::Fact;
 use crate::operators::interner::Interner;
-use crate::records::{Content, Place};
+use crate::records::{Content, RecordRef};
 
-/// What a post holds at most, each entry overall and in each of its languages, and the languages themselves.
-const HELD_MAX: usize = (TAGS_MAX + FACET_TAGS_MAX + LINKS_MAX + LINKS_MAX + MENTIONS_MAX)
+/// The maximum number of occurrences in a post: each entry of a list overall and in each language
+/// of the post, and the languages themselves.
+const OCCURRENCES_MAX: usize = (TAGS_MAX + FACET_TAGS_MAX + LINKS_MAX + LINKS_MAX + MENTIONS_MAX)
     * (1 + LANGS_MAX)
     + LANGS_MAX;
-/// To `posts`: the three posts that it refers to, and itself. To `actors` one, to `interactions` one.
+/// The other updates that a post gives. `posts` receives one for each of the three posts that it
+/// refers to and one for itself; `actors` and `interactions` receive one each.
 const OTHERS_MAX: usize = 4 + 1 + 1;
-/// Of a post that came to be, besides its content: `Seen`, to `posts`; the account's row and when it was last seen.
-const BESIDE_MAX: usize = 3;
-/// Updates that the content of one record gives at most; an edit takes as many back.
-const UPDATES_MAX: usize = HELD_MAX + OTHERS_MAX;
+/// The updates that a created post gives besides those of its content: one to `posts` that the post
+/// was seen, one to the account's row, one to the time at which the account was last seen.
+const CREATION_MAX: usize = 3;
+/// The maximum number of updates that the content of one record gives; an edit also retracts as
+/// many.
+const UPDATES_MAX: usize = OCCURRENCES_MAX + OTHERS_MAX;
 
-/// The updates that a fact is to all views.
+/// The number of updates that a fact gives to all views.
 fn updates(fact: &Fact) -> usize {
     let mut count = 0;
     if let Fact::Post(post) = fact {
-        count += trends::held_by(post, ViewId::ALL, 1).len();
+        count += trends::occurrences(post, ViewId::ALL, 1).len();
     }
-    posts::tell(fact, |_, _| count += 1);
-    actors::tell(fact, |_, _| count += 1);
-    count + usize::from(interactions::act_of(fact, 1).is_some())
+    posts::for_each_update(fact, |_, _| count += 1);
+    actors::for_each_update(fact, |_, _| count += 1);
+    count + usize::from(interactions::interaction_of(fact, 1).is_some())
 }
 
-/// Reads a record as `live_records` does: the updates that its fact is, and what was left out.
+/// Reads a record as `live_records` does. Returns the number of updates that its fact gives, and
+/// how many list entries were left out.
 fn read(collection: &str, record: &[u8]) -> (usize, u32) {
     let (did, rkey): (Did, Rkey) = ("did:web:ana.example".parse().unwrap(), Tid(7).into());
-    let place = Place {
+    let address = RecordRef {
         did: &did,
         collection,
         rkey: &rkey,
         first_seen: Minute(1),
     };
     let mut dids = Interner::default();
-    let (content, left_out) = Content::read(&place, Some(record), &mut dids);
-    let fact = content.fact(&place, &dids);
+    let (content, left_out) = Content::read(&address, Some(record), &mut dids);
+    let fact = content.fact(&address, &dids);
     let limits = [DropReason::ListLimit, DropReason::KeyLength];
     let counted = left_out
         .iter()
@@ -53,7 +59,7 @@ fn read(collection: &str, record: &[u8]) -> (usize, u32) {
     (fact.as_ref().map_or(0, updates), counted)
 }
 
-/// A value of DAG-CBOR under construction.
+/// Writes a DAG-CBOR value.
 #[derive(Default)]
 struct Cbor(Vec<u8>);
 
@@ -105,7 +111,7 @@ impl Cbor {
     }
 }
 
-/// A post with lists of these lengths, and everything else that can count.
+/// A post with lists of these lengths, and with everything else that can give an update.
 fn post([tags, langs, facet_tags, links, mentions]: [usize; 5], name: &str) -> Vec<u8> {
     let texts = |count: usize, of: &dyn Fn(usize) -> String| (0..count).map(of).collect::<Vec<_>>();
     let mut cbor = Cbor::default();
@@ -145,8 +151,11 @@ fn post([tags, langs, facet_tags, links, mentions]: [usize; 5], name: &str) -> V
 }
 
 #[test]
-fn the_largest_post_gives_the_most_updates_and_a_larger_one_no_more() {
-    assert_eq!((HELD_MAX, UPDATES_MAX + BESIDE_MAX), (1_059, 1_068));
+fn a_post_at_the_limits_gives_the_most_updates_and_a_larger_one_gives_no_more() {
+    assert_eq!(
+        (OCCURRENCES_MAX, UPDATES_MAX + CREATION_MAX),
+        (1_059, 1_068)
+    );
     let (updates, left_out) = read("app.bsky.feed.post", &post([8, 3, 64, 64, 64], "a"));
     assert_eq!((updates, left_out), (UPDATES_MAX, 0));
     let (updates, left_out) = read("app.bsky.feed.post", &post([2_000; 5], "a"));
@@ -154,13 +163,13 @@ fn the_largest_post_gives_the_most_updates_and_a_larger_one_no_more() {
     assert_eq!((updates, left_out), (UPDATES_MAX, beyond));
 }
 
-/// Of seven languages in turn the first three count.
+/// The list repeats seven languages, of which the first three count.
 fn left_out_langs(langs: u32) -> u32 {
     (0..langs).filter(|lang| lang % 7 > 2).count() as u32
 }
 
 #[test]
-fn no_record_gives_more_updates_than_that_whatever_it_holds() {
+fn no_random_record_gives_more_updates_than_the_maximum() {
     let seed = 0x5eed_u64;
     let mut next = crate::testing::random(seed);
     let collections = [
@@ -182,7 +191,7 @@ fn no_record_gives_more_updates_than_that_whatever_it_holds() {
         let lengths = [length(), length(), length(), length(), length()];
         let name = ["", "a", "é", "\u{130}", "x\u{0}"][next(5) as usize].repeat(next(40) as usize);
         let mut record = post(lengths, &name);
-        // Half of them are broken somewhere.
+        // Half of the records have a random byte overwritten.
         if next(2) == 0 {
             let at = next(record.len() as u64) as usize;
             record[at] = next(256) as u8;

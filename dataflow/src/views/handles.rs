@@ -4,21 +4,21 @@
 //! facts ─ newest handle of each account ─▶ rows
 //! ```
 //!
-//! No state: the facts come and go one by one.
+//! No state: each identity fact is inserted and retracted as one row.
 
 use skytide_core::view::{HandleKey, HandleRow, ViewId};
 
 use crate::fact::Fact;
-use crate::operators::of_facts::of_facts;
-use crate::types::{Facts, Quiet, Row, Rows};
+use crate::operators::flat_map_facts::flat_map_facts;
+use crate::types::{Facts, Row, Rows, SuppressedRows};
 
-/// Rows of `handles`.
-pub fn handles<'s>(facts: Facts<'s>, quiet: Quiet) -> Rows<'s> {
-    of_facts(facts, "Handles", move |fact, (time, diff), rows| {
+/// Computes the rows of `handles`.
+pub fn handles<'s>(facts: Facts<'s>, suppressed: SuppressedRows) -> Rows<'s> {
+    flat_map_facts(facts, "Handles", move |fact, time, diff, rows| {
         let Fact::Identity(did, Some(handle), claimed) = fact else {
             return;
         };
-        if !quiet.tells(ViewId::Handles, time) {
+        if !suppressed.emits(ViewId::Handles, time) {
             return;
         }
         let key = HandleKey {

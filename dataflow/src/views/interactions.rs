@@ -1,16 +1,18 @@
-//! `interactions`: who acted on whom, by day.
+//! `interactions`: which account acted on which other account, by day.
 //!
 //! ```text
-//! facts ─ (author, day, subject), what was done ─▶ sum in its day ─▶ rows
-//!                                                   └─ a day that is over: its rows leave
+//! facts ─ (author, day, subject), interaction ─▶ sum in its day ─▶ rows
+//!                                                 └─ an expired day: its rows are retracted
 //! ```
 //!
-//! The facts of an author all come from one worker, so the pairs stay there.
+//! All facts of an author come from one worker, so its pairs stay on that worker.
 //!
-//! State: 40 bytes and 12 to 24 for looking it up per (author, day, subject) of the days that are kept. What a checkpoint tells
-//! is only noted, 16 bytes an act, and added up when a pair of the same part of its day is first looked for: most days are
-//! of the past, and few undo what they did then. A day leaves at once, in the first epoch of the day that makes it
-//! too old: rows must not depend on how epochs are grouped into commits. At network scale that is one slow commit a day.
+//! State: for each (author, day, subject) of the days that are kept, 40 bytes and 12 to 24 for the
+//! look-up. Interactions from a checkpoint are first only buffered, at 16 bytes each. The buffer of
+//! one part of a day is added up when a pair of that part is looked up: most days are in the past,
+//! where few retractions occur. A day expires as a whole, in the first epoch of the day that makes
+//! it too old, because rows must not depend on how epochs are grouped into commits. At network
+//! scale this means one slow commit a day.
 
 use std::collections::BTreeMap;
 
@@ -18,20 +20,20 @@ use skytide_core::id::Did;
 use skytide_core::view::{InteractionKey, InteractionRow, ViewId};
 use timely::dataflow::channels::pact::Pipeline;
 
-use super::sums::Touched;
+use super::changes::TouchedRows;
 use crate::fact::{Fact, Post, Subject};
-use crate::operators::count::{Carries, shown};
+use crate::operators::chunked_vec::ChunkedVec;
+use crate::operators::count::{Carries, to_row_count};
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::interner::Interner;
-use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
-use crate::operators::pieces::Pieces;
-use crate::types::{Clocks, Facts, Quiet, Row, Rows, Time};
+use crate::types::{Row, Rows, SuppressedRows, Time, ViewInput};
 
-/// One thing that an account did to another one, or no longer did.
+/// One interaction of an account with another one: inserted (+1) or retracted (-1).
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Act {
+pub(super) struct Interaction {
     kind: Kind,
-    /// Characters of a post.
+    /// Characters of a reply or a quote; 0 for other kinds.
     characters: u32,
     diff: i16,
 }
@@ -44,9 +46,9 @@ enum Kind {
     Quote,
 }
 
-/// What an account did to another one.
+/// The interactions of an account with another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Acts {
+struct InteractionCounts {
     likes: i32,
     reposts: i32,
     replies: i32,
@@ -54,124 +56,130 @@ struct Acts {
     characters: i64,
 }
 
-/// Rows of `interactions`, of the last `days_kept` days with the open one, or for ever.
+/// Computes the rows of `interactions`. They expire after `days_kept` days, the current day
+/// included; with `None`, they never expire.
 pub fn interactions<'s>(
-    (facts, clocks): (Facts<'s>, Clocks<'s>),
+    input: ViewInput<'s>,
     days_kept: Option<u32>,
-    quiet: Quiet,
+    suppressed: SuppressedRows,
 ) -> Rows<'s> {
-    let acts = of_facts(facts, "OfInteractions", |fact, (_time, diff), all| {
-        all.extend(act_of(fact, diff));
-    });
+    let interactions = flat_map_facts(
+        input.facts,
+        "OfInteractions",
+        |fact, _time, diff, interactions| interactions.extend(interaction_of(fact, diff)),
+    );
 
     let mut days = Days::default();
     on_tick(
         "Interactions",
-        (acts, Pipeline),
-        clocks,
-        move |(time, clock), acts, rows| {
+        interactions,
+        Pipeline,
+        input.clocks,
+        move |time, clock, interactions, rows| {
             let first_day = days_kept.map_or(0, |days| (clock.now.day() + 1).saturating_sub(days));
-            let mut touched = Touched::<InteractionKey, InteractionRow>::new();
-            if !quiet.tells(ViewId::Interactions, time) {
-                for acts in acts {
-                    days.note(&acts, first_day);
+            if !suppressed.emits(ViewId::Interactions, time) {
+                for interactions in interactions {
+                    days.buffer(&interactions, first_day);
                 }
                 days.days = days.days.split_off(&first_day);
                 return;
             }
-            let acts = acts.into_iter().flatten();
-            for (key, act) in acts.filter(|(key, _)| key.day >= first_day) {
+            let mut touched =
+                TouchedRows::<InteractionKey, InteractionRow>::new(ViewId::Interactions, time);
+            let interactions = interactions.into_iter().flatten();
+            for (key, interaction) in interactions.filter(|(key, _)| key.day >= first_day) {
                 touched.touch(&key, || days.row(&key));
-                days.add(&key, act);
+                days.add(&key, interaction);
             }
-            touched.tell((ViewId::Interactions, time), |key| days.settle(key), rows);
-            days.leave(first_day, time, rows);
+            touched.emit(|key| days.row_or_remove(key), rows);
+            days.expire(first_day, time, rows);
         },
     )
 }
 
-/// Sums by day, pairs of accounts by number.
+/// Counts by day, for pairs of numbered accounts.
 #[derive(Default)]
 struct Days {
     dids: Interner<Did>,
-    days: BTreeMap<u32, Pairs>,
+    days: BTreeMap<u32, Day>,
 }
 
-/// An author and a subject.
+/// The numbers of an author and a subject.
 type Pair = (u32, u32);
 
-/// A count of a pair.
+/// The key of a count in [`DayPart::carries`].
 type CountKey = (Pair, Kind);
 
-/// Sums of a day by pair, in parts by author.
-struct Pairs(Box<[Part]>);
+/// The counts of a day, in parts by author.
+struct Day(Box<[DayPart]>);
 
-/// Parts of a day: each is added up at once, and must not stall the stream.
+/// The number of parts of a day. The buffer of a part is added up in one step, which must not stall
+/// the stream.
 const PARTS: usize = 256;
 
-/// Some pairs of a day.
+/// The pairs of a day whose authors belong to one part.
 #[derive(Debug, Default)]
-struct Part {
-    sums: Interner<Pair, Acts>,
-    /// What 32 bits do not hold of a count.
+struct DayPart {
+    counts: Interner<Pair, InteractionCounts>,
+    /// The high halves of counts.
     carries: Carries<CountKey>,
-    /// What is to be added to the sums before one is looked for.
-    noted: Pieces<(Pair, Act)>,
+    /// Interactions to add to the counts before a pair is looked up.
+    buffered: ChunkedVec<(Pair, Interaction)>,
 }
 
-impl Default for Pairs {
+impl Default for Day {
     fn default() -> Self {
-        Self((0..PARTS).map(|_| Part::default()).collect())
+        Self((0..PARTS).map(|_| DayPart::default()).collect())
     }
 }
 
-impl Pairs {
-    fn part(&mut self, (author, _): Pair) -> &mut Part {
+impl Day {
+    fn part(&mut self, (author, _): Pair) -> &mut DayPart {
         &mut self.0[author as usize % PARTS]
     }
 
     fn is_empty(&self) -> bool {
         let mut parts = self.0.iter();
-        parts.all(|part| part.noted.is_empty() && part.sums.is_empty())
+        parts.all(|part| part.buffered.is_empty() && part.counts.is_empty())
     }
 }
 
-impl Part {
-    /// Adds up what was only noted.
-    fn add_noted(&mut self) {
-        if self.noted.is_empty() {
+impl DayPart {
+    /// Adds the buffered interactions to the counts.
+    fn flush(&mut self) {
+        if self.buffered.is_empty() {
             return;
         }
-        let noted = std::mem::take(&mut self.noted);
-        for noted in noted.pieces() {
-            let numbers = self.sums.number_all(noted.iter().map(|(pair, _)| pair));
-            for (number, (pair, act)) in numbers.into_iter().zip(noted) {
-                self.sums[number].add(*act, (*pair, &mut self.carries));
+        let buffered = std::mem::take(&mut self.buffered);
+        for chunk in buffered.chunks() {
+            let numbers = self.counts.number_all(chunk.iter().map(|(pair, _)| pair));
+            for (number, (pair, interaction)) in numbers.into_iter().zip(chunk) {
+                self.counts[number].add(*interaction, *pair, &mut self.carries);
             }
         }
-        for &(pair, _) in noted.iter().filter(|(_, act)| act.diff < 0) {
-            self.forget_nothing(pair);
+        for &(pair, _) in buffered.iter().filter(|(_, it)| it.diff < 0) {
+            self.remove_zero(pair);
         }
     }
 
-    fn add(&mut self, pair: Pair, act: Act) {
-        self.add_noted();
-        let number = self.sums.number(&pair);
-        self.sums[number].add(act, (pair, &mut self.carries));
+    fn add(&mut self, pair: Pair, interaction: Interaction) {
+        self.flush();
+        let number = self.counts.number(&pair);
+        self.counts[number].add(interaction, pair, &mut self.carries);
     }
 
     fn row(&mut self, pair: Pair) -> Option<InteractionRow> {
-        self.add_noted();
-        let number = self.sums.find(&pair)?;
-        self.sums[number].row((pair, &self.carries))
+        self.flush();
+        let number = self.counts.find(&pair)?;
+        self.counts[number].row(pair, &self.carries)
     }
 
-    /// Forgets a sum that came to nothing.
-    fn forget_nothing(&mut self, pair: Pair) {
-        if let Some(number) = self.sums.find(&pair)
-            && self.sums[number].row((pair, &self.carries)).is_none()
+    /// Removes a pair if all its counts are zero.
+    fn remove_zero(&mut self, pair: Pair) {
+        if let Some(number) = self.counts.find(&pair)
+            && self.counts[number].row(pair, &self.carries).is_none()
         {
-            self.sums.release(number);
+            self.counts.release(number);
         }
     }
 }
@@ -184,10 +192,10 @@ impl Days {
         )
     }
 
-    fn add(&mut self, key: &InteractionKey, act: Act) {
+    fn add(&mut self, key: &InteractionKey, interaction: Interaction) {
         let pair = self.pair(key);
         let day = self.days.entry(key.day).or_default();
-        day.part(pair).add(pair, act);
+        day.part(pair).add(pair, interaction);
     }
 
     fn row(&mut self, key: &InteractionKey) -> Option<InteractionRow> {
@@ -195,27 +203,29 @@ impl Days {
         self.days.get_mut(&key.day)?.part(pair).row(pair)
     }
 
-    /// Notes what was done without a word of rows.
-    fn note(&mut self, acts: &[(InteractionKey, Act)], first_day: u32) {
-        // Accounts keep their numbers: none for what is too old.
-        let acts = acts.iter().filter(|(key, _)| key.day >= first_day);
-        let keys = acts.clone().map(|(key, _)| key);
+    /// Buffers interactions at a time whose rows are suppressed.
+    fn buffer(&mut self, interactions: &[(InteractionKey, Interaction)], first_day: u32) {
+        // The numbers of accounts are never released, so expired interactions must not allocate
+        // any.
+        let interactions = interactions.iter().filter(|(key, _)| key.day >= first_day);
+        let keys = interactions.clone().map(|(key, _)| key);
         let authors = self.dids.number_all(keys.clone().map(|key| &key.author));
         let subjects = self.dids.number_all(keys.map(|key| &key.subject));
-        for ((key, act), pair) in acts.zip(authors.into_iter().zip(subjects)) {
+        let pairs = authors.into_iter().zip(subjects);
+        for ((key, interaction), pair) in interactions.zip(pairs) {
             let day = self.days.entry(key.day).or_default();
-            day.part(pair).noted.push((pair, *act));
+            day.part(pair).buffered.push((pair, *interaction));
         }
     }
 
-    /// The row of a key that was touched; forgets a sum that came to nothing.
-    fn settle(&mut self, key: &InteractionKey) -> Option<InteractionRow> {
+    /// The row of a touched key. Removes its pair if all counts are zero.
+    fn row_or_remove(&mut self, key: &InteractionKey) -> Option<InteractionRow> {
         let row = self.row(key);
         if row.is_none() {
             let pair = self.pair(key);
-            if let Some(pairs) = self.days.get_mut(&key.day) {
-                pairs.part(pair).forget_nothing(pair);
-                if pairs.is_empty() {
+            if let Some(day) = self.days.get_mut(&key.day) {
+                day.part(pair).remove_zero(pair);
+                if day.is_empty() {
                     self.days.remove(&key.day);
                 }
             }
@@ -223,13 +233,13 @@ impl Days {
         row
     }
 
-    /// Takes away the days before `first_day`.
-    fn leave(&mut self, first_day: u32, time: Time, rows: &mut Vec<(Row, Time, i32)>) {
+    /// Removes the days before `first_day` and retracts their rows.
+    fn expire(&mut self, first_day: u32, time: Time, rows: &mut Vec<(Row, Time, i32)>) {
         let kept = self.days.split_off(&first_day);
-        for (day, pairs) in std::mem::replace(&mut self.days, kept) {
-            for mut part in pairs.0 {
-                part.add_noted();
-                for (_number, &pair, acts) in part.sums.iter() {
+        for (day, parts) in std::mem::replace(&mut self.days, kept) {
+            for mut part in parts.0 {
+                part.flush();
+                for (_number, &pair, counts) in part.counts.iter() {
                     let (author, subject) = pair;
                     let did = |number| self.dids.key(number).clone();
                     let key = InteractionKey {
@@ -237,8 +247,8 @@ impl Days {
                         day,
                         subject: did(subject),
                     };
-                    let row = acts
-                        .row((pair, &part.carries))
+                    let row = counts
+                        .row(pair, &part.carries)
                         .map(|row| Row::new(ViewId::Interactions, &key, &row));
                     rows.extend(row.map(|row| (row, time, -1)));
                 }
@@ -247,24 +257,25 @@ impl Days {
     }
 }
 
-pub(super) fn act_of(fact: &Fact, diff: i32) -> Option<(InteractionKey, Act)> {
+/// The interaction that a fact gives; `None` if it gives none.
+pub(super) fn interaction_of(fact: &Fact, diff: i32) -> Option<(InteractionKey, Interaction)> {
     let (author, subject, first_seen, kind, characters) = match fact {
-        Fact::Like(act) => (
-            act.author.clone(),
-            act.subject.as_ref()?,
-            act.first_seen,
+        Fact::Like(like) => (
+            like.author.clone(),
+            like.subject.as_ref()?,
+            like.first_seen,
             Kind::Like,
             0,
         ),
-        Fact::Repost(act) => (
-            act.author.clone(),
-            act.subject.as_ref()?,
-            act.first_seen,
+        Fact::Repost(repost) => (
+            repost.author.clone(),
+            repost.subject.as_ref()?,
+            repost.first_seen,
             Kind::Repost,
             0,
         ),
         Fact::Post(post) => {
-            let (subject, kind) = referred(post)?;
+            let (subject, kind) = subject_of(post)?;
             (
                 post.key.did(),
                 subject,
@@ -276,15 +287,15 @@ pub(super) fn act_of(fact: &Fact, diff: i32) -> Option<(InteractionKey, Act)> {
         _ => return None,
     };
     let subject = subject.did();
-    let diff = i16::try_from(diff).expect("a record comes or goes once");
-    // Acts on oneself are left out.
+    let diff = i16::try_from(diff).expect("a record is inserted or retracted once");
+    // Interactions of an account with itself are skipped.
     (author != subject).then_some((
         InteractionKey {
             author,
             day: first_seen.start().day(),
             subject,
         },
-        Act {
+        Interaction {
             kind,
             characters,
             diff,
@@ -292,27 +303,33 @@ pub(super) fn act_of(fact: &Fact, diff: i32) -> Option<(InteractionKey, Act)> {
     ))
 }
 
-/// A post is a reply or a quote of one account, reply first.
-fn referred(post: &Post) -> Option<(&Subject, Kind)> {
+/// The one subject that a post interacts with: its parent if it is a reply, else the post that it
+/// quotes.
+fn subject_of(post: &Post) -> Option<(&Subject, Kind)> {
     let reply = post.parent.as_ref().map(|parent| (parent, Kind::Reply));
     reply.or(post.quote.as_ref().map(|quote| (quote, Kind::Quote)))
 }
 
-impl Acts {
-    fn add(&mut self, act: Act, (pair, carries): (Pair, &mut Carries<CountKey>)) {
-        let count = match act.kind {
+impl InteractionCounts {
+    fn add(&mut self, interaction: Interaction, pair: Pair, carries: &mut Carries<CountKey>) {
+        let Interaction {
+            kind,
+            characters,
+            diff,
+        } = interaction;
+        let count = match kind {
             Kind::Like => &mut self.likes,
             Kind::Repost => &mut self.reposts,
             Kind::Reply => &mut self.replies,
             Kind::Quote => &mut self.quotes,
         };
-        carries.add(count, act.diff.into(), || (pair, act.kind));
-        self.characters += i64::from(act.diff) * i64::from(act.characters);
+        carries.add(count, diff.into(), || (pair, kind));
+        self.characters += i64::from(diff) * i64::from(characters);
     }
 
-    /// Nothing done is no row.
-    fn row(&self, (pair, carries): (Pair, &Carries<CountKey>)) -> Option<InteractionRow> {
-        let of = |kind: Kind, count: i32| shown(carries.value(count, || (pair, kind)));
+    /// The columns of the row; `None` if all counts are zero.
+    fn row(&self, pair: Pair, carries: &Carries<CountKey>) -> Option<InteractionRow> {
+        let of = |kind: Kind, count: i32| to_row_count(carries.value(count, || (pair, kind)));
         let row = InteractionRow {
             likes: of(Kind::Like, self.likes),
             reposts: of(Kind::Repost, self.reposts),
@@ -325,28 +342,36 @@ impl Acts {
 }
 
 const _: () = assert!(
-    size_of::<(Pair, Act)>() == 16,
-    "there is one for each act that a checkpoint tells"
+    size_of::<(Pair, Interaction)>() == 16,
+    "one is buffered for each interaction of a checkpoint"
 );
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What was noted and what was added say the same, whatever is looked for in between.
+    /// Buffering interactions and adding them at once give the same counts, whatever is looked up
+    /// in between.
     #[test]
-    fn acts_that_were_noted_are_added_before_a_sum_is_looked_for() {
+    fn buffered_interactions_are_added_before_a_pair_is_looked_up() {
         let seed = 0x5eed_u64;
         let mut next = crate::testing::random(seed);
         let did = |number: u64| format!("did:web:{number}.example").parse::<Did>();
-        let (mut noted, mut added) = (Days::default(), Days::default());
+        let (mut buffered, mut added) = (Days::default(), Days::default());
         let mut given = Vec::new();
         for step in 0..20_000 {
-            let undo = next(3) == 0 && !given.is_empty();
-            let (key, act) = if undo {
-                let (key, act): (InteractionKey, Act) =
+            let retract = next(3) == 0 && !given.is_empty();
+            let (key, interaction) = if retract {
+                let (key, interaction): (InteractionKey, Interaction) =
                     given.swap_remove(next(given.len() as u64) as usize);
-                (key, Act { diff: -1, ..act })
+                let diff = -1;
+                (
+                    key,
+                    Interaction {
+                        diff,
+                        ..interaction
+                    },
+                )
             } else {
                 let (author, subject) = (next(30), 30 + next(30));
                 let key = InteractionKey {
@@ -355,30 +380,31 @@ mod tests {
                     subject: did(subject).expect("it is a DID"),
                 };
                 let kinds = [Kind::Like, Kind::Repost, Kind::Reply, Kind::Quote];
-                let act = Act {
+                let interaction = Interaction {
                     kind: kinds[next(4) as usize],
                     characters: next(300) as u32,
                     diff: 1,
                 };
-                given.push((key.clone(), act));
-                (key, act)
+                given.push((key.clone(), interaction));
+                (key, interaction)
             };
-            added.add(&key, act);
-            let expected = added.settle(&key);
+            added.add(&key, interaction);
+            let expected = added.row_or_remove(&key);
             if next(50) > 0 {
-                noted.note(&[(key, act)], 0);
+                buffered.buffer(&[(key, interaction)], 0);
             } else {
-                noted.add(&key, act);
-                assert_eq!(noted.settle(&key), expected, "seed {seed:#x} step {step}");
+                buffered.add(&key, interaction);
+                let row = buffered.row_or_remove(&key);
+                assert_eq!(row, expected, "seed {seed:#x} step {step}");
             }
         }
         let rows = |mut days: Days| {
             let mut rows = Vec::new();
-            days.leave(u32::MAX, 1, &mut rows);
+            days.expire(u32::MAX, 1, &mut rows);
             rows.sort();
             rows
         };
-        let rows = (rows(noted), rows(added));
+        let rows = (rows(buffered), rows(added));
         assert!(!rows.0.is_empty());
         assert_eq!(rows.0, rows.1, "seed {seed:#x}");
     }

@@ -1,12 +1,17 @@
-//! The views: each a function from facts to rows, in a file of its own.
+//! The views: each is a function from facts to rows, in a file of its own.
+//!
+//! Some views are top lists. Each worker emits its lists at *list times*, which are the times whose
+//! [`Clock::lists`](crate::types::Clock) is set; [`lists`](crate::operators::lists) merges them.
 
+mod account_table;
 pub mod accounts;
 pub mod activity;
 pub mod actors;
+pub mod changes;
 pub mod handles;
 pub mod interactions;
+mod post_table;
 pub mod posts;
-pub mod sums;
 pub mod top_actors;
 pub mod top_posts;
 pub mod trends;

@@ -1,18 +1,19 @@
-//! `posts`: the tallies of every post, of all time; and `top_posts`, the best of them, which is counted beside.
+//! `posts`: the tallies of every post, of all time. The same operator also computes `top_posts`,
+//! the posts with the highest tallies.
 //!
 //! ```text
-//! facts ─ (post, what is told of it) ──exchange by post──▶ tallies ─▶ rows of `posts`
-//!                                                          └─ windows, boards ── at list times ─▶ lists of `top_posts`
+//! facts ─ (post, update) ──exchange by post──▶ tallies ─┬▶ rows of `posts`
+//!                                                       └▶ windows, candidates
+//!                                                         └─ at list times ─▶ lists of `top_posts`
 //! ```
 //!
-//! State: per post that is known 64 bytes, a line of the cache: its key, its likes of all time and in three windows,
-//! its languages; 80 more if it has other tallies. A post is forgotten when all counters are zero, which for one that was
-//! once seen is never. For `top_posts` see there.
+//! State: 64 bytes, one cache line, for each known post: its key, its likes of all time and in
+//! three windows, and its languages; 80 bytes more if it has other tallies. A post is removed when
+//! all its counters are zero. A post that was once seen is therefore never removed.
+//! [`top_posts`](super::top_posts) describes the rest of the state.
 //!
-//! It was an arrangement of differential before: why it is not, and what was measured, stands in
-//! `docs/decisions/0002-dataflow.md`.
-
-use std::ops::Range;
+//! This view was an arrangement of differential dataflow before. `docs/decisions/0002-dataflow.md`
+//! gives the reasons for the change, with measurements.
 
 use differential_dataflow::Hashable;
 use hashbrown::HashMap;
@@ -20,36 +21,35 @@ use serde::{Deserialize, Serialize};
 use skytide_core::id::PostKey;
 use skytide_core::record::Langs;
 use skytide_core::time::Minute;
-use skytide_core::view::{Measure, PostRow, PostState, ViewId};
+use skytide_core::view::{Measure, ViewId};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 
-use super::sums::tell_change;
-use super::top_posts::{LangSet, TopPosts};
-use crate::fact::{Act, Fact, Post, Subject};
-use crate::operators::count::{Carries, shown};
-use crate::operators::interner::{Entry, Interner};
+use super::changes::RowChange;
+use super::post_table::{ALL_TALLIES, LangSet, PostCounts, PostTable, TallyDiff};
+use super::top_posts::TopPosts;
+use crate::fact::{Fact, Post, Reaction, Subject};
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::lists::Output;
-use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
-use crate::operators::slab::{Place, Slab};
-use crate::types::{Clocks, Facts, Quiet, Time};
+use crate::types::{SuppressedRows, Time, ViewInput};
 
-/// Something that is told of a post.
+/// An update to a post's counters.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Told {
+struct PostUpdate {
     post: PostKey,
-    what: What,
+    kind: PostUpdateKind,
     diff: i32,
 }
 
+/// The kind of an update to a post.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) enum What {
-    /// A record refers to it.
+pub(super) enum PostUpdateKind {
+    /// A record that refers to the post is inserted or retracted.
     Tally(Reference),
-    /// Its record with these primary languages came or went.
+    /// The post's own record, with these primary languages, is inserted or retracted.
     Record(Langs),
-    /// It came to exist.
+    /// The post was created.
     Seen,
 }
 
@@ -57,373 +57,207 @@ pub(super) enum What {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Reference {
     measure: Measure,
-    /// The record is the post's author's.
+    /// Whether the author of the post wrote the record.
     by_author: bool,
     first_seen: Minute,
 }
 
-/// Which of the two views are wanted.
+/// Which of the two views to compute.
 #[derive(Clone, Copy, Debug)]
 pub struct PostViews {
-    /// `posts`.
+    /// The rows of `posts`.
     pub rows: bool,
-    /// `top_posts`.
+    /// The lists of `top_posts`.
     pub lists: bool,
 }
 
-/// Rows of `posts` and this worker's lists of `top_posts`.
+/// Computes the rows of `posts` and this worker's lists of `top_posts`.
 pub fn posts<'s>(
-    facts: Facts<'s>,
-    clocks: Clocks<'s>,
-    (worker, wanted): (usize, PostViews),
-    quiet: Quiet,
+    input: ViewInput<'s>,
+    worker: usize,
+    views: PostViews,
+    suppressed: SuppressedRows,
 ) -> StreamVec<'s, Time, Output> {
-    let told = of_facts(facts, "OfPosts", |fact, (_time, diff), told| {
-        tell(fact, |post, what| told.push(Told { post, what, diff }));
+    let updates = flat_map_facts(input.facts, "OfPosts", |fact, _time, diff, updates| {
+        for_each_update(fact, |post, kind| {
+            updates.push(PostUpdate { post, kind, diff });
+        });
     });
 
-    let by_post = Exchange::new(|told: &Told| told.post.hashed());
+    let by_post = Exchange::new(|update: &PostUpdate| update.post.hashed());
     let mut posts = Posts {
-        top: wanted.lists.then(TopPosts::default),
+        top: views.lists.then(TopPosts::default),
         ..Posts::default()
     };
     on_tick(
         "Posts",
-        (told, by_post),
-        clocks,
-        move |(time, clock), told, output| {
-            let tells = wanted.rows && quiet.tells(ViewId::Posts, time);
-            posts.noted = tells.then(HashMap::new);
-            posts.states.advance(clock.now.minute(), &mut posts.top);
-            for told in told {
-                posts.apply(told);
+        updates,
+        by_post,
+        input.clocks,
+        move |time, clock, updates, output| {
+            let emits = views.rows && suppressed.emits(ViewId::Posts, time);
+            posts.old_counts = emits.then(HashMap::new);
+            posts.advance(clock.now.minute());
+            for updates in updates {
+                posts.apply(updates);
             }
-            posts.tell_rows(time, output);
+            posts.emit_rows(time, output);
             if clock.lists || posts.top.is_none() {
-                posts.settle();
+                posts.process_touched();
             }
             if let (true, Some(top)) = (clock.lists, &mut posts.top) {
-                top.lists(&posts.states, worker, output);
+                top.emit_lists(&posts.table, worker, output);
             }
         },
     )
 }
 
-pub(super) fn tell(fact: &Fact, mut tell: impl FnMut(PostKey, What)) {
+/// Calls `emit` with each update that a fact gives, and the post that it updates.
+pub(super) fn for_each_update(fact: &Fact, mut emit: impl FnMut(PostKey, PostUpdateKind)) {
     match fact {
-        Fact::Like(act) => acted(act, Measure::Likes, &mut tell),
-        Fact::Repost(act) => acted(act, Measure::Reposts, &mut tell),
+        Fact::Like(like) => reaction(like, Measure::Likes, &mut emit),
+        Fact::Repost(repost) => reaction(repost, Measure::Reposts, &mut emit),
         Fact::Post(post) => {
-            for (to, measure) in [
+            for (subject, measure) in [
                 (&post.parent, Measure::Replies),
                 (&post.root, Measure::RootReplies),
                 (&post.quote, Measure::Quotes),
             ] {
-                refers(post, to.as_ref(), measure, &mut tell);
+                reference(post, subject.as_ref(), measure, &mut emit);
             }
-            tell(post.key.clone(), What::Record(post.primary_langs()));
+            let langs = post.primary_langs();
+            emit(post.key.clone(), PostUpdateKind::Record(langs));
         }
-        Fact::BarePost(post) => tell(post.clone(), What::Record(Langs::default())),
-        Fact::Seen(post) => tell(post.clone(), What::Seen),
+        Fact::BarePost(post) => emit(post.clone(), PostUpdateKind::Record(Langs::default())),
+        Fact::Seen(post) => emit(post.clone(), PostUpdateKind::Seen),
         _ => {}
     }
 }
 
-fn acted(act: &Act, measure: Measure, tell: &mut impl FnMut(PostKey, What)) {
-    if let Some(post) = act.subject.as_ref().and_then(Subject::post) {
+fn reaction(reaction: &Reaction, measure: Measure, emit: &mut impl FnMut(PostKey, PostUpdateKind)) {
+    if let Some(post) = reaction.subject.as_ref().and_then(Subject::post) {
         let reference = Reference {
             measure,
-            by_author: post.did() == act.author,
-            first_seen: act.first_seen,
+            by_author: post.did() == reaction.author,
+            first_seen: reaction.first_seen,
         };
-        tell(post.clone(), What::Tally(reference));
+        emit(post.clone(), PostUpdateKind::Tally(reference));
     }
 }
 
-fn refers(by: &Post, to: Option<&Subject>, measure: Measure, tell: &mut impl FnMut(PostKey, What)) {
-    if let Some(post) = to.and_then(Subject::post) {
+fn reference(
+    by: &Post,
+    subject: Option<&Subject>,
+    measure: Measure,
+    emit: &mut impl FnMut(PostKey, PostUpdateKind),
+) {
+    if let Some(post) = subject.and_then(Subject::post) {
         let reference = Reference {
             measure,
             by_author: post.did() == by.key.did(),
             first_seen: by.first_seen,
         };
-        tell(post.clone(), What::Tally(reference));
+        emit(post.clone(), PostUpdateKind::Tally(reference));
     }
 }
 
-/// How many tallies a post has: the measures 0 to 4.
-pub(super) const TALLIES: usize = 5;
-
-/// Counters of a post.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tallies {
-    /// In the order of [`Measure`].
-    all: [i64; TALLIES],
-    /// Those of them by its author.
-    own: [i64; TALLIES],
-    /// 1 while its record is live.
-    live: i32,
-    /// How often it came to exist.
-    seen: i32,
-}
-
-/// One of them: all records, those by the post's author, and, if there are lists, those in the windows of an hour, a day and
-/// a week.
-type Tally = [i32; 5];
-const ALL: usize = 0;
-const OWN: usize = 1;
-const WINDOWS: Range<usize> = 2..5;
-
-/// A count of a post, for the few that leave 32 bits.
-type CountKey = (u32, Measure, u8);
-
-/// What is known of a post.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct State {
-    likes: Tally,
-    live: i32,
-    seen: i32,
-    langs: LangSet,
-    /// Its other tallies, if it has any.
-    others: Place,
-    /// It was touched since the boards were last told, and which tallies of it changed in some window: a bit each.
-    touched: bool,
-    changed: u8,
-    /// Which tallies were more than zero when the boards were last told of them, a bit each: others are on no board.
-    offered: u8,
-}
-
+/// The state of the operator.
 #[derive(Default)]
 struct Posts {
-    states: States,
+    table: PostTable,
     top: Option<TopPosts>,
-    /// The tallies before of posts touched in the running time, if rows are told.
-    noted: Option<HashMap<u32, Tallies>>,
+    /// If rows are emitted at the current time: the previous counts of the posts that it touched.
+    old_counts: Option<HashMap<u32, PostCounts>>,
 }
 
-/// What is known of all posts.
-#[derive(Default)]
-pub(super) struct States {
-    pub(super) posts: Interner<PostKey, State>,
-    /// The tallies but likes, of posts that have any.
-    others: Slab<[Tally; TALLIES - 1]>,
-    /// What 32 bits do not hold of the counts of all tallies.
-    carries: Carries<CountKey>,
-    /// Posts touched since the boards were last told: that is done at list times only.
-    touched: Vec<u32>,
-}
-
-impl States {
-    fn advance(&mut self, now: Minute, top: &mut Option<TopPosts>) {
+impl Posts {
+    fn advance(&mut self, now: Minute) {
+        let Self { table, top, .. } = self;
         if let Some(top) = top {
             top.windows.advance(now, |(number, measure), windows| {
-                self.add((number, measure), (0, 0), windows);
+                let (all, own) = (0, 0);
+                table.add(number, measure, TallyDiff { all, own, windows });
             });
         }
     }
 
-    /// The state of a post some `tallies` of which change, a bit each.
-    fn touch(&mut self, number: u32, tallies: u8) -> &mut State {
-        let state = &mut self.posts[number];
-        state.changed |= tallies;
-        if !std::mem::replace(&mut state.touched, true) {
-            self.touched.push(number);
-        }
-        state
-    }
-
-    /// Adds to a tally; `windows` in the order of `Window::ALL`.
-    fn add(
-        &mut self,
-        (number, measure): (u32, Measure),
-        (all, own): (i32, i32),
-        [hour, day, week, _all]: [i32; 4],
-    ) {
-        self.touch(number, 1 << measure as u8);
-        let state = &mut self.posts[number];
-        let tally = match (measure as usize).checked_sub(1) {
-            None => &mut state.likes,
-            Some(other) => &mut self.others.at_mut(&mut state.others)[other],
-        };
-        let diffs = [all, own, hour, day, week];
-        for ((part, count), diff) in tally.iter_mut().enumerate().zip(diffs) {
-            let key = || (number, measure, part as u8);
-            self.carries.add(count, diff.into(), key);
+    fn apply(&mut self, updates: Vec<PostUpdate>) {
+        let posts = updates.iter().map(|update| &update.post);
+        let numbers = self.table.posts.number_all(posts);
+        for (number, PostUpdate { kind, diff, .. }) in numbers.into_iter().zip(updates) {
+            self.apply_one(number, kind, diff);
         }
     }
 
-    /// A tally as it is.
-    fn tally_of(&self, number: u32, measure: Measure) -> [i64; 5] {
-        let state = &self.posts[number];
-        let tally = match (measure as usize).checked_sub(1) {
-            None => state.likes,
-            Some(other) => self.others.at(state.others).map_or([0; 5], |it| it[other]),
-        };
-        let key = |part: usize| (number, measure, part as u8);
-        std::array::from_fn(|part| self.carries.value(tally[part], || key(part)))
-    }
-
-    fn tallies(&self, number: u32) -> Tallies {
-        let state = &self.posts[number];
-        let all: [[i64; 5]; TALLIES] =
-            std::array::from_fn(|place| self.tally_of(number, Measure::ALL[place]));
-        Tallies {
-            all: all.map(|tally| tally[ALL]),
-            own: all.map(|tally| tally[OWN]),
-            live: state.live,
-            seen: state.seen,
-        }
-    }
-
-    /// A tally of a post in the four windows.
-    pub(super) fn values(&self, number: u32, measure: Measure) -> [u32; 4] {
-        let tally = self.tally_of(number, measure);
-        let [hour, day, week] = [0, 1, 2].map(|window| tally[WINDOWS.start + window]);
-        [hour, day, week, tally[ALL]].map(shown)
-    }
-
-    /// Whether any counter is not zero. To be asked when the windows slid: what counts in one counts of all time.
-    fn is_known(&self, number: u32) -> bool {
-        let state = &self.posts[number];
-        let counted = state.others.is_taken() || state.likes != Tally::default();
-        let lives = (state.live, state.seen) != (0, 0);
-        counted || lives || self.carries.any(|(of, ..)| *of == number)
-    }
-
-    /// Ends a change: answers which tallies changed, a bit each. Gives back room for tallies that came to nothing.
-    fn settle(&mut self, number: u32) -> u8 {
-        let state = &mut self.posts[number];
-        state.touched = false;
-        self.others.tidy(&mut state.others);
-        std::mem::take(&mut state.changed)
-    }
-}
-
-impl Posts {
-    fn apply(&mut self, told: Vec<Told>) {
-        let posts = told.iter().map(|told| &told.post);
-        let numbers = self.states.posts.number_all(posts);
-        for (number, Told { what, diff, .. }) in numbers.into_iter().zip(told) {
-            self.apply_one(number, what, diff);
-        }
-    }
-
-    fn apply_one(&mut self, number: u32, what: What, diff: i32) {
-        let states = &mut self.states;
-        if let Some(noted) = &mut self.noted {
-            noted
+    fn apply_one(&mut self, number: u32, kind: PostUpdateKind, diff: i32) {
+        let table = &mut self.table;
+        if let Some(old_counts) = &mut self.old_counts {
+            old_counts
                 .entry(number)
-                .or_insert_with(|| states.tallies(number));
+                .or_insert_with(|| table.counts(number));
         }
-        match what {
-            What::Tally(Reference {
+        match kind {
+            PostUpdateKind::Tally(Reference {
                 measure,
                 by_author,
                 first_seen,
             }) => {
-                let counted = ((number, measure), first_seen);
                 let windows = match &mut self.top {
-                    Some(top) => top.windows.enter(counted, diff),
+                    Some(top) => top.windows.enter((number, measure), first_seen, diff),
                     None => [0; 4],
                 };
+                let all = diff;
                 let own = if by_author { diff } else { 0 };
-                states.add((number, measure), (diff, own), windows);
+                table.add(number, measure, TallyDiff { all, own, windows });
             }
-            What::Record(langs) => {
-                let state = states.touch(number, ALL_TALLIES);
-                state.live += diff;
+            PostUpdateKind::Record(langs) => {
+                let entry = table.touch(number, ALL_TALLIES);
+                entry.live += diff;
                 if let Some(top) = &mut self.top {
-                    let langs = match (diff > 0, state.live) {
+                    let langs = match (diff > 0, entry.live) {
                         (true, _) => top.lang_set(langs),
                         (false, 0) => LangSet::default(),
-                        (false, _) => state.langs,
+                        (false, _) => entry.langs,
                     };
-                    top.change_langs(number, &mut state.langs, langs);
+                    top.change_langs(number, &mut entry.langs, langs);
                 }
             }
-            What::Seen => {
-                // It is never taken back, so a post that is written and deleted for ever may come to the end.
-                let seen = &mut states.touch(number, ALL_TALLIES).seen;
+            PostUpdateKind::Seen => {
+                // This fact is never retracted. A post that is created and deleted again and again
+                // could overflow the count, so the addition saturates.
+                let seen = &mut table.touch(number, ALL_TALLIES).seen;
                 *seen = seen.saturating_add(diff);
             }
         }
     }
 
-    /// Tells the rows that changed.
-    fn tell_rows(&mut self, time: Time, output: &mut Vec<Output>) {
-        let noted = self.noted.take();
-        for (number, old) in noted.into_iter().flatten() {
-            let change = (old, self.states.tallies(number));
-            let key = self.states.posts.key(number);
-            tell_change((ViewId::Posts, time), key, change, Tallies::row, output);
+    /// Emits the rows that changed.
+    fn emit_rows(&mut self, time: Time, output: &mut Vec<Output>) {
+        let old_counts = self.old_counts.take();
+        for (number, old) in old_counts.into_iter().flatten() {
+            let change = RowChange {
+                view: ViewId::Posts,
+                time,
+                old,
+                new: self.table.counts(number),
+            };
+            let key = self.table.posts.key(number);
+            change.emit(key, PostCounts::row, output);
         }
     }
 
-    /// Offers what changed to the boards, forgets posts that nothing is known of any more.
-    fn settle(&mut self) {
-        for number in std::mem::take(&mut self.states.touched) {
-            let changed = self.states.settle(number);
+    /// Updates the candidates of top lists with the touched posts, and removes posts without
+    /// counts.
+    fn process_touched(&mut self) {
+        for number in self.table.take_touched() {
+            let changed = self.table.finish_change(number);
             if let Some(top) = &mut self.top {
-                let offered = top.settle(number, &self.states, changed);
-                self.states.posts[number].offered = offered;
+                let candidate_for = top.update(number, &self.table, changed);
+                self.table.posts[number].candidate_for = candidate_for;
             }
-            if !self.states.is_known(number) {
-                self.states.posts.release(number);
+            if !self.table.is_known(number) {
+                self.table.posts.release(number);
             }
         }
     }
 }
-
-const ALL_TALLIES: u8 = (1 << TALLIES) - 1;
-
-impl State {
-    /// Whether lists may hold it: those deleted or hidden are left out, those never seen are kept.
-    pub(super) fn is_listed(&self) -> bool {
-        self.live > 0 || self.seen == 0
-    }
-
-    /// The tallies that were more than zero when the boards were last told of them.
-    pub(super) fn offered(&self) -> u8 {
-        self.offered
-    }
-
-    /// Its languages.
-    pub(super) fn langs(&self) -> LangSet {
-        self.langs
-    }
-}
-
-impl Tallies {
-    fn row(&self) -> PostRow {
-        let [likes, reposts, replies, root_replies, quotes] = self.all.map(shown);
-        let [
-            self_likes,
-            self_reposts,
-            self_replies,
-            self_root_replies,
-            self_quotes,
-        ] = self.own.map(shown);
-        PostRow {
-            likes,
-            reposts,
-            replies,
-            root_replies,
-            quotes,
-            self_likes,
-            self_reposts,
-            self_replies,
-            self_root_replies,
-            self_quotes,
-            state: match (self.live, self.seen) {
-                (0, 0) => PostState::NeverSeen,
-                (0, _) => PostState::Gone,
-                _ => PostState::Live,
-            },
-        }
-    }
-}
-
-const _: () = assert!(
-    size_of::<Entry<PostKey, State>>() == 64,
-    "there is one for each post: a line of the cache"
-);

@@ -1,84 +1,88 @@
-//! `top_actors`, `top_blocks`: the most active and most noticed accounts of 24 hours.
+//! `top_actors`, `top_blocks`: the accounts with the highest counts given and received in 24 hours.
 //!
 //! ```text
-//! counts of `actors` in the window of 24 hours ─ boards ── at list times ─▶ lists
+//! counts of `actors` in the window of 24 hours ─ candidates ── at list times ─▶ lists
 //! ```
 //!
-//! State: what was added to the window, the boards; the accounts and their counts stand in `actors`.
+//! State: the additions to the window, and the candidates. The accounts and their counts are in the
+//! table of `actors`.
 
 use std::cmp::Reverse;
 
 use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 
-use super::actors::{Counter, LISTED, States};
-use crate::operators::boards::{Boards, Family, OVERALL};
+use super::account_table::{AccountTable, Counter, LISTED};
 use crate::operators::lists::{Output, WorkerList};
+use crate::operators::top_candidates::{ListFamily, OVERALL, TopCandidates};
 use crate::operators::windows::Windows;
 
-/// Everything of the two views but the accounts.
+/// The state of the two views, except the table of accounts.
 #[derive(Debug)]
 pub(super) struct TopActors {
-    /// Of accounts by number, and of the counters that have a measure.
+    /// Additions to the counters that have a measure, by account.
     pub(super) window: Windows<(u32, Counter)>,
-    boards: Boards<u32>,
+    candidates: TopCandidates<u32>,
 }
 
 impl Default for TopActors {
     fn default() -> Self {
         Self {
             window: Windows::new(&[Window::Day]),
-            boards: Boards::default(),
+            candidates: TopCandidates::default(),
         }
     }
 }
 
 impl TopActors {
-    /// Offers the counters of an account that `changed`, a bit each, to the boards; answers those that are more than zero now.
-    pub fn offer(&mut self, account: u32, states: &States, changed: u16) -> u16 {
-        let state = &states.accounts[account];
-        let mut offered = state.offered();
+    /// Updates the candidates with the counters of an account that `changed`, a bit each. Returns
+    /// the counters that are above zero now, a bit each.
+    pub fn update(&mut self, account: u32, table: &AccountTable, changed: u16) -> u16 {
+        let mut candidate_for = table.accounts[account].candidate_for;
         for (counter, measure) in LISTED.iter().filter_map(|&it| Some((it, measure(it)?))) {
             let bit = counter.bit();
             if changed & bit == 0 {
                 continue;
             }
             let mut values = [0; 4];
-            values[Window::Day as usize] = states.of_day(account, counter);
+            values[Window::Day as usize] = table.day_count(account, counter);
             let is_zero = values == [0; 4];
-            let is_new = offered & bit == 0;
+            let is_new = candidate_for & bit == 0;
+            // An account that is not a candidate and has a zero count stays out of the list.
             if !(is_new && is_zero) {
-                self.boards
-                    .offer(family(measure), (account, is_new), values);
+                self.candidates
+                    .update(family(measure), account, is_new, values);
             }
-            offered = if is_zero {
-                offered & !bit
+            candidate_for = if is_zero {
+                candidate_for & !bit
             } else {
-                offered | bit
+                candidate_for | bit
             };
         }
-        offered
+        candidate_for
     }
 
-    /// Tells this worker's lists that may have changed.
-    pub fn lists(&mut self, states: &States, worker: usize, output: &mut Vec<Output>) {
-        let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
+    /// Emits this worker's lists that may have changed.
+    pub fn emit_lists(&mut self, table: &AccountTable, worker: usize, output: &mut Vec<Output>) {
+        let all = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
             let counter = LISTED
                 .iter()
                 .find(|it| measure(**it) == Some(family.measure));
             if let (Window::Day, Some(&counter)) = (window, counter) {
-                let counted = states.accounts.iter();
-                let counted = counted.map(|(it, ..)| (it, states.of_day(it, counter)));
+                let counted = table.accounts.iter();
+                let counted = counted.map(|(it, ..)| (it, table.day_count(it, counter)));
                 found.extend(counted.filter(|(_, count)| *count > 0));
             }
         };
         let order = |a: &(u32, u32), b: &(u32, u32)| {
-            let key = |account: u32| states.accounts.key(account);
+            let key = |account: u32| table.accounts.key(account);
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
-        self.boards
-            .take_changed(all, order, |Family { view, measure, .. }, window, best| {
+        self.candidates.take_changed(
+            all,
+            order,
+            |ListFamily { view, measure, .. }, window, best| {
                 let entry = |&(account, value): &(u32, u32)| ListEntry {
-                    key: states.accounts.key(account).to_string().into(),
+                    key: table.accounts.key(account).to_string().into(),
                     value,
                     other: 0,
                     longer: value,
@@ -94,11 +98,12 @@ impl TopActors {
                     worker,
                     entries: best.iter().map(entry).collect(),
                 }));
-            });
+            },
+        );
     }
 }
 
-/// The measure of lists that are ordered by a counter.
+/// The measure of the top lists that a counter orders; `None` if it orders none.
 pub(super) fn measure(counter: Counter) -> Option<Measure> {
     match counter {
         Counter::LikesGiven => Some(Measure::LikesGiven),
@@ -112,14 +117,14 @@ pub(super) fn measure(counter: Counter) -> Option<Measure> {
     }
 }
 
-fn family(measure: Measure) -> Family {
+fn family(measure: Measure) -> ListFamily {
     let blocks = Measure::of(ViewId::TopBlocks).contains(&measure);
     let view = if blocks {
         ViewId::TopBlocks
     } else {
         ViewId::TopActors
     };
-    Family {
+    ListFamily {
         view,
         measure,
         lang: OVERALL,

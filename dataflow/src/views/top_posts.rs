@@ -1,12 +1,15 @@
-//! `top_posts`: the best posts by each tally, window and language.
+//! `top_posts`: the posts with the highest tally, for each measure, window and language.
 //!
 //! ```text
-//! tallies of `posts`: all time; windows of hour, day, week ─ boards ── at list times ─▶ lists
+//! tallies of `posts`: all time; windows of hour, day, week ─ candidates ── at list times ─▶ lists
 //! ```
 //!
-//! A post's languages may come after its likes: they only decide which boards its counts are offered to. A post that
-//! was seen and is not live any more (deleted, hidden) is offered to none. State: what was added to the windows, the boards;
-//! the counts of each post stand in `posts`.
+//! The languages of a post only decide for which lists the post is a candidate, so they may arrive
+//! after its likes. A post that was seen and is no longer live (deleted or hidden) is a candidate
+//! for no list.
+//!
+//! State: the additions to the windows, and the candidates. The counts of each post are in the
+//! table of `posts`.
 
 use std::cmp::Reverse;
 
@@ -14,25 +17,36 @@ use hashbrown::HashMap;
 use skytide_core::record::{Lang, Langs};
 use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 
-use super::posts::{State, States, TALLIES};
-use crate::operators::boards::{Boards, Family, OVERALL};
+use super::post_table::{LangSet, PostEntry, PostTable, TALLIES};
 use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
+use crate::operators::top_candidates::{ListFamily, OVERALL, TopCandidates};
 use crate::operators::windows::Windows;
 
-/// The number of a set of languages; 0: none.
-pub(super) type LangSet = u32;
-
-/// Everything of `top_posts` but what is known of the posts.
+/// The state of `top_posts`, except the table of posts.
 #[derive(Debug)]
 pub(super) struct TopPosts {
-    /// Sets of languages, each once: few distinct ones are used by many posts.
+    /// The distinct sets of languages: many posts share few sets.
     lang_sets: Interner<Vec<Lang>>,
-    /// All but all time.
+    /// Additions to the windows of an hour, a day and a week. The tallies of all time are in the
+    /// table.
     pub(super) windows: Windows<(u32, Measure)>,
-    boards: Boards<u32>,
-    /// The languages before of posts whose languages changed since the boards were last told.
-    langs_before: HashMap<u32, LangSet>,
+    candidates: TopCandidates<u32>,
+    /// The previous languages of posts whose languages changed since the candidates were last
+    /// updated.
+    old_langs: HashMap<u32, LangSet>,
+}
+
+/// A changed tally of a post, and the languages whose lists it affects.
+struct ChangedTally {
+    post: u32,
+    measure: Measure,
+    /// Whether the post is not a candidate for this measure yet.
+    is_new: bool,
+    /// The tally in the four windows; all zero if no list may show the post.
+    values: [u32; 4],
+    old_langs: LangSet,
+    new_langs: LangSet,
 }
 
 impl Default for TopPosts {
@@ -46,8 +60,8 @@ impl Default for TopPosts {
         Self {
             lang_sets,
             windows: Windows::new(&[Window::Hour, Window::Day, Window::Week]),
-            boards: Boards::default(),
-            langs_before: HashMap::new(),
+            candidates: TopCandidates::default(),
+            old_langs: HashMap::new(),
         }
     }
 }
@@ -60,97 +74,115 @@ impl TopPosts {
         self.lang_sets.number(&langs)
     }
 
-    /// Gives a post other languages.
+    /// Changes the languages of a post from `langs` to `new`.
     pub fn change_langs(&mut self, number: u32, langs: &mut LangSet, new: LangSet) {
         let old = std::mem::replace(langs, new);
-        // Without languages it was on no board that it could have to leave.
+        // A post without languages was a candidate for no list of a language, so it leaves none.
         if old != new && old != LangSet::default() {
-            self.langs_before.entry(number).or_insert(old);
+            self.old_langs.entry(number).or_insert(old);
         }
     }
 
-    /// Offers the tallies of a post that `changed`, a bit each, to the boards; answers those that are more than zero now.
-    pub fn settle(&mut self, number: u32, states: &States, changed: u8) -> u8 {
-        let state = &states.posts[number];
-        let (langs, mut offered) = (state.langs(), state.offered());
-        let before = self.langs_before.remove(&number).unwrap_or(langs);
+    /// Updates the candidates with the tallies of a post that `changed`, a bit each. Returns the
+    /// tallies that are above zero now, a bit each.
+    pub fn update(&mut self, number: u32, table: &PostTable, changed: u8) -> u8 {
+        let entry = &table.posts[number];
+        let mut candidate_for = entry.candidate_for;
+        let new_langs = entry.langs;
+        let old_langs = self.old_langs.remove(&number).unwrap_or(new_langs);
         for &measure in &Measure::ALL[..TALLIES] {
             let bit = 1 << measure as u8;
             if changed & bit == 0 {
                 continue;
             }
-            let values = match state.is_listed() {
-                true => states.values(number, measure),
+            let values = match entry.is_listed() {
+                true => table.values(number, measure),
                 false => [0; 4],
             };
             let is_zero = values == [0; 4];
-            let is_new = offered & bit == 0;
+            let is_new = candidate_for & bit == 0;
+            // A post that is not a candidate and has a zero tally stays out of the lists.
             if !(is_new && is_zero) {
-                self.offer(measure, (number, is_new), values, (before, langs));
+                self.update_lists(ChangedTally {
+                    post: number,
+                    measure,
+                    is_new,
+                    values,
+                    old_langs,
+                    new_langs,
+                });
             }
-            offered = if is_zero {
-                offered & !bit
+            candidate_for = if is_zero {
+                candidate_for & !bit
             } else {
-                offered | bit
+                candidate_for | bit
             };
         }
-        offered
+        candidate_for
     }
 
-    fn offer(
-        &mut self,
-        measure: Measure,
-        (post, is_new): (u32, bool),
-        values: [u32; 4],
-        (old, new): (LangSet, LangSet),
-    ) {
+    /// Updates the candidates of the list of all languages, and of the lists of the post's old and
+    /// new languages.
+    fn update_lists(&mut self, changed: ChangedTally) {
         let Self {
-            boards, lang_sets, ..
+            candidates,
+            lang_sets,
+            ..
         } = self;
-        let family = |lang| Family {
+        let ChangedTally {
+            post,
+            measure,
+            is_new,
+            values,
+            old_langs,
+            new_langs,
+        } = changed;
+        let family = |lang| ListFamily {
             view: ViewId::TopPosts,
             measure,
             lang,
         };
-        boards.offer(family(OVERALL), (post, is_new), values);
-        let (old, new) = (lang_sets.key(old), lang_sets.key(new));
+        candidates.update(family(OVERALL), post, is_new, values);
+        let (old, new) = (lang_sets.key(old_langs), lang_sets.key(new_langs));
         for &lang in old.iter().filter(|lang| !new.contains(lang)) {
-            boards.offer(family(Some(lang)), (post, is_new), [0; 4]);
+            candidates.update(family(Some(lang)), post, is_new, [0; 4]);
         }
         for &lang in new {
             let is_new = is_new || !old.contains(&lang);
-            boards.offer(family(Some(lang)), (post, is_new), values);
+            candidates.update(family(Some(lang)), post, is_new, values);
         }
     }
 
-    /// Tells this worker's lists that may have changed.
-    pub fn lists(&mut self, states: &States, worker: usize, output: &mut Vec<Output>) {
+    /// Emits this worker's lists that may have changed.
+    pub fn emit_lists(&mut self, table: &PostTable, worker: usize, output: &mut Vec<Output>) {
         let Self {
-            boards, lang_sets, ..
+            candidates,
+            lang_sets,
+            ..
         } = self;
-        let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
-            let belongs = |state: &State| {
-                let langs = || lang_sets.key(state.langs());
+        let all = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
+            let belongs = |entry: &PostEntry| {
+                let langs = || lang_sets.key(entry.langs);
                 let of_lang = family.lang.is_none_or(|lang| langs().contains(&lang));
-                of_lang && state.is_listed()
+                of_lang && entry.is_listed()
             };
-            let count = |post: u32| states.values(post, family.measure)[window as usize];
-            let counted = states.posts.iter();
-            let counted = counted.map(|(post, _, state)| (post, count(post), state));
-            let counted = counted.filter(|(_, count, state)| *count > 0 && belongs(state));
+            let count = |post: u32| table.values(post, family.measure)[window as usize];
+            let counted = table.posts.iter();
+            let counted = counted.map(|(post, _, entry)| (post, count(post), entry));
+            let counted = counted.filter(|(_, count, entry)| *count > 0 && belongs(entry));
             found.extend(counted.map(|(post, count, _)| (post, count)));
         };
         let order = |a: &(u32, u32), b: &(u32, u32)| {
-            let key = |post: u32| states.posts.key(post);
+            let key = |post: u32| table.posts.key(post);
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
-        boards.take_changed(all, order, |family, window, best| {
-            let Family { view, measure, .. } = family;
+        candidates.take_changed(all, order, |family, window, best| {
+            let ListFamily { view, measure, .. } = family;
             let lang = family.lang_tag().into();
             let longer = window.longer().unwrap_or(Window::All) as usize;
-            let longer = |post: u32| states.values(post, measure)[longer];
+            let longer = |post: u32| table.values(post, measure)[longer];
             let entries = best.iter().map(|&(post, value)| ListEntry {
-                key: states.posts.key(post).to_string().into(),
+                key: table.posts.key(post).to_string().into(),
                 value,
                 other: 0,
                 longer: longer(post),

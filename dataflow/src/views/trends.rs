@@ -1,13 +1,17 @@
-//! `hashtags`, `domains`, `links`, `mentions`, `languages`: posts and distinct authors of everything that posts hold,
-//! by window, overall and per language, and the best lists of the first four.
+//! `hashtags`, `domains`, `links`, `mentions`, `languages`: the number of posts and of distinct
+//! authors of each key, by window, overall and per language. Also the top lists of the first four.
+//!
+//! A *key* is what a post contains: a hashtag, a host, a URL, a mentioned account or a language.
 //!
 //! ```text
 //! posts ─ (view, key, language), author, minute ──exchange by key──▶ windows of (key, author)
-//!                                                                     ├─ sums ▶ counts, positive sums ▶ authors ─▶ rows
-//!                                                                     └─ boards ── at list times ─▶ lists
+//!                               ┌───────────────────────────────────────┘
+//!                               ├─ sum of a pair ─▶ posts; positive pairs ─▶ authors ─▶ rows
+//!                               └─ candidates ── at list times ─▶ lists
 //! ```
 //!
-//! State: the windows of (key, author) pairs, a row per key that has any post left, the boards.
+//! State: the windows of (key, author) pairs, the counts of each key that has any posts, the
+//! candidates of the top lists.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -20,20 +24,20 @@ use skytide_core::time::Minute;
 use skytide_core::view::{ListEntry, ListKey, Measure, TrendKey, TrendRow, ViewId, Window};
 use timely::dataflow::channels::pact::Exchange;
 
-use super::sums::tell_change;
+use super::changes::RowChange;
 use crate::fact::{Fact, Post};
-use crate::operators::boards::{Boards, Family};
-use crate::operators::count::{Carries, shown};
+use crate::operators::count::{Carries, to_row_count};
+use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
-use crate::operators::of_facts::of_facts;
 use crate::operators::on_tick::on_tick;
-use crate::operators::windows::{Changed, Sums, Windows};
-use crate::types::{Clocks, Facts, Quiet, Time};
+use crate::operators::top_candidates::{ListFamily, TopCandidates};
+use crate::operators::windows::{SumChange, WindowSums, Windows};
+use crate::types::{SuppressedRows, Time, ViewInput};
 
-/// A post holds a key, or no more.
+/// A key occurs in a post: inserted (+1) or retracted (-1).
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Held {
+pub(super) struct Occurrence {
     view: ViewId,
     key: TrendKey,
     author: Did,
@@ -41,50 +45,51 @@ pub(super) struct Held {
     diff: i32,
 }
 
-/// Rows and this worker's lists of the wanted ones of the five views.
+/// Computes the rows of those of the five views that are in `views`, and this worker's top lists.
 pub fn trends<'s>(
-    facts: Facts<'s>,
-    clocks: Clocks<'s>,
-    (worker, wanted): (usize, Vec<ViewId>),
-    quiet: Quiet,
+    input: ViewInput<'s>,
+    worker: usize,
+    views: Vec<ViewId>,
+    suppressed: SuppressedRows,
 ) -> timely::dataflow::StreamVec<'s, Time, Output> {
-    let held = of_facts(facts, "OfTrends", move |fact, (_time, diff), held| {
+    let found = flat_map_facts(input.facts, "OfTrends", move |fact, _time, diff, found| {
         if let Fact::Post(post) = fact {
-            held.extend(held_by(post, &wanted, diff));
+            found.extend(occurrences(post, &views, diff));
         }
     });
 
-    let by_key = Exchange::new(|held: &Held| (held.view as u8, &held.key).hashed());
+    let by_key = Exchange::new(|it: &Occurrence| (it.view as u8, &it.key).hashed());
     let mut trends = Trends::default();
     on_tick(
         "Trends",
-        (held, by_key),
-        clocks,
-        move |(time, clock), held, output| {
+        found,
+        by_key,
+        input.clocks,
+        move |time, clock, found, output| {
             trends.advance(clock.now.minute());
-            for held in held.into_iter().flatten() {
-                trends.add(held);
+            for occurrence in found.into_iter().flatten() {
+                trends.add(occurrence);
             }
-            trends.settle(time, quiet, output);
+            trends.emit_changes(time, suppressed, output);
             if clock.lists {
-                trends.lists(worker, output);
+                trends.emit_lists(worker, output);
             }
         },
     )
 }
 
-/// Everything that a post holds: each key overall and in each of the post's languages. At most 1,059 entries,
-/// as a post is within its limits.
-pub(super) fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
-    let mut held = Vec::new();
+/// The occurrences of all keys in a post: each key overall and in each of the post's languages.
+/// There are at most 1,059, because a post is within its limits.
+pub(super) fn occurrences(post: &Post, views: &[ViewId], diff: i32) -> Vec<Occurrence> {
+    let mut occurrences = Vec::new();
     let author = post.key.did();
-    let mut hold = |view: ViewId, key: &str, lang: &str| {
+    let mut add = |view: ViewId, key: &str, lang: &str| {
         let key = TrendKey {
             key: key.into(),
             lang: lang.into(),
         };
         let (author, first_seen) = (author.clone(), post.first_seen);
-        held.push(Held {
+        occurrences.push(Occurrence {
             view,
             key,
             author,
@@ -98,95 +103,97 @@ pub(super) fn held_by(post: &Post, wanted: &[ViewId], diff: i32) -> Vec<Held> {
         (ViewId::Domains, &post.domains),
         (ViewId::Links, &post.links),
     ] {
-        for key in keys.iter().filter(|_| wanted.contains(&view)) {
-            hold(view, key, "");
-            langs.iter().for_each(|lang| hold(view, key, lang.tag()));
+        for key in keys.iter().filter(|_| views.contains(&view)) {
+            add(view, key, "");
+            langs.iter().for_each(|lang| add(view, key, lang.tag()));
         }
     }
     for mention in post
         .mentions
         .iter()
-        .filter(|_| wanted.contains(&ViewId::Mentions))
+        .filter(|_| views.contains(&ViewId::Mentions))
     {
         mention.with_str(|did| {
-            hold(ViewId::Mentions, did, "");
+            add(ViewId::Mentions, did, "");
             langs
                 .iter()
-                .for_each(|lang| hold(ViewId::Mentions, did, lang.tag()));
+                .for_each(|lang| add(ViewId::Mentions, did, lang.tag()));
         });
     }
-    if wanted.contains(&ViewId::Languages) {
+    if views.contains(&ViewId::Languages) {
         for lang in post.langs.or_undetermined().iter() {
-            hold(ViewId::Languages, lang.tag(), "");
+            add(ViewId::Languages, lang.tag(), "");
         }
     }
-    held
+    occurrences
 }
 
+/// The state of the operator.
 #[derive(Debug)]
 struct Trends {
-    keys: Keys,
+    table: KeyTable,
     authors: Interner<Did>,
+    /// Occurrences by pair of numbered key and numbered author.
     windows: Windows<(u32, u32)>,
-    /// What each author's posts add up to for a key.
-    sums: Sums<(u32, u32)>,
-    boards: Boards<u32>,
+    /// For each key and author, the author's posts with the key, by window.
+    sums: WindowSums<(u32, u32)>,
+    candidates: TopCandidates<u32>,
 }
 
-/// Each key with its counts and authors.
+/// The keys with their counts of posts and authors.
 #[derive(Debug, Default)]
-struct Keys {
-    counts: Interner<(ViewId, TrendKey), Counts>,
-    /// What 32 bits do not hold of them.
+struct KeyTable {
+    keys: Interner<(ViewId, TrendKey), LowCounts>,
+    /// The high halves of counts, by key and index in [`LowCounts`].
     carries: Carries<(u32, u8)>,
-    /// Keys changed in the running time, with their values before.
-    touched: BTreeMap<u32, Values>,
+    /// Keys that changed in the current time, with their previous counts.
+    touched: BTreeMap<u32, TrendCounts>,
 }
 
-/// Posts by window, then authors by window.
-type Counts = [i32; 8];
+/// The low halves of the counts of a key: posts by window, then authors by window.
+type LowCounts = [i32; 8];
 
-/// The same as they are.
+/// The counts of a key, in the order of [`LowCounts`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Values([i64; 8]);
+struct TrendCounts([i64; 8]);
 
 impl Default for Trends {
     fn default() -> Self {
         Self {
-            keys: Keys::default(),
+            table: KeyTable::default(),
             authors: Interner::default(),
             windows: Windows::new(&Window::ALL),
-            sums: Sums::default(),
-            boards: Boards::default(),
+            sums: WindowSums::default(),
+            candidates: TopCandidates::default(),
         }
     }
 }
 
-impl Keys {
-    fn apply(&mut self, changed: Changed<(u32, u32)>) {
-        let Changed {
+impl KeyTable {
+    fn apply(&mut self, change: SumChange<(u32, u32)>) {
+        let SumChange {
             key: (key, _author),
             old,
             new,
-        } = changed;
-        let before = self.values(key);
-        self.touched.entry(key).or_insert(before);
-        let counts = &mut self.counts[key];
+        } = change;
+        let previous = self.counts(key);
+        self.touched.entry(key).or_insert(previous);
+        let counts = &mut self.keys[key];
         for window in Window::ALL.map(|window| window as usize) {
             let (old, new) = (old[window], new[window]);
             let authors = i64::from(new > 0) - i64::from(old > 0);
-            for (place, diff) in [(window, new - old), (4 + window, authors)] {
-                let carry = || (key, place as u8);
-                self.carries.add(&mut counts[place], diff, carry);
+            for (index, diff) in [(window, new - old), (4 + window, authors)] {
+                let carry = || (key, index as u8);
+                self.carries.add(&mut counts[index], diff, carry);
             }
         }
     }
 
-    fn values(&self, key: u32) -> Values {
-        let counts = self.counts[key];
-        let carry = |place: usize| (key, place as u8);
-        Values(std::array::from_fn(|place| {
-            self.carries.value(counts[place], || carry(place))
+    fn counts(&self, key: u32) -> TrendCounts {
+        let counts = self.keys[key];
+        let carry = |index: usize| (key, index as u8);
+        TrendCounts(std::array::from_fn(|index| {
+            self.carries.value(counts[index], || carry(index))
         }))
     }
 }
@@ -196,52 +203,69 @@ impl Trends {
         let Self {
             windows,
             sums,
-            keys,
+            table,
             ..
         } = self;
-        windows.advance(now, |pair, diffs| keys.apply(sums.add(pair, diffs)));
+        windows.advance(now, |pair, diffs| table.apply(sums.add(pair, diffs)));
     }
 
-    fn add(&mut self, held: Held) {
-        let key = self.keys.counts.number(&(held.view, held.key));
-        let author = self.authors.number(&held.author);
-        let pair = (key, author);
-        let diffs = self.windows.enter((pair, held.first_seen), held.diff);
-        self.keys.apply(self.sums.add(pair, diffs));
+    fn add(&mut self, occurrence: Occurrence) {
+        let Occurrence {
+            view,
+            key,
+            author,
+            first_seen,
+            diff,
+        } = occurrence;
+        let key = self.table.keys.number(&(view, key));
+        let pair = (key, self.authors.number(&author));
+        let diffs = self.windows.enter(pair, first_seen, diff);
+        self.table.apply(self.sums.add(pair, diffs));
     }
 
-    /// Tells the rows that changed, offers their keys to the boards, forgets keys that no post holds any more.
-    fn settle(&mut self, time: Time, quiet: Quiet, output: &mut Vec<Output>) {
-        for (number, old) in std::mem::take(&mut self.keys.touched) {
-            let new = self.keys.values(number);
-            let (view, key) = self.keys.counts.key(number).clone();
-            if quiet.tells(view, time) {
-                tell_change((view, time), &key, (old, new), Values::row, output);
+    /// Emits the rows that changed, updates the candidates of top lists with their keys, and
+    /// removes keys that occur in no post any more.
+    fn emit_changes(&mut self, time: Time, suppressed: SuppressedRows, output: &mut Vec<Output>) {
+        for (number, old) in std::mem::take(&mut self.table.touched) {
+            let new = self.table.counts(number);
+            let (view, key) = self.table.keys.key(number).clone();
+            if suppressed.emits(view, time) {
+                let change = RowChange {
+                    view,
+                    time,
+                    old,
+                    new,
+                };
+                change.emit(&key, TrendCounts::row, output);
             }
             if let Some(view) = list_view(view) {
                 let lang = Lang::named(&key.lang);
-                let (before, row) = (old.row(), new.row());
+                let (old_row, new_row) = (old.row(), new.row());
                 for measure in [Measure::Count, Measure::Authors] {
-                    let family = Family {
+                    let family = ListFamily {
                         view,
                         measure,
                         lang,
                     };
-                    let is_new = before.of(measure) == [0; 4];
-                    self.boards.offer(family, (number, is_new), row.of(measure));
+                    let is_new = old_row.values_of(measure) == [0; 4];
+                    let values = new_row.values_of(measure);
+                    self.candidates.update(family, number, is_new, values);
                 }
             }
-            if new == Values::default() {
-                self.keys.counts.release(number);
+            if new == TrendCounts::default() {
+                self.table.keys.release(number);
             }
         }
     }
 
-    fn lists(&mut self, worker: usize, output: &mut Vec<Output>) {
-        let Self { boards, keys, .. } = self;
-        let all = |family: Family, window: Window, found: &mut Vec<(u32, u32)>| {
-            for (number, (view, key), _) in keys.counts.iter() {
-                let value = keys.values(number).row().of(family.measure)[window as usize];
+    /// Emits this worker's lists that may have changed.
+    fn emit_lists(&mut self, worker: usize, output: &mut Vec<Output>) {
+        let Self {
+            candidates, table, ..
+        } = self;
+        let all = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
+            for (number, (view, key), _) in table.keys.iter() {
+                let value = table.counts(number).row().values_of(family.measure)[window as usize];
                 let is_of_lang = &*key.lang == family.lang_tag();
                 if list_view(*view) == Some(family.view) && is_of_lang && value > 0 {
                     found.push((number, value));
@@ -249,23 +273,23 @@ impl Trends {
             }
         };
         let order = |a: &(u32, u32), b: &(u32, u32)| {
-            let key = |number: u32| &keys.counts.key(number).1.key;
+            let key = |number: u32| &table.keys.key(number).1.key;
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
-        boards.take_changed(all, order, |family, window, best| {
+        candidates.take_changed(all, order, |family, window, best| {
             let lang = family.lang_tag().into();
-            let Family { view, measure, .. } = family;
+            let ListFamily { view, measure, .. } = family;
             let entries = best.iter().map(|&(number, value)| {
-                let row = keys.values(number).row();
+                let row = table.counts(number).row();
                 let other = match measure {
                     Measure::Count => row.authors,
                     _ => row.counts,
                 };
                 ListEntry {
-                    key: keys.counts.key(number).1.key.clone(),
+                    key: table.keys.key(number).1.key.clone(),
                     value,
                     other: other[window as usize],
-                    longer: row.of(measure)[window.longer().unwrap_or(window) as usize],
+                    longer: row.values_of(measure)[window.longer().unwrap_or(window) as usize],
                 }
             });
             let entries = entries.collect();
@@ -284,7 +308,7 @@ impl Trends {
     }
 }
 
-/// The view that holds the lists of another.
+/// The view with the top lists of a view; `None` if there are no lists.
 fn list_view(view: ViewId) -> Option<ViewId> {
     match view {
         ViewId::Hashtags => Some(ViewId::TopHashtags),
@@ -295,9 +319,9 @@ fn list_view(view: ViewId) -> Option<ViewId> {
     }
 }
 
-impl Values {
+impl TrendCounts {
     fn row(&self) -> TrendRow {
-        let [a, b, c, d, e, f, g, h] = self.0.map(shown);
+        let [a, b, c, d, e, f, g, h] = self.0.map(to_row_count);
         TrendRow {
             counts: [a, b, c, d],
             authors: [e, f, g, h],
@@ -305,13 +329,13 @@ impl Values {
     }
 }
 
-/// The values of a measure by window.
-trait OfMeasure {
-    fn of(&self, measure: Measure) -> [u32; 4];
+/// Access to the values of a measure by window.
+trait MeasureValues {
+    fn values_of(&self, measure: Measure) -> [u32; 4];
 }
 
-impl OfMeasure for TrendRow {
-    fn of(&self, measure: Measure) -> [u32; 4] {
+impl MeasureValues for TrendRow {
+    fn values_of(&self, measure: Measure) -> [u32; 4] {
         match measure {
             Measure::Authors => self.authors,
             _ => self.counts,

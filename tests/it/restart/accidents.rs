@@ -83,7 +83,7 @@ const TABLE: &[Row] = &[
         From(20),
         Empty,
         &[],
-        Refused("no checkpoint leads to there"),
+        Refused("no checkpoint covers the part before it"),
     ),
     // The store matches the log.
     (Whole, At(45), &[20, 40], Resumes(Some(40))),
@@ -96,7 +96,7 @@ const TABLE: &[Row] = &[
         From(20),
         At(45),
         &[],
-        Refused("no checkpoint leads to there"),
+        Refused("no checkpoint covers the part before it"),
     ),
     (From(40), At(45), &[20], Refused("it needs the log from")),
     // An older backup of the store was put back: it is before the newest checkpoint, or before the log.
@@ -108,7 +108,7 @@ const TABLE: &[Row] = &[
         From(20),
         At(10),
         &[],
-        Refused("no checkpoint leads to there"),
+        Refused("no checkpoint covers the part before it"),
     ),
     // The log lost its tail: the store is ahead of it.
     (Lost, At(45), &[], Refills(None)),
@@ -123,13 +123,13 @@ const TABLE: &[Row] = &[
         CountedOnFrom(20),
         At(45),
         &[40],
-        Refused("no checkpoint leads to there"),
+        Refused("no checkpoint covers the part before it"),
     ),
     (
         CountedOnFrom(20),
         At(45),
         &[],
-        Refused("no checkpoint leads to there"),
+        Refused("no checkpoint covers the part before it"),
     ),
     // What was begun was lost, what was committed was not.
     (LostAndCountedOn, Begun(25, 45), &[20], Refills(Some(20))),

@@ -1,13 +1,13 @@
-//! The parts that a section is made of, written and read.
+//! Writes and reads the parts of a section: numbers, texts, identifiers.
 
 use skytide_core::id::{Did, Rkey, Tid};
 
-/// A section, or one of the sums, is not what this version writes.
+/// A section of a checkpoint does not have the format that this version writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a section of a checkpoint is not readable by this version")]
+#[error("cannot read a section of a checkpoint: it is not in the format of this version")]
 pub(crate) struct Unreadable;
 
-/// Appends parts.
+/// Appends parts to a buffer.
 #[derive(Debug, Default)]
 pub(super) struct Writer(pub Vec<u8>);
 
@@ -29,7 +29,7 @@ impl Writer {
         self.number(count as u64);
     }
 
-    /// Eight bytes: TIDs use nearly all of them.
+    /// A TID in 8 bytes: a variable length would save nothing, because TIDs use nearly all bits.
     pub fn tid(&mut self, tid: u64) {
         self.0.extend_from_slice(&tid.to_le_bytes());
     }
@@ -66,7 +66,7 @@ impl Writer {
     }
 }
 
-/// Takes parts from the front.
+/// Reads parts from the front of a slice.
 #[derive(Debug)]
 pub(super) struct Reader<'a>(pub &'a [u8]);
 
@@ -95,7 +95,8 @@ impl<'a> Reader<'a> {
         Err(Unreadable)
     }
 
-    /// A number of parts that follow, each of at least one byte: never more than there are bytes.
+    /// The number of parts that follow. Each takes at least one byte, so a number above that of the
+    /// remaining bytes is refused.
     pub fn count(&mut self) -> Result<usize, Unreadable> {
         let count = usize::try_from(self.number()?).map_err(|_| Unreadable)?;
         (count <= self.0.len()).then_some(count).ok_or(Unreadable)
@@ -136,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_come_back_and_a_cut_is_told() {
+    fn parts_are_read_back_and_a_truncated_section_is_refused() {
         let dids = ["did:plc:3ir4kq33qnjyzawsel2s2vak", "did:web:example.com"];
         let rkeys = ["3n2xril3jyo2a", "self"];
         let mut writer = Writer::default();
@@ -168,12 +169,12 @@ mod tests {
         let expected: Vec<_> = numbers.into_iter().chain(dids).chain(rkeys).collect();
         assert_eq!(read(&bytes).unwrap(), expected);
         for end in 0..bytes.len() {
-            assert_eq!(read(&bytes[..end]), Err(Unreadable), "cut at {end}");
+            assert_eq!(read(&bytes[..end]), Err(Unreadable), "truncated at {end}");
         }
     }
 
     #[test]
-    fn a_count_that_no_bytes_follow_allocates_nothing() {
+    fn a_count_above_the_remaining_bytes_is_refused() {
         let mut writer = Writer::default();
         writer.number(1 << 40);
         assert_eq!(Reader(&writer.0).count(), Err(Unreadable));

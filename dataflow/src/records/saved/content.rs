@@ -1,4 +1,5 @@
-//! What a live record gave, as bytes. Its address and when it was first seen stand before it.
+//! Writes and reads the content of a live record. The caller writes the record's address and the
+//! time at which it was first seen before it.
 
 use std::sync::Arc;
 
@@ -10,10 +11,11 @@ use skytide_core::limits::{
 use skytide_core::record::{Lang, Langs};
 
 use super::bytes::{Reader, Unreadable, Writer};
-use crate::fact::{Act, Edge, Fact, Post, Profile, Subject};
-use crate::records::content::{Content, Place};
+use crate::fact::{Edge, Fact, Post, Profile, Reaction, Subject};
+use crate::records::content::{Content, RecordRef};
 
-/// Bits of a record's first byte that say what follows; the others are free for the record key's form.
+/// The bits of a record's first byte that give the kind of content. The other bits are free for the
+/// form of the record key.
 pub(super) const KIND: u8 = 0b111;
 const NOTHING: u8 = 0;
 const LIKE: u8 = 1;
@@ -21,9 +23,9 @@ const REPOST: u8 = 2;
 const FOLLOW: u8 = 3;
 const BLOCK: u8 = 4;
 const POST: u8 = 5;
-const ODD: u8 = 6;
+const OTHER: u8 = 6;
 
-/// The bits of a content.
+/// The kind of a content, as bits of the first byte.
 pub(super) fn kind(content: &Content) -> u8 {
     match content {
         Content::Nothing => NOTHING,
@@ -32,28 +34,30 @@ pub(super) fn kind(content: &Content) -> u8 {
         Content::Follow(_) => FOLLOW,
         Content::Block(_) => BLOCK,
         Content::Post(_) => POST,
-        Content::Odd(_) => ODD,
+        Content::Other(_) => OTHER,
     }
 }
 
-/// Writes what follows the first byte. `place_of` gives a numbered account its place in the section's list.
-pub(super) fn write(content: &Content, to: &mut Writer, mut place_of: impl FnMut(u32) -> u64) {
+/// Writes the content after the first byte. `index_of` gives the index of a numbered account in the
+/// section's list.
+pub(super) fn write(content: &Content, to: &mut Writer, mut index_of: impl FnMut(u32) -> u64) {
     match content {
         Content::Nothing => {}
         Content::Like { did, tid } | Content::Repost { did, tid } => {
-            to.number(place_of(*did));
+            to.number(index_of(*did));
             to.tid(*tid);
         }
-        Content::Follow(did) | Content::Block(did) => to.number(place_of(*did)),
+        Content::Follow(did) | Content::Block(did) => to.number(index_of(*did)),
         Content::Post(post) => write_post(post, to),
-        Content::Odd(fact) => write_odd(fact, to),
+        Content::Other(fact) => write_other(fact, to),
     }
 }
 
-/// Reads what follows the first byte. `number_of` gives a place in the section's list the account's number.
+/// Reads the content after the first byte. `number_of` gives the number of the account at an index
+/// of the section's list.
 pub(super) fn read(
     kind: u8,
-    place: &Place<'_>,
+    address: &RecordRef<'_>,
     from: &mut Reader<'_>,
     mut number_of: impl FnMut(u64) -> Result<u32, Unreadable>,
 ) -> Result<Content, Unreadable> {
@@ -69,8 +73,8 @@ pub(super) fn read(
         },
         FOLLOW => Content::Follow(number_of(from.number()?)?),
         BLOCK => Content::Block(number_of(from.number()?)?),
-        POST => Content::Post(Arc::new(read_post(place, from)?)),
-        ODD => Content::Odd(Box::new(read_odd(place, from)?)),
+        POST => Content::Post(Arc::new(read_post(address, from)?)),
+        OTHER => Content::Other(Box::new(read_other(address, from)?)),
         _ => return Err(Unreadable),
     })
 }
@@ -90,12 +94,12 @@ fn write_post(post: &Post, to: &mut Writer) {
     to.number(u64::from(post.characters));
 }
 
-/// Older versions wrote posts without [`limits`]: what exceeds one is left out here, so it never enters the graph and is
-/// never taken back.
-fn read_post(place: &Place<'_>, from: &mut Reader<'_>) -> Result<Post, Unreadable> {
+/// Older versions wrote posts without [`limits`]. Entries beyond a limit are skipped here, so they
+/// never enter the graph and are never retracted.
+fn read_post(address: &RecordRef<'_>, from: &mut Reader<'_>) -> Result<Post, Unreadable> {
     Ok(Post {
-        key: PostKey::new(place.did, place.rkey),
-        first_seen: place.first_seen,
+        key: PostKey::new(address.did, address.rkey),
+        first_seen: address.first_seen,
         parent: read_subject(from)?,
         root: read_subject(from)?,
         quote: read_subject(from)?,
@@ -106,9 +110,9 @@ fn read_post(place: &Place<'_>, from: &mut Reader<'_>) -> Result<Post, Unreadabl
             }
             langs
         },
-        tags: read_texts(from, (limits::TAGS_MAX + FACET_TAGS_MAX, TAG_BYTES_MAX))?,
-        domains: read_texts(from, (LINKS_MAX, KEY_BYTES_MAX))?,
-        links: read_texts(from, (LINKS_MAX, KEY_BYTES_MAX))?,
+        tags: read_texts(from, limits::TAGS_MAX + FACET_TAGS_MAX, TAG_BYTES_MAX)?,
+        domains: read_texts(from, LINKS_MAX, KEY_BYTES_MAX)?,
+        links: read_texts(from, LINKS_MAX, KEY_BYTES_MAX)?,
         mentions: {
             let mut mentions = Vec::new();
             for _ in 0..from.count()? {
@@ -123,10 +127,11 @@ fn read_post(place: &Place<'_>, from: &mut Reader<'_>) -> Result<Post, Unreadabl
     })
 }
 
-/// The first texts that are not too long; they are distinct.
+/// Reads distinct texts: the first `texts_max` of those that have at most `bytes_max` bytes.
 fn read_texts(
     from: &mut Reader<'_>,
-    (texts_max, bytes_max): (usize, usize),
+    texts_max: usize,
+    bytes_max: usize,
 ) -> Result<Box<[Box<str>]>, Unreadable> {
     let mut texts = Vec::<Box<str>>::new();
     for _ in 0..from.count()? {
@@ -165,15 +170,19 @@ fn read_subject(from: &mut Reader<'_>) -> Result<Option<Subject>, Unreadable> {
     })
 }
 
-/// The odd ones: likes and reposts of what is no usual post, follows and blocks of nobody, profiles.
-fn write_odd(fact: &Fact, to: &mut Writer) {
+/// Writes a [`Content::Other`]: a like or repost whose subject is not a post with a TID, a follow
+/// or block without a subject, or a profile.
+fn write_other(fact: &Fact, to: &mut Writer) {
     match fact {
-        Fact::Like(act) | Fact::Repost(act) => {
+        Fact::Like(reaction) | Fact::Repost(reaction) => {
             to.byte(if matches!(fact, Fact::Like(_)) { 0 } else { 1 });
-            write_subject(act.subject.as_ref(), to);
+            write_subject(reaction.subject.as_ref(), to);
         }
         Fact::Follow(edge) | Fact::Block(edge) => {
-            assert_eq!(edge.subject, None, "an edge with a subject is not odd");
+            assert_eq!(
+                edge.subject, None,
+                "a follow or block with a subject has a kind of its own"
+            );
             to.byte(if matches!(fact, Fact::Follow(_)) {
                 2
             } else {
@@ -192,8 +201,8 @@ fn write_odd(fact: &Fact, to: &mut Writer) {
     }
 }
 
-fn read_odd(place: &Place<'_>, from: &mut Reader<'_>) -> Result<Fact, Unreadable> {
-    let (author, first_seen) = (place.did.clone(), place.first_seen);
+fn read_other(address: &RecordRef<'_>, from: &mut Reader<'_>) -> Result<Fact, Unreadable> {
+    let (author, first_seen) = (address.did.clone(), address.first_seen);
     let edge = |author| Edge {
         author,
         subject: None,
@@ -201,15 +210,15 @@ fn read_odd(place: &Place<'_>, from: &mut Reader<'_>) -> Result<Fact, Unreadable
     };
     Ok(match from.byte()? {
         kind @ (0 | 1) => {
-            let act = Act {
+            let reaction = Reaction {
                 author,
                 subject: read_subject(from)?,
                 first_seen,
             };
             if kind == 0 {
-                Fact::Like(act)
+                Fact::Like(reaction)
             } else {
-                Fact::Repost(act)
+                Fact::Repost(reaction)
             }
         }
         2 => Fact::Follow(edge(author)),
@@ -239,11 +248,11 @@ mod tests {
 
     use super::*;
 
-    /// A post and a profile as versions without limits wrote them.
+    /// Reads a post and a profile in the form that versions without limits wrote.
     #[test]
-    fn what_an_older_version_wrote_is_limited_where_it_is_read() {
+    fn limits_apply_when_content_of_an_older_version_is_read() {
         let (did, rkey): (Did, Rkey) = ("did:web:ana.example".parse().unwrap(), Tid(7).into());
-        let place = Place {
+        let address = RecordRef {
             did: &did,
             collection: "",
             rkey: &rkey,
@@ -267,8 +276,8 @@ mod tests {
         to.number(9);
         let read_back = |bytes: &[u8]| {
             let mut from = Reader(bytes);
-            let post = read_post(&place, &mut from).unwrap();
-            assert_eq!(from.0, [], "all of it is read");
+            let post = read_post(&address, &mut from).unwrap();
+            assert_eq!(from.0, [], "the whole post is read");
             post
         };
         let post = read_back(&to.0);
@@ -277,7 +286,8 @@ mod tests {
         assert_eq!((post.domains.len(), post.links.len()), (64, 64));
         assert_eq!((post.mentions.len(), post.characters), (64, 9));
 
-        // Written again it is the same: what it gives now is what is taken back after the next restart.
+        // The post is the same after it is written and read again: the facts that it gives now are
+        // those that are retracted after the next restart.
         let mut again = Writer::default();
         write_post(&post, &mut again);
         assert_eq!(format!("{:?}", read_back(&again.0)), format!("{post:?}"));
@@ -289,8 +299,8 @@ mod tests {
             avatar: None,
         };
         let mut to = Writer::default();
-        write_odd(&Fact::Profile(Arc::new(profile)), &mut to);
-        let Ok(Fact::Profile(profile)) = read_odd(&place, &mut Reader(&to.0)) else {
+        write_other(&Fact::Profile(Arc::new(profile)), &mut to);
+        let Ok(Fact::Profile(profile)) = read_other(&address, &mut Reader(&to.0)) else {
             panic!("a profile");
         };
         let bytes = |text: &Option<Box<str>>| text.as_deref().map(str::len);

@@ -1,4 +1,4 @@
-//! A shard of accounts is read back, and everything that is so of them told as facts.
+//! Restores the accounts of a section and emits all their facts.
 
 use skytide_core::id::{Did, Rkey, Tid};
 use skytide_core::limits::{STATUS_BYTES_MAX, truncated};
@@ -6,20 +6,25 @@ use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::Span;
 
 use super::bytes::{Reader, Unreadable};
-use super::save::ODD_KEY;
+use super::save::TEXT_KEY;
 use super::{FORMAT, content, flag, unzigzag};
-use crate::records::content::Place;
-use crate::records::repo::{LiveRecord, Repo};
+use crate::records::content::RecordRef;
+use crate::records::repo::Repo;
 use crate::records::state::LiveRecords;
-use crate::records::table::Records;
+use crate::records::table::{LiveRecord, RecordTable};
 
 impl LiveRecords {
-    /// Takes in the accounts of a section that are `mine`, or all: a section may come from another number of workers.
-    /// Their facts are told as if all had just been written; nothing that is never taken back is counted.
+    /// Restores the accounts of a section: those for which `is_own` is true, or all with `None`. A
+    /// checkpoint may have been written by another number of workers, so a section can contain
+    /// accounts of several workers. The facts are emitted as if all records had just been written.
+    /// Operations and events are not counted again.
+    ///
+    /// # Errors
+    /// The section does not have the format that this version writes.
     pub(crate) fn load(
         &mut self,
         section: &[u8],
-        mine: Option<&impl Fn(&Did) -> bool>,
+        is_own: Option<&impl Fn(&Did) -> bool>,
     ) -> Result<(), Unreadable> {
         let mut from = Reader(section);
         if from.byte()? != FORMAT {
@@ -29,13 +34,13 @@ impl LiveRecords {
         let collections = (0..from.count()?)
             .map(|_| {
                 let name = from.text()?;
-                Ok((name, self.row_of(name)))
+                Ok((name, self.activity_row_of(name)))
             })
             .collect::<Result<Vec<_>, Unreadable>>()?;
         let dids = (0..from.count()?)
             .map(|_| from.did())
             .collect::<Result<Vec<Did>, Unreadable>>()?;
-        let numbers = match mine {
+        let numbers = match is_own {
             None => self.numbers_of(&dids).into_iter().map(Some).collect(),
             Some(_) => vec![None; dids.len()],
         };
@@ -47,7 +52,7 @@ impl LiveRecords {
             dids,
             from,
         };
-        section.repos(|did| mine.is_none_or(|mine| mine(did)))
+        section.repos(|did| is_own.is_none_or(|is_own| is_own(did)))
     }
 }
 
@@ -55,23 +60,25 @@ impl LiveRecords {
 struct Section<'a> {
     state: &'a mut LiveRecords,
     now: Minute,
-    /// Names, and the numbers of the names that they are counted under, by place in the section.
+    /// The collections of the section: their names, and the numbers of the activity rows that count
+    /// them.
     collections: Vec<(&'a str, u32)>,
     dids: Vec<Did>,
-    /// Numbers of those of `dids` that were asked for.
+    /// The numbers of `dids`; `None` for those that are not needed so far.
     numbers: Vec<Option<u32>>,
     from: Reader<'a>,
 }
 
 impl<'a> Section<'a> {
-    fn repos(&mut self, mine: impl Fn(&Did) -> bool) -> Result<(), Unreadable> {
+    /// Reads the repos and the open periods, up to the end of the section.
+    fn repos(&mut self, is_own: impl Fn(&Did) -> bool) -> Result<(), Unreadable> {
         let count = self.from.count()?;
         let mut accounts = Vec::with_capacity(count);
         for _ in 0..count {
             let did = self.from.did()?;
-            let is_mine = mine(&did);
-            let repo = self.repo(&did, is_mine)?;
-            accounts.push(is_mine.then(|| self.state.take_repo(&did, repo)));
+            let is_own = is_own(&did);
+            let repo = self.repo(&did, is_own)?;
+            accounts.push(is_own.then(|| self.state.restore_repo(&did, repo)));
         }
         for _ in 0..self.from.count()? {
             let span = match self.from.byte()? {
@@ -82,41 +89,44 @@ impl<'a> Section<'a> {
             let start = u32::try_from(self.from.number()?).map_err(|_| Unreadable)?;
             for _ in 0..self.from.count()? {
                 let (_, row) = self.collection()?;
-                let place = self.from.number()? as usize;
-                let account = accounts.get(place).ok_or(Unreadable)?;
+                let index = self.from.number()? as usize;
+                let account = accounts.get(index).ok_or(Unreadable)?;
                 if let Some(account) = *account {
-                    self.state.saw((span, start), (row, account));
+                    self.state.mark_counted((span, start), row, account);
                 }
             }
         }
         self.from.0.is_empty().then_some(()).ok_or(Unreadable)
     }
 
+    /// Reads the index of a collection. Returns its name and the activity row that counts it.
     fn collection(&mut self) -> Result<(&'a str, u32), Unreadable> {
-        let place = self.from.number()? as usize;
-        self.collections.get(place).copied().ok_or(Unreadable)
+        let index = self.from.number()? as usize;
+        self.collections.get(index).copied().ok_or(Unreadable)
     }
 
-    /// One that is not this worker's is only read over: its subjects get no numbers here, which are never given back.
-    fn repo(&mut self, did: &Did, is_mine: bool) -> Result<Repo, Unreadable> {
-        let mut repo = self.about()?;
-        let seen = (0..self.from.count()?).map(|_| Ok(self.collection()?.1));
-        repo.collections = seen.collect::<Result<_, _>>()?;
+    /// Reads a repo. The repo of another worker's account is read only to skip it: its subjects get
+    /// no numbers here, because numbers of accounts are never released.
+    fn repo(&mut self, did: &Did, is_own: bool) -> Result<Repo, Unreadable> {
+        let mut repo = self.repo_head()?;
+        let rows = (0..self.from.count()?).map(|_| Ok(self.collection()?.1));
+        repo.collections = rows.collect::<Result<_, _>>()?;
         repo.collections.sort_unstable();
-        let gone = self.from.count()?;
-        for _ in 0..gone {
+        let gone_posts = self.from.count()?;
+        for _ in 0..gone_posts {
             let rkey = self.from.rkey()?;
-            self.state.bury(&mut repo, rkey);
+            self.state.add_gone_post(&mut repo, rkey);
         }
         let count = self.from.count()?;
-        repo.records = Records::with_capacity(count);
+        repo.records = RecordTable::with_capacity(count);
         for _ in 0..count {
-            self.record((did, is_mine), &mut repo.records)?;
+            self.record(did, is_own, &mut repo.records)?;
         }
         Ok(repo)
     }
 
-    fn about(&mut self) -> Result<Repo, Unreadable> {
+    /// Reads the flags of a repo and the fields that they announce.
+    fn repo_head(&mut self) -> Result<Repo, Unreadable> {
         let flags = self.from.byte()?;
         let has = |bit: u8| flags & bit != 0;
         let from = &mut self.from;
@@ -130,7 +140,7 @@ impl<'a> Section<'a> {
             repo.rev = Some(Tid(from.tid()?));
         }
         if has(flag::IDENTITY) {
-            // An older version saved whatever an `#identity` named.
+            // An older version also stored texts that are not valid handles.
             let handle = match has(flag::HANDLE) {
                 true => from.text()?.parse().ok(),
                 false => None,
@@ -147,17 +157,19 @@ impl<'a> Section<'a> {
         Ok(repo)
     }
 
+    /// Reads a record and adds it to `records`.
     fn record(
         &mut self,
-        (did, is_mine): (&Did, bool),
-        records: &mut Records,
+        did: &Did,
+        is_own: bool,
+        records: &mut RecordTable,
     ) -> Result<(), Unreadable> {
         let head = self.from.byte()?;
         let (name, _) = self.collection()?;
         let distance = unzigzag(self.from.number()?);
         let first_seen = u32::try_from(i64::from(self.now.0) - distance);
         let first_seen = Minute(first_seen.map_err(|_| Unreadable)?);
-        let rkey: Rkey = match head & ODD_KEY {
+        let rkey: Rkey = match head & TEXT_KEY {
             0 => Tid(self.from.tid()?).into(),
             _ => self.from.text()?.parse().map_err(|_| Unreadable)?,
         };
@@ -168,22 +180,22 @@ impl<'a> Section<'a> {
             from,
             ..
         } = self;
-        let number_of = |place: u64| {
-            let place = usize::try_from(place).map_err(|_| Unreadable)?;
-            let number = numbers.get_mut(place).ok_or(Unreadable)?;
-            if !is_mine {
+        let number_of = |index: u64| {
+            let index = usize::try_from(index).map_err(|_| Unreadable)?;
+            let number = numbers.get_mut(index).ok_or(Unreadable)?;
+            if !is_own {
                 return Ok(0);
             }
-            Ok(*number.get_or_insert_with(|| state.number_of(&dids[place])))
+            Ok(*number.get_or_insert_with(|| state.number_of(&dids[index])))
         };
-        let place = Place {
+        let address = RecordRef {
             did,
             collection: "",
             rkey: &rkey,
             first_seen,
         };
-        let content = content::read(head & content::KIND, &place, from, number_of)?;
-        let collection = if is_mine { state.collection(name) } else { 0 };
+        let content = content::read(head & content::KIND, &address, from, number_of)?;
+        let collection = if is_own { state.collection(name) } else { 0 };
         let record = LiveRecord {
             rkey,
             collection,
@@ -203,7 +215,7 @@ mod tests {
     use crate::records::{AccountPolicy, SHARDS};
 
     #[test]
-    fn the_subjects_of_a_repo_of_another_worker_get_no_numbers() {
+    fn subjects_of_another_workers_repo_get_no_numbers() {
         let dids: [Did; 2] =
             ["did:web:a.example", "did:web:b.example"].map(|did| did.parse().expect("it is a DID"));
         let [author, subject] = &dids;
@@ -223,9 +235,9 @@ mod tests {
         state.operation(author, follow, Minute(1));
         let mut sections = (0..SHARDS).filter_map(|shard| state.save(shard, Minute(1)));
         let section = sections.next().expect("there is one account");
-        for (mine, accounts) in [(true, 2), (false, 0)] {
+        for (is_own, accounts) in [(true, 2), (false, 0)] {
             let mut state = new();
-            let loaded = state.load(&section, Some(&|_: &Did| mine));
+            let loaded = state.load(&section, Some(&|_: &Did| is_own));
             assert!(loaded.is_ok());
             assert_eq!(state.gauges().accounts, accounts);
         }

@@ -1,4 +1,4 @@
-//! A shard of accounts is written down.
+//! Writes a section: the accounts of one shard.
 
 use hashbrown::{HashMap, HashTable};
 use skytide_core::id::Rkey;
@@ -7,12 +7,14 @@ use skytide_core::time::Minute;
 use super::bytes::Writer;
 use super::content;
 use super::{FORMAT, flag, zigzag};
-use crate::records::repo::{LiveRecord, Repo};
+use crate::records::repo::Repo;
 use crate::records::state::LiveRecords;
+use crate::records::table::LiveRecord;
 
 impl LiveRecords {
-    /// The accounts of a shard with all that is known of them; `None` if this worker has none. `now` is any minute
-    /// near those of most records. Costs a few milliseconds per 100,000 records, and nothing in the state changes.
+    /// The section of a shard: its accounts with their whole state; `None` if this worker has none
+    /// of them. `now` may be any minute; the section is smallest if it is near the minutes of most
+    /// records. This takes a few milliseconds per 100,000 records and does not change the state.
     pub(crate) fn save(&self, shard: u16, now: Minute) -> Option<Vec<u8>> {
         let members = self.members(shard);
         if members.is_empty() {
@@ -23,17 +25,17 @@ impl LiveRecords {
             .map(|&it| self.repo_of(it).records.len())
             .sum();
         let mut section = Section {
-            collections: Places::default(),
-            dids: Places::default(),
+            collections: SectionList::default(),
+            dids: SectionList::default(),
             body: Writer(Vec::with_capacity(64 + members.len() * 64 + records * 32)),
             now,
         };
-        let mut accounts = Places::default();
+        let mut accounts = SectionList::default();
         for &account in members {
-            accounts.of(account);
+            accounts.index_of(account);
             section.repo(self, account);
         }
-        section.open(self, shard, &mut accounts);
+        section.open_periods(self, shard, &mut accounts);
 
         let mut head = Writer::default();
         head.byte(FORMAT);
@@ -50,15 +52,16 @@ impl LiveRecords {
     }
 }
 
-/// What is written of a shard so far.
+/// A section that is being written.
 struct Section {
-    collections: Places,
-    dids: Places,
+    collections: SectionList,
+    dids: SectionList,
     body: Writer,
     now: Minute,
 }
 
 impl Section {
+    /// Writes a minute as its distance to the minute of the cut.
     fn minute(&mut self, minute: Minute) {
         let distance = i64::from(self.now.0) - i64::from(minute.0);
         self.body.number(zigzag(distance));
@@ -67,14 +70,14 @@ impl Section {
     fn repo(&mut self, state: &LiveRecords, account: u32) {
         let repo = state.repo_of(account);
         self.body.did(state.dids().key(account));
-        self.about(repo);
+        self.repo_head(repo);
         self.body.count(repo.collections.len());
         for &collection in &repo.collections {
-            self.body.number(self.collections.of(collection));
+            self.body.number(self.collections.index_of(collection));
         }
         self.body
-            .count(repo.gone.as_deref().map_or(0, HashTable::len));
-        for rkey in repo.gone.iter().flat_map(|gone| gone.iter()) {
+            .count(repo.gone_posts.as_deref().map_or(0, HashTable::len));
+        for rkey in repo.gone_posts.iter().flat_map(|posts| posts.iter()) {
             self.body.rkey(rkey);
         }
         self.body.count(repo.records.len());
@@ -83,7 +86,8 @@ impl Section {
         }
     }
 
-    fn about(&mut self, repo: &Repo) {
+    /// Writes the flags of a repo and the fields that they announce.
+    fn repo_head(&mut self, repo: &Repo) {
         let mut flags = 0;
         let mut set = |bit: u8, is: bool| flags |= if is { bit } else { 0 };
         let (identity, status) = (repo.identity.as_deref(), repo.status.as_deref());
@@ -114,13 +118,13 @@ impl Section {
             content,
         } = record;
         let tid = rkey.as_tid();
-        let odd_key = if tid.is_none() { ODD_KEY } else { 0 };
-        self.body.byte(content::kind(content) | odd_key);
-        self.body.number(self.collections.of(*collection));
+        let text_key = if tid.is_none() { TEXT_KEY } else { 0 };
+        self.body.byte(content::kind(content) | text_key);
+        self.body.number(self.collections.index_of(*collection));
         self.minute(*first_seen);
         self.rkey(rkey);
         let Self { dids, body, .. } = self;
-        content::write(content, body, |did| dids.of(did));
+        content::write(content, body, |did| dids.index_of(did));
     }
 
     fn rkey(&mut self, rkey: &Rkey) {
@@ -130,45 +134,47 @@ impl Section {
         }
     }
 
-    /// Who was counted already in the stretches of time that are still open.
-    fn open(&mut self, state: &LiveRecords, shard: u16, accounts: &mut Places) {
-        let open = state.open_stretches(shard);
+    /// Writes which accounts were already counted in open periods.
+    fn open_periods(&mut self, state: &LiveRecords, shard: u16, accounts: &mut SectionList) {
+        let open = state.open_periods(shard);
         self.body.count(open.len());
-        for (&(span, start), seen) in open {
+        for (&(span, start), counted) in open {
             self.body.byte(span as u8);
             self.body.number(u64::from(start));
-            self.body.count(seen.len());
-            for &(collection, account) in seen {
-                self.body.number(self.collections.of(collection));
-                self.body.number(accounts.of(account));
+            self.body.count(counted.len());
+            for &(collection, account) in counted {
+                self.body.number(self.collections.index_of(collection));
+                self.body.number(accounts.index_of(account));
             }
         }
     }
 }
 
-/// The bit of a record's first byte that says that its key is a text and no TID.
-pub(super) const ODD_KEY: u8 = 1 << 3;
+/// The bit of a record's first byte for a record key that is stored as text because it is not a
+/// TID.
+pub(super) const TEXT_KEY: u8 = 1 << 3;
 
-/// Numbers of the state to places in a list of the section.
+/// A list of the section, and the indices in it of the numbers that the state uses.
 #[derive(Default)]
-struct Places {
-    places: HashMap<u32, u32>,
-    order: Vec<u32>,
+struct SectionList {
+    indices: HashMap<u32, u32>,
+    numbers: Vec<u32>,
 }
 
-impl Places {
-    fn of(&mut self, number: u32) -> u64 {
-        let next = self.order.len() as u32;
-        let place = *self.places.entry(number).or_insert(next);
-        if place == next {
-            self.order.push(number);
+impl SectionList {
+    /// The index of a number; appends the number if it is new.
+    fn index_of(&mut self, number: u32) -> u64 {
+        let next = self.numbers.len() as u32;
+        let index = *self.indices.entry(number).or_insert(next);
+        if index == next {
+            self.numbers.push(number);
         }
-        u64::from(place)
+        u64::from(index)
     }
 
     fn write(&self, to: &mut Writer, mut item: impl FnMut(u32, &mut Writer)) {
-        to.count(self.order.len());
-        for &number in &self.order {
+        to.count(self.numbers.len());
+        for &number in &self.numbers {
             item(number, to);
         }
     }

@@ -1,137 +1,147 @@
 //! Events of an account as a whole: identity, status, moves of its repo.
 //!
-//! Handles and statuses are told at the end of the time, as the difference to its beginning: else an account of many records
-//! that changes its status again and again would give all of its facts each time. Until then operations count as the
-//! account was shown when the time began, and what is told at the end covers the records there are then.
+//! Changes of handles and statuses are emitted at the end of the time, as the difference to its
+//! start. Otherwise an account with many records that changes its status again and again would emit
+//! all its facts for each change. Until the end of the time, operations count according to the
+//! visibility that the account had at its start. The changes at the end then cover the records that
+//! are live at that moment.
 
 use skytide_core::event::{DropReason, Moved};
 use skytide_core::id::{Collection, Did, Handle, Tid};
 use skytide_core::limits::{STATUS_BYTES_MAX, truncate};
 use skytide_core::time::{Minute, Timestamp};
 
-use super::shards::bury;
-use super::{ALL, AccountPolicy, LiveRecords, OTHER};
+use super::shards::add_gone_post;
+use super::{ALL, LiveRecords, OTHER};
 use crate::fact::Fact;
-use crate::records::content::Place;
-use crate::records::repo::{LiveRecord, Repo};
+use crate::records::content::RecordRef;
+use crate::records::policy::AccountPolicy;
+use crate::records::repo::Repo;
+use crate::records::table::LiveRecord;
 
-/// What was announced of an account before the running time.
+/// The newest announcements of an account before the current time.
 #[derive(Debug)]
-pub(super) struct Before {
+pub(super) struct PreviousAnnouncements {
     identity: Option<Box<(Option<Handle>, Timestamp)>>,
     status: Option<Box<(bool, Option<Box<str>>)>>,
 }
 
 impl LiveRecords {
-    /// Applies an `#identity`. One without a handle, or with a text that is no handle, leaves the handle that is known; after
-    /// [`Handle::INVALID`] the account has none.
+    /// Applies an `#identity`. If it has no handle or an invalid one, the account keeps its known
+    /// handle. If it has [`Handle::INVALID`], the account has no handle afterwards.
     pub(in crate::records) fn identity(&mut self, did: &Did, named: Option<&str>, time: Timestamp) {
         let handle = named.and_then(|text| text.parse::<Handle>().ok());
         if named.is_some() && handle.is_none() {
             self.drop_one(DropReason::Handle);
         }
         let withdrawn = named.is_some_and(Handle::is_invalid);
-        let repo = self.announced(did);
+        let repo = self.begin_announcement(did);
         if repo.identity.is_none() || handle.is_some() || withdrawn {
             repo.identity = Some(Box::new((handle, time)));
         }
     }
 
-    /// Applies an `#account`: erases at once, as the policy says; hides and shows at the end of the
-    /// time. A status that is too long is truncated; no status that has a meaning is.
+    /// Applies an `#account`. If the policy says so, a deletion erases the records at once. Hiding
+    /// and showing happen at the end of the time. A status that is too long is truncated; no status
+    /// with a defined meaning is that long.
     pub(in crate::records) fn account(
         &mut self,
         did: &Did,
         active: bool,
         mut status: Option<Box<str>>,
     ) {
-        // Ingest truncates it, too; a log of an older version has longer ones.
-        let is_longer = |status: &mut Box<str>| truncate(status, STATUS_BYTES_MAX);
-        if status.as_mut().is_some_and(is_longer) {
+        // Ingest truncates statuses, too, but a log of an older version has longer ones.
+        let truncated = |status: &mut Box<str>| truncate(status, STATUS_BYTES_MAX);
+        if status.as_mut().is_some_and(truncated) {
             self.drop_one(DropReason::TextLimit);
         }
         let deleted = !active && status.as_deref() == Some("deleted");
-        self.announced(did).status = Some(Box::new((active, status)));
+        self.begin_announcement(did).status = Some(Box::new((active, status)));
         if deleted && self.policy != AccountPolicy::OpsOnly {
             let (account, _) = self.repo(did);
             self.erase(did, account);
         }
     }
 
-    /// The repo of an account of which something is announced: what was known before is kept until the end of the time.
-    fn announced(&mut self, did: &Did) -> &mut Repo {
+    /// Stores the previous announcements of an account until the end of the time. Returns its repo.
+    fn begin_announcement(&mut self, did: &Did) -> &mut Repo {
         let (account, _) = self.repo(did);
         let Self {
             repos, announced, ..
         } = self;
         let repo = repos[account as usize]
             .as_mut()
-            .expect("an event makes its repo");
-        announced.entry(account).or_insert_with(|| Before {
-            identity: repo.identity.clone(),
-            status: repo.status.clone(),
-        });
+            .expect("an event creates its repo");
+        announced
+            .entry(account)
+            .or_insert_with(|| PreviousAnnouncements {
+                identity: repo.identity.clone(),
+                status: repo.status.clone(),
+            });
         repo
     }
 
-    /// Emits what the announcements of the running time changed, each account once: an account that went back and forth
-    /// gives at most one retraction or insertion of each of its records, and none if it is back where it was.
-    pub(super) fn settle_announcements(&mut self) {
-        for (account, before) in std::mem::take(&mut self.announced) {
+    /// Emits the changes by the announcements of the current time, once for each account. An
+    /// account that changed several times emits at most one retraction or insertion of each of its
+    /// records, and none if its visibility is the same as before.
+    pub(super) fn emit_announcements(&mut self) {
+        for (account, previous) in std::mem::take(&mut self.announced) {
             let did = self.dids.key(account).clone();
             let policy = self.policy;
             let repo = self.repos[account as usize]
                 .as_mut()
-                .expect("an event makes its repo");
+                .expect("an event creates its repo");
             let identity =
                 |it: Box<(Option<Handle>, Timestamp)>| Fact::Identity(did.clone(), it.0, it.1);
             let status = |it: Box<(bool, Option<Box<str>>)>| Fact::Status(did.clone(), it.0, it.1);
-            if before.identity != repo.identity {
+            if previous.identity != repo.identity {
                 self.facts
-                    .extend(before.identity.map(|it| (identity(it), -1)));
+                    .extend(previous.identity.map(|it| (identity(it), -1)));
                 let new = repo.identity.clone();
                 self.facts.extend(new.map(|it| (identity(it), 1)));
             }
-            if before.status != repo.status {
-                self.facts.extend(before.status.map(|it| (status(it), -1)));
+            if previous.status != repo.status {
+                self.facts
+                    .extend(previous.status.map(|it| (status(it), -1)));
                 let new = repo.status.clone();
                 self.facts.extend(new.map(|it| (status(it), 1)));
             }
-            let hidden = repo.is_to_be_hidden(policy);
+            let hidden = repo.must_hide(policy);
             if repo.hidden != hidden {
                 repo.hidden = hidden;
-                self.tell_all(&did, account, if hidden { -1 } else { 1 });
+                self.emit_record_facts(&did, account, if hidden { -1 } else { 1 });
             }
         }
     }
 
+    /// Removes all records of an account and retracts their facts. Its posts become gone posts.
     fn erase(&mut self, did: &Did, account: u32) {
         let repo = self.repos[account as usize]
             .as_mut()
-            .expect("an event makes its repo");
+            .expect("an event creates its repo");
         if !repo.hidden {
-            self.tell_all(did, account, -1);
+            self.emit_record_facts(did, account, -1);
         }
         let repo = self.repos[account as usize]
             .as_mut()
-            .expect("an event makes its repo");
+            .expect("an event creates its repo");
         self.records -= repo.records.len() as u64;
         let posts = self.collections.find(&Collection::POST.into());
         let mut others = Vec::new();
         for record in std::mem::take(&mut repo.records) {
             if Some(record.collection) == posts {
-                bury(&mut repo.gone, &self.hasher, record.rkey);
+                add_gone_post(&mut repo.gone_posts, &self.hasher, record.rkey);
             } else {
                 others.push(record.collection);
             }
         }
         for collection in others {
-            self.record_went(collection);
+            self.record_removed(collection);
         }
     }
 
-    /// Gives or takes back the facts of all records of an account.
-    pub(super) fn tell_all(&mut self, did: &Did, account: u32, diff: i32) {
+    /// Inserts (+1) or retracts (-1) the facts of all records of an account.
+    pub(super) fn emit_record_facts(&mut self, did: &Did, account: u32, diff: i32) {
         let Self {
             dids,
             collections,
@@ -142,7 +152,7 @@ impl LiveRecords {
         } = self;
         let repo = repos[account as usize]
             .as_ref()
-            .expect("an event makes its repo");
+            .expect("an event creates its repo");
         for LiveRecord {
             rkey,
             collection,
@@ -151,29 +161,24 @@ impl LiveRecords {
         } in repo.records.iter()
         {
             let name = collections.key(*collection);
-            let place = Place {
+            let address = RecordRef {
                 did,
                 collection: name,
                 rkey,
                 first_seen: *first_seen,
             };
-            facts.extend(content.fact(&place, dids).map(|fact| (fact, diff)));
+            facts.extend(content.fact(&address, dids).map(|fact| (fact, diff)));
             let row = match collections[*collection].is_named {
                 true => *collection,
                 false => OTHER,
             };
-            activity.live(row, i64::from(diff));
-            activity.live(ALL, i64::from(diff));
+            activity.add_live(row, i64::from(diff));
+            activity.add_live(ALL, i64::from(diff));
         }
     }
 
-    /// Applies a move of a repo without operations.
-    pub(in crate::records) fn moved(
-        &mut self,
-        (did, minute): (&Did, Minute),
-        rev: Tid,
-        why: Moved,
-    ) {
+    /// Applies an event that changes the revision of a repo without operations.
+    pub(in crate::records) fn moved(&mut self, did: &Did, minute: Minute, rev: Tid, why: Moved) {
         if why == Moved::Sync {
             self.count_event("#sync", did, minute);
         }
@@ -182,7 +187,7 @@ impl LiveRecords {
             return;
         }
         if why == Moved::TooBig || (why == Moved::Sync && known.is_some()) {
-            self.out_of_sync(did);
+            self.mark_out_of_sync(did);
         }
         self.set_rev(did, rev);
     }
@@ -209,30 +214,31 @@ mod tests {
         }
     }
 
-    /// An account with likes, after the time in which it wrote them.
-    fn liking(policy: AccountPolicy) -> (LiveRecords, Did) {
+    /// An account with likes, after the end of the time in which it wrote them.
+    fn account_with_likes(policy: AccountPolicy) -> (LiveRecords, Did) {
         let did: Did = "did:web:a.example".parse().expect("it is a DID");
         let mut state = LiveRecords::new(policy, 0);
         for rev in 0..RECORDS {
             state.operation(&did, op(rev, Action::Create), Minute(1));
         }
-        likes(&mut state);
+        end_of_time(&mut state);
         (state, did)
     }
 
-    /// Ends the time: how many likes came, and how many went.
-    fn likes(state: &mut LiveRecords) -> (u64, u64) {
+    /// Ends the time. Returns how many likes were inserted, and how many were retracted.
+    fn end_of_time(state: &mut LiveRecords) -> (u64, u64) {
         state.end_of_time(1, Timestamp(60_000));
-        let (mut came, mut went) = (0, 0);
+        let (mut inserted, mut retracted) = (0, 0);
         state.take_facts(|(fact, diff)| {
             if matches!(fact, Fact::Like(_)) {
-                came += u64::from(diff > 0);
-                went += u64::from(diff < 0);
+                inserted += u64::from(diff > 0);
+                retracted += u64::from(diff < 0);
             }
         });
-        (came, went)
+        (inserted, retracted)
     }
 
+    /// Changes the status of an account `times` times, to inactive first.
     fn flap(state: &mut LiveRecords, did: &Did, times: u64) {
         for time in 0..times {
             state.account(did, time % 2 == 1, None);
@@ -240,47 +246,47 @@ mod tests {
     }
 
     #[test]
-    fn an_account_that_changes_its_status_again_and_again_gives_its_facts_once_a_time() {
-        let (mut state, did) = liking(AccountPolicy::ActiveAccountsOnly);
+    fn an_account_that_changes_its_status_repeatedly_emits_its_facts_once_per_time() {
+        let (mut state, did) = account_with_likes(AccountPolicy::ActiveAccountsOnly);
         flap(&mut state, &did, 400);
-        assert_eq!(likes(&mut state), (0, 0));
+        assert_eq!(end_of_time(&mut state), (0, 0));
         flap(&mut state, &did, 401);
-        assert_eq!(likes(&mut state), (0, RECORDS));
+        assert_eq!(end_of_time(&mut state), (0, RECORDS));
         flap(&mut state, &did, 401);
-        assert_eq!(likes(&mut state), (0, 0));
+        assert_eq!(end_of_time(&mut state), (0, 0));
         flap(&mut state, &did, 400);
-        assert_eq!(likes(&mut state), (RECORDS, 0));
+        assert_eq!(end_of_time(&mut state), (RECORDS, 0));
     }
 
     #[test]
-    fn what_is_written_and_deleted_while_an_account_goes_back_and_forth_counts_once() {
-        let (mut state, did) = liking(AccountPolicy::ActiveAccountsOnly);
+    fn records_written_while_the_status_changes_repeatedly_count_once() {
+        let (mut state, did) = account_with_likes(AccountPolicy::ActiveAccountsOnly);
         let mut net = RECORDS as i64;
-        for (times, wanted) in [(2, 1_001), (3, 0), (2, 0), (1, 0), (4, 1_005)] {
+        for (times, expected) in [(2, 1_001), (3, 0), (2, 0), (1, 0), (4, 1_005)] {
             flap(&mut state, &did, times);
             let rev = 10_000 + state.gauges().records;
             state.operation(&did, op(rev, Action::Create), Minute(2));
             flap(&mut state, &did, 2 * (times % 2));
-            let active = wanted > 0;
+            let active = expected > 0;
             state.account(&did, active, None);
-            let (came, went) = likes(&mut state);
-            net += came as i64 - went as i64;
-            assert_eq!(net, wanted, "{times} changes");
+            let (inserted, retracted) = end_of_time(&mut state);
+            net += inserted as i64 - retracted as i64;
+            assert_eq!(net, expected, "{times} changes");
         }
     }
 
     #[test]
-    fn a_deleted_account_takes_its_facts_back_once() {
+    fn the_facts_of_a_deleted_account_are_retracted_once() {
         for policy in [
             AccountPolicy::ActiveAccountsOnly,
             AccountPolicy::DeletedAccountsRemoved,
         ] {
-            let (mut state, did) = liking(policy);
+            let (mut state, did) = account_with_likes(policy);
             for _ in 0..50 {
                 state.account(&did, false, Some("deleted".into()));
                 state.account(&did, true, None);
             }
-            assert_eq!(likes(&mut state), (0, RECORDS));
+            assert_eq!(end_of_time(&mut state), (0, RECORDS));
             assert_eq!(state.gauges().records, 0);
         }
     }

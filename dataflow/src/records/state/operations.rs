@@ -1,15 +1,23 @@
-//! Operations on records: put and remove.
+//! Operations on records: create, update and delete.
 
 use skytide_core::event::{Action, DropReason, Op};
 use skytide_core::id::{Collection, Did, PostKey, Rkey};
 use skytide_core::time::Minute;
 
-use super::shards::{bury, raise};
+use super::shards::{add_gone_post, remove_gone_post};
 use super::{ALL, LiveRecords, OTHER};
 use crate::fact::{Activity, Fact};
-use crate::records::activity::Doer;
-use crate::records::content::{Content, Place};
-use crate::records::repo::LiveRecord;
+use crate::records::activity::ActivitySource;
+use crate::records::content::{Content, LeftOut, RecordRef};
+use crate::records::table::LiveRecord;
+
+/// A collection of an account, by the numbers of both.
+#[derive(Clone, Copy)]
+struct RepoCollection<'a> {
+    did: &'a Did,
+    account: u32,
+    collection: u32,
+}
 
 impl LiveRecords {
     /// Applies one operation of an accepted commit.
@@ -19,24 +27,35 @@ impl LiveRecords {
         match op.action {
             Action::Create | Action::Update => {
                 let collection = self.collections.number(&name);
-                self.count_operation((account, self.row(collection)), &op, minute);
-                self.put((did, account, collection), op, minute);
+                self.count_operation(account, self.activity_row(collection), &op, minute);
+                let target = RepoCollection {
+                    did,
+                    account,
+                    collection,
+                };
+                self.put(target, op, minute);
             }
             Action::Delete => {
-                // A collection without records and without a name has no number.
+                // A collection without live records and without a row of its own has no number.
                 let collection = self.collections.find(&name);
-                let row = collection.map_or(OTHER, |collection| self.row(collection));
-                self.count_operation((account, row), &op, minute);
-                let was_there = collection
-                    .is_some_and(|it| self.remove((did, account, it), &op.collection, &op.rkey));
-                if !was_there {
+                let row = collection.map_or(OTHER, |collection| self.activity_row(collection));
+                self.count_operation(account, row, &op, minute);
+                let was_live = collection.is_some_and(|collection| {
+                    let target = RepoCollection {
+                        did,
+                        account,
+                        collection,
+                    };
+                    self.remove(target, &op.collection, &op.rkey)
+                });
+                if !was_live {
                     self.drop_one(DropReason::DeleteUnknown);
                 }
             }
         }
     }
 
-    fn count_operation(&mut self, (account, row): (u32, u32), op: &Op, minute: Minute) {
+    fn count_operation(&mut self, account: u32, row: u32, op: &Op, minute: Minute) {
         let mut activity = Activity {
             bytes: op.record.as_ref().map_or(0, |record| record.len() as i64),
             ..Activity::default()
@@ -48,22 +67,28 @@ impl LiveRecords {
         }
         let repo = self.repos[account as usize]
             .as_mut()
-            .expect("an operation makes its repo");
+            .expect("an operation creates its repo");
         repo.last_seen = minute.max(repo.last_seen);
         for collection in [row, ALL] {
-            let doer = Doer {
+            let source = ActivitySource {
                 collection,
                 account,
                 shard: repo.shard,
-                new: repo.is_new_in(collection),
+                is_new: repo.mark_counted_in(collection),
             };
-            self.activity.add(minute, doer, &activity);
+            self.activity.add(minute, source, &activity);
         }
         self.last_seen.insert(account, repo.last_seen);
     }
 
-    fn put(&mut self, (did, account, collection): (&Did, u32, u32), op: Op, minute: Minute) {
-        let row = self.row(collection);
+    /// Creates or replaces a record. The previous content is retracted, the new one is inserted.
+    fn put(&mut self, target: RepoCollection<'_>, op: Op, minute: Minute) {
+        let RepoCollection {
+            did,
+            account,
+            collection,
+        } = target;
+        let row = self.activity_row(collection);
         let Self {
             hasher,
             dids,
@@ -74,7 +99,7 @@ impl LiveRecords {
         } = self;
         let repo = repos[account as usize]
             .as_mut()
-            .expect("an operation makes its repo");
+            .expect("an operation creates its repo");
         let name = op.collection.as_str();
         let visible = !repo.hidden;
         let found = repo.records.find(hasher, (collection, &op.rkey));
@@ -82,33 +107,30 @@ impl LiveRecords {
             Some(at) => repo.records.at(at).first_seen,
             None => minute,
         };
-        let place = Place {
+        let address = RecordRef {
             did,
             collection: name,
             rkey: &op.rkey,
             first_seen,
         };
-        let (content, mut left_out) = Content::read(&place, op.record.as_deref(), dids);
-        for (reason, _) in &mut left_out {
-            // Which block is missing is unknown: the operation has no valid CID.
-            if *reason == DropReason::RecordMissing && op.cid.is_none() {
-                *reason = DropReason::OpCid;
-            }
+        let (content, mut left_out) = Content::read(&address, op.record.as_deref(), dids);
+        if op.cid.is_none() {
+            set_cid_reason(&mut left_out);
         }
         if visible {
-            facts.extend(content.fact(&place, dids).map(|fact| (fact, 1)));
+            facts.extend(content.fact(&address, dids).map(|fact| (fact, 1)));
         }
         match found {
             Some(at) => {
                 let old = std::mem::replace(&mut repo.records.at(at).content, content);
                 if visible {
-                    facts.extend(old.fact(&place, dids).map(|fact| (fact, -1)));
+                    facts.extend(old.fact(&address, dids).map(|fact| (fact, -1)));
                 }
             }
             None => {
                 if name == Collection::POST {
                     facts.push((Fact::Seen(PostKey::new(did, &op.rkey)), 1));
-                    raise(&mut repo.gone, hasher, &op.rkey);
+                    remove_gone_post(&mut repo.gone_posts, hasher, &op.rkey);
                 }
                 let rkey = op.rkey.clone();
                 let record = LiveRecord {
@@ -121,8 +143,8 @@ impl LiveRecords {
                 self.records += 1;
                 self.collections[collection].records += u32::from(row == OTHER);
                 if visible {
-                    activity.live(row, 1);
-                    activity.live(ALL, 1);
+                    activity.add_live(row, 1);
+                    activity.add_live(ALL, 1);
                 }
             }
         }
@@ -131,13 +153,14 @@ impl LiveRecords {
         }
     }
 
-    fn remove(
-        &mut self,
-        (did, account, collection): (&Did, u32, u32),
-        name: &Collection,
-        rkey: &Rkey,
-    ) -> bool {
-        let row = self.row(collection);
+    /// Removes a record and retracts its content. Returns whether the record was live.
+    fn remove(&mut self, target: RepoCollection<'_>, name: &Collection, rkey: &Rkey) -> bool {
+        let RepoCollection {
+            did,
+            account,
+            collection,
+        } = target;
+        let row = self.activity_row(collection);
         let Self {
             hasher,
             dids,
@@ -148,7 +171,7 @@ impl LiveRecords {
         } = self;
         let repo = repos[account as usize]
             .as_mut()
-            .expect("an operation makes its repo");
+            .expect("an operation creates its repo");
         let Some(at) = repo.records.find(hasher, (collection, rkey)) else {
             return false;
         };
@@ -159,20 +182,30 @@ impl LiveRecords {
         } = repo.records.remove(hasher, at);
         self.records -= 1;
         if name.as_str() == Collection::POST {
-            bury(&mut repo.gone, hasher, rkey.clone());
+            add_gone_post(&mut repo.gone_posts, hasher, rkey.clone());
         }
         if !repo.hidden {
-            let place = Place {
+            let address = RecordRef {
                 did,
                 collection: name.as_str(),
                 rkey,
                 first_seen,
             };
-            facts.extend(content.fact(&place, dids).map(|fact| (fact, -1)));
-            activity.live(row, -1);
-            activity.live(ALL, -1);
+            facts.extend(content.fact(&address, dids).map(|fact| (fact, -1)));
+            activity.add_live(row, -1);
+            activity.add_live(ALL, -1);
         }
-        self.record_went(collection);
+        self.record_removed(collection);
         true
+    }
+}
+
+/// Corrects the drop reason of an operation without a valid CID: it is unknown which block is
+/// missing.
+fn set_cid_reason(left_out: &mut LeftOut) {
+    for (reason, _) in left_out {
+        if *reason == DropReason::RecordMissing {
+            *reason = DropReason::OpCid;
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What checkpoints see of the state: accounts by shard, and accounts that come back.
+//! Access to the state for checkpoints: reads accounts by shard, and restores accounts.
 
 use std::hash::BuildHasher;
 
@@ -8,15 +8,15 @@ use skytide_core::limits::OTHER_COLLECTIONS;
 use skytide_core::time::Minute;
 use skytide_core::view::{ActivityKey, Span};
 
-use super::{LiveRecords, OTHER, SHARDS};
+use super::{LiveRecords, OTHER};
 use crate::fact::{Activity, Fact};
 use crate::operators::interner::Interner;
-use crate::records::activity::Open;
+use crate::records::activity::{OpenPeriods, Period};
 use crate::records::repo::Repo;
 
-/// For writing.
+/// Access for writing a checkpoint.
 impl LiveRecords {
-    /// The numbers of a shard's accounts.
+    /// The numbers of the accounts of a shard.
     pub(in crate::records) fn members(&self, shard: u16) -> &[u32] {
         &self.members[usize::from(shard)]
     }
@@ -43,41 +43,42 @@ impl LiveRecords {
         self.collections.key(number)
     }
 
-    pub(in crate::records) fn open_stretches(&self, shard: u16) -> &Open {
+    pub(in crate::records) fn open_periods(&self, shard: u16) -> &OpenPeriods {
         self.activity.open(shard)
     }
 }
 
-/// For reading.
+/// Access for restoring a checkpoint.
 impl LiveRecords {
     pub(in crate::records) fn hasher(&self) -> &DefaultHashBuilder {
         &self.hasher
     }
 
-    /// The number of a collection of which a record is about to come back.
+    /// The number of a collection of which a record is about to be restored.
     pub(in crate::records) fn collection(&mut self, name: &str) -> u32 {
         self.collections.number(&name.into())
     }
 
-    /// The number of the name under which a collection is counted.
-    pub(in crate::records) fn row_of(&self, name: &str) -> u32 {
+    /// The number of the activity row that counts a collection.
+    pub(in crate::records) fn activity_row_of(&self, name: &str) -> u32 {
         let found = self.collections.find(&name.into());
-        found.map_or(OTHER, |collection| self.row(collection))
+        found.map_or(OTHER, |collection| self.activity_row(collection))
     }
 
-    /// Takes back that an account was counted twice: in a checkpoint of an older version, collections that have no name of
-    /// their own now had one each.
-    pub(in crate::records) fn count_once(&mut self, (span, start_minute): (Span, u32)) {
+    /// Subtracts an account that is counted twice in the row for other collections. In a checkpoint
+    /// of an older version, each of these collections had a row of its own.
+    pub(in crate::records) fn subtract_duplicate_account(&mut self, period: Period) {
+        let (span, start_minute) = period;
         let key = ActivityKey {
             span,
             start_minute,
             collection: OTHER_COLLECTIONS.into(),
         };
-        let once = Activity {
+        let correction = Activity {
             accounts: -1,
             ..Activity::default()
         };
-        self.facts.push((Fact::Activity(key, once), 1));
+        self.facts.push((Fact::Activity(key, correction), 1));
     }
 
     pub(in crate::records) fn number_of(&mut self, did: &Did) -> u32 {
@@ -88,44 +89,46 @@ impl LiveRecords {
         self.dids.number_all(dids.iter())
     }
 
-    pub(in crate::records) fn bury(&self, repo: &mut Repo, rkey: Rkey) {
-        bury(&mut repo.gone, &self.hasher, rkey);
+    pub(in crate::records) fn add_gone_post(&self, repo: &mut Repo, rkey: Rkey) {
+        add_gone_post(&mut repo.gone_posts, &self.hasher, rkey);
     }
 
-    /// Notes that an account was counted in a stretch of time that is still open.
-    pub(in crate::records) fn saw(&mut self, stretch: (Span, u32), (row, account): (u32, u32)) {
+    /// Marks an account as counted in a row and an open period.
+    pub(in crate::records) fn mark_counted(&mut self, period: Period, row: u32, account: u32) {
         let shard = self.repo_of(account).shard;
-        if !self.activity.saw(shard, stretch, (row, account)) {
-            self.count_once(stretch);
+        let is_first = self.activity.mark_counted(shard, period, (row, account));
+        if !is_first {
+            self.subtract_duplicate_account(period);
         }
     }
 
-    /// Takes in an account as it was, hidden or shown as the policy in force says, and tells all of its facts.
-    pub(in crate::records) fn take_repo(&mut self, did: &Did, mut repo: Repo) -> u32 {
-        let hidden = repo.is_to_be_hidden(self.policy);
+    /// Restores an account and emits all its facts. The current policy decides whether it is
+    /// hidden. Returns the number of the account.
+    pub(in crate::records) fn restore_repo(&mut self, did: &Did, mut repo: Repo) -> u32 {
+        let hidden = repo.must_hide(self.policy);
         repo.hidden = hidden;
         let counted = repo.collections.len();
         repo.collections.dedup();
         for _ in repo.collections.len()..counted {
-            self.count_once((Span::All, 0));
+            self.subtract_duplicate_account((Span::All, 0));
         }
         self.records += repo.records.len() as u64;
         for record in repo.records.iter() {
-            let collected = &mut self.collections[record.collection];
-            collected.records += u32::from(!collected.is_named);
+            let state = &mut self.collections[record.collection];
+            state.records += u32::from(!state.is_named);
         }
-        let (account, place) = self.repo(did);
-        repo.shard = place.shard;
-        *place = repo;
-        self.tell_account(did, account);
+        let (account, new_repo) = self.repo(did);
+        repo.shard = new_repo.shard;
+        *new_repo = repo;
+        self.emit_account_facts(did, account);
         if !hidden {
-            self.tell_all(did, account, 1);
+            self.emit_record_facts(did, account, 1);
         }
         account
     }
 
-    /// Tells what is so of an account besides its visible records.
-    fn tell_account(&mut self, did: &Did, account: u32) {
+    /// Emits the facts of an account that do not depend on its visible records.
+    fn emit_account_facts(&mut self, did: &Did, account: u32) {
         let Self {
             repos,
             facts,
@@ -135,58 +138,56 @@ impl LiveRecords {
         let Some(Some(repo)) = repos.get(account as usize) else {
             return;
         };
-        let mut tell = |fact| facts.push((fact, 1));
+        let mut emit = |fact| facts.push((fact, 1));
         if let Some((handle, claimed)) = repo.identity.as_deref().cloned() {
-            tell(Fact::Identity(did.clone(), handle, claimed));
+            emit(Fact::Identity(did.clone(), handle, claimed));
         }
         if let Some((active, status)) = repo.status.as_deref().cloned() {
-            tell(Fact::Status(did.clone(), active, status));
+            emit(Fact::Status(did.clone(), active, status));
         }
         if repo.out_of_sync {
-            tell(Fact::OutOfSync(did.clone()));
+            emit(Fact::OutOfSync(did.clone()));
         }
         if repo.last_seen != Minute::default() {
-            tell(Fact::LastSeen(did.clone(), repo.last_seen));
+            emit(Fact::LastSeen(did.clone(), repo.last_seen));
         }
         let posts = collections.find(&Collection::POST.into());
         let live = repo.records.iter();
         let live = live.filter(|record| Some(record.collection) == posts);
-        let gone = repo.gone.iter().flat_map(|gone| gone.iter());
+        let gone = repo.gone_posts.iter().flat_map(|posts| posts.iter());
         for rkey in live.map(|record| &record.rkey).chain(gone) {
-            tell(Fact::Seen(PostKey::new(did, rkey)));
+            emit(Fact::Seen(PostKey::new(did, rkey)));
         }
     }
 }
 
-/// Remembers that a post was live once.
-pub(super) fn bury(
-    gone: &mut Option<Box<HashTable<Rkey>>>,
+/// Adds a post that was live once to the gone posts.
+pub(super) fn add_gone_post(
+    gone_posts: &mut Option<Box<HashTable<Rkey>>>,
     hasher: &DefaultHashBuilder,
     rkey: Rkey,
 ) {
-    let gone = gone.get_or_insert_default();
+    let gone_posts = gone_posts.get_or_insert_default();
     let hash_of = |rkey: &Rkey| hasher.hash_one(rkey);
     let hash = hash_of(&rkey);
-    if gone.find(hash, |other| *other == rkey).is_none() {
-        gone.insert_unique(hash, rkey, hash_of);
+    if gone_posts.find(hash, |other| *other == rkey).is_none() {
+        gone_posts.insert_unique(hash, rkey, hash_of);
     }
 }
 
-/// A post that was live once is live again.
-pub(super) fn raise(
-    gone: &mut Option<Box<HashTable<Rkey>>>,
+/// Removes a post that is live again from the gone posts.
+pub(super) fn remove_gone_post(
+    gone_posts: &mut Option<Box<HashTable<Rkey>>>,
     hasher: &DefaultHashBuilder,
     rkey: &Rkey,
 ) {
-    let Some(graves) = gone else {
+    let Some(posts) = gone_posts else {
         return;
     };
-    if let Ok(grave) = graves.find_entry(hasher.hash_one(rkey), |other| other == rkey) {
-        grave.remove();
+    if let Ok(post) = posts.find_entry(hasher.hash_one(rkey), |other| other == rkey) {
+        post.remove();
     }
-    if graves.is_empty() {
-        *gone = None;
+    if posts.is_empty() {
+        *gone_posts = None;
     }
 }
-
-const _: () = assert!(SHARDS <= 256, "a repo keeps its shard in a byte");

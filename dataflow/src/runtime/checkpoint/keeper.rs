@@ -1,4 +1,5 @@
-//! Writes what workers cut, makes it complete, keeps the newest, trims the log.
+//! The keeper writes what the workers cut, completes checkpoints, removes old ones and trims the
+//! log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,155 +12,173 @@ use skytide_core::port::checkpoint::{CheckpointStore, Manifest, Mark, Section};
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{Committed, StoreError, Term, ViewStore};
 use tokio::sync::mpsc;
-use tokio::time::{Instant as Moment, sleep_until};
+use tokio::time::{Instant as TokioInstant, sleep_until};
 
-use super::{CheckpointOptions, Gate, LogKeep, News, Part};
+use super::{CheckpointEvent, CheckpointOptions, CutGate, LogKeep, Part};
 use crate::metrics::Metrics;
 use crate::records::SHARDS;
 
-/// How often it is looked whether the log is full.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The wait after a failure, unless the interval is shorter.
-const RETRY_AFTER: Duration = Duration::from_secs(30);
-/// Marks that a manifest holds, about.
+/// How often the keeper checks whether the log is full.
+const LOG_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// The delay before the next checkpoint after a failure, unless the interval is shorter.
+const RETRY_DELAY: Duration = Duration::from_secs(30);
+/// The approximate number of marks in a manifest. A mark is a position at which the log may be
+/// trimmed later.
 const MARKS: u32 = 500;
 
-/// The task that makes checkpoints of what workers cut.
+/// The task that makes checkpoints from the parts that workers cut.
 pub(crate) struct Keeper {
     pub checkpoints: Arc<dyn CheckpointStore>,
     pub store: Arc<dyn ViewStore>,
-    /// The writer whose checkpoints these are: when another one has taken over, nothing is completed, removed or trimmed.
+    /// The term of this writer. After another writer has taken over, the keeper completes, removes
+    /// and trims nothing.
     pub term: Term,
     pub log: Arc<dyn Log>,
     pub options: CheckpointOptions,
     pub workers: usize,
     pub metrics: Arc<Metrics>,
-    pub gate: Arc<Gate>,
-    /// Checkpoints that the start could not use: they are removed when a newer one is complete.
+    pub gate: Arc<CutGate>,
+    /// Checkpoints that the start could not use. They are removed when a newer one is complete.
     pub unusable: BTreeSet<Epoch>,
 }
 
-/// A checkpoint that was begun.
+/// A checkpoint that was begun and is not complete.
 struct Unfinished {
+    /// The tick of the first cut.
     first: Mark,
     attempt: u64,
     started: Instant,
+    /// For each shard, the epoch at which it was cut.
     through: Vec<Epoch>,
     sections: Vec<Section>,
-    /// Workers whose last part is written, and the epoch of that cut.
-    ended: usize,
+    /// The number of workers whose last part is written.
+    workers_done: usize,
+    /// The epoch of the last cut.
     last: Epoch,
 }
 
-/// What happened of late.
+/// What the keeper has observed.
 #[derive(Default)]
-struct Recent {
+struct Progress {
     unfinished: Option<Unfinished>,
-    /// Commits since a checkpoint was begun, and the newest before it.
+    /// Commits since the unfinished checkpoint was begun, and the newest one before it.
     committed: BTreeMap<Epoch, Committed>,
-    /// Whether the start has proved right: until then nothing is removed and nothing is trimmed.
-    right: bool,
-    /// Checkpoints that failed since the newest complete one.
+    /// Whether the start is verified, by rows that matched or by a commit. Before that nothing is
+    /// removed or trimmed.
+    start_verified: bool,
+    /// The number of checkpoints that failed since the newest complete one.
     failures: u32,
 }
 
 impl Keeper {
-    /// Runs until everybody who has news is gone.
-    pub async fn run(mut self, mut news: mpsc::UnboundedReceiver<News>) {
-        let mut recent = Recent::default();
-        let mut due = self.options.interval.map(|time| Moment::now() + time);
-        let mut look = tokio::time::interval(LOOK_EVERY);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    /// Runs until all senders of events have ended.
+    pub async fn run(mut self, mut events: mpsc::UnboundedReceiver<CheckpointEvent>) {
+        let mut progress = Progress::default();
+        let mut due = self.options.interval.map(|time| TokioInstant::now() + time);
+        let mut log_check = tokio::time::interval(LOG_CHECK_INTERVAL);
+        log_check.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let far = Moment::now() + Duration::from_secs(86_400);
+            let never = TokioInstant::now() + Duration::from_secs(86_400);
             tokio::select! {
                 biased;
-                next = news.recv() => {
-                    let Some(next) = next else { return };
-                    if let Some(wait) = self.hear(&mut recent, next).await {
-                        due = self.options.interval.map(|time| Moment::now() + wait.min(time));
-                        look.reset_after(patience(recent.failures));
+                event = events.recv() => {
+                    let Some(event) = event else { return };
+                    if let Some(delay) = self.on_event(&mut progress, event).await {
+                        let next = |time: Duration| TokioInstant::now() + delay.min(time);
+                        due = self.options.interval.map(next);
+                        log_check.reset_after(log_check_delay(progress.failures));
                     }
                 }
-                () = sleep_until(due.unwrap_or(far)), if due.is_some() => {
-                    due = self.options.interval.map(|time| Moment::now() + time);
-                    self.gate.due.store(true, Ordering::Release);
+                () = sleep_until(due.unwrap_or(never)), if due.is_some() => {
+                    due = self.options.interval.map(|time| TokioInstant::now() + time);
+                    self.gate.request();
                 }
-                _ = look.tick() => self.look(&recent).await,
+                _ = log_check.tick() => self.check_log_size(&progress).await,
             }
         }
     }
 
-    /// Takes a piece of news; answers when the next checkpoint is to be made if one ended with it.
-    async fn hear(&mut self, recent: &mut Recent, news: News) -> Option<Duration> {
-        match news {
-            News::Begun(first, attempt) => {
-                let newest = recent.committed.pop_last();
-                recent.committed = newest.into_iter().collect();
+    /// Handles an event. If a checkpoint completed or failed, returns a delay: the next one is due
+    /// after this delay or the interval, whichever is shorter.
+    async fn on_event(
+        &mut self,
+        progress: &mut Progress,
+        event: CheckpointEvent,
+    ) -> Option<Duration> {
+        match event {
+            CheckpointEvent::Begun { first, attempt } => {
+                let newest = progress.committed.pop_last();
+                progress.committed = newest.into_iter().collect();
                 self.metrics.checkpoint_pause_seconds.set(0.0);
-                recent.unfinished = Some(Unfinished {
+                progress.unfinished = Some(Unfinished {
                     first,
                     attempt,
                     started: Instant::now(),
                     through: vec![first.epoch; usize::from(SHARDS)],
                     sections: Vec::new(),
-                    ended: 0,
+                    workers_done: 0,
                     last: first.epoch,
                 });
                 return None;
             }
-            News::Restored => self.right(recent).await,
-            News::Committed(committed) => {
-                self.right(recent).await;
-                if recent.unfinished.is_none() {
-                    recent.committed.clear();
+            CheckpointEvent::Restored => self.verify_start(progress).await,
+            CheckpointEvent::Committed(committed) => {
+                self.verify_start(progress).await;
+                if progress.unfinished.is_none() {
+                    progress.committed.clear();
                 }
-                recent.committed.insert(committed.epoch, committed);
+                progress.committed.insert(committed.epoch, committed);
             }
-            News::Part(part) => {
-                let taken = self.take(recent.unfinished.as_mut(), part).await;
-                self.gate.written();
-                if let Err(error) = taken {
-                    return Some(self.give_up(recent, error.as_ref()).await);
+            CheckpointEvent::Part(part) => {
+                let written = self.write_part(progress.unfinished.as_mut(), part).await;
+                self.gate.part_written();
+                if let Err(error) = written {
+                    return Some(self.abandon(progress, error.as_ref()).await);
                 }
             }
         }
-        let unfinished = recent.unfinished.as_ref()?;
-        let last = recent.committed.get(&unfinished.last)?;
-        if unfinished.ended < self.workers {
+        let unfinished = progress.unfinished.as_ref()?;
+        let last = progress.committed.get(&unfinished.last)?;
+        if unfinished.workers_done < self.workers {
             return None;
         }
-        match self.finish(unfinished, last).await {
+        match self.complete(unfinished, last).await {
             Ok(()) => {
-                self.gate.completed(unfinished.first.epoch);
-                recent.unfinished = None;
-                recent.failures = 0;
-                self.gate.busy.store(false, Ordering::Release);
+                self.gate.set_newest_complete(unfinished.first.epoch);
+                progress.unfinished = None;
+                progress.failures = 0;
+                self.gate.in_progress.store(false, Ordering::Release);
                 Some(Duration::MAX)
             }
-            Err(error) => Some(self.give_up(recent, error.as_ref()).await),
+            Err(error) => Some(self.abandon(progress, error.as_ref()).await),
         }
     }
 
-    /// Gives back the room of what was written.
-    async fn give_up(
+    /// Drops the unfinished checkpoint after a failure and removes its sections. Returns the delay
+    /// before the next one.
+    async fn abandon(
         &self,
-        recent: &mut Recent,
+        progress: &mut Progress,
         error: &(dyn std::error::Error + Send + Sync + 'static),
     ) -> Duration {
         self.warn(
-            "a checkpoint failed: the ones before stay, it is tried again",
+            "a checkpoint failed: previous checkpoints stay, and it is retried",
             error,
         );
         self.metrics.checkpoint_failures.inc();
-        recent.failures += 1;
-        let failed = recent.unfinished.take().map(|it| it.first.epoch);
-        self.tidy(recent, failed).await;
+        progress.failures += 1;
+        let failed = progress.unfinished.take().map(|it| it.first.epoch);
+        self.remove_leftovers(progress, failed).await;
         self.gate.failed.store(true, Ordering::Release);
-        RETRY_AFTER
+        RETRY_DELAY
     }
 
-    async fn take(&self, unfinished: Option<&mut Unfinished>, part: Part) -> Result<(), BoxError> {
+    /// Writes the sections of a part. Skips parts of an earlier attempt.
+    async fn write_part(
+        &self,
+        unfinished: Option<&mut Unfinished>,
+        part: Part,
+    ) -> Result<(), BoxError> {
         let Some(unfinished) = unfinished else {
             return Ok(());
         };
@@ -175,14 +194,19 @@ impl Keeper {
             unfinished.sections.push(section);
         }
         if part.cut.last {
-            unfinished.ended += 1;
+            unfinished.workers_done += 1;
             unfinished.last = part.through;
         }
         Ok(())
     }
 
-    /// Everything is written and the store has committed the last cut: makes it count.
-    async fn finish(&mut self, unfinished: &Unfinished, last: &Committed) -> Result<(), BoxError> {
+    /// Completes a checkpoint whose sections are all written and whose last cut the store has
+    /// committed.
+    async fn complete(
+        &mut self,
+        unfinished: &Unfinished,
+        last: &Committed,
+    ) -> Result<(), BoxError> {
         self.store.sync().await?;
         let manifest = Manifest {
             format: Manifest::FORMAT,
@@ -194,7 +218,7 @@ impl Keeper {
         };
         self.check_term().await?;
         self.checkpoints.complete(&manifest).await?;
-        // It may be in the place of one that the start could not use.
+        // It may have replaced a checkpoint of the same epoch that the start could not use.
         self.unusable.remove(&manifest.first.epoch);
         let bytes: u64 = manifest.sections.iter().map(|section| section.bytes).sum();
         let seconds = unfinished.started.elapsed().as_secs_f64();
@@ -212,121 +236,129 @@ impl Keeper {
             longest_pause_ms = m.checkpoint_pause_seconds.get() * 1e3,
             "checkpoint complete"
         );
-        if let Err(error) = self.retire(self.options.keep, false).await {
+        if let Err(error) = self.remove_old_and_trim(self.options.keep, false).await {
             self.warn(
-                "the log could not be trimmed behind a checkpoint",
+                "old checkpoints could not be removed, or the log not trimmed",
                 error.as_ref(),
             );
         }
         Ok(())
     }
 
-    /// Where the log may be trimmed later: what the checkpoint before knew and is still there, and this one's place.
+    /// Positions up to which the log may be trimmed later: those of the previous checkpoint that
+    /// are still in the log, and the first cut of this one.
     async fn marks(&self, first: Mark) -> Result<Vec<Mark>, BoxError> {
         let LogKeep::Time(time) = self.options.log_keep else {
             return Ok(Vec::new());
         };
         let listed = self.checkpoints.list().await?.into_iter();
         let mut usable = listed.filter(|it| !self.unusable.contains(&it.checkpoint));
-        let before = usable.next().and_then(|listed| listed.manifest.ok());
-        let mut marks = before.map_or_else(Vec::new, |manifest| manifest.marks);
+        let previous = usable.next().and_then(|listed| listed.manifest.ok());
+        let mut marks = previous.map_or_else(Vec::new, |manifest| manifest.marks);
         let begin = self.log.bounds().await?.first;
         marks.retain(|mark| mark.seq >= begin);
-        let apart = (time / MARKS).as_millis() as u64;
+        let spacing_ms = (time / MARKS).as_millis() as u64;
         if marks
             .last()
-            .is_none_or(|last| last.time.0 + apart <= first.time.0)
+            .is_none_or(|last| last.time.0 + spacing_ms <= first.time.0)
         {
             marks.push(first);
         }
         Ok(marks)
     }
 
-    /// Keeps the newest `keep` checkpoints and what the log must hold for them.
-    async fn retire(&self, keep: usize, full: bool) -> Result<(), BoxError> {
+    /// Removes all but the newest `keep` checkpoints, and trims the log to what these need and the
+    /// options keep. `full`: the log is full, so only what the checkpoints need is kept.
+    async fn remove_old_and_trim(&self, keep: usize, full: bool) -> Result<(), BoxError> {
         let listed = self.checkpoints.list().await?;
-        let whole = listed.into_iter().filter_map(|listed| listed.manifest.ok());
-        let whole = whole.filter(|manifest| !self.unusable.contains(&manifest.first.epoch));
-        let kept: Vec<Manifest> = whole.take(keep.max(1)).collect();
+        let complete = listed.into_iter().filter_map(|listed| listed.manifest.ok());
+        let complete = complete.filter(|manifest| !self.unusable.contains(&manifest.first.epoch));
+        let kept: Vec<Manifest> = complete.take(keep.max(1)).collect();
         let (Some(newest), Some(oldest)) = (kept.first(), kept.last()) else {
             return Ok(());
         };
         let epochs: Vec<Epoch> = kept.iter().map(|manifest| manifest.first.epoch).collect();
         self.check_term().await?;
         self.checkpoints.keep(&epochs).await?;
-        if let Some(below) = self.trimmed_below(newest, oldest.first.seq, full) {
-            self.log.trim(below).await?;
+        if let Some(position) = self.trim_before(newest, oldest.first.seq, full) {
+            self.log.trim(position).await?;
         }
         Ok(())
     }
 
-    fn trimmed_below(&self, newest: &Manifest, oldest: Seq, full: bool) -> Option<Seq> {
+    /// The position before which the log is trimmed; `None`: nothing is trimmed.
+    fn trim_before(&self, newest: &Manifest, oldest: Seq, full: bool) -> Option<Seq> {
         match self.options.log_keep {
             LogKeep::All => None,
             LogKeep::Time(time) if !full => {
-                let late = newest.last.time.0.saturating_sub(time.as_millis() as u64);
-                let old = newest.marks.iter().filter(|mark| mark.time.0 <= late);
-                old.map(|mark| mark.seq.min(oldest)).next_back()
+                let cutoff = newest.last.time.0.saturating_sub(time.as_millis() as u64);
+                let expired = newest.marks.iter().filter(|mark| mark.time.0 <= cutoff);
+                expired.map(|mark| mark.seq.min(oldest)).next_back()
             }
             LogKeep::Nothing | LogKeep::Time(_) => Some(oldest),
         }
     }
 
-    /// At a full log room is made, as soon as the start has proved right: a commit is told without any.
-    async fn look(&self, recent: &Recent) {
+    /// Makes room if the log is full and the start is verified. Verification does not need
+    /// a new commit, for which a full log may have no room.
+    async fn check_log_size(&self, progress: &Progress) {
         let trims = self.options.log_keep != LogKeep::All;
         if trims
-            && recent.right
-            && self.full().await
+            && progress.start_verified
+            && self.log_is_full().await
             && let Err(error) = self.make_room().await
         {
             self.warn("the log is full and could not be trimmed", error.as_ref());
         }
     }
 
-    async fn full(&self) -> bool {
+    async fn log_is_full(&self) -> bool {
         match self.log.bounds().await {
             Ok(bounds) => bounds.bytes >= bounds.bytes_max,
-            // Whoever reads the log meets the same error, and tells it.
+            // The source, which reads the log, gets the same error and reports it.
             Err(_) => false,
         }
     }
 
-    /// Trims a full log behind all checkpoints that are kept. If that is not enough, one is made at once, so that more can
-    /// be trimmed; if nothing came since the newest one, the log is cut down to what that one needs.
+    /// Trims a full log to what the kept checkpoints need. If that is not enough, requests a
+    /// checkpoint at once, after which more can be trimmed. If no epoch came since the newest
+    /// checkpoint, removes the older checkpoints and trims the log to what the newest one needs.
     async fn make_room(&self) -> Result<(), BoxError> {
-        // What is being written must not be taken for something left over.
-        let busy = self.gate.busy.load(Ordering::Acquire);
-        let trimmed = match busy {
+        // Removing old checkpoints would also remove the sections of the one in progress.
+        let in_progress = self.gate.in_progress.load(Ordering::Acquire);
+        let trimmed = match in_progress {
             true => Ok(()),
-            false => self.retire(self.options.keep, true).await,
+            false => self.remove_old_and_trim(self.options.keep, true).await,
         };
-        if !self.full().await {
+        if !self.log_is_full().await {
             return trimmed;
         }
         let newest = self.log.newest_tick().await?;
-        let more = newest.is_some_and(|(_, tick)| tick.epoch > self.gate.newest());
-        if busy || more {
-            self.gate.due.store(true, Ordering::Release);
+        let has_more = newest.is_some_and(|(_, tick)| tick.epoch > self.gate.newest_complete());
+        if in_progress || has_more {
+            self.gate.request();
             self.gate.at_once.notify_one();
             return trimmed;
         }
         trimmed?;
-        self.retire(1, true).await
+        self.remove_old_and_trim(1, true).await
     }
 
-    /// At the first commit it is certain that the start was right. One in progress removes what is of no use when it ends.
-    async fn right(&self, recent: &mut Recent) {
-        if !std::mem::replace(&mut recent.right, true) && recent.unfinished.is_none() {
-            self.tidy(recent, None).await;
+    /// Records that the start is verified, and removes leftovers the first time. If a checkpoint is
+    /// in progress, they are removed when it completes or fails.
+    async fn verify_start(&self, progress: &mut Progress) {
+        if !std::mem::replace(&mut progress.start_verified, true) && progress.unfinished.is_none() {
+            self.remove_leftovers(progress, None).await;
         }
     }
 
-    /// Removes what unfinished checkpoints left, and once the start has proved right the one that failed: it may have become
-    /// complete all the same, or have the name of one that the start could not use, and then it could not be made again.
-    async fn tidy(&self, recent: &Recent, failed: Option<Epoch>) {
-        let useless = |epoch: &Epoch| recent.right && failed == Some(*epoch);
-        let tidy = async {
+    /// Removes the sections of unfinished checkpoints, and the `failed` checkpoint if the start is
+    /// verified. The failed checkpoint may have become complete despite the error, or have the
+    /// epoch of one that the start could not use. In both cases a new attempt at the same epoch
+    /// would fail while it exists.
+    async fn remove_leftovers(&self, progress: &Progress, failed: Option<Epoch>) {
+        let useless = |epoch: &Epoch| progress.start_verified && failed == Some(*epoch);
+        let removal = async {
             let listed = self.checkpoints.list().await?.into_iter();
             let epochs = listed.map(|listed| listed.checkpoint);
             let kept: Vec<Epoch> = epochs.filter(|epoch| !useless(epoch)).collect();
@@ -334,12 +366,13 @@ impl Keeper {
             self.checkpoints.keep(&kept).await?;
             Ok::<_, BoxError>(())
         };
-        if let Err(error) = tidy.await {
+        if let Err(error) = removal.await {
             self.warn("old checkpoints could not be removed", error.as_ref());
         }
     }
 
-    /// A process that was frozen goes on where it stood, and learns only by its next commit that it was replaced.
+    /// Checks that no other writer has taken over. A process that was frozen resumes where it was,
+    /// and would otherwise learn only from its next commit that it was replaced.
     async fn check_term(&self) -> Result<(), StoreError> {
         let (current, ours) = (self.store.control().await?.term, self.term);
         match current == ours {
@@ -353,12 +386,12 @@ impl Keeper {
     }
 }
 
-/// The wait before a full log is looked at again: after failures doubled each time, so that a disk that is full is not
-/// written to without a pause.
-fn patience(failures: u32) -> Duration {
-    LOOK_EVERY
+/// The delay before the next check of the log's size. It doubles with each failed checkpoint, so
+/// that a full disk is not written to continuously.
+fn log_check_delay(failures: u32) -> Duration {
+    LOG_CHECK_INTERVAL
         .saturating_mul(1 << failures.min(5))
-        .min(RETRY_AFTER)
+        .min(RETRY_DELAY)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Which batch ends with which cut.
+//! Plans at the end of which batches which shards are cut.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,64 +7,81 @@ use std::sync::atomic::Ordering;
 use skytide_core::id::Epoch;
 use tokio::sync::mpsc;
 
-use super::{Cut, Gate, News};
+use super::{CheckpointEvent, Cut, CutGate};
 use crate::metrics::Metrics;
 use crate::records::SHARDS;
 use crate::runtime::batch::End;
 
-/// Records that one cut writes, about: some milliseconds.
+/// The approximate number of records that one cut writes. That takes a few milliseconds.
 const RECORDS_PER_CUT: u64 = 50_000;
 
-/// Decides, batch by batch; the source asks it.
+/// Decides for each batch what is cut at its end. The source asks it.
 pub(crate) struct Planner {
-    pub gate: Arc<Gate>,
-    pub news: mpsc::UnboundedSender<News>,
-    /// Events after which a checkpoint is due.
+    pub gate: Arc<CutGate>,
+    pub checkpoint_events: mpsc::UnboundedSender<CheckpointEvent>,
+    /// The number of events after which a checkpoint is due.
     pub events_max: Option<u64>,
-    /// Shards of one cut; `None`: by the number of live records.
+    /// The number of shards of one cut; `None`: computed from the number of live records.
     pub shards_per_cut: Option<u16>,
-    /// Knows how many records are live.
+    /// Where the number of live records is read.
     pub metrics: Arc<Metrics>,
-    /// Checkpoints begin behind this epoch, for no commit before it is told. If nothing comes behind it, one begins there.
-    pub behind: Epoch,
-    /// Checkpoints that were begun.
+    /// Checkpoints begin after this epoch, because earlier commits are not reported to the keeper.
+    /// If the log is full and has no later epoch, a checkpoint may also begin at this one.
+    pub after: Epoch,
+    /// The number of checkpoints begun so far.
     pub attempts: u64,
-    /// The one in progress: its epoch and the shards that are to be cut.
-    pub active: Option<(Epoch, Range<u16>)>,
-    /// Events since one was begun.
+    /// The checkpoint that is being cut.
+    pub active: Option<ActiveCheckpoint>,
+    /// The number of events since a checkpoint was begun.
     pub events: u64,
 }
 
+/// A checkpoint of which some shards are not cut yet.
+pub(crate) struct ActiveCheckpoint {
+    /// The epoch of its first cut.
+    epoch: Epoch,
+    /// The shards that are not cut yet.
+    remaining: Range<u16>,
+}
+
 impl Planner {
-    /// What is to be cut at the end of this batch. `at_once`: all that is left, for no further batch may come.
-    pub fn cut(&mut self, end: &End, at_once: bool) -> Option<Cut> {
+    /// The cut to make at the end of this batch. With `at_once` it has all remaining shards,
+    /// because no further batch may follow.
+    pub fn next_cut(&mut self, end: &End, at_once: bool) -> Option<Cut> {
         let gate = &self.gate;
         if gate.failed.swap(false, Ordering::AcqRel) {
             self.active = None;
-            gate.busy.store(false, Ordering::Release);
+            gate.in_progress.store(false, Ordering::Release);
         }
         if self.active.is_none() && self.may_begin(end, at_once) {
-            self.active = Some((end.epoch, 0..SHARDS));
+            self.active = Some(ActiveCheckpoint {
+                epoch: end.epoch,
+                remaining: 0..SHARDS,
+            });
             self.events = 0;
             self.attempts += 1;
             self.gate.due.store(false, Ordering::Release);
-            self.gate.busy.store(true, Ordering::Release);
-            // A keeper that is gone takes nothing: the process ends.
-            let _ = self.news.send(News::Begun(end.mark(), self.attempts));
+            self.gate.in_progress.store(true, Ordering::Release);
+            // An error means that the keeper has ended, which it only does when the process ends.
+            let _ = self.checkpoint_events.send(CheckpointEvent::Begun {
+                first: end.mark(),
+                attempt: self.attempts,
+            });
         }
-        let count = self.shards();
-        let (checkpoint, left) = self.active.as_mut()?;
-        if !at_once && self.gate.pending.load(Ordering::Acquire) > 0 {
+        let count = self.shards_per_cut();
+        let active = self.active.as_mut()?;
+        let remaining = &mut active.remaining;
+        if !at_once && self.gate.pending_parts.load(Ordering::Acquire) > 0 {
             return None;
         }
         let count = if at_once { SHARDS } else { count };
-        let shards = left.start..left.end.min(left.start + count);
-        left.start = shards.end;
+        let shards = remaining.start..remaining.end.min(remaining.start + count);
+        remaining.start = shards.end;
         let cut = Cut {
-            checkpoint: *checkpoint,
+            checkpoint: active.epoch,
             attempt: self.attempts,
             shards,
-            last: left.start == left.end,
+            last: active.remaining.is_empty(),
         };
         if cut.last {
             self.active = None;
@@ -72,8 +89,8 @@ impl Planner {
         Some(cut)
     }
 
-    /// Shards of the next cut.
-    fn shards(&self) -> u16 {
+    /// The number of shards of the next cut.
+    fn shards_per_cut(&self) -> u16 {
         let by_size = || {
             let records = u64::try_from(self.metrics.live_records.get()).unwrap_or(0);
             (u64::from(SHARDS) * RECORDS_PER_CUT / records.max(1)).min(SHARDS.into()) as u16
@@ -82,11 +99,11 @@ impl Planner {
     }
 
     /// Counts the events of a batch that is sent.
-    pub fn count(&mut self, end: &End) {
+    pub fn count_events(&mut self, end: &End) {
         self.events += end.events as u64;
     }
 
-    /// Waits until a checkpoint is wanted although no batch may come.
+    /// Waits until a checkpoint is due although no batch may follow.
     pub async fn at_once(&self) {
         self.gate.at_once.notified().await;
     }
@@ -94,8 +111,8 @@ impl Planner {
     fn may_begin(&self, end: &End, at_once: bool) -> bool {
         let enough = self.events_max.is_some_and(|max| self.events >= max);
         let due = enough || self.gate.due.load(Ordering::Acquire);
-        let told = end.epoch > self.behind || at_once && end.epoch == self.behind;
-        let free = !self.gate.busy.load(Ordering::Acquire);
-        due && told && free && end.epoch > self.gate.newest()
+        let reported = end.epoch > self.after || at_once && end.epoch == self.after;
+        let free = !self.gate.in_progress.load(Ordering::Acquire);
+        due && reported && free && end.epoch > self.gate.newest_complete()
     }
 }

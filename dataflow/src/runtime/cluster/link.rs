@@ -1,4 +1,4 @@
-//! A connection as timely uses it. Timely never learns that it broke: [`Fate`] does.
+//! A connection as timely uses it. A failure is reported to [`Liveness`] and hidden from timely.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -8,22 +8,23 @@ use std::sync::Arc;
 use timely::communication::allocator::zero_copy::stream::Stream;
 
 use super::Name;
-use super::fate::Fate;
+use super::liveness::Liveness;
 use crate::metrics::Metrics;
 
-/// One direction of a connection to another process.
+/// A connection to another process. Timely clones it: one thread reads, another one writes.
 pub(crate) struct Link {
     pub socket: TcpStream,
     pub peer: Name,
-    pub fate: Arc<Fate>,
+    pub liveness: Arc<Liveness>,
     pub metrics: Arc<Metrics>,
 }
 
 impl Link {
-    /// Ends the thread that reads, once the workers have left. It is no panic that anybody is shown: those would be of timely.
+    /// Ends the thread that reads, after the workers have left. `resume_unwind` does not run the
+    /// panic hook, so no panic message is printed; an error returned to timely would print one.
     fn leave(&self, why: &str) -> ! {
-        self.fate.lost(&self.peer, why.to_owned());
-        self.fate.wait_for_workers();
+        self.liveness.connection_lost(&self.peer, why.to_owned());
+        self.liveness.wait_for_workers();
         resume_unwind(Box::new("the connection ended"))
     }
 }
@@ -53,7 +54,7 @@ impl Write for Link {
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Err(error),
             Err(error) => {
-                self.fate.lost(&self.peer, error.to_string());
+                self.liveness.connection_lost(&self.peer, error.to_string());
                 Ok(buffer.len())
             }
         }
@@ -69,7 +70,7 @@ impl Stream for Link {
         Ok(Self {
             socket: self.socket.try_clone()?,
             peer: self.peer.clone(),
-            fate: self.fate.clone(),
+            liveness: self.liveness.clone(),
             metrics: self.metrics.clone(),
         })
     }
@@ -78,13 +79,13 @@ impl Stream for Link {
         self.socket.set_nonblocking(nonblocking)
     }
 
-    /// The last that timely does with what it sends on.
+    /// Timely calls this when it has sent everything on the connection.
     fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        if !self.fate.ended() {
-            // It may be closed already.
+        if !self.liveness.ended() {
+            // An error means that the socket is closed already.
             let _ = self.socket.shutdown(how);
         }
-        self.fate.sent();
+        self.liveness.sender_finished();
         Ok(())
     }
 }

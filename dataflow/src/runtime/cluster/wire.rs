@@ -1,7 +1,7 @@
-//! Orders and replies as bytes: what crosses from the leading process to the others, and back.
+//! The wire format of commands and replies between the leading process and the followers.
 //!
-//! Both ends are of one version, which those who connect them make sure of, so the form may change with any version.
-//! Events have the form that they have on the log.
+//! All processes run the same version, which the code that connects them checks. So the format may
+//! change with any version. Events have the format that they have in the log.
 
 use std::sync::Arc;
 
@@ -10,80 +10,88 @@ use serde_bytes::ByteBuf;
 use skytide_core::event::{DropReason, Message};
 use skytide_core::id::Epoch;
 
-use super::post::Post;
+use super::mailbox::Mailbox;
 use crate::operators::lists::WorkerList;
-use crate::records::{Drops, Gauges};
+use crate::records::Gauges;
 use crate::runtime::batch::{End, Segment};
 use crate::runtime::checkpoint::{Cut, Part};
-use crate::runtime::settle::Settled;
-use crate::runtime::worker::{Begin, Done, Fed, Order, Told};
+use crate::runtime::command::{BatchInput, BatchOutput, BuildCommand, Command, WorkerStats};
+use crate::runtime::consolidate::RowChanges;
 use crate::types::{Clock, Input, Time};
 
-/// An [`Order`] on its way.
+/// A [`Command`] as it is sent.
 #[derive(Serialize, Deserialize)]
-enum WireOrder {
-    Begin(Box<Begin>),
+enum WireCommand {
+    Build(Box<BuildCommand>),
     Feed(Vec<WireSegment>, End, Option<Cut>),
 }
 
+/// A [`Segment`] as it is sent.
 #[derive(Serialize, Deserialize)]
 struct WireSegment {
     time: Time,
     clock: Clock,
-    /// Collections that get names: before the events that bring them.
+    /// Collections that get names, fed before the events.
     names: Vec<Box<str>>,
-    /// Events as on the log, one behind the other.
+    /// The events, encoded as in the log and concatenated.
     events: ByteBuf,
-    /// Sections of a checkpoint, and whether each is whole.
+    /// Sections of a checkpoint, each with [`Input::Shard`]'s `whole`.
     shards: Vec<(ByteBuf, bool)>,
     lists: Vec<WorkerList>,
 }
 
-impl Post {
-    /// Sends an order to a worker of another process; `None`: there will be no further one.
-    pub fn order(&mut self, to: usize, order: Option<Order>) {
-        self.send(to, &order.map(WireOrder::from));
+impl Mailbox {
+    /// Sends a command to a worker of another process. `None` says that there are no more commands.
+    pub fn send_command(&mut self, to: usize, command: Option<Command>) {
+        self.send(to, &command.map(WireCommand::from));
     }
 
-    /// The next order that arrived, and from which worker.
-    pub fn take_order(&self) -> Option<(usize, Option<Order>)> {
-        let (from, order) = self.take::<Option<WireOrder>>()?;
-        Some((from, order.map(Order::from)))
+    /// Takes the oldest command that arrived, with the number of its sender.
+    pub fn receive_command(&self) -> Option<(usize, Option<Command>)> {
+        let (from, command) = self.receive::<Option<WireCommand>>()?;
+        Some((from, command.map(Command::from)))
     }
 
-    /// Answers an order.
-    pub fn reply(&mut self, to: usize, reply: Reply) {
+    /// Sends a reply to a worker of the leading process.
+    pub fn send_reply(&mut self, to: usize, reply: Reply) {
         self.send(to, &WireReply::from(reply));
     }
 
-    /// The next reply that arrived, and from which worker.
-    pub fn take_reply(&self) -> Option<(usize, Reply)> {
-        let (from, reply) = self.take::<WireReply>()?;
+    /// Takes the oldest reply that arrived, with the number of its sender.
+    pub fn receive_reply(&self) -> Option<(usize, Reply)> {
+        let (from, reply) = self.receive::<WireReply>()?;
         Some((from, reply.into()))
     }
 }
 
-/// What a worker of another process did.
+/// The reply of a worker of another process.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// Its part of a batch, and what it tells of itself.
-    Done(Done, Vec<Told>),
-    /// Its part of a cut, and the seconds that this took.
-    Part(Part, f64),
+    /// Its part of a batch, and its statistics.
+    Batch(BatchOutput, Vec<WorkerStats>),
+    /// Its part of a cut.
+    Part(Part),
 }
 
-/// A [`Reply`] on its way.
+/// A [`Reply`] as it is sent.
 #[derive(Serialize, Deserialize)]
 enum WireReply {
-    Done(End, Settled, Vec<(Gauges, Vec<(u8, u64)>)>),
+    Batch(End, RowChanges, Vec<WireStats>),
     Part(Cut, Epoch, Vec<(String, ByteBuf)>, f64),
 }
 
-impl From<Order> for WireOrder {
-    fn from(order: Order) -> Self {
-        match order {
-            Order::Begin(begin) => Self::Begin(begin),
-            Order::Feed(Fed { segments, end, cut }) => {
+/// [`WorkerStats`] as they are sent: each reason for a drop by its number.
+#[derive(Serialize, Deserialize)]
+struct WireStats {
+    gauges: Gauges,
+    drops: Vec<(u8, u64)>,
+}
+
+impl From<Command> for WireCommand {
+    fn from(command: Command) -> Self {
+        match command {
+            Command::Build(command) => Self::Build(command),
+            Command::Feed(BatchInput { segments, end, cut }) => {
                 let segments = segments.into_iter().map(WireSegment::from);
                 Self::Feed(segments.collect(), end, cut)
             }
@@ -91,13 +99,13 @@ impl From<Order> for WireOrder {
     }
 }
 
-impl From<WireOrder> for Order {
-    fn from(order: WireOrder) -> Self {
-        match order {
-            WireOrder::Begin(begin) => Self::Begin(begin),
-            WireOrder::Feed(segments, end, cut) => {
+impl From<WireCommand> for Command {
+    fn from(command: WireCommand) -> Self {
+        match command {
+            WireCommand::Build(command) => Self::Build(command),
+            WireCommand::Feed(segments, end, cut) => {
                 let segments = segments.into_iter().map(Segment::from).collect();
-                Self::Feed(Fed { segments, end, cut })
+                Self::Feed(BatchInput { segments, end, cut })
             }
         }
     }
@@ -115,8 +123,10 @@ impl From<Segment> for WireSegment {
                     shards.push((ByteBuf::from(section), whole));
                 }
                 Input::Names(new) => names.extend(new),
-                Input::Counts(_) | Input::Sums(_) => {
-                    unreachable!("what is counted once is fed to the first worker of all")
+                Input::Counts(_) | Input::Accumulators(_) => {
+                    unreachable!(
+                        "counts and sums are fed to worker 0, which is in the leading process"
+                    )
                 }
             }
         }
@@ -138,10 +148,10 @@ impl From<WireSegment> for Segment {
             Input::Shard { section, whole }
         });
         let events = Message::decode_all(&segment.events);
-        let events = events.expect("it was written by the same version");
+        let events = events.expect("the sender runs the same version");
         let events = events.into_iter().map(|message| match message {
             Message::Event(event) => Input::Event(event),
-            Message::Tick(_) => unreachable!("ticks are read by the leading process"),
+            Message::Tick(_) => unreachable!("only the leading process reads ticks"),
         });
         let names = Some(segment.names).filter(|names| !names.is_empty());
         let names = names.map(Input::Names).into_iter();
@@ -157,17 +167,15 @@ impl From<WireSegment> for Segment {
 impl From<Reply> for WireReply {
     fn from(reply: Reply) -> Self {
         match reply {
-            Reply::Done(Done { end, settled }, told) => {
-                let drops = |drops: Drops| drops.into_iter().map(|(why, n)| (why as u8, n));
-                let told = told
-                    .into_iter()
-                    .map(|(gauges, dropped)| (gauges, drops(dropped).collect()));
-                Self::Done(end, settled, told.collect())
+            Reply::Batch(BatchOutput { end, changes }, stats) => {
+                let stats = stats.into_iter().map(WireStats::from);
+                Self::Batch(end, changes, stats.collect())
             }
-            Reply::Part(part, seconds) => {
+            Reply::Part(part) => {
                 let sections = part.sections.into_iter();
                 let sections = sections.map(|(name, bytes)| (name, ByteBuf::from(bytes)));
-                Self::Part(part.cut, part.through, sections.collect(), seconds)
+                let sections = sections.collect();
+                Self::Part(part.cut, part.through, sections, part.pause_seconds)
             }
         }
     }
@@ -176,23 +184,42 @@ impl From<Reply> for WireReply {
 impl From<WireReply> for Reply {
     fn from(reply: WireReply) -> Self {
         match reply {
-            WireReply::Done(end, settled, told) => {
-                let drop = |(why, n): (u8, u64)| (DropReason::ALL[usize::from(why)], n);
-                let told = told
-                    .into_iter()
-                    .map(|(gauges, drops)| (gauges, drops.into_iter().map(drop).collect()));
-                Self::Done(Done { end, settled }, told.collect())
+            WireReply::Batch(end, changes, stats) => {
+                let stats = stats.into_iter().map(WorkerStats::from);
+                Self::Batch(BatchOutput { end, changes }, stats.collect())
             }
-            WireReply::Part(cut, through, sections, seconds) => {
+            WireReply::Part(cut, through, sections, pause_seconds) => {
                 let sections = sections.into_iter();
                 let sections = sections.map(|(name, bytes)| (name, bytes.into_vec()));
-                let part = Part {
+                Self::Part(Part {
                     cut,
                     through,
                     sections: sections.collect(),
-                };
-                Self::Part(part, seconds)
+                    pause_seconds,
+                })
             }
+        }
+    }
+}
+
+impl From<WorkerStats> for WireStats {
+    fn from(stats: WorkerStats) -> Self {
+        let drops = stats.drops.into_iter();
+        let drops = drops.map(|(reason, n)| (reason as u8, n));
+        Self {
+            gauges: stats.gauges,
+            drops: drops.collect(),
+        }
+    }
+}
+
+impl From<WireStats> for WorkerStats {
+    fn from(stats: WireStats) -> Self {
+        let drops = stats.drops.into_iter();
+        let drops = drops.map(|(reason, n)| (DropReason::ALL[usize::from(reason)], n));
+        Self {
+            gauges: stats.gauges,
+            drops: drops.collect(),
         }
     }
 }

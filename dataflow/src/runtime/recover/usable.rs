@@ -1,4 +1,4 @@
-//! The newest checkpoint that a start can use.
+//! Finds the newest checkpoint that a start can use.
 
 use std::fmt;
 
@@ -7,15 +7,15 @@ use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Manifest}
 use skytide_core::port::log::LogError;
 use skytide_core::port::store::Recipe;
 
-use super::standing::{LogEnds, Place, Recorded, Standing};
+use super::log_match::{LogEnds, LogMatch, LogPosition, RecordedTick};
 use crate::runtime::restore;
 use crate::{AccountPolicy, DataflowError, Ports};
 
-/// What there is.
+/// The result of the search.
 pub struct Found {
     /// The newest checkpoint that can be used.
     pub usable: Option<Usable>,
-    /// Those before it in the list, the newest first.
+    /// The newer ones, which cannot be used, the newest first.
     pub skipped: Vec<Skipped>,
 }
 
@@ -23,7 +23,7 @@ pub struct Found {
 pub struct Usable {
     pub manifest: Manifest,
     /// The log after its first cut.
-    pub place: Place,
+    pub position: LogPosition,
 }
 
 /// A checkpoint that cannot be used.
@@ -40,9 +40,9 @@ impl fmt::Display for Skipped {
 
 /// Why a checkpoint is not used.
 enum Refusal {
-    /// Another one may do.
+    /// This one cannot be used; another one may.
     Unusable(String),
-    /// Nothing will.
+    /// Log or checkpoints cannot be read at all.
     Stop(DataflowError),
 }
 
@@ -52,7 +52,7 @@ impl From<LogError> for Refusal {
     }
 }
 
-/// Looks at all checkpoints, the newest first, until one can be used.
+/// Checks the checkpoints, the newest first, until one can be used.
 ///
 /// # Errors
 /// Log or checkpoints could not be read.
@@ -69,7 +69,7 @@ pub async fn newest_usable(
     for listed in checkpoints.list().await? {
         let checkpoint = listed.checkpoint;
         let found = match listed.manifest {
-            Ok(manifest) => usable(manifest, ports, checkpoints.as_ref(), (log, recipe)).await,
+            Ok(manifest) => usable(manifest, ports, checkpoints.as_ref(), log, recipe).await,
             Err(why) => Err(Refusal::Unusable(format!(
                 "its manifest cannot be read: {why}"
             ))),
@@ -85,7 +85,7 @@ pub async fn newest_usable(
         tracing::warn!(
             checkpoint = checkpoint.0,
             why,
-            "checkpoint cannot be used; it stays until a newer one is complete"
+            "skipping a checkpoint that cannot be used; it is removed when a newer one is complete"
         );
         skipped.push(Skipped { checkpoint, why });
     }
@@ -93,11 +93,13 @@ pub async fn newest_usable(
     Ok(Found { usable, skipped })
 }
 
+/// Checks one checkpoint.
 async fn usable(
     manifest: Manifest,
     ports: &Ports,
     checkpoints: &dyn CheckpointStore,
-    (log, recipe): (&LogEnds, &Recipe),
+    log: &LogEnds,
+    recipe: &Recipe,
 ) -> Result<Usable, Refusal> {
     let unusable = |why: String| Err(Refusal::Unusable(why));
     let (first, last) = (manifest.first, &manifest.last);
@@ -110,49 +112,50 @@ async fn usable(
         ));
     }
     let cuts = [
-        Recorded::of(last),
-        Recorded {
+        RecordedTick::of(last),
+        RecordedTick {
             log_id: last.log_id,
             seq: first.seq,
             epoch: first.epoch,
             hash: Some(first.hash),
         },
     ];
-    let mut place = None;
+    let mut position = None;
     for cut in cuts {
-        let standing = log.find(ports.log.as_ref(), &cut).await?;
-        place = Some(standing.place(&cut, log).map_err(Refusal::Unusable)?);
+        let log_match = log.find(ports.log.as_ref(), &cut).await?;
+        position = Some(log_match.position(&cut, log).map_err(Refusal::Unusable)?);
     }
     check_sections(checkpoints, &manifest).await?;
-    let place = place.expect("there are two cuts");
-    Ok(Usable { manifest, place })
+    let position = position.expect("there are two cuts");
+    Ok(Usable { manifest, position })
 }
 
-impl Standing {
+impl LogMatch {
     /// The log after a cut of a checkpoint.
     ///
     /// # Errors
-    /// Why the checkpoint is of no use.
-    fn place(self, cut: &Recorded, log: &LogEnds) -> Result<Place, String> {
+    /// Why the checkpoint cannot be used.
+    fn position(self, cut: &RecordedTick, log: &LogEnds) -> Result<LogPosition, String> {
         let (epoch, at) = (cut.epoch, cut.seq);
         let (begin, end) = (log.bounds.first, log.bounds.next);
         match self {
-            Self::Same(place) => Ok(place),
+            Self::Same(position) => Ok(position),
             Self::Trimmed => Err(format!(
                 "it needs the log from {at} on, which holds {begin} to {end}"
             )),
             Self::Lost => Err(format!(
-                "it counts up to epoch {epoch} at {at}, and the log, which lost messages, has no epoch there any more"
+                "it counts up to epoch {epoch} at {at}, but the log lost messages and ends before \
+                 that epoch"
             )),
             Self::Replaced => Err(format!(
-                "the log has another message than the tick of epoch {epoch} at {at}"
+                "the log has another message at {at}, where the tick of epoch {epoch} was"
             )),
             Self::OtherLog => Err("it was made from another log".to_owned()),
         }
     }
 }
 
-/// Reads every section: one that is damaged or of an unknown format must be known before anything is restored.
+/// Reads every section, so that damage or an unknown format is found before anything is restored.
 async fn check_sections(
     checkpoints: &dyn CheckpointStore,
     manifest: &Manifest,

@@ -31,22 +31,23 @@ fn unfinished(epoch: u64) -> Unfinished {
         started: Instant::now(),
         through: Vec::new(),
         sections: Vec::new(),
-        ended: 1,
+        workers_done: 1,
         last: first.epoch,
     }
 }
 
-/// The first writer makes two checkpoints and is frozen; the second one makes a third; then the first one wakes up.
+/// The first writer makes two checkpoints and is frozen. The second one makes a third. Then the
+/// first one resumes.
 #[tokio::test]
 async fn a_writer_that_was_replaced_completes_removes_and_trims_nothing() {
     let (log, store) = (MemoryLog::new(1), Arc::new(MemoryStore::default()));
     let checkpoints = MemoryCheckpoints::new();
-    let mut writer = log.writer().await.expect("nobody else writes");
+    let mut writer = log.writer().await.expect("there is no other writer");
     writer
         .append((1..=9).map(tick).collect())
         .await
-        .expect("memory takes it");
-    writer.flush().await.expect("memory keeps it");
+        .expect("memory accepts it");
+    writer.flush().await.expect("memory accepts it");
     let keeper = async |unusable: &[u64]| Keeper {
         checkpoints: Arc::new(checkpoints.clone()),
         store: store.clone(),
@@ -68,31 +69,31 @@ async fn a_writer_that_was_replaced_completes_removes_and_trims_nothing() {
 
     let mut first = keeper(&[5]).await;
     for epoch in [2, 3] {
-        let finished = first.finish(&unfinished(epoch), &last).await;
-        finished.expect("it leads");
+        let completed = first.complete(&unfinished(epoch), &last).await;
+        completed.expect("its term is current");
     }
     assert_eq!(state().await, (vec![3, 2], 2));
     let mut second = keeper(&[]).await;
     second
-        .finish(&unfinished(5), &last)
+        .complete(&unfinished(5), &last)
         .await
-        .expect("it leads");
+        .expect("its term is current");
     assert_eq!(state().await, (vec![5, 3], 3));
 
-    let refused = first.finish(&unfinished(7), &last).await;
+    let refused = first.complete(&unfinished(7), &last).await;
     assert!(refused.is_err_and(|why| why.to_string().contains("fenced")));
-    assert!(first.retire(1, true).await.is_err());
+    assert!(first.remove_old_and_trim(1, true).await.is_err());
     assert!(first.make_room().await.is_err());
-    let recent = Recent {
-        right: true,
-        ..Recent::default()
+    let progress = Progress {
+        start_verified: true,
+        ..Progress::default()
     };
-    first.tidy(&recent, Some(Epoch(5))).await;
+    first.remove_leftovers(&progress, Some(Epoch(5))).await;
     assert_eq!(state().await, (vec![5, 3], 3));
 }
 
-/// A keeper of two workers over ports in memory.
-async fn of_two(checkpoints: &MemoryCheckpoints, unusable: &[u64]) -> Keeper {
+/// A keeper for two workers, with ports in memory.
+async fn keeper_of_two_workers(checkpoints: &MemoryCheckpoints, unusable: &[u64]) -> Keeper {
     let store = Arc::new(MemoryStore::default());
     Keeper {
         checkpoints: Arc::new(checkpoints.clone()),
@@ -107,22 +108,23 @@ async fn of_two(checkpoints: &MemoryCheckpoints, unusable: &[u64]) -> Keeper {
     }
 }
 
-fn part(attempt: u64, worker: usize) -> News {
+fn part(attempt: u64, worker: usize) -> CheckpointEvent {
     let cut = Cut {
         checkpoint: Epoch(4),
         attempt,
         shards: 0..SHARDS,
         last: true,
     };
-    News::Part(Part {
+    CheckpointEvent::Part(Part {
         cut,
         through: Epoch(4),
         sections: vec![(format!("sums-w{worker}"), vec![7])],
+        pause_seconds: 0.0,
     })
 }
 
-fn committed(epoch: u64) -> News {
-    News::Committed(Committed {
+fn committed(epoch: u64) -> CheckpointEvent {
+    CheckpointEvent::Committed(Committed {
         epoch: Epoch(epoch),
         ..Committed::default()
     })
@@ -133,58 +135,66 @@ async fn epochs(checkpoints: &MemoryCheckpoints) -> Vec<u64> {
     listed.iter().map(|it| it.checkpoint.0).collect()
 }
 
-/// One worker's part fails while the other one still cuts; that part comes when the next attempt has begun.
+/// One worker's part fails while the other worker still cuts. The other part arrives after the next
+/// attempt has begun.
 #[tokio::test]
-async fn parts_of_an_attempt_that_failed_are_not_taken_for_those_of_the_next_one() {
+async fn parts_of_a_failed_attempt_are_not_used_for_the_next_attempt() {
     let checkpoints = MemoryCheckpoints::new();
-    let mut keeper = of_two(&checkpoints, &[]).await;
-    let mut recent = Recent::default();
+    let mut keeper = keeper_of_two_workers(&checkpoints, &[]).await;
+    let mut progress = Progress::default();
     let first = unfinished(4).first;
-    for news in [committed(4), News::Begun(first, 2), part(1, 1), part(2, 1)] {
-        assert_eq!(keeper.hear(&mut recent, news).await, None);
+    let begun = CheckpointEvent::Begun { first, attempt: 2 };
+    for event in [committed(4), begun, part(1, 1), part(2, 1)] {
+        assert_eq!(keeper.on_event(&mut progress, event).await, None);
     }
     assert!(epochs(&checkpoints).await.is_empty(), "a part is missing");
-    let ended = keeper.hear(&mut recent, part(2, 0)).await;
-    assert_eq!(ended, Some(Duration::MAX));
+    let next = keeper.on_event(&mut progress, part(2, 0)).await;
+    assert_eq!(next, Some(Duration::MAX));
     let listed = checkpoints.list().await.expect("memory answers");
     let manifest = listed[0].manifest.as_ref().expect("it is readable");
     assert_eq!(manifest.sections.len(), 2);
 }
 
-/// A byte may be flipped, or a person may have taken the wrong policy: what a start cannot use another one may.
+/// A bit may have flipped, or the policy may be set wrong: another start may be able to use the
+/// checkpoint.
 #[tokio::test]
-async fn what_a_start_cannot_use_stays_until_a_newer_one_is_complete_whatever_fails() {
+async fn an_unusable_checkpoint_survives_failures_until_a_newer_one_is_complete() {
     let checkpoints = MemoryCheckpoints::new();
-    let mut keeper = of_two(&checkpoints, &[3]).await;
-    let whole = Unfinished {
+    let mut keeper = keeper_of_two_workers(&checkpoints, &[3]).await;
+    let old = Unfinished {
         through: vec![Epoch(3); usize::from(SHARDS)],
         ..unfinished(3)
     };
-    let finished = keeper.finish(&whole, &Committed::default()).await;
-    finished.expect("memory takes it");
+    let completed = keeper.complete(&old, &Committed::default()).await;
+    completed.expect("memory accepts it");
     keeper.unusable.insert(Epoch(3));
-    let mut recent = Recent::default();
-    for news in [News::Begun(unfinished(4).first, 1), part(1, 1)] {
-        keeper.hear(&mut recent, news).await;
+    let mut progress = Progress::default();
+    let begun = CheckpointEvent::Begun {
+        first: unfinished(4).first,
+        attempt: 1,
+    };
+    for event in [begun, part(1, 1)] {
+        keeper.on_event(&mut progress, event).await;
     }
     keeper
-        .give_up(&mut recent, &StoreError::Damaged("told".into()))
+        .abandon(&mut progress, &StoreError::Damaged("a test".into()))
         .await;
     assert_eq!(epochs(&checkpoints).await, [3]);
-    keeper.hear(&mut recent, committed(4)).await;
+    keeper.on_event(&mut progress, committed(4)).await;
     assert_eq!(epochs(&checkpoints).await, [3]);
-    // Also where its epoch is the higher one, as of a log that lost its newest messages.
+    // A newer checkpoint also replaces one of a later epoch, whose messages the log has lost.
     let newer = Unfinished {
         through: vec![Epoch(2); usize::from(SHARDS)],
         ..unfinished(2)
     };
-    let finished = keeper.finish(&newer, &Committed::default()).await;
-    finished.expect("memory takes it");
+    let completed = keeper.complete(&newer, &Committed::default()).await;
+    completed.expect("memory accepts it");
     assert_eq!(epochs(&checkpoints).await, [2]);
 }
 
 #[test]
-fn a_disk_that_stays_full_is_tried_less_and_less() {
-    let waits = [0, 1, 2, 3, 4, 5, 6, u32::MAX].map(|failures| patience(failures).as_secs());
-    assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30, 30]);
+fn the_log_check_delay_doubles_with_each_failure_up_to_a_limit() {
+    let delays =
+        [0, 1, 2, 3, 4, 5, 6, u32::MAX].map(|failures| log_check_delay(failures).as_secs());
+    assert_eq!(delays, [1, 2, 4, 8, 16, 30, 30, 30]);
 }

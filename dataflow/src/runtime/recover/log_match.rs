@@ -1,4 +1,4 @@
-//! Whether the log still has what a store or a checkpoint was computed from.
+//! Whether the log still has the messages that a store or a checkpoint was computed from.
 
 use skytide_core::event::{Message, Tick};
 use skytide_core::id::{Epoch, Seq};
@@ -9,53 +9,59 @@ use skytide_core::port::store::{Committed, Control};
 /// Where the log begins and ends.
 pub struct LogEnds {
     pub bounds: Bounds,
-    /// Position of the newest tick: what comes after it is no epoch yet.
+    /// Position of the newest tick. The messages after it do not form an epoch yet.
     newest_tick: Option<Seq>,
 }
 
-/// A tick that was recorded when it was read.
-pub struct Recorded {
+/// A tick as a store or a checkpoint recorded it.
+pub struct RecordedTick {
     pub log_id: u64,
     pub seq: Seq,
     pub epoch: Epoch,
-    /// `None`: not recorded, so its position and epoch must do.
+    /// The tick's hash. `None` if it was not recorded; then position and epoch identify the tick.
     pub hash: Option<u64>,
 }
 
-/// How the log stands to a tick that was recorded.
-pub enum Standing {
-    /// It has the tick. The log after it.
-    Same(Place),
-    /// It begins after the tick.
+/// What the log has at the position of a recorded tick.
+pub enum LogMatch {
+    /// The tick. Holds the log after it.
+    Same(LogPosition),
+    /// The log begins after the tick.
     Trimmed,
-    /// Its newest tick is before it.
+    /// The newest tick of the log is before the recorded one.
     Lost,
-    /// It has something else there.
+    /// Another message.
     Replaced,
-    /// It is another log.
+    /// The tick was recorded from another log.
     OtherLog,
 }
 
-/// The log after a tick: a reader, and messages that were read already.
-pub type Place = (Box<dyn LogReader>, Vec<(Seq, Message)>);
+/// A position in the log, after a tick.
+pub struct LogPosition {
+    /// The log, after the messages in `read_ahead`.
+    pub reader: Box<dyn LogReader>,
+    /// Messages after the tick that have been read already.
+    pub read_ahead: Vec<(Seq, Message)>,
+}
 
-/// What the view store is to this log.
+/// How the view store relates to the log.
 pub enum StoreState {
-    /// It has no row, and nobody began to write one.
+    /// The store has no rows, and no commit was begun.
     Empty,
-    /// Its last commit ends at this epoch of the log. So does a commit that was begun, at a later one.
+    /// The last commit ends at this epoch of the log. If a commit was begun after it, the log has
+    /// its tick, too.
     Matches(Epoch),
-    /// Its rows are, or may be, of another history.
+    /// The rows come, or may come, from another history of the log.
     Differs {
-        /// Why.
+        /// The reason, for the warning.
         why: String,
-        /// If they are of another log: the epoch of the last commit.
+        /// The epoch of the last commit, if the rows were computed from another log.
         other_log: Option<Epoch>,
     },
 }
 
 impl LogEnds {
-    /// As they are now.
+    /// Reads the current ends of the log.
     ///
     /// # Errors
     /// The log could not be read.
@@ -68,46 +74,51 @@ impl LogEnds {
         })
     }
 
-    /// Looks for a tick.
+    /// Looks for a recorded tick.
     ///
     /// # Errors
     /// The log could not be read.
-    pub async fn find(&self, log: &dyn Log, recorded: &Recorded) -> Result<Standing, LogError> {
+    pub async fn find(&self, log: &dyn Log, recorded: &RecordedTick) -> Result<LogMatch, LogError> {
         if recorded.log_id != self.bounds.id {
-            return Ok(Standing::OtherLog);
+            return Ok(LogMatch::OtherLog);
         }
         if recorded.seq < self.bounds.first {
-            return Ok(Standing::Trimmed);
+            return Ok(LogMatch::Trimmed);
         }
         let Some(newest) = self.newest_tick_from(log, recorded.seq).await? else {
-            return Ok(Standing::Lost);
+            return Ok(LogMatch::Lost);
         };
         let mut reader = log.reader(recorded.seq).await?;
         loop {
             let mut messages = reader.next(64).await?;
             let found = messages.iter().position(|(seq, message)| {
-                *seq == recorded.seq && matches!(message, Message::Tick(tick) if recorded.is(tick))
+                *seq == recorded.seq
+                    && matches!(message, Message::Tick(tick) if recorded.matches(tick))
             });
             if let Some(found) = found {
                 messages.drain(..=found);
-                return Ok(Standing::Same((reader, messages)));
+                return Ok(LogMatch::Same(LogPosition {
+                    reader,
+                    read_ahead: messages,
+                }));
             }
-            // After the newest tick there may be messages that no reader gets, such as a writer's claim: waiting for more
-            // could take for ever.
+            // The messages after the newest tick may never reach a reader, for example a writer's
+            // claim. So waiting for more could block for ever.
             if messages.iter().any(|(seq, _)| *seq >= newest) {
-                return Ok(Standing::Replaced);
+                return Ok(LogMatch::Replaced);
             }
         }
     }
 
-    /// The newest tick, if it is at this position or after it.
+    /// The position of the newest tick, if it is not before `seq`.
     async fn newest_tick_from(&self, log: &dyn Log, seq: Seq) -> Result<Option<Seq>, LogError> {
         let reaches = |newest: &Seq| *newest >= seq;
         let newest = self.newest_tick.filter(reaches);
         if newest.is_some() {
             return Ok(newest);
         }
-        // A log on several servers may lack its newest messages for a moment, and waits for them here.
+        // A log on several servers may lack its newest messages for a moment. Opening a reader
+        // waits for them.
         match log.reader(seq).await {
             Ok(_) | Err(LogError::Ahead { .. }) => {}
             Err(error) => return Err(error),
@@ -117,8 +128,8 @@ impl LogEnds {
     }
 }
 
-impl Recorded {
-    /// The end of a commit.
+impl RecordedTick {
+    /// The tick at the end of a commit.
     pub fn of(committed: &Committed) -> Self {
         Self {
             log_id: committed.log_id,
@@ -128,7 +139,7 @@ impl Recorded {
         }
     }
 
-    fn is(&self, tick: &Tick) -> bool {
+    fn matches(&self, tick: &Tick) -> bool {
         match self.hash {
             Some(hash) => tick_hash(tick) == hash,
             None => tick.epoch == self.epoch,
@@ -137,7 +148,7 @@ impl Recorded {
 }
 
 impl StoreState {
-    /// What a store with this control record is.
+    /// The state of a store with this control record.
     ///
     /// # Errors
     /// The log could not be read.
@@ -146,25 +157,29 @@ impl StoreState {
             return Ok(match control.intent {
                 None => Self::Empty,
                 Some(epoch) => Self::differs(format!(
-                    "its writer began to write all rows, up to epoch {epoch}, and did not finish"
+                    "a commit of all rows, up to epoch {epoch}, was begun and not completed"
                 )),
             });
         };
         let epoch = committed.epoch;
-        let differs = match ends.find(log, &Recorded::of(committed)).await? {
-            Standing::Same(_) => return Self::begun(control, committed, (log, ends)).await,
-            Standing::Trimmed => {
+        let differs = match ends.find(log, &RecordedTick::of(committed)).await? {
+            LogMatch::Same(_) => return Self::check_intent(control, committed, log, ends).await,
+            LogMatch::Trimmed => {
                 format!("its last commit, at epoch {epoch}, is before the log's beginning")
             }
-            Standing::Lost => {
+            LogMatch::Lost => {
                 format!(
-                    "its last commit, at epoch {epoch}, is after the end of the log, which lost messages"
+                    "its last commit, at epoch {epoch}, is after the end of the log, which lost \
+                     messages"
                 )
             }
-            Standing::Replaced => {
-                format!("the log lost epoch {epoch}, its last commit, and has others there")
+            LogMatch::Replaced => {
+                format!(
+                    "the log lost epoch {epoch}, at which its last commit ends, and has another \
+                     one there"
+                )
             }
-            Standing::OtherLog => {
+            LogMatch::OtherLog => {
                 return Ok(Self::Differs {
                     why: format!("it was computed from another log, up to epoch {epoch}"),
                     other_log: Some(epoch),
@@ -174,26 +189,29 @@ impl StoreState {
         Ok(Self::differs(differs))
     }
 
-    /// The last commit matches. One that was begun after it has rows in the store, too.
-    async fn begun(
+    /// The last commit matches. Checks the commit that was begun after it, which may have written
+    /// rows, too.
+    async fn check_intent(
         control: &Control,
         committed: &Committed,
-        (log, ends): (&dyn Log, &LogEnds),
+        log: &dyn Log,
+        ends: &LogEnds,
     ) -> Result<Self, LogError> {
         let matches = Ok(Self::Matches(committed.epoch));
         let (Some(epoch), Some(tick)) = (control.intent, control.intent_tick) else {
             return matches;
         };
-        let recorded = Recorded {
+        let recorded = RecordedTick {
             log_id: committed.log_id,
             seq: tick.log_seq,
             epoch,
             hash: Some(tick.tick_hash),
         };
         match ends.find(log, &recorded).await? {
-            Standing::Same(_) => matches,
+            LogMatch::Same(_) => matches,
             _ => Ok(Self::differs(format!(
-                "it has rows of a commit that was begun up to epoch {epoch}, which the log has lost"
+                "it may have rows of a commit that was begun up to epoch {epoch}, which the log \
+                 has lost"
             ))),
         }
     }
@@ -205,13 +223,14 @@ impl StoreState {
         }
     }
 
-    /// The same next to a checkpoint that matches the log and ends at `checkpoint`: a store that ends before it cannot be
-    /// brought up to date from there.
+    /// The state relative to a checkpoint that matches the log and ends at `checkpoint`. A store
+    /// that ends before the checkpoint differs: replay starts at the checkpoint, so it cannot bring
+    /// that store up to date.
     pub fn older_than(self, checkpoint: Epoch) -> Self {
         match self {
             Self::Matches(epoch) if epoch < checkpoint => Self::differs(format!(
-                "it is at epoch {epoch}, before the newest checkpoint, which is at epoch {checkpoint}: an older copy of it \
-                 was put back"
+                "it is at epoch {epoch}, before the newest checkpoint at epoch {checkpoint}: an \
+                 older copy of it was put back"
             )),
             other => other,
         }

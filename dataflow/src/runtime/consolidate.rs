@@ -1,0 +1,169 @@
+//! Consolidates the row updates of a batch into changes for the store and differences of the views'
+//! sums.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use skytide_core::port::store::Sum;
+use skytide_core::view::{Change, ViewId, fits, row_hash};
+
+use crate::types::{Row, Time};
+
+/// How one worker's rows changed in one batch.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct RowChanges {
+    /// Changes by view, ordered by key: one for each key whose row differs after the batch.
+    pub changes: BTreeMap<ViewId, Vec<Change>>,
+    /// What the changes add to the sum of each view.
+    pub sums: BTreeMap<ViewId, Sum>,
+    /// Rows too large for any store, by view: their number, and the key of one of them as text.
+    pub left_out: BTreeMap<ViewId, (u64, String)>,
+}
+
+/// Consolidates the updates of a batch: a row that is inserted and retracted within it cancels.
+///
+/// A row that no store can hold ([`fits`]) is left out of the changes and of the sums, as if its
+/// key had no row. This depends only on the row, so every store and every recomputation leaves out
+/// the same rows.
+///
+/// # Panics
+/// If a key has two rows, or a retraction has no row: our own state is broken.
+pub fn consolidate(mut updates: Vec<(Row, Time, i32)>) -> RowChanges {
+    updates.sort_unstable_by(|(a, ..), (b, ..)| a.cmp(b));
+    let mut result = RowChanges::default();
+    let same_key =
+        |a: &(Row, Time, i32), b: &(Row, Time, i32)| a.0.view == b.0.view && a.0.key == b.0.key;
+    let mut rest = updates.as_slice();
+    while let Some((first, ..)) = rest.first() {
+        let length = rest
+            .iter()
+            .take_while(|update| same_key(update, &rest[0]))
+            .count();
+        let (group, others) = rest.split_at(length);
+        rest = others;
+        let sum = result.sums.entry(first.view).or_default();
+        let (mut old, mut new) = net_change(group);
+        if let Some(large) = new.take_if(|row| !fits(&row.key, &row.columns)) {
+            let left_out = result.left_out.entry(large.view).or_default();
+            *left_out = (left_out.0 + 1, large.key.shown());
+        }
+        old = old.filter(|row| fits(&row.key, &row.columns));
+        for (row, sign) in [(old, -1), (new, 1)] {
+            if let Some(row) = row {
+                add(sum, row, sign);
+            }
+        }
+        if let Some(row) = new.or(old) {
+            let columns = new.map(|row| row.columns.clone());
+            let change = Change {
+                key: row.key.clone(),
+                row: columns,
+            };
+            result.changes.entry(row.view).or_default().push(change);
+        }
+    }
+    result
+}
+
+/// The row that the updates of one key retract, and the row that they insert, after equal rows
+/// cancel.
+fn net_change(group: &[(Row, Time, i32)]) -> (Option<&Row>, Option<&Row>) {
+    let (mut old, mut new) = (None, None);
+    for same_row in group.chunk_by(|a, b| a.0 == b.0) {
+        let row = &same_row[0].0;
+        match same_row.iter().map(|(_, _, diff)| diff).sum::<i32>() {
+            0 => {}
+            1 => assert!(new.replace(row).is_none(), "two rows under {:?}", row.key),
+            -1 => assert!(
+                old.replace(row).is_none(),
+                "two old rows under {:?}",
+                row.key
+            ),
+            n => panic!(
+                "row {:?} of {} changed {n} times at once",
+                row.key,
+                row.view.name()
+            ),
+        }
+    }
+    (old, new)
+}
+
+fn add(sum: &mut Sum, row: &Row, sign: i64) {
+    let hash = row_hash(row.view, row.key.as_bytes(), &row.columns);
+    sum.rows += sign;
+    sum.hash = match sign {
+        1 => sum.hash.wrapping_add(hash),
+        _ => sum.hash.wrapping_sub(hash),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use skytide_core::view::{CounterRow, KEY_BYTES_MAX, Key, ROW_BYTES_MAX};
+
+    use super::*;
+
+    fn row(key: &str, value: u64) -> Row {
+        Row::new(ViewId::Counters, &key.to_owned(), &CounterRow { value })
+    }
+
+    #[test]
+    fn rows_inserted_and_retracted_within_a_batch_cancel() {
+        let result = consolidate(vec![
+            (row("changed", 1), 1, -1),
+            (row("changed", 2), 1, 1),
+            (row("changed", 2), 2, -1),
+            (row("changed", 3), 2, 1),
+            (row("transient", 1), 1, 1),
+            (row("transient", 1), 2, -1),
+            (row("removed", 7), 2, -1),
+        ]);
+        let changes = &result.changes[&ViewId::Counters];
+        let key = |text: &str| Key::of(&text.to_owned());
+        assert_eq!(changes.len(), 2);
+        assert_eq!(
+            (&changes[0].key, &changes[0].row),
+            (&key("changed"), &Some(row("changed", 3).columns))
+        );
+        assert_eq!((&changes[1].key, &changes[1].row), (&key("removed"), &None));
+        assert_eq!(result.sums[&ViewId::Counters].rows, -1);
+    }
+
+    #[test]
+    fn a_row_that_no_store_can_hold_is_left_out_and_counted() {
+        let large = "k".repeat(KEY_BYTES_MAX);
+        let result = consolidate(vec![(row(&large, 1), 1, 1), (row("small", 1), 1, 1)]);
+        let changes = &result.changes[&ViewId::Counters];
+        assert_eq!(changes.len(), 1);
+        assert_eq!(result.sums[&ViewId::Counters].rows, 1);
+        let (count, key) = &result.left_out[&ViewId::Counters];
+        assert_eq!((*count, key.len()), (1, 200));
+        // A retraction of such a row is left out, too.
+        let result = consolidate(vec![(row(&large, 1), 2, -1)]);
+        assert_eq!(result.sums[&ViewId::Counters], Sum::default());
+        assert_eq!((result.changes.len(), result.left_out.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_row_that_grows_too_large_is_removed_from_the_store() {
+        let key = || "key".to_owned();
+        let of = |text: String| Row::new(ViewId::Counters, &key(), &text);
+        let large = || of("x".repeat(ROW_BYTES_MAX));
+        let grown = consolidate(vec![(of("x".into()), 1, -1), (large(), 1, 1)]);
+        assert_eq!(grown.changes[&ViewId::Counters][0].row, None);
+        assert_eq!(grown.sums[&ViewId::Counters].rows, -1);
+        let back = consolidate(vec![(large(), 2, -1), (of("x".into()), 2, 1)]);
+        assert_eq!(
+            back.changes[&ViewId::Counters][0].row,
+            Some(of("x".into()).columns)
+        );
+        assert_eq!(back.sums[&ViewId::Counters].rows, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "two rows")]
+    fn two_rows_under_one_key_panic() {
+        consolidate(vec![(row("a", 1), 1, 1), (row("a", 2), 1, 1)]);
+    }
+}

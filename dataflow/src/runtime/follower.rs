@@ -1,0 +1,98 @@
+//! A process that follows: its workers execute the commands of the leading process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use timely::worker::Worker;
+use tokio_util::sync::CancellationToken;
+
+use crate::DataflowError;
+use crate::metrics::Metrics;
+use crate::records::Drops;
+use crate::runtime::cluster::{self, EndOnDrop, Links, Liveness, Mailbox, Reply};
+use crate::runtime::command::{BatchInput, BatchOutput, Command, WorkerStats};
+use crate::runtime::worker_graph::WorkerGraph;
+use crate::types::Shared;
+
+/// How long a stopped follower waits for the leading process to end first.
+const LEADER_FIRST: Duration = Duration::from_secs(2);
+
+/// The longest sleep while a worker waits for a command. A message that arrives wakes it earlier.
+const IDLE: Duration = Duration::from_millis(20);
+
+/// Runs `workers` threads that execute the commands of process 0, until `stop`.
+///
+/// On `stop` the process waits up to two seconds for process 0 to end first: if the whole cluster
+/// is being stopped, process 0 ends all others in order.
+///
+/// # Errors
+/// Process 0 ended, cleanly or not; another process of the cluster failed; or a worker panicked.
+///
+/// # Panics
+/// If `links` are the connections of process 0.
+pub async fn follow(
+    links: Links,
+    workers: usize,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) -> Result<(), DataflowError> {
+    let leader = links.leader().expect("process 0 leads").clone();
+    let liveness = links.liveness(workers)?;
+    let (worker_liveness, worker_metrics) = (liveness.clone(), metrics.clone());
+    let work =
+        move |worker: &mut Worker| execute_commands(worker, &worker_metrics, &worker_liveness);
+    let threads = cluster::start(links, workers, liveness.clone(), metrics, work)?;
+    let _end_on_drop = EndOnDrop(liveness);
+    let mut joined = tokio::task::spawn_blocking(|| threads.join());
+    let ended = tokio::select! {
+        ended = &mut joined => ended,
+        () = stop.cancelled() => {
+            tracing::info!(%leader, "stopping: the leading process ends with this one");
+            // This process ends now, whether or not the leading process ended in time.
+            let _ = tokio::time::timeout(LEADER_FIRST, &mut joined).await;
+            return Ok(());
+        }
+    };
+    ended.map_err(|error| DataflowError::Panicked(error.to_string()))??;
+    Err(DataflowError::LeaderEnded { leader })
+}
+
+/// Executes commands on one worker until there are no more.
+fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Liveness) {
+    let index = worker.index();
+    let mut mailbox = Mailbox::build(worker);
+    let stats = Shared::<Vec<WorkerStats>>::default();
+    let mut graph: Option<WorkerGraph> = None;
+    while !liveness.ended() {
+        let Some((leader, command)) = mailbox.receive_command() else {
+            worker.step_or_park(Some(IDLE));
+            continue;
+        };
+        let Some(command) = command else {
+            return;
+        };
+        let BatchInput { segments, end, cut } = match command {
+            Command::Feed(input) => input,
+            Command::Build(command) => {
+                let (metrics, stats) = (metrics.clone(), stats.clone());
+                let report = move |gauges, drops: Drops| {
+                    metrics.record_worker(index, gauges, drops.clone());
+                    stats.borrow_mut().push(WorkerStats { gauges, drops });
+                };
+                graph = Some(WorkerGraph::build(worker, &command, report));
+                continue;
+            }
+        };
+        let graph = graph.as_mut().expect("the first command builds the graph");
+        if !segments.is_empty() {
+            let Some(changes) = graph.process(worker, segments, end, liveness) else {
+                return;
+            };
+            let output = BatchOutput { end, changes };
+            mailbox.send_reply(leader, Reply::Batch(output, stats.take()));
+        }
+        if let Some(cut) = cut {
+            mailbox.send_reply(leader, Reply::Part(graph.cut(cut, &end, index)));
+        }
+    }
+}

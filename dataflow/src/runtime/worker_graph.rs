@@ -1,0 +1,137 @@
+//! The graph of one worker: its inputs, its probe, and the state that checkpoints save.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Instant;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::{Input as _, Operator, Probe};
+use timely::dataflow::{InputHandle, ProbeHandle};
+use timely::worker::Worker;
+
+use crate::graph::{self, Accumulators, Streams};
+use crate::operators::lists::WorkerList;
+use crate::records::{Drops, Gauges, LiveRecords, live_records};
+use crate::runtime::batch::{End, Segment};
+use crate::runtime::checkpoint::{Cut, Part};
+use crate::runtime::cluster::{Liveness, PARK};
+use crate::runtime::command::BuildCommand;
+use crate::runtime::consolidate::{RowChanges, consolidate};
+use crate::runtime::restore::{shard_name, sums_name};
+use crate::types::{Clock, Input, Row, Shared, Time};
+
+type Handle<D> = InputHandle<Time, CapacityContainerBuilder<Vec<D>>>;
+
+/// The graph as one worker holds it.
+#[derive(Default)]
+pub(crate) struct WorkerGraph {
+    inputs: Handle<Input>,
+    clocks: Handle<Clock>,
+    former_lists: Handle<WorkerList>,
+    records: Shared<LiveRecords>,
+    accumulators: Accumulators,
+    rows: Shared<Vec<(Row, Time, i32)>>,
+    probe: ProbeHandle<Time>,
+}
+
+impl WorkerGraph {
+    /// Builds the graph on this worker. `report` receives the sizes of its live records and the
+    /// inputs that it dropped.
+    pub fn build(
+        worker: &mut Worker,
+        command: &BuildCommand,
+        report: impl Fn(Gauges, Drops) + 'static,
+    ) -> Self {
+        let records = LiveRecords::new(command.policy, command.counted_through);
+        let mut graph = Self {
+            records: Rc::new(RefCell::new(records)),
+            ..Self::default()
+        };
+        worker.dataflow::<Time, _, _>(|scope| {
+            let inputs = scope.input_from(&mut graph.inputs);
+            let clocks = scope.input_from(&mut graph.clocks);
+            let former_lists = scope.input_from(&mut graph.former_lists);
+            let facts = live_records(inputs, clocks.clone(), graph.records.clone(), report);
+            let streams = Streams {
+                facts,
+                clocks,
+                former_lists,
+            };
+            let built = graph::build(scope, streams, &command.graph, &graph.accumulators);
+            let sink = graph.rows.clone();
+            built
+                .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "Rows", |_, _| {
+                    move |input, _output| {
+                        input.for_each(|_time, updates| sink.borrow_mut().append(updates));
+                    }
+                })
+                .probe_with(&graph.probe);
+        });
+        graph
+    }
+
+    /// Feeds this worker's part of a batch and steps until all workers have completed the batch.
+    /// Returns `None` if the computation ended first.
+    pub fn process(
+        &mut self,
+        worker: &mut Worker,
+        segments: Vec<Segment>,
+        end: End,
+        liveness: &Liveness,
+    ) -> Option<RowChanges> {
+        self.feed(segments, end);
+        while self.probe.less_than(&(end.epoch.0 as Time + 1)) {
+            worker.step_or_park(Some(PARK));
+            if liveness.ended() {
+                return None;
+            }
+        }
+        Some(consolidate(std::mem::take(&mut *self.rows.borrow_mut())))
+    }
+
+    fn feed(&mut self, segments: Vec<Segment>, end: End) {
+        for Segment {
+            time,
+            clock,
+            inputs,
+            lists,
+        } in segments
+        {
+            self.advance(time);
+            inputs.into_iter().for_each(|input| self.inputs.send(input));
+            lists
+                .into_iter()
+                .for_each(|list| self.former_lists.send(list));
+            self.clocks.send(clock);
+        }
+        self.advance(end.epoch.0 as Time + 1);
+    }
+
+    fn advance(&mut self, time: Time) {
+        self.inputs.advance_to(time);
+        self.clocks.advance_to(time);
+        self.former_lists.advance_to(time);
+    }
+
+    /// Serializes the shards of a cut into memory, and the accumulators if it is the last cut. The
+    /// stream pauses for the time that this takes, which the part records.
+    pub fn cut(&self, cut: Cut, end: &End, worker: usize) -> Part {
+        let started = Instant::now();
+        let records = self.records.borrow();
+        let now = end.time.minute();
+        let shards = cut.shards.clone();
+        let saved =
+            shards.filter_map(|shard| Some((shard_name(shard, worker), records.save(shard, now)?)));
+        let mut sections: Vec<_> = saved.collect();
+        if cut.last {
+            sections.push((sums_name(worker), self.accumulators.save(&records.names())));
+        }
+        Part {
+            cut,
+            through: end.epoch,
+            sections,
+            pause_seconds: started.elapsed().as_secs_f64(),
+        }
+    }
+}
