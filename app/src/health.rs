@@ -32,7 +32,7 @@ pub struct ServiceHealth {
     clock: Arc<dyn Clock>,
     relay: Option<RelayHealth>,
     log: Option<LogHealth>,
-    store: Option<(Arc<dyn ViewStore>, Mutex<Part>)>,
+    store: Option<StoreHealth>,
     dataflow: Option<Arc<Metrics>>,
     cluster: Option<Arc<ClusterState>>,
 }
@@ -56,6 +56,13 @@ struct LogHealth {
     log: Arc<dyn Log>,
     /// A known reason why the log does not answer.
     problem: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
+    /// The result of the newest check.
+    part: Mutex<Part>,
+}
+
+struct StoreHealth {
+    store: Arc<dyn ViewStore>,
+    /// The result of the newest check.
     part: Mutex<Part>,
 }
 
@@ -102,7 +109,10 @@ impl ServiceHealth {
     /// Adds a view store.
     #[must_use]
     pub fn with_store(mut self, store: Arc<dyn ViewStore>) -> Self {
-        self.store = Some((store, Mutex::new(unchecked("views"))));
+        self.store = Some(StoreHealth {
+            store,
+            part: Mutex::new(unchecked("views")),
+        });
         self
     }
 
@@ -161,7 +171,7 @@ impl ServiceHealth {
     }
 
     async fn check_store(&self) {
-        let Some((store, part)) = &self.store else {
+        let Some(StoreHealth { store, part }) = &self.store else {
             return;
         };
         let control = answer(store.control(), |why: StoreError| chain(&why)).await;
@@ -247,7 +257,7 @@ impl Health for ServiceHealth {
     fn parts(&self) -> Vec<Part> {
         let now = |part: &Mutex<Part>| part.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let log = self.log.as_ref().map(|log| now(&log.part));
-        let store = self.store.as_ref().map(|(_, part)| now(part));
+        let store = self.store.as_ref().map(|store| now(&store.part));
         let cluster = self.cluster.as_ref().map(|it| it.part());
         let parts = [self.relay(), log, cluster, self.dataflow(), store];
         parts.into_iter().flatten().collect()

@@ -44,9 +44,9 @@ pub fn keep_free_memory(keep: bool) {
     }
 }
 
-/// Returns the free memory to the system now. mimalloc would not: it set the time for that when the
-/// first of this memory became free, with the delay of that moment, and memory that becomes free
-/// later is not returned earlier.
+/// Returns the free memory to the system now. By itself, mimalloc returns it later: it schedules the
+/// return when the first memory becomes free, with the delay at that moment. A shorter delay does
+/// not change the schedule, not even for memory that becomes free afterwards.
 fn return_free_memory() {
     #[expect(unsafe_code, reason = "the allocator is a C library")]
     // SAFETY: any thread may call it at any time. It does not touch memory that is in use.
@@ -63,7 +63,8 @@ pub async fn retain_until_caught_up(metrics: &Metrics) {
         due.tick().await;
     }
     keep_free_memory(false);
-    // A gigabyte takes some time. It cannot panic; a runtime that shuts down may skip it.
+    // Returning a gigabyte takes some time. The call cannot panic, and a runtime that is shutting
+    // down may skip it.
     let _joined = tokio::task::spawn_blocking(return_free_memory).await;
 }
 

@@ -129,7 +129,7 @@ impl Mesh {
         (0..self.own()).for_each(|process| self.call(process, Duration::ZERO));
         loop {
             let missing = self.missing();
-            state.waits_for(&missing);
+            state.set_missing(&missing);
             if missing.is_empty() && self.report_complete().await {
                 return self.links();
             }

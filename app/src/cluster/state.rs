@@ -11,7 +11,7 @@ pub struct ClusterState(Mutex<Option<String>>);
 
 impl ClusterState {
     /// Records which processes are not connected yet.
-    pub fn waits_for(&self, missing: &[&Name]) {
+    pub fn set_missing(&self, missing: &[&Name]) {
         let missing: Vec<_> = missing.iter().map(ToString::to_string).collect();
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *state = Some(missing.join(", "));

@@ -43,8 +43,8 @@ pub async fn run(probe: &Probe) -> Result<ExitCode, Failure> {
         return Err(Failure::new(what));
     }
     let mut failures = Vec::new();
-    for (listening, option) in addresses {
-        let address = reachable(resolve(listening, option).await?);
+    for (configured, option) in addresses {
+        let address = reachable(resolve(configured, option).await?);
         let response = timeout(probe.timeout.0, get(address, path)).await;
         let failure = match response.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(response) => {

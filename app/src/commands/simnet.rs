@@ -173,7 +173,7 @@ async fn record(args: &cli::Record, stop: CancellationToken) -> Result<(), Failu
     let shown = file.display().to_string();
     if file == Path::new("-") {
         return Err(Failure::new(
-            "- is no file: a recording goes to a file (./- for one of that name)",
+            "- is not a file name: a network is recorded to a file (./- for a file with that name)",
         ));
     }
     if file.exists() {

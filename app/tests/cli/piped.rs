@@ -154,7 +154,7 @@ fn what_cannot_be_read_or_recorded_is_refused_with_the_reason() {
     refused(
         &["simnet", "record", "-", "--frames=1"],
         b"",
-        "- is no file",
+        "- is not a file name",
     );
     assert!(!place.path().join("-").exists());
     fifo(&place, "a.fifo");
