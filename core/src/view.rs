@@ -175,7 +175,53 @@ catalogue! {
     Counters = 19, "counters", 1;
 }
 
+/// The types of a view's keys and rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKind {
+    /// [`PostKey`](crate::id::PostKey) → [`PostRow`].
+    Post,
+    /// [`ListKey`] → [`ListRow`].
+    List,
+    /// [`TrendKey`] → [`TrendRow`].
+    Trend,
+    /// [`InteractionKey`] → [`InteractionRow`].
+    Interaction,
+    /// [`Did`](crate::id::Did) → [`ActorRow`].
+    Actor,
+    /// [`ActivityKey`] → [`ActivityRow`].
+    Activity,
+    /// [`Did`](crate::id::Did) → [`AccountRow`].
+    Account,
+    /// [`HandleKey`] → [`HandleRow`].
+    Handle,
+    /// `String` → [`CounterRow`].
+    Counter,
+}
+
 impl ViewId {
+    /// The types of the view's keys and rows.
+    pub fn row_kind(self) -> RowKind {
+        match self {
+            Self::Posts => RowKind::Post,
+            Self::TopPosts
+            | Self::TopHashtags
+            | Self::TopDomains
+            | Self::TopLinks
+            | Self::TopMentions
+            | Self::TopActors
+            | Self::TopBlocks => RowKind::List,
+            Self::Hashtags | Self::Domains | Self::Links | Self::Mentions | Self::Languages => {
+                RowKind::Trend
+            }
+            Self::Interactions => RowKind::Interaction,
+            Self::Actors => RowKind::Actor,
+            Self::Activity => RowKind::Activity,
+            Self::Accounts => RowKind::Account,
+            Self::Handles => RowKind::Handle,
+            Self::Counters => RowKind::Counter,
+        }
+    }
+
     /// The view with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|view| view.name() == name)

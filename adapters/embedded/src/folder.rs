@@ -5,6 +5,8 @@ use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::durable::{replace_file, sync_folder};
 
 /// Version of the data folder's format. It rises with every change after which an older program
@@ -135,9 +137,9 @@ impl DataDir {
     pub fn source(&self) -> Result<String, DataDirError> {
         let about = self.0.join(ABOUT);
         let text = std::fs::read_to_string(&about).map_err(failed("read", &about))?;
-        parse(&text)
-            .map(|(_, source)| source)
-            .ok_or(DataDirError::Foreign {
+        toml::from_str(&text)
+            .map(|About { source, .. }| source)
+            .map_err(|_| DataDirError::Foreign {
                 path: self.0.clone(),
                 why: UNREADABLE.to_owned(),
             })
@@ -221,13 +223,19 @@ fn holder(lock: &mut File) -> String {
 
 fn check(path: &Path, text: &str, wanted: Option<&str>) -> Result<(), DataDirError> {
     let path = path.to_owned();
-    let Some((found, source)) = parse(text) else {
-        let why = UNREADABLE.to_owned();
-        return Err(DataDirError::Foreign { path, why });
+    let unreadable = |path| DataDirError::Foreign {
+        path,
+        why: UNREADABLE.to_owned(),
+    };
+    let Ok(Format { format: found }) = toml::from_str(text) else {
+        return Err(unreadable(path));
     };
     if found != FORMAT {
         return Err(DataDirError::Format { path, found });
     }
+    let Ok(About { source, .. }) = toml::from_str(text) else {
+        return Err(unreadable(path));
+    };
     match wanted {
         Some(wanted) if wanted != source && !(is_relay(wanted) && is_relay(&source)) => {
             Err(DataDirError::Source {
@@ -266,10 +274,12 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
              lost+found are left alone)"
         )));
     }
-    let text = format!(
-        "# The data of one stream, written by skytide. Not to be edited.\n\
-         format = {FORMAT}\nsource = {source:?}\n"
-    );
+    let about = About {
+        format: FORMAT,
+        source: source.to_owned(),
+    };
+    let about = toml::to_string(&about).expect("a number and a text are always TOML");
+    let text = format!("# The data of one stream, written by skytide. Not to be edited.\n{about}");
     let unfinished = path.join(format!("{ABOUT}.new"));
     let write = |file: &mut File| file.write_all(text.as_bytes());
     let written = replace_file(&path.join(ABOUT), &unfinished, write);
@@ -304,16 +314,17 @@ pub(super) fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Parses the format version and the source. Names of hosts and recordings contain no quotes and no
-/// control characters.
-fn parse(text: &str) -> Option<(u32, String)> {
-    let value = |name: &str| {
-        text.lines()
-            .find_map(|line| line.strip_prefix(name)?.trim_start().strip_prefix('='))
-            .map(str::trim)
-    };
-    let source = value("source")?.strip_prefix('"')?.strip_suffix('"')?;
-    Some((value("format")?.parse().ok()?, source.to_owned()))
+/// The description of a data folder, `skytide.toml`.
+#[derive(Serialize, Deserialize)]
+struct About {
+    format: u32,
+    source: String,
+}
+
+/// The format of a description, whatever else another version of the program wrote there.
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
 }
 
 fn failed(operation: &'static str, path: &Path) -> impl Fn(io::Error) -> DataDirError {

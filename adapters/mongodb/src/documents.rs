@@ -15,7 +15,7 @@ mod trends;
 use mongodb::bson::{RawDocument, RawDocumentBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use skytide_core::view::{Key, ViewId, ViewKey, decode_row, encode_row};
+use skytide_core::view::{Key, RowKind, ViewId, ViewKey, decode_row, encode_row};
 
 use actors::{AccountDocument, ActorDocument, HandleDocument, InteractionDocument};
 pub use lists::ListDocument;
@@ -40,51 +40,31 @@ trait Columns: Serialize + DeserializeOwned {
 /// Converts a row into a document without `_id` and `epoch`. `None` if the row could not be
 /// restored byte for byte.
 pub fn document(view: ViewId, key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
-    match view {
-        ViewId::Posts => write::<PostDocument>(key, row),
-        ViewId::TopPosts
-        | ViewId::TopHashtags
-        | ViewId::TopDomains
-        | ViewId::TopLinks
-        | ViewId::TopMentions
-        | ViewId::TopActors
-        | ViewId::TopBlocks => write::<ListDocument>(key, row),
-        ViewId::Hashtags
-        | ViewId::Domains
-        | ViewId::Links
-        | ViewId::Mentions
-        | ViewId::Languages => write::<TrendDocument>(key, row),
-        ViewId::Interactions => write::<InteractionDocument>(key, row),
-        ViewId::Actors => write::<ActorDocument>(key, row),
-        ViewId::Activity => write::<ActivityDocument>(key, row),
-        ViewId::Accounts => write::<AccountDocument>(key, row),
-        ViewId::Handles => write::<HandleDocument>(key, row),
-        ViewId::Counters => write::<CounterDocument>(key, row),
+    match view.row_kind() {
+        RowKind::Post => write::<PostDocument>(key, row),
+        RowKind::List => write::<ListDocument>(key, row),
+        RowKind::Trend => write::<TrendDocument>(key, row),
+        RowKind::Interaction => write::<InteractionDocument>(key, row),
+        RowKind::Actor => write::<ActorDocument>(key, row),
+        RowKind::Activity => write::<ActivityDocument>(key, row),
+        RowKind::Account => write::<AccountDocument>(key, row),
+        RowKind::Handle => write::<HandleDocument>(key, row),
+        RowKind::Counter => write::<CounterDocument>(key, row),
     }
 }
 
 /// Converts a document into a row. `None` if the document does not have the form of its view.
 pub fn row(view: ViewId, document: &RawDocument) -> Option<Box<[u8]>> {
-    match view {
-        ViewId::Posts => read::<PostDocument>(document),
-        ViewId::TopPosts
-        | ViewId::TopHashtags
-        | ViewId::TopDomains
-        | ViewId::TopLinks
-        | ViewId::TopMentions
-        | ViewId::TopActors
-        | ViewId::TopBlocks => read::<ListDocument>(document),
-        ViewId::Hashtags
-        | ViewId::Domains
-        | ViewId::Links
-        | ViewId::Mentions
-        | ViewId::Languages => read::<TrendDocument>(document),
-        ViewId::Interactions => read::<InteractionDocument>(document),
-        ViewId::Actors => read::<ActorDocument>(document),
-        ViewId::Activity => read::<ActivityDocument>(document),
-        ViewId::Accounts => read::<AccountDocument>(document),
-        ViewId::Handles => read::<HandleDocument>(document),
-        ViewId::Counters => read::<CounterDocument>(document),
+    match view.row_kind() {
+        RowKind::Post => read::<PostDocument>(document),
+        RowKind::List => read::<ListDocument>(document),
+        RowKind::Trend => read::<TrendDocument>(document),
+        RowKind::Interaction => read::<InteractionDocument>(document),
+        RowKind::Actor => read::<ActorDocument>(document),
+        RowKind::Activity => read::<ActivityDocument>(document),
+        RowKind::Account => read::<AccountDocument>(document),
+        RowKind::Handle => read::<HandleDocument>(document),
+        RowKind::Counter => read::<CounterDocument>(document),
     }
 }
 

@@ -5,7 +5,7 @@ use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 use skytide_core::port::store::StoreError;
-use skytide_core::view::ViewId;
+use skytide_core::view::{RowKind, ViewId};
 
 use super::connection::Connection;
 use super::row::{BY_SUBJECT, REMOVED};
@@ -37,28 +37,18 @@ pub async fn prepare(connection: &Connection) -> Result<(), StoreError> {
 
 /// The secondary indexes of a view.
 fn indexes(view: ViewId) -> Vec<IndexModel> {
-    let by_columns = match view {
-        ViewId::Posts => vec![doc! { "uri": 1 }],
-        ViewId::TopPosts
-        | ViewId::TopHashtags
-        | ViewId::TopDomains
-        | ViewId::TopLinks
-        | ViewId::TopMentions
-        | ViewId::TopActors
-        | ViewId::TopBlocks => vec![doc! { "window": 1, "measure": 1, "lang": 1 }],
-        ViewId::Hashtags
-        | ViewId::Domains
-        | ViewId::Links
-        | ViewId::Mentions
-        | ViewId::Languages => vec![doc! { "key": 1, "lang": 1 }],
-        ViewId::Interactions => vec![
+    let by_columns = match view.row_kind() {
+        RowKind::Post => vec![doc! { "uri": 1 }],
+        RowKind::List => vec![doc! { "window": 1, "measure": 1, "lang": 1 }],
+        RowKind::Trend => vec![doc! { "key": 1, "lang": 1 }],
+        RowKind::Interaction => vec![
             doc! { "author": 1, "day": 1 },
             doc! { "subject": 1, "day": 1 },
         ],
-        ViewId::Actors | ViewId::Accounts => vec![doc! { "did": 1 }],
-        ViewId::Activity => vec![doc! { "span": 1, "collection": 1, "start": 1 }],
-        ViewId::Handles => vec![doc! { "handle": 1 }, doc! { "did": 1 }],
-        ViewId::Counters => vec![doc! { "name": 1 }],
+        RowKind::Actor | RowKind::Account => vec![doc! { "did": 1 }],
+        RowKind::Activity => vec![doc! { "span": 1, "collection": 1, "start": 1 }],
+        RowKind::Handle => vec![doc! { "handle": 1 }, doc! { "did": 1 }],
+        RowKind::Counter => vec![doc! { "name": 1 }],
     };
     let mut indexes: Vec<IndexModel> = by_columns
         .into_iter()

@@ -11,6 +11,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
+use skytide_core::limits::KNOWN_COLLECTIONS;
 use skytide_core::port::store::{Order, Range};
 use skytide_core::view::{
     ActivityKey, ActivityRow, CounterRow, Span, TrendKey, TrendRow, ViewId, Window,
@@ -29,21 +30,8 @@ const ROWS_MAX: usize = 5_000;
 /// Maximum number of counters in an answer.
 const COUNTERS_MAX: usize = 1_000;
 
-/// Collections that are looked up by name, so that a flood of invented names cannot hide them.
-const KNOWN_COLLECTIONS: &[&str] = &[
-    "app.bsky.actor.profile",
-    "app.bsky.feed.like",
-    "app.bsky.feed.post",
-    "app.bsky.feed.postgate",
-    "app.bsky.feed.repost",
-    "app.bsky.feed.threadgate",
-    "app.bsky.graph.block",
-    "app.bsky.graph.follow",
-    "app.bsky.graph.listitem",
-    "#account",
-    "#identity",
-    "#sync",
-];
+/// Counted like collections: the announcements of accounts.
+const ANNOUNCEMENTS: [&str; 3] = ["#account", "#identity", "#sync"];
 
 /// `GET /v1/network`
 pub(crate) async fn show(
@@ -179,7 +167,9 @@ impl AllTimeActivity {
             start_minute: 0,
             collection: collection.into(),
         };
-        let known: Vec<ActivityKey> = KNOWN_COLLECTIONS.iter().map(|name| key(name)).collect();
+        // They are looked up by name, so that a flood of invented names cannot hide them.
+        let known = KNOWN_COLLECTIONS.iter().chain(&ANNOUNCEMENTS);
+        let known: Vec<ActivityKey> = known.map(|name| key(name)).collect();
         let found: Vec<Option<ActivityRow>> = rows.get(ViewId::Activity, &known).await?;
         let known = known
             .into_iter()

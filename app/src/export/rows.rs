@@ -4,8 +4,8 @@ use skytide_core::id::{Did, PostKey, Rkey, Tid};
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::{
     AccountRow, ActivityKey, ActivityRow, ActorRow, CounterRow, HandleKey, HandleRow,
-    InteractionRow, ListKey, ListRow, Measure, PostRow, PostState, RowError, Span, StoredRow,
-    TrendRow, ViewId, Window, decode_row,
+    InteractionRow, ListKey, ListRow, Measure, PostRow, PostState, RowError, RowKind, Span,
+    StoredRow, TrendRow, ViewId, Window, decode_row,
 };
 
 use super::cell::{Cell, Record};
@@ -17,46 +17,35 @@ use super::cell::{Cell, Record};
 /// The row does not have the format of the view.
 pub fn record(view: ViewId, row: &StoredRow) -> Result<Record, RowError> {
     let (key, columns) = (&row.key, &row.row);
-    Ok(match view {
-        ViewId::Posts => post(&key.decode()?, &decode_row(columns)?),
-        ViewId::Actors => actor(&key.decode()?, &decode_row(columns)?),
-        ViewId::Activity => activity(&key.decode()?, &decode_row(columns)?),
-        ViewId::Accounts => account(&key.decode()?, &decode_row(columns)?),
-        ViewId::Handles => handle(&key.decode()?, decode_row(columns)?),
-        ViewId::Counters => counter(key.decode()?, decode_row(columns)?),
-        ViewId::TopPosts
-        | ViewId::TopHashtags
-        | ViewId::TopDomains
-        | ViewId::TopLinks
-        | ViewId::TopMentions
-        | ViewId::TopActors
-        | ViewId::TopBlocks => list(&key.decode()?, &decode_row(columns)?),
-        ViewId::Hashtags
-        | ViewId::Domains
-        | ViewId::Links
-        | ViewId::Mentions
-        | ViewId::Languages
-        | ViewId::Interactions => return Err(RowError),
+    Ok(match view.row_kind() {
+        RowKind::Post => post(&key.decode()?, &decode_row(columns)?),
+        RowKind::Actor => actor(&key.decode()?, &decode_row(columns)?),
+        RowKind::Activity => activity(&key.decode()?, &decode_row(columns)?),
+        RowKind::Account => account(&key.decode()?, &decode_row(columns)?),
+        RowKind::Handle => handle(&key.decode()?, decode_row(columns)?),
+        RowKind::Counter => counter(key.decode()?, decode_row(columns)?),
+        RowKind::List => list(&key.decode()?, &decode_row(columns)?),
+        RowKind::Trend | RowKind::Interaction => return Err(RowError),
     })
 }
 
 /// A record with all columns of a view, for the header of the file.
 pub fn sample(view: ViewId) -> Record {
     let did = Did::from_plc([0; 15]);
-    match view {
-        ViewId::Posts => {
+    match view.row_kind() {
+        RowKind::Post => {
             let key = PostKey::new(&did, &Rkey::from(Tid(0)));
             post(&key, &PostRow::default())
         }
-        ViewId::Actors => actor(&did, &ActorRow::default()),
-        ViewId::Accounts => account(&did, &AccountRow::default()),
-        ViewId::Interactions => interaction(&did, &did, &Interactions::default()),
-        ViewId::Counters => counter(String::new(), CounterRow::default()),
-        ViewId::Handles => {
+        RowKind::Actor => actor(&did, &ActorRow::default()),
+        RowKind::Account => account(&did, &AccountRow::default()),
+        RowKind::Interaction => interaction(&did, &did, &Interactions::default()),
+        RowKind::Counter => counter(String::new(), CounterRow::default()),
+        RowKind::Handle => {
             let handle = Box::default();
             self::handle(&HandleKey { handle, did }, HandleRow::default())
         }
-        ViewId::Activity => {
+        RowKind::Activity => {
             let key = ActivityKey {
                 span: Span::All,
                 start_minute: 0,
@@ -64,18 +53,8 @@ pub fn sample(view: ViewId) -> Record {
             };
             activity(&key, &ActivityRow::default())
         }
-        ViewId::Hashtags
-        | ViewId::Domains
-        | ViewId::Links
-        | ViewId::Mentions
-        | ViewId::Languages => trend("", &TrendRow::default(), Record::default()),
-        ViewId::TopPosts
-        | ViewId::TopHashtags
-        | ViewId::TopDomains
-        | ViewId::TopLinks
-        | ViewId::TopMentions
-        | ViewId::TopActors
-        | ViewId::TopBlocks => {
+        RowKind::Trend => trend("", &TrendRow::default(), Record::default()),
+        RowKind::List => {
             let key = ListKey {
                 window: Window::All,
                 measure: Measure::Count,

@@ -7,37 +7,27 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::{
     AccountRow, ActivityKey, ActivityRow, ActorRow, Change, CounterRow, HandleKey, HandleRow,
     InteractionKey, InteractionRow, Key, ListEntry, ListKey, ListRow, Measure, PostRow, PostState,
-    Span, TrendKey, TrendRow, ViewId, Window, encode_row,
+    RowKind, Span, TrendKey, TrendRow, ViewId, Window, encode_row,
 };
 use skytide_tests::world::Random;
 
 /// A random row of a view.
 pub fn random_change(random: &mut Random, view: ViewId) -> Change {
-    let (key, row) = match view {
-        ViewId::Posts => (Key::of(&post_key(random)), encode_row(&post(random))),
-        ViewId::TopPosts
-        | ViewId::TopHashtags
-        | ViewId::TopDomains
-        | ViewId::TopLinks
-        | ViewId::TopMentions
-        | ViewId::TopActors
-        | ViewId::TopBlocks => (Key::of(&list_key(random)), encode_row(&list(random))),
-        ViewId::Hashtags
-        | ViewId::Domains
-        | ViewId::Links
-        | ViewId::Mentions
-        | ViewId::Languages => (Key::of(&trend_key(random)), encode_row(&trend(random))),
-        ViewId::Interactions => (
+    let (key, row) = match view.row_kind() {
+        RowKind::Post => (Key::of(&post_key(random)), encode_row(&post(random))),
+        RowKind::List => (Key::of(&list_key(random)), encode_row(&list(random))),
+        RowKind::Trend => (Key::of(&trend_key(random)), encode_row(&trend(random))),
+        RowKind::Interaction => (
             Key::of(&interaction_key(random)),
             encode_row(&interaction(random)),
         ),
-        ViewId::Actors => (Key::of(&did(random)), encode_row(&actor(random))),
-        ViewId::Activity => (
+        RowKind::Actor => (Key::of(&did(random)), encode_row(&actor(random))),
+        RowKind::Activity => (
             Key::of(&activity_key(random)),
             encode_row(&activity(random)),
         ),
-        ViewId::Accounts => (Key::of(&did(random)), encode_row(&account(random))),
-        ViewId::Handles => {
+        RowKind::Account => (Key::of(&did(random)), encode_row(&account(random))),
+        RowKind::Handle => {
             let handle = text(random).into();
             let key = HandleKey {
                 handle,
@@ -46,7 +36,7 @@ pub fn random_change(random: &mut Random, view: ViewId) -> Change {
             let claimed = time(random);
             (Key::of(&key), encode_row(&HandleRow { claimed }))
         }
-        ViewId::Counters => {
+        RowKind::Counter => {
             let value = long(random);
             (Key::of(&text(random)), encode_row(&CounterRow { value }))
         }
