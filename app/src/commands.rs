@@ -14,7 +14,7 @@ mod simnet;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use skytide_core::config::Unknown;
+use skytide_core::config::UnknownOption;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Command, Invocation};
@@ -49,7 +49,7 @@ pub fn run(invocation: Invocation) -> Result<ExitCode, Failure> {
 
 /// Warns about variables that may not have the effect that their author expects.
 fn warn_about(environment: &Environment) {
-    for Unknown { name, nearest } in &environment.unknown {
+    for UnknownOption { name, nearest } in &environment.unknown {
         let what = "a variable has a prefix of Skytide's options and is not an option";
         match nearest {
             Some(nearest) => tracing::warn!(name, nearest, "{what}; did you mean {nearest}?"),

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use skytide_core::config::{self, Origin, Unknown, Variable};
+use skytide_core::config::{self, Origin, UnknownOption, Variable};
 
 use self::dotenv::Entry;
 use crate::failure::Failure;
@@ -19,7 +19,7 @@ pub struct Environment {
     /// Variables whose value comes from `.env`.
     pub from_file: Vec<String>,
     /// Variables that have a prefix of our options and are not an option.
-    pub unknown: Vec<Unknown>,
+    pub unknown: Vec<UnknownOption>,
     /// Warnings about entries of `.env` that may not have the effect that their author expects.
     /// They contain no values.
     pub warnings: Vec<String>,
@@ -55,7 +55,7 @@ pub fn load(path: &Path) -> Result<Environment, Failure> {
     };
     let of_process = process.iter().map(|it| variable(it, Origin::Environment));
     let of_file = entries.iter().map(|it| variable(&it.name, Origin::File));
-    let unknown = config::check(of_process.chain(of_file));
+    let unknown = config::check_names(of_process.chain(of_file));
     let unknown = unknown.map_err(|error| Failure::new(error.to_string()))?;
     let warnings = warnings(path, &entries, &process);
     let mut set = BTreeSet::new();

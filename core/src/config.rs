@@ -1,14 +1,15 @@
 //! All options of Skytide. Each is declared once: description, unit, default, range, flag and
-//! variable are in one field.
+//! environment variable are in one field.
 //!
 //! ```text
 //! flag ▶ environment variable ▶ .env ▶ default        the first one that is set applies
 //! ```
 //!
-//! `--help`, `skytide config` and `docs/config.md` are generated from these declarations, so they
-//! always agree with them. There is one section per service. Every command accepts every option, so
-//! all of them can share one `.env`. This module reads neither the environment nor files: `app`
-//! does that and passes the values in.
+//! `--help`, `skytide config` and `docs/config.md` are generated from these declarations. Each
+//! service, each backend and the process itself has a struct of options. The names of two differ
+//! from the name of the service: [`Firehose`] configures ingest, and [`Indexer`] the dataflow.
+//! Every command accepts every option, so all commands can share one `.env`. This module reads
+//! neither the environment nor files: `app` reads them and passes the values in.
 
 mod address;
 mod api;
@@ -28,13 +29,13 @@ mod values;
 pub use address::ListenAddress;
 pub use api::Api;
 pub use cluster::{Cluster, HostPort};
-pub use environment::{MisnamedOption, Origin, PREFIXES, Unknown, Variable, check};
+pub use environment::{MisnamedOption, Origin, PREFIXES, UnknownOption, Variable, check_names};
 pub use firehose::{CollectionFilter, CursorReset, Firehose, Start, Verify};
 pub use indexer::{AccountPolicy, Indexer, LogKeep};
 pub use mongo::{DatabaseName, Mongo, WriteConcern};
 pub use nats::{Compression, IN_FLIGHT_MAX, Nats, StreamName};
 pub use process::{LogFormat, Process};
-pub use reference::{OptionDoc, Setting, in_force, markdown, options, secrets};
+pub use reference::{OptionDoc, Setting, effective_settings, markdown, options, secrets};
 pub use relay_url::RelayUrl;
 pub use scheduler::Scheduler;
 pub use store::Store;

@@ -1,4 +1,5 @@
-//! From a relay or recordings to the log: connect, read, decode, check, filter, publish.
+//! Reads frames from a relay or from recordings, decodes, checks and filters them, and writes their
+//! events to the log.
 //!
 //! ```text
 //! Source ── batches ──▶ Assembler ── epochs ──▶ Log
@@ -9,9 +10,10 @@
 //!     └──────────────────────┘
 //! ```
 //!
-//! Three tasks are connected by two bounded queues. A slow log slows the assembler, which slows the
-//! source (back-pressure). The position at which reading resumes after a restart is stored only in
-//! the log's newest tick, for each source that was ever read.
+//! An epoch is a group of events, followed by the tick that ends it. Three tasks are connected by
+//! two bounded queues. A slow log slows the assembler, which slows the source (back-pressure). The
+//! position at which reading resumes after a restart is stored only in the log's newest tick, for
+//! each source that was ever read.
 
 pub mod assemble;
 pub mod car;

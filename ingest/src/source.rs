@@ -54,9 +54,9 @@ pub trait Source: Send {
     /// Resumes after `position`; the default is the position of a stream that was never read.
     /// Closes an open connection.
     ///
-    /// About `lookback` frames before the position are sent again, if possible. From them the
-    /// assembler restores network time. A relay is asked for a cursor that is lower by `lookback`;
-    /// a recording sends these frames as [`Raw::Past`].
+    /// About `lookback` frames before the position are returned again, if possible. From them the
+    /// assembler restores network time. The cursor requested from a relay is lower by `lookback`; a
+    /// recording returns these frames as [`Raw::Past`].
     fn seek(&mut self, position: Position, lookback: u64);
 
     /// Waits for the next input, without a time limit: an unreachable relay is not an error.

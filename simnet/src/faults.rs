@@ -1,8 +1,8 @@
-//! Connection faults: planned for an exact frame, or drawn at random; and how often each one fired.
+//! Connection faults, planned for an exact frame or drawn at random. Counts how often each fired.
 //!
 //! ```text
 //! plan:  connection 2, after 500 frames: reset ──┐
-//! rates: garbage after 100 per million frames ───┼─▶ FaultSequence of a connection ─┐
+//! rates: garbage, 100 per million frames ────────┼─▶ FaultSequence of a connection ─┐
 //! seed ──────────────────────────────────────────┘                                  ├─▶ due fault
 //! plan:  after 9,000 frames of the stream: drop ─▶ any connection that gets there ──┘
 //! ```
@@ -12,10 +12,10 @@
 //! Faults inside frames belong to [`malformed`](crate::malformed); this module covers what can go
 //! wrong between two machines.
 //!
-//! A fault fires before a frame that brings a new sequence number. A client that reconnects sends
-//! the previous number as its cursor, and it has already received all frames without a number of
-//! their own up to there. So no frame is lost or delivered twice, except with [`Fault::Reset`],
-//! which loses the bytes in flight, as a real reset does.
+//! A fault fires only before a frame with a new sequence number. Frames without a new number, such
+//! as malformed ones, are sent together with the numbered frame that they follow. So a client that
+//! reconnects with the last number as its cursor misses no frame and receives none twice. The
+//! exception is [`Fault::Reset`], which loses the bytes in flight, as a real reset does.
 
 mod any_connection;
 mod sequence;
@@ -53,7 +53,8 @@ pub enum Fault {
     FutureCursor,
     /// An error frame `ConsumerTooSlow`, then the end of the stream.
     ConsumerTooSlow,
-    /// An error frame of another name whose header has a `t`, then the end of the stream.
+    /// An error frame `InternalError` whose header also has a message type (`t`), then the end of
+    /// the stream.
     TypedError,
     /// A message over 5 MB. The stream continues if the client stays connected.
     Oversized,
@@ -108,8 +109,8 @@ impl Fault {
         }
     }
 
-    /// Whether the fault replaces the upgrade. The rate of such a fault is per connection, of any
-    /// other per frame.
+    /// Whether the fault refuses the upgrade. The rate of such a fault is per million connections;
+    /// the rate of any other fault is per million frames.
     pub fn is_refusal(self) -> bool {
         matches!(
             self,
@@ -196,13 +197,14 @@ impl FaultPlan {
     }
 
     /// Adds a fault after this many frames of the stream, on the first connection that reaches
-    /// them. A refusal fires on the first request after any connection has frames_sent_max them.
+    /// them. A refusal fires on the first request after any connection has been sent these frames.
     #[must_use]
     pub fn on_any_connection(self, frames: u64, fault: Fault) -> Self {
         self.on_connection(0, frames, fault)
     }
 
-    /// Adds a rate, per million.
+    /// Sets the rate of a random fault: per million connections for a refusal
+    /// ([`Fault::is_refusal`]), per million frames for any other fault.
     #[must_use]
     pub fn rate(mut self, fault: Fault, per_million: u32) -> Self {
         self.rates.insert(fault, per_million);
@@ -213,7 +215,7 @@ impl FaultPlan {
     ///
     /// # Errors
     ///
-    /// The text has another form, or names no fault.
+    /// The text has none of the valid forms, names an unknown fault, or has a rate above a million.
     pub fn with(mut self, text: &str) -> Result<Self, FaultError> {
         for part in text.split(',').map(str::trim).filter(|it| !it.is_empty()) {
             let form = || FaultError::Form(part.to_owned());
@@ -303,9 +305,9 @@ impl Faults {
         let rates = self.plan.rates.iter();
         let rates = rates.filter(|(fault, _)| (**fault == Fault::SeqReset) == stream);
         let (refusals, others) = rates.partition::<Vec<_>, _>(|(fault, _)| fault.is_refusal());
-        let own = |rates: Vec<(&Fault, &u32)>| rates.into_iter().map(|(a, b)| (*a, *b)).collect();
+        let owned = |rates: Vec<(&Fault, &u32)>| rates.into_iter().map(|(a, b)| (*a, *b)).collect();
         let seed = crate::random::mix(&[self.plan.seed, number]);
-        FaultSequence::new(seed, planned, own(refusals), own(others))
+        FaultSequence::new(seed, planned, owned(refusals), owned(others))
     }
 }
 

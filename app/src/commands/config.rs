@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use skytide_core::config::{in_force, markdown};
+use skytide_core::config::{effective_settings, markdown};
 
 use crate::cli::{Invocation, Show};
 use crate::failure::Failure;
@@ -25,7 +25,7 @@ pub fn show(show: &Show, invocation: &Invocation) -> Result<(), Failure> {
 
 fn table(invocation: &Invocation) -> String {
     let from_file = &invocation.environment.from_file;
-    let settings = in_force(&invocation.matches, from_file, &invocation.secrets);
+    let settings = effective_settings(&invocation.matches, from_file, &invocation.secrets);
     let rows: Vec<[String; 3]> = settings
         .into_iter()
         .map(|it| {

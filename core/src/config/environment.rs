@@ -77,7 +77,7 @@ pub struct MisnamedOption {
 /// A name with one of our prefixes that is not an option. It has no effect, and may belong to
 /// another program.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unknown {
+pub struct UnknownOption {
     /// The name.
     pub name: String,
     /// The most similar option, if there is one.
@@ -88,9 +88,9 @@ pub struct Unknown {
 ///
 /// # Errors
 /// The first such name that is in `.env` or is a misspelled option.
-pub fn check(
+pub fn check_names(
     variables: impl IntoIterator<Item = Variable>,
-) -> Result<Vec<Unknown>, MisnamedOption> {
+) -> Result<Vec<UnknownOption>, MisnamedOption> {
     let known = known_variables();
     let mut unknown = Vec::new();
     for Variable { name, origin } in variables {
@@ -110,7 +110,7 @@ pub fn check(
                 nearest,
             });
         }
-        unknown.push(Unknown { name, nearest });
+        unknown.push(UnknownOption { name, nearest });
     }
     Ok(unknown)
 }

@@ -130,9 +130,13 @@ pub struct Setting {
     pub source: &'static str,
 }
 
-/// The current settings of all options. `from_file` contains the variables that were read from
-/// `.env`, and `secrets` the options whose value was read from a file of its own.
-pub fn in_force(matches: &ArgMatches, from_file: &[String], secrets: &[String]) -> Vec<Setting> {
+/// The settings of all options that are in effect. `from_file` contains the variables that were
+/// read from `.env`, and `secrets` the options whose value was read from a file of its own.
+pub fn effective_settings(
+    matches: &ArgMatches,
+    from_file: &[String],
+    secrets: &[String],
+) -> Vec<Setting> {
     let setting = |option: OptionDoc| {
         let shown = |value: &OsStr| match option.secret {
             true => masked(&value.to_string_lossy()),

@@ -272,7 +272,7 @@ fn a_misspelled_option_is_rejected_and_an_unknown_name_is_reported() {
         ("API_ADDRESS_FILE", File, rejected("API_ADDRESS")),
     ];
     for (name, origin, expected) in cases {
-        let found = check([variable(name, origin)]);
+        let found = check_names([variable(name, origin)]);
         let found = match &found {
             Ok(unknown) => Ok(unknown[0].nearest.as_deref()),
             Err(misnamed) => Err(misnamed.nearest.as_deref()),
@@ -286,7 +286,11 @@ fn a_misspelled_option_is_rejected_and_an_unknown_name_is_reported() {
         ("MONGODB_URI_FILE", File),
         ("NATS_URL_FILE", Environment),
     ] {
-        assert_eq!(check([variable(name, origin)]), Ok(Vec::new()), "{name}");
+        assert_eq!(
+            check_names([variable(name, origin)]),
+            Ok(Vec::new()),
+            "{name}"
+        );
     }
 }
 
@@ -296,7 +300,7 @@ fn each_current_setting_has_a_value_and_a_source() {
     let flags = ["--firehose-url", "wss://me:secret@relay.example"];
     let matches = command.get_matches_from(flags);
     let secrets = ["MONGODB_URI".to_owned()];
-    let settings = in_force(&matches, &[], &secrets);
+    let settings = effective_settings(&matches, &[], &secrets);
     let of = |name: &str| {
         let found = settings.iter().find(|setting| setting.name == name);
         let found = found.expect(name);
@@ -312,7 +316,7 @@ fn each_current_setting_has_a_value_and_a_source() {
     assert_eq!(settings.len(), options().len());
     let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
     let matches = command.get_matches_from(["--store-dir=/srv/a@b?c=d"]);
-    let settings = in_force(&matches, &[], &[]);
+    let settings = effective_settings(&matches, &[], &[]);
     let of = |name: &str| settings.iter().find(|setting| setting.name == name);
     let dir = of("STORE_DIR").and_then(|setting| setting.value.clone());
     assert_eq!(dir.as_deref(), Some("/srv/a@b?c=d"));

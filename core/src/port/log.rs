@@ -7,7 +7,8 @@ use super::BoxError;
 use crate::event::{Message, Tick};
 use crate::id::Seq;
 
-/// A log of [`Message`]s.
+/// A log of [`Message`]s: events, and ticks. A [`Tick`] ends an epoch; the events after the newest
+/// tick belong to an epoch that is still being written.
 ///
 /// ```text
 /// trimmed │ first ........ newest tick │ events without a tick │ next
@@ -36,9 +37,9 @@ pub trait Log: Send + Sync {
 /// Appends messages to a log.
 #[async_trait]
 pub trait LogWriter: Send {
-    /// Appends messages in the given order, after all messages that were appended before. If many
-    /// messages are passed at once, events of different accounts may be reordered, but never across
-    /// a tick.
+    /// Appends messages after all messages that were appended before. The log keeps the given order
+    /// of the events of each account, and of every event relative to the ticks. Within one call it
+    /// may reorder events of different accounts between two ticks.
     ///
     /// Blocks while the log is at its size limit or too many messages are in flight
     /// (back-pressure). Readers may see the messages from now on; they are durable only after the
@@ -49,7 +50,7 @@ pub trait LogWriter: Send {
     ///
     /// # Errors
     /// After an error, from `append` too, the writer is unusable. To recover, acquire a new writer
-    /// and append again everything after the newest tick.
+    /// and append again everything after the newest durable tick ([`Log::newest_tick`]).
     async fn flush(&mut self) -> Result<Seq, LogError>;
 }
 
@@ -59,14 +60,15 @@ pub trait LogReader: Send {
     /// Returns the next messages with their positions, in order and without omissions. Positions
     /// never decrease; several messages may share one.
     ///
-    /// Waits for at least one message. Returns at most about `messages_max`. A batch ends with the
-    /// message that brings it to [`READ_BYTES_MAX`] bytes, or with the last message that is stored
-    /// together with that one. Cancel-safe: dropping the future loses no message.
+    /// Waits for at least one message. Returns at most `messages_max` messages, or one if that is
+    /// 0. A batch also ends with the message that brings it to [`READ_BYTES_MAX`] bytes, or with
+    /// the last message that is stored together with that one. Cancel-safe: dropping the future
+    /// loses no message.
     async fn next(&mut self, messages_max: usize) -> Result<Vec<(Seq, Message)>, LogError>;
 }
 
-/// Size in memory ([`Message::bytes`]) at which a reader returns its batch, because a single
-/// message may take a megabyte.
+/// Size in memory ([`Message::bytes`]) at which a reader ends a batch. A limit on the number of
+/// messages alone would not bound a batch, because a single message may take a megabyte.
 pub const READ_BYTES_MAX: usize = 4 << 20;
 
 /// The range, identity and size of a log.

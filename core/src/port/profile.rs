@@ -58,7 +58,7 @@ pub struct Profile {
 pub struct StoredProfile {
     /// The account.
     pub did: Did,
-    /// When the source was asked, by the scheduler's clock.
+    /// When the source was queried, by the scheduler's clock.
     pub fetched: Timestamp,
     /// The account's profile in the stream at the time of the request. The stored profile is stale
     /// as soon as the stream reports a different one.

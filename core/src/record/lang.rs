@@ -45,7 +45,7 @@ const OTHER: &str = "other";
 impl Lang {
     /// `und`: posts without a language, and tags that are not well-formed.
     pub const UNDETERMINED: Self = Self(NonZeroU16::MIN);
-    /// `other`: all well-formed tags whose language is not known.
+    /// `other`: all well-formed tags whose language is not in the list of known languages.
     pub const OTHER: Self = Self(NonZeroU16::MIN.saturating_add(1));
 
     /// The language under which `tag` is counted.

@@ -6,8 +6,8 @@ use super::key::{ViewKey, take};
 use super::{RowError, ViewId};
 use crate::time::{Minute, Timestamp};
 
-/// A sliding interval of network time that ends now. It consists of whole buckets, including the
-/// current one.
+/// A sliding interval that ends at the current network time. All windows but [`Window::All`]
+/// consist of whole buckets, including the current one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Window {
@@ -17,7 +17,7 @@ pub enum Window {
     Day = 1,
     /// 168 buckets of 1 hour.
     Week = 2,
-    /// All time: everything since the log's first event.
+    /// Everything since the log's first event, without a start or buckets.
     All = 3,
 }
 
@@ -25,7 +25,7 @@ impl Window {
     /// All windows, from the shortest to the longest.
     pub const ALL: [Self; 4] = [Self::Hour, Self::Day, Self::Week, Self::All];
 
-    /// The name in routes and rows.
+    /// The name in routes, exports and MongoDB documents. [`ListKey`] encodes the number instead.
     pub fn name(self) -> &'static str {
         ["1h", "24h", "7d", "all"][self as usize]
     }
@@ -57,7 +57,8 @@ impl Window {
         self.first_minute(now.minute()).start()
     }
 
-    /// The next longer window. Its rate is the baseline for the velocity in this one.
+    /// The next longer window. Velocity compares the count in this window with the count in
+    /// that one.
     pub fn longer(self) -> Option<Self> {
         Self::ALL.get(self as usize + 1).copied()
     }
@@ -74,7 +75,7 @@ macro_rules! measures {
             /// All measures.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
-            /// The name in routes and rows.
+            /// The name in routes, exports and MongoDB documents.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => $text,)* }
             }
@@ -93,9 +94,9 @@ measures! {
     RootReplies = 3, "root_replies";
     /// Quotes of a post.
     Quotes = 4, "quotes";
-    /// Posts that contain a tag, domain, link, mention or language.
+    /// Posts that contain a hashtag, domain, link or mention.
     Count = 5, "count";
-    /// Distinct authors of such posts.
+    /// Distinct authors of posts that contain a hashtag, domain, link or mention.
     Authors = 6, "authors";
     /// Likes that an account gave.
     LikesGiven = 7, "likes_given";
@@ -144,7 +145,8 @@ pub struct ListKey {
     /// The measure by which the list is ordered.
     pub measure: Measure,
     /// The language of the counted posts: a primary subtag, `und` for posts without a language,
-    /// `other` for languages that are not known, or empty for posts of all languages.
+    /// `other` for languages that [`Lang`](crate::record::Lang) does not list, or empty for posts
+    /// of all languages.
     pub lang: Box<str>,
 }
 
@@ -184,11 +186,10 @@ pub struct ListEntry {
     pub key: Box<str>,
     /// The list's measure in the list's window.
     pub value: u32,
-    /// The view's other measure (authors for a list by count, and count for a list by authors); 0
-    /// if the view has none.
+    /// Authors in a list by count, and count in a list by authors; 0 in lists by other measures.
     pub other: u32,
-    /// The list's measure in the next longer window, for the velocity; equal to `value` if there is
-    /// no longer window.
+    /// The list's measure in the next longer window ([`Window::longer`]), from which velocity is
+    /// computed; equal to `value` if there is no longer window.
     pub longer: u32,
 }
 

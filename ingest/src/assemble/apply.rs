@@ -18,7 +18,7 @@ const EXCERPT_CHARS_MAX: usize = 200;
 impl Assembler {
     /// Applies the next frame of the stream.
     pub(super) fn apply(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
-        if did(frame).is_some_and(|did| !self.setup.filter.did(did)) {
+        if did(frame).is_some_and(|did| !self.setup.filter.reads_account(did)) {
             return self.counts.drop(DropReason::FilterDid, 1);
         }
         match frame {
@@ -105,9 +105,11 @@ impl Assembler {
             return self.push_event(commit.seq, &commit.did, Body::Moved { rev, why });
         }
         self.count_repeated_paths(commit);
-        let since = commit.since.filter(|_| self.setup.filter.all_collections());
+        let since = commit
+            .since
+            .filter(|_| self.setup.filter.reads_all_collections());
         for op in &commit.ops {
-            if self.setup.filter.collection(op.collection) {
+            if self.setup.filter.reads_collection(op.collection) {
                 self.push_op(commit, op, since);
             } else {
                 self.counts.drop(DropReason::FilterCollection, 1);

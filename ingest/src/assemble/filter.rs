@@ -12,13 +12,15 @@ use crate::Options;
 /// The collections and accounts that are read. The default selects all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
-    /// Empty: all.
+    /// The collections that are read; if empty, all are.
     collections: Vec<CollectionFilter>,
+    /// The accounts that are read; `None` for all.
     allow: Option<BTreeSet<Did>>,
+    /// The accounts that are not read, even if `allow` contains them.
     deny: BTreeSet<Did>,
 }
 
-/// A filter could not be loaded.
+/// Why a filter could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum FilterError {
     /// The file of accounts could not be read.
@@ -35,7 +37,7 @@ pub enum FilterError {
     Did {
         /// The file.
         path: PathBuf,
-        /// Counted from 1.
+        /// The number of the line; the first is 1.
         line: usize,
         /// The cause.
         #[source]
@@ -44,12 +46,12 @@ pub enum FilterError {
 }
 
 impl Filter {
-    /// Builds the filter of the options, with the content of the files that they name.
+    /// Builds the filter that the options describe. Reads the files of accounts that they name.
     ///
     /// # Errors
     /// A file cannot be read, or has a line that is not a DID.
     pub fn load(options: &Options) -> Result<Self, FilterError> {
-        let read = |path: &Option<PathBuf>| path.as_deref().map(dids).transpose();
+        let read = |path: &Option<PathBuf>| path.as_deref().map(read_dids).transpose();
         let mut collections = options.collections.clone();
         if collections.contains(&CollectionFilter::All) {
             collections.clear();
@@ -62,22 +64,23 @@ impl Filter {
     }
 
     /// Whether all collections are read.
-    pub fn all_collections(&self) -> bool {
+    pub fn reads_all_collections(&self) -> bool {
         self.collections.is_empty()
     }
 
     /// Whether this collection is read.
-    pub fn collection(&self, name: &str) -> bool {
+    pub fn reads_collection(&self, name: &str) -> bool {
         self.collections.is_empty() || self.collections.iter().any(|pattern| pattern.matches(name))
     }
 
     /// Whether this account is read.
-    pub fn did(&self, did: &Did) -> bool {
+    pub fn reads_account(&self, did: &Did) -> bool {
         !self.deny.contains(did) && self.allow.as_ref().is_none_or(|allow| allow.contains(did))
     }
 }
 
-fn dids(path: &Path) -> Result<BTreeSet<Did>, FilterError> {
+/// Reads a file with one DID per line. `#` starts a comment.
+fn read_dids(path: &Path) -> Result<BTreeSet<Did>, FilterError> {
     let text = fs::read_to_string(path).map_err(|source| FilterError::Read {
         path: path.to_owned(),
         source,
@@ -113,13 +116,13 @@ mod tests {
         }
     }
 
-    fn of(collections: &[&str]) -> Result<Filter, FilterError> {
+    fn filter_of(collections: &[&str]) -> Result<Filter, FilterError> {
         Filter::load(&options(collections))
     }
 
     #[test]
     fn a_wildcard_matches_only_collections_below_it() {
-        let filter = of(&["app.bsky.feed.*", "app.bsky.graph.follow"]).unwrap();
+        let filter = filter_of(&["app.bsky.feed.*", "app.bsky.graph.follow"]).unwrap();
         for (name, read) in [
             ("app.bsky.feed.like", true),
             ("app.bsky.feed.post", true),
@@ -128,11 +131,19 @@ mod tests {
             ("app.bsky.graph.followed", false),
             ("app.bsky.graph.block", false),
         ] {
-            assert_eq!(filter.collection(name), read, "{name}");
+            assert_eq!(filter.reads_collection(name), read, "{name}");
         }
-        assert!(!filter.all_collections());
-        assert!(of(&[]).unwrap().collection("com.example.anything"));
-        assert!(of(&["*"]).unwrap().collection("com.example.anything"));
+        assert!(!filter.reads_all_collections());
+        assert!(
+            filter_of(&[])
+                .unwrap()
+                .reads_collection("com.example.anything")
+        );
+        assert!(
+            filter_of(&["*"])
+                .unwrap()
+                .reads_collection("com.example.anything")
+        );
     }
 
     #[test]
@@ -152,7 +163,7 @@ mod tests {
             ..options(&[])
         })
         .unwrap();
-        let reads = |did: &str| filter.did(&did.parse().unwrap());
+        let reads = |did: &str| filter.reads_account(&did.parse().unwrap());
         assert!(reads("did:web:b.example"));
         assert!(!reads("did:plc:a") && !reads("did:plc:c"));
         let error = Filter::load(&Options {

@@ -190,10 +190,12 @@ fn refusal(error: &Error) -> Refusal {
     match error {
         Error::Http(response) => {
             let status = response.status();
-            let asked = matches!(status.as_u16(), 429 | 503);
+            let is_temporary = matches!(status.as_u16(), 429 | 503);
             Refusal {
                 reason: format!("the relay replied {status} instead of opening a WebSocket"),
-                retry_after: asked.then(|| retry_after(response.headers())).flatten(),
+                retry_after: is_temporary
+                    .then(|| retry_after(response.headers()))
+                    .flatten(),
             }
         }
         error => Refusal {

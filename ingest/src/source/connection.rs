@@ -100,7 +100,7 @@ impl Connection {
             biased;
             message = self.socket.next() => self.convert(message, options.message_bytes_max),
             () = sleep_until(self.received + silence), if !silence.is_zero() => {
-                if self.is_receiving() {
+                if self.record_receiving() {
                     return Ok(None);
                 }
                 Err(ConnectionLost::because(format!("no frame for {silence:?}")))
@@ -111,9 +111,9 @@ impl Connection {
         }
     }
 
-    /// Whether more bytes of a message were received since the last call. A large message may take
-    /// longer than the timeouts.
-    fn is_receiving(&mut self) -> bool {
+    /// Records and returns whether bytes of a message were received since the last call. A large
+    /// message may take longer than the timeouts.
+    fn record_receiving(&mut self) -> bool {
         let bytes = self.socket.get_ref().message_bytes();
         let is_receiving = bytes > std::mem::replace(&mut self.message_bytes, bytes);
         if is_receiving {
@@ -124,7 +124,7 @@ impl Connection {
     }
 
     async fn ping(&mut self, interval: Duration) -> Result<(), ConnectionLost> {
-        if self.pings_unanswered >= 2 && !self.is_receiving() {
+        if self.pings_unanswered >= 2 && !self.record_receiving() {
             return Err(ConnectionLost::because(format!(
                 "no answer to pings for {:?}",
                 interval * 2

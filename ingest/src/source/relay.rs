@@ -1,4 +1,4 @@
-//! Reads a relay over a WebSocket, which is reopened whenever it is lost.
+//! Reads the stream of a relay over a WebSocket, and reconnects whenever the connection is lost.
 //!
 //! ```text
 //! idle ── wait (backoff, Retry-After) ── connect ──▶ open ── messages ── lost (closed, timeout)
@@ -6,11 +6,11 @@
 //!   └─────────────────────────────────────┴────────────────────────────────┘
 //! ```
 //!
-//! The backoff is reset once frames were applied, or when a connection lasted longer than the
-//! longest wait. A message over the size limit is dropped while it is received ([`super::limit`]).
-//! A message too large to be skipped (over 1 GiB) ends each connection at the same position. The
-//! source then reports that it is stuck, and after repeated attempts that another relay should be
-//! read.
+//! The backoff starts again from its minimum when the position advances between two connections,
+//! and when a connection lasted at least as long as the longest wait. A message over the size limit
+//! is dropped while it is received ([`super::limit`]). A message too large to be skipped (over
+//! 1 GiB) ends each connection at the same position. The source then returns [`Input::Stuck`], and
+//! after `attempts_max` attempts it returns [`Input::Unavailable`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,7 @@ pub struct RelaySource {
     options: RelayOptions,
     clock: Arc<dyn Clock>,
     position: Position,
+    /// By how much the requested cursor is lower than the cursor of the position.
     lookback: u64,
     connection: Option<Connection>,
     backoff: Backoff,
@@ -44,10 +45,11 @@ pub struct RelaySource {
     failed: bool,
     /// Whether the relay was reported as unreachable.
     unreachable: bool,
-    /// Connections and refusals in a row without a new frame.
+    /// Failed attempts in a row: refusals, and connections that were lost before the position
+    /// advanced and before they had lasted `backoff_max`.
     attempts: u32,
-    /// Whether the next call of `next` reports a lost connection.
-    report_loss: bool,
+    /// Whether the next call of `next` returns [`Input::Disconnected`].
+    disconnect_pending: bool,
 }
 
 impl RelaySource {
@@ -70,19 +72,19 @@ impl RelaySource {
             failed: false,
             unreachable: false,
             attempts: 0,
-            report_loss: false,
+            disconnect_pending: false,
         })
     }
 
-    /// Sets another name than the address. The name is written into every event and identifies the
-    /// relay's data.
+    /// Names the stream `host` instead of after its address. The name is written into every event
+    /// and identifies the relay's data.
     #[must_use]
     pub fn named(mut self, host: &str) -> Self {
         self.address.rename(host);
         self
     }
 
-    /// The cursor to request. Never 0 once there is a position, because 0 requests the whole
+    /// The cursor to request. It is never 0 once there is a position, because 0 requests the whole
     /// backlog.
     fn cursor(&self) -> Option<Cursor> {
         let Some(newest) = self.position.cursor else {
@@ -95,6 +97,7 @@ impl RelaySource {
     async fn connect(&mut self) -> Option<Connection> {
         loop {
             if self.is_exhausted() {
+                self.give_up();
                 return None;
             }
             if self.failed {
@@ -115,20 +118,20 @@ impl RelaySource {
         }
     }
 
-    /// Whether another relay should be read after too many attempts. If so, the attempts are
-    /// counted from 0 again.
-    fn is_exhausted(&mut self) -> bool {
+    /// Whether the limit of attempts is reached, so that another relay should be read.
+    fn is_exhausted(&self) -> bool {
         let attempts_max = self.options.attempts_max;
-        if attempts_max.is_none_or(|most| self.attempts < most) {
-            return false;
-        }
+        attempts_max.is_some_and(|most| self.attempts >= most)
+    }
+
+    /// Logs that another relay should be read, and counts attempts from 0 again.
+    fn give_up(&mut self) {
         warn!(
             host = %self.address.host(), attempts = self.attempts,
             "the relay sends no new frame, reading another relay"
         );
         self.attempts = 0;
         self.backoff.reset();
-        true
     }
 
     /// The wait before the next attempt.
@@ -136,6 +139,7 @@ impl RelaySource {
         self.backoff.after_failure().max(self.wait_min)
     }
 
+    /// Counts and logs a refused connection.
     fn record_refusal(&mut self, refusal: Refusal) {
         self.failed = true;
         self.attempts = self.attempts.saturating_add(1);
@@ -151,12 +155,14 @@ impl RelaySource {
         }
     }
 
-    fn report_lost(&mut self, lost: &ConnectionLost) {
+    /// Logs why the connection was lost, and closes it.
+    fn close_lost(&mut self, lost: &ConnectionLost) {
         let host = self.address.host();
         warn!(%host, reason = lost.reason, "connection to the relay lost, reconnecting");
         self.disconnect();
     }
 
+    /// Closes the connection, if one is open, and counts it as a failed attempt unless it was long.
     fn disconnect(&mut self) {
         if let Some(connection) = self.connection.take() {
             self.failed = true;
@@ -185,7 +191,7 @@ impl Source for RelaySource {
 
     fn seek(&mut self, position: Position, lookback: u64) {
         self.disconnect();
-        self.report_loss = false;
+        self.disconnect_pending = false;
         if position.cursor != self.position.cursor {
             self.backoff.reset();
             self.attempts = 0;
@@ -195,7 +201,7 @@ impl Source for RelaySource {
     }
 
     async fn next(&mut self) -> Result<Input, SourceError> {
-        if std::mem::take(&mut self.report_loss) {
+        if std::mem::take(&mut self.disconnect_pending) {
             return Ok(Input::Disconnected);
         }
         let Some(connection) = &mut self.connection else {
@@ -208,9 +214,9 @@ impl Source for RelaySource {
         match connection.read(&self.options).await {
             Ok(batch) => Ok(Input::Batch(batch)),
             Err(lost) => {
-                self.report_lost(&lost);
+                self.close_lost(&lost);
                 if lost.message_too_large {
-                    self.report_loss = true;
+                    self.disconnect_pending = true;
                     return Ok(Input::Stuck(lost.reason));
                 }
                 Ok(Input::Disconnected)
@@ -285,7 +291,11 @@ mod tests {
                 reason: String::new(),
                 retry_after: None,
             });
-            relay.is_exhausted()
+            let is_exhausted = relay.is_exhausted();
+            if is_exhausted {
+                relay.give_up();
+            }
+            is_exhausted
         };
         assert_eq!(
             [(); 4].map(|()| fail(&mut relay)),

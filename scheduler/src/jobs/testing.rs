@@ -8,7 +8,8 @@ use skytide_core::view::{
     Change, Key, ListEntry, ListKey, ListRow, Measure, ViewId, Window, encode_row,
 };
 
-/// Commits this many lists, one per language. Returns them in the order of their keys.
+/// Commits `count` lists of hashtags, one per language, at `epoch`. Returns them in the order of
+/// their keys.
 pub async fn commit_lists(
     store: &MemoryStore,
     epoch: u64,
@@ -34,19 +35,19 @@ pub async fn commit_lists(
         key: Key::of(key),
         row: Some(encode_row(row)),
     };
-    let term = store.lead().await.expect("leads").term;
+    let term = store.lead().await.expect("lead").term;
     let epoch = Epoch(epoch);
-    store.begin(term, epoch.into()).await.expect("begins");
+    store.begin(term, epoch.into()).await.expect("begin");
     let changes = lists.iter().map(change).collect();
     store
         .write(term, ViewId::TopHashtags, changes)
         .await
-        .expect("writes");
+        .expect("write");
     let committed = Committed {
         epoch,
         time: Timestamp(epoch.0 * 1_000),
         ..Committed::default()
     };
-    store.commit(term, committed).await.expect("commits");
+    store.commit(term, committed).await.expect("commit");
     lists
 }

@@ -68,7 +68,7 @@ async fn run(
     let config = WebSocketConfig::default();
     let socket =
         WebSocketStream::from_partially_read(stream, received, Role::Server, Some(config)).await;
-    let _open = Open::new(&shared);
+    let _open = OpenGuard::new(&shared);
     let connection = Connection::new(&shared, socket, faults);
     let stopped = shared
         .stop
@@ -79,10 +79,10 @@ async fn run(
     }
 }
 
-/// Counts an open stream while it exists.
-struct Open<'a>(&'a Shared);
+/// A guard that counts an open stream in `connections_open` until it is dropped.
+struct OpenGuard<'a>(&'a Shared);
 
-impl<'a> Open<'a> {
+impl<'a> OpenGuard<'a> {
     fn new(shared: &'a Shared) -> Self {
         shared
             .counts
@@ -92,15 +92,15 @@ impl<'a> Open<'a> {
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for OpenGuard<'_> {
     fn drop(&mut self) {
         let open = &self.0.counts.connections_open;
         open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The answer to the key of a WebSocket request
-/// (<https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2>); `None` if the request is not one.
+/// The value of `Sec-WebSocket-Accept` in the response to a WebSocket request
+/// (<https://www.rfc-editor.org/rfc/rfc6455#section-4.2.2>); `None` for any other request.
 fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     let is = |name, value: &str| {
         let found: Option<&HeaderValue> = headers.get(name);
@@ -113,6 +113,7 @@ fn accept_key(headers: &HeaderMap) -> Option<HeaderValue> {
     derive_accept_key(key.as_bytes()).parse().ok()
 }
 
+/// The response to a request that the fault refuses.
 fn refusal(fault: Fault, retry_after_seconds: u32) -> Response {
     let problem = |status, name, message| Problem::new(status, name, message).into_response();
     let mut response = match fault {

@@ -125,7 +125,7 @@ pub(super) struct Counts {
     network_time: AtomicU64,
     bad: Mutex<BTreeMap<&'static str, u64>>,
     pub(super) skipped: AtomicU64,
-    /// The network was asked to make no more frames.
+    /// Whether the network must not produce any more frames.
     pub(super) ending: AtomicBool,
     pub(super) caught_up: AtomicBool,
     pub(super) ended: AtomicBool,

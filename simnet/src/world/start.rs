@@ -10,23 +10,31 @@ use crate::words::{LANGUAGE_WEIGHTS, LanguageId};
 
 /// Mean time in seconds that a post stays in the timeline.
 const TIMELINE_SECONDS: f64 = 1_200.0;
+/// Posts per frame of the stream, approximately.
+const POSTS_PER_FRAME: f64 = 0.12;
+/// Mean of the logarithm of an account's activity, which is log-normally distributed.
+const ACTIVITY_MU: f64 = 2.40;
+/// Standard deviation of the logarithm of an account's activity.
+const ACTIVITY_SIGMA: f64 = 1.85;
 
 impl World {
     /// Creates the initial accounts with the records that they wrote before the start.
     pub(super) fn populate(&mut self) {
-        const MU: f64 = 2.40;
-        const SIGMA: f64 = 1.85;
-        let (mut activity, mut fame) = (Vec::new(), Vec::new());
+        let (mut activity, mut popularity) = (Vec::new(), Vec::new());
         let random = &mut self.random;
         let accounts = self.options.accounts.max(1);
-        // The number of records is proportional to activity. The mean of the log-normal
-        // distribution is e^(SIGMA^2 / 2).
-        let mean = f64::from(self.options.history) / (SIGMA * SIGMA / 2.0).exp();
+        // The number of likes is proportional to activity. The mean of a log-normal distribution is
+        // e^(sigma^2 / 2) times its median
+        // (<https://en.wikipedia.org/wiki/Log-normal_distribution>).
+        let mean_per_median = (ACTIVITY_SIGMA * ACTIVITY_SIGMA / 2.0).exp();
+        let likes_median = f64::from(self.options.history) / mean_per_median;
         for number in 0..accounts {
-            // A standard normal number that activity, fame and the number of records share.
-            let energy = random.normal();
-            activity.push((MU + SIGMA * energy).min(MU + 4.0 * SIGMA).exp());
-            fame.push((0.6 * energy + 1.9 * random.normal()).exp());
+            // Activity, popularity and the number of likes are correlated through this standard
+            // normal number.
+            let z = random.normal();
+            let log_activity = ACTIVITY_MU + ACTIVITY_SIGMA * z;
+            activity.push(log_activity.min(ACTIVITY_MU + 4.0 * ACTIVITY_SIGMA).exp());
+            popularity.push((0.6 * z + 1.9 * random.normal()).exp());
             let created = self.now - 2 * DAY - random.below(700 * DAY);
             let lang = random.weighted(&LANGUAGE_WEIGHTS) as LanguageId;
             let identity = self.registry.identity(number);
@@ -44,10 +52,12 @@ impl World {
             if random.percent(85) {
                 account.insert_record(unstreamed_record(RecordClass::Profile, Tid(0), NONE));
             }
-            let likes = (mean * (SIGMA * energy).exp()).min(20_000.0) as u64;
+            let likes = (likes_median * (ACTIVITY_SIGMA * z).exp()).min(20_000.0) as u64;
             let mut at = created;
             for like in 0..likes {
                 at += 1 + random.below((self.now - DAY - created) / likes.max(1));
+                // Each initial account writes at most 2 posts. A post that does not exist yet
+                // gets no like.
                 let post = random.below(u64::from(2 * accounts));
                 if like > 0 && (post as usize) < self.posts.len() {
                     let tid = account.next_tid(at);
@@ -66,8 +76,8 @@ impl World {
             self.accounts.push(account);
         }
         self.authors = Weights::new(&activity);
-        self.subjects = Weights::new(&fame);
-        let posts_per_second = self.options.rate * 0.12;
+        self.subjects = Weights::new(&popularity);
+        let posts_per_second = self.options.rate * POSTS_PER_FRAME;
         self.timeline = Timeline::new(
             posts_per_second,
             TIMELINE_SECONDS,
