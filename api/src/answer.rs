@@ -118,8 +118,9 @@ pub(crate) async fn read_consistent<Q: Query>(
     }
 }
 
-/// ` since TIME`, for an error about something that no event has named; empty if the time is not known.
-pub(crate) fn since(committed: &Committed) -> String {
+/// The text ` since TIME`, with the network time of the first event, for the error that no event
+/// has named an object. Empty if the time is not known.
+pub(crate) fn since_start(committed: &Committed) -> String {
     let since = committed.since.known();
     since.map_or_else(String::new, |since| format!(" since {}", since.rfc3339()))
 }

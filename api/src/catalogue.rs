@@ -152,7 +152,7 @@ pub(crate) const POST: Route = Route {
 pub(crate) const ACTOR_ROUTE: Route = Route {
     path: "/v1/actors/{actor}",
     id: "actor",
-    summary: "What events reported of an account, its profile, and its counts of all time",
+    summary: "An account as the events describe it, its profile, and its counts over all time",
     params: &[ACTOR],
     media: JSON,
     schema: "Actor",

@@ -115,7 +115,7 @@ struct Status {
     since: Instant,
     /// Whether the last read found no bytes. Otherwise a request may have arrived.
     read_pending: bool,
-    /// `None`: no bytes wait for the client.
+    /// Since when bytes wait for the client; `None` if none do.
     blocked: Option<WriteBlock>,
 }
 
@@ -235,8 +235,8 @@ impl ConnectionState {
         self.status().blocked.is_some()
     }
 
-    /// When the connection must be closed if nothing happens before, and why. `None`: a request is
-    /// in progress, which has a limit of its own.
+    /// When the connection must be closed if nothing happens before, and why. Returns `None` while
+    /// a request is in progress, which has a limit of its own.
     pub(crate) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, Outcome)> {
         let status = *self.status();
         if let Some(block) = status.blocked {
@@ -251,8 +251,8 @@ impl ConnectionState {
         }
     }
 
-    /// What the connection is doing. `None`: it must not be evicted, because a request is in
-    /// progress or may have arrived.
+    /// What the connection is doing. Returns `None` if it must not be evicted, because a request is
+    /// in progress or may have arrived.
     pub(crate) fn eviction_class(&self) -> Option<EvictionClass> {
         let status = *self.status();
         if let Some(block) = status.blocked {

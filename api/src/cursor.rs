@@ -24,8 +24,8 @@ pub(crate) struct Cursor {
     pub(crate) lang: String,
     pub(crate) measure: String,
     pub(crate) limit: usize,
-    /// The time in milliseconds of the snapshot that the page belongs to; `None`: the page belongs
-    /// to a list of now.
+    /// The time in milliseconds of the snapshot that the page belongs to; `None` if the page
+    /// belongs to a current list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) as_of: Option<u64>,
     /// The last entry of the page.
@@ -57,7 +57,7 @@ impl ListPosition {
 }
 
 impl Cursor {
-    /// A cursor of a list of now.
+    /// A cursor of a current list.
     pub(crate) fn new(list: ListName<'_>, limit: usize, after: ListPosition) -> Self {
         Self {
             form: FORMAT_VERSION,

@@ -48,8 +48,8 @@ pub struct Limits {
     pub request_ms_max: u64,
     /// Maximum number of open event streams.
     pub stream_clients_max: usize,
-    /// Time without a new commit after which `/readyz` reports unready; `None`: no limit, as for a
-    /// recording.
+    /// Time without a new commit after which `/readyz` reports unready; `None` if there is no
+    /// limit, as for a recording.
     pub ready_age_ms_max: Option<u64>,
 }
 

@@ -64,8 +64,8 @@ impl Coverage {
     }
 
     /// The velocity of `count` in `window`, where `longer` is the count in the next longer window.
-    /// It is rounded to three decimals. `None`: there is no longer window, or the count is below
-    /// [`SUPPORT_MIN`].
+    /// It is rounded to three decimals. Returns `None` if there is no longer window, or if the
+    /// count is below [`SUPPORT_MIN`].
     pub(crate) fn velocity(self, window: Window, count: u32, longer: u32) -> Option<f64> {
         let longer_ms = self.covered_ms(window.longer()?);
         if count < SUPPORT_MIN {

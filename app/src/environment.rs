@@ -94,7 +94,7 @@ fn read(path: &Path) -> Result<Vec<Entry>, Failure> {
     dotenv::parse(&bytes).map_err(|error| Failure::new(format!("{shown} is not readable: {error}")))
 }
 
-/// Warnings about values that other readers of such files interpret differently.
+/// Warnings about values that other parsers of such files interpret differently.
 fn warnings(path: &Path, entries: &[Entry], process: &BTreeSet<String>) -> Vec<String> {
     let path = path.display();
     let mut warnings = Vec::new();
@@ -103,11 +103,11 @@ fn warnings(path: &Path, entries: &[Entry], process: &BTreeSet<String>) -> Vec<S
         line,
         name,
         value,
-        dollar,
+        has_unescaped_dollar,
     } in entries
     {
         let is_known = |name: &str| process.contains(name) || seen.contains(name);
-        if *dollar && substitution_names(value).any(is_known) {
+        if *has_unescaped_dollar && substitution_names(value).any(is_known) {
             warnings.push(format!(
                 "{path} line {line}: `$` in the value of {name} is taken as written; no variable is \
                  substituted"

@@ -10,7 +10,7 @@ use crate::cli::Invocation;
 use crate::failure::Failure;
 use crate::progress;
 
-/// The log filter of tools by default, because tools show their progress themselves.
+/// The default log filter of commands that are not services: they show their progress themselves.
 const TOOL_FILTER: &str = "warn";
 
 /// Starts logging with the configured filter and format.
@@ -31,21 +31,21 @@ pub fn start(invocation: &Invocation) -> Result<(), Failure> {
             format!("SKYTIDE_LOG={filter:?} is not a filter such as info or info,skytide=debug");
         Failure::because(what, why)
     })?;
-    let lines = tracing_subscriber::fmt()
+    let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(Lines)
+        .with_writer(StderrWriter)
         .with_ansi(std::io::stderr().is_terminal());
     match process.log_format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => builder.init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
     }
     Ok(())
 }
 
 /// Writes to standard error, above the progress bar if one is shown.
-struct Lines;
+struct StderrWriter;
 
-impl<'a> MakeWriter<'a> for Lines {
+impl<'a> MakeWriter<'a> for StderrWriter {
     type Writer = progress::AboveBar;
 
     fn make_writer(&'a self) -> Self::Writer {

@@ -250,7 +250,7 @@ impl Metrics {
     }
 
     /// Records and logs rows of a batch that were skipped because they are too large for any store.
-    pub(crate) fn left_out(&self, rows: &BTreeMap<ViewId, (u64, String)>) {
+    pub(crate) fn record_rows_left_out(&self, rows: &BTreeMap<ViewId, (u64, String)>) {
         for (view, (count, key)) in rows {
             let view = view.name();
             tracing::error!(

@@ -9,6 +9,9 @@
 //! lead   ─ the lease is ours ─▶ the next term ─▶ recorded in every collection's guard
 //! ```
 //!
+//! The guard of a collection is a document that names the term whose writer may write there, and
+//! the epoch after which it may write. Any other batch matches no guard and writes nothing.
+//!
 //! A commit is not a transaction. Rows are absolute values, each row names its epoch, and no row is
 //! replaced by a row of an earlier epoch. Readers see rows as they are written; the control record
 //! shows which of them are committed. `docs/mongodb.md` shows every document and explains why no
@@ -18,8 +21,8 @@
 //!   `server` reads the server's version, `error` interprets errors, `schema` lists collections and
 //!   indexes.
 //! - [`MongoStore`]: rows (`documents`, `row`, `key`, `values`), writing (`batch`, `guard`,
-//!   `purge`), and the right to write (`control`, `lease`). [`SnapshotReader`] reads it as of one
-//!   moment.
+//!   `purge`), and the right to write (`control`, `lease`). [`SnapshotReader`] reads the rows at
+//!   one point in time.
 //! - [`MongoSnapshots`], [`MongoProfiles`], [`MongoJobs`]: the data of the scheduler.
 //!
 //! # What it depends on
@@ -30,7 +33,8 @@
 //!
 //! It knows no other adapter and no service. It knows the columns of each view, because it stores
 //! them by name, but not how they are computed or ranked. It reads no environment variable and
-//! compares no clocks of two machines: only the server's clock decides whether a lease has expired.
+//! never compares clocks of two machines: only the server's clock decides whether a lease has
+//! expired.
 
 mod batch;
 mod connect;

@@ -57,7 +57,7 @@ impl Purge {
     }
 
     /// Records that rows of this view are removed at this epoch.
-    pub fn note(&self, view: ViewId, epoch: Epoch) {
+    pub fn record_removals(&self, view: ViewId, epoch: Epoch) {
         let mut state = self.state();
         let newest = state.views.entry(view).or_insert(epoch);
         *newest = epoch.max(*newest);
@@ -66,7 +66,7 @@ impl Purge {
     /// Called when a commit that replaces everything begins and no batch of a previous writer can
     /// arrive any more. Lowers all floors and deletes all tombstones, because their epochs may be
     /// later than those of the following commits.
-    pub async fn start_over(&self, connection: &Connection, term: Term) -> Result<(), StoreError> {
+    pub async fn reset(&self, connection: &Connection, term: Term) -> Result<(), StoreError> {
         let _lock = self.round_lock.lock().await;
         *self.state() = State::default();
         guard::lower_floors(connection, term).await?;

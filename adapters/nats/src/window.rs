@@ -5,9 +5,11 @@
 //!       └──────────── window ──────────────┘     when it is first sent
 //! ```
 //!
-//! Each message names the position before its own as the one that it must follow. So the server
-//! stores it there or not at all, and a message that is sent twice is stored once. The message
-//! before it need not be ours: only that message's own answer shows whether it is.
+//! A position is a sequence number of the stream. Each message names the position before its own as
+//! the one that it must follow (the header `Nats-Expected-Last-Sequence`). So the server stores it
+//! there or not at all, and a message that is sent twice is stored once. That it is stored does not
+//! show that the message before it is ours: another writer may have stored one at that position.
+//! Only the answer to our own message at that position shows whether it is.
 
 use std::collections::VecDeque;
 
@@ -46,16 +48,21 @@ pub enum Answer {
 /// The messages in flight.
 pub struct Window {
     client: Client,
+    /// Identifies this writer in the headers of its messages.
     writer_tag: String,
+    /// The subscription to all subjects under `inbox`.
     answers: Subscriber,
     inbox: String,
-    /// The number of times that the whole window was resent. It identifies the answers to the
-    /// latest sending.
-    round: u64,
-    reply: Subject,
+    /// The number of times that the whole window was resent. Each resend has its own reply subject,
+    /// which identifies the answers to it.
+    resends: u64,
+    /// The reply subject of the latest send or resend.
+    reply_subject: Subject,
+    /// The messages in flight, oldest first.
     messages: VecDeque<Packed>,
     messages_max: usize,
     bytes: usize,
+    /// Position of the newest message that is known to be stored, as are all before it.
     acked: u64,
 }
 
@@ -71,11 +78,11 @@ impl Window {
         let answers = client.subscribe(format!("{inbox}.*")).await;
         Ok(Self {
             answers: answers.map_err(failed("append"))?,
-            reply: reply(&inbox, 0),
+            reply_subject: reply_subject(&inbox, 0),
             client,
             writer_tag,
             inbox,
-            round: 0,
+            resends: 0,
             messages: VecDeque::new(),
             messages_max,
             bytes: 0,
@@ -83,7 +90,7 @@ impl Window {
         })
     }
 
-    /// Position of the newest message that is known to be stored.
+    /// Position of the newest message that is known to be stored, as are all before it.
     pub fn acked(&self) -> u64 {
         self.acked
     }
@@ -112,8 +119,8 @@ impl Window {
 
     /// Sends all messages of the window again.
     pub async fn resend_all(&mut self) -> Result<(), LogError> {
-        self.round += 1;
-        self.reply = reply(&self.inbox, self.round);
+        self.resends += 1;
+        self.reply_subject = reply_subject(&self.inbox, self.resends);
         for index in 0..self.messages.len() {
             self.publish(index).await?;
         }
@@ -129,7 +136,7 @@ impl Window {
         }
         let sent = self.client.publish_with_reply_and_headers(
             message.subject.clone(),
-            self.reply.clone(),
+            self.reply_subject.clone(),
             headers,
             message.payload.clone(),
         );
@@ -148,30 +155,30 @@ impl Window {
     }
 
     /// Waits for the next answer; `None` if the client has been closed.
-    pub async fn answer(&mut self) -> Option<Answer> {
+    pub async fn next_answer(&mut self) -> Option<Answer> {
         loop {
             let answer = self.answers.next().await?;
-            if let Some(answer) = self.read(&answer) {
+            if let Some(answer) = self.interpret(&answer) {
                 return Some(answer);
             }
         }
     }
 
     /// The next answer if it has already arrived.
-    pub fn try_answer(&mut self) -> Option<Answer> {
+    pub fn try_next_answer(&mut self) -> Option<Answer> {
         loop {
             let answer = self.answers.next().now_or_never()??;
-            if let Some(answer) = self.read(&answer) {
+            if let Some(answer) = self.interpret(&answer) {
                 return Some(answer);
             }
         }
     }
 
-    /// Interprets an answer. `None` if it does not concern the latest sending.
-    fn read(&self, answer: &async_nats::Message) -> Option<Answer> {
-        // A stored message is stored whichever sending is answered; a failure counts only if it
-        // answers the latest sending.
-        let current = answer.subject == self.reply;
+    /// Interprets an answer. Returns `None` for an outdated one: a failure of an earlier send.
+    fn interpret(&self, answer: &async_nats::Message) -> Option<Answer> {
+        // A success counts even if it answers an earlier send, because the message is stored. A
+        // failure counts only if it answers the latest send.
+        let current = answer.subject == self.reply_subject;
         let refused = |why: String| current.then_some(Answer::Refused(why));
         if answer.status == Some(StatusCode::NO_RESPONDERS) {
             return refused("no server stores the stream at the moment".to_owned());
@@ -190,6 +197,6 @@ impl Window {
     }
 }
 
-fn reply(inbox: &str, round: u64) -> Subject {
-    Subject::from(format!("{inbox}.{round}"))
+fn reply_subject(inbox: &str, resends: u64) -> Subject {
+    Subject::from(format!("{inbox}.{resends}"))
 }

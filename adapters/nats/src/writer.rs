@@ -85,8 +85,8 @@ impl Writer {
         })
     }
 
-    /// Marks the writer as unusable until the operation has succeeded and clears the mark. Returns an
-    /// error if an earlier operation did not.
+    /// Marks the writer as unusable until the operation has succeeded and clears the mark. Returns
+    /// an error if an earlier operation did not.
     fn start_operation(&mut self) -> Result<(), LogError> {
         match std::mem::replace(&mut self.unusable, true) {
             true => Err(failed("write")(
@@ -98,7 +98,7 @@ impl Writer {
 
     async fn send(&mut self, message: Packed) -> Result<(), LogError> {
         self.bytes += message.stored_bytes();
-        while let Some(answer) = self.window.try_answer() {
+        while let Some(answer) = self.window.try_next_answer() {
             self.process(answer).await?;
         }
         while self.window.is_full() || (message.tick && !self.window.is_empty()) {
@@ -109,7 +109,7 @@ impl Writer {
 
     /// Waits for an answer and processes it.
     async fn await_answer(&mut self) -> Result<(), LogError> {
-        match timeout(ANSWER_MAX, self.window.answer()).await {
+        match timeout(ANSWER_MAX, self.window.next_answer()).await {
             Ok(Some(answer)) => self.process(answer).await,
             Ok(None) => Err(failed("append")("the client has been closed")),
             Err(_) => self.resynchronize("no answer").await,

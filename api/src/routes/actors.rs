@@ -1,4 +1,4 @@
-//! `/v1/actors/{actor}`: what events reported of an account, its profile, and its counts of all
+//! `/v1/actors/{actor}`: an account as the events describe it, its profile, and its counts over all
 //! time.
 
 use axum::extract::rejection::PathRejection;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
 use crate::account;
-use crate::answer::{Query, Rows, answer, since};
+use crate::answer::{Query, Rows, answer, since_start};
 use crate::catalogue::ACTOR_ROUTE;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
@@ -33,17 +33,20 @@ pub(crate) async fn show(
 pub(crate) struct ActorAnswer {
     did: String,
     url: String,
+    /// How the handle in the request was resolved; absent if the request has a DID.
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<Resolved>,
-    /// What events of the account or its host reported; `null`: there was none.
-    account: Option<Reported>,
+    /// `null` if there was no event about the account itself.
+    account: Option<ReportedAccount>,
     profile: Option<account::Profile>,
     counts: Counts,
 }
 
+/// An account as its own events and those of its host describe it.
 #[derive(Serialize)]
-struct Reported {
+struct ReportedAccount {
     handle: Option<Box<str>>,
+    /// Always false: neither DNS nor the account's host is queried.
     handle_verified: bool,
     active: bool,
     status: Option<Box<str>>,
@@ -51,17 +54,24 @@ struct Reported {
     description: Option<Box<str>>,
     avatar: Option<Box<str>>,
     rev: Option<String>,
+    /// Whether operations of the account's repo were missed.
     out_of_sync: bool,
 }
 
-/// Counts of all time.
+/// Counts over all time.
 #[derive(Serialize)]
 struct Counts {
+    /// Distinct accounts that follow this account, itself included.
     followers: u32,
+    /// Follow records that name this account.
     follow_records: u32,
+    /// Follow records of this account.
     follows: u32,
+    /// Distinct accounts that block this account.
     blockers: u32,
+    /// Block records that name this account.
     block_records: u32,
+    /// Block records of this account.
     blocks: u32,
     posts: u32,
     likes_given: u32,
@@ -79,21 +89,23 @@ impl Query for Actor {
         let account: Option<AccountRow> = rows.get_one(ViewId::Accounts, did.clone()).await?;
         let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;
         if account.is_none() && counts.is_none() {
-            let since = since(rows.committed);
-            return Err(Problem::not_found(format!("no event named {did}{since}")));
+            let since_start = since_start(rows.committed);
+            return Err(Problem::not_found(format!(
+                "no event named {did}{since_start}"
+            )));
         }
         Ok(ActorAnswer {
             url: profile_url(&did),
             did: did.to_string(),
             resolved,
             profile: account::profile(rows, &did, account.as_ref()).await,
-            account: account.map(Reported::from),
+            account: account.map(ReportedAccount::from),
             counts: counts.unwrap_or_default().into(),
         })
     }
 }
 
-impl From<AccountRow> for Reported {
+impl From<AccountRow> for ReportedAccount {
     fn from(row: AccountRow) -> Self {
         Self {
             handle: row.handle,

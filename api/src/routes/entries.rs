@@ -50,7 +50,7 @@ pub(crate) struct Entry {
 }
 
 /// Joins entries with the accounts that their keys name. Posts are also joined with their URL, and
-/// with their tallies if `with_tallies` is set; tallies are always those of now.
+/// with their tallies if `with_tallies` is set; tallies are always the current ones.
 pub(crate) async fn join(
     rows: &Rows<'_>,
     kind: EntryKind,

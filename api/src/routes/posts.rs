@@ -1,4 +1,5 @@
-//! `/v1/posts/{uri}`: the tallies of a post.
+//! `/v1/posts/{uri}`: the tallies of a post, which are its numbers of likes, reposts, replies and
+//! so on over all time.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -9,7 +10,7 @@ use skytide_core::id::PostKey;
 use skytide_core::view::{PostRow, ViewId};
 
 use crate::account::{Account, accounts};
-use crate::answer::{Query, Rows, answer, since};
+use crate::answer::{Query, Rows, answer, since_start};
 use crate::catalogue::POST;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
@@ -34,6 +35,7 @@ pub(crate) struct Post {
     uri: String,
     url: String,
     author: Account,
+    /// How the handle in the request was resolved; absent if the request has a DID.
     #[serde(skip_serializing_if = "Option::is_none")]
     resolved: Option<Resolved>,
     #[serde(flatten)]
@@ -48,8 +50,8 @@ impl Query for PostAddress {
         let post = PostKey::new(&did, &self.rkey);
         let tallies: Option<PostRow> = rows.get_one(ViewId::Posts, post.clone()).await?;
         let tallies = tallies.ok_or_else(|| {
-            let since = since(rows.committed);
-            Problem::not_found(format!("no event created or named {post}{since}"))
+            let since_start = since_start(rows.committed);
+            Problem::not_found(format!("no event created or named {post}{since_start}"))
         })?;
         let mut author = accounts(rows, std::slice::from_ref(&did)).await?;
         Ok(Post {

@@ -38,9 +38,9 @@ pub(crate) struct ListQuery {
     list: ListKey,
     by_velocity: bool,
     limit: usize,
-    /// The last entry of the previous page; `None`: this is the first page.
+    /// The last entry of the previous page; `None` if this is the first page.
     after: Option<ListPosition>,
-    /// `None`: the list as it is now.
+    /// The snapshot that the list is read from; `None` for the current list.
     as_of: Option<AsOf>,
 }
 

@@ -1,13 +1,18 @@
 //! The slots for connections, and which connection is evicted for a new client.
 //!
 //! ```text
-//! new client ─ a slot is free ─▶ admitted
-//!            └ none is free ─▶ evict a connection that waits for a request, or whose client does
-//!                not read; if there is none, an event stream. Among them: of the client with the
-//!                most connections, the one that has waited longest.
-//!                None of these: all have requests in progress ─▶ a client on loopback gets a spare
-//!                slot, others are refused
+//! new client ─┬─ a slot is free ───────────────────────────────────▶ the client gets the slot
+//!             ├─ a connection waits for a request,
+//!             │  or its client does not read the answer ───────────▶ that connection is evicted
+//!             ├─ a connection has an event stream ─────────────────▶ that connection is evicted
+//!             └─ all have requests in progress ─┬─ on loopback ────▶ the client gets a spare slot
+//!                                               └─ elsewhere ──────▶ the client is refused
 //! ```
+//!
+//! If several connections may be evicted, the choice is a connection of the client that has the
+//! most connections. Of these, connections that wait for a request come before those whose client
+//! does not read, and the longest wait comes first. A client that has reached its own limit loses a
+//! connection of its own.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -47,8 +52,8 @@ pub(super) struct Slot {
 }
 
 impl ConnectionSlots {
-    /// All slots are free. With `per_client_max` 0, one client may use all of them until another
-    /// needs one.
+    /// Creates the slots, all free. With `per_client_max` 0, one client may use all of them until
+    /// another client needs one.
     pub(super) fn new(connections_max: usize, per_client_max: usize) -> Arc<Self> {
         Arc::new(Self {
             connections_max,
@@ -64,22 +69,22 @@ impl ConnectionSlots {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Acquires a slot for a new connection. `None`: no connection may be evicted, because each has
-    /// a request in progress or was not polled yet.
+    /// Acquires a slot for a new connection, if necessary by eviction. Returns `None` if no
+    /// connection may be evicted, because each has a request in progress or may have received one.
     pub(super) fn acquire(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
-        self.acquire_among(address, self.connections_max)
+        self.acquire_up_to(address, self.connections_max)
     }
 
-    /// Acquires a slot beyond the limit, for a health check from this machine.
+    /// Acquires a slot, for a client on loopback even one of the spare slots.
     pub(super) fn acquire_spare(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
         let spare = match ClientAddress::of(address).is_loopback() {
             true => SPARE_FOR_LOOPBACK,
             false => 0,
         };
-        self.acquire_among(address, self.connections_max + spare)
+        self.acquire_up_to(address, self.connections_max + spare)
     }
 
-    fn acquire_among(self: &Arc<Self>, address: IpAddr, connections_max: usize) -> Option<Slot> {
+    fn acquire_up_to(self: &Arc<Self>, address: IpAddr, connections_max: usize) -> Option<Slot> {
         let client = ClientAddress::of(address);
         let mut open = self.open();
         if open.count(client) >= self.per_client_max && !open.evict(Some(client)) {
@@ -101,7 +106,8 @@ impl ConnectionSlots {
         })
     }
 
-    /// Evicts one connection, to free a file descriptor; false: all have requests in progress.
+    /// Evicts one connection, to free a file descriptor. Returns `false` if no connection may be
+    /// evicted, as [`acquire`](Self::acquire) says.
     pub(super) fn evict_one(&self) -> bool {
         self.open().evict(None)
     }
@@ -115,8 +121,8 @@ impl OpenConnections {
             .unwrap_or_default()
     }
 
-    /// Evicts the connection that is needed least, of this client or of all clients. Returns
-    /// whether there was one.
+    /// Evicts one connection: of `client`, or of any client if that is `None`. Returns `false` if
+    /// no connection may be evicted.
     fn evict(&mut self, client: Option<ClientAddress>) -> bool {
         let candidates = self
             .connections
@@ -125,6 +131,7 @@ impl OpenConnections {
                 let class = connection.eviction_class()?;
                 let wanted = client.is_none_or(|client| client == *owner);
                 let is_stream = matches!(class, EvictionClass::Streaming(_));
+                // The connection with the smallest rank is evicted.
                 let rank = (is_stream, Reverse(self.count(*owner)), class);
                 wanted.then_some((rank, *id))
             });
@@ -166,7 +173,8 @@ mod tests {
     const FEW: [u8; 4] = [192, 0, 2, 2];
     const OTHER: [u8; 4] = [192, 0, 2, 3];
 
-    /// Acquires a slot, and records that nothing has arrived on its connection.
+    /// Acquires a slot, and records that its connection was polled and no request has arrived on
+    /// it.
     fn acquire(slots: &Arc<ConnectionSlots>, address: [u8; 4]) -> Option<Slot> {
         let slot = slots.acquire(IpAddr::from(address))?;
         slot.connection.read_pending();
@@ -177,7 +185,7 @@ mod tests {
         !slot.connection.evicted.is_cancelled()
     }
 
-    async fn pass() {
+    async fn pass_one_second() {
         advance(Duration::from_secs(1)).await;
     }
 
@@ -185,11 +193,11 @@ mod tests {
     async fn the_longest_waiting_connection_of_the_client_with_the_most_is_evicted() {
         let slots = ConnectionSlots::new(4, 0);
         let few = acquire(&slots, FEW).expect("a slot");
-        pass().await;
+        pass_one_second().await;
         let mut many = Vec::new();
         for _ in 0..3 {
             many.push(acquire(&slots, MANY).expect("a slot"));
-            pass().await;
+            pass_one_second().await;
         }
         many[0].connection.request_started();
         let newest = acquire(&slots, OTHER).expect("a slot");
@@ -212,7 +220,7 @@ mod tests {
         let [answering, blocked, streaming] =
             [FEW; 3].map(|it| acquire(&slots, it).expect("a slot"));
         streaming.connection.stream_started();
-        pass().await;
+        pass_one_second().await;
         for slot in [&answering, &blocked] {
             slot.connection.request_started();
         }
@@ -257,7 +265,7 @@ mod tests {
         let slots = ConnectionSlots::new(10, 2);
         let other = acquire(&slots, OTHER).expect("a slot");
         let first = acquire(&slots, FEW).expect("a slot");
-        pass().await;
+        pass_one_second().await;
         let second = acquire(&slots, FEW).expect("a slot");
         let third = acquire(&slots, FEW).expect("a slot");
         assert!(is_open(&other) && !is_open(&first) && is_open(&second) && is_open(&third));

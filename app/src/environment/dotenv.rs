@@ -3,7 +3,7 @@
 //! ```text
 //! # a comment                       NAME=value            ends at a space; `# comment` may follow
 //! export NAME=value                 NAME='as written'     no escapes, may span lines
-//! NAME=                             NAME="two words\n"    escapes: \\ \' \" \$ \n and \ before a space
+//! NAME=                             NAME="two words\n"    escapes: \\ \' \" \$ \n backslash-space
 //! ```
 //!
 //! The grammar is that of dotenv, except that `$` has no special meaning. A password may contain
@@ -25,9 +25,9 @@ pub struct Entry {
     pub name: String,
     /// The value, without quotes and escapes.
     pub value: String,
-    /// Whether the value contains a `$` at which other readers of such files substitute a variable:
-    /// it is neither escaped nor in single quotes.
-    pub dollar: bool,
+    /// Whether the value contains a `$` that is neither escaped nor in single quotes. Other parsers
+    /// of such files substitute a variable there.
+    pub has_unescaped_dollar: bool,
 }
 
 /// Why a file cannot be parsed. Contains no value.
@@ -46,9 +46,11 @@ pub struct ParseError {
 ///
 /// The first line that does not match the grammar.
 pub fn parse(bytes: &[u8]) -> Result<Vec<Entry>, ParseError> {
-    let of_file = |why| ParseError { line: 1, why };
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-        return Err(of_file("the file is UTF-16; save it as UTF-8"));
+        return Err(ParseError {
+            line: 1,
+            why: "the file is UTF-16; save it as UTF-8",
+        });
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -79,7 +81,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads one line, or several if a quoted value spans them. Returns `None` if it sets nothing.
+    /// Reads one line, or several if a quoted value spans them. Returns `None` for an empty line or
+    /// a comment.
     fn entry(&mut self) -> Result<Option<Entry>, ParseError> {
         self.skip_spaces();
         if matches!(self.peek(), None | Some('\n' | '#')) {
@@ -102,7 +105,7 @@ impl<'a> Reader<'a> {
             line,
             name: name.to_owned(),
             value: String::new(),
-            dollar: false,
+            has_unescaped_dollar: false,
         };
         self.value(&mut entry)?;
         Ok(Some(entry))
@@ -114,8 +117,8 @@ impl<'a> Reader<'a> {
         if !self.peek().is_some_and(is_first) {
             return Err(self.error("a line must be NAME=VALUE or a comment"));
         }
-        let is_letter = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == '.';
-        while self.peek().is_some_and(is_letter) {
+        let is_in_name = |it: char| it.is_ascii_alphanumeric() || it == '_' || it == '.';
+        while self.peek().is_some_and(is_in_name) {
             self.next();
         }
         Ok(&self.text[start..self.position()])
@@ -137,7 +140,7 @@ impl<'a> Reader<'a> {
                 Some('\'') => self.single_quoted(entry)?,
                 Some('"') => self.double_quoted(entry)?,
                 Some('\\') => self.escaped(entry)?,
-                Some(letter) => push(entry, letter),
+                Some(character) => push(entry, character),
             }
         }
     }
@@ -157,7 +160,7 @@ impl<'a> Reader<'a> {
             match self.next() {
                 Some('\'') => return Ok(()),
                 Some('\0') => return Err(self.error("a value must not contain a zero byte")),
-                Some(letter) => entry.value.push(letter),
+                Some(character) => entry.value.push(character),
                 None => return Err(unclosed(entry)),
             }
         }
@@ -169,16 +172,16 @@ impl<'a> Reader<'a> {
                 Some('"') => return Ok(()),
                 Some('\0') => return Err(self.error("a value must not contain a zero byte")),
                 Some('\\') => self.escaped(entry)?,
-                Some(letter) => push(entry, letter),
+                Some(character) => push(entry, character),
                 None => return Err(unclosed(entry)),
             }
         }
     }
 
     fn escaped(&mut self, entry: &mut Entry) -> Result<(), ParseError> {
-        let letter = match self.peek() {
+        let character = match self.peek() {
             Some('n') => '\n',
-            Some(letter @ ('\\' | '\'' | '"' | '$' | ' ')) => letter,
+            Some(character @ ('\\' | '\'' | '"' | '$' | ' ')) => character,
             _ => {
                 let why = "`\\` must be followed by one of \\ ' \" $ n or a space; \
                            in single quotes it is taken as written";
@@ -186,20 +189,20 @@ impl<'a> Reader<'a> {
             }
         };
         self.next();
-        entry.value.push(letter);
+        entry.value.push(character);
         Ok(())
     }
 
     fn peek(&mut self) -> Option<char> {
-        self.rest.peek().map(|(_, letter)| *letter)
+        self.rest.peek().map(|(_, character)| *character)
     }
 
     fn next(&mut self) -> Option<char> {
-        let (_, letter) = self.rest.next()?;
-        if letter == '\n' {
+        let (_, character) = self.rest.next()?;
+        if character == '\n' {
             self.line += 1;
         }
-        Some(letter)
+        Some(character)
     }
 
     fn position(&mut self) -> usize {
@@ -224,9 +227,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn push(entry: &mut Entry, letter: char) {
-    entry.dollar |= letter == '$';
-    entry.value.push(letter);
+fn push(entry: &mut Entry, character: char) {
+    entry.has_unescaped_dollar |= character == '$';
+    entry.value.push(character);
 }
 
 fn unclosed(entry: &Entry) -> ParseError {
@@ -253,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_taken_as_written() {
+    fn values_are_without_quotes_and_escapes_and_variables_are_not_substituted() {
         value("A=b", "b");
         value("A=b\r\n", "b");
         value("export A = b # c", "b");
@@ -336,8 +339,8 @@ mod tests {
     }
 
     #[test]
-    fn a_dollar_is_recorded_where_other_readers_would_substitute() {
-        let recorded = |text: &str| parse(text.as_bytes()).expect(text)[0].dollar;
+    fn an_unescaped_dollar_is_recorded_where_other_parsers_would_substitute() {
+        let recorded = |text: &str| parse(text.as_bytes()).expect(text)[0].has_unescaped_dollar;
         for text in ["A=a$b", "A=${B}", "A=\"$B\"", "A='x'$B"] {
             assert!(recorded(text), "{text}");
         }

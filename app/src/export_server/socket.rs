@@ -21,19 +21,20 @@ const MODE: u32 = 0o600;
 /// A listening socket. Dropping this removes its file.
 pub struct Listener {
     listener: UnixListener,
-    address: Address,
+    address: SocketPath,
 }
 
 impl Listener {
-    /// Listens on the socket in this data folder. The caller must hold the lock on its store; an
-    /// existing socket was then left by a killed process and is replaced.
+    /// Listens on the socket in this data folder. The caller must hold the lock on the store in
+    /// this folder. So a socket that exists already belongs to no running process, and is replaced.
     ///
     /// # Errors
     ///
-    /// A file that is not a socket has its name, or the system refuses to listen.
+    /// The folder contains another kind of file with the name of the socket, or the system refuses
+    /// to listen.
     pub fn bind(data: &Path) -> io::Result<Self> {
-        let address = Address::of(data)?;
-        remove_stale(&address.path)?;
+        let address = SocketPath::of(data)?;
+        remove_socket(&address.path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(&address.path)?)?;
         // No client can connect before `listen`.
@@ -52,7 +53,7 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Err(error) = remove_stale(&self.address.path) {
+        if let Err(error) = remove_socket(&self.address.path) {
             tracing::debug!(%error, "cannot remove the socket for exports");
         }
     }
@@ -64,19 +65,19 @@ impl Drop for Listener {
 ///
 /// `NotFound` or `ConnectionRefused` if no process listens.
 pub async fn connect(data: &Path) -> io::Result<UnixStream> {
-    let address = Address::of(data)?;
+    let address = SocketPath::of(data)?;
     UnixStream::connect(&address.path).await
 }
 
 /// The path of the socket, short enough for the system. A long path is replaced by a path through
 /// an open file descriptor of the data folder.
-struct Address {
+struct SocketPath {
     path: PathBuf,
     /// The open data folder, if `path` goes through its file descriptor.
     _folder: Option<File>,
 }
 
-impl Address {
+impl SocketPath {
     fn of(data: &Path) -> io::Result<Self> {
         let path = data.join(SOCKET);
         if path.as_os_str().len() <= PATH_BYTES_MAX {
@@ -98,9 +99,10 @@ impl Address {
     }
 }
 
-fn remove_stale(path: &Path) -> io::Result<()> {
+/// Removes the socket if it exists.
+fn remove_socket(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(about) if about.file_type().is_socket() => fs::remove_file(path),
+        Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path),
         Ok(_) => {
             let what = format!("{SOCKET} in the data folder is not a socket");
             Err(io::Error::new(io::ErrorKind::AlreadyExists, what))
@@ -137,7 +139,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn a_client_connects_although_the_path_is_longer_than_an_address() {
+    async fn a_client_connects_although_the_path_is_longer_than_the_limit() {
         let folder = tempfile::tempdir().expect("a folder");
         let deep = folder.path().join("d".repeat(120)).join("e".repeat(120));
         fs::create_dir_all(&deep).expect("the folders");
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_of_a_killed_process_is_replaced_and_a_file_is_not() {
+    async fn a_socket_of_a_killed_process_is_replaced_and_a_regular_file_is_not() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join(SOCKET);
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));

@@ -75,14 +75,14 @@ impl<K, V> Default for Interner<K, V> {
 }
 
 impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
-    /// The number of a key; adds the key if it is new.
-    pub fn number(&mut self, key: &K) -> u32 {
+    /// Returns the number of a key; adds the key if it is new.
+    pub fn intern(&mut self, key: &K) -> u32 {
         self.reserve(1);
-        self.number_hashed(self.hash(key), key)
+        self.intern_hashed(self.hash(key), key)
     }
 
-    /// The numbers of many keys, in their order; adds those that are new.
-    pub fn number_all<'a>(&mut self, keys: impl Iterator<Item = &'a K> + Clone) -> Vec<u32>
+    /// Returns the numbers of many keys, in their order; adds the keys that are new.
+    pub fn intern_all<'a>(&mut self, keys: impl Iterator<Item = &'a K> + Clone) -> Vec<u32>
     where
         K: 'a,
     {
@@ -102,7 +102,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
             .collect();
         for (key, (number, hash)) in keys.zip(numbers.iter_mut().zip(hashes)) {
             if *number == Bucket::EMPTY.number {
-                *number = self.number_hashed(hash, key);
+                *number = self.intern_hashed(hash, key);
             }
         }
         numbers
@@ -199,7 +199,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
 
     /// The number of a key whose hash is known; adds the key if it is new. A bucket must be
     /// reserved.
-    fn number_hashed(&mut self, hash: u32, key: &K) -> u32 {
+    fn intern_hashed(&mut self, hash: u32, key: &K) -> u32 {
         if let Some(number) = self.find_hashed(hash, key) {
             return number;
         }
@@ -258,12 +258,12 @@ mod tests {
     #[test]
     fn a_key_keeps_its_number_until_it_is_released() {
         let mut interner = Interner::<u32>::default();
-        let numbers: Vec<u32> = (0..1000).map(|key| interner.number(&key)).collect();
-        assert_eq!(interner.number(&500), numbers[500]);
+        let numbers: Vec<u32> = (0..1000).map(|key| interner.intern(&key)).collect();
+        assert_eq!(interner.intern(&500), numbers[500]);
         interner.release(numbers[500]);
         assert_eq!(interner.find(&500), None);
         assert_eq!(interner.len(), 999);
-        assert_eq!(interner.number(&7777), numbers[500]);
+        assert_eq!(interner.intern(&7777), numbers[500]);
         assert_eq!(*interner.key(numbers[500]), 7777);
         assert_eq!(interner.find(&501), Some(numbers[501]));
     }
@@ -280,7 +280,7 @@ mod tests {
                     interner.release(number);
                 }
             } else {
-                let number = interner.number(&key);
+                let number = interner.intern(&key);
                 let value = if map.contains_key(&key) { key } else { 0 };
                 assert_eq!(interner[number], value, "seed {seed:#x}");
                 interner[number] = key;
@@ -301,8 +301,8 @@ mod tests {
         let keys: Vec<u32> = (0..5_000_u32).map(|n| n * n % 1_777).collect();
         let (mut at_once, mut alone) = (Interner::<u32>::default(), Interner::<u32>::default());
         for keys in keys.chunks(700) {
-            let one_by_one: Vec<u32> = keys.iter().map(|key| alone.number(key)).collect();
-            assert_eq!(at_once.number_all(keys.iter()), one_by_one);
+            let one_by_one: Vec<u32> = keys.iter().map(|key| alone.intern(key)).collect();
+            assert_eq!(at_once.intern_all(keys.iter()), one_by_one);
         }
         assert_eq!(at_once.len(), alone.len());
         assert!(at_once.iter().eq(alone.iter()));

@@ -70,10 +70,10 @@ impl Content {
             Record::Repost { subject } => Self::reaction(address, subject.as_ref(), dids),
             Record::Follow {
                 subject: Some(subject),
-            } => Self::Follow(dids.number(&subject)),
+            } => Self::Follow(dids.intern(&subject)),
             Record::Block {
                 subject: Some(subject),
-            } => Self::Block(dids.number(&subject)),
+            } => Self::Block(dids.intern(&subject)),
             Record::Follow { subject: None } => Self::Other(Box::new(Fact::Follow(edge(address)))),
             Record::Block { subject: None } => Self::Other(Box::new(Fact::Block(edge(address)))),
             Record::Post(post) => {
@@ -110,7 +110,7 @@ impl Content {
         let compact = subject.filter(|subject| subject.collection() == Collection::POST);
         if let Some((subject, tid)) = compact.and_then(|s| Some((s, s.rkey().parse::<Tid>().ok()?)))
         {
-            let (did, tid) = (dids.number(&subject.did()), tid.0);
+            let (did, tid) = (dids.intern(&subject.did()), tid.0);
             return if is_like {
                 Self::Like { did, tid }
             } else {

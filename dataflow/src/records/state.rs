@@ -57,7 +57,7 @@ pub struct LiveRecords {
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
     drops: Drops,
-    /// Accounts with an announcement in the current time, and their previous announcements.
+    /// Accounts with an announcement at the current time, and their previous announcements.
     announced: BTreeMap<u32, PreviousAnnouncements>,
     facts: Vec<(Fact, i32)>,
     /// The number of facts that were emitted at the newest time.
@@ -75,17 +75,17 @@ impl LiveRecords {
             ..Self::default()
         };
         for (row, name) in ["", OTHER_COLLECTIONS].into_iter().enumerate() {
-            let number = state.collections.number(&name.into());
+            let number = state.collections.intern(&name.into());
             assert_eq!(
                 number as usize, row,
                 "these two rows have the first numbers"
             );
         }
         for name in ["#account", "#identity", "#sync"] {
-            state.collections.number(&name.into());
+            state.collections.intern(&name.into());
         }
         for &name in KNOWN_COLLECTIONS {
-            state.collections.number(&name.into());
+            state.collections.intern(&name.into());
         }
         for number in 0..state.collections.len() as u32 {
             state.collections[number].is_named = true;
@@ -147,7 +147,7 @@ impl LiveRecords {
     /// From now on, counts these collections under their own names.
     pub(super) fn assign_names(&mut self, names: &[Box<str>]) {
         for name in names {
-            let number = self.collections.number(name);
+            let number = self.collections.intern(name);
             let collection = &mut self.collections[number];
             assert_eq!(
                 collection.records, 0,
@@ -179,7 +179,7 @@ impl LiveRecords {
 
     /// Counts an event that is not an operation, in the activity row of its kind.
     pub(super) fn count_event(&mut self, kind: &str, did: &Did, minute: Minute) {
-        let collection = self.collections.number(&kind.into());
+        let collection = self.collections.intern(&kind.into());
         let (account, repo) = self.repo(did);
         let source = ActivitySource {
             collection,
@@ -244,7 +244,7 @@ impl LiveRecords {
 
     /// The number and repo of an account; adds a repo if the account has none.
     fn repo(&mut self, did: &Did) -> (u32, &mut Repo) {
-        let number = self.dids.number(did);
+        let number = self.dids.intern(did);
         let index = number as usize;
         if self.repos.len() <= index {
             self.repos.resize_with(index + 1, || None);

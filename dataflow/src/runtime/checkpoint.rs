@@ -32,17 +32,17 @@ pub(crate) use plan::Planner;
 /// When checkpoints are made, and how many checkpoints and how much of the log are kept.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckpointOptions {
-    /// Time between two checkpoints; `None`: only the number of events decides.
+    /// Time between two checkpoints; `None` if only the number of events decides.
     pub interval: Option<Duration>,
-    /// The number of events after which a checkpoint is made before the interval is over; `None`:
+    /// The number of events after which a checkpoint is made before the interval is over; `None` if
     /// only time decides.
     pub events: Option<u64>,
     /// The number of complete checkpoints that are kept, at least 1.
     pub keep: usize,
     /// How much of the log is kept beyond what the checkpoints need.
     pub log_keep: LogKeep,
-    /// The number of shards, of 64, that are cut at the end of one batch; `None`: as many as hold
-    /// about 50,000 records, at least one.
+    /// The number of shards, of 64, that are cut at the end of one batch. With `None`, it is as
+    /// many as hold about 50,000 records, at least one.
     pub shards_per_cut: Option<u16>,
 }
 
@@ -127,7 +127,7 @@ pub(crate) struct CutGate {
     /// Parts that the keeper has not written yet.
     pending_parts: AtomicUsize,
     /// Notified when a checkpoint is due although no batch may follow, because the log is full.
-    at_once: Notify,
+    due_at_once: Notify,
     /// The epoch of the newest complete and usable checkpoint; 0 if there is none.
     newest_complete: AtomicU64,
 }

@@ -1,13 +1,13 @@
 //! Commits the row changes of all workers to the view store.
 //!
 //! ```text
-//! output of each worker ─ complete ─▶ epoch already committed?
-//!                                      ├─ yes ─▶ only add to the sums (after a restart)
-//!                                      └─ no ──▶ begin, write, commit; retry until it succeeds
+//! outputs of all workers ─▶ is the batch committed already, by a former run?
+//!                            ├─ yes ─▶ only add to the checksums; at the last commit, compare them
+//!                            └─ no ──▶ begin, write, commit; retry until it succeeds
 //! ```
 //!
-//! All rows of a view that is rebuilt are gathered until the first commit, which replaces the old
-//! rows by them.
+//! Some views are rebuilt after a start, for example because their version changed. All their rows
+//! are gathered until the first commit, which replaces the old rows by them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,19 +35,20 @@ pub struct Committer {
     pub control: Control,
     /// The id of the log that the rows are computed from.
     pub log_id: u64,
-    /// How the rows are computed.
+    /// How the rows are computed: the options that affect them, and the version of each view.
     pub recipe: Recipe,
     /// The number of workers, each of which sends one output per batch.
     pub workers: usize,
-    /// The sum of each view's rows so far.
+    /// The checksum of each view's rows so far: their number and the sum of their hashes.
     pub sums: BTreeMap<ViewId, Sum>,
-    /// The commit at the last cut of the restored checkpoint, until that cut is reached: the rows
-    /// must have its sums there.
+    /// The commit at the last cut of the restored checkpoint; `None` once that cut is reached. The
+    /// computed rows must have the checksums of this commit there.
     pub restored: Option<Committed>,
-    /// Views whose recipe differs from that of the restored checkpoint, so their sums cannot be
-    /// compared with it.
+    /// Views whose recipe differs from that of the restored checkpoint. Their rows are counted
+    /// again, so their checksums cannot be compared with those of the checkpoint.
     pub recounted: BTreeSet<ViewId>,
-    /// Views that the first commit rebuilds, so they cannot be compared with the store.
+    /// Views that the first commit rebuilds, so their checksums cannot be compared with those of
+    /// the store.
     pub rebuilt: BTreeSet<ViewId>,
     /// The rows of the rebuilt views, until the first commit.
     pub(crate) rebuild: Rebuild,
@@ -92,7 +93,7 @@ impl Committer {
             let end = received[0].end;
             let mut changes = Changes::new();
             for output in received.drain(..) {
-                self.metrics.left_out(&output.changes.left_out);
+                self.metrics.record_rows_left_out(&output.changes.left_out);
                 for (view, more) in output.changes.changes {
                     changes.entry(view).or_default().push(more);
                 }
@@ -125,18 +126,18 @@ impl Committer {
         let cut = self.restored.take_if(|it| it.epoch == end.epoch);
         if let Some(expected) = cut {
             compare(&expected, &committed, &self.recounted)?;
-            // The log may be full, so that the epoch of the first commit does not fit. The keeper
-            // may make room only after the start is verified, which this event reports.
+            // A full log has no room for the next epoch, so there may be no commit. The keeper
+            // trims the log only after the start is verified, which this event reports.
             if self.control.committed.is_none() {
                 self.report(CheckpointEvent::Restored);
             }
         }
-        let known = self.control.committed.clone();
-        match &known {
-            Some(known) if end.epoch < known.epoch => {}
-            Some(known) if end.epoch == known.epoch => {
-                compare(known, &committed, &self.rebuilt)?;
-                let epoch = known.epoch.0;
+        let stored = self.control.committed.clone();
+        match &stored {
+            Some(stored) if end.epoch < stored.epoch => {}
+            Some(stored) if end.epoch == stored.epoch => {
+                compare(stored, &committed, &self.rebuilt)?;
+                let epoch = stored.epoch.0;
                 tracing::info!(epoch, "rows computed again equal those in the store");
                 self.report(CheckpointEvent::Committed(committed));
             }
@@ -150,7 +151,7 @@ impl Committer {
                 self.report(CheckpointEvent::Committed(committed));
             }
         }
-        let replaying = known.is_some_and(|known| end.epoch < known.epoch);
+        let replaying = stored.is_some_and(|stored| end.epoch < stored.epoch);
         let m = &self.metrics;
         m.catching_up
             .set(i64::from(replaying || self.too_early(&end)));
@@ -163,9 +164,10 @@ impl Committer {
         Ok(true)
     }
 
-    /// Whether the batch must not be committed: views are not exact yet, or a former run began a
-    /// commit that ends at a later epoch, at which the first commit must end, too. A batch that
-    /// ends earlier than that changes only rows that are gathered
+    /// Whether the batch must not be committed yet. There are two reasons: the last cut of the
+    /// restored checkpoint is not reached, so the views are not exact; or a former run began a
+    /// commit that ends at a later epoch, and the first commit must end there as well. In the
+    /// second case all rows of the batch are gathered, so none is lost
     /// ([`pending_commit`](crate::runtime::source::pending_commit)).
     fn too_early(&self, end: &End) -> bool {
         let begun = self.control.intent;
@@ -303,7 +305,8 @@ fn chunks(mut changes: &[Change]) -> impl Iterator<Item = &[Change]> {
     })
 }
 
-/// Compares the recomputed sums of all views but `except` with the recorded ones.
+/// Compares a recomputed commit with the recorded one: the position and hash of the tick, and the
+/// checksums of all views but `except`.
 fn compare(
     recorded: &Committed,
     computed: &Committed,

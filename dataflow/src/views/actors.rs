@@ -229,7 +229,7 @@ impl Actors {
 
     fn apply(&mut self, updates: Vec<ActorUpdate>) {
         let accounts = updates.iter().map(|update| &update.account);
-        let numbers = self.table.accounts.number_all(accounts);
+        let numbers = self.table.accounts.intern_all(accounts);
         for (number, ActorUpdate { kind, diff, .. }) in numbers.into_iter().zip(updates) {
             self.apply_one(number, kind, diff);
         }

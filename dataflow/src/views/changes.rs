@@ -45,7 +45,7 @@ impl<V: Default + PartialEq> RowChange<V> {
     }
 }
 
-/// The previous rows of the keys that were touched in the current time.
+/// The previous rows of the keys that were touched at the current time.
 ///
 /// State: the touched keys, until the end of the time.
 #[derive(Debug)]

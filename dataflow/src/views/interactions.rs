@@ -152,7 +152,7 @@ impl DayPart {
         }
         let buffered = std::mem::take(&mut self.buffered);
         for chunk in buffered.chunks() {
-            let numbers = self.counts.number_all(chunk.iter().map(|(pair, _)| pair));
+            let numbers = self.counts.intern_all(chunk.iter().map(|(pair, _)| pair));
             for (number, (pair, interaction)) in numbers.into_iter().zip(chunk) {
                 self.counts[number].add(*interaction, *pair, &mut self.carries);
             }
@@ -164,7 +164,7 @@ impl DayPart {
 
     fn add(&mut self, pair: Pair, interaction: Interaction) {
         self.flush();
-        let number = self.counts.number(&pair);
+        let number = self.counts.intern(&pair);
         self.counts[number].add(interaction, pair, &mut self.carries);
     }
 
@@ -187,8 +187,8 @@ impl DayPart {
 impl Days {
     fn pair(&mut self, key: &InteractionKey) -> Pair {
         (
-            self.dids.number(&key.author),
-            self.dids.number(&key.subject),
+            self.dids.intern(&key.author),
+            self.dids.intern(&key.subject),
         )
     }
 
@@ -209,8 +209,8 @@ impl Days {
         // any.
         let interactions = interactions.iter().filter(|(key, _)| key.day >= first_day);
         let keys = interactions.clone().map(|(key, _)| key);
-        let authors = self.dids.number_all(keys.clone().map(|key| &key.author));
-        let subjects = self.dids.number_all(keys.map(|key| &key.subject));
+        let authors = self.dids.intern_all(keys.clone().map(|key| &key.author));
+        let subjects = self.dids.intern_all(keys.map(|key| &key.subject));
         let pairs = authors.into_iter().zip(subjects);
         for ((key, interaction), pair) in interactions.zip(pairs) {
             let day = self.days.entry(key.day).or_default();

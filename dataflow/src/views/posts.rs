@@ -183,7 +183,7 @@ impl Posts {
 
     fn apply(&mut self, updates: Vec<PostUpdate>) {
         let posts = updates.iter().map(|update| &update.post);
-        let numbers = self.table.posts.number_all(posts);
+        let numbers = self.table.posts.intern_all(posts);
         for (number, PostUpdate { kind, diff, .. }) in numbers.into_iter().zip(updates) {
             self.apply_one(number, kind, diff);
         }

@@ -53,7 +53,7 @@ impl Default for TopPosts {
     fn default() -> Self {
         let mut lang_sets = Interner::default();
         assert_eq!(
-            lang_sets.number(&Vec::new()),
+            lang_sets.intern(&Vec::new()),
             LangSet::default(),
             "the empty set has the first number"
         );
@@ -71,7 +71,7 @@ impl TopPosts {
     pub fn lang_set(&mut self, langs: Langs) -> LangSet {
         let mut langs: Vec<Lang> = langs.iter().collect();
         langs.sort_unstable();
-        self.lang_sets.number(&langs)
+        self.lang_sets.intern(&langs)
     }
 
     /// Changes the languages of a post from `langs` to `new`.

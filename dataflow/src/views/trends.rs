@@ -1,17 +1,20 @@
 //! `hashtags`, `domains`, `links`, `mentions`, `languages`: the number of posts and of distinct
-//! authors of each key, by window, overall and per language. Also the top lists of the first four.
+//! authors of each key, by window, overall and per language. All of these views except `languages`
+//! also have top lists.
 //!
 //! A *key* is what a post contains: a hashtag, a host, a URL, a mentioned account or a language.
 //!
 //! ```text
 //! posts ─ (view, key, language), author, minute ──exchange by key──▶ windows of (key, author)
 //!                               ┌───────────────────────────────────────┘
-//!                               ├─ sum of a pair ─▶ posts; positive pairs ─▶ authors ─▶ rows
-//!                               └─ candidates ── at list times ─▶ lists
+//!                               ├─ sum of all pairs of a key ─────────────▶ posts   ─▶ rows
+//!                               ├─ number of its pairs with posts ────────▶ authors ─▶ rows
+//!                               └─ candidates ─ when top lists are due ───▶ lists
 //! ```
 //!
-//! State: the windows of (key, author) pairs, the counts of each key that has any posts, the
-//! candidates of the top lists.
+//! State: the windows of (key, author) pairs, the counts of each key, and the candidates of the top
+//! lists. A post leaves all windows by retraction and a limited one by age. A key without posts is
+//! removed.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -35,7 +38,7 @@ use crate::operators::top_candidates::{ListFamily, TopCandidates};
 use crate::operators::windows::{SumChange, WindowSums, Windows};
 use crate::types::{SuppressedRows, Time, ViewInput};
 
-/// A key occurs in a post: inserted (+1) or retracted (-1).
+/// An occurrence of a key in a post, inserted (`diff` is +1) or retracted (-1).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Occurrence {
     view: ViewId,
@@ -45,16 +48,17 @@ pub(super) struct Occurrence {
     diff: i32,
 }
 
-/// Computes the rows of those of the five views that are in `views`, and this worker's top lists.
+/// Computes the rows of the five views, without those that are not in `views`, and the top lists
+/// of this worker.
 pub fn trends<'s>(
     input: ViewInput<'s>,
     worker: usize,
     views: Vec<ViewId>,
     suppressed: SuppressedRows,
 ) -> timely::dataflow::StreamVec<'s, Time, Output> {
-    let found = flat_map_facts(input.facts, "OfTrends", move |fact, _time, diff, found| {
+    let found = flat_map_facts(input.facts, "OfTrends", move |fact, _time, diff, output| {
         if let Fact::Post(post) = fact {
-            found.extend(occurrences(post, &views, diff));
+            output.extend(occurrences(post, &views, diff));
         }
     });
 
@@ -79,7 +83,8 @@ pub fn trends<'s>(
 }
 
 /// The occurrences of all keys in a post: each key overall and in each of the post's languages.
-/// There are at most 1,059, because a post is within its limits.
+/// There are at most 1,059, because the entries and languages of a post are limited
+/// (`docs/limits.md`).
 pub(super) fn occurrences(post: &Post, views: &[ViewId], diff: i32) -> Vec<Occurrence> {
     let mut occurrences = Vec::new();
     let author = post.key.did();
@@ -133,9 +138,9 @@ pub(super) fn occurrences(post: &Post, views: &[ViewId], diff: i32) -> Vec<Occur
 struct Trends {
     table: KeyTable,
     authors: Interner<Did>,
-    /// Occurrences by pair of numbered key and numbered author.
+    /// Occurrences by the numbers of key and author.
     windows: Windows<(u32, u32)>,
-    /// For each key and author, the author's posts with the key, by window.
+    /// For each key and author, the number of the author's posts with the key, by window.
     sums: WindowSums<(u32, u32)>,
     candidates: TopCandidates<u32>,
 }
@@ -144,13 +149,13 @@ struct Trends {
 #[derive(Debug, Default)]
 struct KeyTable {
     keys: Interner<(ViewId, TrendKey), LowCounts>,
-    /// The high halves of counts, by key and index in [`LowCounts`].
+    /// The high 32 bits of counts, by key and index in [`LowCounts`].
     carries: Carries<(u32, u8)>,
-    /// Keys that changed in the current time, with their previous counts.
+    /// Keys whose counts changed at the current time, with their previous counts.
     touched: BTreeMap<u32, TrendCounts>,
 }
 
-/// The low halves of the counts of a key: posts by window, then authors by window.
+/// The low 32 bits of the counts of a key: posts by window, then authors by window.
 type LowCounts = [i32; 8];
 
 /// The counts of a key, in the order of [`LowCounts`].
@@ -217,8 +222,8 @@ impl Trends {
             first_seen,
             diff,
         } = occurrence;
-        let key = self.table.keys.number(&(view, key));
-        let pair = (key, self.authors.number(&author));
+        let key = self.table.keys.intern(&(view, key));
+        let pair = (key, self.authors.intern(&author));
         let diffs = self.windows.enter(pair, first_seen, diff);
         self.table.apply(self.sums.add(pair, diffs));
     }
@@ -263,7 +268,7 @@ impl Trends {
         let Self {
             candidates, table, ..
         } = self;
-        let all = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
+        let scan_all_keys = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
             for (number, (view, key), _) in table.keys.iter() {
                 let value = table.counts(number).row().values_of(family.measure)[window as usize];
                 let is_of_lang = &*key.lang == family.lang_tag();
@@ -276,7 +281,7 @@ impl Trends {
             let key = |number: u32| &table.keys.key(number).1.key;
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
-        candidates.take_changed(all, order, |family, window, best| {
+        candidates.take_changed(scan_all_keys, order, |family, window, best| {
             let lang = family.lang_tag().into();
             let ListFamily { view, measure, .. } = family;
             let entries = best.iter().map(|&(number, value)| {
@@ -308,7 +313,7 @@ impl Trends {
     }
 }
 
-/// The view with the top lists of a view; `None` if there are no lists.
+/// The view that contains the top lists of `view`; `None` if `view` has no top lists.
 fn list_view(view: ViewId) -> Option<ViewId> {
     match view {
         ViewId::Hashtags => Some(ViewId::TopHashtags),

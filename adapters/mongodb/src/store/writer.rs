@@ -4,6 +4,9 @@
 //! begin: compare-and-set the intent ─▶ write: pending, flushed when large ─▶ commit: flush,
 //!   └─ rebuild: record the views                                             compare-and-set
 //! ```
+//!
+//! The intent is the epoch at which the commit will end. It is recorded before the first row is
+//! written, so that after a crash the next writer ends its first commit at the same epoch.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -23,17 +26,18 @@ pub struct Writer {
     /// The control record as of our own last change.
     control: Control,
     pending: Pending,
-    /// A commit that failed with an unknown outcome: it may have been committed, or may still be
-    /// when a late message arrives. It is remembered until the outcome is certain, because a
-    /// majority read may return the old record for a while.
+    /// A commit that failed with an unknown outcome: the server may have executed it, or may still
+    /// execute it when a delayed command arrives. It is remembered until the outcome is certain,
+    /// because a majority read may return the old record for a while.
     uncertain: Option<Committed>,
     /// Whether the commit that is being retried turned out to be committed already.
     already_committed: bool,
-    /// Until when batches of the previous writer may still be in flight; set only if that writer
-    /// had begun a commit.
+    /// Until when batches of a commit that the previous writer left unfinished may still be in
+    /// flight; `None` if it left none.
+    unfinished_batches_until: Option<Instant>,
+    /// Until when any batch of a previous writer may still be in flight, even of a finished commit:
+    /// the writer may have retried a batch whose first attempt is still delayed.
     old_batches_until: Option<Instant>,
-    /// Until when batches that any previous writer abandoned and retried may still be in flight.
-    repeated_batches_until: Option<Instant>,
     /// Whether the commit in progress replaces everything.
     replaces_all: bool,
 }
@@ -50,13 +54,13 @@ impl Writer {
         if let Some(newest) = newest.max(control.intent) {
             ViewId::ALL
                 .iter()
-                .for_each(|view| store.purge.note(*view, newest));
+                .for_each(|view| store.purge.record_removals(*view, newest));
         }
         let old_batches_until = Instant::now() + Purge::grace_period(&store.connection);
         *self = Self {
             control: control.clone(),
-            old_batches_until: control.intent.map(|_| old_batches_until),
-            repeated_batches_until: Some(old_batches_until),
+            unfinished_batches_until: control.intent.map(|_| old_batches_until),
+            old_batches_until: Some(old_batches_until),
             ..Self::default()
         };
         Ok(control)
@@ -98,21 +102,22 @@ impl Writer {
     }
 
     /// Begins a commit that replaces everything. First waits until no batch of a previous writer
-    /// can be in flight: its rows could have later epochs and would stay.
+    /// can be in flight. Rows of such a batch could have later epochs than this commit, and nothing
+    /// would replace them.
     async fn begin_replacing(
         &mut self,
         store: &Shared,
         term: Term,
         intent: Intent,
     ) -> Result<(), StoreError> {
-        if let Some(until) = self.repeated_batches_until {
+        if let Some(until) = self.old_batches_until {
             tokio::time::sleep_until(until.into()).await;
-            (self.repeated_batches_until, self.old_batches_until) = (None, None);
+            (self.old_batches_until, self.unfinished_batches_until) = (None, None);
         }
         if !store.record.begin_replacing(term, intent).await? {
             return Err(fenced_error(store, term).await?);
         }
-        store.purge.start_over(&store.connection, term).await?;
+        store.purge.reset(&store.connection, term).await?;
         self.control.committed = None;
         self.control.record_intent(intent);
         self.control.rebuilding = ViewId::ALL.iter().copied().collect();
@@ -120,8 +125,9 @@ impl Writer {
         Ok(())
     }
 
-    /// Implements `ViewStore::rebuild`. First waits until no batch of the previous writer can be in
-    /// flight: its rows for the same intent may differ from ours, and would have the same epoch.
+    /// Implements `ViewStore::rebuild`. First waits until no batch of an unfinished commit of the
+    /// previous writer can be in flight. Its rows would have the same epoch as ours, but may differ
+    /// from them.
     pub async fn rebuild(
         &mut self,
         store: &Shared,
@@ -133,9 +139,9 @@ impl Writer {
             return Ok(());
         }
         let intent = self.control.check_write(term)?;
-        if let Some(until) = self.old_batches_until {
+        if let Some(until) = self.unfinished_batches_until {
             tokio::time::sleep_until(until.into()).await;
-            self.old_batches_until = None;
+            self.unfinished_batches_until = None;
         }
         if !store.record.rebuild(term, intent, views).await? {
             let found = self.current(store, term).await?;
@@ -204,7 +210,7 @@ impl Writer {
     async fn flush(&mut self, store: &Shared, term: Term) -> Result<(), StoreError> {
         let epoch = self.control.check_write(term)?;
         for view in self.pending.views_with_removals() {
-            store.purge.note(view, epoch);
+            store.purge.record_removals(view, epoch);
         }
         let order = WriteOrder {
             term,
@@ -225,8 +231,8 @@ impl Writer {
                 }
                 found.check_write(term)?;
                 let later = batch::later_row(&store.connection, &self.pending, epoch).await?;
-                // Without a later row, two attempts to insert the same row collided. A retry finds
-                // the row.
+                // If no row is of a later epoch, two attempts to insert the same row collided. A
+                // retry finds the inserted row.
                 Err(later.map_or_else(
                     || {
                         failed("write rows")(
@@ -270,21 +276,21 @@ async fn fenced_error(store: &Shared, ours: Term) -> Result<StoreError, StoreErr
     Ok(StoreError::Fenced { current, ours })
 }
 
-/// The commit that was considered failed has arrived in the meantime. Retrying the whole commit
-/// will find it.
+/// The error if a commit that was considered failed was executed in the meantime. The caller
+/// retries the whole commit, and then finds that it is committed already.
 fn committed_late() -> StoreError {
-    failed("repeat a commit")("it arrived late and is already committed")
+    failed("repeat a commit")("the previous attempt arrived late and is already committed")
 }
 
-/// The server lost a commit that it had acknowledged: after a failover without a majority, or
-/// because an older copy was restored.
+/// The error if the server lost a commit that it had acknowledged. Causes are a failover without a
+/// majority, and the restoration of an older copy of the database.
 fn lost_commit(known: &Control, found: &Control) -> StoreError {
     let epoch = |control: &Control| {
         let committed = control.committed.as_ref();
         committed.map_or("none".to_owned(), |it| it.epoch.to_string())
     };
     StoreError::Damaged(format!(
-        "its last commit ends at epoch {}, but epoch {} was committed before: \
+        "the control record ends at epoch {}, but epoch {} was committed before: \
          the server lost a commit",
         epoch(found),
         epoch(known)

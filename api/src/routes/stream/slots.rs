@@ -34,7 +34,7 @@ struct OpenStreams {
 
 #[derive(Debug)]
 struct OpenStream {
-    /// `None`: the request did not come through a socket.
+    /// The client; `None` if the request did not come through a socket.
     peer: Option<Peer>,
     evicted: CancellationToken,
 }

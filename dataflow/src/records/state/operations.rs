@@ -26,7 +26,7 @@ impl LiveRecords {
         let name: Box<str> = op.collection.as_str().into();
         match op.action {
             Action::Create | Action::Update => {
-                let collection = self.collections.number(&name);
+                let collection = self.collections.intern(&name);
                 self.count_operation(account, self.activity_row(collection), &op, minute);
                 let target = RepoCollection {
                     did,

@@ -56,7 +56,7 @@ impl LiveRecords {
 
     /// The number of a collection of which a record is about to be restored.
     pub(in crate::records) fn collection(&mut self, name: &str) -> u32 {
-        self.collections.number(&name.into())
+        self.collections.intern(&name.into())
     }
 
     /// The number of the activity row that counts a collection.
@@ -82,11 +82,11 @@ impl LiveRecords {
     }
 
     pub(in crate::records) fn number_of(&mut self, did: &Did) -> u32 {
-        self.dids.number(did)
+        self.dids.intern(did)
     }
 
     pub(in crate::records) fn numbers_of(&mut self, dids: &[Did]) -> Vec<u32> {
-        self.dids.number_all(dids.iter())
+        self.dids.intern_all(dids.iter())
     }
 
     pub(in crate::records) fn add_gone_post(&self, repo: &mut Repo, rkey: Rkey) {

@@ -1,5 +1,9 @@
-//! The keeper writes what the workers cut, completes checkpoints, removes old ones and trims the
-//! log.
+//! The keeper: writes checkpoints, completes them, removes old ones and trims the log.
+//!
+//! ```text
+//! worker ─ cut: state of some shards ─▶ keeper ─▶ sections ─ last cut committed ─▶ manifest
+//!                                                                     └─▶ remove old, trim log
+//! ```
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +30,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(30);
 /// trimmed later.
 const MARKS: u32 = 500;
 
-/// The task that makes checkpoints from the parts that workers cut.
+/// The task that makes a checkpoint of the parts that workers send to it, one for each of their
+/// cuts.
 pub(crate) struct Keeper {
     pub checkpoints: Arc<dyn CheckpointStore>,
     pub store: Arc<dyn ViewStore>,
@@ -37,14 +42,16 @@ pub(crate) struct Keeper {
     pub options: CheckpointOptions,
     pub workers: usize,
     pub metrics: Arc<Metrics>,
+    /// Shared with the planner and the workers, to decide when a cut may be made.
     pub gate: Arc<CutGate>,
-    /// Checkpoints that the start could not use. They are removed when a newer one is complete.
+    /// Checkpoints that could not be restored at the start of this process. They are removed when a
+    /// newer one is complete.
     pub unusable: BTreeSet<Epoch>,
 }
 
 /// A checkpoint that was begun and is not complete.
 struct Unfinished {
-    /// The tick of the first cut.
+    /// The epoch at which the first cut was made, and the position of its tick in the log.
     first: Mark,
     attempt: u64,
     started: Instant,
@@ -63,8 +70,9 @@ struct Progress {
     unfinished: Option<Unfinished>,
     /// Commits since the unfinished checkpoint was begun, and the newest one before it.
     committed: BTreeMap<Epoch, Committed>,
-    /// Whether the start is verified, by rows that matched or by a commit. Before that nothing is
-    /// removed or trimmed.
+    /// Whether the state that this process started from is verified: the rows computed from it
+    /// have the recorded checksums, or the store accepted a commit of them. Before that, the keeper
+    /// removes no complete checkpoint and does not trim the log.
     start_verified: bool,
     /// The number of checkpoints that failed since the newest complete one.
     failures: u32,
@@ -162,7 +170,7 @@ impl Keeper {
         error: &(dyn std::error::Error + Send + Sync + 'static),
     ) -> Duration {
         self.warn(
-            "a checkpoint failed: previous checkpoints stay, and it is retried",
+            "a checkpoint failed: previous checkpoints stay, and another is made after a delay",
             error,
         );
         self.metrics.checkpoint_failures.inc();
@@ -218,7 +226,7 @@ impl Keeper {
         };
         self.check_term().await?;
         self.checkpoints.complete(&manifest).await?;
-        // It may have replaced a checkpoint of the same epoch that the start could not use.
+        // An unusable checkpoint of the same epoch, if there was one, has been replaced.
         self.unusable.remove(&manifest.first.epoch);
         let bytes: u64 = manifest.sections.iter().map(|section| section.bytes).sum();
         let seconds = unfinished.started.elapsed().as_secs_f64();
@@ -245,8 +253,9 @@ impl Keeper {
         Ok(())
     }
 
-    /// Positions up to which the log may be trimmed later: those of the previous checkpoint that
-    /// are still in the log, and the first cut of this one.
+    /// The positions up to which the log may be trimmed later: the marks of the previous checkpoint
+    /// that are still in the log, and the first cut of this checkpoint unless the newest mark is
+    /// too close to it.
     async fn marks(&self, first: Mark) -> Result<Vec<Mark>, BoxError> {
         let LogKeep::Time(time) = self.options.log_keep else {
             return Ok(Vec::new());
@@ -286,7 +295,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// The position before which the log is trimmed; `None`: nothing is trimmed.
+    /// The position before which the log is trimmed; `None` if nothing is trimmed.
     fn trim_before(&self, newest: &Manifest, oldest: Seq, full: bool) -> Option<Seq> {
         match self.options.log_keep {
             LogKeep::All => None,
@@ -299,8 +308,8 @@ impl Keeper {
         }
     }
 
-    /// Makes room if the log is full and the start is verified. Verification does not need
-    /// a new commit, for which a full log may have no room.
+    /// Makes room if the log is full and the start is verified. This is no deadlock: the start can
+    /// be verified without a new epoch, for which a full log has no room.
     async fn check_log_size(&self, progress: &Progress) {
         let trims = self.options.log_keep != LogKeep::All;
         if trims
@@ -321,8 +330,9 @@ impl Keeper {
     }
 
     /// Trims a full log to what the kept checkpoints need. If that is not enough, requests a
-    /// checkpoint at once, after which more can be trimmed. If no epoch came since the newest
-    /// checkpoint, removes the older checkpoints and trims the log to what the newest one needs.
+    /// checkpoint at once, after which more can be trimmed. If the log has no epoch after the
+    /// newest checkpoint, removes the older checkpoints and trims the log to what the newest one
+    /// needs.
     async fn make_room(&self) -> Result<(), BoxError> {
         // Removing old checkpoints would also remove the sections of the one in progress.
         let in_progress = self.gate.in_progress.load(Ordering::Acquire);
@@ -337,31 +347,32 @@ impl Keeper {
         let has_more = newest.is_some_and(|(_, tick)| tick.epoch > self.gate.newest_complete());
         if in_progress || has_more {
             self.gate.request();
-            self.gate.at_once.notify_one();
+            self.gate.due_at_once.notify_one();
             return trimmed;
         }
         trimmed?;
         self.remove_old_and_trim(1, true).await
     }
 
-    /// Records that the start is verified, and removes leftovers the first time. If a checkpoint is
-    /// in progress, they are removed when it completes or fails.
+    /// Records that the start is verified. The first time, it also removes what unfinished
+    /// checkpoints left, unless a checkpoint is in progress: then that is done when it completes or
+    /// fails.
     async fn verify_start(&self, progress: &mut Progress) {
         if !std::mem::replace(&mut progress.start_verified, true) && progress.unfinished.is_none() {
             self.remove_leftovers(progress, None).await;
         }
     }
 
-    /// Removes the sections of unfinished checkpoints, and the `failed` checkpoint if the start is
-    /// verified. The failed checkpoint may have become complete despite the error, or have the
-    /// epoch of one that the start could not use. In both cases a new attempt at the same epoch
-    /// would fail while it exists.
+    /// Removes what unfinished checkpoints left; `CheckpointStore::keep` does that. If the start is
+    /// verified, also removes a complete checkpoint with the epoch `failed`: the failed checkpoint
+    /// may be complete despite the error, or an unusable one may have the same epoch. In both cases
+    /// another attempt at that epoch would fail while the checkpoint exists.
     async fn remove_leftovers(&self, progress: &Progress, failed: Option<Epoch>) {
-        let useless = |epoch: &Epoch| progress.start_verified && failed == Some(*epoch);
+        let is_removed = |epoch: &Epoch| progress.start_verified && failed == Some(*epoch);
         let removal = async {
             let listed = self.checkpoints.list().await?.into_iter();
             let epochs = listed.map(|listed| listed.checkpoint);
-            let kept: Vec<Epoch> = epochs.filter(|epoch| !useless(epoch)).collect();
+            let kept: Vec<Epoch> = epochs.filter(|epoch| !is_removed(epoch)).collect();
             self.check_term().await?;
             self.checkpoints.keep(&kept).await?;
             Ok::<_, BoxError>(())

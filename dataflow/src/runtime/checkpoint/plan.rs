@@ -21,7 +21,8 @@ pub(crate) struct Planner {
     pub checkpoint_events: mpsc::UnboundedSender<CheckpointEvent>,
     /// The number of events after which a checkpoint is due.
     pub events_max: Option<u64>,
-    /// The number of shards of one cut; `None`: computed from the number of live records.
+    /// The number of shards of one cut. With `None`, it is computed from the number of live
+    /// records.
     pub shards_per_cut: Option<u16>,
     /// Where the number of live records is read.
     pub metrics: Arc<Metrics>,
@@ -105,7 +106,7 @@ impl Planner {
 
     /// Waits until a checkpoint is due although no batch may follow.
     pub async fn at_once(&self) {
-        self.gate.at_once.notified().await;
+        self.gate.due_at_once.notified().await;
     }
 
     fn may_begin(&self, end: &End, at_once: bool) -> bool {
