@@ -7,14 +7,17 @@
 //!    └──────────────────────────────────────────────────────────────────────  8 times at most
 //! ```
 //!
-//! Some stores (MongoDB) show a commit in progress. A row that it writes is recognized by its newer
+//! If the store has snapshots (the embedded one does), the control record and all rows come from
+//! one snapshot, and the picture above does not apply.
+//!
+//! Other stores (MongoDB) show a commit in progress. A row that it writes is recognized by its newer
 //! epoch. A row that it removes leaves no trace. So while a commit is in progress, a missing row
 //! also causes a reread, unless commits are atomic.
 
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Json;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -25,8 +28,9 @@ use skytide_core::port::store::{Committed, Range, ViewReader};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, StoredRow, ViewId, ViewKey, decode_row};
 
+use crate::cache::{AnswerCache, CachedAnswer};
 use crate::problem::Problem;
-use crate::state::ApiContext;
+use crate::state::{ApiContext, Health, Part, committed_of};
 use crate::velocity::Coverage;
 
 /// Maximum number of rereads of one answer.
@@ -50,7 +54,7 @@ pub(crate) struct Meta {
     as_of: Option<String>,
     freshness_ms: Option<u64>,
     since: Option<String>,
-    consistent: bool,
+    pub(crate) consistent: bool,
 }
 
 /// An answer, as JSON.
@@ -62,28 +66,56 @@ pub(crate) struct Answer<D> {
     pub(crate) data: D,
 }
 
-/// Answers a query with JSON, or with 304 if the client already has the answer of this commit, by
-/// the weak comparison of <https://www.rfc-editor.org/rfc/rfc9110#name-if-none-match>.
-pub(crate) async fn answer<Q: Query>(
-    context: &ApiContext,
-    headers: &HeaderMap,
-    query: Q,
-) -> Result<Response, Problem> {
-    let (_, committed) = context.committed().await?;
-    let matches_any = matches_any(headers);
-    let client_has = |committed: &Committed| matches_any || lists_tag(headers, &etag(committed));
-    // `*` matches only an answer that exists: an unknown account is still 404. So with `*` the
-    // answer is read first.
-    if !matches_any && client_has(&committed) {
-        return Ok(not_modified(&committed));
+/// Answers the queries of a route. Clones share the cache.
+#[derive(Clone)]
+pub(crate) struct Answers {
+    pub(crate) context: ApiContext,
+    pub(crate) cache: AnswerCache,
+}
+
+impl Answers {
+    /// Answers a query with JSON, or with 304 if the client already has the same data, by the weak
+    /// comparison of <https://www.rfc-editor.org/rfc/rfc9110#name-if-none-match>.
+    pub(crate) async fn respond<Q: Query + Debug + 'static>(
+        &self,
+        headers: &HeaderMap,
+        query: Q,
+    ) -> Result<Response, Problem> {
+        let answer = self.cache.get(&self.context, query).await?;
+        if !answer.is_consistent {
+            let no_store = [(header::CACHE_CONTROL, "no-store")];
+            return Ok((no_store, self.json(&answer)?).into_response());
+        }
+        let tag = format!("W/\"{:032x}\"", answer.tag);
+        let client_has = matches_any(headers) || lists_tag(headers, &tag);
+        let tag = HeaderValue::try_from(tag).expect("hexadecimal digits");
+        let revalidate = HeaderValue::from_static("no-cache");
+        let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, revalidate)];
+        match client_has {
+            true => Ok((StatusCode::NOT_MODIFIED, caching).into_response()),
+            false => Ok((caching, self.json(&answer)?).into_response()),
+        }
     }
-    let (committed, answer) = read_consistent(context, &query).await?;
-    if answer.meta.consistent && client_has(&committed) {
-        Ok(not_modified(&committed))
-    } else if answer.meta.consistent {
-        Ok((cache_headers(&committed), Json(answer)).into_response())
-    } else {
-        Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
+
+    /// The text of an answer: the fields that all answers have, then its own.
+    fn json(&self, answer: &CachedAnswer) -> Result<impl IntoResponse + use<>, Problem> {
+        let meta = Meta {
+            epoch: answer.commit.epoch,
+            as_of: answer.time.known().map(Timestamp::rfc3339),
+            freshness_ms: self.context.age_ms(answer.time),
+            since: answer.since.known().map(Timestamp::rfc3339),
+            consistent: answer.is_consistent,
+        };
+        let mut text = serde_json::to_string(&meta).map_err(|error| Problem::internal(&error))?;
+        let own = answer.data.strip_prefix('{').unwrap_or_default();
+        if own != "}" {
+            text.pop();
+            text.reserve_exact(own.len() + 1);
+            text.push(',');
+            text.push_str(own);
+        }
+        let json = HeaderValue::from_static("application/json");
+        Ok(([(header::CONTENT_TYPE, json)], text))
     }
 }
 
@@ -94,9 +126,16 @@ pub(crate) async fn read_consistent<Q: Query>(
     query: &Q,
 ) -> Result<(Committed, Answer<Q::Data>), Problem> {
     let mut rereads = 0;
+    if let Some(snapshot) = context.reader.snapshot() {
+        let (_, committed) = committed_of(&*snapshot).await?;
+        let rows = Rows::new(context, &*snapshot, &committed);
+        let data = query.read(&rows).await?;
+        let meta = Meta::new(context, &committed, true);
+        return Ok((committed, Answer { meta, data }));
+    }
     loop {
         let (before, committed) = context.committed().await?;
-        let rows = Rows::new(context, &committed);
+        let rows = Rows::new(context, &*context.reader, &committed);
         let data = query.read(&rows).await;
         let (after, newest) = context.committed().await?;
 
@@ -130,8 +169,7 @@ impl Meta {
         Self {
             epoch: committed.epoch,
             as_of: committed.time.known().map(Timestamp::rfc3339),
-            freshness_ms: (committed.time.known())
-                .map(|time| context.clock.now().0.saturating_sub(time.0)),
+            freshness_ms: context.age_ms(committed.time),
             since: committed.since.known().map(Timestamp::rfc3339),
             consistent,
         }
@@ -171,29 +209,11 @@ fn lists_tag(headers: &HeaderMap, tag: &str) -> bool {
     })
 }
 
-fn not_modified(committed: &Committed) -> Response {
-    (StatusCode::NOT_MODIFIED, cache_headers(committed)).into_response()
-}
-
-/// The entity tag of a commit. It is weak because `freshness_ms` differs between answers of the
-/// same commit. The hash of the tick distinguishes two epochs with one number: the log may have
-/// lost the first one and then reached the number again.
-fn etag(committed: &Committed) -> String {
-    let version = env!("CARGO_PKG_VERSION");
-    let history = committed.tick_hash.unwrap_or(committed.log_id);
-    format!("W/\"{version}-{history:x}-{}\"", committed.epoch)
-}
-
-fn cache_headers(committed: &Committed) -> [(header::HeaderName, HeaderValue); 2] {
-    let tag = HeaderValue::try_from(etag(committed)).expect("digits, letters and dashes");
-    let revalidate = HeaderValue::from_static("no-cache");
-    [(header::ETAG, tag), (header::CACHE_CONTROL, revalidate)]
-}
-
 /// Reads typed rows, and notes what shows that they may not all belong to one commit.
 pub(crate) struct Rows<'a> {
     reader: &'a dyn ViewReader,
     profiles: &'a dyn ProfileStore,
+    health: &'a dyn Health,
     /// The commit that the rows should belong to.
     pub(crate) committed: &'a Committed,
     /// Whether a row was newer than that commit.
@@ -203,9 +223,15 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    pub(crate) fn new(context: &'a ApiContext, committed: &'a Committed) -> Self {
+    /// Rows of `reader`, which should belong to the commit.
+    pub(crate) fn new(
+        context: &'a ApiContext,
+        reader: &'a dyn ViewReader,
+        committed: &'a Committed,
+    ) -> Self {
         Self {
-            reader: &*context.reader,
+            reader,
+            health: &*context.health,
             profiles: &*context.profiles,
             committed,
             saw_newer_row: AtomicBool::new(false),
@@ -216,6 +242,11 @@ impl<'a> Rows<'a> {
     /// The stretch of network time that the commit covers.
     pub(crate) fn coverage(&self) -> Coverage {
         Coverage::from(self.committed)
+    }
+
+    /// The health of the services beside the API.
+    pub(crate) fn health(&self) -> Vec<Part> {
+        self.health.parts()
     }
 
     /// Reads the rows under `keys`; returns them in the same order.

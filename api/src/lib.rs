@@ -13,6 +13,7 @@
 
 mod account;
 mod answer;
+mod cache;
 mod catalogue;
 mod connection_state;
 mod cursor;

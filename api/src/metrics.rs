@@ -18,9 +18,69 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabel, Histogram>,
     pub(crate) rereads: Counter,
+    pub(crate) cache: CacheMetrics,
     pub(crate) stream_clients: Gauge,
     pub(crate) streams_replaced: Counter,
     pub(crate) connections: ConnectionMetrics,
+}
+
+/// How answers were obtained, in numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CacheMetrics {
+    /// A current answer was cached.
+    pub(crate) hits: Counter,
+    /// The previous answer was served while a newer one was read.
+    pub(crate) stale: Counter,
+    /// The client waited for a read that another client had started.
+    pub(crate) joined: Counter,
+    /// The answer was read from the store.
+    pub(crate) reads: Counter,
+    /// Refused because too many questions were being answered.
+    pub(crate) refused: Counter,
+    /// Bytes of the cached answers, as of the newest read.
+    pub(crate) bytes: Gauge,
+}
+
+impl CacheMetrics {
+    /// Creates the metrics and adds them to a registry.
+    fn register(registry: &mut Registry) -> Self {
+        let cache = Self::default();
+        let Self {
+            hits,
+            stale,
+            joined,
+            reads,
+            refused,
+            bytes,
+        } = cache.clone();
+        let help = "Bytes of cached answers and their questions, when the newest was added";
+        registry.register("cache_bytes", help, bytes);
+        let mut add = |name: &str, help: &str, counter: Counter| {
+            registry.register(name, help, counter);
+        };
+        add(
+            "cache_hits",
+            "Answers from the cache, read at the newest commit or recently",
+            hits,
+        );
+        add(
+            "cache_stale",
+            "Previous answers served while a newer one was read",
+            stale,
+        );
+        add(
+            "cache_joined",
+            "Answers that waited for the read of another request",
+            joined,
+        );
+        add("cache_reads", "Answers read from the store", reads);
+        add(
+            "cache_refused",
+            "Requests refused because too many answers were being read",
+            refused,
+        );
+        cache
+    }
 }
 
 /// The metrics of one server's connections.
@@ -78,6 +138,7 @@ impl Metrics {
                 Histogram::new(exponential_buckets(0.000_5, 2.0, 14))
             }),
             rereads: Counter::default(),
+            cache: CacheMetrics::register(api),
             stream_clients: Gauge::default(),
             streams_replaced: Counter::default(),
             connections: ConnectionMetrics::register(api),
@@ -88,6 +149,7 @@ impl Metrics {
             rereads,
             stream_clients,
             streams_replaced,
+            cache: _,
             connections: _,
         } = metrics.clone();
         api.register(

@@ -51,6 +51,10 @@ pub struct Limits {
     /// Time without a new commit after which `/readyz` reports unready; `None` if there is no
     /// limit, as for a recording.
     pub ready_age_ms_max: Option<u64>,
+    /// Maximum time for which an answer is reused after it was read; 0: answers are not reused.
+    pub reuse_ms_max: u64,
+    /// Maximum bytes of the answers that are cached.
+    pub cache_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -60,6 +64,8 @@ impl Default for Limits {
             request_ms_max: 10_000,
             stream_clients_max: 256,
             ready_age_ms_max: None,
+            reuse_ms_max: 0,
+            cache_bytes_max: 64 << 20,
         }
     }
 }

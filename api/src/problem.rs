@@ -17,10 +17,10 @@ use strsim::damerau_levenshtein;
 
 /// An error as the client sees it. `type` is `about:blank`, so `title` is the text of the status;
 /// `code` distinguishes the cases in which a client should act differently.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Problem(Box<Details>);
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 struct Details {
     #[serde(rename = "type")]
     kind: &'static str,

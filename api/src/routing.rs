@@ -17,6 +17,8 @@ use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewReader;
 use tokio_util::sync::CancellationToken;
 
+use crate::answer::Answers;
+use crate::cache::AnswerCache;
 use crate::metrics::ConnectionMetrics;
 use crate::options::Limits;
 use crate::routes::as_of::SnapshotCache;
@@ -37,6 +39,7 @@ pub struct ApiState {
     snapshot_cache: SnapshotCache,
     streams: StreamState,
     commit_age: CommitAge,
+    cache: AnswerCache,
 }
 
 impl ApiState {
@@ -47,8 +50,10 @@ impl ApiState {
         clock: Arc<dyn Clock>,
         registry: Arc<Mutex<Registry>>,
     ) -> Self {
+        let context = ApiContext::new(reader, clock, registry);
         Self {
-            context: ApiContext::new(reader, clock, registry),
+            cache: cache(&context),
+            context,
             snapshot_cache: SnapshotCache::default(),
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
@@ -66,6 +71,7 @@ impl ApiState {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.context.limits = limits;
+        self.cache = cache(&self.context);
         self
     }
 
@@ -109,6 +115,24 @@ impl ApiState {
     /// The metrics of the connections that this state's server accepts.
     pub(crate) fn connection_metrics(&self) -> ConnectionMetrics {
         self.context.metrics.connections.clone()
+    }
+}
+
+fn cache(context: &ApiContext) -> AnswerCache {
+    let Limits {
+        cache_bytes_max,
+        reuse_ms_max,
+        ..
+    } = context.limits;
+    AnswerCache::new(cache_bytes_max, reuse_ms_max, context.metrics.cache.clone())
+}
+
+impl FromRef<ApiState> for Answers {
+    fn from_ref(state: &ApiState) -> Self {
+        Self {
+            context: state.context.clone(),
+            cache: state.cache.clone(),
+        }
     }
 }
 

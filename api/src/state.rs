@@ -11,6 +11,7 @@ use skytide_core::port::job::JobStore;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::{Committed, Control, ViewReader};
+use skytide_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
@@ -64,16 +65,30 @@ impl ApiContext {
     /// # Errors
     /// `nothing_counted_yet` before the first commit; a problem of the store if it cannot be read.
     pub(crate) async fn committed(&self) -> Result<(Control, Committed), Problem> {
-        let control = self.reader.control().await?;
-        let no_commit = || {
-            Problem::unavailable(
-                "nothing_counted_yet",
-                "nothing is counted yet: the store has no commit; /readyz shows the reason",
-            )
-        };
-        let committed = control.committed.clone().ok_or_else(no_commit)?;
-        Ok((control, committed))
+        committed_of(&*self.reader).await
     }
+
+    /// The age of a network time by this machine's clock; `None` if the time is not known.
+    pub(crate) fn age_ms(&self, time: Timestamp) -> Option<u64> {
+        let time = time.known()?;
+        Some(self.clock.now().0.saturating_sub(time.0))
+    }
+}
+
+/// Reads the control record of a reader and the last commit recorded in it.
+///
+/// # Errors
+/// See [`ApiContext::committed`].
+pub(crate) async fn committed_of(reader: &dyn ViewReader) -> Result<(Control, Committed), Problem> {
+    let control = reader.control().await?;
+    let no_commit = || {
+        Problem::unavailable(
+            "nothing_counted_yet",
+            "nothing is counted yet: the store has no commit; /readyz shows the reason",
+        )
+    };
+    let committed = control.committed.clone().ok_or_else(no_commit)?;
+    Ok((control, committed))
 }
 
 /// The health of the services beside the API, as far as this process knows it.

@@ -91,6 +91,8 @@ pub fn api_limits(config: &Config) -> skytide_api::Limits {
         request_ms_max: millis(config.api.request_max.0),
         stream_clients_max: config.api.stream_clients_max as usize,
         ready_age_ms_max: Some(millis(config.api.ready_age_max.0)),
+        reuse_ms_max: millis(config.api.reuse_max.0),
+        cache_bytes_max: config.api.cache_bytes_max.0,
         ..skytide_api::Limits::default()
     }
 }

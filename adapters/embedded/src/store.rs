@@ -179,6 +179,10 @@ impl ViewReader for EmbeddedStore {
         self.blocking(move |shared| shared.scan(&shared.database.snapshot(), view, &range))
             .await
     }
+
+    fn snapshot(&self) -> Option<Arc<dyn ViewReader>> {
+        Some(Arc::new(self.snapshot_reader()))
+    }
 }
 
 #[async_trait]

@@ -9,23 +9,22 @@ use serde::Serialize;
 use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
 use crate::account;
-use crate::answer::{Query, Rows, answer, since_start};
+use crate::answer::{Answers, Query, Rows, since_start};
 use crate::catalogue::ACTOR_ROUTE;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
-use crate::state::ApiContext;
 use crate::target::{Actor, Resolved, optional_time, profile_url};
 
 /// `GET /v1/actors/{actor}`
 pub(crate) async fn show(
-    State(context): State<ApiContext>,
+    State(answers): State<Answers>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let actor = Actor::parse(&decode_path(path)?)?;
     Params::parse(query.as_deref(), &ACTOR_ROUTE)?;
-    answer(&context, &headers, actor).await
+    answers.respond(&headers, actor).await
 }
 
 /// An account, as JSON.

@@ -20,11 +20,10 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey};
 
 use crate::account::{Account, accounts};
-use crate::answer::{Query, Rows, answer};
+use crate::answer::{Answers, Query, Rows};
 use crate::catalogue::INTERACTIONS;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
-use crate::state::ApiContext;
 use crate::target::{Actor, Resolved};
 
 /// Maximum number of rows that are read for one answer.
@@ -34,7 +33,7 @@ const CHUNK_ROWS: usize = 5_000;
 
 /// `GET /v1/actors/{actor}/interactions`
 pub(crate) async fn show(
-    State(context): State<ApiContext>,
+    State(answers): State<Answers>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -47,10 +46,11 @@ pub(crate) async fn show(
         days: params.number("days", 1..=7, 7)? as u32,
         limit: params.number("limit", 1..=100, 25)?,
     };
-    answer(&context, &headers, query).await
+    answers.respond(&headers, query).await
 }
 
 /// A request for the interactions of an account.
+#[derive(Debug)]
 pub(crate) struct InteractionsQuery {
     actor: Actor,
     /// Whether the others acted on the account; otherwise it acted on them.

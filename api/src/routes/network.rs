@@ -18,11 +18,11 @@ use skytide_core::view::{
 };
 
 use super::series::{Buckets, Ops, Point, Rates};
-use crate::answer::{Query, Rows, answer};
+use crate::answer::{Answers, Query, Rows};
 use crate::catalogue::NETWORK;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::state::{ApiContext, Part};
+use crate::state::Part;
 use crate::velocity::CoveredWindow;
 
 /// Maximum number of collections that are read, and of languages.
@@ -35,7 +35,7 @@ const ANNOUNCEMENTS: [&str; 3] = ["#account", "#identity", "#sync"];
 
 /// `GET /v1/network`
 pub(crate) async fn show(
-    State(context): State<ApiContext>,
+    State(answers): State<Answers>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
@@ -44,17 +44,16 @@ pub(crate) async fn show(
         limit: params.number("limit", 1..=100, 20)?,
         window: params.window(&Window::ALL, Window::Day)?,
         hours: params.number("hours", 1..=1_440, 24)? as u32,
-        parts: context.health.parts(),
     };
-    answer(&context, &headers, query).await
+    answers.respond(&headers, query).await
 }
 
 /// A request for the activity of the network.
+#[derive(Debug)]
 pub(crate) struct NetworkQuery {
     limit: usize,
     window: Window,
     hours: u32,
-    parts: Vec<Part>,
 }
 
 /// The activity of the network, as JSON.
@@ -119,7 +118,7 @@ impl Query for NetworkQuery {
         }
         let counters = counters(rows).await?;
         Ok(NetworkActivity {
-            parts: self.parts.clone(),
+            parts: rows.health(),
             rates: Rates::read(rows).await?,
             total: Collection::read(rows, "".into(), &all_time.total).await?,
             collections,

@@ -10,23 +10,22 @@ use skytide_core::id::PostKey;
 use skytide_core::view::{PostRow, ViewId};
 
 use crate::account::{Account, accounts};
-use crate::answer::{Query, Rows, answer, since_start};
+use crate::answer::{Answers, Query, Rows, since_start};
 use crate::catalogue::POST;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
-use crate::state::ApiContext;
 use crate::target::{PostAddress, Resolved, post_url};
 
 /// `GET /v1/posts/{uri}`
 pub(crate) async fn show(
-    State(context): State<ApiContext>,
+    State(answers): State<Answers>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let address = PostAddress::parse(&decode_path(path)?)?;
     Params::parse(query.as_deref(), &POST)?;
-    answer(&context, &headers, address).await
+    answers.respond(&headers, address).await
 }
 
 /// A post, as JSON.

@@ -12,11 +12,10 @@ use skytide_core::port::store::{Order, Range};
 use skytide_core::view::{TrendKey, TrendRow, ViewId, ViewKey, Window};
 
 use crate::account::{Account, accounts};
-use crate::answer::{Query, Rows, answer};
+use crate::answer::{Answers, Query, Rows};
 use crate::catalogue::TREND;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
-use crate::state::ApiContext;
 use crate::target::{Actor, Resolved};
 use crate::velocity::{Coverage, CoveredWindow};
 
@@ -25,7 +24,7 @@ const LANGS_MAX: usize = 500;
 
 /// `GET /v1/trends/{view}/{key}`
 pub(crate) async fn show(
-    State(context): State<ApiContext>,
+    State(answers): State<Answers>,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
@@ -33,16 +32,18 @@ pub(crate) async fn show(
     let (view, key) = decode_path(path)?;
     let trend = TrendQuery::parse(&view, &key)?;
     Params::parse(query.as_deref(), &TREND)?;
-    answer(&context, &headers, trend).await
+    answers.respond(&headers, trend).await
 }
 
 /// A request for the counts of one key.
+#[derive(Debug)]
 pub(crate) struct TrendQuery {
     view: ViewId,
     key: Key,
 }
 
 /// A key in the form in which the view counts it.
+#[derive(Debug)]
 enum Key {
     Text(String),
     Account(Actor),

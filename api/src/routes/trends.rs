@@ -23,7 +23,7 @@ use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
 use super::as_of::{AsOf, SnapshotCache};
 use super::entries::{Entry, ListPage, join};
 use super::lists::{ListView, VELOCITY};
-use crate::answer::{Answer, Meta, Query, Rows, answer};
+use crate::answer::{Answer, Answers, Meta, Query, Rows};
 use crate::catalogue::TRENDS;
 use crate::cursor::{Cursor, ListName, ListPosition};
 use crate::params::{Params, decode_path};
@@ -46,7 +46,7 @@ pub(crate) struct ListQuery {
 
 /// `GET /v1/trends/{view}`
 pub(crate) async fn show(
-    State(context): State<ApiContext>,
+    State(answers): State<Answers>,
     State(snapshots): State<SnapshotCache>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
@@ -56,8 +56,8 @@ pub(crate) async fn show(
     let params = Params::parse(query.as_deref(), &TRENDS)?;
     let query = ListQuery::parse(view, &params, 25)?;
     match query.as_of {
-        None => answer(&context, &headers, query).await,
-        Some(as_of) => answer_as_of(&context, &snapshots, query, as_of).await,
+        None => answers.respond(&headers, query).await,
+        Some(as_of) => answer_as_of(&answers.context, &snapshots, query, as_of).await,
     }
 }
 
@@ -84,7 +84,7 @@ async fn answer_as_of(
     // A commit may come while a snapshot is taken. A list that it wrote does not belong to the
     // snapshot's epoch.
     let consistent = list.is_none_or(|list| list.epoch <= snapshot.epoch);
-    let rows = Rows::new(context, &committed);
+    let rows = Rows::new(context, &*context.reader, &committed);
     let row = list.map(|list| list.row.clone()).unwrap_or_default();
     let data = query.page(&rows, row).await?;
     let meta = Meta::new(context, &committed, consistent);

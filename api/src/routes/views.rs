@@ -7,23 +7,23 @@ use serde::Serialize;
 use skytide_core::view::{ViewId, Window};
 
 use super::lists::{LISTS, ListView};
-use crate::answer::{Query, Rows, answer};
+use crate::answer::{Answers, Query, Rows};
 use crate::catalogue::VIEWS_ROUTE;
 use crate::params::Params;
 use crate::problem::Problem;
-use crate::state::ApiContext;
 
 /// `GET /v1/views`
 pub(crate) async fn show(
-    State(context): State<ApiContext>,
+    State(answers): State<Answers>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &VIEWS_ROUTE)?;
-    answer(&context, &headers, ViewsQuery).await
+    answers.respond(&headers, ViewsQuery).await
 }
 
 /// A request for the catalogue.
+#[derive(Debug)]
 pub(crate) struct ViewsQuery;
 
 /// The catalogue, as JSON.

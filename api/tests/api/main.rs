@@ -7,6 +7,7 @@
 //! - `network`: activity, the catalogue, health, metrics
 //! - `http`: client errors, limits, methods, CORS, caching
 //! - `failures`: failures on the server's side
+//! - `cache`: shared reads, reuse, entity tags
 //! - `commits`: answers while commits come between their reads
 //! - `stream`: server-sent events
 //! - `openapi`: answers match openapi.json; the start page
@@ -15,6 +16,7 @@
 //! - `connections`: clients that hold connections
 
 mod as_of;
+mod cache;
 mod commits;
 mod connections;
 mod failures;

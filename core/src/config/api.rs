@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use super::{ListenAddress, Span, between};
+use super::{ByteSize, ListenAddress, Span, between};
 
 const SECOND: Span = Span(Duration::from_secs(1));
+const ZERO: Span = Span(Duration::ZERO);
+const MINUTE: Span = Span(Duration::from_secs(60));
+const MIB: u64 = 1 << 20;
 const HOUR: Span = Span(Duration::from_secs(3_600));
 
 /// How the API accepts connections and answers requests.
@@ -80,6 +83,23 @@ pub struct Api {
     )]
     #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=HOUR))]
     pub request_max: Span,
+
+    /// Maximum time for which an answer is reused. An answer is reused while no commit came after
+    /// it, and beyond that for ten times the time that it took to read, so that an expensive
+    /// question cannot occupy the machine. 0 reads every answer again.
+    #[arg(id = "API_REUSE_MAX", long = "api-reuse-max", env = "API_REUSE_MAX")]
+    #[arg(value_name = "TIME", default_value = "1s", value_parser = between(ZERO..=MINUTE))]
+    pub reuse_max: Span,
+
+    /// Maximum memory for answers that are reused.
+    #[arg(
+        id = "API_CACHE_BYTES_MAX",
+        long = "api-cache-bytes-max",
+        env = "API_CACHE_BYTES_MAX"
+    )]
+    #[arg(value_name = "BYTES", default_value = "64MiB")]
+    #[arg(value_parser = between(ByteSize(MIB)..=ByteSize(1_024 * 1_024 * MIB)))]
+    pub cache_bytes_max: ByteSize,
 
     /// Maximum age of the last commit: if it is older, `/readyz` reports that the service is not
     /// ready. Commits continue while the stream is quiet.

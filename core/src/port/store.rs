@@ -2,6 +2,7 @@
 //! the scheduler and the export read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,16 @@ pub trait ViewReader: Send + Sync {
 
     /// Rows of one view in a range of keys, in the order of the keys, at most [`Range::limit`].
     async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError>;
+
+    /// A reader of the store as it is now: its control record and all its rows belong to one
+    /// commit, and later commits do not change them. While it exists, old versions of rows occupy
+    /// space.
+    ///
+    /// `None` if the store has no such snapshots. Then a commit in progress is visible, and a
+    /// reader has to compare the epochs of rows.
+    fn snapshot(&self) -> Option<Arc<dyn ViewReader>> {
+        None
+    }
 }
 
 /// Writes rows. There is one writer at a time, and one commit at a time.

@@ -1,0 +1,266 @@
+//! Reuses answers, and reads each answer once however many clients ask for it at the same time.
+//!
+//! ```text
+//! question ─▶ cached and current? ─ yes ─────────────────────────────▶ answer
+//!                 └ no ─▶ is it being read? ─ yes ─▶ old answer, or wait ─┐
+//!                               └ no ─▶ read it in a task of its own ─────┴─▶ answer
+//! ```
+//!
+//! A cached answer is current if no commit came after it, or if it is not older than
+//! [`REUSE_FACTOR`] times the time that it took to read. So a question that is expensive to answer
+//! occupies a bounded share of the machine, and a cheap one is answered anew after each commit. No
+//! answer is reused for longer than `reuse_ms_max`. While a current answer is read, other clients
+//! receive the previous one if it is not older than that. Each answer states its own epoch.
+//!
+//! The read runs in a task of its own, so a client that disconnects does not interrupt it for the
+//! others. Memory is bounded by the bytes of the answers and their questions.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt::Debug;
+use std::hash::Hasher;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use siphasher::sip128::{Hasher128, SipHasher13};
+use skytide_core::id::Epoch;
+use skytide_core::port::store::Committed;
+use skytide_core::time::Timestamp;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::answer::{Query, read_consistent};
+use crate::metrics::CacheMetrics;
+use crate::problem::Problem;
+use crate::state::ApiContext;
+
+/// An answer is reused for this multiple of the time that it took to read it.
+const REUSE_FACTOR: u32 = 10;
+/// Maximum number of questions that are being answered at the same time.
+const READS_MAX: usize = 1_024;
+/// Memory of a cached answer beside its text and its question, in bytes.
+const OVERHEAD_BYTES: usize = 300;
+
+/// The answer to one question.
+#[derive(Debug)]
+pub(crate) struct CachedAnswer {
+    pub(crate) commit: CommitRef,
+    /// Network time of the commit, and of the first event that was counted.
+    pub(crate) time: Timestamp,
+    pub(crate) since: Timestamp,
+    /// Whether all rows belong to the commit.
+    pub(crate) is_consistent: bool,
+    /// The fields that only this route has: a JSON object.
+    pub(crate) data: Box<str>,
+    /// Hash of `data`.
+    pub(crate) tag: u128,
+    read_at: Instant,
+    took: Duration,
+}
+
+/// Identifies a commit, also among those of a log that lost its newest messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CommitRef {
+    pub(crate) epoch: Epoch,
+    log_id: u64,
+    tick_hash: Option<u64>,
+}
+
+impl From<&Committed> for CommitRef {
+    fn from(committed: &Committed) -> Self {
+        Self {
+            epoch: committed.epoch,
+            log_id: committed.log_id,
+            tick_hash: committed.tick_hash,
+        }
+    }
+}
+
+impl CachedAnswer {
+    fn new<D: Serialize>(
+        committed: &Committed,
+        data: &D,
+        is_consistent: bool,
+        read_at: Instant,
+    ) -> Result<Self, Problem> {
+        let data = serde_json::to_string(data).map_err(|error| Problem::internal(&error))?;
+        let mut hasher = SipHasher13::new();
+        hasher.write(data.as_bytes());
+        Ok(Self {
+            commit: committed.into(),
+            time: committed.time,
+            since: committed.since,
+            is_consistent,
+            data: data.into(),
+            tag: hasher.finish128().as_u128(),
+            read_at,
+            took: read_at.elapsed(),
+        })
+    }
+
+    fn bytes(&self) -> usize {
+        self.data.len() + OVERHEAD_BYTES
+    }
+}
+
+/// The outcome of a read, for all who wait for it; `None` until it has one.
+type Outcome = Option<Result<Arc<CachedAnswer>, Problem>>;
+
+/// The answers of all routes. Clones share them.
+#[derive(Clone)]
+pub(crate) struct AnswerCache(Arc<Shared>);
+
+struct Shared {
+    answers: moka::sync::Cache<Arc<str>, Arc<CachedAnswer>>,
+    reads: Mutex<BTreeMap<Arc<str>, watch::Receiver<Outcome>>>,
+    reuse_max: Duration,
+    metrics: CacheMetrics,
+}
+
+impl AnswerCache {
+    /// Reuses answers for at most `reuse_ms_max`, and holds at most `bytes_max` bytes of them.
+    pub(crate) fn new(bytes_max: u64, reuse_ms_max: u64, metrics: CacheMetrics) -> Self {
+        let reuse_max = Duration::from_millis(reuse_ms_max);
+        let answers = moka::sync::Cache::builder()
+            .max_capacity(bytes_max)
+            .weigher(|question: &Arc<str>, answer: &Arc<CachedAnswer>| {
+                u32::try_from(question.len() + answer.bytes()).unwrap_or(u32::MAX)
+            })
+            .time_to_live(reuse_max)
+            .build();
+        Self(Arc::new(Shared {
+            answers,
+            reads: Mutex::default(),
+            reuse_max,
+            metrics,
+        }))
+    }
+
+    /// The answer to a query: a current one from the cache, or one that is read now.
+    ///
+    /// # Errors
+    /// Those of the query; `busy` if too many other questions are being answered.
+    pub(crate) async fn get<Q: Query + Debug + 'static>(
+        &self,
+        context: &ApiContext,
+        query: Q,
+    ) -> Result<Arc<CachedAnswer>, Problem> {
+        let (_, newest) = context.committed().await?;
+        let question: Arc<str> = format!("{}{query:?}", std::any::type_name::<Q>()).into();
+        let cached = self.0.reusable(&question);
+        if let Some(cached) = cached.as_ref().filter(|it| it.is_current(&newest)) {
+            self.0.metrics.hits.inc();
+            return Ok(cached.clone());
+        }
+        let mut outcome = match self.0.join_or_start(&question)? {
+            Read::Joined(_) if cached.is_some() => {
+                self.0.metrics.stale.inc();
+                return Ok(cached.expect("it is there"));
+            }
+            Read::Joined(outcome) => {
+                self.0.metrics.joined.inc();
+                outcome
+            }
+            Read::Started(sender, outcome) => {
+                self.0.metrics.reads.inc();
+                let (shared, context) = (self.0.clone(), context.clone());
+                let running = ReadGuard { shared, question };
+                tokio::spawn(async move {
+                    let answer = read(&context, &query).await;
+                    running.finish(&answer);
+                    sender.send_replace(Some(answer));
+                });
+                outcome
+            }
+        };
+        let finished = outcome.wait_for(Option::is_some).await;
+        match finished.as_deref() {
+            Ok(Some(answer)) => answer.clone(),
+            _ => Err(Problem::unavailable(
+                "interrupted",
+                "the answer could not be read",
+            )),
+        }
+    }
+}
+
+impl CachedAnswer {
+    fn is_current(&self, newest: &Committed) -> bool {
+        self.commit == newest.into() || self.read_at.elapsed() <= self.took * REUSE_FACTOR
+    }
+}
+
+async fn read<Q: Query>(context: &ApiContext, query: &Q) -> Result<Arc<CachedAnswer>, Problem> {
+    let read_at = Instant::now();
+    let (committed, answer) = read_consistent(context, query).await?;
+    let is_consistent = answer.meta.consistent;
+    let answer = CachedAnswer::new(&committed, &answer.data, is_consistent, read_at)?;
+    Ok(Arc::new(answer))
+}
+
+/// How a client gets the answer to a question that no current answer is cached for.
+enum Read {
+    /// The answer is being read for another client.
+    Joined(watch::Receiver<Outcome>),
+    /// This client starts the read.
+    Started(watch::Sender<Outcome>, watch::Receiver<Outcome>),
+}
+
+impl Shared {
+    /// The cached answer, if it is not too old to be shown.
+    fn reusable(&self, question: &Arc<str>) -> Option<Arc<CachedAnswer>> {
+        let cached = self.answers.get(question)?;
+        (cached.read_at.elapsed() < self.reuse_max).then_some(cached)
+    }
+
+    fn join_or_start(&self, question: &Arc<str>) -> Result<Read, Problem> {
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading = reads.len();
+        match reads.entry(question.clone()) {
+            Entry::Occupied(read) => Ok(Read::Joined(read.get().clone())),
+            Entry::Vacant(_) if reading >= READS_MAX => {
+                self.metrics.refused.inc();
+                let detail = "too many different questions are being answered: try again";
+                Err(Problem::unavailable("busy", detail))
+            }
+            Entry::Vacant(free) => {
+                let (sender, outcome) = watch::channel(None);
+                free.insert(outcome.clone());
+                Ok(Read::Started(sender, outcome))
+            }
+        }
+    }
+}
+
+/// A drop guard: a read that ends, in whatever way, no longer counts as running.
+struct ReadGuard {
+    shared: Arc<Shared>,
+    question: Arc<str>,
+}
+
+impl ReadGuard {
+    /// Caches the answer. An inconsistent answer is only for those who wait for it.
+    fn finish(self, answer: &Result<Arc<CachedAnswer>, Problem>) {
+        if let Ok(answer) = answer
+            && answer.is_consistent
+            && !self.shared.reuse_max.is_zero()
+        {
+            let answers = &self.shared.answers;
+            answers.insert(self.question.clone(), answer.clone());
+            let bytes = answers.weighted_size();
+            self.shared
+                .metrics
+                .bytes
+                .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+impl Drop for ReadGuard {
+    fn drop(&mut self) {
+        let reads = &self.shared.reads;
+        let mut reads = reads.lock().unwrap_or_else(PoisonError::into_inner);
+        reads.remove(&self.question);
+    }
+}
