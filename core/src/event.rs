@@ -51,8 +51,8 @@ pub struct Event {
     pub seq: Cursor,
     /// Index of the event within its frame.
     pub index: u32,
-    /// Network time, assigned once by ingest. It never decreases from one event in the log to the
-    /// next.
+    /// Network time ([`time`](crate::time)), assigned once by ingest. It never decreases from one
+    /// event in the log to the next.
     pub time: Timestamp,
     /// The account.
     pub did: Did,

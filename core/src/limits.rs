@@ -8,42 +8,46 @@
 //! Where a list has a limit, its first distinct entries count, in the order in which they are
 //! written.
 
-/// Languages per post: the lexicon's limit of `langs`.
+/// Maximum number of languages per post: the lexicon's limit of `langs`.
 pub const LANGS_MAX: usize = 3;
-/// Bytes of a language tag; a longer one is not well-formed. Other implementations of the protocol
-/// use the same number
+/// Maximum size of a language tag in bytes; a longer one is not well-formed. Other implementations
+/// of the protocol use the same number
 /// (<https://github.com/bluesky-social/indigo/blob/main/atproto/syntax/language.go>).
 pub const LANG_BYTES_MAX: usize = 128;
 
-/// Distinct entries of a post's `tags`: the lexicon's limit.
+/// Maximum number of distinct entries of a post's `tags`: the lexicon's limit.
 pub const TAGS_MAX: usize = 8;
-/// Distinct tags in the facets of a post, in addition to those in `tags`. The lexicon has no limit.
-pub const FACET_TAGS_MAX: usize = 64;
-/// Distinct links of a post, in its facets and its embed, and distinct hosts of these links. The
+/// Maximum number of distinct tags in the facets of a post, in addition to those in `tags`. The
 /// lexicon has no limit.
+pub const FACET_TAGS_MAX: usize = 64;
+/// Maximum number of distinct links of a post, in its facets and its embed, and of distinct hosts
+/// of these links. The lexicon has no limit.
 pub const LINKS_MAX: usize = 64;
-/// Distinct accounts that a post mentions. The lexicon has no limit.
+/// Maximum number of distinct accounts that a post mentions. The lexicon has no limit.
 pub const MENTIONS_MAX: usize = 64;
 
-/// Bytes of a tag in lower case: the lexicon's limit. A longer tag is skipped.
+/// Maximum size of a tag in lower case, in bytes: the lexicon's limit. A longer tag is skipped.
 pub const TAG_BYTES_MAX: usize = 640;
-/// Bytes of a link, and of its host. A longer one is skipped.
+/// Maximum size of a link, and of its host, in bytes. A longer one is skipped.
 pub const KEY_BYTES_MAX: usize = 4_096;
 
-/// Bytes of an account's display name: the lexicon's limit. A longer name is truncated.
+/// Maximum size of an account's display name in bytes: the lexicon's limit. A longer name is
+/// truncated.
 pub const NAME_BYTES_MAX: usize = 640;
-/// Bytes of an account's description: the lexicon's limit. A longer description is truncated.
+/// Maximum size of an account's description in bytes: the lexicon's limit. A longer description is
+/// truncated.
 pub const DESCRIPTION_BYTES_MAX: usize = 2_560;
-/// Bytes of a handle: the protocol's limit (<https://atproto.com/specs/handle>).
+/// Maximum size of a handle in bytes: the protocol's limit (<https://atproto.com/specs/handle>).
 pub const HANDLE_BYTES_MAX: usize = 253;
-/// Bytes of a picture's URL. A picture with a longer URL is not shown.
+/// Maximum size of a picture's URL in bytes. A picture with a longer URL is not shown.
 pub const ADDRESS_BYTES_MAX: usize = 2_048;
-/// Bytes of an account's hosting status. A longer status is truncated, so it equals no known
-/// status.
+/// Maximum size of an account's hosting status in bytes. A longer status is truncated, so it equals
+/// no known status.
 pub const STATUS_BYTES_MAX: usize = 64;
 
-/// Collections with rows of their own in `activity`, in addition to [`KNOWN_COLLECTIONS`]: the
-/// first ones in the order of the log. All others are counted together as [`OTHER_COLLECTIONS`].
+/// Maximum number of collections with rows of their own in `activity`, in addition to
+/// [`KNOWN_COLLECTIONS`]: the first ones in the order of the log. All others are counted together
+/// as [`OTHER_COLLECTIONS`].
 pub const NAMED_COLLECTIONS_MAX: usize = 500;
 /// Collections that always have rows of their own in `activity`: those of Bluesky and of the
 /// protocol. Sorted.

@@ -1,8 +1,8 @@
 //! All ports in memory. They are the readable specification of the ports' behaviour, and tests run
 //! on them.
 //!
-//! Handles are cheap to clone and share one log or store. Nothing in this module blocks a thread,
-//! reads a clock or performs I/O.
+//! Values of these types are cheap to clone, and clones share one log or store. Nothing in this
+//! module blocks a thread, reads a clock or performs I/O.
 
 mod checkpoint;
 mod jobs;

@@ -24,7 +24,8 @@ impl Timestamp {
         (self.0 / 86_400_000) as u32
     }
 
-    /// The time; `None` for 0, the network time of a stream in which no frame has had a readable time.
+    /// The time; `None` for 0, the network time of a stream in which no frame has had a readable
+    /// time.
     pub fn known(self) -> Option<Self> {
         (self.0 > 0).then_some(self)
     }

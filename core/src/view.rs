@@ -1,8 +1,8 @@
 //! The catalogue of views: their names, keys and rows.
 //!
 //! A row contains the complete current values, not a change. The port passes rows as bytes: a key
-//! whose bytes sort like its text ([`ViewKey`]), and the columns in postcard ([`encode_row`]). This
-//! module also has the typed forms, one submodule per family of views.
+//! whose bytes sort like the typed key ([`ViewKey`]), and the columns in postcard ([`encode_row`]).
+//! This module also has the typed forms, one submodule per family of views.
 
 mod key;
 mod lists;
@@ -24,10 +24,10 @@ use std::hash::Hasher;
 
 use crate::id::Epoch;
 
-/// Bytes of a key, at most: twice the longest key of any view, and half of what the embedded store
-/// accepts.
+/// Maximum size of a key in bytes: twice the longest key of any view, and half of what the embedded
+/// store accepts.
 pub const KEY_BYTES_MAX: usize = 32 << 10;
-/// Bytes of a row's columns, at most: half of the maximum size of a MongoDB document.
+/// Maximum size of a row's columns in bytes: half of the maximum size of a MongoDB document.
 pub const ROW_BYTES_MAX: usize = 8 << 20;
 
 /// Whether every store can hold a row with this key and these columns.

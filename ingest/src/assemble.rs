@@ -16,11 +16,11 @@
 //!   second of network time, because network time no longer advances.
 //! - Every frame is counted once, and every drop once under its reason, in the tick of the epoch in
 //!   which the frame was processed.
-//! - Network time starts at the median of the first frames. They are held until there are
-//!   `time::WINDOW` of them or [`HELD_BYTES_MAX`] bytes, or until the epoch ends, so that a forged
-//!   time in the very first frame has no effect. After a restart, network time starts at the time
-//!   of the newest tick and observes the frames before the position again ([`LOOKBACK`]), so that
-//!   events get the same time as without the restart.
+//! - Network time starts at the median of the times of the first frames, so that a forged time in
+//!   the very first frame has no effect. These frames are held until there are `time::WINDOW` of
+//!   them or [`HELD_BYTES_MAX`] bytes, or until the epoch ends. After a restart, network time
+//!   starts at the time of the newest tick and observes the frames before the position again
+//!   ([`LOOKBACK`]), so that events get the same time as without the restart.
 
 mod apply;
 pub mod counts;
@@ -48,18 +48,18 @@ use time::NetworkTime;
 pub use interface::{Cut, Note, Position, Setup};
 pub(crate) use meta::seq_of;
 
-/// Bytes of events in memory at which an epoch ends. Bounds the memory of epochs that wait for the
-/// log, and of an epoch that a reader loads.
+/// Size of an epoch's events in memory, in bytes, at which the epoch ends. It bounds the memory of
+/// epochs that wait for the log, and of an epoch that a reader loads.
 pub const CUT_BYTES_MAX: usize = 8 << 20;
-/// Bytes of held frames at which no more are held; the last one may exceed it.
+/// Maximum size of held frames in bytes. The last held frame may exceed it.
 pub const HELD_BYTES_MAX: usize = 16 << 20;
-/// An epoch also ends after this many frames per event that it may have, so that a stream of frames
-/// without events still produces ticks.
+/// An epoch also ends after `tick_events_max` times this number of frames, so that a stream of
+/// frames without events still produces ticks.
 const FRAMES_PER_EVENT: u64 = 4;
 /// Frames before the newest tick whose times are observed again after a restart: many more than
 /// network time needs.
 pub const LOOKBACK: u64 = 256;
-/// Dropped frames per reason that are reported for inspection.
+/// Maximum number of dropped frames that are reported for inspection, per reason.
 pub(crate) const SAMPLES_MAX: u8 = 10;
 
 /// Turns frames into epochs of the log.
@@ -78,8 +78,8 @@ pub struct Assembler {
     held: Option<HeldMessages>,
     /// Whether held messages are being processed.
     releasing: bool,
-    /// Frames in a row whose time is missing or not readable.
-    untimed_row: u32,
+    /// Number of consecutive frames whose time is missing or not readable.
+    consecutive_untimed: u32,
     /// Whether a frame with a readable time was received.
     timed: bool,
     /// Other sources and gaps, for the next tick.
@@ -92,8 +92,8 @@ pub struct Assembler {
     cuts: Vec<Cut>,
     notes: Vec<Note>,
     samples: [u8; DropReason::ALL.len()],
-    unusable_row: u32,
-    /// Ticks in a row without events.
+    consecutive_unusable: u32,
+    /// Number of consecutive ticks without events.
     ticks_without_events: u32,
     /// Whether an idle tick must still follow the newest events.
     idle_tick_pending: bool,
@@ -125,7 +125,7 @@ impl Assembler {
             newest_observed: None,
             held: Some(HeldMessages::first_of_session()),
             releasing: false,
-            untimed_row: 0,
+            consecutive_untimed: 0,
             timed: false,
             sources: Sources::default(),
             epoch: newest.map_or(Epoch(0), |tick| tick.epoch),
@@ -136,7 +136,7 @@ impl Assembler {
             cuts: Vec::new(),
             notes: Vec::new(),
             samples: [0; DropReason::ALL.len()],
-            unusable_row: 0,
+            consecutive_unusable: 0,
             ticks_without_events: 0,
             idle_tick_pending: newest.is_some_and(|tick| !tick.idle && !tick.last),
         }
@@ -185,7 +185,7 @@ impl Assembler {
         self.release(false);
         self.resumed_at = None;
         self.counts.disconnects += 1;
-        self.unusable_row = 0;
+        self.consecutive_unusable = 0;
         let position = self.position();
         Position {
             cursor: position.cursor.max(self.newest_held()),
@@ -196,11 +196,11 @@ impl Assembler {
     /// Whether the stream's frames have no readable time: either no frame of this session has one,
     /// or none of the last `time::WINDOW` frames.
     pub fn is_untimed(&self) -> bool {
-        let row = self.untimed_row as usize;
-        row >= time::WINDOW || (row > 0 && !self.timed)
+        let untimed = self.consecutive_untimed as usize;
+        untimed >= time::WINDOW || (untimed > 0 && !self.timed)
     }
 
-    /// Ends the epoch because its time has elapsed. `last`: the stream ends here.
+    /// Ends the epoch because its time has elapsed. `last` means that the stream ends here.
     ///
     /// No epoch ends while the stream's time is unknown. In a recording, none ends while it is
     /// undecided whether the numbering restarted: the tick's count of frames would cover frames
@@ -264,17 +264,18 @@ impl Assembler {
         self.frames - begin.frames + self.held_count() as u64
     }
 
-    /// Whether the stream is live, at the pace of the network.
+    /// Whether the stream is live, as opposed to a recording.
     pub fn live(&self) -> bool {
         self.setup.live
     }
 
-    /// The number of unusable messages in a row.
-    pub fn unusable_row(&self) -> u32 {
-        self.unusable_row
+    /// The number of consecutive unusable messages.
+    pub fn consecutive_unusable(&self) -> u32 {
+        self.consecutive_unusable
     }
 
-    /// Decodes a frame and applies it. `observe_time`: its time was not observed while it was held.
+    /// Decodes a frame and applies it. `observe_time` is false if its time was already observed
+    /// while it was held.
     fn process(&mut self, bytes: &Bytes, observe_time: bool) {
         let decoded = decode(bytes, self.setup.verify);
         let meta = decoded.as_ref().ok().and_then(meta::meta);
@@ -294,7 +295,7 @@ impl Assembler {
         self.frames += 1;
         match decoded {
             Ok(frame) => {
-                self.unusable_row = 0;
+                self.consecutive_unusable = 0;
                 self.counts.frame(counter_name(&frame), bytes.len());
                 self.sequence(&frame, meta, bytes, observe_time);
             }
@@ -302,7 +303,7 @@ impl Assembler {
         }
     }
 
-    /// Classifies a frame by its number, and applies it if it is new.
+    /// Classifies a frame by its `seq`, and applies it if it is new.
     fn sequence(
         &mut self,
         frame: &Frame<'_>,
@@ -344,9 +345,9 @@ impl Assembler {
         let untimed = meta.is_timed && meta.time.is_none();
         if untimed {
             self.drop(DropReason::FrameTime, bytes);
-            self.untimed_row = self.untimed_row.saturating_add(1);
+            self.consecutive_untimed = self.consecutive_untimed.saturating_add(1);
         } else if meta.is_timed {
-            (self.untimed_row, self.timed) = (0, true);
+            (self.consecutive_untimed, self.timed) = (0, true);
         }
         if let Some(time) = self.time_of(meta) {
             if observe_time {
@@ -371,7 +372,8 @@ impl Assembler {
         meta.time.or(fallback).filter(|_| meta.is_timed)
     }
 
-    /// Applies the first frames of a restarted numbering. `before` is the newest number before it.
+    /// Applies the first frames after the numbering restarted. `before` is the newest `seq` before
+    /// the restart.
     fn restart_numbering(&mut self, frames: &[Bytes], before: Cursor) {
         self.counts.resets += 1;
         for bytes in frames {
@@ -396,14 +398,14 @@ impl Assembler {
             self.counts.missing_seqs += missing;
         }
         if rejected.kind.is_some() {
-            self.unusable_row = 0;
+            self.consecutive_unusable = 0;
             return self.drop(rejected.reason, bytes);
         }
         self.drop_as_unusable(rejected.reason, bytes);
     }
 
     fn drop_as_unusable(&mut self, reason: DropReason, bytes: &Bytes) {
-        self.unusable_row = self.unusable_row.saturating_add(1);
+        self.consecutive_unusable = self.consecutive_unusable.saturating_add(1);
         self.drop(reason, bytes);
     }
 

@@ -1,4 +1,5 @@
-//! The Prometheus metrics of ingest. The number of labels is bounded for any content of the stream.
+//! The Prometheus metrics of ingest. The number of time series is bounded, whatever the stream
+//! contains. For *network time* see [`skytide_core::time`].
 
 use std::sync::atomic::AtomicU64;
 
@@ -83,7 +84,7 @@ impl Metrics {
             help,
             new.coverage_gap_ms.clone(),
         );
-        let help = "How far this machine's clock is behind the stream, if that has stopped reading";
+        let help = "How far this machine's clock is behind the stream while this stops reading";
         let behind = new.clock_behind_seconds.clone();
         r.register_with_unit("clock_behind", help, Unit::Seconds, behind);
         let help = "Whether a message prevents the stream from being read further";

@@ -30,7 +30,8 @@ pub struct Options {
     /// How long shutdown may take once `stop` is cancelled. Frames that are not durable by then are
     /// read again by the next start.
     pub stop_grace: Duration,
-    /// Whether to abandon the position in the source, unless the log records that this was done.
+    /// Whether to discard the position in the source, unless the log records that it was discarded
+    /// already.
     pub cursor_reset: bool,
 }
 
@@ -79,8 +80,8 @@ pub struct RelayOptions {
     pub backoff_max: Duration,
     /// Largest message in bytes. A larger one is dropped while it is received.
     pub message_bytes_max: usize,
-    /// Attempts in a row without a new frame after which another relay should be read; `None` if
-    /// there is no other.
+    /// Number of consecutive attempts without a new frame after which another relay should be read;
+    /// `None` if there is no other.
     pub attempts_max: Option<u32>,
     /// Seed of the jitter. It should differ between processes.
     pub seed: u64,

@@ -20,12 +20,13 @@ use crate::assemble::{Position, seq_of};
 use crate::source::{Input, Raw, Source, SourceError};
 use file::RecordFile;
 
-/// Bytes of frames at which they are written before the second ends.
+/// Size of the buffered frames, in bytes, at which they are written before [`FLUSH_INTERVAL`] has
+/// passed.
 const CHUNK_BYTES: usize = 4 << 20;
-/// The longest time before a frame is written.
+/// The longest time for which a frame is buffered before it is written.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// A relay may repeat frames whose numbers are at most this far back after a lost connection. Such
-/// frames are skipped.
+/// After a lost connection, a relay may repeat frames. A frame is skipped as repeated if its `seq`
+/// is at most this much lower than the newest one.
 const REPEATED_MAX: u64 = 10_000;
 
 /// The file to record into, and when to stop.
@@ -50,7 +51,7 @@ pub struct Recorded {
     pub frame_bytes: u64,
     /// Messages that cannot be recorded: text, or too large.
     pub left_out: u64,
-    /// The number of the newest frame in the file.
+    /// The `seq` of the newest frame in the file.
     pub cursor: Option<Cursor>,
 }
 

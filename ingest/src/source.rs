@@ -48,15 +48,15 @@ pub trait Source: Send {
         &[]
     }
 
-    /// Whether the stream is live, at the pace of the network.
+    /// Whether frames arrive as the network produces them, as from a relay. A recording is not live.
     fn live(&self) -> bool;
 
     /// Resumes after `position`; the default is the position of a stream that was never read.
     /// Closes an open connection.
     ///
-    /// About `lookback` frames before the position are returned again, if possible. From them the
-    /// assembler restores network time. The cursor requested from a relay is lower by `lookback`; a
-    /// recording returns these frames as [`Raw::Past`].
+    /// About `lookback` frames before the position are returned again, if possible, so that the
+    /// assembler can restore network time ([`skytide_core::time`]). A relay gets a cursor that is
+    /// lower by `lookback`; a recording returns these frames as [`Raw::Past`].
     fn seek(&mut self, position: Position, lookback: u64);
 
     /// Waits for the next input, without a time limit: an unreachable relay is not an error.
@@ -111,7 +111,7 @@ impl Raw {
         }
     }
 
-    /// Whether there are no such bytes.
+    /// Whether no bytes of the message were received.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

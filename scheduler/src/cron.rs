@@ -9,7 +9,7 @@ use skytide_core::time::Timestamp;
 /// The schedule of a job.
 #[derive(Clone, Debug)]
 pub struct Schedule {
-    /// `None`: the job runs only by hand.
+    /// `None` for `never`: the job runs only on request.
     expression: Option<cron::Schedule>,
     zone: Tz,
 }
@@ -81,17 +81,18 @@ impl Schedule {
             let due = expression.after(&now.with_timezone(&offset)).next();
             due.map(|due| due.with_timezone(&Utc))
         };
-        // For a repeated hour, the iterator skips its second occurrence or returns to the first. So
-        // the next time is also computed by the fixed offsets before and after the change. Such a
-        // time counts if the zone has this offset then.
+        // In a repeated hour, `cron` skips the second occurrence or returns to the first one.
+        // Therefore the next time is also computed with two fixed UTC offsets: the current one, and
+        // the one at the time that this yields. A result is used only if the zone really has that
+        // offset at that time.
         let before = in_offset(offset(now));
         let after = before.and_then(|due| in_offset(offset(due)));
-        let is_shown = |due: &DateTime<Utc>, of: DateTime<Utc>| offset(*due) == offset(of);
+        let same_offset = |due: &DateTime<Utc>, of: DateTime<Utc>| offset(*due) == offset(of);
         let by_zone = expression.after(&now.with_timezone(&self.zone)).next();
         let due = [
             by_zone.map(|due| due.with_timezone(&Utc)),
-            before.filter(|due| is_shown(due, now)),
-            after.filter(|due| before.is_some_and(|before| is_shown(due, before))),
+            before.filter(|due| same_offset(due, now)),
+            after.filter(|due| before.is_some_and(|before| same_offset(due, before))),
         ];
         let due = due.into_iter().flatten().filter(|due| *due > now).min()?;
         u64::try_from(due.timestamp_millis()).ok().map(Timestamp)
@@ -142,9 +143,9 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_that_the_clocks_repeat_counts_twice_and_a_skipped_one_delays_nothing() {
-        // At 01:00 UTC, Vienna's clocks change from 03:00 to 02:00, and in spring from 02:00 to
-        // 03:00.
+    fn times_in_a_repeated_hour_are_due_twice_and_a_skipped_hour_delays_nothing() {
+        // In Vienna, the clocks change at 01:00 UTC: in October from 03:00 back to 02:00, and in
+        // March from 02:00 to 03:00.
         let cases = [
             (
                 "0 30 * * * *",

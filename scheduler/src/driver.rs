@@ -51,7 +51,7 @@ struct Shared {
 struct Entry {
     job: Arc<dyn Job>,
     schedule: Schedule,
-    /// Requests a run by hand.
+    /// Requests a run outside the schedule.
     wake: Notify,
     /// Locked during a run.
     running: Mutex<()>,
@@ -63,7 +63,7 @@ struct Entry {
 pub struct Status {
     /// The name of the job.
     pub name: &'static str,
-    /// When the job is due; `None` if it runs only by hand.
+    /// When the job is due; `None` if it runs only on request.
     pub due: Option<Timestamp>,
     /// When the current run started; `None` if the job does not run.
     pub running_since: Option<Timestamp>,

@@ -14,8 +14,8 @@ pub trait Job: Send + Sync {
     /// The name of the job in options, logs and reports.
     fn name(&self) -> &'static str;
 
-    /// Does a bounded amount of work. A repeated run changes nothing. If the future is dropped, the
-    /// next run does the remaining work.
+    /// Does a bounded amount of work. Must be idempotent. If the future is dropped, the next run
+    /// does the remaining work.
     ///
     /// # Errors
     /// The work failed. The next run retries it.
@@ -125,7 +125,8 @@ pub enum RunFailure {
     Busy {
         /// When the other run started.
         began: Timestamp,
-        /// The time by which the other run has ended, or its process has died.
+        /// The end of the other run at the latest: if it is stored as running after this time, its
+        /// process has died.
         deadline: Timestamp,
     },
     /// The job returned an error.
@@ -137,7 +138,7 @@ pub enum RunFailure {
     /// The run exceeded its time limit.
     #[error("it took longer than {} s and was stopped (SCHEDULER_RUN_MAX)", .0.as_secs())]
     TooLong(Duration),
-    /// The process shut down during the run. The next process catches up.
+    /// The process shut down during the run. The next process repeats the run when it starts.
     #[error("it was interrupted by the shutdown of the process")]
     Interrupted,
     /// The start of the run could not be stored, so the run was not started.

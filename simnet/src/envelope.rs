@@ -181,7 +181,8 @@ pub fn info(name: &str, message: Option<&str>) -> Vec<u8> {
 }
 
 /// An error frame, such as `FutureCursor` or `ConsumerTooSlow`. A relay closes the connection after
-/// it. Some relays write a `t` into its header although the protocol has none there: that is `t`.
+/// it. `t` is a message type in its header: some relays write one, although the protocol does not
+/// define one for error frames.
 pub fn error(name: &str, message: Option<&str>, t: Option<&str>) -> Vec<u8> {
     let mut cbor = Cbor::default();
     cbor.map(1 + usize::from(t.is_some()));

@@ -12,7 +12,7 @@ pub struct Expected {
     pub kind: &'static str,
     /// What is dropped, completely or partly, by reason; by ingest and the dataflow together.
     pub drops: Vec<(DropReason, u32)>,
-    /// Sequence numbers skipped before it. They form one gap, if any.
+    /// Number of sequence numbers skipped before the frame. If there are any, they form one gap.
     pub missing_seqs: u64,
     /// The counter `info/<name>`.
     pub info: Option<&'static str>,

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! The [recount](crate::recount) reads the bytes of a log with the project's own parser; the ledger
-//! never sees bytes. Where both agree, a mistake of the parser would have to be a mistake of the
-//! network as well.
+//! never sees bytes. If both agree, the parser can be wrong only where the network makes the
+//! same mistake.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ pub struct Ledger {
     out_of_sync: BTreeSet<Did>,
 }
 
-/// Counts of one post: likes, reposts, replies, replies below it at any depth, quotes.
+/// Counts of one post: likes, reposts, direct replies, replies anywhere in its thread, quotes.
 pub type Tallies = [u64; 5];
 
 /// Totals over all visible live records.

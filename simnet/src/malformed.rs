@@ -1,10 +1,11 @@
 //! Malformed and unusual input, as the real network sends it. For each kind: what it is, what a
 //! correct consumer counts, and how it affects the live records.
 //!
-//! One kind affects one frame. Rates are in parts per million of frames, so a test can ask for any
-//! mixture. Each affected frame names its kind ([`Frame::malformed`](crate::Frame::malformed)) and the counts
-//! that a correct consumer must report for it ([`Frame::expected`](crate::Frame::expected)).
-//! `docs/simnet.md` repeats the text of [`Kind::note`].
+//! A frame has at most one kind. Rates are in parts per million of frames, so a test can ask for
+//! any mixture. Each affected frame names its kind ([`Frame::malformed`](crate::Frame::malformed))
+//! and the counts that a correct consumer must report for it
+//! ([`Frame::expected`](crate::Frame::expected)). `docs/simnet.md` repeats the text of
+//! [`Kind::note`].
 //!
 //! The expected counts apply to a consumer that checks every block (`FIREHOSE_VERIFY=blocks`) and
 //! reads from the first frame. At level `records`, a consumer does not detect [`Kind::CommitRoot`]

@@ -1,20 +1,20 @@
 //! Pseudo-random numbers that follow from a seed alone.
 
-/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>): one chain of multiplications per number;
-/// any seed is good.
+/// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>), a fast generator for which every seed is
+/// equally good.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// Scrambles 64 bits, so that neighbouring values become unrelated.
+/// Mixes the bits of a number, so that the results of neighbouring numbers are unrelated.
 pub fn scramble(mut bits: u64) -> u64 {
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
 }
 
-/// One seed from several numbers. Their order matters.
+/// Combines several numbers into one seed. Their order matters.
 pub fn mix(parts: &[u64]) -> u64 {
     parts.iter().fold(STEP, |seed, &part| {
         scramble(seed.rotate_left(17) ^ part.wrapping_add(STEP))
@@ -22,7 +22,7 @@ pub fn mix(parts: &[u64]) -> u64 {
 }
 
 impl Random {
-    /// The sequence of this seed.
+    /// The sequence of random numbers with this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -98,8 +98,8 @@ impl Random {
 /// (<https://www.keithschwarz.com/darts-dice-coins/>).
 #[derive(Clone, Debug)]
 pub struct Weights {
-    /// For each index: the bound below which a draw stays at it, and the index that gets the draw
-    /// otherwise.
+    /// For each index: the probability that a draw of this slot returns the index itself, and the
+    /// index that it returns otherwise.
     slots: Vec<(f64, u32)>,
 }
 
@@ -110,13 +110,13 @@ impl Weights {
         let mut slots: Vec<(f64, u32)> = weights.iter().map(|w| (w / mean, 0)).collect();
         let (mut small, mut large): (Vec<usize>, Vec<usize>) =
             (0..slots.len()).partition(|&index| slots[index].0 < 1.0);
-        while let (Some(&poor), Some(&rich)) = (small.last(), large.last()) {
+        while let (Some(&below), Some(&above)) = (small.last(), large.last()) {
             small.pop();
-            slots[poor].1 = rich as u32;
-            slots[rich].0 -= 1.0 - slots[poor].0;
-            if slots[rich].0 < 1.0 {
+            slots[below].1 = above as u32;
+            slots[above].0 -= 1.0 - slots[below].0;
+            if slots[above].0 < 1.0 {
                 large.pop();
-                small.push(rich);
+                small.push(above);
             }
         }
         for index in small.into_iter().chain(large) {

@@ -1,5 +1,5 @@
-//! Renders a record: from the 16 bytes of the world ([`CompactRecord`]) to the DAG-CBOR in the
-//! repo. The result is always the same.
+//! Renders a record: from its compact form of 16 bytes ([`CompactRecord`]) to the DAG-CBOR in the
+//! repo. The same record is always rendered to the same bytes.
 
 mod fault;
 mod post;
@@ -127,7 +127,8 @@ impl RecordWriter<'_> {
         ])
     }
 
-    /// The time of the record's creation, as a TID. A profile was created some time before the network starts.
+    /// The time of the record's creation, as a TID. A profile was created some time before the
+    /// start of the network.
     fn tid(&self) -> Tid {
         let start = self.world.options.start.0 * 1_000;
         let days = u64::from(self.account) % 700;
@@ -137,8 +138,8 @@ impl RecordWriter<'_> {
         }
     }
 
-    /// The repost through which the account found the post, sometimes. That repost is older than the
-    /// network.
+    /// For some records, the repost through which the account found the post. That repost is older
+    /// than the network.
     fn via(&self) -> Option<(String, Digest)> {
         let mut random = Random::new(self.seed() ^ 1);
         let percent = if self.rec.class == RecordClass::Like {

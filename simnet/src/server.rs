@@ -52,16 +52,16 @@ use crate::faults::Faults;
 /// How a network is served.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Address and port; port 0 takes a free one.
+    /// Address and port on which the server listens. Port 0 selects a free port.
     pub address: SocketAddr,
     /// When frames are sent.
     pub pace: Pace,
-    /// The time of the clock at which the network was `backlog` past its start; `None` for the
-    /// start of the server. A restarted server that gets the same value continues where an
-    /// uninterrupted one would be.
+    /// The time of the clock at which the network has existed for `backlog`; `None` for the start
+    /// of the server. A restarted server with the same value continues where an uninterrupted one
+    /// would be.
     pub began: Option<Timestamp>,
-    /// Network time that has already passed at `began`. Its frames are due at once, and wait for
-    /// readers.
+    /// Network time that has already passed at `began`. The frames of this time are due at once,
+    /// and are sent no faster than clients read them.
     pub backlog: Duration,
     /// Frames up to this sequence number are skipped, because clients have them; 0 skips none.
     pub from: u64,

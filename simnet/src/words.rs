@@ -25,7 +25,7 @@ impl Language {
     }
 }
 
-/// The hashtag of a story, or an evergreen one (high numbers).
+/// The hashtag with this number: the one of a story, or for high numbers one that belongs to none.
 pub(crate) fn hashtag(seed: u64, number: u32, lang: LanguageId) -> String {
     let language = language(lang);
     let mut random = Random::new(mix(&[seed, 11, u64::from(number), u64::from(lang)]));
@@ -43,7 +43,7 @@ pub(crate) fn hashtag(seed: u64, number: u32, lang: LanguageId) -> String {
     tag
 }
 
-/// The domain of a number. Low numbers are the most linked ones.
+/// The domain with this number. Domains with low numbers are linked most.
 pub(crate) fn domain(seed: u64, number: u32) -> String {
     const ENDINGS: [&str; 4] = ["example.com", "example.org", "example.net", "news.example"];
     let mut random = Random::new(mix(&[seed, 12, u64::from(number)]));

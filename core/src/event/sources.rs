@@ -13,9 +13,10 @@ use super::Host;
 use crate::id::Cursor;
 use crate::time::Timestamp;
 
-/// Other sources in one tick, at most. Beyond that, the source that was left first is removed.
+/// Maximum number of other sources in one tick. If there are more, the source that was left first
+/// is removed.
 pub const OTHER_SOURCES_MAX: usize = 16;
-/// Gaps in one tick, at most. A further gap extends the last one instead.
+/// Maximum number of gaps in one tick. A further gap extends the last one instead.
 pub const TICK_GAPS_MAX: usize = 16;
 
 /// The part of a tick about other sources and gaps.

@@ -17,7 +17,7 @@ use crate::id::{Epoch, Seq};
 use crate::time::Timestamp;
 
 /// A store of checkpoints. Only one process at a time may use it, from its first call on. A
-/// checkpoint is identified by the epoch of its first cut.
+/// checkpoint is identified by the epoch of its first cut (see [`Manifest`]).
 ///
 /// Guarantee: after a failed operation, or a crash at any point, complete checkpoints are
 /// unchanged, and [`list`](Self::list) never returns an incomplete one.
@@ -68,7 +68,7 @@ pub trait CheckpointStore: Send + Sync {
 /// A complete checkpoint as [`CheckpointStore::list`] returns it.
 #[derive(Clone, Debug)]
 pub struct Listed {
-    /// The epoch of its first cut, which identifies the checkpoint.
+    /// The epoch of the first cut of the checkpoint, which identifies it.
     pub checkpoint: Epoch,
     /// The manifest, or the reason why it cannot be read.
     pub manifest: Result<Manifest, String>,
@@ -76,11 +76,11 @@ pub struct Listed {
 
 /// The description of a checkpoint.
 ///
-/// Accounts are cut shard by shard while the dataflow continues to process events. Each shard's
-/// section contains the state of its accounts at the epoch of that shard's own cut. Accumulators
-/// that cannot be recomputed from the live records have their values at the last cut. While the log
-/// is replayed from the first cut to the last, only events after the cut of an account's shard are
-/// counted for that account.
+/// A checkpoint does not contain the state at a single epoch. The accounts are divided into shards,
+/// and the state of each shard is captured at another epoch, the *cut* of that shard, while the
+/// dataflow continues to process events. Accumulators that cannot be recomputed from the live
+/// records have their values at the last cut. While the log is replayed from the first cut to the
+/// last, an event is counted only if it is after the cut of its account's shard.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// Version of the format of manifest and sections.

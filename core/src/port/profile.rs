@@ -22,8 +22,8 @@ pub trait ProfileStore: Send + Sync {
     /// never leaves a partially written profile.
     async fn put(&self, profiles: &[StoredProfile]) -> Result<(), ProfileError>;
 
-    /// Removes profiles that were fetched before `time`, oldest first (in any order among equals),
-    /// at most `limit` of them. Returns how many were removed.
+    /// Removes at most `limit` profiles that were fetched before `time`, oldest first. Profiles
+    /// that were fetched at the same time are removed in any order. Returns how many were removed.
     async fn remove_before(&self, time: Timestamp, limit: usize) -> Result<usize, ProfileError>;
 
     /// Removes the profiles of `dids`. An account without a stored profile is not an error.
@@ -33,13 +33,14 @@ pub trait ProfileStore: Send + Sync {
 /// A server from which profiles are fetched.
 #[async_trait]
 pub trait ProfileSource: Send + Sync {
-    /// Fetches the profiles of at most [`PROFILES_A_CALL`] accounts in one request. The answer
+    /// Fetches the profiles of at most [`PROFILES_PER_REQUEST`] accounts in one request. The answer
     /// omits accounts that the source does not know, and its order is arbitrary.
     async fn fetch(&self, dids: &[Did]) -> Result<FetchedProfiles, SourceError>;
 }
 
-/// Accounts per request, at most (<https://docs.bsky.app/docs/api/app-bsky-actor-get-profiles>).
-pub const PROFILES_A_CALL: usize = 25;
+/// Maximum number of accounts in one request
+/// (<https://docs.bsky.app/docs/api/app-bsky-actor-get-profiles>).
+pub const PROFILES_PER_REQUEST: usize = 25;
 
 /// The profile of an account, as the source returned it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -67,16 +68,16 @@ pub struct StoredProfile {
     pub profile: Option<Profile>,
 }
 
-/// The parts of a profile that the stream reports. They detect a change, while the source returns
-/// the profile that is shown.
+/// The parts of a profile that the stream reports. They are compared only to detect that a stored
+/// profile is stale. The profile that is shown comes from the source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct StreamProfile {
     /// The newest handle that an `#identity` event contained.
     pub handle: Option<Box<str>>,
-    /// The display name in the live profile record.
+    /// The display name in the profile record; `None` if there is none.
     #[serde(default, deserialize_with = "stored::name")]
     pub display_name: Option<Box<str>>,
-    /// The CID of the picture in the live profile record.
+    /// The CID of the picture in the profile record; `None` if there is none.
     pub avatar: Option<Box<str>>,
 }
 
@@ -96,8 +97,8 @@ impl StreamProfile {
 pub struct FetchedProfiles {
     /// The accounts that the source knows, each at most once.
     pub profiles: Vec<(Did, Profile)>,
-    /// Number of entries in the answer that are malformed. Their accounts are treated as unknown to
-    /// the source, so they are requested again only after the same delay.
+    /// Number of malformed entries in the answer. Their accounts are treated as unknown to the
+    /// source, so they are requested again after the same delay as unknown accounts.
     pub malformed: usize,
     /// The source accepts no further request before this time; `None` if it accepts one now.
     pub not_before: Option<Timestamp>,

@@ -19,11 +19,11 @@ pub trait ViewReader: Send + Sync {
     /// commit.
     async fn control(&self) -> Result<Control, StoreError>;
 
-    /// The rows under `keys`, in the same order; `None` for a key without a row. Each row is exact
-    /// at its own epoch.
+    /// The rows under `keys`, in the same order; `None` for a key without a row. Each row has the
+    /// values at the end of the epoch that is stored with it.
     async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError>;
 
-    /// Rows of one view in a range of keys, in the order of the keys, at most [`Range::limit`].
+    /// At most [`Range::limit`] rows of one view in a range of keys, in the order of the keys.
     async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError>;
 
     /// A reader of the store as it is now: its control record and all its rows belong to one
@@ -43,8 +43,8 @@ pub trait ViewReader: Send + Sync {
 ///
 /// After a crash, the first commit must end exactly at the intent that `lead` returns. Every row
 /// that the unfinished commit wrote is then written again with the same value. That holds only for
-/// rows that are computed in the same way. A commit that replaces rows of a different recipe must
-/// announce that by `rebuild`.
+/// rows that are computed in the same way. A commit that replaces rows of a different [`Recipe`]
+/// must announce that by `rebuild`.
 #[async_trait]
 pub trait ViewStore: ViewReader {
     /// Takes over as the writer: draws the next term, which fences all writers with earlier terms,
@@ -70,9 +70,9 @@ pub trait ViewStore: ViewReader {
     /// as well. A store that discards unfinished commits does not need to store the views.
     async fn rebuild(&self, term: Term, views: &BTreeSet<ViewId>) -> Result<(), StoreError>;
 
-    /// Writes whole rows of one view, exact at the intent. If several changes have the same key,
-    /// the last one applies. The store accepts every row that [`fits`]. If one does not, returns
-    /// `Rejected` and writes nothing of this call.
+    /// Writes whole rows of one view, with their values at the end of the intent. If several
+    /// changes have the same key, the last one applies. The store accepts every row that [`fits`].
+    /// If one does not, returns `Rejected` and writes nothing of this call.
     async fn write(&self, term: Term, view: ViewId, changes: Vec<Change>)
     -> Result<(), StoreError>;
 
@@ -97,7 +97,7 @@ pub struct Term(pub u64);
 /// The end of a commit that starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Intent {
-    /// The commit's rows are exact at the end of this epoch.
+    /// The commit's rows have the values at the end of this epoch.
     pub epoch: Epoch,
     /// The tick that ends the epoch; `None` if it is not known.
     pub tick: Option<TickRef>,
@@ -229,7 +229,7 @@ impl Control {
 /// The description of a completed commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Committed {
-    /// The rows are exact at the end of this epoch.
+    /// The rows have the values at the end of this epoch.
     pub epoch: Epoch,
     /// Network time at the end of the epoch.
     pub time: Timestamp,
@@ -300,7 +300,7 @@ pub struct Range {
     pub from: Key,
     /// Last key, exclusive; `None` for the end of the view.
     pub to: Option<Key>,
-    /// Number of rows to return, at most.
+    /// Maximum number of rows to return.
     pub limit: usize,
 }
 

@@ -1,4 +1,5 @@
-//! Keys as bytes that sort like the texts that they encode.
+//! Keys of rows, encoded as bytes. The byte order is the order of the typed keys: texts, DIDs and
+//! addresses sort by their text, and numbers by their value.
 
 use std::fmt;
 
@@ -56,8 +57,8 @@ impl fmt::Debug for Key {
     }
 }
 
-/// A typed key. Its encoding sorts like the key's text, and is self-delimiting, so that another key
-/// can follow.
+/// A typed key. Its encodings sort like the keys themselves. An encoding is self-delimiting, so
+/// that another key can follow it.
 pub trait ViewKey: Sized {
     /// Appends the encoding to `bytes`.
     fn encode(&self, bytes: &mut Vec<u8>);
@@ -100,8 +101,9 @@ impl ViewKey for String {
     }
 }
 
-/// For a did:plc, a tag byte and the 15 packed bytes. For any other DID, its text after a tag byte
-/// that sorts it before or after the did:plc values, as its text does.
+/// A tag byte, then the 15 packed bytes of a did:plc, or the text of any other DID. The tag is 2
+/// for a did:plc, 1 for DIDs whose text sorts before `did:plc:`, and 3 for those that sort after
+/// it.
 impl ViewKey for Did {
     fn encode(&self, bytes: &mut Vec<u8>) {
         match self.as_plc() {
@@ -128,7 +130,7 @@ impl ViewKey for Did {
     }
 }
 
-/// The author, then the record key as text.
+/// The author, then the record key as text, terminated by a 0 byte.
 impl ViewKey for PostKey {
     fn encode(&self, bytes: &mut Vec<u8>) {
         self.did().encode(bytes);

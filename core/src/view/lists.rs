@@ -175,7 +175,7 @@ pub struct ListRow {
 }
 
 impl ListRow {
-    /// Entries per list, at most.
+    /// Maximum number of entries in a list.
     pub const LENGTH: usize = 100;
 }
 

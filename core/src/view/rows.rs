@@ -223,14 +223,14 @@ pub struct AccountRow {
     /// The `status` of that event, unchanged except for truncation.
     #[serde(default, deserialize_with = "stored::status")]
     pub status: Option<Box<str>>,
-    /// The display name in the live profile record. `None` without such a record, and while the
+    /// The display name in the profile record. `None` without such a record, and while the
     /// account is hidden.
     #[serde(default, deserialize_with = "stored::name")]
     pub display_name: Option<Box<str>>,
-    /// The description in the live profile record, with the same conditions.
+    /// The description in the profile record; `None` in the same cases.
     #[serde(default, deserialize_with = "stored::description")]
     pub description: Option<Box<str>>,
-    /// The CID of the picture in the live profile record, with the same conditions.
+    /// The CID of the picture in the profile record; `None` in the same cases.
     pub avatar: Option<Box<str>>,
     /// The newest revision that was seen.
     pub rev: Option<Tid>,

@@ -47,7 +47,7 @@ pub const COLLECTIONS: [&str; 19] = [
 const OTHER: usize = COLLECTIONS.len() - 1;
 const ACTIONS: [Action; 3] = [Action::Create, Action::Update, Action::Delete];
 
-/// Sums since the previous tick.
+/// Counts since the previous tick.
 #[derive(Clone, Debug, Default)]
 pub struct Counts {
     /// Frames read.
@@ -162,8 +162,8 @@ impl Counts {
         cells.filter(|&(_, _, count)| count > 0)
     }
 
-    /// Events that are not operations: identities, accounts, and repos that moved without
-    /// operations.
+    /// Events that are not operations: `#identity`, `#account`, and new revisions of a repo without
+    /// the operations that led to them.
     pub fn others(&self) -> [(&'static str, u64); 3] {
         [
             ("identity", self.identities),

@@ -262,8 +262,8 @@ impl Assembler {
         }
     }
 
-    /// Processes the held messages, unless the local clock is wrong. `last`: the stream ends, so
-    /// they are processed in any case.
+    /// Processes the held messages, unless the local clock is wrong. If `last` is true, the stream
+    /// ends, and they are processed in any case.
     pub(super) fn release(&mut self, last: bool) {
         let clock_is_wrong = |held: &HeldMessages| {
             self.ceiling

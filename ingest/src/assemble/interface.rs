@@ -15,8 +15,8 @@ pub struct Setup {
     pub host: Host,
     /// Names that earlier versions gave to the same stream.
     pub former_hosts: Vec<Host>,
-    /// Whether to abandon the position in this stream, unless the newest tick records that this was
-    /// done.
+    /// Whether to discard the position in this stream, unless the newest tick records that it was
+    /// discarded already.
     pub cursor_reset: bool,
     /// Whether the stream is live. Its time then never passes the machine's clock.
     pub live: bool,
@@ -26,16 +26,16 @@ pub struct Setup {
     pub filter: Filter,
     /// An epoch ends after the frame that brings it to this many events.
     pub tick_events_max: usize,
-    /// A live stream is idle after this many ticks in a row without events.
+    /// A live stream is idle after this many consecutive ticks without events.
     pub pause_ticks: u32,
 }
 
 /// A position in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// The newest number applied.
+    /// The `seq` of the newest applied frame.
     pub cursor: Option<Cursor>,
-    /// Frames read since the first frame ever read of this stream.
+    /// Number of frames read from this stream, over all starts.
     pub frames: u64,
 }
 
@@ -49,7 +49,7 @@ impl Position {
     }
 }
 
-/// One whole epoch: its events, then its tick.
+/// One finished epoch: its events, then its tick.
 #[derive(Debug)]
 pub struct Cut {
     /// The messages. Never empty: the last one is the tick.
@@ -88,9 +88,9 @@ pub enum Note {
     Gap(Gap),
     /// The relay's numbering restarted.
     Reset {
-        /// The newest number before.
+        /// The newest `seq` before the restart.
         before: Option<Cursor>,
-        /// The newest number now.
+        /// The newest `seq` after the restart.
         after: Option<Cursor>,
     },
 }

@@ -7,13 +7,17 @@
 //! would be skipped forever. The time distinguishes the two cases: a repeated frame is not newer
 //! than the frames before it.
 //!
-//! The rule: a frame with an old number is a *suspect*. Suspects in a row with rising numbers are
-//! buffered. The numbering counts as reset when at least [`SUSPECTS_NEWER`] of the newest
-//! [`SUSPECTS`] suspects are newer than the newest time on which the frames before the row agreed.
-//! After a reset all buffered suspects are applied, so none is lost: a relay's times vary by a
-//! second, in which hundreds of frames arrive, so the decision comes late. A frame with a new
-//! number ends the row: its suspects were repetitions. A frame whose number does not rise within
-//! the row is a repetition, too.
+//! The rule:
+//!
+//! - A frame with an old number is a *suspect*. Consecutive suspects with rising numbers form a
+//!   *run* and are buffered.
+//! - The numbering counts as reset when, of the newest [`SUSPECTS`] suspects of the run, at least
+//!   [`SUSPECTS_NEWER`] have a time later than the frames before the run
+//!   ([`NetworkTime::newest_agreed`](super::time::NetworkTime::newest_agreed)). All buffered
+//!   suspects are then applied. The times of a relay vary by up to a second, in which hundreds of
+//!   frames arrive, so the reset is detected late; the buffer keeps them from being lost.
+//! - A frame with a new number ends the run: its suspects were repetitions. A suspect whose number
+//!   does not rise within the run is a repetition, too.
 
 use std::collections::VecDeque;
 
@@ -21,12 +25,12 @@ use bytes::Bytes;
 use skytide_core::id::Cursor;
 use skytide_core::time::Timestamp;
 
-/// The number of newest suspects of a row that decide.
+/// The number of suspects that decide about a reset: the newest ones of the run.
 pub(crate) const SUSPECTS: usize = 32;
-/// How many of them must be newer than the frames before the row.
+/// How many of these suspects must be newer than the frames before the run.
 pub(crate) const SUSPECTS_NEWER: usize = 24;
 /// Largest number of buffered suspects: twice the frames of a second at the largest rate seen. The
-/// oldest suspects of a longer row are repetitions.
+/// oldest suspects of a longer run are repetitions.
 const SUSPECTS_MAX: usize = 4_096;
 /// Largest size of buffered suspects. Above it the bytes of the oldest ones are dropped, so that
 /// these frames are lost in a reset.
@@ -39,7 +43,7 @@ const UNUSABLE_STEP_MAX: u64 = 1_000;
 pub(crate) struct SeqWatch {
     newest: Option<Cursor>,
     suspects: VecDeque<Suspect>,
-    /// The number of oldest suspects whose bytes were dropped.
+    /// How many suspects lost their bytes to the size limit. They are the oldest ones.
     suspects_without_bytes: usize,
     suspect_bytes: usize,
 }
@@ -47,7 +51,7 @@ pub(crate) struct SeqWatch {
 #[derive(Debug)]
 struct Suspect {
     seq: Cursor,
-    /// Whether its time is newer than the agreed time of the frames before the row.
+    /// Whether its time is later than the newest time on which the frames before the run agree.
     newer: bool,
     bytes: Option<Bytes>,
 }
@@ -87,12 +91,12 @@ impl SeqWatch {
         }
     }
 
-    /// The newest number applied.
+    /// The newest number that was applied.
     pub(crate) fn newest(&self) -> Option<Cursor> {
         self.newest
     }
 
-    /// Whether a frame of this number would be the first suspect of a row.
+    /// Whether a frame of this number would be the first suspect of a run.
     pub(crate) fn starts_suspects(&self, seq: Cursor) -> bool {
         self.suspects.is_empty() && self.newest.is_some_and(|newest| seq < newest)
     }

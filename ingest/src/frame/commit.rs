@@ -1,4 +1,4 @@
-//! Checks a `#commit` and assigns records to its operations.
+//! Checks a `#commit` and assigns the records in its blocks to its operations.
 
 use skytide_core::event::DropReason;
 
@@ -16,8 +16,8 @@ pub(super) fn check<'a>(body: &mut Body<'a>, verify: Verify) -> Result<Frame<'a>
     if count > OPS_MAX || bytes.len() > BLOCKS_BYTES_MAX {
         return Err(DropReason::CommitSize);
     }
-    // The flag is deprecated: a commit with operations is too big only if it has no blocks
-    // (https://atproto.com/specs/sync).
+    // `tooBig` is deprecated and counts only without operations. With operations, a commit is too
+    // big if its blocks are missing (https://atproto.com/specs/sync).
     let too_big = match count {
         0 => body.too_big == Some(true),
         _ => bytes.is_empty(),

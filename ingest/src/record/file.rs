@@ -13,8 +13,8 @@ use crate::source::recording_file;
 
 /// The default level of zstd: a third of the size, at several hundred MB/s.
 const LEVEL: i32 = 3;
-/// Largest size of frames that are rewritten when a recording is continued: those after the last
-/// offset at which both a zstd frame and a frame end.
+/// Largest size of frames that are rewritten when a recording is continued: the relay's frames
+/// after the last offset at which both a zstd frame and a frame of the relay end.
 const REWRITE_BYTES_MAX: usize = 256 << 20;
 
 /// The content of a file when it was opened.
@@ -22,7 +22,7 @@ const REWRITE_BYTES_MAX: usize = 256 << 20;
 pub struct Found {
     /// Whole frames.
     pub frames: u64,
-    /// The number of the last frame that has one.
+    /// The `seq` of the last frame that has one.
     pub cursor: Option<Cursor>,
     /// Bytes after the last whole frame, which were truncated.
     pub cut_bytes: u64,
@@ -186,8 +186,8 @@ fn compress(frames: &[u8]) -> io::Result<Vec<u8>> {
 struct Scan {
     frames: u64,
     cursor: Option<Cursor>,
-    /// The last offset at which both a zstd frame and a frame end. The file stays unchanged up to
-    /// here.
+    /// The last offset at which both a zstd frame and a frame of the relay end. The file stays
+    /// unchanged up to here.
     keep_bytes: u64,
     /// The whole frames after that offset, each preceded by its length.
     rewrite: Vec<u8>,

@@ -13,8 +13,8 @@ use crate::assemble::{Assembler, Cut, Note};
 use crate::samples::Samples;
 use crate::source::Raw;
 
-/// After this many unusable messages in a row the connection counts as broken.
-const UNUSABLE_ROW_MAX: u32 = 16;
+/// After this many consecutive unusable messages, the connection counts as broken.
+const CONSECUTIVE_UNUSABLE_MAX: u32 = 16;
 
 /// The state of the task.
 pub(super) struct AssembleTask {
@@ -131,8 +131,10 @@ impl AssembleTask {
     }
 
     fn reconnect_if_unusable(&mut self) {
-        if self.assembler.live() && self.assembler.unusable_row() >= UNUSABLE_ROW_MAX {
-            let messages = self.assembler.unusable_row();
+        if self.assembler.live()
+            && self.assembler.consecutive_unusable() >= CONSECUTIVE_UNUSABLE_MAX
+        {
+            let messages = self.assembler.consecutive_unusable();
             warn!(
                 messages,
                 "the relay sends only messages that are not frames, reconnecting"

@@ -32,7 +32,8 @@ pub struct RecordingSource {
     host: Host,
     position: Position,
     lookback: u64,
-    /// The reader that identified the stream, at its start; `None` once it is in use.
+    /// The reader that read the identifying frames, positioned at the start of the stream; `None`
+    /// once the stream is being read.
     unread: Option<RecordingReader>,
     batches: Option<mpsc::Receiver<Result<Vec<Raw>, RecordingError>>>,
     /// `None` if at least one input is not a regular file.

@@ -45,7 +45,7 @@ pub struct RelaySource {
     failed: bool,
     /// Whether the relay was reported as unreachable.
     unreachable: bool,
-    /// Failed attempts in a row: refusals, and connections that were lost before the position
+    /// Consecutive failed attempts: refusals, and connections that were lost before the position
     /// advanced and before they had lasted `backoff_max`.
     attempts: u32,
     /// Whether the next call of `next` returns [`Input::Disconnected`].

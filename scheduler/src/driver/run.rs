@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::{Entry, Outcome, Shared};
 use crate::job::{Job, Report, RunFailure};
 
-/// A run that exceeded its time limit has certainly stopped this long after the limit, in ms.
+/// Time in ms between the time limit of a run and its stored deadline, in which the run is
+/// certainly stopped.
 const DEADLINE_GRACE_MS: u64 = 30_000;
 
 impl Entry {

@@ -8,20 +8,26 @@ use tokio::time::Instant;
 
 use super::*;
 
-/// A clock that follows tokio's paused time and starts at a full hour.
+/// The start time of the tests' clock in ms: a full hour.
+const START: u64 = 3_600_000 * 400_000;
+
+/// A clock that starts at [`START`] and advances with tokio's paused time.
 struct Paused(Instant);
 
 impl Clock for Paused {
     fn now(&self) -> Timestamp {
-        Timestamp(3_600_000 * 400_000 + self.0.elapsed().as_millis() as u64)
+        Timestamp(START + self.0.elapsed().as_millis() as u64)
     }
 }
 
-/// A job that takes 90 seconds. It counts its runs and overlapping runs.
+/// A job whose run takes 90 seconds. The second run fails.
 #[derive(Default)]
 struct Slow {
+    /// Finished runs.
     runs: AtomicU64,
-    at_once: AtomicU64,
+    /// Runs in progress.
+    running: AtomicU64,
+    /// Runs that started while another one was in progress.
     overlaps: AtomicU64,
 }
 
@@ -32,11 +38,11 @@ impl Job for Slow {
     }
 
     async fn run(&self) -> Result<Report, BoxError> {
-        if self.at_once.fetch_add(1, Ordering::SeqCst) > 0 {
+        if self.running.fetch_add(1, Ordering::SeqCst) > 0 {
             self.overlaps.fetch_add(1, Ordering::SeqCst);
         }
         sleep(Duration::from_secs(90)).await;
-        self.at_once.fetch_sub(1, Ordering::SeqCst);
+        self.running.fetch_sub(1, Ordering::SeqCst);
         let run = self.runs.fetch_add(1, Ordering::SeqCst) + 1;
         if run == 2 {
             return Err("the second run fails".into());
@@ -46,12 +52,17 @@ impl Job for Slow {
     }
 }
 
+/// A scheduler that runs [`Slow`] by this cron expression.
 fn scheduler(cron: &str) -> (Arc<Scheduler>, Arc<Slow>) {
     let job = Arc::new(Slow::default());
-    (of(vec![(job.clone(), cron)], MemoryJobs::default()), job)
+    (
+        scheduler_of(vec![(job.clone(), cron)], MemoryJobs::default()),
+        job,
+    )
 }
 
-fn of(jobs: Vec<(Arc<dyn Job>, &str)>, store: MemoryJobs) -> Arc<Scheduler> {
+/// A scheduler of these jobs, each with its cron expression.
+fn scheduler_of(jobs: Vec<(Arc<dyn Job>, &str)>, store: MemoryJobs) -> Arc<Scheduler> {
     let clock = Arc::new(Paused(Instant::now()));
     let schedule = |cron| Schedule::parse(cron, "UTC").expect(cron);
     let jobs = jobs.into_iter().map(|(job, cron)| (job, schedule(cron)));
@@ -68,9 +79,7 @@ async fn run_once(scheduler: &Scheduler) -> Outcome {
     outcome.expect("known")
 }
 
-/// The start time of the tests' clock.
-const START: u64 = 3_600_000 * 400_000;
-
+/// The time this many seconds after the start of the tests' clock.
 fn moment(seconds: i64) -> Timestamp {
     Timestamp(START.saturating_add_signed(seconds * 1_000))
 }
@@ -138,7 +147,7 @@ async fn a_job_that_is_never_due_runs_when_it_is_woken() {
     );
 }
 
-/// A job that panics, hangs or succeeds, by its name.
+/// A job whose name determines whether it panics, hangs or succeeds.
 struct Bad {
     name: &'static str,
     runs: AtomicU64,
@@ -170,7 +179,7 @@ async fn a_job_that_panics_or_hangs_is_reported_and_the_others_continue() {
         .iter()
         .map(|job| (job.clone() as Arc<dyn Job>, "0 * * * * *"));
     let store = MemoryJobs::default();
-    let scheduler = of(jobs.collect(), store.clone());
+    let scheduler = scheduler_of(jobs.collect(), store.clone());
     let stop = CancellationToken::new();
     let running = tokio::spawn(scheduler.clone().run(stop.clone()));
     // The job that hangs runs from 60 to 360 s and from 420 to 720 s.
@@ -206,7 +215,9 @@ async fn a_job_that_panics_or_hangs_is_reported_and_the_others_continue() {
 
 #[tokio::test(start_paused = true)]
 async fn a_missed_run_is_caught_up_once() {
-    // (end of the last run, planned time, runs at the start); the job is due at every full minute.
+    // Seconds relative to the start of the scheduler: the end of the last run, and the stored time
+    // of the next run. Then the number of runs that the scheduler starts at once. The job is due at
+    // every full minute.
     let cases = [
         (Some(-61), 0, 1),
         (Some(-3_600 * 24 * 9), 0, 1),
@@ -238,11 +249,11 @@ async fn a_missed_run_is_caught_up_once() {
             store.end("slow", 1, Some(&ended)).await.expect("ended");
         }
         let job = Arc::new(Slow::default());
-        let scheduler = of(vec![(job.clone(), "0 * * * * *")], store.clone());
+        let scheduler = scheduler_of(vec![(job.clone(), "0 * * * * *")], store.clone());
         let stop = CancellationToken::new();
         let running = tokio::spawn(scheduler.clone().run(stop.clone()));
         sleep(Duration::from_secs(59)).await;
-        let began = job.at_once.load(Ordering::SeqCst);
+        let began = job.running.load(Ordering::SeqCst);
         assert_eq!(began, runs, "{ended:?} {planned}");
         sleep(Duration::from_secs(32)).await;
         assert_eq!(job.runs.load(Ordering::SeqCst), runs, "once");
@@ -261,7 +272,7 @@ async fn a_job_that_is_never_due_is_not_missed() {
     };
     store.plan("slow", &plan).await.expect("planned");
     let job = Arc::new(Slow::default());
-    let scheduler = of(vec![(job.clone(), "never")], store.clone());
+    let scheduler = scheduler_of(vec![(job.clone(), "never")], store.clone());
     tokio::spawn(scheduler.run(CancellationToken::new()));
     sleep(Duration::from_secs(300)).await;
     assert_eq!(job.runs.load(Ordering::SeqCst), 0);
@@ -288,12 +299,12 @@ async fn two_processes_never_run_a_job_at_once() {
             Schedule::parse("0 * * * * *", "UTC").expect("cron"),
         )],
     ));
-    let one = of(vec![(job.clone(), "0 * * * * *")], store.clone());
+    let one = scheduler_of(vec![(job.clone(), "0 * * * * *")], store.clone());
     tokio::spawn(one.run(CancellationToken::new()));
     tokio::spawn(other.clone().run(CancellationToken::new()));
     sleep(Duration::from_secs(70)).await;
     // A run by hand in a third process.
-    let by_hand = of(vec![(job.clone(), "never")], store.clone());
+    let by_hand = scheduler_of(vec![(job.clone(), "never")], store.clone());
     let refused = run_once(&by_hand)
         .await
         .result
@@ -323,18 +334,18 @@ async fn the_run_of_a_dead_process_is_caught_up_after_its_deadline() {
     };
     store.begin("slow", &dead).await.expect("begun");
     let job = Arc::new(Slow::default());
-    let scheduler = of(vec![(job.clone(), "0 0 * * * *")], store.clone());
+    let scheduler = scheduler_of(vec![(job.clone(), "0 0 * * * *")], store.clone());
     tokio::spawn(scheduler.run(CancellationToken::new()));
     sleep(Duration::from_secs(199)).await;
-    assert_eq!(job.at_once.load(Ordering::SeqCst), 0);
+    assert_eq!(job.running.load(Ordering::SeqCst), 0);
     sleep(Duration::from_secs(32)).await;
-    assert_eq!(job.at_once.load(Ordering::SeqCst), 1);
+    assert_eq!(job.running.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_a_shutdown_interrupts_is_caught_up_at_the_next_start() {
     let (store, job) = (MemoryJobs::default(), Arc::new(Slow::default()));
-    let scheduler = of(vec![(job.clone(), "0 0 * * * *")], store.clone());
+    let scheduler = scheduler_of(vec![(job.clone(), "0 0 * * * *")], store.clone());
     let stop = CancellationToken::new();
     let running = tokio::spawn(scheduler.run(stop.clone()));
     sleep(Duration::from_secs(3_601)).await;

@@ -22,7 +22,7 @@ use skytide_core::id::Did;
 use skytide_core::port::BoxError;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::profile::{
-    FetchedProfiles, PROFILES_A_CALL, ProfileSource, ProfileStore, SourceError, StoredProfile,
+    FetchedProfiles, PROFILES_PER_REQUEST, ProfileSource, ProfileStore, SourceError, StoredProfile,
     StreamProfile,
 };
 use skytide_core::port::store::ViewReader;
@@ -157,7 +157,7 @@ impl FetchProfiles {
         report: &mut ProfilesReport,
     ) -> Result<(), Interrupted> {
         report.left = pending.len();
-        let calls = pending.chunks(PROFILES_A_CALL).rev();
+        let calls = pending.chunks(PROFILES_PER_REQUEST).rev();
         let mut calls: Vec<&[PendingProfile]> = calls.collect();
         while report.calls < self.limits.calls_max
             && report.not_before.is_none()

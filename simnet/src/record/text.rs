@@ -22,7 +22,8 @@ pub(super) enum Feature {
     Mention(Did),
 }
 
-/// Evergreen hashtags and domains have numbers from here on; those of stories have lower numbers.
+/// The first number of *evergreen* hashtags, which belong to no story, and of domains. Lower
+/// numbers are the hashtags of stories.
 const EVERGREEN: u32 = 1 << 24;
 
 impl Text {

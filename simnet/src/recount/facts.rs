@@ -45,17 +45,17 @@ pub(super) struct Post {
     pub(super) links: BTreeSet<String>,
     pub(super) mentions: BTreeSet<Did>,
     pub(super) characters: u64,
-    /// As they are counted.
+    /// The languages as the views count them; empty if the post names none.
     langs: BTreeSet<String>,
 }
 
 /// The language of a post that names none.
 const UNDETERMINED: &str = "und";
 
-/// Bytes of an account's status that count.
+/// Maximum size of an account's status in bytes. A longer status is truncated.
 const STATUS_BYTES: usize = 64;
 
-/// The status as it counts, and whether it was longer.
+/// The status, truncated to [`STATUS_BYTES`], and whether it was longer.
 pub(super) fn status(written: &str) -> (Box<str>, bool) {
     let mut kept = String::new();
     for character in written.chars() {
@@ -68,7 +68,7 @@ pub(super) fn status(written: &str) -> (Box<str>, bool) {
 }
 
 impl Post {
-    /// The languages as they are counted.
+    /// The languages as the views count them; `und` if the post names none.
     pub(super) fn languages(&self) -> BTreeSet<String> {
         if self.langs.is_empty() {
             return BTreeSet::from([UNDETERMINED.to_owned()]);
@@ -86,7 +86,7 @@ impl Post {
 /// What was left out of a record, and how often.
 pub(super) type LeftOut = Vec<(DropReason, u64)>;
 
-/// What a create or update says, and what does not count of it.
+/// Reads the content of a created or updated record, and what is not counted of it.
 pub(super) fn read(op: &Op) -> Result<(Content, LeftOut), DropReason> {
     let missing = match op.cid {
         Some(_) => DropReason::RecordMissing,

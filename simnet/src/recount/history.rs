@@ -1,5 +1,5 @@
-//! The state after reading a log: live records, accounts, operations. Events are applied one after
-//! another, in plain code.
+//! The state after reading a part of a log: live records, accounts, operations. Events are applied
+//! one after another.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,8 @@ pub(super) struct History {
     pub(super) posts_seen: BTreeSet<PostKey>,
     /// The newest revision of each repo.
     revs: BTreeMap<Did, Tid>,
-    /// The state from identity and account events, and which repos have missed operations.
+    /// The state of each account from `#identity` and `#account` events, and whether operations of
+    /// its repo were missed.
     pub(super) accounts: BTreeMap<Did, Account>,
     /// The newest minute in which an account's operation was applied.
     pub(super) last_seen: BTreeMap<Did, Minute>,
@@ -29,11 +30,12 @@ pub(super) struct History {
     pub(super) activity: Vec<ActivityEntry>,
     /// Counters by name.
     pub(super) counters: BTreeMap<String, u64>,
-    /// Collections that have a name of their own, besides the known ones.
+    /// Collections that `activity` counts under their own name, in addition to
+    /// [`KNOWN_COLLECTIONS`].
     named: BTreeSet<String>,
 }
 
-/// How many there are at most.
+/// Maximum number of collections in [`History::named`].
 const NAMED_COLLECTIONS: usize = 500;
 
 /// A live record.
@@ -75,7 +77,7 @@ pub(super) struct ActivityEntry {
     pub(super) bytes: u64,
 }
 
-/// The syntax of handles, of a text in lower case (<https://atproto.com/specs/handle>).
+/// Whether a text in lower case has the syntax of a handle (<https://atproto.com/specs/handle>).
 fn is_domain_name(text: &str) -> bool {
     let labels: Vec<&str> = text.split('.').collect();
     let inner = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
@@ -126,7 +128,7 @@ impl History {
         self.commit(&ops.collect::<Vec<_>>());
     }
 
-    /// Adds counts to the counters of the same names.
+    /// Adds counts to the counters with the same names.
     pub(super) fn count(&mut self, counts: &BTreeMap<Box<str>, u64>) {
         for (name, count) in counts {
             *self.counters.entry(name.to_string()).or_default() += count;
@@ -222,7 +224,8 @@ impl History {
         if is_named { collection } else { "other" }
     }
 
-    /// Gives the first new collections names, whether the operation is applied or not.
+    /// Adds a collection to those that are counted under their own name, unless there are enough.
+    /// This also happens if the operation is not applied.
     fn name(&mut self, collection: &str) {
         let is_known = KNOWN_COLLECTIONS.contains(&collection);
         if !is_known && self.named.len() < NAMED_COLLECTIONS {

@@ -65,7 +65,7 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
         minutes.iter().filter(|minute| **minute >= first).count() as u32
     };
 
-    // A post competes in the lists of all posts, and in those of its languages.
+    // A post may be listed among all posts, and among the posts of its languages.
     let mut groups: BTreeMap<&str, Vec<(Measure, &PostKey, &[Minute])>> = BTreeMap::new();
     for ((measure, post), minutes) in &minutes {
         let langs = languages.get(post).into_iter().flatten();

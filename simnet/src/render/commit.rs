@@ -86,7 +86,7 @@ fn render_op(
         None => tree.remove(path.as_bytes()),
     };
     let mut prev = old.expect("a whole tree");
-    if earlier.iter().any(|op| op.line.path == path) {
+    if earlier.iter().any(|op| op.encoded.path == path) {
         prev = None;
     }
     let action_text = action.as_str();
@@ -96,7 +96,7 @@ fn render_op(
     RenderedOp {
         action,
         rec,
-        line: CommitOp {
+        encoded: CommitOp {
             action: action_text,
             path,
             cid,
@@ -131,11 +131,14 @@ impl CommitChange {
         tree: &mut Tree,
         rendered: &[RenderedOp],
     ) -> CommitBlocks {
-        let keys: Vec<&[u8]> = rendered.iter().map(|op| op.line.path.as_bytes()).collect();
+        let keys: Vec<&[u8]> = rendered
+            .iter()
+            .map(|op| op.encoded.path.as_bytes())
+            .collect();
         let mut blocks: Vec<(Digest, Vec<u8>)> = Vec::with_capacity(16);
         let mut records = BTreeMap::new();
         for op in rendered {
-            if let (Some(digest), Some(bytes)) = (op.line.cid, &op.bytes)
+            if let (Some(digest), Some(bytes)) = (op.encoded.cid, &op.bytes)
                 && records.insert(digest, ()).is_none()
             {
                 blocks.push((digest, bytes.clone()));
@@ -175,7 +178,7 @@ impl CommitChange {
             _ => self.before,
         };
         let too_big = kind == Some(Kind::TooBig);
-        let mut ops: Vec<CommitOp> = rendered.iter().map(|op| op.line.clone()).collect();
+        let mut ops: Vec<CommitOp> = rendered.iter().map(|op| op.encoded.clone()).collect();
         ops.extend(malformed_op(kind));
         if too_big {
             ops.clear();
@@ -245,7 +248,7 @@ impl CommitChange {
                 action: op.action,
                 collection: op.rec.class.collection().parse().expect("an NSID"),
                 rkey: op.rec.rkey(),
-                cid: op.line.cid.map(Cid::dag_cbor),
+                cid: op.encoded.cid.map(Cid::dag_cbor),
                 record: op.bytes.map(Into::into),
             };
             let event = context.event(world, did, index, Body::Op(logged));

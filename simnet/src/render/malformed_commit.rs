@@ -1,4 +1,4 @@
-//! How a kind of malformed input changed_account a real commit, and the counts expected for it.
+//! How a kind of malformed input changes a real commit, and the counts expected for it.
 
 use skytide_core::event::{Action, DropReason};
 

@@ -11,7 +11,7 @@ pub(super) struct RenderedOp {
     pub(super) action: Action,
     pub(super) rec: CompactRecord,
     /// The operation as the message encodes it.
-    pub(super) line: CommitOp,
+    pub(super) encoded: CommitOp,
     /// The block of the record; `None` for a delete, or if the CAR omits the block.
     pub(super) bytes: Option<Vec<u8>>,
     pub(super) content: Content,

@@ -116,7 +116,8 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// A client that still reads the backlog may lag as far as the window reaches.
+    /// The maximum lag of the client in frames. While the client still reads the backlog, only the
+    /// size of the window limits its lag.
     fn lag_max(&self) -> u64 {
         match self.live && self.shared.counts.caught_up.load(Ordering::Relaxed) {
             true => self.shared.relay.lag_frames_max,

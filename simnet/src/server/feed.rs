@@ -59,7 +59,8 @@ pub trait Feed: Send + 'static {
     /// The sequence number of the next frame; `None` if there is none.
     fn next_seq(&self) -> Option<u64>;
 
-    /// An account. A feed of frames alone has no accounts; that also applies to the methods below.
+    /// An account. The default implementations of this and the following methods are those of a
+    /// feed without accounts.
     fn hosted_account(&mut self, _did: &Did) -> Option<HostedAccount> {
         None
     }

@@ -28,7 +28,7 @@ use crate::faults::FaultSequence;
 const CHUNK_FRAMES: usize = 16;
 /// Frames that are skipped in one step.
 const SKIP_FRAMES: u64 = 256;
-/// The longest sleep: a manual clock may jump forward at any time.
+/// The longest sleep. It is short because a manual clock may jump forward at any time.
 const SLEEP_MAX: Duration = Duration::from_millis(5);
 
 /// When frames are sent.
@@ -54,7 +54,7 @@ pub enum Pace {
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) pace: Pace,
-    /// The time of the clock at which the network was `backlog` past its start; `None` for now.
+    /// The time of the clock at which the network has existed for `backlog`; `None` for now.
     pub(super) began: Option<Timestamp>,
     pub(super) backlog: Duration,
     /// Frames up to this sequence number are skipped.
@@ -121,7 +121,7 @@ impl Pump {
         pump
     }
 
-    /// Runs until `stop`. After the end of the network it stays, because clients still read.
+    /// Runs until `stop`, also after the end of the network, because clients may still read.
     pub(super) fn run(mut self) {
         self.skip();
         self.prepare();
@@ -143,8 +143,8 @@ impl Pump {
             let ms = u64::try_from(retention.as_millis()).unwrap_or(u64::MAX);
             Timestamp(self.backlog_until.0.saturating_sub(ms))
         });
-        // Small steps, so that it does not skip much too far and requests can use the feed in
-        // between.
+        // Skips in small steps, so that only a few frames too many are skipped, and requests can
+        // use the feed between two steps.
         while let Some(oldest) = oldest
             && !self.stop.is_cancelled()
         {
@@ -172,7 +172,7 @@ impl Pump {
         }
     }
 
-    /// Sends the due frames, or returns how long none will be due.
+    /// Sends the due frames. Returns the time until the next frame if none is due.
     fn send_due(&mut self) -> Option<Duration> {
         let Some(time) = self.next_time() else {
             self.release();
@@ -201,7 +201,7 @@ impl Pump {
         }
     }
 
-    /// How long a frame of this time is not yet due; `None` if it is due.
+    /// The time until a frame with this network time is due; `None` if it is due now.
     fn time_until_due(&mut self, time: Timestamp) -> Option<Duration> {
         let now = self.clock.now();
         let in_backlog = time <= self.backlog_until;
@@ -213,7 +213,7 @@ impl Pump {
                 (time.0 as f64 - reached.0 as f64) / 1_000.0 / speed
             }
             Pace::Rate { events_per_second } => {
-                // The clock of the rate starts with the first frame after the backlog.
+                // The rate is measured from the first frame after the backlog.
                 let (since, events) = *self.live.get_or_insert((now, 0));
                 let passed = now.0.saturating_sub(since.0) as f64 / 1_000.0;
                 events as f64 / events_per_second - passed
@@ -234,7 +234,7 @@ impl Pump {
         }
     }
 
-    /// Network time at a time of the clock.
+    /// The network time that corresponds to a time of the clock.
     fn network_time(&self, now: Timestamp, speed: f64) -> Timestamp {
         let base = after(self.start, self.options.backlog);
         let passed = (now.0 as f64 - self.began.0 as f64) * speed;

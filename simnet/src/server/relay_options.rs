@@ -7,8 +7,8 @@ use std::time::Duration;
 pub struct RelayOptions {
     /// The answer to cursors that are too old or in the future.
     pub cursors: CursorPolicy,
-    /// Maximum lag of a client in frames once the backlog is sent. A client with more is
-    /// disconnected.
+    /// Maximum number of frames by which a client may lag after the backlog was sent. A client that
+    /// lags more is disconnected.
     pub lag_frames_max: u64,
     /// How long a client may accept no bytes before it is disconnected.
     pub write_max: Duration,

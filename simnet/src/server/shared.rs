@@ -31,7 +31,7 @@ pub(super) struct Shared {
     pub(super) stop: CancellationToken,
 }
 
-/// The given parts of the shared state.
+/// The arguments of [`Shared::new`].
 pub(super) struct SharedParts {
     pub(super) feed: Box<dyn Feed>,
     pub(super) window: Window,
@@ -59,7 +59,7 @@ impl Shared {
         }
     }
 
-    /// Uses the feed from the pump, after all waiting requests.
+    /// Calls `work` with the feed, on behalf of the pump. Waiting requests go first.
     pub(super) fn feed<T>(&self, work: impl FnOnce(&mut dyn Feed) -> T) -> T {
         while self.waiting.load(Ordering::Relaxed) > 0 {
             std::thread::sleep(Duration::from_micros(50));
@@ -68,7 +68,7 @@ impl Shared {
         work(&mut **feed)
     }
 
-    /// Uses the feed from a request, on a thread that may block.
+    /// Calls `work` with the feed, on behalf of a request, on a thread that may block.
     pub(super) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&mut dyn Feed) -> T + Send + 'static,

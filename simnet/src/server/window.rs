@@ -117,8 +117,8 @@ impl Window {
         self.length.send_modify(|_| {});
     }
 
-    /// Whether half of the window is free for more frames: the slowest reader, or the last one that
-    /// left, lacks less than the other half.
+    /// Whether the unread frames of the slowest reader take less than half of the window, so that
+    /// the pump may append frames. Without readers, the last one that left counts.
     pub(super) fn has_room(&self) -> bool {
         self.lock().has_room()
     }

@@ -24,8 +24,8 @@ pub(crate) struct Account {
     pub(crate) announced: bool,
     /// Live records, ordered by the TIDs of their keys.
     pub(crate) records: Vec<CompactRecord>,
-    /// The tree, cached since the account was rendered. Dropped when a skipped frame
-    /// changed_account the repo.
+    /// The tree, cached since the account was rendered. Dropped when a skipped frame changes the
+    /// repo.
     pub(crate) tree: Option<Tree>,
 }
 
@@ -59,7 +59,7 @@ pub(crate) struct CompactRecord {
     /// The post or account that it refers to; for a post, its own index among all posts.
     pub(crate) subject: u32,
     pub(crate) class: RecordClass,
-    /// How often it was edited.
+    /// How often the record was edited.
     pub(crate) version: u8,
     /// The version of the post that it refers to.
     pub(crate) subject_version: u8,
@@ -67,7 +67,7 @@ pub(crate) struct CompactRecord {
     pub(crate) fault: u8,
 }
 
-/// In place of a fault: the stream has not sent this record.
+/// The value of `CompactRecord::fault` for a record that the stream has not sent.
 pub(crate) const NOT_STREAMED: u8 = u8::MAX;
 
 const _: () = assert!(
@@ -133,7 +133,7 @@ classes! {
     Play = "example.music.feed.play",
 }
 
-/// In place of an index: no post or account.
+/// The index that stands for no post and no account.
 pub(crate) const NONE: u32 = u32::MAX;
 
 /// A post that was ever written. It remains after the deletion of its record, because others still

@@ -13,7 +13,7 @@ pub(crate) struct FramePlan {
     pub(crate) now: u64,
     /// The time that the relay writes into it.
     pub(crate) stamp: Timestamp,
-    /// Its sequence number; without one of its own, the number of the previous frame.
+    /// Its sequence number. A frame without one of its own has the number of the previous frame.
     pub(crate) seq: u64,
     /// Sequence numbers skipped before it.
     pub(crate) missing: u64,
@@ -28,8 +28,8 @@ pub(crate) enum AccountAction {
     Commit { account: u32, ops: Vec<RecordOp> },
     /// Makes a commit without operations; with a new revision if `new_rev`.
     EmptyCommit { account: u32, new_rev: bool },
-    /// Sends an identity event: with a handle if `includes_handle`, which is a new one if
-    /// `handle_changed`.
+    /// Sends an identity event. It contains the handle if `includes_handle`. If `handle_changed`,
+    /// the account first gets a new handle.
     Identity {
         account: u32,
         handle_changed: bool,
@@ -52,7 +52,7 @@ pub(crate) struct RecordOp {
 }
 
 impl AccountAction {
-    /// The account whose records it changed_account.
+    /// The account whose records the action changes.
     pub(crate) fn changed_account(&self) -> Option<u32> {
         match self {
             Self::Commit { account, .. } => Some(*account),

@@ -22,7 +22,8 @@ pub(crate) enum Task {
     Reactivate { account: u32 },
 }
 
-/// A record class as an ordered number.
+/// A record class as an index of [`DELETED_CLASSES`]. Unlike [`RecordClass`], it has an order, so
+/// that tasks can be compared.
 pub(crate) type ClassNumber = u8;
 
 /// The classes of records that accounts delete.
@@ -34,6 +35,7 @@ const DELETED_CLASSES: [RecordClass; 5] = [
     RecordClass::Block,
 ];
 
+/// The number of a class; `None` if accounts never delete records of this class.
 pub(crate) fn class_number(class: RecordClass) -> Option<ClassNumber> {
     DELETED_CLASSES
         .iter()
@@ -48,7 +50,9 @@ pub(crate) fn class_from_number(number: ClassNumber) -> RecordClass {
 /// Tasks in the order of their times; tasks of the same time in the order of scheduling.
 #[derive(Debug, Default)]
 pub(crate) struct Schedule {
+    /// Time, sequence number and task.
     tasks: BinaryHeap<Reverse<(u64, u64, Task)>>,
+    /// Number of tasks that were ever added.
     added: u64,
 }
 
@@ -59,7 +63,7 @@ impl Schedule {
         self.tasks.push(Reverse((at, self.added, task)));
     }
 
-    /// The next task that is due.
+    /// Removes and returns the next task, if it is due.
     pub(crate) fn due(&mut self, now: u64) -> Option<Task> {
         let Reverse((at, ..)) = self.tasks.peek()?;
         if *at > now {

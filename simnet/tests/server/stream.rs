@@ -1,4 +1,4 @@
-//! CursorPolicy, many clients, slow clients.
+//! Cursors, many clients and slow clients.
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::tick;
-use super::value::{Reader, counts, did, known_collection, number, rkey, shared_host};
+use super::value::{Reader, collection, counts, did, number, rkey, shared_host};
 use crate::cbor;
 use crate::event::{
     Action, Body, DecodeError, Event, Gap, Host, Message, Moved, Op, OpenGap, SourcePosition,
@@ -152,7 +152,7 @@ impl<'a> Fields<'a> {
             rev: Tid(self.rev?),
             since: self.since.map(Tid),
             action,
-            collection: known_collection(self.collection?)?,
+            collection: collection(self.collection?)?,
             rkey: self.rkey.clone()?,
             cid: self.cid,
             record: self.record.map(Into::into),

@@ -1,5 +1,5 @@
-//! Decodes single values in a message. Each function returns `None` if the value has the wrong
-//! type.
+//! Decodes single values in a message. A function that takes a reader returns `None` if the value
+//! has the wrong type.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -21,6 +21,7 @@ fn text_is_next(reader: &Reader<'_>) -> bool {
     reader.rest().first().is_some_and(|head| head >> 5 == 3)
 }
 
+/// Reads a DID: a did:plc as its 15 packed bytes, any other DID as text.
 pub(super) fn did(reader: &mut Reader<'_>) -> Result<Option<Did>, Error> {
     if text_is_next(reader) {
         return Ok(reader.text()?.and_then(|text| text.parse().ok()));
@@ -29,6 +30,7 @@ pub(super) fn did(reader: &mut Reader<'_>) -> Result<Option<Did>, Error> {
     Ok(packed.map(Did::from_plc))
 }
 
+/// Reads a record key: a TID as a number, any other key as text.
 pub(super) fn rkey(reader: &mut Reader<'_>) -> Result<Option<Rkey>, Error> {
     if text_is_next(reader) {
         return Ok(reader.text()?.and_then(|text| text.parse().ok()));
@@ -36,6 +38,7 @@ pub(super) fn rkey(reader: &mut Reader<'_>) -> Result<Option<Rkey>, Error> {
     Ok(number(reader)?.map(|tid| Tid(tid).into()))
 }
 
+/// Reads a map from counter name to count.
 pub(super) fn counts(reader: &mut Reader<'_>) -> Result<Option<BTreeMap<Box<str>, u64>>, Error> {
     let mut counts = BTreeMap::new();
     let mut is_valid = true;
@@ -61,18 +64,20 @@ pub(super) fn shared_host(text: &str) -> Host {
     })
 }
 
-/// Parses a collection. The first few collections are cached per thread and not checked again,
-/// because most messages have one of a few collections.
-pub(super) fn known_collection(text: &str) -> Option<Collection> {
-    const KNOWN_MAX: usize = 16;
-    thread_local!(static KNOWN: RefCell<Vec<Collection>> = const { RefCell::new(Vec::new()) });
-    KNOWN.with_borrow_mut(|known| {
-        if let Some(collection) = known.iter().find(|it| it.as_str() == text) {
+/// Maximum number of cached names of collections per thread.
+const CACHED_MAX: usize = 16;
+
+/// Parses the name of a collection; `None` if it is not valid. Most messages have one of a few
+/// collections, so each thread caches the first [`CACHED_MAX`] names that it parsed.
+pub(super) fn collection(text: &str) -> Option<Collection> {
+    thread_local!(static CACHE: RefCell<Vec<Collection>> = const { RefCell::new(Vec::new()) });
+    CACHE.with_borrow_mut(|cache| {
+        if let Some(collection) = cache.iter().find(|it| it.as_str() == text) {
             return Some(collection.clone());
         }
         let collection: Collection = text.parse().ok()?;
-        if known.len() < KNOWN_MAX {
-            known.push(collection.clone());
+        if cache.len() < CACHED_MAX {
+            cache.push(collection.clone());
         }
         Some(collection)
     })

@@ -1,5 +1,5 @@
-//! A real WebSocket library reads the passed bytes. The expected messages are computed from those
-//! sent.
+//! `tungstenite` reads the bytes that the limit passes on. The messages that it must return are
+//! computed from the messages that were sent.
 
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -86,7 +86,7 @@ async fn read(bytes: Vec<u8>, seed: u64) -> Vec<Result<Message, Error>> {
         let mut rest = &bytes[..];
         while !rest.is_empty() {
             let (piece, after) = rest.split_at(rest.len().min(1 + random(&mut state, 30) as usize));
-            // An error: the client has disconnected.
+            // The write fails if the client has disconnected.
             if server.write_all(piece).await.is_err() {
                 return;
             }
@@ -96,8 +96,9 @@ async fn read(bytes: Vec<u8>, seed: u64) -> Vec<Result<Message, Error>> {
             }
         }
         let mut replies = Vec::new();
-        let _closed_by_the_client = server.shutdown().await;
-        let _until_it_is_closed = server.read_to_end(&mut replies).await;
+        // Both fail if the client has disconnected.
+        let _shutdown = server.shutdown().await;
+        let _read = server.read_to_end(&mut replies).await;
     });
     let mut response = vec![0; 61];
     limit.read_exact(&mut response).await.unwrap();
@@ -112,7 +113,7 @@ async fn read(bytes: Vec<u8>, seed: u64) -> Vec<Result<Message, Error>> {
 }
 
 #[tokio::test]
-async fn messages_arrive_whole_or_one_byte_over_the_limit_in_any_pieces() {
+async fn a_message_over_the_limit_is_truncated_however_its_bytes_arrive() {
     for seed in 0..20 {
         println!("seed {seed}");
         let (bytes, expected) = stream(seed);
@@ -127,7 +128,7 @@ async fn messages_arrive_whole_or_one_byte_over_the_limit_in_any_pieces() {
 }
 
 #[tokio::test]
-async fn a_message_beyond_what_is_skipped_ends_the_connection() {
+async fn a_message_too_large_to_be_skipped_ends_the_connection() {
     let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n".to_vec();
     bytes.extend(frame(2, true, b"before"));
     bytes.extend([0x82, 127]);

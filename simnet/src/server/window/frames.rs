@@ -38,7 +38,7 @@ pub(super) struct Frames {
     pub(super) bytes_before: u64,
     /// The position of each reader.
     pub(super) readers: BTreeMap<u64, u64>,
-    /// Readers so far; numbers the next one.
+    /// Number of readers that ever existed. It serves as the id of the newest one.
     pub(super) readers_total: u64,
     /// The position of the last reader when it left.
     pub(super) last_reader_position: u64,
@@ -123,9 +123,9 @@ impl Frames {
         }
     }
 
-    /// The index of the first frame that a client with all numbers before `next` lacks. Frames
-    /// without a new number were sent together with the frame before them. But if an error frame
-    /// ended the connection, the frames after it were not sent.
+    /// The index of the first frame that was not sent to a client whose cursor leads to the frame
+    /// `next`. Frames without a new number were sent together with the frame before them. But if an
+    /// error frame ended the connection, the frames after it were not sent.
     fn skip_delivered(&self, from: usize, next: usize) -> usize {
         let mut position = next;
         while position > from && !self.buffered[position - 1].is_new {
@@ -151,7 +151,7 @@ impl Frames {
         low
     }
 
-    /// Whether the slowest reader lacks less than half of the window.
+    /// See [`Window::has_room`](super::Window::has_room).
     pub(super) fn has_room(&self) -> bool {
         let slowest = self.readers.values().min().copied();
         let oldest_unread = slowest.unwrap_or(self.last_reader_position).max(self.first);
