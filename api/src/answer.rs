@@ -157,8 +157,8 @@ pub(crate) async fn read_consistent<Q: Query>(
     }
 }
 
-/// The text ` since TIME`, with the network time of the first event, for the error that no event
-/// has named an object. Empty if the time is not known.
+/// The end of the error message that no event referred to an object: ` since TIME`, with the
+/// network time of the first event. Empty if that time is not known.
 pub(crate) fn since_start(committed: &Committed) -> String {
     let since = committed.since.known();
     since.map_or_else(String::new, |since| format!(" since {}", since.rfc3339()))
@@ -209,7 +209,7 @@ fn lists_tag(headers: &HeaderMap, tag: &str) -> bool {
     })
 }
 
-/// Reads typed rows, and notes what shows that they may not all belong to one commit.
+/// Reads typed rows, and records signs that they may not all belong to one commit.
 pub(crate) struct Rows<'a> {
     reader: &'a dyn ViewReader,
     profiles: &'a dyn ProfileStore,
@@ -218,7 +218,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) committed: &'a Committed,
     /// Whether a row was newer than that commit.
     saw_newer_row: AtomicBool,
-    /// Whether a row was missing, or may have been.
+    /// Whether a row was missing, or may have been missing from a scan.
     saw_missing_row: AtomicBool,
 }
 
@@ -239,7 +239,7 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The stretch of network time that the commit covers.
+    /// The span of network time that the commit covers.
     pub(crate) fn coverage(&self) -> Coverage {
         Coverage::from(self.committed)
     }
@@ -300,7 +300,7 @@ impl<'a> Rows<'a> {
         })
     }
 
-    /// Decodes the columns of a row, and notes whether it is newer than the commit.
+    /// Decodes the columns of a row, and records if it is newer than the commit.
     fn decode<R: DeserializeOwned>(&self, row: &StoredRow) -> Result<R, Problem> {
         if row.epoch > self.committed.epoch {
             self.saw_newer_row.store(true, Ordering::Relaxed);

@@ -73,7 +73,7 @@ const LIMIT: Param = query("limit", "25", "Maximum number of entries, 1 to 100")
 const ACTOR: Param = path("actor", "A DID, or a handle with or without `@`");
 const JSON: &str = "application/json";
 
-/// A list.
+/// The route of the top lists.
 pub(crate) const TRENDS: Route = Route {
     path: "/v1/trends/{view}",
     id: "trends",
@@ -114,7 +114,7 @@ pub(crate) const TRENDS: Route = Route {
     problems: &[400, 404, 503],
 };
 
-/// The counts of one tag, domain, link or mentioned account.
+/// The route of the counts of one tag, domain, link or mentioned account.
 pub(crate) const TREND: Route = Route {
     path: "/v1/trends/{view}/{*key}",
     id: "trend",
@@ -134,7 +134,7 @@ pub(crate) const TREND: Route = Route {
     problems: &[400, 404, 503],
 };
 
-/// One post.
+/// The route of one post.
 pub(crate) const POST: Route = Route {
     path: "/v1/posts/{*uri}",
     id: "post",
@@ -148,7 +148,7 @@ pub(crate) const POST: Route = Route {
     problems: &[400, 404, 503],
 };
 
-/// One account.
+/// The route of one account.
 pub(crate) const ACTOR_ROUTE: Route = Route {
     path: "/v1/actors/{actor}",
     id: "actor",
@@ -159,7 +159,7 @@ pub(crate) const ACTOR_ROUTE: Route = Route {
     problems: &[400, 404, 503],
 };
 
-/// The accounts with which an account interacts.
+/// The route of the accounts with which an account interacts.
 pub(crate) const INTERACTIONS: Route = Route {
     path: "/v1/actors/{actor}/interactions",
     id: "interactions",
@@ -182,7 +182,7 @@ pub(crate) const INTERACTIONS: Route = Route {
     problems: &[400, 404, 503],
 };
 
-/// The whole network.
+/// The route of the activity of the whole network.
 pub(crate) const NETWORK: Route = Route {
     path: "/v1/network",
     id: "network",
@@ -208,7 +208,7 @@ pub(crate) const NETWORK: Route = Route {
     problems: &[400, 503],
 };
 
-/// The catalogue of views.
+/// The route of the catalogue of views.
 pub(crate) const VIEWS_ROUTE: Route = Route {
     path: "/v1/views",
     id: "views",
@@ -219,7 +219,7 @@ pub(crate) const VIEWS_ROUTE: Route = Route {
     problems: &[503],
 };
 
-/// The stored snapshots.
+/// The route of the stored snapshots.
 pub(crate) const SNAPSHOTS: Route = Route {
     path: "/v1/snapshots",
     id: "snapshots",
@@ -233,7 +233,7 @@ pub(crate) const SNAPSHOTS: Route = Route {
     problems: &[400, 503],
 };
 
-/// The states of the jobs.
+/// The route of the states of the jobs.
 pub(crate) const JOBS: Route = Route {
     path: "/v1/jobs",
     id: "jobs",
@@ -244,7 +244,7 @@ pub(crate) const JOBS: Route = Route {
     problems: &[400, 503],
 };
 
-/// The event stream.
+/// The route of the event stream.
 pub(crate) const STREAM: Route = Route {
     path: "/v1/stream",
     id: "stream",
@@ -284,33 +284,33 @@ const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Rou
     }
 }
 
-/// Whether the process runs.
+/// The liveness check: whether the process runs.
 pub(crate) const HEALTHZ: Route = Route {
     summary: "Answers while the process runs",
     schema: "Alive",
     ..plain("/healthz", "alive", JSON)
 };
 
-/// Whether the process can answer requests.
+/// The readiness check: whether the process can answer requests.
 pub(crate) const READYZ: Route = Route {
     summary: "Whether the API can answer requests; if not, 503 with the reasons",
     schema: "Ready",
     ..plain("/readyz", "ready", JSON)
 };
 
-/// The metrics of the process.
+/// The route of the metrics of the process.
 pub(crate) const METRICS: Route = Route {
     summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` prefers it",
     ..plain("/metrics", "metrics", "text/plain")
 };
 
-/// The OpenAPI description of these routes.
+/// The route of the OpenAPI description.
 pub(crate) const OPENAPI: Route = Route {
     summary: "This description",
     ..plain("/openapi.json", "openapi", JSON)
 };
 
-/// The start page.
+/// The route of the start page.
 pub(crate) const START: Route = Route {
     summary: "The start page, which uses only this API",
     ..plain("/", "start", "text/html")

@@ -7,9 +7,9 @@
 //!            CORS          in range               with epoch, time, coverage
 //! ```
 //!
-//! [`router`] is the whole app and needs no socket; [`run`] serves it on one. One table
-//! (`catalogue`) lists the routes and their parameters: requests are checked against it, and
-//! `openapi.json` is generated from it. `docs/api.md` is the page for clients.
+//! [`router`] is the whole app without a socket; [`run`] serves it on one. One table (`catalogue`)
+//! lists the routes and their parameters: requests are checked against it, and `openapi.json` is
+//! generated from it. `docs/api.md` is the page for clients.
 
 mod account;
 mod answer;

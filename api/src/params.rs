@@ -45,7 +45,7 @@ impl Params {
         Ok(params)
     }
 
-    /// Parameters whose names are known to be valid, as those of a cursor.
+    /// Parameters whose names need no check, such as those of a cursor.
     pub(crate) fn from_pairs(pairs: &[(&'static str, &str)]) -> Self {
         let given = pairs.iter().filter(|(_, value)| !value.is_empty());
         Self(

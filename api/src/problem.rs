@@ -1,6 +1,6 @@
 //! Errors as problem details (<https://www.rfc-editor.org/rfc/rfc9457>). A problem of the request
-//! names the parameter and the allowed values. A failure on our side is logged with its causes; the
-//! client gets only the number under which the log has it.
+//! names the parameter and the allowed values. A failure on our side is logged with its causes and
+//! a number; the client gets only the number.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};

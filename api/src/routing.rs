@@ -31,8 +31,8 @@ use crate::routes::{
 use crate::state::{ApiContext, Health};
 use crate::{catalogue, middleware, openapi};
 
-/// The state of the API: ports, configuration and the caches of single routes. Clones share all of
-/// them.
+/// The state of the API: ports, configuration, and a cache for some of the routes. Clones share all
+/// of them.
 #[derive(Clone)]
 pub struct ApiState {
     context: ApiContext,
@@ -83,7 +83,8 @@ impl ApiState {
         self
     }
 
-    /// Answers `as_of` from these snapshots. Without this call there are no snapshots.
+    /// Answers requests for lists of the past (the parameter `as_of`) from these snapshots. Without
+    /// this call there are no snapshots.
     #[must_use]
     pub fn with_snapshots(mut self, snapshots: Arc<dyn SnapshotStore>) -> Self {
         self.context.snapshots = snapshots;
@@ -160,7 +161,7 @@ impl FromRef<ApiState> for CommitAge {
     }
 }
 
-/// All routes with their middleware. It needs no socket.
+/// All routes with their middleware. Tests call the router directly, without a socket.
 pub fn router(state: ApiState) -> Router {
     Router::new()
         .route(catalogue::TRENDS.path, get(trends::show))

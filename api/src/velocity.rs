@@ -22,7 +22,7 @@ const DAMPING: f64 = 10.0;
 /// The smallest count that has a velocity; below it the answer has `null`.
 pub(crate) const SUPPORT_MIN: u32 = 5;
 
-/// The stretch of network time that the rows of a commit cover.
+/// The span of network time that the rows of a commit cover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Coverage {
     since: Timestamp,

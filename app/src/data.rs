@@ -209,8 +209,8 @@ impl Data {
         }
     }
 
-    /// Releases the right to write the views, in a fraction of `shutdown_max`, in which the whole
-    /// process has to exit.
+    /// Releases the right to write the views. This may take a fraction of `shutdown_max`, the time
+    /// limit for the exit of the whole process.
     pub async fn close(&self, shutdown_max: Duration) {
         if let Some(views) = &self.views {
             views.close(shutdown_max / CLOSE_FRACTION).await;

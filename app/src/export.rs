@@ -178,7 +178,7 @@ async fn committed(reader: &dyn ViewReader) -> Result<Committed, ExportError> {
     control.committed.ok_or(ExportError::Empty)
 }
 
-/// Writes one view. Returns the sum over the rows read.
+/// Writes one view. Returns the checksum of the rows read.
 async fn write_view(
     reader: &dyn ViewReader,
     view: ViewId,

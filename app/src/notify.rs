@@ -96,7 +96,7 @@ pub fn starting() {
     send(&[NotifyState::Status("opening the log and the views")]);
 }
 
-/// The status of all parts in one line.
+/// The health of all parts of the system (relay, log, dataflow and so on) in one line.
 fn status_line(health: &dyn Health) -> String {
     let parts = health.parts();
     let not_ready = parts.iter().filter(|part| !part.ok);

@@ -12,7 +12,8 @@ use skytide_ingest as ingest;
 
 use skytide_embedded::{LogOptions, StoreOptions};
 
-/// The options of ingest. `samples`: the folder for a sample of the dropped frames.
+/// The options of ingest. `samples` is the folder in which ingest stores some of the frames that it
+/// dropped.
 pub fn ingest(config: &Config, samples: Option<PathBuf>) -> ingest::Options {
     ingest::Options {
         samples,

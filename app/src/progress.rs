@@ -1,8 +1,8 @@
 //! The progress of a replay: a bar on a terminal, else a line every few seconds.
 //!
-//! Ingest runs ahead of the dataflow, with the log in between. The progress is what is committed.
-//! So ingest records a mark for each durable epoch, and the mark of the newest committed epoch is
-//! shown.
+//! Ingest runs ahead of the dataflow, with the log in between. The progress shown is that of the
+//! dataflow. So a mark records for each durable epoch how much ingest had read, and the mark of the
+//! newest committed epoch is shown.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;

@@ -64,8 +64,8 @@ async fn handle(mut signals: Signals, stop: &CancellationToken, shutdown_max: Du
 /// The message when the process exits before its services have stopped.
 fn overdue(shutdown_max: Duration) -> String {
     format!(
-        "error: the services did not stop within {} s: the process exits without them, and no data are \
-         lost (SKYTIDE_SHUTDOWN_MAX)",
+        "error: the services did not stop within {} s: the process exits without waiting for them, and no \
+         data are lost (SKYTIDE_SHUTDOWN_MAX)",
         shutdown_max.as_secs_f64()
     )
 }

@@ -26,8 +26,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Creates a supervisor without tasks. The tasks must exit after `stop` is cancelled, within a
-    /// fraction of `shutdown_max`, in which the whole process has to exit.
+    /// Creates a supervisor without tasks. The tasks must exit when `stop` is cancelled. They have
+    /// a fraction of `shutdown_max`, the time limit for the exit of the whole process.
     pub fn new(stop: CancellationToken, shutdown_max: Duration) -> Self {
         Self {
             tasks: JoinSet::new(),
@@ -52,7 +52,7 @@ impl Supervisor {
         self.tasks.spawn(async move {
             match task.await {
                 Ok(()) if stop.is_cancelled() => Ok(()),
-                Ok(()) => Err(Failure::new(format!("{name} exited without a request"))),
+                Ok(()) => Err(Failure::new(format!("{name} exited unexpectedly"))),
                 Err(error) => Err(Failure::because(format!("{name} stopped"), error)),
             }
         });
@@ -89,8 +89,8 @@ impl Supervisor {
         match failed {
             Some(failure) => Err(failure),
             None if overdue => Err(Failure::new(format!(
-                "not all services stopped within {} s: the process exits without them, and no data \
-                 are lost (SKYTIDE_SHUTDOWN_MAX)",
+                "not all services stopped within {} s: the process exits without waiting for them, \
+                 and no data are lost (SKYTIDE_SHUTDOWN_MAX)",
                 tasks_max.as_secs_f64()
             ))),
             None => Ok(()),

@@ -39,7 +39,7 @@ pub struct GraphConfig {
     pub views: Vec<ViewId>,
     /// Days for which `interactions` are kept, the current day included; `None` keeps them forever.
     pub interactions_days: Option<u32>,
-    /// Up to which time rows are not emitted.
+    /// For each view, the time up to which its rows are not emitted.
     pub suppressed: SuppressedRows,
 }
 

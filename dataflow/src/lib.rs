@@ -14,10 +14,10 @@
 //!
 //! Queues are bounded. While one batch is being computed, one batch waits and one is committed. A
 //! batch is bounded by events and by bytes. A slow store therefore makes commits larger up to that
-//! bound and then slows the reading of the log. This also bounds facts: a record gives at most a
-//! constant number of facts for its bytes, and an account's announcements give at most one
-//! retraction or insertion of each of its live records in one dataflow time. A batch has at most
-//! two such times.
+//! bound and then slows the reading of the log. This also bounds the number of facts. The facts of
+//! a record are bounded by its bytes. When the status of an account changes, each of its live
+//! records is retracted or inserted at most once in one dataflow time, and a batch has at most two
+//! times.
 //!
 //! After a restart, the newest usable checkpoint is restored, and the epochs of the log after it
 //! are replayed. Writes are disabled until the replay reaches the store's last commit. There the

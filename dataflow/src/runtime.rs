@@ -176,7 +176,7 @@ fn channels(workers: usize, with_checkpoints: bool) -> (Queues, WorkerEnds) {
 
 /// The outcome of recovery.
 struct Recovered {
-    /// The part of the store's control record that applies.
+    /// The store's control record, as [`Start::control`] returns it.
     control: Control,
     start: Start,
 }
@@ -248,7 +248,8 @@ impl Run {
         start: &Start,
         checkpoint_events: Option<EventSender>,
     ) -> Committer {
-        // The sum of a view starts with the checkpoint's, if the restored rows are not emitted.
+        // If the restored rows of a view are not emitted, its checksum starts with that of the
+        // checkpoint, which includes them.
         let suppressed = start.suppressed(self.options.verify);
         let last = start.checkpoint.as_ref().map(|it| it.last.clone());
         let recorded = last.iter().flat_map(|last| &last.sums);

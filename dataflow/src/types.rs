@@ -38,12 +38,12 @@ pub enum Input {
     Accumulators(Vec<Fact>),
 }
 
-/// The tick that ends a time. Every worker receives one for each time in its input.
+/// The tick that ends a dataflow time. Every worker receives one for each time in its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// Network time at the end of the epoch.
     pub now: Timestamp,
-    /// Whether this is a list time: a time at which top lists are written.
+    /// Whether top lists are written at this time.
     pub lists: bool,
 }
 

@@ -62,6 +62,7 @@ macro_rules! atomic_store_contract {
         $crate::store_contract! {
             @properties $make:
             readers_see_a_commit_completely_or_not_at_all,
+            a_snapshot_belongs_to_one_commit_while_others_follow,
             an_incomplete_commit_is_rolled_back,
         }
     };
@@ -354,6 +355,57 @@ pub async fn readers_see_a_commit_completely_or_not_at_all(store: &dyn ViewStore
                 newest = rows.first().map_or(newest, |row| row.1);
             }
             tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(write, read);
+}
+
+/// The control record and the rows of two views come from one commit, whenever they are read. Each
+/// commit adds a row and removes another one, so a mixture of two commits is recognized.
+pub async fn a_snapshot_belongs_to_one_commit_while_others_follow(store: &dyn ViewStore) {
+    const EPOCHS: u64 = 300;
+    let other = ViewId::Counters;
+    let term = lead(store).await;
+    let name = |epoch: u64| format!("{epoch:03}");
+    let write = async {
+        for epoch in 1..=EPOCHS {
+            let row = epoch.to_string();
+            let mut changes = vec![put(name(epoch), &row), put("same", &row)];
+            changes.extend(epoch.checked_sub(3).map(|gone| remove(name(gone))));
+            commit(
+                store,
+                term,
+                epoch,
+                vec![(VIEW, changes.clone()), (other, changes)],
+            )
+            .await;
+            tokio::task::yield_now().await;
+        }
+    };
+    let read = async {
+        let mut newest = 0;
+        while newest < EPOCHS {
+            let snapshot = store.snapshot().expect("an atomic store has snapshots");
+            tokio::task::yield_now().await;
+            let control = snapshot.control().await.unwrap();
+            newest = control.committed.map_or(0, |committed| committed.epoch.0);
+            let first = newest.saturating_sub(2).max(1);
+            let expected: Vec<(Key, u64)> = (first..=newest)
+                .map(|epoch| (key(name(epoch)), epoch))
+                .chain((newest > 0).then(|| (key("same"), newest)))
+                .collect();
+            for view in [VIEW, other] {
+                let range = Range::prefix(Order::First, &[], usize::MAX);
+                let scanned = snapshot.scan(view, range).await.unwrap();
+                let scanned: Vec<_> = scanned
+                    .into_iter()
+                    .map(|row| (row.key, row.epoch.0))
+                    .collect();
+                assert_eq!(scanned, expected, "{view:?} at epoch {newest}");
+                let found = snapshot.get(view, &[key("same")]).await.unwrap();
+                let found = found[0].as_ref().map_or(0, |row| row.epoch.0);
+                assert_eq!(found, newest, "{view:?}");
+            }
         }
     };
     tokio::join!(write, read);

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! profiles         account                ─▶ format, time, profile in the stream, fetched profile
-//! profiles_by_age  time, 8 bytes, account ─▶ nothing             (time: when it was fetched)
+//! profiles_by_age  time (8 bytes), account ─▶ nothing            (time: when it was fetched)
 //! ```
 //!
 //! Both are written in one batch, so a crash leaves both changes or none. A batch reaches the disk

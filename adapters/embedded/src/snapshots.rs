@@ -19,7 +19,7 @@ use super::durable::replace_file;
 /// The extension of a snapshot's file.
 const EXTENSION: &str = ".snapshot";
 /// Version of the format: the first byte.
-const FORM: u8 = 2;
+const FORMAT: u8 = 2;
 /// Level of compression. It is high because lists are mostly text and only one snapshot an hour is
 /// written.
 const LEVEL: i32 = 9;
@@ -59,7 +59,7 @@ impl SnapshotDir {
     }
 
     fn write(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        let bytes = postcard::to_extend(snapshot, vec![FORM]).map_err(failed("encode"))?;
+        let bytes = postcard::to_extend(snapshot, vec![FORMAT]).map_err(failed("encode"))?;
         let path = self.path(snapshot.time);
         let aside = path.with_extension("partial");
         let written = replace_file(&path, &aside, |file| {
@@ -80,7 +80,7 @@ impl SnapshotDir {
             })
             .map_err(|_| SnapshotError::Damaged(time))?;
         let snapshot = match bytes.as_slice() {
-            [FORM, snapshot @ ..] => postcard::from_bytes(snapshot).ok(),
+            [FORMAT, snapshot @ ..] => postcard::from_bytes(snapshot).ok(),
             _ => None,
         };
         snapshot.ok_or(SnapshotError::Damaged(time))

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! write  ─▶ pending changes (memory)
-//! commit ─▶ one batch: rows, second order, control record ─▶ journal, memtables
-//!                                                            fsync each second and at the end
+//! commit ─▶ one batch: rows, secondary index, control record ─▶ journal, memtables
+//!                                                               fsync each second and at the end
 //! read   ─▶ a snapshot for each call
 //! ```
 //!
@@ -57,7 +57,8 @@ pub struct EmbeddedStore(Arc<Shared>);
 struct Shared {
     database: Database,
     control_space: Keyspace,
-    /// For each view the keyspace of its rows, and the keyspace of its second order if it has one.
+    /// For each view the keyspace of its rows, and that of its second order (a secondary index), if
+    /// it has one.
     views: Vec<(ViewId, Keyspace, Option<Keyspace>)>,
     control: Mutex<Control>,
     /// The changes of the commit in progress. Every operation that changes `control` holds this

@@ -22,15 +22,16 @@ const BATCH_BYTES_MAX: usize = 4 << 20;
 /// room for the other fields of the command.
 const STATEMENT_BYTES_MAX: usize = 15 << 20;
 
-/// Batches of this many rows are not made smaller, unless the limit of rows is smaller.
+/// A commit is not divided into batches with fewer rows than this, unless [`BatchLimits::rows_max`]
+/// is smaller.
 const SPLIT_ROWS_MIN: usize = 100;
 
-/// The number of batches per connection into which a large commit is divided at least. Then, at the
-/// end of the commit, connections are idle for at most the time of one batch.
+/// A large commit is divided into at least this many batches per connection. Connections that
+/// finish early are then idle for at most the time of one batch.
 const BATCHES_PER_CONNECTION_MIN: usize = 4;
 
-/// Batches are not made smaller than this just to have more of them, because each batch waits for
-/// the journal.
+/// Batches with fewer rows than this are not made only to reach [`BATCHES_PER_CONNECTION_MIN`],
+/// because each batch waits for the journal.
 const EVEN_ROWS_MIN: usize = 300;
 
 /// Limits on the batches of a commit.
@@ -55,7 +56,7 @@ impl BatchLimits {
     }
 }
 
-/// Which writer writes the rows, and for which commit.
+/// On whose behalf rows are written: the writer and its commit.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteOrder {
     /// The term of the writer.
@@ -230,7 +231,8 @@ async fn send(
     check(&answer, view, &statements.keys)
 }
 
-/// The server aborts a command that takes longer, so no batch is in flight for longer than this.
+/// The field of a command with its time limit. The server aborts a command that takes longer, so no
+/// batch is in flight for longer.
 const TIME_MAX: &CStr = cstr!("maxTimeMS");
 
 /// Error codes with which the server rejects a statement permanently: the document is too large,

@@ -1,5 +1,8 @@
-//! The control record: one document `{term, committed, intent, rebuilding}`. Every change is a
-//! compare-and-set.
+//! The control record: one document that names the current writer (`term`), the last commit, and
+//! the commit that was begun after it (`intent`, with its tick and the views that it rebuilds).
+//!
+//! Every change is a compare-and-set: it is made only if the record still has the values that the
+//! writer knows.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,13 +37,14 @@ struct ControlDocument {
     format: i32,
     term: i64,
     committed: Option<CommittedDocument>,
+    /// The epoch at which the begun commit ends.
     intent: Option<i64>,
-    /// Names of the views that are rebuilt. Only set with an intent. Versions before this field
-    /// existed do not write it.
+    /// Names of the views that are rebuilt. Only set with an intent. Older versions do not write
+    /// this field.
     #[serde(default)]
     rebuilding: Vec<String>,
-    /// The tick at the intent. Only set with an intent. Versions before this field existed do not
-    /// write it.
+    /// The tick of the epoch `intent`. Only set with an intent. Older versions do not write this
+    /// field.
     intent_tick: Option<TickDocument>,
 }
 
@@ -55,24 +59,30 @@ struct TickDocument {
 #[derive(Debug, Serialize, Deserialize)]
 struct CommittedDocument {
     epoch: i64,
+    /// Network time at the end of the epoch.
     time: DateTime,
+    /// Network time of the first event that was counted.
     since: DateTime,
     /// 16 hexadecimal digits.
     log_id: String,
     log_seq: i64,
+    /// The checksum of each view.
     views: Vec<SumDocument>,
     /// 16 hexadecimal digits.
     tick_hash: Option<String>,
     recipe: Option<RecipeDocument>,
 }
 
+/// How the rows were computed.
 #[derive(Debug, Serialize, Deserialize)]
 struct RecipeDocument {
     account_policy: String,
     interactions_days: Option<i64>,
+    /// The version of each view, by its name.
     versions: BTreeMap<String, i64>,
 }
 
+/// The checksum of a view: the number of its rows and the sum of their hashes.
 #[derive(Debug, Serialize, Deserialize)]
 struct SumDocument {
     view: String,
@@ -84,7 +94,7 @@ struct SumDocument {
 /// Checks that the format of a database is supported. A new database passes.
 ///
 /// # Errors
-/// The database has a newer format.
+/// The database has another format.
 pub async fn check_format(connection: &Connection) -> Result<(), StoreError> {
     let documents: Collection<Document> = connection.database().collection(COLLECTION);
     let found = documents.find_one(doc! { "_id": ID });
@@ -164,9 +174,9 @@ impl ControlRecord {
         self.set("begin a commit", unchanged, change).await
     }
 
-    /// Records an intent to replace everything, if the term is the writer's. It does not matter
-    /// what is committed or was begun. Removes the committed epoch and records all views as being
-    /// rebuilt. Returns whether the intent was recorded.
+    /// Records an intent to replace all rows, if the record still has the writer's term; the last
+    /// commit and an earlier intent are not compared. Removes the last commit from the record, and
+    /// records all views as being rebuilt. Returns whether the intent was recorded.
     pub async fn begin_replacing(&self, term: Term, intent: Intent) -> Result<bool, StoreError> {
         let unchanged = doc! { "_id": ID, "term": number(term.0)? };
         let all: Vec<&str> = ViewId::ALL.iter().map(|view| view.name()).collect();
@@ -195,8 +205,8 @@ impl ControlRecord {
         self.set("begin a commit", unchanged, change).await
     }
 
-    /// Turns the intent into the committed epoch, if the term is still current. Returns whether it
-    /// was committed.
+    /// Records the commit and removes the intent, if the record still has the writer's term and its
+    /// intent. Returns whether the commit was recorded.
     pub async fn commit(&self, term: Term, committed: &Committed) -> Result<bool, StoreError> {
         let unchanged = doc! {
             "_id": ID,
@@ -205,8 +215,8 @@ impl ControlRecord {
         };
         let record = CommittedDocument::of(committed)?;
         let record = mongodb::bson::serialize_to_document(&record).map_err(failed("commit"))?;
-        let forgotten = doc! { "intent": "", "intent_tick": "", "rebuilding": "" };
-        let change = doc! { "$set": { "committed": record }, "$unset": forgotten };
+        let removed = doc! { "intent": "", "intent_tick": "", "rebuilding": "" };
+        let change = doc! { "$set": { "committed": record }, "$unset": removed };
         self.set("commit", unchanged, change).await
     }
 
@@ -225,14 +235,13 @@ impl ControlRecord {
 impl ControlDocument {
     fn control(self) -> Result<Control, StoreError> {
         let epoch = |it: i64| it.try_into().ok().map(Epoch);
-        // A view that only another version knows has no rows that this version could replace. A
-        // version that does not know this field leaves it in the record when it commits, so it
-        // counts only with an intent.
+        // An older version does not know `rebuilding`, so it leaves the field in the record when it
+        // commits. So the field counts only with an intent. A view that this version does not know
+        // is skipped: this version does not replace its rows.
         let rebuilding = self.rebuilding.iter().filter(|_| self.intent.is_some());
         let rebuilding = rebuilding.filter_map(|name| ViewId::from_name(name));
         let rebuilding = rebuilding.collect();
-        // A version that does not know this field leaves the tick of an earlier commit in the
-        // record.
+        // In the same way, an older version may leave the tick of an earlier commit in the record.
         let tick = self.intent_tick.filter(|it| Some(it.epoch) == self.intent);
         let read = || {
             Some(Control {
@@ -265,7 +274,7 @@ impl TickDocument {
     }
 }
 
-/// The fields that the beginning of a commit sets.
+/// The fields that are set when a commit begins.
 fn intent_fields(intent: Intent) -> Result<Document, StoreError> {
     let epoch = number(intent.epoch.0)?;
     let tick = match intent.tick {

@@ -23,7 +23,8 @@ pub const ID: &str = "#guard";
 /// The number of collections that are changed concurrently.
 const COLLECTIONS_AT_ONCE: usize = 4;
 
-/// Gives the right to write to `term` in all views. Returns `false` if a later term already has it.
+/// Records `term` in the guards of all views, so that only its writer may write there. Returns
+/// `false` if a guard already has a later term.
 pub async fn raise_term(connection: &Connection, term: Term) -> Result<bool, StoreError> {
     let term = number(term.0)?;
     let raise = |view: &ViewId| {
@@ -47,7 +48,7 @@ pub async fn raise_term(connection: &Connection, term: Term) -> Result<bool, Sto
     Ok(raised.into_iter().all(|it| it))
 }
 
-/// After this no batch of epoch `floor` or earlier can start in this view.
+/// Raises the floor of a view: from then on, no batch of epoch `floor` or earlier can start.
 pub async fn raise_floor(
     connection: &Connection,
     view: ViewId,
@@ -59,8 +60,8 @@ pub async fn raise_floor(
     connection.within("raise its floor", raised).await.map(drop)
 }
 
-/// Lets batches of this writer start at any epoch in all views: the stored rows belong to another
-/// history.
+/// Lowers the floors of all views, so that batches of this writer can start at any epoch. Used when
+/// all stored rows are replaced.
 pub async fn lower_floors(connection: &Connection, term: Term) -> Result<(), StoreError> {
     let term = number(term.0)?;
     let lower = |view: &ViewId| {

@@ -10,7 +10,7 @@ use skytide_core::view::{Change, Key, StoredRow, ViewId};
 
 use super::{documents, key};
 
-/// The field with the key in the view's second order, if the view has one.
+/// The field with the key in the view's second order (a secondary index), if the view has one.
 pub const BY_SUBJECT: &str = "by_subject";
 /// The field with the epoch at which the row was removed. A document with this field is not a row.
 pub const REMOVED: &str = "removed";

@@ -2,7 +2,7 @@
 //!
 //! A document is limited to 16 MiB, and all lists of a snapshot together may be larger. So an
 //! attempt to store a snapshot writes its lists first, and then the header, which makes that
-//! attempt the snapshot. Lists that no header names do not count.
+//! attempt the snapshot. Lists whose attempt is not in a header are ignored.
 
 use async_trait::async_trait;
 use futures_util::stream::TryStreamExt;

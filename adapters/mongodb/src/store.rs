@@ -78,7 +78,7 @@ impl MongoStore {
     /// commits. `None` if the server cannot read a snapshot of one moment.
     ///
     /// # Errors
-    /// `Failed`.
+    /// `Failed` if no session can be started.
     pub async fn snapshot_reader(&self) -> Result<Option<SnapshotReader>, StoreError> {
         match self.0.connection.supports_snapshots() {
             true => SnapshotReader::open(&self.0.connection).await.map(Some),

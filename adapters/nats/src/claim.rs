@@ -13,18 +13,19 @@
 //! The question goes from process to process through the server, so it needs no lease and no clock.
 //! The claim and the empty messages after it (the fence) are messages of the stream.
 //!
-//! Each message of the previous writer, sent or resent, names the last position that it must
-//! follow: a position that this writer knew, or one of the next [`IN_FLIGHT_MAX`]. After the fence
-//! the stream has passed all of these positions, so the server refuses the message. The claim alone
-//! would not suffice: once the new writer has written three messages, the fourth of the old writer
-//! would fit. So after the right is acquired, a writer that resumes after a freeze or a network
+//! Each message names the position that it must follow, and the server refuses it unless the stream
+//! ends there. A message of the previous writer names the last position that this writer knew, or
+//! one of the next [`IN_FLIGHT_MAX`]. After the fence the stream ends beyond all of these, so the
+//! server refuses the message. The claim alone would not suffice: as the new writer appends, the
+//! stream would end at each of these positions once, and a late message that names it would be
+//! stored. So after the right is acquired, a writer that resumes after a freeze or a network
 //! partition cannot write a single message.
 //!
 //! Before that, some of its messages may still be stored between the claim and the end of the
-//! fence, or after a claim whose writer died. They can be events but never a tick: a tick names the
-//! position of a message that its writer knows to be its own (`writer`), and the claim precedes it.
-//! So everything before the newest tick is complete, whichever writer wrote last, and everything
-//! after it is written again.
+//! fence, or after a claim whose writer died. They can be events but never a tick: a writer sends a
+//! tick only when it knows that all messages before it are stored and its own (`writer`), and the
+//! claim is not. So everything before the newest tick is complete, whichever writer wrote last, and
+//! everything after it is written again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -53,7 +54,7 @@ const HELD_REPLY: &str = "held";
 const LIVENESS_MAX: Duration = Duration::from_secs(2);
 /// The time limit for storing a claim.
 const CLAIM_MAX: Duration = Duration::from_secs(5);
-/// How long to retry while the obstacle may be transient.
+/// How long to retry after errors that may be transient.
 const CLAIM_RETRY_MAX: Duration = Duration::from_secs(20);
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 

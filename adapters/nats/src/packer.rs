@@ -117,8 +117,8 @@ impl Packer<'_> {
         }
     }
 
-    /// Whether the message at `index` accepts an event whose account's newest event is in message
-    /// `newest`.
+    /// Whether an event may be added to the message at `index`. `newest` is the message with the
+    /// newest event of the same account, which the event must not precede.
     fn accepts(&self, index: usize, newest: Option<usize>, bytes: usize) -> bool {
         let open = &self.packed[index];
         let in_order = match self.regroup {

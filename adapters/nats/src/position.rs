@@ -1,5 +1,5 @@
-//! The position of a reader in the stream, and how to start reading there. Before that it checks
-//! that the stream is still the one that was read before.
+//! The position of a reader in the stream, and how to start reading there. Before a start, the last
+//! message that was read is compared with the stream, to detect that the server lost messages.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,9 +11,10 @@
 //! that it read is still the same one: a server that lost its newest messages in a power cut
 //! assigns their positions to other messages.
 //!
-//! No message is skipped. Without a filter, positions have no gap. With a filter, a tick and the
-//! messages received with it are returned only if the stream still starts at or before the position
-//! up to which it was known to be complete.
+//! No message is skipped. Without a filter, positions must have no gap. With a filter they do, so a
+//! gap does not show whether messages were trimmed before they were read. So after each tick the
+//! reader reads the state of the stream. If unread messages were trimmed, it returns an error
+//! instead of the tick and the messages received with it.
 
 use std::collections::VecDeque;
 use std::future::Future;

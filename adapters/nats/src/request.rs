@@ -16,7 +16,7 @@ use super::failed;
 
 /// The time limit for one request.
 pub const REQUEST_MAX: Duration = Duration::from_secs(5);
-/// How long a request is retried while the obstacle may be transient, such as the election of a
+/// How long a request is retried after errors that may be transient, such as the election of a
 /// leader.
 pub const RETRY_MAX: Duration = Duration::from_secs(10);
 /// The delay between two attempts.
@@ -97,7 +97,8 @@ pub fn is_out_of_room(error: &jetstream::Error) -> bool {
         ErrorCode::STORAGE_RESOURCES_EXCEEDED,
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
     ];
-    // A cluster reports `CLUSTER_NO_PEERS` for many reasons; only the text shows this one.
+    // A cluster reports `CLUSTER_NO_PEERS` for many reasons. Only the text shows that the reason is
+    // a lack of room.
     let by_text = || error.to_string().contains("insufficient storage");
     codes.contains(&code) || code == ErrorCode::CLUSTER_NO_PEERS && by_text()
 }

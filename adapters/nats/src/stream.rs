@@ -31,6 +31,7 @@ const CONSUMER_INACTIVE_MAX: Duration = Duration::from_secs(120);
 /// How long the creation of a consumer is retried. A cluster places it on any member that it
 /// considers alive, which for some seconds includes a member that has just died.
 const CONSUMER_MAX: Duration = Duration::from_secs(30);
+
 /// A handle of the stream.
 #[derive(Debug)]
 pub struct Stream {
@@ -39,7 +40,7 @@ pub struct Stream {
     subjects: Subjects,
     id: u64,
     desired: stream::Config,
-    /// Whether the size is free, because no option sets it.
+    /// Whether this program chooses the size of the stream, because no option sets it.
     any_size: bool,
 }
 

@@ -1,4 +1,5 @@
-//! The names on the server. All of them derive from the name of the stream.
+//! The names of the stream and its subjects. All subjects start with a prefix that follows from the
+//! name of the stream, so several streams can share a server.
 
 use std::fmt::Write;
 
@@ -6,13 +7,13 @@ use skytide_core::config::StreamName;
 use skytide_core::event::{Body, Event};
 
 /// The number of partitions into which events are divided by account. Each collection has one
-/// subject per partition. Part of the stored format.
+/// subject per partition. The number is part of the stored format.
 pub const PARTITIONS: u16 = 16;
 
 /// The name of the stream whose subjects have no prefix.
 const DEFAULT_STREAM: &str = "skytide";
 
-/// The names on the server.
+/// The names of a stream and its subjects.
 #[derive(Clone, Debug)]
 pub struct Subjects {
     stream: String,
@@ -48,12 +49,13 @@ impl Subjects {
         format!("{}tick", self.root)
     }
 
-    /// The subject of claims: a new writer announces itself here, in the order of the log.
+    /// The subject of claims. A claim is the first message of a new writer; it is part of the log.
     pub fn writer(&self) -> String {
         format!("{}writer", self.root)
     }
 
-    /// The subject on which a writer answers whether it lives. It is not part of the stream.
+    /// The subject of liveness requests, which a writer answers while it runs. They are not part of
+    /// the stream.
     pub fn alive(&self) -> String {
         format!("{}.alive", self.stream)
     }

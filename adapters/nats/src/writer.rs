@@ -12,10 +12,10 @@
 //!      the stream stays shorter than what was acknowledged  ─▶ error: the server lost messages
 //! ```
 //!
-//! A stored message does not imply that the messages before it are stored: where another writer's
-//! claim took the position of one of them, the next one fits after the claim. So each message
-//! counts as stored only by its own answer or by reading it from the stream, one after the other,
-//! and a tick is sent only when all messages before it count as stored.
+//! A stored message does not imply that the messages before it are stored: if another writer's
+//! claim took the position of one of them, the server stores the next one after the claim. So each
+//! message counts as stored only by its own answer or by reading it from the stream, one after the
+//! other, and a tick is sent only when all messages before it count as stored.
 //!
 //! Resynchronizing retries without a limit: while the server is away, `append` and `flush` block,
 //! and only the messages of the window are held in memory.

@@ -21,8 +21,8 @@ const CACHED_MAX: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct AsOf {
     pub(crate) time: Timestamp,
-    /// Whether only the snapshot of exactly this time may answer: the request is for a further page
-    /// of it.
+    /// Whether only the snapshot of exactly this time may be used, because the request is for a
+    /// further page of its list.
     exact: bool,
 }
 

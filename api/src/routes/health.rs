@@ -1,11 +1,11 @@
 //! `/healthz`: the process runs. `/readyz`: whether the API can answer requests, with the reasons
 //! if it cannot.
 //!
-//! Stored rows stay correct for the time they name. So a high age and an unreachable relay are
-//! reported but do not make the service unready. Missing commits do, if a limit is set: commits
-//! continue while the stream is quiet, so their absence means a failure. Network time does not
-//! advance while the stream is quiet, so the age of a commit is counted from when this process
-//! first saw it. An unready answer also lists the parts that do not work.
+//! Stored rows stay correct for the time that each answer contains. So a high age and an
+//! unreachable relay are reported but do not make the service unready. Missing commits do, if a
+//! limit is set: commits continue while the stream is quiet, so their absence means a failure.
+//! Network time does not advance while the stream is quiet, so the age of a commit is counted from
+//! when this process first saw it. An unready answer also lists the parts that do not work.
 //!
 //! The read of the store has a timeout, so the answer comes in time when the store hangs.
 
@@ -60,14 +60,14 @@ pub(crate) async fn ready(
     (status, [(header::CACHE_CONTROL, "no-store")], Json(ready)).into_response()
 }
 
-/// Measures for how long the newest commit has been the newest: the newest epoch that was seen, and
-/// when it was first seen. Clones share it.
+/// The newest committed epoch that this process has seen, and when it first saw it. So it measures
+/// how long there has been no newer commit. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CommitAge(Arc<Mutex<Option<(Epoch, Timestamp)>>>);
 
 impl CommitAge {
-    /// Milliseconds since `epoch` was first passed to this function. They start at 0, because the
-    /// store does not record when it committed.
+    /// Milliseconds since `epoch` was first passed to this function; 0 at the first call, because
+    /// the store does not record the wall-clock time of a commit.
     fn observe(&self, epoch: Epoch, now: Timestamp) -> u64 {
         let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (_, since) = match *newest {

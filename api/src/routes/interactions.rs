@@ -132,8 +132,9 @@ impl Query for InteractionsQuery {
 }
 
 impl InteractionsQuery {
-    /// Adds the rows of one day. In the second order, `author` and `subject` of a key are
-    /// exchanged, so the other account is its `subject` in both orders.
+    /// Adds the rows of one day. The view is ordered by author; its second order, a secondary
+    /// index, is by subject. The second order exchanges `author` and `subject` in the key, so in
+    /// both orders the other account is `key.subject`.
     async fn add_day(
         &self,
         rows: &Rows<'_>,
@@ -151,14 +152,14 @@ impl InteractionsQuery {
         day.encode(&mut prefix);
         let mut range = Range::prefix(order, &prefix, CHUNK_ROWS);
         loop {
-            // At the bound, one more row is read, only to see whether there are more.
-            let at_bound = totals.rows_read >= ROWS_MAX;
-            if at_bound {
+            // At `ROWS_MAX`, one more row is read, only to find out whether there are more.
+            let at_max = totals.rows_read >= ROWS_MAX;
+            if at_max {
                 range.limit = 1;
             }
             let chunk: Vec<(InteractionKey, InteractionRow)> =
                 rows.scan(ViewId::Interactions, range.clone()).await?;
-            if at_bound {
+            if at_max {
                 totals.partial |= !chunk.is_empty();
                 return Ok(());
             }

@@ -50,7 +50,9 @@ impl Query for PostAddress {
         let tallies: Option<PostRow> = rows.get_one(ViewId::Posts, post.clone()).await?;
         let tallies = tallies.ok_or_else(|| {
             let since_start = since_start(rows.committed);
-            Problem::not_found(format!("no event created or named {post}{since_start}"))
+            Problem::not_found(format!(
+                "no event created or referred to {post}{since_start}"
+            ))
         })?;
         let mut author = accounts(rows, std::slice::from_ref(&did)).await?;
         Ok(Post {

@@ -6,12 +6,12 @@
 //!                    └─ yes ─▶ rates and selected lists of that commit ─▶ event `commit`, id = epoch
 //! ```
 //!
-//! Each event is complete, so a client that reconnects only has to read the next one: there is no
-//! replay. Before the first commit, one event `waiting` gives the reasons. A slow client skips
-//! commits: its connection buffers a bounded number of bytes, and is closed when the client reads
-//! none of them for a while (`crate::server`). The answer to a selection is read once per commit
-//! and shared by all clients with the same selection ([`AnswerCache`]). [`StreamSlots`] bounds the
-//! number of clients.
+//! Each event contains the whole lists, not changes. So a client that reconnects needs only the
+//! next event, and missed events are not replayed. Before the first commit, one event `waiting`
+//! gives the reasons. A slow client skips commits: its connection buffers a bounded number of
+//! bytes, and is closed when the client reads none of them for a while (`crate::server`). The
+//! answer to a selection is read once per commit and shared by all clients with the same selection
+//! ([`AnswerCache`]). [`StreamSlots`] bounds the number of clients.
 
 mod slots;
 
@@ -43,7 +43,7 @@ use crate::params::Params;
 use crate::problem::Problem;
 use crate::state::ApiContext;
 
-/// Time between two looks for a newer commit.
+/// Time between two checks for a newer commit.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Time without an event after which a comment is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

@@ -1,4 +1,4 @@
-//! `/v1/trends/{view}`: one stored list, joined with what its entries are.
+//! `/v1/trends/{view}`: one stored list, joined with the posts or accounts in it.
 //!
 //! ```text
 //! list row ─ order ─ after the cursor ─ first `limit` ─┬─ posts, accounts of their authors  (posts)
@@ -94,7 +94,8 @@ async fn answer_as_of(
 }
 
 impl ListQuery {
-    /// Parses the parameters of a request for a list of `view`. `limit` is the default.
+    /// Parses the parameters of a request for a list of `view`. `limit` is the default of the
+    /// parameter `limit`.
     pub(crate) fn parse(
         view: &'static ListView,
         params: &Params,

@@ -1,5 +1,5 @@
 //! The handshake: two processes compare their settings and prove to each other that they know the
-//! secret of the cluster.
+//! secret of the cluster. The caller is the process that connected, the answerer the other one.
 //!
 //! ```text
 //! caller                                   answerer
@@ -13,8 +13,8 @@
 //! A proof is an HMAC-SHA256 over the side that proves and both hellos. Each hello has a new nonce,
 //! so neither an old proof nor the proof of the other side can be replayed. Without a secret the
 //! key is empty. A frame is its length (2 bytes) and at most [`FRAME_BYTES_MAX`] bytes, and the
-//! whole handshake has a time limit, so a foreign caller costs only a bounded amount of memory and
-//! time.
+//! whole handshake has a time limit, so a caller outside the cluster costs only a bounded amount of
+//! memory and time.
 
 use std::time::Duration;
 

@@ -1,15 +1,16 @@
 //! The connections of one process to all other processes of the cluster.
 //!
 //! ```text
-//! process 2 ──calls──▶ process 1 ──calls──▶ process 0       each process calls those with a lower number,
-//!     └──────────calls──────────────────────────▲           again and again until they answer
+//! process 2 ─connects─▶ process 1 ─connects─▶ process 0     each process connects to those with a lower
+//!     └─────────connects──────────────────────▲             number, and retries until they answer
 //! ```
 //!
-//! Anybody may connect to the address of a process, so the handshake of each incoming connection
-//! runs in a task of its own. The number of these tasks is bounded and so is their time; when there
-//! are too many, the oldest is aborted. A connection that ends before all processes are connected
-//! is made again. A process that is connected to all others reports this to process 0. Process 0 is
-//! done when every process has reported.
+//! In the code, a process *calls* another one: it connects and starts the handshake. Anybody may
+//! connect to the address of a process, so the handshake of each incoming connection runs in a task
+//! of its own. The number of these tasks is bounded and so is their time; when there are too many,
+//! the oldest is aborted. A connection that ends before all processes are connected is made again.
+//! A process that is connected to all others reports this to process 0. Process 0 is done when
+//! every process has reported.
 
 use std::collections::VecDeque;
 use std::io;

@@ -190,8 +190,8 @@ async fn send_through(
     })
 }
 
-/// Separates damage in a recording, after which the replay still reports its result, from other
-/// errors.
+/// Separates damage in a recording from other errors. After damage, the replay still reports its
+/// result.
 fn separate_damage(
     read: Result<ingest::Summary, IngestError>,
 ) -> Result<(ingest::Summary, Option<ingest::source::SourceError>), Failure> {

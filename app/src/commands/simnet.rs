@@ -27,8 +27,9 @@ use crate::terminal::{note, say};
 
 /// Interval of the status lines while serving.
 const STATUS_INTERVAL: Duration = Duration::from_secs(10);
-/// How far in the past a network starts that does not run in real time. Its time must not overtake
-/// the machine's clock soon, because a consumer rejects times in the future.
+/// The age of the first frame of a network that runs faster or slower than real time. A large age
+/// delays the moment at which network time overtakes the machine's clock: a consumer rejects times
+/// in the future.
 const HEAD_START: Duration = Duration::from_secs(30 * 86_400);
 
 /// Serves or records a network.
@@ -86,7 +87,7 @@ async fn serve(args: &cli::Serve, stop: CancellationToken) -> Result<(), Failure
 ///
 /// # Errors
 ///
-/// The server cannot listen on its address. The message names the remedy.
+/// The server cannot listen on its address. The message says what helps.
 pub async fn start_server(
     options: Options,
     network: Network,

@@ -19,7 +19,7 @@ pub struct MemoryStore {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct State {
     control: Control,
     rows: BTreeMap<ViewId, BTreeMap<Key, StoredRow>>,
@@ -98,6 +98,18 @@ impl ViewReader for MemoryStore {
             .into_iter()
             .flat_map(|rows| rows.range((Bound::Included(range.from.clone()), to.clone())));
         Ok(rows.take(range.limit).map(|(_, row)| row.clone()).collect())
+    }
+
+    /// A copy of everything, unless commits in progress are visible.
+    fn snapshot(&self) -> Option<Arc<dyn ViewReader>> {
+        if self.torn {
+            return None;
+        }
+        let copy = self.state().clone();
+        Some(Arc::new(Self {
+            state: Arc::new(Mutex::new(copy)),
+            ..self.clone()
+        }))
     }
 }
 

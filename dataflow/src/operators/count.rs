@@ -14,7 +14,7 @@ use std::sync::Once;
 
 use hashbrown::HashMap;
 
-/// The high halves of the counts of one owner, by key.
+/// The high 32 bits of the counts of one owner, by key, where they are not zero.
 #[derive(Debug)]
 pub struct Carries<K>(HashMap<K, i32>);
 
@@ -25,7 +25,7 @@ impl<K> Default for Carries<K> {
 }
 
 impl<K: Hash + Eq> Carries<K> {
-    /// Adds `diff` to the count whose low half is `low`.
+    /// Adds `diff` to the count whose low 32 bits are `low`.
     pub fn add(&mut self, low: &mut i32, diff: i64, key: impl FnOnce() -> K) {
         let sum = i64::from(*low) + diff;
         *low = sum as i32;
@@ -40,7 +40,7 @@ impl<K: Hash + Eq> Carries<K> {
         }
     }
 
-    /// The value of the count whose low half is `low`.
+    /// The value of the count whose low 32 bits are `low`.
     pub fn value(&self, low: i32, key: impl FnOnce() -> K) -> i64 {
         let high = match self.0.is_empty() {
             true => 0,
@@ -49,7 +49,7 @@ impl<K: Hash + Eq> Carries<K> {
         (i64::from(high) << 32) + i64::from(low)
     }
 
-    /// Whether any count whose key matches has a high half.
+    /// Whether any count whose key matches exceeds 32 bits.
     pub fn any(&self, matches: impl Fn(&K) -> bool) -> bool {
         self.0.keys().any(matches)
     }

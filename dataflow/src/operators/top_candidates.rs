@@ -38,7 +38,7 @@ impl ListFamily {
 
 /// A candidate set with more keys than this is pruned.
 const CANDIDATES_MAX: usize = 4_000;
-/// Pruning leaves at least this many keys.
+/// Pruning leaves about this many keys.
 const CANDIDATES_AFTER_PRUNING: usize = 400;
 
 /// The candidates of all top lists of an operator.
@@ -106,11 +106,11 @@ impl<K: Hash + Eq + Copy> TopCandidates<K> {
     }
 
     /// Calls `take` with each list that may have changed since the last call: at most
-    /// [`ListRow::LENGTH`] keys with their values, best first by `order`. `all` must append every
-    /// key of a list with its value; it is called rarely.
+    /// [`ListRow::LENGTH`] keys with their values, best first by `order`. `scan_all` must append
+    /// every key of a list with its value; it is called rarely.
     pub fn take_changed(
         &mut self,
-        mut all: impl FnMut(ListFamily, Window, &mut Vec<(K, u32)>),
+        mut scan_all: impl FnMut(ListFamily, Window, &mut Vec<(K, u32)>),
         mut order: impl FnMut(&(K, u32), &(K, u32)) -> std::cmp::Ordering,
         mut take: impl FnMut(ListFamily, Window, &[(K, u32)]),
     ) {
@@ -120,7 +120,7 @@ impl<K: Hash + Eq + Copy> TopCandidates<K> {
             };
             for (set, window) in sets.iter_mut().zip(Window::ALL) {
                 if std::mem::take(&mut set.dirty) {
-                    let best = set.best(|keys| all(family, window, keys), &mut order);
+                    let best = set.best(|keys| scan_all(family, window, keys), &mut order);
                     take(family, window, &best);
                 }
             }
@@ -150,12 +150,12 @@ impl<K: Hash + Eq + Copy> CandidateSet<K> {
     /// The keys of the top list, best first.
     fn best(
         &mut self,
-        all: impl FnOnce(&mut Vec<(K, u32)>),
+        scan_all: impl FnOnce(&mut Vec<(K, u32)>),
         order: &mut impl FnMut(&(K, u32), &(K, u32)) -> std::cmp::Ordering,
     ) -> Vec<(K, u32)> {
         if self.candidates.len() < ListRow::LENGTH && self.floor > 1 {
             let mut keys = Vec::new();
-            all(&mut keys);
+            scan_all(&mut keys);
             self.refill(&keys);
         } else if self.candidates.len() > CANDIDATES_MAX {
             self.prune();
@@ -180,9 +180,9 @@ impl<K: Hash + Eq + Copy> CandidateSet<K> {
         self.capacity = 2 * self.candidates.len().max(CANDIDATES_MAX);
     }
 
-    /// Replaces the candidates with those of `keys` at or above a new floor. The floor leaves about
-    /// [`CANDIDATES_AFTER_PRUNING`] keys. If too many keys share that value to prune them, it
-    /// leaves only a few more than a list has.
+    /// Replaces the candidates with those of `keys` at or above a new floor: the value at rank
+    /// [`CANDIDATES_AFTER_PRUNING`]. If too many keys share that value, the floor is the value at a
+    /// rank closer to the length of a list.
     fn refill(&mut self, keys: &[(K, u32)]) {
         let mut values: Vec<u32> = keys.iter().map(|(_, value)| *value).collect();
         let mut floor = 1;

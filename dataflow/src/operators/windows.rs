@@ -167,7 +167,7 @@ impl<K: Ord + Copy> MinuteAdditions<K> {
 #[derive(Debug)]
 pub struct WindowSums<K> {
     sums: HashMap<K, [i32; 4]>,
-    /// The high halves of sums, by key and window.
+    /// The high 32 bits of sums, by key and window.
     carries: Carries<(K, u8)>,
 }
 

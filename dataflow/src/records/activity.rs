@@ -15,7 +15,8 @@ pub(super) type Period = (Span, u32);
 /// For each open period, the pairs of activity row and account that were already counted in it.
 pub(super) type OpenPeriods = BTreeMap<Period, HashSet<(u32, u32)>>;
 
-/// Counts of the current time, and the accounts that were already counted in open periods.
+/// Counts of the current dataflow time, and the accounts that were already counted in open periods
+/// (the current hour and minute).
 ///
 /// State: an entry for each (activity row, account) of the open hour and the open minute, by the
 /// account's shard. The repo stores in which rows an account was ever counted.

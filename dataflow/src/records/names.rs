@@ -8,15 +8,16 @@
 //!
 //! Anyone can invent collections, and each name costs rows, so the number of names is bounded. The
 //! source of the dataflow assigns names, because only the source sees all operations in log order.
-//! An operation counts for this even if it is not applied later. A collection keeps its name
-//! forever, and a collection that got none never gets one later. A record thus counts under the
-//! same name when it is inserted and when it is retracted. Checkpoints contain the names.
+//! Known collections, those of the Bluesky app, always have their own name. Of the others, the
+//! first ones in the log get one, even if the operation is not applied later. A collection keeps
+//! its name forever, and a collection that got none never gets one later. A record thus counts
+//! under the same name when it is inserted and when it is retracted. Checkpoints contain the names.
 
 use hashbrown::HashSet;
 use skytide_core::event::{Body, Event};
 use skytide_core::limits::{KNOWN_COLLECTIONS, NAMED_COLLECTIONS_MAX};
 
-/// The collections that are counted under their own name, without the known ones.
+/// The collections that are counted under their own name, without those that always are.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names(HashSet<Box<str>>);
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! format │ minute of the cut │ collections │ accounts referred to │ repos │ open periods
-//! of a repo: rev, status, activity rows, gone posts, records
+//! of a repo: rev, status, activity rows, keys of deleted posts, records
 //! ```
 //!
 //! A section does not depend on workers or on the numbers that they assign. Collections, and the

@@ -38,7 +38,7 @@ pub struct Gauges {
     pub accounts: u64,
 }
 
-/// Live records by repo, and the facts of the current time.
+/// Live records by repo, and the facts of the current dataflow time (the epochs of one step).
 #[derive(Debug, Default)]
 pub struct LiveRecords {
     policy: AccountPolicy,
@@ -57,7 +57,8 @@ pub struct LiveRecords {
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
     drops: Drops,
-    /// Accounts with an announcement at the current time, and their previous announcements.
+    /// The accounts with an `#identity` or `#account` in the current time, and what they had
+    /// announced before.
     announced: BTreeMap<u32, PreviousAnnouncements>,
     facts: Vec<(Fact, i32)>,
     /// The number of facts that were emitted at the newest time.
@@ -66,7 +67,7 @@ pub struct LiveRecords {
 
 impl LiveRecords {
     /// A state without live records. Up to `counted_through`, counts of events are not emitted,
-    /// because a checkpoint has their sums.
+    /// because they are restored from a checkpoint.
     pub fn new(policy: AccountPolicy, counted_through: Time) -> Self {
         let mut state = Self {
             policy,
@@ -133,8 +134,8 @@ impl LiveRecords {
         }
     }
 
-    /// The collections that `activity` counts under their own name, in order, without the known
-    /// ones.
+    /// The collections that `activity` counts under their own name, in order, without those that
+    /// always have one.
     pub(crate) fn names(&self) -> Vec<Box<str>> {
         let named = self.collections.iter().filter(|(.., it)| it.is_named);
         let names = named.map(|(_, name, _)| name);
@@ -197,7 +198,7 @@ impl LiveRecords {
     /// Ends the current time. Returns the inputs that were dropped in it.
     pub(super) fn end_of_time(&mut self, time: Time, now: Timestamp) -> Drops {
         self.emit_announcements();
-        let counts = time > self.counted_through;
+        let emits_counts = time > self.counted_through;
         let Self {
             activity,
             collections,
@@ -215,18 +216,18 @@ impl LiveRecords {
                 live: all.live,
                 ..Activity::default()
             };
-            let emitted = if counts { all } else { live };
+            let emitted = if emits_counts { all } else { live };
             (emitted != Activity::default()).then_some((key, emitted))
         });
         facts.extend(counted.map(|(key, activity)| (Fact::Activity(key, activity), 1)));
         let seen = last_seen.drain();
         facts.extend(seen.map(|(did, at)| (Fact::LastSeen(dids.key(did).clone(), at), 1)));
         let drops = std::mem::take(drops);
-        let counted = std::mem::take(counters).into_iter();
-        if !counts {
+        let counters = std::mem::take(counters).into_iter();
+        if !emits_counts {
             return drops;
         }
-        facts.extend(counted.map(|(name, count)| (Fact::Counter(name, count), 1)));
+        facts.extend(counters.map(|(name, count)| (Fact::Counter(name, count), 1)));
         facts.extend(drops.iter().map(|(reason, &count)| {
             let name = format!("dropped/{}", reason.as_str());
             (Fact::Counter(name.into(), count), 1)

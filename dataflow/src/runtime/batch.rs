@@ -10,8 +10,8 @@
 //! rows are never written, with one exception: lists are exact at the last *list epoch*, whose tick
 //! begins a new second of network time. This is why a batch is split after its last list epoch.
 //! When events cease, no tick would begin a new second, so ingest marks a tick that also ends a
-//! list epoch: the last tick of a recording, and a settled tick of a live stream. So the lists of
-//! an idle stream miss no events.
+//! list epoch: the last tick of a recording, and an idle tick of a live stream. So the lists of an
+//! idle stream miss no events.
 
 use serde::{Deserialize, Serialize};
 use skytide_core::event::{Body, Event, Message, Tick};
@@ -238,7 +238,8 @@ impl Batch {
         self.end
     }
 
-    /// Adds the next epoch. `names` are the collections that get names of their own with it.
+    /// Adds the next epoch. `names` are the collections that `activity` counts under their own
+    /// names from this epoch on.
     pub fn add(&mut self, epoch: WholeEpoch, names: &[Box<str>]) {
         let WholeEpoch {
             events,

@@ -97,8 +97,8 @@ pub(crate) enum CheckpointEvent {
     Part(Part),
     /// The store has this commit, made now or before the start.
     Committed(Committed),
-    /// The restored rows have the sums that the checkpoint recorded, and the store has no commit to
-    /// compare with.
+    /// The restored rows have the checksums that the checkpoint recorded, and the store has no
+    /// commit to compare with.
     Restored,
 }
 

@@ -103,7 +103,7 @@ impl Links {
         self.peers[0].as_ref().map(|peer| &peer.name)
     }
 
-    /// The liveness of the computation on this process, which has so many worker threads.
+    /// Tracks the liveness of the computation in this process, which has `threads` worker threads.
     pub(crate) fn liveness(&self, threads: usize) -> Result<Arc<Liveness>, DataflowError> {
         let peers = self.peers.iter().flatten();
         let sockets: Result<Vec<_>, _> = peers.map(|peer| peer.socket.try_clone()).collect();

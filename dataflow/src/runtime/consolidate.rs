@@ -1,5 +1,5 @@
-//! Consolidates the row updates of a batch into changes for the store and differences of the views'
-//! sums.
+//! Consolidates the row updates of a batch into changes for the store, and into changes of the
+//! checksum of each view.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ use crate::types::{Row, Time};
 pub struct RowChanges {
     /// Changes by view, ordered by key: one for each key whose row differs after the batch.
     pub changes: BTreeMap<ViewId, Vec<Change>>,
-    /// What the changes add to the sum of each view.
+    /// What the changes add to the checksum of each view: the number of rows and the sum of their
+    /// hashes.
     pub sums: BTreeMap<ViewId, Sum>,
     /// Rows too large for any store, by view: their number, and the key of one of them as text.
     pub left_out: BTreeMap<ViewId, (u64, String)>,

@@ -67,22 +67,22 @@ pub(crate) struct Start {
     pub unusable: BTreeSet<Epoch>,
     /// Views whose stored rows are all replaced by the first commit.
     pub rebuilt: BTreeSet<ViewId>,
-    /// Views whose recipe differs from that of the checkpoint, so it has no comparable sums of
-    /// their rows.
+    /// Views whose recipe differs from that of the checkpoint, so their checksums cannot be
+    /// compared with those in the checkpoint.
     pub recounted: BTreeSet<ViewId>,
     /// Whether the first commit replaces all stored rows, whatever the store has committed or
     /// begun.
     pub replaces_all: bool,
     /// The id of the log.
     pub log_id: u64,
-    /// Whether a restart before the next checkpoint would be refused, so that one is needed at
-    /// once.
+    /// Whether a restart before the next checkpoint would be refused. Then a checkpoint is needed
+    /// at once.
     pub unprotected: bool,
 }
 
 impl Start {
-    /// The rows that need not be emitted: the store has them, and the checkpoint has their sums.
-    /// With `verify`, all rows are emitted.
+    /// The rows that need not be emitted: the store has them, and the checkpoint has their
+    /// checksums. With `verify`, all rows are emitted.
     pub fn suppressed(&self, verify: bool) -> SuppressedRows {
         let mut suppressed = SuppressedRows::NONE;
         let last = self.checkpoint.as_ref().map(|it| it.last.epoch);
@@ -95,8 +95,8 @@ impl Start {
         suppressed
     }
 
-    /// The part of the store's control record that applies: only the term, if all rows are
-    /// replaced.
+    /// The store's control record, as this start uses it: if all rows are replaced, only the term
+    /// is kept, and the last commit and the intent are ignored.
     pub fn control(&self, found: Control) -> Control {
         match self.replaces_all {
             true => Control {

@@ -6,10 +6,11 @@
 //!                                                    │ from their cut on  │
 //! ```
 //!
-//! The accounts are fed in `n` chunks of shards, each chunk at a time of its own. Names and
-//! accumulators are fed with the first chunk. The live records emit all facts of an account again,
-//! so every operator rebuilds its state. The clock shows the network time of the first cut. Between
-//! the first cut and the last one views are not exact, and nothing is committed.
+//! The accounts are fed in `n` chunks of shards, each chunk at a time of its own. The first chunk
+//! also has the accumulators, and the collections that `activity` counts by name. The live records
+//! emit all facts of an account again, so every operator rebuilds its state. The clock shows the
+//! network time of the first cut. Between the first cut and the last one views are not exact, and
+//! nothing is committed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -70,8 +71,8 @@ pub(crate) fn check_format(section: &Section, bytes: &[u8]) -> Result<(), String
 }
 
 impl Accumulators {
-    /// Encodes the accumulators for a checkpoint, with the collections that have a name of their
-    /// own.
+    /// Encodes the accumulators for a checkpoint, with `names`: the collections that `activity`
+    /// counts under their own names.
     pub(crate) fn save(&self, names: &[Box<str>]) -> Vec<u8> {
         let Self {
             activity,
@@ -89,7 +90,7 @@ struct SavedAccumulators {
     activity: BTreeMap<ActivityKey, Activity>,
     counters: BTreeMap<String, u64>,
     lists: Newest,
-    /// The collections that have a name of their own.
+    /// The collections that `activity` counts under their own names.
     names: Vec<Box<str>>,
 }
 
@@ -122,8 +123,8 @@ impl SavedAccumulators {
 }
 
 impl Restore {
-    /// Feeds the whole checkpoint. Returns the collections that have a name of their own, or `None`
-    /// if a worker has ended.
+    /// Feeds the whole checkpoint. Returns the collections that `activity` counts under their own
+    /// names, or `None` if a worker has ended.
     ///
     /// # Errors
     /// A section cannot be read.
@@ -247,7 +248,7 @@ impl Restore {
     }
 
     /// Feeds the accumulators to one worker. A checkpoint of an older version may count collections
-    /// that have no name of their own now; they are counted together, as other collections.
+    /// separately that are now counted together, as other collections.
     fn feed_accumulators(
         &self,
         accumulators: Vec<SavedAccumulators>,

@@ -31,7 +31,7 @@ pub struct Source {
     pub read_ahead: Vec<(Seq, Message)>,
     /// Assembles epochs; it knows the tick before the first message.
     pub epochs: Epochs,
-    /// The collections that have a name of their own.
+    /// The collections that `activity` counts under their own names.
     pub(crate) names: Names,
     /// For each shard, the epoch up to which its accounts are restored; empty without a checkpoint.
     pub through: Vec<Epoch>,

@@ -1,4 +1,5 @@
-//! A task of a run. It ends with the run, also when the run is dropped before its end.
+//! An asynchronous task that is aborted when its handle is dropped, so that no task outlives the
+//! future that runs the dataflow.
 
 use tokio::task::JoinHandle;
 

@@ -63,9 +63,9 @@ pub(super) struct AccountEntry {
     rare: Slot,
     /// Whether the account was touched since the candidates of top lists were last updated.
     touched: bool,
-    /// The counters that changed since then, a bit each.
+    /// The bit set of the counters that changed since then.
     changed: u16,
-    /// The counters that were above zero when the candidates were last updated, a bit each. The
+    /// The bit set of the counters that were above zero when the candidates were last updated. The
     /// account is a candidate for no other counter.
     pub candidate_for: u16,
 }
@@ -84,14 +84,15 @@ struct RareCounts {
 pub(super) struct AccountTable {
     pub accounts: Interner<Did, AccountEntry>,
     rare: Slab<RareCounts>,
-    /// The high halves of counters, of all time (`false`) and of a day (`true`).
+    /// The high 32 bits of counters, of all time (`false`) and of a day (`true`).
     carries: Carries<(u32, Counter, bool)>,
-    /// Accounts touched since the candidates were last updated, which happens at list times only.
+    /// Accounts touched since the candidates were last updated. That happens only when top lists
+    /// are written.
     touched: Vec<u32>,
 }
 
 impl AccountTable {
-    /// The state of an account, for a change of `counters`, a bit each.
+    /// Marks an account and the bit set `counters` as changed. Returns the entry to change.
     pub fn touch(&mut self, number: u32, counters: u16) -> &mut AccountEntry {
         let entry = &mut self.accounts[number];
         entry.changed |= counters;
@@ -159,8 +160,8 @@ impl AccountTable {
         }
     }
 
-    /// Whether anything is known of an account. Must be called after the window advanced: a record
-    /// in the window also counts of all time.
+    /// Whether anything is known of an account. Must be called after the window advanced. Then the
+    /// counters of all time suffice, because they include all records in the window.
     pub fn is_known(&self, number: u32) -> bool {
         let entry = &self.accounts[number];
         let counted = entry.counters.iter().any(|count| *count != 0) || entry.rare.is_some();
@@ -168,8 +169,8 @@ impl AccountTable {
         counted || was_seen || self.carries.any(|(account, ..)| *account == number)
     }
 
-    /// Ends a change of an account: frees its rare counts if all are zero. Returns the counters
-    /// that changed, a bit each.
+    /// Ends a change of an account: frees its rare counts if all are zero. Returns the bit set of
+    /// the counters that changed.
     pub fn finish_change(&mut self, number: u32) -> u16 {
         let entry = &mut self.accounts[number];
         entry.touched = false;

@@ -6,7 +6,7 @@
 //!   └──── all kinds: (account, update of a counter) ───────────────┴─exchange by account─▶ counts
 //!                                                                                            │
 //!                                                                    rows of `actors` ◀──────┤
-//!   lists of `top_actors`, `top_blocks` ◀─ at list times ─ candidates, window of 24 hours ◀──┘
+//!   lists of `top_actors`, `top_blocks` ◀─ when written ── candidates, window of 24 hours ◀──┘
 //! ```
 //!
 //! State: an entry for each (relation, subject, author) of live follows and blocks. For each

@@ -7,12 +7,13 @@
 //!
 //! All facts of an author come from one worker, so its pairs stay on that worker.
 //!
-//! State: for each (author, day, subject) of the days that are kept, 40 bytes and 12 to 24 for the
-//! look-up. Interactions from a checkpoint are first only buffered, at 16 bytes each. The buffer of
-//! one part of a day is added up when a pair of that part is looked up: most days are in the past,
-//! where few retractions occur. A day expires as a whole, in the first epoch of the day that makes
-//! it too old, because rows must not depend on how epochs are grouped into commits. At network
-//! scale this means one slow commit a day.
+//! State: for each (author, day, subject) of the days that are kept, 40 bytes, and 12 to 24 bytes
+//! in hash tables. Interactions from a checkpoint are first only buffered, at 16 bytes each. The
+//! buffer of one part of a day is added up when a pair of that part is looked up. For most parts of
+//! past days this never happens, because few of their records are retracted. A day expires as a
+//! whole, in the first epoch after midnight (UTC) in which it is too old. Spreading this over
+//! several commits would make rows depend on how epochs are grouped into commits. At network scale
+//! this means one slow commit a day.
 
 use std::collections::BTreeMap;
 
@@ -121,7 +122,7 @@ const PARTS: usize = 256;
 #[derive(Debug, Default)]
 struct DayPart {
     counts: Interner<Pair, InteractionCounts>,
-    /// The high halves of counts.
+    /// The high 32 bits of counts.
     carries: Carries<CountKey>,
     /// Interactions to add to the counts before a pair is looked up.
     buffered: ChunkedVec<(Pair, Interaction)>,

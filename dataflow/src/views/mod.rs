@@ -1,7 +1,8 @@
 //! The views: each is a function from facts to rows, in a file of its own.
 //!
-//! Some views are top lists. Each worker emits its lists at *list times*, which are the times whose
-//! [`Clock::lists`](crate::types::Clock) is set; [`lists`](crate::operators::lists) merges them.
+//! Some views are top lists. They are written about once per second of network time, in epochs
+//! whose [`Clock::lists`](crate::types::Clock) is set. Each worker then emits the lists of its own
+//! keys, and [`lists`](crate::operators::lists) merges them.
 
 mod account_table;
 pub mod accounts;

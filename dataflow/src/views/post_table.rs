@@ -11,13 +11,13 @@ use crate::operators::count::{Carries, to_row_count};
 use crate::operators::interner::{Entry, Interner};
 use crate::operators::slab::{Slab, Slot};
 
-/// The number of a set of languages, as `top_posts` numbers them; 0 is the empty set.
+/// A set of languages, interned by `top_posts`; 0 is the empty set.
 pub(super) type LangSet = u32;
 
 /// The number of tallies of a post: one for each of the measures 0 to 4.
 pub(super) const TALLIES: usize = 5;
 
-/// All tallies, a bit each.
+/// The bit set of all tallies.
 pub(super) const ALL_TALLIES: u8 = (1 << TALLIES) - 1;
 
 /// The counts of one tally: all records, those by the post's author, and, if top lists are
@@ -58,10 +58,10 @@ pub(super) struct PostEntry {
     others: Slot,
     /// Whether the post was touched since the candidates of top lists were last updated.
     touched: bool,
-    /// The tallies that changed in any window since then, a bit each.
+    /// The bit set of the tallies that changed in any window since then.
     changed: u8,
-    /// The tallies that were above zero when the candidates were last updated, a bit each. The post
-    /// is a candidate for no other tally.
+    /// The bit set of the tallies that were above zero when the candidates were last updated. The
+    /// post is a candidate for no other tally.
     pub candidate_for: u8,
 }
 
@@ -82,14 +82,15 @@ pub(super) struct PostTable {
     pub posts: Interner<PostKey, PostEntry>,
     /// The tallies other than likes, of posts that have any.
     others: Slab<[Tally; TALLIES - 1]>,
-    /// The high halves of counts of all tallies.
+    /// The high 32 bits of counts.
     carries: Carries<CountKey>,
-    /// Posts touched since the candidates were last updated, which happens at list times only.
+    /// Posts touched since the candidates were last updated. That happens only when top lists are
+    /// written.
     touched: Vec<u32>,
 }
 
 impl PostTable {
-    /// The state of a post, for a change of `tallies`, a bit each.
+    /// Marks a post and the bit set `tallies` as changed. Returns the entry to change.
     pub fn touch(&mut self, number: u32, tallies: u8) -> &mut PostEntry {
         let entry = &mut self.posts[number];
         entry.changed |= tallies;
@@ -152,8 +153,8 @@ impl PostTable {
         [hour, day, week, tally[ALL]].map(to_row_count)
     }
 
-    /// Whether any count of a post is not zero. Must be called after the windows advanced: a record
-    /// in a window also counts of all time.
+    /// Whether any count of a post is not zero. Must be called after the windows advanced. Then the
+    /// counts of all time suffice, because they include all records in the windows.
     pub fn is_known(&self, number: u32) -> bool {
         let entry = &self.posts[number];
         let counted = entry.others.is_some() || entry.likes != Tally::default();
@@ -161,8 +162,8 @@ impl PostTable {
         counted || existed || self.carries.any(|(post, ..)| *post == number)
     }
 
-    /// Ends a change of a post: frees tallies that are all zero. Returns the tallies that changed,
-    /// a bit each.
+    /// Ends a change of a post: frees tallies that are all zero. Returns the bit set of the tallies
+    /// that changed.
     pub fn finish_change(&mut self, number: u32) -> u8 {
         let entry = &mut self.posts[number];
         entry.touched = false;

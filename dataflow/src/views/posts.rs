@@ -4,7 +4,7 @@
 //! ```text
 //! facts ─ (post, update) ──exchange by post──▶ tallies ─┬▶ rows of `posts`
 //!                                                       └▶ windows, candidates
-//!                                                         └─ at list times ─▶ lists of `top_posts`
+//!                                                         └─ when written ─▶ lists of `top_posts`
 //! ```
 //!
 //! State: 64 bytes, one cache line, for each known post: its key, its likes of all time and in

@@ -1,7 +1,7 @@
 //! `top_actors`, `top_blocks`: the accounts with the highest counts given and received in 24 hours.
 //!
 //! ```text
-//! counts of `actors` in the window of 24 hours ─ candidates ── at list times ─▶ lists
+//! counts of `actors` in the window of 24 hours ─▶ candidates ── when lists are written ─▶ lists
 //! ```
 //!
 //! State: the additions to the window, and the candidates. The accounts and their counts are in the
@@ -34,8 +34,8 @@ impl Default for TopActors {
 }
 
 impl TopActors {
-    /// Updates the candidates with the counters of an account that `changed`, a bit each. Returns
-    /// the counters that are above zero now, a bit each.
+    /// Updates the candidates after a change of an account. `changed` is the bit set of the
+    /// counters that changed. Returns the bit set of the counters that are above zero now.
     pub fn update(&mut self, account: u32, table: &AccountTable, changed: u16) -> u16 {
         let mut candidate_for = table.accounts[account].candidate_for;
         for (counter, measure) in LISTED.iter().filter_map(|&it| Some((it, measure(it)?))) {
@@ -63,22 +63,26 @@ impl TopActors {
 
     /// Emits this worker's lists that may have changed.
     pub fn emit_lists(&mut self, table: &AccountTable, worker: usize, output: &mut Vec<Output>) {
-        let all = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
-            let counter = LISTED
-                .iter()
-                .find(|it| measure(**it) == Some(family.measure));
-            if let (Window::Day, Some(&counter)) = (window, counter) {
-                let counted = table.accounts.iter();
-                let counted = counted.map(|(it, ..)| (it, table.day_count(it, counter)));
-                found.extend(counted.filter(|(_, count)| *count > 0));
-            }
-        };
+        let scan_all_accounts =
+            |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
+                let counter = LISTED
+                    .iter()
+                    .find(|it| measure(**it) == Some(family.measure));
+                if let (Window::Day, Some(&counter)) = (window, counter) {
+                    for (account, ..) in table.accounts.iter() {
+                        let value = table.day_count(account, counter);
+                        if value > 0 {
+                            found.push((account, value));
+                        }
+                    }
+                }
+            };
         let order = |a: &(u32, u32), b: &(u32, u32)| {
             let key = |account: u32| table.accounts.key(account);
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
         self.candidates.take_changed(
-            all,
+            scan_all_accounts,
             order,
             |ListFamily { view, measure, .. }, window, best| {
                 let entry = |&(account, value): &(u32, u32)| ListEntry {

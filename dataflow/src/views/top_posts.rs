@@ -1,15 +1,15 @@
 //! `top_posts`: the posts with the highest tally, for each measure, window and language.
 //!
 //! ```text
-//! tallies of `posts`: all time; windows of hour, day, week ─ candidates ── at list times ─▶ lists
+//! tallies of `posts`: all time; hour, day, week ─▶ candidates ── when lists are written ─▶ lists
 //! ```
 //!
 //! The languages of a post only decide for which lists the post is a candidate, so they may arrive
 //! after its likes. A post that was seen and is no longer live (deleted or hidden) is a candidate
 //! for no list.
 //!
-//! State: the additions to the windows, and the candidates. The counts of each post are in the
-//! table of `posts`.
+//! State: the additions to the windows, and the candidates. The tallies of each post are in the
+//! table of `posts`. Posts and sets of languages are interned: `u32` identifies one.
 
 use std::cmp::Reverse;
 
@@ -26,7 +26,7 @@ use crate::operators::windows::Windows;
 /// The state of `top_posts`, except the table of posts.
 #[derive(Debug)]
 pub(super) struct TopPosts {
-    /// The distinct sets of languages: many posts share few sets.
+    /// The distinct sets of languages, interned: many posts share few sets.
     lang_sets: Interner<Vec<Lang>>,
     /// Additions to the windows of an hour, a day and a week. The tallies of all time are in the
     /// table.
@@ -55,7 +55,7 @@ impl Default for TopPosts {
         assert_eq!(
             lang_sets.intern(&Vec::new()),
             LangSet::default(),
-            "the empty set has the first number"
+            "the empty set is interned first"
         );
         Self {
             lang_sets,
@@ -67,14 +67,15 @@ impl Default for TopPosts {
 }
 
 impl TopPosts {
-    /// The number of a set of languages.
+    /// Interns a set of languages.
     pub fn lang_set(&mut self, langs: Langs) -> LangSet {
         let mut langs: Vec<Lang> = langs.iter().collect();
         langs.sort_unstable();
         self.lang_sets.intern(&langs)
     }
 
-    /// Changes the languages of a post from `langs` to `new`.
+    /// Changes the languages of a post from `langs` to `new`. Until the next update of the
+    /// candidates, the languages of the last update are kept in `old_langs`.
     pub fn change_langs(&mut self, number: u32, langs: &mut LangSet, new: LangSet) {
         let old = std::mem::replace(langs, new);
         // A post without languages was a candidate for no list of a language, so it leaves none.
@@ -83,8 +84,8 @@ impl TopPosts {
         }
     }
 
-    /// Updates the candidates with the tallies of a post that `changed`, a bit each. Returns the
-    /// tallies that are above zero now, a bit each.
+    /// Updates the candidates after a change of a post. `changed` is the bit set of the tallies
+    /// that changed. Returns the bit set of the tallies that are above zero now.
     pub fn update(&mut self, number: u32, table: &PostTable, changed: u8) -> u8 {
         let entry = &table.posts[number];
         let mut candidate_for = entry.candidate_for;
@@ -160,32 +161,32 @@ impl TopPosts {
             lang_sets,
             ..
         } = self;
-        let all = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
-            let belongs = |entry: &PostEntry| {
+        let scan_all_posts = |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
+            let is_in_family = |entry: &PostEntry| {
                 let langs = || lang_sets.key(entry.langs);
-                let of_lang = family.lang.is_none_or(|lang| langs().contains(&lang));
-                of_lang && entry.is_listed()
+                let is_of_lang = family.lang.is_none_or(|lang| langs().contains(&lang));
+                is_of_lang && entry.is_listed()
             };
-            let count = |post: u32| table.values(post, family.measure)[window as usize];
-            let counted = table.posts.iter();
-            let counted = counted.map(|(post, _, entry)| (post, count(post), entry));
-            let counted = counted.filter(|(_, count, entry)| *count > 0 && belongs(entry));
-            found.extend(counted.map(|(post, count, _)| (post, count)));
+            for (post, _, entry) in table.posts.iter() {
+                let value = table.values(post, family.measure)[window as usize];
+                if value > 0 && is_in_family(entry) {
+                    found.push((post, value));
+                }
+            }
         };
         let order = |a: &(u32, u32), b: &(u32, u32)| {
             let key = |post: u32| table.posts.key(post);
             (Reverse(a.1), key(a.0)).cmp(&(Reverse(b.1), key(b.0)))
         };
-        candidates.take_changed(all, order, |family, window, best| {
+        candidates.take_changed(scan_all_posts, order, |family, window, best| {
             let ListFamily { view, measure, .. } = family;
             let lang = family.lang_tag().into();
-            let longer = window.longer().unwrap_or(Window::All) as usize;
-            let longer = |post: u32| table.values(post, measure)[longer];
+            let longer_window = window.longer().unwrap_or(Window::All) as usize;
             let entries = best.iter().map(|&(post, value)| ListEntry {
                 key: table.posts.key(post).to_string().into(),
                 value,
                 other: 0,
-                longer: longer(post),
+                longer: table.values(post, measure)[longer_window],
             });
             let entries = entries.collect();
             let key = ListKey {

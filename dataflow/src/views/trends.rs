@@ -9,7 +9,7 @@
 //!                               ┌───────────────────────────────────────┘
 //!                               ├─ sum of all pairs of a key ─────────────▶ posts   ─▶ rows
 //!                               ├─ number of its pairs with posts ────────▶ authors ─▶ rows
-//!                               └─ candidates ─ when top lists are due ───▶ lists
+//!                               └─ candidates ─ when lists are written ────▶ lists
 //! ```
 //!
 //! State: the windows of (key, author) pairs, the counts of each key, and the candidates of the top

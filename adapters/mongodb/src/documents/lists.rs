@@ -15,11 +15,14 @@ pub struct ListDocument {
     entries: Vec<Entry>,
 }
 
+/// A [`ListEntry`].
 #[derive(Debug, Serialize, Deserialize)]
 struct Entry {
     key: String,
     value: Count,
+    /// The other one of the two counts of a trend: authors in a list by posts, and vice versa.
     other: Count,
+    /// The value in the next longer window.
     longer: Count,
 }
 

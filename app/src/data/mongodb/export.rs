@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// Commits one row whose value is the epoch. The commit records the sum of a row of value
+    /// Commits one row whose value is the epoch. The commit records the checksum of a row of value
     /// `recorded`.
     async fn commit(store: &MemoryStore, term: Term, epoch: u64, recorded: u64) {
         let key = Key::of(&"frames".to_owned());

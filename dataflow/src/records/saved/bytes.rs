@@ -95,8 +95,8 @@ impl<'a> Reader<'a> {
         Err(Unreadable)
     }
 
-    /// The number of parts that follow. Each takes at least one byte, so a number above that of the
-    /// remaining bytes is refused.
+    /// The number of parts that follow. Each part takes at least one byte, so a count that exceeds
+    /// the number of remaining bytes is refused.
     pub fn count(&mut self) -> Result<usize, Unreadable> {
         let count = usize::try_from(self.number()?).map_err(|_| Unreadable)?;
         (count <= self.0.len()).then_some(count).ok_or(Unreadable)

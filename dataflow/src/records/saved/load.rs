@@ -125,7 +125,7 @@ impl<'a> Section<'a> {
         Ok(repo)
     }
 
-    /// Reads the flags of a repo and the fields that they announce.
+    /// Reads the flags of a repo, and the optional fields whose flags are set.
     fn repo_head(&mut self) -> Result<Repo, Unreadable> {
         let flags = self.from.byte()?;
         let has = |bit: u8| flags & bit != 0;

@@ -1,4 +1,8 @@
 //! Writes a section: the accounts of one shard.
+//!
+//! In memory, accounts and collections are interned, and a number identifies one. These numbers
+//! differ between workers and restarts. So a section contains a list of the accounts and a list of
+//! the collections that it refers to, and then only their indices ([`SectionList`]).
 
 use hashbrown::{HashMap, HashTable};
 use skytide_core::id::Rkey;
@@ -12,9 +16,10 @@ use crate::records::state::LiveRecords;
 use crate::records::table::LiveRecord;
 
 impl LiveRecords {
-    /// The section of a shard: its accounts with their whole state; `None` if this worker has none
-    /// of them. `now` may be any minute; the section is smallest if it is near the minutes of most
-    /// records. This takes a few milliseconds per 100,000 records and does not change the state.
+    /// The section of a shard: its accounts with their whole state; `None` if this worker has no
+    /// account of the shard. Minutes are stored as their distance to `now`, so the section is
+    /// smallest if `now` is near the minutes of most records. This takes a few milliseconds per
+    /// 100,000 records and does not change the state.
     pub(crate) fn save(&self, shard: u16, now: Minute) -> Option<Vec<u8>> {
         let members = self.members(shard);
         if members.is_empty() {
@@ -61,7 +66,7 @@ struct Section {
 }
 
 impl Section {
-    /// Writes a minute as its distance to the minute of the cut.
+    /// Writes a minute as its distance to `now`.
     fn minute(&mut self, minute: Minute) {
         let distance = i64::from(self.now.0) - i64::from(minute.0);
         self.body.number(zigzag(distance));
@@ -86,10 +91,10 @@ impl Section {
         }
     }
 
-    /// Writes the flags of a repo and the fields that they announce.
+    /// Writes the flags of a repo, and the optional fields whose flags are set.
     fn repo_head(&mut self, repo: &Repo) {
         let mut flags = 0;
-        let mut set = |bit: u8, is: bool| flags |= if is { bit } else { 0 };
+        let mut set = |bit: u8, value: bool| flags |= if value { bit } else { 0 };
         let (identity, status) = (repo.identity.as_deref(), repo.status.as_deref());
         set(flag::REV, repo.rev.is_some());
         set(flag::OUT_OF_SYNC, repo.out_of_sync);
@@ -101,9 +106,9 @@ impl Section {
         self.body.byte(flags);
         self.body.number(u64::from(repo.last_seen.0));
         repo.rev.iter().for_each(|rev| self.body.tid(rev.0));
-        if let Some((handle, claimed)) = identity {
+        if let Some((handle, time)) = identity {
             handle.iter().for_each(|it| self.body.text(it.as_str()));
-            self.body.number(claimed.0);
+            self.body.number(time.0);
         }
         if let Some((_, Some(status))) = status {
             self.body.text(status);
@@ -134,7 +139,8 @@ impl Section {
         }
     }
 
-    /// Writes which accounts were already counted in open periods.
+    /// Writes which accounts are already counted in the current hour and minute, so that none is
+    /// counted twice after a restart.
     fn open_periods(&mut self, state: &LiveRecords, shard: u16, accounts: &mut SectionList) {
         let open = state.open_periods(shard);
         self.body.count(open.len());
@@ -150,11 +156,12 @@ impl Section {
     }
 }
 
-/// The bit of a record's first byte for a record key that is stored as text because it is not a
-/// TID.
+/// The bit of a record's first byte that is set if the record key is stored as text, because it is
+/// not a TID.
 pub(super) const TEXT_KEY: u8 = 1 << 3;
 
-/// A list of the section, and the indices in it of the numbers that the state uses.
+/// A list of accounts or collections in a section. `numbers` identify them in memory; `indices`
+/// gives the index of each number in the list.
 #[derive(Default)]
 struct SectionList {
     indices: HashMap<u32, u32>,
@@ -162,7 +169,7 @@ struct SectionList {
 }
 
 impl SectionList {
-    /// The index of a number; appends the number if it is new.
+    /// The index of a number in the list; appends the number if it is new.
     fn index_of(&mut self, number: u32) -> u64 {
         let next = self.numbers.len() as u32;
         let index = *self.indices.entry(number).or_insert(next);

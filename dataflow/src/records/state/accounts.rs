@@ -1,10 +1,11 @@
 //! Events of an account as a whole: identity, status, moves of its repo.
 //!
-//! Changes of handles and statuses are emitted at the end of the time, as the difference to its
-//! start. Otherwise an account with many records that changes its status again and again would emit
-//! all its facts for each change. Until the end of the time, operations count according to the
-//! visibility that the account had at its start. The changes at the end then cover the records that
-//! are live at that moment.
+//! A *time* of the dataflow is one or more epochs that are processed in one step. Changes of
+//! handles and statuses are emitted at the end of a time: the state at its end is compared with the
+//! state at its start. Otherwise an account with many records that changes its status again and
+//! again would emit all its facts for each change. Until the end of the time, operations count as
+//! if the account were as visible as at the start. At the end, hiding or showing the account
+//! retracts or inserts the facts of all records that are live then.
 
 use skytide_core::event::{DropReason, Moved};
 use skytide_core::id::{Collection, Did, Handle, Tid};
@@ -19,7 +20,7 @@ use crate::records::policy::AccountPolicy;
 use crate::records::repo::Repo;
 use crate::records::table::LiveRecord;
 
-/// The newest announcements of an account before the current time.
+/// The identity and status of an account at the start of the current time.
 #[derive(Debug)]
 pub(super) struct PreviousAnnouncements {
     identity: Option<Box<(Option<Handle>, Timestamp)>>,
@@ -63,7 +64,8 @@ impl LiveRecords {
         }
     }
 
-    /// Stores the previous announcements of an account until the end of the time. Returns its repo.
+    /// Stores the identity and status that an account had at the start of the time, before the
+    /// first of them changes. Returns its repo.
     fn begin_announcement(&mut self, did: &Did) -> &mut Repo {
         let (account, _) = self.repo(did);
         let Self {
@@ -81,7 +83,7 @@ impl LiveRecords {
         repo
     }
 
-    /// Emits the changes by the announcements of the current time, once for each account. An
+    /// Emits the changes of identities and statuses in the current time, once for each account. An
     /// account that changed several times emits at most one retraction or insertion of each of its
     /// records, and none if its visibility is the same as before.
     pub(super) fn emit_announcements(&mut self) {

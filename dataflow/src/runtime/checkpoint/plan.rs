@@ -1,4 +1,4 @@
-//! Plans at the end of which batches which shards are cut.
+//! Plans checkpoints: decides at the end of each batch which shards are cut.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -63,7 +63,8 @@ struct State {
 }
 
 impl Liveness {
-    /// The liveness of so many workers that use these connections. `leads`: in the leading process.
+    /// Tracks `workers` workers that use these connections. `leads`: whether this is the leading
+    /// process.
     pub fn new(workers: usize, sockets: Vec<TcpStream>, leads: bool) -> Self {
         Self {
             ended: false.into(),

@@ -24,13 +24,13 @@ pub struct RecordedTick {
 
 /// What the log has at the position of a recorded tick.
 pub enum LogMatch {
-    /// The tick. Holds the log after it.
+    /// The same tick. Holds the log after it.
     Same(LogPosition),
     /// The log begins after the tick.
     Trimmed,
     /// The newest tick of the log is before the recorded one.
     Lost,
-    /// Another message.
+    /// The log has another message there.
     Replaced,
     /// The tick was recorded from another log.
     OtherLog,
