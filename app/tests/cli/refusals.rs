@@ -173,7 +173,7 @@ fn an_address_is_refused_with_the_reason_and_without_its_password() {
         (
             "MONGODB_URI",
             "mongodb://me:hunter2@localhost:abc",
-            "no port from 1 to 65535",
+            "not a port from 1 to 65535",
         ),
         (
             "MONGODB_URI",
@@ -189,14 +189,14 @@ fn an_address_is_refused_with_the_reason_and_without_its_password() {
         (
             "NATS_URL",
             "nats://a:4222,nats://me:hunter2@b:0",
-            "no port from 1 to 65535",
+            "not a port from 1 to 65535",
         ),
         ("NATS_URL", "nats://me:hunter2@", "it has no host"),
         ("NATS_URL", "nats://me:hunter2@a b", "it contains a space"),
         (
             "SCHEDULER_PROFILES_URL",
             "https://me:hunter2@a:99999",
-            "no port from 1 to 65535",
+            "not a port from 1 to 65535",
         ),
         ("API_ADDRESS", "localhost", "has no port"),
         ("API_ADDRESS", "localhost:http", "\"http\" is not a port"),
