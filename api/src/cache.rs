@@ -19,9 +19,11 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Debug;
 use std::hash::Hasher;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use serde::Serialize;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use skytide_core::id::Epoch;
@@ -191,7 +193,22 @@ impl CachedAnswer {
     }
 }
 
+/// Reads an answer. A panic fails this read only, and a store that does not answer is not waited for
+/// longer than any client would wait.
 async fn read<Q: Query>(context: &ApiContext, query: &Q) -> Result<Arc<CachedAnswer>, Problem> {
+    let time_max = Duration::from_millis(context.limits.request_ms_max);
+    let reading = AssertUnwindSafe(read_unguarded(context, query)).catch_unwind();
+    match tokio::time::timeout(time_max, reading).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(panic)) => Err(Problem::panicked(&*panic)),
+        Err(_) => Err(Problem::too_slow()),
+    }
+}
+
+async fn read_unguarded<Q: Query>(
+    context: &ApiContext,
+    query: &Q,
+) -> Result<Arc<CachedAnswer>, Problem> {
     let read_at = Instant::now();
     let (committed, answer) = read_consistent(context, query).await?;
     let is_consistent = answer.meta.consistent;

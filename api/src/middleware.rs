@@ -1,6 +1,7 @@
 //! What applies to every request: limits, metrics, CORS headers, and the answers for unknown paths
 //! and methods.
 
+use std::any::Any;
 use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
@@ -31,7 +32,7 @@ pub(crate) async fn enforce_limits(
         StatusCode::NO_CONTENT.into_response()
     } else {
         let time_max = Duration::from_millis(limits.request_ms_max);
-        let late = || Problem::unavailable("too_slow", "the answer took too long").into_response();
+        let late = || Problem::too_slow().into_response();
         tokio::time::timeout(time_max, next.run(request))
             .await
             .unwrap_or_else(|_| late())
@@ -68,6 +69,12 @@ pub(crate) async fn count_request(
     let status = response.status().as_u16();
     context.metrics.answered(route, status, started.elapsed());
     response
+}
+
+/// Answers a request whose handler panicked.
+#[expect(clippy::needless_pass_by_value, reason = "the signature of the layer")]
+pub(crate) fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    Problem::panicked(&*panic).into_response()
 }
 
 /// Answers a request for an unknown path.

@@ -2,6 +2,7 @@
 //! names the parameter and the allowed values. A failure on our side is logged with its causes and
 //! a number; the client gets only the number.
 
+use std::any::Any;
 use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -110,6 +111,11 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail).retry_soon()
     }
 
+    /// The answer took too long; the client should retry.
+    pub(crate) fn too_slow() -> Self {
+        Self::unavailable("too_slow", "the answer took too long")
+    }
+
     /// A defect on our side. It is logged with its causes; the answer does not contain them.
     pub(crate) fn internal(error: &(dyn Error + 'static)) -> Self {
         Self::logged(StatusCode::INTERNAL_SERVER_ERROR, "internal", error)
@@ -119,6 +125,13 @@ impl Problem {
     fn unreadable(error: &(dyn Error + 'static)) -> Self {
         let status = StatusCode::SERVICE_UNAVAILABLE;
         Self::logged(status, "store_unavailable", error).retry_soon()
+    }
+
+    /// The code that answers a request panicked: a defect on our side.
+    pub(crate) fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Self::internal(&Panicked(text.unwrap_or("no text").to_owned()))
     }
 
     fn logged(status: StatusCode, code: &'static str, error: &(dyn Error + 'static)) -> Self {
@@ -145,6 +158,10 @@ impl Problem {
         self
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error("the code that answers the request panicked: {0}")]
+struct Panicked(String);
 
 /// The first [`VALUE_CHARS_MAX`] characters.
 fn truncated(text: &str) -> String {

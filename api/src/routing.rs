@@ -16,6 +16,9 @@ use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewReader;
 use tokio_util::sync::CancellationToken;
+use tower_http::CompressionLevel;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
 
 use crate::answer::Answers;
 use crate::cache::AnswerCache;
@@ -184,10 +187,13 @@ pub fn router(state: ApiState) -> Router {
         .route("/assets/rows.js", get(start::rows))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
-        .layer(from_fn_with_state(state.clone(), middleware::count_request))
+        // From the innermost layer to the outermost: what a layer refuses is counted, too.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn_with_state(
             state.clone(),
             middleware::enforce_limits,
         ))
+        .layer(from_fn_with_state(state.clone(), middleware::count_request))
         .with_state(state)
 }

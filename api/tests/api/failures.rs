@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::http::StatusCode;
 use skytide_api::Limits;
+use skytide_core::memory::MemoryStore;
 use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
 use skytide_core::view::{Key, ListKey, Measure, StoredRow, ViewId, Window};
 
@@ -74,6 +75,42 @@ async fn the_error_of_a_store_is_not_shown_to_clients() {
     }
     let state = world.state_on(Arc::new(FailingStore { hangs: false }));
     assert!(get_json(state, "/v1/network").await.1["request"].is_u64());
+}
+
+/// A store with a defect.
+struct PanickingStore(MemoryStore);
+
+#[async_trait]
+impl ViewReader for PanickingStore {
+    async fn control(&self) -> Result<Control, StoreError> {
+        self.0.control().await
+    }
+
+    async fn get(&self, _: ViewId, _: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
+        panic!("a defect with a secret");
+    }
+
+    async fn scan(&self, _: ViewId, _: Range) -> Result<Vec<StoredRow>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn a_panic_fails_one_request_and_is_counted() {
+    let mut world = World::empty();
+    world.commit(&[]).await;
+    let state = world.state_on(Arc::new(PanickingStore(world.store.clone())));
+    for _ in 0..2 {
+        let (status, problem) = get_json(state.clone(), "/v1/trends/posts").await;
+        assert_eq!(
+            (status.as_u16(), problem["code"].as_str()),
+            (500, Some("internal"))
+        );
+        assert!(!problem.to_string().contains("secret"), "{problem}");
+    }
+    let metrics = text(send(state, request("/metrics")).await).await;
+    let counted = "api_requests_total{route=\"/v1/trends/{view}\",status=\"500\"} 2";
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test]

@@ -211,6 +211,29 @@ async fn pages_of_any_origin_may_read() {
 }
 
 #[tokio::test]
+async fn a_refused_request_is_counted_under_its_status() {
+    let state = world().await.state();
+    let long = format!("/v1/network?{}", "x".repeat(20_000));
+    assert_eq!(send(state.clone(), request(&long)).await.status(), 414);
+    let metrics = text(send(state, request("/metrics")).await).await;
+    let counted = "api_requests_total{route=\"/v1/network\",status=\"414\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+}
+
+#[tokio::test]
+async fn an_answer_is_compressed_for_a_client_that_accepts_it_and_a_stream_never() {
+    let state = world().await.state();
+    for (uri, encoding) in [("/v1/network", Some("gzip")), ("/v1/stream", None)] {
+        let request = Request::get(uri).header("accept-encoding", "gzip");
+        let response = send(state.clone(), request.body(Body::empty()).unwrap()).await;
+        let sent = response.headers().get("content-encoding");
+        assert_eq!(sent.map(|it| it.to_str().unwrap()), encoding, "{uri}");
+    }
+    let plain = send(state, request("/v1/network")).await;
+    assert!(plain.headers().get("content-encoding").is_none());
+}
+
+#[tokio::test]
 async fn an_answer_that_the_client_has_is_not_sent_again() {
     let world = world().await;
     let first = send(world.state(), request("/v1/network")).await;
