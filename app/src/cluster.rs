@@ -25,6 +25,7 @@ pub use mesh::{Mesh, MeshError};
 pub use state::ClusterState;
 
 use crate::failure::Failure;
+use crate::secrets;
 
 /// This process as a member of a cluster.
 pub struct ClusterMember {
@@ -52,15 +53,10 @@ impl ClusterMember {
         let secret = match &options.secret_file {
             None => Vec::new(),
             Some(file) => {
-                let read = std::fs::read_to_string(file);
-                let read =
-                    read.map_err(|why| Failure::because("cannot read INDEXER_SECRET_FILE", why))?;
-                if read.trim().is_empty() {
-                    return Err(Failure::new(
-                        "the file that INDEXER_SECRET_FILE names is empty",
-                    ));
-                }
-                read.trim().as_bytes().to_vec()
+                let secret = secrets::contents(file).map_err(|why| {
+                    Failure::because("cannot use the file that INDEXER_SECRET_FILE names", why)
+                })?;
+                secret.into_bytes()
             }
         };
         Ok(Some(Self {

@@ -62,7 +62,11 @@ impl Secrets {
 }
 
 /// The secret in a file, without white space around it and without a byte order mark.
-fn contents(path: &Path) -> io::Result<String> {
+///
+/// # Errors
+///
+/// The file cannot be read, is empty, or is too long for a secret.
+pub fn contents(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let mut file = File::open(path)?.take(SECRET_BYTES_MAX + 1);
     file.read_to_string(&mut text)?;

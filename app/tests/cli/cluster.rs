@@ -302,7 +302,7 @@ fn invalid_cluster_options_are_refused_with_the_reason() {
                 "--indexer-secret-file=none",
             ],
             1,
-            "cannot read INDEXER_SECRET_FILE",
+            "cannot use the file that INDEXER_SECRET_FILE names",
         ),
         (
             &["index", "--indexer-hosts=127.0.0.1:1,10.0.0.2:1"],
