@@ -18,7 +18,7 @@ const URI: &str = "/v1/trends/hashtags";
 
 fn tags(count: u32) -> (ViewId, Vec<Change>) {
     let entries = [("rust", count, 0, count)];
-    let list = list(Window::Day, Measure::Posts, "", &entries);
+    let list = list(Window::Day, Measure::Count, "", &entries);
     (ViewId::TopHashtags, vec![list])
 }
 
@@ -88,7 +88,7 @@ impl Case {
         assert_eq!(status, StatusCode::OK);
         let number = |value: &serde_json::Value| value.as_u64().expect("a number");
         (
-            number(&answer["entries"][0]["count"]),
+            number(&answer["entries"][0]["value"]),
             number(&answer["epoch"]),
         )
     }

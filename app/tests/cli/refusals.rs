@@ -178,12 +178,12 @@ fn an_address_is_refused_with_the_reason_and_without_its_password() {
         (
             "MONGODB_URI",
             "mongodb://me:hun/ter2@localhost",
-            "must be percent-encoded",
+            "percent-encode the characters",
         ),
         (
             "MONGODB_URI",
             "mongodb://me:hun?ter2@localhost",
-            "must be percent-encoded",
+            "percent-encode the characters",
         ),
         ("MONGODB_URI", "me:hunter2", "it has no scheme"),
         (

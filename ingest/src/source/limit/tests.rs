@@ -49,7 +49,7 @@ fn received(opcode: u8, fragments: usize, payload: &[u8]) -> Message {
 /// messages.
 fn stream(seed: u64) -> (Vec<u8>, Vec<Message>) {
     let mut state = seed;
-    let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n".to_vec();
+    let mut bytes = Vec::new();
     let mut messages = Vec::new();
     for number in 0..200 {
         let length = match random(&mut state, 4) {
@@ -81,6 +81,8 @@ fn stream(seed: u64) -> (Vec<u8>, Vec<Message>) {
 async fn read(bytes: Vec<u8>, seed: u64) -> Vec<Result<Message, Error>> {
     let (mut server, client) = tokio::io::duplex(1 << 20);
     let mut limit = MessageLimit::new(client, LIMIT);
+    // The handshake is over.
+    limit.frames.state = State::Header;
     let sending = tokio::spawn(async move {
         let mut state = seed;
         let mut rest = &bytes[..];
@@ -100,9 +102,6 @@ async fn read(bytes: Vec<u8>, seed: u64) -> Vec<Result<Message, Error>> {
         let _shutdown = server.shutdown().await;
         let _read = server.read_to_end(&mut replies).await;
     });
-    let mut response = vec![0; 61];
-    limit.read_exact(&mut response).await.unwrap();
-    assert!(response.ends_with(END_OF_RESPONSE));
     let config = WebSocketConfig::default()
         .max_message_size(Some(LIMIT + 1))
         .max_frame_size(Some(LIMIT + 1));
@@ -127,10 +126,34 @@ async fn a_message_over_the_limit_is_truncated_however_its_bytes_arrive() {
     }
 }
 
+#[test]
+fn frames_are_truncated_from_the_end_of_the_handshake_response_on() {
+    // The first line looks like a frame over the limit: it is text of the response.
+    let response = b"HTTP/1.1 101 Switching Protocols\r\n\x82\x7f: \r\r\n\r\n";
+    let whole = [response.as_slice(), &frame(2, true, &[7; LIMIT + 50])].concat();
+    let expected = LIMIT + 1;
+    for split in 0..=response.len() {
+        let mut frames = Truncation::new(LIMIT as u64);
+        let (mut first, mut second) = (whole[..split].to_vec(), whole[split..].to_vec());
+        assert_eq!(frames.apply(&mut first).unwrap(), (split, split));
+        let (kept, _) = frames.apply(&mut second).unwrap();
+        let kept = [&first, &second[..kept]].concat();
+        assert_eq!(&kept[..response.len()], response);
+        assert_eq!(
+            kept[response.len() + 4..],
+            vec![7; expected],
+            "split at {split}"
+        );
+        assert_eq!(
+            kept[response.len() + 2..][..2],
+            (expected as u16).to_be_bytes()
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_message_too_large_to_be_skipped_ends_the_connection() {
-    let mut bytes = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n".to_vec();
-    bytes.extend(frame(2, true, b"before"));
+    let mut bytes = frame(2, true, b"before");
     bytes.extend([0x82, 127]);
     bytes.extend((MESSAGE_BYTES_SKIPPED_MAX + 1).to_be_bytes());
     let mut read = read(bytes, 1).await;
