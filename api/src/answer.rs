@@ -14,12 +14,9 @@
 //! epoch. A row that it removes leaves no trace. So while a commit is in progress, a missing row
 //! also causes a reread, unless commits are atomic.
 
-use std::fmt::Debug;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skytide_core::id::{Did, Epoch};
@@ -28,7 +25,6 @@ use skytide_core::port::store::{Committed, Range, ViewReader};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, StoredRow, ViewId, ViewKey, decode_row};
 
-use crate::cache::{AnswerCache, CachedAnswer};
 use crate::problem::Problem;
 use crate::state::{ApiContext, Health, Part, committed_of};
 use crate::velocity::Coverage;
@@ -51,9 +47,9 @@ pub(crate) trait Query: Send + Sync {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Meta {
     pub(crate) epoch: Epoch,
-    as_of: Option<String>,
-    freshness_ms: Option<u64>,
-    since: Option<String>,
+    pub(crate) as_of: Option<String>,
+    pub(crate) freshness_ms: Option<u64>,
+    pub(crate) since: Option<String>,
     pub(crate) consistent: bool,
 }
 
@@ -64,59 +60,6 @@ pub(crate) struct Answer<D> {
     pub(crate) meta: Meta,
     #[serde(flatten)]
     pub(crate) data: D,
-}
-
-/// Answers the queries of a route. Clones share the cache.
-#[derive(Clone)]
-pub(crate) struct Answers {
-    pub(crate) context: ApiContext,
-    pub(crate) cache: AnswerCache,
-}
-
-impl Answers {
-    /// Answers a query with JSON, or with 304 if the client already has the same data, by the weak
-    /// comparison of <https://www.rfc-editor.org/rfc/rfc9110#name-if-none-match>.
-    pub(crate) async fn respond<Q: Query + Debug + 'static>(
-        &self,
-        headers: &HeaderMap,
-        query: Q,
-    ) -> Result<Response, Problem> {
-        let answer = self.cache.get(&self.context, query).await?;
-        if !answer.is_consistent {
-            let no_store = [(header::CACHE_CONTROL, "no-store")];
-            return Ok((no_store, self.json(&answer)?).into_response());
-        }
-        let tag = format!("W/\"{:032x}\"", answer.tag);
-        let client_has = matches_any(headers) || lists_tag(headers, &tag);
-        let tag = HeaderValue::try_from(tag).expect("hexadecimal digits");
-        let revalidate = HeaderValue::from_static("no-cache");
-        let caching = [(header::ETAG, tag), (header::CACHE_CONTROL, revalidate)];
-        match client_has {
-            true => Ok((StatusCode::NOT_MODIFIED, caching).into_response()),
-            false => Ok((caching, self.json(&answer)?).into_response()),
-        }
-    }
-
-    /// The text of an answer: the fields that all answers have, then its own.
-    fn json(&self, answer: &CachedAnswer) -> Result<impl IntoResponse + use<>, Problem> {
-        let meta = Meta {
-            epoch: answer.commit.epoch,
-            as_of: answer.time.known().map(Timestamp::rfc3339),
-            freshness_ms: self.context.age_ms(answer.time),
-            since: answer.since.known().map(Timestamp::rfc3339),
-            consistent: answer.is_consistent,
-        };
-        let mut text = serde_json::to_string(&meta).map_err(|error| Problem::internal(&error))?;
-        let own = answer.data.strip_prefix('{').unwrap_or_default();
-        if own != "}" {
-            text.pop();
-            text.reserve_exact(own.len() + 1);
-            text.push(',');
-            text.push_str(own);
-        }
-        let json = HeaderValue::from_static("application/json");
-        Ok(([(header::CONTENT_TYPE, json)], text))
-    }
 }
 
 /// Reads the answer until all its rows belong to one commit, at most 1 + [`REREADS_MAX`] times.
@@ -174,39 +117,6 @@ impl Meta {
             consistent,
         }
     }
-}
-
-/// Whether `If-None-Match` is `*`, which matches every existing answer.
-fn matches_any(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::IF_NONE_MATCH);
-    values
-        .iter()
-        .any(|value| value.as_bytes().trim_ascii() == b"*")
-}
-
-/// Whether `If-None-Match` lists this entity tag, by the weak comparison. The client may send any
-/// bytes: a value is ignored from its first malformed byte on.
-fn lists_tag(headers: &HeaderMap, tag: &str) -> bool {
-    let wanted = tag.trim_start_matches("W/").trim_matches('"').as_bytes();
-    let values = headers.get_all(header::IF_NONE_MATCH).iter();
-    values.into_iter().any(|value| {
-        let mut rest = value.as_bytes();
-        loop {
-            rest = match rest {
-                [b' ' | b'\t' | b',', tail @ ..] => tail,
-                [b'W', b'/', b'"', tail @ ..] | [b'"', tail @ ..] => {
-                    let Some(end) = tail.iter().position(|byte| *byte == b'"') else {
-                        return false;
-                    };
-                    if &tail[..end] == wanted {
-                        return true;
-                    }
-                    &tail[end + 1..]
-                }
-                _ => return false,
-            };
-        }
-    })
 }
 
 /// Reads typed rows, and records signs that they may not all belong to one commit.

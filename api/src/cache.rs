@@ -8,7 +8,7 @@
 //!
 //! A cached answer is current if no commit came after it, or if it is not older than
 //! [`REUSE_FACTOR`] times the time that it took to read. So a question that is expensive to answer
-//! occupies a bounded share of the machine, and a cheap one is answered anew after each commit. No
+//! occupies a bounded share of the machine, and a cheap one is read again after each commit. No
 //! answer is reused for longer than `reuse_ms_max`. While a current answer is read, other clients
 //! receive the previous one if it is not older than that. Each answer states its own epoch.
 //!

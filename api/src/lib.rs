@@ -25,6 +25,7 @@ mod options;
 mod params;
 mod probe;
 mod problem;
+mod respond;
 mod routes;
 mod routing;
 mod server;

@@ -20,10 +20,10 @@ use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
-use crate::answer::Answers;
 use crate::cache::AnswerCache;
 use crate::metrics::ConnectionMetrics;
 use crate::options::Limits;
+use crate::respond::Answers;
 use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;

@@ -1,7 +1,8 @@
 //! Accidents of real servers: a NATS server that lost acknowledged messages, an older copy of a MongoDB database.
 //!
-//! The rows of the table in `dataflow/src/runtime/recover.rs` are tested in memory (`restart/accidents.rs`). Here is what memory does
-//! not have: claims of writers in the log, guards and epochs of rows in the database.
+//! `restart/accidents.rs` tests the rows of the table in `dataflow/src/runtime/recover.rs` in
+//! memory. This file tests what memory does not have: claims of writers in the log, guards and
+//! epochs of rows in the database.
 
 use std::sync::Arc;
 use std::time::Duration;

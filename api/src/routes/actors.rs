@@ -9,10 +9,11 @@ use serde::Serialize;
 use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
 use crate::account;
-use crate::answer::{Answers, Query, Rows, since_start};
+use crate::answer::{Query, Rows, since_start};
 use crate::catalogue::ACTOR_ROUTE;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
+use crate::respond::Answers;
 use crate::target::{Actor, Resolved, optional_time, profile_url};
 
 /// `GET /v1/actors/{actor}`

@@ -20,10 +20,11 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey};
 
 use crate::account::{Account, accounts};
-use crate::answer::{Answers, Query, Rows};
+use crate::answer::{Query, Rows};
 use crate::catalogue::INTERACTIONS;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
+use crate::respond::Answers;
 use crate::target::{Actor, Resolved};
 
 /// Maximum number of rows that are read for one answer.

@@ -18,10 +18,11 @@ use skytide_core::view::{
 };
 
 use super::series::{Buckets, Ops, Point, Rates};
-use crate::answer::{Answers, Query, Rows};
+use crate::answer::{Query, Rows};
 use crate::catalogue::NETWORK;
 use crate::params::Params;
 use crate::problem::Problem;
+use crate::respond::Answers;
 use crate::state::Part;
 use crate::velocity::CoveredWindow;
 

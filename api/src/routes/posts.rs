@@ -10,10 +10,11 @@ use skytide_core::id::PostKey;
 use skytide_core::view::{PostRow, ViewId};
 
 use crate::account::{Account, accounts};
-use crate::answer::{Answers, Query, Rows, since_start};
+use crate::answer::{Query, Rows, since_start};
 use crate::catalogue::POST;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
+use crate::respond::Answers;
 use crate::target::{PostAddress, Resolved, post_url};
 
 /// `GET /v1/posts/{uri}`

@@ -12,10 +12,11 @@ use skytide_core::port::store::{Order, Range};
 use skytide_core::view::{TrendKey, TrendRow, ViewId, ViewKey, Window};
 
 use crate::account::{Account, accounts};
-use crate::answer::{Answers, Query, Rows};
+use crate::answer::{Query, Rows};
 use crate::catalogue::TREND;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
+use crate::respond::Answers;
 use crate::target::{Actor, Resolved};
 use crate::velocity::{Coverage, CoveredWindow};
 

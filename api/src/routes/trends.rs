@@ -23,11 +23,12 @@ use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
 use super::as_of::{AsOf, SnapshotCache};
 use super::entries::{Entry, ListPage, join};
 use super::lists::{ListView, VELOCITY};
-use crate::answer::{Answer, Answers, Meta, Query, Rows};
+use crate::answer::{Answer, Meta, Query, Rows};
 use crate::catalogue::TRENDS;
 use crate::cursor::{Cursor, ListName, ListPosition};
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
+use crate::respond::Answers;
 use crate::state::ApiContext;
 use crate::velocity::SUPPORT_MIN;
 

@@ -7,10 +7,11 @@ use serde::Serialize;
 use skytide_core::view::{ViewId, Window};
 
 use super::lists::{LISTS, ListView};
-use crate::answer::{Answers, Query, Rows};
+use crate::answer::{Query, Rows};
 use crate::catalogue::VIEWS_ROUTE;
 use crate::params::Params;
 use crate::problem::Problem;
+use crate::respond::Answers;
 
 /// `GET /v1/views`
 pub(crate) async fn show(

@@ -1,5 +1,6 @@
-//! Every row of the table in `dataflow/src/runtime/recover.rs`: what a start does with a log, a store and checkpoints of which one
-//! was lost, put back from a backup, or belongs to something else.
+//! Every row of the table in `dataflow/src/runtime/recover.rs`: what a start does with a log, a
+//! store and checkpoints of which one was lost, restored from a backup, or belongs to something
+//! else.
 //!
 //! ```text
 //! history A   1 ─────── 20 ──────── 30 ──────── 40 ────────── 50
