@@ -70,6 +70,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for MessageLimit<S> {
         }
         let start = buffer.filled().len();
         loop {
+            // What came before the message was passed by the previous call.
+            if let State::TooLarge(bytes) = this.frames.state {
+                let error = io::Error::new(io::ErrorKind::InvalidData, MessageTooLarge(bytes));
+                return Poll::Ready(Err(error));
+            }
             buffer.put_slice(&this.partial[..this.partial_len]);
             let before = buffer.filled().len();
             let read = Pin::new(&mut this.stream).poll_read(context, buffer);
@@ -83,7 +88,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for MessageLimit<S> {
                 return Poll::Ready(Ok(()));
             }
             let bytes = &mut buffer.filled_mut()[start..];
-            let (passed, rest) = this.frames.apply(bytes)?;
+            let (passed, rest) = this.frames.apply(bytes);
             this.partial_len = bytes.len() - rest;
             this.partial[..this.partial_len].copy_from_slice(&bytes[rest..]);
             buffer.set_filled(start + passed);
@@ -126,6 +131,8 @@ struct Truncation {
 enum State {
     /// In the handshake response; the last `matched` bytes are the start of its end marker.
     Response { matched: usize },
+    /// After the header of a message of so many bytes, which is too large to be skipped.
+    TooLarge(u64),
     /// Before a header.
     Header,
     /// In a payload: `pass` more bytes pass, the `drop` bytes after them are dropped.
@@ -144,7 +151,7 @@ impl Truncation {
 
     /// Moves the bytes that pass to the front. Returns their number, and the index at which an
     /// incomplete header starts.
-    fn apply(&mut self, bytes: &mut [u8]) -> io::Result<(usize, usize)> {
+    fn apply(&mut self, bytes: &mut [u8]) -> (usize, usize) {
         let (mut read, mut write) = (0, 0);
         while read < bytes.len() {
             let pass = match self.state {
@@ -156,9 +163,10 @@ impl Truncation {
                     let Some(header) = Header::parse(&bytes[read..]) else {
                         break;
                     };
-                    self.begin(&header, &mut bytes[read..])?;
+                    self.begin(&header, &mut bytes[read..]);
                     header.bytes
                 }
+                State::TooLarge(_) => return (write, bytes.len()),
                 State::Payload {
                     pass,
                     drop,
@@ -188,18 +196,18 @@ impl Truncation {
             read += pass;
             write += pass;
         }
-        Ok((write, read))
+        (write, read)
     }
 
     /// Starts a frame; writes its new length into the header where it is shortened.
-    fn begin(&mut self, header: &Header, bytes: &mut [u8]) -> io::Result<()> {
+    fn begin(&mut self, header: &Header, bytes: &mut [u8]) {
         if header.is_control() {
             self.state = State::Payload {
                 pass: header.length,
                 drop: 0,
                 is_data: false,
             };
-            return Ok(());
+            return;
         }
         if !header.is_continuation() {
             self.message = 0;
@@ -207,10 +215,8 @@ impl Truncation {
         let room = (self.message_bytes_max + 1).saturating_sub(self.message);
         self.message = self.message.saturating_add(header.length);
         if self.message > MESSAGE_BYTES_SKIPPED_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                MessageTooLarge(self.message),
-            ));
+            self.state = State::TooLarge(self.message);
+            return;
         }
         let pass = header.length.min(room);
         if pass < header.length {
@@ -226,7 +232,6 @@ impl Truncation {
             drop: header.length - pass,
             is_data: true,
         };
-        Ok(())
     }
 }
 
