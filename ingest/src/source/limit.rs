@@ -164,7 +164,10 @@ impl Truncation {
                         break;
                     };
                     self.begin(&header, &mut bytes[read..]);
-                    header.bytes
+                    match self.state {
+                        State::TooLarge(_) => continue,
+                        _ => header.bytes,
+                    }
                 }
                 State::TooLarge(_) => return (write, bytes.len()),
                 State::Payload {
