@@ -232,6 +232,41 @@ fn pages_that_are_referred_to_are_there() {
 }
 
 #[test]
+fn files_that_pages_name_are_there() {
+    let tops = [
+        "adapters/",
+        "api/",
+        "app/",
+        "core/",
+        "dataflow/",
+        "deploy/",
+        "ingest/",
+        "scheduler/",
+        "simnet/",
+        "tests/",
+    ];
+    // History names the files of its time.
+    let history = ["CHANGELOG.md", "docs/benchmarks/", "docs/decisions/"];
+    let pages = files(".md").into_iter();
+    let pages = pages.filter(|name| !history.iter().any(|it| name.starts_with(it)));
+    let missing = pages.flat_map(|name| {
+        let text = read(&name);
+        // Only code spans: `core/src/view.rs`, and `core/src/event*` for several files.
+        let spans = text.split('`').skip(1).step_by(2);
+        let paths = spans.filter(|span| tops.iter().any(|top| span.starts_with(top)));
+        let paths = paths.filter(|path| !path.contains([' ', '*', '{', '\n']));
+        let is_there = |path: &str| {
+            let path = root().join(path);
+            path.exists() || path.with_extension("rs").exists()
+        };
+        let missing = paths.filter(|path| !is_there(path));
+        let missing = missing.map(|path| format!("{name} names {path}"));
+        missing.collect::<Vec<_>>()
+    });
+    none("files that do not exist", missing.collect());
+}
+
+#[test]
 fn the_page_of_options_is_what_the_declarations_say() {
     let page = root().join("docs/config.md");
     expect_file![page].assert_eq(&skytide_core::config::markdown());
