@@ -25,6 +25,7 @@ mod snapshot_reader;
 mod sync;
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,7 +40,7 @@ use skytide_core::port::store::{
     Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore, check_rows,
 };
 use skytide_core::view::{Change, KEY_BYTES_MAX, Key, StoredRow, ViewId};
-use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore};
 
 pub use options::StoreOptions;
 use poisoned::Poisoned;
@@ -66,6 +67,9 @@ struct Shared {
     pending: Arc<AsyncMutex<Vec<(ViewId, Vec<Change>)>>>,
     syncer: Syncer,
     poisoned: Poisoned,
+    /// Bounds the threads that read at the same time, so that readers cannot take all threads from
+    /// the commits.
+    reads: Arc<Semaphore>,
 }
 
 impl EmbeddedStore {
@@ -110,6 +114,7 @@ impl EmbeddedStore {
             pending: Arc::default(),
             syncer,
             poisoned,
+            reads: Arc::new(Semaphore::new(reading_threads())),
         })))
     }
 
@@ -172,13 +177,21 @@ impl ViewReader for EmbeddedStore {
 
     async fn get(&self, view: ViewId, keys: &[Key]) -> Result<Vec<Option<StoredRow>>, StoreError> {
         let keys = keys.to_vec();
-        self.blocking(move |shared| shared.get(&shared.database.snapshot(), view, keys))
-            .await
+        let permit = self.0.read_permit().await;
+        self.blocking(move |shared| {
+            let _permit = permit;
+            shared.get(&shared.database.snapshot(), view, keys)
+        })
+        .await
     }
 
     async fn scan(&self, view: ViewId, range: Range) -> Result<Vec<StoredRow>, StoreError> {
-        self.blocking(move |shared| shared.scan(&shared.database.snapshot(), view, &range))
-            .await
+        let permit = self.0.read_permit().await;
+        self.blocking(move |shared| {
+            let _permit = permit;
+            shared.scan(&shared.database.snapshot(), view, &range)
+        })
+        .await
     }
 
     fn snapshot(&self) -> Option<Arc<dyn ViewReader>> {
@@ -254,7 +267,20 @@ impl ViewStore for EmbeddedStore {
     }
 }
 
+/// Number of threads that may read at the same time: as many as run at once, and one more, because
+/// some of them wait for the disk.
+fn reading_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get) + 1
+}
+
 impl Shared {
+    /// Waits until a further thread may read. The thread holds the permit, so a reader that is
+    /// dropped does not release it early.
+    async fn read_permit(&self) -> OwnedSemaphorePermit {
+        let permit = self.reads.clone().acquire_owned().await;
+        permit.expect("the semaphore is never closed")
+    }
+
     fn sync(&self) -> Result<(), StoreError> {
         let synced = self.database.persist(PersistMode::SyncAll);
         synced.map_err(|error| self.poisoned.record("sync its journal", error))

@@ -30,7 +30,12 @@ impl SnapshotReader {
         work: impl FnOnce(&StoreSnapshot) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let state = self.0.clone();
-        tokio::task::spawn_blocking(move || work(&state))
+        let permit = self.0.shared.read_permit().await;
+        let work = move || {
+            let _permit = permit;
+            work(&state)
+        };
+        tokio::task::spawn_blocking(work)
             .await
             .map_err(failed("wait for the blocking thread"))?
     }
