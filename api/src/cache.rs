@@ -6,11 +6,12 @@
 //!                               └ no ─▶ read it in a task of its own ─────┴─▶ answer
 //! ```
 //!
-//! A cached answer is current if no commit came after it, or if it is not older than
-//! [`REUSE_FACTOR`] times the time that it took to read. So a question that is expensive to answer
-//! occupies a bounded share of the machine, and a cheap one is read again after each commit. No
-//! answer is reused for longer than `reuse_ms_max`. While a current answer is read, other clients
-//! receive the previous one if it is not older than that. Each answer states its own epoch.
+//! A cached answer is current if no commit came after it, or for [`REUSE_FACTOR`] times the time that
+//! it took to read. So a cheap answer is read again after each commit, and an expensive one occupies
+//! at most an eleventh of a core. No answer is reused for longer than `reuse_max` after it was read,
+//! so an answer that takes `t`, longer than a tenth of that, occupies `t / (t + reuse_max)` of a core.
+//! While a current answer is read, other clients receive the previous one within the same limit.
+//! Each answer states its own epoch.
 //!
 //! The read runs in a task of its own, so a client that disconnects does not interrupt it for the
 //! others. Memory is bounded by the bytes of the answers and their questions.
@@ -41,6 +42,8 @@ use crate::state::ApiContext;
 const REUSE_FACTOR: u32 = 10;
 /// Maximum number of questions that are being answered at the same time.
 const READS_MAX: usize = 1_024;
+/// How long an answer stays in memory after it can no longer be reused.
+const LIFETIME_EXTRA: Duration = Duration::from_secs(60);
 /// Memory of a cached answer beside its text and its question, in bytes.
 const OVERHEAD_BYTES: usize = 300;
 
@@ -57,6 +60,7 @@ pub(crate) struct CachedAnswer {
     pub(crate) data: Box<str>,
     /// Hash of `data`.
     pub(crate) tag: u128,
+    /// When the read ended.
     read_at: Instant,
     took: Duration,
 }
@@ -84,7 +88,7 @@ impl CachedAnswer {
         committed: &Committed,
         data: &D,
         is_consistent: bool,
-        read_at: Instant,
+        started: Instant,
     ) -> Result<Self, Problem> {
         let data = serde_json::to_string(data).map_err(|error| Problem::internal(&error))?;
         let mut hasher = SipHasher13::new();
@@ -96,8 +100,8 @@ impl CachedAnswer {
             is_consistent,
             data: data.into(),
             tag: hasher.finish128().as_u128(),
-            read_at,
-            took: read_at.elapsed(),
+            read_at: Instant::now(),
+            took: started.elapsed(),
         })
     }
 
@@ -129,7 +133,8 @@ impl AnswerCache {
             .weigher(|question: &Arc<str>, answer: &Arc<CachedAnswer>| {
                 u32::try_from(question.len() + answer.bytes()).unwrap_or(u32::MAX)
             })
-            .time_to_live(reuse_max)
+            // Only frees memory: `reusable` decides what is too old.
+            .time_to_live(reuse_max + LIFETIME_EXTRA)
             .build();
         Self(Arc::new(Shared {
             answers,
@@ -155,16 +160,17 @@ impl AnswerCache {
             self.0.metrics.hits.inc();
             return Ok(cached.clone());
         }
-        let mut outcome = match self.0.join_or_start(&question)? {
-            Read::Joined(_) if cached.is_some() => {
+        let mut outcome = match (self.0.join_or_start(&question), cached) {
+            (Ok(Read::Joined(_)) | Err(_), Some(cached)) => {
                 self.0.metrics.stale.inc();
-                return Ok(cached.expect("it is there"));
+                return Ok(cached);
             }
-            Read::Joined(outcome) => {
+            (Err(busy), None) => return Err(busy),
+            (Ok(Read::Joined(outcome)), None) => {
                 self.0.metrics.joined.inc();
                 outcome
             }
-            Read::Started(sender, outcome) => {
+            (Ok(Read::Started(sender, outcome)), _) => {
                 self.0.metrics.reads.inc();
                 let (shared, context) = (self.0.clone(), context.clone());
                 let running = ReadGuard { shared, question };
@@ -209,10 +215,10 @@ async fn read_unguarded<Q: Query>(
     context: &ApiContext,
     query: &Q,
 ) -> Result<Arc<CachedAnswer>, Problem> {
-    let read_at = Instant::now();
+    let started = Instant::now();
     let (committed, answer) = read_consistent(context, query).await?;
     let is_consistent = answer.meta.consistent;
-    let answer = CachedAnswer::new(&committed, &answer.data, is_consistent, read_at)?;
+    let answer = CachedAnswer::new(&committed, &answer.data, is_consistent, started)?;
     Ok(Arc::new(answer))
 }
 

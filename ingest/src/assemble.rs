@@ -72,6 +72,8 @@ pub struct Assembler {
     ceiling: Option<Timestamp>,
     /// The position at which reading resumed; `None` once the first frame after it was received.
     resumed_at: Option<Cursor>,
+    /// Whether the relay has repeated the frame at that position, so that what follows is new.
+    is_caught_up: bool,
     /// The newest frame whose time was observed before the frame was processed.
     newest_observed: Option<Cursor>,
     /// Messages held for later processing, in order. While there are any, new ones are held, too.
@@ -122,6 +124,7 @@ impl Assembler {
             time: NetworkTime::at(newest.map_or(Timestamp(0), |tick| tick.time)),
             ceiling: None,
             resumed_at: position.cursor,
+            is_caught_up: false,
             newest_observed: None,
             held: Some(HeldMessages::first_of_session()),
             releasing: false,
@@ -159,14 +162,18 @@ impl Assembler {
     }
 
     fn next_unusable(&mut self, message: Unusable) {
+        if self.is_repeating() {
+            return;
+        }
         if let Some(message) = self.hold_unusable(message) {
-            self.drop_unusable(message);
+            self.drop_unusable(message, None);
             self.end_if_full();
         }
     }
 
-    /// Drops a message that is not a frame.
-    fn drop_unusable(&mut self, message: Unusable) {
+    /// Drops a message that is not a frame. `time_before` is the newest time that a frame before it
+    /// claims, if network time already includes frames after it.
+    fn drop_unusable(&mut self, message: Unusable, time_before: Option<Timestamp>) {
         let (reason, bytes) = match message {
             Unusable::Text(bytes) => (DropReason::FrameText, bytes),
             Unusable::Oversized => (DropReason::FrameSize, Bytes::new()),
@@ -175,7 +182,11 @@ impl Assembler {
         self.counts.frame("unreadable", bytes.len());
         self.drop_as_unusable(reason, &bytes);
         if reason == DropReason::FrameSize {
-            self.open_gap(GapCause::MessageSize);
+            let now = self.time.now();
+            self.open_gap_from(
+                time_before.map_or(now, |time| time.min(now)),
+                GapCause::MessageSize,
+            );
         }
     }
 

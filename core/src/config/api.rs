@@ -84,9 +84,9 @@ pub struct Api {
     #[arg(value_name = "TIME", default_value = "10s", value_parser = between(SECOND..=HOUR))]
     pub request_max: Span,
 
-    /// Maximum time for which an answer is reused. An answer is reused while no commit came after
-    /// it, and beyond that for ten times the time that it took to read, so that an expensive
-    /// question cannot occupy the machine. 0 reads every answer again.
+    /// Maximum time for which an answer is reused after it was read. An answer is reused while no
+    /// commit came after it, and beyond that for ten times the time that it took to read, so that
+    /// an expensive question occupies a small part of the machine. 0 reads every answer again.
     #[arg(id = "API_REUSE_MAX", long = "api-reuse-max", env = "API_REUSE_MAX")]
     #[arg(value_name = "TIME", default_value = "1s", value_parser = between(ZERO..=MINUTE))]
     pub reuse_max: Span,

@@ -122,7 +122,12 @@ impl Assembler {
 
     /// Opens a gap: frames after this point may be missing.
     pub(super) fn open_gap(&mut self, cause: GapCause) {
-        open_gap(&mut self.sources, self.time.now(), cause);
+        self.open_gap_from(self.time.now(), cause);
+    }
+
+    /// Opens a gap that starts at this network time.
+    pub(super) fn open_gap_from(&mut self, from: Timestamp, cause: GapCause) {
+        open_gap(&mut self.sources, from, cause);
     }
 
     /// Closes the open gap at the first frame after it, which claims this time.

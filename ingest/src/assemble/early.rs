@@ -171,8 +171,16 @@ impl Assembler {
 
     /// Holds a message that is not a frame if frames before it are held, so that drops and gaps are
     /// recorded in the order of the stream. Returns the message if no frame is held.
+    ///
+    /// At the start of a recording it is always held: the first frames decide network time, and it
+    /// may come before them.
     pub(super) fn hold_unusable(&mut self, message: Unusable) -> Option<Unusable> {
-        let Some(held) = self.held.as_mut().filter(|held| !held.messages.is_empty()) else {
+        let starts_recording = !self.setup.live && self.frames == 0;
+        let held = self
+            .held
+            .as_mut()
+            .filter(|held| !held.messages.is_empty() || held.first_of_session && starts_recording);
+        let Some(held) = held else {
             return Some(message);
         };
         if let Unusable::Text(bytes) = &message {
@@ -198,7 +206,10 @@ impl Assembler {
         } else {
             HELD_FRAMES_MAX
         };
-        if held.len() >= enough || held.is_full() {
+        // Only frames have a time.
+        let is_frame = |message: &&HeldMessage| matches!(message.payload, Payload::Frame(_));
+        let frames = held.messages.iter().filter(is_frame).count();
+        if frames >= enough || held.is_full() {
             self.release(false);
         }
     }
@@ -234,10 +245,17 @@ impl Assembler {
             return false;
         };
         if seq <= resumed_at && resumed_at.0 - seq.0 < LOOKBACK {
+            self.is_caught_up = seq == resumed_at;
             return true;
         }
         self.resumed_at = None;
         false
+    }
+
+    /// Whether a message that is not a frame came before a restart, too: frames that were applied
+    /// then are being repeated, and the last of them has not arrived. Such a message has no `seq`.
+    pub(super) fn is_repeating(&self) -> bool {
+        self.setup.live && self.resumed_at.is_some() && !self.is_caught_up
     }
 
     /// How far the local clock is behind the stream, in ms, if frames are held for that reason. A
@@ -278,10 +296,13 @@ impl Assembler {
         };
         self.time.advance(self.ceiling);
         self.releasing = true;
+        // Network time is already that of all held frames. A gap starts with those before it.
+        let mut newest_time = None;
         for message in held.messages {
+            newest_time = newest_time.max(message.time);
             match message.payload {
                 Payload::Frame(bytes) => self.process(&bytes, false),
-                Payload::Unusable(message) => self.drop_unusable(message),
+                Payload::Unusable(message) => self.drop_unusable(message, newest_time),
             }
             self.end_if_full();
         }

@@ -87,6 +87,7 @@ impl Connection {
                 }
             }
         }
+        self.message_bytes = self.socket.get_ref().message_bytes();
         Ok(batch)
     }
 

@@ -64,7 +64,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for MessageLimit<S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if buffer.remaining() <= HEADER_BYTES_MAX {
+        // The library offers room for a header before each frame, and for the rest of a payload
+        // within one; then no partial header is stored.
+        if buffer.remaining() <= this.partial_len {
             let why = "the buffer is smaller than a frame header";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidInput, why)));
         }

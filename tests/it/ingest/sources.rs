@@ -287,6 +287,89 @@ async fn a_message_over_the_limit_is_dropped_without_another_connection_whatever
     }
 }
 
+fn assembler(live: bool, newest: Option<&Tick>) -> Assembler {
+    let setup = Setup {
+        host: "relay.example".into(),
+        former_hosts: Vec::new(),
+        cursor_reset: false,
+        live,
+        verify: Verify::Records,
+        filter: Filter::load(&options()).unwrap(),
+        tick_events_max: 5_000,
+        pause_ticks: 3,
+    };
+    let mut assembler = Assembler::new(setup, newest);
+    assembler.clock(Timestamp(NOON + 200_000));
+    assembler
+}
+
+/// Processes frames; `None` stands for a message over the limit. Returns the last tick, and its
+/// count of such messages.
+fn process(
+    assembler: &mut Assembler,
+    messages: impl IntoIterator<Item = Option<Vec<u8>>>,
+    last: bool,
+) -> (Tick, u64) {
+    for message in messages {
+        match message {
+            Some(frame) => assembler.frame(frame.into()),
+            None => assembler.oversized(),
+        }
+    }
+    assembler.tick(last);
+    let tick = assembler.take_cuts().pop().expect("an epoch").tick;
+    let dropped = tick.counts.get("dropped/frame_size").copied();
+    (tick, dropped.unwrap_or_default())
+}
+
+#[test]
+fn a_message_over_the_limit_that_a_relay_repeats_after_a_restart_counts_once() {
+    let part = |from, count| {
+        stream(from, count, NOON + from * 1_000)
+            .into_iter()
+            .map(Some)
+    };
+    let before = || part(1, 20).chain([None]).chain(part(21, 20));
+    let (newest, dropped) = process(&mut assembler(true, None), before(), false);
+    assert_eq!((dropped, newest.sources.gaps.len()), (1, 1));
+
+    let mut restarted = assembler(true, Some(&newest));
+    let (tick, dropped) = process(&mut restarted, before().chain(part(41, 5)), false);
+    assert_eq!(
+        (dropped, tick.sources.gaps.len()),
+        (0, 0),
+        "{:?}",
+        tick.sources
+    );
+    assert_eq!(tick.cursor, Cursor(45));
+
+    // The message after the last repeated frame is a new one.
+    let mut restarted = assembler(true, Some(&newest));
+    let messages = before().chain([None]).chain(part(41, 5));
+    let (tick, dropped) = process(&mut restarted, messages, false);
+    assert_eq!((dropped, tick.sources.gaps.len()), (1, 1));
+}
+
+#[test]
+fn the_gap_at_a_message_over_the_limit_starts_with_the_frames_before_it() {
+    let messages = (stream(1, 5, NOON).into_iter().map(Some))
+        .chain([None])
+        .chain(stream(7, 25, NOON + 60_000).into_iter().map(Some));
+    let (tick, _) = process(&mut assembler(true, None), messages, false);
+    let gap = tick.sources.gaps[0];
+    assert!(gap.from <= Timestamp(NOON + 4_000), "{gap:?}");
+    assert!(gap.to >= Timestamp(NOON + 60_000), "{gap:?}");
+}
+
+#[test]
+fn a_recording_that_starts_with_a_message_over_the_limit_has_the_times_of_its_frames() {
+    let frames = stream(1, 5, NOON).into_iter().map(Some);
+    let messages = std::iter::once(None).chain(frames);
+    let (tick, dropped) = process(&mut assembler(false, None), messages, true);
+    assert_eq!((dropped, tick.frames), (1, 6));
+    assert!(tick.time >= Timestamp(NOON), "{tick:?}");
+}
+
 #[tokio::test]
 async fn readiness_says_that_the_stream_is_stuck_at_a_message_too_large_to_skip() {
     let relay = RelayServer::start(stream(1, 20, NOON));
