@@ -7,35 +7,46 @@ use std::os::unix::net::UnixDatagram;
 use crate::process::Place;
 use crate::services::{NOWHERE, Running, get};
 
-/// Reads messages to the manager until one has this line.
-fn until(manager: &UnixDatagram, wanted: &str) -> Vec<String> {
-    let mut lines = Vec::new();
-    while !lines.iter().any(|line: &String| line.starts_with(wanted)) {
-        let mut bytes = [0; 4_096];
-        let count = manager.recv(&mut bytes).expect("a message");
-        let text = String::from_utf8_lossy(&bytes[..count]);
-        lines.extend(text.lines().map(str::to_owned));
+/// The messages that a service has sent to its manager so far.
+struct Manager {
+    socket: UnixDatagram,
+    lines: Vec<String>,
+}
+
+impl Manager {
+    /// Reads messages until this many lines start with the text. Lines that came before count, too:
+    /// messages of different tasks have no fixed order.
+    fn until(&mut self, wanted: &str, times: usize) {
+        let starts = |line: &&String| line.starts_with(wanted);
+        while self.lines.iter().filter(starts).count() < times {
+            let mut bytes = [0; 4_096];
+            let count = self.socket.recv(&mut bytes).expect("a message");
+            let text = String::from_utf8_lossy(&bytes[..count]);
+            self.lines.extend(text.lines().map(str::to_owned));
+        }
     }
-    lines
 }
 
 #[test]
 fn a_service_manager_learns_of_the_start_the_state_and_the_end() {
     let place = Place::new();
-    let manager = UnixDatagram::bind(place.path().join("notify")).expect("a socket");
+    let mut manager = Manager {
+        socket: UnixDatagram::bind(place.path().join("notify")).expect("a socket"),
+        lines: Vec::new(),
+    };
     let mut command = place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]);
     command.env("NOTIFY_SOCKET", place.path().join("notify"));
     command.env("WATCHDOG_USEC", "300000");
     let (up, address) = Running::start(command);
     assert!(get(&address, "/healthz").starts_with("HTTP/1.1 200"));
-    let start = until(&manager, "READY=1");
+    manager.until("READY=1", 1);
+    let start = &manager.lines;
     assert!(start[0].starts_with("STATUS=opening"), "{start:?}");
     assert!(!start.contains(&"WATCHDOG=1".to_owned()), "{start:?}");
-    until(&manager, "WATCHDOG=1");
-    until(&manager, "WATCHDOG=1");
-    until(&manager, "STATUS=not ready: relay: no frame yet");
+    manager.until("WATCHDOG=1", 2);
+    manager.until("STATUS=not ready: relay: no frame yet", 1);
     up.signal("-TERM");
-    until(&manager, "STOPPING=1");
+    manager.until("STOPPING=1", 1);
     assert_eq!(up.end().0, Some(0));
 }
 
