@@ -9,14 +9,12 @@ use skytide_core::id::Cursor;
 use skytide_core::memory::MemoryLog;
 use skytide_core::port::clock::ManualClock;
 use skytide_core::time::Timestamp;
-use skytide_ingest::assemble::filter::Filter;
-use skytide_ingest::assemble::{Assembler, Cut, Setup};
-use skytide_ingest::frame::Verify;
+use skytide_ingest::assemble::{Assembler, Cut};
 use skytide_ingest::{RelayOptions, RelaySource, Source};
 use skytide_tests::relay::RelayServer;
 
 use super::frames::{self, Commit, NOON, did, rev_at};
-use super::harness::{Running, options, relay_options};
+use super::harness::{Running, options, relay_options, setup};
 
 const LIKE: [(&str, &str); 1] = [("create", "app.bsky.feed.like/a")];
 /// How far the network is ahead of the machine.
@@ -32,17 +30,7 @@ fn commit(seq: u64, time: u64) -> Vec<u8> {
 }
 
 fn assembler(live: bool, clock: u64) -> Assembler {
-    let setup = Setup {
-        host: "relay.example".into(),
-        former_hosts: Vec::new(),
-        cursor_reset: false,
-        live,
-        verify: Verify::Records,
-        filter: Filter::load(&options()).unwrap(),
-        tick_events_max: 5_000,
-        pause_ticks: 3,
-    };
-    let mut assembler = Assembler::new(setup, None);
+    let mut assembler = Assembler::new(setup("relay.example", live), None);
     assembler.clock(Timestamp(clock));
     assembler
 }

@@ -10,6 +10,8 @@ use skytide_core::memory::MemoryLog;
 use skytide_core::port::clock::{Clock, ManualClock};
 use skytide_core::port::log::Log;
 use skytide_core::time::Timestamp;
+use skytide_ingest::assemble::Setup;
+use skytide_ingest::assemble::filter::Filter;
 use skytide_ingest::frame::Verify;
 use skytide_ingest::{
     Context, IngestError, Metrics, Options, Progress, RelayOptions, RelaySource, Source, Status,
@@ -20,6 +22,20 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::frames::NOON;
+
+/// How a test assembles the stream of a host: no filters, epochs of 5,000 events.
+pub fn setup(host: &str, live: bool) -> Setup {
+    Setup {
+        host: host.into(),
+        former_hosts: Vec::new(),
+        cursor_reset: false,
+        live,
+        verify: Verify::Records,
+        filter: Filter::load(&options()).unwrap(),
+        tick_events_max: 5_000,
+        pause_ticks: 3,
+    }
+}
 
 /// Options for a test: short epochs, no filters.
 pub fn options() -> Options {

@@ -11,14 +11,12 @@ use skytide_core::id::Seq;
 use skytide_core::memory::MemoryLog;
 use skytide_core::port::log::Log;
 use skytide_ingest::Source;
-use skytide_ingest::assemble::filter::Filter;
 use skytide_ingest::assemble::{Assembler, Position, Setup};
-use skytide_ingest::frame::Verify;
 use skytide_ingest::source::{Input, Raw, SourceError};
 use tokio::time::Instant;
 
 use super::frames;
-use super::harness::{Running, Stored, options};
+use super::harness::{Running, Stored, options, setup};
 
 /// A live stream that produces this many frames, one per batch, and then nothing.
 struct Scripted {
@@ -111,16 +109,9 @@ async fn an_idle_second_is_marked_once_and_again_after_a_restart() {
 }
 
 fn assembler(live: bool, newest: Option<&Tick>) -> Assembler {
-    let options = options();
     let setup = Setup {
-        host: "relay.example".into(),
-        former_hosts: Vec::new(),
-        cursor_reset: false,
-        live,
-        verify: Verify::Records,
-        filter: Filter::load(&options).unwrap(),
         tick_events_max: 2,
-        pause_ticks: 3,
+        ..setup("relay.example", live)
     };
     Assembler::new(setup, newest)
 }

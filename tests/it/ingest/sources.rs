@@ -8,14 +8,12 @@ use skytide_core::id::Cursor;
 use skytide_core::memory::MemoryLog;
 use skytide_core::port::log::Log;
 use skytide_core::time::Timestamp;
-use skytide_ingest::assemble::filter::Filter;
 use skytide_ingest::assemble::{Assembler, Setup};
-use skytide_ingest::frame::Verify;
 use skytide_ingest::{IngestError, Options, RelayOptions};
 use skytide_tests::relay::{Act, RelayServer};
 
 use super::frames::{self, NOON};
-use super::harness::{Running, Stored, options, relay_options};
+use super::harness::{Running, Stored, options, relay_options, setup};
 
 fn host(relay: &RelayServer) -> String {
     relay.url().replace("ws://", "")
@@ -220,14 +218,8 @@ async fn a_cursor_is_abandoned_once_however_often_it_is_started_with_that() {
 #[test]
 fn another_way_to_write_an_address_is_no_other_source() {
     let setup = |host: &str, former: &[&str]| Setup {
-        host: host.into(),
         former_hosts: former.iter().map(|name| (*name).into()).collect(),
-        cursor_reset: false,
-        live: true,
-        verify: Verify::Records,
-        filter: Filter::load(&options()).unwrap(),
-        tick_events_max: 5_000,
-        pause_ticks: 3,
+        ..setup(host, true)
     };
     let mut old = Assembler::new(setup("relay.example:443", &[]), None);
     old.clock(Timestamp(NOON + 100_000));
@@ -288,17 +280,7 @@ async fn a_message_over_the_limit_is_dropped_without_another_connection_whatever
 }
 
 fn assembler(live: bool, newest: Option<&Tick>) -> Assembler {
-    let setup = Setup {
-        host: "relay.example".into(),
-        former_hosts: Vec::new(),
-        cursor_reset: false,
-        live,
-        verify: Verify::Records,
-        filter: Filter::load(&options()).unwrap(),
-        tick_events_max: 5_000,
-        pause_ticks: 3,
-    };
-    let mut assembler = Assembler::new(setup, newest);
+    let mut assembler = Assembler::new(setup("relay.example", live), newest);
     assembler.clock(Timestamp(NOON + 200_000));
     assembler
 }
