@@ -72,13 +72,18 @@ pub struct Up {
 /// Arguments of `schedule`.
 #[derive(Debug, Args)]
 pub struct Schedule {
-    /// Run this job once, now, and exit.
+    /// Run this job once, now, print its report, and exit: with 0 if it succeeded, 1 if it failed,
+    /// 3 if it already runs. If another process has the embedded store open, that process runs it.
     #[arg(long, value_name = "JOB")]
     pub run: Option<String>,
 
     /// Print when each job is due and the result of its last run, and exit.
-    #[arg(long, conflicts_with = "run")]
+    #[arg(long, conflicts_with_all = ["run", "history"])]
     pub list: bool,
+
+    /// Print the newest runs of this job, newest first, and exit.
+    #[arg(long, value_name = "JOB", conflicts_with = "run")]
+    pub history: Option<String>,
 
     /// The options.
     #[command(flatten)]

@@ -4,6 +4,8 @@ mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod export;
+mod holder;
+mod jobs;
 mod probe;
 mod record;
 mod replay;
@@ -75,7 +77,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Ingest(config) => services::ingest(config, stop).await?,
         Command::Index(config) => services::index(config, stop).await?,
         Command::Serve(config) => services::serve(config, stop).await?,
-        Command::Schedule(schedule) => return services::schedule(schedule, stop).await,
+        Command::Schedule(schedule) => return jobs::run(schedule, stop).await,
         Command::Replay(replay) => return replay::run(replay, stop).await,
         Command::Record(record) => return record::run(record, stop).await,
         Command::Export(export) => export::run(export, stop).await?,

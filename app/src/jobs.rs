@@ -4,11 +4,11 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use skytide_core::config::{self, Config};
+use skytide_core::config::{self, Config, Span};
 use skytide_core::port::clock::Clock;
 use skytide_core::port::store::ViewReader;
 use skytide_scheduler::jobs::{FetchProfiles, ProfileLimits, Retention, TakeSnapshot};
-use skytide_scheduler::{Job, Options, Schedule, Scheduler};
+use skytide_scheduler::{Job, Options, Schedule, ScheduledJob, Scheduler};
 
 use crate::clock::SystemClock;
 use crate::data::JobStores;
@@ -39,28 +39,40 @@ pub fn scheduler(
         keep_profiles: options.profiles_retention.0,
     });
     let profiles: Arc<dyn Job> = Arc::new(profiles(options, reader, stores, clock.clone())?);
-    let due = |name: &str, text: &str| {
-        Schedule::parse(text, &options.time_zone).map_err(|why| {
+    let run_max = |limit: Option<Span>| limit.unwrap_or(options.run_max).0;
+    let scheduled = |job: Arc<dyn Job>, name: &str, text: &str, limit: Option<Span>| {
+        let schedule = Schedule::parse(text, &options.time_zone).map_err(|why| {
             let what = format!("{name} or SCHEDULER_TIME_ZONE is not valid");
             Failure::because(what, why)
+        })?;
+        Ok::<_, Failure>(ScheduledJob {
+            job,
+            schedule,
+            run_max: run_max(limit),
         })
     };
     let jobs = vec![
-        (
+        scheduled(
             profiles,
-            due("SCHEDULER_PROFILES_CRON", &options.profiles_cron)?,
-        ),
-        (
+            "SCHEDULER_PROFILES_CRON",
+            &options.profiles_cron,
+            options.profiles_run_max,
+        )?,
+        scheduled(
             retention,
-            due("SCHEDULER_RETENTION_CRON", &options.retention_cron)?,
-        ),
-        (
+            "SCHEDULER_RETENTION_CRON",
+            &options.retention_cron,
+            options.retention_run_max,
+        )?,
+        scheduled(
             take,
-            due("SCHEDULER_SNAPSHOT_CRON", &options.snapshot_cron)?,
-        ),
+            "SCHEDULER_SNAPSHOT_CRON",
+            &options.snapshot_cron,
+            options.snapshot_run_max,
+        )?,
     ];
     let options = Options {
-        run_max: options.run_max.0,
+        jitter: options.jitter.0,
         // The standard library seeds its hashers at random.
         seed: RandomState::new().hash_one(0),
     };

@@ -5,7 +5,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use skytide_core::port::job::{JobState, RunEnd};
+use skytide_core::port::job::{JobState, RunEnd, RunOutcome, Trigger};
 use skytide_core::time::Timestamp;
 
 use crate::catalogue::JOBS;
@@ -28,9 +28,13 @@ struct Job {
     time_zone: String,
     /// `null`: it never runs by itself.
     due: Option<String>,
+    /// The time limit of a run; `null`: not known.
+    run_ms_max: Option<u64>,
     running_since: Option<String>,
-    /// The last run that ended; `null`: none has ended.
+    /// The last run that ended and was not interrupted; `null`: there is none.
     last: Option<EndedRun>,
+    /// The newest runs, newest first.
+    history: Vec<EndedRun>,
 }
 
 #[derive(Serialize)]
@@ -39,6 +43,9 @@ struct EndedRun {
     ended: String,
     ms: u64,
     ok: bool,
+    outcome: RunOutcome,
+    /// `null`: an earlier version did not record it.
+    trigger: Option<Trigger>,
     report: String,
 }
 
@@ -66,8 +73,10 @@ impl Job {
             cron: state.plan.cron,
             time_zone: state.plan.zone,
             due: state.plan.due.map(Timestamp::rfc3339),
+            run_ms_max: state.plan.run_ms_max,
             running_since: running.map(|run| run.began.rfc3339()),
             last: state.last.map(EndedRun::from),
+            history: state.history.into_iter().map(EndedRun::from).collect(),
         }
     }
 }
@@ -78,7 +87,9 @@ impl From<RunEnd> for EndedRun {
             began: end.began.rfc3339(),
             ended: end.ended.rfc3339(),
             ms: end.ended.0.saturating_sub(end.began.0),
-            ok: end.ok,
+            ok: end.ok(),
+            outcome: end.outcome,
+            trigger: end.trigger,
             report: end.report,
         }
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use skytide_core::memory::MemoryJobs;
-use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
+use skytide_core::port::job::{
+    JobError, JobPlan, JobState, JobStore, RunEnd, RunOutcome, Running, Trigger,
+};
 use skytide_core::time::Timestamp;
 
 use crate::schema::violations;
@@ -19,21 +21,31 @@ async fn jobs_are_shown_with_their_due_time_and_their_last_run() {
         cron: "0 0 * * * *".to_owned(),
         zone: "Europe/Vienna".to_owned(),
         due: Some(time("2026-07-04T15:00:00Z")),
+        run_ms_max: Some(300_000),
     };
     jobs.plan("snapshot", &plan).await.unwrap();
     let run = |token, deadline| Running {
         token,
         began: Timestamp(now - 2_000),
         deadline: Timestamp(deadline),
+        trigger: Some(Trigger::CatchUp),
     };
     let ended = RunEnd {
         began: Timestamp(now - 2_000),
         ended: Timestamp(now - 500),
-        ok: false,
+        trigger: Some(Trigger::Command),
+        outcome: RunOutcome::TimedOut,
         report: "profiles could not be fetched".to_owned(),
     };
+    let interrupted = RunEnd {
+        outcome: RunOutcome::Interrupted,
+        trigger: None,
+        ..ended.clone()
+    };
     jobs.begin("profiles", &run(1, now + 1)).await.unwrap();
-    jobs.end("profiles", 1, Some(&ended)).await.unwrap();
+    jobs.end("profiles", 1, &ended).await.unwrap();
+    jobs.begin("profiles", &run(4, now + 1)).await.unwrap();
+    jobs.end("profiles", 4, &interrupted).await.unwrap();
     jobs.begin("retention", &run(2, now + 1)).await.unwrap();
     jobs.begin("snapshot", &run(3, now)).await.unwrap();
     let state = world.state().with_jobs(Arc::new(jobs));
@@ -42,7 +54,12 @@ async fn jobs_are_shown_with_their_due_time_and_their_last_run() {
     assert_eq!(answer["now"], "2026-07-04T14:38:07.178Z");
     let [profiles, retention, snapshot] = [0, 1, 2].map(|index| &answer["jobs"][index]);
     let last = json!({"began": "2026-07-04T14:38:05.178Z", "ended": "2026-07-04T14:38:06.678Z",
-        "ms": 1_500, "ok": false, "report": "profiles could not be fetched"});
+        "ms": 1_500, "ok": false, "outcome": "timed_out", "trigger": "command",
+        "report": "profiles could not be fetched"});
+    let mut newest = last.clone();
+    newest["outcome"] = json!("interrupted");
+    newest["trigger"] = Value::Null;
+    assert_eq!(profiles["history"], json!([newest, last]));
     assert_eq!(
         (&profiles["last"], &profiles["running_since"]),
         (&last, &Value::Null)
@@ -51,7 +68,8 @@ async fn jobs_are_shown_with_their_due_time_and_their_last_run() {
     assert_eq!(retention["last"], Value::Null);
     // The deadline of its run has passed, so its process has died.
     let expected = json!({"name": "snapshot", "cron": "0 0 * * * *", "time_zone": "Europe/Vienna",
-        "due": "2026-07-04T15:00:00.000Z", "running_since": null, "last": null});
+        "due": "2026-07-04T15:00:00.000Z", "run_ms_max": 300_000, "running_since": null,
+        "last": null, "history": []});
     assert_eq!(*snapshot, expected);
 }
 
@@ -74,7 +92,7 @@ impl JobStore for FailingStore {
         unreachable!("the API only reads")
     }
 
-    async fn end(&self, _: &str, _: u64, _: Option<&RunEnd>) -> Result<(), JobError> {
+    async fn end(&self, _: &str, _: u64, _: &RunEnd) -> Result<(), JobError> {
         unreachable!("the API only reads")
     }
 }

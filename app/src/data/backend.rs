@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skytide_core::port::job::JobStore;
+use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::log::Log;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
@@ -64,9 +64,11 @@ pub trait ViewBackend: Send + Sync {
     /// Where the views are, in words: `on MongoDB` or `in ./data`.
     fn location(&self) -> String;
 
-    /// Sends exports to other processes until the future is dropped. Only a store that no other
-    /// process can open needs this.
-    async fn serve_exports(&self) {
+    /// Sends exports to other processes, and runs jobs for them, until the future is dropped. Only
+    /// a store that no other process can open needs this. `jobs`: the jobs of this process, if it
+    /// has a scheduler.
+    async fn serve_requests(&self, jobs: Option<Arc<dyn JobRunner>>) {
+        drop(jobs);
         pending::<()>().await;
     }
 

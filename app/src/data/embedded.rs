@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use skytide_core::config::Config;
 use skytide_core::port::BoxError;
 use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::job::JobRunner;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{StoreError, ViewStore};
 use skytide_embedded::{
@@ -169,8 +170,9 @@ impl ViewBackend for FolderViews {
         location(&self.folder)
     }
 
-    async fn serve_exports(&self) {
-        export_server::serve(self.folder.path().to_owned(), self.store.clone()).await;
+    async fn serve_requests(&self, jobs: Option<Arc<dyn JobRunner>>) {
+        let folder = self.folder.path().to_owned();
+        export_server::serve(folder, self.store.clone(), jobs).await;
     }
 
     async fn write_failure(&self) -> StoreError {

@@ -254,6 +254,10 @@ impl Job for FetchProfiles {
         "profiles"
     }
 
+    fn uses_foreign_servers(&self) -> bool {
+        true
+    }
+
     async fn run(&self) -> Result<Report, BoxError> {
         let now = self.clock.now();
         if now < self.pause().not_before {

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::open_unless_stopped;
 use super::shared::Shared;
-use super::store_tasks::{serve_exports, watch_store};
+use super::store_tasks::{serve_requests, watch_store};
 use crate::data::{Data, Role};
 use crate::failure::Failure;
 use crate::files;
@@ -30,7 +30,7 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let job_stores = data.views().job_stores()?;
     let state = Shared::default().api_state(config, &data, &job_stores);
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
-    supervisor.start("exports", serve_exports(&data, stop.clone()));
+    supervisor.start("exports", serve_requests(&data, None, stop.clone()));
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     supervisor.start("the API", server.run(state, stop));
     supervisor.run_until_one_exits().await
