@@ -32,6 +32,7 @@ pub(crate) struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Get,
+    #[expect(dead_code, reason = "no route has it yet")]
     Post,
     Delete,
 }
@@ -43,6 +44,15 @@ impl Verb {
             Self::Get => "get",
             Self::Post => "post",
             Self::Delete => "delete",
+        }
+    }
+
+    /// The form in the header `Allow`.
+    fn allow(self) -> &'static str {
+        match self {
+            Self::Get => "GET, HEAD",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
         }
     }
 
@@ -71,6 +81,17 @@ pub(crate) fn find(matched_path: &str, method: &Method) -> Option<&'static Route
     }
 }
 
+/// The methods of a path, as the header `Allow` lists them. Files of the start page are not in the
+/// catalogue.
+pub(crate) fn allowed_methods(matched_path: &str) -> String {
+    let of_path = ROUTES.iter().filter(|route| route.path == matched_path);
+    let names: Vec<&str> = of_path.map(|route| route.method.allow()).collect();
+    match names.is_empty() {
+        true => Verb::Get.allow().to_owned(),
+        false => names.join(", "),
+    }
+}
+
 impl Route {
     /// What a request with this query costs.
     pub(crate) fn cost_of(&self, query: Option<&str>) -> u32 {
@@ -95,6 +116,7 @@ pub(crate) enum RouteAccess {
     Admin,
     /// The route checks the key itself (`Access::check`). Its answers count against the limit of
     /// the key if the key is valid, else against that of the client's address.
+    #[expect(dead_code, reason = "no route has it yet")]
     Own,
 }
 
@@ -105,7 +127,7 @@ pub(crate) const MANY_ROWS_COST: u32 = 10;
 /// The start of the paths of all admin routes.
 pub(crate) const ADMIN_PREFIX: &str = "/v1/admin/";
 /// The largest cost of a request. The burst of every limit is at least this.
-pub(crate) const COST_MAX: u32 = MANY_ROWS_COST;
+pub const COST_MAX: u32 = MANY_ROWS_COST;
 
 /// A route that reads views: the fields that most routes have in common.
 const fn read(cost: u32) -> Route {
@@ -349,6 +371,36 @@ pub(crate) const JOBS: Route = Route {
     ..read(1)
 };
 
+/// A route for the operator.
+const fn admin(method: Verb) -> Route {
+    Route {
+        method,
+        access: RouteAccess::Admin,
+        ..plain("", "", JSON)
+    }
+}
+
+/// The route of the list of keys.
+pub(crate) const ADMIN_KEYS: Route = Route {
+    path: "/v1/admin/keys",
+    id: "keys",
+    summary: "The keys of the API, without their secrets",
+    schema: "Keys",
+    problems: &[400, 503],
+    ..admin(Verb::Get)
+};
+
+/// The route that revokes a key.
+pub(crate) const ADMIN_KEY: Route = Route {
+    path: "/v1/admin/keys/{id}",
+    id: "revoke_key",
+    summary: "Revokes a key; every process refuses it within five seconds",
+    params: &[path("id", "The id of the key")],
+    schema: "Key",
+    problems: &[400, 404, 503],
+    ..admin(Verb::Delete)
+};
+
 /// The route of the event stream.
 pub(crate) const STREAM: Route = Route {
     path: "/v1/stream",
@@ -446,4 +498,6 @@ pub(crate) const ROUTES: &[&Route] = &[
     &METRICS,
     &OPENAPI,
     &START,
+    &ADMIN_KEYS,
+    &ADMIN_KEY,
 ];

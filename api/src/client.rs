@@ -7,7 +7,8 @@ use axum::http::HeaderMap;
 
 use crate::connection_state::ClientAddress;
 
-const FORWARDED_FOR: &str = "x-forwarded-for";
+/// The header in which proxies report the addresses of their peers.
+pub(crate) const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The client of a request that came through `trusted_hops` proxies.
 ///

@@ -9,19 +9,22 @@
 //! other, and invalid keys create no bucket.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use skytide_core::port::key::Scope;
+use skytide_core::port::clock::Clock;
+use skytide_core::port::key::{KeyStore, Scope};
 
 use crate::access::{Access, Caller, KeyEntry, Refusal};
 use crate::catalogue::{self, Route, RouteAccess};
-use crate::client::client_of;
+use crate::client::{FORWARDED_FOR, client_of};
 use crate::connection_state::Peer;
 use crate::hosts::Hosts;
-use crate::limiter::{AddressLimits, Charge};
+use crate::limiter::{AddressLimits, Charge, KeyQuota, LimitClock};
 use crate::metrics::{AccessMetrics, AccessOutcome};
+use crate::options::AccessOptions;
 use crate::problem::Problem;
 
 /// What the layer needs. Clones share buckets and keys.
@@ -32,12 +35,33 @@ pub(crate) struct Guard {
     pub(crate) hosts: Hosts,
     pub(crate) trusted_hops: usize,
     pub(crate) metrics: AccessMetrics,
+    /// Whether a proxy was reported that `API_TRUSTED_HOPS` does not count.
+    proxy_reported: Arc<AtomicBool>,
 }
 
 /// The key of a request: none, a valid one, or one that cannot be accepted.
 type Identity = Result<Option<Arc<KeyEntry>>, Refusal>;
 
 impl Guard {
+    /// The layer with these rules. `clock` decides when keys expire.
+    pub(crate) fn new(
+        options: AccessOptions,
+        keys: Arc<dyn KeyStore>,
+        clock: Arc<dyn Clock>,
+        limit_clock: LimitClock,
+        metrics: AccessMetrics,
+    ) -> Self {
+        let quota = KeyQuota::new(options.key_limit, limit_clock.clone());
+        Self {
+            access: Access::new(keys, clock, options.anonymous, quota),
+            addresses: AddressLimits::new(options.address_limit, limit_clock),
+            hosts: Hosts::new(&options.hosts),
+            trusted_hops: options.trusted_hops,
+            metrics,
+            proxy_reported: Arc::default(),
+        }
+    }
+
     /// Takes what the request costs from its bucket; `None` if it has no limit or costs nothing.
     fn charge(&self, request: &Request, identity: &Identity, cost: u32) -> Option<Charge> {
         if cost == 0 {
@@ -48,7 +72,25 @@ impl Guard {
         }
         let peer = request.extensions().get::<Peer>().map(|peer| peer.client);
         let client = client_of(request.headers(), peer, self.trusted_hops);
-        self.addresses.charge(client, cost)
+        let charge = self.addresses.charge(client, cost)?;
+        if charge.retry_after_seconds.is_some() {
+            self.report_proxy(request);
+        }
+        Some(charge)
+    }
+
+    /// Warns once if a client was limited that may be a proxy for many clients.
+    fn report_proxy(&self, request: &Request) {
+        let is_forwarded = request.headers().contains_key(FORWARDED_FOR);
+        if self.trusted_hops == 0
+            && is_forwarded
+            && !self.proxy_reported.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(
+                "limited a client that sends X-Forwarded-For: if it is your proxy, set \
+                 API_TRUSTED_HOPS, or all clients behind it share one limit"
+            );
+        }
     }
 
     /// Decides whether the sender of a request may call a route.

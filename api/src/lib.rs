@@ -38,6 +38,7 @@ mod state;
 mod target;
 mod velocity;
 
+pub use catalogue::COST_MAX;
 pub use openapi::describe;
 pub use options::{AccessOptions, Limits, Options, RateLimit};
 pub use probe::{Probe, ProbeState, probe_router};

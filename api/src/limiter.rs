@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
-use governor::clock::{Clock, FakeRelativeClock};
+use governor::clock::Clock;
 use governor::middleware::StateInformationMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
@@ -46,8 +46,8 @@ pub(crate) enum LimitClock {
     /// The monotonic clock of the system, since this instant.
     System(Instant),
     /// A clock for tests.
-    #[cfg_attr(not(test), expect(dead_code, reason = "tests set the time"))]
-    Manual(FakeRelativeClock),
+    #[cfg(test)]
+    Manual(governor::clock::FakeRelativeClock),
 }
 
 impl LimitClock {
@@ -63,6 +63,7 @@ impl Clock for LimitClock {
     fn now(&self) -> Nanos {
         match self {
             Self::System(start) => start.elapsed().into(),
+            #[cfg(test)]
             Self::Manual(clock) => clock.now(),
         }
     }

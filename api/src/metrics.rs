@@ -73,6 +73,12 @@ impl AccessMetrics {
         Self(counters)
     }
 
+    /// The number of requests with an outcome.
+    #[cfg(test)]
+    pub(crate) fn get(&self, outcome: AccessOutcome) -> u64 {
+        self.0[outcome as usize].get()
+    }
+
     /// Counts a request.
     pub(crate) fn count(&self, outcome: AccessOutcome) {
         self.0[outcome as usize].inc();

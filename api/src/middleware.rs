@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::catalogue::{ADMIN_PREFIX, METRICS, ROUTES};
+use crate::catalogue::{self, ADMIN_PREFIX, METRICS, ROUTES};
 use crate::problem::Problem;
 use crate::state::ApiContext;
 
@@ -94,8 +94,10 @@ pub(crate) async fn not_found(uri: Uri) -> Problem {
     Problem::not_found(format!("there is no route {path:?}")).allowed(routes)
 }
 
-/// Answers a request with another method than GET or HEAD.
-pub(crate) async fn method_not_allowed() -> Response {
-    let allow = [(header::ALLOW, "GET, HEAD")];
-    (allow, Problem::method_not_allowed()).into_response()
+/// Answers a request with a method that its route does not have.
+pub(crate) async fn method_not_allowed(matched: Option<MatchedPath>) -> Response {
+    let path = matched.as_ref().map_or("", MatchedPath::as_str);
+    let allowed = catalogue::allowed_methods(path);
+    let problem = Problem::method_not_allowed(&allowed);
+    ([(header::ALLOW, allowed)], problem).into_response()
 }

@@ -11,7 +11,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use skytide_core::port::job::JobError;
-use skytide_core::port::key::Scope;
+use skytide_core::port::key::{KeyError, Scope};
 use skytide_core::port::snapshot::SnapshotError;
 use skytide_core::port::store::StoreError;
 use skytide_core::view::RowError;
@@ -95,9 +95,9 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
-    /// The method is not GET or HEAD.
-    pub(crate) fn method_not_allowed() -> Self {
-        let detail = "this API is read-only: use GET or HEAD";
+    /// The route has no such method; `allowed` are those that it has.
+    pub(crate) fn method_not_allowed(allowed: &str) -> Self {
+        let detail = format!("this route does not accept this method; it accepts: {allowed}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
     }
 
@@ -230,6 +230,15 @@ impl From<JobError> for Problem {
         match error {
             JobError::Failed { .. } => Self::unreadable(&error),
             JobError::Damaged(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Failed { .. } => Self::unreadable(&error),
+            _ => Self::internal(&error),
         }
     }
 }

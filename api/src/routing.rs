@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{delete, get};
 use prometheus_client::registry::Registry;
 use skytide_core::memory::MemoryKeys;
 use skytide_core::port::clock::Clock;
@@ -26,8 +26,7 @@ use tower_http::compression::CompressionLayer;
 use crate::access::Access;
 use crate::cache::AnswerCache;
 use crate::guard::{Guard, guard};
-use crate::hosts::Hosts;
-use crate::limiter::{AddressLimits, KeyQuota, LimitClock};
+use crate::limiter::LimitClock;
 use crate::metrics::ConnectionMetrics;
 use crate::options::{AccessOptions, Limits};
 use crate::respond::Answers;
@@ -35,8 +34,8 @@ use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, health, interactions, jobs, metrics, network, posts, snapshots, start, stream, trend,
-    trends, views,
+    actors, health, interactions, jobs, keys, metrics, network, posts, snapshots, start, stream,
+    trend, trends, views,
 };
 use crate::state::{ApiContext, Health};
 use crate::{catalogue, middleware, openapi};
@@ -79,6 +78,18 @@ impl ApiState {
     pub fn with_access(mut self, options: AccessOptions, keys: Arc<dyn KeyStore>) -> Self {
         self.guard = access_guard(&self.context, options, keys);
         self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// The metrics of the checks of keys and limits.
+    #[cfg(test)]
+    pub(crate) fn access_metrics(&self) -> crate::metrics::AccessMetrics {
+        self.context.metrics.access.clone()
     }
 
     /// Reads the keys once. [`Server::run`](crate::Server::run) reads them each second.
@@ -162,15 +173,14 @@ impl ApiState {
 }
 
 fn access_guard(context: &ApiContext, options: AccessOptions, keys: Arc<dyn KeyStore>) -> Guard {
-    let clock = LimitClock::system();
-    let quota = KeyQuota::new(options.key_limit, clock.clone());
-    Guard {
-        access: Access::new(keys, context.clock.clone(), options.anonymous, quota),
-        addresses: AddressLimits::new(options.address_limit, clock),
-        hosts: Hosts::new(&options.hosts),
-        trusted_hops: options.trusted_hops,
-        metrics: context.metrics.access.clone(),
-    }
+    let metrics = context.metrics.access.clone();
+    Guard::new(
+        options,
+        keys,
+        context.clock.clone(),
+        LimitClock::system(),
+        metrics,
+    )
 }
 
 fn cache(context: &ApiContext) -> AnswerCache {
@@ -248,6 +258,9 @@ pub fn router(state: ApiState) -> Router {
         .route("/assets/style.css", get(start::style))
         .route("/assets/app.js", get(start::script))
         .route("/assets/rows.js", get(start::rows))
+        .route("/assets/stream.js", get(start::stream))
+        .route(catalogue::ADMIN_KEYS.path, get(keys::list))
+        .route(catalogue::ADMIN_KEY.path, delete(keys::revoke))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         // From the innermost layer to the outermost: what a layer refuses is counted, too.

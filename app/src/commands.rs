@@ -4,6 +4,7 @@ mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod export;
+mod keys;
 mod probe;
 mod record;
 mod replay;
@@ -81,6 +82,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Export(export) => export::run(export, stop).await?,
         #[cfg(feature = "demo")]
         Command::Simnet(args) => return simnet::run(args, stop).await,
+        Command::Keys(args) => keys::run(args, stop).await?,
         Command::Probe(probe) => return probe::run(probe).await,
         Command::Config(show) => config::show(show, &invocation)?,
     }
