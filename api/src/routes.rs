@@ -6,6 +6,7 @@ pub(crate) mod entries;
 pub(crate) mod health;
 pub(crate) mod interactions;
 pub(crate) mod jobs;
+pub(crate) mod keys;
 pub(crate) mod lists;
 pub(crate) mod metrics;
 pub(crate) mod network;

@@ -6,6 +6,7 @@ mod demo;
 mod export;
 mod holder;
 mod jobs;
+mod keys;
 mod probe;
 mod record;
 mod replay;
@@ -83,6 +84,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Export(export) => export::run(export, stop).await?,
         #[cfg(feature = "demo")]
         Command::Simnet(args) => return simnet::run(args, stop).await,
+        Command::Keys(args) => keys::run(args, stop).await?,
         Command::Probe(probe) => return probe::run(probe).await,
         Command::Config(show) => config::show(show, &invocation)?,
     }

@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use skytide_core::config::Config;
 use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
 use skytide_dataflow::Ports;
@@ -262,4 +263,23 @@ async fn open_views(
     }
     let folder = folder.expect("embedded views are in the data folder");
     embedded::open_views(folder, config).await
+}
+
+/// Opens the keys of the API in the database that the options name.
+///
+/// # Errors
+///
+/// No server answers, the database cannot be used, or this binary was built without MongoDB.
+#[cfg_attr(
+    not(feature = "mongodb"),
+    expect(clippy::unused_async, reason = "the other build waits for the server")
+)]
+pub async fn open_mongodb_keys(config: &Config) -> Result<Arc<dyn KeyStore>, Failure> {
+    #[cfg(feature = "mongodb")]
+    return mongodb::open_keys(config).await;
+    #[cfg(not(feature = "mongodb"))]
+    {
+        let _ = config;
+        Err(not_built("MONGODB_URI", "mongodb"))
+    }
 }

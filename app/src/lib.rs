@@ -4,7 +4,7 @@
 //! ```text
 //! main ─▶ cli, environment ─▶ commands ─▶ services under a supervisor (ingest, dataflow, scheduler, api)
 //!                                  │        on data: embedded, NATS, MongoDB
-//!                                  └─▶ tools: replay (progress, report), record, export, simnet, probe, config
+//!                                  └─▶ tools: replay (progress, report), record, export, simnet, keys, probe, config
 //! ```
 
 pub mod cli;
@@ -19,6 +19,7 @@ pub mod failure;
 pub mod files;
 pub mod health;
 pub mod jobs;
+pub mod keys;
 pub mod listen;
 pub mod memory;
 pub mod notify;

@@ -23,6 +23,16 @@ const VOLUME_ENTRIES: [&str; 5] = [
     "System Volume Information",
     "$RECYCLE.BIN",
 ];
+/// Files that may exist before the first start: keys that were added before it, and the admin key
+/// of a process that stored its data elsewhere.
+const KEY_FILES: [&str; 6] = [
+    "admin.key",
+    "admin.key.new",
+    "keys.json",
+    "keys.json.new",
+    "keys.lock",
+    "keys.used.json",
+];
 
 /// A folder with the log and the view store of one source.
 #[derive(Clone, Debug)]
@@ -287,11 +297,12 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
 }
 
 /// Whether this entry may exist in a folder that becomes a data folder: a dotfile, an entry of the
-/// file system at the top of a volume, or the unfinished description file of an interrupted start.
+/// file system at the top of a volume, a file with keys, or the unfinished description file of an interrupted start.
 fn is_ignored(entry: &OsStr) -> bool {
     let name = entry.as_encoded_bytes();
     name.starts_with(b".")
         || VOLUME_ENTRIES.iter().any(|it| it.as_bytes() == name)
+        || KEY_FILES.iter().any(|it| it.as_bytes() == name)
         || entry == format!("{ABOUT}.new").as_str()
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use skytide_core::port::job::{JobRunner, JobStore};
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
@@ -50,6 +51,9 @@ pub trait ViewBackend: Send + Sync {
     ///
     /// A store cannot be opened.
     fn job_stores(&self) -> Result<JobStores, Failure>;
+
+    /// The keys of the API, which are in the same place as the views.
+    fn keys(&self) -> Arc<dyn KeyStore>;
 
     /// Writes every view and the summary to a folder.
     ///

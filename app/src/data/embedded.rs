@@ -5,6 +5,7 @@
 //! data/store/         views, profiles     FolderViews     one process at a time
 //! data/snapshots/     a file each         SnapshotDir
 //! data/jobs.json      state of the jobs   JobFile
+//! data/keys.json      keys of the API     KeyFile         any process, at any time
 //! data/checkpoints/   dataflow state      EmbeddedCheckpoints
 //! ```
 
@@ -16,11 +17,12 @@ use skytide_core::config::Config;
 use skytide_core::port::BoxError;
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::job::JobRunner;
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{StoreError, ViewStore};
 use skytide_embedded::{
     DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedProfiles, EmbeddedStore, Hold,
-    JobFile, Part, SnapshotDir,
+    JobFile, KeyFile, Part, SnapshotDir,
 };
 use tokio::task::spawn_blocking;
 
@@ -156,6 +158,10 @@ impl ViewBackend for FolderViews {
             profiles: Arc::new(profiles),
             jobs: Arc::new(jobs),
         })
+    }
+
+    fn keys(&self) -> Arc<dyn KeyStore> {
+        Arc::new(KeyFile::new(self.folder.path()))
     }
 
     async fn export(&self, folder: &Path, format: Format) -> Result<Summary, ExportError> {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
+use crate::keys::{WithAdminKey, create_admin_key};
 use crate::options;
 
 /// What the services of one process share.
@@ -53,7 +54,7 @@ impl Shared {
         }
     }
 
-    /// The ports and limits of the API.
+    /// The ports and limits of the API. Writes the admin key if there is none.
     pub fn api_state(&self, config: &Config, data: &Data, job_stores: &JobStores) -> ApiState {
         let clock = Arc::new(SystemClock);
         let state = ApiState::new(data.store(), clock, self.registry.clone());
@@ -61,7 +62,10 @@ impl Shared {
             true => state.with_atomic_commits(),
             false => state,
         };
+        let admin = create_admin_key(&config.store.dir);
+        let keys = WithAdminKey::new(data.views().keys(), admin);
         state
+            .with_access(options::api_access(config), Arc::new(keys))
             .with_limits(options::api_limits(config))
             .with_snapshots(job_stores.snapshots.clone())
             .with_profiles(job_stores.profiles.clone())
