@@ -32,7 +32,6 @@ pub(crate) struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Get,
-    #[expect(dead_code, reason = "no route has it yet")]
     Post,
     Delete,
 }
@@ -401,6 +400,17 @@ pub(crate) const ADMIN_KEY: Route = Route {
     ..admin(Verb::Delete)
 };
 
+/// The route that runs a job.
+pub(crate) const ADMIN_JOB_RUN: Route = Route {
+    path: "/v1/admin/jobs/{name}/run",
+    id: "run_job",
+    summary: "Runs a job now, and waits for its end, for at most 5 seconds",
+    params: &[path("name", "The name of the job, such as `snapshot`")],
+    schema: "JobRun",
+    problems: &[400, 404, 409, 501, 503],
+    ..admin(Verb::Post)
+};
+
 /// The route of the event stream.
 pub(crate) const STREAM: Route = Route {
     path: "/v1/stream",
@@ -500,4 +510,5 @@ pub(crate) const ROUTES: &[&Route] = &[
     &START,
     &ADMIN_KEYS,
     &ADMIN_KEY,
+    &ADMIN_JOB_RUN,
 ];

@@ -7,7 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::catalogue::{Param, ParamIn, ROUTES, Route, RouteAccess};
+use crate::catalogue::{ADMIN_JOB_RUN, Param, ParamIn, ROUTES, Route, RouteAccess};
 
 /// `GET /openapi.json`
 pub(crate) async fn show() -> Response {
@@ -53,6 +53,11 @@ fn operation(route: &Route) -> Value {
     if !route.schema.is_empty() && route.path.starts_with("/v1/") {
         let unchanged = "The answer has not changed since the commit that If-None-Match names";
         responses.insert("304".to_owned(), json!({ "description": unchanged }));
+    }
+    if route.id == ADMIN_JOB_RUN.id {
+        let mut continues = success(route);
+        continues["description"] = json!("The run continues; /v1/jobs shows its result");
+        responses.insert("202".to_owned(), continues);
     }
     for status in problems(route) {
         let problem = json!({ "$ref": "#/components/schemas/Problem" });
@@ -127,6 +132,8 @@ fn meaning(status: u16) -> &'static str {
         403 => "The key does not have the scope of this route",
         429 => "Too many requests: retry after Retry-After",
         404 => "The path or its target does not exist",
+        409 => "The job already runs",
+        501 => "This process runs no jobs",
         _ => "Nothing is counted yet, or the store cannot be read now: retry",
     }
 }

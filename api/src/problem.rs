@@ -10,7 +10,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use skytide_core::port::job::JobError;
+use skytide_core::port::job::{JobError, RunRefusal};
 use skytide_core::port::key::{KeyError, Scope};
 use skytide_core::port::snapshot::SnapshotError;
 use skytide_core::port::store::StoreError;
@@ -93,6 +93,13 @@ impl Problem {
     /// The path or the target of the request does not exist.
     pub(crate) fn not_found(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
+    }
+
+    /// This process runs no jobs.
+    pub(crate) fn no_scheduler() -> Self {
+        let detail = "this process runs no jobs: send the request to `skytide up`, or run \
+                      `skytide schedule --run` beside the database";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "no_scheduler", detail)
     }
 
     /// The route has no such method; `allowed` are those that it has.
@@ -230,6 +237,22 @@ impl From<JobError> for Problem {
         match error {
             JobError::Failed { .. } => Self::unreadable(&error),
             JobError::Damaged(_) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<RunRefusal> for Problem {
+    fn from(refusal: RunRefusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            RunRefusal::Unknown { name, known } => {
+                let mut problem = Self::not_found(format!("there is no job {name:?}"));
+                problem.0.value = Some(truncated(&name));
+                problem.allowed(known)
+            }
+            RunRefusal::Running { .. } => Self::new(StatusCode::CONFLICT, "job_running", detail),
+            RunRefusal::NotStored => Self::unavailable("store_unavailable", detail),
+            RunRefusal::Stopping => Self::unavailable("interrupted", detail),
         }
     }
 }

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{delete, get};
+use axum::routing::{delete, get, post};
 use prometheus_client::registry::Registry;
 use skytide_core::memory::MemoryKeys;
 use skytide_core::port::clock::Clock;
-use skytide_core::port::job::JobStore;
+use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
@@ -159,6 +159,13 @@ impl ApiState {
         self
     }
 
+    /// Runs jobs on request of an operator. Without this call the process runs no jobs.
+    #[must_use]
+    pub fn with_job_runner(mut self, runner: Arc<dyn JobRunner>) -> Self {
+        self.context.job_runner = Some(runner);
+        self
+    }
+
     /// Ends event streams when `stop` is cancelled.
     #[must_use]
     pub fn with_stop(mut self, stop: CancellationToken) -> Self {
@@ -261,6 +268,7 @@ pub fn router(state: ApiState) -> Router {
         .route("/assets/stream.js", get(start::stream))
         .route(catalogue::ADMIN_KEYS.path, get(keys::list))
         .route(catalogue::ADMIN_KEY.path, delete(keys::revoke))
+        .route(catalogue::ADMIN_JOB_RUN.path, post(jobs::run))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         // From the innermost layer to the outermost: what a layer refuses is counted, too.

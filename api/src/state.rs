@@ -7,7 +7,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use skytide_core::memory::{MemoryJobs, MemoryProfiles, MemorySnapshots};
 use skytide_core::port::clock::Clock;
-use skytide_core::port::job::JobStore;
+use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::{Committed, Control, ViewReader};
@@ -25,6 +25,8 @@ pub(crate) struct ApiContext {
     pub(crate) snapshots: Arc<dyn SnapshotStore>,
     pub(crate) profiles: Arc<dyn ProfileStore>,
     pub(crate) jobs: Arc<dyn JobStore>,
+    /// `None`: this process runs no jobs.
+    pub(crate) job_runner: Option<Arc<dyn JobRunner>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<dyn Health>,
     pub(crate) registry: Arc<Mutex<Registry>>,
@@ -50,6 +52,7 @@ impl ApiContext {
             snapshots: Arc::new(MemorySnapshots::default()),
             profiles: Arc::new(MemoryProfiles::default()),
             jobs: Arc::new(MemoryJobs::default()),
+            job_runner: None,
             clock,
             health: Arc::new(UnknownHealth),
             registry,

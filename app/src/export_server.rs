@@ -19,7 +19,6 @@
 mod protocol;
 mod socket;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

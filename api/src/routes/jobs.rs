@@ -1,17 +1,24 @@
 //! `/v1/jobs`: the states of the periodic jobs, in whichever process they run.
+//! `/v1/admin/jobs/{name}/run`: runs a job of this process.
+
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
-use axum::http::header;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use skytide_core::port::job::{JobState, RunEnd, RunOutcome, Trigger};
 use skytide_core::time::Timestamp;
 
-use crate::catalogue::JOBS;
-use crate::params::Params;
+use crate::catalogue::{ADMIN_JOB_RUN, JOBS};
+use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::state::ApiContext;
+
+/// How long an answer waits for the end of a requested run.
+const RUN_WAIT: Duration = Duration::from_secs(5);
 
 /// The jobs, as JSON.
 #[derive(Serialize)]
@@ -47,6 +54,34 @@ struct EndedRun {
     /// `null`: an earlier version did not record it.
     trigger: Option<Trigger>,
     report: String,
+}
+
+/// A requested run, as JSON.
+#[derive(Serialize)]
+struct JobRun {
+    name: String,
+    /// `null`: the run continues.
+    run: Option<EndedRun>,
+}
+
+/// `POST /v1/admin/jobs/{name}/run`
+pub(crate) async fn run(
+    State(context): State<ApiContext>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    Params::parse(query.as_deref(), &ADMIN_JOB_RUN)?;
+    let name = decode_path(path)?;
+    let runner = context.job_runner.ok_or_else(Problem::no_scheduler)?;
+    let request_max = Duration::from_millis(context.limits.request_ms_max);
+    // The run continues when this stops waiting for it.
+    let ended = tokio::time::timeout(RUN_WAIT.min(request_max / 2), runner.run_now(&name)).await;
+    let (status, run) = match ended {
+        Ok(end) => (StatusCode::OK, Some(EndedRun::from(end?))),
+        Err(_) => (StatusCode::ACCEPTED, None),
+    };
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    Ok((status, no_store, Json(JobRun { name, run })).into_response())
 }
 
 /// `GET /v1/jobs`

@@ -1,17 +1,22 @@
-//! `/v1/jobs`: the states of the jobs.
+//! `/v1/jobs`: the states of the jobs. `/v1/admin/jobs/{name}/run`: a run of one.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::body::Body;
+use axum::http::Request;
 use serde_json::{Value, json};
-use skytide_core::memory::MemoryJobs;
+use skytide_api::AccessOptions;
+use skytide_core::memory::{MemoryJobs, MemoryKeys};
 use skytide_core::port::job::{
-    JobError, JobPlan, JobState, JobStore, RunEnd, RunOutcome, Running, Trigger,
+    JobError, JobPlan, JobRunner, JobState, JobStore, RunEnd, RunOutcome, RunRefusal, Running,
+    Trigger,
 };
+use skytide_core::port::key::{KeyId, KeyStore, KeyText, Scope, StoredKey};
 use skytide_core::time::Timestamp;
 
 use crate::schema::violations;
-use crate::world::{AS_OF, World, get_json, time};
+use crate::world::{AS_OF, World, get_json, send, time};
 
 #[tokio::test]
 async fn jobs_are_shown_with_their_due_time_and_their_last_run() {
@@ -106,4 +111,117 @@ async fn an_unreachable_job_store_is_reported_without_its_error() {
         (503, &json!("store_unavailable"))
     );
     assert!(!problem.to_string().contains("secret"), "{problem}");
+}
+
+/// Runs the job `works`; the others are refused, or never end.
+struct Runner;
+
+#[async_trait]
+impl JobRunner for Runner {
+    async fn run_now(&self, name: &str) -> Result<RunEnd, RunRefusal> {
+        let known = ["profiles", "works"].map(str::to_owned);
+        match name {
+            "works" => Ok(RunEnd {
+                began: time("2026-07-04T15:00:00Z"),
+                ended: time("2026-07-04T15:00:01Z"),
+                trigger: Some(Trigger::Command),
+                outcome: RunOutcome::Panicked,
+                report: "it panicked".to_owned(),
+            }),
+            "runs" => Err(RunRefusal::Running {
+                since: time("2026-07-04T15:00:00Z"),
+            }),
+            "unwritable" => Err(RunRefusal::NotStored),
+            "stops" => Err(RunRefusal::Stopping),
+            "long" => std::future::pending().await,
+            name => Err(RunRefusal::Unknown {
+                name: name.to_owned(),
+                known: known.into(),
+            }),
+        }
+    }
+
+    async fn states(&self) -> Result<Vec<JobState>, JobError> {
+        unreachable!("the API reads them from the store")
+    }
+}
+
+/// Requests a run with or without the admin key; returns the status and the JSON.
+async fn run_job(path: &str, runner: Option<Arc<dyn JobRunner>>, key: bool) -> (u16, Value) {
+    let id = KeyId::from_random(7);
+    let text = KeyText::new(&id, [7; 32]);
+    let keys = MemoryKeys::default();
+    let stored = StoredKey {
+        id,
+        hash: text.hash(),
+        label: "operator".to_owned(),
+        scopes: vec![Scope::Admin],
+        created: Timestamp(0),
+        expires: None,
+        rate: None,
+        burst: None,
+        revoked: None,
+        last_used: None,
+    };
+    keys.add(&stored).await.unwrap();
+    let options = AccessOptions {
+        hosts: vec!["api.test".to_owned()],
+        ..AccessOptions::default()
+    };
+    let state = World::empty().state().with_access(options, Arc::new(keys));
+    state.read_keys().await;
+    let state = match runner {
+        Some(runner) => state.with_job_runner(runner),
+        None => state,
+    };
+    let request = Request::post(path).header("host", "api.test");
+    let request = match key {
+        true => request.header("x-api-key", text.reveal()),
+        false => request,
+    };
+    let response = send(state, request.body(Body::empty()).unwrap()).await;
+    let status = response.status().as_u16();
+    let text = crate::world::text(response).await;
+    (status, serde_json::from_str(&text).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_runs_a_job_and_learns_its_result_or_that_it_continues() {
+    let path = |name| format!("/v1/admin/jobs/{name}/run");
+    let runner = || Some(Arc::new(Runner) as Arc<dyn JobRunner>);
+    let (status, answer) = run_job(&path("works"), runner(), true).await;
+    assert_eq!(violations("JobRun", &answer), Vec::<String>::new());
+    let run = json!({"began": "2026-07-04T15:00:00.000Z", "ended": "2026-07-04T15:00:01.000Z",
+        "ms": 1_000, "ok": false, "outcome": "panicked", "trigger": "command",
+        "report": "it panicked"});
+    assert_eq!(
+        (status, answer),
+        (200, json!({"name": "works", "run": run}))
+    );
+    let (status, answer) = run_job(&path("long"), runner(), true).await;
+    assert_eq!(
+        (status, answer),
+        (202, json!({"name": "long", "run": null}))
+    );
+    let refusals = [
+        ("runs", 409, "job_running"),
+        ("unwritable", 503, "store_unavailable"),
+        ("stops", 503, "interrupted"),
+        ("wroks", 404, "not_found"),
+    ];
+    for (name, expected, code) in refusals {
+        let (status, problem) = run_job(&path(name), runner(), true).await;
+        assert_eq!(
+            (status, &problem["code"]),
+            (expected, &json!(code)),
+            "{name}"
+        );
+    }
+    let (_, problem) = run_job(&path("wroks"), runner(), true).await;
+    assert_eq!(problem["nearest"], "works");
+    assert_eq!(problem["allowed"], json!(["profiles", "works"]));
+    let (status, problem) = run_job(&path("works"), None, true).await;
+    assert_eq!((status, &problem["code"]), (501, &json!("no_scheduler")));
+    let (status, problem) = run_job(&path("works"), runner(), false).await;
+    assert_eq!((status, &problem["code"]), (401, &json!("key_required")));
 }

@@ -16,6 +16,8 @@ mod expected;
 mod exporting;
 #[cfg(target_os = "linux")]
 mod image;
+#[cfg(unix)]
+mod jobs;
 mod killed;
 #[cfg(target_os = "linux")]
 mod manager;

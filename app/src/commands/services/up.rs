@@ -86,6 +86,7 @@ pub async fn run_all(
     let api_state = shared.api_state(config, &data, &job_stores);
     let api_state = api_state.with_health(health.clone());
     let jobs = scheduler(config, data.store(), &job_stores)?;
+    let api_state = api_state.with_job_runner(jobs.clone());
     let dataflow = run_dataflow(
         dataflow_options,
         member,
