@@ -16,6 +16,7 @@ mod expected;
 mod exporting;
 #[cfg(target_os = "linux")]
 mod image;
+mod keys;
 mod killed;
 #[cfg(target_os = "linux")]
 mod manager;
