@@ -1,7 +1,7 @@
 //! The table of all keys in memory, and the task that keeps it current.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub(crate) const TABLE_AGE_MAX: Duration = Duration::from_secs(5);
 /// Time for one read of the store. A read that takes longer leaves time for another one before the
 /// table is too old.
 const READ_MAX: Duration = Duration::from_secs(2);
+/// Time for one record of when keys were used.
+const NOTE_MAX: Duration = Duration::from_millis(500);
 /// Number of refreshes between two records of when keys were used.
 const REFRESHES_PER_NOTE: u32 = 60;
 
@@ -69,6 +71,8 @@ pub(super) struct KeyTable {
     store: Arc<dyn KeyStore>,
     quota: KeyQuota,
     keys: RwLock<Keys>,
+    /// Whether a failure to record uses was logged.
+    note_failed: AtomicBool,
 }
 
 impl KeyTable {
@@ -81,6 +85,7 @@ impl KeyTable {
             store,
             quota,
             keys: RwLock::new(keys),
+            note_failed: AtomicBool::new(false),
         }
     }
 
@@ -125,11 +130,13 @@ impl KeyTable {
             }
             refreshes = refreshes.wrapping_add(1);
             if refreshes.is_multiple_of(REFRESHES_PER_NOTE) {
-                stop.run_until_cancelled(self.note_used()).await;
+                // The table must stay current while the store is slow.
+                let noting = timeout(NOTE_MAX, self.note_used());
+                stop.run_until_cancelled(noting).await;
             }
         }
         // The process is about to exit: the last uses would be lost.
-        let _unfinished = timeout(READ_MAX / 4, self.note_used()).await;
+        let _unfinished = timeout(NOTE_MAX, self.note_used()).await;
     }
 
     /// Reads the store once; a failure is logged.
@@ -202,10 +209,15 @@ impl KeyTable {
                     entry.usage.noted_ms.store(time.0, Ordering::Relaxed);
                 }
             }
-            Err(error) => tracing::warn!(
-                error = &error as &dyn std::error::Error,
-                "cannot record when API keys were last used: retrying in a minute"
-            ),
+            // The store may be readable only. Then the first failure says it all.
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                const EFFECT: &str = "cannot record when API keys were last used: retrying";
+                match self.note_failed.swap(true, Ordering::Relaxed) {
+                    false => tracing::warn!(error, "{EFFECT}"),
+                    true => tracing::debug!(error, "{EFFECT}"),
+                }
+            }
         }
     }
 

@@ -18,6 +18,7 @@ mod exporting;
 mod image;
 #[cfg(unix)]
 mod jobs;
+mod keys;
 mod killed;
 #[cfg(target_os = "linux")]
 mod manager;
