@@ -1,8 +1,10 @@
 //! The catalogue of routes and their parameters. Requests are checked against it, and
 //! `openapi.json` is generated from it.
 
+use axum::http::Method;
+
 /// A route of the API.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Route {
     /// The path, as axum writes it. OpenAPI writes it the same, but without `*`.
     pub(crate) path: &'static str,
@@ -18,6 +20,100 @@ pub(crate) struct Route {
     pub(crate) schema: &'static str,
     /// The statuses of its problems.
     pub(crate) problems: &'static [u16],
+    /// The method; `HEAD` is allowed wherever `GET` is.
+    pub(crate) method: Verb,
+    /// Who may call it.
+    pub(crate) access: RouteAccess,
+    /// What a call costs, in units of the rate limit.
+    pub(crate) cost: u32,
+}
+
+/// The method of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Get,
+    Post,
+    Delete,
+}
+
+impl Verb {
+    /// The name in OpenAPI.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Post => "post",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// Whether a request with this method calls such a route.
+    pub(crate) fn accepts(self, method: &Method) -> bool {
+        match self {
+            Self::Get => method == Method::GET || method == Method::HEAD,
+            Self::Post => method == Method::POST,
+            Self::Delete => method == Method::DELETE,
+        }
+    }
+}
+
+/// The route of a request: that of the matched path with the method, else any of the path.
+pub(crate) fn find(matched_path: &str, method: &Method) -> Option<&'static Route> {
+    let mut of_path = ROUTES
+        .iter()
+        .copied()
+        .filter(|route| route.path == matched_path);
+    let first = of_path.next()?;
+    match first.method.accepts(method) {
+        true => Some(first),
+        false => of_path
+            .find(|route| route.method.accepts(method))
+            .or(Some(first)),
+    }
+}
+
+impl Route {
+    /// What a request with this query costs.
+    pub(crate) fn cost_of(&self, query: Option<&str>) -> u32 {
+        let reads_snapshot = || query.is_some_and(|query| query.contains("as_of="));
+        match self.path == TRENDS.path && reads_snapshot() {
+            true => MANY_ROWS_COST,
+            false => self.cost,
+        }
+    }
+}
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RouteAccess {
+    /// Everybody. A key is not looked at.
+    Public,
+    /// A key with the scope `read`, and everybody if `API_ANONYMOUS` is `read`.
+    Read,
+    /// A key with the scope `live`, and everybody if `API_ANONYMOUS` is `read`.
+    Live,
+    /// A key with the scope `admin`. Requests of web pages of another origin are refused.
+    Admin,
+    /// The route checks the key itself (`Access::check`). Its answers count against the limit of
+    /// the key if the key is valid, else against that of the client's address.
+    Own,
+}
+
+/// What a list or another answer of several rows costs.
+pub(crate) const LIST_COST: u32 = 2;
+/// What an answer costs that reads many rows, such as `/v1/network` or a snapshot (`as_of`).
+pub(crate) const MANY_ROWS_COST: u32 = 10;
+/// The start of the paths of all admin routes.
+pub(crate) const ADMIN_PREFIX: &str = "/v1/admin/";
+/// The largest cost of a request. The burst of every limit is at least this.
+pub(crate) const COST_MAX: u32 = MANY_ROWS_COST;
+
+/// A route that reads views: the fields that most routes have in common.
+const fn read(cost: u32) -> Route {
+    Route {
+        access: RouteAccess::Read,
+        cost,
+        ..plain("", "", JSON)
+    }
 }
 
 /// A parameter of a route.
@@ -112,6 +208,7 @@ pub(crate) const TRENDS: Route = Route {
     media: JSON,
     schema: "Trends",
     problems: &[400, 404, 503],
+    ..read(LIST_COST)
 };
 
 /// The route of the counts of one tag, domain, link or mentioned account.
@@ -132,6 +229,7 @@ pub(crate) const TREND: Route = Route {
     media: JSON,
     schema: "Trend",
     problems: &[400, 404, 503],
+    ..read(1)
 };
 
 /// The route of one post.
@@ -146,6 +244,7 @@ pub(crate) const POST: Route = Route {
     media: JSON,
     schema: "Post",
     problems: &[400, 404, 503],
+    ..read(1)
 };
 
 /// The route of one account.
@@ -157,6 +256,7 @@ pub(crate) const ACTOR_ROUTE: Route = Route {
     media: JSON,
     schema: "Actor",
     problems: &[400, 404, 503],
+    ..read(1)
 };
 
 /// The route of the accounts with which an account interacts.
@@ -180,6 +280,7 @@ pub(crate) const INTERACTIONS: Route = Route {
     media: JSON,
     schema: "Interactions",
     problems: &[400, 404, 503],
+    ..read(MANY_ROWS_COST)
 };
 
 /// The route of the activity of the whole network.
@@ -206,6 +307,7 @@ pub(crate) const NETWORK: Route = Route {
     media: JSON,
     schema: "Network",
     problems: &[400, 503],
+    ..read(MANY_ROWS_COST)
 };
 
 /// The route of the catalogue of views.
@@ -217,6 +319,7 @@ pub(crate) const VIEWS_ROUTE: Route = Route {
     media: JSON,
     schema: "Views",
     problems: &[503],
+    ..read(LIST_COST)
 };
 
 /// The route of the stored snapshots.
@@ -231,6 +334,7 @@ pub(crate) const SNAPSHOTS: Route = Route {
     media: JSON,
     schema: "Snapshots",
     problems: &[400, 503],
+    ..read(LIST_COST)
 };
 
 /// The route of the states of the jobs.
@@ -242,6 +346,7 @@ pub(crate) const JOBS: Route = Route {
     media: JSON,
     schema: "Jobs",
     problems: &[400, 503],
+    ..read(1)
 };
 
 /// The route of the event stream.
@@ -269,6 +374,8 @@ pub(crate) const STREAM: Route = Route {
     media: "text/event-stream",
     schema: "",
     problems: &[400, 503],
+    access: RouteAccess::Live,
+    ..read(MANY_ROWS_COST)
 };
 
 /// A route without parameters and problems.
@@ -281,6 +388,9 @@ const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Rou
         media,
         schema: "",
         problems: &[],
+        method: Verb::Get,
+        access: RouteAccess::Public,
+        cost: 1,
     }
 }
 
@@ -288,6 +398,7 @@ const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Rou
 pub(crate) const HEALTHZ: Route = Route {
     summary: "Answers while the process runs",
     schema: "Alive",
+    cost: 0,
     ..plain("/healthz", "alive", JSON)
 };
 
@@ -295,12 +406,14 @@ pub(crate) const HEALTHZ: Route = Route {
 pub(crate) const READYZ: Route = Route {
     summary: "Whether the API can answer requests; if not, 503 with the reasons",
     schema: "Ready",
+    cost: 0,
     ..plain("/readyz", "ready", JSON)
 };
 
 /// The route of the metrics of the process.
 pub(crate) const METRICS: Route = Route {
     summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` prefers it",
+    cost: 0,
     ..plain("/metrics", "metrics", "text/plain")
 };
 

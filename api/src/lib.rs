@@ -11,13 +11,18 @@
 //! lists the routes and their parameters: requests are checked against it, and `openapi.json` is
 //! generated from it. `docs/api.md` is the page for clients.
 
+mod access;
 mod account;
 mod answer;
 mod cache;
 mod catalogue;
+mod client;
 mod connection_state;
 mod cursor;
 mod exposition;
+mod guard;
+mod hosts;
+mod limiter;
 mod metrics;
 mod middleware;
 mod openapi;
@@ -34,7 +39,7 @@ mod target;
 mod velocity;
 
 pub use openapi::describe;
-pub use options::{Limits, Options};
+pub use options::{AccessOptions, Limits, Options, RateLimit};
 pub use probe::{Probe, ProbeState, probe_router};
 pub use routing::{ApiState, router};
 pub use server::{ServeError, Server, run};

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::catalogue::{METRICS, ROUTES};
+use crate::catalogue::{ADMIN_PREFIX, METRICS, ROUTES};
 use crate::problem::Problem;
 use crate::state::ApiContext;
 
@@ -20,7 +20,8 @@ pub(crate) async fn enforce_limits(
     request: Request,
     next: Next,
 ) -> Response {
-    let cors_allowed = request.uri().path() != METRICS.path;
+    let path = request.uri().path();
+    let cors_allowed = path != METRICS.path && !path.starts_with(ADMIN_PREFIX);
     let uri_bytes = request
         .uri()
         .path_and_query()
@@ -41,16 +42,25 @@ pub(crate) async fn enforce_limits(
     response
 }
 
-/// Sets the headers that every answer has. All data except `/metrics` is public and read-only, so
-/// pages of any origin may read it.
+/// Sets the headers that every answer has. Pages of any origin may read all answers except
+/// `/metrics` and those of the admin routes: a browser adds no key by itself.
 fn set_headers(headers: &mut HeaderMap, cors_allowed: bool) {
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     if cors_allowed {
         set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD");
-        set(header::ACCESS_CONTROL_ALLOW_HEADERS, "*");
-        set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "etag, retry-after");
+        // `*` would not include `Authorization`
+        // (<https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name>).
+        set(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, x-api-key, if-none-match, last-event-id, content-type",
+        );
+        set(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "etag, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset, \
+             ratelimit-policy",
+        );
         set(header::ACCESS_CONTROL_MAX_AGE, "86400");
     }
 }

@@ -22,10 +22,9 @@ pub fn describe() -> Value {
         serde_json::from_str(include_str!("schemas.json")).expect("schemas.json is JSON");
     let mut paths = Map::new();
     for route in ROUTES {
-        paths.insert(
-            route.path.replace("{*", "{"),
-            json!({ "get": operation(route) }),
-        );
+        let path = paths.entry(route.path.replace("{*", "{"));
+        let operations = path.or_insert_with(|| json!({}));
+        operations[route.method.name()] = operation(route);
     }
     json!({
         "openapi": "3.1.0",

@@ -11,6 +11,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use skytide_core::port::job::JobError;
+use skytide_core::port::key::Scope;
 use skytide_core::port::snapshot::SnapshotError;
 use skytide_core::port::store::StoreError;
 use skytide_core::view::RowError;
@@ -98,6 +99,44 @@ impl Problem {
     pub(crate) fn method_not_allowed() -> Self {
         let detail = "this API is read-only: use GET or HEAD";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    /// The route needs a key, and the request has none.
+    pub(crate) fn key_required() -> Self {
+        let detail = "this route needs a key in the header X-API-Key (or Authorization: Bearer); \
+                      the operator of this server makes one with `skytide keys add`";
+        Self::new(StatusCode::UNAUTHORIZED, "key_required", detail)
+    }
+
+    /// The key is malformed, unknown, expired or revoked. The answer does not say which.
+    pub(crate) fn invalid_key() -> Self {
+        let detail = "the key in X-API-Key or Authorization is not valid; the operator of this \
+                      server makes one with `skytide keys add`";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_key", detail)
+    }
+
+    /// The key is valid, and may not call this route.
+    pub(crate) fn scope_missing(scope: Scope) -> Self {
+        let detail = format!("the key is valid, but this route needs one with the scope `{scope}`");
+        Self::new(StatusCode::FORBIDDEN, "scope_missing", detail)
+    }
+
+    /// An admin route was called under a foreign name, or by a page of another origin.
+    pub(crate) fn foreign_host() -> Self {
+        let detail = "admin routes answer only under the server's own names (API_ADDRESS, \
+                      API_HOSTS), and no page of another origin";
+        Self::new(StatusCode::FORBIDDEN, "foreign_host", detail)
+    }
+
+    /// The bucket of the client has too few units for this request.
+    pub(crate) fn rate_limited(retry_after_seconds: u32) -> Self {
+        let detail = format!(
+            "too many requests: this one succeeds in {retry_after_seconds} s; the header \
+             RateLimit-Policy shows the limit"
+        );
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+        problem.0.retry_after_seconds = Some(retry_after_seconds);
+        problem
     }
 
     /// Path and query together are longer than `bytes_max`.
@@ -208,6 +247,10 @@ impl IntoResponse for Problem {
         let media_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, media_type);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.0.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }

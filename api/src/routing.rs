@@ -3,6 +3,7 @@
 //! A handler extracts the part of [`ApiState`] that it needs: most take the [`ApiContext`] alone;
 //! a route with a cache also takes its own sub-state.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -10,8 +11,10 @@ use axum::extract::FromRef;
 use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
+use skytide_core::memory::MemoryKeys;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::job::JobStore;
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewReader;
@@ -20,9 +23,13 @@ use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
+use crate::access::Access;
 use crate::cache::AnswerCache;
+use crate::guard::{Guard, guard};
+use crate::hosts::Hosts;
+use crate::limiter::{AddressLimits, KeyQuota, LimitClock};
 use crate::metrics::ConnectionMetrics;
-use crate::options::Limits;
+use crate::options::{AccessOptions, Limits};
 use crate::respond::Answers;
 use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
@@ -43,6 +50,7 @@ pub struct ApiState {
     streams: StreamState,
     commit_age: CommitAge,
     cache: AnswerCache,
+    guard: Guard,
 }
 
 impl ApiState {
@@ -54,13 +62,44 @@ impl ApiState {
         registry: Arc<Mutex<Registry>>,
     ) -> Self {
         let context = ApiContext::new(reader, clock, registry);
+        let keys = Arc::new(MemoryKeys::default());
         Self {
             cache: cache(&context),
+            guard: access_guard(&context, AccessOptions::default(), keys),
             context,
             snapshot_cache: SnapshotCache::default(),
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
         }
+    }
+
+    /// Accepts the keys of this store, by these rules. Without this call everybody may read without
+    /// a limit, and no key is valid.
+    #[must_use]
+    pub fn with_access(mut self, options: AccessOptions, keys: Arc<dyn KeyStore>) -> Self {
+        self.guard = access_guard(&self.context, options, keys);
+        self
+    }
+
+    /// Reads the keys once. [`Server::run`](crate::Server::run) reads them each second.
+    pub async fn read_keys(&self) {
+        self.guard.access.refresh_once().await;
+    }
+
+    /// Lets the admin routes answer under the names of this address.
+    #[must_use]
+    pub(crate) fn with_listener(mut self, address: SocketAddr) -> Self {
+        self.guard.hosts.add_listener(address);
+        self
+    }
+
+    /// Reads the keys each second until `stop` is cancelled.
+    pub(crate) fn refresh_keys(
+        &self,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let access = self.guard.access.clone();
+        async move { access.refresh(stop).await }
     }
 
     /// Shows the health of the services beside this one in `/readyz` and `/v1/network`.
@@ -122,6 +161,18 @@ impl ApiState {
     }
 }
 
+fn access_guard(context: &ApiContext, options: AccessOptions, keys: Arc<dyn KeyStore>) -> Guard {
+    let clock = LimitClock::system();
+    let quota = KeyQuota::new(options.key_limit, clock.clone());
+    Guard {
+        access: Access::new(keys, context.clock.clone(), options.anonymous, quota),
+        addresses: AddressLimits::new(options.address_limit, clock),
+        hosts: Hosts::new(&options.hosts),
+        trusted_hops: options.trusted_hops,
+        metrics: context.metrics.access.clone(),
+    }
+}
+
 fn cache(context: &ApiContext) -> AnswerCache {
     let Limits {
         cache_bytes_max,
@@ -137,6 +188,18 @@ impl FromRef<ApiState> for Answers {
             context: state.context.clone(),
             cache: state.cache.clone(),
         }
+    }
+}
+
+impl FromRef<ApiState> for Guard {
+    fn from_ref(state: &ApiState) -> Self {
+        state.guard.clone()
+    }
+}
+
+impl FromRef<ApiState> for Access {
+    fn from_ref(state: &ApiState) -> Self {
+        state.guard.access.clone()
     }
 }
 
@@ -190,6 +253,7 @@ pub fn router(state: ApiState) -> Router {
         // From the innermost layer to the outermost: what a layer refuses is counted, too.
         .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(CatchPanicLayer::custom(middleware::panicked))
+        .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(
             state.clone(),
             middleware::enforce_limits,

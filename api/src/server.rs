@@ -97,8 +97,15 @@ impl Server {
     pub async fn run(self, state: ApiState, stop: CancellationToken) -> Result<(), ServeError> {
         tracing::info!(address = %self.address, "API listens");
         let metrics = state.connection_metrics();
-        let app = router(state.with_stop(stop.clone()));
-        self.run_router(app, metrics, stop).await
+        let keys = tokio::spawn(state.refresh_keys(stop.clone()));
+        let state = state.with_listener(self.address).with_stop(stop.clone());
+        let served = self.run_router(router(state), metrics, stop).await;
+        match &served {
+            // `stop` is cancelled: the task records the last uses of the keys and ends.
+            Ok(()) => drop(keys.await),
+            Err(_) => keys.abort(),
+        }
+        served
     }
 
     /// Like [`Server::run`], for other routes.

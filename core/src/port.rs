@@ -8,6 +8,7 @@
 pub mod checkpoint;
 pub mod clock;
 pub mod job;
+pub mod key;
 pub mod log;
 pub mod profile;
 pub mod snapshot;
