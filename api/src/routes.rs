@@ -9,6 +9,7 @@ pub(crate) mod jobs;
 pub(crate) mod lists;
 pub(crate) mod metrics;
 pub(crate) mod network;
+pub(crate) mod original;
 pub(crate) mod posts;
 pub(crate) mod series;
 pub(crate) mod snapshots;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use skytide_core::memory::MemoryKeys;
 use skytide_core::port::clock::Clock;
@@ -35,8 +35,8 @@ use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, health, interactions, jobs, metrics, network, posts, snapshots, start, stream, trend,
-    trends, views,
+    actors, health, interactions, jobs, metrics, network, original, posts, snapshots, start,
+    stream, trend, trends, views,
 };
 use crate::state::{ApiContext, Health};
 use crate::{catalogue, middleware, openapi};
@@ -248,6 +248,12 @@ pub fn router(state: ApiState) -> Router {
         .route("/assets/style.css", get(start::style))
         .route("/assets/app.js", get(start::script))
         .route("/assets/rows.js", get(start::rows))
+        .route(catalogue::ORIGINAL_TOP.path, get(original::top::show))
+        .route(
+            catalogue::ORIGINAL_INTERACTIONS.path,
+            post(original::interactions::show),
+        )
+        .route(catalogue::ORIGINAL_COUNTS.path, get(original::counts::show))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         // From the innermost layer to the outermost: what a layer refuses is counted, too.
@@ -258,6 +264,7 @@ pub fn router(state: ApiState) -> Router {
             state.clone(),
             middleware::enforce_limits,
         ))
+        .layer(from_fn(original::adapt_errors))
         .layer(from_fn_with_state(state.clone(), middleware::count_request))
         .with_state(state)
 }

@@ -8,6 +8,7 @@
 //! - `http`: client errors, limits, methods, CORS, caching
 //! - `failures`: failures on the server's side
 //! - `cache`: shared reads, reuse, entity tags
+//! - `original`: the contract of another API
 //! - `commits`: answers while commits come between their reads
 //! - `stream`: server-sent events
 //! - `openapi`: answers match openapi.json; the start page
@@ -25,6 +26,7 @@ mod jobs;
 mod lists;
 mod network;
 mod openapi;
+mod original;
 mod profiles;
 mod schema;
 mod socket;

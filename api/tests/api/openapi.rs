@@ -156,7 +156,12 @@ async fn every_answer_matches_its_schema() {
 async fn every_described_route_exists_and_accepts_the_defaults_of_its_parameters() {
     let world = full_world().await;
     let description = skytide_api::describe();
-    for (path, item) in description["paths"].as_object().unwrap() {
+    let paths = description["paths"].as_object().unwrap();
+    // Those under `/original` have tests of their own: they need a key or a body.
+    for (path, item) in paths
+        .iter()
+        .filter(|(path, _)| !path.starts_with("/original/"))
+    {
         let mut uri = path.replace("{view}", "hashtags").replace("{key}", "art");
         uri = uri.replace("{uri}", "at://ana.test/app.bsky.feed.post/self");
         uri = uri.replace("{actor}", "ana.test");
