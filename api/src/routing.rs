@@ -11,8 +11,9 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use prometheus_client::registry::Registry;
 use skytide_core::port::clock::Clock;
+use skytide_core::port::identity::IdentityResolver;
 use skytide_core::port::job::JobStore;
-use skytide_core::port::profile::ProfileStore;
+use skytide_core::port::profile::{ProfileAges, ProfileStore};
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewReader;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::cache::AnswerCache;
+use crate::demand::ProfileDemand;
+use crate::handles::Handles;
 use crate::metrics::ConnectionMetrics;
 use crate::options::Limits;
 use crate::respond::Answers;
@@ -43,6 +46,7 @@ pub struct ApiState {
     streams: StreamState,
     commit_age: CommitAge,
     cache: AnswerCache,
+    handles: Handles,
 }
 
 impl ApiState {
@@ -60,6 +64,7 @@ impl ApiState {
             snapshot_cache: SnapshotCache::default(),
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
+            handles: Handles::new(None),
         }
     }
 
@@ -99,6 +104,21 @@ impl ApiState {
     #[must_use]
     pub fn with_profiles(mut self, profiles: Arc<dyn ProfileStore>) -> Self {
         self.context.profiles = profiles;
+        self
+    }
+
+    /// Requests the profiles of accounts in answers when they are older than this.
+    #[must_use]
+    pub fn with_profile_ages(mut self, ages: ProfileAges) -> Self {
+        self.context.demand = ProfileDemand::new(ages);
+        self
+    }
+
+    /// Resolves handles by this resolver. Without this call the network is not asked: a handle
+    /// resolves by fetched profiles and by the stream.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn IdentityResolver>) -> Self {
+        self.handles = Handles::new(Some(resolver));
         self
     }
 
@@ -155,6 +175,12 @@ impl FromRef<ApiState> for SnapshotCache {
 impl FromRef<ApiState> for StreamState {
     fn from_ref(state: &ApiState) -> Self {
         state.streams.clone()
+    }
+}
+
+impl FromRef<ApiState> for Handles {
+    fn from_ref(state: &ApiState) -> Self {
+        state.handles.clone()
     }
 }
 

@@ -14,6 +14,6 @@ mod store;
 pub use checkpoint::MemoryCheckpoints;
 pub use jobs::MemoryJobs;
 pub use log::MemoryLog;
-pub use profiles::MemoryProfiles;
+pub use profiles::{MemoryProfiles, RequestQueue};
 pub use snapshots::MemorySnapshots;
 pub use store::MemoryStore;
