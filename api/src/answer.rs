@@ -219,9 +219,10 @@ impl<'a> Rows<'a> {
         self.context.demand.statuses(&ports, accounts).await
     }
 
-    /// Whether the handle of a stored profile is still verified: the server that sent it checked the
-    /// handle in both directions. It no longer counts if the stream has reported another handle since,
-    /// or if the profile is twice as old as the age at which it should have been fetched again.
+    /// Whether the handle of a stored profile is still verified: the server that sent it checked
+    /// the handle in both directions. It no longer counts if the stream has reported another handle
+    /// since, or if the profile is twice as old as the age at which it should have been fetched
+    /// again.
     pub(crate) fn is_verified(&self, stored: &StoredProfile, row: Option<&AccountRow>) -> bool {
         let age_ms = stored.age_ms(self.context.clock.now());
         let age_max = self.context.demand.ages.age_max * 2;

@@ -6,8 +6,8 @@
 //!                                            └ no ─▶ profile store ─▶ scheduler, in the background
 //! ```
 //!
-//! An answer never waits for a profile. It shows what is stored, and a status that says why a profile
-//! is missing. Nothing is requested if no scheduler fetches profiles.
+//! An answer never waits for a profile. It shows what is stored, and a status that says why a
+//! profile is missing. Nothing is requested if no scheduler fetches profiles.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -13,9 +13,10 @@
 //! knows is found even if the network cannot be asked; the answer then says why it is not verified.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
 use skytide_core::id::{Did, Handle};
 use skytide_core::port::identity::IdentityResolver;
 use skytide_core::port::profile::StoredProfile;
@@ -28,8 +29,10 @@ use crate::problem::Problem;
 use crate::state::{ApiContext, committed_of};
 use crate::target::{Actor, Resolved, ResolvedActor, ResolvedBy};
 use lookup::{Finding, Lookups, NotChecked};
+use metrics::LookupMetrics;
 
 mod lookup;
+mod metrics;
 
 /// Maximum number of claims of one handle that are read.
 const CLAIMS_MAX: usize = 1_000;
@@ -48,9 +51,20 @@ struct Claims {
 }
 
 impl Handles {
-    /// Asks `resolver`; with `None` the network is never asked.
-    pub(crate) fn new(resolver: Option<Arc<dyn IdentityResolver>>) -> Self {
-        Self(Lookups::new(resolver))
+    /// Never asks the network.
+    pub(crate) fn offline() -> Self {
+        Self(Lookups::new(None, LookupMetrics::default()))
+    }
+
+    /// Asks `resolver`, and adds the metric of lookups to `registry`.
+    pub(crate) fn new(
+        resolver: Arc<dyn IdentityResolver>,
+        registry: &Arc<Mutex<Registry>>,
+    ) -> Self {
+        Self(Lookups::new(
+            Some(resolver),
+            LookupMetrics::register(registry),
+        ))
     }
 
     /// The handle of an account that the network verified within the last hour.
@@ -62,8 +76,8 @@ impl Handles {
     /// the state of the network.
     ///
     /// # Errors
-    /// `not_found` if nothing knows the handle; `resolver_unavailable` if the stream does not know it
-    /// and the network could not be asked; a problem of the store.
+    /// `not_found` if nothing knows the handle; `resolver_unavailable` if the stream does not know
+    /// it and the network could not be asked; a problem of the store.
     pub(crate) async fn resolve(
         &self,
         context: &ApiContext,
@@ -206,8 +220,8 @@ impl Claims {
         }
     }
 
-    /// The account of an old profile, else the account that claimed the handle last. `retry`: whether
-    /// the network may be asked later.
+    /// The account of an old profile, else the account that claimed the handle last. `retry`:
+    /// whether the network may be asked later.
     fn newest(
         &self,
         stored: Option<Did>,

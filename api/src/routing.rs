@@ -64,7 +64,7 @@ impl ApiState {
             snapshot_cache: SnapshotCache::default(),
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
-            handles: Handles::new(None),
+            handles: Handles::offline(),
         }
     }
 
@@ -118,7 +118,7 @@ impl ApiState {
     /// resolves by fetched profiles and by the stream.
     #[must_use]
     pub fn with_resolver(mut self, resolver: Arc<dyn IdentityResolver>) -> Self {
-        self.handles = Handles::new(Some(resolver));
+        self.handles = Handles::new(resolver, &self.context.registry);
         self
     }
 

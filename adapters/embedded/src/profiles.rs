@@ -10,9 +10,9 @@
 //! ```
 //!
 //! All are written in one batch, so a crash leaves all changes or none. A batch reaches the disk
-//! within a second; a profile that is lost in a power cut is fetched again. Data of a version without
-//! the index by handle gets it when the store is opened. Requests for profiles are only in memory: the
-//! process that makes them is the one that fetches the profiles.
+//! within a second; a profile that is lost in a power cut is fetched again. Data of a version
+//! without the index by handle gets it when the store is opened. Requests for profiles are only in
+//! memory: the process that makes them is the one that fetches the profiles.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;

@@ -17,6 +17,8 @@ use skytide_core::time::Timestamp;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
+use super::metrics::{LookupMetrics, Outcome};
+
 const FOUND_LIFETIME: Duration = Duration::from_secs(3_600);
 const NOBODY_LIFETIME: Duration = Duration::from_secs(300);
 const FAILURE_LIFETIME: Duration = Duration::from_secs(30);
@@ -76,12 +78,17 @@ pub(super) struct Lookups {
     verified: moka::sync::Cache<Did, Box<str>>,
     slots: Arc<Semaphore>,
     budget: Mutex<RequestBudget>,
+    metrics: LookupMetrics,
 }
 
 impl Lookups {
-    pub(super) fn new(resolver: Option<Arc<dyn IdentityResolver>>) -> Arc<Self> {
+    pub(super) fn new(
+        resolver: Option<Arc<dyn IdentityResolver>>,
+        metrics: LookupMetrics,
+    ) -> Arc<Self> {
         Arc::new(Self {
             resolver,
+            metrics,
             lookups: moka::sync::Cache::builder()
                 .max_capacity(RESULTS_MAX)
                 .time_to_live(FOUND_LIFETIME)
@@ -105,8 +112,8 @@ impl Lookups {
         self.verified.invalidate(did);
     }
 
-    /// The cached result of a lookup since the newest claim, or that of a new lookup, for which this
-    /// waits at most `wait_max`. A lookup that takes longer continues for later requests.
+    /// The cached result of a lookup since the newest claim, or that of a new lookup, for which
+    /// this waits at most `wait_max`. A lookup that takes longer continues for later requests.
     pub(super) async fn ask(
         self: &Arc<Self>,
         handle: &str,
@@ -142,9 +149,13 @@ impl Lookups {
             return Ok(lookup.outcome);
         }
         let slot = self.slots.clone().try_acquire_owned();
-        let slot = slot.map_err(|_| not_checked("too many handles are being resolved"))?;
+        let refused = |reason| {
+            self.metrics.count(Outcome::Refused);
+            not_checked(reason)
+        };
+        let slot = slot.map_err(|_| refused("too many handles are being resolved"))?;
         if !budget.take(REQUESTS_PER_LOOKUP, Instant::now()) {
-            return Err(not_checked("too many handles were resolved recently"));
+            return Err(refused("too many handles were resolved recently"));
         }
         let (sender, outcome) = watch::channel(None);
         let lookup = Lookup {
@@ -161,6 +172,7 @@ impl Lookups {
                 Ok(Err(_panic)) => Err(not_checked("the lookup failed on our side")),
                 Err(_) => Err(not_checked("the resolver did not answer in time")),
             };
+            lookups.metrics.count(outcome_of(&finding));
             if let Ok(Finding::Verified(did)) = &finding {
                 lookups.verified.insert(did.clone(), handle.into());
             }
@@ -198,6 +210,15 @@ impl Found {
             reported: OnceLock::new(),
             until: Instant::now() + lifetime,
         }
+    }
+}
+
+fn outcome_of(finding: &Result<Finding, NotChecked>) -> Outcome {
+    match finding {
+        Ok(Finding::Verified(_)) => Outcome::Verified,
+        Ok(Finding::OneWay(..) | Finding::Unconfirmed(..)) => Outcome::Unverified,
+        Ok(Finding::Nobody) => Outcome::Nobody,
+        Err(_) => Outcome::Failed,
     }
 }
 

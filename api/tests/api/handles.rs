@@ -18,7 +18,9 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
 use crate::schema::violations;
-use crate::world::{ANA, BEA, CAI, World, account, claim, did, get_json, row, time};
+use crate::world::{
+    ANA, BEA, CAI, World, account, claim, did, get_json, request, row, send, text, time,
+};
 
 /// What servers of the network do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -304,6 +306,13 @@ async fn lookups_are_bounded_and_beyond_the_bound_the_answer_says_so() {
         assert_eq!(status, expected, "{number}: {problem}");
     }
     assert_eq!(network.lookups(), 25);
+    let metrics = text(send(state.clone(), request("/metrics")).await).await;
+    for line in [
+        "api_handle_lookups_total{outcome=\"Nobody\"} 25",
+        "api_handle_lookups_total{outcome=\"Refused\"} 75",
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
     let reason = "not checked: too many handles were resolved recently";
     let claimed = found(ANA, "claim", false, reason);
     assert_eq!(resolve(&state, "ana.dev").await, claimed);

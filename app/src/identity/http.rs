@@ -201,7 +201,8 @@ fn document(body: &[u8]) -> Result<DidDocument, IdentityError> {
     })
 }
 
-/// The body of a response, if it is JSON; `None` if the server reports that there is no such object.
+/// The body of a response, if it is JSON; `None` if the server reports that there is no such
+/// object.
 async fn read(
     response: Result<Response, reqwest::Error>,
     now: Timestamp,

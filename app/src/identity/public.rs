@@ -1,6 +1,6 @@
-//! Which hosts a stranger may make this process connect to: public ones only. A host name is checked by
-//! the addresses that are connected to, so a name that later resolves to another address is refused,
-//! too.
+//! Which hosts a stranger may make this process connect to: public ones only. A host name is
+//! checked by the addresses that are connected to, so a name that later resolves to another address
+//! is refused, too.
 
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -45,8 +45,8 @@ const SPECIAL_IPV4: [([u8; 4], u32); 16] = [
     ([240, 0, 0, 0], 4),
 ];
 
-/// Networks within the global unicast addresses of IPv6 that are not public, or that contain an IPv4
-/// address (<https://www.iana.org/assignments/iana-ipv6-special-registry>).
+/// Networks within the global unicast addresses of IPv6 that are not public, or that contain an
+/// IPv4 address (<https://www.iana.org/assignments/iana-ipv6-special-registry>).
 const SPECIAL_IPV6: [([u16; 2], u32); 4] = [
     // Protocol assignments, among them Teredo, which contains an IPv4 address.
     ([0x2001, 0], 23),
@@ -58,7 +58,8 @@ const SPECIAL_IPV6: [([u16; 2], u32); 4] = [
     ([0x3fff, 0], 20),
 ];
 
-/// Whether an address is a public unicast address. Addresses of IPv6 that contain one of IPv4 are not.
+/// Whether an address is a public unicast address. Addresses of IPv6 that contain one of IPv4 are
+/// not.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => !SPECIAL_IPV4.iter().any(|(network, length)| {

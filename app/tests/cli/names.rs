@@ -1,5 +1,5 @@
-//! Handles and profiles: in the demo, and with a simulated network whose servers contradict the stream
-//! or answer with what no client expects.
+//! Handles and profiles: in the demo, and with a simulated network whose servers contradict the
+//! stream or answer with what no client expects.
 
 use std::collections::BTreeSet;
 use std::process::Command;

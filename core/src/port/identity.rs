@@ -1,5 +1,5 @@
-//! Identities: which account a handle names, and which handle an account names. Both directions must
-//! agree before a handle is verified (<https://atproto.com/specs/handle#handle-resolution>).
+//! Identities: which account a handle names, and which handle an account names. Both directions
+//! must agree before a handle is verified (<https://atproto.com/specs/handle#handle-resolution>).
 
 use async_trait::async_trait;
 

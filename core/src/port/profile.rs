@@ -31,14 +31,14 @@ pub trait ProfileStore: Send + Sync {
     /// Removes the profiles of `dids`. An account without a stored profile is not an error.
     async fn remove(&self, dids: &[Did]) -> Result<(), ProfileError>;
 
-    /// The stored profiles whose fetched handle is `handle` in any ASCII case, newest fetch first, at
-    /// most [`SAME_HANDLE_MAX`]. None for `handle.invalid`, which names nobody.
+    /// The stored profiles whose fetched handle is `handle` in any ASCII case, newest fetch first,
+    /// at most [`SAME_HANDLE_MAX`]. None for `handle.invalid`, which names nobody.
     async fn by_handle(&self, handle: &str) -> Result<Vec<StoredProfile>, ProfileError>;
 
     /// Requests that the profiles of `dids` be fetched. Each account waits once, and at most
-    /// [`REQUESTS_MAX`] accounts wait; those beyond it are not added. Returns how many of `dids` wait
-    /// afterwards. A store may drop requests that wait for more than ten minutes after `now`, and
-    /// all of them when its process ends.
+    /// [`REQUESTS_MAX`] accounts wait; those beyond it are not added. Returns how many of `dids`
+    /// wait afterwards. A store may drop requests that wait for more than ten minutes after `now`,
+    /// and all of them when its process ends.
     async fn request(&self, dids: &[Did], now: Timestamp) -> Result<usize, ProfileError>;
 
     /// Removes at most `limit` requests, oldest first, and returns their accounts. Two callers at

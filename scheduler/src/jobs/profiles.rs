@@ -1,5 +1,5 @@
-//! `profiles`: fetches and stores the profiles of the accounts in current lists, and on demand those
-//! of accounts in other answers.
+//! `profiles`: fetches and stores the profiles of the accounts in current lists, and on demand
+//! those of accounts in other answers.
 //!
 //! ```text
 //! listed accounts ─ stream's and stored profile ─┬─ hidden ──▶ remove the stored profile

@@ -1,5 +1,5 @@
-//! Identities that differ from what the stream reports. By default the handle of each account resolves
-//! in both directions; the cases make the servers contradict the stream.
+//! Identities that differ from what the stream reports. By default the handle of each account
+//! resolves in both directions; the cases make the servers contradict the stream.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,8 @@ pub enum IdentityCase {
     /// The account claims a handle that belongs to nobody, and its document names another one: a
     /// stranger's claim.
     Unproven,
-    /// The account and this one claim each other's handles: each handle belongs to the other account.
+    /// The account and this one claim each other's handles: each handle belongs to the other
+    /// account.
     SwappedWith(Did),
     /// The handle that the account claims has moved to this account.
     MovedTo(Did),
@@ -94,8 +95,8 @@ impl IdentityCases {
         }
     }
 
-    /// The handle that an AppView shows: the documented one if it resolves to the account, otherwise
-    /// `handle.invalid`.
+    /// The handle that an AppView shows: the documented one if it resolves to the account,
+    /// otherwise `handle.invalid`.
     pub(super) fn shown_handle(&self, feed: &mut dyn Feed, account: &HostedAccount) -> String {
         let named = self.documented_handle(feed, account);
         let holder = |handle: &String| self.did_of_handle(&*feed, handle);

@@ -1,5 +1,5 @@
-//! The AppView: `app.bsky.actor.getProfiles`, `getProfile` and `searchActorsTypeahead`, with a request
-//! budget, latency and failures.
+//! The AppView: `app.bsky.actor.getProfiles`, `getProfile` and `searchActorsTypeahead`, with a
+//! request budget, latency and failures.
 
 use std::sync::Arc;
 

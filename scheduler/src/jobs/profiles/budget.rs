@@ -31,8 +31,8 @@ impl CallBudget {
         self.calls_max.saturating_sub(self.sent.len())
     }
 
-    /// Number of requests that may be sent on demand now. The other half is left to the job, so that
-    /// clients of the API cannot keep it from its work.
+    /// Number of requests that may be sent on demand now. The other half is left to the job, so
+    /// that clients of the API cannot keep it from its work.
     pub(super) fn left_on_demand(&mut self, now: Timestamp) -> usize {
         self.left(now).saturating_sub(self.calls_max / 2)
     }

@@ -79,8 +79,8 @@ pub(super) struct Interrupted {
 }
 
 impl ProfileFetcher {
-    /// A fetcher that compares with the rows of `reader`, queries `source`, and stores the answers in
-    /// `store`.
+    /// A fetcher that compares with the rows of `reader`, queries `source`, and stores the answers
+    /// in `store`.
     pub fn new(
         clock: Arc<dyn Clock>,
         reader: Arc<dyn ViewReader>,
@@ -118,8 +118,8 @@ impl ProfileFetcher {
         Ok((self.clock.now() < known.not_before).then_some(known.not_before))
     }
 
-    /// Decides for each account whether its profile is fetched. Removes the stored profiles of hidden
-    /// accounts.
+    /// Decides for each account whether its profile is fetched. Removes the stored profiles of
+    /// hidden accounts.
     pub(super) async fn classify(&self, dids: &[Did]) -> Result<Classified, BoxError> {
         let mut classified = Classified::default();
         for dids in dids.chunks(PAGE_ACCOUNTS) {
