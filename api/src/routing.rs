@@ -13,9 +13,10 @@ use axum::routing::{get, post};
 use prometheus_client::registry::Registry;
 use skytide_core::memory::MemoryKeys;
 use skytide_core::port::clock::Clock;
+use skytide_core::port::identity::IdentityResolver;
 use skytide_core::port::job::JobStore;
 use skytide_core::port::key::KeyStore;
-use skytide_core::port::profile::ProfileStore;
+use skytide_core::port::profile::{ProfileAges, ProfileStore};
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewReader;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,9 @@ use tower_http::compression::CompressionLayer;
 
 use crate::access::Access;
 use crate::cache::AnswerCache;
+use crate::demand::ProfileDemand;
 use crate::guard::{Guard, guard};
+use crate::handles::Handles;
 use crate::hosts::Hosts;
 use crate::limiter::{AddressLimits, KeyQuota, LimitClock};
 use crate::metrics::ConnectionMetrics;
@@ -51,6 +54,7 @@ pub struct ApiState {
     commit_age: CommitAge,
     cache: AnswerCache,
     guard: Guard,
+    handles: Handles,
 }
 
 impl ApiState {
@@ -70,6 +74,7 @@ impl ApiState {
             snapshot_cache: SnapshotCache::default(),
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
+            handles: Handles::offline(),
         }
     }
 
@@ -138,6 +143,21 @@ impl ApiState {
     #[must_use]
     pub fn with_profiles(mut self, profiles: Arc<dyn ProfileStore>) -> Self {
         self.context.profiles = profiles;
+        self
+    }
+
+    /// Requests the profiles of accounts in answers when they are older than this.
+    #[must_use]
+    pub fn with_profile_ages(mut self, ages: ProfileAges) -> Self {
+        self.context.demand = ProfileDemand::new(ages);
+        self
+    }
+
+    /// Resolves handles by this resolver. Without this call the network is not asked: a handle
+    /// resolves by fetched profiles and by the stream.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn IdentityResolver>) -> Self {
+        self.handles = Handles::new(resolver, &self.context.registry);
         self
     }
 
@@ -218,6 +238,12 @@ impl FromRef<ApiState> for SnapshotCache {
 impl FromRef<ApiState> for StreamState {
     fn from_ref(state: &ApiState) -> Self {
         state.streams.clone()
+    }
+}
+
+impl FromRef<ApiState> for Handles {
+    fn from_ref(state: &ApiState) -> Self {
+        state.handles.clone()
     }
 }
 

@@ -22,10 +22,11 @@ use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey};
 use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows};
 use crate::catalogue::INTERACTIONS;
+use crate::handles::Handles;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::respond::Answers;
-use crate::target::{Actor, Resolved};
+use crate::target::{Actor, Resolved, ResolvedActor};
 
 /// Maximum number of rows that are read for one answer.
 const ROWS_MAX: usize = 50_000;
@@ -35,17 +36,23 @@ const CHUNK_ROWS: usize = 5_000;
 /// `GET /v1/actors/{actor}/interactions`
 pub(crate) async fn show(
     State(answers): State<Answers>,
+    State(handles): State<Handles>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let actor = Actor::parse(&decode_path(path)?)?;
     let params = Params::parse(query.as_deref(), &INTERACTIONS)?;
+    let (received, days, limit) = (
+        params.choice("direction", &["sent", "received"])? == 1,
+        params.number("days", 1..=7, 7)? as u32,
+        params.number("limit", 1..=100, 25)?,
+    );
     let query = InteractionsQuery {
-        actor,
-        received: params.choice("direction", &["sent", "received"])? == 1,
-        days: params.number("days", 1..=7, 7)? as u32,
-        limit: params.number("limit", 1..=100, 25)?,
+        target: handles.resolve(&answers.context, &actor).await?,
+        received,
+        days,
+        limit,
     };
     answers.respond(&headers, query).await
 }
@@ -53,7 +60,7 @@ pub(crate) async fn show(
 /// A request for the interactions of an account.
 #[derive(Debug)]
 pub(crate) struct InteractionsQuery {
-    actor: Actor,
+    target: ResolvedActor,
     /// Whether the others acted on the account; otherwise it acted on them.
     received: bool,
     days: u32,
@@ -115,7 +122,7 @@ impl Query for InteractionsQuery {
     type Data = Interactions;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Interactions, Problem> {
-        let (did, resolved) = self.actor.resolve(rows).await?;
+        let ResolvedActor { did, resolved } = &self.target;
         let today = rows.committed.time.day();
         let first = (today + 1).saturating_sub(self.days);
         let selection = Selection {
@@ -123,14 +130,14 @@ impl Query for InteractionsQuery {
             first_day: first,
             last_day: today,
         };
-        let totals = selection.sum(rows, &did).await?;
+        let totals = selection.sum(rows, did).await?;
         let mut best: Vec<(Did, InteractionRow)> = totals.by_account.into_iter().collect();
         best.sort_by_key(|(_, row)| (Reverse(total(row)), Reverse(row.characters)));
         let found = best.len();
         best.truncate(self.limit);
         Ok(Interactions {
             did: did.to_string(),
-            resolved,
+            resolved: resolved.clone(),
             direction: if self.received { "received" } else { "sent" },
             days: Days {
                 first: date(first),

@@ -2,6 +2,7 @@
 //! memory store.
 //!
 //! - `lists`: trends, single keys, pages, velocity
+//! - `handles`: which account a handle names
 //! - `targets`: posts, accounts, interactions
 //! - `as_of`, `jobs`, `profiles`: what the jobs store
 //! - `network`: activity, the catalogue, health, metrics
@@ -21,6 +22,7 @@ mod cache;
 mod commits;
 mod connections;
 mod failures;
+mod handles;
 mod http;
 mod jobs;
 mod lists;

@@ -16,6 +16,7 @@ use super::{check_key, respond};
 use crate::access::Access;
 use crate::account::accounts;
 use crate::answer::{Query, Rows};
+use crate::handles::Handles;
 use crate::problem::Problem;
 use crate::respond::Answers;
 use crate::routes::interactions::{Selection, Totals};
@@ -28,31 +29,37 @@ const DAYS: u32 = 7;
 pub(crate) async fn show(
     State(answers): State<Answers>,
     State(access): State<Access>,
+    State(handles): State<Handles>,
     request: Request,
 ) -> Result<Response, Failure> {
     check_key(&access, request.headers())?;
     let HandleBody { handle } = json_body::read(request).await?;
     let name = handle.trim().trim_start_matches('@');
     let not_found = || Failure::new(StatusCode::BAD_REQUEST, format!("user not found: {name}"));
+    let or_not_found = |problem: Problem| match problem.status() {
+        StatusCode::NOT_FOUND => not_found(),
+        _ => problem.into(),
+    };
     // A text that is neither a handle nor a DID names no account.
     let actor = Actor::parse(name).map_err(|_| not_found())?;
+    let target = handles.resolve(&answers.context, &actor).await;
     let query = InteractionsQuery {
-        name: name.to_owned(),
-        actor,
+        did: target.map_err(or_not_found)?.did,
+        handle: match actor {
+            Actor::Handle(_) => Some(name.to_owned()),
+            Actor::Did(_) => None,
+        },
     };
-    match answers.cache.get(&answers.context, query).await {
-        Ok(answer) => Ok(respond(&answer)),
-        Err(problem) if problem.status() == StatusCode::NOT_FOUND => Err(not_found()),
-        Err(problem) => Err(problem.into()),
-    }
+    let answer = answers.cache.get(&answers.context, query).await;
+    Ok(respond(&*answer.map_err(or_not_found)?))
 }
 
 /// A request for the interactions of an account.
 #[derive(Debug)]
 struct InteractionsQuery {
-    /// The account as the client named it, without `@`.
-    name: String,
-    actor: Actor,
+    did: Did,
+    /// The handle as the client wrote it, without `@`; `None` if the client named the DID.
+    handle: Option<String>,
 }
 
 /// The interactions of an account, as JSON.
@@ -90,19 +97,19 @@ impl Query for InteractionsQuery {
     type Data = Answer;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Answer, Problem> {
-        let (did, _) = self.actor.resolve(rows).await?;
+        let did = &self.did;
         let today = rows.committed.time.day();
         let select = |received| Selection {
             received,
             first_day: (today + 1).saturating_sub(DAYS),
             last_day: today,
         };
-        let sent = select(false).sum(rows, &did).await?;
-        let received = select(true).sum(rows, &did).await?;
+        let sent = select(false).sum(rows, did).await?;
+        let received = select(true).sum(rows, did).await?;
         let is_empty = sent.by_account.is_empty() && received.by_account.is_empty();
-        let handle = match &self.actor {
-            Actor::Handle(_) => self.name.clone(),
-            Actor::Did(_) => handle_of(rows, &did, is_empty).await?,
+        let handle = match &self.handle {
+            Some(handle) => handle.clone(),
+            None => handle_of(rows, did, is_empty).await?,
         };
         Ok(Answer {
             did: did.to_string(),

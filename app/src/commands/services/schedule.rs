@@ -16,7 +16,7 @@ use crate::clock::SystemClock;
 use crate::data::{Data, JobStores, Role};
 use crate::failure::Failure;
 use crate::health::ServiceHealth;
-use crate::jobs::scheduler;
+use crate::jobs::{Jobs, scheduler};
 use crate::supervisor::Supervisor;
 use crate::terminal::say;
 
@@ -32,7 +32,10 @@ pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<Ex
         return Ok(ExitCode::SUCCESS);
     };
     let job_stores = data.views().job_stores()?;
-    let jobs = scheduler(config, data.store(), &job_stores)?;
+    let Jobs {
+        scheduler: jobs,
+        on_demand,
+    } = scheduler(config, data.store(), &job_stores)?;
     if schedule.list {
         list(&jobs, &job_stores).await?;
         return Ok(ExitCode::SUCCESS);
@@ -44,6 +47,8 @@ pub async fn schedule(schedule: &Schedule, stop: CancellationToken) -> Result<Ex
         start_probe(config, &shared, Arc::new(health), &mut supervisor, &stop).await?;
         supervisor.start("exports", serve_exports(&data, stop.clone()));
         supervisor.start("the view store", watch_store(&data, stop.clone()));
+        let fetching = Jobs::fetch_on_demand(on_demand, stop.clone());
+        supervisor.start("profiles on demand", fetching);
         supervisor.start("the scheduler", jobs.run(stop));
         supervisor.run_until_one_exits().await?;
         return Ok(ExitCode::SUCCESS);
