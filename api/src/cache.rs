@@ -105,6 +105,11 @@ impl CachedAnswer {
         })
     }
 
+    /// The fields that only this route has, as a JSON object.
+    pub(crate) fn object(&self) -> &str {
+        &self.data
+    }
+
     fn bytes(&self) -> usize {
         self.data.len() + OVERHEAD_BYTES
     }

@@ -178,7 +178,14 @@ const fn query(name: &'static str, default: &'static str, doc: &'static str) -> 
 
 const WINDOWS: &[&str] = &["1h", "24h", "7d", "all"];
 const VIEWS: &[&str] = &[
-    "posts", "hashtags", "domains", "links", "mentions", "actors", "blocks",
+    "posts",
+    "hashtags",
+    "domains",
+    "links",
+    "mentions",
+    "actors",
+    "blocks",
+    "interactions",
 ];
 
 const LANG: Param = query(
@@ -205,13 +212,13 @@ pub(crate) const TRENDS: Route = Route {
             ..query(
                 "window",
                 "24h",
-                "The time window; actors and blocks have only `24h`",
+                "The time window; actors, blocks and interactions have only `24h`",
             )
         },
         LANG,
         query(
             "measure",
-            "likes, count, likes_received or blocks_received",
+            "likes, count, likes_received, blocks_received or likes_from_others",
             "Orders the list, see `/v1/views`; `velocity` reorders the list of highest count",
         ),
         LIMIT,
@@ -440,6 +447,43 @@ pub(crate) const STREAM: Route = Route {
     ..read(MANY_ROWS_COST)
 };
 
+/// The start of the paths of the routes in the contract of another API, which has its own errors.
+pub(crate) const ORIGINAL_PREFIX: &str = "/original";
+
+/// The route of the top lists in the contract of the original.
+pub(crate) const ORIGINAL_TOP: Route = Route {
+    summary: "All top lists of accounts by interactions or by blocks, without acts on oneself",
+    params: &[Param {
+        allowed: &["top_interactions", "top_blocks"],
+        ..path("name", "The lists")
+    }],
+    schema: "OriginalTop",
+    problems: &[401, 403, 422, 503],
+    access: RouteAccess::Own,
+    cost: LIST_COST,
+    ..plain("/original/dd/{name}", "original_top", JSON)
+};
+
+/// The route of an account's interactions in the contract of the original.
+pub(crate) const ORIGINAL_INTERACTIONS: Route = Route {
+    summary: "With whom an account interacted in 7 days, sent and received",
+    schema: "OriginalInteractions",
+    problems: &[400, 401, 403, 413, 422, 503],
+    method: Verb::Post,
+    access: RouteAccess::Own,
+    cost: MANY_ROWS_COST,
+    ..plain("/original/interactions", "original_interactions", JSON)
+};
+
+/// The route of the numbers of live records in the contract of the original.
+pub(crate) const ORIGINAL_COUNTS: Route = Route {
+    summary: "Numbers of live records by collection",
+    schema: "OriginalCounts",
+    problems: &[503],
+    cost: LIST_COST,
+    ..plain("/original/collStats", "original_counts", JSON)
+};
+
 /// A route without parameters and problems.
 const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Route {
     Route {
@@ -511,4 +555,7 @@ pub(crate) const ROUTES: &[&Route] = &[
     &ADMIN_KEYS,
     &ADMIN_KEY,
     &ADMIN_JOB_RUN,
+    &ORIGINAL_TOP,
+    &ORIGINAL_INTERACTIONS,
+    &ORIGINAL_COUNTS,
 ];

@@ -194,6 +194,16 @@ impl Problem {
         self
     }
 
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// The explanation for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
+    }
+
     /// Adds the allowed values, and as `nearest` the one that was probably meant.
     pub(crate) fn allowed<T: Into<String>>(mut self, values: impl IntoIterator<Item = T>) -> Self {
         self.0.allowed = values.into_iter().map(Into::into).collect();
@@ -272,6 +282,7 @@ impl From<RowError> for Problem {
     }
 }
 
+/// The response has the problem in its extensions, for a layer that writes errors in another form.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.0.status, Json(&*self.0)).into_response();
@@ -286,6 +297,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(self);
         response
     }
 }

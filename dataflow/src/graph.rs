@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! events ─▶ live_records ─▶ facts ─┬▶ posts, top_posts ──────────────┐
-//!                                  ├▶ actors, top_actors, top_blocks ┼─ lists ─▶ merge_lists ─┐
+//!                                  ├▶ actors, top_actors, top_blocks,│
+//!                                  │  top_interactions ──────────────┼─ lists ─▶ merge_lists ─┐
 //!                                  ├▶ trends ────────────────────────┘                        │
 //!                                  │    └─ rows of posts, actors, trends ─────────────────────┤
 //!                                  ├▶ accounts, handles ──────────────────────────────────────┤
@@ -99,7 +100,11 @@ pub fn build<'s>(
     }
     let actor_views = ActorViews {
         rows: one(ViewId::Actors),
-        lists: any(&[ViewId::TopActors, ViewId::TopBlocks]),
+        lists: any(&[
+            ViewId::TopActors,
+            ViewId::TopBlocks,
+            ViewId::TopInteractions,
+        ]),
     };
     if actor_views.rows || actor_views.lists {
         lists.push(actors(input(), worker, actor_views, suppressed));

@@ -9,6 +9,7 @@ mod deploy;
 mod ingest;
 mod mongo;
 mod nats;
+mod original;
 mod recount;
 mod restart;
 mod servers;

@@ -2,12 +2,14 @@
 //! memory store.
 //!
 //! - `lists`: trends, single keys, pages, velocity
+//! - `handles`: which account a handle names
 //! - `targets`: posts, accounts, interactions
 //! - `as_of`, `jobs`, `profiles`: what the jobs store
 //! - `network`: activity, the catalogue, health, metrics
 //! - `http`: client errors, limits, methods, CORS, caching
 //! - `failures`: failures on the server's side
 //! - `cache`: shared reads, reuse, entity tags
+//! - `original`: the contract of another API
 //! - `commits`: answers while commits come between their reads
 //! - `stream`: server-sent events
 //! - `openapi`: answers match openapi.json; the start page
@@ -20,11 +22,13 @@ mod cache;
 mod commits;
 mod connections;
 mod failures;
+mod handles;
 mod http;
 mod jobs;
 mod lists;
 mod network;
 mod openapi;
+mod original;
 mod profiles;
 mod schema;
 mod socket;

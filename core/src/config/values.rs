@@ -210,6 +210,32 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// The address of a server that may be left out: an address, or `never`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointOrNever(pub Option<Endpoint>);
+
+impl EndpointOrNever {
+    /// Parses `never`, or an address as [`Endpoint::parse`] does.
+    ///
+    /// # Errors
+    /// See [`Endpoint::parse`].
+    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, ValueError> {
+        match trimmed(text) {
+            "never" => Ok(Self(None)),
+            text => Endpoint::parse(text, schemes).map(|endpoint| Self(Some(endpoint))),
+        }
+    }
+}
+
+impl fmt::Display for EndpointOrNever {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(endpoint) => endpoint.fmt(f),
+            None => f.write_str("never"),
+        }
+    }
+}
+
 /// Splits an address into `scheme://user@`, `host:port` and `/path?query`; `None` without a scheme.
 fn split(text: &str) -> Option<(&str, &str, &str)> {
     let authority = text.find("://")? + 3;

@@ -28,7 +28,7 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let server = bind_api(config).await?;
     say(&format!("The API listens: http://{}/", server.address()));
     let job_stores = data.views().job_stores()?;
-    let state = Shared::default().api_state(config, &data, &job_stores);
+    let state = Shared::default().api_state(config, &data, &job_stores)?;
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     supervisor.start("exports", serve_requests(&data, None, stop.clone()));
     supervisor.start("the view store", watch_store(&data, stop.clone()));

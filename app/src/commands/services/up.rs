@@ -19,7 +19,7 @@ use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
 use crate::failure::Failure;
 use crate::health::ServiceHealth;
-use crate::jobs::scheduler;
+use crate::jobs::{Jobs, scheduler};
 use crate::options;
 use crate::supervisor::Supervisor;
 use crate::terminal::say;
@@ -83,9 +83,12 @@ pub async fn run_all(
     let observer = health.clone();
     let context = shared.ingest_context(&data, stop.clone(), move |it| observer.on_progress(it));
     let job_stores = data.views().job_stores()?;
-    let api_state = shared.api_state(config, &data, &job_stores);
+    let api_state = shared.api_state(config, &data, &job_stores)?;
     let api_state = api_state.with_health(health.clone());
-    let jobs = scheduler(config, data.store(), &job_stores)?;
+    let Jobs {
+        scheduler: jobs,
+        on_demand,
+    } = scheduler(config, data.store(), &job_stores)?;
     let api_state = api_state.with_job_runner(jobs.clone());
     let dataflow = run_dataflow(
         dataflow_options,
@@ -103,6 +106,8 @@ pub async fn run_all(
     supervisor.start("the dataflow", dataflow);
     let requests = serve_requests(&data, Some(jobs.clone()), stop.clone());
     supervisor.start("the scheduler", jobs.run(stop.clone()));
+    let fetching = Jobs::fetch_on_demand(on_demand, stop.clone());
+    supervisor.start("profiles on demand", fetching);
     supervisor.start("exports", requests);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     supervisor.start("the health check", check_health(health, stop.clone()));

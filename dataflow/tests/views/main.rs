@@ -3,6 +3,8 @@
 //! Only `check` builds the graph. Expected rows are written by hand; `UPDATE_EXPECT=1` only helps
 //! to format them.
 
+mod top_interactions;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -140,11 +142,11 @@ fn show(row: &Row) -> String {
             let key: ListKey = row.key.decode().unwrap();
             let r: ListRow = decode_row(columns).unwrap();
             let entry = |e: &skytide_core::view::ListEntry| {
-                format!(
-                    "{} {}",
-                    e.key.rsplit('/').next().unwrap_or_default(),
-                    e.value
-                )
+                let name = e.key.rsplit(['/', ':']).next().unwrap_or_default();
+                match (view, e.other) {
+                    (ViewId::TopInteractions, 1..) => format!("{name} {}/{}", e.value, e.other),
+                    _ => format!("{name} {}", e.value),
+                }
             };
             let entries: Vec<String> = r.entries.iter().map(entry).collect();
             let (window, measure) = (key.window.name(), key.measure.name());
