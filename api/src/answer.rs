@@ -20,13 +20,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skytide_core::id::{Did, Epoch};
-use skytide_core::port::profile::{ProfileStore, StoredProfile};
+use skytide_core::port::profile::StoredProfile;
 use skytide_core::port::store::{Committed, Range, ViewReader};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, StoredRow, ViewId, ViewKey, decode_row};
 
 use crate::problem::Problem;
-use crate::state::{ApiContext, Health, Part, committed_of};
+use crate::state::{ApiContext, Part, committed_of};
 use crate::velocity::Coverage;
 
 /// Maximum number of rereads of one answer.
@@ -122,8 +122,7 @@ impl Meta {
 /// Reads typed rows, and records signs that they may not all belong to one commit.
 pub(crate) struct Rows<'a> {
     reader: &'a dyn ViewReader,
-    profiles: &'a dyn ProfileStore,
-    health: &'a dyn Health,
+    context: &'a ApiContext,
     /// The commit that the rows should belong to.
     pub(crate) committed: &'a Committed,
     /// Whether a row was newer than that commit.
@@ -141,8 +140,7 @@ impl<'a> Rows<'a> {
     ) -> Self {
         Self {
             reader,
-            health: &*context.health,
-            profiles: &*context.profiles,
+            context,
             committed,
             saw_newer_row: AtomicBool::new(false),
             saw_missing_row: AtomicBool::new(false),
@@ -156,7 +154,7 @@ impl<'a> Rows<'a> {
 
     /// The health of the services beside the API.
     pub(crate) fn health(&self) -> Vec<Part> {
-        self.health.parts()
+        self.context.shown_parts()
     }
 
     /// Reads the rows under `keys`; returns them in the same order.
@@ -203,11 +201,15 @@ impl<'a> Rows<'a> {
     /// Reads the stored profiles of `dids`; returns them in the same order. Returns `None` for each
     /// if the profile store cannot be read: profiles are an optional part of an answer.
     pub(crate) async fn profiles(&self, dids: &[Did]) -> Vec<Option<StoredProfile>> {
-        self.profiles.get(dids).await.unwrap_or_else(|error| {
-            let error = &error as &(dyn std::error::Error + 'static);
-            tracing::warn!(error, "cannot read profiles: answering without them");
-            vec![None; dids.len()]
-        })
+        self.context
+            .profiles
+            .get(dids)
+            .await
+            .unwrap_or_else(|error| {
+                let error = &error as &(dyn std::error::Error + 'static);
+                tracing::warn!(error, "cannot read profiles: answering without them");
+                vec![None; dids.len()]
+            })
     }
 
     /// Decodes the columns of a row, and records if it is newer than the commit.

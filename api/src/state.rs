@@ -32,6 +32,8 @@ pub(crate) struct ApiContext {
     pub(crate) limits: Limits,
     /// Whether the store shows a commit completely or not at all.
     pub(crate) commits_atomic: bool,
+    /// Whether metrics, and what single parts report, are only on the probe.
+    pub(crate) details_on_probe: bool,
     /// Cancelled when the server stops.
     pub(crate) stop: CancellationToken,
 }
@@ -56,6 +58,7 @@ impl ApiContext {
             metrics,
             limits: Limits::default(),
             commits_atomic: false,
+            details_on_probe: false,
             stop: CancellationToken::new(),
         }
     }
@@ -66,6 +69,15 @@ impl ApiContext {
     /// `nothing_counted_yet` before the first commit; a problem of the store if it cannot be read.
     pub(crate) async fn committed(&self) -> Result<(Control, Committed), Problem> {
         committed_of(&*self.reader).await
+    }
+
+    /// The health of the services beside the API, as clients of the API may see it.
+    pub(crate) fn shown_parts(&self) -> Vec<Part> {
+        let parts = self.health.parts();
+        match self.details_on_probe {
+            true => parts.into_iter().map(Part::without_details).collect(),
+            false => parts,
+        }
     }
 
     /// The age of a network time by this machine's clock; `None` if the time is not known.
@@ -110,9 +122,21 @@ pub struct Part {
     pub name: String,
     /// Whether it works.
     pub ok: bool,
-    /// A text for people, such as `connected` or `retrying in 8 s: connection refused`. It is
+    /// A text for people, such as `connected` or `retrying in 8 s: connection refused`. It may be
     /// public, so it must contain no secrets.
     pub detail: String,
+}
+
+impl Part {
+    /// Replaces what the part reports by whether it works.
+    fn without_details(mut self) -> Self {
+        let detail = match self.ok {
+            true => "works",
+            false => "does not work",
+        };
+        detail.clone_into(&mut self.detail);
+        self
+    }
 }
 
 /// Reports nothing: the other services run in processes of their own.
