@@ -301,6 +301,7 @@ pub(crate) const READYZ: Route = Route {
 /// The route of the metrics of the process.
 pub(crate) const METRICS: Route = Route {
     summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` prefers it",
+    problems: &[404],
     ..plain("/metrics", "metrics", "text/plain")
 };
 

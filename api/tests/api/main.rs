@@ -8,6 +8,9 @@
 //! - `http`: client errors, limits, methods, CORS, caching
 //! - `failures`: failures on the server's side
 //! - `cache`: shared reads, reuse, entity tags
+//! - `encodings`: compressed answers, memory of many answers
+//! - `request_ids`: the id of a request in answers
+//! - `public`: what a public API leaves to its probe
 //! - `commits`: answers while commits come between their reads
 //! - `stream`: server-sent events
 //! - `openapi`: answers match openapi.json; the start page
@@ -19,6 +22,7 @@ mod as_of;
 mod cache;
 mod commits;
 mod connections;
+mod encodings;
 mod failures;
 mod http;
 mod jobs;
@@ -26,6 +30,8 @@ mod lists;
 mod network;
 mod openapi;
 mod profiles;
+mod public;
+mod request_ids;
 mod schema;
 mod socket;
 mod stream;
