@@ -520,6 +520,7 @@ pub(crate) const READYZ: Route = Route {
 pub(crate) const METRICS: Route = Route {
     summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` prefers it",
     cost: 0,
+    problems: &[404],
     ..plain("/metrics", "metrics", "text/plain")
 };
 

@@ -1,10 +1,9 @@
 //! Errors as problem details (<https://www.rfc-editor.org/rfc/rfc9457>). A problem of the request
 //! names the parameter and the allowed values. A failure on our side is logged with its causes and
-//! a number; the client gets only the number.
+//! the id of a request; the client gets only the id.
 
 use std::any::Any;
 use std::error::Error;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,6 +15,8 @@ use skytide_core::port::snapshot::SnapshotError;
 use skytide_core::port::store::StoreError;
 use skytide_core::view::RowError;
 use strsim::damerau_levenshtein;
+
+use crate::request_id::RequestId;
 
 /// An error as the client sees it. `type` is `about:blank`, so `title` is the text of the status;
 /// `code` distinguishes the cases in which a client should act differently.
@@ -40,16 +41,13 @@ struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<u64>,
+    request: Option<RequestId>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
 }
 
 /// Maximum number of characters of a refused value that the answer repeats.
 const VALUE_CHARS_MAX: usize = 100;
-
-/// The number of the next failure on our side. It connects an answer with its log line.
-static NEXT_FAILURE: AtomicU64 = AtomicU64::new(1);
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
@@ -181,9 +179,10 @@ impl Problem {
     }
 
     fn logged(status: StatusCode, code: &'static str, error: &(dyn Error + 'static)) -> Self {
-        let request = NEXT_FAILURE.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(request, code, error, "request failed");
-        let detail = "the request failed on our side; the log has the reason under this number";
+        let request = RequestId::current();
+        tracing::error!(request = request.as_str(), code, error, "request failed");
+        let detail =
+            "the request failed on our side; the log has the reason under the id in `request`";
         let mut problem = Self::new(status, code, detail);
         problem.0.request = Some(request);
         problem

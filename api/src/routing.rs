@@ -22,7 +22,7 @@ use skytide_core::port::store::ViewReader;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate};
 
 use crate::access::Access;
 use crate::cache::AnswerCache;
@@ -32,7 +32,7 @@ use crate::handles::Handles;
 use crate::limiter::LimitClock;
 use crate::metrics::ConnectionMetrics;
 use crate::options::{AccessOptions, Limits};
-use crate::respond::Answers;
+use crate::respond::{Answers, is_not_negotiated};
 use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
@@ -141,6 +141,16 @@ impl ApiState {
         self
     }
 
+    /// Declares that the API is public: `/metrics`, and what single parts report about their health,
+    /// are only on a probe ([`Probe::run_beside_api`]).
+    ///
+    /// [`Probe::run_beside_api`]: crate::Probe::run_beside_api
+    #[must_use]
+    pub fn with_details_on_probe(mut self) -> Self {
+        self.context.details_on_probe = true;
+        self
+    }
+
     /// Answers requests for lists of the past (the parameter `as_of`) from these snapshots. Without
     /// this call there are no snapshots.
     #[must_use]
@@ -191,6 +201,11 @@ impl ApiState {
     pub fn with_stop(mut self, stop: CancellationToken) -> Self {
         self.context.stop = stop;
         self
+    }
+
+    /// All metrics of the process.
+    pub(crate) fn registry(&self) -> Arc<Mutex<Registry>> {
+        self.context.registry.clone()
     }
 
     /// The metrics of the connections that this state's server accepts.
@@ -304,7 +319,11 @@ pub fn router(state: ApiState) -> Router {
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         // From the innermost layer to the outermost: what a layer refuses is counted, too.
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(DefaultPredicate::new().and(is_not_negotiated)),
+        )
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(
@@ -312,6 +331,9 @@ pub fn router(state: ApiState) -> Router {
             middleware::enforce_limits,
         ))
         .layer(from_fn(original::adapt_errors))
-        .layer(from_fn_with_state(state.clone(), middleware::count_request))
+        .layer(from_fn_with_state(
+            state.clone(),
+            middleware::observe_request,
+        ))
         .with_state(state)
 }

@@ -2,6 +2,7 @@
 
 mod accidents;
 mod cluster;
+mod consistency;
 mod contract;
 mod crash;
 mod damage;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::to_bytes;
-use skytide_api::{ApiState, Limits, Options, Server};
+use skytide_api::{ApiState, Limits, Options, Probe, Server};
 use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
 use skytide_core::view::{Change, Key, Measure, StoredRow, ViewId, Window};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -310,6 +310,13 @@ async fn health_checks_of_this_machine_are_admitted_while_every_request_hangs() 
         hanging.push(running.send(network_request).await);
     }
     reads.acquire_many(SPARE).await.unwrap().forget();
+    // A probe beside the API has connections of its own.
+    let probe = Probe::bind(free_port().address).await.unwrap();
+    let mut check = TcpStream::connect(probe.address()).await.unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(probe.run_beside_api(running.state.clone(), stop));
+    check.write_all(HEALTHZ).await.unwrap();
+    read_until(&mut check, "alive").await;
     let mut refused = TcpStream::connect(running.address).await.unwrap();
     let text = read_to_end(&mut refused).await;
     assert!(text.starts_with("HTTP/1.1 503 "), "{text:?}");

@@ -53,7 +53,12 @@ fn a_service_manager_learns_of_the_start_the_state_and_the_end() {
 #[test]
 fn a_probe_asks_the_process_beside_it() {
     let place = Place::new();
-    let (up, address) = Running::start(place.command(&["up", NOWHERE, "--api-address=0.0.0.0:0"]));
+    let (up, address) = Running::start(place.command(&[
+        "up",
+        NOWHERE,
+        "--api-address=0.0.0.0:0",
+        "--skytide-probe-address=127.0.0.1:0",
+    ]));
     let port = address.rsplit(':').next().expect("a port").to_owned();
     for at in [format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}")] {
         let api = format!("--api-address={at}");

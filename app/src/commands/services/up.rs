@@ -11,7 +11,7 @@ use super::ingest::read_relays;
 use super::open::open_unless_stopped;
 use super::probe::check_health;
 use super::relays::relays;
-use super::serve::bind_api;
+use super::serve::ListeningApi;
 use super::shared::Shared;
 use super::store_tasks::{serve_requests, watch_store};
 use crate::clock::SystemClock;
@@ -68,7 +68,7 @@ pub async fn run_all(
     what: &str,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let server = bind_api(config).await?;
+    let api = ListeningApi::bind(config).await?;
     let shared = Shared::default();
     let dataflow_options = options::dataflow(config);
     let member = ClusterMember::from_options(&config.cluster, dataflow_options.workers)?;
@@ -98,8 +98,9 @@ pub async fn run_all(
         stop.clone(),
     );
 
-    say(&format!("Skytide is up: http://{}/", server.address()));
+    say(&format!("Skytide is up: {}", api.url()));
     say(what);
+    api.say_where_the_probe_is();
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     supervisor.report_health(health.clone());
     supervisor.start("ingest", read_relays(config, &data, sources, context));
@@ -111,7 +112,7 @@ pub async fn run_all(
     supervisor.start("exports", requests);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     supervisor.start("the health check", check_health(health, stop.clone()));
-    supervisor.start("the API", server.run(api_state, stop));
+    api.start(api_state, &mut supervisor, &stop);
     let ended = supervisor.run_until_one_exits().await;
     data.close(config.process.shutdown_max.0).await;
     ended
