@@ -261,7 +261,7 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
         why,
     };
     let source = source.ok_or_else(|| foreign("it contains no data".to_owned()))?;
-    make_folder(path).map_err(failed("make", path))?;
+    make_folder(path).map_err(failed("create", path))?;
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed("list", path))? {
         entries.push(entry.map_err(failed("list", path))?.file_name());

@@ -223,7 +223,7 @@ fn read_tick(segment: &Segment, offset: u64, seq: u64) -> Result<Tick, LogError>
         let read = segment.file.read_exact_at(&mut bytes, offset);
         read.map_err(failed("read the newest tick"))?;
         match frame::read(&bytes, seq) {
-            Frame::Incomplete(needed) => bytes.resize(needed, 0),
+            Frame::Incomplete { needed } => bytes.resize(needed, 0),
             Frame::Complete { message, .. } => match Message::decode(message) {
                 Ok(Message::Tick(tick)) => return Ok(tick),
                 _ => return Err(invalid()),

@@ -219,7 +219,7 @@ async fn send(
 ) -> Result<(), WriteError> {
     let write_concern =
         RawDocumentBuf::try_from(connection.write_concern()).map_err(failed(WRITE))?;
-    let time_max = connection.operation_max().as_millis();
+    let time_max = connection.operation_timeout().as_millis();
     let time_max = i64::try_from(time_max).map_err(failed(WRITE))?;
     let mut command = RawDocumentBuf::new();
     command.append(cstr!("update"), view.name());

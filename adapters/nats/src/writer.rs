@@ -172,7 +172,7 @@ impl Writer {
             let acked = self.window.acked();
             let lost = format!(
                 "the server has lost messages that it had stored: \
-                 its log ends at {last}, not at {acked}"
+                 the log ends at {last}, not at {acked}"
             );
             return Err(failed("append")(lost));
         }
