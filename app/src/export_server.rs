@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::export::{ExportError, Format, Outline, Output, export_to};
+use crate::export::{ExportError, ExportReport, Format, Output, export_to};
 use crate::failure::chain;
 pub use protocol::{Message, Request, VERSION, receive, send};
 use skytide_embedded::EmbeddedStore;
@@ -106,13 +106,13 @@ async fn serve_client(
             let _permit = export_permits.acquire().await.expect("never closed");
             let exported = export_to(&store.snapshot_reader(), &mut client, format).await;
             exported
-                .map(|summary| summary.outline())
+                .map(|summary| summary.report())
                 .map_err(|error| chain(&error))
         }
         Err(why) => Err(why),
     };
     match &outcome {
-        Ok(outline) => tracing::info!(?outline, "export sent to another process"),
+        Ok(report) => tracing::info!(?report, "export sent to another process"),
         Err(why) => {
             tracing::info!(why, "export for another process failed");
             // A client that has disconnected needs no reason.
@@ -164,7 +164,7 @@ impl Output for Client {
         Ok(())
     }
 
-    async fn complete(&mut self, outline: &Outline) -> Result<(), ExportError> {
-        self.send(Message::Complete(outline.clone())).await
+    async fn complete(&mut self, report: &ExportReport) -> Result<(), ExportError> {
+        self.send(Message::Complete(report.clone())).await
     }
 }

@@ -29,7 +29,9 @@ fn main() -> Result<()> {
     ];
     // Decisions of hostile accounts: any bytes are some.
     for length in [64, 512, 4_096] {
-        let bytes: Vec<u8> = (0..length).map(|place: u32| (place * 2_654_435_761 >> 24) as u8).collect();
+        let bytes: Vec<u8> = (0..length)
+            .map(|place: u32| (place * 2_654_435_761 >> 24) as u8)
+            .collect();
         write("rows", &bytes)?;
     }
     for frame in frames

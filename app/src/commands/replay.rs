@@ -69,7 +69,7 @@ pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, F
         let format = export::format(replay.csv);
         let exported = crate::export::export(store.as_ref(), folder, format).await;
         let exported = exported.map_err(|why| export::failed(folder, why))?;
-        say(&exported.outline().line(folder));
+        say(&exported.report().line(folder));
     }
     let summary = Summary::now(store.as_ref()).await;
     let summary =

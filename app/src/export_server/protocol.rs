@@ -9,7 +9,7 @@ use std::io;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::export::Outline;
+use crate::export::ExportReport;
 
 /// Version of the messages.
 pub const VERSION: u32 = 1;
@@ -35,7 +35,7 @@ pub enum Message {
     /// The next bytes of the current file.
     Data(Vec<u8>),
     /// The export is complete. The last message.
-    Complete(Outline),
+    Complete(ExportReport),
     /// The export failed, with the reason. The last message.
     Failed(String),
 }
@@ -63,7 +63,7 @@ pub async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &Message) -> 
         Message::Request(request) => (b'R', serde_json::to_vec(request)?),
         Message::File(name) => (b'F', name.clone().into_bytes()),
         Message::Data(bytes) => (b'D', bytes.clone()),
-        Message::Complete(outline) => (b'C', serde_json::to_vec(outline)?),
+        Message::Complete(report) => (b'C', serde_json::to_vec(report)?),
         Message::Failed(why) => {
             let end = why.floor_char_boundary(PAYLOAD_BYTES_MAX);
             (b'X', why.as_bytes()[..end].to_vec())
