@@ -62,8 +62,8 @@ pub struct Streams<'s> {
     pub facts: Facts<'s>,
     /// The clock.
     pub clocks: Clocks<'s>,
-    /// Top lists of a checkpoint.
-    pub former_lists: StreamVec<'s, Time, WorkerList>,
+    /// Top lists of a restored checkpoint.
+    pub restored_lists: StreamVec<'s, Time, WorkerList>,
 }
 
 /// Builds the graph. Returns the rows of the views in `config`.
@@ -76,7 +76,7 @@ pub fn build<'s>(
     let Streams {
         facts,
         clocks,
-        former_lists,
+        restored_lists,
     } = streams;
     let suppressed = config.suppressed;
     let any = |views: &[ViewId]| views.iter().any(|view| config.views.contains(view));
@@ -125,7 +125,7 @@ pub fn build<'s>(
 
     let (own_rows, worker_lists) = split(scope.concatenate(lists));
     rows.push(own_rows);
-    let worker_lists = worker_lists.concat(former_lists);
+    let worker_lists = worker_lists.concat(restored_lists);
     let newest_lists = newest_lists.clone();
     rows.push(merge_lists(
         worker_lists,

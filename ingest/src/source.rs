@@ -48,7 +48,8 @@ pub trait Source: Send {
         &[]
     }
 
-    /// Whether frames arrive as the network produces them, as from a relay. A recording is not live.
+    /// Whether frames arrive as the network produces them, as from a relay. A recording is not
+    /// live.
     fn live(&self) -> bool;
 
     /// Resumes after `position`; the default is the position of a stream that was never read.

@@ -256,8 +256,9 @@ impl Table {
     }
 }
 
-/// The list of the [`ListRow::LENGTH`] best entries with a value above 0; `None` if there is none.
-fn best(entries: impl IntoIterator<Item = ListEntry>) -> Option<ListRow> {
+/// The top list of these entries: the [`ListRow::LENGTH`] with the largest values above 0, largest
+/// first. `None` if no value is above 0.
+fn top_list(entries: impl IntoIterator<Item = ListEntry>) -> Option<ListRow> {
     let mut entries: Vec<_> = entries
         .into_iter()
         .filter(|entry| entry.value > 0)

@@ -6,9 +6,9 @@ use std::path::Path;
 
 /// Replaces a file atomically and durably, and returns the open new file.
 ///
-/// `write` fills a temporary file, which must be in the folder of `path`. The temporary file is then
-/// fsynced and renamed to `path`, and the folder is fsynced. A temporary file that a crash left
-/// behind is overwritten.
+/// `write` fills a temporary file, which must be in the folder of `path`. The temporary file is
+/// then fsynced and renamed to `path`, and the folder is fsynced. A temporary file that a crash
+/// left behind is overwritten.
 ///
 /// # Errors
 ///

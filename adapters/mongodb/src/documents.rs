@@ -56,7 +56,8 @@ pub fn document(view: ViewId, key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     }
 }
 
-/// Converts a document into a row. Returns `None` if the document does not have the form of its view.
+/// Converts a document into a row. Returns `None` if the document does not have the form of its
+/// view.
 pub fn row(view: ViewId, document: &RawDocument) -> Option<Box<[u8]>> {
     match view.row_kind() {
         RowKind::Post => read::<PostDocument>(document),

@@ -347,7 +347,7 @@ impl Keeper {
         let has_more = newest.is_some_and(|(_, tick)| tick.epoch > self.gate.newest_complete());
         if in_progress || has_more {
             self.gate.request();
-            self.gate.due_at_once.notify_one();
+            self.gate.cut_requested.notify_one();
             return trimmed;
         }
         trimmed?;
