@@ -28,7 +28,7 @@ pub enum RecordingEnd {
 pub struct RecordingStats {
     /// Number of frames.
     pub frames: u64,
-    /// Their bytes before compression.
+    /// Total size of the frames in bytes, before compression.
     pub frame_bytes: u64,
     /// Bytes of the file.
     pub file_bytes: u64,

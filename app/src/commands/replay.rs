@@ -117,9 +117,9 @@ fn scratch(replay: &Replay) -> Result<Option<TempDir>, Failure> {
     if replay.data.is_some() {
         return Ok(None);
     }
-    let made = tempfile::Builder::new().prefix("skytide-replay-").tempdir();
-    let made = made.map_err(|why| Failure::because("cannot create a scratch folder", why))?;
-    Ok(Some(made))
+    let created = tempfile::Builder::new().prefix("skytide-replay-").tempdir();
+    let folder = created.map_err(|why| Failure::because("cannot create a scratch folder", why))?;
+    Ok(Some(folder))
 }
 
 /// Opens log and store in the data folder or the scratch folder.

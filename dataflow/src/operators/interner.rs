@@ -18,7 +18,7 @@ use hashbrown::DefaultHashBuilder;
 
 use super::slab::Slab;
 
-/// Gives each distinct key a number and a value, at first the default one. Released numbers are
+/// Assigns a number and a value, initially the default one, to each distinct key. Released numbers are
 /// reused.
 ///
 /// State: the keys and values, and 8 bytes for each bucket. A third to two thirds of the buckets
@@ -26,7 +26,7 @@ use super::slab::Slab;
 #[derive(Debug)]
 pub struct Interner<K, V = ()> {
     hasher: DefaultHashBuilder,
-    /// Their number is a power of two or 0. They are ordered by hash, except where linear probing
+    /// The hash table; its length is a power of two or 0. Entries are ordered by hash, except where linear probing
     /// moved an entry past occupied buckets.
     buckets: Vec<Bucket>,
     entries: Slab<Entry<K, V>>,

@@ -139,8 +139,8 @@ impl LiveRecords {
     pub(crate) fn names(&self) -> Vec<Box<str>> {
         let named = self.collections.iter().filter(|(.., it)| it.is_named);
         let names = named.map(|(_, name, _)| name);
-        let given = names.filter(|name| name.contains('.') && !is_known(name));
-        let mut names: Vec<Box<str>> = given.cloned().collect();
+        let assigned = names.filter(|name| name.contains('.') && !is_known(name));
+        let mut names: Vec<Box<str>> = assigned.cloned().collect();
         names.sort_unstable();
         names
     }

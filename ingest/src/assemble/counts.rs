@@ -52,7 +52,7 @@ const ACTIONS: [Action; 3] = [Action::Create, Action::Update, Action::Delete];
 pub struct Counts {
     /// Frames read.
     pub frames: u64,
-    /// Their bytes.
+    /// Total size of these frames in bytes.
     pub frame_bytes: u64,
     /// Events written to the log.
     pub events: u64,

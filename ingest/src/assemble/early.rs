@@ -109,7 +109,7 @@ impl Assembler {
     /// Processes or holds the next binary message of the stream.
     pub fn frame(&mut self, bytes: Bytes) {
         if self.already_applied(&bytes) {
-            return self.past(&bytes);
+            return self.observe_past(&bytes);
         }
         let time_is_known = self.time.is_full() || self.resumes_recording();
         if self.held.is_none() {
@@ -140,7 +140,7 @@ impl Assembler {
     }
 
     /// Observes the time of a frame before the position at which reading resumes.
-    pub fn past(&mut self, bytes: &[u8]) {
+    pub fn observe_past(&mut self, bytes: &[u8]) {
         if let Some(meta) = meta_of(bytes) {
             self.observe_early(meta.seq, meta.time);
         }

@@ -124,7 +124,7 @@ impl AssembleTask {
     fn process(&mut self, raw: Raw) {
         match raw {
             Raw::Binary(bytes) => self.assembler.frame(bytes),
-            Raw::Past(bytes) => self.assembler.past(&bytes),
+            Raw::Past(bytes) => self.assembler.observe_past(&bytes),
             Raw::Text(bytes) => self.assembler.text(&bytes),
             Raw::Oversized => self.assembler.oversized(),
         }
