@@ -21,9 +21,9 @@ pub struct Options {
     pub interactions_days: Option<u32>,
     /// The views to compute.
     pub views: Vec<ViewId>,
-    /// A batch that has this many events takes no further epoch.
+    /// The number of events at which a batch is complete.
     pub batch_events_max: usize,
-    /// A batch whose events have this many bytes takes no further epoch.
+    /// The size of a batch's events, in bytes, at which it is complete.
     pub batch_bytes_max: usize,
     /// The maximum number of epochs in a commit; 1 commits each epoch separately.
     pub batch_epochs_max: usize,

@@ -1,7 +1,8 @@
 //! The first message of a handshake: a process describes itself to another process of the cluster.
 //!
 //! ```text
-//! magic (8) │ protocol (2) │ version length (1), version │ build (8) │ process (4) │ processes (4) │ threads (4) │ nonce (32)
+//! magic (8) │ protocol (2) │ version length (1), version │ build (8)
+//!   │ process (4) │ processes (4) │ threads (4) │ nonce (32)          length of each field in bytes
 //! ```
 //!
 //! Numbers are big-endian. The fields up to the protocol version never change, so that any two

@@ -67,7 +67,7 @@ pub enum MeshError {
     Build(#[source] io::Error),
     /// Another process is not compatible with this one.
     #[error("{peer} of the cluster is not compatible: {why}")]
-    Unfit {
+    Incompatible {
         /// The other process.
         peer: Name,
         /// What differs, and the remedy.
@@ -201,7 +201,7 @@ impl Mesh {
             HandshakeResult::Outgoing(process, Ok(stream)) => self.on_connect(process, stream),
             HandshakeResult::Outgoing(process, Err(refusal)) => {
                 let (peer, why) = (self.names[process].clone(), refusal.to_string());
-                return Err(MeshError::Unfit { peer, why });
+                return Err(MeshError::Incompatible { peer, why });
             }
             HandshakeResult::Incoming(_, Ok((process, stream))) => {
                 self.on_connect(process as usize, stream);

@@ -50,8 +50,8 @@ pub struct LiveRecords {
     collections: Interner<Box<str>, CollectionState>,
     /// Repos by the number of their DID; `None` for accounts that are known as subjects only.
     repos: Vec<Option<Box<Repo>>>,
-    /// The accounts that have a repo, by checkpoint shard. An account is identified by the number of
-    /// its DID.
+    /// The accounts that have a repo, by checkpoint shard. An account is identified by the number
+    /// of its DID.
     members: Vec<Vec<u32>>,
     records: u64,
     activity: ActivityCounts,

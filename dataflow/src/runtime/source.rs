@@ -44,9 +44,9 @@ pub struct Source {
     pub ends: Vec<Epoch>,
     /// Decides when checkpoints are cut; `None` if none are made.
     pub(crate) planner: Option<Planner>,
-    /// The number of events at which a batch takes no further epoch.
+    /// The number of events at which a batch is complete.
     pub batch_events_max: usize,
-    /// The number of bytes at which a batch takes no further epoch.
+    /// The size of its events, in bytes, at which a batch is complete.
     pub batch_bytes_max: usize,
     /// The largest number of epochs in a batch.
     pub batch_epochs_max: usize,

@@ -109,6 +109,7 @@ impl SeqWatch {
     /// Classifies the next frame. `agreed` is the newest time on which the frames before it agree.
     pub(crate) fn step(&mut self, frame: &SequencedFrame<'_>, agreed: Timestamp) -> Step {
         match self.newest {
+            // The newest frame again, from a relay that treats the cursor as inclusive.
             Some(newest) if frame.seq == newest && self.suspects.is_empty() => {
                 Step::Old { repeated: 1 }
             }

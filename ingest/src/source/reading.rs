@@ -19,7 +19,7 @@ const CHUNK: usize = 512 << 10;
 /// Bytes at the start of a file that show whether it is compressed.
 const MAGIC_BYTES: usize = 4;
 /// The largest zstd window: 128 MiB, as `zstd --long=27` uses.
-const WINDOW_LOG_MAX: u32 = 27;
+pub(crate) const WINDOW_LOG_MAX: u32 = 27;
 
 /// Reads several files as one stream, in order.
 pub(super) struct RecordingReader {

@@ -1,6 +1,6 @@
 //! A log with more keys than a top list has candidates. Later, so many keys lose their counts that
-//! the remaining candidates do not fill the list. Only in this case, the dataflow must scan all keys
-//! for new candidates.
+//! the remaining candidates do not fill the list. Only in this case, the dataflow must scan all
+//! keys for new candidates.
 
 use std::collections::BTreeMap;
 
