@@ -37,13 +37,13 @@ use crate::views::trends::trends;
 pub struct GraphConfig {
     /// The views to compute.
     pub views: Vec<ViewId>,
-    /// Days for which `interactions` are kept, the current day included; `None` keeps them forever.
+    /// Days for which `interactions` are retained, including the current day; `None` for no limit.
     pub interactions_days: Option<u32>,
     /// For each view, the time up to which its rows are not emitted.
     pub suppressed: SuppressedRows,
 }
 
-/// State that cannot be recomputed from live records. It is kept here while it is counted, so that
+/// State that cannot be recomputed from live records. The operators that count share it, so that
 /// checkpoints can include it.
 #[derive(Debug, Default)]
 pub struct Accumulators {

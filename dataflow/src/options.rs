@@ -17,7 +17,7 @@ pub struct Options {
     pub workers: usize,
     /// How an account's status affects its facts.
     pub account_policy: AccountPolicy,
-    /// Days for which `interactions` are kept, the current day included; `None` keeps them forever.
+    /// Days for which `interactions` are retained, including the current day; `None` for no limit.
     pub interactions_days: Option<u32>,
     /// The views to compute.
     pub views: Vec<ViewId>,

@@ -124,7 +124,7 @@ impl DataDir {
         let about = path.join(ABOUT);
         match std::fs::read_to_string(&about) {
             Ok(text) => check(path, &text, source)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(path, source)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, source)?,
             Err(error) => return Err(failed("read", &about)(error)),
         }
         Ok(Self(path.to_owned()))
@@ -200,12 +200,12 @@ impl Hold {
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
         }
-        let mut note = || {
+        let mut write_process = || {
             lock.set_len(0)?;
             lock.rewind()?;
             write!(lock, "{}", std::process::id())
         };
-        note().map_err(failed("write", path))?;
+        write_process().map_err(failed("write", path))?;
         Ok(Self(lock))
     }
 }
@@ -221,6 +221,7 @@ fn holder(lock: &mut File) -> String {
     }
 }
 
+/// Checks the description file: its format, and that the folder holds the data of `wanted`.
 fn check(path: &Path, text: &str, wanted: Option<&str>) -> Result<(), DataDirError> {
     let path = path.to_owned();
     let unreadable = |path| DataDirError::Foreign {
@@ -255,7 +256,8 @@ fn is_relay(source: &str) -> bool {
     !fixed.iter().any(|kind| source.starts_with(kind))
 }
 
-fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
+/// Creates the data folder and its description file.
+fn create(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
     let foreign = |why: String| DataDirError::Foreign {
         path: path.to_owned(),
         why,
@@ -266,7 +268,7 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
     for entry in std::fs::read_dir(path).map_err(failed("list", path))? {
         entries.push(entry.map_err(failed("list", path))?.file_name());
     }
-    // Sorted, so that every start reports the same entry.
+    // The order makes every start report the same entry.
     entries.sort_unstable();
     if let Some(entry) = entries.iter().find(|entry| !is_ignored(entry)) {
         return Err(foreign(format!(

@@ -111,8 +111,8 @@ impl Lease {
         Ok(held)
     }
 
-    /// Whether this process holds the lease. A lease that expired while the server was away is
-    /// renewed, if no other process took it.
+    /// Whether this process holds the lease. A lease that expired while the server was not
+    /// reachable is renewed, if no other process acquired it.
     pub async fn ensure_held(&self) -> Result<bool, StoreError> {
         match self.until() {
             Some(until) if Instant::now() < until => Ok(true),

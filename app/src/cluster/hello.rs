@@ -57,7 +57,7 @@ pub fn own_build() -> io::Result<u64> {
     if let Some(build) = BUILD.get() {
         return Ok(*build);
     }
-    // Its path may name a newer binary by now.
+    // The path of the binary may name a newer one after an upgrade.
     let file = match cfg!(target_os = "linux") {
         true => "/proc/self/exe".into(),
         false => std::env::current_exe()?,

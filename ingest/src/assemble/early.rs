@@ -281,7 +281,7 @@ impl Assembler {
     }
 
     /// Processes the held messages, unless the local clock is wrong. If `last` is true, the stream
-    /// ends, and they are processed in any case.
+    /// ends, and they are always processed.
     pub(super) fn release(&mut self, last: bool) {
         let clock_is_wrong = |held: &HeldMessages| {
             self.ceiling

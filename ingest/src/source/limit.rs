@@ -133,7 +133,7 @@ struct Truncation {
 enum State {
     /// In the handshake response; the last `matched` bytes are the start of its end marker.
     Response { matched: usize },
-    /// After the header of a message of so many bytes, which is too large to be skipped.
+    /// After the header of a message that is too large even to be skipped. Holds its size in bytes.
     TooLarge(u64),
     /// Before a header.
     Header,
