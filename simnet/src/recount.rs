@@ -15,8 +15,8 @@
 //! computed only on request. So the recount suits small worlds at every epoch, and millions of
 //! events at their end.
 //!
-//! Lists are written at most once a second of network time, and where ingest says that the stream
-//! is idle or has ended. They are computed from a second history that advances only at those
+//! Lists are written at most once a second of network time, and where ingest reports that the
+//! stream is idle or has ended. They are computed from a second history that advances only at those
 //! epochs.
 
 mod facts;

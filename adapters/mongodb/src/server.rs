@@ -15,7 +15,7 @@ const SERVER_MIN: [i32; 2] = [4, 4];
 pub struct Server {
     /// The parts of its version number.
     pub version: Vec<i32>,
-    /// Whether it is a replica set, or a mongos in front of replica sets.
+    /// Whether it is a replica set, or a sharded cluster of replica sets (`mongos`).
     pub replicated: bool,
 }
 

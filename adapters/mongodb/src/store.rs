@@ -75,7 +75,7 @@ impl MongoStore {
     }
 
     /// A reader of the store as it is now, for readers that need longer than the time between two
-    /// commits. `None` if the server cannot read a snapshot of one moment.
+    /// commits. `None` if the server does not support snapshot reads.
     ///
     /// # Errors
     /// `Failed` if no session can be started.

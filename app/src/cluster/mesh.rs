@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 use super::handshake::{HANDSHAKE_MAX, HandshakeOptions, Refusal};
 use super::state::ClusterState;
 
-/// Handshakes with callers that run at the same time, at most.
+/// Maximum number of concurrent handshakes with callers.
 const INCOMING_MAX: usize = 64;
 
 /// The pause before a process is called again.

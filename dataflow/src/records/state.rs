@@ -38,7 +38,8 @@ pub struct Gauges {
     pub accounts: u64,
 }
 
-/// Live records by repo, and the facts of the current time, which is one epoch.
+/// Live records by repo, and the facts of the current time. A time is one or more epochs of a
+/// batch, which are processed in one step.
 #[derive(Debug, Default)]
 pub struct LiveRecords {
     policy: AccountPolicy,

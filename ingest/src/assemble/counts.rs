@@ -80,7 +80,8 @@ pub struct Counts {
     pub coverage_gap_ms: u64,
 }
 
-/// Drops by reason. A type of its own, because arrays of this length do not implement `Default`.
+/// Drops by reason. It is a type of its own, because arrays of this length do not implement
+/// `Default`.
 #[derive(Clone, Debug)]
 struct Drops([u64; REASONS]);
 

@@ -80,8 +80,8 @@ impl HeldMessages {
         self.messages.len() >= HELD_FRAMES_MAX || self.bytes >= HELD_BYTES_MAX
     }
 
-    /// The median of how far frames are ahead of the local clock, in ms, if more accounts are ahead
-    /// of it than are not. Only frames that are ahead enter the median.
+    /// The median time, in ms, by which the frames that are ahead of the local clock are ahead.
+    /// Returns `None` unless more accounts have such frames than have others.
     fn ms_ahead(&self, clock: Timestamp) -> Option<u64> {
         let limit = clock.0.saturating_add(AHEAD_MS_MAX);
         let timed = |message: &HeldMessage| message.time.map(|time| (time, message.did.clone()));

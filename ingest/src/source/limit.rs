@@ -72,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for MessageLimit<S> {
         }
         let start = buffer.filled().len();
         loop {
-            // What came before the message was passed by the previous call.
+            // The previous call passed all bytes before the message.
             if let State::TooLarge(bytes) = this.frames.state {
                 let error = io::Error::new(io::ErrorKind::InvalidData, MessageTooLarge(bytes));
                 return Poll::Ready(Err(error));

@@ -241,8 +241,8 @@ impl LogReader for Reader {
             if !messages.is_empty() {
                 return Ok(messages);
             }
-            // The writer may be in another process, which cannot notify this one: so the wait has a
-            // time limit.
+            // The writer may be in another process, which cannot notify this one. Therefore the
+            // wait has a time limit.
             let _ = tokio::time::timeout(POLL, self.changed.changed()).await;
         }
     }
