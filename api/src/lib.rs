@@ -1,5 +1,5 @@
 //! The views over HTTP: JSON, server-sent events, metrics and the start page. The API reads
-//! committed rows, and beside them what the jobs store: snapshots, profiles, job states.
+//! committed rows and the data that jobs write: snapshots, profiles, job states.
 //!
 //! ```text
 //! request ─▶ middleware ─▶ params ─▶ routes::* ─▶ answer ─▶ ViewReader

@@ -38,13 +38,13 @@ use crate::views::trends::trends;
 pub struct GraphConfig {
     /// The views to compute.
     pub views: Vec<ViewId>,
-    /// Days for which `interactions` are kept, the current day included; `None` keeps them forever.
+    /// Days for which `interactions` are retained, including the current day; `None` for no limit.
     pub interactions_days: Option<u32>,
     /// For each view, the time up to which its rows are not emitted.
     pub suppressed: SuppressedRows,
 }
 
-/// State that cannot be recomputed from live records. It is kept here while it is counted, so that
+/// State that cannot be recomputed from live records. The operators that count share it, so that
 /// checkpoints can include it.
 #[derive(Debug, Default)]
 pub struct Accumulators {
@@ -63,8 +63,8 @@ pub struct Streams<'s> {
     pub facts: Facts<'s>,
     /// The clock.
     pub clocks: Clocks<'s>,
-    /// Top lists of a checkpoint.
-    pub former_lists: StreamVec<'s, Time, WorkerList>,
+    /// Top lists of a restored checkpoint.
+    pub restored_lists: StreamVec<'s, Time, WorkerList>,
 }
 
 /// Builds the graph. Returns the rows of the views in `config`.
@@ -77,7 +77,7 @@ pub fn build<'s>(
     let Streams {
         facts,
         clocks,
-        former_lists,
+        restored_lists,
     } = streams;
     let suppressed = config.suppressed;
     let any = |views: &[ViewId]| views.iter().any(|view| config.views.contains(view));
@@ -130,7 +130,7 @@ pub fn build<'s>(
 
     let (own_rows, worker_lists) = split(scope.concatenate(lists));
     rows.push(own_rows);
-    let worker_lists = worker_lists.concat(former_lists);
+    let worker_lists = worker_lists.concat(restored_lists);
     let newest_lists = newest_lists.clone();
     rows.push(merge_lists(
         worker_lists,

@@ -53,7 +53,7 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
             let streams = Streams {
                 facts: scope.input_from(&mut facts).shared(),
                 clocks: scope.input_from(&mut clocks),
-                former_lists: scope.input_from(&mut no_lists),
+                restored_lists: scope.input_from(&mut no_lists),
             };
             let rows = graph::build(scope, streams, &config, &Accumulators::default());
             rows.map(|(row, time, diff)| (time, diff, show(&row)))

@@ -11,7 +11,7 @@ use skytide_core::view::{
 
 use super::facts::Content;
 use super::history::History;
-use super::{Table, best};
+use super::{Table, top_list};
 
 pub(super) fn rows(history: &History, table: &mut Table) {
     let mut rows: BTreeMap<Did, ActorRow> = BTreeMap::new();
@@ -187,7 +187,7 @@ fn all_acts(history: &History, now: Minute, table: &mut Table) {
                 measure,
                 lang: "".into(),
             };
-            if let Some(row) = best(entries) {
+            if let Some(row) = top_list(entries) {
                 table.put(view, &key, &row);
             }
         }

@@ -41,7 +41,8 @@ struct WireSegment {
 }
 
 impl Mailbox {
-    /// Sends a command to a worker of another process. `None` says that there are no more commands.
+    /// Sends a command to a worker of another process. `None` means that there are no more
+    /// commands.
     pub fn send_command(&mut self, to: usize, command: Option<Command>) {
         self.send(to, &command.map(WireCommand::from));
     }
