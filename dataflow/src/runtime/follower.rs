@@ -81,7 +81,7 @@ fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Live
                     metrics.record_worker(index, gauges, drops.clone());
                     stats.borrow_mut().push(WorkerStats { gauges, drops });
                 };
-                graph = Some(WorkerGraph::build(worker, &command, report));
+                graph = Some(WorkerGraph::build(worker, &command, &log, report));
                 continue;
             }
         };

@@ -68,6 +68,13 @@ impl OperatorLog {
         }
     }
 
+    /// Gives an operator of a scope another name. Timely names all inputs of a dataflow alike.
+    pub fn rename(&self, scope: &[usize], operator: usize, name: &'static str) {
+        let mut address = scope.to_vec();
+        address.push(operator);
+        self.totals.borrow_mut().names.insert(address, name);
+    }
+
     /// The statistics until now, unless a report was made within the last second.
     pub fn report_if_due(&mut self, worker: &Worker) -> Option<WorkerReport> {
         let now = Instant::now();
@@ -100,6 +107,8 @@ struct Totals {
     operators: Vec<Option<OperatorTotals>>,
     channels: Vec<Option<ChannelReport>>,
     arrangements: BTreeMap<usize, ArrangementReport>,
+    /// Names that replace those that timely gave, by address.
+    names: BTreeMap<Vec<usize>, &'static str>,
     /// What is running: an operator within its scopes, the outermost first.
     running: Vec<Running>,
     /// Time in which the outermost scopes ran.
@@ -241,7 +250,10 @@ impl Totals {
                 let (input, output) = traffic.get(&operator.address).copied().unwrap_or_default();
                 OperatorReport {
                     address: operator.address.clone(),
-                    name: operator.name.clone(),
+                    name: match self.names.get(&operator.address) {
+                        Some(name) => (*name).into(),
+                        None => operator.name.clone(),
+                    },
                     is_scope: scopes.contains(&operator.address[..]),
                     busy_seconds: operator.busy.as_secs_f64(),
                     activations: operator.activations,

@@ -79,7 +79,7 @@ impl LeaderWorker {
                 Command::Build(command) => {
                     let (index, metrics) = (worker.index(), self.metrics.clone());
                     let report = move |gauges, drops| metrics.record_worker(index, gauges, drops);
-                    graph = Some(WorkerGraph::build(worker, &command, report));
+                    graph = Some(WorkerGraph::build(worker, &command, log, report));
                 }
                 Command::Feed(input) => {
                     let graph = graph.as_mut().expect("the first command builds the graph");

@@ -18,6 +18,7 @@ use crate::runtime::checkpoint::{Cut, Part};
 use crate::runtime::cluster::{Liveness, PARK};
 use crate::runtime::command::BuildCommand;
 use crate::runtime::consolidate::{RowChanges, consolidate};
+use crate::runtime::operator_log::OperatorLog;
 use crate::runtime::restore::{shard_name, sums_name};
 use crate::types::{Clock, Input, Row, Shared, Time};
 
@@ -37,10 +38,11 @@ pub(crate) struct WorkerGraph {
 
 impl WorkerGraph {
     /// Builds the graph on this worker. `report` receives the sizes of its live records and the
-    /// inputs that it dropped.
+    /// inputs that it dropped. The inputs get their names in `log`.
     pub fn build(
         worker: &mut Worker,
         command: &BuildCommand,
+        log: &OperatorLog,
         report: impl Fn(Gauges, Drops) + 'static,
     ) -> Self {
         let records = LiveRecords::new(command.policy, command.counted_through);
@@ -48,10 +50,17 @@ impl WorkerGraph {
             records: Rc::new(RefCell::new(records)),
             ..Self::default()
         };
-        worker.dataflow::<Time, _, _>(|scope| {
+        worker.dataflow_named::<Time, _, _>("Views", |scope| {
             let inputs = scope.input_from(&mut graph.inputs);
             let clocks = scope.input_from(&mut graph.clocks);
             let former_lists = scope.input_from(&mut graph.former_lists);
+            for (operator, name) in [
+                (inputs.name().node, "Events"),
+                (clocks.name().node, "Ticks"),
+                (former_lists.name().node, "RestoredLists"),
+            ] {
+                log.rename(&scope.addr(), operator, name);
+            }
             let facts = live_records(inputs, clocks.clone(), graph.records.clone(), report);
             let streams = Streams {
                 facts,

@@ -25,7 +25,7 @@ use skytide_core::view::ViewId;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::{Concat, Operator};
+use timely::dataflow::operators::Operator;
 
 use super::account_table::{AccountCounts, AccountTable, Counter};
 use super::changes::RowChange;
@@ -33,6 +33,7 @@ use super::top_actors::{TopActors, measure};
 use crate::fact::{Edge, Fact, Reaction, Subject};
 use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::lists::Output;
+use crate::operators::named::concatenate;
 use crate::operators::on_tick::on_tick;
 use crate::types::{Facts, SuppressedRows, Time, ViewInput};
 
@@ -87,7 +88,11 @@ pub fn actors<'s>(
         });
     });
     let updates = match views.rows {
-        true => updates.concat(distinct(facts)),
+        true => concatenate(
+            updates.scope(),
+            "ActorUpdates",
+            vec![updates, distinct(facts)],
+        ),
         false => updates,
     };
 

@@ -166,7 +166,7 @@ fn a_worker_reports_the_records_and_the_names_of_its_operators() {
                 .next()
                 .unwrap_or_else(|| panic!("no operator {name}: {report:?}"))
         };
-        let map = named("Map");
+        let map = named("FlatMap");
         assert_eq!((map.input.records, map.output.records), (1_000, 1_000));
         assert!(map.activations > 0);
         let index = named("Index").arrangement.expect("an arrangement");
