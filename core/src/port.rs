@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod clock;
+pub mod graph;
 pub mod identity;
 pub mod job;
 pub mod key;

@@ -19,11 +19,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use skytide_core::view::{ActivityKey, ViewId};
-use timely::dataflow::operators::{Concat, Concatenate, vec::Filter};
 use timely::dataflow::{Scope, StreamVec};
 
 use crate::fact::Activity;
 use crate::operators::lists::{Newest, WorkerList, merge_lists, split};
+use crate::operators::named::{concatenate, filter};
 use crate::types::{Clocks, Facts, Rows, Shared, SuppressedRows, Time, ViewInput};
 use crate::views::accounts::accounts;
 use crate::views::activity::{activity, counters};
@@ -128,9 +128,9 @@ pub fn build<'s>(
     rows.push(activity(input(), activity_counts.clone(), suppressed));
     rows.push(counters(input(), counter_values.clone(), suppressed));
 
-    let (own_rows, worker_lists) = split(scope.concatenate(lists));
+    let (own_rows, worker_lists) = split(concatenate(scope, "ViewOutputs", lists));
     rows.push(own_rows);
-    let worker_lists = worker_lists.concat(restored_lists);
+    let worker_lists = concatenate(scope, "WorkerLists", vec![worker_lists, restored_lists]);
     let newest_lists = newest_lists.clone();
     rows.push(merge_lists(
         worker_lists,
@@ -140,9 +140,10 @@ pub fn build<'s>(
     ));
 
     let views = config.views.clone();
-    scope
-        .concatenate(rows)
-        .filter(move |(row, ..)| views.contains(&row.view))
+    let rows = concatenate(scope, "AllRows", rows);
+    filter(rows, "ConfiguredViews", move |(row, ..)| {
+        views.contains(&row.view)
+    })
 }
 
 /// The views that `trends` computes: those in `views`, and those whose top lists are in `views`.

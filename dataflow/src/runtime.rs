@@ -16,6 +16,7 @@ mod command;
 mod commit;
 mod consolidate;
 pub(crate) mod follower;
+mod operator_log;
 mod rebuild;
 mod recover;
 mod restore;

@@ -18,6 +18,7 @@ use crate::runtime::checkpoint::{Cut, Part};
 use crate::runtime::cluster::{Liveness, PARK};
 use crate::runtime::command::BuildCommand;
 use crate::runtime::consolidate::{RowChanges, consolidate};
+use crate::runtime::operator_log::OperatorLog;
 use crate::runtime::restore::{accumulators_name, shard_name};
 use crate::types::{Clock, Input, Row, Shared, Time};
 
@@ -39,10 +40,11 @@ pub(crate) struct WorkerGraph {
 impl WorkerGraph {
     /// Builds the graph on this worker. `report` receives the sizes of its live records and the
     /// counts of inputs that it dropped. Up to `command.counted_through`, the counts of events come
-    /// from the restored checkpoint.
+    /// from the restored checkpoint. The inputs get their names in `log`.
     pub fn build(
         worker: &mut Worker,
         command: &BuildCommand,
+        log: &OperatorLog,
         report: impl Fn(Gauges, Drops) + 'static,
     ) -> Self {
         let records = LiveRecords::new(command.policy, command.counted_through);
@@ -50,10 +52,17 @@ impl WorkerGraph {
             records: Rc::new(RefCell::new(records)),
             ..Self::default()
         };
-        worker.dataflow::<Time, _, _>(|scope| {
+        worker.dataflow_named::<Time, _, _>("Views", |scope| {
             let inputs = scope.input_from(&mut graph.inputs);
             let clocks = scope.input_from(&mut graph.clocks);
             let restored_lists = scope.input_from(&mut graph.restored_lists);
+            for (operator, name) in [
+                (inputs.name().node, "Events"),
+                (clocks.name().node, "Ticks"),
+                (restored_lists.name().node, "RestoredLists"),
+            ] {
+                log.rename(&scope.addr(), operator, name);
+            }
             let facts = live_records(inputs, clocks.clone(), graph.records.clone(), report);
             let streams = Streams {
                 facts,

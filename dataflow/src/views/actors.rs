@@ -27,7 +27,7 @@ use skytide_core::view::ViewId;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::{Concat, Operator};
+use timely::dataflow::operators::Operator;
 
 use super::account_table::{AccountCounts, AccountTable, Counter};
 use super::changes::RowChange;
@@ -35,6 +35,7 @@ use super::top_actors::TopActors;
 use crate::fact::{Edge, Fact, Post, Reaction, Subject};
 use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::lists::Output;
+use crate::operators::named::concatenate;
 use crate::operators::on_tick::on_tick;
 use crate::types::{Facts, SuppressedRows, Time, ViewInput};
 
@@ -97,7 +98,11 @@ pub fn actors<'s>(
         });
     });
     let updates = match views.rows {
-        true => updates.concat(distinct(facts)),
+        true => concatenate(
+            updates.scope(),
+            "ActorUpdates",
+            vec![updates, distinct(facts)],
+        ),
         false => updates,
     };
 

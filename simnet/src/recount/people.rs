@@ -135,7 +135,7 @@ fn acts_on_others(history: &History, now: Minute, table: &mut Table) {
             measure,
             lang: "".into(),
         };
-        if let Some(row) = best(entries) {
+        if let Some(row) = top_list(entries) {
             table.put(ViewId::TopInteractions, &key, &row);
         }
     }
