@@ -31,6 +31,7 @@ mod params;
 mod probe;
 mod problem;
 mod respond;
+mod route;
 mod routes;
 mod routing;
 mod server;
