@@ -35,6 +35,7 @@ mod probe;
 mod problem;
 mod request_id;
 mod respond;
+mod route;
 mod routes;
 mod routing;
 mod server;
