@@ -20,6 +20,7 @@ pub mod files;
 pub mod health;
 pub mod jobs;
 pub mod listen;
+pub mod log_queue;
 pub mod memory;
 pub mod notify;
 pub mod options;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
         telemetry::start(&invocation)?;
         commands::run(invocation)
     });
+    log_queue::flush();
     match outcome {
         Ok(code) => code,
         Err(failure) => failure::report(&failure),

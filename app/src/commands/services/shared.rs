@@ -12,15 +12,31 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
+use crate::log_queue;
 use crate::options;
 
 /// What the services of one process share.
-#[derive(Default)]
 pub struct Shared {
     /// The metrics of all services.
     pub registry: Arc<Mutex<Registry>>,
     /// What ingest reports about its relay.
     pub ingest_status: ingest::Status,
+}
+
+impl Default for Shared {
+    /// Has only the metrics of the log.
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because standard error did not accept them",
+            log_queue::dropped(),
+        );
+        Self {
+            registry: Arc::new(Mutex::new(registry)),
+            ingest_status: ingest::Status::default(),
+        }
+    }
 }
 
 impl Shared {
