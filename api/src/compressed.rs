@@ -5,7 +5,7 @@
 //!        └─ of this answer ────────────────┴─ cached ────────────────────┴─ of both
 //! ```
 //!
-//! The fields that all answers have differ from answer to answer, the data behind them do not. A
+//! The fields that all answers have differ from answer to answer, the data after them do not. A
 //! stored block (<https://www.rfc-editor.org/rfc/rfc1951#section-3.2.4>) costs no compression and
 //! ends at a byte boundary, so the compressed data can follow it, and the checksum of both parts is
 //! computed from those of each. Two gzip members would be simpler, but curl 7.88 and Chromium 156

@@ -22,6 +22,7 @@ pub mod identity;
 pub mod jobs;
 pub mod keys;
 pub mod listen;
+pub mod log_queue;
 pub mod memory;
 pub mod notify;
 pub mod options;
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         telemetry::start(&invocation)?;
         commands::run(invocation)
     });
+    log_queue::flush();
     match outcome {
         Ok(code) => code,
         Err(failure) => failure::report(&failure),

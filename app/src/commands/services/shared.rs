@@ -17,15 +17,31 @@ use crate::failure::Failure;
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
+use crate::log_queue;
 use crate::options;
 
 /// What the services of one process share.
-#[derive(Default)]
 pub struct Shared {
     /// The metrics of all services.
     pub registry: Arc<Mutex<Registry>>,
     /// What ingest reports about its relay.
     pub ingest_status: ingest::Status,
+}
+
+impl Default for Shared {
+    /// Has only the metrics of the log.
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because standard error did not accept them",
+            log_queue::dropped(),
+        );
+        Self {
+            registry: Arc::new(Mutex::new(registry)),
+            ingest_status: ingest::Status::default(),
+        }
+    }
 }
 
 impl Shared {
