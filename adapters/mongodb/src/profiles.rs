@@ -18,22 +18,19 @@ use mongodb::options::{Collation, CollationStrength, IndexOptions};
 use mongodb::{Collection, IndexModel};
 use serde::{Deserialize, Serialize};
 use skytide_core::id::{Did, Handle};
-use skytide_core::port::BoxError;
 use skytide_core::port::profile::{
     Profile, ProfileError, ProfileStore, SAME_HANDLE_MAX, SourcePause, StoredProfile, StreamProfile,
 };
-use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 use tokio::sync::OnceCell;
 
 use super::connection::Connection;
 use super::values::{date, timestamp};
+use common::{BATCH_PROFILES, failed, profile_error, texts};
 use requests::Requests;
 
+mod common;
 mod requests;
-
-/// The number of profiles that one command writes, reads or removes.
-const BATCH_PROFILES: usize = 500;
 
 /// A [`ProfileStore`] in a MongoDB database.
 #[derive(Clone, Debug)]
@@ -333,23 +330,5 @@ impl ProfileDocument {
                 avatar: text(shown.avatar),
             }),
         })
-    }
-}
-
-fn texts(dids: &[Did]) -> Vec<String> {
-    dids.iter().map(ToString::to_string).collect()
-}
-
-fn profile_error(operation: &'static str, why: StoreError) -> ProfileError {
-    match why {
-        StoreError::Failed { source, .. } => ProfileError::Failed { operation, source },
-        other => failed(operation)(other),
-    }
-}
-
-fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> ProfileError {
-    move |source| ProfileError::Failed {
-        operation,
-        source: source.into(),
     }
 }

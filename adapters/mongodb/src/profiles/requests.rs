@@ -15,7 +15,7 @@ use skytide_core::port::profile::{ProfileError, REQUESTS_MAX};
 use skytide_core::time::Timestamp;
 use tokio::sync::OnceCell;
 
-use super::{BATCH_PROFILES, failed, profile_error, texts};
+use super::common::{BATCH_PROFILES, failed, profile_error, texts};
 use crate::connection::Connection;
 use crate::values::date;
 

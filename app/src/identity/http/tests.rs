@@ -194,7 +194,7 @@ async fn hostile_answers_fail_and_redirects_are_not_followed() {
         (http("302 Found", &redirect, ""), "302 Found"),
         (http("307 Temporary Redirect", &redirect, ""), "307"),
         (json(&huge), "too large"),
-        (json(&deep), "recursion limit"),
+        (json(&deep), "could not resolve the identity"),
         (json("<html>"), "expected value"),
         (
             http("200 OK", "Content-Type: text/html\r\n", "{}"),
