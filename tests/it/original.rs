@@ -269,11 +269,10 @@ async fn store_of(commit: &Commit) -> MemoryStore {
     let epoch = commit.committed.epoch.into();
     store.begin(term, epoch).await.expect("memory never fails");
     for (view, rows) in &commit.rows {
-        let change = |(key, row): (&skytide_core::view::Key, &Box<[u8]>)| Change {
-            key: key.clone(),
-            row: Some(row.clone()),
-        };
-        let changes = rows.iter().map(change).collect();
+        let rows = rows
+            .iter()
+            .map(|(key, row)| (key.clone(), Some(row.clone())));
+        let changes = rows.map(|(key, row)| Change { key, row }).collect();
         let written = store.write(term, *view, changes).await;
         written.expect("memory never fails");
     }
