@@ -136,7 +136,7 @@ fn identity(server: &Server) -> HttpIdentity {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn identities_that_contradict_the_stream_are_served_as_their_cases_say() {
-    let (server, mut twin) = served(true).await;
+    let (server, twin) = served(true).await;
     let identity = identity(&server);
     let resolve = async |handle: &str| identity.resolve_handle(handle).await.expect("asked");
     let named = async |did: &Did| {
@@ -186,7 +186,7 @@ async fn identities_that_contradict_the_stream_are_served_as_their_cases_say() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_answers_are_errors_or_harmless() {
-    let (server, mut twin) = served(false).await;
+    let (server, twin) = served(false).await;
     let identity = identity(&server);
     let url = Endpoint::parse(&server.url(), &["http"]).expect("an address");
     let appview = |ms| AppView::new(&url, Duration::from_millis(ms), Arc::new(SystemClock));
