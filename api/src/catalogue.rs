@@ -237,6 +237,18 @@ pub(crate) const SNAPSHOTS: Route = Route {
     ..read(LIST_COST)
 };
 
+/// The route of the running dataflow.
+pub(crate) const DATAFLOW: Route = Route {
+    path: "/v1/dataflow",
+    id: "dataflow",
+    summary: "The running dataflow: its operators, what each did, and the channels between them",
+    params: &[],
+    media: JSON,
+    schema: "Dataflow",
+    problems: &[400, 503],
+    ..read(LIST_COST)
+};
+
 /// The route of the states of the jobs.
 pub(crate) const JOBS: Route = Route {
     path: "/v1/jobs",
@@ -393,6 +405,7 @@ pub(crate) const ROUTES: &[&Route] = &[
     &NETWORK,
     &VIEWS_ROUTE,
     &SNAPSHOTS,
+    &DATAFLOW,
     &JOBS,
     &STREAM,
     &HEALTHZ,

@@ -13,6 +13,7 @@ use axum::routing::{delete, get, post};
 use prometheus_client::registry::Registry;
 use skytide_core::memory::MemoryKeys;
 use skytide_core::port::clock::Clock;
+use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::identity::IdentityResolver;
 use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::key::KeyStore;
@@ -37,8 +38,8 @@ use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, health, interactions, jobs, keys, metrics, network, original, posts, snapshots, start,
-    stream, trend, trends, views,
+    actors, dataflow, health, interactions, jobs, keys, metrics, network, original, posts,
+    snapshots, start, stream, trend, trends, views,
 };
 use crate::state::{ApiContext, Health};
 use crate::{catalogue, middleware, openapi};
@@ -189,6 +190,13 @@ impl ApiState {
         self
     }
 
+    /// Shows what this dataflow does in `/v1/dataflow`. Without this call there is none.
+    #[must_use]
+    pub fn with_graph(mut self, graph: Arc<dyn GraphReporter>) -> Self {
+        self.context.graph = Some(graph);
+        self
+    }
+
     /// Runs jobs on request of an operator. Without this call the process runs no jobs.
     #[must_use]
     pub fn with_job_runner(mut self, runner: Arc<dyn JobRunner>) -> Self {
@@ -296,6 +304,7 @@ pub fn router(state: ApiState) -> Router {
         .route(catalogue::NETWORK.path, get(network::show))
         .route(catalogue::VIEWS_ROUTE.path, get(views::show))
         .route(catalogue::SNAPSHOTS.path, get(snapshots::show))
+        .route(catalogue::DATAFLOW.path, get(dataflow::show))
         .route(catalogue::JOBS.path, get(jobs::show))
         .route(catalogue::STREAM.path, get(stream::show))
         .route(catalogue::HEALTHZ.path, get(health::alive))

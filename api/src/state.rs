@@ -8,6 +8,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use skytide_core::memory::{MemoryJobs, MemoryProfiles, MemorySnapshots};
 use skytide_core::port::clock::Clock;
+use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::profile::{ProfileAges, ProfileStore};
 use skytide_core::port::snapshot::SnapshotStore;
@@ -33,6 +34,8 @@ pub(crate) struct ApiContext {
     pub(crate) snapshots: Arc<dyn SnapshotStore>,
     pub(crate) profiles: Arc<dyn ProfileStore>,
     pub(crate) jobs: Arc<dyn JobStore>,
+    /// `None`: no dataflow runs in this process.
+    pub(crate) graph: Option<Arc<dyn GraphReporter>>,
     /// `None`: this process runs no jobs.
     pub(crate) job_runner: Option<Arc<dyn JobRunner>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -64,6 +67,7 @@ impl ApiContext {
             snapshots: Arc::new(MemorySnapshots::default()),
             profiles: Arc::new(MemoryProfiles::default()),
             jobs: Arc::new(MemoryJobs::default()),
+            graph: None,
             job_runner: None,
             clock,
             health: Arc::new(UnknownHealth),

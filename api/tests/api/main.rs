@@ -14,6 +14,7 @@
 //! - `request_ids`: the id of a request in answers
 //! - `public`: what a public API leaves to its probe
 //! - `commits`: answers while commits come between their reads
+//! - `dataflow`: the graph of the dataflow
 //! - `stream`: server-sent events
 //! - `openapi`: answers match openapi.json; the start page
 //! - `text_limits`: texts in answers are bounded, whatever the rows hold
@@ -24,6 +25,7 @@ mod as_of;
 mod cache;
 mod commits;
 mod connections;
+mod dataflow;
 mod encodings;
 mod failures;
 mod handles;

@@ -7,6 +7,7 @@ use skytide_core::view::{
     TrendRow, ViewId, Window,
 };
 
+use crate::dataflow::graph;
 use crate::schema::violations;
 use crate::world::{
     ANA, BEA, World, account, activity, claim, did, get_json, list, post, request, row, send, text,
@@ -172,7 +173,7 @@ async fn every_described_route_exists_and_accepts_the_defaults_of_its_parameters
             })
             .collect();
         let response = send(
-            world.state(),
+            world.state().with_graph(graph()),
             request(&format!("{uri}?{}", query.join("&"))),
         )
         .await;

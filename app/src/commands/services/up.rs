@@ -85,6 +85,7 @@ pub async fn run_all(
     let job_stores = data.views().job_stores()?;
     let api_state = shared.api_state(config, &data, &job_stores)?;
     let api_state = api_state.with_health(health.clone());
+    let api_state = api_state.with_graph(metrics.clone());
     let Jobs {
         scheduler: jobs,
         on_demand,
