@@ -245,7 +245,7 @@ async fn read_while_committing(store: Arc<dyn ViewStore>, commits: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_from_memory_has_the_rows_of_its_commit() {
-    read_while_committing(Arc::new(MemoryStore::new()), 3_000).await;
+    read_while_committing(Arc::new(MemoryStore::new()), 15_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
