@@ -105,10 +105,6 @@ impl Access {
     ///
     /// # Errors
     /// Why the request must be refused.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for routes that check the key themselves")
-    )]
     pub(crate) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, Refusal> {
         let key = self.identify(headers)?.ok_or(Refusal::Missing)?;
         match key.stored.allows(scope) {

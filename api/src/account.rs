@@ -17,6 +17,7 @@ use skytide_core::port::profile::{self, StoredProfile, StreamProfile};
 use skytide_core::view::{AccountRow, ViewId};
 
 use crate::answer::Rows;
+use crate::demand::{ProfileStatus, ShownAccount};
 use crate::problem::Problem;
 
 /// An account, as JSON. Its handle and its name are its own claims.
@@ -29,6 +30,8 @@ pub(crate) struct Account {
     pub(crate) active: Option<bool>,
     /// `null`: no profile is known, or the account is hidden.
     pub(crate) profile: Option<Profile>,
+    /// Why the profile is missing, or how current it is.
+    pub(crate) profile_status: ProfileStatus,
 }
 
 /// The profile of an account, as JSON.
@@ -40,7 +43,12 @@ pub(crate) struct Profile {
 }
 
 impl Account {
-    fn new(did: &Did, row: Option<AccountRow>, stored: Option<StoredProfile>) -> Self {
+    fn new(
+        did: &Did,
+        row: Option<AccountRow>,
+        stored: Option<StoredProfile>,
+        profile_status: ProfileStatus,
+    ) -> Self {
         let profile = Profile::join(row.as_ref(), stored);
         let active = row.as_ref().map(|row| row.active);
         let row = row.unwrap_or_default();
@@ -50,6 +58,7 @@ impl Account {
             display_name: row.display_name,
             active,
             profile,
+            profile_status,
         }
     }
 }
@@ -105,21 +114,55 @@ pub(crate) async fn accounts(rows: &Rows<'_>, dids: &[Did]) -> Result<Vec<Accoun
         return Ok(Vec::new());
     }
     let found: Vec<Option<AccountRow>> = rows.get(ViewId::Accounts, dids).await?;
-    let stored = rows.profiles(dids).await;
-    let joined = dids.iter().zip(found).zip(stored);
+    let (stored, statuses) = stored_profiles(rows, dids, &found).await;
+    let joined = dids.iter().zip(found).zip(stored).zip(statuses);
     Ok(joined
-        .map(|((did, row), stored)| Account::new(did, row, stored))
+        .map(|(((did, row), stored), status)| Account::new(did, row, stored, status))
         .collect())
 }
 
-/// Reads the profile of one account whose row has already been read.
-pub(crate) async fn profile(
+/// Reads the stored profiles of accounts whose rows have already been read, with their statuses.
+async fn stored_profiles(
     rows: &Rows<'_>,
-    did: &Did,
-    row: Option<&AccountRow>,
-) -> Option<Profile> {
-    let stored = rows.profiles(std::slice::from_ref(did)).await.pop();
-    Profile::join(row, stored.flatten())
+    dids: &[Did],
+    found: &[Option<AccountRow>],
+) -> (Vec<Option<StoredProfile>>, Vec<ProfileStatus>) {
+    let Some(stored) = rows.profiles(dids).await else {
+        let unavailable = vec![ProfileStatus::Unavailable; dids.len()];
+        return (vec![None; dids.len()], unavailable);
+    };
+    let shown = dids.iter().zip(found).zip(&stored);
+    let shown = shown.map(|((did, row), stored)| ShownAccount {
+        did,
+        row: row.as_ref(),
+        stored: stored.as_ref(),
+    });
+    let statuses = rows.profile_statuses(&shown.collect::<Vec<_>>()).await;
+    (stored, statuses)
+}
+
+/// The profile of one account.
+pub(crate) struct ShownProfile {
+    pub(crate) profile: Option<Profile>,
+    pub(crate) status: ProfileStatus,
+    /// The handle that the server verified when it sent the profile, if it still counts.
+    pub(crate) verified_handle: Option<Box<str>>,
+}
+
+/// Reads the profile of one account whose row has already been read.
+pub(crate) async fn profile(rows: &Rows<'_>, did: &Did, row: &Option<AccountRow>) -> ShownProfile {
+    let (dids, found) = (std::slice::from_ref(did), std::slice::from_ref(row));
+    let (mut stored, mut statuses) = stored_profiles(rows, dids, found).await;
+    let stored = stored.pop().flatten();
+    let verified = stored
+        .as_ref()
+        .filter(|it| rows.is_verified(it, row.as_ref()));
+    let verified = verified.and_then(|it| it.profile.as_ref());
+    ShownProfile {
+        verified_handle: verified.map(|it| it.handle.clone()),
+        profile: Profile::join(row.as_ref(), stored),
+        status: statuses.pop().unwrap_or(ProfileStatus::Unavailable),
+    }
 }
 
 #[cfg(test)]

@@ -20,13 +20,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skytide_core::id::{Did, Epoch};
-use skytide_core::port::profile::{ProfileStore, StoredProfile};
+use skytide_core::port::profile::{ProfileError, StoredProfile};
 use skytide_core::port::store::{Committed, Range, ViewReader};
 use skytide_core::time::Timestamp;
-use skytide_core::view::{Key, StoredRow, ViewId, ViewKey, decode_row};
+use skytide_core::view::{AccountRow, Key, StoredRow, ViewId, ViewKey, decode_row};
 
+use crate::demand::{ProfileStatus, ShownAccount};
 use crate::problem::Problem;
-use crate::state::{ApiContext, Health, Part, committed_of};
+use crate::state::{ApiContext, Part, committed_of};
 use crate::velocity::Coverage;
 
 /// Maximum number of rereads of one answer.
@@ -122,8 +123,7 @@ impl Meta {
 /// Reads typed rows, and records signs that they may not all belong to one commit.
 pub(crate) struct Rows<'a> {
     reader: &'a dyn ViewReader,
-    profiles: &'a dyn ProfileStore,
-    health: &'a dyn Health,
+    context: &'a ApiContext,
     /// The commit that the rows should belong to.
     pub(crate) committed: &'a Committed,
     /// Whether a row was newer than that commit.
@@ -141,8 +141,7 @@ impl<'a> Rows<'a> {
     ) -> Self {
         Self {
             reader,
-            health: &*context.health,
-            profiles: &*context.profiles,
+            context,
             committed,
             saw_newer_row: AtomicBool::new(false),
             saw_missing_row: AtomicBool::new(false),
@@ -156,7 +155,7 @@ impl<'a> Rows<'a> {
 
     /// The health of the services beside the API.
     pub(crate) fn health(&self) -> Vec<Part> {
-        self.health.parts()
+        self.context.shown_parts()
     }
 
     /// Reads the rows under `keys`; returns them in the same order.
@@ -200,14 +199,35 @@ impl<'a> Rows<'a> {
             .collect()
     }
 
-    /// Reads the stored profiles of `dids`; returns them in the same order. Returns `None` for each
-    /// if the profile store cannot be read: profiles are an optional part of an answer.
-    pub(crate) async fn profiles(&self, dids: &[Did]) -> Vec<Option<StoredProfile>> {
-        self.profiles.get(dids).await.unwrap_or_else(|error| {
-            let error = &error as &(dyn std::error::Error + 'static);
+    /// Reads the stored profiles of `dids`; returns them in the same order. Returns `None` if the
+    /// profile store cannot be read: profiles are an optional part of an answer.
+    pub(crate) async fn profiles(&self, dids: &[Did]) -> Option<Vec<Option<StoredProfile>>> {
+        let read = self.context.profiles.get(dids).await;
+        let log = |error: &ProfileError| {
+            let error = error as &(dyn std::error::Error + 'static);
             tracing::warn!(error, "cannot read profiles: answering without them");
-            vec![None; dids.len()]
-        })
+        };
+        read.inspect_err(log).ok()
+    }
+
+    /// The status of the profile of each account. Requests the profiles that are missing or stale.
+    pub(crate) async fn profile_statuses(
+        &self,
+        accounts: &[ShownAccount<'_>],
+    ) -> Vec<ProfileStatus> {
+        let ports = self.context.demand_ports();
+        self.context.demand.statuses(&ports, accounts).await
+    }
+
+    /// Whether the handle of a stored profile is still verified: the server that sent it checked
+    /// the handle in both directions. It no longer counts if the stream has reported another handle
+    /// since, or if the profile is twice as old as the age at which it should have been fetched
+    /// again.
+    pub(crate) fn is_verified(&self, stored: &StoredProfile, row: Option<&AccountRow>) -> bool {
+        let age_ms = stored.age_ms(self.context.clock.now());
+        let age_max = self.context.demand.ages.age_max * 2;
+        let reported = row.and_then(|row| row.handle.as_ref());
+        stored.stream.handle.as_ref() == reported && u128::from(age_ms) < age_max.as_millis()
     }
 
     /// Decodes the columns of a row, and records if it is newer than the commit.

@@ -3,67 +3,11 @@
 
 use axum::http::Method;
 
-/// A route of the API.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Route {
-    /// The path, as axum writes it. OpenAPI writes it the same, but without `*`.
-    pub(crate) path: &'static str,
-    /// A name for generated clients.
-    pub(crate) id: &'static str,
-    /// A sentence that describes the answer.
-    pub(crate) summary: &'static str,
-    /// Its parameters.
-    pub(crate) params: &'static [Param],
-    /// Media type of the answer.
-    pub(crate) media: &'static str,
-    /// Name of the answer's schema in `src/schemas.json`; empty: the answer is text.
-    pub(crate) schema: &'static str,
-    /// The statuses of its problems.
-    pub(crate) problems: &'static [u16],
-    /// The method; `HEAD` is allowed wherever `GET` is.
-    pub(crate) method: Verb,
-    /// Who may call it.
-    pub(crate) access: RouteAccess,
-    /// What a call costs, in units of the rate limit.
-    pub(crate) cost: u32,
-}
-
-/// The method of a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verb {
-    Get,
-    Post,
-    Delete,
-}
-
-impl Verb {
-    /// The name in OpenAPI.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::Post => "post",
-            Self::Delete => "delete",
-        }
-    }
-
-    /// The form in the header `Allow`.
-    fn allow(self) -> &'static str {
-        match self {
-            Self::Get => "GET, HEAD",
-            Self::Post => "POST",
-            Self::Delete => "DELETE",
-        }
-    }
-
-    /// Whether a request with this method calls such a route.
-    pub(crate) fn accepts(self, method: &Method) -> bool {
-        match self {
-            Self::Get => method == Method::GET || method == Method::HEAD,
-            Self::Post => method == Method::POST,
-            Self::Delete => method == Method::DELETE,
-        }
-    }
-}
+pub use crate::route::COST_MAX;
+pub(crate) use crate::route::{
+    ADMIN_PREFIX, LIST_COST, MANY_ROWS_COST, Param, ParamIn, Route, RouteAccess, Verb,
+};
+use crate::route::{JSON, admin, path, plain, query, read};
 
 /// The route of a request: that of the matched path with the method, else any of the path.
 pub(crate) fn find(matched_path: &str, method: &Method) -> Option<&'static Route> {
@@ -94,91 +38,27 @@ pub(crate) fn allowed_methods(matched_path: &str) -> String {
 impl Route {
     /// What a request with this query costs.
     pub(crate) fn cost_of(&self, query: Option<&str>) -> u32 {
-        let reads_snapshot = || query.is_some_and(|query| query.contains("as_of="));
-        match self.path == TRENDS.path && reads_snapshot() {
+        let reads_snapshot = |query: &str| {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.any(|(name, value)| name == "as_of" && !value.is_empty())
+        };
+        match self.path == TRENDS.path && query.is_some_and(reads_snapshot) {
             true => MANY_ROWS_COST,
             false => self.cost,
         }
     }
 }
 
-/// Who may call a route.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RouteAccess {
-    /// Everybody. A key is not looked at.
-    Public,
-    /// A key with the scope `read`, and everybody if `API_ANONYMOUS` is `read`.
-    Read,
-    /// A key with the scope `live`, and everybody if `API_ANONYMOUS` is `read`.
-    Live,
-    /// A key with the scope `admin`. Requests of web pages of another origin are refused.
-    Admin,
-    /// The route checks the key itself (`Access::check`). Its answers count against the limit of
-    /// the key if the key is valid, else against that of the client's address.
-    #[expect(dead_code, reason = "no route has it yet")]
-    Own,
-}
-
-/// What a list or another answer of several rows costs.
-pub(crate) const LIST_COST: u32 = 2;
-/// What an answer costs that reads many rows, such as `/v1/network` or a snapshot (`as_of`).
-pub(crate) const MANY_ROWS_COST: u32 = 10;
-/// The start of the paths of all admin routes.
-pub(crate) const ADMIN_PREFIX: &str = "/v1/admin/";
-/// The largest cost of a request. The burst of every limit is at least this.
-pub const COST_MAX: u32 = MANY_ROWS_COST;
-
-/// A route that reads views: the fields that most routes have in common.
-const fn read(cost: u32) -> Route {
-    Route {
-        access: RouteAccess::Read,
-        cost,
-        ..plain("", "", JSON)
-    }
-}
-
-/// A parameter of a route.
-#[derive(Debug)]
-pub(crate) struct Param {
-    pub(crate) name: &'static str,
-    pub(crate) location: ParamIn,
-    pub(crate) doc: &'static str,
-    /// The value that an absent or empty parameter has.
-    pub(crate) default: &'static str,
-    /// The allowed values; empty: `doc` describes them.
-    pub(crate) allowed: &'static [&'static str],
-}
-
-/// The part of a request that contains a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ParamIn {
-    Path,
-    Query,
-}
-
-const fn path(name: &'static str, doc: &'static str) -> Param {
-    Param {
-        name,
-        location: ParamIn::Path,
-        doc,
-        default: "",
-        allowed: &[],
-    }
-}
-
-const fn query(name: &'static str, default: &'static str, doc: &'static str) -> Param {
-    Param {
-        name,
-        location: ParamIn::Query,
-        doc,
-        default,
-        allowed: &[],
-    }
-}
-
 const WINDOWS: &[&str] = &["1h", "24h", "7d", "all"];
 const VIEWS: &[&str] = &[
-    "posts", "hashtags", "domains", "links", "mentions", "actors", "blocks",
+    "posts",
+    "hashtags",
+    "domains",
+    "links",
+    "mentions",
+    "actors",
+    "blocks",
+    "interactions",
 ];
 
 const LANG: Param = query(
@@ -188,7 +68,6 @@ const LANG: Param = query(
 );
 const LIMIT: Param = query("limit", "25", "Maximum number of entries, 1 to 100");
 const ACTOR: Param = path("actor", "A DID, or a handle with or without `@`");
-const JSON: &str = "application/json";
 
 /// The route of the top lists.
 pub(crate) const TRENDS: Route = Route {
@@ -205,13 +84,13 @@ pub(crate) const TRENDS: Route = Route {
             ..query(
                 "window",
                 "24h",
-                "The time window; actors and blocks have only `24h`",
+                "The time window; actors, blocks and interactions have only `24h`",
             )
         },
         LANG,
         query(
             "measure",
-            "likes, count, likes_received or blocks_received",
+            "likes, count, likes_received, blocks_received or likes_from_others",
             "Orders the list, see `/v1/views`; `velocity` reorders the list of highest count",
         ),
         LIMIT,
@@ -370,15 +249,6 @@ pub(crate) const JOBS: Route = Route {
     ..read(1)
 };
 
-/// A route for the operator.
-const fn admin(method: Verb) -> Route {
-    Route {
-        method,
-        access: RouteAccess::Admin,
-        ..plain("", "", JSON)
-    }
-}
-
 /// The route of the list of keys.
 pub(crate) const ADMIN_KEYS: Route = Route {
     path: "/v1/admin/keys",
@@ -440,21 +310,42 @@ pub(crate) const STREAM: Route = Route {
     ..read(MANY_ROWS_COST)
 };
 
-/// A route without parameters and problems.
-const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Route {
-    Route {
-        path,
-        id,
-        summary: "",
-        params: &[],
-        media,
-        schema: "",
-        problems: &[],
-        method: Verb::Get,
-        access: RouteAccess::Public,
-        cost: 1,
-    }
-}
+/// The start of the paths of the routes in the contract of another API, which has its own errors.
+pub(crate) const ORIGINAL_PREFIX: &str = "/original";
+
+/// The route of the top lists in the contract of the original.
+pub(crate) const ORIGINAL_TOP: Route = Route {
+    summary: "All top lists of accounts by interactions or by blocks, without acts on oneself",
+    params: &[Param {
+        allowed: &["top_interactions", "top_blocks"],
+        ..path("name", "The lists")
+    }],
+    schema: "OriginalTop",
+    problems: &[401, 403, 422, 503],
+    access: RouteAccess::Own,
+    cost: LIST_COST,
+    ..plain("/original/dd/{name}", "original_top", JSON)
+};
+
+/// The route of an account's interactions in the contract of the original.
+pub(crate) const ORIGINAL_INTERACTIONS: Route = Route {
+    summary: "With whom an account interacted in 7 days, sent and received",
+    schema: "OriginalInteractions",
+    problems: &[400, 401, 403, 413, 422, 503],
+    method: Verb::Post,
+    access: RouteAccess::Own,
+    cost: MANY_ROWS_COST,
+    ..plain("/original/interactions", "original_interactions", JSON)
+};
+
+/// The route of the numbers of live records in the contract of the original.
+pub(crate) const ORIGINAL_COUNTS: Route = Route {
+    summary: "Numbers of live records by collection",
+    schema: "OriginalCounts",
+    problems: &[503],
+    cost: LIST_COST,
+    ..plain("/original/collStats", "original_counts", JSON)
+};
 
 /// The liveness check: whether the process runs.
 pub(crate) const HEALTHZ: Route = Route {
@@ -476,6 +367,7 @@ pub(crate) const READYZ: Route = Route {
 pub(crate) const METRICS: Route = Route {
     summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` prefers it",
     cost: 0,
+    problems: &[404],
     ..plain("/metrics", "metrics", "text/plain")
 };
 
@@ -511,4 +403,7 @@ pub(crate) const ROUTES: &[&Route] = &[
     &ADMIN_KEYS,
     &ADMIN_KEY,
     &ADMIN_JOB_RUN,
+    &ORIGINAL_TOP,
+    &ORIGINAL_INTERACTIONS,
+    &ORIGINAL_COUNTS,
 ];

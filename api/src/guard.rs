@@ -88,7 +88,7 @@ impl Guard {
         {
             tracing::warn!(
                 "limited a client that sends X-Forwarded-For: if it is your proxy, set \
-                 API_TRUSTED_HOPS, or all clients behind it share one limit"
+                 API_TRUSTED_HOPS, or all its clients share one limit"
             );
         }
     }

@@ -1,5 +1,5 @@
-//! What applies to every request: limits, metrics, CORS headers, and the answers for unknown paths
-//! and methods.
+//! What applies to every request: its id, limits, metrics, CORS headers, and the answers for unknown
+//! paths and methods.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::catalogue::{self, ADMIN_PREFIX, METRICS, ROUTES};
 use crate::problem::Problem;
+use crate::request_id::{self, RequestId};
 use crate::state::ApiContext;
 
 /// Refuses a request whose URI is too long, stops one that takes too long, answers CORS preflights,
@@ -54,30 +55,44 @@ fn set_headers(headers: &mut HeaderMap, cors_allowed: bool) {
         // (<https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name>).
         set(
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "authorization, x-api-key, if-none-match, last-event-id, content-type",
+            "authorization, x-api-key, x-request-id, if-none-match, last-event-id, content-type",
         );
         set(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
-            "etag, retry-after, ratelimit-limit, ratelimit-remaining, ratelimit-reset, \
-             ratelimit-policy",
+            "etag, retry-after, x-request-id, ratelimit-limit, ratelimit-remaining, \
+             ratelimit-reset, ratelimit-policy",
         );
         set(header::ACCESS_CONTROL_MAX_AGE, "86400");
     }
 }
 
-/// Counts and times a request under its route. The path is not used, because clients choose it and
-/// each path would become a time series of its own.
-pub(crate) async fn count_request(
+/// Gives a request its id, and counts and times it under its route. The path is not used, because
+/// clients choose it and each path would become a time series of its own.
+pub(crate) async fn observe_request(
     State(context): State<ApiContext>,
     request: Request,
     next: Next,
 ) -> Response {
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or("none", MatchedPath::as_str).to_owned();
+    let id = RequestId::of(request.headers());
+    let method = request.method().clone();
     let started = Instant::now();
-    let response = next.run(request).await;
+    let mut response = id.clone().scope(next.run(request)).await;
+    let duration = started.elapsed();
     let status = response.status().as_u16();
-    context.metrics.answered(route, status, started.elapsed());
+    tracing::debug!(
+        request = id.as_str(),
+        %method,
+        route,
+        status,
+        ms = duration.as_secs_f64() * 1e3,
+        "request answered"
+    );
+    response
+        .headers_mut()
+        .insert(request_id::HEADER, id.header());
+    context.metrics.answered(route, status, duration);
     response
 }
 

@@ -7,7 +7,10 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::catalogue::{ADMIN_JOB_RUN, Param, ParamIn, ROUTES, Route, RouteAccess};
+use crate::catalogue::{
+    ADMIN_JOB_RUN, ORIGINAL_INTERACTIONS, ORIGINAL_PREFIX, Param, ParamIn, ROUTES, Route,
+    RouteAccess,
+};
 
 /// `GET /openapi.json`
 pub(crate) async fn show() -> Response {
@@ -60,18 +63,32 @@ fn operation(route: &Route) -> Value {
         responses.insert("202".to_owned(), continues);
     }
     for status in problems(route) {
-        let problem = json!({ "$ref": "#/components/schemas/Problem" });
-        let content = json!({ "application/problem+json": { "schema": problem } });
-        let described = json!({ "description": meaning(status), "content": content });
+        let (media, schema, meaning) = match route.path.starts_with(ORIGINAL_PREFIX) {
+            true => (
+                "application/json",
+                "OriginalError",
+                meaning_original(status),
+            ),
+            false => ("application/problem+json", "Problem", meaning(status)),
+        };
+        let problem = json!({ "$ref": format!("#/components/schemas/{schema}") });
+        let content = json!({ media: { "schema": problem } });
+        let described = json!({ "description": meaning, "content": content });
         responses.insert(status.to_string(), described);
     }
-    json!({
+    let mut operation = json!({
         "operationId": route.id,
         "summary": route.summary,
         "parameters": route.params.iter().map(parameter).collect::<Vec<_>>(),
         "responses": responses,
         "security": security(route.access),
-    })
+    });
+    if route.id == ORIGINAL_INTERACTIONS.id {
+        let schema = json!({ "$ref": "#/components/schemas/OriginalInteractionsRequest" });
+        let content = json!({ "application/json": { "schema": schema } });
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
+    operation
 }
 
 /// The statuses of the problems of a route, with those of the check of key and rate limit.
@@ -135,5 +152,17 @@ fn meaning(status: u16) -> &'static str {
         409 => "The job already runs",
         501 => "This process runs no jobs",
         _ => "Nothing is counted yet, or the store cannot be read now: retry",
+    }
+}
+
+/// What a status means under [`ORIGINAL_PREFIX`].
+fn meaning_original(status: u16) -> &'static str {
+    match status {
+        400 => "There is no such account",
+        401 => "The key in X-API-Key is not valid, or lacks the scope `read`",
+        403 => "The request has no key in X-API-Key",
+        413 => "The body is too large",
+        422 => "The path or the body is not valid",
+        _ => meaning(status),
     }
 }

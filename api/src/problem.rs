@@ -1,10 +1,9 @@
 //! Errors as problem details (<https://www.rfc-editor.org/rfc/rfc9457>). A problem of the request
 //! names the parameter and the allowed values. A failure on our side is logged with its causes and
-//! a number; the client gets only the number.
+//! the id of a request; the client gets only the id.
 
 use std::any::Any;
 use std::error::Error;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,6 +15,8 @@ use skytide_core::port::snapshot::SnapshotError;
 use skytide_core::port::store::StoreError;
 use skytide_core::view::RowError;
 use strsim::damerau_levenshtein;
+
+use crate::request_id::RequestId;
 
 /// An error as the client sees it. `type` is `about:blank`, so `title` is the text of the status;
 /// `code` distinguishes the cases in which a client should act differently.
@@ -40,16 +41,13 @@ struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<u64>,
+    request: Option<RequestId>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
 }
 
 /// Maximum number of characters of a refused value that the answer repeats.
 const VALUE_CHARS_MAX: usize = 100;
-
-/// The number of the next failure on our side. It connects an answer with its log line.
-static NEXT_FAILURE: AtomicU64 = AtomicU64::new(1);
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
@@ -181,9 +179,10 @@ impl Problem {
     }
 
     fn logged(status: StatusCode, code: &'static str, error: &(dyn Error + 'static)) -> Self {
-        let request = NEXT_FAILURE.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(request, code, error, "request failed");
-        let detail = "the request failed on our side; the log has the reason under this number";
+        let request = RequestId::current();
+        tracing::error!(request = request.as_str(), code, error, "request failed");
+        let detail =
+            "the request failed on our side; the log has the reason under the id in `request`";
         let mut problem = Self::new(status, code, detail);
         problem.0.request = Some(request);
         problem
@@ -192,6 +191,16 @@ impl Problem {
     fn retry_soon(mut self) -> Self {
         self.0.retry_after_seconds = Some(1);
         self
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// The explanation for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     /// Adds the allowed values, and as `nearest` the one that was probably meant.
@@ -272,6 +281,7 @@ impl From<RowError> for Problem {
     }
 }
 
+/// The response has the problem in its extensions, for a layer that writes errors in another form.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.0.status, Json(&*self.0)).into_response();
@@ -286,6 +296,7 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(self);
         response
     }
 }

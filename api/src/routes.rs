@@ -10,6 +10,7 @@ pub(crate) mod keys;
 pub(crate) mod lists;
 pub(crate) mod metrics;
 pub(crate) mod network;
+pub(crate) mod original;
 pub(crate) mod posts;
 pub(crate) mod series;
 pub(crate) mod snapshots;

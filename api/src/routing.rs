@@ -8,34 +8,37 @@ use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use prometheus_client::registry::Registry;
 use skytide_core::memory::MemoryKeys;
 use skytide_core::port::clock::Clock;
+use skytide_core::port::identity::IdentityResolver;
 use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::key::KeyStore;
-use skytide_core::port::profile::ProfileStore;
+use skytide_core::port::profile::{ProfileAges, ProfileStore};
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewReader;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate};
 
 use crate::access::Access;
 use crate::cache::AnswerCache;
+use crate::demand::ProfileDemand;
 use crate::guard::{Guard, guard};
+use crate::handles::Handles;
 use crate::limiter::LimitClock;
 use crate::metrics::ConnectionMetrics;
 use crate::options::{AccessOptions, Limits};
-use crate::respond::Answers;
+use crate::respond::{Answers, is_not_negotiated};
 use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, health, interactions, jobs, keys, metrics, network, posts, snapshots, start, stream,
-    trend, trends, views,
+    actors, health, interactions, jobs, keys, metrics, network, original, posts, snapshots, start,
+    stream, trend, trends, views,
 };
 use crate::state::{ApiContext, Health};
 use crate::{catalogue, middleware, openapi};
@@ -50,6 +53,7 @@ pub struct ApiState {
     commit_age: CommitAge,
     cache: AnswerCache,
     guard: Guard,
+    handles: Handles,
 }
 
 impl ApiState {
@@ -69,6 +73,7 @@ impl ApiState {
             snapshot_cache: SnapshotCache::default(),
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
+            handles: Handles::offline(),
         }
     }
 
@@ -136,6 +141,16 @@ impl ApiState {
         self
     }
 
+    /// Declares that the API is public: `/metrics`, and what single parts report about their health,
+    /// are only on a probe ([`Probe::run_beside_api`]).
+    ///
+    /// [`Probe::run_beside_api`]: crate::Probe::run_beside_api
+    #[must_use]
+    pub fn with_details_on_probe(mut self) -> Self {
+        self.context.details_on_probe = true;
+        self
+    }
+
     /// Answers requests for lists of the past (the parameter `as_of`) from these snapshots. Without
     /// this call there are no snapshots.
     #[must_use]
@@ -149,6 +164,21 @@ impl ApiState {
     #[must_use]
     pub fn with_profiles(mut self, profiles: Arc<dyn ProfileStore>) -> Self {
         self.context.profiles = profiles;
+        self
+    }
+
+    /// Requests the profiles of accounts in answers when they are older than this.
+    #[must_use]
+    pub fn with_profile_ages(mut self, ages: ProfileAges) -> Self {
+        self.context.demand = ProfileDemand::new(ages);
+        self
+    }
+
+    /// Resolves handles by this resolver. Without this call the network is not asked: a handle
+    /// resolves by fetched profiles and by the stream.
+    #[must_use]
+    pub fn with_resolver(mut self, resolver: Arc<dyn IdentityResolver>) -> Self {
+        self.handles = Handles::new(resolver, &self.context.registry);
         self
     }
 
@@ -171,6 +201,11 @@ impl ApiState {
     pub fn with_stop(mut self, stop: CancellationToken) -> Self {
         self.context.stop = stop;
         self
+    }
+
+    /// All metrics of the process.
+    pub(crate) fn registry(&self) -> Arc<Mutex<Registry>> {
+        self.context.registry.clone()
     }
 
     /// The metrics of the connections that this state's server accepts.
@@ -238,6 +273,12 @@ impl FromRef<ApiState> for StreamState {
     }
 }
 
+impl FromRef<ApiState> for Handles {
+    fn from_ref(state: &ApiState) -> Self {
+        state.handles.clone()
+    }
+}
+
 impl FromRef<ApiState> for CommitAge {
     fn from_ref(state: &ApiState) -> Self {
         state.commit_age.clone()
@@ -269,16 +310,30 @@ pub fn router(state: ApiState) -> Router {
         .route(catalogue::ADMIN_KEYS.path, get(keys::list))
         .route(catalogue::ADMIN_KEY.path, delete(keys::revoke))
         .route(catalogue::ADMIN_JOB_RUN.path, post(jobs::run))
+        .route(catalogue::ORIGINAL_TOP.path, get(original::top::show))
+        .route(
+            catalogue::ORIGINAL_INTERACTIONS.path,
+            post(original::interactions::show),
+        )
+        .route(catalogue::ORIGINAL_COUNTS.path, get(original::counts::show))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         // From the innermost layer to the outermost: what a layer refuses is counted, too.
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(DefaultPredicate::new().and(is_not_negotiated)),
+        )
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(
             state.clone(),
             middleware::enforce_limits,
         ))
-        .layer(from_fn_with_state(state.clone(), middleware::count_request))
+        .layer(from_fn(original::adapt_errors))
+        .layer(from_fn_with_state(
+            state.clone(),
+            middleware::observe_request,
+        ))
         .with_state(state)
 }

@@ -2,21 +2,29 @@
 //! owns it as a sub-state ([`crate::routing::ApiState`] joins them).
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use skytide_core::memory::{MemoryJobs, MemoryProfiles, MemorySnapshots};
 use skytide_core::port::clock::Clock;
 use skytide_core::port::job::{JobRunner, JobStore};
-use skytide_core::port::profile::ProfileStore;
+use skytide_core::port::profile::{ProfileAges, ProfileStore};
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::{Committed, Control, ViewReader};
 use skytide_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::demand::{DemandPorts, ProfileDemand};
 use crate::metrics::Metrics;
 use crate::options::Limits;
 use crate::problem::Problem;
+
+/// The ages at which profiles are fetched again, unless options say otherwise.
+const DEFAULT_AGES: ProfileAges = ProfileAges {
+    age_max: Duration::from_secs(86_400),
+    unknown_age_max: Duration::from_secs(3_600),
+};
 
 /// The ports and the configuration of the API. Clones share the same ports.
 #[derive(Clone)]
@@ -32,8 +40,12 @@ pub(crate) struct ApiContext {
     pub(crate) registry: Arc<Mutex<Registry>>,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
+    /// Requests the profiles that answers lack.
+    pub(crate) demand: ProfileDemand,
     /// Whether the store shows a commit completely or not at all.
     pub(crate) commits_atomic: bool,
+    /// Whether metrics, and what single parts report, are only on the probe.
+    pub(crate) details_on_probe: bool,
     /// Cancelled when the server stops.
     pub(crate) stop: CancellationToken,
 }
@@ -58,7 +70,9 @@ impl ApiContext {
             registry,
             metrics,
             limits: Limits::default(),
+            demand: ProfileDemand::new(DEFAULT_AGES),
             commits_atomic: false,
+            details_on_probe: false,
             stop: CancellationToken::new(),
         }
     }
@@ -69,6 +83,24 @@ impl ApiContext {
     /// `nothing_counted_yet` before the first commit; a problem of the store if it cannot be read.
     pub(crate) async fn committed(&self) -> Result<(Control, Committed), Problem> {
         committed_of(&*self.reader).await
+    }
+
+    /// The ports that requests for profiles need.
+    pub(crate) fn demand_ports(&self) -> DemandPorts {
+        DemandPorts {
+            profiles: self.profiles.clone(),
+            jobs: self.jobs.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    /// The health of the services beside the API, as clients of the API may see it.
+    pub(crate) fn shown_parts(&self) -> Vec<Part> {
+        let parts = self.health.parts();
+        match self.details_on_probe {
+            true => parts.into_iter().map(Part::without_details).collect(),
+            false => parts,
+        }
     }
 
     /// The age of a network time by this machine's clock; `None` if the time is not known.
@@ -113,9 +145,21 @@ pub struct Part {
     pub name: String,
     /// Whether it works.
     pub ok: bool,
-    /// A text for people, such as `connected` or `retrying in 8 s: connection refused`. It is
+    /// A text for people, such as `connected` or `retrying in 8 s: connection refused`. It may be
     /// public, so it must contain no secrets.
     pub detail: String,
+}
+
+impl Part {
+    /// Replaces what the part reports by whether it works.
+    fn without_details(mut self) -> Self {
+        let detail = match self.ok {
+            true => "works",
+            false => "does not work",
+        };
+        detail.clone_into(&mut self.detail);
+        self
+    }
 }
 
 /// Reports nothing: the other services run in processes of their own.

@@ -2,16 +2,10 @@
 //! path.
 
 use serde::Serialize;
-use skytide_core::id::{Collection, Did, Handle, PostKey, Rkey, is_handle};
-use skytide_core::port::store::{Order, Range};
+use skytide_core::id::{Collection, Did, PostKey, Rkey, is_handle};
 use skytide_core::time::Timestamp;
-use skytide_core::view::{HandleKey, HandleRow, ViewId, ViewKey};
 
-use crate::answer::Rows;
 use crate::problem::Problem;
-
-/// Maximum number of claims of one handle that are read.
-const CLAIMS_MAX: usize = 1_000;
 
 /// An account, as the client named it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,13 +18,28 @@ pub(crate) enum Actor {
 /// How a handle was resolved to an account, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Resolved {
-    handle: String,
-    /// When the account claimed the handle.
-    claimed: String,
-    /// Number of accounts that ever claimed the handle.
-    claims: usize,
-    /// Always false: neither DNS nor the account's host is queried.
-    verified: bool,
+    pub(crate) handle: String,
+    pub(crate) by: ResolvedBy,
+    /// Whether the handle names the account and the account names the handle.
+    pub(crate) verified: bool,
+    /// Why it is not verified; `None` if it is.
+    pub(crate) reason: Option<String>,
+    /// When the account claimed the handle in the stream; `None` if it never did.
+    pub(crate) claimed: Option<String>,
+    /// Number of accounts that ever claimed the handle in the stream.
+    pub(crate) claims: usize,
+}
+
+/// What named the account of a handle, as JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ResolvedBy {
+    /// A fetched profile.
+    Profile,
+    /// The servers of the network.
+    Network,
+    /// The newest `#identity` event.
+    Claim,
 }
 
 impl Actor {
@@ -57,41 +66,6 @@ impl Actor {
         let detail =
             "an account is named by its DID (did:plc:...) or its handle (name.bsky.social)";
         Err(Problem::parameter("actor", text, detail))
-    }
-
-    /// Resolves the account. A handle resolves to the account that claimed it last.
-    pub(crate) async fn resolve(
-        &self,
-        rows: &Rows<'_>,
-    ) -> Result<(Did, Option<Resolved>), Problem> {
-        let handle = match self {
-            Self::Did(did) => return Ok((did.clone(), None)),
-            Self::Handle(handle) => handle,
-        };
-        if Handle::is_invalid(handle) {
-            return Err(Problem::not_found(format!(
-                "{handle:?} identifies no account: it replaces a handle that could not be verified"
-            )));
-        }
-        let mut prefix = Vec::new();
-        handle.encode(&mut prefix);
-        let range = Range::prefix(Order::First, &prefix, CLAIMS_MAX);
-        let claims: Vec<(HandleKey, HandleRow)> = rows.scan(ViewId::Handles, range).await?;
-        let newest = claims
-            .iter()
-            .max_by_key(|(key, row)| (row.claimed, &key.did));
-        let (key, row) = newest.ok_or_else(|| {
-            Problem::not_found(format!(
-                "no #identity event named the handle {handle:?} since counting began"
-            ))
-        })?;
-        let resolved = Resolved {
-            handle: handle.clone(),
-            claimed: row.claimed.rfc3339(),
-            claims: claims.len(),
-            verified: false,
-        };
-        Ok((key.did.clone(), Some(resolved)))
     }
 }
 
@@ -136,6 +110,14 @@ fn not_a_post(text: &str) -> Problem {
     let detail =
         "a post is at://did/app.bsky.feed.post/rkey or https://bsky.app/profile/did/post/rkey";
     Problem::parameter("uri", text, detail)
+}
+
+/// An account whose handle, if the client named it by one, was resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ResolvedActor {
+    pub(crate) did: Did,
+    /// `None` if the client named the account by its DID.
+    pub(crate) resolved: Option<Resolved>,
 }
 
 /// The page of an account for people. The DID of a `did:web` with a port contains a `%`. It is

@@ -27,9 +27,9 @@ use crate::notify;
 use crate::shutdown;
 
 /// How long blocking threads may continue after the services have stopped. Then the process exits,
-/// which interrupts whatever they write.
+/// which interrupts their writes.
 const THREADS_MAX: Duration = Duration::from_secs(1);
-/// The fraction of the shutdown time in which these threads have to end, if that is less.
+/// These threads may use at most this part of the shutdown time: a tenth.
 const THREADS_FRACTION: u32 = 10;
 
 /// Runs a command and returns the exit code.

@@ -1,7 +1,7 @@
 //! Opens the log, the views and the checkpoints that a command works on, each on its backend.
 //!
 //! ```text
-//!               backend     chosen by           place
+//!               backend     chosen by           location
 //! log           embedded    NATS_URL unset      STORE_DIR/log
 //!               nats        NATS_URL set        a JetStream stream
 //! views         embedded    MONGODB_URI unset   STORE_DIR/store
@@ -81,8 +81,8 @@ impl Data {
     /// Opens what the role needs on the backends that the options choose.
     ///
     /// `path` is the data folder, which must hold events of `source`; with `None` the folder must
-    /// exist, and any source is accepted. `sync`: whether acknowledged events in the folder survive
-    /// a power cut.
+    /// exist, and any source is accepted. With `sync`, acknowledged events in the folder survive a
+    /// power cut.
     ///
     /// # Errors
     ///

@@ -29,7 +29,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::export::{ExportError, Format, Outline, Output, export_to};
+use crate::export::{ExportError, ExportReport, Format, Output, export_to};
 use crate::failure::chain;
 pub use protocol::{JobAnswer, JobRequest, Message, Request, VERSION, receive, send};
 use skytide_core::port::job::JobRunner;
@@ -137,8 +137,8 @@ impl Client {
         };
         let _permit = services.export_permits.acquire().await;
         let exported = export_to(&services.store.snapshot_reader(), self, format).await;
-        let outline = exported.map_err(|error| chain(&error))?.outline();
-        tracing::info!(?outline, "export sent to another process");
+        let report = exported.map_err(|error| chain(&error))?.report();
+        tracing::info!(?report, "export sent to another process");
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl Output for Client {
         Ok(())
     }
 
-    async fn complete(&mut self, outline: &Outline) -> Result<(), ExportError> {
-        self.send(Message::Complete(outline.clone())).await
+    async fn complete(&mut self, report: &ExportReport) -> Result<(), ExportError> {
+        self.send(Message::Complete(report.clone())).await
     }
 }

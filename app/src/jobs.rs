@@ -5,15 +5,44 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use skytide_core::config::{self, Config, Span};
+use skytide_core::port::BoxError;
 use skytide_core::port::clock::Clock;
+use skytide_core::port::profile::ProfileAges;
 use skytide_core::port::store::ViewReader;
-use skytide_scheduler::jobs::{FetchProfiles, ProfileLimits, Retention, TakeSnapshot};
+use skytide_scheduler::jobs::{
+    FetchProfiles, OnDemandProfiles, ProfileFetcher, ProfileLimits, Retention, TakeSnapshot,
+};
 use skytide_scheduler::{Job, Options, Schedule, ScheduledJob, Scheduler};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
 use crate::data::JobStores;
 use crate::failure::Failure;
 use crate::profiles::AppView;
+
+/// What runs beside the stream.
+pub struct Jobs {
+    /// The jobs with their schedules.
+    pub scheduler: Arc<Scheduler>,
+    /// Fetches the profiles that the API requests; `None` if no profiles are fetched.
+    pub on_demand: Option<OnDemandProfiles>,
+}
+
+impl Jobs {
+    /// Fetches the profiles that the API requests, until `stop` is cancelled.
+    pub async fn fetch_on_demand(
+        on_demand: Option<OnDemandProfiles>,
+        stop: CancellationToken,
+    ) -> Result<(), BoxError> {
+        match on_demand {
+            Some(on_demand) => on_demand.run(stop).await,
+            None => {
+                stop.cancelled().await;
+                Ok(())
+            }
+        }
+    }
+}
 
 /// Creates the scheduler with all jobs. `reader` reads the views.
 ///
@@ -24,7 +53,7 @@ pub fn scheduler(
     config: &Config,
     reader: Arc<dyn ViewReader>,
     stores: &JobStores,
-) -> Result<Arc<Scheduler>, Failure> {
+) -> Result<Jobs, Failure> {
     let options = &config.scheduler;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let take: Arc<dyn Job> = Arc::new(TakeSnapshot {
@@ -38,7 +67,8 @@ pub fn scheduler(
         profiles: stores.profiles.clone(),
         keep_profiles: options.profiles_retention.0,
     });
-    let profiles: Arc<dyn Job> = Arc::new(profiles(options, reader, stores, clock.clone())?);
+    let fetcher = Arc::new(profiles(options, reader, stores, clock.clone())?);
+    let profiles: Arc<dyn Job> = Arc::new(FetchProfiles::new(fetcher.clone()));
     let run_max = |limit: Option<Span>| limit.unwrap_or(options.run_max).0;
     let scheduled = |job: Arc<dyn Job>, name: &str, text: &str, limit: Option<Span>| {
         let schedule = Schedule::parse(text, &options.time_zone).map_err(|why| {
@@ -51,13 +81,15 @@ pub fn scheduler(
             run_max: run_max(limit),
         })
     };
+    let profiles = scheduled(
+        profiles,
+        "SCHEDULER_PROFILES_CRON",
+        &options.profiles_cron,
+        options.profiles_run_max,
+    )?;
+    let on_demand = (!profiles.schedule.is_never()).then(|| OnDemandProfiles::new(fetcher));
     let jobs = vec![
-        scheduled(
-            profiles,
-            "SCHEDULER_PROFILES_CRON",
-            &options.profiles_cron,
-            options.profiles_run_max,
-        )?,
+        profiles,
         scheduled(
             retention,
             "SCHEDULER_RETENTION_CRON",
@@ -77,7 +109,10 @@ pub fn scheduler(
         seed: RandomState::new().hash_one(0),
     };
     let scheduler = Scheduler::new(clock, stores.jobs.clone(), options, jobs);
-    Ok(Arc::new(scheduler))
+    Ok(Jobs {
+        scheduler: Arc::new(scheduler),
+        on_demand,
+    })
 }
 
 fn profiles(
@@ -85,23 +120,30 @@ fn profiles(
     reader: Arc<dyn ViewReader>,
     stores: &JobStores,
     clock: Arc<dyn Clock>,
-) -> Result<FetchProfiles, Failure> {
+) -> Result<ProfileFetcher, Failure> {
     let (url, time_max) = (&options.profiles_url, options.profiles_timeout.0);
     let source = AppView::new(url, time_max, clock.clone()).map_err(|why| {
         let what = "cannot request profiles (SCHEDULER_PROFILES_CRON=never turns the job off)";
         Failure::because(what, why)
     })?;
     let limits = ProfileLimits {
-        age_max: options.profiles_age_max.0,
-        unknown_age_max: options.profiles_unknown_age_max.0,
+        ages: profile_ages(options),
         calls_max: options.profiles_calls_max as usize,
     };
     let store = stores.profiles.clone();
-    Ok(FetchProfiles::new(
+    Ok(ProfileFetcher::new(
         clock,
         reader,
         store,
         Arc::new(source),
         limits,
     ))
+}
+
+/// The ages at which profiles are fetched again.
+pub fn profile_ages(options: &config::Scheduler) -> ProfileAges {
+    ProfileAges {
+        age_max: options.profiles_age_max.0,
+        unknown_age_max: options.profiles_unknown_age_max.0,
+    }
 }

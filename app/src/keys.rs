@@ -44,8 +44,8 @@ pub fn random<const N: usize>() -> Result<[u8; N], Failure> {
     Ok(bytes)
 }
 
-/// Writes `STORE_DIR/admin.key` if there is none. If that fails, the admin routes are not available,
-/// and everything else is.
+/// Writes `STORE_DIR/admin.key` if there is none. If that fails, only the admin routes are not
+/// available.
 pub fn create_admin_key(folder: &Path) -> AdminKeyFile {
     let file = AdminKeyFile::new(folder);
     let path = file.path().display().to_string();

@@ -18,9 +18,11 @@ pub mod export_server;
 pub mod failure;
 pub mod files;
 pub mod health;
+pub mod identity;
 pub mod jobs;
 pub mod keys;
 pub mod listen;
+pub mod log_queue;
 pub mod memory;
 pub mod notify;
 pub mod options;
@@ -41,6 +43,7 @@ pub fn main() -> ExitCode {
         telemetry::start(&invocation)?;
         commands::run(invocation)
     });
+    log_queue::flush();
     match outcome {
         Ok(code) => code,
         Err(failure) => failure::report(&failure),

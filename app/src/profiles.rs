@@ -6,4 +6,4 @@
 
 mod appview;
 
-pub use appview::{AppView, AppViewError};
+pub use appview::{AppView, AppViewError, retry_at};

@@ -39,7 +39,7 @@ pub use reference::{OptionDoc, Setting, effective_settings, markdown, options, s
 pub use relay_url::RelayUrl;
 pub use scheduler::Scheduler;
 pub use store::Store;
-pub use values::{Between, ByteSize, Endpoint, Span, ValueError, between, masked};
+pub use values::{Between, ByteSize, Endpoint, EndpointOrNever, Span, ValueError, between, masked};
 
 /// All options.
 #[derive(Clone, Debug, clap::Args)]

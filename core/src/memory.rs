@@ -16,6 +16,6 @@ pub use checkpoint::MemoryCheckpoints;
 pub use jobs::MemoryJobs;
 pub use keys::MemoryKeys;
 pub use log::MemoryLog;
-pub use profiles::MemoryProfiles;
+pub use profiles::{MemoryProfiles, RequestQueue};
 pub use snapshots::MemorySnapshots;
 pub use store::MemoryStore;

@@ -7,6 +7,8 @@
 
 pub mod checkpoint;
 pub mod clock;
+pub mod graph;
+pub mod identity;
 pub mod job;
 pub mod key;
 pub mod log;

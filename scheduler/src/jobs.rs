@@ -6,6 +6,6 @@ mod snapshot;
 #[cfg(test)]
 mod testing;
 
-pub use profiles::{FetchProfiles, ProfileLimits};
+pub use profiles::{FetchProfiles, OnDemandProfiles, ProfileFetcher, ProfileLimits};
 pub use retention::Retention;
 pub use snapshot::TakeSnapshot;

@@ -3,7 +3,8 @@
 //! ```text
 //!              ┌─ pump (thread) ──▶ window ──▶ subscribeRepos, a position and faults per client
 //! feed (mutex) ┤   paced by a clock
-//!              └─ getRepo, getLatestCommit, resolveHandle, /{did}, getProfiles
+//!              └─ getRepo, getLatestCommit, resolveHandle, /{did}, getProfiles (with hostile
+//!                 answers on request)
 //! /_simnet/state: what the server has done so far
 //! ```
 //!
@@ -12,8 +13,11 @@
 //! the frames of one [`Limits`] window. Older frames are not rendered again; the server reports
 //! them as outdated.
 
+mod answer_fault;
+mod answers;
 mod connection;
 mod feed;
+mod identities;
 mod listen;
 mod message;
 mod problem;
@@ -27,7 +31,9 @@ mod repos;
 mod shared;
 mod window;
 
+pub use answer_fault::{AnswerFault, UnknownFault};
 pub use feed::{Feed, HostedAccount, OutgoingFrame, PreparedFrames};
+pub use identities::{IdentityCase, IdentityCases};
 pub use profile_budget::ProfileOptions;
 pub use profiles::ACTORS_MAX;
 pub use pump::Pace;
@@ -77,6 +83,10 @@ pub struct Options {
     pub relay: RelayOptions,
     /// How profiles are served.
     pub profiles: ProfileOptions,
+    /// Whether some identities contradict the stream ([`IdentityCases`]).
+    pub identity_cases: bool,
+    /// How profiles, handles and documents are spoiled; `None` for correct answers.
+    pub answers: Option<AnswerFault>,
     /// The connection faults.
     pub faults: Faults,
 }
@@ -96,6 +106,8 @@ impl Default for Options {
             window: Limits::default(),
             relay: RelayOptions::default(),
             profiles: ProfileOptions::default(),
+            identity_cases: false,
+            answers: None,
             faults: Faults::default(),
         }
     }
@@ -144,11 +156,17 @@ impl Server {
         let listener = TcpListener::bind(options.address).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         let stop = CancellationToken::new();
+        let identities = match options.identity_cases {
+            true => IdentityCases::of(&feed),
+            false => IdentityCases::default(),
+        };
         let shared = Arc::new(shared::Shared::new(shared::SharedParts {
             feed: Box::new(feed),
             window: window::Window::new(options.window),
             faults: options.faults,
             budget: profile_budget::Budget::new(options.profiles),
+            identities,
+            answers: options.answers,
             relay: options.relay,
             clock: clock.clone(),
             url: format!("http://{address}"),
@@ -199,6 +217,16 @@ impl Server {
     /// The faults, with the counts of those that fired.
     pub fn faults(&self) -> &Faults {
         &self.shared.faults
+    }
+
+    /// The identities that contradict the stream.
+    pub fn identity_cases(&self) -> &IdentityCases {
+        &self.shared.identities
+    }
+
+    /// Spoils all following answers with profiles, handles or documents; `None` ends that.
+    pub fn set_answers(&self, fault: Option<AnswerFault>) {
+        self.shared.set_answer_fault(fault);
     }
 
     /// Waits until the state satisfies a condition. Checks it at each frame, and every 20 ms.

@@ -69,6 +69,7 @@ async fn all(store: &dyn KeyStore) -> Vec<StoredKey> {
     store.all().await.expect("read")
 }
 
+/// A key is read back with all its fields.
 pub async fn keys_are_read_back_ordered_by_id(store: Arc<dyn KeyStore>) {
     assert_eq!(all(&*store).await, []);
     // `from_random` puts the lowest bits first.
@@ -80,6 +81,7 @@ pub async fn keys_are_read_back_ordered_by_id(store: Arc<dyn KeyStore>) {
     assert_eq!(all(&*store).await, keys);
 }
 
+/// A key never replaces another one.
 pub async fn an_id_is_used_once(store: Arc<dyn KeyStore>) {
     store.add(&key(1)).await.expect("added");
     let again = StoredKey {
@@ -94,6 +96,7 @@ pub async fn an_id_is_used_once(store: Arc<dyn KeyStore>) {
     assert_eq!(all(&*store).await, [key(1)]);
 }
 
+/// Revoking a key again changes nothing.
 pub async fn a_revoked_key_keeps_the_time_at_which_it_was_revoked_first(store: Arc<dyn KeyStore>) {
     for bits in [1, 2] {
         store.add(&key(bits)).await.expect("added");
@@ -113,6 +116,7 @@ pub async fn a_revoked_key_keeps_the_time_at_which_it_was_revoked_first(store: A
     assert_eq!(all(&*store).await, [revoked, key(2)]);
 }
 
+/// An unknown id is reported and not stored.
 pub async fn revoking_an_unknown_key_changes_nothing(store: Arc<dyn KeyStore>) {
     let unknown = key(9).id;
     assert_eq!(
@@ -127,6 +131,7 @@ pub async fn revoking_an_unknown_key_changes_nothing(store: Arc<dyn KeyStore>) {
     assert_eq!(all(&*store).await, [key(1)]);
 }
 
+/// Several processes may record uses in any order.
 pub async fn the_last_use_never_goes_back(store: Arc<dyn KeyStore>) {
     for bits in [1, 2] {
         store.add(&key(bits)).await.expect("added");
@@ -153,6 +158,7 @@ pub async fn the_last_use_never_goes_back(store: Arc<dyn KeyStore>) {
     assert_eq!(all(&*store).await[0].last_used, Some(Timestamp(80)));
 }
 
+/// The list of keys does not grow for ever.
 pub async fn ended_keys_are_removed_when_a_key_is_added_90_days_later(store: Arc<dyn KeyStore>) {
     let ended = Timestamp(1_000_000);
     let expired = StoredKey {

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use skytide_core::id::Did;
-use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, StreamProfile};
+use skytide_core::port::profile::{
+    Profile, ProfileStore, REQUESTS_MAX, SourcePause, StoredProfile, StreamProfile,
+};
 use skytide_core::time::Timestamp;
 
 /// Makes one test of each property. `$make` is an async function that returns
@@ -20,6 +22,11 @@ macro_rules! profile_contract {
             the_oldest_are_removed_first_and_no_more_than_asked,
             a_profile_that_is_fetched_again_has_the_age_of_the_newest_fetch,
             removing_profiles_leaves_all_others,
+            profiles_are_found_by_their_handle_newest_fetch_first,
+            a_handle_that_names_nobody_is_not_found,
+            requests_are_taken_once_and_oldest_first,
+            the_number_of_requests_is_bounded,
+            the_last_pause_is_returned,
         }
     };
     (@properties $make:path: $($property:ident,)*) => {$(
@@ -147,4 +154,120 @@ pub async fn removing_profiles_leaves_all_others(store: Arc<dyn ProfileStore>) {
         [Some(100), None, Some(100)]
     );
     assert_eq!(store.remove_before(Timestamp(101), 9).await.unwrap(), 2);
+}
+
+fn with_handle(number: u64, fetched: u64, handle: &str) -> StoredProfile {
+    let profile = Profile {
+        handle: handle.into(),
+        name: None,
+        avatar: None,
+    };
+    StoredProfile {
+        profile: Some(profile),
+        ..self::profile(number, fetched)
+    }
+}
+
+/// A handle that moved is found at the account that has it now, in any ASCII case.
+pub async fn profiles_are_found_by_their_handle_newest_fetch_first(store: Arc<dyn ProfileStore>) {
+    let found = async |handle: &str| {
+        let found = store.by_handle(handle).await.unwrap();
+        found.iter().map(|it| it.did.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(found("ana.test").await, []);
+    let profiles = [
+        with_handle(1, 10, "ana.test"),
+        with_handle(2, 30, "Ana.Test"),
+        with_handle(3, 20, "ana.test"),
+        with_handle(4, 40, "ana.test.evil"),
+        with_handle(5, 50, "nana.test"),
+    ];
+    store.put(&profiles).await.unwrap();
+    for handle in ["ana.test", "ANA.test"] {
+        assert_eq!(found(handle).await, [2, 3, 1].map(did), "{handle}");
+    }
+    assert_eq!(
+        store.by_handle("nana.test").await.unwrap(),
+        [profiles[4].clone()]
+    );
+    // The Kelvin sign is not a K, and an accent is a difference.
+    store.put(&[with_handle(6, 60, "kate.test")]).await.unwrap();
+    for other in ["\u{212a}ate.test", "k\u{e4}te.test", "kate.tes", "kate"] {
+        assert_eq!(found(other).await, [], "{other}");
+    }
+    // Another handle, no profile, removed by age, removed.
+    store.put(&[with_handle(2, 70, "bea.test")]).await.unwrap();
+    let unknown = StoredProfile {
+        profile: None,
+        ..profile(3, 80)
+    };
+    store.put(&[unknown]).await.unwrap();
+    assert_eq!(found("ana.test").await, [did(1)]);
+    assert_eq!(store.remove_before(Timestamp(11), 9).await.unwrap(), 1);
+    store.remove(&[did(6)]).await.unwrap();
+    assert_eq!(found("ana.test").await, []);
+    assert_eq!(found("kate.test").await, []);
+    assert_eq!(found("bea.test").await, [did(2)]);
+}
+
+/// `handle.invalid` is what a server reports of an account without a valid handle.
+pub async fn a_handle_that_names_nobody_is_not_found(store: Arc<dyn ProfileStore>) {
+    let profiles = [
+        with_handle(1, 10, "handle.invalid"),
+        with_handle(2, 10, "Handle.Invalid"),
+    ];
+    store.put(&profiles).await.unwrap();
+    for handle in ["handle.invalid", "HANDLE.invalid", ""] {
+        assert_eq!(store.by_handle(handle).await.unwrap(), [], "{handle:?}");
+    }
+    store.remove(&[did(1), did(2)]).await.unwrap();
+    assert_eq!(store.get(&[did(1)]).await.unwrap(), [None]);
+}
+
+/// An account that is requested again while it waits keeps its place.
+pub async fn requests_are_taken_once_and_oldest_first(store: Arc<dyn ProfileStore>) {
+    let now = Timestamp(4_102_444_800_000);
+    let at = |offset| Timestamp(now.0 + offset);
+    assert_eq!(store.take_requests(9).await.unwrap(), []);
+    assert_eq!(store.request(&[], now).await.unwrap(), 0);
+    assert_eq!(store.request(&[did(3)], at(0)).await.unwrap(), 1);
+    assert_eq!(store.request(&[did(1)], at(1)).await.unwrap(), 1);
+    let again = [did(3), did(2), did(2)];
+    assert_eq!(store.request(&again, at(2)).await.unwrap(), 3);
+    assert_eq!(store.take_requests(0).await.unwrap(), []);
+    assert_eq!(store.take_requests(2).await.unwrap(), [3, 1].map(did));
+    assert_eq!(store.take_requests(9).await.unwrap(), [did(2)]);
+    assert_eq!(store.take_requests(9).await.unwrap(), []);
+    assert_eq!(store.request(&[did(3)], at(3)).await.unwrap(), 1);
+    assert_eq!(store.take_requests(9).await.unwrap(), [did(3)]);
+}
+
+/// Accounts beyond the bound are not added, and those that wait keep waiting.
+pub async fn the_number_of_requests_is_bounded(store: Arc<dyn ProfileStore>) {
+    let now = Timestamp(4_102_444_800_000);
+    let many = |range: std::ops::Range<usize>| -> Vec<Did> {
+        let did = |number| format!("did:web:n{number}.example.com").parse().unwrap();
+        range.map(did).collect()
+    };
+    let all = many(0..REQUESTS_MAX + 5);
+    assert_eq!(store.request(&all, now).await.unwrap(), REQUESTS_MAX);
+    let extra = many(REQUESTS_MAX + 5..REQUESTS_MAX + 6);
+    assert_eq!(store.request(&extra, now).await.unwrap(), 0);
+    assert_eq!(store.request(&all[..3], now).await.unwrap(), 3);
+    let taken = store.take_requests(usize::MAX).await.unwrap();
+    assert_eq!(taken.len(), REQUESTS_MAX);
+    assert_eq!(store.request(&extra, now).await.unwrap(), 1);
+}
+
+/// Before the first one, there is no pause.
+pub async fn the_last_pause_is_returned(store: Arc<dyn ProfileStore>) {
+    assert_eq!(store.pause().await.unwrap(), SourcePause::default());
+    for failures_in_a_row in [0, 7, u32::MAX] {
+        let pause = SourcePause {
+            not_before: Timestamp(1_783_175_888_000 + u64::from(failures_in_a_row)),
+            failures_in_a_row,
+        };
+        store.set_pause(&pause).await.unwrap();
+        assert_eq!(store.pause().await.unwrap(), pause);
+    }
 }

@@ -134,7 +134,7 @@ impl DataDir {
         let about = path.join(ABOUT);
         match std::fs::read_to_string(&about) {
             Ok(text) => check(path, &text, source)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(path, source)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, source)?,
             Err(error) => return Err(failed("read", &about)(error)),
         }
         Ok(Self(path.to_owned()))
@@ -210,12 +210,12 @@ impl Hold {
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
         }
-        let mut note = || {
+        let mut write_process = || {
             lock.set_len(0)?;
             lock.rewind()?;
             write!(lock, "{}", std::process::id())
         };
-        note().map_err(failed("write", path))?;
+        write_process().map_err(failed("write", path))?;
         Ok(Self(lock))
     }
 }
@@ -231,6 +231,7 @@ fn holder(lock: &mut File) -> String {
     }
 }
 
+/// Checks the description file: its format, and that the folder holds the data of `wanted`.
 fn check(path: &Path, text: &str, wanted: Option<&str>) -> Result<(), DataDirError> {
     let path = path.to_owned();
     let unreadable = |path| DataDirError::Foreign {
@@ -265,18 +266,19 @@ fn is_relay(source: &str) -> bool {
     !fixed.iter().any(|kind| source.starts_with(kind))
 }
 
-fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
+/// Creates the data folder and its description file.
+fn create(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
     let foreign = |why: String| DataDirError::Foreign {
         path: path.to_owned(),
         why,
     };
     let source = source.ok_or_else(|| foreign("it contains no data".to_owned()))?;
-    make_folder(path).map_err(failed("make", path))?;
+    make_folder(path).map_err(failed("create", path))?;
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed("list", path))? {
         entries.push(entry.map_err(failed("list", path))?.file_name());
     }
-    // Sorted, so that every start reports the same entry.
+    // The order makes every start report the same entry.
     entries.sort_unstable();
     if let Some(entry) = entries.iter().find(|entry| !is_ignored(entry)) {
         return Err(foreign(format!(

@@ -51,7 +51,7 @@ struct Shared {
     folder: PathBuf,
     /// The content of `keys.json` that was read last, and its keys: parsing 10,000 keys each second
     /// would be wasteful.
-    parsed: Mutex<(Vec<u8>, Arc<Keys>)>,
+    parsed: Mutex<Option<(Vec<u8>, Arc<Keys>)>>,
     /// Held while `keys.used.json` is written.
     used: Mutex<()>,
 }
@@ -146,17 +146,21 @@ impl Shared {
             Err(why) => return Err(failed_at("read", &path)(why)),
         };
         let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
-        if parsed.0 != content {
-            let keys = parse(&content).map_err(|why| {
-                let path = path.display();
-                KeyError::Damaged(format!(
-                    "{path}: {why}; restore it from a backup, or remove it (then no key is valid, \
-                     and `skytide keys add` makes new ones)"
-                ))
-            })?;
-            *parsed = (content, Arc::new(keys));
+        if let Some((of, keys)) = &*parsed
+            && *of == content
+        {
+            return Ok(keys.clone());
         }
-        Ok(parsed.1.clone())
+        let keys = parse(&content).map_err(|why| {
+            let path = path.display();
+            KeyError::Damaged(format!(
+                "{path}: {why}; restore it from a backup, or remove it (then no key is valid, \
+                 and `skytide keys add` makes new ones)"
+            ))
+        })?;
+        let keys = Arc::new(keys);
+        *parsed = Some((content, keys.clone()));
+        Ok(keys)
     }
 
     /// Applies a change to the keys under the lock, and writes the file if they differ.

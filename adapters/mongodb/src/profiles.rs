@@ -1,32 +1,57 @@
 //! Fetched profiles: one document for each account, with its DID as `_id`.
+//!
+//! ```text
+//! profiles           by DID; indexes: fetched, profile.handle
+//! profile_requests   by DID: accounts whose profile was requested; MongoDB removes old ones
+//! profile_source     one document: the pause in requests to the source
+//! ```
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::TryStreamExt;
 use mongodb::bson::{DateTime, Document, RawArrayBuf, RawDocumentBuf, doc};
 use mongodb::error::Error;
+use mongodb::options::{Collation, CollationStrength, IndexOptions};
 use mongodb::{Collection, IndexModel};
 use serde::{Deserialize, Serialize};
-use skytide_core::id::Did;
-use skytide_core::port::BoxError;
+use skytide_core::id::{Did, Handle};
 use skytide_core::port::profile::{
-    Profile, ProfileError, ProfileStore, StoredProfile, StreamProfile,
+    Profile, ProfileError, ProfileStore, SAME_HANDLE_MAX, SourcePause, StoredProfile, StreamProfile,
 };
-use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
+use tokio::sync::OnceCell;
 
 use super::connection::Connection;
 use super::values::{date, timestamp};
+use common::{BATCH_PROFILES, failed, profile_error, texts};
+use requests::Requests;
 
-/// The number of profiles that one command writes, reads or removes.
-const BATCH_PROFILES: usize = 500;
+mod common;
+mod requests;
 
 /// A [`ProfileStore`] in a MongoDB database.
 #[derive(Clone, Debug)]
 pub struct MongoProfiles {
     connection: Connection,
     documents: Collection<ProfileDocument>,
+    source: Collection<PauseDocument>,
+    requests: Requests,
+    /// Set once the index by handle exists.
+    handle_index: Arc<OnceCell<()>>,
+}
+
+/// The `_id` of the pause.
+const PAUSE: &str = "pause";
+
+#[derive(Debug, Serialize, Deserialize)]
+struct PauseDocument {
+    #[serde(rename = "_id")]
+    name: String,
+    not_before: DateTime,
+    failures_in_a_row: i64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,6 +84,9 @@ impl MongoProfiles {
     pub fn new(connection: &Connection) -> Self {
         Self {
             documents: connection.database().collection("profiles"),
+            source: connection.database().collection("profile_source"),
+            requests: Requests::new(connection),
+            handle_index: Arc::default(),
             connection: connection.clone(),
         }
     }
@@ -67,6 +95,16 @@ impl MongoProfiles {
     async fn create_index(&self) -> Result<(), ProfileError> {
         let by_age = IndexModel::builder().keys(doc! { "fetched": 1 }).build();
         let made = self.documents.create_index(by_age);
+        self.within("create its index", made).await.map(drop)
+    }
+
+    /// Creates the index by handle. It compares by ASCII case rules, like handles.
+    async fn create_handle_index(&self) -> Result<(), ProfileError> {
+        let options = IndexOptions::builder().collation(any_case()).build();
+        let by_handle = IndexModel::builder().keys(doc! { "profile.handle": 1 });
+        let made = self
+            .documents
+            .create_index(by_handle.options(options).build());
         self.within("create its index", made).await.map(drop)
     }
 
@@ -172,6 +210,75 @@ impl ProfileStore for MongoProfiles {
         }
         Ok(())
     }
+
+    async fn by_handle(&self, handle: &str) -> Result<Vec<StoredProfile>, ProfileError> {
+        if Handle::is_invalid(handle) {
+            return Ok(Vec::new());
+        }
+        let create = || self.create_handle_index();
+        self.handle_index.get_or_try_init(create).await?;
+        let found = self.documents.find(doc! { "profile.handle": handle });
+        let found = found
+            .collation(any_case())
+            .sort(doc! { "fetched": -1 })
+            .limit(SAME_HANDLE_MAX as i64);
+        let found = self.within("read", found).await?;
+        let found: Vec<_> = self.within("read", found.try_collect::<Vec<_>>()).await?;
+        let found = found.into_iter().map(ProfileDocument::profile);
+        let mut found = found.collect::<Result<Vec<_>, _>>()?;
+        found.retain(|it| it.has_handle(handle));
+        found.sort_by_key(|it| Reverse(it.fetched));
+        Ok(found)
+    }
+
+    async fn request(&self, dids: &[Did], now: Timestamp) -> Result<usize, ProfileError> {
+        self.requests.add(dids, now).await
+    }
+
+    async fn take_requests(&self, limit: usize) -> Result<Vec<Did>, ProfileError> {
+        self.requests.take(limit).await
+    }
+
+    async fn pause(&self) -> Result<SourcePause, ProfileError> {
+        let found = self.source.find_one(doc! { "_id": PAUSE });
+        let found = self.within("read", found).await?;
+        found.map_or(Ok(SourcePause::default()), PauseDocument::pause)
+    }
+
+    async fn set_pause(&self, pause: &SourcePause) -> Result<(), ProfileError> {
+        let not_before = date(pause.not_before)
+            .ok_or_else(|| failed("write")("the end of the pause is too large for a date"))?;
+        let document = PauseDocument {
+            name: PAUSE.to_owned(),
+            not_before,
+            failures_in_a_row: pause.failures_in_a_row.into(),
+        };
+        let replaced = self.source.replace_one(doc! { "_id": PAUSE }, document);
+        self.within("write", replaced.upsert(true)).await.map(drop)
+    }
+}
+
+impl PauseDocument {
+    fn pause(self) -> Result<SourcePause, ProfileError> {
+        let failures = u32::try_from(self.failures_in_a_row).ok();
+        let read = timestamp(self.not_before).zip(failures);
+        let (not_before, failures_in_a_row) = read.ok_or_else(|| {
+            ProfileError::Damaged("the document of the pause has an invalid field".to_owned())
+        })?;
+        Ok(SourcePause {
+            not_before,
+            failures_in_a_row,
+        })
+    }
+}
+
+/// Compares texts without regard to case. Beyond ASCII it would also equate other letters, but a
+/// handle has none.
+fn any_case() -> Collation {
+    Collation::builder()
+        .locale("en")
+        .strength(CollationStrength::Secondary)
+        .build()
 }
 
 impl ProfileDocument {
@@ -223,23 +330,5 @@ impl ProfileDocument {
                 avatar: text(shown.avatar),
             }),
         })
-    }
-}
-
-fn texts(dids: &[Did]) -> Vec<String> {
-    dids.iter().map(ToString::to_string).collect()
-}
-
-fn profile_error(operation: &'static str, why: StoreError) -> ProfileError {
-    match why {
-        StoreError::Failed { source, .. } => ProfileError::Failed { operation, source },
-        other => failed(operation)(other),
-    }
-}
-
-fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> ProfileError {
-    move |source| ProfileError::Failed {
-        operation,
-        source: source.into(),
     }
 }

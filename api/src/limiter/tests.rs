@@ -81,7 +81,7 @@ fn a_bucket_gives_what_a_naive_bucket_gives_and_its_headers_are_true() {
         let missing = u128::from(BURST - remaining) * UNIT;
         assert_eq!(u128::from(reset), missing.div_ceil(1_000_000_000));
         if let Some(seconds) = waited {
-            // The client waits as it was told. Then the same request succeeds.
+            // The client waits for that time. Then the same request succeeds.
             time.advance(Duration::from_secs(seconds.into()));
             level = full.min(level + u128::from(seconds) * 1_000_000_000) - price;
             let again = limits.charge(client("192.0.2.1"), cost).expect("a limit");

@@ -11,21 +11,37 @@ use skytide_core::view::{AccountRow, ActorRow, ViewId};
 use crate::account;
 use crate::answer::{Query, Rows, since_start};
 use crate::catalogue::ACTOR_ROUTE;
+use crate::demand::ProfileStatus;
+use crate::handles::Handles;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::respond::Answers;
-use crate::target::{Actor, Resolved, optional_time, profile_url};
+use crate::target::{Actor, Resolved, ResolvedActor, optional_time, profile_url};
 
 /// `GET /v1/actors/{actor}`
 pub(crate) async fn show(
     State(answers): State<Answers>,
+    State(handles): State<Handles>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let actor = Actor::parse(&decode_path(path)?)?;
     Params::parse(query.as_deref(), &ACTOR_ROUTE)?;
-    answers.respond(&headers, actor).await
+    let target = handles.resolve(&answers.context, &actor).await?;
+    let query = ActorQuery {
+        verified_handle: handles.verified_handle(&target.did),
+        target,
+    };
+    answers.respond(&headers, query).await
+}
+
+/// A request for an account.
+#[derive(Debug)]
+pub(crate) struct ActorQuery {
+    target: ResolvedActor,
+    /// The handle of the account that the network verified, if it was asked recently.
+    verified_handle: Option<Box<str>>,
 }
 
 /// An account, as JSON.
@@ -39,6 +55,7 @@ pub(crate) struct ActorAnswer {
     /// `null` if there was no event about the account itself.
     account: Option<ReportedAccount>,
     profile: Option<account::Profile>,
+    profile_status: ProfileStatus,
     counts: Counts,
 }
 
@@ -46,7 +63,7 @@ pub(crate) struct ActorAnswer {
 #[derive(Serialize)]
 struct ReportedAccount {
     handle: Option<Box<str>>,
-    /// Always false: neither DNS nor the account's host is queried.
+    /// Whether the handle is known to name the account, and the account to name the handle.
     handle_verified: bool,
     active: bool,
     status: Option<Box<str>>,
@@ -81,11 +98,11 @@ struct Counts {
     last_seen: Option<String>,
 }
 
-impl Query for Actor {
+impl Query for ActorQuery {
     type Data = ActorAnswer;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<ActorAnswer, Problem> {
-        let (did, resolved) = self.resolve(rows).await?;
+        let ResolvedActor { did, resolved } = &self.target;
         let account: Option<AccountRow> = rows.get_one(ViewId::Accounts, did.clone()).await?;
         let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;
         if account.is_none() && counts.is_none() {
@@ -94,12 +111,23 @@ impl Query for Actor {
                 "no event named {did}{since_start}"
             )));
         }
+        let shown = account::profile(rows, did, &account).await;
+        let account = account.map(ReportedAccount::from).map(|mut account| {
+            let is_handle = |known: &Option<Box<str>>| match (known, &account.handle) {
+                (Some(known), Some(handle)) => known.eq_ignore_ascii_case(handle),
+                _ => false,
+            };
+            account.handle_verified =
+                is_handle(&self.verified_handle) || is_handle(&shown.verified_handle);
+            account
+        });
         Ok(ActorAnswer {
-            url: profile_url(&did),
+            url: profile_url(did),
             did: did.to_string(),
-            resolved,
-            profile: account::profile(rows, &did, account.as_ref()).await,
-            account: account.map(ReportedAccount::from),
+            resolved: resolved.clone(),
+            profile: shown.profile,
+            profile_status: shown.status,
+            account,
             counts: counts.unwrap_or_default().into(),
         })
     }

@@ -22,10 +22,11 @@ use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey};
 use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows};
 use crate::catalogue::INTERACTIONS;
+use crate::handles::Handles;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::respond::Answers;
-use crate::target::{Actor, Resolved};
+use crate::target::{Actor, Resolved, ResolvedActor};
 
 /// Maximum number of rows that are read for one answer.
 const ROWS_MAX: usize = 50_000;
@@ -35,17 +36,23 @@ const CHUNK_ROWS: usize = 5_000;
 /// `GET /v1/actors/{actor}/interactions`
 pub(crate) async fn show(
     State(answers): State<Answers>,
+    State(handles): State<Handles>,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let actor = Actor::parse(&decode_path(path)?)?;
     let params = Params::parse(query.as_deref(), &INTERACTIONS)?;
+    let (received, days, limit) = (
+        params.choice("direction", &["sent", "received"])? == 1,
+        params.number("days", 1..=7, 7)? as u32,
+        params.number("limit", 1..=100, 25)?,
+    );
     let query = InteractionsQuery {
-        actor,
-        received: params.choice("direction", &["sent", "received"])? == 1,
-        days: params.number("days", 1..=7, 7)? as u32,
-        limit: params.number("limit", 1..=100, 25)?,
+        target: handles.resolve(&answers.context, &actor).await?,
+        received,
+        days,
+        limit,
     };
     answers.respond(&headers, query).await
 }
@@ -53,7 +60,7 @@ pub(crate) async fn show(
 /// A request for the interactions of an account.
 #[derive(Debug)]
 pub(crate) struct InteractionsQuery {
-    actor: Actor,
+    target: ResolvedActor,
     /// Whether the others acted on the account; otherwise it acted on them.
     received: bool,
     days: u32,
@@ -93,10 +100,20 @@ struct Entry {
     sums: InteractionRow,
 }
 
+/// Which rows of an account are summed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Selection {
+    /// Whether the others acted on the account; otherwise it acted on them.
+    pub(crate) received: bool,
+    /// The first and the last day in UTC, both included, in days since 1970.
+    pub(crate) first_day: u32,
+    pub(crate) last_day: u32,
+}
+
 /// The sums of the rows that were read so far.
 #[derive(Default)]
-struct Totals {
-    by_account: BTreeMap<Did, InteractionRow>,
+pub(crate) struct Totals {
+    pub(crate) by_account: BTreeMap<Did, InteractionRow>,
     rows_read: usize,
     partial: bool,
 }
@@ -105,20 +122,22 @@ impl Query for InteractionsQuery {
     type Data = Interactions;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Interactions, Problem> {
-        let (did, resolved) = self.actor.resolve(rows).await?;
+        let ResolvedActor { did, resolved } = &self.target;
         let today = rows.committed.time.day();
         let first = (today + 1).saturating_sub(self.days);
-        let mut totals = Totals::default();
-        for day in (first..=today).rev() {
-            self.add_day(rows, &did, day, &mut totals).await?;
-        }
+        let selection = Selection {
+            received: self.received,
+            first_day: first,
+            last_day: today,
+        };
+        let totals = selection.sum(rows, did).await?;
         let mut best: Vec<(Did, InteractionRow)> = totals.by_account.into_iter().collect();
         best.sort_by_key(|(_, row)| (Reverse(total(row)), Reverse(row.characters)));
         let found = best.len();
         best.truncate(self.limit);
         Ok(Interactions {
             did: did.to_string(),
-            resolved,
+            resolved: resolved.clone(),
             direction: if self.received { "received" } else { "sent" },
             days: Days {
                 first: date(first),
@@ -132,7 +151,16 @@ impl Query for InteractionsQuery {
     }
 }
 
-impl InteractionsQuery {
+impl Selection {
+    /// Sums the rows of each other account, newest day first.
+    pub(crate) async fn sum(&self, rows: &Rows<'_>, did: &Did) -> Result<Totals, Problem> {
+        let mut totals = Totals::default();
+        for day in (self.first_day..=self.last_day).rev() {
+            self.add_day(rows, did, day, &mut totals).await?;
+        }
+        Ok(totals)
+    }
+
     /// Adds the rows of one day. The view is ordered by author; its second order, a secondary
     /// index, is by subject. The second order exchanges `author` and `subject` in the key, so in
     /// both orders the other account is `key.subject`.

@@ -14,10 +14,11 @@ use skytide_core::view::{TrendKey, TrendRow, ViewId, ViewKey, Window};
 use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows};
 use crate::catalogue::TREND;
+use crate::handles::Handles;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::respond::Answers;
-use crate::target::{Actor, Resolved};
+use crate::target::{Actor, Resolved, ResolvedActor};
 use crate::velocity::{Coverage, CoveredWindow};
 
 /// Maximum number of languages of one key that are read.
@@ -26,55 +27,68 @@ const LANGS_MAX: usize = 500;
 /// `GET /v1/trends/{view}/{key}`
 pub(crate) async fn show(
     State(answers): State<Answers>,
+    State(handles): State<Handles>,
     path: Result<Path<(String, String)>, PathRejection>,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (view, key) = decode_path(path)?;
-    let trend = TrendQuery::parse(&view, &key)?;
+    let (view, key) = parse(&view, &key)?;
     Params::parse(query.as_deref(), &TREND)?;
-    answers.respond(&headers, trend).await
+    let key = match key {
+        Key::Text(text) => CountedKey::Text(text),
+        Key::Account(actor) => {
+            CountedKey::Account(handles.resolve(&answers.context, &actor).await?)
+        }
+    };
+    answers.respond(&headers, TrendQuery { view, key }).await
 }
 
 /// A request for the counts of one key.
 #[derive(Debug)]
 pub(crate) struct TrendQuery {
     view: ViewId,
-    key: Key,
+    key: CountedKey,
 }
 
 /// A key in the form in which the view counts it.
 #[derive(Debug)]
+enum CountedKey {
+    Text(String),
+    Account(ResolvedActor),
+}
+
+/// A key, as the client named it.
 enum Key {
     Text(String),
     Account(Actor),
 }
 
-impl TrendQuery {
-    /// Parses view and key. Normalizes the key to the form in which the view counts it.
-    fn parse(view: &str, text: &str) -> Result<Self, Problem> {
-        if text.is_empty() {
-            return Err(Problem::parameter("key", text, "the key is empty"));
-        }
-        let key = |key: String| Key::Text(key);
-        let (view, key) = match view.strip_prefix("top_").unwrap_or(view) {
-            "hashtags" => {
-                let tag = text.strip_prefix(['#', '＃']).unwrap_or(text);
-                (ViewId::Hashtags, key(tag.to_lowercase()))
-            }
-            "domains" => (ViewId::Domains, key(text.to_lowercase())),
-            "links" => (ViewId::Links, key(text.to_owned())),
-            "mentions" => (ViewId::Mentions, Key::Account(Actor::parse(text)?)),
-            "posts" => return Err(wrong_route(view, "/v1/posts/{uri}")),
-            "actors" | "blocks" => return Err(wrong_route(view, "/v1/actors/{actor}")),
-            _ => {
-                let detail = format!("there is no view {view:?} with counts of single keys");
-                let views = ["hashtags", "domains", "links", "mentions"];
-                return Err(Problem::parameter("view", view, detail).allowed(views));
-            }
-        };
-        Ok(Self { view, key })
+/// Parses view and key. Normalizes the key to the form in which the view counts it.
+fn parse(view: &str, text: &str) -> Result<(ViewId, Key), Problem> {
+    if text.is_empty() {
+        return Err(Problem::parameter("key", text, "the key is empty"));
     }
+    let key = |key: String| Key::Text(key);
+    let (view, key) = match view.strip_prefix("top_").unwrap_or(view) {
+        "hashtags" => {
+            let tag = text.strip_prefix(['#', '＃']).unwrap_or(text);
+            (ViewId::Hashtags, key(tag.to_lowercase()))
+        }
+        "domains" => (ViewId::Domains, key(text.to_lowercase())),
+        "links" => (ViewId::Links, key(text.to_owned())),
+        "mentions" => (ViewId::Mentions, Key::Account(Actor::parse(text)?)),
+        "posts" => return Err(wrong_route(view, "/v1/posts/{uri}")),
+        "actors" | "blocks" | "interactions" => {
+            return Err(wrong_route(view, "/v1/actors/{actor}"));
+        }
+        _ => {
+            let detail = format!("there is no view {view:?} with counts of single keys");
+            let views = ["hashtags", "domains", "links", "mentions"];
+            return Err(Problem::parameter("view", view, detail).allowed(views));
+        }
+    };
+    Ok((view, key))
 }
 
 /// The problem of a view whose entries have a route of their own.
@@ -133,10 +147,9 @@ impl Query for TrendQuery {
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Counts, Problem> {
         let (key, did, resolved) = match &self.key {
-            Key::Text(text) => (text.clone(), None, None),
-            Key::Account(actor) => {
-                let (did, resolved) = actor.resolve(rows).await?;
-                (did.to_string(), Some(did), resolved)
+            CountedKey::Text(text) => (text.clone(), None, None),
+            CountedKey::Account(ResolvedActor { did, resolved }) => {
+                (did.to_string(), Some(did.clone()), resolved.clone())
             }
         };
         let mut prefix = Vec::new();

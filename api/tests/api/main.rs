@@ -2,12 +2,17 @@
 //! memory store.
 //!
 //! - `lists`: trends, single keys, pages, velocity
+//! - `handles`: which account a handle names
 //! - `targets`: posts, accounts, interactions
 //! - `as_of`, `jobs`, `profiles`: what the jobs store
 //! - `network`: activity, the catalogue, health, metrics
 //! - `http`: client errors, limits, methods, CORS, caching
 //! - `failures`: failures on the server's side
 //! - `cache`: shared reads, reuse, entity tags
+//! - `original`: the contract of another API
+//! - `encodings`: compressed answers, memory of many answers
+//! - `request_ids`: the id of a request in answers
+//! - `public`: what a public API leaves to its probe
 //! - `commits`: answers while commits come between their reads
 //! - `stream`: server-sent events
 //! - `openapi`: answers match openapi.json; the start page
@@ -19,13 +24,18 @@ mod as_of;
 mod cache;
 mod commits;
 mod connections;
+mod encodings;
 mod failures;
+mod handles;
 mod http;
 mod jobs;
 mod lists;
 mod network;
 mod openapi;
+mod original;
 mod profiles;
+mod public;
+mod request_ids;
 mod schema;
 mod socket;
 mod stream;

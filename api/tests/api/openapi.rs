@@ -157,8 +157,9 @@ async fn every_described_route_exists_and_accepts_the_defaults_of_its_parameters
     let world = full_world().await;
     let description = skytide_api::describe();
     let paths = description["paths"].as_object().unwrap().iter();
-    // The admin routes need a key: tests of the crate itself call them.
-    for (path, item) in paths.filter(|(path, _)| !path.starts_with("/v1/admin/")) {
+    // These have tests of their own: they need a key or a body.
+    let keyed = ["/v1/admin/", "/original/"];
+    for (path, item) in paths.filter(|(path, _)| !keyed.iter().any(|it| path.starts_with(it))) {
         let mut uri = path.replace("{view}", "hashtags").replace("{key}", "art");
         uri = uri.replace("{uri}", "at://ana.test/app.bsky.feed.post/self");
         uri = uri.replace("{actor}", "ana.test");

@@ -92,7 +92,8 @@ async fn a_handle_resolves_to_its_newest_claim_and_is_not_verified() {
         assert_eq!(answer["did"], ANA);
         let resolved = json!({
             "handle": "ana.bsky.social", "claimed": "2026-06-03T00:00:00.000Z",
-            "claims": 2, "verified": false,
+            "claims": 2, "verified": false, "by": "claim",
+            "reason": "not checked: the network is not asked (API_RESOLVER_URL)",
         });
         assert_eq!(answer["resolved"], resolved);
         assert_eq!(answer["account"]["handle_verified"], false);

@@ -9,7 +9,7 @@ use skytide_core::config::{ByteSize, Config, Span, ValueError, between};
 use skytide_core::time::Timestamp;
 use skytide_simnet::faults::FaultPlan;
 use skytide_simnet::malformed;
-use skytide_simnet::server::{CursorPolicy, Pace};
+use skytide_simnet::server::{AnswerFault, CursorPolicy, Pace};
 
 /// A simulated network of real bytes: the same seed gives the same frames.
 #[derive(Debug, Args)]
@@ -201,6 +201,16 @@ pub struct Profiles {
     #[arg(long = "profiles-failures", value_name = "N", default_value_t = 0)]
     #[arg(value_parser = between(0..=1_000_000_u32))]
     pub failures: u32,
+
+    /// Spoil all answers with profiles, handles or DID documents. docs/simnet-servers.md lists the
+    /// kinds.
+    #[arg(long, value_name = "KIND", value_parser = |text: &str| AnswerFault::from_str(text))]
+    pub answers: Option<AnswerFault>,
+
+    /// Let some identities contradict the stream: a stranger's claim, two accounts that claim each
+    /// other's handles, a handle that moved, an account without a document.
+    #[arg(long)]
+    pub identity_cases: bool,
 }
 
 /// What to record of a network.

@@ -2,7 +2,7 @@
 //! internet.
 //!
 //! ```text
-//! demo.json (seed, start) ─▶ Network ─▶ relay, AppView on a free port ◀── ingest, profiles
+//! demo.json (seed, start) ─▶ Network ─▶ relay, AppView, PLC on a free port ◀── ingest, profiles, API
 //! newest tick of the log ──────▶ first frame to render again
 //! ```
 //!
@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use skytide_core::config::{Config, Endpoint, RelayUrl, Start};
+use skytide_core::config::{Config, Endpoint, EndpointOrNever, RelayUrl, Start};
 use skytide_core::port::clock::Clock;
 use skytide_core::time::Timestamp;
 use skytide_simnet::server::{Options, Server};
@@ -128,7 +128,7 @@ async fn serve(origin: &Origin, data: &Data, clock: Arc<dyn Clock>) -> Result<Se
 }
 
 /// Points the services at the simulated network: ingest at its relay, the job `profiles` at its
-/// AppView.
+/// AppView, the API at its AppView and its PLC directory.
 fn read_from_simnet(config: &mut Config, server: &Server) -> Result<(), Failure> {
     let endpoint = |url: &str, scheme: &str| {
         let parsed = Endpoint::parse(url, &[scheme]);
@@ -141,7 +141,10 @@ fn read_from_simnet(config: &mut Config, server: &Server) -> Result<(), Failure>
         relay.map_err(|why| Failure::because("the simulated network has no address", why))?;
     config.firehose.url = vec![relay];
     config.firehose.start = Start::Oldest;
-    config.scheduler.profiles_url = endpoint(&server.url(), "http")?;
+    let servers = endpoint(&server.url(), "http")?;
+    config.scheduler.profiles_url = servers.clone();
+    config.api.resolver_url = EndpointOrNever(Some(servers.clone()));
+    config.api.plc_url = servers;
     tracing::info!(
         relay = %config.firehose.url[0],
         profiles = %config.scheduler.profiles_url,

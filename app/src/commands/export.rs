@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::holder::{self, Holder};
 use crate::cli::Export;
 use crate::data::{Data, Role};
-use crate::export::{ExportError, Folder, Format, Outline, Output, SUMMARY};
+use crate::export::{ExportError, ExportReport, Folder, Format, Output, SUMMARY};
 use crate::export_server::{self, Message, Request};
 use crate::failure::Failure;
 use crate::terminal::{note, say};
@@ -24,8 +24,8 @@ use crate::terminal::{note, say};
 /// The views cannot be opened or read, or the files cannot be written.
 pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure> {
     let writing = async {
-        if let Some(outline) = from_other_process(export).await? {
-            return Ok(outline);
+        if let Some(report) = from_other_process(export).await? {
+            return Ok(report);
         }
         let config = &export.config;
         let data = Data::open(&config.store.dir, None, Role::Views, config, true).await?;
@@ -34,10 +34,10 @@ pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure
             .export(&export.folder, format(export.csv))
             .await;
         let summary = exported.map_err(|why| failed(&export.folder, why))?;
-        Ok::<_, Failure>(summary.outline())
+        Ok::<_, Failure>(summary.report())
     };
     tokio::select! {
-        outline = writing => say(&outline?.line(&export.folder)),
+        report = writing => say(&report?.line(&export.folder)),
         () = stop.cancelled() => return Err(Failure::new("stopped: the export is incomplete")),
     }
     Ok(())
@@ -45,7 +45,7 @@ pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure
 
 /// Requests the export from the process that has the store open, and writes the files. Returns
 /// `None` if there is no such process.
-async fn from_other_process(export: &Export) -> Result<Option<Outline>, Failure> {
+async fn from_other_process(export: &Export) -> Result<Option<ExportReport>, Failure> {
     let Some(Holder { name, stream }) = holder::connect(&export.config).await? else {
         return Ok(None);
     };
@@ -58,7 +58,7 @@ async fn receive(
     mut stream: UnixStream,
     export: &Export,
     holder: &str,
-) -> Result<Outline, Failure> {
+) -> Result<ExportReport, Failure> {
     let request = Message::Request(Request {
         version: export_server::VERSION,
         csv: export.csv,
@@ -79,9 +79,9 @@ async fn receive(
                 folder.file(&name).await.map_err(write)?;
             }
             Message::Data(bytes) if started => folder.write(bytes).await.map_err(write)?,
-            Message::Complete(outline) if started => {
-                folder.complete(&outline).await.map_err(write)?;
-                return Ok(outline);
+            Message::Complete(report) if started => {
+                folder.complete(&report).await.map_err(write)?;
+                return Ok(report);
             }
             Message::Failed(why) => {
                 let folder = export.folder.display();

@@ -22,7 +22,7 @@ use crate::clock::SystemClock;
 use crate::data::{Data, Role};
 use crate::export_server::{self, JobAnswer, JobRequest, Message};
 use crate::failure::Failure;
-use crate::jobs::scheduler;
+use crate::jobs::{Jobs, scheduler};
 use crate::terminal::{note, say};
 
 /// The exit code of `--run` if the job already runs.
@@ -69,7 +69,9 @@ async fn answer(
         .await
         .ok_or_else(stopped)??;
     let stores = data.views().job_stores()?;
-    let jobs = scheduler(config, data.store(), &stores)?;
+    let Jobs {
+        scheduler: jobs, ..
+    } = scheduler(config, data.store(), &stores)?;
     if let Some(name) = run {
         return Ok(JobAnswer::Run(jobs.run_once(name, stop).await));
     }

@@ -87,7 +87,7 @@ async fn serve(args: &cli::Serve, stop: CancellationToken) -> Result<(), Failure
 ///
 /// # Errors
 ///
-/// The server cannot listen on its address. The message says what helps.
+/// The server cannot listen on its address. The message names the remedy.
 pub async fn start_server(
     options: Options,
     network: Network,
@@ -128,6 +128,8 @@ fn options(serving: &Serving, pace: Pace, seed: u64) -> Options {
             failures_per_million: profiles.failures,
             seed,
         },
+        identity_cases: profiles.identity_cases,
+        answers: profiles.answers,
         faults: Faults::new(FaultPlan {
             seed,
             retry_after_seconds: serving.retry_after,
@@ -147,7 +149,9 @@ fn print_addresses(server: &Server, origin: &Origin) {
         origin.description()
     ));
     say(&format!("  FIREHOSE_URL={}", server.relay_url()));
-    say(&format!("  SCHEDULER_PROFILES_URL={}", server.url()));
+    for option in ["SCHEDULER_PROFILES_URL", "API_RESOLVER_URL", "API_PLC_URL"] {
+        say(&format!("  {option}={}", server.url()));
+    }
 }
 
 fn status_line(state: &State) -> String {

@@ -96,7 +96,7 @@ pub async fn open_views(
 ///
 /// # Errors
 ///
-/// Their folder cannot be used.
+/// The folder of the checkpoints cannot be used.
 pub fn open_checkpoints(folder: &DataDir) -> Result<Arc<dyn CheckpointStore>, Failure> {
     let checkpoints = EmbeddedCheckpoints::open(&folder.checkpoints());
     let what = || cannot_open("folder of checkpoints", folder);

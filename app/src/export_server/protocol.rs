@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use skytide_core::port::job::{JobState, RunEnd, RunRefusal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::export::Outline;
+use crate::export::ExportReport;
 
 /// Version of the messages.
 pub const VERSION: u32 = 1;
@@ -59,7 +59,7 @@ pub enum Message {
     /// The next bytes of the current file.
     Data(Vec<u8>),
     /// The export is complete. The last message.
-    Complete(Outline),
+    Complete(ExportReport),
     /// The request failed, with the reason. The last message.
     Failed(String),
 }
@@ -91,7 +91,7 @@ pub async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &Message) -> 
         Message::JobAnswer(answer) => (b'A', serde_json::to_vec(answer)?),
         Message::File(name) => (b'F', name.clone().into_bytes()),
         Message::Data(bytes) => (b'D', bytes.clone()),
-        Message::Complete(outline) => (b'C', serde_json::to_vec(outline)?),
+        Message::Complete(report) => (b'C', serde_json::to_vec(report)?),
         Message::Failed(why) => {
             let end = why.floor_char_boundary(PAYLOAD_BYTES_MAX);
             (b'X', why.as_bytes()[..end].to_vec())

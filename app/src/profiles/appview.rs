@@ -181,7 +181,7 @@ fn entry(json: &RawValue) -> Option<(Did, Profile)> {
     // A string that is not valid is treated as missing.
     let text = |json: Option<&RawValue>| serde_json::from_str(json?.get()).ok();
     let profile = Profile {
-        handle: entry.handle.into(),
+        handle: entry.handle.to_ascii_lowercase().into(),
         name: text(entry.display_name).and_then(name),
         avatar: text(entry.avatar).and_then(avatar),
     };
@@ -216,8 +216,8 @@ async fn body(mut response: Response) -> Result<Vec<u8>, SourceError> {
 
 /// The earliest time of the next request: the later one of `Retry-After`, in seconds or as a date
 /// (<https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>), and `ratelimit-reset`, in seconds
-/// since 1970.
-fn retry_at(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
+/// since 1970. At most a day after `now`; `None` if there is neither.
+pub fn retry_at(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
     let text = headers.get(RETRY_AFTER).and_then(|it| it.to_str().ok());
     let seconds = |text: &str| text.trim().parse::<u64>().ok();
     let after = text.and_then(|text| match seconds(text) {

@@ -23,6 +23,8 @@ mod killed;
 #[cfg(target_os = "linux")]
 mod manager;
 #[cfg(unix)]
+mod names;
+#[cfg(unix)]
 mod piped;
 mod process;
 mod refusals;

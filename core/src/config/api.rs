@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::address::trimmed;
-use super::{ByteSize, ListenAddress, Span, ValueError, between};
+use super::{ByteSize, Endpoint, EndpointOrNever, ListenAddress, Span, ValueError, between};
 
 const SECOND: Span = Span(Duration::from_secs(1));
 const ZERO: Span = Span(Duration::ZERO);
@@ -175,6 +175,30 @@ pub struct Api {
     )]
     #[arg(value_name = "HOST,...", value_delimiter = ',')]
     pub admin_hosts: Vec<HostName>,
+
+    /// The server that resolves handles to accounts (`com.atproto.identity.resolveHandle`), or
+    /// `never`: then handles resolve by fetched profiles and by the stream, and no request is sent.
+    /// It learns which handles clients ask for.
+    #[arg(
+        id = "API_RESOLVER_URL",
+        long = "api-resolver-url",
+        env = "API_RESOLVER_URL",
+        hide_env_values = true
+    )]
+    #[arg(value_name = "URL", default_value = "https://public.api.bsky.app")]
+    #[arg(value_parser = |text: &str| EndpointOrNever::parse(text, &["https", "http"]))]
+    pub resolver_url: EndpointOrNever,
+
+    /// The directory of `did:plc` documents, which say which handle an account names.
+    #[arg(
+        id = "API_PLC_URL",
+        long = "api-plc-url",
+        env = "API_PLC_URL",
+        hide_env_values = true
+    )]
+    #[arg(value_name = "URL", default_value = "https://plc.directory")]
+    #[arg(value_parser = |text: &str| Endpoint::parse(text, &["https", "http"]))]
+    pub plc_url: Endpoint,
 }
 
 /// What requests without a key may do.

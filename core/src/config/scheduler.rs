@@ -94,7 +94,8 @@ pub struct Scheduler {
     pub profiles_unknown_age_max: Span,
 
     /// Maximum number of requests in one run of the `profiles` job. Each request is for up to 25
-    /// accounts.
+    /// accounts. Twice this number a minute are sent in total, at most half of them for accounts in
+    /// other answers of the API.
     #[arg(
         id = "SCHEDULER_PROFILES_CALLS_MAX",
         long = "scheduler-profiles-calls-max",

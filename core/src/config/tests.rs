@@ -38,6 +38,8 @@ fn options_whose_values_are_addresses_of_servers_are_secret() {
     let addresses = [
         "FIREHOSE_URL",
         "SCHEDULER_PROFILES_URL",
+        "API_RESOLVER_URL",
+        "API_PLC_URL",
         "NATS_URL",
         "MONGODB_URI",
     ];
@@ -320,4 +322,16 @@ fn each_current_setting_has_a_value_and_a_source() {
     let of = |name: &str| settings.iter().find(|setting| setting.name == name);
     let dir = of("STORE_DIR").and_then(|setting| setting.value.clone());
     assert_eq!(dir.as_deref(), Some("/srv/a@b?c=d"));
+}
+
+#[test]
+fn the_resolver_of_handles_is_an_address_or_turned_off() {
+    let config = parse(&[]).expect("defaults");
+    let url = config.api.resolver_url.to_string();
+    assert_eq!(url, "https://public.api.bsky.app");
+    let config = parse(&["--api-resolver-url=never"]).expect("valid");
+    assert_eq!(config.api.resolver_url, EndpointOrNever(None));
+    assert_eq!(config.api.resolver_url.to_string(), "never");
+    let error = first_error_line(&["--api-resolver-url=ftp://host"]);
+    assert!(error.contains("it has another scheme"), "{error}");
 }

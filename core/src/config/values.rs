@@ -156,8 +156,8 @@ impl Endpoint {
         host.to_ascii_lowercase()
     }
 
-    /// Parses an address with one of the given schemes, in any case. A byte order mark and spaces
-    /// around the address are removed.
+    /// Parses an address with one of the given schemes, in upper or lower case. A byte order mark
+    /// and spaces around the address are removed.
     ///
     /// # Errors
     /// The address has another form or another scheme, or its port is not a valid port.
@@ -210,6 +210,32 @@ impl fmt::Debug for Endpoint {
     }
 }
 
+/// The address of a server that may be left out: an address, or `never`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointOrNever(pub Option<Endpoint>);
+
+impl EndpointOrNever {
+    /// Parses `never`, or an address as [`Endpoint::parse`] does.
+    ///
+    /// # Errors
+    /// See [`Endpoint::parse`].
+    pub fn parse(text: &str, schemes: &[&str]) -> Result<Self, ValueError> {
+        match trimmed(text) {
+            "never" => Ok(Self(None)),
+            text => Endpoint::parse(text, schemes).map(|endpoint| Self(Some(endpoint))),
+        }
+    }
+}
+
+impl fmt::Display for EndpointOrNever {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(endpoint) => endpoint.fmt(f),
+            None => f.write_str("never"),
+        }
+    }
+}
+
 /// Splits an address into `scheme://user@`, `host:port` and `/path?query`; `None` without a scheme.
 fn split(text: &str) -> Option<(&str, &str, &str)> {
     let authority = text.find("://")? + 3;
@@ -255,7 +281,8 @@ pub fn masked(text: &str) -> String {
         .split(',')
         .all(|host| host_and_port(host).1.is_none_or(is_port))
     {
-        // The host may be the first part of a password that contains a comma or a slash.
+        // The text after a `:` is not a port. It may be a part of a password, for example if the
+        // `@` after it is missing.
         return format!("{scheme}://***");
     }
     let query: Vec<String> = query

@@ -1,11 +1,13 @@
 //! Profiles: the handle, display name and picture of an account, as a server of the network returns
 //! them. The scheduler fetches and stores profiles; the API shows them.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::BoxError;
-use crate::id::Did;
+use crate::id::{Did, Handle};
 use crate::limits::stored;
 use crate::time::Timestamp;
 use crate::view::AccountRow;
@@ -28,6 +30,41 @@ pub trait ProfileStore: Send + Sync {
 
     /// Removes the profiles of `dids`. An account without a stored profile is not an error.
     async fn remove(&self, dids: &[Did]) -> Result<(), ProfileError>;
+
+    /// The stored profiles whose fetched handle is `handle` in any ASCII case, newest fetch first,
+    /// at most [`SAME_HANDLE_MAX`]. None for `handle.invalid`, which names nobody.
+    async fn by_handle(&self, handle: &str) -> Result<Vec<StoredProfile>, ProfileError>;
+
+    /// Requests that the profiles of `dids` be fetched. Each account waits once, and at most
+    /// [`REQUESTS_MAX`] accounts wait; those beyond it are not added. Returns how many of `dids`
+    /// wait afterwards. A store may drop requests that wait for more than ten minutes after `now`,
+    /// and all of them when its process ends.
+    async fn request(&self, dids: &[Did], now: Timestamp) -> Result<usize, ProfileError>;
+
+    /// Removes at most `limit` requests, oldest first, and returns their accounts. Two callers at
+    /// the same time may get the same request.
+    async fn take_requests(&self, limit: usize) -> Result<Vec<Did>, ProfileError>;
+
+    /// The stored pause in requests to the source; the default if none was stored.
+    async fn pause(&self) -> Result<SourcePause, ProfileError>;
+
+    /// Replaces the stored pause. It survives a restart of the process.
+    async fn set_pause(&self, pause: &SourcePause) -> Result<(), ProfileError>;
+}
+
+/// Maximum number of accounts that wait for their profile.
+pub const REQUESTS_MAX: usize = 10_000;
+/// Maximum number of stored profiles with one handle that are returned.
+pub const SAME_HANDLE_MAX: usize = 16;
+
+/// A pause in requests to the source, after failures or a rate limit. It is stored, so that a
+/// restart and other processes respect it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourcePause {
+    /// No request is sent before this time, by the clock of the scheduler's machine.
+    pub not_before: Timestamp,
+    /// Number of failures since the last answer.
+    pub failures_in_a_row: u32,
 }
 
 /// A server from which profiles are fetched.
@@ -79,6 +116,37 @@ pub struct StreamProfile {
     pub display_name: Option<Box<str>>,
     /// The CID of the picture in the profile record; `None` if there is none.
     pub avatar: Option<Box<str>>,
+}
+
+impl StoredProfile {
+    /// Whether the fetched handle is `handle`, by ASCII case rules, and names an account.
+    pub fn has_handle(&self, handle: &str) -> bool {
+        let fetched = self.profile.as_ref().map(|profile| &*profile.handle);
+        fetched.is_some_and(|it| it.eq_ignore_ascii_case(handle)) && !Handle::is_invalid(handle)
+    }
+
+    /// Time between the fetch and `now`. The clock may have been set back since the fetch.
+    pub fn age_ms(&self, now: Timestamp) -> u64 {
+        now.0.abs_diff(self.fetched.0)
+    }
+
+    /// Whether the profile is too old to be shown without a new fetch.
+    pub fn is_old(&self, now: Timestamp, ages: &ProfileAges) -> bool {
+        let age_max = match self.profile {
+            Some(_) => ages.age_max,
+            None => ages.unknown_age_max,
+        };
+        u128::from(self.age_ms(now)) >= age_max.as_millis()
+    }
+}
+
+/// The ages at which stored profiles are fetched again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProfileAges {
+    /// The age at which a profile is fetched again.
+    pub age_max: Duration,
+    /// The time after which an account that the source did not know is requested again.
+    pub unknown_age_max: Duration,
 }
 
 impl StreamProfile {

@@ -15,18 +15,33 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 
 use super::shared::Shared;
-use super::{problem, profiles, relay, repos};
+use super::{answers, problem, profiles, relay, repos};
 
 /// All routes.
 pub(super) fn router(shared: Arc<Shared>) -> Router {
     let guard = axum::middleware::from_fn_with_state(shared.clone(), profiles::guard);
+    let spoil = axum::middleware::from_fn_with_state(shared.clone(), answers::spoil);
     let appview = Router::new()
         .route("/xrpc/app.bsky.actor.getProfiles", get(profiles::profiles))
         .route(
             "/xrpc/app.bsky.actor.getProfile",
             get(profiles::single_profile),
         )
+        .route(
+            "/xrpc/app.bsky.actor.searchActorsTypeahead",
+            get(profiles::typeahead),
+        )
+        .layer(spoil.clone())
         .layer(guard);
+    let identities = Router::new()
+        .route(
+            "/xrpc/com.atproto.identity.resolveHandle",
+            get(repos::resolve_handle),
+        )
+        .route("/.well-known/atproto-did", get(repos::well_known))
+        .route("/.well-known/did.json", get(repos::web_document))
+        .route("/{did}", get(repos::document))
+        .layer(spoil);
     Router::new()
         .route(
             "/xrpc/com.atproto.sync.subscribeRepos",
@@ -39,15 +54,10 @@ pub(super) fn router(shared: Arc<Shared>) -> Router {
         )
         .route("/xrpc/com.atproto.sync.getRepoStatus", get(repos::status))
         .route("/xrpc/com.atproto.sync.listRepos", get(repos::list))
-        .route(
-            "/xrpc/com.atproto.identity.resolveHandle",
-            get(repos::resolve_handle),
-        )
         .route("/xrpc/_health", get(health))
-        .route("/.well-known/atproto-did", get(repos::well_known))
         .route("/img/avatar/plain/{did}/{cid}", get(profiles::picture))
         .route("/_simnet/state", get(state))
-        .route("/{did}", get(repos::document))
+        .merge(identities)
         .merge(appview)
         .fallback(problem::not_found)
         .with_state(shared)

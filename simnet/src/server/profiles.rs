@@ -1,5 +1,5 @@
-//! The AppView: `app.bsky.actor.getProfiles` and `getProfile`, with a request budget, latency and
-//! failures.
+//! The AppView: `app.bsky.actor.getProfiles`, `getProfile` and `searchActorsTypeahead`, with a
+//! request budget, latency and failures.
 
 use std::sync::Arc;
 
@@ -9,8 +9,10 @@ use axum::http::{StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use skytide_core::id::Did;
 
 use super::feed::{Feed, HostedAccount};
+use super::identities::IdentityCases;
 use super::problem::Problem;
 use super::profile_budget::Verdict;
 use super::query::Query;
@@ -19,6 +21,8 @@ use crate::random::Random;
 
 /// Maximum number of accounts in a request.
 pub const ACTORS_MAX: usize = 25;
+/// Maximum number of accounts in an answer of `searchActorsTypeahead`.
+const TYPEAHEAD_MAX: u64 = 100;
 
 /// Applies latency, budget and failures to each request.
 pub(super) async fn guard(
@@ -63,10 +67,13 @@ pub(super) async fn profiles(
         let message = format!("actors/{position} must be a valid did or a handle");
         return Err(Problem::invalid(message));
     }
+    let cases = shared.identities.clone();
     let found = shared.ask(move |feed| {
-        let accounts = actors.iter().filter_map(|actor| find_account(feed, actor));
-        let active = accounts.filter(|account| account.status.is_none());
-        active.collect::<Vec<_>>()
+        let mut found = Vec::new();
+        for actor in actors {
+            found.extend(find_account(feed, &cases, &actor).filter(|it| it.status.is_none()));
+        }
+        found
     });
     let found = found.await;
     let profiles: Vec<_> = found.iter().map(|it| profile(it, &shared.url)).collect();
@@ -84,8 +91,11 @@ pub(super) async fn single_profile(
         let message = "actor must be a valid did or a handle";
         return Err(Problem::invalid(message));
     }
-    let found = shared.ask(move |feed| find_account(feed, &actor)).await;
-    let account = found.ok_or_else(|| Problem::invalid("Profile not found"))?;
+    let cases = shared.identities.clone();
+    let found = shared.ask(move |feed| find_account(feed, &cases, &actor));
+    let account = found
+        .await
+        .ok_or_else(|| Problem::invalid("Profile not found"))?;
     match account.status {
         None => Ok(Json(profile(&account, &shared.url))),
         Some("deactivated") => Err(Problem::named(
@@ -128,12 +138,54 @@ fn is_identifier(text: &str) -> bool {
     skytide_core::id::is_did(text) || (text.contains('.') && text.split('.').all(part))
 }
 
-fn find_account(feed: &mut dyn Feed, actor: &str) -> Option<HostedAccount> {
+/// `app.bsky.actor.searchActorsTypeahead`: active accounts whose handle or name starts with a text
+/// (<https://docs.bsky.app/docs/api/app-bsky-actor-search-actors-typeahead>).
+pub(super) async fn typeahead(
+    State(shared): State<Arc<Shared>>,
+    uri: Uri,
+) -> Result<Json<Value>, Problem> {
+    let query = Query::of(&uri);
+    let prefix = query.get("q").unwrap_or_default().to_lowercase();
+    let limit = query.number("limit")?.unwrap_or(10);
+    if !(1..=TYPEAHEAD_MAX).contains(&limit) {
+        return Err(Problem::invalid("limit must be between 1 and 100"));
+    }
+    let cases = shared.identities.clone();
+    let found = shared.ask(move |feed| {
+        let mut found = Vec::new();
+        for did in feed.dids_after(None, usize::MAX) {
+            let account = shown_account(feed, &cases, &did);
+            let Some(account) = account.filter(|it| it.status.is_none()) else {
+                continue;
+            };
+            let name = account.display_name.as_deref().unwrap_or_default();
+            if account.handle.starts_with(&prefix) || name.to_lowercase().starts_with(&prefix) {
+                found.push(account);
+            }
+            if found.len() as u64 == limit {
+                break;
+            }
+        }
+        found
+    });
+    let found = found.await;
+    let actors: Vec<_> = found.iter().map(|it| profile(it, &shared.url)).collect();
+    Ok(Json(json!({ "actors": actors })))
+}
+
+fn find_account(feed: &mut dyn Feed, cases: &IdentityCases, actor: &str) -> Option<HostedAccount> {
     let did = match actor.parse() {
         Ok(did) => did,
-        Err(_) => feed.did_of_handle(&actor.to_ascii_lowercase())?,
+        Err(_) => cases.did_of_handle(&*feed, &actor.to_ascii_lowercase())?,
     };
-    feed.hosted_account(&did)
+    shown_account(feed, cases, &did)
+}
+
+/// An account with the handle that an AppView shows.
+fn shown_account(feed: &mut dyn Feed, cases: &IdentityCases, did: &Did) -> Option<HostedAccount> {
+    let account = feed.hosted_account(did)?;
+    let handle = cases.shown_handle(feed, &account);
+    Some(HostedAccount { handle, ..account })
 }
 
 fn profile(account: &HostedAccount, url: &str) -> Value {

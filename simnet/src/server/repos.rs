@@ -121,7 +121,7 @@ pub(super) async fn resolve_handle(
 ) -> Result<Json<Value>, Problem> {
     let query = Query::of(&uri);
     let handle = query.need("handle")?.to_ascii_lowercase();
-    let did = shared.ask(move |feed| feed.did_of_handle(&handle)).await;
+    let did = did_of_handle(&shared, handle).await;
     let did = did.ok_or_else(|| Problem::invalid("Unable to resolve handle"))?;
     Ok(Json(json!({ "did": did.to_string() })))
 }
@@ -129,14 +129,31 @@ pub(super) async fn resolve_handle(
 /// `/.well-known/atproto-did` of the requested host
 /// (<https://atproto.com/specs/handle#handle-resolution>).
 pub(super) async fn well_known(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
-    let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
-    let host = host.unwrap_or_default();
-    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-    let handle = name.to_ascii_lowercase();
-    match shared.ask(move |feed| feed.did_of_handle(&handle)).await {
+    match did_of_handle(&shared, host_name(&headers)).await {
         Some(did) => did.to_string().into_response(),
         None => (StatusCode::NOT_FOUND, "User not found").into_response(),
     }
+}
+
+async fn did_of_handle(shared: &Arc<Shared>, handle: String) -> Option<Did> {
+    let cases = shared.identities.clone();
+    let found = shared.ask(move |feed| cases.did_of_handle(&*feed, &handle));
+    found.await
+}
+
+/// The requested host in lower case, without its port.
+fn host_name(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|it| it.to_str().ok());
+    let host = host.unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name.to_ascii_lowercase()
+}
+
+/// `/.well-known/did.json` of the requested host: the document of its `did:web`
+/// (<https://atproto.com/specs/did#blessed-did-methods>). The network has no such accounts.
+pub(super) async fn web_document(state: State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let did = format!("did:web:{}", host_name(&headers));
+    document(state, Path(did)).await
 }
 
 /// `/{did}`: the DID document, as <https://web.plc.directory> returns it.
@@ -151,7 +168,13 @@ pub(super) async fn document(
     let Ok(did) = text.parse::<Did>() else {
         return unknown(&text);
     };
-    let Some(account) = shared.ask(move |feed| feed.hosted_account(&did)).await else {
+    let cases = shared.identities.clone();
+    let found = shared.ask(move |feed| {
+        let account = feed.hosted_account(&did)?;
+        let handle = cases.documented_handle(feed, &account)?;
+        Some((account, handle))
+    });
+    let Some((account, handle)) = found.await else {
         return unknown(&text);
     };
     let key = account.key.trim_start_matches("did:key:");
@@ -162,7 +185,7 @@ pub(super) async fn document(
             "https://w3id.org/security/suites/secp256k1-2019/v1",
         ],
         "id": text,
-        "alsoKnownAs": [format!("at://{}", account.handle)],
+        "alsoKnownAs": [format!("at://{handle}")],
         "verificationMethod": [{
             "id": format!("{text}#atproto"),
             "type": "Multikey",

@@ -9,7 +9,9 @@ use serde::Serialize;
 use skytide_core::port::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
+use super::answer_fault::AnswerFault;
 use super::feed::{Feed, OutgoingFrame};
+use super::identities::IdentityCases;
 use super::profile_budget::Budget;
 use super::relay_options::RelayOptions;
 use super::window::Window;
@@ -24,6 +26,8 @@ pub(super) struct Shared {
     pub(super) faults: Faults,
     pub(super) counts: Counts,
     pub(super) budget: Budget,
+    pub(super) identities: IdentityCases,
+    answers: Mutex<Option<AnswerFault>>,
     pub(super) relay: RelayOptions,
     pub(super) clock: Arc<dyn Clock>,
     /// The URL of the server, such as `http://127.0.0.1:2583`.
@@ -37,6 +41,8 @@ pub(super) struct SharedParts {
     pub(super) window: Window,
     pub(super) faults: Faults,
     pub(super) budget: Budget,
+    pub(super) identities: IdentityCases,
+    pub(super) answers: Option<AnswerFault>,
     pub(super) relay: RelayOptions,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) url: String,
@@ -52,6 +58,8 @@ impl Shared {
             faults: parts.faults,
             counts: Counts::default(),
             budget: parts.budget,
+            identities: parts.identities,
+            answers: Mutex::new(parts.answers),
             relay: parts.relay,
             clock: parts.clock,
             url: parts.url,
@@ -84,6 +92,15 @@ impl Shared {
             Ok(answer) => answer,
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         }
+    }
+
+    /// How answers are spoiled now.
+    pub(super) fn answer_fault(&self) -> Option<AnswerFault> {
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_answer_fault(&self, fault: Option<AnswerFault>) {
+        *self.answers.lock().unwrap_or_else(PoisonError::into_inner) = fault;
     }
 
     /// The current state.
@@ -156,9 +173,9 @@ pub struct State {
     pub url: String,
     /// Frames that the network has sent since the start of the server.
     pub frames: u64,
-    /// Events that a correct consumer makes of them.
+    /// Events that a correct consumer derives from these frames.
     pub events: u64,
-    /// Their size in bytes.
+    /// Total size of these frames in bytes.
     pub bytes: u64,
     /// The newest sequence number in the window.
     pub newest_seq: u64,
@@ -169,7 +186,7 @@ pub struct State {
     pub network_time_ms: u64,
     /// Frames in the window, which clients can read.
     pub window_frames: u64,
-    /// Their size in bytes.
+    /// Total size of these frames in bytes.
     pub window_bytes: u64,
     /// Whether the backlog is sent. From then on, slow clients are disconnected.
     pub caught_up: bool,

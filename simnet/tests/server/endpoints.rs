@@ -5,7 +5,7 @@ use std::time::Duration;
 use skytide_core::id::Did;
 use skytide_core::port::clock::ManualClock;
 use skytide_core::time::Timestamp;
-use skytide_simnet::server::{Options, ProfileOptions, Server};
+use skytide_simnet::server::{IdentityCase, Options, ProfileOptions, Server};
 use skytide_simnet::{Network, Options as NetworkOptions};
 
 use crate::client::{Answer, get, get_as};
@@ -269,4 +269,54 @@ async fn some_requests_for_profiles_fail_on_request() {
         [200, 500, 502, 503]
     );
     assert_eq!(server.state().profile_refusals, 60 - statuses[&200]);
+}
+
+#[tokio::test]
+async fn accounts_are_found_by_the_start_of_their_handle_or_name() {
+    let (server, mut twin, _) = ended(Options::default()).await;
+    let shown = account(&mut twin, None);
+    let name = "app.bsky.actor.searchActorsTypeahead";
+    let search =
+        async |query: &str| get(&server, &xrpc(name, query)).await.json()["actors"].clone();
+    let found = search(&format!("q={}&limit=100", shown.handle.to_uppercase())).await;
+    assert_eq!(found.as_array().map(Vec::len), Some(1), "{found}");
+    assert_eq!(found[0]["did"], shown.did.to_string());
+    assert_eq!(search("q=&limit=7").await.as_array().map(Vec::len), Some(7));
+    assert_eq!(
+        search("q=nobody-has-this-name")
+            .await
+            .as_array()
+            .map(Vec::len),
+        Some(0)
+    );
+    let wrong = get(&server, &xrpc(name, "q=a&limit=0")).await;
+    refused(&wrong, 400, "InvalidRequest", "between 1 and 100");
+}
+
+#[tokio::test]
+async fn an_appview_shows_no_handle_that_does_not_resolve_to_the_account() {
+    let options = Options {
+        identity_cases: true,
+        ..Options::default()
+    };
+    let (server, twin, _) = ended(options).await;
+    let mut shown_kinds = 0;
+    for (did, case) in server.identity_cases().iter() {
+        let expected = match case {
+            IdentityCase::NoDocument => "handle.invalid".to_owned(),
+            IdentityCase::Unproven | IdentityCase::MovedTo(_) => {
+                format!("other-{}", twin.account(did).expect("an account").handle)
+            }
+            IdentityCase::SwappedWith(other) | IdentityCase::MovedFrom(other) => {
+                twin.account(other).expect("an account").handle
+            }
+        };
+        let path = xrpc("app.bsky.actor.getProfiles", &format!("actors={did}"));
+        let profiles = get(&server, &path).await.json();
+        if let Some(handle) = profiles["profiles"][0]["handle"].as_str() {
+            assert_eq!(handle, expected, "{case:?}");
+            shown_kinds += 1;
+        }
+    }
+    assert!(shown_kinds > 0, "all of them are inactive");
 }

@@ -13,7 +13,7 @@ use crate::clock::SystemClock;
 use crate::data::{Data, Role};
 use crate::failure::Failure;
 use crate::health::ServiceHealth;
-use crate::jobs::scheduler;
+use crate::jobs::{Jobs, scheduler};
 use crate::supervisor::Supervisor;
 
 /// Runs the jobs until `stop` is cancelled.
@@ -27,7 +27,10 @@ pub async fn schedule(config: &Config, stop: CancellationToken) -> Result<(), Fa
         return Ok(());
     };
     let job_stores = data.views().job_stores()?;
-    let jobs = scheduler(config, data.store(), &job_stores)?;
+    let Jobs {
+        scheduler: jobs,
+        on_demand,
+    } = scheduler(config, data.store(), &job_stores)?;
     let health = ServiceHealth::new(Arc::new(SystemClock)).with_store(data.store());
     let shared = Shared::default();
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
@@ -35,6 +38,8 @@ pub async fn schedule(config: &Config, stop: CancellationToken) -> Result<(), Fa
     let requests = serve_requests(&data, Some(jobs.clone()), stop.clone());
     supervisor.start("exports", requests);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
+    let fetching = Jobs::fetch_on_demand(on_demand, stop.clone());
+    supervisor.start("profiles on demand", fetching);
     supervisor.start("the scheduler", jobs.run(stop));
     supervisor.run_until_one_exits().await
 }

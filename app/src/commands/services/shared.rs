@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::registry::Registry;
 use skytide_api::ApiState;
 use skytide_core::config::Config;
+use skytide_core::port::identity::IdentityResolver;
 use skytide_dataflow as dataflow;
 use skytide_ingest::{self as ingest, Context, Progress};
 use tokio_util::sync::CancellationToken;
@@ -12,16 +13,35 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
+use crate::failure::Failure;
+use crate::identity::HttpIdentity;
+use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
+use crate::log_queue;
 use crate::options;
 
 /// What the services of one process share.
-#[derive(Default)]
 pub struct Shared {
     /// The metrics of all services.
     pub registry: Arc<Mutex<Registry>>,
     /// What ingest reports about its relay.
     pub ingest_status: ingest::Status,
+}
+
+impl Default for Shared {
+    /// Has only the metrics of the log.
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because standard error did not accept them",
+            log_queue::dropped(),
+        );
+        Self {
+            registry: Arc::new(Mutex::new(registry)),
+            ingest_status: ingest::Status::default(),
+        }
+    }
 }
 
 impl Shared {
@@ -55,20 +75,47 @@ impl Shared {
     }
 
     /// The ports and limits of the API. Writes the admin key if there is none.
-    pub fn api_state(&self, config: &Config, data: &Data, job_stores: &JobStores) -> ApiState {
+    ///
+    /// # Errors
+    ///
+    /// The HTTP client that resolves handles cannot be created.
+    pub fn api_state(
+        &self,
+        config: &Config,
+        data: &Data,
+        job_stores: &JobStores,
+    ) -> Result<ApiState, Failure> {
         let clock = Arc::new(SystemClock);
         let state = ApiState::new(data.store(), clock, self.registry.clone());
+        let state = match resolver(config)? {
+            Some(resolver) => state.with_resolver(resolver),
+            None => state,
+        };
         let state = match data.views().has_atomic_commits() {
             true => state.with_atomic_commits(),
             false => state,
         };
         let admin = create_admin_key(&config.store.dir);
         let keys = WithAdminKey::new(data.views().keys(), admin);
-        state
+        Ok(state
             .with_access(options::api_access(config), Arc::new(keys))
             .with_limits(options::api_limits(config))
             .with_snapshots(job_stores.snapshots.clone())
             .with_profiles(job_stores.profiles.clone())
-            .with_jobs(job_stores.jobs.clone())
+            .with_profile_ages(profile_ages(&config.scheduler))
+            .with_jobs(job_stores.jobs.clone()))
     }
+}
+
+/// The servers that resolve handles; `None` if `API_RESOLVER_URL` is `never`.
+fn resolver(config: &Config) -> Result<Option<Arc<dyn IdentityResolver>>, Failure> {
+    let Some(url) = &config.api.resolver_url.0 else {
+        return Ok(None);
+    };
+    let made = HttpIdentity::new(url, &config.api.plc_url, Arc::new(SystemClock));
+    let made = made.map_err(|why| {
+        let what = "cannot resolve handles (API_RESOLVER_URL=never turns requests off)";
+        Failure::because(what, why)
+    })?;
+    Ok(Some(Arc::new(made)))
 }

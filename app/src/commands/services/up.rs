@@ -11,7 +11,7 @@ use super::ingest::read_relays;
 use super::open::open_unless_stopped;
 use super::probe::check_health;
 use super::relays::relays;
-use super::serve::bind_api;
+use super::serve::ListeningApi;
 use super::shared::Shared;
 use super::store_tasks::{serve_requests, watch_store};
 use crate::clock::SystemClock;
@@ -19,7 +19,7 @@ use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
 use crate::failure::Failure;
 use crate::health::ServiceHealth;
-use crate::jobs::scheduler;
+use crate::jobs::{Jobs, scheduler};
 use crate::options;
 use crate::supervisor::Supervisor;
 use crate::terminal::say;
@@ -68,7 +68,7 @@ pub async fn run_all(
     what: &str,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let server = bind_api(config).await?;
+    let api = ListeningApi::bind(config).await?;
     let shared = Shared::default();
     let dataflow_options = options::dataflow(config);
     let member = ClusterMember::from_options(&config.cluster, dataflow_options.workers)?;
@@ -83,9 +83,12 @@ pub async fn run_all(
     let observer = health.clone();
     let context = shared.ingest_context(&data, stop.clone(), move |it| observer.on_progress(it));
     let job_stores = data.views().job_stores()?;
-    let api_state = shared.api_state(config, &data, &job_stores);
+    let api_state = shared.api_state(config, &data, &job_stores)?;
     let api_state = api_state.with_health(health.clone());
-    let jobs = scheduler(config, data.store(), &job_stores)?;
+    let Jobs {
+        scheduler: jobs,
+        on_demand,
+    } = scheduler(config, data.store(), &job_stores)?;
     let api_state = api_state.with_job_runner(jobs.clone());
     let dataflow = run_dataflow(
         dataflow_options,
@@ -95,18 +98,21 @@ pub async fn run_all(
         stop.clone(),
     );
 
-    say(&format!("Skytide is up: http://{}/", server.address()));
+    say(&format!("Skytide is up: {}", api.url()));
     say(what);
+    api.say_where_the_probe_is();
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     supervisor.report_health(health.clone());
     supervisor.start("ingest", read_relays(config, &data, sources, context));
     supervisor.start("the dataflow", dataflow);
     let requests = serve_requests(&data, Some(jobs.clone()), stop.clone());
     supervisor.start("the scheduler", jobs.run(stop.clone()));
+    let fetching = Jobs::fetch_on_demand(on_demand, stop.clone());
+    supervisor.start("profiles on demand", fetching);
     supervisor.start("exports", requests);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     supervisor.start("the health check", check_health(health, stop.clone()));
-    supervisor.start("the API", server.run(api_state, stop));
+    api.start(api_state, &mut supervisor, &stop);
     let ended = supervisor.run_until_one_exits().await;
     data.close(config.process.shutdown_max.0).await;
     ended

@@ -1,20 +1,26 @@
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Mutex;
+use std::time::Duration;
 
 use super::*;
-use skytide_core::id::Epoch;
+use skytide_core::id::{Did, Epoch};
 use skytide_core::memory::{MemoryProfiles, MemoryStore};
-use skytide_core::port::clock::ManualClock;
-use skytide_core::port::profile::Profile;
+use skytide_core::port::clock::{Clock, ManualClock};
+use skytide_core::port::profile::{
+    FetchedProfiles, Profile, ProfileAges, ProfileSource, ProfileStore, SourceError, StoredProfile,
+};
 use skytide_core::port::store::{Committed, ViewStore};
+use skytide_core::time::Timestamp;
 use skytide_core::view::{
-    Change, ListEntry, ListKey, ListRow, Measure, ViewKey, Window, encode_row,
+    AccountRow, Change, Key, ListEntry, ListKey, ListRow, Measure, ViewId, ViewKey, Window,
+    encode_row,
 };
 
-const NOW: Timestamp = Timestamp(1_783_175_888_000);
+pub const NOW: Timestamp = Timestamp(1_783_175_888_000);
 const DAY: Duration = Duration::from_secs(86_400);
 const HOUR_MS: u64 = 3_600_000;
 
-fn did(number: usize) -> Did {
+pub fn did(number: usize) -> Did {
     format!("did:web:n{number}.test").parse().expect("a DID")
 }
 
@@ -29,15 +35,15 @@ fn profile(did: &Did) -> Profile {
 /// A source that records its requests. It omits accounts in `unknown` from its answers, and refuses
 /// requests that contain an account in `refused`.
 #[derive(Default)]
-struct Source {
-    unknown: Vec<Did>,
-    refused: Vec<Did>,
+pub struct Source {
+    pub unknown: Vec<Did>,
+    pub refused: Vec<Did>,
     /// The next answers, in order. After them, every answer is [`Next::Usual`].
-    next: Mutex<VecDeque<Next>>,
-    requests: Mutex<Vec<Vec<Did>>>,
+    pub next: Mutex<VecDeque<Next>>,
+    pub requests: Mutex<Vec<Vec<Did>>>,
 }
 
-enum Next {
+pub enum Next {
     /// The profiles of all accounts that the source knows.
     Usual,
     /// Refuses the request because of the rate limit, until this time.
@@ -79,29 +85,54 @@ impl ProfileSource for Source {
     }
 }
 
-struct World {
-    clock: Arc<ManualClock>,
+pub struct World {
+    pub clock: Arc<ManualClock>,
     views: MemoryStore,
-    profiles: MemoryProfiles,
-    source: Arc<Source>,
+    pub profiles: MemoryProfiles,
+    pub source: Arc<Source>,
     job: FetchProfiles,
+    pub on_demand: OnDemandProfiles,
     epoch: Mutex<u64>,
 }
 
 impl World {
-    fn new(source: Source, calls_max: usize) -> Self {
+    pub fn new(source: Source, calls_max: usize) -> Self {
         let clock = Arc::new(ManualClock::default());
         clock.set(NOW);
         let (views, profiles) = (MemoryStore::new(), MemoryProfiles::default());
-        let source = Arc::new(source);
-        let limits = ProfileLimits {
+        Self::of(clock, views, profiles, Arc::new(source), calls_max)
+    }
+
+    /// A new process on the same stores and the same source.
+    pub fn restarted(&self, calls_max: usize) -> Self {
+        let (views, profiles) = (self.views.clone(), self.profiles.clone());
+        Self::of(
+            self.clock.clone(),
+            views,
+            profiles,
+            self.source.clone(),
+            calls_max,
+        )
+    }
+
+    fn of(
+        clock: Arc<ManualClock>,
+        views: MemoryStore,
+        profiles: MemoryProfiles,
+        source: Arc<Source>,
+        calls_max: usize,
+    ) -> Self {
+        let ages = ProfileAges {
             age_max: DAY,
             unknown_age_max: Duration::from_secs(3_600),
-            calls_max,
         };
+        let limits = ProfileLimits { ages, calls_max };
         let (lists, stored) = (Arc::new(views.clone()), Arc::new(profiles.clone()));
+        let fetcher = ProfileFetcher::new(clock.clone(), lists, stored, source.clone(), limits);
+        let fetcher = Arc::new(fetcher);
         Self {
-            job: FetchProfiles::new(clock.clone(), lists, stored, source.clone(), limits),
+            job: FetchProfiles::new(fetcher.clone()),
+            on_demand: OnDemandProfiles::new(fetcher),
             clock,
             views,
             profiles,
@@ -146,12 +177,12 @@ impl World {
     }
 
     /// Commits a list of the accounts 0 to `count` - 1 in `top_actors`.
-    async fn commit_actors(&self, count: usize) {
+    pub async fn commit_actors(&self, count: usize) {
         let keys = (0..count).map(|number| did(number).to_string());
         self.commit_list(ViewId::TopActors, "", keys).await;
     }
 
-    async fn commit_account(&self, number: usize, handle: &str, active: bool) {
+    pub async fn commit_account(&self, number: usize, handle: &str, active: bool) {
         let account = AccountRow {
             handle: Some(handle.into()),
             active,
@@ -162,7 +193,7 @@ impl World {
     }
 
     /// Runs the job and returns its report. Panics if the job does nothing.
-    async fn run(&self) -> ProfilesReport {
+    pub async fn run(&self) -> ProfilesReport {
         match self.job.run().await.expect("a run") {
             Report::Profiles(report) => report,
             other => panic!("{other}"),
@@ -170,7 +201,7 @@ impl World {
     }
 
     /// Runs the job and returns why it does nothing. Panics if it does something.
-    async fn run_idle(&self) -> &'static str {
+    pub async fn run_idle(&self) -> &'static str {
         match self.job.run().await.expect("a run") {
             Report::Nothing(why) => why,
             other => panic!("{other}"),
@@ -178,15 +209,15 @@ impl World {
     }
 
     /// Returns the requests since the last call.
-    fn take_requests(&self) -> Vec<Vec<Did>> {
+    pub fn take_requests(&self) -> Vec<Vec<Did>> {
         std::mem::take(&mut *self.source.requests.lock().unwrap())
     }
 
-    fn advance_clock(&self, ms: u64) {
+    pub fn advance_clock(&self, ms: u64) {
         self.clock.set(Timestamp(self.clock.now().0 + ms));
     }
 
-    async fn stored(&self, number: usize) -> Option<StoredProfile> {
+    pub async fn stored(&self, number: usize) -> Option<StoredProfile> {
         self.profiles
             .get(&[did(number)])
             .await
@@ -203,7 +234,7 @@ fn row<K: ViewKey>(key: &K, row: Box<[u8]>) -> Change {
 }
 
 const FRESH: &str = "all profiles are fresh";
-const PAUSED: &str = "requests to the source of profiles are paused";
+pub const PAUSED: &str = "requests to the source of profiles are paused";
 
 #[tokio::test]
 async fn every_listed_account_is_fetched_once_in_order_of_rank() {
