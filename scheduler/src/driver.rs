@@ -131,7 +131,12 @@ impl Scheduler {
         let entry = self.entry(name)?;
         let result = entry.run(&self.shared, stop, Trigger::Command).await;
         let due = entry.due_after(self.shared.clock.now());
-        entry.store_plan(&self.shared, due).await;
+        entry.status.send_modify(|status| status.due = due);
+        if let Ok(states) = self.states().await
+            && let Some(state) = states.iter().find(|state| state.name == name)
+        {
+            entry.store_plan(&self.shared, &state.plan).await;
+        }
         result.into_end()
     }
 
@@ -187,13 +192,19 @@ impl JobRunner for Scheduler {
 
     async fn states(&self) -> Result<Vec<JobState>, JobError> {
         let stored = self.shared.store.all().await?;
+        let now = self.shared.clock.now();
         let state = |entry: &Arc<Entry>| {
             let name = entry.job.name();
             let stored = stored.iter().find(|state| state.name == name).cloned();
+            let stored = stored.unwrap_or_default();
+            let plan = entry.plan(entry.status.borrow().due);
+            // The process that runs the job may be another one, with another random delay.
+            let is_valid = (&stored.plan.cron, &stored.plan.zone) == (&plan.cron, &plan.zone)
+                && stored.plan.due.is_some_and(|due| due > now);
             JobState {
                 name: name.to_owned(),
-                plan: entry.plan(entry.status.borrow().due),
-                ..stored.unwrap_or_default()
+                plan: if is_valid { stored.plan } else { plan },
+                ..stored
             }
         };
         let mut states: Vec<_> = self.jobs.iter().map(state).collect();

@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod deploy;
 mod ingest;
+mod jobs;
 mod mongo;
 mod nats;
 mod original;

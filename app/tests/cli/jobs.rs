@@ -1,5 +1,5 @@
-//! `skytide schedule --run`, `--list` and `--history`, alone and beside a process that has the store
-//! open.
+//! `skytide schedule --run`, `--list` and `--history`, alone and beside a process that has the
+//! store open.
 
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;

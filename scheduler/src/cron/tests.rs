@@ -192,8 +192,8 @@ fn an_invalid_schedule_is_refused_with_the_field_and_an_example() {
     }
 }
 
-/// Whether a field of crontab(5) selects a value: an implementation of its own, which reads the text
-/// for each value.
+/// Whether a field of crontab(5) selects a value: an implementation of its own, which reads the
+/// text for each value.
 fn selects(field: &str, value: u32, names: &[&str], first: u32) -> bool {
     let number = |text: &str| {
         let name = names.iter().position(|name| *name == text);

@@ -112,7 +112,7 @@ impl Entry {
         let mut planned = self.catch_up_or_next(shared).await;
         loop {
             self.status.send_modify(|status| status.due = planned.due);
-            self.store_plan(shared, planned.due).await;
+            self.store_plan(shared, &self.plan(planned.due)).await;
             let request = tokio::select! {
                 () = stop.cancelled() => return,
                 request = requests.recv() => request,
@@ -241,9 +241,9 @@ impl Entry {
     }
 
     /// Stores when the job is due. A failure is only logged.
-    pub(super) async fn store_plan(&self, shared: &Shared, due: Option<Timestamp>) {
+    pub(super) async fn store_plan(&self, shared: &Shared, plan: &JobPlan) {
         let job = self.job.name();
-        if let Err(error) = shared.store.plan(job, &self.plan(due)).await {
+        if let Err(error) = shared.store.plan(job, plan).await {
             let error = &error as &(dyn Error + 'static);
             tracing::warn!(job, error, "could not store when the job is due");
         }

@@ -43,6 +43,8 @@ async fn a_job_that_uses_foreign_servers_is_delayed_by_a_fixed_time_also_when_it
         scheduled(slow, "0 * * * * *"),
     ];
     let scheduler = scheduler_with(jobs, Arc::new(store.clone()), 7);
+    let job = scheduled(requests.clone(), "0 * * * * *");
+    let other_process = scheduler_with(vec![job], Arc::new(store.clone()), 8);
     tokio::spawn(scheduler.clone().run(CancellationToken::new()));
     sleep(Duration::from_secs(59)).await;
     let delay = delay_ms(7, "requests", Duration::from_secs(20));
@@ -58,6 +60,16 @@ async fn a_job_that_uses_foreign_servers_is_delayed_by_a_fixed_time_also_when_it
     sleep(Duration::from_secs(120)).await;
     let runs = requests.0.lock().expect("no panic").clone();
     assert_eq!(runs, [delay, 60_000 + delay, 120_000 + delay]);
+
+    // Another process, with another delay, shows the due time of the process that runs the job,
+    // and does not replace it when it runs the job once.
+    let stop = CancellationToken::new();
+    let ran = other_process.run_once("requests", &stop).await;
+    assert!(ran.expect("it has run").ok());
+    let due = Some(Timestamp(moment(180).0 + delay));
+    let states = other_process.states().await.expect("read");
+    assert_eq!(states[0].plan.due, due);
+    assert_eq!(stored_state(&store).await.plan.due, due);
 }
 
 #[test]
