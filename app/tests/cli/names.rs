@@ -26,8 +26,15 @@ const FRAMES: u32 = 5_000;
 /// The demo with a network that ends and lies in the past, so that all of it is due at once.
 fn demo(place: &Place) -> Command {
     let end = format!("--demo-events-max={FRAMES}");
-    let start = "--demo-start=2026-10-01T10:00:00Z";
-    place.command(&["up", "--demo", "--api-address=127.0.0.1:0", start, &end])
+    place.command(&[
+        "up",
+        "--demo",
+        "--api-address=127.0.0.1:0",
+        "--scheduler-profiles-cron=* * * * * *",
+        "--scheduler-profiles-calls-max=1000",
+        "--demo-start=2026-10-01T10:00:00Z",
+        &end,
+    ])
 }
 
 /// Polls a path until all accounts of the entries have a final status, and returns the entries.
@@ -37,9 +44,8 @@ fn until_complete(address: &str, path: &str) -> Vec<Value> {
         let entries = answer["entries"].as_array().cloned().unwrap_or_default();
         let status = |entry: &Value| entry["account"]["profile_status"].clone();
         let is_final = |entry: &Value| {
-            ["fresh", "unknown", "hidden"]
-                .map(Value::from)
-                .contains(&status(entry))
+            let waiting = ["pending", "stale", "busy"].map(Value::from);
+            !waiting.contains(&status(entry))
         };
         if !entries.is_empty() && entries.iter().all(is_final) {
             return entries;
@@ -136,7 +142,7 @@ fn identity(server: &Server) -> HttpIdentity {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn identities_that_contradict_the_stream_are_served_as_their_cases_say() {
-    let (server, mut twin) = served(true).await;
+    let (server, twin) = served(true).await;
     let identity = identity(&server);
     let resolve = async |handle: &str| identity.resolve_handle(handle).await.expect("asked");
     let named = async |did: &Did| {
@@ -186,7 +192,7 @@ async fn identities_that_contradict_the_stream_are_served_as_their_cases_say() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hostile_answers_are_errors_or_harmless() {
-    let (server, mut twin) = served(false).await;
+    let (server, twin) = served(false).await;
     let identity = identity(&server);
     let url = Endpoint::parse(&server.url(), &["http"]).expect("an address");
     let appview = |ms| AppView::new(&url, Duration::from_millis(ms), Arc::new(SystemClock));

@@ -299,7 +299,7 @@ async fn an_appview_shows_no_handle_that_does_not_resolve_to_the_account() {
         identity_cases: true,
         ..Options::default()
     };
-    let (server, mut twin, _) = ended(options).await;
+    let (server, twin, _) = ended(options).await;
     let mut shown_kinds = 0;
     for (did, case) in server.identity_cases().iter() {
         let expected = match case {
