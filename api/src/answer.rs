@@ -155,7 +155,7 @@ impl<'a> Rows<'a> {
 
     /// The health of the services beside the API.
     pub(crate) fn health(&self) -> Vec<Part> {
-        self.context.health.parts()
+        self.context.shown_parts()
     }
 
     /// Reads the rows under `keys`; returns them in the same order.

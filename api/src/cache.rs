@@ -14,17 +14,18 @@
 //! Each answer states its own epoch.
 //!
 //! The read runs in a task of its own, so a client that disconnects does not interrupt it for the
-//! others. Memory is bounded by the bytes of the answers and their questions.
+//! others. Memory is bounded by the bytes of the answers, compressed and not, and their questions.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt::Debug;
 use std::hash::Hasher;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use moka::ops::compute::Op;
 use serde::Serialize;
 use siphasher::sip128::{Hasher128, SipHasher13};
 use skytide_core::id::Epoch;
@@ -34,8 +35,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::answer::{Query, read_consistent};
+use crate::compressed::CompressedData;
 use crate::metrics::CacheMetrics;
 use crate::problem::Problem;
+use crate::request_id::RequestId;
 use crate::state::ApiContext;
 
 /// An answer is reused for this multiple of the time that it took to read it.
@@ -57,7 +60,11 @@ pub(crate) struct CachedAnswer {
     /// Whether all rows belong to the commit.
     pub(crate) is_consistent: bool,
     /// The fields that only this route has: a JSON object.
-    pub(crate) data: Box<str>,
+    data: Box<str>,
+    /// [`CachedAnswer::own_fields`], compressed for the first client that accepts it.
+    compressed: OnceLock<CompressedData>,
+    /// The question, which is the key in the cache.
+    question: Arc<str>,
     /// Hash of `data`.
     pub(crate) tag: u128,
     /// When the read ended.
@@ -85,6 +92,7 @@ impl From<&Committed> for CommitRef {
 
 impl CachedAnswer {
     fn new<D: Serialize>(
+        question: Arc<str>,
         committed: &Committed,
         data: &D,
         is_consistent: bool,
@@ -99,14 +107,27 @@ impl CachedAnswer {
             since: committed.since,
             is_consistent,
             data: data.into(),
+            compressed: OnceLock::new(),
+            question,
             tag: hasher.finish128().as_u128(),
             read_at: Instant::now(),
             took: started.elapsed(),
         })
     }
 
+    /// The fields that only this route has, as a JSON object.
+    pub(crate) fn object(&self) -> &str {
+        &self.data
+    }
+
+    /// The fields that only this route has, without the brace before them.
+    pub(crate) fn own_fields(&self) -> &str {
+        self.data.strip_prefix('{').unwrap_or_default()
+    }
+
     fn bytes(&self) -> usize {
-        self.data.len() + OVERHEAD_BYTES
+        let compressed = self.compressed.get().map_or(0, CompressedData::bytes);
+        self.data.len() + compressed + OVERHEAD_BYTES
     }
 }
 
@@ -174,11 +195,11 @@ impl AnswerCache {
                 self.0.metrics.reads.inc();
                 let (shared, context) = (self.0.clone(), context.clone());
                 let running = ReadGuard { shared, question };
-                tokio::spawn(async move {
-                    let answer = read(&context, &query).await;
+                tokio::spawn(RequestId::current().scope(async move {
+                    let answer = read(&context, &query, &running.question).await;
                     running.finish(&answer);
                     sender.send_replace(Some(answer));
-                });
+                }));
                 outcome
             }
         };
@@ -191,6 +212,19 @@ impl AnswerCache {
             )),
         }
     }
+
+    /// The compressed [`CachedAnswer::own_fields`]. They are compressed once for all clients.
+    pub(crate) fn compressed<'a>(&self, answer: &'a Arc<CachedAnswer>) -> &'a CompressedData {
+        let mut is_new = false;
+        let compressed = answer.compressed.get_or_init(|| {
+            is_new = true;
+            CompressedData::new(answer.own_fields())
+        });
+        if is_new {
+            self.0.weigh_again(answer);
+        }
+        compressed
+    }
 }
 
 impl CachedAnswer {
@@ -201,9 +235,13 @@ impl CachedAnswer {
 
 /// Reads an answer. A panic fails this read only, and a store that does not answer is not waited for
 /// longer than any client would wait.
-async fn read<Q: Query>(context: &ApiContext, query: &Q) -> Result<Arc<CachedAnswer>, Problem> {
+async fn read<Q: Query>(
+    context: &ApiContext,
+    query: &Q,
+    question: &Arc<str>,
+) -> Result<Arc<CachedAnswer>, Problem> {
     let time_max = Duration::from_millis(context.limits.request_ms_max);
-    let reading = AssertUnwindSafe(read_unguarded(context, query)).catch_unwind();
+    let reading = AssertUnwindSafe(read_unguarded(context, query, question)).catch_unwind();
     match tokio::time::timeout(time_max, reading).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(panic)) => Err(Problem::panicked(&*panic)),
@@ -214,11 +252,13 @@ async fn read<Q: Query>(context: &ApiContext, query: &Q) -> Result<Arc<CachedAns
 async fn read_unguarded<Q: Query>(
     context: &ApiContext,
     query: &Q,
+    question: &Arc<str>,
 ) -> Result<Arc<CachedAnswer>, Problem> {
     let started = Instant::now();
     let (committed, answer) = read_consistent(context, query).await?;
     let is_consistent = answer.meta.consistent;
-    let answer = CachedAnswer::new(&committed, &answer.data, is_consistent, started)?;
+    let question = question.clone();
+    let answer = CachedAnswer::new(question, &committed, &answer.data, is_consistent, started)?;
     Ok(Arc::new(answer))
 }
 
@@ -235,6 +275,23 @@ impl Shared {
     fn reusable(&self, question: &Arc<str>) -> Option<Arc<CachedAnswer>> {
         let cached = self.answers.get(question)?;
         (cached.read_at.elapsed() < self.reuse_max).then_some(cached)
+    }
+
+    /// Updates the weight of a cached answer after it was compressed, unless a newer answer to its
+    /// question has replaced it.
+    fn weigh_again(&self, answer: &Arc<CachedAnswer>) {
+        let entry = self.answers.entry(answer.question.clone());
+        entry.and_compute_with(|cached| match cached {
+            Some(cached) if Arc::ptr_eq(cached.value(), answer) => Op::Put(answer.clone()),
+            _ => Op::Nop,
+        });
+        self.note_bytes();
+    }
+
+    fn note_bytes(&self) {
+        let bytes = self.answers.weighted_size();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.metrics.bytes.set(bytes);
     }
 
     fn join_or_start(&self, question: &Arc<str>) -> Result<Read, Problem> {
@@ -271,11 +328,7 @@ impl ReadGuard {
         {
             let answers = &self.shared.answers;
             answers.insert(self.question.clone(), answer.clone());
-            let bytes = answers.weighted_size();
-            self.shared
-                .metrics
-                .bytes
-                .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            self.shared.note_bytes();
         }
     }
 }

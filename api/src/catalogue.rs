@@ -1,67 +1,64 @@
 //! The catalogue of routes and their parameters. Requests are checked against it, and
 //! `openapi.json` is generated from it.
 
-/// A route of the API.
-#[derive(Debug)]
-pub(crate) struct Route {
-    /// The path, as axum writes it. OpenAPI writes it the same, but without `*`.
-    pub(crate) path: &'static str,
-    /// A name for generated clients.
-    pub(crate) id: &'static str,
-    /// A sentence that describes the answer.
-    pub(crate) summary: &'static str,
-    /// Its parameters.
-    pub(crate) params: &'static [Param],
-    /// Media type of the answer.
-    pub(crate) media: &'static str,
-    /// Name of the answer's schema in `src/schemas.json`; empty: the answer is text.
-    pub(crate) schema: &'static str,
-    /// The statuses of its problems.
-    pub(crate) problems: &'static [u16],
-}
+use axum::http::Method;
 
-/// A parameter of a route.
-#[derive(Debug)]
-pub(crate) struct Param {
-    pub(crate) name: &'static str,
-    pub(crate) location: ParamIn,
-    pub(crate) doc: &'static str,
-    /// The value that an absent or empty parameter has.
-    pub(crate) default: &'static str,
-    /// The allowed values; empty: `doc` describes them.
-    pub(crate) allowed: &'static [&'static str],
-}
+pub use crate::route::COST_MAX;
+pub(crate) use crate::route::{
+    ADMIN_PREFIX, LIST_COST, MANY_ROWS_COST, Param, ParamIn, Route, RouteAccess, Verb,
+};
+use crate::route::{JSON, admin, path, plain, query, read};
 
-/// The part of a request that contains a parameter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ParamIn {
-    Path,
-    Query,
-}
-
-const fn path(name: &'static str, doc: &'static str) -> Param {
-    Param {
-        name,
-        location: ParamIn::Path,
-        doc,
-        default: "",
-        allowed: &[],
+/// The route of a request: that of the matched path with the method, else any of the path.
+pub(crate) fn find(matched_path: &str, method: &Method) -> Option<&'static Route> {
+    let mut of_path = ROUTES
+        .iter()
+        .copied()
+        .filter(|route| route.path == matched_path);
+    let first = of_path.next()?;
+    match first.method.accepts(method) {
+        true => Some(first),
+        false => of_path
+            .find(|route| route.method.accepts(method))
+            .or(Some(first)),
     }
 }
 
-const fn query(name: &'static str, default: &'static str, doc: &'static str) -> Param {
-    Param {
-        name,
-        location: ParamIn::Query,
-        doc,
-        default,
-        allowed: &[],
+/// The methods of a path, as the header `Allow` lists them. Files of the start page are not in the
+/// catalogue.
+pub(crate) fn allowed_methods(matched_path: &str) -> String {
+    let of_path = ROUTES.iter().filter(|route| route.path == matched_path);
+    let names: Vec<&str> = of_path.map(|route| route.method.allow()).collect();
+    match names.is_empty() {
+        true => Verb::Get.allow().to_owned(),
+        false => names.join(", "),
+    }
+}
+
+impl Route {
+    /// What a request with this query costs.
+    pub(crate) fn cost_of(&self, query: Option<&str>) -> u32 {
+        let reads_snapshot = |query: &str| {
+            let mut pairs = form_urlencoded::parse(query.as_bytes());
+            pairs.any(|(name, value)| name == "as_of" && !value.is_empty())
+        };
+        match self.path == TRENDS.path && query.is_some_and(reads_snapshot) {
+            true => MANY_ROWS_COST,
+            false => self.cost,
+        }
     }
 }
 
 const WINDOWS: &[&str] = &["1h", "24h", "7d", "all"];
 const VIEWS: &[&str] = &[
-    "posts", "hashtags", "domains", "links", "mentions", "actors", "blocks",
+    "posts",
+    "hashtags",
+    "domains",
+    "links",
+    "mentions",
+    "actors",
+    "blocks",
+    "interactions",
 ];
 
 const LANG: Param = query(
@@ -71,7 +68,6 @@ const LANG: Param = query(
 );
 const LIMIT: Param = query("limit", "25", "Maximum number of entries, 1 to 100");
 const ACTOR: Param = path("actor", "A DID, or a handle with or without `@`");
-const JSON: &str = "application/json";
 
 /// The route of the top lists.
 pub(crate) const TRENDS: Route = Route {
@@ -88,13 +84,13 @@ pub(crate) const TRENDS: Route = Route {
             ..query(
                 "window",
                 "24h",
-                "The time window; actors and blocks have only `24h`",
+                "The time window; actors, blocks and interactions have only `24h`",
             )
         },
         LANG,
         query(
             "measure",
-            "likes, count, likes_received or blocks_received",
+            "likes, count, likes_received, blocks_received or likes_from_others",
             "Orders the list, see `/v1/views`; `velocity` reorders the list of highest count",
         ),
         LIMIT,
@@ -112,6 +108,7 @@ pub(crate) const TRENDS: Route = Route {
     media: JSON,
     schema: "Trends",
     problems: &[400, 404, 503],
+    ..read(LIST_COST)
 };
 
 /// The route of the counts of one tag, domain, link or mentioned account.
@@ -132,6 +129,7 @@ pub(crate) const TREND: Route = Route {
     media: JSON,
     schema: "Trend",
     problems: &[400, 404, 503],
+    ..read(1)
 };
 
 /// The route of one post.
@@ -146,6 +144,7 @@ pub(crate) const POST: Route = Route {
     media: JSON,
     schema: "Post",
     problems: &[400, 404, 503],
+    ..read(1)
 };
 
 /// The route of one account.
@@ -157,6 +156,7 @@ pub(crate) const ACTOR_ROUTE: Route = Route {
     media: JSON,
     schema: "Actor",
     problems: &[400, 404, 503],
+    ..read(1)
 };
 
 /// The route of the accounts with which an account interacts.
@@ -180,6 +180,7 @@ pub(crate) const INTERACTIONS: Route = Route {
     media: JSON,
     schema: "Interactions",
     problems: &[400, 404, 503],
+    ..read(MANY_ROWS_COST)
 };
 
 /// The route of the activity of the whole network.
@@ -206,6 +207,7 @@ pub(crate) const NETWORK: Route = Route {
     media: JSON,
     schema: "Network",
     problems: &[400, 503],
+    ..read(MANY_ROWS_COST)
 };
 
 /// The route of the catalogue of views.
@@ -217,6 +219,7 @@ pub(crate) const VIEWS_ROUTE: Route = Route {
     media: JSON,
     schema: "Views",
     problems: &[503],
+    ..read(LIST_COST)
 };
 
 /// The route of the stored snapshots.
@@ -231,6 +234,7 @@ pub(crate) const SNAPSHOTS: Route = Route {
     media: JSON,
     schema: "Snapshots",
     problems: &[400, 503],
+    ..read(LIST_COST)
 };
 
 /// The route of the states of the jobs.
@@ -242,6 +246,39 @@ pub(crate) const JOBS: Route = Route {
     media: JSON,
     schema: "Jobs",
     problems: &[400, 503],
+    ..read(1)
+};
+
+/// The route of the list of keys.
+pub(crate) const ADMIN_KEYS: Route = Route {
+    path: "/v1/admin/keys",
+    id: "keys",
+    summary: "The keys of the API, without their secrets",
+    schema: "Keys",
+    problems: &[400, 503],
+    ..admin(Verb::Get)
+};
+
+/// The route that revokes a key.
+pub(crate) const ADMIN_KEY: Route = Route {
+    path: "/v1/admin/keys/{id}",
+    id: "revoke_key",
+    summary: "Revokes a key; every process refuses it within five seconds",
+    params: &[path("id", "The id of the key")],
+    schema: "Key",
+    problems: &[400, 404, 503],
+    ..admin(Verb::Delete)
+};
+
+/// The route that runs a job.
+pub(crate) const ADMIN_JOB_RUN: Route = Route {
+    path: "/v1/admin/jobs/{name}/run",
+    id: "run_job",
+    summary: "Runs a job now, and waits for its end, for at most 5 seconds",
+    params: &[path("name", "The name of the job, such as `snapshot`")],
+    schema: "JobRun",
+    problems: &[400, 404, 409, 501, 503],
+    ..admin(Verb::Post)
 };
 
 /// The route of the event stream.
@@ -269,25 +306,52 @@ pub(crate) const STREAM: Route = Route {
     media: "text/event-stream",
     schema: "",
     problems: &[400, 503],
+    access: RouteAccess::Live,
+    ..read(MANY_ROWS_COST)
 };
 
-/// A route without parameters and problems.
-const fn plain(path: &'static str, id: &'static str, media: &'static str) -> Route {
-    Route {
-        path,
-        id,
-        summary: "",
-        params: &[],
-        media,
-        schema: "",
-        problems: &[],
-    }
-}
+/// The start of the paths of the routes in the contract of another API, which has its own errors.
+pub(crate) const ORIGINAL_PREFIX: &str = "/original";
+
+/// The route of the top lists in the contract of the original.
+pub(crate) const ORIGINAL_TOP: Route = Route {
+    summary: "All top lists of accounts by interactions or by blocks, without acts on oneself",
+    params: &[Param {
+        allowed: &["top_interactions", "top_blocks"],
+        ..path("name", "The lists")
+    }],
+    schema: "OriginalTop",
+    problems: &[401, 403, 422, 503],
+    access: RouteAccess::Own,
+    cost: LIST_COST,
+    ..plain("/original/dd/{name}", "original_top", JSON)
+};
+
+/// The route of an account's interactions in the contract of the original.
+pub(crate) const ORIGINAL_INTERACTIONS: Route = Route {
+    summary: "With whom an account interacted in 7 days, sent and received",
+    schema: "OriginalInteractions",
+    problems: &[400, 401, 403, 413, 422, 503],
+    method: Verb::Post,
+    access: RouteAccess::Own,
+    cost: MANY_ROWS_COST,
+    ..plain("/original/interactions", "original_interactions", JSON)
+};
+
+/// The route of the numbers of live records in the contract of the original.
+pub(crate) const ORIGINAL_COUNTS: Route = Route {
+    summary: "Numbers of live records by collection",
+    schema: "OriginalCounts",
+    problems: &[503],
+    cost: LIST_COST,
+    ..plain("/original/collStats", "original_counts", JSON)
+};
 
 /// The liveness check: whether the process runs.
 pub(crate) const HEALTHZ: Route = Route {
     summary: "Answers while the process runs",
     schema: "Alive",
+    cost: 0,
     ..plain("/healthz", "alive", JSON)
 };
 
@@ -295,12 +359,15 @@ pub(crate) const HEALTHZ: Route = Route {
 pub(crate) const READYZ: Route = Route {
     summary: "Whether the API can answer requests; if not, 503 with the reasons",
     schema: "Ready",
+    cost: 0,
     ..plain("/readyz", "ready", JSON)
 };
 
 /// The route of the metrics of the process.
 pub(crate) const METRICS: Route = Route {
     summary: "Metrics of the process for Prometheus; as OpenMetrics if `Accept` prefers it",
+    cost: 0,
+    problems: &[404],
     ..plain("/metrics", "metrics", "text/plain")
 };
 
@@ -333,4 +400,10 @@ pub(crate) const ROUTES: &[&Route] = &[
     &METRICS,
     &OPENAPI,
     &START,
+    &ADMIN_KEYS,
+    &ADMIN_KEY,
+    &ADMIN_JOB_RUN,
+    &ORIGINAL_TOP,
+    &ORIGINAL_INTERACTIONS,
+    &ORIGINAL_COUNTS,
 ];

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! New ─▶ Head ─▶ Answering ─▶ Idle ─▶ Head ─▶ …
+//!                 │           ▲
+//!                 └▶ Streaming┘
 //! ```
 //!
-//! Beside its phase, a connection is write-blocked while bytes wait for the client to read.
+//! In any phase, a connection may also be write-blocked: bytes wait for the client to read them.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,7 +40,8 @@ impl ClientAddress {
     }
 }
 
-/// How long a connection may stay in each phase.
+/// The time limits of a connection: for the head of a request, for the next request, and for the
+/// client to accept bytes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     head: Duration,
@@ -235,8 +238,9 @@ impl ConnectionState {
         self.status().blocked.is_some()
     }
 
-    /// When the connection must be closed if nothing happens before, and why. Returns `None` while
-    /// a request is in progress, which has a limit of its own.
+    /// When the connection must be closed if nothing happens before, and why. While it is
+    /// write-blocked, only the limit for the client to accept bytes applies. Otherwise, returns
+    /// `None` while a request is in progress, which has a limit of its own.
     pub(crate) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, Outcome)> {
         let status = *self.status();
         if let Some(block) = status.blocked {
@@ -251,8 +255,9 @@ impl ConnectionState {
         }
     }
 
-    /// What the connection is doing. Returns `None` if it must not be evicted, because a request is
-    /// in progress or may have arrived.
+    /// What the connection is doing. A write-blocked connection may always be evicted. Otherwise,
+    /// returns `None` if it must not be evicted, because a request is in progress or may have
+    /// arrived.
     pub(crate) fn eviction_class(&self) -> Option<EvictionClass> {
         let status = *self.status();
         if let Some(block) = status.blocked {

@@ -75,7 +75,7 @@ fn prefers_open_metrics(headers: &HeaderMap) -> bool {
 
 /// A weight (<https://www.rfc-editor.org/rfc/rfc9110#name-quality-values>) in thousandths; 0 if the
 /// text is not a number.
-fn thousandths(text: &str) -> u32 {
+pub(crate) fn thousandths(text: &str) -> u32 {
     let weight: f64 = text.parse().unwrap_or_default();
     (weight.clamp(0.0, 1.0) * 1_000.0).round() as u32
 }

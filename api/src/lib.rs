@@ -1,5 +1,5 @@
 //! The views over HTTP: JSON, server-sent events, metrics and the start page. The API reads
-//! committed rows, and beside them what the jobs store: snapshots, profiles, job states.
+//! committed rows and the data that jobs write: snapshots, profiles, job states.
 //!
 //! ```text
 //! request ─▶ middleware ─▶ params ─▶ routes::* ─▶ answer ─▶ ViewReader
@@ -11,15 +11,21 @@
 //! lists the routes and their parameters: requests are checked against it, and `openapi.json` is
 //! generated from it. `docs/api.md` is the page for clients.
 
+mod access;
 mod account;
 mod answer;
 mod cache;
 mod catalogue;
+mod client;
+mod compressed;
 mod connection_state;
 mod cursor;
 mod demand;
 mod exposition;
+mod guard;
 mod handles;
+mod hosts;
+mod limiter;
 mod metrics;
 mod middleware;
 mod openapi;
@@ -27,7 +33,9 @@ mod options;
 mod params;
 mod probe;
 mod problem;
+mod request_id;
 mod respond;
+mod route;
 mod routes;
 mod routing;
 mod server;
@@ -35,9 +43,10 @@ mod state;
 mod target;
 mod velocity;
 
+pub use catalogue::COST_MAX;
 pub use openapi::describe;
-pub use options::{Limits, Options};
-pub use probe::{Probe, ProbeState, probe_router};
+pub use options::{AccessOptions, Limits, Options, RateLimit};
+pub use probe::{Probe, ProbeState, api_probe_router, probe_router};
 pub use routing::{ApiState, router};
 pub use server::{ServeError, Server, run};
 pub use state::{Health, Part};

@@ -22,6 +22,67 @@ pub(crate) struct Metrics {
     pub(crate) stream_clients: Gauge,
     pub(crate) streams_replaced: Counter,
     pub(crate) connections: ConnectionMetrics,
+    pub(crate) access: AccessMetrics,
+}
+
+/// The result of the check of a request's key and rate limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccessOutcome {
+    /// Passed without a key.
+    Anonymous,
+    /// Passed with a valid key, or the route checks the key itself.
+    Key,
+    /// Refused: a key is needed.
+    Missing,
+    /// Refused: the key is not valid.
+    Invalid,
+    /// Refused: the key lacks the scope.
+    Scope,
+    /// Refused: the keys cannot be read.
+    Unavailable,
+    /// Refused: an admin route under a foreign name or from a foreign page.
+    Foreign,
+    /// Refused: too many requests.
+    Limited,
+}
+
+impl AccessOutcome {
+    const NAMES: [&'static str; 8] = [
+        "anonymous",
+        "key",
+        "missing",
+        "invalid",
+        "scope",
+        "unavailable",
+        "foreign",
+        "limited",
+    ];
+}
+
+/// Checked requests, by outcome. A request costs one atomic increment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AccessMetrics([Counter; AccessOutcome::NAMES.len()]);
+
+impl AccessMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let family = Family::<OutcomeLabel, Counter>::default();
+        let of = |outcome| family.get_or_create(&OutcomeLabel { outcome }).clone();
+        let counters = AccessOutcome::NAMES.map(of);
+        let help = "Requests by the outcome of the check of key and rate limit";
+        registry.register("access", help, family);
+        Self(counters)
+    }
+
+    /// The number of requests with an outcome.
+    #[cfg(test)]
+    pub(crate) fn get(&self, outcome: AccessOutcome) -> u64 {
+        self.0[outcome as usize].get()
+    }
+
+    /// Counts a request.
+    pub(crate) fn count(&self, outcome: AccessOutcome) {
+        self.0[outcome as usize].inc();
+    }
 }
 
 /// How answers were obtained, in numbers.
@@ -142,6 +203,7 @@ impl Metrics {
             stream_clients: Gauge::default(),
             streams_replaced: Counter::default(),
             connections: ConnectionMetrics::register(api),
+            access: AccessMetrics::register(api),
         };
         let Self {
             requests,
@@ -151,6 +213,7 @@ impl Metrics {
             streams_replaced,
             cache: _,
             connections: _,
+            access: _,
         } = metrics.clone();
         api.register(
             "requests",

@@ -1,5 +1,5 @@
-//! What applies to every request: limits, metrics, CORS headers, and the answers for unknown paths
-//! and methods.
+//! What applies to every request: its id, limits, metrics, CORS headers, and the answers for unknown
+//! paths and methods.
 
 use std::any::Any;
 use std::time::{Duration, Instant};
@@ -9,8 +9,9 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::catalogue::{METRICS, ROUTES};
+use crate::catalogue::{self, ADMIN_PREFIX, METRICS, ROUTES};
 use crate::problem::Problem;
+use crate::request_id::{self, RequestId};
 use crate::state::ApiContext;
 
 /// Refuses a request whose URI is too long, stops one that takes too long, answers CORS preflights,
@@ -20,7 +21,8 @@ pub(crate) async fn enforce_limits(
     request: Request,
     next: Next,
 ) -> Response {
-    let cors_allowed = request.uri().path() != METRICS.path;
+    let path = request.uri().path();
+    let cors_allowed = path != METRICS.path && !path.starts_with(ADMIN_PREFIX);
     let uri_bytes = request
         .uri()
         .path_and_query()
@@ -41,33 +43,56 @@ pub(crate) async fn enforce_limits(
     response
 }
 
-/// Sets the headers that every answer has. All data except `/metrics` is public and read-only, so
-/// pages of any origin may read it.
+/// Sets the headers that every answer has. Pages of any origin may read all answers except
+/// `/metrics` and those of the admin routes: a browser adds no key by itself.
 fn set_headers(headers: &mut HeaderMap, cors_allowed: bool) {
     let mut set = |name, value| headers.insert(name, HeaderValue::from_static(value));
     set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     if cors_allowed {
         set(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
         set(header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD");
-        set(header::ACCESS_CONTROL_ALLOW_HEADERS, "*");
-        set(header::ACCESS_CONTROL_EXPOSE_HEADERS, "etag, retry-after");
+        // `*` would not include `Authorization`
+        // (<https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name>).
+        set(
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "authorization, x-api-key, x-request-id, if-none-match, last-event-id, content-type",
+        );
+        set(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            "etag, retry-after, x-request-id, ratelimit-limit, ratelimit-remaining, \
+             ratelimit-reset, ratelimit-policy",
+        );
         set(header::ACCESS_CONTROL_MAX_AGE, "86400");
     }
 }
 
-/// Counts and times a request under its route. The path is not used, because clients choose it and
-/// each path would become a time series of its own.
-pub(crate) async fn count_request(
+/// Gives a request its id, and counts and times it under its route. The path is not used, because
+/// clients choose it and each path would become a time series of its own.
+pub(crate) async fn observe_request(
     State(context): State<ApiContext>,
     request: Request,
     next: Next,
 ) -> Response {
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or("none", MatchedPath::as_str).to_owned();
+    let id = RequestId::of(request.headers());
+    let method = request.method().clone();
     let started = Instant::now();
-    let response = next.run(request).await;
+    let mut response = id.clone().scope(next.run(request)).await;
+    let duration = started.elapsed();
     let status = response.status().as_u16();
-    context.metrics.answered(route, status, started.elapsed());
+    tracing::debug!(
+        request = id.as_str(),
+        %method,
+        route,
+        status,
+        ms = duration.as_secs_f64() * 1e3,
+        "request answered"
+    );
+    response
+        .headers_mut()
+        .insert(request_id::HEADER, id.header());
+    context.metrics.answered(route, status, duration);
     response
 }
 
@@ -84,8 +109,10 @@ pub(crate) async fn not_found(uri: Uri) -> Problem {
     Problem::not_found(format!("there is no route {path:?}")).allowed(routes)
 }
 
-/// Answers a request with another method than GET or HEAD.
-pub(crate) async fn method_not_allowed() -> Response {
-    let allow = [(header::ALLOW, "GET, HEAD")];
-    (allow, Problem::method_not_allowed()).into_response()
+/// Answers a request with a method that its route does not have.
+pub(crate) async fn method_not_allowed(matched: Option<MatchedPath>) -> Response {
+    let path = matched.as_ref().map_or("", MatchedPath::as_str);
+    let allowed = catalogue::allowed_methods(path);
+    let problem = Problem::method_not_allowed(&allowed);
+    ([(header::ALLOW, allowed)], problem).into_response()
 }

@@ -69,3 +69,51 @@ impl Default for Limits {
         }
     }
 }
+
+/// Who may call the API, and how often.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessOptions {
+    /// Whether requests without a key may read and stream.
+    pub anonymous: bool,
+    /// The limit of a client address without a key.
+    pub address_limit: RateLimit,
+    /// The limit of a key that has none of its own.
+    pub key_limit: RateLimit,
+    /// The number of proxies in front whose entries in `X-Forwarded-For` are trusted.
+    pub trusted_hops: usize,
+    /// Names, with a port unless it is the default one, by which clients reach the API. The admin
+    /// routes refuse all others. The address on which the server listens and the loopback names
+    /// need not be listed.
+    pub hosts: Vec<String>,
+}
+
+impl Default for AccessOptions {
+    /// Everybody may read, without a limit.
+    fn default() -> Self {
+        Self {
+            anonymous: true,
+            address_limit: RateLimit::NONE,
+            key_limit: RateLimit::NONE,
+            trusted_hops: 0,
+            hosts: Vec::new(),
+        }
+    }
+}
+
+/// A rate limit, in the units in which the catalogue of routes states the cost of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Units per second; 0: no limit.
+    pub per_second: u32,
+    /// Units that may be used at once after a pause. At least the cost of the most expensive
+    /// request.
+    pub burst: u32,
+}
+
+impl RateLimit {
+    /// No limit.
+    pub const NONE: Self = Self {
+        per_second: 0,
+        burst: 0,
+    };
+}

@@ -1,8 +1,10 @@
-//! The probe of a service that runs in a process of its own: `/healthz`, `/readyz` and `/metrics`,
-//! without views.
+//! A probe serves `/healthz`, `/readyz` and `/metrics` without views, on an address and with
+//! connections of its own.
 //!
-//! Such a service is ready while all its parts work: an ingest that cannot reach its log is not
-//! ready.
+//! A service without an API is ready while all its parts work: an ingest that cannot reach its log is
+//! not ready. Beside an API, `/readyz` answers as that of the API does, always in detail. So health
+//! checks are answered while all connections of the API are in use, and a public API shows neither
+//! metrics nor the errors of its parts.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +22,9 @@ use crate::exposition::render;
 use crate::metrics::ConnectionMetrics;
 use crate::options::Options;
 use crate::problem::Problem;
-use crate::routes::health::alive;
+use crate::routes::health::{alive, ready_in_detail};
+use crate::routes::metrics::show_on_probe;
+use crate::routing::ApiState;
 use crate::server::{ServeError, Server};
 use crate::state::{Health, Part};
 
@@ -67,15 +71,38 @@ impl Probe {
     /// # Errors
     /// `Socket` if the listening socket fails.
     pub async fn run(self, state: ProbeState, stop: CancellationToken) -> Result<(), ServeError> {
-        let metrics = {
-            let mut registry = state
-                .registry
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            ConnectionMetrics::register(registry.sub_registry_with_prefix("probe"))
-        };
+        let metrics = connection_metrics(&state.registry);
         self.0.run_router(probe_router(state), metrics, stop).await
     }
+
+    /// Answers requests about the service that has this API until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// `Socket` if the listening socket fails.
+    pub async fn run_beside_api(
+        self,
+        api: ApiState,
+        stop: CancellationToken,
+    ) -> Result<(), ServeError> {
+        let metrics = connection_metrics(&api.registry());
+        let app = api_probe_router(api.with_stop(stop.clone()));
+        self.0.run_router(app, metrics, stop).await
+    }
+}
+
+/// The metrics of a probe's connections, with the prefix `probe`.
+fn connection_metrics(registry: &Mutex<Registry>) -> ConnectionMetrics {
+    let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+    ConnectionMetrics::register(registry.sub_registry_with_prefix("probe"))
+}
+
+/// The routes of a probe beside an API.
+pub fn api_probe_router(api: ApiState) -> Router {
+    Router::new()
+        .route("/healthz", get(alive))
+        .route("/readyz", get(ready_in_detail))
+        .route("/metrics", get(show_on_probe))
+        .with_state(api)
 }
 
 /// The routes of a probe.

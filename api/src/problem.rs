@@ -1,20 +1,22 @@
 //! Errors as problem details (<https://www.rfc-editor.org/rfc/rfc9457>). A problem of the request
 //! names the parameter and the allowed values. A failure on our side is logged with its causes and
-//! a number; the client gets only the number.
+//! the id of a request; the client gets only the id.
 
 use std::any::Any;
 use std::error::Error;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use skytide_core::port::job::JobError;
+use skytide_core::port::job::{JobError, RunRefusal};
+use skytide_core::port::key::{KeyError, Scope};
 use skytide_core::port::snapshot::SnapshotError;
 use skytide_core::port::store::StoreError;
 use skytide_core::view::RowError;
 use strsim::damerau_levenshtein;
+
+use crate::request_id::RequestId;
 
 /// An error as the client sees it. `type` is `about:blank`, so `title` is the text of the status;
 /// `code` distinguishes the cases in which a client should act differently.
@@ -39,16 +41,13 @@ struct Details {
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    request: Option<u64>,
+    request: Option<RequestId>,
     #[serde(skip)]
     retry_after_seconds: Option<u32>,
 }
 
 /// Maximum number of characters of a refused value that the answer repeats.
 const VALUE_CHARS_MAX: usize = 100;
-
-/// The number of the next failure on our side. It connects an answer with its log line.
-static NEXT_FAILURE: AtomicU64 = AtomicU64::new(1);
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
@@ -94,10 +93,55 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", detail)
     }
 
-    /// The method is not GET or HEAD.
-    pub(crate) fn method_not_allowed() -> Self {
-        let detail = "this API is read-only: use GET or HEAD";
+    /// This process runs no jobs.
+    pub(crate) fn no_scheduler() -> Self {
+        let detail = "this process runs no jobs: send the request to `skytide up`, or run \
+                      `skytide schedule --run` beside the database";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "no_scheduler", detail)
+    }
+
+    /// The route has no such method; `allowed` are those that it has.
+    pub(crate) fn method_not_allowed(allowed: &str) -> Self {
+        let detail = format!("this route does not accept this method; it accepts: {allowed}");
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+    }
+
+    /// The route needs a key, and the request has none.
+    pub(crate) fn key_required() -> Self {
+        let detail = "this route needs a key in the header X-API-Key (or Authorization: Bearer); \
+                      the operator of this server makes one with `skytide keys add`";
+        Self::new(StatusCode::UNAUTHORIZED, "key_required", detail)
+    }
+
+    /// The key is malformed, unknown, expired or revoked. The answer does not say which.
+    pub(crate) fn invalid_key() -> Self {
+        let detail = "the key in X-API-Key or Authorization is not valid; the operator of this \
+                      server makes one with `skytide keys add`";
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_key", detail)
+    }
+
+    /// The key is valid, and may not call this route.
+    pub(crate) fn scope_missing(scope: Scope) -> Self {
+        let detail = format!("the key is valid, but this route needs one with the scope `{scope}`");
+        Self::new(StatusCode::FORBIDDEN, "scope_missing", detail)
+    }
+
+    /// An admin route was called under a foreign name, or by a page of another origin.
+    pub(crate) fn foreign_host() -> Self {
+        let detail = "admin routes answer only under the server's own names (API_ADDRESS, \
+                      API_HOSTS), and no page of another origin";
+        Self::new(StatusCode::FORBIDDEN, "foreign_host", detail)
+    }
+
+    /// The bucket of the client has too few units for this request.
+    pub(crate) fn rate_limited(retry_after_seconds: u32) -> Self {
+        let detail = format!(
+            "too many requests: this one succeeds in {retry_after_seconds} s; the header \
+             RateLimit-Policy shows the limit"
+        );
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail);
+        problem.0.retry_after_seconds = Some(retry_after_seconds);
+        problem
     }
 
     /// Path and query together are longer than `bytes_max`.
@@ -135,9 +179,10 @@ impl Problem {
     }
 
     fn logged(status: StatusCode, code: &'static str, error: &(dyn Error + 'static)) -> Self {
-        let request = NEXT_FAILURE.fetch_add(1, Ordering::Relaxed);
-        tracing::error!(request, code, error, "request failed");
-        let detail = "the request failed on our side; the log has the reason under this number";
+        let request = RequestId::current();
+        tracing::error!(request = request.as_str(), code, error, "request failed");
+        let detail =
+            "the request failed on our side; the log has the reason under the id in `request`";
         let mut problem = Self::new(status, code, detail);
         problem.0.request = Some(request);
         problem
@@ -146,6 +191,16 @@ impl Problem {
     fn retry_soon(mut self) -> Self {
         self.0.retry_after_seconds = Some(1);
         self
+    }
+
+    /// The status of the answer.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.0.status
+    }
+
+    /// The explanation for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.0.detail
     }
 
     /// Adds the allowed values, and as `nearest` the one that was probably meant.
@@ -195,12 +250,38 @@ impl From<JobError> for Problem {
     }
 }
 
+impl From<RunRefusal> for Problem {
+    fn from(refusal: RunRefusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            RunRefusal::Unknown { name, known } => {
+                let mut problem = Self::not_found(format!("there is no job {name:?}"));
+                problem.0.value = Some(truncated(&name));
+                problem.allowed(known)
+            }
+            RunRefusal::Running { .. } => Self::new(StatusCode::CONFLICT, "job_running", detail),
+            RunRefusal::NotStored => Self::unavailable("store_unavailable", detail),
+            RunRefusal::Stopping => Self::unavailable("interrupted", detail),
+        }
+    }
+}
+
+impl From<KeyError> for Problem {
+    fn from(error: KeyError) -> Self {
+        match error {
+            KeyError::Failed { .. } => Self::unreadable(&error),
+            _ => Self::internal(&error),
+        }
+    }
+}
+
 impl From<RowError> for Problem {
     fn from(error: RowError) -> Self {
         Self::internal(&error)
     }
 }
 
+/// The response has the problem in its extensions, for a layer that writes errors in another form.
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = (self.0.status, Json(&*self.0)).into_response();
@@ -208,9 +289,14 @@ impl IntoResponse for Problem {
         let media_type = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, media_type);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.0.status == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            headers.insert(header::WWW_AUTHENTICATE, scheme);
+        }
         if let Some(seconds) = self.0.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, seconds.into());
         }
+        response.extensions_mut().insert(self);
         response
     }
 }

@@ -3,36 +3,42 @@
 //! A handler extracts the part of [`ApiState`] that it needs: most take the [`ApiContext`] alone;
 //! a route with a cache also takes its own sub-state.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::extract::FromRef;
-use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::{delete, get, post};
 use prometheus_client::registry::Registry;
+use skytide_core::memory::MemoryKeys;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::identity::IdentityResolver;
-use skytide_core::port::job::JobStore;
+use skytide_core::port::job::{JobRunner, JobStore};
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::profile::{ProfileAges, ProfileStore};
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewReader;
 use tokio_util::sync::CancellationToken;
 use tower_http::CompressionLevel;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::compression::CompressionLayer;
+use tower_http::compression::{CompressionLayer, DefaultPredicate, Predicate};
 
+use crate::access::Access;
 use crate::cache::AnswerCache;
 use crate::demand::ProfileDemand;
+use crate::guard::{Guard, guard};
 use crate::handles::Handles;
+use crate::limiter::LimitClock;
 use crate::metrics::ConnectionMetrics;
-use crate::options::Limits;
-use crate::respond::Answers;
+use crate::options::{AccessOptions, Limits};
+use crate::respond::{Answers, is_not_negotiated};
 use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, health, interactions, jobs, metrics, network, posts, snapshots, start, stream, trend,
-    trends, views,
+    actors, health, interactions, jobs, keys, metrics, network, original, posts, snapshots, start,
+    stream, trend, trends, views,
 };
 use crate::state::{ApiContext, Health};
 use crate::{catalogue, middleware, openapi};
@@ -46,6 +52,7 @@ pub struct ApiState {
     streams: StreamState,
     commit_age: CommitAge,
     cache: AnswerCache,
+    guard: Guard,
     handles: Handles,
 }
 
@@ -58,14 +65,57 @@ impl ApiState {
         registry: Arc<Mutex<Registry>>,
     ) -> Self {
         let context = ApiContext::new(reader, clock, registry);
+        let keys = Arc::new(MemoryKeys::default());
         Self {
             cache: cache(&context),
+            guard: access_guard(&context, AccessOptions::default(), keys),
             context,
             snapshot_cache: SnapshotCache::default(),
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
             handles: Handles::offline(),
         }
+    }
+
+    /// Accepts the keys of this store, by these rules. Without this call everybody may read without
+    /// a limit, and no key is valid.
+    #[must_use]
+    pub fn with_access(mut self, options: AccessOptions, keys: Arc<dyn KeyStore>) -> Self {
+        self.guard = access_guard(&self.context, options, keys);
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// The metrics of the checks of keys and limits.
+    #[cfg(test)]
+    pub(crate) fn access_metrics(&self) -> crate::metrics::AccessMetrics {
+        self.context.metrics.access.clone()
+    }
+
+    /// Reads the keys once. [`Server::run`](crate::Server::run) reads them each second.
+    pub async fn read_keys(&self) {
+        self.guard.access.refresh_once().await;
+    }
+
+    /// Lets the admin routes answer under the names of this address.
+    #[must_use]
+    pub(crate) fn with_listener(mut self, address: SocketAddr) -> Self {
+        self.guard.hosts.add_listener(address);
+        self
+    }
+
+    /// Reads the keys each second until `stop` is cancelled.
+    pub(crate) fn refresh_keys(
+        &self,
+        stop: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let access = self.guard.access.clone();
+        async move { access.refresh(stop).await }
     }
 
     /// Shows the health of the services beside this one in `/readyz` and `/v1/network`.
@@ -88,6 +138,16 @@ impl ApiState {
     #[must_use]
     pub fn with_atomic_commits(mut self) -> Self {
         self.context.commits_atomic = true;
+        self
+    }
+
+    /// Declares that the API is public: `/metrics`, and what single parts report about their health,
+    /// are only on a probe ([`Probe::run_beside_api`]).
+    ///
+    /// [`Probe::run_beside_api`]: crate::Probe::run_beside_api
+    #[must_use]
+    pub fn with_details_on_probe(mut self) -> Self {
+        self.context.details_on_probe = true;
         self
     }
 
@@ -129,6 +189,13 @@ impl ApiState {
         self
     }
 
+    /// Runs jobs on request of an operator. Without this call the process runs no jobs.
+    #[must_use]
+    pub fn with_job_runner(mut self, runner: Arc<dyn JobRunner>) -> Self {
+        self.context.job_runner = Some(runner);
+        self
+    }
+
     /// Ends event streams when `stop` is cancelled.
     #[must_use]
     pub fn with_stop(mut self, stop: CancellationToken) -> Self {
@@ -136,10 +203,26 @@ impl ApiState {
         self
     }
 
+    /// All metrics of the process.
+    pub(crate) fn registry(&self) -> Arc<Mutex<Registry>> {
+        self.context.registry.clone()
+    }
+
     /// The metrics of the connections that this state's server accepts.
     pub(crate) fn connection_metrics(&self) -> ConnectionMetrics {
         self.context.metrics.connections.clone()
     }
+}
+
+fn access_guard(context: &ApiContext, options: AccessOptions, keys: Arc<dyn KeyStore>) -> Guard {
+    let metrics = context.metrics.access.clone();
+    Guard::new(
+        options,
+        keys,
+        context.clock.clone(),
+        LimitClock::system(),
+        metrics,
+    )
 }
 
 fn cache(context: &ApiContext) -> AnswerCache {
@@ -157,6 +240,18 @@ impl FromRef<ApiState> for Answers {
             context: state.context.clone(),
             cache: state.cache.clone(),
         }
+    }
+}
+
+impl FromRef<ApiState> for Guard {
+    fn from_ref(state: &ApiState) -> Self {
+        state.guard.clone()
+    }
+}
+
+impl FromRef<ApiState> for Access {
+    fn from_ref(state: &ApiState) -> Self {
+        state.guard.access.clone()
     }
 }
 
@@ -211,15 +306,34 @@ pub fn router(state: ApiState) -> Router {
         .route("/assets/style.css", get(start::style))
         .route("/assets/app.js", get(start::script))
         .route("/assets/rows.js", get(start::rows))
+        .route("/assets/stream.js", get(start::stream))
+        .route(catalogue::ADMIN_KEYS.path, get(keys::list))
+        .route(catalogue::ADMIN_KEY.path, delete(keys::revoke))
+        .route(catalogue::ADMIN_JOB_RUN.path, post(jobs::run))
+        .route(catalogue::ORIGINAL_TOP.path, get(original::top::show))
+        .route(
+            catalogue::ORIGINAL_INTERACTIONS.path,
+            post(original::interactions::show),
+        )
+        .route(catalogue::ORIGINAL_COUNTS.path, get(original::counts::show))
         .fallback(middleware::not_found)
         .method_not_allowed_fallback(middleware::method_not_allowed)
         // From the innermost layer to the outermost: what a layer refuses is counted, too.
-        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
+        .layer(
+            CompressionLayer::new()
+                .quality(CompressionLevel::Fastest)
+                .compress_when(DefaultPredicate::new().and(is_not_negotiated)),
+        )
         .layer(CatchPanicLayer::custom(middleware::panicked))
+        .layer(from_fn_with_state(state.clone(), guard))
         .layer(from_fn_with_state(
             state.clone(),
             middleware::enforce_limits,
         ))
-        .layer(from_fn_with_state(state.clone(), middleware::count_request))
+        .layer(from_fn(original::adapt_errors))
+        .layer(from_fn_with_state(
+            state.clone(),
+            middleware::observe_request,
+        ))
         .with_state(state)
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use axum::Router;
 use prometheus_client::metrics::gauge::Gauge;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,6 +35,13 @@ const BACKLOG: u32 = 1_024;
 /// full, the server notices that a client reads nothing. The system buffers no more for such a
 /// client.
 const SEND_BUFFER_BYTES: u32 = 128 << 10;
+/// Time without traffic after which the system asks whether the client is still there, and then the
+/// time between its questions.
+const KEEPALIVE_TIME: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How much later than `send_ms_max` the system closes a connection whose client acknowledges
+/// nothing. So the server's own limit, which the metrics count, comes first.
+const USER_TIMEOUT_EXTRA: Duration = Duration::from_secs(10);
 /// Number of attempts to acquire a slot. After each, the server yields to the other tasks.
 const ACQUIRE_ATTEMPTS: u32 = 4;
 /// Pause before the next attempt when the system has no file descriptor for a connection.
@@ -75,7 +83,7 @@ impl Server {
             address: options.address,
             source,
         };
-        let listener = listen(options.address).map_err(bind)?;
+        let listener = listen(&options).map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         Ok(Self {
             listener,
@@ -97,8 +105,15 @@ impl Server {
     pub async fn run(self, state: ApiState, stop: CancellationToken) -> Result<(), ServeError> {
         tracing::info!(address = %self.address, "API listens");
         let metrics = state.connection_metrics();
-        let app = router(state.with_stop(stop.clone()));
-        self.run_router(app, metrics, stop).await
+        let keys = tokio::spawn(state.refresh_keys(stop.clone()));
+        let state = state.with_listener(self.address).with_stop(stop.clone());
+        let served = self.run_router(router(state), metrics, stop).await;
+        match &served {
+            // `stop` is cancelled: the task records the last uses of the keys and ends.
+            Ok(()) => drop(keys.await),
+            Err(_) => keys.abort(),
+        }
+        served
     }
 
     /// Like [`Server::run`], for other routes.
@@ -124,8 +139,11 @@ impl Server {
     }
 }
 
-/// Like [`TcpListener::bind`], with a bound on the system's send buffer.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+/// Like [`TcpListener::bind`], with a bound on the system's send buffer and on the time for which a
+/// client that vanished is not noticed. Accepted sockets inherit these options
+/// (<https://man7.org/linux/man-pages/man7/tcp.7.html>).
+fn listen(options: &Options) -> io::Result<TcpListener> {
+    let address = options.address;
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4(),
         SocketAddr::V6(_) => TcpSocket::new_v6(),
@@ -133,6 +151,15 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     #[cfg(unix)]
     socket.set_reuseaddr(true)?;
     socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_TIME)
+        .with_interval(KEEPALIVE_INTERVAL);
+    SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
+    #[cfg(target_os = "linux")]
+    {
+        let user_timeout = Duration::from_millis(options.send_ms_max) + USER_TIMEOUT_EXTRA;
+        SockRef::from(&socket).set_tcp_user_timeout(Some(user_timeout))?;
+    }
     socket.bind(address)?;
     socket.listen(BACKLOG)
 }
@@ -281,4 +308,32 @@ pub async fn run(
     let server = Server::bind(options).await?;
     bound(server.address());
     server.run(state, stop).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn accepted_sockets_notice_a_client_that_vanished() {
+        let options = Options {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            send_ms_max: 5_000,
+            ..Options::default()
+        };
+        let listener = listen(&options).expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let _client = client.expect("a connection");
+        let (accepted, _) = accepted.expect("a connection");
+        let socket = SockRef::from(&accepted);
+        assert!(socket.keepalive().expect("an option"));
+        assert_eq!(
+            socket.tcp_keepalive_time().expect("an option"),
+            KEEPALIVE_TIME
+        );
+        let user_timeout = socket.tcp_user_timeout().expect("an option");
+        assert_eq!(user_timeout, Some(Duration::from_secs(15)));
+    }
 }

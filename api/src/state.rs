@@ -8,7 +8,7 @@ use prometheus_client::registry::Registry;
 use serde::Serialize;
 use skytide_core::memory::{MemoryJobs, MemoryProfiles, MemorySnapshots};
 use skytide_core::port::clock::Clock;
-use skytide_core::port::job::JobStore;
+use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::profile::{ProfileAges, ProfileStore};
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::{Committed, Control, ViewReader};
@@ -33,6 +33,8 @@ pub(crate) struct ApiContext {
     pub(crate) snapshots: Arc<dyn SnapshotStore>,
     pub(crate) profiles: Arc<dyn ProfileStore>,
     pub(crate) jobs: Arc<dyn JobStore>,
+    /// `None`: this process runs no jobs.
+    pub(crate) job_runner: Option<Arc<dyn JobRunner>>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) health: Arc<dyn Health>,
     pub(crate) registry: Arc<Mutex<Registry>>,
@@ -42,6 +44,8 @@ pub(crate) struct ApiContext {
     pub(crate) demand: ProfileDemand,
     /// Whether the store shows a commit completely or not at all.
     pub(crate) commits_atomic: bool,
+    /// Whether metrics, and what single parts report, are only on the probe.
+    pub(crate) details_on_probe: bool,
     /// Cancelled when the server stops.
     pub(crate) stop: CancellationToken,
 }
@@ -60,6 +64,7 @@ impl ApiContext {
             snapshots: Arc::new(MemorySnapshots::default()),
             profiles: Arc::new(MemoryProfiles::default()),
             jobs: Arc::new(MemoryJobs::default()),
+            job_runner: None,
             clock,
             health: Arc::new(UnknownHealth),
             registry,
@@ -67,6 +72,7 @@ impl ApiContext {
             limits: Limits::default(),
             demand: ProfileDemand::new(DEFAULT_AGES),
             commits_atomic: false,
+            details_on_probe: false,
             stop: CancellationToken::new(),
         }
     }
@@ -85,6 +91,15 @@ impl ApiContext {
             profiles: self.profiles.clone(),
             jobs: self.jobs.clone(),
             clock: self.clock.clone(),
+        }
+    }
+
+    /// The health of the services beside the API, as clients of the API may see it.
+    pub(crate) fn shown_parts(&self) -> Vec<Part> {
+        let parts = self.health.parts();
+        match self.details_on_probe {
+            true => parts.into_iter().map(Part::without_details).collect(),
+            false => parts,
         }
     }
 
@@ -130,9 +145,21 @@ pub struct Part {
     pub name: String,
     /// Whether it works.
     pub ok: bool,
-    /// A text for people, such as `connected` or `retrying in 8 s: connection refused`. It is
+    /// A text for people, such as `connected` or `retrying in 8 s: connection refused`. It may be
     /// public, so it must contain no secrets.
     pub detail: String,
+}
+
+impl Part {
+    /// Replaces what the part reports by whether it works.
+    fn without_details(mut self) -> Self {
+        let detail = match self.ok {
+            true => "works",
+            false => "does not work",
+        };
+        detail.clone_into(&mut self.detail);
+        self
+    }
 }
 
 /// Reports nothing: the other services run in processes of their own.

@@ -1,5 +1,6 @@
 //! The command line: the commands, each with the options of `core::config`.
 
+pub mod keys;
 #[cfg(feature = "demo")]
 pub mod simnet;
 
@@ -50,6 +51,8 @@ pub enum Command {
     /// seed.
     #[cfg(feature = "demo")]
     Simnet(Box<simnet::Simnet>),
+    /// Add, list and revoke keys of the API.
+    Keys(Box<keys::Keys>),
     /// Check whether a service on this machine is ready: exits with 0 if it is, else with 1.
     Probe(Box<Probe>),
     /// Print the value of every option and where it comes from.
@@ -72,13 +75,18 @@ pub struct Up {
 /// Arguments of `schedule`.
 #[derive(Debug, Args)]
 pub struct Schedule {
-    /// Run this job once, now, and exit.
+    /// Run this job once, now, print its report, and exit: with 0 if it succeeded, 1 if it failed,
+    /// 3 if it already runs. If another process has the embedded store open, that process runs it.
     #[arg(long, value_name = "JOB")]
     pub run: Option<String>,
 
     /// Print when each job is due and the result of its last run, and exit.
-    #[arg(long, conflicts_with = "run")]
+    #[arg(long, conflicts_with_all = ["run", "history"])]
     pub list: bool,
+
+    /// Print the newest runs of this job, newest first, and exit.
+    #[arg(long, value_name = "JOB", conflicts_with = "run")]
+    pub history: Option<String>,
 
     /// The options.
     #[command(flatten)]
@@ -226,6 +234,7 @@ impl Command {
             Self::Export(export) => &export.config,
             #[cfg(feature = "demo")]
             Self::Simnet(simnet) => simnet.config(),
+            Self::Keys(keys) => keys.config(),
             Self::Probe(probe) => &probe.config,
             Self::Config(show) => &show.config,
         }
@@ -240,6 +249,7 @@ impl Command {
             Self::Replay(_)
             | Self::Record(_)
             | Self::Export(_)
+            | Self::Keys(_)
             | Self::Probe(_)
             | Self::Config(_) => true,
             #[cfg(feature = "demo")]
@@ -278,6 +288,15 @@ pub fn read() -> Result<Invocation, Failure> {
 fn command() -> clap::Command {
     let command = SHOWN.iter().fold(Cli::command(), |command, (name, shown)| {
         command.mut_subcommand(name, |command| hide_unused(command, shown))
+    });
+    let command = command.mut_subcommand("keys", |command| {
+        ["add", "list", "revoke"]
+            .iter()
+            .fold(command, |command, name| {
+                command.mut_subcommand(name, |command| {
+                    hide_unused(command, &["SKYTIDE_LOG", "STORE_DIR", "MONGODB_"])
+                })
+            })
     });
     #[cfg(feature = "demo")]
     let command = command.mut_subcommand("simnet", |command| {

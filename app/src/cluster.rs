@@ -1,7 +1,7 @@
 //! A cluster: several processes that run one dataflow. This module connects them.
 //!
 //! ```text
-//! options ─ check ─▶ listen ─▶ mesh: connect, accept, authenticate (handshake) ─▶ connections ─▶ dataflow
+//! options ─ check ─▶ listen ─▶ mesh: connect, accept, handshake ─▶ connections ─▶ dataflow
 //! ```
 //!
 //! All processes are connected before process 0, the leader, requests the right to write the views.

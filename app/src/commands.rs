@@ -4,6 +4,9 @@ mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod export;
+mod holder;
+mod jobs;
+mod keys;
 mod probe;
 mod record;
 mod replay;
@@ -24,9 +27,9 @@ use crate::notify;
 use crate::shutdown;
 
 /// How long blocking threads may continue after the services have stopped. Then the process exits,
-/// which interrupts whatever they write.
+/// which interrupts their writes.
 const THREADS_MAX: Duration = Duration::from_secs(1);
-/// The fraction of the shutdown time in which these threads have to end, if that is less.
+/// These threads may use at most this part of the shutdown time: a tenth.
 const THREADS_FRACTION: u32 = 10;
 
 /// Runs a command and returns the exit code.
@@ -75,12 +78,13 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Ingest(config) => services::ingest(config, stop).await?,
         Command::Index(config) => services::index(config, stop).await?,
         Command::Serve(config) => services::serve(config, stop).await?,
-        Command::Schedule(schedule) => return services::schedule(schedule, stop).await,
+        Command::Schedule(schedule) => return jobs::run(schedule, stop).await,
         Command::Replay(replay) => return replay::run(replay, stop).await,
         Command::Record(record) => return record::run(record, stop).await,
         Command::Export(export) => export::run(export, stop).await?,
         #[cfg(feature = "demo")]
         Command::Simnet(args) => return simnet::run(args, stop).await,
+        Command::Keys(args) => keys::run(args, stop).await?,
         Command::Probe(probe) => return probe::run(probe).await,
         Command::Config(show) => config::show(show, &invocation)?,
     }

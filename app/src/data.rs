@@ -1,7 +1,7 @@
 //! Opens the log, the views and the checkpoints that a command works on, each on its backend.
 //!
 //! ```text
-//!               backend     chosen by           place
+//!               backend     chosen by           location
 //! log           embedded    NATS_URL unset      STORE_DIR/log
 //!               nats        NATS_URL set        a JetStream stream
 //! views         embedded    MONGODB_URI unset   STORE_DIR/store
@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use skytide_core::config::Config;
 use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
 use skytide_dataflow::Ports;
@@ -80,8 +81,8 @@ impl Data {
     /// Opens what the role needs on the backends that the options choose.
     ///
     /// `path` is the data folder, which must hold events of `source`; with `None` the folder must
-    /// exist, and any source is accepted. `sync`: whether acknowledged events in the folder survive
-    /// a power cut.
+    /// exist, and any source is accepted. With `sync`, acknowledged events in the folder survive a
+    /// power cut.
     ///
     /// # Errors
     ///
@@ -262,4 +263,23 @@ async fn open_views(
     }
     let folder = folder.expect("embedded views are in the data folder");
     embedded::open_views(folder, config).await
+}
+
+/// Opens the keys of the API in the database that the options name.
+///
+/// # Errors
+///
+/// No server answers, the database cannot be used, or this binary was built without MongoDB.
+#[cfg_attr(
+    not(feature = "mongodb"),
+    expect(clippy::unused_async, reason = "the other build waits for the server")
+)]
+pub async fn open_mongodb_keys(config: &Config) -> Result<Arc<dyn KeyStore>, Failure> {
+    #[cfg(feature = "mongodb")]
+    return mongodb::open_keys(config).await;
+    #[cfg(not(feature = "mongodb"))]
+    {
+        let _ = config;
+        Err(not_built("MONGODB_URI", "mongodb"))
+    }
 }

@@ -21,7 +21,7 @@ pub struct Environment {
     /// Variables that have a prefix of our options and are not an option.
     pub unknown: Vec<UnknownOption>,
     /// Warnings about entries of `.env` that may not have the effect that their author expects.
-    /// They contain no values.
+    /// The warnings contain no values of entries.
     pub warnings: Vec<String>,
 }
 

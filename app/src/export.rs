@@ -26,7 +26,7 @@ use skytide_core::view::{Key, RowError, StoredRow, ViewId, row_hash};
 pub use folder::{Folder, SUMMARY};
 use merge::RowMerger;
 pub use output::Output;
-pub use summary::{Outline, Summary};
+pub use summary::{ExportReport, Summary};
 use table::Table;
 
 /// Rows read at once.
@@ -151,7 +151,7 @@ pub async fn export_to(
             before: committed.epoch.0,
         });
     }
-    output.complete(&summary.outline()).await?;
+    output.complete(&summary.report()).await?;
     Ok(summary)
 }
 

@@ -1,22 +1,24 @@
-//! Exports the store of this process for another process, which cannot open the store itself. This
-//! process reads the rows, and the other process writes the files.
+//! Serves another process that cannot open the store itself, because this process has it open:
+//! exports the store, runs jobs, and reports their states. For an export, this process reads the
+//! rows, and the other process writes the files.
 //!
 //! ```text
 //! skytide export ─ Request ─▶ data/export.sock ─▶ the process with the store: reads one commit
 //!        DIR ◀─ files ─ File, Data, Data, ..., Complete | Failed ◀─┘
+//! skytide schedule --run ─ JobRequest ─▶ data/export.sock ─▶ the scheduler: runs the job
+//!        report ◀─ JobAnswer | Failed ◀─┘
 //! ```
 //!
 //! So the files are written with the rights of the user who runs the export, even to folders that
 //! the service may not write to. Only the user of the service and root may connect to the socket.
 //!
-//! Serving exports is a side job of this process: failures are logged and retried and never stop
+//! Serving requests is a side job of this process: failures are logged and retried and never stop
 //! the service. A client that reads nothing for [`STALL_MAX`] is disconnected, because its snapshot
 //! occupies disk space.
 
 mod protocol;
 mod socket;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,9 +29,10 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::export::{ExportError, Format, Outline, Output, export_to};
+use crate::export::{ExportError, ExportReport, Format, Output, export_to};
 use crate::failure::chain;
-pub use protocol::{Message, Request, VERSION, receive, send};
+pub use protocol::{JobAnswer, JobRequest, Message, Request, VERSION, receive, send};
+use skytide_core::port::job::JobRunner;
 use skytide_embedded::EmbeddedStore;
 use socket::Listener;
 pub use socket::{SOCKET, connect};
@@ -45,11 +48,24 @@ pub const STALL_MAX: Duration = Duration::from_secs(60);
 /// The pause after an error of the socket.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
-/// Sends exports to other processes until the future is dropped. The caller must hold the lock on
-/// the store of this data folder.
-pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>) {
+/// What the clients can request.
+#[derive(Clone)]
+struct Services {
+    store: Arc<EmbeddedStore>,
+    export_permits: Arc<Semaphore>,
+    /// `None`: this process has no scheduler.
+    jobs: Option<Arc<dyn JobRunner>>,
+}
+
+/// Serves exports and requests for jobs of other processes until the future is dropped. The caller
+/// must hold the lock on the store of this data folder.
+pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>, jobs: Option<Arc<dyn JobRunner>>) {
     let listener = listen(&data).await;
-    let export_permits = Arc::new(Semaphore::new(EXPORTS_MAX));
+    let services = Services {
+        store,
+        export_permits: Arc::new(Semaphore::new(EXPORTS_MAX)),
+        jobs,
+    };
     let mut clients = JoinSet::new();
     loop {
         while clients.len() >= CLIENTS_MAX {
@@ -58,11 +74,11 @@ pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>) {
         }
         match listener.accept().await {
             Ok(stream) => {
-                clients.spawn(serve_client(stream, store.clone(), export_permits.clone()));
+                clients.spawn(serve_client(stream, services.clone()));
             }
             // For example, the process has too many open files. Exports in progress continue.
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a client that requests an export");
+                tracing::warn!(%error, "cannot accept a client on the socket in the data folder");
                 sleep(RETRY_PAUSE).await;
             }
         }
@@ -77,7 +93,8 @@ async fn listen(data: &Path) -> Listener {
         match Listener::bind(data) {
             Ok(listener) => return listener,
             Err(error) if !failed => {
-                let what = "cannot listen for requests of `skytide export`; retrying";
+                let what = "cannot listen for `skytide export` and `skytide schedule --run`; \
+                            retrying";
                 tracing::warn!(%error, ?data, "{what}");
             }
             Err(_) => {}
@@ -88,36 +105,22 @@ async fn listen(data: &Path) -> Listener {
 }
 
 /// Serves one client.
-async fn serve_client(
-    stream: UnixStream,
-    store: Arc<EmbeddedStore>,
-    export_permits: Arc<Semaphore>,
-) {
+async fn serve_client(stream: UnixStream, services: Services) {
     let mut client = Client(stream);
-    let request = match client.request().await {
-        Ok(request) => request,
+    let received = timeout(REQUEST_MAX, receive(&mut client.0)).await;
+    let served = match received.unwrap_or_else(|elapsed| Err(elapsed.into())) {
+        Ok(Message::Request(request)) => client.export(&request, &services).await,
+        Ok(Message::JobRequest(request)) => client.job(&request, services.jobs.as_deref()).await,
+        Ok(_) => Err("the first message is not a request".to_owned()),
         Err(error) => {
             tracing::debug!(%error, "a client did not send a request");
             return;
         }
     };
-    let outcome = match request {
-        Ok(format) => {
-            let _permit = export_permits.acquire().await.expect("never closed");
-            let exported = export_to(&store.snapshot_reader(), &mut client, format).await;
-            exported
-                .map(|summary| summary.outline())
-                .map_err(|error| chain(&error))
-        }
-        Err(why) => Err(why),
-    };
-    match &outcome {
-        Ok(outline) => tracing::info!(?outline, "export sent to another process"),
-        Err(why) => {
-            tracing::info!(why, "export for another process failed");
-            // A client that has disconnected needs no reason.
-            let _disconnected = client.send(Message::Failed(why.clone())).await;
-        }
+    if let Err(why) = served {
+        tracing::info!(why, "request of another process failed");
+        // A client that has disconnected needs no reason.
+        let _disconnected = client.send(Message::Failed(why)).await;
     }
 }
 
@@ -125,19 +128,42 @@ async fn serve_client(
 struct Client(UnixStream);
 
 impl Client {
-    /// Receives the request. Returns the requested format, or why the request cannot be served.
-    async fn request(&mut self) -> io::Result<Result<Format, String>> {
-        let received = timeout(REQUEST_MAX, receive(&mut self.0)).await??;
-        let Message::Request(Request { version, csv }) = received else {
-            return Ok(Err("the first message is not a request".to_owned()));
+    /// Sends an export. The error says why it failed.
+    async fn export(&mut self, request: &Request, services: &Services) -> Result<(), String> {
+        supports(request.version)?;
+        let format = match request.csv {
+            true => Format::Csv,
+            false => Format::Ndjson,
         };
-        if version != VERSION {
-            return Ok(Err(format!(
-                "the request has version {version} and this process supports version {VERSION}: use the same \
-                 skytide for both"
-            )));
-        }
-        Ok(Ok(if csv { Format::Csv } else { Format::Ndjson }))
+        let _permit = services.export_permits.acquire().await;
+        let exported = export_to(&services.store.snapshot_reader(), self, format).await;
+        let report = exported.map_err(|error| chain(&error))?.report();
+        tracing::info!(?report, "export sent to another process");
+        Ok(())
+    }
+
+    /// Runs a job and sends its result, or sends the states of the jobs. The error says why neither
+    /// is possible.
+    async fn job(
+        &mut self,
+        request: &JobRequest,
+        jobs: Option<&dyn JobRunner>,
+    ) -> Result<(), String> {
+        supports(request.version)?;
+        let no_scheduler = "this process runs no jobs: `skytide up` and `skytide schedule` do";
+        let jobs = jobs.ok_or(no_scheduler)?;
+        let answer = match &request.run {
+            Some(name) => {
+                tracing::info!(job = name, "another process requested a run");
+                JobAnswer::Run(jobs.run_now(name).await)
+            }
+            None => {
+                let states = jobs.states().await.map_err(|error| chain(&error))?;
+                JobAnswer::States(states)
+            }
+        };
+        let sent = self.send(Message::JobAnswer(answer)).await;
+        sent.map_err(|error| chain(&error))
     }
 
     async fn send(&mut self, message: Message) -> Result<(), ExportError> {
@@ -145,6 +171,17 @@ impl Client {
         let sent = sent.unwrap_or_else(|elapsed| Err(elapsed.into()));
         sent.map_err(ExportError::Sent)
     }
+}
+
+/// Checks the version of a request.
+fn supports(version: u32) -> Result<(), String> {
+    if version == VERSION {
+        return Ok(());
+    }
+    Err(format!(
+        "the request has version {version} and this process supports version {VERSION}: use the \
+         same skytide for both"
+    ))
 }
 
 #[async_trait]
@@ -164,7 +201,7 @@ impl Output for Client {
         Ok(())
     }
 
-    async fn complete(&mut self, outline: &Outline) -> Result<(), ExportError> {
-        self.send(Message::Complete(outline.clone())).await
+    async fn complete(&mut self, report: &ExportReport) -> Result<(), ExportError> {
+        self.send(Message::Complete(report.clone())).await
     }
 }

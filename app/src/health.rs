@@ -295,7 +295,7 @@ mod tests {
         impl Log for FailingLog {
             async fn bounds(&self) -> Result<Bounds, LogError> {
                 let source = "timed out".into();
-                let operation = "look at its stream";
+                let operation = "read the state of the stream";
                 Err(LogError::Failed { operation, source })
             }
             async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {

@@ -4,7 +4,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use skytide_core::config::{self, Config};
+use skytide_core::config::{self, Config, Span};
 use skytide_core::port::BoxError;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::profile::ProfileAges;
@@ -12,7 +12,7 @@ use skytide_core::port::store::ViewReader;
 use skytide_scheduler::jobs::{
     FetchProfiles, OnDemandProfiles, ProfileFetcher, ProfileLimits, Retention, TakeSnapshot,
 };
-use skytide_scheduler::{Job, Options, Schedule, Scheduler};
+use skytide_scheduler::{Job, Options, Schedule, ScheduledJob, Scheduler};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::SystemClock;
@@ -69,27 +69,42 @@ pub fn scheduler(
     });
     let fetcher = Arc::new(profiles(options, reader, stores, clock.clone())?);
     let profiles: Arc<dyn Job> = Arc::new(FetchProfiles::new(fetcher.clone()));
-    let due = |name: &str, text: &str| {
-        Schedule::parse(text, &options.time_zone).map_err(|why| {
+    let run_max = |limit: Option<Span>| limit.unwrap_or(options.run_max).0;
+    let scheduled = |job: Arc<dyn Job>, name: &str, text: &str, limit: Option<Span>| {
+        let schedule = Schedule::parse(text, &options.time_zone).map_err(|why| {
             let what = format!("{name} or SCHEDULER_TIME_ZONE is not valid");
             Failure::because(what, why)
+        })?;
+        Ok::<_, Failure>(ScheduledJob {
+            job,
+            schedule,
+            run_max: run_max(limit),
         })
     };
-    let profiles_due = due("SCHEDULER_PROFILES_CRON", &options.profiles_cron)?;
-    let on_demand = (!profiles_due.is_never()).then(|| OnDemandProfiles::new(fetcher));
+    let profiles = scheduled(
+        profiles,
+        "SCHEDULER_PROFILES_CRON",
+        &options.profiles_cron,
+        options.profiles_run_max,
+    )?;
+    let on_demand = (!profiles.schedule.is_never()).then(|| OnDemandProfiles::new(fetcher));
     let jobs = vec![
-        (profiles, profiles_due),
-        (
+        profiles,
+        scheduled(
             retention,
-            due("SCHEDULER_RETENTION_CRON", &options.retention_cron)?,
-        ),
-        (
+            "SCHEDULER_RETENTION_CRON",
+            &options.retention_cron,
+            options.retention_run_max,
+        )?,
+        scheduled(
             take,
-            due("SCHEDULER_SNAPSHOT_CRON", &options.snapshot_cron)?,
-        ),
+            "SCHEDULER_SNAPSHOT_CRON",
+            &options.snapshot_cron,
+            options.snapshot_run_max,
+        )?,
     ];
     let options = Options {
-        run_max: options.run_max.0,
+        jitter: options.jitter.0,
         // The standard library seeds its hashers at random.
         seed: RandomState::new().hash_one(0),
     };

@@ -4,7 +4,7 @@
 //! ```text
 //! main ─▶ cli, environment ─▶ commands ─▶ services under a supervisor (ingest, dataflow, scheduler, api)
 //!                                  │        on data: embedded, NATS, MongoDB
-//!                                  └─▶ tools: replay (progress, report), record, export, simnet, probe, config
+//!                                  └─▶ tools: replay (progress, report), record, export, simnet, keys, probe, config
 //! ```
 
 pub mod cli;
@@ -20,7 +20,9 @@ pub mod files;
 pub mod health;
 pub mod identity;
 pub mod jobs;
+pub mod keys;
 pub mod listen;
+pub mod log_queue;
 pub mod memory;
 pub mod notify;
 pub mod options;
@@ -41,6 +43,7 @@ pub fn main() -> ExitCode {
         telemetry::start(&invocation)?;
         commands::run(invocation)
     });
+    log_queue::flush();
     match outcome {
         Ok(code) => code,
         Err(failure) => failure::report(&failure),

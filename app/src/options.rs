@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 
-use skytide_core::config::{AccountPolicy, Config, Indexer, LogKeep};
+use skytide_core::config::{AccountPolicy, Anonymous, BURST_MIN, Config, Indexer, LogKeep};
 use skytide_core::view::ViewId;
 use skytide_dataflow as dataflow;
 use skytide_ingest as ingest;
@@ -83,6 +83,29 @@ pub fn api(config: &Config, address: SocketAddr) -> skytide_api::Options {
         idle_ms_max: millis(config.api.idle_max.0),
         send_ms_max: millis(config.api.send_max.0),
         stop_ms_max: millis(stop_max),
+    }
+}
+
+// Otherwise a request that costs more than the burst would never be answered.
+const _: () = assert!(BURST_MIN >= skytide_api::COST_MAX);
+
+/// Who may call the API, and how often.
+pub fn api_access(config: &Config) -> skytide_api::AccessOptions {
+    let api = &config.api;
+    let configured = std::iter::once(api.address.to_string());
+    let listed = api.admin_hosts.iter().map(|host| host.as_str().to_owned());
+    skytide_api::AccessOptions {
+        anonymous: api.anonymous == Anonymous::Read,
+        address_limit: skytide_api::RateLimit {
+            per_second: api.rate,
+            burst: api.rate_burst,
+        },
+        key_limit: skytide_api::RateLimit {
+            per_second: api.key_rate,
+            burst: api.key_rate_burst,
+        },
+        trusted_hops: api.trusted_hops as usize,
+        hosts: configured.chain(listed).collect(),
     }
 }
 

@@ -168,30 +168,14 @@ impl Drop for ShownBar {
     }
 }
 
-/// A log line. It is written to standard error when it is dropped, above the bar if one is shown.
-#[derive(Debug, Default)]
-pub struct AboveBar(Vec<u8>);
-
-impl Write for AboveBar {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Drop for AboveBar {
-    fn drop(&mut self) {
-        let write = || {
-            // If standard error is closed, there is no place to report that.
-            let _closed = io::stderr().write_all(&self.0);
-        };
-        match &*SHOWN.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
+/// Writes log lines to standard error, above the bar if one is shown.
+pub fn write_above_bar(lines: &[u8]) {
+    let write = || {
+        // If standard error is closed, there is no place to report that.
+        let _closed = io::stderr().write_all(lines);
+    };
+    match &*SHOWN.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(bar) => bar.suspend(write),
+        None => write(),
     }
 }

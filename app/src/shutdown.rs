@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::log_queue;
 use crate::terminal::note;
 
 /// Returns a token that the first signal cancels. The process exits at the latest `shutdown_max`
@@ -53,8 +54,12 @@ async fn handle(mut signals: Signals, stop: &CancellationToken, shutdown_max: Du
     tracing::info!("stopping; another signal, such as Ctrl-C, ends the process at once");
     stop.cancel();
     tokio::select! {
-        number = signals.next() => process::exit(128 + number),
+        number = signals.next() => {
+            log_queue::flush();
+            process::exit(128 + number)
+        }
         () = tokio::time::sleep(shutdown_max) => {
+            log_queue::flush();
             note(&overdue(shutdown_max));
             process::exit(1);
         }

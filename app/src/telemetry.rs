@@ -1,4 +1,4 @@
-//! Log lines on standard error.
+//! Log lines on standard error: those of a service through a queue, those of a tool at once.
 
 use std::io::IsTerminal;
 
@@ -8,7 +8,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::cli::Invocation;
 use crate::failure::Failure;
-use crate::progress;
+use crate::log_queue::{self, LogLine};
 
 /// The default log filter of commands that are not services: they show their progress themselves.
 const TOOL_FILTER: &str = "warn";
@@ -31,6 +31,10 @@ pub fn start(invocation: &Invocation) -> Result<(), Failure> {
             format!("SKYTIDE_LOG={filter:?} is not a filter such as info or info,skytide=debug");
         Failure::because(what, why)
     })?;
+    if !invocation.command.is_tool() {
+        let started = log_queue::start();
+        started.map_err(|why| Failure::because("cannot start the thread of the log", why))?;
+    }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(StderrWriter)
@@ -46,9 +50,9 @@ pub fn start(invocation: &Invocation) -> Result<(), Failure> {
 struct StderrWriter;
 
 impl<'a> MakeWriter<'a> for StderrWriter {
-    type Writer = progress::AboveBar;
+    type Writer = LogLine;
 
     fn make_writer(&'a self) -> Self::Writer {
-        progress::AboveBar::default()
+        LogLine::default()
     }
 }

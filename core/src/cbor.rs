@@ -161,13 +161,14 @@ impl<'a, R: Rules> Reader<'a, R> {
     /// # Errors
     /// The item violates the rules.
     pub fn integer(&mut self) -> Result<Option<i64>, Error> {
+        // CBOR encodes a negative integer as `-1 - n`, which is `n ^ -1`.
         let sign = match self.major()? {
             Major::Unsigned => 0,
             Major::Negative => -1,
             _ => return self.skip_other_type(),
         };
         match i64::try_from(self.argument()?) {
-            Ok(size) => Ok(Some(size ^ sign)),
+            Ok(n) => Ok(Some(n ^ sign)),
             Err(_) if R::STRICT => Err(Error::Integer),
             Err(_) => Ok(None),
         }

@@ -27,7 +27,7 @@ mod store;
 mod values;
 
 pub use address::ListenAddress;
-pub use api::Api;
+pub use api::{Anonymous, Api, BURST_MIN, HostName};
 pub use cluster::{Cluster, HostPort};
 pub use environment::{MisnamedOption, Origin, PREFIXES, UnknownOption, Variable, check_names};
 pub use firehose::{CollectionFilter, CursorReset, Firehose, Start, Verify};

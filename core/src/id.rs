@@ -56,7 +56,8 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Position of a message in the log. The first message has position 1; positions have no gaps.
+    /// Position of a message in the log. The first message has position 1, and positions never
+    /// decrease. Several messages may share one position.
     Seq;
     /// Position in a relay's stream: the `seq` of a frame, in that relay's own numbering.
     Cursor;

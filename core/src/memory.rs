@@ -6,6 +6,7 @@
 
 mod checkpoint;
 mod jobs;
+mod keys;
 mod log;
 mod profiles;
 mod snapshots;
@@ -13,6 +14,7 @@ mod store;
 
 pub use checkpoint::MemoryCheckpoints;
 pub use jobs::MemoryJobs;
+pub use keys::MemoryKeys;
 pub use log::MemoryLog;
 pub use profiles::{MemoryProfiles, RequestQueue};
 pub use snapshots::MemorySnapshots;

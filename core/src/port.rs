@@ -7,8 +7,10 @@
 
 pub mod checkpoint;
 pub mod clock;
+pub mod graph;
 pub mod identity;
 pub mod job;
+pub mod key;
 pub mod log;
 pub mod profile;
 pub mod snapshot;

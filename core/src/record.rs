@@ -101,6 +101,8 @@ pub fn parse<'a>(collection: &str, bytes: &'a [u8]) -> Result<Record<'a>, DropRe
         "app.bsky.actor.profile" => profile(&mut reader).map(Record::Profile),
         _ => reader.skip().map(|()| Record::Other),
     };
+    // A reader skips a value of an unexpected type. So the type of the record is checked only if
+    // its bytes are valid.
     match record.and_then(|record| reader.end().map(|()| record)) {
         Ok(record) if is_map(bytes) => Ok(record),
         Ok(_) => Err(DropReason::RecordShape),
@@ -171,6 +173,7 @@ fn profile<'a>(reader: &mut Reader<'a, Strict>) -> Result<Profile<'a>, Error> {
 }
 
 impl Profile<'_> {
+    /// Truncates a text, and counts it if it was too long.
     fn limited<'a>(&mut self, text: Option<&'a str>, bytes_max: usize) -> Option<&'a str> {
         let limited = text.map(|text| truncated(text, bytes_max));
         self.truncated += u32::from(limited != text);

@@ -173,6 +173,9 @@ catalogue! {
     Handles = 18, "handles", 2;
     /// Counters of frames, events, drops by reason and gaps: `String` → [`CounterRow`].
     Counters = 19, "counters", 1;
+    /// Top accounts of the last 24 hours by interactions with other accounts: [`ListKey`] →
+    /// [`ListRow`].
+    TopInteractions = 20, "top_interactions", 1;
 }
 
 /// The types of a view's keys and rows.
@@ -209,7 +212,8 @@ impl ViewId {
             | Self::TopLinks
             | Self::TopMentions
             | Self::TopActors
-            | Self::TopBlocks => RowKind::List,
+            | Self::TopBlocks
+            | Self::TopInteractions => RowKind::List,
             Self::Hashtags | Self::Domains | Self::Links | Self::Mentions | Self::Languages => {
                 RowKind::Trend
             }

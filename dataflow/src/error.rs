@@ -99,11 +99,11 @@ pub enum DataflowError {
     /// The log has more epochs than the dataflow can number.
     #[error("the log has more than 2^32 epochs, the most that the dataflow can number")]
     EpochsEnded,
-    /// Another process of the cluster is gone. All processes exit and resume together from the last
-    /// checkpoint.
+    /// The connection to another process of the cluster is lost. All processes exit and resume
+    /// together from the last checkpoint.
     #[error("{peer} of the cluster is gone: {why}")]
     Lost {
-        /// The process that is gone.
+        /// The other process.
         peer: Name,
         /// How this process noticed.
         why: String,

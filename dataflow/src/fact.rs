@@ -125,6 +125,12 @@ pub struct Post {
 }
 
 impl Post {
+    /// The one subject that the post acts on: the post that it replies to, else the one that it
+    /// quotes.
+    pub fn subject(&self) -> Option<&Subject> {
+        self.parent.as_ref().or(self.quote.as_ref())
+    }
+
     /// The primary subtags of its languages; `und` if the post names none.
     pub fn primary_langs(&self) -> Langs {
         self.langs.or_undetermined().primary()

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! events ─▶ live_records ─▶ facts ─┬▶ posts, top_posts ──────────────┐
-//!                                  ├▶ actors, top_actors, top_blocks ┼─ lists ─▶ merge_lists ─┐
+//!                                  ├▶ actors, top_actors, top_blocks,│
+//!                                  │  top_interactions ──────────────┼─ lists ─▶ merge_lists ─┐
 //!                                  ├▶ trends ────────────────────────┘                        │
 //!                                  │    └─ rows of posts, actors, trends ─────────────────────┤
 //!                                  ├▶ accounts, handles ──────────────────────────────────────┤
@@ -18,11 +19,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use skytide_core::view::{ActivityKey, ViewId};
-use timely::dataflow::operators::{Concat, Concatenate, vec::Filter};
 use timely::dataflow::{Scope, StreamVec};
 
 use crate::fact::Activity;
 use crate::operators::lists::{Newest, WorkerList, merge_lists, split};
+use crate::operators::named::{concatenate, filter};
 use crate::types::{Clocks, Facts, Rows, Shared, SuppressedRows, Time, ViewInput};
 use crate::views::accounts::accounts;
 use crate::views::activity::{activity, counters};
@@ -37,13 +38,13 @@ use crate::views::trends::trends;
 pub struct GraphConfig {
     /// The views to compute.
     pub views: Vec<ViewId>,
-    /// Days for which `interactions` are kept, the current day included; `None` keeps them forever.
+    /// Days for which `interactions` are retained, including the current day; `None` for no limit.
     pub interactions_days: Option<u32>,
     /// For each view, the time up to which its rows are not emitted.
     pub suppressed: SuppressedRows,
 }
 
-/// State that cannot be recomputed from live records. It is kept here while it is counted, so that
+/// State that cannot be recomputed from live records. The operators that count share it, so that
 /// checkpoints can include it.
 #[derive(Debug, Default)]
 pub struct Accumulators {
@@ -62,8 +63,8 @@ pub struct Streams<'s> {
     pub facts: Facts<'s>,
     /// The clock.
     pub clocks: Clocks<'s>,
-    /// Top lists of a checkpoint.
-    pub former_lists: StreamVec<'s, Time, WorkerList>,
+    /// Top lists of a restored checkpoint.
+    pub restored_lists: StreamVec<'s, Time, WorkerList>,
 }
 
 /// Builds the graph. Returns the rows of the views in `config`.
@@ -76,7 +77,7 @@ pub fn build<'s>(
     let Streams {
         facts,
         clocks,
-        former_lists,
+        restored_lists,
     } = streams;
     let suppressed = config.suppressed;
     let any = |views: &[ViewId]| views.iter().any(|view| config.views.contains(view));
@@ -99,7 +100,11 @@ pub fn build<'s>(
     }
     let actor_views = ActorViews {
         rows: one(ViewId::Actors),
-        lists: any(&[ViewId::TopActors, ViewId::TopBlocks]),
+        lists: any(&[
+            ViewId::TopActors,
+            ViewId::TopBlocks,
+            ViewId::TopInteractions,
+        ]),
     };
     if actor_views.rows || actor_views.lists {
         lists.push(actors(input(), worker, actor_views, suppressed));
@@ -123,9 +128,9 @@ pub fn build<'s>(
     rows.push(activity(input(), activity_counts.clone(), suppressed));
     rows.push(counters(input(), counter_values.clone(), suppressed));
 
-    let (own_rows, worker_lists) = split(scope.concatenate(lists));
+    let (own_rows, worker_lists) = split(concatenate(scope, "ViewOutputs", lists));
     rows.push(own_rows);
-    let worker_lists = worker_lists.concat(former_lists);
+    let worker_lists = concatenate(scope, "WorkerLists", vec![worker_lists, restored_lists]);
     let newest_lists = newest_lists.clone();
     rows.push(merge_lists(
         worker_lists,
@@ -135,9 +140,10 @@ pub fn build<'s>(
     ));
 
     let views = config.views.clone();
-    scope
-        .concatenate(rows)
-        .filter(move |(row, ..)| views.contains(&row.view))
+    let rows = concatenate(scope, "AllRows", rows);
+    filter(rows, "ConfiguredViews", move |(row, ..)| {
+        views.contains(&row.view)
+    })
 }
 
 /// The views that `trends` computes: those in `views`, and those whose top lists are in `views`.

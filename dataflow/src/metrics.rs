@@ -1,5 +1,7 @@
 //! Metrics of the dataflow.
 
+mod operators;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +13,11 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use skytide_core::event::DropReason;
+use skytide_core::port::graph::{GraphReporter, WorkerReport};
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
+use operators::{OperatorCollector, OperatorMetrics};
 
 /// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the periodic log line.
 #[derive(Debug, Default)]
@@ -76,6 +80,7 @@ pub struct Metrics {
     /// Bytes received from other processes of the cluster.
     pub cluster_received: Counter,
     by_worker: Vec<WorkerSizes>,
+    operators: Arc<OperatorMetrics>,
     commit_failure: Mutex<Option<String>>,
 }
 
@@ -161,6 +166,7 @@ impl Metrics {
             registry.register_with_unit(name, help, Unit::Bytes, bytes.clone());
         }
         m.register_checkpoints(registry);
+        registry.register_collector(Box::new(OperatorCollector(m.operators.clone())));
         metrics
     }
 
@@ -212,6 +218,11 @@ impl Metrics {
         for (name, help, gauge) in seconds {
             registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
         }
+    }
+
+    /// Records what the operators of a worker did.
+    pub(crate) fn record_report(&self, report: WorkerReport) {
+        self.operators.record(report);
     }
 
     /// How many inputs were dropped for this reason.
@@ -317,6 +328,12 @@ impl Metrics {
             catching_up = self.catching_up.get() == 1,
         );
         *before = now;
+    }
+}
+
+impl GraphReporter for Metrics {
+    fn reports(&self) -> Vec<Arc<WorkerReport>> {
+        self.operators.reports()
     }
 }
 

@@ -17,13 +17,13 @@ pub struct Options {
     pub workers: usize,
     /// How an account's status affects its facts.
     pub account_policy: AccountPolicy,
-    /// Days for which `interactions` are kept, the current day included; `None` keeps them forever.
+    /// Days for which `interactions` are retained, including the current day; `None` for no limit.
     pub interactions_days: Option<u32>,
     /// The views to compute.
     pub views: Vec<ViewId>,
-    /// A batch that has this many events takes no further epoch.
+    /// The number of events at which a batch is complete.
     pub batch_events_max: usize,
-    /// A batch whose events have this many bytes takes no further epoch.
+    /// The size of a batch's events, in bytes, at which it is complete.
     pub batch_bytes_max: usize,
     /// The maximum number of epochs in a commit; 1 commits each epoch separately.
     pub batch_epochs_max: usize,

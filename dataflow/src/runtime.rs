@@ -16,6 +16,7 @@ mod command;
 mod commit;
 mod consolidate;
 pub(crate) mod follower;
+mod operator_log;
 mod rebuild;
 mod recover;
 mod restore;
@@ -139,7 +140,7 @@ struct Run {
 type EventSender = mpsc::UnboundedSender<CheckpointEvent>;
 type EventReceiver = mpsc::UnboundedReceiver<CheckpointEvent>;
 
-/// The ends of the workers' channels that the run keeps.
+/// The run's ends of the channels to and from the workers.
 struct Queues {
     /// The command queue of each worker.
     commands: Vec<mpsc::Sender<Command>>,
@@ -283,7 +284,7 @@ impl Run {
             shards_per_cut: self.options.checkpoint.shards_per_cut,
             metrics: self.metrics.clone(),
             // No epoch before a recorded intent is committed, so a checkpoint that ended there
-            // would wait for ever.
+            // would never be complete.
             after: committed
                 .max(control.intent)
                 .max(last_cut)

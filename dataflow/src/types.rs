@@ -12,7 +12,8 @@ use timely::dataflow::{Stream, StreamVec};
 
 use crate::fact::Fact;
 
-/// Time of the dataflow: the number of an epoch. 32 bits last 6.8 years at 20 epochs a second, and
+/// Time of the dataflow: the number of an epoch. Epochs of a batch that are processed together have
+/// the time of the last one. 32 bits last 6.8 years at 20 epochs a second, and
 /// take half the memory of 64 bits in each update.
 pub type Time = u32;
 

@@ -1,5 +1,5 @@
 //! Writes the seed inputs of each target from the project's test recordings:
-//! `fuzz/corpus/<target>/<number>`.
+//! `fuzz/corpus/<target>/<hash of the input>`.
 
 use std::io::Result;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,9 @@ use skytide_ingest::car::Car;
 /// Maximum number of frames of one recording that become seeds: more frames of the same kind slow a
 /// fuzzer down.
 const FRAMES_MAX: usize = 400;
+
+/// The factor of multiplicative hashing: 2^32 divided by the golden ratio.
+const HASH_FACTOR: u32 = 2_654_435_761;
 
 fn main() -> Result<()> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures");
@@ -27,9 +30,12 @@ fn main() -> Result<()> {
         ),
         split(&edge, u32::from_be_bytes),
     ];
-    // Decisions of hostile accounts: any bytes are some.
+    // The target `rows` reads its input as the decisions of hostile accounts, so any bytes are a
+    // valid input. These are pseudo-random.
     for length in [64, 512, 4_096] {
-        let bytes: Vec<u8> = (0..length).map(|place: u32| (place * 2_654_435_761 >> 24) as u8).collect();
+        let bytes: Vec<u8> = (0..length)
+            .map(|i: u32| (i.wrapping_mul(HASH_FACTOR) >> 24) as u8)
+            .collect();
         write("rows", &bytes)?;
     }
     for frame in frames
@@ -48,6 +54,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
+/// Splits a recording into frames. `length` decodes the length before each frame.
 fn split(bytes: &[u8], length: fn([u8; 4]) -> u32) -> Vec<Vec<u8>> {
     let (mut rest, mut frames) = (bytes, Vec::new());
     while let Some((prefix, after)) = rest.split_first_chunk() {
@@ -74,6 +81,7 @@ fn blocks(frame: &[u8]) -> &[u8] {
     read.map(|_| blocks).unwrap_or_default()
 }
 
+/// Writes a seed. Its name is the FNV-1a hash of the input.
 fn write(target: &str, input: &[u8]) -> Result<()> {
     let folder: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")

@@ -1,5 +1,6 @@
-//! Hostile frames through ingest, log and dataflow to rows, and over a restart: no panic, memory and work in proportion to the
-//! bytes of the frames, facts in proportion to their events, and every view as the naive recount says.
+//! Runs hostile frames through ingest, log and dataflow to rows, and over a restart. Checks that
+//! nothing panics, that memory and work are proportional to the bytes of the frames and facts to
+//! their events, and that every view is equal to the naive recount.
 
 #![no_main]
 
@@ -10,7 +11,7 @@ use skytide_tests::hostile::{Hostile, Journey};
 #[global_allocator]
 static ALLOCATED: Counting = Counting::new();
 
-/// Frames of one input, at most: more of the same slow a fuzzer down.
+/// The maximum number of frames of one input. More frames slow a fuzzer down.
 const FRAMES_MAX: usize = 200;
 
 fuzz_target!(|bytes: &[u8]| {

@@ -66,17 +66,18 @@ pub struct RelayOptions {
     pub url: RelayUrl,
     /// Where reading starts if the log holds no position in this relay's stream.
     pub start: Start,
-    /// After this long without a frame the connection counts as lost. Zero: never. A quiet host
-    /// needs a longer time.
+    /// After this long without a frame the connection counts as lost; zero sets no limit. A quiet
+    /// host needs a longer time.
     pub read_timeout: Duration,
     /// Interval of WebSocket pings. After two pings without an answer the connection counts as
-    /// lost. Zero: no pings.
+    /// lost. Zero disables pings.
     pub ping_interval: Duration,
-    /// Longest time to connect, including TLS and the WebSocket upgrade.
+    /// Maximum time to connect, including TLS and the WebSocket upgrade.
     pub connect_timeout: Duration,
     /// The first wait before reconnecting. It doubles up to `backoff_max` until frames arrive.
     pub backoff_min: Duration,
-    /// The longest such wait. A relay may request more by `Retry-After`, up to an hour.
+    /// The maximum wait before reconnecting. A relay may request more by `Retry-After`, up to an
+    /// hour.
     pub backoff_max: Duration,
     /// Largest message in bytes. A larger one is dropped while it is received.
     pub message_bytes_max: usize,
@@ -92,10 +93,10 @@ impl RelayOptions {
     /// processes.
     pub fn all(config: &Firehose, seed: u64) -> Vec<Self> {
         let relays = config.url.iter().enumerate();
-        let options = relays.map(|(place, url)| {
-            let mut options = Self::new(config, url, seed.wrapping_add(place as u64));
+        let options = relays.map(|(index, url)| {
+            let mut options = Self::new(config, url, seed.wrapping_add(index as u64));
             // A `seq` is meaningful only in one relay's stream.
-            if place > 0 && matches!(config.start, Start::After(_)) {
+            if index > 0 && matches!(config.start, Start::After(_)) {
                 options.start = Start::Live;
             }
             options

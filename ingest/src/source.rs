@@ -9,15 +9,9 @@ mod reading;
 mod recording;
 mod relay;
 
+pub(crate) use reading::WINDOW_LOG_MAX;
 pub use recording::{RecordingError, RecordingProblem, RecordingSource};
 pub use relay::RelaySource;
-
-/// Opens one recording to detect its format.
-pub(crate) fn recording_file(
-    path: &std::path::Path,
-) -> Result<reading::RecordingFile, RecordingError> {
-    reading::RecordingFile::open(path, std::sync::Arc::default())
-}
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -29,6 +23,13 @@ use crate::assemble::Position;
 pub const BATCH_MESSAGES_MAX: usize = 256;
 /// Bytes of messages at which a batch ends. The last message may exceed it.
 pub const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// Opens one recording to detect its format.
+pub(crate) fn recording_file(
+    path: &std::path::Path,
+) -> Result<reading::RecordingFile, RecordingError> {
+    reading::RecordingFile::open(path, std::sync::Arc::default())
+}
 
 /// A stream of frames.
 ///
@@ -48,7 +49,8 @@ pub trait Source: Send {
         &[]
     }
 
-    /// Whether frames arrive as the network produces them, as from a relay. A recording is not live.
+    /// Whether frames arrive as the network produces them, as from a relay. A recording is not
+    /// live.
     fn live(&self) -> bool;
 
     /// Resumes after `position`; the default is the position of a stream that was never read.

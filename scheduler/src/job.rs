@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
+use skytide_core::port::job::{RunOutcome, Running};
 use skytide_core::time::Timestamp;
 
 /// Periodic work.
@@ -13,6 +14,12 @@ use skytide_core::time::Timestamp;
 pub trait Job: Send + Sync {
     /// The name of the job in options, logs and reports.
     fn name(&self) -> &'static str;
+
+    /// Whether runs send requests to servers of other operators. Such runs start with a random
+    /// delay, so that not all installations send requests at the same second.
+    fn uses_foreign_servers(&self) -> bool {
+        false
+    }
 
     /// Does a bounded amount of work. Must be idempotent. If the future is dropped, the next run
     /// does the remaining work.
@@ -121,14 +128,8 @@ impl fmt::Display for ProfilesReport {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RunFailure {
     /// Another process runs the job, so it was not started here.
-    #[error("another process has been running it since {}", .began.rfc3339())]
-    Busy {
-        /// When the other run started.
-        began: Timestamp,
-        /// The end of the other run at the latest: if it is stored as running after this time, its
-        /// process has died.
-        deadline: Timestamp,
-    },
+    #[error("another process has been running it since {}", .0.began.rfc3339())]
+    Busy(Running),
     /// The job returned an error.
     #[error("{0}")]
     Failed(String),
@@ -136,7 +137,10 @@ pub enum RunFailure {
     #[error("it panicked")]
     Panicked,
     /// The run exceeded its time limit.
-    #[error("it took longer than {} s and was stopped (SCHEDULER_RUN_MAX)", .0.as_secs())]
+    #[error(
+        "it took longer than {} s and was stopped (SCHEDULER_<JOB>_RUN_MAX, else SCHEDULER_RUN_MAX)",
+        .0.as_secs()
+    )]
     TooLong(Duration),
     /// The process shut down during the run. The next process repeats the run when it starts.
     #[error("it was interrupted by the shutdown of the process")]
@@ -144,4 +148,17 @@ pub enum RunFailure {
     /// The start of the run could not be stored, so the run was not started.
     #[error("could not store the state of the job")]
     State,
+}
+
+impl RunFailure {
+    /// How the run ended; `None` if it was not started.
+    pub fn outcome(&self) -> Option<RunOutcome> {
+        match self {
+            Self::Busy(_) | Self::State => None,
+            Self::Failed(_) => Some(RunOutcome::Failed),
+            Self::Panicked => Some(RunOutcome::Panicked),
+            Self::TooLong(_) => Some(RunOutcome::TimedOut),
+            Self::Interrupted => Some(RunOutcome::Interrupted),
+        }
+    }
 }

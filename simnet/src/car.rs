@@ -31,8 +31,8 @@ impl Car {
         car
     }
 
-    /// Appends a DAG-CBOR block under a digest. A malformed CAR passes a digest that does not
-    /// match.
+    /// Appends a DAG-CBOR block under a digest. The digest is not checked, so a caller can build a
+    /// malformed CAR.
     pub fn block(&mut self, digest: &Digest, data: &[u8]) {
         self.length(Cid::LENGTH + data.len());
         self.0.extend(CID_HEAD);

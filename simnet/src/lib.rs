@@ -8,8 +8,8 @@
 //!
 //! The ground truth is never read back from the bytes. Accounts have keys. Repos are trees with
 //! signed commits and proofs. People follow breaking stories, delete and edit what they wrote,
-//! leave and come back (`docs/simnet.md`). A network is a function of its options: it reads no
-//! clock and no random numbers of the machine.
+//! deactivate and reactivate their accounts (`docs/simnet.md`). A network is a function of its
+//! options: it reads no clock and no random numbers of the machine.
 
 mod car;
 mod cbor;

@@ -44,6 +44,9 @@ macro_rules! kinds {
     };
 }
 
+// The order matters. `Kind::code` numbers the kinds, and `Kind::form` and `Kind::is_unreadable`
+// compare them: from `RecordUtf8` on, a kind is of the form `Record`, and such a record cannot be
+// parsed if its kind is before `KeyLength` (except `RecordUnsafe`).
 kinds! {
     TypeUnknown = "type_unknown":
         "A message of an unknown type. Counts `frame_type`; changes nothing.",
@@ -65,9 +68,9 @@ kinds! {
         "Skipped sequence numbers before a well-formed frame. Counts `gaps` and `missing_seqs`; \
          nothing is lost.",
     SeqRepeated = "seq_repeated":
-        "The last well-formed frame again. Counts `seq_repeated`; changes nothing.",
+        "The last well-formed frame, sent again. Counts `seq_repeated`; changes nothing.",
     SeqBack = "seq_back":
-        "The well-formed frame before the last one again. Counts `seq_repeated`; changes nothing.",
+        "The last well-formed frame but one, sent again. Counts `seq_repeated`; changes nothing.",
     HeaderOrder = "header_order":
         "A header with `op` before `t`, as Go relays write it. Counts nothing; applied.",
     FieldsUnknown = "fields_unknown":
@@ -95,11 +98,11 @@ kinds! {
         "A forged commit whose commit object has another `rev`. Counts `commit_inner`; changes \
          nothing.",
     TooBig = "too_big":
-        "A real commit sent as `tooBig`. Counts `commit_too_big`; its record stays unknown, the \
-         repo is out of sync.",
+        "A real commit with `tooBig`, without operations and blocks. Counts `commit_too_big`; its \
+         record stays unknown, the repo is out of sync.",
     BlocksAbsent = "blocks_absent":
-        "A real commit without its blocks. Counts `commit_too_big`; its record stays unknown, \
-         the repo is out of sync.",
+        "A real commit without `blocks`, which is treated like `tooBig`. Counts `commit_too_big`; \
+         its record stays unknown, the repo is out of sync.",
     OpsEmpty = "ops_empty":
         "A real commit without operations. Counts nothing; the repo gets a new `rev`.",
     PathTwice = "path_twice":
@@ -173,13 +176,13 @@ kinds! {
 /// How a frame of a kind is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum FrameForm {
-    /// A message without content and without a sequence number.
+    /// A message that changes no record and has no sequence number of its own.
     Unnumbered,
-    /// A message without content, with a sequence number.
+    /// A message that changes no record and has a sequence number.
     Numbered,
     /// An earlier message, sent again.
     Repeated,
-    /// A commit that its account never made.
+    /// A commit that its account never made. A correct consumer drops it.
     Forged,
     /// A commit of one record that its account made.
     Real,
@@ -208,7 +211,7 @@ impl Kind {
         !matches!(self.form(), FrameForm::Unnumbered | FrameForm::Repeated)
     }
 
-    /// Whether a record with this fault cannot be parsed.
+    /// Whether this kind is a record that cannot be parsed.
     pub(crate) fn is_unreadable(self) -> bool {
         self.form() == FrameForm::Record && self < Self::KeyLength && self != Self::RecordUnsafe
     }
@@ -270,7 +273,8 @@ impl Rates {
         self.0[kind as usize]
     }
 
-    /// The kind selected by a random number below one million.
+    /// The kind selected by a random number below one million; `None` for a frame that is not
+    /// malformed.
     pub(crate) fn kind(&self, mut draw: u32) -> Option<Kind> {
         for (&kind, &rate) in Kind::ALL.iter().zip(&self.0) {
             if draw < rate {

@@ -1,10 +1,11 @@
-//! Pseudo-random numbers that follow from a seed alone.
+//! Pseudo-random numbers: the same seed gives the same sequence.
 
 /// SplitMix64 (<https://prng.di.unimi.it/splitmix64.c>), a fast generator for which every seed is
 /// equally good.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
+/// The increment of SplitMix64: 2^64 divided by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Mixes the bits of a number, so that the results of neighbouring numbers are unrelated.
@@ -119,6 +120,7 @@ impl Weights {
                 small.push(above);
             }
         }
+        // Rounding errors leave slots whose probability is not exactly 1.
         for index in small.into_iter().chain(large) {
             slots[index].0 = 1.0;
         }

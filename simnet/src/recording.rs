@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::network::Network;
 
-/// Minimum size in bytes of the frames in one zstd frame.
+/// Minimum size in bytes of the frames in one zstd frame, except the last one.
 const CHUNK_BYTES: usize = 4 << 20;
 /// The default level of zstd.
 const LEVEL: i32 = 3;
@@ -28,7 +28,7 @@ pub enum RecordingEnd {
 pub struct RecordingStats {
     /// Number of frames.
     pub frames: u64,
-    /// Their bytes before compression.
+    /// Total size of the frames in bytes, before compression.
     pub frame_bytes: u64,
     /// Bytes of the file.
     pub file_bytes: u64,
@@ -45,7 +45,7 @@ pub struct RecordingError {
     pub source: io::Error,
 }
 
-/// Writes the next frames of a network into a file, in zstd frames of 4 MiB with checksums.
+/// Writes the next frames of a network into a file, in zstd frames of about 4 MiB with checksums.
 /// Overwrites an existing file. The file is durable when this returns.
 ///
 /// # Errors
@@ -108,10 +108,10 @@ fn flush(file: &mut File, chunk: &mut Vec<u8>) -> io::Result<u64> {
     Ok(packed.len() as u64)
 }
 
-/// What the network's servers know about each account now, as JSON. By DID: the `key` (`did:key`)
-/// that signs its commits, its `handle`, its `status` if it is inactive, and the `head` of its repo
-/// (`cid`, `rev`) with the CIDs of its `records` by path. For programs that check a recording. The
-/// whole document is built in memory.
+/// The current state of each account, by DID, as JSON. An account has the `key` (`did:key`) that
+/// signs its commits, its `handle`, its `status` if it is inactive, and the `head` of its repo
+/// (`cid`, `rev`) with the CIDs of its `records` by path. Programs that check a recording use it.
+/// The whole document is built in memory.
 pub fn identities(network: &mut Network) -> serde_json::Value {
     let dids: Vec<_> = network.dids().collect();
     let mut all = serde_json::Map::new();

@@ -15,8 +15,8 @@
 //! computed only on request. So the recount suits small worlds at every epoch, and millions of
 //! events at their end.
 //!
-//! Lists are written at most once a second of network time, and where ingest says that the stream
-//! is idle or has ended. They are computed from a second history that advances only at those
+//! Lists are written at most once a second of network time, and where ingest reports that the
+//! stream is idle or has ended. They are computed from a second history that advances only at those
 //! epochs.
 
 mod facts;
@@ -256,8 +256,9 @@ impl Table {
     }
 }
 
-/// The list of the [`ListRow::LENGTH`] best entries with a value above 0; `None` if there is none.
-fn best(entries: impl IntoIterator<Item = ListEntry>) -> Option<ListRow> {
+/// The top list of these entries: the [`ListRow::LENGTH`] with the largest values above 0, largest
+/// first. `None` if no value is above 0.
+fn top_list(entries: impl IntoIterator<Item = ListEntry>) -> Option<ListRow> {
     let mut entries: Vec<_> = entries
         .into_iter()
         .filter(|entry| entry.value > 0)

@@ -194,7 +194,7 @@ async fn observe(whole: &Whole, handle: &Handle, made: &Made, servers: &[(&str, 
 }
 
 /// Polls for a post until the API answers with it.
-async fn visible(client: &reqwest::Client, whole: &Whole, mark: &Mark) {
+pub async fn visible(client: &reqwest::Client, whole: &Whole, mark: &Mark) {
     let url = whole.url(&format!("/v1/posts/{}", mark.uri));
     let begun = Instant::now();
     loop {
@@ -292,7 +292,8 @@ fn saturate(variables: &[(&str, String)], servers: &[(&str, u32)]) {
     relay_threads.block_on(server.stop());
 }
 
-fn serve(threads: &Runtime, gate: Gate, rate: f64, backlog: Duration) -> Server {
+/// Serves the frames of a gate as a relay.
+pub fn serve(threads: &Runtime, gate: Gate, rate: f64, backlog: Duration) -> Server {
     let options = Options {
         pace: Pace::Rate {
             events_per_second: rate,
@@ -310,7 +311,8 @@ fn serve(threads: &Runtime, gate: Gate, rate: f64, backlog: Duration) -> Server 
         .expect("a free port")
 }
 
-fn runtime(name: &str) -> Runtime {
+/// A runtime with one thread of this name.
+pub fn runtime(name: &str) -> Runtime {
     let built = Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name(name)

@@ -1,6 +1,8 @@
 //! All benchmarks: `cargo bench -p skytide-tests`. A single one:
 //! `cargo bench -p skytide-tests -- NAME`, for example `decode` or `mongo`.
 
+mod api;
+mod clients;
 mod cluster;
 mod days;
 mod decode;
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
         ("latency", latency::embedded),
         ("servers", latency::on_servers),
         ("days", days::run),
+        ("api", api::run),
+        ("clients", clients::run),
     ] {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             run();

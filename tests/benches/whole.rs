@@ -7,6 +7,7 @@ pub use network::{Gate, Handle, Made, Mark, make};
 pub use used::{Used, of_process, of_threads, peak_bytes, rss_bytes};
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -75,6 +76,12 @@ impl Whole {
     /// The URL of a path of the API.
     pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.api)
+    }
+
+    /// The address of the API.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.api.trim_start_matches("http://").parse();
+        address.expect("an address")
     }
 
     /// The id of the process.

@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use skytide_core::config::{ByteSize, Span};
 use skytide_core::memory::{
-    MemoryCheckpoints, MemoryJobs, MemoryLog, MemoryProfiles, MemorySnapshots, MemoryStore,
+    MemoryCheckpoints, MemoryJobs, MemoryKeys, MemoryLog, MemoryProfiles, MemorySnapshots,
+    MemoryStore,
 };
 use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::job::JobStore;
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewStore;
 use skytide_embedded::EmbeddedProfiles;
 use skytide_embedded::JobFile;
+use skytide_embedded::KeyFile;
 use skytide_embedded::SnapshotDir;
 use skytide_embedded::{EmbeddedCheckpoints, EmbeddedLog, EmbeddedStore, LogOptions, StoreOptions};
-use skytide_mongodb::{Connection, MongoJobs, MongoProfiles, MongoSnapshots, MongoStore};
+use skytide_mongodb::{
+    Connection, MongoJobs, MongoKeys, MongoProfiles, MongoSnapshots, MongoStore,
+};
 use skytide_nats::NatsLog;
 use skytide_tests::contract_log::{self, BYTES_MAX};
 use tempfile::TempDir;
@@ -250,4 +255,37 @@ mod mongo_snapshots {
     }
 
     skytide_tests::snapshot_contract!(make);
+}
+
+mod memory_keys {
+    use super::*;
+
+    async fn make() -> (Arc<dyn KeyStore>, ()) {
+        (Arc::new(MemoryKeys::default()), ())
+    }
+
+    skytide_tests::key_contract!(make);
+}
+
+mod key_file {
+    use super::*;
+
+    async fn make() -> (Arc<dyn KeyStore>, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        (Arc::new(KeyFile::new(folder.path())), folder)
+    }
+
+    skytide_tests::key_contract!(make);
+}
+
+mod mongo_keys {
+    use super::*;
+
+    async fn make() -> Option<(Arc<dyn KeyStore>, Own)> {
+        let (options, own) = own_database()?;
+        let connection = Connection::open(&options).await.unwrap();
+        Some((Arc::new(MongoKeys::new(&connection)), own))
+    }
+
+    skytide_tests::key_contract!(make);
 }

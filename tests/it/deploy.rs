@@ -100,11 +100,7 @@ fn prometheus_scrapes_the_ports_of_the_services() {
     for group in jobs.expect("targets") {
         let target = group["targets"][0].as_str().expect("a target");
         let (service, port) = target.split_once(':').expect("host and port");
-        let variable = match service {
-            "serve" => "API_ADDRESS",
-            _ => "SKYTIDE_PROBE_ADDRESS",
-        };
-        let address = &compose["services"][service]["environment"][variable];
+        let address = &compose["services"][service]["environment"]["SKYTIDE_PROBE_ADDRESS"];
         assert_eq!(*address, format!("0.0.0.0:{port}"), "{target}");
     }
 }

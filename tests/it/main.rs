@@ -2,6 +2,7 @@
 
 mod accidents;
 mod cluster;
+mod consistency;
 mod contract;
 mod crash;
 mod damage;
@@ -9,6 +10,7 @@ mod deploy;
 mod ingest;
 mod mongo;
 mod nats;
+mod original;
 mod recount;
 mod restart;
 mod servers;

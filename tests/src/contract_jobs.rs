@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use skytide_core::port::job::{JobPlan, JobState, JobStore, RunEnd, Running};
+use skytide_core::port::job::{
+    JobPlan, JobState, JobStore, RUNS_KEPT, RunEnd, RunOutcome, Running, Trigger,
+};
 use skytide_core::time::Timestamp;
 
 /// Makes one test of each property. `$make` is an async function that returns
@@ -18,6 +20,7 @@ macro_rules! job_contract {
             a_run_that_died_holds_the_job_until_its_deadline,
             only_the_current_run_can_end,
             an_interrupted_run_releases_the_job_and_changes_no_result,
+            the_history_holds_the_newest_runs_that_ended_or_died,
             of_many_concurrent_runs_one_begins,
         }
     };
@@ -37,6 +40,7 @@ fn run(token: u64, began: u64) -> Running {
         token,
         began: Timestamp(began),
         deadline: Timestamp(began + 100),
+        trigger: Some(Trigger::Schedule),
     }
 }
 
@@ -44,7 +48,12 @@ fn end(began: u64, report: &str) -> RunEnd {
     RunEnd {
         began: Timestamp(began),
         ended: Timestamp(began + 7),
-        ok: report == "done",
+        trigger: Some(Trigger::CatchUp),
+        outcome: if report == "done" {
+            RunOutcome::Ok
+        } else {
+            RunOutcome::TimedOut
+        },
         report: report.to_owned(),
     }
 }
@@ -61,6 +70,7 @@ pub async fn plans_and_results_are_read_back_by_name(store: Arc<dyn JobStore>) {
         cron: "0 0 * * * *".to_owned(),
         zone: "Europe/Vienna".to_owned(),
         due: Some(Timestamp(1_783_175_888_123)),
+        run_ms_max: Some(300_000),
     };
     store.plan("snapshot", &plan).await.unwrap();
     assert_eq!(
@@ -68,7 +78,7 @@ pub async fn plans_and_results_are_read_back_by_name(store: Arc<dyn JobStore>) {
         None
     );
     store
-        .end("retention", u64::MAX, Some(&end(5, "it \"failed\"")))
+        .end("retention", u64::MAX, &end(5, "it \"failed\""))
         .await
         .unwrap();
     store.begin("profiles", &run(2, 9)).await.unwrap();
@@ -79,6 +89,7 @@ pub async fn plans_and_results_are_read_back_by_name(store: Arc<dyn JobStore>) {
     });
     expected[0].running = Some(run(2, 9));
     expected[1].last = Some(end(5, "it \"failed\""));
+    expected[1].history = vec![end(5, "it \"failed\"")];
     expected[2].plan = plan.clone();
     assert_eq!(store.all().await.unwrap(), expected);
 
@@ -101,7 +112,7 @@ pub async fn a_run_holds_the_job_until_it_ends(store: Arc<dyn JobStore>) {
         None,
         "another job"
     );
-    store.end("a", 1, Some(&end(10, "done"))).await.unwrap();
+    store.end("a", 1, &end(10, "done")).await.unwrap();
     assert_eq!(store.begin("a", &run(2, 18)).await.unwrap(), None);
     let found = state(&*store, "a").await;
     assert_eq!(
@@ -119,17 +130,14 @@ pub async fn a_run_that_died_holds_the_job_until_its_deadline(store: Arc<dyn Job
 
 /// A run that was superseded must not end the run that replaced it.
 pub async fn only_the_current_run_can_end(store: Arc<dyn JobStore>) {
-    store
-        .end("a", 9, Some(&end(0, "never began")))
-        .await
-        .unwrap();
+    store.end("a", 9, &end(0, "never began")).await.unwrap();
     store.begin("a", &run(1, 10)).await.unwrap();
     store.begin("a", &run(2, 200)).await.unwrap();
-    store.end("a", 1, Some(&end(10, "late"))).await.unwrap();
+    store.end("a", 1, &end(10, "late")).await.unwrap();
     let found = state(&*store, "a").await;
     assert_eq!((found.running, found.last), (Some(run(2, 200)), None));
-    store.end("a", 2, Some(&end(200, "done"))).await.unwrap();
-    store.end("a", 2, Some(&end(200, "twice"))).await.unwrap();
+    store.end("a", 2, &end(200, "done")).await.unwrap();
+    store.end("a", 2, &end(200, "twice")).await.unwrap();
     let found = state(&*store, "a").await;
     assert_eq!((found.running, found.last), (None, Some(end(200, "done"))));
 }
@@ -137,11 +145,44 @@ pub async fn only_the_current_run_can_end(store: Arc<dyn JobStore>) {
 /// The state is as if the run had never begun.
 pub async fn an_interrupted_run_releases_the_job_and_changes_no_result(store: Arc<dyn JobStore>) {
     store.begin("a", &run(1, 10)).await.unwrap();
-    store.end("a", 1, Some(&end(10, "done"))).await.unwrap();
+    store.end("a", 1, &end(10, "done")).await.unwrap();
     store.begin("a", &run(2, 20)).await.unwrap();
-    store.end("a", 2, None).await.unwrap();
+    let interrupted = RunEnd {
+        outcome: RunOutcome::Interrupted,
+        ..end(20, "stopped")
+    };
+    store.end("a", 2, &interrupted).await.unwrap();
     let found = state(&*store, "a").await;
     assert_eq!((found.running, found.last), (None, Some(end(10, "done"))));
+    assert_eq!(found.history, [interrupted, end(10, "done")]);
+}
+
+/// Newest first. A run that died is recorded when the next one replaces it, and only then.
+pub async fn the_history_holds_the_newest_runs_that_ended_or_died(store: Arc<dyn JobStore>) {
+    let total = RUNS_KEPT as u64 + 3;
+    for token in 1..=total {
+        let began = token * 1_000;
+        assert_eq!(store.begin("a", &run(token, began)).await.unwrap(), None);
+        store.end("a", token, &end(began, "done")).await.unwrap();
+    }
+    let newest = (4..=total).rev().map(|token| end(token * 1_000, "done"));
+    let mut expected: Vec<_> = newest.collect();
+    assert_eq!(state(&*store, "a").await.history, expected);
+
+    // A run that died, an attempt before its deadline, and the run that replaces it.
+    let (died, next) = (run(90, 100_000), run(91, 100_100));
+    assert_eq!(store.begin("a", &died).await.unwrap(), None);
+    assert_eq!(
+        store.begin("a", &run(92, 100_050)).await.unwrap(),
+        Some(died)
+    );
+    assert_eq!(state(&*store, "a").await.history, expected);
+    assert_eq!(store.begin("a", &next).await.unwrap(), None);
+    expected.insert(0, RunEnd::died(&died, next.began));
+    expected.truncate(RUNS_KEPT);
+    let found = state(&*store, "a").await;
+    assert_eq!((found.running, found.history), (Some(next), expected));
+    assert_eq!(found.last, Some(end(total * 1_000, "done")));
 }
 
 /// Holds for any order of arrival.

@@ -5,6 +5,7 @@ pub mod allocated;
 pub mod checkers;
 pub mod contract_checkpoint;
 pub mod contract_jobs;
+pub mod contract_keys;
 pub mod contract_log;
 pub mod contract_profiles;
 pub mod contract_snapshots;

@@ -23,6 +23,16 @@ const VOLUME_ENTRIES: [&str; 5] = [
     "System Volume Information",
     "$RECYCLE.BIN",
 ];
+/// Files that may exist before the first start: keys that were added before it, and the admin key
+/// of a process that stored its data elsewhere.
+const KEY_FILES: [&str; 6] = [
+    "admin.key",
+    "admin.key.new",
+    "keys.json",
+    "keys.json.new",
+    "keys.lock",
+    "keys.used.json",
+];
 
 /// A folder with the log and the view store of one source.
 #[derive(Clone, Debug)]
@@ -124,7 +134,7 @@ impl DataDir {
         let about = path.join(ABOUT);
         match std::fs::read_to_string(&about) {
             Ok(text) => check(path, &text, source)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => make(path, source)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => create(path, source)?,
             Err(error) => return Err(failed("read", &about)(error)),
         }
         Ok(Self(path.to_owned()))
@@ -200,12 +210,12 @@ impl Hold {
             }
             Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
         }
-        let mut note = || {
+        let mut write_process = || {
             lock.set_len(0)?;
             lock.rewind()?;
             write!(lock, "{}", std::process::id())
         };
-        note().map_err(failed("write", path))?;
+        write_process().map_err(failed("write", path))?;
         Ok(Self(lock))
     }
 }
@@ -221,6 +231,7 @@ fn holder(lock: &mut File) -> String {
     }
 }
 
+/// Checks the description file: its format, and that the folder holds the data of `wanted`.
 fn check(path: &Path, text: &str, wanted: Option<&str>) -> Result<(), DataDirError> {
     let path = path.to_owned();
     let unreadable = |path| DataDirError::Foreign {
@@ -255,18 +266,19 @@ fn is_relay(source: &str) -> bool {
     !fixed.iter().any(|kind| source.starts_with(kind))
 }
 
-fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
+/// Creates the data folder and its description file.
+fn create(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
     let foreign = |why: String| DataDirError::Foreign {
         path: path.to_owned(),
         why,
     };
     let source = source.ok_or_else(|| foreign("it contains no data".to_owned()))?;
-    make_folder(path).map_err(failed("make", path))?;
+    make_folder(path).map_err(failed("create", path))?;
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(path).map_err(failed("list", path))? {
         entries.push(entry.map_err(failed("list", path))?.file_name());
     }
-    // Sorted, so that every start reports the same entry.
+    // The order makes every start report the same entry.
     entries.sort_unstable();
     if let Some(entry) = entries.iter().find(|entry| !is_ignored(entry)) {
         return Err(foreign(format!(
@@ -287,11 +299,12 @@ fn make(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
 }
 
 /// Whether this entry may exist in a folder that becomes a data folder: a dotfile, an entry of the
-/// file system at the top of a volume, or the unfinished description file of an interrupted start.
+/// file system at the top of a volume, a file with keys, or the unfinished description file of an interrupted start.
 fn is_ignored(entry: &OsStr) -> bool {
     let name = entry.as_encoded_bytes();
     name.starts_with(b".")
         || VOLUME_ENTRIES.iter().any(|it| it.as_bytes() == name)
+        || KEY_FILES.iter().any(|it| it.as_bytes() == name)
         || entry == format!("{ABOUT}.new").as_str()
 }
 

@@ -2,7 +2,8 @@
 //! and renames it into place.
 //!
 //! Only one process at a time uses the view store of the data folder. So a run that is recorded as
-//! running when the file is opened belongs to a process that died: it is cleared at once.
+//! running when the file is opened belongs to a process that died. Its deadline is removed, so that
+//! the next run can start at once, and records the end of the dead one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use skytide_core::port::BoxError;
 use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
+use skytide_core::time::Timestamp;
 
 use super::durable::replace_file;
 
@@ -42,8 +44,8 @@ impl JobFile {
             Err(why) if why.kind() == io::ErrorKind::NotFound => Vec::new(),
             Err(why) => return Err(failed("read")(why)),
         };
-        for state in &mut states {
-            state.running = None;
+        for run in states.iter_mut().filter_map(|it| it.running.as_mut()) {
+            run.deadline = Timestamp(0);
         }
         let named = |state: JobState| (state.name.clone(), state);
         Ok(Self(Arc::new(Shared {
@@ -98,10 +100,9 @@ impl JobStore for JobFile {
         self.change(name, move |job| job.begin(&run)).await
     }
 
-    async fn end(&self, name: &str, token: u64, ended: Option<&RunEnd>) -> Result<(), JobError> {
-        let ended = ended.cloned();
-        self.change(name, move |job| job.end(token, ended.as_ref()))
-            .await
+    async fn end(&self, name: &str, token: u64, ended: &RunEnd) -> Result<(), JobError> {
+        let ended = ended.clone();
+        self.change(name, move |job| job.end(token, &ended)).await
     }
 }
 
@@ -123,35 +124,67 @@ fn failed<E: Into<BoxError>>(operation: &'static str) -> impl Fn(E) -> JobError 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skytide_core::time::Timestamp;
+    use skytide_core::port::job::{RunOutcome, Trigger};
 
     const RUN: Running = Running {
         token: 1,
         began: Timestamp(10),
         deadline: Timestamp(1_000),
+        trigger: Some(Trigger::Schedule),
     };
 
-    #[tokio::test]
-    async fn after_a_restart_ended_runs_are_known_and_interrupted_runs_are_cleared() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("jobs.json");
-        let ended = RunEnd {
+    fn ended() -> RunEnd {
+        RunEnd {
             began: Timestamp(10),
             ended: Timestamp(20),
-            ok: true,
+            trigger: Some(Trigger::Command),
+            outcome: RunOutcome::Ok,
             report: "done".to_owned(),
-        };
+        }
+    }
+
+    #[tokio::test]
+    async fn after_a_restart_ended_runs_are_known_and_interrupted_runs_are_recorded() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("jobs.json");
         let jobs = JobFile::open(&path).expect("opens");
         jobs.begin("a", &RUN).await.expect("begins");
-        jobs.end("a", 1, Some(&ended)).await.expect("ends");
+        jobs.end("a", 1, &ended()).await.expect("ends");
         let second = Running { token: 2, ..RUN };
         jobs.begin("a", &second).await.expect("begins");
         drop(jobs);
         let jobs = JobFile::open(&path).expect("opens");
-        let third = Running { token: 3, ..RUN };
+        let third = Running {
+            token: 3,
+            began: Timestamp(11),
+            ..RUN
+        };
         assert_eq!(jobs.begin("a", &third).await.expect("begins"), None);
         let all = jobs.all().await.expect("read");
-        assert_eq!(all[0].last, Some(ended));
+        assert_eq!(all[0].last, Some(ended()));
+        let died = RunEnd::died(&second, Timestamp(11));
+        assert_eq!(all[0].history, [died, ended()]);
+    }
+
+    #[tokio::test]
+    async fn a_file_without_a_history_opens() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("jobs.json");
+        let old = r#"[{"name": "a", "plan": {"cron": "never", "zone": "UTC", "due": null},
+            "running": {"token": 7, "began": 5, "deadline": 900},
+            "last": {"began": 1, "ended": 2, "ok": false, "report": "no server"}}]"#;
+        fs::write(&path, old).expect("written");
+        let jobs = JobFile::open(&path).expect("opens");
+        let state = jobs.all().await.expect("read").remove(0);
+        let last = RunEnd {
+            began: Timestamp(1),
+            ended: Timestamp(2),
+            trigger: None,
+            outcome: RunOutcome::Failed,
+            report: "no server".to_owned(),
+        };
+        assert_eq!((state.last, state.history), (Some(last), Vec::new()));
+        assert_eq!(jobs.begin("a", &RUN).await.expect("begins"), None);
     }
 
     #[tokio::test]

@@ -11,6 +11,8 @@
 //! data/checkpoints/  sections and manifests              EmbeddedCheckpoints docs/checkpoints.md
 //! data/snapshots/    one file for each snapshot          SnapshotDir
 //! data/jobs.json     the state of the jobs               JobFile
+//! data/keys.json     the keys of the API                 KeyFile             docs/keys.md
+//! data/admin.key     the admin key                       AdminKeyFile
 //! ```
 //!
 //! [`DataDir`] opens the folder and checks whose data it holds; [`Hold`] is the lock on a [`Part`]
@@ -30,19 +32,23 @@
 //! It knows no other adapter and no service: not what the views mean, who calls it, or which
 //! options chose it. It reads no environment variable and no clock for anything that is stored.
 
+mod admin_key;
 mod checkpoint;
 mod durable;
 mod folder;
 mod jobs;
+mod keys;
 mod log;
 mod profiles;
 mod snapshots;
 mod store;
 
+pub use admin_key::AdminKeyFile;
 pub use checkpoint::{DiskFiles, EmbeddedCheckpoints, Files};
 pub use durable::replace_file;
 pub use folder::{DataDir, DataDirError, Hold, Part};
 pub use jobs::JobFile;
+pub use keys::KeyFile;
 pub use log::{EmbeddedLog, LogOptions};
 pub use profiles::EmbeddedProfiles;
 pub use snapshots::SnapshotDir;

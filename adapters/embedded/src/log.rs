@@ -93,6 +93,7 @@ impl EmbeddedLog {
             ..options
         };
         make_folder(folder).map_err(failed("create its folder"))?;
+        // Recovers the log, or creates it. The right to write is released at once.
         match writer::take_over(folder, options, random_id) {
             Ok(_) | Err(LogError::Held) => {}
             Err(error) => return Err(error),
@@ -147,11 +148,11 @@ impl Log for EmbeddedLog {
     }
 
     async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError> {
-        let inner = self
+        let tail = self
             .blocking(|shared| writer::take_over(&shared.folder, shared.options, || shared.id))
             .await?;
         self.0.changed.send_replace(());
-        Ok(Box::new(writer::Writer::new(self.0.clone(), inner)))
+        Ok(Box::new(writer::Writer::new(self.0.clone(), tail)))
     }
 
     async fn reader(&self, from: Seq) -> Result<Box<dyn LogReader>, LogError> {
@@ -223,7 +224,7 @@ fn read_tick(segment: &Segment, offset: u64, seq: u64) -> Result<Tick, LogError>
         let read = segment.file.read_exact_at(&mut bytes, offset);
         read.map_err(failed("read the newest tick"))?;
         match frame::read(&bytes, seq) {
-            Frame::Incomplete(needed) => bytes.resize(needed, 0),
+            Frame::Incomplete { needed } => bytes.resize(needed, 0),
             Frame::Complete { message, .. } => match Message::decode(message) {
                 Ok(Message::Tick(tick)) => return Ok(tick),
                 _ => return Err(invalid()),

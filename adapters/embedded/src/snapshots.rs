@@ -61,8 +61,8 @@ impl SnapshotDir {
     fn write(&self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         let bytes = postcard::to_extend(snapshot, vec![FORMAT]).map_err(failed("encode"))?;
         let path = self.path(snapshot.time);
-        let aside = path.with_extension("partial");
-        let written = replace_file(&path, &aside, |file| {
+        let temporary = path.with_extension("partial");
+        let written = replace_file(&path, &temporary, |file| {
             let mut packer = zstd::Encoder::new(file, LEVEL)?;
             packer.include_checksum(true)?;
             packer.write_all(&bytes)?;

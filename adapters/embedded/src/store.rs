@@ -129,13 +129,13 @@ impl EmbeddedStore {
             .map_err(failed("read the sizes of its files"))
     }
 
-    /// The database, for data that is stored beside the views.
+    /// The database, for data that is stored in addition to the views.
     pub(crate) fn database(&self) -> &Database {
         &self.0.database
     }
 
-    /// Handles the outcome of a write beside the views. A successful write reaches the disk within
-    /// a second; a failed write poisons the store.
+    /// Handles the outcome of a write to data other than the views. A successful write reaches the
+    /// disk within a second; a failed write poisons the store.
     pub(crate) fn check_written(
         &self,
         outcome: Result<(), fjall::Error>,

@@ -56,7 +56,7 @@ impl BatchLimits {
     }
 }
 
-/// On whose behalf rows are written: the writer and its commit.
+/// The writer and the commit that rows belong to.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteOrder {
     /// The term of the writer.
@@ -209,9 +209,9 @@ impl<'a> Statements<'a> {
     }
 }
 
-/// Sends the statements as one `update` command. `ordered` means that the server skips the
-/// remaining statements after one fails, here above all the guard's. On one server, statements run
-/// one after the other in any case.
+/// Sends the statements as one `update` command. With `ordered`, the server skips all statements
+/// after the first one that fails, so nothing is written if the guard's statement fails. A single
+/// server never runs the statements of a command concurrently.
 async fn send(
     connection: &Connection,
     view: ViewId,
@@ -219,7 +219,7 @@ async fn send(
 ) -> Result<(), WriteError> {
     let write_concern =
         RawDocumentBuf::try_from(connection.write_concern()).map_err(failed(WRITE))?;
-    let time_max = connection.operation_max().as_millis();
+    let time_max = connection.operation_timeout().as_millis();
     let time_max = i64::try_from(time_max).map_err(failed(WRITE))?;
     let mut command = RawDocumentBuf::new();
     command.append(cstr!("update"), view.name());

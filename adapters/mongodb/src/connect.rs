@@ -16,7 +16,8 @@ use super::control;
 use super::error::failed;
 use super::server::server_info;
 
-/// The oldest version of a replicated server that can read a snapshot of one moment.
+/// The oldest version whose replica sets support snapshot reads (read concern `snapshot`,
+/// <https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/>).
 const SNAPSHOT_VERSION_MIN: [i32; 2] = [5, 0];
 /// The time limit for opening one connection.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -30,17 +31,17 @@ impl Connection {
     /// or the format of the data is not supported.
     pub async fn open(options: &Mongo) -> Result<Self, StoreError> {
         let uri = options.uri.as_ref();
-        let uri = uri.ok_or_else(|| failed("be opened")("MONGODB_URI is not set"))?;
-        let operation_max = options.operation_max.0;
+        let uri = uri.ok_or_else(|| failed("open the connection")("MONGODB_URI is not set"))?;
+        let operation_timeout = options.operation_max.0;
         let mut settings = ClientOptions::parse(uri.with_secret())
             .await
-            .map_err(|why| failed("be opened")(without_secrets(uri, &why)))?;
+            .map_err(|why| failed("open the connection")(without_secrets(uri, &why)))?;
         settings.app_name = Some("skytide".to_owned());
         settings.max_pool_size = Some(options.connections_max);
-        settings.connect_timeout = Some(CONNECT_MAX.min(operation_max));
-        settings.server_selection_timeout = Some(operation_max);
-        let client = Client::with_options(settings).map_err(failed("be opened"))?;
-        let server = server_info(&client, operation_max).await?;
+        settings.connect_timeout = Some(CONNECT_MAX.min(operation_timeout));
+        settings.server_selection_timeout = Some(operation_timeout);
+        let client = Client::with_options(settings).map_err(failed("open the connection"))?;
+        let server = server_info(&client, operation_timeout).await?;
 
         let majority = options.write_concern == config::WriteConcern::Majority;
         let mut settings = DatabaseOptions::default();
@@ -63,7 +64,7 @@ impl Connection {
         let connection = Self {
             database: client.database_with_options(options.database.as_str(), settings),
             write_concern: w,
-            operation_max,
+            operation_timeout,
             supports_snapshots: server.replicated
                 && server.version.as_slice() >= SNAPSHOT_VERSION_MIN.as_slice(),
         };
@@ -72,13 +73,14 @@ impl Connection {
     }
 }
 
-/// The client's message about an invalid connection string, unless it repeats a secret from it.
+/// Describes why the connection string is invalid. Leaves out the driver's message if it contains a
+/// part of the user info or of the query, which may be a secret.
 fn without_secrets(uri: &Endpoint, why: &Error) -> String {
     let (text, uri) = (why.to_string(), uri.with_secret());
     let after_scheme = uri.split_once("://").map_or(uri, |(_, rest)| rest);
-    let user = after_scheme.rsplit_once('@').map(|(user, _)| user);
+    let user_info = after_scheme.rsplit_once('@').map(|(it, _)| it);
     let query = uri.split_once('?').map(|(_, query)| query);
-    let parts = user.into_iter().flat_map(|user| user.split(':'));
+    let parts = user_info.into_iter().flat_map(|it| it.split(':'));
     let values = query
         .into_iter()
         .flat_map(|query| query.split(['=', '&', ',', ':']));

@@ -15,7 +15,7 @@ use super::error::{error_chain, failed};
 pub struct Connection {
     pub(super) database: Database,
     pub(super) write_concern: Document,
-    pub(super) operation_max: Duration,
+    pub(super) operation_timeout: Duration,
     pub(super) supports_snapshots: bool,
 }
 
@@ -25,7 +25,7 @@ impl Connection {
         &self.database
     }
 
-    /// Whether the server can read a snapshot of one moment.
+    /// Whether the server supports snapshot reads.
     pub fn supports_snapshots(&self) -> bool {
         self.supports_snapshots
     }
@@ -42,8 +42,8 @@ impl Connection {
     }
 
     /// The time limit for one operation.
-    pub fn operation_max(&self) -> Duration {
-        self.operation_max
+    pub fn operation_timeout(&self) -> Duration {
+        self.operation_timeout
     }
 
     /// The write concern in the form that a command contains.
@@ -77,9 +77,9 @@ impl Connection {
         &self,
         work: impl IntoFuture<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
-        let result = tokio::time::timeout(self.operation_max, work.into_future()).await;
+        let result = tokio::time::timeout(self.operation_timeout, work.into_future()).await;
         result.unwrap_or_else(|_| {
-            let seconds = self.operation_max.as_secs_f64();
+            let seconds = self.operation_timeout.as_secs_f64();
             Err(Error::custom(format!("no answer within {seconds} s")))
         })
     }

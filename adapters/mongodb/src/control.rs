@@ -98,13 +98,13 @@ struct SumDocument {
 pub async fn check_format(connection: &Connection) -> Result<(), StoreError> {
     let documents: Collection<Document> = connection.database().collection(COLLECTION);
     let found = documents.find_one(doc! { "_id": ID });
-    let found = connection.within("be opened", found).await?;
+    let found = connection.within("open the database", found).await?;
     let format = found.map_or(FORMAT, |it| it.get_i32("format").unwrap_or(0));
     if format == FORMAT {
         return Ok(());
     }
     let name = connection.database().name();
-    Err(failed("be opened")(format!(
+    Err(failed("open the database")(format!(
         "the database {name:?} holds data of format {format}, this version supports only \
          format {FORMAT}: use a newer version, or another database (MONGODB_DATABASE)"
     )))

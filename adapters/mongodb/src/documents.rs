@@ -23,21 +23,24 @@ use network::{ActivityDocument, CounterDocument};
 use posts::PostDocument;
 use trends::TrendDocument;
 
-/// The fields of a view's documents other than `_id` and `epoch`.
-trait Columns: Serialize + DeserializeOwned {
+/// The form of a view's documents: the key and the columns of a row as fields, without `_id` and
+/// `epoch`.
+trait RowDocument: Serialize + DeserializeOwned {
     /// The key of the view.
     type Key: ViewKey;
     /// The columns of the view.
     type Row: Serialize + DeserializeOwned;
 
-    /// Converts a row into a document. `None` if the row could not be restored from it.
+    /// Converts a row into a document. Returns `None` if a value has no exact form in a document,
+    /// so that the row could not be restored.
     fn from_row(key: Self::Key, row: Self::Row) -> Option<Self>;
 
-    /// Converts the document into columns. `None` if a value is out of range.
+    /// Converts the document into columns. Returns `None` if a value is out of range, which no
+    /// document of [`RowDocument::from_row`] has.
     fn into_row(self) -> Option<Self::Row>;
 }
 
-/// Converts a row into a document without `_id` and `epoch`. `None` if the row could not be
+/// Converts a row into a document without `_id` and `epoch`. Returns `None` if the row could not be
 /// restored byte for byte.
 pub fn document(view: ViewId, key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     match view.row_kind() {
@@ -53,7 +56,8 @@ pub fn document(view: ViewId, key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     }
 }
 
-/// Converts a document into a row. `None` if the document does not have the form of its view.
+/// Converts a document into a row. Returns `None` if the document does not have the form of its
+/// view.
 pub fn row(view: ViewId, document: &RawDocument) -> Option<Box<[u8]>> {
     match view.row_kind() {
         RowKind::Post => read::<PostDocument>(document),
@@ -68,7 +72,7 @@ pub fn row(view: ViewId, document: &RawDocument) -> Option<Box<[u8]>> {
     }
 }
 
-fn write<C: Columns>(key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
+fn write<C: RowDocument>(key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     let columns: C::Row = decode_row(row).ok()?;
     // postcard accepts several encodings of one number, of which only the canonical one can be
     // restored.
@@ -79,7 +83,7 @@ fn write<C: Columns>(key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
     mongodb::bson::serialize_to_raw_document_buf(&document).ok()
 }
 
-fn read<C: Columns>(document: &RawDocument) -> Option<Box<[u8]>> {
+fn read<C: RowDocument>(document: &RawDocument) -> Option<Box<[u8]>> {
     let document: C = mongodb::bson::deserialize_from_slice(document.as_bytes()).ok()?;
     Some(encode_row(&document.into_row()?))
 }

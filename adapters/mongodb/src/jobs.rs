@@ -8,7 +8,10 @@ use mongodb::bson::{DateTime, Document, doc};
 use mongodb::error::Error;
 use serde::{Deserialize, Serialize};
 use skytide_core::port::BoxError;
-use skytide_core::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
+use skytide_core::port::job::{
+    DIED_REPORT, JobError, JobPlan, JobState, JobStore, RUNS_KEPT, RunEnd, RunOutcome, Running,
+    Trigger,
+};
 use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
 
@@ -30,6 +33,8 @@ struct JobDocument {
     plan: Option<PlanDocument>,
     running: Option<RunningDocument>,
     last: Option<EndDocument>,
+    /// Newest first. Missing in documents of earlier versions.
+    history: Option<Vec<EndDocument>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -37,6 +42,7 @@ struct PlanDocument {
     cron: String,
     zone: String,
     due: Option<DateTime>,
+    run_ms_max: Option<i64>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -45,6 +51,7 @@ struct RunningDocument {
     token: String,
     began: DateTime,
     deadline: DateTime,
+    trigger: Option<Trigger>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,6 +60,9 @@ struct EndDocument {
     ended: DateTime,
     ok: bool,
     report: String,
+    trigger: Option<Trigger>,
+    /// Missing in documents of earlier versions, which stored only `ok`.
+    outcome: Option<RunOutcome>,
 }
 
 impl MongoJobs {
@@ -91,6 +101,7 @@ impl JobStore for MongoJobs {
             cron: plan.cron.clone(),
             zone: plan.zone.clone(),
             due: plan.due.map(required_date).transpose()?,
+            run_ms_max: plan.run_ms_max.and_then(|ms| ms.try_into().ok()),
         };
         let change = doc! { "$set": { "plan": document(&plan)? } };
         let planned = self.documents.update_one(doc! { "_id": name }, change);
@@ -102,6 +113,7 @@ impl JobStore for MongoJobs {
             token: token(run.token),
             began: required_date(run.began)?,
             deadline: required_date(run.deadline)?,
+            trigger: run.trigger,
         };
         // The third case is a retry: the first attempt recorded this run, but its answer was lost.
         let free = doc! { "_id": name, "$or": [
@@ -109,8 +121,8 @@ impl JobStore for MongoJobs {
             { "running.deadline": { "$lte": running.began } },
             { "running.token": &running.token },
         ]};
-        let change = doc! { "$set": { "running": document(&running)? } };
-        let begun = self.documents.update_one(free, change).upsert(true);
+        let begun = self.documents.update_one(free, start(&running)?);
+        let begun = begun.upsert(true);
         match self.connection.outcome(begun).await {
             Ok(_) => return Ok(None),
             Err(why) if is_duplicate_key(&why) => {}
@@ -130,21 +142,49 @@ impl JobStore for MongoJobs {
         }
     }
 
-    async fn end(&self, name: &str, run: u64, ended: Option<&RunEnd>) -> Result<(), JobError> {
-        let mut change = doc! { "$unset": { "running": "" } };
-        if let Some(ended) = ended {
-            let last = EndDocument {
-                began: required_date(ended.began)?,
-                ended: required_date(ended.ended)?,
-                ok: ended.ok,
-                report: ended.report.clone(),
-            };
-            change.insert("$set", doc! { "last": document(&last)? });
+    async fn end(&self, name: &str, run: u64, ended: &RunEnd) -> Result<(), JobError> {
+        let entry = document(&EndDocument {
+            began: required_date(ended.began)?,
+            ended: required_date(ended.ended)?,
+            ok: ended.ok(),
+            report: ended.report.clone(),
+            trigger: ended.trigger,
+            outcome: Some(ended.outcome),
+        })?;
+        let newest = doc! { "$each": [&entry], "$position": 0, "$slice": RUNS_KEPT as i64 };
+        let mut change = doc! { "$unset": { "running": "" }, "$push": { "history": newest } };
+        if ended.outcome != RunOutcome::Interrupted {
+            change.insert("$set", doc! { "last": entry });
         }
         let ours = doc! { "_id": name, "running.token": token(run) };
         let done = self.documents.update_one(ours, change);
         self.within("write", done).await.map(drop)
     }
+}
+
+/// The update that starts a run. If it replaces a run whose process died, that run enters the
+/// history.
+fn start(running: &RunningDocument) -> Result<Vec<Document>, JobError> {
+    let died = doc! { "$and": [
+        { "$ne": [{ "$ifNull": ["$running", null] }, null] },
+        { "$ne": ["$running.token", &running.token] },
+    ]};
+    let entry = doc! {
+        "began": "$running.began",
+        "ended": running.began,
+        "ok": false,
+        "report": { "$literal": DIED_REPORT },
+        "trigger": { "$ifNull": ["$running.trigger", null] },
+        "outcome": mongodb::bson::serialize_to_bson(&RunOutcome::Interrupted)
+            .map_err(failed("write"))?,
+    };
+    let history = doc! { "$ifNull": ["$history", []] };
+    let longer = doc! { "$concatArrays": [[entry], &history] };
+    let longer = doc! { "$slice": [longer, RUNS_KEPT as i64] };
+    Ok(vec![doc! { "$set": {
+        "history": { "$cond": [died, longer, history] },
+        "running": { "$literal": document(running)? },
+    }}])
 }
 
 impl JobDocument {
@@ -162,6 +202,7 @@ impl JobDocument {
                 cron: plan.cron.clone(),
                 zone: plan.zone.clone(),
                 due: plan.due.map(time).transpose()?,
+                run_ms_max: plan.run_ms_max.and_then(|ms| ms.try_into().ok()),
             },
         };
         let running = |run: &RunningDocument| -> Result<Running, JobError> {
@@ -169,20 +210,24 @@ impl JobDocument {
                 token: u64::from_str_radix(&run.token, 16).map_err(|_| damaged())?,
                 began: time(run.began)?,
                 deadline: time(run.deadline)?,
+                trigger: run.trigger,
             })
         };
-        let last = |end: &EndDocument| -> Result<RunEnd, JobError> {
+        let ended = |end: &EndDocument| -> Result<RunEnd, JobError> {
             Ok(RunEnd {
                 began: time(end.began)?,
                 ended: time(end.ended)?,
-                ok: end.ok,
+                trigger: end.trigger,
+                outcome: RunOutcome::stored(end.outcome, end.ok),
                 report: end.report.clone(),
             })
         };
+        let history = self.history.iter().flatten().map(ended);
         Ok(JobState {
             plan,
             running: self.running.as_ref().map(running).transpose()?,
-            last: self.last.as_ref().map(last).transpose()?,
+            last: self.last.as_ref().map(ended).transpose()?,
+            history: history.collect::<Result<_, _>>()?,
             name: self.name,
         })
     }

@@ -78,7 +78,7 @@ impl Lease {
             let old = format!("${field}");
             change.insert(field, doc! { "$cond": [free.clone(), new, old] });
         }
-        let asked = Instant::now();
+        let requested = Instant::now();
         let found = self
             .documents
             .find_one_and_update(doc! { "_id": ID }, vec![doc! { "$set": change }])
@@ -88,7 +88,7 @@ impl Lease {
             Ok(found) => {
                 let holder = found.and_then(|it| it.get_object_id("holder").ok());
                 let held = holder == Some(self.holder);
-                self.set_until(held.then_some(asked + self.ttl));
+                self.set_until(held.then_some(requested + self.ttl));
                 Ok(held)
             }
             // Two processes created the document at the same time, and the other one was first.
@@ -100,19 +100,19 @@ impl Lease {
     /// Renews the lease. Returns `false` if another process holds it; then this process needs a new
     /// term before it can write again.
     pub async fn renew(&self) -> Result<bool, StoreError> {
-        let asked = Instant::now();
+        let requested = Instant::now();
         let ours = doc! { "_id": ID, "holder": self.holder };
         let renewed = self
             .documents
             .update_one(ours, vec![doc! { "$set": self.renewed_fields()? }]);
         let renewed = self.connection.within("renew its lease", renewed).await?;
         let held = renewed.matched_count == 1;
-        self.set_until(held.then_some(asked + self.ttl));
+        self.set_until(held.then_some(requested + self.ttl));
         Ok(held)
     }
 
-    /// Whether this process holds the lease. A lease that expired while the server was away is
-    /// renewed, if no other process took it.
+    /// Whether this process holds the lease. A lease that expired while the server was not
+    /// reachable is renewed, if no other process acquired it.
     pub async fn ensure_held(&self) -> Result<bool, StoreError> {
         match self.until() {
             Some(until) if Instant::now() < until => Ok(true),

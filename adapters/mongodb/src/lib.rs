@@ -24,6 +24,7 @@
 //!   `purge`), and the right to write (`control`, `lease`). [`SnapshotReader`] reads the rows at
 //!   one point in time.
 //! - [`MongoSnapshots`], [`MongoProfiles`], [`MongoJobs`]: the data of the scheduler.
+//! - [`MongoKeys`]: the keys of the API.
 //!
 //! # What it depends on
 //!
@@ -45,6 +46,7 @@ mod error;
 mod guard;
 mod jobs;
 mod key;
+mod keys;
 mod lease;
 mod profiles;
 mod purge;
@@ -57,6 +59,7 @@ mod values;
 
 pub use connection::Connection;
 pub use jobs::MongoJobs;
+pub use keys::MongoKeys;
 pub use profiles::MongoProfiles;
 pub use snapshots::MongoSnapshots;
 pub use store::{MongoStore, SnapshotReader};

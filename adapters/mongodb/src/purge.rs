@@ -53,7 +53,7 @@ struct State {
 impl Purge {
     /// How long to wait between raising the floor and deleting documents.
     pub fn grace_period(connection: &Connection) -> Duration {
-        connection.operation_max() * 2
+        connection.operation_timeout() * 2
     }
 
     /// Records that rows of this view are removed at this epoch.

@@ -33,15 +33,15 @@ pub struct RowEpoch {
 /// second document with the same `_id`, and that is a duplicate key.
 pub fn statement(view: ViewId, change: &Change, at: RowEpoch) -> RawDocumentBuf {
     let id = key::encode(change.key.as_bytes());
-    let mut wanted = RawDocumentBuf::new();
-    wanted.append(cstr!("_id"), id.as_str());
+    let mut filter = RawDocumentBuf::new();
+    filter.append(cstr!("_id"), id.as_str());
     if !at.replaces_all {
         let mut not_later = RawDocumentBuf::new();
         not_later.append(cstr!("$lte"), at.epoch);
-        wanted.append(cstr!("epoch"), not_later);
+        filter.append(cstr!("epoch"), not_later);
     }
     let mut statement = RawDocumentBuf::new();
-    statement.append(cstr!("q"), wanted);
+    statement.append(cstr!("q"), filter);
     statement.append(cstr!("u"), document(view, change, &id, at.epoch));
     statement.append(cstr!("upsert"), true);
     statement

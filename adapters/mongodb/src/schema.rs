@@ -15,21 +15,21 @@ const COLLECTIONS_AT_ONCE: usize = 4;
 
 /// Creates the collections and indexes that do not exist yet.
 pub async fn prepare(connection: &Connection) -> Result<(), StoreError> {
-    let make = |view: &ViewId| {
+    let create = |view: &ViewId| {
         let (view, documents) = (
             *view,
             connection.database().collection::<Document>(view.name()),
         );
         async move {
-            let made = documents.create_indexes(indexes(view));
+            let created = documents.create_indexes(indexes(view));
             connection
-                .within("create its indexes", made)
+                .within("create its indexes", created)
                 .await
                 .map(drop)
         }
     };
     stream::iter(ViewId::ALL)
-        .map(make)
+        .map(create)
         .buffered(COLLECTIONS_AT_ONCE)
         .try_collect()
         .await

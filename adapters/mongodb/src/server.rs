@@ -15,17 +15,20 @@ const SERVER_MIN: [i32; 2] = [4, 4];
 pub struct Server {
     /// The parts of its version number.
     pub version: Vec<i32>,
-    /// Whether it is a replica set, or a mongos in front of replica sets.
+    /// Whether it is a replica set, or a sharded cluster of replica sets (`mongos`).
     pub replicated: bool,
 }
 
-pub async fn server_info(client: &Client, operation_max: Duration) -> Result<Server, StoreError> {
+pub async fn server_info(
+    client: &Client,
+    operation_timeout: Duration,
+) -> Result<Server, StoreError> {
     let admin = client.database("admin");
     let ask = |command: Document| async {
-        let answer = tokio::time::timeout(operation_max, admin.run_command(command)).await;
+        let answer = tokio::time::timeout(operation_timeout, admin.run_command(command)).await;
         answer
-            .map_err(|_| failed("be opened")("the server does not answer in time"))?
-            .map_err(failed("be opened"))
+            .map_err(|_| failed("open the connection")("the server does not answer in time"))?
+            .map_err(failed("open the connection"))
     };
     let build = ask(doc! { "buildInfo": 1 }).await?;
     let version = build.get_array("versionArray");
@@ -37,7 +40,7 @@ pub async fn server_info(client: &Client, operation_max: Duration) -> Result<Ser
     let version = version.unwrap_or_default();
     if version.as_slice() < SERVER_MIN.as_slice() {
         let text = build.get_str("version").unwrap_or("unknown");
-        return Err(failed("be opened")(format!(
+        return Err(failed("open the connection")(format!(
             "the server is MongoDB {text}: upgrade it to {} or later",
             SERVER_MIN.map(|it| it.to_string()).join(".")
         )));

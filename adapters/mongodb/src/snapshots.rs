@@ -24,7 +24,7 @@ use super::values::{date, timestamp};
 
 /// The number of lists in one command.
 const LISTS_AT_ONCE: usize = 200;
-/// How often a snapshot is read again if it is replaced during the read.
+/// The maximum number of attempts to read a snapshot that is replaced during the read.
 const READS_MAX: usize = 5;
 
 /// A [`SnapshotStore`] in a MongoDB database.
@@ -100,7 +100,7 @@ impl MongoSnapshots {
         self.within("read", newest.sort(doc! { "_id": -1 })).await
     }
 
-    /// The lists of an attempt. `None` if there are fewer or more than its header says.
+    /// The lists of an attempt. Returns `None` if their number differs from that in its header.
     async fn lists(
         &self,
         header: &HeaderDocument,
@@ -139,8 +139,8 @@ impl SnapshotStore for MongoSnapshots {
         };
         self.put_lists(snapshot, &header).await?;
         let of_time = doc! { "_id": header.time };
-        let named = self.headers.replace_one(of_time, &header).upsert(true);
-        self.within("write", named).await?;
+        let written = self.headers.replace_one(of_time, &header).upsert(true);
+        self.within("write", written).await?;
         let others = doc! { "time": header.time, "attempt": { "$ne": header.attempt } };
         self.within("remove", self.lists.delete_many(others))
             .await?;
@@ -149,7 +149,7 @@ impl SnapshotStore for MongoSnapshots {
 
     async fn at(&self, time: Timestamp) -> Result<Option<Snapshot>, SnapshotError> {
         let newest_date = DateTime::from_millis(i64::MAX);
-        let mut known = None;
+        let mut previous = None;
         for _ in 0..READS_MAX {
             let Some(header) = self.header_at(date(time).unwrap_or(newest_date)).await? else {
                 return Ok(None);
@@ -157,13 +157,15 @@ impl SnapshotStore for MongoSnapshots {
             if let Some(lists) = self.lists(&header).await? {
                 return read(&header, lists).map(Some);
             }
-            if known.as_ref() == Some(&header) {
+            // The header is unchanged since the last attempt, so no other process replaced the
+            // lists during the read: they are incomplete.
+            if previous.as_ref() == Some(&header) {
                 break;
             }
-            known = Some(header);
+            previous = Some(header);
         }
         Err(SnapshotError::Damaged(
-            known.map_or(time, |it| time_of(&it)),
+            previous.map_or(time, |it| time_of(&it)),
         ))
     }
 

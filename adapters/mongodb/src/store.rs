@@ -44,11 +44,11 @@ struct Shared {
 }
 
 impl MongoStore {
-    /// Connects to the server that the options name. Changes nothing there: the first writer that
-    /// takes the lead creates collections and indexes.
+    /// Connects to the server that the options name. Changes nothing there: the collections
+    /// and indexes are created when a writer takes the lead.
     ///
     /// # Errors
-    /// Those of [`Connection::open`].
+    /// See [`Connection::open`].
     pub async fn connect(options: &Mongo) -> Result<Self, StoreError> {
         Ok(Self::new(Connection::open(options).await?, options))
     }
@@ -75,7 +75,7 @@ impl MongoStore {
     }
 
     /// A reader of the store as it is now, for readers that need longer than the time between two
-    /// commits. `None` if the server cannot read a snapshot of one moment.
+    /// commits. `None` if the server does not support snapshot reads.
     ///
     /// # Errors
     /// `Failed` if no session can be started.

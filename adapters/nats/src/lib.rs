@@ -114,7 +114,7 @@ impl NatsLog {
     }
 
     /// The reason why the log cannot continue at the moment; `None` if it can.
-    pub fn trouble(&self) -> Option<&'static str> {
+    pub fn problem(&self) -> Option<&'static str> {
         if !self.shared.stream.is_connected() {
             return Some("no connection to NATS");
         }

@@ -10,7 +10,7 @@
 //!
 //! In every batch the events of one account keep their order over all subjects, and a tick stays
 //! after all events before it. If a batch has [`REGROUP_EVENTS_MIN`] events or more, events of
-//! different accounts may swap places between two ticks.
+//! different accounts may be reordered between two ticks.
 
 use async_nats::Subject;
 use bytes::Bytes;

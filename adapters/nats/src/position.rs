@@ -35,8 +35,9 @@ pub struct StreamPosition {
 }
 
 impl StreamPosition {
-    /// Creates a consumer that starts at this position.
-    pub async fn open(self) -> Result<Box<pull::Stream>, LogError> {
+    /// Creates a consumer after checking that the stream still has the messages from this position
+    /// on, and that the newest message that was read is unchanged.
+    async fn try_open(self) -> Result<Box<pull::Stream>, LogError> {
         let stream = &self.shared.stream;
         let state = stream.state().await?;
         if self.next > state.next {
@@ -69,12 +70,13 @@ impl StreamPosition {
         messages.map(Box::new).map_err(failed("read"))
     }
 
-    /// Like `open`, but waits a while for a server that has just become the leader of a cluster and
-    /// does not have the newest messages yet.
-    pub async fn open_at_start(self) -> Result<Box<pull::Stream>, LogError> {
+    /// Creates a consumer that starts at this position. Waits for at most [`CATCH_UP_MAX`] for a
+    /// server that has just become the leader of a cluster and does not have the newest messages
+    /// yet.
+    pub async fn open(self) -> Result<Box<pull::Stream>, LogError> {
         let started = Instant::now();
         loop {
-            match self.clone().open().await {
+            match self.clone().try_open().await {
                 Err(LogError::Ahead { .. })
                     if started.elapsed() < CATCH_UP_MAX
                         && self.shared.stream.state().await?.replicas > 1 =>
@@ -86,12 +88,12 @@ impl StreamPosition {
         }
     }
 
-    /// Like `open`, but retries without a limit.
+    /// Like `open`, but retries failed requests without a limit.
     pub async fn reopen(self) -> Result<Box<pull::Stream>, LogError> {
         let mut warned = false;
         let mut first_ahead = None;
         loop {
-            match self.clone().open().await {
+            match self.clone().try_open().await {
                 Err(error @ LogError::Ahead { .. }) => {
                     let first = first_ahead.get_or_insert_with(Instant::now);
                     if first.elapsed() >= CATCH_UP_MAX {

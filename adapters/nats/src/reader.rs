@@ -1,20 +1,24 @@
 //! Reads messages in order from its own position, and waits at the end of the stream.
 //!
 //! ```text
-//! open: the stream is ours and includes our position ─▶ consumer ─▶ messages ─▶ ready ─▶ next
-//!   ▲                                                        │
-//!   └── heartbeat missing, consumer gone, message missing ◀──┘
+//! open: check the stream's id and its range of positions ─▶ consumer ─▶ messages ─▶ ready ─▶ next
+//!   ▲                                                            │
+//!   └── heartbeat missing, consumer deleted, message missing ◀───┘
 //! ```
 //!
-//! The server's consumer is replaceable: it is lost whenever the server restarts, and the reader
-//! then creates another one at its own position. Each time the reader checks that the last message
-//! that it read is still the same one: a server that lost its newest messages in a power cut
-//! assigns their positions to other messages.
+//! The consumer is ephemeral: the server loses it whenever it restarts, and the reader then creates
+//! another one at its own position. Before that, the reader checks that the last message that it
+//! read is still the same: a server that lost its newest messages in a power cut assigns their
+//! positions to other messages.
 //!
-//! No message is skipped. Without a filter, positions must have no gap. With a filter they do, so a
-//! gap does not show whether messages were trimmed before they were read. So after each tick the
-//! reader reads the state of the stream. If unread messages were trimmed, it returns an error
-//! instead of the tick and the messages received with it.
+//! No message is skipped. Without a filter, the positions of received messages are consecutive, and
+//! a gap is an error. With a filter, gaps are normal, so a gap does not show whether messages were
+//! trimmed before they were read. Therefore, after each tick, which ends an epoch, the reader reads
+//! the state of the stream. If unread messages were trimmed, it returns an error instead of the
+//! tick and the messages received with it.
+//!
+//! A message of the stream and a [`Message`] of the log are not the same: a stream message holds
+//! one or several log messages, or one part of a log message that is too large for it.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -54,8 +58,8 @@ pub struct Reader {
     parts: Option<Parts>,
     /// With a filter: no message before this position was trimmed before it was read.
     complete_until: u64,
-    /// The position at which the expected message was missing although the stream had not been
-    /// trimmed.
+    /// The position at which the expected message was missing when the consumer was created. If it
+    /// is missing with the next consumer too, the stream is damaged.
     missing_at: Option<u64>,
     failed_before: bool,
 }
@@ -75,18 +79,22 @@ struct Parts {
 }
 
 impl Parts {
-    /// Whether this is the next part of the message. With a filter, other messages may be missing
-    /// between two parts of different messages.
+    /// Whether this is the next part of the message: the parts of a message have consecutive
+    /// positions. The part number alone is not enough, because a crash of the writer may leave an
+    /// incomplete message, and the parts of another message have the same numbers.
     fn is_followed_by(&self, position: u64, number: usize, count: usize) -> bool {
         let is_next = self.position + self.received as u64 == position;
         is_next && self.received + 1 == number && self.count == count
     }
 }
 
-/// The outcome of receiving a message.
+/// The outcome of receiving a message of the stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Received {
-    Event,
+    /// It holds no tick: it holds events or the claim of a writer, or is a part of a divided
+    /// message.
+    Other,
+    /// It holds a tick.
     Tick,
     /// It is not the next message of the stream: the consumer must be created again.
     OutOfSequence,
@@ -111,7 +119,7 @@ impl Reader {
             next: from,
             newest: None,
         };
-        let messages = position.clone().open_at_start().await?;
+        let messages = position.clone().open().await?;
         Ok(Self {
             position,
             opened: Some(Opened { messages, count: 0 }),
@@ -145,18 +153,17 @@ impl Reader {
                 }
                 None => Received::OutOfSequence,
             };
-            tick |= received == Received::Tick;
-            let Some(opened) = self
-                .opened
-                .as_mut()
-                .filter(|_| received != Received::OutOfSequence)
-            else {
+            if received == Received::OutOfSequence {
                 self.opened = None;
                 break;
-            };
+            }
+            tick |= received == Received::Tick;
             if self.ready.len() >= messages_max || self.ready_bytes >= READ_BYTES_MAX {
                 break;
             }
+            let Some(opened) = &mut self.opened else {
+                break;
+            };
             let Some(more) = opened.messages.next().now_or_never() else {
                 break;
             };
@@ -215,7 +222,7 @@ impl Reader {
             &message.payload,
         )?
         else {
-            return Ok(Received::Event);
+            return Ok(Received::Other);
         };
         let messages = Message::decode_all(&bytes);
         let messages = messages.map_err(|error| damaged(position, &error.to_string()))?;
@@ -226,7 +233,7 @@ impl Reader {
         Ok(if tick {
             Received::Tick
         } else {
-            Received::Event
+            Received::Other
         })
     }
 

@@ -17,8 +17,8 @@
 //! message counts as stored only by its own answer or by reading it from the stream, one after the
 //! other, and a tick is sent only when all messages before it count as stored.
 //!
-//! Resynchronizing retries without a limit: while the server is away, `append` and `flush` block,
-//! and only the messages of the window are held in memory.
+//! Resynchronizing retries without a limit: while the server is not reachable, `append` and `flush`
+//! block, and only the messages of the window are held in memory.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -172,7 +172,7 @@ impl Writer {
             let acked = self.window.acked();
             let lost = format!(
                 "the server has lost messages that it had stored: \
-                 its log ends at {last}, not at {acked}"
+                 the log ends at {last}, not at {acked}"
             );
             return Err(failed("append")(lost));
         }

@@ -51,13 +51,27 @@ pub(crate) async fn ready(
     State(context): State<ApiContext>,
     State(commit_age): State<CommitAge>,
 ) -> Response {
-    let ready = Ready::read(&context, &commit_age).await;
-    let status = if ready.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    (status, [(header::CACHE_CONTROL, "no-store")], Json(ready)).into_response()
+    Ready::read(&context, &commit_age).await.into_response()
+}
+
+/// `GET /readyz` of the probe: with what the parts report.
+pub(crate) async fn ready_in_detail(
+    State(mut context): State<ApiContext>,
+    State(commit_age): State<CommitAge>,
+) -> Response {
+    context.details_on_probe = false;
+    Ready::read(&context, &commit_age).await.into_response()
+}
+
+impl IntoResponse for Ready {
+    fn into_response(self) -> Response {
+        let status = if self.ready {
+            StatusCode::OK
+        } else {
+            StatusCode::SERVICE_UNAVAILABLE
+        };
+        (status, [(header::CACHE_CONTROL, "no-store")], Json(self)).into_response()
+    }
 }
 
 /// The newest committed epoch that this process has seen, and when it first saw it. So it measures
@@ -96,7 +110,7 @@ impl Ready {
         if let Some(age) = age_ms.filter(|age| limit_ms.is_some_and(|limit| *age > limit)) {
             reasons.push(format!("nothing has been committed for {age} ms"));
         }
-        let parts = context.health.parts();
+        let parts = context.shown_parts();
         if !reasons.is_empty() || context.health.needs_help() {
             let failing = parts.iter().filter(|part| !part.ok);
             reasons.extend(failing.map(|part| format!("{}: {}", part.name, part.detail)));

@@ -100,10 +100,20 @@ struct Entry {
     sums: InteractionRow,
 }
 
+/// Which rows of an account are summed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Selection {
+    /// Whether the others acted on the account; otherwise it acted on them.
+    pub(crate) received: bool,
+    /// The first and the last day in UTC, both included, in days since 1970.
+    pub(crate) first_day: u32,
+    pub(crate) last_day: u32,
+}
+
 /// The sums of the rows that were read so far.
 #[derive(Default)]
-struct Totals {
-    by_account: BTreeMap<Did, InteractionRow>,
+pub(crate) struct Totals {
+    pub(crate) by_account: BTreeMap<Did, InteractionRow>,
     rows_read: usize,
     partial: bool,
 }
@@ -115,10 +125,12 @@ impl Query for InteractionsQuery {
         let ResolvedActor { did, resolved } = &self.target;
         let today = rows.committed.time.day();
         let first = (today + 1).saturating_sub(self.days);
-        let mut totals = Totals::default();
-        for day in (first..=today).rev() {
-            self.add_day(rows, did, day, &mut totals).await?;
-        }
+        let selection = Selection {
+            received: self.received,
+            first_day: first,
+            last_day: today,
+        };
+        let totals = selection.sum(rows, did).await?;
         let mut best: Vec<(Did, InteractionRow)> = totals.by_account.into_iter().collect();
         best.sort_by_key(|(_, row)| (Reverse(total(row)), Reverse(row.characters)));
         let found = best.len();
@@ -139,7 +151,16 @@ impl Query for InteractionsQuery {
     }
 }
 
-impl InteractionsQuery {
+impl Selection {
+    /// Sums the rows of each other account, newest day first.
+    pub(crate) async fn sum(&self, rows: &Rows<'_>, did: &Did) -> Result<Totals, Problem> {
+        let mut totals = Totals::default();
+        for day in (self.first_day..=self.last_day).rev() {
+            self.add_day(rows, did, day, &mut totals).await?;
+        }
+        Ok(totals)
+    }
+
     /// Adds the rows of one day. The view is ordered by author; its second order, a secondary
     /// index, is by subject. The second order exchanges `author` and `subject` in the key, so in
     /// both orders the other account is `key.subject`.

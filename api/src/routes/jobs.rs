@@ -1,17 +1,24 @@
 //! `/v1/jobs`: the states of the periodic jobs, in whichever process they run.
+//! `/v1/admin/jobs/{name}/run`: runs a job of this process.
+
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
-use axum::http::header;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use skytide_core::port::job::{JobState, RunEnd};
+use skytide_core::port::job::{JobState, RunEnd, RunOutcome, Trigger};
 use skytide_core::time::Timestamp;
 
-use crate::catalogue::JOBS;
-use crate::params::Params;
+use crate::catalogue::{ADMIN_JOB_RUN, JOBS};
+use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::state::ApiContext;
+
+/// How long an answer waits for the end of a requested run.
+const RUN_WAIT: Duration = Duration::from_secs(5);
 
 /// The jobs, as JSON.
 #[derive(Serialize)]
@@ -28,9 +35,13 @@ struct Job {
     time_zone: String,
     /// `null`: it never runs by itself.
     due: Option<String>,
+    /// The time limit of a run; `null`: not known.
+    run_ms_max: Option<u64>,
     running_since: Option<String>,
-    /// The last run that ended; `null`: none has ended.
+    /// The last run that ended and was not interrupted; `null`: there is none.
     last: Option<EndedRun>,
+    /// The newest runs, newest first.
+    history: Vec<EndedRun>,
 }
 
 #[derive(Serialize)]
@@ -39,7 +50,38 @@ struct EndedRun {
     ended: String,
     ms: u64,
     ok: bool,
+    outcome: RunOutcome,
+    /// `null`: an earlier version did not record it.
+    trigger: Option<Trigger>,
     report: String,
+}
+
+/// A requested run, as JSON.
+#[derive(Serialize)]
+struct JobRun {
+    name: String,
+    /// `null`: the run continues.
+    run: Option<EndedRun>,
+}
+
+/// `POST /v1/admin/jobs/{name}/run`
+pub(crate) async fn run(
+    State(context): State<ApiContext>,
+    path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    Params::parse(query.as_deref(), &ADMIN_JOB_RUN)?;
+    let name = decode_path(path)?;
+    let runner = context.job_runner.ok_or_else(Problem::no_scheduler)?;
+    let request_max = Duration::from_millis(context.limits.request_ms_max);
+    // The run continues when this stops waiting for it.
+    let ended = tokio::time::timeout(RUN_WAIT.min(request_max / 2), runner.run_now(&name)).await;
+    let (status, run) = match ended {
+        Ok(end) => (StatusCode::OK, Some(EndedRun::from(end?))),
+        Err(_) => (StatusCode::ACCEPTED, None),
+    };
+    let no_store = [(header::CACHE_CONTROL, "no-store")];
+    Ok((status, no_store, Json(JobRun { name, run })).into_response())
 }
 
 /// `GET /v1/jobs`
@@ -66,8 +108,10 @@ impl Job {
             cron: state.plan.cron,
             time_zone: state.plan.zone,
             due: state.plan.due.map(Timestamp::rfc3339),
+            run_ms_max: state.plan.run_ms_max,
             running_since: running.map(|run| run.began.rfc3339()),
             last: state.last.map(EndedRun::from),
+            history: state.history.into_iter().map(EndedRun::from).collect(),
         }
     }
 }
@@ -78,7 +122,9 @@ impl From<RunEnd> for EndedRun {
             began: end.began.rfc3339(),
             ended: end.ended.rfc3339(),
             ms: end.ended.0.saturating_sub(end.began.0),
-            ok: end.ok,
+            ok: end.ok(),
+            outcome: end.outcome,
+            trigger: end.trigger,
             report: end.report,
         }
     }

@@ -47,7 +47,7 @@ const fn list(name: &'static str, id: ViewId, measure: Measure, kind: EntryKind)
 const DAY: &[Window] = &[Window::Day];
 
 /// All views that are lists.
-pub(crate) const LISTS: [ListView; 7] = [
+pub(crate) const LISTS: [ListView; 8] = [
     list("posts", ViewId::TopPosts, Measure::Likes, EntryKind::Post),
     list(
         "hashtags",
@@ -83,6 +83,15 @@ pub(crate) const LISTS: [ListView; 7] = [
             "blocks",
             ViewId::TopBlocks,
             Measure::BlocksReceived,
+            EntryKind::Account,
+        )
+    },
+    ListView {
+        windows: DAY,
+        ..list(
+            "interactions",
+            ViewId::TopInteractions,
+            Measure::LikesFromOthers,
             EntryKind::Account,
         )
     },

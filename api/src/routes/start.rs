@@ -41,6 +41,14 @@ pub(crate) async fn rows() -> Response {
     )
 }
 
+/// `GET /assets/stream.js`
+pub(crate) async fn stream() -> Response {
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("../start/stream.js"),
+    )
+}
+
 fn file(media_type: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),

@@ -79,7 +79,9 @@ fn parse(view: &str, text: &str) -> Result<(ViewId, Key), Problem> {
         "links" => (ViewId::Links, key(text.to_owned())),
         "mentions" => (ViewId::Mentions, Key::Account(Actor::parse(text)?)),
         "posts" => return Err(wrong_route(view, "/v1/posts/{uri}")),
-        "actors" | "blocks" => return Err(wrong_route(view, "/v1/actors/{actor}")),
+        "actors" | "blocks" | "interactions" => {
+            return Err(wrong_route(view, "/v1/actors/{actor}"));
+        }
         _ => {
             let detail = format!("there is no view {view:?} with counts of single keys");
             let views = ["hashtags", "domains", "links", "mentions"];

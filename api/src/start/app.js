@@ -2,6 +2,7 @@
 // /v1/network, which is requested every few seconds.
 
 import * as rows from "./rows.js";
+import { openStream } from "./stream.js";
 
 const NETWORK_PAUSE_MS = 5_000;
 const JOBS_PAUSE_MS = 15_000;
@@ -12,10 +13,44 @@ const choice = { window: byId("window"), lang: byId("lang") };
 let stream = null;
 let lastAnswer = null;
 let reconnectTimer = null;
+// The key stays in this tab. Without one, the page uses what the server lets everybody read.
+const KEY = "skytide-key";
+let key = sessionStorage.getItem(KEY);
+let keyIsMissing = false;
 
 function notice(text) {
   byId("notice").hidden = !text;
   if (byId("notice").textContent !== (text ?? "")) byId("notice").textContent = text ?? "";
+}
+
+/** Requests JSON. Asks for a key if the server wants one. */
+async function ask(path) {
+  const answer = await fetch(path, { headers: key ? { "X-API-Key": key } : {} });
+  const body = await answer.json();
+  if (answer.status === 401 || body.code === "scope_missing") askForKey(body.detail);
+  return { ok: answer.ok, body };
+}
+
+function askForKey(detail) {
+  keyIsMissing = true;
+  key = null;
+  sessionStorage.removeItem(KEY);
+  stream?.close();
+  clearTimeout(reconnectTimer);
+  byId("key-form").hidden = false;
+  notice(`${detail.charAt(0).toUpperCase()}${detail.slice(1)}.`);
+}
+
+function useKey(event) {
+  event.preventDefault();
+  key = byId("key").value.trim() || null;
+  byId("key").value = "";
+  if (!key) return;
+  sessionStorage.setItem(KEY, key);
+  keyIsMissing = false;
+  byId("key-form").hidden = true;
+  notice(null);
+  listen();
 }
 
 function duration(ms) {
@@ -96,10 +131,11 @@ function showLanguages(languages) {
 
 async function readNetwork() {
   try {
-    const answer = await fetch(`/v1/network?window=${encodeURIComponent(choice.window.value)}`);
-    const body = await answer.json();
-    if (answer.ok) showNetwork(body);
-    else if (body.code !== "nothing_counted_yet") notice(`The network page failed: ${body.detail}`);
+    if (!keyIsMissing) {
+      const { ok, body } = await ask(`/v1/network?window=${encodeURIComponent(choice.window.value)}`);
+      if (ok) showNetwork(body);
+      else if (!keyIsMissing && body.code !== "nothing_counted_yet") notice(`The network page failed: ${body.detail}`);
+    }
   } catch (error) {
     notice(`The server does not answer: ${error.message}`);
   }
@@ -109,9 +145,8 @@ async function readNetwork() {
 /** Shows the jobs in the footer. They are optional: if the request fails, the line is hidden. */
 async function readJobs() {
   try {
-    const answer = await fetch("/v1/jobs");
-    const body = await answer.json();
-    const jobs = answer.ok ? body.jobs : [];
+    const { ok, body } = keyIsMissing ? { ok: false } : await ask("/v1/jobs");
+    const jobs = ok ? body.jobs : [];
     byId("jobs").hidden = jobs.length === 0;
     byId("jobs").replaceChildren("Jobs:", ...jobs.map((item) => rows.job(item, Date.parse(body.now))));
   } catch {
@@ -123,14 +158,16 @@ async function readJobs() {
 function listen() {
   stream?.close();
   clearTimeout(reconnectTimer);
+  if (keyIsMissing) return;
   const query = new URLSearchParams({ lists: Object.keys(LISTS).join(","), window: choice.window.value, lang: choice.lang.value });
-  stream = new EventSource(`/v1/stream?${query}`);
-  stream.addEventListener("commit", (event) => showCommit(JSON.parse(event.data)));
-  stream.addEventListener("waiting", (event) => showWaiting(JSON.parse(event.data)));
-  stream.addEventListener("error", () => {
-    notice("The connection is lost; reconnecting. The page shows old data.");
-    // A browser does not reconnect a stream that was refused.
-    if (stream.readyState === EventSource.CLOSED) reconnectTimer = setTimeout(listen, 3_000);
+  stream = openStream(`/v1/stream?${query}`, key, {
+    commit: showCommit,
+    waiting: showWaiting,
+    lost: (isClosed) => {
+      if (keyIsMissing) return;
+      notice("The connection is lost; reconnecting. The page shows old data.");
+      if (isClosed) reconnectTimer = setTimeout(listen, 3_000);
+    },
   });
 }
 
@@ -155,6 +192,7 @@ restore();
 choice.window.addEventListener("change", choose);
 choice.lang.addEventListener("change", choose);
 byId("choice").addEventListener("submit", (event) => event.preventDefault());
+byId("key-form").addEventListener("submit", useKey);
 listen();
 readNetwork();
 readJobs();

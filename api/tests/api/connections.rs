@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::to_bytes;
-use skytide_api::{ApiState, Limits, Options, Server};
+use skytide_api::{ApiState, Limits, Options, Probe, Server};
 use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
 use skytide_core::view::{Change, Key, Measure, StoredRow, ViewId, Window};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -160,6 +160,23 @@ async fn waiting_connections_end_and_their_outcomes_are_counted() {
     assert_eq!(running.metric("api_connections ").await, 0);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_head_that_arrives_byte_by_byte_must_be_complete_in_time() {
+    let running = RunningServer::start(free_port(), world().await.state()).await;
+    let mut client = running.send(b"GET /healthz HTTP/1.1\r\nx-slow: ").await;
+    let mut seconds = 0;
+    while running.ended("header_timeout").await == 0 {
+        // The time is virtual. The server closes the connection when the time is up.
+        if client.write_all(b"x").await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        seconds += 1;
+        assert!(seconds <= 2 * Options::default().header_ms_max / 1_000);
+    }
+    assert_eq!(running.ended("header_timeout").await, 1);
+}
+
 #[tokio::test]
 async fn a_body_that_never_arrives_delays_no_answer_and_ends_the_connection() {
     let running = RunningServer::start(without_timeouts(4), world().await.state()).await;
@@ -310,6 +327,13 @@ async fn health_checks_of_this_machine_are_admitted_while_every_request_hangs() 
         hanging.push(running.send(network_request).await);
     }
     reads.acquire_many(SPARE).await.unwrap().forget();
+    // A probe beside the API has connections of its own.
+    let probe = Probe::bind(free_port().address).await.unwrap();
+    let mut check = TcpStream::connect(probe.address()).await.unwrap();
+    let stop = CancellationToken::new();
+    tokio::spawn(probe.run_beside_api(running.state.clone(), stop));
+    check.write_all(HEALTHZ).await.unwrap();
+    read_until(&mut check, "alive").await;
     let mut refused = TcpStream::connect(running.address).await.unwrap();
     let text = read_to_end(&mut refused).await;
     assert!(text.starts_with("HTTP/1.1 503 "), "{text:?}");

@@ -9,6 +9,10 @@
 //! - `http`: client errors, limits, methods, CORS, caching
 //! - `failures`: failures on the server's side
 //! - `cache`: shared reads, reuse, entity tags
+//! - `original`: the contract of another API
+//! - `encodings`: compressed answers, memory of many answers
+//! - `request_ids`: the id of a request in answers
+//! - `public`: what a public API leaves to its probe
 //! - `commits`: answers while commits come between their reads
 //! - `stream`: server-sent events
 //! - `openapi`: answers match openapi.json; the start page
@@ -20,6 +24,7 @@ mod as_of;
 mod cache;
 mod commits;
 mod connections;
+mod encodings;
 mod failures;
 mod handles;
 mod http;
@@ -27,7 +32,10 @@ mod jobs;
 mod lists;
 mod network;
 mod openapi;
+mod original;
 mod profiles;
+mod public;
+mod request_ids;
 mod schema;
 mod socket;
 mod stream;

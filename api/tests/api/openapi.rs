@@ -156,7 +156,10 @@ async fn every_answer_matches_its_schema() {
 async fn every_described_route_exists_and_accepts_the_defaults_of_its_parameters() {
     let world = full_world().await;
     let description = skytide_api::describe();
-    for (path, item) in description["paths"].as_object().unwrap() {
+    let paths = description["paths"].as_object().unwrap().iter();
+    // These have tests of their own: they need a key or a body.
+    let keyed = ["/v1/admin/", "/original/"];
+    for (path, item) in paths.filter(|(path, _)| !keyed.iter().any(|it| path.starts_with(it))) {
         let mut uri = path.replace("{view}", "hashtags").replace("{key}", "art");
         uri = uri.replace("{uri}", "at://ana.test/app.bsky.feed.post/self");
         uri = uri.replace("{actor}", "ana.test");
@@ -195,6 +198,7 @@ async fn the_start_page_loads_nothing_from_other_hosts() {
         ("/assets/style.css", "text/css"),
         ("/assets/app.js", "text/javascript"),
         ("/assets/rows.js", "text/javascript"),
+        ("/assets/stream.js", "text/javascript"),
     ] {
         let response = send(world.state(), request(uri)).await;
         assert!(

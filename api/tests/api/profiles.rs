@@ -121,6 +121,7 @@ async fn world() -> World {
             ),
             (ViewId::TopActors, day(Measure::LikesReceived)),
             (ViewId::TopBlocks, day(Measure::BlocksReceived)),
+            (ViewId::TopInteractions, day(Measure::LikesFromOthers)),
             (ViewId::TopMentions, day(Measure::Count)),
             (ViewId::Interactions, vec![pair(ANA), pair(CAI)]),
             (
@@ -147,7 +148,7 @@ fn ana() -> Value {
 #[tokio::test]
 async fn every_list_shows_profiles_with_one_read_of_the_store() {
     let world = world().await;
-    for name in ["posts", "actors", "blocks", "mentions"] {
+    for name in ["posts", "actors", "blocks", "mentions", "interactions"] {
         let store = counting_store(false).await;
         let state = world.state().with_profiles(store.clone());
         let (_, answer) = get_json(state, &format!("/v1/trends/{name}")).await;

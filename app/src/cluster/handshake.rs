@@ -45,7 +45,7 @@ pub enum Refusal {
     /// The other side is a process of Skytide, but the two are not compatible. A person must change
     /// an option.
     #[error("{0}")]
-    Unfit(String),
+    Incompatible(String),
 }
 
 /// What this process sends and checks in every handshake.
@@ -98,7 +98,7 @@ impl HandshakeOptions {
             write(stream, &hello).await?;
             let other = self.check_hello(&read(stream).await?)?;
             if other.process != process {
-                return Err(Refusal::Unfit(format!(
+                return Err(Refusal::Incompatible(format!(
                     "process {} answered at this address: set the same INDEXER_HOSTS for all processes, \
                      and INDEXER_PROCESS to the position of each in it",
                     other.process
@@ -112,7 +112,7 @@ impl HandshakeOptions {
                 Some((&REFUSED, why)) => {
                     // The other side has proved nothing, so its text must not control a terminal.
                     let why = String::from_utf8_lossy(why);
-                    return Err(Refusal::Unfit(why.replace(char::is_control, " ")));
+                    return Err(Refusal::Incompatible(why.replace(char::is_control, " ")));
                 }
                 _ => return Err(stranger("its answer is not one of a process of Skytide")),
             }
@@ -130,7 +130,7 @@ impl HandshakeOptions {
         with_time_limit(async {
             let (hello, received) = (self.new_hello()?.encode(), read(stream).await?);
             if Hello::decode(&received).is_some() {
-                // So that the caller can report a difference, too.
+                // With this hello, the caller can report a difference, too.
                 write(stream, &hello).await?;
             }
             let other = self.check_hello(&received)?;
@@ -158,7 +158,7 @@ impl HandshakeOptions {
         let other = other.ok_or_else(|| stranger("it is not a process of Skytide"))?;
         match self.hello.differs_from(&other) {
             None => Ok(other),
-            Some(why) => Err(Refusal::Unfit(why)),
+            Some(why) => Err(Refusal::Incompatible(why)),
         }
     }
 
@@ -169,7 +169,7 @@ impl HandshakeOptions {
         if (own + 1..self.hello.processes).contains(&process) {
             return Ok(());
         }
-        Err(Refusal::Unfit(format!(
+        Err(Refusal::Incompatible(format!(
             "process {process} must not call process {own}: set INDEXER_PROCESS of each process to its \
              position in INDEXER_HOSTS"
         )))
@@ -183,7 +183,7 @@ impl HandshakeOptions {
     fn verify(&self, side: Side, hellos: &[Vec<u8>; 2], proof: &[u8]) -> Result<(), Refusal> {
         let verified = hmac::verify(&self.key, &signed_bytes(side, hellos), proof);
         verified.map_err(|_| {
-            Refusal::Unfit(
+            Refusal::Incompatible(
                 "the secrets differ: INDEXER_SECRET_FILE must hold the same for all".into(),
             )
         })

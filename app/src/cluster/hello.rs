@@ -1,7 +1,8 @@
 //! The first message of a handshake: a process describes itself to another process of the cluster.
 //!
 //! ```text
-//! magic (8) │ protocol (2) │ version length (1), version │ build (8) │ process (4) │ processes (4) │ threads (4) │ nonce (32)
+//! magic (8) │ protocol (2) │ version length (1), version │ build (8)
+//!   │ process (4) │ processes (4) │ threads (4) │ nonce (32)          length of each field in bytes
 //! ```
 //!
 //! Numbers are big-endian. The fields up to the protocol version never change, so that any two
@@ -56,7 +57,7 @@ pub fn own_build() -> io::Result<u64> {
     if let Some(build) = BUILD.get() {
         return Ok(*build);
     }
-    // Its path may name a newer binary by now.
+    // The path of the binary may name a newer one after an upgrade.
     let file = match cfg!(target_os = "linux") {
         true => "/proc/self/exe".into(),
         false => std::env::current_exe()?,

@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 use super::handshake::{HANDSHAKE_MAX, HandshakeOptions, Refusal};
 use super::state::ClusterState;
 
-/// Handshakes with callers that run at the same time, at most.
+/// Maximum number of concurrent handshakes with callers.
 const INCOMING_MAX: usize = 64;
 
 /// The pause before a process is called again.
@@ -67,7 +67,7 @@ pub enum MeshError {
     Build(#[source] io::Error),
     /// Another process is not compatible with this one.
     #[error("{peer} of the cluster is not compatible: {why}")]
-    Unfit {
+    Incompatible {
         /// The other process.
         peer: Name,
         /// What differs, and the remedy.
@@ -201,7 +201,7 @@ impl Mesh {
             HandshakeResult::Outgoing(process, Ok(stream)) => self.on_connect(process, stream),
             HandshakeResult::Outgoing(process, Err(refusal)) => {
                 let (peer, why) = (self.names[process].clone(), refusal.to_string());
-                return Err(MeshError::Unfit { peer, why });
+                return Err(MeshError::Incompatible { peer, why });
             }
             HandshakeResult::Incoming(_, Ok((process, stream))) => {
                 self.on_connect(process as usize, stream);

@@ -5,23 +5,17 @@
 
 use std::io::{self, ErrorKind};
 use std::path::Path;
-use std::time::Duration;
 
 use tokio::net::UnixStream;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::holder::{self, Holder};
 use crate::cli::Export;
 use crate::data::{Data, Role};
-use crate::export::{ExportError, Folder, Format, Outline, Output, SUMMARY};
+use crate::export::{ExportError, ExportReport, Folder, Format, Output, SUMMARY};
 use crate::export_server::{self, Message, Request};
 use crate::failure::Failure;
 use crate::terminal::{note, say};
-use skytide_embedded::{DataDir, DataDirError, Part};
-
-/// Interval between two checks whether the process that has the store open serves exports or has
-/// exited.
-const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Exports the views that the options name.
 ///
@@ -30,8 +24,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// The views cannot be opened or read, or the files cannot be written.
 pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure> {
     let writing = async {
-        if let Some(outline) = from_other_process(export).await? {
-            return Ok(outline);
+        if let Some(report) = from_other_process(export).await? {
+            return Ok(report);
         }
         let config = &export.config;
         let data = Data::open(&config.store.dir, None, Role::Views, config, true).await?;
@@ -40,10 +34,10 @@ pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure
             .export(&export.folder, format(export.csv))
             .await;
         let summary = exported.map_err(|why| failed(&export.folder, why))?;
-        Ok::<_, Failure>(summary.outline())
+        Ok::<_, Failure>(summary.report())
     };
     tokio::select! {
-        outline = writing => say(&outline?.line(&export.folder)),
+        report = writing => say(&report?.line(&export.folder)),
         () = stop.cancelled() => return Err(Failure::new("stopped: the export is incomplete")),
     }
     Ok(())
@@ -51,49 +45,12 @@ pub async fn run(export: &Export, stop: CancellationToken) -> Result<(), Failure
 
 /// Requests the export from the process that has the store open, and writes the files. Returns
 /// `None` if there is no such process.
-async fn from_other_process(export: &Export) -> Result<Option<Outline>, Failure> {
-    let path = &export.config.store.dir;
-    if export.config.mongo.uri.is_some() {
-        return Ok(None);
-    }
-    let Ok(dir) = DataDir::open(path, None) else {
-        // The caller opens the folder again and reports the error.
+async fn from_other_process(export: &Export) -> Result<Option<ExportReport>, Failure> {
+    let Some(Holder { name, stream }) = holder::connect(&export.config).await? else {
         return Ok(None);
     };
-    let mut is_reported = false;
-    loop {
-        let holder = match dir.hold(Part::Store) {
-            Err(DataDirError::Held { holder, .. }) => holder,
-            _ => return Ok(None),
-        };
-        match export_server::connect(path).await {
-            Ok(stream) => {
-                note(&format!("{holder} has the store open and sends the export"));
-                return receive(stream, export, &holder).await.map(Some);
-            }
-            // That process is starting or stopping, or it is a tool that serves no exports.
-            Err(error) if is_absence(&error) => {
-                if !is_reported {
-                    note(&format!(
-                        "{holder} has the store open and does not serve exports now: waiting until it \
-                         does or exits"
-                    ));
-                }
-                is_reported = true;
-                sleep(POLL_INTERVAL).await;
-            }
-            Err(error) => {
-                let shown = path.display();
-                let what = format!("cannot request an export of {shown} from {holder}");
-                return Err(Failure::because(what, error));
-            }
-        }
-    }
-}
-
-fn is_absence(error: &io::Error) -> bool {
-    use ErrorKind::{ConnectionRefused, NotFound, WouldBlock};
-    matches!(error.kind(), NotFound | ConnectionRefused | WouldBlock)
+    note(&format!("{name} has the store open and sends the export"));
+    receive(stream, export, &name).await.map(Some)
 }
 
 /// Requests an export, receives it and writes the files.
@@ -101,7 +58,7 @@ async fn receive(
     mut stream: UnixStream,
     export: &Export,
     holder: &str,
-) -> Result<Outline, Failure> {
+) -> Result<ExportReport, Failure> {
     let request = Message::Request(Request {
         version: export_server::VERSION,
         csv: export.csv,
@@ -122,9 +79,9 @@ async fn receive(
                 folder.file(&name).await.map_err(write)?;
             }
             Message::Data(bytes) if started => folder.write(bytes).await.map_err(write)?,
-            Message::Complete(outline) if started => {
-                folder.complete(&outline).await.map_err(write)?;
-                return Ok(outline);
+            Message::Complete(report) if started => {
+                folder.complete(&report).await.map_err(write)?;
+                return Ok(report);
             }
             Message::Failed(why) => {
                 let folder = export.folder.display();

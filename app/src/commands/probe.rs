@@ -2,9 +2,12 @@
 //! containers.
 //!
 //! ```text
-//! SKYTIDE_PROBE_ADDRESS, or API_ADDRESS if that is unset or nothing listens there
-//!   ─▶ loopback ─▶ GET /readyz ─▶ one line, exit code 0 or 1
+//! SKYTIDE_PROBE_ADDRESS, then API_ADDRESS
+//!   ─▶ loopback ─▶ GET /readyz or /healthz ─▶ one line, exit code 0 or 1
 //! ```
+//!
+//! The second address is requested only if no HTTP response arrives from the first one, or if the
+//! first one is unset.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -179,10 +182,10 @@ mod tests {
         let ready = parse("HTTP/1.0 200 OK\r\na: b\r\n\r\n{\"ready\":true,\"reasons\":[]}");
         assert_eq!(ready.expect("a response").description(), "ok");
         let body = "{\"reasons\":[\"log: no answer for 3 s\",\"relay: no frame yet\"]}";
-        let not = parse(&format!("HTTP/1.1 503 Service Unavailable\r\n\r\n{body}"));
-        let not = not.expect("a response");
+        let not_ready = parse(&format!("HTTP/1.1 503 Service Unavailable\r\n\r\n{body}"));
+        let not_ready = not_ready.expect("a response");
         assert_eq!(
-            not.description(),
+            not_ready.description(),
             "not ready: log: no answer for 3 s; relay: no frame yet"
         );
         assert_eq!(

@@ -69,7 +69,7 @@ pub async fn run(replay: &Replay, stop: CancellationToken) -> Result<ExitCode, F
         let format = export::format(replay.csv);
         let exported = crate::export::export(store.as_ref(), folder, format).await;
         let exported = exported.map_err(|why| export::failed(folder, why))?;
-        say(&exported.outline().line(folder));
+        say(&exported.report().line(folder));
     }
     let summary = Summary::now(store.as_ref()).await;
     let summary =
@@ -117,9 +117,9 @@ fn scratch(replay: &Replay) -> Result<Option<TempDir>, Failure> {
     if replay.data.is_some() {
         return Ok(None);
     }
-    let made = tempfile::Builder::new().prefix("skytide-replay-").tempdir();
-    let made = made.map_err(|why| Failure::because("cannot create a scratch folder", why))?;
-    Ok(Some(made))
+    let created = tempfile::Builder::new().prefix("skytide-replay-").tempdir();
+    let folder = created.map_err(|why| Failure::because("cannot create a scratch folder", why))?;
+    Ok(Some(folder))
 }
 
 /// Opens log and store in the data folder or the scratch folder.

@@ -87,7 +87,7 @@ async fn serve(args: &cli::Serve, stop: CancellationToken) -> Result<(), Failure
 ///
 /// # Errors
 ///
-/// The server cannot listen on its address. The message says what helps.
+/// The server cannot listen on its address. The message names the remedy.
 pub async fn start_server(
     options: Options,
     network: Network,

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use skytide_core::port::job::JobStore;
+use skytide_core::port::job::{JobRunner, JobStore};
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::snapshot::SnapshotStore;
@@ -20,9 +21,9 @@ use skytide_core::port::store::{StoreError, ViewStore};
 use crate::export::{ExportError, Format, Summary};
 use crate::failure::Failure;
 
-/// An open log.
+/// An open log, with what the commands need beyond the port.
 pub trait LogBackend: Send + Sync {
-    /// The log.
+    /// The port of the log.
     fn log(&self) -> Arc<dyn Log>;
 
     /// Whether the writer of this process is blocked because the log is at its size limit.
@@ -38,18 +39,21 @@ pub trait LogBackend: Send + Sync {
     fn location(&self) -> String;
 }
 
-/// An open view store.
+/// An open view store, with what the commands need beyond the port.
 #[async_trait]
 pub trait ViewBackend: Send + Sync {
-    /// The view store.
+    /// The port of the view store.
     fn store(&self) -> Arc<dyn ViewStore>;
 
-    /// Opens the stores of the jobs, which are in the same place as the views.
+    /// Opens the stores that jobs write, which are in the same folder or database as the views.
     ///
     /// # Errors
     ///
     /// A store cannot be opened.
     fn job_stores(&self) -> Result<JobStores, Failure>;
+
+    /// The keys of the API, which are in the same place as the views.
+    fn keys(&self) -> Arc<dyn KeyStore>;
 
     /// Writes every view and the summary to a folder.
     ///
@@ -64,9 +68,11 @@ pub trait ViewBackend: Send + Sync {
     /// Where the views are, in words: `on MongoDB` or `in ./data`.
     fn location(&self) -> String;
 
-    /// Sends exports to other processes until the future is dropped. Only a store that no other
-    /// process can open needs this.
-    async fn serve_exports(&self) {
+    /// Sends exports to other processes, and runs jobs for them, until the future is dropped. By
+    /// default it does neither: only a store that no other process can open needs this. `jobs`: the
+    /// jobs of this process, if it has a scheduler.
+    async fn serve_requests(&self, jobs: Option<Arc<dyn JobRunner>>) {
+        drop(jobs);
         pending::<()>().await;
     }
 
@@ -76,14 +82,14 @@ pub trait ViewBackend: Send + Sync {
         pending().await
     }
 
-    /// Releases the right to write, so that the next writer does not have to wait for it to expire.
-    /// Takes at most `time_max`.
+    /// Releases the writer lease, so that the next writer does not have to wait until it expires.
+    /// Takes at most `time_max`. By default there is no lease.
     async fn close(&self, time_max: Duration) {
         let _ = time_max;
     }
 }
 
-/// What the jobs store and the API shows.
+/// The stores that jobs write and the API reads.
 #[derive(Clone)]
 pub struct JobStores {
     /// Snapshots of the top lists.

@@ -5,6 +5,7 @@
 //! data/store/         views, profiles     FolderViews     one process at a time
 //! data/snapshots/     a file each         SnapshotDir
 //! data/jobs.json      state of the jobs   JobFile
+//! data/keys.json      keys of the API     KeyFile         any process, at any time
 //! data/checkpoints/   dataflow state      EmbeddedCheckpoints
 //! ```
 
@@ -15,11 +16,13 @@ use async_trait::async_trait;
 use skytide_core::config::Config;
 use skytide_core::port::BoxError;
 use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::job::JobRunner;
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::{StoreError, ViewStore};
 use skytide_embedded::{
     DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedProfiles, EmbeddedStore, Hold,
-    JobFile, Part, SnapshotDir,
+    JobFile, KeyFile, Part, SnapshotDir,
 };
 use tokio::task::spawn_blocking;
 
@@ -93,7 +96,7 @@ pub async fn open_views(
 ///
 /// # Errors
 ///
-/// Their folder cannot be used.
+/// The folder of the checkpoints cannot be used.
 pub fn open_checkpoints(folder: &DataDir) -> Result<Arc<dyn CheckpointStore>, Failure> {
     let checkpoints = EmbeddedCheckpoints::open(&folder.checkpoints());
     let what = || cannot_open("folder of checkpoints", folder);
@@ -157,6 +160,10 @@ impl ViewBackend for FolderViews {
         })
     }
 
+    fn keys(&self) -> Arc<dyn KeyStore> {
+        Arc::new(KeyFile::new(self.folder.path()))
+    }
+
     async fn export(&self, folder: &Path, format: Format) -> Result<Summary, ExportError> {
         export(self.store.as_ref(), folder, format).await
     }
@@ -169,8 +176,9 @@ impl ViewBackend for FolderViews {
         location(&self.folder)
     }
 
-    async fn serve_exports(&self) {
-        export_server::serve(self.folder.path().to_owned(), self.store.clone()).await;
+    async fn serve_requests(&self, jobs: Option<Arc<dyn JobRunner>>) {
+        let folder = self.folder.path().to_owned();
+        export_server::serve(folder, self.store.clone(), jobs).await;
     }
 
     async fn write_failure(&self) -> StoreError {

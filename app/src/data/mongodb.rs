@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use skytide_core::config::Config;
+use skytide_core::port::key::KeyStore;
 use skytide_core::port::store::ViewStore;
-use skytide_mongodb::{MongoJobs, MongoProfiles, MongoSnapshots, MongoStore};
+use skytide_mongodb::{
+    Connection, MongoJobs, MongoKeys, MongoProfiles, MongoSnapshots, MongoStore,
+};
 use tokio::time::timeout;
 
 use super::backend::{JobStores, ViewBackend};
@@ -30,6 +33,18 @@ pub async fn open_views(config: &Config) -> Result<Arc<dyn ViewBackend>, Failure
     Ok(Arc::new(MongoViews(store)))
 }
 
+/// Connects to the keys of the API.
+///
+/// # Errors
+///
+/// No server answers, or the database cannot be used.
+pub async fn open_keys(config: &Config) -> Result<Arc<dyn KeyStore>, Failure> {
+    let connection = Connection::open(&config.mongo).await;
+    let connection = connection
+        .map_err(|why| Failure::because("cannot use the keys on MongoDB (MONGODB_URI)", why))?;
+    Ok(Arc::new(MongoKeys::new(&connection)))
+}
+
 struct MongoViews(MongoStore);
 
 #[async_trait]
@@ -45,6 +60,10 @@ impl ViewBackend for MongoViews {
             profiles: Arc::new(MongoProfiles::new(connection)),
             jobs: Arc::new(MongoJobs::new(connection)),
         })
+    }
+
+    fn keys(&self) -> Arc<dyn KeyStore> {
+        Arc::new(MongoKeys::new(self.0.connection()))
     }
 
     async fn export(&self, folder: &Path, format: Format) -> Result<Summary, ExportError> {

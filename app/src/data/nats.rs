@@ -36,7 +36,7 @@ impl LogBackend for NatsBackend {
     }
 
     fn problem(&self) -> Option<&'static str> {
-        self.0.trouble()
+        self.0.problem()
     }
 
     fn location(&self) -> String {

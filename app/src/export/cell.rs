@@ -12,9 +12,9 @@ pub struct Record(pub Vec<Named>);
 /// The value of one column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cell {
-    /// Unknown.
+    /// An unknown value.
     Null,
-    /// Yes or no.
+    /// A truth value.
     Bool(bool),
     /// A count.
     Number(u64),

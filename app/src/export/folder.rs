@@ -17,7 +17,7 @@ use skytide_core::view::ViewId;
 use tokio::task::spawn_blocking;
 
 use super::output::Output;
-use super::{ExportError, Format, Outline};
+use super::{ExportError, ExportReport, Format};
 
 /// The file whose presence means that the export is complete.
 pub const SUMMARY: &str = "summary.json";
@@ -94,7 +94,7 @@ impl Output for Folder {
         self.on_file(move |file| file.write_all(&bytes)).await
     }
 
-    async fn complete(&mut self, _outline: &Outline) -> Result<(), ExportError> {
+    async fn complete(&mut self, _report: &ExportReport) -> Result<(), ExportError> {
         self.close().await?;
         let (path, names) = (self.path.clone(), std::mem::take(&mut self.names));
         blocking(move || publish(&path, &names)).await?;

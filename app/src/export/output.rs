@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::{ExportError, Outline};
+use super::{ExportError, ExportReport};
 
 /// Receives the files of one export, one after the other. The export is complete only after
 /// [`Output::complete`].
@@ -34,5 +34,5 @@ pub trait Output: Send {
     /// # Errors
     ///
     /// The export is incomplete.
-    async fn complete(&mut self, outline: &Outline) -> Result<(), ExportError>;
+    async fn complete(&mut self, report: &ExportReport) -> Result<(), ExportError>;
 }

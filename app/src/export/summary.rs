@@ -40,22 +40,23 @@ pub struct Summary {
     pub rows: BTreeMap<&'static str, i64>,
     /// The newest committed epoch.
     pub epoch: u64,
-    /// Network time at the end of that epoch; `None` if no frame had a readable time.
+    /// Network time at the end of that epoch; `None` if no frame had a readable time. Network time
+    /// is the running median of the frames' times.
     pub time: Option<String>,
     /// Network time of the first counted event; `None` if `time` is `None`.
     pub since: Option<String>,
 }
 
-/// What is reported about an export, in one line.
+/// The result of an export, which is reported in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outline {
+pub struct ExportReport {
     rows: i64,
     views: usize,
     epoch: u64,
     time: String,
 }
 
-impl Outline {
+impl ExportReport {
     /// The line that reports an export to this folder.
     pub fn line(&self, folder: &Path) -> String {
         let folder = folder.display();
@@ -65,9 +66,7 @@ impl Outline {
             epoch,
             time,
         } = self;
-        format!(
-            "exported {rows} rows of {views} views to {folder}, exact at epoch {epoch} ({time})"
-        )
+        format!("exported {rows} rows of {views} views to {folder}, as of epoch {epoch} ({time})")
     }
 }
 
@@ -78,6 +77,7 @@ impl Summary {
     ///
     /// The store cannot be read or is damaged.
     pub async fn read(reader: &dyn ViewReader, committed: &Committed) -> Result<Self, ExportError> {
+        // The sums of a commit have the number of rows of each view.
         let sums = committed.sums.iter();
         let mut summary = Self {
             rows: sums.map(|(view, sum)| (view.name(), sum.rows)).collect(),
@@ -101,9 +101,9 @@ impl Summary {
         Self::read(reader, &committed).await
     }
 
-    /// What is reported about the export.
-    pub fn outline(&self) -> Outline {
-        Outline {
+    /// The report of an export at this commit.
+    pub fn report(&self) -> ExportReport {
+        ExportReport {
             rows: self.rows.values().sum(),
             views: self.rows.len(),
             epoch: self.epoch,
@@ -120,7 +120,8 @@ impl Summary {
         json.expect("strings and numbers are always valid JSON") + "\n"
     }
 
-    /// Reads the rows of all time, which precede those of hours and minutes.
+    /// Reads the rows of `activity` that cover all time. They sort before the rows of hours and
+    /// minutes, so reading ends at the first key of an hour.
     async fn read_activity(&mut self, reader: &dyn ViewReader) -> Result<(), ExportError> {
         let view = ViewId::Activity;
         let hours = Key::from([Span::Hour as u8].as_slice());
@@ -136,6 +137,7 @@ impl Summary {
     }
 
     fn add(&mut self, collection: &str, row: &ActivityRow) {
+        // The row of the empty collection counts all operations together.
         if collection.is_empty() {
             return;
         }

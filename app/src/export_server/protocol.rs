@@ -1,4 +1,5 @@
-//! Messages between the process that has a store open and a process that requests an export.
+//! Messages between the process that has a store open and a process that requests an export, a run
+//! of a job, or the states of the jobs.
 //!
 //! ```text
 //! kind u8 │ size of the payload in bytes u32, big-endian │ payload
@@ -7,9 +8,10 @@
 use std::io;
 
 use serde::{Deserialize, Serialize};
+use skytide_core::port::job::{JobState, RunEnd, RunRefusal};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-use crate::export::Outline;
+use crate::export::ExportReport;
 
 /// Version of the messages.
 pub const VERSION: u32 = 1;
@@ -25,18 +27,40 @@ pub struct Request {
     pub csv: bool,
 }
 
+/// A request for a run of a job, or for the states of all jobs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRequest {
+    /// The [`VERSION`] of the process that sends the request.
+    pub version: u32,
+    /// The job to run; `None` requests the states.
+    pub run: Option<String>,
+}
+
+/// The answer to a [`JobRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum JobAnswer {
+    /// The requested run has ended, or was not started.
+    Run(Result<RunEnd, RunRefusal>),
+    /// The states of all jobs, by name.
+    States(Vec<JobState>),
+}
+
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// The first message, sent by the process that requests the export.
     Request(Request),
+    /// The first message, sent by the process that requests a run or the states of the jobs.
+    JobRequest(JobRequest),
+    /// The answer to a [`Message::JobRequest`]. The last message.
+    JobAnswer(JobAnswer),
     /// Starts a file. The previous file is complete.
     File(String),
     /// The next bytes of the current file.
     Data(Vec<u8>),
     /// The export is complete. The last message.
-    Complete(Outline),
-    /// The export failed, with the reason. The last message.
+    Complete(ExportReport),
+    /// The request failed, with the reason. The last message.
     Failed(String),
 }
 
@@ -45,6 +69,8 @@ impl Message {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Request(_) => "a request",
+            Self::JobRequest(_) => "a request for a job",
+            Self::JobAnswer(_) => "the answer to a request for a job",
             Self::File(_) => "a file",
             Self::Data(_) => "data",
             Self::Complete(_) => "the end",
@@ -61,9 +87,11 @@ impl Message {
 pub async fn send(stream: &mut (impl AsyncWrite + Unpin), message: &Message) -> io::Result<()> {
     let (kind, payload) = match message {
         Message::Request(request) => (b'R', serde_json::to_vec(request)?),
+        Message::JobRequest(request) => (b'J', serde_json::to_vec(request)?),
+        Message::JobAnswer(answer) => (b'A', serde_json::to_vec(answer)?),
         Message::File(name) => (b'F', name.clone().into_bytes()),
         Message::Data(bytes) => (b'D', bytes.clone()),
-        Message::Complete(outline) => (b'C', serde_json::to_vec(outline)?),
+        Message::Complete(report) => (b'C', serde_json::to_vec(report)?),
         Message::Failed(why) => {
             let end = why.floor_char_boundary(PAYLOAD_BYTES_MAX);
             (b'X', why.as_bytes()[..end].to_vec())
@@ -95,6 +123,8 @@ pub async fn receive(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Messag
     let text = |payload| String::from_utf8(payload).map_err(|_| invalid("a message is not UTF-8"));
     Ok(match kind {
         b'R' => Message::Request(serde_json::from_slice(&payload)?),
+        b'J' => Message::JobRequest(serde_json::from_slice(&payload)?),
+        b'A' => Message::JobAnswer(serde_json::from_slice(&payload)?),
         b'F' => Message::File(text(payload)?),
         b'D' => Message::Data(payload),
         b'C' => Message::Complete(serde_json::from_slice(&payload)?),

@@ -248,8 +248,8 @@ fn mongodb_without_room() {
     survives(Away::MongoFull);
 }
 
-/// Whichever server does not answer, a signal ends all services in order and in time: code 0, not the 1 of
-/// `SKYTIDE_SHUTDOWN_MAX`.
+/// Whichever server does not answer, a signal ends all services in order and in time: code 0, not
+/// the 1 of `SKYTIDE_SHUTDOWN_MAX`.
 #[test]
 fn a_signal_ends_it_in_order_whichever_server_is_away() {
     let (frozen, killed) = (

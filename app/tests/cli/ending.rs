@@ -40,7 +40,8 @@ fn a_hangup_that_is_ignored_at_the_start_stays_ignored() {
     assert_eq!(err.matches("stopping").count(), 1, "{err}");
 }
 
-/// A NATS that accepts connections and never answers: the process waits for it when the signal arrives.
+/// A NATS that accepts connections and never answers: the process waits for it when the signal
+/// arrives.
 #[test]
 fn a_stop_is_heard_while_a_server_is_waited_for_at_the_start() {
     let place = Place::new();

@@ -18,7 +18,8 @@ fn counted() -> Place {
     place
 }
 
-/// A service that has the store open, once it listens for exports: that is a moment after it prints its address.
+/// A service that has the store open, once it listens for exports: that is a moment after it prints
+/// its address.
 fn serve(place: &Place) -> Running {
     let (mut serving, _) = Running::start(place.command(&["serve", "--api-address=127.0.0.1:0"]));
     while UnixStream::connect(socket(place)).is_err() {

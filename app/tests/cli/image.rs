@@ -1,8 +1,9 @@
-//! The image's file system, laid out in a folder as the Dockerfile's last stage says, and the binary run in it: as its user,
-//! without capabilities, on a root that cannot be written.
+//! The image's file system, laid out in a folder as the Dockerfile's last stage says, and the
+//! binary run in it: as its user, without capabilities, on a root that cannot be written.
 //!
-//! No container engine is needed: `unshare`, `setpriv` and `chroot` do what one does. The base is not here. Of its files the
-//! binary needs CA certificates and libraries, which this machine has; the libraries must be among those of the base.
+//! No container engine is needed: `unshare`, `setpriv` and `chroot` do what one does. The base is
+//! not here. Of its files the binary needs CA certificates and libraries, which this machine has;
+//! the libraries must be among those of the base.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +30,8 @@ const BASE_LIBRARIES: [&str; 7] = [
 /// The CA certificates of the base, and of Debian. A client for HTTPS cannot be made without them.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// Mounts as a container engine does, gives up what it gives up, and runs the command: ROOT VOLUME USER GROUP COMMAND...
+/// Mounts as a container engine does, gives up what it gives up, and runs the command: ROOT VOLUME
+/// USER GROUP COMMAND...
 const ENTER: &str = r#"
 set -e
 root=$1 volume=$2 user=$3 group=$4
@@ -191,7 +193,8 @@ impl Container {
         volume
     }
 
-    /// A command in the container, with nothing in its environment but what the image and an operator set.
+    /// A command in the container, with nothing in its environment but what the image and an
+    /// operator set.
     fn command(&self, volume: &Path, args: &[String]) -> Command {
         let (user, group) = self.image.ids();
         let mut command = Command::new("unshare");

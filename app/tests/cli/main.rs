@@ -16,6 +16,9 @@ mod expected;
 mod exporting;
 #[cfg(target_os = "linux")]
 mod image;
+#[cfg(unix)]
+mod jobs;
+mod keys;
 mod killed;
 #[cfg(target_os = "linux")]
 mod manager;

@@ -4,6 +4,8 @@ use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::net::UnixDatagram;
 
+use skytide_tests::servers::free_port;
+
 use crate::process::Place;
 use crate::services::{NOWHERE, Running, get};
 
@@ -53,7 +55,12 @@ fn a_service_manager_learns_of_the_start_the_state_and_the_end() {
 #[test]
 fn a_probe_asks_the_process_beside_it() {
     let place = Place::new();
-    let (up, address) = Running::start(place.command(&["up", NOWHERE, "--api-address=0.0.0.0:0"]));
+    let (up, address) = Running::start(place.command(&[
+        "up",
+        NOWHERE,
+        "--api-address=0.0.0.0:0",
+        "--skytide-probe-address=127.0.0.1:0",
+    ]));
     let port = address.rsplit(':').next().expect("a port").to_owned();
     for at in [format!("0.0.0.0:{port}"), format!("127.0.0.1:{port}")] {
         let api = format!("--api-address={at}");
@@ -70,6 +77,25 @@ fn a_probe_asks_the_process_beside_it() {
     let both = both.into_iter().zip(["127.0.0.1:9".to_owned(), address]);
     let alive = place.run_with(&["probe", "--live"], both);
     assert_eq!(alive.code, Some(0), "{alive:?}");
+    up.signal("-TERM");
+    assert_eq!(up.end().0, Some(0));
+}
+
+#[test]
+fn the_metrics_of_a_public_api_are_on_its_probe() {
+    let place = Place::new();
+    let probe = format!("127.0.0.1:{}", free_port());
+    let option = format!("--skytide-probe-address={probe}");
+    let public = ["up", NOWHERE, "--api-address=0.0.0.0:0", &option];
+    let (up, address) = Running::start(place.command(&public));
+    let api = address.replace("0.0.0.0", "127.0.0.1");
+    assert!(get(&api, "/metrics").starts_with("HTTP/1.1 404 "));
+    let metrics = get(&probe, "/metrics");
+    assert!(metrics.contains("log_lines_dropped_total 0"), "{metrics}");
+    let (brief, detailed) = (get(&api, "/readyz"), get(&probe, "/readyz"));
+    assert!(brief.contains("relay: does not work"), "{brief}");
+    assert!(detailed.contains("relay: "), "{detailed}");
+    assert!(!detailed.contains("does not work"), "{detailed}");
     up.signal("-TERM");
     assert_eq!(up.end().0, Some(0));
 }

@@ -13,8 +13,9 @@ const CACHE_BYTES: usize = 64 << 20;
 
 /// An engine that writes commits.
 pub trait Engine {
-    /// Writes all rows atomically. If `sync`, they are durable on return; otherwise they are handed
-    /// to the operating system.
+    /// Writes all rows atomically. If `sync`, they are durable on return. Otherwise a power cut may
+    /// lose them: fjall and SQLite hand them to the operating system, and redb keeps them in memory
+    /// until the next durable commit.
     fn commit(&mut self, rows: Vec<Row>, sync: bool);
 
     /// A reader for use by another thread.
@@ -26,7 +27,7 @@ pub trait Reader: Send {
     /// The length of the row in bytes, if it exists.
     fn get(&mut self, table: u8, key: &[u8]) -> Option<usize>;
 
-    /// The number of rows from `key` on, at most 100.
+    /// The total length in bytes of the first 100 rows from `key` on, or of all if there are fewer.
     fn scan(&mut self, table: u8, key: &[u8]) -> usize;
 }
 
@@ -66,7 +67,7 @@ impl Fjall {
         }
     }
 
-    fn place(&self, table: u8, key: &[u8]) -> (&fjall::Keyspace, Vec<u8>) {
+    fn locate(&self, table: u8, key: &[u8]) -> (&fjall::Keyspace, Vec<u8>) {
         match &self.keyspaces[..] {
             [one] => (one, [&[table], key].concat()),
             many => (&many[table as usize], key.to_vec()),
@@ -78,7 +79,7 @@ impl Engine for Fjall {
     fn commit(&mut self, rows: Vec<Row>, sync: bool) {
         let mut batch = self.database.batch();
         for (table, key, columns) in rows {
-            let (keyspace, key) = self.place(table, &key);
+            let (keyspace, key) = self.locate(table, &key);
             batch.insert(keyspace, key, columns);
         }
         let mode = if sync {
@@ -96,18 +97,19 @@ impl Engine for Fjall {
 
 impl Reader for Fjall {
     fn get(&mut self, table: u8, key: &[u8]) -> Option<usize> {
-        let (keyspace, key) = self.place(table, key);
+        let (keyspace, key) = self.locate(table, key);
         let row = self.database.snapshot().get(keyspace, key).unwrap();
         row.map(|row| row.len())
     }
 
     fn scan(&mut self, table: u8, key: &[u8]) -> usize {
-        let (keyspace, key) = self.place(table, key);
+        let (keyspace, key) = self.locate(table, key);
         let rows = self.database.snapshot().range(keyspace, key..);
         rows.take(100).map(|row| row.value().unwrap().len()).sum()
     }
 }
 
+/// redb: a B-tree for each table in one file.
 struct Redb(std::sync::Arc<redb::Database>);
 
 type Bytes = &'static [u8];
@@ -122,13 +124,14 @@ impl Redb {
             .set_cache_size(CACHE_BYTES)
             .create(folder.join("redb"))
             .unwrap();
-        let made = database.begin_write().unwrap();
+        let transaction = database.begin_write().unwrap();
         for table in 0..TABLES {
             let name = table_name(table);
-            made.open_table(redb::TableDefinition::<Bytes, Bytes>::new(&name))
+            transaction
+                .open_table(redb::TableDefinition::<Bytes, Bytes>::new(&name))
                 .unwrap();
         }
-        made.commit().unwrap();
+        transaction.commit().unwrap();
         Self(database.into())
     }
 }
@@ -172,6 +175,7 @@ impl Reader for Redb {
     }
 }
 
+/// SQLite in WAL mode: one table per view, clustered by key.
 struct Sqlite {
     path: std::path::PathBuf,
     connection: rusqlite::Connection,

@@ -1,14 +1,22 @@
 //! Options of the API.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
-use super::{ByteSize, Endpoint, EndpointOrNever, ListenAddress, Span, between};
+use super::address::trimmed;
+use super::{ByteSize, Endpoint, EndpointOrNever, ListenAddress, Span, ValueError, between};
 
 const SECOND: Span = Span(Duration::from_secs(1));
 const ZERO: Span = Span(Duration::ZERO);
 const MINUTE: Span = Span(Duration::from_secs(60));
 const MIB: u64 = 1 << 20;
 const HOUR: Span = Span(Duration::from_secs(3_600));
+const RATE_MAX: u32 = 1_000_000;
+
+/// Minimum burst of a rate limit: the cost of the most expensive request, which could never be
+/// answered otherwise.
+pub const BURST_MIN: u32 = 10;
 
 /// How the API accepts connections and answers requests.
 #[derive(Clone, Debug, clap::Args)]
@@ -111,6 +119,63 @@ pub struct Api {
     #[arg(value_name = "TIME", default_value = "30s", value_parser = between(SECOND..=HOUR))]
     pub ready_age_max: Span,
 
+    /// What requests without a key may do: read all views and open live streams, or nothing. With
+    /// `none`, only the start page, `/openapi.json` and the probes answer without a key.
+    #[arg(id = "API_ANONYMOUS", long = "api-anonymous", env = "API_ANONYMOUS")]
+    #[arg(value_name = "WHAT", value_enum, default_value_t = Anonymous::Read)]
+    pub anonymous: Anonymous,
+
+    /// Rate limit of a client address (IPv4, or an IPv6 `/64`) that sends no key, in units per
+    /// second. A point read costs 1 unit, a list 2; `/v1/network`, interactions, lists of the past
+    /// and opening a stream cost 10. 0 sets no limit. Behind a proxy, set `API_TRUSTED_HOPS`, or
+    /// all clients share one limit.
+    #[arg(id = "API_RATE", long = "api-rate", env = "API_RATE")]
+    #[arg(value_name = "UNITS", default_value_t = 100, value_parser = between(0..=RATE_MAX))]
+    pub rate: u32,
+
+    /// Units that an address may use at once after a pause.
+    #[arg(id = "API_RATE_BURST", long = "api-rate-burst", env = "API_RATE_BURST")]
+    #[arg(value_name = "UNITS", default_value_t = 1_000)]
+    #[arg(value_parser = between(BURST_MIN..=RATE_MAX))]
+    pub rate_burst: u32,
+
+    /// Rate limit of each key that has no limit of its own, in units per second. 0 sets no limit.
+    #[arg(id = "API_KEY_RATE", long = "api-key-rate", env = "API_KEY_RATE")]
+    #[arg(value_name = "UNITS", default_value_t = 1_000, value_parser = between(0..=RATE_MAX))]
+    pub key_rate: u32,
+
+    /// Units that such a key may use at once after a pause.
+    #[arg(
+        id = "API_KEY_RATE_BURST",
+        long = "api-key-rate-burst",
+        env = "API_KEY_RATE_BURST"
+    )]
+    #[arg(value_name = "UNITS", default_value_t = 10_000)]
+    #[arg(value_parser = between(BURST_MIN..=RATE_MAX))]
+    pub key_rate_burst: u32,
+
+    /// Number of proxies in front of the API that append to `X-Forwarded-For`. The client's address
+    /// is that many entries from the right of the header; 0 ignores the header. If the header has
+    /// fewer entries, or that entry is not an address, the address of the connection is used.
+    #[arg(
+        id = "API_TRUSTED_HOPS",
+        long = "api-trusted-hops",
+        env = "API_TRUSTED_HOPS"
+    )]
+    #[arg(value_name = "PROXIES", default_value_t = 0, value_parser = between(0..=16_u32))]
+    pub trusted_hops: u32,
+
+    /// Names under which clients may call the admin routes through a proxy, separated by commas,
+    /// each as in the header `Host`: `api.example.org` or `api.example.org:8443`. `API_ADDRESS` and
+    /// the loopback names are always allowed.
+    #[arg(
+        id = "API_ADMIN_HOSTS",
+        long = "api-admin-hosts",
+        env = "API_ADMIN_HOSTS"
+    )]
+    #[arg(value_name = "HOST,...", value_delimiter = ',')]
+    pub admin_hosts: Vec<HostName>,
+
     /// The server that resolves handles to accounts (`com.atproto.identity.resolveHandle`), or
     /// `never`: then handles resolve by fetched profiles and by the stream, and no request is sent.
     /// It learns which handles clients ask for.
@@ -134,4 +199,45 @@ pub struct Api {
     #[arg(value_name = "URL", default_value = "https://plc.directory")]
     #[arg(value_parser = |text: &str| Endpoint::parse(text, &["https", "http"]))]
     pub plc_url: Endpoint,
+}
+
+/// What requests without a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Anonymous {
+    /// Read all views and open live streams.
+    Read,
+    /// Nothing that needs a key.
+    None,
+}
+
+/// A host name or an address, with a port or without, as clients send it in `Host`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostName(String);
+
+impl HostName {
+    /// The text in lower case.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for HostName {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let text = trimmed(text);
+        let is_host_character = |it: char| it.is_ascii_alphanumeric() || ".-_:[]".contains(it);
+        if text.is_empty() || !text.chars().all(is_host_character) {
+            return Err(ValueError(format!(
+                "{text:?} is not a host such as api.example.org or api.example.org:8443"
+            )));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Display for HostName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
 }

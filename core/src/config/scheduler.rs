@@ -22,7 +22,9 @@ pub struct Scheduler {
     #[arg(value_name = "ZONE", default_value = "UTC")]
     pub time_zone: String,
 
-    /// When the `snapshot` job stores all top lists: a cron expression with seconds, or `never`.
+    /// When the `snapshot` job stores all top lists: a cron expression of five fields as
+    /// `0 */3 * * *`, or of six with seconds first, a name such as `@hourly`, or `never`
+    /// (`docs/jobs.md`).
     #[arg(
         id = "SCHEDULER_SNAPSHOT_CRON",
         long = "scheduler-snapshot-cron",
@@ -31,8 +33,8 @@ pub struct Scheduler {
     #[arg(value_name = "CRON", default_value = "0 0 * * * *")]
     pub snapshot_cron: String,
 
-    /// When the `retention` job removes old snapshots and profiles: a cron expression with seconds,
-    /// or `never`.
+    /// When the `retention` job removes old snapshots and profiles: a cron expression as for
+    /// `SCHEDULER_SNAPSHOT_CRON`, or `never`.
     #[arg(
         id = "SCHEDULER_RETENTION_CRON",
         long = "scheduler-retention-cron",
@@ -51,8 +53,8 @@ pub struct Scheduler {
     #[arg(value_parser = between(HOUR..=Span(YEAR.0.saturating_mul(10))))]
     pub snapshot_retention: Span,
 
-    /// When the `profiles` job fetches names and pictures of listed accounts: a cron expression
-    /// with seconds, or `never`, which sends no requests.
+    /// When the `profiles` job fetches names and pictures of listed accounts: a cron expression as
+    /// for `SCHEDULER_SNAPSHOT_CRON`, or `never`, which sends no requests.
     #[arg(
         id = "SCHEDULER_PROFILES_CRON",
         long = "scheduler-profiles-cron",
@@ -120,8 +122,8 @@ pub struct Scheduler {
     #[arg(value_name = "TIME", default_value = "7d", value_parser = between(HOUR..=YEAR))]
     pub profiles_retention: Span,
 
-    /// Maximum time for one run of a job. The run is then aborted, and the next run continues its
-    /// work.
+    /// Maximum time for one run of a job that has no limit of its own. The run is then aborted, and
+    /// the next run continues its work.
     #[arg(
         id = "SCHEDULER_RUN_MAX",
         long = "scheduler-run-max",
@@ -129,4 +131,43 @@ pub struct Scheduler {
     )]
     #[arg(value_name = "TIME", default_value = "5m", value_parser = between(SECOND..=DAY))]
     pub run_max: Span,
+
+    /// Maximum time for one run of the `snapshot` job. Unset: `SCHEDULER_RUN_MAX`.
+    #[arg(
+        id = "SCHEDULER_SNAPSHOT_RUN_MAX",
+        long = "scheduler-snapshot-run-max",
+        env = "SCHEDULER_SNAPSHOT_RUN_MAX"
+    )]
+    #[arg(value_name = "TIME", value_parser = between(SECOND..=DAY))]
+    pub snapshot_run_max: Option<Span>,
+
+    /// Maximum time for one run of the `profiles` job. Unset: `SCHEDULER_RUN_MAX`.
+    #[arg(
+        id = "SCHEDULER_PROFILES_RUN_MAX",
+        long = "scheduler-profiles-run-max",
+        env = "SCHEDULER_PROFILES_RUN_MAX"
+    )]
+    #[arg(value_name = "TIME", value_parser = between(SECOND..=DAY))]
+    pub profiles_run_max: Option<Span>,
+
+    /// Maximum time for one run of the `retention` job. Unset: `SCHEDULER_RUN_MAX`.
+    #[arg(
+        id = "SCHEDULER_RETENTION_RUN_MAX",
+        long = "scheduler-retention-run-max",
+        env = "SCHEDULER_RETENTION_RUN_MAX"
+    )]
+    #[arg(value_name = "TIME", value_parser = between(SECOND..=DAY))]
+    pub retention_run_max: Option<Span>,
+
+    /// Limit of the random delay of jobs that send requests to servers of others (`profiles`), so
+    /// that not all installations send them at the same second. It is fixed for a process, and
+    /// always shorter than the distance to the next run. `snapshot` and `retention` start on time.
+    #[arg(
+        id = "SCHEDULER_JITTER",
+        long = "scheduler-jitter",
+        env = "SCHEDULER_JITTER"
+    )]
+    #[arg(value_name = "TIME", default_value = "10s")]
+    #[arg(value_parser = between(Span(Duration::ZERO)..=HOUR))]
+    pub jitter: Span,
 }

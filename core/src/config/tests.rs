@@ -267,7 +267,7 @@ fn a_misspelled_option_is_rejected_and_an_unknown_name_is_reported() {
         ("STORE_PATH", Environment, Ok(Some("STORE_DIR"))),
         ("INDEXER_THREADS", Environment, Ok(Some("INDEXER_WORKERS"))),
         ("API_PORT_7780_TCP_ADDR", Environment, Ok(None)),
-        ("API_KEY", Environment, Ok(None)),
+        ("API_KEY", Environment, Ok(Some("API_KEY_RATE"))),
         ("INDEXER_FOO", Environment, Ok(None)),
         ("SCHEDULER_QQQQQQ", Environment, Ok(None)),
         ("MONGODB_URI_FIL", Environment, rejected("MONGODB_URI_FILE")),

@@ -156,8 +156,8 @@ impl Endpoint {
         host.to_ascii_lowercase()
     }
 
-    /// Parses an address with one of the given schemes, in any case. A byte order mark and spaces
-    /// around the address are removed.
+    /// Parses an address with one of the given schemes, in upper or lower case. A byte order mark
+    /// and spaces around the address are removed.
     ///
     /// # Errors
     /// The address has another form or another scheme, or its port is not a valid port.
@@ -281,7 +281,8 @@ pub fn masked(text: &str) -> String {
         .split(',')
         .all(|host| host_and_port(host).1.is_none_or(is_port))
     {
-        // The host may be the first part of a password that contains a comma or a slash.
+        // The text after a `:` is not a port. It may be a part of a password, for example if the
+        // `@` after it is missing.
         return format!("{scheme}://***");
     }
     let query: Vec<String> = query

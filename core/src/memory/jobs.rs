@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::port::job::{JobError, JobPlan, JobState, JobStore, RunEnd, Running};
+use crate::port::job::{
+    JobError, JobPlan, JobState, JobStore, RUNS_KEPT, RunEnd, RunOutcome, Running,
+};
 
 /// A [`JobStore`] in memory. Clones share one store.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +34,7 @@ impl JobStore for MemoryJobs {
         Ok(JobState::of(&mut self.jobs(), name).begin(run))
     }
 
-    async fn end(&self, name: &str, token: u64, ended: Option<&RunEnd>) -> Result<(), JobError> {
+    async fn end(&self, name: &str, token: u64, ended: &RunEnd) -> Result<(), JobError> {
         JobState::of(&mut self.jobs(), name).end(token, ended);
         Ok(())
     }
@@ -51,17 +53,30 @@ impl JobState {
     /// See [`JobStore::begin`].
     pub fn begin(&mut self, run: &Running) -> Option<Running> {
         let other = self.running.filter(|other| other.deadline > run.began);
-        if other.is_none() {
-            self.running = Some(*run);
+        if other.is_some() {
+            return other;
         }
-        other
+        if let Some(died) = self.running.replace(*run) {
+            self.record(RunEnd::died(&died, run.began));
+        }
+        None
     }
 
     /// See [`JobStore::end`].
-    pub fn end(&mut self, token: u64, ended: Option<&RunEnd>) {
-        if self.running.is_some_and(|run| run.token == token) {
-            self.running = None;
-            self.last = ended.cloned().or(self.last.take());
+    pub fn end(&mut self, token: u64, ended: &RunEnd) {
+        if self.running.is_none_or(|run| run.token != token) {
+            return;
         }
+        self.running = None;
+        if ended.outcome != RunOutcome::Interrupted {
+            self.last = Some(ended.clone());
+        }
+        self.record(ended.clone());
+    }
+
+    /// Adds a run to the history, and removes runs that exceed its length.
+    fn record(&mut self, ended: RunEnd) {
+        self.history.insert(0, ended);
+        self.history.truncate(RUNS_KEPT);
     }
 }

@@ -8,7 +8,8 @@ use crate::id::Epoch;
 use crate::time::Timestamp;
 use crate::view::{ListKey, ListRow, ViewId};
 
-/// A store of snapshots, one per network time.
+/// A store of snapshots, at most one for each network time. Network time is the time of the stream,
+/// not of this machine's clock.
 #[async_trait]
 pub trait SnapshotStore: Send + Sync {
     /// Stores a snapshot, durably and atomically. It replaces a stored snapshot of the same time.

@@ -259,7 +259,7 @@ pub struct Committed {
 pub struct Recipe {
     /// The account policy: the name of the option's value, for example `active_accounts_only`.
     pub account_policy: Box<str>,
-    /// Days for which `interactions` are retained; `None` for ever.
+    /// Days for which `interactions` are retained; `None` for no limit.
     pub interactions_days: Option<u32>,
     /// All views, with their versions.
     pub views: BTreeMap<ViewId, u32>,

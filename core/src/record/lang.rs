@@ -256,9 +256,9 @@ impl Subtags<'_> {
                 self.take_if(|tag| is_alpha(tag, 3..=3));
             }
         }
-        // Script.
+        // The script, for example `Latn`.
         self.take_if(|tag| is_alpha(tag, 4..=4));
-        // Region.
+        // The region, for example `US` or `419`.
         self.take_if(|tag| is_alpha(tag, 2..=2) || (tag.len() == 3 && is_digits(tag)));
         let variant = |tag: &str| {
             is_alphanumeric(tag, 5..=8)

@@ -110,8 +110,25 @@ measures! {
     Posts = 11, "posts";
     /// Blocks that an account made.
     BlocksGiven = 12, "blocks_given";
-    /// Blocks of an account by other accounts.
+    /// Blocks that name an account.
     BlocksReceived = 13, "blocks_received";
+    /// Likes of other accounts' records that an account gave.
+    LikesToOthers = 14, "likes_to_others";
+    /// Likes of an account's records by other accounts.
+    LikesFromOthers = 15, "likes_from_others";
+    /// Reposts of other accounts' records that an account made.
+    RepostsToOthers = 16, "reposts_to_others";
+    /// Reposts of an account's records by other accounts.
+    RepostsFromOthers = 17, "reposts_from_others";
+    /// Replies to other accounts and quotes of other accounts that an account wrote. A post acts on
+    /// one account: a reply on the account that it replies to, even if the post also quotes.
+    PostsToOthers = 18, "posts_to_others";
+    /// Replies to an account and quotes of it by other accounts.
+    PostsFromOthers = 19, "posts_from_others";
+    /// Blocks of other accounts that an account made.
+    BlocksToOthers = 20, "blocks_to_others";
+    /// Blocks of an account by other accounts. [`Measure::BlocksReceived`] also counts its own.
+    BlocksFromOthers = 21, "blocks_from_others";
 }
 
 impl Measure {
@@ -132,6 +149,7 @@ impl Measure {
             }
             ViewId::TopActors => &Self::ALL[7..12],
             ViewId::TopBlocks => &Self::ALL[12..14],
+            ViewId::TopInteractions => &Self::ALL[14..22],
             _ => &[],
         }
     }
@@ -140,7 +158,8 @@ impl Measure {
 /// The key of a list within its view.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ListKey {
-    /// The window over which the list counts. `top_actors` and `top_blocks` have only 24 hours.
+    /// The window over which the list counts. `top_actors`, `top_blocks` and `top_interactions` have
+    /// only 24 hours.
     pub window: Window,
     /// The measure by which the list is ordered.
     pub measure: Measure,
@@ -186,7 +205,9 @@ pub struct ListEntry {
     pub key: Box<str>,
     /// The list's measure in the list's window.
     pub value: u32,
-    /// Authors in a list by count, and count in a list by authors; 0 in lists by other measures.
+    /// Authors in a list by count, and count in a list by authors. In a list by posts to or from
+    /// others, the Unicode scalar values in the texts of these posts, at most `u32::MAX`. 0 in lists
+    /// by other measures.
     pub other: u32,
     /// The list's measure in the next longer window ([`Window::longer`]), from which velocity is
     /// computed; equal to `value` if there is no longer window.

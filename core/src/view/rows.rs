@@ -161,7 +161,7 @@ pub struct ActivityKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Span {
-    /// All time since the log's first event; retained for ever.
+    /// All time since the log's first event; retained without a limit.
     All = 0,
     /// One hour; retained for 60 days.
     Hour = 1,

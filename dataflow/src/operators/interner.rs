@@ -18,16 +18,16 @@ use hashbrown::DefaultHashBuilder;
 
 use super::slab::Slab;
 
-/// Gives each distinct key a number and a value, at first the default one. Released numbers are
-/// reused.
+/// Assigns a number and a value, initially the default one, to each distinct key. Released numbers
+/// are reused.
 ///
 /// State: the keys and values, and 8 bytes for each bucket. A third to two thirds of the buckets
 /// are in use.
 #[derive(Debug)]
 pub struct Interner<K, V = ()> {
     hasher: DefaultHashBuilder,
-    /// Their number is a power of two or 0. They are ordered by hash, except where linear probing
-    /// moved an entry past occupied buckets.
+    /// The hash table; its length is a power of two or 0. Entries are ordered by hash, except where
+    /// linear probing moved an entry past occupied buckets.
     buckets: Vec<Bucket>,
     entries: Slab<Entry<K, V>>,
 }

@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use skytide_core::view::{ListEntry, ListKey, ListRow, ViewId};
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
-use timely::dataflow::operators::vec::Map;
 
+use super::named::flat_map;
 use super::on_tick::on_tick;
 use crate::types::{Clocks, Row, Rows, Shared, SuppressedRows, Time};
 
@@ -59,11 +59,11 @@ pub enum Output {
 pub fn split<'s>(
     output: StreamVec<'s, Time, Output>,
 ) -> (Rows<'s>, StreamVec<'s, Time, WorkerList>) {
-    let rows = output.clone().flat_map(|output| match output {
+    let rows = flat_map(output.clone(), "RowsOfViews", |output| match output {
         Output::Row(row) => Some(row),
         Output::List(_) => None,
     });
-    let lists = output.flat_map(|output| match output {
+    let lists = flat_map(output, "ListsOfViews", |output| match output {
         Output::Row(_) => None,
         Output::List(list) => Some(list),
     });

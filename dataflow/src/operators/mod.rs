@@ -6,6 +6,7 @@ pub mod count;
 pub mod flat_map_facts;
 pub mod interner;
 pub mod lists;
+pub mod named;
 pub mod on_tick;
 pub mod slab;
 pub mod top_candidates;

@@ -99,6 +99,11 @@ impl<T: Default + PartialEq> Slab<T> {
         slot.number().map(|number| &self[number])
     }
 
+    /// The entry of a slot to change, if it has one.
+    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+        slot.number().map(|number| &mut self[number])
+    }
+
     /// The entry of a slot; adds one if the slot has none.
     pub fn get_or_add(&mut self, slot: &mut Slot) -> &mut T {
         let number = slot.number().unwrap_or_else(|| self.add());

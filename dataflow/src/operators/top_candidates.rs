@@ -2,9 +2,9 @@
 //!
 //! A candidate set holds every key whose value is at least its *floor*. Sorting the candidates
 //! gives the exact top list as long as there are enough of them, or the floor is 1 and so no key is
-//! missing. When a set has too many candidates, its floor rises. When too few remain, the owner is
-//! asked for all keys again. A change thus costs two look-ups, whatever the number of keys, and
-//! most keys never become candidates.
+//! missing. When a set has too many candidates, its floor rises. When too few remain, all keys of
+//! the owner are scanned for new candidates. So a change costs two look-ups for any number of keys,
+//! and most keys never become candidates.
 //!
 //! State: some hundreds of keys for each list; more only if more keys share the value of the last
 //! rank.
@@ -83,7 +83,7 @@ impl<K> Default for TopCandidates<K> {
 
 impl<K: Hash + Eq + Copy> TopCandidates<K> {
     /// Updates a key's values in the four windows; 0 excludes the key from the list of that window.
-    /// Must be called whenever anything that a list shows of the key has changed. `is_new` states
+    /// Must be called after each change of a value that a list shows for the key. `is_new` means
     /// that the key is not a candidate of any list of the family.
     pub fn update(&mut self, family: ListFamily, key: K, is_new: bool, values: [u32; 4]) {
         let sets = if values == [0; 4] {

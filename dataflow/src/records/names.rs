@@ -37,9 +37,9 @@ impl Names {
         self.0.contains(name) || is_known(name)
     }
 
-    /// Assigns names to the collections of these events until the maximum is reached. Returns the
-    /// new names.
-    pub fn give(&mut self, events: &[Event]) -> Vec<Box<str>> {
+    /// Assigns a name of its own to each new collection of these events until the maximum is
+    /// reached. Returns the new names.
+    pub fn assign_new(&mut self, events: &[Event]) -> Vec<Box<str>> {
         let mut new = Vec::new();
         if self.0.len() >= NAMED_COLLECTIONS_MAX {
             return new;
@@ -137,12 +137,12 @@ mod tests {
             .chain([like])
             .map(|op| event(&did(1), op))
             .collect();
-        let new = names.give(&events[5..]);
+        let new = names.assign_new(&events[5..]);
         assert_eq!(
             (new.len(), &*new[0]),
             (NAMED_COLLECTIONS_MAX, "com.example.n5.thing")
         );
-        assert_eq!(names.give(&events), Vec::<Box<str>>::new());
+        assert_eq!(names.assign_new(&events), Vec::<Box<str>>::new());
         assert!(names.has("app.bsky.feed.like") && !names.has(&collection(4)));
         // A checkpoint contains the names as a list.
         let restored = Names::of(names.to_vec().into_iter());

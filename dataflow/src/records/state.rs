@@ -38,7 +38,8 @@ pub struct Gauges {
     pub accounts: u64,
 }
 
-/// Live records by repo, and the facts of the current dataflow time (the epochs of one step).
+/// Live records by repo, and the facts of the current time. A time is one or more epochs of a
+/// batch, which are processed in one step.
 #[derive(Debug, Default)]
 pub struct LiveRecords {
     policy: AccountPolicy,
@@ -50,7 +51,8 @@ pub struct LiveRecords {
     collections: Interner<Box<str>, CollectionState>,
     /// Repos by the number of their DID; `None` for accounts that are known as subjects only.
     repos: Vec<Option<Box<Repo>>>,
-    /// The numbers of the accounts that have a repo, by checkpoint shard.
+    /// The accounts that have a repo, by checkpoint shard. An account is identified by the number
+    /// of its DID.
     members: Vec<Vec<u32>>,
     records: u64,
     activity: ActivityCounts,
@@ -139,8 +141,10 @@ impl LiveRecords {
     pub(crate) fn names(&self) -> Vec<Box<str>> {
         let named = self.collections.iter().filter(|(.., it)| it.is_named);
         let names = named.map(|(_, name, _)| name);
-        let given = names.filter(|name| name.contains('.') && !is_known(name));
-        let mut names: Vec<Box<str>> = given.cloned().collect();
+        // Only a collection has a dot in its name. The other rows count all operations together,
+        // other collections, or events.
+        let assigned = names.filter(|name| name.contains('.') && !is_known(name));
+        let mut names: Vec<Box<str>> = assigned.cloned().collect();
         names.sort_unstable();
         names
     }

@@ -126,8 +126,9 @@ pub(crate) struct CutGate {
     due: AtomicBool,
     /// Parts that the keeper has not written yet.
     pending_parts: AtomicUsize,
-    /// Notified when a checkpoint is due although no batch may follow, because the log is full.
-    due_at_once: Notify,
+    /// Notified when a checkpoint is due because the log is full. The planner then makes a cut
+    /// without waiting for a further batch.
+    cut_requested: Notify,
     /// The epoch of the newest complete and usable checkpoint; 0 if there is none.
     newest_complete: AtomicU64,
 }

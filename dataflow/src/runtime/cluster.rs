@@ -12,7 +12,7 @@
 //! checkpoints work as in one process. Each worker has a queue of commands. A worker of process 0
 //! empties the queues of the remote workers that it serves: it forwards their commands before it
 //! feeds its own part of a batch, and forwards their replies before it takes the next batch. So at
-//! most one batch is in flight to a process. The first command says what the graph computes.
+//! most one batch is in flight to a process. The first command specifies what the graph computes.
 //!
 //! Fail-stop: when a process ends or a connection is lost, all processes end. They restart together
 //! from the last checkpoint.

@@ -11,6 +11,7 @@ use crate::metrics::Metrics;
 use crate::records::Drops;
 use crate::runtime::cluster::{self, EndOnDrop, Links, Liveness, Mailbox, Reply};
 use crate::runtime::command::{BatchInput, BatchOutput, Command, WorkerStats};
+use crate::runtime::operator_log::OperatorLog;
 use crate::runtime::worker_graph::WorkerGraph;
 use crate::types::Shared;
 
@@ -60,6 +61,7 @@ pub async fn follow(
 /// Executes commands on one worker until there are no more.
 fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Liveness) {
     let index = worker.index();
+    let mut log = OperatorLog::register(worker);
     let mut mailbox = Mailbox::build(worker);
     let stats = Shared::<Vec<WorkerStats>>::default();
     let mut graph: Option<WorkerGraph> = None;
@@ -79,7 +81,7 @@ fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Live
                     metrics.record_worker(index, gauges, drops.clone());
                     stats.borrow_mut().push(WorkerStats { gauges, drops });
                 };
-                graph = Some(WorkerGraph::build(worker, &command, report));
+                graph = Some(WorkerGraph::build(worker, &command, &log, report));
                 continue;
             }
         };
@@ -89,7 +91,11 @@ fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Live
                 return;
             };
             let output = BatchOutput { end, changes };
-            mailbox.send_reply(leader, Reply::Batch(output, stats.take()));
+            let report = log.report_if_due(worker);
+            if let Some(report) = &report {
+                metrics.record_report(report.clone());
+            }
+            mailbox.send_reply(leader, Reply::Batch(output, stats.take(), report));
         }
         if let Some(cut) = cut {
             mailbox.send_reply(leader, Reply::Part(graph.cut(cut, &end, index)));

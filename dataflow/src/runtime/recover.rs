@@ -1,9 +1,10 @@
 //! Recovery decides which checkpoint is restored, from where the log is read, and which stored rows
 //! are replaced.
 //!
-//! The log is authoritative. A checkpoint or a store *matches* the log if the log still has the
-//! tick at which it ends, at the same position and with the same hash. The newest checkpoint that
-//! matches is restored. Then the log is read from the first cut of that checkpoint.
+//! The log is authoritative. A store *matches* the log if the log still has the tick at which the
+//! last commit ends, at the same position and with the same hash. A checkpoint matches if that is
+//! true of the ticks of its first and its last cut. The newest checkpoint that matches is restored.
+//! Then the log is read from the first cut of that checkpoint.
 //!
 //! | the view store                                           | a checkpoint matches | none, whole log | none, trimmed |
 //! |----------------------------------------------------------|----------------------|-----------------|---------------|
@@ -29,8 +30,8 @@
 //! ([`Intent::replaces_all`]). This is logged as a warning. *Refuse*: the error lists the remedies,
 //! the least destructive first.
 //!
-//! A skipped checkpoint stays on the disk until a newer one is complete. So if the right log is put
-//! back, its checkpoints are still there. An empty log counts as a log that ends before every
+//! A skipped checkpoint stays on the disk until a newer one is complete. So if an operator restores
+//! the right log, its checkpoints still exist. An empty log counts as a log that ends before every
 //! epoch. Each row is tested in `tests/it/restart/accidents.rs`.
 //!
 //! [`Intent::replaces_all`]: skytide_core::port::store::Intent::replaces_all

@@ -46,7 +46,7 @@ pub(crate) fn shard_name(shard: u16, worker: usize) -> String {
 }
 
 /// The name of the section with a worker's accumulators.
-pub(crate) fn sums_name(worker: usize) -> String {
+pub(crate) fn accumulators_name(worker: usize) -> String {
     format!("sums-w{worker}")
 }
 

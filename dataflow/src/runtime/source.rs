@@ -31,7 +31,7 @@ pub struct Source {
     pub read_ahead: Vec<(Seq, Message)>,
     /// Assembles epochs; it knows the tick before the first message.
     pub epochs: Epochs,
-    /// The collections that `activity` counts under their own names.
+    /// The collections that `activity` counts under their own names; it counts all others together.
     pub(crate) names: Names,
     /// For each shard, the epoch up to which its accounts are restored; empty without a checkpoint.
     pub through: Vec<Epoch>,
@@ -44,9 +44,9 @@ pub struct Source {
     pub ends: Vec<Epoch>,
     /// Decides when checkpoints are cut; `None` if none are made.
     pub(crate) planner: Option<Planner>,
-    /// The number of events at which a batch takes no further epoch.
+    /// The number of events at which a batch is complete.
     pub batch_events_max: usize,
-    /// The number of bytes at which a batch takes no further epoch.
+    /// The size of its events, in bytes, at which a batch is complete.
     pub batch_bytes_max: usize,
     /// The largest number of epochs in a batch.
     pub batch_epochs_max: usize,
@@ -70,20 +70,20 @@ pub struct PendingCommit {
 /// The commit that must be one batch again. It was a batch of a former run, so it is within the
 /// limits of a batch.
 ///
-/// There is none if all views are gathered until the first commit. Then any number of batches may
-/// lead up to that commit, and their rows need not fit in one batch.
+/// Returns `None` if all views are rebuilt: their rows are gathered in memory until the first
+/// commit. Any number of batches may precede that commit.
 pub fn pending_commit(
     control: &Control,
     views: &[ViewId],
-    gathered: &BTreeSet<ViewId>,
+    rebuilt: &BTreeSet<ViewId>,
 ) -> Option<PendingCommit> {
     let committed = control.committed.as_ref().map(|it| it.epoch);
     let pending = PendingCommit {
         after: committed?,
         through: control.intent?,
     };
-    let all_gathered = views.iter().all(|view| gathered.contains(view));
-    (!all_gathered).then_some(pending)
+    let all_rebuilt = views.iter().all(|view| rebuilt.contains(view));
+    (!all_rebuilt).then_some(pending)
 }
 
 /// The number of messages read at once; the log bounds their bytes.
@@ -98,8 +98,11 @@ impl Source {
         let stop = self.stop.clone();
         if let Some(restore) = self.restore.take() {
             let fed = stop.run_until_cancelled(restore.feed(&self.workers)).await;
-            let Some(names) = fed.unwrap_or(Ok(None))? else {
-                return Ok(());
+            let Some(fed) = fed else {
+                return Ok(()); // stopped
+            };
+            let Some(names) = fed? else {
+                return Ok(()); // a worker has ended
             };
             self.names = names;
         }
@@ -114,7 +117,7 @@ impl Source {
                 && let Some(epoch) = epochs.pop_front()
             {
                 last |= self.until_last && epoch.tick.last;
-                let names = self.names.give(&epoch.events);
+                let names = self.names.assign_new(&epoch.events);
                 batch.add(epoch, &names);
             }
             let end = batch.end();
@@ -137,8 +140,8 @@ impl Source {
                         return Ok(());
                     }
                 }
-                () = at_once(self.planner.as_ref()), if idle && newest.is_some() => {
-                    if !self.cut_at_once(newest).await {
+                () = cut_requested(self.planner.as_ref()), if idle && newest.is_some() => {
+                    if !self.cut_without_batch(newest).await {
                         return Ok(());
                     }
                 }
@@ -210,9 +213,10 @@ impl Source {
         true
     }
 
-    /// Cuts a checkpoint at the end of the newest batch, because the log is full and no batch may
-    /// follow. Returns `false` if a worker has ended.
-    async fn cut_at_once(&mut self, newest: Option<End>) -> bool {
+    /// Cuts a checkpoint at the end of the newest batch. The log is full, so there may be no
+    /// further batch until a checkpoint allows trimming the log. Returns `false` if a worker has
+    /// ended.
+    async fn cut_without_batch(&mut self, newest: Option<End>) -> bool {
         let planner = self.planner.as_mut();
         let cut: Option<(End, Cut)> = planner
             .zip(newest)
@@ -239,10 +243,10 @@ async fn has_room(worker: &mpsc::Sender<Command>) -> bool {
     worker.reserve().await.is_ok()
 }
 
-/// Waits until the planner requests a cut without a further batch. Never returns without a planner.
-async fn at_once(planner: Option<&Planner>) {
+/// Waits until a cut is requested because the log is full. Never returns without a planner.
+async fn cut_requested(planner: Option<&Planner>) {
     match planner {
-        Some(planner) => planner.at_once().await,
+        Some(planner) => planner.cut_requested().await,
         None => std::future::pending().await,
     }
 }
@@ -254,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pending_commit_is_one_batch_unless_all_rows_are_gathered() {
+    fn a_pending_commit_is_one_batch_unless_all_views_are_rebuilt() {
         let control = |committed: Option<u64>, intent: Option<u64>| Control {
             committed: committed.map(|epoch| Committed {
                 epoch: Epoch(epoch),
@@ -273,7 +277,7 @@ mod tests {
         assert_eq!(pending_commit(&begun, &views, &some), Some(expected));
         assert_eq!(pending_commit(&begun, &views, &all), None);
         assert_eq!(pending_commit(&control(Some(3), None), &views, &some), None);
-        // The store is empty, so all views are gathered.
+        // The store is empty, so all views are rebuilt.
         assert_eq!(pending_commit(&control(None, Some(9)), &views, &all), None);
     }
 }

@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 use crate::runtime::checkpoint::{CheckpointEvent, CutGate, Part};
 use crate::runtime::cluster::{Liveness, Mailbox, PARK, Reply};
 use crate::runtime::command::{BatchInput, BatchOutput, Command};
+use crate::runtime::operator_log::OperatorLog;
 use crate::runtime::worker_graph::WorkerGraph;
 
 /// A worker of the leading process.
@@ -50,10 +51,11 @@ struct Disconnected;
 impl LeaderWorker {
     /// Runs until there are no more commands, or nobody receives the results.
     pub fn work(mut self, worker: &mut Worker) {
+        let mut log = OperatorLog::register(worker);
         // Timely requires that all workers build the mailbox, or none.
         let mut mailbox = (!self.remote_workers.is_empty()).then(|| Mailbox::build(worker));
         // However this ends, the remote workers must leave, too, or no worker could.
-        let _disconnected = self.run(worker, &mut mailbox);
+        let _disconnected = self.run(worker, &mut mailbox, &mut log);
         if let Some(mailbox) = &mut mailbox {
             for remote in &self.remote_workers {
                 mailbox.send_command(remote.index, None);
@@ -65,6 +67,7 @@ impl LeaderWorker {
         &mut self,
         worker: &mut Worker,
         mailbox: &mut Option<Mailbox>,
+        log: &mut OperatorLog,
     ) -> Result<(), Disconnected> {
         let mut graph = None;
         while let Some(command) = self.commands.blocking_recv() {
@@ -76,7 +79,7 @@ impl LeaderWorker {
                 Command::Build(command) => {
                     let (index, metrics) = (worker.index(), self.metrics.clone());
                     let report = move |gauges, drops| metrics.record_worker(index, gauges, drops);
-                    graph = Some(WorkerGraph::build(worker, &command, report));
+                    graph = Some(WorkerGraph::build(worker, &command, log, report));
                 }
                 Command::Feed(input) => {
                     let graph = graph.as_mut().expect("the first command builds the graph");
@@ -85,6 +88,9 @@ impl LeaderWorker {
             }
             if let Some(mailbox) = mailbox {
                 self.forward_replies(worker, mailbox, pending_replies)?;
+            }
+            if let Some(report) = log.report_if_due(worker) {
+                self.metrics.record_report(report);
             }
         }
         Ok(())
@@ -148,7 +154,10 @@ impl LeaderWorker {
             };
             pending_replies -= 1;
             match reply {
-                Reply::Batch(output, stats) => {
+                Reply::Batch(output, stats, report) => {
+                    if let Some(report) = report {
+                        self.metrics.record_report(report);
+                    }
                     for stats in stats {
                         self.metrics
                             .record_worker(remote, stats.gauges, stats.drops);

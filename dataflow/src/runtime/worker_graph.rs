@@ -18,17 +18,19 @@ use crate::runtime::checkpoint::{Cut, Part};
 use crate::runtime::cluster::{Liveness, PARK};
 use crate::runtime::command::BuildCommand;
 use crate::runtime::consolidate::{RowChanges, consolidate};
-use crate::runtime::restore::{shard_name, sums_name};
+use crate::runtime::operator_log::OperatorLog;
+use crate::runtime::restore::{accumulators_name, shard_name};
 use crate::types::{Clock, Input, Row, Shared, Time};
 
 type Handle<D> = InputHandle<Time, CapacityContainerBuilder<Vec<D>>>;
 
-/// The graph as one worker holds it.
+/// One worker's instance of the graph.
 #[derive(Default)]
 pub(crate) struct WorkerGraph {
     inputs: Handle<Input>,
     clocks: Handle<Clock>,
-    former_lists: Handle<WorkerList>,
+    /// The input for the top lists of a restored checkpoint.
+    restored_lists: Handle<WorkerList>,
     records: Shared<LiveRecords>,
     accumulators: Accumulators,
     rows: Shared<Vec<(Row, Time, i32)>>,
@@ -37,10 +39,12 @@ pub(crate) struct WorkerGraph {
 
 impl WorkerGraph {
     /// Builds the graph on this worker. `report` receives the sizes of its live records and the
-    /// inputs that it dropped.
+    /// counts of inputs that it dropped. Up to `command.counted_through`, the counts of events come
+    /// from the restored checkpoint. The inputs get their names in `log`.
     pub fn build(
         worker: &mut Worker,
         command: &BuildCommand,
+        log: &OperatorLog,
         report: impl Fn(Gauges, Drops) + 'static,
     ) -> Self {
         let records = LiveRecords::new(command.policy, command.counted_through);
@@ -48,15 +52,22 @@ impl WorkerGraph {
             records: Rc::new(RefCell::new(records)),
             ..Self::default()
         };
-        worker.dataflow::<Time, _, _>(|scope| {
+        worker.dataflow_named::<Time, _, _>("Views", |scope| {
             let inputs = scope.input_from(&mut graph.inputs);
             let clocks = scope.input_from(&mut graph.clocks);
-            let former_lists = scope.input_from(&mut graph.former_lists);
+            let restored_lists = scope.input_from(&mut graph.restored_lists);
+            for (operator, name) in [
+                (inputs.name().node, "Events"),
+                (clocks.name().node, "Ticks"),
+                (restored_lists.name().node, "RestoredLists"),
+            ] {
+                log.rename(&scope.addr(), operator, name);
+            }
             let facts = live_records(inputs, clocks.clone(), graph.records.clone(), report);
             let streams = Streams {
                 facts,
                 clocks,
-                former_lists,
+                restored_lists,
             };
             let built = graph::build(scope, streams, &command.graph, &graph.accumulators);
             let sink = graph.rows.clone();
@@ -102,7 +113,7 @@ impl WorkerGraph {
             inputs.into_iter().for_each(|input| self.inputs.send(input));
             lists
                 .into_iter()
-                .for_each(|list| self.former_lists.send(list));
+                .for_each(|list| self.restored_lists.send(list));
             self.clocks.send(clock);
         }
         self.advance(end.epoch.0 as Time + 1);
@@ -111,11 +122,12 @@ impl WorkerGraph {
     fn advance(&mut self, time: Time) {
         self.inputs.advance_to(time);
         self.clocks.advance_to(time);
-        self.former_lists.advance_to(time);
+        self.restored_lists.advance_to(time);
     }
 
-    /// Serializes the shards of a cut into memory, and the accumulators if it is the last cut. The
-    /// stream pauses for the time that this takes, which the part records.
+    /// Serializes this worker's part of a cut into memory: its records of the shards, and with the
+    /// last cut also its accumulators. The worker processes nothing meanwhile; the part records how
+    /// long that took.
     pub fn cut(&self, cut: Cut, end: &End, worker: usize) -> Part {
         let started = Instant::now();
         let records = self.records.borrow();
@@ -125,7 +137,10 @@ impl WorkerGraph {
             shards.filter_map(|shard| Some((shard_name(shard, worker), records.save(shard, now)?)));
         let mut sections: Vec<_> = saved.collect();
         if cut.last {
-            sections.push((sums_name(worker), self.accumulators.save(&records.names())));
+            sections.push((
+                accumulators_name(worker),
+                self.accumulators.save(&records.names()),
+            ));
         }
         Part {
             cut,

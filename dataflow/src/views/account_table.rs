@@ -1,12 +1,12 @@
-//! The table of accounts with their counters: state that `actors`, `top_actors` and `top_blocks`
-//! share.
+//! The table of accounts with their counters: state that `actors`, `top_actors`, `top_blocks` and
+//! `top_interactions` share.
 
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
 use skytide_core::time::Minute;
-use skytide_core::view::{ActorRow, Window};
+use skytide_core::view::{ActorRow, Measure, Window};
 
 use crate::operators::count::{Carries, to_row_count};
 use crate::operators::interner::{Entry, Interner};
@@ -26,23 +26,59 @@ pub(super) enum Counter {
     Followers,
     FollowRecords,
     Follows,
+    // The following counters exist only in the window of a day.
+    /// Likes of the account's own records by the account.
+    OwnLikes,
+    /// Likes by the account that name no valid record.
+    LikesOfNobody,
+    OwnReposts,
+    RepostsOfNobody,
+    OwnBlocks,
+    BlocksOfNobody,
+    /// Replies to other accounts, and quotes of other accounts that are not replies.
+    PostsToOthers,
+    PostsFromOthers,
+    /// Unicode scalar values in the texts of these posts.
+    CharactersToOthers,
+    CharactersFromOthers,
 }
 
+/// The number of counters of all time; they are the first ones.
 const COUNTERS: usize = 11;
 
 /// The indices of the counters of blocks: few accounts have any.
 const BLOCKS: Range<usize> = 5..8;
 
-/// The counters that order top lists; they are the first ones.
-pub(super) const LISTED: [Counter; 7] = [
-    Counter::LikesGiven,
-    Counter::LikesReceived,
-    Counter::RepostsGiven,
-    Counter::RepostsReceived,
-    Counter::Posts,
-    Counter::Blocks,
-    Counter::BlockRecords,
+/// The number of counters of all time that are also counted in the window of a day; they are the
+/// first ones.
+const DAY_COUNTERS: usize = 7;
+
+/// The indices of the counters that exist only in the window of a day.
+const DAY_ONLY: Range<usize> = 11..21;
+
+/// The measures of the top lists of accounts, in the order of their numbers.
+pub(super) const LISTED: [Measure; 15] = [
+    Measure::LikesGiven,
+    Measure::LikesReceived,
+    Measure::RepostsGiven,
+    Measure::RepostsReceived,
+    Measure::Posts,
+    Measure::BlocksGiven,
+    Measure::BlocksReceived,
+    Measure::LikesToOthers,
+    Measure::LikesFromOthers,
+    Measure::RepostsToOthers,
+    Measure::RepostsFromOthers,
+    Measure::PostsToOthers,
+    Measure::PostsFromOthers,
+    Measure::BlocksToOthers,
+    Measure::BlocksFromOthers,
 ];
+
+/// The bit of a measure in a set of measures: bit 0 is the first one in [`LISTED`].
+pub(super) const fn bit(measure: Measure) -> u16 {
+    1 << (measure as u16 - LISTED[0] as u16)
+}
 
 /// The counts of an account that its row shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,10 +99,10 @@ pub(super) struct AccountEntry {
     rare: Slot,
     /// Whether the account was touched since the candidates of top lists were last updated.
     touched: bool,
-    /// The bit set of the counters that changed since then.
+    /// The bit set of the measures that may have changed since then.
     changed: u16,
-    /// The bit set of the counters that were above zero when the candidates were last updated. The
-    /// account is a candidate for no other counter.
+    /// The bit set of the measures that were above zero when the candidates were last updated. The
+    /// account is a candidate for no other measure.
     pub candidate_for: u16,
 }
 
@@ -75,8 +111,10 @@ pub(super) struct AccountEntry {
 struct RareCounts {
     /// The counters of blocks.
     blocks: [i32; BLOCKS.end - BLOCKS.start],
-    /// The listed counters in the window of a day, if top lists are computed.
-    day: [i32; LISTED.len()],
+    /// The first counters in the window of a day, if top lists are computed.
+    day: [i32; DAY_COUNTERS],
+    /// The counters that exist only in the window of a day, if any is not zero.
+    day_only: Slot,
 }
 
 /// The state of all accounts.
@@ -84,6 +122,8 @@ struct RareCounts {
 pub(super) struct AccountTable {
     pub accounts: Interner<Did, AccountEntry>,
     rare: Slab<RareCounts>,
+    /// The counters of [`DAY_ONLY`].
+    day_only: Slab<[i32; DAY_ONLY.end - DAY_ONLY.start]>,
     /// The high 32 bits of counters, of all time (`false`) and of a day (`true`).
     carries: Carries<(u32, Counter, bool)>,
     /// Accounts touched since the candidates were last updated. That happens only when top lists
@@ -92,10 +132,10 @@ pub(super) struct AccountTable {
 }
 
 impl AccountTable {
-    /// Marks an account and the bit set `counters` as changed. Returns the entry to change.
-    pub fn touch(&mut self, number: u32, counters: u16) -> &mut AccountEntry {
+    /// Marks an account and the bit set `measures` as changed. Returns the entry to change.
+    pub fn touch(&mut self, number: u32, measures: u16) -> &mut AccountEntry {
         let entry = &mut self.accounts[number];
-        entry.changed |= counters;
+        entry.changed |= measures;
         if !std::mem::replace(&mut entry.touched, true) {
             self.touched.push(number);
         }
@@ -122,22 +162,71 @@ impl AccountTable {
         self.carries.add(count, diff.into(), key);
     }
 
-    /// Adds to a listed counter in the window of a day; `diffs` are in the order of `Window::ALL`.
+    /// Adds to a counter in the window of a day; `diffs` are in the order of `Window::ALL`.
     pub fn add_to_day(&mut self, number: u32, counter: Counter, diffs: [i32; 4]) {
         let diff = diffs[Window::Day as usize];
         if diff != 0 {
             let rare = self.rare.get_or_add(&mut self.accounts[number].rare);
-            let count = &mut rare.day[counter as usize];
+            let index = counter as usize;
+            let count = match DAY_ONLY.contains(&index) {
+                true => &mut self.day_only.get_or_add(&mut rare.day_only)[index - DAY_ONLY.start],
+                false => &mut rare.day[index],
+            };
             let key = || (number, counter, true);
             self.carries.add(count, diff.into(), key);
         }
     }
 
-    /// A listed counter of an account in the window of a day.
-    pub fn day_count(&self, number: u32, counter: Counter) -> u32 {
+    /// A counter of an account in the window of a day.
+    fn day_count(&self, number: u32, counter: Counter) -> i64 {
         let rare = self.rare.get(self.accounts[number].rare);
-        let count = rare.map_or(0, |rare| rare.day[counter as usize]);
-        to_row_count(self.carries.value(count, || (number, counter, true)))
+        let count = rare.map_or(0, |rare| {
+            match (counter as usize).checked_sub(DAY_ONLY.start) {
+                None => rare.day[counter as usize],
+                Some(index) => self.day_only.get(rare.day_only).map_or(0, |it| it[index]),
+            }
+        });
+        self.carries.value(count, || (number, counter, true))
+    }
+
+    /// The value of a listed measure of an account in the window of a day.
+    pub fn day_value(&self, number: u32, measure: Measure) -> u32 {
+        use Counter as C;
+        let count = |counter| self.day_count(number, counter);
+        let value = match measure {
+            Measure::LikesGiven => count(C::LikesGiven),
+            Measure::LikesReceived => count(C::LikesReceived),
+            Measure::RepostsGiven => count(C::RepostsGiven),
+            Measure::RepostsReceived => count(C::RepostsReceived),
+            Measure::Posts => count(C::Posts),
+            Measure::BlocksGiven => count(C::Blocks),
+            Measure::BlocksReceived => count(C::BlockRecords),
+            Measure::LikesToOthers => {
+                count(C::LikesGiven) - count(C::OwnLikes) - count(C::LikesOfNobody)
+            }
+            Measure::LikesFromOthers => count(C::LikesReceived) - count(C::OwnLikes),
+            Measure::RepostsToOthers => {
+                count(C::RepostsGiven) - count(C::OwnReposts) - count(C::RepostsOfNobody)
+            }
+            Measure::RepostsFromOthers => count(C::RepostsReceived) - count(C::OwnReposts),
+            Measure::PostsToOthers => count(C::PostsToOthers),
+            Measure::PostsFromOthers => count(C::PostsFromOthers),
+            Measure::BlocksToOthers => {
+                count(C::Blocks) - count(C::OwnBlocks) - count(C::BlocksOfNobody)
+            }
+            Measure::BlocksFromOthers => count(C::BlockRecords) - count(C::OwnBlocks),
+            _ => 0,
+        };
+        to_row_count(value)
+    }
+
+    /// The characters that a list by this measure shows beside the value; 0 for other measures.
+    pub fn day_characters(&self, number: u32, measure: Measure) -> u32 {
+        to_row_count(match measure {
+            Measure::PostsToOthers => self.day_count(number, Counter::CharactersToOthers),
+            Measure::PostsFromOthers => self.day_count(number, Counter::CharactersFromOthers),
+            _ => 0,
+        })
     }
 
     /// The counts of an account that its row shows.
@@ -160,8 +249,10 @@ impl AccountTable {
         }
     }
 
-    /// Whether anything is known of an account. Must be called after the window advanced. Then the
-    /// counters of all time suffice, because they include all records in the window.
+    /// Whether anything is known of an account. Must be called after the window advanced and
+    /// [`Self::finish_change`]. Then the counters of all time and the existence of rare counts
+    /// suffice: the counters of all time include all records that the first counters in the window
+    /// count, and the others are rare counts.
     pub fn is_known(&self, number: u32) -> bool {
         let entry = &self.accounts[number];
         let counted = entry.counters.iter().any(|count| *count != 0) || entry.rare.is_some();
@@ -170,17 +261,20 @@ impl AccountTable {
     }
 
     /// Ends a change of an account: frees its rare counts if all are zero. Returns the bit set of
-    /// the counters that changed.
+    /// the measures that may have changed.
     pub fn finish_change(&mut self, number: u32) -> u16 {
         let entry = &mut self.accounts[number];
         entry.touched = false;
+        if let Some(rare) = self.rare.get_mut(entry.rare) {
+            self.day_only.remove_default(&mut rare.day_only);
+        }
         self.rare.remove_default(&mut entry.rare);
         std::mem::take(&mut entry.changed)
     }
 }
 
 impl Counter {
-    /// All counters, each at its index.
+    /// All counters of all time, each at its index.
     const ALL: [Self; COUNTERS] = [
         Self::LikesGiven,
         Self::LikesReceived,
@@ -195,9 +289,38 @@ impl Counter {
         Self::Follows,
     ];
 
-    /// The bit of the counter in a set of counters.
-    pub fn bit(self) -> u16 {
-        1 << self as u16
+    /// Whether the counter is also counted over all time.
+    pub fn is_of_all_time(self) -> bool {
+        (self as usize) < COUNTERS
+    }
+
+    /// Whether the counter is counted in the window of a day.
+    pub fn is_of_day(self) -> bool {
+        self.measures() != 0
+    }
+
+    /// The bit set of the measures that a change of the counter may change.
+    pub fn measures(self) -> u16 {
+        use Measure as M;
+        let measures: &[Measure] = match self {
+            Self::LikesGiven => &[M::LikesGiven, M::LikesToOthers],
+            Self::LikesReceived => &[M::LikesReceived, M::LikesFromOthers],
+            Self::RepostsGiven => &[M::RepostsGiven, M::RepostsToOthers],
+            Self::RepostsReceived => &[M::RepostsReceived, M::RepostsFromOthers],
+            Self::Posts => &[M::Posts],
+            Self::Blocks => &[M::BlocksGiven, M::BlocksToOthers],
+            Self::BlockRecords => &[M::BlocksReceived, M::BlocksFromOthers],
+            Self::Blockers | Self::Followers | Self::FollowRecords | Self::Follows => &[],
+            Self::OwnLikes => &[M::LikesToOthers, M::LikesFromOthers],
+            Self::LikesOfNobody => &[M::LikesToOthers],
+            Self::OwnReposts => &[M::RepostsToOthers, M::RepostsFromOthers],
+            Self::RepostsOfNobody => &[M::RepostsToOthers],
+            Self::OwnBlocks => &[M::BlocksToOthers, M::BlocksFromOthers],
+            Self::BlocksOfNobody => &[M::BlocksToOthers],
+            Self::PostsToOthers | Self::CharactersToOthers => &[M::PostsToOthers],
+            Self::PostsFromOthers | Self::CharactersFromOthers => &[M::PostsFromOthers],
+        };
+        measures.iter().fold(0, |set, measure| set | bit(*measure))
     }
 }
 
@@ -226,3 +349,18 @@ const _: () = assert!(
     size_of::<Entry<Did, AccountEntry>>() == 64,
     "the entry of an account fills one cache line"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_listed_measure_has_a_bit_of_its_own() {
+        let bits = LISTED
+            .iter()
+            .fold(0_u32, |set, it| set + u32::from(bit(*it)));
+        assert_eq!(bits, (1 << LISTED.len()) - 1);
+        assert_eq!(Counter::CharactersFromOthers as usize + 1, DAY_ONLY.end);
+        assert_eq!(Counter::OwnLikes as usize, DAY_ONLY.start);
+    }
+}

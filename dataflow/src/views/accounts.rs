@@ -10,10 +10,10 @@ use differential_dataflow::AsCollection;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
 use skytide_core::view::{AccountRow, Key, ViewId, encode_row};
-use timely::dataflow::operators::vec::Map;
 
 use crate::fact::Fact;
 use crate::operators::flat_map_facts::flat_map_facts;
+use crate::operators::named::flat_map;
 use crate::types::{Facts, Row, Rows, SuppressedRows};
 
 /// An update to the row of an account.
@@ -45,8 +45,10 @@ pub fn accounts<'s>(facts: Facts<'s>, suppressed: SuppressedRows) -> Rows<'s> {
             row.push((encode_row(&row_of(updates)), 1));
         });
 
-    rows.inner
-        .flat_map(move |((account, columns), time, diff)| {
+    flat_map(
+        rows.inner,
+        "AccountRows",
+        move |((account, columns), time, diff)| {
             let row = || Row {
                 view: ViewId::Accounts,
                 key: Key::of(&account),
@@ -54,7 +56,8 @@ pub fn accounts<'s>(facts: Facts<'s>, suppressed: SuppressedRows) -> Rows<'s> {
             };
             let row = suppressed.emits(ViewId::Accounts, time).then(row);
             row.map(|row| (row, time, diff))
-        })
+        },
+    )
 }
 
 fn update_of(fact: &Fact) -> Option<(Did, AccountUpdate)> {

@@ -1,19 +1,21 @@
 //! `actors`: the counts of every account, of all time. The same operator also computes
-//! `top_actors` and `top_blocks`.
+//! `top_actors`, `top_blocks` and `top_interactions`.
 //!
 //! ```text
 //! facts ─ follows, blocks: (relation, subject, author) ─ distinct ─┐
 //!   └──── all kinds: (account, update of a counter) ───────────────┴─exchange by account─▶ counts
 //!                                                                                            │
 //!                                                                    rows of `actors` ◀──────┤
-//!   lists of `top_actors`, `top_blocks` ◀─ when written ── candidates, window of 24 hours ◀──┘
+//!   lists of `top_actors`, `top_blocks`,                                                     │
+//!            `top_interactions` ◀── when written ──── candidates, window of 24 hours ◀───────┘
 //! ```
 //!
 //! State: an entry for each (relation, subject, author) of live follows and blocks. For each
-//! account 64 bytes, one cache line: its DID and counts; 40 bytes more if it has blocks or any
-//! activity in the window of 24 hours. An account is removed when nothing is known of it any more.
-//! The time at which an account was last seen is a maximum, not a sum, so it is never retracted.
-//! [`top_actors`](super::top_actors) describes the other two views.
+//! account 64 bytes, one cache line: its DID and counts; 44 bytes more if it has blocks or any
+//! activity in the window of 24 hours; and 40 more if it wrote or received replies or quotes in that
+//! window, or acted on itself. An account is removed when nothing is known of it any more. The time
+//! at which an account was last seen is a maximum, not a sum, so it is never retracted.
+//! [`top_actors`](super::top_actors) describes the other three views.
 
 use differential_dataflow::operators::ThresholdTotal;
 use differential_dataflow::{AsCollection, Hashable};
@@ -25,14 +27,15 @@ use skytide_core::view::ViewId;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::{Concat, Operator};
+use timely::dataflow::operators::Operator;
 
 use super::account_table::{AccountCounts, AccountTable, Counter};
 use super::changes::RowChange;
-use super::top_actors::{TopActors, measure};
-use crate::fact::{Edge, Fact, Reaction, Subject};
+use super::top_actors::TopActors;
+use crate::fact::{Edge, Fact, Post, Reaction, Subject};
 use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::lists::Output;
+use crate::operators::named::concatenate;
 use crate::operators::on_tick::on_tick;
 use crate::types::{Facts, SuppressedRows, Time, ViewInput};
 
@@ -49,6 +52,13 @@ struct ActorUpdate {
 pub(super) enum ActorUpdateKind {
     /// The counter changes by the difference. The record was first seen in this minute.
     Count(Counter, Minute),
+    /// The account replied to another one or quoted it, or was replied to or quoted by another one.
+    Conversation {
+        received: bool,
+        /// Unicode scalar values in the text of the post.
+        characters: u32,
+        first_seen: Minute,
+    },
     /// The account wrote or deleted a record in this minute.
     LastSeen(Minute),
 }
@@ -60,16 +70,17 @@ enum Relation {
     Blocks,
 }
 
-/// Which of the three views to compute.
+/// Which of the four views to compute.
 #[derive(Clone, Copy, Debug)]
 pub struct ActorViews {
     /// The rows of `actors`.
     pub rows: bool,
-    /// The lists of `top_actors` or `top_blocks`.
+    /// The lists of `top_actors`, `top_blocks` or `top_interactions`.
     pub lists: bool,
 }
 
-/// Computes the rows of `actors` and this worker's lists of `top_actors` and `top_blocks`.
+/// Computes the rows of `actors`, and this worker's lists of `top_actors`, `top_blocks` and
+/// `top_interactions`.
 pub fn actors<'s>(
     input: ViewInput<'s>,
     worker: usize,
@@ -87,7 +98,11 @@ pub fn actors<'s>(
         });
     });
     let updates = match views.rows {
-        true => updates.concat(distinct(facts)),
+        true => concatenate(
+            updates.scope(),
+            "ActorUpdates",
+            vec![updates, distinct(facts)],
+        ),
         false => updates,
     };
 
@@ -163,18 +178,25 @@ fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, ActorUpdate> {
 
 /// Calls `emit` with each update that a fact gives, and the account that it updates.
 pub(super) fn for_each_update(fact: &Fact, mut emit: impl FnMut(&Did, ActorUpdateKind)) {
-    use Counter::{
-        BlockRecords, Blocks, FollowRecords, Follows, LikesGiven, LikesReceived, RepostsGiven,
-        RepostsReceived,
-    };
+    use Counter as C;
     match fact {
-        Fact::Like(like) => reaction(like, LikesGiven, LikesReceived, emit),
-        Fact::Repost(repost) => reaction(repost, RepostsGiven, RepostsReceived, emit),
-        Fact::Follow(follow) => edge(follow, Follows, FollowRecords, emit),
-        Fact::Block(block) => edge(block, Blocks, BlockRecords, emit),
+        Fact::Like(like) => {
+            reaction(like, C::LikesGiven, C::LikesReceived, &mut emit);
+            not_between_accounts(Act::from(like), C::OwnLikes, C::LikesOfNobody, emit);
+        }
+        Fact::Repost(repost) => {
+            reaction(repost, C::RepostsGiven, C::RepostsReceived, &mut emit);
+            not_between_accounts(Act::from(repost), C::OwnReposts, C::RepostsOfNobody, emit);
+        }
+        Fact::Follow(follow) => edge(follow, C::Follows, C::FollowRecords, emit),
+        Fact::Block(block) => {
+            edge(block, C::Blocks, C::BlockRecords, &mut emit);
+            not_between_accounts(Act::from(block), C::OwnBlocks, C::BlocksOfNobody, emit);
+        }
         Fact::Post(post) => {
-            let kind = ActorUpdateKind::Count(Counter::Posts, post.first_seen);
-            emit(&post.key.did(), kind);
+            let author = post.key.did();
+            emit(&author, ActorUpdateKind::Count(C::Posts, post.first_seen));
+            conversation(post, &author, emit);
         }
         Fact::LastSeen(account, minute) => emit(account, ActorUpdateKind::LastSeen(*minute)),
         _ => {}
@@ -206,6 +228,68 @@ fn edge(
     emit(&edge.author, ActorUpdateKind::Count(given, edge.first_seen));
 }
 
+/// What one record did: who acted on whom.
+struct Act<'a> {
+    author: &'a Did,
+    subject: Option<Did>,
+    first_seen: Minute,
+}
+
+impl<'a> From<&'a Reaction> for Act<'a> {
+    fn from(reaction: &'a Reaction) -> Self {
+        Self {
+            author: &reaction.author,
+            subject: reaction.subject.as_ref().map(Subject::did),
+            first_seen: reaction.first_seen,
+        }
+    }
+}
+
+impl<'a> From<&'a Edge> for Act<'a> {
+    fn from(edge: &'a Edge) -> Self {
+        Self {
+            author: &edge.author,
+            subject: edge.subject.clone(),
+            first_seen: edge.first_seen,
+        }
+    }
+}
+
+/// Counts an act of an account on itself in `own`, and one on no account in `nobody`. These are
+/// few, so `top_interactions` subtracts them from the counts of all acts instead of counting all
+/// acts between accounts a second time.
+fn not_between_accounts(
+    act: Act<'_>,
+    own: Counter,
+    nobody: Counter,
+    mut emit: impl FnMut(&Did, ActorUpdateKind),
+) {
+    let counter = match &act.subject {
+        Some(subject) if subject != act.author => return,
+        Some(_) => own,
+        None => nobody,
+    };
+    emit(act.author, ActorUpdateKind::Count(counter, act.first_seen));
+}
+
+/// Counts a reply or quote for its author and for the account that it replies to or quotes, unless
+/// they are the same.
+fn conversation(post: &Post, author: &Did, mut emit: impl FnMut(&Did, ActorUpdateKind)) {
+    let Some(subject) = post.subject().map(Subject::did) else {
+        return;
+    };
+    if subject != *author {
+        for (account, received) in [(author, false), (&subject, true)] {
+            let update = ActorUpdateKind::Conversation {
+                received,
+                characters: post.characters,
+                first_seen: post.first_seen,
+            };
+            emit(account, update);
+        }
+    }
+}
+
 /// The state of the operator.
 #[derive(Default)]
 struct Actors {
@@ -221,7 +305,7 @@ impl Actors {
         let Self { table, top, .. } = self;
         if let Some(top) = top {
             top.window.advance(now, |(number, counter), diffs| {
-                table.touch(number, counter.bit());
+                table.touch(number, counter.measures());
                 table.add_to_day(number, counter, diffs);
             });
         }
@@ -244,17 +328,41 @@ impl Actors {
         }
         match kind {
             ActorUpdateKind::Count(counter, first_seen) => {
-                table.touch(number, counter.bit());
-                table.add(number, counter, diff);
-                if let (Some(top), Some(_)) = (&mut self.top, measure(counter)) {
-                    let diffs = top.window.enter((number, counter), first_seen, diff);
-                    table.add_to_day(number, counter, diffs);
+                table.touch(number, counter.measures());
+                if counter.is_of_all_time() {
+                    table.add(number, counter, diff);
                 }
+                if counter.is_of_day() {
+                    self.add_to_day(number, counter, first_seen, diff);
+                }
+            }
+            ActorUpdateKind::Conversation {
+                received,
+                characters,
+                first_seen,
+            } => {
+                let (posts, texts) = match received {
+                    true => (Counter::PostsFromOthers, Counter::CharactersFromOthers),
+                    false => (Counter::PostsToOthers, Counter::CharactersToOthers),
+                };
+                table.touch(number, posts.measures());
+                // The size of a record keeps the number of its characters far below this bound.
+                let characters = i32::try_from(characters).unwrap_or(i32::MAX);
+                self.add_to_day(number, posts, first_seen, diff);
+                self.add_to_day(number, texts, first_seen, diff * characters);
             }
             ActorUpdateKind::LastSeen(minute) => {
                 let last_seen = &mut table.touch(number, 0).last_seen;
                 *last_seen = minute.max(*last_seen);
             }
+        }
+    }
+
+    /// Adds to a counter of an account in the window, if top lists are computed.
+    fn add_to_day(&mut self, number: u32, counter: Counter, first_seen: Minute, diff: i32) {
+        if let (Some(top), true) = (&mut self.top, diff != 0) {
+            let diffs = top.window.enter((number, counter), first_seen, diff);
+            self.table.add_to_day(number, counter, diffs);
         }
     }
 

@@ -307,8 +307,11 @@ pub(super) fn interaction_of(fact: &Fact, diff: i32) -> Option<(InteractionKey, 
 /// The one subject that a post interacts with: its parent if it is a reply, else the post that it
 /// quotes.
 fn subject_of(post: &Post) -> Option<(&Subject, Kind)> {
-    let reply = post.parent.as_ref().map(|parent| (parent, Kind::Reply));
-    reply.or(post.quote.as_ref().map(|quote| (quote, Kind::Quote)))
+    let kind = match post.parent {
+        Some(_) => Kind::Reply,
+        None => Kind::Quote,
+    };
+    Some((post.subject()?, kind))
 }
 
 impl InteractionCounts {

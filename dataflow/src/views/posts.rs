@@ -62,7 +62,7 @@ pub(super) struct Reference {
     first_seen: Minute,
 }
 
-/// Which of the two views to compute.
+/// Whether to compute `posts`, `top_posts` or both.
 #[derive(Clone, Copy, Debug)]
 pub struct PostViews {
     /// The rows of `posts`.

@@ -1,4 +1,6 @@
-//! `top_actors`, `top_blocks`: the accounts with the highest counts given and received in 24 hours.
+//! `top_actors`, `top_blocks`, `top_interactions`: the accounts with the highest counts given and
+//! received in 24 hours. `top_interactions` leaves out what an account did to itself, and records
+//! that name no account.
 //!
 //! ```text
 //! counts of `actors` in the window of 24 hours ─▶ candidates ── when lists are written ─▶ lists
@@ -11,15 +13,15 @@ use std::cmp::Reverse;
 
 use skytide_core::view::{ListEntry, ListKey, Measure, ViewId, Window};
 
-use super::account_table::{AccountTable, Counter, LISTED};
+use super::account_table::{AccountTable, Counter, LISTED, bit};
 use crate::operators::lists::{Output, WorkerList};
 use crate::operators::top_candidates::{ListFamily, OVERALL, TopCandidates};
 use crate::operators::windows::Windows;
 
-/// The state of the two views, except the table of accounts.
+/// The state of the three views, except the table of accounts.
 #[derive(Debug)]
 pub(super) struct TopActors {
-    /// Additions to the counters that have a measure, by account.
+    /// Additions to the counters of the window, by account.
     pub(super) window: Windows<(u32, Counter)>,
     candidates: TopCandidates<u32>,
 }
@@ -35,16 +37,16 @@ impl Default for TopActors {
 
 impl TopActors {
     /// Updates the candidates after a change of an account. `changed` is the bit set of the
-    /// counters that changed. Returns the bit set of the counters that are above zero now.
+    /// measures that may have changed. Returns the bit set of the measures that are above zero now.
     pub fn update(&mut self, account: u32, table: &AccountTable, changed: u16) -> u16 {
         let mut candidate_for = table.accounts[account].candidate_for;
-        for (counter, measure) in LISTED.iter().filter_map(|&it| Some((it, measure(it)?))) {
-            let bit = counter.bit();
+        for measure in LISTED {
+            let bit = bit(measure);
             if changed & bit == 0 {
                 continue;
             }
             let mut values = [0; 4];
-            values[Window::Day as usize] = table.day_count(account, counter);
+            values[Window::Day as usize] = table.day_value(account, measure);
             let is_zero = values == [0; 4];
             let is_new = candidate_for & bit == 0;
             // An account that is not a candidate and has a zero count stays out of the list.
@@ -65,12 +67,9 @@ impl TopActors {
     pub fn emit_lists(&mut self, table: &AccountTable, worker: usize, output: &mut Vec<Output>) {
         let scan_all_accounts =
             |family: ListFamily, window: Window, found: &mut Vec<(u32, u32)>| {
-                let counter = LISTED
-                    .iter()
-                    .find(|it| measure(**it) == Some(family.measure));
-                if let (Window::Day, Some(&counter)) = (window, counter) {
+                if window == Window::Day {
                     for (account, ..) in table.accounts.iter() {
-                        let value = table.day_count(account, counter);
+                        let value = table.day_value(account, family.measure);
                         if value > 0 {
                             found.push((account, value));
                         }
@@ -88,7 +87,7 @@ impl TopActors {
                 let entry = |&(account, value): &(u32, u32)| ListEntry {
                     key: table.accounts.key(account).to_string().into(),
                     value,
-                    other: 0,
+                    other: table.day_characters(account, measure),
                     longer: value,
                 };
                 let key = ListKey {
@@ -107,29 +106,17 @@ impl TopActors {
     }
 }
 
-/// The measure of the top lists that a counter orders; `None` if it orders none.
-pub(super) fn measure(counter: Counter) -> Option<Measure> {
-    match counter {
-        Counter::LikesGiven => Some(Measure::LikesGiven),
-        Counter::LikesReceived => Some(Measure::LikesReceived),
-        Counter::RepostsGiven => Some(Measure::RepostsGiven),
-        Counter::RepostsReceived => Some(Measure::RepostsReceived),
-        Counter::Posts => Some(Measure::Posts),
-        Counter::Blocks => Some(Measure::BlocksGiven),
-        Counter::BlockRecords => Some(Measure::BlocksReceived),
-        Counter::Followers | Counter::FollowRecords | Counter::Follows | Counter::Blockers => None,
-    }
-}
-
 fn family(measure: Measure) -> ListFamily {
-    let blocks = Measure::of(ViewId::TopBlocks).contains(&measure);
-    let view = if blocks {
-        ViewId::TopBlocks
-    } else {
-        ViewId::TopActors
-    };
+    let views = [
+        ViewId::TopActors,
+        ViewId::TopBlocks,
+        ViewId::TopInteractions,
+    ];
+    let view = views
+        .into_iter()
+        .find(|view| Measure::of(*view).contains(&measure));
     ListFamily {
-        view,
+        view: view.expect("each listed measure has a view"),
         measure,
         lang: OVERALL,
     }

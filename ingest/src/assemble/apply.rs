@@ -12,7 +12,7 @@ use crate::frame::{self, Commit, Frame};
 
 /// How far a revision may be ahead of both network time and the time of its own frame.
 const REV_AHEAD_MICROS_MAX: u64 = 5 * 60 * 1_000_000;
-/// Largest number of characters of a relay's text that is logged.
+/// Maximum number of characters of a relay's text in a line of the program's own log.
 const EXCERPT_CHARS_MAX: usize = 200;
 
 impl Assembler {
@@ -49,6 +49,7 @@ impl Assembler {
                 rev,
                 time,
             } if self.is_plausible(*rev, time) => {
+                // `#sync` reports a new revision without its operations.
                 let why = Moved::Sync;
                 self.push_event(*seq, did, Body::Moved { rev: *rev, why });
             }
@@ -59,7 +60,7 @@ impl Assembler {
         }
     }
 
-    /// Applies a frame that has no `seq`.
+    /// Applies a frame that holds no event. Such a frame has no `seq`, unless its type is unknown.
     pub(super) fn apply_unnumbered(&mut self, frame: &Frame<'_>, bytes: &Bytes) {
         match frame {
             Frame::Info { name, message } => {
@@ -107,6 +108,8 @@ impl Assembler {
         self.count_repeated_paths(commit);
         let since = commit
             .since
+            // A filter may skip whole commits, so the dataflow could not find the revision that
+            // `since` names.
             .filter(|_| self.setup.filter.reads_all_collections());
         for op in &commit.ops {
             if self.setup.filter.reads_collection(op.collection) {
@@ -141,7 +144,8 @@ impl Assembler {
         self.push(event);
     }
 
-    /// The handle to be logged: a valid one, or `handle.invalid`, which the dataflow counts.
+    /// The handle to append to the log: a valid one, or `handle.invalid`, which the dataflow
+    /// counts.
     fn checked_handle(&mut self, text: &str, bytes: &Bytes) -> Option<Box<str>> {
         if Handle::is_invalid(text) {
             self.sample(DropReason::Handle, bytes);
@@ -170,9 +174,9 @@ impl Assembler {
     /// Whether a revision is not in the future.
     ///
     /// Network time is a median, so it lags after a slow or interrupted stream: right after a pause
-    /// it is still the time at which the pause started. A revision is therefore also accepted by
-    /// the time at which its own frame claims to be sent, on a live stream at most the machine's
-    /// clock.
+    /// it is still the time at which the pause started. Therefore, a revision is also accepted if
+    /// it is not in the future of the time in its own frame (`sent`). On a live stream, the
+    /// machine's clock limits that time.
     fn is_plausible(&self, rev: Tid, sent: &str) -> bool {
         let allows = |time: Timestamp| {
             let micros = time.0.saturating_mul(1_000);

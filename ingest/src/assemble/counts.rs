@@ -52,7 +52,7 @@ const ACTIONS: [Action; 3] = [Action::Create, Action::Update, Action::Delete];
 pub struct Counts {
     /// Frames read.
     pub frames: u64,
-    /// Their bytes.
+    /// Total size of these frames in bytes.
     pub frame_bytes: u64,
     /// Events written to the log.
     pub events: u64,
@@ -80,7 +80,8 @@ pub struct Counts {
     pub coverage_gap_ms: u64,
 }
 
-/// Drops by reason. A type of its own, because arrays of this length do not implement `Default`.
+/// Drops by reason. It is a type of its own, because arrays of this length do not implement
+/// `Default`.
 #[derive(Clone, Debug)]
 struct Drops([u64; REASONS]);
 

@@ -80,8 +80,8 @@ impl HeldMessages {
         self.messages.len() >= HELD_FRAMES_MAX || self.bytes >= HELD_BYTES_MAX
     }
 
-    /// The median of how far frames are ahead of the local clock, in ms, if more accounts are ahead
-    /// of it than are not. Only frames that are ahead enter the median.
+    /// The median time, in ms, by which the frames that are ahead of the local clock are ahead.
+    /// Returns `None` unless more accounts have such frames than have others.
     fn ms_ahead(&self, clock: Timestamp) -> Option<u64> {
         let limit = clock.0.saturating_add(AHEAD_MS_MAX);
         let timed = |message: &HeldMessage| message.time.map(|time| (time, message.did.clone()));
@@ -109,7 +109,7 @@ impl Assembler {
     /// Processes or holds the next binary message of the stream.
     pub fn frame(&mut self, bytes: Bytes) {
         if self.already_applied(&bytes) {
-            return self.past(&bytes);
+            return self.observe_past(&bytes);
         }
         let time_is_known = self.time.is_full() || self.resumes_recording();
         if self.held.is_none() {
@@ -140,7 +140,7 @@ impl Assembler {
     }
 
     /// Observes the time of a frame before the position at which reading resumes.
-    pub fn past(&mut self, bytes: &[u8]) {
+    pub fn observe_past(&mut self, bytes: &[u8]) {
         if let Some(meta) = meta_of(bytes) {
             self.observe_early(meta.seq, meta.time);
         }
@@ -281,7 +281,7 @@ impl Assembler {
     }
 
     /// Processes the held messages, unless the local clock is wrong. If `last` is true, the stream
-    /// ends, and they are processed in any case.
+    /// ends, and they are always processed.
     pub(super) fn release(&mut self, last: bool) {
         let clock_is_wrong = |held: &HeldMessages| {
             self.ceiling

@@ -54,7 +54,7 @@ impl Position {
 pub struct Cut {
     /// The messages. Never empty: the last one is the tick.
     pub messages: Vec<Message>,
-    /// The same tick.
+    /// The tick that is the last message.
     pub tick: Tick,
     /// The counts of this epoch.
     pub counts: Counts,
@@ -74,14 +74,14 @@ pub enum Note {
     Error {
         /// The name of the error.
         name: String,
-        /// Its text.
+        /// The text of the error.
         message: String,
     },
     /// The relay sent a note about the stream.
     Info {
         /// The name of the note.
         name: String,
-        /// Its text.
+        /// The text of the note.
         message: String,
     },
     /// An interval of time may be incomplete.

@@ -27,7 +27,7 @@ use skytide_core::time::Timestamp;
 
 /// The number of suspects that decide about a reset: the newest ones of the run.
 pub(crate) const SUSPECTS: usize = 32;
-/// How many of these suspects must be newer than the frames before the run.
+/// The number of these suspects that must be newer than the frames before the run, for a reset.
 pub(crate) const SUSPECTS_NEWER: usize = 24;
 /// Largest number of buffered suspects: twice the frames of a second at the largest rate seen. The
 /// oldest suspects of a longer run are repetitions.
@@ -43,7 +43,7 @@ const UNUSABLE_STEP_MAX: u64 = 1_000;
 pub(crate) struct SeqWatch {
     newest: Option<Cursor>,
     suspects: VecDeque<Suspect>,
-    /// How many suspects lost their bytes to the size limit. They are the oldest ones.
+    /// The number of suspects, the oldest ones, whose bytes were dropped because of the size limit.
     suspects_without_bytes: usize,
     suspect_bytes: usize,
 }
@@ -109,6 +109,7 @@ impl SeqWatch {
     /// Classifies the next frame. `agreed` is the newest time on which the frames before it agree.
     pub(crate) fn step(&mut self, frame: &SequencedFrame<'_>, agreed: Timestamp) -> Step {
         match self.newest {
+            // The newest frame again, from a relay that treats the cursor as inclusive.
             Some(newest) if frame.seq == newest && self.suspects.is_empty() => {
                 Step::Old { repeated: 1 }
             }

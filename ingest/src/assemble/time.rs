@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use skytide_core::time::Timestamp;
 
-/// The number of frames of the median. Odd, so that the median is the time of one of them.
+/// The number of frames of the median. It is odd, so that the median is the time of one of them.
 pub(crate) const WINDOW: usize = 31;
 
 /// The clock of the stream. A single forged time has no effect: half of the last frames must agree.

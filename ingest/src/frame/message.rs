@@ -13,7 +13,7 @@ pub enum Frame<'a> {
     Identity {
         /// Position in the relay's stream.
         seq: Cursor,
-        /// When the relay says it happened, as written; empty if it does not say.
+        /// The time in the message, as written; empty if there is none.
         time: &'a str,
         /// The account.
         did: Did,
@@ -24,7 +24,7 @@ pub enum Frame<'a> {
     Account {
         /// Position in the relay's stream.
         seq: Cursor,
-        /// When the relay says it happened, as written; empty if it does not say.
+        /// The time in the message, as written; empty if there is none.
         time: &'a str,
         /// The account.
         did: Did,
@@ -37,7 +37,7 @@ pub enum Frame<'a> {
     Sync {
         /// Position in the relay's stream.
         seq: Cursor,
-        /// When the relay says it happened, as written; empty if it does not say.
+        /// The time in the message, as written; empty if there is none.
         time: &'a str,
         /// The account.
         did: Did,
@@ -48,14 +48,14 @@ pub enum Frame<'a> {
     Info {
         /// The name of the note.
         name: &'a str,
-        /// Its text.
+        /// The text of the note.
         message: Option<&'a str>,
     },
     /// The relay reports an error, such as `FutureCursor`, and will close the connection.
     Error {
         /// The name of the error; empty if there is none.
         name: &'a str,
-        /// Its text.
+        /// The text of the error.
         message: Option<&'a str>,
     },
     /// A message of an unknown type.
@@ -72,7 +72,7 @@ pub enum Frame<'a> {
 pub struct Commit<'a> {
     /// Position in the relay's stream.
     pub seq: Cursor,
-    /// When the relay says it happened, as written; empty if it does not say.
+    /// The time in the message, as written; empty if there is none.
     pub time: &'a str,
     /// The account.
     pub did: Did,
@@ -114,9 +114,9 @@ pub struct Op<'a> {
 pub struct Rejected {
     /// The reason.
     pub reason: DropReason,
-    /// Its position in the relay's stream.
+    /// Position in the relay's stream.
     pub seq: Option<Cursor>,
-    /// Its type, if it is a known one.
+    /// The type of the message, if it is a known one.
     pub kind: Option<&'static str>,
     /// The account that it names.
     pub did: Option<Did>,

@@ -9,7 +9,7 @@ use skytide_core::id::Cursor;
 use crate::assemble::seq_of;
 use crate::source::RecordingError;
 use crate::source::format::{ByteOrder, PREFIX};
-use crate::source::recording_file;
+use crate::source::{WINDOW_LOG_MAX, recording_file};
 
 /// The default level of zstd: a third of the size, at several hundred MB/s.
 const LEVEL: i32 = 3;
@@ -49,7 +49,7 @@ pub enum RecordFileError {
          so name a regular file (./- for a file named -)",
         .0.display()
     )]
-    NoFile(PathBuf),
+    NotRegularFile(PathBuf),
     /// Another process records into the file.
     #[error("another process records into {}", .0.display())]
     Held(PathBuf),
@@ -61,13 +61,13 @@ pub enum RecordFileError {
         "cannot continue {}, which is not a zstd file with big-endian lengths: choose another name",
         .0.display()
     )]
-    OtherForm(PathBuf),
+    OtherFormat(PathBuf),
     /// The file is truncated within a zstd frame that is too large to be rewritten.
     #[error(
         "cannot continue {}, which is truncated within one large zstd frame: choose another name",
         .0.display()
     )]
-    CutTooLarge(PathBuf),
+    RewriteTooLarge(PathBuf),
 }
 
 /// A recording that is being written. A lock excludes other processes.
@@ -82,7 +82,7 @@ impl RecordFile {
     pub(super) fn open(path: &Path) -> Result<Self, RecordFileError> {
         let is_other = std::fs::metadata(path).is_ok_and(|about| !about.is_file());
         if is_other || path == Path::new("-") {
-            return Err(RecordFileError::NoFile(path.to_owned()));
+            return Err(RecordFileError::NotRegularFile(path.to_owned()));
         }
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create(true).truncate(false);
@@ -130,7 +130,7 @@ impl RecordFile {
         let form = recording_file(&self.path).map(|file| (file.compressed(), file.order()));
         match form {
             Ok((true, ByteOrder::Big)) => {}
-            Ok(_) => return Err(RecordFileError::OtherForm(self.path.clone())),
+            Ok(_) => return Err(RecordFileError::OtherFormat(self.path.clone())),
             // A recorder was killed in its first second: the file is a recording without a whole
             // frame.
             Err(error) if error.is_truncated() => {}
@@ -138,7 +138,7 @@ impl RecordFile {
         }
         let scan = Scan::of(&self.file).map_err(failed("read", &self.path))?;
         if scan.rewrite_overflow {
-            return Err(RecordFileError::CutTooLarge(self.path.clone()));
+            return Err(RecordFileError::RewriteTooLarge(self.path.clone()));
         }
         let truncate = |file: &mut File| {
             file.set_len(scan.keep_bytes)?;
@@ -221,7 +221,7 @@ impl Scan {
     /// Reads one zstd frame. Returns false if it is incomplete.
     fn zstd_frame(&mut self, input: &mut CountingReader<'_>) -> io::Result<bool> {
         let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
-        decoder.window_log_max(27)?;
+        decoder.window_log_max(WINDOW_LOG_MAX)?;
         let mut buffer = vec![0; 128 << 10];
         loop {
             match decoder.read(&mut buffer) {
@@ -232,7 +232,8 @@ impl Scan {
                     }
                 }
                 Err(error) if error.raw_os_error().is_some() => return Err(error),
-                Err(_damaged) => return Ok(false),
+                // An error of zstd: the frame is incomplete or damaged.
+                Err(_) => return Ok(false),
             }
         }
     }

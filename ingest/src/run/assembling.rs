@@ -29,7 +29,7 @@ pub(super) struct AssembleTask {
     pub(super) samples: Samples,
     /// Requests a new connection from the reader.
     pub(super) reconnect: Arc<Notify>,
-    /// How often the clock is read while it is wrong.
+    /// The interval at which the clock is read while it is wrong.
     pub(super) poll: Duration,
     /// The problems that were reported and are not resolved yet.
     pub(super) reported: ReportedProblems,
@@ -68,7 +68,7 @@ pub(super) async fn assemble(mut task: AssembleTask) -> Duration {
             }
             Work::Tick => task.assembler.tick(false),
             Work::Lost(reply) => {
-                let _asker_stopped = reply.send(task.assembler.disconnected());
+                let _receiver_dropped = reply.send(task.assembler.disconnected());
             }
             Work::End { last } => {
                 is_last = true;
@@ -124,7 +124,7 @@ impl AssembleTask {
     fn process(&mut self, raw: Raw) {
         match raw {
             Raw::Binary(bytes) => self.assembler.frame(bytes),
-            Raw::Past(bytes) => self.assembler.past(&bytes),
+            Raw::Past(bytes) => self.assembler.observe_past(&bytes),
             Raw::Text(bytes) => self.assembler.text(&bytes),
             Raw::Oversized => self.assembler.oversized(),
         }

@@ -18,7 +18,7 @@ pub(super) struct Connection {
     pub(super) opened: Instant,
     /// When the last bytes of a message were received, or else when the connection was opened.
     received: Instant,
-    /// Bytes of messages received until then.
+    /// The number of bytes of messages that had been received when they were last counted.
     message_bytes: u64,
     next_ping: Instant,
     pings_unanswered: u32,
@@ -96,15 +96,15 @@ impl Connection {
         &mut self,
         options: &RelayOptions,
     ) -> Result<Option<Raw>, ConnectionLost> {
-        let silence = options.read_timeout;
+        let read_timeout = options.read_timeout;
         tokio::select! {
             biased;
             message = self.socket.next() => self.convert(message, options.message_bytes_max),
-            () = sleep_until(self.received + silence), if !silence.is_zero() => {
+            () = sleep_until(self.received + read_timeout), if !read_timeout.is_zero() => {
                 if self.record_receiving() {
                     return Ok(None);
                 }
-                Err(ConnectionLost::because(format!("no frame for {silence:?}")))
+                Err(ConnectionLost::because(format!("no frame for {read_timeout:?}")))
             }
             () = sleep_until(self.next_ping), if !options.ping_interval.is_zero() => {
                 self.ping(options.ping_interval).await.map(|()| None)

@@ -72,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for MessageLimit<S> {
         }
         let start = buffer.filled().len();
         loop {
-            // What came before the message was passed by the previous call.
+            // The previous call passed all bytes before the message.
             if let State::TooLarge(bytes) = this.frames.state {
                 let error = io::Error::new(io::ErrorKind::InvalidData, MessageTooLarge(bytes));
                 return Poll::Ready(Err(error));
@@ -133,7 +133,7 @@ struct Truncation {
 enum State {
     /// In the handshake response; the last `matched` bytes are the start of its end marker.
     Response { matched: usize },
-    /// After the header of a message of so many bytes, which is too large to be skipped.
+    /// After the header of a message that is too large even to be skipped. Holds its size in bytes.
     TooLarge(u64),
     /// Before a header.
     Header,

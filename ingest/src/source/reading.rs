@@ -19,7 +19,7 @@ const CHUNK: usize = 512 << 10;
 /// Bytes at the start of a file that show whether it is compressed.
 const MAGIC_BYTES: usize = 4;
 /// The largest zstd window: 128 MiB, as `zstd --long=27` uses.
-const WINDOW_LOG_MAX: u32 = 27;
+pub(crate) const WINDOW_LOG_MAX: u32 = 27;
 
 /// Reads several files as one stream, in order.
 pub(super) struct RecordingReader {
@@ -53,7 +53,7 @@ impl RecordingReader {
             match self.read() {
                 Ok(Some(raw)) => self.peeked.push_back(raw),
                 Ok(None) => break,
-                Err(error) if error.may_follow_frames() => self.peeked_error = Some(error),
+                Err(error) if error.may_have_frames_before() => self.peeked_error = Some(error),
                 Err(error) => return Err(error),
             }
         }
@@ -188,8 +188,9 @@ impl RecordingFile {
 
     /// The next whole frame; `None` if the file ends after a frame.
     ///
-    /// A frame that is not valid is accepted only if the length after it is valid. Otherwise the
-    /// length of the frame itself is damaged.
+    /// Bytes that are no valid frame are also returned, so that the drop is counted, unless the
+    /// length after them is invalid too: then the length before them is damaged. The last frame of
+    /// a file, which no whole length follows, is always returned.
     pub(crate) fn next(&mut self) -> Result<Option<Raw>, RecordingError> {
         if !self.fill(PREFIX) {
             let clean = self.buffer.is_empty() && self.ended.is_none();
@@ -248,9 +249,10 @@ impl RecordingFile {
         self.buffer.len() >= bytes
     }
 
-    /// The error for a stream that ends within a frame.
+    /// The error for a stream that ends within a frame: why reading ended or, at the end of the
+    /// file, that the file is truncated.
     fn end_error(&mut self) -> RecordingError {
-        let problem = self.ended.take().unwrap_or(RecordingProblem::Cut);
+        let problem = self.ended.take().unwrap_or(RecordingProblem::Truncated);
         self.error_here(problem)
     }
 

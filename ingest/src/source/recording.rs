@@ -248,7 +248,7 @@ pub struct RecordingError {
 #[derive(Debug)]
 pub enum RecordingProblem {
     /// The file ends within a frame.
-    Cut,
+    Truncated,
     /// A length is not valid.
     Length,
     /// The compressed data are damaged.
@@ -277,7 +277,7 @@ impl RecordingProblem {
     /// system.
     pub(super) fn of(error: io::Error) -> Self {
         match (error.kind(), error.raw_os_error()) {
-            (io::ErrorKind::UnexpectedEof, _) => Self::Cut,
+            (io::ErrorKind::UnexpectedEof, _) => Self::Truncated,
             (_, None) => Self::Compression(error.to_string()),
             (_, Some(_)) => Self::Io(error),
         }
@@ -296,13 +296,13 @@ impl RecordingError {
 
     /// Whether the file is only truncated.
     pub(crate) fn is_truncated(&self) -> bool {
-        matches!(self.problem, RecordingProblem::Cut)
+        matches!(self.problem, RecordingProblem::Truncated)
     }
 
     /// Whether there may be whole frames before the error.
-    pub(super) fn may_follow_frames(&self) -> bool {
-        use RecordingProblem::{Compression, Cut, Length};
-        matches!(self.problem, Cut | Length | Compression(_))
+    pub(super) fn may_have_frames_before(&self) -> bool {
+        use RecordingProblem::{Compression, Length, Truncated};
+        matches!(self.problem, Truncated | Length | Compression(_))
     }
 }
 
@@ -310,7 +310,7 @@ impl fmt::Display for RecordingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (path, at) = (display_name(&self.path), self.offset);
         match &self.problem {
-            RecordingProblem::Cut => write!(f, "{path} is cut short: the frame at byte {at}"),
+            RecordingProblem::Truncated => write!(f, "{path} is cut short: the frame at byte {at}"),
             RecordingProblem::Length => write!(f, "{path} is damaged: the frame at byte {at}"),
             RecordingProblem::Compression(what) => {
                 write!(f, "{path} is damaged ({what}): the frame at byte {at}")

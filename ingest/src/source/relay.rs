@@ -97,7 +97,7 @@ impl RelaySource {
     async fn connect(&mut self) -> Option<Connection> {
         loop {
             if self.is_exhausted() {
-                self.give_up();
+                self.end_attempts();
                 return None;
             }
             if self.failed {
@@ -125,7 +125,7 @@ impl RelaySource {
     }
 
     /// Logs that another relay should be read, and counts attempts from 0 again.
-    fn give_up(&mut self) {
+    fn end_attempts(&mut self) {
         warn!(
             host = %self.address.host(), attempts = self.attempts,
             "the relay sends no new frame, reading another relay"
@@ -293,7 +293,7 @@ mod tests {
             });
             let is_exhausted = relay.is_exhausted();
             if is_exhausted {
-                relay.give_up();
+                relay.end_attempts();
             }
             is_exhausted
         };

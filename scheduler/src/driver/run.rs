@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use skytide_core::port::job::{RunEnd, Running};
+use skytide_core::port::job::{REPORT_BYTES_MAX, RunEnd, RunOutcome, RunRefusal, Running, Trigger};
 use skytide_core::time::Timestamp;
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::{Entry, Outcome, Shared};
+use super::entry::Entry;
+use super::{RunResult, Shared};
 use crate::job::{Job, Report, RunFailure};
 
 /// Time in ms between the time limit of a run and its stored deadline, in which the run is
@@ -25,53 +26,55 @@ use crate::job::{Job, Report, RunFailure};
 const DEADLINE_GRACE_MS: u64 = 30_000;
 
 impl Entry {
-    pub(super) async fn run(&self, shared: &Shared, stop: &CancellationToken) -> Outcome {
+    pub(super) async fn run(
+        &self,
+        shared: &Shared,
+        stop: &CancellationToken,
+        trigger: Trigger,
+    ) -> RunResult {
         let _guard = self.running.lock().await;
         let began = shared.clock.now();
-        let run_max_ms = u64::try_from(shared.run_max.as_millis()).unwrap_or(u64::MAX);
+        let run_max_ms = u64::try_from(self.run_max.as_millis()).unwrap_or(u64::MAX);
+        let deadline_ms = run_max_ms.saturating_add(DEADLINE_GRACE_MS);
         let run = Running {
             token: shared.next_token.fetch_add(1, Ordering::Relaxed),
             began,
-            deadline: Timestamp(
-                began
-                    .0
-                    .saturating_add(run_max_ms)
-                    .saturating_add(DEADLINE_GRACE_MS),
-            ),
+            deadline: Timestamp(began.0.saturating_add(deadline_ms)),
+            trigger: Some(trigger),
         };
-        let outcome = |result| Outcome {
+        let ended = |result| RunResult {
             began,
             ended: shared.clock.now(),
+            trigger,
             result,
         };
         if let Err(failure) = self.begin(shared, &run).await {
-            let outcome = outcome(Err(failure));
-            if matches!(outcome.result, Err(RunFailure::State)) {
+            let result = ended(Err(failure));
+            if matches!(result.result, Err(RunFailure::State)) {
                 self.status
-                    .send_modify(|status| status.last = Some(outcome.clone()));
+                    .send_modify(|status| status.last = Some(result.clone()));
             }
-            return outcome;
+            return result;
         }
         self.status
             .send_modify(|status| status.running_since = Some(began));
         let result = tokio::select! {
-            result = bounded(self.job.clone(), shared.run_max) => result,
+            result = bounded(self.job.clone(), self.run_max) => result,
             () = stop.cancelled() => Err(RunFailure::Interrupted),
         };
-        let outcome = outcome(result);
-        self.end(shared, run.token, &outcome).await;
-        outcome
+        let result = ended(result);
+        self.end(shared, run.token, &result).await;
+        result
     }
 
     async fn begin(&self, shared: &Shared, run: &Running) -> Result<(), RunFailure> {
         let job = self.job.name();
         match shared.store.begin(job, run).await {
             Ok(None) => Ok(()),
-            Ok(Some(Running {
-                began, deadline, ..
-            })) => {
-                tracing::info!(job, since = began.rfc3339(), "another process runs the job");
-                Err(RunFailure::Busy { began, deadline })
+            Ok(Some(other)) => {
+                let since = other.began.rfc3339();
+                tracing::info!(job, since, "another process runs the job");
+                Err(RunFailure::Busy(other))
             }
             Err(error) => {
                 let error = &error as &(dyn Error + 'static);
@@ -81,45 +84,60 @@ impl Entry {
         }
     }
 
-    async fn end(&self, shared: &Shared, token: u64, outcome: &Outcome) {
-        let (
-            job,
-            Outcome {
-                began,
-                ended,
-                result,
-            },
-        ) = (self.job.name(), outcome);
-        let ms = ended.0.saturating_sub(began.0);
-        match result {
+    async fn end(&self, shared: &Shared, token: u64, result: &RunResult) {
+        let job = self.job.name();
+        let ms = result.ended.0.saturating_sub(result.began.0);
+        match &result.result {
             Ok(report @ Report::Nothing(_)) => tracing::debug!(job, ms, "{report}"),
             Ok(report) => tracing::info!(job, ms, "{report}"),
             Err(RunFailure::Failed(_)) => {}
             Err(failure) => tracing::warn!(job, ms, %failure, "the job did not finish"),
         }
-        let run_end = RunEnd {
-            began: *began,
-            ended: *ended,
-            ok: result.is_ok(),
-            report: match result {
-                Ok(report) => report.to_string(),
-                Err(failure) => failure.to_string(),
-            },
-        };
-        let has_ended = !matches!(result, Err(RunFailure::Interrupted));
-        let stored = shared
-            .store
-            .end(job, token, has_ended.then_some(&run_end))
-            .await;
-        if let Err(error) = stored {
+        if let Ok(end) = result.clone().into_end()
+            && let Err(error) = shared.store.end(job, token, &end).await
+        {
             let error = &error as &(dyn Error + 'static);
             tracing::warn!(job, error, "could not store the end of the job");
         }
         self.status.send_modify(|status| {
             status.running_since = None;
-            status.last = Some(outcome.clone());
+            status.last = Some(result.clone());
         });
     }
+}
+
+impl RunResult {
+    /// The result as it is stored, or why the run was not started.
+    pub(super) fn into_end(self) -> Result<RunEnd, RunRefusal> {
+        let (outcome, report) = match &self.result {
+            Ok(report) => (RunOutcome::Ok, report.to_string()),
+            Err(RunFailure::Busy(other)) => {
+                return Err(RunRefusal::Running { since: other.began });
+            }
+            Err(failure) => {
+                let outcome = failure.outcome().ok_or(RunRefusal::NotStored)?;
+                (outcome, failure.to_string())
+            }
+        };
+        Ok(RunEnd {
+            began: self.began,
+            ended: self.ended,
+            trigger: self.trigger.into(),
+            outcome,
+            report: bounded_report(&report),
+        })
+    }
+}
+
+/// The report in one line of at most [`REPORT_BYTES_MAX`] bytes. It may contain text of a server.
+fn bounded_report(report: &str) -> String {
+    const CUT: &str = "...";
+    let line = report.replace(char::is_control, " ");
+    if line.len() <= REPORT_BYTES_MAX {
+        return line;
+    }
+    let end = line.floor_char_boundary(REPORT_BYTES_MAX - CUT.len());
+    format!("{}{CUT}", &line[..end])
 }
 
 /// Runs the job in a task of its own, which is aborted when this future is dropped.

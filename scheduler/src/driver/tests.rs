@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryJobs;
-use skytide_core::port::job::{JobState, RunEnd, Running};
+use skytide_core::port::job::{JobPlan, RUNS_KEPT, RunOutcome, Running};
 use tokio::time::Instant;
 
 use super::*;
@@ -63,20 +63,29 @@ fn scheduler(cron: &str) -> (Arc<Scheduler>, Arc<Slow>) {
 
 /// A scheduler of these jobs, each with its cron expression.
 fn scheduler_of(jobs: Vec<(Arc<dyn Job>, &str)>, store: MemoryJobs) -> Arc<Scheduler> {
-    let clock = Arc::new(Paused(Instant::now()));
-    let schedule = |cron| Schedule::parse(cron, "UTC").expect(cron);
-    let jobs = jobs.into_iter().map(|(job, cron)| (job, schedule(cron)));
-    let options = Options {
-        run_max: Duration::from_secs(300),
-        seed: 7,
-    };
-    let jobs = jobs.collect();
-    Arc::new(Scheduler::new(clock, Arc::new(store), options, jobs))
+    let jobs = jobs.into_iter().map(|(job, cron)| scheduled(job, cron));
+    scheduler_with(jobs.collect(), Arc::new(store), 7)
 }
 
-async fn run_once(scheduler: &Scheduler) -> Outcome {
-    let outcome = scheduler.run_once("slow", &CancellationToken::new()).await;
-    outcome.expect("known")
+/// A job with its cron expression and a limit of 300 s.
+fn scheduled(job: Arc<dyn Job>, cron: &str) -> ScheduledJob {
+    ScheduledJob {
+        job,
+        schedule: Schedule::parse(cron, "UTC").expect(cron),
+        run_max: Duration::from_secs(300),
+    }
+}
+
+/// A scheduler whose random delays are below 20 s.
+fn scheduler_with(jobs: Vec<ScheduledJob>, store: Arc<dyn JobStore>, seed: u64) -> Arc<Scheduler> {
+    let clock = Arc::new(Paused(Instant::now()));
+    let jitter = Duration::from_secs(20);
+    let options = Options { jitter, seed };
+    Arc::new(Scheduler::new(clock, store, options, jobs))
+}
+
+async fn run_once(scheduler: &Scheduler) -> Result<RunEnd, RunRefusal> {
+    scheduler.run_once("slow", &CancellationToken::new()).await
 }
 
 /// The time this many seconds after the start of the tests' clock.
@@ -120,10 +129,12 @@ async fn runs_by_hand_and_by_schedule_never_overlap() {
     let (scheduler, job) = scheduler("0 * * * * *");
     tokio::spawn(scheduler.clone().run(CancellationToken::new()));
     sleep(Duration::from_secs(61)).await;
-    scheduler.wake("slow").expect("known");
-    let outcome = run_once(&scheduler).await;
+    let since = moment(60);
+    let refused = scheduler.run_now("slow").await.expect_err("it runs");
+    assert_eq!(refused, RunRefusal::Running { since });
+    let end = run_once(&scheduler).await.expect("it has run");
     assert!(
-        outcome.began.0 % 3_600_000 >= 150_000,
+        end.began.0 % 3_600_000 >= 150_000,
         "the run by hand waits for the scheduled one"
     );
     sleep(Duration::from_secs(600)).await;
@@ -132,19 +143,43 @@ async fn runs_by_hand_and_by_schedule_never_overlap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_never_due_runs_when_it_is_woken() {
+async fn a_job_that_is_never_due_runs_when_it_is_requested() {
     let (scheduler, job) = scheduler("never");
-    tokio::spawn(scheduler.clone().run(CancellationToken::new()));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(scheduler.clone().run(stop.clone()));
     sleep(Duration::from_secs(100_000)).await;
     assert_eq!(job.runs.load(Ordering::SeqCst), 0);
-    scheduler.wake("slow").expect("known");
-    sleep(Duration::from_secs(91)).await;
+    let end = scheduler.run_now("slow").await.expect("it has run");
+    assert_eq!(end.trigger, Some(Trigger::Command));
+    assert_eq!((end.began, end.ended), (moment(100_000), moment(100_090)));
     assert_eq!(job.runs.load(Ordering::SeqCst), 1);
-    let unknown = scheduler.wake("fast").expect_err("unknown");
+
+    // A requester that stops waiting does not stop the run.
+    let waiting = tokio::time::timeout(Duration::from_secs(1), scheduler.run_now("slow"));
+    assert!(waiting.await.is_err(), "the run takes longer");
+    sleep(Duration::from_secs(90)).await;
+    assert_eq!(job.runs.load(Ordering::SeqCst), 2);
+
+    let unknown = scheduler.run_now("fast").await.expect_err("unknown");
     assert_eq!(
         unknown.to_string(),
         r#"there is no job "fast"; there are: slow"#
     );
+    stop.cancel();
+    running.await.expect("no panic").expect("no error");
+    let refused = scheduler.run_now("slow").await;
+    assert_eq!(refused, Err(RunRefusal::Stopping));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_does_not_replace_the_run_that_is_due_later() {
+    let (scheduler, job) = scheduler("0 0 * * * *");
+    tokio::spawn(scheduler.clone().run(CancellationToken::new()));
+    sleep(Duration::from_secs(60)).await;
+    scheduler.run_now("slow").await.expect("it has run");
+    assert_eq!(scheduler.status()[0].due, Some(moment(3_600)));
+    sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(job.runs.load(Ordering::SeqCst), 2);
 }
 
 /// A job whose name determines whether it panics, hangs or succeeds.
@@ -200,13 +235,14 @@ async fn a_job_that_panics_or_hangs_is_reported_and_the_others_continue() {
     let all = store.all().await.expect("read");
     let reported = all.iter().map(|job| {
         let last = job.last.as_ref().expect("ended");
-        (job.name.as_str(), last.ok, last.report.as_str())
+        (job.name.as_str(), last.outcome, last.report.as_str())
     });
-    let too_long = "it took longer than 300 s and was stopped (SCHEDULER_RUN_MAX)";
+    let too_long = "it took longer than 300 s and was stopped (SCHEDULER_<JOB>_RUN_MAX, else \
+                    SCHEDULER_RUN_MAX)";
     let expected = [
-        ("hangs", false, too_long),
-        ("panics", false, "it panicked"),
-        ("works", true, "nothing to do: fine"),
+        ("hangs", RunOutcome::TimedOut, too_long),
+        ("panics", RunOutcome::Panicked, "it panicked"),
+        ("works", RunOutcome::Ok, "nothing to do: fine"),
     ];
     assert_eq!(reported.collect::<Vec<_>>(), expected);
     stop.cancel();
@@ -238,15 +274,17 @@ async fn a_missed_run_is_caught_up_once() {
                 token: 1,
                 began: moment(seconds - 5),
                 deadline: moment(seconds + 5),
+                trigger: None,
             };
             let ended = RunEnd {
                 began: run.began,
                 ended: moment(seconds),
-                ok: true,
+                trigger: None,
+                outcome: RunOutcome::Ok,
                 report: "done".to_owned(),
             };
             store.begin("slow", &run).await.expect("begun");
-            store.end("slow", 1, Some(&ended)).await.expect("ended");
+            store.end("slow", 1, &ended).await.expect("ended");
         }
         let job = Arc::new(Slow::default());
         let scheduler = scheduler_of(vec![(job.clone(), "0 * * * * *")], store.clone());
@@ -280,6 +318,7 @@ async fn a_job_that_is_never_due_is_not_missed() {
         cron: "never".to_owned(),
         zone: "UTC".to_owned(),
         due: None,
+        run_ms_max: Some(300_000),
     };
     assert_eq!(stored_state(&store).await.plan, plan);
 }
@@ -287,33 +326,17 @@ async fn a_job_that_is_never_due_is_not_missed() {
 #[tokio::test(start_paused = true)]
 async fn two_processes_never_run_a_job_at_once() {
     let (store, job) = (MemoryJobs::default(), Arc::new(Slow::default()));
-    let other = Arc::new(Scheduler::new(
-        Arc::new(Paused(Instant::now())),
-        Arc::new(store.clone()),
-        Options {
-            run_max: Duration::from_secs(300),
-            seed: 1 << 40,
-        },
-        vec![(
-            job.clone(),
-            Schedule::parse("0 * * * * *", "UTC").expect("cron"),
-        )],
-    ));
+    let other = scheduled(job.clone(), "0 * * * * *");
+    let other = scheduler_with(vec![other], Arc::new(store.clone()), 1 << 40);
     let one = scheduler_of(vec![(job.clone(), "0 * * * * *")], store.clone());
     tokio::spawn(one.run(CancellationToken::new()));
     tokio::spawn(other.clone().run(CancellationToken::new()));
     sleep(Duration::from_secs(70)).await;
     // A run by hand in a third process.
     let by_hand = scheduler_of(vec![(job.clone(), "never")], store.clone());
-    let refused = run_once(&by_hand)
-        .await
-        .result
-        .expect_err("another process runs it");
-    let began = moment(60);
-    assert!(
-        matches!(refused, RunFailure::Busy { began: at, .. } if at == began),
-        "{refused}"
-    );
+    let since = moment(60);
+    let refused = run_once(&by_hand).await;
+    assert_eq!(refused, Err(RunRefusal::Running { since }));
     sleep(Duration::from_secs(3_600)).await;
     assert!(job.runs.load(Ordering::SeqCst) > 15);
     assert_eq!(job.overlaps.load(Ordering::SeqCst), 0);
@@ -331,6 +354,7 @@ async fn the_run_of_a_dead_process_is_caught_up_after_its_deadline() {
         token: 1,
         began: moment(-5),
         deadline: moment(200),
+        trigger: None,
     };
     store.begin("slow", &dead).await.expect("begun");
     let job = Arc::new(Slow::default());
@@ -353,5 +377,11 @@ async fn a_run_that_a_shutdown_interrupts_is_caught_up_at_the_next_start() {
     running.await.expect("no panic").expect("no error");
     let state = stored_state(&store).await;
     assert_eq!((state.running, state.last), (None, None));
+    let outcomes: Vec<_> = state.history.iter().map(|run| run.outcome).collect();
+    assert_eq!(outcomes, [RunOutcome::Interrupted]);
     assert_eq!(job.runs.load(Ordering::SeqCst), 0);
 }
+
+mod history;
+mod jitter;
+mod lost;

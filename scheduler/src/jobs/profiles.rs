@@ -59,6 +59,10 @@ impl Job for FetchProfiles {
         "profiles"
     }
 
+    fn uses_foreign_servers(&self) -> bool {
+        true
+    }
+
     async fn run(&self) -> Result<Report, BoxError> {
         if self.fetcher.paused_until().await?.is_some() {
             return Ok(Report::Nothing(

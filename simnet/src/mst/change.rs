@@ -1,4 +1,5 @@
-//! Insertion and removal of keys. A new key splits nodes, a removed key joins them.
+//! Insertion and removal of keys. A new key splits the nodes of lower layers that contain keys on
+//! both sides of it; a removed key joins them. Operations return the replaced or removed value.
 
 use super::{Child, Entry, MissingBlock, Node, layer};
 use crate::cbor::Digest;
@@ -8,33 +9,34 @@ pub(super) fn insert(
     key: &[u8],
     value: Digest,
 ) -> Result<Option<Digest>, MissingBlock> {
-    let height = layer(key);
+    let key_layer = layer(key);
     match root {
         Child::Unread(_) => Err(MissingBlock),
-        Child::Node(node) if node.layer >= height => insert_below(node, key, height, value),
+        Child::Node(node) if node.layer >= key_layer => insert_in_node(node, key, key_layer, value),
         Child::None | Child::Node(_) => {
             let old = std::mem::take(root);
-            let below = match &old {
+            let old_layer = match &old {
                 Child::Node(node) => node.layer,
                 _ => 0,
             };
             let (left, right) = split(old, key)?;
-            let [left, right] = [left, right].map(|side| lift(side, below, height));
-            *root = single(left, key, value, right, height);
+            let [left, right] = [left, right].map(|side| lift(side, old_layer, key_layer));
+            *root = single(left, key, value, right, key_layer);
             Ok(None)
         }
     }
 }
 
-fn insert_below(
+/// Inserts a key into the subtree of a node whose layer is not lower than that of the key.
+fn insert_in_node(
     node: &mut Node,
     key: &[u8],
-    height: u8,
+    key_layer: u8,
     value: Digest,
 ) -> Result<Option<Digest>, MissingBlock> {
     node.digest = None;
     let position = node.position(key);
-    if node.layer == height {
+    if node.layer == key_layer {
         if let Some(entry) = node.entries.get_mut(position)
             && *entry.key == *key
         {
@@ -46,22 +48,22 @@ fn insert_below(
         node.entries.insert(position, Entry { key, value, right });
         return Ok(None);
     }
-    let below = node.layer - 1;
+    let node_layer = node.layer;
     let gap = node.child_mut(position);
     match gap {
-        Child::Node(child) => insert_below(child, key, height, value),
+        Child::Node(child) => insert_in_node(child, key, key_layer, value),
         Child::Unread(_) => Err(MissingBlock),
         Child::None => {
-            let lowest = single(Child::None, key, value, Child::None, height);
-            *gap = lift(lowest, height, below + 1);
+            let new = single(Child::None, key, value, Child::None, key_layer);
+            *gap = lift(new, key_layer, node_layer);
             Ok(None)
         }
     }
 }
 
 pub(super) fn remove(root: &mut Child, key: &[u8]) -> Result<Option<Digest>, MissingBlock> {
-    let removed = remove_below(root, key, layer(key))?;
-    // A root without keys is replaced by the node below it.
+    let removed = remove_from(root, key, layer(key))?;
+    // A root without keys is replaced by its child.
     loop {
         match root {
             Child::Node(node) if node.entries.is_empty() => *root = std::mem::take(&mut node.left),
@@ -70,17 +72,22 @@ pub(super) fn remove(root: &mut Child, key: &[u8]) -> Result<Option<Digest>, Mis
     }
 }
 
-fn remove_below(child: &mut Child, key: &[u8], height: u8) -> Result<Option<Digest>, MissingBlock> {
+/// Removes a key from a subtree. A node that becomes empty is removed, too.
+fn remove_from(
+    child: &mut Child,
+    key: &[u8],
+    key_layer: u8,
+) -> Result<Option<Digest>, MissingBlock> {
     let node = match child {
         Child::None => return Ok(None),
         Child::Unread(_) => return Err(MissingBlock),
         Child::Node(node) => node,
     };
     let position = node.position(key);
-    let removed = if node.layer > height {
-        remove_below(node.child_mut(position), key, height)?
+    let removed = if node.layer > key_layer {
+        remove_from(node.child_mut(position), key, key_layer)?
     } else {
-        let found = node.layer == height
+        let found = node.layer == key_layer
             && node
                 .entries
                 .get(position)
@@ -102,7 +109,7 @@ fn remove_below(child: &mut Child, key: &[u8], height: u8) -> Result<Option<Dige
     Ok(removed)
 }
 
-/// Splits a subtree into the keys below a key and the keys above it.
+/// Splits a subtree into the keys less than a key and the keys greater than it.
 fn split(child: Child, key: &[u8]) -> Result<(Child, Child), MissingBlock> {
     let mut node = match child {
         Child::None => return Ok((Child::None, Child::None)),
@@ -110,14 +117,14 @@ fn split(child: Child, key: &[u8]) -> Result<(Child, Child), MissingBlock> {
         Child::Node(node) => node,
     };
     let position = node.position(key);
-    let (below, above) = split(std::mem::take(node.child_mut(position)), key)?;
+    let (less, greater) = split(std::mem::take(node.child_mut(position)), key)?;
     let right = Node {
         layer: node.layer,
-        left: above,
+        left: greater,
         entries: node.entries.split_off(position),
         digest: None,
     };
-    *node.child_mut(position) = below;
+    *node.child_mut(position) = less;
     node.digest = None;
     Ok((Node::into_child(node), Node::into_child(Box::new(right))))
 }
@@ -140,7 +147,8 @@ fn join(left: Child, right: Child) -> Result<Child, MissingBlock> {
     Ok(Child::Node(left))
 }
 
-/// Wraps a node of layer `from` in nodes without keys, up to the layer below `to`.
+/// Wraps a node of layer `from` in nodes without keys, so that it can be a child of a node of layer
+/// `to`.
 fn lift(mut child: Child, from: u8, to: u8) -> Child {
     if matches!(child, Child::None) {
         return child;

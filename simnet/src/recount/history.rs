@@ -224,9 +224,9 @@ impl History {
         if is_named { collection } else { "other" }
     }
 
-    /// Adds a collection to those that are counted under their own name, unless there are enough.
+    /// Adds a collection to those that are counted under their own name, up to the maximum number.
     /// This also happens if the operation is not applied.
-    fn name(&mut self, collection: &str) {
+    fn assign_name(&mut self, collection: &str) {
         let is_known = KNOWN_COLLECTIONS.contains(&collection);
         if !is_known && self.named.len() < NAMED_COLLECTIONS {
             self.named.insert(collection.to_owned());
@@ -239,7 +239,7 @@ impl History {
             return;
         };
         for (_, op) in ops {
-            self.name(op.collection.as_str());
+            self.assign_name(op.collection.as_str());
         }
         let known = self.revs.get(&event.did).copied();
         if known.is_some_and(|known| first.rev <= known) {

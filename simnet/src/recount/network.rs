@@ -14,6 +14,9 @@ use super::Table;
 use super::facts::Content;
 use super::history::History;
 
+/// How long hourly rows of `activity` are retained: 60 days.
+const HOUR_ROWS_MINUTES: u32 = 60 * 24 * 60;
+
 pub(super) fn rows(history: &History, now: Minute, table: &mut Table) {
     activity(history, now, table);
     accounts(history, table);
@@ -23,13 +26,11 @@ pub(super) fn rows(history: &History, now: Minute, table: &mut Table) {
     }
 }
 
-/// How long hourly rows are retained.
-const HOUR_ROWS_MINUTES: u32 = 60 * 24 * 60;
-
 fn activity(history: &History, now: Minute, table: &mut Table) {
     let mut rows: BTreeMap<(Span, u32, &str), ActivityRow> = BTreeMap::new();
     let mut accounts: BTreeMap<(Span, u32, &str), BTreeSet<&Did>> = BTreeMap::new();
     for entry in &history.activity {
+        // Each operation also counts in the row without a collection; `#` marks other events.
         let mut kinds = vec![entry.kind.as_str()];
         if !entry.kind.starts_with('#') {
             kinds.push("");
@@ -64,11 +65,10 @@ fn activity(history: &History, now: Minute, table: &mut Table) {
             Span::Minute => Window::Day.first_minute(now).0,
         };
         if start_minute >= first {
-            let collection = key.2.into();
             let key = ActivityKey {
                 span,
                 start_minute,
-                collection,
+                collection: kind.into(),
             };
             table.put(ViewId::Activity, &key, &row);
         }
@@ -91,6 +91,7 @@ fn accounts(history: &History, table: &mut Table) {
         let Content::Profile(profile) = fact.content else {
             continue;
         };
+        // The record key of an account's profile is always `self`.
         if !fact.uri.rkey.with_str(|rkey| rkey == "self") {
             continue;
         }

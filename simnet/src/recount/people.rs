@@ -1,8 +1,9 @@
-//! The views `actors`, `top_actors`, `top_blocks` and `interactions`: how accounts interact.
+//! The views `actors`, `top_actors`, `top_blocks`, `top_interactions` and `interactions`: how
+//! accounts interact.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skytide_core::id::Did;
+use skytide_core::id::{AtUri, Did};
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::{
     ActorRow, InteractionKey, InteractionRow, ListEntry, ListKey, Measure, ViewId, Window,
@@ -10,7 +11,7 @@ use skytide_core::view::{
 
 use super::facts::Content;
 use super::history::History;
-use super::{Table, best};
+use super::{Table, top_list};
 
 pub(super) fn rows(history: &History, table: &mut Table) {
     let mut rows: BTreeMap<Did, ActorRow> = BTreeMap::new();
@@ -67,6 +68,81 @@ pub(super) fn rows(history: &History, table: &mut Table) {
 }
 
 pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
+    all_acts(history, now, table);
+    acts_on_others(history, now, table);
+}
+
+/// The account of an address.
+fn of_record(uri: &Option<AtUri>) -> Option<&Did> {
+    uri.as_ref().map(|uri| &uri.did)
+}
+
+/// What one record did: the account that it acted on, the measures that count it for its author and
+/// for that account, and the characters of its text.
+fn act(content: &Content) -> Option<(Option<&Did>, [Measure; 2], u64)> {
+    Some(match content {
+        Content::Like(uri) => {
+            let measures = [Measure::LikesToOthers, Measure::LikesFromOthers];
+            (of_record(uri), measures, 0)
+        }
+        Content::Repost(uri) => {
+            let measures = [Measure::RepostsToOthers, Measure::RepostsFromOthers];
+            (of_record(uri), measures, 0)
+        }
+        Content::Block(did) => {
+            let measures = [Measure::BlocksToOthers, Measure::BlocksFromOthers];
+            (did.as_ref(), measures, 0)
+        }
+        Content::Post(post) => {
+            let measures = [Measure::PostsToOthers, Measure::PostsFromOthers];
+            let acted_on = match post.parent {
+                Some(_) => of_record(&post.parent),
+                None => of_record(&post.quoted),
+            };
+            (acted_on, measures, post.characters)
+        }
+        _ => return None,
+    })
+}
+
+/// `top_interactions`: what accounts did to other accounts.
+fn acts_on_others(history: &History, now: Minute, table: &mut Table) {
+    let first = Window::Day.first_minute(now);
+    // Number of records and of characters.
+    let mut values: BTreeMap<(Measure, &Did), (u32, u64)> = BTreeMap::new();
+    for fact in history.facts().filter(|fact| fact.minute >= first) {
+        let author = &fact.uri.did;
+        if let Some((Some(subject), [given, received], characters)) = act(fact.content)
+            && subject != author
+        {
+            for key in [(given, author), (received, subject)] {
+                let (records, sum) = values.entry(key).or_default();
+                *records += 1;
+                *sum += characters;
+            }
+        }
+    }
+    for &measure in Measure::of(ViewId::TopInteractions) {
+        let of_measure = values.iter().filter(|((of, _), _)| *of == measure);
+        let entries = of_measure.map(|((_, did), (count, characters))| ListEntry {
+            key: did.to_string().into(),
+            value: *count,
+            other: u32::try_from(*characters).unwrap_or(u32::MAX),
+            longer: *count,
+        });
+        let key = ListKey {
+            window: Window::Day,
+            measure,
+            lang: "".into(),
+        };
+        if let Some(row) = top_list(entries) {
+            table.put(ViewId::TopInteractions, &key, &row);
+        }
+    }
+}
+
+/// `top_actors` and `top_blocks`: what accounts did, to themselves as well.
+fn all_acts(history: &History, now: Minute, table: &mut Table) {
     let window = Window::Day;
     let first = window.first_minute(now);
     let mut values: BTreeMap<(Measure, Did), u32> = BTreeMap::new();
@@ -111,7 +187,7 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
                 measure,
                 lang: "".into(),
             };
-            if let Some(row) = best(entries) {
+            if let Some(row) = top_list(entries) {
                 table.put(view, &key, &row);
             }
         }

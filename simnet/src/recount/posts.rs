@@ -8,7 +8,7 @@ use skytide_core::view::{ListEntry, ListKey, Measure, PostRow, PostState, ViewId
 
 use super::facts::Content;
 use super::history::History;
-use super::{Table, best};
+use super::{Table, top_list};
 
 /// A live record that refers to a post and counts for it.
 struct Reference {
@@ -91,7 +91,7 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
                     measure,
                     lang: lang.into(),
                 };
-                if let Some(row) = best(entries) {
+                if let Some(row) = top_list(entries) {
                     table.put(ViewId::TopPosts, &key, &row);
                 }
             }

@@ -9,7 +9,7 @@ use skytide_core::view::{ListEntry, ListKey, Measure, TrendKey, TrendRow, ViewId
 
 use super::facts::{Content, Post};
 use super::history::History;
-use super::{Table, best};
+use super::{Table, top_list};
 
 /// The trend views with their list views; `languages` has no lists.
 const VIEWS: [(ViewId, Option<ViewId>); 5] = [
@@ -55,7 +55,7 @@ pub(super) fn lists(history: &History, now: Minute, table: &mut Table) {
                         measure,
                         lang: lang.as_str().into(),
                     };
-                    if let Some(list) = best(entries) {
+                    if let Some(list) = top_list(entries) {
                         table.put(lists, &key, &list);
                     }
                 }

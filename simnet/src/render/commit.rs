@@ -230,7 +230,7 @@ impl CommitChange {
         }
     }
 
-    /// Adds the events that a consumer makes of the operations.
+    /// Adds the events that a consumer derives from the operations.
     fn push_events(
         &self,
         world: &World,

@@ -18,6 +18,8 @@ const LIKE: &str = "app.bsky.feed.like";
 const BLOCKS_BYTES: usize = 2_000_001;
 const OPS: usize = 201;
 
+/// Renders the message of a malformed kind. `last` are the newest well-formed frame and the one
+/// before it.
 pub(super) fn noise(
     world: &mut World,
     context: &FrameContext<'_>,
@@ -184,11 +186,11 @@ fn forged(world: &World, context: &FrameContext<'_>, account: u32, kind: Kind) -
     let forged = ForgedCommit::new(world, context, account, kind);
     let (commit, blocks) = forged.blocks(kind);
     let rkey: Rkey = Tid(context.plan.now << 10 | 1_000).into();
-    let line = |count: usize| CommitOp {
+    let op = |index: usize| CommitOp {
         action: "create",
-        path: match count {
+        path: match index {
             0 => format!("{LIKE}/{rkey}"),
-            _ => format!("{LIKE}/{rkey}-{count}"),
+            _ => format!("{LIKE}/{rkey}-{index}"),
         },
         cid: Some(digest(&forged.record)),
         prev: None,
@@ -196,7 +198,7 @@ fn forged(world: &World, context: &FrameContext<'_>, account: u32, kind: Kind) -
     let ops = if kind == Kind::CommitOps { OPS } else { 1 };
     let rev = forged.rev.to_string();
     let message = envelope::Commit {
-        ops: (0..ops).map(line).collect(),
+        ops: (0..ops).map(op).collect(),
         rev: if kind == Kind::RevBad {
             "not-a-tid"
         } else {
@@ -221,6 +223,7 @@ fn forged(world: &World, context: &FrameContext<'_>, account: u32, kind: Kind) -
         _ => {}
     }
     let mut frame = context.frame(bytes, Expected::of("#commit").dropping(reason(kind)));
+    // Ingest does not know the repo's revision, so it logs this commit. The dataflow drops it.
     if kind == Kind::RevRepeated {
         let op = Op {
             rev: forged.rev,

@@ -155,7 +155,7 @@ impl<'a> Connection<'a> {
                     .or_else(|| any_connection.next_due(sent))
             {
                 if let Flow::End = self.fire(fault).await? {
-                    reader.give_back(frames.len() - index);
+                    reader.unread(frames.len() - index);
                     return Ok(Some(EndCause::Planned(fault)));
                 }
             }

@@ -54,7 +54,8 @@ pub enum Pace {
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) pace: Pace,
-    /// The time of the clock at which the network has existed for `backlog`; `None` stands for the time of the start.
+    /// The time of the clock at which the network has existed for `backlog`; `None` stands for the
+    /// time of the start.
     pub(super) began: Option<Timestamp>,
     pub(super) backlog: Duration,
     /// Frames up to this sequence number are skipped.

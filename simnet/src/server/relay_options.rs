@@ -27,7 +27,7 @@ impl Default for RelayOptions {
 /// The answer to cursors that are too old or in the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CursorPolicy {
-    /// `#info OutdatedCursor`, and an error frame `FutureCursor`, as the protocol says.
+    /// `#info OutdatedCursor`, and an error frame `FutureCursor`, as the protocol specifies.
     Strict,
     /// No message: the stream starts with the oldest frame, or at its end, as at bsky.network.
     Lenient,

@@ -173,9 +173,9 @@ pub struct State {
     pub url: String,
     /// Frames that the network has sent since the start of the server.
     pub frames: u64,
-    /// Events that a correct consumer makes of them.
+    /// Events that a correct consumer derives from these frames.
     pub events: u64,
-    /// Their size in bytes.
+    /// Total size of these frames in bytes.
     pub bytes: u64,
     /// The newest sequence number in the window.
     pub newest_seq: u64,
@@ -186,7 +186,7 @@ pub struct State {
     pub network_time_ms: u64,
     /// Frames in the window, which clients can read.
     pub window_frames: u64,
-    /// Their size in bytes.
+    /// Total size of these frames in bytes.
     pub window_bytes: u64,
     /// Whether the backlog is sent. From then on, slow clients are disconnected.
     pub caught_up: bool,

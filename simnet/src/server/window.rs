@@ -41,7 +41,7 @@ impl Default for Limits {
     }
 }
 
-/// Where a client starts.
+/// Where a client starts to read the window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SeekResult {
     /// At this position.
@@ -228,7 +228,7 @@ impl Reader<'_> {
     /// Gives back the last `count` frames, and marks the frame before them as an error frame that
     /// was sent.
     pub(super) fn end_with_error(&self, count: usize) {
-        self.give_back(count);
+        self.unread(count);
         let mut frames = self.window.lock();
         let position = frames.readers[&self.id].checked_sub(frames.first + 1);
         if let Some(buffered) =
@@ -238,8 +238,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Gives back the last `count` frames, which were not sent.
-    pub(super) fn give_back(&self, count: usize) {
+    /// Marks the last `count` frames as not read, because they were not sent.
+    pub(super) fn unread(&self, count: usize) {
         let mut frames = self.window.lock();
         if let Some(position) = frames.readers.get_mut(&self.id) {
             *position -= count as u64;

@@ -1,4 +1,4 @@
-//! Accounts that are created, leave and come back.
+//! Creation, deactivation and reactivation of accounts.
 
 use skytide_core::id::Tid;
 

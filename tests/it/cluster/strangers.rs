@@ -54,7 +54,7 @@ impl Meeting {
     async fn refused(&self, hello: Hello, secret: &[u8]) -> String {
         let mesh = self.mesh(hello, secret);
         match mesh.connect(None, &ClusterState::default()).await {
-            Err(MeshError::Unfit { peer, why }) => format!("{}: {why}", peer.process),
+            Err(MeshError::Incompatible { peer, why }) => format!("{}: {why}", peer.process),
             other => panic!("it was not refused: {other:?}"),
         }
     }

@@ -78,12 +78,19 @@ fn pods_are_asked_where_their_service_listens() {
         let name = workload["metadata"]["name"].to_string();
         let container = &workload["spec"]["template"]["spec"]["containers"][0];
         let command = container["args"][0].as_str().expect("a command");
-        let port = match command {
-            "up" | "serve" => 7780,
-            _ => 7781,
-        };
         let ports = container["ports"].as_array().expect("ports");
-        assert_eq!(ports[0]["containerPort"], port, "{name}");
+        let port = |name: &str| {
+            let port = ports.iter().find(|port| port["name"] == name);
+            port.map(|port| &port["containerPort"])
+        };
+        let probed = match command {
+            "up" | "serve" => {
+                assert_eq!(port("http"), Some(&7780.into()), "{name}");
+                "probe"
+            }
+            _ => "http",
+        };
+        assert_eq!(port(probed), Some(&7781.into()), "{name}");
         let path = |probe: &str| &container[probe]["httpGet"]["path"];
         assert_eq!(*path("startupProbe"), "/healthz", "{name}");
         assert_eq!(
@@ -93,10 +100,7 @@ fn pods_are_asked_where_their_service_listens() {
         );
         assert_eq!(*path("readinessProbe"), "/readyz", "{name}");
         for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-            assert_eq!(
-                container[probe]["httpGet"]["port"], ports[0]["name"],
-                "{name}"
-            );
+            assert_eq!(container[probe]["httpGet"]["port"], probed, "{name}");
         }
     }
 }

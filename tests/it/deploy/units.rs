@@ -103,7 +103,7 @@ fn no_option_makes_two_units_share_a_folder_or_a_port() {
             assert!(ports.insert((*port).to_owned()), "{port} is shared");
         }
     }
-    assert_eq!((folders.len(), ports.len()), (SERVICES.len(), 3));
+    assert_eq!((folders.len(), ports.len()), (SERVICES.len(), 4));
 }
 
 #[test]

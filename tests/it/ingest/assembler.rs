@@ -333,7 +333,7 @@ fn after_a_restart_events_have_the_times_they_would_have_had() {
                 if live {
                     second.frame(frame.clone().into());
                 } else {
-                    second.past(frame);
+                    second.observe_past(frame);
                 }
             }
             stream[restart..]
@@ -468,7 +468,7 @@ fn a_recording_interrupted_at_its_beginning_has_the_same_times() {
             let newest = durable.last().map(|cut| cut.tick.clone());
             let read = newest.as_ref().map_or(0, |tick| tick.frames as usize);
             let mut second = Assembler::new(setup(&options), newest.as_ref());
-            stream[..read].iter().for_each(|it| second.past(it));
+            stream[..read].iter().for_each(|it| second.observe_past(it));
             stream[read..]
                 .iter()
                 .for_each(|it| second.frame(it.clone().into()));

@@ -114,7 +114,7 @@ async fn the_connection_is_cut_and_held_while_the_log_is_written_and_read() {
         for count in [450, 1_500, 2_550] {
             flow.reaches(count).await;
             link.cut();
-            while log.trouble().is_none() {
+            while log.problem().is_none() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             link.mend();
@@ -183,7 +183,7 @@ async fn writing_blocks_while_the_server_is_away_and_reports_why() {
     writer.append(events(0, 100)).await.unwrap();
     nats.stop();
     let away = async {
-        while log.trouble() != Some("no connection to NATS") {
+        while log.problem() != Some("no connection to NATS") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         // More messages than may be in flight, and enough time for several failed attempts.
@@ -202,7 +202,7 @@ async fn writing_blocks_while_the_server_is_away_and_reports_why() {
     }
     nats.restart();
     more.await;
-    assert_eq!(log.trouble(), None);
+    assert_eq!(log.problem(), None);
     let mut reader = from_the_first(&log).await;
     assert!(messages(read(&mut *reader, 4_100).await) == events(0, 4_100));
 }

@@ -108,7 +108,7 @@ async fn no_tick_covers_a_lost_message_after_which_others_were_stored() {
     writer.append(vec![event(2)]).await.unwrap();
     link.holds_something().await;
     link.cut();
-    while log.trouble().is_none() {
+    while log.problem().is_none() {
         tokio::task::yield_now().await;
     }
     take_places(&near, next.0 - 1, 1).await;

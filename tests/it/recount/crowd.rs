@@ -1,5 +1,6 @@
-//! A log with more keys than the candidates of a top list hold, whose number then falls below what
-//! the list needs. Only then must all keys of a list be read again.
+//! A log with more keys than a top list has candidates. Later, so many keys lose their counts that
+//! the remaining candidates do not fill the list. Only in this case, the dataflow must scan all
+//! keys for new candidates.
 
 use std::collections::BTreeMap;
 
@@ -8,17 +9,18 @@ use skytide_core::id::{Cursor, Did, Epoch, Tid};
 use skytide_core::time::Timestamp;
 use skytide_tests::world::Value;
 
-/// Posts and likes at the beginning of each epoch; candidates are thinned out at 4,000 keys.
+/// Number of posts in the first epoch. The candidates of a list are pruned at 4,000 keys.
 const POSTS: u64 = 6_000;
-/// Number of tags and posts that are shared by many.
+/// Number of popular tags, and of popular posts.
 const POPULAR: u64 = 600;
-/// Number of those that stay popular: fewer than the length of a list.
+/// Number of tags and posts that remain popular after the second epoch: fewer than the length of a
+/// list.
 const STAY: u64 = 50;
 const POST: &str = "app.bsky.feed.post";
 const LIKE: &str = "app.bsky.feed.like";
 
-/// Three epochs: all accounts post and like; most of what made keys popular is deleted; a little is
-/// written again.
+/// Three epochs. In the first one, all accounts post and like. In the second one, most posts and
+/// likes that made a key popular are deleted. In the third one, some are created again.
 pub fn log() -> Vec<Message> {
     let mut crowd = Crowd {
         messages: Vec::new(),

@@ -19,7 +19,7 @@ pub trait Files: Send + Sync {
     /// are durable.
     ///
     /// # Errors
-    /// They may not be durable.
+    /// The disk fails. The content or the names may not be durable.
     fn sync(&self, path: &Path) -> io::Result<()>;
 
     /// Renames a file atomically. An existing file named `to` is replaced.

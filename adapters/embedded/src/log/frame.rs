@@ -21,13 +21,16 @@ const TICK: u32 = 1 << 31;
 pub enum Frame<'a> {
     /// A complete message with a valid checksum.
     Complete {
-        /// Whether the message is a tick.
+        /// Whether the message is a tick, which ends an epoch.
         tick: bool,
         /// The message as CBOR.
         message: &'a [u8],
     },
-    /// The slice is too short. The message needs at least this many bytes.
-    Incomplete(usize),
+    /// The slice is too short.
+    Incomplete {
+        /// Bytes that the message needs at least, counted from the start of the slice.
+        needed: usize,
+    },
     /// The bytes are not a message: torn, damaged or never written.
     Invalid,
 }
@@ -54,7 +57,7 @@ pub fn push(buffer: &mut Vec<u8>, seq: u64, message: &Message) -> Result<(), usi
 /// Reads the message at the start of `bytes`. The message must have position `seq`.
 pub fn read(bytes: &[u8], seq: u64) -> Frame<'_> {
     let Some((head, rest)) = bytes.split_at_checked(HEAD_BYTES) else {
-        return Frame::Incomplete(HEAD_BYTES);
+        return Frame::Incomplete { needed: HEAD_BYTES };
     };
     let word = u32::from_le_bytes(head[..4].try_into().expect("4 bytes"));
     let length = (word & !TICK) as usize;
@@ -62,7 +65,8 @@ pub fn read(bytes: &[u8], seq: u64) -> Frame<'_> {
         return Frame::Invalid;
     }
     let Some(message) = rest.get(..length) else {
-        return Frame::Incomplete(HEAD_BYTES + length);
+        let needed = HEAD_BYTES + length;
+        return Frame::Incomplete { needed };
     };
     if head[4..] != checksum(seq, word, message).to_le_bytes() {
         return Frame::Invalid;
@@ -117,7 +121,7 @@ mod tests {
         assert_eq!(read(&[0; 64], 7), Frame::Invalid);
         for end in 0..bytes.len() {
             assert!(
-                matches!(read(&bytes[..end], 7), Frame::Incomplete(_)),
+                matches!(read(&bytes[..end], 7), Frame::Incomplete { .. }),
                 "truncated at {end}"
             );
         }

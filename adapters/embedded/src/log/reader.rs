@@ -100,7 +100,7 @@ impl LogPosition {
     fn next_message(&mut self) -> Result<Option<&[u8]>, LogError> {
         let at = self.message_offset();
         match frame::read(&self.chunk[self.used..], self.seq) {
-            Frame::Incomplete(_) => Ok(None),
+            Frame::Incomplete { .. } => Ok(None),
             Frame::Invalid => Err(damaged(
                 self.segment.first,
                 at,
@@ -128,7 +128,7 @@ impl LogPosition {
         self.used = 0;
         let unread = self.chunk.len();
         let wanted = match frame::read(&self.chunk, self.seq) {
-            Frame::Incomplete(bytes) => CHUNK_BYTES.max((bytes - unread) as u64),
+            Frame::Incomplete { needed } => CHUNK_BYTES.max((needed - unread) as u64),
             _ => CHUNK_BYTES,
         };
         let read_bytes = wanted.min(end - self.offset);
@@ -241,8 +241,8 @@ impl LogReader for Reader {
             if !messages.is_empty() {
                 return Ok(messages);
             }
-            // The writer may be in another process, which cannot notify this one: so the wait has a
-            // time limit.
+            // The writer may be in another process, which cannot notify this one. Therefore the
+            // wait has a time limit.
             let _ = tokio::time::timeout(POLL, self.changed.changed()).await;
         }
     }

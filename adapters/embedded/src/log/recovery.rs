@@ -15,7 +15,7 @@ use std::path::Path;
 use skytide_core::port::log::LogError;
 
 use super::frame::{self, Frame};
-use super::segment::{self, HEADER_BYTES, Segment, Slot, Synced};
+use super::segment::{self, Extent, HEADER_BYTES, Segment, Slot};
 use super::{damaged, failed};
 
 /// The number of bytes to read at once.
@@ -61,7 +61,8 @@ fn check_adjacent(sealed: &Segment, next: &Segment) -> Result<(), LogError> {
 }
 
 /// Checks the last segment, truncates its torn tail, and makes the remaining messages durable.
-pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
+/// Returns their extent.
+pub fn recover(segment: &Segment) -> Result<Extent, LogError> {
     let synced = segment.synced()?;
     let bytes = segment.bytes()?;
     if bytes < synced.end {
@@ -78,8 +79,8 @@ pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
     }
     let complete = scan(segment, durable, bytes)?;
     let repair = || -> std::io::Result<()> {
-        // The bytes are written again because after a failed sync the system may hold pages as
-        // clean that never reached the disk.
+        // The bytes are written again: after a failed sync, the page cache may mark pages as clean
+        // although they never reached the disk.
         rewrite(segment, synced.end, complete.end)?;
         segment.file.set_len(complete.end)?;
         segment.file.sync_data()?;
@@ -87,7 +88,7 @@ pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
         segment.write_slot(Slot::Second, complete)?;
         segment.file.sync_data()
     };
-    if (complete.end, bytes) != (synced.end, synced.end) {
+    if bytes > synced.end {
         repair().map_err(failed("truncate the torn tail"))?;
         tracing::info!(
             segment = segment.first,
@@ -99,17 +100,17 @@ pub fn recover(segment: &Segment) -> Result<Synced, LogError> {
     Ok(complete)
 }
 
-fn segment_start(segment: &Segment) -> Synced {
-    Synced {
+fn segment_start(segment: &Segment) -> Extent {
+    Extent {
         end: HEADER_BYTES,
         next: segment.first,
         tick: None,
     }
 }
 
-/// Finds the complete messages between `from` and the offset `end`. Returns the position after the
-/// last one.
-fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
+/// Finds the complete messages between the end of `from` and the offset `end`. Returns `from`
+/// extended by them.
+fn scan(segment: &Segment, from: Extent, end: u64) -> Result<Extent, LogError> {
     let mut found = from;
     let mut chunk = Vec::new();
     let mut wanted = CHUNK_BYTES;
@@ -118,7 +119,8 @@ fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
         let read = segment.file.read_exact_at(&mut chunk, found.end);
         read.map_err(failed("read a segment"))?;
         let (mut rest, before) = (&chunk[..], found.end);
-        let missing = loop {
+        // Bytes that the next message needs, counted from its start.
+        let needed = loop {
             match frame::read(rest, found.next) {
                 Frame::Complete { tick, message } => {
                     if tick {
@@ -129,15 +131,15 @@ fn scan(segment: &Segment, from: Synced, end: u64) -> Result<Synced, LogError> {
                     found.next += 1;
                     rest = &rest[bytes..];
                 }
-                Frame::Incomplete(bytes) => break bytes,
+                Frame::Incomplete { needed } => break needed,
                 Frame::Invalid => return Ok(found),
             }
         };
-        if found.end + missing as u64 > end {
+        if found.end + needed as u64 > end {
             return Ok(found);
         }
         wanted = if found.end == before {
-            missing
+            needed
         } else {
             CHUNK_BYTES
         };

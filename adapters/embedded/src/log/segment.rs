@@ -1,11 +1,13 @@
 //! One file of the log: a header, then messages without a gap.
 //!
 //! ```text
-//!   0  "SKYTLOG\n" │ format u32 │ 0 u32 │ log id u64 │ first seq u64 │ CRC-32 of these
-//!  64  synced slot: end u64 │ next seq u64 │ offset of the newest tick u64 │ its seq u64 │ CRC-32
+//!   0  "SKYTLOG\n" │ format u32 │ 0 u32 │ log id u64 │ position of the first message u64 │ CRC-32
+//!  64  synced slot: end u64 │ next position u64 │ newest tick: offset u64, position u64 │ CRC-32
 //! 128  the other slot
 //! 256  messages ...
 //! ```
+//!
+//! All offsets are in bytes, from the start of the file. A tick is a message that ends an epoch.
 //!
 //! A slot records how far the file is durable. It is written after the messages were synced, and
 //! becomes durable itself with the next sync. The writer alternates between the two slots, so a
@@ -28,7 +30,8 @@ pub const HEADER_BYTES: u64 = 256;
 pub const FORMAT: u32 = 1;
 
 const MAGIC: &[u8; 8] = b"SKYTLOG\n";
-const HEAD_BYTES: usize = 36;
+/// Bytes at the start of the header that identify the log and the segment, with their checksum.
+const IDENTITY_BYTES: usize = 36;
 const SLOT_OFFSETS: [u64; 2] = [64, 128];
 const SLOT_BYTES: usize = 36;
 
@@ -51,14 +54,15 @@ impl Slot {
     }
 }
 
-/// How far a segment is durable.
+/// A prefix of a segment that ends with a complete message: its synced, its recovered, or its
+/// written messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Synced {
-    /// Offset of the end of the durable messages.
+pub struct Extent {
+    /// Offset of the end of its last message.
     pub end: u64,
-    /// Position of the next message in the log.
+    /// Position in the log of the message after it.
     pub next: u64,
-    /// Offset and position of the newest durable tick.
+    /// Offset and position of its newest tick.
     pub tick: Option<(u64, u64)>,
 }
 
@@ -79,8 +83,8 @@ impl Segment {
         let path = path(folder, first);
         let unfinished = path.with_extension("new");
         let mut header = [0; HEADER_BYTES as usize];
-        header[..HEAD_BYTES].copy_from_slice(&head(log_id, first));
-        let synced = Synced {
+        header[..IDENTITY_BYTES].copy_from_slice(&identity(log_id, first));
+        let synced = Extent {
             end: HEADER_BYTES,
             next: first,
             tick: None,
@@ -89,7 +93,7 @@ impl Segment {
             header[offset as usize..][..SLOT_BYTES].copy_from_slice(&slot(log_id, first, synced));
         }
         let file = replace_file(&path, &unfinished, |file| file.write_all_at(&header, 0));
-        let file = file.map_err(failed("make a segment"))?;
+        let file = file.map_err(failed("create a segment"))?;
         Ok(Self {
             first,
             log_id,
@@ -108,7 +112,7 @@ impl Segment {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(failed("open a segment"))?,
         };
-        let mut bytes = [0; HEAD_BYTES];
+        let mut bytes = [0; IDENTITY_BYTES];
         match file.read_exact_at(&mut bytes, 0) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(damaged(first, 0, "the header is truncated"));
@@ -123,7 +127,7 @@ impl Segment {
             )));
         }
         let log_id = u64::from_le_bytes(bytes[16..24].try_into().expect("8 bytes"));
-        if bytes != head(log_id, first) {
+        if bytes != identity(log_id, first) {
             return Err(damaged(first, 0, "the header is invalid"));
         }
         Ok(Some(Self {
@@ -134,15 +138,15 @@ impl Segment {
     }
 
     /// Reads from the slots how far the segment is durable.
-    pub fn synced(&self) -> Result<Synced, LogError> {
-        let mut newest: Option<Synced> = None;
+    pub fn synced(&self) -> Result<Extent, LogError> {
+        let mut newest: Option<Extent> = None;
         for offset in SLOT_OFFSETS {
             let mut bytes = [0; SLOT_BYTES];
             self.file
                 .read_exact_at(&mut bytes, offset)
                 .map_err(failed("read a segment"))?;
             let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"));
-            let synced = Synced {
+            let synced = Extent {
                 end: number(0),
                 next: number(8),
                 tick: (number(16) > 0).then(|| (number(16), number(24))),
@@ -163,7 +167,7 @@ impl Segment {
     }
 
     /// Records in one of the slots how far the segment is durable.
-    pub fn write_slot(&self, which: Slot, synced: Synced) -> io::Result<()> {
+    pub fn write_slot(&self, which: Slot, synced: Extent) -> io::Result<()> {
         let bytes = slot(self.log_id, self.first, synced);
         self.file.write_all_at(&bytes, SLOT_OFFSETS[which as usize])
     }
@@ -212,8 +216,9 @@ pub fn path(folder: &Path, first: u64) -> PathBuf {
     folder.join(format!("{first:020}.log"))
 }
 
-fn head(log_id: u64, first: u64) -> [u8; HEAD_BYTES] {
-    let mut bytes = [0; HEAD_BYTES];
+/// Encodes the start of the header: it identifies the log and the segment.
+fn identity(log_id: u64, first: u64) -> [u8; IDENTITY_BYTES] {
+    let mut bytes = [0; IDENTITY_BYTES];
     bytes[..8].copy_from_slice(MAGIC);
     bytes[8..12].copy_from_slice(&FORMAT.to_le_bytes());
     bytes[16..24].copy_from_slice(&log_id.to_le_bytes());
@@ -225,17 +230,17 @@ fn head(log_id: u64, first: u64) -> [u8; HEAD_BYTES] {
 
 /// Encodes a slot. The checksum covers the identity of the log and of the segment: a slot that was
 /// copied from another segment is invalid.
-fn slot(log_id: u64, first: u64, synced: Synced) -> [u8; SLOT_BYTES] {
-    let (tick_offset, tick_seq) = synced.tick.unwrap_or((0, 0));
+fn slot(log_id: u64, first: u64, synced: Extent) -> [u8; SLOT_BYTES] {
+    let (tick_offset, tick_position) = synced.tick.unwrap_or((0, 0));
     let mut bytes = [0; SLOT_BYTES];
-    for (at, number) in [synced.end, synced.next, tick_offset, tick_seq]
+    for (at, number) in [synced.end, synced.next, tick_offset, tick_position]
         .iter()
         .enumerate()
     {
         bytes[at * 8..][..8].copy_from_slice(&number.to_le_bytes());
     }
     let mut hasher = crc32fast::Hasher::new();
-    hasher.update(&head(log_id, first));
+    hasher.update(&identity(log_id, first));
     hasher.update(&bytes[..32]);
     bytes[32..].copy_from_slice(&hasher.finalize().to_le_bytes());
     bytes

@@ -11,7 +11,7 @@ use skytide_core::id::Seq;
 use skytide_core::port::log::{LogError, LogWriter};
 
 use super::super::folder::{DataDirError, Hold};
-use super::segment::{self, HEADER_BYTES, Segment, Slot, Synced};
+use super::segment::{self, Extent, HEADER_BYTES, Segment, Slot};
 use super::{LogOptions, POLL, Shared, blocking, failed, frame, recovery};
 
 /// The lock file of the writer. The lock is released when the process exits.
@@ -58,9 +58,9 @@ pub struct Tail {
     options: LogOptions,
     segment: Segment,
     /// How far the segment is durable.
-    synced: Synced,
+    synced: Extent,
     /// How far the segment is written.
-    written: Synced,
+    written: Extent,
     /// The slot to write at the next flush.
     next_slot: Slot,
     /// Bytes of all earlier segments when they were last listed. Trimming since then is not
@@ -96,7 +96,7 @@ impl Tail {
             .file
             .write_all_at(&self.buffer, self.written.end);
         write.map_err(failed("append"))?;
-        self.written = Synced {
+        self.written = Extent {
             end: self.written.end + bytes,
             next,
             tick: tick
@@ -134,7 +134,7 @@ impl Tail {
         self.sync()?;
         let next = self.written.next;
         self.segment = Segment::create(&self.folder, self.segment.log_id, next)?;
-        self.written = Synced {
+        self.written = Extent {
             end: HEADER_BYTES,
             next,
             tick: None,

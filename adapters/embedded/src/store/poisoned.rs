@@ -1,8 +1,8 @@
 //! Records the error after which the database accepts no more writes.
 //!
-//! After a failed write, whether to the journal or to a sorted file in the background, fjall
-//! rejects all further writes until the database is opened again, even if the cause is gone: only
-//! reading the files shows what had reached the disk.
+//! After a failed write to the journal (write-ahead log) or of a table (SSTable) in the background,
+//! fjall rejects all further writes until the database is opened again, even if the cause is gone:
+//! only reading the files shows which writes are durable.
 //! <https://docs.rs/fjall/3/fjall/enum.Error.html#variant.Poisoned>
 
 use std::sync::Arc;

@@ -20,6 +20,7 @@ fn batches_have_even_sizes_within_the_limits() {
         rows_max: 1_000,
         batches_max: 4,
     };
+    // The number of rows to write, and the number in each batch.
     for (count, rows) in [
         (1, 100),
         (400, 100),
@@ -50,9 +51,9 @@ async fn guarded() -> Option<Connection> {
     Some(connection)
 }
 
-fn change(at: &str, row: Option<&str>) -> Change {
+fn change(key: &str, row: Option<&str>) -> Change {
     Change {
-        key: Key::from(at.as_bytes()),
+        key: Key::from(key.as_bytes()),
         row: row.map(|row| row.as_bytes().into()),
     }
 }
@@ -80,7 +81,7 @@ async fn documents(connection: &Connection) -> Vec<Document> {
     found.expect("the server answers")
 }
 
-async fn end(connection: Connection) {
+async fn drop_database(connection: Connection) {
     connection
         .database()
         .drop()
@@ -96,24 +97,24 @@ async fn neither_a_row_nor_a_removal_is_replaced_by_an_older_epoch() {
     let newer = vec![change("put", Some("6")), change("removed", None)];
     assert!(write(&connection, 1, 6, newer).await);
     let before = documents(&connection).await;
-    for at in ["put", "removed"] {
+    for key in ["put", "removed"] {
         for row in [Some("5"), None] {
             assert!(
-                !write(&connection, 1, 5, vec![change(at, row)]).await,
-                "{at} {row:?}"
+                !write(&connection, 1, 5, vec![change(key, row)]).await,
+                "{key} {row:?}"
             );
-            assert_eq!(documents(&connection).await, before, "{at} {row:?}");
+            assert_eq!(documents(&connection).await, before, "{key} {row:?}");
         }
     }
-    for at in ["put", "removed"] {
+    for key in ["put", "removed"] {
         for row in [None, Some("6"), None, Some("7")] {
             assert!(
-                write(&connection, 1, 6, vec![change(at, row)]).await,
-                "{at} {row:?}"
+                write(&connection, 1, 6, vec![change(key, row)]).await,
+                "{key} {row:?}"
             );
         }
     }
-    end(connection).await;
+    drop_database(connection).await;
 }
 
 #[tokio::test]
@@ -138,8 +139,9 @@ async fn a_batch_of_another_term_or_below_the_floor_changes_nothing() {
         );
     }
     assert!(write(&connection, 1, 6, rows()).await);
+    // The guard, a row, and the tombstone of a removed row.
     assert_eq!(documents(&connection).await.len(), 3);
-    end(connection).await;
+    drop_database(connection).await;
 }
 
 #[tokio::test]
@@ -167,7 +169,7 @@ async fn terms_and_floors_only_rise() {
         guard,
         doc! { "_id": guard::ID, "term": 3_i64, "floor": 5_i64 }
     );
-    end(connection).await;
+    drop_database(connection).await;
 }
 
 #[tokio::test]
@@ -179,10 +181,11 @@ async fn rows_of_any_number_and_size_are_written() {
     let mut changes: Vec<Change> = (0..25)
         .map(|number| change(&format!("{number:02}"), Some("y")))
         .collect();
-    changes.extend(["l1", "l2", "l3", "l4"].map(|at| change(at, Some(&large))));
+    changes.extend(["l1", "l2", "l3", "l4"].map(|key| change(key, Some(&large))));
     assert!(write(&connection, 1, 1, changes).await);
-    assert_eq!(documents(&connection).await.len(), 1 + 29);
-    end(connection).await;
+    let guards = 1;
+    assert_eq!(documents(&connection).await.len(), guards + 29);
+    drop_database(connection).await;
 }
 
 #[tokio::test]
@@ -209,5 +212,5 @@ async fn a_row_that_the_server_never_accepts_is_rejected_and_named() {
         panic!("the row is rejected");
     };
     assert_eq!((view, &*key), (VIEW.name(), "unwanted"));
-    end(connection).await;
+    drop_database(connection).await;
 }

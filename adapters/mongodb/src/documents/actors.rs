@@ -2,26 +2,32 @@
 
 use mongodb::bson::DateTime;
 use serde::{Deserialize, Serialize};
-use skytide_core::id::{Did, Tid};
+use skytide_core::id::Did;
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
     AccountRow, ActorRow, HandleKey, HandleRow, InteractionKey, InteractionRow,
 };
 
-use super::{Columns, Count};
+use super::{Count, RowDocument};
 use crate::values::{date, timestamp};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// The counts of an account.
+/// A row of `actors`: the counts of an account.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ActorDocument {
     did: String,
+    /// Distinct accounts that follow the account.
     followers: Count,
+    /// Follow records of which the account is the subject.
     follow_records: Count,
+    /// Follow records of the account.
     follows: Count,
+    /// Distinct accounts that block the account.
     blockers: Count,
+    /// Block records of which the account is the subject.
     block_records: Count,
+    /// Block records of the account.
     blocks: Count,
     posts: Count,
     likes_given: Count,
@@ -32,7 +38,7 @@ pub struct ActorDocument {
     last_seen: Option<DateTime>,
 }
 
-impl Columns for ActorDocument {
+impl RowDocument for ActorDocument {
     type Key = Did;
     type Row = ActorRow;
 
@@ -75,7 +81,7 @@ impl Columns for ActorDocument {
     }
 }
 
-/// The interactions of one account with another on one day.
+/// A row of `interactions`: those of one account with another on one day.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InteractionDocument {
     author: String,
@@ -86,10 +92,11 @@ pub struct InteractionDocument {
     reposts: Count,
     replies: Count,
     quotes: Count,
+    /// Unicode scalar values in the texts of these replies and quotes.
     characters: Count,
 }
 
-impl Columns for InteractionDocument {
+impl RowDocument for InteractionDocument {
     type Key = InteractionKey;
     type Row = InteractionRow;
 
@@ -117,7 +124,7 @@ impl Columns for InteractionDocument {
     }
 }
 
-/// The known properties of an account. `null` means unknown.
+/// A row of `accounts`: the known properties of an account. `null` means unknown.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct AccountDocument {
     did: String,
@@ -131,15 +138,11 @@ pub struct AccountDocument {
     out_of_sync: bool,
 }
 
-impl Columns for AccountDocument {
+impl RowDocument for AccountDocument {
     type Key = Did;
     type Row = AccountRow;
 
     fn from_row(key: Did, row: AccountRow) -> Option<Self> {
-        let rev = row.rev.map(|rev| rev.to_string());
-        if rev.as_deref().map(|text| text.parse::<Tid>().ok()) != row.rev.map(Some) {
-            return None;
-        }
         Some(Self {
             did: key.to_string(),
             handle: row.handle.map(Into::into),
@@ -148,7 +151,7 @@ impl Columns for AccountDocument {
             display_name: row.display_name.map(Into::into),
             description: row.description.map(Into::into),
             avatar: row.avatar.map(Into::into),
-            rev,
+            rev: row.rev.map(|rev| rev.to_string()),
             out_of_sync: row.out_of_sync,
         })
     }
@@ -161,16 +164,13 @@ impl Columns for AccountDocument {
             display_name: self.display_name.map(Into::into),
             description: self.description.map(Into::into),
             avatar: self.avatar.map(Into::into),
-            rev: self
-                .rev
-                .map(|rev| rev.parse().ok())
-                .map_or(Some(None), |rev| rev.map(Some))?,
+            rev: self.rev.map(|rev| rev.parse()).transpose().ok()?,
             out_of_sync: self.out_of_sync,
         })
     }
 }
 
-/// An account that claimed a handle.
+/// A row of `handles`: an account that claimed a handle.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct HandleDocument {
     handle: String,
@@ -178,7 +178,7 @@ pub struct HandleDocument {
     claimed: DateTime,
 }
 
-impl Columns for HandleDocument {
+impl RowDocument for HandleDocument {
     type Key = HandleKey;
     type Row = HandleRow;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
 
-use super::{Columns, Count};
+use super::{Count, RowDocument};
 
 /// A top list, ordered from the first rank to the last.
 #[derive(Debug, Serialize, Deserialize)]
@@ -54,7 +54,7 @@ impl ListDocument {
     }
 }
 
-impl Columns for ListDocument {
+impl RowDocument for ListDocument {
     type Key = ListKey;
     type Row = ListRow;
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use skytide_core::time::Minute;
 use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span};
 
-use super::{Columns, Count};
+use super::{Count, RowDocument};
 use crate::values::date;
 
 /// Counts of operations on a collection in a span of time.
@@ -24,7 +24,7 @@ pub struct ActivityDocument {
     live: Count,
 }
 
-impl Columns for ActivityDocument {
+impl RowDocument for ActivityDocument {
     type Key = ActivityKey;
     type Row = ActivityRow;
 
@@ -69,7 +69,7 @@ pub struct CounterDocument {
     value: Count,
 }
 
-impl Columns for CounterDocument {
+impl RowDocument for CounterDocument {
     type Key = String;
     type Row = CounterRow;
 

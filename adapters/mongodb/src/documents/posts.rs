@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use skytide_core::id::PostKey;
 use skytide_core::view::{PostRow, PostState};
 
-use super::{Columns, Count};
+use super::{Count, RowDocument};
 
 /// The tallies of a post.
 #[derive(Debug, Serialize, Deserialize)]
@@ -24,7 +24,7 @@ pub struct PostDocument {
     state: PostState,
 }
 
-impl Columns for PostDocument {
+impl RowDocument for PostDocument {
     type Key = PostKey;
     type Row = PostRow;
 

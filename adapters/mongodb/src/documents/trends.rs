@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use skytide_core::view::{TrendKey, TrendRow};
 
-use super::{Columns, Count};
+use super::{Count, RowDocument};
 
 /// The number of posts with a tag, domain, link, mention or language, and of their distinct
 /// authors.
@@ -47,7 +47,7 @@ impl ByWindow {
     }
 }
 
-impl Columns for TrendDocument {
+impl RowDocument for TrendDocument {
     type Key = TrendKey;
     type Row = TrendRow;
 

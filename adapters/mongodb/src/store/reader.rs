@@ -90,7 +90,7 @@ async fn find(
     mut options: FindOptions,
 ) -> Result<Vec<StoredRow>, StoreError> {
     let connection = source.connection;
-    options.max_time = Some(connection.operation_max());
+    options.max_time = Some(connection.operation_timeout());
     let documents = source.database.collection::<RawDocumentBuf>(view.name());
     let found = documents.find(filter).with_options(options);
     let mut rows = Vec::new();

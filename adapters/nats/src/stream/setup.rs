@@ -19,7 +19,7 @@ const BYTES_DEFAULT_MIN: u64 = 1 << 30;
 
 impl Stream {
     pub(super) async fn find_or_create(&self) -> Result<u64, LogError> {
-        const OPERATION: &str = "open its stream";
+        const OPERATION: &str = "open the stream";
         loop {
             let not_found = |code| code == ErrorCode::STREAM_NOT_FOUND;
             match self.request_info(|_| false).await {
@@ -39,7 +39,7 @@ impl Stream {
                 // Another process has created it in the meantime: use that one.
                 Err(RequestError::Refused(error))
                     if error.error_code() == ErrorCode::STREAM_NAME_EXIST => {}
-                Err(error) => return Err(self.explain_no_room(error, "create its stream")),
+                Err(error) => return Err(self.explain_no_room(error, "create the stream")),
                 Ok(_) => {
                     tracing::info!(stream = self.subjects.stream(), "created the stream");
                 }
@@ -104,7 +104,7 @@ impl Stream {
                      the stream stays unchanged: lower NATS_BYTES_MAX or NATS_REPLICAS, \
                      or raise the server's max_file_store"
                 ),
-                Err(error) => return Err(error.into_log_error("adapt its stream to the options")),
+                Err(error) => return Err(error.into_log_error("adapt the stream to the options")),
             }
         }
         Ok(())

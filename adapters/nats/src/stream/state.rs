@@ -50,7 +50,7 @@ impl Stream {
             Err(RequestError::Refused(error)) if not_found(error.error_code()) => {
                 return Err(LogError::Damaged(format!("the stream {name} was deleted")));
             }
-            Err(error) => return Err(error.into_log_error("read the state of its stream")),
+            Err(error) => return Err(error.into_log_error("read the state of the stream")),
         };
         if id_of(&info.config) != Some(self.id) {
             let why = format!("the stream {name} was deleted and created again: it is another log");
@@ -111,9 +111,9 @@ impl Stream {
                 let last = state.next - 1;
                 let lost = format!(
                     "the server has lost messages that it had stored: \
-                     its log ends at {last}, not at {position}"
+                     the log ends at {last}, not at {position}"
                 );
-                return Err(failed("read the state of its stream")(lost));
+                return Err(failed("read the state of the stream")(lost));
             }
             sleep(RETRY_DELAY).await;
         }

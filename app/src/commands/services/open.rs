@@ -6,7 +6,7 @@ use crate::data::Data;
 use crate::failure::Failure;
 
 /// Waits until the data are open. Returns `None` if `stop` is cancelled first: a server that is
-/// away can block the opening for any time.
+/// not reachable can block the opening for any time.
 pub async fn open_unless_stopped(
     opening: impl Future<Output = Result<Data, Failure>>,
     stop: &CancellationToken,

@@ -1,6 +1,7 @@
-//! Health and metrics of a service that runs in a process of its own, on `SKYTIDE_PROBE_ADDRESS`.
+//! Health and metrics on `SKYTIDE_PROBE_ADDRESS`: of a service without an API, and beside an API.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use skytide_api::{Probe, ProbeState};
@@ -13,6 +14,10 @@ use crate::health::ServiceHealth;
 use crate::listen::resolve;
 use crate::supervisor::Supervisor;
 use crate::terminal::say;
+
+/// Where health and metrics are if the API is public and `SKYTIDE_PROBE_ADDRESS` is unset. The units
+/// in `deploy/systemd` use the ports before it for the other services.
+const BESIDE_PUBLIC_API: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7784);
 
 /// Starts the health check, and the server of health and metrics if an address is set for it.
 ///
@@ -32,17 +37,8 @@ pub async fn start_probe(
         return Ok(());
     };
     let address = resolve(address, "SKYTIDE_PROBE_ADDRESS").await?;
-    let probe = Probe::bind(address).await.map_err(|why| {
-        let what = format!(
-            "cannot listen on {address} for health and metrics: choose another address with \
-             SKYTIDE_PROBE_ADDRESS"
-        );
-        Failure::because(what, why)
-    })?;
-    say(&format!(
-        "Health and metrics: http://{}/readyz",
-        probe.address()
-    ));
+    let probe = bind(address).await?;
+    say_where(&probe);
     let state = ProbeState {
         registry: shared.registry.clone(),
         health: health.clone(),
@@ -50,6 +46,43 @@ pub async fn start_probe(
     supervisor.start("the health check", check_health(health, stop.clone()));
     supervisor.start("the probe", probe.run(state, stop.clone()));
     Ok(())
+}
+
+/// Listens for health and metrics beside an API that listens on `api`: on `SKYTIDE_PROBE_ADDRESS`. If
+/// that is unset, the API serves them itself if only this machine can reach it; otherwise they are on
+/// [`BESIDE_PUBLIC_API`].
+///
+/// # Errors
+///
+/// The address cannot be resolved, or its port is not available.
+pub async fn bind_beside_api(config: &Config, api: SocketAddr) -> Result<Option<Probe>, Failure> {
+    let address = match &config.process.probe_address {
+        Some(address) => resolve(address, "SKYTIDE_PROBE_ADDRESS").await?,
+        None if is_public(api) => BESIDE_PUBLIC_API,
+        None => return Ok(None),
+    };
+    bind(address).await.map(Some)
+}
+
+/// Whether other machines may reach an address.
+pub fn is_public(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
+}
+
+async fn bind(address: SocketAddr) -> Result<Probe, Failure> {
+    Probe::bind(address).await.map_err(|why| {
+        let what = format!(
+            "cannot listen on {address} for health and metrics: choose another address with \
+             SKYTIDE_PROBE_ADDRESS"
+        );
+        Failure::because(what, why)
+    })
+}
+
+/// Prints where the probe is.
+pub fn say_where(probe: &Probe) {
+    let address = probe.address();
+    say(&format!("Health and metrics: http://{address}/readyz"));
 }
 
 /// Checks the log and the store every second until `stop` is cancelled.

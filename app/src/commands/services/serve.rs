@@ -1,12 +1,13 @@
 //! `skytide serve`: the views over HTTP.
 
-use skytide_api::{ServeError, Server};
+use skytide_api::{ApiState, Probe, ServeError, Server};
 use skytide_core::config::Config;
 use tokio_util::sync::CancellationToken;
 
 use super::open::open_unless_stopped;
+use super::probe::{bind_beside_api, is_public, say_where};
 use super::shared::Shared;
-use super::store_tasks::{serve_exports, watch_store};
+use super::store_tasks::{serve_requests, watch_store};
 use crate::data::{Data, Role};
 use crate::failure::Failure;
 use crate::files;
@@ -25,15 +26,60 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let Some(data) = open_unless_stopped(opening, &stop).await? else {
         return Ok(());
     };
-    let server = bind_api(config).await?;
-    say(&format!("The API listens: http://{}/", server.address()));
+    let api = ListeningApi::bind(config).await?;
+    say(&format!("The API listens: {}", api.url()));
+    api.say_where_the_probe_is();
     let job_stores = data.views().job_stores()?;
     let state = Shared::default().api_state(config, &data, &job_stores)?;
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
-    supervisor.start("exports", serve_exports(&data, stop.clone()));
+    supervisor.start("exports", serve_requests(&data, None, stop.clone()));
     supervisor.start("the view store", watch_store(&data, stop.clone()));
-    supervisor.start("the API", server.run(state, stop));
+    api.start(state, &mut supervisor, &stop);
     supervisor.run_until_one_exits().await
+}
+
+/// The API, and the probe beside it, on their addresses.
+pub struct ListeningApi {
+    server: Server,
+    probe: Option<Probe>,
+}
+
+impl ListeningApi {
+    /// Listens on `API_ADDRESS`, and on the address of the probe if it has one of its own.
+    ///
+    /// # Errors
+    ///
+    /// An address cannot be resolved, or its port is not available.
+    pub async fn bind(config: &Config) -> Result<Self, Failure> {
+        let server = bind_api(config).await?;
+        let probe = bind_beside_api(config, server.address()).await?;
+        Ok(Self { server, probe })
+    }
+
+    /// The URL of the start page.
+    pub fn url(&self) -> String {
+        format!("http://{}/", self.server.address())
+    }
+
+    /// Prints where the probe is, if it has an address of its own.
+    pub fn say_where_the_probe_is(&self) {
+        if let Some(probe) = &self.probe {
+            say_where(probe);
+        }
+    }
+
+    /// Starts the tasks that answer requests until `stop` is cancelled.
+    pub fn start(self, state: ApiState, supervisor: &mut Supervisor, stop: &CancellationToken) {
+        let state = match is_public(self.server.address()) {
+            true => state.with_details_on_probe(),
+            false => state,
+        };
+        if let Some(probe) = self.probe {
+            let beside = probe.run_beside_api(state.clone(), stop.clone());
+            supervisor.start("the probe", beside);
+        }
+        supervisor.start("the API", self.server.run(state, stop.clone()));
+    }
 }
 
 /// Listens on `API_ADDRESS`. Allows as many connections as the limit of open files permits.
@@ -41,7 +87,7 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
 /// # Errors
 ///
 /// The address cannot be resolved, or its port is not available.
-pub async fn bind_api(config: &Config) -> Result<Server, Failure> {
+async fn bind_api(config: &Config) -> Result<Server, Failure> {
     let address = resolve(&config.api.address, "API_ADDRESS").await?;
     let mut options = options::api(config, address);
     let (wanted, limit) = (options.connections_max, files::raise_limit());

@@ -16,15 +16,32 @@ use crate::data::{Data, JobStores};
 use crate::failure::Failure;
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
+use crate::keys::{WithAdminKey, create_admin_key};
+use crate::log_queue;
 use crate::options;
 
 /// What the services of one process share.
-#[derive(Default)]
 pub struct Shared {
     /// The metrics of all services.
     pub registry: Arc<Mutex<Registry>>,
     /// What ingest reports about its relay.
     pub ingest_status: ingest::Status,
+}
+
+impl Default for Shared {
+    /// Has only the metrics of the log.
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        registry.register(
+            "log_lines_dropped",
+            "Log lines dropped because standard error did not accept them",
+            log_queue::dropped(),
+        );
+        Self {
+            registry: Arc::new(Mutex::new(registry)),
+            ingest_status: ingest::Status::default(),
+        }
+    }
 }
 
 impl Shared {
@@ -57,7 +74,7 @@ impl Shared {
         }
     }
 
-    /// The ports and limits of the API.
+    /// The ports and limits of the API. Writes the admin key if there is none.
     ///
     /// # Errors
     ///
@@ -78,7 +95,10 @@ impl Shared {
             true => state.with_atomic_commits(),
             false => state,
         };
+        let admin = create_admin_key(&config.store.dir);
+        let keys = WithAdminKey::new(data.views().keys(), admin);
         Ok(state
+            .with_access(options::api_access(config), Arc::new(keys))
             .with_limits(options::api_limits(config))
             .with_snapshots(job_stores.snapshots.clone())
             .with_profiles(job_stores.profiles.clone())

@@ -1,21 +1,24 @@
 //! Tasks that every process with an embedded view store runs beside its service.
 
 use std::io;
+use std::sync::Arc;
 
+use skytide_core::port::job::JobRunner;
 use skytide_core::port::store::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use crate::data::Data;
 
-/// Sends exports to other processes until `stop` is cancelled, if only this process can open the
-/// views.
-pub fn serve_exports(
+/// Sends exports to other processes, and runs `jobs` for them, until `stop` is cancelled, if only
+/// this process can open the views. `jobs` is `None` if this process has no scheduler.
+pub fn serve_requests(
     data: &Data,
+    jobs: Option<Arc<dyn JobRunner>>,
     stop: CancellationToken,
 ) -> impl Future<Output = io::Result<()>> + use<> {
     let views = data.views().clone();
     async move {
-        stop.run_until_cancelled(views.serve_exports()).await;
+        stop.run_until_cancelled(views.serve_requests(jobs)).await;
         Ok(())
     }
 }

@@ -11,9 +11,9 @@ use super::ingest::read_relays;
 use super::open::open_unless_stopped;
 use super::probe::check_health;
 use super::relays::relays;
-use super::serve::bind_api;
+use super::serve::ListeningApi;
 use super::shared::Shared;
-use super::store_tasks::{serve_exports, watch_store};
+use super::store_tasks::{serve_requests, watch_store};
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
@@ -68,7 +68,7 @@ pub async fn run_all(
     what: &str,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let server = bind_api(config).await?;
+    let api = ListeningApi::bind(config).await?;
     let shared = Shared::default();
     let dataflow_options = options::dataflow(config);
     let member = ClusterMember::from_options(&config.cluster, dataflow_options.workers)?;
@@ -89,6 +89,7 @@ pub async fn run_all(
         scheduler: jobs,
         on_demand,
     } = scheduler(config, data.store(), &job_stores)?;
+    let api_state = api_state.with_job_runner(jobs.clone());
     let dataflow = run_dataflow(
         dataflow_options,
         member,
@@ -97,19 +98,21 @@ pub async fn run_all(
         stop.clone(),
     );
 
-    say(&format!("Skytide is up: http://{}/", server.address()));
+    say(&format!("Skytide is up: {}", api.url()));
     say(what);
+    api.say_where_the_probe_is();
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     supervisor.report_health(health.clone());
     supervisor.start("ingest", read_relays(config, &data, sources, context));
     supervisor.start("the dataflow", dataflow);
+    let requests = serve_requests(&data, Some(jobs.clone()), stop.clone());
     supervisor.start("the scheduler", jobs.run(stop.clone()));
     let fetching = Jobs::fetch_on_demand(on_demand, stop.clone());
     supervisor.start("profiles on demand", fetching);
-    supervisor.start("exports", serve_exports(&data, stop.clone()));
+    supervisor.start("exports", requests);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     supervisor.start("the health check", check_health(health, stop.clone()));
-    supervisor.start("the API", server.run(api_state, stop));
+    api.start(api_state, &mut supervisor, &stop);
     let ended = supervisor.run_until_one_exits().await;
     data.close(config.process.shutdown_max.0).await;
     ended

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! with snapshots      take snapshots until one is between two commits, and read all rows from it
-//! without snapshots   wait until no commit is in progress and read; retry a few times if the store changed
+//! without snapshots   wait until no commit is in progress, read, and retry if the store changed
 //! ```
 
 use std::path::Path;

@@ -14,8 +14,8 @@ use super::bytes::{Reader, Unreadable, Writer};
 use crate::fact::{Edge, Fact, Post, Profile, Reaction, Subject};
 use crate::records::content::{Content, RecordRef};
 
-/// The bits of a record's first byte that give the kind of content. The other bits are free for the
-/// form of the record key.
+/// The bits of a record's first byte that give the kind of content. The caller uses another bit for
+/// the kind of the record key: a TID or a text.
 pub(super) const KIND: u8 = 0b111;
 const NOTHING: u8 = 0;
 const LIKE: u8 = 1;
@@ -38,8 +38,9 @@ pub(super) fn kind(content: &Content) -> u8 {
     }
 }
 
-/// Writes the content after the first byte. `index_of` gives the index of a numbered account in the
-/// section's list.
+/// Writes the content after the first byte. A section lists each account once, and contents refer
+/// to an account by its index in that list: `index_of` returns it for the account's number in
+/// memory.
 pub(super) fn write(content: &Content, to: &mut Writer, mut index_of: impl FnMut(u32) -> u64) {
     match content {
         Content::Nothing => {}
@@ -53,26 +54,26 @@ pub(super) fn write(content: &Content, to: &mut Writer, mut index_of: impl FnMut
     }
 }
 
-/// Reads the content after the first byte. `number_of` gives the number of the account at an index
-/// of the section's list.
+/// Reads the content after the first byte. `account_at` returns the number in memory of the account
+/// at an index of the section's list.
 pub(super) fn read(
     kind: u8,
     address: &RecordRef<'_>,
     from: &mut Reader<'_>,
-    mut number_of: impl FnMut(u64) -> Result<u32, Unreadable>,
+    mut account_at: impl FnMut(u64) -> Result<u32, Unreadable>,
 ) -> Result<Content, Unreadable> {
     Ok(match kind {
         NOTHING => Content::Nothing,
         LIKE => Content::Like {
-            did: number_of(from.number()?)?,
+            did: account_at(from.number()?)?,
             tid: from.tid()?,
         },
         REPOST => Content::Repost {
-            did: number_of(from.number()?)?,
+            did: account_at(from.number()?)?,
             tid: from.tid()?,
         },
-        FOLLOW => Content::Follow(number_of(from.number()?)?),
-        BLOCK => Content::Block(number_of(from.number()?)?),
+        FOLLOW => Content::Follow(account_at(from.number()?)?),
+        BLOCK => Content::Block(account_at(from.number()?)?),
         POST => Content::Post(Arc::new(read_post(address, from)?)),
         OTHER => Content::Other(Box::new(read_other(address, from)?)),
         _ => return Err(Unreadable),
@@ -127,7 +128,8 @@ fn read_post(address: &RecordRef<'_>, from: &mut Reader<'_>) -> Result<Post, Unr
     })
 }
 
-/// Reads distinct texts: the first `texts_max` of those that have at most `bytes_max` bytes.
+/// Reads texts that were written without duplicates. Returns the first `texts_max` of those that
+/// have at most `bytes_max` bytes.
 fn read_texts(
     from: &mut Reader<'_>,
     texts_max: usize,

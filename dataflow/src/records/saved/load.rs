@@ -180,7 +180,7 @@ impl<'a> Section<'a> {
             from,
             ..
         } = self;
-        let number_of = |index: u64| {
+        let account_at = |index: u64| {
             let index = usize::try_from(index).map_err(|_| Unreadable)?;
             let number = numbers.get_mut(index).ok_or(Unreadable)?;
             if !is_own {
@@ -194,7 +194,7 @@ impl<'a> Section<'a> {
             rkey: &rkey,
             first_seen,
         };
-        let content = content::read(head & content::KIND, &address, from, number_of)?;
+        let content = content::read(head & content::KIND, &address, from, account_at)?;
         let collection = if is_own { state.collection(name) } else { 0 };
         let record = LiveRecord {
             rkey,

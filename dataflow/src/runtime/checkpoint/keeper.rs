@@ -30,8 +30,8 @@ const RETRY_DELAY: Duration = Duration::from_secs(30);
 /// trimmed later.
 const MARKS: u32 = 500;
 
-/// The task that makes a checkpoint of the parts that workers send to it, one for each of their
-/// cuts.
+/// The task that writes checkpoints from the parts that workers send to it. Each worker sends one
+/// part for each cut.
 pub(crate) struct Keeper {
     pub checkpoints: Arc<dyn CheckpointStore>,
     pub store: Arc<dyn ViewStore>,
@@ -277,8 +277,8 @@ impl Keeper {
     }
 
     /// Removes all but the newest `keep` checkpoints, and trims the log to what these need and the
-    /// options keep. `full`: the log is full, so only what the checkpoints need is kept.
-    async fn remove_old_and_trim(&self, keep: usize, full: bool) -> Result<(), BoxError> {
+    /// options keep. If the log is full, keeps only what the checkpoints need.
+    async fn remove_old_and_trim(&self, keep: usize, log_is_full: bool) -> Result<(), BoxError> {
         let listed = self.checkpoints.list().await?;
         let complete = listed.into_iter().filter_map(|listed| listed.manifest.ok());
         let complete = complete.filter(|manifest| !self.unusable.contains(&manifest.first.epoch));
@@ -289,17 +289,17 @@ impl Keeper {
         let epochs: Vec<Epoch> = kept.iter().map(|manifest| manifest.first.epoch).collect();
         self.check_term().await?;
         self.checkpoints.keep(&epochs).await?;
-        if let Some(position) = self.trim_before(newest, oldest.first.seq, full) {
+        if let Some(position) = self.trim_before(newest, oldest.first.seq, log_is_full) {
             self.log.trim(position).await?;
         }
         Ok(())
     }
 
     /// The position before which the log is trimmed; `None` if nothing is trimmed.
-    fn trim_before(&self, newest: &Manifest, oldest: Seq, full: bool) -> Option<Seq> {
+    fn trim_before(&self, newest: &Manifest, oldest: Seq, log_is_full: bool) -> Option<Seq> {
         match self.options.log_keep {
             LogKeep::All => None,
-            LogKeep::Time(time) if !full => {
+            LogKeep::Time(time) if !log_is_full => {
                 let cutoff = newest.last.time.0.saturating_sub(time.as_millis() as u64);
                 let expired = newest.marks.iter().filter(|mark| mark.time.0 <= cutoff);
                 expired.map(|mark| mark.seq.min(oldest)).next_back()
@@ -347,7 +347,7 @@ impl Keeper {
         let has_more = newest.is_some_and(|(_, tick)| tick.epoch > self.gate.newest_complete());
         if in_progress || has_more {
             self.gate.request();
-            self.gate.due_at_once.notify_one();
+            self.gate.cut_requested.notify_one();
             return trimmed;
         }
         trimmed?;

@@ -46,15 +46,15 @@ pub(crate) struct ActiveCheckpoint {
 }
 
 impl Planner {
-    /// The cut to make at the end of this batch. With `at_once` it has all remaining shards,
-    /// because no further batch may follow.
-    pub fn next_cut(&mut self, end: &End, at_once: bool) -> Option<Cut> {
+    /// The cut to make at the end of this batch. If the log is full, the cut has all remaining
+    /// shards, because there may be no further batch until a checkpoint allows trimming the log.
+    pub fn next_cut(&mut self, end: &End, log_is_full: bool) -> Option<Cut> {
         let gate = &self.gate;
         if gate.failed.swap(false, Ordering::AcqRel) {
             self.active = None;
             gate.in_progress.store(false, Ordering::Release);
         }
-        if self.active.is_none() && self.may_begin(end, at_once) {
+        if self.active.is_none() && self.may_begin(end, log_is_full) {
             self.active = Some(ActiveCheckpoint {
                 epoch: end.epoch,
                 remaining: 0..SHARDS,
@@ -72,10 +72,10 @@ impl Planner {
         let count = self.shards_per_cut();
         let active = self.active.as_mut()?;
         let remaining = &mut active.remaining;
-        if !at_once && self.gate.pending_parts.load(Ordering::Acquire) > 0 {
+        if !log_is_full && self.gate.pending_parts.load(Ordering::Acquire) > 0 {
             return None;
         }
-        let count = if at_once { SHARDS } else { count };
+        let count = if log_is_full { SHARDS } else { count };
         let shards = remaining.start..remaining.end.min(remaining.start + count);
         remaining.start = shards.end;
         let cut = Cut {
@@ -104,15 +104,15 @@ impl Planner {
         self.events += end.events as u64;
     }
 
-    /// Waits until a checkpoint is due although no batch may follow.
-    pub async fn at_once(&self) {
-        self.gate.due_at_once.notified().await;
+    /// Waits until a checkpoint is due because the log is full.
+    pub async fn cut_requested(&self) {
+        self.gate.cut_requested.notified().await;
     }
 
-    fn may_begin(&self, end: &End, at_once: bool) -> bool {
+    fn may_begin(&self, end: &End, log_is_full: bool) -> bool {
         let enough = self.events_max.is_some_and(|max| self.events >= max);
         let due = enough || self.gate.due.load(Ordering::Acquire);
-        let reported = end.epoch > self.after || at_once && end.epoch == self.after;
+        let reported = end.epoch > self.after || log_is_full && end.epoch == self.after;
         let free = !self.gate.in_progress.load(Ordering::Acquire);
         due && reported && free && end.epoch > self.gate.newest_complete()
     }

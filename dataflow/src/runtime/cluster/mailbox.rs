@@ -59,7 +59,7 @@ impl Mailbox {
         let mut out = InputHandle::new();
         let inbox = Rc::new(RefCell::new(Inbox::default()));
         let arrived = inbox.clone();
-        worker.dataflow::<u64, _, _>(|scope| {
+        worker.dataflow_named::<u64, _, _>("Mailboxes", |scope| {
             let by_receiver = Exchange::new(|fragment: &Fragment| u64::from(fragment.to));
             scope
                 .input_from(&mut out)

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use skytide_core::event::{DropReason, Message};
 use skytide_core::id::Epoch;
+use skytide_core::port::graph::WorkerReport;
 
 use super::mailbox::Mailbox;
 use crate::operators::lists::WorkerList;
@@ -41,7 +42,8 @@ struct WireSegment {
 }
 
 impl Mailbox {
-    /// Sends a command to a worker of another process. `None` says that there are no more commands.
+    /// Sends a command to a worker of another process. `None` means that there are no more
+    /// commands.
     pub fn send_command(&mut self, to: usize, command: Option<Command>) {
         self.send(to, &command.map(WireCommand::from));
     }
@@ -67,8 +69,8 @@ impl Mailbox {
 /// The reply of a worker of another process.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    /// Its part of a batch, and its statistics.
-    Batch(BatchOutput, Vec<WorkerStats>),
+    /// Its part of a batch, its statistics, and about once a second what its operators did.
+    Batch(BatchOutput, Vec<WorkerStats>, Option<WorkerReport>),
     /// Its part of a cut.
     Part(Part),
 }
@@ -76,7 +78,7 @@ pub(crate) enum Reply {
 /// A [`Reply`] as it is sent.
 #[derive(Serialize, Deserialize)]
 enum WireReply {
-    Batch(End, RowChanges, Vec<WireStats>),
+    Batch(End, RowChanges, Vec<WireStats>, Option<WorkerReport>),
     Part(Cut, Epoch, Vec<(String, ByteBuf)>, f64),
 }
 
@@ -167,9 +169,9 @@ impl From<WireSegment> for Segment {
 impl From<Reply> for WireReply {
     fn from(reply: Reply) -> Self {
         match reply {
-            Reply::Batch(BatchOutput { end, changes }, stats) => {
+            Reply::Batch(BatchOutput { end, changes }, stats, report) => {
                 let stats = stats.into_iter().map(WireStats::from);
-                Self::Batch(end, changes, stats.collect())
+                Self::Batch(end, changes, stats.collect(), report)
             }
             Reply::Part(part) => {
                 let sections = part.sections.into_iter();
@@ -184,9 +186,9 @@ impl From<Reply> for WireReply {
 impl From<WireReply> for Reply {
     fn from(reply: WireReply) -> Self {
         match reply {
-            WireReply::Batch(end, changes, stats) => {
+            WireReply::Batch(end, changes, stats, report) => {
                 let stats = stats.into_iter().map(WorkerStats::from);
-                Self::Batch(BatchOutput { end, changes }, stats.collect())
+                Self::Batch(BatchOutput { end, changes }, stats.collect(), report)
             }
             WireReply::Part(cut, through, sections, pause_seconds) => {
                 let sections = sections.into_iter();

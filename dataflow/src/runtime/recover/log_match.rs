@@ -103,7 +103,7 @@ impl LogEnds {
                 }));
             }
             // The messages after the newest tick may never reach a reader, for example a writer's
-            // claim. So waiting for more could block for ever.
+            // claim. So waiting for more could block forever.
             if messages.iter().any(|(seq, _)| *seq >= newest) {
                 return Ok(LogMatch::Replaced);
             }

@@ -14,11 +14,12 @@ use skytide_core::port::store::{Order, Range, ViewReader};
 use skytide_core::view::{Key, ListKey, ListRow, Measure, ViewId, Window, decode_row};
 
 /// The views whose lists name accounts.
-const VIEWS: [ViewId; 4] = [
+const VIEWS: [ViewId; 5] = [
     ViewId::TopActors,
     ViewId::TopBlocks,
     ViewId::TopPosts,
     ViewId::TopMentions,
+    ViewId::TopInteractions,
 ];
 /// Largest number of lists of single languages that a run reads per view. The authors of posts name
 /// the languages, so their number is not bounded otherwise.

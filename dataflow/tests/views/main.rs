@@ -3,6 +3,8 @@
 //! Only `check` builds the graph. Expected rows are written by hand; `UPDATE_EXPECT=1` only helps
 //! to format them.
 
+mod top_interactions;
+
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -51,7 +53,7 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
             let streams = Streams {
                 facts: scope.input_from(&mut facts).shared(),
                 clocks: scope.input_from(&mut clocks),
-                former_lists: scope.input_from(&mut no_lists),
+                restored_lists: scope.input_from(&mut no_lists),
             };
             let rows = graph::build(scope, streams, &config, &Accumulators::default());
             rows.map(|(row, time, diff)| (time, diff, show(&row)))
@@ -140,11 +142,11 @@ fn show(row: &Row) -> String {
             let key: ListKey = row.key.decode().unwrap();
             let r: ListRow = decode_row(columns).unwrap();
             let entry = |e: &skytide_core::view::ListEntry| {
-                format!(
-                    "{} {}",
-                    e.key.rsplit('/').next().unwrap_or_default(),
-                    e.value
-                )
+                let name = e.key.rsplit(['/', ':']).next().unwrap_or_default();
+                match (view, e.other) {
+                    (ViewId::TopInteractions, 1..) => format!("{name} {}/{}", e.value, e.other),
+                    _ => format!("{name} {}", e.value),
+                }
             };
             let entries: Vec<String> = r.entries.iter().map(entry).collect();
             let (window, measure) = (key.window.name(), key.measure.name());

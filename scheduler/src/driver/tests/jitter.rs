@@ -1,0 +1,88 @@
+//! Random delays.
+
+use super::*;
+use crate::driver::delay::{delay_ms, delayed};
+
+/// A job that sends requests to servers of others, and records when it runs.
+#[derive(Default)]
+struct Requests(std::sync::Mutex<Vec<u64>>);
+
+static STARTED: tokio::sync::OnceCell<Instant> = tokio::sync::OnceCell::const_new();
+
+#[async_trait]
+impl Job for Requests {
+    fn name(&self) -> &'static str {
+        "requests"
+    }
+
+    fn uses_foreign_servers(&self) -> bool {
+        true
+    }
+
+    async fn run(&self) -> Result<Report, BoxError> {
+        let started = STARTED.get().expect("set by the test");
+        let ms = started.elapsed().as_millis() as u64;
+        self.0.lock().expect("no panic").push(ms);
+        Ok(Report::Nothing("fine"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_uses_foreign_servers_is_delayed_by_a_fixed_time_also_when_it_catches_up() {
+    STARTED.set(Instant::now()).expect("used by one test");
+    let store = MemoryJobs::default();
+    let due = Some(moment(-60));
+    let plan = JobPlan {
+        due,
+        ..JobPlan::default()
+    };
+    store.plan("requests", &plan).await.expect("planned");
+    let (requests, slow) = (Arc::new(Requests::default()), Arc::new(Slow::default()));
+    let jobs = vec![
+        scheduled(requests.clone(), "0 * * * * *"),
+        scheduled(slow, "0 * * * * *"),
+    ];
+    let scheduler = scheduler_with(jobs, Arc::new(store.clone()), 7);
+    tokio::spawn(scheduler.clone().run(CancellationToken::new()));
+    sleep(Duration::from_secs(59)).await;
+    let delay = delay_ms(7, "requests", Duration::from_secs(20));
+    assert!((1..20_000).contains(&delay), "{delay}");
+    let dues = scheduler.status().into_iter().map(|status| status.due);
+    let expected = [Timestamp(moment(60).0 + delay), moment(60)].map(Some);
+    assert_eq!(dues.collect::<Vec<_>>(), expected);
+    let stored = stored_state(&store).await;
+    assert_eq!(
+        (stored.name.as_str(), stored.plan.due),
+        ("requests", expected[0])
+    );
+    sleep(Duration::from_secs(120)).await;
+    let runs = requests.0.lock().expect("no panic").clone();
+    assert_eq!(runs, [delay, 60_000 + delay, 120_000 + delay]);
+}
+
+#[test]
+fn delays_are_spread_below_the_limit_and_never_reach_the_next_due_time() {
+    let limit = Duration::from_secs(10);
+    let delays: Vec<_> = (0..1_000)
+        .map(|seed| delay_ms(seed, "profiles", limit))
+        .collect();
+    assert!(delays.iter().all(|delay| *delay < 10_000));
+    for second in 0..10 {
+        let within = delays
+            .iter()
+            .filter(|delay| **delay / 1_000 == second)
+            .count();
+        assert!(
+            (50..150).contains(&within),
+            "{within} of 1,000 in second {second}"
+        );
+    }
+    assert_eq!(delay_ms(1, "profiles", Duration::ZERO), 0);
+    let (due, next) = (Timestamp(60_000), Timestamp(63_000));
+    for delay in delays {
+        let delayed = delayed(due, delay, Some(next));
+        assert!((due..next).contains(&delayed), "{delay}");
+    }
+    assert_eq!(delayed(due, 9_999, None), Timestamp(69_999));
+    assert_eq!(delayed(due, 9_999, Some(due)), due);
+}
