@@ -210,6 +210,13 @@ impl<'a> Rows<'a> {
         read.inspect_err(log).ok()
     }
 
+    /// Whether a profile of this account was fetched.
+    pub(crate) async fn has_profile(&self, did: &Did) -> bool {
+        let stored = self.profiles(std::slice::from_ref(did)).await;
+        let mut stored = stored.into_iter().flatten().flatten();
+        stored.any(|it| it.profile.is_some())
+    }
+
     /// The status of the profile of each account. Requests the profiles that are missing or stale.
     pub(crate) async fn profile_statuses(
         &self,

@@ -218,6 +218,10 @@ impl Shared {
     }
 
     fn with_handle(&self, handle: &str) -> Result<Vec<StoredProfile>, ProfileError> {
+        // The key that marks a complete index has an empty handle.
+        if handle.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut prefix = handle.to_ascii_lowercase().into_bytes();
         prefix.push(0);
         let mut found = Vec::new();

@@ -105,7 +105,8 @@ impl Query for ActorQuery {
         let ResolvedActor { did, resolved } = &self.target;
         let account: Option<AccountRow> = rows.get_one(ViewId::Accounts, did.clone()).await?;
         let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;
-        if account.is_none() && counts.is_none() {
+        let is_known = account.is_some() || counts.is_some() || resolved.is_some();
+        if !is_known && !rows.has_profile(did).await {
             let since_start = since_start(rows.committed);
             return Err(Problem::not_found(format!(
                 "no event named {did}{since_start}"

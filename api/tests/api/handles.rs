@@ -156,6 +156,28 @@ async fn a_handle_is_verified_if_the_network_names_the_account_in_both_direction
 }
 
 #[tokio::test]
+async fn an_account_that_no_event_named_is_shown_if_its_handle_resolves_or_its_profile_is_known() {
+    let mut world = World::empty();
+    world.commit(&[]).await;
+    let network = Network::of(&[("bea.dev", BEA)]);
+    let state = with_profile(&world, None).await.with_resolver(network);
+    let verified = found(BEA, "network", true, "");
+    assert_eq!(resolve(&state, "bea.dev").await, verified);
+    for name in ["ana.dev", ANA] {
+        let (status, answer) = get_json(state.clone(), &format!("/v1/actors/{name}")).await;
+        assert_eq!(status, 200, "{answer:#}");
+        assert_eq!(violations("Actor", &answer), Vec::<String>::new());
+        assert_eq!(
+            (&answer["did"], &answer["account"]),
+            (&json!(ANA), &Value::Null)
+        );
+        assert_eq!(answer["profile"]["handle"], "ana.dev");
+        assert_eq!(answer["counts"]["followers"], 0);
+    }
+    assert_eq!(get_json(state, &format!("/v1/actors/{BEA}")).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_strangers_claim_is_not_verified_and_the_network_wins() {
     let claims = [
         ("ana.dev", ANA, "03"),

@@ -26,8 +26,15 @@ const FRAMES: u32 = 5_000;
 /// The demo with a network that ends and lies in the past, so that all of it is due at once.
 fn demo(place: &Place) -> Command {
     let end = format!("--demo-events-max={FRAMES}");
-    let start = "--demo-start=2026-10-01T10:00:00Z";
-    place.command(&["up", "--demo", "--api-address=127.0.0.1:0", start, &end])
+    place.command(&[
+        "up",
+        "--demo",
+        "--api-address=127.0.0.1:0",
+        "--scheduler-profiles-cron=* * * * * *",
+        "--scheduler-profiles-calls-max=1000",
+        "--demo-start=2026-10-01T10:00:00Z",
+        &end,
+    ])
 }
 
 /// Polls a path until all accounts of the entries have a final status, and returns the entries.
@@ -37,9 +44,8 @@ fn until_complete(address: &str, path: &str) -> Vec<Value> {
         let entries = answer["entries"].as_array().cloned().unwrap_or_default();
         let status = |entry: &Value| entry["account"]["profile_status"].clone();
         let is_final = |entry: &Value| {
-            ["fresh", "unknown", "hidden"]
-                .map(Value::from)
-                .contains(&status(entry))
+            let waiting = ["pending", "stale", "busy"].map(Value::from);
+            !waiting.contains(&status(entry))
         };
         if !entries.is_empty() && entries.iter().all(is_final) {
             return entries;

@@ -38,6 +38,7 @@ impl Place {
         command.args(args).current_dir(self.path());
         // No test sends requests to servers of the real network.
         command.env("SCHEDULER_PROFILES_CRON", "never");
+        command.env("API_RESOLVER_URL", "never");
         command.stdin(Stdio::null());
         command
     }
