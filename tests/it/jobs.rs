@@ -109,7 +109,8 @@ async fn another_process_takes_over(store: Arc<dyn JobStore>) {
     assert_eq!(starts.recv().await, Some(1 - first));
     let state = store.all().await.unwrap().remove(0);
     let outcomes = state.history.iter().map(|run| (run.outcome, run.trigger));
-    let [newest, oldest] = [outcomes.clone().next(), outcomes.last()].map(Option::unwrap);
+    let [newest, oldest] =
+        [outcomes.clone().next(), outcomes.clone().next_back()].map(Option::unwrap);
     assert_eq!(newest.0, RunOutcome::Ok);
     assert_eq!(oldest, (RunOutcome::Interrupted, Some(Trigger::Schedule)));
     let (stop, task) = processes[1 - first].take().unwrap();
