@@ -153,6 +153,35 @@ impl<'a> Rows<'a> {
         Coverage::from(self.committed)
     }
 
+    /// Checks that the commit has the rows of a view, which an earlier version may not have had.
+    ///
+    /// # Errors
+    /// `view_missing` if the commit does not have the view, or its rows are being replaced; a
+    /// problem of the store.
+    pub(crate) async fn require(&self, view: ViewId) -> Result<(), Problem> {
+        let recipe = self.committed.recipe.as_ref();
+        let is_missing = recipe.is_none_or(|recipe| !recipe.views.contains_key(&view));
+        let state = match is_missing {
+            true => "not in the newest commit",
+            false if self.reader.control().await?.rebuilding.contains(&view) => "being rebuilt",
+            false => return Ok(()),
+        };
+        let detail = format!(
+            "the view {} is {state}: the indexer fills it at its next start, and the answer comes \
+             after that",
+            view.name()
+        );
+        Err(Problem::unavailable("view_missing", detail))
+    }
+
+    /// Counts and logs rows of accounts that an answer leaves out, because there are too many.
+    pub(crate) fn record_rows_left_out(&self, did: &Did, rows: u64) {
+        if rows > 0 {
+            tracing::warn!(%did, rows, "left out interactions: too many other accounts");
+            self.context.metrics.interactions_left_out.inc_by(rows);
+        }
+    }
+
     /// The health of the services beside the API.
     pub(crate) fn health(&self) -> Vec<Part> {
         self.context.shown_parts()

@@ -335,7 +335,7 @@ pub(crate) const ORIGINAL_TOP: Route = Route {
     schema: "OriginalTop",
     problems: &[401, 403, 422, 503],
     access: RouteAccess::Own,
-    cost: LIST_COST,
+    cost: MANY_ROWS_COST,
     ..plain("/original/dd/{name}", "original_top", JSON)
 };
 

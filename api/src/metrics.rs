@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     requests: Family<RequestLabels, Counter>,
     seconds: Family<RouteLabel, Histogram>,
     pub(crate) rereads: Counter,
+    pub(crate) interactions_left_out: Counter,
     pub(crate) cache: CacheMetrics,
     pub(crate) stream_clients: Gauge,
     pub(crate) streams_replaced: Counter,
@@ -199,6 +200,7 @@ impl Metrics {
                 Histogram::new(exponential_buckets(0.000_5, 2.0, 14))
             }),
             rereads: Counter::default(),
+            interactions_left_out: Counter::default(),
             cache: CacheMetrics::register(api),
             stream_clients: Gauge::default(),
             streams_replaced: Counter::default(),
@@ -209,6 +211,7 @@ impl Metrics {
             requests,
             seconds,
             rereads,
+            interactions_left_out,
             stream_clients,
             streams_replaced,
             cache: _,
@@ -229,6 +232,11 @@ impl Metrics {
             "rereads",
             "Answers read again because a commit came between their reads",
             rereads,
+        );
+        api.register(
+            "interactions_left_out",
+            "Rows that answers of /original/interactions left out: too many other accounts",
+            interactions_left_out,
         );
         api.register("stream_clients", "Open event streams", stream_clients);
         api.register(

@@ -198,6 +198,11 @@ impl Problem {
         self.0.status
     }
 
+    /// The case, for clients.
+    pub(crate) fn code(&self) -> &'static str {
+        self.0.code
+    }
+
     /// The explanation for people.
     pub(crate) fn detail(&self) -> &str {
         &self.0.detail

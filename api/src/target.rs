@@ -30,6 +30,15 @@ pub(crate) struct Resolved {
     pub(crate) claims: usize,
 }
 
+impl Resolved {
+    /// Whether only a claim names the account, and the network answered that the handle names
+    /// nobody. If the network was not asked, the reason starts with `not checked`.
+    pub(crate) fn is_refuted(&self) -> bool {
+        let was_checked = |reason: &String| !reason.starts_with("not checked");
+        self.by == ResolvedBy::Claim && self.reason.as_ref().is_some_and(was_checked)
+    }
+}
+
 /// What named the account of a handle, as JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -43,12 +52,20 @@ pub(crate) enum ResolvedBy {
 }
 
 impl Actor {
-    /// Parses a DID, a handle, or an `at://` URI of one of them.
+    /// Parses a DID, a handle with or without `@`, or an `at://` URI of one of them.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
-        let name = text
-            .trim()
-            .trim_start_matches("at://")
-            .trim_start_matches('@');
+        let name = text.trim();
+        let name = name.strip_prefix("at://").unwrap_or(name);
+        Self::named(name.strip_prefix('@').unwrap_or(name), text)
+    }
+
+    /// Parses a DID, or a handle without `@`.
+    pub(crate) fn parse_bare(name: &str) -> Result<Self, Problem> {
+        Self::named(name, name)
+    }
+
+    /// The account of a bare name, which the client wrote as `text`.
+    fn named(name: &str, text: &str) -> Result<Self, Problem> {
         if name.starts_with("did:") {
             let did = name.parse().map_err(|_| {
                 Problem::parameter(
@@ -59,9 +76,9 @@ impl Actor {
             })?;
             return Ok(Self::Did(did));
         }
-        let handle = name.trim_end_matches('.').to_ascii_lowercase();
-        if is_handle(&handle) {
-            return Ok(Self::Handle(handle));
+        let handle = name.strip_suffix('.').unwrap_or(name);
+        if is_handle(handle) {
+            return Ok(Self::Handle(handle.to_ascii_lowercase()));
         }
         let detail =
             "an account is named by its DID (did:plc:...) or its handle (name.bsky.social)";
@@ -204,7 +221,19 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["ana", "did:plc:", "-a.b", "a..b", "<script>", "", "a_b.com"] {
+        for text in [
+            "ana",
+            "did:plc:",
+            "-a.b",
+            "a..b",
+            "<script>",
+            "",
+            "a_b.com",
+            "@@ana.test",
+            "at://at://ana.test",
+            "ana.test..",
+            &"a.".repeat(1_000),
+        ] {
             assert!(Actor::parse(text).is_err(), "{text}");
         }
     }

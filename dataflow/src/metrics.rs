@@ -220,9 +220,15 @@ impl Metrics {
         }
     }
 
-    /// Records what the operators of a worker did.
+    /// Records what the operators of a worker of this process did.
     pub(crate) fn record_report(&self, report: WorkerReport) {
-        self.operators.record(report);
+        self.operators.record(report, true);
+    }
+
+    /// Records what the operators of a worker of another process did. That process exports it as
+    /// metrics.
+    pub(crate) fn record_remote_report(&self, report: WorkerReport) {
+        self.operators.record(report, false);
     }
 
     /// How many inputs were dropped for this reason.

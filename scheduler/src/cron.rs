@@ -79,6 +79,12 @@ pub enum CronError {
         /// A valid value.
         example: &'static str,
     },
+    /// No time from now on matches.
+    #[error(
+        "{0:?} matches no time from now on: check the day of the month, the month and the year, or \
+         write \"never\""
+    )]
+    NoTime(String),
     /// The fields are valid, but not together.
     #[error("{text:?} is not a cron expression")]
     Expression {
@@ -119,7 +125,7 @@ impl Schedule {
     /// `never`.
     ///
     /// # Errors
-    /// The schedule or the time zone is not valid.
+    /// The schedule or the time zone is not valid, or no time from now on matches.
     pub fn parse(text: &str, zone: &str) -> Result<Self, CronError> {
         let zone = zone.parse().map_err(|_| CronError::Zone(zone.to_owned()))?;
         let text = text.trim().to_owned();
@@ -127,6 +133,10 @@ impl Schedule {
             "never" => Vec::new(),
             _ => expressions(&text)?,
         };
+        let is_due = |expression: &cron::Schedule| expression.upcoming(Utc).next().is_some();
+        if !expressions.is_empty() && !expressions.iter().any(is_due) {
+            return Err(CronError::NoTime(text));
+        }
         Ok(Self {
             text,
             expressions,

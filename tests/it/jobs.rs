@@ -112,7 +112,10 @@ async fn another_process_takes_over(store: Arc<dyn JobStore>) {
     let [newest, oldest] =
         [outcomes.clone().next(), outcomes.clone().next_back()].map(Option::unwrap);
     assert_eq!(newest.0, RunOutcome::Ok);
-    assert_eq!(oldest, (RunOutcome::Interrupted, Some(Trigger::Schedule)));
+    assert_eq!(oldest.0, RunOutcome::Interrupted);
+    // The start of a run that another process lost may be seen as missed.
+    let triggers = [Trigger::Schedule, Trigger::CatchUp].map(Some);
+    assert!(triggers.contains(&oldest.1), "{oldest:?}");
     let (stop, task) = processes[1 - first].take().unwrap();
     stop.cancel();
     task.await.unwrap();

@@ -239,7 +239,8 @@ impl Expected<'_> {
     }
 
     fn interactions(&self, did: &Did) -> Interactions {
-        let handle = self.account(did).and_then(|account| account.handle);
+        let account = self.account(did).filter(|account| account.active);
+        let handle = account.and_then(|account| account.handle);
         Interactions {
             did: did.to_string(),
             handle: handle.map_or_else(|| did.to_string(), Into::into),

@@ -10,8 +10,9 @@ use skytide_api::{ApiState, Options};
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::clock::Clock;
-use skytide_core::port::store::{Committed, ViewStore};
+use skytide_core::port::store::{Committed, Recipe, ViewStore};
 use skytide_core::time::Timestamp;
+use skytide_core::view::ViewId;
 use tokio_util::sync::CancellationToken;
 
 /// The clock of the system.
@@ -42,6 +43,10 @@ async fn commit_forever(store: MemoryStore) {
             epoch,
             time,
             since,
+            recipe: Some(Recipe {
+                views: ViewId::ALL.iter().map(|it| (*it, it.version())).collect(),
+                ..Recipe::default()
+            }),
             ..Default::default()
         };
         store.commit(term, committed).await.unwrap();

@@ -8,6 +8,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
@@ -100,7 +101,7 @@ struct Entry {
     sums: InteractionRow,
 }
 
-/// Which rows of an account are summed.
+/// Which rows of an account are summed, and how many at most.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Selection {
     /// Whether the others acted on the account; otherwise it acted on them.
@@ -108,6 +109,10 @@ pub(crate) struct Selection {
     /// The first and the last day in UTC, both included, in days since 1970.
     pub(crate) first_day: u32,
     pub(crate) last_day: u32,
+    /// Maximum number of rows that are read.
+    pub(crate) rows_max: usize,
+    /// Maximum number of other accounts. Rows of further accounts are left out.
+    pub(crate) accounts_max: usize,
 }
 
 /// The sums of the rows that were read so far.
@@ -116,6 +121,8 @@ pub(crate) struct Totals {
     pub(crate) by_account: BTreeMap<Did, InteractionRow>,
     rows_read: usize,
     partial: bool,
+    /// Number of rows of accounts beyond [`Selection::accounts_max`].
+    pub(crate) rows_left_out: u64,
 }
 
 impl Query for InteractionsQuery {
@@ -129,6 +136,8 @@ impl Query for InteractionsQuery {
             received: self.received,
             first_day: first,
             last_day: today,
+            rows_max: ROWS_MAX,
+            accounts_max: ROWS_MAX,
         };
         let totals = selection.sum(rows, did).await?;
         let mut best: Vec<(Did, InteractionRow)> = totals.by_account.into_iter().collect();
@@ -181,8 +190,8 @@ impl Selection {
         day.encode(&mut prefix);
         let mut range = Range::prefix(order, &prefix, CHUNK_ROWS);
         loop {
-            // At `ROWS_MAX`, one more row is read, only to find out whether there are more.
-            let at_max = totals.rows_read >= ROWS_MAX;
+            // At `rows_max`, one more row is read, only to find out whether there are more.
+            let at_max = totals.rows_read >= self.rows_max;
             if at_max {
                 range.limit = 1;
             }
@@ -199,11 +208,23 @@ impl Selection {
             totals.rows_read += chunk.len();
             let done = chunk.len() < CHUNK_ROWS;
             for (key, row) in chunk {
-                add(totals.by_account.entry(key.subject).or_default(), &row);
+                totals.add(key.subject, &row, self.accounts_max);
             }
             if done {
                 return Ok(());
             }
+        }
+    }
+}
+
+impl Totals {
+    /// Adds a row, unless it is of a further account than `accounts_max`.
+    fn add(&mut self, other: Did, row: &InteractionRow, accounts_max: usize) {
+        let is_full = self.by_account.len() >= accounts_max;
+        match self.by_account.entry(other) {
+            btree_map::Entry::Occupied(mut sum) => add(sum.get_mut(), row),
+            btree_map::Entry::Vacant(_) if is_full => self.rows_left_out += 1,
+            btree_map::Entry::Vacant(free) => add(free.insert(InteractionRow::default()), row),
         }
     }
 }
@@ -247,4 +268,25 @@ async fn entries(rows: &Rows<'_>, best: Vec<(Did, InteractionRow)>) -> Result<Ve
         .zip(accounts.into_iter().zip(sums))
         .map(entry)
         .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn further_accounts_than_the_limit_are_left_out_and_counted() {
+        let mut totals = Totals::default();
+        let likes = |likes| InteractionRow {
+            likes,
+            ..InteractionRow::default()
+        };
+        let did = |name: &str| -> Did { format!("did:web:{name}.test").parse().unwrap() };
+        for (name, number) in [("a", 1), ("b", 2), ("c", 4), ("a", 8), ("c", 16)] {
+            totals.add(did(name), &likes(number), 2);
+        }
+        let sums: Vec<_> = totals.by_account.into_iter().collect();
+        assert_eq!(sums, [(did("a"), likes(9)), (did("b"), likes(2))]);
+        assert_eq!(totals.rows_left_out, 2);
+    }
 }

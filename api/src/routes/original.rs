@@ -23,7 +23,6 @@ use serde_json::json;
 use skytide_core::port::key::Scope;
 
 use crate::access::{Access, KEY_HEADER, Refusal};
-use crate::cache::CachedAnswer;
 use crate::catalogue::{ORIGINAL_INTERACTIONS, ORIGINAL_PREFIX};
 use crate::problem::Problem;
 use failure::Failure;
@@ -46,12 +45,12 @@ fn check_key(access: &Access, headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 /// The response with an answer. Nothing may store it: the contract has no field that shows its age.
-fn respond(answer: &CachedAnswer) -> Response {
+fn respond(answer: String) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, answer.object().to_owned()).into_response()
+    (headers, answer).into_response()
 }
 
 /// Writes problems of all layers under [`ORIGINAL_PREFIX`] as `{"detail": text}`, and adds `POST` to

@@ -169,7 +169,8 @@ impl Query for Selection {
     async fn read(&self, rows: &Rows<'_>) -> Result<Commit, Problem> {
         let mut lists = BTreeMap::new();
         for (name, list) in &self.lists {
-            lists.insert(*name, list.read(rows).await?);
+            // A view that is missing must not hold back the others.
+            lists.insert(*name, list.stored(rows).await?);
         }
         Ok(Commit {
             rates: Rates::read(rows).await?,

@@ -18,7 +18,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use skytide_core::port::store::Committed;
-use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, Window};
+use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, ViewId, Window};
 
 use super::as_of::{AsOf, SnapshotCache};
 use super::entries::{Entry, ListPage, join};
@@ -78,8 +78,14 @@ async fn answer_as_of(
         since: snapshot.since,
         ..Committed::default()
     };
-    let list = snapshot
-        .lists
+    let lists = &snapshot.lists;
+    if !lists.iter().any(|list| list.view == query.view.id) {
+        let (name, time) = (query.view.name, snapshot.time.rfc3339());
+        return Err(Problem::not_found(format!(
+            "the snapshot of {time} has no list of {name:?}: the view was empty, or did not exist yet"
+        )));
+    }
+    let list = lists
         .iter()
         .find(|list| list.view == query.view.id && list.key == query.list);
     // A commit may come while a snapshot is taken. A list that it wrote does not belong to the
@@ -270,12 +276,21 @@ impl Query for ListQuery {
     type Data = ListPage;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<ListPage, Problem> {
-        let list: Option<ListRow> = rows.get_one(self.view.id, self.list.clone()).await?;
-        self.page(rows, list.unwrap_or_default()).await
+        // Stores of earlier versions do not have this view.
+        if self.view.id == ViewId::TopInteractions {
+            rows.require(self.view.id).await?;
+        }
+        self.stored(rows).await
     }
 }
 
 impl ListQuery {
+    /// The page, which is empty if the commit does not have the view.
+    pub(crate) async fn stored(&self, rows: &Rows<'_>) -> Result<ListPage, Problem> {
+        let list: Option<ListRow> = rows.get_one(self.view.id, self.list.clone()).await?;
+        self.page(rows, list.unwrap_or_default()).await
+    }
+
     /// Orders a list, selects the page, and joins its entries.
     async fn page(&self, rows: &Rows<'_>, list: ListRow) -> Result<ListPage, Problem> {
         let ranked = self.ranked(rows, list);

@@ -236,6 +236,22 @@ async fn further_pages_come_from_the_same_snapshot_or_are_not_found() {
 }
 
 #[tokio::test]
+async fn a_view_that_the_snapshot_does_not_have_is_not_found() {
+    let (world, store) = with_snapshots().await;
+    let uri = "/v1/trends/interactions?as_of=2026-07-04T13:00:00Z";
+    let (status, problem) = get_json(state(&world, &store), uri).await;
+    assert_eq!(
+        (status.as_u16(), &problem["code"]),
+        (404, &json!("not_found"))
+    );
+    assert_eq!(
+        problem["detail"],
+        "the snapshot of 2026-07-04T13:00:00.000Z has no list of \"interactions\": the view was \
+         empty, or did not exist yet"
+    );
+}
+
+#[tokio::test]
 async fn a_cursor_of_now_cannot_be_combined_with_as_of() {
     let (mut world, store) = with_snapshots().await;
     let entries = [("x", 9, 1, 9), ("y", 8, 1, 8)];

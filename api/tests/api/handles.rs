@@ -24,7 +24,7 @@ use crate::world::{
 
 /// What servers of the network do.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub enum Mode {
     Answer,
     Fail,
     /// Only documents fail.
@@ -33,7 +33,7 @@ enum Mode {
 }
 
 /// A network in memory.
-struct Network {
+pub struct Network {
     /// The account of each handle.
     handles: Mutex<BTreeMap<String, &'static str>>,
     /// The handle in the document of each account.
@@ -43,7 +43,7 @@ struct Network {
 }
 
 impl Network {
-    fn of(identities: &[(&'static str, &'static str)]) -> Arc<Self> {
+    pub fn of(identities: &[(&'static str, &'static str)]) -> Arc<Self> {
         let handles = identities
             .iter()
             .map(|(handle, did)| ((*handle).to_owned(), *did));
@@ -56,7 +56,7 @@ impl Network {
         })
     }
 
-    fn set(&self, mode: Mode) {
+    pub fn set(&self, mode: Mode) {
         *self.mode.lock().unwrap() = mode;
     }
 

@@ -1,7 +1,9 @@
 //! `/original`: the contract of another API. Expected texts are those of its table
 //! (`docs/original.md`) and of FastAPI.
 
+mod accounts;
 mod refusals;
+mod unready;
 
 use std::sync::Arc;
 

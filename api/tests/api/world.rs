@@ -10,7 +10,7 @@ use skytide_api::{ApiState, router};
 use skytide_core::id::{Did, Epoch, PostKey};
 use skytide_core::memory::MemoryStore;
 use skytide_core::port::clock::{Clock, ManualClock};
-use skytide_core::port::store::{Committed, ViewReader, ViewStore};
+use skytide_core::port::store::{Committed, Recipe, ViewReader, ViewStore};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
     AccountRow, ActivityKey, ActivityRow, Change, HandleKey, HandleRow, Key, ListEntry, ListKey,
@@ -164,6 +164,10 @@ impl World {
             time: time(AS_OF),
             since: self.since,
             log_id: 7,
+            recipe: Some(Recipe {
+                views: ViewId::ALL.iter().map(|it| (*it, it.version())).collect(),
+                ..Recipe::default()
+            }),
             ..Committed::default()
         }
     }

@@ -21,8 +21,9 @@ pub struct WorkerReport {
     pub running_seconds: f64,
     /// Seconds in which it ran operators or propagated progress.
     pub busy_seconds: f64,
-    /// Seconds in which it waited for other workers within a batch. The rest of `running_seconds`
-    /// it waited for the next batch.
+    /// Seconds in which it waited for other workers within a batch. In the rest of
+    /// `running_seconds` it fed batches and consolidated their rows, made cuts of checkpoints, and
+    /// waited for the committer and for the next batch.
     pub parked_seconds: f64,
     /// Its operators and scopes, in the order of their addresses.
     pub operators: Vec<OperatorReport>,
@@ -57,7 +58,8 @@ pub struct OperatorReport {
 pub struct Traffic {
     /// Messages. A message is a container of records that are sent together.
     pub messages: u64,
-    /// Records. A container that all receivers share counts as one record.
+    /// Records. A container that all receivers share counts as the records in it
+    /// (timely's [`Accountable`](https://docs.rs/timely_container/latest/timely_container/trait.Accountable.html)).
     pub records: u64,
 }
 

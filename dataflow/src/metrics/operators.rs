@@ -1,4 +1,5 @@
-//! The newest report of each worker, as metrics.
+//! The newest report of each worker; those of the workers of this process also as metrics. The
+//! process of each other worker exports its metrics itself.
 //!
 //! Labels are bounded: `operator` is a name in the code, `worker` a number below the number of
 //! workers. Operators with the same name are added up.
@@ -18,19 +19,37 @@ use skytide_core::port::graph::{OperatorReport, WorkerReport};
 /// The newest report of each worker.
 #[derive(Debug, Default)]
 pub(super) struct OperatorMetrics {
-    by_worker: Mutex<BTreeMap<usize, Arc<WorkerReport>>>,
+    by_worker: Mutex<BTreeMap<usize, Recorded>>,
+}
+
+#[derive(Debug)]
+struct Recorded {
+    report: Arc<WorkerReport>,
+    /// Whether the worker is of this process.
+    is_own: bool,
 }
 
 impl OperatorMetrics {
-    pub(super) fn record(&self, report: WorkerReport) {
-        self.lock().insert(report.worker, Arc::new(report));
+    pub(super) fn record(&self, report: WorkerReport, is_own: bool) {
+        let worker = report.worker;
+        let report = Arc::new(report);
+        self.lock().insert(worker, Recorded { report, is_own });
     }
 
+    /// The reports of all workers.
     pub(super) fn reports(&self) -> Vec<Arc<WorkerReport>> {
-        self.lock().values().cloned().collect()
+        let recorded = self.lock();
+        recorded.values().map(|it| it.report.clone()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Arc<WorkerReport>>> {
+    /// The reports of the workers of this process.
+    fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
+        let recorded = self.lock();
+        let own = recorded.values().filter(|it| it.is_own);
+        own.map(|it| it.report.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Recorded>> {
         self.by_worker
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -100,7 +119,7 @@ const ARRANGEMENT_GAUGES: [ArrangementMetric; 3] = [
 
 impl Collector for OperatorCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let reports = self.0.reports();
+        let reports = self.0.own_reports();
         for (name, help, of_operator) in OPERATOR_COUNTERS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             for (labels, operators) in by_name(&reports) {
@@ -181,4 +200,76 @@ fn encode_workers(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+    use skytide_core::port::graph::{ArrangementReport, Traffic};
+
+    use super::*;
+
+    fn report(worker: usize) -> WorkerReport {
+        let operator = |place| OperatorReport {
+            address: vec![0, place],
+            name: "Count".into(),
+            busy_seconds: 0.25,
+            activations: 3,
+            input: Traffic {
+                messages: 4,
+                records: 50,
+            },
+            output: Traffic {
+                messages: 6,
+                records: 70,
+            },
+            arrangement: Some(ArrangementReport {
+                records: 8,
+                batches: 2,
+                merges: 1,
+                pending_records: 5,
+            }),
+            ..OperatorReport::default()
+        };
+        WorkerReport {
+            worker,
+            running_seconds: 10.5,
+            busy_seconds: 2.5,
+            parked_seconds: 1.5,
+            operators: vec![operator(1), operator(2)],
+            ..WorkerReport::default()
+        }
+    }
+
+    /// Two operators of one name are added up. The worker of another process is not exported.
+    #[test]
+    fn the_workers_of_this_process_are_exported_by_operator_and_worker() {
+        let mut registry = Registry::default();
+        let operators = Arc::new(OperatorMetrics::default());
+        let indexer = registry.sub_registry_with_prefix("indexer");
+        indexer.register_collector(Box::new(OperatorCollector(operators.clone())));
+        operators.record(report(1), true);
+        operators.record(report(2), false);
+        let mut text = String::new();
+        encode(&mut text, &registry).expect("text");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples: Vec<&str> = samples.collect();
+        let expected = [
+            r#"indexer_operator_activations_total{operator="Count",worker="1"} 6"#,
+            r#"indexer_operator_input_messages_total{operator="Count",worker="1"} 8"#,
+            r#"indexer_operator_input_records_total{operator="Count",worker="1"} 100"#,
+            r#"indexer_operator_output_messages_total{operator="Count",worker="1"} 12"#,
+            r#"indexer_operator_output_records_total{operator="Count",worker="1"} 140"#,
+            r#"indexer_operator_busy_seconds_total{operator="Count",worker="1"} 0.5"#,
+            r#"indexer_arrangement_records{operator="Count",worker="1"} 16"#,
+            r#"indexer_arrangement_batches{operator="Count",worker="1"} 4"#,
+            r#"indexer_arrangement_pending_records{operator="Count",worker="1"} 10"#,
+            r#"indexer_worker_running_seconds_total{worker="1"} 10.5"#,
+            r#"indexer_worker_busy_seconds_total{worker="1"} 2.5"#,
+            r#"indexer_worker_parked_seconds_total{worker="1"} 1.5"#,
+        ];
+        assert_eq!(samples, expected);
+        assert_eq!(operators.reports().len(), 2);
+    }
 }

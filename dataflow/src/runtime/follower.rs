@@ -61,7 +61,7 @@ pub async fn follow(
 /// Executes commands on one worker until there are no more.
 fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Liveness) {
     let index = worker.index();
-    let mut log = OperatorLog::register(worker);
+    let mut log = OperatorLog::register(worker, metrics.clone());
     let mut mailbox = Mailbox::build(worker);
     let stats = Shared::<Vec<WorkerStats>>::default();
     let mut graph: Option<WorkerGraph> = None;
@@ -87,14 +87,13 @@ fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Live
         };
         let graph = graph.as_mut().expect("the first command builds the graph");
         if !segments.is_empty() {
-            let Some(changes) = graph.process(worker, segments, end, liveness) else {
+            graph.feed(segments, end);
+            let Some(changes) = graph.complete(worker, end, &mut log, liveness) else {
                 return;
             };
             let output = BatchOutput { end, changes };
-            let report = log.report_if_due(worker);
-            if let Some(report) = &report {
-                metrics.record_report(report.clone());
-            }
+            log.report_if_due(worker);
+            let report = log.take_report();
             mailbox.send_reply(leader, Reply::Batch(output, stats.take(), report));
         }
         if let Some(cut) = cut {

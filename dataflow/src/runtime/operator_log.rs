@@ -14,6 +14,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use differential_dataflow::logging::{DifferentialEvent, DifferentialEventBuilder};
@@ -26,6 +27,8 @@ use timely::logging::{
 };
 use timely::worker::Worker;
 
+use crate::metrics::Metrics;
+
 /// Shortest time between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -35,11 +38,15 @@ pub(crate) struct OperatorLog {
     started: Instant,
     reported: Option<Instant>,
     totals: Rc<RefCell<Totals>>,
+    /// Receives the reports.
+    metrics: Arc<Metrics>,
+    /// The newest report, until it is taken.
+    newest: Option<WorkerReport>,
 }
 
 impl OperatorLog {
-    /// Registers the logs of a worker that has built no dataflow yet.
-    pub fn register(worker: &Worker) -> Self {
+    /// Registers the logs of a worker that has built no dataflow yet. `metrics` receive its reports.
+    pub fn register(worker: &Worker, metrics: Arc<Metrics>) -> Self {
         let totals = Rc::new(RefCell::new(Totals::default()));
         if let Some(mut register) = worker.log_register() {
             let timely = totals.clone();
@@ -65,7 +72,14 @@ impl OperatorLog {
             started: Instant::now(),
             reported: None,
             totals,
+            metrics,
+            newest: None,
         }
+    }
+
+    /// Sets whether the worker processes a batch. Only then, the time in which it is parked counts.
+    pub fn set_in_batch(&self, in_batch: bool) {
+        self.totals.borrow_mut().in_batch = in_batch;
     }
 
     /// Gives an operator of a scope another name. Timely names all inputs of a dataflow alike.
@@ -75,15 +89,21 @@ impl OperatorLog {
         self.totals.borrow_mut().names.insert(address, name);
     }
 
-    /// The statistics until now, unless a report was made within the last second.
-    pub fn report_if_due(&mut self, worker: &Worker) -> Option<WorkerReport> {
+    /// Reports the statistics until now, unless a report was made within the last second.
+    pub fn report_if_due(&mut self, worker: &Worker) {
         let now = Instant::now();
         let is_due = |last: Instant| now.duration_since(last) >= REPORT_INTERVAL;
-        if !self.reported.is_none_or(is_due) {
-            return None;
+        if self.reported.is_none_or(is_due) {
+            self.reported = Some(now);
+            let report = self.report(worker);
+            self.metrics.record_report(report.clone());
+            self.newest = Some(report);
         }
-        self.reported = Some(now);
-        Some(self.report(worker))
+    }
+
+    /// The newest report, unless it was taken already.
+    pub fn take_report(&mut self) -> Option<WorkerReport> {
+        self.newest.take()
     }
 
     /// The statistics until now.
@@ -114,6 +134,8 @@ struct Totals {
     /// Time in which the outermost scopes ran.
     busy: Duration,
     parked: Duration,
+    /// Whether the worker processes a batch.
+    in_batch: bool,
     parked_since: Option<Duration>,
 }
 
@@ -138,7 +160,10 @@ impl Totals {
             TimelyEvent::Channels(event) => self.add_channel(event),
             TimelyEvent::Messages(event) => self.count_message(&event),
             TimelyEvent::Schedule(event) => self.schedule(time, event),
-            TimelyEvent::Park(ParkEvent::Park(_)) => self.parked_since = Some(time),
+            // Timely flushes its log before it parks, so the event is not of an earlier state.
+            TimelyEvent::Park(ParkEvent::Park(_)) => {
+                self.parked_since = self.in_batch.then_some(time);
+            }
             TimelyEvent::Park(ParkEvent::Unpark) => {
                 if let Some(since) = self.parked_since.take() {
                     self.parked += time.saturating_sub(since);

@@ -51,7 +51,7 @@ struct Disconnected;
 impl LeaderWorker {
     /// Runs until there are no more commands, or nobody receives the results.
     pub fn work(mut self, worker: &mut Worker) {
-        let mut log = OperatorLog::register(worker);
+        let mut log = OperatorLog::register(worker, self.metrics.clone());
         // Timely requires that all workers build the mailbox, or none.
         let mut mailbox = (!self.remote_workers.is_empty()).then(|| Mailbox::build(worker));
         // However this ends, the remote workers must leave, too, or no worker could.
@@ -83,15 +83,15 @@ impl LeaderWorker {
                 }
                 Command::Feed(input) => {
                     let graph = graph.as_mut().expect("the first command builds the graph");
-                    self.process(worker, graph, input)?;
+                    self.process(worker, graph, log, input)?;
                 }
             }
             if let Some(mailbox) = mailbox {
+                log.set_in_batch(true);
                 self.forward_replies(worker, mailbox, pending_replies)?;
+                log.set_in_batch(false);
             }
-            if let Some(report) = log.report_if_due(worker) {
-                self.metrics.record_report(report);
-            }
+            log.report_if_due(worker);
         }
         Ok(())
     }
@@ -101,12 +101,14 @@ impl LeaderWorker {
         &self,
         worker: &mut Worker,
         graph: &mut WorkerGraph,
+        log: &mut OperatorLog,
         input: BatchInput,
     ) -> Result<(), Disconnected> {
         let BatchInput { segments, end, cut } = input;
         if !segments.is_empty() {
             let started = Instant::now();
-            let changes = graph.process(worker, segments, end, &self.liveness);
+            graph.feed(segments, end);
+            let changes = graph.complete(worker, end, log, &self.liveness);
             let changes = changes.ok_or(Disconnected)?;
             if worker.index() == 0 {
                 let seconds = started.elapsed().as_secs_f64();
@@ -156,7 +158,7 @@ impl LeaderWorker {
             match reply {
                 Reply::Batch(output, stats, report) => {
                     if let Some(report) = report {
-                        self.metrics.record_report(report);
+                        self.metrics.record_remote_report(report);
                     }
                     for stats in stats {
                         self.metrics

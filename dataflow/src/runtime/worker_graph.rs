@@ -82,26 +82,29 @@ impl WorkerGraph {
         graph
     }
 
-    /// Feeds this worker's part of a batch and steps until all workers have completed the batch.
-    /// Returns `None` if the computation ended first.
-    pub fn process(
+    /// Steps until all workers have completed the batch that was fed; reports meanwhile. Returns
+    /// `None` if the computation ended first.
+    pub fn complete(
         &mut self,
         worker: &mut Worker,
-        segments: Vec<Segment>,
         end: End,
+        log: &mut OperatorLog,
         liveness: &Liveness,
     ) -> Option<RowChanges> {
-        self.feed(segments, end);
+        log.set_in_batch(true);
         while self.probe.less_than(&(end.epoch.0 as Time + 1)) {
             worker.step_or_park(Some(PARK));
             if liveness.ended() {
                 return None;
             }
+            log.report_if_due(worker);
         }
+        log.set_in_batch(false);
         Some(consolidate(std::mem::take(&mut *self.rows.borrow_mut())))
     }
 
-    fn feed(&mut self, segments: Vec<Segment>, end: End) {
+    /// Feeds this worker's part of a batch.
+    pub fn feed(&mut self, segments: Vec<Segment>, end: End) {
         for Segment {
             time,
             clock,

@@ -112,6 +112,7 @@ fn five_fields_have_the_numbers_of_crontab() {
         ("0 6 * * 1", "2026-12-07T06:00:00.000Z"),
         ("0 6 * * 6-7", "2026-12-05T06:00:00.000Z"),
         ("0 6 * * fri-sun", "2026-12-04T06:00:00.000Z"),
+        ("0 6 * * SUN-sun", "2026-12-06T06:00:00.000Z"),
         ("0 6 * Feb *", "2027-02-01T06:00:00.000Z"),
         // Both restricted: either may match. A field that starts with `*` does not count.
         ("0 6 2 * FRI", "2026-12-02T06:00:00.000Z"),
@@ -185,6 +186,8 @@ fn an_invalid_schedule_is_refused_with_the_field_and_an_example() {
         ),
         ("0 0 0 * * 0", "UTC", "1 to 7 (1 is Sunday) or names"),
         ("0 0 0 * * * 1066", "UTC", "the year \"1066\""),
+        ("0 0 0 * * * 2020", "UTC", "matches no time from now on"),
+        ("0 0 0 30 2 *", "UTC", "matches no time from now on"),
     ];
     for (text, zone, expected) in cases {
         let error = Schedule::parse(text, zone).expect_err(text).to_string();

@@ -135,6 +135,11 @@ fn values(field: &Field, text: &str) -> Result<Values, String> {
         };
         let (first, last) = match range.split_once('-') {
             _ if range == "*" => (field.min, field.max),
+            // `SUN-SUN` is one day.
+            Some((first, last)) if first.eq_ignore_ascii_case(last) => {
+                let value = value(field, first, false)?;
+                (value, value)
+            }
             Some((first, last)) => (value(field, first, false)?, value(field, last, true)?),
             None if step.is_some() => {
                 let max = field.max;

@@ -1,10 +1,11 @@
 //! One job of a scheduler: waits until it is due or requested, and plans its next run.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use skytide_core::port::job::{JobPlan, JobState, RunRefusal, Running, Trigger};
+use skytide_core::port::job::{JobPlan, JobState, RunEnd, RunRefusal, Running, Trigger};
 use skytide_core::time::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep;
@@ -34,6 +35,8 @@ pub(super) struct Entry {
     pub(super) running: tokio::sync::Mutex<()>,
     schedule: Schedule,
     delay_ms: u64,
+    /// Runs that ended without the store recording it, by token.
+    pub(super) unstored: Mutex<BTreeMap<u64, RunEnd>>,
     requests: mpsc::Sender<Request>,
     /// Taken by the task that runs the job.
     requested: Mutex<Option<mpsc::Receiver<Request>>>,
@@ -44,7 +47,15 @@ pub(super) struct Entry {
 struct Planned {
     /// `None`: there is none.
     due: Option<Timestamp>,
+    /// The due time without the random delay.
+    undelayed: Option<Timestamp>,
     trigger: Trigger,
+}
+
+/// A run of another process that makes a planned run superfluous.
+enum OtherRun {
+    Ended,
+    Running(Running),
 }
 
 impl Entry {
@@ -73,6 +84,7 @@ impl Entry {
             run_max,
             running: tokio::sync::Mutex::new(()),
             schedule,
+            unstored: Mutex::default(),
             requests,
             requested: Mutex::new(Some(requested)),
         };
@@ -122,18 +134,24 @@ impl Entry {
                 Some(_) => Trigger::Command,
                 None => planned.trigger,
             };
+            if request.is_none()
+                && let Some(other) = self.other_run(planned, shared).await
+            {
+                planned = match other {
+                    OtherRun::Ended => self.next(shared.clock.now()),
+                    OtherRun::Running(run) => self.after_other(run, shared, stop).await,
+                };
+                continue;
+            }
             let result = self.run(shared, stop, trigger).await;
             if let Some(request) = request {
                 // The requester may have stopped waiting.
                 let _gone = request.send(result.clone());
             }
             planned = match result.result {
-                Err(RunFailure::Busy(other)) => {
-                    self.wait_for_other(other, shared, stop).await;
-                    self.catch_up_or_next(shared).await
-                }
+                Err(RunFailure::Busy(other)) => self.after_other(other, shared, stop).await,
                 Err(RunFailure::State) if trigger != Trigger::Command => {
-                    self.retry(trigger, shared)
+                    self.retry(planned, shared)
                 }
                 _ => self.keep_or_next(planned, shared),
             };
@@ -143,10 +161,11 @@ impl Entry {
     /// Plans a missed run, or else the next one.
     async fn catch_up_or_next(&self, shared: &Shared) -> Planned {
         let now = shared.clock.now();
-        if self.has_missed_run(shared).await {
+        if let Some(missed) = self.missed_run(shared).await {
             let next = self.schedule.next(now);
             return Planned {
                 due: Some(delayed(now, self.delay_ms, next)),
+                undelayed: Some(missed),
                 trigger: Trigger::CatchUp,
             };
         }
@@ -156,6 +175,7 @@ impl Entry {
     fn next(&self, now: Timestamp) -> Planned {
         Planned {
             due: self.due_after(now),
+            undelayed: self.schedule.next(now),
             trigger: Trigger::Schedule,
         }
     }
@@ -170,12 +190,45 @@ impl Entry {
     }
 
     /// Plans the run again whose start could not be stored.
-    fn retry(&self, trigger: Trigger, shared: &Shared) -> Planned {
+    fn retry(&self, planned: Planned, shared: &Shared) -> Planned {
         let now = shared.clock.now();
         let retry = Timestamp(now.0.saturating_add(STORE_RETRY_MS));
-        let next = self.due_after(now).unwrap_or(retry);
-        let due = Some(next.min(retry));
-        Planned { due, trigger }
+        let next = self.next(now);
+        match next.due {
+            Some(due) if due <= retry => Planned {
+                trigger: planned.trigger,
+                ..next
+            },
+            _ => Planned {
+                due: Some(retry),
+                ..planned
+            },
+        }
+    }
+
+    /// The run of another process that makes a planned run superfluous: it started at or after the
+    /// due time. Processes delay a run differently, and each would run it otherwise.
+    async fn other_run(&self, planned: Planned, shared: &Shared) -> Option<OtherRun> {
+        let (due, now) = (planned.undelayed?, shared.clock.now());
+        self.store_missing_ends(shared).await;
+        let state = self.state(shared).await?;
+        let running = state.running.filter(|run| run.deadline > now);
+        if let Some(run) = running.filter(|run| run.began >= due) {
+            return Some(OtherRun::Running(run));
+        }
+        let last = state.last.filter(|last| last.began >= due);
+        last.map(|_| OtherRun::Ended)
+    }
+
+    /// Waits for the run of another process, then plans a missed run, or else the next one.
+    async fn after_other(
+        &self,
+        other: Running,
+        shared: &Shared,
+        stop: &CancellationToken,
+    ) -> Planned {
+        self.wait_for_other(other, shared, stop).await;
+        self.catch_up_or_next(shared).await
     }
 
     /// Waits until the run of another process has ended or its deadline has passed.
@@ -218,16 +271,15 @@ impl Entry {
         }
     }
 
-    async fn has_missed_run(&self, shared: &Shared) -> bool {
-        let Some(state) = self.state(shared).await else {
-            return false;
-        };
+    /// The due time of the run that was missed; `None` if none was.
+    async fn missed_run(&self, shared: &Shared) -> Option<Timestamp> {
+        let state = self.state(shared).await?;
         // A job whose run never ended was due at the stored time.
         let due = match state.last {
             Some(last) => self.schedule.next(last.ended),
             None => state.plan.due.filter(|_| !self.schedule.is_never()),
         };
-        due.is_some_and(|due| due <= shared.clock.now())
+        due.filter(|due| *due <= shared.clock.now())
     }
 
     /// The plan of the job, for other processes to show.

@@ -6,15 +6,16 @@
 //!                                          └─ shutdown: interrupted ──┘
 //! ```
 
+use std::collections::BTreeMap;
 use std::error::Error;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use skytide_core::port::job::{REPORT_BYTES_MAX, RunEnd, RunOutcome, RunRefusal, Running, Trigger};
 use skytide_core::time::Timestamp;
 use tokio::task::{JoinError, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
@@ -24,6 +25,14 @@ use crate::job::{Job, Report, RunFailure};
 /// Time in ms between the time limit of a run and its stored deadline, in which the run is
 /// certainly stopped.
 const DEADLINE_GRACE_MS: u64 = 30_000;
+/// The pauses between attempts to store the end of a run.
+const END_RETRY_PAUSES: [Duration; 5] = [
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+    Duration::from_millis(1_600),
+    Duration::from_millis(3_200),
+];
 
 impl Entry {
     pub(super) async fn run(
@@ -69,8 +78,20 @@ impl Entry {
 
     async fn begin(&self, shared: &Shared, run: &Running) -> Result<(), RunFailure> {
         let job = self.job.name();
+        self.store_missing_ends(shared).await;
         match shared.store.begin(job, run).await {
-            Ok(None) => Ok(()),
+            Ok(None) => {
+                // The deadlines of earlier runs have passed: the store has recorded their ends.
+                self.unstored().clear();
+                Ok(())
+            }
+            Ok(Some(own)) if self.unstored().contains_key(&own.token) => {
+                tracing::warn!(
+                    job,
+                    "job not started: the end of its last run is not stored yet"
+                );
+                Err(RunFailure::State)
+            }
             Ok(Some(other)) => {
                 let since = other.began.rfc3339();
                 tracing::info!(job, since, "another process runs the job");
@@ -93,16 +114,55 @@ impl Entry {
             Err(RunFailure::Failed(_)) => {}
             Err(failure) => tracing::warn!(job, ms, %failure, "the job did not finish"),
         }
-        if let Ok(end) = result.clone().into_end()
-            && let Err(error) = shared.store.end(job, token, &end).await
-        {
-            let error = &error as &(dyn Error + 'static);
-            tracing::warn!(job, error, "could not store the end of the job");
+        if let Ok(end) = result.clone().into_end() {
+            self.store_end(shared, token, end).await;
         }
         self.status.send_modify(|status| {
             status.running_since = None;
             status.last = Some(result.clone());
         });
+    }
+
+    /// Stores the end of a run; tries again for some seconds. An end that could not be stored is
+    /// kept for the next run, because it would exclude all runs until its deadline.
+    async fn store_end(&self, shared: &Shared, token: u64, end: RunEnd) {
+        for pause in END_RETRY_PAUSES {
+            if self.try_end(shared, token, &end).await {
+                return;
+            }
+            sleep(pause).await;
+        }
+        if !self.try_end(shared, token, &end).await {
+            self.unstored().insert(token, end);
+        }
+    }
+
+    /// Stores the ends of runs that could not be stored when the runs ended.
+    pub(super) async fn store_missing_ends(&self, shared: &Shared) {
+        let missing = self.unstored().clone();
+        for (token, end) in missing {
+            if self.try_end(shared, token, &end).await {
+                self.unstored().remove(&token);
+            }
+        }
+    }
+
+    async fn try_end(&self, shared: &Shared, token: u64, end: &RunEnd) -> bool {
+        let job = self.job.name();
+        let stored = shared.store.end(job, token, end).await;
+        if let Err(error) = &stored {
+            let error = error as &(dyn Error + 'static);
+            tracing::warn!(
+                job,
+                error,
+                "could not store the end of the job: trying again"
+            );
+        }
+        stored.is_ok()
+    }
+
+    fn unstored(&self) -> MutexGuard<'_, BTreeMap<u64, RunEnd>> {
+        self.unstored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,9 +13,8 @@ use crate::respond::Answers;
 
 /// `GET /original/collStats`
 pub(crate) async fn show(State(answers): State<Answers>) -> Result<Response, Failure> {
-    Ok(respond(
-        &*answers.cache.get(&answers.context, CountsQuery).await?,
-    ))
+    let answer = answers.cache.get(&answers.context, CountsQuery).await?;
+    Ok(respond(answer.object().to_owned()))
 }
 
 /// A request for the numbers of live records.

@@ -29,7 +29,7 @@ pub(crate) async fn read(request: Request) -> Result<HandleBody, Failure> {
     let mut chunks = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| unreadable())?;
+        let chunk = chunk.map_err(|_| broken(&bytes, "the body ended early"))?;
         if bytes.len() + chunk.len() > BODY_BYTES_MAX {
             return Err(too_large());
         }
@@ -43,19 +43,12 @@ fn too_large() -> Failure {
     Failure::new(StatusCode::PAYLOAD_TOO_LARGE, detail)
 }
 
-/// What FastAPI answers to a body that cannot be read or is not text.
-fn unreadable() -> Failure {
-    Failure::new(
-        StatusCode::BAD_REQUEST,
-        "There was an error parsing the body",
-    )
-}
-
 fn parse(headers: &HeaderMap, bytes: &[u8]) -> Result<HandleBody, Failure> {
     if bytes.is_empty() {
         return Err(missing(&[], Value::Null));
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| unreadable())?;
+    let text = std::str::from_utf8(bytes);
+    let text = text.map_err(|_| broken(bytes, "the body is not UTF-8"))?;
     let value = match is_json(headers) {
         true => serde_json::from_str(text).map_err(|error| not_json(text, &error))?,
         false => Value::String(text.to_owned()),
@@ -119,9 +112,19 @@ fn not_json(text: &str, error: &serde_json::Error) -> Failure {
     let before = text.char_indices().take_while(|(at, _)| *at < byte);
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or_default();
+    json_invalid(before.count(), message)
+}
+
+/// A body that ends early or is not text. The position is that of the first byte that is no text.
+fn broken(bytes: &[u8], message: &str) -> Failure {
+    let text = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    json_invalid(text.chars().count(), message)
+}
+
+fn json_invalid(at: usize, message: &str) -> Failure {
     let violation = Violation {
         kind: "json_invalid",
-        loc: vec!["body".into(), before.count().into()],
+        loc: vec!["body".into(), at.into()],
         msg: "JSON decode error",
         input: json!({}),
         ctx: Some(json!({ "error": message })),

@@ -30,7 +30,8 @@ pub(crate) async fn show(
     // A name that is not UTF-8 is no name of lists; the error then shows none.
     let name = path.map_or_else(|_| String::new(), |Path(name)| name);
     let query = TopQuery::parse(name)?;
-    Ok(respond(&*answers.cache.get(&answers.context, query).await?))
+    let answer = answers.cache.get(&answers.context, query).await?;
+    Ok(respond(answer.object().to_owned()))
 }
 
 /// A list: what is counted, for whom, and by which measure.
@@ -121,6 +122,12 @@ impl Query for TopQuery {
     type Data = Top;
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Top, Problem> {
+        rows.require(ViewId::TopInteractions).await?;
+        let time = rows.committed.time.known().ok_or_else(|| {
+            let detail = "the time of the newest commit is not known yet: no frame had a readable \
+                          time";
+            Problem::unavailable("time_unknown", detail)
+        })?;
         let key = |(_, _, measure): &Set| ListKey {
             window: Window::Day,
             measure: *measure,
@@ -141,7 +148,7 @@ impl Query for TopQuery {
         };
         let sets = self.sets.iter().zip(lists);
         Ok(Top {
-            id: rows.committed.time.rfc3339().replace('Z', "+00:00"),
+            id: time.rfc3339().replace('Z', "+00:00"),
             name: self.name,
             data: sets
                 .map(|((key, subkey, measure), entries)| ListSet {

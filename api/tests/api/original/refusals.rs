@@ -108,11 +108,19 @@ async fn an_invalid_body_is_described_as_fastapi_does() {
         let expected = (422, json!({ "detail": [entry] }));
         assert_eq!(client.post(body.as_bytes()).await, expected, "{body}");
     }
-    let unreadable = json!({"detail": "There was an error parsing the body"});
+    let no_text = no_json(13, "the body is not UTF-8");
     assert_eq!(
-        client.post(b"{\"handle\": \"\xff\"}").await,
-        (400, unreadable)
+        client.post(b"{\"handle\": \"\xc3\xa9\xff\"}").await,
+        (422, json!({ "detail": [no_text] }))
     );
+    let parts = [Ok(b"{\"ha".to_vec()), Err(std::io::Error::other("reset"))];
+    let cut = Request::post("/original/interactions")
+        .header("x-api-key", &client.key)
+        .header("origin", "https://client.example")
+        .body(Body::from_stream(futures_util::stream::iter(parts)));
+    let answer = json_of(send(client.state.clone(), cut.unwrap()).await).await;
+    let ended = no_json(4, "the body ended early");
+    assert_eq!(answer, (422, json!({ "detail": [ended] })));
     // Deep nesting is refused instead of followed.
     let (status, _) = client.post("[".repeat(60_000).as_bytes()).await;
     assert_eq!(status, 422);

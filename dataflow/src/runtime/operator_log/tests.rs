@@ -62,7 +62,10 @@ fn the_time_of_a_scope_excludes_the_operators_that_it_contains() {
 
 #[test]
 fn the_time_between_park_and_unpark_is_parked() {
-    let mut totals = Totals::default();
+    let mut totals = Totals {
+        in_batch: true,
+        ..Totals::default()
+    };
     for (ms, event) in [
         (5, ParkEvent::Park(None)),
         (9, ParkEvent::Unpark),
@@ -71,6 +74,11 @@ fn the_time_between_park_and_unpark_is_parked() {
     ] {
         totals.timely(at(ms), TimelyEvent::Park(event));
     }
+    // The time between batches does not count, even if a batch begins before the end of it.
+    totals.in_batch = false;
+    totals.timely(at(30), TimelyEvent::Park(ParkEvent::Park(None)));
+    totals.in_batch = true;
+    totals.timely(at(40), TimelyEvent::Park(ParkEvent::Unpark));
     let parked = totals.report().parked_seconds;
     assert_eq!(Duration::from_secs_f64(parked), at(5));
 }
@@ -127,7 +135,7 @@ fn batches_merges_and_drops_of_an_arrangement_balance() {
 #[test]
 fn a_worker_reports_the_records_and_the_names_of_its_operators() {
     timely::execute_directly(|worker| {
-        let mut log = OperatorLog::register(worker);
+        let mut log = OperatorLog::register(worker, Arc::default());
         let mut input = InputHandle::new();
         let probe = ProbeHandle::new();
         worker.dataflow::<u64, _, _>(|scope| {
@@ -155,11 +163,10 @@ fn a_worker_reports_the_records_and_the_names_of_its_operators() {
             pairs.flush();
             worker.step_while(|| probe.less_than(&(time + 1)));
         }
-        let report = log.report_if_due(worker).expect("the first report is due");
-        assert!(
-            log.report_if_due(worker).is_none(),
-            "within the same second"
-        );
+        log.report_if_due(worker);
+        let report = log.take_report().expect("the first report is due");
+        log.report_if_due(worker);
+        assert_eq!(log.take_report(), None, "within the same second");
         let named = |name: &str| {
             let mut found = report.operators.iter().filter(|it| &*it.name == name);
             found

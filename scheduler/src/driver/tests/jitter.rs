@@ -98,3 +98,51 @@ fn delays_are_spread_below_the_limit_and_never_reach_the_next_due_time() {
     assert_eq!(delayed(due, 9_999, None), Timestamp(69_999));
     assert_eq!(delayed(due, 9_999, Some(due)), due);
 }
+
+/// A job that uses servers of others, and takes no time.
+#[derive(Default)]
+struct Quick(AtomicU64);
+
+#[async_trait]
+impl Job for Quick {
+    fn name(&self) -> &'static str {
+        "quick"
+    }
+
+    fn uses_foreign_servers(&self) -> bool {
+        true
+    }
+
+    async fn run(&self) -> Result<Report, BoxError> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(Report::Nothing("fine"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn schedulers_with_different_delays_run_a_due_job_once() {
+    let (store, job) = (Arc::new(MemoryJobs::default()), Arc::new(Quick::default()));
+    let limit = Duration::from_secs(20);
+    let delays = [7, 8, 9].map(|seed| delay_ms(seed, "quick", limit));
+    assert!(
+        delays[0] != delays[1] && delays[1] != delays[2],
+        "{delays:?}"
+    );
+    // A run was missed, which each of them would catch up.
+    let due = Some(moment(-60));
+    let plan = JobPlan {
+        due,
+        ..JobPlan::default()
+    };
+    store.plan("quick", &plan).await.expect("planned");
+    for seed in [7, 8, 9] {
+        let jobs = vec![scheduled(job.clone(), "0 * * * * *")];
+        let scheduler = scheduler_with(jobs, store.clone(), seed);
+        tokio::spawn(scheduler.run(CancellationToken::new()));
+    }
+    for runs in 1..=5 {
+        sleep(Duration::from_secs(30)).await;
+        assert_eq!(job.0.load(Ordering::SeqCst), runs);
+        sleep(Duration::from_secs(30)).await;
+    }
+}

@@ -1,5 +1,7 @@
 //! A scheduler that cannot start a run: another process runs the job, or the store fails.
 
+use std::sync::atomic::AtomicBool;
+
 use super::*;
 
 /// A run of another process from this second on.
@@ -66,11 +68,24 @@ async fn a_run_that_the_other_process_did_not_finish_is_caught_up_within_seconds
     );
 }
 
-/// A store that fails to start runs until it is repaired.
+/// A store that fails to start runs, or to end them, until it is repaired.
 #[derive(Default)]
 struct Unwritable {
     jobs: MemoryJobs,
-    is_repaired: std::sync::atomic::AtomicBool,
+    is_repaired: AtomicBool,
+    only_ends: AtomicBool,
+}
+
+impl Unwritable {
+    fn check(&self, is_affected: bool) -> Result<(), JobError> {
+        if self.is_repaired.load(Ordering::SeqCst) || !is_affected {
+            return Ok(());
+        }
+        Err(JobError::Failed {
+            operation: "write",
+            source: "no space".into(),
+        })
+    }
 }
 
 #[async_trait]
@@ -84,16 +99,12 @@ impl JobStore for Unwritable {
     }
 
     async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError> {
-        if !self.is_repaired.load(Ordering::SeqCst) {
-            return Err(JobError::Failed {
-                operation: "write",
-                source: "no space".into(),
-            });
-        }
+        self.check(!self.only_ends.load(Ordering::SeqCst))?;
         self.jobs.begin(name, run).await
     }
 
     async fn end(&self, name: &str, token: u64, ended: &RunEnd) -> Result<(), JobError> {
+        self.check(true)?;
         self.jobs.end(name, token, ended).await
     }
 }
@@ -117,4 +128,46 @@ async fn a_run_whose_start_could_not_be_stored_is_tried_again_soon() {
     assert_eq!(job.running.load(Ordering::SeqCst), 0);
     sleep(Duration::from_secs(30)).await;
     assert_eq!(job.running.load(Ordering::SeqCst), 1);
+}
+
+/// A scheduler of each minute, whose store cannot end runs, after its first run from 60 to 150 s.
+async fn unended() -> (Arc<Unwritable>, Arc<Slow>, Arc<Scheduler>) {
+    let (store, job) = (Arc::new(Unwritable::default()), Arc::new(Slow::default()));
+    store.only_ends.store(true, Ordering::SeqCst);
+    let jobs = vec![scheduled(job.clone(), "0 * * * * *")];
+    let scheduler = scheduler_with(jobs, store.clone(), 7);
+    tokio::spawn(scheduler.clone().run(CancellationToken::new()));
+    sleep(Duration::from_secs(152)).await;
+    assert_eq!(job.runs.load(Ordering::SeqCst), 1);
+    assert!(stored_state(&store.jobs).await.running.is_some());
+    (store, job, scheduler)
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_run_is_stored_when_the_store_works_again_within_seconds() {
+    let (store, ..) = unended().await;
+    store.is_repaired.store(true, Ordering::SeqCst);
+    sleep(Duration::from_secs(10)).await;
+    let state = stored_state(&store.jobs).await;
+    assert_eq!(state.running, None);
+    assert_eq!(state.last.map(|last| last.ended), Some(moment(150)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_whose_end_was_not_stored_does_not_block_the_next_one_until_its_deadline() {
+    let (store, job, scheduler) = unended().await;
+    sleep(Duration::from_secs(33)).await;
+    assert_eq!(job.running.load(Ordering::SeqCst), 0, "due at 180 s");
+    assert_eq!(
+        scheduler.status()[0].due,
+        Some(moment(210)),
+        "tried again soon"
+    );
+    store.is_repaired.store(true, Ordering::SeqCst);
+    sleep(Duration::from_secs(30)).await;
+    assert_eq!(job.running.load(Ordering::SeqCst), 1);
+    let state = stored_state(&store.jobs).await;
+    let first = state.last.expect("stored");
+    assert_eq!((first.ended, first.outcome), (moment(150), RunOutcome::Ok));
+    assert_eq!(state.history, [first], "no run counts as died");
 }
