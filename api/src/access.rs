@@ -6,7 +6,8 @@
 //!
 //! A check never reads the store, so an unknown key costs no more than a known one. If the table
 //! could not be refreshed for [`TABLE_AGE_MAX`], requests with a key are refused: a key that was
-//! revoked in the meantime must not work.
+//! revoked in the meantime must not work. For the same reason an open event stream asks again
+//! ([`Access::still_allows`]).
 
 mod table;
 
@@ -35,7 +36,7 @@ pub(crate) enum Caller {
     /// The request has no key, and needs none.
     Anonymous,
     /// The request has a valid key with the scope that the route needs.
-    Key(#[expect(dead_code, reason = "for routes that depend on the key")] Arc<KeyEntry>),
+    Key(Arc<KeyEntry>),
 }
 
 /// Why a key does not allow a request.
@@ -85,7 +86,7 @@ impl Access {
         quota: KeyQuota,
     ) -> Self {
         Self {
-            table: Arc::new(KeyTable::new(keys, quota)),
+            table: Arc::new(KeyTable::new(keys, clock.clone(), quota)),
             clock,
             anonymous,
         }
@@ -101,34 +102,68 @@ impl Access {
         self.anonymous
     }
 
-    /// Checks that a request has a valid key with this scope. `API_ANONYMOUS` does not matter here.
+    /// Checks that the header [`KEY_HEADER`] has a valid key with this scope. No other header counts,
+    /// and `API_ANONYMOUS` does not matter: for routes that check the key themselves
+    /// (`RouteAccess::Own`).
     ///
     /// # Errors
     /// Why the request must be refused.
-    pub(crate) fn check(&self, headers: &HeaderMap, scope: Scope) -> Result<Caller, Refusal> {
-        let key = self.identify(headers)?.ok_or(Refusal::Missing)?;
+    pub(crate) fn check_own(
+        &self,
+        headers: &HeaderMap,
+        scope: Scope,
+    ) -> Result<Arc<KeyEntry>, Refusal> {
+        let text = one_key(own_keys(headers))?;
+        let key = self.find(text)?.ok_or(Refusal::Missing)?;
         match key.stored.allows(scope) {
-            true => Ok(Caller::Key(key)),
+            true => Ok(key),
             false => Err(Refusal::Scope(scope)),
         }
     }
 
-    /// The valid key of a request; `None` if the request has no key.
+    /// The valid key of a request, in one of the two headers; `None` if the request has no key.
     ///
     /// # Errors
     /// `Invalid`, `Unavailable`.
     pub(crate) fn identify(&self, headers: &HeaderMap) -> Result<Option<Arc<KeyEntry>>, Refusal> {
-        let Some(text) = credentials(headers)? else {
+        self.find(credentials(headers)?)
+    }
+
+    /// Whether a request that was accepted would be accepted now: for answers that take long.
+    pub(crate) fn still_allows(&self, caller: &Caller, scope: Scope) -> bool {
+        let Caller::Key(before) = caller else {
+            return true;
+        };
+        let now = self.clock.now();
+        let key = self.table.get(before.stored.id.as_str(), now);
+        key.is_ok_and(|key| {
+            key.is_some_and(|key| {
+                let stored = &key.stored;
+                stored.hash.matches(&before.stored.hash)
+                    && stored.is_valid_at(now)
+                    && stored.allows(scope)
+            })
+        })
+    }
+
+    /// Whether no request can be answered, because every one needs a key, and no key can be checked.
+    pub(crate) fn refuses_all(&self) -> bool {
+        !self.anonymous && self.table.is_outdated(self.clock.now())
+    }
+
+    /// The valid key with this text; `None` without a text.
+    fn find(&self, text: Option<&str>) -> Result<Option<Arc<KeyEntry>>, Refusal> {
+        let Some(text) = text else {
             return Ok(None);
         };
         let parts = KeyParts::parse(text).ok_or(Refusal::Invalid)?;
         let hash = parts.hash();
+        let now = self.clock.now();
         let entry = self
             .table
-            .get(parts.id)
+            .get(parts.id, now)
             .map_err(|Outdated| Refusal::Unavailable)?;
         let entry = entry.ok_or(Refusal::Invalid)?;
-        let now = self.clock.now();
         if !entry.stored.hash.matches(&hash) || !entry.stored.is_valid_at(now) {
             return Err(Refusal::Invalid);
         }
@@ -150,17 +185,28 @@ impl Access {
 /// The key in the headers of a request; `None` if there is none, or an empty one. `Authorization`
 /// with another scheme than `Bearer` is not for us: it may be for a proxy.
 fn credentials(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
-    let own = headers.get_all(KEY_HEADER).iter().map(|value| {
-        let text = value.to_str().map_err(|_| Refusal::Invalid);
-        text.map(str::trim)
-    });
     let bearer = headers
         .get_all(header::AUTHORIZATION)
         .iter()
         .filter_map(|value| bearer(value.as_bytes()))
         .map(|token| std::str::from_utf8(token).map_err(|_| Refusal::Invalid));
+    one_key(own_keys(headers).chain(bearer))
+}
+
+/// The values of [`KEY_HEADER`].
+fn own_keys(headers: &HeaderMap) -> impl Iterator<Item = Result<&str, Refusal>> {
+    headers.get_all(KEY_HEADER).iter().map(|value| {
+        let text = value.to_str().map_err(|_| Refusal::Invalid);
+        text.map(str::trim)
+    })
+}
+
+/// The one key among these texts; `None` if all are empty.
+fn one_key<'a>(
+    keys: impl Iterator<Item = Result<&'a str, Refusal>>,
+) -> Result<Option<&'a str>, Refusal> {
     let mut found = None;
-    for key in own.chain(bearer) {
+    for key in keys {
         let key = key?;
         if key.is_empty() {
             continue;

@@ -3,6 +3,7 @@
 
 use axum::http::Method;
 
+use crate::cursor::Cursor;
 pub use crate::route::COST_MAX;
 pub(crate) use crate::route::{
     ADMIN_PREFIX, LIST_COST, MANY_ROWS_COST, Param, ParamIn, Route, RouteAccess, Verb,
@@ -36,11 +37,16 @@ pub(crate) fn allowed_methods(matched_path: &str) -> String {
 }
 
 impl Route {
-    /// What a request with this query costs.
+    /// What a request with this query costs. A list of the past is named by `as_of`, or by a cursor
+    /// that carries it.
     pub(crate) fn cost_of(&self, query: Option<&str>) -> u32 {
         let reads_snapshot = |query: &str| {
             let mut pairs = form_urlencoded::parse(query.as_bytes());
-            pairs.any(|(name, value)| name == "as_of" && !value.is_empty())
+            pairs.any(|(name, value)| match &*name {
+                "as_of" => !value.is_empty(),
+                "cursor" => Cursor::decode(&value).is_ok_and(|cursor| cursor.as_of.is_some()),
+                _ => false,
+            })
         };
         match self.path == TRENDS.path && query.is_some_and(reads_snapshot) {
             true => MANY_ROWS_COST,

@@ -1,17 +1,19 @@
 //! The layer that decides whether a request reaches its route: the rate limit, then the key.
 //!
 //! ```text
-//! request ─▶ key known? ─▶ bucket of the key, else of the address ─▶ Host, Origin (admin) ─▶ scope
-//!                              └ empty: 429                             └ 403           └ 401, 403
+//! request ─▶ key known? ─▶ Host, Origin (admin) ─▶ scope ─▶ bucket of the key, else of the address
+//!                               └ 403                └ 401, 403   └ empty: 429, whatever came before
 //! ```
 //!
-//! A request that is refused costs one unit, too. So a client that guesses keys is limited like any
-//! other, and invalid keys create no bucket.
+//! A request that is refused costs one unit. So a client that guesses keys is limited like any
+//! other, and invalid keys create no bucket. A route that checks the key itself costs the same
+//! whether it refuses or not.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use skytide_core::port::clock::Clock;
@@ -39,8 +41,17 @@ pub(crate) struct Guard {
     proxy_reported: Arc<AtomicBool>,
 }
 
-/// The key of a request: none, a valid one, or one that cannot be accepted.
-type Identity = Result<Option<Arc<KeyEntry>>, Refusal>;
+/// What was decided about a request before its bucket is charged.
+struct Decision {
+    /// The valid key, whose bucket is charged; `None`: that of the address.
+    key: Option<Arc<KeyEntry>>,
+    /// Units that it costs.
+    cost: u32,
+    /// How it is counted.
+    outcome: AccessOutcome,
+    /// Whether the route is called, for whom.
+    caller: Result<Caller, Denied>,
+}
 
 impl Guard {
     /// The layer with these rules. `clock` decides when keys expire.
@@ -63,11 +74,12 @@ impl Guard {
     }
 
     /// Takes what the request costs from its bucket; `None` if it has no limit or costs nothing.
-    fn charge(&self, request: &Request, identity: &Identity, cost: u32) -> Option<Charge> {
+    fn charge(&self, request: &Request, decision: &Decision) -> Option<Charge> {
+        let cost = decision.cost;
         if cost == 0 {
             return None;
         }
-        if let Ok(Some(key)) = identity {
+        if let Some(key) = &decision.key {
             return key.limiter.as_ref().map(|limiter| limiter.charge(cost));
         }
         let peer = request.extensions().get::<Peer>().map(|peer| peer.client);
@@ -93,21 +105,65 @@ impl Guard {
         }
     }
 
+    /// Decides whether the sender of a request may call its route, and what that costs.
+    fn decide(&self, request: &Request) -> Decision {
+        let matched = request.extensions().get::<MatchedPath>();
+        let route = matched.and_then(|path| catalogue::find(path.as_str(), request.method()));
+        // A path that is not in the catalogue is a file of the start page, or does not exist.
+        let access = route.map_or(RouteAccess::Public, |route| route.access);
+        let full_cost = route.map_or(1, |route| Route::cost_of(route, request.uri().query()));
+        let has_method = route.is_none_or(|route| route.method.accepts(request.method()));
+        if access == RouteAccess::Own && has_method {
+            return self.decide_own(request, full_cost);
+        }
+        let identity = match access {
+            RouteAccess::Public | RouteAccess::Own => Ok(None),
+            _ => self.access.identify(request.headers()),
+        };
+        let key = identity.as_ref().ok().cloned().flatten();
+        let caller = self.authorize(request, access, identity);
+        Decision {
+            cost: match caller.is_ok() && has_method {
+                true => full_cost,
+                false => full_cost.min(1),
+            },
+            outcome: match &caller {
+                Ok(Caller::Anonymous) => AccessOutcome::Anonymous,
+                Ok(Caller::Key(_)) => AccessOutcome::Key,
+                Err(denied) => denied.outcome(),
+            },
+            key,
+            caller,
+        }
+    }
+
+    /// Decides about a route that checks the key itself. It is called in any case: it refuses with
+    /// answers of its own.
+    fn decide_own(&self, request: &Request, cost: u32) -> Decision {
+        let key = self.access.check_own(request.headers(), Scope::Read);
+        Decision {
+            cost,
+            outcome: match &key {
+                Ok(_) => AccessOutcome::Key,
+                Err(refusal) => Denied::Refused(*refusal).outcome(),
+            },
+            caller: Ok(match &key {
+                Ok(key) => Caller::Key(key.clone()),
+                Err(_) => Caller::Anonymous,
+            }),
+            key: key.ok(),
+        }
+    }
+
     /// Decides whether the sender of a request may call a route.
     fn authorize(
         &self,
         request: &Request,
         access: RouteAccess,
-        identity: Identity,
+        identity: Result<Option<Arc<KeyEntry>>, Refusal>,
     ) -> Result<Caller, Denied> {
         let scope = match access {
-            RouteAccess::Public => return Ok(Caller::Anonymous),
-            RouteAccess::Own => {
-                return Ok(match identity {
-                    Ok(Some(key)) => Caller::Key(key),
-                    _ => Caller::Anonymous,
-                });
-            }
+            RouteAccess::Public | RouteAccess::Own => return Ok(Caller::Anonymous),
             RouteAccess::Read => Scope::Read,
             RouteAccess::Live => Scope::Live,
             RouteAccess::Admin => Scope::Admin,
@@ -161,34 +217,24 @@ pub(crate) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.and_then(|path| catalogue::find(path.as_str(), request.method()));
-    // A path that is not in the catalogue is a file of the start page, or does not exist.
-    let access = route.map_or(RouteAccess::Public, |route| route.access);
-    let identity = match access {
-        RouteAccess::Public => Ok(None),
-        _ => guard.access.identify(request.headers()),
-    };
-    let full_cost = route.map_or(1, |route| Route::cost_of(route, request.uri().query()));
-    let cost = if identity.is_ok() { full_cost } else { 1 };
-    let charge = guard.charge(&request, &identity, cost);
+    let decision = guard.decide(&request);
+    let charge = guard.charge(&request, &decision);
     let retry_after = charge.as_ref().and_then(|it| it.retry_after_seconds);
     let mut response = if let Some(seconds) = retry_after {
         guard.metrics.count(AccessOutcome::Limited);
         Problem::rate_limited(seconds).into_response()
     } else {
-        match guard.authorize(&request, access, identity) {
-            Err(denied) => {
-                guard.metrics.count(denied.outcome());
-                Problem::from(denied).into_response()
-            }
+        guard.metrics.count(decision.outcome);
+        match decision.caller {
+            Err(denied) => Problem::from(denied).into_response(),
             Ok(caller) => {
-                guard.metrics.count(match &caller {
-                    Caller::Anonymous => AccessOutcome::Anonymous,
-                    Caller::Key(_) => AccessOutcome::Key,
-                });
+                let has_key = matches!(caller, Caller::Key(_));
                 request.extensions_mut().insert(caller);
-                next.run(request).await
+                let mut response = next.run(request).await;
+                if has_key {
+                    make_private(response.headers_mut());
+                }
+                response
             }
         }
     };
@@ -196,6 +242,19 @@ pub(crate) async fn guard(
         charge.set_headers(response.headers_mut());
     }
     response
+}
+
+/// Keeps the answer to a request with a key out of caches that several clients share
+/// (<https://www.rfc-editor.org/rfc/rfc9111#name-private>).
+fn make_private(headers: &mut HeaderMap) {
+    let caching = headers.get(header::CACHE_CONTROL);
+    if caching.is_some_and(|caching| caching != "no-cache") {
+        return;
+    }
+    let private = HeaderValue::from_static("private, no-cache");
+    headers.insert(header::CACHE_CONTROL, private);
+    let by_key = HeaderValue::from_static("x-api-key, authorization");
+    headers.append(header::VARY, by_key);
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(crate) struct Metrics {
 pub(crate) enum AccessOutcome {
     /// Passed without a key.
     Anonymous,
-    /// Passed with a valid key, or the route checks the key itself.
+    /// Passed with a valid key.
     Key,
     /// Refused: a key is needed.
     Missing,

@@ -129,7 +129,7 @@ impl Problem {
     /// An admin route was called under a foreign name, or by a page of another origin.
     pub(crate) fn foreign_host() -> Self {
         let detail = "admin routes answer only under the server's own names (API_ADDRESS, \
-                      API_HOSTS), and no page of another origin";
+                      API_ADMIN_HOSTS), and no page of another origin";
         Self::new(StatusCode::FORBIDDEN, "foreign_host", detail)
     }
 

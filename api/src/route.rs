@@ -79,8 +79,9 @@ pub(crate) enum RouteAccess {
     Live,
     /// A key with the scope `admin`. Requests of web pages of another origin are refused.
     Admin,
-    /// The route checks the key itself (`Access::check`). Its answers count against the limit of
-    /// the key if the key is valid, else against that of the client's address.
+    /// The route checks the key itself (`Access::check_own`). Its answers cost the same for all
+    /// senders: they count against the limit of the key in `X-API-Key` if that is valid and has the
+    /// scope `read`, else against that of the client's address.
     Own,
 }
 

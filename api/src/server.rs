@@ -19,7 +19,7 @@ use axum::Router;
 use prometheus_client::metrics::gauge::Gauge;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::connection_state::{Outcome, Peer, Timeouts};
@@ -62,6 +62,9 @@ pub enum ServeError {
     /// The listening socket failed. The remedy is a restart.
     #[error("the listening socket of the API failed")]
     Socket(#[source] io::Error),
+    /// The task that reads the keys panicked, so no key can be checked. The remedy is a restart.
+    #[error("the task that reads the API keys panicked")]
+    Keys(#[source] JoinError),
 }
 
 /// A server that is bound to its address. Connections wait in the system's queue until
@@ -97,23 +100,29 @@ impl Server {
         self.address
     }
 
-    /// Answers requests until `stop` is cancelled. Then it ends the event streams, and gives the
-    /// requests in progress `stop_ms_max` to finish.
+    /// Reads the keys, then answers requests until `stop` is cancelled. Then it ends the event
+    /// streams, and gives the requests in progress `stop_ms_max` to finish.
     ///
     /// # Errors
-    /// `Socket` if the listening socket fails.
+    /// `Socket` if the listening socket fails, `Keys` if the keys are no longer read.
     pub async fn run(self, state: ApiState, stop: CancellationToken) -> Result<(), ServeError> {
         tracing::info!(address = %self.address, "API listens");
         let metrics = state.connection_metrics();
-        let keys = tokio::spawn(state.refresh_keys(stop.clone()));
+        // Otherwise the first requests with a key would get 503. A store that does not answer
+        // delays the start by a bounded time.
+        stop.run_until_cancelled(state.read_keys()).await;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(state.refresh_keys(stop.clone()));
+        let keys = async {
+            // The task ends when `stop` is cancelled, after it has recorded the last uses.
+            match tasks.join_next().await {
+                Some(Err(why)) => Err(ServeError::Keys(why)),
+                Some(Ok(())) | None => Ok(()),
+            }
+        };
         let state = state.with_listener(self.address).with_stop(stop.clone());
-        let served = self.run_router(router(state), metrics, stop).await;
-        match &served {
-            // `stop` is cancelled: the task records the last uses of the keys and ends.
-            Ok(()) => drop(keys.await),
-            Err(_) => keys.abort(),
-        }
-        served
+        let served = self.run_router(router(state), metrics, stop);
+        tokio::try_join!(served, keys).map(|((), ())| ())
     }
 
     /// Like [`Server::run`], for other routes.
@@ -313,6 +322,55 @@ pub async fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use skytide_core::memory::MemoryStore;
+    use skytide_core::port::clock::ManualClock;
+    use skytide_core::port::key::{KeyError, KeyId, KeyStore, StoredKey};
+    use skytide_core::time::Timestamp;
+
+    use crate::options::AccessOptions;
+
+    /// Keys that are read once; each further read panics.
+    #[derive(Default)]
+    struct PanickingKeys(AtomicBool);
+
+    #[async_trait::async_trait]
+    impl KeyStore for PanickingKeys {
+        async fn all(&self) -> Result<Vec<StoredKey>, KeyError> {
+            assert!(!self.0.swap(true, Ordering::SeqCst), "a test panics");
+            Ok(Vec::new())
+        }
+
+        async fn add(&self, _: &StoredKey) -> Result<(), KeyError> {
+            Ok(())
+        }
+
+        async fn revoke(&self, _: &KeyId, _: Timestamp) -> Result<Option<StoredKey>, KeyError> {
+            Ok(None)
+        }
+
+        async fn note_used(&self, _: &[(KeyId, Timestamp)]) -> Result<(), KeyError> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_whose_keys_are_no_longer_read_ends() {
+        let options = Options {
+            address: SocketAddr::from(([127, 0, 0, 1], 0)),
+            ..Options::default()
+        };
+        let server = Server::bind(options).await.expect("a free port");
+        let store = Arc::new(MemoryStore::new());
+        let state = ApiState::new(store, Arc::new(ManualClock::default()), Arc::default());
+        let keys = Arc::new(PanickingKeys::default());
+        let state = state.with_access(AccessOptions::default(), keys);
+        let running = server.run(state, CancellationToken::new());
+        let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+        let error = ended.expect("the server ends").expect_err("a failure");
+        assert!(matches!(error, ServeError::Keys(_)), "{error}");
+    }
 
     #[cfg(target_os = "linux")]
     #[tokio::test]

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use skytide_core::port::BoxError;
 
-use crate::terminal::note;
+use crate::log_queue::last_line;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub fn report(failure: &Failure) -> ExitCode {
             ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
         }
         Failure::Failed { .. } => {
-            note(&format!("error: {}", chain(failure)));
+            last_line(&format!("error: {}", chain(failure)));
             ExitCode::FAILURE
         }
     }

@@ -16,6 +16,7 @@ use skytide_core::config::Config;
 use skytide_core::port::key::{KeyError, KeyId, KeyParts, KeyStore, KeyText, Scope, StoredKey};
 use skytide_core::time::Timestamp;
 use skytide_embedded::{AdminKeyFile, KeyFile};
+use tokio::sync::Mutex;
 
 use crate::data;
 use crate::failure::Failure;
@@ -69,6 +70,13 @@ pub fn create_admin_key(folder: &Path) -> AdminKeyFile {
 /// The keys of a store and the admin key of this process.
 pub struct WithAdminKey {
     keys: Arc<dyn KeyStore>,
+    admin: Arc<AdminKey>,
+    /// Held while the file is read: a disk that does not answer blocks one thread, not one a second.
+    reading: Arc<Mutex<()>>,
+}
+
+/// The file with the admin key.
+struct AdminKey {
     file: AdminKeyFile,
     /// Whether the last read of the file found a problem, which is logged once.
     reported: AtomicBool,
@@ -78,15 +86,18 @@ impl WithAdminKey {
     /// Adds the key in this file to the keys of `keys`. The file is read again whenever the keys
     /// are.
     pub fn new(keys: Arc<dyn KeyStore>, file: AdminKeyFile) -> Self {
+        let reported = AtomicBool::new(false);
         Self {
             keys,
-            file,
-            reported: AtomicBool::new(false),
+            admin: Arc::new(AdminKey { file, reported }),
+            reading: Arc::default(),
         }
     }
+}
 
+impl AdminKey {
     /// The admin key; `None` if the file does not exist or has no key.
-    fn admin(&self) -> Option<StoredKey> {
+    fn read(&self) -> Option<StoredKey> {
         let (key, problem) = match self.file.read() {
             Ok(None) => (None, None),
             Ok(Some(text)) => match KeyParts::parse(&text).filter(is_admin) {
@@ -135,9 +146,19 @@ fn admin_key(parts: &KeyParts<'_>) -> StoredKey {
 impl KeyStore for WithAdminKey {
     async fn all(&self) -> Result<Vec<StoredKey>, KeyError> {
         let mut keys = self.keys.all().await?;
+        let admin = self.admin.clone();
+        let turn = self.reading.clone().lock_owned().await;
+        let read = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            admin.read()
+        });
+        let admin = read.await.map_err(|why| KeyError::Failed {
+            operation: "wait for the blocking thread",
+            source: why.into(),
+        })?;
         // No stored key may pose as the admin key.
         keys.retain(|key| key.id.as_str() != KeyId::ADMIN);
-        keys.extend(self.admin());
+        keys.extend(admin);
         keys.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(keys)
     }

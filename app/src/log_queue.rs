@@ -15,6 +15,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 
 use crate::progress::write_above_bar;
+use crate::terminal::note;
 
 /// Maximum bytes of the lines that wait.
 const BYTES_MAX: usize = 1 << 20;
@@ -48,6 +49,18 @@ pub fn start() -> io::Result<()> {
 pub fn flush() {
     if let Some(queue) = QUEUE.get() {
         queue.flush(FLUSH_MAX);
+    }
+}
+
+/// Writes a line after the log lines so far. In a service this takes a second at most, also if
+/// standard error accepts nothing. To be called before the process exits.
+pub fn last_line(line: &str) {
+    match QUEUE.get() {
+        Some(queue) => {
+            queue.push(format!("{line}\n").into_bytes());
+            queue.flush(FLUSH_MAX);
+        }
+        None => note(line),
     }
 }
 

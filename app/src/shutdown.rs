@@ -19,7 +19,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::log_queue;
-use crate::terminal::note;
+
+/// How long the exit at once waits for the last lines on standard error.
+const LAST_LINES_MAX: Duration = Duration::from_secs(2);
 
 /// Returns a token that the first signal cancels. The process exits at the latest `shutdown_max`
 /// after that signal.
@@ -55,15 +57,27 @@ async fn handle(mut signals: Signals, stop: &CancellationToken, shutdown_max: Du
     stop.cancel();
     tokio::select! {
         number = signals.next() => {
-            log_queue::flush();
-            process::exit(128 + number)
+            exit(128 + number, log_queue::flush)
         }
         () = tokio::time::sleep(shutdown_max) => {
-            log_queue::flush();
-            note(&overdue(shutdown_max));
-            process::exit(1);
+            exit(1, move || log_queue::last_line(&overdue(shutdown_max)))
         }
     }
+}
+
+/// Ends the process after the last lines. They are written on a thread of their own: standard error
+/// may accept nothing, and a write to it then never ends.
+fn exit(code: i32, write_last_lines: impl FnOnce() + Send + 'static) -> ! {
+    let (written, when_written) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("last lines".to_owned());
+    let spawned = thread.spawn(move || {
+        write_last_lines();
+        let _received = written.send(());
+    });
+    if spawned.is_ok() {
+        let _written = when_written.recv_timeout(LAST_LINES_MAX);
+    }
+    process::exit(code)
 }
 
 /// The message when the process exits before its services have stopped.

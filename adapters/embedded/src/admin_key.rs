@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use skytide_core::port::key::KeyText;
 
-use super::durable::replace_private_file;
 use super::folder::make_folder;
+use super::private::{publish_private, read_bounded};
 
 /// Maximum length of the file in bytes. A key has 62.
 const BYTES_MAX: u64 = 1_024;
@@ -29,7 +29,7 @@ impl AdminKeyFile {
     }
 
     /// Writes this key if there is no file, and creates the folder if necessary. Returns whether it
-    /// was written.
+    /// was written: of several processes that start at once, one writes its key.
     ///
     /// # Errors
     /// The folder or the file cannot be written.
@@ -40,24 +40,20 @@ impl AdminKeyFile {
         if let Some(folder) = self.0.parent() {
             make_folder(folder)?;
         }
-        replace_private_file(&self.0, |file| writeln!(file, "{}", key.reveal()))?;
-        Ok(true)
+        publish_private(&self.0, |file| writeln!(file, "{}", key.reveal()))
     }
 
     /// The text of the file without the spaces around it; `None` if there is no file.
     ///
     /// # Errors
-    /// The file cannot be read, or it is too long to be a key.
+    /// The file cannot be read, is no regular file, or is too long to be a key.
     pub fn read(&self) -> io::Result<Option<String>> {
-        let length = match fs::metadata(&self.0) {
-            Ok(metadata) => metadata.len(),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(why) => return Err(why),
+        let Some(content) = read_bounded(&self.0, BYTES_MAX)? else {
+            return Ok(None);
         };
-        if length > BYTES_MAX {
-            return Err(io::Error::other("the file is too long to be a key"));
-        }
-        Ok(Some(fs::read_to_string(&self.0)?.trim().to_owned()))
+        let text = String::from_utf8(content);
+        let text = text.map_err(|why| io::Error::new(io::ErrorKind::InvalidData, why))?;
+        Ok(Some(text.trim().to_owned()))
     }
 
     /// Whether other users of this machine may read or change the file. Always false on systems

@@ -32,52 +32,6 @@ pub fn replace_file(
     Ok(file)
 }
 
-/// Like [`replace_file`], for a file that only its owner may read. The new file is written at
-/// `path` with `.new` appended.
-///
-/// # Errors
-/// See [`replace_file`].
-pub(crate) fn replace_private_file(
-    path: &Path,
-    write: impl FnOnce(&mut File) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(".new");
-    let aside = Path::new(&aside);
-    // A file that a crash left there may have other permissions.
-    match std::fs::remove_file(aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => drop(open_private(aside)?),
-    }
-    replace_file(path, aside, write).map(drop)
-}
-
-/// Opens a file for writing; creates it such that only its owner may read it. If root creates it in
-/// the folder of another user, it belongs to that user, whose service has to read it.
-///
-/// # Errors
-/// The file cannot be opened.
-pub(crate) fn open_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
-    #[cfg(unix)]
-    if let Some(folder) = path.parent() {
-        use std::os::unix::fs::{MetadataExt, fchown};
-        let folder = match folder == Path::new("") {
-            true => Path::new("."),
-            false => folder,
-        };
-        let (owner, ours) = (std::fs::metadata(folder)?, file.metadata()?);
-        if ours.uid() == 0 && owner.uid() != 0 {
-            fchown(&file, Some(owner.uid()), Some(owner.gid()))?;
-        }
-    }
-    Ok(file)
-}
-
 /// Makes changes to the names in a folder durable: files created, renamed and removed.
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()

@@ -13,9 +13,10 @@
 //! a damaged file must not make a revoked key valid again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::fs::{File, TryLockError};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,9 +26,10 @@ use serde_json::value::RawValue;
 use skytide_core::port::BoxError;
 use skytide_core::port::key::{KeyError, KeyId, KeyStore, StoredKey};
 use skytide_core::time::Timestamp;
+use tokio::sync::Mutex as Turn;
 
-use super::durable::{open_private, replace_private_file};
 use super::folder::make_folder;
+use super::private::{open_private, read_bounded, replace_private};
 
 /// Version of the format of both files.
 const FORMAT: u32 = 1;
@@ -39,6 +41,10 @@ const LOCK: &str = "keys.lock";
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Pause between two attempts to take the lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Maximum length of `keys.json` and of `keys.used.json` in bytes. 10,000 keys with the longest labels
+/// have 10 MB.
+const BYTES_MAX: u64 = 32 << 20;
 
 type Keys = BTreeMap<KeyId, StoredKey>;
 
@@ -52,8 +58,13 @@ struct Shared {
     /// The content of `keys.json` that was read last, and its keys: parsing 10,000 keys each second
     /// would be wasteful.
     parsed: Mutex<Option<(Vec<u8>, Arc<Keys>)>>,
+    /// Held while the files are read. A read of a disk that does not answer blocks its thread; the
+    /// next ones wait for it without a thread, until their caller gives up.
+    reading: Arc<Turn<()>>,
     /// Held while `keys.used.json` is written.
-    used: Mutex<()>,
+    noting: Arc<Turn<()>>,
+    /// Whether the last read of `keys.used.json` found damage, which is logged once.
+    used_is_damaged: AtomicBool,
 }
 
 /// `keys.json`.
@@ -81,7 +92,9 @@ impl KeyFile {
         Self(Arc::new(Shared {
             folder: folder.to_owned(),
             parsed: Mutex::default(),
-            used: Mutex::default(),
+            reading: Arc::default(),
+            noting: Arc::default(),
+            used_is_damaged: AtomicBool::new(false),
         }))
     }
 
@@ -99,7 +112,9 @@ impl KeyFile {
 #[async_trait]
 impl KeyStore for KeyFile {
     async fn all(&self) -> Result<Vec<StoredKey>, KeyError> {
-        self.blocking(|shared| {
+        let turn = self.0.reading.clone().lock_owned().await;
+        self.blocking(move |shared| {
+            let _turn = turn;
             let keys = shared.read()?;
             let used = shared.read_used();
             let with_use = |key: &StoredKey| StoredKey {
@@ -132,7 +147,12 @@ impl KeyStore for KeyFile {
 
     async fn note_used(&self, used: &[(KeyId, Timestamp)]) -> Result<(), KeyError> {
         let used = used.to_vec();
-        self.blocking(move |shared| shared.note_used(&used)).await
+        let turn = self.0.noting.clone().lock_owned().await;
+        self.blocking(move |shared| {
+            let _turn = turn;
+            shared.note_used(&used)
+        })
+        .await
     }
 }
 
@@ -140,10 +160,9 @@ impl Shared {
     /// Reads and checks `keys.json`. A missing file counts as an empty one.
     fn read(&self) -> Result<Arc<Keys>, KeyError> {
         let path = self.folder.join(KEYS);
-        let content = match fs::read(&path) {
-            Ok(content) => content,
-            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Arc::default()),
-            Err(why) => return Err(failed_at("read", &path)(why)),
+        let content = read_bounded(&path, BYTES_MAX).map_err(failed_at("read", &path))?;
+        let Some(content) = content else {
+            return Ok(Arc::default());
         };
         let mut parsed = self.parsed.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, keys)) = &*parsed
@@ -154,8 +173,9 @@ impl Shared {
         let keys = parse(&content).map_err(|why| {
             let path = path.display();
             KeyError::Damaged(format!(
-                "{path}: {why}; restore it from a backup, or remove it (then no key is valid, \
-                 and `skytide keys add` makes new ones)"
+                "{path}: {why}; restore it from a backup and revoke again the keys that were \
+                 revoked since (`skytide keys list`), or remove it (then no key is valid, and \
+                 `skytide keys add` makes new ones)"
             ))
         })?;
         let keys = Arc::new(keys);
@@ -203,21 +223,25 @@ impl Shared {
 
     fn replace(&self, name: &str, content: &[u8]) -> Result<(), KeyError> {
         let path = self.folder.join(name);
-        replace_private_file(&path, |file| file.write_all(content))
-            .map_err(failed_at("write", &path))
+        replace_private(&path, |file| file.write_all(content)).map_err(failed_at("write", &path))
     }
 
     /// When keys were last used. These times only inform, so a damaged file counts as empty, and
     /// the next write replaces it.
     fn read_used(&self) -> BTreeMap<KeyId, Timestamp> {
         let path = self.folder.join(USED);
-        let read = fs::read(&path).map_err(BoxError::from);
-        let used = read.and_then(|json| serde_json::from_slice::<Used>(&json).map_err(Into::into));
+        let used = read_bounded(&path, BYTES_MAX)
+            .map_err(BoxError::from)
+            .and_then(|json| match json {
+                Some(json) => serde_json::from_slice::<Used>(&json).map_err(Into::into),
+                None => Ok(Used::default()),
+            });
+        let was_damaged = self.used_is_damaged.swap(used.is_err(), Ordering::Relaxed);
         match used {
             Ok(Used { format, used }) if format == FORMAT => used,
             Ok(_) => BTreeMap::new(),
             Err(why) => {
-                if path.exists() {
+                if !was_damaged {
                     tracing::warn!(
                         error = &*why,
                         "cannot read {}: it is replaced when a key is used",
@@ -230,7 +254,6 @@ impl Shared {
     }
 
     fn note_used(&self, noted: &[(KeyId, Timestamp)]) -> Result<(), KeyError> {
-        let _lock = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let keys = self.read()?;
         let mut used = self.read_used();
         for (id, time) in noted {
@@ -304,6 +327,7 @@ fn failed_at<E: Into<BoxError>>(
 mod tests {
     use super::*;
     use skytide_core::port::key::{KeyHash, Scope};
+    use std::fs;
 
     fn key(bits: u64) -> StoredKey {
         StoredKey {

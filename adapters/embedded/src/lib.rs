@@ -39,6 +39,7 @@ mod folder;
 mod jobs;
 mod keys;
 mod log;
+mod private;
 mod profiles;
 mod snapshots;
 mod store;

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use skytide_core::port::clock::Clock;
 use skytide_core::port::key::{KeyError, KeyId, KeyStore, StoredKey};
 use skytide_core::time::Timestamp;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +17,7 @@ use crate::limiter::{KeyQuota, Limiter};
 /// Time between two reads of the store.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// Age of the table after which keys are refused, counted from the start of the read. So a revoked
-/// key works for at most this time.
+/// key works for at most this time, also if the machine was suspended.
 pub(crate) const TABLE_AGE_MAX: Duration = Duration::from_secs(5);
 /// Time for one read of the store. A read that takes longer leaves time for another one before the
 /// table is too old.
@@ -59,7 +61,24 @@ struct Usage {
 struct Keys {
     by_id: BTreeMap<KeyId, Arc<KeyEntry>>,
     /// When that read started; `None` before the first one.
-    read_at: Option<Instant>,
+    read_at: Option<ReadAt>,
+}
+
+/// When a read started, by two clocks. The monotonic clock stands still while the machine is
+/// suspended (<https://man7.org/linux/man-pages/man2/clock_gettime.2.html>, `CLOCK_MONOTONIC`), and
+/// the wall clock may jump backward.
+#[derive(Clone, Copy, Debug)]
+struct ReadAt {
+    instant: Instant,
+    wall: Timestamp,
+}
+
+impl ReadAt {
+    /// Whether the read is too old by one of the clocks.
+    fn is_outdated(self, now: Timestamp) -> bool {
+        let wall_age = Duration::from_millis(now.0.saturating_sub(self.wall.0));
+        self.instant.elapsed() > TABLE_AGE_MAX || wall_age > TABLE_AGE_MAX
+    }
 }
 
 /// The table could not be refreshed for [`TABLE_AGE_MAX`].
@@ -69,22 +88,30 @@ pub(super) struct Outdated;
 /// The keys of a store in memory.
 pub(super) struct KeyTable {
     store: Arc<dyn KeyStore>,
+    clock: Arc<dyn Clock>,
     quota: KeyQuota,
     keys: RwLock<Keys>,
+    /// Held during a refresh: an older read must not replace a newer one.
+    refreshing: Mutex<()>,
+    /// Whether the last read failed.
+    is_failing: AtomicBool,
     /// Whether a failure to record uses was logged.
     note_failed: AtomicBool,
 }
 
 impl KeyTable {
-    pub(super) fn new(store: Arc<dyn KeyStore>, quota: KeyQuota) -> Self {
+    pub(super) fn new(store: Arc<dyn KeyStore>, clock: Arc<dyn Clock>, quota: KeyQuota) -> Self {
         let keys = Keys {
             by_id: BTreeMap::new(),
             read_at: None,
         };
         Self {
             store,
+            clock,
             quota,
             keys: RwLock::new(keys),
+            refreshing: Mutex::default(),
+            is_failing: AtomicBool::new(false),
             note_failed: AtomicBool::new(false),
         }
     }
@@ -93,40 +120,36 @@ impl KeyTable {
         &*self.store
     }
 
-    /// The key with this id.
+    /// The key with this id. `now`: the time by the wall clock.
     ///
     /// # Errors
     /// The table is too old.
-    pub(super) fn get(&self, id: &str) -> Result<Option<Arc<KeyEntry>>, Outdated> {
+    pub(super) fn get(&self, id: &str, now: Timestamp) -> Result<Option<Arc<KeyEntry>>, Outdated> {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
         match keys.read_at {
-            Some(read_at) if read_at.elapsed() <= TABLE_AGE_MAX => Ok(keys.by_id.get(id).cloned()),
+            Some(read_at) if !read_at.is_outdated(now) => Ok(keys.by_id.get(id).cloned()),
             _ => Err(Outdated),
         }
     }
 
-    /// Reads the store each second until `stop` is cancelled. Failures are logged when they start
-    /// and when they end.
+    /// Whether the table is too old.
+    pub(super) fn is_outdated(&self, now: Timestamp) -> bool {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.read_at.is_none_or(|read_at| read_at.is_outdated(now))
+    }
+
+    /// Reads the store each second until `stop` is cancelled.
     pub(super) async fn refresh(&self, stop: CancellationToken) {
         let mut interval = interval(REFRESH_INTERVAL);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut is_failing = false;
         let mut refreshes = 0_u32;
         while stop.run_until_cancelled(interval.tick()).await.is_some() {
-            let outcome = stop.run_until_cancelled(self.try_refresh()).await;
-            match outcome {
-                None => break,
-                Some(Ok(())) if is_failing => {
-                    tracing::info!("the API keys are readable again");
-                    is_failing = false;
-                }
-                Some(Ok(())) => {}
-                Some(Err(error)) => {
-                    if !is_failing {
-                        log_failure(&error);
-                    }
-                    is_failing = true;
-                }
+            if stop
+                .run_until_cancelled(self.refresh_once())
+                .await
+                .is_none()
+            {
+                break;
             }
             refreshes = refreshes.wrapping_add(1);
             if refreshes.is_multiple_of(REFRESHES_PER_NOTE) {
@@ -139,15 +162,29 @@ impl KeyTable {
         let _unfinished = timeout(NOTE_MAX, self.note_used()).await;
     }
 
-    /// Reads the store once; a failure is logged.
+    /// Reads the store once, for two seconds at most after an earlier read has ended. Failures are
+    /// logged when they start and when they end.
     pub(super) async fn refresh_once(&self) {
-        if let Err(error) = self.try_refresh().await {
-            log_failure(&error);
+        match self.try_refresh().await {
+            Ok(()) => {
+                if self.is_failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the API keys are readable again");
+                }
+            }
+            Err(error) => {
+                if !self.is_failing.swap(true, Ordering::Relaxed) {
+                    log_failure(&error);
+                }
+            }
         }
     }
 
     async fn try_refresh(&self) -> Result<(), KeyError> {
-        let read_at = Instant::now();
+        let _refreshing = self.refreshing.lock().await;
+        let read_at = ReadAt {
+            instant: Instant::now(),
+            wall: self.clock.now(),
+        };
         let stored = timeout(READ_MAX, self.store.all()).await;
         let stored = stored.unwrap_or_else(|_| {
             Err(KeyError::Failed {

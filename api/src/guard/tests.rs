@@ -2,6 +2,7 @@
 //! hand: one for keys that expire, one for the buckets.
 
 mod limits;
+mod streams;
 
 use std::time::Duration;
 

@@ -22,6 +22,7 @@ use skytide_core::id::Epoch;
 use skytide_core::port::store::Committed;
 use skytide_core::time::Timestamp;
 
+use crate::access::Access;
 use crate::state::{ApiContext, Part};
 
 /// Timeout for reading the store's control record.
@@ -50,17 +51,21 @@ pub(crate) struct Ready {
 pub(crate) async fn ready(
     State(context): State<ApiContext>,
     State(commit_age): State<CommitAge>,
+    State(access): State<Access>,
 ) -> Response {
-    Ready::read(&context, &commit_age).await.into_response()
+    let ready = Ready::read(&context, &commit_age, &access).await;
+    ready.into_response()
 }
 
 /// `GET /readyz` of the probe: with what the parts report.
 pub(crate) async fn ready_in_detail(
     State(mut context): State<ApiContext>,
     State(commit_age): State<CommitAge>,
+    State(access): State<Access>,
 ) -> Response {
     context.details_on_probe = false;
-    Ready::read(&context, &commit_age).await.into_response()
+    let ready = Ready::read(&context, &commit_age, &access).await;
+    ready.into_response()
 }
 
 impl IntoResponse for Ready {
@@ -93,12 +98,19 @@ impl CommitAge {
 }
 
 impl Ready {
-    pub(crate) async fn read(context: &ApiContext, commit_age: &CommitAge) -> Self {
+    pub(crate) async fn read(
+        context: &ApiContext,
+        commit_age: &CommitAge,
+        access: &Access,
+    ) -> Self {
         let mut reasons = Vec::new();
         if context.stop.is_cancelled() {
             reasons.push("stopping".to_owned());
         }
         let committed = read_committed(context, &mut reasons).await;
+        if access.refuses_all() {
+            reasons.push("the API keys cannot be read, and every request needs one".to_owned());
+        }
         let now = context.clock.now();
         let as_of = committed.as_ref().and_then(|last| last.time.known());
         let since = committed.as_ref().and_then(|last| last.since.known());

@@ -16,24 +16,21 @@ pub(crate) mod top;
 
 use axum::Json;
 use axum::extract::Request;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use skytide_core::port::key::Scope;
 
-use crate::access::{Access, KEY_HEADER, Refusal};
+use crate::access::{Access, Refusal};
 use crate::catalogue::{ORIGINAL_INTERACTIONS, ORIGINAL_PREFIX};
 use crate::problem::Problem;
 use failure::Failure;
 
 /// Checks that `X-API-Key` has a key with the scope `read`. No other header counts, and
-/// `API_ANONYMOUS` does not matter.
+/// `API_ANONYMOUS` does not matter. The guard has charged the same key.
 fn check_key(access: &Access, headers: &HeaderMap) -> Result<(), Failure> {
-    let own = headers.get_all(KEY_HEADER).iter();
-    let name = HeaderName::from_static(KEY_HEADER);
-    let only_key: HeaderMap = own.map(|value| (name.clone(), value.clone())).collect();
-    match access.check(&only_key, Scope::Read) {
+    match access.check_own(headers, Scope::Read) {
         Ok(_) => Ok(()),
         Err(Refusal::Missing) => Err(Failure::new(StatusCode::FORBIDDEN, "Not authenticated")),
         Err(Refusal::Invalid | Refusal::Scope(_)) => Err(Failure::new(

@@ -11,7 +11,8 @@
 //! gives the reasons. A slow client skips commits: its connection buffers a bounded number of
 //! bytes, and is closed when the client reads none of them for a while (`crate::server`). The
 //! answer to a selection is read once per commit and shared by all clients with the same selection
-//! ([`AnswerCache`]). [`StreamSlots`] bounds the number of clients.
+//! ([`AnswerCache`]). [`StreamSlots`] bounds the number of clients. A stream ends when its key is
+//! revoked or expires, and when the keys cannot be read.
 
 mod slots;
 
@@ -20,14 +21,14 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::Extension;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use skytide_core::id::Epoch;
+use skytide_core::port::key::Scope;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::slots::{StreamSlot, StreamSlots};
@@ -36,11 +37,13 @@ use super::health::{CommitAge, Ready};
 use super::lists::ListView;
 use super::series::Rates;
 use super::trends::ListQuery;
+use crate::access::{Access, Caller};
 use crate::answer::{Query, Rows, read_consistent};
 use crate::catalogue::STREAM;
 use crate::connection_state::Peer;
 use crate::params::Params;
 use crate::problem::Problem;
+use crate::request_id::RequestId;
 use crate::state::ApiContext;
 
 /// Time between two checks for a newer commit.
@@ -57,12 +60,14 @@ pub(crate) async fn show(
     State(context): State<ApiContext>,
     State(streams): State<StreamState>,
     State(commit_age): State<CommitAge>,
-    RawQuery(query): RawQuery,
-    peer: Option<Extension<Peer>>,
+    State(access): State<Access>,
+    request: Request,
 ) -> Result<Response, Problem> {
-    let params = Params::parse(query.as_deref(), &STREAM)?;
+    let params = Params::parse(request.uri().query(), &STREAM)?;
     let selection = Selection::parse(&params)?;
-    let slot = streams.acquire_slot(&context, peer.map(|Extension(peer)| peer))?;
+    let sender = request.extensions();
+    let slot = streams.acquire_slot(&context, sender.get::<Peer>().cloned())?;
+    let caller = sender.get::<Caller>().cloned();
     let stopped = context.stop.clone().cancelled_owned();
     let evicted = slot.evicted.clone().cancelled_owned();
     let mut poll = interval(POLL_INTERVAL);
@@ -71,12 +76,17 @@ pub(crate) async fn show(
         context,
         commit_age,
         answers: streams.answers,
+        access,
+        caller: caller.unwrap_or(Caller::Anonymous),
         selection,
         last_event: None,
         slot,
         poll,
     };
-    let events = stream::unfold(subscription, Subscription::next)
+    // The events are read after the handler has returned: their log lines have its id, too.
+    let request = RequestId::current();
+    let next = move |subscription: Subscription| request.clone().scope(subscription.next());
+    let events = stream::unfold(subscription, next)
         .take_until(stopped)
         .take_until(evicted);
     let events = Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));
@@ -208,6 +218,8 @@ struct Subscription {
     context: ApiContext,
     commit_age: CommitAge,
     answers: Arc<AnswerCache>,
+    access: Access,
+    caller: Caller,
     selection: Selection,
     last_event: Option<LastEvent>,
     #[expect(dead_code, reason = "a drop guard: releases the slot with the stream")]
@@ -223,10 +235,13 @@ enum LastEvent {
 }
 
 impl Subscription {
-    /// Waits for the next event.
+    /// Waits for the next event; `None` if the key of the client no longer allows the stream.
     async fn next(mut self) -> Option<(Result<Event, Infallible>, Self)> {
         loop {
             self.poll.tick().await;
+            if !self.access.still_allows(&self.caller, Scope::Live) {
+                return None;
+            }
             if let Some(event) = self.poll_event().await {
                 return Some((Ok(event), self));
             }
@@ -250,7 +265,7 @@ impl Subscription {
             Err(_) if self.last_event == Some(LastEvent::Waiting) => None,
             Err(_) => {
                 self.last_event = Some(LastEvent::Waiting);
-                let ready = Ready::read(&self.context, &self.commit_age).await;
+                let ready = Ready::read(&self.context, &self.commit_age, &self.access).await;
                 let text = serde_json::to_string(&ready).ok()?;
                 Some(Event::default().event("waiting").data(text))
             }

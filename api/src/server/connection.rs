@@ -79,8 +79,9 @@ fn outcome_of(served: hyper::Result<()>, stopping: bool) -> Outcome {
     }
 }
 
-/// Answers one request. No handler reads the body of a request, so a body that does not arrive
-/// delays no answer; hyper then closes the connection.
+/// Answers one request. Most handlers do not read the body of a request, so a body that does not
+/// arrive delays no answer; hyper then closes the connection. The handlers that read it bound its
+/// length, and the time limit of a request bounds the wait.
 async fn answer(
     mut request: Request<Incoming>,
     peer: Peer,

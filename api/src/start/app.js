@@ -2,10 +2,11 @@
 // /v1/network, which is requested every few seconds.
 
 import * as rows from "./rows.js";
-import { openStream } from "./stream.js";
+import { openStream, retryAfter } from "./stream.js";
 
 const NETWORK_PAUSE_MS = 5_000;
 const JOBS_PAUSE_MS = 15_000;
+const RECONNECT_PAUSE_MS = 3_000;
 const LISTS = { posts: rows.post, hashtags: rows.hashtag, links: rows.webLink, actors: rows.actor };
 
 const byId = (id) => document.getElementById(id);
@@ -23,12 +24,16 @@ function notice(text) {
   if (byId("notice").textContent !== (text ?? "")) byId("notice").textContent = text ?? "";
 }
 
+const wantsKey = (status, body) => status === 401 || body.code === "scope_missing";
+
 /** Requests JSON. Asks for a key if the server wants one. */
 async function ask(path) {
+  const used = key;
   const answer = await fetch(path, { headers: key ? { "X-API-Key": key } : {} });
   const body = await answer.json();
-  if (answer.status === 401 || body.code === "scope_missing") askForKey(body.detail);
-  return { ok: answer.ok, body };
+  // The answer may be about a key that was replaced in the meantime.
+  if (wantsKey(answer.status, body) && used === key) askForKey(body.detail);
+  return { ok: answer.ok, body, pauseMs: retryAfter(answer) * 1_000 };
 }
 
 function askForKey(detail) {
@@ -130,29 +135,33 @@ function showLanguages(languages) {
 }
 
 async function readNetwork() {
+  let pause = NETWORK_PAUSE_MS;
   try {
     if (!keyIsMissing) {
-      const { ok, body } = await ask(`/v1/network?window=${encodeURIComponent(choice.window.value)}`);
+      const { ok, body, pauseMs } = await ask(`/v1/network?window=${encodeURIComponent(choice.window.value)}`);
+      pause = Math.max(pause, pauseMs);
       if (ok) showNetwork(body);
       else if (!keyIsMissing && body.code !== "nothing_counted_yet") notice(`The network page failed: ${body.detail}`);
     }
   } catch (error) {
     notice(`The server does not answer: ${error.message}`);
   }
-  setTimeout(readNetwork, NETWORK_PAUSE_MS);
+  setTimeout(readNetwork, pause);
 }
 
 /** Shows the jobs in the footer. They are optional: if the request fails, the line is hidden. */
 async function readJobs() {
+  let pause = JOBS_PAUSE_MS;
   try {
-    const { ok, body } = keyIsMissing ? { ok: false } : await ask("/v1/jobs");
+    const { ok, body, pauseMs } = keyIsMissing ? { ok: false, pauseMs: 0 } : await ask("/v1/jobs");
+    pause = Math.max(pause, pauseMs);
     const jobs = ok ? body.jobs : [];
     byId("jobs").hidden = jobs.length === 0;
     byId("jobs").replaceChildren("Jobs:", ...jobs.map((item) => rows.job(item, Date.parse(body.now))));
   } catch {
     byId("jobs").hidden = true;
   }
-  setTimeout(readJobs, JOBS_PAUSE_MS);
+  setTimeout(readJobs, pause);
 }
 
 function listen() {
@@ -163,10 +172,16 @@ function listen() {
   stream = openStream(`/v1/stream?${query}`, key, {
     commit: showCommit,
     waiting: showWaiting,
-    lost: (isClosed) => {
+    lost: () => {
       if (keyIsMissing) return;
       notice("The connection is lost; reconnecting. The page shows old data.");
-      if (isClosed) reconnectTimer = setTimeout(listen, 3_000);
+      reconnectTimer = setTimeout(listen, RECONNECT_PAUSE_MS);
+    },
+    refused: (status, body, seconds) => {
+      if (keyIsMissing) return;
+      if (wantsKey(status, body)) { askForKey(body.detail); return; }
+      notice(`The stream is refused: ${body.detail}`);
+      reconnectTimer = setTimeout(listen, Math.max(RECONNECT_PAUSE_MS, seconds * 1_000));
     },
   });
 }

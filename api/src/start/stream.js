@@ -1,36 +1,35 @@
-// Opens /v1/stream. EventSource cannot send headers, so with a key the events are read by fetch.
+// Opens /v1/stream. The events are read by fetch: EventSource cannot send a key, and does not show
+// why it was refused.
 //
-// `on` has a handler for each event, `commit` and `waiting`, and `lost`, which is called when the
-// connection ends; its argument says whether the caller has to open the stream again.
+// `on` has a handler for each event, `commit` and `waiting`; `lost`, which is called when the
+// connection ends; and `refused`, which is called instead if the server answers with an error: with
+// the status, the body, and the seconds of Retry-After. The caller opens the stream again.
 
 export function openStream(url, key, on) {
-  return key ? fetchStream(url, key, on) : eventSource(url, on);
-}
-
-function eventSource(url, on) {
-  const source = new EventSource(url);
-  source.addEventListener("commit", (event) => on.commit(JSON.parse(event.data)));
-  source.addEventListener("waiting", (event) => on.waiting(JSON.parse(event.data)));
-  // A browser does not reconnect a stream that was refused.
-  source.addEventListener("error", () => on.lost(source.readyState === EventSource.CLOSED));
-  return source;
-}
-
-function fetchStream(url, key, on) {
   const abort = new AbortController();
-  const ended = () => { if (!abort.signal.aborted) on.lost(true); };
-  read(url, key, on, abort.signal).then(ended, ended);
+  const ended = () => { if (!abort.signal.aborted) on.lost(); };
+  read(url, key, on, abort.signal).then((isRefused) => { if (!isRefused) ended(); }, ended);
   return { close: () => abort.abort() };
 }
 
+/** The seconds of Retry-After; 0: there is none. */
+export function retryAfter(answer) {
+  return Number(answer.headers.get("Retry-After")) || 0;
+}
+
+/** Reads events until the stream ends. Returns whether the server refused the request. */
 async function read(url, key, on, signal) {
-  const answer = await fetch(url, { headers: { "X-API-Key": key }, signal });
-  if (!answer.ok) throw new Error(answer.statusText);
+  const answer = await fetch(url, { headers: key ? { "X-API-Key": key } : {}, signal });
+  if (!answer.ok) {
+    const body = await answer.json();
+    if (!signal.aborted) on.refused(answer.status, body, retryAfter(answer));
+    return true;
+  }
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
+    if (done) return false;
     text += value;
     const blocks = text.split("\n\n");
     text = blocks.pop();

@@ -9,7 +9,7 @@ use skytide_core::port::key::{KeyId, KeyParts, LABEL_BYTES_MAX, Scope};
 use skytide_core::time::Timestamp;
 
 /// Keys of the API. They are in `STORE_DIR`, or in the database of `MONGODB_URI`; a running server
-/// sees every change within a second.
+/// accepts a new key after about a second, and refuses a revoked one after five at most.
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
 pub struct Keys {

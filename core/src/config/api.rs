@@ -120,15 +120,16 @@ pub struct Api {
     pub ready_age_max: Span,
 
     /// What requests without a key may do: read all views and open live streams, or nothing. With
-    /// `none`, only the start page, `/openapi.json` and the probes answer without a key.
+    /// `none`, only the start page, `/openapi.json`, the probes, `/metrics` and
+    /// `/original/collStats` answer without a key.
     #[arg(id = "API_ANONYMOUS", long = "api-anonymous", env = "API_ANONYMOUS")]
     #[arg(value_name = "WHAT", value_enum, default_value_t = Anonymous::Read)]
     pub anonymous: Anonymous,
 
-    /// Rate limit of a client address (IPv4, or an IPv6 `/64`) that sends no key, in units per
-    /// second. A point read costs 1 unit, a list 2; `/v1/network`, interactions, lists of the past
-    /// and opening a stream cost 10. 0 sets no limit. Behind a proxy, set `API_TRUSTED_HOPS`, or
-    /// all clients share one limit.
+    /// Rate limit of a client address (IPv4, or an IPv6 `/64`) for requests without a valid key and
+    /// for routes that look at no key, in units per second. A point read costs 1 unit, a list 2;
+    /// `/v1/network`, interactions, lists of the past and opening a stream cost 10. 0 sets no limit.
+    /// Behind a proxy, set `API_TRUSTED_HOPS`, or all clients share one limit.
     #[arg(id = "API_RATE", long = "api-rate", env = "API_RATE")]
     #[arg(value_name = "UNITS", default_value_t = 100, value_parser = between(0..=RATE_MAX))]
     pub rate: u32,

@@ -26,8 +26,8 @@ pub struct Process {
     /// Address or name, and port, on which a process serves `/healthz`, `/readyz` and `/metrics`, with
     /// connections of its own. Port 0 selects a free port and prints it. Unset: `ingest`, `index` and
     /// `schedule` do not serve them; `up` and `serve` serve them on `API_ADDRESS` if that is loopback,
-    /// otherwise on `127.0.0.1:7784`. If `API_ADDRESS` is not loopback, `/metrics`, and the reasons in
-    /// `/readyz`, are only on the address of this option.
+    /// otherwise on `127.0.0.1:7784`, or nowhere if that port is taken. If `API_ADDRESS` is not
+    /// loopback, `/metrics`, and the reasons in `/readyz`, are only on the address of this option.
     #[arg(
         id = "SKYTIDE_PROBE_ADDRESS",
         long = "skytide-probe-address",

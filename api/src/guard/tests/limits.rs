@@ -1,6 +1,7 @@
 //! Rate limits as a client sees them.
 
 use super::*;
+use crate::cursor::{Cursor, ListName, ListPosition};
 use crate::options::RateLimit;
 
 /// A limit of 4 units a second and 30 at once for addresses, 8 and 40 for keys.
@@ -94,6 +95,13 @@ async fn a_request_costs_what_its_route_costs() {
             Some(10),
         ),
         ("/v1/stream", Some(10)),
+        ("/original/collStats", Some(2)),
+        // Refused for its missing key, by the route itself.
+        ("/original/dd/top_blocks", Some(2)),
+        // Refused by the guard, and because of the method.
+        ("/v1/admin/keys", Some(1)),
+        ("/v1/admin/jobs/snapshot/run", Some(1)),
+        ("/original/interactions", Some(1)),
     ];
     for (uri, cost) in cases {
         let response = limited().get(uri, &[ANA]).await;
@@ -131,4 +139,78 @@ async fn a_valid_key_has_a_bucket_and_an_invalid_one_uses_that_of_the_address() 
     // A refresh refills no bucket, unless the limit of the key changes.
     rig.add(4, |_| {}).await;
     assert_eq!(number(&get(&key).await, "ratelimit-remaining"), 37);
+}
+
+#[tokio::test]
+async fn a_cursor_of_a_list_of_the_past_costs_as_much_as_that_list() {
+    let list = ListName {
+        view: "posts",
+        window: "1h",
+        lang: "",
+        measure: "likes",
+    };
+    let after = ListPosition {
+        value: 1.0,
+        key: "a".into(),
+    };
+    let current = Cursor::new(list, 25, after);
+    let mut past = current.clone();
+    past.as_of = Some(1);
+    for (cursor, cost) in [
+        (current.encode(), 2),
+        (past.encode(), 10),
+        ("x".to_owned(), 2),
+    ] {
+        let uri = format!("/v1/trends/posts?cursor={cursor}");
+        let response = limited().get(&uri, &[ANA]).await;
+        assert_eq!(number(&response, "ratelimit-remaining"), 30 - cost, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn original_charges_the_key_in_its_own_header_whatever_the_other_header_has() {
+    let rig = limited();
+    let key = rig.add(1, |_| {}).await;
+    let streamer = rig.add(2, |key| key.scopes = vec![Scope::Live]).await;
+    let bearer = format!("Bearer {key}");
+    let ours = ("x-api-key", key.as_str());
+    let uri = "/original/dd/top_blocks";
+    // The limit of the bucket, and what is left of it.
+    let cases: [(&[(&str, &str)], u64, u64); 5] = [
+        (&[ANA, ours, ("authorization", "Bearer x")], 40, 38),
+        (&[ANA, ours], 40, 36),
+        (&[ANA, ("authorization", &bearer)], 30, 28),
+        (&[ANA, ("x-api-key", "sky_guess")], 30, 26),
+        (&[ANA, ("x-api-key", &streamer)], 30, 24),
+    ];
+    for (headers, limit, remaining) in cases {
+        let response = rig.get(uri, headers).await;
+        assert_eq!(number(&response, "ratelimit-limit"), limit, "{headers:?}");
+        let left = number(&response, "ratelimit-remaining");
+        assert_eq!(left, remaining, "{headers:?}");
+    }
+    for (outcome, count) in [
+        (AccessOutcome::Key, 2),
+        (AccessOutcome::Missing, 1),
+        (AccessOutcome::Invalid, 1),
+        (AccessOutcome::Scope, 1),
+        (AccessOutcome::Anonymous, 0),
+    ] {
+        assert_eq!(rig.count(outcome), count, "{outcome:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_without_the_scope_pays_one_unit_of_its_own_bucket() {
+    let rig = limited();
+    let key = rig.add(1, |_| {}).await;
+    let headers = [ANA, ("x-api-key", key.as_str())];
+    let refused = rig.get("/v1/stream", &headers).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert_eq!(number(&refused, "ratelimit-remaining"), 39);
+    // An empty bucket is reported before the refusal.
+    for _ in 0..39 {
+        rig.get("/v1/jobs", &headers).await;
+    }
+    assert_eq!(rig.status("/v1/stream", &headers).await, 429);
 }

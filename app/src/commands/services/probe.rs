@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use skytide_api::{Probe, ProbeState};
+use skytide_api::{Probe, ProbeState, ServeError};
 use skytide_core::config::Config;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +50,7 @@ pub async fn start_probe(
 
 /// Listens for health and metrics beside an API that listens on `api`: on `SKYTIDE_PROBE_ADDRESS`. If
 /// that is unset, the API serves them itself if only this machine can reach it; otherwise they are on
-/// [`BESIDE_PUBLIC_API`].
+/// [`BESIDE_PUBLIC_API`], or nowhere if another process listens there.
 ///
 /// # Errors
 ///
@@ -58,10 +58,26 @@ pub async fn start_probe(
 pub async fn bind_beside_api(config: &Config, api: SocketAddr) -> Result<Option<Probe>, Failure> {
     let address = match &config.process.probe_address {
         Some(address) => resolve(address, "SKYTIDE_PROBE_ADDRESS").await?,
-        None if is_public(api) => BESIDE_PUBLIC_API,
+        None if is_public(api) => return bind_default().await,
         None => return Ok(None),
     };
     bind(address).await.map(Some)
+}
+
+/// Listens on [`BESIDE_PUBLIC_API`]. Nobody chose that address, so it is no failure that another
+/// process has it, such as a second public API on this machine.
+async fn bind_default() -> Result<Option<Probe>, Failure> {
+    match Probe::bind(BESIDE_PUBLIC_API).await {
+        Err(ServeError::Bind { address, source }) if source.kind() == io::ErrorKind::AddrInUse => {
+            tracing::warn!(
+                %address,
+                "another process listens on the default address of health and metrics: this \
+                 process serves no metrics; choose an address with SKYTIDE_PROBE_ADDRESS"
+            );
+            Ok(None)
+        }
+        bound => or_failure(BESIDE_PUBLIC_API, bound).map(Some),
+    }
 }
 
 /// Whether other machines may reach an address.
@@ -70,7 +86,11 @@ pub fn is_public(address: SocketAddr) -> bool {
 }
 
 async fn bind(address: SocketAddr) -> Result<Probe, Failure> {
-    Probe::bind(address).await.map_err(|why| {
+    or_failure(address, Probe::bind(address).await)
+}
+
+fn or_failure(address: SocketAddr, bound: Result<Probe, ServeError>) -> Result<Probe, Failure> {
+    bound.map_err(|why| {
         let what = format!(
             "cannot listen on {address} for health and metrics: choose another address with \
              SKYTIDE_PROBE_ADDRESS"

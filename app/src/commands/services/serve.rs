@@ -106,7 +106,7 @@ async fn bind_api(config: &Config) -> Result<Server, Failure> {
                 "cannot listen on {address} for the API: choose another address with API_ADDRESS or \
                  --api-address (port 0 takes any free one)"
             ),
-            ServeError::Socket(_) => "cannot listen for the API".to_owned(),
+            ServeError::Socket(_) | ServeError::Keys(_) => "cannot listen for the API".to_owned(),
         };
         Failure::because(what, why)
     })
