@@ -130,8 +130,10 @@ impl Scheduler {
     ) -> Result<RunEnd, RunRefusal> {
         let entry = self.entry(name)?;
         let result = entry.run(&self.shared, stop, Trigger::Command).await;
-        let due = entry.due_after(self.shared.clock.now());
-        entry.store_plan(&self.shared, due).await;
+        // The stored plan is that of the process that runs the jobs on schedule, if there is one.
+        if entry.is_unplanned(&self.shared).await {
+            entry.store_plan(&self.shared, None).await;
+        }
         result.into_end()
     }
 

@@ -218,6 +218,12 @@ impl Entry {
         }
     }
 
+    /// Whether no process has stored the plan of the job.
+    pub(super) async fn is_unplanned(&self, shared: &Shared) -> bool {
+        let state = self.state(shared).await;
+        state.is_some_and(|state| state.plan == JobPlan::default())
+    }
+
     async fn has_missed_run(&self, shared: &Shared) -> bool {
         let Some(state) = self.state(shared).await else {
             return false;
