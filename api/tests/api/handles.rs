@@ -17,6 +17,8 @@ use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, StreamPr
 use skytide_core::time::Timestamp;
 use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
+use tokio::sync::Semaphore;
+
 use crate::schema::violations;
 use crate::world::{
     ANA, BEA, CAI, World, account, claim, did, get_json, request, row, send, text, time,
@@ -29,6 +31,8 @@ enum Mode {
     Fail,
     /// Only documents fail.
     FailDocuments,
+    /// Documents wait for the gate.
+    HoldDocuments,
     Hang,
 }
 
@@ -40,6 +44,9 @@ struct Network {
     documents: Mutex<BTreeMap<&'static str, &'static str>>,
     mode: Mutex<Mode>,
     lookups: AtomicUsize,
+    /// Documents that were requested.
+    documents_asked: AtomicUsize,
+    gate: Semaphore,
 }
 
 impl Network {
@@ -53,6 +60,8 @@ impl Network {
             documents: Mutex::new(documents.collect()),
             mode: Mutex::new(Mode::Answer),
             lookups: AtomicUsize::new(0),
+            documents_asked: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
         })
     }
 
@@ -73,14 +82,18 @@ impl IdentityResolver for Network {
         match mode {
             Mode::Fail => return Err(IdentityError::Failed("secret-host refused".into())),
             Mode::Hang => pending().await,
-            Mode::Answer | Mode::FailDocuments => {}
+            Mode::Answer | Mode::FailDocuments | Mode::HoldDocuments => {}
         }
         Ok(self.handles.lock().unwrap().get(handle).map(|it| did(it)))
     }
 
     async fn document(&self, account: &Did) -> Result<Option<DidDocument>, IdentityError> {
-        if *self.mode.lock().unwrap() == Mode::FailDocuments {
-            return Err(IdentityError::Failed("secret-host refused".into()));
+        self.documents_asked.fetch_add(1, Ordering::SeqCst);
+        let mode = *self.mode.lock().unwrap();
+        match mode {
+            Mode::FailDocuments => return Err(IdentityError::Failed("secret-host refused".into())),
+            Mode::HoldDocuments => self.gate.acquire().await.unwrap().forget(),
+            _ => {}
         }
         let documents = self.documents.lock().unwrap();
         let handle = documents.get(account.to_string().as_str());
@@ -135,7 +148,7 @@ async fn a_handle_is_verified_if_the_network_names_the_account_in_both_direction
     let answer = get_json(state.clone(), "/v1/actors/@Ana.DEV").await.1;
     let expected = json!({
         "handle": "ana.dev", "by": "network", "verified": true, "reason": null,
-        "claimed": "2026-07-04T03:00:00.000Z", "claims": 1,
+        "claimed": "2026-07-04T03:00:00.000Z", "claims": 1, "claims_partial": false,
     });
     assert_eq!(answer["resolved"], expected);
     // Nobody claimed this handle in the stream.
@@ -381,6 +394,74 @@ async fn a_fetched_profile_no_longer_counts_when_it_is_old_or_the_stream_reports
         .commit(&[(ViewId::Accounts, vec![row(&did(ANA), &changed)])])
         .await;
     assert_eq!(resolve(&state, "ana.dev").await, unverified);
+    // The account may have withdrawn its handle by `handle.invalid`.
+    let withdrawn = AccountRow {
+        handle: None,
+        ..account("", "Ana")
+    };
+    world
+        .commit(&[(ViewId::Accounts, vec![row(&did(ANA), &withdrawn)])])
+        .await;
+    assert_eq!(resolve(&state, "ana.dev").await, unverified);
+}
+
+/// `handle_verified` of an account.
+async fn handle_verified(state: &ApiState, account: &str) -> bool {
+    let answer = get_json(state.clone(), &format!("/v1/actors/{account}"))
+        .await
+        .1;
+    answer["account"]["handle_verified"].as_bool().unwrap()
+}
+
+#[tokio::test]
+async fn a_claim_of_another_account_ends_the_verification_of_the_handle() {
+    let mut world = world(&[("ana.dev", ANA, "09"), ("bea.dev", BEA, "09")]).await;
+    let rows = [(ANA, "ana.dev"), (BEA, "bea.dev")];
+    let rows = rows.map(|(it, handle)| row(&did(it), &account(handle, "")));
+    world.commit(&[(ViewId::Accounts, rows.to_vec())]).await;
+    let network = Network::of(&[("bea.dev", BEA)]);
+    let state = with_profile(&world, Some("ana.dev"))
+        .await
+        .with_resolver(network.clone());
+    resolve(&state, "bea.dev").await;
+    assert!(handle_verified(&state, ANA).await, "the fetched profile");
+    assert!(handle_verified(&state, BEA).await, "the lookup");
+    let moved = [("ana.dev", CAI, "13"), ("bea.dev", CAI, "13")];
+    commit_claims(&mut world, &moved).await;
+    assert!(!handle_verified(&state, ANA).await);
+    assert!(!handle_verified(&state, BEA).await);
+    // The network still says that the handle is Bea's.
+    resolve(&state, "bea.dev").await;
+    assert!(handle_verified(&state, BEA).await);
+    // Then it no longer does.
+    network.handles.lock().unwrap().clear();
+    commit_claims(&mut world, &[("bea.dev", CAI, "14")]).await;
+    resolve(&state, "bea.dev").await;
+    assert!(!handle_verified(&state, BEA).await);
+}
+
+#[tokio::test]
+async fn an_event_during_a_lookup_ends_its_result() {
+    let mut world = world(&[("ana.dev", ANA, "03")]).await;
+    let network = Network::of(&[("ana.dev", ANA)]);
+    network.set(Mode::HoldDocuments);
+    let state = world.state().with_resolver(network.clone());
+    let event = async {
+        for _ in 0..100_000 {
+            if network.documents_asked.load(Ordering::SeqCst) > 0 {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(network.documents_asked.load(Ordering::SeqCst), 1);
+        let other = account("other.dev", "Ana");
+        let rows = vec![row(&did(ANA), &other)];
+        world.commit(&[(ViewId::Accounts, rows)]).await;
+        network.gate.add_permits(2);
+    };
+    tokio::join!(resolve(&state, "ana.dev"), event);
+    resolve(&state, "ana.dev").await;
+    assert_eq!(network.lookups(), 2, "the first result is not used again");
 }
 
 #[tokio::test]

@@ -8,13 +8,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Serialize;
 use skytide_core::id::Did;
-use skytide_core::view::{ActorRow, InteractionRow, ViewId};
+use skytide_core::view::InteractionRow;
 
 use super::failure::Failure;
 use super::json_body::{self, HandleBody};
 use super::{check_key, respond};
 use crate::access::Access;
-use crate::account::accounts;
+use crate::account::{NamedAccount, named_account};
 use crate::answer::{Query, Rows};
 use crate::handles::Handles;
 use crate::problem::Problem;
@@ -128,17 +128,12 @@ impl Query for InteractionsQuery {
 /// # Errors
 /// `not_found` if the account has no interactions and no event named it.
 async fn handle_of(rows: &Rows<'_>, did: &Did, is_empty: bool) -> Result<String, Problem> {
-    let account = accounts(rows, std::slice::from_ref(did)).await?.pop();
-    let (mut handle, mut is_known) = (None, !is_empty);
-    if let Some(account) = account {
-        is_known |= account.active.is_some();
-        handle = account.profile.and_then(|profile| profile.handle);
-        handle = handle.or(account.handle);
-    }
+    let NamedAccount { account, is_known } = named_account(rows, did, !is_empty).await?;
     if !is_known {
-        let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;
-        counts.ok_or_else(|| Problem::not_found(format!("no event named {did}")))?;
+        return Err(Problem::not_found(format!("no event named {did}")));
     }
+    let handle = account.profile.and_then(|profile| profile.handle);
+    let handle = handle.or(account.handle);
     Ok(handle.map_or_else(|| did.to_string(), Into::into))
 }
 
