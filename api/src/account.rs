@@ -11,10 +11,10 @@
 //! stream reported.
 
 use serde::Serialize;
-use skytide_core::id::Did;
+use skytide_core::id::{Did, Handle};
 use skytide_core::limits::{ADDRESS_BYTES_MAX, HANDLE_BYTES_MAX, NAME_BYTES_MAX, truncate};
 use skytide_core::port::profile::{self, StoredProfile, StreamProfile};
-use skytide_core::view::{AccountRow, ViewId};
+use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
 use crate::answer::Rows;
 use crate::demand::{ProfileStatus, ShownAccount};
@@ -80,12 +80,14 @@ impl Profile {
                 avatar: None,
             });
         };
+        // The server says `handle.invalid` of an account without a valid handle.
+        let fetched_handle = Some(fetched.handle).filter(|it| !Handle::is_invalid(it));
         let new_handle = match at_fetch.handle == now.handle {
             true => None,
             false => now.handle,
         };
         Some(Self {
-            handle: new_handle.or(Some(fetched.handle)),
+            handle: new_handle.or(fetched_handle),
             name: match at_fetch.display_name == now.display_name {
                 true => fetched.name,
                 false => now.display_name,
@@ -114,11 +116,41 @@ pub(crate) async fn accounts(rows: &Rows<'_>, dids: &[Did]) -> Result<Vec<Accoun
         return Ok(Vec::new());
     }
     let found: Vec<Option<AccountRow>> = rows.get(ViewId::Accounts, dids).await?;
-    let (stored, statuses) = stored_profiles(rows, dids, &found).await;
+    let (stored, statuses) = stored_profiles(rows, dids, &found, true).await;
     let joined = dids.iter().zip(found).zip(stored).zip(statuses);
     Ok(joined
         .map(|(((did, row), stored), status)| Account::new(did, row, stored, status))
         .collect())
+}
+
+/// An account that a client named.
+pub(crate) struct NamedAccount {
+    pub(crate) account: Account,
+    /// Whether the stream knows the account.
+    pub(crate) is_known: bool,
+}
+
+/// Reads an account that a client named. `is_counted`: other rows name it. The profile of an
+/// account that the stream does not know is not requested, so that clients cannot choose what is
+/// fetched and stored.
+pub(crate) async fn named_account(
+    rows: &Rows<'_>,
+    did: &Did,
+    is_counted: bool,
+) -> Result<NamedAccount, Problem> {
+    let row: Option<AccountRow> = rows.get_one(ViewId::Accounts, did.clone()).await?;
+    let mut is_known = is_counted || row.is_some();
+    if !is_known {
+        let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;
+        is_known = counts.is_some();
+    }
+    let (dids, found) = (std::slice::from_ref(did), std::slice::from_ref(&row));
+    let (mut stored, mut statuses) = stored_profiles(rows, dids, found, is_known).await;
+    let status = statuses.pop().unwrap_or(ProfileStatus::Unavailable);
+    Ok(NamedAccount {
+        account: Account::new(did, row, stored.pop().flatten(), status),
+        is_known,
+    })
 }
 
 /// Reads the stored profiles of accounts whose rows have already been read, with their statuses.
@@ -126,6 +158,7 @@ async fn stored_profiles(
     rows: &Rows<'_>,
     dids: &[Did],
     found: &[Option<AccountRow>],
+    is_known: bool,
 ) -> (Vec<Option<StoredProfile>>, Vec<ProfileStatus>) {
     let Some(stored) = rows.profiles(dids).await else {
         let unavailable = vec![ProfileStatus::Unavailable; dids.len()];
@@ -136,6 +169,7 @@ async fn stored_profiles(
         did,
         row: row.as_ref(),
         stored: stored.as_ref(),
+        is_known,
     });
     let statuses = rows.profile_statuses(&shown.collect::<Vec<_>>()).await;
     (stored, statuses)
@@ -145,22 +179,17 @@ async fn stored_profiles(
 pub(crate) struct ShownProfile {
     pub(crate) profile: Option<Profile>,
     pub(crate) status: ProfileStatus,
-    /// The handle that the server verified when it sent the profile, if it still counts.
-    pub(crate) verified_handle: Option<Box<str>>,
+    pub(crate) stored: Option<StoredProfile>,
 }
 
-/// Reads the profile of one account whose row has already been read.
+/// Reads the profile of one account that the stream knows and whose row has already been read.
 pub(crate) async fn profile(rows: &Rows<'_>, did: &Did, row: &Option<AccountRow>) -> ShownProfile {
     let (dids, found) = (std::slice::from_ref(did), std::slice::from_ref(row));
-    let (mut stored, mut statuses) = stored_profiles(rows, dids, found).await;
+    let (mut stored, mut statuses) = stored_profiles(rows, dids, found, true).await;
     let stored = stored.pop().flatten();
-    let verified = stored
-        .as_ref()
-        .filter(|it| rows.is_verified(it, row.as_ref()));
-    let verified = verified.and_then(|it| it.profile.as_ref());
     ShownProfile {
-        verified_handle: verified.map(|it| it.handle.clone()),
-        profile: Profile::join(row.as_ref(), stored),
+        profile: Profile::join(row.as_ref(), stored.clone()),
+        stored,
         status: statuses.pop().unwrap_or(ProfileStatus::Unavailable),
     }
 }
@@ -215,6 +244,12 @@ mod tests {
         let all = texts([Some("ana.test"), Some("Ana"), Some(avatar)]);
         assert_eq!(join(Some(&before), Some(fetched_at(Some(&before)))), all);
         assert_eq!(join(None, Some(fetched_at(None))), all);
+        let mut invalid = fetched_at(None);
+        if let Some(profile) = &mut invalid.profile {
+            profile.handle = "Handle.Invalid".into();
+        }
+        let expected = texts([None, Some("Ana"), Some(avatar)]);
+        assert_eq!(join(None, Some(invalid)), expected);
 
         let now = row(Some("ann.test"), None, Some("cid1"));
         let expected = texts([Some("ann.test"), Some("Ana"), Some(avatar)]);

@@ -255,15 +255,25 @@ impl<'a> Rows<'a> {
         self.context.demand.statuses(&ports, accounts).await
     }
 
-    /// Whether the handle of a stored profile is still verified: the server that sent it checked
-    /// the handle in both directions. It no longer counts if the stream has reported another handle
-    /// since, or if the profile is twice as old as the age at which it should have been fetched
-    /// again.
+    /// Whether the handle of a stored profile is still verified, unless another account has claimed
+    /// it: the server that sent it checked the handle in both directions. It no longer counts if
+    /// the stream reports another handle of the account, or if the profile is twice as old as the
+    /// age at which it should have been fetched again. An account with a row and without a handle
+    /// may have withdrawn the handle by `handle.invalid` since, so it does not count either.
     pub(crate) fn is_verified(&self, stored: &StoredProfile, row: Option<&AccountRow>) -> bool {
+        let Some(profile) = &stored.profile else {
+            return false;
+        };
         let age_ms = stored.age_ms(self.context.clock.now());
         let age_max = self.context.demand.ages.age_max * 2;
-        let reported = row.and_then(|row| row.handle.as_ref());
-        stored.stream.handle.as_ref() == reported && u128::from(age_ms) < age_max.as_millis()
+        let is_uncontradicted = match row {
+            None => stored.stream.handle.is_none(),
+            Some(row) => {
+                let reported = row.handle.as_deref();
+                reported.is_some_and(|it| it.eq_ignore_ascii_case(&profile.handle))
+            }
+        };
+        is_uncontradicted && u128::from(age_ms) < age_max.as_millis()
     }
 
     /// Decodes the columns of a row, and records if it is newer than the commit.

@@ -1,23 +1,27 @@
 //! Requests the profiles of accounts that an answer shows and that are missing or stale.
 //!
 //! ```text
-//! answer ─ accounts ─▶ fresh, hidden, known unknown? ─ yes ─▶ status
+//! answer ─ accounts ─▶ fresh, hidden, unknown here or there? ─ yes ─▶ status
 //!                             └ no ─▶ requested within a minute? ─ yes ─▶ status
 //!                                            └ no ─▶ profile store ─▶ scheduler, in the background
 //! ```
 //!
 //! An answer never waits for a profile. It shows what is stored, and a status that says why a
-//! profile is missing. Nothing is requested if no scheduler fetches profiles.
+//! profile is missing. Nothing is requested if no scheduler fetches profiles, and no account is
+//! requested that only a client named.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use moka::policy::EvictionPolicy;
 use serde::Serialize;
 use skytide_core::id::Did;
 use skytide_core::port::clock::Clock;
-use skytide_core::port::job::JobStore;
-use skytide_core::port::profile::{ProfileAges, ProfileStore, StoredProfile, StreamProfile};
+use skytide_core::port::job::{JobState, JobStore};
+use skytide_core::port::profile::{
+    ProfileAges, ProfileStore, StoredProfile, StreamProfile, is_requestable,
+};
 use skytide_core::time::Timestamp;
 use skytide_core::view::AccountRow;
 use tokio::sync::Semaphore;
@@ -27,8 +31,12 @@ use tokio::time::Instant;
 const JOB: &str = "profiles";
 /// How long an account is not requested again.
 const REQUEST_LIFETIME: Duration = Duration::from_secs(60);
-/// Maximum number of accounts that are remembered as requested.
-const REQUESTED_MAX: u64 = 100_000;
+/// Maximum size of the accounts that are remembered as requested, in bytes: about 100,000.
+const REQUESTED_BYTES_MAX: u64 = 8_000_000;
+/// Size of a remembered account without the text of its DID, in bytes.
+const REQUESTED_BYTES: usize = 80;
+/// A job that is due for longer than this and does not run has no scheduler.
+const OVERDUE_MS_MAX: u64 = 300_000;
 /// A profile that was fetched less than this time ago is not requested again, however often its
 /// account changes.
 const REFETCH_MS_MIN: u64 = 30_000;
@@ -47,7 +55,8 @@ pub(crate) enum ProfileStatus {
     Stale,
     /// The profile was never fetched, and is requested.
     Pending,
-    /// The server does not know the account.
+    /// The server does not know the account, or it is not asked: the stream does not know the
+    /// account, or its DID has a method or length that the network does not use.
     Unknown,
     /// The account is hidden: its profile is not shown and not fetched.
     Hidden,
@@ -66,6 +75,8 @@ pub(crate) struct ShownAccount<'a> {
     pub(crate) did: &'a Did,
     pub(crate) row: Option<&'a AccountRow>,
     pub(crate) stored: Option<&'a StoredProfile>,
+    /// Whether the stream knows the account.
+    pub(crate) is_known: bool,
 }
 
 /// The ports that requests need.
@@ -104,7 +115,11 @@ impl ProfileDemand {
     /// Requests the profiles that are older than `ages`.
     pub(crate) fn new(ages: ProfileAges) -> Self {
         let requested = moka::sync::Cache::builder()
-            .max_capacity(REQUESTED_MAX)
+            .max_capacity(REQUESTED_BYTES_MAX)
+            .weigher(|(did, _): &(Did, Timestamp), ()| {
+                u32::try_from(REQUESTED_BYTES + did.heap_bytes()).unwrap_or(u32::MAX)
+            })
+            .eviction_policy(EvictionPolicy::lru())
             .time_to_live(REQUEST_LIFETIME)
             .build();
         Self {
@@ -157,11 +172,16 @@ impl ProfileDemand {
         if account.row.is_some_and(|row| !row.active) {
             return Some(ProfileStatus::Hidden);
         }
-        let stored = account.stored?;
+        let is_requested = account.is_known && is_requestable(account.did);
+        let Some(stored) = account.stored else {
+            return (!is_requested).then_some(ProfileStatus::Unknown);
+        };
         let unchanged = stored.stream == StreamProfile::of(account.row);
+        let is_fresh = unchanged && !stored.is_old(now, &self.ages);
         match &stored.profile {
-            _ if !unchanged || stored.is_old(now, &self.ages) => None,
-            Some(_) => Some(ProfileStatus::Fresh),
+            _ if !is_fresh && is_requested => None,
+            Some(_) if is_fresh => Some(ProfileStatus::Fresh),
+            Some(_) => Some(ProfileStatus::Stale),
             None => Some(ProfileStatus::Unknown),
         }
     }
@@ -217,11 +237,12 @@ impl ProfileDemand {
             return state;
         }
         let (jobs, pause) = (ports.jobs.all().await, ports.profiles.pause().await);
+        let now = ports.clock.now();
         let is_off = jobs.is_ok_and(|jobs| {
             let job = jobs.iter().find(|job| job.name == JOB);
-            job.is_none_or(|job| job.plan.due.is_none())
+            job.is_none_or(|job| !is_scheduled(job, now))
         });
-        let is_paused = pause.is_ok_and(|pause| ports.clock.now() < pause.not_before);
+        let is_paused = pause.is_ok_and(|pause| now < pause.not_before);
         let state = match (is_off, is_paused) {
             (true, _) => SourceState::Off,
             (_, true) => SourceState::Paused,
@@ -235,6 +256,14 @@ impl ProfileDemand {
         let source = self.shared.source.lock();
         source.unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a scheduler runs the job: it is due, and runs or is not long overdue.
+fn is_scheduled(job: &JobState, now: Timestamp) -> bool {
+    let runs = job.running.is_some_and(|run| run.is_active(now));
+    let latest = |due: Timestamp| due.0.saturating_add(OVERDUE_MS_MAX);
+    let due = job.plan.due;
+    due.is_some_and(|due| runs || now.0 <= latest(due))
 }
 
 fn key(account: &ShownAccount<'_>) -> (Did, Timestamp) {

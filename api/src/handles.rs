@@ -12,7 +12,6 @@
 //! that clients cannot use this server to flood others ([`Lookups`]). An account that the stream
 //! knows is found even if the network cannot be asked; the answer then says why it is not verified.
 
-use std::cmp::Reverse;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,35 +19,28 @@ use prometheus_client::registry::Registry;
 use skytide_core::id::{Did, Handle};
 use skytide_core::port::identity::IdentityResolver;
 use skytide_core::port::profile::StoredProfile;
-use skytide_core::port::store::{Order, Range};
-use skytide_core::time::Timestamp;
-use skytide_core::view::{AccountRow, HandleKey, HandleRow, ViewId, ViewKey};
+use skytide_core::view::{AccountRow, ViewId};
 
 use crate::answer::Rows;
 use crate::problem::Problem;
 use crate::state::{ApiContext, committed_of};
-use crate::target::{Actor, Resolved, ResolvedActor, ResolvedBy};
-use lookup::{Finding, Lookups, NotChecked};
+use crate::target::{Actor, ResolvedActor, ResolvedBy};
+use claims::{Claims, reported_handle};
+use lookup::{Finding, Lookups, NotChecked, Question};
 use metrics::LookupMetrics;
 
+pub(crate) use lookup::VerifiedLookup;
+
+mod claims;
 mod lookup;
 mod metrics;
 
-/// Maximum number of claims of one handle that are read.
-const CLAIMS_MAX: usize = 1_000;
-/// How long a request waits for the network.
+/// How long a request waits for the network, and at most half the time that it may take.
 const WAIT_MAX: Duration = Duration::from_secs(3);
 
 /// Resolves handles. Clones share the cache and the budget.
 #[derive(Clone)]
 pub(crate) struct Handles(Arc<Lookups>);
-
-/// The accounts that claimed a handle in the stream.
-struct Claims {
-    handle: String,
-    /// Newest first.
-    newest_first: Vec<(Did, Timestamp)>,
-}
 
 impl Handles {
     /// Never asks the network.
@@ -67,9 +59,19 @@ impl Handles {
         ))
     }
 
-    /// The handle of an account that the network verified within the last hour.
-    pub(crate) fn verified_handle(&self, did: &Did) -> Option<Box<str>> {
-        self.0.verified_handle(did)
+    /// The cached lookup that verified the handle that the stream reports of an account. It is part
+    /// of the query, which compares it with the rows of its answer ([`is_verified`]).
+    pub(crate) async fn lookup_of(
+        &self,
+        context: &ApiContext,
+        did: &Did,
+    ) -> Option<VerifiedLookup> {
+        if self.0.is_off() {
+            return None;
+        }
+        // If the store cannot be read, the answer says so.
+        let reported = reported_handle(&*context.reader, did).await.ok().flatten();
+        self.0.verified(&reported?, did)
     }
 
     /// Resolves an account. The result is part of the query, so that no cached answer depends on
@@ -105,18 +107,19 @@ impl Handles {
         if let Some((stored, true)) = &stored {
             return Ok(claims.resolved(&stored.did, ResolvedBy::Profile, None));
         }
-        match self.network(&rows, &claims).await? {
+        match self.network(context, &rows, &claims).await? {
             Ok(Finding::Verified(did)) => Ok(claims.resolved(&did, ResolvedBy::Network, None)),
             Ok(Finding::OneWay(did, reason) | Finding::Unconfirmed(did, reason)) => {
                 Ok(claims.resolved(&did, ResolvedBy::Network, Some(reason)))
             }
             Ok(Finding::Nobody) => {
                 let reason = format!("the network resolves {handle:?} to no account");
-                claims.newest(None, reason, false)
+                claims.resolved_by_newest(None, reason, false)
             }
             Err(NotChecked { reason, is_off }) => {
                 let stored = stored.map(|(stored, _)| stored.did);
-                claims.newest(stored, format!("not checked: {reason}"), !is_off)
+                let reason = format!("not checked: {reason}");
+                claims.resolved_by_newest(stored, reason, !is_off)
             }
         }
     }
@@ -142,11 +145,8 @@ impl Handles {
             return Ok(None);
         };
         let row: Option<AccountRow> = rows.get_one(ViewId::Accounts, stored.did.clone()).await?;
-        let claimed_since = claims
-            .newest_first
-            .iter()
-            .any(|(did, at)| *did != stored.did && *at > stored.fetched);
-        let counts = rows.is_verified(&stored, row.as_ref()) && !claimed_since;
+        let counts = rows.is_verified(&stored, row.as_ref())
+            && !claims.others_since(&stored.did, stored.fetched);
         Ok(Some((stored, counts)))
     }
 
@@ -154,12 +154,19 @@ impl Handles {
     /// the handle, or another handle of the account.
     async fn network(
         &self,
+        context: &ApiContext,
         rows: &Rows<'_>,
         claims: &Claims,
     ) -> Result<Result<Finding, NotChecked>, Problem> {
-        let newest = claims.newest_first.first();
+        let question = Question {
+            handle: &claims.handle,
+            newest_claim: claims.newest(),
+            reader: &context.reader,
+        };
+        let request_max = Duration::from_millis(context.limits.request_ms_max);
+        let wait_max = WAIT_MAX.min(request_max / 2);
         for _ in 0..2 {
-            let asked = self.0.ask(&claims.handle, newest, WAIT_MAX).await;
+            let asked = self.0.ask(&question, wait_max).await;
             let found = match asked {
                 Ok(found) => found,
                 Err(not_checked) => return Ok(Err(not_checked)),
@@ -172,10 +179,10 @@ impl Handles {
             };
             let row: Option<AccountRow> = rows.get_one(ViewId::Accounts, did.clone()).await?;
             let reported = row.and_then(|row| row.handle);
-            if *found.reported.get_or_init(|| reported.clone()) == reported {
+            if found.reported == reported {
                 return Ok(found.finding.clone());
             }
-            self.0.forget(&claims.handle, did);
+            self.0.forget(&claims.handle);
         }
         let reason = "the account changes its handle right now".to_owned();
         Ok(Err(NotChecked {
@@ -185,60 +192,24 @@ impl Handles {
     }
 }
 
-impl Claims {
-    async fn read(rows: &Rows<'_>, handle: &str) -> Result<Self, Problem> {
-        let mut prefix = Vec::new();
-        handle.to_owned().encode(&mut prefix);
-        let range = Range::prefix(Order::First, &prefix, CLAIMS_MAX);
-        let claims: Vec<(HandleKey, HandleRow)> = rows.scan(ViewId::Handles, range).await?;
-        let claims = claims.into_iter().map(|(key, row)| (key.did, row.claimed));
-        let mut newest_first: Vec<(Did, Timestamp)> = claims.collect();
-        newest_first.sort_by_key(|(did, claimed)| Reverse((*claimed, did.clone())));
-        Ok(Self {
-            handle: handle.to_owned(),
-            newest_first,
-        })
+/// Whether the handle in the row of an account is verified by its stored profile or by a lookup, and
+/// no other account has claimed it since.
+pub(crate) async fn is_verified(
+    rows: &Rows<'_>,
+    row: &AccountRow,
+    stored: Option<&StoredProfile>,
+    lookup: Option<&VerifiedLookup>,
+) -> Result<bool, Problem> {
+    let Some(handle) = &row.handle else {
+        return Ok(false);
+    };
+    let stored = stored.filter(|it| rows.is_verified(it, Some(row)));
+    let lookup = lookup.filter(|it| it.handle == *handle);
+    if stored.is_none() && lookup.is_none() {
+        return Ok(false);
     }
-
-    /// The account `did`; verified if there is no reason against it.
-    fn resolved(&self, did: &Did, by: ResolvedBy, reason: Option<String>) -> ResolvedActor {
-        let claimed = self
-            .newest_first
-            .iter()
-            .find(|(claimant, _)| claimant == did);
-        let resolved = Resolved {
-            handle: self.handle.clone(),
-            by,
-            verified: reason.is_none(),
-            reason,
-            claimed: claimed.map(|(_, claimed)| claimed.rfc3339()),
-            claims: self.newest_first.len(),
-        };
-        ResolvedActor {
-            did: did.clone(),
-            resolved: Some(resolved),
-        }
-    }
-
-    /// The account of an old profile, else the account that claimed the handle last. `retry`:
-    /// whether the network may be asked later.
-    fn newest(
-        &self,
-        stored: Option<Did>,
-        reason: String,
-        retry: bool,
-    ) -> Result<ResolvedActor, Problem> {
-        if let Some(did) = stored {
-            return Ok(self.resolved(&did, ResolvedBy::Profile, Some(reason)));
-        }
-        if let Some((did, _)) = self.newest_first.first() {
-            return Ok(self.resolved(did, ResolvedBy::Claim, Some(reason)));
-        }
-        let handle = &self.handle;
-        let detail = format!("no #identity event named the handle {handle:?}; {reason}");
-        Err(match retry {
-            true => Problem::unavailable("resolver_unavailable", detail),
-            false => Problem::not_found(detail),
-        })
-    }
+    let claims = Claims::read(rows, handle).await?;
+    let by_profile = stored.is_some_and(|it| !claims.others_since(&it.did, it.fetched));
+    let by_lookup = lookup.is_some_and(|it| it.newest_claim.as_ref() == claims.newest());
+    Ok(by_profile || by_lookup)
 }

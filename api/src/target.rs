@@ -24,10 +24,12 @@ pub(crate) struct Resolved {
     pub(crate) verified: bool,
     /// Why it is not verified; `None` if it is.
     pub(crate) reason: Option<String>,
-    /// When the account claimed the handle in the stream; `None` if it never did.
+    /// When the account claimed the handle in the stream; `None` if it does not claim it now.
     pub(crate) claimed: Option<String>,
-    /// Number of accounts that ever claimed the handle in the stream.
+    /// Number of accounts that claim the handle in the stream now.
     pub(crate) claims: usize,
+    /// Whether more accounts claim it than were read.
+    pub(crate) claims_partial: bool,
 }
 
 impl Resolved {

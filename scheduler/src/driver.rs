@@ -130,12 +130,9 @@ impl Scheduler {
     ) -> Result<RunEnd, RunRefusal> {
         let entry = self.entry(name)?;
         let result = entry.run(&self.shared, stop, Trigger::Command).await;
-        let due = entry.due_after(self.shared.clock.now());
-        entry.status.send_modify(|status| status.due = due);
-        if let Ok(states) = self.states().await
-            && let Some(state) = states.iter().find(|state| state.name == name)
-        {
-            entry.store_plan(&self.shared, &state.plan).await;
+        // The stored plan is that of the process that runs the jobs on schedule, if there is one.
+        if entry.is_unplanned(&self.shared).await {
+            entry.store_plan(&self.shared, &entry.plan(None)).await;
         }
         result.into_end()
     }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use skytide_core::port::job::{
-    JobPlan, JobState, JobStore, RUNS_KEPT, RunEnd, RunOutcome, Running, Trigger,
+    BEGAN_AHEAD_MS_MAX, JobPlan, JobState, JobStore, RUNS_KEPT, RunEnd, RunOutcome, Running,
+    Trigger,
 };
 use skytide_core::time::Timestamp;
 
@@ -18,6 +19,7 @@ macro_rules! job_contract {
             plans_and_results_are_read_back_by_name,
             a_run_holds_the_job_until_it_ends,
             a_run_that_died_holds_the_job_until_its_deadline,
+            a_run_that_a_wrong_clock_recorded_does_not_hold_the_job,
             only_the_current_run_can_end,
             an_interrupted_run_releases_the_job_and_changes_no_result,
             the_history_holds_the_newest_runs_that_ended_or_died,
@@ -126,6 +128,16 @@ pub async fn a_run_that_died_holds_the_job_until_its_deadline(store: Arc<dyn Job
     assert_eq!(store.begin("a", &run(1, 10)).await.unwrap(), None);
     assert_eq!(store.begin("a", &run(2, 110)).await.unwrap(), None);
     assert_eq!(state(&*store, "a").await.running, Some(run(2, 110)));
+}
+
+/// A clock that was years ahead must not block the job for years.
+pub async fn a_run_that_a_wrong_clock_recorded_does_not_hold_the_job(store: Arc<dyn JobStore>) {
+    let ahead = 10 + BEGAN_AHEAD_MS_MAX;
+    assert_eq!(store.begin("a", &run(1, ahead)).await.unwrap(), None);
+    let holder = store.begin("a", &run(2, 10)).await.unwrap();
+    assert_eq!(holder, Some(run(1, ahead)), "a day ahead");
+    assert_eq!(store.begin("a", &run(2, 9)).await.unwrap(), None);
+    assert_eq!(state(&*store, "a").await.running, Some(run(2, 9)));
 }
 
 /// A run that was superseded must not end the run that replaced it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use skytide_core::id::Did;
 use skytide_core::port::profile::{
-    Profile, ProfileStore, REQUESTS_MAX, SourcePause, StoredProfile, StreamProfile,
+    Profile, ProfileStore, REQUESTS_MAX, SAME_HANDLE_MAX, SourcePause, StoredProfile, StreamProfile,
 };
 use skytide_core::time::Timestamp;
 
@@ -23,6 +23,7 @@ macro_rules! profile_contract {
             a_profile_that_is_fetched_again_has_the_age_of_the_newest_fetch,
             removing_profiles_leaves_all_others,
             profiles_are_found_by_their_handle_newest_fetch_first,
+            of_many_profiles_with_one_handle_the_newest_are_found,
             a_handle_that_names_nobody_is_not_found,
             requests_are_taken_once_and_oldest_first,
             the_number_of_requests_is_bounded,
@@ -208,6 +209,18 @@ pub async fn profiles_are_found_by_their_handle_newest_fetch_first(store: Arc<dy
     assert_eq!(found("ana.test").await, []);
     assert_eq!(found("kate.test").await, []);
     assert_eq!(found("bea.test").await, [did(2)]);
+}
+
+/// The newest ones are neither the first nor the last accounts by DID.
+pub async fn of_many_profiles_with_one_handle_the_newest_are_found(store: Arc<dyn ProfileStore>) {
+    let numbers = (1..=40_u64).map(|it| 3 * it);
+    // An order that is not that of the accounts: 7 is coprime to 41.
+    let profiles = numbers.map(|number| with_handle(number, 100 + number * 7 % 41, "ana.test"));
+    let mut profiles: Vec<StoredProfile> = profiles.collect();
+    store.put(&profiles).await.unwrap();
+    profiles.sort_by_key(|it| std::cmp::Reverse(it.fetched));
+    profiles.truncate(SAME_HANDLE_MAX);
+    assert_eq!(store.by_handle("ana.test").await.unwrap(), profiles);
 }
 
 /// `handle.invalid` is what a server reports of an account without a valid handle.

@@ -33,6 +33,8 @@ use crate::EmbeddedStore;
 
 /// Version of the value's format: its first byte.
 const FORMAT: u8 = 1;
+/// Maximum number of entries of one handle that are read to find the newest profiles.
+const SAME_HANDLE_READ_MAX: usize = 1_000;
 /// The key in `profiles_by_handle` that exists once all stored profiles are in the index. No handle
 /// starts with this byte.
 const INDEX_COMPLETE: [u8; 1] = [0];
@@ -225,7 +227,7 @@ impl Shared {
         let mut prefix = handle.to_ascii_lowercase().into_bytes();
         prefix.push(0);
         let mut found = Vec::new();
-        for guard in self.by_handle.prefix(&prefix).take(SAME_HANDLE_MAX) {
+        for guard in self.by_handle.prefix(&prefix).take(SAME_HANDLE_READ_MAX) {
             let key = guard.key().map_err(failed("read"))?;
             let damaged = |_| ProfileError::Damaged(format!("the entry of {handle:?} is invalid"));
             let did = Did::decode(&mut &key[prefix.len()..]).map_err(damaged)?;
@@ -233,6 +235,7 @@ impl Shared {
             found.extend(self.get(&did)?.filter(|it| it.has_handle(handle)));
         }
         found.sort_by_key(|it| Reverse(it.fetched));
+        found.truncate(SAME_HANDLE_MAX);
         Ok(found)
     }
 

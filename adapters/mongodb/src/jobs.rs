@@ -9,8 +9,8 @@ use mongodb::error::Error;
 use serde::{Deserialize, Serialize};
 use skytide_core::port::BoxError;
 use skytide_core::port::job::{
-    DIED_REPORT, JobError, JobPlan, JobState, JobStore, RUNS_KEPT, RunEnd, RunOutcome, Running,
-    Trigger,
+    BEGAN_AHEAD_MS_MAX, DIED_REPORT, JobError, JobPlan, JobState, JobStore, RUNS_KEPT, RunEnd,
+    RunOutcome, Running, Trigger,
 };
 use skytide_core::port::store::StoreError;
 use skytide_core::time::Timestamp;
@@ -115,10 +115,14 @@ impl JobStore for MongoJobs {
             deadline: required_date(run.deadline)?,
             trigger: run.trigger,
         };
-        // The third case is a retry: the first attempt recorded this run, but its answer was lost.
+        // A run that began far in the future was recorded by a wrong clock. The last case is a
+        // retry: the first attempt recorded this run, but its answer was lost.
+        let ahead = Timestamp(run.began.0.saturating_add(BEGAN_AHEAD_MS_MAX));
+        let ahead = required_date(ahead)?;
         let free = doc! { "_id": name, "$or": [
             { "running": null },
             { "running.deadline": { "$lte": running.began } },
+            { "running.began": { "$gt": ahead } },
             { "running.token": &running.token },
         ]};
         let begun = self.documents.update_one(free, start(&running)?);

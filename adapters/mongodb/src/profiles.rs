@@ -9,6 +9,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_util::stream::TryStreamExt;
@@ -22,7 +23,6 @@ use skytide_core::port::profile::{
     Profile, ProfileError, ProfileStore, SAME_HANDLE_MAX, SourcePause, StoredProfile, StreamProfile,
 };
 use skytide_core::time::Timestamp;
-use tokio::sync::OnceCell;
 
 use super::connection::Connection;
 use super::values::{date, timestamp};
@@ -39,8 +39,8 @@ pub struct MongoProfiles {
     documents: Collection<ProfileDocument>,
     source: Collection<PauseDocument>,
     requests: Requests,
-    /// Set once the index by handle exists.
-    handle_index: Arc<OnceCell<()>>,
+    /// Whether the index by handle exists or is being created.
+    handle_index: Arc<AtomicBool>,
 }
 
 /// The `_id` of the pause.
@@ -106,6 +106,23 @@ impl MongoProfiles {
             .documents
             .create_index(by_handle.options(options).build());
         self.within("create its index", made).await.map(drop)
+    }
+
+    /// Creates the index by handle in the background, unless that was done. Until it exists,
+    /// profiles are found by reading all of them.
+    fn ensure_handle_index(&self) {
+        if self.handle_index.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let profiles = self.clone();
+        tokio::spawn(async move {
+            if let Err(error) = profiles.create_handle_index().await {
+                // A later request tries again.
+                profiles.handle_index.store(false, Ordering::Relaxed);
+                let error = &error as &(dyn std::error::Error + 'static);
+                tracing::warn!(error, "could not create the index of profiles by handle");
+            }
+        });
     }
 
     /// Writes these profiles in one command.
@@ -215,8 +232,7 @@ impl ProfileStore for MongoProfiles {
         if Handle::is_invalid(handle) {
             return Ok(Vec::new());
         }
-        let create = || self.create_handle_index();
-        self.handle_index.get_or_try_init(create).await?;
+        self.ensure_handle_index();
         let found = self.documents.find(doc! { "profile.handle": handle });
         let found = found
             .collation(any_case())

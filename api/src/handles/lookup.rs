@@ -7,16 +7,18 @@
 //! ```
 
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use moka::policy::EvictionPolicy;
 use skytide_core::id::Did;
 use skytide_core::port::identity::{IdentityError, IdentityResolver};
-use skytide_core::time::Timestamp;
+use skytide_core::port::store::ViewReader;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
+use super::claims::{Claim, reported_handle};
 use super::metrics::{LookupMetrics, Outcome};
 
 const FOUND_LIFETIME: Duration = Duration::from_secs(3_600);
@@ -26,6 +28,9 @@ const FAILURE_LIFETIME: Duration = Duration::from_secs(30);
 const RESULTS_MAX: u64 = 10_000;
 /// Maximum number of lookups at the same time.
 const LOOKUPS_MAX: usize = 16;
+/// Maximum number of lookups at the same time that request the document of a `did:web`. Strangers
+/// choose its host, so slow ones must not take all slots.
+const WEB_LOOKUPS_MAX: usize = 4;
 /// Maximum duration of a lookup.
 const LOOKUP_MAX: Duration = Duration::from_secs(10);
 /// Requests that may be sent at once, and requests a second after that. A lookup is two requests.
@@ -58,16 +63,35 @@ pub(super) struct NotChecked {
 #[derive(Debug)]
 pub(super) struct Found {
     pub(super) finding: Result<Finding, NotChecked>,
-    /// The handle that the stream had reported of the account when the result was first used.
-    pub(super) reported: OnceLock<Option<Box<str>>>,
+    /// The handle that the stream reported of the account before its document was requested. If the
+    /// stream reports another one later, the document may have changed.
+    pub(super) reported: Option<Box<str>>,
     until: Instant,
+}
+
+/// A handle that is looked up.
+pub(super) struct Question<'a> {
+    pub(super) handle: &'a str,
+    /// The newest claim of the handle in the stream.
+    pub(super) newest_claim: Option<&'a Claim>,
+    /// Reads what the stream reports of the account during the lookup.
+    pub(super) reader: &'a Arc<dyn ViewReader>,
+}
+
+/// A cached lookup that verified the handle of an account.
+#[derive(Clone, Debug)]
+pub(crate) struct VerifiedLookup {
+    pub(super) handle: Box<str>,
+    /// The newest claim of the handle in the stream when the lookup started. Another one ends the
+    /// verification.
+    pub(super) newest_claim: Option<Claim>,
 }
 
 /// A lookup that runs or has ended.
 #[derive(Clone)]
 struct Lookup {
     /// The newest claim of the handle in the stream when the lookup started.
-    newest_claim: Option<(Did, Timestamp)>,
+    newest_claim: Option<Claim>,
     outcome: watch::Receiver<Option<Arc<Found>>>,
 }
 
@@ -75,8 +99,8 @@ struct Lookup {
 pub(super) struct Lookups {
     resolver: Option<Arc<dyn IdentityResolver>>,
     lookups: moka::sync::Cache<String, Lookup>,
-    verified: moka::sync::Cache<Did, Box<str>>,
     slots: Arc<Semaphore>,
+    web_slots: Semaphore,
     budget: Mutex<RequestBudget>,
     metrics: LookupMetrics,
 }
@@ -92,35 +116,46 @@ impl Lookups {
             lookups: moka::sync::Cache::builder()
                 .max_capacity(RESULTS_MAX)
                 .time_to_live(FOUND_LIFETIME)
-                .build(),
-            verified: moka::sync::Cache::builder()
-                .max_capacity(RESULTS_MAX)
-                .time_to_live(FOUND_LIFETIME)
+                // Otherwise a client that asks for some handles often keeps all others out.
+                .eviction_policy(EvictionPolicy::lru())
                 .build(),
             slots: Arc::new(Semaphore::new(LOOKUPS_MAX)),
+            web_slots: Semaphore::new(WEB_LOOKUPS_MAX),
             budget: Mutex::new(RequestBudget::new(Instant::now())),
         })
     }
 
-    pub(super) fn verified_handle(&self, did: &Did) -> Option<Box<str>> {
-        self.verified.get(did)
+    /// Whether the operator has turned lookups off.
+    pub(super) fn is_off(&self) -> bool {
+        self.resolver.is_none()
     }
 
-    /// Drops the cached result of a handle that named this account.
-    pub(super) fn forget(&self, handle: &str, did: &Did) {
+    /// The cached lookup of a handle that the stream reports of this account, if it verified it.
+    pub(super) fn verified(&self, handle: &str, did: &Did) -> Option<VerifiedLookup> {
+        let lookup = self.lookups.get(handle)?;
+        let found = lookup.outcome.borrow().clone()?;
+        let is_verified = Instant::now() < found.until
+            && found.reported.as_deref() == Some(handle)
+            && matches!(&found.finding, Ok(Finding::Verified(verified)) if verified == did);
+        is_verified.then(|| VerifiedLookup {
+            handle: handle.into(),
+            newest_claim: lookup.newest_claim,
+        })
+    }
+
+    /// Drops the cached result of a handle.
+    pub(super) fn forget(&self, handle: &str) {
         self.lookups.invalidate(handle);
-        self.verified.invalidate(did);
     }
 
     /// The cached result of a lookup since the newest claim, or that of a new lookup, for which
     /// this waits at most `wait_max`. A lookup that takes longer continues for later requests.
     pub(super) async fn ask(
         self: &Arc<Self>,
-        handle: &str,
-        newest_claim: Option<&(Did, Timestamp)>,
+        question: &Question<'_>,
         wait_max: Duration,
     ) -> Result<Arc<Found>, NotChecked> {
-        let mut outcome = self.join_or_start(handle, newest_claim)?;
+        let mut outcome = self.join_or_start(question)?;
         let finished = timeout(wait_max, outcome.wait_for(Option::is_some)).await;
         let late = || not_checked(format!("the resolver did not answer within {wait_max:?}"));
         match finished.map_err(|_| late())?.as_deref() {
@@ -131,8 +166,7 @@ impl Lookups {
 
     fn join_or_start(
         self: &Arc<Self>,
-        handle: &str,
-        newest_claim: Option<&(Did, Timestamp)>,
+        question: &Question<'_>,
     ) -> Result<watch::Receiver<Option<Arc<Found>>>, NotChecked> {
         let Some(resolver) = self.resolver.clone() else {
             return Err(NotChecked {
@@ -140,6 +174,11 @@ impl Lookups {
                 is_off: true,
             });
         };
+        let Question {
+            handle,
+            newest_claim,
+            reader,
+        } = *question;
         // Locked during the start, so that two requests do not start the same lookup.
         let mut budget = self.budget();
         if let Some(lookup) = self.lookups.get(handle)
@@ -163,22 +202,49 @@ impl Lookups {
             outcome: outcome.clone(),
         };
         self.lookups.insert(handle.to_owned(), lookup);
-        let (lookups, handle) = (self.clone(), handle.to_owned());
+        let (lookups, reader, handle) = (self.clone(), reader.clone(), handle.to_owned());
         tokio::spawn(async move {
             let _slot = slot;
-            let looking = AssertUnwindSafe(look_up(&*resolver, &handle)).catch_unwind();
-            let finding = match timeout(LOOKUP_MAX, looking).await {
-                Ok(Ok(finding)) => finding,
+            let looking = lookups.look_up(&*resolver, &*reader, &handle);
+            let looking = AssertUnwindSafe(looking).catch_unwind();
+            let looked = match timeout(LOOKUP_MAX, looking).await {
+                Ok(Ok(looked)) => looked,
                 Ok(Err(_panic)) => Err(not_checked("the lookup failed on our side")),
                 Err(_) => Err(not_checked("the resolver did not answer in time")),
             };
-            lookups.metrics.count(outcome_of(&finding));
-            if let Ok(Finding::Verified(did)) = &finding {
-                lookups.verified.insert(did.clone(), handle.into());
-            }
-            sender.send_replace(Some(Arc::new(Found::new(finding))));
+            let found = Found::new(looked);
+            lookups.metrics.count(outcome_of(&found.finding));
+            sender.send_replace(Some(Arc::new(found)));
         });
         Ok(outcome)
+    }
+
+    /// Asks both directions. Returns what was found, and the handle that the stream reported of the
+    /// account in between.
+    async fn look_up(
+        &self,
+        resolver: &dyn IdentityResolver,
+        reader: &dyn ViewReader,
+        handle: &str,
+    ) -> Result<(Finding, Option<Box<str>>), NotChecked> {
+        let did = resolver.resolve_handle(handle).await;
+        let Some(did) = did.map_err(|error| failed(&error))? else {
+            return Ok((Finding::Nobody, None));
+        };
+        let reported = reported_handle(reader, &did).await;
+        let reported = reported.map_err(|_| not_checked("the account could not be read"))?;
+        let web_slot = match did.with_str(|did| did.starts_with("did:web:")) {
+            true => Some(self.web_slots.try_acquire()),
+            false => None,
+        };
+        let finding = match web_slot {
+            Some(Err(_)) => {
+                let reason = "the DID document was not checked: too many hosts are being asked";
+                Finding::Unconfirmed(did, reason.to_owned())
+            }
+            _slot => confirm(resolver, handle, did).await,
+        };
+        Ok((finding, reported))
     }
 
     fn budget(&self) -> MutexGuard<'_, RequestBudget> {
@@ -199,7 +265,11 @@ impl Lookup {
 }
 
 impl Found {
-    fn new(finding: Result<Finding, NotChecked>) -> Self {
+    fn new(looked: Result<(Finding, Option<Box<str>>), NotChecked>) -> Self {
+        let (finding, reported) = match looked {
+            Ok((finding, reported)) => (Ok(finding), reported),
+            Err(not_checked) => (Err(not_checked), None),
+        };
         let lifetime = match &finding {
             Ok(Finding::Verified(_) | Finding::OneWay(..)) => FOUND_LIFETIME,
             Ok(Finding::Nobody) => NOBODY_LIFETIME,
@@ -207,7 +277,7 @@ impl Found {
         };
         Self {
             finding,
-            reported: OnceLock::new(),
+            reported,
             until: Instant::now() + lifetime,
         }
     }
@@ -222,19 +292,15 @@ fn outcome_of(finding: &Result<Finding, NotChecked>) -> Outcome {
     }
 }
 
-/// Asks both directions.
-async fn look_up(resolver: &dyn IdentityResolver, handle: &str) -> Result<Finding, NotChecked> {
-    let did = resolver.resolve_handle(handle).await;
-    let Some(did) = did.map_err(|error| failed(&error))? else {
-        return Ok(Finding::Nobody);
-    };
-    let one_way = |reason: String| Ok(Finding::OneWay(did.clone(), reason));
+/// Asks whether the account that a handle names also names the handle.
+async fn confirm(resolver: &dyn IdentityResolver, handle: &str, did: Did) -> Finding {
+    let one_way = |reason: String| Finding::OneWay(did.clone(), reason);
     match resolver.document(&did).await {
         Ok(Some(document)) if document.did != did => {
             one_way("the DID document is that of another account".to_owned())
         }
         Ok(Some(document)) => match document.handle {
-            Some(named) if named.eq_ignore_ascii_case(handle) => Ok(Finding::Verified(did)),
+            Some(named) if named.eq_ignore_ascii_case(handle) => Finding::Verified(did),
             Some(named) => one_way(format!("the DID document names the handle {named:?}")),
             None => one_way("the DID document names no handle".to_owned()),
         },
@@ -247,7 +313,7 @@ async fn look_up(resolver: &dyn IdentityResolver, handle: &str) -> Result<Findin
                 "the DID document was not checked: {}",
                 failed(&error).reason
             );
-            Ok(Finding::Unconfirmed(did, reason))
+            Finding::Unconfirmed(did, reason)
         }
     }
 }

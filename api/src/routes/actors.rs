@@ -12,7 +12,7 @@ use crate::account;
 use crate::answer::{Query, Rows, since_start};
 use crate::catalogue::ACTOR_ROUTE;
 use crate::demand::ProfileStatus;
-use crate::handles::Handles;
+use crate::handles::{Handles, VerifiedLookup, is_verified};
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::respond::Answers;
@@ -30,7 +30,7 @@ pub(crate) async fn show(
     Params::parse(query.as_deref(), &ACTOR_ROUTE)?;
     let target = handles.resolve(&answers.context, &actor).await?;
     let query = ActorQuery {
-        verified_handle: handles.verified_handle(&target.did),
+        lookup: handles.lookup_of(&answers.context, &target.did).await,
         target,
     };
     answers.respond(&headers, query).await
@@ -40,8 +40,8 @@ pub(crate) async fn show(
 #[derive(Debug)]
 pub(crate) struct ActorQuery {
     target: ResolvedActor,
-    /// The handle of the account that the network verified, if it was asked recently.
-    verified_handle: Option<Box<str>>,
+    /// The lookup that verified the handle of the account, if the network was asked recently.
+    lookup: Option<VerifiedLookup>,
 }
 
 /// An account, as JSON.
@@ -113,15 +113,17 @@ impl Query for ActorQuery {
             )));
         }
         let shown = account::profile(rows, did, &account).await;
-        let account = account.map(ReportedAccount::from).map(|mut account| {
-            let is_handle = |known: &Option<Box<str>>| match (known, &account.handle) {
-                (Some(known), Some(handle)) => known.eq_ignore_ascii_case(handle),
-                _ => false,
-            };
-            account.handle_verified =
-                is_handle(&self.verified_handle) || is_handle(&shown.verified_handle);
-            account
-        });
+        let account = match account {
+            Some(row) => {
+                let (stored, lookup) = (shown.stored.as_ref(), self.lookup.as_ref());
+                let handle_verified = is_verified(rows, &row, stored, lookup).await?;
+                Some(ReportedAccount {
+                    handle_verified,
+                    ..ReportedAccount::from(row)
+                })
+            }
+            None => None,
+        };
         Ok(ActorAnswer {
             url: profile_url(did),
             did: did.to_string(),

@@ -102,7 +102,7 @@ pub(crate) async fn show(
 impl Job {
     fn new(state: JobState, now: Timestamp) -> Self {
         // The process of a run that is past its deadline has died.
-        let running = state.running.filter(|run| run.deadline > now);
+        let running = state.running.filter(|run| run.is_active(now));
         Self {
             name: state.name,
             cron: state.plan.cron,

@@ -11,7 +11,7 @@ use serde::Serialize;
 use skytide_core::port::store::{Order, Range};
 use skytide_core::view::{TrendKey, TrendRow, ViewId, ViewKey, Window};
 
-use crate::account::{Account, accounts};
+use crate::account::{Account, named_account};
 use crate::answer::{Query, Rows};
 use crate::catalogue::TREND;
 use crate::handles::Handles;
@@ -156,6 +156,10 @@ impl Query for TrendQuery {
         key.encode(&mut prefix);
         let range = Range::prefix(Order::First, &prefix, LANGS_MAX + 1);
         let mut found: Vec<(TrendKey, TrendRow)> = rows.scan(self.view, range).await?;
+        let account = match &did {
+            Some(did) => Some(named_account(rows, did, !found.is_empty()).await?.account),
+            None => None,
+        };
         let partial = found.len() > LANGS_MAX;
         let overall = found.iter().position(|(key, _)| key.lang.is_empty());
         let overall = overall.map_or_else(TrendRow::default, |index| found.remove(index).1);
@@ -164,7 +168,7 @@ impl Query for TrendQuery {
         let coverage = rows.coverage();
         Ok(Counts {
             view: self.view.name(),
-            account: accounts(rows, did.as_slice()).await?.pop(),
+            account,
             resolved,
             windows: windows(coverage, &overall),
             languages: found

@@ -17,10 +17,14 @@ use skytide_core::port::profile::{Profile, ProfileStore, StoredProfile, StreamPr
 use skytide_core::time::Timestamp;
 use skytide_core::view::{AccountRow, ActorRow, ViewId};
 
+use tokio::sync::Semaphore;
+
 use crate::schema::violations;
 use crate::world::{
     ANA, BEA, CAI, World, account, claim, did, get_json, request, row, send, text, time,
 };
+
+mod changes;
 
 /// What servers of the network do.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub enum Mode {
     Fail,
     /// Only documents fail.
     FailDocuments,
+    /// Documents wait for the gate.
+    HoldDocuments,
     Hang,
 }
 
@@ -40,6 +46,9 @@ pub struct Network {
     documents: Mutex<BTreeMap<&'static str, &'static str>>,
     mode: Mutex<Mode>,
     lookups: AtomicUsize,
+    /// Documents that were requested.
+    documents_asked: AtomicUsize,
+    gate: Semaphore,
 }
 
 impl Network {
@@ -53,6 +62,8 @@ impl Network {
             documents: Mutex::new(documents.collect()),
             mode: Mutex::new(Mode::Answer),
             lookups: AtomicUsize::new(0),
+            documents_asked: AtomicUsize::new(0),
+            gate: Semaphore::new(0),
         })
     }
 
@@ -73,14 +84,18 @@ impl IdentityResolver for Network {
         match mode {
             Mode::Fail => return Err(IdentityError::Failed("secret-host refused".into())),
             Mode::Hang => pending().await,
-            Mode::Answer | Mode::FailDocuments => {}
+            Mode::Answer | Mode::FailDocuments | Mode::HoldDocuments => {}
         }
         Ok(self.handles.lock().unwrap().get(handle).map(|it| did(it)))
     }
 
     async fn document(&self, account: &Did) -> Result<Option<DidDocument>, IdentityError> {
-        if *self.mode.lock().unwrap() == Mode::FailDocuments {
-            return Err(IdentityError::Failed("secret-host refused".into()));
+        self.documents_asked.fetch_add(1, Ordering::SeqCst);
+        let mode = *self.mode.lock().unwrap();
+        match mode {
+            Mode::FailDocuments => return Err(IdentityError::Failed("secret-host refused".into())),
+            Mode::HoldDocuments => self.gate.acquire().await.unwrap().forget(),
+            _ => {}
         }
         let documents = self.documents.lock().unwrap();
         let handle = documents.get(account.to_string().as_str());
@@ -135,7 +150,7 @@ async fn a_handle_is_verified_if_the_network_names_the_account_in_both_direction
     let answer = get_json(state.clone(), "/v1/actors/@Ana.DEV").await.1;
     let expected = json!({
         "handle": "ana.dev", "by": "network", "verified": true, "reason": null,
-        "claimed": "2026-07-04T03:00:00.000Z", "claims": 1,
+        "claimed": "2026-07-04T03:00:00.000Z", "claims": 1, "claims_partial": false,
     });
     assert_eq!(answer["resolved"], expected);
     // Nobody claimed this handle in the stream.
@@ -401,6 +416,15 @@ async fn a_fetched_profile_no_longer_counts_when_it_is_old_or_the_stream_reports
     let changed = account("ann.dev", "Ana");
     world
         .commit(&[(ViewId::Accounts, vec![row(&did(ANA), &changed)])])
+        .await;
+    assert_eq!(resolve(&state, "ana.dev").await, unverified);
+    // The account may have withdrawn its handle by `handle.invalid`.
+    let withdrawn = AccountRow {
+        handle: None,
+        ..account("", "Ana")
+    };
+    world
+        .commit(&[(ViewId::Accounts, vec![row(&did(ANA), &withdrawn)])])
         .await;
     assert_eq!(resolve(&state, "ana.dev").await, unverified);
 }

@@ -288,7 +288,7 @@ async fn profiles_that_an_answer_lacks_are_requested_once() {
         .await
         .unwrap();
     let state = world.state().with_profiles(Arc::new(store.clone()));
-    let state = state.with_jobs(scheduler(Some(now)).await);
+    let state = state.with_jobs(scheduler(Some(Timestamp(now.0 + 2 * day))).await);
     assert_eq!(statuses(&state).await, ["fresh", "pending", "pending"]);
     assert_eq!(requested(&store).await, [BEA, CAI].map(did));
     assert_eq!(statuses(&state).await, ["fresh", "pending", "pending"]);
@@ -324,7 +324,7 @@ async fn accounts_outside_of_lists_are_requested_too() {
     for uri in uris {
         let store = MemoryProfiles::default();
         let state = world.state().with_profiles(Arc::new(store.clone()));
-        let state = state.with_jobs(scheduler(Some(Timestamp(1))).await);
+        let state = state.with_jobs(scheduler(Some(world.clock.now())).await);
         let (_, answer) = get_json(state, &uri).await;
         assert!(
             answer.to_string().contains(r#""profile_status":"pending""#),
@@ -334,15 +334,41 @@ async fn accounts_outside_of_lists_are_requested_too() {
     }
     let store = MemoryProfiles::default();
     let state = world.state().with_profiles(Arc::new(store.clone()));
-    let state = state.with_jobs(scheduler(Some(Timestamp(1))).await);
+    let state = state.with_jobs(scheduler(Some(world.clock.now())).await);
     get_json(state, &format!("/v1/actors/{BEA}/interactions")).await;
     assert_eq!(requested(&store).await, [ANA, CAI].map(did));
 }
 
 #[tokio::test]
+async fn a_client_does_not_choose_which_profiles_are_fetched() {
+    let mut world = world().await;
+    let stranger = "did:plc:zzzzzzzzzzzzzzzzzzzzzzzz";
+    let long = format!("did:web:{}.com", "a".repeat(300));
+    let others = [&long, "did:key:zabc"];
+    let counts = others.map(|it| row(&did(it), &skytide_core::view::ActorRow::default()));
+    world.commit(&[(ViewId::Actors, counts.to_vec())]).await;
+    let store = MemoryProfiles::default();
+    let state = world.state().with_profiles(Arc::new(store.clone()));
+    let state = state.with_jobs(scheduler(Some(world.clock.now())).await);
+    for named in [stranger, &long, "did:key:zabc"] {
+        let (_, answer) = get_json(state.clone(), &format!("/v1/trends/mentions/{named}")).await;
+        let status = &answer["account"]["profile_status"];
+        assert_eq!(status, "unknown", "{answer:#}");
+        assert_eq!(violations("Trend", &answer), Vec::<String>::new());
+    }
+    assert_eq!(requested(&store).await, []);
+}
+
+#[tokio::test]
 async fn without_a_scheduler_that_fetches_profiles_nothing_is_requested() {
     let world = world().await;
-    for jobs in [Arc::new(MemoryJobs::default()), scheduler(None).await] {
+    let minute = 60_000;
+    let overdue = Timestamp(world.clock.now().0 - 6 * minute);
+    for jobs in [
+        Arc::new(MemoryJobs::default()),
+        scheduler(None).await,
+        scheduler(Some(overdue)).await,
+    ] {
         let store = MemoryProfiles::default();
         let state = world.state().with_profiles(Arc::new(store.clone()));
         let state = state.with_jobs(jobs);
@@ -387,7 +413,7 @@ async fn if_the_profile_store_fails_the_status_says_so_and_nothing_is_requested(
     let world = world().await;
     let store = counting_store(true).await;
     let state = world.state().with_profiles(store.clone());
-    let state = state.with_jobs(scheduler(Some(Timestamp(1))).await);
+    let state = state.with_jobs(scheduler(Some(world.clock.now())).await);
     assert_eq!(statuses(&state).await, ["unavailable"; 3]);
     assert_eq!(requested(&store.profiles).await, []);
 }

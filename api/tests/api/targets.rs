@@ -92,7 +92,7 @@ async fn a_handle_resolves_to_its_newest_claim_and_is_not_verified() {
         assert_eq!(answer["did"], ANA);
         let resolved = json!({
             "handle": "ana.bsky.social", "claimed": "2026-06-03T00:00:00.000Z",
-            "claims": 2, "verified": false, "by": "claim",
+            "claims": 2, "claims_partial": false, "verified": false, "by": "claim",
             "reason": "not checked: the network is not asked (API_RESOLVER_URL)",
         });
         assert_eq!(answer["resolved"], resolved);

@@ -158,7 +158,7 @@ fn show_all(states: &[JobState]) {
     {
         let due = plan.due.map_or("never".to_owned(), Timestamp::rfc3339);
         // The process of a run that is past its deadline has died.
-        let running = running.filter(|run| run.deadline > now);
+        let running = running.filter(|run| run.is_active(now));
         let running = running.map_or(String::new(), |run| {
             format!(", running since {}", run.began.rfc3339())
         });

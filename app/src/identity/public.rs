@@ -111,8 +111,15 @@ pub(super) struct SystemLookup;
 impl HostLookup for SystemLookup {
     async fn lookup(&self, host: &str) -> std::io::Result<Vec<SocketAddr>> {
         // The port is replaced by that of the URL.
-        Ok(tokio::net::lookup_host((host, 0)).await?.collect())
+        let addresses = tokio::net::lookup_host((absolute(host), 0)).await?;
+        Ok(addresses.collect())
     }
+}
+
+/// The name with a dot at its end. Without it, the resolver of the system may append the search
+/// domains of this machine, and find a host of its network.
+fn absolute(host: &str) -> String {
+    format!("{}.", host.trim_end_matches('.'))
 }
 
 impl<L: HostLookup> Resolve for PublicAddresses<L> {
@@ -134,6 +141,12 @@ impl<L: HostLookup> Resolve for PublicAddresses<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn host_names_are_looked_up_without_the_search_domains_of_the_machine() {
+        assert_eq!(absolute("bea.com"), "bea.com.");
+        assert_eq!(absolute("bea.com."), "bea.com.");
+    }
 
     #[test]
     fn only_public_unicast_addresses_are_public() {

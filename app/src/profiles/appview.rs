@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! 200 with JSON         ─▶ profiles; with `ratelimit-remaining: 0` no request before `ratelimit-reset`
-//! 400                   ─▶ refused: the server rejects this set of accounts
+//! 400, 413, 414, 431    ─▶ refused: the server rejects this set of accounts
 //! 429; 503 with a time  ─▶ rate limited: no request before that time
 //! anything else         ─▶ failed
 //! ```
@@ -97,7 +97,11 @@ impl AppView {
                 let not_before = retry_at(&headers, now).unwrap_or(now);
                 return Err(SourceError::RateLimited { not_before });
             }
-            StatusCode::BAD_REQUEST => {
+            // All but the first one mean that the request is too long.
+            StatusCode::BAD_REQUEST
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::URI_TOO_LONG
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
                 let text = body(response).await.unwrap_or_default();
                 let text = String::from_utf8_lossy(&text);
                 let end = text.floor_char_boundary(REFUSAL_BYTES_MAX);

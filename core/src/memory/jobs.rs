@@ -52,7 +52,7 @@ impl JobState {
 
     /// See [`JobStore::begin`].
     pub fn begin(&mut self, run: &Running) -> Option<Running> {
-        let other = self.running.filter(|other| other.deadline > run.began);
+        let other = self.running.filter(|other| other.is_active(run.began));
         if other.is_some() {
             return other;
         }

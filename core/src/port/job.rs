@@ -33,8 +33,8 @@ pub trait JobStore: Send + Sync {
     async fn plan(&self, name: &str, plan: &JobPlan) -> Result<(), JobError>;
 
     /// Starts a run and returns `None`. If another run of the job is active, returns that run and
-    /// changes nothing. A run is active until it ends or its deadline passes; `run.began` is the
-    /// time of the comparison. A run that is replaced after its deadline enters the history as
+    /// changes nothing. A run is active until it ends or its deadline passes
+    /// ([`Running::is_active`]); `run.began` is the time of the comparison. A run that is replaced after its deadline enters the history as
     /// [`RunOutcome::Interrupted`], with `run.began` as its end.
     async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError>;
 
@@ -130,6 +130,19 @@ pub struct Running {
     /// What started the run; `None` if an earlier version stored it without.
     #[serde(default)]
     pub trigger: Option<Trigger>,
+}
+
+/// A run that began this many ms in the future was recorded by a process whose clock was wrong. It
+/// does not count as active, because its deadline would block the job until that time.
+pub const BEGAN_AHEAD_MS_MAX: u64 = 86_400_000;
+
+impl Running {
+    /// Whether the run counts as active: its deadline has not passed, and it did not begin more
+    /// than a day after `now`.
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        let began_ahead = self.began.0.saturating_sub(now.0);
+        self.deadline > now && began_ahead <= BEGAN_AHEAD_MS_MAX
+    }
 }
 
 /// What started a run.

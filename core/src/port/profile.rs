@@ -79,6 +79,17 @@ pub trait ProfileSource: Send + Sync {
 /// (<https://docs.bsky.app/docs/api/app-bsky-actor-get-profiles>).
 pub const PROFILES_PER_REQUEST: usize = 25;
 
+/// Maximum length of the DID of a requested account, in bytes: `did:web:` with the longest host
+/// name. The protocol allows 2,048 bytes (<https://atproto.com/specs/did>), but uses no such DIDs.
+pub const REQUESTED_DID_BYTES_MAX: usize = 261;
+
+/// Whether the profile of an account is requested: its DID has a method that the network uses
+/// (<https://atproto.com/specs/did#blessed-did-methods>), and is not too long.
+pub fn is_requestable(did: &Did) -> bool {
+    let is_web = |did: &str| did.starts_with("did:web:") && did.len() <= REQUESTED_DID_BYTES_MAX;
+    did.as_plc().is_some() || did.with_str(is_web)
+}
+
 /// The profile of an account, as the source returned it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Profile {
@@ -207,4 +218,27 @@ pub enum ProfileError {
         #[source]
         source: BoxError,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_of_accounts_with_other_methods_or_long_names_are_not_requested() {
+        let web = |bytes: usize| format!("did:web:{}", "a".repeat(bytes - 8));
+        let cases = [
+            ("did:plc:3ir4kq33qnjyzawsel2s2vak".to_owned(), true),
+            ("did:plc:short".to_owned(), false),
+            (
+                "did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1Z".to_owned(),
+                false,
+            ),
+            (web(REQUESTED_DID_BYTES_MAX), true),
+            (web(REQUESTED_DID_BYTES_MAX + 1), false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(is_requestable(&text.parse().unwrap()), expected, "{text}");
+        }
+    }
 }

@@ -271,6 +271,12 @@ impl Entry {
         }
     }
 
+    /// Whether no process has stored the plan of the job.
+    pub(super) async fn is_unplanned(&self, shared: &Shared) -> bool {
+        let state = self.state(shared).await;
+        state.is_some_and(|state| state.plan == JobPlan::default())
+    }
+
     /// The due time of the run that was missed; `None` if none was.
     async fn missed_run(&self, shared: &Shared) -> Option<Timestamp> {
         let state = self.state(shared).await?;

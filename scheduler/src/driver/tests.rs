@@ -337,6 +337,11 @@ async fn two_processes_never_run_a_job_at_once() {
     let since = moment(60);
     let refused = run_once(&by_hand).await;
     assert_eq!(refused, Err(RunRefusal::Running { since }));
+    let plan = stored_state(&store).await.plan;
+    assert_eq!(
+        plan.cron, "0 * * * * *",
+        "the plan of those that run on schedule"
+    );
     sleep(Duration::from_secs(3_600)).await;
     assert!(job.runs.load(Ordering::SeqCst) > 15);
     assert_eq!(job.overlaps.load(Ordering::SeqCst), 0);

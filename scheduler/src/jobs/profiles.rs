@@ -21,9 +21,12 @@ use async_trait::async_trait;
 use skytide_core::port::BoxError;
 
 use crate::job::{Job, ProfilesReport, Report};
-use fetcher::PendingProfile;
+use budget::Purpose;
+use calls::PendingProfile;
+use fetcher::{CallLimit, Origin};
 
 mod budget;
+mod calls;
 mod fetcher;
 mod listed;
 mod on_demand;
@@ -46,7 +49,7 @@ impl FetchProfiles {
     async fn pending(&self, report: &mut ProfilesReport) -> Result<Vec<PendingProfile>, BoxError> {
         let listed = listed::accounts(&*self.fetcher.reader).await?;
         report.listed = listed.len();
-        let mut accounts = self.fetcher.classify(&listed).await?;
+        let mut accounts = self.fetcher.classify(&listed, Origin::Lists).await?;
         report.hidden = accounts.hidden;
         accounts.changed.append(&mut accounts.old);
         Ok(accounts.changed)
@@ -74,9 +77,12 @@ impl Job for FetchProfiles {
         if pending.is_empty() && report.hidden == 0 {
             return Ok(Report::Nothing("all profiles are fresh"));
         }
-        let left = self.fetcher.budget().left(self.fetcher.clock.now());
-        let calls_max = self.fetcher.limits.calls_max.min(left);
-        self.fetcher.fetch(&pending, calls_max, &mut report).await?;
+        let left = self.fetcher.limit(Purpose::Job);
+        let limit = CallLimit {
+            calls_max: left.calls_max.min(self.fetcher.limits.calls_max),
+            ..left
+        };
+        self.fetcher.fetch(&pending, limit, &mut report).await?;
         Ok(Report::Profiles(report))
     }
 }

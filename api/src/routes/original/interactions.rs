@@ -8,13 +8,13 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use skytide_core::id::Did;
-use skytide_core::view::{ActorRow, InteractionRow, ViewId};
+use skytide_core::view::InteractionRow;
 
 use super::failure::Failure;
 use super::json_body::{self, HandleBody};
 use super::{check_key, respond};
 use crate::access::Access;
-use crate::account::accounts;
+use crate::account::{NamedAccount, named_account};
 use crate::answer::{Query, Rows};
 use crate::handles::Handles;
 use crate::problem::Problem;
@@ -173,19 +173,12 @@ impl Query for InteractionsQuery {
 /// The handle of an account, or its DID while no handle is known and for a hidden account. `None` if
 /// the account has no interactions, which `is_empty` says, and nothing else is known of it.
 async fn handle_of(rows: &Rows<'_>, did: &Did, is_empty: bool) -> Result<Option<String>, Problem> {
-    let account = accounts(rows, std::slice::from_ref(did)).await?.pop();
-    let (mut handle, mut is_known) = (None, !is_empty);
-    if let Some(account) = account {
-        is_known |= account.active.is_some() || account.profile.is_some();
-        let is_hidden = account.active == Some(false);
-        let reported = account.handle.filter(|_| !is_hidden);
-        handle = account.profile.and_then(|profile| profile.handle);
-        handle = handle.or(reported);
-    }
-    if !is_known {
-        let counts: Option<ActorRow> = rows.get_one(ViewId::Actors, did.clone()).await?;
-        is_known = counts.is_some();
-    }
+    let NamedAccount { account, is_known } = named_account(rows, did, !is_empty).await?;
+    let is_known = is_known || account.profile.is_some();
+    let is_hidden = account.active == Some(false);
+    let reported = account.handle.filter(|_| !is_hidden);
+    let handle = account.profile.and_then(|profile| profile.handle);
+    let handle = handle.or(reported);
     Ok(is_known.then(|| handle.map_or_else(|| did.to_string(), Into::into)))
 }
 

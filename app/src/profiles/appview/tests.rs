@@ -287,6 +287,17 @@ async fn a_refused_request_is_distinguished_from_a_failure() {
         Err(SourceError::Refused(why)) => assert!(why.contains("actors must be valid"), "{why}"),
         other => panic!("{other:?}"),
     }
+    for status in [
+        "413 Content Too Large",
+        "414 URI Too Long",
+        "431 Request Header Fields Too Large",
+    ] {
+        let fetched = fetch_response(http(status, "", "too long")).await;
+        assert!(
+            matches!(fetched, Err(SourceError::Refused(_))),
+            "{status}: {fetched:?}"
+        );
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use skytide_core::port::profile::PROFILES_PER_REQUEST;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::fetcher::ProfileFetcher;
+use super::budget::Purpose;
+use super::fetcher::{Origin, ProfileFetcher};
 use crate::job::ProfilesReport;
 
 /// How often requests are looked for.
@@ -55,28 +56,41 @@ impl OnDemandProfiles {
         }
     }
 
-    /// Fetches the profiles that are requested now, within the budget. Requests that are not sent
-    /// wait further.
+    /// Fetches the profiles that are requested now, within the budget. Requests that are not
+    /// answered wait further, also after a failure.
     ///
     /// # Errors
     /// The source failed, or a store cannot be read or written.
     pub async fn fetch_requested(&self) -> Result<ProfilesReport, BoxError> {
         let mut report = ProfilesReport::default();
         let fetcher = &*self.fetcher;
-        let calls_max = fetcher.budget().left_on_demand(fetcher.clock.now());
-        if calls_max == 0 || fetcher.paused_until().await?.is_some() {
+        let limit = fetcher.limit(Purpose::OnDemand);
+        if limit.calls_max == 0 || fetcher.paused_until().await?.is_some() {
             return Ok(report);
         }
-        let accounts_max = calls_max.saturating_mul(PROFILES_PER_REQUEST);
+        let accounts_max = limit.calls_max.saturating_mul(PROFILES_PER_REQUEST);
         let requested = fetcher.store.take_requests(accounts_max).await?;
         report.listed = requested.len();
-        let mut accounts = fetcher.classify(&requested).await?;
-        report.hidden = accounts.hidden;
-        accounts.changed.append(&mut accounts.old);
-        let unsent = fetcher
-            .fetch(&accounts.changed, calls_max, &mut report)
-            .await?;
-        fetcher.store.request(&unsent, fetcher.clock.now()).await?;
-        Ok(report)
+        let fetched = match fetcher.classify(&requested, Origin::Requests).await {
+            Ok(mut accounts) => {
+                report.hidden = accounts.hidden;
+                accounts.changed.append(&mut accounts.old);
+                let fetched = fetcher.fetch(&accounts.changed, limit, &mut report).await;
+                fetched.map_err(|mut error| (std::mem::take(&mut error.unanswered), error.into()))
+            }
+            Err(error) => Err((requested, error)),
+        };
+        let (waiting, failure) = match fetched {
+            Ok(unsent) => (unsent, None),
+            Err((unanswered, error)) => (unanswered, Some(error)),
+        };
+        let accepted = fetcher.store.request(&waiting, fetcher.clock.now()).await;
+        match failure {
+            Some(error) => Err(error),
+            None => {
+                accepted?;
+                Ok(report)
+            }
+        }
     }
 }

@@ -108,3 +108,77 @@ async fn failures_are_counted_over_a_restart() {
     };
     assert_eq!(pause, expected, "the second failure doubles the pause");
 }
+
+#[tokio::test]
+async fn a_rate_limit_without_a_future_end_is_a_pause_that_grows() {
+    let next = std::sync::Mutex::new([Next::RateLimited(NOW), Next::RateLimited(NOW)].into());
+    let source = Source {
+        next,
+        ..Source::default()
+    };
+    let world = World::new(source, 10);
+    world.request([7]).await;
+    assert_eq!(world.fetch_requested().await, (0, 1));
+    assert_eq!(world.fetch_requested().await, (0, 0), "paused");
+    world.advance_clock(30_000);
+    assert_eq!(world.fetch_requested().await, (0, 1));
+    world.advance_clock(59_999);
+    assert_eq!(world.fetch_requested().await, (0, 0), "paused");
+    world.advance_clock(1);
+    assert_eq!(world.fetch_requested().await, (1, 1));
+}
+
+#[tokio::test]
+async fn a_failure_loses_no_requests() {
+    let next = std::sync::Mutex::new([Next::Usual, Next::Failed].into());
+    let source = Source {
+        next,
+        ..Source::default()
+    };
+    let world = World::new(source, 10);
+    world.request(0..60).await;
+    assert!(world.on_demand.fetch_requested().await.is_err());
+    world.advance_clock(60_000);
+    assert_eq!(world.fetch_requested().await, (35, 2));
+}
+
+#[tokio::test]
+async fn nothing_is_stored_of_an_account_that_neither_the_stream_nor_the_source_knows() {
+    let source = Source {
+        unknown: vec![did(1), did(2)],
+        ..Source::default()
+    };
+    let world = World::new(source, 10);
+    world.commit_account(1, "one.test", true).await;
+    world.request([1, 2]).await;
+    let long: Did = format!("did:web:{}", "a".repeat(300))
+        .parse()
+        .expect("a DID");
+    world
+        .profiles
+        .request(&[long], NOW)
+        .await
+        .expect("requested");
+    let report = world.on_demand.fetch_requested().await.expect("fetched");
+    assert_eq!((report.unknown, report.left), (2, 0));
+    assert_eq!(world.take_requests(), [[1, 2].map(did)]);
+    assert!(world.stored(1).await.is_some());
+    assert!(world.stored(2).await.is_none());
+}
+
+#[tokio::test]
+async fn a_stored_pause_of_years_ends_after_a_day() {
+    let world = World::new(Source::default(), 10);
+    let day = 86_400_000;
+    let pause = SourcePause {
+        not_before: Timestamp(NOW.0 + 3_000 * day),
+        failures_in_a_row: 1,
+    };
+    world.profiles.set_pause(&pause).await.expect("stored");
+    world.request([7]).await;
+    assert_eq!(world.fetch_requested().await, (0, 0));
+    world.advance_clock(day - 1);
+    assert_eq!(world.fetch_requested().await, (0, 0));
+    world.advance_clock(1);
+    assert_eq!(world.fetch_requested().await, (1, 1));
+}
