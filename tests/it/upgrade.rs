@@ -139,7 +139,14 @@ async fn a_store_of_a_former_version_shows_the_same_numbers() {
         let written = export(&opened.store.snapshot_reader(), &shown, Format::Ndjson).await;
         written.expect("it is exported");
         let expected = files(&fixture.path().join("expected"));
-        assert_eq!(files(&shown).len(), expected.len());
+        // Of a view that the former version did not have, nothing is counted yet.
+        let is_old = |file: &PathBuf| expected.iter().any(|it| it.file_name() == file.file_name());
+        let (old, new): (Vec<_>, Vec<_>) = files(&shown).into_iter().partition(is_old);
+        assert_eq!(old.len(), expected.len());
+        for file in new {
+            let text = fs::read_to_string(&file).expect("text");
+            assert_eq!(text, "", "{file:?}");
+        }
         for expected in expected {
             let shown = shown.join(expected.file_name().expect("a name"));
             let read = |path: &Path| fs::read_to_string(path).expect("text");
