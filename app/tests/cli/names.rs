@@ -38,7 +38,7 @@ fn demo(place: &Place) -> Command {
 }
 
 /// Maximum number of polls for a state.
-const POLLS_MAX: u32 = 1_000_000;
+const POLLS_MAX: u32 = 300_000;
 
 /// Polls a path until the answer is as expected, and returns the answer. Panics with the last
 /// answer if it never is.
@@ -58,7 +58,7 @@ fn until(address: &str, path: &str, is_expected: impl Fn(&Value) -> bool) -> Val
 fn until_complete(address: &str, path: &str) -> Vec<Value> {
     let is_final = |entry: &Value| {
         let status = &entry["account"]["profile_status"];
-        ["fresh", "unknown", "hidden"].iter().any(|it| status == it)
+        !["pending", "stale", "busy"].iter().any(|it| status == it)
     };
     let answer = until(address, path, |answer| {
         let entries = answer["entries"].as_array();
