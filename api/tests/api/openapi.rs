@@ -103,6 +103,37 @@ async fn full_world() -> World {
 }
 
 #[tokio::test]
+async fn only_routes_whose_answers_have_an_entity_tag_describe_304() {
+    let world = full_world().await;
+    let described = skytide_api::describe();
+    for (path, uri) in [
+        ("/v1/trends/{view}", "/v1/trends/posts"),
+        ("/v1/trends/{view}/{key}", "/v1/trends/hashtags/art"),
+        (
+            "/v1/posts/{uri}",
+            "/v1/posts/at://ana.test/app.bsky.feed.post/self",
+        ),
+        ("/v1/actors/{actor}", "/v1/actors/ana.test"),
+        (
+            "/v1/actors/{actor}/interactions",
+            "/v1/actors/ana.test/interactions",
+        ),
+        ("/v1/network", "/v1/network"),
+        ("/v1/views", "/v1/views"),
+        ("/v1/snapshots", "/v1/snapshots"),
+        ("/v1/jobs", "/v1/jobs"),
+        ("/v1/dataflow", "/v1/dataflow"),
+        ("/readyz", "/readyz"),
+    ] {
+        let response = send(world.state(), request(uri)).await;
+        let has_tag = response.headers().contains_key("etag");
+        let responses = &described["paths"][path]["get"]["responses"];
+        assert_eq!(responses.get("304").is_some(), has_tag, "{path}");
+        assert!(responses["200"].is_object(), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn every_answer_matches_its_schema() {
     let world = full_world().await;
     let cases = [
