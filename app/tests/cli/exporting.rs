@@ -233,7 +233,7 @@ fn something_else_in_the_place_of_the_socket_ends_nothing() {
     drop(DataDir::open(&place.path().join("data"), Some("127.0.0.1:9")).expect("made"));
     std::fs::write(socket(&place), "a diary").expect("written");
     let (mut up, _) = Running::start(place.command(&up));
-    up.until_logged("cannot listen for requests of `skytide export`");
+    up.until_logged("cannot listen for `skytide export`");
     up.signal("-TERM");
     let (code, err) = up.end();
     assert_eq!(code, Some(0), "{err}");
