@@ -58,7 +58,7 @@ fn until(address: &str, path: &str, is_expected: impl Fn(&Value) -> bool) -> Val
 fn until_complete(address: &str, path: &str) -> Vec<Value> {
     let is_final = |entry: &Value| {
         let status = &entry["account"]["profile_status"];
-        !["pending", "stale", "busy"].iter().any(|it| status == it)
+        ["fresh", "unknown", "hidden"].iter().any(|it| status == it)
     };
     let answer = until(address, path, |answer| {
         let entries = answer["entries"].as_array();
@@ -105,7 +105,7 @@ fn in_the_demo_every_listed_account_resolves_by_its_handle_and_has_a_profile() {
     }
     assert!(accounts.len() > 20, "{} accounts", accounts.len());
     let mut others = 0;
-    for did in accounts.iter().take(5) {
+    for did in &accounts {
         let path = format!("/v1/actors/{did}/interactions?limit=100&direction=received");
         let answer = body(&get(&address, &path));
         if answer["entries"]
@@ -117,6 +117,7 @@ fn in_the_demo_every_listed_account_resolves_by_its_handle_and_has_a_profile() {
                 .iter()
                 .filter(|it| it["account"]["profile_status"] == "fresh")
                 .count();
+            break;
         }
     }
     assert!(others > 0, "accounts outside of lists have profiles, too");

@@ -145,13 +145,13 @@ fn a_worker_reports_the_records_and_the_names_of_its_operators() {
                 .inspect(|_n| {})
                 .probe_with(&probe);
         });
-        let mut pairs = worker.dataflow::<u64, _, _>(|scope| {
+        // An arrangement drops its batches when nobody holds its trace.
+        let (mut pairs, trace) = worker.dataflow::<u64, _, _>(|scope| {
             let (handle, pairs) = scope.new_collection::<(u64, u64), isize>();
-            pairs
-                .arrange_by_key_named("Index")
-                .as_collection(|k, v| (*k, *v))
-                .probe_with(&probe);
-            handle
+            let index = pairs.arrange_by_key_named("Index");
+            let trace = index.trace.clone();
+            index.as_collection(|k, v| (*k, *v)).probe_with(&probe);
+            (handle, trace)
         });
         for time in 0..10_u64 {
             for n in 0..100 {
@@ -188,6 +188,6 @@ fn a_worker_reports_the_records_and_the_names_of_its_operators() {
         let sum: f64 = report.operators.iter().map(|it| it.busy_seconds).sum();
         assert!((sum - report.busy_seconds).abs() < 1e-6, "{report:?}");
         // The handles must outlive the report: operators that shut down are still listed.
-        drop((input, pairs));
+        drop((input, pairs, trace));
     });
 }
