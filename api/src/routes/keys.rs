@@ -30,7 +30,8 @@ struct Key {
     id: String,
     label: String,
     scopes: Vec<Scope>,
-    created: String,
+    /// `null`: the admin key, which is only a file.
+    created: Option<String>,
     expires: Option<String>,
     rate: Option<u32>,
     burst: Option<u32>,
@@ -47,7 +48,7 @@ impl Key {
             id: key.id.into(),
             label: key.label,
             scopes: key.scopes,
-            created: key.created.rfc3339(),
+            created: key.created.known().map(Timestamp::rfc3339),
             expires: key.expires.map(Timestamp::rfc3339),
             rate: key.rate,
             burst: key.burst,
