@@ -34,8 +34,9 @@ pub trait JobStore: Send + Sync {
 
     /// Starts a run and returns `None`. If another run of the job is active, returns that run and
     /// changes nothing. A run is active until it ends or its deadline passes
-    /// ([`Running::is_active`]); `run.began` is the time of the comparison. A run that is replaced after its deadline enters the history as
-    /// [`RunOutcome::Interrupted`], with `run.began` as its end.
+    /// ([`Running::is_active`]); `run.began` is the time of the comparison. A run that is replaced
+    /// after its deadline enters the history as [`RunOutcome::Interrupted`], with `run.began` as its
+    /// end.
     async fn begin(&self, name: &str, run: &Running) -> Result<Option<Running>, JobError>;
 
     /// Ends the run with this token, stores its result `ended`, and frees the job. The result
