@@ -55,11 +55,12 @@ fn nth(point: &str, random: &mut Random) -> u32 {
     1 + random.below(most) as u32
 }
 
-fn faults(random: &mut Random) -> Vec<Planned> {
+/// `restores`: a checkpoint is there, which the process will restore.
+fn faults(random: &mut Random, restores: bool) -> Vec<Planned> {
     let one = |random: &mut Random| {
         // Processes that restore a checkpoint are rare, so faults of restoring have a share of
         // their own.
-        let point = match random.chance(15) {
+        let point = match random.chance(if restores { 50 } else { 15 }) {
             true => "checkpoint.read",
             false => *random.pick(&POINTS),
         };
@@ -79,7 +80,7 @@ pub fn run(seed: u64, backend: &Embedded, outcomes: &mut Outcomes) {
     let stretch = Stretch::random(&mut random);
     let expected = stretch.expected();
     for _ in 0..1 + random.below(CRASHES_MAX) {
-        let plan = Plan::new(faults(&mut random));
+        let plan = Plan::new(faults(&mut random, backend.has_checkpoint()));
         let ending = process::run(&stretch, backend, &plan, &mut random);
         eprintln!("{ending:?} {:?}", plan.fired());
         for it in plan.fired() {

@@ -62,6 +62,14 @@ impl Embedded {
         bounds.bytes >= bounds.bytes_max
     }
 
+    /// Whether a complete checkpoint is there.
+    pub fn has_checkpoint(&self) -> bool {
+        let entries = std::fs::read_dir(self.folder.path().join("checkpoints"));
+        let entries = entries.into_iter().flatten().flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().ends_with(".manifest"))
+    }
+
     fn log(&self) -> Result<EmbeddedLog, BoxError> {
         let options = LogOptions {
             segment_bytes: 20_000,

@@ -202,7 +202,7 @@ fn after_any_crash_on_real_servers_every_view_equals_the_recount() {
         let backend = backend(seed, &nats_url, &mongo_uri);
         let mut blow = Some(BLOWS[seed as usize % BLOWS.len()]);
         for _ in 0..1 + random.below(CRASHES_MAX) {
-            let plan = Plan::new(faults(&mut random));
+            let plan = Plan::new(faults(&mut random, false));
             let attempt = Attempt {
                 stretch: &stretch,
                 backend: &backend,
