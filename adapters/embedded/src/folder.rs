@@ -299,7 +299,8 @@ fn create(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
 }
 
 /// Whether this entry may exist in a folder that becomes a data folder: a dotfile, an entry of the
-/// file system at the top of a volume, a file with keys, or the unfinished description file of an interrupted start.
+/// file system at the top of a volume, a file with keys, or the unfinished description file of an
+/// interrupted start.
 fn is_ignored(entry: &OsStr) -> bool {
     let name = entry.as_encoded_bytes();
     name.starts_with(b".")
