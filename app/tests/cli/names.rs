@@ -30,6 +30,7 @@ fn demo(place: &Place) -> Command {
         "up",
         "--demo",
         "--api-address=127.0.0.1:0",
+        "--api-rate=0",
         "--scheduler-profiles-cron=* * * * * *",
         "--scheduler-profiles-calls-max=1000",
         "--demo-start=2026-10-01T10:00:00Z",
