@@ -4,6 +4,7 @@
 //! a route with a cache also takes its own sub-state.
 
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
@@ -47,7 +48,26 @@ use crate::{catalogue, middleware, openapi};
 /// The state of the API: ports, configuration, and a cache for some of the routes. Clones share all
 /// of them.
 #[derive(Clone)]
-pub struct ApiState {
+pub struct ApiState(Arc<StateParts>);
+
+impl Deref for ApiState {
+    type Target = StateParts;
+
+    fn deref(&self) -> &StateParts {
+        &self.0
+    }
+}
+
+impl DerefMut for ApiState {
+    /// Copies the parts if they are shared: clones keep the parts that they have.
+    fn deref_mut(&mut self) -> &mut StateParts {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// The parts of an [`ApiState`]. Each layer clones the state, so a clone is one reference count.
+#[derive(Clone)]
+pub struct StateParts {
     context: ApiContext,
     snapshot_cache: SnapshotCache,
     streams: StreamState,
@@ -67,7 +87,7 @@ impl ApiState {
     ) -> Self {
         let context = ApiContext::new(reader, clock, registry);
         let keys = Arc::new(MemoryKeys::default());
-        Self {
+        Self(Arc::new(StateParts {
             cache: cache(&context),
             guard: access_guard(&context, AccessOptions::default(), keys),
             context,
@@ -75,7 +95,7 @@ impl ApiState {
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
             handles: Handles::offline(),
-        }
+        }))
     }
 
     /// Accepts the keys of this store, by these rules. Without this call everybody may read without

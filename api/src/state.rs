@@ -1,6 +1,7 @@
 //! What every handler may use: ports and configuration. Caches are not here: a route that has one
 //! owns it as a sub-state ([`crate::routing::ApiState`] joins them).
 
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,8 +29,30 @@ const DEFAULT_AGES: ProfileAges = ProfileAges {
 };
 
 /// The ports and the configuration of the API. Clones share the same ports.
+///
+/// Every layer and every handler clones it. So a clone is one reference count: a count of its own for
+/// each port took most of the time of a cached answer.
 #[derive(Clone)]
-pub(crate) struct ApiContext {
+pub(crate) struct ApiContext(Arc<ContextParts>);
+
+impl Deref for ApiContext {
+    type Target = ContextParts;
+
+    fn deref(&self) -> &ContextParts {
+        &self.0
+    }
+}
+
+impl DerefMut for ApiContext {
+    /// Copies the parts if they are shared: clones keep the parts that they have.
+    fn deref_mut(&mut self) -> &mut ContextParts {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+/// The parts of an [`ApiContext`].
+#[derive(Clone)]
+pub(crate) struct ContextParts {
     pub(crate) reader: Arc<dyn ViewReader>,
     pub(crate) snapshots: Arc<dyn SnapshotStore>,
     pub(crate) profiles: Arc<dyn ProfileStore>,
@@ -62,7 +85,7 @@ impl ApiContext {
         registry: Arc<Mutex<Registry>>,
     ) -> Self {
         let metrics = Metrics::register(&registry);
-        Self {
+        Self(Arc::new(ContextParts {
             reader,
             snapshots: Arc::new(MemorySnapshots::default()),
             profiles: Arc::new(MemoryProfiles::default()),
@@ -78,7 +101,7 @@ impl ApiContext {
             commits_atomic: false,
             details_on_probe: false,
             stop: CancellationToken::new(),
-        }
+        }))
     }
 
     /// Reads the control record and the last commit recorded in it.

@@ -72,7 +72,10 @@ pub(crate) async fn run(
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &ADMIN_JOB_RUN)?;
     let name = decode_path(path)?;
-    let runner = context.job_runner.ok_or_else(Problem::no_scheduler)?;
+    let runner = context
+        .job_runner
+        .clone()
+        .ok_or_else(Problem::no_scheduler)?;
     let request_max = Duration::from_millis(context.limits.request_ms_max);
     // The run continues when this stops waiting for it.
     let ended = tokio::time::timeout(RUN_WAIT.min(request_max / 2), runner.run_now(&name)).await;
