@@ -13,6 +13,7 @@ pub mod job;
 pub mod key;
 pub mod log;
 pub mod profile;
+pub mod size;
 pub mod snapshot;
 pub mod store;
 
