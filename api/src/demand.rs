@@ -20,7 +20,7 @@ use skytide_core::id::Did;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::job::{JobState, JobStore};
 use skytide_core::port::profile::{
-    ProfileAges, ProfileStore, StoredProfile, StreamProfile, is_requestable,
+    PausedServer, ProfileAges, ProfileStore, StoredProfile, StreamProfile, is_requestable,
 };
 use skytide_core::time::Timestamp;
 use skytide_core::view::AccountRow;
@@ -236,7 +236,10 @@ impl ProfileDemand {
         {
             return state;
         }
-        let (jobs, pause) = (ports.jobs.all().await, ports.profiles.pause().await);
+        let (jobs, pause) = (
+            ports.jobs.all().await,
+            ports.profiles.pause(PausedServer::Profiles).await,
+        );
         let now = ports.clock.now();
         let is_off = jobs.is_ok_and(|jobs| {
             let job = jobs.iter().find(|job| job.name == JOB);

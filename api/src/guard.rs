@@ -213,7 +213,7 @@ impl From<Denied> for Problem {
 /// Lets a request pass to its route, or refuses it. Adds the [`Caller`] to its extensions, and the
 /// state of the bucket to the headers of the answer.
 pub(crate) async fn guard(
-    State(guard): State<Guard>,
+    State(guard): State<Arc<Guard>>,
     mut request: Request,
     next: Next,
 ) -> Response {

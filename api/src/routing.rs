@@ -73,7 +73,7 @@ pub struct StateParts {
     streams: StreamState,
     commit_age: CommitAge,
     cache: AnswerCache,
-    guard: Guard,
+    guard: Arc<Guard>,
     handles: Handles,
 }
 
@@ -89,7 +89,7 @@ impl ApiState {
         let keys = Arc::new(MemoryKeys::default());
         Self(Arc::new(StateParts {
             cache: cache(&context),
-            guard: access_guard(&context, AccessOptions::default(), keys),
+            guard: Arc::new(access_guard(&context, AccessOptions::default(), keys)),
             context,
             snapshot_cache: SnapshotCache::default(),
             streams: StreamState::default(),
@@ -102,13 +102,13 @@ impl ApiState {
     /// a limit, and no key is valid.
     #[must_use]
     pub fn with_access(mut self, options: AccessOptions, keys: Arc<dyn KeyStore>) -> Self {
-        self.guard = access_guard(&self.context, options, keys);
+        self.guard = Arc::new(access_guard(&self.context, options, keys));
         self
     }
 
     #[cfg(test)]
     pub(crate) fn with_guard(mut self, guard: Guard) -> Self {
-        self.guard = guard;
+        self.guard = Arc::new(guard);
         self
     }
 
@@ -126,7 +126,7 @@ impl ApiState {
     /// Lets the admin routes answer under the names of this address.
     #[must_use]
     pub(crate) fn with_listener(mut self, address: SocketAddr) -> Self {
-        self.guard.hosts.add_listener(address);
+        Arc::make_mut(&mut self.guard).hosts.add_listener(address);
         self
     }
 
@@ -271,7 +271,7 @@ impl FromRef<ApiState> for Answers {
     }
 }
 
-impl FromRef<ApiState> for Guard {
+impl FromRef<ApiState> for Arc<Guard> {
     fn from_ref(state: &ApiState) -> Self {
         state.guard.clone()
     }

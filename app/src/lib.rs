@@ -18,6 +18,7 @@ pub mod export_server;
 pub mod failure;
 pub mod files;
 pub mod health;
+pub mod http_body;
 pub mod identity;
 pub mod jobs;
 pub mod keys;

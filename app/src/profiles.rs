@@ -6,4 +6,4 @@
 
 mod appview;
 
-pub use appview::{AppView, AppViewError, retry_at};
+pub use appview::{AppView, AppViewError, PAUSE_MS_MAX, retry_at};

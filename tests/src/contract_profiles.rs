@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use skytide_core::id::Did;
 use skytide_core::port::profile::{
-    Profile, ProfileStore, REQUESTS_MAX, SAME_HANDLE_MAX, SourcePause, StoredProfile, StreamProfile,
+    PausedServer, Profile, ProfileStore, REQUESTS_MAX, SAME_HANDLE_MAX, SourcePause, StoredProfile,
+    StreamProfile,
 };
 use skytide_core::time::Timestamp;
 
@@ -27,7 +28,7 @@ macro_rules! profile_contract {
             a_handle_that_names_nobody_is_not_found,
             requests_are_taken_once_and_oldest_first,
             the_number_of_requests_is_bounded,
-            the_last_pause_is_returned,
+            the_last_pause_of_a_server_is_returned,
         }
     };
     (@properties $make:path: $($property:ident,)*) => {$(
@@ -272,15 +273,24 @@ pub async fn the_number_of_requests_is_bounded(store: Arc<dyn ProfileStore>) {
     assert_eq!(store.request(&extra, now).await.unwrap(), 1);
 }
 
-/// Before the first one, there is no pause.
-pub async fn the_last_pause_is_returned(store: Arc<dyn ProfileStore>) {
-    assert_eq!(store.pause().await.unwrap(), SourcePause::default());
-    for failures_in_a_row in [0, 7, u32::MAX] {
-        let pause = SourcePause {
+/// Before the first one, there is no pause. Each server has its own.
+pub async fn the_last_pause_of_a_server_is_returned(store: Arc<dyn ProfileStore>) {
+    let mut last = PausedServer::ALL.map(|_| SourcePause::default());
+    for (turn, failures_in_a_row) in (0..).zip([0, 7, u32::MAX, 1, 0, 3]) {
+        for (of, last) in PausedServer::ALL.into_iter().zip(last) {
+            assert_eq!(store.pause(of).await.unwrap(), last, "{of:?}, turn {turn}");
+        }
+        let changed = turn % PausedServer::ALL.len();
+        last[changed] = SourcePause {
             not_before: Timestamp(1_783_175_888_000 + u64::from(failures_in_a_row)),
             failures_in_a_row,
         };
-        store.set_pause(&pause).await.unwrap();
-        assert_eq!(store.pause().await.unwrap(), pause);
+        let of = PausedServer::ALL[changed];
+        store.set_pause(of, &last[changed]).await.unwrap();
     }
+    let mut stored = Vec::new();
+    for of in PausedServer::ALL {
+        stored.push(store.pause(of).await.unwrap());
+    }
+    assert_eq!(stored, last);
 }

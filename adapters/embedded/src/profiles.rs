@@ -24,7 +24,8 @@ use skytide_core::id::{Did, Handle};
 use skytide_core::memory::RequestQueue;
 use skytide_core::port::BoxError;
 use skytide_core::port::profile::{
-    Profile, ProfileError, ProfileStore, SAME_HANDLE_MAX, SourcePause, StoredProfile, StreamProfile,
+    PausedServer, Profile, ProfileError, ProfileStore, SAME_HANDLE_MAX, SourcePause, StoredProfile,
+    StreamProfile,
 };
 use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, ViewKey};
@@ -39,7 +40,6 @@ const SAME_HANDLE_READ_MAX: usize = 1_000;
 /// starts with this byte.
 const INDEX_COMPLETE: [u8; 1] = [0];
 /// The key of the pause in `profiles_source`.
-const PAUSE: &str = "pause";
 /// Profiles that are added to the index by handle in one batch.
 const INDEX_BATCH: usize = 1_000;
 
@@ -135,13 +135,14 @@ impl ProfileStore for EmbeddedProfiles {
         Ok(self.requests().take(limit))
     }
 
-    async fn pause(&self) -> Result<SourcePause, ProfileError> {
-        self.blocking(Shared::pause).await
+    async fn pause(&self, of: PausedServer) -> Result<SourcePause, ProfileError> {
+        self.blocking(move |shared| shared.pause(of)).await
     }
 
-    async fn set_pause(&self, pause: &SourcePause) -> Result<(), ProfileError> {
+    async fn set_pause(&self, of: PausedServer, pause: &SourcePause) -> Result<(), ProfileError> {
         let pause = *pause;
-        self.blocking(move |shared| shared.set_pause(&pause)).await
+        self.blocking(move |shared| shared.set_pause(of, &pause))
+            .await
     }
 }
 
@@ -239,8 +240,8 @@ impl Shared {
         Ok(found)
     }
 
-    fn pause(&self) -> Result<SourcePause, ProfileError> {
-        let value = self.source.get(PAUSE).map_err(failed("read"))?;
+    fn pause(&self, of: PausedServer) -> Result<SourcePause, ProfileError> {
+        let value = self.source.get(of.stored_name()).map_err(failed("read"))?;
         let Some(value) = value else {
             return Ok(SourcePause::default());
         };
@@ -251,10 +252,10 @@ impl Shared {
         pause.ok_or_else(|| ProfileError::Damaged("the pause cannot be decoded".to_owned()))
     }
 
-    fn set_pause(&self, pause: &SourcePause) -> Result<(), ProfileError> {
+    fn set_pause(&self, of: PausedServer, pause: &SourcePause) -> Result<(), ProfileError> {
         let value = postcard::to_extend(pause, vec![FORMAT]).expect("numbers can be encoded");
         let mut batch = self.store.database().batch();
-        batch.insert(&self.source, PAUSE, value);
+        batch.insert(&self.source, of.stored_name(), value);
         self.commit(batch)
     }
 
@@ -411,7 +412,9 @@ mod tests {
             not_before: Timestamp(1_783_175_888_000),
             failures_in_a_row: 3,
         };
-        open().set_pause(&pause).await.expect("written");
-        assert_eq!(open().pause().await.expect("read"), pause);
+        for of in PausedServer::ALL {
+            open().set_pause(of, &pause).await.expect("written");
+            assert_eq!(open().pause(of).await.expect("read"), pause);
+        }
     }
 }

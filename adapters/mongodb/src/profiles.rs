@@ -20,7 +20,8 @@ use mongodb::{Collection, IndexModel};
 use serde::{Deserialize, Serialize};
 use skytide_core::id::{Did, Handle};
 use skytide_core::port::profile::{
-    Profile, ProfileError, ProfileStore, SAME_HANDLE_MAX, SourcePause, StoredProfile, StreamProfile,
+    PausedServer, Profile, ProfileError, ProfileStore, SAME_HANDLE_MAX, SourcePause, StoredProfile,
+    StreamProfile,
 };
 use skytide_core::time::Timestamp;
 
@@ -44,7 +45,6 @@ pub struct MongoProfiles {
 }
 
 /// The `_id` of the pause.
-const PAUSE: &str = "pause";
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PauseDocument {
@@ -255,21 +255,22 @@ impl ProfileStore for MongoProfiles {
         self.requests.take(limit).await
     }
 
-    async fn pause(&self) -> Result<SourcePause, ProfileError> {
-        let found = self.source.find_one(doc! { "_id": PAUSE });
+    async fn pause(&self, of: PausedServer) -> Result<SourcePause, ProfileError> {
+        let found = self.source.find_one(doc! { "_id": of.stored_name() });
         let found = self.within("read", found).await?;
         found.map_or(Ok(SourcePause::default()), PauseDocument::pause)
     }
 
-    async fn set_pause(&self, pause: &SourcePause) -> Result<(), ProfileError> {
+    async fn set_pause(&self, of: PausedServer, pause: &SourcePause) -> Result<(), ProfileError> {
         let not_before = date(pause.not_before)
             .ok_or_else(|| failed("write")("the end of the pause is too large for a date"))?;
         let document = PauseDocument {
-            name: PAUSE.to_owned(),
+            name: of.stored_name().to_owned(),
             not_before,
             failures_in_a_row: pause.failures_in_a_row.into(),
         };
-        let replaced = self.source.replace_one(doc! { "_id": PAUSE }, document);
+        let by_name = doc! { "_id": of.stored_name() };
+        let replaced = self.source.replace_one(by_name, document);
         self.within("write", replaced.upsert(true)).await.map(drop)
     }
 }

@@ -11,7 +11,8 @@ use skytide_core::memory::{MemoryJobs, MemoryProfiles};
 use skytide_core::port::clock::Clock;
 use skytide_core::port::job::{JobPlan, JobStore};
 use skytide_core::port::profile::{
-    Profile, ProfileError, ProfileStore, REQUESTS_MAX, SourcePause, StoredProfile, StreamProfile,
+    PausedServer, Profile, ProfileError, ProfileStore, REQUESTS_MAX, SourcePause, StoredProfile,
+    StreamProfile,
 };
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
@@ -64,11 +65,11 @@ impl ProfileStore for CountingStore {
         self.profiles.take_requests(limit).await
     }
 
-    async fn pause(&self) -> Result<SourcePause, ProfileError> {
-        self.profiles.pause().await
+    async fn pause(&self, of: PausedServer) -> Result<SourcePause, ProfileError> {
+        self.profiles.pause(of).await
     }
 
-    async fn set_pause(&self, _: &SourcePause) -> Result<(), ProfileError> {
+    async fn set_pause(&self, _: PausedServer, _: &SourcePause) -> Result<(), ProfileError> {
         unreachable!("the API does not query the source")
     }
 }
@@ -386,7 +387,10 @@ async fn a_pause_of_the_source_and_a_full_queue_are_the_reason_for_a_missing_pro
         not_before: Timestamp(now.0 + 1),
         failures_in_a_row: 1,
     };
-    store.set_pause(&pause).await.unwrap();
+    store
+        .set_pause(PausedServer::Profiles, &pause)
+        .await
+        .unwrap();
     let state = world.state().with_profiles(Arc::new(store.clone()));
     let state = state.with_jobs(scheduler(Some(now)).await);
     assert_eq!(statuses(&state).await, ["paused", "paused", "paused"]);

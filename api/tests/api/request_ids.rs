@@ -1,14 +1,20 @@
 //! The id of a request: in the answer's header, and in the answer if the request failed.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response};
+use futures_util::StreamExt;
 use serde_json::Value;
 use skytide_api::ApiState;
 use skytide_core::port::store::{Control, Range, StoreError, ViewReader};
 use skytide_core::view::{Key, StoredRow, ViewId};
+use tokio::time::timeout;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Subscriber};
 
 use crate::world::{World, request, send, text};
 
@@ -115,4 +121,60 @@ async fn a_failure_is_logged_under_the_id_of_its_request() {
         let problem: Value = serde_json::from_str(&text(response).await).unwrap();
         assert_eq!(problem["request"], "from-the-client");
     }
+}
+
+/// Collects the field `request` of log lines.
+#[derive(Clone, Default)]
+struct LoggedIds(Arc<Mutex<Vec<String>>>);
+
+impl Subscriber for LoggedIds {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+impl Visit for LoggedIds {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "request" {
+            self.0.lock().unwrap().push(value.to_owned());
+        }
+    }
+
+    fn record_debug(&mut self, _: &Field, _: &dyn std::fmt::Debug) {}
+}
+
+/// The rows of an event are read after the handler returned.
+#[tokio::test(start_paused = true)]
+async fn a_failure_in_a_stream_is_logged_under_the_id_of_its_request() {
+    let logged = LoggedIds::default();
+    let _logging = tracing::subscriber::set_default(logged.clone());
+    let mut world = World::empty();
+    world.commit(&[]).await;
+    let state = World::empty().state_on(Arc::new(FailingRows(world)));
+    let request = Request::get("/v1/stream").header("x-request-id", "from-the-client");
+    let response = send(state, request.body(Body::empty()).unwrap()).await;
+    assert_eq!(id(&response), "from-the-client");
+    let mut events = response.into_body().into_data_stream();
+    // No event can be sent. The time is virtual: it passes once the stream only waits.
+    let waited = timeout(Duration::from_secs(2), events.next()).await;
+    assert!(waited.is_err(), "an event without rows");
+    let ids = logged.0.lock().unwrap();
+    assert!(!ids.is_empty(), "nothing was logged");
+    assert!(ids.iter().all(|id| id == "from-the-client"), "{ids:?}");
 }

@@ -13,10 +13,13 @@ use skytide_core::config::Endpoint;
 use skytide_core::id::{Did, is_handle};
 use skytide_core::port::clock::Clock;
 use skytide_core::port::identity::{DidDocument, IdentityError, IdentityResolver};
+use skytide_core::port::profile::{PausedServer, ProfileError, ProfileStore, SourcePause};
 use skytide_core::time::Timestamp;
+use tokio::sync::OnceCell;
 
 use super::public::{HostLookup, PublicAddresses, SystemLookup, is_public, is_public_name};
-use crate::profiles::retry_at;
+use crate::http_body::read_body;
+use crate::profiles::{PAUSE_MS_MAX, retry_at};
 
 /// Identifies this program to the operators of the servers.
 const USER_AGENT: &str = concat!("skytide/", env!("CARGO_PKG_VERSION"));
@@ -36,6 +39,8 @@ pub struct HttpIdentity {
     resolver: Server,
     plc: Server,
     clock: Arc<dyn Clock>,
+    /// Keeps the pauses that servers demand; `None`: they end with the process.
+    pauses: Option<Arc<dyn ProfileStore>>,
 }
 
 /// A server that the operator chose.
@@ -44,6 +49,10 @@ struct Server {
     url: String,
     /// It accepts no request before this time.
     not_before: AtomicU64,
+    /// Which of the stored pauses is its own.
+    paused: PausedServer,
+    /// Set once the stored pause was read.
+    restored: OnceCell<()>,
 }
 
 /// The client cannot be created, because TLS is not usable on this machine.
@@ -82,10 +91,50 @@ impl HttpIdentity {
         Ok(Self {
             chosen: client().build()?,
             web,
-            resolver: Server::new(resolver),
-            plc: Server::new(plc),
+            resolver: Server::new(resolver, PausedServer::Resolver),
+            plc: Server::new(plc, PausedServer::Plc),
             clock,
+            pauses: None,
         })
+    }
+
+    /// Keeps the pauses that servers demand in this store, so that they survive a restart.
+    #[must_use]
+    pub fn with_pauses(mut self, store: Arc<dyn ProfileStore>) -> Self {
+        self.pauses = Some(store);
+        self
+    }
+
+    /// Applies the stored pause of a server, once. If it cannot be read, the next request tries
+    /// again.
+    async fn restore_pause(&self, server: &Server) {
+        let Some(pauses) = &self.pauses else { return };
+        let restored = server.restored.get_or_try_init(|| async {
+            let stored = pauses.pause(server.paused).await?;
+            // A longer one was stored while a clock was wrong.
+            let latest = self.clock.now().0.saturating_add(PAUSE_MS_MAX);
+            let not_before = stored.not_before.0.min(latest);
+            server.not_before.fetch_max(not_before, Ordering::Relaxed);
+            Ok::<(), ProfileError>(())
+        });
+        if let Err(error) = restored.await {
+            let error = &error as &(dyn Error + 'static);
+            tracing::warn!(error, "could not read the pause that a resolver demanded");
+        }
+    }
+
+    /// Starts the pause that a server demands. If it cannot be stored, it ends with the process.
+    async fn start_pause(&self, server: &Server, not_before: Timestamp) {
+        server.not_before.store(not_before.0, Ordering::Relaxed);
+        let Some(pauses) = &self.pauses else { return };
+        let pause = SourcePause {
+            not_before,
+            failures_in_a_row: 0,
+        };
+        if let Err(error) = pauses.set_pause(server.paused, &pause).await {
+            let error = &error as &(dyn Error + 'static);
+            tracing::warn!(error, "could not store the pause that a resolver demands");
+        }
     }
 
     /// Requests JSON from a server that the operator chose; `None` if the server knows nothing of
@@ -96,6 +145,7 @@ impl HttpIdentity {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<Option<Vec<u8>>, IdentityError> {
+        self.restore_pause(server).await;
         let not_before = Timestamp(server.not_before.load(Ordering::Relaxed));
         if self.clock.now() < not_before {
             return Err(IdentityError::RateLimited { not_before });
@@ -104,7 +154,7 @@ impl HttpIdentity {
         let sent = self.chosen.get(url).query(query).send().await;
         let answer = read(sent, self.clock.now()).await;
         if let Err(IdentityError::RateLimited { not_before }) = &answer {
-            server.not_before.store(not_before.0, Ordering::Relaxed);
+            self.start_pause(server, *not_before).await;
         }
         answer
     }
@@ -128,10 +178,12 @@ impl HttpIdentity {
 }
 
 impl Server {
-    fn new(url: &Endpoint) -> Self {
+    fn new(url: &Endpoint, paused: PausedServer) -> Self {
         Self {
             url: url.with_secret().trim_end_matches('/').to_owned(),
             not_before: AtomicU64::new(0),
+            paused,
+            restored: OnceCell::new(),
         }
     }
 }
@@ -229,7 +281,8 @@ async fn read(
         }
         status => return Err(failed(format!("the server responded with {status}"))),
     }
-    body(response).await.map(Some)
+    let body = read_body(response, BODY_BYTES_MAX).await;
+    body.map(Some).map_err(failed)
 }
 
 /// Whether a media type is JSON, such as `application/json` or `application/did+ld+json`.
@@ -237,18 +290,6 @@ fn is_json(value: &HeaderValue) -> bool {
     let text = value.to_str().unwrap_or_default();
     let media = text.split(';').next().unwrap_or_default().trim();
     media.eq_ignore_ascii_case("application/json") || media.to_ascii_lowercase().ends_with("+json")
-}
-
-async fn body(mut response: Response) -> Result<Vec<u8>, IdentityError> {
-    let mut bytes = Vec::new();
-    let read = |why: reqwest::Error| failed(why.without_url());
-    while let Some(chunk) = response.chunk().await.map_err(read)? {
-        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(failed("the response is too large"));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 fn failed(why: impl Into<Box<dyn Error + Send + Sync>>) -> IdentityError {

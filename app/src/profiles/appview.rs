@@ -28,6 +28,8 @@ use skytide_core::port::clock::Clock;
 use skytide_core::port::profile::{FetchedProfiles, Profile, ProfileSource, SourceError};
 use skytide_core::time::Timestamp;
 
+use crate::http_body::read_body;
+
 /// Identifies this program to the operator of the server.
 const USER_AGENT: &str = concat!("skytide/", env!("CARGO_PKG_VERSION"));
 /// Maximum size of a response body, in bytes. A profile has about 3 KB.
@@ -40,8 +42,8 @@ const NAME_BYTES_MAX: usize = 640;
 const AVATAR_BYTES_MAX: usize = 2_048;
 /// The pause after a rate limit without a time.
 const DEFAULT_PAUSE_MS: u64 = 60_000;
-/// The longest pause that a server can impose.
-const PAUSE_MS_MAX: u64 = 86_400_000;
+/// The longest pause that a server can impose, in milliseconds.
+pub const PAUSE_MS_MAX: u64 = 86_400_000;
 
 /// A [`ProfileSource`] over HTTP.
 pub struct AppView {
@@ -206,16 +208,8 @@ fn avatar(text: String) -> Option<Box<str>> {
     fits.then(|| text.into())
 }
 
-async fn body(mut response: Response) -> Result<Vec<u8>, SourceError> {
-    let mut bytes = Vec::new();
-    let read = |why: reqwest::Error| failed(why.without_url());
-    while let Some(chunk) = response.chunk().await.map_err(read)? {
-        if bytes.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(failed("the response is too large"));
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
+async fn body(response: Response) -> Result<Vec<u8>, SourceError> {
+    read_body(response, BODY_BYTES_MAX).await.map_err(failed)
 }
 
 /// The earliest time of the next request: the later one of `Retry-After`, in seconds or as a date

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 
 use crate::id::Did;
 use crate::port::profile::{
-    ProfileError, ProfileStore, REQUESTS_MAX, SAME_HANDLE_MAX, SourcePause, StoredProfile,
+    PausedServer, ProfileError, ProfileStore, REQUESTS_MAX, SAME_HANDLE_MAX, SourcePause,
+    StoredProfile,
 };
 use crate::time::Timestamp;
 
@@ -20,7 +21,7 @@ pub struct MemoryProfiles(Arc<Mutex<State>>);
 struct State {
     profiles: BTreeMap<Did, StoredProfile>,
     requests: RequestQueue,
-    pause: SourcePause,
+    pauses: BTreeMap<PausedServer, SourcePause>,
 }
 
 /// Accounts whose profile was requested, oldest request first, each account once. A store whose
@@ -118,12 +119,12 @@ impl ProfileStore for MemoryProfiles {
         Ok(self.state().requests.take(limit))
     }
 
-    async fn pause(&self) -> Result<SourcePause, ProfileError> {
-        Ok(self.state().pause)
+    async fn pause(&self, of: PausedServer) -> Result<SourcePause, ProfileError> {
+        Ok(self.state().pauses.get(&of).copied().unwrap_or_default())
     }
 
-    async fn set_pause(&self, pause: &SourcePause) -> Result<(), ProfileError> {
-        self.state().pause = *pause;
+    async fn set_pause(&self, of: PausedServer, pause: &SourcePause) -> Result<(), ProfileError> {
+        self.state().pauses.insert(of, *pause);
         Ok(())
     }
 }

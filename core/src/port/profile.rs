@@ -45,11 +45,11 @@ pub trait ProfileStore: Send + Sync {
     /// the same time may get the same request.
     async fn take_requests(&self, limit: usize) -> Result<Vec<Did>, ProfileError>;
 
-    /// The stored pause in requests to the source; the default if none was stored.
-    async fn pause(&self) -> Result<SourcePause, ProfileError>;
+    /// The stored pause in requests to a server; the default if none was stored.
+    async fn pause(&self, of: PausedServer) -> Result<SourcePause, ProfileError>;
 
-    /// Replaces the stored pause. It survives a restart of the process.
-    async fn set_pause(&self, pause: &SourcePause) -> Result<(), ProfileError>;
+    /// Replaces the stored pause of a server. It survives a restart of the process.
+    async fn set_pause(&self, of: PausedServer, pause: &SourcePause) -> Result<(), ProfileError>;
 }
 
 /// Maximum number of accounts that wait for their profile.
@@ -57,11 +57,36 @@ pub const REQUESTS_MAX: usize = 10_000;
 /// Maximum number of stored profiles with one handle that are returned.
 pub const SAME_HANDLE_MAX: usize = 16;
 
-/// A pause in requests to the source, after failures or a rate limit. It is stored, so that a
-/// restart and other processes respect it.
+/// A server of the network that may demand a pause in requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PausedServer {
+    /// The source of profiles.
+    Profiles,
+    /// The resolver of handles (`API_RESOLVER_URL`).
+    Resolver,
+    /// The directory of `did:plc` (`API_PLC_URL`).
+    Plc,
+}
+
+impl PausedServer {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Profiles, Self::Resolver, Self::Plc];
+
+    /// The name under which stores keep its pause.
+    pub const fn stored_name(self) -> &'static str {
+        match self {
+            Self::Profiles => "pause",
+            Self::Resolver => "pause_resolver",
+            Self::Plc => "pause_plc",
+        }
+    }
+}
+
+/// A pause in requests to a server, after failures or a rate limit. It is stored, so that a restart
+/// and other processes respect it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourcePause {
-    /// No request is sent before this time, by the clock of the scheduler's machine.
+    /// No request is sent before this time, by the clock of the machine that sends requests.
     pub not_before: Timestamp,
     /// Number of failures since the last answer.
     pub failures_in_a_row: u32,

@@ -58,16 +58,16 @@ pub async fn start_probe(
 pub async fn bind_beside_api(config: &Config, api: SocketAddr) -> Result<Option<Probe>, Failure> {
     let address = match &config.process.probe_address {
         Some(address) => resolve(address, "SKYTIDE_PROBE_ADDRESS").await?,
-        None if is_public(api) => return bind_default().await,
+        None if is_public(api) => return bind_if_free(BESIDE_PUBLIC_API).await,
         None => return Ok(None),
     };
     bind(address).await.map(Some)
 }
 
-/// Listens on [`BESIDE_PUBLIC_API`]. Nobody chose that address, so it is no failure that another
-/// process has it, such as a second public API on this machine.
-async fn bind_default() -> Result<Option<Probe>, Failure> {
-    match Probe::bind(BESIDE_PUBLIC_API).await {
+/// Listens on an address that nobody chose. So it is no failure that another process has it, such as
+/// a second public API on this machine.
+async fn bind_if_free(default: SocketAddr) -> Result<Option<Probe>, Failure> {
+    match Probe::bind(default).await {
         Err(ServeError::Bind { address, source }) if source.kind() == io::ErrorKind::AddrInUse => {
             tracing::warn!(
                 %address,
@@ -76,7 +76,7 @@ async fn bind_default() -> Result<Option<Probe>, Failure> {
             );
             Ok(None)
         }
-        bound => or_failure(BESIDE_PUBLIC_API, bound).map(Some),
+        bound => or_failure(default, bound).map(Some),
     }
 }
 
@@ -112,4 +112,42 @@ pub async fn check_health(
 ) -> Result<(), io::Error> {
     stop.run_until_cancelled(health.run_checks()).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command, FromArgMatches};
+
+    use super::*;
+
+    /// An address that another process has.
+    async fn taken() -> (tokio::net::TcpListener, SocketAddr) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        (listener, address)
+    }
+
+    #[tokio::test]
+    async fn a_default_address_that_is_taken_is_no_failure() {
+        let (_listener, address) = taken().await;
+        let bound = bind_if_free(address).await.expect("no failure");
+        assert!(bound.is_none());
+        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        assert!(bind_if_free(free).await.expect("no failure").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_chosen_address_that_is_taken_is_a_failure_that_names_the_option() {
+        let (_listener, address) = taken().await;
+        let command = Config::augment_args(Command::new("skytide").no_binary_name(true));
+        let arg = format!("--skytide-probe-address={address}");
+        let matches = command.try_get_matches_from([arg]).expect("an option");
+        let config = Config::from_arg_matches(&matches).expect("an address");
+        let Err(failure) = bind_beside_api(&config, address).await else {
+            panic!("two servers listen on {address}");
+        };
+        let text = failure.to_string();
+        assert!(text.contains("SKYTIDE_PROBE_ADDRESS"), "{text}");
+    }
 }

@@ -87,7 +87,7 @@ impl Shared {
     ) -> Result<ApiState, Failure> {
         let clock = Arc::new(SystemClock);
         let state = ApiState::new(data.store(), clock, self.registry.clone());
-        let state = match resolver(config)? {
+        let state = match resolver(config, job_stores)? {
             Some(resolver) => state.with_resolver(resolver),
             None => state,
         };
@@ -108,7 +108,10 @@ impl Shared {
 }
 
 /// The servers that resolve handles; `None` if `API_RESOLVER_URL` is `never`.
-fn resolver(config: &Config) -> Result<Option<Arc<dyn IdentityResolver>>, Failure> {
+fn resolver(
+    config: &Config,
+    job_stores: &JobStores,
+) -> Result<Option<Arc<dyn IdentityResolver>>, Failure> {
     let Some(url) = &config.api.resolver_url.0 else {
         return Ok(None);
     };
@@ -117,5 +120,7 @@ fn resolver(config: &Config) -> Result<Option<Arc<dyn IdentityResolver>>, Failur
         let what = "cannot resolve handles (API_RESOLVER_URL=never turns requests off)";
         Failure::because(what, why)
     })?;
-    Ok(Some(Arc::new(made)))
+    Ok(Some(Arc::new(
+        made.with_pauses(job_stores.profiles.clone()),
+    )))
 }

@@ -2,6 +2,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::*;
+use skytide_core::memory::MemoryProfiles;
 use skytide_core::port::clock::ManualClock;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -248,6 +249,50 @@ async fn after_a_rate_limit_no_request_is_sent_before_its_end() {
         );
         assert_eq!(connections.load(Ordering::SeqCst), sent, "after {ms} ms");
     }
+}
+
+/// The pauses of both servers are stored. Those of a host of `did:web` are not: strangers choose it.
+#[tokio::test]
+async fn a_pause_survives_a_restart() {
+    let response = http("429 Too Many Requests", "Retry-After: 7\r\n", "");
+    let (address, connections) = fixed(response).await;
+    let store = MemoryProfiles::default();
+    let did: Did = ANA.parse().expect("a DID");
+    let mut sent = 0;
+    for (ms, requests) in [(0, 2), (6_999, 0), (7_000, 2)] {
+        let (identity, clock) = identity(address, SystemLookup);
+        let identity = identity.with_pauses(Arc::new(store.clone()));
+        clock.set(Timestamp(NOW.0 + ms));
+        for _ in 0..2 {
+            let found = shown(identity.resolve_handle("ana.test").await);
+            assert!(found.contains("rate limit"), "{found}");
+            let found = shown(identity.document(&did).await);
+            assert!(found.contains("rate limit"), "{found}");
+        }
+        sent += requests;
+        assert_eq!(connections.load(Ordering::SeqCst), sent, "after {ms} ms");
+    }
+    let profiles = store.pause(PausedServer::Profiles).await;
+    assert_eq!(profiles.expect("read"), SourcePause::default());
+}
+
+#[tokio::test]
+async fn a_stored_pause_ends_although_a_clock_was_wrong() {
+    let (address, _) = fixed(json(&format!(r#"{{"did": "{ANA}"}}"#))).await;
+    let store = MemoryProfiles::default();
+    let pause = SourcePause {
+        not_before: Timestamp(u64::MAX),
+        failures_in_a_row: 0,
+    };
+    let stored = store.set_pause(PausedServer::Resolver, &pause).await;
+    stored.expect("stored");
+    let (identity, clock) = identity(address, SystemLookup);
+    let identity = identity.with_pauses(Arc::new(store));
+    let found = shown(identity.resolve_handle("ana.test").await);
+    assert!(found.contains("rate limit"), "{found}");
+    clock.set(Timestamp(NOW.0 + PAUSE_MS_MAX));
+    let found = identity.resolve_handle("ana.test").await;
+    assert!(found.expect("resolved").is_some());
 }
 
 #[tokio::test]

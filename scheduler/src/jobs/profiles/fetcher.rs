@@ -12,8 +12,8 @@ use skytide_core::id::Did;
 use skytide_core::port::BoxError;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::profile::{
-    FetchedProfiles, ProfileAges, ProfileSource, ProfileStore, SourceError, SourcePause,
-    StoredProfile, StreamProfile, is_requestable,
+    FetchedProfiles, PausedServer, ProfileAges, ProfileSource, ProfileStore, SourceError,
+    SourcePause, StoredProfile, StreamProfile, is_requestable,
 };
 use skytide_core::port::store::ViewReader;
 use skytide_core::time::Timestamp;
@@ -142,7 +142,7 @@ impl ProfileFetcher {
 
     /// Reads the stored pause. Replaces one that is too long, so that it ends.
     async fn stored_pause(&self) -> Result<SourcePause, BoxError> {
-        let stored = self.store.pause().await?;
+        let stored = self.store.pause(PausedServer::Profiles).await?;
         let latest = latest_pause(self.clock.now());
         if stored.not_before <= latest {
             return Ok(stored);
@@ -151,7 +151,9 @@ impl ProfileFetcher {
             not_before: latest,
             ..stored
         };
-        self.store.set_pause(&bounded).await?;
+        self.store
+            .set_pause(PausedServer::Profiles, &bounded)
+            .await?;
         tracing::warn!("shortened a stored pause of more than a day: a clock was wrong");
         Ok(bounded)
     }
@@ -326,7 +328,7 @@ impl ProfileFetcher {
         if previous == pause {
             return;
         }
-        if let Err(error) = self.store.set_pause(&pause).await {
+        if let Err(error) = self.store.set_pause(PausedServer::Profiles, &pause).await {
             let error = &error as &(dyn std::error::Error + 'static);
             tracing::warn!(error, "could not store the pause in requests for profiles");
         }

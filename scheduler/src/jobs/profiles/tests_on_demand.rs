@@ -1,6 +1,6 @@
 use super::tests::{NOW, Next, PAUSED, Source, World, did};
 use skytide_core::id::Did;
-use skytide_core::port::profile::{ProfileStore, SourcePause};
+use skytide_core::port::profile::{PausedServer, ProfileStore, SourcePause};
 use skytide_core::time::Timestamp;
 
 impl World {
@@ -66,7 +66,11 @@ async fn a_pause_applies_to_the_job_and_on_demand_and_survives_a_restart() {
     world.commit_actors(2).await;
     world.request([7]).await;
     assert_eq!(world.fetch_requested().await, (0, 1));
-    let pause = world.profiles.pause().await.expect("read");
+    let pause = world
+        .profiles
+        .pause(PausedServer::Profiles)
+        .await
+        .expect("read");
     let expected = SourcePause {
         not_before: moment,
         failures_in_a_row: 0,
@@ -81,7 +85,11 @@ async fn a_pause_applies_to_the_job_and_on_demand_and_survives_a_restart() {
     // The request that was not answered was not lost.
     assert_eq!(restarted.fetch_requested().await, (1, 1));
     assert_eq!(restarted.run().await.fetched, 2);
-    let pause = world.profiles.pause().await.expect("read");
+    let pause = world
+        .profiles
+        .pause(PausedServer::Profiles)
+        .await
+        .expect("read");
     assert_eq!(pause, SourcePause::default());
 }
 
@@ -101,7 +109,11 @@ async fn failures_are_counted_over_a_restart() {
     let restarted = world.restarted(10);
     restarted.request([8]).await;
     assert!(restarted.on_demand.fetch_requested().await.is_err());
-    let pause = world.profiles.pause().await.expect("read");
+    let pause = world
+        .profiles
+        .pause(PausedServer::Profiles)
+        .await
+        .expect("read");
     let expected = SourcePause {
         not_before: Timestamp(NOW.0 + 30_000 + 60_000),
         failures_in_a_row: 2,
@@ -174,7 +186,11 @@ async fn a_stored_pause_of_years_ends_after_a_day() {
         not_before: Timestamp(NOW.0 + 3_000 * day),
         failures_in_a_row: 1,
     };
-    world.profiles.set_pause(&pause).await.expect("stored");
+    world
+        .profiles
+        .set_pause(PausedServer::Profiles, &pause)
+        .await
+        .expect("stored");
     world.request([7]).await;
     assert_eq!(world.fetch_requested().await, (0, 0));
     world.advance_clock(day - 1);
