@@ -25,7 +25,7 @@ use crate::answer::Rows;
 use crate::problem::Problem;
 use crate::state::{ApiContext, committed_of};
 use crate::target::{Actor, ResolvedActor, ResolvedBy};
-use claims::{Claims, reported_handle};
+use claims::Claims;
 use lookup::{Finding, Lookups, NotChecked, Question};
 use metrics::LookupMetrics;
 
@@ -59,19 +59,12 @@ impl Handles {
         ))
     }
 
-    /// The cached lookup that verified the handle that the stream reports of an account. It is part
-    /// of the query, which compares it with the rows of its answer ([`is_verified`]).
-    pub(crate) async fn lookup_of(
-        &self,
-        context: &ApiContext,
-        did: &Did,
-    ) -> Option<VerifiedLookup> {
-        if self.0.is_off() {
-            return None;
-        }
-        // If the store cannot be read, the answer says so.
-        let reported = reported_handle(&*context.reader, did).await.ok().flatten();
-        self.0.verified(&reported?, did)
+    /// The cached lookup that verified the handle that the stream reports of an account
+    /// ([`is_verified`] compares it with the rows of the answer). It reads neither the store nor the
+    /// network.
+    pub(crate) fn lookup_of(&self, did: &Did, row: &AccountRow) -> Option<VerifiedLookup> {
+        let reported = row.handle.as_deref()?;
+        self.0.verified(reported, did)
     }
 
     /// Resolves an account. The result is part of the query, so that no cached answer depends on

@@ -44,7 +44,7 @@ pub fn run() {
          within 20 %)"
     );
     println!(
-        "{:<34}{:>9}{:>10}{:>8}{:>10}{:>8}{:>8}{:>8}{:>11}{:>10}{:>8}{:>8}",
+        "{:<34}{:>9}{:>10}{:>8}{:>10}{:>8}{:>8}{:>8}{:>8}{:>11}{:>10}{:>8}{:>8}",
         "question, 64 connections",
         "goal/s",
         "answers/s",
@@ -52,6 +52,7 @@ pub fn run() {
         "per core",
         "p50 ms",
         "p99 ms",
+        "max ms",
         "kB each",
         "commits/s",
         "ms/commit",
@@ -199,7 +200,7 @@ impl Bench {
         let of = |value: fn(&Loaded) -> f64| loaded.map_or(f64::NAN, value);
         let answers = of(|it| it.answers as f64 / it.seconds);
         println!(
-            "{name:<34}{:>9}{:>10.0}{cores:>8.2}{:>10.0}{:>8.2}{:>8.2}{:>8.1}{:>11.1}{:>10.2}{:>8.0}{:>8}",
+            "{name:<34}{:>9}{:>10.0}{cores:>8.2}{:>10.0}{:>8.2}{:>8.2}{:>8.1}{:>8.1}{:>11.1}{:>10.2}{:>8.0}{:>8}",
             loaded
                 .and_then(|it| it.rate)
                 .map_or("-".to_owned(), |it| format!("{it:.0}")),
@@ -207,6 +208,7 @@ impl Bench {
             answers / (cores - self.base),
             of(|it| it.latency(0.5)),
             of(|it| it.latency(0.99)),
+            of(|it| it.latency(1.0)),
             of(|it| it.bytes as f64 / (it.answers + it.failures) as f64 / 1e3),
             commits / seconds,
             (after.commit_seconds - before.commit_seconds) / commits * 1e3,

@@ -1,6 +1,8 @@
 //! `/v1/actors/{actor}`: an account as the events describe it, its profile, and its counts over all
 //! time.
 
+use std::fmt;
+
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
@@ -12,7 +14,7 @@ use crate::account;
 use crate::answer::{Query, Rows, since_start};
 use crate::catalogue::ACTOR_ROUTE;
 use crate::demand::ProfileStatus;
-use crate::handles::{Handles, VerifiedLookup, is_verified};
+use crate::handles::{Handles, is_verified};
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::respond::Answers;
@@ -29,19 +31,23 @@ pub(crate) async fn show(
     let actor = Actor::parse(&decode_path(path)?)?;
     Params::parse(query.as_deref(), &ACTOR_ROUTE)?;
     let target = handles.resolve(&answers.context, &actor).await?;
-    let query = ActorQuery {
-        lookup: handles.lookup_of(&answers.context, &target.did).await,
-        target,
-    };
+    let query = ActorQuery { target, handles };
     answers.respond(&headers, query).await
 }
 
 /// A request for an account.
-#[derive(Debug)]
 pub(crate) struct ActorQuery {
     target: ResolvedActor,
-    /// The lookup that verified the handle of the account, if the network was asked recently.
-    lookup: Option<VerifiedLookup>,
+    /// Knows whether the network verified the handle of the account recently.
+    handles: Handles,
+}
+
+/// The key of the cached answer. Whether the network verified the handle is not part of it: a cached
+/// answer shows that as of when it was read, like everything else.
+impl fmt::Debug for ActorQuery {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.target.fmt(to)
+    }
 }
 
 /// An account, as JSON.
@@ -115,8 +121,9 @@ impl Query for ActorQuery {
         let shown = account::profile(rows, did, &account).await;
         let account = match account {
             Some(row) => {
-                let (stored, lookup) = (shown.stored.as_ref(), self.lookup.as_ref());
-                let handle_verified = is_verified(rows, &row, stored, lookup).await?;
+                let lookup = self.handles.lookup_of(did, &row);
+                let stored = shown.stored.as_ref();
+                let handle_verified = is_verified(rows, &row, stored, lookup.as_ref()).await?;
                 Some(ReportedAccount {
                     handle_verified,
                     ..ReportedAccount::from(row)

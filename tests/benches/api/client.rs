@@ -94,7 +94,31 @@ impl Loaded {
 
 /// Sends requests on `connections` connections, in turn, for `seconds`: in a closed loop, or, with a
 /// rate in requests per second of all connections, in an open loop.
+///
+/// All connections are on one thread of their own: threads of a client that wake each other take
+/// more of the shared cores than its requests.
 pub async fn load(
+    address: SocketAddr,
+    requests: &[Arc<[u8]>],
+    connections: usize,
+    rate: Option<f64>,
+    seconds: f64,
+) -> Loaded {
+    let requests = requests.to_vec();
+    let (sender, loaded) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let loading = load_here(address, &requests, connections, rate, seconds);
+        let loaded = runtime.expect("the runtime starts").block_on(loading);
+        // The receiver waits for it.
+        let _received = sender.send(loaded);
+    });
+    loaded.await.expect("the client did not panic")
+}
+
+async fn load_here(
     address: SocketAddr,
     requests: &[Arc<[u8]>],
     connections: usize,
