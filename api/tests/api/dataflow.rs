@@ -60,6 +60,7 @@ pub fn graph() -> Arc<dyn GraphReporter> {
             parked_seconds: 0.25,
             operators: vec![input, accounts],
             channels: vec![channel],
+            state: Vec::new(),
         })
     };
     Arc::new(Reports(vec![report(0), report(1)]))
