@@ -92,6 +92,11 @@ impl Access {
         }
     }
 
+    /// The number of keys, and their bytes.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        self.table.size()
+    }
+
     /// The store of the keys.
     pub(crate) fn keys(&self) -> &dyn KeyStore {
         self.table.store()

@@ -165,6 +165,12 @@ impl AnswerCache {
         }))
     }
 
+    /// The number of answers, and their bytes.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let answers = &self.0.answers;
+        (answers.entry_count(), answers.weighted_size())
+    }
+
     /// The answer to a query: a current one from the cache, or one that is read now.
     ///
     /// # Errors

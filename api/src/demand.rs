@@ -112,6 +112,12 @@ struct Shared {
 }
 
 impl ProfileDemand {
+    /// The number of accounts whose profile was requested lately, and their bytes.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let requested = &self.shared.requested;
+        (requested.entry_count(), requested.weighted_size())
+    }
+
     /// Requests the profiles that are older than `ages`.
     pub(crate) fn new(ages: ProfileAges) -> Self {
         let requested = moka::sync::Cache::builder()

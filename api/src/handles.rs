@@ -48,6 +48,11 @@ impl Handles {
         Self(Lookups::new(None, LookupMetrics::default()))
     }
 
+    /// The number of cached lookups, and their estimated bytes.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        self.0.size()
+    }
+
     /// Asks `resolver`, and adds the metric of lookups to `registry`.
     pub(crate) fn new(
         resolver: Arc<dyn IdentityResolver>,

@@ -28,6 +28,7 @@ use skytide_core::port::key::StoredKey;
 
 use crate::catalogue::COST_MAX;
 use crate::connection_state::ClientAddress;
+use crate::estimate::estimated;
 use crate::options::RateLimit;
 
 /// Maximum number of client addresses whose bucket is in memory, about 300 bytes each.
@@ -200,6 +201,15 @@ impl AddressLimits {
             (cache, Arc::new(rules))
         });
         Self { buckets, clock }
+    }
+
+    /// The number of buckets, and their estimated bytes.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let entries = self
+            .buckets
+            .as_ref()
+            .map_or(0, |(cache, _)| cache.entry_count());
+        estimated(entries, size_of::<ClientAddress>() + size_of::<Limiter>())
     }
 
     /// Takes `cost` units from the bucket of a client; `None` if there is no limit.

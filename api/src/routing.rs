@@ -19,6 +19,7 @@ use skytide_core::port::identity::IdentityResolver;
 use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::profile::{ProfileAges, ProfileStore};
+use skytide_core::port::size::{MemoryReporter, SizeReporter};
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewReader;
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,7 @@ use crate::routes::{
     actors, dataflow, health, interactions, jobs, keys, metrics, network, original, posts,
     snapshots, start, stream, trend, trends, views,
 };
+use crate::sizes::ApiSizes;
 use crate::state::{ApiContext, Health};
 use crate::{catalogue, middleware, openapi};
 
@@ -215,6 +217,27 @@ impl ApiState {
     pub fn with_graph(mut self, graph: Arc<dyn GraphReporter>) -> Self {
         self.context.graph = Some(graph);
         self
+    }
+
+    /// Shows the memory of this process in `/v1/dataflow`. Without this call it is not known.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Arc<dyn MemoryReporter>) -> Self {
+        self.context.memory = Some(memory);
+        self
+    }
+
+    /// Reports the sizes of the caches and tables of this state. To be called last, because the other
+    /// methods replace some of them.
+    pub fn sizes(&self) -> Arc<dyn SizeReporter> {
+        Arc::new(ApiSizes {
+            answers: self.cache.clone(),
+            snapshots: self.snapshot_cache.clone(),
+            streams: self.streams.clone(),
+            addresses: self.guard.addresses.clone(),
+            access: self.guard.access.clone(),
+            handles: self.handles.clone(),
+            demand: self.context.demand.clone(),
+        })
     }
 
     /// Runs jobs on request of an operator. Without this call the process runs no jobs.

@@ -25,6 +25,7 @@ pub mod keys;
 pub mod listen;
 pub mod log_queue;
 pub mod memory;
+pub mod memory_report;
 pub mod notify;
 pub mod options;
 pub mod profiles;

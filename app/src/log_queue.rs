@@ -13,6 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::counter::Counter;
+use skytide_core::port::size::{SizeReporter, StateSize};
 
 use crate::progress::write_above_bar;
 use crate::terminal::note;
@@ -30,6 +31,21 @@ static DROPPED: OnceLock<Counter> = OnceLock::new();
 /// The number of log lines that were dropped, for the metrics.
 pub fn dropped() -> Counter {
     DROPPED.get_or_init(Counter::default).clone()
+}
+
+/// The log lines that wait to be written.
+pub struct LogLines;
+
+impl SizeReporter for LogLines {
+    fn sizes(&self) -> Vec<StateSize> {
+        let (lines, bytes) = QUEUE.get().map_or((0, 0), LogQueue::size);
+        vec![StateSize::new(
+            "process.log_lines",
+            lines,
+            bytes,
+            Some("SKYTIDE_LOG"),
+        )]
+    }
 }
 
 /// From now on writes log lines on a thread of its own.
@@ -123,6 +139,12 @@ impl LogQueue {
         let writer = queue.clone();
         thread.spawn(move || writer.write_lines(write))?;
         Ok(queue)
+    }
+
+    /// The number of lines that wait, and their bytes.
+    fn size(&self) -> (u64, u64) {
+        let waiting = self.shared.lock();
+        (waiting.lines.len() as u64, waiting.bytes as u64)
     }
 
     /// Adds a line; drops and counts it if too many bytes wait. Never waits for the output.

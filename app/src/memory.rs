@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use libmimalloc_sys::{mi_collect, mi_option_set_default, mi_option_t};
+use libmimalloc_sys::{mi_collect, mi_option_set_default, mi_option_t, mi_process_info};
 use mimalloc::MiMalloc;
 use skytide_dataflow::Metrics;
 
@@ -53,6 +53,19 @@ fn return_free_memory() {
     unsafe {
         mi_collect(true);
     }
+}
+
+/// Memory that the allocator obtained from the system and did not return, in bytes.
+pub fn committed_bytes() -> u64 {
+    let mut committed = 0;
+    let none = std::ptr::null_mut();
+    #[expect(unsafe_code, reason = "the allocator is a C library")]
+    // SAFETY: any thread may call it at any time. It writes one number to each pointer that is not
+    // null; the only one is valid during the call.
+    unsafe {
+        mi_process_info(none, none, none, none, none, &raw mut committed, none, none);
+    }
+    committed as u64
 }
 
 /// Retains free memory until the dataflow has caught up after a restart, then returns it.

@@ -12,6 +12,8 @@ use skytide_core::record::Langs;
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::ActivityKey;
 
+use crate::sizes::HeapSize;
+
 /// A fact about a live record, an account or an event. Each visible live record gives at most one
 /// fact of the first seven kinds.
 #[derive(Clone, Debug)]
@@ -176,5 +178,64 @@ impl Activity {
         self.bytes += other.bytes;
         self.accounts += other.accounts;
         self.live += other.live;
+    }
+}
+
+/// Bytes of the counters before the value of an `Arc`.
+const ARC_HEAD: usize = 2 * size_of::<usize>();
+
+impl HeapSize for Fact {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Like(reaction) | Self::Repost(reaction) => reaction.heap_bytes(),
+            Self::Follow(edge) | Self::Block(edge) => {
+                edge.author.heap_bytes() + edge.subject.heap_bytes()
+            }
+            // A post or a profile is counted where its record is stored. The facts that are on
+            // their way share it.
+            Self::Post(_) | Self::Profile(_) => 0,
+            Self::BarePost(post) | Self::Seen(post) => post.heap_bytes(),
+            Self::Identity(did, handle, _) => did.heap_bytes() + handle.heap_bytes(),
+            Self::Status(did, _, status) => did.heap_bytes() + status.heap_bytes(),
+            Self::OutOfSync(did) | Self::LastSeen(did, _) => did.heap_bytes(),
+            Self::Activity(key, _) => key.heap_bytes(),
+            Self::Counter(name, _) => name.heap_bytes(),
+        }
+    }
+}
+
+impl HeapSize for Reaction {
+    fn heap_bytes(&self) -> usize {
+        self.author.heap_bytes() + self.subject.heap_bytes()
+    }
+}
+
+impl HeapSize for Subject {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Post(post) => post.heap_bytes(),
+            Self::Other(did) => did.heap_bytes(),
+        }
+    }
+}
+
+/// A post behind an `Arc`, with the allocation itself.
+impl HeapSize for Arc<Post> {
+    fn heap_bytes(&self) -> usize {
+        let subjects = [&self.parent, &self.root, &self.quote];
+        let subjects: usize = subjects.map(HeapSize::heap_bytes).iter().sum();
+        let texts = [&self.tags, &self.domains, &self.links];
+        let texts: usize = texts.map(HeapSize::heap_bytes).iter().sum();
+        let keys = self.key.heap_bytes() + subjects;
+        ARC_HEAD + size_of::<Post>() + keys + texts + self.mentions.heap_bytes()
+    }
+}
+
+/// A profile behind an `Arc`, with the allocation itself.
+impl HeapSize for Arc<Profile> {
+    fn heap_bytes(&self) -> usize {
+        let texts = [&self.display_name, &self.description, &self.avatar];
+        let texts: usize = texts.map(HeapSize::heap_bytes).iter().sum();
+        ARC_HEAD + size_of::<Profile>() + self.did.heap_bytes() + texts
     }
 }

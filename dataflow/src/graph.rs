@@ -113,7 +113,7 @@ pub fn build<'s>(
         rows.push(interactions(input(), config.interactions_days, suppressed));
     }
     if one(ViewId::Accounts) {
-        rows.push(accounts(input().facts, suppressed));
+        rows.push(accounts(input(), suppressed));
     }
     if one(ViewId::Handles) {
         rows.push(handles(input().facts, suppressed));

@@ -33,6 +33,7 @@ pub mod operators;
 mod options;
 pub mod records;
 mod runtime;
+pub mod sizes;
 #[cfg(test)]
 mod testing;
 pub mod types;

@@ -1,6 +1,7 @@
 //! Metrics of the dataflow.
 
 mod operators;
+mod sizes;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,7 @@ use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
 use operators::{OperatorCollector, OperatorMetrics};
+use sizes::QueueSizes;
 
 /// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the periodic log line.
 #[derive(Debug, Default)]
@@ -82,6 +84,8 @@ pub struct Metrics {
     by_worker: Vec<WorkerSizes>,
     operators: Arc<OperatorMetrics>,
     commit_failure: Mutex<Option<String>>,
+    /// What waits between the log, the workers and the store.
+    pub(crate) queues: QueueSizes,
 }
 
 /// The newest state sizes that one worker reported.

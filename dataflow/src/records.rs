@@ -22,6 +22,7 @@ mod partition;
 mod policy;
 mod repo;
 pub(crate) mod saved;
+mod sizes;
 mod state;
 mod table;
 
@@ -52,6 +53,7 @@ pub fn live_records<'s>(
     state: Rc<RefCell<LiveRecords>>,
     report: impl Fn(Gauges, Drops) + 'static,
 ) -> Facts<'s> {
+    clocks.states.register(&state);
     let (worker, workers) = (inputs.scope().index(), inputs.scope().peers());
     let is_own = move |did: &Did| worker_of(did, workers) == worker;
     let facts = on_tick(

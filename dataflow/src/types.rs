@@ -11,6 +11,7 @@ use std::sync::Arc;
 use timely::dataflow::{Stream, StreamVec};
 
 use crate::fact::Fact;
+use crate::sizes::{HeapSize, StateRegistry, btree_bytes};
 
 /// Time of the dataflow: the number of an epoch. Epochs of a batch that are processed together have
 /// the time of the last one. 32 bits last 6.8 years at 20 epochs a second, and
@@ -39,6 +40,26 @@ pub enum Input {
     Accumulators(Vec<Fact>),
 }
 
+impl HeapSize for Input {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Event(event) => event.bytes() - size_of::<Event>(),
+            Self::Names(names) => names.heap_bytes(),
+            Self::Counts(counts) => {
+                btree_bytes::<Box<str>, u64>(counts.len())
+                    + counts.keys().map(HeapSize::heap_bytes).sum::<usize>()
+            }
+            // A section that several workers read is counted by none of them. It is dropped as soon
+            // as all have read it.
+            Self::Shard { section, whole } => match whole {
+                true => section.capacity(),
+                false => 0,
+            },
+            Self::Accumulators(facts) => facts.heap_bytes(),
+        }
+    }
+}
+
 /// The tick that ends a dataflow time. Every worker receives one for each time in its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
@@ -56,8 +77,14 @@ pub type Shared<T> = Rc<RefCell<T>>;
 /// containers.
 pub type Facts<'s> = Stream<'s, Time, Rc<Vec<(Fact, Time, i32)>>>;
 
-/// The clock of this worker: one tick for each time.
-pub type Clocks<'s> = StreamVec<'s, Time, Clock>;
+/// The clock of this worker, and where the operators that it drives register their state.
+#[derive(Clone)]
+pub struct Clocks<'s> {
+    /// One tick for each time.
+    pub ticks: StreamVec<'s, Time, Clock>,
+    /// The states of the operators, whose sizes are reported.
+    pub states: StateRegistry,
+}
 
 /// The two streams that a view with state reads.
 #[derive(Clone)]
@@ -115,5 +142,11 @@ impl Row {
             key: Key::of(key),
             columns: encode_row(columns),
         }
+    }
+}
+
+impl HeapSize for Row {
+    fn heap_bytes(&self) -> usize {
+        self.key.as_bytes().len() + self.columns.len()
     }
 }

@@ -1,6 +1,7 @@
 //! The Prometheus metrics of ingest. The number of time series is bounded, whatever the stream
 //! contains. For *network time* see [`skytide_core::time`].
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::metrics::counter::Counter;
@@ -8,6 +9,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use skytide_core::event::Tick;
+use skytide_core::port::size::{SizeGauge, SizeReporter, StateSize};
 use skytide_core::time::Timestamp;
 
 use crate::assemble::counts::Counts;
@@ -38,6 +40,36 @@ pub struct Metrics {
     clock_behind_seconds: Gauge<f64, AtomicU64>,
     stuck: Gauge,
     untimed: Gauge,
+    /// The sizes of the queues.
+    pub(crate) queues: Arc<QueueSizes>,
+}
+
+/// The sizes of the queues of ingest.
+#[derive(Debug, Default)]
+pub(crate) struct QueueSizes {
+    /// Messages of the relay that wait for the assembler, or are being processed by it.
+    pub(crate) frames: SizeGauge,
+    /// Messages of finished epochs that wait for the log.
+    pub(crate) epochs: SizeGauge,
+}
+
+impl QueueSizes {
+    /// Records that the queues were dropped.
+    pub(crate) fn clear(&self) {
+        self.frames.set(0, 0);
+        self.epochs.set(0, 0);
+    }
+}
+
+impl SizeReporter for Metrics {
+    fn sizes(&self) -> Vec<StateSize> {
+        vec![
+            self.queues.frames.size("ingest.frames", None),
+            self.queues
+                .epochs
+                .size("ingest.epochs", Some("FIREHOSE_TICK_EVENTS_MAX")),
+        ]
+    }
 }
 
 impl Metrics {

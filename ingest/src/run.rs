@@ -302,6 +302,7 @@ impl Run {
         let assembler = Assembler::new(self.setup(source), summary.tick.as_ref());
         source.seek(assembler.position(), LOOKBACK);
 
+        self.context.metrics.queues.clear();
         let (work, work_queue) = mpsc::channel(QUEUE_BATCHES);
         let (cut_sender, cuts) = mpsc::channel(QUEUE_EPOCHS);
         let reconnect = Arc::new(Notify::new());

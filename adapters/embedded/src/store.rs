@@ -36,6 +36,7 @@ use fjall::{
 };
 use skytide_core::id::Epoch;
 use skytide_core::port::BoxError;
+use skytide_core::port::size::{SizeGauge, SizeReporter, StateSize};
 use skytide_core::port::store::{
     Committed, Control, Intent, Order, Range, StoreError, Term, ViewReader, ViewStore, check_rows,
 };
@@ -65,6 +66,8 @@ struct Shared {
     /// The changes of the commit in progress. Every operation that changes `control` holds this
     /// lock.
     pending: Arc<AsyncMutex<Vec<(ViewId, Vec<Change>)>>>,
+    /// The size of `pending`.
+    pending_size: SizeGauge,
     syncer: Syncer,
     poisoned: Poisoned,
     /// Bounds the threads that read at the same time, so that readers cannot take all threads from
@@ -112,6 +115,7 @@ impl EmbeddedStore {
             views,
             control: Mutex::new(control),
             pending: Arc::default(),
+            pending_size: SizeGauge::default(),
             syncer,
             poisoned,
             reads: Arc::new(Semaphore::new(reading_threads())),
@@ -169,6 +173,22 @@ impl EmbeddedStore {
     }
 }
 
+impl SizeReporter for EmbeddedStore {
+    fn sizes(&self) -> Vec<StateSize> {
+        let (cache, memtables) = (
+            self.0.database.cache_size(),
+            self.0.database.write_buffer_size(),
+        );
+        vec![
+            StateSize::new("store.cache", 0, cache, Some("STORE_CACHE_BYTES")),
+            StateSize::new("store.memtables", 0, memtables, None),
+            self.0
+                .pending_size
+                .size("store.pending", Some("INDEXER_BATCH_EVENTS_MAX")),
+        ]
+    }
+}
+
 #[async_trait]
 impl ViewReader for EmbeddedStore {
     async fn control(&self) -> Result<Control, StoreError> {
@@ -205,6 +225,7 @@ impl ViewStore for EmbeddedStore {
         let mut pending = self.0.pending.clone().lock_owned().await;
         self.blocking(move |shared| {
             pending.clear();
+            shared.pending_size.set(0, 0);
             let mut control = shared.control().clone();
             control.term.0 += 1;
             control.forget_intent();
@@ -220,6 +241,7 @@ impl ViewStore for EmbeddedStore {
         control.check_begin(term, intent)?;
         control.record_intent(intent);
         pending.clear();
+        self.0.pending_size.set(0, 0);
         Ok(())
     }
 
@@ -240,6 +262,10 @@ impl ViewStore for EmbeddedStore {
         let mut pending = self.0.pending.lock().await;
         self.0.control().check_write(term)?;
         check_rows(view, &changes)?;
+        let bytes: usize = changes.iter().map(Change::bytes).sum();
+        let slots = changes.capacity() * size_of::<Change>();
+        let (rows, bytes) = (changes.len() as u64, (bytes + slots) as u64);
+        self.0.pending_size.add(rows, bytes);
         pending.push((view, changes));
         Ok(())
     }
@@ -257,6 +283,7 @@ impl ViewStore for EmbeddedStore {
             control.forget_intent();
             shared.apply(batch, control)?;
             pending.clear();
+            shared.pending_size.set(0, 0);
             Ok(())
         })
         .await

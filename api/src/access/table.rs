@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::estimate::estimated;
 use crate::limiter::{KeyQuota, Limiter};
 
 /// Time between two reads of the store.
@@ -114,6 +115,13 @@ impl KeyTable {
             is_failing: AtomicBool::new(false),
             note_failed: AtomicBool::new(false),
         }
+    }
+
+    /// The number of keys, and their estimated bytes.
+    pub(super) fn size(&self) -> (u64, u64) {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let entry_bytes = size_of::<KeyId>() + size_of::<KeyEntry>() + size_of::<Limiter>();
+        estimated(keys.by_id.len() as u64, entry_bytes)
     }
 
     pub(super) fn store(&self) -> &dyn KeyStore {

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 
 use super::claims::{Claim, reported_handle};
 use super::metrics::{LookupMetrics, Outcome};
+use crate::estimate::estimated;
 
 const FOUND_LIFETIME: Duration = Duration::from_secs(3_600);
 const NOBODY_LIFETIME: Duration = Duration::from_secs(300);
@@ -123,6 +124,14 @@ impl Lookups {
             web_slots: Semaphore::new(WEB_LOOKUPS_MAX),
             budget: Mutex::new(RequestBudget::new(Instant::now())),
         })
+    }
+
+    /// The number of cached lookups, and their estimated bytes.
+    pub(super) fn size(&self) -> (u64, u64) {
+        // A handle has some 20 characters, and most lookups find an account.
+        const HANDLE_BYTES: usize = 32;
+        let entry_bytes = 2 * HANDLE_BYTES + size_of::<Lookup>() + size_of::<Found>();
+        estimated(self.lookups.entry_count(), entry_bytes)
     }
 
     /// Whether the operator has turned lookups off.

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
-use skytide_core::port::snapshot::Snapshot;
+use skytide_core::port::snapshot::{Snapshot, SnapshotList};
 use skytide_core::time::Timestamp;
+use skytide_core::view::ListEntry;
 use tokio::sync::Mutex;
 
 use crate::params::Params;
@@ -71,6 +72,21 @@ impl AsOf {
 pub(crate) struct SnapshotCache(Arc<Mutex<Vec<Arc<Snapshot>>>>);
 
 impl SnapshotCache {
+    /// The number of snapshots, and their bytes. While a snapshot is read, the numbers are 0.
+    pub(crate) fn size(&self) -> (u64, u64) {
+        let Ok(cached) = self.0.try_lock() else {
+            return (0, 0);
+        };
+        let lists = cached.iter().flat_map(|snapshot| &snapshot.lists);
+        let bytes = lists.map(|list| {
+            let entries = &list.row.entries;
+            let keys: usize = entries.iter().map(|entry| entry.key.len()).sum();
+            let slots = entries.capacity() * size_of::<ListEntry>();
+            size_of::<SnapshotList>() + list.key.lang.len() + slots + keys
+        });
+        (cached.len() as u64, bytes.sum::<usize>() as u64)
+    }
+
     /// Finds the newest snapshot that is not later than the requested time.
     ///
     /// The store is asked for the times of its snapshots in every case, so a snapshot that was

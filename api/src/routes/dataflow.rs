@@ -1,5 +1,6 @@
 //! `/v1/dataflow`: the running graph of the dataflow, with what each operator and each channel did.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use serde::Serialize;
 use skytide_core::port::graph::{
     ArrangementReport, ChannelReport, OperatorReport, Traffic, WorkerReport,
 };
+use skytide_core::port::size::{MemoryReporter, MemoryTotals};
 
 use crate::catalogue::DATAFLOW;
 use crate::params::Params;
@@ -23,6 +25,28 @@ struct Graph {
     workers: Vec<Worker>,
     operators: Vec<Operator>,
     channels: Vec<Channel>,
+    /// The sizes of all structures, ordered by name.
+    state: Vec<StateEntry>,
+    /// The memory of this process; `null` if it is not measured.
+    memory: Option<MemoryTotals>,
+}
+
+/// The size of a structure: the sum of all workers, or that of a part outside the dataflow.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct StateEntry {
+    name: Cow<'static, str>,
+    entries: u64,
+    bytes: u64,
+    option: Option<Cow<'static, str>>,
+    /// The size on each worker; empty for a part outside the dataflow.
+    by_worker: Vec<WorkerState>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct WorkerState {
+    worker: usize,
+    entries: u64,
+    bytes: u64,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -75,7 +99,40 @@ pub(crate) async fn show(
         )
     })?;
     let no_store = [(header::CACHE_CONTROL, "no-store")];
-    Ok((no_store, Json(Graph::new(&reports))).into_response())
+    let memory = context.memory.as_deref();
+    let graph = Graph {
+        memory: memory.map(MemoryReporter::totals),
+        state: states(&reports, memory),
+        ..Graph::new(&reports)
+    };
+    Ok((no_store, Json(graph)).into_response())
+}
+
+/// The sizes of the states of all workers, and of what this process holds outside the dataflow.
+fn states(reports: &[Arc<WorkerReport>], memory: Option<&dyn MemoryReporter>) -> Vec<StateEntry> {
+    let others = memory.map_or(Vec::new(), MemoryReporter::sizes);
+    let others = others.iter().filter(|size| size.worker.is_none());
+    let workers = reports.iter().flat_map(|report| &report.state);
+    let mut states = BTreeMap::<&str, StateEntry>::new();
+    for size in workers.chain(others) {
+        let new = || StateEntry {
+            name: size.name.clone(),
+            entries: 0,
+            bytes: 0,
+            option: size.option.clone(),
+            by_worker: Vec::new(),
+        };
+        let (entries, bytes) = (size.entries, size.bytes);
+        let sum = states.entry(&size.name).or_insert_with(new);
+        sum.entries += entries;
+        sum.bytes += bytes;
+        sum.by_worker.extend(size.worker.map(|worker| WorkerState {
+            worker,
+            entries,
+            bytes,
+        }));
+    }
+    states.into_values().collect()
 }
 
 impl Graph {
@@ -103,6 +160,8 @@ impl Graph {
                 .collect(),
             operators: operators.into_values().collect(),
             channels: channels.into_values().collect(),
+            state: Vec::new(),
+            memory: None,
         }
     }
 }

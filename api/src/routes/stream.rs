@@ -41,6 +41,7 @@ use crate::access::{Access, Caller};
 use crate::answer::{Query, Rows, read_consistent};
 use crate::catalogue::STREAM;
 use crate::connection_state::Peer;
+use crate::estimate::estimated;
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::request_id::RequestId;
@@ -105,6 +106,17 @@ pub(crate) struct StreamState {
 }
 
 impl StreamState {
+    /// The number of cached answers, and their bytes.
+    pub(crate) fn answers_size(&self) -> (u64, u64) {
+        self.answers.size()
+    }
+
+    /// The number of open streams, and their estimated bytes without the buffers of their
+    /// connections.
+    pub(crate) fn slots_size(&self) -> (u64, u64) {
+        estimated(self.slots.len() as u64, size_of::<Subscription>())
+    }
+
     /// Acquires a slot for a new stream; evicts another stream for it if necessary.
     fn acquire_slot(
         &self,
@@ -194,6 +206,15 @@ impl Query for Selection {
 struct AnswerCache(Mutex<BTreeMap<String, (Epoch, Arc<str>)>>);
 
 impl AnswerCache {
+    /// The number of answers, and their bytes.
+    fn size(&self) -> (u64, u64) {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entry_bytes = size_of::<(String, (Epoch, Arc<str>))>();
+        let bytes = answers.iter();
+        let bytes = bytes.map(|(key, (_, answer))| entry_bytes + key.capacity() + answer.len());
+        (answers.len() as u64, bytes.sum::<usize>() as u64)
+    }
+
     fn get(&self, key: &str, epoch: Epoch) -> Option<Arc<str>> {
         let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (answer_epoch, answer) = answers.get(key)?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use skytide_core::port::graph::{
     ArrangementReport, ChannelReport, GraphReporter, OperatorReport, Traffic, WorkerReport,
 };
+use skytide_core::port::size::{MemoryReporter, MemoryTotals, StateSize};
 
 use crate::schema::violations;
 use crate::world::{World, get_json};
@@ -60,6 +61,15 @@ pub fn graph() -> Arc<dyn GraphReporter> {
             parked_seconds: 0.25,
             operators: vec![input, accounts],
             channels: vec![channel],
+            state: vec![StateSize {
+                worker: Some(worker),
+                ..StateSize::new(
+                    "posts.table",
+                    5,
+                    320 + worker as u64,
+                    Some("FIREHOSE_COLLECTIONS"),
+                )
+            }],
         })
     };
     Arc::new(Reports(vec![report(0), report(1)]))
@@ -86,6 +96,64 @@ async fn the_graph_shows_what_operators_and_channels_of_all_workers_did() {
         (&1.into(), &2.into())
     );
     assert_eq!(channel["records"], 81);
+}
+
+/// A process with an answer in its cache.
+pub struct Memory;
+
+impl MemoryReporter for Memory {
+    fn sizes(&self) -> Vec<StateSize> {
+        let worker = StateSize {
+            worker: Some(0),
+            ..StateSize::new("posts.table", 5, 320, None)
+        };
+        let answers = StateSize::new("api.answers", 1, 900, Some("API_CACHE_BYTES_MAX"));
+        vec![answers, worker]
+    }
+
+    fn totals(&self) -> MemoryTotals {
+        MemoryTotals {
+            resident_bytes: Some(1_000),
+            accounted_bytes: 1_220,
+            unaccounted_bytes: Some(-220),
+            ..MemoryTotals::default()
+        }
+    }
+}
+
+#[tokio::test]
+async fn sizes_of_all_workers_are_added_up_beside_those_of_the_process() {
+    let state = World::empty().state().with_graph(graph());
+    let state = state.with_memory(Arc::new(Memory));
+    let (status, answer) = get_json(state, "/v1/dataflow").await;
+    assert_eq!(status, 200, "{answer:#}");
+    let none = Vec::<String>::new();
+    assert_eq!(violations("Dataflow", &answer), none, "{answer:#}");
+    let expected = serde_json::json!([
+        {
+            "name": "api.answers",
+            "entries": 1,
+            "bytes": 900,
+            "option": "API_CACHE_BYTES_MAX",
+            "by_worker": [],
+        },
+        {
+            "name": "posts.table",
+            "entries": 10,
+            "bytes": 641,
+            "option": "FIREHOSE_COLLECTIONS",
+            "by_worker": [
+                { "worker": 0, "entries": 5, "bytes": 320 },
+                { "worker": 1, "entries": 5, "bytes": 321 },
+            ],
+        },
+    ]);
+    assert_eq!(answer["state"], expected);
+    assert_eq!(answer["memory"]["unaccounted_bytes"], -220);
+    assert_eq!(
+        answer["memory"]["peak_resident_bytes"],
+        serde_json::Value::Null
+    );
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::profile::ProfileStore;
+use skytide_core::port::size::SizeReporter;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::{StoreError, ViewStore};
 
@@ -74,6 +75,11 @@ pub trait ViewBackend: Send + Sync {
     async fn serve_requests(&self, jobs: Option<Arc<dyn JobRunner>>) {
         drop(jobs);
         pending::<()>().await;
+    }
+
+    /// The sizes of its caches and buffers in memory. By default it has none.
+    fn sizes(&self) -> Option<Arc<dyn SizeReporter>> {
+        None
     }
 
     /// Waits until the store accepts no more writes, and returns the reason. Then only a restart of

@@ -19,6 +19,7 @@ use skytide_core::port::checkpoint::CheckpointStore;
 use skytide_core::port::job::JobRunner;
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
+use skytide_core::port::size::SizeReporter;
 use skytide_core::port::store::{StoreError, ViewStore};
 use skytide_embedded::{
     DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedProfiles, EmbeddedStore, Hold,
@@ -179,6 +180,10 @@ impl ViewBackend for FolderViews {
     async fn serve_requests(&self, jobs: Option<Arc<dyn JobRunner>>) {
         let folder = self.folder.path().to_owned();
         export_server::serve(folder, self.store.clone(), jobs).await;
+    }
+
+    fn sizes(&self) -> Option<Arc<dyn SizeReporter>> {
+        Some(self.store.clone())
     }
 
     async fn write_failure(&self) -> StoreError {

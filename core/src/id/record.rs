@@ -256,6 +256,16 @@ impl PostKey {
         }
     }
 
+    /// Heap memory in use, in bytes; 0 for a post of a did:plc whose key is a TID.
+    pub fn heap_bytes(&self) -> usize {
+        match &self.0 {
+            PostRepr::Usual { .. } => 0,
+            PostRepr::Other(other) => {
+                size_of_val(&**other) + other.0.heap_bytes() + other.1.heap_bytes()
+            }
+        }
+    }
+
     /// The record key of the post.
     pub fn rkey(&self) -> Rkey {
         match &self.0 {

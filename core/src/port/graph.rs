@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::port::size::StateSize;
+
 /// Reports what the dataflow does.
 pub trait GraphReporter: Send + Sync {
     /// The newest report of each worker, in the order of their numbers. Empty if no dataflow runs
@@ -29,6 +31,8 @@ pub struct WorkerReport {
     pub operators: Vec<OperatorReport>,
     /// The channels between its operators, in the order of their numbers.
     pub channels: Vec<ChannelReport>,
+    /// The sizes of its state, in the order of their names. Each name occurs once.
+    pub state: Vec<StateSize>,
 }
 
 /// What one operator, or one scope of operators, did on one worker.

@@ -16,6 +16,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use skytide_core::port::graph::{OperatorReport, WorkerReport};
 
+use super::sizes::encode_states;
+
 /// The newest report of each worker.
 #[derive(Debug, Default)]
 pub(super) struct OperatorMetrics {
@@ -43,7 +45,7 @@ impl OperatorMetrics {
     }
 
     /// The reports of the workers of this process.
-    fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
+    pub(super) fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
         let recorded = self.lock();
         let own = recorded.values().filter(|it| it.is_own);
         own.map(|it| it.report.clone()).collect()
@@ -147,6 +149,7 @@ impl Collector for OperatorCollector {
                 }
             }
         }
+        encode_states(&reports, &mut encoder)?;
         encode_workers(&reports, encoder)
     }
 }
@@ -207,6 +210,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
     use prometheus_client::registry::Registry;
     use skytide_core::port::graph::{ArrangementReport, Traffic};
+    use skytide_core::port::size::StateSize;
 
     use super::*;
 
@@ -238,6 +242,10 @@ mod tests {
             busy_seconds: 2.5,
             parked_seconds: 1.5,
             operators: vec![operator(1), operator(2)],
+            state: vec![StateSize {
+                worker: Some(worker),
+                ..StateSize::new("posts.table", 9, 640, None)
+            }],
             ..WorkerReport::default()
         }
     }
@@ -265,6 +273,8 @@ mod tests {
             r#"indexer_arrangement_records{operator="Count",worker="1"} 16"#,
             r#"indexer_arrangement_batches{operator="Count",worker="1"} 4"#,
             r#"indexer_arrangement_pending_records{operator="Count",worker="1"} 10"#,
+            r#"indexer_state_bytes{part="posts.table",worker="1"} 640"#,
+            r#"indexer_state_entries{part="posts.table",worker="1"} 9"#,
             r#"indexer_worker_running_seconds_total{worker="1"} 10.5"#,
             r#"indexer_worker_busy_seconds_total{worker="1"} 2.5"#,
             r#"indexer_worker_parked_seconds_total{worker="1"} 1.5"#,

@@ -5,6 +5,8 @@
 //! then copied at once, and until they fill up again, half of their memory is unused. A chunked
 //! list moves no entries, except those of a first chunk that is smaller than the others.
 
+use crate::sizes::{Size, vec_bytes};
+
 /// Bytes of a chunk: a power of two, which is a size class of allocators.
 const CHUNK_BYTES: usize = 1_024;
 
@@ -50,7 +52,20 @@ impl<T> ChunkedVec<T> {
 
     /// The number of entries.
     pub fn len(&self) -> usize {
-        self.0.iter().map(Vec::len).sum()
+        // All chunks before the last one are full.
+        let last = self.0.last().map_or(0, Vec::len);
+        self.0.len().saturating_sub(1) * Self::CHUNK_LEN + last
+    }
+
+    /// The size, without what entries point to.
+    pub fn size(&self) -> Size {
+        // A chunk after the first one has its full capacity from the start.
+        let first = self.0.first().map_or(0, Vec::capacity);
+        let others = self.0.len().saturating_sub(1) * Self::CHUNK_LEN;
+        Size {
+            entries: self.len(),
+            bytes: vec_bytes(&self.0) + (first + others) * size_of::<T>(),
+        }
     }
 
     /// The chunks, in the order in which their entries were added.
@@ -76,6 +91,9 @@ mod tests {
             list.push((count as u32, 7, -1));
             assert_eq!(list.len(), count);
             let capacity: usize = list.0.iter().map(Vec::capacity).sum();
+            let bytes = list.0.capacity() * size_of::<Vec<()>>() + capacity * 12;
+            let entries: usize = list.0.iter().map(Vec::len).sum();
+            assert_eq!(list.size(), Size { entries, bytes });
             let enough = (2 * count).min(count + ChunkedVec::<(u32, u32, i32)>::CHUNK_LEN);
             assert!(
                 capacity <= enough.max(4),

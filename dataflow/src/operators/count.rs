@@ -14,6 +14,8 @@ use std::sync::Once;
 
 use hashbrown::HashMap;
 
+use crate::sizes::Size;
+
 /// The high 32 bits of the counts of one owner, by key, where they are not zero.
 #[derive(Debug)]
 pub struct Carries<K>(HashMap<K, i32>);
@@ -47,6 +49,14 @@ impl<K: Hash + Eq> Carries<K> {
             false => self.0.get(&key()).copied().unwrap_or_default(),
         };
         (i64::from(high) << 32) + i64::from(low)
+    }
+
+    /// The size.
+    pub fn size(&self) -> Size {
+        Size {
+            entries: self.0.len(),
+            bytes: self.0.allocation_size(),
+        }
     }
 
     /// Whether any count whose key matches exceeds 32 bits.

@@ -17,6 +17,7 @@ use std::ops::{Index, IndexMut};
 use hashbrown::DefaultHashBuilder;
 
 use super::slab::Slab;
+use crate::sizes::{HeapSize, Size, vec_bytes};
 
 /// Assigns a number and a value, initially the default one, to each distinct key. Released numbers
 /// are reused.
@@ -30,6 +31,8 @@ pub struct Interner<K, V = ()> {
     /// linear probing moved an entry past occupied buckets.
     buckets: Vec<Bucket>,
     entries: Slab<Entry<K, V>>,
+    /// What the keys point to, in bytes.
+    key_bytes: usize,
 }
 
 /// The key and value of a number; no key if the number is free.
@@ -70,11 +73,12 @@ impl<K, V> Default for Interner<K, V> {
             hasher: DefaultHashBuilder::default(),
             buckets: Vec::new(),
             entries: Slab::default(),
+            key_bytes: 0,
         }
     }
 }
 
-impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
+impl<K: Hash + Eq + Clone + HeapSize, V: Clone + Default> Interner<K, V> {
     /// Returns the number of a key; adds the key if it is new.
     pub fn intern(&mut self, key: &K) -> u32 {
         self.reserve(1);
@@ -142,6 +146,7 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
     pub fn release(&mut self, number: u32) {
         let entry = self.entries.remove(number);
         let key = entry.key.expect("the number is in use");
+        self.key_bytes -= key.heap_bytes();
         let mut index = self.home(self.hash(&key));
         while self.buckets[index].number != number {
             assert_ne!(
@@ -157,6 +162,15 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
     /// How many numbers are in use.
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// The size, with what keys point to and without what values point to.
+    pub fn size(&self) -> Size {
+        let Size { entries, bytes } = self.entries.size();
+        Size {
+            entries,
+            bytes: bytes + vec_bytes(&self.buckets) + self.key_bytes,
+        }
     }
 
     /// Whether no number is in use.
@@ -204,7 +218,9 @@ impl<K: Hash + Eq + Clone, V: Clone + Default> Interner<K, V> {
             return number;
         }
         let number = self.entries.add();
-        self.entries[number].key = Some(key.clone());
+        let key = key.clone();
+        self.key_bytes += key.heap_bytes();
+        self.entries[number].key = Some(key);
         self.insert(Bucket { hash, number });
         number
     }
@@ -294,6 +310,26 @@ mod tests {
             assert_eq!((map.remove(key), value), (Some(number), key));
         }
         assert!(map.is_empty());
+    }
+
+    #[test]
+    fn the_size_includes_what_the_keys_point_to() {
+        let seed = 0x5eed_u64;
+        let mut next = crate::testing::random(seed);
+        let mut interner = Interner::<Box<str>, u64>::default();
+        for step in 0..20_000 {
+            let key: Box<str> = "k".repeat(next(90) as usize).into();
+            match interner.find(&key) {
+                Some(number) if next(2) == 0 => interner.release(number),
+                _ => drop(interner.intern(&key)),
+            }
+            let texts = interner.iter().map(|(_, key, _)| key.len());
+            let buckets = interner.buckets.capacity() * 8;
+            let expected = interner.entries.size().bytes + buckets + texts.sum::<usize>();
+            let size = interner.size();
+            assert_eq!(size.bytes, expected, "seed {seed:#x} step {step}");
+            assert_eq!(size.entries, interner.len());
+        }
     }
 
     #[test]

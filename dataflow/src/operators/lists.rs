@@ -25,6 +25,7 @@ use timely::dataflow::channels::pact::Exchange;
 
 use super::named::flat_map;
 use super::on_tick::on_tick;
+use crate::sizes::{COLLECTIONS, HeapSize, Size, Sizes, StateSizes, btree_bytes};
 use crate::types::{Clocks, Row, Rows, Shared, SuppressedRows, Time};
 
 /// Worker numbers from here on denote former workers: those that wrote the checkpoint.
@@ -53,6 +54,55 @@ pub enum Output {
     Row((Row, Time, i32)),
     /// A list of this worker changed.
     List(WorkerList),
+}
+
+impl HeapSize for WorkerList {
+    fn heap_bytes(&self) -> usize {
+        self.key.heap_bytes() + self.entries.heap_bytes()
+    }
+}
+
+/// The newest lists, with the size of their entries.
+struct NewestLists {
+    newest: Shared<Newest>,
+    /// The size of the entries of all lists of all workers.
+    entries: Size,
+}
+
+impl StateSizes for NewestLists {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        let lists = self.newest.borrow().len();
+        let lists = btree_bytes::<(ViewId, ListKey), BTreeMap<usize, Vec<ListEntry>>>(lists)
+            + lists * btree_bytes::<usize, Vec<ListEntry>>(1);
+        let size = Size {
+            bytes: self.entries.bytes + lists,
+            ..self.entries
+        };
+        sizes.add("merge_lists.newest", size, COLLECTIONS);
+    }
+}
+
+/// The size of a list of entries.
+fn entries_size(entries: &Vec<ListEntry>) -> Size {
+    Size {
+        entries: entries.len(),
+        bytes: entries.heap_bytes(),
+    }
+}
+
+/// Replaces the entries of a worker in a list, and changes the total size accordingly.
+fn set_entries(
+    list: &mut BTreeMap<usize, Vec<ListEntry>>,
+    total: &mut Size,
+    (worker, entries): (usize, Vec<ListEntry>),
+) {
+    let before = list.get(&worker).map(entries_size).unwrap_or_default();
+    match entries.is_empty() {
+        true => drop(list.remove(&worker)),
+        false => drop(list.insert(worker, entries)),
+    }
+    let after = list.get(&worker).map(entries_size).unwrap_or_default();
+    total.replace(before, after);
 }
 
 /// Splits the output of operators into rows and top lists.
@@ -84,12 +134,20 @@ pub fn merge_lists<'s>(
 ) -> Rows<'s> {
     let by_list = Exchange::new(|list: &WorkerList| (list.view as u8, &list.key).hashed());
     let mut has_former_workers = true;
+    let state = clocks.states.share(NewestLists {
+        newest,
+        entries: Size::default(),
+    });
     on_tick(
         "MergeLists",
         lists,
         by_list,
         clocks,
         move |time, clock, lists, rows| {
+            let NewestLists {
+                newest,
+                entries: total,
+            } = &mut *state.borrow_mut();
             let newest = &mut *newest.borrow_mut();
             let mut before = BTreeMap::<(ViewId, ListKey), ListRow>::new();
             let mut touched = BTreeSet::new();
@@ -98,7 +156,9 @@ pub fn merge_lists<'s>(
                     if workers.keys().any(|worker| *worker >= FORMER) {
                         touched.insert(list.clone());
                         before.insert(list.clone(), merged(Some(workers)));
-                        workers.retain(|worker, _| *worker < FORMER);
+                        let former = workers.extract_if(FORMER.., |_, _| true);
+                        former
+                            .for_each(|(_, it)| total.replace(entries_size(&it), Size::default()));
                     }
                 }
             }
@@ -113,12 +173,7 @@ pub fn merge_lists<'s>(
                 if touched.insert(list.clone()) {
                     before.insert(list.clone(), merged(newest.get(&list)));
                 }
-                let workers = newest.entry(list).or_default();
-                if entries.is_empty() {
-                    workers.remove(&worker);
-                } else {
-                    workers.insert(worker, entries);
-                }
+                set_entries(newest.entry(list).or_default(), total, (worker, entries));
             }
             for list in touched {
                 let old = before.remove(&list).unwrap_or_default();
@@ -148,4 +203,34 @@ fn merged(workers: Option<&BTreeMap<usize, Vec<ListEntry>>>) -> ListRow {
     entries.sort_unstable_by(list_order);
     entries.truncate(ListRow::LENGTH);
     ListRow { entries }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_size_equals_that_of_all_entries_after_random_changes() {
+        let seed = 0x5eed_u64;
+        let mut next = crate::testing::random(seed);
+        let (mut list, mut total) = (BTreeMap::new(), Size::default());
+        for step in 0..2_000 {
+            let entry = |n: u64| ListEntry {
+                key: "k".repeat(n as usize).into(),
+                value: 1,
+                other: 0,
+                longer: 1,
+            };
+            let entries: Vec<_> = (0..next(5)).map(|_| entry(next(70))).collect();
+            set_entries(&mut list, &mut total, (next(4) as usize, entries));
+            let all = || list.values().flatten();
+            let texts: usize = all().map(|entry| entry.key.len()).sum();
+            let slots: usize = list.values().map(Vec::capacity).sum();
+            let expected = Size {
+                entries: all().count(),
+                bytes: texts + slots * size_of::<ListEntry>(),
+            };
+            assert_eq!(total, expected, "seed {seed:#x} step {step}");
+        }
+    }
 }

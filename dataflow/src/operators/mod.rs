@@ -1,6 +1,7 @@
 //! Operators and tables that differential dataflow does not offer, or offers at a higher cost
 //! (`docs/decisions/0002-dataflow.md`).
 
+pub mod arrangement;
 pub mod chunked_vec;
 pub mod count;
 pub mod flat_map_facts;

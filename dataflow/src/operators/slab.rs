@@ -7,6 +7,8 @@
 
 use std::ops::{Index, IndexMut};
 
+use crate::sizes::{Size, vec_bytes};
+
 /// Entries by number. The number of a removed entry is reused.
 #[derive(Debug)]
 pub struct Slab<T> {
@@ -63,6 +65,18 @@ impl<T: Default> Slab<T> {
         match self.chunks.split_last() {
             Some((last, full)) => full.len() * CHUNK_LEN + last.len(),
             None => 0,
+        }
+    }
+
+    /// The size, without what entries point to.
+    pub fn size(&self) -> Size {
+        // A chunk after the first one has its full capacity from the start.
+        let first = self.chunks.first().map_or(0, Vec::capacity);
+        let others = self.chunks.len().saturating_sub(1) * CHUNK_LEN;
+        let bytes = (first + others) * size_of::<T>();
+        Size {
+            entries: self.len(),
+            bytes: bytes + vec_bytes(&self.chunks) + vec_bytes(&self.free),
         }
     }
 
@@ -177,6 +191,24 @@ mod tests {
         *slab.get_or_add(&mut one) = 0;
         slab.remove_default(&mut one);
         assert_eq!((one, slab.get(one), slab.len()), (Slot::default(), None, 1));
+    }
+
+    #[test]
+    fn the_size_is_the_capacity_of_all_chunks() {
+        let mut slab = Slab::<[u64; 5]>::default();
+        for count in 1..2 * CHUNK_LEN {
+            let number = slab.add();
+            if count % 3 == 0 {
+                slab.remove(number);
+            }
+            if count % 997 == 0 {
+                let chunks = slab.chunks.iter().map(|chunk| 24 + chunk.capacity() * 40);
+                let spare = (slab.chunks.capacity() - slab.chunks.len()) * 24;
+                let free = slab.free.capacity() * 4;
+                assert_eq!(slab.size().bytes, chunks.sum::<usize>() + spare + free);
+                assert_eq!(slab.size().entries, slab.len());
+            }
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ use hashbrown::HashMap;
 use skytide_core::record::Lang;
 use skytide_core::view::{ListRow, Measure, ViewId, Window};
 
+use crate::sizes::{Size, vec_bytes};
+
 /// A family of top lists that differ only by window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListFamily {
@@ -131,6 +133,24 @@ impl<K: Hash + Eq + Copy> TopCandidates<K> {
                 self.families.remove(&family);
             }
         }
+    }
+}
+
+impl<K: Hash + Eq + Copy> TopCandidates<K> {
+    /// The size. The time depends on the number of families, which the known languages bound.
+    pub fn size(&self) -> Size {
+        let sets = self.families.values().flatten();
+        let mut size = Size {
+            entries: 0,
+            bytes: self.families.allocation_size() + vec_bytes(&self.dirty),
+        };
+        for CandidateSet { candidates, .. } in sets {
+            size.add(Size {
+                entries: candidates.len(),
+                bytes: candidates.allocation_size(),
+            });
+        }
+        size
     }
 }
 

@@ -26,6 +26,7 @@ use skytide_core::view::Window;
 
 use super::chunked_vec::ChunkedVec;
 use super::count::Carries;
+use crate::sizes::{Size, vec_bytes};
 
 /// Additions to the counts of keys, for as long as a window includes them.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub struct Windows<K> {
     first: [Minute; 4],
     /// For each day that has additions, its minutes.
     days: BTreeMap<u32, Box<[MinuteAdditions<K>]>>,
+    /// The size of all additions.
+    additions: Size,
 }
 
 /// Minutes of a day.
@@ -62,6 +65,16 @@ impl<K: Ord + Copy> Windows<K> {
             tracked,
             first: first_minutes(tracked, now),
             days: BTreeMap::new(),
+            additions: Size::default(),
+        }
+    }
+
+    /// The size of the additions and of the minutes that hold them.
+    pub fn size(&self) -> Size {
+        let minutes = self.days.len() * DAY as usize * size_of::<MinuteAdditions<K>>();
+        Size {
+            bytes: self.additions.bytes + minutes,
+            ..self.additions
         }
     }
 
@@ -71,10 +84,13 @@ impl<K: Ord + Copy> Windows<K> {
         self.now = self.now.max(now);
         let previous_oldest = self.oldest();
         let first = first_minutes(self.tracked, self.now);
+        let mut additions = self.additions;
         for (window, first) in first.into_iter().enumerate() {
             let previous = std::mem::replace(&mut self.first[window], first);
             for minute in self.minutes(previous, first) {
+                let before = minute.size();
                 minute.merge();
+                additions.replace(before, minute.size());
                 for &(key, count) in &minute.counts {
                     let mut diffs = [0; 4];
                     diffs[window] = -count;
@@ -84,9 +100,11 @@ impl<K: Ord + Copy> Windows<K> {
         }
         let oldest = self.oldest();
         for minute in self.minutes(previous_oldest, oldest) {
+            additions.replace(minute.size(), Size::default());
             *minute = MinuteAdditions::default();
         }
         self.days = self.days.split_off(&(oldest.0 / DAY));
+        self.additions = additions;
     }
 
     /// Adds `diff` to a key at `minute`. Returns what to add to the key's sums, in the order of
@@ -95,7 +113,10 @@ impl<K: Ord + Copy> Windows<K> {
         if self.oldest() <= minute {
             let empty = || vec![MinuteAdditions::default(); DAY as usize].into();
             let day = self.days.entry(minute.0 / DAY).or_insert_with(empty);
-            day[(minute.0 % DAY) as usize].unmerged.push((key, diff));
+            let minute = &mut day[(minute.0 % DAY) as usize].unmerged;
+            let before = minute.size();
+            minute.push((key, diff));
+            self.additions.replace(before, minute.size());
         }
         self.first
             .map(|first| if first <= minute { diff } else { 0 })
@@ -138,6 +159,15 @@ impl<K> Default for MinuteAdditions<K> {
 }
 
 impl<K: Ord + Copy> MinuteAdditions<K> {
+    fn size(&self) -> Size {
+        let mut size = self.unmerged.size();
+        size.add(Size {
+            entries: self.counts.len(),
+            bytes: vec_bytes(&self.counts),
+        });
+        size
+    }
+
     /// Merges the additions of each key.
     fn merge(&mut self) {
         if self.unmerged.is_empty() {
@@ -208,6 +238,16 @@ impl<K: Hash + Eq + Copy> WindowSums<K> {
         SumChange { key, old, new }
     }
 
+    /// The size.
+    pub fn size(&self) -> Size {
+        let mut size = self.carries.size();
+        size.add(Size {
+            entries: self.sums.len(),
+            bytes: self.sums.allocation_size(),
+        });
+        size
+    }
+
     fn get(&self, key: K) -> [i64; 4] {
         let sums = self.sums.get(&key).copied().unwrap_or_default();
         let carry = |window: usize| (key, window as u8);
@@ -256,6 +296,7 @@ mod tests {
             let mut minutes = self.windows.days.values().flatten();
             assert!(minutes.all(|it| it.counts.capacity() == 0 && it.unmerged.is_empty()));
             assert!(self.windows.days.len() <= 1);
+            assert_eq!(self.windows.additions, Size::default());
         }
     }
 
@@ -333,6 +374,36 @@ mod tests {
         counts.advance(Minute(minute.0 + 20_000));
         assert!(counts.sums.sums.is_empty());
         counts.assert_empty();
+    }
+
+    #[test]
+    fn the_size_equals_that_of_all_minutes_after_random_additions() {
+        let seed = 0x5eed_u64;
+        let mut next = crate::testing::random(seed);
+        let mut counts = Counts::new(&Window::ALL);
+        let mut now = 30_000 * 1_440;
+        for step in 0..20_000 {
+            if next(50) == 0 {
+                now += next(300) as u32;
+                counts.advance(Minute(now));
+            }
+            let minute = Minute(now - next(11_000) as u32 % (1 + next(11_000) as u32));
+            counts.add(next(20) as u8, minute, 1 - 2 * (next(4) == 0) as i32);
+            let minutes = counts.windows.days.values().flatten();
+            let parts = minutes.map(|it| {
+                let chunks = it.unmerged.chunks().map(<[_]>::len).sum::<usize>();
+                let bytes = it.unmerged.size().bytes + it.counts.capacity() * 8;
+                (it.counts.len() + chunks, bytes)
+            });
+            if step % 100 == 0 {
+                let (entries, bytes) = parts.fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
+                let expected = Size { entries, bytes };
+                assert_eq!(
+                    counts.windows.additions, expected,
+                    "seed {seed:#x} step {step}"
+                );
+            }
+        }
     }
 
     #[test]

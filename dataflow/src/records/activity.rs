@@ -8,6 +8,7 @@ use skytide_core::view::{ActivityKey, Span};
 
 use super::partition::SHARDS;
 use crate::fact::Activity;
+use crate::sizes::{Size, btree_bytes, vec_bytes};
 
 /// A period: its span and its start in minutes.
 pub(super) type Period = (Span, u32);
@@ -66,6 +67,24 @@ impl ActivityCounts {
                 ..*activity
             });
         }
+    }
+
+    /// The size. The time depends on the number of shards and of open periods.
+    pub fn size(&self) -> Size {
+        let mut size = Size {
+            entries: 0,
+            bytes: self.current.allocation_size() + vec_bytes(&self.open),
+        };
+        for periods in &self.open {
+            size.bytes += btree_bytes::<Period, HashSet<(u32, u32)>>(periods.len());
+            periods.values().for_each(|accounts| {
+                size.add(Size {
+                    entries: accounts.len(),
+                    bytes: accounts.allocation_size(),
+                });
+            });
+        }
+        size
     }
 
     /// Marks an account as counted in a row and period. Returns whether this is the first time.

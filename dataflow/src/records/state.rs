@@ -18,6 +18,7 @@ use super::names::is_known;
 use super::partition::SHARDS;
 use super::policy::AccountPolicy;
 use super::repo::Repo;
+use super::sizes::RecordSizes;
 use crate::fact::{Activity, Fact};
 use crate::operators::interner::Interner;
 use crate::operators::on_tick::shrink_spare;
@@ -47,22 +48,24 @@ pub struct LiveRecords {
     /// accounts are emitted.
     counted_through: Time,
     hasher: DefaultHashBuilder,
-    dids: Interner<Did>,
-    collections: Interner<Box<str>, CollectionState>,
+    pub(super) dids: Interner<Did>,
+    pub(super) collections: Interner<Box<str>, CollectionState>,
     /// Repos by the number of their DID; `None` for accounts that are known as subjects only.
-    repos: Vec<Option<Box<Repo>>>,
+    pub(super) repos: Vec<Option<Box<Repo>>>,
     /// The accounts that have a repo, by checkpoint shard. An account is identified by the number
     /// of its DID.
-    members: Vec<Vec<u32>>,
+    pub(super) members: Vec<Vec<u32>>,
+    /// The sizes of what accounts hold.
+    pub(super) sizes: RecordSizes,
     records: u64,
-    activity: ActivityCounts,
+    pub(super) activity: ActivityCounts,
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
     drops: Drops,
     /// The accounts with an `#identity` or `#account` in the current time, and what they had
     /// announced before.
     announced: BTreeMap<u32, PreviousAnnouncements>,
-    facts: Vec<(Fact, i32)>,
+    pub(super) facts: Vec<(Fact, i32)>,
     /// The number of facts that were emitted at the newest time.
     emitted: u64,
 }
@@ -186,12 +189,15 @@ impl LiveRecords {
     pub(super) fn count_event(&mut self, kind: &str, did: &Did, minute: Minute) {
         let collection = self.collections.intern(&kind.into());
         let (account, repo) = self.repo(did);
+        let before = repo.size();
         let source = ActivitySource {
             collection,
             account,
             shard: repo.shard,
             is_new: repo.mark_counted_in(collection),
         };
+        let after = repo.size();
+        self.sizes.replace(before, after);
         let activity = Activity {
             creates: 1,
             ..Activity::default()
@@ -268,7 +274,7 @@ impl LiveRecords {
 
 /// How a collection is counted in `activity`.
 #[derive(Clone, Copy, Debug, Default)]
-struct CollectionState {
+pub(super) struct CollectionState {
     /// Whether `activity` has a row of this name, for a collection or a kind of event. Then its
     /// number is never released.
     is_named: bool,

@@ -17,6 +17,7 @@ use skytide_core::id::Rkey;
 use skytide_core::time::Minute;
 
 use super::content::Content;
+use crate::sizes::{Size, vec_bytes};
 
 /// A live record.
 #[derive(Debug)]
@@ -48,6 +49,16 @@ impl RecordTable {
         Self {
             records: Vec::with_capacity(records),
             index: None,
+        }
+    }
+
+    /// The size of the table and its index, without what records point to.
+    pub fn size(&self) -> Size {
+        let index = self.index.as_deref();
+        let index = index.map_or(0, |index| size_of_val(index) + index.allocation_size());
+        Size {
+            entries: self.records.len(),
+            bytes: vec_bytes(&self.records) + index,
         }
     }
 

@@ -29,6 +29,8 @@ use crate::types::{Clock, Input, Time};
 pub struct Epochs {
     /// Events since the newest tick.
     events: Vec<Event>,
+    /// Bytes in memory of these events.
+    bytes: usize,
     /// The newest tick.
     newest: Option<(Epoch, Timestamp)>,
     /// Network time of the first event of all.
@@ -95,6 +97,7 @@ impl Epochs {
             Message::Event(mut event) => {
                 truncate_text(&mut event);
                 self.first_event_time(event.time);
+                self.bytes += event.bytes();
                 self.events.push(event);
                 return Ok(None);
             }
@@ -114,6 +117,7 @@ impl Epochs {
         let first = self.newest.is_none() || std::mem::take(&mut self.first_lists);
         let new_second = tick.time.second() > time_before.second();
         self.newest = Some((tick.epoch, tick.time));
+        self.bytes = 0;
         let mut events = std::mem::take(&mut self.events);
         events.retain(|event| !is_left_over(event, &tick));
         let order = |event: &Event| (event.host.clone(), event.seq, event.index);
@@ -132,6 +136,11 @@ impl Epochs {
             since: self.first_event_time(tick.time),
             tick,
         }))
+    }
+
+    /// The number of events since the newest tick, and their bytes in memory.
+    pub fn pending(&self) -> (usize, usize) {
+        (self.events.len(), self.bytes)
     }
 
     /// Network time of the first event of all, which is `time` if none came before. An event

@@ -115,6 +115,14 @@ pub(crate) struct Part {
     pub pause_seconds: f64,
 }
 
+impl Part {
+    /// Bytes of its sections.
+    pub fn bytes(&self) -> u64 {
+        let sections = self.sections.iter();
+        sections.map(|(_, bytes)| bytes.len() as u64).sum()
+    }
+}
+
 /// State that the planner, the workers and the keeper share to decide when a cut may be made.
 #[derive(Debug, Default)]
 pub(crate) struct CutGate {

@@ -92,7 +92,10 @@ impl Committer {
             }
             let end = received[0].end;
             let mut changes = Changes::new();
+            let (mut rows, mut bytes) = (0, 0);
             for output in received.drain(..) {
+                let size = output.changes.size();
+                (rows, bytes) = (rows + size.0, bytes + size.1);
                 self.metrics.record_rows_left_out(&output.changes.left_out);
                 for (view, more) in output.changes.changes {
                     changes.entry(view).or_default().push(more);
@@ -104,11 +107,15 @@ impl Committer {
                 }
             }
             self.rebuild.gather(&mut changes);
+            let (gathered, gathered_bytes) = self.rebuild.size();
+            self.metrics.queues.rebuild.set(gathered, gathered_bytes);
             if end.restored {
                 let seconds = started.elapsed().as_secs_f64();
                 self.metrics.restore_seconds.set(seconds);
             }
-            if !self.finish_batch(end, changes).await? {
+            let finished = self.finish_batch(end, changes).await;
+            self.metrics.queues.changes.remove(rows, bytes);
+            if !finished? {
                 tracing::warn!(
                     epoch = end.epoch.0,
                     "stopped before this commit was made; nothing is lost: the next start makes it"
@@ -147,6 +154,7 @@ impl Committer {
                     return Ok(false);
                 }
                 self.rebuild.clear();
+                self.metrics.queues.rebuild.set(0, 0);
                 self.replaces_all = false;
                 self.report(CheckpointEvent::Committed(committed));
             }

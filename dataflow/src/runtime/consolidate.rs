@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use skytide_core::port::store::Sum;
 use skytide_core::view::{Change, ViewId, fits, row_hash};
 
+use crate::sizes::vec_bytes;
 use crate::types::{Row, Time};
 
 /// How one worker's rows changed in one batch.
@@ -19,6 +20,17 @@ pub struct RowChanges {
     pub sums: BTreeMap<ViewId, Sum>,
     /// Rows too large for any store, by view: their number, and the key of one of them as text.
     pub left_out: BTreeMap<ViewId, (u64, String)>,
+    /// Bytes of the keys and columns of the changes.
+    bytes: u64,
+}
+
+impl RowChanges {
+    /// The number of changes, and their bytes in memory.
+    pub fn size(&self) -> (u64, u64) {
+        let rows: usize = self.changes.values().map(Vec::len).sum();
+        let slots: usize = self.changes.values().map(vec_bytes).sum();
+        (rows as u64, self.bytes + slots as u64)
+    }
 }
 
 /// Consolidates the updates of a batch: a row that is inserted and retracted within it cancels.
@@ -60,6 +72,7 @@ pub fn consolidate(mut updates: Vec<(Row, Time, i32)>) -> RowChanges {
                 key: row.key.clone(),
                 row: columns,
             };
+            result.bytes += change.bytes() as u64;
             result.changes.entry(row.view).or_default().push(change);
         }
     }
@@ -121,6 +134,9 @@ mod tests {
             (row("removed", 7), 2, -1),
         ]);
         let changes = &result.changes[&ViewId::Counters];
+        let bytes: usize = changes.iter().map(Change::bytes).sum();
+        let slots = changes.capacity() * size_of::<Change>();
+        assert_eq!(result.size(), (2, (bytes + slots) as u64));
         let key = |text: &str| Key::of(&text.to_owned());
         assert_eq!(changes.len(), 2);
         assert_eq!(

@@ -28,6 +28,7 @@ use timely::logging::{
 use timely::worker::Worker;
 
 use crate::metrics::Metrics;
+use crate::sizes::StateRegistry;
 
 /// Shortest time between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,6 +39,8 @@ pub(crate) struct OperatorLog {
     started: Instant,
     reported: Option<Instant>,
     totals: Rc<RefCell<Totals>>,
+    /// The states of the operators.
+    states: StateRegistry,
     /// Receives the reports.
     metrics: Arc<Metrics>,
     /// The newest report, until it is taken.
@@ -72,9 +75,15 @@ impl OperatorLog {
             started: Instant::now(),
             reported: None,
             totals,
+            states: StateRegistry::default(),
             metrics,
             newest: None,
         }
+    }
+
+    /// The states of the operators. Their sizes are part of the reports.
+    pub fn states(&self) -> &StateRegistry {
+        &self.states
     }
 
     /// Sets whether the worker processes a batch. Only then, the time in which it is parked counts.
@@ -115,6 +124,7 @@ impl OperatorLog {
         WorkerReport {
             worker: self.worker,
             running_seconds: self.started.elapsed().as_secs_f64(),
+            state: self.states.sizes(self.worker),
             ..report
         }
     }

@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use skytide_core::port::store::{Order, Range, StoreError, Term, ViewStore};
 use skytide_core::view::{Change, Key, ViewId};
 
+use crate::sizes::btree_bytes;
+
 /// Rows by key.
 type Rows = BTreeMap<Key, Box<[u8]>>;
 
@@ -25,6 +27,8 @@ const PAGE_ROWS: usize = 10_000;
 #[derive(Debug, Default)]
 pub(crate) struct Rebuild {
     views: BTreeMap<ViewId, Rows>,
+    /// Bytes of the keys and columns of all rows.
+    bytes: usize,
 }
 
 impl Rebuild {
@@ -33,6 +37,7 @@ impl Rebuild {
         let views = views.iter().map(|view| (*view, Rows::new()));
         Self {
             views: views.collect(),
+            bytes: 0,
         }
     }
 
@@ -41,10 +46,14 @@ impl Rebuild {
     pub fn gather(&mut self, changes: &mut BTreeMap<ViewId, Vec<Vec<Change>>>) {
         for (view, rows) in &mut self.views {
             for change in changes.remove(view).into_iter().flatten().flatten() {
-                match change.row {
+                let key_bytes = change.key.as_bytes().len();
+                let added = change.row.as_ref().map_or(0, |row| key_bytes + row.len());
+                let previous = match change.row {
                     Some(row) => rows.insert(change.key, row),
                     None => rows.remove(&change.key),
                 };
+                let removed = previous.map_or(0, |row| key_bytes + row.len());
+                self.bytes = self.bytes + added - removed;
             }
         }
     }
@@ -77,9 +86,18 @@ impl Rebuild {
         Ok(())
     }
 
+    /// The number of gathered rows, and their bytes in memory.
+    pub fn size(&self) -> (u64, u64) {
+        let rows = self.views.values().map(Rows::len);
+        let trees = rows.clone().map(btree_bytes::<Key, Box<[u8]>>);
+        let bytes = self.bytes + trees.sum::<usize>();
+        (rows.sum::<usize>() as u64, bytes as u64)
+    }
+
     /// Drops the rows after their commit.
     pub fn clear(&mut self) {
         self.views.clear();
+        self.bytes = 0;
     }
 }
 

@@ -123,6 +123,7 @@ impl Source {
             let end = batch.end();
             let pending = end.map_or(0, |end| end.events);
             self.metrics.events_pending.set(pending as i64);
+            self.report_sizes(&epochs, end);
             let idle = end.is_none() && epochs.is_empty();
             let can_send = end.is_some() && !self.splits_pending_commit(&batch);
             let can_read = epochs.is_empty() && !last && !self.is_full(&batch);
@@ -152,6 +153,20 @@ impl Source {
                 }
             }
         }
+    }
+
+    /// Reports the size of what was read and is not sent to the workers yet.
+    fn report_sizes(&self, epochs: &VecDeque<WholeEpoch>, batch: Option<End>) {
+        let (mut events, mut bytes) = self.epochs.pending();
+        for epoch in epochs {
+            events += epoch.events.len();
+            bytes += epoch.bytes;
+        }
+        if let Some(batch) = batch {
+            events += batch.events;
+            bytes += batch.bytes;
+        }
+        self.metrics.queues.read.set(events as u64, bytes as u64);
     }
 
     /// Adds a message. Returns the epoch that it ends, without the events that the checkpoint
@@ -199,6 +214,8 @@ impl Source {
             return true;
         };
         self.metrics.batches_pending.inc();
+        let (events, bytes) = (end.events as u64, end.bytes as u64);
+        self.metrics.queues.batches.add(events, bytes);
         let cut = self.planner.as_mut().and_then(|planner| {
             planner.count_events(&end);
             planner.next_cut(&end, false)

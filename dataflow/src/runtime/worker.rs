@@ -107,6 +107,10 @@ impl LeaderWorker {
         let BatchInput { segments, end, cut } = input;
         if !segments.is_empty() {
             let started = Instant::now();
+            if worker.index() == 0 && !end.restored {
+                let (events, bytes) = (end.events as u64, end.bytes as u64);
+                self.metrics.queues.batches.remove(events, bytes);
+            }
             graph.feed(segments, end);
             let changes = graph.complete(worker, end, log, &self.liveness);
             let changes = changes.ok_or(Disconnected)?;
@@ -173,6 +177,8 @@ impl LeaderWorker {
     }
 
     fn send_output(&self, output: BatchOutput) -> Result<(), Disconnected> {
+        let (rows, bytes) = output.changes.size();
+        self.metrics.queues.changes.add(rows, bytes);
         let sent = self.outputs.blocking_send(output);
         sent.map_err(|_| Disconnected)
     }
@@ -183,6 +189,7 @@ impl LeaderWorker {
             return Ok(());
         };
         self.gate.part_sent();
+        self.metrics.queues.checkpoint_parts.add(1, part.bytes());
         let sent = events.send(CheckpointEvent::Part(part));
         sent.map_err(|_| Disconnected)
     }

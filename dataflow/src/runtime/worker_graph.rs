@@ -20,7 +20,8 @@ use crate::runtime::command::BuildCommand;
 use crate::runtime::consolidate::{RowChanges, consolidate};
 use crate::runtime::operator_log::OperatorLog;
 use crate::runtime::restore::{accumulators_name, shard_name};
-use crate::types::{Clock, Input, Row, Shared, Time};
+use crate::sizes::{BATCH_EVENTS, Size, Sizes, StateSizes, sampled_heap_bytes, vec_bytes};
+use crate::types::{Clock, Clocks, Input, Row, Shared, Time};
 
 type Handle<D> = InputHandle<Time, CapacityContainerBuilder<Vec<D>>>;
 
@@ -33,8 +34,22 @@ pub(crate) struct WorkerGraph {
     restored_lists: Handle<WorkerList>,
     records: Shared<LiveRecords>,
     accumulators: Accumulators,
-    rows: Shared<Vec<(Row, Time, i32)>>,
+    rows: Shared<RowBuffer>,
     probe: ProbeHandle<Time>,
+}
+
+/// The row updates of the current batch.
+#[derive(Default)]
+struct RowBuffer(Vec<(Row, Time, i32)>);
+
+impl StateSizes for RowBuffer {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        let size = Size {
+            entries: self.0.len(),
+            bytes: vec_bytes(&self.0) + sampled_heap_bytes(std::iter::once(&self.0[..])),
+        };
+        sizes.add("rows.buffer", size, BATCH_EVENTS);
+    }
 }
 
 impl WorkerGraph {
@@ -63,6 +78,12 @@ impl WorkerGraph {
             ] {
                 log.rename(&scope.addr(), operator, name);
             }
+            let states = log.states().clone();
+            states.register(&graph.rows);
+            let clocks = Clocks {
+                ticks: clocks,
+                states,
+            };
             let facts = live_records(inputs, clocks.clone(), graph.records.clone(), report);
             let streams = Streams {
                 facts,
@@ -74,7 +95,7 @@ impl WorkerGraph {
             built
                 .unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, "Rows", |_, _| {
                     move |input, _output| {
-                        input.for_each(|_time, updates| sink.borrow_mut().append(updates));
+                        input.for_each(|_time, updates| sink.borrow_mut().0.append(updates));
                     }
                 })
                 .probe_with(&graph.probe);
@@ -100,7 +121,7 @@ impl WorkerGraph {
             log.report_if_due(worker);
         }
         log.set_in_batch(false);
-        Some(consolidate(std::mem::take(&mut *self.rows.borrow_mut())))
+        Some(consolidate(std::mem::take(&mut self.rows.borrow_mut().0)))
     }
 
     /// Feeds this worker's part of a batch.
@@ -153,3 +174,6 @@ impl WorkerGraph {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use skytide_core::view::{ActorRow, Measure, Window};
 use crate::operators::count::{Carries, to_row_count};
 use crate::operators::interner::{Entry, Interner};
 use crate::operators::slab::{Slab, Slot};
+use crate::sizes::{COLLECTIONS, Sizes, StateSizes, vec_bytes};
 
 /// A counter of an account. The discriminant is its index in the arrays of counters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -129,6 +130,17 @@ pub(super) struct AccountTable {
     /// Accounts touched since the candidates were last updated. That happens only when top lists
     /// are written.
     touched: Vec<u32>,
+}
+
+impl StateSizes for AccountTable {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        let mut table = self.accounts.size();
+        table.bytes += vec_bytes(&self.touched) + self.carries.size().bytes;
+        sizes.add("actors.table", table, COLLECTIONS);
+        let mut rare = self.rare.size();
+        rare.bytes += self.day_only.size().bytes;
+        sizes.add("actors.rare_counts", rare, COLLECTIONS);
+    }
 }
 
 impl AccountTable {

@@ -11,6 +11,7 @@
 //! because live records cannot supply these counts again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use differential_dataflow::Hashable;
 use skytide_core::time::Minute;
@@ -21,6 +22,7 @@ use super::changes::TouchedRows;
 use crate::fact::{Activity, Fact};
 use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::on_tick::on_tick;
+use crate::sizes::{COLLECTIONS, HeapSize, Size, Sizes, StateSizes, btree_bytes};
 use crate::types::{Rows, Shared, SuppressedRows, ViewInput};
 
 /// Days after which the rows of hours expire.
@@ -40,22 +42,32 @@ pub fn activity<'s>(
     });
 
     let by_key = Exchange::new(|(key, _): &(ActivityKey, Activity)| key.hashed());
+    let state = input.clocks.states.share(Sums {
+        name: "activity.sums",
+        sums,
+        key_bytes: 0,
+    });
     on_tick(
         "Activity",
         counted,
         by_key,
         input.clocks,
         move |time, clock, counted, rows| {
+            let Sums {
+                sums, key_bytes, ..
+            } = &mut *state.borrow_mut();
             let sums = &mut *sums.borrow_mut();
             let mut touched = TouchedRows::<ActivityKey, ActivityRow>::new(ViewId::Activity, time);
             for (key, activity) in counted.into_iter().flatten() {
                 touched.touch(&key, || sums.get(&key).map(row));
-                sums.entry(key).or_default().add(&activity);
+                entry(sums, key, key_bytes).add(&activity);
             }
             for span in [Span::Hour, Span::Minute] {
                 for key in expired(sums, span, clock.now.minute()) {
                     touched.touch(&key, || sums.get(&key).map(row));
-                    sums.remove(&key);
+                    if sums.remove(&key).is_some() {
+                        *key_bytes -= key.heap_bytes();
+                    }
                 }
             }
             if suppressed.emits(ViewId::Activity, time) {
@@ -78,24 +90,73 @@ pub fn counters<'s>(
     });
 
     let by_name = Exchange::new(|(name, _): &(String, u64)| name.hashed());
+    let state = input.clocks.states.share(Sums {
+        name: "counters.sums",
+        sums,
+        key_bytes: 0,
+    });
     on_tick(
         "Counters",
         counted,
         by_name,
         input.clocks,
         move |time, _clock, counted, rows| {
+            let Sums {
+                sums, key_bytes, ..
+            } = &mut *state.borrow_mut();
             let sums = &mut *sums.borrow_mut();
             let row = |value: &u64| CounterRow { value: *value };
             let mut touched = TouchedRows::<String, CounterRow>::new(ViewId::Counters, time);
             for (name, count) in counted.into_iter().flatten() {
                 touched.touch(&name, || sums.get(&name).map(row));
-                *sums.entry(name).or_default() += count;
+                *entry(sums, name, key_bytes) += count;
             }
             if suppressed.emits(ViewId::Counters, time) {
                 touched.emit(|name| sums.get(name).map(row), rows);
             }
         },
     )
+}
+
+/// Sums by key.
+struct Sums<K, V> {
+    /// The name under which their size is reported.
+    name: &'static str,
+    sums: Shared<BTreeMap<K, V>>,
+    /// What the keys point to, in bytes.
+    key_bytes: usize,
+}
+
+impl<K, V> StateSizes for Sums<K, V> {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        let entries = self.sums.borrow().len();
+        let size = Size {
+            entries,
+            bytes: btree_bytes::<K, V>(entries) + self.key_bytes,
+        };
+        sizes.add(self.name, size, COLLECTIONS);
+    }
+}
+
+impl HeapSize for Activity {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
+}
+
+/// The sum of a key; zero if there was none. Adds what a new key points to to `key_bytes`.
+fn entry<'a, K: Ord + HeapSize, V: Default>(
+    sums: &'a mut BTreeMap<K, V>,
+    key: K,
+    key_bytes: &mut usize,
+) -> &'a mut V {
+    match sums.entry(key) {
+        Entry::Occupied(entry) => entry.into_mut(),
+        Entry::Vacant(entry) => {
+            *key_bytes += entry.key().heap_bytes();
+            entry.insert(V::default())
+        }
+    }
 }
 
 /// The keys of a span whose rows have expired.

@@ -33,10 +33,12 @@ use super::account_table::{AccountCounts, AccountTable, Counter};
 use super::changes::RowChange;
 use super::top_actors::TopActors;
 use crate::fact::{Edge, Fact, Post, Reaction, Subject};
+use crate::operators::arrangement::Arrangement;
 use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::lists::Output;
 use crate::operators::named::concatenate;
 use crate::operators::on_tick::on_tick;
+use crate::sizes::{HeapSize, Sizes, StateRegistry, StateSizes};
 use crate::types::{Facts, SuppressedRows, Time, ViewInput};
 
 /// An update to an account's counters.
@@ -101,22 +103,23 @@ pub fn actors<'s>(
         true => concatenate(
             updates.scope(),
             "ActorUpdates",
-            vec![updates, distinct(facts)],
+            vec![updates, distinct(facts, &clocks.states)],
         ),
         false => updates,
     };
 
     let by_account = Exchange::new(|update: &ActorUpdate| update.account.hashed());
-    let mut actors = Actors {
+    let actors = clocks.states.share(Actors {
         top: views.lists.then(TopActors::default),
         ..Actors::default()
-    };
+    });
     on_tick(
         "Actors",
         updates,
         by_account,
         clocks,
         move |time, clock, updates, output| {
+            let actors = &mut *actors.borrow_mut();
             let emits = views.rows && suppressed.emits(ViewId::Actors, time);
             actors.old_counts = emits.then(HashMap::new);
             actors.advance(clock.now.minute());
@@ -136,7 +139,7 @@ pub fn actors<'s>(
 
 /// Updates of the counters of distinct followers and blockers: accounts that have at least one such
 /// record.
-fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, ActorUpdate> {
+fn distinct<'s>(facts: Facts<'s>, states: &StateRegistry) -> StreamVec<'s, Time, ActorUpdate> {
     let pairs = flat_map_facts(facts, "Edges", |fact, time, diff, pairs| {
         let (relation, edge) = match fact {
             Fact::Follow(edge) => (Relation::Follows, edge),
@@ -147,7 +150,10 @@ fn distinct(facts: Facts<'_>) -> StreamVec<'_, Time, ActorUpdate> {
             pairs.push(((relation, subject.clone(), edge.author.clone()), time, diff));
         }
     });
-    let distinct = pairs.as_collection().distinct_total_core::<i32>().inner;
+    let pairs = pairs.as_collection();
+    let arranged = pairs.arrange_by_self_named("Arrange: ThresholdTotal");
+    states.share(Arrangement::new("actors.edges", &arranged.trace));
+    let distinct = arranged.distinct_total_core::<i32>().inner;
     distinct.unary::<CapacityContainerBuilder<_>, _, _, _>(Pipeline, "Followers", |_, _| {
         move |input, output| {
             input.for_each(|capability, changes| {
@@ -298,6 +304,27 @@ struct Actors {
     /// If rows are emitted at the current time: the previous counts of the accounts that it
     /// touched.
     old_counts: Option<HashMap<u32, AccountCounts>>,
+}
+
+impl StateSizes for Actors {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        self.table.add_sizes(sizes);
+        if let Some(top) = &mut self.top {
+            top.add_sizes(sizes);
+        }
+    }
+}
+
+impl HeapSize for ActorUpdate {
+    fn heap_bytes(&self) -> usize {
+        self.account.heap_bytes()
+    }
+}
+
+impl HeapSize for Relation {
+    fn heap_bytes(&self) -> usize {
+        0
+    }
 }
 
 impl Actors {

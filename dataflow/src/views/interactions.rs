@@ -28,6 +28,7 @@ use crate::operators::count::{Carries, to_row_count};
 use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::interner::Interner;
 use crate::operators::on_tick::on_tick;
+use crate::sizes::{COLLECTIONS, HeapSize, INTERACTIONS_DAYS, Size, Sizes, StateSizes};
 use crate::types::{Row, Rows, SuppressedRows, Time, ViewInput};
 
 /// One interaction of an account with another one: inserted (+1) or retracted (-1).
@@ -70,13 +71,14 @@ pub fn interactions<'s>(
         |fact, _time, diff, interactions| interactions.extend(interaction_of(fact, diff)),
     );
 
-    let mut days = Days::default();
+    let days = input.clocks.states.share(Days::default());
     on_tick(
         "Interactions",
         interactions,
         Pipeline,
         input.clocks,
         move |time, clock, interactions, rows| {
+            let days = &mut *days.borrow_mut();
             let first_day = days_kept.map_or(0, |days| (clock.now.day() + 1).saturating_sub(days));
             if !suppressed.emits(ViewId::Interactions, time) {
                 for interactions in interactions {
@@ -112,7 +114,11 @@ type Pair = (u32, u32);
 type CountKey = (Pair, Kind);
 
 /// The counts of a day, in parts by author.
-struct Day(Box<[DayPart]>);
+struct Day {
+    parts: Box<[DayPart]>,
+    /// The size of the parts when it was last computed; `None` if a part may have changed since.
+    size: Option<Size>,
+}
 
 /// The number of parts of a day. The buffer of a part is added up in one step, which must not stall
 /// the stream.
@@ -130,22 +136,60 @@ struct DayPart {
 
 impl Default for Day {
     fn default() -> Self {
-        Self((0..PARTS).map(|_| DayPart::default()).collect())
+        Self {
+            parts: (0..PARTS).map(|_| DayPart::default()).collect(),
+            size: None,
+        }
     }
 }
 
 impl Day {
     fn part(&mut self, (author, _): Pair) -> &mut DayPart {
-        &mut self.0[author as usize % PARTS]
+        self.size = None;
+        &mut self.parts[author as usize % PARTS]
     }
 
     fn is_empty(&self) -> bool {
-        let mut parts = self.0.iter();
+        let mut parts = self.parts.iter();
         parts.all(|part| part.buffered.is_empty() && part.counts.is_empty())
+    }
+
+    /// The size of all parts. It is computed only after a change.
+    fn size(&mut self) -> Size {
+        *self.size.get_or_insert_with(|| {
+            let mut size = Size {
+                entries: 0,
+                bytes: size_of_val(&*self.parts),
+            };
+            self.parts.iter().for_each(|part| size.add(part.size()));
+            size
+        })
+    }
+}
+
+impl StateSizes for Days {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        sizes.add("interactions.dids", self.dids.size(), COLLECTIONS);
+        let mut days = Size::default();
+        self.days.values_mut().for_each(|day| days.add(day.size()));
+        sizes.add("interactions.days", days, INTERACTIONS_DAYS);
+    }
+}
+
+impl HeapSize for Interaction {
+    fn heap_bytes(&self) -> usize {
+        0
     }
 }
 
 impl DayPart {
+    fn size(&self) -> Size {
+        let mut size = self.counts.size();
+        size.add(self.buffered.size());
+        size.bytes += self.carries.size().bytes;
+        size
+    }
+
     /// Adds the buffered interactions to the counts.
     fn flush(&mut self) {
         if self.buffered.is_empty() {
@@ -238,7 +282,7 @@ impl Days {
     fn expire(&mut self, first_day: u32, time: Time, rows: &mut Vec<(Row, Time, i32)>) {
         let kept = self.days.split_off(&first_day);
         for (day, parts) in std::mem::replace(&mut self.days, kept) {
-            for mut part in parts.0 {
+            for mut part in parts.parts {
                 part.flush();
                 for (_number, &pair, counts) in part.counts.iter() {
                     let (author, subject) = pair;
@@ -354,6 +398,26 @@ const _: () = assert!(
 mod tests {
     use super::*;
 
+    fn size_of_days(days: &mut Days) -> Size {
+        let mut size = Size::default();
+        days.days.values_mut().for_each(|day| size.add(day.size()));
+        size
+    }
+
+    /// The size by visiting all entries and buffers.
+    fn recount(days: &Days) -> Size {
+        let mut size = Size::default();
+        for day in days.days.values() {
+            size.bytes += PARTS * size_of::<DayPart>();
+            for part in &day.parts {
+                size.entries += part.counts.iter().count() + part.buffered.iter().count();
+                size.bytes += part.counts.size().bytes + part.buffered.size().bytes;
+                size.bytes += part.carries.size().bytes;
+            }
+        }
+        size
+    }
+
     /// Buffering interactions and adding them at once give the same counts, whatever is looked up
     /// in between.
     #[test]
@@ -394,6 +458,14 @@ mod tests {
             };
             added.add(&key, interaction);
             let expected = added.row_or_remove(&key);
+            if step % 100 == 0 {
+                assert_eq!(
+                    size_of_days(&mut buffered),
+                    recount(&buffered),
+                    "seed {seed:#x}"
+                );
+                assert_eq!(size_of_days(&mut added), recount(&added), "seed {seed:#x}");
+            }
             if next(50) > 0 {
                 buffered.buffer(&[(key, interaction)], 0);
             } else {

@@ -10,6 +10,7 @@ use skytide_core::view::{Measure, PostRow, PostState};
 use crate::operators::count::{Carries, to_row_count};
 use crate::operators::interner::{Entry, Interner};
 use crate::operators::slab::{Slab, Slot};
+use crate::sizes::{COLLECTIONS, Sizes, StateSizes, vec_bytes};
 
 /// A set of languages, interned by `top_posts`; 0 is the empty set.
 pub(super) type LangSet = u32;
@@ -87,6 +88,15 @@ pub(super) struct PostTable {
     /// Posts touched since the candidates were last updated. That happens only when top lists are
     /// written.
     touched: Vec<u32>,
+}
+
+impl StateSizes for PostTable {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        let mut table = self.posts.size();
+        table.bytes += vec_bytes(&self.touched) + self.carries.size().bytes;
+        sizes.add("posts.table", table, COLLECTIONS);
+        sizes.add("posts.other_tallies", self.others.size(), COLLECTIONS);
+    }
 }
 
 impl PostTable {

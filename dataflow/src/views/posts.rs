@@ -32,6 +32,7 @@ use crate::fact::{Fact, Post, Reaction, Subject};
 use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::lists::Output;
 use crate::operators::on_tick::on_tick;
+use crate::sizes::{HeapSize, Sizes, StateSizes};
 use crate::types::{SuppressedRows, Time, ViewInput};
 
 /// An update to a post's counters.
@@ -85,16 +86,17 @@ pub fn posts<'s>(
     });
 
     let by_post = Exchange::new(|update: &PostUpdate| update.post.hashed());
-    let mut posts = Posts {
+    let posts = input.clocks.states.share(Posts {
         top: views.lists.then(TopPosts::default),
         ..Posts::default()
-    };
+    });
     on_tick(
         "Posts",
         updates,
         by_post,
         input.clocks,
         move |time, clock, updates, output| {
+            let posts = &mut *posts.borrow_mut();
             let emits = views.rows && suppressed.emits(ViewId::Posts, time);
             posts.old_counts = emits.then(HashMap::new);
             posts.advance(clock.now.minute());
@@ -168,6 +170,21 @@ struct Posts {
     top: Option<TopPosts>,
     /// If rows are emitted at the current time: the previous counts of the posts that it touched.
     old_counts: Option<HashMap<u32, PostCounts>>,
+}
+
+impl StateSizes for Posts {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        self.table.add_sizes(sizes);
+        if let Some(top) = &mut self.top {
+            top.add_sizes(sizes);
+        }
+    }
+}
+
+impl HeapSize for PostUpdate {
+    fn heap_bytes(&self) -> usize {
+        self.post.heap_bytes()
+    }
 }
 
 impl Posts {

@@ -17,6 +17,7 @@ use super::account_table::{AccountTable, Counter, LISTED, bit};
 use crate::operators::lists::{Output, WorkerList};
 use crate::operators::top_candidates::{ListFamily, OVERALL, TopCandidates};
 use crate::operators::windows::Windows;
+use crate::sizes::{COLLECTIONS, Sizes, StateSizes};
 
 /// The state of the three views, except the table of accounts.
 #[derive(Debug)]
@@ -32,6 +33,13 @@ impl Default for TopActors {
             window: Windows::new(&[Window::Day]),
             candidates: TopCandidates::default(),
         }
+    }
+}
+
+impl StateSizes for TopActors {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        sizes.add("actors.window", self.window.size(), COLLECTIONS);
+        sizes.add("actors.candidates", self.candidates.size(), COLLECTIONS);
     }
 }
 

@@ -22,6 +22,7 @@ use crate::operators::interner::Interner;
 use crate::operators::lists::{Output, WorkerList};
 use crate::operators::top_candidates::{ListFamily, OVERALL, TopCandidates};
 use crate::operators::windows::Windows;
+use crate::sizes::{COLLECTIONS, Sizes, StateSizes};
 
 /// The state of `top_posts`, except the table of posts.
 #[derive(Debug)]
@@ -63,6 +64,16 @@ impl Default for TopPosts {
             candidates: TopCandidates::default(),
             old_langs: HashMap::new(),
         }
+    }
+}
+
+impl StateSizes for TopPosts {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        sizes.add("posts.windows", self.windows.size(), COLLECTIONS);
+        sizes.add("posts.candidates", self.candidates.size(), COLLECTIONS);
+        let mut langs = self.lang_sets.size();
+        langs.bytes += self.old_langs.allocation_size();
+        sizes.add("posts.lang_sets", langs, COLLECTIONS);
     }
 }
 

@@ -36,6 +36,7 @@ use crate::operators::lists::{Output, WorkerList};
 use crate::operators::on_tick::on_tick;
 use crate::operators::top_candidates::{ListFamily, TopCandidates};
 use crate::operators::windows::{SumChange, WindowSums, Windows};
+use crate::sizes::{COLLECTIONS, HeapSize, Sizes, StateSizes};
 use crate::types::{SuppressedRows, Time, ViewInput};
 
 /// An occurrence of a key in a post, inserted (`diff` is +1) or retracted (-1).
@@ -63,13 +64,14 @@ pub fn trends<'s>(
     });
 
     let by_key = Exchange::new(|it: &Occurrence| (it.view as u8, &it.key).hashed());
-    let mut trends = Trends::default();
+    let trends = input.clocks.states.share(Trends::default());
     on_tick(
         "Trends",
         found,
         by_key,
         input.clocks,
         move |time, clock, found, output| {
+            let trends = &mut *trends.borrow_mut();
             trends.advance(clock.now.minute());
             for occurrence in found.into_iter().flatten() {
                 trends.add(occurrence);
@@ -171,6 +173,24 @@ impl Default for Trends {
             sums: WindowSums::default(),
             candidates: TopCandidates::default(),
         }
+    }
+}
+
+impl StateSizes for Trends {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        let mut keys = self.table.keys.size();
+        keys.bytes += self.table.carries.size().bytes;
+        sizes.add("trends.keys", keys, COLLECTIONS);
+        sizes.add("trends.authors", self.authors.size(), COLLECTIONS);
+        sizes.add("trends.windows", self.windows.size(), COLLECTIONS);
+        sizes.add("trends.sums", self.sums.size(), COLLECTIONS);
+        sizes.add("trends.candidates", self.candidates.size(), COLLECTIONS);
+    }
+}
+
+impl HeapSize for Occurrence {
+    fn heap_bytes(&self) -> usize {
+        self.key.heap_bytes() + self.author.heap_bytes()
     }
 }
 

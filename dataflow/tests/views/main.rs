@@ -20,7 +20,8 @@ use skytide_core::view::{
 use skytide_dataflow::fact::{Edge, Fact, Post, Reaction, Subject};
 use skytide_dataflow::graph::{self, Accumulators, GraphConfig, Streams};
 use skytide_dataflow::operators::lists::WorkerList;
-use skytide_dataflow::types::{Clock, Row, SuppressedRows, Time};
+use skytide_dataflow::sizes::StateRegistry;
+use skytide_dataflow::types::{Clock, Clocks, Row, SuppressedRows, Time};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::rc::SharedStream;
@@ -52,7 +53,10 @@ fn check(views: &[ViewId], steps: Vec<Step>, expected: Expect) {
                 InputHandle::new();
             let streams = Streams {
                 facts: scope.input_from(&mut facts).shared(),
-                clocks: scope.input_from(&mut clocks),
+                clocks: Clocks {
+                    ticks: scope.input_from(&mut clocks),
+                    states: StateRegistry::default(),
+                },
                 restored_lists: scope.input_from(&mut no_lists),
             };
             let rows = graph::build(scope, streams, &config, &Accumulators::default());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use skytide_core::event::Message;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, sleep};
@@ -10,6 +11,7 @@ use tracing::{error, warn};
 
 use super::{Context, Work};
 use crate::assemble::{Assembler, Cut, Note};
+use crate::metrics::Metrics;
 use crate::samples::Samples;
 use crate::source::Raw;
 
@@ -44,6 +46,12 @@ pub(super) struct ReportedProblems {
     untimed: bool,
 }
 
+/// The number of messages, and their bytes in memory.
+pub(super) fn size_of_messages(messages: &[Message]) -> (u64, u64) {
+    let bytes: usize = messages.iter().map(Message::bytes).sum();
+    (messages.len() as u64, bytes as u64)
+}
+
 /// Runs until the stream ends or the receiver of epochs is dropped. Returns the time spent working.
 pub(super) async fn assemble(mut task: AssembleTask) -> Duration {
     let mut worked = Duration::ZERO;
@@ -54,6 +62,12 @@ pub(super) async fn assemble(mut task: AssembleTask) -> Duration {
         let mut is_last = false;
         match work {
             Work::Batch(batch, _room) => {
+                let bytes = batch.iter().map(Raw::len).sum::<usize>();
+                let taken = Taken {
+                    metrics: task.context.metrics.clone(),
+                    messages: batch.len() as u64,
+                    bytes: bytes as u64,
+                };
                 for raw in batch {
                     if task.assembler.is_stalled() {
                         worked += started.elapsed();
@@ -64,6 +78,7 @@ pub(super) async fn assemble(mut task: AssembleTask) -> Duration {
                     }
                     task.process(raw);
                 }
+                drop(taken);
                 task.reconnect_if_unusable();
             }
             Work::Tick => task.assembler.tick(false),
@@ -93,10 +108,25 @@ pub(super) async fn assemble(mut task: AssembleTask) -> Duration {
     worked
 }
 
+/// A batch that was taken from the queue. Dropping it subtracts its size from that of the queue.
+struct Taken {
+    metrics: Metrics,
+    messages: u64,
+    bytes: u64,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        self.metrics.queues.frames.remove(self.messages, self.bytes);
+    }
+}
+
 impl AssembleTask {
     /// Sends the finished epochs to the log. Returns false if their receiver was dropped.
     async fn forward_cuts(&mut self) -> bool {
         for cut in self.assembler.take_cuts() {
+            let (messages, bytes) = size_of_messages(&cut.messages);
+            self.context.metrics.queues.epochs.add(messages, bytes);
             if self.cuts.send(cut).await.is_err() {
                 return false;
             }

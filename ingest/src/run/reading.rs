@@ -97,6 +97,8 @@ impl ReadTask<'_> {
         let room = self.room.clone();
         let room = room.acquire_many_owned(kib.min(QUEUE_KIB)).await;
         let room = room.expect("it is never closed");
+        let queue = &self.context.metrics.queues.frames;
+        queue.add(batch.len() as u64, bytes as u64);
         self.work.send(Work::Batch(batch, room)).await.is_ok()
     }
 

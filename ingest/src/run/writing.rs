@@ -4,6 +4,7 @@ use skytide_core::port::log::{LogError, LogWriter};
 use tokio::sync::mpsc::{Receiver, WeakSender};
 use tokio::time::Instant;
 
+use super::assembling::size_of_messages;
 use super::reading::Extent;
 use super::{Context, IngestError, Progress, Summary, Work};
 use crate::assemble::{Cut, Position};
@@ -29,16 +30,24 @@ impl WriteTask<'_> {
     pub(super) async fn write(&mut self, log: &mut dyn LogWriter) -> Result<(), IngestError> {
         while let Some(cut) = self.cuts.recv().await {
             let started = Instant::now();
-            let mut durable = vec![append(log, cut).await?];
+            let mut durable = vec![self.append(log, cut).await?];
             while durable.len() < FLUSH_EPOCHS_MAX {
                 let Ok(cut) = self.cuts.try_recv() else { break };
-                durable.push(append(log, cut).await?);
+                durable.push(self.append(log, cut).await?);
             }
             log.flush().await?;
             self.summary.log += started.elapsed();
             self.report(durable);
         }
         Ok(())
+    }
+
+    /// Appends an epoch's messages. Returns the cut without them: its tick and counts.
+    async fn append(&self, log: &mut dyn LogWriter, mut cut: Cut) -> Result<Cut, LogError> {
+        let (messages, bytes) = size_of_messages(&cut.messages);
+        log.append(std::mem::take(&mut cut.messages)).await?;
+        self.context.metrics.queues.epochs.remove(messages, bytes);
+        Ok(cut)
     }
 
     /// Updates summary and metrics after a flush, and calls back with the progress.
@@ -70,10 +79,4 @@ impl WriteTask<'_> {
             source_bytes_read,
         });
     }
-}
-
-/// Appends an epoch's messages. Returns the cut without them: its tick and counts.
-async fn append(log: &mut dyn LogWriter, mut cut: Cut) -> Result<Cut, LogError> {
-    log.append(std::mem::take(&mut cut.messages)).await?;
-    Ok(cut)
 }

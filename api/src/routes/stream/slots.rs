@@ -60,6 +60,11 @@ impl StreamSlots {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The number of open streams.
+    pub(super) fn len(&self) -> usize {
+        self.open().streams.len()
+    }
+
     /// Acquires one of `streams_max` slots; `None` if there is none for this client.
     pub(super) fn acquire(
         self: &Arc<Self>,

@@ -39,6 +39,7 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
         return Ok(());
     };
     let shared = Shared::default();
+    shared.add_store_sizes(&data);
     let metrics = shared.dataflow_metrics(&options, member.as_ref());
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_log(data.log(), data.log_problem())

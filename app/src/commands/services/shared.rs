@@ -17,7 +17,8 @@ use crate::failure::Failure;
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
-use crate::log_queue;
+use crate::log_queue::{self, LogLines};
+use crate::memory_report::{MemoryCollector, ProcessMemory};
 use crate::options;
 
 /// What the services of one process share.
@@ -26,10 +27,12 @@ pub struct Shared {
     pub registry: Arc<Mutex<Registry>>,
     /// What ingest reports about its relay.
     pub ingest_status: ingest::Status,
+    /// The memory of the process.
+    pub memory: ProcessMemory,
 }
 
 impl Default for Shared {
-    /// Has only the metrics of the log.
+    /// Has only the metrics of the log and of the memory.
     fn default() -> Self {
         let mut registry = Registry::default();
         registry.register(
@@ -37,7 +40,11 @@ impl Default for Shared {
             "Log lines dropped because standard error did not accept them",
             log_queue::dropped(),
         );
+        let memory = ProcessMemory::default();
+        memory.add(Arc::new(LogLines));
+        registry.register_collector(Box::new(MemoryCollector(memory.clone())));
         Self {
+            memory,
             registry: Arc::new(Mutex::new(registry)),
             ingest_status: ingest::Status::default(),
         }
@@ -53,7 +60,16 @@ impl Shared {
     ) -> Arc<dataflow::Metrics> {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let processes = member.map_or(1, ClusterMember::processes);
-        dataflow::Metrics::register(&mut registry, options.workers * processes)
+        let metrics = dataflow::Metrics::register(&mut registry, options.workers * processes);
+        self.memory.add(metrics.clone());
+        metrics
+    }
+
+    /// Adds the sizes of the view store to the memory of the process.
+    pub fn add_store_sizes(&self, data: &Data) {
+        if let Some(sizes) = data.views().sizes() {
+            self.memory.add(sizes);
+        }
     }
 
     /// The ports of ingest. `on_progress` is called after each epoch that ingest wrote.
@@ -64,10 +80,12 @@ impl Shared {
         on_progress: impl Fn(&Progress) + Send + Sync + 'static,
     ) -> Context {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let metrics = ingest::Metrics::register(&mut registry);
+        self.memory.add(Arc::new(metrics.clone()));
         Context {
             log: data.log(),
             clock: Arc::new(SystemClock),
-            metrics: ingest::Metrics::register(&mut registry),
+            metrics,
             progress: Arc::new(on_progress),
             status: self.ingest_status.clone(),
             stop,
@@ -97,13 +115,16 @@ impl Shared {
         };
         let admin = create_admin_key(&config.store.dir);
         let keys = WithAdminKey::new(data.views().keys(), admin);
-        Ok(state
+        let state = state
             .with_access(options::api_access(config), Arc::new(keys))
             .with_limits(options::api_limits(config))
             .with_snapshots(job_stores.snapshots.clone())
             .with_profiles(job_stores.profiles.clone())
             .with_profile_ages(profile_ages(&config.scheduler))
-            .with_jobs(job_stores.jobs.clone()))
+            .with_jobs(job_stores.jobs.clone())
+            .with_memory(Arc::new(self.memory.clone()));
+        self.memory.add(state.sizes());
+        Ok(state)
     }
 }
 

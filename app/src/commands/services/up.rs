@@ -70,6 +70,7 @@ pub async fn run_all(
 ) -> Result<(), Failure> {
     let api = ListeningApi::bind(config).await?;
     let shared = Shared::default();
+    shared.add_store_sizes(&data);
     let dataflow_options = options::dataflow(config);
     let member = ClusterMember::from_options(&config.cluster, dataflow_options.workers)?;
     let metrics = shared.dataflow_metrics(&dataflow_options, member.as_ref());

@@ -37,9 +37,12 @@ impl LiveRecords {
         }
         let withdrawn = named.is_some_and(Handle::is_invalid);
         let repo = self.begin_announcement(did);
+        let before = repo.size();
         if repo.identity.is_none() || handle.is_some() || withdrawn {
             repo.identity = Some(Box::new((handle, time)));
         }
+        let after = repo.size();
+        self.sizes.replace(before, after);
     }
 
     /// Applies an `#account`. If the policy says so, a deletion erases the records at once. Hiding
@@ -57,7 +60,11 @@ impl LiveRecords {
             self.drop_one(DropReason::TextLimit);
         }
         let deleted = !active && status.as_deref() == Some("deleted");
-        self.begin_announcement(did).status = Some(Box::new((active, status)));
+        let repo = self.begin_announcement(did);
+        let before = repo.size();
+        repo.status = Some(Box::new((active, status)));
+        let after = repo.size();
+        self.sizes.replace(before, after);
         if deleted && self.policy != AccountPolicy::OpsOnly {
             let (account, _) = self.repo(did);
             self.erase(did, account);
@@ -127,16 +134,21 @@ impl LiveRecords {
         let repo = self.repos[account as usize]
             .as_mut()
             .expect("an event creates its repo");
+        let before = repo.size();
         self.records -= repo.records.len() as u64;
         let posts = self.collections.find(&Collection::POST.into());
         let mut others = Vec::new();
         for record in std::mem::take(&mut repo.records) {
+            self.sizes.remove_record(&record);
             if Some(record.collection) == posts {
-                add_gone_post(&mut repo.gone_posts, &self.hasher, record.rkey);
+                let key = add_gone_post(&mut repo.gone_posts, &self.hasher, record.rkey);
+                self.sizes.add_gone_key(key);
             } else {
                 others.push(record.collection);
             }
         }
+        let after = repo.size();
+        self.sizes.replace(before, after);
         for collection in others {
             self.record_removed(collection);
         }

@@ -10,6 +10,7 @@ use crate::fact::{Activity, Fact};
 use crate::records::activity::ActivitySource;
 use crate::records::content::{Content, LeftOut, RecordRef};
 use crate::records::table::LiveRecord;
+use crate::sizes::HeapSize;
 
 /// A collection of an account, by the numbers of both.
 #[derive(Clone, Copy)]
@@ -69,6 +70,7 @@ impl LiveRecords {
             .as_mut()
             .expect("an operation creates its repo");
         repo.last_seen = minute.max(repo.last_seen);
+        let before = repo.size();
         for collection in [row, ALL] {
             let source = ActivitySource {
                 collection,
@@ -78,6 +80,7 @@ impl LiveRecords {
             };
             self.activity.add(minute, source, &activity);
         }
+        self.sizes.replace(before, repo.size());
         self.last_seen.insert(account, repo.last_seen);
     }
 
@@ -95,11 +98,13 @@ impl LiveRecords {
             repos,
             facts,
             activity,
+            sizes,
             ..
         } = self;
         let repo = repos[account as usize]
             .as_mut()
             .expect("an operation creates its repo");
+        let before = repo.size();
         let name = op.collection.as_str();
         let visible = !repo.hidden;
         let found = repo.records.find(hasher, (collection, &op.rkey));
@@ -122,7 +127,9 @@ impl LiveRecords {
         }
         match found {
             Some(at) => {
+                let new_bytes = content.heap_bytes();
                 let old = std::mem::replace(&mut repo.records.at(at).content, content);
+                sizes.replace_content(&op.rkey, old.heap_bytes(), new_bytes);
                 if visible {
                     facts.extend(old.fact(&address, dids).map(|fact| (fact, -1)));
                 }
@@ -130,7 +137,8 @@ impl LiveRecords {
             None => {
                 if name == Collection::POST {
                     facts.push((Fact::Seen(PostKey::new(did, &op.rkey)), 1));
-                    remove_gone_post(&mut repo.gone_posts, hasher, &op.rkey);
+                    let removed = remove_gone_post(&mut repo.gone_posts, hasher, &op.rkey);
+                    sizes.remove_gone_key(removed);
                 }
                 let rkey = op.rkey.clone();
                 let record = LiveRecord {
@@ -139,6 +147,7 @@ impl LiveRecords {
                     first_seen,
                     content,
                 };
+                sizes.add_record(&record);
                 repo.records.push(hasher, record);
                 self.records += 1;
                 self.collections[collection].records += u32::from(row == OTHER);
@@ -148,6 +157,7 @@ impl LiveRecords {
                 }
             }
         }
+        sizes.replace(before, repo.size());
         for (reason, count) in left_out.into_iter().filter(|(_, count)| *count > 0) {
             self.drop_many(reason, count);
         }
@@ -167,23 +177,30 @@ impl LiveRecords {
             repos,
             facts,
             activity,
+            sizes,
             ..
         } = self;
         let repo = repos[account as usize]
             .as_mut()
             .expect("an operation creates its repo");
+        let before = repo.size();
         let Some(at) = repo.records.find(hasher, (collection, rkey)) else {
+            sizes.replace(before, repo.size());
             return false;
         };
+        let record = repo.records.remove(hasher, at);
+        sizes.remove_record(&record);
         let LiveRecord {
             first_seen,
             content,
             ..
-        } = repo.records.remove(hasher, at);
+        } = record;
         self.records -= 1;
         if name.as_str() == Collection::POST {
-            add_gone_post(&mut repo.gone_posts, hasher, rkey.clone());
+            let added = add_gone_post(&mut repo.gone_posts, hasher, rkey.clone());
+            sizes.add_gone_key(added);
         }
+        sizes.replace(before, repo.size());
         if !repo.hidden {
             let address = RecordRef {
                 did,

@@ -89,8 +89,9 @@ impl LiveRecords {
         self.dids.intern_all(dids.iter())
     }
 
-    pub(in crate::records) fn add_gone_post(&self, repo: &mut Repo, rkey: Rkey) {
-        add_gone_post(&mut repo.gone_posts, &self.hasher, rkey);
+    pub(in crate::records) fn add_gone_post(&mut self, repo: &mut Repo, rkey: Rkey) {
+        let added = add_gone_post(&mut repo.gone_posts, &self.hasher, rkey);
+        self.sizes.add_gone_key(added);
     }
 
     /// Marks an account as counted in a row and an open period.
@@ -114,12 +115,16 @@ impl LiveRecords {
         }
         self.records += repo.records.len() as u64;
         for record in repo.records.iter() {
+            self.sizes.add_record(record);
             let state = &mut self.collections[record.collection];
             state.records += u32::from(!state.is_named);
         }
         let (account, new_repo) = self.repo(did);
         repo.shard = new_repo.shard;
+        let before = new_repo.size();
         *new_repo = repo;
+        let after = new_repo.size();
+        self.sizes.replace(before, after);
         self.emit_account_facts(did, account);
         if !hidden {
             self.emit_record_facts(did, account, 1);
@@ -161,33 +166,36 @@ impl LiveRecords {
     }
 }
 
-/// Adds a post that was live once to the gone posts.
+/// Adds a post that was live once to the gone posts. Returns what a new key points to, in bytes.
 pub(super) fn add_gone_post(
     gone_posts: &mut Option<Box<HashTable<Rkey>>>,
     hasher: &DefaultHashBuilder,
     rkey: Rkey,
-) {
+) -> usize {
     let gone_posts = gone_posts.get_or_insert_default();
     let hash_of = |rkey: &Rkey| hasher.hash_one(rkey);
     let hash = hash_of(&rkey);
-    if gone_posts.find(hash, |other| *other == rkey).is_none() {
-        gone_posts.insert_unique(hash, rkey, hash_of);
+    if gone_posts.find(hash, |other| *other == rkey).is_some() {
+        return 0;
     }
+    let bytes = rkey.heap_bytes();
+    gone_posts.insert_unique(hash, rkey, hash_of);
+    bytes
 }
 
-/// Removes a post that is live again from the gone posts.
+/// Removes a post that is live again from the gone posts. Returns what its key pointed to, in bytes.
 pub(super) fn remove_gone_post(
     gone_posts: &mut Option<Box<HashTable<Rkey>>>,
     hasher: &DefaultHashBuilder,
     rkey: &Rkey,
-) {
+) -> usize {
     let Some(posts) = gone_posts else {
-        return;
+        return 0;
     };
-    if let Ok(post) = posts.find_entry(hasher.hash_one(rkey), |other| other == rkey) {
-        post.remove();
-    }
+    let found = posts.find_entry(hasher.hash_one(rkey), |other| other == rkey);
+    let bytes = found.map_or(0, |post| post.remove().0.heap_bytes());
     if posts.is_empty() {
         *gone_posts = None;
     }
+    bytes
 }

@@ -138,8 +138,10 @@ impl Keeper {
                 progress.committed.insert(committed.epoch, committed);
             }
             CheckpointEvent::Part(part) => {
+                let bytes = part.bytes();
                 let written = self.write_part(progress.unfinished.as_mut(), part).await;
                 self.gate.part_written();
+                self.metrics.queues.checkpoint_parts.remove(1, bytes);
                 if let Err(error) = written {
                     return Some(self.abandon(progress, error.as_ref()).await);
                 }
