@@ -1,12 +1,19 @@
 //! Connections to servers, as the clients report them for `/metrics`.
 
+use std::time::Duration;
+
 use skytide_tests::servers::{Mongo, Nats};
 
 /// Waits for a state that stays until the next step of the test.
 async fn until(is_reached: impl Fn() -> bool) {
-    while !is_reached() {
-        tokio::task::yield_now().await;
-    }
+    let waiting = async {
+        while !is_reached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    // Otherwise a client that misses the state would hang the test.
+    let reached = tokio::time::timeout(Duration::from_secs(300), waiting).await;
+    reached.expect("the client notices it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -140,12 +140,9 @@ fn a_service_writes_json_lines_to_standard_error_and_shows_metrics_of_its_proces
     let lines = parsed(&lines.join("\n"));
     assert!(lines.iter().any(|line| line["target"] == WORKER), "{read}");
     // The health check asks the log for its size each second, and the size stays.
-    let metrics = loop {
-        let metrics = get(&address, "/metrics");
-        if metrics.contains("\nskytide_log_bytes ") {
-            break metrics;
-        }
-    };
+    let mut scrapes = (0..100_000).map(|_| get(&address, "/metrics"));
+    let metrics = scrapes.find(|metrics| metrics.contains("\nskytide_log_bytes "));
+    let metrics = metrics.expect("the log answers");
     for name in [
         "skytide_log_limit_bytes 68719476736",
         "skytide_disk_free_bytes ",

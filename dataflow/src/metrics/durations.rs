@@ -1,4 +1,4 @@
-//! Histograms of durations. All have fixed buckets, and one sample per bucket.
+//! Histograms of durations, with fixed buckets.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
