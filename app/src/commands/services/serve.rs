@@ -32,6 +32,7 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let job_stores = data.views().job_stores()?;
     let shared = Shared::default();
     shared.add_store_sizes(&data);
+    shared.data_metrics(&data);
     let state = shared.api_state(config, &data, &job_stores)?;
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     supervisor.start("exports", serve_requests(&data, None, stop.clone()));

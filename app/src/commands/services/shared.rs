@@ -6,6 +6,7 @@ use prometheus_client::registry::Registry;
 use skytide_api::ApiState;
 use skytide_core::config::Config;
 use skytide_core::port::identity::IdentityResolver;
+use skytide_core::port::log::Log;
 use skytide_dataflow as dataflow;
 use skytide_ingest::{self as ingest, Context, Progress};
 use tokio_util::sync::CancellationToken;
@@ -13,12 +14,14 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
+use crate::dataflow_log;
 use crate::failure::Failure;
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
 use crate::log_queue::{self, LogLines};
 use crate::memory_report::{MemoryCollector, ProcessMemory};
+use crate::metrics::{CheckpointAge, LogSize, register_data, register_process};
 use crate::options;
 
 /// What the services of one process share.
@@ -29,12 +32,19 @@ pub struct Shared {
     pub ingest_status: ingest::Status,
     /// The memory of the process.
     pub memory: ProcessMemory,
+    log_size: LogSize,
 }
 
 impl Default for Shared {
-    /// Has only the metrics of the log and of the memory.
+    /// Has only the metrics of the process, its memory and its log lines.
     fn default() -> Self {
         let mut registry = Registry::default();
+        register_process(&mut registry);
+        registry.register(
+            "dataflow_log_lines_dropped",
+            "Lines of INDEXER_DATAFLOW_LOG dropped because its file could not be written",
+            dataflow_log::dropped(),
+        );
         registry.register(
             "log_lines_dropped",
             "Log lines dropped because standard error did not accept them",
@@ -43,15 +53,29 @@ impl Default for Shared {
         let memory = ProcessMemory::default();
         memory.add(Arc::new(LogLines));
         registry.register_collector(Box::new(MemoryCollector(memory.clone())));
+        let log_size = LogSize::default();
+        registry.register_collector(Box::new(log_size.clone()));
         Self {
             memory,
             registry: Arc::new(Mutex::new(registry)),
             ingest_status: ingest::Status::default(),
+            log_size,
         }
     }
 }
 
 impl Shared {
+    /// Registers the metrics of the data folder and of the connections to servers.
+    pub fn data_metrics(&self, data: &Data) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        register_data(&mut registry, data);
+    }
+
+    /// The log, for the health check: the metrics show the size that it answers.
+    pub fn measured_log(&self, data: &Data) -> Arc<dyn Log> {
+        self.log_size.measure(data.log())
+    }
+
     /// Registers the metrics of the dataflow, for the workers of all processes of the cluster.
     pub fn dataflow_metrics(
         &self,
@@ -62,6 +86,8 @@ impl Shared {
         let processes = member.map_or(1, ClusterMember::processes);
         let metrics = dataflow::Metrics::register(&mut registry, options.workers * processes);
         self.memory.add(metrics.clone());
+        let age = CheckpointAge::new(&metrics);
+        registry.register_collector(Box::new(age));
         metrics
     }
 
