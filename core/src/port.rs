@@ -7,6 +7,7 @@
 
 pub mod checkpoint;
 pub mod clock;
+pub mod explanation;
 pub mod graph;
 pub mod identity;
 pub mod job;
@@ -16,6 +17,7 @@ pub mod profile;
 pub mod size;
 pub mod snapshot;
 pub mod store;
+pub mod wait;
 
 /// The underlying error of a port's error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

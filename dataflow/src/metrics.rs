@@ -1,10 +1,11 @@
 //! Metrics of the dataflow.
 
+mod commits;
 mod operators;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,6 +18,8 @@ use skytide_core::port::graph::{GraphReporter, WorkerReport};
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
+pub use commits::CommitProgress;
+use commits::CommitWatch;
 use operators::{OperatorCollector, OperatorMetrics};
 
 /// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the periodic log line.
@@ -81,7 +84,7 @@ pub struct Metrics {
     pub cluster_received: Counter,
     by_worker: Vec<WorkerSizes>,
     operators: Arc<OperatorMetrics>,
-    commit_failure: Mutex<Option<String>>,
+    commit_watch: CommitWatch,
 }
 
 /// The newest state sizes that one worker reported.
@@ -245,24 +248,25 @@ impl Metrics {
         }
     }
 
-    /// The error of the last failed commit; `None` if no commit failed or a commit succeeded since.
-    pub fn commit_failure(&self) -> Option<String> {
-        self.failure().clone()
+    /// The commit in progress and its failures.
+    pub fn commit_progress(&self) -> CommitProgress {
+        self.commit_watch.progress()
+    }
+
+    /// Records that a commit starts.
+    pub(crate) fn commit_started(&self) {
+        self.commit_watch.start();
     }
 
     /// Records that a commit failed and will be retried.
     pub(crate) fn commit_failed(&self, error: &(dyn std::error::Error + 'static)) {
-        let causes = std::iter::successors(error.source(), |it| it.source());
-        let message = causes.fold(error.to_string(), |message, why| {
-            format!("{message}: {why}")
-        });
-        *self.failure() = Some(message);
+        self.commit_watch.fail(error);
         self.retries.inc();
     }
 
     /// Records that a commit succeeded.
     pub(crate) fn commit_made(&self) {
-        *self.failure() = None;
+        self.commit_watch.succeed();
         self.commits.inc();
     }
 
@@ -278,11 +282,6 @@ impl Metrics {
             );
             self.rows_left_out.inc_by(*count);
         }
-    }
-
-    fn failure(&self) -> MutexGuard<'_, Option<String>> {
-        let failure = self.commit_failure.lock();
-        failure.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the sizes of one worker's state, and the inputs that it dropped since its last

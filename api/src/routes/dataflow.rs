@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use skytide_core::port::graph::{
     ArrangementReport, ChannelReport, OperatorReport, Traffic, WorkerReport,
 };
 
+use crate::access::Caller;
 use crate::catalogue::DATAFLOW;
+use crate::health::{Audience, ShownWait};
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::state::ApiContext;
@@ -23,6 +25,14 @@ struct Graph {
     workers: Vec<Worker>,
     operators: Vec<Operator>,
     channels: Vec<Channel>,
+}
+
+/// The answer, as JSON.
+#[derive(Serialize)]
+struct Answer {
+    waits_for: ShownWait,
+    #[serde(flatten)]
+    graph: Graph,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -63,6 +73,7 @@ struct Channel {
 pub(crate) async fn show(
     State(context): State<ApiContext>,
     RawQuery(query): RawQuery,
+    caller: Option<Extension<Caller>>,
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &DATAFLOW)?;
     let reports = context.graph.as_ref().map(|graph| graph.reports());
@@ -75,7 +86,11 @@ pub(crate) async fn show(
         )
     })?;
     let no_store = [(header::CACHE_CONTROL, "no-store")];
-    Ok((no_store, Json(Graph::new(&reports))).into_response())
+    let answer = Answer {
+        waits_for: ShownWait::of(&*context.health, Audience::of(caller.as_deref())),
+        graph: Graph::new(&reports),
+    };
+    Ok((no_store, Json(answer)).into_response())
 }
 
 impl Graph {

@@ -14,6 +14,7 @@ use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
 use crate::failure::Failure;
+use crate::health::ServiceHealth;
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
@@ -45,6 +46,11 @@ impl Default for Shared {
 }
 
 impl Shared {
+    /// The health of a process without any part yet, with its metric.
+    pub fn health(&self) -> ServiceHealth {
+        ServiceHealth::new(Arc::new(SystemClock)).with_metric(&self.registry)
+    }
+
     /// Registers the metrics of the dataflow, for the workers of all processes of the cluster.
     pub fn dataflow_metrics(
         &self,
