@@ -29,6 +29,7 @@ mod hosts;
 mod limiter;
 mod metrics;
 mod middleware;
+mod missing;
 mod openapi;
 mod options;
 mod params;

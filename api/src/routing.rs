@@ -40,8 +40,8 @@ use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, dataflow, health, interactions, jobs, keys, metrics, network, original, posts,
-    snapshots, start, stream, trend, trends, views,
+    actors, coverage, dataflow, health, interactions, jobs, keys, metrics, network, original,
+    posts, snapshots, start, stream, trend, trends, views,
 };
 use crate::state::ApiContext;
 use crate::{catalogue, middleware, openapi};
@@ -323,6 +323,7 @@ pub fn router(state: ApiState) -> Router {
         .route(catalogue::INTERACTIONS.path, get(interactions::show))
         .route(catalogue::NETWORK.path, get(network::show))
         .route(catalogue::VIEWS_ROUTE.path, get(views::show))
+        .route(catalogue::COVERAGE.path, get(coverage::show))
         .route(catalogue::SNAPSHOTS.path, get(snapshots::show))
         .route(catalogue::DATAFLOW.path, get(dataflow::show))
         .route(catalogue::JOBS.path, get(jobs::show))

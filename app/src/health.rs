@@ -8,30 +8,32 @@
 //! ```
 
 mod metric;
+mod parts;
 mod waits;
 mod watch;
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use skytide_api::{Health, Part};
-use skytide_core::id::Epoch;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::explanation::Explanation;
 use skytide_core::port::log::{Log, LogError};
 use skytide_core::port::store::{StoreError, ViewStore};
 use skytide_core::port::wait::{Wait, WaitWord};
-use skytide_core::time::Timestamp;
 use skytide_dataflow::Metrics;
 use skytide_ingest::{Progress, Status};
 use tokio::time::{interval, timeout};
 
 use crate::cluster::ClusterState;
 use metric::WaitMetric;
-use waits::{Backlog, Observed};
-use watch::{CheckpointWatch, CommitDelay, CommitShare, Unchanged};
+use parts::{
+    DataflowHealth, DataflowWatch, LogHealth, LogState, NewestFrame, RelayHealth, StoreHealth, lock,
+};
+use waits::Observed;
+use watch::{CheckpointWatch, CommitDelay, CommitShare};
 
 /// Interval between two checks of the log and the store.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -49,63 +51,6 @@ pub struct ServiceHealth {
     metric: WaitMetric,
     /// What the pipeline waited for at the newest check.
     wait: Mutex<Wait>,
-}
-
-struct RelayHealth {
-    /// A relay that is silent for longer is not healthy.
-    silence_max: Duration,
-    newest: Mutex<Option<NewestFrame>>,
-    status: Status,
-}
-
-/// The newest frame that ingest read.
-#[derive(Clone, Copy)]
-struct NewestFrame {
-    /// Frames read so far, with this one.
-    frames: u64,
-    read_at: Timestamp,
-}
-
-struct LogHealth {
-    log: Arc<dyn Log>,
-    /// A known reason why the log does not answer.
-    problem: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
-    /// The result of the newest check.
-    checked: Mutex<Checked<LogState>>,
-    /// How long the log has had no new epoch.
-    silence: Mutex<Unchanged<Option<Epoch>>>,
-}
-
-/// What a check of the log found.
-#[derive(Clone, Copy, Debug)]
-struct LogState {
-    bytes: u64,
-    bytes_max: u64,
-    /// The newest epoch that ended.
-    newest: Option<Epoch>,
-}
-
-struct StoreHealth {
-    store: Arc<dyn ViewStore>,
-    /// The newest committed epoch, as the newest check found it.
-    checked: Mutex<Checked<Option<Epoch>>>,
-    /// How long nothing has been committed.
-    silence: Mutex<Unchanged<Option<Epoch>>>,
-}
-
-/// The result of the newest check; `None` before the first.
-type Checked<T> = Option<Result<T, Explanation>>;
-
-struct DataflowHealth {
-    metrics: Arc<Metrics>,
-    watch: Mutex<DataflowWatch>,
-}
-
-/// Rates and delays of the dataflow.
-struct DataflowWatch {
-    delay: CommitDelay,
-    share: CommitShare,
-    checkpoints: CheckpointWatch,
 }
 
 impl ServiceHealth {
@@ -333,141 +278,6 @@ impl ServiceHealth {
     }
 }
 
-impl RelayHealth {
-    /// For how long no frame has arrived; `None` if none has since the start.
-    fn silence(&self, now: Timestamp) -> Option<Duration> {
-        let newest = *lock(&self.newest);
-        newest.map(|it| Duration::from_millis(now.0.saturating_sub(it.read_at.0)))
-    }
-
-    fn is_recent(&self, now: Timestamp) -> bool {
-        self.silence(now).is_some_and(|it| it <= self.silence_max)
-    }
-
-    fn newest_frame(&self, now: Timestamp) -> String {
-        match self.silence(now) {
-            None => "no frame yet".to_owned(),
-            Some(silence) => format!("newest frame {} s ago", silence.as_secs()),
-        }
-    }
-
-    /// Why no frames arrive, as a sentence.
-    fn problem(&self, now: Timestamp) -> Option<String> {
-        if let Some(problem) = self.status.problem() {
-            return Some(problem);
-        }
-        if self.is_recent(now) {
-            return None;
-        }
-        Some(match self.silence(now) {
-            None => "no frame has arrived from the relay since the start".to_owned(),
-            Some(silence) => format!(
-                "no frame has arrived from the relay for {} s",
-                silence.as_secs()
-            ),
-        })
-    }
-}
-
-impl LogHealth {
-    fn part(&self) -> Part {
-        let (ok, detail) = match &*lock(&self.checked) {
-            None => (false, unchecked()),
-            Some(Err(why)) => (false, why.clone()),
-            Some(Ok(state)) if state.bytes < state.bytes_max => {
-                (true, Explanation::new("has room"))
-            }
-            Some(Ok(_)) => {
-                let full = "at its size limit: ingest waits until the log is trimmed";
-                (false, Explanation::new(full))
-            }
-        };
-        Part {
-            name: "log".to_owned(),
-            ok,
-            detail,
-        }
-    }
-}
-
-impl StoreHealth {
-    fn part(&self) -> Part {
-        let (ok, detail) = match &*lock(&self.checked) {
-            None => (false, unchecked()),
-            Some(Err(why)) => (false, why.clone()),
-            Some(Ok(epoch)) => {
-                let epoch = epoch.unwrap_or_default();
-                (
-                    true,
-                    Explanation::new(format!("committed up to epoch {epoch}")),
-                )
-            }
-        };
-        Part {
-            name: "views".to_owned(),
-            ok,
-            detail,
-        }
-    }
-}
-
-impl DataflowHealth {
-    /// Adds what the counters of the dataflow show. `in_log`: the newest epoch in the log.
-    fn observe(&self, in_log: Option<Epoch>, now: Timestamp, observed: &mut Observed) {
-        let m = &self.metrics;
-        let mut watch = lock(&self.watch);
-        let committed = Epoch(m.epoch.get().max(0) as u64);
-        observed.commits = m.commit_progress();
-        let running = observed.commits.running.unwrap_or_default();
-        let seconds = m.commit_seconds.get() + running.as_secs_f64();
-        observed.commit_share = watch.share.observe(seconds, now);
-        observed.recovery = self.recovery();
-        observed.backlog = Backlog {
-            behind: in_log.map_or(Duration::ZERO, |it| watch.delay.observe(it, committed, now)),
-            epochs: in_log.map_or(0, |it| it.0.saturating_sub(committed.0)),
-            events: m.events_pending.get(),
-            batches: m.batches_pending.get(),
-        };
-        let (completed, failed) = (m.checkpoints.get(), m.checkpoint_failures.get());
-        observed.checkpoint = watch
-            .checkpoints
-            .observe(completed, failed, m.commits.get(), now);
-    }
-
-    /// What the dataflow does after a start.
-    fn recovery(&self) -> Option<String> {
-        let m = &self.metrics;
-        match (m.restoring.get(), m.catching_up.get()) {
-            (0, 0) => None,
-            (0, _) => Some(format!(
-                "replaying the log after a restart: at epoch {}",
-                m.epoch.get()
-            )),
-            (shards, _) => Some(format!(
-                "restoring a checkpoint after a restart: {shards} of 64 shards left"
-            )),
-        }
-    }
-
-    fn part(&self) -> Part {
-        let commits = self.metrics.commit_progress();
-        let recovery = self.recovery();
-        let ok = recovery.is_none() && commits.failure.is_none();
-        let detail = match (commits.failure, recovery) {
-            (Some(why), _) => {
-                why.map_public(|public| format!("commits fail and are retried: {public}"))
-            }
-            (None, Some(recovery)) => Explanation::new(recovery),
-            (None, None) => Explanation::new(format!("at epoch {}", self.metrics.epoch.get())),
-        };
-        Part {
-            name: "dataflow".to_owned(),
-            ok,
-            detail,
-        }
-    }
-}
-
 /// Waits for an answer of `part` within [`ANSWER_MAX`].
 async fn answer<T, E>(
     request: impl Future<Output = Result<T, E>>,
@@ -477,18 +287,10 @@ async fn answer<T, E>(
     match timeout(ANSWER_MAX, request).await {
         Ok(answer) => answer.map_err(explain),
         Err(_) => Err(Explanation::new(format!(
-            "{part} did not answer within {} s",
+            "no answer within {} s from {part}",
             ANSWER_MAX.as_secs()
         ))),
     }
-}
-
-fn unchecked() -> Explanation {
-    Explanation::new("not checked yet")
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Health for ServiceHealth {

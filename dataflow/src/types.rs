@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::{Stream, StreamVec};
 
-use crate::fact::Fact;
+use crate::fact::{Fact, TickCoverage};
 
 /// Time of the dataflow: the number of an epoch. Epochs of a batch that are processed together have
 /// the time of the last one. 32 bits last 6.8 years at 20 epochs a second, and
@@ -27,6 +27,8 @@ pub enum Input {
     Names(Vec<Box<str>>),
     /// Counters of ingest, from a tick.
     Counts(BTreeMap<Box<str>, u64>),
+    /// What a tick says of missing events.
+    Coverage(TickCoverage),
     /// Accounts from a checkpoint: a section of live records. Either all of its accounts belong to
     /// this worker, or each worker loads only its own.
     Shard {

@@ -117,6 +117,10 @@ struct Language {
 impl Query for NetworkQuery {
     type Data = NetworkActivity;
 
+    fn window(&self) -> Option<Window> {
+        Some(Window::All)
+    }
+
     async fn read(&self, rows: &Rows<'_>) -> Result<NetworkActivity, Problem> {
         let now = rows.committed.time;
         let all_time = AllTimeActivity::read(rows).await?;

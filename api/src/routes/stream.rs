@@ -29,6 +29,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use skytide_core::id::Epoch;
 use skytide_core::port::key::Scope;
+use skytide_core::view::Window;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::slots::{StreamSlot, StreamSlots};
@@ -176,6 +177,16 @@ struct Commit {
 
 impl Query for Selection {
     type Data = Commit;
+
+    fn window(&self) -> Option<Window> {
+        let windows = self.lists.iter().filter_map(|(_, list)| list.window());
+        // The rates are those of the last minutes.
+        Some(
+            windows
+                .max_by_key(|window| *window as usize)
+                .unwrap_or(Window::Hour),
+        )
+    }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Commit, Problem> {
         let mut lists = BTreeMap::new();

@@ -4,11 +4,12 @@ use super::*;
 use async_trait::async_trait;
 use prometheus_client::encoding::text::encode;
 use skytide_core::event::Tick;
-use skytide_core::id::Seq;
+use skytide_core::id::{Epoch, Seq};
 use skytide_core::memory::{MemoryLog, MemoryStore};
 use skytide_core::port::clock::ManualClock;
 use skytide_core::port::log::{Bounds, LogReader, LogWriter};
 use skytide_core::port::store::{Committed, Intent};
+use skytide_core::time::Timestamp;
 
 #[tokio::test]
 async fn a_log_is_healthy_after_its_first_answer() {
@@ -144,5 +145,5 @@ async fn a_missing_answer_is_reported_after_the_time_limit() {
     let never = std::future::pending::<Result<(), LogError>>();
     let answered = answer(never, "the log", |why| Explanation::because("", &why)).await;
     let why = answered.expect_err("no answer");
-    assert_eq!(why.public(), "the log did not answer within 3 s");
+    assert_eq!(why.public(), "no answer within 3 s from the log");
 }
