@@ -23,11 +23,13 @@ use skytide_core::id::{Did, Epoch};
 use skytide_core::port::profile::{ProfileError, StoredProfile};
 use skytide_core::port::store::{Committed, Range, ViewReader};
 use skytide_core::time::Timestamp;
-use skytide_core::view::{AccountRow, Key, StoredRow, ViewId, ViewKey, decode_row};
+use skytide_core::view::{AccountRow, Key, StoredRow, ViewId, ViewKey, Window, decode_row};
 
 use crate::demand::{ProfileStatus, ShownAccount};
+use crate::health::{Audience, ShownPart, ShownWait};
+use crate::missing::{Intervals, Missing};
 use crate::problem::Problem;
-use crate::state::{ApiContext, Part, committed_of};
+use crate::state::{ApiContext, committed_of};
 use crate::velocity::Coverage;
 
 /// Maximum number of rereads of one answer.
@@ -39,6 +41,12 @@ const REREAD_PAUSE: Duration = Duration::from_millis(5);
 pub(crate) trait Query: Send + Sync {
     /// The answer, without what all answers have ([`Meta`]).
     type Data: Serialize + Send;
+
+    /// The window of network time that the answer counts: it gets the field `coverage` if something
+    /// is missing from the window. `None` for an answer without that field.
+    fn window(&self) -> Option<Window> {
+        None
+    }
 
     /// Reads the answer from the rows of one commit.
     fn read(&self, rows: &Rows<'_>) -> impl Future<Output = Result<Self::Data, Problem>> + Send;
@@ -60,7 +68,41 @@ pub(crate) struct Answer<D> {
     #[serde(flatten)]
     pub(crate) meta: Meta,
     #[serde(flatten)]
+    pub(crate) data: WithCoverage<D>,
+}
+
+/// The data of an answer, and what is known to be missing from them.
+#[derive(Serialize)]
+pub(crate) struct WithCoverage<D> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) coverage: Option<Missing>,
+    #[serde(flatten)]
     pub(crate) data: D,
+}
+
+impl<D: Serialize> WithCoverage<D> {
+    /// A JSON object with the field `coverage`, if it is there, before those of the data.
+    ///
+    /// # Errors
+    /// The data cannot be serialized.
+    pub(crate) fn json(&self) -> Result<String, serde_json::Error> {
+        let data = serde_json::to_string(&self.data)?;
+        let (Some(coverage), Some(fields)) = (&self.coverage, data.strip_prefix('{')) else {
+            return Ok(data);
+        };
+        let coverage = serde_json::to_string(coverage)?;
+        Ok(format!("{{\"coverage\":{coverage},{fields}"))
+    }
+}
+
+/// Reads the data of a query, and what is missing from them.
+async fn read_data<Q: Query>(rows: &Rows<'_>, query: &Q) -> Result<WithCoverage<Q::Data>, Problem> {
+    let data = query.read(rows).await?;
+    let coverage = match query.window() {
+        Some(window) => rows.missing(window).await?,
+        None => None,
+    };
+    Ok(WithCoverage { coverage, data })
 }
 
 /// Reads the answer until all its rows belong to one commit, at most 1 + [`REREADS_MAX`] times.
@@ -73,14 +115,14 @@ pub(crate) async fn read_consistent<Q: Query>(
     if let Some(snapshot) = context.reader.snapshot() {
         let (_, committed) = committed_of(&*snapshot).await?;
         let rows = Rows::new(context, &*snapshot, &committed);
-        let data = query.read(&rows).await?;
+        let data = read_data(&rows, query).await?;
         let meta = Meta::new(context, &committed, true);
         return Ok((committed, Answer { meta, data }));
     }
     loop {
         let (before, committed) = context.committed().await?;
         let rows = Rows::new(context, &*context.reader, &committed);
-        let data = query.read(&rows).await;
+        let data = read_data(&rows, query).await;
         let (after, newest) = context.committed().await?;
 
         let in_progress = before.intent.is_some() || after.intent.is_some();
@@ -182,9 +224,11 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The health of the services beside the API.
-    pub(crate) fn health(&self) -> Vec<Part> {
-        self.context.shown_parts()
+    /// The health of the services beside the API, and what the pipeline waits for.
+    pub(crate) fn health(&self, audience: Audience) -> (Vec<ShownPart>, ShownWait) {
+        let health = &*self.context.health;
+        let parts = ShownPart::all(health, audience);
+        (parts, ShownWait::of(health, audience))
     }
 
     /// Reads the rows under `keys`; returns them in the same order.
@@ -226,6 +270,16 @@ impl<'a> Rows<'a> {
         rows.iter()
             .map(|row| Ok((row.key.decode()?, self.decode(row)?)))
             .collect()
+    }
+
+    /// All known intervals in which something may be missing.
+    pub(crate) async fn intervals(&self) -> Result<Intervals, Problem> {
+        Intervals::read(self.reader).await
+    }
+
+    /// What is known to be missing from a window of these rows.
+    pub(crate) async fn missing(&self, window: Window) -> Result<Option<Missing>, Problem> {
+        Missing::read(self.reader, self.committed, window).await
     }
 
     /// Reads the stored profiles of `dids`; returns them in the same order. Returns `None` if the

@@ -34,7 +34,7 @@ use skytide_core::time::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::answer::{Query, read_consistent};
+use crate::answer::{Query, WithCoverage, read_consistent};
 use crate::compressed::CompressedData;
 use crate::metrics::CacheMetrics;
 use crate::problem::Problem;
@@ -94,11 +94,11 @@ impl CachedAnswer {
     fn new<D: Serialize>(
         question: Arc<str>,
         committed: &Committed,
-        data: &D,
+        data: &WithCoverage<D>,
         is_consistent: bool,
         started: Instant,
     ) -> Result<Self, Problem> {
-        let data = serde_json::to_string(data).map_err(|error| Problem::internal(&error))?;
+        let data = data.json().map_err(|error| Problem::internal(&error))?;
         let mut hasher = SipHasher13::new();
         hasher.write(data.as_bytes());
         Ok(Self {

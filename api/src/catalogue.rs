@@ -228,6 +228,25 @@ pub(crate) const VIEWS_ROUTE: Route = Route {
     ..read(LIST_COST)
 };
 
+/// The route of what is known to be missing.
+pub(crate) const COVERAGE: Route = Route {
+    path: "/v1/coverage",
+    id: "coverage",
+    summary: "What is known to be missing: gaps of the stream, filters, drops and missing numbers",
+    params: &[
+        query("hours", "24", "Hours whose counts are listed, 0 to 192"),
+        query(
+            "days",
+            "0",
+            "Days before those hours whose counts are listed, 0 to 400",
+        ),
+    ],
+    media: JSON,
+    schema: "Coverage",
+    problems: &[400, 503],
+    ..read(MANY_ROWS_COST)
+};
+
 /// The route of the stored snapshots.
 pub(crate) const SNAPSHOTS: Route = Route {
     path: "/v1/snapshots",
@@ -410,6 +429,7 @@ pub(crate) const ROUTES: &[&Route] = &[
     &INTERACTIONS,
     &NETWORK,
     &VIEWS_ROUTE,
+    &COVERAGE,
     &SNAPSHOTS,
     &DATAFLOW,
     &JOBS,

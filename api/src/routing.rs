@@ -32,6 +32,7 @@ use crate::cache::AnswerCache;
 use crate::demand::ProfileDemand;
 use crate::guard::{Guard, guard};
 use crate::handles::Handles;
+use crate::health::Health;
 use crate::limiter::LimitClock;
 use crate::metrics::ConnectionMetrics;
 use crate::options::{AccessOptions, Limits};
@@ -40,11 +41,11 @@ use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, dataflow, health, interactions, jobs, keys, metrics, network, original, posts,
-    snapshots, start, stream, trend, trends, views,
+    actors, coverage, dataflow, health, interactions, jobs, keys, metrics, network, original,
+    posts, snapshots, start, stream, trend, trends, views,
 };
 use crate::sizes::ApiSizes;
-use crate::state::{ApiContext, Health};
+use crate::state::ApiContext;
 use crate::{catalogue, middleware, openapi};
 
 /// The state of the API: ports, configuration, and a cache for some of the routes. Clones share all
@@ -164,8 +165,7 @@ impl ApiState {
         self
     }
 
-    /// Declares that the API is public: `/metrics`, and what single parts report about their health,
-    /// are only on a probe ([`Probe::run_beside_api`]).
+    /// Declares that the API is public: `/metrics` is only on a probe ([`Probe::run_beside_api`]).
     ///
     /// [`Probe::run_beside_api`]: crate::Probe::run_beside_api
     #[must_use]
@@ -346,6 +346,7 @@ pub fn router(state: ApiState) -> Router {
         .route(catalogue::INTERACTIONS.path, get(interactions::show))
         .route(catalogue::NETWORK.path, get(network::show))
         .route(catalogue::VIEWS_ROUTE.path, get(views::show))
+        .route(catalogue::COVERAGE.path, get(coverage::show))
         .route(catalogue::SNAPSHOTS.path, get(snapshots::show))
         .route(catalogue::DATAFLOW.path, get(dataflow::show))
         .route(catalogue::JOBS.path, get(jobs::show))

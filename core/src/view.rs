@@ -4,11 +4,15 @@
 //! whose bytes sort like the typed key ([`ViewKey`]), and the columns in postcard ([`encode_row`]).
 //! This module also has the typed forms, one submodule per family of views.
 
+mod coverage;
 mod key;
 mod lists;
 mod rows;
 mod trends;
 
+pub use coverage::{
+    COVERAGE_DAYS, COVERAGE_HOURS, COVERAGE_INTERVALS_MAX, CoverageKey, CoverageKind, CoverageRow,
+};
 pub use key::{Key, ViewKey};
 pub use lists::{ListEntry, ListKey, ListRow, Measure, Window};
 pub use rows::{
@@ -176,6 +180,9 @@ catalogue! {
     /// Top accounts of the last 24 hours by interactions with other accounts: [`ListKey`] →
     /// [`ListRow`].
     TopInteractions = 20, "top_interactions", 1;
+    /// What is known to be missing: gaps of the stream, filters, drops and missing numbers by hour:
+    /// [`CoverageKey`] → [`CoverageRow`].
+    Coverage = 21, "coverage", 1;
 }
 
 /// The types of a view's keys and rows.
@@ -199,6 +206,8 @@ pub enum RowKind {
     Handle,
     /// `String` → [`CounterRow`].
     Counter,
+    /// [`CoverageKey`] → [`CoverageRow`].
+    Coverage,
 }
 
 impl ViewId {
@@ -223,6 +232,7 @@ impl ViewId {
             Self::Accounts => RowKind::Account,
             Self::Handles => RowKind::Handle,
             Self::Counters => RowKind::Counter,
+            Self::Coverage => RowKind::Coverage,
         }
     }
 

@@ -1,16 +1,17 @@
 //! Facts: what live records contribute to views.
 //!
 //! A fact is inserted (+1) when its record becomes live and visible. The same fact is retracted
-//! (-1) when the record is replaced, deleted or hidden. The last five kinds are never retracted:
+//! (-1) when the record is replaced, deleted or hidden. The last six kinds are never retracted:
 //! they count events, or record what stays true.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use skytide_core::event::{Event, Gap, OpenGap, Tick};
 use skytide_core::id::{Did, Handle, PostKey};
 use skytide_core::record::Langs;
 use skytide_core::time::{Minute, Timestamp};
-use skytide_core::view::ActivityKey;
+use skytide_core::view::{ActivityKey, CoverageKey, CoverageRow};
 
 use crate::sizes::HeapSize;
 
@@ -47,7 +48,62 @@ pub enum Fact {
     Activity(ActivityKey, Activity),
     /// An addition to a counter. Never retracted.
     Counter(Box<str>, u64),
+    /// A part of what is missing from the counts. Never retracted.
+    Coverage(CoverageFact),
 }
+
+/// A part of what is missing from the counts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum CoverageFact {
+    /// Rows of a restored checkpoint.
+    Restored(Vec<(CoverageKey, CoverageRow)>),
+    /// What a tick says.
+    Tick(TickCoverage),
+    /// Inputs that the dataflow dropped for this reason in this hour since 1970.
+    Dropped(u64, Box<str>, u64),
+}
+
+/// What a tick says of missing events.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TickCoverage {
+    /// The number of its epoch, which orders the ticks of a batch.
+    pub epoch: u64,
+    /// Network time of the first event of the epoch, or of the tick if there is none.
+    pub from: Timestamp,
+    /// Network time of the tick.
+    pub time: Timestamp,
+    /// The gaps that ended in the epoch.
+    pub gaps: Vec<Gap>,
+    /// The gap that has not ended.
+    pub open_gap: Option<OpenGap>,
+    /// The counts of ingest that `coverage` shows by the hour.
+    pub counts: Vec<(Box<str>, u64)>,
+}
+
+impl TickCoverage {
+    /// What the tick of an epoch with these events says.
+    pub fn of(tick: &Tick, events: &[Event]) -> Self {
+        // Logs of earlier versions hold events without a time.
+        let known = events.iter().filter_map(|event| event.time.known());
+        let counts = tick.counts.iter();
+        let counts = counts
+            .filter(|(name, _)| &***name == MISSING_SEQS || name.starts_with(DROPPED_PREFIX))
+            .map(|(name, count)| (name.clone(), *count));
+        Self {
+            epoch: tick.epoch.0,
+            from: known.min().unwrap_or(tick.time).min(tick.time),
+            time: tick.time,
+            gaps: tick.sources.gaps.clone(),
+            open_gap: tick.sources.open_gap,
+            counts: counts.collect(),
+        }
+    }
+}
+
+/// The counter of numbers that the relay left out.
+const MISSING_SEQS: &str = "missing_seqs";
+/// The start of the names of counters of drops.
+pub const DROPPED_PREFIX: &str = "dropped/";
 
 /// A like or a repost.
 #[derive(Clone, Debug)]

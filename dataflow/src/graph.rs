@@ -8,7 +8,7 @@
 //!                                  │    └─ rows of posts, actors, trends ─────────────────────┤
 //!                                  ├▶ accounts, handles ──────────────────────────────────────┤
 //!                                  ├▶ interactions ───────────────────────────────────────────┤
-//!                                  └▶ activity, counters ─────────────────────────────────────┴▶
+//!                                  └▶ activity, counters, coverage ───────────────────────────┴▶
 //!                                                                                             rows
 //! ```
 //!
@@ -28,6 +28,7 @@ use crate::types::{Clocks, Facts, Rows, Shared, SuppressedRows, Time, ViewInput}
 use crate::views::accounts::accounts;
 use crate::views::activity::{activity, counters};
 use crate::views::actors::{ActorViews, actors};
+use crate::views::coverage::{CoverageRows, coverage};
 use crate::views::handles::handles;
 use crate::views::interactions::interactions;
 use crate::views::posts::{PostViews, posts};
@@ -52,6 +53,8 @@ pub struct Accumulators {
     pub activity: Shared<BTreeMap<ActivityKey, Activity>>,
     /// Counters by name.
     pub counters: Shared<BTreeMap<String, u64>>,
+    /// What is known to be missing from the counts.
+    pub coverage: Shared<CoverageRows>,
     /// The top lists as they were last written.
     pub lists: Shared<Newest>,
 }
@@ -123,10 +126,12 @@ pub fn build<'s>(
     let Accumulators {
         activity: activity_counts,
         counters: counter_values,
+        coverage: coverage_rows,
         lists: newest_lists,
     } = accumulators;
     rows.push(activity(input(), activity_counts.clone(), suppressed));
     rows.push(counters(input(), counter_values.clone(), suppressed));
+    rows.push(coverage(input(), coverage_rows.clone(), suppressed));
 
     let (own_rows, worker_lists) = split(concatenate(scope, "ViewOutputs", lists));
     rows.push(own_rows);

@@ -1,12 +1,14 @@
 //! Metrics of the dataflow.
 
+mod commits;
 mod durations;
 mod operators;
 mod sizes;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -23,6 +25,8 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
+pub use commits::CommitProgress;
+use commits::CommitWatch;
 use durations::Durations;
 use operators::{OperatorCollector, OperatorMetrics};
 use sizes::QueueSizes;
@@ -90,7 +94,7 @@ pub struct Metrics {
     durations: Durations,
     by_worker: Vec<WorkerSizes>,
     operators: Arc<OperatorMetrics>,
-    commit_failure: Mutex<Option<String>>,
+    commit_watch: CommitWatch,
     /// What waits between the log, the workers and the store.
     pub(crate) queues: QueueSizes,
 }
@@ -292,24 +296,25 @@ impl Metrics {
         }
     }
 
-    /// The error of the last failed commit; `None` if no commit failed or a commit succeeded since.
-    pub fn commit_failure(&self) -> Option<String> {
-        self.failure().clone()
+    /// The commit in progress and its failures.
+    pub fn commit_progress(&self) -> CommitProgress {
+        self.commit_watch.progress()
+    }
+
+    /// Records that a commit starts.
+    pub(crate) fn commit_started(&self) {
+        self.commit_watch.start();
     }
 
     /// Records that a commit failed and will be retried.
     pub(crate) fn commit_failed(&self, error: &(dyn std::error::Error + 'static)) {
-        let causes = std::iter::successors(error.source(), |it| it.source());
-        let message = causes.fold(error.to_string(), |message, why| {
-            format!("{message}: {why}")
-        });
-        *self.failure() = Some(message);
+        self.commit_watch.fail(error);
         self.retries.inc();
     }
 
     /// Records that a commit succeeded.
     pub(crate) fn commit_made(&self) {
-        *self.failure() = None;
+        self.commit_watch.succeed();
         self.commits.inc();
     }
 
@@ -325,11 +330,6 @@ impl Metrics {
             );
             self.rows_left_out.inc_by(*count);
         }
-    }
-
-    fn failure(&self) -> MutexGuard<'_, Option<String>> {
-        let failure = self.commit_failure.lock();
-        failure.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the sizes of one worker's state, and the inputs that it dropped since its last

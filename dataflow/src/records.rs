@@ -69,6 +69,7 @@ pub fn live_records<'s>(
                     Input::Event(event) => apply(&mut state, &mut commit, event),
                     Input::Names(names) => state.assign_names(&names),
                     Input::Counts(counts) => state.add_counters(counts),
+                    Input::Coverage(tick) => state.add_coverage(tick),
                     // The checksum of the section was verified, so an unreadable section is a bug.
                     Input::Shard { section, whole } => state
                         .load(&section, (!whole).then_some(&is_own))
@@ -117,6 +118,7 @@ fn apply(state: &mut LiveRecords, commit: &mut Option<Commit>, event: Event) {
         body,
     } = event;
     let minute = time.minute();
+    state.set_time(time);
     match body {
         Body::Op(op) => {
             let accepted = match current {

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use timely::dataflow::{Stream, StreamVec};
 
-use crate::fact::Fact;
+use crate::fact::{Fact, TickCoverage};
 use crate::sizes::{HeapSize, StateRegistry, btree_bytes};
 
 /// Time of the dataflow: the number of an epoch. Epochs of a batch that are processed together have
@@ -28,6 +28,8 @@ pub enum Input {
     Names(Vec<Box<str>>),
     /// Counters of ingest, from a tick.
     Counts(BTreeMap<Box<str>, u64>),
+    /// What a tick says of missing events.
+    Coverage(TickCoverage),
     /// Accounts from a checkpoint: a section of live records. Either all of its accounts belong to
     /// this worker, or each worker loads only its own.
     Shard {

@@ -19,6 +19,7 @@
 //! stream is idle or has ended. They are computed from a second history that advances only at those
 //! epochs.
 
+mod coverage;
 mod facts;
 mod history;
 mod network;
@@ -78,6 +79,8 @@ pub struct Model {
     history: History,
     /// Time of the newest tick.
     now: Option<Timestamp>,
+    /// What ticks said of missing events.
+    coverage: coverage::Notes,
     /// The state at the newest epoch that wrote lists.
     lists: ListState,
 }
@@ -108,6 +111,7 @@ impl Model {
             epoch: Vec::new(),
             history: History::new(options.policy),
             now: None,
+            coverage: coverage::Notes::default(),
             lists: ListState {
                 history: History::new(options.policy),
                 pending: Vec::new(),
@@ -150,6 +154,7 @@ impl Model {
                 &mut table,
             );
             network::rows(&self.history, now.minute(), &mut table);
+            coverage::rows(&self.coverage, &self.history, now, &mut table);
         }
         table.0.extend(self.lists.rows().clone());
         table.0
@@ -163,6 +168,7 @@ impl Model {
         events.retain(|event| event.host != tick.host || event.seq <= tick.cursor);
         events.sort_by_key(|event| (event.host.clone(), event.seq, event.index));
         events.dedup_by_key(|event| (event.host.clone(), event.seq, event.index));
+        self.coverage.read(tick, &events);
         let epoch = EpochInput {
             events,
             counts: tick.counts.clone(),

@@ -34,6 +34,7 @@ use skytide_tests::model::recount;
 use skytide_tests::world::{self, Random};
 
 use crate::recount::crowd;
+use crate::recount::faulty::with_faults;
 use crate::recount::harness::{Case, seeds};
 use crate::recount::logs::{at_once, between, delivered_again};
 use ground::{Lives, Tally};
@@ -58,6 +59,21 @@ async fn repeated_delivery_after_a_checkpoint_changes_nothing() {
     for seed in seeds(11_000).into_iter().take(3) {
         let case = Case::of(seed);
         let messages = delivered_again(&case.world(), seed);
+        let lives = Lives::new(case, 60);
+        tally += lives
+            .run(&messages, &recount(&messages, case.options))
+            .await;
+    }
+    tally.assert_not_vacuous(seeds(0).len());
+}
+
+/// Gaps, filters and drops cannot be computed again from records, so checkpoints contain them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_missing_is_still_known_after_a_restart_from_a_checkpoint() {
+    let mut tally = Tally::default();
+    for seed in seeds(15_000) {
+        let case = Case::of(seed);
+        let messages = with_faults(&case.world(), seed);
         let lives = Lives::new(case, 60);
         tally += lives
             .run(&messages, &recount(&messages, case.options))

@@ -11,9 +11,9 @@ use serde::de::DeserializeOwned;
 use skytide_core::id::{Did, PostKey};
 use skytide_core::port::store::Sum;
 use skytide_core::view::{
-    AccountRow, ActivityKey, ActivityRow, ActorRow, CounterRow, HandleKey, HandleRow,
-    InteractionKey, InteractionRow, Key, ListKey, ListRow, PostRow, PostState, TrendKey, TrendRow,
-    ViewId, ViewKey, decode_row, row_hash,
+    AccountRow, ActivityKey, ActivityRow, ActorRow, CounterRow, CoverageKey, CoverageRow,
+    HandleKey, HandleRow, InteractionKey, InteractionRow, Key, ListKey, ListRow, PostRow,
+    PostState, TrendKey, TrendRow, ViewId, ViewKey, decode_row, row_hash,
 };
 
 pub use ledger::{counters_of, unlike_ledger};
@@ -90,7 +90,7 @@ pub fn left_of_facts(rows: &Rows) -> Option<String> {
                 ViewId::Accounts => decode_row(row).is_ok_and(|row: AccountRow| {
                     row.display_name.is_none() && row.description.is_none() && row.avatar.is_none()
                 }),
-                ViewId::Handles | ViewId::Counters => true,
+                ViewId::Handles | ViewId::Counters | ViewId::Coverage => true,
                 _ => false,
             };
             if !harmless {
@@ -108,6 +108,7 @@ fn describe_key(view: ViewId, key: &Key) -> String {
         ViewId::Posts => show_key::<PostKey>(key),
         ViewId::Actors | ViewId::Accounts => show_key::<Did>(key),
         ViewId::Counters => show_key::<String>(key),
+        ViewId::Coverage => show_key::<CoverageKey>(key),
         ViewId::Interactions => show_key::<InteractionKey>(key),
         ViewId::Activity => show_key::<ActivityKey>(key),
         ViewId::Handles => show_key::<HandleKey>(key),
@@ -134,6 +135,7 @@ fn describe_row(view: ViewId, row: Option<&Box<[u8]>>) -> String {
         ViewId::Actors => show_row::<ActorRow>(row),
         ViewId::Accounts => show_row::<AccountRow>(row),
         ViewId::Counters => show_row::<CounterRow>(row),
+        ViewId::Coverage => show_row::<CoverageRow>(row),
         ViewId::Interactions => show_row::<InteractionRow>(row),
         ViewId::Activity => show_row::<ActivityRow>(row),
         ViewId::Handles => show_row::<HandleRow>(row),

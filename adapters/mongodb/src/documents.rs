@@ -19,7 +19,7 @@ use skytide_core::view::{Key, RowKind, ViewId, ViewKey, decode_row, encode_row};
 
 use actors::{AccountDocument, ActorDocument, HandleDocument, InteractionDocument};
 pub use lists::ListDocument;
-use network::{ActivityDocument, CounterDocument};
+use network::{ActivityDocument, CounterDocument, CoverageDocument};
 use posts::PostDocument;
 use trends::TrendDocument;
 
@@ -53,6 +53,7 @@ pub fn document(view: ViewId, key: &Key, row: &[u8]) -> Option<RawDocumentBuf> {
         RowKind::Account => write::<AccountDocument>(key, row),
         RowKind::Handle => write::<HandleDocument>(key, row),
         RowKind::Counter => write::<CounterDocument>(key, row),
+        RowKind::Coverage => write::<CoverageDocument>(key, row),
     }
 }
 
@@ -69,6 +70,7 @@ pub fn row(view: ViewId, document: &RawDocument) -> Option<Box<[u8]>> {
         RowKind::Account => read::<AccountDocument>(document),
         RowKind::Handle => read::<HandleDocument>(document),
         RowKind::Counter => read::<CounterDocument>(document),
+        RowKind::Coverage => read::<CoverageDocument>(document),
     }
 }
 

@@ -49,6 +49,7 @@ fn indexes(view: ViewId) -> Vec<IndexModel> {
         RowKind::Activity => vec![doc! { "span": 1, "collection": 1, "start": 1 }],
         RowKind::Handle => vec![doc! { "handle": 1 }, doc! { "did": 1 }],
         RowKind::Counter => vec![doc! { "name": 1 }],
+        RowKind::Coverage => vec![doc! { "kind": 1, "start": 1 }],
     };
     let mut indexes: Vec<IndexModel> = by_columns
         .into_iter()

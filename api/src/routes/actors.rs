@@ -8,7 +8,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
-use skytide_core::view::{AccountRow, ActorRow, ViewId};
+use skytide_core::view::{AccountRow, ActorRow, ViewId, Window};
 
 use crate::account;
 use crate::answer::{Query, Rows, since_start};
@@ -106,6 +106,10 @@ struct Counts {
 
 impl Query for ActorQuery {
     type Data = ActorAnswer;
+
+    fn window(&self) -> Option<Window> {
+        Some(Window::All)
+    }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<ActorAnswer, Problem> {
         let ResolvedActor { did, resolved } = &self.target;

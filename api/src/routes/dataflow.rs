@@ -4,17 +4,19 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use skytide_core::port::graph::{
     ArrangementReport, ChannelReport, OperatorReport, Traffic, WorkerReport,
 };
 use skytide_core::port::size::{MemoryReporter, MemoryTotals};
 
+use crate::access::Caller;
 use crate::catalogue::DATAFLOW;
+use crate::health::{Audience, ShownWait};
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::state::ApiContext;
@@ -47,6 +49,14 @@ struct WorkerState {
     worker: usize,
     entries: u64,
     bytes: u64,
+}
+
+/// The answer, as JSON.
+#[derive(Serialize)]
+struct Answer {
+    waits_for: ShownWait,
+    #[serde(flatten)]
+    graph: Graph,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -90,6 +100,7 @@ struct Channel {
 pub(crate) async fn show(
     State(context): State<ApiContext>,
     RawQuery(query): RawQuery,
+    caller: Option<Extension<Caller>>,
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &DATAFLOW)?;
     let reports = context.graph.as_ref().map(|graph| graph.reports());
@@ -108,7 +119,11 @@ pub(crate) async fn show(
         state: states(&reports, memory),
         ..Graph::new(&reports)
     };
-    Ok((no_store, Json(graph)).into_response())
+    let answer = Answer {
+        waits_for: ShownWait::of(&*context.health, Audience::of(caller.as_deref())),
+        graph,
+    };
+    Ok((no_store, Json(answer)).into_response())
 }
 
 /// The sizes of the states of all workers, and of what this process holds outside the dataflow.

@@ -18,7 +18,7 @@ use serde::Serialize;
 use skytide_core::id::Did;
 use skytide_core::port::store::{Order, Range};
 use skytide_core::time::Timestamp;
-use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey};
+use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey, Window};
 
 use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows};
@@ -127,6 +127,10 @@ pub(crate) struct Totals {
 
 impl Query for InteractionsQuery {
     type Data = Interactions;
+
+    fn window(&self) -> Option<Window> {
+        Some(Window::Week)
+    }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Interactions, Problem> {
         let ResolvedActor { did, resolved } = &self.target;

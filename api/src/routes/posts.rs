@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 use skytide_core::id::{PostKey, Rkey};
-use skytide_core::view::{PostRow, ViewId};
+use skytide_core::view::{PostRow, ViewId, Window};
 
 use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows, since_start};
@@ -57,6 +57,10 @@ pub(crate) struct Post {
 
 impl Query for PostQuery {
     type Data = Post;
+
+    fn window(&self) -> Option<Window> {
+        Some(Window::All)
+    }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Post, Problem> {
         let ResolvedActor { did, resolved } = &self.author;

@@ -29,6 +29,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 use skytide_core::id::Epoch;
 use skytide_core::port::key::Scope;
+use skytide_core::view::Window;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use self::slots::{StreamSlot, StreamSlots};
@@ -42,6 +43,7 @@ use crate::answer::{Query, Rows, read_consistent};
 use crate::catalogue::STREAM;
 use crate::connection_state::Peer;
 use crate::estimate::estimated;
+use crate::health::Audience;
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::request_id::RequestId;
@@ -188,6 +190,16 @@ struct Commit {
 impl Query for Selection {
     type Data = Commit;
 
+    fn window(&self) -> Option<Window> {
+        let windows = self.lists.iter().filter_map(|(_, list)| list.window());
+        // The rates are those of the last minutes.
+        Some(
+            windows
+                .max_by_key(|window| *window as usize)
+                .unwrap_or(Window::Hour),
+        )
+    }
+
     async fn read(&self, rows: &Rows<'_>) -> Result<Commit, Problem> {
         let mut lists = BTreeMap::new();
         for (name, list) in &self.lists {
@@ -286,7 +298,9 @@ impl Subscription {
             Err(_) if self.last_event == Some(LastEvent::Waiting) => None,
             Err(_) => {
                 self.last_event = Some(LastEvent::Waiting);
-                let ready = Ready::read(&self.context, &self.commit_age, &self.access).await;
+                let audience = Audience::of(Some(&self.caller));
+                let ready =
+                    Ready::read(&self.context, &self.commit_age, &self.access, audience).await;
                 let text = serde_json::to_string(&ready).ok()?;
                 Some(Event::default().event("waiting").data(text))
             }

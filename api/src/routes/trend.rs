@@ -145,6 +145,10 @@ fn windows(coverage: Coverage, row: &TrendRow) -> Vec<WindowCounts> {
 impl Query for TrendQuery {
     type Data = Counts;
 
+    fn window(&self) -> Option<Window> {
+        Some(Window::All)
+    }
+
     async fn read(&self, rows: &Rows<'_>) -> Result<Counts, Problem> {
         let (key, did, resolved) = match &self.key {
             CountedKey::Text(text) => (text.clone(), None, None),

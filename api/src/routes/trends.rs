@@ -23,7 +23,7 @@ use skytide_core::view::{ListEntry, ListKey, ListRow, Measure, ViewId, Window};
 use super::as_of::{AsOf, SnapshotCache};
 use super::entries::{Entry, ListPage, join};
 use super::lists::{ListView, VELOCITY};
-use crate::answer::{Answer, Meta, Query, Rows};
+use crate::answer::{Answer, Meta, Query, Rows, WithCoverage};
 use crate::catalogue::TRENDS;
 use crate::cursor::{Cursor, ListName, ListPosition};
 use crate::params::{Params, decode_path};
@@ -93,7 +93,10 @@ async fn answer_as_of(
     let consistent = list.is_none_or(|list| list.epoch <= snapshot.epoch);
     let rows = Rows::new(context, &*context.reader, &committed);
     let row = list.map(|list| list.row.clone()).unwrap_or_default();
-    let data = query.page(&rows, row).await?;
+    let data = WithCoverage {
+        coverage: rows.missing(query.list.window).await?,
+        data: query.page(&rows, row).await?,
+    };
     let meta = Meta::new(context, &committed, consistent);
     // The answer may change: accounts are renamed, snapshots are removed.
     let caching = [(header::CACHE_CONTROL, "no-cache")];
@@ -274,6 +277,10 @@ impl ListQuery {
 
 impl Query for ListQuery {
     type Data = ListPage;
+
+    fn window(&self) -> Option<Window> {
+        Some(self.list.window)
+    }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<ListPage, Problem> {
         // Stores of earlier versions do not have this view.

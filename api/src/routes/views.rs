@@ -87,6 +87,7 @@ fn route(view: ViewId) -> Option<String> {
         ViewId::Interactions => "/v1/actors/{actor}/interactions",
         ViewId::Actors | ViewId::Accounts | ViewId::Handles => "/v1/actors/{actor}",
         ViewId::Languages | ViewId::Activity | ViewId::Counters => "/v1/network",
+        ViewId::Coverage => "/v1/coverage",
         _ => return None,
     };
     Some(route.to_owned())

@@ -94,8 +94,17 @@ function showCommit(commit) {
   byId("filled").textContent = shown.filled ? "" : `This window is not filled yet: it counts from ${clock(shown.from)}.`;
 }
 
+/** Shows what the pipeline waits for, if it waits. */
+function showWait(wait) {
+  const line = byId("waits");
+  const text = wait.word === "nothing" ? "" : `Waits for ${wait.word}: ${wait.sentence}.`;
+  line.hidden = text === "";
+  if (line.textContent !== text) line.textContent = text;
+}
+
 function showWaiting(ready) {
   lastAnswer = null;
+  showWait(ready.waits_for);
   const parts = ready.parts.filter((item) => !item.ok).map((item) => `${item.name}: ${item.detail}`);
   const text = [...ready.reasons, ...parts].join("; ");
   notice(`${text.charAt(0).toUpperCase()}${text.slice(1)}.`);
@@ -107,6 +116,7 @@ function showWaiting(ready) {
 
 function showNetwork(network) {
   const total = network.total;
+  showWait(network.waits_for);
   byId("ops-hour").textContent = rows.brief(total.last_hour.operations);
   byId("live").textContent = rows.brief(total.all.live);
   const whole = network.hours.at(-2);

@@ -12,7 +12,8 @@
 //! - `original`: the contract of another API
 //! - `encodings`: compressed answers, memory of many answers
 //! - `request_ids`: the id of a request in answers
-//! - `public`: what a public API leaves to its probe
+//! - `public`: what everybody may read of the health, and what only the operator may
+//! - `coverage`: what is known to be missing
 //! - `commits`: answers while commits come between their reads
 //! - `dataflow`: the graph of the dataflow
 //! - `stream`: server-sent events
@@ -25,6 +26,7 @@ mod as_of;
 mod cache;
 mod commits;
 mod connections;
+mod coverage;
 mod dataflow;
 mod encodings;
 mod failures;

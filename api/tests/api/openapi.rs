@@ -150,6 +150,7 @@ async fn every_answer_matches_its_schema() {
         ("Interactions", format!("/v1/actors/{ANA}/interactions")),
         ("Network", "/v1/network".to_owned()),
         ("Views", "/v1/views".to_owned()),
+        ("Coverage", "/v1/coverage".to_owned()),
         ("Snapshots", "/v1/snapshots".to_owned()),
         ("Jobs", "/v1/jobs".to_owned()),
         ("Ready", "/readyz".to_owned()),

@@ -3,9 +3,9 @@
 use skytide_core::id::{Did, PostKey, Rkey, Tid};
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::{
-    AccountRow, ActivityKey, ActivityRow, ActorRow, CounterRow, HandleKey, HandleRow,
-    InteractionRow, ListKey, ListRow, Measure, PostRow, PostState, RowError, RowKind, Span,
-    StoredRow, TrendRow, ViewId, Window, decode_row,
+    AccountRow, ActivityKey, ActivityRow, ActorRow, CounterRow, CoverageKey, CoverageKind,
+    CoverageRow, HandleKey, HandleRow, InteractionRow, ListKey, ListRow, Measure, PostRow,
+    PostState, RowError, RowKind, Span, StoredRow, TrendRow, ViewId, Window, decode_row,
 };
 
 use super::cell::{Cell, Record};
@@ -24,6 +24,7 @@ pub fn record(view: ViewId, row: &StoredRow) -> Result<Record, RowError> {
         RowKind::Account => account(&key.decode()?, &decode_row(columns)?),
         RowKind::Handle => handle(&key.decode()?, decode_row(columns)?),
         RowKind::Counter => counter(key.decode()?, decode_row(columns)?),
+        RowKind::Coverage => coverage(&key.decode()?, decode_row(columns)?),
         RowKind::List => list(&key.decode()?, &decode_row(columns)?),
         RowKind::Trend | RowKind::Interaction => return Err(RowError),
     })
@@ -41,6 +42,14 @@ pub fn sample(view: ViewId) -> Record {
         RowKind::Account => account(&did, &AccountRow::default()),
         RowKind::Interaction => interaction(&did, &did, &Interactions::default()),
         RowKind::Counter => counter(String::new(), CounterRow::default()),
+        RowKind::Coverage => {
+            let key = CoverageKey {
+                kind: CoverageKind::Known,
+                start: Timestamp(0),
+                label: Box::default(),
+            };
+            coverage(&key, CoverageRow::default())
+        }
         RowKind::Handle => {
             let handle = Box::default();
             self::handle(&HandleKey { handle, did }, HandleRow::default())
@@ -223,6 +232,16 @@ fn counter(name: String, row: CounterRow) -> Record {
     Record::default()
         .with("name", name)
         .with("value", row.value)
+}
+
+fn coverage(key: &CoverageKey, row: CoverageRow) -> Record {
+    Record::default()
+        .with("kind", key.kind.as_str())
+        .with("label", &*key.label)
+        .with("start", time(key.start))
+        .with("end", time(row.end))
+        .with("count", row.count)
+        .with("merged", row.merged)
 }
 
 /// A time as text; `None` if it is 0, which means unknown.

@@ -45,7 +45,7 @@ impl Away {
             Self::MongoFrozen | Self::MongoKilled | Self::MongoStopped => {
                 ("views", "no answer within")
             }
-            Self::MongoFull => ("dataflow", "OutOfDiskSpace"),
+            Self::MongoFull => ("dataflow", "commits fail and are retried"),
         }
     }
 

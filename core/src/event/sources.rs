@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Host;
 use crate::id::Cursor;
@@ -45,7 +45,7 @@ pub struct SourcePosition {
 }
 
 /// An interval of network time in which events may be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// Network time of the last frame before the gap.
     pub from: Timestamp,
@@ -56,7 +56,7 @@ pub struct Gap {
 }
 
 /// The start of a gap that has not ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenGap {
     /// Network time of the last frame before the gap.
     pub from: Timestamp,
@@ -65,7 +65,7 @@ pub struct OpenGap {
 }
 
 /// Why events of an interval may be missing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GapCause {
     /// Ingest switched to a relay that was never read before.

@@ -19,7 +19,7 @@ use super::partition::SHARDS;
 use super::policy::AccountPolicy;
 use super::repo::Repo;
 use super::sizes::RecordSizes;
-use crate::fact::{Activity, Fact};
+use crate::fact::{Activity, CoverageFact, Fact, TickCoverage};
 use crate::operators::interner::Interner;
 use crate::operators::on_tick::shrink_spare;
 use crate::types::Time;
@@ -61,7 +61,12 @@ pub struct LiveRecords {
     pub(super) activity: ActivityCounts,
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
-    drops: Drops,
+    /// Drops of the current time by the hour of the event, in hours since 1970.
+    drops: BTreeMap<(u64, DropReason), u64>,
+    /// The hour of the event that is being applied.
+    hour: u64,
+    /// What the ticks of the current time say of missing events.
+    coverage: Vec<TickCoverage>,
     /// The accounts with an `#identity` or `#account` in the current time, and what they had
     /// announced before.
     announced: BTreeMap<u32, PreviousAnnouncements>,
@@ -129,7 +134,8 @@ impl LiveRecords {
     }
 
     fn drop_many(&mut self, reason: DropReason, count: u32) {
-        *self.drops.entry(reason).or_default() += u64::from(count);
+        let hourly = self.drops.entry((self.hour, reason)).or_default();
+        *hourly += u64::from(count);
     }
 
     /// Adds to the counters of ingest.
@@ -137,6 +143,16 @@ impl LiveRecords {
         for (name, count) in counts {
             *self.counters.entry(name).or_default() += count;
         }
+    }
+
+    /// Adds what a tick says of missing events.
+    pub(super) fn add_coverage(&mut self, tick: TickCoverage) {
+        self.coverage.push(tick);
+    }
+
+    /// Sets network time of the event that is applied next.
+    pub(super) fn set_time(&mut self, time: Timestamp) {
+        self.hour = time.0 / HOUR_MS;
     }
 
     /// The collections that `activity` counts under their own name, in order, without those that
@@ -215,6 +231,7 @@ impl LiveRecords {
             facts,
             counters,
             drops,
+            coverage,
             last_seen,
             dids,
             ..
@@ -232,11 +249,21 @@ impl LiveRecords {
         facts.extend(counted.map(|(key, activity)| (Fact::Activity(key, activity), 1)));
         let seen = last_seen.drain();
         facts.extend(seen.map(|(did, at)| (Fact::LastSeen(dids.key(did).clone(), at), 1)));
-        let drops = std::mem::take(drops);
+        let hourly = std::mem::take(drops);
+        let mut drops = Drops::new();
+        for ((_, reason), count) in &hourly {
+            *drops.entry(*reason).or_default() += count;
+        }
         let counters = std::mem::take(counters).into_iter();
+        let coverage = std::mem::take(coverage).into_iter();
         if !emits_counts {
             return drops;
         }
+        let hourly = hourly.into_iter().map(|((hour, reason), count)| {
+            CoverageFact::Dropped(hour, reason.as_str().into(), count)
+        });
+        let coverage = coverage.map(CoverageFact::Tick).chain(hourly);
+        facts.extend(coverage.map(|it| (Fact::Coverage(it), 1)));
         facts.extend(counters.map(|(name, count)| (Fact::Counter(name, count), 1)));
         facts.extend(drops.iter().map(|(reason, &count)| {
             let name = format!("dropped/{}", reason.as_str());
@@ -271,6 +298,9 @@ impl LiveRecords {
         (number, repo)
     }
 }
+
+/// An hour in ms.
+const HOUR_MS: u64 = 3_600_000;
 
 /// How a collection is counted in `activity`.
 #[derive(Clone, Copy, Debug, Default)]

@@ -20,6 +20,7 @@ use skytide_core::port::checkpoint::{Mark, tick_hash};
 use skytide_core::time::Timestamp;
 
 use crate::DataflowError;
+use crate::fact::TickCoverage;
 use crate::operators::lists::WorkerList;
 use crate::records::worker_of;
 use crate::types::{Clock, Input, Time};
@@ -297,6 +298,8 @@ impl Batch {
         for segments in self.workers.iter_mut().filter(|_| !names.is_empty()) {
             feed(&mut segments[slot], Input::Names(names.to_vec()));
         }
+        let coverage = TickCoverage::of(&tick, &events);
+        feed(&mut self.workers[0][slot], Input::Coverage(coverage));
         for event in events {
             let worker = worker_of(&event.did, workers);
             feed(&mut self.workers[worker][slot], Input::Event(event));

@@ -18,11 +18,11 @@ use std::sync::Arc;
 use skytide_core::id::Epoch;
 use skytide_core::limits::OTHER_COLLECTIONS;
 use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore, Manifest, Section};
-use skytide_core::view::{ActivityKey, RowError, ViewId, decode_row};
+use skytide_core::view::{ActivityKey, CoverageKey, CoverageRow, RowError, ViewId, decode_row};
 use tokio::sync::mpsc;
 
 use crate::DataflowError;
-use crate::fact::{Activity, Fact};
+use crate::fact::{Activity, CoverageFact, Fact};
 use crate::graph::Accumulators;
 use crate::metrics::Metrics;
 use crate::operators::lists::{FORMER, Newest, WorkerList};
@@ -77,10 +77,14 @@ impl Accumulators {
         let Self {
             activity,
             counters,
+            coverage,
             lists,
         } = self;
         let (activity, counters) = (activity.borrow(), counters.borrow());
-        let all = (&*activity, &*counters, &*lists.borrow(), names);
+        // A map with composite keys is saved as a list of pairs.
+        let coverage = coverage.borrow();
+        let coverage: Vec<_> = coverage.iter().collect();
+        let all = (&*activity, &*counters, &*lists.borrow(), names, coverage);
         skytide_core::view::encode_row(&all).into()
     }
 }
@@ -92,16 +96,30 @@ struct SavedAccumulators {
     lists: Newest,
     /// The collections that `activity` counts under their own names.
     names: Vec<Box<str>>,
+    /// What is known to be missing. Empty in checkpoints of older versions: then it is known from
+    /// the next tick on.
+    coverage: Vec<(CoverageKey, CoverageRow)>,
 }
 
 impl SavedAccumulators {
     fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+        if let Ok((activity, counters, lists, names, coverage)) = decode_row(bytes) {
+            return Ok(Self {
+                activity,
+                counters,
+                lists,
+                names,
+                coverage,
+            });
+        }
+        // An older version did not save what is missing.
         if let Ok((activity, counters, lists, names)) = decode_row(bytes) {
             return Ok(Self {
                 activity,
                 counters,
                 lists,
                 names,
+                coverage: Vec::new(),
             });
         }
         // An older version named every collection and did not save the names separately.
@@ -118,6 +136,7 @@ impl SavedAccumulators {
             activity,
             counters,
             lists,
+            coverage: Vec::new(),
         })
     }
 }
@@ -271,7 +290,8 @@ impl Restore {
             });
             let counters = saved.counters.into_iter();
             let counters = counters.map(|(name, count)| Fact::Counter(name.into(), count));
-            let facts = activity.chain(counters).collect();
+            let coverage = Fact::Coverage(CoverageFact::Restored(saved.coverage));
+            let facts = activity.chain(counters).chain([coverage]).collect();
             segment.inputs.push(Input::Accumulators(facts));
             let lists = self.lists(saved.lists, FORMER + index);
             segment.lists.extend(lists);

@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod activity;
 pub mod actors;
 pub mod changes;
+pub mod coverage;
 pub mod handles;
 pub mod interactions;
 mod post_table;

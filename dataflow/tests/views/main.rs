@@ -3,6 +3,7 @@
 //! Only `check` builds the graph. Expected rows are written by hand; `UPDATE_EXPECT=1` only helps
 //! to format them.
 
+mod coverage;
 mod top_interactions;
 
 use std::cell::RefCell;
@@ -130,6 +131,7 @@ fn show(row: &Row) -> String {
                 key.day
             )
         }
+        ViewId::Coverage => coverage::show(row),
         ViewId::Handles => {
             let key: HandleKey = row.key.decode().unwrap();
             format!("{} is {}", key.handle, name(&key.did))

@@ -30,6 +30,10 @@ pub(super) struct History {
     pub(super) activity: Vec<ActivityEntry>,
     /// Counters by name.
     pub(super) counters: BTreeMap<String, u64>,
+    /// Every drop: time, counter and count.
+    pub(super) drops: Vec<(Timestamp, String, u64)>,
+    /// Time of the frame that is being applied.
+    frame_time: Timestamp,
     /// Collections that `activity` counts under their own name, in addition to
     /// [`KNOWN_COLLECTIONS`].
     named: BTreeSet<String>,
@@ -105,12 +109,15 @@ impl History {
             last_seen: BTreeMap::new(),
             activity: Vec::new(),
             counters: BTreeMap::new(),
+            drops: Vec::new(),
+            frame_time: Timestamp(0),
             named: BTreeSet::new(),
         }
     }
 
     /// Applies the events of one frame: the operations of one commit, or one event of another type.
     pub(super) fn apply(&mut self, frame: &[Event]) {
+        self.frame_time = frame.first().map_or(self.frame_time, |event| event.time);
         for event in frame {
             match &event.body {
                 Body::Op(_) => {}
@@ -318,6 +325,7 @@ impl History {
 
     fn dropped(&mut self, reason: DropReason, count: u64) {
         let name = format!("dropped/{}", reason.as_str());
-        *self.counters.entry(name).or_default() += count;
+        *self.counters.entry(name.clone()).or_default() += count;
+        self.drops.push((self.frame_time, name, count));
     }
 }

@@ -72,7 +72,7 @@ struct Waiting {
 
 impl Waiting {
     async fn until(&self, detail: &str) {
-        while !self.state.part().detail.contains(detail) {
+        while !self.state.part().detail.in_full().contains(detail) {
             assert!(
                 !self.links.is_finished(),
                 "it has stopped waiting: {detail:?}"
@@ -244,8 +244,8 @@ async fn a_process_that_left_before_the_mesh_was_complete_may_return() {
     let mut meeting = Meeting::of(3).await;
     let first = meeting.start(0);
     let second = meeting.start(1);
-    first.until("waits for process 2").await;
-    assert!(!first.state.part().detail.contains("process 1"));
+    first.until("connected: process 2").await;
+    assert!(!first.state.part().detail.in_full().contains("process 1"));
     second.links.abort();
     first.until("process 1").await;
 
@@ -266,9 +266,9 @@ async fn the_first_process_waits_until_all_are_connected_to_all() {
     let third = meeting.start(2);
     meeting.names[1].host = own;
     let second = meeting.start(1);
-    second.until("waits for process 2").await;
-    third.until("waits for process 1").await;
-    first.until("waits for process 1").await;
+    second.until("connected: process 2").await;
+    third.until("connected: process 1").await;
+    first.until("connected: process 1").await;
     first.until("process 2").await;
     third.links.abort();
 

@@ -5,9 +5,10 @@ use skytide_core::id::{Did, PostKey, Tid};
 use skytide_core::limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX, STATUS_BYTES_MAX, truncated};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
-    AccountRow, ActivityKey, ActivityRow, ActorRow, Change, CounterRow, HandleKey, HandleRow,
-    InteractionKey, InteractionRow, Key, ListEntry, ListKey, ListRow, Measure, PostRow, PostState,
-    RowKind, Span, TrendKey, TrendRow, ViewId, Window, encode_row,
+    AccountRow, ActivityKey, ActivityRow, ActorRow, Change, CounterRow, CoverageKey, CoverageKind,
+    CoverageRow, HandleKey, HandleRow, InteractionKey, InteractionRow, Key, ListEntry, ListKey,
+    ListRow, Measure, PostRow, PostState, RowKind, Span, TrendKey, TrendRow, ViewId, Window,
+    encode_row,
 };
 use skytide_tests::world::Random;
 
@@ -39,6 +40,19 @@ pub fn random_change(random: &mut Random, view: ViewId) -> Change {
         RowKind::Counter => {
             let value = long(random);
             (Key::of(&text(random)), encode_row(&CounterRow { value }))
+        }
+        RowKind::Coverage => {
+            let key = CoverageKey {
+                kind: *random.pick(&CoverageKind::ALL),
+                start: time(random),
+                label: text(random).into(),
+            };
+            let row = CoverageRow {
+                end: time(random),
+                count: long(random),
+                merged: random.bits() as u32,
+            };
+            (Key::of(&key), encode_row(&row))
         }
     };
     Change {

@@ -1,12 +1,12 @@
-//! Documents of `activity` and `counters`.
+//! Documents of `activity`, `counters` and `coverage`.
 
 use mongodb::bson::DateTime;
 use serde::{Deserialize, Serialize};
-use skytide_core::time::Minute;
-use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, Span};
+use skytide_core::time::{Minute, Timestamp};
+use skytide_core::view::{ActivityKey, ActivityRow, CounterRow, CoverageKey, CoverageRow, Span};
 
 use super::{Count, RowDocument};
-use crate::values::date;
+use crate::values::{date, timestamp};
 
 /// Counts of operations on a collection in a span of time.
 #[derive(Debug, Serialize, Deserialize)]
@@ -81,5 +81,49 @@ impl RowDocument for CounterDocument {
     fn into_row(self) -> Option<CounterRow> {
         let value = self.value.0;
         Some(CounterRow { value })
+    }
+}
+
+/// What is known to be missing in an interval of network time.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CoverageDocument {
+    /// `known`, `gap`, `open_gap`, `filter`, `hour`, `day` or `earlier`.
+    kind: String,
+    label: String,
+    start: DateTime,
+    /// `null`: it has not ended.
+    end: Option<DateTime>,
+    count: Count,
+    merged: Count,
+}
+
+impl RowDocument for CoverageDocument {
+    type Key = CoverageKey;
+    type Row = CoverageRow;
+
+    fn from_row(key: CoverageKey, row: CoverageRow) -> Option<Self> {
+        let end = match row.end {
+            Timestamp(0) => None,
+            end => Some(date(end)?),
+        };
+        Some(Self {
+            kind: key.kind.as_str().to_owned(),
+            label: key.label.into(),
+            start: date(key.start)?,
+            end,
+            count: row.count.into(),
+            merged: row.merged.into(),
+        })
+    }
+
+    fn into_row(self) -> Option<CoverageRow> {
+        Some(CoverageRow {
+            end: match self.end {
+                None => Timestamp(0),
+                Some(end) => timestamp(end)?,
+            },
+            count: self.count.0,
+            merged: self.merged.to_u32()?,
+        })
     }
 }

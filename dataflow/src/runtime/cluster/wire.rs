@@ -125,7 +125,7 @@ impl From<Segment> for WireSegment {
                     shards.push((ByteBuf::from(section), whole));
                 }
                 Input::Names(new) => names.extend(new),
-                Input::Counts(_) | Input::Accumulators(_) => {
+                Input::Counts(_) | Input::Coverage(_) | Input::Accumulators(_) => {
                     unreachable!(
                         "counts and sums are fed to worker 0, which is in the leading process"
                     )
