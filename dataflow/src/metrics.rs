@@ -4,8 +4,8 @@ mod operators;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,10 +13,12 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use skytide_core::event::DropReason;
-use skytide_core::port::graph::{GraphReporter, WorkerReport};
+use skytide_core::port::graph::{GraphReporter, Progress, WorkerReport};
+use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
+use crate::runtime::worker_clock::Wait;
 use operators::{OperatorCollector, OperatorMetrics};
 
 /// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the periodic log line.
@@ -82,6 +84,9 @@ pub struct Metrics {
     by_worker: Vec<WorkerSizes>,
     operators: Arc<OperatorMetrics>,
     commit_failure: Mutex<Option<String>>,
+    started: OnceLock<Instant>,
+    /// When the commit in progress began.
+    commit_began: Mutex<Option<Instant>>,
 }
 
 /// The newest state sizes that one worker reported.
@@ -105,6 +110,7 @@ impl Metrics {
             by_worker,
             ..Self::default()
         });
+        let _first = metrics.started.set(Instant::now());
         let m = metrics.as_ref();
         let registry = registry.sub_registry_with_prefix("indexer");
         registry.register("epoch", "Newest committed epoch", m.epoch.clone());
@@ -231,6 +237,11 @@ impl Metrics {
         self.operators.record(report, false);
     }
 
+    /// Records what a worker of this process begins to do, and when.
+    pub(crate) fn record_activity(&self, worker: usize, activity: Wait) {
+        self.operators.record_activity(worker, activity);
+    }
+
     /// How many inputs were dropped for this reason.
     pub fn dropped_for(&self, reason: DropReason) -> u64 {
         let reason = reason.as_str();
@@ -260,10 +271,24 @@ impl Metrics {
         self.retries.inc();
     }
 
-    /// Records that a commit succeeded.
+    /// Records that a commit begins.
+    pub(crate) fn commit_begins(&self) {
+        *self.commit_began() = Some(Instant::now());
+    }
+
+    /// Records that a commit succeeded, and how long it took.
     pub(crate) fn commit_made(&self) {
         *self.failure() = None;
         self.commits.inc();
+        let mut current = self.commit_began();
+        if let Some(began) = current.take() {
+            self.commit_seconds.inc_by(began.elapsed().as_secs_f64());
+        }
+    }
+
+    fn commit_began(&self) -> MutexGuard<'_, Option<Instant>> {
+        let began = self.commit_began.lock();
+        began.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records and logs rows of a batch that were skipped because they are too large for any store.
@@ -340,6 +365,28 @@ impl Metrics {
 impl GraphReporter for Metrics {
     fn reports(&self) -> Vec<Arc<WorkerReport>> {
         self.operators.reports()
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        // Both are read under the lock, so the time of a commit neither counts twice nor falls.
+        let began = self.commit_began();
+        let committing = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        let commit_seconds = self.commit_seconds.get() + committing;
+        drop(began);
+        let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
+        Some(Progress {
+            running_seconds: self.started.get()?.elapsed().as_secs_f64(),
+            epoch: gauge(&self.epoch),
+            network_time: Timestamp((self.network_time_seconds.get() * 1e3).round() as u64),
+            events: self.events.get(),
+            rows: self.rows.get(),
+            commits: self.commits.get(),
+            commit_seconds,
+            committing_seconds: committing,
+            commit_retries: self.retries.get(),
+            events_pending: gauge(&self.events_pending),
+            batches_pending: gauge(&self.batches_pending),
+        })
     }
 }
 

@@ -199,6 +199,7 @@ impl Committer {
     /// made.
     async fn commit(&self, changes: &Changes, committed: Committed) -> Result<bool, DataflowError> {
         let started = Instant::now();
+        self.metrics.commit_begins();
         let (mut delay, mut is_retry) = (RETRY_DELAY, false);
         loop {
             let attempt = self.try_commit(changes, &committed, is_retry);
@@ -229,7 +230,6 @@ impl Committer {
         }
         let m = &self.metrics;
         m.commit_made();
-        m.commit_seconds.inc_by(started.elapsed().as_secs_f64());
         for change in changes.values().flatten().flatten() {
             let columns = change.row.as_ref().map_or(0, |row| row.len());
             m.row_bytes

@@ -15,6 +15,7 @@ use crate::runtime::checkpoint::{CheckpointEvent, CutGate, Part};
 use crate::runtime::cluster::{Liveness, Mailbox, PARK, Reply};
 use crate::runtime::command::{BatchInput, BatchOutput, Command};
 use crate::runtime::operator_log::OperatorLog;
+use crate::runtime::worker_clock::Activity;
 use crate::runtime::worker_graph::WorkerGraph;
 
 /// A worker of the leading process.
@@ -70,7 +71,12 @@ impl LeaderWorker {
         log: &mut OperatorLog,
     ) -> Result<(), Disconnected> {
         let mut graph = None;
-        while let Some(command) = self.commands.blocking_recv() {
+        loop {
+            log.switch(worker, Activity::WaitForBatch);
+            let Some(command) = self.commands.blocking_recv() else {
+                break;
+            };
+            log.switch(worker, Activity::Other);
             let pending_replies = match mailbox {
                 Some(mailbox) => self.forward_commands(mailbox),
                 None => 0,
@@ -87,9 +93,9 @@ impl LeaderWorker {
                 }
             }
             if let Some(mailbox) = mailbox {
-                log.set_in_batch(true);
+                log.switch(worker, Activity::Step);
                 self.forward_replies(worker, mailbox, pending_replies)?;
-                log.set_in_batch(false);
+                log.switch(worker, Activity::Other);
             }
             log.report_if_due(worker);
         }
@@ -107,6 +113,7 @@ impl LeaderWorker {
         let BatchInput { segments, end, cut } = input;
         if !segments.is_empty() {
             let started = Instant::now();
+            log.switch(worker, Activity::Feed);
             graph.feed(segments, end);
             let changes = graph.complete(worker, end, log, &self.liveness);
             let changes = changes.ok_or(Disconnected)?;
@@ -114,11 +121,15 @@ impl LeaderWorker {
                 let seconds = started.elapsed().as_secs_f64();
                 self.metrics.step_seconds.inc_by(seconds);
             }
+            log.report_if_due(worker);
+            log.switch(worker, Activity::WaitForCommitter);
             self.send_output(BatchOutput { end, changes })?;
         }
         if let Some(cut) = cut {
+            log.switch(worker, Activity::Cut);
             self.send_part(graph.cut(cut, &end, worker.index()))?;
         }
+        log.switch(worker, Activity::Other);
         Ok(())
     }
 
