@@ -32,3 +32,4 @@ mod relays;
 mod replaying;
 mod services;
 mod simnet;
+mod top;
