@@ -55,6 +55,7 @@ mod schema;
 mod server;
 mod snapshots;
 mod store;
+mod topology;
 mod values;
 
 pub use connection::Connection;

@@ -79,6 +79,9 @@ struct Worker {
     batch_wait_seconds: f64,
     cut_seconds: f64,
     other_seconds: f64,
+    epoch: u64,
+    frontier_lag_epochs: u64,
+    frontier_lag_seconds: f64,
     recent: Shares,
 }
 
@@ -276,6 +279,9 @@ impl From<&WorkerReport> for Worker {
             batch_wait_seconds: report.batch_wait_seconds,
             cut_seconds: report.cut_seconds,
             other_seconds: report.other_seconds,
+            epoch: report.epoch,
+            frontier_lag_epochs: report.frontier_lag_epochs,
+            frontier_lag_seconds: report.frontier_lag_seconds,
             recent: Shares::default(),
         }
     }

@@ -24,6 +24,7 @@ mod killed;
 mod manager;
 #[cfg(unix)]
 mod names;
+mod observing;
 #[cfg(unix)]
 mod piped;
 mod process;

@@ -75,6 +75,15 @@ pub struct WorkerReport {
     /// Seconds in which it did something else, such as building the graph. `running_seconds` is the
     /// sum of all other times.
     pub other_seconds: f64,
+    /// The newest epoch that all workers have completed, as far as this worker knows; 0 if there is
+    /// none yet. While a checkpoint is restored, it counts up to the first cut.
+    pub epoch: u64,
+    /// Epochs that this worker was fed beyond `epoch`, and that some worker has not completed. 0
+    /// between batches.
+    pub frontier_lag_epochs: u64,
+    /// The same in seconds of network time: from the end of `epoch` to the end of the newest epoch
+    /// that it was fed.
+    pub frontier_lag_seconds: f64,
     /// Its operators and scopes, in the order of their addresses.
     pub operators: Vec<OperatorReport>,
     /// The channels between its operators, in the order of their numbers.

@@ -67,7 +67,7 @@ impl OperatorMetrics {
     }
 
     /// The reports of the workers of this process.
-    fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
+    pub(super) fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
         self.current(|recorded| recorded.is_own)
     }
 
@@ -290,6 +290,42 @@ fn encode_workers(
             ConstCounter::new(of_worker(report)).encode(family.encode_family(&labels)?)?;
         }
     }
+    encode_progress(reports, encoder)
+}
+
+/// How far each worker has come. The newest epoch of the whole process is `indexer_epoch`.
+fn encode_progress(
+    reports: &[Arc<WorkerReport>],
+    mut encoder: DescriptorEncoder<'_>,
+) -> fmt::Result {
+    type Value = fn(&WorkerReport) -> f64;
+    let metrics: [(&str, &str, Option<Unit>, Value); 3] = [
+        (
+            "worker_epoch",
+            "Newest epoch that all workers have completed, as far as a worker knows",
+            None,
+            |it| it.epoch as f64,
+        ),
+        (
+            "worker_frontier_lag_epochs",
+            "Epochs that a worker was fed beyond that",
+            None,
+            |it| it.frontier_lag_epochs as f64,
+        ),
+        (
+            "worker_frontier_lag",
+            "Network time that a worker was fed beyond that epoch",
+            Some(Unit::Seconds),
+            |it| it.frontier_lag_seconds,
+        ),
+    ];
+    for (name, help, unit, of_worker) in metrics {
+        let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        for report in reports {
+            let labels = [("worker", report.worker.to_string())];
+            ConstGauge::new(of_worker(report)).encode(family.encode_family(&labels)?)?;
+        }
+    }
     Ok(())
 }
 
@@ -330,6 +366,9 @@ mod tests {
             busy_seconds: 2.5,
             parked_seconds: 1.5,
             commit_wait_seconds: 6.5,
+            epoch: 70,
+            frontier_lag_epochs: 3,
+            frontier_lag_seconds: 0.25,
             operators: vec![operator(1), operator(2)],
             ..WorkerReport::default()
         }
@@ -368,6 +407,9 @@ mod tests {
             r#"indexer_worker_batch_wait_seconds_total{worker="1"} 0.0"#,
             r#"indexer_worker_cut_seconds_total{worker="1"} 0.0"#,
             r#"indexer_worker_other_seconds_total{worker="1"} 0.0"#,
+            r#"indexer_worker_epoch{worker="1"} 70.0"#,
+            r#"indexer_worker_frontier_lag_epochs{worker="1"} 3.0"#,
+            r#"indexer_worker_frontier_lag_seconds{worker="1"} 0.25"#,
         ];
         assert_eq!(samples, expected);
         assert_eq!(operators.reports().len(), 2);

@@ -33,6 +33,7 @@ pub async fn schedule(config: &Config, stop: CancellationToken) -> Result<(), Fa
     } = scheduler(config, data.store(), &job_stores)?;
     let health = ServiceHealth::new(Arc::new(SystemClock)).with_store(data.store());
     let shared = Shared::default();
+    shared.data_metrics(&data);
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     start_probe(config, &shared, Arc::new(health), &mut supervisor, &stop).await?;
     let requests = serve_requests(&data, Some(jobs.clone()), stop.clone());

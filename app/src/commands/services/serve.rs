@@ -30,7 +30,9 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     say(&format!("The API listens: {}", api.url()));
     api.say_where_the_probe_is();
     let job_stores = data.views().job_stores()?;
-    let state = Shared::default().api_state(config, &data, &job_stores)?;
+    let shared = Shared::default();
+    shared.data_metrics(&data);
+    let state = shared.api_state(config, &data, &job_stores)?;
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     supervisor.start("exports", serve_requests(&data, None, stop.clone()));
     supervisor.start("the view store", watch_store(&data, stop.clone()));
