@@ -32,6 +32,7 @@ use crate::cache::AnswerCache;
 use crate::demand::ProfileDemand;
 use crate::guard::{Guard, guard};
 use crate::handles::Handles;
+use crate::health::Health;
 use crate::limiter::LimitClock;
 use crate::metrics::ConnectionMetrics;
 use crate::options::{AccessOptions, Limits};
@@ -44,7 +45,7 @@ use crate::routes::{
     actors, dataflow, dataflow_page, health, interactions, jobs, keys, metrics, network, original,
     posts, snapshots, start, stream, trend, trends, views,
 };
-use crate::state::{ApiContext, Health};
+use crate::state::ApiContext;
 use crate::{catalogue, middleware, openapi};
 
 /// The state of the API: ports, configuration, and a cache for some of the routes. Clones share all
@@ -166,8 +167,7 @@ impl ApiState {
         self
     }
 
-    /// Declares that the API is public: `/metrics`, and what single parts report about their health,
-    /// are only on a probe ([`Probe::run_beside_api`]).
+    /// Declares that the API is public: `/metrics` is only on a probe ([`Probe::run_beside_api`]).
     ///
     /// [`Probe::run_beside_api`]: crate::Probe::run_beside_api
     #[must_use]

@@ -1,11 +1,13 @@
 //! Metrics of the dataflow.
 
+mod commits;
 mod durations;
 mod operators;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -23,6 +25,8 @@ use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
 use crate::runtime::worker_clock::Wait;
+pub use commits::CommitProgress;
+use commits::CommitWatch;
 use durations::Durations;
 use operators::{OperatorCollector, OperatorMetrics};
 
@@ -89,10 +93,8 @@ pub struct Metrics {
     durations: Durations,
     by_worker: Vec<WorkerSizes>,
     operators: Arc<OperatorMetrics>,
-    commit_failure: Mutex<Option<String>>,
+    commit_watch: CommitWatch,
     started: OnceLock<Instant>,
-    /// When the commit in progress began.
-    commit_began: Mutex<Option<Instant>>,
 }
 
 /// The newest state sizes that one worker reported.
@@ -286,10 +288,7 @@ impl Metrics {
 
     /// Records the time that a commit took, with its retries.
     pub(crate) fn record_commit(&self, took: Duration) {
-        let mut began = self.commit_began();
         self.commit_seconds.inc_by(took.as_secs_f64());
-        *began = None;
-        drop(began);
         self.durations.commit.observe(took);
     }
 
@@ -301,35 +300,26 @@ impl Metrics {
         }
     }
 
-    /// The error of the last failed commit; `None` if no commit failed or a commit succeeded since.
-    pub fn commit_failure(&self) -> Option<String> {
-        self.failure().clone()
+    /// The commit in progress and its failures.
+    pub fn commit_progress(&self) -> CommitProgress {
+        self.commit_watch.progress()
+    }
+
+    /// Records that a commit starts.
+    pub(crate) fn commit_started(&self) {
+        self.commit_watch.start();
     }
 
     /// Records that a commit failed and will be retried.
     pub(crate) fn commit_failed(&self, error: &(dyn std::error::Error + 'static)) {
-        let causes = std::iter::successors(error.source(), |it| it.source());
-        let message = causes.fold(error.to_string(), |message, why| {
-            format!("{message}: {why}")
-        });
-        *self.failure() = Some(message);
+        self.commit_watch.fail(error);
         self.retries.inc();
-    }
-
-    /// Records that a commit begins.
-    pub(crate) fn commit_begins(&self) {
-        *self.commit_began() = Some(Instant::now());
     }
 
     /// Records that a commit succeeded.
     pub(crate) fn commit_made(&self) {
-        *self.failure() = None;
+        self.commit_watch.succeed();
         self.commits.inc();
-    }
-
-    fn commit_began(&self) -> MutexGuard<'_, Option<Instant>> {
-        let began = self.commit_began.lock();
-        began.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records and logs rows of a batch that were skipped because they are too large for any store.
@@ -344,11 +334,6 @@ impl Metrics {
             );
             self.rows_left_out.inc_by(*count);
         }
-    }
-
-    fn failure(&self) -> MutexGuard<'_, Option<String>> {
-        let failure = self.commit_failure.lock();
-        failure.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the sizes of one worker's state, and the inputs that it dropped since its last
@@ -409,11 +394,9 @@ impl GraphReporter for Metrics {
     }
 
     fn progress(&self) -> Option<Progress> {
-        // Both are read under the lock, so the time of a commit neither counts twice nor falls.
-        let began = self.commit_began();
-        let committing = began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        let running = self.commit_watch.progress().running;
+        let committing = running.map_or(0.0, |running| running.as_secs_f64());
         let commit_seconds = self.commit_seconds.get() + committing;
-        drop(began);
         let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
         Some(Progress {
             running_seconds: self.started.get()?.elapsed().as_secs_f64(),

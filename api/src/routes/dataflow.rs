@@ -7,17 +7,19 @@ mod recent;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use skytide_core::port::graph::{
     ArrangementReport, ChannelReport, OperatorReport, Progress, Traffic, WorkerReport,
 };
 use skytide_core::time::Timestamp;
 
+use crate::access::Caller;
 use crate::catalogue::DATAFLOW;
+use crate::health::{Audience, ShownWait};
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::state::ApiContext;
@@ -37,6 +39,14 @@ struct Graph {
     workers: Vec<Worker>,
     operators: Vec<Operator>,
     channels: Vec<Channel>,
+}
+
+/// The answer, as JSON.
+#[derive(Serialize)]
+struct Answer {
+    waits_for: ShownWait,
+    #[serde(flatten)]
+    graph: Graph,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -146,6 +156,7 @@ pub(crate) async fn show(
     State(context): State<ApiContext>,
     State(history): State<DataflowHistory>,
     RawQuery(query): RawQuery,
+    caller: Option<Extension<Caller>>,
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &DATAFLOW)?;
     let reports = context.graph.as_ref().map(|graph| graph.reports());
@@ -163,7 +174,11 @@ pub(crate) async fn show(
     let mut graph = Graph::new(&reading.reports, &recent);
     graph.progress = progress.map(|now| ShownProgress::new(now, &recent, &context));
     let no_store = [(header::CACHE_CONTROL, "no-store")];
-    Ok((no_store, Json(graph)).into_response())
+    let answer = Answer {
+        waits_for: ShownWait::of(&*context.health, Audience::of(caller.as_deref())),
+        graph,
+    };
+    Ok((no_store, Json(answer)).into_response())
 }
 
 impl ShownProgress {
