@@ -38,11 +38,12 @@ use crate::metrics::ConnectionMetrics;
 use crate::options::{AccessOptions, Limits};
 use crate::respond::{Answers, is_not_negotiated};
 use crate::routes::as_of::SnapshotCache;
+use crate::routes::dataflow::DataflowHistory;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, coverage, dataflow, health, interactions, jobs, keys, metrics, network, original,
-    posts, snapshots, start, stream, trend, trends, views,
+    actors, coverage, dataflow, dataflow_page, health, interactions, jobs, keys, metrics, network,
+    original, posts, snapshots, start, stream, trend, trends, views,
 };
 use crate::sizes::ApiSizes;
 use crate::state::ApiContext;
@@ -78,6 +79,7 @@ pub struct StateParts {
     cache: AnswerCache,
     guard: Arc<Guard>,
     handles: Handles,
+    dataflow: DataflowHistory,
 }
 
 impl ApiState {
@@ -98,6 +100,7 @@ impl ApiState {
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
             handles: Handles::offline(),
+            dataflow: DataflowHistory::default(),
         }))
     }
 
@@ -330,6 +333,12 @@ impl FromRef<ApiState> for Handles {
     }
 }
 
+impl FromRef<ApiState> for DataflowHistory {
+    fn from_ref(state: &ApiState) -> Self {
+        state.dataflow.clone()
+    }
+}
+
 impl FromRef<ApiState> for CommitAge {
     fn from_ref(state: &ApiState) -> Self {
         state.commit_age.clone()
@@ -356,6 +365,8 @@ pub fn router(state: ApiState) -> Router {
         .route(catalogue::METRICS.path, get(metrics::show))
         .route(catalogue::OPENAPI.path, get(openapi::show))
         .route(catalogue::START.path, get(start::page))
+        .route(catalogue::DATAFLOW_PAGE.path, get(dataflow_page::page))
+        .route("/assets/dataflow/{name}", get(dataflow_page::asset))
         .route("/assets/style.css", get(start::style))
         .route("/assets/app.js", get(start::script))
         .route("/assets/rows.js", get(start::rows))

@@ -55,6 +55,8 @@ pub enum Command {
     Keys(Box<keys::Keys>),
     /// Check whether a service on this machine is ready: exits with 0 if it is, else with 1.
     Probe(Box<Probe>),
+    /// Show in the terminal what the dataflow of a running process does, and what holds it up.
+    Top(Box<Top>),
     /// Print the value of every option and where it comes from.
     Config(Box<Show>),
 }
@@ -172,6 +174,43 @@ pub struct Probe {
     pub config: Config,
 }
 
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub struct Top {
+    /// The API to ask, such as http://server:7780. By default the one on this machine, on the port
+    /// of API_ADDRESS.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+
+    /// A key with the scope `read`, for an API that wants one. Other users of this machine can see
+    /// arguments, so the variable or --key-file is safer.
+    #[arg(
+        id = "SKYTIDE_KEY",
+        long = "key",
+        value_name = "KEY",
+        env = "SKYTIDE_KEY"
+    )]
+    #[arg(hide_env_values = true)]
+    pub key: Option<String>,
+
+    /// A file with the key.
+    #[arg(long, value_name = "FILE", conflicts_with = "SKYTIDE_KEY")]
+    pub key_file: Option<PathBuf>,
+
+    /// Time between two updates, at least 1s.
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub interval: Span,
+
+    /// Print everything once, as plain text, and exit. So it does if standard input or output is no
+    /// terminal.
+    #[arg(long)]
+    pub once: bool,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+}
+
 /// Arguments of `config`.
 #[derive(Debug, Args)]
 pub struct Show {
@@ -195,6 +234,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("record", &["SKYTIDE_", "FIREHOSE_"]),
     ("export", &["SKYTIDE_", "STORE_"]),
     ("probe", &["SKYTIDE_PROBE_", "API_ADDRESS"]),
+    ("top", &["SKYTIDE_KEY", "API_ADDRESS"]),
 ];
 
 /// The parsed command line.
@@ -236,6 +276,7 @@ impl Command {
             Self::Simnet(simnet) => simnet.config(),
             Self::Keys(keys) => keys.config(),
             Self::Probe(probe) => &probe.config,
+            Self::Top(top) => &top.config,
             Self::Config(show) => &show.config,
         }
     }
@@ -256,6 +297,7 @@ impl Command {
             | Self::Export(_)
             | Self::Keys(_)
             | Self::Probe(_)
+            | Self::Top(_)
             | Self::Config(_) => true,
             #[cfg(feature = "demo")]
             Self::Simnet(_) => true,

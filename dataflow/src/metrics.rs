@@ -6,9 +6,8 @@ mod operators;
 mod sizes;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -20,11 +19,12 @@ use skytide_core::event::DropReason;
 use skytide_core::id::Epoch;
 use skytide_core::port::arrival::EpochTimes;
 use skytide_core::port::clock::Clock;
-use skytide_core::port::graph::{GraphReporter, WorkerReport};
+use skytide_core::port::graph::{GraphReporter, Progress, WorkerReport};
 use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
+use crate::runtime::worker_clock::Wait;
 pub use commits::CommitProgress;
 use commits::CommitWatch;
 use durations::Durations;
@@ -97,6 +97,7 @@ pub struct Metrics {
     commit_watch: CommitWatch,
     /// What waits between the log, the workers and the store.
     pub(crate) queues: QueueSizes,
+    started: OnceLock<Instant>,
 }
 
 /// The newest state sizes that one worker reported.
@@ -120,6 +121,7 @@ impl Metrics {
             by_worker,
             ..Self::default()
         });
+        let _first = metrics.started.set(Instant::now());
         let m = metrics.as_ref();
         let registry = registry.sub_registry_with_prefix("indexer");
         registry.register("epoch", "Newest committed epoch", m.epoch.clone());
@@ -245,6 +247,11 @@ impl Metrics {
     /// metrics.
     pub(crate) fn record_remote_report(&self, report: WorkerReport) {
         self.operators.record(report, false);
+    }
+
+    /// Records what a worker of this process begins to do, and when.
+    pub(crate) fn record_activity(&self, worker: usize, activity: Wait) {
+        self.operators.record_activity(worker, activity);
     }
 
     /// The newest reports of the workers of this process.
@@ -387,6 +394,26 @@ impl Metrics {
 impl GraphReporter for Metrics {
     fn reports(&self) -> Vec<Arc<WorkerReport>> {
         self.operators.reports()
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let running = self.commit_watch.progress().running;
+        let committing = running.map_or(0.0, |running| running.as_secs_f64());
+        let commit_seconds = self.commit_seconds.get() + committing;
+        let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
+        Some(Progress {
+            running_seconds: self.started.get()?.elapsed().as_secs_f64(),
+            epoch: gauge(&self.epoch),
+            network_time: Timestamp((self.network_time_seconds.get() * 1e3).round() as u64),
+            events: self.events.get(),
+            rows: self.rows.get(),
+            commits: self.commits.get(),
+            commit_seconds,
+            committing_seconds: committing,
+            commit_retries: self.retries.get(),
+            events_pending: gauge(&self.events_pending),
+            batches_pending: gauge(&self.batches_pending),
+        })
     }
 }
 

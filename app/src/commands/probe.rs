@@ -92,7 +92,7 @@ fn addresses(config: &Config) -> Vec<(&ListenAddress, &'static str)> {
 }
 
 /// The address to connect to: loopback, if the service listens on all addresses.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

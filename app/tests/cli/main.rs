@@ -33,3 +33,4 @@ mod relays;
 mod replaying;
 mod services;
 mod simnet;
+mod top;
