@@ -13,6 +13,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use prometheus_client::registry::Registry;
 use skytide_core::memory::MemoryKeys;
+use skytide_core::port::audit::AuditReporter;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::identity::IdentityResolver;
@@ -39,7 +40,7 @@ use crate::routes::as_of::SnapshotCache;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, dataflow, health, interactions, jobs, keys, metrics, network, original, posts,
+    actors, audit, dataflow, health, interactions, jobs, keys, metrics, network, original, posts,
     snapshots, start, stream, trend, trends, views,
 };
 use crate::state::{ApiContext, Health};
@@ -217,6 +218,13 @@ impl ApiState {
         self
     }
 
+    /// Shows the newest of these audits in `/v1/audit`. Without this call there are none.
+    #[must_use]
+    pub fn with_audits(mut self, audits: Arc<dyn AuditReporter>) -> Self {
+        self.context.audits = Some(audits);
+        self
+    }
+
     /// Runs jobs on request of an operator. Without this call the process runs no jobs.
     #[must_use]
     pub fn with_job_runner(mut self, runner: Arc<dyn JobRunner>) -> Self {
@@ -324,6 +332,7 @@ pub fn router(state: ApiState) -> Router {
         .route(catalogue::NETWORK.path, get(network::show))
         .route(catalogue::VIEWS_ROUTE.path, get(views::show))
         .route(catalogue::SNAPSHOTS.path, get(snapshots::show))
+        .route(catalogue::AUDIT.path, get(audit::show))
         .route(catalogue::DATAFLOW.path, get(dataflow::show))
         .route(catalogue::JOBS.path, get(jobs::show))
         .route(catalogue::STREAM.path, get(stream::show))

@@ -8,6 +8,7 @@ use std::time::Duration;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use skytide_core::memory::{MemoryJobs, MemoryProfiles, MemorySnapshots};
+use skytide_core::port::audit::AuditReporter;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::job::{JobRunner, JobStore};
@@ -59,6 +60,8 @@ pub(crate) struct ContextParts {
     pub(crate) jobs: Arc<dyn JobStore>,
     /// `None`: no dataflow runs in this process.
     pub(crate) graph: Option<Arc<dyn GraphReporter>>,
+    /// `None`: this process makes no audits.
+    pub(crate) audits: Option<Arc<dyn AuditReporter>>,
     /// `None`: this process runs no jobs.
     pub(crate) job_runner: Option<Arc<dyn JobRunner>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -91,6 +94,7 @@ impl ApiContext {
             profiles: Arc::new(MemoryProfiles::default()),
             jobs: Arc::new(MemoryJobs::default()),
             graph: None,
+            audits: None,
             job_runner: None,
             clock,
             health: Arc::new(UnknownHealth),

@@ -29,6 +29,7 @@ mod network;
 mod people;
 mod posts;
 mod selection;
+mod top;
 mod trends;
 
 use std::collections::BTreeMap;
@@ -38,9 +39,10 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::{Key, ViewId, ViewKey, encode_row};
 
 pub use history::{EpochInput, History};
-pub use lists::{ListCount, TopLists};
+pub use lists::ListCount;
 pub use model::{Model, recount};
 pub use selection::Selection;
+pub use top::TopLists;
 
 /// All rows of all views. Every view is present, even if it is empty.
 pub type Rows = BTreeMap<ViewId, BTreeMap<Key, Box<[u8]>>>;

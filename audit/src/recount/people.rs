@@ -12,8 +12,8 @@ use skytide_core::view::{
 
 use super::Table;
 use super::history::AccountView;
-use super::lists::TopLists;
 use super::selection::Selection;
+use super::top::TopLists;
 
 /// The rows of `actors`.
 #[derive(Debug)]

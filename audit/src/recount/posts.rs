@@ -10,8 +10,8 @@ use skytide_core::view::{ListEntry, Measure, PostRow, PostState, ViewId, Window}
 use super::Table;
 use super::facts;
 use super::history::AccountView;
-use super::lists::TopLists;
 use super::selection::Selection;
+use super::top::TopLists;
 
 /// A live record that refers to a post and counts for it.
 struct Reference<'a> {

@@ -10,8 +10,8 @@ use skytide_core::view::{ListEntry, Measure, TrendKey, TrendRow, ViewId, Window}
 use super::Table;
 use super::facts;
 use super::history::AccountView;
-use super::lists::TopLists;
 use super::selection::Selection;
+use super::top::TopLists;
 
 /// What the posts of one view contain. `languages` has no lists.
 const VIEWS: [(ViewId, Option<ViewId>); 5] = [

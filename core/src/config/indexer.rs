@@ -128,6 +128,54 @@ pub struct Indexer {
     )]
     #[arg(value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]
     pub rebuild: bool,
+
+    /// Time between two audits of a random sample of rows: they are counted again, from the live
+    /// records, and compared. `off` for none. An audit takes at most 1 % of one core: it waits
+    /// longer if it has to.
+    #[arg(
+        id = "INDEXER_AUDIT_INTERVAL",
+        long = "indexer-audit-interval",
+        env = "INDEXER_AUDIT_INTERVAL"
+    )]
+    #[arg(value_name = "off|TIME", default_value = "10m")]
+    pub audit_interval: AuditInterval,
+
+    /// Number of rows in the sample of such an audit, approximately. As many that follow them in
+    /// the store are compared, too.
+    #[arg(
+        id = "INDEXER_AUDIT_ROWS",
+        long = "indexer-audit-rows",
+        env = "INDEXER_AUDIT_ROWS"
+    )]
+    #[arg(value_name = "ROWS", default_value_t = 1_000, value_parser = between(10..=1_000_000_u32))]
+    pub audit_rows: u32,
+}
+
+/// Time between two audits; `None` for no audits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditInterval(pub Option<Span>);
+
+impl FromStr for AuditInterval {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let shortest = Span(Duration::from_secs(1));
+        let parsed = text.parse().ok().filter(|interval| *interval >= shortest);
+        let why = || ValueError(format!("{text:?} is not off or a duration of at least 1s"));
+        parsed.map(|interval| Self(Some(interval))).ok_or_else(why)
+    }
+}
+
+impl fmt::Display for AuditInterval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("off"),
+            Some(interval) => interval.fmt(f),
+        }
+    }
 }
 
 /// How much of the log before the oldest checkpoint is retained.

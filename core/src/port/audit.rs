@@ -12,9 +12,6 @@ use crate::time::Timestamp;
 pub trait AuditReporter: Send + Sync {
     /// The newest complete audit; `None` before the first one.
     fn newest(&self) -> Option<Arc<AuditReport>>;
-
-    /// Why the newest attempt could not be completed; `None` if it was.
-    fn failure(&self) -> Option<String>;
 }
 
 /// The result of an audit.
