@@ -122,7 +122,10 @@ impl<'a> RowCount<'a> {
             self.accounts.add(&account);
             for (collection, _) in account.live() {
                 for kind in [history.kind(collection.as_str()), ""] {
-                    *self.live.entry(kind.to_owned()).or_default() += 1;
+                    match self.live.get_mut(kind) {
+                        Some(count) => *count += 1,
+                        None => drop(self.live.insert(kind.to_owned(), 1)),
+                    }
                 }
             }
         }

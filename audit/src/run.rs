@@ -19,7 +19,7 @@ use skytide_core::live::SectionReader;
 use skytide_core::port::audit::AuditReport;
 use skytide_core::port::checkpoint::{CheckpointError, CheckpointStore};
 use skytide_core::port::log::{Log, LogError};
-use skytide_core::port::store::{Committed, StoreError, ViewReader};
+use skytide_core::port::store::{Committed, Control, StoreError, ViewReader};
 use tokio::time::sleep;
 
 use crate::recount::{ListCount, Options, Policy, RowCount, Selection, TopLists};
@@ -144,23 +144,26 @@ pub async fn run(
     let mut replay = Replay::new(sources, base, &committed, options.policy).await?;
     let mut comparison = Comparison::new(&committed, options);
     match request.scope {
-        Scope::All => all(&mut replay, reader, options, request, &mut comparison).await?,
+        Scope::All => {
+            all(&mut replay, reader, options, request, &mut comparison).await?;
+            unchanged(reader, &control).await?;
+        }
         Scope::Sample { rows } => {
             let seed = request.seed;
             let sample = sample::choose(&mut replay, reader, options, rows, seed).await?;
+            unchanged(reader, &control).await?;
             comparison.note_sampled_lists();
             let (count, lists) = count(&mut replay, options, &sample.selection, request).await?;
             let mut expected = count.rows(replay.history());
-            expected.extend(lists.map(TopLists::rows).unwrap_or_default());
+            match lists {
+                Some(lists) => expected.extend(lists.rows()),
+                None => expected.retain(|view, _| !view.is_list()),
+            }
             comparison.sampled(&sample, expected);
         }
     }
     if replay.lists_at().is_none() {
         comparison.lists_not_audited();
-    }
-    // A snapshot never changes. Without one, rows of later commits may have been read.
-    if reader.control().await? != control {
-        return Err(AuditError::Moved);
     }
     let mut report = comparison.report();
     report.scope = match request.scope {
@@ -172,6 +175,15 @@ pub async fn run(
     report.live_records = replay.live_records();
     report.seconds = started.elapsed().as_secs_f64();
     Ok(report)
+}
+
+/// Checks that all rows that were read belong to the commit of this control record. A snapshot
+/// never changes. Without one, rows of later commits may have been read.
+async fn unchanged(reader: &dyn ViewReader, control: &Control) -> Result<(), AuditError> {
+    match reader.control().await? == *control {
+        true => Ok(()),
+        false => Err(AuditError::Moved),
+    }
 }
 
 fn options_of(committed: &Committed) -> Result<Options, AuditError> {

@@ -22,6 +22,7 @@
 //! - `connections`: clients that hold connections
 
 mod as_of;
+mod audit;
 mod cache;
 mod commits;
 mod connections;

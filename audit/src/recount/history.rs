@@ -12,7 +12,7 @@ use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::ActivityKey;
 
 use super::Policy;
-use super::facts::Fact;
+use super::facts::{self, Fact};
 pub use events::EpochInput;
 
 /// Everything from which the views are computed.
@@ -161,7 +161,10 @@ impl History {
         let posts = posts.map(|record| record.rkey.clone());
         let announced = saved.identity.is_some() || saved.status.is_some() || saved.out_of_sync;
         let (active, status) = saved.status.unwrap_or((true, None));
+        // An older version also stored longer texts, and texts that are not handles.
+        let status = status.map(|status| facts::status(&status).0);
         let handle = saved.identity.and_then(|(handle, at)| Some((handle?, at)));
+        let handle = handle.filter(|(handle, _)| events::is_domain_name(handle));
         let counted = saved.counted.into_iter().map(|key| ActivityKey {
             collection: self.kind(&key.collection).into(),
             ..key

@@ -13,7 +13,7 @@ use crate::recount::facts;
 const NAMED_COLLECTIONS: usize = 500;
 
 /// Whether a text in lower case has the syntax of a handle (<https://atproto.com/specs/handle>).
-fn is_domain_name(text: &str) -> bool {
+pub(super) fn is_domain_name(text: &str) -> bool {
     let labels: Vec<&str> = text.split('.').collect();
     let inner = |it: char| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '-';
     let label = |label: &&str| {
