@@ -148,25 +148,27 @@ impl AuditService {
             return;
         };
         let rows = config.indexer.audit_rows as usize;
-        let audits = async {
-            let mut pause = interval.0;
-            loop {
-                sleep(pause).await;
-                pause = match self.audit(Some(rows), PACE).await {
-                    Ok(report) => {
-                        let worked = Duration::from_secs_f64(report.seconds / f64::from(PACE));
-                        interval.0.max(worked * SHARE)
-                    }
-                    Err(failure) => {
-                        let error: &dyn std::error::Error = &failure;
-                        tracing::warn!(error, "an audit was not possible; another one follows");
-                        interval.0.min(RETRY_MAX)
-                    }
-                };
-            }
-        };
-        stop.run_until_cancelled::<std::convert::Infallible, _>(audits)
+        let _stopped = stop
+            .run_until_cancelled(self.audit_repeatedly(interval.0, rows))
             .await;
+    }
+
+    async fn audit_repeatedly(&self, interval: Duration, rows: usize) {
+        let mut pause = interval;
+        loop {
+            sleep(pause).await;
+            pause = match self.audit(Some(rows), PACE).await {
+                Ok(report) => {
+                    let worked = Duration::from_secs_f64(report.seconds / f64::from(PACE));
+                    interval.max(worked * SHARE)
+                }
+                Err(failure) => {
+                    let error: &dyn std::error::Error = &failure;
+                    tracing::warn!(error, "an audit was not possible; another one follows");
+                    interval.min(RETRY_MAX)
+                }
+            };
+        }
     }
 }
 

@@ -124,7 +124,9 @@ impl<'a> RowCount<'a> {
                 for kind in [history.kind(collection.as_str()), ""] {
                     match self.live.get_mut(kind) {
                         Some(count) => *count += 1,
-                        None => drop(self.live.insert(kind.to_owned(), 1)),
+                        None => {
+                            self.live.insert(kind.to_owned(), 1);
+                        }
                     }
                 }
             }
