@@ -11,6 +11,7 @@ COPY Cargo.toml Cargo.lock ./
 COPY core/Cargo.toml core/
 COPY ingest/Cargo.toml ingest/
 COPY dataflow/Cargo.toml dataflow/
+COPY audit/Cargo.toml audit/
 COPY scheduler/Cargo.toml scheduler/
 COPY api/Cargo.toml api/
 COPY simnet/Cargo.toml simnet/
@@ -19,12 +20,13 @@ COPY adapters/nats/Cargo.toml adapters/nats/
 COPY adapters/mongodb/Cargo.toml adapters/mongodb/
 COPY app/Cargo.toml app/
 COPY tests/Cargo.toml tests/
-RUN for crate in core ingest dataflow scheduler api simnet adapters/embedded adapters/nats adapters/mongodb app tests; do mkdir $crate/src && touch $crate/src/lib.rs; done \
+RUN for crate in core ingest dataflow audit scheduler api simnet adapters/embedded adapters/nats adapters/mongodb app tests; do mkdir $crate/src && touch $crate/src/lib.rs; done \
     && echo 'fn main() {}' > app/src/main.rs
 RUN cargo build --release --locked --package skytide
 COPY core/src core/src
 COPY ingest/src ingest/src
 COPY dataflow/src dataflow/src
+COPY audit/src audit/src
 COPY scheduler/src scheduler/src
 COPY api/openapi.json api/
 COPY api/src api/src

@@ -262,6 +262,18 @@ pub(crate) const SNAPSHOTS: Route = Route {
     ..read(LIST_COST)
 };
 
+/// The route of the hashes of all rows and the newest audit.
+pub(crate) const AUDIT: Route = Route {
+    path: "/v1/audit",
+    id: "audit",
+    summary: "The number and the hash of the rows of each view at the newest epoch, and the result of the newest audit",
+    params: &[],
+    media: JSON,
+    schema: "Audit",
+    problems: &[400, 503],
+    ..read(1)
+};
+
 /// The route of the running dataflow.
 pub(crate) const DATAFLOW: Route = Route {
     path: "/v1/dataflow",
@@ -437,6 +449,7 @@ pub(crate) const ROUTES: &[&Route] = &[
     &VIEWS_ROUTE,
     &COVERAGE,
     &SNAPSHOTS,
+    &AUDIT,
     &DATAFLOW,
     &JOBS,
     &STREAM,

@@ -2,6 +2,7 @@
 
 pub(crate) mod actors;
 pub(crate) mod as_of;
+pub(crate) mod audit;
 pub(crate) mod coverage;
 pub(crate) mod dataflow;
 pub(crate) mod dataflow_page;

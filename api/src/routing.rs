@@ -13,6 +13,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{delete, get, post};
 use prometheus_client::registry::Registry;
 use skytide_core::memory::MemoryKeys;
+use skytide_core::port::audit::AuditReporter;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::identity::IdentityResolver;
@@ -42,8 +43,8 @@ use crate::routes::dataflow::DataflowHistory;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, coverage, dataflow, dataflow_page, health, interactions, jobs, keys, metrics, network,
-    original, posts, snapshots, start, stream, trend, trends, views,
+    actors, audit, coverage, dataflow, dataflow_page, health, interactions, jobs, keys, metrics,
+    network, original, posts, snapshots, start, stream, trend, trends, views,
 };
 use crate::sizes::ApiSizes;
 use crate::state::ApiContext;
@@ -243,6 +244,13 @@ impl ApiState {
         })
     }
 
+    /// Shows the newest of these audits in `/v1/audit`. Without this call there are none.
+    #[must_use]
+    pub fn with_audits(mut self, audits: Arc<dyn AuditReporter>) -> Self {
+        self.context.audits = Some(audits);
+        self
+    }
+
     /// Runs jobs on request of an operator. Without this call the process runs no jobs.
     #[must_use]
     pub fn with_job_runner(mut self, runner: Arc<dyn JobRunner>) -> Self {
@@ -357,6 +365,7 @@ pub fn router(state: ApiState) -> Router {
         .route(catalogue::VIEWS_ROUTE.path, get(views::show))
         .route(catalogue::COVERAGE.path, get(coverage::show))
         .route(catalogue::SNAPSHOTS.path, get(snapshots::show))
+        .route(catalogue::AUDIT.path, get(audit::show))
         .route(catalogue::DATAFLOW.path, get(dataflow::show))
         .route(catalogue::JOBS.path, get(jobs::show))
         .route(catalogue::STREAM.path, get(stream::show))

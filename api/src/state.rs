@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use prometheus_client::registry::Registry;
 use skytide_core::memory::{MemoryJobs, MemoryProfiles, MemorySnapshots};
+use skytide_core::port::audit::AuditReporter;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::job::{JobRunner, JobStore};
@@ -62,6 +63,8 @@ pub(crate) struct ContextParts {
     pub(crate) graph: Option<Arc<dyn GraphReporter>>,
     /// `None`: the memory of this process is not measured.
     pub(crate) memory: Option<Arc<dyn MemoryReporter>>,
+    /// `None`: this process makes no audits.
+    pub(crate) audits: Option<Arc<dyn AuditReporter>>,
     /// `None`: this process runs no jobs.
     pub(crate) job_runner: Option<Arc<dyn JobRunner>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -95,6 +98,7 @@ impl ApiContext {
             jobs: Arc::new(MemoryJobs::default()),
             graph: None,
             memory: None,
+            audits: None,
             job_runner: None,
             clock,
             health: Arc::new(UnknownHealth),

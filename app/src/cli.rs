@@ -47,6 +47,9 @@ pub enum Command {
     Record(Box<Record>),
     /// Write every view of a store to files.
     Export(Box<Export>),
+    /// Count rows again, from live records, and report those that differ: exits with 0 if there are
+    /// none, 1 if there are some, 2 if no audit was possible. Also beside a running Skytide.
+    Audit(Box<Audit>),
     /// Serve or record a simulated network for tests and trials: real frames, generated from a
     /// seed.
     #[cfg(feature = "demo")]
@@ -158,6 +161,27 @@ pub struct Export {
     pub config: Config,
 }
 
+/// Arguments of `audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Audit about this many random rows, and as many that follow them in the store.
+    #[arg(long, value_name = "ROWS", default_value_t = 10_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+    pub rows: u32,
+
+    /// Audit all rows.
+    #[arg(long, conflicts_with = "rows")]
+    pub all: bool,
+
+    /// Print the report as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+}
+
 /// Arguments of `probe`.
 #[derive(Debug, Args)]
 pub struct Probe {
@@ -233,6 +257,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("replay", &["SKYTIDE_", "FIREHOSE_", "INDEXER_"]),
     ("record", &["SKYTIDE_", "FIREHOSE_"]),
     ("export", &["SKYTIDE_", "STORE_"]),
+    ("audit", &["SKYTIDE_", "STORE_"]),
     ("probe", &["SKYTIDE_PROBE_", "API_ADDRESS"]),
     ("top", &["SKYTIDE_KEY", "API_ADDRESS"]),
 ];
@@ -272,6 +297,7 @@ impl Command {
             Self::Replay(replay) => &replay.config,
             Self::Record(record) => &record.config,
             Self::Export(export) => &export.config,
+            Self::Audit(audit) => &audit.config,
             #[cfg(feature = "demo")]
             Self::Simnet(simnet) => simnet.config(),
             Self::Keys(keys) => keys.config(),
@@ -295,6 +321,7 @@ impl Command {
             Self::Replay(_)
             | Self::Record(_)
             | Self::Export(_)
+            | Self::Audit(_)
             | Self::Keys(_)
             | Self::Probe(_)
             | Self::Top(_)

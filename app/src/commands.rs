@@ -1,5 +1,6 @@
 //! Runs the command that the command line names.
 
+mod audit;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
@@ -83,6 +84,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Replay(replay) => return replay::run(replay, stop).await,
         Command::Record(record) => return record::run(record, stop).await,
         Command::Export(export) => export::run(export, stop).await?,
+        Command::Audit(args) => return Ok(audit::run(args, stop).await),
         #[cfg(feature = "demo")]
         Command::Simnet(args) => return simnet::run(args, stop).await,
         Command::Keys(args) => keys::run(args, stop).await?,

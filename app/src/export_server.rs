@@ -17,7 +17,7 @@
 //! occupies disk space.
 
 mod protocol;
-mod socket;
+pub(crate) mod socket;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -90,7 +90,7 @@ pub async fn serve(data: PathBuf, store: Arc<EmbeddedStore>, jobs: Option<Arc<dy
 async fn listen(data: &Path) -> Listener {
     let mut failed = false;
     loop {
-        match Listener::bind(data) {
+        match Listener::bind(data, SOCKET) {
             Ok(listener) => return listener,
             Err(error) if !failed => {
                 let what = "cannot listen for `skytide export` and `skytide schedule --run`; \

@@ -4,9 +4,10 @@
 //! ```text
 //! main ─▶ cli, environment ─▶ commands ─▶ services under a supervisor (ingest, dataflow, scheduler, api)
 //!                                  │        on data: embedded, NATS, MongoDB
-//!                                  └─▶ tools: replay (progress, report), record, export, simnet, keys, probe, config
+//!                                  └─▶ tools: replay (progress, report), record, export, audit, simnet, keys, probe, config
 //! ```
 
+pub mod audit;
 pub mod cli;
 pub mod clock;
 pub mod cluster;

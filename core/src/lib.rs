@@ -18,6 +18,7 @@ pub mod config;
 pub mod event;
 pub mod id;
 pub mod limits;
+pub mod live;
 pub mod memory;
 pub mod port;
 pub mod record;

@@ -6,6 +6,7 @@
 //! against all implementations.
 
 pub mod arrival;
+pub mod audit;
 pub mod checkpoint;
 pub mod clock;
 pub mod explanation;

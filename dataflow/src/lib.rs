@@ -46,4 +46,5 @@ pub use records::AccountPolicy;
 pub use runtime::checkpoint::{CheckpointOptions, LogKeep};
 pub use runtime::cluster::{Links, Name, Peer};
 pub use runtime::follower::follow;
+pub use runtime::sections::Sections;
 pub use runtime::{lead, run};

@@ -7,6 +7,7 @@
 //! worker: a worker of the leading process     follower: a process that executes its commands
 //! worker_graph: the graph of one worker       cluster: connections, messages and worker threads
 //! command: messages between these parts       task: tasks that end with a run
+//! sections: the sections of a checkpoint as plain values, for the audit
 //! ```
 
 mod batch;
@@ -21,6 +22,7 @@ mod progress;
 mod rebuild;
 mod recover;
 mod restore;
+pub(crate) mod sections;
 mod source;
 mod task;
 mod worker;

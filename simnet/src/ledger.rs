@@ -4,7 +4,7 @@
 //! Frame ─ events, contents ─▶ live records by address ─▶ totals: loops over visible records
 //! ```
 //!
-//! The [recount](crate::recount) reads the bytes of a log with the project's own parser; the ledger
+//! The naive recount (`skytide-audit`) reads the bytes of a log with the project's own parser; the ledger
 //! never sees bytes. If both agree, the parser can be wrong only where the network makes the
 //! same mistake.
 

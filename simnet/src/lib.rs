@@ -27,7 +27,6 @@ mod options;
 mod random;
 mod record;
 mod recording;
-pub mod recount;
 mod render;
 pub mod server;
 mod words;

@@ -1,6 +1,7 @@
 //! All tests that involve more than one crate, as one binary.
 
 mod accidents;
+mod audit;
 mod cluster;
 mod connections;
 mod consistency;

@@ -19,4 +19,4 @@ pub mod relay;
 pub mod servers;
 pub mod world;
 
-pub use skytide_simnet::recount as model;
+pub use skytide_audit::recount as model;

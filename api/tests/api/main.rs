@@ -23,6 +23,7 @@
 //! - `connections`: clients that hold connections
 
 mod as_of;
+mod audit;
 mod cache;
 mod commits;
 mod connections;

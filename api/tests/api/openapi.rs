@@ -122,6 +122,7 @@ async fn only_routes_whose_answers_have_an_entity_tag_describe_304() {
         ("/v1/views", "/v1/views"),
         ("/v1/snapshots", "/v1/snapshots"),
         ("/v1/jobs", "/v1/jobs"),
+        ("/v1/audit", "/v1/audit"),
         ("/v1/dataflow", "/v1/dataflow"),
         ("/readyz", "/readyz"),
     ] {
@@ -153,6 +154,7 @@ async fn every_answer_matches_its_schema() {
         ("Coverage", "/v1/coverage".to_owned()),
         ("Snapshots", "/v1/snapshots".to_owned()),
         ("Jobs", "/v1/jobs".to_owned()),
+        ("Audit", "/v1/audit".to_owned()),
         ("Ready", "/readyz".to_owned()),
         ("Alive", "/healthz".to_owned()),
     ];

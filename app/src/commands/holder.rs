@@ -8,7 +8,7 @@ use skytide_core::config::Config;
 use tokio::net::UnixStream;
 use tokio::time::sleep;
 
-use crate::export_server;
+use crate::export_server::{self, SOCKET};
 use crate::failure::Failure;
 use crate::terminal::note;
 use skytide_embedded::{DataDir, DataDirError, Part};
@@ -47,7 +47,7 @@ pub async fn connect(config: &Config) -> Result<Option<Holder>, Failure> {
             Err(DataDirError::Held { holder, .. }) => holder,
             _ => return Ok(None),
         };
-        match export_server::connect(path).await {
+        match export_server::connect(path, SOCKET).await {
             Ok(stream) => return Ok(Some(Holder { name, stream })),
             Err(error) if is_absence(&error) => {
                 if !is_reported {

@@ -17,7 +17,7 @@ use skytide_core::port::log::Log;
 use skytide_core::port::profile::ProfileStore;
 use skytide_core::port::size::SizeReporter;
 use skytide_core::port::snapshot::SnapshotStore;
-use skytide_core::port::store::{StoreError, ViewStore};
+use skytide_core::port::store::{StoreError, ViewReader, ViewStore};
 
 use crate::export::{ExportError, Format, Summary};
 use crate::failure::Failure;
@@ -81,6 +81,14 @@ pub trait ViewBackend: Send + Sync {
     ///
     /// See [`ExportError`]. Then the folder holds no `summary.json`.
     async fn export(&self, folder: &Path, format: Format) -> Result<Summary, ExportError>;
+
+    /// A reader all of whose rows belong to one commit. On a store without snapshots, the caller
+    /// compares the control record before and after reading.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, or the commit in progress does not end.
+    async fn reader_of_one_commit(&self) -> Result<Arc<dyn ViewReader>, ExportError>;
 
     /// Whether a reader sees either all rows of a commit or none.
     fn has_atomic_commits(&self) -> bool;

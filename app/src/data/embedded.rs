@@ -20,7 +20,7 @@ use skytide_core::port::job::JobRunner;
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::size::SizeReporter;
-use skytide_core::port::store::{StoreError, ViewStore};
+use skytide_core::port::store::{StoreError, ViewReader, ViewStore};
 use skytide_embedded::{
     DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedProfiles, EmbeddedStore, Hold,
     JobFile, KeyFile, Part, SnapshotDir,
@@ -167,6 +167,10 @@ impl ViewBackend for FolderViews {
 
     async fn export(&self, folder: &Path, format: Format) -> Result<Summary, ExportError> {
         export(self.store.as_ref(), folder, format).await
+    }
+
+    async fn reader_of_one_commit(&self) -> Result<Arc<dyn ViewReader>, ExportError> {
+        Ok(Arc::new(self.store.snapshot_reader()))
     }
 
     fn has_atomic_commits(&self) -> bool {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use skytide_core::config::Config;
 use skytide_core::port::key::KeyStore;
-use skytide_core::port::store::ViewStore;
+use skytide_core::port::store::{ViewReader, ViewStore};
 use skytide_mongodb::{
     Connection, MongoJobs, MongoKeys, MongoProfiles, MongoSnapshots, MongoStore,
 };
@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::backend::{ConnectionState, JobStores, ServerConnection, ViewBackend};
 use crate::export::{ExportError, Format, Summary};
 use crate::failure::Failure;
-pub use export::export_live;
+pub use export::{export_live, one_commit};
 
 /// Connects to the views that the options name.
 ///
@@ -68,6 +68,10 @@ impl ViewBackend for MongoViews {
 
     async fn export(&self, folder: &Path, format: Format) -> Result<Summary, ExportError> {
         export_live(&self.0, folder, format).await
+    }
+
+    async fn reader_of_one_commit(&self) -> Result<Arc<dyn ViewReader>, ExportError> {
+        one_commit(&self.0).await
     }
 
     fn has_atomic_commits(&self) -> bool {

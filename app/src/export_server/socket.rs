@@ -1,4 +1,4 @@
-//! The Unix socket in the data folder on which exports are requested.
+//! Unix sockets in the data folder, on which other processes send requests.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{UnixListener, UnixStream};
 
-/// Name of the socket in the data folder.
+/// Name of the socket in the data folder on which exports are requested.
 pub const SOCKET: &str = "export.sock";
 /// Maximum length of the path of a socket, in bytes. Linux allows 107, other systems 103.
 const PATH_BYTES_MAX: usize = 100;
@@ -25,15 +25,16 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Listens on the socket in this data folder. The caller must hold the lock on the store in
-    /// this folder. So a socket that exists already belongs to no running process, and is replaced.
+    /// Listens on the socket of this name in this data folder. The caller must hold a lock in this
+    /// folder that every process that listens on the socket holds. So a socket that exists already
+    /// belongs to no running process, and is replaced.
     ///
     /// # Errors
     ///
     /// The folder contains another kind of file with the name of the socket, or the system refuses
     /// to listen.
-    pub fn bind(data: &Path) -> io::Result<Self> {
-        let address = SocketPath::of(data)?;
+    pub fn bind(data: &Path, name: &str) -> io::Result<Self> {
+        let address = SocketPath::of(data, name)?;
         remove_socket(&address.path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(&address.path)?)?;
@@ -54,18 +55,18 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Err(error) = remove_socket(&self.address.path) {
-            tracing::debug!(%error, "cannot remove the socket for exports");
+            tracing::debug!(%error, "cannot remove a socket in the data folder");
         }
     }
 }
 
-/// Connects to the process that has the store of this data folder open.
+/// Connects to the process that listens on the socket of this name in this data folder.
 ///
 /// # Errors
 ///
 /// `NotFound` or `ConnectionRefused` if no process listens.
-pub async fn connect(data: &Path) -> io::Result<UnixStream> {
-    let address = SocketPath::of(data)?;
+pub async fn connect(data: &Path, name: &str) -> io::Result<UnixStream> {
+    let address = SocketPath::of(data, name)?;
     UnixStream::connect(&address.path).await
 }
 
@@ -78,8 +79,8 @@ struct SocketPath {
 }
 
 impl SocketPath {
-    fn of(data: &Path) -> io::Result<Self> {
-        let path = data.join(SOCKET);
+    fn of(data: &Path, name: &str) -> io::Result<Self> {
+        let path = data.join(name);
         if path.as_os_str().len() <= PATH_BYTES_MAX {
             return Ok(Self {
                 path,
@@ -91,7 +92,7 @@ impl SocketPath {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let folder = File::open(data)?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()));
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()));
         Ok(Self {
             path,
             _folder: Some(folder),
@@ -104,7 +105,7 @@ fn remove_socket(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path),
         Ok(_) => {
-            let what = format!("{SOCKET} in the data folder is not a socket");
+            let what = format!("{} is not a socket", path.display());
             Err(io::Error::new(io::ErrorKind::AlreadyExists, what))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -117,17 +118,20 @@ mod tests {
     use super::*;
 
     async fn connects(data: &Path) {
-        let listener = Listener::bind(data).expect("a listener");
+        let listener = Listener::bind(data, SOCKET).expect("a listener");
         let mode = fs::metadata(data.join(SOCKET))
             .expect("a socket")
             .permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
-        let (connected, accepted) = tokio::join!(connect(data), listener.accept());
+        let (connected, accepted) = tokio::join!(connect(data, SOCKET), listener.accept());
         connected.expect("connected");
         accepted.expect("accepted");
         drop(listener);
         assert!(!data.join(SOCKET).exists());
-        let kind = connect(data).await.map(drop).map_err(|error| error.kind());
+        let kind = connect(data, SOCKET)
+            .await
+            .map(drop)
+            .map_err(|error| error.kind());
         assert_eq!(kind, Err(io::ErrorKind::NotFound));
     }
 
@@ -152,12 +156,12 @@ mod tests {
         let path = folder.path().join(SOCKET);
         drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
         assert!(path.exists(), "the socket outlives its process");
-        let kind = connect(folder.path()).await.map(drop);
+        let kind = connect(folder.path(), SOCKET).await.map(drop);
         let kind = kind.map_err(|error| error.kind());
         assert_eq!(kind, Err(io::ErrorKind::ConnectionRefused));
         connects(folder.path()).await;
         fs::write(&path, "a diary").expect("written");
-        assert!(Listener::bind(folder.path()).is_err());
+        assert!(Listener::bind(folder.path(), SOCKET).is_err());
         assert_eq!(fs::read_to_string(&path).expect("still there"), "a diary");
     }
 }

@@ -2,6 +2,8 @@
 
 #[cfg(target_os = "linux")]
 mod apart;
+#[cfg(unix)]
+mod auditing;
 #[cfg(target_os = "linux")]
 mod away;
 #[cfg(unix)]

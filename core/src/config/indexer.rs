@@ -164,6 +164,27 @@ pub struct Indexer {
         Span(Duration::from_secs(1))..=Span(Duration::from_secs(3_600)),
     ))]
     pub dataflow_log_interval: Span,
+
+    /// Time between two audits of a random sample of rows: they are counted again, from the live
+    /// records, and compared. `off` for none. An audit takes at most 1 % of one core: it waits
+    /// longer if it has to.
+    #[arg(
+        id = "INDEXER_AUDIT_INTERVAL",
+        long = "indexer-audit-interval",
+        env = "INDEXER_AUDIT_INTERVAL"
+    )]
+    #[arg(value_name = "off|TIME", default_value = "10m")]
+    pub audit_interval: AuditInterval,
+
+    /// Number of rows in the sample of such an audit, approximately. As many that follow them in
+    /// the store are compared, too.
+    #[arg(
+        id = "INDEXER_AUDIT_ROWS",
+        long = "indexer-audit-rows",
+        env = "INDEXER_AUDIT_ROWS"
+    )]
+    #[arg(value_name = "ROWS", default_value_t = 1_000, value_parser = between(10..=1_000_000_u32))]
+    pub audit_rows: u32,
 }
 
 /// Where lines about the dataflow go.
@@ -199,6 +220,33 @@ impl fmt::Display for DataflowLog {
             Self::Off => f.write_str("off"),
             Self::Stderr => f.write_str("stderr"),
             Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// Time between two audits; `None` for no audits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditInterval(pub Option<Span>);
+
+impl FromStr for AuditInterval {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        let shortest = Span(Duration::from_secs(1));
+        let parsed = text.parse().ok().filter(|interval| *interval >= shortest);
+        let why = || ValueError(format!("{text:?} is not off or a duration of at least 1s"));
+        parsed.map(|interval| Self(Some(interval))).ok_or_else(why)
+    }
+}
+
+impl fmt::Display for AuditInterval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            None => f.write_str("off"),
+            Some(interval) => interval.fmt(f),
         }
     }
 }

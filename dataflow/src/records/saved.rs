@@ -16,7 +16,10 @@
 mod bytes;
 mod content;
 mod load;
+mod plain;
 mod save;
+
+pub(crate) use plain::read_accounts;
 
 /// The number of the section format; it is the first byte of a section.
 const FORMAT: u8 = 1;

@@ -52,7 +52,12 @@ pub(crate) fn accumulators_name(worker: usize) -> String {
 
 /// The shard of a section; `None` for a section of accumulators.
 fn shard_of(section: &Section) -> Option<u16> {
-    let number = section.name.strip_prefix("shard")?.split('-').next()?;
+    shard_of_name(&section.name)
+}
+
+/// The shard of the section with this name.
+pub(super) fn shard_of_name(name: &str) -> Option<u16> {
+    let number = name.strip_prefix("shard")?.split('-').next()?;
     number.parse().ok()
 }
 
@@ -90,19 +95,19 @@ impl Accumulators {
 }
 
 /// The accumulators of a worker, as saved in a checkpoint.
-struct SavedAccumulators {
-    activity: BTreeMap<ActivityKey, Activity>,
-    counters: BTreeMap<String, u64>,
+pub(super) struct SavedAccumulators {
+    pub activity: BTreeMap<ActivityKey, Activity>,
+    pub counters: BTreeMap<String, u64>,
     lists: Newest,
     /// The collections that `activity` counts under their own names.
-    names: Vec<Box<str>>,
+    pub names: Vec<Box<str>>,
     /// What is known to be missing. Empty in checkpoints of older versions: then it is known from
     /// the next tick on.
     coverage: Vec<(CoverageKey, CoverageRow)>,
 }
 
 impl SavedAccumulators {
-    fn decode(bytes: &[u8]) -> Result<Self, RowError> {
+    pub fn decode(bytes: &[u8]) -> Result<Self, RowError> {
         if let Ok((activity, counters, lists, names, coverage)) = decode_row(bytes) {
             return Ok(Self {
                 activity,

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use skytide_audit::recount::Model;
 use skytide_core::event::Message;
 use skytide_core::id::Epoch;
 use skytide_core::memory::MemoryLog;
@@ -26,7 +27,6 @@ use skytide_ingest::frame::Verify;
 use skytide_ingest::{Options as IngestOptions, RelayOptions, RelaySource};
 use skytide_simnet::faults::{Fault, FaultPlan, Faults};
 use skytide_simnet::malformed::{Kind, Rates};
-use skytide_simnet::recount::Model;
 use skytide_simnet::server::{Options as ServerOptions, Pace, Server};
 use skytide_simnet::{Frame, Ledger, Network, Options};
 use skytide_tests::checkers::{Commit, Recorder, counters_of, unlike_ledger};

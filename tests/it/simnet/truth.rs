@@ -1,7 +1,7 @@
 //! Ledger, recount and dataflow: three independent ways to the same numbers.
 
+use skytide_audit::recount::{self, Model, Policy};
 use skytide_core::event::Message;
-use skytide_simnet::recount::{self, Model, Policy};
 use skytide_simnet::{Ledger, Totals};
 use skytide_tests::checkers::{counters_of, unlike_ledger};
 

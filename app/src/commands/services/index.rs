@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::open::open_unless_stopped;
 use super::probe::start_probe;
 use super::shared::Shared;
-use super::store_tasks::{serve_requests, watch_store};
+use super::store_tasks::{audit_views, serve_requests, watch_store};
+use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
 use crate::dataflow_log::{DataflowLog, beside};
@@ -55,6 +56,8 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let dataflow = beside(log, dataflow);
     supervisor.start("the dataflow", dataflow);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
+    let audits = shared.audits(&data);
+    supervisor.start("audits", audit_views(audits, config, stop.clone()));
     supervisor.start("exports", serve_requests(&data, None, stop));
     let ended = supervisor.run_until_one_exits().await;
     data.close(config.process.shutdown_max.0).await;

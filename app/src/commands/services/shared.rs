@@ -11,6 +11,7 @@ use skytide_dataflow as dataflow;
 use skytide_ingest::{self as ingest, Context, Progress};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{AuditMetrics, AuditService};
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
@@ -102,6 +103,12 @@ impl Shared {
         if let Some(sizes) = data.views().sizes() {
             self.memory.add(sizes);
         }
+    }
+
+    /// The audits of these data, which must be opened for the dataflow.
+    pub fn audits(&self, data: &Data) -> Arc<AuditService> {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        AuditService::new(data, AuditMetrics::register(&mut registry))
     }
 
     /// The ports of ingest. `on_progress` is called after each epoch that ingest wrote.

@@ -3,10 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
+use skytide_core::config::Config;
 use skytide_core::port::job::JobRunner;
 use skytide_core::port::store::StoreError;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{AuditService, serve_audits};
 use crate::data::Data;
 
 /// Sends exports to other processes, and runs `jobs` for them, until `stop` is cancelled, if only
@@ -19,6 +21,22 @@ pub fn serve_requests(
     let views = data.views().clone();
     async move {
         stop.run_until_cancelled(views.serve_requests(jobs)).await;
+        Ok(())
+    }
+}
+
+/// Serves `skytide audit`, and audits a sample at intervals, until `stop` is cancelled.
+pub fn audit_views(
+    audits: Arc<AuditService>,
+    config: &Config,
+    stop: CancellationToken,
+) -> impl Future<Output = io::Result<()>> + use<> {
+    let config = config.clone();
+    async move {
+        let requests = serve_audits(config.store.dir.clone(), audits.clone());
+        let requests = stop.run_until_cancelled(requests);
+        let intervals = audits.audit_at_intervals(&config, stop.clone());
+        tokio::join!(requests, intervals);
         Ok(())
     }
 }

@@ -13,7 +13,8 @@ use super::probe::check_health;
 use super::relays::relays;
 use super::serve::ListeningApi;
 use super::shared::Shared;
-use super::store_tasks::{serve_requests, watch_store};
+use super::store_tasks::{audit_views, serve_requests, watch_store};
+use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
 use crate::dataflow_log::{DataflowLog, beside};
@@ -89,6 +90,8 @@ pub async fn run_all(
     let api_state = shared.api_state(config, &data, &job_stores)?;
     let api_state = api_state.with_health(health.clone());
     let api_state = api_state.with_graph(metrics.clone());
+    let audits = shared.audits(&data);
+    let api_state = api_state.with_audits(audits.clone());
     let Jobs {
         scheduler: jobs,
         on_demand,
@@ -115,6 +118,7 @@ pub async fn run_all(
     supervisor.start("the scheduler", jobs.run(stop.clone()));
     let fetching = Jobs::fetch_on_demand(on_demand, stop.clone());
     supervisor.start("profiles on demand", fetching);
+    supervisor.start("audits", audit_views(audits, config, stop.clone()));
     supervisor.start("exports", requests);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     supervisor.start("the health check", check_health(health, stop.clone()));

@@ -6,6 +6,7 @@
 //! ```
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use skytide_core::port::store::{Control, ViewReader};
@@ -38,6 +39,19 @@ pub async fn export_live(
         Some(snapshot) => export(&snapshot, folder, format).await,
         None => export_with_retries(store, folder, format).await,
     }
+}
+
+/// A reader of one commit: a snapshot, or the store itself when no commit is in progress.
+///
+/// # Errors
+///
+/// The store cannot be read, or the commit in progress does not end.
+pub async fn one_commit(store: &MongoStore) -> Result<Arc<dyn ViewReader>, ExportError> {
+    if let Some(snapshot) = snapshot_between_commits(store).await? {
+        return Ok(Arc::new(snapshot));
+    }
+    wait_for_commit(store).await?;
+    Ok(Arc::new(store.clone()))
 }
 
 /// Takes a snapshot at a time at which no commit was in progress. Returns `None` if the server does

@@ -107,6 +107,7 @@ fn limit(intervals: &mut Vec<Interval>, is_gap: bool) {
     intervals[nearest] = union(intervals[nearest], second, is_gap);
 }
 
+/// Puts the rows at the network time `now` into the table.
 pub(super) fn rows(notes: &Notes, history: &History, now: Timestamp, table: &mut Table) {
     let mut put = |kind, label: &str, (start, end, count, merged): Interval| {
         let key = CoverageKey {
@@ -142,7 +143,7 @@ pub(super) fn rows(notes: &Notes, history: &History, now: Timestamp, table: &mut
         }
     }
     let mut buckets = BTreeMap::<(CoverageKind, u64, &str), (u64, u64)>::new();
-    for (time, name, count) in notes.counts.iter().chain(&history.drops) {
+    for (time, name, count) in notes.counts.iter().chain(history.drops()) {
         let (hour, day) = (time.0 / HOUR, time.0 / DAY);
         let (kind, start, end) = if now.0 / HOUR - hour < 192 {
             (CoverageKind::Hour, hour * HOUR, (hour + 1) * HOUR)
