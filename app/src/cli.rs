@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use skytide_core::config::{Config, OptionDoc, Span, masked, options};
+use skytide_core::config::{Config, OptionDoc, Span, effective_settings, masked, options};
 
 use crate::environment::{self, Environment};
 use crate::failure::Failure;
@@ -55,6 +55,9 @@ pub enum Command {
     Keys(Box<keys::Keys>),
     /// Check whether a service on this machine is ready: exits with 0 if it is, else with 1.
     Probe(Box<Probe>),
+    /// Check configuration, servers, disk, clock, permissions and memory, and say what to fix:
+    /// exits with 0 if no problem was found, else with 1.
+    Doctor(Box<Doctor>),
     /// Print the value of every option and where it comes from.
     Config(Box<Show>),
 }
@@ -172,6 +175,59 @@ pub struct Probe {
     pub config: Config,
 }
 
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// The service whose needs are checked.
+    #[arg(long, value_name = "SERVICE", value_enum, default_value_t = Service::Up)]
+    pub service: Service,
+
+    /// Print the findings as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Also write the findings, and the flight records of the running and failed services, to this
+    /// file: a `.tar.gz` of at most 5 MB, without secrets. `-` is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub bundle: Option<PathBuf>,
+
+    /// How long one check may take.
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub timeout: Span,
+
+    /// The options.
+    #[command(flatten)]
+    pub config: Config,
+}
+
+/// A service, as `doctor` checks its needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Service {
+    /// All services in one process.
+    Up,
+    /// Reads the relay, writes the log.
+    Ingest,
+    /// Reads the log, writes the views.
+    Index,
+    /// Runs the jobs.
+    Schedule,
+    /// Serves the API.
+    Serve,
+}
+
+impl Service {
+    /// The name of its command.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Ingest => "ingest",
+            Self::Index => "index",
+            Self::Schedule => "schedule",
+            Self::Serve => "serve",
+        }
+    }
+}
+
 /// Arguments of `config`.
 #[derive(Debug, Args)]
 pub struct Show {
@@ -220,6 +276,27 @@ impl Invocation {
         let source = self.matches.value_source(name);
         source.is_some_and(|source| source != ValueSource::DefaultValue)
     }
+
+    /// The value of every option and where it comes from, one per line. Secrets are masked.
+    pub fn settings_table(&self) -> String {
+        let settings =
+            effective_settings(&self.matches, &self.environment.from_file, &self.secrets);
+        let rows: Vec<[String; 3]> = settings
+            .into_iter()
+            .map(|it| {
+                let value = it.value.unwrap_or_else(|| "(unset)".to_owned());
+                [it.name, value, it.source.to_owned()]
+            })
+            .collect();
+        let width = |column: usize| {
+            let widths = rows.iter().map(|row| row[column].chars().count());
+            widths.max().unwrap_or_default()
+        };
+        let (names, values) = (width(0), width(1));
+        rows.iter()
+            .map(|[name, value, source]| format!("{name:names$}  {value:values$}  {source}\n"))
+            .collect()
+    }
 }
 
 impl Command {
@@ -236,7 +313,28 @@ impl Command {
             Self::Simnet(simnet) => simnet.config(),
             Self::Keys(keys) => keys.config(),
             Self::Probe(probe) => &probe.config,
+            Self::Doctor(doctor) => &doctor.config,
             Self::Config(show) => &show.config,
+        }
+    }
+
+    /// The name of the command.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "up",
+            Self::Ingest(_) => "ingest",
+            Self::Index(_) => "index",
+            Self::Schedule(_) => "schedule",
+            Self::Serve(_) => "serve",
+            Self::Replay(_) => "replay",
+            Self::Record(_) => "record",
+            Self::Export(_) => "export",
+            #[cfg(feature = "demo")]
+            Self::Simnet(_) => "simnet",
+            Self::Keys(_) => "keys",
+            Self::Probe(_) => "probe",
+            Self::Doctor(_) => "doctor",
+            Self::Config(_) => "config",
         }
     }
 
@@ -251,6 +349,7 @@ impl Command {
             | Self::Export(_)
             | Self::Keys(_)
             | Self::Probe(_)
+            | Self::Doctor(_)
             | Self::Config(_) => true,
             #[cfg(feature = "demo")]
             Self::Simnet(_) => true,

@@ -4,7 +4,7 @@
 //! ```text
 //! main ─▶ cli, environment ─▶ commands ─▶ services under a supervisor (ingest, dataflow, scheduler, api)
 //!                                  │        on data: embedded, NATS, MongoDB
-//!                                  └─▶ tools: replay (progress, report), record, export, simnet, keys, probe, config
+//!                                  └─▶ tools: replay (progress, report), record, export, simnet, keys, probe, doctor, config
 //! ```
 
 pub mod cli;
@@ -12,22 +12,26 @@ pub mod clock;
 pub mod cluster;
 pub mod commands;
 pub mod data;
+pub mod doctor;
 pub mod environment;
 pub mod export;
 pub mod export_server;
 pub mod failure;
 pub mod files;
+pub mod flight;
 pub mod health;
 pub mod identity;
 pub mod jobs;
 pub mod keys;
 pub mod listen;
 pub mod log_queue;
+pub mod log_tee;
 pub mod memory;
 pub mod notify;
 pub mod options;
 pub mod profiles;
 pub mod progress;
+pub mod relays;
 pub mod secrets;
 pub mod shutdown;
 pub mod supervisor;
@@ -44,6 +48,9 @@ pub fn main() -> ExitCode {
         commands::run(invocation)
     });
     log_queue::flush();
+    if let Err(failure) = &outcome {
+        flight::on_failure(failure);
+    }
     match outcome {
         Ok(code) => code,
         Err(failure) => failure::report(&failure),

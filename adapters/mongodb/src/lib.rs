@@ -44,6 +44,7 @@ mod control;
 mod documents;
 mod error;
 mod guard;
+mod inspect;
 mod jobs;
 mod key;
 mod keys;
@@ -58,6 +59,7 @@ mod store;
 mod values;
 
 pub use connection::Connection;
+pub use inspect::{Inspection, inspect, server_time, try_to_write};
 pub use jobs::MongoJobs;
 pub use keys::MongoKeys;
 pub use profiles::MongoProfiles;

@@ -1,4 +1,5 @@
-//! The Unix socket in the data folder on which exports are requested.
+//! A Unix socket in a folder: the one in the data folder on which exports are requested, and those
+//! of the flight records.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -33,7 +34,16 @@ impl Listener {
     /// The folder contains another kind of file with the name of the socket, or the system refuses
     /// to listen.
     pub fn bind(data: &Path) -> io::Result<Self> {
-        let address = SocketPath::of(data)?;
+        Self::bind_named(data, SOCKET)
+    }
+
+    /// Listens on the socket with this name in a folder. No running process may listen on it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Listener::bind`].
+    pub fn bind_named(folder: &Path, name: &str) -> io::Result<Self> {
+        let address = SocketPath::of(folder, name)?;
         remove_socket(&address.path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(&address.path)?)?;
@@ -54,7 +64,7 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Err(error) = remove_socket(&self.address.path) {
-            tracing::debug!(%error, "cannot remove the socket for exports");
+            tracing::debug!(%error, "cannot remove the socket");
         }
     }
 }
@@ -65,7 +75,16 @@ impl Drop for Listener {
 ///
 /// `NotFound` or `ConnectionRefused` if no process listens.
 pub async fn connect(data: &Path) -> io::Result<UnixStream> {
-    let address = SocketPath::of(data)?;
+    connect_named(data, SOCKET).await
+}
+
+/// Connects to the process that listens on the socket with this name in a folder.
+///
+/// # Errors
+///
+/// See [`connect`].
+pub async fn connect_named(folder: &Path, name: &str) -> io::Result<UnixStream> {
+    let address = SocketPath::of(folder, name)?;
     UnixStream::connect(&address.path).await
 }
 
@@ -78,8 +97,8 @@ struct SocketPath {
 }
 
 impl SocketPath {
-    fn of(data: &Path) -> io::Result<Self> {
-        let path = data.join(SOCKET);
+    fn of(data: &Path, name: &str) -> io::Result<Self> {
+        let path = data.join(name);
         if path.as_os_str().len() <= PATH_BYTES_MAX {
             return Ok(Self {
                 path,
@@ -91,7 +110,7 @@ impl SocketPath {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
         }
         let folder = File::open(data)?;
-        let path = PathBuf::from(format!("/proc/self/fd/{}/{SOCKET}", folder.as_raw_fd()));
+        let path = PathBuf::from(format!("/proc/self/fd/{}/{name}", folder.as_raw_fd()));
         Ok(Self {
             path,
             _folder: Some(folder),
@@ -104,7 +123,7 @@ fn remove_socket(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(metadata) if metadata.file_type().is_socket() => fs::remove_file(path),
         Ok(_) => {
-            let what = format!("{SOCKET} in the data folder is not a socket");
+            let what = format!("{} is not a socket", path.display());
             Err(io::Error::new(io::ErrorKind::AlreadyExists, what))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),

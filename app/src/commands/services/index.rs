@@ -46,7 +46,10 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
         .with_dataflow(metrics.clone())
         .with_store(data.store());
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
-    start_probe(config, &shared, Arc::new(health), &mut supervisor, &stop).await?;
+    let (health, graph) = (Arc::new(health), metrics.clone());
+    let record = shared.keep_flight_record(config, Some(health.clone()), Some(graph), stop.clone());
+    start_probe(config, &shared, health, &mut supervisor, &stop).await?;
+    supervisor.start("the flight record", record);
     let dataflow = run_dataflow(options, member, data.ports(), metrics, stop.clone());
     supervisor.start("the dataflow", dataflow);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
@@ -68,7 +71,10 @@ async fn follow(
     let health = ServiceHealth::new(Arc::new(SystemClock));
     let health = Arc::new(health.with_cluster(Some(member.state.clone())));
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
+    let graph = metrics.clone();
+    let record = shared.keep_flight_record(config, Some(health.clone()), Some(graph), stop.clone());
     start_probe(config, &shared, health, &mut supervisor, &stop).await?;
+    supervisor.start("the flight record", record);
     supervisor.start("the dataflow", async move {
         let Some(links) = stop.run_until_cancelled(member.connect()).await else {
             return Ok(());

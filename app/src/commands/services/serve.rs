@@ -30,8 +30,11 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     say(&format!("The API listens: {}", api.url()));
     api.say_where_the_probe_is();
     let job_stores = data.views().job_stores()?;
-    let state = Shared::default().api_state(config, &data, &job_stores)?;
+    let shared = Shared::default();
+    let state = shared.api_state(config, &data, &job_stores)?;
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
+    let record = shared.keep_flight_record(config, None, None, stop.clone());
+    supervisor.start("the flight record", record);
     supervisor.start("exports", serve_requests(&data, None, stop.clone()));
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     api.start(state, &mut supervisor, &stop);

@@ -1,10 +1,12 @@
 //! What the services of one process share: the metrics registry and the status of ingest.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::registry::Registry;
-use skytide_api::ApiState;
+use skytide_api::{ApiState, Health};
 use skytide_core::config::Config;
+use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::identity::IdentityResolver;
 use skytide_dataflow as dataflow;
 use skytide_ingest::{self as ingest, Context, Progress};
@@ -14,6 +16,7 @@ use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
 use crate::failure::Failure;
+use crate::flight::{self, Sources};
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
@@ -45,6 +48,35 @@ impl Default for Shared {
 }
 
 impl Shared {
+    /// Records metrics, graph and health of this process in its flight record, and serves the
+    /// record to `skytide doctor`, until `stop` is cancelled.
+    pub fn keep_flight_record(
+        &self,
+        config: &Config,
+        health: Option<Arc<dyn Health>>,
+        graph: Option<Arc<dyn GraphReporter>>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let sources = Sources {
+            registry: self.registry.clone(),
+            graph,
+            health,
+        };
+        let created = flight::place::create(&config.store.dir);
+        async move {
+            match created {
+                Ok(folder) => {
+                    stop.run_until_cancelled(flight::run(folder, sources)).await;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot create STORE_DIR/flight: no flight record");
+                    stop.cancelled().await;
+                }
+            }
+            Ok(())
+        }
+    }
+
     /// Registers the metrics of the dataflow, for the workers of all processes of the cluster.
     pub fn dataflow_metrics(
         &self,
