@@ -19,6 +19,7 @@ use skytide_core::port::identity::IdentityResolver;
 use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::profile::{ProfileAges, ProfileStore};
+use skytide_core::port::size::MemoryReporter;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::ViewReader;
 use tokio_util::sync::CancellationToken;
@@ -214,6 +215,13 @@ impl ApiState {
     #[must_use]
     pub fn with_graph(mut self, graph: Arc<dyn GraphReporter>) -> Self {
         self.context.graph = Some(graph);
+        self
+    }
+
+    /// Shows the memory of this process in `/v1/dataflow`. Without this call it is not known.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Arc<dyn MemoryReporter>) -> Self {
+        self.context.memory = Some(memory);
         self
     }
 

@@ -12,6 +12,7 @@ use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::job::{JobRunner, JobStore};
 use skytide_core::port::profile::{ProfileAges, ProfileStore};
+use skytide_core::port::size::MemoryReporter;
 use skytide_core::port::snapshot::SnapshotStore;
 use skytide_core::port::store::{Committed, Control, ViewReader};
 use skytide_core::time::Timestamp;
@@ -59,6 +60,8 @@ pub(crate) struct ContextParts {
     pub(crate) jobs: Arc<dyn JobStore>,
     /// `None`: no dataflow runs in this process.
     pub(crate) graph: Option<Arc<dyn GraphReporter>>,
+    /// `None`: the memory of this process is not measured.
+    pub(crate) memory: Option<Arc<dyn MemoryReporter>>,
     /// `None`: this process runs no jobs.
     pub(crate) job_runner: Option<Arc<dyn JobRunner>>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -91,6 +94,7 @@ impl ApiContext {
             profiles: Arc::new(MemoryProfiles::default()),
             jobs: Arc::new(MemoryJobs::default()),
             graph: None,
+            memory: None,
             job_runner: None,
             clock,
             health: Arc::new(UnknownHealth),

@@ -338,6 +338,11 @@ impl Command {
         }
     }
 
+    /// Whether the command runs a dataflow.
+    pub fn runs_dataflow(&self) -> bool {
+        matches!(self, Self::Up(_) | Self::Index(_) | Self::Replay(_))
+    }
+
     /// Whether the command does one thing and exits, unlike a service.
     pub fn is_tool(&self) -> bool {
         match self {

@@ -31,7 +31,7 @@ use skytide_dataflow::Ports;
 use skytide_embedded::{DataDir, Hold, Part};
 
 use crate::failure::Failure;
-pub use backend::{JobStores, LogBackend, ViewBackend};
+pub use backend::{ConnectionState, JobStores, LogBackend, ServerConnection, ViewBackend};
 
 /// Closing the data may take this fraction of the time in which the process has to exit.
 const CLOSE_FRACTION: u32 = 8;
@@ -165,6 +165,14 @@ impl Data {
     pub fn log_problem(&self) -> impl Fn() -> Option<&'static str> + use<> {
         let backend = self.log_backend().clone();
         move || backend.problem()
+    }
+
+    /// The connections to servers. Each function returns the state of one.
+    pub fn connections(&self) -> Vec<ConnectionState> {
+        let (log, views) = (self.log.clone(), self.views.clone());
+        let log = log.and_then(|log| log.connection());
+        let views = views.and_then(|views| views.connection());
+        log.into_iter().chain(views).collect()
     }
 
     /// The backend of the views.

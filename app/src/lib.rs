@@ -12,6 +12,7 @@ pub mod clock;
 pub mod cluster;
 pub mod commands;
 pub mod data;
+pub mod dataflow_log;
 pub mod doctor;
 pub mod environment;
 pub mod export;
@@ -27,6 +28,7 @@ pub mod listen;
 pub mod log_queue;
 pub mod log_tee;
 pub mod memory;
+pub mod metrics;
 pub mod notify;
 pub mod options;
 pub mod profiles;
@@ -43,6 +45,7 @@ use std::process::ExitCode;
 /// Reads the command line and the environment, and runs the command. Prints the error of a command
 /// that fails, and returns the exit code.
 pub fn main() -> ExitCode {
+    metrics::started();
     let outcome = cli::read().and_then(|invocation| {
         telemetry::start(&invocation)?;
         commands::run(invocation)

@@ -3,10 +3,14 @@
 use std::io::IsTerminal;
 
 use skytide_core::config::LogFormat;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::cli::Invocation;
+use crate::dataflow_log;
 use crate::failure::Failure;
 use crate::flight::masks::Masks;
 use crate::flight::{self, FlightRecorder};
@@ -38,13 +42,23 @@ pub fn start(invocation: &Invocation) -> Result<(), Failure> {
         started.map_err(|why| Failure::because("cannot start the thread of the log", why))?;
         start_flight_record(invocation);
     }
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    // Lines about the dataflow have a filter and a format of their own.
+    let filter = filter.and(filter_fn(|event| !dataflow_log::is_target(event.target())));
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(StderrWriter)
         .with_ansi(std::io::stderr().is_terminal());
-    match process.log_format {
-        LogFormat::Text => builder.init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+    let lines = match process.log_format {
+        LogFormat::Text => lines.with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    let output = match invocation.command.runs_dataflow() {
+        true => dataflow_log::open(&invocation.config().indexer.dataflow_log)?,
+        false => None,
+    };
+    let registry = tracing_subscriber::registry().with(lines);
+    match output {
+        Some(output) => registry.with(dataflow_log::layer(output)).init(),
+        None => registry.init(),
     }
     Ok(())
 }

@@ -31,7 +31,7 @@ pub use api::{Anonymous, Api, BURST_MIN, HostName};
 pub use cluster::{Cluster, HostPort};
 pub use environment::{MisnamedOption, Origin, PREFIXES, UnknownOption, Variable, check_names};
 pub use firehose::{CollectionFilter, CursorReset, Firehose, Start, Verify};
-pub use indexer::{AccountPolicy, Indexer, LogKeep};
+pub use indexer::{AccountPolicy, DataflowLog, Indexer, LogKeep};
 pub use mongo::{DatabaseName, Mongo, WriteConcern};
 pub use nats::{Compression, IN_FLIGHT_MAX, Nats, StreamName};
 pub use process::{LogFormat, Process};

@@ -5,6 +5,7 @@
 //! in memory and serves as the readable specification. One suite of contract tests in `tests` runs
 //! against all implementations.
 
+pub mod arrival;
 pub mod checkpoint;
 pub mod clock;
 pub mod graph;

@@ -1,11 +1,12 @@
 //! Metrics of the dataflow.
 
+mod durations;
 mod operators;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -13,10 +14,15 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 use skytide_core::event::DropReason;
+use skytide_core::id::Epoch;
+use skytide_core::port::arrival::EpochTimes;
+use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::{GraphReporter, WorkerReport};
+use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
+use durations::Durations;
 use operators::{OperatorCollector, OperatorMetrics};
 
 /// Counters and gauges of the dataflow, for `/metrics`, the progress bar and the periodic log line.
@@ -79,6 +85,7 @@ pub struct Metrics {
     pub cluster_sent: Counter,
     /// Bytes received from other processes of the cluster.
     pub cluster_received: Counter,
+    durations: Durations,
     by_worker: Vec<WorkerSizes>,
     operators: Arc<OperatorMetrics>,
     commit_failure: Mutex<Option<String>>,
@@ -166,6 +173,7 @@ impl Metrics {
             registry.register_with_unit(name, help, Unit::Bytes, bytes.clone());
         }
         m.register_checkpoints(registry);
+        m.durations.register(registry);
         registry.register_collector(Box::new(OperatorCollector(m.operators.clone())));
         metrics
     }
@@ -221,7 +229,7 @@ impl Metrics {
     }
 
     /// Records what the operators of a worker of this process did.
-    pub(crate) fn record_report(&self, report: WorkerReport) {
+    pub fn record_report(&self, report: WorkerReport) {
         self.operators.record(report, true);
     }
 
@@ -231,6 +239,11 @@ impl Metrics {
         self.operators.record(report, false);
     }
 
+    /// The newest reports of the workers of this process.
+    pub fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
+        self.operators.own_reports()
+    }
+
     /// How many inputs were dropped for this reason.
     pub fn dropped_for(&self, reason: DropReason) -> u64 {
         let reason = reason.as_str();
@@ -238,8 +251,38 @@ impl Metrics {
         counter.map_or(0, |counter| counter.get())
     }
 
-    /// Records that a cut paused the stream for this many seconds.
+    /// From now on measures how long a frame takes to become rows, by this clock. `arrivals`: when
+    /// the first frame of each epoch arrived, if ingest is in this process.
+    pub fn measure_latency(&self, clock: Arc<dyn Clock>, arrivals: Option<EpochTimes<Instant>>) {
+        self.durations.frame_to_row.measure(clock, arrivals);
+    }
+
+    /// Records that an epoch with events was read. `time` is network time at its end.
+    pub(crate) fn record_read(&self, epoch: Epoch, time: Timestamp) {
+        self.durations.frame_to_row.read(epoch, time);
+    }
+
+    /// Records that the rows of all epochs up to this one are in the store. `by_former_run`: they
+    /// were there before this process started.
+    pub(crate) fn record_stored(&self, epoch: Epoch, by_former_run: bool) {
+        self.durations.frame_to_row.stored(epoch, by_former_run);
+    }
+
+    /// Records the time that worker 0 spent stepping the graph for a batch.
+    pub(crate) fn record_step(&self, took: Duration) {
+        self.step_seconds.inc_by(took.as_secs_f64());
+        self.durations.step.observe(took);
+    }
+
+    /// Records the time that a commit took, with its retries.
+    pub(crate) fn record_commit(&self, took: Duration) {
+        self.commit_seconds.inc_by(took.as_secs_f64());
+        self.durations.commit.observe(took);
+    }
+
+    /// Records that a cut paused one worker for this many seconds.
     pub(crate) fn record_pause(&self, seconds: f64) {
+        self.durations.checkpoint_pause.observe_seconds(seconds);
         if seconds > self.checkpoint_pause_seconds.get() {
             self.checkpoint_pause_seconds.set(seconds);
         }

@@ -37,6 +37,9 @@ pub struct Options {
     pub verify: bool,
     /// Whether to recount from the start of the log and ignore the store and the checkpoints.
     pub rebuild: bool,
+    /// Whether the workers log their operators, for
+    /// [`GraphReporter`](skytide_core::port::graph::GraphReporter) and `/metrics`.
+    pub operator_log: bool,
 }
 
 impl Default for Options {
@@ -53,6 +56,7 @@ impl Default for Options {
             checkpoint: CheckpointOptions::default(),
             verify: false,
             rebuild: false,
+            operator_log: true,
         }
     }
 }

@@ -17,6 +17,7 @@ mod commit;
 mod consolidate;
 pub(crate) mod follower;
 mod operator_log;
+mod progress;
 mod rebuild;
 mod recover;
 mod restore;
@@ -374,6 +375,7 @@ impl Run {
             metrics: self.metrics.clone(),
             gate: self.gate.clone(),
             liveness: liveness.clone(),
+            logs_operators: self.options.operator_log,
         });
         let mut own: Vec<_> = own.collect();
         for (index, commands) in (self.threads..).zip(commands) {

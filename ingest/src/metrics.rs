@@ -2,12 +2,16 @@
 //! contains. For *network time* see [`skytide_core::time`].
 
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use skytide_core::event::Tick;
+use skytide_core::id::Epoch;
+use skytide_core::port::arrival::EpochTimes;
 use skytide_core::time::Timestamp;
 
 use crate::assemble::counts::Counts;
@@ -38,6 +42,23 @@ pub struct Metrics {
     clock_behind_seconds: Gauge<f64, AtomicU64>,
     stuck: Gauge,
     untimed: Gauge,
+    publish: Publish,
+    arrivals: EpochTimes<Instant>,
+}
+
+/// Upper bounds of the histogram of writes to the log, in seconds.
+const PUBLISH_BUCKETS: [f64; 15] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
+    10.0,
+];
+
+#[derive(Clone, Debug)]
+struct Publish(Histogram);
+
+impl Default for Publish {
+    fn default() -> Self {
+        Self(Histogram::new(PUBLISH_BUCKETS))
+    }
 }
 
 impl Metrics {
@@ -91,7 +112,24 @@ impl Metrics {
         r.register("stuck", help, new.stuck.clone());
         let help = "Whether the frames of the stream have no readable time";
         r.register("untimed", help, new.untimed.clone());
+        let help = "Time to append one or more epochs to the log and to flush it";
+        let publish = new.publish.0.clone();
+        r.register_with_unit("publish_duration", help, Unit::Seconds, publish);
         new
+    }
+
+    /// When the first frame of each epoch arrived that has events. An entry is there before the
+    /// epoch is in the log.
+    pub fn arrivals(&self) -> EpochTimes<Instant> {
+        self.arrivals.clone()
+    }
+
+    pub(crate) fn arrived(&self, epoch: Epoch, first_frame: Instant) {
+        self.arrivals.record(epoch, first_frame);
+    }
+
+    pub(crate) fn published(&self, took: Duration) {
+        self.publish.0.observe(took.as_secs_f64());
     }
 
     pub(crate) fn connected(&self, connected: bool) {

@@ -5,7 +5,7 @@ mod reading;
 mod writing;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use skytide_core::event::{Host, Tick};
 use skytide_core::id::Epoch;
@@ -18,7 +18,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use assembling::{AssembleTask, ReportedProblems};
+use assembling::{Arrival, AssembleTask, ReportedProblems};
 use reading::{Extent, ReadTask};
 use writing::WriteTask;
 
@@ -152,7 +152,8 @@ type SourceList = Vec<Box<dyn Source>>;
 
 /// An instruction to the assembler, in the order of the stream.
 enum Work {
-    Batch(Vec<crate::source::Raw>, OwnedSemaphorePermit),
+    /// Messages of the source, and when they arrived.
+    Batch(Vec<crate::source::Raw>, Instant, OwnedSemaphorePermit),
     /// The time of the current epoch has elapsed.
     Tick,
     /// The connection was lost. The assembler replies with the position at which to resume.
@@ -320,6 +321,7 @@ impl Run {
             reconnect: reconnect.clone(),
             poll: self.options.tick_interval,
             reported: ReportedProblems::default(),
+            arrival: Arrival::default(),
         }));
         let mut write_task = WriteTask {
             context: &self.context,

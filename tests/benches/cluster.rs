@@ -79,7 +79,7 @@ fn count(options: &config::Cluster, workers: usize, folder: &Path) {
         let started = Instant::now();
         let counting = metrics.clone();
         if options.follows() {
-            let ended = skytide_dataflow::follow(links, workers, counting, never).await;
+            let ended = skytide_dataflow::follow(links, workers, true, counting, never).await;
             assert!(matches!(ended, Err(DataflowError::LeaderEnded { .. })));
         } else {
             let ports = Ports {

@@ -9,6 +9,7 @@ mod decode;
 mod latency;
 mod mongo;
 mod nats;
+mod observe;
 mod pipeline;
 mod restart;
 mod simnet;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ("latency", latency::embedded),
         ("servers", latency::on_servers),
         ("days", days::run),
+        ("observe", observe::run),
         ("api", api::run),
         ("clients", clients::run),
     ] {

@@ -109,7 +109,7 @@ struct Report {
 }
 
 /// Writes a recording of this many copies; returns the number of frames.
-fn record(path: &Path, copies: u64) -> usize {
+pub fn record(path: &Path, copies: u64) -> usize {
     let fixture = include_bytes!("../fixtures/frames/pds.frames.zst");
     let originals = frames(&zstd::decode_all(&fixture[..]).expect("an intact fixture"));
     let count = originals.len() * copies as usize;

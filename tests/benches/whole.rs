@@ -4,7 +4,7 @@ mod network;
 mod used;
 
 pub use network::{Gate, Handle, Made, Mark, make};
-pub use used::{Used, of_process, of_threads, peak_bytes, rss_bytes};
+pub use used::{Used, of_children, of_process, of_threads, peak_bytes, rss_bytes};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -31,6 +31,24 @@ pub fn client() -> reqwest::Client {
     reqwest::Client::new()
 }
 
+/// A command that runs `skytide` in this folder, without Skytide's variables in its environment.
+pub fn skytide(folder: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    for (name, _) in std::env::vars_os() {
+        if PREFIXES
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            command.env_remove(name);
+        }
+    }
+    command
+        .current_dir(folder)
+        .env(CHILD, "1")
+        .stdin(Stdio::null());
+    command
+}
+
 /// `skytide up`, with its own relay and folder.
 pub struct Whole {
     process: Child,
@@ -43,26 +61,14 @@ impl Whole {
     pub fn start(relay: &str, more: &[(&str, String)]) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let address = format!("127.0.0.1:{}", free_port());
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
-        for (name, _) in std::env::vars_os() {
-            if PREFIXES
-                .iter()
-                .any(|prefix| name.to_string_lossy().starts_with(prefix))
-            {
-                command.env_remove(name);
-            }
-        }
-        let process = command
+        let process = skytide(folder.path())
             .arg("up")
-            .current_dir(folder.path())
-            .env(CHILD, "1")
             .env("FIREHOSE_URL", relay)
             .env("FIREHOSE_START", "oldest")
             .env("API_ADDRESS", &address)
             .env("SCHEDULER_PROFILES_CRON", "never")
             .env("SKYTIDE_LOG", "warn")
             .envs(more.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .expect("the child starts");

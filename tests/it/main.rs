@@ -2,11 +2,13 @@
 
 mod accidents;
 mod cluster;
+mod connections;
 mod consistency;
 mod contract;
 mod crash;
 mod damage;
 mod deploy;
+mod histograms;
 mod ingest;
 mod jobs;
 mod mongo;

@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::control;
 use super::error::failed;
 use super::server::server_info;
+use super::topology::Topology;
 
 /// The oldest version whose replica sets support snapshot reads (read concern `snapshot`,
 /// <https://www.mongodb.com/docs/manual/reference/read-concern-snapshot/>).
@@ -40,6 +41,8 @@ impl Connection {
         settings.max_pool_size = Some(options.connections_max);
         settings.connect_timeout = Some(CONNECT_MAX.min(operation_timeout));
         settings.server_selection_timeout = Some(operation_timeout);
+        let topology = Topology::default();
+        settings.sdam_event_handler = Some(topology.handler());
         let client = Client::with_options(settings).map_err(failed("open the connection"))?;
         let server = server_info(&client, operation_timeout).await?;
 
@@ -67,6 +70,7 @@ impl Connection {
             operation_timeout,
             supports_snapshots: server.replicated
                 && server.version.as_slice() >= SNAPSHOT_VERSION_MIN.as_slice(),
+            topology,
         };
         control::check_format(&connection).await?;
         Ok(connection)

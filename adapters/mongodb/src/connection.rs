@@ -9,6 +9,7 @@ use mongodb::options::{DatabaseOptions, ReadConcern, ReadPreference, SelectionCr
 use skytide_core::port::store::StoreError;
 
 use super::error::{error_chain, failed};
+use super::topology::Topology;
 
 /// A database that Skytide uses. Clones share the client's connections.
 #[derive(Clone, Debug)]
@@ -17,12 +18,24 @@ pub struct Connection {
     pub(super) write_concern: Document,
     pub(super) operation_timeout: Duration,
     pub(super) supports_snapshots: bool,
+    pub(super) topology: Topology,
 }
 
 impl Connection {
     /// The database.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// Whether a server accepts writes, as the driver's monitor last saw it. The monitor notices a
+    /// closed connection at once, and a server that does not answer after 10 s.
+    pub fn is_connected(&self) -> bool {
+        self.topology.is_connected()
+    }
+
+    /// How often no server accepted writes and then one did again.
+    pub fn reconnects(&self) -> u64 {
+        self.topology.reconnects()
     }
 
     /// Whether the server supports snapshot reads.

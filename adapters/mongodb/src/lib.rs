@@ -56,6 +56,7 @@ mod schema;
 mod server;
 mod snapshots;
 mod store;
+mod topology;
 mod values;
 
 pub use connection::Connection;

@@ -115,6 +115,16 @@ impl NatsLog {
         self.shared.full.load(Ordering::Relaxed)
     }
 
+    /// Whether the client is connected to a server at the moment.
+    pub fn is_connected(&self) -> bool {
+        self.shared.stream.is_connected()
+    }
+
+    /// How often the client lost its connection and connected again.
+    pub fn reconnects(&self) -> u64 {
+        self.shared.stream.reconnects()
+    }
+
     /// The reason why the log cannot continue at the moment; `None` if it can.
     pub fn problem(&self) -> Option<&'static str> {
         if !self.shared.stream.is_connected() {

@@ -185,4 +185,14 @@ impl Stream {
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == Connection::Connected
     }
+
+    /// How often the client lost its connection and connected again.
+    pub fn reconnects(&self) -> u64 {
+        let statistics = self.client.statistics();
+        // The first connection counts as well.
+        let connects = statistics
+            .connects
+            .load(std::sync::atomic::Ordering::Relaxed);
+        connects.saturating_sub(1)
+    }
 }

@@ -31,6 +31,9 @@ struct Worker {
     running_seconds: f64,
     busy_seconds: f64,
     parked_seconds: f64,
+    epoch: u64,
+    frontier_lag_epochs: u64,
+    frontier_lag_seconds: f64,
 }
 
 /// An operator, or a scope of operators: the sum of all workers.
@@ -114,6 +117,9 @@ impl From<&WorkerReport> for Worker {
             running_seconds: report.running_seconds,
             busy_seconds: report.busy_seconds,
             parked_seconds: report.parked_seconds,
+            epoch: report.epoch,
+            frontier_lag_epochs: report.frontier_lag_epochs,
+            frontier_lag_seconds: report.frontier_lag_seconds,
         }
     }
 }

@@ -58,8 +58,12 @@ pub fn graph() -> Arc<dyn GraphReporter> {
             running_seconds: 2.0,
             busy_seconds: 0.5,
             parked_seconds: 0.25,
+            epoch: 70,
+            frontier_lag_epochs: 3,
+            frontier_lag_seconds: 0.15,
             operators: vec![input, accounts],
             channels: vec![channel],
+            state: Vec::new(),
         })
     };
     Arc::new(Reports(vec![report(0), report(1)]))
@@ -80,6 +84,10 @@ async fn the_graph_shows_what_operators_and_channels_of_all_workers_did() {
     assert_eq!(accounts["input"]["records"], 81);
     assert_eq!(accounts["arrangement"]["records"], 20);
     assert_eq!(accounts["busy_seconds"], 0.5);
+    let worker = &answer["workers"][1];
+    assert_eq!(worker["epoch"], 70);
+    assert_eq!(worker["frontier_lag_epochs"], 3);
+    assert_eq!(worker["frontier_lag_seconds"], 0.15);
     let channel = &answer["channels"][0];
     assert_eq!(
         (&channel["source"][1], &channel["target"][1]),

@@ -29,6 +29,7 @@ use super::export;
 use crate::cli::Replay;
 use crate::clock::SystemClock;
 use crate::data::{Data, Role};
+use crate::dataflow_log::{DataflowLog, beside};
 use crate::export::Summary;
 use crate::failure::{Failure, chain};
 use crate::options;
@@ -172,7 +173,8 @@ async fn send_through(
     let counting = async {
         let stop = stop_flow.clone();
         let counted = dataflow::run(flow_options, data.ports_of_replay(), metrics.clone(), stop);
-        let counted = counted.await;
+        let log = DataflowLog::of(&replay.config, &metrics, None);
+        let counted = beside(log, counted).await;
         counted.map_err(|why| Failure::because("the dataflow failed", why))
     };
     let (read, ()) = tokio::select! {

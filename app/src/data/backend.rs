@@ -37,6 +37,25 @@ pub trait LogBackend: Send + Sync {
 
     /// Where the log is, in words: `on NATS` or `in ./data`.
     fn location(&self) -> String;
+
+    /// Returns the state of the connection to a server. By default there is no server.
+    fn connection(&self) -> Option<ConnectionState> {
+        None
+    }
+}
+
+/// A function that returns the state of a connection.
+pub type ConnectionState = Arc<dyn Fn() -> ServerConnection + Send + Sync>;
+
+/// The state of a connection to a server, as the client last saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerConnection {
+    /// The kind of the server: `nats` or `mongodb`.
+    pub server: &'static str,
+    /// Whether the connection is usable.
+    pub connected: bool,
+    /// How often it was lost and established again.
+    pub reconnects: u64,
 }
 
 /// An open view store, with what the commands need beyond the port.
@@ -67,6 +86,11 @@ pub trait ViewBackend: Send + Sync {
 
     /// Where the views are, in words: `on MongoDB` or `in ./data`.
     fn location(&self) -> String;
+
+    /// Returns the state of the connection to a server. By default there is no server.
+    fn connection(&self) -> Option<ConnectionState> {
+        None
+    }
 
     /// Sends exports to other processes, and runs jobs for them, until the future is dropped. By
     /// default it does neither: only a store that no other process can open needs this. `jobs`: the

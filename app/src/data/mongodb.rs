@@ -16,7 +16,7 @@ use skytide_mongodb::{
 };
 use tokio::time::timeout;
 
-use super::backend::{JobStores, ViewBackend};
+use super::backend::{ConnectionState, JobStores, ServerConnection, ViewBackend};
 use crate::export::{ExportError, Format, Summary};
 use crate::failure::Failure;
 pub use export::export_live;
@@ -76,6 +76,15 @@ impl ViewBackend for MongoViews {
 
     fn location(&self) -> String {
         "on MongoDB".to_owned()
+    }
+
+    fn connection(&self) -> Option<ConnectionState> {
+        let connection = self.0.connection().clone();
+        Some(Arc::new(move || ServerConnection {
+            server: "mongodb",
+            connected: connection.is_connected(),
+            reconnects: connection.reconnects(),
+        }))
     }
 
     async fn close(&self, time_max: Duration) {

@@ -6,7 +6,7 @@ use skytide_core::config::Config;
 use skytide_core::port::log::Log;
 use skytide_nats::NatsLog;
 
-use super::backend::LogBackend;
+use super::backend::{ConnectionState, LogBackend, ServerConnection};
 use crate::failure::Failure;
 
 /// Connects to the log that the options name.
@@ -41,5 +41,14 @@ impl LogBackend for NatsBackend {
 
     fn location(&self) -> String {
         "on NATS".to_owned()
+    }
+
+    fn connection(&self) -> Option<ConnectionState> {
+        let log = self.0.clone();
+        Some(Arc::new(move || ServerConnection {
+            server: "nats",
+            connected: log.is_connected(),
+            reconnects: log.reconnects(),
+        }))
     }
 }

@@ -26,6 +26,7 @@ mod killed;
 mod manager;
 #[cfg(unix)]
 mod names;
+mod observing;
 #[cfg(unix)]
 mod piped;
 mod process;

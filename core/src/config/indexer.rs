@@ -1,6 +1,7 @@
 //! Options of the dataflow.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -128,6 +129,78 @@ pub struct Indexer {
     )]
     #[arg(value_name = "BOOL", default_value_t = false, action = clap::ArgAction::Set)]
     pub rebuild: bool,
+
+    /// Whether each worker logs what its operators do: their time, records and arrangements, for
+    /// `/v1/dataflow`, `/metrics` and `INDEXER_DATAFLOW_LOG`. `false` saves the CPU time that
+    /// docs/dataflow.md names; the time, the records and the arrangements of operators are then
+    /// missing everywhere.
+    #[arg(
+        id = "INDEXER_OPERATOR_LOG",
+        long = "indexer-operator-log",
+        env = "INDEXER_OPERATOR_LOG"
+    )]
+    #[arg(value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub operator_log: bool,
+
+    /// Where JSON lines about each operator, each table and each worker go: `off`, `stderr`, or the
+    /// path of a file to append to. At 64 MiB the file is renamed to its name with `.1` appended,
+    /// which replaces the previous one.
+    #[arg(
+        id = "INDEXER_DATAFLOW_LOG",
+        long = "indexer-dataflow-log",
+        env = "INDEXER_DATAFLOW_LOG"
+    )]
+    #[arg(value_name = "off|stderr|PATH", default_value = "off")]
+    pub dataflow_log: DataflowLog,
+
+    /// Time between two groups of these lines. Without `INDEXER_DATAFLOW_LOG` it has no effect.
+    #[arg(
+        id = "INDEXER_DATAFLOW_LOG_INTERVAL",
+        long = "indexer-dataflow-log-interval",
+        env = "INDEXER_DATAFLOW_LOG_INTERVAL"
+    )]
+    #[arg(value_name = "TIME", default_value = "10s")]
+    #[arg(value_parser = between(
+        Span(Duration::from_secs(1))..=Span(Duration::from_secs(3_600)),
+    ))]
+    pub dataflow_log_interval: Span,
+}
+
+/// Where lines about the dataflow go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DataflowLog {
+    /// Nowhere.
+    Off,
+    /// Standard error.
+    Stderr,
+    /// This file.
+    File(PathBuf),
+}
+
+impl FromStr for DataflowLog {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "off" => Ok(Self::Off),
+            "stderr" => Ok(Self::Stderr),
+            // A word such as `on` is no file that somebody wants.
+            path if path.contains(['/', '.']) => Ok(Self::File(path.into())),
+            _ => Err(ValueError(format!(
+                "{text:?} is neither off, stderr nor a path such as ./dataflow.ndjson"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for DataflowLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::Stderr => f.write_str("stderr"),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// How much of the log before the oldest checkpoint is retained.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::port::size::StateSize;
+
 /// Reports what the dataflow does.
 pub trait GraphReporter: Send + Sync {
     /// The newest report of each worker, in the order of their numbers. Empty if no dataflow runs
@@ -25,10 +27,21 @@ pub struct WorkerReport {
     /// `running_seconds` it fed batches and consolidated their rows, made cuts of checkpoints, and
     /// waited for the committer and for the next batch.
     pub parked_seconds: f64,
+    /// The newest epoch that all workers have completed, as far as this worker knows; 0 if there is
+    /// none yet. While a checkpoint is restored, it counts up to the first cut.
+    pub epoch: u64,
+    /// Epochs that this worker was fed beyond `epoch`, and that some worker has not completed. 0
+    /// between batches.
+    pub frontier_lag_epochs: u64,
+    /// The same in seconds of network time: from the end of `epoch` to the end of the newest epoch
+    /// that it was fed.
+    pub frontier_lag_seconds: f64,
     /// Its operators and scopes, in the order of their addresses.
     pub operators: Vec<OperatorReport>,
     /// The channels between its operators, in the order of their numbers.
     pub channels: Vec<ChannelReport>,
+    /// The sizes of its state, in the order of their names. Each name occurs once.
+    pub state: Vec<StateSize>,
 }
 
 /// What one operator, or one scope of operators, did on one worker.

@@ -28,3 +28,32 @@ pub struct StateSize {
     /// The environment variable of the option that changes its size, if there is one.
     pub option: Option<Cow<'static, str>>,
 }
+
+/// Reports the memory of this process.
+pub trait MemoryReporter: Send + Sync {
+    /// The newest size of each structure of the process, in the order of names and workers. Those
+    /// of the dataflow's workers in other processes are not included.
+    fn sizes(&self) -> Vec<StateSize>;
+
+    /// The memory of the whole process, beside the sum of the sizes. It was measured at most a
+    /// second ago.
+    fn totals(&self) -> MemoryTotals;
+}
+
+/// The memory of a process, in bytes. `None`: the operating system or the allocator does not
+/// report it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryTotals {
+    /// Memory that the operating system holds in RAM for the process.
+    pub resident_bytes: Option<u64>,
+    /// The largest value of `resident_bytes` since the process started.
+    pub peak_resident_bytes: Option<u64>,
+    /// Memory that the allocator obtained from the operating system and has not returned. It
+    /// contains free memory that the allocator retains.
+    pub allocator_committed_bytes: Option<u64>,
+    /// The sum of the sizes of all structures.
+    pub accounted_bytes: u64,
+    /// `resident_bytes` minus `accounted_bytes`. Negative while reserved capacity has not been
+    /// used: the system provides memory at its first use.
+    pub unaccounted_bytes: Option<i64>,
+}

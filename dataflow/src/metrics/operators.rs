@@ -43,7 +43,7 @@ impl OperatorMetrics {
     }
 
     /// The reports of the workers of this process.
-    fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
+    pub(super) fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
         let recorded = self.lock();
         let own = recorded.values().filter(|it| it.is_own);
         own.map(|it| it.report.clone()).collect()
@@ -199,6 +199,42 @@ fn encode_workers(
             ConstCounter::new(of_worker(report)).encode(family.encode_family(&labels)?)?;
         }
     }
+    encode_progress(reports, encoder)
+}
+
+/// How far each worker has come. The newest epoch of the whole process is `indexer_epoch`.
+fn encode_progress(
+    reports: &[Arc<WorkerReport>],
+    mut encoder: DescriptorEncoder<'_>,
+) -> fmt::Result {
+    type Value = fn(&WorkerReport) -> f64;
+    let metrics: [(&str, &str, Option<Unit>, Value); 3] = [
+        (
+            "worker_epoch",
+            "Newest epoch that all workers have completed, as far as a worker knows",
+            None,
+            |it| it.epoch as f64,
+        ),
+        (
+            "worker_frontier_lag_epochs",
+            "Epochs that a worker was fed beyond that",
+            None,
+            |it| it.frontier_lag_epochs as f64,
+        ),
+        (
+            "worker_frontier_lag",
+            "Network time that a worker was fed beyond that epoch",
+            Some(Unit::Seconds),
+            |it| it.frontier_lag_seconds,
+        ),
+    ];
+    for (name, help, unit, of_worker) in metrics {
+        let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+        for report in reports {
+            let labels = [("worker", report.worker.to_string())];
+            ConstGauge::new(of_worker(report)).encode(family.encode_family(&labels)?)?;
+        }
+    }
     Ok(())
 }
 
@@ -237,6 +273,9 @@ mod tests {
             running_seconds: 10.5,
             busy_seconds: 2.5,
             parked_seconds: 1.5,
+            epoch: 70,
+            frontier_lag_epochs: 3,
+            frontier_lag_seconds: 0.25,
             operators: vec![operator(1), operator(2)],
             ..WorkerReport::default()
         }
@@ -268,6 +307,9 @@ mod tests {
             r#"indexer_worker_running_seconds_total{worker="1"} 10.5"#,
             r#"indexer_worker_busy_seconds_total{worker="1"} 2.5"#,
             r#"indexer_worker_parked_seconds_total{worker="1"} 1.5"#,
+            r#"indexer_worker_epoch{worker="1"} 70.0"#,
+            r#"indexer_worker_frontier_lag_epochs{worker="1"} 3.0"#,
+            r#"indexer_worker_frontier_lag_seconds{worker="1"} 0.25"#,
         ];
         assert_eq!(samples, expected);
         assert_eq!(operators.reports().len(), 2);

@@ -134,9 +134,12 @@ impl Committer {
         }
         let stored = self.control.committed.clone();
         match &stored {
-            Some(stored) if end.epoch < stored.epoch => {}
+            Some(stored) if end.epoch < stored.epoch => {
+                self.metrics.record_stored(end.epoch, true);
+            }
             Some(stored) if end.epoch == stored.epoch => {
                 compare(stored, &committed, &self.rebuilt)?;
+                self.metrics.record_stored(end.epoch, true);
                 let epoch = stored.epoch.0;
                 tracing::info!(epoch, "rows computed again equal those in the store");
                 self.report(CheckpointEvent::Committed(committed));
@@ -146,6 +149,7 @@ impl Committer {
                 if !self.commit(&changes, committed.clone()).await? {
                     return Ok(false);
                 }
+                self.metrics.record_stored(end.epoch, false);
                 self.rebuild.clear();
                 self.replaces_all = false;
                 self.report(CheckpointEvent::Committed(committed));
@@ -229,7 +233,7 @@ impl Committer {
         }
         let m = &self.metrics;
         m.commit_made();
-        m.commit_seconds.inc_by(started.elapsed().as_secs_f64());
+        m.record_commit(started.elapsed());
         for change in changes.values().flatten().flatten() {
             let columns = change.row.as_ref().map_or(0, |row| row.len());
             m.row_bytes

@@ -21,7 +21,8 @@ const LEADER_FIRST: Duration = Duration::from_secs(2);
 /// The longest sleep while a worker waits for a command. A message that arrives wakes it earlier.
 const IDLE: Duration = Duration::from_millis(20);
 
-/// Runs `workers` threads that execute the commands of process 0, until `stop`.
+/// Runs `workers` threads that execute the commands of process 0, until `stop`. `logs_operators`:
+/// see [`Options::operator_log`](crate::Options::operator_log).
 ///
 /// On `stop` the process waits up to two seconds for process 0 to end first: if the whole cluster
 /// is being stopped, process 0 ends all others in order.
@@ -34,14 +35,18 @@ const IDLE: Duration = Duration::from_millis(20);
 pub async fn follow(
     links: Links,
     workers: usize,
+    logs_operators: bool,
     metrics: Arc<Metrics>,
     stop: CancellationToken,
 ) -> Result<(), DataflowError> {
     let leader = links.leader().expect("process 0 leads").clone();
     let liveness = links.liveness(workers)?;
     let (worker_liveness, worker_metrics) = (liveness.clone(), metrics.clone());
-    let work =
-        move |worker: &mut Worker| execute_commands(worker, &worker_metrics, &worker_liveness);
+    let work = move |worker: &mut Worker| {
+        let mut log = OperatorLog::register(worker, worker_metrics.clone(), logs_operators);
+        execute_commands(worker, &worker_metrics, &worker_liveness, &mut log);
+        log.report_now(worker);
+    };
     let threads = cluster::start(links, workers, liveness.clone(), metrics, work)?;
     let _end_on_drop = EndOnDrop(liveness);
     let mut joined = tokio::task::spawn_blocking(|| threads.join());
@@ -59,9 +64,13 @@ pub async fn follow(
 }
 
 /// Executes commands on one worker until there are no more.
-fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Liveness) {
+fn execute_commands(
+    worker: &mut Worker,
+    metrics: &Arc<Metrics>,
+    liveness: &Liveness,
+    log: &mut OperatorLog,
+) {
     let index = worker.index();
-    let mut log = OperatorLog::register(worker, metrics.clone());
     let mut mailbox = Mailbox::build(worker);
     let stats = Shared::<Vec<WorkerStats>>::default();
     let mut graph: Option<WorkerGraph> = None;
@@ -81,14 +90,14 @@ fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Live
                     metrics.record_worker(index, gauges, drops.clone());
                     stats.borrow_mut().push(WorkerStats { gauges, drops });
                 };
-                graph = Some(WorkerGraph::build(worker, &command, &log, report));
+                graph = Some(WorkerGraph::build(worker, &command, log, report));
                 continue;
             }
         };
         let graph = graph.as_mut().expect("the first command builds the graph");
         if !segments.is_empty() {
-            graph.feed(segments, end);
-            let Some(changes) = graph.complete(worker, end, &mut log, liveness) else {
+            graph.feed(segments, end, log);
+            let Some(changes) = graph.complete(worker, end, log, liveness) else {
                 return;
             };
             let output = BatchOutput { end, changes };

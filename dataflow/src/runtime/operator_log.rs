@@ -21,6 +21,7 @@ use differential_dataflow::logging::{DifferentialEvent, DifferentialEventBuilder
 use skytide_core::port::graph::{
     ArrangementReport, ChannelReport, OperatorReport, Traffic, WorkerReport,
 };
+use skytide_core::time::Timestamp;
 use timely::logging::{
     ChannelsEvent, MessagesEvent, OperatesEvent, ParkEvent, ScheduleEvent, StartStop, TimelyEvent,
     TimelyEventBuilder,
@@ -28,6 +29,8 @@ use timely::logging::{
 use timely::worker::Worker;
 
 use crate::metrics::Metrics;
+use crate::runtime::progress::Progress;
+use crate::types::Time;
 
 /// Shortest time between two reports.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -38,6 +41,7 @@ pub(crate) struct OperatorLog {
     started: Instant,
     reported: Option<Instant>,
     totals: Rc<RefCell<Totals>>,
+    progress: Progress,
     /// Receives the reports.
     metrics: Arc<Metrics>,
     /// The newest report, until it is taken.
@@ -46,9 +50,11 @@ pub(crate) struct OperatorLog {
 
 impl OperatorLog {
     /// Registers the logs of a worker that has built no dataflow yet. `metrics` receive its reports.
-    pub fn register(worker: &Worker, metrics: Arc<Metrics>) -> Self {
+    /// Without `of_operators`, nothing is logged, and the reports have neither operators nor
+    /// channels nor busy and parked times.
+    pub fn register(worker: &Worker, metrics: Arc<Metrics>, of_operators: bool) -> Self {
         let totals = Rc::new(RefCell::new(Totals::default()));
-        if let Some(mut register) = worker.log_register() {
+        if let Some(mut register) = worker.log_register().filter(|_| of_operators) {
             let timely = totals.clone();
             register.insert::<TimelyEventBuilder, _>("timely", move |_time, events| {
                 let mut totals = timely.borrow_mut();
@@ -72,6 +78,7 @@ impl OperatorLog {
             started: Instant::now(),
             reported: None,
             totals,
+            progress: Progress::default(),
             metrics,
             newest: None,
         }
@@ -94,11 +101,26 @@ impl OperatorLog {
         let now = Instant::now();
         let is_due = |last: Instant| now.duration_since(last) >= REPORT_INTERVAL;
         if self.reported.is_none_or(is_due) {
-            self.reported = Some(now);
-            let report = self.report(worker);
-            self.metrics.record_report(report.clone());
-            self.newest = Some(report);
+            self.report_now(worker);
         }
+    }
+
+    /// Reports the statistics until now.
+    pub fn report_now(&mut self, worker: &Worker) {
+        self.reported = Some(Instant::now());
+        let report = self.report(worker);
+        self.metrics.record_report(report.clone());
+        self.newest = Some(report);
+    }
+
+    /// Records that the worker was fed the inputs of a time, which ends at this network time.
+    pub fn fed(&mut self, time: Time, now: Timestamp) {
+        self.progress.fed(time, now);
+    }
+
+    /// Records that all workers have completed all times before `frontier`.
+    pub fn completed_before(&mut self, frontier: Time) {
+        self.progress.completed_before(frontier);
     }
 
     /// The newest report, unless it was taken already.
@@ -115,6 +137,9 @@ impl OperatorLog {
         WorkerReport {
             worker: self.worker,
             running_seconds: self.started.elapsed().as_secs_f64(),
+            epoch: self.progress.epoch(),
+            frontier_lag_epochs: self.progress.lag_epochs(),
+            frontier_lag_seconds: self.progress.lag_seconds(),
             ..report
         }
     }

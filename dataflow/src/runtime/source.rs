@@ -117,6 +117,9 @@ impl Source {
                 && let Some(epoch) = epochs.pop_front()
             {
                 last |= self.until_last && epoch.tick.last;
+                if !epoch.events.is_empty() {
+                    self.metrics.record_read(epoch.tick.epoch, epoch.tick.time);
+                }
                 let names = self.names.assign_new(&epoch.events);
                 batch.add(epoch, &names);
             }

@@ -34,6 +34,8 @@ pub(crate) struct LeaderWorker {
     pub gate: Arc<CutGate>,
     /// Whether the computation still runs.
     pub liveness: Arc<Liveness>,
+    /// Whether the worker logs its operators.
+    pub logs_operators: bool,
 }
 
 /// A worker of another process, as the leading process sees it.
@@ -51,11 +53,12 @@ struct Disconnected;
 impl LeaderWorker {
     /// Runs until there are no more commands, or nobody receives the results.
     pub fn work(mut self, worker: &mut Worker) {
-        let mut log = OperatorLog::register(worker, self.metrics.clone());
+        let mut log = OperatorLog::register(worker, self.metrics.clone(), self.logs_operators);
         // Timely requires that all workers build the mailbox, or none.
         let mut mailbox = (!self.remote_workers.is_empty()).then(|| Mailbox::build(worker));
         // However this ends, the remote workers must leave, too, or no worker could.
         let _disconnected = self.run(worker, &mut mailbox, &mut log);
+        log.report_now(worker);
         if let Some(mailbox) = &mut mailbox {
             for remote in &self.remote_workers {
                 mailbox.send_command(remote.index, None);
@@ -107,12 +110,11 @@ impl LeaderWorker {
         let BatchInput { segments, end, cut } = input;
         if !segments.is_empty() {
             let started = Instant::now();
-            graph.feed(segments, end);
+            graph.feed(segments, end, log);
             let changes = graph.complete(worker, end, log, &self.liveness);
             let changes = changes.ok_or(Disconnected)?;
             if worker.index() == 0 {
-                let seconds = started.elapsed().as_secs_f64();
-                self.metrics.step_seconds.inc_by(seconds);
+                self.metrics.record_step(started.elapsed());
             }
             self.send_output(BatchOutput { end, changes })?;
         }

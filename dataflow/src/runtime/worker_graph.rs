@@ -97,14 +97,24 @@ impl WorkerGraph {
             if liveness.ended() {
                 return None;
             }
+            log.completed_before(self.frontier());
             log.report_if_due(worker);
         }
+        log.completed_before(self.frontier());
         log.set_in_batch(false);
         Some(consolidate(std::mem::take(&mut *self.rows.borrow_mut())))
     }
 
+    /// The first time that some worker has not completed.
+    fn frontier(&self) -> Time {
+        let first = self
+            .probe
+            .with_frontier(|frontier| frontier.first().copied());
+        first.unwrap_or(Time::MAX)
+    }
+
     /// Feeds this worker's part of a batch.
-    pub fn feed(&mut self, segments: Vec<Segment>, end: End) {
+    pub fn feed(&mut self, segments: Vec<Segment>, end: End, log: &mut OperatorLog) {
         for Segment {
             time,
             clock,
@@ -113,6 +123,7 @@ impl WorkerGraph {
         } in segments
         {
             self.advance(time);
+            log.fed(time, clock.now);
             inputs.into_iter().for_each(|input| self.inputs.send(input));
             lists
                 .into_iter()

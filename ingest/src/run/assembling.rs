@@ -33,6 +33,31 @@ pub(super) struct AssembleTask {
     pub(super) poll: Duration,
     /// The problems that were reported and are not resolved yet.
     pub(super) reported: ReportedProblems,
+    /// When the frames of the current epoch arrived.
+    pub(super) arrival: Arrival,
+}
+
+/// When frames arrived.
+#[derive(Debug, Default)]
+pub(super) struct Arrival {
+    /// The first batch since the last epoch ended. It may have had no event, so it is up to one
+    /// tick interval older than the epoch's first event.
+    first: Option<std::time::Instant>,
+    /// The batch that is being processed. It may contain frames of the next epoch.
+    current: Option<std::time::Instant>,
+}
+
+impl Arrival {
+    /// Begins a batch.
+    fn batch(&mut self, arrived: std::time::Instant) {
+        self.current = Some(arrived);
+        self.first.get_or_insert(arrived);
+    }
+
+    /// Ends an epoch. Returns when its first batch arrived; `None` if there was none.
+    fn end_epoch(&mut self) -> Option<std::time::Instant> {
+        std::mem::replace(&mut self.first, self.current)
+    }
 }
 
 /// Problems that were reported and are not resolved yet.
@@ -53,7 +78,8 @@ pub(super) async fn assemble(mut task: AssembleTask) -> Duration {
         task.assembler.clock(task.context.clock.now());
         let mut is_last = false;
         match work {
-            Work::Batch(batch, _room) => {
+            Work::Batch(batch, arrived, _room) => {
+                task.arrival.batch(arrived);
                 for raw in batch {
                     if task.assembler.is_stalled() {
                         worked += started.elapsed();
@@ -87,6 +113,7 @@ pub(super) async fn assemble(mut task: AssembleTask) -> Duration {
         if !task.forward_cuts().await || is_last {
             break;
         }
+        task.arrival.current = None;
     }
     task.context.status.clock_behind(None);
     task.context.metrics.clock_behind(None);
@@ -97,6 +124,11 @@ impl AssembleTask {
     /// Sends the finished epochs to the log. Returns false if their receiver was dropped.
     async fn forward_cuts(&mut self) -> bool {
         for cut in self.assembler.take_cuts() {
+            let arrived = self.arrival.end_epoch();
+            // The tick is a message, too.
+            if let Some(arrived) = arrived.filter(|_| cut.messages.len() > 1) {
+                self.context.metrics.arrived(cut.tick.epoch, arrived);
+            }
             if self.cuts.send(cut).await.is_err() {
                 return false;
             }

@@ -92,12 +92,16 @@ impl ReadTask<'_> {
     /// Waits for free bytes, then for a free slot of the queue. Returns false if the assembler
     /// stopped.
     async fn forward(&self, batch: Vec<Raw>) -> bool {
+        let arrived = std::time::Instant::now();
         let bytes = batch.iter().map(Raw::len).sum::<usize>();
         let kib = u32::try_from(bytes >> 10).unwrap_or(QUEUE_KIB);
         let room = self.room.clone();
         let room = room.acquire_many_owned(kib.min(QUEUE_KIB)).await;
         let room = room.expect("it is never closed");
-        self.work.send(Work::Batch(batch, room)).await.is_ok()
+        self.work
+            .send(Work::Batch(batch, arrived, room))
+            .await
+            .is_ok()
     }
 
     fn set_stuck(&mut self, why: Option<String>) {

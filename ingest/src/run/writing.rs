@@ -35,7 +35,9 @@ impl WriteTask<'_> {
                 durable.push(append(log, cut).await?);
             }
             log.flush().await?;
-            self.summary.log += started.elapsed();
+            let took = started.elapsed();
+            self.summary.log += took;
+            self.context.metrics.published(took);
             self.report(durable);
         }
         Ok(())

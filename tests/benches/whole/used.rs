@@ -45,6 +45,12 @@ pub fn of_process(id: u32) -> Used {
     read(format!("/proc/{id}").as_ref())
 }
 
+/// The use of all children of this process that have ended and were waited for.
+pub fn of_children() -> Used {
+    // cutime and cstime, fields 16 and 17.
+    fields(Path::new("/proc/self"), 13)
+}
+
 /// The use of the threads of this process whose names begin with `name`.
 pub fn of_threads(name: &str) -> Used {
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten();
@@ -74,10 +80,16 @@ fn status(id: u32, name: &str) -> u64 {
 }
 
 fn read(folder: &Path) -> Used {
+    // utime and stime, fields 14 and 15.
+    fields(folder, 11)
+}
+
+/// Two fields of `stat`, counted from the one after the name, in hundredths of a second on every
+/// current Linux.
+fn fields(folder: &Path, first: usize) -> Used {
     let stat = std::fs::read_to_string(folder.join("stat")).unwrap_or_default();
     let fields = stat.rsplit_once(") ").map_or("", |(_, tail)| tail);
-    // utime and stime, fields 14 and 15, in hundredths of a second on every current Linux.
-    let ticks = fields.split(' ').skip(11).map(str::parse::<f64>);
+    let ticks = fields.split(' ').skip(first).map(str::parse::<f64>);
     let mut seconds = ticks.map(|ticks| ticks.unwrap_or(0.0) / 100.0);
     Used {
         user: seconds.next().unwrap_or(0.0),

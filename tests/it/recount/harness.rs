@@ -164,7 +164,9 @@ impl Team {
         let links = all.next().expect("process 0");
         let other = |links| {
             let (metrics, never) = (Arc::default(), CancellationToken::new());
-            tokio::spawn(skytide_dataflow::follow(links, workers, metrics, never))
+            tokio::spawn(skytide_dataflow::follow(
+                links, workers, true, metrics, never,
+            ))
         };
         Self {
             links,

@@ -14,6 +14,7 @@ use super::store_tasks::{serve_requests, watch_store};
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
+use crate::dataflow_log::{DataflowLog, beside};
 use crate::failure::Failure;
 use crate::health::ServiceHealth;
 use crate::memory;
@@ -39,9 +40,11 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
         return Ok(());
     };
     let shared = Shared::default();
+    shared.data_metrics(&data);
     let metrics = shared.dataflow_metrics(&options, member.as_ref());
+    metrics.measure_latency(Arc::new(SystemClock), None);
     let health = ServiceHealth::new(Arc::new(SystemClock))
-        .with_log(data.log(), data.log_problem())
+        .with_log(shared.measured_log(&data), data.log_problem())
         .with_cluster(member.as_ref().map(|member| member.state.clone()))
         .with_dataflow(metrics.clone())
         .with_store(data.store());
@@ -50,7 +53,9 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let record = shared.keep_flight_record(config, Some(health.clone()), Some(graph), stop.clone());
     start_probe(config, &shared, health, &mut supervisor, &stop).await?;
     supervisor.start("the flight record", record);
+    let log = DataflowLog::of(config, &metrics, None);
     let dataflow = run_dataflow(options, member, data.ports(), metrics, stop.clone());
+    let dataflow = beside(log, dataflow);
     supervisor.start("the dataflow", dataflow);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     supervisor.start("exports", serve_requests(&data, None, stop));
@@ -75,13 +80,16 @@ async fn follow(
     let record = shared.keep_flight_record(config, Some(health.clone()), Some(graph), stop.clone());
     start_probe(config, &shared, health, &mut supervisor, &stop).await?;
     supervisor.start("the flight record", record);
-    supervisor.start("the dataflow", async move {
+    let log = DataflowLog::of(config, &metrics, None);
+    let counting = async move {
         let Some(links) = stop.run_until_cancelled(member.connect()).await else {
             return Ok(());
         };
-        dataflow::follow(links?, options.workers, metrics, stop).await?;
+        let logs = options.operator_log;
+        dataflow::follow(links?, options.workers, logs, metrics, stop).await?;
         Ok::<_, BoxError>(())
-    });
+    };
+    supervisor.start("the dataflow", beside(log, counting));
     supervisor.run_until_one_exits().await
 }
 

@@ -30,9 +30,10 @@ pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Fail
         return Ok(());
     };
     let shared = Shared::default();
+    shared.data_metrics(&data);
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_relay(config.firehose.read_timeout.0, shared.ingest_status.clone())
-        .with_log(data.log(), data.log_problem());
+        .with_log(shared.measured_log(&data), data.log_problem());
     let health = Arc::new(health);
     let observer = health.clone();
     let context = shared.ingest_context(&data, stop.clone(), move |it| observer.on_progress(it));

@@ -33,6 +33,7 @@ pub async fn schedule(config: &Config, stop: CancellationToken) -> Result<(), Fa
     } = scheduler(config, data.store(), &job_stores)?;
     let health = ServiceHealth::new(Arc::new(SystemClock)).with_store(data.store());
     let shared = Shared::default();
+    shared.data_metrics(&data);
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     let health = Arc::new(health);
     let record = shared.keep_flight_record(config, Some(health.clone()), None, stop.clone());

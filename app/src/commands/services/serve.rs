@@ -31,6 +31,7 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     api.say_where_the_probe_is();
     let job_stores = data.views().job_stores()?;
     let shared = Shared::default();
+    shared.data_metrics(&data);
     let state = shared.api_state(config, &data, &job_stores)?;
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     let record = shared.keep_flight_record(config, None, None, stop.clone());

@@ -8,6 +8,7 @@ use skytide_api::{ApiState, Health};
 use skytide_core::config::Config;
 use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::identity::IdentityResolver;
+use skytide_core::port::log::Log;
 use skytide_dataflow as dataflow;
 use skytide_ingest::{self as ingest, Context, Progress};
 use tokio_util::sync::CancellationToken;
@@ -15,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
+use crate::dataflow_log;
 use crate::failure::Failure;
 use crate::flight::{self, Sources};
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
 use crate::log_queue;
+use crate::metrics::{CheckpointAge, LogSize, register_data, register_process};
 use crate::options;
 
 /// What the services of one process share.
@@ -29,20 +32,30 @@ pub struct Shared {
     pub registry: Arc<Mutex<Registry>>,
     /// What ingest reports about its relay.
     pub ingest_status: ingest::Status,
+    log_size: LogSize,
 }
 
 impl Default for Shared {
-    /// Has only the metrics of the log.
+    /// Has only the metrics of the process and of its log lines.
     fn default() -> Self {
         let mut registry = Registry::default();
+        register_process(&mut registry);
+        registry.register(
+            "dataflow_log_lines_dropped",
+            "Lines of INDEXER_DATAFLOW_LOG dropped because its file could not be written",
+            dataflow_log::dropped(),
+        );
         registry.register(
             "log_lines_dropped",
             "Log lines dropped because standard error did not accept them",
             log_queue::dropped(),
         );
+        let log_size = LogSize::default();
+        registry.register_collector(Box::new(log_size.clone()));
         Self {
             registry: Arc::new(Mutex::new(registry)),
             ingest_status: ingest::Status::default(),
+            log_size,
         }
     }
 }
@@ -77,6 +90,17 @@ impl Shared {
         }
     }
 
+    /// Registers the metrics of the data folder and of the connections to servers.
+    pub fn data_metrics(&self, data: &Data) {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        register_data(&mut registry, data);
+    }
+
+    /// The log, for the health check: the metrics show the size that it answers.
+    pub fn measured_log(&self, data: &Data) -> Arc<dyn Log> {
+        self.log_size.measure(data.log())
+    }
+
     /// Registers the metrics of the dataflow, for the workers of all processes of the cluster.
     pub fn dataflow_metrics(
         &self,
@@ -85,7 +109,10 @@ impl Shared {
     ) -> Arc<dataflow::Metrics> {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         let processes = member.map_or(1, ClusterMember::processes);
-        dataflow::Metrics::register(&mut registry, options.workers * processes)
+        let metrics = dataflow::Metrics::register(&mut registry, options.workers * processes);
+        let age = CheckpointAge::new(&metrics);
+        registry.register_collector(Box::new(age));
+        metrics
     }
 
     /// The ports of ingest. `on_progress` is called after each epoch that ingest wrote.

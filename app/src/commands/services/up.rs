@@ -16,6 +16,7 @@ use super::store_tasks::{serve_requests, watch_store};
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
+use crate::dataflow_log::{DataflowLog, beside};
 use crate::failure::Failure;
 use crate::health::ServiceHealth;
 use crate::jobs::{Jobs, scheduler};
@@ -70,18 +71,20 @@ pub async fn run_all(
 ) -> Result<(), Failure> {
     let api = ListeningApi::bind(config).await?;
     let shared = Shared::default();
+    shared.data_metrics(&data);
     let dataflow_options = options::dataflow(config);
     let member = ClusterMember::from_options(&config.cluster, dataflow_options.workers)?;
     let metrics = shared.dataflow_metrics(&dataflow_options, member.as_ref());
     let health = ServiceHealth::new(Arc::new(SystemClock))
         .with_relay(config.firehose.read_timeout.0, shared.ingest_status.clone())
-        .with_log(data.log(), data.log_problem())
+        .with_log(shared.measured_log(&data), data.log_problem())
         .with_cluster(member.as_ref().map(|member| member.state.clone()))
         .with_dataflow(metrics.clone())
         .with_store(data.store());
     let health = Arc::new(health);
     let observer = health.clone();
     let context = shared.ingest_context(&data, stop.clone(), move |it| observer.on_progress(it));
+    metrics.measure_latency(Arc::new(SystemClock), Some(context.metrics.arrivals()));
     let job_stores = data.views().job_stores()?;
     let api_state = shared.api_state(config, &data, &job_stores)?;
     let api_state = api_state.with_health(health.clone());
@@ -97,6 +100,7 @@ pub async fn run_all(
         Some(metrics.clone()),
         stop.clone(),
     );
+    let log = DataflowLog::of(config, &metrics, None);
     let dataflow = run_dataflow(
         dataflow_options,
         member,
@@ -104,6 +108,7 @@ pub async fn run_all(
         metrics,
         stop.clone(),
     );
+    let dataflow = beside(log, dataflow);
 
     say(&format!("Skytide is up: {}", api.url()));
     say(what);

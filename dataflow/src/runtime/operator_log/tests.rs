@@ -135,7 +135,7 @@ fn batches_merges_and_drops_of_an_arrangement_balance() {
 #[test]
 fn a_worker_reports_the_records_and_the_names_of_its_operators() {
     timely::execute_directly(|worker| {
-        let mut log = OperatorLog::register(worker, Arc::default());
+        let mut log = OperatorLog::register(worker, Arc::default(), true);
         let mut input = InputHandle::new();
         let probe = ProbeHandle::new();
         worker.dataflow::<u64, _, _>(|scope| {
