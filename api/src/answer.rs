@@ -26,8 +26,9 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::{AccountRow, Key, StoredRow, ViewId, ViewKey, decode_row};
 
 use crate::demand::{ProfileStatus, ShownAccount};
+use crate::health::{Audience, ShownPart, ShownWait};
 use crate::problem::Problem;
-use crate::state::{ApiContext, Part, committed_of};
+use crate::state::{ApiContext, committed_of};
 use crate::velocity::Coverage;
 
 /// Maximum number of rereads of one answer.
@@ -182,9 +183,11 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The health of the services beside the API.
-    pub(crate) fn health(&self) -> Vec<Part> {
-        self.context.shown_parts()
+    /// The health of the services beside the API, and what the pipeline waits for.
+    pub(crate) fn health(&self, audience: Audience) -> (Vec<ShownPart>, ShownWait) {
+        let health = &*self.context.health;
+        let parts = ShownPart::all(health, audience);
+        (parts, ShownWait::of(health, audience))
     }
 
     /// Reads the rows under `keys`; returns them in the same order.

@@ -401,6 +401,12 @@ pub(crate) const START: Route = Route {
     ..plain("/", "start", "text/html")
 };
 
+/// The route of the page of the running dataflow.
+pub(crate) const DATAFLOW_PAGE: Route = Route {
+    summary: "The page of the running dataflow, which uses only this API",
+    ..plain("/dataflow", "dataflow_page", "text/html")
+};
+
 /// All routes that `openapi.json` describes.
 pub(crate) const ROUTES: &[&Route] = &[
     &TRENDS,
@@ -419,6 +425,7 @@ pub(crate) const ROUTES: &[&Route] = &[
     &METRICS,
     &OPENAPI,
     &START,
+    &DATAFLOW_PAGE,
     &ADMIN_KEYS,
     &ADMIN_KEY,
     &ADMIN_JOB_RUN,

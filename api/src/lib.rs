@@ -24,6 +24,7 @@ mod demand;
 mod exposition;
 mod guard;
 mod handles;
+mod health;
 mod hosts;
 mod limiter;
 mod metrics;
@@ -44,9 +45,9 @@ mod target;
 mod velocity;
 
 pub use catalogue::COST_MAX;
+pub use health::{Health, Part};
 pub use openapi::describe;
 pub use options::{AccessOptions, Limits, Options, RateLimit};
 pub use probe::{Probe, ProbeState, api_probe_router, probe_router};
 pub use routing::{ApiState, router};
 pub use server::{ServeError, Server, run};
-pub use state::{Health, Part};

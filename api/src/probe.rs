@@ -3,8 +3,8 @@
 //!
 //! A service without an API is ready while all its parts work: an ingest that cannot reach its log is
 //! not ready. Beside an API, `/readyz` answers as that of the API does, always in detail. So health
-//! checks are answered while all connections of the API are in use, and a public API shows neither
-//! metrics nor the errors of its parts.
+//! checks are answered while all connections of the API are in use. Only the probe shows the errors
+//! of the parts without a key.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +19,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::exposition::render;
+use crate::health::{Audience, Health, ShownPart, ShownWait};
 use crate::metrics::ConnectionMetrics;
 use crate::options::Options;
 use crate::problem::Problem;
@@ -26,7 +27,6 @@ use crate::routes::health::{alive, ready_in_detail};
 use crate::routes::metrics::show_on_probe;
 use crate::routing::ApiState;
 use crate::server::{ServeError, Server};
-use crate::state::{Health, Part};
 
 /// What the probe shows. Clones share the same metrics and the same health.
 #[derive(Clone)]
@@ -119,15 +119,15 @@ struct Ready {
     ready: bool,
     /// Why it is not ready; empty if it is.
     reasons: Vec<String>,
-    parts: Vec<Part>,
+    /// What the pipeline waits for.
+    waits_for: ShownWait,
+    parts: Vec<ShownPart>,
 }
 
 async fn ready(State(state): State<ProbeState>) -> Response {
-    let parts = state.health.parts();
+    let parts = ShownPart::all(&*state.health, Audience::Operator);
     let failing = parts.iter().filter(|part| !part.ok);
-    let reasons: Vec<_> = failing
-        .map(|part| format!("{}: {}", part.name, part.detail))
-        .collect();
+    let reasons: Vec<_> = failing.map(ShownPart::reason).collect();
     let ready = reasons.is_empty();
     let status = match ready {
         true => StatusCode::OK,
@@ -136,6 +136,7 @@ async fn ready(State(state): State<ProbeState>) -> Response {
     let answer = Ready {
         ready,
         reasons,
+        waits_for: ShownWait::of(&*state.health, Audience::Operator),
         parts,
     };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response()
@@ -151,7 +152,10 @@ mod tests {
     use super::*;
     use axum::body::{Body, to_bytes};
     use axum::http::Request;
+    use skytide_core::port::explanation::Explanation;
     use tower::ServiceExt;
+
+    use crate::health::Part;
 
     /// A service whose log works, or does not.
     struct Log(bool);
@@ -161,7 +165,7 @@ mod tests {
             vec![Part {
                 name: "log".to_owned(),
                 ok: self.0,
-                detail: "no answer for 3 s".to_owned(),
+                detail: Explanation::new("no answer for 3 s"),
             }]
         }
     }

@@ -3,6 +3,7 @@
 pub(crate) mod actors;
 pub(crate) mod as_of;
 pub(crate) mod dataflow;
+pub(crate) mod dataflow_page;
 pub(crate) mod entries;
 pub(crate) mod health;
 pub(crate) mod interactions;

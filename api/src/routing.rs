@@ -32,18 +32,20 @@ use crate::cache::AnswerCache;
 use crate::demand::ProfileDemand;
 use crate::guard::{Guard, guard};
 use crate::handles::Handles;
+use crate::health::Health;
 use crate::limiter::LimitClock;
 use crate::metrics::ConnectionMetrics;
 use crate::options::{AccessOptions, Limits};
 use crate::respond::{Answers, is_not_negotiated};
 use crate::routes::as_of::SnapshotCache;
+use crate::routes::dataflow::DataflowHistory;
 use crate::routes::health::CommitAge;
 use crate::routes::stream::StreamState;
 use crate::routes::{
-    actors, dataflow, health, interactions, jobs, keys, metrics, network, original, posts,
-    snapshots, start, stream, trend, trends, views,
+    actors, dataflow, dataflow_page, health, interactions, jobs, keys, metrics, network, original,
+    posts, snapshots, start, stream, trend, trends, views,
 };
-use crate::state::{ApiContext, Health};
+use crate::state::ApiContext;
 use crate::{catalogue, middleware, openapi};
 
 /// The state of the API: ports, configuration, and a cache for some of the routes. Clones share all
@@ -76,6 +78,7 @@ pub struct StateParts {
     cache: AnswerCache,
     guard: Guard,
     handles: Handles,
+    dataflow: DataflowHistory,
 }
 
 impl ApiState {
@@ -96,6 +99,7 @@ impl ApiState {
             streams: StreamState::default(),
             commit_age: CommitAge::default(),
             handles: Handles::offline(),
+            dataflow: DataflowHistory::default(),
         }))
     }
 
@@ -163,8 +167,7 @@ impl ApiState {
         self
     }
 
-    /// Declares that the API is public: `/metrics`, and what single parts report about their health,
-    /// are only on a probe ([`Probe::run_beside_api`]).
+    /// Declares that the API is public: `/metrics` is only on a probe ([`Probe::run_beside_api`]).
     ///
     /// [`Probe::run_beside_api`]: crate::Probe::run_beside_api
     #[must_use]
@@ -315,6 +318,12 @@ impl FromRef<ApiState> for Handles {
     }
 }
 
+impl FromRef<ApiState> for DataflowHistory {
+    fn from_ref(state: &ApiState) -> Self {
+        state.dataflow.clone()
+    }
+}
+
 impl FromRef<ApiState> for CommitAge {
     fn from_ref(state: &ApiState) -> Self {
         state.commit_age.clone()
@@ -340,6 +349,8 @@ pub fn router(state: ApiState) -> Router {
         .route(catalogue::METRICS.path, get(metrics::show))
         .route(catalogue::OPENAPI.path, get(openapi::show))
         .route(catalogue::START.path, get(start::page))
+        .route(catalogue::DATAFLOW_PAGE.path, get(dataflow_page::page))
+        .route("/assets/dataflow/{name}", get(dataflow_page::asset))
         .route("/assets/style.css", get(start::style))
         .route("/assets/app.js", get(start::script))
         .route("/assets/rows.js", get(start::rows))

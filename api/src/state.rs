@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use prometheus_client::registry::Registry;
-use serde::Serialize;
 use skytide_core::memory::{MemoryJobs, MemoryProfiles, MemorySnapshots};
 use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::GraphReporter;
@@ -19,6 +18,7 @@ use skytide_core::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::demand::{DemandPorts, ProfileDemand};
+use crate::health::{Health, UnknownHealth};
 use crate::metrics::Metrics;
 use crate::options::Limits;
 use crate::problem::Problem;
@@ -73,7 +73,7 @@ pub(crate) struct ContextParts {
     pub(crate) demand: ProfileDemand,
     /// Whether the store shows a commit completely or not at all.
     pub(crate) commits_atomic: bool,
-    /// Whether metrics, and what single parts report, are only on the probe.
+    /// Whether metrics are only on the probe.
     pub(crate) details_on_probe: bool,
     /// Cancelled when the server stops.
     pub(crate) stop: CancellationToken,
@@ -125,15 +125,6 @@ impl ApiContext {
         }
     }
 
-    /// The health of the services beside the API, as clients of the API may see it.
-    pub(crate) fn shown_parts(&self) -> Vec<Part> {
-        let parts = self.health.parts();
-        match self.details_on_probe {
-            true => parts.into_iter().map(Part::without_details).collect(),
-            false => parts,
-        }
-    }
-
     /// The age of a network time by this machine's clock; `None` if the time is not known.
     pub(crate) fn age_ms(&self, time: Timestamp) -> Option<u64> {
         let time = time.known()?;
@@ -155,49 +146,4 @@ pub(crate) async fn committed_of(reader: &dyn ViewReader) -> Result<(Control, Co
     };
     let committed = control.committed.clone().ok_or_else(no_commit)?;
     Ok((control, committed))
-}
-
-/// The health of the services beside the API, as far as this process knows it.
-pub trait Health: Send + Sync {
-    /// One entry for each part, such as `relay`, `log` or `dataflow`; empty if nothing is known.
-    fn parts(&self) -> Vec<Part>;
-
-    /// Whether a failing part needs a person to act. Then `/readyz` reports unready although the
-    /// API answers and commits continue.
-    fn needs_help(&self) -> bool {
-        false
-    }
-}
-
-/// The health of one part of the system.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Part {
-    /// Its name, such as `relay`.
-    pub name: String,
-    /// Whether it works.
-    pub ok: bool,
-    /// A text for people, such as `connected` or `retrying in 8 s: connection refused`. It may be
-    /// public, so it must contain no secrets.
-    pub detail: String,
-}
-
-impl Part {
-    /// Replaces what the part reports by whether it works.
-    fn without_details(mut self) -> Self {
-        let detail = match self.ok {
-            true => "works",
-            false => "does not work",
-        };
-        detail.clone_into(&mut self.detail);
-        self
-    }
-}
-
-/// Reports nothing: the other services run in processes of their own.
-struct UnknownHealth;
-
-impl Health for UnknownHealth {
-    fn parts(&self) -> Vec<Part> {
-        Vec::new()
-    }
 }

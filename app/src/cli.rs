@@ -1,5 +1,6 @@
 //! The command line: the commands, each with the options of `core::config`.
 
+pub mod doctor;
 pub mod keys;
 #[cfg(feature = "demo")]
 pub mod simnet;
@@ -57,7 +58,9 @@ pub enum Command {
     Probe(Box<Probe>),
     /// Check configuration, servers, disk, clock, permissions and memory, and say what to fix:
     /// exits with 0 if no problem was found, else with 1.
-    Doctor(Box<Doctor>),
+    Doctor(Box<doctor::Doctor>),
+    /// Show in the terminal what the dataflow of a running process does, and what holds it up.
+    Top(Box<Top>),
     /// Print the value of every option and where it comes from.
     Config(Box<Show>),
 }
@@ -175,57 +178,41 @@ pub struct Probe {
     pub config: Config,
 }
 
-/// Arguments of `doctor`.
+/// Arguments of `top`.
 #[derive(Debug, Args)]
-pub struct Doctor {
-    /// The service whose needs are checked.
-    #[arg(long, value_name = "SERVICE", value_enum, default_value_t = Service::Up)]
-    pub service: Service,
+pub struct Top {
+    /// The API to ask, such as http://server:7780. By default the one on this machine, on the port
+    /// of API_ADDRESS.
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
 
-    /// Print the findings as one JSON object.
+    /// A key with the scope `read`, for an API that wants one. Other users of this machine can see
+    /// arguments, so the variable or --key-file is safer.
+    #[arg(
+        id = "SKYTIDE_KEY",
+        long = "key",
+        value_name = "KEY",
+        env = "SKYTIDE_KEY"
+    )]
+    #[arg(hide_env_values = true)]
+    pub key: Option<String>,
+
+    /// A file with the key.
+    #[arg(long, value_name = "FILE", conflicts_with = "SKYTIDE_KEY")]
+    pub key_file: Option<PathBuf>,
+
+    /// Time between two updates, at least 1s.
+    #[arg(long, value_name = "TIME", default_value = "1s")]
+    pub interval: Span,
+
+    /// Print everything once, as plain text, and exit. So it does if standard input or output is no
+    /// terminal.
     #[arg(long)]
-    pub json: bool,
-
-    /// Also write the findings, and the flight records of the running and failed services, to this
-    /// file: a `.tar.gz` of at most 5 MB, without secrets. `-` is standard output.
-    #[arg(long, value_name = "FILE")]
-    pub bundle: Option<PathBuf>,
-
-    /// How long one check may take.
-    #[arg(long, value_name = "TIME", default_value = "10s")]
-    pub timeout: Span,
+    pub once: bool,
 
     /// The options.
     #[command(flatten)]
     pub config: Config,
-}
-
-/// A service, as `doctor` checks its needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Service {
-    /// All services in one process.
-    Up,
-    /// Reads the relay, writes the log.
-    Ingest,
-    /// Reads the log, writes the views.
-    Index,
-    /// Runs the jobs.
-    Schedule,
-    /// Serves the API.
-    Serve,
-}
-
-impl Service {
-    /// The name of its command.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Ingest => "ingest",
-            Self::Index => "index",
-            Self::Schedule => "schedule",
-            Self::Serve => "serve",
-        }
-    }
 }
 
 /// Arguments of `config`.
@@ -251,6 +238,7 @@ const SHOWN: &[(&str, &[&str])] = &[
     ("record", &["SKYTIDE_", "FIREHOSE_"]),
     ("export", &["SKYTIDE_", "STORE_"]),
     ("probe", &["SKYTIDE_PROBE_", "API_ADDRESS"]),
+    ("top", &["SKYTIDE_KEY", "API_ADDRESS"]),
 ];
 
 /// The parsed command line.
@@ -314,6 +302,7 @@ impl Command {
             Self::Keys(keys) => keys.config(),
             Self::Probe(probe) => &probe.config,
             Self::Doctor(doctor) => &doctor.config,
+            Self::Top(top) => &top.config,
             Self::Config(show) => &show.config,
         }
     }
@@ -334,6 +323,7 @@ impl Command {
             Self::Keys(_) => "keys",
             Self::Probe(_) => "probe",
             Self::Doctor(_) => "doctor",
+            Self::Top(_) => "top",
             Self::Config(_) => "config",
         }
     }
@@ -355,6 +345,7 @@ impl Command {
             | Self::Keys(_)
             | Self::Probe(_)
             | Self::Doctor(_)
+            | Self::Top(_)
             | Self::Config(_) => true,
             #[cfg(feature = "demo")]
             Self::Simnet(_) => true,

@@ -14,6 +14,7 @@ mod replay;
 mod services;
 #[cfg(feature = "demo")]
 mod simnet;
+mod top;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -88,6 +89,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Keys(args) => keys::run(args, stop).await?,
         Command::Probe(probe) => return probe::run(probe).await,
         Command::Doctor(args) => return doctor::run(args, &invocation).await,
+        Command::Top(top) => return top::run(top, stop).await,
         Command::Config(show) => config::show(show, &invocation)?,
     }
     Ok(ExitCode::SUCCESS)

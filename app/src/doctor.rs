@@ -28,7 +28,7 @@ use skytide_core::config::Config;
 use skytide_core::port::clock::Clock;
 use tokio::time::timeout;
 
-use crate::cli::Service;
+use crate::cli::doctor::Service;
 use crate::clock::SystemClock;
 use crate::flight::client::{FlightRecord, records};
 use crate::flight::masks::Masks;

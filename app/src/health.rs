@@ -1,26 +1,37 @@
-//! The health of the services in this process, for `/readyz` and the service manager.
+//! The health of the services in this process: its parts, and what the pipeline waits for. They are
+//! for `/readyz`, the other answers with health, the service manager, a metric and the log.
 //!
 //! ```text
-//! run_checks: every second ─▶ log.bounds, store.control, each with a time limit ─▶ newest result ─▶ parts
-//!                                              no answer: a known problem of the log ─▶ reason
+//! run_checks: every second ─▶ log, store, each with a time limit ─▶ newest result ─▶ parts
+//!                      └────▶ counters of the dataflow ─▶ rates ─▶ Observed ─▶ waits_for
 //! ingest ─▶ on_progress ─▶ relay      metrics of the dataflow ─▶ dataflow      cluster state ─▶ cluster
 //! ```
 
+mod metric;
+mod waits;
+mod watch;
+
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prometheus_client::registry::Registry;
 use skytide_api::{Health, Part};
+use skytide_core::id::Epoch;
 use skytide_core::port::clock::Clock;
+use skytide_core::port::explanation::Explanation;
 use skytide_core::port::log::{Log, LogError};
 use skytide_core::port::store::{StoreError, ViewStore};
+use skytide_core::port::wait::{Wait, WaitWord};
 use skytide_core::time::Timestamp;
 use skytide_dataflow::Metrics;
 use skytide_ingest::{Progress, Status};
 use tokio::time::{interval, timeout};
 
 use crate::cluster::ClusterState;
-use crate::failure::chain;
+use metric::WaitMetric;
+use waits::{Backlog, Observed};
+use watch::{CheckpointWatch, CommitDelay, CommitShare, Unchanged};
 
 /// Interval between two checks of the log and the store.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -33,8 +44,11 @@ pub struct ServiceHealth {
     relay: Option<RelayHealth>,
     log: Option<LogHealth>,
     store: Option<StoreHealth>,
-    dataflow: Option<Arc<Metrics>>,
+    dataflow: Option<DataflowHealth>,
     cluster: Option<Arc<ClusterState>>,
+    metric: WaitMetric,
+    /// What the pipeline waited for at the newest check.
+    wait: Mutex<Wait>,
 }
 
 struct RelayHealth {
@@ -57,18 +71,47 @@ struct LogHealth {
     /// A known reason why the log does not answer.
     problem: Box<dyn Fn() -> Option<&'static str> + Send + Sync>,
     /// The result of the newest check.
-    part: Mutex<Part>,
+    checked: Mutex<Checked<LogState>>,
+    /// How long the log has had no new epoch.
+    silence: Mutex<Unchanged<Option<Epoch>>>,
+}
+
+/// What a check of the log found.
+#[derive(Clone, Copy, Debug)]
+struct LogState {
+    bytes: u64,
+    bytes_max: u64,
+    /// The newest epoch that ended.
+    newest: Option<Epoch>,
 }
 
 struct StoreHealth {
     store: Arc<dyn ViewStore>,
-    /// The result of the newest check.
-    part: Mutex<Part>,
+    /// The newest committed epoch, as the newest check found it.
+    checked: Mutex<Checked<Option<Epoch>>>,
+    /// How long nothing has been committed.
+    silence: Mutex<Unchanged<Option<Epoch>>>,
+}
+
+/// The result of the newest check; `None` before the first.
+type Checked<T> = Option<Result<T, Explanation>>;
+
+struct DataflowHealth {
+    metrics: Arc<Metrics>,
+    watch: Mutex<DataflowWatch>,
+}
+
+/// Rates and delays of the dataflow.
+struct DataflowWatch {
+    delay: CommitDelay,
+    share: CommitShare,
+    checkpoints: CheckpointWatch,
 }
 
 impl ServiceHealth {
     /// The health of a process without any part.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
+        let starting = Explanation::new("the process has just started: nothing is checked yet");
         Self {
             clock,
             relay: None,
@@ -76,7 +119,17 @@ impl ServiceHealth {
             store: None,
             dataflow: None,
             cluster: None,
+            metric: WaitMetric::default(),
+            wait: Mutex::new(Wait::new(WaitWord::Recovery, starting)),
         }
+    }
+
+    /// Exports what the pipeline waits for as a metric.
+    #[must_use]
+    pub fn with_metric(self, registry: &Mutex<Registry>) -> Self {
+        let mut registry = registry.lock().unwrap_or_else(PoisonError::into_inner);
+        self.metric.register(&mut registry);
+        self
     }
 
     /// Adds a relay. It is not healthy after `silence_max` without a frame, or while `status`
@@ -101,7 +154,8 @@ impl ServiceHealth {
         self.log = Some(LogHealth {
             log,
             problem: Box::new(problem),
-            part: Mutex::new(unchecked("log")),
+            checked: Mutex::default(),
+            silence: Mutex::default(),
         });
         self
     }
@@ -111,15 +165,23 @@ impl ServiceHealth {
     pub fn with_store(mut self, store: Arc<dyn ViewStore>) -> Self {
         self.store = Some(StoreHealth {
             store,
-            part: Mutex::new(unchecked("views")),
+            checked: Mutex::default(),
+            silence: Mutex::default(),
         });
         self
     }
 
-    /// Adds the dataflow.
+    /// Adds the dataflow, which makes a checkpoint at this interval.
     #[must_use]
-    pub fn with_dataflow(mut self, metrics: Arc<Metrics>) -> Self {
-        self.dataflow = Some(metrics);
+    pub fn with_dataflow(mut self, metrics: Arc<Metrics>, checkpoint_interval: Duration) -> Self {
+        self.dataflow = Some(DataflowHealth {
+            metrics,
+            watch: Mutex::new(DataflowWatch {
+                delay: CommitDelay::default(),
+                share: CommitShare::default(),
+                checkpoints: CheckpointWatch::new(checkpoint_interval),
+            }),
+        });
         self
     }
 
@@ -135,7 +197,7 @@ impl ServiceHealth {
         let Some(relay) = &self.relay else {
             return;
         };
-        let mut newest = relay.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut newest = lock(&relay.newest);
         if progress.frames > newest.map_or(0, |newest| newest.frames) {
             *newest = Some(NewestFrame {
                 frames: progress.frames,
@@ -150,117 +212,299 @@ impl ServiceHealth {
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             due.tick().await;
-            tokio::join!(self.check_log(), self.check_store());
+            self.check().await;
         }
     }
 
+    /// Checks the log and the store, and records what the pipeline waits for.
+    async fn check(&self) {
+        tokio::join!(self.check_log(), self.check_store());
+        self.record(self.observe().wait());
+    }
+
     async fn check_log(&self) {
-        let Some(LogHealth { log, problem, part }) = &self.log else {
+        let Some(health) = &self.log else {
             return;
         };
-        let bounds = answer(log.bounds(), |why: LogError| chain(&why)).await;
-        let bounds = bounds.map_err(|why| match problem() {
-            Some(problem) => format!("{problem}: {why}"),
+        let state = async {
+            let bounds = health.log.bounds().await?;
+            let newest = health.log.newest_tick().await?;
+            Ok::<_, LogError>(LogState {
+                bytes: bounds.bytes,
+                bytes_max: bounds.bytes_max,
+                newest: newest.map(|(_, tick)| tick.epoch),
+            })
+        };
+        let state = answer(state, "the log", |why| {
+            Explanation::because("the log returned an error", &why)
+        });
+        let state = state.await.map_err(|why| match (health.problem)() {
+            Some(problem) => why.map_public(|public| format!("{problem}: {public}")),
             None => why,
         });
-        let result = bounds.and_then(|bounds| match bounds.bytes < bounds.bytes_max {
-            true => Ok("has room".to_owned()),
-            false => Err("at its size limit: ingest waits until the log is trimmed".to_owned()),
-        });
-        set(part, result);
+        *lock(&health.checked) = Some(state);
     }
 
     async fn check_store(&self) {
-        let Some(StoreHealth { store, part }) = &self.store else {
+        let Some(health) = &self.store else {
             return;
         };
-        let control = answer(store.control(), |why: StoreError| chain(&why)).await;
-        let epoch = |control: skytide_core::port::store::Control| {
-            let epoch = control.committed.map_or(0, |committed| committed.epoch.0);
-            format!("committed up to epoch {epoch}")
+        let control = async {
+            let control = health.store.control().await?;
+            Ok::<_, StoreError>(control.committed.map(|committed| committed.epoch))
         };
-        set(part, control.map(epoch));
+        let control = answer(control, "the view store", |why| {
+            Explanation::because("the view store returned an error", &why)
+        });
+        *lock(&health.checked) = Some(control.await);
+    }
+
+    /// What this process observes now of the pipeline.
+    fn observe(&self) -> Observed {
+        let now = self.clock.now();
+        let mut observed = Observed {
+            cluster: self.cluster.as_ref().and_then(|it| it.problem()),
+            ..Observed::default()
+        };
+        if let Some(relay) = &self.relay {
+            observed.clock_behind_ms = relay.status.clock_behind_ms();
+            observed.relay = relay.problem(now);
+        }
+        let mut in_log = None;
+        if let Some(log) = &self.log {
+            match &*lock(&log.checked) {
+                None => {}
+                Some(Err(why)) => observed.log_failure = Some(why.clone()),
+                Some(Ok(state)) => {
+                    let is_full = state.bytes >= state.bytes_max;
+                    observed.log_full = is_full.then_some((state.bytes, state.bytes_max));
+                    in_log = state.newest;
+                    let silence = lock(&log.silence).observe(state.newest, now);
+                    observed.no_epoch = self.relay.is_none().then_some(silence);
+                }
+            }
+        }
+        if let Some(store) = &self.store {
+            match &*lock(&store.checked) {
+                None => {}
+                Some(Err(why)) => observed.store_failure = Some(why.clone()),
+                Some(Ok(committed)) => {
+                    let silence = lock(&store.silence).observe(*committed, now);
+                    observed.no_commit = self.dataflow.is_none().then_some(silence);
+                }
+            }
+        }
+        if let Some(dataflow) = &self.dataflow {
+            dataflow.observe(in_log, now, &mut observed);
+        }
+        observed
+    }
+
+    /// Stores what the pipeline waits for. Logs a change.
+    fn record(&self, wait: Wait) {
+        self.metric.set(wait.word);
+        let before = std::mem::replace(&mut *lock(&self.wait), wait.clone());
+        if before.word == wait.word {
+            return;
+        }
+        let (word, sentence) = (wait.word.as_str(), wait.sentence.in_full());
+        match wait.word {
+            WaitWord::Nothing | WaitWord::Recovery => {
+                tracing::info!(target: "skytide::health", waits_for = word, "{sentence}");
+            }
+            _ => tracing::warn!(target: "skytide::health", waits_for = word, "{sentence}"),
+        }
     }
 
     fn relay(&self) -> Option<Part> {
-        let RelayHealth {
-            silence_max,
-            newest,
-            status,
-        } = self.relay.as_ref()?;
-        let newest = *newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent_ms = newest.map(|it| self.clock.now().0.saturating_sub(it.read_at.0));
-        let newest = match silent_ms {
-            None => "no frame yet".to_owned(),
-            Some(ms) => format!("newest frame {} s ago", ms / 1_000),
-        };
-        let problem = status.problem();
-        let is_recent = silent_ms.is_some_and(|ms| Duration::from_millis(ms) <= *silence_max);
+        let relay = self.relay.as_ref()?;
+        let now = self.clock.now();
+        let newest = relay.newest_frame(now);
+        let (is_recent, problem) = (relay.is_recent(now), relay.status.problem());
         Some(Part {
             name: "relay".to_owned(),
             ok: is_recent && problem.is_none(),
-            detail: match (problem, status.remark()) {
+            detail: Explanation::new(match (problem, relay.status.remark()) {
                 (Some(problem), _) => format!("{problem}; {newest}"),
                 (None, Some(remark)) => format!("{newest}; {remark}"),
                 (None, None) => newest,
-            },
-        })
-    }
-
-    fn dataflow(&self) -> Option<Part> {
-        let metrics = self.dataflow.as_ref()?;
-        let catching_up = metrics.catching_up.get() == 1;
-        let epoch = metrics.epoch.get();
-        let failure = metrics.commit_failure();
-        Some(Part {
-            name: "dataflow".to_owned(),
-            ok: !catching_up && failure.is_none(),
-            detail: match (failure, metrics.restoring.get()) {
-                (Some(why), _) => format!("commits fail and are retried: {why}"),
-                (None, 0) if !catching_up => format!("at epoch {epoch}"),
-                (None, 0) => format!("replaying the log after a restart: at epoch {epoch}"),
-                (None, shards) => {
-                    format!("restoring a checkpoint after a restart: {shards} of 64 shards left")
-                }
-            },
+            }),
         })
     }
 }
 
-/// Waits for an answer within [`ANSWER_MAX`]. The error is a text in one line.
+impl RelayHealth {
+    /// For how long no frame has arrived; `None` if none has since the start.
+    fn silence(&self, now: Timestamp) -> Option<Duration> {
+        let newest = *lock(&self.newest);
+        newest.map(|it| Duration::from_millis(now.0.saturating_sub(it.read_at.0)))
+    }
+
+    fn is_recent(&self, now: Timestamp) -> bool {
+        self.silence(now).is_some_and(|it| it <= self.silence_max)
+    }
+
+    fn newest_frame(&self, now: Timestamp) -> String {
+        match self.silence(now) {
+            None => "no frame yet".to_owned(),
+            Some(silence) => format!("newest frame {} s ago", silence.as_secs()),
+        }
+    }
+
+    /// Why no frames arrive, as a sentence.
+    fn problem(&self, now: Timestamp) -> Option<String> {
+        if let Some(problem) = self.status.problem() {
+            return Some(problem);
+        }
+        if self.is_recent(now) {
+            return None;
+        }
+        Some(match self.silence(now) {
+            None => "no frame has arrived from the relay since the start".to_owned(),
+            Some(silence) => format!(
+                "no frame has arrived from the relay for {} s",
+                silence.as_secs()
+            ),
+        })
+    }
+}
+
+impl LogHealth {
+    fn part(&self) -> Part {
+        let (ok, detail) = match &*lock(&self.checked) {
+            None => (false, unchecked()),
+            Some(Err(why)) => (false, why.clone()),
+            Some(Ok(state)) if state.bytes < state.bytes_max => {
+                (true, Explanation::new("has room"))
+            }
+            Some(Ok(_)) => {
+                let full = "at its size limit: ingest waits until the log is trimmed";
+                (false, Explanation::new(full))
+            }
+        };
+        Part {
+            name: "log".to_owned(),
+            ok,
+            detail,
+        }
+    }
+}
+
+impl StoreHealth {
+    fn part(&self) -> Part {
+        let (ok, detail) = match &*lock(&self.checked) {
+            None => (false, unchecked()),
+            Some(Err(why)) => (false, why.clone()),
+            Some(Ok(epoch)) => {
+                let epoch = epoch.unwrap_or_default();
+                (
+                    true,
+                    Explanation::new(format!("committed up to epoch {epoch}")),
+                )
+            }
+        };
+        Part {
+            name: "views".to_owned(),
+            ok,
+            detail,
+        }
+    }
+}
+
+impl DataflowHealth {
+    /// Adds what the counters of the dataflow show. `in_log`: the newest epoch in the log.
+    fn observe(&self, in_log: Option<Epoch>, now: Timestamp, observed: &mut Observed) {
+        let m = &self.metrics;
+        let mut watch = lock(&self.watch);
+        let committed = Epoch(m.epoch.get().max(0) as u64);
+        observed.commits = m.commit_progress();
+        let running = observed.commits.running.unwrap_or_default();
+        let seconds = m.commit_seconds.get() + running.as_secs_f64();
+        observed.commit_share = watch.share.observe(seconds, now);
+        observed.recovery = self.recovery();
+        observed.backlog = Backlog {
+            behind: in_log.map_or(Duration::ZERO, |it| watch.delay.observe(it, committed, now)),
+            epochs: in_log.map_or(0, |it| it.0.saturating_sub(committed.0)),
+            events: m.events_pending.get(),
+            batches: m.batches_pending.get(),
+        };
+        let (completed, failed) = (m.checkpoints.get(), m.checkpoint_failures.get());
+        observed.checkpoint = watch
+            .checkpoints
+            .observe(completed, failed, m.commits.get(), now);
+    }
+
+    /// What the dataflow does after a start.
+    fn recovery(&self) -> Option<String> {
+        let m = &self.metrics;
+        match (m.restoring.get(), m.catching_up.get()) {
+            (0, 0) => None,
+            (0, _) => Some(format!(
+                "replaying the log after a restart: at epoch {}",
+                m.epoch.get()
+            )),
+            (shards, _) => Some(format!(
+                "restoring a checkpoint after a restart: {shards} of 64 shards left"
+            )),
+        }
+    }
+
+    fn part(&self) -> Part {
+        let commits = self.metrics.commit_progress();
+        let recovery = self.recovery();
+        let ok = recovery.is_none() && commits.failure.is_none();
+        let detail = match (commits.failure, recovery) {
+            (Some(why), _) => {
+                why.map_public(|public| format!("commits fail and are retried: {public}"))
+            }
+            (None, Some(recovery)) => Explanation::new(recovery),
+            (None, None) => Explanation::new(format!("at epoch {}", self.metrics.epoch.get())),
+        };
+        Part {
+            name: "dataflow".to_owned(),
+            ok,
+            detail,
+        }
+    }
+}
+
+/// Waits for an answer of `part` within [`ANSWER_MAX`].
 async fn answer<T, E>(
     request: impl Future<Output = Result<T, E>>,
-    describe: impl Fn(E) -> String,
-) -> Result<T, String> {
+    part: &str,
+    explain: impl Fn(E) -> Explanation,
+) -> Result<T, Explanation> {
     match timeout(ANSWER_MAX, request).await {
-        Ok(answer) => answer.map_err(|why| describe(why).replace("\n  because:", ":")),
-        Err(_) => Err(format!("no answer within {} s", ANSWER_MAX.as_secs())),
+        Ok(answer) => answer.map_err(explain),
+        Err(_) => Err(Explanation::new(format!(
+            "{part} did not answer within {} s",
+            ANSWER_MAX.as_secs()
+        ))),
     }
 }
 
-/// Stores the result of a check.
-fn set(part: &Mutex<Part>, result: Result<String, String>) {
-    let mut part = part.lock().unwrap_or_else(PoisonError::into_inner);
-    part.ok = result.is_ok();
-    part.detail = result.unwrap_or_else(|why| why);
+fn unchecked() -> Explanation {
+    Explanation::new("not checked yet")
 }
 
-fn unchecked(name: &str) -> Part {
-    Part {
-        name: name.to_owned(),
-        ok: false,
-        detail: "not checked yet".to_owned(),
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Health for ServiceHealth {
     fn parts(&self) -> Vec<Part> {
-        let now = |part: &Mutex<Part>| part.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let log = self.log.as_ref().map(|log| now(&log.part));
-        let store = self.store.as_ref().map(|store| now(&store.part));
-        let cluster = self.cluster.as_ref().map(|it| it.part());
-        let parts = [self.relay(), log, cluster, self.dataflow(), store];
+        let parts = [
+            self.relay(),
+            self.log.as_ref().map(LogHealth::part),
+            self.cluster.as_ref().map(|it| it.part()),
+            self.dataflow.as_ref().map(DataflowHealth::part),
+            self.store.as_ref().map(StoreHealth::part),
+        ];
         parts.into_iter().flatten().collect()
+    }
+
+    fn waits_for(&self) -> Wait {
+        lock(&self.wait).clone()
     }
 
     fn needs_help(&self) -> bool {
@@ -270,73 +514,4 @@ impl Health for ServiceHealth {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use skytide_core::event::Tick;
-    use skytide_core::id::Seq;
-    use skytide_core::memory::MemoryLog;
-    use skytide_core::port::clock::ManualClock;
-    use skytide_core::port::log::{Bounds, LogReader, LogWriter};
-
-    #[tokio::test]
-    async fn a_log_is_healthy_after_its_first_answer() {
-        let log: Arc<dyn Log> = Arc::new(MemoryLog::new(1));
-        let health = ServiceHealth::new(Arc::new(ManualClock::default())).with_log(log, || None);
-        assert!(!health.parts()[0].ok);
-        health.check_log().await;
-        let part = &health.parts()[0];
-        assert!(part.ok, "{part:?}");
-    }
-
-    #[tokio::test]
-    async fn a_log_that_does_not_answer_reports_its_known_problem() {
-        struct FailingLog;
-        #[async_trait::async_trait]
-        impl Log for FailingLog {
-            async fn bounds(&self) -> Result<Bounds, LogError> {
-                let source = "timed out".into();
-                let operation = "read the state of the stream";
-                Err(LogError::Failed { operation, source })
-            }
-            async fn newest_tick(&self) -> Result<Option<(Seq, Tick)>, LogError> {
-                Ok(None)
-            }
-            async fn writer(&self) -> Result<Box<dyn LogWriter>, LogError> {
-                Err(LogError::Held)
-            }
-            async fn reader(&self, _: Seq) -> Result<Box<dyn LogReader>, LogError> {
-                Err(LogError::Held)
-            }
-            async fn trim(&self, _: Seq) -> Result<(), LogError> {
-                Ok(())
-            }
-        }
-        let health = ServiceHealth::new(Arc::new(ManualClock::default()))
-            .with_log(Arc::new(FailingLog), || Some("no connection"));
-        health.check_log().await;
-        let Part { ok, detail, .. } = &health.parts()[0];
-        assert!(
-            !ok && detail.starts_with("no connection: ") && detail.ends_with("timed out"),
-            "{detail}"
-        );
-    }
-
-    #[test]
-    fn a_relay_that_cannot_be_read_needs_help_and_reports_the_reason() {
-        let status = Status::default();
-        let clock = Arc::new(ManualClock::default());
-        let health = ServiceHealth::new(clock).with_relay(Duration::from_secs(60), status.clone());
-        assert!(!health.needs_help());
-        status.stuck(Some("a message is too large".to_owned()));
-        assert!(health.needs_help());
-        let Part { ok, detail, .. } = &health.parts()[0];
-        assert!(!ok && detail.contains("is too large"), "{detail}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_missing_answer_is_reported_after_the_time_limit() {
-        let never = std::future::pending::<Result<(), LogError>>();
-        let answered = answer(never, |why| why.to_string()).await;
-        assert_eq!(answered.err().as_deref(), Some("no answer within 3 s"));
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use skytide_api::Health;
+use skytide_core::port::wait::WaitWord;
 use tokio::time::{MissedTickBehavior, interval};
 
 /// Interval between two checks of the status.
@@ -96,17 +97,20 @@ pub fn starting() {
     send(&[NotifyState::Status("opening the log and the views")]);
 }
 
-/// The health of all parts of the system (relay, log, dataflow and so on) in one line.
+/// What the pipeline waits for in one line; if nothing, the parts that do not work.
 fn status_line(health: &dyn Health) -> String {
+    let wait = health.waits_for();
     let parts = health.parts();
     let not_ready = parts.iter().filter(|part| !part.ok);
     let not_ready: Vec<_> = not_ready
-        .map(|part| format!("{}: {}", part.name, part.detail))
+        .map(|part| format!("{}: {}", part.name, part.detail.public()))
         .collect();
-    if not_ready.is_empty() {
-        return "ready".to_owned();
-    }
-    let line = format!("not ready: {}", not_ready.join("; ")).replace(char::is_control, " ");
+    let line = match wait.word {
+        WaitWord::Nothing if not_ready.is_empty() => return "ready".to_owned(),
+        WaitWord::Nothing => format!("not ready: {}", not_ready.join("; ")),
+        word => format!("waits for {}: {}", word.as_str(), wait.sentence.public()),
+    };
+    let line = line.replace(char::is_control, " ");
     line[..line.floor_char_boundary(STATUS_BYTES_MAX)].to_owned()
 }
 
@@ -126,6 +130,8 @@ mod tests {
     use std::task::{Context, Waker};
 
     use skytide_api::Part;
+    use skytide_core::port::explanation::Explanation;
+    use skytide_core::port::wait::Wait;
 
     struct Parts(Vec<(&'static str, bool)>);
 
@@ -134,7 +140,7 @@ mod tests {
             let part = |(name, ok): &(&str, bool)| Part {
                 name: (*name).to_owned(),
                 ok: *ok,
-                detail: "no answer\nfor 3 s".to_owned(),
+                detail: Explanation::with_private("no answer\nfor 3 s", "db.example"),
             };
             self.0.iter().map(part).collect()
         }
@@ -148,6 +154,22 @@ mod tests {
         assert_eq!(status_line(&parts), expected);
         let many = status_line(&Parts(vec![("ü", false); 1_000]));
         assert!(many.len() <= STATUS_BYTES_MAX && many.starts_with("not ready: ü"));
+    }
+
+    #[test]
+    fn the_status_is_what_the_pipeline_waits_for() {
+        struct Waiting;
+        impl Health for Waiting {
+            fn parts(&self) -> Vec<Part> {
+                Parts(vec![("log", false)]).parts()
+            }
+            fn waits_for(&self) -> Wait {
+                let sentence = Explanation::with_private("it needs 2.4 s a commit", "db.example");
+                Wait::new(WaitWord::Store, sentence)
+            }
+        }
+        let expected = "waits for store: it needs 2.4 s a commit";
+        assert_eq!(status_line(&Waiting), expected);
     }
 
     static WATCHDOGS: AtomicU32 = AtomicU32::new(0);

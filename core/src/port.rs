@@ -8,6 +8,7 @@
 pub mod arrival;
 pub mod checkpoint;
 pub mod clock;
+pub mod explanation;
 pub mod graph;
 pub mod identity;
 pub mod job;
@@ -17,6 +18,7 @@ pub mod profile;
 pub mod size;
 pub mod snapshot;
 pub mod store;
+pub mod wait;
 
 /// The underlying error of a port's error.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -39,7 +39,7 @@ pub mod types;
 pub mod views;
 
 pub use error::DataflowError;
-pub use metrics::Metrics;
+pub use metrics::{CommitProgress, Metrics};
 pub use options::{Options, Ports};
 pub use records::AccountPolicy;
 pub use runtime::checkpoint::{CheckpointOptions, LogKeep};

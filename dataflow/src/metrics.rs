@@ -1,11 +1,13 @@
 //! Metrics of the dataflow.
 
+mod commits;
 mod durations;
 mod operators;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -17,11 +19,14 @@ use skytide_core::event::DropReason;
 use skytide_core::id::Epoch;
 use skytide_core::port::arrival::EpochTimes;
 use skytide_core::port::clock::Clock;
-use skytide_core::port::graph::{GraphReporter, WorkerReport};
+use skytide_core::port::graph::{GraphReporter, Progress, WorkerReport};
 use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
+use crate::runtime::worker_clock::Wait;
+pub use commits::CommitProgress;
+use commits::CommitWatch;
 use durations::Durations;
 use operators::{OperatorCollector, OperatorMetrics};
 
@@ -88,7 +93,8 @@ pub struct Metrics {
     durations: Durations,
     by_worker: Vec<WorkerSizes>,
     operators: Arc<OperatorMetrics>,
-    commit_failure: Mutex<Option<String>>,
+    commit_watch: CommitWatch,
+    started: OnceLock<Instant>,
 }
 
 /// The newest state sizes that one worker reported.
@@ -112,6 +118,7 @@ impl Metrics {
             by_worker,
             ..Self::default()
         });
+        let _first = metrics.started.set(Instant::now());
         let m = metrics.as_ref();
         let registry = registry.sub_registry_with_prefix("indexer");
         registry.register("epoch", "Newest committed epoch", m.epoch.clone());
@@ -239,6 +246,11 @@ impl Metrics {
         self.operators.record(report, false);
     }
 
+    /// Records what a worker of this process begins to do, and when.
+    pub(crate) fn record_activity(&self, worker: usize, activity: Wait) {
+        self.operators.record_activity(worker, activity);
+    }
+
     /// The newest reports of the workers of this process.
     pub fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
         self.operators.own_reports()
@@ -288,24 +300,25 @@ impl Metrics {
         }
     }
 
-    /// The error of the last failed commit; `None` if no commit failed or a commit succeeded since.
-    pub fn commit_failure(&self) -> Option<String> {
-        self.failure().clone()
+    /// The commit in progress and its failures.
+    pub fn commit_progress(&self) -> CommitProgress {
+        self.commit_watch.progress()
+    }
+
+    /// Records that a commit starts.
+    pub(crate) fn commit_started(&self) {
+        self.commit_watch.start();
     }
 
     /// Records that a commit failed and will be retried.
     pub(crate) fn commit_failed(&self, error: &(dyn std::error::Error + 'static)) {
-        let causes = std::iter::successors(error.source(), |it| it.source());
-        let message = causes.fold(error.to_string(), |message, why| {
-            format!("{message}: {why}")
-        });
-        *self.failure() = Some(message);
+        self.commit_watch.fail(error);
         self.retries.inc();
     }
 
     /// Records that a commit succeeded.
     pub(crate) fn commit_made(&self) {
-        *self.failure() = None;
+        self.commit_watch.succeed();
         self.commits.inc();
     }
 
@@ -321,11 +334,6 @@ impl Metrics {
             );
             self.rows_left_out.inc_by(*count);
         }
-    }
-
-    fn failure(&self) -> MutexGuard<'_, Option<String>> {
-        let failure = self.commit_failure.lock();
-        failure.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Records the sizes of one worker's state, and the inputs that it dropped since its last
@@ -383,6 +391,26 @@ impl Metrics {
 impl GraphReporter for Metrics {
     fn reports(&self) -> Vec<Arc<WorkerReport>> {
         self.operators.reports()
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        let running = self.commit_watch.progress().running;
+        let committing = running.map_or(0.0, |running| running.as_secs_f64());
+        let commit_seconds = self.commit_seconds.get() + committing;
+        let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
+        Some(Progress {
+            running_seconds: self.started.get()?.elapsed().as_secs_f64(),
+            epoch: gauge(&self.epoch),
+            network_time: Timestamp((self.network_time_seconds.get() * 1e3).round() as u64),
+            events: self.events.get(),
+            rows: self.rows.get(),
+            commits: self.commits.get(),
+            commit_seconds,
+            committing_seconds: committing,
+            commit_retries: self.retries.get(),
+            events_pending: gauge(&self.events_pending),
+            batches_pending: gauge(&self.batches_pending),
+        })
     }
 }
 

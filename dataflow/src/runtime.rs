@@ -24,6 +24,7 @@ mod restore;
 mod source;
 mod task;
 mod worker;
+pub(crate) mod worker_clock;
 mod worker_graph;
 
 use std::sync::{Arc, Mutex};

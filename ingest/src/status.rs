@@ -27,6 +27,12 @@ impl Status {
         }
     }
 
+    /// How far this machine's clock is behind the stream's time, in ms, while that stops reading;
+    /// `None` if it does not.
+    pub fn clock_behind_ms(&self) -> Option<u64> {
+        self.lock().clock_behind_ms
+    }
+
     /// A remark on the stream that does not prevent frames from being counted.
     pub fn remark(&self) -> Option<&'static str> {
         let untimed = self.lock().untimed;

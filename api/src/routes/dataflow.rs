@@ -1,28 +1,79 @@
-//! `/v1/dataflow`: the running graph of the dataflow, with what each operator and each channel did.
+//! `/v1/dataflow`: the running graph of the dataflow, with what each operator and each channel did,
+//! and what holds the dataflow up. The page `/dataflow` and `skytide top` show this answer.
+
+mod findings;
+mod recent;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use skytide_core::port::graph::{
-    ArrangementReport, ChannelReport, OperatorReport, Traffic, WorkerReport,
+    ArrangementReport, ChannelReport, OperatorReport, Progress, Traffic, WorkerReport,
 };
+use skytide_core::time::Timestamp;
 
+use crate::access::Caller;
 use crate::catalogue::DATAFLOW;
+use crate::health::{Audience, ShownWait};
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::state::ApiContext;
 
-/// The graph, as JSON. All numbers count from the start of the process.
+use findings::{Finding, findings};
+pub(crate) use recent::DataflowHistory;
+use recent::{Reading, Recent};
+
+/// The graph, as JSON. All counters count from the start of the process.
 #[derive(Debug, PartialEq, Serialize)]
 struct Graph {
+    /// The interval of all rates and shares named `recent`.
+    recent: Interval,
+    /// What holds the dataflow up, the most important first.
+    findings: Vec<Finding>,
+    progress: Option<ShownProgress>,
     workers: Vec<Worker>,
     operators: Vec<Operator>,
     channels: Vec<Channel>,
+}
+
+/// The answer, as JSON.
+#[derive(Serialize)]
+struct Answer {
+    waits_for: ShownWait,
+    #[serde(flatten)]
+    graph: Graph,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct Interval {
+    seconds: f64,
+    /// Whether it is the whole run, because there was no earlier request to compare with.
+    is_whole_run: bool,
+}
+
+/// How far the dataflow is.
+#[derive(Debug, PartialEq, Serialize)]
+struct ShownProgress {
+    #[serde(flatten)]
+    now: Progress,
+    as_of: Option<String>,
+    /// The age of the newest commit's network time.
+    lag_ms: Option<u64>,
+    recent: ProgressRates,
+}
+
+#[derive(Debug, PartialEq, Serialize)]
+struct ProgressRates {
+    events_per_second: f64,
+    rows_per_second: f64,
+    commits_per_second: f64,
+    /// The share of the time in which a commit was in progress.
+    commit_share: f64,
 }
 
 #[derive(Debug, PartialEq, Serialize)]
@@ -31,9 +82,33 @@ struct Worker {
     running_seconds: f64,
     busy_seconds: f64,
     parked_seconds: f64,
+    step_seconds: f64,
+    feed_seconds: f64,
+    consolidate_seconds: f64,
+    commit_wait_seconds: f64,
+    batch_wait_seconds: f64,
+    cut_seconds: f64,
+    other_seconds: f64,
     epoch: u64,
     frontier_lag_epochs: u64,
     frontier_lag_seconds: f64,
+    recent: Shares,
+}
+
+/// The shares of a worker's time, from 0 to 1.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Shares {
+    /// The length of the interval, as the worker measured it.
+    seconds: f64,
+    busy: f64,
+    parked: f64,
+    step: f64,
+    feed: f64,
+    consolidate: f64,
+    commit_wait: f64,
+    batch_wait: f64,
+    cut: f64,
+    other: f64,
 }
 
 /// An operator, or a scope of operators: the sum of all workers.
@@ -49,10 +124,23 @@ struct Operator {
     input: Traffic,
     output: Traffic,
     arrangement: Option<ArrangementReport>,
+    recent: OperatorRates,
+}
+
+/// What an operator did in the interval.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct OperatorRates {
+    /// Its share of the time of all workers, from 0 to 1.
+    share: f64,
+    /// Its share of the time of each worker, in the order of `workers`.
+    share_by_worker: Vec<f64>,
+    activations_per_second: f64,
+    input_records_per_second: f64,
+    output_records_per_second: f64,
 }
 
 /// A channel: the sum of all workers.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Serialize)]
 struct Channel {
     /// Addresses of the operators at both ends. The address of the scope itself stands for an input
     /// or output of the scope.
@@ -60,12 +148,15 @@ struct Channel {
     target: Vec<usize>,
     messages: u64,
     records: u64,
+    records_per_second: f64,
 }
 
 /// `GET /v1/dataflow`
 pub(crate) async fn show(
     State(context): State<ApiContext>,
+    State(history): State<DataflowHistory>,
     RawQuery(query): RawQuery,
+    caller: Option<Extension<Caller>>,
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &DATAFLOW)?;
     let reports = context.graph.as_ref().map(|graph| graph.reports());
@@ -77,13 +168,86 @@ pub(crate) async fn show(
              `skytide up` runs one beside the API",
         )
     })?;
+    let progress = context.graph.as_ref().and_then(|graph| graph.progress());
+    let reading = Reading { reports, progress };
+    let recent = history.add(reading.clone());
+    let mut graph = Graph::new(&reading.reports, &recent);
+    graph.progress = progress.map(|now| ShownProgress::new(now, &recent, &context));
     let no_store = [(header::CACHE_CONTROL, "no-store")];
-    Ok((no_store, Json(Graph::new(&reports))).into_response())
+    let answer = Answer {
+        waits_for: ShownWait::of(&*context.health, Audience::of(caller.as_deref())),
+        graph,
+    };
+    Ok((no_store, Json(answer)).into_response())
+}
+
+impl ShownProgress {
+    fn new(now: Progress, recent: &Recent, context: &ApiContext) -> Self {
+        let changed = recent.progress.unwrap_or_default();
+        let rate = |n: u64| per_second(n, changed.running_seconds);
+        Self {
+            now,
+            as_of: now.network_time.known().map(Timestamp::rfc3339),
+            lag_ms: context.age_ms(now.network_time),
+            recent: ProgressRates {
+                events_per_second: rate(changed.events),
+                rows_per_second: rate(changed.rows),
+                commits_per_second: rate(changed.commits),
+                commit_share: share(changed.commit_seconds, changed.running_seconds),
+            },
+        }
+    }
+}
+
+/// A part of a whole, from 0 to 1.
+fn share(part: f64, whole: f64) -> f64 {
+    match whole > 0.0 {
+        true => (part / whole).min(1.0),
+        false => 0.0,
+    }
+}
+
+fn per_second(count: u64, seconds: f64) -> f64 {
+    match seconds > 0.0 {
+        true => count as f64 / seconds,
+        false => 0.0,
+    }
 }
 
 impl Graph {
     /// Adds up the reports of all workers.
-    fn new(reports: &[Arc<WorkerReport>]) -> Self {
+    fn new(reports: &[Arc<WorkerReport>], recent: &Recent) -> Self {
+        let mut graph = Self::sum(reports);
+        let changed = Self::sum(&recent.workers);
+        let seconds = recent.workers.iter().map(|it| it.running_seconds);
+        let longest = seconds.clone().fold(0.0, f64::max);
+        let all: f64 = seconds.clone().sum();
+        for (worker, changed) in graph.workers.iter_mut().zip(&recent.workers) {
+            worker.recent = Shares::from(&**changed);
+        }
+        for (operator, changed) in graph.operators.iter_mut().zip(&changed.operators) {
+            let by_worker = changed.busy_seconds_by_worker.iter().zip(seconds.clone());
+            operator.recent = OperatorRates {
+                share: share(changed.busy_seconds, all),
+                share_by_worker: by_worker.map(|(busy, all)| share(*busy, all)).collect(),
+                activations_per_second: per_second(changed.activations, longest),
+                input_records_per_second: per_second(changed.input.records, longest),
+                output_records_per_second: per_second(changed.output.records, longest),
+            };
+        }
+        for (channel, changed) in graph.channels.iter_mut().zip(&changed.channels) {
+            channel.records_per_second = per_second(changed.records, longest);
+        }
+        graph.recent = Interval {
+            seconds: recent.seconds,
+            is_whole_run: recent.is_whole_run,
+        };
+        graph.findings = findings(recent);
+        graph
+    }
+
+    /// The sums without rates.
+    fn sum(reports: &[Arc<WorkerReport>]) -> Self {
         let mut operators = BTreeMap::<&[usize], Operator>::new();
         let mut channels = BTreeMap::<usize, Channel>::new();
         for (place, report) in reports.iter().enumerate() {
@@ -100,6 +264,12 @@ impl Graph {
             }
         }
         Self {
+            recent: Interval {
+                seconds: 0.0,
+                is_whole_run: true,
+            },
+            findings: Vec::new(),
+            progress: None,
             workers: reports
                 .iter()
                 .map(|report| Worker::from(&**report))
@@ -117,9 +287,35 @@ impl From<&WorkerReport> for Worker {
             running_seconds: report.running_seconds,
             busy_seconds: report.busy_seconds,
             parked_seconds: report.parked_seconds,
+            step_seconds: report.step_seconds,
+            feed_seconds: report.feed_seconds,
+            consolidate_seconds: report.consolidate_seconds,
+            commit_wait_seconds: report.commit_wait_seconds,
+            batch_wait_seconds: report.batch_wait_seconds,
+            cut_seconds: report.cut_seconds,
+            other_seconds: report.other_seconds,
             epoch: report.epoch,
             frontier_lag_epochs: report.frontier_lag_epochs,
             frontier_lag_seconds: report.frontier_lag_seconds,
+            recent: Shares::default(),
+        }
+    }
+}
+
+impl From<&WorkerReport> for Shares {
+    fn from(changed: &WorkerReport) -> Self {
+        let of = |seconds: f64| share(seconds, changed.running_seconds);
+        Self {
+            seconds: changed.running_seconds,
+            busy: of(changed.busy_seconds),
+            parked: of(changed.parked_seconds),
+            step: of(changed.step_seconds),
+            feed: of(changed.feed_seconds),
+            consolidate: of(changed.consolidate_seconds),
+            commit_wait: of(changed.commit_wait_seconds),
+            batch_wait: of(changed.batch_wait_seconds),
+            cut: of(changed.cut_seconds),
+            other: of(changed.other_seconds),
         }
     }
 }
@@ -136,6 +332,7 @@ impl Operator {
             input: Traffic::default(),
             output: Traffic::default(),
             arrangement: None,
+            recent: OperatorRates::default(),
         }
     }
 
@@ -175,6 +372,7 @@ impl Channel {
             target: address(report.target.0),
             messages: 0,
             records: 0,
+            records_per_second: 0.0,
         }
     }
 }
@@ -219,7 +417,7 @@ mod tests {
 
     #[test]
     fn the_graph_is_the_sum_of_all_workers() {
-        let graph = Graph::new(&[report(0, 0.5, 10), report(1, 0.25, 20)]);
+        let graph = Graph::sum(&[report(0, 0.5, 10), report(1, 0.25, 20)]);
         let [posts] = &graph.operators[..] else {
             panic!("one operator: {graph:?}");
         };
@@ -232,8 +430,37 @@ mod tests {
             target: vec![0, 2],
             messages: 2,
             records: 30,
+            records_per_second: 0.0,
         };
         assert_eq!(graph.channels, [expected]);
         assert_eq!(graph.workers.len(), 2);
+    }
+
+    #[test]
+    fn shares_and_rates_are_of_the_interval() {
+        let reading = |seconds: f64, busy: [f64; 2], records: u64| Reading {
+            reports: [0, 1]
+                .map(|worker| {
+                    Arc::new(WorkerReport {
+                        running_seconds: seconds,
+                        ..(*report(worker, busy[worker], records)).clone()
+                    })
+                })
+                .into(),
+            progress: None,
+        };
+        let history = DataflowHistory::default();
+        history.add(reading(100.0, [50.0, 50.0], 1_000));
+        let now = reading(110.0, [55.0, 51.0], 1_400);
+        let graph = Graph::new(&now.reports, &history.add(now.clone()));
+        let recent = &graph.operators[0].recent;
+        assert_eq!(recent.share, 0.3);
+        assert_eq!(recent.share_by_worker, [0.5, 0.1]);
+        assert_eq!(recent.input_records_per_second, 80.0);
+        assert_eq!(graph.channels[0].records_per_second, 80.0);
+        assert_eq!(graph.workers[0].recent.busy, 0.5);
+        assert_eq!(graph.recent.seconds, 10.0);
+        assert!(!graph.recent.is_whole_run);
+        assert!(!graph.findings.is_empty());
     }
 }

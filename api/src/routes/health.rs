@@ -23,7 +23,8 @@ use skytide_core::port::store::Committed;
 use skytide_core::time::Timestamp;
 
 use crate::access::Access;
-use crate::state::{ApiContext, Part};
+use crate::health::{Audience, ShownPart, ShownWait};
+use crate::state::ApiContext;
 
 /// Timeout for reading the store's control record.
 const STORE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,7 +45,9 @@ pub(crate) struct Ready {
     as_of: Option<String>,
     since: Option<String>,
     freshness_ms: Option<u64>,
-    parts: Vec<Part>,
+    /// What the pipeline waits for.
+    waits_for: ShownWait,
+    parts: Vec<ShownPart>,
 }
 
 /// `GET /readyz`
@@ -53,18 +56,17 @@ pub(crate) async fn ready(
     State(commit_age): State<CommitAge>,
     State(access): State<Access>,
 ) -> Response {
-    let ready = Ready::read(&context, &commit_age, &access).await;
+    let ready = Ready::read(&context, &commit_age, &access, Audience::Everybody).await;
     ready.into_response()
 }
 
 /// `GET /readyz` of the probe: with what the parts report.
 pub(crate) async fn ready_in_detail(
-    State(mut context): State<ApiContext>,
+    State(context): State<ApiContext>,
     State(commit_age): State<CommitAge>,
     State(access): State<Access>,
 ) -> Response {
-    context.details_on_probe = false;
-    let ready = Ready::read(&context, &commit_age, &access).await;
+    let ready = Ready::read(&context, &commit_age, &access, Audience::Operator).await;
     ready.into_response()
 }
 
@@ -102,6 +104,7 @@ impl Ready {
         context: &ApiContext,
         commit_age: &CommitAge,
         access: &Access,
+        audience: Audience,
     ) -> Self {
         let mut reasons = Vec::new();
         if context.stop.is_cancelled() {
@@ -122,10 +125,10 @@ impl Ready {
         if let Some(age) = age_ms.filter(|age| limit_ms.is_some_and(|limit| *age > limit)) {
             reasons.push(format!("nothing has been committed for {age} ms"));
         }
-        let parts = context.shown_parts();
+        let parts = ShownPart::all(&*context.health, audience);
         if !reasons.is_empty() || context.health.needs_help() {
             let failing = parts.iter().filter(|part| !part.ok);
-            reasons.extend(failing.map(|part| format!("{}: {}", part.name, part.detail)));
+            reasons.extend(failing.map(ShownPart::reason));
         }
         Self {
             ready: reasons.is_empty(),
@@ -134,6 +137,7 @@ impl Ready {
             as_of: as_of.map(Timestamp::rfc3339),
             since: since.map(Timestamp::rfc3339),
             freshness_ms,
+            waits_for: ShownWait::of(&*context.health, audience),
             parts,
         }
     }

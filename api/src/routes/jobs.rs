@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use serde::Serialize;
 use skytide_core::port::job::{JobState, RunEnd, RunOutcome, Trigger};
 use skytide_core::time::Timestamp;
 
+use crate::access::Caller;
 use crate::catalogue::{ADMIN_JOB_RUN, JOBS};
+use crate::health::Audience;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::state::ApiContext;
@@ -80,7 +82,10 @@ pub(crate) async fn run(
     // The run continues when this stops waiting for it.
     let ended = tokio::time::timeout(RUN_WAIT.min(request_max / 2), runner.run_now(&name)).await;
     let (status, run) = match ended {
-        Ok(end) => (StatusCode::OK, Some(EndedRun::from(end?))),
+        Ok(end) => (
+            StatusCode::OK,
+            Some(EndedRun::new(end?, Audience::Operator)),
+        ),
         Err(_) => (StatusCode::ACCEPTED, None),
     };
     let no_store = [(header::CACHE_CONTROL, "no-store")];
@@ -91,19 +96,24 @@ pub(crate) async fn run(
 pub(crate) async fn show(
     State(context): State<ApiContext>,
     RawQuery(query): RawQuery,
+    caller: Option<Extension<Caller>>,
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &JOBS)?;
+    let audience = Audience::of(caller.as_deref());
     let states = context.jobs.all().await?;
     let now = context.clock.now();
     let answer = Jobs {
         now: now.rfc3339(),
-        jobs: states.into_iter().map(|job| Job::new(job, now)).collect(),
+        jobs: states
+            .into_iter()
+            .map(|job| Job::new(job, now, audience))
+            .collect(),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(answer)).into_response())
 }
 
 impl Job {
-    fn new(state: JobState, now: Timestamp) -> Self {
+    fn new(state: JobState, now: Timestamp, audience: Audience) -> Self {
         // The process of a run that is past its deadline has died.
         let running = state.running.filter(|run| run.is_active(now));
         Self {
@@ -113,22 +123,29 @@ impl Job {
             due: state.plan.due.map(Timestamp::rfc3339),
             run_ms_max: state.plan.run_ms_max,
             running_since: running.map(|run| run.began.rfc3339()),
-            last: state.last.map(EndedRun::from),
-            history: state.history.into_iter().map(EndedRun::from).collect(),
+            last: state.last.map(|run| EndedRun::new(run, audience)),
+            history: state
+                .history
+                .into_iter()
+                .map(|run| EndedRun::new(run, audience))
+                .collect(),
         }
     }
 }
 
-impl From<RunEnd> for EndedRun {
-    fn from(end: RunEnd) -> Self {
+impl EndedRun {
+    fn new(end: RunEnd, audience: Audience) -> Self {
         Self {
+            report: match audience {
+                Audience::Everybody => end.public_report().to_owned(),
+                Audience::Operator => end.report.clone(),
+            },
             began: end.began.rfc3339(),
             ended: end.ended.rfc3339(),
             ms: end.ended.0.saturating_sub(end.began.0),
             ok: end.ok(),
             outcome: end.outcome,
             trigger: end.trigger,
-            report: end.report,
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
@@ -18,12 +19,13 @@ use skytide_core::view::{
 };
 
 use super::series::{Buckets, Ops, Point, Rates};
+use crate::access::Caller;
 use crate::answer::{Query, Rows};
 use crate::catalogue::NETWORK;
+use crate::health::{Audience, ShownPart, ShownWait};
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::respond::Answers;
-use crate::state::Part;
 use crate::velocity::CoveredWindow;
 
 /// Maximum number of collections that are read, and of languages.
@@ -38,6 +40,7 @@ const ANNOUNCEMENTS: [&str; 3] = ["#account", "#identity", "#sync"];
 pub(crate) async fn show(
     State(answers): State<Answers>,
     RawQuery(query): RawQuery,
+    caller: Option<Extension<Caller>>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let params = Params::parse(query.as_deref(), &NETWORK)?;
@@ -45,6 +48,7 @@ pub(crate) async fn show(
         limit: params.number("limit", 1..=100, 20)?,
         window: params.window(&Window::ALL, Window::Day)?,
         hours: params.number("hours", 1..=1_440, 24)? as u32,
+        audience: Audience::of(caller.as_deref()),
     };
     answers.respond(&headers, query).await
 }
@@ -55,12 +59,15 @@ pub(crate) struct NetworkQuery {
     limit: usize,
     window: Window,
     hours: u32,
+    /// Who may read the details of the health. Answers are cached for each audience.
+    audience: Audience,
 }
 
 /// The activity of the network, as JSON.
 #[derive(Serialize)]
 pub(crate) struct NetworkActivity {
-    parts: Vec<Part>,
+    parts: Vec<ShownPart>,
+    waits_for: ShownWait,
     rates: Rates,
     total: Collection,
     collections: Vec<Collection>,
@@ -118,8 +125,10 @@ impl Query for NetworkQuery {
             collections.push(Collection::read(rows, name, &row).await?);
         }
         let counters = counters(rows).await?;
+        let (parts, waits_for) = rows.health(self.audience);
         Ok(NetworkActivity {
-            parts: rows.health(),
+            parts,
+            waits_for,
             rates: Rates::read(rows).await?,
             total: Collection::read(rows, "".into(), &all_time.total).await?,
             collections,

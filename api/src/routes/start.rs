@@ -49,7 +49,8 @@ pub(crate) async fn stream() -> Response {
     )
 }
 
-fn file(media_type: &'static str, text: &'static str) -> Response {
+/// A file that is embedded in the binary, with the policy of the pages.
+pub(crate) fn file(media_type: &'static str, text: &'static str) -> Response {
     let headers = [
         (header::CONTENT_TYPE, media_type),
         (header::CONTENT_SECURITY_POLICY, CSP),

@@ -41,6 +41,7 @@ use crate::access::{Access, Caller};
 use crate::answer::{Query, Rows, read_consistent};
 use crate::catalogue::STREAM;
 use crate::connection_state::Peer;
+use crate::health::Audience;
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::request_id::RequestId;
@@ -265,7 +266,9 @@ impl Subscription {
             Err(_) if self.last_event == Some(LastEvent::Waiting) => None,
             Err(_) => {
                 self.last_event = Some(LastEvent::Waiting);
-                let ready = Ready::read(&self.context, &self.commit_age, &self.access).await;
+                let audience = Audience::of(Some(&self.caller));
+                let ready =
+                    Ready::read(&self.context, &self.commit_age, &self.access, audience).await;
                 let text = serde_json::to_string(&ready).ok()?;
                 Some(Event::default().event("waiting").data(text))
             }

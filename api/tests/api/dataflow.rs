@@ -1,13 +1,16 @@
 //! `/v1/dataflow`: the graph of the dataflow in this process.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skytide_core::port::graph::{
-    ArrangementReport, ChannelReport, GraphReporter, OperatorReport, Traffic, WorkerReport,
+    ArrangementReport, ChannelReport, GraphReporter, OperatorReport, Progress, Traffic,
+    WorkerReport,
 };
+use skytide_core::time::Timestamp;
 
 use crate::schema::violations;
-use crate::world::{World, get_json};
+use crate::world::{World, get_json, request, send, text};
 
 /// A dataflow with these reports.
 struct Reports(Vec<Arc<WorkerReport>>);
@@ -15,6 +18,16 @@ struct Reports(Vec<Arc<WorkerReport>>);
 impl GraphReporter for Reports {
     fn reports(&self) -> Vec<Arc<WorkerReport>> {
         self.0.clone()
+    }
+
+    fn progress(&self) -> Option<Progress> {
+        Some(Progress {
+            running_seconds: 4.0,
+            epoch: 7,
+            network_time: Timestamp(1_783_175_888_123),
+            events: 100,
+            ..Progress::default()
+        })
     }
 }
 
@@ -63,7 +76,8 @@ pub fn graph() -> Arc<dyn GraphReporter> {
             frontier_lag_seconds: 0.15,
             operators: vec![input, accounts],
             channels: vec![channel],
-            state: Vec::new(),
+            commit_wait_seconds: 1.25,
+            ..WorkerReport::default()
         })
     };
     Arc::new(Reports(vec![report(0), report(1)]))
@@ -94,6 +108,50 @@ async fn the_graph_shows_what_operators_and_channels_of_all_workers_did() {
         (&1.into(), &2.into())
     );
     assert_eq!(channel["records"], 81);
+}
+
+/// Two workers wait for the view store, so that is the first finding. Nobody has asked before, so
+/// the shares are of the whole run.
+#[tokio::test]
+async fn the_graph_shows_what_holds_the_dataflow_up() {
+    let state = World::empty().state().with_graph(graph());
+    let (_, answer) = get_json(state, "/v1/dataflow").await;
+    assert_eq!(answer["recent"]["is_whole_run"], true);
+    assert_eq!(answer["workers"][1]["recent"]["commit_wait"], 0.625);
+    let finding = &answer["findings"][0];
+    assert_eq!(finding["kind"], "store");
+    let sentence = finding["sentence"].as_str().expect("a sentence");
+    assert!(sentence.starts_with("The view store holds the dataflow up: workers waited 62 %"));
+    assert_eq!(answer["progress"]["epoch"], 7);
+    assert_eq!(answer["progress"]["recent"]["events_per_second"], 25.0);
+    assert_eq!(answer["progress"]["as_of"], "2026-07-04T14:38:08.123Z");
+}
+
+/// The page names its files, and each of them exists.
+#[tokio::test]
+async fn the_page_of_the_dataflow_names_only_files_that_exist() {
+    let world = World::empty();
+    let mut unread = vec!["/dataflow".to_owned()];
+    let mut read = BTreeSet::new();
+    while let Some(path) = unread.pop() {
+        if !read.insert(path.clone()) {
+            continue;
+        }
+        let response = send(world.state(), request(&path)).await;
+        assert_eq!(response.status(), 200, "{path}");
+        let file = text(response).await;
+        let quoted = file.split('"').skip(1).step_by(2);
+        for name in quoted.filter(|name| name.ends_with(".js") || name.ends_with(".css")) {
+            unread.push(match (name.strip_prefix("./"), name.strip_prefix("../")) {
+                (Some(name), _) => format!("/assets/dataflow/{name}"),
+                (_, Some(name)) => format!("/assets/{name}"),
+                _ => name.to_owned(),
+            });
+        }
+    }
+    assert!(read.len() >= 8, "{read:?}");
+    let response = send(world.state(), request("/assets/dataflow/other.js")).await;
+    assert_eq!(response.status(), 404);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 use skytide_api::{Health, Limits, Part};
 use skytide_core::id::Epoch;
+use skytide_core::port::explanation::Explanation;
 use skytide_core::port::store::{Committed, Sum, ViewStore};
 use skytide_core::view::{CounterRow, Span, TrendKey, TrendRow, ViewId};
 
@@ -176,7 +177,7 @@ impl Health for FailingRelay {
         vec![Part {
             name: "relay".into(),
             ok: false,
-            detail: "retrying".into(),
+            detail: Explanation::new("retrying"),
         }]
     }
 }

@@ -223,7 +223,7 @@ async fn every_described_route_exists_and_accepts_the_defaults_of_its_parameters
 }
 
 #[tokio::test]
-async fn the_start_page_loads_nothing_from_other_hosts() {
+async fn the_pages_load_nothing_from_other_hosts() {
     let world = World::empty();
     for (uri, media_type) in [
         ("/", "text/html"),
@@ -231,6 +231,13 @@ async fn the_start_page_loads_nothing_from_other_hosts() {
         ("/assets/app.js", "text/javascript"),
         ("/assets/rows.js", "text/javascript"),
         ("/assets/stream.js", "text/javascript"),
+        ("/dataflow", "text/html"),
+        ("/assets/dataflow/style.css", "text/css"),
+        ("/assets/dataflow/page.js", "text/javascript"),
+        ("/assets/dataflow/graph.js", "text/javascript"),
+        ("/assets/dataflow/layout.js", "text/javascript"),
+        ("/assets/dataflow/tables.js", "text/javascript"),
+        ("/assets/dataflow/format.js", "text/javascript"),
     ] {
         let response = send(world.state(), request(uri)).await;
         assert!(

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use skytide_core::config::options;
 use skytide_core::port::clock::Clock;
 
-use crate::cli::{Doctor, Invocation};
+use crate::cli::Invocation;
+use crate::cli::doctor::Doctor;
 use crate::clock::SystemClock;
 use crate::doctor::Examination;
 use crate::doctor::bundle::{Contents, bundle};

@@ -173,7 +173,7 @@ fn finish(archive: Archive, contents: &Contents<'_>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::Service;
+    use crate::cli::doctor::Service;
     use crate::flight::Process;
     use crate::flight::archive::read;
 

@@ -8,7 +8,7 @@ use skytide_core::config::Config;
 use super::finding::{Finding, bytes};
 use super::folder::existing;
 use super::metrics::Metrics;
-use crate::cli::Service;
+use crate::cli::doctor::Service;
 use crate::flight::client::FlightRecord;
 
 const CHECK: &str = "disk";

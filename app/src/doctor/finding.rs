@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde::{Serialize, Serializer};
 use skytide_core::time::Timestamp;
 
-use crate::cli::Service;
+use crate::cli::doctor::Service;
 use crate::flight::masks::Masks;
 
 /// How serious a finding is.

@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 use skytide_core::config::Config;
 
 use super::finding::{Finding, bytes};
-use crate::cli::Service;
+use crate::cli::doctor::Service;
 use crate::files;
 
 /// Memory that a live record needs, in bytes: the upper end of what was measured

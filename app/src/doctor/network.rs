@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::clock::{ClockQuestion, ClockReading};
 use super::finding::Finding;
-use crate::cli::Service;
+use crate::cli::doctor::Service;
 use crate::clock::SystemClock;
 use crate::failure::chain;
 use crate::listen::{reachable, resolve};

@@ -8,7 +8,7 @@ use skytide_core::config::Config;
 use skytide_core::memory::{MemoryJobs, MemoryProfiles, MemorySnapshots, MemoryStore};
 
 use super::finding::Finding;
-use crate::cli::Service;
+use crate::cli::doctor::Service;
 use crate::cluster::ClusterMember;
 use crate::data::JobStores;
 use crate::failure::chain;

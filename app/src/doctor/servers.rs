@@ -6,7 +6,7 @@ use skytide_core::config::Config;
 
 use super::clock::ClockReading;
 use super::finding::Finding;
-use crate::cli::Service;
+use crate::cli::doctor::Service;
 
 /// Whether the service uses the log on NATS.
 pub fn uses_nats(config: &Config, service: Service) -> bool {

@@ -39,14 +39,20 @@ fn findings(ran: &Ran, check: &str) -> Vec<(String, String)> {
     let all = report["findings"].as_array().expect("findings");
     let of_check = all.iter().filter(|it| it["check"] == check);
     let text = |value: &Value| value.as_str().expect("text").to_owned();
-    of_check.map(|it| (text(&it["level"]), text(&it["found"]))).collect()
+    of_check
+        .map(|it| (text(&it["level"]), text(&it["found"])))
+        .collect()
 }
 
 #[track_caller]
 fn assert_found(ran: &Ran, check: &str, level: &str, text: &str) {
     let found = findings(ran, check);
-    let is_it = |(its_level, its_text): &(String, String)| its_level == level && its_text.contains(text);
-    assert!(found.iter().any(is_it), "{check} {level} {text:?} is not in {found:?}");
+    let is_it =
+        |(its_level, its_text): &(String, String)| its_level == level && its_text.contains(text);
+    assert!(
+        found.iter().any(is_it),
+        "{check} {level} {text:?} is not in {found:?}"
+    );
     let code = i32::from(ran.out.contains("\"level\": \"problem\""));
     assert_eq!(ran.code, Some(code), "{ran:?}");
 }
@@ -78,16 +84,32 @@ fn a_healthy_folder_has_no_problem_and_the_json_has_its_schema() {
     for finding in report["findings"].as_array().expect("findings") {
         let fields: Vec<&String> = finding.as_object().expect("an object").keys().collect();
         assert_eq!(fields, ["check", "level", "found", "fix"]);
-        assert_eq!(finding["level"] == "ok", finding["fix"].is_null(), "{finding}");
+        assert_eq!(
+            finding["level"] == "ok",
+            finding["fix"].is_null(),
+            "{finding}"
+        );
     }
-    for check in ["options", "folder", "disk", "memory", "cpu", "files", "port", "relay", "clock"] {
+    for check in [
+        "options", "folder", "disk", "memory", "cpu", "files", "port", "relay", "clock",
+    ] {
         assert!(!findings(&ran, check).is_empty(), "{check}: {report}");
     }
-    assert!(!place.path().join("data").exists(), "doctor creates no folder");
+    assert!(
+        !place.path().join("data").exists(),
+        "doctor creates no folder"
+    );
     let text = place.run(&["doctor", NOWHERE, "--api-address=127.0.0.1:0"]);
     assert_eq!(text.code, Some(1), "{text:?}");
-    let line = text.out.lines().find(|line| line.starts_with("problem  relay "));
-    assert!(line.is_some_and(|line| line.contains(" -> ")), "{}", text.out);
+    let line = text
+        .out
+        .lines()
+        .find(|line| line.starts_with("problem  relay "));
+    assert!(
+        line.is_some_and(|line| line.contains(" -> ")),
+        "{}",
+        text.out
+    );
 }
 
 #[test]
@@ -103,11 +125,20 @@ fn faults_of_folder_port_and_options_are_found() {
     let ran = doctor(&place, &[options[0].clone()], &[&address, "--timeout=5s"]);
     assert_found(&ran, "port", "problem", "another program listens");
 
-    let ran = doctor(&place, &options, &["--nats-replicas=3", "--indexer-workers=200"]);
+    let ran = doctor(
+        &place,
+        &options,
+        &["--nats-replicas=3", "--indexer-workers=200"],
+    );
     assert_found(&ran, "options", "warning", "NATS_REPLICAS have no effect");
     assert_found(&ran, "cpu", "warning", "INDEXER_WORKERS is 200");
     let ran = doctor(&place, &options, &["--scheduler-time-zone=Mars"]);
-    assert_found(&ran, "options", "problem", "SCHEDULER_TIME_ZONE is not valid");
+    assert_found(
+        &ran,
+        "options",
+        "problem",
+        "SCHEDULER_TIME_ZONE is not valid",
+    );
 
     fs::create_dir(place.path().join("data")).expect("a folder");
     let key = place.write("data/keys.json", "{}");
@@ -120,13 +151,28 @@ fn faults_of_folder_port_and_options_are_found() {
 fn a_low_limit_of_open_files_is_found() {
     let place = Place::new();
     let relay = RelayServer::start(Vec::new());
-    let args = [&["doctor".to_owned(), "--json".to_owned()][..], &healthy(&relay)].concat();
+    let args = [
+        &["doctor".to_owned(), "--json".to_owned()][..],
+        &healthy(&relay),
+    ]
+    .concat();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let doctor = place.command(&args);
     let mut limited = std::process::Command::new("prlimit");
-    limited.arg("--nofile=600:600").arg(doctor.get_program()).args(doctor.get_args());
-    let output = limited.current_dir(place.path()).output().expect("prlimit runs");
-    assert_found(&Ran::from(output), "files", "warning", "enough for 88 connections");
+    limited
+        .arg("--nofile=600:600")
+        .arg(doctor.get_program())
+        .args(doctor.get_args());
+    let output = limited
+        .current_dir(place.path())
+        .output()
+        .expect("prlimit runs");
+    assert_found(
+        &Ran::from(output),
+        "files",
+        "warning",
+        "enough for 88 connections",
+    );
 }
 
 /// A relay that answers one request with a WebSocket and this date.
@@ -153,7 +199,10 @@ fn relay_of_the_past(date: &'static str) -> String {
 fn a_relay_that_refuses_and_a_wrong_clock_are_found() {
     let place = Place::new();
     let url = relay_of_the_past("Thu, 01 Jan 2015 00:00:00 GMT");
-    let options = [format!("--firehose-url={url}"), "--api-address=127.0.0.1:0".to_owned()];
+    let options = [
+        format!("--firehose-url={url}"),
+        "--api-address=127.0.0.1:0".to_owned(),
+    ];
     let ran = doctor(&place, &options, &[]);
     assert_found(&ran, "relay", "problem", "503");
     assert_found(&ran, "clock", "problem", "ahead of 127.0.0.1");
@@ -174,7 +223,9 @@ fn limits_of_a_nats_stream_are_compared_with_the_options() {
     let runtime = Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let client = async_nats::connect(nats.url()).await.expect("a server");
-        let made = async_nats::jetstream::new(client).create_stream(config).await;
+        let made = async_nats::jetstream::new(client)
+            .create_stream(config)
+            .await;
         made.expect("a stream");
     });
     let more = [&url as &str, "--nats-bytes-max=2GiB"];
@@ -217,7 +268,9 @@ fn a_mongodb_user_who_may_only_read_is_found() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let runtime = Runtime::new().expect("a runtime");
     let left = runtime.block_on(async {
-        let client = mongodb::Client::with_uri_str(mongo.uri()).await.expect("an address");
+        let client = mongodb::Client::with_uri_str(mongo.uri())
+            .await
+            .expect("an address");
         let database = client.database("skytide");
         // Without access control, a view of the name of the trial refuses the write.
         let view = doc! { "create": "doctor_trial", "viewOn": "posts", "pipeline": [] };
@@ -228,7 +281,11 @@ fn a_mongodb_user_who_may_only_read_is_found() {
     assert!(left.is_empty(), "doctor left {left:?}");
     let ran = doctor(&place, &healthy(&relay), &[&uri]);
     assert_found(&ran, "mongodb", "problem", "create an index");
-    let ran = doctor(&place, &[], &[&uri, "--service=serve", "--api-address=127.0.0.1:0"]);
+    let ran = doctor(
+        &place,
+        &[],
+        &[&uri, "--service=serve", "--api-address=127.0.0.1:0"],
+    );
     assert_eq!(ran.code, Some(0), "serve only reads: {ran:?}");
 }
 
@@ -257,8 +314,15 @@ fn a_bundle_of_a_running_service_has_its_record_and_no_secret() {
         assert!(ran.out.contains("up (process"), "{ran:?}");
         let files = unpacked(&place.path().join("b.tar.gz"));
         let folder = format!("up-{}/", up.0.id());
-        let has = |part: &str| files.iter().any(|it| it.0.starts_with(&format!("{folder}{part}")));
-        if ["metrics/", "health/", "log/", "config.txt", "limits.txt"].iter().all(|it| has(it)) {
+        let has = |part: &str| {
+            files
+                .iter()
+                .any(|it| it.0.starts_with(&format!("{folder}{part}")))
+        };
+        if ["metrics/", "health/", "log/", "config.txt", "limits.txt"]
+            .iter()
+            .all(|it| has(it))
+        {
             break files;
         }
     };
@@ -269,14 +333,20 @@ fn a_bundle_of_a_running_service_has_its_record_and_no_secret() {
         let text = String::from_utf8_lossy(content);
         assert!(!text.contains("hunter2"), "{path} has the secret: {text}");
     }
-    let settings = files.iter().find(|it| it.0.starts_with("up-") && it.0.ends_with("config.txt"));
+    let settings = files
+        .iter()
+        .find(|it| it.0.starts_with("up-") && it.0.ends_with("config.txt"));
     let settings = String::from_utf8_lossy(&settings.expect("the options").1).into_owned();
     assert!(settings.contains("http://***@127.0.0.1:9"), "{settings}");
-    let size = fs::metadata(place.path().join("b.tar.gz")).expect("a file").len();
+    let size = fs::metadata(place.path().join("b.tar.gz"))
+        .expect("a file")
+        .len();
     assert!(size <= BUNDLE_BYTES_MAX);
     up.signal("-TERM");
     assert_eq!(up.end().0, Some(0));
-    let left: Vec<_> = fs::read_dir(place.path().join("data/flight")).expect("a folder").collect();
+    let left: Vec<_> = fs::read_dir(place.path().join("data/flight"))
+        .expect("a folder")
+        .collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -291,17 +361,35 @@ fn a_service_that_fails_writes_its_record_and_a_bundle_contains_it() {
     for _ in 0..2 {
         let ran = place.run(&["up", NOWHERE, &address]);
         assert_eq!(ran.code, Some(1), "{ran:?}");
-        assert!(ran.err.contains("the flight record is in ./data/flight/failed-"), "{ran:?}");
+        assert!(
+            ran.err
+                .contains("the flight record is in ./data/flight/failed-"),
+            "{ran:?}"
+        );
     }
-    let ran = place.run(&["doctor", "--bundle=b.tar.gz", NOWHERE, "--api-address=127.0.0.1:0"]);
+    let ran = place.run(&[
+        "doctor",
+        "--bundle=b.tar.gz",
+        NOWHERE,
+        "--api-address=127.0.0.1:0",
+    ]);
     let files = unpacked(&place.path().join("b.tar.gz"));
-    let failed: Vec<_> = files.iter().filter(|it| it.0.starts_with("failed/")).collect();
+    let failed: Vec<_> = files
+        .iter()
+        .filter(|it| it.0.starts_with("failed/"))
+        .collect();
     assert_eq!(failed.len(), 1, "the same failure twice: {ran:?}");
     place.write("failed.tar.gz", &failed[0].1);
     let files = unpacked(&place.path().join("failed.tar.gz"));
-    let error = files.iter().find(|it| it.0 == "error.txt").expect("the error");
+    let error = files
+        .iter()
+        .find(|it| it.0 == "error.txt")
+        .expect("the error");
     let error = String::from_utf8_lossy(&error.1).into_owned();
-    assert!(error.contains("cannot listen on") && error.contains("API_ADDRESS"), "{error}");
+    assert!(
+        error.contains("cannot listen on") && error.contains("API_ADDRESS"),
+        "{error}"
+    );
     let nowhere = place.run(&["doctor", "--bundle=/proc/b.tar.gz", NOWHERE]);
     assert_eq!(nowhere.code, Some(2), "{nowhere:?}");
 }

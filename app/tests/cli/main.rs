@@ -35,3 +35,4 @@ mod relays;
 mod replaying;
 mod services;
 mod simnet;
+mod top;

@@ -120,8 +120,8 @@ pub struct Api {
     pub ready_age_max: Span,
 
     /// What requests without a key may do: read all views and open live streams, or nothing. With
-    /// `none`, only the start page, `/openapi.json`, the probes, `/metrics` and
-    /// `/original/collStats` answer without a key.
+    /// `none`, only the pages `/` and `/dataflow` without their numbers, `/openapi.json`, the probes,
+    /// `/metrics` and `/original/collStats` answer without a key.
     #[arg(id = "API_ANONYMOUS", long = "api-anonymous", env = "API_ANONYMOUS")]
     #[arg(value_name = "WHAT", value_enum, default_value_t = Anonymous::Read)]
     pub anonymous: Anonymous,

@@ -21,6 +21,9 @@ const TESTS_ONLY: [&str; 3] = [
     "SKYTIDE_TEST_SERVERS",
 ];
 
+/// Variables with these prefixes that one command reads, and that are no options of the services.
+const COMMANDS_ONLY: [&str; 1] = ["SKYTIDE_KEY"];
+
 /// Maximum edit distance at which a name counts as a misspelled option: a missing, extra, wrong or
 /// transposed letter is one edit.
 const TYPO_EDITS_MAX: usize = 2;
@@ -96,7 +99,10 @@ pub fn check_names(
     for Variable { name, origin } in variables {
         let upper = name.to_ascii_uppercase();
         let has_prefix = PREFIXES.iter().any(|prefix| upper.starts_with(prefix));
-        if !has_prefix || known.contains(&name) || TESTS_ONLY.contains(&name.as_str()) {
+        let is_other = [&TESTS_ONLY[..], &COMMANDS_ONLY]
+            .concat()
+            .contains(&name.as_str());
+        if !has_prefix || known.contains(&name) || is_other {
             continue;
         }
         let typo = mistyped_option(&upper, &known);

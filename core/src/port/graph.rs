@@ -6,12 +6,46 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::port::size::StateSize;
+use crate::time::Timestamp;
 
 /// Reports what the dataflow does.
 pub trait GraphReporter: Send + Sync {
     /// The newest report of each worker, in the order of their numbers. Empty if no dataflow runs
     /// in this process.
     fn reports(&self) -> Vec<Arc<WorkerReport>>;
+
+    /// How far the whole dataflow is, and what its committer did. `None` if it is not known.
+    fn progress(&self) -> Option<Progress> {
+        None
+    }
+}
+
+/// How far the dataflow of this process is. The counters count from the start of the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Seconds since the process began to measure.
+    pub running_seconds: f64,
+    /// The newest committed epoch; 0 before the first commit.
+    pub epoch: u64,
+    /// Its network time; not [`known`](Timestamp::known) before the first commit.
+    #[serde(skip)]
+    pub network_time: Timestamp,
+    /// Events of committed epochs.
+    pub events: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// Commits that succeeded.
+    pub commits: u64,
+    /// Seconds spent in commits, with those of the commit in progress.
+    pub commit_seconds: f64,
+    /// Seconds that the commit in progress has taken; 0 if there is none.
+    pub committing_seconds: f64,
+    /// Attempts of commits that failed and were repeated.
+    pub commit_retries: u64,
+    /// Events that were read from the log and are not fed to the workers yet.
+    pub events_pending: u64,
+    /// Batches that were fed to the workers and are not committed yet.
+    pub batches_pending: u64,
 }
 
 /// What one worker did since it started. All counters only grow.
@@ -23,10 +57,24 @@ pub struct WorkerReport {
     pub running_seconds: f64,
     /// Seconds in which it ran operators or propagated progress.
     pub busy_seconds: f64,
-    /// Seconds in which it waited for other workers within a batch. In the rest of
-    /// `running_seconds` it fed batches and consolidated their rows, made cuts of checkpoints, and
-    /// waited for the committer and for the next batch.
+    /// Seconds in which it waited for other workers within a batch.
     pub parked_seconds: f64,
+    /// Seconds in which it stepped the graph outside of operators: it exchanged messages with other
+    /// workers and added up its log.
+    pub step_seconds: f64,
+    /// Seconds in which it fed its parts of batches into the graph.
+    pub feed_seconds: f64,
+    /// Seconds in which it consolidated changed rows.
+    pub consolidate_seconds: f64,
+    /// Seconds in which it waited until the committer accepted its rows.
+    pub commit_wait_seconds: f64,
+    /// Seconds in which it waited for the next batch.
+    pub batch_wait_seconds: f64,
+    /// Seconds in which it serialized its parts of checkpoints.
+    pub cut_seconds: f64,
+    /// Seconds in which it did something else, such as building the graph. `running_seconds` is the
+    /// sum of all other times.
+    pub other_seconds: f64,
     /// The newest epoch that all workers have completed, as far as this worker knows; 0 if there is
     /// none yet. While a checkpoint is restored, it counts up to the first cut.
     pub epoch: u64,

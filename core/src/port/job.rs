@@ -171,7 +171,8 @@ pub struct RunEnd {
     /// How the run ended.
     pub outcome: RunOutcome,
     /// A description of what the run did, or why it failed, of at most [`REPORT_BYTES_MAX`] bytes.
-    /// It is shown publicly and must not contain secrets.
+    /// If the run failed, it has the error texts of drivers and servers, which are for the operator
+    /// only: everybody else gets [`RunEnd::public_report`].
     pub report: String,
 }
 
@@ -179,6 +180,14 @@ impl RunEnd {
     /// Whether the run succeeded.
     pub fn ok(&self) -> bool {
         self.outcome == RunOutcome::Ok
+    }
+
+    /// The report as everybody may read it: without the texts of errors.
+    pub fn public_report(&self) -> &str {
+        match self.outcome {
+            RunOutcome::Failed => FAILED_REPORT,
+            _ => &self.report,
+        }
     }
 
     /// The run `died`, whose process exited without ending it, as the run that starts at `noticed`
@@ -193,6 +202,9 @@ impl RunEnd {
         }
     }
 }
+
+/// The public report of a run whose job returned an error.
+pub const FAILED_REPORT: &str = "it failed; the log, and a key with the scope admin, show why";
 
 /// The report of a run whose process died.
 pub const DIED_REPORT: &str = "its process exited without recording the end of the run";

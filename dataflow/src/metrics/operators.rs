@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -16,15 +17,21 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use skytide_core::port::graph::{OperatorReport, WorkerReport};
 
+use crate::runtime::worker_clock::{Wait, add_wait};
+
 /// The newest report of each worker.
 #[derive(Debug, Default)]
 pub(super) struct OperatorMetrics {
     by_worker: Mutex<BTreeMap<usize, Recorded>>,
+    /// What each worker of this process does now.
+    activities: Mutex<BTreeMap<usize, Wait>>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Recorded {
     report: Arc<WorkerReport>,
+    /// The time up to which it includes waits.
+    at: Instant,
     /// Whether the worker is of this process.
     is_own: bool,
 }
@@ -32,27 +39,76 @@ struct Recorded {
 impl OperatorMetrics {
     pub(super) fn record(&self, report: WorkerReport, is_own: bool) {
         let worker = report.worker;
-        let report = Arc::new(report);
-        self.lock().insert(worker, Recorded { report, is_own });
+        let recorded = Recorded {
+            report: Arc::new(report),
+            at: Instant::now(),
+            is_own,
+        };
+        self.lock().insert(worker, recorded);
+    }
+
+    /// Records what a worker of this process begins to do. If it waited until now, its report
+    /// includes that wait from now on.
+    pub(super) fn record_activity(&self, worker: usize, activity: Wait) {
+        let mut recorded = self.lock();
+        let ended = self.lock_activities().insert(worker, activity);
+        if let Some((ended, began)) = ended
+            && let Some(recorded) = recorded.get_mut(&worker)
+        {
+            let (_, now) = activity;
+            recorded.add_wait((ended, began), now);
+            recorded.at = recorded.at.max(now);
+        }
     }
 
     /// The reports of all workers.
     pub(super) fn reports(&self) -> Vec<Arc<WorkerReport>> {
-        let recorded = self.lock();
-        recorded.values().map(|it| it.report.clone()).collect()
+        self.current(|_| true)
     }
 
     /// The reports of the workers of this process.
     pub(super) fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
+        self.current(|recorded| recorded.is_own)
+    }
+
+    /// The newest reports of some workers. If a worker waits, the wait counts until now.
+    fn current(&self, is_wanted: impl Fn(&Recorded) -> bool) -> Vec<Arc<WorkerReport>> {
         let recorded = self.lock();
-        let own = recorded.values().filter(|it| it.is_own);
-        own.map(|it| it.report.clone()).collect()
+        let activities = self.lock_activities();
+        let now = Instant::now();
+        let wanted = recorded.iter().filter(|(_, it)| is_wanted(it));
+        wanted
+            .map(|(worker, it)| match activities.get(worker) {
+                Some(&activity) if it.is_own => {
+                    let mut current = it.clone();
+                    current.add_wait(activity, now);
+                    current.report
+                }
+                _ => it.report.clone(),
+            })
+            .collect()
+    }
+
+    fn lock_activities(&self) -> MutexGuard<'_, BTreeMap<usize, Wait>> {
+        self.activities
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<usize, Recorded>> {
         self.by_worker
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recorded {
+    /// Adds a wait of the worker until `now`, without what the report includes already.
+    fn add_wait(&mut self, (activity, began): Wait, now: Instant) {
+        if activity.is_wait() {
+            let since = began.max(self.at);
+            add_wait(Arc::make_mut(&mut self.report), (activity, since), now);
+        }
     }
 }
 
@@ -176,7 +232,7 @@ fn encode_workers(
     mut encoder: DescriptorEncoder<'_>,
 ) -> fmt::Result {
     type Seconds = fn(&WorkerReport) -> f64;
-    let metrics: [(&str, &str, Seconds); 3] = [
+    let metrics: [(&str, &str, Seconds); 10] = [
         ("worker_running", "Time since a worker started", |it| {
             it.running_seconds
         }),
@@ -189,6 +245,41 @@ fn encode_workers(
             "worker_parked",
             "Time in which a worker waited for other workers within a batch",
             |it| it.parked_seconds,
+        ),
+        (
+            "worker_step",
+            "Time in which a worker stepped the graph outside of operators",
+            |it| it.step_seconds,
+        ),
+        (
+            "worker_feed",
+            "Time in which a worker fed batches into the graph",
+            |it| it.feed_seconds,
+        ),
+        (
+            "worker_consolidate",
+            "Time in which a worker consolidated changed rows",
+            |it| it.consolidate_seconds,
+        ),
+        (
+            "worker_commit_wait",
+            "Time in which a worker waited for the committer",
+            |it| it.commit_wait_seconds,
+        ),
+        (
+            "worker_batch_wait",
+            "Time in which a worker waited for the next batch",
+            |it| it.batch_wait_seconds,
+        ),
+        (
+            "worker_cut",
+            "Time in which a worker serialized its part of checkpoints",
+            |it| it.cut_seconds,
+        ),
+        (
+            "worker_other",
+            "Time in which a worker did something else",
+            |it| it.other_seconds,
         ),
     ];
     for (name, help, of_worker) in metrics {
@@ -245,6 +336,7 @@ mod tests {
     use skytide_core::port::graph::{ArrangementReport, Traffic};
 
     use super::*;
+    use crate::runtime::worker_clock::Activity;
 
     fn report(worker: usize) -> WorkerReport {
         let operator = |place| OperatorReport {
@@ -273,6 +365,7 @@ mod tests {
             running_seconds: 10.5,
             busy_seconds: 2.5,
             parked_seconds: 1.5,
+            commit_wait_seconds: 6.5,
             epoch: 70,
             frontier_lag_epochs: 3,
             frontier_lag_seconds: 0.25,
@@ -307,11 +400,43 @@ mod tests {
             r#"indexer_worker_running_seconds_total{worker="1"} 10.5"#,
             r#"indexer_worker_busy_seconds_total{worker="1"} 2.5"#,
             r#"indexer_worker_parked_seconds_total{worker="1"} 1.5"#,
+            r#"indexer_worker_step_seconds_total{worker="1"} 0.0"#,
+            r#"indexer_worker_feed_seconds_total{worker="1"} 0.0"#,
+            r#"indexer_worker_consolidate_seconds_total{worker="1"} 0.0"#,
+            r#"indexer_worker_commit_wait_seconds_total{worker="1"} 6.5"#,
+            r#"indexer_worker_batch_wait_seconds_total{worker="1"} 0.0"#,
+            r#"indexer_worker_cut_seconds_total{worker="1"} 0.0"#,
+            r#"indexer_worker_other_seconds_total{worker="1"} 0.0"#,
             r#"indexer_worker_epoch{worker="1"} 70.0"#,
             r#"indexer_worker_frontier_lag_epochs{worker="1"} 3.0"#,
             r#"indexer_worker_frontier_lag_seconds{worker="1"} 0.25"#,
         ];
         assert_eq!(samples, expected);
         assert_eq!(operators.reports().len(), 2);
+    }
+
+    /// The worker does not report while it waits.
+    #[test]
+    fn the_report_of_a_worker_that_waits_includes_the_wait() {
+        let operators = OperatorMetrics::default();
+        operators.record(report(1), true);
+        let before = operators.reports()[0].clone();
+        assert_eq!(before.running_seconds, 10.5);
+        let began = Instant::now();
+        operators.record_activity(1, (Activity::WaitForCommitter, began));
+        while began.elapsed().as_millis() < 3 {
+            std::thread::yield_now();
+        }
+        let waiting = operators.reports()[0].clone();
+        assert!(waiting.commit_wait_seconds >= 6.503, "{waiting:?}");
+        let longer = waiting.running_seconds - before.running_seconds;
+        assert!((waiting.commit_wait_seconds - 6.5 - longer).abs() < 1e-9);
+        assert_eq!(waiting.batch_wait_seconds, 0.0);
+        // The wait remains when it has ended: no counter may fall.
+        operators.record_activity(1, (Activity::Feed, Instant::now()));
+        let ended = operators.reports()[0].clone();
+        assert!(ended.commit_wait_seconds >= waiting.commit_wait_seconds);
+        assert!(ended.running_seconds >= waiting.running_seconds);
+        assert_eq!(operators.reports()[0], ended);
     }
 }

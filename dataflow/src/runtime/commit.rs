@@ -203,6 +203,7 @@ impl Committer {
     /// made.
     async fn commit(&self, changes: &Changes, committed: Committed) -> Result<bool, DataflowError> {
         let started = Instant::now();
+        self.metrics.commit_started();
         let (mut delay, mut is_retry) = (RETRY_DELAY, false);
         loop {
             let attempt = self.try_commit(changes, &committed, is_retry);

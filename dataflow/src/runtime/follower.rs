@@ -12,6 +12,7 @@ use crate::records::Drops;
 use crate::runtime::cluster::{self, EndOnDrop, Links, Liveness, Mailbox, Reply};
 use crate::runtime::command::{BatchInput, BatchOutput, Command, WorkerStats};
 use crate::runtime::operator_log::OperatorLog;
+use crate::runtime::worker_clock::Activity;
 use crate::runtime::worker_graph::WorkerGraph;
 use crate::types::Shared;
 
@@ -74,11 +75,14 @@ fn execute_commands(
     let mut mailbox = Mailbox::build(worker);
     let stats = Shared::<Vec<WorkerStats>>::default();
     let mut graph: Option<WorkerGraph> = None;
+    log.switch(worker, Activity::WaitForBatch);
     while !liveness.ended() {
         let Some((leader, command)) = mailbox.receive_command() else {
             worker.step_or_park(Some(IDLE));
+            log.report_if_due(worker);
             continue;
         };
+        log.switch(worker, Activity::Other);
         let Some(command) = command else {
             return;
         };
@@ -91,11 +95,13 @@ fn execute_commands(
                     stats.borrow_mut().push(WorkerStats { gauges, drops });
                 };
                 graph = Some(WorkerGraph::build(worker, &command, log, report));
+                log.switch(worker, Activity::WaitForBatch);
                 continue;
             }
         };
         let graph = graph.as_mut().expect("the first command builds the graph");
         if !segments.is_empty() {
+            log.switch(worker, Activity::Feed);
             graph.feed(segments, end, log);
             let Some(changes) = graph.complete(worker, end, log, liveness) else {
                 return;
@@ -106,7 +112,9 @@ fn execute_commands(
             mailbox.send_reply(leader, Reply::Batch(output, stats.take(), report));
         }
         if let Some(cut) = cut {
+            log.switch(worker, Activity::Cut);
             mailbox.send_reply(leader, Reply::Part(graph.cut(cut, &end, index)));
         }
+        log.switch(worker, Activity::WaitForBatch);
     }
 }

@@ -30,6 +30,7 @@ use timely::worker::Worker;
 
 use crate::metrics::Metrics;
 use crate::runtime::progress::Progress;
+use crate::runtime::worker_clock::{Activity, WorkerClock};
 use crate::types::Time;
 
 /// Shortest time between two reports.
@@ -38,7 +39,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The statistics of a worker. They grow while it runs.
 pub(crate) struct OperatorLog {
     worker: usize,
-    started: Instant,
+    clock: WorkerClock,
+    activity: Activity,
     reported: Option<Instant>,
     totals: Rc<RefCell<Totals>>,
     progress: Progress,
@@ -75,7 +77,8 @@ impl OperatorLog {
         }
         Self {
             worker: worker.index(),
-            started: Instant::now(),
+            clock: WorkerClock::start(Instant::now()),
+            activity: Activity::default(),
             reported: None,
             totals,
             progress: Progress::default(),
@@ -84,9 +87,18 @@ impl OperatorLog {
         }
     }
 
-    /// Sets whether the worker processes a batch. Only then, the time in which it is parked counts.
-    pub fn set_in_batch(&self, in_batch: bool) {
-        self.totals.borrow_mut().in_batch = in_batch;
+    /// Ends what the worker does now, and begins another activity. Only during
+    /// [`Activity::Step`], the time in which the worker is parked counts.
+    pub fn switch(&mut self, worker: &Worker, activity: Activity) {
+        // The events until now are of the activity that ends.
+        if matches!(self.activity, Activity::Step | Activity::WaitForBatch) {
+            flush(worker);
+        }
+        let now = Instant::now();
+        self.clock.switch(activity, now);
+        self.activity = activity;
+        self.totals.borrow_mut().in_batch = activity == Activity::Step;
+        self.metrics.record_activity(self.worker, (activity, now));
     }
 
     /// Gives an operator of a scope another name. Timely names all inputs of a dataflow alike.
@@ -130,18 +142,25 @@ impl OperatorLog {
 
     /// The statistics until now.
     fn report(&self, worker: &Worker) -> WorkerReport {
-        if let Some(mut register) = worker.log_register() {
-            register.flush();
-        }
-        let report = self.totals.borrow().report();
-        WorkerReport {
+        flush(worker);
+        let totals = self.totals.borrow();
+        let mut report = WorkerReport {
             worker: self.worker,
-            running_seconds: self.started.elapsed().as_secs_f64(),
             epoch: self.progress.epoch(),
             frontier_lag_epochs: self.progress.lag_epochs(),
             frontier_lag_seconds: self.progress.lag_seconds(),
-            ..report
-        }
+            ..totals.report()
+        };
+        self.clock
+            .fill(&mut report, totals.busy_elsewhere, Instant::now());
+        report
+    }
+}
+
+/// Passes the events that a worker has logged to the totals.
+fn flush(worker: &Worker) {
+    if let Some(mut register) = worker.log_register() {
+        register.flush();
     }
 }
 
@@ -158,6 +177,8 @@ struct Totals {
     running: Vec<Running>,
     /// Time in which the outermost scopes ran.
     busy: Duration,
+    /// The part of `busy` in which the worker processed no batch.
+    busy_elsewhere: Duration,
     parked: Duration,
     /// Whether the worker processes a batch.
     in_batch: bool,
@@ -249,7 +270,12 @@ impl Totals {
         let took = time.saturating_sub(ended.since);
         match self.running.last_mut() {
             Some(scope) => scope.contained += took,
-            None => self.busy += took,
+            None => {
+                self.busy += took;
+                if !self.in_batch {
+                    self.busy_elsewhere += took;
+                }
+            }
         }
         if let Some(Some(operator)) = self.operators.get_mut(ended.id) {
             operator.busy += took.saturating_sub(ended.contained);

@@ -15,6 +15,7 @@ use crate::runtime::checkpoint::{CheckpointEvent, CutGate, Part};
 use crate::runtime::cluster::{Liveness, Mailbox, PARK, Reply};
 use crate::runtime::command::{BatchInput, BatchOutput, Command};
 use crate::runtime::operator_log::OperatorLog;
+use crate::runtime::worker_clock::Activity;
 use crate::runtime::worker_graph::WorkerGraph;
 
 /// A worker of the leading process.
@@ -73,7 +74,12 @@ impl LeaderWorker {
         log: &mut OperatorLog,
     ) -> Result<(), Disconnected> {
         let mut graph = None;
-        while let Some(command) = self.commands.blocking_recv() {
+        loop {
+            log.switch(worker, Activity::WaitForBatch);
+            let Some(command) = self.commands.blocking_recv() else {
+                break;
+            };
+            log.switch(worker, Activity::Other);
             let pending_replies = match mailbox {
                 Some(mailbox) => self.forward_commands(mailbox),
                 None => 0,
@@ -90,9 +96,9 @@ impl LeaderWorker {
                 }
             }
             if let Some(mailbox) = mailbox {
-                log.set_in_batch(true);
+                log.switch(worker, Activity::Step);
                 self.forward_replies(worker, mailbox, pending_replies)?;
-                log.set_in_batch(false);
+                log.switch(worker, Activity::Other);
             }
             log.report_if_due(worker);
         }
@@ -110,17 +116,22 @@ impl LeaderWorker {
         let BatchInput { segments, end, cut } = input;
         if !segments.is_empty() {
             let started = Instant::now();
+            log.switch(worker, Activity::Feed);
             graph.feed(segments, end, log);
             let changes = graph.complete(worker, end, log, &self.liveness);
             let changes = changes.ok_or(Disconnected)?;
             if worker.index() == 0 {
                 self.metrics.record_step(started.elapsed());
             }
+            log.report_if_due(worker);
+            log.switch(worker, Activity::WaitForCommitter);
             self.send_output(BatchOutput { end, changes })?;
         }
         if let Some(cut) = cut {
+            log.switch(worker, Activity::Cut);
             self.send_part(graph.cut(cut, &end, worker.index()))?;
         }
+        log.switch(worker, Activity::Other);
         Ok(())
     }
 

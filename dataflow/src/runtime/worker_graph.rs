@@ -20,6 +20,7 @@ use crate::runtime::command::BuildCommand;
 use crate::runtime::consolidate::{RowChanges, consolidate};
 use crate::runtime::operator_log::OperatorLog;
 use crate::runtime::restore::{accumulators_name, shard_name};
+use crate::runtime::worker_clock::Activity;
 use crate::types::{Clock, Input, Row, Shared, Time};
 
 type Handle<D> = InputHandle<Time, CapacityContainerBuilder<Vec<D>>>;
@@ -91,7 +92,7 @@ impl WorkerGraph {
         log: &mut OperatorLog,
         liveness: &Liveness,
     ) -> Option<RowChanges> {
-        log.set_in_batch(true);
+        log.switch(worker, Activity::Step);
         while self.probe.less_than(&(end.epoch.0 as Time + 1)) {
             worker.step_or_park(Some(PARK));
             if liveness.ended() {
@@ -101,7 +102,7 @@ impl WorkerGraph {
             log.report_if_due(worker);
         }
         log.completed_before(self.frontier());
-        log.set_in_batch(false);
+        log.switch(worker, Activity::Consolidate);
         Some(consolidate(std::mem::take(&mut *self.rows.borrow_mut())))
     }
 

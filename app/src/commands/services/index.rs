@@ -11,12 +11,10 @@ use super::open::open_unless_stopped;
 use super::probe::start_probe;
 use super::shared::Shared;
 use super::store_tasks::{serve_requests, watch_store};
-use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
 use crate::dataflow_log::{DataflowLog, beside};
 use crate::failure::Failure;
-use crate::health::ServiceHealth;
 use crate::memory;
 use crate::options;
 use crate::supervisor::Supervisor;
@@ -43,10 +41,11 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     shared.data_metrics(&data);
     let metrics = shared.dataflow_metrics(&options, member.as_ref());
     metrics.measure_latency(Arc::new(SystemClock), None);
-    let health = ServiceHealth::new(Arc::new(SystemClock))
+    let health = shared
+        .health()
         .with_log(shared.measured_log(&data), data.log_problem())
         .with_cluster(member.as_ref().map(|member| member.state.clone()))
-        .with_dataflow(metrics.clone())
+        .with_dataflow(metrics.clone(), config.indexer.checkpoint_interval.0)
         .with_store(data.store());
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     let (health, graph) = (Arc::new(health), metrics.clone());
@@ -73,8 +72,8 @@ async fn follow(
 ) -> Result<(), Failure> {
     let shared = Shared::default();
     let metrics = shared.dataflow_metrics(&options, Some(&member));
-    let health = ServiceHealth::new(Arc::new(SystemClock));
-    let health = Arc::new(health.with_cluster(Some(member.state.clone())));
+    let health = shared.health().with_cluster(Some(member.state.clone()));
+    let health = Arc::new(health);
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     let graph = metrics.clone();
     let record = shared.keep_flight_record(config, Some(health.clone()), Some(graph), stop.clone());

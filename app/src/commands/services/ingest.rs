@@ -9,10 +9,8 @@ use tokio_util::sync::CancellationToken;
 use super::open::open_unless_stopped;
 use super::probe::start_probe;
 use super::shared::Shared;
-use crate::clock::SystemClock;
 use crate::data::{Data, Role};
 use crate::failure::Failure;
-use crate::health::ServiceHealth;
 use crate::options;
 use crate::relays::relays;
 use crate::supervisor::Supervisor;
@@ -31,7 +29,8 @@ pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Fail
     };
     let shared = Shared::default();
     shared.data_metrics(&data);
-    let health = ServiceHealth::new(Arc::new(SystemClock))
+    let health = shared
+        .health()
         .with_relay(config.firehose.read_timeout.0, shared.ingest_status.clone())
         .with_log(shared.measured_log(&data), data.log_problem());
     let health = Arc::new(health);

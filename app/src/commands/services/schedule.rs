@@ -9,10 +9,8 @@ use super::open::open_unless_stopped;
 use super::probe::start_probe;
 use super::shared::Shared;
 use super::store_tasks::{serve_requests, watch_store};
-use crate::clock::SystemClock;
 use crate::data::{Data, Role};
 use crate::failure::Failure;
-use crate::health::ServiceHealth;
 use crate::jobs::{Jobs, scheduler};
 use crate::supervisor::Supervisor;
 
@@ -31,9 +29,9 @@ pub async fn schedule(config: &Config, stop: CancellationToken) -> Result<(), Fa
         scheduler: jobs,
         on_demand,
     } = scheduler(config, data.store(), &job_stores)?;
-    let health = ServiceHealth::new(Arc::new(SystemClock)).with_store(data.store());
     let shared = Shared::default();
     shared.data_metrics(&data);
+    let health = shared.health().with_store(data.store());
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
     let health = Arc::new(health);
     let record = shared.keep_flight_record(config, Some(health.clone()), None, stop.clone());

@@ -1,11 +1,13 @@
 //! `skytide serve`: the views over HTTP.
 
+use std::sync::Arc;
+
 use skytide_api::{ApiState, Probe, ServeError, Server};
 use skytide_core::config::Config;
 use tokio_util::sync::CancellationToken;
 
 use super::open::open_unless_stopped;
-use super::probe::{bind_beside_api, is_public, say_where};
+use super::probe::{bind_beside_api, check_health, is_public, say_where};
 use super::shared::Shared;
 use super::store_tasks::{serve_requests, watch_store};
 use crate::data::{Data, Role};
@@ -32,10 +34,14 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let job_stores = data.views().job_stores()?;
     let shared = Shared::default();
     shared.data_metrics(&data);
+    let health = Arc::new(shared.health().with_store(data.store()));
     let state = shared.api_state(config, &data, &job_stores)?;
+    let state = state.with_health(health.clone());
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
-    let record = shared.keep_flight_record(config, None, None, stop.clone());
+    let record = shared.keep_flight_record(config, Some(health.clone()), None, stop.clone());
     supervisor.start("the flight record", record);
+    supervisor.report_health(health.clone());
+    supervisor.start("the health check", check_health(health, stop.clone()));
     supervisor.start("exports", serve_requests(&data, None, stop.clone()));
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     api.start(state, &mut supervisor, &stop);

@@ -19,6 +19,7 @@ use crate::data::{Data, JobStores};
 use crate::dataflow_log;
 use crate::failure::Failure;
 use crate::flight::{self, Sources};
+use crate::health::ServiceHealth;
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
@@ -99,6 +100,11 @@ impl Shared {
     /// The log, for the health check: the metrics show the size that it answers.
     pub fn measured_log(&self, data: &Data) -> Arc<dyn Log> {
         self.log_size.measure(data.log())
+    }
+
+    /// The health of a process without any part yet, with its metric.
+    pub fn health(&self) -> ServiceHealth {
+        ServiceHealth::new(Arc::new(SystemClock)).with_metric(&self.registry)
     }
 
     /// Registers the metrics of the dataflow, for the workers of all processes of the cluster.

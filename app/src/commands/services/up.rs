@@ -13,12 +13,10 @@ use super::probe::check_health;
 use super::serve::ListeningApi;
 use super::shared::Shared;
 use super::store_tasks::{serve_requests, watch_store};
-use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, Role};
 use crate::dataflow_log::{DataflowLog, beside};
 use crate::failure::Failure;
-use crate::health::ServiceHealth;
 use crate::jobs::{Jobs, scheduler};
 use crate::options;
 use crate::relays::relays;
@@ -75,11 +73,12 @@ pub async fn run_all(
     let dataflow_options = options::dataflow(config);
     let member = ClusterMember::from_options(&config.cluster, dataflow_options.workers)?;
     let metrics = shared.dataflow_metrics(&dataflow_options, member.as_ref());
-    let health = ServiceHealth::new(Arc::new(SystemClock))
+    let health = shared
+        .health()
         .with_relay(config.firehose.read_timeout.0, shared.ingest_status.clone())
         .with_log(shared.measured_log(&data), data.log_problem())
         .with_cluster(member.as_ref().map(|member| member.state.clone()))
-        .with_dataflow(metrics.clone())
+        .with_dataflow(metrics.clone(), config.indexer.checkpoint_interval.0)
         .with_store(data.store());
     let health = Arc::new(health);
     let observer = health.clone();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use skytide_core::config::{Config, Span, WriteConcern};
 use skytide_mongodb::{Connection, Inspection, inspect, server_time, try_to_write};
 
-use crate::cli::Service;
+use crate::cli::doctor::Service;
 use crate::doctor::clock::{ClockQuestion, ClockReading};
 use crate::doctor::finding::{Finding, bytes};
 use crate::failure::chain;
