@@ -33,8 +33,8 @@ pub use failed::failed_records;
 pub use recorder::{FlightRecorder, Process, Sources};
 
 use crate::failure::{Failure, chain};
+use crate::log_queue::last_line;
 use crate::log_tee;
-use crate::terminal::note;
 
 /// The record of this process; unset: it keeps none.
 static RECORDER: OnceLock<Arc<FlightRecorder>> = OnceLock::new();
@@ -95,12 +95,12 @@ fn write_failed(recorder: &FlightRecorder, error: &str) {
     match failed::write(recorder, error) {
         Ok(Some(path)) => say_where(&path),
         Ok(None) => {}
-        Err(why) => note(&format!("cannot write the flight record: {why}")),
+        Err(why) => last_line(&format!("cannot write the flight record: {why}")),
     }
 }
 
 fn say_where(path: &Path) {
-    note(&format!(
+    last_line(&format!(
         "the flight record is in {}; `skytide doctor --bundle FILE` includes it",
         path.display()
     ));

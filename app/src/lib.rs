@@ -51,11 +51,12 @@ pub fn main() -> ExitCode {
         commands::run(invocation)
     });
     log_queue::flush();
-    if let Err(failure) = &outcome {
-        flight::on_failure(failure);
-    }
     match outcome {
         Ok(code) => code,
-        Err(failure) => failure::report(&failure),
+        Err(failure) => {
+            let code = failure::report(&failure);
+            flight::on_failure(&failure);
+            code
+        }
     }
 }

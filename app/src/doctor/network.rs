@@ -95,11 +95,11 @@ pub async fn relay(relay: &RelaySource, clocks: &mut Vec<ClockReading>) -> Vec<F
     let host = relay.host().to_owned();
     let question = ClockQuestion::start();
     let started = std::time::Instant::now();
-    match relay.try_to_connect().await {
-        Ok(date) => {
+    let (connected, date) = relay.try_to_connect().await;
+    clocks.extend(date.map(|date| question.end(&host, date, Duration::from_secs(1))));
+    match connected {
+        Ok(()) => {
             let ms = started.elapsed().as_millis();
-            let reading = date.map(|date| question.end(&host, date, Duration::from_secs(1)));
-            clocks.extend(reading);
             vec![Finding::ok(
                 CHECK,
                 format!("{host} opens a WebSocket, in {ms} ms"),

@@ -351,6 +351,62 @@ fn a_bundle_of_a_running_service_has_its_record_and_no_secret() {
 }
 
 #[test]
+fn no_secret_of_any_option_is_in_a_bundle_or_on_the_terminal() {
+    let place = Place::new();
+    let file = |name: &str| {
+        let path = place.write(name, format!("{name}-hunter2-hunter2"));
+        path.to_str().expect("text").to_owned()
+    };
+    let in_files = [
+        "NATS_TOKEN_FILE",
+        "NATS_NKEY_FILE",
+        "NATS_CREDENTIALS_FILE",
+        "INDEXER_SECRET_FILE",
+    ];
+    let mut variables: Vec<(String, String)> = in_files
+        .iter()
+        .map(|name| ((*name).to_owned(), file(name)))
+        .collect();
+    for name in secrets() {
+        let scheme = match name.as_str() {
+            "FIREHOSE_URL" => "ws",
+            "NATS_URL" => "nats",
+            "MONGODB_URI" => "mongodb",
+            _ => "http",
+        };
+        let value = format!("{scheme}://me:hunter2%40@127.0.0.1:9/?password=hunter2");
+        variables.push((name, value));
+    }
+    let ran = place.run_with(
+        &["doctor", "--bundle=b.tar.gz", "--timeout=2s"],
+        variables.clone(),
+    );
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(!format!("{ran:?}").contains("hunter2"), "{ran:?}");
+    for (path, content) in unpacked(&place.path().join("b.tar.gz")) {
+        let text = String::from_utf8_lossy(&content);
+        assert!(!text.contains("hunter2"), "{path} has the secret: {text}");
+    }
+    // The same values in files.
+    let in_files = secrets().into_iter().map(|name| {
+        let value = &variables.iter().find(|it| it.0 == name).expect("a value").1;
+        let path = place.write(&name, value);
+        (
+            format!("{name}_FILE"),
+            path.to_str().expect("text").to_owned(),
+        )
+    });
+    let in_files: Vec<(String, String)> = in_files.collect();
+    let ran = place.run_with(&["doctor", "--bundle=b.tar.gz", "--timeout=2s"], in_files);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(!format!("{ran:?}").contains("hunter2"), "{ran:?}");
+    for (path, content) in unpacked(&place.path().join("b.tar.gz")) {
+        let text = String::from_utf8_lossy(&content);
+        assert!(!text.contains("hunter2"), "{path} has the secret: {text}");
+    }
+}
+
+#[test]
 fn a_service_that_fails_writes_its_record_and_a_bundle_contains_it() {
     let place = Place::new();
     let (up, _) = Running::start(place.command(&["up", NOWHERE, "--api-address=127.0.0.1:0"]));

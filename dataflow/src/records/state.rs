@@ -36,6 +36,8 @@ pub struct Gauges {
     pub records: u64,
     /// Accounts known as an author or a subject.
     pub accounts: u64,
+    /// Accounts whose records may be incomplete.
+    pub out_of_sync: u64,
 }
 
 /// Live records by repo, and the facts of the current time. A time is one or more epochs of a
@@ -55,6 +57,7 @@ pub struct LiveRecords {
     /// of its DID.
     members: Vec<Vec<u32>>,
     records: u64,
+    out_of_sync: u64,
     activity: ActivityCounts,
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
@@ -102,6 +105,7 @@ impl LiveRecords {
             facts: self.emitted,
             records: self.records,
             accounts: self.dids.len() as u64,
+            out_of_sync: self.out_of_sync,
         }
     }
 
@@ -118,6 +122,7 @@ impl LiveRecords {
     pub(super) fn mark_out_of_sync(&mut self, did: &Did) {
         if !std::mem::replace(&mut self.repo(did).1.out_of_sync, true) {
             self.facts.push((Fact::OutOfSync(did.clone()), 1));
+            self.out_of_sync += 1;
         }
     }
 

@@ -115,16 +115,22 @@ impl Address {
         }
     }
 
-    /// Opens a connection and closes it again. Returns the time in the relay's response, if it has
-    /// one.
+    /// Opens a connection and closes it again. Also returns the time in the relay's response, if it
+    /// has one.
     pub(super) async fn try_to_connect(
         &self,
         message_bytes_max: usize,
-    ) -> Result<Option<Timestamp>, Refusal> {
-        let opened = self.open(None, message_bytes_max).await;
-        let (_, head) = opened.map_err(|error| refusal(&error))?;
-        let date = head.headers().get(DATE).and_then(|date| date.to_str().ok());
-        Ok(date.and_then(http_date))
+    ) -> (Result<(), Refusal>, Option<Timestamp>) {
+        match self.open(None, message_bytes_max).await {
+            Ok((_, head)) => (Ok(()), date(head.headers())),
+            Err(error) => {
+                let time = match &error {
+                    Error::Http(response) => date(response.headers()),
+                    _ => None,
+                };
+                (Err(refusal(&error)), time)
+            }
+        }
     }
 
     async fn open(
@@ -226,6 +232,10 @@ fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
         return Some(RetryAfter::In(Duration::from_secs(seconds)));
     }
     http_date(text).map(RetryAfter::At)
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(DATE)?.to_str().ok()?)
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {

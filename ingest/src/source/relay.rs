@@ -85,15 +85,13 @@ impl RelaySource {
         self
     }
 
-    /// Opens a connection to the relay and closes it again, without reading a frame. Returns the
-    /// time in the head of the relay's response, in whole seconds, if it has one.
-    ///
-    /// # Errors
-    /// Why the relay cannot be reached, without secrets.
-    pub async fn try_to_connect(&self) -> Result<Option<Timestamp>, String> {
+    /// Opens a connection to the relay and closes it again, without reading a frame. Returns why
+    /// that is not possible, without secrets, and the time in the head of the relay's response, in
+    /// whole seconds, if it has one.
+    pub async fn try_to_connect(&self) -> (Result<(), String>, Option<Timestamp>) {
         let message_bytes_max = self.options.message_bytes_max;
-        let tried = self.address.try_to_connect(message_bytes_max).await;
-        tried.map_err(|refusal| refusal.reason)
+        let (tried, time) = self.address.try_to_connect(message_bytes_max).await;
+        (tried.map_err(|refusal| refusal.reason), time)
     }
 
     /// The cursor to request. It is never 0 once there is a position, because 0 requests the whole

@@ -16,15 +16,13 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
-use crate::dataflow_log;
 use crate::failure::Failure;
 use crate::flight::{self, Sources};
 use crate::health::ServiceHealth;
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
-use crate::log_queue;
-use crate::metrics::{CheckpointAge, LogSize, register_data, register_process};
+use crate::metrics::{CheckpointAge, LogSize, register_data, register_log_lines, register_process};
 use crate::options;
 
 /// What the services of one process share.
@@ -41,16 +39,7 @@ impl Default for Shared {
     fn default() -> Self {
         let mut registry = Registry::default();
         register_process(&mut registry);
-        registry.register(
-            "dataflow_log_lines_dropped",
-            "Lines of INDEXER_DATAFLOW_LOG dropped because its file could not be written",
-            dataflow_log::dropped(),
-        );
-        registry.register(
-            "log_lines_dropped",
-            "Log lines dropped because standard error did not accept them",
-            log_queue::dropped(),
-        );
+        register_log_lines(&mut registry);
         let log_size = LogSize::default();
         registry.register_collector(Box::new(log_size.clone()));
         Self {
@@ -83,7 +72,9 @@ impl Shared {
                     stop.run_until_cancelled(flight::run(folder, sources)).await;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot create STORE_DIR/flight: no flight record");
+                    let what =
+                        "cannot create STORE_DIR/flight, so doctor does not see this process";
+                    tracing::info!(%error, "{what}");
                     stop.cancelled().await;
                 }
             }
