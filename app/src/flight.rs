@@ -17,6 +17,7 @@
 pub mod archive;
 pub mod client;
 mod failed;
+pub mod health;
 mod log_ring;
 pub mod masks;
 pub mod place;

@@ -1,19 +1,10 @@
 //! What the running services report in their flight records.
 
-use serde::Deserialize;
-
 use super::finding::Finding;
 use crate::flight::client::FlightRecord;
+use crate::flight::health::HealthSample;
 
 const CHECK: &str = "service";
-
-/// A part of a service, as its health reports it.
-#[derive(Deserialize)]
-struct Part {
-    name: String,
-    ok: bool,
-    detail: String,
-}
 
 /// Checks the running services. `silent`: why a process sent no record. `holder`: the process that has
 /// the embedded views open.
@@ -50,13 +41,8 @@ fn one(record: &FlightRecord) -> Vec<Finding> {
         ));
     }
     let newest = record.samples("health").last().copied();
-    let parts = newest.and_then(|it| serde_json::from_slice::<Vec<Part>>(&it.content).ok());
-    let failing: Vec<String> = parts
-        .into_iter()
-        .flatten()
-        .filter(|part| !part.ok)
-        .map(|part| format!("{}: {}", part.name, part.detail))
-        .collect();
+    let health = newest.and_then(|it| serde_json::from_slice::<HealthSample>(&it.content).ok());
+    let failing = health.unwrap_or_default().problems();
     findings.push(match failing.is_empty() {
         true => Finding::ok(CHECK, format!("{name} runs since {}", process.started)),
         false => {
@@ -84,17 +70,21 @@ mod tests {
                 started: "2026-11-30T00:00:00.000Z".to_owned(),
             },
             entries: vec![
-                Entry::new("health/1.json", "[]"),
+                Entry::new("health/1.json", "{}"),
                 Entry::new("health/2.json", health),
             ],
         };
-        let healthy = check(&[record("[]")], &[], Some(7));
+        let healthy = check(&[record("{}")], &[], Some(7));
         assert_eq!(healthy.len(), 1);
         assert_eq!(healthy[0].level, Level::Ok);
-        let parts = r#"[{"name":"log","ok":true,"detail":"a"},{"name":"relay","ok":false,"detail":"silent"}]"#;
+        let parts = r#"{"waits_for":"relay","sentence":"it is silent","parts":[
+            {"name":"log","ok":true,"detail":"a"},{"name":"relay","ok":false,"detail":"silent"}]}"#;
         let failing = check(&[record(parts)], &[], None);
         assert_eq!(failing[0].level, Level::Warning);
-        assert_eq!(failing[0].found, "ingest (process 7): relay: silent");
+        assert_eq!(
+            failing[0].found,
+            "ingest (process 7): it waits for relay: it is silent; relay: silent"
+        );
         assert!(check(&[], &[], Some(9))[0].found.contains("process 9"));
     }
 }

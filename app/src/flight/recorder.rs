@@ -15,6 +15,7 @@ use skytide_core::time::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::archive::{Archive, Entry};
+use super::health::HealthSample;
 use super::log_ring::LogRing;
 use super::masks::Masks;
 use super::samples::{Sample, SampleRing};
@@ -166,8 +167,8 @@ impl FlightRecorder {
         let graph = sources.graph.as_ref().map(|graph| graph.reports());
         let graph = graph.filter(|reports| !reports.is_empty());
         let graph = graph.and_then(|reports| serde_json::to_vec(&reports).ok());
-        let health = sources.health.as_ref().map(|health| health.parts());
-        let health = health.and_then(|parts| serde_json::to_vec(&parts).ok());
+        let health = sources.health.as_ref().map(|it| HealthSample::of(&**it));
+        let health = health.and_then(|sample| serde_json::to_vec(&sample).ok());
         let mut samples = lock(&self.samples);
         let Samples {
             metrics: of_metrics,
