@@ -155,13 +155,7 @@ impl Metrics {
             m.commit_seconds.clone(),
         );
         registry.register("commit_retries", "Commits retried", m.retries.clone());
-        registry.register("live_records", "Live records", m.live_records.clone());
-        registry.register("accounts", "Accounts known", m.accounts.clone());
-        registry.register(
-            "accounts_out_of_sync",
-            "Accounts whose records may be incomplete: a commit of theirs could not be applied",
-            m.out_of_sync.clone(),
-        );
+        m.register_sizes(registry);
         registry.register(
             "batches_pending",
             "Batches fed and not committed yet",
@@ -192,6 +186,16 @@ impl Metrics {
         m.durations.register(registry);
         registry.register_collector(Box::new(OperatorCollector(m.operators.clone())));
         metrics
+    }
+
+    fn register_sizes(&self, registry: &mut Registry) {
+        registry.register("live_records", "Live records", self.live_records.clone());
+        registry.register("accounts", "Accounts known", self.accounts.clone());
+        registry.register(
+            "accounts_out_of_sync",
+            "Accounts whose records may be incomplete: a commit of theirs could not be applied",
+            self.out_of_sync.clone(),
+        );
     }
 
     fn register_checkpoints(&self, registry: &mut Registry) {
@@ -268,7 +272,7 @@ impl Metrics {
     /// Adds one time series to each metric with labels, for the reference page of metrics: a metric
     /// without a time series is not exported.
     pub fn add_examples(&self) {
-        self.dropped.get_or_create(&Reason { reason: "" });
+        drop(self.dropped.get_or_create(&Reason { reason: "" }));
         self.durations.frame_to_row.add_example();
         self.checkpoint_time_seconds.set(1.0);
         let operator = OperatorReport {

@@ -135,14 +135,14 @@ impl Metrics {
     /// Adds one time series to each metric with labels, for the reference page of metrics: a metric
     /// without a time series is not exported.
     pub fn add_examples(&self) {
-        self.frames.get_or_create(&[("type", "#commit")]);
+        drop(self.frames.get_or_create(&[("type", "#commit")]));
         let labels = [
             ("collection", "app.bsky.feed.like"),
             ("operation", "create"),
         ];
-        self.events.get_or_create(&labels);
-        self.dropped.get_or_create(&[("reason", "")]);
-        self.coverage_gaps.get_or_create(&[("cause", "")]);
+        drop(self.events.get_or_create(&labels));
+        drop(self.dropped.get_or_create(&[("reason", "")]));
+        drop(self.coverage_gaps.get_or_create(&[("cause", "")]));
     }
 
     pub(crate) fn connected(&self, connected: bool) {
