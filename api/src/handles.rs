@@ -27,7 +27,7 @@ use crate::state::{ApiContext, committed_of};
 use crate::target::{Actor, ResolvedActor, ResolvedBy};
 use claims::Claims;
 use lookup::{Finding, Lookups, NotChecked, Question};
-use metrics::LookupMetrics;
+use metrics::{LookupMetrics, Outcome};
 
 pub(crate) use lookup::VerifiedLookup;
 
@@ -41,6 +41,11 @@ const WAIT_MAX: Duration = Duration::from_secs(3);
 /// Resolves handles. Clones share the cache and the budget.
 #[derive(Clone)]
 pub(crate) struct Handles(Arc<Lookups>);
+
+/// Registers the metric of lookups with one time series, for the reference page of metrics.
+pub(crate) fn register_example(registry: &Arc<Mutex<Registry>>) {
+    LookupMetrics::register(registry).count(Outcome::Verified);
+}
 
 impl Handles {
     /// Never asks the network.

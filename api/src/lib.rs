@@ -22,6 +22,7 @@ mod connection_state;
 mod cursor;
 mod demand;
 mod estimate;
+mod example_metrics;
 mod exposition;
 mod guard;
 mod handles;
@@ -48,6 +49,7 @@ mod target;
 mod velocity;
 
 pub use catalogue::COST_MAX;
+pub use example_metrics::{register_api_examples, register_probe_examples};
 pub use health::{Health, Part};
 pub use openapi::describe;
 pub use options::{AccessOptions, Limits, Options, RateLimit};

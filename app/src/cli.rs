@@ -1,5 +1,6 @@
 //! The command line: the commands, each with the options of `core::config`.
 
+pub mod doctor;
 pub mod keys;
 #[cfg(feature = "demo")]
 pub mod simnet;
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use skytide_core::config::{Config, OptionDoc, Span, masked, options};
+use skytide_core::config::{Config, OptionDoc, Span, effective_settings, masked, options};
 
 use crate::environment::{self, Environment};
 use crate::failure::Failure;
@@ -58,6 +59,9 @@ pub enum Command {
     Keys(Box<keys::Keys>),
     /// Check whether a service on this machine is ready: exits with 0 if it is, else with 1.
     Probe(Box<Probe>),
+    /// Check configuration, servers, disk, clock, permissions and memory, and say what to fix:
+    /// exits with 0 if no problem was found, else with 1.
+    Doctor(Box<doctor::Doctor>),
     /// Show in the terminal what the dataflow of a running process does, and what holds it up.
     Top(Box<Top>),
     /// Print the value of every option and where it comes from.
@@ -285,6 +289,27 @@ impl Invocation {
         let source = self.matches.value_source(name);
         source.is_some_and(|source| source != ValueSource::DefaultValue)
     }
+
+    /// The value of every option and where it comes from, one per line. Secrets are masked.
+    pub fn settings_table(&self) -> String {
+        let settings =
+            effective_settings(&self.matches, &self.environment.from_file, &self.secrets);
+        let rows: Vec<[String; 3]> = settings
+            .into_iter()
+            .map(|it| {
+                let value = it.value.unwrap_or_else(|| "(unset)".to_owned());
+                [it.name, value, it.source.to_owned()]
+            })
+            .collect();
+        let width = |column: usize| {
+            let widths = rows.iter().map(|row| row[column].chars().count());
+            widths.max().unwrap_or_default()
+        };
+        let (names, values) = (width(0), width(1));
+        rows.iter()
+            .map(|[name, value, source]| format!("{name:names$}  {value:values$}  {source}\n"))
+            .collect()
+    }
 }
 
 impl Command {
@@ -302,8 +327,30 @@ impl Command {
             Self::Simnet(simnet) => simnet.config(),
             Self::Keys(keys) => keys.config(),
             Self::Probe(probe) => &probe.config,
+            Self::Doctor(doctor) => &doctor.config,
             Self::Top(top) => &top.config,
             Self::Config(show) => &show.config,
+        }
+    }
+
+    /// The name of the command.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Up(_) => "up",
+            Self::Ingest(_) => "ingest",
+            Self::Index(_) => "index",
+            Self::Schedule(_) => "schedule",
+            Self::Serve(_) => "serve",
+            Self::Replay(_) => "replay",
+            Self::Record(_) => "record",
+            Self::Export(_) => "export",
+            #[cfg(feature = "demo")]
+            Self::Simnet(_) => "simnet",
+            Self::Keys(_) => "keys",
+            Self::Probe(_) => "probe",
+            Self::Doctor(_) => "doctor",
+            Self::Top(_) => "top",
+            Self::Config(_) => "config",
         }
     }
 
@@ -324,6 +371,7 @@ impl Command {
             | Self::Audit(_)
             | Self::Keys(_)
             | Self::Probe(_)
+            | Self::Doctor(_)
             | Self::Top(_)
             | Self::Config(_) => true,
             #[cfg(feature = "demo")]

@@ -34,8 +34,7 @@ use crate::failure::chain;
 pub use protocol::{JobAnswer, JobRequest, Message, Request, VERSION, receive, send};
 use skytide_core::port::job::JobRunner;
 use skytide_embedded::EmbeddedStore;
-use socket::Listener;
-pub use socket::{SOCKET, connect};
+pub use socket::{Listener, SOCKET, connect, connect_named};
 
 /// Maximum number of concurrent exports. Further ones wait.
 const EXPORTS_MAX: usize = 2;

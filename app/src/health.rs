@@ -7,7 +7,7 @@
 //! ingest ─▶ on_progress ─▶ relay      metrics of the dataflow ─▶ dataflow      cluster state ─▶ cluster
 //! ```
 
-mod metric;
+pub mod metric;
 mod parts;
 mod waits;
 mod watch;

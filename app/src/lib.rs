@@ -4,7 +4,7 @@
 //! ```text
 //! main ─▶ cli, environment ─▶ commands ─▶ services under a supervisor (ingest, dataflow, scheduler, api)
 //!                                  │        on data: embedded, NATS, MongoDB
-//!                                  └─▶ tools: replay (progress, report), record, export, audit, simnet, keys, probe, config
+//!                                  └─▶ tools: replay (progress, report), record, export, audit, simnet, keys, probe, doctor, config
 //! ```
 
 pub mod audit;
@@ -14,11 +14,13 @@ pub mod cluster;
 pub mod commands;
 pub mod data;
 pub mod dataflow_log;
+pub mod doctor;
 pub mod environment;
 pub mod export;
 pub mod export_server;
 pub mod failure;
 pub mod files;
+pub mod flight;
 pub mod health;
 pub mod http_body;
 pub mod identity;
@@ -26,6 +28,7 @@ pub mod jobs;
 pub mod keys;
 pub mod listen;
 pub mod log_queue;
+pub mod log_tee;
 pub mod memory;
 pub mod memory_report;
 pub mod metrics;
@@ -33,6 +36,7 @@ pub mod notify;
 pub mod options;
 pub mod profiles;
 pub mod progress;
+pub mod relays;
 pub mod secrets;
 pub mod shutdown;
 pub mod supervisor;
@@ -52,6 +56,10 @@ pub fn main() -> ExitCode {
     log_queue::flush();
     match outcome {
         Ok(code) => code,
-        Err(failure) => failure::report(&failure),
+        Err(failure) => {
+            let code = failure::report(&failure);
+            flight::on_failure(&failure);
+            code
+        }
     }
 }

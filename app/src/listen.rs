@@ -1,6 +1,7 @@
-//! Resolves the address in an option to the address on which a server listens.
+//! Resolves the address in an option to the address on which a server listens, and that to the
+//! address to connect to.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use skytide_core::config::ListenAddress;
 use tokio::net::lookup_host;
@@ -28,4 +29,14 @@ pub async fn resolve(address: &ListenAddress, option: &str) -> Result<SocketAddr
             "the host name in {option} ({address}) has no address"
         ))
     })
+}
+
+/// The address to connect to: loopback, if the service listens on all addresses.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! threads of the service ─▶ queue, bounded in bytes ─▶ thread `log` ─▶ standard error
+//!                    └─▶ log_tee ─▶ flight record
 //!                              └ full: the line is dropped and counted, and a later line says so
 //! ```
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 use prometheus_client::metrics::counter::Counter;
 use skytide_core::port::size::{SizeReporter, StateSize};
 
+use crate::log_tee;
 use crate::progress::write_above_bar;
 use crate::terminal::note;
 
@@ -97,6 +99,7 @@ impl io::Write for LogLine {
 
 impl Drop for LogLine {
     fn drop(&mut self) {
+        log_tee::line(&self.0);
         match QUEUE.get() {
             Some(queue) => queue.push(std::mem::take(&mut self.0)),
             None => write_above_bar(&self.0),

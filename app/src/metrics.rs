@@ -10,8 +10,9 @@
 
 mod checkpoint;
 mod data;
+pub mod page;
 mod process;
 
 pub use checkpoint::CheckpointAge;
-pub use data::{LogSize, MeasuredLog, register_data};
-pub use process::{register_process, started};
+pub use data::{LogSize, MeasuredLog, register_data, register_data_examples};
+pub use process::{register_log_lines, register_process, started};

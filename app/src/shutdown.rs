@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use crate::flight;
 use crate::log_queue;
 
 /// How long the exit at once waits for the last lines on standard error.
@@ -60,7 +61,10 @@ async fn handle(mut signals: Signals, stop: &CancellationToken, shutdown_max: Du
             exit(128 + number, log_queue::flush)
         }
         () = tokio::time::sleep(shutdown_max) => {
-            exit(1, move || log_queue::last_line(&overdue(shutdown_max)))
+            exit(1, move || {
+                log_queue::last_line(&overdue(shutdown_max));
+                flight::on_failure_text(&overdue(shutdown_max));
+            })
         }
     }
 }

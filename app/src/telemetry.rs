@@ -12,6 +12,8 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 use crate::cli::Invocation;
 use crate::dataflow_log;
 use crate::failure::Failure;
+use crate::flight::masks::Masks;
+use crate::flight::{self, FlightRecorder};
 use crate::log_queue::{self, LogLine};
 
 /// The default log filter of commands that are not services: they show their progress themselves.
@@ -38,6 +40,7 @@ pub fn start(invocation: &Invocation) -> Result<(), Failure> {
     if !invocation.command.is_tool() {
         let started = log_queue::start();
         started.map_err(|why| Failure::because("cannot start the thread of the log", why))?;
+        start_flight_record(invocation);
     }
     // Lines about the dataflow have a filter and a format of their own.
     let filter = filter.and(filter_fn(|event| !dataflow_log::is_target(event.target())));
@@ -58,6 +61,21 @@ pub fn start(invocation: &Invocation) -> Result<(), Failure> {
         None => registry.init(),
     }
     Ok(())
+}
+
+/// Keeps a flight record of the service, unless the options turn it off.
+fn start_flight_record(invocation: &Invocation) {
+    let config = invocation.config();
+    let bytes_max = usize::try_from(config.process.flight_bytes_max.0).unwrap_or(usize::MAX);
+    if bytes_max == 0 {
+        return;
+    }
+    let masks = Masks::of(&invocation.matches, config);
+    let (service, settings) = (invocation.command.name(), invocation.settings_table());
+    let dir = &config.store.dir;
+    flight::start(FlightRecorder::new(
+        service, settings, masks, dir, bytes_max,
+    ));
 }
 
 /// Writes to standard error, above the progress bar if one is shown.

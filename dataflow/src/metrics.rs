@@ -19,7 +19,9 @@ use skytide_core::event::DropReason;
 use skytide_core::id::Epoch;
 use skytide_core::port::arrival::EpochTimes;
 use skytide_core::port::clock::Clock;
-use skytide_core::port::graph::{GraphReporter, Progress, WorkerReport};
+use skytide_core::port::graph::{
+    ArrangementReport, GraphReporter, OperatorReport, Progress, WorkerReport,
+};
 use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
@@ -62,6 +64,8 @@ pub struct Metrics {
     pub live_records: Gauge,
     /// Accounts known as an author or a subject.
     pub accounts: Gauge,
+    /// Accounts whose records may be incomplete, because a commit of theirs could not be applied.
+    pub out_of_sync: Gauge,
     /// Batches that were fed to the graph and are not committed yet.
     pub batches_pending: Gauge,
     /// Events that were read from the log and are not fed to the graph yet.
@@ -105,6 +109,7 @@ pub struct Metrics {
 struct WorkerSizes {
     records: AtomicU64,
     accounts: AtomicU64,
+    out_of_sync: AtomicU64,
 }
 
 /// The label of a drop counter: a [`DropReason`] as text.
@@ -154,8 +159,7 @@ impl Metrics {
             m.commit_seconds.clone(),
         );
         registry.register("commit_retries", "Commits retried", m.retries.clone());
-        registry.register("live_records", "Live records", m.live_records.clone());
-        registry.register("accounts", "Accounts known", m.accounts.clone());
+        m.register_sizes(registry);
         registry.register(
             "batches_pending",
             "Batches fed and not committed yet",
@@ -186,6 +190,16 @@ impl Metrics {
         m.durations.register(registry);
         registry.register_collector(Box::new(OperatorCollector(m.operators.clone())));
         metrics
+    }
+
+    fn register_sizes(&self, registry: &mut Registry) {
+        registry.register("live_records", "Live records", self.live_records.clone());
+        registry.register("accounts", "Accounts known", self.accounts.clone());
+        registry.register(
+            "accounts_out_of_sync",
+            "Accounts whose records may be incomplete: a commit of theirs could not be applied",
+            self.out_of_sync.clone(),
+        );
     }
 
     fn register_checkpoints(&self, registry: &mut Registry) {
@@ -257,6 +271,22 @@ impl Metrics {
     /// The newest reports of the workers of this process.
     pub fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
         self.operators.own_reports()
+    }
+
+    /// Adds one time series to each metric with labels, for the reference page of metrics: a metric
+    /// without a time series is not exported.
+    pub fn add_examples(&self) {
+        drop(self.dropped.get_or_create(&Reason { reason: "" }));
+        self.durations.frame_to_row.add_example();
+        self.checkpoint_time_seconds.set(1.0);
+        let operator = OperatorReport {
+            arrangement: Some(ArrangementReport::default()),
+            ..OperatorReport::default()
+        };
+        self.record_report(WorkerReport {
+            operators: vec![operator],
+            ..WorkerReport::default()
+        });
     }
 
     /// How many inputs were dropped for this reason.
@@ -352,6 +382,8 @@ impl Metrics {
         if let Some(sizes) = self.by_worker.get(worker) {
             sizes.records.store(gauges.records, Ordering::Relaxed);
             sizes.accounts.store(gauges.accounts, Ordering::Relaxed);
+            let out_of_sync = &sizes.out_of_sync;
+            out_of_sync.store(gauges.out_of_sync, Ordering::Relaxed);
         }
         let sum = |size: fn(&WorkerSizes) -> &AtomicU64| -> i64 {
             self.by_worker
@@ -361,6 +393,7 @@ impl Metrics {
         };
         self.live_records.set(sum(|sizes| &sizes.records));
         self.accounts.set(sum(|sizes| &sizes.accounts));
+        self.out_of_sync.set(sum(|sizes| &sizes.out_of_sync));
     }
 
     /// Logs one structured line with the progress of the last `period`.

@@ -164,6 +164,19 @@ impl Metrics {
         self.publish.0.observe(took.as_secs_f64());
     }
 
+    /// Adds one time series to each metric with labels, for the reference page of metrics: a metric
+    /// without a time series is not exported.
+    pub fn add_examples(&self) {
+        drop(self.frames.get_or_create(&[("type", "#commit")]));
+        let labels = [
+            ("collection", "app.bsky.feed.like"),
+            ("operation", "create"),
+        ];
+        drop(self.events.get_or_create(&labels));
+        drop(self.dropped.get_or_create(&[("reason", "")]));
+        drop(self.coverage_gaps.get_or_create(&[("cause", "")]));
+    }
+
     pub(crate) fn connected(&self, connected: bool) {
         self.connected.set(i64::from(connected));
     }

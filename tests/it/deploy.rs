@@ -14,13 +14,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
-use skytide_api::ApiState;
 use skytide_core::config::{PREFIXES, options, secrets};
-use skytide_core::memory::MemoryStore;
-use skytide_core::port::clock::ManualClock;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -106,7 +102,7 @@ fn prometheus_scrapes_the_ports_of_the_services() {
 }
 
 #[test]
-fn grafana_shows_existing_metrics() {
+fn grafana_and_prometheus_have_their_files() {
     for name in ["datasources/prometheus.yml", "dashboards/skytide.yml"] {
         assert_eq!(
             yaml(&format!("deploy/grafana/provisioning/{name}"))["apiVersion"],
@@ -115,55 +111,13 @@ fn grafana_shows_existing_metrics() {
     }
     let dashboard = read("deploy/grafana/dashboards/skytide.json");
     let dashboard: Value = serde_json::from_str(&dashboard).expect("JSON");
-    let known = metrics();
-    let panels = dashboard["panels"].as_array().expect("panels").iter();
-    let targets = panels.flat_map(|panel| panel["targets"].as_array().expect("targets"));
-    let expressions = targets.map(|target| target["expr"].as_str().expect("an expression"));
-    let mut used = BTreeSet::new();
-    for expression in expressions {
-        let words = expression.split(|it: char| !it.is_ascii_alphanumeric() && it != '_');
-        let ours = ["skytide_", "indexer_", "api_"];
-        used.extend(words.filter(|word| ours.iter().any(|prefix| word.starts_with(prefix))));
-    }
-    assert!(used.len() >= 10, "{used:?}");
-    for name in used {
-        let base = name.trim_end_matches("_total").trim_end_matches("_bucket");
-        assert!(
-            known.contains(base) || is_family(base),
-            "{name} is not among the metrics {known:?}"
-        );
-    }
-}
-
-/// Whether a metric family with labels is declared under this name. Such a family is exported only
-/// after it has counted something.
-fn is_family(name: &str) -> bool {
-    let homes = [
-        ("skytide_ingest_", "ingest/src/metrics.rs"),
-        ("indexer_", "dataflow/src/metrics.rs"),
-        ("api_", "api/src/metrics.rs"),
-    ];
-    homes.into_iter().any(|(prefix, file)| {
-        let declared = |name: &str| read(file).contains(&format!("\"{name}\""));
-        name.strip_prefix(prefix).is_some_and(declared)
-    })
-}
-
-/// The names of all metrics, without the suffixes that Prometheus adds.
-fn metrics() -> BTreeSet<String> {
-    let registry = Arc::new(Mutex::new(prometheus_client::registry::Registry::default()));
-    {
-        let mut registry = registry.lock().expect("nobody panicked");
-        skytide_ingest::Metrics::register(&mut registry);
-        skytide_dataflow::Metrics::register(&mut registry, 1);
-    }
-    let store = Arc::new(MemoryStore::default());
-    ApiState::new(store, Arc::new(ManualClock::default()), registry.clone());
-    let mut text = String::new();
-    let registry = registry.lock().expect("nobody panicked");
-    prometheus_client::encoding::text::encode(&mut text, &registry).expect("text");
-    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-    types
-        .filter_map(|line| Some(line.split(' ').next()?.to_owned()))
-        .collect()
+    assert!(
+        dashboard["panels"]
+            .as_array()
+            .is_some_and(|it| it.len() > 20)
+    );
+    // `app/src/metrics/page/tests.rs` compares expressions and alert rules with the metrics.
+    let rules = yaml("deploy/prometheus.yml")["rule_files"][0].clone();
+    let rules = rules.as_str().expect("a file").to_owned();
+    assert!(yaml(&format!("deploy/{rules}"))["groups"].is_array());
 }

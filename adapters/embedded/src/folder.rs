@@ -23,9 +23,10 @@ const VOLUME_ENTRIES: [&str; 5] = [
     "System Volume Information",
     "$RECYCLE.BIN",
 ];
-/// Files that may exist before the first start: keys that were added before it, and the admin key
-/// of a process that stored its data elsewhere.
-const KEY_FILES: [&str; 6] = [
+/// Entries that may exist before the first start: keys that were added before it, and the admin key
+/// and the flight records of a process that stored its data elsewhere.
+const KEY_FILES: [&str; 7] = [
+    "flight",
     "admin.key",
     "admin.key.new",
     "keys.json",
@@ -138,6 +139,12 @@ impl DataDir {
             Err(error) => return Err(failed("read", &about)(error)),
         }
         Ok(Self(path.to_owned()))
+    }
+
+    /// Whether an entry of this name may be in a folder that is not a data folder yet. With any other
+    /// entry, [`open`](Self::open) refuses to make it one.
+    pub fn may_precede_data(name: &OsStr) -> bool {
+        is_ignored(name)
     }
 
     /// The source whose data the folder holds.
@@ -299,7 +306,7 @@ fn create(path: &Path, source: Option<&str>) -> Result<(), DataDirError> {
 }
 
 /// Whether this entry may exist in a folder that becomes a data folder: a dotfile, an entry of the
-/// file system at the top of a volume, a file with keys, or the unfinished description file of an
+/// file system at the top of a volume, a file with keys, flight records, or the unfinished description file of an
 /// interrupted start.
 fn is_ignored(entry: &OsStr) -> bool {
     let name = entry.as_encoded_bytes();

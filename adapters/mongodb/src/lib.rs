@@ -44,6 +44,7 @@ mod control;
 mod documents;
 mod error;
 mod guard;
+mod inspect;
 mod jobs;
 mod key;
 mod keys;
@@ -59,6 +60,7 @@ mod topology;
 mod values;
 
 pub use connection::Connection;
+pub use inspect::{Inspection, inspect, server_time, try_to_write};
 pub use jobs::MongoJobs;
 pub use keys::MongoKeys;
 pub use profiles::MongoProfiles;

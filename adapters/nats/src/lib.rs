@@ -37,6 +37,7 @@
 mod claim;
 mod connection;
 mod format;
+mod inspect;
 mod packer;
 mod position;
 mod reader;
@@ -57,6 +58,7 @@ use skytide_core::id::Seq;
 use skytide_core::port::BoxError;
 use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 
+pub use inspect::{Deviation, Inspection, JetStream, SERVER_MIN, StreamInspection, inspect};
 use stream::Stream;
 pub use subjects::PARTITIONS;
 

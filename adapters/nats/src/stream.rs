@@ -1,7 +1,7 @@
 //! The stream on the server: its messages, consumers and trimming. `setup` creates and adapts it,
 //! `state` reports what it holds.
 
-mod setup;
+pub mod setup;
 mod state;
 
 use std::time::Duration;

@@ -26,6 +26,7 @@ use crate::cli::simnet::Demo;
 use crate::clock::SystemClock;
 use crate::data::{Data, Role};
 use crate::failure::Failure;
+use crate::relays::relays;
 
 /// Where the demo stores its data by default.
 const FOLDER: &str = "./data-demo";
@@ -72,7 +73,7 @@ pub async fn run(
     let origin = load_or_create(&dir.join(ORIGIN), origin(args, clock.now()))?;
     let server = serve(&origin, &data, clock).await?;
     read_from_simnet(&mut config, &server)?;
-    let source = services::relays(&config)?.remove(0).named(HOST);
+    let source = relays(&config)?.remove(0).named(HOST);
     let what = format!(
         "It reads a simulated network ({}) and stores its data in {}. Nothing leaves this machine. \
          Ctrl-C stops it.",

@@ -10,7 +10,7 @@
 //! first one is unset.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use crate::cli::Probe;
 use crate::failure::Failure;
-use crate::listen::resolve;
+use crate::listen::{reachable, resolve};
 use crate::terminal::say;
 
 /// Maximum size of a response, in bytes.
@@ -89,16 +89,6 @@ fn addresses(config: &Config) -> Vec<(&ListenAddress, &'static str)> {
     let mut addresses: Vec<_> = configured.filter(|(it, _)| it.port() != 0).collect();
     addresses.dedup_by(|(a, _), (b, _)| a == b);
     addresses
-}
-
-/// The address to connect to: loopback, if the service listens on all addresses.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 /// The response of a service.

@@ -13,7 +13,6 @@ mod index;
 mod ingest;
 mod open;
 mod probe;
-mod relays;
 mod schedule;
 mod serve;
 mod shared;
@@ -22,7 +21,6 @@ mod up;
 
 pub use index::index;
 pub use ingest::ingest;
-pub use relays::relays;
 pub use schedule::schedule;
 pub use serve::serve;
 #[cfg(feature = "demo")]

@@ -1,4 +1,5 @@
-//! Unix sockets in the data folder, on which other processes send requests.
+//! Unix sockets in a folder, on which other processes send requests: those in the data folder, and
+//! those of the flight records.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -55,12 +56,12 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Err(error) = remove_socket(&self.address.path) {
-            tracing::debug!(%error, "cannot remove a socket in the data folder");
+            tracing::debug!(%error, "cannot remove the socket");
         }
     }
 }
 
-/// Connects to the process that listens on the socket of this name in this data folder.
+/// Connects to the process that listens on the socket of this name in a folder.
 ///
 /// # Errors
 ///

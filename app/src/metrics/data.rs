@@ -15,7 +15,7 @@ use skytide_core::event::Tick;
 use skytide_core::id::Seq;
 use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 
-use crate::data::{ConnectionState, Data};
+use crate::data::{ConnectionState, Data, ServerConnection};
 
 /// Registers the metrics of the data folder and of the connections to servers.
 pub fn register_data(registry: &mut Registry, data: &Data) {
@@ -26,6 +26,23 @@ pub fn register_data(registry: &mut Registry, data: &Data) {
     if !connections.is_empty() {
         registry.register_collector(Box::new(ServerCollector(connections)));
     }
+}
+
+/// Registers the same metrics with made-up values, for the reference page of metrics.
+pub fn register_data_examples(registry: &mut Registry) {
+    registry.register_collector(Box::new(DiskCollector(".".into())));
+    let example = |server| -> ConnectionState {
+        Arc::new(move || ServerConnection {
+            server,
+            connected: true,
+            reconnects: 0,
+        })
+    };
+    let connections = vec![example("nats"), example("mongodb")];
+    registry.register_collector(Box::new(ServerCollector(connections)));
+    let size = LogSize::default();
+    *size.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((0, 0));
+    registry.register_collector(Box::new(size));
 }
 
 /// The size of the log, as it last answered.
@@ -187,7 +204,6 @@ mod tests {
     use skytide_tests::world;
 
     use super::*;
-    use crate::data::ServerConnection;
 
     fn samples(registry: &Registry) -> Vec<String> {
         let mut text = String::new();

@@ -14,6 +14,7 @@ use prometheus_client::registry::{Registry, Unit};
 use skytide_core::port::clock::Clock;
 
 use crate::clock::SystemClock;
+use crate::{dataflow_log, log_queue};
 
 /// When the program began, in seconds since 1970.
 static STARTED: OnceLock<f64> = OnceLock::new();
@@ -39,6 +40,20 @@ pub fn register_process(registry: &mut Registry) {
         Info::new(build),
     );
     registry.register_collector(Box::new(ProcessCollector));
+}
+
+/// Registers the metrics of log lines.
+pub fn register_log_lines(registry: &mut Registry) {
+    registry.register(
+        "dataflow_log_lines_dropped",
+        "Lines of INDEXER_DATAFLOW_LOG dropped because its file could not be written",
+        dataflow_log::dropped(),
+    );
+    registry.register(
+        "log_lines_dropped",
+        "Log lines dropped because standard error did not accept them",
+        log_queue::dropped(),
+    );
 }
 
 #[derive(Debug)]

@@ -12,6 +12,8 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod disk;
 #[cfg(target_os = "linux")]
+mod doctor;
+#[cfg(target_os = "linux")]
 mod ending;
 mod expected;
 #[cfg(unix)]

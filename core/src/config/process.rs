@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{ListenAddress, Span, between};
+use super::{ByteSize, ListenAddress, Span, between};
+
+const GIB: u64 = 1 << 30;
 
 /// How the process logs, reports its health and stops.
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +37,18 @@ pub struct Process {
     )]
     #[arg(value_name = "HOST:PORT")]
     pub probe_address: Option<ListenAddress>,
+
+    /// Maximum memory for the flight record of a service: its newest log lines, and its metrics, graph
+    /// and health of the last ten minutes. `skytide doctor --bundle` reads it, and a service that fails
+    /// writes it to `STORE_DIR/flight`. 0 turns it off.
+    #[arg(
+        id = "SKYTIDE_FLIGHT_BYTES_MAX",
+        long = "skytide-flight-bytes-max",
+        env = "SKYTIDE_FLIGHT_BYTES_MAX"
+    )]
+    #[arg(value_name = "BYTES", default_value = "4MiB")]
+    #[arg(value_parser = between(ByteSize(0)..=ByteSize(GIB)))]
+    pub flight_bytes_max: ByteSize,
 
     /// Maximum time to exit after a signal or after the failure of a service, even if a server is
     /// unreachable. The services have three quarters of it to stop. When the time has passed, the

@@ -152,6 +152,9 @@ fn is_base32(text: &str) -> bool {
 pub struct KeyText(String);
 
 impl KeyText {
+    /// How the text of every key starts.
+    pub const PREFIX: &str = PREFIX;
+
     /// The text of a key with this id; `secret` are random bytes.
     pub fn new(id: &KeyId, secret: [u8; 32]) -> Self {
         let bit = |i: usize| u64::from(secret.get(i / 8).map_or(0, |byte| byte >> (7 - i % 8) & 1));

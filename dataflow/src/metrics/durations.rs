@@ -124,6 +124,11 @@ impl fmt::Debug for FrameToRow {
 }
 
 impl FrameToRow {
+    /// Adds one time series, without a sample.
+    pub(super) fn add_example(&self) {
+        drop(self.by_start.get_or_create(&[("since", "arrival")]));
+    }
+
     /// Measures from now on. A second call changes nothing.
     pub(super) fn measure(&self, clock: Arc<dyn Clock>, arrivals: Option<EpochTimes<Instant>>) {
         let _set_before = self.clocks.set(Clocks { clock, arrivals });

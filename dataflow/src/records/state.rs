@@ -37,6 +37,8 @@ pub struct Gauges {
     pub records: u64,
     /// Accounts known as an author or a subject.
     pub accounts: u64,
+    /// Accounts whose records may be incomplete.
+    pub out_of_sync: u64,
 }
 
 /// Live records by repo, and the facts of the current time. A time is one or more epochs of a
@@ -58,6 +60,7 @@ pub struct LiveRecords {
     /// The sizes of what accounts hold.
     pub(super) sizes: RecordSizes,
     records: u64,
+    out_of_sync: u64,
     pub(super) activity: ActivityCounts,
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
@@ -110,6 +113,7 @@ impl LiveRecords {
             facts: self.emitted,
             records: self.records,
             accounts: self.dids.len() as u64,
+            out_of_sync: self.out_of_sync,
         }
     }
 
@@ -126,6 +130,7 @@ impl LiveRecords {
     pub(super) fn mark_out_of_sync(&mut self, did: &Did) {
         if !std::mem::replace(&mut self.repo(did).1.out_of_sync, true) {
             self.facts.push((Fact::OutOfSync(did.clone()), 1));
+            self.out_of_sync += 1;
         }
     }
 

@@ -12,10 +12,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::header::{RETRY_AFTER, USER_AGENT};
+use tokio_tungstenite::tungstenite::http::header::{DATE, RETRY_AFTER, USER_AGENT};
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, handshake::client::Request};
+use tokio_tungstenite::tungstenite::{
+    Error,
+    handshake::client::{Request, Response},
+};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tokio_util::either::Either;
 
@@ -103,7 +106,7 @@ impl Address {
     ) -> Result<Socket, Refusal> {
         let opening = self.open(cursor, options.message_bytes_max);
         match tokio::time::timeout(options.connect_timeout, opening).await {
-            Ok(Ok(socket)) => Ok(socket),
+            Ok(Ok((socket, _))) => Ok(socket),
             Ok(Err(error)) => Err(refusal(&error)),
             Err(_) => Err(Refusal {
                 reason: format!("no connection within {:?}", options.connect_timeout),
@@ -112,11 +115,29 @@ impl Address {
         }
     }
 
+    /// Opens a connection and closes it again. Also returns the time in the relay's response, if it
+    /// has one.
+    pub(super) async fn try_to_connect(
+        &self,
+        message_bytes_max: usize,
+    ) -> (Result<(), Refusal>, Option<Timestamp>) {
+        match self.open(None, message_bytes_max).await {
+            Ok((_, head)) => (Ok(()), date(head.headers())),
+            Err(error) => {
+                let time = match &error {
+                    Error::Http(response) => date(response.headers()),
+                    _ => None,
+                };
+                (Err(refusal(&error)), time)
+            }
+        }
+    }
+
     async fn open(
         &self,
         cursor: Option<Cursor>,
         message_bytes_max: usize,
-    ) -> Result<Socket, Error> {
+    ) -> Result<(Socket, Response), Error> {
         let request = self.request(cursor)?;
         let stream = MessageLimit::new(self.stream(&request).await?, message_bytes_max);
         // A truncated message is one byte over `message_bytes_max`, so it never exceeds the limit
@@ -125,8 +146,7 @@ impl Address {
         let config = WebSocketConfig::default()
             .max_message_size(limit)
             .max_frame_size(limit);
-        let (socket, _) = client_async_with_config(request, stream, Some(config)).await?;
-        Ok(socket)
+        client_async_with_config(request, stream, Some(config)).await
     }
 
     /// Opens the TCP connection, with TLS if the address is `wss://`.
@@ -211,9 +231,17 @@ fn retry_after(headers: &HeaderMap) -> Option<RetryAfter> {
     if let Ok(seconds) = text.parse() {
         return Some(RetryAfter::In(Duration::from_secs(seconds)));
     }
+    http_date(text).map(RetryAfter::At)
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(DATE)?.to_str().ok()?)
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
     let date = httpdate::parse_http_date(text).ok()?;
     let since_1970 = date.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    Some(RetryAfter::At(Timestamp(since_1970.as_millis() as u64)))
+    Some(Timestamp(since_1970.as_millis() as u64))
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use async_trait::async_trait;
 use skytide_core::event::Host;
 use skytide_core::id::Cursor;
 use skytide_core::port::clock::Clock;
+use skytide_core::time::Timestamp;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
@@ -82,6 +83,15 @@ impl RelaySource {
     pub fn named(mut self, host: &str) -> Self {
         self.address.rename(host);
         self
+    }
+
+    /// Opens a connection to the relay and closes it again, without reading a frame. Returns why
+    /// that is not possible, without secrets, and the time in the head of the relay's response, in
+    /// whole seconds, if it has one.
+    pub async fn try_to_connect(&self) -> (Result<(), String>, Option<Timestamp>) {
+        let message_bytes_max = self.options.message_bytes_max;
+        let (tried, time) = self.address.try_to_connect(message_bytes_max).await;
+        (tried.map_err(|refusal| refusal.reason), time)
     }
 
     /// The cursor to request. It is never 0 once there is a position, because 0 requests the whole

@@ -50,7 +50,10 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
         .with_dataflow(metrics.clone(), config.indexer.checkpoint_interval.0)
         .with_store(data.store());
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
-    start_probe(config, &shared, Arc::new(health), &mut supervisor, &stop).await?;
+    let (health, graph) = (Arc::new(health), metrics.clone());
+    let record = shared.keep_flight_record(config, Some(health.clone()), Some(graph), stop.clone());
+    start_probe(config, &shared, health, &mut supervisor, &stop).await?;
+    supervisor.start("the flight record", record);
     let log = DataflowLog::of(config, &metrics, None);
     let dataflow = run_dataflow(options, member, data.ports(), metrics, stop.clone());
     let dataflow = beside(log, dataflow);
@@ -76,7 +79,10 @@ async fn follow(
     let health = shared.health().with_cluster(Some(member.state.clone()));
     let health = Arc::new(health);
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
+    let graph = metrics.clone();
+    let record = shared.keep_flight_record(config, Some(health.clone()), Some(graph), stop.clone());
     start_probe(config, &shared, health, &mut supervisor, &stop).await?;
+    supervisor.start("the flight record", record);
     let log = DataflowLog::of(config, &metrics, None);
     let counting = async move {
         let Some(links) = stop.run_until_cancelled(member.connect()).await else {

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::open::open_unless_stopped;
 use super::probe::start_probe;
-use super::relays::relays;
 use super::shared::Shared;
 use crate::data::{Data, Role};
 use crate::failure::Failure;
 use crate::options;
+use crate::relays::relays;
 use crate::supervisor::Supervisor;
 
 /// Reads the relays into the log.
@@ -37,7 +37,9 @@ pub async fn ingest(config: &Config, stop: CancellationToken) -> Result<(), Fail
     let observer = health.clone();
     let context = shared.ingest_context(&data, stop.clone(), move |it| observer.on_progress(it));
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
+    let record = shared.keep_flight_record(config, Some(health.clone()), None, stop.clone());
     start_probe(config, &shared, health, &mut supervisor, &stop).await?;
+    supervisor.start("the flight record", record);
     supervisor.start("ingest", read_relays(config, &data, sources, context));
     supervisor.run_until_one_exits().await
 }

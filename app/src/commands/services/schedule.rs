@@ -33,7 +33,10 @@ pub async fn schedule(config: &Config, stop: CancellationToken) -> Result<(), Fa
     shared.data_metrics(&data);
     let health = shared.health().with_store(data.store());
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
-    start_probe(config, &shared, Arc::new(health), &mut supervisor, &stop).await?;
+    let health = Arc::new(health);
+    let record = shared.keep_flight_record(config, Some(health.clone()), None, stop.clone());
+    start_probe(config, &shared, health, &mut supervisor, &stop).await?;
+    supervisor.start("the flight record", record);
     let requests = serve_requests(&data, Some(jobs.clone()), stop.clone());
     supervisor.start("exports", requests);
     supervisor.start("the view store", watch_store(&data, stop.clone()));

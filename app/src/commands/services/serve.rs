@@ -39,6 +39,8 @@ pub async fn serve(config: &Config, stop: CancellationToken) -> Result<(), Failu
     let state = shared.api_state(config, &data, &job_stores)?;
     let state = state.with_health(health.clone());
     let mut supervisor = Supervisor::new(stop.clone(), config.process.shutdown_max.0);
+    let record = shared.keep_flight_record(config, Some(health.clone()), None, stop.clone());
+    supervisor.start("the flight record", record);
     supervisor.report_health(health.clone());
     supervisor.start("the health check", check_health(health, stop.clone()));
     supervisor.start("exports", serve_requests(&data, None, stop.clone()));

@@ -1,10 +1,12 @@
 //! What the services of one process share: the metrics registry and the status of ingest.
 
+use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::registry::Registry;
-use skytide_api::ApiState;
+use skytide_api::{ApiState, Health};
 use skytide_core::config::Config;
+use skytide_core::port::graph::GraphReporter;
 use skytide_core::port::identity::IdentityResolver;
 use skytide_core::port::log::Log;
 use skytide_dataflow as dataflow;
@@ -15,15 +17,15 @@ use crate::audit::{AuditMetrics, AuditService};
 use crate::clock::SystemClock;
 use crate::cluster::ClusterMember;
 use crate::data::{Data, JobStores};
-use crate::dataflow_log;
 use crate::failure::Failure;
+use crate::flight::{self, Sources};
 use crate::health::ServiceHealth;
 use crate::identity::HttpIdentity;
 use crate::jobs::profile_ages;
 use crate::keys::{WithAdminKey, create_admin_key};
-use crate::log_queue::{self, LogLines};
+use crate::log_queue::LogLines;
 use crate::memory_report::{MemoryCollector, ProcessMemory};
-use crate::metrics::{CheckpointAge, LogSize, register_data, register_process};
+use crate::metrics::{CheckpointAge, LogSize, register_data, register_log_lines, register_process};
 use crate::options;
 
 /// What the services of one process share.
@@ -42,16 +44,7 @@ impl Default for Shared {
     fn default() -> Self {
         let mut registry = Registry::default();
         register_process(&mut registry);
-        registry.register(
-            "dataflow_log_lines_dropped",
-            "Lines of INDEXER_DATAFLOW_LOG dropped because its file could not be written",
-            dataflow_log::dropped(),
-        );
-        registry.register(
-            "log_lines_dropped",
-            "Log lines dropped because standard error did not accept them",
-            log_queue::dropped(),
-        );
+        register_log_lines(&mut registry);
         let memory = ProcessMemory::default();
         memory.add(Arc::new(LogLines));
         registry.register_collector(Box::new(MemoryCollector(memory.clone())));
@@ -67,6 +60,37 @@ impl Default for Shared {
 }
 
 impl Shared {
+    /// Records metrics, graph and health of this process in its flight record, and serves the
+    /// record to `skytide doctor`, until `stop` is cancelled.
+    pub fn keep_flight_record(
+        &self,
+        config: &Config,
+        health: Option<Arc<dyn Health>>,
+        graph: Option<Arc<dyn GraphReporter>>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = io::Result<()>> + use<> {
+        let sources = Sources {
+            registry: self.registry.clone(),
+            graph,
+            health,
+        };
+        let created = flight::place::create(&config.store.dir);
+        async move {
+            match created {
+                Ok(folder) => {
+                    stop.run_until_cancelled(flight::run(folder, sources)).await;
+                }
+                Err(error) => {
+                    let what =
+                        "cannot create STORE_DIR/flight, so doctor does not see this process";
+                    tracing::info!(%error, "{what}");
+                    stop.cancelled().await;
+                }
+            }
+            Ok(())
+        }
+    }
+
     /// Registers the metrics of the data folder and of the connections to servers.
     pub fn data_metrics(&self, data: &Data) {
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,7 +10,6 @@ use super::index::run_dataflow;
 use super::ingest::read_relays;
 use super::open::open_unless_stopped;
 use super::probe::check_health;
-use super::relays::relays;
 use super::serve::ListeningApi;
 use super::shared::Shared;
 use super::store_tasks::{audit_views, serve_requests, watch_store};
@@ -21,6 +20,7 @@ use crate::dataflow_log::{DataflowLog, beside};
 use crate::failure::Failure;
 use crate::jobs::{Jobs, scheduler};
 use crate::options;
+use crate::relays::relays;
 use crate::supervisor::Supervisor;
 use crate::terminal::say;
 
@@ -97,6 +97,12 @@ pub async fn run_all(
         on_demand,
     } = scheduler(config, data.store(), &job_stores)?;
     let api_state = api_state.with_job_runner(jobs.clone());
+    let record = shared.keep_flight_record(
+        config,
+        Some(health.clone()),
+        Some(metrics.clone()),
+        stop.clone(),
+    );
     let log = DataflowLog::of(config, &metrics, None);
     let dataflow = run_dataflow(
         dataflow_options,
@@ -122,6 +128,7 @@ pub async fn run_all(
     supervisor.start("exports", requests);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     supervisor.start("the health check", check_health(health, stop.clone()));
+    supervisor.start("the flight record", record);
     api.start(api_state, &mut supervisor, &stop);
     let ended = supervisor.run_until_one_exits().await;
     data.close(config.process.shutdown_max.0).await;

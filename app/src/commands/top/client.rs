@@ -7,9 +7,8 @@ use serde::Deserialize;
 
 use super::answer::Answer;
 use crate::cli::Top;
-use crate::commands::probe::reachable;
 use crate::failure::Failure;
-use crate::listen::resolve;
+use crate::listen::{reachable, resolve};
 
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(10);

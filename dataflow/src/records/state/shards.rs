@@ -138,6 +138,7 @@ impl LiveRecords {
             repos,
             facts,
             collections,
+            out_of_sync,
             ..
         } = self;
         let Some(Some(repo)) = repos.get(account as usize) else {
@@ -152,6 +153,7 @@ impl LiveRecords {
         }
         if repo.out_of_sync {
             emit(Fact::OutOfSync(did.clone()));
+            *out_of_sync += 1;
         }
         if repo.last_seen != Minute::default() {
             emit(Fact::LastSeen(did.clone(), repo.last_seen));

@@ -1,0 +1,170 @@
+//! Checks of the machine: memory against the live records, processors against the workers, and the
+//! limit of open files against the connections.
+
+use std::thread::available_parallelism;
+
+use skytide_core::config::Config;
+
+use super::finding::{Finding, bytes};
+use crate::cli::doctor::Service;
+use crate::files;
+
+/// Memory that a live record needs, in bytes: the upper end of what was measured
+/// (`docs/benchmarks`), with room for the tables to grow.
+const RECORD_BYTES: u64 = 330;
+/// Memory that a process needs besides live records and caches, in bytes.
+const BASE_BYTES: u64 = 256 << 20;
+/// Share of the memory above which a warning is given, in percent.
+const USED_PERCENT_MAX: u64 = 80;
+
+/// Checks the machine. `live_records`: those of the running dataflow, if there is one.
+pub fn check(config: &Config, service: Service, live_records: Option<f64>) -> Vec<Finding> {
+    let limit = memory_limit();
+    let mut findings: Vec<Finding> = limit
+        .map(|(limit, what)| memory(config, service, live_records, limit, what))
+        .into_iter()
+        .collect();
+    if matches!(service, Service::Up | Service::Index) {
+        let cores = available_parallelism().map_or(1, usize::from);
+        findings.push(workers(config.indexer.workers as usize, cores));
+    }
+    if matches!(service, Service::Up | Service::Serve) {
+        let wanted = config.api.connections_max as usize;
+        let hard = rlimit::getrlimit(rlimit::Resource::NOFILE).map(|(_, hard)| hard);
+        findings.extend(hard.ok().map(|hard| open_files(wanted, hard)));
+    }
+    findings
+}
+
+fn memory(
+    config: &Config,
+    service: Service,
+    live_records: Option<f64>,
+    limit: u64,
+    what: &str,
+) -> Finding {
+    const CHECK: &str = "memory";
+    let has_store = config.mongo.uri.is_none() && service != Service::Ingest;
+    let has_api = matches!(service, Service::Up | Service::Serve);
+    let caches = [
+        (has_store, config.store.cache_bytes.0),
+        (has_api, config.api.cache_bytes_max.0),
+        (true, config.process.flight_bytes_max.0),
+    ];
+    let caches: u64 = caches
+        .into_iter()
+        .filter(|it| it.0)
+        .map(|(_, bytes)| bytes)
+        .sum();
+    let counts = matches!(service, Service::Up | Service::Index);
+    let records = live_records.filter(|_| counts).map(|it| it.max(0.0) as u64);
+    let processes = config.cluster.hosts.len().max(1) as u64;
+    let of_records = records.unwrap_or(0) / processes * RECORD_BYTES;
+    let needed = BASE_BYTES + caches + of_records;
+    let share = format!("{} ({what})", bytes(limit));
+    let need = match records {
+        Some(records) => format!(
+            "about {} needed: {records} live records of {RECORD_BYTES} bytes, and caches",
+            bytes(needed)
+        ),
+        None if counts => format!(
+            "{} needed for caches, and {RECORD_BYTES} bytes for each live record, whose number is \
+             known only while the service runs",
+            bytes(needed)
+        ),
+        None => format!("about {} needed for caches", bytes(needed)),
+    };
+    let found = format!("{share}, {need}");
+    let fix = "give the service more memory, lower STORE_CACHE_BYTES and API_CACHE_BYTES_MAX, or \
+               count on several machines (INDEXER_HOSTS)";
+    if needed > limit {
+        Finding::problem(CHECK, found, fix)
+    } else if needed > limit / 100 * USED_PERCENT_MAX {
+        Finding::warning(CHECK, found, fix)
+    } else {
+        Finding::ok(CHECK, found)
+    }
+}
+
+/// The memory that this process may use, and what limits it.
+fn memory_limit() -> Option<(u64, &'static str)> {
+    let total = meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
+    let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let path = group.lines().find_map(|line| line.strip_prefix("0::"));
+    let path = path.unwrap_or("/").trim_end_matches('/');
+    let files = [
+        format!("/sys/fs/cgroup{path}/memory.max"),
+        "/sys/fs/cgroup/memory.max".to_owned(),
+        "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned(),
+    ];
+    let limits = files
+        .iter()
+        .filter_map(|file| std::fs::read_to_string(file).ok());
+    let limit = limits
+        .filter_map(|text| text.trim().parse::<u64>().ok())
+        .min();
+    match limit {
+        Some(limit) if limit < total => Some((limit, "limit of the control group")),
+        _ => Some((total, "memory of the machine")),
+    }
+}
+
+/// `MemTotal` in bytes.
+fn meminfo(text: &str) -> Option<u64> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kib << 10)
+}
+
+fn workers(workers: usize, cores: usize) -> Finding {
+    const CHECK: &str = "cpu";
+    match workers {
+        0 => Finding::ok(CHECK, format!("{cores} processors, one worker for each")),
+        workers if workers > cores => {
+            let found = format!("INDEXER_WORKERS is {workers}, and there are {cores} processors");
+            let fix =
+                format!("set INDEXER_WORKERS to 0 or at most {cores}: workers wait for each other");
+            Finding::warning(CHECK, found, fix)
+        }
+        workers => Finding::ok(CHECK, format!("{cores} processors for {workers} workers")),
+    }
+}
+
+fn open_files(wanted: usize, hard: u64) -> Finding {
+    const CHECK: &str = "files";
+    let allowed = files::connections(wanted, hard);
+    if allowed >= wanted {
+        let found = format!("{hard} open files allowed, for {wanted} connections");
+        return Finding::ok(CHECK, found);
+    }
+    let found = format!(
+        "{hard} open files allowed, which is enough for {allowed} connections, not for {wanted} \
+         (API_CONNECTIONS_MAX)"
+    );
+    let fix = "raise the hard limit (ulimit -Hn, LimitNOFILE= of the unit), or lower \
+               API_CONNECTIONS_MAX";
+    Finding::warning(CHECK, found, fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::finding::Level;
+    use super::*;
+
+    #[test]
+    fn limits_are_compared_with_the_options() {
+        assert_eq!(workers(0, 2).level, Level::Ok);
+        assert_eq!(workers(2, 2).level, Level::Ok);
+        assert_eq!(workers(3, 2).level, Level::Warning);
+        assert_eq!(open_files(1_024, 65_536).level, Level::Ok);
+        let finding = open_files(1_024, 1_024);
+        assert_eq!(finding.level, Level::Warning);
+        assert!(finding.found.contains("512 connections"), "{finding:?}");
+        assert_eq!(
+            meminfo("MemTotal:    2048 kB\nMemFree: 1 kB\n"),
+            Some(2 << 20)
+        );
+    }
+}
