@@ -344,6 +344,7 @@ impl Command {
             Self::Replay(_) => "replay",
             Self::Record(_) => "record",
             Self::Export(_) => "export",
+            Self::Audit(_) => "audit",
             #[cfg(feature = "demo")]
             Self::Simnet(_) => "simnet",
             Self::Keys(_) => "keys",

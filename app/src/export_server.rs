@@ -34,7 +34,7 @@ use crate::failure::chain;
 pub use protocol::{JobAnswer, JobRequest, Message, Request, VERSION, receive, send};
 use skytide_core::port::job::JobRunner;
 use skytide_embedded::EmbeddedStore;
-pub use socket::{Listener, SOCKET, connect, connect_named};
+pub use socket::{Listener, SOCKET, connect};
 
 /// Maximum number of concurrent exports. Further ones wait.
 const EXPORTS_MAX: usize = 2;

@@ -13,7 +13,7 @@ use skytide_core::record::Langs;
 use skytide_core::time::{Minute, Timestamp};
 use skytide_core::view::{ActivityKey, CoverageKey, CoverageRow};
 
-use crate::sizes::HeapSize;
+use crate::sizes::{HeapSize, vec_bytes};
 
 /// A fact about a live record, an account or an event. Each visible live record gives at most one
 /// fact of the first seven kinds.
@@ -256,7 +256,27 @@ impl HeapSize for Fact {
             Self::OutOfSync(did) | Self::LastSeen(did, _) => did.heap_bytes(),
             Self::Activity(key, _) => key.heap_bytes(),
             Self::Counter(name, _) => name.heap_bytes(),
+            Self::Coverage(part) => part.heap_bytes(),
         }
+    }
+}
+
+impl HeapSize for CoverageFact {
+    fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Restored(rows) => {
+                let labels = rows.iter().map(|(key, _)| key.label.heap_bytes());
+                vec_bytes(rows) + labels.sum::<usize>()
+            }
+            Self::Tick(tick) => tick.heap_bytes(),
+            Self::Dropped(_, reason, _) => reason.heap_bytes(),
+        }
+    }
+}
+
+impl HeapSize for TickCoverage {
+    fn heap_bytes(&self) -> usize {
+        vec_bytes(&self.gaps) + self.counts.heap_bytes()
     }
 }
 

@@ -51,6 +51,7 @@ impl HeapSize for Input {
                 btree_bytes::<Box<str>, u64>(counts.len())
                     + counts.keys().map(HeapSize::heap_bytes).sum::<usize>()
             }
+            Self::Coverage(tick) => tick.heap_bytes(),
             // A section that several workers read is counted by none of them. It is dropped as soon
             // as all have read it.
             Self::Shard { section, whole } => match whole {

@@ -134,11 +134,6 @@ impl Lookups {
         estimated(self.lookups.entry_count(), entry_bytes)
     }
 
-    /// Whether the operator has turned lookups off.
-    pub(super) fn is_off(&self) -> bool {
-        self.resolver.is_none()
-    }
-
     /// The cached lookup of a handle that the stream reports of this account, if it verified it.
     pub(super) fn verified(&self, handle: &str, did: &Did) -> Option<VerifiedLookup> {
         let lookup = self.lookups.get(handle)?;

@@ -8,9 +8,9 @@ use indicatif::{HumanBytes, HumanCount};
 use skytide_ingest::record::{self, RecordOptions, Recorded};
 use tokio_util::sync::CancellationToken;
 
-use super::services::relays;
 use crate::cli;
 use crate::failure::Failure;
+use crate::relays::relays;
 use crate::terminal::{note, say};
 
 /// Interval between two lines of progress.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::archive::{Entry, read};
 use super::place;
 use super::recorder::{ARCHIVE_BYTES_MAX, Process};
-use crate::export_server::connect_named;
+use crate::export_server::connect;
 
 /// How long a process may take to send its record.
 const RECEIVE_MAX: Duration = Duration::from_secs(8);

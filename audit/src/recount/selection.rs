@@ -65,7 +65,7 @@ impl Selection {
             }
             RowKind::Activity => hash_of(view, &key.decode::<ActivityKey>()?),
             RowKind::Counter => hash_of(view, &key.decode::<String>()?),
-            RowKind::List => hash_of(view, key),
+            RowKind::List | RowKind::Coverage => hash_of(view, key),
         })
     }
 

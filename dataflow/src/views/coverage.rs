@@ -25,6 +25,7 @@ use super::changes::TouchedRows;
 use crate::fact::{CoverageFact, DROPPED_PREFIX, Fact, TickCoverage};
 use crate::operators::flat_map_facts::flat_map_facts;
 use crate::operators::on_tick::on_tick;
+use crate::sizes::{Size, Sizes, StateSizes, btree_bytes};
 use crate::types::{Rows, Shared, SuppressedRows, Time, ViewInput};
 
 const HOUR_MS: u64 = 3_600_000;
@@ -34,6 +35,20 @@ const FILTER_PREFIX: &str = "filter_";
 
 /// The rows of `coverage`, which are also its state.
 pub type CoverageRows = BTreeMap<CoverageKey, CoverageRow>;
+
+/// Bytes of a label on the heap, approximately: `dropped/` and the name of a reason.
+const LABEL_BYTES: usize = 24;
+
+/// The rows, as their size is reported.
+struct StateOf(Shared<CoverageRows>);
+
+impl StateSizes for StateOf {
+    fn add_sizes(&mut self, sizes: &mut Sizes) {
+        let entries = self.0.borrow().len();
+        let bytes = btree_bytes::<CoverageKey, CoverageRow>(entries) + entries * LABEL_BYTES;
+        sizes.add("coverage.rows", Size { entries, bytes }, None);
+    }
+}
 
 /// Computes the rows of `coverage`.
 pub fn coverage<'s>(
@@ -46,6 +61,7 @@ pub fn coverage<'s>(
             known.push(part.clone());
         }
     });
+    input.clocks.states.share(StateOf(state.clone()));
     on_tick(
         "Coverage",
         known,
