@@ -33,7 +33,7 @@ async fn a_connection_to_nats_that_was_lost_and_established_again_is_counted() {
         nats
     });
     let _nats = nats.await.expect("it starts again");
-    until(|| log.is_connected()).await;
+    until(|| log.is_connected() && log.reconnects() > 0).await;
     assert_eq!(log.reconnects(), 1);
 }
 
@@ -45,10 +45,9 @@ async fn a_connection_to_mongodb_that_was_lost_and_established_again_is_counted(
     let options = skytide_core::config::Mongo::at(&mongo.uri()).expect("an address");
     let store = skytide_mongodb::MongoStore::connect(&options).await;
     let connection = store.expect("a store").connection().clone();
-    assert_eq!(
-        (connection.is_connected(), connection.reconnects()),
-        (true, 0)
-    );
+    // The driver reports the first connection a moment after it has used it.
+    until(|| connection.is_connected()).await;
+    assert_eq!(connection.reconnects(), 0);
     mongo.kill();
     until(|| !connection.is_connected()).await;
     assert_eq!(connection.reconnects(), 0);
@@ -57,6 +56,6 @@ async fn a_connection_to_mongodb_that_was_lost_and_established_again_is_counted(
         mongo
     });
     let _mongo = mongo.await.expect("it starts again");
-    until(|| connection.is_connected()).await;
+    until(|| connection.is_connected() && connection.reconnects() > 0).await;
     assert_eq!(connection.reconnects(), 1);
 }
