@@ -216,7 +216,6 @@ impl FlightRecorder {
         chunks.into_iter().enumerate().rev().map(entry).collect()
     }
 
-    #[expect(clippy::type_complexity, reason = "a list of three")]
     fn sample_parts(&self) -> ([(&'static str, usize, Vec<Sample>); 3], u64) {
         let samples = lock(&self.samples);
         let rings = [&samples.metrics, &samples.graph, &samples.health];
