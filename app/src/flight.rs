@@ -28,8 +28,6 @@ mod server;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use skytide_core::port::size::StateSize;
-
 pub use failed::failed_records;
 pub use recorder::{FlightRecorder, Process, Sources};
 
@@ -60,9 +58,10 @@ pub fn start(recorder: FlightRecorder) {
     }));
 }
 
-/// The memory that the flight record of this process uses; `None` if it keeps none.
-pub fn size() -> Option<StateSize> {
-    RECORDER.get().map(|recorder| recorder.size())
+/// The flight record of this process, which reports the memory that it uses; `None` if the process
+/// keeps none.
+pub fn recorder() -> Option<Arc<FlightRecorder>> {
+    RECORDER.get().cloned()
 }
 
 /// Records these sources every 10 s, and serves the record on a socket in the folder, until the

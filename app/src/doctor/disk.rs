@@ -150,7 +150,6 @@ fn free_space(wanted: &Wanted, free: u64) -> Finding {
 
 fn file_system(place: &Path) -> Option<Finding> {
     let kind = rustix::fs::statfs(place).ok()?;
-    #[expect(clippy::unnecessary_cast, reason = "the type differs between systems")]
     let magic = kind.f_type as u64 & 0xffff_ffff;
     let named = |list: &[(u64, &'static str)]| {
         list.iter()

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use skytide_api::Health;
 use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::GraphReporter;
-use skytide_core::port::size::StateSize;
+use skytide_core::port::size::{SizeReporter, StateSize};
 use skytide_core::time::Timestamp;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -120,22 +120,6 @@ impl FlightRecorder {
         self.masks.apply(text)
     }
 
-    /// The memory that the record uses.
-    pub fn size(&self) -> StateSize {
-        let log = lock(&self.log);
-        let samples = lock(&self.samples);
-        let rings = [&samples.metrics, &samples.graph, &samples.health];
-        let bytes = rings.iter().map(|ring| ring.bytes()).sum::<usize>() + log.bytes();
-        let entries = rings.iter().map(|ring| ring.len()).sum::<usize>() as u64 + log.lines();
-        StateSize {
-            name: "flight.record".into(),
-            worker: None,
-            entries,
-            bytes: bytes as u64,
-            option: Some("SKYTIDE_FLIGHT_BYTES_MAX".into()),
-        }
-    }
-
     pub(super) fn set_folder(&self, folder: &Path) {
         *lock(&self.folder) = Some(folder.to_owned());
     }
@@ -232,7 +216,6 @@ impl FlightRecorder {
         chunks.into_iter().enumerate().rev().map(entry).collect()
     }
 
-    #[expect(clippy::type_complexity, reason = "a list of three")]
     fn sample_parts(&self) -> ([(&'static str, usize, Vec<Sample>); 3], u64) {
         let samples = lock(&self.samples);
         let rings = [&samples.metrics, &samples.graph, &samples.health];
@@ -259,6 +242,23 @@ impl FlightRecorder {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SizeReporter for FlightRecorder {
+    fn sizes(&self) -> Vec<StateSize> {
+        let log = lock(&self.log);
+        let samples = lock(&self.samples);
+        let rings = [&samples.metrics, &samples.graph, &samples.health];
+        let bytes = rings.iter().map(|ring| ring.bytes()).sum::<usize>() + log.bytes();
+        let entries = rings.iter().map(|ring| ring.len()).sum::<usize>() as u64 + log.lines();
+        vec![StateSize {
+            name: "flight.record".into(),
+            worker: None,
+            entries,
+            bytes: bytes as u64,
+            option: Some("SKYTIDE_FLIGHT_BYTES_MAX".into()),
+        }]
+    }
 }
 
 /// Removes the escape sequences with which a terminal shows colours:
@@ -321,6 +321,10 @@ mod tests {
         let newest = newest.expect("metrics");
         assert!(newest.path.contains("22-13-40"), "{}", newest.path);
         assert!(String::from_utf8_lossy(&newest.content).contains("events_total 3"));
+        let [size] = &recorder.sizes()[..] else {
+            panic!("one size");
+        };
+        assert_eq!((size.entries, size.bytes > 0), (4, true), "{size:?}");
         let record = file(&entries, "record.json");
         assert!(record.contains("\"log_lines_dropped\": 0"), "{record}");
         let all: Vec<u8> = entries
