@@ -112,7 +112,6 @@ async fn each_step_commit_cut_and_epoch_counts_once() {
 }
 
 /// A log that counts the calls of `flush` of its writers.
-#[derive(Default)]
 struct Flushes {
     log: MemoryLog,
     count: Arc<AtomicU64>,
@@ -166,7 +165,10 @@ async fn each_flush_of_the_log_counts_once() {
         "/fixtures/frames/pds.frames.zst"
     );
     let source = RecordingSource::open(vec![frames.into()]).expect("a recording");
-    let log = Arc::new(Flushes::default());
+    let log = Arc::new(Flushes {
+        log: MemoryLog::new(1),
+        count: Arc::default(),
+    });
     let count = log.count.clone();
     let running = Running::start(Box::new(source), options(), log.clone());
     let registry_text = {

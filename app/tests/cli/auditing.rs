@@ -41,7 +41,7 @@ fn report(ran: &Ran) -> Value {
 }
 
 /// Polls until the answer satisfies the condition.
-fn until<T>(ask: impl Fn() -> Option<T>) -> T {
+fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
     loop {
         if let Some(found) = ask() {
             return found;

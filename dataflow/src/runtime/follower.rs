@@ -108,7 +108,7 @@ fn execute_commands(
             };
             let output = BatchOutput { end, changes };
             log.report_if_due(worker);
-            let report = log.take_report();
+            let report = log.take_report().map(Box::new);
             mailbox.send_reply(leader, Reply::Batch(output, stats.take(), report));
         }
         if let Some(cut) = cut {

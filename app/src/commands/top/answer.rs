@@ -100,7 +100,6 @@ pub struct Worker {
 /// The shares of a worker's time, from 0 to 1.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[expect(missing_docs, reason = "the API describes these fields")]
 pub struct Shares {
     pub busy: f64,
     pub parked: f64,
