@@ -8,6 +8,7 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use super::*;
+use crate::fact::TickCoverage;
 use crate::graph::GraphConfig;
 use crate::metrics::Metrics;
 use crate::records::AccountPolicy;
@@ -18,7 +19,7 @@ use crate::types::SuppressedRows;
 const NOON: u64 = 20_000 * 86_400_000 + 43_200_000;
 
 /// All structures of a worker, by name.
-const EXPECTED: [&str; 39] = [
+const EXPECTED: [&str; 41] = [
     "accounts.rows",
     "accounts.updates",
     "activity.stash",
@@ -31,6 +32,8 @@ const EXPECTED: [&str; 39] = [
     "actors.window",
     "counters.stash",
     "counters.sums",
+    "coverage.rows",
+    "coverage.stash",
     "interactions.days",
     "interactions.dids",
     "interactions.stash",
@@ -129,6 +132,14 @@ fn inputs() -> Vec<Input> {
         ),
         event(8, 'a', Body::Identity { handle }),
         event(9, 'b', Body::Op(deleted)),
+        Input::Coverage(TickCoverage {
+            epoch: 1,
+            from: Timestamp(NOON),
+            time: Timestamp(NOON),
+            gaps: Vec::new(),
+            open_gap: None,
+            counts: vec![("missing_seqs".into(), 3)],
+        }),
     ]
 }
 
@@ -136,7 +147,7 @@ fn inputs() -> Vec<Input> {
 fn every_stateful_operator_reports_the_size_of_each_structure() {
     let sizes = timely::execute_directly(|worker| {
         let metrics = Arc::new(Metrics::default());
-        let mut log = OperatorLog::register(worker, metrics);
+        let mut log = OperatorLog::register(worker, metrics, true);
         let command = BuildCommand {
             graph: GraphConfig {
                 views: ViewId::ALL.to_vec(),
@@ -168,7 +179,7 @@ fn every_stateful_operator_reports_the_size_of_each_structure() {
             bytes: 0,
             epochs: 1,
         };
-        graph.feed(vec![segment], end);
+        graph.feed(vec![segment], end, &mut log);
         let liveness = Links::alone().liveness(1).expect("there are no sockets");
         let changes = graph.complete(worker, end, &mut log, &liveness);
         assert!(changes.is_some_and(|it| !it.changes.is_empty()));
