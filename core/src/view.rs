@@ -180,8 +180,8 @@ catalogue! {
     /// Top accounts of the last 24 hours by interactions with other accounts: [`ListKey`] →
     /// [`ListRow`].
     TopInteractions = 20, "top_interactions", 1;
-    /// What is known to be missing: gaps of the stream, filters, drops and missing numbers by hour:
-    /// [`CoverageKey`] → [`CoverageRow`].
+    /// Gaps of the stream, filters, drops and missing numbers, by network time: [`CoverageKey`] →
+    /// [`CoverageRow`].
     Coverage = 21, "coverage", 1;
 }
 
