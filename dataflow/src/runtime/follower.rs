@@ -93,7 +93,7 @@ fn execute_commands(worker: &mut Worker, metrics: &Arc<Metrics>, liveness: &Live
             };
             let output = BatchOutput { end, changes };
             log.report_if_due(worker);
-            let report = log.take_report();
+            let report = log.take_report().map(Box::new);
             mailbox.send_reply(leader, Reply::Batch(output, stats.take(), report));
         }
         if let Some(cut) = cut {

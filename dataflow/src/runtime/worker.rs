@@ -162,7 +162,7 @@ impl LeaderWorker {
             match reply {
                 Reply::Batch(output, stats, report) => {
                     if let Some(report) = report {
-                        self.metrics.record_remote_report(report);
+                        self.metrics.record_remote_report(*report);
                     }
                     for stats in stats {
                         self.metrics

@@ -121,7 +121,7 @@ mod tests {
             let account = next(12) * next(3);
             let did: Did = match account % 2 {
                 0 => format!("did:web:{account}.example").parse(),
-                _ => format!("did:plc:{:2>24}", account).parse(),
+                _ => format!("did:plc:{account:2>24}").parse(),
             }
             .expect("it is a DID");
             match next(400) {

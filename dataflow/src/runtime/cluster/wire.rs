@@ -70,7 +70,7 @@ impl Mailbox {
 #[derive(Debug)]
 pub(crate) enum Reply {
     /// Its part of a batch, its statistics, and about once a second what its operators did.
-    Batch(BatchOutput, Vec<WorkerStats>, Option<WorkerReport>),
+    Batch(BatchOutput, Vec<WorkerStats>, Option<Box<WorkerReport>>),
     /// Its part of a cut.
     Part(Part),
 }
@@ -78,7 +78,7 @@ pub(crate) enum Reply {
 /// A [`Reply`] as it is sent.
 #[derive(Serialize, Deserialize)]
 enum WireReply {
-    Batch(End, RowChanges, Vec<WireStats>, Option<WorkerReport>),
+    Batch(End, RowChanges, Vec<WireStats>, Option<Box<WorkerReport>>),
     Part(Cut, Epoch, Vec<(String, ByteBuf)>, f64),
 }
 
