@@ -32,7 +32,7 @@ impl RecordSizes {
     /// Replaces the size that an account had before a change.
     pub fn replace(&mut self, before: RepoSize, after: RepoSize) {
         let repos = &mut self.repos;
-        repos.account = repos.account + after.account - before.account;
+        repos.account = (repos.account + after.account).saturating_sub(before.account);
         repos.table.replace(before.table, after.table);
         repos
             .gone_posts
@@ -66,7 +66,7 @@ impl RecordSizes {
 
     /// Subtracts what the key of a removed gone post pointed to, in bytes.
     pub fn remove_gone_key(&mut self, bytes: usize) {
-        self.gone_keys -= bytes;
+        self.gone_keys = self.gone_keys.saturating_sub(bytes);
     }
 }
 
