@@ -6,6 +6,9 @@
 //! flight records of running and failed services ─▶ bundle
 //! ```
 //!
+//! What reads files runs on other threads: a file system that does not answer delays doctor by the
+//! limit of one check, and no more.
+//!
 //! No check changes data: the folder gets a temporary file, and MongoDB a temporary collection. No
 //! finding contains a secret.
 
@@ -54,11 +57,15 @@ impl Examination<'_> {
         let Self {
             config, service, ..
         } = *self;
-        let mut findings = options::check(config, &self.set, service);
-        let (running, silent) = records(&config.store.dir).await;
+        let (options, set) = (config.clone(), self.set.clone());
+        let checked = blocking(move || options::check(&options, &set, service));
+        let mut findings = self.limited("options", checked).await;
+        let (running, silent) = records(&config.store.dir, self.time_max).await;
         let live = running.iter().find_map(metrics::Metrics::newest_of);
         let folder = config.store.dir.clone();
-        let lock = locks::holder(&folder.join("store.lock"));
+        let lock = folder.join("store.lock");
+        let lock = answer(self.time_max, move || locks::holder(&lock));
+        let lock = lock.await.flatten();
         findings.extend(
             self.limited("folder", blocking(move || folder::check(&folder)))
                 .await,
@@ -109,6 +116,15 @@ impl Examination<'_> {
             vec![Finding::problem(name, found, fix)]
         })
     }
+}
+
+/// What a function returns that may block; `None` if it takes longer than this, or panics.
+pub async fn answer<T: Send + 'static>(
+    time_max: Duration,
+    ask: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let answered = timeout(time_max, tokio::task::spawn_blocking(ask)).await;
+    answered.ok().and_then(Result::ok)
 }
 
 /// Runs a check on a thread that may block: a network file system may not answer.

@@ -49,7 +49,7 @@ pub fn start(recorder: FlightRecorder) {
     log_tee::set(move |line| log.line(line));
     let previous = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        recorder.line(format!("{panic}\n").as_bytes());
+        recorder.line_of_panic(format!("{panic}\n").as_bytes());
         previous(panic);
         // A panic of any other thread is caught, and ends its service with an error.
         if std::thread::current().name() == Some("main") {

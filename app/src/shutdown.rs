@@ -23,9 +23,11 @@ use crate::log_queue;
 
 /// How long the exit at once waits for the last lines on standard error.
 const LAST_LINES_MAX: Duration = Duration::from_secs(2);
+/// How long it waits before that for the flight record of a stop that takes too long.
+const RECORD_MAX: Duration = Duration::from_secs(5);
 
 /// Returns a token that the first signal cancels. The process exits at the latest `shutdown_max`
-/// after that signal.
+/// after that signal, and after the seconds that its flight record and its last lines may take.
 pub fn on_signal(shutdown_max: Duration) -> CancellationToken {
     let stop = CancellationToken::new();
     let (installed, when_installed) = std::sync::mpsc::channel();
@@ -61,27 +63,32 @@ async fn handle(mut signals: Signals, stop: &CancellationToken, shutdown_max: Du
             exit(128 + number, log_queue::flush)
         }
         () = tokio::time::sleep(shutdown_max) => {
-            exit(1, move || {
-                log_queue::last_line(&overdue(shutdown_max));
-                flight::on_failure_text(&overdue(shutdown_max));
-            })
+            let what = overdue(shutdown_max);
+            let error = what.clone();
+            within(RECORD_MAX, move || flight::on_failure_text(&error));
+            exit(1, move || log_queue::last_line(&what))
         }
     }
 }
 
-/// Ends the process after the last lines. They are written on a thread of their own: standard error
-/// may accept nothing, and a write to it then never ends.
+/// Ends the process after the last lines.
 fn exit(code: i32, write_last_lines: impl FnOnce() + Send + 'static) -> ! {
+    within(LAST_LINES_MAX, write_last_lines);
+    process::exit(code)
+}
+
+/// Runs this on a thread of its own and waits for its end, at most this time: standard error or the
+/// disk may accept nothing, and a write then never ends.
+fn within(time_max: Duration, write: impl FnOnce() + Send + 'static) {
     let (written, when_written) = std::sync::mpsc::channel();
     let thread = std::thread::Builder::new().name("last lines".to_owned());
     let spawned = thread.spawn(move || {
-        write_last_lines();
+        write();
         let _received = written.send(());
     });
     if spawned.is_ok() {
-        let _written = when_written.recv_timeout(LAST_LINES_MAX);
+        let _written = when_written.recv_timeout(time_max);
     }
-    process::exit(code)
 }
 
 /// The message when the process exits before its services have stopped.

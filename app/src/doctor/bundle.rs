@@ -11,6 +11,8 @@
 //! Each part has a budget. When it is exhausted, the oldest files are left out, and the manifest says
 //! so.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use skytide_core::time::Timestamp;
@@ -56,8 +58,8 @@ pub struct Contents<'a> {
     pub settings: String,
     /// The secrets in them.
     pub masks: &'a Masks,
-    /// The data folder.
-    pub data: &'a Path,
+    /// The records of failures, from [`failed`].
+    pub failed: Vec<Entry>,
     /// The time of the bundle.
     pub now: Timestamp,
 }
@@ -79,8 +81,7 @@ pub fn bundle(contents: &Contents<'_>) -> Vec<u8> {
     for record in *running {
         add_record(&mut archive, record, each, contents.masks);
     }
-    let failed = failed(contents.data);
-    archive.add_part("failed", archive.room(), &failed);
+    archive.add_part("failed", archive.room(), &contents.failed);
     finish(archive, contents)
 }
 
@@ -117,16 +118,36 @@ fn machine() -> Vec<Entry> {
     MACHINE.iter().filter_map(read).collect()
 }
 
-/// The records of failures, newest first. They contain no secrets: those were removed when they were
-/// written.
-fn failed(data: &Path) -> Vec<Entry> {
-    let read = |path: std::path::PathBuf| {
-        let size = std::fs::metadata(&path).ok()?.len();
+/// The records of failures in this data folder, newest first. They contain no secrets: those were
+/// removed when they were written.
+pub fn failed(data: &Path) -> Vec<Entry> {
+    let entry = |path: std::path::PathBuf| {
         let name = path.file_name()?.to_string_lossy().into_owned();
-        let content = (size <= FAILED_FILE_BYTES_MAX).then(|| std::fs::read(&path));
-        Some(Entry::new(format!("failed/{name}"), content?.ok()?))
+        let content = read_record(&path).ok()?;
+        Some(Entry::new(format!("failed/{name}"), content))
     };
-    failed_records(data).into_iter().filter_map(read).collect()
+    failed_records(data).into_iter().filter_map(entry).collect()
+}
+
+/// Reads a regular file of a bounded size. Symbolic links are not followed.
+fn read_record(path: &Path) -> io::Result<Vec<u8>> {
+    let mut options = File::options();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        // Without NONBLOCK, opening a named pipe waits for a writer.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags.bits() as i32);
+    }
+    let file = options.open(path)?;
+    let about = file.metadata()?;
+    if !about.is_file() || about.len() > FAILED_FILE_BYTES_MAX {
+        return Err(io::Error::other("it is not a file, or too large"));
+    }
+    let mut content = Vec::new();
+    file.take(FAILED_FILE_BYTES_MAX).read_to_end(&mut content)?;
+    Ok(content)
 }
 
 /// Adds the files that describe the bundle.
@@ -209,7 +230,6 @@ mod tests {
 
     #[test]
     fn a_bundle_has_at_most_5_mb_with_the_newest_files_and_says_what_it_lacks() {
-        let data = tempfile::tempdir().expect("a folder");
         let report = Report::new(Service::Up, Timestamp(0), vec![]);
         let running = [flood(1), flood(2)];
         let bytes = bundle(&Contents {
@@ -217,7 +237,7 @@ mod tests {
             running: &running,
             settings: "NATS_URL nats://***@h".to_owned(),
             masks: &Masks::default(),
-            data: data.path(),
+            failed: Vec::new(),
             now: Timestamp(1_800_000_000_000),
         });
         assert!(bytes.len() <= BUNDLE_BYTES_MAX, "{}", bytes.len());
@@ -248,5 +268,25 @@ mod tests {
             .count();
         assert_eq!(log["kept_files"].as_u64(), Some(files as u64));
         assert_eq!(log["cut_files"].as_u64(), Some(60 - files as u64));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_regular_files_are_records_of_failures() {
+        let data = tempfile::tempdir().expect("a folder");
+        let folder = data.path().join("flight");
+        std::fs::create_dir(&folder).expect("created");
+        let path = |number: u32| folder.join(format!("failed-{number}-up-1.tar.gz"));
+        std::fs::write(path(1), "a record").expect("written");
+        let other = data.path().join("other");
+        std::fs::write(&other, "x").expect("written");
+        std::os::unix::fs::symlink(&other, path(2)).expect("linked");
+        let socket = std::os::unix::net::UnixListener::bind(path(3)).expect("bound");
+        std::fs::create_dir(path(4)).expect("created");
+        let large = File::create(path(5)).expect("created");
+        large.set_len(FAILED_FILE_BYTES_MAX + 1).expect("set");
+        let expected = Entry::new("failed/failed-1-up-1.tar.gz", "a record");
+        assert_eq!(failed(data.path()), [expected]);
+        drop(socket);
     }
 }

@@ -1,6 +1,7 @@
 //! Checks of the network: the ports on which a service listens, and the relays.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,13 +46,17 @@ async fn port(address: &ListenAddress, option: &'static str) -> Finding {
             return Finding::problem(CHECK, chain(&failure), fix);
         }
     };
-    match TcpListener::bind(resolved).await {
-        Ok(_) => Finding::ok(CHECK, format!("{address} is free ({option})")),
-        Err(why) if why.kind() == io::ErrorKind::AddrInUse => {
-            let alive = timeout(ALIVE_MAX, is_ours(reachable(resolved))).await;
-            if alive.is_ok_and(|alive| alive.unwrap_or(false)) {
-                return Finding::ok(CHECK, format!("Skytide listens on {address} ({option})"));
-            }
+    let mut no_port = resolved;
+    no_port.set_port(0);
+    // Another machine may have the address: connecting says only about this one.
+    let bound = match TcpListener::bind(no_port).await {
+        Ok(_) => bind(resolved).await,
+        Err(why) => Err(why),
+    };
+    match bound {
+        Ok(Bound::Free) => Finding::ok(CHECK, format!("{address} is free ({option})")),
+        Ok(Bound::Ours) => Finding::ok(CHECK, format!("Skytide listens on {address} ({option})")),
+        Ok(Bound::Taken) => {
             let found = format!("another program listens on {address}");
             let fix = format!("stop it, or choose another port ({option})");
             Finding::problem(CHECK, found, fix)
@@ -64,9 +69,33 @@ async fn port(address: &ListenAddress, option: &'static str) -> Finding {
     }
 }
 
+/// Who has a port.
+enum Bound {
+    Free,
+    Ours,
+    Taken,
+}
+
+/// Connects to the port, and binds it only if no process listens: a service that starts at this
+/// moment would find a port that is bound in use.
+async fn bind(resolved: SocketAddr) -> io::Result<Bound> {
+    let address = reachable(resolved);
+    if let Ok(Ok(stream)) = timeout(ALIVE_MAX, TcpStream::connect(address)).await {
+        let alive = timeout(ALIVE_MAX, is_ours(stream, address)).await;
+        return match alive {
+            Ok(Ok(true)) => Ok(Bound::Ours),
+            _ => Ok(Bound::Taken),
+        };
+    }
+    match TcpListener::bind(resolved).await {
+        Ok(_) => Ok(Bound::Free),
+        Err(why) if why.kind() == io::ErrorKind::AddrInUse => Ok(Bound::Taken),
+        Err(why) => Err(why),
+    }
+}
+
 /// Whether the process that listens there answers `/healthz` as Skytide does.
-async fn is_ours(address: std::net::SocketAddr) -> io::Result<bool> {
-    let mut stream = TcpStream::connect(address).await?;
+async fn is_ours(mut stream: TcpStream, address: SocketAddr) -> io::Result<bool> {
     let request = format!("GET /healthz HTTP/1.0\r\nhost: {address}\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();

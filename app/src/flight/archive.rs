@@ -37,6 +37,15 @@ impl Entry {
     }
 }
 
+/// Files that were left out of a part before they were read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Their number.
+    pub files: usize,
+    /// Their bytes, before compression, with colours and before secrets are replaced.
+    pub bytes: usize,
+}
+
 /// An archive that is being written. It never becomes larger than its bound.
 pub struct Archive {
     members: Vec<Vec<u8>>,
@@ -107,6 +116,14 @@ impl Archive {
             cut_files: left_out.len(),
             cut_bytes: left_out.iter().map(|entry| entry.content.len()).sum(),
         });
+    }
+
+    /// Records that these files of the newest part were left out as well.
+    pub fn left_out(&mut self, left_out: LeftOut) {
+        if let Some(newest) = self.cut.last_mut() {
+            newest.cut_files += left_out.files;
+            newest.cut_bytes += left_out.bytes;
+        }
     }
 
     /// The parts so far, with what was left out of them.

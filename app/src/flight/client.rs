@@ -4,12 +4,14 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use super::archive::{Entry, read};
 use super::place;
 use super::recorder::{ARCHIVE_BYTES_MAX, Process};
+use super::server::REQUEST;
 use crate::export_server::connect;
 
 /// How long a process may take to send its record.
@@ -43,17 +45,34 @@ impl FlightRecord {
     }
 }
 
-/// The records of all processes that use this data folder, and for each process that sent none, the
-/// reason.
-pub async fn records(data: &Path) -> (Vec<FlightRecord>, Vec<String>) {
+/// The records of all processes that use this data folder, and for each process that sent none
+/// within this time, the reason.
+pub async fn records(data: &Path, time_max: Duration) -> (Vec<FlightRecord>, Vec<String>) {
     let folder = place::folder(data);
+    let listed = folder.clone();
+    let names = spawn_blocking(move || place::names(&listed, "", ".sock"));
+    let Ok(names) = timeout(time_max, names).await else {
+        let why = format!("{} cannot be listed in time", folder.display());
+        return (Vec::new(), vec![why]);
+    };
+    let mut requests = JoinSet::new();
+    for name in names.unwrap_or_default().into_iter().take(PROCESSES_MAX) {
+        let folder = folder.clone();
+        requests.spawn(async move {
+            let received = timeout(time_max.min(RECEIVE_MAX), receive(&folder, &name)).await;
+            let received = received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            (name, received)
+        });
+    }
+    // A panic of a task has already been reported.
+    let mut answers = Vec::new();
+    while let Some(joined) = requests.join_next().await {
+        answers.extend(joined.ok());
+    }
+    answers.sort_by(|(a, _), (b, _)| a.cmp(b));
     let (mut records, mut failures) = (Vec::new(), Vec::new());
-    for name in place::names(&folder, "", ".sock")
-        .into_iter()
-        .take(PROCESSES_MAX)
-    {
-        let received = timeout(RECEIVE_MAX, receive(&folder, &name)).await;
-        match received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+    for (name, received) in answers {
+        match received {
             Ok(record) => records.push(record),
             // The socket of a process that was killed.
             Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => {}
@@ -65,6 +84,7 @@ pub async fn records(data: &Path) -> (Vec<FlightRecord>, Vec<String>) {
 
 async fn receive(folder: &Path, name: &str) -> io::Result<FlightRecord> {
     let mut stream = connect(folder, name).await?;
+    stream.write_u8(REQUEST).await?;
     let bytes = stream.read_u64().await?;
     if bytes > ARCHIVE_BYTES_MAX as u64 {
         return Err(io::Error::other("the record is too large"));

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use skytide_core::port::clock::Clock;
 
@@ -18,6 +19,10 @@ use crate::clock::SystemClock;
 const RECORDS_MAX: usize = 3;
 const START: &str = "failed-";
 const END: &str = ".tar.gz";
+const UNFINISHED_START: &str = ".failed-";
+const UNFINISHED_END: &str = ".new";
+/// Age from which an unfinished record belongs to a process that was killed while it wrote it.
+const STALE_AGE_MIN: Duration = Duration::from_secs(60);
 
 /// Writes the record of this process, which fails with this error. Returns its path; `None` if there
 /// is no data folder for it.
@@ -34,16 +39,17 @@ fn write_to(folder: &Path, service: &str, error: &str, archive: &[u8]) -> io::Re
     let suffix = format!("-{service}-{:08x}{END}", hash(error));
     let time = SystemClock.now().rfc3339().replace(':', "-");
     let name = format!("{START}{time}{suffix}");
-    let unfinished = folder.join(format!(".{name}.new"));
-    let mut options = File::options();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(&unfinished)?;
-    file.write_all(archive)?;
-    file.sync_all()?;
+    remove_stale(folder);
+    // The name has no time: a restart loop on a full disk leaves one file at most.
+    let unfinished = folder.join(format!("{UNFINISHED_START}{service}{UNFINISHED_END}"));
     let path = folder.join(&name);
-    std::fs::rename(&unfinished, &path)?;
+    let written =
+        write_new(&unfinished, archive).and_then(|()| std::fs::rename(&unfinished, &path));
+    if let Err(why) = written {
+        // It may not exist.
+        let _removed = std::fs::remove_file(&unfinished);
+        return Err(why);
+    }
     let mut records = place::names(folder, START, END);
     records.retain(|record| {
         let is_replaced = *record != name && record.ends_with(&suffix);
@@ -54,6 +60,30 @@ fn write_to(folder: &Path, service: &str, error: &str, archive: &[u8]) -> io::Re
         std::fs::remove_file(folder.join(record))?;
     }
     Ok(path)
+}
+
+/// Writes a new file that only this user may read. Replaces a former file of this name.
+fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
+    // `create_new` reports an error if it is still there.
+    let _removed = std::fs::remove_file(path);
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Removes the unfinished records of processes that were killed while they wrote them.
+fn remove_stale(folder: &Path) {
+    for name in place::names(folder, UNFINISHED_START, UNFINISHED_END) {
+        let path = folder.join(name);
+        if place::age(&path).is_some_and(|age| age >= STALE_AGE_MIN) {
+            // Another process may have removed it in the meantime.
+            let _removed = std::fs::remove_file(&path);
+        }
+    }
 }
 
 /// A hash of an error, without the numbers in it: process numbers and times differ each time.
@@ -73,6 +103,8 @@ pub fn failed_records(data: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     #[test]
@@ -103,5 +135,23 @@ mod tests {
         assert_eq!(names.len(), 3, "{names:?}");
         let newest = failed_records(data.path()).remove(0);
         assert_eq!(std::fs::read(newest).expect("a file"), b"again");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_written_leaves_nothing_and_stale_ones_are_removed() {
+        let data = tempfile::tempdir().expect("a folder");
+        let folder = place::folder(data.path());
+        std::fs::create_dir(&folder).expect("created");
+        let old = SystemTime::now() - 2 * STALE_AGE_MIN;
+        let stale = folder.join(".failed-2026-11-30T00-00-00.000Z-up-1.tar.gz.new");
+        let stale_file = File::create(&stale).expect("created");
+        stale_file.set_modified(old).expect("set");
+        let of_another = folder.join(".failed-ingest.new");
+        std::fs::write(&of_another, "x").expect("written");
+        // The name is too long for a file, after the unfinished one was written.
+        let service = "s".repeat(230);
+        write_to(&folder, &service, "disk full", b"x").expect_err("the name is too long");
+        let names = place::names(&folder, "", "");
+        assert_eq!(names, [".failed-ingest.new"]);
     }
 }

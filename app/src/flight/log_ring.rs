@@ -5,6 +5,9 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::archive::LeftOut;
 
 /// Size at which a chunk is compressed, in bytes.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -19,7 +22,7 @@ const LEVEL: i32 = 1;
 #[derive(Debug)]
 pub struct LogRing {
     /// The chunks before the open one, oldest first.
-    chunks: VecDeque<Chunk>,
+    chunks: VecDeque<Arc<Chunk>>,
     open: Vec<u8>,
     open_lines: u64,
     /// Bytes of the chunks, without the open one.
@@ -33,6 +36,40 @@ struct Chunk {
     compressed: Vec<u8>,
     raw_bytes: usize,
     lines: u64,
+}
+
+/// The lines of a ring at one time. They share the memory of the ring, so taking them is fast.
+#[derive(Debug)]
+pub struct LogSnapshot {
+    /// Oldest first.
+    chunks: Vec<Arc<Chunk>>,
+    open: Vec<u8>,
+}
+
+impl LogSnapshot {
+    /// The chunks of lines with their numbers, newest first, until they have `raw_bytes_max` bytes;
+    /// and what was left out. A chunk that cannot be decompressed counts as left out.
+    pub fn newest(self, raw_bytes_max: usize) -> (Vec<(usize, Vec<u8>)>, LeftOut) {
+        let mut raw_bytes = self.open.len();
+        let mut kept = Vec::new();
+        if !self.open.is_empty() {
+            kept.push((self.chunks.len(), self.open));
+        }
+        let mut left_out = LeftOut::default();
+        for (number, chunk) in self.chunks.into_iter().enumerate().rev() {
+            raw_bytes += chunk.raw_bytes;
+            let text = (raw_bytes <= raw_bytes_max)
+                .then(|| zstd::bulk::decompress(&chunk.compressed, chunk.raw_bytes));
+            match text {
+                Some(Ok(text)) => kept.push((number, text)),
+                _ => {
+                    left_out.files += 1;
+                    left_out.bytes += chunk.raw_bytes;
+                }
+            }
+        }
+        (kept, left_out)
+    }
 }
 
 impl LogRing {
@@ -78,25 +115,23 @@ impl LogRing {
         match zstd::bulk::compress(&self.open, LEVEL) {
             Ok(compressed) => {
                 self.bytes += compressed.len();
-                self.chunks.push_back(Chunk {
+                self.chunks.push_back(Arc::new(Chunk {
                     compressed,
                     raw_bytes: self.open.len(),
                     lines,
-                });
+                }));
             }
             Err(_) => self.dropped_lines += lines,
         }
         self.open.clear();
     }
 
-    /// The chunks of lines, oldest first.
-    pub fn chunks(&self) -> Vec<Vec<u8>> {
-        let closed = self
-            .chunks
-            .iter()
-            .filter_map(|chunk| zstd::bulk::decompress(&chunk.compressed, chunk.raw_bytes).ok());
-        let open = (!self.open.is_empty()).then(|| self.open.clone());
-        closed.chain(open).collect()
+    /// The lines, still compressed: every thread that logs waits for this.
+    pub fn snapshot(&self) -> LogSnapshot {
+        LogSnapshot {
+            chunks: self.chunks.iter().cloned().collect(),
+            open: self.open.clone(),
+        }
     }
 
     /// The number of lines that were dropped to make room for newer ones.
@@ -119,6 +154,14 @@ impl LogRing {
 mod tests {
     use super::*;
 
+    /// All lines, oldest first.
+    fn text(ring: &LogRing) -> Vec<u8> {
+        let (chunks, left_out) = ring.snapshot().newest(usize::MAX);
+        assert_eq!(left_out, LeftOut::default());
+        let chunks: Vec<Vec<u8>> = chunks.into_iter().rev().map(|it| it.1).collect();
+        chunks.concat()
+    }
+
     #[test]
     fn the_newest_lines_are_kept_within_the_bound() {
         const BYTES_MAX: usize = 400_000;
@@ -134,8 +177,7 @@ mod tests {
             ring.push(last.as_bytes());
             assert!(ring.bytes() <= BYTES_MAX, "after line {number}");
         }
-        let text: Vec<u8> = ring.chunks().concat();
-        let text = String::from_utf8(text).expect("text");
+        let text = String::from_utf8(text(&ring)).expect("text");
         assert!(text.ends_with(&last));
         let first: u64 = text
             .split(' ')
@@ -152,8 +194,26 @@ mod tests {
     fn a_long_line_is_truncated() {
         let mut ring = LogRing::new(1 << 20);
         ring.push(&vec![b'x'; 3 * LINE_BYTES_MAX]);
-        let text = ring.chunks().concat();
+        let text = text(&ring);
         assert_eq!(text.len(), LINE_BYTES_MAX + TRUNCATED.len());
         assert!(text.ends_with(TRUNCATED));
+    }
+
+    #[test]
+    fn lines_that_compress_well_are_read_up_to_a_bound() {
+        const RAW_BYTES_MAX: usize = 10 * CHUNK_BYTES;
+        let mut ring = LogRing::new(1 << 20);
+        let line = [b'x'; 1_024];
+        // 64 lines are a chunk.
+        for _ in 0..100 * 64 + 1 {
+            ring.push(&line);
+        }
+        let (chunks, left_out) = ring.snapshot().newest(RAW_BYTES_MAX);
+        let numbers: Vec<usize> = chunks.iter().map(|it| it.0).collect();
+        // The open chunk has one line, so nine others fit.
+        assert_eq!(numbers, (91..=100).rev().collect::<Vec<usize>>());
+        let raw: usize = chunks.iter().map(|it| it.1.len()).sum();
+        assert_eq!(raw, 9 * CHUNK_BYTES + line.len());
+        assert_eq!((left_out.files, left_out.bytes), (91, 91 * CHUNK_BYTES));
     }
 }

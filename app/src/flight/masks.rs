@@ -22,7 +22,10 @@ const PASSWORD_BYTES_MIN: usize = 4;
 /// The same for the value of a parameter in the query of an address, which may be a plain word.
 const VALUE_BYTES_MIN: usize = 8;
 /// Minimum length of a line of a file with a secret that is replaced, in bytes.
-const FILE_LINE_BYTES_MIN: usize = 8;
+const FILE_LINE_BYTES_MIN: usize = PASSWORD_BYTES_MIN;
+/// The start and the end of the first and the last line of a PEM block
+/// (<https://www.rfc-editor.org/rfc/rfc7468#section-2>).
+const PEM_DASHES: &str = "-----";
 /// Names of parameters that have a secret as value.
 const SECRET_PARAMETERS: [&str; 5] = ["password", "token", "secret", "key", "auth"];
 /// Schemes of addresses whose query may have secrets.
@@ -36,43 +39,22 @@ pub struct Masks {
 }
 
 impl Masks {
-    /// The secrets in the options, and in the files that they name.
+    /// The secrets in the options, and in the files that they name. Reading the files may block.
     pub fn of(matches: &ArgMatches, config: &Config) -> Self {
-        let mut secrets = Vec::new();
-        for option in options().into_iter().filter(|option| option.secret) {
-            let values = matches.get_raw(&option.name).into_iter().flatten();
-            for value in values {
-                let value = value.to_string_lossy();
-                value
-                    .split(',')
-                    .for_each(|url| secrets.extend(secrets_of_url(url)));
-                secrets.extend(secrets_of_url(&value));
-            }
-        }
-        let files = [
-            &config.nats.token_file,
-            &config.nats.nkey_file,
-            &config.nats.credentials_file,
-            &config.nats.tls_key_file,
-            &config.cluster.secret_file,
-        ];
-        let admin_key = config.store.dir.join("admin.key");
-        let files = files.into_iter().flatten().map(AsRef::<Path>::as_ref);
-        for file in files.chain([admin_key.as_path()]) {
-            let text = secrets::contents(file).unwrap_or_default();
-            let lines = text.lines().map(str::trim);
-            let lines = lines.filter(|line| !line.starts_with('-'));
-            secrets.extend(
-                lines
-                    .filter(|it| it.len() >= FILE_LINE_BYTES_MIN)
-                    .map(str::to_owned),
-            );
-        }
+        let mut secrets = secrets_of_options(matches);
+        secrets.extend(secrets_of_files(config));
         Self::new(secrets)
     }
 
-    /// These secrets.
+    /// The secrets in the options, without those in the files that they name.
+    pub fn of_options(matches: &ArgMatches) -> Self {
+        Self::new(secrets_of_options(matches))
+    }
+
+    /// These secrets, also in the forms that they have in JSON and in the log.
     pub fn new(mut secrets: Vec<String>) -> Self {
+        let escaped: Vec<String> = secrets.iter().flat_map(|it| escaped(it)).collect();
+        secrets.extend(escaped);
         secrets.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         secrets.dedup();
         Self { secrets }
@@ -93,6 +75,53 @@ impl Masks {
     pub fn apply_bytes(&self, bytes: &[u8]) -> Vec<u8> {
         self.apply(&String::from_utf8_lossy(bytes)).into_bytes()
     }
+}
+
+fn secrets_of_options(matches: &ArgMatches) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for option in options().into_iter().filter(|option| option.secret) {
+        let values = matches.get_raw(&option.name).into_iter().flatten();
+        for value in values {
+            let value = value.to_string_lossy();
+            value
+                .split(',')
+                .for_each(|url| secrets.extend(secrets_of_url(url)));
+            secrets.extend(secrets_of_url(&value));
+        }
+    }
+    secrets
+}
+
+fn secrets_of_files(config: &Config) -> Vec<String> {
+    let files = [
+        &config.nats.token_file,
+        &config.nats.nkey_file,
+        &config.nats.credentials_file,
+        &config.nats.tls_key_file,
+        &config.cluster.secret_file,
+    ];
+    let admin_key = config.store.dir.join("admin.key");
+    let files = files.into_iter().flatten().map(AsRef::<Path>::as_ref);
+    let files = files.chain([admin_key.as_path()]);
+    let texts = files.map(|file| secrets::contents(file).unwrap_or_default());
+    texts.flat_map(|text| secrets_of_text(&text)).collect()
+}
+
+/// The lines of a file with a secret, without those that only name the kind of a PEM block.
+fn secrets_of_text(text: &str) -> Vec<String> {
+    let is_pem = |it: &str| it.starts_with(PEM_DASHES) && it.ends_with(PEM_DASHES);
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|it| it.len() >= FILE_LINE_BYTES_MIN && !is_pem(it));
+    lines.map(str::to_owned).collect()
+}
+
+/// The forms of a secret in a JSON string, and in a log line that shows a value for debugging.
+fn escaped(secret: &str) -> [String; 2] {
+    let json = serde_json::Value::from(secret).to_string();
+    [
+        json[1..json.len() - 1].to_owned(),
+        secret.escape_debug().to_string(),
+    ]
 }
 
 /// The secrets in an address: the password, or the user if there is no password, each also decoded;
@@ -226,5 +255,17 @@ mod tests {
         assert_eq!(masks.apply("t0ken"), MASK);
         let masks = Masks::new(secrets_of_url("mongodb://me:a/b/c/d@h"));
         assert_eq!(masks.apply("xa/b/c/dx"), "x***x");
+    }
+
+    #[test]
+    fn lines_of_files_are_replaced_in_every_form() {
+        let text = "-----BEGIN KEY-----\n-a\"b\\c\nabcd\nabc\n-----END KEY-----\n";
+        let secrets = secrets_of_text(text);
+        assert_eq!(secrets, ["-a\"b\\c", "abcd"]);
+        let masks = Masks::new(secrets);
+        let json = serde_json::json!({ "a": "x-a\"b\\cx" }).to_string();
+        assert_eq!(masks.apply(&json), r#"{"a":"x***x"}"#);
+        assert_eq!(masks.apply(&format!("{:?}", "-a\"b\\c")), "\"***\"");
+        assert_eq!(masks.apply("abcd abc -a\"b\\c"), "*** abc ***");
     }
 }

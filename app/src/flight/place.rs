@@ -3,6 +3,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The folder in this data folder.
 pub fn folder(data: &Path) -> PathBuf {
@@ -22,6 +23,13 @@ pub fn create(data: &Path) -> io::Result<PathBuf> {
         std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o700))?;
     }
     Ok(folder)
+}
+
+/// The time since a file was changed; a symbolic link is not followed. `None` if there is no such
+/// file, or if the time is in the future.
+pub fn age(path: &Path) -> Option<Duration> {
+    let changed = std::fs::symlink_metadata(path).ok()?.modified().ok()?;
+    changed.elapsed().ok()
 }
 
 /// The names of the files in the folder that start and end like this, in alphabetical order. Empty

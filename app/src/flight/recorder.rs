@@ -1,7 +1,7 @@
 //! What a flight record consists of.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -29,6 +29,11 @@ const LOG_BYTES_MAX: usize = 1_800_000;
 const METRICS_BYTES_MAX: usize = 1_500_000;
 const GRAPH_BYTES_MAX: usize = 700_000;
 const HEALTH_BYTES_MAX: usize = 200_000;
+/// Maximum size of a part before compression, in bytes: the memory that an archive needs.
+const RAW_BYTES_MAX: usize = 16 << 20;
+/// How often a thread that panics tries to lock a part of the record, with a pause between.
+const TRIES_MAX: u32 = 200;
+const TRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// The process that a record is of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +79,21 @@ struct Samples {
     health: SampleRing,
 }
 
+impl Samples {
+    fn too_large(&self) -> u64 {
+        let rings = [&self.metrics, &self.graph, &self.health];
+        rings.iter().map(|ring| ring.too_large()).sum()
+    }
+}
+
+/// The parts of samples: name, bound of the size in the archive in bytes, and ring.
+type Part = (&'static str, usize, fn(&Samples) -> &SampleRing);
+const PARTS: [Part; 3] = [
+    ("metrics", METRICS_BYTES_MAX, |it| &it.metrics),
+    ("graph", GRAPH_BYTES_MAX, |it| &it.graph),
+    ("health", HEALTH_BYTES_MAX, |it| &it.health),
+];
+
 impl FlightRecorder {
     /// An empty record of this process that uses at most `bytes_max` bytes. `settings`: its options,
     /// masked. `data`: the data folder that the options name.
@@ -115,6 +135,13 @@ impl FlightRecorder {
         lock(&self.log).push(line);
     }
 
+    /// The same on a thread that panics. If it panicked in `line`, the line is dropped.
+    pub(super) fn line_of_panic(&self, line: &[u8]) {
+        if let Some(mut log) = lock_soon(&self.log) {
+            log.push(line);
+        }
+    }
+
     /// Removes the secrets of this process from a text.
     pub fn mask(&self, text: &str) -> String {
         self.masks.apply(text)
@@ -127,7 +154,7 @@ impl FlightRecorder {
     /// The folder for the record of a failure; `None` if there is no data folder that belongs to
     /// Skytide. Before the data are open, that is the folder of the options if it holds data.
     pub(super) fn folder(&self) -> Option<PathBuf> {
-        let folder = lock(&self.folder).clone();
+        let folder = lock_soon(&self.folder).and_then(|folder| folder.clone());
         folder.or_else(|| {
             let is_ours = self.data.join("skytide.toml").is_file();
             is_ours.then(|| super::place::folder(&self.data))
@@ -187,19 +214,26 @@ impl FlightRecorder {
                 archive.add(&Entry::new(format!("{name}.txt"), text));
             }
         }
-        let (chunks, dropped_lines) = {
-            let log = lock(&self.log);
-            (log.chunks(), log.dropped_lines())
-        };
-        archive.add_part("log", LOG_BYTES_MAX, &self.log_entries(chunks));
-        let (parts, too_large) = self.sample_parts();
-        for (part, bytes_max, samples) in parts {
+        // The thread may have panicked while it held a lock: the part is then missing.
+        let log = lock_soon(&self.log).map(|log| (log.snapshot(), log.dropped_lines()));
+        let (log, dropped_lines) = log.unzip();
+        if let Some(log) = log {
+            let (chunks, left_out) = log.newest(RAW_BYTES_MAX);
+            archive.add_part("log", LOG_BYTES_MAX, &self.log_entries(chunks));
+            archive.left_out(left_out);
+        }
+        for (part, bytes_max, of_part) in PARTS {
+            let samples = lock_soon(&self.samples).map(|it| of_part(&it).newest(RAW_BYTES_MAX));
+            let Some((samples, left_out)) = samples else {
+                continue;
+            };
             archive.add_part(part, bytes_max, &self.sample_entries(part, samples));
+            archive.left_out(left_out);
         }
         let record = serde_json::json!({
             "taken": now.rfc3339(),
             "log_lines_dropped": dropped_lines,
-            "samples_too_large": too_large,
+            "samples_too_large": lock_soon(&self.samples).map(|it| it.too_large()),
             "parts": archive.parts(),
         });
         let record = serde_json::to_vec_pretty(&record).unwrap_or_default();
@@ -208,24 +242,12 @@ impl FlightRecorder {
     }
 
     /// Chunks of log lines as files, newest first.
-    fn log_entries(&self, chunks: Vec<Vec<u8>>) -> Vec<Entry> {
+    fn log_entries(&self, chunks: Vec<(usize, Vec<u8>)>) -> Vec<Entry> {
         let entry = |(number, chunk): (usize, Vec<u8>)| {
             let lines = without_colours(&self.masks.apply_bytes(&chunk));
             Entry::new(format!("log/{number:05}.txt"), lines)
         };
-        chunks.into_iter().enumerate().rev().map(entry).collect()
-    }
-
-    fn sample_parts(&self) -> ([(&'static str, usize, Vec<Sample>); 3], u64) {
-        let samples = lock(&self.samples);
-        let rings = [&samples.metrics, &samples.graph, &samples.health];
-        let too_large = rings.iter().map(|ring| ring.too_large()).sum();
-        let parts = [
-            ("metrics", METRICS_BYTES_MAX, samples.metrics.samples()),
-            ("graph", GRAPH_BYTES_MAX, samples.graph.samples()),
-            ("health", HEALTH_BYTES_MAX, samples.health.samples()),
-        ];
-        (parts, too_large)
+        chunks.into_iter().map(entry).collect()
     }
 
     /// Samples as files, newest first.
@@ -242,6 +264,18 @@ impl FlightRecorder {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same on a thread that panics and may hold the lock itself. `None`: it was not free in time.
+fn lock_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    for _ in 0..TRIES_MAX {
+        match mutex.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => return Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(TRY_PAUSE),
+        }
+    }
+    None
 }
 
 impl SizeReporter for FlightRecorder {
@@ -332,6 +366,19 @@ mod tests {
             .flat_map(|entry| entry.content.clone())
             .collect();
         assert!(!String::from_utf8_lossy(&all).contains("hunter22"));
+    }
+
+    #[test]
+    fn a_panic_that_holds_the_locks_does_not_block_the_record() {
+        let recorder = recorder(1 << 20);
+        let locks = (lock(&recorder.log), lock(&recorder.samples));
+        recorder.line_of_panic(b"panicked\n");
+        let entries = read(&recorder.archive(Some("panicked"))).expect("an archive");
+        assert_eq!(file(&entries, "error.txt"), "panicked\n");
+        drop(locks);
+        recorder.line_of_panic(b"panicked\n");
+        let entries = read(&recorder.archive(None)).expect("an archive");
+        assert_eq!(file(&entries, "log/00000.txt"), "panicked\n");
     }
 
     #[test]

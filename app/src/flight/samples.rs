@@ -7,6 +7,8 @@ use std::collections::VecDeque;
 
 use skytide_core::time::Timestamp;
 
+use super::archive::LeftOut;
+
 /// Samples in a group: one minute.
 const GROUP_SAMPLES_MAX: usize = 6;
 /// Samples that are older than this, compared with the newest one, are dropped, in milliseconds: ten
@@ -54,6 +56,10 @@ pub struct Sample {
 impl Group {
     fn bytes(&self) -> usize {
         self.samples.iter().map(|sample| sample.bytes.len()).sum()
+    }
+
+    fn raw_bytes(&self) -> usize {
+        self.samples.iter().map(|sample| sample.raw_bytes).sum()
     }
 
     fn newest(&self) -> Timestamp {
@@ -130,9 +136,23 @@ impl SampleRing {
         }
     }
 
-    /// The samples, oldest first.
-    pub fn samples(&self) -> Vec<Sample> {
-        self.groups.iter().flat_map(samples_of).collect()
+    /// The newest samples, oldest first: those of the newest groups that have `raw_bytes_max` bytes
+    /// together; and what was left out.
+    pub fn newest(&self, raw_bytes_max: usize) -> (Vec<Sample>, LeftOut) {
+        let mut raw_bytes = 0_usize;
+        let is_in = |group: &&Group| {
+            raw_bytes += group.raw_bytes();
+            raw_bytes <= raw_bytes_max
+        };
+        let kept = self.groups.iter().rev().take_while(is_in).count();
+        let first = self.groups.len() - kept;
+        let left_out = self.groups.range(..first);
+        let left_out = LeftOut {
+            files: left_out.clone().map(|group| group.samples.len()).sum(),
+            bytes: left_out.map(Group::raw_bytes).sum(),
+        };
+        let samples = self.groups.range(first..).flat_map(samples_of);
+        (samples.collect(), left_out)
     }
 
     /// The number of samples.
@@ -183,6 +203,12 @@ fn samples_of(group: &Group) -> Vec<Sample> {
 mod tests {
     use super::*;
 
+    fn all(ring: &SampleRing) -> Vec<Sample> {
+        let (samples, left_out) = ring.newest(usize::MAX);
+        assert_eq!(left_out, LeftOut::default());
+        samples
+    }
+
     fn sample(number: u64) -> Sample {
         let lines = (0..500).map(|line| format!("metric_{line} {}\n", number * line));
         Sample {
@@ -198,7 +224,7 @@ mod tests {
             ring.push(&sample(number));
             assert!(ring.bytes() <= 1 << 20);
         }
-        let samples = ring.samples();
+        let samples = all(&ring);
         let first = samples.first().expect("samples").at.0 / 10_000;
         let ages = 199 - first;
         assert!(
@@ -219,7 +245,7 @@ mod tests {
             ring.push(&sample(number));
             assert!(ring.bytes() <= bytes_max, "sample {number}");
         }
-        assert_eq!(ring.samples().last(), Some(&sample(99)));
+        assert_eq!(all(&ring).last(), Some(&sample(99)));
         let mut state = 1_u64;
         let noise = std::iter::repeat_with(|| {
             state = state
@@ -231,7 +257,7 @@ mod tests {
         let at = Timestamp(2_000_000);
         ring.push(&Sample { at, text });
         assert_eq!(ring.too_large(), 1);
-        assert_eq!(ring.samples().last(), Some(&sample(99)));
+        assert_eq!(all(&ring).last(), Some(&sample(99)));
     }
 
     #[test]
@@ -243,6 +269,18 @@ mod tests {
             assert!(ring.bytes() <= bytes_max, "sample {number}");
         }
         assert_eq!(ring.too_large(), 0);
-        assert_eq!(ring.samples().last(), Some(&sample(19)));
+        assert_eq!(all(&ring).last(), Some(&sample(19)));
+    }
+
+    #[test]
+    fn the_newest_groups_are_read_up_to_a_bound() {
+        let mut ring = SampleRing::new(1 << 20);
+        (0..20).for_each(|number| ring.push(&sample(number)));
+        // Groups of six: the last one has two samples.
+        let raw = (12..20).map(|number| sample(number).text.len());
+        let (samples, left_out) = ring.newest(raw.sum());
+        assert!(samples == (12..20).map(sample).collect::<Vec<Sample>>());
+        let raw = (0..12).map(|number| sample(number).text.len());
+        assert_eq!((left_out.files, left_out.bytes), (12, raw.sum()));
     }
 }
