@@ -97,7 +97,7 @@ impl LeaderWorker {
             }
             if let Some(mailbox) = mailbox {
                 log.switch(worker, Activity::Step);
-                self.forward_replies(worker, mailbox, pending_replies)?;
+                self.forward_replies(worker, mailbox, log, pending_replies)?;
                 log.switch(worker, Activity::Other);
             }
             log.report_if_due(worker);
@@ -161,6 +161,7 @@ impl LeaderWorker {
         &self,
         worker: &mut Worker,
         mailbox: &Mailbox,
+        log: &mut OperatorLog,
         mut pending_replies: usize,
     ) -> Result<(), Disconnected> {
         while pending_replies > 0 {
@@ -181,7 +182,10 @@ impl LeaderWorker {
                         self.metrics
                             .record_worker(remote, stats.gauges, stats.drops);
                     }
+                    // The queue may be full: then the committer is what the worker waits for.
+                    log.switch(worker, Activity::WaitForCommitter);
                     self.send_output(output)?;
+                    log.switch(worker, Activity::Step);
                 }
                 Reply::Part(part) => self.send_part(part)?,
             }

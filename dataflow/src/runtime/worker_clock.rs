@@ -27,16 +27,9 @@ pub(crate) enum Activity {
     Cut,
 }
 
-impl Activity {
-    /// Whether the worker makes no report until it ends.
-    pub fn is_wait(self) -> bool {
-        matches!(self, Self::WaitForBatch | Self::WaitForCommitter)
-    }
-}
-
 const ACTIVITIES: usize = 7;
 
-/// A wait that has not ended: which one, and when it began.
+/// What a worker does, and when it began.
 pub(crate) type Wait = (Activity, Instant);
 
 /// Measures the time of each activity.
@@ -84,23 +77,6 @@ impl WorkerClock {
         report.cut_seconds = seconds(Activity::Cut);
         report.other_seconds = seconds(Activity::Other);
     }
-}
-
-/// Adds a wait that has lasted until `now` to a report that was made before it began. So the report
-/// of a worker that waits long is not out of date.
-pub(crate) fn add_wait(report: &mut WorkerReport, (activity, since): Wait, now: Instant) {
-    let seconds = now.saturating_duration_since(since).as_secs_f64();
-    let waited = match activity {
-        Activity::WaitForBatch => &mut report.batch_wait_seconds,
-        Activity::WaitForCommitter => &mut report.commit_wait_seconds,
-        Activity::Other
-        | Activity::Feed
-        | Activity::Step
-        | Activity::Consolidate
-        | Activity::Cut => return,
-    };
-    *waited += seconds;
-    report.running_seconds += seconds;
 }
 
 #[cfg(test)]
@@ -152,22 +128,5 @@ mod tests {
         assert_eq!(ms(report.batch_wait_seconds), 10 + 104 - 2);
         assert_eq!(ms(report.other_seconds), 2);
         assert!((sum(&report) - report.running_seconds).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_wait_that_has_not_ended_counts_until_now() {
-        let since = Instant::now();
-        let now = since + Duration::from_secs(30);
-        let mut report = WorkerReport {
-            running_seconds: 5.0,
-            commit_wait_seconds: 5.0,
-            ..WorkerReport::default()
-        };
-        add_wait(&mut report, (Activity::WaitForCommitter, since), now);
-        assert_eq!((report.commit_wait_seconds, sum(&report)), (35.0, 35.0));
-        assert_eq!(report.running_seconds, 35.0);
-        // Only the waits are added: nobody knows yet how a step ends.
-        add_wait(&mut report, (Activity::Step, since), now);
-        assert_eq!(report.running_seconds, 35.0);
     }
 }
