@@ -149,18 +149,16 @@ fn slow_store(recent: &Recent) -> Option<Finding> {
     Some(Finding::new(FindingKind::Store, sentence))
 }
 
-/// A worker that does not report while the others do.
+/// A worker of this process that does not report while another one does. Reports of other processes
+/// arrive with their batches, so they stop as well while a commit takes long.
 fn stuck_worker(recent: &Recent) -> Option<Finding> {
     let seconds = |report: &WorkerReport| report.running_seconds;
-    let longest = recent
-        .workers
-        .iter()
-        .map(|it| seconds(it))
-        .fold(0.0, f64::max);
-    let mut workers = recent.workers.iter();
-    let worker = workers.find(|it| longest - seconds(it) >= SILENT_SECONDS_MIN)?;
+    let own = || recent.workers.iter().filter(|it| !it.is_remote);
+    let longest = own().map(|it| seconds(it)).fold(0.0, f64::max);
+    let worker = own().find(|it| longest - seconds(it) >= SILENT_SECONDS_MIN)?;
+    let committing = recent.progress.map_or(0.0, |it| it.committing_seconds);
     // Before the first reading, workers differ by when they started.
-    if recent.is_whole_run {
+    if recent.is_whole_run || committing >= longest - seconds(worker) {
         return None;
     }
     let sentence = format!(
