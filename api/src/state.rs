@@ -1,6 +1,6 @@
-//! What every handler may use: ports and configuration, and what all answers have in common. The cache
-//! of a route is not here: the route owns it as a sub-state ([`crate::routing::ApiState`] joins
-//! them).
+//! What every handler may use: ports and configuration, and what all answers have in common. The
+//! cache of a route is not here: the route owns it as a sub-state ([`crate::routing::ApiState`]
+//! joins them).
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};

@@ -263,8 +263,8 @@ impl Metrics {
         self.operators.record(report, false);
     }
 
-    /// Records what a worker of this process begins to do, and when. Only for a worker that makes no
-    /// report while it waits.
+    /// Records what a worker of this process begins to do, and when. Only for a worker that makes
+    /// no report while it waits.
     pub(crate) fn record_activity(&self, worker: usize, activity: Wait) {
         self.operators.record_activity(worker, activity);
     }

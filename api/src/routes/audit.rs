@@ -29,8 +29,8 @@ struct Answer {
     /// Identifies the log up to the epoch.
     tick_hash: Option<String>,
     recipe: Option<ShownRecipe>,
-    /// The sum of the hashes of all views but `coverage`, which also depends on when this machine got
-    /// a version that has that view.
+    /// The sum of the hashes of all views but `coverage`, which also depends on when this machine
+    /// got a version that has that view.
     hash: String,
     views: BTreeMap<&'static str, ShownSum>,
     audit: Option<ShownAudit>,

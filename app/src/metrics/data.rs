@@ -128,8 +128,8 @@ impl Log for MeasuredLog {
 /// The free bytes and all bytes of a disk.
 type DiskBytes = Mutex<Option<(u64, u64)>>;
 
-/// The disk of the data folder, as it was last measured. `/metrics` does not measure it: a disk that
-/// does not answer would block a thread that serves other requests.
+/// The disk of the data folder, as it was last measured. `/metrics` does not measure it: a disk
+/// that does not answer would block a thread that serves other requests.
 #[derive(Debug)]
 struct DiskSize(Arc<DiskBytes>);
 

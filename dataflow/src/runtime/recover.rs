@@ -26,9 +26,9 @@
 //! | is damaged, has a format that this version does not know   | is skipped                                      |
 //!
 //! *Resume*: at the store's commit the recomputed rows are compared with the stored ones; then
-//! commits continue. If the rows of `coverage` differ, the first commit replaces them. *Refill*: the first commit replaces all rows, also those of later epochs
-//! ([`Intent::replaces_all`]). This is logged as a warning. *Refuse*: the error lists the remedies,
-//! the least destructive first.
+//! commits continue. If the rows of `coverage` differ, the first commit replaces them. *Refill*:
+//! the first commit replaces all rows, also those of later epochs ([`Intent::replaces_all`]). This
+//! is logged as a warning. *Refuse*: the error lists the remedies, the least destructive first.
 //!
 //! A skipped checkpoint stays on the disk until a newer one is complete. So if an operator restores
 //! the right log, its checkpoints still exist. An empty log counts as a log that ends before every

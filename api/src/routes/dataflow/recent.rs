@@ -40,7 +40,8 @@ pub(super) struct Recent {
     pub progress: Option<Progress>,
     /// The length of the interval.
     pub seconds: f64,
-    /// Whether the interval is the whole run, because nobody has read the counters in the last 30 s.
+    /// Whether the interval is the whole run, because nobody has read the counters in the last 30
+    /// seconds.
     pub is_whole_run: bool,
     /// How the structures in memory have changed.
     pub growth: Vec<Growth>,
@@ -72,9 +73,9 @@ struct History {
 }
 
 impl DataflowHistory {
-    /// Makes a reading, and returns it with what has happened since an earlier one. `None` if `read`
-    /// returns none. Readings are made one after the other: of two at the same time, the older one
-    /// could be added last.
+    /// Makes a reading, and returns it with what has happened since an earlier one. `None` if
+    /// `read` returns none. Readings are made one after the other: of two at the same time, the
+    /// older one could be added last.
     pub(super) fn read(&self, read: impl FnOnce() -> Option<Reading>) -> Option<(Reading, Recent)> {
         let mut history = self.lock();
         let now = read()?;
