@@ -44,6 +44,12 @@ impl MemoryReporter for ProcessMemory {
     fn totals(&self) -> MemoryTotals {
         totals(&self.sizes())
     }
+
+    fn sizes_and_totals(&self) -> (Vec<StateSize>, MemoryTotals) {
+        let sizes = self.sizes();
+        let totals = totals(&sizes);
+        (sizes, totals)
+    }
 }
 
 /// The memory of the process beside the sum of these sizes.
