@@ -2,7 +2,7 @@
 //!
 //! | family | what it proves |
 //! |---|---|
-//! | `a_healthy_run...` | no false difference: any policy, 1, 2 and 4 workers, restarts, checkpoints spread over epochs, trimmed logs |
+//! | `a_healthy_run...` | no false difference: any policy, 1, 2 and 4 workers, restarts, spread checkpoints, trimmed logs |
 //! | `a_row_that...` | every view: a changed, a removed and an added row is named, and no other one |
 //! | `without...` | an audit that is not possible says so, and excludes no difference |
 //! | `on_mongodb...` | the same on a server that has snapshots or not, with changes by its own driver |
