@@ -221,8 +221,8 @@ pub struct Top {
     #[arg(hide_env_values = true)]
     pub key: Option<String>,
 
-    /// A file with the key.
-    #[arg(long, value_name = "FILE", conflicts_with = "SKYTIDE_KEY")]
+    /// A file with the key. It is used instead of SKYTIDE_KEY.
+    #[arg(long, value_name = "FILE")]
     pub key_file: Option<PathBuf>,
 
     /// Time between two updates, at least 1s.

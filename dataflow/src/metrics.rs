@@ -26,7 +26,7 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
-use crate::runtime::worker_clock::Wait;
+use crate::runtime::worker_clock::Since;
 pub use commits::CommitProgress;
 use commits::CommitWatch;
 use durations::Durations;
@@ -121,12 +121,11 @@ pub struct Reason {
 impl Metrics {
     /// Registers the metrics of up to `workers` workers under the prefix `indexer_`.
     pub fn register(registry: &mut Registry, workers: usize) -> Arc<Self> {
-        let by_worker = (0..workers).map(|_| Default::default()).collect();
         let metrics = Arc::new(Self {
-            by_worker,
+            by_worker: (0..workers).map(|_| Default::default()).collect(),
+            started: Instant::now().into(),
             ..Self::default()
         });
-        let _first = metrics.started.set(Instant::now());
         let m = metrics.as_ref();
         let registry = registry.sub_registry_with_prefix("indexer");
         registry.register("epoch", "Newest committed epoch", m.epoch.clone());
@@ -264,7 +263,7 @@ impl Metrics {
     }
 
     /// Records what a worker of this process begins to do, and when.
-    pub(crate) fn record_activity(&self, worker: usize, activity: Wait) {
+    pub(crate) fn record_activity(&self, worker: usize, activity: Since) {
         self.operators.record_activity(worker, activity);
     }
 

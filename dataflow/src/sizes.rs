@@ -43,10 +43,11 @@ impl Size {
         self.bytes += part.bytes;
     }
 
-    /// Replaces the size that a part had by the one that it has now.
+    /// Replaces the size that a part had by the one that it has now. A mistake in the sizes must
+    /// not stop the process, so a sum never falls below zero.
     pub fn replace(&mut self, before: Self, after: Self) {
-        self.entries = self.entries + after.entries - before.entries;
-        self.bytes = self.bytes + after.bytes - before.bytes;
+        self.entries = (self.entries + after.entries).saturating_sub(before.entries);
+        self.bytes = (self.bytes + after.bytes).saturating_sub(before.bytes);
     }
 }
 

@@ -7,6 +7,7 @@ mod cluster;
 mod days;
 mod decode;
 mod latency;
+mod memory;
 mod mongo;
 mod nats;
 mod observe;
@@ -19,7 +20,7 @@ mod whole;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    if cluster::counts() || restart::restarts() {
+    if cluster::counts() || restart::restarts() || memory::measures() {
         return ExitCode::SUCCESS;
     }
     if whole::is_child() {
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ("mongo", mongo::run),
         ("pipeline", pipeline::run),
         ("restart", restart::run),
+        ("memory", memory::run),
         ("cluster", cluster::run),
         ("simnet", simnet::run),
         ("stores", stores::run),

@@ -165,18 +165,15 @@ async fn each_flush_of_the_log_counts_once() {
         "/fixtures/frames/pds.frames.zst"
     );
     let source = RecordingSource::open(vec![frames.into()]).expect("a recording");
+    let count = Arc::<AtomicU64>::default();
     let log = Arc::new(Flushes {
         log: MemoryLog::new(1),
-        count: Arc::default(),
+        count: count.clone(),
     });
-    let count = log.count.clone();
-    let running = Running::start(Box::new(source), options(), log.clone());
-    let registry_text = {
-        let mut running = running;
-        running.ended().await.expect("the recording ends");
-        running.metrics()
-    };
-    let published = samples_of(&registry_text)["skytide_ingest_publish_duration_seconds_count"];
+    let mut running = Running::start(Box::new(source), options(), log);
+    running.ended().await.expect("the recording ends");
+    let text = running.metrics();
+    let published = samples_of(&text)["skytide_ingest_publish_duration_seconds_count"];
     let flushes = count.load(Ordering::SeqCst);
     assert!(flushes > 0);
     assert_eq!(published as u64, flushes);

@@ -178,7 +178,6 @@ fn heavy_libraries_stay_where_they_belong() {
         ("reqwest", "app"),
         ("fjall", "adapters/embedded"),
         ("indicatif", "app"),
-        ("crossterm", "app"),
     ];
     for name in [
         "core",

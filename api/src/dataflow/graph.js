@@ -5,7 +5,7 @@ import { layout } from "./layout.js";
 import { heat, idOf, percent, rate } from "./format.js";
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH_MIN = 130;
+const WIDTH_MIN = 148;
 const LETTER_WIDTH = 9.2;
 const HEIGHT = 48;
 const NAME_LETTERS_MAX = 24;

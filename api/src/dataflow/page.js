@@ -123,14 +123,14 @@ const causes = () => new Set(answer.findings.filter((it) => it.operator).map((it
 /** What the pipeline waits for, if the server knows it, then what holds the dataflow up. */
 function showFindings() {
   const waits = answer.waits_for;
-  const first = waits?.word && waits.word !== "nothing" ? [{ kind: "waits", word: waits.word, sentence: waits.sentence }] : [];
+  const first = waits?.word && waits.word !== "nothing" ? [{ kind: "waits", word: waits.word, sentence: waits.detail ? `${waits.sentence} (${waits.detail})` : waits.sentence }] : [];
   const all = [...first, ...answer.findings];
   const shown = all.map((it) => `${it.kind} ${it.sentence}`).join("\n");
   if (byId("findings").dataset.shown === shown) return;
   byId("findings").dataset.shown = shown;
   byId("findings").replaceChildren(...all.map((it, at) => {
     const isCause = !["idle", "mixed", "growth"].includes(it.kind);
-    const made = element("p", `finding ${isCause ? "cause" : it.kind}${at === 0 ? " first" : ""}`, element("b", "", `${it.word ?? WORDS[it.kind] ?? it.kind}:`), it.sentence);
+    const made = element("p", `finding ${isCause ? "cause" : it.kind}${at === 0 ? " first" : ""}`, element("b", "", `${it.word ? `Waits for: ${it.word}` : WORDS[it.kind] ?? it.kind}:`), it.kind === "waits" ? sentence(it.sentence) : it.sentence);
     if (it.operator) {
       const button = element("button", "", "Show");
       button.type = "button";
@@ -153,9 +153,8 @@ function showProgress() {
     setText("lag", progress.lag_ms === null ? "–" : duration(progress.lag_ms));
     setText("epoch", progress.epoch.toLocaleString("en-US"));
   }
-  const totals = memory?.totals ?? memory;
-  byId("memory-card").hidden = !totals;
-  if (totals) setText("memory", `${bytes(totals.resident_bytes)}, ${totals.resident_bytes ? percent(totals.accounted_bytes / totals.resident_bytes) : bytes(totals.accounted_bytes)}`);
+  byId("memory-card").hidden = !memory?.resident_bytes;
+  if (memory?.resident_bytes) setText("memory", `${bytes(memory.resident_bytes)}, ${percent(memory.accounted_bytes / memory.resident_bytes)}`);
 }
 
 function showWorkers() {
@@ -258,8 +257,8 @@ function showState() {
   if (!answer.state?.length) return;
   const grows = new Set(answer.findings.map((it) => it.state).filter(Boolean));
   state.show(stateRows(answer.state), (name) => (grows.has(name) ? "cause" : ""));
-  const totals = answer.memory?.totals ?? answer.memory;
-  if (totals) setText("memory-note", `The process holds ${bytes(totals.resident_bytes)}. Its structures account for ${bytes(totals.accounted_bytes)}, the rest is ${bytes(totals.unaccounted_bytes)}.`);
+  const { memory } = answer;
+  if (memory) setText("memory-note", `The process holds ${bytes(memory.resident_bytes)}. Its structures account for ${bytes(memory.accounted_bytes)}, the rest is ${bytes(memory.unaccounted_bytes)}.`);
 }
 
 function showAge() {

@@ -114,17 +114,9 @@ export function operatorTable(table, select) {
   };
 }
 
-/** The structures in memory, as sums of all workers. */
+/** The structures in memory: sums of all workers. */
 export function stateRows(sizes) {
-  const rows = new Map();
-  for (const size of sizes) {
-    const row = rows.get(size.name) ?? { name: size.name, entries: 0, bytes: 0, option: size.option, byWorker: [] };
-    row.entries += size.entries;
-    row.bytes += size.bytes;
-    if (size.worker !== null) row.byWorker.push(size.bytes);
-    rows.set(size.name, row);
-  }
-  return [...rows.values()];
+  return sizes.map((size) => ({ ...size, byWorker: (size.by_worker ?? []).map((it) => it.bytes) }));
 }
 
 export function stateTable(table) {

@@ -2,6 +2,7 @@
 //! and what holds the dataflow up. The page `/dataflow` and `skytide top` show this answer.
 
 mod findings;
+mod rates;
 mod recent;
 
 use std::borrow::Cow;
@@ -14,10 +15,9 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde::Serialize;
 use skytide_core::port::graph::{
-    ArrangementReport, ChannelReport, OperatorReport, Progress, Traffic, WorkerReport,
+    ArrangementReport, ChannelReport, OperatorReport, Traffic, WorkerReport,
 };
 use skytide_core::port::size::{MemoryReporter, MemoryTotals};
-use skytide_core::time::Timestamp;
 
 use crate::access::Caller;
 use crate::catalogue::DATAFLOW;
@@ -27,6 +27,7 @@ use crate::problem::Problem;
 use crate::state::ApiContext;
 
 use findings::{Finding, findings};
+use rates::{OperatorRates, Shares, ShownProgress, per_second, share};
 pub(crate) use recent::DataflowHistory;
 use recent::{Reading, Recent};
 
@@ -80,26 +81,6 @@ struct Interval {
     is_whole_run: bool,
 }
 
-/// How far the dataflow is.
-#[derive(Debug, PartialEq, Serialize)]
-struct ShownProgress {
-    #[serde(flatten)]
-    now: Progress,
-    as_of: Option<String>,
-    /// The age of the newest commit's network time.
-    lag_ms: Option<u64>,
-    recent: ProgressRates,
-}
-
-#[derive(Debug, PartialEq, Serialize)]
-struct ProgressRates {
-    events_per_second: f64,
-    rows_per_second: f64,
-    commits_per_second: f64,
-    /// The share of the time in which a commit was in progress.
-    commit_share: f64,
-}
-
 #[derive(Debug, PartialEq, Serialize)]
 struct Worker {
     worker: usize,
@@ -119,22 +100,6 @@ struct Worker {
     recent: Shares,
 }
 
-/// The shares of a worker's time, from 0 to 1.
-#[derive(Debug, Default, PartialEq, Serialize)]
-struct Shares {
-    /// The length of the interval, as the worker measured it.
-    seconds: f64,
-    busy: f64,
-    parked: f64,
-    step: f64,
-    feed: f64,
-    consolidate: f64,
-    commit_wait: f64,
-    batch_wait: f64,
-    cut: f64,
-    other: f64,
-}
-
 /// An operator, or a scope of operators: the sum of all workers.
 #[derive(Debug, PartialEq, Serialize)]
 struct Operator {
@@ -149,18 +114,6 @@ struct Operator {
     output: Traffic,
     arrangement: Option<ArrangementReport>,
     recent: OperatorRates,
-}
-
-/// What an operator did in the interval.
-#[derive(Debug, Default, PartialEq, Serialize)]
-struct OperatorRates {
-    /// Its share of the time of all workers, from 0 to 1.
-    share: f64,
-    /// Its share of the time of each worker, in the order of `workers`.
-    share_by_worker: Vec<f64>,
-    activations_per_second: f64,
-    input_records_per_second: f64,
-    output_records_per_second: f64,
 }
 
 /// A channel: the sum of all workers.
@@ -233,39 +186,6 @@ fn states(reports: &[Arc<WorkerReport>], memory: Option<&dyn MemoryReporter>) ->
         }));
     }
     states.into_values().collect()
-}
-
-impl ShownProgress {
-    fn new(now: Progress, recent: &Recent, context: &ApiContext) -> Self {
-        let changed = recent.progress.unwrap_or_default();
-        let rate = |n: u64| per_second(n, changed.running_seconds);
-        Self {
-            now,
-            as_of: now.network_time.known().map(Timestamp::rfc3339),
-            lag_ms: context.age_ms(now.network_time),
-            recent: ProgressRates {
-                events_per_second: rate(changed.events),
-                rows_per_second: rate(changed.rows),
-                commits_per_second: rate(changed.commits),
-                commit_share: share(changed.commit_seconds, changed.running_seconds),
-            },
-        }
-    }
-}
-
-/// A part of a whole, from 0 to 1.
-fn share(part: f64, whole: f64) -> f64 {
-    match whole > 0.0 {
-        true => (part / whole).min(1.0),
-        false => 0.0,
-    }
-}
-
-fn per_second(count: u64, seconds: f64) -> f64 {
-    match seconds > 0.0 {
-        true => count as f64 / seconds,
-        false => 0.0,
-    }
 }
 
 impl Graph {
@@ -354,24 +274,6 @@ impl From<&WorkerReport> for Worker {
             frontier_lag_epochs: report.frontier_lag_epochs,
             frontier_lag_seconds: report.frontier_lag_seconds,
             recent: Shares::default(),
-        }
-    }
-}
-
-impl From<&WorkerReport> for Shares {
-    fn from(changed: &WorkerReport) -> Self {
-        let of = |seconds: f64| share(seconds, changed.running_seconds);
-        Self {
-            seconds: changed.running_seconds,
-            busy: of(changed.busy_seconds),
-            parked: of(changed.parked_seconds),
-            step: of(changed.step_seconds),
-            feed: of(changed.feed_seconds),
-            consolidate: of(changed.consolidate_seconds),
-            commit_wait: of(changed.commit_wait_seconds),
-            batch_wait: of(changed.batch_wait_seconds),
-            cut: of(changed.cut_seconds),
-            other: of(changed.other_seconds),
         }
     }
 }

@@ -10,6 +10,7 @@
 
 mod answer;
 mod client;
+mod line;
 mod screen;
 mod view;
 
@@ -29,6 +30,8 @@ use client::Client;
 use screen::{Key, Screen};
 use view::View;
 
+/// How often the screen is drawn at least: it shows the age of the numbers, and its size may change.
+const REDRAW: Duration = Duration::from_secs(1);
 /// How long `--once` waits between its two requests: workers report once a second.
 const ONCE_PAUSE: Duration = Duration::from_millis(1_200);
 
@@ -43,7 +46,7 @@ const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// server does not answer.
 pub async fn run(top: &Top, stop: CancellationToken) -> Result<ExitCode, Failure> {
     let client = Client::new(top).await?;
-    let is_interactive = io::stdout().is_terminal() && io::stdin().is_terminal();
+    let is_interactive = cfg!(unix) && io::stdout().is_terminal() && io::stdin().is_terminal();
     if top.once || !is_interactive {
         let Some(shown) = stop.run_until_cancelled(once(&client)).await else {
             return Ok(ExitCode::SUCCESS);
@@ -95,11 +98,12 @@ async fn show(
     tokio::pin!(reading);
     let mut keys = screen.keys();
     loop {
-        let size = screen.size()?;
+        let size = screen.size();
         screen.draw(&view.frame(Instant::now(), size.0, size.1))?;
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             () = &mut reading => return Ok(()),
+            () = tokio::time::sleep(REDRAW) => {}
             Some(answer) = answers.recv() => match answer {
                 Ok(answer) => view.receive(answer, Instant::now()),
                 Err(problem) => view.fail(problem),

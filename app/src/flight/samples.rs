@@ -29,7 +29,11 @@ pub struct SampleRing {
 }
 
 #[derive(Debug, Default)]
-struct Group(Vec<Compressed>);
+struct Group {
+    samples: Vec<Compressed>,
+    /// Whether all samples except the first are compressed with the first as their dictionary.
+    has_dictionary: bool,
+}
 
 #[derive(Debug)]
 struct Compressed {
@@ -49,11 +53,11 @@ pub struct Sample {
 
 impl Group {
     fn bytes(&self) -> usize {
-        self.0.iter().map(|sample| sample.bytes.len()).sum()
+        self.samples.iter().map(|sample| sample.bytes.len()).sum()
     }
 
     fn newest(&self) -> Timestamp {
-        self.0.last().map_or(Timestamp(0), |sample| sample.at)
+        self.samples.last().map_or(Timestamp(0), |sample| sample.at)
     }
 }
 
@@ -73,22 +77,32 @@ impl SampleRing {
     /// that is too large for the ring is dropped and counted.
     pub fn push(&mut self, sample: &Sample) {
         let Sample { at, text } = sample;
-        // The text may become the dictionary, which is not compressed.
-        if text.len() > self.bytes_max / 2 {
-            self.too_large += 1;
-            return;
-        }
-        let is_full = |group: &Group| group.0.len() >= GROUP_SAMPLES_MAX;
-        if self.groups.back().is_none_or(is_full) {
-            self.groups.push_back(Group::default());
-            self.dictionary.clear();
-        }
-        let Ok(bytes) = compress(text, &self.dictionary) else {
+        let half = self.bytes_max / 2;
+        let is_full = |group: &Group| {
+            let has_room = group.bytes() + self.dictionary.len() <= half;
+            group.samples.len() >= GROUP_SAMPLES_MAX || !has_room
+        };
+        let starts_group = self.groups.back().is_none_or(is_full);
+        let dictionary: &[u8] = match starts_group {
+            true => &[],
+            false => &self.dictionary,
+        };
+        let compressed = compress(text, dictionary);
+        let Some(bytes) = compressed.ok().filter(|bytes| bytes.len() <= half) else {
             self.too_large += 1;
             return;
         };
-        if self.dictionary.is_empty() {
-            self.dictionary.clone_from(text);
+        if starts_group {
+            self.dictionary.clear();
+            // The dictionary is not compressed. Large samples are compressed alone.
+            let has_dictionary = bytes.len() + text.len() <= half;
+            if has_dictionary {
+                self.dictionary.clone_from(text);
+            }
+            self.groups.push_back(Group {
+                samples: Vec::new(),
+                has_dictionary,
+            });
         }
         self.bytes += bytes.len();
         let compressed = Compressed {
@@ -97,22 +111,22 @@ impl SampleRing {
             raw_bytes: text.len(),
         };
         if let Some(newest) = self.groups.back_mut() {
-            newest.0.push(compressed);
+            newest.samples.push(compressed);
         }
         self.drop_oldest(*at);
     }
 
     fn drop_oldest(&mut self, now: Timestamp) {
-        while let Some(oldest) = self.groups.front() {
+        // The newest group always fits: it has at most half of the bytes, and one sample more.
+        while self.groups.len() > 1
+            && let Some(oldest) = self.groups.front()
+        {
             let too_old = oldest.newest().0 + AGE_MS_MAX < now.0;
             if !too_old && self.bytes() <= self.bytes_max {
                 return;
             }
             self.bytes -= oldest.bytes();
             self.groups.pop_front();
-            if self.groups.is_empty() {
-                self.dictionary.clear();
-            }
         }
     }
 
@@ -123,7 +137,7 @@ impl SampleRing {
 
     /// The number of samples.
     pub fn len(&self) -> usize {
-        self.groups.iter().map(|group| group.0.len()).sum()
+        self.groups.iter().map(|group| group.samples.len()).sum()
     }
 
     /// The number of samples that were dropped because they are too large for the ring.
@@ -151,9 +165,10 @@ fn samples_of(group: &Group) -> Vec<Sample> {
         at,
         bytes,
         raw_bytes,
-    } in &group.0
+    } in &group.samples
     {
-        let text = match samples.first() {
+        let dictionary = samples.first().filter(|_| group.has_dictionary);
+        let text = match dictionary {
             None => zstd::bulk::decompress(bytes, *raw_bytes),
             Some(first) => zstd::bulk::Decompressor::with_dictionary(&first.text)
                 .and_then(|mut it| it.decompress(bytes, *raw_bytes)),
@@ -205,10 +220,29 @@ mod tests {
             assert!(ring.bytes() <= bytes_max, "sample {number}");
         }
         assert_eq!(ring.samples().last(), Some(&sample(99)));
-        let text = vec![b'x'; bytes_max];
+        let mut state = 1_u64;
+        let noise = std::iter::repeat_with(|| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 56) as u8
+        });
+        let text: Vec<u8> = noise.take(bytes_max).collect();
         let at = Timestamp(2_000_000);
         ring.push(&Sample { at, text });
         assert_eq!(ring.too_large(), 1);
         assert_eq!(ring.samples().last(), Some(&sample(99)));
+    }
+
+    #[test]
+    fn texts_that_are_larger_than_the_ring_are_kept_if_they_compress_well() {
+        let bytes_max = sample(0).text.len();
+        let mut ring = SampleRing::new(bytes_max);
+        for number in 0..20 {
+            ring.push(&sample(number));
+            assert!(ring.bytes() <= bytes_max, "sample {number}");
+        }
+        assert_eq!(ring.too_large(), 0);
+        assert_eq!(ring.samples().last(), Some(&sample(19)));
     }
 }

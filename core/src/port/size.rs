@@ -87,10 +87,14 @@ impl SizeGauge {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Records that entries were removed that were added before.
+    /// Records that entries were removed that were added before. The size never falls below zero,
+    /// also if another thread has set it in between.
     pub fn remove(&self, entries: u64, bytes: u64) {
-        self.entries.fetch_sub(entries, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        for (size, removed) in [(&self.entries, entries), (&self.bytes, bytes)] {
+            let less = |size: u64| Some(size.saturating_sub(removed));
+            // The closure always returns a value.
+            let _ = size.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        }
     }
 
     /// Replaces the size.

@@ -18,20 +18,20 @@ use prometheus_client::registry::Unit;
 use skytide_core::port::graph::{OperatorReport, WorkerReport};
 
 use super::sizes::encode_states;
-use crate::runtime::worker_clock::{Wait, add_wait};
+use crate::runtime::worker_clock::{Since, add};
 
 /// The newest report of each worker.
 #[derive(Debug, Default)]
 pub(super) struct OperatorMetrics {
     by_worker: Mutex<BTreeMap<usize, Recorded>>,
     /// What each worker of this process does now.
-    activities: Mutex<BTreeMap<usize, Wait>>,
+    activities: Mutex<BTreeMap<usize, Since>>,
 }
 
 #[derive(Clone, Debug)]
 struct Recorded {
     report: Arc<WorkerReport>,
-    /// The time up to which it includes waits.
+    /// The time up to which it includes what the worker did.
     at: Instant,
     /// Whether the worker is of this process.
     is_own: bool,
@@ -48,16 +48,16 @@ impl OperatorMetrics {
         self.lock().insert(worker, recorded);
     }
 
-    /// Records what a worker of this process begins to do. If it waited until now, its report
-    /// includes that wait from now on.
-    pub(super) fn record_activity(&self, worker: usize, activity: Wait) {
+    /// Records what a worker of this process begins to do. From now on, its report includes
+    /// what it did until now.
+    pub(super) fn record_activity(&self, worker: usize, activity: Since) {
         let mut recorded = self.lock();
         let ended = self.lock_activities().insert(worker, activity);
         if let Some((ended, began)) = ended
             && let Some(recorded) = recorded.get_mut(&worker)
         {
             let (_, now) = activity;
-            recorded.add_wait((ended, began), now);
+            recorded.add((ended, began), now);
             recorded.at = recorded.at.max(now);
         }
     }
@@ -82,7 +82,7 @@ impl OperatorMetrics {
             .map(|(worker, it)| match activities.get(worker) {
                 Some(&activity) if it.is_own => {
                     let mut current = it.clone();
-                    current.add_wait(activity, now);
+                    current.add(activity, now);
                     current.report
                 }
                 _ => it.report.clone(),
@@ -90,7 +90,7 @@ impl OperatorMetrics {
             .collect()
     }
 
-    fn lock_activities(&self) -> MutexGuard<'_, BTreeMap<usize, Wait>> {
+    fn lock_activities(&self) -> MutexGuard<'_, BTreeMap<usize, Since>> {
         self.activities
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -104,12 +104,10 @@ impl OperatorMetrics {
 }
 
 impl Recorded {
-    /// Adds a wait of the worker until `now`, without what the report includes already.
-    fn add_wait(&mut self, (activity, began): Wait, now: Instant) {
-        if activity.is_wait() {
-            let since = began.max(self.at);
-            add_wait(Arc::make_mut(&mut self.report), (activity, since), now);
-        }
+    /// Adds what the worker did until `now`, without what the report includes already.
+    fn add(&mut self, (activity, began): Since, now: Instant) {
+        let since = began.max(self.at);
+        add(Arc::make_mut(&mut self.report), (activity, since), now);
     }
 }
 
@@ -229,62 +227,65 @@ fn by_name(reports: &[Arc<WorkerReport>]) -> impl Iterator<Item = (Labels, Vec<&
     })
 }
 
+/// Name, help and value of a time of workers.
+type WorkerSeconds = (&'static str, &'static str, fn(&WorkerReport) -> f64);
+
+const WORKER_SECONDS: [WorkerSeconds; 10] = [
+    ("worker_running", "Time since a worker started", |it| {
+        it.running_seconds
+    }),
+    (
+        "worker_busy",
+        "Time in which a worker ran its operators",
+        |it| it.busy_seconds,
+    ),
+    (
+        "worker_parked",
+        "Time in which a worker waited for other workers within a batch",
+        |it| it.parked_seconds,
+    ),
+    (
+        "worker_step",
+        "Time in which a worker stepped the graph outside of operators",
+        |it| it.step_seconds,
+    ),
+    (
+        "worker_feed",
+        "Time in which a worker fed batches into the graph",
+        |it| it.feed_seconds,
+    ),
+    (
+        "worker_consolidate",
+        "Time in which a worker consolidated changed rows",
+        |it| it.consolidate_seconds,
+    ),
+    (
+        "worker_commit_wait",
+        "Time in which a worker waited for the committer",
+        |it| it.commit_wait_seconds,
+    ),
+    (
+        "worker_batch_wait",
+        "Time in which a worker waited for the next batch",
+        |it| it.batch_wait_seconds,
+    ),
+    (
+        "worker_cut",
+        "Time in which a worker serialized its part of checkpoints",
+        |it| it.cut_seconds,
+    ),
+    (
+        "worker_other",
+        "Time in which a worker did something else",
+        |it| it.other_seconds,
+    ),
+];
+
 fn encode_workers(
     reports: &[Arc<WorkerReport>],
     mut encoder: DescriptorEncoder<'_>,
 ) -> fmt::Result {
-    type Seconds = fn(&WorkerReport) -> f64;
-    let metrics: [(&str, &str, Seconds); 10] = [
-        ("worker_running", "Time since a worker started", |it| {
-            it.running_seconds
-        }),
-        (
-            "worker_busy",
-            "Time in which a worker ran its operators",
-            |it| it.busy_seconds,
-        ),
-        (
-            "worker_parked",
-            "Time in which a worker waited for other workers within a batch",
-            |it| it.parked_seconds,
-        ),
-        (
-            "worker_step",
-            "Time in which a worker stepped the graph outside of operators",
-            |it| it.step_seconds,
-        ),
-        (
-            "worker_feed",
-            "Time in which a worker fed batches into the graph",
-            |it| it.feed_seconds,
-        ),
-        (
-            "worker_consolidate",
-            "Time in which a worker consolidated changed rows",
-            |it| it.consolidate_seconds,
-        ),
-        (
-            "worker_commit_wait",
-            "Time in which a worker waited for the committer",
-            |it| it.commit_wait_seconds,
-        ),
-        (
-            "worker_batch_wait",
-            "Time in which a worker waited for the next batch",
-            |it| it.batch_wait_seconds,
-        ),
-        (
-            "worker_cut",
-            "Time in which a worker serialized its part of checkpoints",
-            |it| it.cut_seconds,
-        ),
-        (
-            "worker_other",
-            "Time in which a worker did something else",
-            |it| it.other_seconds,
-        ),
-    ];
-    for (name, help, of_worker) in metrics {
+    for (name, help, of_worker) in WORKER_SECONDS {
         let unit = Some(&Unit::Seconds);
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
         for report in reports {
@@ -442,7 +443,7 @@ mod tests {
         assert!((waiting.commit_wait_seconds - 6.5 - longer).abs() < 1e-9);
         assert_eq!(waiting.batch_wait_seconds, 0.0);
         // The wait remains when it has ended: no counter may fall.
-        operators.record_activity(1, (Activity::Feed, Instant::now()));
+        operators.record_activity(1, (Activity::Step, Instant::now()));
         let ended = operators.reports()[0].clone();
         assert!(ended.commit_wait_seconds >= waiting.commit_wait_seconds);
         assert!(ended.running_seconds >= waiting.running_seconds);

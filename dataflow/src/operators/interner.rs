@@ -146,7 +146,7 @@ impl<K: Hash + Eq + Clone + HeapSize, V: Clone + Default> Interner<K, V> {
     pub fn release(&mut self, number: u32) {
         let entry = self.entries.remove(number);
         let key = entry.key.expect("the number is in use");
-        self.key_bytes -= key.heap_bytes();
+        self.key_bytes = self.key_bytes.saturating_sub(key.heap_bytes());
         let mut index = self.home(self.hash(&key));
         while self.buckets[index].number != number {
             assert_ne!(

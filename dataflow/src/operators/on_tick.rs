@@ -66,8 +66,8 @@ fn snake_case(operator: &str) -> String {
 }
 
 /// Runs `logic` once for each time, in order. `logic` receives the time, its clock, all containers
-/// of data of that time, and a vector that it appends its output to. The size of the data that waits
-/// is reported as the operator's `stash`.
+/// of data of that time, and a vector that it appends its output to. The size of the data that
+/// waits is reported as the operator's `stash`.
 pub fn on_tick<'s, D, O, P>(
     name: &str,
     data: StreamVec<'s, Time, D>,

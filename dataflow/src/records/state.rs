@@ -2,6 +2,7 @@
 
 mod accounts;
 mod operations;
+mod report;
 mod shards;
 
 use std::collections::BTreeMap;
@@ -50,18 +51,18 @@ pub struct LiveRecords {
     /// accounts are emitted.
     counted_through: Time,
     hasher: DefaultHashBuilder,
-    pub(super) dids: Interner<Did>,
-    pub(super) collections: Interner<Box<str>, CollectionState>,
+    dids: Interner<Did>,
+    collections: Interner<Box<str>, CollectionState>,
     /// Repos by the number of their DID; `None` for accounts that are known as subjects only.
-    pub(super) repos: Vec<Option<Box<Repo>>>,
+    repos: Vec<Option<Box<Repo>>>,
     /// The accounts that have a repo, by checkpoint shard. An account is identified by the number
     /// of its DID.
-    pub(super) members: Vec<Vec<u32>>,
+    members: Vec<Vec<u32>>,
     /// The sizes of what accounts hold.
-    pub(super) sizes: RecordSizes,
+    sizes: RecordSizes,
     records: u64,
     out_of_sync: u64,
-    pub(super) activity: ActivityCounts,
+    activity: ActivityCounts,
     last_seen: HashMap<u32, Minute>,
     counters: BTreeMap<Box<str>, u64>,
     /// Drops of the current time by the hour of the event, in hours since 1970.
@@ -73,7 +74,7 @@ pub struct LiveRecords {
     /// The accounts with an `#identity` or `#account` in the current time, and what they had
     /// announced before.
     announced: BTreeMap<u32, PreviousAnnouncements>,
-    pub(super) facts: Vec<(Fact, i32)>,
+    facts: Vec<(Fact, i32)>,
     /// The number of facts that were emitted at the newest time.
     emitted: u64,
 }
@@ -309,7 +310,7 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// How a collection is counted in `activity`.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct CollectionState {
+struct CollectionState {
     /// Whether `activity` has a row of this name, for a collection or a kind of event. Then its
     /// number is never released.
     is_named: bool,

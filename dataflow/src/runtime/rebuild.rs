@@ -53,7 +53,7 @@ impl Rebuild {
                     None => rows.remove(&change.key),
                 };
                 let removed = previous.map_or(0, |row| key_bytes + row.len());
-                self.bytes = self.bytes + added - removed;
+                self.bytes = (self.bytes + added).saturating_sub(removed);
             }
         }
     }

@@ -97,7 +97,7 @@ impl LeaderWorker {
             }
             if let Some(mailbox) = mailbox {
                 log.switch(worker, Activity::Step);
-                self.forward_replies(worker, mailbox, pending_replies)?;
+                self.forward_replies(worker, mailbox, log, pending_replies)?;
                 log.switch(worker, Activity::Other);
             }
             log.report_if_due(worker);
@@ -161,11 +161,13 @@ impl LeaderWorker {
         &self,
         worker: &mut Worker,
         mailbox: &Mailbox,
+        log: &mut OperatorLog,
         mut pending_replies: usize,
     ) -> Result<(), Disconnected> {
         while pending_replies > 0 {
             let Some((remote, reply)) = mailbox.receive_reply() else {
                 worker.step_or_park(Some(PARK));
+                log.report_if_due(worker);
                 match self.liveness.ended() {
                     true => return Err(Disconnected),
                     false => continue,

@@ -27,17 +27,10 @@ pub(crate) enum Activity {
     Cut,
 }
 
-impl Activity {
-    /// Whether the worker makes no report until it ends.
-    pub fn is_wait(self) -> bool {
-        matches!(self, Self::WaitForBatch | Self::WaitForCommitter)
-    }
-}
-
 const ACTIVITIES: usize = 7;
 
-/// A wait that has not ended: which one, and when it began.
-pub(crate) type Wait = (Activity, Instant);
+/// What a worker does now, and when it began.
+pub(crate) type Since = (Activity, Instant);
 
 /// Measures the time of each activity.
 #[derive(Debug)]
@@ -86,20 +79,21 @@ impl WorkerClock {
     }
 }
 
-/// Adds a wait that has lasted until `now` to a report that was made before it began. So the report
-/// of a worker that waits long is not out of date.
-pub(crate) fn add_wait(report: &mut WorkerReport, (activity, since): Wait, now: Instant) {
+/// Adds an activity that has lasted until `now` to a report that was made before it began. So the
+/// report of a worker that waits long is not out of date. A step adds nothing, because nobody knows
+/// what it consists of until the worker reports.
+pub(crate) fn add(report: &mut WorkerReport, (activity, since): Since, now: Instant) {
     let seconds = now.saturating_duration_since(since).as_secs_f64();
-    let waited = match activity {
+    let total = match activity {
+        Activity::Step => return,
+        Activity::Other => &mut report.other_seconds,
         Activity::WaitForBatch => &mut report.batch_wait_seconds,
+        Activity::Feed => &mut report.feed_seconds,
+        Activity::Consolidate => &mut report.consolidate_seconds,
         Activity::WaitForCommitter => &mut report.commit_wait_seconds,
-        Activity::Other
-        | Activity::Feed
-        | Activity::Step
-        | Activity::Consolidate
-        | Activity::Cut => return,
+        Activity::Cut => &mut report.cut_seconds,
     };
-    *waited += seconds;
+    *total += seconds;
     report.running_seconds += seconds;
 }
 
@@ -155,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wait_that_has_not_ended_counts_until_now() {
+    fn what_has_not_ended_counts_until_now() {
         let since = Instant::now();
         let now = since + Duration::from_secs(30);
         let mut report = WorkerReport {
@@ -163,11 +157,12 @@ mod tests {
             commit_wait_seconds: 5.0,
             ..WorkerReport::default()
         };
-        add_wait(&mut report, (Activity::WaitForCommitter, since), now);
+        add(&mut report, (Activity::WaitForCommitter, since), now);
         assert_eq!((report.commit_wait_seconds, sum(&report)), (35.0, 35.0));
         assert_eq!(report.running_seconds, 35.0);
-        // Only the waits are added: nobody knows yet how a step ends.
-        add_wait(&mut report, (Activity::Step, since), now);
+        add(&mut report, (Activity::Step, since), now);
         assert_eq!(report.running_seconds, 35.0);
+        add(&mut report, (Activity::Consolidate, since), now);
+        assert_eq!((report.consolidate_seconds, sum(&report)), (30.0, 65.0));
     }
 }

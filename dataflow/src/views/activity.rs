@@ -66,7 +66,7 @@ pub fn activity<'s>(
                 for key in expired(sums, span, clock.now.minute()) {
                     touched.touch(&key, || sums.get(&key).map(row));
                     if sums.remove(&key).is_some() {
-                        *key_bytes -= key.heap_bytes();
+                        *key_bytes = key_bytes.saturating_sub(key.heap_bytes());
                     }
                 }
             }

@@ -43,6 +43,22 @@ pub struct WaitsFor {
     pub word: String,
     /// One sentence.
     pub sentence: String,
+    /// What only the operator may read.
+    pub detail: Option<String>,
+}
+
+impl WaitsFor {
+    /// Whether the pipeline waits for something.
+    pub fn is_wait(&self) -> bool {
+        !matches!(self.word.as_str(), "" | "nothing")
+    }
+
+    /// The word, the sentence and the detail.
+    pub fn text(&self) -> String {
+        let detail = self.detail.as_ref();
+        let detail = detail.map_or_else(String::new, |detail| format!(" ({detail})"));
+        format!("waits for {}: {}{detail}", self.word, self.sentence)
+    }
 }
 
 /// What holds the dataflow up.

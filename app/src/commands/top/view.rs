@@ -2,47 +2,16 @@
 
 use std::time::{Duration, Instant};
 
-use crossterm::style::Attribute;
 use indicatif::{HumanBytes, HumanCount};
 
 use super::answer::{Answer, Operator, StateSize};
+use super::line::{Line, Style};
 use super::screen::Key;
 
 /// An answer of this age is marked as old.
 const OLD: Duration = Duration::from_secs(5);
 /// The width of the column of names.
 const NAME_WIDTH: usize = 28;
-
-/// One line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    /// The text, without control characters.
-    pub text: String,
-    /// How it looks.
-    pub style: Style,
-}
-
-/// How a line looks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
-    /// As usual.
-    Plain,
-    /// Important.
-    Bold,
-    /// The head of a table.
-    Head,
-}
-
-impl Style {
-    /// The attribute of the terminal.
-    pub fn attribute(self) -> Option<Attribute> {
-        match self {
-            Self::Plain => None,
-            Self::Bold => Some(Attribute::Bold),
-            Self::Head => Some(Attribute::Reverse),
-        }
-    }
-}
 
 /// The column by which operators are sorted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,7 +93,7 @@ impl View {
         let header = self.wrapped_header(Instant::now(), Some(width)).len();
         let page = height.saturating_sub(header + 1).max(1);
         match key {
-            Key::Quit | Key::Redraw => {}
+            Key::Quit => {}
             Key::Sort => self.sort = self.sort.next(),
             Key::Pause => self.is_paused = !self.is_paused,
             Key::Scroll(lines) => self.scrolled = self.scrolled.saturating_add_signed(lines),
@@ -197,11 +166,8 @@ impl View {
         if let Some(problem) = &self.problem {
             lines.push(line(format!("{problem}; trying again"), Style::Bold));
         }
-        if let Some(waits) = answer.waits_for.as_ref().filter(|it| !it.word.is_empty()) {
-            lines.push(line(
-                format!("{}: {}", waits.word, waits.sentence),
-                Style::Bold,
-            ));
+        if let Some(waits) = answer.waits_for.as_ref().filter(|it| it.is_wait()) {
+            lines.push(line(waits.text(), Style::Bold));
         }
         for (place, finding) in answer.findings.iter().enumerate() {
             let style = if place == 0 {

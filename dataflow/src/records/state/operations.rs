@@ -10,7 +10,6 @@ use crate::fact::{Activity, Fact};
 use crate::records::activity::ActivitySource;
 use crate::records::content::{Content, LeftOut, RecordRef};
 use crate::records::table::LiveRecord;
-use crate::sizes::HeapSize;
 
 /// A collection of an account, by the numbers of both.
 #[derive(Clone, Copy)]
@@ -108,10 +107,7 @@ impl LiveRecords {
         let name = op.collection.as_str();
         let visible = !repo.hidden;
         let found = repo.records.find(hasher, (collection, &op.rkey));
-        let first_seen = match found {
-            Some(at) => repo.records.at(at).first_seen,
-            None => minute,
-        };
+        let first_seen = found.map_or(minute, |at| repo.records.at(at).first_seen);
         let address = RecordRef {
             did,
             collection: name,
@@ -127,9 +123,7 @@ impl LiveRecords {
         }
         match found {
             Some(at) => {
-                let new_bytes = content.heap_bytes();
-                let old = std::mem::replace(&mut repo.records.at(at).content, content);
-                sizes.replace_content(&op.rkey, old.heap_bytes(), new_bytes);
+                let old = sizes.replace_content(repo.records.at(at), content);
                 if visible {
                     facts.extend(old.fact(&address, dids).map(|fact| (fact, -1)));
                 }
@@ -137,12 +131,10 @@ impl LiveRecords {
             None => {
                 if name == Collection::POST {
                     facts.push((Fact::Seen(PostKey::new(did, &op.rkey)), 1));
-                    let removed = remove_gone_post(&mut repo.gone_posts, hasher, &op.rkey);
-                    sizes.remove_gone_key(removed);
+                    sizes.remove_gone_key(remove_gone_post(&mut repo.gone_posts, hasher, &op.rkey));
                 }
-                let rkey = op.rkey.clone();
                 let record = LiveRecord {
-                    rkey,
+                    rkey: op.rkey.clone(),
                     collection,
                     first_seen,
                     content,

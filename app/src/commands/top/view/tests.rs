@@ -1,5 +1,6 @@
 //! Views of a made-up answer.
 
+use super::super::answer::WaitsFor;
 use super::*;
 
 /// A small screen.
@@ -8,6 +9,7 @@ const SIZE: (usize, usize) = (60, 12);
 fn answer() -> Answer {
     let text = r#"{
         "recent": {"seconds": 5.2, "is_whole_run": false},
+        "waits_for": {"word": "nothing", "sentence": "every part keeps up"},
         "findings": [{"kind": "store", "worker": null, "operator": null, "state": null,
             "sentence": "The view store holds the dataflow up."}],
         "progress": {"epoch": 12345, "lag_ms": 1500, "batches_pending": 2, "recent": {
@@ -102,6 +104,20 @@ fn a_server_that_goes_away_and_returns_is_shown() {
     assert!(text(&view).contains("Slow"), "the last answer remains");
     let later = Instant::now() + Duration::from_secs(30);
     assert!(view.header(later)[0].text.ends_with(" s old"));
+}
+
+#[test]
+fn what_the_pipeline_waits_for_is_shown_first() {
+    let mut waiting = answer();
+    waiting.waits_for = Some(WaitsFor {
+        word: "relay".to_owned(),
+        sentence: "no frame for 20 s".to_owned(),
+        detail: Some("connection refused".to_owned()),
+    });
+    let mut view = view();
+    view.receive(waiting, Instant::now());
+    let expected = "waits for relay: no frame for 20 s (connection refused)";
+    assert_eq!(view.lines(Instant::now(), None)[1].text, expected);
 }
 
 #[test]
