@@ -26,7 +26,7 @@ use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
-use crate::runtime::worker_clock::Since;
+use crate::runtime::worker_clock::Wait;
 pub use commits::CommitProgress;
 use commits::CommitWatch;
 use durations::Durations;
