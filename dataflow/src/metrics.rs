@@ -22,6 +22,7 @@ use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::{
     ArrangementReport, GraphReporter, OperatorReport, Progress, WorkerReport,
 };
+use skytide_core::port::size::StateSize;
 use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
@@ -283,8 +284,13 @@ impl Metrics {
             arrangement: Some(ArrangementReport::default()),
             ..OperatorReport::default()
         };
+        let state = StateSize {
+            worker: Some(0),
+            ..StateSize::new("", 0, 0, None)
+        };
         self.record_report(WorkerReport {
             operators: vec![operator],
+            state: vec![state],
             ..WorkerReport::default()
         });
     }

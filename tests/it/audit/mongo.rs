@@ -62,7 +62,7 @@ async fn audits_name_what_the_driver_changed((options, own): (Options, Own)) {
         let report = audit(scope).await;
         assert_eq!(report.differing, 1, "{:#?}", report.differences);
         assert_eq!(&*report.differences[0].view, "posts");
-        let likes = |row: &Option<Box<str>>| row.as_deref().map(|row| likes(row));
+        let likes = |row: &Option<Box<str>>| row.as_deref().map(likes);
         let (expected, found) = (
             likes(&report.differences[0].expected),
             likes(&report.differences[0].found),
