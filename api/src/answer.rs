@@ -43,9 +43,17 @@ pub(crate) trait Query: Send + Sync {
     type Data: Serialize + Send;
 
     /// The window of network time that the answer counts: it gets the field `coverage` if something
-    /// is missing from the window. `None` for an answer without that field.
+    /// is missing from the window. `None` for an answer without that field, and for one that counts
+    /// another interval ([`counts_from`](Self::counts_from)).
     fn window(&self) -> Option<Window> {
         None
+    }
+
+    /// Network time from which the answer counts, at a commit: the start of its window, unless it
+    /// counts a part of it.
+    fn counts_from(&self, committed: &Committed) -> Option<Timestamp> {
+        let window = self.window()?;
+        Some(Coverage::from(committed).window(window).from)
     }
 
     /// Reads the answer from the rows of one commit.
@@ -98,8 +106,12 @@ impl<D: Serialize> WithCoverage<D> {
 /// Reads the data of a query, and what is missing from them.
 async fn read_data<Q: Query>(rows: &Rows<'_>, query: &Q) -> Result<WithCoverage<Q::Data>, Problem> {
     let data = query.read(rows).await?;
-    let coverage = match query.window() {
-        Some(window) => rows.missing(window).await?,
+    let coverage = match query.counts_from(rows.committed) {
+        Some(from) => {
+            let intervals = &rows.context.intervals;
+            let intervals = intervals.get(rows.reader, rows.committed).await;
+            Missing::since(from, intervals.as_deref(), rows.committed)
+        }
         None => None,
     };
     Ok(WithCoverage { coverage, data })
@@ -275,11 +287,6 @@ impl<'a> Rows<'a> {
     /// All known intervals in which something may be missing.
     pub(crate) async fn intervals(&self) -> Result<Intervals, Problem> {
         Intervals::read(self.reader).await
-    }
-
-    /// What is known to be missing from a window of these rows.
-    pub(crate) async fn missing(&self, window: Window) -> Result<Option<Missing>, Problem> {
-        Missing::read(self.reader, self.committed, window).await
     }
 
     /// Reads the stored profiles of `dids`; returns them in the same order. Returns `None` if the

@@ -28,13 +28,13 @@ use futures_util::FutureExt;
 use moka::ops::compute::Op;
 use serde::Serialize;
 use siphasher::sip128::{Hasher128, SipHasher13};
-use skytide_core::id::Epoch;
 use skytide_core::port::store::Committed;
 use skytide_core::time::Timestamp;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::answer::{Query, WithCoverage, read_consistent};
+use crate::commit_ref::CommitRef;
 use crate::compressed::CompressedData;
 use crate::metrics::CacheMetrics;
 use crate::problem::Problem;
@@ -70,24 +70,6 @@ pub(crate) struct CachedAnswer {
     /// When the read ended.
     read_at: Instant,
     took: Duration,
-}
-
-/// Identifies a commit, also among those of a log that lost its newest messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CommitRef {
-    pub(crate) epoch: Epoch,
-    log_id: u64,
-    tick_hash: Option<u64>,
-}
-
-impl From<&Committed> for CommitRef {
-    fn from(committed: &Committed) -> Self {
-        Self {
-            epoch: committed.epoch,
-            log_id: committed.log_id,
-            tick_hash: committed.tick_hash,
-        }
-    }
 }
 
 impl CachedAnswer {

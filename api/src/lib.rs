@@ -17,6 +17,7 @@ mod answer;
 mod cache;
 mod catalogue;
 mod client;
+mod commit_ref;
 mod compressed;
 mod connection_state;
 mod cursor;

@@ -3,16 +3,18 @@
 //!
 //! It is part of the data of the answer, so the entity tag changes with it.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use serde::Serialize;
 use skytide_core::port::store::{Committed, Order, Range, ViewReader};
 use skytide_core::time::Timestamp;
 use skytide_core::view::{
     COVERAGE_INTERVALS_MAX, CoverageKey, CoverageKind, CoverageRow, Key, RowError, StoredRow,
-    ViewId, Window, decode_row,
+    ViewId, decode_row,
 };
 
+use crate::commit_ref::CommitRef;
 use crate::problem::Problem;
-use crate::velocity::Coverage;
 
 /// Maximum number of rows about intervals: of 4 causes of gaps, 2 filters, and one row each of what
 /// is known and of an open gap, with room for further causes.
@@ -23,10 +25,12 @@ const INTERVALS_MAX: usize = 16 * COVERAGE_INTERVALS_MAX;
 pub(crate) struct Missing {
     /// Always false: the field is absent if nothing is known to be missing.
     complete: bool,
-    /// If gaps are recorded only from a later time on: that time; `null` if none are recorded.
+    /// If gaps are recorded only from a later time on: that time; `null` if none are recorded, or
+    /// if it could not be read what is.
     #[serde(skip_serializing_if = "Option::is_none")]
     known_since: Option<Option<String>>,
-    /// Number of gaps of the stream that touch the interval, an open one included.
+    /// Number of gaps of the stream that touch the interval, at most, an open one included: of gaps
+    /// that were merged into one, all count.
     gaps: u32,
     /// Their length within the interval, at most.
     gap_ms: u64,
@@ -71,44 +75,94 @@ impl Intervals {
     }
 }
 
-impl Missing {
-    /// What is missing from a window that ends with a commit; `None` if nothing is.
-    pub(crate) async fn read(
+/// The intervals of the newest commit that an answer was read of. Clones share them.
+///
+/// Nearly all answers need them, and they change rarely; on a database server each read of them is
+/// a round trip.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct IntervalsCache(Arc<Mutex<Option<(CommitRef, Arc<Intervals>)>>>);
+
+impl IntervalsCache {
+    /// The intervals at a commit of `reader`: those that an earlier answer read, or else those that
+    /// the store has now. `None` if they cannot be read, which fails no answer.
+    pub(crate) async fn get(
+        &self,
         reader: &dyn ViewReader,
         committed: &Committed,
-        window: Window,
-    ) -> Result<Option<Self>, Problem> {
-        let intervals = Intervals::read(reader).await?;
-        Ok(Self::of(&intervals, committed, window))
-    }
-
-    /// What these intervals say of a window that ends with a commit.
-    fn of(intervals: &Intervals, committed: &Committed, window: Window) -> Option<Self> {
-        let from = Coverage::from(committed).window(window).from;
-        let as_of = committed.time;
-        let known_since = match intervals.known_since() {
-            Some(known) => (known > from).then(|| Some(known.rfc3339())),
-            None => {
-                let recipe = committed.recipe.as_ref();
-                let is_recorded =
-                    recipe.is_none_or(|recipe| recipe.views.contains_key(&ViewId::Coverage));
-                (!is_recorded).then_some(None)
+    ) -> Option<Arc<Intervals>> {
+        let commit = CommitRef::from(committed);
+        let cached = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        if let Some((_, intervals)) = cached.filter(|(of, _)| *of == commit) {
+            return Some(intervals);
+        }
+        match Intervals::read(reader).await {
+            Ok(intervals) => {
+                let intervals = Arc::new(intervals);
+                let newest = Some((commit, intervals.clone()));
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = newest;
+                Some(intervals)
             }
-        };
-        let mut missing = Self {
+            Err(error) => {
+                tracing::warn!(?error, "cannot read what is missing: answering without it");
+                None
+            }
+        }
+    }
+}
+
+impl Missing {
+    /// What is missing if it is not known what is.
+    fn unknown() -> Self {
+        Self {
             complete: false,
-            known_since,
+            known_since: Some(None),
             gaps: 0,
             gap_ms: 0,
             open_gap: false,
             filtered: false,
+        }
+    }
+
+    /// What is missing from the time from `from` until a commit; `None` if nothing is.
+    pub(crate) fn since(
+        from: Timestamp,
+        intervals: Option<&Intervals>,
+        committed: &Committed,
+    ) -> Option<Self> {
+        match intervals {
+            Some(intervals) => Self::of(intervals, committed, from),
+            None => Some(Self::unknown()),
+        }
+    }
+
+    /// What these intervals say of the time from `from` until a commit.
+    fn of(intervals: &Intervals, committed: &Committed, from: Timestamp) -> Option<Self> {
+        let as_of = committed.time;
+        let known_since = match intervals.known_since() {
+            Some(known) => (known > from).then(|| Some(known.rfc3339())),
+            None => {
+                // A version that recorded no recipe did not have this view.
+                let recipe = committed.recipe.as_ref();
+                let is_recorded =
+                    recipe.is_some_and(|recipe| recipe.views.contains_key(&ViewId::Coverage));
+                (!is_recorded).then_some(None)
+            }
+        };
+        let mut missing = Self {
+            known_since,
+            ..Self::unknown()
         };
         for (key, row) in &intervals.0 {
             let end = match key.kind {
                 CoverageKind::OpenGap => as_of.max(key.start),
                 _ => row.end,
             };
-            if end < from || key.start > as_of {
+            // The end is exclusive.
+            if end <= from || key.start > as_of {
                 continue;
             }
             match key.kind {
@@ -123,8 +177,7 @@ impl Missing {
                     };
                     missing.open_gap |= is_open;
                 }
-                // The hour of an interval of a filter ends at its end, exclusive.
-                CoverageKind::Filter => missing.filtered |= end > from,
+                CoverageKind::Filter => missing.filtered = true,
                 _ => {}
             }
         }
@@ -136,7 +189,11 @@ impl Missing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use skytide_core::port::store::Recipe;
+    use skytide_core::memory::MemoryStore;
+    use skytide_core::port::store::{Recipe, ViewStore as _};
+    use skytide_core::view::{Change, Window};
+
+    use crate::velocity::Coverage;
 
     const HOUR: u64 = 3_600_000;
     const NOW: u64 = 1_000 * HOUR + 30 * 60_000;
@@ -162,7 +219,8 @@ mod tests {
             recipe: Some(Recipe::default()),
             ..Committed::default()
         };
-        Missing::of(&Intervals(rows), &committed, window)
+        let from = Coverage::from(&committed).window(window).from;
+        Missing::since(from, Some(&Intervals(rows)), &committed)
     }
 
     #[test]
@@ -205,5 +263,60 @@ mod tests {
         );
         let never = missing(Vec::new(), Window::Hour).expect("it is not known");
         assert_eq!(never.known_since, Some(None));
+    }
+
+    #[test]
+    fn a_gap_that_ends_where_the_window_begins_is_not_in_it() {
+        let known = row(CoverageKind::Known, 100 * HOUR, 0, 0);
+        let from = Window::Hour.start(Timestamp(NOW)).0;
+        let gap = row(CoverageKind::Gap, from - 5_000, from, 1);
+        assert_eq!(missing(vec![known.clone(), gap], Window::Hour), None);
+        let gap = row(CoverageKind::Gap, from - 5_000, from + 1, 1);
+        let touches = missing(vec![known, gap], Window::Hour).expect("it touches");
+        assert_eq!((touches.gaps, touches.gap_ms), (1, 1));
+    }
+
+    #[test]
+    fn a_commit_without_a_recipe_does_not_say_that_nothing_is_missing() {
+        let committed = Committed::default();
+        let missing = Missing::since(Timestamp(0), Some(&Intervals::default()), &committed);
+        assert_eq!(missing, Some(Missing::unknown()));
+        let missing = Missing::since(Timestamp(0), None, &committed);
+        assert_eq!(missing, Some(Missing::unknown()), "nothing could be read");
+    }
+
+    #[tokio::test]
+    async fn intervals_are_read_once_for_each_commit() {
+        let store = MemoryStore::new();
+        let term = store.lead().await.expect("a term").term;
+        let commit = async |epoch: u64| {
+            let epoch = skytide_core::id::Epoch(epoch);
+            let (key, row) = row(CoverageKind::Gap, epoch.0 * HOUR, epoch.0 * HOUR + 1, 1);
+            store.begin(term, epoch.into()).await.expect("begun");
+            let change = Change {
+                key: Key::of(&key),
+                row: Some(skytide_core::view::encode_row(&row)),
+            };
+            let written = store.write(term, ViewId::Coverage, vec![change]).await;
+            written.expect("written");
+            let committed = Committed {
+                epoch,
+                ..Committed::default()
+            };
+            store
+                .commit(term, committed.clone())
+                .await
+                .expect("a commit");
+            committed
+        };
+        let cache = IntervalsCache::default();
+        let first = commit(1).await;
+        let read = cache.get(&store, &first).await.expect("intervals");
+        assert_eq!(read.0.len(), 1);
+        let second = commit(2).await;
+        let again = cache.get(&store, &first).await.expect("intervals");
+        assert!(Arc::ptr_eq(&read, &again));
+        let newer = cache.get(&store, &second).await.expect("intervals");
+        assert_eq!(newer.0.len(), 2);
     }
 }

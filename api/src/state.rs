@@ -1,5 +1,6 @@
-//! What every handler may use: ports and configuration. Caches are not here: a route that has one
-//! owns it as a sub-state ([`crate::routing::ApiState`] joins them).
+//! What every handler may use: ports and configuration, and what all answers have in common. The
+//! cache of a route is not here: the route owns it as a sub-state ([`crate::routing::ApiState`]
+//! joins them).
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::demand::{DemandPorts, ProfileDemand};
 use crate::health::{Health, UnknownHealth};
 use crate::metrics::Metrics;
+use crate::missing::IntervalsCache;
 use crate::options::Limits;
 use crate::problem::Problem;
 
@@ -74,6 +76,8 @@ pub(crate) struct ContextParts {
     pub(crate) limits: Limits,
     /// Requests the profiles that answers lack.
     pub(crate) demand: ProfileDemand,
+    /// What is missing from the newest commit, which every answer may say.
+    pub(crate) intervals: IntervalsCache,
     /// Whether the store shows a commit completely or not at all.
     pub(crate) commits_atomic: bool,
     /// Whether metrics are only on the probe.
@@ -106,6 +110,7 @@ impl ApiContext {
             metrics,
             limits: Limits::default(),
             demand: ProfileDemand::new(DEFAULT_AGES),
+            intervals: IntervalsCache::default(),
             commits_atomic: false,
             details_on_probe: false,
             stop: CancellationToken::new(),

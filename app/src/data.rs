@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skytide_core::config::Config;
-use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::checkpoint::{CheckpointReader, CheckpointStore};
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::store::ViewStore;
@@ -74,6 +74,7 @@ pub struct Data {
     log: Option<Arc<dyn LogBackend>>,
     views: Option<Arc<dyn ViewBackend>>,
     checkpoints: Option<Arc<dyn CheckpointStore>>,
+    checkpoint_reader: Option<Arc<dyn CheckpointReader>>,
     _locks: Vec<Hold>,
 }
 
@@ -130,11 +131,13 @@ impl Data {
             (true, Some(folder)) => Some(embedded::open_checkpoints(folder)?),
             _ => None,
         };
+        let checkpoint_reader = folder.as_ref().map(embedded::checkpoint_reader);
         Ok(Self {
             folder,
             log,
             views,
             checkpoints,
+            checkpoint_reader,
             _locks: locks,
         })
     }
@@ -204,6 +207,12 @@ impl Data {
             store: self.store(),
             checkpoints: Some(self.checkpoints.clone().expect("opened for the dataflow")),
         }
+    }
+
+    /// Reads the checkpoints in the data folder without locking them; `None` if the command needs
+    /// no folder.
+    pub fn checkpoint_reader(&self) -> Option<Arc<dyn CheckpointReader>> {
+        self.checkpoint_reader.clone()
     }
 
     /// The ports of a replay, which makes no checkpoints because it counts the log only once.

@@ -30,6 +30,7 @@ pub mod listen;
 pub mod log_queue;
 pub mod log_tee;
 pub mod memory;
+pub mod memory_limit;
 pub mod memory_report;
 pub mod metrics;
 pub mod notify;

@@ -17,6 +17,7 @@ use prometheus_client::registry::Unit;
 use skytide_core::port::size::{MemoryReporter, MemoryTotals, SizeReporter, StateSize};
 
 use crate::memory;
+use crate::memory_limit::memory_limit;
 
 /// The parts of the process that report sizes. Clones share them.
 #[derive(Clone, Default)]
@@ -43,6 +44,12 @@ impl MemoryReporter for ProcessMemory {
 
     fn totals(&self) -> MemoryTotals {
         totals(&self.sizes())
+    }
+
+    fn sizes_and_totals(&self) -> (Vec<StateSize>, MemoryTotals) {
+        let sizes = self.sizes();
+        let totals = totals(&sizes);
+        (sizes, totals)
     }
 }
 
@@ -98,6 +105,11 @@ impl Collector for MemoryCollector {
                 "process_allocator_committed_memory",
                 "Memory that the allocator obtained from the system and did not return",
                 signed(totals.allocator_committed_bytes),
+            ),
+            (
+                "process_memory_limit",
+                "Memory that the process may use: that of its control group or of the machine",
+                signed(memory_limit().map(|(bytes, _)| bytes)),
             ),
             (
                 "process_accounted_memory",

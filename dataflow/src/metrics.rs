@@ -22,11 +22,12 @@ use skytide_core::port::clock::Clock;
 use skytide_core::port::graph::{
     ArrangementReport, GraphReporter, OperatorReport, Progress, WorkerReport,
 };
+use skytide_core::port::size::StateSize;
 use skytide_core::time::Timestamp;
 use skytide_core::view::ViewId;
 
 use crate::records::{Drops, Gauges};
-use crate::runtime::worker_clock::Since;
+use crate::runtime::worker_clock::Wait;
 pub use commits::CommitProgress;
 use commits::CommitWatch;
 use durations::Durations;
@@ -262,8 +263,9 @@ impl Metrics {
         self.operators.record(report, false);
     }
 
-    /// Records what a worker of this process begins to do, and when.
-    pub(crate) fn record_activity(&self, worker: usize, activity: Since) {
+    /// Records what a worker of this process begins to do, and when. Only for a worker that makes
+    /// no report while it waits.
+    pub(crate) fn record_activity(&self, worker: usize, activity: Wait) {
         self.operators.record_activity(worker, activity);
     }
 
@@ -282,8 +284,13 @@ impl Metrics {
             arrangement: Some(ArrangementReport::default()),
             ..OperatorReport::default()
         };
+        let state = StateSize {
+            worker: Some(0),
+            ..StateSize::new("", 0, 0, None)
+        };
         self.record_report(WorkerReport {
             operators: vec![operator],
+            state: vec![state],
             ..WorkerReport::default()
         });
     }
@@ -318,12 +325,6 @@ impl Metrics {
         self.durations.step.observe(took);
     }
 
-    /// Records the time that a commit took, with its retries.
-    pub(crate) fn record_commit(&self, took: Duration) {
-        self.commit_seconds.inc_by(took.as_secs_f64());
-        self.durations.commit.observe(took);
-    }
-
     /// Records that a cut paused one worker for this many seconds.
     pub(crate) fn record_pause(&self, seconds: f64) {
         self.durations.checkpoint_pause.observe_seconds(seconds);
@@ -348,10 +349,12 @@ impl Metrics {
         self.retries.inc();
     }
 
-    /// Records that a commit succeeded.
+    /// Records that a commit succeeded, and the time that it took, with its retries.
     pub(crate) fn commit_made(&self) {
-        self.commit_watch.succeed();
+        let took = self.commit_watch.succeed();
         self.commits.inc();
+        self.commit_seconds.inc_by(took.as_secs_f64());
+        self.durations.commit.observe(took);
     }
 
     /// Records and logs rows of a batch that were skipped because they are too large for any store.
@@ -429,9 +432,10 @@ impl GraphReporter for Metrics {
     }
 
     fn progress(&self) -> Option<Progress> {
-        let running = self.commit_watch.progress().running;
-        let committing = running.map_or(0.0, |running| running.as_secs_f64());
-        let commit_seconds = self.commit_seconds.get() + committing;
+        let commits = self.commit_watch.progress();
+        let committing = commits.running.unwrap_or_default();
+        let commit_seconds = (commits.total + committing).as_secs_f64();
+        let committing = committing.as_secs_f64();
         let gauge = |gauge: &Gauge| u64::try_from(gauge.get()).unwrap_or_default();
         Some(Progress {
             running_seconds: self.started.get()?.elapsed().as_secs_f64(),

@@ -260,6 +260,8 @@ impl Run {
         let recorded = last.iter().flat_map(|last| &last.sums);
         let initial = recorded.filter(|(view, _)| suppressed.through(**view) > 0);
         let rebuilt = start.rebuilt.clone();
+        let rebuilt_if_different = start.rebuilt_if_different.clone();
+        let gathered = &rebuilt | &rebuilt_if_different;
         Committer {
             store: self.ports.store.clone(),
             control: control.clone(),
@@ -268,8 +270,9 @@ impl Run {
             workers: self.workers,
             sums: initial.map(|(view, sum)| (*view, *sum)).collect(),
             recounted: start.recounted.clone(),
-            rebuild: Rebuild::new(&rebuilt),
+            rebuild: Rebuild::new(&gathered),
             rebuilt,
+            rebuilt_if_different,
             restored: last,
             replaces_all: start.replaces_all,
             checkpoint_events,

@@ -59,14 +59,6 @@ pub(crate) struct QueueSizes {
     pub(crate) epochs: SizeGauge,
 }
 
-impl QueueSizes {
-    /// Records that the queues were dropped.
-    pub(crate) fn clear(&self) {
-        self.frames.set(0, 0);
-        self.epochs.set(0, 0);
-    }
-}
-
 impl SizeReporter for Metrics {
     fn sizes(&self) -> Vec<StateSize> {
         vec![
@@ -200,6 +192,13 @@ impl Metrics {
 
     pub(crate) fn untimed(&self, untimed: bool) {
         self.untimed.set(i64::from(untimed));
+    }
+
+    /// Records that the queues were dropped.
+    pub(crate) fn clear_queues(&self) {
+        self.queues.frames.set(0, 0);
+        self.queues.epochs.set(0, 0);
+        self.queues(0, 0);
     }
 
     pub(crate) fn queues(&self, batches: usize, epochs: usize) {

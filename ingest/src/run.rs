@@ -303,7 +303,6 @@ impl Run {
         let assembler = Assembler::new(self.setup(source), summary.tick.as_ref());
         source.seek(assembler.position(), LOOKBACK);
 
-        self.context.metrics.queues.clear();
         let (work, work_queue) = mpsc::channel(QUEUE_BATCHES);
         let (cut_sender, cuts) = mpsc::channel(QUEUE_EPOCHS);
         let reconnect = Arc::new(Notify::new());
@@ -340,10 +339,20 @@ impl Run {
             extent: &extent,
             is_stuck: false,
         };
-        let (ending, ()) = tokio::try_join!(
+        let ended = tokio::try_join!(
             async { Ok(read_task.read(source).await) },
             write_task.write(writer),
-        )?;
+        );
+        let (ending, ()) = match ended {
+            Ok(ended) => ended,
+            Err(error) => {
+                // What it holds and what is queued is read again from the log's newest tick. Only
+                // after its end does nothing change the sizes.
+                assemble_task.shutdown().await;
+                self.context.metrics.clear_queues();
+                return Err(error);
+            }
+        };
         while let Some(done) = assemble_task.join_next().await {
             match done {
                 Ok(decode) => summary.decode += decode,
@@ -355,6 +364,7 @@ impl Run {
                 }
             }
         }
+        self.context.metrics.clear_queues();
         Ok(ending)
     }
 
@@ -417,3 +427,6 @@ fn check_source(source: &dyn Source, newest: Option<&Tick>) -> Result<(), Ingest
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

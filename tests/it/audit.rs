@@ -5,9 +5,11 @@
 //! | `a_healthy_run...` | no false difference: any policy, 1, 2 and 4 workers, restarts, spread checkpoints, trimmed logs |
 //! | `a_row_that...` | every view: a changed, a removed and an added row is named, and no other one |
 //! | `without...` | an audit that is not possible says so, and excludes no difference |
+//! | `bases::...` | which checkpoint an audit starts from, and what bounds its work and memory |
 //! | `on_mongodb...` | the same on a server that has snapshots or not, with changes by its own driver |
 
-//mod mongo;
+mod bases;
+mod mongo;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -103,7 +105,7 @@ impl Run {
     fn sources(&self) -> Sources {
         Sources {
             log: Arc::new(self.ground.log.clone()),
-            checkpoints: self.ground.checkpoints.clone(),
+            checkpoints: Some(Arc::new(self.checkpoints.clone())),
             sections: Arc::new(Sections),
         }
     }
@@ -119,11 +121,7 @@ impl Run {
 
 /// A request for this scope.
 fn request(scope: Scope, seed: u64) -> Request {
-    Request {
-        scope,
-        seed,
-        pace: 1,
-    }
+    Request::new(scope, seed)
 }
 
 const SAMPLE: Scope = Scope::Sample { rows: 10_000 };

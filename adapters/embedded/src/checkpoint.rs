@@ -12,7 +12,7 @@
 //!
 //! One process uses the folder at a time. It takes a lock on `writer.lock` with its first operation
 //! and holds it until it exits. Without the lock, two processes would delete each other's
-//! unfinished checkpoints.
+//! unfinished checkpoints. A [`CheckpointFolder`] only reads complete checkpoints, and needs no lock.
 //!
 //! The header of each file identifies the file and contains a checksum:
 //!
@@ -22,6 +22,7 @@
 //! ```
 
 mod files;
+mod reader;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -39,6 +40,7 @@ use tokio::time::sleep;
 
 use super::folder::{DataDirError, Hold, make_folder};
 pub use files::{DiskFiles, Files};
+pub use reader::CheckpointFolder;
 
 const MAGIC: &[u8; 8] = b"SKYCHKP1";
 const HEAD_BYTES: usize = 28;
@@ -280,17 +282,7 @@ impl Shared {
 
     /// Reads a file. Returns `InvalidData` if its content is not what was written.
     fn read(&self, epoch: Epoch, name: &str) -> io::Result<Vec<u8>> {
-        let mut bytes = self.files.read(&self.path(epoch, name))?;
-        let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
-        if bytes.len() < HEAD_BYTES {
-            return Err(invalid("is truncated"));
-        }
-        let (begin, content) = bytes.split_at(HEAD_BYTES);
-        if begin != head(epoch, name, content) {
-            return Err(invalid("has a wrong header or checksum"));
-        }
-        bytes.drain(..HEAD_BYTES);
-        Ok(bytes)
+        content(epoch, name, self.files.read(&self.path(epoch, name))?)
     }
 
     fn keep(&self, kept: &BTreeSet<Epoch>) -> io::Result<()> {
@@ -316,6 +308,20 @@ impl Shared {
         }
         Ok(())
     }
+}
+
+/// The content of a file with these bytes. Returns `InvalidData` if it is not what was written.
+fn content(epoch: Epoch, name: &str, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why);
+    if bytes.len() < HEAD_BYTES {
+        return Err(invalid("is truncated"));
+    }
+    let (begin, content) = bytes.split_at(HEAD_BYTES);
+    if begin != head(epoch, name, content) {
+        return Err(invalid("has a wrong header or checksum"));
+    }
+    bytes.drain(..HEAD_BYTES);
+    Ok(bytes)
 }
 
 /// The header of a file. `manifest.new` is hashed under its final name, so the checksum stays valid

@@ -45,7 +45,7 @@ mod snapshots;
 mod store;
 
 pub use admin_key::AdminKeyFile;
-pub use checkpoint::{DiskFiles, EmbeddedCheckpoints, Files};
+pub use checkpoint::{CheckpointFolder, DiskFiles, EmbeddedCheckpoints, Files};
 pub use durable::replace_file;
 pub use folder::{DataDir, DataDirError, Hold, Part};
 pub use jobs::JobFile;

@@ -12,13 +12,15 @@ use skytide_core::id::Epoch;
 use skytide_core::port::audit::{AuditReport, AuditedView, Difference};
 use skytide_core::port::store::{Committed, Recipe, Sum};
 use skytide_core::time::Timestamp;
+use skytide_core::view::ViewId;
 
 use crate::catalogue::AUDIT;
 use crate::params::Params;
 use crate::problem::Problem;
 use crate::state::ApiContext;
 
-/// The answer. Everything but `audit` is a function of the log up to the epoch, and of `recipe`.
+/// The answer. Everything but `audit` and the view `coverage` is a function of the log up to the
+/// epoch, and of `recipe`.
 #[derive(Debug, Serialize)]
 struct Answer {
     epoch: Epoch,
@@ -27,7 +29,8 @@ struct Answer {
     /// Identifies the log up to the epoch.
     tick_hash: Option<String>,
     recipe: Option<ShownRecipe>,
-    /// The sum of the hashes of all views.
+    /// The sum of the hashes of all views but `coverage`, which also depends on when this machine
+    /// got a version that has that view.
     hash: String,
     views: BTreeMap<&'static str, ShownSum>,
     audit: Option<ShownAudit>,
@@ -87,6 +90,7 @@ pub(crate) async fn show(
 impl Answer {
     fn new(committed: Committed, audit: Option<&AuditReport>) -> Self {
         let sums = committed.sums.iter();
+        let sums = sums.filter(|(view, _)| **view != ViewId::Coverage);
         let hash = sums.fold(0_u128, |hash, (_, sum)| hash.wrapping_add(sum.hash));
         let shown = |sum: &Sum| ShownSum {
             rows: sum.rows,

@@ -17,7 +17,7 @@ use serde::Serialize;
 use skytide_core::port::graph::{
     ArrangementReport, ChannelReport, OperatorReport, Traffic, WorkerReport,
 };
-use skytide_core::port::size::{MemoryReporter, MemoryTotals};
+use skytide_core::port::size::{MemoryReporter, MemoryTotals, StateSize};
 
 use crate::access::Caller;
 use crate::catalogue::DATAFLOW;
@@ -77,7 +77,7 @@ struct Answer {
 #[derive(Debug, PartialEq, Serialize)]
 struct Interval {
     seconds: f64,
-    /// Whether it is the whole run, because there was no earlier request to compare with.
+    /// Whether it is the whole run, because there was no request in the last 30 s to compare with.
     is_whole_run: bool,
 }
 
@@ -136,24 +136,27 @@ pub(crate) async fn show(
     caller: Option<Extension<Caller>>,
 ) -> Result<Response, Problem> {
     Params::parse(query.as_deref(), &DATAFLOW)?;
-    let reports = context.graph.as_ref().map(|graph| graph.reports());
-    let reports = reports.filter(|reports| !reports.is_empty());
-    let reports = reports.ok_or_else(|| {
+    let read = || {
+        let graph = context.graph.as_ref()?;
+        let (reports, progress) = (graph.reports(), graph.progress());
+        (!reports.is_empty()).then_some(Reading { reports, progress })
+    };
+    let (reading, recent) = history.read(read).ok_or_else(|| {
         Problem::unavailable(
             "no_dataflow",
             "no dataflow runs in this process, or it has just started; \
              `skytide up` runs one beside the API",
         )
     })?;
-    let progress = context.graph.as_ref().and_then(|graph| graph.progress());
-    let reading = Reading { reports, progress };
-    let recent = history.add(reading.clone());
     let mut graph = Graph::new(&reading.reports, &recent);
-    graph.progress = progress.map(|now| ShownProgress::new(now, &recent, &context));
+    graph.progress = reading
+        .progress
+        .map(|now| ShownProgress::new(now, &recent, &context));
     let no_store = [(header::CACHE_CONTROL, "no-store")];
     let memory = context.memory.as_deref();
-    graph.memory = memory.map(MemoryReporter::totals);
-    graph.state = states(&reading.reports, memory);
+    let (others, totals) = memory.map(MemoryReporter::sizes_and_totals).unzip();
+    graph.memory = totals;
+    graph.state = states(&reading.reports, &others.unwrap_or_default());
     let answer = Answer {
         waits_for: ShownWait::of(&*context.health, Audience::of(caller.as_deref())),
         graph,
@@ -162,9 +165,8 @@ pub(crate) async fn show(
 }
 
 /// The sizes of the states of all workers, and of what this process holds outside the dataflow.
-fn states(reports: &[Arc<WorkerReport>], memory: Option<&dyn MemoryReporter>) -> Vec<StateEntry> {
-    let others = memory.map_or(Vec::new(), MemoryReporter::sizes);
-    let others = others.iter().filter(|size| size.worker.is_none());
+fn states(reports: &[Arc<WorkerReport>], sizes: &[StateSize]) -> Vec<StateEntry> {
+    let others = sizes.iter().filter(|size| size.worker.is_none());
     let workers = reports.iter().flat_map(|report| &report.state);
     let mut states = BTreeMap::<&str, StateEntry>::new();
     for size in workers.chain(others) {
@@ -336,89 +338,4 @@ impl Channel {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn report(worker: usize, busy: f64, records: u64) -> Arc<WorkerReport> {
-        let traffic = Traffic {
-            messages: 1,
-            records,
-        };
-        let operator = OperatorReport {
-            address: vec![0, 2],
-            name: "Posts".into(),
-            busy_seconds: busy,
-            activations: 3,
-            input: traffic,
-            arrangement: (worker == 1).then_some(ArrangementReport {
-                records: 7,
-                ..ArrangementReport::default()
-            }),
-            ..OperatorReport::default()
-        };
-        let channel = ChannelReport {
-            number: 5,
-            scope: vec![0],
-            source: (1, 0),
-            target: (2, 0),
-            received: traffic,
-            ..ChannelReport::default()
-        };
-        Arc::new(WorkerReport {
-            worker,
-            busy_seconds: busy,
-            operators: vec![operator],
-            channels: vec![channel],
-            ..WorkerReport::default()
-        })
-    }
-
-    #[test]
-    fn the_graph_is_the_sum_of_all_workers() {
-        let graph = Graph::sum(&[report(0, 0.5, 10), report(1, 0.25, 20)]);
-        let [posts] = &graph.operators[..] else {
-            panic!("one operator: {graph:?}");
-        };
-        assert_eq!(posts.busy_seconds, 0.75);
-        assert_eq!(posts.busy_seconds_by_worker, [0.5, 0.25]);
-        assert_eq!((posts.activations, posts.input.records), (6, 30));
-        assert_eq!(posts.arrangement.map(|it| it.records), Some(7));
-        let expected = Channel {
-            source: vec![0, 1],
-            target: vec![0, 2],
-            messages: 2,
-            records: 30,
-            records_per_second: 0.0,
-        };
-        assert_eq!(graph.channels, [expected]);
-        assert_eq!(graph.workers.len(), 2);
-    }
-
-    #[test]
-    fn shares_and_rates_are_of_the_interval() {
-        let reading = |seconds: f64, busy: [f64; 2], records: u64| Reading {
-            reports: [0, 1]
-                .map(|worker| {
-                    Arc::new(WorkerReport {
-                        running_seconds: seconds,
-                        ..(*report(worker, busy[worker], records)).clone()
-                    })
-                })
-                .into(),
-            progress: None,
-        };
-        let history = DataflowHistory::default();
-        history.add(reading(100.0, [50.0, 50.0], 1_000));
-        let now = reading(110.0, [55.0, 51.0], 1_400);
-        let graph = Graph::new(&now.reports, &history.add(now.clone()));
-        let recent = &graph.operators[0].recent;
-        assert_eq!(recent.share, 0.3);
-        assert_eq!(recent.share_by_worker, [0.5, 0.1]);
-        assert_eq!(recent.input_records_per_second, 80.0);
-        assert_eq!(graph.channels[0].records_per_second, 80.0);
-        assert_eq!(graph.workers[0].recent.busy, 0.5);
-        assert_eq!(graph.recent.seconds, 10.0);
-        assert!(!graph.recent.is_whole_run);
-        assert!(!graph.findings.is_empty());
-    }
-}
+mod tests;

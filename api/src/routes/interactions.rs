@@ -16,9 +16,9 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::Serialize;
 use skytide_core::id::Did;
-use skytide_core::port::store::{Order, Range};
+use skytide_core::port::store::{Committed, Order, Range};
 use skytide_core::time::Timestamp;
-use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey, Window};
+use skytide_core::view::{InteractionKey, InteractionRow, Key, ViewId, ViewKey};
 
 use crate::account::{Account, accounts};
 use crate::answer::{Query, Rows};
@@ -128,14 +128,15 @@ pub(crate) struct Totals {
 impl Query for InteractionsQuery {
     type Data = Interactions;
 
-    fn window(&self) -> Option<Window> {
-        Some(Window::Week)
+    fn counts_from(&self, committed: &Committed) -> Option<Timestamp> {
+        let first = day_start(self.first_day(committed));
+        Some(first.max(committed.since))
     }
 
     async fn read(&self, rows: &Rows<'_>) -> Result<Interactions, Problem> {
         let ResolvedActor { did, resolved } = &self.target;
         let today = rows.committed.time.day();
-        let first = (today + 1).saturating_sub(self.days);
+        let first = self.first_day(rows.committed);
         let selection = Selection {
             received: self.received,
             first_day: first,
@@ -161,6 +162,13 @@ impl Query for InteractionsQuery {
             accounts: found,
             entries: entries(rows, best).await?,
         })
+    }
+}
+
+impl InteractionsQuery {
+    /// The first day that is read, in days since 1970 in UTC.
+    fn first_day(&self, committed: &Committed) -> u32 {
+        (committed.time.day() + 1).saturating_sub(self.days)
     }
 }
 
@@ -254,8 +262,12 @@ fn total(row: &InteractionRow) -> u32 {
 
 /// A day since 1970 in UTC, as `2026-07-04`.
 fn date(day: u32) -> String {
-    let start = Timestamp(u64::from(day) * 86_400_000);
-    start.rfc3339()[..10].to_owned()
+    day_start(day).rfc3339()[..10].to_owned()
+}
+
+/// The start of a day since 1970 in UTC.
+fn day_start(day: u32) -> Timestamp {
+    Timestamp(u64::from(day) * 86_400_000)
 }
 
 /// Joins the sums with the accounts.
@@ -277,6 +289,28 @@ async fn entries(rows: &Rows<'_>, best: Vec<(Did, InteractionRow)>) -> Result<Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_about_one_day_counts_from_the_start_of_that_day() {
+        let query = |days| InteractionsQuery {
+            target: ResolvedActor {
+                did: "did:web:a.test".parse().unwrap(),
+                resolved: None,
+            },
+            received: false,
+            days,
+            limit: 1,
+        };
+        let committed = Committed {
+            time: Timestamp(20_000 * 86_400_000 + 5),
+            since: Timestamp(19_998 * 86_400_000 + 7),
+            ..Committed::default()
+        };
+        let from = |days| query(days).counts_from(&committed);
+        assert_eq!(from(1), Some(Timestamp(20_000 * 86_400_000)));
+        assert_eq!(from(2), Some(Timestamp(19_999 * 86_400_000)));
+        assert_eq!(from(3), Some(committed.since), "counting began later");
+    }
 
     #[test]
     fn further_accounts_than_the_limit_are_left_out_and_counted() {

@@ -26,6 +26,7 @@ use super::lists::{ListView, VELOCITY};
 use crate::answer::{Answer, Meta, Query, Rows, WithCoverage};
 use crate::catalogue::TRENDS;
 use crate::cursor::{Cursor, ListName, ListPosition};
+use crate::missing::Missing;
 use crate::params::{Params, decode_path};
 use crate::problem::Problem;
 use crate::respond::Answers;
@@ -72,10 +73,14 @@ async fn answer_as_of(
     let snapshot = snapshots.find(context, as_of).await?;
     // The cursor of the answer must lead to further pages of this snapshot, not of a newer one.
     query.as_of = Some(AsOf::exactly(&snapshot));
+    // What is missing is known from the newest commit, also what was missing then.
+    let newest = context.committed().await.ok();
+    let newest = newest.map(|(_, committed)| committed).unwrap_or_default();
     let committed = Committed {
         epoch: snapshot.epoch,
         time: snapshot.time,
         since: snapshot.since,
+        recipe: newest.recipe.clone(),
         ..Committed::default()
     };
     let lists = &snapshot.lists;
@@ -93,8 +98,10 @@ async fn answer_as_of(
     let consistent = list.is_none_or(|list| list.epoch <= snapshot.epoch);
     let rows = Rows::new(context, &*context.reader, &committed);
     let row = list.map(|list| list.row.clone()).unwrap_or_default();
+    let from = rows.coverage().window(query.list.window).from;
+    let intervals = context.intervals.get(&*context.reader, &newest).await;
     let data = WithCoverage {
-        coverage: rows.missing(query.list.window).await?,
+        coverage: Missing::since(from, intervals.as_deref(), &committed),
         data: query.page(&rows, row).await?,
     };
     let meta = Meta::new(context, &committed, consistent);

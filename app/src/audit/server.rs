@@ -2,7 +2,8 @@
 //! data folder.
 //!
 //! The process that runs the dataflow listens, also if its views are on MongoDB or its log on NATS:
-//! only it may read the checkpoints in its data folder.
+//! the checkpoints in its data folder are those of its views. Of several processes on one folder
+//! (a standby), the one that holds `audit.lock` listens.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use skytide_core::port::audit::AuditReport;
+use skytide_embedded::{DataDirError, Hold};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::task::JoinSet;
@@ -22,6 +24,8 @@ use crate::failure::chain;
 
 /// Name of the socket in the data folder.
 const SOCKET: &str = "audit.sock";
+/// Name of the file in the data folder that the process with the socket locks.
+const LOCK: &str = "audit.lock";
 /// Version of the messages.
 const VERSION: u32 = 1;
 /// Maximum number of open connections. Further ones wait in the queue of the operating system.
@@ -32,6 +36,8 @@ const REQUEST_MAX: Duration = Duration::from_secs(10);
 const REQUEST_BYTES_MAX: u64 = 4 << 10;
 /// The size of the longest answer, in bytes: two lists for each difference.
 const ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// The numbers of random rows that a request may name.
+const ROWS: std::ops::RangeInclusive<usize> = 10..=10_000_000;
 /// The pause after an error of the socket.
 const RETRY_PAUSE: Duration = Duration::from_secs(5);
 
@@ -63,10 +69,10 @@ pub enum Answer {
     Failed(String),
 }
 
-/// Serves requests until the future is dropped. Waits until this process holds the lock on the
-/// checkpoints of the data folder.
+/// Serves requests until the future is dropped. Waits until no other process listens in the data
+/// folder.
 pub async fn serve_audits(data: PathBuf, audits: Arc<AuditService>) {
-    let listener = listen(&data, &audits).await;
+    let (_lock, listener) = listen(&data).await;
     let mut clients = JoinSet::new();
     loop {
         while clients.len() >= CLIENTS_MAX {
@@ -87,15 +93,21 @@ pub async fn serve_audits(data: PathBuf, audits: Arc<AuditService>) {
 }
 
 /// Listens on the socket. Retries until this succeeds.
-async fn listen(data: &Path, audits: &AuditService) -> Listener {
+async fn listen(data: &Path) -> (Hold, Listener) {
     let mut failed = false;
     loop {
-        let listening = match audits.lock_checkpoints().await {
-            Ok(()) => Listener::bind(data, SOCKET).map_err(|error| error.to_string()),
+        let listening = match Hold::take(&data.join(LOCK)) {
+            Ok(lock) => Listener::bind(data, SOCKET)
+                .map(|listener| (lock, listener))
+                .map_err(|error| error.to_string()),
+            Err(DataDirError::Held { .. }) => {
+                sleep(RETRY_PAUSE).await;
+                continue;
+            }
             Err(error) => Err(error.to_string()),
         };
         match listening {
-            Ok(listener) => return listener,
+            Ok(listening) => return listening,
             Err(error) if !failed => {
                 tracing::warn!(error, ?data, "cannot listen for `skytide audit`; retrying");
             }
@@ -116,8 +128,19 @@ async fn serve_client(stream: UnixStream, audits: Arc<AuditService>) {
         return;
     }
     let answer = match serde_json::from_str::<AuditRequest>(&line) {
+        Ok(AuditRequest {
+            rows: Some(rows), ..
+        }) if !ROWS.contains(&rows) => {
+            Answer::Failed(format!("the number of rows is not within {ROWS:?}"))
+        }
         Ok(request) if request.version == VERSION => {
-            let audited = audits.audit(request.rows, 1).await;
+            let audited = tokio::select! {
+                audited = audits.audit(request.rows) => audited,
+                () = disconnected(&mut stream) => {
+                    tracing::info!("a client disconnected: its audit is cancelled");
+                    return;
+                }
+            };
             match audited {
                 Ok(report) => Answer::Report(Box::new(AuditReport::clone(&report))),
                 Err(failure) => Answer::Failed(chain(&failure)),
@@ -131,6 +154,12 @@ async fn serve_client(stream: UnixStream, audits: Arc<AuditService>) {
     bytes.push(b'\n');
     // A client that has disconnected needs no answer.
     let _sent = timeout(REQUEST_MAX, stream.get_mut().write_all(&bytes)).await;
+}
+
+/// Waits until the client disconnects. What it sends after its request is ignored.
+async fn disconnected(stream: &mut BufReader<UnixStream>) {
+    let mut ignored = [0; 64];
+    while let Ok(1..) = stream.read(&mut ignored).await {}
 }
 
 /// Requests an audit from the process that runs the dataflow on this data folder. Returns `None` if
@@ -163,4 +192,41 @@ pub async fn request_audit(data: &Path, request: &AuditRequest) -> io::Result<Op
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     Ok(Some(serde_json::from_str(&line)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_disconnects_is_noticed_whatever_it_sent() {
+        let (mut client, server) = UnixStream::pair().expect("sockets");
+        let mut server = BufReader::new(server);
+        client.write_all(b"more").await.expect("sent");
+        let mut noticed = Box::pin(disconnected(&mut server));
+        tokio::select! {
+            biased;
+            () = &mut noticed => panic!("the client is connected"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(client);
+        noticed.await;
+    }
+
+    #[tokio::test]
+    async fn one_process_listens_in_a_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (lock, listener) = listen(folder.path()).await;
+        let path = folder.path().to_owned();
+        let mut other = Box::pin(listen(&path));
+        tokio::select! {
+            biased;
+            _ = &mut other => panic!("two processes listen"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop((listener, lock));
+        tokio::time::pause();
+        let _listening = other.await;
+        connect(folder.path(), SOCKET).await.expect("connected");
+    }
 }

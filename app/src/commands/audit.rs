@@ -64,7 +64,7 @@ async fn report(audit: &Audit) -> Result<AuditReport, Failure> {
     }
     let data = Data::open(folder, None, Role::Index, &audit.config, true).await?;
     let service = AuditService::new(&data, AuditMetrics::default());
-    let audited = service.audit(rows, 1).await;
+    let audited = service.audit(rows).await;
     let report = audited.map_err(|why| Failure::because("cannot audit the views", why))?;
     Ok(AuditReport::clone(&report))
 }

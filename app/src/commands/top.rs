@@ -61,7 +61,7 @@ pub async fn run(top: &Top, stop: CancellationToken) -> Result<ExitCode, Failure
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reads the numbers, and returns all lines as plain text. If nobody has asked the server before, a
+/// Reads the numbers, and returns all lines as plain text. If nobody has asked the server lately, a
 /// second request gives the rates of the time in between.
 async fn once(client: &Client) -> Result<String, Failure> {
     let mut answer = client.read().await.map_err(Failure::new)?;

@@ -15,15 +15,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use skytide_core::config::Config;
 use skytide_core::port::BoxError;
-use skytide_core::port::checkpoint::CheckpointStore;
+use skytide_core::port::checkpoint::{CheckpointReader, CheckpointStore};
 use skytide_core::port::job::JobRunner;
 use skytide_core::port::key::KeyStore;
 use skytide_core::port::log::Log;
 use skytide_core::port::size::SizeReporter;
 use skytide_core::port::store::{StoreError, ViewReader, ViewStore};
 use skytide_embedded::{
-    DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedProfiles, EmbeddedStore, Hold,
-    JobFile, KeyFile, Part, SnapshotDir,
+    CheckpointFolder, DataDir, DataDirError, EmbeddedCheckpoints, EmbeddedLog, EmbeddedProfiles,
+    EmbeddedStore, Hold, JobFile, KeyFile, Part, SnapshotDir,
 };
 use tokio::task::spawn_blocking;
 
@@ -103,6 +103,11 @@ pub fn open_checkpoints(folder: &DataDir) -> Result<Arc<dyn CheckpointStore>, Fa
     let what = || cannot_open("folder of checkpoints", folder);
     let checkpoints = checkpoints.map_err(|why| Failure::because(what(), why))?;
     Ok(Arc::new(checkpoints))
+}
+
+/// Reads the checkpoints in the data folder.
+pub fn checkpoint_reader(folder: &DataDir) -> Arc<dyn CheckpointReader> {
+    Arc::new(CheckpointFolder::new(&folder.checkpoints()))
 }
 
 struct FolderLog {

@@ -160,7 +160,12 @@ impl LineFile {
         if self.bytes > 0 && self.bytes + line.len() as u64 > self.bytes_max {
             let mut previous = self.path.clone().into_os_string();
             previous.push(".1");
-            std::fs::rename(&self.path, previous)?;
+            match std::fs::rename(&self.path, previous) {
+                // Another program has moved or removed the file, or it could not be opened again
+                // after the last renaming.
+                Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+                renamed => renamed?,
+            }
             *self = Self::open(&self.path, self.bytes_max)?;
         }
         let written = self.file.write_all(line);
@@ -209,6 +214,22 @@ mod tests {
         file.write(b"four\n").expect("written");
         assert_eq!(text("lines.ndjson.1").expect("a file").len(), 50);
         assert_eq!(text("lines.ndjson").expect("the file"), "four\n");
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_created_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inner = folder.path().join("logs");
+        std::fs::create_dir(&inner).expect("a folder");
+        let path = inner.join("lines.ndjson");
+        let mut file = LineFile::open(&path, 10).expect("it opens");
+        file.write(b"one 34567\n").expect("written");
+        std::fs::remove_dir_all(&inner).expect("removed");
+        assert!(file.write(b"two 34567\n").is_err(), "there is no folder");
+        std::fs::create_dir(&inner).expect("a folder");
+        file.write(b"three\n").expect("written");
+        let text = std::fs::read_to_string(&path).expect("the file");
+        assert_eq!(text, "three\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use skytide_core::config::Config;
 use super::finding::{Finding, bytes};
 use crate::cli::doctor::Service;
 use crate::files;
+use crate::memory_limit::memory_limit;
 
 /// Memory that a live record needs, in bytes: the upper end of what was measured
 /// (`docs/benchmarks`), with room for the tables to grow.
@@ -86,38 +87,6 @@ fn memory(
     }
 }
 
-/// The memory that this process may use, and what limits it.
-fn memory_limit() -> Option<(u64, &'static str)> {
-    let total = meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
-    let group = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let path = group.lines().find_map(|line| line.strip_prefix("0::"));
-    let path = path.unwrap_or("/").trim_end_matches('/');
-    let files = [
-        format!("/sys/fs/cgroup{path}/memory.max"),
-        "/sys/fs/cgroup/memory.max".to_owned(),
-        "/sys/fs/cgroup/memory/memory.limit_in_bytes".to_owned(),
-    ];
-    let limits = files
-        .iter()
-        .filter_map(|file| std::fs::read_to_string(file).ok());
-    let limit = limits
-        .filter_map(|text| text.trim().parse::<u64>().ok())
-        .min();
-    match limit {
-        Some(limit) if limit < total => Some((limit, "limit of the control group")),
-        _ => Some((total, "memory of the machine")),
-    }
-}
-
-/// `MemTotal` in bytes.
-fn meminfo(text: &str) -> Option<u64> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(kib << 10)
-}
-
 fn workers(workers: usize, cores: usize) -> Finding {
     const CHECK: &str = "cpu";
     match workers {
@@ -162,9 +131,5 @@ mod tests {
         let finding = open_files(1_024, 1_024);
         assert_eq!(finding.level, Level::Warning);
         assert!(finding.found.contains("512 connections"), "{finding:?}");
-        assert_eq!(
-            meminfo("MemTotal:    2048 kB\nMemFree: 1 kB\n"),
-            Some(2 << 20)
-        );
     }
 }

@@ -157,9 +157,9 @@ impl DataflowHealth {
         let mut watch = lock(&self.watch);
         let committed = Epoch(m.epoch.get().max(0) as u64);
         observed.commits = m.commit_progress();
-        let running = observed.commits.running.unwrap_or_default();
-        let seconds = m.commit_seconds.get() + running.as_secs_f64();
-        observed.commit_share = watch.share.observe(seconds, now);
+        let commits = &observed.commits;
+        let spent = commits.total + commits.running.unwrap_or_default();
+        observed.commit_share = watch.share.observe(spent.as_secs_f64(), now);
         observed.recovery = self.recovery();
         observed.backlog = Backlog {
             behind: in_log.map_or(Duration::ZERO, |it| watch.delay.observe(it, committed, now)),

@@ -15,6 +15,8 @@ use skytide_dataflow::CommitProgress;
 
 /// A commit that takes at least this long is reported.
 const COMMIT_MIN: Duration = Duration::from_secs(2);
+/// A commit that ended longer ago than this says nothing about the store now.
+const COMMIT_AGE_MAX: Duration = Duration::from_secs(5);
 /// The dataflow is behind if it has not committed what the log had this long ago.
 const BEHIND_MIN: Duration = Duration::from_secs(5);
 /// If the dataflow is behind and spends at least this share of the time in commits, the store is the
@@ -126,8 +128,10 @@ impl Observed {
         let CommitProgress {
             running,
             last,
+            since_last,
             failures,
             failure,
+            ..
         } = &self.commits;
         let batches = self.backlog.batches;
         if let Some(failure) = failure {
@@ -143,8 +147,11 @@ impl Observed {
         if let Some(failure) = &self.store_failure {
             return wait(failure.clone());
         }
-        let longest = running.unwrap_or_default().max(*last);
-        let is_slow = longest >= COMMIT_MIN
+        let is_new = since_last.is_some_and(|since| since <= COMMIT_AGE_MAX);
+        let running = running.unwrap_or_default();
+        let longest = running.max(*last);
+        let is_slow = running >= COMMIT_MIN
+            || is_new && *last >= COMMIT_MIN
             || self.backlog.behind >= BEHIND_MIN && self.commit_share >= COMMIT_SHARE_MIN;
         let sentence = format!(
             "the view store needs {} a commit; {batches} batches wait",
@@ -270,6 +277,7 @@ mod tests {
         observed.recovery = Some("replaying the log".to_owned());
         is(&observed, WaitWord::Recovery, "replaying");
         observed.commits.last = Duration::from_millis(2_400);
+        observed.commits.since_last = Some(Duration::from_secs(1));
         is(
             &observed,
             WaitWord::Store,
@@ -300,6 +308,22 @@ mod tests {
             };
             is(&observed, word, "batches");
         }
+    }
+
+    #[test]
+    fn a_slow_commit_before_the_stream_went_silent_is_no_cause() {
+        let mut observed = Observed {
+            commits: CommitProgress {
+                last: Duration::from_millis(2_400),
+                since_last: Some(Duration::from_secs(5)),
+                ..CommitProgress::default()
+            },
+            relay: Some("no frame has arrived for 83 s".to_owned()),
+            ..Observed::default()
+        };
+        is(&observed, WaitWord::Store, "needs 2.4 s a commit");
+        observed.commits.since_last = Some(Duration::from_secs(6));
+        is(&observed, WaitWord::Relay, "83 s");
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use prometheus_client::collector::Collector;
@@ -18,9 +19,15 @@ use skytide_core::port::log::{Bounds, Log, LogError, LogReader, LogWriter};
 use crate::data::{ConnectionState, Data, ServerConnection};
 
 /// Registers the metrics of the data folder and of the connections to servers.
+///
+/// # Panics
+/// If there is a data folder, outside of a tokio runtime.
 pub fn register_data(registry: &mut Registry, data: &Data) {
     if let Some(folder) = &data.folder {
-        registry.register_collector(Box::new(DiskCollector(folder.path().to_owned())));
+        let folder = folder.path().to_owned();
+        let size = DiskSize::measured(&folder);
+        tokio::spawn(measure(folder, Arc::downgrade(&size.0)));
+        registry.register_collector(Box::new(size));
     }
     let connections = data.connections();
     if !connections.is_empty() {
@@ -30,7 +37,7 @@ pub fn register_data(registry: &mut Registry, data: &Data) {
 
 /// Registers the same metrics with made-up values, for the reference page of metrics.
 pub fn register_data_examples(registry: &mut Registry) {
-    registry.register_collector(Box::new(DiskCollector(".".into())));
+    registry.register_collector(Box::new(DiskSize::measured(Path::new("."))));
     let example = |server| -> ConnectionState {
         Arc::new(move || ServerConnection {
             server,
@@ -118,13 +125,44 @@ impl Log for MeasuredLog {
     }
 }
 
-/// The disk of this folder.
-#[derive(Debug)]
-struct DiskCollector(PathBuf);
+/// The free bytes and all bytes of a disk.
+type DiskBytes = Mutex<Option<(u64, u64)>>;
 
-impl Collector for DiskCollector {
+/// The disk of the data folder, as it was last measured. `/metrics` does not measure it: a disk
+/// that does not answer would block a thread that serves other requests.
+#[derive(Debug)]
+struct DiskSize(Arc<DiskBytes>);
+
+impl DiskSize {
+    fn measured(folder: &Path) -> Self {
+        Self(Arc::new(Mutex::new(disk(folder))))
+    }
+}
+
+/// Time between two measurements of the disk.
+const DISK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Measures the disk of a folder until nobody shows it.
+async fn measure(folder: PathBuf, shown: Weak<DiskBytes>) {
+    loop {
+        tokio::time::sleep(DISK_INTERVAL).await;
+        if shown.strong_count() == 0 {
+            return;
+        }
+        let folder = folder.clone();
+        let measured = tokio::task::spawn_blocking(move || disk(&folder)).await;
+        // An error means that the runtime shuts down.
+        let (Ok(measured), Some(shown)) = (measured, shown.upgrade()) else {
+            return;
+        };
+        *shown.lock().unwrap_or_else(PoisonError::into_inner) = measured;
+    }
+}
+
+impl Collector for DiskSize {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some((free, size)) = disk(&self.0) else {
+        let measured = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((free, size)) = measured else {
             return Ok(());
         };
         let metrics = [
@@ -253,6 +291,20 @@ mod tests {
         let (free, found) = disk(folder.path()).expect("a disk");
         assert_eq!(found, size);
         assert!(0 < free && free <= size, "{free} of {size}");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn the_disk_is_measured_again_while_it_is_shown() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let size = DiskSize(Arc::default());
+        let measuring = tokio::spawn(measure(folder.path().to_owned(), Arc::downgrade(&size.0)));
+        let shown = || size.0.lock().expect("not poisoned").is_some();
+        while !shown() {
+            tokio::time::sleep(DISK_INTERVAL).await;
+        }
+        drop(size);
+        measuring.await.expect("it ends");
     }
 
     #[test]

@@ -9,7 +9,10 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 
 use super::{CheckpointAge, register_data_examples, register_log_lines, register_process};
+use crate::audit::AuditMetrics;
 use crate::health::metric::WaitMetric;
+use crate::log_queue::LogLines;
+use crate::memory_report::{MemoryCollector, ProcessMemory};
 
 /// A metric, as the page describes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,6 +68,9 @@ fn process() -> Arc<Mutex<Registry>> {
         register_log_lines(&mut registry);
         register_data_examples(&mut registry);
         WaitMetric::default().register(&mut registry);
+        let memory = ProcessMemory::default();
+        memory.add(Arc::new(LogLines));
+        registry.register_collector(Box::new(MemoryCollector(memory)));
     }
     registry
 }
@@ -82,6 +88,7 @@ fn dataflow() -> Arc<Mutex<Registry>> {
         let metrics = skytide_dataflow::Metrics::register(&mut registry, 1);
         metrics.add_examples();
         registry.register_collector(Box::new(CheckpointAge::new(&metrics)));
+        AuditMetrics::register(&mut registry);
     }
     registry
 }

@@ -22,7 +22,8 @@ fn demo(place: &Place) -> Command {
         "--api-address=127.0.0.1:0",
         "--demo-start=2026-10-01T10:00:00Z",
         "--demo-events-max=20000",
-        "--indexer-checkpoint-interval=1s",
+        "--indexer-checkpoint-interval=2s",
+        "--indexer-checkpoints-kept=10",
         "--indexer-audit-interval=1s",
         "--indexer-audit-rows=100",
     ])
@@ -40,9 +41,11 @@ fn report(ran: &Ran) -> Value {
     serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
 }
 
-/// Polls until the answer satisfies the condition.
-fn until<T>(mut ask: impl FnMut() -> Option<T>) -> T {
+/// Polls a running process until the answer satisfies the condition.
+fn until<T>(running: &mut Running, mut ask: impl FnMut() -> Option<T>) -> T {
     loop {
+        let exited = running.0.try_wait().expect("it was started");
+        assert_eq!(exited, None, "the process exited");
         if let Some(found) = ask() {
             return found;
         }
@@ -55,15 +58,14 @@ fn an_audit_beside_a_running_process_finds_nothing_and_the_api_shows_it() {
     let place = Place::new();
     let (mut running, address) = Running::start(demo(&place));
     // The process listens for audits a moment after it prints its address.
-    until(|| {
-        assert_eq!(running.0.try_wait().expect("it was started"), None);
+    until(&mut running, || {
         place
             .path()
             .join("data-demo/audit.sock")
             .exists()
             .then_some(())
     });
-    until(|| {
+    until(&mut running, || {
         let network = get(&address, "/v1/network");
         network.contains("\"frames\":20000").then_some(())
     });
@@ -86,10 +88,14 @@ fn an_audit_beside_a_running_process_finds_nothing_and_the_api_shows_it() {
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|value| value.trim().parse::<f64>().ok())
     };
-    let rows = "skytide_indexer_audit_rows_total";
-    let before = number(rows).expect("a metric");
-    until(|| number(rows).filter(|rows| *rows > before));
-    assert_eq!(number("skytide_indexer_audit_differences_total"), Some(0.0));
+    let rows = "indexer_audit_rows_total";
+    let failures = "indexer_audit_failures_total";
+    let (before, failed) = (number(rows).expect("a metric"), number(failures));
+    until(&mut running, || {
+        assert_eq!(number(failures), failed, "an audit was not possible");
+        number(rows).filter(|rows| *rows > before)
+    });
+    assert_eq!(number("indexer_audit_differences_total"), Some(0.0));
 
     running.signal("-TERM");
     let (code, err) = running.end();
@@ -139,8 +145,8 @@ async fn liked_post(folder: &Path) -> (Key, Box<[u8]>) {
 #[test]
 fn an_audit_names_the_row_that_was_changed_by_hand() {
     let place = Place::new();
-    let (running, address) = Running::start(demo(&place));
-    until(|| {
+    let (mut running, address) = Running::start(demo(&place));
+    until(&mut running, || {
         let network = get(&address, "/v1/network");
         network.contains("\"frames\":20000").then_some(())
     });

@@ -214,6 +214,19 @@ impl History {
         assert!(before.is_none(), "a checkpoint stores an account once");
     }
 
+    /// A copy of everything except the accounts.
+    pub fn without_accounts(&self) -> Self {
+        Self {
+            policy: self.policy,
+            accounts: BTreeMap::new(),
+            totals: self.totals.clone(),
+            counts_totals: self.counts_totals,
+            drops: self.drops.clone(),
+            frame_time: self.frame_time,
+            named: self.named.clone(),
+        }
+    }
+
     /// Chooses whether operations add to the totals from now on.
     pub fn count_totals(&mut self, counts_totals: bool) {
         self.counts_totals = counts_totals;

@@ -7,6 +7,7 @@ use skytide_core::port::store::{Committed, Order, Range, ViewReader};
 use skytide_core::view::{InteractionKey, Key, ViewId, fits};
 
 use super::AuditError;
+use super::pace::Pace;
 use super::sample::{Sample, after};
 use crate::recount::{Options, Rows, Selection};
 use crate::shown;
@@ -22,16 +23,17 @@ const NOT_COUNTED: &str = "all rows: they say what the relay and the filters lef
 type ViewRows = BTreeMap<Key, Box<[u8]>>;
 
 /// The comparison so far.
-pub(super) struct Comparison {
+pub(super) struct Comparison<'a> {
+    pace: &'a Pace,
     report: AuditReport,
     views: BTreeMap<ViewId, AuditedView>,
     /// The first day whose interactions are retained.
     first_day: u32,
 }
 
-impl Comparison {
+impl<'a> Comparison<'a> {
     /// Compares rows of a commit.
-    pub(super) fn new(committed: &Committed, options: Options) -> Self {
+    pub(super) fn new(committed: &Committed, options: Options, pace: &'a Pace) -> Self {
         let recipe = committed.recipe.as_ref();
         let computed = recipe.map(|recipe| recipe.views.keys().copied());
         let views = computed.into_iter().flatten().map(|view| {
@@ -44,6 +46,7 @@ impl Comparison {
         });
         let days = options.interactions_days;
         Self {
+            pace,
             report: AuditReport {
                 epoch: committed.epoch,
                 time: committed.time,
@@ -143,6 +146,7 @@ impl Comparison {
                 limit: PAGE_ROWS,
             };
             let page = reader.scan(view, range).await?;
+            self.pace.pause().await?;
             for stored in page.iter().filter(|stored| is_selected(&stored.key)) {
                 let expected = expected.remove(&stored.key);
                 self.row(view, &stored.key, expected.as_deref(), Some(&stored.row));

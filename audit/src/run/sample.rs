@@ -13,6 +13,7 @@ use skytide_core::port::store::{Order, Range, ViewReader};
 use skytide_core::view::{Key, ListKey, ListRow, ViewId, decode_row};
 
 use super::AuditError;
+use super::pace::Pace;
 use super::replay::Replay;
 use crate::recount::{Options, RowCount, Rows, Selection};
 
@@ -48,7 +49,7 @@ pub(super) async fn choose(
     };
     let mut hashes = HashSet::new();
     for (view, chosen) in spread(derived, rows, &mut random) {
-        let (keys, stored) = with_following(reader, view, chosen).await?;
+        let (keys, stored) = with_following(reader, view, chosen, replay.pace()).await?;
         for key in &keys {
             // A stored key that is not one of this view is compared without being counted.
             hashes.extend(Selection::hash_of_row(view, key).ok());
@@ -58,7 +59,7 @@ pub(super) async fn choose(
         sample.stored.insert(view, stored);
     }
     for &view in ViewId::ALL.iter().filter(|view| view.is_list()) {
-        let lists = all_rows(reader, view).await?;
+        let lists = all_rows(reader, view, replay.pace()).await?;
         for (key, row) in &lists {
             let (Ok(key), Ok(row)) = (key.decode::<ListKey>(), decode_row::<ListRow>(row)) else {
                 continue;
@@ -108,6 +109,7 @@ async fn derived_keys(
             derived.entry(view).or_default().extend(rows.into_keys());
         }
         history.clear_accounts();
+        replay.pace().pause().await?;
     }
     let derived = derived.into_iter();
     Ok(derived
@@ -142,6 +144,7 @@ async fn with_following(
     reader: &dyn ViewReader,
     view: ViewId,
     chosen: Vec<Key>,
+    pace: &Pace,
 ) -> Result<(BTreeSet<Key>, BTreeMap<Key, Box<[u8]>>), AuditError> {
     let mut keys: BTreeSet<Key> = chosen.iter().cloned().collect();
     let mut stored = BTreeMap::new();
@@ -156,6 +159,7 @@ async fn with_following(
             keys.insert(row.key.clone());
             stored.insert(row.key, row.row);
         }
+        pace.pause().await?;
     }
     Ok((keys, stored))
 }
@@ -167,6 +171,7 @@ const PAGE_ROWS: usize = 1_000;
 async fn all_rows(
     reader: &dyn ViewReader,
     view: ViewId,
+    pace: &Pace,
 ) -> Result<BTreeMap<Key, Box<[u8]>>, AuditError> {
     let mut rows = BTreeMap::new();
     let mut from = Key::default();
@@ -178,6 +183,7 @@ async fn all_rows(
             limit: PAGE_ROWS,
         };
         let page = reader.scan(view, range).await?;
+        pace.pause().await?;
         let last = page.last().map(|row| row.key.clone());
         let is_full = page.len() == PAGE_ROWS;
         rows.extend(page.into_iter().map(|row| (row.key, row.row)));

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::id::Epoch;
-use crate::port::checkpoint::{CheckpointError, CheckpointStore, Listed, Manifest, Section};
+use crate::port::checkpoint::{
+    CheckpointError, CheckpointReader, CheckpointStore, Listed, Manifest, OpenCheckpoint, Section,
+};
 
-/// A [`CheckpointStore`] in memory. Clones share one store.
+/// A [`CheckpointStore`] and [`CheckpointReader`] in memory. Clones share one store.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryCheckpoints(Arc<Mutex<State>>);
 
@@ -95,5 +97,43 @@ impl CheckpointStore for MemoryCheckpoints {
         let State { sections, complete } = &mut *state;
         sections.retain(|(epoch, _), _| complete.contains_key(epoch));
         Ok(())
+    }
+}
+
+#[async_trait]
+impl CheckpointReader for MemoryCheckpoints {
+    async fn list(&self) -> Result<Vec<Listed>, CheckpointError> {
+        CheckpointStore::list(self).await
+    }
+
+    async fn open(&self, manifest: Manifest) -> Result<Box<dyn OpenCheckpoint>, CheckpointError> {
+        let checkpoint = manifest.first.epoch;
+        let mut sections = BTreeMap::new();
+        for section in &manifest.sections {
+            let bytes = CheckpointStore::read(self, checkpoint, section).await?;
+            sections.insert(section.name.clone(), bytes);
+        }
+        Ok(Box::new(Copy { manifest, sections }))
+    }
+}
+
+/// A copy of a checkpoint.
+struct Copy {
+    manifest: Manifest,
+    sections: BTreeMap<Box<str>, Vec<u8>>,
+}
+
+#[async_trait]
+impl OpenCheckpoint for Copy {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    async fn read(&self, section: &Section) -> Result<Vec<u8>, CheckpointError> {
+        let bytes = self.sections.get(&section.name);
+        bytes.cloned().ok_or_else(|| CheckpointError::Damaged {
+            checkpoint: self.manifest.first.epoch,
+            what: format!("section {:?} is missing", section.name),
+        })
     }
 }

@@ -65,6 +65,39 @@ pub trait CheckpointStore: Send + Sync {
     async fn keep(&self, checkpoints: &[Epoch]) -> Result<(), CheckpointError>;
 }
 
+/// Reads complete checkpoints, while another task or process may write and remove them. Takes no
+/// lock, so reading never blocks the process that writes.
+#[async_trait]
+pub trait CheckpointReader: Send + Sync {
+    /// Lists the complete checkpoints, newest first. A checkpoint with a damaged manifest, or one
+    /// that is being removed, is listed with the reason in place of the manifest.
+    ///
+    /// # Errors
+    /// `Failed` if the checkpoints cannot be listed.
+    async fn list(&self) -> Result<Vec<Listed>, CheckpointError>;
+
+    /// Opens all sections of a checkpoint. They can be read until the value is dropped, even if
+    /// the checkpoint is removed.
+    ///
+    /// # Errors
+    /// `Damaged` if a section is missing, for example because the checkpoint was removed since it
+    /// was listed; `Failed` if a section cannot be opened.
+    async fn open(&self, manifest: Manifest) -> Result<Box<dyn OpenCheckpoint>, CheckpointError>;
+}
+
+/// A checkpoint that can be read until this is dropped.
+#[async_trait]
+pub trait OpenCheckpoint: Send + Sync {
+    /// Its manifest.
+    fn manifest(&self) -> &Manifest;
+
+    /// Reads one of its sections.
+    ///
+    /// # Errors
+    /// `Damaged` if the bytes are not the ones that were written, `Failed` if they cannot be read.
+    async fn read(&self, section: &Section) -> Result<Vec<u8>, CheckpointError>;
+}
+
 /// A complete checkpoint as [`CheckpointStore::list`] returns it.
 #[derive(Clone, Debug)]
 pub struct Listed {

@@ -53,6 +53,10 @@ pub struct Progress {
 pub struct WorkerReport {
     /// Its number among the workers of all processes.
     pub worker: usize,
+    /// Whether it is a worker of another process. Such a worker sends its report with its part of a
+    /// batch, so the report ages while the batch waits.
+    #[serde(skip)]
+    pub is_remote: bool,
     /// Seconds since the worker started, when the report was made.
     pub running_seconds: f64,
     /// Seconds in which it ran operators or propagated progress.

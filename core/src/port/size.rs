@@ -39,6 +39,11 @@ pub trait MemoryReporter: Send + Sync {
     /// The memory of the whole process, beside the sum of the sizes. It was measured at most a
     /// second ago.
     fn totals(&self) -> MemoryTotals;
+
+    /// Both, from one reading of the sizes if the implementation has one.
+    fn sizes_and_totals(&self) -> (Vec<StateSize>, MemoryTotals) {
+        (self.sizes(), self.totals())
+    }
 }
 
 /// The memory of a process, in bytes. `None`: the operating system or the allocator does not
@@ -87,13 +92,13 @@ impl SizeGauge {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Records that entries were removed that were added before. The size never falls below zero,
-    /// also if another thread has set it in between.
+    /// Records that entries were removed that were added before. If [`set`](Self::set) has already
+    /// removed them, the size becomes 0.
     pub fn remove(&self, entries: u64, bytes: u64) {
         for (size, removed) in [(&self.entries, entries), (&self.bytes, bytes)] {
-            let less = |size: u64| Some(size.saturating_sub(removed));
-            // The closure always returns a value.
-            let _ = size.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            let left = |size: u64| Some(size.saturating_sub(removed));
+            // The function never refuses.
+            let _ = size.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
         }
     }
 
@@ -109,5 +114,22 @@ impl SizeGauge {
         let entries = self.entries.load(Ordering::Relaxed);
         let bytes = self.bytes.load(Ordering::Relaxed);
         StateSize::new(name, entries, bytes, option)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_removed_after_a_queue_was_cleared_counts_nothing() {
+        let gauge = SizeGauge::default();
+        gauge.add(3, 300);
+        gauge.set(0, 0);
+        gauge.remove(3, 300);
+        gauge.add(2, 50);
+        gauge.remove(1, 20);
+        let size = gauge.size("queue", None);
+        assert_eq!((size.entries, size.bytes), (1, 30));
     }
 }

@@ -7,9 +7,8 @@ use super::explanation::Explanation;
 
 macro_rules! words {
     ($($(#[$doc:meta])* $name:ident = $text:literal,)*) => {
-        /// What the pipeline waits for. The order is the order in which causes are reported: if
-        /// several parts wait, the first one in this list is the cause, and the later ones may wait
-        /// for it.
+        /// What the pipeline waits for. If several parts wait, `docs/health.md` says which of them
+        /// is reported: a word may stand for several causes, so the order here says nothing.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum WaitWord {
             $($(#[$doc])* $name,)*

@@ -13,6 +13,10 @@ pub struct CommitProgress {
     pub running: Option<Duration>,
     /// How long the newest commit took, with its failed attempts; zero before the first.
     pub last: Duration,
+    /// How long ago the newest commit ended; `None` before the first.
+    pub since_last: Option<Duration>,
+    /// The time of all commits, without the one in progress.
+    pub total: Duration,
     /// How often the commit in progress has failed.
     pub failures: u64,
     /// The newest failure of the commit in progress.
@@ -26,6 +30,7 @@ pub(super) struct CommitWatch(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     started: Option<Instant>,
+    ended: Option<Instant>,
     progress: CommitProgress,
 }
 
@@ -45,20 +50,27 @@ impl CommitWatch {
         ));
     }
 
-    /// Records that the commit in progress succeeded.
-    pub(super) fn succeed(&self) {
+    /// Records that the commit in progress succeeded. Returns how long it took.
+    pub(super) fn succeed(&self) -> Duration {
         let mut state = self.lock();
+        let now = Instant::now();
         let started = state.started.take();
+        let took = started.map_or(Duration::ZERO, |started| now.duration_since(started));
+        state.ended = Some(now);
+        // A reader finds the time either here or in the commit in progress.
         state.progress = CommitProgress {
-            last: started.map_or(Duration::ZERO, |started| started.elapsed()),
+            last: took,
+            total: state.progress.total + took,
             ..CommitProgress::default()
         };
+        took
     }
 
     pub(super) fn progress(&self) -> CommitProgress {
         let state = self.lock();
         CommitProgress {
             running: state.started.map(|started| started.elapsed()),
+            since_last: state.ended.map(|ended| ended.elapsed()),
             ..state.progress.clone()
         }
     }
@@ -92,5 +104,12 @@ mod tests {
         watch.succeed();
         let done = watch.progress();
         assert_eq!((done.failures, done.failure, done.running), (0, None, None));
+        assert!(done.since_last.is_some());
+        // The time of the commit moved to the total.
+        assert_eq!((done.total, failing.total), (done.last, Duration::ZERO));
+        assert!(done.total >= failing.running.unwrap_or_default());
+        watch.start();
+        let both = done.last + watch.succeed();
+        assert_eq!(watch.progress().total, both);
     }
 }

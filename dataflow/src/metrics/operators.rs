@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -18,46 +18,59 @@ use prometheus_client::registry::Unit;
 use skytide_core::port::graph::{OperatorReport, WorkerReport};
 
 use super::sizes::encode_states;
-use crate::runtime::worker_clock::{Since, add};
+use crate::runtime::worker_clock::{Activity, Wait};
 
 /// The newest report of each worker.
 #[derive(Debug, Default)]
 pub(super) struct OperatorMetrics {
     by_worker: Mutex<BTreeMap<usize, Recorded>>,
     /// What each worker of this process does now.
-    activities: Mutex<BTreeMap<usize, Since>>,
+    activities: Mutex<BTreeMap<usize, Wait>>,
 }
 
 #[derive(Clone, Debug)]
 struct Recorded {
     report: Arc<WorkerReport>,
-    /// The time up to which it includes what the worker did.
+    /// Waits since the report. Readers add them to a copy: a report is large, and workers must not
+    /// wait for a copy of it.
+    waits: Waits,
+    /// The time up to which `waits` are complete.
     at: Instant,
-    /// Whether the worker is of this process.
-    is_own: bool,
+}
+
+/// How long a worker has waited since its report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Waits {
+    for_batch: Duration,
+    for_committer: Duration,
 }
 
 impl OperatorMetrics {
-    pub(super) fn record(&self, report: WorkerReport, is_own: bool) {
+    pub(super) fn record(&self, mut report: WorkerReport, is_own: bool) {
         let worker = report.worker;
+        report.is_remote = !is_own;
         let recorded = Recorded {
             report: Arc::new(report),
+            waits: Waits::default(),
             at: Instant::now(),
-            is_own,
         };
-        self.lock().insert(worker, recorded);
+        let previous = self.lock().insert(worker, recorded);
+        // It is large. It is freed after the lock is released.
+        drop(previous);
     }
 
-    /// Records what a worker of this process begins to do. From now on, its report includes
-    /// what it did until now.
-    pub(super) fn record_activity(&self, worker: usize, activity: Since) {
+    /// Records what a worker of this process begins to do. If it waited until now, its report
+    /// includes that wait from now on.
+    pub(super) fn record_activity(&self, worker: usize, activity: Wait) {
         let mut recorded = self.lock();
         let ended = self.lock_activities().insert(worker, activity);
         if let Some((ended, began)) = ended
             && let Some(recorded) = recorded.get_mut(&worker)
         {
             let (_, now) = activity;
-            recorded.add((ended, began), now);
+            recorded
+                .waits
+                .add(ended, recorded.waited((ended, began), now));
             recorded.at = recorded.at.max(now);
         }
     }
@@ -67,30 +80,42 @@ impl OperatorMetrics {
         self.current(|_| true)
     }
 
+    /// The newest reports of the workers of this process, without what they have waited since. No
+    /// report is copied.
+    pub(super) fn own_reports_as_made(&self) -> Vec<Arc<WorkerReport>> {
+        let recorded = self.lock();
+        let own = recorded.values().filter(|it| !it.report.is_remote);
+        own.map(|it| it.report.clone()).collect()
+    }
+
     /// The reports of the workers of this process.
     pub(super) fn own_reports(&self) -> Vec<Arc<WorkerReport>> {
-        self.current(|recorded| recorded.is_own)
+        self.current(|report| !report.is_remote)
     }
 
     /// The newest reports of some workers. If a worker waits, the wait counts until now.
-    fn current(&self, is_wanted: impl Fn(&Recorded) -> bool) -> Vec<Arc<WorkerReport>> {
-        let recorded = self.lock();
-        let activities = self.lock_activities();
-        let now = Instant::now();
-        let wanted = recorded.iter().filter(|(_, it)| is_wanted(it));
-        wanted
-            .map(|(worker, it)| match activities.get(worker) {
-                Some(&activity) if it.is_own => {
-                    let mut current = it.clone();
-                    current.add(activity, now);
-                    current.report
+    fn current(&self, is_wanted: impl Fn(&WorkerReport) -> bool) -> Vec<Arc<WorkerReport>> {
+        let current: Vec<(Arc<WorkerReport>, Waits)> = {
+            let recorded = self.lock();
+            let activities = self.lock_activities();
+            let now = Instant::now();
+            let wanted = recorded.iter().filter(|(_, it)| is_wanted(&it.report));
+            let with_waits = wanted.map(|(worker, it)| {
+                let mut waits = it.waits;
+                if let Some(&activity) = activities.get(worker) {
+                    waits.add(activity.0, it.waited(activity, now));
                 }
-                _ => it.report.clone(),
-            })
+                (it.report.clone(), waits)
+            });
+            with_waits.collect()
+        };
+        let current = current.into_iter();
+        current
+            .map(|(report, waits)| waits.added_to(report))
             .collect()
     }
 
-    fn lock_activities(&self) -> MutexGuard<'_, BTreeMap<usize, Since>> {
+    fn lock_activities(&self) -> MutexGuard<'_, BTreeMap<usize, Wait>> {
         self.activities
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -104,10 +129,37 @@ impl OperatorMetrics {
 }
 
 impl Recorded {
-    /// Adds what the worker did until `now`, without what the report includes already.
-    fn add(&mut self, (activity, began): Since, now: Instant) {
-        let since = began.max(self.at);
-        add(Arc::make_mut(&mut self.report), (activity, since), now);
+    /// How long an activity of the worker has taken until `now`, without what the report or its
+    /// waits include already.
+    fn waited(&self, (_, began): Wait, now: Instant) -> Duration {
+        now.saturating_duration_since(began.max(self.at))
+    }
+}
+
+impl Waits {
+    /// Adds the time of an activity, if it is a wait: nobody knows yet how another one ends.
+    fn add(&mut self, activity: Activity, time: Duration) {
+        match activity {
+            Activity::WaitForBatch => self.for_batch += time,
+            Activity::WaitForCommitter => self.for_committer += time,
+            Activity::Other
+            | Activity::Feed
+            | Activity::Step
+            | Activity::Consolidate
+            | Activity::Cut => {}
+        }
+    }
+
+    /// The report with these waits. So the report of a worker that waits long is not out of date.
+    fn added_to(self, report: Arc<WorkerReport>) -> Arc<WorkerReport> {
+        if self == Self::default() {
+            return report;
+        }
+        let mut report = Arc::unwrap_or_clone(report);
+        report.batch_wait_seconds += self.for_batch.as_secs_f64();
+        report.commit_wait_seconds += self.for_committer.as_secs_f64();
+        report.running_seconds += (self.for_batch + self.for_committer).as_secs_f64();
+        Arc::new(report)
     }
 }
 
@@ -227,65 +279,62 @@ fn by_name(reports: &[Arc<WorkerReport>]) -> impl Iterator<Item = (Labels, Vec<&
     })
 }
 
-/// Name, help and value of a time of workers.
-type WorkerSeconds = (&'static str, &'static str, fn(&WorkerReport) -> f64);
-
-const WORKER_SECONDS: [WorkerSeconds; 10] = [
-    ("worker_running", "Time since a worker started", |it| {
-        it.running_seconds
-    }),
-    (
-        "worker_busy",
-        "Time in which a worker ran its operators",
-        |it| it.busy_seconds,
-    ),
-    (
-        "worker_parked",
-        "Time in which a worker waited for other workers within a batch",
-        |it| it.parked_seconds,
-    ),
-    (
-        "worker_step",
-        "Time in which a worker stepped the graph outside of operators",
-        |it| it.step_seconds,
-    ),
-    (
-        "worker_feed",
-        "Time in which a worker fed batches into the graph",
-        |it| it.feed_seconds,
-    ),
-    (
-        "worker_consolidate",
-        "Time in which a worker consolidated changed rows",
-        |it| it.consolidate_seconds,
-    ),
-    (
-        "worker_commit_wait",
-        "Time in which a worker waited for the committer",
-        |it| it.commit_wait_seconds,
-    ),
-    (
-        "worker_batch_wait",
-        "Time in which a worker waited for the next batch",
-        |it| it.batch_wait_seconds,
-    ),
-    (
-        "worker_cut",
-        "Time in which a worker serialized its part of checkpoints",
-        |it| it.cut_seconds,
-    ),
-    (
-        "worker_other",
-        "Time in which a worker did something else",
-        |it| it.other_seconds,
-    ),
-];
-
 fn encode_workers(
     reports: &[Arc<WorkerReport>],
     mut encoder: DescriptorEncoder<'_>,
 ) -> fmt::Result {
-    for (name, help, of_worker) in WORKER_SECONDS {
+    type Seconds = fn(&WorkerReport) -> f64;
+    let metrics: [(&str, &str, Seconds); 10] = [
+        ("worker_running", "Time since a worker started", |it| {
+            it.running_seconds
+        }),
+        (
+            "worker_busy",
+            "Time in which a worker ran its operators",
+            |it| it.busy_seconds,
+        ),
+        (
+            "worker_parked",
+            "Time in which a worker waited for other workers within a batch",
+            |it| it.parked_seconds,
+        ),
+        (
+            "worker_step",
+            "Time in which a worker stepped the graph outside of operators",
+            |it| it.step_seconds,
+        ),
+        (
+            "worker_feed",
+            "Time in which a worker fed batches into the graph",
+            |it| it.feed_seconds,
+        ),
+        (
+            "worker_consolidate",
+            "Time in which a worker consolidated changed rows",
+            |it| it.consolidate_seconds,
+        ),
+        (
+            "worker_commit_wait",
+            "Time in which a worker waited for the committer",
+            |it| it.commit_wait_seconds,
+        ),
+        (
+            "worker_batch_wait",
+            "Time in which a worker waited for the next batch",
+            |it| it.batch_wait_seconds,
+        ),
+        (
+            "worker_cut",
+            "Time in which a worker serialized its part of checkpoints",
+            |it| it.cut_seconds,
+        ),
+        (
+            "worker_other",
+            "Time in which a worker did something else",
+            |it| it.other_seconds,
+        ),
+    ];
+    for (name, help, of_worker) in metrics {
         let unit = Some(&Unit::Seconds);
         let mut family = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
         for report in reports {
@@ -333,120 +382,4 @@ fn encode_progress(
 }
 
 #[cfg(test)]
-mod tests {
-    use prometheus_client::encoding::text::encode;
-    use prometheus_client::registry::Registry;
-    use skytide_core::port::graph::{ArrangementReport, Traffic};
-    use skytide_core::port::size::StateSize;
-
-    use super::*;
-    use crate::runtime::worker_clock::Activity;
-
-    fn report(worker: usize) -> WorkerReport {
-        let operator = |place| OperatorReport {
-            address: vec![0, place],
-            name: "Count".into(),
-            busy_seconds: 0.25,
-            activations: 3,
-            input: Traffic {
-                messages: 4,
-                records: 50,
-            },
-            output: Traffic {
-                messages: 6,
-                records: 70,
-            },
-            arrangement: Some(ArrangementReport {
-                records: 8,
-                batches: 2,
-                merges: 1,
-                pending_records: 5,
-            }),
-            ..OperatorReport::default()
-        };
-        WorkerReport {
-            worker,
-            running_seconds: 10.5,
-            busy_seconds: 2.5,
-            parked_seconds: 1.5,
-            commit_wait_seconds: 6.5,
-            epoch: 70,
-            frontier_lag_epochs: 3,
-            frontier_lag_seconds: 0.25,
-            operators: vec![operator(1), operator(2)],
-            state: vec![StateSize {
-                worker: Some(worker),
-                ..StateSize::new("posts.table", 9, 640, None)
-            }],
-            ..WorkerReport::default()
-        }
-    }
-
-    /// Two operators of one name are added up. The worker of another process is not exported.
-    #[test]
-    fn the_workers_of_this_process_are_exported_by_operator_and_worker() {
-        let mut registry = Registry::default();
-        let operators = Arc::new(OperatorMetrics::default());
-        let indexer = registry.sub_registry_with_prefix("indexer");
-        indexer.register_collector(Box::new(OperatorCollector(operators.clone())));
-        operators.record(report(1), true);
-        operators.record(report(2), false);
-        let mut text = String::new();
-        encode(&mut text, &registry).expect("text");
-        let samples = text.lines().filter(|line| !line.starts_with('#'));
-        let samples: Vec<&str> = samples.collect();
-        let expected = [
-            r#"indexer_operator_activations_total{operator="Count",worker="1"} 6"#,
-            r#"indexer_operator_input_messages_total{operator="Count",worker="1"} 8"#,
-            r#"indexer_operator_input_records_total{operator="Count",worker="1"} 100"#,
-            r#"indexer_operator_output_messages_total{operator="Count",worker="1"} 12"#,
-            r#"indexer_operator_output_records_total{operator="Count",worker="1"} 140"#,
-            r#"indexer_operator_busy_seconds_total{operator="Count",worker="1"} 0.5"#,
-            r#"indexer_arrangement_records{operator="Count",worker="1"} 16"#,
-            r#"indexer_arrangement_batches{operator="Count",worker="1"} 4"#,
-            r#"indexer_arrangement_pending_records{operator="Count",worker="1"} 10"#,
-            r#"indexer_state_bytes{part="posts.table",worker="1"} 640"#,
-            r#"indexer_state_entries{part="posts.table",worker="1"} 9"#,
-            r#"indexer_worker_running_seconds_total{worker="1"} 10.5"#,
-            r#"indexer_worker_busy_seconds_total{worker="1"} 2.5"#,
-            r#"indexer_worker_parked_seconds_total{worker="1"} 1.5"#,
-            r#"indexer_worker_step_seconds_total{worker="1"} 0.0"#,
-            r#"indexer_worker_feed_seconds_total{worker="1"} 0.0"#,
-            r#"indexer_worker_consolidate_seconds_total{worker="1"} 0.0"#,
-            r#"indexer_worker_commit_wait_seconds_total{worker="1"} 6.5"#,
-            r#"indexer_worker_batch_wait_seconds_total{worker="1"} 0.0"#,
-            r#"indexer_worker_cut_seconds_total{worker="1"} 0.0"#,
-            r#"indexer_worker_other_seconds_total{worker="1"} 0.0"#,
-            r#"indexer_worker_epoch{worker="1"} 70.0"#,
-            r#"indexer_worker_frontier_lag_epochs{worker="1"} 3.0"#,
-            r#"indexer_worker_frontier_lag_seconds{worker="1"} 0.25"#,
-        ];
-        assert_eq!(samples, expected);
-        assert_eq!(operators.reports().len(), 2);
-    }
-
-    /// The worker does not report while it waits.
-    #[test]
-    fn the_report_of_a_worker_that_waits_includes_the_wait() {
-        let operators = OperatorMetrics::default();
-        operators.record(report(1), true);
-        let before = operators.reports()[0].clone();
-        assert_eq!(before.running_seconds, 10.5);
-        let began = Instant::now();
-        operators.record_activity(1, (Activity::WaitForCommitter, began));
-        while began.elapsed().as_millis() < 3 {
-            std::thread::yield_now();
-        }
-        let waiting = operators.reports()[0].clone();
-        assert!(waiting.commit_wait_seconds >= 6.503, "{waiting:?}");
-        let longer = waiting.running_seconds - before.running_seconds;
-        assert!((waiting.commit_wait_seconds - 6.5 - longer).abs() < 1e-9);
-        assert_eq!(waiting.batch_wait_seconds, 0.0);
-        // The wait remains when it has ended: no counter may fall.
-        operators.record_activity(1, (Activity::Step, Instant::now()));
-        let ended = operators.reports()[0].clone();
-        assert!(ended.commit_wait_seconds >= waiting.commit_wait_seconds);
-        assert!(ended.running_seconds >= waiting.running_seconds);
-        assert_eq!(operators.reports()[0], ended);
-    }
-}
+mod tests;

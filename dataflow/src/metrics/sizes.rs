@@ -33,7 +33,7 @@ pub(crate) struct QueueSizes {
 impl SizeReporter for Metrics {
     fn sizes(&self) -> Vec<StateSize> {
         let queues = &self.queues;
-        let own = self.operators.own_reports().into_iter();
+        let own = self.operators.own_reports_as_made().into_iter();
         let states = own.flat_map(|report| report.state.clone());
         let queues = [
             queues.read.size("dataflow.read", BATCH_EVENTS),

@@ -44,7 +44,8 @@ pub async fn follow(
     let liveness = links.liveness(workers)?;
     let (worker_liveness, worker_metrics) = (liveness.clone(), metrics.clone());
     let work = move |worker: &mut Worker| {
-        let mut log = OperatorLog::register(worker, worker_metrics.clone(), logs_operators);
+        let log = OperatorLog::register(worker, worker_metrics.clone(), logs_operators);
+        let mut log = log.reporting_waits();
         execute_commands(worker, &worker_metrics, &worker_liveness, &mut log);
         log.report_now(worker);
     };

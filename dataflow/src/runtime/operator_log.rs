@@ -47,6 +47,8 @@ pub(crate) struct OperatorLog {
     /// The states of the operators.
     states: StateRegistry,
     progress: Progress,
+    /// Whether the worker also reports while it waits for a command.
+    reports_waits: bool,
     /// Receives the reports.
     metrics: Arc<Metrics>,
     /// The newest report, until it is taken.
@@ -86,8 +88,18 @@ impl OperatorLog {
             totals,
             states: StateRegistry::default(),
             progress: Progress::default(),
+            reports_waits: false,
             metrics,
             newest: None,
+        }
+    }
+
+    /// The log of a worker that reports while it waits, because it runs operators then. Its reports
+    /// contain its waits without the time of operators, so no reader may add to them.
+    pub fn reporting_waits(self) -> Self {
+        Self {
+            reports_waits: true,
+            ..self
         }
     }
 
@@ -107,7 +119,9 @@ impl OperatorLog {
         self.clock.switch(activity, now);
         self.activity = activity;
         self.totals.borrow_mut().in_batch = activity == Activity::Step;
-        self.metrics.record_activity(self.worker, (activity, now));
+        if !self.reports_waits {
+            self.metrics.record_activity(self.worker, (activity, now));
+        }
     }
 
     /// Gives an operator of a scope another name. Timely names all inputs of a dataflow alike.

@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skytide_core::port::store::{Order, Range, StoreError, Term, ViewStore};
 use skytide_core::view::{Change, Key, ViewId};
 
-use crate::sizes::btree_bytes;
+use crate::sizes::{btree_bytes, vec_bytes};
 
 /// Rows by key.
 type Rows = BTreeMap<Key, Box<[u8]>>;
@@ -41,11 +41,23 @@ impl Rebuild {
         }
     }
 
+    /// Stops gathering a view whose stored rows stay, and drops its rows.
+    pub fn keep_stored(&mut self, view: ViewId) {
+        for (key, row) in self.views.remove(&view).into_iter().flatten() {
+            self.bytes -= key.as_bytes().len() + row.len();
+        }
+    }
+
     /// Removes the changes of the rebuilt views from those of a batch, and applies them to the
-    /// gathered rows.
-    pub fn gather(&mut self, changes: &mut BTreeMap<ViewId, Vec<Vec<Change>>>) {
+    /// gathered rows. Returns the number of these changes, and the bytes in memory that they had.
+    pub fn gather(&mut self, changes: &mut BTreeMap<ViewId, Vec<Vec<Change>>>) -> (u64, u64) {
+        let (mut gathered, mut gathered_bytes) = (0, 0);
         for (view, rows) in &mut self.views {
-            for change in changes.remove(view).into_iter().flatten().flatten() {
+            let parts = changes.remove(view).unwrap_or_default();
+            gathered += parts.iter().map(Vec::len).sum::<usize>();
+            gathered_bytes += parts.iter().map(vec_bytes).sum::<usize>();
+            for change in parts.into_iter().flatten() {
+                gathered_bytes += change.bytes();
                 let key_bytes = change.key.as_bytes().len();
                 let added = change.row.as_ref().map_or(0, |row| key_bytes + row.len());
                 let previous = match change.row {
@@ -56,6 +68,7 @@ impl Rebuild {
                 self.bytes = (self.bytes + added).saturating_sub(removed);
             }
         }
+        (gathered as u64, gathered_bytes as u64)
     }
 
     /// Writes the gathered rows as part of the commit in progress. A failed write may be repeated.

@@ -26,9 +26,9 @@
 //! | is damaged, has a format that this version does not know   | is skipped                                      |
 //!
 //! *Resume*: at the store's commit the recomputed rows are compared with the stored ones; then
-//! commits continue. *Refill*: the first commit replaces all rows, also those of later epochs
-//! ([`Intent::replaces_all`]). This is logged as a warning. *Refuse*: the error lists the remedies,
-//! the least destructive first.
+//! commits continue. If the rows of `coverage` differ, the first commit replaces them. *Refill*:
+//! the first commit replaces all rows, also those of later epochs ([`Intent::replaces_all`]). This
+//! is logged as a warning. *Refuse*: the error lists the remedies, the least destructive first.
 //!
 //! A skipped checkpoint stays on the disk until a newer one is complete. So if an operator restores
 //! the right log, its checkpoints still exist. An empty log counts as a log that ends before every
@@ -68,6 +68,9 @@ pub(crate) struct Start {
     pub unusable: BTreeSet<Epoch>,
     /// Views whose stored rows are all replaced by the first commit.
     pub rebuilt: BTreeSet<ViewId>,
+    /// Views that are rebuilt as well, unless their rows equal the stored ones at the store's last
+    /// commit.
+    pub rebuilt_if_different: BTreeSet<ViewId>,
     /// Views whose recipe differs from that of the checkpoint, so their checksums cannot be
     /// compared with those in the checkpoint.
     pub recounted: BTreeSet<ViewId>,
@@ -88,7 +91,10 @@ impl Start {
         let mut suppressed = SuppressedRows::NONE;
         let last = self.checkpoint.as_ref().map(|it| it.last.epoch);
         for &view in ViewId::ALL {
-            let emitted = verify || self.rebuilt.contains(&view) || self.recounted.contains(&view);
+            let emitted = verify
+                || self.rebuilt.contains(&view)
+                || self.rebuilt_if_different.contains(&view)
+                || self.recounted.contains(&view);
             if !emitted {
                 suppressed.set(view, last.map_or(0, |last| last.0 as Time));
             }
@@ -108,10 +114,22 @@ impl Start {
         }
     }
 
+    /// The same start, but with stored rows of `coverage` that may differ. Checkpoints of older
+    /// versions do not contain this view, so its rows also depend on where a version that has it
+    /// began: a later start from another checkpoint, or from the beginning of the log, computes
+    /// others. Its rows are few, and those computed now describe what this start counts.
+    fn accepting_other_coverage(mut self) -> Self {
+        if !self.rebuilt.contains(&ViewId::Coverage) {
+            self.rebuilt_if_different.insert(ViewId::Coverage);
+        }
+        self
+    }
+
     /// The same start, but replacing all stored rows.
     fn replacing_all(self) -> Self {
         Self {
             rebuilt: ViewId::ALL.iter().copied().collect(),
+            rebuilt_if_different: BTreeSet::new(),
             replaces_all: true,
             ..self
         }
@@ -149,7 +167,11 @@ pub(crate) async fn start(
         }
     };
     let unusable = skipped.into_iter().map(|it| it.checkpoint).collect();
-    Ok(Start { unusable, ..start })
+    let start = Start { unusable, ..start };
+    Ok(match control.committed.is_some() && !start.replaces_all {
+        true => start.accepting_other_coverage(),
+        false => start,
+    })
 }
 
 /// Adjusts a start to the state of the store, and logs a warning if rows must be replaced.
@@ -209,6 +231,7 @@ async fn whole_log(
         checkpoint: None,
         unusable: BTreeSet::new(),
         rebuilt: changed_views(control, recipe),
+        rebuilt_if_different: BTreeSet::new(),
         recounted: BTreeSet::new(),
         replaces_all: false,
         log_id,
@@ -217,11 +240,21 @@ async fn whole_log(
 }
 
 /// Views whose stored rows have another recipe, or may have: a commit that rebuilds them was begun
-/// and not completed.
+/// and not completed, or a version that recorded no recipe made the commit, and it has no rows of
+/// them. That version may not have had the view.
 fn changed_views(control: &Control, recipe: &Recipe) -> BTreeSet<ViewId> {
-    let committed = control.committed.as_ref();
-    let stored = committed.and_then(|committed| committed.recipe.as_ref());
-    let mut changed = stored.map_or_else(BTreeSet::new, |stored| stored.differing(recipe));
+    let mut changed = match &control.committed {
+        None => BTreeSet::new(),
+        Some(committed) => match &committed.recipe {
+            Some(stored) => stored.differing(recipe),
+            None => {
+                let views = recipe.views.keys().copied();
+                views
+                    .filter(|view| !committed.sums.contains_key(view))
+                    .collect()
+            }
+        },
+    };
     changed.extend(&control.rebuilding);
     changed
 }
@@ -253,6 +286,7 @@ async fn start_over(
         checkpoint: None,
         unusable,
         rebuilt: BTreeSet::new(),
+        rebuilt_if_different: BTreeSet::new(),
         recounted: BTreeSet::new(),
         replaces_all: false,
         log_id: log.bounds.id,
@@ -280,10 +314,41 @@ fn from_checkpoint(usable: Usable, control: &Control, recipe: &Recipe, log_id: u
         epochs: Epochs::after(&first, last.since, last.epoch),
         unusable: BTreeSet::new(),
         rebuilt,
+        rebuilt_if_different: BTreeSet::new(),
         recounted,
         replaces_all: false,
         log_id,
         unprotected: false,
         checkpoint: Some(manifest),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skytide_core::port::store::{Committed, Sum};
+
+    use super::*;
+
+    /// Such a version may not have had the view, whose rows would differ from none.
+    #[test]
+    fn views_without_rows_in_a_commit_without_a_recipe_are_rebuilt() {
+        let views = [ViewId::Posts, ViewId::Coverage];
+        let recipe = Recipe {
+            views: views.map(|view| (view, 1)).into(),
+            ..Recipe::default()
+        };
+        let committed = |stored: Option<&Recipe>| Control {
+            committed: Some(Committed {
+                recipe: stored.cloned(),
+                sums: [(ViewId::Posts, Sum { rows: 2, hash: 7 })].into(),
+                ..Committed::default()
+            }),
+            ..Control::default()
+        };
+        let changed = changed_views(&committed(None), &recipe);
+        assert_eq!(changed, [ViewId::Coverage].into());
+        let changed = changed_views(&committed(Some(&recipe)), &recipe);
+        assert_eq!(changed, BTreeSet::new(), "the view is empty");
+        assert_eq!(changed_views(&Control::default(), &recipe), BTreeSet::new());
     }
 }

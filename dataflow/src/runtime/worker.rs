@@ -183,7 +183,10 @@ impl LeaderWorker {
                         self.metrics
                             .record_worker(remote, stats.gauges, stats.drops);
                     }
+                    // The queue may be full: then the committer is what the worker waits for.
+                    log.switch(worker, Activity::WaitForCommitter);
                     self.send_output(output)?;
+                    log.switch(worker, Activity::Step);
                 }
                 Reply::Part(part) => self.send_part(part)?,
             }

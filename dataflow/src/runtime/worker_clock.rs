@@ -29,8 +29,8 @@ pub(crate) enum Activity {
 
 const ACTIVITIES: usize = 7;
 
-/// What a worker does now, and when it began.
-pub(crate) type Since = (Activity, Instant);
+/// What a worker does, and when it began.
+pub(crate) type Wait = (Activity, Instant);
 
 /// Measures the time of each activity.
 #[derive(Debug)]
@@ -77,24 +77,6 @@ impl WorkerClock {
         report.cut_seconds = seconds(Activity::Cut);
         report.other_seconds = seconds(Activity::Other);
     }
-}
-
-/// Adds an activity that has lasted until `now` to a report that was made before it began. So the
-/// report of a worker that waits long is not out of date. A step adds nothing, because nobody knows
-/// what it consists of until the worker reports.
-pub(crate) fn add(report: &mut WorkerReport, (activity, since): Since, now: Instant) {
-    let seconds = now.saturating_duration_since(since).as_secs_f64();
-    let total = match activity {
-        Activity::Step => return,
-        Activity::Other => &mut report.other_seconds,
-        Activity::WaitForBatch => &mut report.batch_wait_seconds,
-        Activity::Feed => &mut report.feed_seconds,
-        Activity::Consolidate => &mut report.consolidate_seconds,
-        Activity::WaitForCommitter => &mut report.commit_wait_seconds,
-        Activity::Cut => &mut report.cut_seconds,
-    };
-    *total += seconds;
-    report.running_seconds += seconds;
 }
 
 #[cfg(test)]
@@ -146,23 +128,5 @@ mod tests {
         assert_eq!(ms(report.batch_wait_seconds), 10 + 104 - 2);
         assert_eq!(ms(report.other_seconds), 2);
         assert!((sum(&report) - report.running_seconds).abs() < 1e-9);
-    }
-
-    #[test]
-    fn what_has_not_ended_counts_until_now() {
-        let since = Instant::now();
-        let now = since + Duration::from_secs(30);
-        let mut report = WorkerReport {
-            running_seconds: 5.0,
-            commit_wait_seconds: 5.0,
-            ..WorkerReport::default()
-        };
-        add(&mut report, (Activity::WaitForCommitter, since), now);
-        assert_eq!((report.commit_wait_seconds, sum(&report)), (35.0, 35.0));
-        assert_eq!(report.running_seconds, 35.0);
-        add(&mut report, (Activity::Step, since), now);
-        assert_eq!(report.running_seconds, 35.0);
-        add(&mut report, (Activity::Consolidate, since), now);
-        assert_eq!((report.consolidate_seconds, sum(&report)), (30.0, 65.0));
     }
 }

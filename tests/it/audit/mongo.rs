@@ -54,13 +54,15 @@ async fn audits_name_what_the_driver_changed((options, own): (Options, Own)) {
     let first = posts.find_one(doc! {}).sort(doc! {"_id": -1}).await;
     let before = first.expect("an answer").expect("a post");
     let of = doc! {"_id": before.get("_id").expect("a key").clone()};
-    let changed = posts.update_one(of.clone(), doc! {"$inc": {"likes": 1}}).await;
+    let changed = posts
+        .update_one(of.clone(), doc! {"$inc": {"likes": 1}})
+        .await;
     assert_eq!(changed.expect("an answer").modified_count, 1);
     for scope in [Scope::All, SAMPLE] {
         let report = audit(scope).await;
         assert_eq!(report.differing, 1, "{:#?}", report.differences);
         assert_eq!(&*report.differences[0].view, "posts");
-        let likes = |row: &Option<Box<str>>| row.as_deref().map(|row| likes(row));
+        let likes = |row: &Option<Box<str>>| row.as_deref().map(likes);
         let (expected, found) = (
             likes(&report.differences[0].expected),
             likes(&report.differences[0].found),
@@ -76,7 +78,10 @@ async fn audits_name_what_the_driver_changed((options, own): (Options, Own)) {
     assert_eq!(report.differing, 0, "{:#?}", report.differences);
 
     let counters = own.documents(ViewId::Counters).await;
-    let one = counters.find_one(doc! {"name": "dropped/rev_repeated"}).await.expect("an answer");
+    let one = counters
+        .find_one(doc! {"name": "dropped/rev_repeated"})
+        .await
+        .expect("an answer");
     let added = with_other_name(one.expect("a counter"));
     counters.insert_one(added).await.expect("an answer");
     let report = audit(Scope::All).await;

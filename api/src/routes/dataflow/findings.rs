@@ -17,7 +17,6 @@ use std::sync::Arc;
 use serde::Serialize;
 use skytide_core::port::graph::{OperatorReport, WorkerReport};
 
-use super::rates::share;
 use super::recent::{Growth, Recent};
 
 /// The view store is the cause if workers wait for it for this share of their time.
@@ -28,7 +27,7 @@ const COMMIT_SECONDS_MIN: f64 = 5.0;
 const PARKED_MIN: f64 = 0.1;
 /// That wait must also be so many times as long as its own.
 const PARKED_RATIO_MIN: f64 = 3.0;
-/// A worker is stuck if it has reported nothing for so many seconds.
+/// A worker is stuck if it has reported nothing for so many seconds while others have.
 const SILENT_SECONDS_MIN: f64 = 3.0;
 /// Checkpoints are the cause if their cuts take this share of the time.
 const CUT_MIN: f64 = 0.15;
@@ -115,6 +114,13 @@ fn mean(workers: &[Arc<WorkerReport>], seconds: fn(&WorkerReport) -> f64) -> f64
     share(workers.iter().map(|it| seconds(it)).sum(), running)
 }
 
+fn share(part: f64, whole: f64) -> f64 {
+    match whole > 0.0 {
+        true => part / whole,
+        false => 0.0,
+    }
+}
+
 fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
@@ -143,21 +149,21 @@ fn slow_store(recent: &Recent) -> Option<Finding> {
     Some(Finding::new(FindingKind::Store, sentence))
 }
 
-/// A worker that does not report: it can do so between two operators only.
+/// A worker of this process that does not report while another one does. Reports of other processes
+/// arrive with their batches, so they stop as well while a commit takes long.
 fn stuck_worker(recent: &Recent) -> Option<Finding> {
     let seconds = |report: &WorkerReport| report.running_seconds;
-    let longest = recent.seconds;
-    let mut workers = recent.workers.iter();
-    let worker = workers.find(|it| longest - seconds(it) >= SILENT_SECONDS_MIN)?;
-    // Before the first reading, workers differ by when they started. Without a batch, a worker of
-    // another process has nothing to report.
-    let has_batch = recent.progress.is_none_or(|it| it.batches_pending > 0);
-    if recent.is_whole_run || !has_batch {
+    let own = || recent.workers.iter().filter(|it| !it.is_remote);
+    let longest = own().map(|it| seconds(it)).fold(0.0, f64::max);
+    let worker = own().find(|it| longest - seconds(it) >= SILENT_SECONDS_MIN)?;
+    let committing = recent.progress.map_or(0.0, |it| it.committing_seconds);
+    // Before the first reading, workers differ by when they started.
+    if recent.is_whole_run || committing >= longest - seconds(worker) {
         return None;
     }
     let sentence = format!(
-        "Worker {} has reported nothing for {:.0} s: one call of an operator takes so long, or the \
-         operating system does not run its thread.",
+        "Worker {} has reported nothing for {:.0} s, and the others wait for it: one call of an \
+         operator takes so long, or the operating system does not run its thread.",
         worker.worker,
         longest - seconds(worker)
     );

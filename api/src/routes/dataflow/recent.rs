@@ -13,6 +13,10 @@ use skytide_core::port::graph::{Progress, Traffic, WorkerReport};
 const INTERVAL_SECONDS: f64 = 5.0;
 /// The shortest interval that is used at all: workers report once a second.
 const INTERVAL_SECONDS_MIN: f64 = 0.9;
+/// The longest interval. An older reading says nothing about the last seconds.
+const INTERVAL_SECONDS_MAX: f64 = 30.0;
+/// A dataflow that is so many seconds younger than at the last reading was started again.
+const RESTART_SECONDS_MIN: f64 = 1.0;
 /// The shortest time between two readings that are kept. It bounds their number.
 const SPACING_SECONDS: f64 = 1.0;
 /// The shortest time between two readings of sizes, and how long they are kept. Tables grow slowly.
@@ -36,7 +40,8 @@ pub(super) struct Recent {
     pub progress: Option<Progress>,
     /// The length of the interval.
     pub seconds: f64,
-    /// Whether the interval is the whole run, because nobody has read the counters before.
+    /// Whether the interval is the whole run, because nobody has read the counters in the last 30
+    /// seconds.
     pub is_whole_run: bool,
     /// How the structures in memory have changed.
     pub growth: Vec<Growth>,
@@ -68,24 +73,35 @@ struct History {
 }
 
 impl DataflowHistory {
-    /// Adds a reading, and returns what has happened since an earlier one.
-    pub(super) fn add(&self, now: Reading) -> Recent {
+    /// Makes a reading, and returns it with what has happened since an earlier one. `None` if
+    /// `read` returns none. Readings are made one after the other: of two at the same time, the
+    /// older one could be added last.
+    pub(super) fn read(&self, read: impl FnOnce() -> Option<Reading>) -> Option<(Reading, Recent)> {
         let mut history = self.lock();
+        let now = read()?;
         if history
             .readings
             .back()
             .is_some_and(|last| last.is_of_other_run(&now))
         {
-            // The dataflow was started again: the counters fell.
+            // The dataflow was started again.
             *history = History::default();
         }
+        history.forget_before(now.seconds() - INTERVAL_SECONDS_MAX);
         let base = history.base(&now);
         let growth = history.growth(&now);
         history.keep(now.clone());
         drop(history);
         let mut recent = now.since(base.as_ref());
         recent.growth = growth;
-        recent
+        Some((now, recent))
+    }
+
+    /// Adds a reading that was made, for tests.
+    #[cfg(test)]
+    pub(super) fn add(&self, now: Reading) -> Recent {
+        let added = self.read(|| Some(now));
+        added.expect("a reading").1
     }
 
     fn lock(&self) -> MutexGuard<'_, History> {
@@ -94,6 +110,15 @@ impl DataflowHistory {
 }
 
 impl History {
+    /// Drops the readings from before this second.
+    fn forget_before(&mut self, seconds: f64) {
+        while let Some(oldest) = self.readings.front()
+            && oldest.seconds() < seconds
+        {
+            self.readings.pop_front();
+        }
+    }
+
     /// The newest reading that is old enough, else the oldest one. `None`: none is usable.
     fn base(&self, now: &Reading) -> Option<Reading> {
         let age = |reading: &Reading| now.seconds() - reading.seconds();
@@ -156,11 +181,12 @@ impl Reading {
         }
     }
 
-    /// Whether a later reading is of another run than this one: a counter fell.
+    /// Whether a later reading is of another run than this one: its workers are much younger, or
+    /// others.
     fn is_of_other_run(&self, later: &Self) -> bool {
         let falls = |before: &WorkerReport, now: &WorkerReport| {
             before.worker != now.worker
-                || now.running_seconds < before.running_seconds
+                || now.running_seconds + RESTART_SECONDS_MIN < before.running_seconds
                 || now.operators.len() < before.operators.len()
         };
         let mut pairs = self.reports.iter().zip(&later.reports);
@@ -323,9 +349,47 @@ mod tests {
             history.add(at(seconds, 0));
         }
         assert_eq!(history.add(at(108.0, 0)).seconds, 6.0);
-        assert_eq!(history.add(at(500.0, 0)).seconds, 392.0);
         let kept = history.lock().readings.len();
-        assert!(kept <= 3, "{kept} readings");
+        assert!(kept <= 4, "{kept} readings");
+        // What was read minutes ago is not compared with.
+        let late = history.add(at(500.0, 0));
+        assert_eq!((late.seconds, late.is_whole_run), (500.0, true));
+        let next = history.add(at(501.0, 0));
+        assert_eq!((next.seconds, next.is_whole_run), (1.0, false));
+    }
+
+    /// Two requests at the same time: the one that reads first must also be the first to compare.
+    #[test]
+    fn requests_at_the_same_time_read_one_after_the_other() {
+        let history = DataflowHistory::default();
+        history.add(at(100.0, 0));
+        let (reads, second) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let first = history.read(|| {
+                let history = history.clone();
+                scope.spawn(move || {
+                    let read = || {
+                        reads.send(()).expect("the test waits");
+                        Some(at(107.0, 0))
+                    };
+                    history.read(read)
+                });
+                assert!(second.try_recv().is_err(), "the first has not ended");
+                Some(at(106.0, 0))
+            });
+            let (_, recent) = first.expect("a reading");
+            assert_eq!((recent.seconds, recent.is_whole_run), (6.0, false));
+        });
+        second.recv().expect("the second request");
+        assert_eq!(history.add(at(113.0, 0)).seconds, 6.0);
+    }
+
+    #[test]
+    fn a_counter_that_is_a_little_lower_is_no_restart() {
+        let history = DataflowHistory::default();
+        history.add(at(100.0, 0));
+        history.add(at(106.0, 0));
+        assert!(!history.add(at(105.9, 0)).is_whole_run);
     }
 
     #[test]

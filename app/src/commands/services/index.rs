@@ -55,12 +55,12 @@ pub async fn index(config: &Config, stop: CancellationToken) -> Result<(), Failu
     start_probe(config, &shared, health, &mut supervisor, &stop).await?;
     supervisor.start("the flight record", record);
     let log = DataflowLog::of(config, &metrics, None);
-    let dataflow = run_dataflow(options, member, data.ports(), metrics, stop.clone());
+    let dataflow = run_dataflow(options, member, data.ports(), metrics.clone(), stop.clone());
     let dataflow = beside(log, dataflow);
     supervisor.start("the dataflow", dataflow);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     let audits = shared.audits(&data);
-    supervisor.start("audits", audit_views(audits, config, stop.clone()));
+    supervisor.start("audits", audit_views(audits, config, metrics, stop.clone()));
     supervisor.start("exports", serve_requests(&data, None, stop));
     let ended = supervisor.run_until_one_exits().await;
     data.close(config.process.shutdown_max.0).await;

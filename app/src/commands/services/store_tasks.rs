@@ -6,6 +6,7 @@ use std::sync::Arc;
 use skytide_core::config::Config;
 use skytide_core::port::job::JobRunner;
 use skytide_core::port::store::StoreError;
+use skytide_dataflow::Metrics;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::{AuditService, serve_audits};
@@ -25,17 +26,19 @@ pub fn serve_requests(
     }
 }
 
-/// Serves `skytide audit`, and audits a sample at intervals, until `stop` is cancelled.
+/// Serves `skytide audit`, and audits a sample at intervals while the dataflow with these metrics
+/// counts, until `stop` is cancelled.
 pub fn audit_views(
     audits: Arc<AuditService>,
     config: &Config,
+    dataflow: Arc<Metrics>,
     stop: CancellationToken,
 ) -> impl Future<Output = io::Result<()>> + use<> {
     let config = config.clone();
     async move {
         let requests = serve_audits(config.store.dir.clone(), audits.clone());
         let requests = stop.run_until_cancelled(requests);
-        let intervals = audits.audit_at_intervals(&config, stop.clone());
+        let intervals = audits.audit_at_intervals(&config, &dataflow, stop.clone());
         tokio::join!(requests, intervals);
         Ok(())
     }

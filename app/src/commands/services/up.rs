@@ -108,7 +108,7 @@ pub async fn run_all(
         dataflow_options,
         member,
         data.ports(),
-        metrics,
+        metrics.clone(),
         stop.clone(),
     );
     let dataflow = beside(log, dataflow);
@@ -124,7 +124,8 @@ pub async fn run_all(
     supervisor.start("the scheduler", jobs.run(stop.clone()));
     let fetching = Jobs::fetch_on_demand(on_demand, stop.clone());
     supervisor.start("profiles on demand", fetching);
-    supervisor.start("audits", audit_views(audits, config, stop.clone()));
+    let audits = audit_views(audits, config, metrics, stop.clone());
+    supervisor.start("audits", audits);
     supervisor.start("exports", requests);
     supervisor.start("the view store", watch_store(&data, stop.clone()));
     supervisor.start("the health check", check_health(health, stop.clone()));

@@ -142,6 +142,20 @@ fn a_worker_that_reports_nothing_is_found_at_once() {
         (FindingKind::Worker, Some(1))
     );
     assert!(finding.sentence.contains("nothing for 9 s"), "{finding:?}");
+    // Reports of other processes arrive with their batches, which wait for a slow commit.
+    Arc::make_mut(&mut recent.workers[1]).is_remote = true;
+    assert_eq!(stuck_worker(&recent), None);
+    Arc::make_mut(&mut recent.workers[1]).is_remote = false;
+    let committing = |seconds| {
+        Some(Progress {
+            committing_seconds: seconds,
+            ..Progress::default()
+        })
+    };
+    recent.progress = committing(9.0);
+    assert_eq!(findings(&recent)[0].kind, FindingKind::Store);
+    recent.progress = committing(2.0);
+    assert_eq!(findings(&recent)[0].worker, Some(1));
     // Workers that started at different times are not stuck.
     recent.is_whole_run = true;
     assert_eq!(stuck_worker(&recent), None);
