@@ -45,8 +45,8 @@ impl FlightRecord {
     }
 }
 
-/// The records of all processes that use this data folder, and for each process that sent none
-/// within this time, the reason.
+/// The records of all processes that use this data folder, and for each process that sent none, the
+/// reason. `time_max`: how long listing the folder may take.
 pub async fn records(data: &Path, time_max: Duration) -> (Vec<FlightRecord>, Vec<String>) {
     let folder = place::folder(data);
     let listed = folder.clone();
@@ -59,7 +59,7 @@ pub async fn records(data: &Path, time_max: Duration) -> (Vec<FlightRecord>, Vec
     for name in names.unwrap_or_default().into_iter().take(PROCESSES_MAX) {
         let folder = folder.clone();
         requests.spawn(async move {
-            let received = timeout(time_max.min(RECEIVE_MAX), receive(&folder, &name)).await;
+            let received = timeout(RECEIVE_MAX, receive(&folder, &name)).await;
             let received = received.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
             (name, received)
         });
