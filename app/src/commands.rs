@@ -90,7 +90,7 @@ async fn dispatch(invocation: Invocation, stop: CancellationToken) -> Result<Exi
         Command::Simnet(args) => return simnet::run(args, stop).await,
         Command::Keys(args) => keys::run(args, stop).await?,
         Command::Probe(probe) => return probe::run(probe).await,
-        Command::Doctor(args) => return doctor::run(args, &invocation).await,
+        Command::Doctor(args) => return doctor::run(args, &invocation, stop).await,
         Command::Top(top) => return top::run(top, stop).await,
         Command::Config(show) => config::show(show, &invocation)?,
     }

@@ -1,6 +1,8 @@
 //! What `skytide doctor` asks a MongoDB server: version, role, free disk, and whether the user may
 //! create collections and indexes and write.
 
+use std::hash::{BuildHasher, RandomState};
+
 use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 use skytide_core::port::store::StoreError;
@@ -9,8 +11,9 @@ use skytide_core::time::Timestamp;
 use super::connection::Connection;
 use super::error::failed;
 
-/// The collection in which writing is tried. It is dropped afterwards.
-const TRIAL: &str = "doctor_trial";
+/// The start of the name of the collection in which writing is tried. A random number follows, so no
+/// other program has this collection. It is dropped afterwards.
+const TRIAL: &str = "doctor_trial_";
 
 /// A server, as it describes itself.
 #[derive(Clone, Debug)]
@@ -69,12 +72,14 @@ pub async fn server_time(connection: &Connection) -> Result<Timestamp, StoreErro
 }
 
 /// Creates a collection with an index in the database, writes a document with the write concern of
-/// the options, and drops the collection: what the service does.
+/// the options, and drops the collection: what the service does. Takes at most three times
+/// [`Connection::operation_timeout`]. If the future is dropped before, the collection may be left.
 ///
 /// # Errors
 /// The server refuses one of these operations, or does not acknowledge the write in time.
 pub async fn try_to_write(connection: &Connection) -> Result<(), StoreError> {
-    let trial = connection.database().collection::<Document>(TRIAL);
+    let name = format!("{TRIAL}{:016x}", RandomState::new().hash_one(TRIAL));
+    let trial = connection.database().collection::<Document>(&name);
     let index = IndexModel::builder().keys(doc! { "trial": 1 }).build();
     let tried = async {
         let created = trial.create_index(index);

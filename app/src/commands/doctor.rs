@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use skytide_core::config::options;
 use skytide_core::port::clock::Clock;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::Invocation;
 use crate::cli::doctor::Doctor;
@@ -19,16 +20,28 @@ use crate::flight::client::FlightRecord;
 use crate::flight::masks::Masks;
 use crate::terminal::{note, say};
 
-/// The exit code if the bundle cannot be written.
+/// The exit code if doctor was stopped, or the bundle cannot be written.
 const NOT_RUN: u8 = 2;
 
 /// Runs the checks, prints the findings, and writes the bundle. The exit code is 0 without a problem,
-/// 1 with one, 2 if the bundle cannot be written.
+/// 1 with one, 2 if the bundle cannot be written or `stop` is cancelled first.
 ///
 /// # Errors
 ///
 /// None: a failure is a finding.
-pub async fn run(args: &Doctor, invocation: &Invocation) -> Result<ExitCode, Failure> {
+pub async fn run(
+    args: &Doctor,
+    invocation: &Invocation,
+    stop: CancellationToken,
+) -> Result<ExitCode, Failure> {
+    let examined = stop.run_until_cancelled(examine(args, invocation)).await;
+    Ok(examined.unwrap_or_else(|| {
+        note("stopped: the checks are incomplete");
+        ExitCode::from(NOT_RUN)
+    }))
+}
+
+async fn examine(args: &Doctor, invocation: &Invocation) -> ExitCode {
     let names = options().into_iter().map(|option| option.name);
     let time_max = args.timeout.0;
     let (matches, config) = (invocation.matches.clone(), args.config.clone());
@@ -52,7 +65,7 @@ pub async fn run(args: &Doctor, invocation: &Invocation) -> Result<ExitCode, Fai
         false => say(&text),
     }
     let Some(file) = &args.bundle else {
-        return Ok(report.exit_code());
+        return report.exit_code();
     };
     let data = args.config.store.dir.clone();
     let failed = answer(time_max, move || failed(&data)).await;
@@ -63,14 +76,14 @@ pub async fn run(args: &Doctor, invocation: &Invocation) -> Result<ExitCode, Fai
     match write_bundle(file, (&report, &running, failed), &examination, invocation) {
         Ok(bytes) => {
             note(&format!("wrote {} ({bytes} bytes)", file.display()));
-            Ok(report.exit_code())
+            report.exit_code()
         }
         Err(why) => {
             note(&format!(
                 "error: cannot write the bundle {}: {why}",
                 file.display()
             ));
-            Ok(ExitCode::from(NOT_RUN))
+            ExitCode::from(NOT_RUN)
         }
     }
 }

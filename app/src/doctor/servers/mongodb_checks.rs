@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use skytide_core::config::{Config, Span, WriteConcern};
+use skytide_core::config::{Config, Mongo, Span, WriteConcern};
 use skytide_mongodb::{Connection, Inspection, inspect, server_time, try_to_write};
+use tokio::time::timeout;
 
 use crate::cli::doctor::Service;
 use crate::doctor::clock::{ClockQuestion, ClockReading};
@@ -14,8 +15,9 @@ const CHECK: &str = "mongodb";
 /// With less free disk than this the server soon refuses writes, in bytes.
 const FREE_BYTES_MIN: u64 = 2 << 30;
 
-/// Checks the server. Its operations take at most half of `time_max`, so that a finding says which
-/// one took too long.
+/// Checks the server within `time_max`. Its operations take at most half of that, so that a finding
+/// says which one took too long. Then tries to write, within at most one and a half times `time_max`:
+/// that is never cut short by what came before, so it can remove what it wrote.
 pub async fn check(
     config: &Config,
     service: Service,
@@ -24,22 +26,14 @@ pub async fn check(
 ) -> Vec<Finding> {
     let mut options = config.mongo.clone();
     options.operation_max = Span(options.operation_max.0.min(time_max / 2));
-    let connection = match Connection::open(&options).await {
-        Ok(connection) => connection,
-        Err(why) => {
-            let fix = "check MONGODB_URI, that the server runs, its version, and user and password";
-            return vec![Finding::problem(CHECK, chain(&why), fix)];
-        }
-    };
-    let question = ClockQuestion::start();
-    if let Ok(time) = server_time(&connection).await {
-        clocks.push(question.end("MongoDB", time, Duration::from_millis(1)));
-    }
-    let mut findings = match inspect(&connection).await {
-        Ok(inspection) => server(&inspection, &connection, options.write_concern),
-        Err(why) => {
-            let fix = "give the user the role readWrite on the database";
-            vec![Finding::problem(CHECK, chain(&why), fix)]
+    let asked = timeout(time_max, ask(&options, clocks)).await;
+    let (connection, mut findings) = match asked {
+        Ok(Ok(answered)) => answered,
+        Ok(Err(finding)) => return vec![finding],
+        Err(_) => {
+            let found = format!("no answer within {} s", time_max.as_secs());
+            let fix = "check that the server answers; --timeout allows more time";
+            return vec![Finding::problem(CHECK, found, fix)];
         }
     };
     if service != Service::Serve {
@@ -59,6 +53,29 @@ pub async fn check(
         });
     }
     findings
+}
+
+/// Connects, and asks the server what it is. An error says why that is not possible.
+async fn ask(
+    options: &Mongo,
+    clocks: &mut Vec<ClockReading>,
+) -> Result<(Connection, Vec<Finding>), Finding> {
+    let connection = Connection::open(options).await.map_err(|why| {
+        let fix = "check MONGODB_URI, that the server runs, its version, and user and password";
+        Finding::problem(CHECK, chain(&why), fix)
+    })?;
+    let question = ClockQuestion::start();
+    if let Ok(time) = server_time(&connection).await {
+        clocks.push(question.end("MongoDB", time, Duration::from_millis(1)));
+    }
+    let findings = match inspect(&connection).await {
+        Ok(inspection) => server(&inspection, &connection, options.write_concern),
+        Err(why) => {
+            let fix = "give the user the role readWrite on the database";
+            vec![Finding::problem(CHECK, chain(&why), fix)]
+        }
+    };
+    Ok((connection, findings))
 }
 
 fn server(inspection: &Inspection, connection: &Connection, concern: WriteConcern) -> Vec<Finding> {
