@@ -59,6 +59,8 @@ impl LeaderWorker {
         let mut mailbox = (!self.remote_workers.is_empty()).then(|| Mailbox::build(worker));
         // However this ends, the remote workers must leave, too, or no worker could.
         let _disconnected = self.run(worker, &mut mailbox, &mut log);
+        // A worker that has ended waits for nothing.
+        log.switch(worker, Activity::Other);
         log.report_now(worker);
         if let Some(mailbox) = &mut mailbox {
             for remote in &self.remote_workers {
