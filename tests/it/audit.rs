@@ -169,7 +169,10 @@ async fn a_healthy_run_has_no_difference_at_any_point() {
                     let expired = |key: &&Key| *view == ViewId::Interactions && day(key) < first;
                     let rows = rows.keys().filter(|key| !expired(key)).count();
                     match audited.not_audited.is_some() {
-                        true => assert!(view.is_list(), "{} was not audited", view.name()),
+                        true => {
+                            let is_known = view.is_list() || *view == ViewId::Coverage;
+                            assert!(is_known, "{} was not audited", view.name());
+                        }
                         false => assert_eq!(audited.rows, rows as u64, "{}", view.name()),
                     }
                     lists += usize::from(view.is_list() && audited.rows > 0);
@@ -250,6 +253,10 @@ async fn a_row_that_was_changed_removed_or_added_is_named() {
         let others = other.stored().await.rows;
         let mut random = Random::new(seed);
         for view in ViewId::ALL {
+            // No live record shows what is missing.
+            if *view == ViewId::Coverage {
+                continue;
+            }
             for kind in [Damage::Change, Damage::Remove, Damage::Add] {
                 let mut stored = Stored {
                     control: healthy.control.clone(),
@@ -267,7 +274,9 @@ async fn a_row_that_was_changed_removed_or_added_is_named() {
                     continue; // rows of expired days are removed some epochs later
                 }
                 let report = audit(&run, &stored, Scope::All).await;
-                let lists_audited = report.views.iter().all(|view| view.not_audited.is_none());
+                let lists_audited = report.views.iter().all(|audited| {
+                    audited.not_audited.is_none() || &*audited.view == ViewId::Coverage.name()
+                });
                 if view.is_list() && !lists_audited {
                     continue;
                 }

@@ -6,7 +6,9 @@
 //!                                                     in a folder without data
 //! ```
 
+use std::collections::BTreeSet;
 use std::io::Read as _;
+use std::path::Path;
 
 use skytide_tests::copies::frames;
 use skytide_tests::relay::RelayServer;
@@ -105,11 +107,19 @@ impl Team {
         let servers = self.servers.iter().cloned();
         succeeds(&self.first.run_with(&["export", "out"], servers));
         compare(&self.first.path().join("out"), "active_accounts_only");
-        let left: Vec<_> = std::fs::read_dir(self.second.path())
-            .expect("a folder")
-            .map(|entry| entry.expect("an entry").file_name())
-            .collect();
-        assert_eq!(left, ["secret"], "the second process has no data");
+        let names = |folder: &Path| -> BTreeSet<String> {
+            let entries = std::fs::read_dir(folder).expect("a folder");
+            let names = entries.map(|entry| entry.expect("an entry").file_name());
+            names
+                .map(|name| name.into_string().expect("text"))
+                .collect()
+        };
+        let left = names(self.second.path());
+        assert_eq!(left, ["data", "secret"].map(str::to_owned).into());
+        // A process that ends at once leaves the socket of its flight record.
+        let data = names(&self.second.path().join("data"));
+        let flight = ["flight".to_owned()].into();
+        assert_eq!(data, flight, "the second process has no data of views");
     }
 }
 

@@ -58,17 +58,16 @@ async fn audits_name_what_the_driver_changed((options, own): (Options, Own)) {
         .update_one(of.clone(), doc! {"$inc": {"likes": 1}})
         .await;
     assert_eq!(changed.expect("an answer").modified_count, 1);
-    for scope in [Scope::All, SAMPLE] {
-        let report = audit(scope).await;
-        assert_eq!(report.differing, 1, "{:#?}", report.differences);
-        assert_eq!(&*report.differences[0].view, "posts");
-        let likes = |row: &Option<Box<str>>| row.as_deref().map(likes);
-        let (expected, found) = (
-            likes(&report.differences[0].expected),
-            likes(&report.differences[0].found),
-        );
-        assert_eq!(expected.map(|likes| likes + 1), found);
-    }
+    // A sample may leave the post out.
+    let report = audit(Scope::All).await;
+    assert_eq!(report.differing, 1, "{:#?}", report.differences);
+    assert_eq!(&*report.differences[0].view, "posts");
+    let likes = |row: &Option<Box<str>>| row.as_deref().map(likes);
+    let (expected, found) = (
+        likes(&report.differences[0].expected),
+        likes(&report.differences[0].found),
+    );
+    assert_eq!(expected.map(|likes| likes + 1), found);
     posts.delete_one(of).await.expect("an answer");
     let report = audit(Scope::All).await;
     assert_eq!(report.differing, 1, "{:#?}", report.differences);
