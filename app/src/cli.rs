@@ -1,5 +1,6 @@
 //! The command line: the commands, each with the options of `core::config`.
 
+mod audit;
 pub mod doctor;
 pub mod keys;
 #[cfg(feature = "demo")]
@@ -15,6 +16,7 @@ use crate::environment::{self, Environment};
 use crate::failure::Failure;
 use crate::secrets::Secrets;
 use crate::terminal::note;
+pub use audit::Audit;
 
 /// Exact live aggregates of the Bluesky firehose.
 #[derive(Debug, Parser)]
@@ -159,27 +161,6 @@ pub struct Export {
     /// Write CSV instead of NDJSON.
     #[arg(long)]
     pub csv: bool,
-
-    /// The options.
-    #[command(flatten)]
-    pub config: Config,
-}
-
-/// Arguments of `audit`.
-#[derive(Debug, Args)]
-pub struct Audit {
-    /// Audit about this many random rows, and as many that follow them in the store.
-    #[arg(long, value_name = "ROWS", default_value_t = 10_000)]
-    #[arg(value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
-    pub rows: u32,
-
-    /// Audit all rows.
-    #[arg(long, conflicts_with = "rows")]
-    pub all: bool,
-
-    /// Print the report as one JSON object.
-    #[arg(long)]
-    pub json: bool,
 
     /// The options.
     #[command(flatten)]

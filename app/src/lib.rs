@@ -4,7 +4,8 @@
 //! ```text
 //! main ─▶ cli, environment ─▶ commands ─▶ services under a supervisor (ingest, dataflow, scheduler, api)
 //!                                  │        on data: embedded, NATS, MongoDB
-//!                                  └─▶ tools: replay (progress, report), record, export, audit, simnet, keys, probe, doctor, config
+//!                                  └─▶ tools: replay (progress, report), record, export, audit, simnet, keys, probe,
+//!                                      doctor, top, config
 //! ```
 
 pub mod audit;
